@@ -1,0 +1,154 @@
+"""Where points and pixels go: 3x3 matrices on (x, y), x and y counted in pixel centres, and one warp."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+
+from softpoint.functional.coordinates import grid_to_image
+
+
+def resize_matrix(scale_x: float, scale_y: float) -> np.ndarray:
+    """Matrix of a resize: every pixel becomes `scale` pixels wide, and image edges stay image edges.
+
+    >>> resize_matrix(2, 2)[0].tolist()
+    [2.0, 0.0, 0.5]
+    """
+    return np.array(
+        [
+            [scale_x, 0.0, grid_to_image(0.0, scale_x)],
+            [0.0, scale_y, grid_to_image(0.0, scale_y)],
+            [0.0, 0.0, 1.0],
+        ]
+    )
+
+
+def translate(x: float, y: float) -> np.ndarray:
+    """Matrix that moves points by (x, y) pixels."""
+    return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
+
+
+def about(matrix: np.ndarray, centre: tuple[float, float]) -> np.ndarray:
+    """The same linear map with `centre` (x, y) as the point that stays."""
+    return translate(*centre) @ matrix @ translate(-centre[0], -centre[1])
+
+
+def rotate(degrees: float, centre: tuple[float, float]) -> np.ndarray:
+    """Matrix of a rotation about `centre` that carries the x axis towards the y axis: clockwise as seen.
+
+    >>> transform(np.array([2.0, 0.0]), rotate(90, (0.0, 0.0))).round(9).tolist()
+    [0.0, 2.0]
+    """
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return about(np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]]), centre)
+
+
+def zoom(scale: float, centre: tuple[float, float]) -> np.ndarray:
+    """Matrix of a magnification about `centre`."""
+    return about(np.diag([scale, scale, 1.0]), centre)
+
+
+def shear(x_degrees: float, y_degrees: float, centre: tuple[float, float]) -> np.ndarray:
+    """Matrix that leans columns by `x_degrees` and rows by `y_degrees` about `centre`."""
+    x, y = math.tan(math.radians(x_degrees)), math.tan(math.radians(y_degrees))
+    return about(np.array([[1.0, x, 0.0], [y, 1.0, 0.0], [0.0, 0.0, 1.0]]), centre)
+
+
+def mirror(width: int) -> np.ndarray:
+    """Matrix of a left-right mirror of an image `width` pixels wide.
+
+    >>> transform(np.array([0.0, 7.0]), mirror(10)).tolist()
+    [9.0, 7.0]
+    """
+    return np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+def perspective(size: tuple[int, int], displacement: np.ndarray) -> np.ndarray:
+    """Matrix that moves the centres of the four corner pixels by `displacement` (4, 2) in pixels.
+
+    `size` is (height, width); corners in the order top left, top right, bottom right, bottom left.
+
+    >>> bent = perspective((11, 21), np.array([[1.0, 2.0], [0, 0], [0, 0], [0, 0]]))
+    >>> transform(np.array([[0.0, 0.0], [20.0, 0.0]]), bent).round(9).tolist()
+    [[1.0, 2.0], [20.0, 0.0]]
+    """
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]) * [size[1] - 1.0, size[0] - 1.0]
+    moved = corners + displacement
+    rows = []
+    for (x, y), (u, v) in zip(corners, moved, strict=True):
+        rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
+    return np.append(np.linalg.solve(np.array(rows, dtype=float), moved.ravel()), 1.0).reshape(3, 3)
+
+
+def letterbox_matrix(size: tuple[int, int], into: tuple[int, int]) -> np.ndarray:
+    """Matrix from an original of `size` (H, W) to an input of `into` (H, W): aspect kept, centred.
+
+    The margin is a whole number of pixels, so that a picture that already fits is copied, not resampled.
+
+    >>> letterbox_matrix((480, 640), (256, 256)).round(4).tolist()
+    [[0.4, 0.0, -0.3], [0.0, 0.4, 31.7], [0.0, 0.0, 1.0]]
+    """
+    scale = min(into[0] / size[0], into[1] / size[1])
+    margin_y, margin_x = (round((new - old * scale) / 2) for new, old in zip(into, size, strict=True))
+    return translate(margin_x, margin_y) @ resize_matrix(scale, scale)
+
+
+def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Points (..., 2) mapped by one affine or projective matrix; NaN stays NaN.
+
+    >>> transform(np.array([[1.0, 2.0]]), translate(10, 20)).tolist()
+    [[11.0, 22.0]]
+    """
+    mapped = points @ matrix[:, :2].T + matrix[:, 2]
+    return mapped[..., :2] / mapped[..., 2:]
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int = 0) -> np.ndarray:
+    """The image (H, W, C) as seen after `matrix`, `size` (H, W) large; `border` fills what lies outside.
+
+    Bilinear, which is exact in place (cubic and Lanczos tables are rounded to 1/32 pixel); a shrink of
+    2 or more first averages whole blocks of pixels, so that nothing is skipped. Always a new array.
+
+    >>> warp(np.arange(4, dtype=np.uint8).reshape(1, 4, 1), mirror(4), (1, 4)).ravel().tolist()
+    [3, 2, 1, 0]
+    """
+    if image.shape[:2] == size and np.array_equal(matrix, np.eye(3)):
+        return image.copy()
+    channels = image.shape[2:]
+    image, reduced = _average_blocks(image, _blocks(matrix, size), border)
+    matrix, fill = matrix @ np.linalg.inv(reduced), (border,) * 4
+    if np.array_equal(matrix[2], [0.0, 0.0, 1.0]):
+        warped = cv2.warpAffine(image, matrix[:2], size[::-1], flags=cv2.INTER_LINEAR, borderValue=fill)
+    else:
+        warped = cv2.warpPerspective(image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=fill)
+    return warped.reshape(*size, *channels)  # OpenCV drops a single channel
+
+
+def _blocks(matrix: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
+    """How many whole source pixels, along x and along y, one output pixel covers at the output's centre."""
+    centre = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2])
+    x, y = transform(centre, np.linalg.inv(matrix))
+    depth = matrix[2] @ (x, y, 1.0)
+    jacobian = (matrix[:2, :2] - np.outer(centre, matrix[2, :2])) / depth
+    across_x, across_y = 1 / np.linalg.norm(jacobian, axis=0)
+    # Rounding noise must not make a shrink by exactly 2 or 3 miss its whole number.
+    return max(1, int(across_x + 1e-6)), max(1, int(across_y + 1e-6))
+
+
+def _average_blocks(image: np.ndarray, blocks: tuple[int, int], border: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means over `blocks` (x, y) pixels, and the matrix from the image to them."""
+    if blocks == (1, 1):
+        return image, np.eye(3)
+    height, width = image.shape[:2]
+    # Filled up to whole blocks the mean is exact and fast; a fractional ratio takes ten times as long.
+    right, bottom = -width % blocks[0], -height % blocks[1]
+    if right or bottom:
+        fill = (border,) * 4
+        image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=fill)
+    shape = ((width + right) // blocks[0], (height + bottom) // blocks[1])
+    means = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
+    return means, resize_matrix(
+        1 / blocks[0], 1 / blocks[1]
+    )

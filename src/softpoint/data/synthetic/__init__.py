@@ -1,0 +1,6 @@
+"""Procedural scenes with exact keypoints: nothing to download, and every byte follows from a seed."""
+
+from softpoint.data.synthetic.canvas import Scene
+from softpoint.data.synthetic.shapes import Shapes
+
+__all__ = ["Scene", "Shapes"]

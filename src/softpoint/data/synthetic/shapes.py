@@ -1,0 +1,142 @@
+"""Rigid flat shapes with named corners: the smallest task on which a keypoint model can be right or wrong."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from softpoint.data.skeleton import Skeleton
+from softpoint.data.synthetic import canvas
+from softpoint.data.synthetic.raster import Part, Polygon, covers, paint
+
+
+class Template(NamedTuple):
+    """A shape as two convex pieces in a bright and a dark tone of one hue.
+
+    The tones tell its corners apart even in a mirror, so that no corner needs a left and a right.
+    """
+
+    name: str
+    hue: float
+    vertices: dict[str, tuple[float, float]]
+    bright: tuple[str, ...]
+    dark: tuple[str, ...]
+    keypoints: tuple[str, ...]
+
+
+TEMPLATES = (
+    Template(
+        "triangle",
+        0.01,
+        {"heel": (0, 0), "middle": (0.34, 0), "toe": (0.68, 0), "tip": (0, 1)},
+        bright=("heel", "middle", "tip"),
+        dark=("middle", "toe", "tip"),
+        keypoints=("tip", "heel", "toe"),
+    ),
+    Template(
+        "kite",
+        0.58,
+        {"nose": (0, 0.36), "bright": (-0.42, 0.06), "dark": (0.42, 0.06), "tail": (0, -0.74)},
+        bright=("nose", "bright", "tail"),
+        dark=("nose", "dark", "tail"),
+        keypoints=("nose", "tail", "bright", "dark"),
+    ),
+    Template(
+        "bracket",
+        0.34,
+        {"heel": (0, 0), "toe": (0.72, 0), "sole": (0.72, 0.3), "inner": (0.3, 0.3), "knee": (0.3, 1), "top": (0, 1)},
+        bright=("heel", "inner", "knee", "top"),
+        dark=("heel", "toe", "sole", "inner"),
+        keypoints=("top", "heel", "toe"),
+    ),
+)
+
+SKELETON = Skeleton(
+    names=tuple(f"{shape.name}_{corner}" for shape in TEMPLATES for corner in shape.keypoints),
+    edges=(
+        ("triangle_tip", "triangle_heel"),
+        ("triangle_heel", "triangle_toe"),
+        ("triangle_toe", "triangle_tip"),
+        ("kite_nose", "kite_bright"),
+        ("kite_bright", "kite_tail"),
+        ("kite_tail", "kite_dark"),
+        ("kite_dark", "kite_nose"),
+        ("bracket_top", "bracket_heel"),
+        ("bracket_heel", "bracket_toe"),
+    ),
+)
+
+
+class Shapes:
+    """Scenes with one triangle, one kite and one bracket, and their ten corners.
+
+    Raises ValueError for a difficulty outside [0, 1], or a size below 32 px.
+
+    >>> scene = Shapes(difficulty=0.2).draw(np.random.default_rng(0), (48, 64))
+    >>> scene.image.shape, scene.keypoints.shape, len(Shapes().skeleton)
+    ((48, 64, 3), (10, 2), 10)
+    """
+
+    skeleton = SKELETON
+
+    def __init__(self, difficulty: float = 0.5) -> None:
+        self.difficulty = canvas.check_difficulty(difficulty)
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> canvas.Scene:
+        """One scene of size (height, width) in px; the state of `rng` determines every byte of it."""
+        image = canvas.background(rng, size, self.difficulty)
+        canvas.distract(rng, image, self.difficulty)
+        outlines = self._place([self._outline(rng, shape, size) for shape in TEMPLATES], rng, size)
+        layers: list[list[Part]] = []
+        for shape, outline in zip(TEMPLATES, outlines, strict=True):
+            layers.append([Polygon([outline[v] for v in piece]) for piece in (shape.bright, shape.dark)])
+        order = rng.permutation(len(TEMPLATES)).tolist()
+        for i in order:
+            paint(image, layers[i], self._colours(rng, TEMPLATES[i].hue))
+        rods = canvas.occluders(rng, size, self.difficulty)
+        canvas.cover(rng, image, rods)
+        keypoints, visibility = _label(outlines, layers, order, rods)
+        return canvas.Scene(canvas.photograph(rng, image, self.difficulty), keypoints, visibility)
+
+    def _outline(self, rng: np.random.Generator, shape: Template, size: tuple[int, int]) -> np.ndarray:
+        """The vertices (V, 2) in px about the middle of their bounding box, turned, tilted and scaled."""
+        angle, extent, tilt_x, tilt_y = rng.random(4).tolist()
+        c, s = np.cos(2 * np.pi * angle), np.sin(2 * np.pi * angle)
+        flat = np.array(list(shape.vertices.values())) @ np.array([[c, s], [-s, c]])
+        tilt = np.array([tilt_x - 0.5, tilt_y - 0.5]) * 0.8 * self.difficulty
+        flat = flat / (1 + flat @ tilt)[:, None]
+        low, high = flat.min(0), flat.max(0)
+        return (flat - (low + high) / 2) * ((0.3 + 0.15 * extent) * min(size) / (high - low).max())
+
+    def _place(self, outlines: list[np.ndarray], rng: np.random.Generator, size: tuple[int, int]) -> list[dict]:
+        """Move each outline somewhere inside the frame: the roomiest of a few tries, fewer as it gets harder."""
+        reach = np.array([outline.max(0) for outline in outlines])
+        spare = np.array(size[::-1], dtype=np.float64) - 1 - 2 * reach
+        tries = reach + rng.random((1 + round(11 * (1 - self.difficulty)), len(outlines), 2)) * spare
+        gaps = ((tries - tries[:, [1, 2, 0]]) ** 2).sum(-1)
+        centres = tries[int(gaps.min(1).argmax())]
+        placed = [outline + centre for outline, centre in zip(outlines, centres, strict=True)]
+        return [dict(zip(t.vertices, p.tolist(), strict=True)) for t, p in zip(TEMPLATES, placed, strict=True)]
+
+    def _colours(self, rng: np.random.Generator, hue: float) -> list[canvas.Colour]:
+        """A bright and a dark tone near the signature hue."""
+        shift, saturation, value = ((rng.random(3) - 0.5) * (0.2 + 0.8 * self.difficulty)).tolist()
+        hue += 0.07 * shift
+        return [
+            canvas.hsv(hue, 0.75 + 0.2 * saturation, 0.95 + 0.1 * value),
+            canvas.hsv(hue, 0.9 + 0.2 * saturation, 0.55 + 0.1 * value),
+        ]
+
+
+def _label(
+    outlines: list[dict], layers: list[list[Part]], order: list[int], rods: list
+) -> tuple[np.ndarray, np.ndarray]:
+    """The corners (K, 2), and 1 for each that a later layer covers or 2 (K,)."""
+    points, visibility = [], []
+    for i, (shape, outline) in enumerate(zip(TEMPLATES, outlines, strict=True)):
+        above = [part for j in order[order.index(i) + 1 :] for part in layers[j]] + rods
+        for corner in shape.keypoints:
+            points.append(outline[corner])
+            visibility.append(1 if any(covers(part, outline[corner]) for part in above) else 2)
+    return np.array(points), np.array(visibility, dtype=np.int64)

@@ -1,0 +1,58 @@
+"""The one place that knows how pixels of differently sized grids correspond.
+
+A coordinate (x, y) counts pixel centres: an H x W grid spans [-0.5, W - 0.5] x [-0.5, H - 0.5].
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def grid_to_image(grid: T, stride: float) -> T:
+    """Coordinates on a grid of cells `stride` pixels wide, in pixels; numbers, arrays or tensors.
+
+    >>> grid_to_image(0.0, 4)
+    1.5
+    """
+    return (grid + 0.5) * stride - 0.5  # type: ignore[operator]
+
+
+def image_to_grid(image: T, stride: float) -> T:
+    """The inverse of `grid_to_image`.
+
+    >>> image_to_grid(1.5, 4)
+    0.0
+    """
+    return (image + 0.5) / stride - 0.5  # type: ignore[operator]
+
+
+def transform_points(points: Float[Tensor, "B K 2"], matrix: Float[Tensor, "B 3 3"]) -> Float[Tensor, "B K 2"]:
+    """Points (x, y) mapped by one affine or projective matrix per sample.
+
+    >>> shift = torch.tensor([[[1.0, 0, 10], [0, 1, 20], [0, 0, 1]]])
+    >>> transform_points(torch.tensor([[[1.0, 2.0]]]), shift).tolist()
+    [[[11.0, 22.0]]]
+    """
+    mapped = torch.nn.functional.pad(points, (0, 1), value=1.0) @ matrix.transpose(-1, -2)
+    return mapped[..., :2] / mapped[..., 2:]
+
+
+def transform_covariance(
+    covariance: Float[Tensor, "B K 2 2"], points: Float[Tensor, "B K 2"], matrix: Float[Tensor, "B 3 3"]
+) -> Float[Tensor, "B K 2 2"]:
+    """Covariances at `points` carried through `matrix` to first order: J C J^T, J the map's Jacobian.
+
+    >>> double = torch.diag(torch.tensor([2.0, 2.0, 1.0]))[None]
+    >>> transform_covariance(torch.eye(2)[None, None], torch.zeros(1, 1, 2), double).tolist()
+    [[[[4.0, 0.0], [0.0, 4.0]]]]
+    """
+    mapped = torch.nn.functional.pad(points, (0, 1), value=1.0) @ matrix.transpose(-1, -2)
+    image, depth = mapped[..., :2, None] / mapped[..., 2:, None], mapped[..., 2:, None]
+    jacobian = (matrix[:, None, :2, :2] - image * matrix[:, None, 2:, :2]) / depth
+    return jacobian @ covariance @ jacobian.transpose(-1, -2)

@@ -1,0 +1,41 @@
+"""Gaussian blobs on a grid."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from softpoint.functional.spatial import as_floating, axis_positions, widen
+
+
+def render_gaussians(
+    mean: Float[Tensor, "... 2"] | Tensor,
+    std: float | Float[Tensor, "..."],
+    size: tuple[int, int],
+    normalized: bool = False,
+) -> Float[Tensor, "... H W"]:
+    """One Gaussian per mean (x, y) on a grid of `size` (H, W), exp(-d^2 / (2 std^2)), summing to 1.
+
+    Mean and std are in cells, or with `normalized=True` in [-1, 1] from the first cell centre to the
+    last. A tensor `std` broadcasts against `mean`: (..., 1) round, (..., 2) with its own x and y. A mean
+    off the grid gives the part that falls on it, rescaled. Raises ValueError for a std that is not
+    positive.
+
+    >>> render_gaussians(torch.tensor([1.0, 0.0]), 2.0, (1, 3))
+    tensor([[0.3192, 0.3617, 0.3192]])
+    """
+    if not isinstance(std, Tensor) and not std > 0:
+        raise ValueError(f"std must be positive, got {std}")
+    dtype = as_floating(mean).dtype
+    mean = widen(as_floating(mean))
+    std = torch.as_tensor(std, device=mean.device, dtype=mean.dtype).expand_as(mean)
+    height, width = size
+    # A round Gaussian is the product of two 1-D ones, each normalised without overflow by a softmax.
+    x = _exponent(axis_positions(width, normalized, mean), mean[..., :1], std[..., :1]).softmax(-1)
+    y = _exponent(axis_positions(height, normalized, mean), mean[..., 1:], std[..., 1:]).softmax(-1)
+    return (y[..., :, None] * x[..., None, :]).to(dtype)
+
+
+def _exponent(cells: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    return -0.5 * ((cells - mean) / std) ** 2

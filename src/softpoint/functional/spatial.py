@@ -1,0 +1,180 @@
+"""Probability maps over pixels and what can be read from them.
+
+Every function takes maps in any layout: `dim` names the row and the column axis, so (H, W), (B, K, H, W),
+(H, W, C) with `dim=(0, 1)` and (N, H, W, C) with `dim=(1, 2)` all work. Coordinates are (x, y), counted in
+cells from the centre of the first one. Arithmetic on half precision runs in float32.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from softpoint.functional.window import window_expectation
+
+Dims = tuple[int, int]
+
+
+def spatial_softmax(
+    logits: Float[Tensor, "..."] | Tensor, temperature: float | Tensor = 1.0, dim: Dims = (-2, -1)
+) -> Float[Tensor, "..."]:
+    """Softmax over both spatial axes at once: a distribution over pixels, in the shape and dtype of `logits`.
+
+    `temperature` DIVIDES the logits: below 1 is sharper, above 1 softer. It may be a tensor that broadcasts
+    against the logits, such as (K, 1, 1) for one temperature per keypoint. Raises ValueError for a
+    temperature that is not positive or a map without two axes.
+    Source: Levine et al., End-to-End Training of Deep Visuomotor Policies, arXiv:1504.00702.
+
+    >>> spatial_softmax(torch.tensor([[0.0, 0, 0], [0, 0, 0], [0, 1, 2]]))
+    tensor([[0.0585, 0.0585, 0.0585],
+            [0.0585, 0.0585, 0.0585],
+            [0.0585, 0.1589, 0.4319]])
+    """
+    check_temperature(temperature)
+    logits = as_floating(logits)
+    scaled = widen(logits) / temperature
+    maps = rows_and_columns_last(scaled, dim)
+    heatmap = maps.flatten(-2).softmax(-1).unflatten(-1, maps.shape[-2:])
+    return heatmap.movedim((-2, -1), dim).to(logits.dtype)
+
+
+def axis_softmax(logits: Float[Tensor, "..."] | Tensor, dim: int) -> Float[Tensor, "..."]:
+    """Softmax along rows or columns alone; two of them make a SimCC head (Li et al., arXiv:2107.03332).
+
+    >>> axis_softmax(torch.tensor([[0.0, 0.0], [0.0, 0.0]]), dim=-1).tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
+    """
+    logits = as_floating(logits)
+    return widen(logits).softmax(dim).to(logits.dtype)
+
+
+def spatial_expectation(
+    heatmap: Float[Tensor, "..."],
+    coordinates: Float[Tensor, "H W 2"] | None = None,
+    normalized: bool = False,
+    dim: Dims = (-2, -1),
+) -> Float[Tensor, "... 2"]:
+    """Mean position (x, y) under each heatmap, in cells; the spatial axes are replaced by one last axis of 2.
+
+    `normalized=True` measures in [-1, 1] from the first cell centre to the last. `coordinates` (H, W, 2)
+    replaces the grid by any other position per cell. The heatmap is taken as it is: its sum should be 1.
+    Source: Nibali et al., Numerical Coordinate Regression with CNNs, arXiv:1801.07372.
+
+    >>> heatmap = torch.zeros(4, 5); heatmap[1, 3] = 1
+    >>> spatial_expectation(heatmap).tolist(), spatial_expectation(heatmap, normalized=True)[0].item()
+    ([3.0, 1.0], 0.5)
+    """
+    maps = widen(rows_and_columns_last(as_floating(heatmap), dim))
+    if coordinates is not None:
+        if coordinates.shape != (*maps.shape[-2:], 2):
+            raise ValueError(
+                f"coordinates of shape {tuple(coordinates.shape)} do not fit maps of shape "
+                f"{tuple(maps.shape[-2:])}; give one (x, y) per cell: {(*maps.shape[-2:], 2)}"
+            )
+        return torch.einsum("...hw,hwc->...c", maps, coordinates.to(maps.dtype))
+    height, width = maps.shape[-2:]
+    x = (maps.sum(-2) * axis_positions(width, normalized, maps)).sum(-1)
+    y = (maps.sum(-1) * axis_positions(height, normalized, maps)).sum(-1)
+    return torch.stack((x, y), -1)
+
+
+def spatial_covariance(heatmap: Float[Tensor, "..."], dim: Dims = (-2, -1)) -> Float[Tensor, "... 2 2"]:
+    """Second central moments [[xx, xy], [xy, yy]] of each heatmap, in cells squared.
+
+    >>> spatial_covariance(torch.tensor([[0.5, 0.0, 0.5]])).tolist()
+    [[1.0, 0.0], [0.0, 0.0]]
+    """
+    maps = widen(rows_and_columns_last(as_floating(heatmap), dim))
+    mean = spatial_expectation(maps)
+    height, width = maps.shape[-2:]
+    dx = axis_positions(width, False, maps) - mean[..., :1]
+    dy = axis_positions(height, False, maps) - mean[..., 1:]
+    xx = (maps.sum(-2) * dx * dx).sum(-1)
+    yy = (maps.sum(-1) * dy * dy).sum(-1)
+    xy = ((maps * dx[..., None, :]).sum(-1) * dy).sum(-1)
+    return torch.stack((torch.stack((xx, xy), -1), torch.stack((xy, yy), -1)), -2)
+
+
+def soft_argmax(
+    logits: Float[Tensor, "..."] | Tensor,
+    temperature: float | Tensor = 1.0,
+    window: int | None = None,
+    normalized: bool = False,
+    dim: Dims = (-2, -1),
+) -> Float[Tensor, "... 2"]:
+    """Differentiable position (x, y) of the maximum, in cells: spatial softmax, then its mean, in float32.
+
+    The mean of the whole map leans to the map's centre as soon as the map has a floor or a second mode.
+    `window`, an odd number of cells, takes the mean over that neighbourhood of the maximum alone, with
+    the cut at the border of the map corrected (see `window_expectation`).
+
+    >>> logits = torch.zeros(9, 9); logits[2, 6] = 8.0
+    >>> soft_argmax(logits).tolist(), soft_argmax(logits, window=3).tolist()
+    ([5.947..., 2.052...], [6.0, 2.0])
+    """
+    heatmap = spatial_softmax(widen(as_floating(logits)), temperature, dim)
+    if window is None:
+        return spatial_expectation(heatmap, normalized=normalized, dim=dim)
+    maps = rows_and_columns_last(heatmap, dim)
+    position = window_expectation(maps, window)
+    if not normalized:
+        return position
+    last = position.new_tensor([maps.shape[-1] - 1, maps.shape[-2] - 1])
+    return position / last.clamp_min(1) * 2 - (last > 0).to(position)
+
+
+def entropy(heatmap: Float[Tensor, "..."], dim: Dims = (-2, -1)) -> Float[Tensor, "..."]:
+    """Shannon entropy of each heatmap in bits, with 0 log 0 = 0: 0 for one sure cell, log2(H W) for none.
+
+    >>> entropy(torch.full((4, 4), 1 / 16)).item()
+    4.0
+    """
+    maps = widen(rows_and_columns_last(as_floating(heatmap), dim))
+    # Clamping the logarithm's argument alone keeps the value exact and the gradient finite at p = 0.
+    smallest = torch.finfo(maps.dtype).tiny
+    return -(maps * maps.clamp_min(smallest).log2()).sum((-2, -1))
+
+
+def information_content(p: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Self-information of an event of probability `p`, in bits.
+
+    >>> information_content(torch.tensor([1.0, 0.25])).tolist()
+    [-0.0, 2.0]
+    """
+    return -widen(as_floating(p)).log2()
+
+
+def check_temperature(temperature: float | Tensor) -> None:
+    """Raises ValueError for a temperature that is not positive; a tensor is looked at on a CPU only."""
+    if isinstance(temperature, Tensor):
+        # A device tensor would have to be waited for, and a traced one has no values.
+        plain = type(temperature) in (Tensor, torch.nn.Parameter) and temperature.device.type == "cpu"
+        if torch.compiler.is_compiling() or not plain or bool((temperature > 0).all()):
+            return
+    elif temperature > 0:
+        return
+    raise ValueError(f"temperature must be positive, got {temperature}")
+
+
+def as_floating(values: Tensor) -> Tensor:
+    """Integers become the default float type; floats stay."""
+    return values if values.is_floating_point() else values.to(torch.get_default_dtype())
+
+
+def widen(values: Tensor) -> Tensor:
+    """Half precision becomes float32, in which sums over a map and positions above 256 are exact enough."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def rows_and_columns_last(maps: Tensor, dim: Dims) -> Tensor:
+    """A view with the row and column axes at the end; ValueError for maps with fewer than two axes."""
+    if maps.ndim < 2:
+        raise ValueError(f"a map needs a row and a column axis, got shape {tuple(maps.shape)}")
+    return maps.movedim(dim, (-2, -1))
+
+
+def axis_positions(length: int, normalized: bool, like: Tensor) -> Tensor:
+    """Cell centres along one axis (length,): 0, 1, ... or, normalised, -1 to 1."""
+    cells = torch.arange(length, device=like.device, dtype=like.dtype)
+    return cells / max(length - 1, 1) * 2 - (1 if length > 1 else 0) if normalized else cells

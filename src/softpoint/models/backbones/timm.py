@@ -1,0 +1,79 @@
+"""Any network of timm that gives features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from softpoint.models.backbones.weights import load_weights
+from softpoint.suggest import did_you_mean
+
+
+class Timm(nn.Module):
+    """timm's network `name` as a feature extractor, with the mean and std that its weights were trained with.
+
+    Args:
+        name: any of `timm.list_models()`.
+        stages: which features forward returns, ascending: 2 is stride 4, 5 is stride 32; None for all
+            that the network has from stride 4 on.
+        pretrained: start from timm's own download.
+        weights: a local safetensors or weights-only torch file to start from, in timm's names.
+
+    Raises ImportError that says how to install timm, and ValueError for an unknown name or stage.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        stages: Sequence[int] | None = None,
+        pretrained: bool = False,
+        weights: str | Path | None = None,
+    ) -> None:
+        super().__init__()
+        timm = _import_timm()
+        if not timm.is_model(name):
+            raise ValueError(f"backbone.name: timm has no model {name!r}; {_nearest(name, timm.list_models())}")
+        has = {r.bit_length() - 1: i for i, r in enumerate(_reductions(timm, name)) if r & (r - 1) == 0}
+        wanted = [stage for stage in has if stage >= 2] if stages is None else list(stages)
+        if not wanted or wanted != sorted(set(wanted)) or not {*wanted} <= has.keys():
+            raise ValueError(f"backbone.stages of {name} must ascend within {', '.join(map(str, has))}, got {wanted}")
+        self.body = timm.create_model(
+            name, features_only=True, out_indices=[has[stage] for stage in wanted], pretrained=pretrained
+        )
+        self.stages = tuple(wanted)
+        self.stride = tuple(self.body.feature_info.reduction())
+        self.out_channels = tuple(self.body.feature_info.channels())
+        config = timm.get_pretrained_cfg(name)
+        self.mean, self.std = tuple(config.mean), tuple(config.std)
+        if weights is not None:
+            with torch.device("meta"):
+                whole = timm.create_model(name)
+            load_weights(self.body, weights, spare=whole.state_dict())
+
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+        return list(self.body(image))
+
+
+def _reductions(timm, name: str) -> list[int]:
+    with torch.device("meta"):
+        return list(timm.create_model(name, features_only=True).feature_info.reduction())
+
+
+def _import_timm():
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError('backbone=timm needs timm: pip install -e ".[timm]"') from error
+    return timm
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    return did_you_mean(name, names) if len(names) < 50 else _short(did_you_mean(name, names))
+
+
+def _short(phrase: str) -> str:
+    return phrase if phrase.startswith("did") else "timm.list_models() lists them"

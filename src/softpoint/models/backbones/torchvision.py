@@ -1,0 +1,96 @@
+"""Any convolutional classifier of torchvision, cut into stages where its resolution halves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torchvision
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from softpoint.models.backbones.weights import load_weights
+from softpoint.suggest import did_you_mean
+
+
+class Torchvision(nn.Module):
+    """torchvision's network `name` without its classifier, returning the features of chosen stages.
+
+    Stage k ends with the last block of stride 2^k, found by running the network on a tensor without data.
+
+    Args:
+        name: a function of torchvision.models, such as "resnet18".
+        stages: which features forward returns, ascending: 2 is stride 4, 5 is stride 32.
+        pretrained: start from the library's own download of its default weights.
+        weights: a local safetensors or weights-only torch file to start from, in torchvision's names.
+
+    >>> net = Torchvision("resnet18", stages=(2, 5))
+    >>> net.out_channels, net.stride
+    ((64, 512), (4, 32))
+    """
+
+    # What torchvision trained its classifiers with.
+    mean = (0.485, 0.456, 0.406)
+    std = (0.229, 0.224, 0.225)
+
+    def __init__(
+        self,
+        name: str,
+        stages: Sequence[int] = (2, 3, 4, 5),
+        pretrained: bool = False,
+        weights: str | Path | None = None,
+    ) -> None:
+        super().__init__()
+        names = torchvision.models.list_models(module=torchvision.models)
+        if name not in names:
+            raise ValueError(f"backbone.name: torchvision has no model {name!r}; {did_you_mean(name, names)}")
+        network = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None)
+        whole = list(network.state_dict())
+        blocks = _blocks(network)
+        ends = _stage_ends(blocks)
+        if not stages or list(stages) != sorted(set(stages)) or not {*stages} <= ends.keys():
+            raise ValueError(f"backbone.stages must ascend within {', '.join(map(str, ends))}, got {list(stages)}")
+        self.stages = tuple(stages)
+        self.stride = tuple(2**stage for stage in stages)
+        self.out_channels = tuple(ends[stage][1] for stage in stages)
+        self._returned = tuple(ends[stage][0] for stage in stages)
+        self.body = nn.ModuleDict(dict(list(blocks.items())[: self._returned[-1] + 1]))
+        if weights is not None:
+            load_weights(self.body, weights, spare=whole, prefix="features.")
+
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+        x, features = image, []
+        for i, block in enumerate(self.body.values()):
+            x = block(x)
+            if i in self._returned:
+                features.append(x)
+        return features
+
+
+def _blocks(network: nn.Module) -> dict[str, nn.Module]:
+    """The network's blocks in order, up to where pixels are pooled away."""
+    body = getattr(network, "features", network)
+    blocks = dict(body.named_children())
+    for head in ("avgpool", "fc", "classifier", "head", "heads"):
+        blocks.pop(head, None)
+    return blocks
+
+
+@torch.no_grad()
+def _stage_ends(blocks: dict[str, nn.Module], side: int = 64) -> dict[int, tuple[int, int]]:
+    """For each stage k, the position and the channels of the last block of stride 2^k."""
+    ends = {}
+    x = torch.empty(1, 3, side, side, device="meta")
+    for i, block in enumerate(blocks.values()):
+        x = _shape_after(block, x)
+        ends[(side // x.shape[-1]).bit_length() - 1] = (i, x.shape[1])
+    return ends
+
+
+def _shape_after(block: nn.Module, x: Tensor) -> Tensor:
+    state = {key: torch.empty_like(value, device="meta") for key, value in block.state_dict().items()}
+    was_training = block.training
+    result = torch.func.functional_call(block.eval(), state, x)
+    block.train(was_training)
+    return result

@@ -1,0 +1,19 @@
+"""One way to answer a misspelt name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """A phrase that ends an error message: the nearest option, or all of them when none is near.
+
+    >>> did_you_mean("nsoe", ["nose", "tail"])
+    "did you mean 'nose'?"
+    >>> did_you_mean("wing", ["nose", "tail"])
+    'choose from nose, tail'
+    """
+    options = [str(option) for option in options]
+    near = get_close_matches(word, options, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(options)}"

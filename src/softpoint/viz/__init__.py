@@ -1,0 +1,8 @@
+"""Pictures of keypoints and heatmaps, as uint8 RGB arrays (H, W, 3)."""
+
+from softpoint.viz.colors import palette
+from softpoint.viz.heatmap import blend_heatmap, colorize, heatmap_row
+from softpoint.viz.overlay import draw_keypoints
+from softpoint.viz.sheet import contact_sheet
+
+__all__ = ["blend_heatmap", "colorize", "contact_sheet", "draw_keypoints", "heatmap_row", "palette"]

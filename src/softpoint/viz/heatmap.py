@@ -1,0 +1,63 @@
+"""Heatmaps as colours, alone and on the image they were computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from softpoint.viz.picture import check_picture, resize
+from softpoint.viz.sheet import contact_sheet
+
+_TILE = 240  # pixels of a tile's width
+_PER_LINE = 9
+
+
+def colorize(heatmap: np.ndarray) -> np.ndarray:
+    """RGB (h, w, 3) uint8 of `heatmap` (h, w): black at 0, pale yellow at its own maximum.
+
+    >>> colorize(np.array([[0.0, 0.1, 0.2]])).sum(axis=-1).tolist()
+    [[4, 327, 671]]
+    """
+    gray = np.round(255 * _normalized(heatmap)).astype(np.uint8)
+    return cv2.cvtColor(cv2.applyColorMap(gray, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+
+
+def blend_heatmap(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
+    """`image` (H, W, 3) uint8 in grey under the colours of `heatmap` (h, w), which spans the whole image.
+
+    >>> blend_heatmap(np.zeros((8, 8, 3), np.uint8), np.eye(2)).shape
+    (8, 8, 3)
+    """
+    check_picture(image)
+    heat = resize(_normalized(heatmap), image.shape[:2])
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+    # Where the map is 0 the image shows; the root keeps a faint floor visible, which is what one looks for.
+    cover = 0.85 * np.sqrt(heat)[..., None]
+    return np.round((1 - cover) * gray + cover * colorize(heat)).astype(np.uint8)
+
+
+def heatmap_row(image: np.ndarray, heatmaps: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """One picture of `image` (H, W, 3) uint8 under each of `heatmaps` (K, h, w), named, nine to a line.
+
+    Each heatmap is shown relative to its own maximum and spans the whole image.
+
+    >>> heatmap_row(np.zeros((48, 64, 3), np.uint8), np.ones((2, 6, 8)), ["nose", "tail"]).ndim
+    3
+    """
+    check_picture(image)
+    if heatmaps.ndim != 3 or len(heatmaps) != len(names):
+        raise ValueError(
+            f"heatmaps have shape {heatmaps.shape} but {len(names)} names need one map (h, w) each"
+        )
+    height = max(1, round(image.shape[0] * _TILE / image.shape[1]))
+    small = resize(image, (height, _TILE))
+    tiles = [blend_heatmap(small, heatmap) for heatmap in heatmaps]
+    return contact_sheet(tiles, columns=_PER_LINE, titles=names)
+
+
+def _normalized(heatmap: np.ndarray) -> np.ndarray:
+    """`heatmap` (h, w) as float32, its maximum 1; what is negative or not finite becomes 0."""
+    heat = np.where(np.isfinite(heatmap), heatmap, 0).astype(np.float32).clip(min=0)
+    return heat / max(float(heat.max()), np.finfo(np.float32).tiny)

@@ -1,0 +1,189 @@
+"""Proof that pixels and points go to the same place: blob centroids against transformed keypoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from softpoint.data import geometry
+from softpoint.data.geometry import transform, warp
+from softpoint.functional.coordinates import image_to_grid
+
+SIZE = (121, 150)  # odd and even; other sizes where the test is about sizes
+CENTRE = (74.5, 60.0)
+
+
+def blob(size: tuple[int, int], point: np.ndarray, sigma: float, dtype: type = np.uint8) -> np.ndarray:
+    """A Gaussian of height 250 at (x, y), the same in three channels."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    grey = 250 * np.exp(-((x - point[0]) ** 2 + (y - point[1]) ** 2) / (2 * sigma**2))
+    grey = grey.round().astype(np.uint8) if dtype is np.uint8 else grey.astype(dtype)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def centroid(image: np.ndarray) -> np.ndarray:
+    weight = image.astype(float).sum(axis=2)
+    y, x = np.mgrid[: weight.shape[0], : weight.shape[1]]
+    return np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
+
+
+def errors(
+    draw: Callable[[np.random.Generator], np.ndarray],
+    size: tuple[int, int],
+    into: tuple[int, int],
+    *,
+    sigma: float = 4.0,
+    dtype: type = np.uint8,
+    trials: int = 60,
+) -> np.ndarray:
+    """Centroid minus transformed keypoint (trials, 2) in output pixels; the blob stays inside both frames."""
+    rng, found = np.random.default_rng(0), []
+    reach = 4 * sigma
+    while len(found) < trials:
+        matrix = draw(rng)
+        point = rng.uniform([reach, reach], [size[1] - 1 - reach, size[0] - 1 - reach])
+        around = point + reach * np.array([[-1, -1], [-1, 1], [1, -1], [1, 1], [0, 0]])
+        if (moved := transform(around, matrix)).min() >= 1 and (moved <= np.array(into)[::-1] - 2).all():
+            found.append(centroid(warp(blob(size, point, sigma, dtype), matrix, into)) - moved[-1])
+    return np.array(found)
+
+
+def prove(error: np.ndarray, most: float = 0.02, bias: float = 0.005) -> None:
+    assert np.linalg.norm(error, axis=1).mean() <= most
+    assert np.abs(error.mean(axis=0)).max() <= bias
+
+
+STEPS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
+    "translate": lambda rng: geometry.translate(*rng.uniform(-9, 9, 2)),
+    "rotate": lambda rng: geometry.rotate(rng.uniform(-180, 180), CENTRE),
+    "zoom": lambda rng: geometry.zoom(rng.uniform(0.55, 1.6), CENTRE),
+    "shear": lambda rng: geometry.shear(*rng.uniform(-15, 15, 2), CENTRE),
+    "mirror": lambda rng: geometry.mirror(SIZE[1]),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("step", STEPS)
+def test_each_step_moves_pixels_and_points_alike(step: str, dtype: type) -> None:
+    prove(errors(STEPS[step], SIZE, SIZE, dtype=dtype))
+
+
+def bend(rng: np.random.Generator, most: float) -> np.ndarray:
+    return geometry.perspective(SIZE, rng.uniform(-most, most, (4, 2)) * [SIZE[1], SIZE[0]])
+
+
+def test_perspective_moves_pixels_and_points_alike() -> None:
+    # A small blob: seen in perspective, the middle of a large one is not where its middle goes.
+    prove(errors(lambda rng: bend(rng, 0.05), SIZE, SIZE, sigma=1.5, trials=200))
+
+
+def test_strong_perspective_moves_a_large_blob_as_the_integral_says() -> None:
+    rng, found = np.random.default_rng(0), []
+    offsets = np.stack(np.meshgrid(*[np.linspace(-16, 16, 129)] * 2), axis=-1)
+    for _ in range(40):
+        matrix, point = bend(rng, 0.15), rng.uniform([50, 45], [100, 75])
+        depth = (point + offsets) @ matrix[2, :2] + 1
+        weight = np.exp(-(offsets**2).sum(axis=-1) / (2 * 4**2)) / depth**3  # the map's area change
+        expected = np.average(
+            transform(point + offsets, matrix).reshape(-1, 2), axis=0, weights=weight.ravel()
+        )
+        found.append(centroid(warp(blob(SIZE, point, 4.0), matrix, SIZE)) - expected)
+    prove(np.array(found))
+
+
+@pytest.mark.parametrize(
+    ("size", "into"),
+    [
+        ((120, 160), (64, 64)),  # shrink by 2.5, even
+        ((121, 161), (63, 65)),  # shrink by 2.5, odd: blocks of 2 do not divide it
+        ((323, 481), (96, 96)),  # shrink by 5.01
+        ((320, 480), (96, 97)),  # shrink by 4.95
+        ((300, 474), (64, 64)),  # shrink by 7.4
+        ((96, 97), (97, 96)),  # nearly the same size
+        ((90, 61), (256, 255)),  # enlarge
+        ((128, 128), (128, 128)),
+    ],
+)
+def test_letterbox_is_exact_at_every_scale(size: tuple[int, int], into: tuple[int, int]) -> None:
+    matrix = geometry.letterbox_matrix(size, into)
+    sigma = max(3.0, 3 / matrix[0, 0])
+    prove(errors(lambda rng: matrix, size, into, sigma=sigma, dtype=np.float32, trials=40))
+    # Whole grey levels swallow a shift by a few thousandths of a pixel, in one direction per image.
+    prove(errors(lambda rng: matrix, size, into, sigma=sigma, trials=40), bias=0.01)
+
+
+@pytest.mark.parametrize("size", [(480, 640), (311, 207), (97, 128), (640, 361)])
+def test_random_compositions(size: tuple[int, int]) -> None:
+    into = (128, 128)
+    letterbox = geometry.letterbox_matrix(size, into)
+    centre = (63.5, 63.5)
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        augment = geometry.rotate(rng.uniform(-30, 30), centre) @ geometry.zoom(rng.uniform(0.7, 1.3), centre)
+        augment = geometry.shear(*rng.uniform(-8, 8, 2), centre) @ augment
+        augment = geometry.translate(*rng.uniform(-8, 8, 2)) @ augment
+        return (augment @ geometry.mirror(128) if rng.random() < 0.5 else augment) @ letterbox
+
+    prove(errors(draw, size, into, sigma=max(3.0, 2 / letterbox[0, 0]), trials=80))
+
+
+def test_shrinking_averages_every_pixel() -> None:
+    stripes = np.zeros((60, 60, 3), np.uint8)
+    stripes[:, ::5] = 250  # one column in five: point sampling sees all of them, or none
+    shrunk = warp(stripes, geometry.resize_matrix(0.2, 0.2), (12, 12))
+    assert np.abs(shrunk.astype(int) - 50).max() <= 1
+
+
+def test_identity_copies_the_bytes() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (37, 41, 3), dtype=np.uint8)
+    same = warp(image, np.eye(3), (37, 41))
+    assert np.array_equal(same, image) and not np.shares_memory(same, image)
+
+
+def test_whole_pixel_moves_copy_the_bytes() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (37, 41, 3), dtype=np.uint8)
+    assert np.array_equal(warp(image, geometry.mirror(41), (37, 41)), image[:, ::-1])
+    boxed = warp(image, geometry.letterbox_matrix((37, 41), (41, 41)), (41, 41), border=7)
+    assert np.array_equal(boxed[2:39], image) and (boxed[:2] == 7).all() and (boxed[39:] == 7).all()
+
+
+@pytest.mark.parametrize("shape", [(9, 8), (9, 8, 1), (9, 8, 3), (9, 8, 4)])
+@pytest.mark.parametrize("scale", [0.3, 1.4])
+def test_every_number_of_channels_keeps_its_shape(shape: tuple[int, ...], scale: float) -> None:
+    assert warp(np.zeros(shape, np.uint8), geometry.resize_matrix(scale, scale), (5, 6)).shape == (
+        5,
+        6,
+        *shape[2:],
+    )
+
+
+def test_letterbox_keeps_the_image_inside_and_centred() -> None:
+    for height in range(1, 200, 3):
+        for into in ((32, 32), (63, 100), (256, 192)):
+            size = (height, height + 3)
+            matrix = geometry.letterbox_matrix(size, into)
+            edges = np.array([[image_to_grid(0.0, np.inf)] * 2, [size[1] - 0.5, size[0] - 0.5]])
+            low, high = transform(edges, matrix) + 0.5
+            room = np.array(into)[::-1]
+            assert low.min() >= -1e-9 and (high <= room + 1e-9).all()
+            assert np.abs(low - (room - high)).max() <= 1 + 1e-9
+
+
+def test_resize_agrees_with_the_one_formula() -> None:
+    points = np.array([[0.0, 0.0], [13.25, 7.5]])
+    assert transform(points, geometry.resize_matrix(1 / 8, 1 / 8)) == pytest.approx(image_to_grid(points, 8))
+
+
+def test_transform_keeps_nan_and_leading_dimensions() -> None:
+    points = np.full((4, 3, 2), np.nan)
+    points[0, 0] = (1, 2)
+    moved = transform(points, geometry.perspective((10, 10), np.eye(4)[:, :2]))
+    assert moved.shape == (4, 3, 2) and np.isfinite(moved[0, 0]).all() and np.isnan(moved).sum() == 22
+
+
+def test_inverse_brings_predictions_back() -> None:
+    matrix = geometry.rotate(20, CENTRE) @ geometry.letterbox_matrix((480, 640), (256, 256))
+    points = np.random.default_rng(0).uniform(0, 480, (50, 2))
+    assert transform(transform(points, matrix), np.linalg.inv(matrix)) == pytest.approx(points, abs=1e-9)
