@@ -119,6 +119,13 @@ def test_an_edge_joins_finite_ends_only() -> None:
     assert not alone[:, 20:].any()
 
 
+def test_a_label_without_a_prediction_is_named_where_it_is() -> None:
+    half_lost, truth = np.array([[NAN, 40.0]]), np.array([[30.0, 20.0]])
+    picture = draw_keypoints(BLACK, half_lost, truth=truth, names=True, upscale=1)
+    rows = np.flatnonzero(picture.any(axis=(1, 2)))
+    assert 10 <= rows.min() < rows.max() <= 30
+
+
 def test_names_stay_inside_and_apart() -> None:
     image = np.full((300, 300, 3), 200, np.uint8)
     corners = np.array([[2.0, 2.0], [297.0, 2.0], [2.0, 297.0], [297.0, 297.0]])

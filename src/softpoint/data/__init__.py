@@ -1,0 +1,25 @@
+"""Pictures and labels, from disk or painted, to batches.
+
+`KeypointDataset` makes samples; `SyntheticData` and `LabelledData` are what a config instantiates. They are
+imported when first asked for, because they bring Lightning along.
+"""
+
+from typing import Any
+
+from softpoint.data.skeleton import Skeleton
+
+__all__ = ["KeypointDataset", "LabelledData", "Skeleton", "SyntheticData"]
+
+_HOMES = {
+    "KeypointDataset": "softpoint.data.dataset",
+    "LabelledData": "softpoint.data.datamodule",
+    "SyntheticData": "softpoint.data.datamodule",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -81,17 +81,17 @@ def _upper_byte(grey: np.ndarray) -> np.ndarray:
 
 
 def _explain(path: Path, error: Exception) -> Exception:
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return FileNotFoundError(f"image {path} does not exist; check the path and data.images")
-    if path.is_dir():
+    if isinstance(error, IsADirectoryError):
         return ValueError(f"image {path} is a folder; name a picture inside it")
     if isinstance(error, PermissionError):
         return ValueError(f"image {path} may not be read by this user; change its permissions")
-    if path.is_file() and path.stat().st_size == 0:
-        return ValueError(f"image {path} is empty (0 bytes); copy it again, or remove it from the labels")
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return ValueError(f"image {path} is too large to decode safely ({error}); crop it or scale it down")
     if isinstance(error, Image.UnidentifiedImageError):
+        if path.stat().st_size == 0:
+            return ValueError(f"image {path} is empty (0 bytes); copy it again, or remove it from the labels")
         known = ", ".join(_FORMATS)
         return ValueError(f"{path} is not an image that can be read ({known}); convert it or remove it")
     return ValueError(f"image {path} cannot be decoded: {error}; copy it again, or convert it to PNG")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from softpoint.suggest import did_you_mean
@@ -58,6 +58,20 @@ class Skeleton:
             tuple(p for p in self.flip_pairs if set(p) <= set(names)),
             tuple(e for e in self.edges if set(e) <= set(names)),
         )
+
+    def to_dict(self) -> dict[str, list]:
+        """Plain lists, for a checkpoint."""
+        return {
+            "names": list(self.names),
+            "flip_pairs": [list(pair) for pair in self.flip_pairs],
+            "edges": [list(edge) for edge in self.edges],
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Sequence]) -> Skeleton:
+        """The skeleton that `to_dict` wrote."""
+        pairs = (tuple((str(a), str(b)) for a, b in stored[kind]) for kind in ("flip_pairs", "edges"))
+        return cls(tuple(map(str, stored["names"])), *pairs)
 
 
 def infer_flip_pairs(names: Iterable[str]) -> tuple[tuple[str, str], ...]:

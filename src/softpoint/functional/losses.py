@@ -130,13 +130,18 @@ def coordinate_wing(
     return torch.where(distance < width, near, distance - constant).sum(-1)
 
 
-def masked_mean(losses: Float[Tensor, "..."], mask: Bool[Tensor, "..."]) -> Float[Tensor, ""]:
+def masked_mean(
+    losses: Float[Tensor, "..."], mask: Bool[Tensor, "..."], count: Float[Tensor, ""] | None = None
+) -> Float[Tensor, ""]:
     """Mean of the losses where `mask` is true; 0, with zero gradient, where it nowhere is.
+
+    `count` replaces the number of true entries as the divisor.
 
     >>> masked_mean(torch.tensor([1.0, 3.0, float("nan")]), torch.tensor([True, True, False])).item()
     2.0
     """
-    return torch.where(mask, losses, 0).sum() / mask.sum().clamp_min(1)
+    count = mask.sum() if count is None else count
+    return torch.where(mask, losses, 0).sum() / torch.where(count > 0, count, 1)
 
 
 def spatial_softmax_with_loss(

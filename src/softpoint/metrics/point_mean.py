@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn import Module
 from torchmetrics import Metric
@@ -58,8 +58,8 @@ class PointMean(Metric):
         with self.sync_context(should_sync=self._to_sync):
             return self.labelled.clone()
 
-    def _accumulate(self, values: Float[Tensor, "B K"], mask: Bool[Tensor, "B K"]) -> None:
-        """Add values that are 0 where the mask is False."""
+    def _accumulate(self, values: Shaped[Tensor, "B K"], mask: Bool[Tensor, "B K"]) -> None:
+        """Add values (hits or lengths) that are 0 where the mask is False."""
         if mask.shape[1] != self.num_keypoints:  # one keypoint would broadcast over all without a word
             raise ValueError(
                 f"the batch has {mask.shape[1]} keypoints but {type(self).__name__} was built for "

@@ -53,8 +53,8 @@ def draw_keypoints(
     if skeleton is not None:
         _draw_edges(canvas, points, skeleton, colors, radius)
     if names:
-        anchors = np.where(np.isfinite(points), points, labelled)
         words = [str(i) for i in range(len(points))] if skeleton is None else skeleton.names
+        anchors = np.where(np.isfinite(points).all(axis=1, keepdims=True), points, labelled)
         draw_labels(canvas, anchors, words, colors, clearance=2 * radius, others=labelled)
     if covariance is not None:
         for i in _finite(np.concatenate([points, covariance.reshape(-1, 4)], axis=1)):

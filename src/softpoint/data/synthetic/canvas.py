@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from softpoint.data.synthetic.raster import Capsule, Colour, paint
+from softpoint.data.synthetic.raster import Capsule, Colour, shade
 
 SMALLEST_SIDE = 32
 _STEPS = np.linspace(0, 1, 256)[:, None]
@@ -31,7 +31,7 @@ def check_difficulty(difficulty: float) -> float:
     """The difficulty itself; ValueError unless it lies in [0, 1]."""
     if not 0 <= difficulty <= 1:
         raise ValueError(
-            f"difficulty {difficulty} is outside [0, 1]; 0 is a plain background, 1 is heavy clutter and noise"
+            f"difficulty {difficulty} is outside [0, 1]; 0 is a plain background, 1 heavy clutter and noise"
         )
     return float(difficulty)
 
@@ -66,11 +66,11 @@ def background(rng: np.random.Generator, size: tuple[int, int], difficulty: floa
 def noise(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """A uint8 (H, W) field of noise summed over octaves, each half as strong and twice as fine."""
     octaves = int(rng.integers(1, 5))
-    field = np.zeros((2, 2), np.float32)
+    field: np.ndarray = np.zeros((2, 2), np.float32)
     for octave in range(octaves):
         cells = 3 << octave
-        field = cv2.resize(field, (cells, cells), interpolation=cv2.INTER_CUBIC)
-        field += rng.standard_normal((cells, cells), dtype=np.float32) * (60 / (1 << octave))
+        finer = rng.standard_normal((cells, cells), dtype=np.float32) * np.float32(60 / (1 << octave))
+        field = finer + np.asarray(cv2.resize(field, (cells, cells), interpolation=cv2.INTER_CUBIC))
     coarse = np.clip(field + 128, 0, 255).astype(np.uint8)
     return cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
 
@@ -109,7 +109,7 @@ def _phase(rng: np.random.Generator, size: tuple[int, int], angle: float) -> np.
 
 
 def distract(rng: np.random.Generator, image: np.ndarray, difficulty: float) -> None:
-    """Draw muted ellipses, strokes and many-cornered blobs into the ground; their places need not be exact."""
+    """Draw muted ellipses, strokes and many-cornered blobs into the ground, not placed exactly."""
     side = min(image.shape[:2])
     for _ in range(int(rng.integers(0, 1 + round(10 * difficulty)) if difficulty else 0)):
         kind = int(rng.integers(3))
@@ -123,8 +123,8 @@ def distract(rng: np.random.Generator, image: np.ndarray, difficulty: float) -> 
             continue
         if kind == 1:
             way = np.array([np.cos(6.3 * angle), np.sin(6.3 * angle)]) * 3 * axes[0]
-            ends = [tuple((centre + sign * way).round().astype(int).tolist()) for sign in (-1, 1)]
-            cv2.line(image, *ends, colour, 1 + int(side * 0.02 * reach[1]), cv2.LINE_AA)
+            start, end = (centre - way).astype(int).tolist(), (centre + way).astype(int).tolist()
+            cv2.line(image, start, end, colour, 1 + int(side * 0.02 * reach[1]), cv2.LINE_AA)
             continue
         turns = np.linspace(0, 2 * np.pi, 7 + int(4 * angle), endpoint=False)
         radii = (0.5 + rng.random(len(turns))) * axes[0]
@@ -150,7 +150,7 @@ def cover(rng: np.random.Generator, image: np.ndarray, rods: list[Capsule]) -> N
     for rod in rods:
         hue, saturation, value = rng.random(3).tolist()
         edge, core = (hsv(hue, 0.15 * saturation, v * (0.25 + 0.6 * value)) for v in (0.7, 1.1))
-        paint(image, [rod], [edge, core], rim=rod.radius)
+        shade(image, rod, edge, core, rim=rod.radius)
 
 
 def photograph(rng: np.random.Generator, image: np.ndarray, difficulty: float) -> np.ndarray:

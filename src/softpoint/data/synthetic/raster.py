@@ -25,7 +25,10 @@ class Part(Protocol):
     high: Point
 
     def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Signed distance in px to the edge, positive inside, for x (w,) and y (h, 1)."""
+        """Signed distance in px to the edge, positive inside, for x and y that broadcast to two axes."""
+
+    def coverage(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Share of each pixel inside, in [0, 1]."""
 
 
 class Polygon:
@@ -57,6 +60,18 @@ class Polygon:
             np.minimum(nearest, x * nx + (y * ny + offset), out=nearest)
         return nearest
 
+    def coverage(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Share of each pixel inside: all of it, less what each edge cuts off.
+
+        The cuts add up because at a sharp corner they fall on opposite sides of a pixel; the least
+        of them alone would draw such a corner too long.
+        """
+        share = np.ones(np.broadcast_shapes(x.shape, y.shape), np.float32)
+        for nx, ny, offset in self.lines:
+            line = x * nx + (y * ny + (offset - 0.5))
+            share += np.minimum(line, 0, out=line)
+        return np.maximum(share, 0, out=share)
+
 
 class Capsule:
     """A segment from `start` to `end` thickened by a radius in px that changes evenly along it.
@@ -78,26 +93,30 @@ class Capsule:
     def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Radius less the distance to the segment, in px."""
         (ux, uy), (x0, y0) = self.along, self.start
-        along = (x - x0) * ux + (y - y0) * uy
-        across = (x - x0) * -uy + (y - y0) * ux
+        if not self.length:
+            far = (x - x0) ** 2 + (y - y0) ** 2
+            return np.subtract(self.radius, np.sqrt(far, out=far), out=far)
+        x, y = x - x0, y - y0
+        along, across = x * ux + y * uy, x * -uy + y * ux
         inside = np.minimum(np.maximum(along, 0), self.length)
         along -= inside
-        far = cv2.magnitude(along, across)
         inside *= self.slope
         inside += self.radius
-        return np.subtract(inside, far, out=inside)
+        inside -= np.asarray(cv2.magnitude(along, across))
+        return inside
+
+    def coverage(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Share of each pixel inside, in [0, 1]."""
+        return _to_unit(self.distance(x, y) + 0.5)
 
 
-def covers(part: Part, point: Point) -> bool:
-    """Whether the point (x, y) lies inside the part.
+def covers(part: Part, points: np.ndarray) -> np.ndarray:
+    """Which of the points (K, 2) in px lie inside the part, bool (K,).
 
-    >>> covers(Capsule((4, 4), (4, 4), 2, 2), (4.5, 5.5))
-    True
+    >>> covers(Capsule((4, 4), (4, 4), 2, 2), np.array([[4.5, 5.5], [6.5, 4.0]])).tolist()
+    [True, False]
     """
-    (x, y), (left, top), (right, bottom) = point, part.low, part.high
-    if not (left < x < right and top < y < bottom):
-        return False
-    return bool(part.distance(np.array([x]), np.array([[y]]))[0, 0] > 0)
+    return part.distance(points[None, :, 0], points[None, :, 1])[0] > 0
 
 
 def window(parts: Sequence[Part], size: tuple[int, int]) -> tuple[slice, slice]:
@@ -112,34 +131,45 @@ def window(parts: Sequence[Part], size: tuple[int, int]) -> tuple[slice, slice]:
     return slice(rows.start, min(rows.stop, size[0])), slice(columns.start, min(columns.stop, size[1]))
 
 
-def paint(image: np.ndarray, parts: Sequence[Part], colours: Sequence[Colour], rim: float = 0.0) -> None:
-    """Paint parts that may touch but not overlap into an image (H, W, 3), all at once so that no seam shows.
+def paint(image: np.ndarray, parts: Sequence[Part], colours: Sequence[Colour]) -> None:
+    """Paint parts that may touch but not overlap into an image (H, W, 3), together so that no seam shows."""
+    patch, x, y = _patch(image, parts)
+    if patch.size:
+        _blend(patch, np.array([part.coverage(x, y) for part in parts]), np.asarray(colours, np.float32))
 
-    With `rim` in px, colours come in pairs for each part: at its edge, and from `rim` inwards.
-    """
-    rows, columns = window(parts, image.shape[:2])
-    patch = image[rows, columns]
+
+def shade(image: np.ndarray, part: Part, edge: Colour, core: Colour, rim: float) -> None:
+    """Paint a part into an image (H, W, 3) in one colour at its edge and another from `rim` px inwards."""
+    patch, x, y = _patch(image, [part])
     if not patch.size:
         return
+    depth = part.distance(x, y)
+    weights = np.empty((2, *depth.shape), np.float32)
+    np.add(depth, 0.5, out=weights[0])
+    depth *= 1 / rim
+    np.multiply(_to_unit(depth), _to_unit(weights[0]), out=weights[1])
+    weights[0] -= weights[1]
+    _blend(patch, weights, np.array([edge, core], np.float32))
+
+
+def _patch(image: np.ndarray, parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The part of the image that the parts may touch, and the x (w,) and y (h, 1) of its pixels."""
+    rows, columns = window(parts, image.shape[:2])
     x = np.arange(columns.start, columns.stop, dtype=np.float32)
     y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
-    weights = []
-    for part in parts:
-        depth = part.distance(x, y)
-        cover = np.minimum(np.maximum(depth + 0.5, 0), 1)
-        if rim:
-            core = cover * np.minimum(np.maximum(depth * (1 / rim), 0), 1)
-            weights += [cover - core, core]
-        else:
-            weights.append(cover)
-    _blend(patch, np.array(weights), np.asarray(colours, np.float32))
+    return image[rows, columns], x, y
+
+
+def _to_unit(values: np.ndarray) -> np.ndarray:
+    """Clip to [0, 1] in place; np.clip checks more than it computes on arrays this small."""
+    return np.minimum(np.maximum(values, 0, out=values), 1, out=values)
 
 
 def _blend(patch: np.ndarray, weights: np.ndarray, colours: np.ndarray) -> None:
     """Mix colours (P, 3) by weights (P, h, w) over what the patch (h, w, 3) already shows."""
     weights = weights.reshape(len(colours), -1)
-    kept = 1 - weights.sum(0)
+    kept = 1 - np.einsum("pn->n", weights)
     # Half a grey level turns the conversion to integers from truncation into rounding.
     mixed = weights.T @ (colours + 0.5)
-    mixed += np.maximum(kept, 0)[:, None] * patch.reshape(-1, 3)
+    mixed += _to_unit(kept)[:, None] * patch.reshape(-1, 3)
     patch[:] = np.minimum(mixed, 255, out=mixed).reshape(patch.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +46,14 @@ TEMPLATES = (
     Template(
         "bracket",
         0.34,
-        {"heel": (0, 0), "toe": (0.72, 0), "sole": (0.72, 0.3), "inner": (0.3, 0.3), "knee": (0.3, 1), "top": (0, 1)},
+        {
+            "heel": (0, 0),
+            "toe": (0.72, 0),
+            "sole": (0.72, 0.3),
+            "inner": (0.3, 0.3),
+            "knee": (0.3, 1),
+            "top": (0, 1),
+        },
         bright=("heel", "inner", "knee", "top"),
         dark=("heel", "toe", "sole", "inner"),
         keypoints=("top", "heel", "toe"),
@@ -96,7 +104,10 @@ class Shapes:
             paint(image, layers[i], self._colours(rng, TEMPLATES[i].hue))
         rods = canvas.occluders(rng, size, self.difficulty)
         canvas.cover(rng, image, rods)
-        keypoints, visibility = _label(outlines, layers, order, rods)
+        keypoints = np.array(
+            [outline[v] for t, outline in zip(TEMPLATES, outlines, strict=True) for v in t.keypoints]
+        )
+        visibility = _visibility(keypoints, layers, order, rods)
         return canvas.Scene(canvas.photograph(rng, image, self.difficulty), keypoints, visibility)
 
     def _outline(self, rng: np.random.Generator, shape: Template, size: tuple[int, int]) -> np.ndarray:
@@ -109,15 +120,19 @@ class Shapes:
         low, high = flat.min(0), flat.max(0)
         return (flat - (low + high) / 2) * ((0.3 + 0.15 * extent) * min(size) / (high - low).max())
 
-    def _place(self, outlines: list[np.ndarray], rng: np.random.Generator, size: tuple[int, int]) -> list[dict]:
-        """Move each outline somewhere inside the frame: the roomiest of a few tries, fewer as it gets harder."""
+    def _place(
+        self, outlines: list[np.ndarray], rng: np.random.Generator, size: tuple[int, int]
+    ) -> list[dict]:
+        """Move each outline inside the frame: the roomiest of a few tries, fewer as it gets harder."""
         reach = np.array([outline.max(0) for outline in outlines])
         spare = np.array(size[::-1], dtype=np.float64) - 1 - 2 * reach
         tries = reach + rng.random((1 + round(11 * (1 - self.difficulty)), len(outlines), 2)) * spare
         gaps = ((tries - tries[:, [1, 2, 0]]) ** 2).sum(-1)
         centres = tries[int(gaps.min(1).argmax())]
         placed = [outline + centre for outline, centre in zip(outlines, centres, strict=True)]
-        return [dict(zip(t.vertices, p.tolist(), strict=True)) for t, p in zip(TEMPLATES, placed, strict=True)]
+        return [
+            dict(zip(t.vertices, p.tolist(), strict=True)) for t, p in zip(TEMPLATES, placed, strict=True)
+        ]
 
     def _colours(self, rng: np.random.Generator, hue: float) -> list[canvas.Colour]:
         """A bright and a dark tone near the signature hue."""
@@ -129,14 +144,13 @@ class Shapes:
         ]
 
 
-def _label(
-    outlines: list[dict], layers: list[list[Part]], order: list[int], rods: list
-) -> tuple[np.ndarray, np.ndarray]:
-    """The corners (K, 2), and 1 for each that a later layer covers or 2 (K,)."""
-    points, visibility = [], []
-    for i, (shape, outline) in enumerate(zip(TEMPLATES, outlines, strict=True)):
-        above = [part for j in order[order.index(i) + 1 :] for part in layers[j]] + rods
-        for corner in shape.keypoints:
-            points.append(outline[corner])
-            visibility.append(1 if any(covers(part, outline[corner]) for part in above) else 2)
-    return np.array(points), np.array(visibility, dtype=np.int64)
+def _visibility(
+    keypoints: np.ndarray, layers: list[list[Part]], order: list[int], rods: Sequence[Part]
+) -> np.ndarray:
+    """1 for each corner (K,) that a layer in front of its own covers, else 2."""
+    own = np.array([order.index(i) for i, shape in enumerate(TEMPLATES) for _ in shape.keypoints])
+    visibility = np.full(len(keypoints), 2, dtype=np.int64)
+    for depth, parts in enumerate([*(layers[i] for i in order), rods]):
+        for part in parts:
+            visibility[covers(part, keypoints) & (own < depth)] = 1
+    return visibility

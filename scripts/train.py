@@ -1,0 +1,39 @@
+"""Trains a keypoint model, tests it, and says how to use it: python scripts/train.py --help"""
+
+from __future__ import annotations
+
+from launch import launch
+from omegaconf import DictConfig, OmegaConf
+
+
+def main(cfg: DictConfig) -> float | None:
+    """Runs the training that `cfg` describes and returns the best val/epe, for sweeps to minimise."""
+    # Imported here, so that --help and a misspelt key need not wait for torch.
+    import pytorch_lightning as pl
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from hydra.utils import instantiate
+
+    if HydraConfig.get().mode == RunMode.MULTIRUN and "ddp" in str(cfg.trainer.strategy):
+        raise ValueError(
+            "each process of trainer.strategy=ddp would start the whole sweep again; run -m with one process"
+            " per job (trainer=default or gpu), or train these one by one"
+        )
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    data = instantiate(cfg.data)
+    module = instantiate(cfg.module, _partial_=True)(skeleton=data.skeleton)
+    trainer = instantiate(cfg.trainer)
+    module.save_hyperparameters(OmegaConf.to_container(cfg, resolve=True))
+    trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
+    if trainer.fast_dev_run:
+        return None
+    best = trainer.checkpoint_callback
+    trainer.test(module, data, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
+    if trainer.is_global_zero:
+        print(f"best checkpoint (val/epe {best.best_model_score:.3f}): {best.best_model_path}")
+        print(f"use it: python scripts/predict.py ckpt={best.best_model_path} source=IMAGE_OR_FOLDER")
+    return float(best.best_model_score)
+
+
+if __name__ == "__main__":
+    launch("train", main)

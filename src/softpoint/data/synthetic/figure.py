@@ -1,0 +1,209 @@
+"""A doll with two arms and two legs: left and right, joints that bend, and limbs that hide each other."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from softpoint.data.skeleton import Skeleton, infer_flip_pairs
+from softpoint.data.synthetic import canvas
+from softpoint.data.synthetic.raster import Capsule, Colour, Point, covers, paint, shade
+
+_SIDES = ("left", "right")
+_NAMES = (
+    *("head", "neck", "torso"),
+    *(f"{side}_{joint}" for joint in ("shoulder", "elbow", "hand", "hip", "foot") for side in _SIDES),
+)
+_LIMBS = (("neck", "shoulder"), ("shoulder", "elbow"), ("elbow", "hand"), ("torso", "hip"), ("hip", "foot"))
+
+SKELETON = Skeleton(
+    names=_NAMES,
+    flip_pairs=infer_flip_pairs(_NAMES),
+    edges=(
+        ("head", "neck"),
+        ("neck", "torso"),
+        *((a if a in _NAMES else f"{side}_{a}", f"{side}_{b}") for side in _SIDES for a, b in _LIMBS),
+    ),
+)
+
+# The layers that meet at a joint: seeing any of them there is seeing the joint.
+_OWNERS = {"head": {"head"}, "neck": {"neck", "torso", "head"}, "torso": {"torso"}} | {
+    f"{side}_{joint}": {f"{side}_{limb}", *others}
+    for side in _SIDES
+    for joint, limb, others in (
+        ("shoulder", "arm", ["torso"]),
+        ("elbow", "arm", []),
+        ("hand", "arm", []),
+        ("hip", "leg", ["torso"]),
+        ("foot", "leg", []),
+    )
+}
+
+
+class Piece(NamedTuple):
+    """One capsule of the doll and its colours at the rim and in the middle."""
+
+    part: Capsule
+    colours: tuple[Colour, Colour]
+
+
+class Figure:
+    """Scenes with one doll that faces the viewer, so that its left hand is at the picture's right.
+
+    The sleeves differ, to tie a hand to its shoulder, but either may be on either side: a mirrored
+    picture with the flip pairs swapped is again a true one.
+    Raises ValueError for a difficulty outside [0, 1], or a size below 32 px.
+
+    >>> scene = Figure(difficulty=0.2).draw(np.random.default_rng(0), (48, 64))
+    >>> scene.image.shape, scene.keypoints.shape, len(Figure().skeleton.flip_pairs)
+    ((48, 64, 3), (13, 2), 5)
+    """
+
+    skeleton = SKELETON
+
+    def __init__(self, difficulty: float = 0.5) -> None:
+        self.difficulty = canvas.check_difficulty(difficulty)
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> canvas.Scene:
+        """One scene of size (height, width) in px; the state of `rng` determines every byte of it."""
+        image = canvas.background(rng, size, self.difficulty)
+        canvas.distract(rng, image, self.difficulty)
+        joints, unit = self._pose(rng, size)
+        layers = _dress(rng, joints, unit, self.difficulty)
+        order = _depths(rng)
+        for name in order:
+            for piece in layers[name]:
+                shade(image, piece.part, *piece.colours, rim=0.7 * piece.part.radius)
+            _decorate(image, name, joints, unit)
+        rods = canvas.occluders(rng, size, self.difficulty)
+        canvas.cover(rng, image, rods)
+        keypoints = np.array([joints[name] for name in _NAMES])
+        visibility = _visibility(keypoints, order, layers, rods)
+        return canvas.Scene(canvas.photograph(rng, image, self.difficulty), keypoints, visibility)
+
+    def _pose(self, rng: np.random.Generator, size: tuple[int, int]) -> tuple[dict[str, Point], float]:
+        """Where each joint is in px, and the px of one unit, about the doll's height."""
+        joints = _bend(rng, freedom=0.6 + 0.4 * self.difficulty)
+        turn, extent, *place = rng.random(4).tolist()
+        angle = (2 * turn - 1) * (0.25 + 0.75 * self.difficulty)
+        c, s = math.cos(angle), math.sin(angle)
+        points = np.array(list(joints.values())) @ np.array([[c, s], [-s, c]])
+        low, high = points.min(0) - _GIRTH, points.max(0) + _GIRTH
+        unit = (0.5 + 0.3 * extent) * min(size) / float((high - low).max())
+        spare = np.array(size[::-1]) - unit * (high - low)
+        points = (points - low) * unit + spare * place - 0.5
+        return dict(zip(joints, points.tolist(), strict=True)), unit
+
+
+# Radii in units of the doll's height; no part reaches further than the girth from a joint.
+_GIRTH = 0.12
+_HEAD, _NECK, _ARM, _HAND, _LEG, _FOOT = 0.115, 0.045, 0.047, 0.05, 0.06, 0.062
+
+
+def _bend(rng: np.random.Generator, freedom: float) -> dict[str, Point]:
+    """The joints of an upright doll in units of its height, x to the picture's right and y down."""
+    raised, bent, spread = ((2 * rng.random((3, 2)) - 1) * freedom).tolist()
+    arm, leg = (1 + 0.12 * freedom * (2 * rng.random(2) - 1)).tolist()
+    joints: dict[str, Point] = {"head": (0.0, -0.36), "neck": (0.0, -0.225), "torso": (0.0, -0.07)}
+    for i, (side, sign) in enumerate(zip(_SIDES, (1, -1), strict=True)):
+        shoulder, hip = (0.12 * sign, -0.155), (0.06 * sign, 0.11)
+        upper = 0.8 + 1.6 * raised[i]
+        elbow = _reach(shoulder, sign, upper, 0.19 * arm)
+        joints[f"{side}_shoulder"], joints[f"{side}_elbow"] = shoulder, elbow
+        joints[f"{side}_hand"] = _reach(elbow, sign, upper - 0.7 + 2.2 * bent[i], 0.18 * arm)
+        joints[f"{side}_hip"] = hip
+        joints[f"{side}_foot"] = _reach(hip, sign, 0.22 + 0.3 * spread[i], 0.34 * leg)
+    return joints
+
+
+def _reach(start: Point, sign: int, angle: float, length: float) -> Point:
+    """The end of a limb that leaves `start` at an angle in radians from straight down, outwards."""
+    return start[0] + sign * length * math.sin(angle), start[1] + length * math.cos(angle)
+
+
+def _depths(rng: np.random.Generator) -> list[str]:
+    """The layers from back to front: each arm before or behind the body, limbs in random order."""
+    arms = [f"{_SIDES[i]}_arm" for i in rng.permutation(2).tolist()]
+    legs = [f"{_SIDES[i]}_leg" for i in rng.permutation(2).tolist()]
+    behind = (rng.random(2) < 0.4).tolist()
+    back = [arm for arm, hidden in zip(arms, behind, strict=True) if hidden]
+    return [*back, *legs, "neck", "torso", "head", *(arm for arm in arms if arm not in back)]
+
+
+def _dress(
+    rng: np.random.Generator, joints: dict[str, Point], unit: float, difficulty: float
+) -> dict[str, list[Piece]]:
+    """The pieces of each layer, from back to front, in px."""
+    vary = ((2 * rng.random(5) - 1) * 0.05 * (0.3 + difficulty)).tolist()
+    skin, shirt = _tones(0.07 + vary[0] / 2, 0.42, 1.0), _tones(0.47 + vary[1], 0.85, 0.85)
+    trousers, shoes = _tones(0.68 + vary[2], 0.6, 0.65), _tones(0.05, 0.6, 0.45)
+    sleeves = [_tones(0.13 + vary[3], 0.85, 1.0), _tones(0.9 + vary[4], 0.75, 0.95)]
+    first = int(rng.integers(2))
+
+    def piece(
+        start: str, end: str, radius: float, end_radius: float, colours: tuple[Colour, Colour]
+    ) -> Piece:
+        return Piece(Capsule(joints[start], joints[end], radius * unit, end_radius * unit), colours)
+
+    (x, y), (neck_x, neck_y) = joints["torso"], joints["neck"]
+    chest, pelvis = (x + 0.25 * (neck_x - x), y + 0.25 * (neck_y - y)), (2 * x - neck_x, 2 * y - neck_y)
+    layers = {
+        "neck": [piece("neck", "neck", _NECK * 1.3, _NECK, skin)],
+        "torso": [Piece(Capsule(chest, pelvis, 0.125 * unit, 0.1 * unit), shirt)],
+        "head": [piece("head", "head", _HEAD, _HEAD, skin)],
+    }
+    for i, side in enumerate(_SIDES):
+        sleeve = sleeves[(first + i) % 2]
+        layers[f"{side}_arm"] = [
+            piece(f"{side}_shoulder", f"{side}_elbow", _ARM * 1.15, _ARM, sleeve),
+            piece(f"{side}_elbow", f"{side}_hand", _ARM, _ARM * 0.8, sleeve),
+            piece(f"{side}_hand", f"{side}_hand", _HAND, _HAND, skin),
+        ]
+        layers[f"{side}_leg"] = [
+            piece(f"{side}_hip", f"{side}_foot", _LEG * 1.15, _LEG * 0.8, trousers),
+            piece(f"{side}_foot", f"{side}_foot", _FOOT, _FOOT, shoes),
+        ]
+    return layers
+
+
+def _tones(hue: float, saturation: float, value: float) -> tuple[Colour, Colour]:
+    """A colour as it looks at the rim of a round limb, and facing the viewer."""
+    return canvas.hsv(hue, saturation * 1.1, value * 0.55), canvas.hsv(hue, saturation, value)
+
+
+def _decorate(image: np.ndarray, layer: str, joints: dict[str, Point], unit: float) -> None:
+    """A face on the head, which shows where front and up are, and a button on the chest."""
+    if layer == "torso":
+        paint(image, [_dot(joints["torso"], 0.022 * unit)], [(250, 250, 240)])
+    if layer != "head":
+        return
+    (x, y), (neck_x, neck_y) = joints["head"], joints["neck"]
+    up = np.array([x - neck_x, y - neck_y]) / 0.135
+    across = np.array([-up[1], up[0]])
+    eyes = ((x, y) + 0.03 * up + np.outer((-0.042, 0.042), across)).tolist()
+    face = [*(_dot(eye, 0.017 * unit) for eye in eyes), _dot((x, y), 0.012 * unit)]
+    paint(image, face, [(30, 25, 40), (30, 25, 40), (215, 120, 100)])
+    mouth = (x, y) - 0.05 * up + np.outer((-0.04, 0, 0.04), across) + np.outer((0.017, -0.003, 0.017), up)
+    points = (mouth * 64).round().astype(np.int32)
+    cv2.polylines(image, [points], False, (170, 50, 60), max(1, round(0.012 * unit)), cv2.LINE_AA, 6)
+
+
+def _dot(centre: Point, radius: float) -> Capsule:
+    return Capsule(centre, centre, radius, radius)
+
+
+def _visibility(
+    keypoints: np.ndarray, order: list[str], layers: dict[str, list[Piece]], rods: list[Capsule]
+) -> np.ndarray:
+    """2 (K,) where the frontmost layer at the joint is one that meets there, 1 where another hides it."""
+    front = np.full(len(keypoints), -1)
+    for depth, layer in enumerate(order):
+        for piece in layers[layer]:
+            front[covers(piece.part, keypoints)] = depth
+    for rod in rods:
+        front[covers(rod, keypoints)] = -1
+    seen = [d >= 0 and order[d] in _OWNERS[name] for name, d in zip(_NAMES, front.tolist(), strict=True)]
+    return np.where(seen, 2, 1).astype(np.int64)

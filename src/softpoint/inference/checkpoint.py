@@ -1,0 +1,112 @@
+"""A network from a checkpoint alone, without trusting whoever wrote it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from softpoint.data.skeleton import Skeleton
+from softpoint.models import KeypointNet
+
+# What a stranger's config may build: modules of these packages, and nothing else.
+_ALLOWED = ("softpoint.models", "softpoint.layers")
+
+# Arguments that would read files or download while a network is rebuilt; its weights come from the checkpoint.
+_IGNORED = ("weights", "pretrained")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint says: the network with its weights, its keypoints, its input size, how it was trained."""
+
+    net: KeypointNet
+    skeleton: Skeleton
+    size: tuple[int, int]  # (height, width) of the network's input
+    config: dict[str, Any]
+    path: Path
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Reads a checkpoint of scripts/train.py, running no code that it names.
+
+    Raises FileNotFoundError, and ValueError for a file that is damaged, holds more than tensors and plain
+    values, is no checkpoint of softpoint, or asks for anything but softpoint's own modules.
+    """
+    path = Path(path)
+    stored = _load(path)
+    try:
+        config, skeleton = stored["hyper_parameters"], Skeleton.from_dict(stored["skeleton"])
+        size, model, state = config["data"]["size"], config["model"], stored["state_dict"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no checkpoint of softpoint: it lacks {error}") from error
+    net = _network(path, model, len(skeleton))
+    _fill(path, net, state)
+    height, width = (size, size) if isinstance(size, int) else size
+    return Checkpoint(net.eval(), skeleton, (height, width), config, path)
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}; a run keeps its own in checkpoints/best.ckpt")
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"{path} is no checkpoint of softpoint, or is damaged: it does not load as tensors and plain values"
+            f" ({reason}); nothing in it was run"
+        ) from error
+    if not isinstance(stored, Mapping):
+        raise ValueError(f"{path} is no checkpoint of softpoint: it holds a {type(stored).__name__}")
+    return stored
+
+
+def _network(path: Path, model: Any, num_keypoints: int) -> KeypointNet:
+    try:
+        built = _build(model)
+        net = built(num_keypoints=num_keypoints) if callable(built) else built
+    except (TypeError, ImportError, ValueError) as error:
+        raise ValueError(f"{path}: its network cannot be rebuilt: {error}") from error
+    if not isinstance(net, KeypointNet):
+        raise ValueError(f"{path}: its model is a {type(net).__name__}, not a KeypointNet")
+    return net
+
+
+def _build(node: Any) -> Any:
+    """What Hydra's instantiate would build, restricted to modules of `_ALLOWED`."""
+    if isinstance(node, Mapping):
+        built = {key: _build(value) for key, value in node.items() if not str(key).startswith("_")}
+        if "_target_" not in node:
+            return built
+        arguments = {key: value for key, value in built.items() if key not in _IGNORED}
+        layer = _allowed(node["_target_"])
+        return partial(layer, **arguments) if node.get("_partial_") else layer(**arguments)
+    if isinstance(node, Sequence) and not isinstance(node, str):
+        return [_build(value) for value in node]
+    return node
+
+
+def _allowed(target: Any) -> type[nn.Module]:
+    """The class a target names; ValueError unless it is a module of ours, however the name gets there."""
+    package, _, name = str(target).rpartition(".")
+    if package not in _ALLOWED:
+        raise ValueError(f"it asks for {target!r}, and only classes of {' and '.join(_ALLOWED)} are built")
+    found = getattr(importlib.import_module(package), name, None)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise ValueError(f"it asks for {target!r}, which is no network module")
+    return found
+
+
+def _fill(path: Path, net: KeypointNet, state: Mapping[str, Any]) -> None:
+    weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: its weights do not fit its config: {error}") from error

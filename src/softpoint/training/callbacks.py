@@ -1,0 +1,146 @@
+"""What happens around training: averaged weights, pictures, the test table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, WeightAveraging
+from pytorch_lightning.trainer.states import TrainerFn
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from softpoint.functional import spatial_softmax
+from softpoint.metrics import EPE
+from softpoint.viz import contact_sheet, draw_keypoints, heatmap_row
+
+
+class ExponentialAverage(WeightAveraging):
+    """Validates, tests and saves an exponential moving average of the weights.
+
+    After n steps the average keeps min(decay, (1 + n) / (10 + n)) of itself, so that short runs are not
+    held back by their first weights. Source: TensorFlow's ExponentialMovingAverage.
+    """
+
+    def __init__(self, decay: float) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"callbacks.ema.decay must be in [0, 1), got {decay}")
+        super().__init__(avg_fn=self._average)
+        self.decay = decay
+
+    def _average(self, average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+        steps = torch.as_tensor(steps, dtype=torch.float32, device=current.device)
+        keep = ((1 + steps) / (10 + steps)).clamp_max(self.decay)
+        if not average.is_floating_point():  # counters, such as batches seen
+            return current
+        return average + (current - average) * (1 - keep).to(average.dtype)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        # Lightning restores the unaveraged weights even for a test; only training goes on from those.
+        if trainer.state.fn == TrainerFn.FITTING:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+class ValidationPictures(Callback):
+    """Shows the first validation images in TensorBoard every few epochs: truth, predictions, one heatmap row."""
+
+    def __init__(self, every_n_epochs: int, images: int) -> None:
+        self.every_n_epochs, self.images = every_n_epochs, images
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        due = trainer.current_epoch % self.every_n_epochs == 0 or trainer.current_epoch + 1 == trainer.max_epochs
+        if batch_idx or not due or not trainer.is_global_zero:
+            return
+        boards = [logger for logger in trainer.loggers if hasattr(logger.experiment, "add_image")]
+        if not boards:
+            return
+        sheet, row = self._draw(pl_module, outputs, batch)
+        for board in boards:
+            board.experiment.add_image("val/predictions", sheet, trainer.global_step, dataformats="HWC")
+            board.experiment.add_image("val/heatmaps", row, trainer.global_step, dataformats="HWC")
+
+    def _draw(self, module: Any, outputs: dict[str, Tensor], batch: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        images = _numpy(batch["image"].permute(0, 2, 3, 1))[: self.images]
+        overlays = [
+            draw_keypoints(
+                image,
+                _numpy(outputs["keypoints"][i]),
+                confidence=_numpy(outputs["confidence"][i]),
+                skeleton=module.skeleton,
+                truth=_numpy(batch["keypoints"][i]),
+                mask=_numpy(batch["visibility"][i] > 0),
+                upscale=max(1, 384 // max(image.shape[:2])),
+            )
+            for i, image in enumerate(images)
+        ]
+        heatmaps = _numpy(spatial_softmax(outputs["logits"][0].float()))
+        return contact_sheet(overlays), heatmap_row(images[0], heatmaps, module.skeleton.names)
+
+
+class TestTable(Callback):
+    """Prints the test error of each keypoint in original pixels, beside always answering the mean position.
+
+    The same table is written to test.csv in the run's folder.
+    """
+
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        count = len(pl_module.skeleton)
+        self.model, self.baseline = EPE(count).to(pl_module.device), EPE(count).to(pl_module.device)
+        mean = trainer.datamodule.mean_position()
+        self.mean = torch.as_tensor(mean, dtype=torch.float32, device=pl_module.device)
+
+    def on_test_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        labelled, truth = batch["visibility"] > 0, outputs["original_truth"]
+        self.model.update(outputs["original_keypoints"], truth, labelled)
+        guess = self.mean * batch["size"].flip(-1)[:, None] - 0.5
+        self.baseline.update(guess.to(truth.dtype), truth, labelled)
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        errors, guesses, counts = self.model.per_keypoint(), self.baseline.per_keypoint(), self.model.count()
+        mean, guess = self.model.compute(), self.baseline.compute()
+        if not trainer.is_global_zero:
+            return
+        rows = [
+            (name, int(n), float(e), float(g))
+            for name, n, e, g in zip(pl_module.skeleton.names, counts, errors, guesses, strict=True)
+        ]
+        rows.append(("all", int(counts.sum()), float(mean), float(guess)))
+        _print(rows)
+        _write(rows, Path(trainer.default_root_dir) / "test.csv")
+
+
+def _print(rows: Sequence[tuple[str, int, float, float]]) -> None:
+    table = Table(title="test error in original pixels (mean Euclidean distance)")
+    table.add_column("keypoint")
+    for heading in ("points", "epe", "mean position", "times better"):
+        table.add_column(heading, justify="right")
+    for name, count, error, guess in rows:
+        if name == "all":
+            table.add_section()
+        known = (f"{error:.2f}", f"{guess:.1f}", f"{guess / error:.1f}" if error else "-")
+        table.add_row(name, str(count), *(known if count else ("never labelled", "-", "-")))
+    Console().print(table)
+
+
+def _write(rows: Sequence[tuple[str, int, float, float]], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("keypoint", "points", "epe", "mean_position_epe"))
+        writer.writerows(rows)
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()

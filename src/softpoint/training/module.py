@@ -1,0 +1,130 @@
+"""One keypoint network in training: what a step computes, what is logged, what a checkpoint holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from softpoint.data.skeleton import Skeleton
+from softpoint.functional import transform_points
+from softpoint.metrics import EPE, NME, PCK
+from softpoint.models import KeypointNet
+from softpoint.training.loss import KeypointLoss, trainable
+
+Batch = dict[str, Any]
+
+
+class KeypointModule(pl.LightningModule):
+    """Trains `net` by `loss`, and measures it in pixels of the original images.
+
+    Args:
+        skeleton: names, pairs and edges of the keypoints; their number sizes the network.
+        net: called with `num_keypoints`, makes the network.
+        optimizer: called with the parameters.
+        scheduler: called with the optimizer and the number of steps, makes Lightning's description of one.
+        pck_alpha: a point is correct within this fraction of its sample's scale.
+        compile: run the network through torch.compile.
+    """
+
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        net: Callable[..., KeypointNet],
+        loss: KeypointLoss,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        scheduler: Callable[..., dict[str, Any]],
+        pck_alpha: float = 0.1,
+        compile: bool = False,
+    ) -> None:
+        super().__init__()
+        self.skeleton = skeleton
+        # On a CPU and on tensor cores, convolutions are fastest with channels last.
+        self.net = net(num_keypoints=len(skeleton)).to(memory_format=torch.channels_last)
+        self.loss = loss
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.val_metrics = _metrics(len(skeleton), pck_alpha)
+        self.test_metrics = _metrics(len(skeleton), pck_alpha)
+        if compile:
+            self.net.compile()
+
+    def forward(self, image: Tensor, return_attention: bool = False) -> dict[str, Tensor]:
+        return self.net(image, return_attention)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        mask = self._trainable(batch)
+        # Each process divides by the mean count, so that averaging their gradients weighs points, not processes.
+        count = self.trainer.strategy.reduce(mask.sum().float(), reduce_op="mean")
+        values = self.loss(self.net(batch["image"])["logits"], batch["keypoints"], mask, self._stride, count)
+        for name, value in values.items():
+            self.log(f"train/{name}", value.detach(), batch_size=len(mask), prog_bar=name == "loss")
+        return values["loss"]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._measure("val", self.val_metrics, batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        return self._measure("test", self.test_metrics, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        # TensorBoard's table of hyperparameters shows this one beside them.
+        self.log("hp_metric", self.val_metrics["epe"].compute().float(), sync_dist=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.optimizer(self.net.parameters())
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": self.scheduler(optimizer, total_steps=self.trainer.estimated_stepping_batches),
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["skeleton"] = self.skeleton.to_dict()
+        checkpoint["versions"] = {name: version(name) for name in ("softpoint", "torch", "torchvision")}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        theirs, ours = checkpoint.get("skeleton", {}).get("names"), list(self.skeleton.names)
+        if theirs is not None and list(theirs) != ours:
+            raise ValueError(
+                f"the checkpoint predicts {len(theirs)} keypoints ({', '.join(theirs)}), but the data has {len(ours)} "
+                f"({', '.join(ours)}); train on the same keypoints (data.keypoints selects some) or start anew without ckpt_path"
+            )
+
+    @property
+    def _stride(self) -> int:
+        return self.net.decoder.stride
+
+    def _trainable(self, batch: Batch) -> Tensor:
+        return trainable(batch["keypoints"], batch["visibility"], tuple(batch["image"].shape[-2:]))
+
+    def _measure(self, stage: str, metrics: nn.ModuleDict, batch: Batch) -> dict[str, Tensor]:
+        prediction = self.net(batch["image"])
+        mask = self._trainable(batch)
+        values = self.loss(prediction["logits"], batch["keypoints"], mask, self._stride)
+        metrics["loss"].update(values["loss"], weight=mask.sum())
+        matrix = batch["matrix"]
+        found = transform_points(prediction["keypoints"], matrix)
+        truth = transform_points(batch["keypoints"], matrix)
+        labelled = batch["visibility"] > 0
+        metrics["epe"].update(found, truth, labelled)
+        metrics["pck"].update(found, truth, labelled, batch["scale"])
+        metrics["nme"].update(found, truth, labelled, batch["scale"])
+        for name, metric in metrics.items():
+            self.log(f"{stage}/{name}", metric, batch_size=len(mask), prog_bar=name == "epe")
+        return {**prediction, "original_keypoints": found, "original_truth": truth}
+
+
+def _metrics(num_keypoints: int, pck_alpha: float) -> nn.ModuleDict:
+    return nn.ModuleDict(
+        {
+            "loss": MeanMetric(),
+            "epe": EPE(num_keypoints),
+            "pck": PCK(num_keypoints, pck_alpha),
+            "nme": NME(num_keypoints),
+        }
+    )
