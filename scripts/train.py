@@ -9,6 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 def main(cfg: DictConfig) -> float | None:
     """Runs the training that `cfg` describes and returns the best val/epe, for sweeps to minimise."""
     # Imported here, so that --help and a misspelt key need not wait for torch.
+    import logging
+    import os
+    import warnings
+
     import pytorch_lightning as pl
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -19,20 +23,25 @@ def main(cfg: DictConfig) -> float | None:
             "each process of trainer.strategy=ddp would start the whole sweep again; run -m with one process"
             " per job (trainer=default or gpu), or train these one by one"
         )
+    # Lightning's own use of torch, and its advice to have more workers than a laptop has cores.
+    warnings.filterwarnings("ignore", ".*LeafSpec.*|.*many workers.*|.*smaller than the logging interval.*")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data)
     module = instantiate(cfg.module, _partial_=True)(skeleton=data.skeleton)
     trainer = instantiate(cfg.trainer)
     module.save_hyperparameters(OmegaConf.to_container(cfg, resolve=True))
+    if trainer.is_global_zero:
+        print(f"{data.summary}; {module.summary}; writing to {os.path.relpath(trainer.default_root_dir)}")
     trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
     if trainer.fast_dev_run:
         return None
-    best = trainer.checkpoint_callback
-    trainer.test(module, data, ckpt_path=best.best_model_path, verbose=False, weights_only=True)
+    score, best = trainer.checkpoint_callback.best_model_score, trainer.checkpoint_callback.best_model_path
+    trainer.test(module, data, ckpt_path=best, verbose=False, weights_only=True)
     if trainer.is_global_zero:
-        print(f"best checkpoint (val/epe {best.best_model_score:.3f}): {best.best_model_path}")
-        print(f"use it: python scripts/predict.py ckpt={best.best_model_path} source=IMAGE_OR_FOLDER")
-    return float(best.best_model_score)
+        print(f"best checkpoint, val/epe {score:.3f} px: {os.path.relpath(best)}")
+        print(f"use it: python scripts/predict.py ckpt={os.path.relpath(best)} source=IMAGE_OR_FOLDER")
+    return float(score)
 
 
 if __name__ == "__main__":

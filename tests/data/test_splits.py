@@ -167,11 +167,19 @@ def test_written_splits_come_back(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["splits.csv"]
 
 
-def test_interrupted_writing_leaves_the_old_file(tmp_path: Path) -> None:
+def test_interrupted_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, FILE)
 
     with pytest.raises(UnicodeEncodeError):
         write_splits(path, ["a", "\ud800"], {"train": [0], "test": [1]})
+    assert path.read_text() == FILE and len(list(tmp_path.iterdir())) == 1
+
+    def interrupted(self: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_splits(path, ["a", "b"], {"train": [0], "test": [1]})
     assert path.read_text() == FILE and len(list(tmp_path.iterdir())) == 1
 
 

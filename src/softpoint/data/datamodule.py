@@ -43,6 +43,7 @@ class KeypointData(pl.LightningDataModule, ABC):
         if min(self.size) < 1 or batch_size < 1:
             raise ValueError(f"data.size {list(self.size)} and data.batch_size {batch_size} must be positive")
         self.batch_size, self.num_workers, self.seed, self.augment = batch_size, num_workers, seed, augment
+        self.epochs = 0  # that a resumed run has behind it
         self.sources = self.open()
 
     @abstractmethod
@@ -53,6 +54,12 @@ class KeypointData(pl.LightningDataModule, ABC):
     def skeleton(self) -> Skeleton:
         """Names, pairs and edges of the keypoints."""
         return self.sources["train"].skeleton
+
+    @property
+    def summary(self) -> str:
+        """What there is to train on, in one phrase."""
+        counts = ", ".join(f"{len(source)} {split}" for split, source in self.sources.items())
+        return f"{len(self.skeleton)} keypoints, images {counts}, {self.size[0]}x{self.size[1]}"
 
     @abstractmethod
     def mean_position(self) -> np.ndarray:
@@ -72,10 +79,20 @@ class KeypointData(pl.LightningDataModule, ABC):
     def test_dataloader(self) -> DataLoader:
         return self._loader("test", shuffled=False)
 
+    def state_dict(self) -> dict[str, Any]:
+        """How many epochs were drawn."""
+        return {"epochs": self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on with the epoch after those."""
+        self.epochs = state_dict.get("epochs", 0)
+
     def _loader(self, split: str, shuffled: bool) -> DataLoader:
         dataset = self.dataset(split)
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = EpochSampler(len(dataset), self.seed if shuffled else None, rank, world)
+        # On resuming, workers fetch their first batches before Lightning calls set_epoch.
+        sampler.set_epoch(self.epochs)
         return DataLoader(
             dataset,
             self.batch_size,
@@ -183,11 +200,13 @@ class LabelledData(KeypointData):
             write_splits(Path(self.trainer.default_root_dir) / "splits.csv", self.labels.images, self.splits)
 
     def state_dict(self) -> dict[str, Any]:
-        """The split, by image."""
-        return {"splits": {split: [self.labels.images[i] for i in rows] for split, rows in self.splits.items()}}
+        """The epochs drawn and the split, by image."""
+        images = {split: [self.labels.images[i] for i in rows] for split, rows in self.splits.items()}
+        return super().state_dict() | {"splits": images}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuses to go on with another split, which would test on what was trained on."""
+        super().load_state_dict(state_dict)
         for split, images in self.state_dict()["splits"].items():
             moved = set(images) ^ set(state_dict["splits"].get(split, ()))
             if moved:

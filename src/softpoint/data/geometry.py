@@ -149,6 +149,4 @@ def _average_blocks(image: np.ndarray, blocks: tuple[int, int], border: int) -> 
         image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=fill)
     shape = ((width + right) // blocks[0], (height + bottom) // blocks[1])
     means = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
-    return means, resize_matrix(
-        1 / blocks[0], 1 / blocks[1]
-    )
+    return means, resize_matrix(1 / blocks[0], 1 / blocks[1])

@@ -111,7 +111,11 @@ def _sizes(labels: Labels, folder: Path) -> np.ndarray:
             problems.append(f"line {row}: {error}")
             missing += [image] * isinstance(error, FileNotFoundError)
     if problems:
-        way_out = _where_else(missing[0], Path(labels.source), folder) if missing else "copy them again, or remove their rows"
+        way_out = (
+            _where_else(missing[0], Path(labels.source), folder)
+            if missing
+            else "copy them again, or remove their rows"
+        )
         raise ValueError(
             f"{labels.source}: {len(problems)} of {len(labels)} images cannot be opened"
             f"{_first_few(problems)}\n{way_out}"

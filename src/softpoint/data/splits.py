@@ -133,7 +133,8 @@ def carve_val(
     """(train, val): val taken out of the training images by a seed, for a split file that has none.
 
     With `groups` (one name for each image of the whole set) whole groups are taken where there are at
-    least two, or the validation images would be neighbours of training images in the same video.
+    least two, or the validation images would be neighbours of training images in the same video; where
+    all groups are larger than `fraction`, the smallest is taken.
     Raises ValueError for fewer than two images.
     """
     if len(train) < 2 or not 0 < fraction < 1:

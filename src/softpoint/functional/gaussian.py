@@ -19,8 +19,8 @@ def render_gaussians(
 
     Mean and std are in cells, or with `normalized=True` in [-1, 1] from the first cell centre to the
     last. A tensor `std` broadcasts against `mean`: (..., 1) round, (..., 2) with its own x and y. A mean
-    off the grid gives the part that falls on it, rescaled. Raises ValueError for a std that is not
-    positive.
+    off the grid gives the part that falls on it, rescaled. Raises ValueError for a number
+    `std` that is not positive.
 
     >>> render_gaussians(torch.tensor([1.0, 0.0]), 2.0, (1, 3))
     tensor([[0.3192, 0.3617, 0.3192]])

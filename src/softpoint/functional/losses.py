@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -146,7 +146,7 @@ def masked_mean(
 
 def spatial_softmax_with_loss(
     logits: Float[Tensor, "N C H W"],
-    target: Int[Tensor, "N H W"] | Float[Tensor, "N C H W"],
+    target: Integer[Tensor, "N H W"] | Float[Tensor, "N C H W"],
     weight: Float[Tensor, "N H W"] | Float[Tensor, " C"] | None = None,
     scale: float = 1.0,
     ignore_label: int = -1,
@@ -156,16 +156,22 @@ def spatial_softmax_with_loss(
     Integer labels (N, H, W): the mean of -log p[label] over the pixels that do not carry `ignore_label`,
     weighted per pixel (N, H, W) or per class (C,); 0 when every pixel is ignored. A distribution
     (N, C, H, W): -1/N sum t log p, weighted likewise. `scale` multiplies the loss. Raises ValueError for a
-    target of another shape. Source: Caffe2's SpatialSoftmaxWithLoss operator.
+    target or a weight of another shape. Source: Caffe2's SpatialSoftmaxWithLoss operator.
 
     >>> p, loss = spatial_softmax_with_loss(torch.zeros(1, 2, 1, 2), torch.tensor([[[0, -1]]]))
     >>> p[0, 0, 0].tolist(), loss.item()
     ([0.5, 0.5], 0.6931...)
     """
     log_p = widen(as_floating(logits)).log_softmax(1)
+    per_pixel, per_class = (logits.shape[0], *logits.shape[2:]), tuple(logits.shape[1:2])
+    if weight is not None and weight.shape != (per_class if weight.ndim == 1 else per_pixel):
+        raise ValueError(
+            f"a weight of shape {tuple(weight.shape)} fits no logits of shape {tuple(logits.shape)}; "
+            f"give one per pixel {per_pixel} or one per class {per_class}"
+        )
     if target.shape == logits.shape and target.is_floating_point():
         loss = _distribution_loss(log_p, widen(target), weight)
-    elif target.shape == (logits.shape[0], *logits.shape[2:]) and not target.is_floating_point():
+    elif target.shape == per_pixel and not target.is_floating_point():
         loss = _label_loss(log_p, target.long(), weight, ignore_label)
     else:
         raise ValueError(

@@ -72,7 +72,8 @@ def spatial_expectation(
                 f"coordinates of shape {tuple(coordinates.shape)} do not fit maps of shape "
                 f"{tuple(maps.shape[-2:])}; give one (x, y) per cell: {(*maps.shape[-2:], 2)}"
             )
-        return torch.einsum("...hw,hwc->...c", maps, coordinates.to(maps.dtype))
+        # An einsum would be run in half precision under autocast, which loses whole pixels above 256.
+        return (maps[..., None] * coordinates.to(maps.dtype)).sum((-3, -2))
     height, width = maps.shape[-2:]
     x = (maps.sum(-2) * axis_positions(width, normalized, maps)).sum(-1)
     y = (maps.sum(-1) * axis_positions(height, normalized, maps)).sum(-1)
@@ -150,11 +151,11 @@ def check_temperature(temperature: float | Tensor) -> None:
     if isinstance(temperature, Tensor):
         # A device tensor would have to be waited for, and a traced one has no values.
         plain = type(temperature) in (Tensor, torch.nn.Parameter) and temperature.device.type == "cpu"
-        if torch.compiler.is_compiling() or not plain or bool((temperature > 0).all()):
+        if torch.compiler.is_compiling() or not plain:
             return
-    elif temperature > 0:
-        return
-    raise ValueError(f"temperature must be positive, got {temperature}")
+        temperature = temperature.min().item()
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
 
 
 def as_floating(values: Tensor) -> Tensor:

@@ -58,10 +58,10 @@ def _load(path: Path) -> Mapping[str, Any]:
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        # torch's own message advises to load the file with its code, so it is not passed on.
         raise ValueError(
             f"{path} is no checkpoint of softpoint, or is damaged: it does not load as tensors and plain values"
-            f" ({reason}); nothing in it was run"
+            f" ({type(error).__name__}); nothing in it was run"
         ) from error
     if not isinstance(stored, Mapping):
         raise ValueError(f"{path} is no checkpoint of softpoint: it holds a {type(stored).__name__}")

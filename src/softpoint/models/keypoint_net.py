@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,7 +19,8 @@ class KeypointNet(nn.Module):
         backbone: gives features and advertises `stages`, `stride`, `out_channels`, `mean` and `std`.
         decoder: called with `in_channels` and `in_strides`, makes the module that fuses features.
         head: called with `in_channels`, `num_keypoints` and `stride`, makes the module that reads keypoints.
-        attention: called without arguments, makes one spatial attention block per place; None for none.
+        attention: called without arguments, makes one spatial attention block per place; None, or nothing
+            in a mapping, for none.
         attention_stages: backbone stages after which a block stands (stage k has stride 2^k).
         attention_before_head: whether a block stands between decoder and head.
         pad: extend an image whose sides are no multiples of the largest stride with zeros at its right
@@ -35,7 +36,7 @@ class KeypointNet(nn.Module):
         backbone: nn.Module,
         decoder: Callable[..., nn.Module],
         head: Callable[..., nn.Module],
-        attention: Callable[[], nn.Module] | None = None,
+        attention: Callable[[], nn.Module] | Mapping | None = None,
         attention_stages: Sequence[int] = (),
         attention_before_head: bool = True,
         pad: bool = False,
@@ -57,7 +58,7 @@ class KeypointNet(nn.Module):
             in_channels=self.decoder.out_channels, num_keypoints=num_keypoints, stride=self.decoder.stride
         )
         places = [f"stage{stage}" for stage in attention_stages] + ["head"] * attention_before_head
-        self.attention = nn.ModuleDict({place: attention() for place in places} if attention else {})
+        self.attention = nn.ModuleDict({place: attention() for place in places} if callable(attention) else {})
 
     @property
     def stride(self) -> int:
@@ -72,7 +73,7 @@ class KeypointNet(nn.Module):
         """
         size = image.shape[-2:]
         features = self.backbone(self._fit(self.normalize(image)))
-        seen: dict[str, tuple[Tensor, ...]] = {}
+        seen: dict[str, list[Tensor]] = {}
         for i, stage in enumerate(self.backbone.stages):
             features[i] = self._attend(f"stage{stage}", features[i], seen)
         x = self._attend("head", self.decoder(features), seen)
@@ -81,7 +82,7 @@ class KeypointNet(nn.Module):
         prediction = self.head(x)
         return {**prediction, "attention": seen} if return_attention else prediction
 
-    def _attend(self, place: str, x: Tensor, seen: dict[str, tuple[Tensor, ...]]) -> Tensor:
+    def _attend(self, place: str, x: Tensor, seen: dict[str, list[Tensor]]) -> Tensor:
         if place not in self.attention:
             return x
         x, *seen[place] = self.attention[place](x)

@@ -31,15 +31,19 @@ class ExponentialAverage(WeightAveraging):
     def __init__(self, decay: float) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"callbacks.ema.decay must be in [0, 1), got {decay}")
-        super().__init__(avg_fn=self._average)
+        super().__init__(multi_avg_fn=self._average)
         self.decay = decay
 
-    def _average(self, average: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
-        steps = torch.as_tensor(steps, dtype=torch.float32, device=current.device)
+    def _average(self, average: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
+        if not average[0].is_floating_point():  # counters, such as batches seen
+            torch._foreach_copy_(average, current)
+            return
+        # On the device throughout: reading `steps` would make every step wait for it.
+        steps = torch.as_tensor(steps, dtype=torch.float32)
         keep = ((1 + steps) / (10 + steps)).clamp_max(self.decay)
-        if not average.is_floating_point():  # counters, such as batches seen
-            return current
-        return average + (current - average) * (1 - keep).to(average.dtype)
+        change = torch._foreach_sub(current, average)
+        torch._foreach_mul_(change, (1 - keep).to(average[0].dtype))
+        torch._foreach_add_(average, change)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -96,6 +96,12 @@ class KeypointModule(pl.LightningModule):
             )
 
     @property
+    def summary(self) -> str:
+        """The network and its size, in one phrase."""
+        count = sum(parameter.numel() for parameter in self.net.parameters())
+        return f"{type(self.net.backbone).__name__} network of {count / 1e6:.1f} M parameters"
+
+    @property
     def _stride(self) -> int:
         return self.net.decoder.stride
 

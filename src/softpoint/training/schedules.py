@@ -40,6 +40,9 @@ def warmup_cosine(
 
 
 def plateau(optimizer: Optimizer, total_steps: float, factor: float, patience: int) -> dict[str, Any]:
-    """Multiplies the rate by `factor` after `patience` validations without a better val/epe."""
+    """Multiplies the rate by `factor` after `patience` validations without a better val/epe.
+
+    A resumed run has not counted the validation that it was stopped after: Lightning saves before it counts.
+    """
     scheduler = ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": "val/epe"}

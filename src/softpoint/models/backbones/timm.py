@@ -37,7 +37,7 @@ class Timm(nn.Module):
         timm = _import_timm()
         if not timm.is_model(name):
             raise ValueError(f"backbone.name: timm has no model {name!r}; {_nearest(name, timm.list_models())}")
-        has = {r.bit_length() - 1: i for i, r in enumerate(_reductions(timm, name)) if r & (r - 1) == 0}
+        has = _stage_ends(timm, name)
         wanted = [stage for stage in has if stage >= 2] if stages is None else list(stages)
         if not wanted or wanted != sorted(set(wanted)) or not {*wanted} <= has.keys():
             raise ValueError(f"backbone.stages of {name} must ascend within {', '.join(map(str, has))}, got {wanted}")
@@ -47,20 +47,24 @@ class Timm(nn.Module):
         self.stages = tuple(wanted)
         self.stride = tuple(self.body.feature_info.reduction())
         self.out_channels = tuple(self.body.feature_info.channels())
+        self.channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
         config = timm.get_pretrained_cfg(name)
         self.mean, self.std = tuple(config.mean), tuple(config.std)
         if weights is not None:
             with torch.device("meta"):
                 whole = timm.create_model(name)
-            load_weights(self.body, weights, spare=whole.state_dict())
+            # timm wraps the features of a transformer around the whole network, as `model`.
+            load_weights(getattr(self.body, "model", self.body), weights, spare=whole.state_dict())
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
-        return list(self.body(image))
+        return [x.movedim(-1, 1) if self.channels_last else x for x in self.body(image)]
 
 
-def _reductions(timm, name: str) -> list[int]:
+def _stage_ends(timm, name: str) -> dict[int, int]:
+    """For each stage k, which of the network's features is the last of stride 2^k."""
     with torch.device("meta"):
-        return list(timm.create_model(name, features_only=True).feature_info.reduction())
+        info = timm.create_model(name, features_only=True).feature_info
+    return {r.bit_length() - 1: i for r, i in zip(info.reduction(), info.out_indices, strict=True) if r & (r - 1) == 0}
 
 
 def _import_timm():

@@ -48,7 +48,12 @@ class Torchvision(nn.Module):
         network = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None)
         whole = list(network.state_dict())
         blocks = _blocks(network)
-        ends = _stage_ends(blocks)
+        try:
+            ends = _stage_ends(blocks)
+        except (AssertionError, RuntimeError):  # blocks that do not take what the one before them gives
+            ends = {}
+        if not ends:
+            raise ValueError(f"backbone.name: {name} has no stages of stride 2^k; choose another, such as resnet18")
         if not stages or list(stages) != sorted(set(stages)) or not {*stages} <= ends.keys():
             raise ValueError(f"backbone.stages must ascend within {', '.join(map(str, ends))}, got {list(stages)}")
         self.stages = tuple(stages)
@@ -81,10 +86,13 @@ def _blocks(network: nn.Module) -> dict[str, nn.Module]:
 def _stage_ends(blocks: dict[str, nn.Module], side: int = 64) -> dict[int, tuple[int, int]]:
     """For each stage k, the position and the channels of the last block of stride 2^k."""
     ends = {}
+    stages = {side >> stage: stage for stage in range(6)}
     x = torch.empty(1, 3, side, side, device="meta")
     for i, block in enumerate(blocks.values()):
         x = _shape_after(block, x)
-        ends[(side // x.shape[-1]).bit_length() - 1] = (i, x.shape[1])
+        # A convolution without padding leaves less than side / 2^k: its cells lie on no grid of that stride.
+        if x.shape[-1] == x.shape[-2] and x.shape[-1] in stages:
+            ends[stages[x.shape[-1]]] = (i, x.shape[1])
     return ends
 
 

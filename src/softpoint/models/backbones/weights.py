@@ -25,7 +25,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(
-            f"backbone.weights: {path} cannot be read as weights ({_first_line(error)}); "
+            f"backbone.weights: {path} cannot be read as weights ({type(error).__name__}); "
             "give a .safetensors file or a torch file of tensors alone"
         ) from error
     state = state.get("state_dict", state) if isinstance(state, Mapping) else state
@@ -64,7 +64,3 @@ def _canonical(key: str) -> str:
 
 def _some(keys: list[str], most: int = 8) -> str:
     return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

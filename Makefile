@@ -1,0 +1,36 @@
+# `make train` and `make test` do everything from a bare machine with Python 3.11+; a second call reuses .venv.
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?= model=dsa
+BIN     = $(VENV)/bin
+
+.PHONY: train test check format lint types clean
+
+train: $(VENV)/installed
+	$(BIN)/python scripts/train.py $(ARGS)
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/installed lint types test
+
+lint: $(VENV)/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/installed
+	$(BIN)/mypy
+
+format: $(VENV)/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "softpoint needs Python 3.11 or newer, but $(PYTHON) is older or missing; set PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,timm]' --constraint constraints.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache

@@ -1,0 +1,35 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import jaxtyping
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test draws the same random tensors, whatever ran before it."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Switches annotation checks off, which no compiler can trace through."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder with `keypoints/` and `weights/`: $SOFTPOINT_DATA, or `shared` beside the repository."""
+    root = Path(os.environ.get("SOFTPOINT_DATA", Path(__file__).parents[2] / "shared"))
+    if not root.is_dir():
+        pytest.skip(f"no data at {root}; set SOFTPOINT_DATA to the folder that has keypoints/ and weights/")
+    return root

@@ -1,0 +1,334 @@
+"""Losses are what their formulas say cell by cell, and a masked point teaches nothing at all."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+
+from softpoint.functional import (
+    coordinate_huber,
+    coordinate_l1,
+    coordinate_l2,
+    coordinate_wing,
+    heatmap_ce,
+    heatmap_js,
+    heatmap_kl,
+    heatmap_mse,
+    masked_mean,
+    render_gaussians,
+    spatial_softmax,
+    spatial_softmax_with_loss,
+    variance,
+)
+from softpoint.training.loss import CoordinateTerm, HeatmapTerm, KeypointLoss, VarianceTerm
+
+HEATMAP = (heatmap_ce, heatmap_kl, heatmap_js, heatmap_mse)
+COORDINATE = (coordinate_l1, coordinate_l2, coordinate_huber, coordinate_wing)
+
+
+def by_cells(name: str, p: list[float], t: list[float]) -> float:
+    """A heatmap loss of one map, as a sum of terms."""
+    m = [(a + b) / 2 for a, b in zip(p, t, strict=True)]
+    kl = lambda a, b: math.fsum(x * math.log(x / y) for x, y in zip(a, b, strict=True) if x > 0)  # noqa: E731
+    return {
+        "heatmap_ce": -math.fsum(b * math.log(a) for a, b in zip(p, t, strict=True) if b > 0),
+        "heatmap_kl": kl(t, p),
+        "heatmap_js": (kl(p, m) + kl(t, m)) / 2,
+        "heatmap_mse": math.fsum((a - b) ** 2 for a, b in zip(p, t, strict=True)) / len(p),
+    }[name]
+
+
+def random_pair(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits, and a target distribution with some empty cells."""
+    target = torch.rand(*shape, dtype=torch.float64)
+    target = torch.where(target > 0.3, target, 0)
+    return torch.randn(*shape, dtype=torch.float64), target / target.sum((-2, -1), keepdim=True)
+
+
+@pytest.mark.parametrize("loss", HEATMAP)
+@pytest.mark.parametrize("dim", [(-2, -1), (0, 1), (1, -1)])
+def test_heatmap_losses_are_their_sums_over_cells(loss, dim: tuple[int, int]):
+    logits, target = random_pair(2, 3, 4, 5)
+    p = torch.softmax(logits.flatten(2), -1)
+    found = loss(logits.movedim((-2, -1), dim), target.movedim((-2, -1), dim), dim=dim)
+    assert found.shape == (2, 3)
+    for b, k in np.ndindex(2, 3):
+        expected = by_cells(loss.__name__, p[b, k].tolist(), target[b, k].flatten().tolist())
+        assert found[b, k].item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_kl_is_zero_for_equal_distributions_and_positive_otherwise():
+    logits, target = random_pair(50, 4, 5)
+    zero = torch.zeros(50, dtype=torch.float64)
+    torch.testing.assert_close(heatmap_kl(logits, spatial_softmax(logits)), zero)
+    torch.testing.assert_close(heatmap_js(logits, spatial_softmax(logits)), zero)
+    assert (heatmap_kl(logits, target) > 0).all()
+
+
+def test_cross_entropy_exceeds_kl_by_the_targets_entropy():
+    logits, target = random_pair(4, 5)
+    nats = -math.fsum(t * math.log(t) for t in target.flatten().tolist() if t > 0)
+    assert (heatmap_ce(logits, target) - heatmap_kl(logits, target)).item() == pytest.approx(nats)
+
+
+def test_kl_is_directed_from_the_target_to_the_prediction():
+    # KL(t || p) with t = (1, 0) and p = (1/2, 1/2) is log 2; the other direction is infinite.
+    assert heatmap_kl(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])).item() == pytest.approx(math.log(2))
+
+
+def test_js_is_symmetric_and_at_most_log_two():
+    a, b = torch.randn(2, 30, 4, 5, dtype=torch.float64).mul(5).unbind(0)
+    forth, back = heatmap_js(a, spatial_softmax(b)), heatmap_js(b, spatial_softmax(a))
+    torch.testing.assert_close(forth, back)
+    assert (forth <= math.log(2)).all() and (forth >= 0).all()
+
+
+@pytest.mark.parametrize("loss", HEATMAP)
+def test_a_prediction_nearer_to_the_target_costs_less(loss):
+    means = torch.tensor([[8.0, 8.0], [9.0, 8.0], [11.0, 8.0]], dtype=torch.float64)
+    maps = render_gaussians(means, 1.5, (17, 17))
+    near, far, farther = loss(maps.log(), maps[:1].expand_as(maps))
+    assert near < far < farther
+
+
+@pytest.mark.parametrize("loss", HEATMAP)
+def test_heatmap_gradients_are_those_of_finite_differences(loss):
+    logits, target = random_pair(2, 3, 4)
+    logits.requires_grad_()
+    assert gradcheck(lambda z: loss(z, target), logits)
+    assert gradgradcheck(lambda z: loss(z, target), logits)
+
+
+def test_variance_is_the_distance_of_both_variances_from_std_squared():
+    heatmap = render_gaussians(
+        torch.tensor([10.0, 9.0], dtype=torch.float64), torch.tensor([1.0, 2.0]), (19, 21)
+    )
+    assert variance(heatmap.log(), 1.0).item() == pytest.approx(9.0, rel=1e-3)
+    # Two cells one apart have variance 1/4 along x and 0 along y.
+    assert variance(torch.zeros(1, 2), 1.0).item() == pytest.approx((1 / 4 - 1) ** 2 + 1)
+    z = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lambda z: variance(z, 0.7), z)
+    torch.testing.assert_close(variance(z.movedim(0, -1), 0.7, dim=(0, 1)), variance(z, 0.7))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("loss", [*HEATMAP, lambda z, t: variance(z, 1.0)])
+def test_extreme_logits_in_half_precision_are_finite(loss, dtype: torch.dtype):
+    logits = torch.tensor([[1e4, -1e4], [0.0, -1e4]], dtype=dtype, requires_grad=True)
+    value = loss(logits, torch.tensor([[0.0, 1.0], [0.0, 0.0]], dtype=dtype))
+    value.backward()
+    assert value.dtype == torch.float32
+    assert value.isfinite() and logits.grad.isfinite().all()
+
+
+def scalar(name: str, d: float) -> float:
+    """A coordinate loss of one difference along one axis."""
+    d = abs(d)
+    return {
+        "coordinate_l1": d,
+        "coordinate_huber": d**2 / 2 if d <= 1 else d - 0.5,
+        "coordinate_wing": 10 * math.log(1 + d / 2) if d < 10 else d - (10 - 10 * math.log(6)),
+    }[name]
+
+
+@pytest.mark.parametrize("loss", [coordinate_l1, coordinate_huber, coordinate_wing])
+def test_coordinate_losses_are_sums_over_x_and_y(loss):
+    prediction, target = torch.randn(2, 4, 3, 2, dtype=torch.float64).mul(9).unbind(0)
+    found = loss(prediction, target)
+    for index in np.ndindex(4, 3):
+        differences = (prediction[index] - target[index]).tolist()
+        assert found[index].item() == pytest.approx(sum(scalar(loss.__name__, d) for d in differences))
+
+
+def test_l2_is_the_distance_with_gradient_zero_at_zero():
+    prediction = torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
+    distance = coordinate_l2(prediction, torch.zeros(2, 2))
+    distance.sum().backward()
+    assert distance.tolist() == [5.0, 0.0]
+    torch.testing.assert_close(prediction.grad, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
+
+
+@pytest.mark.parametrize(("width", "curvature"), [(10.0, 2.0), (3.0, 0.5)])
+def test_wing_is_continuous_where_the_logarithm_ends(width: float, curvature: float):
+    d = torch.tensor([[width - 1e-9, 0], [width, 0], [width + 1e-9, 0]], dtype=torch.float64)
+    inside, at, outside = coordinate_wing(d, torch.zeros_like(d), width, curvature).tolist()
+    assert inside == pytest.approx(at, abs=1e-7) and outside == pytest.approx(at, abs=1e-7)
+
+
+def test_huber_bends_at_delta():
+    d = torch.tensor([[0.4, 0.0], [3.0, 0.0]])
+    torch.testing.assert_close(
+        coordinate_huber(d, torch.zeros(2, 2), 0.5), torch.tensor([0.08, 0.5 * (3 - 0.25)])
+    )
+
+
+@pytest.mark.parametrize("loss", COORDINATE)
+def test_coordinate_gradients_are_those_of_finite_differences(loss):
+    prediction, target = torch.randn(2, 6, 2, dtype=torch.float64).mul(4).unbind(0)
+    assert gradcheck(lambda p: loss(p, target), prediction.requires_grad_())
+
+
+def test_masked_mean_ignores_what_is_masked_even_nan():
+    losses = torch.tensor([[1.0, math.nan, 5.0], [math.inf, 3.0, math.nan]], requires_grad=True)
+    mask = torch.tensor([[True, False, True], [False, True, False]])
+    value = masked_mean(losses, mask)
+    value.backward()
+    assert value.item() == 3.0
+    torch.testing.assert_close(losses.grad, mask / 3)
+
+
+def test_masked_mean_divides_by_a_given_count():
+    assert masked_mean(torch.tensor([1.0, 3.0]), torch.tensor([True, True]), torch.tensor(4.0)).item() == 1.0
+
+
+@pytest.mark.parametrize("count", [None, torch.tensor(0.0)])
+def test_a_mean_of_nothing_is_zero(count: torch.Tensor | None):
+    losses = torch.full((2, 3), math.nan, requires_grad=True)
+    value = masked_mean(losses, torch.zeros(2, 3, dtype=torch.bool), count)
+    value.backward()
+    assert value.item() == 0.0
+    assert torch.equal(losses.grad, torch.zeros(2, 3))
+
+
+TERMS = {
+    **{loss.__name__: HeatmapTerm(loss, sigma=6.0) for loss in HEATMAP},
+    **{loss.__name__: CoordinateTerm(loss, weight=0.1) for loss in COORDINATE},
+    "variance": VarianceTerm(variance, sigma=6.0),
+}
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_masked_points_have_exactly_zero_gradient_whatever_their_target(name: str):
+    keypoints = torch.tensor([[[10.0, 20.0], [math.nan, math.nan]], [[math.inf, 1e30], [4.0, 5.0]]])
+    mask = torch.tensor([[True, False], [False, True]])
+    logits = torch.randn(2, 2, 8, 8, requires_grad=True)
+    loss = KeypointLoss({name: TERMS[name]})
+    value = loss(logits, keypoints, mask, 4)["loss"]
+    value.backward()
+    assert value.isfinite()
+    assert torch.equal(logits.grad[~mask], torch.zeros(2, 8, 8))
+    assert all(gradient.abs().sum() > 0 for gradient in logits.grad[mask])
+    logits.grad = None
+    nothing = loss(logits, keypoints, torch.zeros_like(mask), 4)["loss"]
+    nothing.backward()
+    assert nothing.item() == 0.0 and torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def pixelwise(logits: torch.Tensor) -> np.ndarray:
+    z = logits.detach().numpy()
+    exponentials = np.exp(z - z.max(1, keepdims=True))
+    return exponentials / exponentials.sum(1, keepdims=True)
+
+
+LABELS = torch.tensor([[[0, 2, -1], [1, -1, 0]], [[2, 2, 1], [-1, 0, 1]]])
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [None, torch.linspace(0, 2, 12, dtype=torch.float64).view(2, 2, 3), torch.tensor([0.5, 2.0, 0.0])],
+)
+def test_integer_labels_give_the_weighted_mean_and_its_closed_form_gradient(weight: torch.Tensor | None):
+    logits = torch.randn(2, 3, 2, 3, dtype=torch.float64, requires_grad=True)
+    p, loss = spatial_softmax_with_loss(logits, LABELS, weight, scale=0.3)
+    loss.backward()
+    y, total, value = pixelwise(logits), 0.0, 0.0
+    gradient = np.zeros(y.shape)
+    for n, i, j in np.ndindex(2, 2, 3):
+        label = LABELS[n, i, j].item()
+        if label == -1:
+            continue
+        w = 1.0 if weight is None else weight[label].item() if weight.ndim == 1 else weight[n, i, j].item()
+        total += w
+        value -= w * math.log(y[n, label, i, j])
+        gradient[n, :, i, j] = w * y[n, :, i, j]
+        gradient[n, label, i, j] -= w
+    np.testing.assert_allclose(p.detach(), y, rtol=1e-12)
+    assert loss.item() == pytest.approx(0.3 * value / total)
+    np.testing.assert_allclose(logits.grad, 0.3 * gradient / total, rtol=1e-10, atol=1e-14)
+
+
+def test_a_distribution_is_summed_over_pixels_and_averaged_over_images():
+    logits = torch.randn(2, 3, 2, 2, dtype=torch.float64, requires_grad=True)
+    target = torch.rand(2, 3, 2, 2, dtype=torch.float64)  # sums to no particular number
+    _, loss = spatial_softmax_with_loss(logits, target)
+    loss.backward()
+    y, t = pixelwise(logits), target.numpy()
+    assert loss.item() == pytest.approx(-(t * np.log(y)).sum() / 2)
+    np.testing.assert_allclose(logits.grad, (y * t.sum(1, keepdims=True) - t) / 2, rtol=1e-10)
+
+
+@pytest.mark.parametrize("per", ["pixel", "class"])
+def test_a_weighted_distribution_weighs_its_terms(per: str):
+    logits, target = torch.randn(2, 3, 2, 2, dtype=torch.float64), torch.rand(2, 3, 2, 2, dtype=torch.float64)
+    weight = torch.rand(2, 2, 2) if per == "pixel" else torch.rand(3)
+    expected = 0.0
+    for n, c, i, j in np.ndindex(2, 3, 2, 2):
+        w = weight[n, i, j] if per == "pixel" else weight[c]
+        expected -= w.item() * target[n, c, i, j].item() * math.log(pixelwise(logits)[n, c, i, j]) / 2
+    assert spatial_softmax_with_loss(logits, target, weight)[1].item() == pytest.approx(expected)
+
+
+def test_labels_equal_their_one_hot_distribution_up_to_the_pixel_count():
+    logits, labels = torch.randn(2, 3, 2, 2), torch.randint(3, (2, 2, 2))
+    one_hot = torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).float()
+    by_label = spatial_softmax_with_loss(logits, labels)[1]
+    torch.testing.assert_close(spatial_softmax_with_loss(logits, one_hot)[1], 4 * by_label)
+
+
+def test_another_ignore_label_may_be_chosen():
+    logits = torch.randn(1, 3, 1, 2)
+    labels = torch.tensor([[[1, 255]]], dtype=torch.uint8)
+    _, loss = spatial_softmax_with_loss(logits, labels, ignore_label=255)
+    torch.testing.assert_close(loss, -logits.log_softmax(1)[0, 1, 0, 0])
+
+
+@pytest.mark.parametrize("weight", [None, torch.ones(2, 2, 3), torch.zeros(3)])
+def test_an_ignored_target_costs_nothing(weight: torch.Tensor | None):
+    logits = torch.randn(2, 3, 2, 3, requires_grad=True)
+    _, loss = spatial_softmax_with_loss(logits, torch.full((2, 2, 3), -1), weight)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_pixels_are_finite_and_keep_their_dtype(dtype: torch.dtype):
+    logits = torch.tensor([1e4, -1e4], dtype=dtype).view(1, 2, 1, 1).requires_grad_()
+    p, loss = spatial_softmax_with_loss(logits, torch.tensor([[[1]]]))
+    loss.backward()
+    assert p.dtype == dtype and p.flatten().tolist() == [1.0, 0.0]
+    assert loss.item() == pytest.approx(2e4, rel=0.01)
+    assert logits.grad.flatten().tolist() == [1.0, -1.0]
+
+
+@pytest.mark.parametrize(
+    ("target", "found"),
+    [
+        (torch.zeros(2, 4, 4), r"torch.float32 target of shape \(2, 4, 4\)"),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.int64), r"torch.int64 target of shape \(2, 3, 4, 4\)"),
+        (torch.zeros(2, 3, 4, dtype=torch.int64), r"torch.int64 target of shape \(2, 3, 4\)"),
+    ],
+)
+def test_a_target_of_another_shape_or_kind_is_refused(target: torch.Tensor, found: str, unchecked):
+    with pytest.raises(ValueError, match=rf"{found} fits no logits of shape \(2, 3, 4, 4\)"):
+        spatial_softmax_with_loss(torch.zeros(2, 3, 4, 4), target)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 4, 4), (1, 4, 4), (4,)])
+@pytest.mark.parametrize("target", [torch.zeros(2, 4, 4, dtype=torch.int64), torch.zeros(2, 3, 4, 4)])
+def test_a_weight_of_another_shape_is_not_broadcast(shape: tuple[int, ...], target: torch.Tensor, unchecked):
+    with pytest.raises(
+        ValueError, match=r"weight of shape .* one per pixel \(2, 4, 4\) or one per class \(3,\)"
+    ):
+        spatial_softmax_with_loss(torch.zeros(2, 3, 4, 4), target, torch.ones(shape))
+
+
+@pytest.mark.parametrize("target", [LABELS, torch.linspace(0, 2, 36, dtype=torch.float64).view(2, 3, 2, 3)])
+def test_pixelwise_gradients_are_those_of_finite_differences(target: torch.Tensor):
+    logits = torch.randn(2, 3, 2, 3, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lambda z: spatial_softmax_with_loss(z, target), logits)
+    assert gradgradcheck(lambda z: spatial_softmax_with_loss(z, target)[1], logits)

@@ -1,0 +1,247 @@
+"""Backbones return what they advertise, and start from local files that fit, or say why not."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torchvision.models import mobilenet_v3_small, resnet18
+
+from softpoint.models import Small, Timm, Torchvision
+
+CONFIGS = {
+    path.stem: path
+    for path in sorted((Path(__file__).parents[2] / "configs/backbone").glob("*.yaml"))
+    if "timm" not in path.stem
+}
+
+
+def check_features(net: nn.Module, height: int = 64, width: int = 96) -> None:
+    """Forward gives one map per advertised stage, of the advertised channels and stride."""
+    with torch.no_grad():
+        features = net.eval()(torch.rand(1, 3, height, width))
+    assert isinstance(features, list)
+    expected = [(1, c, height // s, width // s) for c, s in zip(net.out_channels, net.stride, strict=True)]
+    assert [tuple(x.shape) for x in features] == expected
+    assert net.stride == tuple(2**stage for stage in net.stages)
+    assert len(net.mean) == len(net.std) == 3
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_shipped_backbone_returns_what_it_advertises(name: str):
+    net = instantiate(OmegaConf.load(CONFIGS[name]))
+    assert net.stages == (2, 3, 4, 5)
+    check_features(net)
+
+
+@pytest.mark.parametrize("stages", [(2,), (5,), (2, 4), (3, 4, 5)])
+@pytest.mark.parametrize(
+    "make", [lambda stages: Small(8, stages=stages), lambda stages: Torchvision("resnet18", stages)]
+)
+def test_stages_are_chosen_and_deeper_ones_left_out(make, stages: tuple[int, ...]):
+    net = make(stages)
+    assert net.stages == stages
+    # An image of one cell at the deepest stage is enough only if nothing deeper runs.
+    check_features(net, 2 ** stages[-1], 2 ** stages[-1] * 3)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "convnext_tiny"])
+def test_features_do_not_depend_on_which_others_are_returned(name: str):
+    whole = Torchvision(name).eval()
+    part = Torchvision(name, stages=(3,)).eval()
+    state = whole.state_dict()
+    part.load_state_dict({key: state[key] for key in part.state_dict()})
+    x = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(part(x)[0], whole(x)[1])
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_depth_counts_the_residual_blocks_of_a_stage(depth: int):
+    assert [len(stage) for stage in Small(8, depth).body] == [depth] * 4
+
+
+@pytest.mark.parametrize("stages", [(), (3, 2), (2, 2), (0, 2), (5, 6)])
+def test_stages_that_are_not_there_are_quoted(stages: tuple[int, ...]):
+    for make in (Small, lambda stages: Torchvision("resnet18", stages)):
+        with pytest.raises(
+            ValueError, match="ascend within .*" + re.escape(f"2, 3, 4, 5, got {list(stages)}")
+        ):
+            make(stages=stages)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".pth"])
+def test_weights_survive_a_file(tmp_path: Path, suffix: str):
+    path = tmp_path / f"weights{suffix}"
+    net = Small(8).eval()
+    (save_file if suffix == ".safetensors" else torch.save)(net.state_dict(), path)
+    other = Small(8, weights=path).eval()
+    x = torch.rand(1, 3, 32, 32)
+    assert all(torch.equal(a, b) for a, b in zip(net(x), other(x), strict=True))
+
+
+def test_a_training_files_state_dict_is_found(tmp_path: Path):
+    net = Small(8)
+    torch.save({"state_dict": net.state_dict(), "epoch": 3}, tmp_path / "last.ckpt")
+    assert torch.equal(Small(8, weights=str(tmp_path / "last.ckpt")).stem[0][0].weight, net.stem[0][0].weight)
+
+
+def test_a_classifiers_file_fits_a_backbone_of_some_of_its_stages(tmp_path: Path):
+    x = torch.rand(1, 3, 64, 64)
+    for make, features in ((mobilenet_v3_small, lambda net: net.features(x)), (resnet18, None)):
+        whole = make().eval()
+        torch.save(whole.state_dict(), tmp_path / "whole.pt")
+        net = Torchvision(make.__name__, weights=tmp_path / "whole.pt").eval()
+        with torch.no_grad():
+            last = features(whole) if features else nn.Sequential(*list(whole.children())[:-2])(x)
+            assert torch.equal(net(x)[-1], last)
+        Torchvision(make.__name__, stages=(2, 3), weights=tmp_path / "whole.pt")
+
+
+def test_a_file_that_does_not_fit_is_listed_by_kind(tmp_path: Path):
+    state = Small(8).state_dict()
+    missing, shaped = "body.0.0.conv1.0.weight", "stem.0.0.weight"
+    del state[missing]
+    state[shaped] = torch.zeros(4, 3, 5, 5)
+    state["head.weight"] = torch.zeros(1)
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(ValueError) as error:
+        Small(8, weights=tmp_path / "w.pt")
+    message = str(error.value)
+    assert "w.pt does not fit Small" in message
+    assert f"1 missing: {missing}" in message
+    assert "1 unexpected: head_weight" in message or "1 unexpected: head.weight" in message
+    assert f"1 of another shape: {shaped} (4, 3, 5, 5) for (4, 3, 3, 3)" in message
+
+
+def test_a_long_list_is_cut(tmp_path: Path):
+    torch.save({}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=r"missing: stem.* and \d+ more"):
+        Small(8, weights=tmp_path / "w.pt")
+
+
+def test_counters_of_batch_norm_may_be_missing(tmp_path: Path):
+    state = {key: value for key, value in Small(8).state_dict().items() if "num_batches" not in key}
+    torch.save(state, tmp_path / "w.pt")
+    Small(8, weights=tmp_path / "w.pt")
+
+
+class Trap:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing))])
+def test_a_file_with_an_object_is_refused_without_running_it(tmp_path: Path, save):
+    sprung, path = tmp_path / "sprung", tmp_path / "w.pt"
+    save({"stem.0.0.weight": Trap(sprung)}, path)
+    with pytest.raises(ValueError, match=r"cannot be read as weights.*give a \.safetensors file"):
+        Small(8, weights=path)
+    assert not sprung.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("w.safetensors", b"nothing"), ("w.pt", b""), ("w.pt", b"nothing"), ("w.safetensors", b"")],
+)
+def test_a_damaged_file_is_refused_by_name(tmp_path: Path, name: str, content: bytes):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name} cannot be read as weights"):
+        Small(8, weights=tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [[torch.zeros(1)], {"a": 1}, torch.zeros(2)])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, content: object):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match="holds no dictionary of tensors"):
+        Small(8, weights=tmp_path / "w.pt")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"no file at .*absent\.pt"):
+        Small(8, weights=tmp_path / "absent.pt")
+
+
+@pytest.mark.parametrize(("name", "nearest"), [("resnet81", "resnet18"), ("convnxt_tiny", "convnext_tiny")])
+def test_an_unknown_network_is_answered_by_the_nearest(name: str, nearest: str):
+    with pytest.raises(ValueError, match=f"no model '{name}'; did you mean '{nearest}'"):
+        Torchvision(name)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "squeezenet1_1", "vit_b_32", "swin_t"])
+def test_a_network_whose_cells_lie_on_no_grid_is_refused(name: str):
+    with pytest.raises(ValueError, match=f"{name} has no stages of stride"):
+        Torchvision(name)
+
+
+def test_without_timm_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[timm\]"'):
+        Timm("resnet18")
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "hrnet_w18_small"])
+def test_a_timm_pyramid_returns_what_it_advertises(name: str):
+    pytest.importorskip("timm")
+    net = Timm(name)
+    assert net.stages == (2, 3, 4, 5)
+    check_features(net)
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"), [("vit_tiny_patch16_224", (4,)), ("swin_tiny_patch4_window7_224", (2, 3, 4, 5))]
+)
+def test_a_timm_transformer_returns_what_it_advertises(name: str, stages: tuple[int, ...]):
+    pytest.importorskip("timm")
+    net = Timm(name)
+    assert net.stages == stages
+    check_features(net, 224, 224)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "vit_tiny_patch16_224", "convnext_atto"])
+def test_timm_starts_from_the_file_of_the_whole_network(tmp_path: Path, name: str):
+    timm = pytest.importorskip("timm")
+    whole = timm.create_model(name).eval()
+    torch.save(whole.state_dict(), tmp_path / "w.pt")
+    net = Timm(name, weights=tmp_path / "w.pt").eval()
+    x = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        expected = whole.forward_intermediates(x, norm=False, intermediates_only=True)[-1]
+        torch.testing.assert_close(net(x)[-1], expected)
+
+
+def test_timm_reads_a_published_file(data_root: Path):
+    timm = pytest.importorskip("timm")
+    path = data_root / "weights/tf_efficientnet_lite0.safetensors"
+    if not path.is_file():
+        pytest.skip(f"no file at {path}")
+    net = Timm("tf_efficientnet_lite0", weights=path).eval()
+    whole = timm.create_model("tf_efficientnet_lite0").eval()
+    absent, unexpected = whole.load_state_dict(load_file(path), strict=False)
+    assert set(absent) <= {"classifier.weight", "classifier.bias"} and not unexpected
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(net(x)[-1], whole.blocks(whole.bn1(whole.conv_stem(x))))
+    Timm("tf_efficientnet_lite0", stages=(3,), weights=path)
+
+
+def test_an_unknown_timm_network_or_stage_is_answered():
+    pytest.importorskip("timm")
+    with pytest.raises(ValueError, match="no model 'resnet81'; did you mean"):
+        Timm("resnet81")
+    with pytest.raises(ValueError, match=r"no model 'zzzzqqqq'; timm.list_models\(\) lists them"):
+        Timm("zzzzqqqq")
+    with pytest.raises(ValueError, match=r"stages of resnet18 must ascend within 1, .*, 5, got \[2, 9\]"):
+        Timm("resnet18", stages=(2, 9))

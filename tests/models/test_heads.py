@@ -1,0 +1,64 @@
+"""The head reads keypoints, confidence and covariance in input pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from softpoint.functional import render_gaussians
+from softpoint.models import SoftArgmaxHead
+
+
+def head(stride: int = 4, **settings) -> SoftArgmaxHead:
+    return SoftArgmaxHead(in_channels=2, num_keypoints=3, stride=stride, **settings)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
+@pytest.mark.parametrize("whole_map", [False, True])
+def test_a_one_hot_map_gives_the_pixel_at_the_middle_of_its_cell(stride: int, whole_map: bool):
+    logits = torch.full((1, 1, 9, 11), -1e4)
+    logits[0, 0, 2, 7] = 1e4
+    found = head(stride, whole_map=whole_map).decode(logits)
+    pixels = np.arange(7 * stride, 8 * stride).mean(), np.arange(2 * stride, 3 * stride).mean()
+    assert found["keypoints"][0, 0].tolist() == list(pixels)
+    assert found["confidence"].item() == 1.0
+    assert torch.equal(found["covariance"], torch.zeros(1, 1, 2, 2))
+
+
+def test_covariance_is_in_squared_pixels_and_confidence_a_mass():
+    heatmap = render_gaussians(
+        torch.tensor([[[20.0, 20.0]]], dtype=torch.float64), torch.tensor([1.0, 2.0]), (41, 41)
+    )
+    found = head(4, window=3).decode(heatmap.log().clamp_min(-1e4))
+    torch.testing.assert_close(
+        found["covariance"][0, 0], torch.tensor([[16.0, 0], [0, 64.0]]), atol=1e-3, rtol=1e-4
+    )
+    assert found["confidence"].item() == pytest.approx(heatmap[0, 0, 19:22, 19:22].sum().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.25, 3.0])
+def test_temperature_divides_the_logits(temperature: float):
+    plain, scaled = head(), head(temperature=temperature)
+    scaled.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 2, 5, 6)
+    torch.testing.assert_close(scaled(x)["logits"], plain(x)["logits"] / temperature)
+
+
+def test_decoding_is_in_single_precision_under_autocast():
+    reader = SoftArgmaxHead(in_channels=1, num_keypoints=1, stride=4, window=3)
+    torch.nn.init.ones_(reader.logits.weight)
+    torch.nn.init.zeros_(reader.logits.bias)
+    x = torch.zeros(1, 1, 2, 1024)
+    x[..., 1, 1001] = 100
+    with torch.autocast("cpu", torch.bfloat16):
+        found = reader(x)
+    assert found["logits"].dtype == torch.bfloat16
+    assert {found[key].dtype for key in ("keypoints", "confidence", "covariance")} == {torch.float32}
+    assert found["keypoints"].flatten().tolist() == [1001.5 * 4 - 0.5, 1.5 * 4 - 0.5]
+
+
+@pytest.mark.parametrize("temperature", [0.0, -2.0])
+def test_a_temperature_that_is_not_positive_is_quoted(temperature: float):
+    with pytest.raises(ValueError, match=f"positive, got {temperature}"):
+        head(temperature=temperature)

@@ -1,0 +1,177 @@
+"""The network moves its keypoints with the image, pads without moving them, and shows its attention."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from softpoint.layers import DynamicSpatialAttention, SpatialAttention
+from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
+
+ALL = (2, 3, 4, 5)
+
+
+def network(
+    stages: tuple[int, ...] = ALL, num_keypoints: int = 3, stride: int = 4, **settings
+) -> KeypointNet:
+    return KeypointNet(
+        num_keypoints,
+        Small(width=8, stages=stages),
+        partial(FusionDecoder, channels=8, stride=stride),
+        partial(SoftArgmaxHead, window=5),
+        **settings,
+    ).eval()
+
+
+@pytest.mark.parametrize("stride", [1, 4, 8])
+def test_it_predicts_the_promised_tensors(stride: int):
+    found = network(stride=stride, attention=DynamicSpatialAttention)(torch.rand(2, 3, 64, 96))
+    assert {key: tuple(value.shape) for key, value in found.items()} == {
+        "logits": (2, 3, 64 // stride, 96 // stride),
+        "keypoints": (2, 3, 2),
+        "confidence": (2, 3),
+        "covariance": (2, 3, 2, 2),
+    }
+    assert ((found["confidence"] > 0) & (found["confidence"] <= 1 + 1e-6)).all()
+    assert (torch.linalg.eigvalsh(found["covariance"]) >= -1e-3).all()
+
+
+def test_bytes_equal_floats_of_one_255th():
+    net, image = network(), torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(net(image), net(image.float() / 255))
+
+
+@pytest.mark.parametrize("shift", [(8, 0), (0, -16), (24, 32)])
+def test_keypoints_move_with_the_image_by_multiples_of_the_stride(shift: tuple[int, int]):
+    # The backbone's mean colour standardises to zero, which no convolution here can tell from its padding;
+    # positive weights put each maximum on the patch rather than on that empty background.
+    net = network(stages=(2, 3), attention=SpatialAttention)
+    net.head.logits.weight.data.abs_().mul_(30)
+    image = torch.full((1, 3, 192, 192), 0.5)
+    image[..., 80:112, 80:112] = torch.rand(3, 32, 32)
+    with torch.no_grad():
+        here, there = net(image), net(image.roll(shift, (-2, -1)))
+    moved = torch.tensor([shift[1], shift[0]], dtype=torch.float32)
+    torch.testing.assert_close(there["keypoints"], here["keypoints"] + moved, atol=1e-3, rtol=0)
+    torch.testing.assert_close(there["confidence"], here["confidence"])
+    assert (here["keypoints"] - 95.5).abs().max() < 60
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((250, 320), r"image height 250 is not divisible by the network's stride 32; .* 256, or model\.pad"),
+        ((64, 33), r"image width 33 is not divisible by the network's stride 32; .* 64, or model\.pad"),
+    ],
+)
+def test_a_size_that_does_not_fit_is_refused_with_the_ways_out(size: tuple[int, int], message: str):
+    with pytest.raises(ValueError, match=message):
+        network()(torch.zeros(1, 3, *size))
+
+
+def test_the_size_must_fit_only_the_stages_in_use():
+    assert network(stages=(2, 3)).stride == 8
+    assert network(stages=(2, 3))(torch.rand(1, 3, 40, 24))["logits"].shape == (1, 3, 10, 6)
+
+
+@pytest.mark.parametrize(
+    ("size", "padded"),
+    [((50, 70), (64, 96)), ((64, 33), (64, 64)), ((1, 1), (32, 32)), ((64, 64), (64, 64))],
+)
+@pytest.mark.parametrize("stride", [1, 4, 8])
+def test_padding_equals_padding_by_hand(size: tuple[int, int], padded: tuple[int, int], stride: int):
+    net = network(stride=stride, attention=DynamicSpatialAttention, pad=True)
+    height, width = size
+    image = torch.rand(2, 3, height, width)
+    # The mean colour is zero once standardised.
+    by_hand = torch.full((2, 3, *padded), 0.5)
+    by_hand[..., :height, :width] = image
+    with torch.no_grad():
+        found, whole = net(image), net(by_hand)
+    rows, columns = -(-height // stride), -(-width // stride)
+    logits = whole["logits"][..., :rows, :columns]
+    torch.testing.assert_close(found, {"logits": logits, **net.head.decode(logits)})
+
+
+PLACES = {"stage2": (16, 24), "stage4": (4, 6), "head": (16, 24)}
+
+
+@pytest.mark.parametrize(
+    ("stages", "before_head", "places"),
+    [
+        ((), True, ["head"]),
+        ((2, 4), False, ["stage2", "stage4"]),
+        ((4,), True, ["stage4", "head"]),
+        ((), False, []),
+    ],
+)
+def test_attention_stands_where_it_is_told(stages: tuple[int, ...], before_head: bool, places: list[str]):
+    attention = partial(DynamicSpatialAttention, return_router_weights=True)
+    net = network(attention=attention, attention_stages=stages, attention_before_head=before_head)
+    image = torch.rand(2, 3, 64, 96)
+    seen = net(image, return_attention=True)["attention"]
+    assert list(seen) == places
+    for place, (mask, weights) in seen.items():
+        assert mask.shape == (2, 1, *PLACES[place]) and weights.shape == (2, 3)
+    assert "attention" not in net(image)
+
+
+def test_without_attention_there_is_none_to_show():
+    for none in (None, {}):
+        assert network(attention=none)(torch.rand(1, 3, 32, 32), return_attention=True)["attention"] == {}
+
+
+class Blindfold(nn.Module):
+    """Attention to nothing."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mask = torch.zeros_like(x[:, :1])
+        return x * mask, mask
+
+
+@pytest.mark.parametrize("places", [{}, {"attention_stages": (2, 3, 4, 5), "attention_before_head": False}])
+def test_what_attention_hides_the_head_does_not_see(places: dict):
+    net = network(attention=Blindfold, **places)
+    logits = net(torch.rand(1, 3, 64, 64))["logits"]
+    # Without biases nothing survives a mask of zeros but the head's own.
+    torch.testing.assert_close(logits, net.head.logits.bias.view(1, 3, 1, 1).expand_as(logits))
+
+
+def test_an_attention_stage_that_the_backbone_lacks_is_named():
+    with pytest.raises(
+        ValueError, match=r"names stage 5, but the backbone returns 2, 3; add it to backbone\.stages"
+    ):
+        network(stages=(2, 3), attention=SpatialAttention, attention_stages=(2, 5))
+
+
+@pytest.mark.parametrize("count", [0, -1, None])
+def test_a_network_needs_keypoints(count: int | None, unchecked):
+    with pytest.raises(ValueError, match=f"num_keypoints must be at least 1, got {count}"):
+        network(num_keypoints=count)
+
+
+def test_autocast_leaves_the_decoding_in_single_precision():
+    net, image = network(attention=DynamicSpatialAttention), torch.rand(1, 3, 64, 64)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = net(image)
+    assert {found[key].dtype for key in ("keypoints", "confidence", "covariance")} == {torch.float32}
+    expected = net.head.decode(found["logits"].double())
+    torch.testing.assert_close({key: found[key] for key in expected}, expected)
+
+
+def test_every_parameter_is_trained():
+    net = network(attention=DynamicSpatialAttention, attention_stages=(2, 3, 4, 5)).train()
+    net(torch.rand(2, 3, 64, 64))["logits"].square().mean().backward()
+    assert not [name for name, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+
+
+def test_a_state_rebuilds_the_network():
+    a, b = (network(attention=DynamicSpatialAttention) for _ in range(2))
+    b.load_state_dict(a.state_dict())
+    image = torch.rand(1, 3, 32, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(b(image), a(image), rtol=0, atol=0)

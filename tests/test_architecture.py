@@ -1,0 +1,149 @@
+"""The house is built as drawn: imports run one way, asserted from the source itself."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import softpoint
+from softpoint import functional
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src/softpoint"
+SOURCES = {
+    str(path.relative_to(PACKAGE).with_suffix("")).replace("/", ".").removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+SCRIPTS = {f"scripts.{path.stem}": path for path in sorted((ROOT / "scripts").glob("*.py"))}
+ROOMS = ("data", "functional", "inference", "layers", "metrics", "models", "suggest", "training", "viz")
+
+
+def imported(path: Path) -> set[str]:
+    """The full name of every module that a file imports anywhere, those within functions included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def rooms(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imported(path) if name.startswith("softpoint.")} & {*ROOMS}
+
+
+def libraries(path: Path) -> set[str]:
+    outside = {name.split(".")[0] for name in imported(path)} - {"softpoint"}
+    return outside - {*sys.stdlib_module_names}
+
+
+def inside(room: str) -> list[str]:
+    return [name for name in SOURCES if name == room or name.startswith(f"{room}.")]
+
+
+# Which rooms each room may open, itself aside. Signposts to a misspelt name serve everybody.
+ALLOWED = {
+    "functional": set(),
+    "layers": {"functional", "suggest"},
+    "models": {"functional", "layers", "suggest"},
+    "metrics": {"functional"},
+    "data": {"functional", "suggest"},
+    "viz": {"functional", "data", "suggest"},
+    "training": {"functional", "layers", "models", "metrics", "data", "viz", "suggest"},
+    "inference": {"functional", "layers", "models", "metrics", "data", "viz", "suggest"},
+    "suggest": set(),
+}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_run_one_way(room: str):
+    for name in inside(room):
+        assert rooms(SOURCES[name]) <= ALLOWED[room] | {room}, name
+
+
+def test_every_module_is_in_a_known_room():
+    assert {name.split(".")[0] for name in SOURCES} == {*ROOMS, "__init__"}
+
+
+def test_functional_needs_torch_alone():
+    for name in inside("functional"):
+        assert libraries(SOURCES[name]) <= {"torch", "jaxtyping"}, name
+
+
+def users(library: str) -> set[str]:
+    return {name for name, path in (SOURCES | SCRIPTS).items() if library in libraries(path)}
+
+
+def allowed_users(*places: str) -> set[str]:
+    return {name for name in SOURCES | SCRIPTS if any(f"{name}.".startswith(f"{place}.") for place in places)}
+
+
+@pytest.mark.parametrize(
+    ("library", "places"),
+    [
+        ("pytorch_lightning", ("training", "data.datamodule", "scripts")),
+        ("lightning", ()),
+        ("hydra", ("scripts", "inference.checkpoint")),
+        ("albumentations", ("data.augment",)),
+        ("timm", ("models.backbones.timm",)),
+        ("torchvision", ("models",)),
+    ],
+)
+def test_a_library_stays_in_its_room(library: str, places: tuple[str, ...]):
+    assert users(library) <= allowed_users(*places)
+
+
+def test_nothing_is_called_utils():
+    names = [part for name in SOURCES | SCRIPTS for part in name.split(".")]
+    assert not [name for name in names if "util" in name or "helper" in name]
+
+
+def test_importing_the_package_loads_nothing():
+    code = (
+        "import sys, softpoint; assert softpoint.__version__; dir(softpoint);"
+        "print([m for m in ('torch', 'numpy', 'pytorch_lightning', 'hydra', 'cv2') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+PUBLIC = [
+    "spatial_softmax", "axis_softmax", "spatial_expectation", "spatial_covariance", "soft_argmax", "entropy",
+    "information_content", "render_gaussians", "spatial_softmax_with_loss", "DynamicSpatialAttention",
+    "SpatialSoftArgmax", "KeypointNet", "load_predictor",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_name_imports_from_the_package(name: str):
+    thing = getattr(softpoint, name)
+    assert thing.__name__ == name and thing.__module__.startswith("softpoint.")
+    assert name in softpoint.__all__ and name in dir(softpoint)
+
+
+def test_an_absent_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'softpoint' has no attribute 'soft_argmin'"):
+        _ = softpoint.soft_argmin
+
+
+@pytest.mark.parametrize("name", functional.__all__)
+def test_a_function_is_described_and_shown(name: str):
+    function = getattr(functional, name)
+    assert function.__doc__ and function.__doc__.splitlines()[0].strip()
+    assert doctest.DocTestParser().get_examples(inspect.getdoc(function) or ""), "no example"
+
+
+@pytest.mark.parametrize("name", [*inside("functional"), *inside("layers"), *inside("models")])
+def test_a_public_definition_has_a_docstring(name: str):
+    tree = ast.parse(SOURCES[name].read_text())
+    assert ast.get_docstring(tree)
+    definitions = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert not [d.name for d in definitions if not d.name.startswith("_") and not ast.get_docstring(d)]

@@ -1,0 +1,88 @@
+"""A run that is stopped and resumed ends where a run that was never stopped ends, to the last bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from runs import built, composed, labelled, tiny, write_labels
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:.*exists and is not empty.*"
+)
+
+
+class Diary(Callback):
+    """Writes down what was drawn, at which rate, and what was measured; pulls the plug after `stop` epochs."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.stop, self.pages = stop, []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        picture = batch["image"].double().sum().item()
+        self.pages.append((trainer.current_epoch, trainer.global_step, batch["index"].tolist(), picture, rate))
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        self.pages.append((trainer.current_epoch, trainer.callback_metrics["val/epe"].item()))
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        if trainer.current_epoch == self.stop:
+            raise InterruptedError
+
+
+def run(overrides: list[str], folder: Path, stop: int | None = None) -> tuple[list[Any], dict[str, Any]]:
+    """The diary of a run, and the last checkpoint that it wrote."""
+    module, data, trainer = built(cfg := composed("train", overrides, folder))
+    trainer.callbacks.append(diary := Diary(stop))
+    try:
+        trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
+    except InterruptedError:
+        assert stop is not None
+    return diary.pages, torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict | list | tuple):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from leaves(value, f"{path}/{key}")
+    else:
+        yield path, node
+
+
+# Where a run writes and how long it took differ between the two.
+PRIVATE = ("/hyper_parameters", "_path", "/best_k_models", "/dirpath")
+
+
+@pytest.mark.parametrize(
+    ("workers", "more"),
+    [
+        (0, ["augment=strong"]),
+        (1, ["augment=strong"]),
+        (1, ["scheduler=constant", "trainer.check_val_every_n_epoch=2"]),
+    ],
+    ids=["main", "worker", "rarely-validated"],
+)
+def test_resumed_run_equals_the_whole_one(tmp_path: Path, workers: int, more: list[str]) -> None:
+    labels = write_labels(tmp_path / "data", missing=[(0, 1), (5, 3)])
+    overrides = labelled(labels, "data.batch_size=2", f"data.num_workers={workers}", "trainer.max_epochs=4", *more)
+    whole, end = run(overrides, tmp_path / "whole")
+    first, _ = run(overrides, tmp_path / "parts", stop=2)
+    ckpt = f"ckpt_path={tmp_path / 'parts' / 'checkpoints' / 'last.ckpt'}"
+    second, resumed = run([*overrides, ckpt], tmp_path / "parts")
+    assert first + second == whole
+    assert second[0][0] == 2 and resumed["epoch"] == end["epoch"] == 3
+    expected = {path: leaf for path, leaf in leaves(end) if not any(word in path for word in PRIVATE)}
+    found = {path: leaf for path, leaf in leaves(resumed) if not any(word in path for word in PRIVATE)}
+    assert found.keys() == expected.keys()
+    different = [
+        path
+        for path, leaf in expected.items()
+        if not (torch.equal(found[path], leaf) if torch.is_tensor(leaf) else found[path] == leaf)
+    ]
+    assert not different
