@@ -37,7 +37,7 @@ def launch(config_name: str, main: Callable[[DictConfig], Any]) -> None:
     def task(cfg: DictConfig) -> Any:
         try:
             return main(cfg)
-        except (*MISTAKES, TypeError) as error:
+        except Exception as error:
             # Hydra would print every override before the message. In a sweep it goes on with the next job.
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
@@ -45,13 +45,15 @@ def launch(config_name: str, main: Callable[[DictConfig], Any]) -> None:
 
     try:
         hydra.main(config_path=str(CONFIGS), config_name=config_name, version_base="1.3")(task)()
-    except (*MISTAKES, TypeError) as error:
+    except Exception as error:
         _leave(error, config_name)
 
 
 def _leave(error: Exception, config_name: str) -> None:
-    if isinstance(error, TypeError) and not _not_numbers(config_name):
-        raise error  # our mistake, not the user's
+    wrong_type = isinstance(error, TypeError) and _not_numbers(config_name)
+    # Lightning's class for what a Trainer cannot do is not worth importing it.
+    if not (isinstance(error, MISTAKES) or wrong_type or type(error).__name__ == "MisconfigurationException"):
+        raise error
     if os.environ.get("SOFTPOINT_TRACEBACK"):
         traceback.print_exc()
     sys.exit(f"error: {explain(error, config_name)}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from launch import launch
 from omegaconf import DictConfig
+
+from launch import launch
 
 
 def main(cfg: DictConfig) -> None:

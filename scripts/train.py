@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from launch import launch
 from omegaconf import DictConfig, OmegaConf
+
+from launch import launch
 
 
 def main(cfg: DictConfig) -> float | None:
@@ -18,6 +19,8 @@ def main(cfg: DictConfig) -> float | None:
     from hydra.types import RunMode
     from hydra.utils import instantiate
 
+    from softpoint.inference import read_checkpoint
+
     if HydraConfig.get().mode == RunMode.MULTIRUN and "ddp" in str(cfg.trainer.strategy):
         raise ValueError(
             "each process of trainer.strategy=ddp would start the whole sweep again; run -m with one process"
@@ -26,6 +29,8 @@ def main(cfg: DictConfig) -> float | None:
     # Lightning's own use of torch, and its advice to have more workers than a laptop has cores.
     warnings.filterwarnings("ignore", ".*LeafSpec.*|.*many workers.*|.*smaller than the logging interval.*")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    if cfg.ckpt_path:
+        read_checkpoint(cfg.ckpt_path)  # says what is wrong with it
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data)
     module = instantiate(cfg.module, _partial_=True)(skeleton=data.skeleton)
@@ -37,6 +42,11 @@ def main(cfg: DictConfig) -> float | None:
     if trainer.fast_dev_run:
         return None
     score, best = trainer.checkpoint_callback.best_model_score, trainer.checkpoint_callback.best_model_path
+    if score is None:
+        raise ValueError(
+            f"nothing to test: no epoch up to trainer.max_epochs={cfg.trainer.max_epochs} was trained, validated and"
+            " saved; raise it, and keep callbacks.checkpoint"
+        )
     trainer.test(module, data, ckpt_path=best, verbose=False, weights_only=True)
     if trainer.is_global_zero:
         print(f"best checkpoint, val/epe {score:.3f} px: {os.path.relpath(best)}")

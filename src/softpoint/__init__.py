@@ -24,9 +24,7 @@ _HOMES = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = [  # noqa: PLE0604, RUF022
-    *_HOME
-]
+__all__ = [*_HOME]
 __version__ = "0.1.0"
 
 

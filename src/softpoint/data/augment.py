@@ -76,9 +76,7 @@ class Augment:
         self.recolor_probability = _within("recolor_probability", recolor_probability, 1)
         self._compose: Any = None
 
-    def matrix(
-        self, rng: np.random.Generator, size: tuple[int, int], can_flip: bool
-    ) -> tuple[np.ndarray, bool]:
+    def matrix(self, rng: np.random.Generator, size: tuple[int, int], can_flip: bool) -> tuple[np.ndarray, bool]:
         """A (3, 3) matrix from an input of `size` (H, W) to its changed self, and whether it mirrors.
 
         Only a skeleton with known pairs `can_flip`: a mirror turns a left ear into a right ear. The same

@@ -81,7 +81,8 @@ class KeypointData(pl.LightningDataModule, ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """How many epochs were drawn."""
-        return {"epochs": self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0}
+        progress: Any = self.trainer.fit_loop.epoch_progress.current if self.trainer else None
+        return {"epochs": progress.processed if progress else 0}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on with the epoch after those."""
@@ -225,9 +226,12 @@ class LabelledData(KeypointData):
 
 
 def _with_pairs(labels: Labels, flip_pairs: Pairs | None, edges: Pairs | None) -> Labels:
-    given = {"flip_pairs": flip_pairs, "edges": edges}
-    changes = {kind: tuple((a, b) for a, b in pairs) for kind, pairs in given.items() if pairs is not None}
-    return replace(labels, skeleton=replace(labels.skeleton, **changes))
+    skeleton = labels.skeleton
+    if flip_pairs is not None:
+        skeleton = replace(skeleton, flip_pairs=tuple((left, right) for left, right in flip_pairs))
+    if edges is not None:
+        skeleton = replace(skeleton, edges=tuple((start, end) for start, end in edges))
+    return replace(labels, skeleton=skeleton)
 
 
 def _one_thread(worker: int) -> None:

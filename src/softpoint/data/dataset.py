@@ -18,7 +18,7 @@ class Draw(NamedTuple):
     """Which sample to make: the same draw gives the same bytes, whoever makes it and when."""
 
     epoch: int
-    index: int
+    index: int  # type: ignore[assignment]  # a sample is what an index means here
     padding: bool = False  # only there to give every process as many samples; its labels are hidden
 
 
@@ -30,7 +30,9 @@ class KeypointDataset(Dataset):
     (height, width), `index` and `group`.
     """
 
-    def __init__(self, source: Source, size: tuple[int, int], seed: Sequence[int], augment: Augment | None = None) -> None:
+    def __init__(
+        self, source: Source, size: tuple[int, int], seed: Sequence[int], augment: Augment | None = None
+    ) -> None:
         self.source, self.size, self.seed, self.augment = source, size, tuple(seed), augment
 
     def __len__(self) -> int:
@@ -67,7 +69,7 @@ class KeypointDataset(Dataset):
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A batch of samples; its images (B, 3, H, W) lie in memory with their channels last, as convolutions like."""
-    batch = default_collate(samples)
+    batch = default_collate(list(samples))
     batch["image"] = batch["image"].permute(0, 3, 1, 2)
     return batch
 

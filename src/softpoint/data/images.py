@@ -46,9 +46,7 @@ def list_images(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         problem = "is a file, not a folder" if folder.exists() else "does not exist"
         raise FileNotFoundError(f"image folder {folder} {problem}; name a folder that holds pictures")
-    paths = sorted(
-        path for path in folder.rglob("*") if _is_picture(path.relative_to(folder)) and path.is_file()
-    )
+    paths = sorted(path for path in folder.rglob("*") if _is_picture(path.relative_to(folder)) and path.is_file())
     if not paths:
         raise ValueError(f"{folder} holds no picture; looked below it for {' '.join(SUFFIXES)}")
     return paths
@@ -65,9 +63,7 @@ def _to_rgb(picture: Image.Image) -> Image.Image | np.ndarray:
     if picture.mode.startswith("I"):
         return _upper_byte(np.asarray(picture))
     if picture.mode == "F":
-        raise ValueError(
-            "its pixels are floating-point numbers without a known range; save it with 8 or 16 bits"
-        )
+        raise ValueError("its pixels are floating-point numbers without a known range; save it with 8 or 16 bits")
     if "transparency" in picture.info:
         picture = picture.convert("RGBA")
     return picture.convert("RGB")

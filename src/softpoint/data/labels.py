@@ -112,9 +112,7 @@ def _sizes(labels: Labels, folder: Path) -> np.ndarray:
             missing += [image] * isinstance(error, FileNotFoundError)
     if problems:
         way_out = (
-            _where_else(missing[0], Path(labels.source), folder)
-            if missing
-            else "copy them again, or remove their rows"
+            _where_else(missing[0], Path(labels.source), folder) if missing else "copy them again, or remove their rows"
         )
         raise ValueError(
             f"{labels.source}: {len(problems)} of {len(labels)} images cannot be opened"

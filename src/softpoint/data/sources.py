@@ -52,8 +52,16 @@ class Painter(Protocol):
 class PaintedScenes:
     """`length` synthetic scenes of `size` (H, W); with `renewed`, other ones each epoch."""
 
-    def __init__(self, painter: Painter, size: tuple[int, int], length: int, seed: Sequence[int], renewed: bool) -> None:
-        self.painter, self.size, self.length, self.seed, self.renewed = painter, size, length, tuple(seed), renewed
+    def __init__(
+        self, painter: Painter, size: tuple[int, int], length: int, seed: Sequence[int], renewed: bool
+    ) -> None:
+        self.painter, self.size, self.length, self.seed, self.renewed = (
+            painter,
+            size,
+            length,
+            tuple(seed),
+            renewed,
+        )
         self.skeleton = painter.skeleton
 
     def __len__(self) -> int:
@@ -95,4 +103,4 @@ def subject_scale(keypoints: np.ndarray, size: Sequence[int]) -> float:
     """
     known = keypoints[np.isfinite(keypoints).all(-1)]
     diagonal = float(np.linalg.norm(np.ptp(known, axis=0))) if len(known) > 1 else 0.0
-    return diagonal if diagonal > 0 else float(np.hypot(*size))
+    return diagonal if diagonal > 0 else float(np.hypot(size[0], size[1]))

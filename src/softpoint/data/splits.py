@@ -40,14 +40,10 @@ def read_splits(path: str | Path, images: Sequence[str]) -> dict[str, np.ndarray
             f"{path}: {len(unknown)} of its images are left out, not being labelled; first {unknown[0]}",
             stacklevel=2,
         )
-    splits = {
-        name: np.array([i for i, key in enumerate(wanted) if found[key] == name], int) for name in SPLITS
-    }
+    splits = {name: np.array([i for i, key in enumerate(wanted) if found[key] == name], int) for name in SPLITS}
     for name in ("train", "test"):
         if not len(splits[name]):
-            raise ValueError(
-                f"{path} has no {name} image among the {len(images)} labelled; it needs at least one"
-            )
+            raise ValueError(f"{path} has no {name} image among the {len(images)} labelled; it needs at least one")
     return splits
 
 
@@ -83,9 +79,7 @@ def _cells(path: Path) -> list[tuple[int, list[str]]]:
     return rows[1:]
 
 
-def write_splits(
-    path: str | Path, images: Sequence[str], splits: Mapping[str, Sequence[int] | np.ndarray]
-) -> None:
+def write_splits(path: str | Path, images: Sequence[str], splits: Mapping[str, Sequence[int] | np.ndarray]) -> None:
     """Write a CSV that `read_splits` reads back; whole or not at all, whatever interrupts it."""
     path = Path(path)
     names = {int(index): name for name, indices in splits.items() for index in indices}
@@ -121,10 +115,7 @@ def seeded_split(
     units = _units(np.arange(n), groups, least=3)
     rest, held_test = _hold_out(units, max(1, round(n * test)), rng, leave=2)
     rest, held_val = _hold_out(rest, max(1, round(n * val)), rng, leave=1)
-    return {
-        name: np.sort(np.concatenate(part))
-        for name, part in zip(SPLITS, (rest, held_val, held_test), strict=True)
-    }
+    return {name: np.sort(np.concatenate(part)) for name, part in zip(SPLITS, (rest, held_val, held_test), strict=True)}
 
 
 def carve_val(

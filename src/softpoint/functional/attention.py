@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -31,4 +33,4 @@ def gate(logits: Float[Tensor, "..."], temperature: float | Tensor, kind: str) -
     return GATES[kind](logits / temperature)
 
 
-GATES = {"sigmoid": torch.sigmoid, "hardsigmoid": F.hardsigmoid}
+GATES: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "hardsigmoid": F.hardsigmoid}

@@ -20,7 +20,7 @@ def grid_to_image(grid: T, stride: float) -> T:
     >>> grid_to_image(0.0, 4)
     1.5
     """
-    return (grid + 0.5) * stride - 0.5  # type: ignore[operator]
+    return (grid + 0.5) * stride - 0.5  # type: ignore[operator,return-value]
 
 
 def image_to_grid(image: T, stride: float) -> T:
@@ -29,7 +29,7 @@ def image_to_grid(image: T, stride: float) -> T:
     >>> image_to_grid(1.5, 4)
     0.0
     """
-    return (image + 0.5) / stride - 0.5  # type: ignore[operator]
+    return (image + 0.5) / stride - 0.5  # type: ignore[operator,return-value]
 
 
 def transform_points(points: Float[Tensor, "B K 2"], matrix: Float[Tensor, "B 3 3"]) -> Float[Tensor, "B K 2"]:

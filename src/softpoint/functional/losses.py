@@ -81,9 +81,7 @@ def variance(logits: Float[Tensor, "..."], std: float, dim: Dims = (-2, -1)) -> 
     return (covariance.diagonal(dim1=-2, dim2=-1) - std**2).square().sum(-1)
 
 
-def coordinate_l1(
-    prediction: Float[Tensor, "... 2"], target: Float[Tensor, "... 2"]
-) -> Float[Tensor, "..."]:
+def coordinate_l1(prediction: Float[Tensor, "... 2"], target: Float[Tensor, "... 2"]) -> Float[Tensor, "..."]:
     """|dx| + |dy| per point.
 
     >>> coordinate_l1(torch.tensor([3.0, 4.0]), torch.zeros(2)).item()
@@ -92,9 +90,7 @@ def coordinate_l1(
     return (prediction - target).abs().sum(-1)
 
 
-def coordinate_l2(
-    prediction: Float[Tensor, "... 2"], target: Float[Tensor, "... 2"]
-) -> Float[Tensor, "..."]:
+def coordinate_l2(prediction: Float[Tensor, "... 2"], target: Float[Tensor, "... 2"]) -> Float[Tensor, "..."]:
     """Euclidean distance per point, with gradient 0 where it is 0.
 
     >>> coordinate_l2(torch.tensor([3.0, 4.0]), torch.zeros(2)).item()
@@ -115,7 +111,10 @@ def coordinate_huber(
 
 
 def coordinate_wing(
-    prediction: Float[Tensor, "... 2"], target: Float[Tensor, "... 2"], width: float = 10.0, curvature: float = 2.0
+    prediction: Float[Tensor, "... 2"],
+    target: Float[Tensor, "... 2"],
+    width: float = 10.0,
+    curvature: float = 2.0,
 ) -> Float[Tensor, "..."]:
     """Wing loss summed over x and y: width log(1 + |d| / curvature) below `width`, |d| less a constant above.
 

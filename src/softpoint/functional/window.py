@@ -62,7 +62,9 @@ def _axis_mean(mass: Float[Tensor, "*batch N"], peak: Int[Tensor, "*batch"], rad
     cut = (peak < radius) | (peak > length - 1 - radius)
     first = (peak - radius).clamp_min(0)[..., None].to(mass.dtype)
     last = (peak + radius).clamp_max(length - 1)[..., None].to(mass.dtype)
-    corrected = truncated_gaussian_mean(mass / total.clamp_min(smallest)[..., None], offset, cells - first, last - cells)
+    corrected = truncated_gaussian_mean(
+        mass / total.clamp_min(smallest)[..., None], offset, cells - first, last - cells
+    )
     return torch.where(cut, corrected, mean) + peak.to(mass.dtype)
 
 

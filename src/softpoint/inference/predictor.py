@@ -24,7 +24,7 @@ class Predictor:
     """
 
     def __init__(self, net: KeypointNet, skeleton: Skeleton, size: tuple[int, int], device: str | torch.device) -> None:
-        self.net = net.eval().to(device, memory_format=torch.channels_last)
+        self.net = net.eval().to(device).to(memory_format=torch.channels_last)
         self.skeleton, self.size, self.device = skeleton, size, device
 
     @torch.inference_mode()
@@ -34,8 +34,8 @@ class Predictor:
         Returns float32 `keypoints` (K, 2) as (x, y), `confidence` (K,) and `covariance` (K, 2, 2) in
         px^2; with a leading B for a batch or a list. Raises ValueError for another shape or type.
         """
-        single = not isinstance(images, (list, tuple)) and images.ndim == 3
-        pictures = [_check(image) for image in ([images] if single else images)]
+        single = isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == 3
+        pictures = [_check(image) for image in (images[None] if single else images)]  # type: ignore[call-overload]
         if not pictures:
             raise ValueError("no images to predict: the list is empty")
         matrices = [letterbox_matrix(picture.shape[:2], self.size) for picture in pictures]

@@ -40,6 +40,8 @@ class DynamicSpatialAttention(nn.Module):
     (torch.Size([2, 64, 56, 56]), torch.Size([2, 1, 56, 56]))
     """
 
+    T: Tensor
+
     def __init__(
         self,
         kernels: Sequence[int] = (3, 7),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -14,6 +13,7 @@ class SpatialAttention(nn.Module):
 
     Raises ValueError for a kernel that is not a positive odd number.
 
+    >>> import torch
     >>> y, mask = SpatialAttention()(torch.ones(1, 8, 5, 5))
     >>> y.shape, mask.shape
     (torch.Size([1, 8, 5, 5]), torch.Size([1, 1, 5, 5]))
@@ -25,8 +25,6 @@ class SpatialAttention(nn.Module):
             raise ValueError(f"kernel must be a positive odd number, got {kernel}")
         self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
 
-    def forward(
-        self, x: Float[Tensor, "B C H W"]
-    ) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B 1 H W"]]:
+    def forward(self, x: Float[Tensor, "B C H W"]) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B 1 H W"]]:
         mask = self.conv(channel_statistics(x)).sigmoid()
         return x * mask, mask

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from softpoint.layers import Normalize
+from softpoint.models.backbones import Backbone
 
 
 class KeypointNet(nn.Module):
@@ -30,10 +32,13 @@ class KeypointNet(nn.Module):
     size does not fit.
     """
 
+    backbone: Backbone
+    decoder: Any
+
     def __init__(
         self,
         num_keypoints: int,
-        backbone: nn.Module,
+        backbone: Backbone,
         decoder: Callable[..., nn.Module],
         head: Callable[..., nn.Module],
         attention: Callable[[], nn.Module] | Mapping | None = None,
@@ -54,9 +59,7 @@ class KeypointNet(nn.Module):
         self.normalize = Normalize(backbone.mean, backbone.std)
         self.backbone = backbone
         self.decoder = decoder(in_channels=backbone.out_channels, in_strides=backbone.stride)
-        self.head = head(
-            in_channels=self.decoder.out_channels, num_keypoints=num_keypoints, stride=self.decoder.stride
-        )
+        self.head = head(in_channels=self.decoder.out_channels, num_keypoints=num_keypoints, stride=self.decoder.stride)
         places = [f"stage{stage}" for stage in attention_stages] + ["head"] * attention_before_head
         self.attention = nn.ModuleDict({place: attention() for place in places} if callable(attention) else {})
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, WeightAveraging
+from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.trainer.states import TrainerFn
 from rich.console import Console
 from rich.table import Table
@@ -60,12 +61,18 @@ class ValidationPictures(Callback):
         self.every_n_epochs, self.images = every_n_epochs, images
 
     def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+        self,
+        trainer: Any,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        *_: Any,
     ) -> None:
         due = trainer.current_epoch % self.every_n_epochs == 0 or trainer.current_epoch + 1 == trainer.max_epochs
         if batch_idx or not due or not trainer.is_global_zero:
             return
-        boards = [logger for logger in trainer.loggers if hasattr(logger.experiment, "add_image")]
+        boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         if not boards:
             return
         sheet, row = self._draw(pl_module, outputs, batch)
@@ -97,21 +104,19 @@ class TestTable(Callback):
     The same table is written to test.csv in the run's folder.
     """
 
-    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_test_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         count = len(pl_module.skeleton)
         self.model, self.baseline = EPE(count).to(pl_module.device), EPE(count).to(pl_module.device)
         mean = trainer.datamodule.mean_position()
         self.mean = torch.as_tensor(mean, dtype=torch.float32, device=pl_module.device)
 
-    def on_test_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: Any
-    ) -> None:
+    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         labelled, truth = batch["visibility"] > 0, outputs["original_truth"]
         self.model.update(outputs["original_keypoints"], truth, labelled)
         guess = self.mean * batch["size"].flip(-1)[:, None] - 0.5
         self.baseline.update(guess.to(truth.dtype), truth, labelled)
 
-    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_test_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         errors, guesses, counts = self.model.per_keypoint(), self.baseline.per_keypoint(), self.model.count()
         mean, guess = self.model.compute(), self.baseline.compute()
         if not trainer.is_global_zero:

@@ -6,6 +6,7 @@ Targets are rendered here, on the device, from keypoints in input pixels: data s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -30,6 +31,8 @@ class KeypointLoss(nn.Module):
     0.0
     """
 
+    terms: Any
+
     def __init__(self, terms: Mapping[str, nn.Module]) -> None:
         super().__init__()
         if not terms:
@@ -51,10 +54,8 @@ class KeypointLoss(nn.Module):
         """
         # An unlabelled point may hold anything, NaN included: it must not even enter the arithmetic.
         cells = image_to_grid(torch.where(mask[..., None], keypoints, 0), stride)
-        values = {
-            name: masked_mean(term(logits, cells, stride), mask, count) for name, term in self.terms.items()
-        }
-        total = sum(term.weight * values[name] for name, term in self.terms.items())
+        values = {name: masked_mean(term(logits, cells, stride), mask, count) for name, term in self.terms.items()}
+        total = torch.stack([term.weight * values[name] for name, term in self.terms.items()]).sum()
         return {"loss": total, **values}
 
 
@@ -79,7 +80,7 @@ class HeatmapTerm(nn.Module):
         self.loss, self.sigma, self.weight = loss, sigma, weight
 
     def forward(self, logits: Maps, cells: Points, stride: int) -> Float[Tensor, "B K"]:
-        return self.loss(logits, render_gaussians(cells, self.sigma / stride, tuple(logits.shape[-2:])))
+        return self.loss(logits, render_gaussians(cells, self.sigma / stride, (logits.shape[-2], logits.shape[-1])))
 
 
 class CoordinateTerm(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -31,6 +31,12 @@ class KeypointModule(pl.LightningModule):
         pck_alpha: a point is correct within this fraction of its sample's scale.
         compile: run the network through torch.compile.
     """
+
+    skeleton: Skeleton
+    net: KeypointNet
+    loss: Any
+    optimizer: Any
+    scheduler: Any
 
     def __init__(
         self,
@@ -76,7 +82,7 @@ class KeypointModule(pl.LightningModule):
         # TensorBoard's table of hyperparameters shows this one beside them.
         self.log("hp_metric", self.val_metrics["epe"].compute().float(), sync_dist=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.net.parameters())
         return {
             "optimizer": optimizer,
@@ -88,11 +94,19 @@ class KeypointModule(pl.LightningModule):
         checkpoint["versions"] = {name: version(name) for name in ("softpoint", "torch", "torchvision")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        theirs, ours = checkpoint.get("skeleton", {}).get("names"), list(self.skeleton.names)
-        if theirs is not None and list(theirs) != ours:
+        stored, names = checkpoint.get("skeleton", {}).get("names"), list(self.skeleton.names)
+        if stored is not None and list(stored) != names:
             raise ValueError(
-                f"the checkpoint predicts {len(theirs)} keypoints ({', '.join(theirs)}), but the data has {len(ours)} "
-                f"({', '.join(ours)}); train on the same keypoints (data.keypoints selects some) or start anew without ckpt_path"
+                f"the checkpoint predicts {len(stored)} keypoints ({', '.join(stored)}), but the data has {len(names)} "
+                f"({', '.join(names)}); train on the same keypoints (data.keypoints selects some) "
+                "or start anew without ckpt_path"
+            )
+        ours, theirs = _shapes(self.state_dict()), _shapes(checkpoint["state_dict"])
+        if differing := [key for key in ours | theirs if ours.get(key) != theirs.get(key)]:
+            raise ValueError(
+                f"the checkpoint holds another network: {len(differing)} tensors differ, first {differing[0]}, "
+                f"of shape {theirs.get(differing[0])} there and {ours.get(differing[0])} here; repeat the model, backbone and "
+                "decoder of its run"
             )
 
     @property
@@ -108,7 +122,7 @@ class KeypointModule(pl.LightningModule):
     def _trainable(self, batch: Batch) -> Tensor:
         return trainable(batch["keypoints"], batch["visibility"], tuple(batch["image"].shape[-2:]))
 
-    def _measure(self, stage: str, metrics: nn.ModuleDict, batch: Batch) -> dict[str, Tensor]:
+    def _measure(self, stage: str, metrics: Any, batch: Batch) -> dict[str, Tensor]:
         prediction = self.net(batch["image"])
         mask = self._trainable(batch)
         values = self.loss(prediction["logits"], batch["keypoints"], mask, self._stride)
@@ -125,7 +139,11 @@ class KeypointModule(pl.LightningModule):
         return {**prediction, "original_keypoints": found, "original_truth": truth}
 
 
-def _metrics(num_keypoints: int, pck_alpha: float) -> nn.ModuleDict:
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in state.items()}
+
+
+def _metrics(num_keypoints: int, pck_alpha: float) -> Any:
     return nn.ModuleDict(
         {
             "loss": MeanMetric(),

@@ -14,9 +14,7 @@ def constant(optimizer: Optimizer, total_steps: float) -> dict[str, Any]:
     return {"scheduler": LambdaLR(optimizer, lambda step: 1.0), "interval": "step"}
 
 
-def warmup_cosine(
-    optimizer: Optimizer, total_steps: float, warmup: float, final: float
-) -> dict[str, Any]:
+def warmup_cosine(optimizer: Optimizer, total_steps: float, warmup: float, final: float) -> dict[str, Any]:
     """Linear rise over the fraction `warmup` of all steps, then half a cosine down to `final` of the rate.
 
     Raises ValueError for a run without an end, which has no fractions, and for a fraction outside [0, 1).

@@ -48,9 +48,7 @@ def heatmap_row(image: np.ndarray, heatmaps: np.ndarray, names: Sequence[str]) -
     """
     check_picture(image)
     if heatmaps.ndim != 3 or len(heatmaps) != len(names):
-        raise ValueError(
-            f"heatmaps have shape {heatmaps.shape} but {len(names)} names need one map (h, w) each"
-        )
+        raise ValueError(f"heatmaps have shape {heatmaps.shape} but {len(names)} names need one map (h, w) each")
     height = max(1, round(image.shape[0] * _TILE / image.shape[1]))
     small = resize(image, (height, _TILE))
     tiles = [blend_heatmap(small, heatmap) for heatmap in heatmaps]

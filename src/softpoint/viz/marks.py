@@ -52,9 +52,7 @@ def draw_line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, color: Col
         cv2.line(canvas, _fixed(start), _fixed(end), ink, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def draw_ellipse(
-    canvas: np.ndarray, center: np.ndarray, covariance: np.ndarray, sigmas: float, color: Color
-) -> None:
+def draw_ellipse(canvas: np.ndarray, center: np.ndarray, covariance: np.ndarray, sigmas: float, color: Color) -> None:
     """A translucent ellipse, `sigmas` standard deviations of a covariance (2, 2) in px² around the centre."""
     angle = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     variance, axes = np.linalg.eigh(covariance)

@@ -14,9 +14,7 @@ def check_picture(image: np.ndarray) -> None:
     ValueError: a picture is an array (height, width, 3) of uint8 RGB, got (3, 8, 8) of float32
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise ValueError(
-            f"a picture is an array (height, width, 3) of uint8 RGB, got {image.shape} of {image.dtype}"
-        )
+        raise ValueError(f"a picture is an array (height, width, 3) of uint8 RGB, got {image.shape} of {image.dtype}")
 
 
 def enlarge(image: np.ndarray, factor: int) -> np.ndarray:

@@ -22,9 +22,7 @@ def text_size(text: str, height: float) -> tuple[int, int]:
     return width + 2 * _MARGIN, rise + descent + 2 * _MARGIN
 
 
-def draw_text(
-    canvas: np.ndarray, text: str, corner: tuple[float, float], height: float, color: Sequence[int]
-) -> None:
+def draw_text(canvas: np.ndarray, text: str, corner: tuple[float, float], height: float, color: Sequence[int]) -> None:
     """Write on `canvas` (H, W, 3) uint8, in place; `corner` is the box's upper left (x, y).
 
     >>> canvas = np.zeros((20, 60, 3), np.uint8)
@@ -39,9 +37,7 @@ def draw_text(
     paint(canvas, ink, color)
 
 
-def draw_tag(
-    canvas: np.ndarray, text: str, corner: tuple[float, float], height: float, color: Sequence[int]
-) -> None:
+def draw_tag(canvas: np.ndarray, text: str, corner: tuple[float, float], height: float, color: Sequence[int]) -> None:
     """Write in a light tint of `color` on a darkened box, in place, legible on any background.
 
     >>> canvas = np.full((20, 60, 3), 200, np.uint8)

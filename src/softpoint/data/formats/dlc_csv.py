@@ -67,9 +67,7 @@ def _rows(path: Path) -> list[Row]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error}); save it as CSV UTF-8") from error
     except csv.Error as error:
-        raise ValueError(
-            f"{path} line {reader.line_num} is not CSV: {error}; save it as CSV again"
-        ) from error
+        raise ValueError(f"{path} line {reader.line_num} is not CSV: {error}; save it as CSV again") from error
     rows = [(line, cells) for line, cells in rows if any(cells)]
     if len(rows) <= 3:
         raise ValueError(f"{path} has {len(rows)} rows; it needs three header rows and at least one image")
@@ -86,8 +84,7 @@ def _header(path: Path, rows: list[Row]) -> list[list[str]]:
         )
     if found[:3] != ["scorer", "bodyparts", "coords"]:
         raise ValueError(
-            f"{path}: its first rows begin with {', '.join(found[:3])};"
-            " they must begin with scorer, bodyparts, coords"
+            f"{path}: its first rows begin with {', '.join(found[:3])}; they must begin with scorer, bodyparts, coords"
         )
     header = [cells for _, cells in rows[:3]]
     if len({len(cells) for cells in header}) > 1:
@@ -110,9 +107,7 @@ def _columns(path: Path, header: list[list[str]]) -> tuple[int, dict[str, dict[s
                 " every column needs a bodypart, and x, y or likelihood"
             )
         if columns.setdefault(name, {}).setdefault(coord, column) != column:
-            raise ValueError(
-                f"{path} column {column + 1}: {coord} of {name} stands twice; remove one of the columns"
-            )
+            raise ValueError(f"{path} column {column + 1}: {coord} of {name} stands twice; remove one of the columns")
     for name, found in columns.items():
         if not {"x", "y"} <= set(found):
             raise ValueError(f"{path}: keypoint {name} has columns {', '.join(found)}; it needs both x and y")
@@ -125,20 +120,15 @@ def _columns(path: Path, header: list[list[str]]) -> tuple[int, dict[str, dict[s
 
 def _image(path: Path, line: int, cells: list[str]) -> str:
     if not all(cells):
-        raise ValueError(
-            f"{path} line {line}: its image path {cells} has an empty part; write the whole path"
-        )
+        raise ValueError(f"{path} line {line}: its image path {cells} has an empty part; write the whole path")
     return "/".join(cells).replace("\\", "/")  # DeepLabCut on Windows writes backslashes
 
 
-def _point(
-    path: Path, line: int, cells: list[str], name: str, columns: dict[str, int]
-) -> tuple[float, float]:
+def _point(path: Path, line: int, cells: list[str], name: str, columns: dict[str, int]) -> tuple[float, float]:
     x, y = (_number(path, line, columns[coord], cells[columns[coord]]) for coord in "xy")
     if math.isnan(x) != math.isnan(y):
         raise ValueError(
-            f"{path} line {line}: {name} has x={x:g} and y={y:g};"
-            " give both, or leave both empty for unlabelled"
+            f"{path} line {line}: {name} has x={x:g} and y={y:g}; give both, or leave both empty for unlabelled"
         )
     return x, y
 
@@ -152,7 +142,6 @@ def _number(path: Path, line: int, column: int, cell: str) -> float:
         value = math.inf
     if math.isinf(value):
         raise ValueError(
-            f"{path} line {line} column {column + 1}: {cell!r} is not a finite number;"
-            " leave it empty for unlabelled"
+            f"{path} line {line} column {column + 1}: {cell!r} is not a finite number; leave it empty for unlabelled"
         )
     return value

@@ -143,9 +143,7 @@ def _dress(
     sleeves = [_tones(0.13 + vary[3], 0.85, 1.0), _tones(0.9 + vary[4], 0.75, 0.95)]
     first = int(rng.integers(2))
 
-    def piece(
-        start: str, end: str, radius: float, end_radius: float, colours: tuple[Colour, Colour]
-    ) -> Piece:
+    def piece(start: str, end: str, radius: float, end_radius: float, colours: tuple[Colour, Colour]) -> Piece:
         return Piece(Capsule(joints[start], joints[end], radius * unit, end_radius * unit), colours)
 
     (x, y), (neck_x, neck_y) = joints["torso"], joints["neck"]

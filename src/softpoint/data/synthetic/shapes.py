@@ -104,9 +104,7 @@ class Shapes:
             paint(image, layers[i], self._colours(rng, TEMPLATES[i].hue))
         rods = canvas.occluders(rng, size, self.difficulty)
         canvas.cover(rng, image, rods)
-        keypoints = np.array(
-            [outline[v] for t, outline in zip(TEMPLATES, outlines, strict=True) for v in t.keypoints]
-        )
+        keypoints = np.array([outline[v] for t, outline in zip(TEMPLATES, outlines, strict=True) for v in t.keypoints])
         visibility = _visibility(keypoints, layers, order, rods)
         return canvas.Scene(canvas.photograph(rng, image, self.difficulty), keypoints, visibility)
 
@@ -120,9 +118,7 @@ class Shapes:
         low, high = flat.min(0), flat.max(0)
         return (flat - (low + high) / 2) * ((0.3 + 0.15 * extent) * min(size) / (high - low).max())
 
-    def _place(
-        self, outlines: list[np.ndarray], rng: np.random.Generator, size: tuple[int, int]
-    ) -> list[dict]:
+    def _place(self, outlines: list[np.ndarray], rng: np.random.Generator, size: tuple[int, int]) -> list[dict]:
         """Move each outline inside the frame: the roomiest of a few tries, fewer as it gets harder."""
         reach = np.array([outline.max(0) for outline in outlines])
         spare = np.array(size[::-1], dtype=np.float64) - 1 - 2 * reach
@@ -130,9 +126,7 @@ class Shapes:
         gaps = ((tries - tries[:, [1, 2, 0]]) ** 2).sum(-1)
         centres = tries[int(gaps.min(1).argmax())]
         placed = [outline + centre for outline, centre in zip(outlines, centres, strict=True)]
-        return [
-            dict(zip(t.vertices, p.tolist(), strict=True)) for t, p in zip(TEMPLATES, placed, strict=True)
-        ]
+        return [dict(zip(t.vertices, p.tolist(), strict=True)) for t, p in zip(TEMPLATES, placed, strict=True)]
 
     def _colours(self, rng: np.random.Generator, hue: float) -> list[canvas.Colour]:
         """A bright and a dark tone near the signature hue."""
@@ -144,9 +138,7 @@ class Shapes:
         ]
 
 
-def _visibility(
-    keypoints: np.ndarray, layers: list[list[Part]], order: list[int], rods: Sequence[Part]
-) -> np.ndarray:
+def _visibility(keypoints: np.ndarray, layers: list[list[Part]], order: list[int], rods: Sequence[Part]) -> np.ndarray:
     """1 for each corner (K,) that a layer in front of its own covers, else 2."""
     own = np.array([order.index(i) for i, shape in enumerate(TEMPLATES) for _ in shape.keypoints])
     visibility = np.full(len(keypoints), 2, dtype=np.int64)

@@ -4,8 +4,9 @@ Each advertises `stages`, `stride` and `out_channels` (one entry per returned fe
 `std` its input is standardised by.
 """
 
+from softpoint.models.backbones.backbone import Backbone
 from softpoint.models.backbones.small import Small
 from softpoint.models.backbones.timm import Timm
 from softpoint.models.backbones.torchvision import Torchvision
 
-__all__ = ["Small", "Timm", "Torchvision"]
+__all__ = ["Backbone", "Small", "Timm", "Torchvision"]

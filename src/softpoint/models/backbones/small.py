@@ -43,7 +43,9 @@ class Small(nn.Module):
         self.stages = tuple(stages)
         self.stride = tuple(2**stage for stage in stages)
         self.out_channels = tuple(width * 2 ** (stage - 2) for stage in stages)
-        self.stem = nn.Sequential(_conv(3, width // 2, stride=2), nn.ReLU(), _conv(width // 2, width, stride=2), nn.ReLU())
+        self.stem = nn.Sequential(
+            _conv(3, width // 2, stride=2), nn.ReLU(), _conv(width // 2, width, stride=2), nn.ReLU()
+        )
         self.body = nn.ModuleList()
         channels = width
         for stage in range(2, stages[-1] + 1):
@@ -81,5 +83,6 @@ class ResidualBlock(nn.Module):
 
 def _conv(in_channels: int, out_channels: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out_channels)
+        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(out_channels),
     )

@@ -38,8 +38,9 @@ def load_weights(module: nn.Module, path: str | Path, spare: Iterable[str] = (),
     """Fills `module` from a file whose keys and shapes must all match.
 
     `spare` names keys that the file may have beyond the module's: a classifier, or stages left out.
-    `prefix` is what the file's keys have before the module's. Separators do not matter (`stages.0` equals `stages_0`), because libraries rename them when they
-    cut a network. Raises ValueError that lists what is missing, unexpected or of another shape.
+    `prefix` is what the file's keys have before the module's. Separators do not matter (`stages.0` equals
+    `stages_0`), because libraries rename them when they cut a network.
+    Raises ValueError that lists what is missing, unexpected or of another shape.
     """
     state = {_canonical(key.removeprefix(prefix)): value for key, value in read_weights(path).items()}
     own = {_canonical(key): (key, value) for key, value in module.state_dict().items()}

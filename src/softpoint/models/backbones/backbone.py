@@ -1,0 +1,20 @@
+"""What the network relies on in a backbone."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """A module that turns an image (B, 3, H, W) into features, finest first, and says what they are."""
+
+    stages: tuple[int, ...]  # stage k has stride 2^k
+    stride: tuple[int, ...]  # of each feature
+    out_channels: tuple[int, ...]
+    mean: tuple[float, ...]  # its input is (image - mean) / std, for an image in [0, 1]
+    std: tuple[float, ...]
+
+    def __call__(self, image: Tensor) -> list[Tensor]: ...

@@ -1,0 +1,123 @@
+"""Every shipped option composes, names what exists, and trains a step."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra.utils import get_method, instantiate
+from omegaconf import OmegaConf
+from runs import CONFIGS, SMALL, built, composed, labelled, read_csv, tiny, write_labels
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
+
+# Groups whose options are combined or nested, and what each needs to be complete and small.
+NEEDS = {
+    "backbone=timm": ["backbone.name=test_resnet"],
+    "data=custom": ["data.labels=FILE", "data.images=FOLDER"],
+    "logger=wandb": ["logger.wandb.offline=true"],
+}
+OPTIONS = [
+    f"{path.parent.name}={path.stem}"
+    for path in sorted(CONFIGS.glob("*/*.yaml"))
+    if path.parent.name not in ("hydra", "experiment", "sweep")
+]
+EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
+ELSEWHERE = ("trainer=gpu", "trainer=ddp", "data=custom", "logger=wandb")
+
+
+def targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node["_target_"]
+        for value in node.values():
+            yield from targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from targets(value)
+
+
+def step(overrides: list[str], folder: Path) -> None:
+    """One step of training and validation, which must move the network and give a finite loss."""
+    module, data, trainer = built(composed("train", [*overrides, "trainer.fast_dev_run=true"], folder))
+    before = copy.deepcopy(module.net.state_dict())
+    trainer.fit(module, data)
+    assert torch.isfinite(trainer.callback_metrics["train/loss"])
+    after = module.net.state_dict()
+    assert any(not torch.equal(before[key], after[key]) for key in before if before[key].is_floating_point())
+    assert all(torch.isfinite(value).all() for value in after.values())
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_option_composes_and_names_what_exists(option: str, tmp_path: Path) -> None:
+    cfg = composed("train", [option, *NEEDS.get(option, [])], tmp_path)
+    found = set(targets(OmegaConf.to_container(cfg, resolve=True)))
+    assert found
+    for target in found - {"pytorch_lightning.loggers.WandbLogger"}:
+        get_method(target) if target.rpartition(".")[2].islower() else instantiate({"_target_": target, "_partial_": True})
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in ELSEWHERE])
+def test_option_trains_a_step(option: str, tmp_path: Path) -> None:
+    big = option.startswith("backbone") and option != "backbone=small"
+    group = option.split("=")[0]
+    size = [word for word in tiny() if not (big and word.startswith("backbone."))]
+    needs = ["augment=light"] if group == "augment" else []
+    step([*size, *needs, "data.batch_size=2", option, *NEEDS.get(option, [])], tmp_path)
+
+
+def test_own_labels_train_a_step(tmp_path: Path) -> None:
+    step(labelled(write_labels(tmp_path / "data"), "augment=strong"), tmp_path)
+
+
+@pytest.mark.parametrize("attention", ["dsa", "cbam_spatial"])
+def test_attention_stands_after_stages_too(attention: str, tmp_path: Path) -> None:
+    cfg = composed("train", tiny(f"attention={attention}", "model.attention_stages=[2,5]"), tmp_path)
+    module, _, _ = built(cfg)
+    assert list(module.net.attention) == ["stage2", "stage5", "head"]
+    step(tiny(f"attention={attention}", "model.attention_stages=[2,5]"), tmp_path)
+
+
+@pytest.mark.parametrize("logger", ["csv", "tensorboard", "[csv,tensorboard]"])
+def test_logger_keeps_the_numbers(logger: str, tmp_path: Path) -> None:
+    module, data, trainer = built(composed("train", tiny(f"logger={logger}"), tmp_path))
+    trainer.fit(module, data)
+    if "csv" in logger:
+        rows = read_csv(tmp_path / "csv" / "metrics.csv")
+        assert any(row["train/loss"] for row in rows) and any(row["val/epe"] for row in rows)
+    if "tensorboard" in logger:
+        assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiment_trains_a_step(
+    name: str, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if importlib.util.find_spec("timm") is None:
+        pytest.skip("experiments start from a network of timm, which is not installed")
+    monkeypatch.setenv("SOFTPOINT_DATA", str(data_root))
+    cfg = composed("train", [f"experiment={name}"], tmp_path)
+    if absent := [path for path in (cfg.data.labels, cfg.data.splits, cfg.backbone.weights) if not Path(path).is_file()]:
+        pytest.skip(f"this experiment's data is not here: {absent[0]}")
+    assert cfg.name == name
+    step([f"experiment={name}", *SMALL, "data.batch_size=2"], tmp_path)
+
+
+def test_experiments_ask_for_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOFTPOINT_DATA", raising=False)
+    for name in EXPERIMENTS:
+        with pytest.raises(Exception, match="SOFTPOINT_DATA"):
+            instantiate(composed("train", [f"experiment={name}"], tmp_path).data)
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith("trainer=")])
+def test_every_trainer_key_is_an_argument_of_lightnings(option: str, tmp_path: Path) -> None:
+    keys = set(composed("train", [option], tmp_path).trainer) - {"_target_"}
+    assert keys <= set(inspect.signature(pl.Trainer).parameters)
