@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> None:
                     skeleton=predictor.skeleton,
                     names=cfg.names,
                 )
-                write_picture(output / "pictures" / name.with_suffix(".jpg"), drawn)
+                write_picture(output / "pictures" / name.with_name(f"{name.name}.jpg"), drawn)
     print(f"{len(paths)} pictures: {output / 'predictions.csv'}" + (f", {output / 'pictures'}" if cfg.pictures else ""))
 
 

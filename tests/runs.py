@@ -66,9 +66,7 @@ def built(cfg: DictConfig) -> tuple[Any, Any, Any]:
     return module, data, trainer
 
 
-def write_labels(
-    folder: Path, count: int = 12, seed: int = 0, missing: Sequence[tuple[int, int]] = ()
-) -> list[str]:
+def write_labels(folder: Path, count: int = 12, seed: int = 0, missing: Sequence[tuple[int, int]] = ()) -> list[str]:
     """Writes pictures of several sizes and a CSV with four keypoints each; the overrides that read them.
 
     Every keypoint is a bright disc of its own colour; `missing` lists (image, keypoint) that are not labelled.
@@ -95,6 +93,16 @@ def write_labels(
 def labelled(overrides: Sequence[str], *more: str) -> list[str]:
     """Overrides of a tiny training on labels that `write_labels` wrote."""
     return [*overrides, *SMALL, "backbone.width=8", "data.val=0.2", "data.test=0.2", *more]
+
+
+def trained(folder: Path, *more: str) -> Path:
+    """The folder of a run of scripts/train.py on tiny labels that are gone when it ends."""
+    from train import main
+
+    main(composed("train", labelled(write_labels(folder / "data"), *more), folder / "run"))
+    (folder / "data" / "labels.csv").rename(folder / "labels.csv")
+    (folder / "data").rename(folder / "moved")
+    return folder / "run"
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

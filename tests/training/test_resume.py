@@ -10,7 +10,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from runs import built, composed, labelled, tiny, write_labels
+
+from runs import built, composed, labelled, write_labels
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:.*exists and is not empty.*"

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -43,12 +44,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     stored = _load(path)
     try:
         config, skeleton = stored["hyper_parameters"], Skeleton.from_dict(stored["skeleton"])
-        size, model, state = config["data"]["size"], config["model"], stored["state_dict"]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no checkpoint of softpoint: it lacks {error}") from error
+        model, state = config["model"], dict(stored["state_dict"])
+        height, width = map(int, np.broadcast_to(config["data"]["size"], 2))
+    except (KeyError, TypeError, ValueError) as error:
+        lacks = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path} is no checkpoint of softpoint: {lacks}") from error
     net = _network(path, model, len(skeleton))
     _fill(path, net, state)
-    height, width = (size, size) if isinstance(size, int) else size
     return Checkpoint(net.eval(), skeleton, (height, width), config, path)
 
 
@@ -72,7 +74,7 @@ def _network(path: Path, model: Any, num_keypoints: int) -> KeypointNet:
     try:
         built = _build(model)
         net = built(num_keypoints=num_keypoints) if callable(built) else built
-    except (TypeError, ImportError, ValueError) as error:
+    except Exception as error:  # a config that anyone may have written fails in any way
         raise ValueError(f"{path}: its network cannot be rebuilt: {error}") from error
     if not isinstance(net, KeypointNet):
         raise ValueError(f"{path}: its model is a {type(net).__name__}, not a KeypointNet")

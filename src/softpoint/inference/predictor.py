@@ -34,7 +34,7 @@ class Predictor:
         Returns float32 `keypoints` (K, 2) as (x, y), `confidence` (K,) and `covariance` (K, 2, 2) in
         px^2; with a leading B for a batch or a list. Raises ValueError for another shape or type.
         """
-        single = isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == 3
+        single = isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim < 4
         pictures = [_check(image) for image in (images[None] if single else images)]  # type: ignore[call-overload]
         if not pictures:
             raise ValueError("no images to predict: the list is empty")

@@ -105,8 +105,8 @@ class KeypointModule(pl.LightningModule):
         if differing := [key for key in ours | theirs if ours.get(key) != theirs.get(key)]:
             raise ValueError(
                 f"the checkpoint holds another network: {len(differing)} tensors differ, first {differing[0]}, "
-                f"of shape {theirs.get(differing[0])} there and {ours.get(differing[0])} here; repeat the model, backbone and "
-                "decoder of its run"
+                f"of shape {theirs.get(differing[0])} there and {ours.get(differing[0])} here; repeat the model, "
+                "backbone and decoder of its run"
             )
 
     @property

@@ -1,0 +1,169 @@
+"""A sample is a function of (seed, epoch, index) alone, and its points stay where its picture shows them."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from softpoint.data.augment import Augment
+from softpoint.data.dataset import Draw, EpochSampler, KeypointDataset, collate
+from softpoint.data.skeleton import Skeleton
+from softpoint.data.sources import PaintedScenes, Record, subject_scale
+from softpoint.data.synthetic import Shapes
+from softpoint.functional import transform_points
+
+STRONG = {"flip": 0.5, "rotate": 40, "scale": (0.7, 1.4), "translate": 0.1, "perspective": 0.04, "noise": 0.05,
+          "brightness": 0.3, "blur": 1.0, "compression": 0.5, "dropout": 0.2}  # fmt: skip
+
+
+class Album:
+    """Pictures of given sizes (H, W) whose points are known; the last point of each is unlabelled."""
+
+    skeleton = Skeleton(("nose", "left_ear", "right_ear", "tail"), (("left_ear", "right_ear"),))
+
+    def __init__(self, sizes: list[tuple[int, int]]) -> None:
+        self.sizes = sizes
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def points(self, index: int) -> np.ndarray:
+        height, width = self.sizes[index]
+        points = np.array([[0.5, 0.5], [0.25, 0.3], [0.75, 0.3], [0, 0]]) * [width, height]
+        return np.vstack([points[:3], [[np.nan, np.nan]]])
+
+    def load(self, epoch: int, index: int) -> Record:
+        image = np.random.default_rng(index).integers(0, 256, (*self.sizes[index], 3), dtype=np.uint8)
+        return Record(image, self.points(index), np.array([2, 1, 2, 0]), 10.0 + index, f"video{index}")
+
+
+SIZES = [(64, 64), (48, 96), (91, 61), (200, 333), (17, 30)]
+
+
+def painted(augment: Augment | None) -> KeypointDataset:
+    scenes = PaintedScenes(Shapes(difficulty=0.5), (64, 64), 6, (0, 0), renewed=True)
+    return KeypointDataset(scenes, (64, 64), (3, 0), augment)
+
+
+def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return all(torch.equal(a[key], b[key]) if torch.is_tensor(a[key]) else a[key] == b[key] for key in a | b)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_sample_does_not_depend_on_who_draws_it_or_when(workers: int) -> None:
+    dataset, draws = painted(Augment(**STRONG)), [Draw(e, i) for e in (0, 1) for i in (3, 0, 5)]
+    expected = {draw: dataset[draw] for draw in draws}
+    loader = DataLoader(dataset, None, sampler=draws[::-1], num_workers=workers)
+    assert all(same(found, expected[draw]) for draw, found in zip(draws[::-1], loader, strict=True))
+    copied = pickle.loads(pickle.dumps(dataset))
+    assert all(same(copied[draw], expected[draw]) for draw in draws)
+
+
+def test_every_draw_differs() -> None:
+    dataset = KeypointDataset(Album(SIZES[:1] * 3), (64, 64), (0,), Augment(**STRONG))
+    pictures = [dataset[Draw(epoch, index)]["matrix"] for epoch in range(3) for index in range(3)]
+    assert len({tuple(picture.flatten().tolist()) for picture in pictures}) == 9
+    other = KeypointDataset(Album(SIZES[:1]), (64, 64), (1,), Augment(**STRONG))
+    assert not torch.equal(other[Draw(0, 0)]["matrix"], pictures[0])
+
+
+def test_validation_scenes_are_the_same_in_every_epoch() -> None:
+    scenes = PaintedScenes(Shapes(difficulty=0.5), (64, 64), 2, (0, 1), renewed=False)
+    assert np.array_equal(scenes.load(0, 1).image, scenes.load(7, 1).image)
+    renewed = PaintedScenes(Shapes(difficulty=0.5), (64, 64), 2, (0, 1), renewed=True)
+    assert not np.array_equal(renewed.load(0, 1).image, renewed.load(7, 1).image)
+
+
+@pytest.mark.parametrize("augment", [None, Augment(**STRONG)], ids=["plain", "augmented"])
+@pytest.mark.parametrize("size", [(64, 64), (96, 64), (32, 160)])
+def test_matrix_leads_back_to_the_original(augment: Augment | None, size: tuple[int, int]) -> None:
+    album = Album(SIZES)
+    dataset = KeypointDataset(album, size, (0,), augment)
+    batch = collate([dataset[Draw(2, i)] for i in range(len(album))])
+    back = transform_points(batch["keypoints"], batch["matrix"]).numpy()
+    assert batch["image"].shape == (len(album), 3, *size) and batch["image"].dtype == torch.uint8
+    flips = 0
+    for i in range(len(album)):
+        points = album.points(i)
+        # Decided by where the points are: only a mirror swaps the ears.
+        flipped = not np.allclose(back[i, 1], points[1], atol=1e-3)
+        flips += flipped
+        order = [0, 2, 1, 3] if flipped else [0, 1, 2, 3]
+        np.testing.assert_allclose(back[i, :3], points[order][:3], atol=1e-3)
+        assert batch["visibility"][i].tolist() == np.array([2, 1, 2, 0])[order].tolist()
+    assert (flips > 0) == (augment is not None)
+    assert batch["size"].tolist() == [list(size) for size in SIZES]
+    assert batch["scale"].tolist() == [10.0, 11.0, 12.0, 13.0, 14.0]
+    assert batch["group"] == [f"video{i}" for i in range(5)] and batch["index"].tolist() == list(range(5))
+
+
+def test_a_mirror_needs_pairs() -> None:
+    album = Album(SIZES)
+    album.skeleton = Skeleton(album.skeleton.names)
+    dataset = KeypointDataset(album, (64, 64), (0,), Augment(flip=1.0))
+    assert all(torch.linalg.det(dataset[i]["matrix"]) > 0 for i in range(5))
+
+
+def test_letterbox_keeps_the_aspect_and_the_pixels() -> None:
+    dataset = KeypointDataset(Album(SIZES), (96, 96), (0,))
+    wide = dataset[1]
+    assert wide["matrix"][0, 0] == wide["matrix"][1, 1] == 1  # 48 x 96 fits a width of 96 as it is
+    image = Album(SIZES).load(0, 1).image
+    assert np.array_equal(wide["image"][24:72].numpy(), image)
+    assert not wide["image"][:24].any() and not wide["image"][72:].any()
+
+
+@pytest.mark.parametrize("padding", [False, True])
+def test_unlabelled_points_are_finite_zeros(padding: bool) -> None:
+    sample = KeypointDataset(Album(SIZES), (64, 64), (0,), Augment(**STRONG))[Draw(0, 2, padding)]
+    unlabelled = sample["visibility"] == 0
+    assert unlabelled.all() if padding else unlabelled.tolist() == [False, False, False, True]
+    assert not sample["keypoints"][unlabelled].any()
+    assert all(torch.isfinite(value).all() for value in sample.values() if torch.is_tensor(value))
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 8])
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("seed", [None, 4])
+def test_shares_are_even_and_cover_everything(length: int, world: int, seed: int | None) -> None:
+    samplers = [EpochSampler(length, seed, rank, world) for rank in range(world)]
+    for sampler in samplers:
+        sampler.set_epoch(5)
+    shares = [list(sampler) for sampler in samplers]
+    assert {len(share) for share in shares} == {-(-length // world)} == {len(samplers[0])}
+    drawn = [draw for share in shares for draw in share]
+    real = [draw.index for draw in drawn if not draw.padding]
+    extra = len(drawn) - length
+    if seed is None:  # measured once each, whatever fills up is hidden
+        assert sorted(real) == list(range(length)) and {draw.epoch for draw in drawn} == {0}
+    else:  # trained on, a few of them twice
+        assert len(real) == length + extra and set(real) == set(range(length)) and {d.epoch for d in drawn} == {5}
+
+
+def test_batches_of_two_processes_make_one_of_a_single_one() -> None:
+    one = list(EpochSampler(12, seed=1))
+    two = [list(EpochSampler(12, seed=1, rank=rank, world=2)) for rank in (0, 1)]
+    for step in range(3):
+        joint = [draw for share in two for draw in share[2 * step : 2 * step + 2]]
+        assert sorted(joint) == sorted(one[4 * step : 4 * step + 4])
+
+
+def test_order_changes_with_epoch_and_seed() -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        sampler = EpochSampler(50, seed)
+        sampler.set_epoch(epoch)
+        return [draw.index for draw in sampler]
+
+    assert order(0, 0) == order(0, 0) != order(0, 1) != order(1, 1)
+
+
+def test_scale_is_the_diagonal_of_the_labelled_points() -> None:
+    points = np.array([[10.0, 20.0], [np.nan, np.nan], [40.0, 60.0]])
+    assert subject_scale(points, (300, 400)) == 50
+    assert subject_scale(points[:2], (300, 400)) == 500  # one point has no extent
+    assert subject_scale(np.array([[5.0, 5.0], [5.0, 5.0]]), (300, 400)) == 500

@@ -1,0 +1,215 @@
+"""A checkpoint rebuilds its network alone, and nothing that a stranger writes into one is run."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import socket
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from runs import NAMES
+from softpoint.inference import read_checkpoint
+from softpoint.models import KeypointNet
+
+PLAIN = (str, int, float, bool, type(None))
+
+
+@pytest.fixture(scope="module")
+def stored(run: Path) -> dict[str, Any]:
+    return torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+
+
+@pytest.fixture
+def changed(stored: dict[str, Any], tmp_path: Path) -> Callable[[Callable[[dict[str, Any]], object]], Path]:
+    """Writes the checkpoint after a change to it."""
+
+    def write(change: Callable[[dict[str, Any]], object]) -> Path:
+        altered = copy.deepcopy(stored)
+        change(altered)
+        torch.save(altered, tmp_path / "changed.ckpt")
+        return tmp_path / "changed.ckpt"
+
+    return write
+
+
+def plain(node: Any) -> bool:
+    if isinstance(node, dict):
+        return all(isinstance(key, str) for key in node) and all(map(plain, node.values()))
+    return all(map(plain, node)) if isinstance(node, list) else isinstance(node, PLAIN)
+
+
+def test_checkpoint_says_what_it_is(stored: dict[str, Any], run: Path) -> None:
+    assert plain(stored["hyper_parameters"]) and stored["hyper_parameters"]["model"]["_target_"]
+    assert stored["skeleton"] == {"names": list(NAMES), "flip_pairs": [["left_ear", "right_ear"]], "edges": []}
+    assert set(stored["versions"]) == {"softpoint", "torch", "torchvision"} and plain(stored["versions"])
+    splits = stored["LabelledData"]["splits"]
+    assert set(splits) == {"train", "val", "test"} and sum(map(len, splits.values())) == 12
+    assert {path for paths in splits.values() for path in paths} == {f"video{i % 4}/img{i:02}.png" for i in range(12)}
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_network_is_rebuilt_from_the_file_alone(run: Path, stored: dict[str, Any], name: str) -> None:
+    checkpoint = read_checkpoint(run / "checkpoints" / f"{name}.ckpt")
+    assert isinstance(checkpoint.net, KeypointNet) and not checkpoint.net.training
+    assert checkpoint.size == (64, 64) and checkpoint.skeleton.names == NAMES
+    weights = torch.load(checkpoint.path, weights_only=True)["state_dict"]
+    assert all(torch.equal(weights[f"net.{key}"], value) for key, value in checkpoint.net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "builtins.__import__",
+        "subprocess.Popen",
+        "torch.hub.load",
+        "torch.load",
+        "torch.nn.Module",
+        "softpoint.inference.load_predictor",
+        "softpoint.models.backbones.torch.hub.load",
+        "softpoint.models.keypoint_net.nn.Module",
+        "softpoint.models.backbones.weights.read_weights",
+        "softpoint.models.backbones",
+        "softpoint.models.__builtins__",
+        "softpoint.models.",
+        ".softpoint.models.Small",
+        "softpoint.layers.torch",
+        "Small",
+        "",
+        None,
+        3,
+        ["softpoint.models.Small"],
+    ],
+)
+@pytest.mark.parametrize("place", ["model", "backbone", "head", "deep"])
+def test_foreign_targets_are_refused(changed: Any, place: str, target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def plant(stored: dict[str, Any]) -> None:
+        model = stored["hyper_parameters"]["model"]
+        node = model if place == "model" else model["backbone" if place == "deep" else place]
+        if place == "deep":
+            node["stages"] = [2, {"x": [{"y": {"_target_": target, "command": "touch /nowhere"}}]}]
+        else:
+            node["_target_"] = target
+
+    path = changed(plant)
+    monkeypatch.setattr(os, "system", lambda *_: pytest.fail("a command was run"))
+    with pytest.raises(ValueError, match=r"changed.ckpt: .*"):
+        read_checkpoint(path)
+
+
+def test_torch_cannot_be_loaded_through_our_own_classes(changed: Any) -> None:
+    """A class of ours in the wrong place is an error too, not a crash."""
+    for wrong in ("softpoint.layers.Normalize", "softpoint.models.SoftArgmaxHead", "softpoint.models.Small"):
+        path = changed(lambda stored, wrong=wrong: stored["hyper_parameters"]["model"].update(_target_=wrong))
+        with pytest.raises(ValueError, match=r"changed.ckpt"):
+            read_checkpoint(path)
+
+
+def test_starting_weights_are_neither_read_nor_downloaded(changed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    config = {
+        "_target_": "softpoint.models.Torchvision",
+        "name": "mobilenet_v3_small",
+        "stages": [2, 3, 4, 5],
+        "pretrained": True,
+        "weights": "/etc/hostname",
+    }
+    path = changed(lambda stored: stored["hyper_parameters"]["model"].update(backbone=config))
+    # Only its own weights are missing now, which is said after the network was built.
+    with pytest.raises(ValueError, match="its weights do not fit its config"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("hyper_parameters"), "lacks 'hyper_parameters'"),
+        (lambda c: c.pop("skeleton"), "lacks 'skeleton'"),
+        (lambda c: c.pop("state_dict"), "lacks 'state_dict'"),
+        (lambda c: c["hyper_parameters"].pop("model"), "lacks 'model'"),
+        (lambda c: c["hyper_parameters"]["data"].pop("size"), "lacks 'size'"),
+        (lambda c: c["skeleton"].pop("names"), "lacks 'names'"),
+        (lambda c: c.update(hyper_parameters=None), "is no checkpoint of softpoint"),
+        (lambda c: c.update(skeleton=[1]), "is no checkpoint of softpoint"),
+        (lambda c: c.update(state_dict=5), "is no checkpoint of softpoint"),
+        (lambda c: c["hyper_parameters"].update(model="softpoint.models.Small"), "a str, not a KeypointNet"),
+        (lambda c: c["hyper_parameters"]["data"].update(size="large"), "is no checkpoint of softpoint"),
+        (lambda c: c["hyper_parameters"]["data"].update(size=[64, 64, 3]), "is no checkpoint of softpoint"),
+        (lambda c: c["skeleton"].update(names=["nose"], flip_pairs=[]), "its weights do not fit its config"),
+        (lambda c: c["skeleton"].update(names=[], flip_pairs=[]), "num_keypoints must be at least 1"),
+        (lambda c: c["skeleton"].update(flip_pairs=[["nose", "x"]]), "no keypoint is named 'x'"),
+        (lambda c: c["state_dict"].popitem(), "its weights do not fit its config"),
+        (lambda c: c["state_dict"].update({"net.x": torch.zeros(1)}), "its weights do not fit its config"),
+        (lambda c: c["state_dict"].update({"net.head.logits.weight": torch.zeros(9)}), "its weights do not fit"),
+        (lambda c: c["state_dict"].update({"net.head.logits.weight": "text"}), "its weights do not fit"),
+        (lambda c: c["hyper_parameters"]["model"]["backbone"].update(width=16), "its weights do not fit its config"),
+        (lambda c: c["hyper_parameters"]["model"]["backbone"].update(widht=16), "its network cannot be rebuilt"),
+        (lambda c: c["hyper_parameters"]["model"]["backbone"].update(width="x"), "its network cannot be rebuilt"),
+        (lambda c: c["hyper_parameters"]["model"]["backbone"].update(width=-2), "its network cannot be rebuilt"),
+        (lambda c: c["hyper_parameters"]["model"].pop("head"), "its network cannot be rebuilt"),
+        (lambda c: c["hyper_parameters"]["model"].update(head=None), "its network cannot be rebuilt"),
+        (lambda c: c["hyper_parameters"]["model"].update(backbone={}), "its network cannot be rebuilt"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_said(changed: Any, change: Callable[[dict], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_checkpoint(changed(change))
+
+
+def test_a_pickle_bomb_does_not_go_off(tmp_path: Path, stored: dict[str, Any]) -> None:
+    fuse, path = tmp_path / "exploded", tmp_path / "bomb.ckpt"
+
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.system, (f"touch {fuse}",)
+
+    for save in (lambda bomb: path.write_bytes(pickle.dumps(bomb)), lambda bomb: torch.save(bomb, path)):
+        for bomb in (Bomb(), {**stored, "more": Bomb()}, {"state_dict": {"net.x": Bomb()}}):
+            save(bomb)
+            with pytest.raises(ValueError, match="nothing in it was run"):
+                read_checkpoint(path)
+            assert not fuse.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"PK\x03\x04", b"\x80\x04.", b"image,split\n" * 99])
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"other.ckpt is no checkpoint of softpoint"):
+        read_checkpoint(path)
+
+
+def test_truncated_files_are_refused(run: Path, tmp_path: Path) -> None:
+    content, path = (run / "checkpoints" / "best.ckpt").read_bytes(), tmp_path / "short.ckpt"
+    for length in (100, len(content) // 2, len(content) - 10):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"short.ckpt is no checkpoint of softpoint, or is damaged"):
+            read_checkpoint(path)
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "archive.ckpt", "w") as archive:
+        archive.writestr("../../escape.txt", "x")
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        read_checkpoint(tmp_path / "archive.ckpt")
+    torch.save([torch.zeros(2)], tmp_path / "list.ckpt")
+    with pytest.raises(ValueError, match="it holds a list"):
+        read_checkpoint(tmp_path / "list.ckpt")
+
+
+@pytest.mark.parametrize("name", ["none.ckpt", ""])
+def test_a_missing_file_is_said_to_be_missing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*checkpoints/best.ckpt"):
+        read_checkpoint(tmp_path / name)

@@ -1,0 +1,137 @@
+"""Predictions come back in each picture's own pixels, whatever its size and however it is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import softpoint
+from runs import NAMES, built, composed
+from softpoint.data.geometry import letterbox_matrix, transform
+from softpoint.data.images import read_image
+from softpoint.inference import Predictor, load_predictor, read_checkpoint
+
+SIZES = [(64, 64), (48, 96), (201, 97), (30, 500), (640, 480), (1, 1), (2, 300)]
+
+
+@pytest.fixture(scope="module")
+def predictor(run: Path) -> Predictor:
+    return load_predictor(run / "checkpoints" / "best.ckpt")
+
+
+def pictures(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+
+
+class Oracle(nn.Module):
+    """Answers with the points (in fractions of the picture) as they lie in the letterboxed input."""
+
+    def __init__(self, fractions: np.ndarray, sizes: list[tuple[int, int]], size: tuple[int, int]) -> None:
+        super().__init__()
+        self.fractions, self.sizes, self.size = fractions, sizes, size
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        assert image.dtype == torch.uint8 and image.shape == (len(self.sizes), 3, *self.size)
+        points = [
+            transform(self.fractions * [width, height] - 0.5, letterbox_matrix((height, width), self.size))
+            for height, width in self.sizes
+        ]
+        covariance = torch.tensor([[4.0, 1.0], [1.0, 9.0]]).expand(len(points), len(self.fractions), 2, 2)
+        keypoints = torch.from_numpy(np.array(points)).float()
+        return {"keypoints": keypoints, "confidence": torch.full(keypoints.shape[:2], 0.5), "covariance": covariance}
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 64), (32, 256)])
+def test_points_and_covariances_return_to_the_pictures_own_pixels(run: Path, size: tuple[int, int]) -> None:
+    fractions = np.array([[0.1, 0.2], [0.5, 0.5], [0.93, 0.4]])
+    sizes = [shape for shape in SIZES if min(shape) > 2]
+    predictor: Any = load_predictor(run / "checkpoints" / "best.ckpt")
+    predictor.net, predictor.size = Oracle(fractions, sizes, size), size
+    found = predictor(pictures(sizes))
+    for i, (height, width) in enumerate(sizes):
+        np.testing.assert_allclose(found["keypoints"][i], fractions * [width, height] - 0.5, atol=1e-3)
+        scale = max(height / size[0], width / size[1])
+        expected = np.broadcast_to(np.array([[4.0, 1.0], [1.0, 9.0]]) * scale**2, (3, 2, 2))
+        np.testing.assert_allclose(found["covariance"][i], expected, rtol=1e-4)
+    assert (found["confidence"] == 0.5).all()
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_any_size_gives_finite_numbers(predictor: Predictor, size: tuple[int, int]) -> None:
+    found = predictor(pictures([size])[0])
+    assert {name: value.shape for name, value in found.items()} == {
+        "keypoints": (4, 2), "confidence": (4,), "covariance": (4, 2, 2)
+    }  # fmt: skip
+    for value in found.values():
+        assert isinstance(value, np.ndarray) and value.dtype == np.float32 and np.isfinite(value).all()
+    assert ((found["confidence"] > 0) & (found["confidence"] <= 1)).all()
+
+
+def test_single_list_batch_and_tensor_agree(predictor: Predictor) -> None:
+    images = pictures([(80, 60)] * 3)
+    single = [predictor(image) for image in images]
+    ways = [images, tuple(images), np.stack(images), torch.from_numpy(np.stack(images))]
+    for given in ways:
+        found = predictor(given)
+        for name, value in found.items():
+            np.testing.assert_allclose(value, [answer[name] for answer in single], rtol=1e-3, atol=1e-3)
+    one = predictor(torch.from_numpy(images[0]))
+    assert all(np.array_equal(one[name], single[0][name]) for name in one)
+
+
+def test_views_and_read_only_arrays_are_accepted(predictor: Predictor) -> None:
+    image = pictures([(80, 60)])[0]
+    expected = predictor(image[:, ::-1].copy())
+    mirrored = image[:, ::-1]
+    mirrored.flags.writeable = False
+    assert all(np.array_equal(value, expected[name]) for name, value in predictor(mirrored).items())
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((8, 8), np.uint8), r"uint8 \(8, 8\)"),
+        (np.zeros((8, 8, 4), np.uint8), r"uint8 \(8, 8, 4\)"),
+        (np.zeros((3, 8, 8), np.uint8), r"uint8 \(3, 8, 8\)"),
+        (np.zeros((8, 8, 3)), r"float64 \(8, 8, 3\)"),
+        (np.zeros((0, 8, 3), np.uint8), r"uint8 \(0, 8, 3\)"),
+        ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 3), np.uint8)], r"uint8 \(8, 3\)"),
+        (torch.zeros(2, 3, 8, 8), r"float32 \(3, 8, 8\)"),
+        ([], "no images to predict"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "no images to predict"),
+    ],
+)
+def test_other_arrays_are_refused(predictor: Predictor, images: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        predictor(images)
+
+
+@pytest.mark.filterwarnings("ignore:.*many workers.*")
+def test_predictor_agrees_with_what_was_tested(run: Path, predictor: Predictor, tmp_path: Path) -> None:
+    moved = run.parent / "moved"
+    labels = [f"data.labels={run.parent / 'labels.csv'}", f"data.images={moved}"]
+    cfg = read_checkpoint(run / "checkpoints" / "best.ckpt").config
+    assert cfg["data"]["images"] != str(moved)
+    words = ["data=custom", *labels, "data.size=64", "data.num_workers=0", "data.val=0.2", "data.test=0.2"]
+    module, data, _ = built(composed("train", [*words, "backbone.width=8", "decoder.channels=8"], tmp_path))
+    state = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    module.load_state_dict(state)
+    batch = next(iter(data.test_dataloader()))
+    with torch.inference_mode():
+        expected = module.eval()(batch["image"])
+    images = [read_image(moved / data.labels.images[i]) for i in data.splits["test"]]
+    back = softpoint.functional.transform_points(expected["keypoints"], batch["matrix"])
+    found = predictor(images)
+    np.testing.assert_allclose(found["keypoints"], back, atol=1e-3)
+    np.testing.assert_allclose(found["confidence"], expected["confidence"], atol=1e-5)
+
+
+def test_names_stand_in_the_order_of_the_answers(predictor: Predictor) -> None:
+    assert predictor.skeleton.names == NAMES
+    assert softpoint.load_predictor is load_predictor

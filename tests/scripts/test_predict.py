@@ -1,0 +1,102 @@
+"""scripts/predict.py writes what the predictor answers, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runs import NAMES, read_csv
+from softpoint.data.images import read_image
+from softpoint.inference import load_predictor
+
+
+def numbers(row: dict[str, str], part: str) -> list[float]:
+    return [float(row[f"{name}_{part}"]) for name in NAMES]
+
+
+def test_a_folder_becomes_a_table_and_pictures(run: Path, start: Callable, tmp_path: Path) -> None:
+    ckpt, source, output = run / "checkpoints" / "best.ckpt", run.parent / "moved", tmp_path / "out"
+    words = [f"ckpt={ckpt}", f"source={source}", f"output={output}", "names=true", "ellipses=true"]
+    ending = start("predict", *words)
+    assert ending.code == 0 and f"12 pictures: {output / 'predictions.csv'}" in ending.out
+    predictor, rows = load_predictor(ckpt), read_csv(output / "predictions.csv")
+    assert [row["image"] for row in rows] == sorted(f"video{i % 4}/img{i:02}.png" for i in range(12))
+    for row in rows:
+        image = read_image(source / row["image"])
+        found = predictor(image)
+        points = np.array([numbers(row, "x"), numbers(row, "y")]).T
+        np.testing.assert_allclose(points, found["keypoints"], atol=6e-4)
+        np.testing.assert_allclose(numbers(row, "confidence"), found["confidence"], atol=6e-5)
+        drawn = read_image(output / "pictures" / f"{row['image']}.jpg")
+        assert drawn.shape[0] * image.shape[1] == pytest.approx(drawn.shape[1] * image.shape[0], rel=0.02)
+
+
+def test_a_single_picture_without_drawing(run: Path, start: Callable, tmp_path: Path) -> None:
+    source = run.parent / "moved" / "video1" / "img05.png"
+    ckpt = run / "checkpoints" / "last.ckpt"
+    ending = start("predict", f"ckpt={ckpt}", f"source={source}", f"output={tmp_path / 'out'}", "pictures=false")
+    assert ending.code == 0
+    assert [row["image"] for row in read_csv(tmp_path / "out" / "predictions.csv")] == ["img05.png"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions.csv"]
+
+
+def test_pictures_of_one_name_do_not_hide_each_other(run: Path, start: Callable, tmp_path: Path) -> None:
+    import shutil
+
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    pictures = sorted((run.parent / "moved").glob("*/*.png"))
+    shutil.copy(pictures[0], source / "a.png")
+    shutil.copy(pictures[1], source / "a.bmp")
+    shutil.copy(pictures[2], source / "a.b.png")
+    ending = start("predict", f"ckpt={run / 'checkpoints' / 'best.ckpt'}", f"source={source}", f"output={output}")
+    assert ending.code == 0 and len(read_csv(output / "predictions.csv")) == 3
+    assert len(list((output / "pictures").iterdir())) == 3
+
+
+def test_a_damaged_picture_is_named_and_leaves_no_table(run: Path, start: Callable, tmp_path: Path) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    good = next((run.parent / "moved").glob("*/*.png")).read_bytes()
+    (source / "a.png").write_bytes(good)
+    (source / "b.png").write_bytes(good[: len(good) // 2])
+    ending = start("predict", f"ckpt={run / 'checkpoints' / 'best.ckpt'}", f"source={source}", f"output={output}")
+    assert ending.code == 1 and "Traceback" not in ending.err
+    assert f"error: image {source / 'b.png'} cannot be decoded" in ending.err
+    assert not list(output.glob("*.csv")) and not list(output.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("ckpt", "source", "message"),
+    [
+        ("none.ckpt", "moved", r"error: no checkpoint at none.ckpt; a run keeps its own in checkpoints/best.ckpt"),
+        ("text.ckpt", "moved", r"text.ckpt is no checkpoint of softpoint, or is damaged"),
+        ("best", "nowhere", r"nowhere does not exist"),
+        ("best", "nowhere.png", r"nowhere.png does not exist"),
+        ("best", "empty", r"empty holds no picture; looked below it for"),
+        ("best", "text.ckpt", r"text.ckpt is not an image that can be read"),
+        (None, "moved", r"error: ckpt has no value; add to the command line: ckpt=..."),
+        ("best", None, r"error: source has no value; add to the command line: source=..."),
+        (None, None, r"error: ckpt and source have no value; add to the command line: ckpt=... source=..."),
+    ],
+)
+def test_what_is_missing_is_named(
+    run: Path, start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    ckpt: str | None, source: str | None, message: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "moved").symlink_to(run.parent / "moved")
+    (tmp_path / "text.ckpt").write_text("hello")
+    words = [] if ckpt is None else [f"ckpt={run / 'checkpoints' / 'best.ckpt' if ckpt == 'best' else ckpt}"]
+    words += [] if source is None else [f"source={source}"]
+    ending = start("predict", *words, f"output={tmp_path / 'out'}")
+    assert ending.code == 1 and "Traceback" not in ending.err and message in ending.err
+    assert not (tmp_path / "out" / "predictions.csv").exists()
+
+
+def test_a_misspelt_key_of_predict(start: Callable) -> None:
+    assert start("predict", "sorce=x").err == "error: unknown key 'sorce'; did you mean 'source'?"

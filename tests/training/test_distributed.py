@@ -1,0 +1,81 @@
+"""Two processes, started as users start them, train and measure what one process would.
+
+The processes also run the callback of this file, by its name on their command line.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import nn
+
+from runs import ROOT, built, composed, labelled, read_csv, write_labels
+from softpoint.data.dataset import EpochSampler
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:The dirpath has changed", "ignore:.*is not empty"
+)
+
+
+class FrozenNorms(Callback):
+    """Normalises by the stored statistics, because those of a batch depend on how it is divided."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: nn.Module, *_: Any) -> None:
+        for module in pl_module.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+
+
+def words(folder: Path, batch: int) -> list[str]:
+    """Three steps on 12 images: one process without a label, uneven counts, all labelled; 3 val, 5 test."""
+    order = [draw.index for draw in EpochSampler(12, seed=0)]
+    nothing = [(order[i], k) for i in (1, 3) for k in range(4)]
+    uneven = [(order[4], 0), (order[5], 1), (order[5], 2), (order[7], 3)]
+    data = write_labels(folder, 20, missing=[*nothing, *uneven, (16, 1)])
+    names = ["train"] * 12 + ["val"] * 3 + ["test"] * 5
+    rows = [f"video{i % 4}/img{i:02}.png,{name}" for i, name in enumerate(names)]
+    (folder / "splits.csv").write_text("\n".join(["image,split", *rows]))
+    plain = ["optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false", "scheduler=constant"]
+    frozen = ["~callbacks.ema", "+callbacks.frozen._target_=test_distributed.FrozenNorms"]
+    return labelled(data, f"data.splits={folder / 'splits.csv'}", f"data.batch_size={batch}", *plain, *frozen)
+
+
+def test_two_processes_train_and_measure_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "two"
+    ddp = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", f"hydra.run.dir={folder}"]
+    command = [sys.executable, "-W", "error::UserWarning", "scripts/train.py", *words(tmp_path / "data", 2), *ddp]
+    here = Path(__file__).parent
+    env = os.environ | {"PYTHONPATH": f"{here}{os.pathsep}{here.parent}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("best checkpoint") == 1 and "Traceback" not in done.stderr
+
+    monkeypatch.syspath_prepend(here)
+    module, data, trainer = built(composed("train", words(tmp_path / "data", 4), tmp_path / "one"))
+    trainer.fit(module, data)
+    two, one = (
+        torch.load(path / "checkpoints" / "last.ckpt", weights_only=True) for path in (folder, tmp_path / "one")
+    )
+    assert two["global_step"] == one["global_step"] == 3
+    before = composed("train", words(tmp_path / "data", 4), tmp_path / "start")
+    start = built(before)[0].state_dict()
+    for key, value in one["state_dict"].items():
+        torch.testing.assert_close(two["state_dict"][key], value, rtol=1e-5, atol=1e-6)
+    assert not torch.equal(start["net.head.logits.weight"], one["state_dict"]["net.head.logits.weight"])
+
+    found = trainer.test(module, data, ckpt_path=folder / "checkpoints" / "best.ckpt", verbose=False, weights_only=True)
+    rows = {row["keypoint"]: row for row in read_csv(folder / "test.csv")}
+    single = {row["keypoint"]: row for row in read_csv(tmp_path / "one" / "test.csv")}
+    assert rows["all"]["points"] == single["all"]["points"] == "19"
+    for name, row in rows.items():
+        assert row["points"] == single[name]["points"]
+        assert float(row["epe"]) == pytest.approx(float(single[name]["epe"]), rel=1e-6)
+        assert float(row["mean_position_epe"]) == pytest.approx(float(single[name]["mean_position_epe"]), rel=1e-6)
+    assert float(rows["all"]["epe"]) == pytest.approx(found[0]["test/epe"], rel=1e-6)
