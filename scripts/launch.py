@@ -32,6 +32,7 @@ def launch(config_name: str, main: Callable[[DictConfig], Any]) -> None:
     # and a step takes five times as long on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print
+    OmegaConf.register_new_resolver("run_dir", run_dir, replace=True)
 
     @wraps(main)
     def task(cfg: DictConfig) -> Any:
@@ -49,7 +50,19 @@ def launch(config_name: str, main: Callable[[DictConfig], Any]) -> None:
         _leave(error, config_name)
 
 
+def run_dir(ckpt_path: str | None, new: str) -> str:
+    """The folder of the run that a checkpoint belongs to, so that resuming goes on there; else a new one.
+
+    >>> run_dir("outputs/a/checkpoints/last.ckpt", "outputs/b"), run_dir(None, "outputs/b")
+    ('outputs/a', 'outputs/b')
+    """
+    folder = Path(ckpt_path or "").parent
+    return str(folder.parent) if folder.name == "checkpoints" else new
+
+
 def _leave(error: Exception, config_name: str) -> None:
+    if isinstance(error, BrokenPipeError):  # whoever read the output, such as `head`, has enough
+        sys.exit(0)
     wrong_type = isinstance(error, TypeError) and _not_numbers(config_name)
     # Lightning's class for what a Trainer cannot do is not worth importing it.
     if not (isinstance(error, MISTAKES) or wrong_type or type(error).__name__ == "MisconfigurationException"):
@@ -73,7 +86,8 @@ def explain(error: BaseException, config_name: str) -> str:
         return _unknown_key(match[1].split("@")[0], config_name)
     if isinstance(error, OverrideParseException):
         reason = next(line for line in error.message.splitlines() if not line.startswith("Error parsing"))
-        return f"{error.override!r} cannot be read as KEY=VALUE ({reason}); quote what has spaces or brackets"
+        key, _, value = error.override.partition("=")
+        return f"{error.override!r} cannot be read as KEY=VALUE ({reason}); quote it twice: '{key}=\"{value}\"'"
     if _raw(cause) and (suspects := _not_numbers(config_name)):
         return f"{' and '.join(suspects)}: {said}"
     said = _from_worker(cause)
@@ -152,11 +166,14 @@ def _unknown_key(key: str, config_name: str) -> str:
 
 
 def _owners(group: str) -> dict[str, str]:
-    """Which options of a group have a key."""
+    """Which options of a group have a key below it."""
     owners: dict[str, str] = {}
     for option in _options(group):
-        for key, _ in _nodes(OmegaConf.load(CONFIGS / group / f"{option}.yaml"), f"{group}."):
-            owners[key] = f"{owners[key]} or {option}" if key in owners else option
+        path = CONFIGS / group / f"{option}.yaml"
+        prefix = "" if path.read_text(encoding="utf-8").startswith("# @package _global_") else f"{group}."
+        for key, _ in _nodes(OmegaConf.load(path), prefix):
+            if key.startswith(f"{group}.") and key != f"{group}.defaults":
+                owners[key] = f"{owners[key]} or {option}" if key in owners else option
     return owners
 
 

@@ -12,6 +12,7 @@ def main(cfg: DictConfig) -> float | None:
     # Imported here, so that --help and a misspelt key need not wait for torch.
     import logging
     import os
+    import shlex
     import warnings
 
     import pytorch_lightning as pl
@@ -21,11 +22,6 @@ def main(cfg: DictConfig) -> float | None:
 
     from softpoint.inference import read_checkpoint
 
-    if HydraConfig.get().mode == RunMode.MULTIRUN and "ddp" in str(cfg.trainer.strategy):
-        raise ValueError(
-            "each process of trainer.strategy=ddp would start the whole sweep again; run -m with one process"
-            " per job (trainer=default or gpu), or train these one by one"
-        )
     # Lightning's own use of torch, and its advice to have more workers than a laptop has cores.
     warnings.filterwarnings("ignore", ".*LeafSpec.*|.*many workers.*|.*smaller than the logging interval.*")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -35,6 +31,11 @@ def main(cfg: DictConfig) -> float | None:
     data = instantiate(cfg.data)
     module = instantiate(cfg.module, _partial_=True)(skeleton=data.skeleton)
     trainer = instantiate(cfg.trainer)
+    if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
+        raise ValueError(
+            f"each of the {trainer.world_size} processes would start the whole sweep again; run -m with one process"
+            " per job (trainer.devices=1), or train these one by one"
+        )
     module.save_hyperparameters(OmegaConf.to_container(cfg, resolve=True))
     if trainer.is_global_zero:
         print(f"{data.summary}; {module.summary}; writing to {os.path.relpath(trainer.default_root_dir)}")
@@ -50,7 +51,8 @@ def main(cfg: DictConfig) -> float | None:
     trainer.test(module, data, ckpt_path=best, verbose=False, weights_only=True)
     if trainer.is_global_zero:
         print(f"best checkpoint, val/epe {score:.3f} px: {os.path.relpath(best)}")
-        print(f"use it: python scripts/predict.py ckpt={os.path.relpath(best)} source=IMAGE_OR_FOLDER")
+        command = shlex.quote(f"ckpt={os.path.relpath(best)}")
+        print(f"use it: python scripts/predict.py {command} source=IMAGE_OR_FOLDER")
     return float(score)
 
 

@@ -147,9 +147,7 @@ def test_a_compiled_loss_has_the_same_gradient():
     target, logits = heatmaps(), maps().requires_grad_()
 
     def loss(z: Tensor) -> Tensor:
-        return (
-            S.heatmap_kl(z, target).sum() + S.soft_argmax(z, window=5).sum() + S.heatmap_js(z, target).sum()
-        )
+        return S.heatmap_kl(z, target).sum() + S.soft_argmax(z, window=5).sum() + S.heatmap_js(z, target).sum()
 
     (expected,) = torch.autograd.grad(loss(logits), logits)
     (found,) = torch.autograd.grad(compiled(loss, "aot_eager")(logits), logits)

@@ -86,9 +86,7 @@ def test_strong_perspective_moves_a_large_blob_as_the_integral_says() -> None:
         matrix, point = bend(rng, 0.15), rng.uniform([50, 45], [100, 75])
         depth = (point + offsets) @ matrix[2, :2] + 1
         weight = np.exp(-(offsets**2).sum(axis=-1) / (2 * 4**2)) / depth**3  # the map's area change
-        expected = np.average(
-            transform(point + offsets, matrix).reshape(-1, 2), axis=0, weights=weight.ravel()
-        )
+        expected = np.average(transform(point + offsets, matrix).reshape(-1, 2), axis=0, weights=weight.ravel())
         found.append(centroid(warp(blob(SIZE, point, 4.0), matrix, SIZE)) - expected)
     prove(np.array(found))
 

@@ -140,9 +140,7 @@ def test_list_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no real data sets at {SHARED}; set SOFTPOINT_DATA")
-@pytest.mark.parametrize(
-    "name", ["mirror-mouse", "dlc-openfield", "fly-wing", "glue-tubes", "ultrasound-tongue"]
-)
+@pytest.mark.parametrize("name", ["mirror-mouse", "dlc-openfield", "fly-wing", "glue-tubes", "ultrasound-tongue"])
 def test_real_pictures(name: str) -> None:
     paths = list_images(SHARED / name)
     for path in paths[:: max(1, len(paths) // 4)]:

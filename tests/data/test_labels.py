@@ -179,9 +179,7 @@ def test_select_and_with_keypoints(tmp_path: Path) -> None:
     assert right.skeleton.names == ("right_ear",) and right.skeleton.flip_pairs == ()
     assert right.keypoints[0].tolist() == [[3, 4]] and right.visibility.shape == (3, 1)
     assert labels.with_keypoints(["right_ear", "left_ear"]).keypoints[0].tolist() == [[3, 4], [1.5, 2]]
-    with pytest.raises(
-        ValueError, match=r"data.keypoints: no keypoint is named 'rightear'; did you mean 'right_ear'"
-    ):
+    with pytest.raises(ValueError, match=r"data.keypoints: no keypoint is named 'rightear'; did you mean 'right_ear'"):
         labels.with_keypoints(["rightear"])
 
 
@@ -222,9 +220,7 @@ def test_missing_pictures_are_counted_and_found_elsewhere(tmp_path: Path) -> Non
         check(labels, tmp_path / "labels")
     pictures(tmp_path / "set", labels)
     for wrong in (tmp_path, tmp_path / "set" / "video", tmp_path / "set" / "other"):
-        with pytest.raises(
-            ValueError, match=rf"video/img1.png exists under .*: set data.images={tmp_path / 'set'}$"
-        ):
+        with pytest.raises(ValueError, match=rf"video/img1.png exists under .*: set data.images={tmp_path / 'set'}$"):
             check(labels, wrong)
     labels = read_labels(written(tmp_path / "set", PLAIN))
     with pytest.raises(ValueError, match=rf"set data.images={tmp_path / 'set'}$"):
@@ -237,9 +233,7 @@ def test_unreadable_pictures_are_listed(tmp_path: Path) -> None:
     pictures(tmp_path, labels)
     for i in range(7):
         (tmp_path / f"img{i}.png").write_bytes(b"")
-    with pytest.raises(
-        ValueError, match=r"(?s)7 of 9 images.*img0.png is empty.*and 2 more\ncopy them again"
-    ):
+    with pytest.raises(ValueError, match=r"(?s)7 of 9 images.*img0.png is empty.*and 2 more\ncopy them again"):
         check(labels, tmp_path)
 
 
@@ -269,9 +263,7 @@ def test_nothing_labelled(tmp_path: Path) -> None:
     ],
 )
 def test_real_sets(name: str, images: int, points: int, missing: int) -> None:
-    labels, sizes = check(
-        read_labels(SHARED / "labels" / f"{name}.csv"), SHARED / name.removesuffix("-single")
-    )
+    labels, sizes = check(read_labels(SHARED / "labels" / f"{name}.csv"), SHARED / name.removesuffix("-single"))
     assert labels.keypoints.shape == (images, points, 2) and sizes.shape == (images, 2)
     assert (labels.visibility == 0).sum() == missing
     assert len(np.unique(sizes, axis=0)) == (2 if name.startswith("glue") else 1)

@@ -90,16 +90,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_images_without_labels_are_left_out_aloud(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="1 of its images are left out, not being labelled; first v/b.png"):
-        splits = read_splits(
-            written(tmp_path, FILE + "v/e.png,test\n"), ("v/a.png", "v/c.png", "v/d.png", "v/e.png")
-        )
+        splits = read_splits(written(tmp_path, FILE + "v/e.png,test\n"), ("v/a.png", "v/c.png", "v/d.png", "v/e.png"))
     assert splits["test"].tolist() == [3]
 
 
 @settings(deadline=None, max_examples=200)
-@given(
-    st.integers(3, 300), st.integers(0, 99), st.integers(1, 12), st.floats(0.01, 0.45), st.floats(0.01, 0.45)
-)
+@given(st.integers(3, 300), st.integers(0, 99), st.integers(1, 12), st.floats(0.01, 0.45), st.floats(0.01, 0.45))
 def test_seeded_split_is_a_partition(n: int, seed: int, groups: int, val: float, test: float) -> None:
     names = [f"video{i * groups // n}" for i in range(n)]
     for by in (None, names):

@@ -219,13 +219,9 @@ def replay(seed: int, size: tuple[int, int]) -> tuple[Scene, dict, list[str]]:
 
 def test_the_left_of_an_upright_figure_is_at_the_right_of_the_picture() -> None:
     names = Figure.skeleton.names
-    assert Figure.skeleton.flip_pairs == tuple(
-        (n, n.replace("left", "right")) for n in names if n.startswith("left")
-    )
+    assert Figure.skeleton.flip_pairs == tuple((n, n.replace("left", "right")) for n in names if n.startswith("left"))
     for seed in range(100):
-        points = dict(
-            zip(names, Figure(1).draw(np.random.default_rng(seed), (96, 96)).keypoints, strict=True)
-        )
+        points = dict(zip(names, Figure(1).draw(np.random.default_rng(seed), (96, 96)).keypoints, strict=True))
         down = points["torso"] - points["neck"]
         leftwards = np.array([down[1], -down[0]])
         assert (points["left_shoulder"] - points["right_shoulder"]) @ leftwards > 0

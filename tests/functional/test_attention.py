@@ -36,9 +36,7 @@ def test_features_need_four_axes(unchecked):
 def test_gates_divide_by_the_temperature(temperature: float):
     for z in (-20.0, -1.3, 0.0, 0.7, 20.0):
         logits = torch.tensor(z, dtype=torch.float64)
-        assert gate(logits, temperature, "sigmoid").item() == pytest.approx(
-            1 / (1 + math.exp(-z / temperature))
-        )
+        assert gate(logits, temperature, "sigmoid").item() == pytest.approx(1 / (1 + math.exp(-z / temperature)))
         ramp = min(max(z / temperature / 6 + 0.5, 0), 1)
         assert gate(logits, temperature, "hardsigmoid").item() == pytest.approx(ramp)
 

@@ -38,9 +38,7 @@ def test_points_follow_a_projective_matrix_each():
     matrices = torch.stack((PROJECTIVE, torch.eye(3, dtype=torch.float64)))
     found = transform_points(points, matrices)
     for b, k in np.ndindex(2, 3):
-        np.testing.assert_allclose(
-            found[b, k], by_hand(matrices[b].numpy(), *points[b, k].tolist()), rtol=1e-12
-        )
+        np.testing.assert_allclose(found[b, k], by_hand(matrices[b].numpy(), *points[b, k].tolist()), rtol=1e-12)
 
 
 def test_the_inverse_matrix_brings_points_back():

@@ -12,15 +12,10 @@ from torch.autograd import gradcheck
 from softpoint.functional import render_gaussians, spatial_covariance, spatial_expectation
 
 
-def closed_form(
-    mean: tuple[float, float], std: tuple[float, float], xs: list[float], ys: list[float]
-) -> np.ndarray:
+def closed_form(mean: tuple[float, float], std: tuple[float, float], xs: list[float], ys: list[float]) -> np.ndarray:
     blob = np.array(
         [
-            [
-                math.exp(-((x - mean[0]) ** 2) / (2 * std[0] ** 2) - (y - mean[1]) ** 2 / (2 * std[1] ** 2))
-                for x in xs
-            ]
+            [math.exp(-((x - mean[0]) ** 2) / (2 * std[0] ** 2) - (y - mean[1]) ** 2 / (2 * std[1] ** 2)) for x in xs]
             for y in ys
         ]
     )

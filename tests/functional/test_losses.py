@@ -104,9 +104,7 @@ def test_heatmap_gradients_are_those_of_finite_differences(loss):
 
 
 def test_variance_is_the_distance_of_both_variances_from_std_squared():
-    heatmap = render_gaussians(
-        torch.tensor([10.0, 9.0], dtype=torch.float64), torch.tensor([1.0, 2.0]), (19, 21)
-    )
+    heatmap = render_gaussians(torch.tensor([10.0, 9.0], dtype=torch.float64), torch.tensor([1.0, 2.0]), (19, 21))
     assert variance(heatmap.log(), 1.0).item() == pytest.approx(9.0, rel=1e-3)
     # Two cells one apart have variance 1/4 along x and 0 along y.
     assert variance(torch.zeros(1, 2), 1.0).item() == pytest.approx((1 / 4 - 1) ** 2 + 1)
@@ -161,9 +159,7 @@ def test_wing_is_continuous_where_the_logarithm_ends(width: float, curvature: fl
 
 def test_huber_bends_at_delta():
     d = torch.tensor([[0.4, 0.0], [3.0, 0.0]])
-    torch.testing.assert_close(
-        coordinate_huber(d, torch.zeros(2, 2), 0.5), torch.tensor([0.08, 0.5 * (3 - 0.25)])
-    )
+    torch.testing.assert_close(coordinate_huber(d, torch.zeros(2, 2), 0.5), torch.tensor([0.08, 0.5 * (3 - 0.25)]))
 
 
 @pytest.mark.parametrize("loss", COORDINATE)
@@ -321,9 +317,7 @@ def test_a_target_of_another_shape_or_kind_is_refused(target: torch.Tensor, foun
 @pytest.mark.parametrize("shape", [(2, 1, 4, 4), (1, 4, 4), (4,)])
 @pytest.mark.parametrize("target", [torch.zeros(2, 4, 4, dtype=torch.int64), torch.zeros(2, 3, 4, 4)])
 def test_a_weight_of_another_shape_is_not_broadcast(shape: tuple[int, ...], target: torch.Tensor, unchecked):
-    with pytest.raises(
-        ValueError, match=r"weight of shape .* one per pixel \(2, 4, 4\) or one per class \(3,\)"
-    ):
+    with pytest.raises(ValueError, match=r"weight of shape .* one per pixel \(2, 4, 4\) or one per class \(3,\)"):
         spatial_softmax_with_loss(torch.zeros(2, 3, 4, 4), target, torch.ones(shape))
 
 

@@ -107,9 +107,7 @@ def test_extreme_logits_stay_finite_and_keep_their_dtype(dtype: torch.dtype, tem
     logits = torch.tensor([[1e4, -1e4, 0.0], [1e4, 3.0, -1e4]], dtype=dtype)
     heatmap = spatial_softmax(logits, temperature)
     assert heatmap.dtype == dtype
-    torch.testing.assert_close(
-        heatmap.double(), torch.tensor([[0.5, 0, 0], [0.5, 0, 0]], dtype=torch.float64)
-    )
+    torch.testing.assert_close(heatmap.double(), torch.tensor([[0.5, 0, 0], [0.5, 0, 0]], dtype=torch.float64))
     # The maxima are cells (0, 0) and (0, 1): the mean lies between, in single precision at least.
     assert soft_argmax(logits, temperature).tolist() == pytest.approx([0.0, 0.5], abs=1e-6)
     assert entropy(heatmap).item() == pytest.approx(1.0, abs=1e-6)
@@ -152,9 +150,7 @@ def test_a_temperature_that_is_not_positive_is_quoted(temperature: float):
             spatial_softmax(torch.zeros(2, 3, 3), value)
 
 
-@pytest.mark.parametrize(
-    "function", [spatial_softmax, spatial_expectation, spatial_covariance, soft_argmax, entropy]
-)
+@pytest.mark.parametrize("function", [spatial_softmax, spatial_expectation, spatial_covariance, soft_argmax, entropy])
 def test_a_map_needs_two_axes(function):
     with pytest.raises(ValueError, match=r"row and a column axis, got shape \(5,\)"):
         function(torch.zeros(5))

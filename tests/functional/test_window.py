@@ -21,9 +21,7 @@ def gaussian(x: float, y: float, std: float, height: int = 64, width: int = 64) 
 def worst(places: itertools.product, std: float, window: int | None) -> float:
     """The largest distance, in cells, between a Gaussian's mean and what is decoded from it."""
     return max(
-        (soft_argmax(gaussian(x, y, std).clamp_min(1e-300).log(), window=window) - torch.tensor([x, y]))
-        .norm()
-        .item()
+        (soft_argmax(gaussian(x, y, std).clamp_min(1e-300).log(), window=window) - torch.tensor([x, y])).norm().item()
         for x, y in places
     )
 
@@ -44,14 +42,10 @@ STEPS = [round(0.1 * i, 1) for i in range(10)]
     ],
 )
 def test_a_gaussian_inside_the_map(std: float, window: int, bound: float):
-    assert (
-        worst(itertools.product([20 + s for s in STEPS], [31 + s for s in STEPS[::3]]), std, window) < bound
-    )
+    assert worst(itertools.product([20 + s for s in STEPS], [31 + s for s in STEPS[::3]]), std, window) < bound
 
 
-@pytest.mark.parametrize(
-    ("std", "window", "bound"), [(1.0, 7, 0.21), (1.0, 9, 0.14), (1.5, 9, 0.18), (2.0, 9, 0.22)]
-)
+@pytest.mark.parametrize(("std", "window", "bound"), [(1.0, 7, 0.21), (1.0, 9, 0.14), (1.5, 9, 0.18), (2.0, 9, 0.22)])
 def test_a_gaussian_on_an_edge_or_in_a_corner(std: float, window: int, bound: float):
     # The mean of what the border leaves of a blob on the outermost cell errs by 0.5 std or more.
     near = [-0.5, -0.2, 0.0, 0.4, 1.0, 2.3, 3.5]

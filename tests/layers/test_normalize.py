@@ -14,9 +14,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def test_it_is_its_formula_per_channel(value: int):
     found = Normalize(MEAN, STD)(torch.full((1, 3, 2, 2), value, dtype=torch.uint8))
     for c in range(3):
-        assert found[0, c].flatten().tolist() == pytest.approx(
-            [(value / 255 - MEAN[c]) / STD[c]] * 4, rel=1e-5
-        )
+        assert found[0, c].flatten().tolist() == pytest.approx([(value / 255 - MEAN[c]) / STD[c]] * 4, rel=1e-5)
 
 
 def test_bytes_equal_floats_of_one_255th():

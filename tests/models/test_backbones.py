@@ -71,9 +71,7 @@ def test_depth_counts_the_residual_blocks_of_a_stage(depth: int):
 @pytest.mark.parametrize("stages", [(), (3, 2), (2, 2), (0, 2), (5, 6)])
 def test_stages_that_are_not_there_are_quoted(stages: tuple[int, ...]):
     for make in (Small, lambda stages: Torchvision("resnet18", stages)):
-        with pytest.raises(
-            ValueError, match="ascend within .*" + re.escape(f"2, 3, 4, 5, got {list(stages)}")
-        ):
+        with pytest.raises(ValueError, match="ascend within .*" + re.escape(f"2, 3, 4, 5, got {list(stages)}")):
             make(stages=stages)
 
 

@@ -63,9 +63,7 @@ def test_it_commutes_with_shifts_by_the_coarsest_stride():
     y = decoder(features)
     moved = decoder([x.roll((16 // s, 32 // s), (-2, -1)) for x, s in zip(features, strides, strict=True)])
     far = slice(96 // stride, -64 // stride)  # from the seam of the roll and from the border
-    torch.testing.assert_close(
-        moved[..., far, far], y.roll((4, 8), (-2, -1))[..., far, far], atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(moved[..., far, far], y.roll((4, 8), (-2, -1))[..., far, far], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("stride", [0, 3, -4, 64])

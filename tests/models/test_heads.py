@@ -27,13 +27,9 @@ def test_a_one_hot_map_gives_the_pixel_at_the_middle_of_its_cell(stride: int, wh
 
 
 def test_covariance_is_in_squared_pixels_and_confidence_a_mass():
-    heatmap = render_gaussians(
-        torch.tensor([[[20.0, 20.0]]], dtype=torch.float64), torch.tensor([1.0, 2.0]), (41, 41)
-    )
+    heatmap = render_gaussians(torch.tensor([[[20.0, 20.0]]], dtype=torch.float64), torch.tensor([1.0, 2.0]), (41, 41))
     found = head(4, window=3).decode(heatmap.log().clamp_min(-1e4))
-    torch.testing.assert_close(
-        found["covariance"][0, 0], torch.tensor([[16.0, 0], [0, 64.0]]), atol=1e-3, rtol=1e-4
-    )
+    torch.testing.assert_close(found["covariance"][0, 0], torch.tensor([[16.0, 0], [0, 64.0]]), atol=1e-3, rtol=1e-4)
     assert found["confidence"].item() == pytest.approx(heatmap[0, 0, 19:22, 19:22].sum().item(), rel=1e-5)
 
 

@@ -14,9 +14,7 @@ from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
 ALL = (2, 3, 4, 5)
 
 
-def network(
-    stages: tuple[int, ...] = ALL, num_keypoints: int = 3, stride: int = 4, **settings
-) -> KeypointNet:
+def network(stages: tuple[int, ...] = ALL, num_keypoints: int = 3, stride: int = 4, **settings) -> KeypointNet:
     return KeypointNet(
         num_keypoints,
         Small(width=8, stages=stages),
@@ -142,9 +140,7 @@ def test_what_attention_hides_the_head_does_not_see(places: dict):
 
 
 def test_an_attention_stage_that_the_backbone_lacks_is_named():
-    with pytest.raises(
-        ValueError, match=r"names stage 5, but the backbone returns 2, 3; add it to backbone\.stages"
-    ):
+    with pytest.raises(ValueError, match=r"names stage 5, but the backbone returns 2, 3; add it to backbone\.stages"):
         network(stages=(2, 3), attention=SpatialAttention, attention_stages=(2, 5))
 
 

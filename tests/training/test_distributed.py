@@ -47,6 +47,7 @@ def words(folder: Path, batch: int) -> list[str]:
     return labelled(data, f"data.splits={folder / 'splits.csv'}", f"data.batch_size={batch}", *plain, *frozen)
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_measure_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "two"
     ddp = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", f"hydra.run.dir={folder}"]

@@ -24,12 +24,12 @@ SCENES = (
 )
 
 
-def learned(overrides: list[str], folder: Path, steps: int) -> tuple[float, float]:
+def learned(overrides: list[str], folder: Path, steps: int, rate: float = 0.02) -> tuple[float, float]:
     """Mean error in input pixels before and after `steps` on the first training batch."""
     module, data, _ = built(composed("train", [*SMALL, *overrides], folder))
     batch: dict[str, Any] = next(iter(data.train_dataloader()))
     mask = trainable(batch["keypoints"], batch["visibility"], tuple(batch["image"].shape[-2:]))
-    optimizer = torch.optim.Adam(module.net.parameters(), lr=0.02)
+    optimizer = torch.optim.Adam(module.net.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.01, steps)
     errors = []
     for _ in range(steps + 1):
@@ -61,17 +61,17 @@ def test_heatmap_loss_learns_a_batch_by_heart(loss: str, steps: int, tmp_path: P
 @pytest.mark.parametrize(
     ("loss", "steps"),
     [
-        ("coordinate_l1", 120),
-        ("coordinate_l2", 100),
-        ("coordinate_huber", 80),
+        ("coordinate_l1", 150),
+        ("coordinate_l2", 150),
+        ("coordinate_huber", 100),
         ("coordinate_wing", 250),
-        ("[coordinate_l2,variance]", 150),
+        ("[coordinate_l2,variance]", 200),
         ("[coordinate_l2,heatmap_js]", 150),
     ],
 )
 def test_coordinate_loss_learns_a_batch_by_heart(loss: str, steps: int, tmp_path: Path) -> None:
     # Nothing in these asks for one peak, so that the coordinate is read as the loss reads it: from the whole map.
-    before, after = learned([*SCENES, f"loss={loss}", "head.whole_map=true"], tmp_path, steps)
+    before, after = learned([*SCENES, f"loss={loss}", "head.whole_map=true"], tmp_path, steps, rate=0.01)
     assert before > 15 and after < 0.5
 
 

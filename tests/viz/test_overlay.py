@@ -54,9 +54,7 @@ def test_an_enlarged_pixel_is_the_square_around_its_centre() -> None:
     np.testing.assert_allclose(drawn_at(picture, upscale=6), (20, 10))
 
 
-@pytest.mark.parametrize(
-    ("size", "factor"), [((64, 64), 14), ((120, 160), 5), ((480, 640), 1), ((1080, 1920), 1)]
-)
+@pytest.mark.parametrize(("size", "factor"), [((64, 64), 14), ((120, 160), 5), ((480, 640), 1), ((1080, 1920), 1)])
 def test_small_pictures_grow_by_a_whole_number(size: tuple[int, int], factor: int) -> None:
     picture = draw_keypoints(np.zeros((*size, 3), np.uint8), np.array([[5.0, 5.0]]))
     assert picture.shape == (size[0] * factor, size[1] * factor, 3)

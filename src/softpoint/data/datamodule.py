@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +23,8 @@ from softpoint.data.sources import LabelledImages, PaintedScenes, Painter, Sourc
 from softpoint.data.splits import SPLITS, carve_val, read_splits, seeded_split, write_splits
 
 Pairs = Sequence[tuple[str, str]]
+
+_log = logging.getLogger(__name__)
 
 
 class KeypointData(pl.LightningDataModule, ABC):
@@ -179,6 +182,12 @@ class LabelledData(KeypointData):
         self.folder = Path(images)
         self.labels, self.image_sizes = check(found, self.folder, outside)
         self.splits = self._split(splits, val, test, seed)
+        for split, rows in self.splits.items():
+            if not (self.labels.visibility[rows] > 0).any():
+                raise ValueError(
+                    f"none of the {len(rows)} {split} images has a labelled point in {labels}; "
+                    "move labelled images there by data.splits, or change seed"
+                )
         super().__init__(size, batch_size, num_workers, seed, augment)
 
     def open(self) -> dict[str, Source]:
@@ -218,11 +227,26 @@ class LabelledData(KeypointData):
 
     def _split(self, file: str | Path | None, val: float, test: float, seed: int) -> dict[str, np.ndarray]:
         if file is None:
-            return seeded_split(len(self.labels), seed, val, test, self.labels.groups)
+            return _split_by_folder(self.labels, seed, val, test)
         splits = read_splits(file, self.labels.images)
         if not len(splits["val"]):
             splits["train"], splits["val"] = carve_val(splits["train"], seed, val, self.labels.groups)
         return splits
+
+
+def _split_by_folder(labels: Labels, seed: int, val: float, test: float) -> dict[str, np.ndarray]:
+    """Whole folders in each split, unless that would hold out more than twice what was asked for."""
+    splits = seeded_split(len(labels), seed, val, test, labels.groups)
+    held = len(splits["val"]) + len(splits["test"])
+    if held <= 2 * max(2, (val + test) * len(labels)):
+        return splits
+    _log.warning(
+        "whole folders for val and test would take %d of %d images, so single images are split instead: neighbours"
+        " in a video may stand on both sides; name a split in data.splits",
+        held,
+        len(labels),
+    )
+    return seeded_split(len(labels), seed, val, test)
 
 
 def _with_pairs(labels: Labels, flip_pairs: Pairs | None, edges: Pairs | None) -> Labels:

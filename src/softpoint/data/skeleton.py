@@ -13,7 +13,7 @@ from softpoint.suggest import did_you_mean
 class Skeleton:
     """Keypoint names in order, the (left, right) pairs a mirror swaps, and the edges people draw.
 
-    Raises ValueError for a repeated name, or a pair or edge that names no keypoint.
+    Raises ValueError for a repeated name, pairs that overlap, or a pair or edge that names no keypoint.
 
     >>> Skeleton(("nose", "left_ear", "right_ear"), flip_pairs=(("left_ear", "right_ear"),)).flip_index
     [0, 2, 1]
@@ -26,6 +26,9 @@ class Skeleton:
     def __post_init__(self) -> None:
         if repeated := sorted({name for name in self.names if self.names.count(name) > 1}):
             raise ValueError(f"keypoint names must differ, but these repeat: {', '.join(repeated)}")
+        paired = [name for pair in self.flip_pairs for name in pair]
+        if twice := sorted({name for name in paired if paired.count(name) > 1}):
+            raise ValueError(f"flip pairs must not share keypoints, but {twice[0]!r} is in two places of them")
         for kind, pairs in (("flip pair", self.flip_pairs), ("edge", self.edges)):
             for pair in pairs:
                 for name in pair:

@@ -49,8 +49,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     except (KeyError, TypeError, ValueError) as error:
         lacks = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{path} is no checkpoint of softpoint: {lacks}") from error
+    weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
+    # First without memory, so that a file of a few bytes cannot ask for more than it holds.
+    with torch.device("meta"):
+        _check_fit(path, _network(path, model, len(skeleton)), weights)
     net = _network(path, model, len(skeleton))
-    _fill(path, net, state)
+    net.load_state_dict(weights)
     return Checkpoint(net.eval(), skeleton, (height, width), config, path)
 
 
@@ -106,9 +110,12 @@ def _allowed(target: Any) -> type[nn.Module]:
     return found
 
 
-def _fill(path: Path, net: KeypointNet, state: Mapping[str, Any]) -> None:
-    weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
-    try:
-        net.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: its weights do not fit its config: {error}") from error
+def _check_fit(path: Path, net: KeypointNet, weights: Mapping[str, Any]) -> None:
+    wanted = {key: tuple(value.shape) for key, value in net.state_dict().items()}
+    given = {key: tuple(getattr(value, "shape", ())) for key, value in weights.items()}
+    if differing := sorted(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key)):
+        key = differing[0]
+        raise ValueError(
+            f"{path}: its weights do not fit its config: {len(differing)} tensors differ, first {key}, of shape "
+            f"{given.get(key)} in the file and {wanted.get(key)} in the config"
+        )

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from softpoint.functional import image_to_grid, masked_mean, render_gaussians, soft_argmax
+from softpoint.functional import image_to_grid, masked_mean, render_gaussians, soft_argmax, spatial_expectation
 
 Maps = Float[Tensor, "B K h w"]
 Points = Float[Tensor, "B K 2"]
@@ -84,13 +84,25 @@ class HeatmapTerm(nn.Module):
 
 
 class CoordinateTerm(nn.Module):
-    """A coordinate loss on the soft-argmax of the whole map, in cells."""
+    """A coordinate loss on the soft-argmax of the whole map, in cells.
 
-    def __init__(self, loss: Callable[[Points, Points], Tensor], weight: float = 1.0) -> None:
+    `sigma`, in input pixels, is that of a heatmap term beside it. A Gaussian near the border lies partly off
+    the map, and the mean of what is left leans inwards; with `sigma` that mean is the target, so that the
+    two terms agree. Without, the keypoint itself is.
+    """
+
+    def __init__(
+        self, loss: Callable[[Points, Points], Tensor], weight: float = 1.0, sigma: float | None = None
+    ) -> None:
         super().__init__()
-        self.loss, self.weight = loss, weight
+        if sigma is not None and not sigma > 0:
+            raise ValueError(f"sigma must be positive, got {sigma}")
+        self.loss, self.weight, self.sigma = loss, weight, sigma
 
     def forward(self, logits: Maps, cells: Points, stride: int) -> Float[Tensor, "B K"]:
+        if self.sigma is not None:
+            size = (logits.shape[-2], logits.shape[-1])
+            cells = spatial_expectation(render_gaussians(cells, self.sigma / stride, size))
         return self.loss(soft_argmax(logits), cells)
 
 

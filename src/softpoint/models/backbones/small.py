@@ -74,11 +74,15 @@ class ResidualBlock(nn.Module):
         self.conv1 = _conv(in_channels, out_channels, stride)
         self.conv2 = _conv(out_channels, out_channels)
         same = in_channels == out_channels and stride == 1
-        self.shortcut = nn.Identity() if same else _conv(in_channels, out_channels, stride, kernel=1)
+        self.stride = stride
+        self.shortcut = nn.Identity() if same else _conv(in_channels, out_channels, kernel=1)
         self.relu = nn.ReLU()
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
-        return self.relu(self.shortcut(x) + self.conv2(self.relu(self.conv1(x))))
+        # Skipping pixels before the 1 x 1 convolution equals striding it, whose backward pass on a CPU
+        # writes outside its memory for narrow tensors with channels last (torch 2.14).
+        shortcut = self.shortcut(x[..., :: self.stride, :: self.stride])
+        return self.relu(shortcut + self.conv2(self.relu(self.conv1(x))))
 
 
 def _conv(in_channels: int, out_channels: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
