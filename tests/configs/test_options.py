@@ -90,7 +90,7 @@ def test_logger_keeps_the_numbers(logger: str, tmp_path: Path) -> None:
     module, data, trainer = built(composed("train", tiny(f"logger={logger}"), tmp_path))
     trainer.fit(module, data)
     if "csv" in logger:
-        rows = read_csv(tmp_path / "csv" / "metrics.csv")
+        rows = read_csv(tmp_path / "csv" / "version_0" / "metrics.csv")
         assert any(row["train/loss"] for row in rows) and any(row["val/epe"] for row in rows)
     if "tensorboard" in logger:
         assert list((tmp_path / "tensorboard").glob("events*"))
@@ -109,10 +109,10 @@ def test_experiment_trains_a_step(name: str, data_root: Path, tmp_path: Path, mo
     step([f"experiment={name}", *SMALL, "data.batch_size=2"], tmp_path)
 
 
-def test_experiments_ask_for_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_experiments_look_in_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SOFTPOINT_DATA", raising=False)
     for name in EXPERIMENTS:
-        with pytest.raises(Exception, match="SOFTPOINT_DATA"):
+        with pytest.raises(Exception, match="label file data/keypoints/labels/"):
             instantiate(composed("train", [f"experiment={name}"], tmp_path).data)
 
 

@@ -135,10 +135,10 @@ def test_resuming_something_else(start: Callable, tmp_path: Path, run: Path) -> 
 
 
 def test_a_sweep_of_ddp_jobs_is_refused(start: Callable, tmp_path: Path) -> None:
-    words = tiny("trainer.strategy=ddp", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    words = tiny("trainer.devices=2", "trainer.accelerator=cpu", f"hydra.sweep.dir={tmp_path / 'sweep'}")
     ending = start("train", "-m", *words)
     assert ending.code == 1 and "Traceback" not in ending.err
-    assert "error: each process of trainer.strategy=ddp would start the whole sweep again; run -m with" in ending.err
+    assert "error: each of the 2 processes would start the whole sweep again; run -m with one process" in ending.err
 
 
 def test_a_sweep_goes_on_after_a_job_that_fails(start: Callable, tmp_path: Path) -> None:

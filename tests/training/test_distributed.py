@@ -53,7 +53,9 @@ def test_two_processes_train_and_measure_as_one(tmp_path: Path, monkeypatch: pyt
     ddp = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", f"hydra.run.dir={folder}"]
     command = [sys.executable, "-W", "error::UserWarning", "scripts/train.py", *words(tmp_path / "data", 2), *ddp]
     here = Path(__file__).parent
-    env = os.environ | {"PYTHONPATH": f"{here}{os.pathsep}{here.parent}", "OMP_NUM_THREADS": "1"}
+    # An earlier group of processes in this one may have left its address.
+    kept = {key: value for key, value in os.environ.items() if key not in ("MASTER_ADDR", "MASTER_PORT")}
+    env = kept | {"PYTHONPATH": f"{here}{os.pathsep}{here.parent}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("best checkpoint") == 1 and "Traceback" not in done.stderr
