@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -42,6 +41,8 @@ class Torchvision(nn.Module):
         weights: str | Path | None = None,
     ) -> None:
         super().__init__()
+        import torchvision  # takes a second, which other backbones need not wait for
+
         names = torchvision.models.list_models(module=torchvision.models)
         if name not in names:
             raise ValueError(f"backbone.name: torchvision has no model {name!r}; {did_you_mean(name, names)}")
