@@ -75,12 +75,11 @@ class HeatmapTerm(nn.Module):
 
     def __init__(self, loss: Callable[[Maps, Maps], Tensor], sigma: float, weight: float = 1.0) -> None:
         super().__init__()
-        if not sigma > 0:
-            raise ValueError(f"sigma must be positive, got {sigma}")
+        _check_sigma(sigma)
         self.loss, self.sigma, self.weight = loss, sigma, weight
 
     def forward(self, logits: Maps, cells: Points, stride: int) -> Float[Tensor, "B K"]:
-        return self.loss(logits, render_gaussians(cells, self.sigma / stride, (logits.shape[-2], logits.shape[-1])))
+        return self.loss(logits, _target(logits, cells, self.sigma / stride))
 
 
 class CoordinateTerm(nn.Module):
@@ -95,14 +94,13 @@ class CoordinateTerm(nn.Module):
         self, loss: Callable[[Points, Points], Tensor], weight: float = 1.0, sigma: float | None = None
     ) -> None:
         super().__init__()
-        if sigma is not None and not sigma > 0:
-            raise ValueError(f"sigma must be positive, got {sigma}")
+        if sigma is not None:
+            _check_sigma(sigma)
         self.loss, self.weight, self.sigma = loss, weight, sigma
 
     def forward(self, logits: Maps, cells: Points, stride: int) -> Float[Tensor, "B K"]:
         if self.sigma is not None:
-            size = (logits.shape[-2], logits.shape[-1])
-            cells = spatial_expectation(render_gaussians(cells, self.sigma / stride, size))
+            cells = spatial_expectation(_target(logits, cells, self.sigma / stride))
         return self.loss(soft_argmax(logits), cells)
 
 
@@ -111,9 +109,18 @@ class VarianceTerm(nn.Module):
 
     def __init__(self, loss: Callable[[Maps, float], Tensor], sigma: float, weight: float = 1.0) -> None:
         super().__init__()
-        if not sigma > 0:
-            raise ValueError(f"sigma must be positive, got {sigma}")
+        _check_sigma(sigma)
         self.loss, self.sigma, self.weight = loss, sigma, weight
 
     def forward(self, logits: Maps, cells: Points, stride: int) -> Float[Tensor, "B K"]:
         return self.loss(logits, self.sigma / stride)
+
+
+def _target(logits: Maps, cells: Points, std: float) -> Maps:
+    """A Gaussian about each point, on the grid of the logits."""
+    return render_gaussians(cells, std, (logits.shape[-2], logits.shape[-1]))
+
+
+def _check_sigma(sigma: float) -> None:
+    if not sigma > 0:
+        raise ValueError(f"sigma must be positive, got {sigma}")
