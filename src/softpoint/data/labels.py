@@ -106,7 +106,7 @@ def _sizes(labels: Labels, folder: Path) -> np.ndarray:
     sizes, problems, missing = np.zeros((len(labels), 2), dtype=np.int64), [], []
     for index, (image, row) in enumerate(zip(labels.images, labels.rows, strict=True)):
         try:
-            sizes[index] = image_size(folder / image)
+            sizes[index] = image_size(folder / same_path(image))  # what training will open
         except (FileNotFoundError, ValueError) as error:
             problems.append(f"line {row}: {error}")
             missing += [image] * isinstance(error, FileNotFoundError)
