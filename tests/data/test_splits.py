@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from softpoint.data.formats import read_labels
-from softpoint.data.splits import SPLITS, carve_val, read_splits, seeded_split, write_splits
+from softpoint.data.partition import carve_val
+from softpoint.data.splits import SPLITS, read_splits, write_splits
 
 SHARED = Path(os.environ.get("SOFTPOINT_DATA", Path(__file__).parents[2].parent / "shared")) / "keypoints"
 IMAGES = ("v/a.png", "v/b.png", "v/c.png", "v/d.png")
@@ -94,73 +92,23 @@ def test_images_without_labels_are_left_out_aloud(tmp_path: Path) -> None:
     assert splits["test"].tolist() == [3]
 
 
-@settings(deadline=None, max_examples=200)
-@given(st.integers(3, 300), st.integers(0, 99), st.integers(1, 12), st.floats(0.01, 0.45), st.floats(0.01, 0.45))
-def test_seeded_split_is_a_partition(n: int, seed: int, groups: int, val: float, test: float) -> None:
-    names = [f"video{i * groups // n}" for i in range(n)]
-    for by in (None, names):
-        splits = seeded_split(n, seed, val, test, groups=by)
-        assert list(splits) == list(SPLITS) and all(len(part) for part in splits.values())
-        assert covers(list(splits.values()), n)
-        again = seeded_split(n, seed, val, test, groups=by)
-        assert all(np.array_equal(splits[name], again[name]) for name in SPLITS)
-    if len(set(names)) >= 3:
-        assert sum(len({names[i] for i in part}) for part in splits.values()) == len(set(names))
-
-
-def test_seeded_split_has_the_asked_sizes_and_depends_on_the_seed() -> None:
-    splits = seeded_split(200, seed=1, val=0.1, test=0.2)
-    assert [len(splits[name]) for name in SPLITS] == [140, 20, 40]
-    assert not np.array_equal(splits["test"], seeded_split(200, seed=2, val=0.1, test=0.2)["test"])
-
-
-def test_one_long_video_is_not_held_out() -> None:
-    names = ["long"] * 90 + ["short"] * 4 + ["brief"] * 6
-    for seed in range(10):
-        assert set(seeded_split(100, seed, groups=names)["train"]) == set(range(90))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ((2, 0), "2 labelled images cannot fill train, val and test; label at least 3"),
-        ((50, 0, 0.6, 0.5), "val=0.6 and test=0.5 must be above 0 and sum to less than 1"),
-        ((50, 0, 0.0, 0.5), "val=0.0"),
-    ],
-)
-def test_impossible_splits(arguments: tuple[int, ...], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        seeded_split(*arguments)
-
-
-def test_carve_val(caplog: pytest.LogCaptureFixture) -> None:
-    train = np.arange(100, 150)
-    with caplog.at_level(logging.INFO, "softpoint"):
-        kept, val = carve_val(train, seed=3)
-    assert "5 of 50 training images became validation images (seed 3)" in caplog.text
-    assert len(val) == 5 and np.array_equal(np.sort(np.concatenate([kept, val])), train)
-    assert np.array_equal(val, carve_val(train, seed=3)[1])
-    with pytest.raises(ValueError, match="name val images in the split file"):
-        carve_val(np.array([4]), seed=0)
-
-
-def test_carve_val_takes_whole_groups() -> None:
-    groups = ["test"] * 10 + [f"video{i // 6}" for i in range(60)]
-    kept, val = carve_val(np.arange(10, 70), seed=0, fraction=0.2, groups=groups)
-    assert len(val) == 12 and not {groups[i] for i in kept} & {groups[i] for i in val}
-    kept, val = carve_val(np.arange(5), seed=0, fraction=0.2, groups=groups)
-    assert len(kept) == 4 and len(val) == 1
-
-
 def test_written_splits_come_back(tmp_path: Path) -> None:
     images = [f"vidéo, 1/img{i}.png" for i in range(20)]
-    splits = seeded_split(20, seed=0)
+    splits = {"train": np.arange(0, 16), "val": np.array([16, 17]), "test": np.array([18, 19])}
     path = tmp_path / "run" / "splits.csv"
     for _ in range(2):  # writing over an old file too
         write_splits(path, images, splits)
     back = read_splits(path, images)
     assert all(np.array_equal(back[name], splits[name]) for name in SPLITS)
     assert [file.name for file in path.parent.iterdir()] == ["splits.csv"]
+
+
+def test_a_picture_of_several_subjects_is_written_once(tmp_path: Path) -> None:
+    images, splits = ["a", "a", "b", "c", "c"], {"train": [0, 1], "val": [2], "test": [3, 4]}
+    write_splits(tmp_path / "splits.csv", images, splits)
+    assert (tmp_path / "splits.csv").read_text() == "image,split\na,train\nb,val\nc,test\n"
+    back = read_splits(tmp_path / "splits.csv", images)
+    assert {name: rows.tolist() for name, rows in back.items()} == splits
 
 
 def test_interrupted_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,5 +143,5 @@ def test_real_splits(name: str, sizes: tuple[int, ...]) -> None:
     splits = read_splits(SHARED / "labels" / f"{name}.splits.csv", labels.images)
     assert tuple(len(splits[part]) for part in SPLITS) == sizes and covers(list(splits.values()), len(labels))
     if name == "ultrasound-tongue":
-        kept, val = carve_val(splits["train"], seed=0, groups=labels.groups)
+        kept, val = carve_val(labels, labels.groups, splits["train"], np.random.default_rng(0), 0.1)
         assert len(val) and not {labels.groups[i] for i in kept} & {labels.groups[i] for i in val}

@@ -1,66 +1,127 @@
-"""What a label file says, in one form for every format, and whether it agrees with the pictures."""
+"""What a label file says, in one form for every format."""
 
 from __future__ import annotations
 
 import posixpath
-import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
-from softpoint.data.images import image_size
 from softpoint.data.skeleton import Skeleton
 from softpoint.suggest import did_you_mean
 
-# How far beyond the centres of the border pixels a point may lie, in pixels: labelling tools let people
-# click on the border itself, x = width.
-BORDER = 1.0
+# What `visibility` says. The first three are COCO's and all that a label file holds; the last one stands for
+# an unlabelled point where `data.unlabelled=absent` says that unlabelled means not in the picture.
+UNLABELLED, OCCLUDED, VISIBLE, ABSENT = 0, 1, 2, -1
 
-# How many offending rows an error message shows.
-_SHOWN = 5
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One labelled subject in one picture, as a reader finds it; all lengths in pixels of that picture.
+
+    A picture in which nothing is labelled is a subject without box and points.
+    """
+
+    image: str  # path as written, relative to the folder of the images
+    place: str  # where it stands in its file, for messages: "line 4", "annotation 442619"
+    keypoints: np.ndarray  # float64 (K, 2) as (x, y), an integer being the centre of a pixel; NaN where unlabelled
+    visibility: np.ndarray  # int64 (K,): 0 unlabelled, 1 labelled but hidden, 2 visible
+    box: tuple[float, float, float, float] | None = None  # left, top, right, bottom edges; pixel i spans i -+ 0.5
+    category: str = ""  # what it is, in a file that tells several kinds apart
+    name: str = ""  # which individual it is, in a file that tells them apart
+    group: str | None = None  # video, session or person; None for the folder of the picture
+    area: float = float("nan")  # of its outline in px^2, where the file states one
+    crowd: bool = False  # a box about many subjects at once, with no points of its own
+    size: tuple[int, int] = (0, 0)  # height and width that the file states for the picture; 0 where it does not
 
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """The labelled points of N images with K keypoints each, in pixels of the original images."""
+    """N labelled subjects with K keypoints each; several may share a picture.
 
-    source: str  # the file they came from, for messages
-    images: tuple[str, ...]  # paths as written, relative to the image folder
-    keypoints: np.ndarray  # float64 (N, K, 2), NaN where unlabelled
-    visibility: np.ndarray  # int64 (N, K): 0 unlabelled, 1 labelled but hidden, 2 visible
+    Where the file tells categories apart that have different keypoints, the skeleton holds all of them, and
+    `categories` says which belong to which. `splits` gives the train, val or test that the file itself states for
+    its pictures, by their path; it is empty where the file states none.
+    """
+
+    source: str  # the file or folder they came from, for messages
+    folder: str  # where the paths start from, unless the user names another folder
     skeleton: Skeleton
-    groups: tuple[str, ...]  # parent folder of each image: a video, a subject, a session
-    rows: tuple[int, ...]  # line of each image in the source, for messages
+    subjects: tuple[Subject, ...]
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    splits: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        shape = (len(self.images), len(self.skeleton))
-        assert self.keypoints.shape == (*shape, 2) and self.visibility.shape == shape
-        assert len(self.groups) == len(self.rows) == len(self.images)
+        for subject in self.subjects:
+            assert subject.keypoints.shape == (len(self.skeleton), 2), subject
+            assert subject.visibility.shape == (len(self.skeleton),), subject
+            # One state, told twice: a point is labelled where it has coordinates.
+            assert np.array_equal(subject.visibility > 0, np.isfinite(subject.keypoints).all(-1)), subject
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.subjects)
+
+    @cached_property
+    def images(self) -> tuple[str, ...]:
+        """The picture of each subject, as written."""
+        return tuple(subject.image for subject in self.subjects)
+
+    @cached_property
+    def keypoints(self) -> np.ndarray:
+        """float64 (N, K, 2), NaN where unlabelled."""
+        return _stack([subject.keypoints for subject in self.subjects], (len(self.skeleton), 2), np.float64)
+
+    @cached_property
+    def visibility(self) -> np.ndarray:
+        """int64 (N, K)."""
+        return _stack([subject.visibility for subject in self.subjects], (len(self.skeleton),), np.int64)
+
+    @cached_property
+    def boxes(self) -> np.ndarray:
+        """float64 (N, 4): left, top, right and bottom edge; NaN for a subject without a box."""
+        nothing = (np.nan,) * 4
+        return _stack([subject.box or nothing for subject in self.subjects], (4,), np.float64)
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """What each subject's picture was taken from: a video, a session, a person; else its folder."""
+        return tuple(
+            posixpath.dirname(same_path(subject.image)) if subject.group is None else subject.group
+            for subject in self.subjects
+        )
+
+    @cached_property
+    def places(self) -> tuple[str, ...]:
+        """Where each subject stands in the source."""
+        return tuple(subject.place for subject in self.subjects)
 
     def select(self, indices: Iterable[int]) -> Labels:
-        """The labels of these images alone, in this order."""
-        order = [int(index) for index in indices]
-        return replace(
-            self,
-            images=tuple(self.images[i] for i in order),
-            keypoints=self.keypoints[order],
-            visibility=self.visibility[order],
-            groups=tuple(self.groups[i] for i in order),
-            rows=tuple(self.rows[i] for i in order),
-        )
+        """The labels of these subjects alone, in this order."""
+        return replace(self, subjects=tuple(self.subjects[int(index)] for index in indices))
 
     def with_keypoints(self, names: Sequence[str]) -> Labels:
         """The labels of these keypoints alone, in this order; ValueError for an unknown name."""
         skeleton = self.skeleton.subset(names)
         order = [self.skeleton.index(name) for name in names]
-        return replace(
-            self, skeleton=skeleton, keypoints=self.keypoints[:, order], visibility=self.visibility[:, order]
-        )
+        subjects = (replace(s, keypoints=s.keypoints[order], visibility=s.visibility[order]) for s in self.subjects)
+        kept = {kind: tuple(name for name in parts if name in names) for kind, parts in self.categories.items()}
+        return replace(self, skeleton=skeleton, subjects=tuple(subjects), categories=kept)
+
+    def with_categories(self, names: Sequence[str]) -> Labels:
+        """The subjects of these categories, and pictures without any, with the keypoints that these have.
+
+        Raises ValueError for an unknown category.
+        """
+        for name in names:
+            if name not in self.categories:
+                known = did_you_mean(name, self.categories) if self.categories else "the labels tell none apart"
+                raise ValueError(f"data.categories: no category is named {name!r} in {self.source}; {known}")
+        chosen = [i for i, s in enumerate(self.subjects) if s.category in names or not (s.category or s.box)]
+        parts = {part for name in names for part in self.categories[name]}
+        kept = self.select(chosen).with_keypoints([name for name in self.skeleton.names if name in parts])
+        return replace(kept, categories={name: self.categories[name] for name in names})
 
 
 def same_path(image: str) -> str:
@@ -72,102 +133,5 @@ def same_path(image: str) -> str:
     return posixpath.normpath(image.strip().replace("\\", "/"))
 
 
-def check(labels: Labels, folder: str | Path, outside: str = "error") -> tuple[Labels, np.ndarray]:
-    """The labels, proved to fit the pictures below `folder`, and the (N, 2) height and width of each.
-
-    A labelled point outside its image is an error, or becomes unlabelled where `outside` is "drop".
-    Images without any labelled point are kept. Raises ValueError for missing or unreadable images,
-    for an image that is listed twice, and where nothing is labelled at all.
-    """
-    if outside not in ("error", "drop"):
-        raise ValueError(f"data.outside={outside!r}: {did_you_mean(outside, ('error', 'drop'))}")
-    _refuse_duplicates(labels)
-    sizes = _sizes(labels, Path(folder))
-    labels = _handle_outside(labels, sizes, outside)
-    if not (labels.visibility > 0).any():
-        raise ValueError(
-            f"{labels.source}: none of its {len(labels)} images has a labelled point; label some, or check"
-            " that its coordinate columns are filled"
-        )
-    return labels, sizes
-
-
-def _refuse_duplicates(labels: Labels) -> None:
-    first: dict[str, int] = {}
-    for image, row in zip(labels.images, labels.rows, strict=True):
-        if (earlier := first.setdefault(same_path(image), row)) != row:
-            raise ValueError(
-                f"{labels.source}: lines {earlier} and {row} both label {image}; remove one, or merge them"
-            )
-
-
-def _sizes(labels: Labels, folder: Path) -> np.ndarray:
-    """Height and width (N, 2) from the headers; one error for all images that have none."""
-    sizes, problems, missing = np.zeros((len(labels), 2), dtype=np.int64), [], []
-    for index, (image, row) in enumerate(zip(labels.images, labels.rows, strict=True)):
-        try:
-            sizes[index] = image_size(folder / same_path(image))  # what training will open
-        except (FileNotFoundError, ValueError) as error:
-            problems.append(f"line {row}: {error}")
-            missing += [image] * isinstance(error, FileNotFoundError)
-    if problems:
-        way_out = (
-            _where_else(missing[0], Path(labels.source), folder) if missing else "copy them again, or remove their rows"
-        )
-        raise ValueError(
-            f"{labels.source}: {len(problems)} of {len(labels)} images cannot be opened"
-            f"{_first_few(problems)}\n{way_out}"
-        )
-    return sizes
-
-
-def _first_few(problems: Sequence[str]) -> str:
-    more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-    return "".join(f"\n  {line}" for line in [*problems[:_SHOWN], *more])
-
-
-def _where_else(missing: str, source: Path, folder: Path) -> str:
-    """The way out: another base folder under which the image does exist, if one is near."""
-    near = [folder.parent, folder.parent.parent, *list(source.parents)[:4]]
-    for base in (*near, *_subfolders(folder), *_subfolders(source.parent)):
-        if (base / missing).is_file():
-            return f"{missing} exists under {base}: set data.images={base}"
-    return f"paths are taken relative to data.images={folder}: set it so that {folder / missing} exists"
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-
-
-def _handle_outside(labels: Labels, sizes: np.ndarray, outside: str) -> Labels:
-    limits = sizes[:, None, ::-1] - 1 + BORDER
-    with np.errstate(invalid="ignore"):
-        beyond = ((labels.keypoints < -BORDER) | (labels.keypoints > limits)).any(axis=2)
-    beyond &= labels.visibility > 0
-    if not beyond.any():
-        return labels
-    places = [_place(labels, sizes, image, point) for image, point in np.argwhere(beyond)]
-    if outside == "error":
-        raise ValueError(
-            f"{labels.source}: {len(places)} labelled points lie outside their image{_first_few(places)}\n"
-            "correct them, or set data.outside=drop to treat them as unlabelled"
-        )
-    warnings.warn(
-        f"{labels.source}: {len(places)} labelled points outside their image are treated as unlabelled"
-        f"{_first_few(places)}",
-        stacklevel=3,
-    )
-    return replace(
-        labels,
-        keypoints=np.where(beyond[..., None], np.nan, labels.keypoints),
-        visibility=np.where(beyond, 0, labels.visibility),
-    )
-
-
-def _place(labels: Labels, sizes: np.ndarray, image: int, point: int) -> str:
-    x, y = labels.keypoints[image, point]
-    height, width = sizes[image]
-    return (
-        f"line {labels.rows[image]}: {labels.skeleton.names[point]} at ({x:g}, {y:g})"
-        f" in {labels.images[image]}, which is {width} wide and {height} high"
-    )
+def _stack(rows: Sequence, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    return np.array(rows, dtype=dtype).reshape(len(rows), *shape)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from softpoint.suggest import did_you_mean
+
+# More than any real skeleton has; beyond it, a small file could ask for endless memory.
+MAX_KEYPOINTS = 4096
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,10 @@ class Skeleton:
     edges: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        if repeated := sorted({name for name in self.names if self.names.count(name) > 1}):
+        if repeated := sorted(name for name, count in Counter(self.names).items() if count > 1):
             raise ValueError(f"keypoint names must differ, but these repeat: {', '.join(repeated)}")
         paired = [name for pair in self.flip_pairs for name in pair]
-        if twice := sorted({name for name in paired if paired.count(name) > 1}):
+        if twice := sorted(name for name, count in Counter(paired).items() if count > 1):
             raise ValueError(f"flip pairs must not share keypoints, but {twice[0]!r} is in two places of them")
         for kind, pairs in (("flip pair", self.flip_pairs), ("edge", self.edges)):
             for pair in pairs:
@@ -78,23 +82,45 @@ class Skeleton:
 
 
 def infer_flip_pairs(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Pairs of names that differ only in left/right or in a separate L/R.
+    """The (left, right) pairs among names: they differ only in what says the side, and both exist.
+
+    The side is said by the word left or right, anywhere; or by a letter L or R that stands alone (l_eye, paw-L,
+    L1), that is a capital joined to a word (LEye, kneeL, foreLPaw), or that stands with F, M or H for fore, mid
+    and hind (paw1LH, FL). A letter within a word says nothing: tail and tair are no pair, nor lear and rear.
 
     >>> infer_flip_pairs(["nose", "leftear", "rightear", "paw_L", "paw_R"])
     (('leftear', 'rightear'), ('paw_L', 'paw_R'))
+    >>> infer_flip_pairs(["LEye", "REye", "kneeL", "kneeR", "paw1LH", "paw1RH", "Left Ear", "Right Ear"])
+    (('LEye', 'REye'), ('kneeL', 'kneeR'), ('paw1LH', 'paw1RH'), ('Left Ear', 'Right Ear'))
+    >>> infer_flip_pairs(["tail", "tair", "ball", "barr", "lear", "rear", "left_hip"])
+    ()
     """
-    names = list(names)
-    pairs = []
-    for name in names:
-        mirrored = _MIRROR.sub(lambda match: _SWAP[match.group().lower()](match.group()), name)
-        if mirrored != name and mirrored in names:
-            pairs.append((name, mirrored))
-    return tuple(pairs)
+    names = dict.fromkeys(names)  # quick to ask, however many a file names
+    paired: dict[str, str] = {}
+    taken: set[str] = set()
+    # Words first: in left_L1 and right_L1 the letter is the name of a vertebra.
+    for markers in ((_WORD,), (_WORD, _LETTER), (_LETTER,)):
+        for name in names:
+            mirrored = name
+            for marker in markers:
+                mirrored = marker.sub(_swapped, mirrored)
+            if mirrored != name and mirrored in names and not taken & {name, mirrored}:
+                paired[name] = mirrored
+                taken |= {name, mirrored}
+    return tuple((name, paired[name]) for name in names if name in paired)
 
 
 # Only the left name matches, so that each pair is found once.
-_MIRROR = re.compile(r"left|(?<![A-Za-z])L(?![A-Za-z])|(?<![A-Za-z])l(?![A-Za-z])", re.IGNORECASE)
-_SWAP = {
-    "left": lambda text: "RIGHT" if text.isupper() else "Right" if text[0].isupper() else "right",
-    "l": lambda text: "R" if text == "L" else "r",
-}
+_WORD = re.compile("left", re.IGNORECASE)
+_LETTER = re.compile(
+    r"(?<![A-Za-z])[Ll](?![A-Za-z])"  # alone
+    r"|(?<![A-Z])L(?=[A-Z][a-z])"  # before a capitalised word
+    r"|(?<=[a-z])L(?![A-Za-z])"  # after a word
+    r"|(?<![A-Z])L(?=[FMH](?![A-Za-z]))|(?<=(?<![A-Z])[FMH])L(?![A-Za-z])"  # LF, HL
+)
+
+
+def _swapped(left: re.Match[str]) -> str:
+    text = left.group()
+    right = "right" if len(text) > 1 else "r"
+    return right.upper() if text.isupper() else right.capitalize() if text[0].isupper() else right
