@@ -1,4 +1,4 @@
-"""One reader a file format; which one a label file needs is seen from its content."""
+"""One reader a file format; which one labels need is seen from their content."""
 
 from __future__ import annotations
 
@@ -6,44 +6,100 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from softpoint.data.formats import dlc_csv
+import numpy as np
+
+from softpoint.data.formats import (
+    coco,
+    csv_long,
+    csv_wide,
+    dlc_csv,
+    dlc_h5,
+    dlc_project,
+    json_per_image,
+    sleap,
+    tps,
+    yolo_pose,
+)
 from softpoint.data.labels import Labels
+from softpoint.data.problems import Problems
 from softpoint.suggest import did_you_mean
 
 
 class Format(NamedTuple):
-    """How a format is recognised (by the first 64 KiB), how it is read, and what it looks like."""
+    """How a format is recognised, how it is read, and what it looks like.
 
-    recognise: Callable[[bytes], bool]
-    read: Callable[[Path], Labels]
+    `recognise` gets the path, which may be a folder, and the first 64 KiB of a file (nothing of a folder), and
+    answers without raising.
+    """
+
+    recognise: Callable[[Path, bytes], bool]
+    read: Callable[..., Labels]  # from (path, problems), and for the next the folder of the images or None
     looks: str
+    opens_images: bool = False  # for what the labels leave out, such as the height that y is counted from
 
 
+# In the order in which they are tried.
 FORMATS: dict[str, Format] = {
+    "dlc_project": Format(dlc_project.recognise, dlc_project.read, dlc_project.LOOKS),
+    "dlc_h5": Format(dlc_h5.recognise, dlc_h5.read, dlc_h5.LOOKS),
     "dlc_csv": Format(dlc_csv.recognise, dlc_csv.read, dlc_csv.LOOKS),
+    "coco": Format(coco.recognise, coco.read, coco.LOOKS),
+    "json_per_image": Format(json_per_image.recognise, json_per_image.read, json_per_image.LOOKS),
+    "yolo_pose": Format(yolo_pose.recognise, yolo_pose.read, yolo_pose.LOOKS, opens_images=True),
+    "tps": Format(tps.recognise, tps.read, tps.LOOKS, opens_images=True),
+    "sleap": Format(sleap.recognise, sleap.read, sleap.LOOKS, opens_images=True),
+    "csv_long": Format(csv_long.recognise, csv_long.read, csv_long.LOOKS),
+    "csv_wide": Format(csv_wide.recognise, csv_wide.read, csv_wide.LOOKS),
+}
+
+# What labels can be written as: (labels, path, sizes (N, 2) as height and width of each subject's picture).
+WRITERS: dict[str, Callable[[Labels, Path, np.ndarray], None]] = {
+    "dlc_csv": dlc_csv.write,
+    "csv": csv_wide.write,
+    "coco": coco.write,
 }
 
 
-def read_labels(path: str | Path, format: str | None = None) -> Labels:
-    """The labels in a file, in the named `format` or in the one its content shows.
+def read_labels(
+    path: str | Path, format: str | None = None, on_error: str = "error", images: str | Path | None = None
+) -> Labels:
+    """The labels in a file or folder, in the named `format` or in the one its content shows.
 
+    `images` is the folder of the pictures, where it is not that of the labels.
+
+    Rows that cannot be used are one error, or with `on_error` "skip" one warning.
     Raises FileNotFoundError for a missing file and ValueError for one that is not understood.
     """
     path = Path(path)
     if format is not None and format not in FORMATS:
         raise ValueError(f"data.format={format!r}: {did_you_mean(format, FORMATS)}")
-    if not path.is_file():
-        problem = "is a folder; name the label file inside it" if path.is_dir() else "does not exist"
-        raise FileNotFoundError(f"label file {path} {problem}")
-    return FORMATS[format or _recognise(path)].read(path)
+    if not path.exists():
+        raise FileNotFoundError(f"labels {path} do not exist; name a label file, or the folder of a project")
+    problems = Problems.by(on_error, str(path))
+    chosen = FORMATS[format or recognise(path)]
+    folder = None if images is None else Path(images)
+    labels = chosen.read(path, problems, folder) if chosen.opens_images else chosen.read(path, problems)
+    problems.settle()
+    if not len(labels):
+        raise ValueError(f"{path} labels no image; check that it is complete")
+    return labels
 
 
-def _recognise(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(1 << 16)
+def recognise(path: Path) -> str:
+    """The name of the format that a file or folder is in; ValueError that says what was looked for and found."""
+    head = b""
+    if path.is_file():
+        with path.open("rb") as file:
+            head = file.read(1 << 16)
     for name, format in FORMATS.items():
-        if format.recognise(head):
+        if format.recognise(path, head):
             return name
-    looks = "; ".join(f"{name} ({format.looks})" for name, format in FORMATS.items())
-    found = f"begins with {head[:60]!r}" if head else "is empty"
-    raise ValueError(f"{path} is in no known label format: looked for {looks}, but it {found}")
+    looks = "\n".join(f"  {name}: {format.looks}" for name, format in FORMATS.items())
+    raise ValueError(f"{path} is in no known label format. Looked for\n{looks}\nbut {_found(path, head)}")
+
+
+def _found(path: Path, head: bytes) -> str:
+    if path.is_file():
+        return f"it begins with {head[:60]!r}" if head else "it is empty"
+    inside = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
+    return f"this folder holds {', '.join(inside[:8]) or 'nothing'}{', ...' if len(inside) > 8 else ''}"

@@ -1,147 +1,218 @@
-"""The CSV of DeepLabCut and lightning-pose: three header rows, then one row an image."""
+"""The CSV of DeepLabCut and lightning-pose: three or four header rows, then one row an image."""
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
-from pathlib import Path, PurePosixPath
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
-from softpoint.data.labels import Labels
-from softpoint.data.skeleton import Skeleton, infer_flip_pairs
+from softpoint.data.formats.dlc_table import COORDS, Column, Once, joined, layout, start_of_paths, subjects
+from softpoint.data.labels import OCCLUDED, Labels, Subject, same_path
+from softpoint.data.problems import Problems
+from softpoint.data.skeleton import infer_flip_pairs
+from softpoint.data.tables import (
+    Row,
+    exact,
+    number,
+    read_rows,
+    same_length,
+    separator_of,
+    sniff,
+    warn_lost,
+    write_rows,
+)
 
-LOOKS = "a CSV whose first three rows begin with scorer, bodyparts, coords"
+LOOKS = "a CSV whose first rows begin with scorer, bodyparts, coords, or scorer, individuals, bodyparts, coords"
 
 _log = logging.getLogger(__name__)
 
-# A row as it stands in the file: its line number and its cells.
-Row = tuple[int, list[str]]
+_SINGLE = ("scorer", "bodyparts", "coords")
+_SEVERAL = ("scorer", "individuals", "bodyparts", "coords")
 
 
-def recognise(head: bytes) -> bool:
-    """Whether a file that begins like this is one: its first cell says scorer.
+def recognise(path: Path, head: bytes) -> bool:
+    """Whether a file that begins like this is one: its header says scorer, or has a row of x and y.
 
-    >>> recognise(b"scorer,anna,anna"), recognise(b"x,y")
+    >>> recognise(Path(), b"scorer,anna,anna"), recognise(Path(), b"image,x,y")
     (True, False)
     """
-    first = head.removeprefix(b"\xef\xbb\xbf").lstrip().split(b",", 1)[0]
-    return first.strip(b' "\t\r\n').lower() == b"scorer"
+    return sniff(head, _fits) is not None
 
 
-def read(path: Path) -> Labels:
-    """The labels; a `likelihood` column is passed over. ValueError names file, line and column."""
-    rows = _rows(path)
-    header = _header(path, rows)
-    width, columns = _columns(path, header)
-    names = list(columns)
-    images, keypoints, lines = [], np.full((len(rows) - 3, len(names), 2), np.nan), []
-    for index, (line, cells) in enumerate(rows[3:]):
-        if len(cells) != len(header[2]):
-            raise ValueError(
-                f"{path} line {line} has {len(cells)} columns, but its header has {len(header[2])};"
-                " add the missing cells (they may be empty), or quote a path that holds a comma"
-            )
-        images.append(_image(path, line, cells[:width]))
-        lines.append(line)
-        for point, name in enumerate(names):
-            keypoints[index, point] = _point(path, line, cells, name, columns[name])
-    return Labels(
-        source=str(path),
-        images=tuple(images),
-        keypoints=keypoints,
-        visibility=np.where(np.isnan(keypoints[..., 0]), 0, 2).astype(np.int64),
-        skeleton=Skeleton(tuple(names), infer_flip_pairs(names)),
-        groups=tuple(str(PurePosixPath(image).parent) for image in images),
-        rows=tuple(lines),
-    )
+def read(path: Path, problems: Problems, prefix: str = "") -> Labels:
+    """The labels; `likelihood` columns are passed over. Raises ValueError for a header that is not understood.
+
+    `prefix` stands before the line in every place.
+    """
+    separator = separator_of(path, _fits)
+    rows = read_rows(path, separator)
+    kinds = _kinds(path, rows)
+    header = {kind: _titles(cells) for kind, (_, cells) in zip(kinds, rows, strict=False)}
+    width, rows = _path_width(header), rows[len(kinds) :]
+    columns = _columns(path, header, width, rows)
+    rows = rows[1:] if rows and _names_the_index(rows[0][1], width) else rows
+    if not rows:
+        raise ValueError(f"{path} has a header but no image below it; check that it is complete")
+    found: list[Subject] = []
+    once, table = Once(), layout(str(path), columns)
+    for line, cells in rows:
+        place = f"{prefix}line {line}"
+        with problems.row(place):
+            same_length(cells, len(header["coords"]))
+            image = joined(cells[:width])
+            members = subjects(table, image, place, _values(cells, columns, separator))
+            once.see(image, place)
+            found += members
+    return Labels(str(path), str(start_of_paths(path, found)), table.skeleton, tuple(found))
 
 
-def _rows(path: Path) -> list[Row]:
-    """All rows that are not blank, cells stripped."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error}); save it as CSV UTF-8") from error
-    except csv.Error as error:
-        raise ValueError(f"{path} line {reader.line_num} is not CSV: {error}; save it as CSV again") from error
-    rows = [(line, cells) for line, cells in rows if any(cells)]
-    if len(rows) <= 3:
-        raise ValueError(f"{path} has {len(rows)} rows; it needs three header rows and at least one image")
-    return rows
+def _values(cells: list[str], columns: list[Column], separator: str) -> list[float]:
+    values = [math.nan] * len(cells)
+    for column in columns:
+        if column.coord != "likelihood":
+            values[column.position] = number(cells, column.position, separator)
+    return values
 
 
-def _header(path: Path, rows: list[Row]) -> list[list[str]]:
-    """The cells of the rows scorer, bodyparts and coords."""
-    found = [cells[0].lower() for _, cells in rows[:4]]
-    if "individuals" in found:
-        raise ValueError(
-            f"{path} labels several animals an image (it has a row individuals), which is not supported yet;"
-            " use a file with one animal an image, whose first rows are scorer, bodyparts, coords"
-        )
-    if found[:3] != ["scorer", "bodyparts", "coords"]:
+def _fits(rows: list[list[str]]) -> bool:
+    return (rows[0][0].lower() == "scorer" and len(rows[0]) > 1) or _depth(rows) is not None
+
+
+def _depth(rows: list[list[str]]) -> int | None:
+    """How many header rows there are, the last of which has nothing but x, y and likelihood after its first cell."""
+    for depth in (len(_SINGLE), len(_SEVERAL)):
+        coords = {cell.lower() for cell in rows[depth - 1][1:] if cell} if len(rows) >= depth else set()
+        if {"x", "y"} <= coords <= set(COORDS):
+            return depth
+    return None
+
+
+def _kinds(path: Path, rows: list[Row]) -> tuple[str, ...]:
+    """What each header row holds, by its first cell, or by its position where no names stand there."""
+    found = tuple(cells[0].lower() for _, cells in rows[: len(_SEVERAL)])
+    for named in (_SINGLE, _SEVERAL):
+        if set(found[: len(named)]) == set(named):
+            return _same_width(path, rows, found[: len(named)])
+    depth = _depth([cells for _, cells in rows[: len(_SEVERAL)]])
+    kinds = _SINGLE if depth == len(_SINGLE) else _SEVERAL
+    misplaced = any(cell in _SEVERAL and cell != kind for cell, kind in zip(found, kinds, strict=False))
+    if depth is None or misplaced:
         raise ValueError(
             f"{path}: its first rows begin with {', '.join(found[:3])}; they must begin with scorer, bodyparts, coords"
         )
-    header = [cells for _, cells in rows[:3]]
-    if len({len(cells) for cells in header}) > 1:
-        counts = ", ".join(str(len(cells)) for cells in header)
-        raise ValueError(f"{path}: its three header rows have {counts} columns; give them the same number")
-    return header
+    return _same_width(path, rows, kinds)
 
 
-def _columns(path: Path, header: list[list[str]]) -> tuple[int, dict[str, dict[str, int]]]:
-    """How many columns spell the image's path, and in which column each keypoint has its x and y."""
-    _, bodyparts, coords = header
-    # A path in three columns (labeled-data, video, image) leaves the header cells above it empty.
-    width = next((i for i in range(1, len(coords)) if bodyparts[i] or coords[i]), len(coords))
-    columns: dict[str, dict[str, int]] = {}
-    for column in range(width, len(coords)):
-        name, coord = bodyparts[column], coords[column].lower()
-        if not name or coord not in ("x", "y", "likelihood"):
+def _same_width(path: Path, rows: list[Row], kinds: tuple[str, ...]) -> tuple[str, ...]:
+    if len({len(cells) for _, cells in rows[: len(kinds)]}) > 1:
+        counts = ", ".join(str(len(cells)) for _, cells in rows[: len(kinds)])
+        raise ValueError(f"{path}: its {len(kinds)} header rows have {counts} columns; give them the same number")
+    return kinds
+
+
+def _titles(cells: list[str]) -> list[str]:
+    """The cells of a header row, without what pandas writes over a column that has no name."""
+    return [re.sub(r"\AUnnamed: \d.*", "", cell) for cell in cells]
+
+
+def _path_width(header: dict[str, list[str]]) -> int:
+    """How many columns spell the image's path: in three (labeled-data, video, image) the cells above are empty."""
+    titles = list(zip(header["bodyparts"], header["coords"], strict=True))
+    return next((i for i, title in enumerate(titles) if i and any(title)), len(titles))
+
+
+def _columns(path: Path, header: dict[str, list[str]], width: int, rows: list[Row]) -> list[Column]:
+    """What the columns after the path hold; those without a whole title are passed over where they are empty."""
+    columns, blank = [], []
+    for i in range(width, len(header["coords"])):
+        titles = {kind: cells[i] for kind, cells in header.items() if kind != "scorer"}
+        if all(titles.values()) and titles["coords"].lower() in COORDS:
+            columns.append(Column(i, titles.get("individuals", ""), titles["bodyparts"], titles["coords"].lower()))
+        elif any(cells[i] for _, cells in rows if i < len(cells)):
             raise ValueError(
-                f"{path} column {column + 1}: its header is bodypart {name!r}, coord {coords[column]!r};"
-                " every column needs a bodypart, and x, y or likelihood"
+                f"{path} column {i + 1}: its header has {', '.join(f'{kind} {titles[kind]!r}' for kind in titles)};"
+                f" a column that is filled in needs {' and '.join(titles)}, the last being x, y or likelihood;"
+                " complete its header, or remove it"
             )
-        if columns.setdefault(name, {}).setdefault(coord, column) != column:
-            raise ValueError(f"{path} column {column + 1}: {coord} of {name} stands twice; remove one of the columns")
-    for name, found in columns.items():
-        if not {"x", "y"} <= set(found):
-            raise ValueError(f"{path}: keypoint {name} has columns {', '.join(found)}; it needs both x and y")
-    if not columns:
-        raise ValueError(f"{path}: its header names no keypoint; it needs columns x and y for at least one")
-    if any("likelihood" in found for found in columns.values()):
+        else:
+            blank.append(i + 1)
+    if blank:
+        _log.info("%s: %d empty columns are passed over, first column %d", path, len(blank), blank[0])
+    if any(column.coord == "likelihood" for column in columns):
         _log.info("%s: its likelihood columns are not used", path)
-    return width, columns
+    return columns
 
 
-def _image(path: Path, line: int, cells: list[str]) -> str:
-    if not all(cells):
-        raise ValueError(f"{path} line {line}: its image path {cells} has an empty part; write the whole path")
-    return "/".join(cells).replace("\\", "/")  # DeepLabCut on Windows writes backslashes
+def _names_the_index(cells: list[str], width: int) -> bool:
+    """Whether this is the row in which pandas names the columns of the path, such as `img,,,`."""
+    return not any(cells[width:]) and not re.search(r"[\d./\\]", "".join(cells[:width]))
 
 
-def _point(path: Path, line: int, cells: list[str], name: str, columns: dict[str, int]) -> tuple[float, float]:
-    x, y = (_number(path, line, columns[coord], cells[columns[coord]]) for coord in "xy")
-    if math.isnan(x) != math.isnan(y):
-        raise ValueError(
-            f"{path} line {line}: {name} has x={x:g} and y={y:g}; give both, or leave both empty for unlabelled"
-        )
-    return x, y
+def write(labels: Labels, path: Path, sizes: np.ndarray) -> None:
+    """Three header rows, or four where subjects are named or share a picture; coordinates as exact numbers."""
+    pictures: dict[str, list[Subject]] = {}
+    for subject in labels.subjects:
+        members = pictures.setdefault(same_path(subject.image), [])
+        members += [subject] if subject.visibility.any() else []
+    named = {image: dict(_named(members)) for image, members in pictures.items()}
+    several = any(len(members) > 1 or any(s.name for s in members) for members in pictures.values())
+    individuals = sorted({name for members in named.values() for name in members}) if several else [""]
+    columns = [(individual, part) for individual in individuals for part in labels.skeleton.names]
+    spelt = {same_path(subject.image): subject.image for subject in reversed(labels.subjects)}
+    write_rows(path, [*_header(columns, several), *_body(named, spelt, individuals, len(labels.skeleton), several)])
+    warn_lost(path, _lost(labels, several))
 
 
-def _number(path: Path, line: int, column: int, cell: str) -> float:
-    """A finite number, or NaN for an empty cell."""
-    try:
-        # Python reads 1_000 as a number; in a table it is a slip.
-        value = float(cell or "nan") if "_" not in cell else math.inf
-    except ValueError:
-        value = math.inf
-    if math.isinf(value):
-        raise ValueError(
-            f"{path} line {line} column {column + 1}: {cell!r} is not a finite number; leave it empty for unlabelled"
-        )
-    return value
+def _named(members: list[Subject]) -> Iterator[tuple[str, Subject]]:
+    """Each subject of a picture under a name of its own."""
+    taken = {subject.name for subject in members}
+    used: set[str] = set()
+    for subject in members:
+        numbered = (f"individual{i}" for i in range(1, len(members) + 2))
+        name = subject.name
+        if not name or name in used:
+            name = next(new for new in numbered if new not in taken | used)
+        used.add(name)
+        yield name, subject
+
+
+def _header(columns: list[tuple[str, str]], several: bool) -> list[list[str]]:
+    twice = [column for column in columns for _ in "xy"]
+    rows = [["scorer", *("softpoint" for _ in twice)]]
+    rows += [["individuals", *(individual for individual, _ in twice)]] if several else []
+    return [*rows, ["bodyparts", *(part for _, part in twice)], ["coords", *("xy" * len(columns))]]
+
+
+def _body(
+    named: dict[str, dict[str, Subject]], spelt: dict[str, str], individuals: list[str], K: int, several: bool
+) -> Iterator[list[str]]:
+    empty = [""] * (2 * K)
+    for image, members in named.items():
+        found = members if several else dict(zip([""], members.values(), strict=False))
+        cells = [spelt[image]]
+        for individual in individuals:
+            cells += map(exact, found[individual].keypoints.flatten()) if individual in found else empty
+        yield cells
+
+
+def _lost(labels: Labels, several: bool) -> dict[str, int]:
+    inferred = infer_flip_pairs(labels.skeleton.names)
+    found = labels.subjects
+    unnamed = sum(not s.name and bool(s.visibility.any()) for s in found)
+    return {
+        "flags of occluded points": int((labels.visibility == OCCLUDED).sum()),
+        "boxes": sum(s.box is not None for s in found),
+        "categories": sum(bool(s.category) for s in found),
+        "groups": sum(s.group is not None for s in found),
+        "areas": sum(not math.isnan(s.area) for s in found),
+        "crowds": sum(s.crowd for s in found),
+        "subjects without a point": sum(bool(s.name or s.box) and not s.visibility.any() for s in found),
+        "subjects without a name (they become individual1, ...)": unnamed if several else 0,
+        "sizes of pictures": sum(any(s.size) for s in found),
+        "edges": len(labels.skeleton.edges),
+        "flip pairs that names do not show": len(set(labels.skeleton.flip_pairs) ^ set(inferred)),
+    }

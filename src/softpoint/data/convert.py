@@ -1,0 +1,62 @@
+"""Labels of one format written as another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from softpoint.data.formats import WRITERS
+from softpoint.data.labels import Labels
+from softpoint.data.pictures import Pictures
+from softpoint.data.problems import Problems
+from softpoint.suggest import did_you_mean
+
+# Formats that state how large each picture is.
+_STATES_SIZES = ("coco",)
+
+
+def write_labels(labels: Labels, to: str, output: Path, pictures: Pictures, problems: Problems) -> Labels:
+    """Writes labels in the format `to` and returns what was written; its warning says what the format cannot hold.
+
+    Pictures are opened only where the format states their sizes and the labels do not. Raises ValueError for an
+    unknown format, and for pictures that are missing unless `problems` skips them.
+    """
+    if to not in WRITERS:
+        raise ValueError(f"to={to!r}: {did_you_mean(to, WRITERS)}")
+    labels, sizes = _sizes(labels, pictures, problems) if to in _STATES_SIZES else (labels, _stated(labels))
+    if not len(labels):
+        raise ValueError(f"{labels.source}: no subject is left to write")
+    WRITERS[to](labels, output, sizes)
+    return labels
+
+
+def _stated(labels: Labels) -> np.ndarray:
+    return np.array([subject.size for subject in labels.subjects], dtype=np.int64).reshape(-1, 2)
+
+
+def _sizes(labels: Labels, pictures: Pictures, problems: Problems) -> tuple[Labels, np.ndarray]:
+    """The subjects whose pictures have a size, and the sizes: the stated one, or what the picture's header says."""
+    sizes: dict[str, tuple[int, int]] = {}
+    kept = []
+    for index, subject in enumerate(labels.subjects):
+        with problems.row(subject.place):
+            if subject.image not in sizes:
+                sizes[subject.image] = subject.size if all(subject.size) else pictures.size(subject.image)
+            kept.append(index)
+    problems.settle(f"name the folder that the paths start from by images (now {pictures.folder})")
+    return labels.select(kept), np.array([sizes[labels.images[i]] for i in kept], dtype=np.int64).reshape(-1, 2)
+
+
+def summary(labels: Labels) -> str:
+    """What labels hold, in one phrase.
+
+    >>> from softpoint.data.skeleton import Skeleton
+    >>> summary(Labels("a.csv", ".", Skeleton(("nose",)), ()))
+    '0 subjects in 0 images, 1 keypoints, 0 labelled points'
+    """
+    points, hidden = int((labels.visibility > 0).sum()), int((labels.visibility == 1).sum())
+    return (
+        f"{len(labels)} subjects in {len(set(labels.images))} images, {len(labels.skeleton)} keypoints,"
+        f" {points} labelled points" + (f" ({hidden} hidden)" if hidden else "")
+    )
