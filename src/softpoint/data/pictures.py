@@ -1,0 +1,59 @@
+"""The pictures of one folder, found by the paths that labels give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from softpoint.data.images import MAX_PIXELS, image_size, read_image
+from softpoint.data.labels import same_path
+
+
+class Reader(Protocol):
+    """What opens a picture by the name its labels give it."""
+
+    def read(self, image: str) -> np.ndarray:
+        """Its pixels, uint8 (H, W, 3) RGB; not to be written to."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Opens pictures below `folder`; a path that leaves it is refused, however it is spelt.
+
+    Args:
+        exif: what an EXIF orientation means: "apply" turns the picture upright, "ignore" takes the pixels
+            as they lie in the file, "error" refuses it.
+        max_pixels: a larger picture is refused before it is decoded.
+    """
+
+    folder: Path
+    exif: str = "error"
+    max_pixels: int = MAX_PIXELS
+
+    def path(self, image: str) -> Path:
+        """Where a picture lies; ValueError for a path out of the folder."""
+        spelt = same_path(image)
+        path = Path(spelt)
+        if path.is_absolute() or spelt[1:3] in (":/", ":"):
+            inside = path.is_absolute() and path.is_relative_to(self.folder.resolve())
+            outside = not inside
+        else:
+            outside, path = spelt.split("/")[0] == "..", self.folder / spelt
+        if outside:
+            raise ValueError(
+                f"its image {image!r} lies outside data.images={self.folder}; write paths relative to that folder,"
+                " or name a folder that holds all images"
+            )
+        return path
+
+    def size(self, image: str) -> tuple[int, int]:
+        """Height and width as `read` will give them, without decoding the pixels."""
+        return image_size(self.path(image), exif=self.exif, max_pixels=self.max_pixels)
+
+    def read(self, image: str) -> np.ndarray:
+        """Its pixels, uint8 (H, W, 3) RGB; raises as `read_image` does."""
+        return read_image(self.path(image), exif=self.exif, max_pixels=self.max_pixels)
