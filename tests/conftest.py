@@ -17,6 +17,12 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing that a test caches outlives it, or comes from before."""
+    os.environ["SOFTPOINT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def unchecked() -> Iterator[None]:
     """Switches annotation checks off, which no compiler can trace through."""
