@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import cv2
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 
-from softpoint.data.augment import Augment
+from softpoint.data.augment import Augment, Colour, Patch, apply_colour, colour_matrix, gamma_table
 from softpoint.data.geometry import letterbox_matrix, mirror, transform, warp
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "augment"
@@ -65,13 +66,15 @@ def test_shipped_augmentations_move_pixels_and_points_alike(name: str, size: tup
     assert np.abs(error.mean(axis=0)).max() <= 0.005
 
 
-@pytest.mark.parametrize("name", sorted(set(COLOURS) - {"noise", "dropout"}))
-def test_colours_leave_points_in_place(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(set(COLOURS) - {"dropout"}))
+@pytest.mark.parametrize("size", [(96, 96), (81, 75)])
+def test_colours_leave_points_in_place(name: str, size: tuple[int, int]) -> None:
+    point = np.array([size[1] * 0.42 + 0.3, size[0] * 0.53 + 0.6])
     augment = Augment(recolor_probability=1.0, **{name: COLOURS[name]})
-    image = blob((96, 96), np.array([40.3, 51.6]), 5.0)
-    results = [augment.recolor(np.random.default_rng(seed), image) for seed in range(20)]
-    error = [centroid(result, background=result.max()) for result in results]  # a third of the blob's height
-    assert np.abs(np.mean(error, axis=0) - [40.3, 51.6]).max() <= 0.02
+    image = blob(size, point, 5.0)
+    results = [augment.recolor(np.random.default_rng(seed), image) for seed in range(40)]
+    error = [centroid(result, background=image.max()) for result in results]  # a third of the blob's height
+    assert np.abs(np.mean(error, axis=0) - point).max() <= 0.02
 
 
 def test_numbers_of_zero_change_nothing() -> None:
@@ -141,34 +144,168 @@ def test_recolor_touches_no_global_generator() -> None:
     assert np.array_equal(augment.recolor(np.random.default_rng(1), picture(0)), changed)
 
 
+ALL = Augment(**COLOURS)
+DRAWN = [ALL.draw_colour(np.random.default_rng(seed)) for seed in range(2000)]
+# The value of a step that is off, and the range where it is on.
+RANGES: dict[str, tuple[float, float, float]] = {
+    "brightness": (1, 0.7, 1.3), "contrast": (1, 0.7, 1.3), "saturation": (1, 0.7, 1.3), "hue": (0, -0.1, 0.1),
+    "gamma": (1, 1 / 1.3, 1.3), "blur": (0, 0.15, 1.5), "noise": (0, 0, 0.05), "quality": (0, 50, 100),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_strengths_fill_their_range(name: str) -> None:
+    off, low, high = RANGES[name]
+    values = np.array([getattr(colour, name) for colour in DRAWN])
+    on = values[values != off]
+    assert len(on) / len(values) == pytest.approx(0.5, abs=0.05)
+    assert low - 1e-9 <= on.min() < low + 0.02 * (high - low) and high - 0.02 * (high - low) < on.max() <= high + 1e-9
+    middle = np.sqrt(low * high) if name == "gamma" else (low + high) / 2
+    assert np.median(on) == pytest.approx(middle, abs=0.06 * (high - low))
+
+
+def test_patches_are_one_to_four_and_inside() -> None:
+    drawn = [colour.patches for colour in DRAWN]
+    counts = np.bincount([len(patches) for patches in drawn], minlength=5) / len(drawn)
+    assert counts == pytest.approx([0.5, 0.125, 0.125, 0.125, 0.125], abs=0.03)
+    patches = [patch for some in drawn for patch in some]
+    sides = np.array([(patch.width, patch.height) for patch in patches])
+    assert 0.075 <= sides.min() < 0.08 and 0.29 < sides.max() <= 0.3
+    assert np.mean([patch.colour for patch in patches], axis=0) == pytest.approx([127.5] * 3, abs=6)
+    for size in ((1, 1), (7, 33), (64, 48)):
+        boxes = np.array([patch.box(size) for patch in patches])
+        assert boxes.min() >= 0 and (boxes[:, 2:] <= size[::-1]).all() and (boxes[:, :2] < boxes[:, 2:]).all()
+        if size == (64, 48):  # they reach every border
+            assert boxes.min(axis=0)[:2].tolist() == [0, 0] and boxes.max(axis=0)[2:].tolist() == [48, 64]
+
+
 def test_steps_are_drawn_independently() -> None:
-    """One seed for all transforms, as the library has it, would apply all of them or none."""
-    flat = np.full((32, 32, 3), (120, 90, 60), np.uint8)
-    augment = Augment(gamma=1.0, dropout=0.2)
-    results = [augment.recolor(np.random.default_rng(seed), flat) for seed in range(400)]
-    middles = [np.median(result, axis=(0, 1)) for result in results]
-    covered = np.array([(result != middle).any() for result, middle in zip(results, middles, strict=True)])
-    brighter = np.array([(middle != flat[0, 0]).any() for middle in middles])
-    assert (covered & ~brighter).mean() > 0.15
-    assert (~covered & brighter).mean() > 0.15
+    on = np.array([[getattr(colour, name) != RANGES[name][0] for name in RANGES] for colour in DRAWN], dtype=float)
+    on = np.column_stack([on, [len(colour.patches) > 0 for colour in DRAWN]])
+    assert np.abs(np.corrcoef(on.T) - np.eye(9)).max() < 0.08
+    assert len({colour.seed for colour in DRAWN}) == len(DRAWN)
 
 
-def test_noise_has_the_stated_spread() -> None:
-    grey = np.full((64, 64, 3), 128, np.uint8)
-    augment = Augment(noise=0.1, recolor_probability=1.0)
-    noisy = [augment.recolor(np.random.default_rng(seed), grey).astype(float) - 128 for seed in range(300)]
-    spread = np.array([image.std() for image in noisy])
-    assert spread.max() == pytest.approx(25.5, abs=1) and spread.mean() == pytest.approx(12.75, abs=1)
-    assert abs(np.mean(noisy)) < 0.05
+@pytest.mark.parametrize("name", COLOURS)
+def test_one_colour_does_not_reshuffle_another(name: str) -> None:
+    rng, other = np.random.default_rng(5), np.random.default_rng(5)
+    alone = Augment(recolor_probability=1.0, **{name: COLOURS[name]}).draw_colour(rng)
+    together = Augment(recolor_probability=1.0, **COLOURS).draw_colour(other)
+    key = {"compression": "quality", "dropout": "patches"}.get(name, name)
+    assert getattr(alone, key) == getattr(together, key) != getattr(Colour(), key)
+    assert rng.random() == other.random()
 
 
-def test_pickles_before_and_after_use() -> None:
+def test_brightness_and_contrast_in_closed_form() -> None:
+    image = np.full((2, 2, 3), 40, np.uint8)
+    image[0] = 120  # mean 80
+    assert np.unique(apply_colour(image, Colour(brightness=1.25))).tolist() == [50, 150]
+    assert np.unique(apply_colour(image, Colour(contrast=0.5))).tolist() == [60, 100]
+    assert np.unique(apply_colour(image, Colour(brightness=1.25, contrast=1.5))).tolist() == [25, 175]
+    assert np.unique(apply_colour(image, Colour(brightness=3))).tolist() == [120, 255]
+
+
+def test_saturation_is_the_librarys() -> None:
+    from albumentations.augmentations.pixel.functional import adjust_saturation_torchvision
+
+    for factor in (0.0, 0.5, 1.7):
+        ours = apply_colour(picture(3), Colour(saturation=factor)).astype(int)
+        assert np.abs(ours - adjust_saturation_torchvision(picture(3), factor)).max() <= 1
+
+
+def test_hue_turns_the_circle_and_keeps_brightness() -> None:
+    luma = np.array([0.299, 0.587, 0.114])
+    for turn in (-0.3, 0.07, 0.5):
+        matrix = colour_matrix(Colour(hue=turn), 0.0)[:, :3]
+        assert luma @ matrix == pytest.approx(luma, abs=1e-6)
+        assert matrix.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-6)  # greys stay
+        assert colour_matrix(Colour(hue=-turn), 0.0)[:, :3] @ matrix == pytest.approx(np.eye(3), abs=1e-5)
+    assert colour_matrix(Colour(hue=1.0), 0.0)[:, :3] == pytest.approx(np.eye(3), abs=1e-6)
+    third = [colour_matrix(Colour(hue=step / 3), 0.0)[:, :3] @ [200, 100, 100] for step in range(3)]
+    assert [int(colour.argmax()) for colour in third] == [0, 1, 2]  # red, green, blue
+    yellower = apply_colour(np.full((1, 1, 3), (200, 50, 50), np.uint8), Colour(hue=0.05))[0, 0]
+    assert yellower[1] > 50 > yellower[2]
+
+
+def test_gamma_in_closed_form() -> None:
+    levels = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    for gamma in (0.5, 1.0, 2.2):
+        expected = np.rint(255 * (np.arange(256) / 255) ** gamma)
+        assert np.array_equal(gamma_table(gamma), expected)
+        assert np.array_equal(apply_colour(levels, Colour(gamma=gamma))[0, :, 1], expected)
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.5, 2.5])
+def test_blur_spreads_a_point_by_sigma(sigma: float) -> None:
+    image = np.zeros((41, 41, 3), np.uint8)
+    image[18:23, 17:24] = 250
+    blurred = apply_colour(image, Colour(blur=sigma)).astype(float)[..., 0]
+    y, x = np.mgrid[:41, :41] - np.array(20)
+    variances = [(blurred * axis**2).sum() / blurred.sum() for axis in (x, y)]
+    assert variances == pytest.approx([4 + sigma**2, 2 + sigma**2], rel=0.03)
+    assert blurred.sum() == pytest.approx(image[..., 0].astype(float).sum(), rel=0.01)
+    assert (apply_colour(np.full((9, 7, 3), 200, np.uint8), Colour(blur=sigma)) == 200).all()  # to the border
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.1, 0.5])
+def test_noise_has_the_stated_spread(sigma: float) -> None:
+    grey = np.full((150, 150, 3), 128, np.uint8)
+    noise = apply_colour(grey, Colour(noise=sigma, seed=1)).astype(float) - 128
+    if sigma < 0.2:  # beyond, black and white cut it off
+        assert noise.std() == pytest.approx(255 * sigma, rel=0.02)
+    assert abs(noise.mean()) < 4 * noise.std() / 150 / np.sqrt(3)
+    assert ((noise == -128).mean() + (noise == 127).mean()) == pytest.approx(
+        2 * NormalDist().cdf(-128 / (255 * sigma)), abs=0.02
+    )
+    for other in (noise[1:], noise[:, 1:], noise[..., 1:]):  # neighbours and channels are independent
+        same = noise[tuple(slice(0, length) for length in other.shape)]
+        assert abs(np.corrcoef(same.ravel(), other.ravel())[0, 1]) < 0.02
+    again = apply_colour(grey, Colour(noise=sigma, seed=2)).astype(float) - 128
+    assert abs(np.corrcoef(noise.ravel(), again.ravel())[0, 1]) < 0.02
+
+
+def test_noise_is_added_and_clipped() -> None:
+    noise = apply_colour(np.full((40, 40, 3), 128, np.uint8), Colour(noise=0.1, seed=7)).astype(int) - 128
+    for level in (0, 30, 255):
+        noisy = apply_colour(np.full((40, 40, 3), level, np.uint8), Colour(noise=0.1, seed=7))
+        assert np.array_equal(noisy, (level + noise).clip(0, 255))
+
+
+def test_patches_hide_what_they_say() -> None:
+    image = picture(0, (20, 30))
+    patches = (Patch(0.0, 0.0, 0.1, 0.5, (1, 2, 3)), Patch(0.999, 0.999, 0.2, 0.2, (9, 8, 7)))
+    hidden = apply_colour(image, Colour(patches=patches))
+    assert (hidden[:10, :3] == [1, 2, 3]).all() and (hidden[16:, 24:] == [9, 8, 7]).all()
+    assert (hidden != image).any(axis=2).sum() <= 10 * 3 + 4 * 6
+    assert np.array_equal(image, picture(0, (20, 30)))
+
+
+def test_compression_is_jpeg() -> None:
+    smooth = cv2.GaussianBlur(picture(0), (0, 0), 3)
+    codec = cv2.imencode(".jpg", smooth, (cv2.IMWRITE_JPEG_QUALITY, 40))[1]
+    assert np.array_equal(apply_colour(smooth, Colour(quality=40)), cv2.imdecode(codec, cv2.IMREAD_COLOR))
+
+
+def test_steps_follow_one_another() -> None:
+    image, colour = (
+        picture(4),
+        Colour(1.2, 0.8, 0.7, 0.05, 1.3, (Patch(0.2, 0.3, 0.2, 0.2, (9, 9, 9)),), 1.0, 0.05, 60, 3),
+    )
+    expected = image
+    steps = (
+        Colour(1.2, 0.8, 0.7, 0.05), Colour(gamma=1.3), Colour(patches=colour.patches), Colour(blur=1.0),
+        Colour(noise=0.05, seed=3), Colour(quality=60),
+    )  # fmt: skip
+    for step in steps:
+        expected = apply_colour(expected, step)
+    assert np.array_equal(apply_colour(image, colour), expected)
+
+
+def test_pickles() -> None:
     augment, image = Augment(recolor_probability=1.0, **COLOURS), picture(3)
-    fresh = pickle.loads(pickle.dumps(augment))
     used = augment.recolor(np.random.default_rng(7), image)
-    again = pickle.loads(pickle.dumps(augment))
-    for copy in (fresh, again):
-        assert np.array_equal(copy.recolor(np.random.default_rng(7), image), used)
+    copy = pickle.loads(pickle.dumps(augment))
+    assert np.array_equal(copy.recolor(np.random.default_rng(7), image), used)
 
 
 @pytest.mark.parametrize("name", ["none", "light", "strong"])

@@ -108,8 +108,7 @@ def test_letterbox_is_exact_at_every_scale(size: tuple[int, int], into: tuple[in
     matrix = geometry.letterbox_matrix(size, into)
     sigma = max(3.0, 3 / matrix[0, 0])
     prove(errors(lambda rng: matrix, size, into, sigma=sigma, dtype=np.float32, trials=40))
-    # Whole grey levels swallow a shift by a few thousandths of a pixel, in one direction per image.
-    prove(errors(lambda rng: matrix, size, into, sigma=sigma, trials=40), bias=0.01)
+    prove(errors(lambda rng: matrix, size, into, sigma=sigma, trials=40))
 
 
 @pytest.mark.parametrize("size", [(480, 640), (311, 207), (97, 128), (640, 361)])

@@ -1,25 +1,70 @@
-"""Random changes that make few labelled images go far: our own geometry, colours by albumentations."""
+"""Random changes that make few labelled images go far: our own geometry, colours by albumentations.
+
+What is drawn and what is done with it are apart: `Augment` draws a matrix and a `Colour`, and `apply_colour`
+carries a `Colour` out. The same draws can so be carried out elsewhere, such as on a whole batch at once.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from softpoint.data import geometry
 
-# The normal distribution in 256 equally likely values: a random byte looks its noise up, which takes a
-# fifth of the time of a true draw.
-_QUANTILES = np.array([NormalDist().inv_cdf((byte + 0.5) / 256) for byte in range(256)])
-
 # How many patches hide something when `dropout` is on.
-_PATCHES = (1, 4)
+_PATCHES = 4
+
+# Rec. 601: RGB to luma and two axes of colour, in which saturation is a length and hue an angle.
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
+_RGB = np.linalg.inv(_YIQ)
+
+# The normal distribution in 256 equally likely values, of spread 1: a random byte looks its noise up, which
+# takes a tenth of the time of a true draw.
+_QUANTILES = np.array([NormalDist().inv_cdf((byte + 0.5) / 256) for byte in range(256)])
+_QUANTILES /= _QUANTILES.std()
+
+
+class Patch(NamedTuple):
+    """A rectangle that hides what lies behind: its side and its place in the room left, as fractions."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    colour: tuple[int, int, int]  # RGB, 0 to 255
+
+    def box(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """The left, top, right and bottom bound of its pixels in a picture of `size` (H, W); at least one pixel.
+
+        >>> Patch(0.5, 0.0, 0.25, 0.1, (0, 0, 0)).box((10, 21))
+        (8, 0, 13, 1)
+        """
+        (height, width) = (max(1, round(self.height * size[0])), max(1, round(self.width * size[1])))
+        left, top = int(self.x * (size[1] - width + 1)), int(self.y * (size[0] - height + 1))
+        return left, top, left + width, top + height
+
+
+@dataclass(frozen=True)
+class Colour:
+    """What one image's pixels go through, in this order; each default leaves them alone."""
+
+    brightness: float = 1.0  # factor
+    contrast: float = 1.0  # factor on the distance from the image's mean grey
+    saturation: float = 1.0  # factor on the distance from grey
+    hue: float = 0.0  # fraction of the colour circle, from red towards yellow
+    gamma: float = 1.0  # exponent
+    patches: tuple[Patch, ...] = ()
+    blur: float = 0.0  # sigma in pixels
+    noise: float = 0.0  # sigma as a fraction of white
+    quality: int = 0  # of JPEG, 1 to 100; 0 is uncompressed
+    seed: int = 0  # of the noise
 
 
 class Augment:
@@ -28,7 +73,7 @@ class Augment:
     Geometry: `rotate` and `shear` in degrees, `scale` (smallest, largest) factor, `translate` and
     `perspective` (of each corner) as fractions of the side, drawn for a fraction `probability` of the
     images; `flip` is the chance of a left-right mirror.
-    Colour, each step on a fraction `recolor_probability` of the images: `brightness`, `contrast`,
+    Colour, each number on its own fraction `recolor_probability` of the images: `brightness`, `contrast`,
     `saturation` and `gamma` as relative changes, `hue` as a fraction of the colour circle, `blur` the
     sigma in pixels, `noise` the sigma as a fraction of white, `compression` the JPEG quality given up,
     `dropout` the side of the occluding patches as a fraction of the image's side; 0 leaves a step out.
@@ -74,7 +119,6 @@ class Augment:
         self.compression = _within("compression", compression, 0.95)
         self.dropout = _within("dropout", dropout, 0.9)
         self.recolor_probability = _within("recolor_probability", recolor_probability, 1)
-        self._compose: Any = None
 
     def matrix(self, rng: np.random.Generator, size: tuple[int, int], can_flip: bool) -> tuple[np.ndarray, bool]:
         """A (3, 3) matrix from an input of `size` (H, W) to its changed self, and whether it mirrors.
@@ -102,47 +146,75 @@ class Augment:
         corners = spread[6:].reshape(4, 2) * self.perspective * [width, height]
         return shift @ geometry.perspective(size, corners) @ lean @ turn
 
+    def draw_colour(self, rng: np.random.Generator) -> Colour:
+        """A change of colour; as with `matrix`, the same numbers are drawn whatever the settings."""
+        gate, strength, spots = rng.random(9), rng.random(8), rng.random(1 + 7 * _PATCHES)
+        seed = int(rng.integers(2**63))
+        on = gate < self.recolor_probability
+        either = 2 * strength - 1  # way
+        return Colour(
+            brightness=1 + self.brightness * either[0] * on[0],
+            contrast=1 + self.contrast * either[1] * on[1],
+            saturation=1 + self.saturation * either[2] * on[2],
+            hue=self.hue * either[3] * on[3],
+            gamma=math.exp(math.log1p(self.gamma) * either[4] * on[4]),
+            # From a tenth on: hardly any blur costs as much as some.
+            blur=self.blur * (0.1 + 0.9 * strength[5]) * on[5],
+            noise=self.noise * strength[6] * on[6],
+            quality=round(100 * (1 - self.compression * strength[7])) if self.compression and on[7] else 0,
+            patches=_patches(spots, self.dropout) if self.dropout and on[8] else (),
+            seed=seed,
+        )
+
     def recolor(self, rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
         """The uint8 image (H, W, 3) with other colours, noise, blur or patches; points stay in place."""
-        if self._recolors and self._compose is None:
-            self._compose = self._build()
-        if self._recolors:
-            # Compose.set_random_seed would give every transform the same seed, and all would draw alike.
-            self._compose.set_random_state(rng, random.Random(int(rng.integers(2**63))))
-            image = self._compose(image=image)["image"]
-        if self.noise and rng.random() < self.recolor_probability:
-            image = _add_noise(rng, image, rng.uniform(0, self.noise))
-        return image
+        return apply_colour(image, self.draw_colour(rng))
 
-    @property
-    def _recolors(self) -> bool:
-        """Whether albumentations has anything to do."""
-        jitter = self.brightness or self.contrast or self.saturation or self.hue
-        return bool(jitter or self.gamma or self.blur or self.compression or self.dropout)
 
-    def _build(self) -> Any:
-        # Without this, importing it asks the network for its newest version.
-        os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-        import albumentations as A
+def apply_colour(image: np.ndarray, colour: Colour) -> np.ndarray:
+    """The uint8 image (H, W, 3) RGB after `colour`; the image itself, untouched, where nothing is to be done.
 
-        p, steps = self.recolor_probability, []
-        if self.brightness or self.contrast or self.saturation or self.hue:
-            steps.append(A.ColorJitter(self.brightness, self.contrast, self.saturation, self.hue, p=p))
-        if self.gamma:
-            steps.append(A.RandomGamma((100 / (1 + self.gamma), 100 * (1 + self.gamma)), p=p))
-        if self.blur:
-            # From a tenth on: the kernel of a sigma of 0 divides by it.
-            steps.append(A.GaussianBlur(blur_limit=0, sigma_limit=(self.blur / 10, self.blur), p=p))
-        if self.compression:
-            steps.append(A.ImageCompression("jpeg", (round(100 * (1 - self.compression)), 100), p=p))
-        if self.dropout:
-            sides = (self.dropout / 4, self.dropout)
-            steps.append(A.CoarseDropout(_PATCHES, sides, sides, fill="random_uniform", p=p))
-        return A.Compose(steps)
+    >>> apply_colour(np.full((1, 1, 3), 100, np.uint8), Colour(brightness=1.5)).tolist()
+    [[[150, 150, 150]]]
+    """
+    # In the order in which a camera does it: light on surfaces, what hides them, lens, sensor, file.
+    if colour.brightness != 1 or colour.contrast != 1 or colour.saturation != 1 or colour.hue:
+        image = cv2.transform(image, colour_matrix(colour, _mean_grey(image)))
+    if colour.gamma != 1:
+        image = cv2.LUT(image, gamma_table(colour.gamma))
+    if colour.patches:
+        image = _hide(image.copy(), colour.patches)
+    if colour.blur:
+        image = _blur(image, colour.blur)
+    if colour.noise:
+        image = _add_noise(image, colour.noise, colour.seed)
+    return _compress(image, colour.quality) if colour.quality else image
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A worker builds its own transforms: they carry the generator of the last image.
-        return self.__dict__ | {"_compose": None}
+
+def colour_matrix(colour: Colour, mean: float) -> np.ndarray:
+    """float32 (3, 4) from (red, green, blue, 1) to the changed colour, for an image whose mean grey is `mean`.
+
+    Brightness, contrast, saturation and hue are all linear. Greys stay grey, whatever saturation and hue.
+
+    >>> colour_matrix(Colour(brightness=1.5, contrast=0.5), 100.0)[0].tolist()
+    [0.75, 0.0, 0.0, 75.0]
+    """
+    turn = 2 * math.pi * colour.hue
+    cosine, sine = colour.saturation * math.cos(turn), colour.saturation * math.sin(turn)
+    # An identity comes out exact, which the product with the rounded inverse would not.
+    change = np.array([[0.0, 0.0, 0.0], [0.0, cosine - 1, sine], [0.0, -sine, cosine - 1]])
+    linear = colour.brightness * colour.contrast * (np.eye(3) + _RGB @ change @ _YIQ)
+    offset = colour.brightness * (1 - colour.contrast) * mean
+    return np.column_stack([linear, np.full(3, offset)]).astype(np.float32)
+
+
+def gamma_table(gamma: float) -> np.ndarray:
+    """uint8 (256,): what each grey level becomes by the exponent `gamma`.
+
+    >>> gamma_table(2.0)[[0, 128, 255]].tolist()
+    [0, 64, 255]
+    """
+    return np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
 
 
 def _within(name: str, value: float, most: float) -> float:
@@ -162,11 +234,52 @@ def _scale(scale: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def _add_noise(rng: np.random.Generator, image: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian noise on every value of a uint8 image, `sigma` as a fraction of white.
+def _patches(numbers: np.ndarray, largest: float) -> tuple[Patch, ...]:
+    """One to four patches from 29 numbers in [0, 1), with sides from a quarter of `largest` on."""
+    rows = numbers[1:].reshape(_PATCHES, 7)[: 1 + int(numbers[0] * _PATCHES)]
+    sides = largest * (0.25 + 0.75 * rows[:, 2:4])
+    colours = (256 * rows[:, 4:]).astype(int)
+    drawn = zip(rows[:, :2].tolist(), sides.tolist(), colours.tolist(), strict=True)
+    return tuple(
+        Patch(x, y, width, height, (red, green, blue)) for (x, y), (width, height), (red, green, blue) in drawn
+    )
+
+
+def _mean_grey(image: np.ndarray) -> float:
+    return float(_YIQ[0] @ cv2.mean(image)[:3])
+
+
+def _hide(image: np.ndarray, patches: Sequence[Patch]) -> np.ndarray:
+    """Writes the patches into the image."""
+    for patch in patches:
+        left, top, right, bottom = patch.box((image.shape[0], image.shape[1]))
+        image[top:bottom, left:right] = patch.colour
+    return image
+
+
+def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or importing it asks the network for its newest version
+    from albumentations.augmentations.blur.functional import create_gaussian_kernel_1d
+    from albumentations.augmentations.pixel.functional import separable_convolve
+
+    return separable_convolve(image, create_gaussian_kernel_1d(sigma))
+
+
+def _add_noise(image: np.ndarray, sigma: float, seed: int) -> np.ndarray:
+    """Gaussian noise on every value, `sigma` as a fraction of white.
 
     Ours, because albumentations draws it from OpenCV's global generator and reseeds that one.
     """
-    table = (255 * sigma * _QUANTILES).round().astype(np.int16)
-    noise = table[np.frombuffer(rng.bytes(image.size), np.uint8)].reshape(image.shape)
-    return cv2.add(image, noise, dtype=cv2.CV_8U)
+    words = np.random.SFC64(seed).random_raw(-(-image.size // 8))
+    noise = words.view(np.uint8)[: image.size].reshape(image.shape)
+    table = np.rint(255 * sigma * _QUANTILES).clip(-255, 255)
+    # Two tables of bytes, because a table of signed numbers cannot be added in one go.
+    up, down = table.clip(0).astype(np.uint8), (-table).clip(0).astype(np.uint8)
+    return cv2.subtract(cv2.add(image, cv2.LUT(noise, up)), cv2.LUT(noise, down))
+
+
+def _compress(image: np.ndarray, quality: int) -> np.ndarray:
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    from albumentations.augmentations.pixel.functional import image_compression
+
+    return image_compression(image, quality, ".jpg")

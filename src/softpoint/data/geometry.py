@@ -117,13 +117,54 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: i
     if image.shape[:2] == size and np.array_equal(matrix, np.eye(3)):
         return image.copy()
     channels = image.shape[2:]
-    image, reduced = _average_blocks(image, _blocks(matrix, size), border)
-    matrix, fill = matrix @ np.linalg.inv(reduced), (border,) * 4
-    if np.array_equal(matrix[2], [0.0, 0.0, 1.0]):
-        warped = cv2.warpAffine(image, matrix[:2], size[::-1], flags=cv2.INTER_LINEAR, borderValue=fill)
-    else:
-        warped = cv2.warpPerspective(image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=fill)
+    blocks = _blocks(matrix, size)
+    image, moved = _needed(image, matrix, size, blocks)
+    reduced = resize_matrix(1 / blocks[0], 1 / blocks[1])
+    rest = matrix @ moved @ np.linalg.inv(reduced)
+    fine = image.dtype == np.uint8 and blocks != (1, 1) and _hardly_scales(rest, size)
+    if fine:
+        image, border = np.left_shift(image, 8, dtype=np.uint16), border << 8
+    warped = _sample(_average_blocks(image, blocks, border), rest, size, border)
+    if fine:
+        warped = cv2.convertScaleAbs(warped, alpha=1 / 256)
     return warped.reshape(*size, *channels)  # OpenCV drops a single channel
+
+
+def _sample(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int) -> np.ndarray:
+    function, top = (cv2.warpPerspective, matrix)
+    if np.array_equal(matrix[2], [0.0, 0.0, 1.0]):
+        function, top = (cv2.warpAffine, matrix[:2])
+    return function(image, top, size[::-1], flags=cv2.INTER_LINEAR, borderValue=(border,) * 4)
+
+
+def _needed(
+    image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], blocks: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The whole blocks of the image that can be seen in the output, and the matrix from them to the image.
+
+    A small crop of a large picture would else have all of it averaged.
+    """
+    back = np.linalg.inv(matrix)
+    corners = np.array([[-1, -1], [size[1], -1], [-1, size[0]], [size[1], size[0]]])
+    depth = corners @ back[2, :2] + back[2, 2]
+    if depth.min() <= 0 < depth.max():  # the horizon is in sight
+        return image, np.eye(3)
+    seen = transform(corners, back) / blocks
+    most = -(-np.array(image.shape[1::-1]) // blocks)
+    # Two blocks more than is seen, for the neighbours that interpolation looks at and for rounding.
+    low = np.clip(np.floor(seen.min(axis=0)) - 2, 0, most - 1).astype(int) * blocks
+    high = np.clip(np.ceil(seen.max(axis=0)) + 3, 1, most).astype(int) * blocks
+    high = np.maximum(high, low + blocks)
+    return image[low[1] : high[1], low[0] : high[0]], translate(*low)
+
+
+def _hardly_scales(matrix: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether samples fall on nearly the same place between two pixels all over the output.
+
+    There, and only there, rounding to whole grey levels on the way moves things in one direction.
+    """
+    drift = np.abs(np.abs(matrix[:2, :2]) - np.eye(2)).max() * max(size)
+    return drift < 2 and not np.array_equal(matrix, matrix.round())
 
 
 def _blocks(matrix: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
@@ -137,16 +178,22 @@ def _blocks(matrix: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
     return max(1, int(across_x + 1e-6)), max(1, int(across_y + 1e-6))
 
 
-def _average_blocks(image: np.ndarray, blocks: tuple[int, int], border: int) -> tuple[np.ndarray, np.ndarray]:
-    """Means over `blocks` (x, y) pixels, and the matrix from the image to them."""
+def _average_blocks(image: np.ndarray, blocks: tuple[int, int], border: int) -> np.ndarray:
+    """Means over `blocks` (x, y) pixels."""
     if blocks == (1, 1):
-        return image, np.eye(3)
+        return image
     height, width = image.shape[:2]
     # Filled up to whole blocks the mean is exact and fast; a fractional ratio takes ten times as long.
     right, bottom = -width % blocks[0], -height % blocks[1]
     if right or bottom:
         fill = (border,) * 4
         image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=fill)
-    shape = ((width + right) // blocks[0], (height + bottom) // blocks[1])
-    means = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
-    return means, resize_matrix(1 / blocks[0], 1 / blocks[1])
+    while blocks[0] % 2 == blocks[1] % 2 == 0:  # halving is that much faster that it pays to do it again
+        image = _average(image, (2, 2))
+        blocks = (blocks[0] // 2, blocks[1] // 2)
+    return image if blocks == (1, 1) else _average(image, blocks)
+
+
+def _average(image: np.ndarray, blocks: tuple[int, int]) -> np.ndarray:
+    shape = (image.shape[1] // blocks[0], image.shape[0] // blocks[1])
+    return cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
