@@ -39,7 +39,11 @@ class Album:
 
     def load(self, epoch: int, index: int) -> Record:
         image = np.random.default_rng(index).integers(0, 256, (*self.sizes[index], 3), dtype=np.uint8)
-        return Record(image, self.points(index), np.array([2, 1, 2, 0]), 10.0 + index, f"video{index}")
+        return self.describe(index)._replace(image=image)
+
+    def describe(self, index: int) -> Record:
+        points, states = self.points(index), np.array([2, 1, 2, 0])
+        return Record(np.empty((0, 0, 3)), self.sizes[index], points, states, 10.0 + index, f"video{index}")
 
 
 SIZES = [(64, 64), (48, 96), (91, 61), (200, 333), (17, 30)]
@@ -54,7 +58,8 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return all(torch.equal(a[key], b[key]) if torch.is_tensor(a[key]) else a[key] == b[key] for key in a | b)
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [0, 2, 5])
 def test_sample_does_not_depend_on_who_draws_it_or_when(workers: int) -> None:
     dataset, draws = painted(Augment(**STRONG)), [Draw(e, i) for e in (0, 1) for i in (3, 0, 5)]
     expected = {draw: dataset[draw] for draw in draws}
@@ -167,3 +172,37 @@ def test_scale_is_the_diagonal_of_the_labelled_points() -> None:
     assert subject_scale(points, (300, 400)) == 50
     assert subject_scale(points[:2], (300, 400)) == 500  # one point has no extent
     assert subject_scale(np.array([[5.0, 5.0], [5.0, 5.0]]), (300, 400)) == 500
+    assert subject_scale(points, (300, 400), np.array([0.0, 0.0, 6.0, 8.0])) == 10  # the subject's own box
+
+
+def test_known_absence_survives_and_padding_hides_it() -> None:
+    album = Album(SIZES)
+    dataset = KeypointDataset(album, (64, 64), (0,))
+    record = album.load(0, 0)._replace(visibility=np.array([2, 1, -1, 0]))
+    record.keypoints[2] = np.nan
+    album.load = lambda epoch, index: record  # type: ignore[method-assign]
+    assert dataset[Draw(0, 0)]["visibility"].tolist() == [2, 1, -1, 0]
+    assert not dataset[Draw(0, 0)]["keypoints"][2:].any()
+    assert dataset[Draw(0, 0, padding=True)]["visibility"].tolist() == [0, 0, 0, 0]
+
+
+def test_a_crop_shows_its_box_alone() -> None:
+    """The same subject in a larger picture gives the same sample, wherever it stands in it."""
+    inner = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    within = np.array([[3.0, 4.0], [20.5, 30.25], [10, 11], [np.nan, np.nan]])
+    samples = []
+    for left, top in ((0, 0), (50, 21), (130, 60)):
+        album = Album([(120, 200)])
+        picture = np.zeros((120, 200, 3), np.uint8)
+        picture[top : top + 40, left : left + 30] = inner
+        points = within + np.array([left, top])
+        box = np.array([left - 0.5, top - 0.5, left + 29.5, top + 39.5])
+        states = np.array([2, 1, 2, 0])
+        record = Record(picture, (120, 200), points, states, 1.0, "", box)
+        album.load = lambda epoch, index, record=record: record  # type: ignore[method-assign]
+        samples.append(KeypointDataset(album, (80, 64), (0,))[0])
+    for sample in samples[1:]:
+        assert torch.equal(sample["image"], samples[0]["image"])
+        torch.testing.assert_close(sample["keypoints"], samples[0]["keypoints"])
+    back = transform_points(samples[2]["keypoints"][None], samples[2]["matrix"][None])[0, :3]
+    np.testing.assert_allclose(back, within[:3] + np.array([130, 60]), atol=1e-4)

@@ -1,18 +1,19 @@
 """Pictures and labels, from disk or painted, to batches.
 
-`KeypointDataset` makes samples; `SyntheticData` and `LabelledData` are what a config instantiates. They are
-imported when first asked for, because they bring Lightning along.
+`KeypointDataset` makes samples; `SyntheticData`, `LabelledData` and `StreamedData` are what a config instantiates.
+They are imported when first asked for, because they bring Lightning along.
 """
 
 from typing import Any
 
 from softpoint.data.skeleton import Skeleton
 
-__all__ = ["KeypointDataset", "LabelledData", "Skeleton", "SyntheticData"]
+__all__ = ["KeypointDataset", "LabelledData", "Skeleton", "StreamedData", "SyntheticData"]
 
 _HOMES = {
     "KeypointDataset": "softpoint.data.dataset",
-    "LabelledData": "softpoint.data.datamodule",
+    "LabelledData": "softpoint.data.labelled",
+    "StreamedData": "softpoint.data.streaming",
     "SyntheticData": "softpoint.data.datamodule",
 }
 

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytorch_lightning as pl
+import torch
+from pytorch_lightning.trainer.states import RunningStage
 from torch.utils.data import DataLoader
 
 from softpoint.data.augment import Augment
-from softpoint.data.dataset import EpochSampler, KeypointDataset, collate
-from softpoint.data.formats import read_labels
-from softpoint.data.labels import Labels, check
+from softpoint.data.crops import input_matrix
+from softpoint.data.dataset import EpochSampler, KeypointDataset, ResumableLoader, collate
+from softpoint.data.geometry import transform
+from softpoint.data.resident import Resident
 from softpoint.data.skeleton import Skeleton
-from softpoint.data.sources import LabelledImages, PaintedScenes, Painter, Source
-from softpoint.data.splits import SPLITS, carve_val, read_splits, seeded_split, write_splits
+from softpoint.data.sources import PaintedScenes, Painter, Source
+from softpoint.data.splits import SPLITS
 
-Pairs = Sequence[tuple[str, str]]
-
-_log = logging.getLogger(__name__)
+_SPLIT_OF = {RunningStage.TRAINING: "train", RunningStage.TESTING: "test"}
 
 
 class KeypointData(pl.LightningDataModule, ABC):
@@ -33,20 +32,27 @@ class KeypointData(pl.LightningDataModule, ABC):
     Args:
         size: (height, width) of what the network sees, or one number for a square.
         batch_size: samples per process and step.
-        num_workers: processes that load; 0 loads in the main one.
+        num_workers: processes that load; 0 loads in the main one, None takes what the machine has cores for.
         seed: decides order, augmentation and, where there is one, the split.
         augment: changes to training samples; None for none.
     """
 
+    # How many times larger than a subject's box the part of the picture that a sample shows is.
+    padding = 1.0
+
     def __init__(
-        self, size: int | Sequence[int], batch_size: int, num_workers: int, seed: int, augment: Augment | None
+        self, size: int | Sequence[int], batch_size: int, num_workers: int | None, seed: int, augment: Augment | None
     ) -> None:
         super().__init__()
         self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
         if min(self.size) < 1 or batch_size < 1:
             raise ValueError(f"data.size {list(self.size)} and data.batch_size {batch_size} must be positive")
-        self.batch_size, self.num_workers, self.seed, self.augment = batch_size, num_workers, seed, augment
+        self.batch_size, self.seed, self.augment = batch_size, seed, augment
+        self.num_workers = spare_cores() if num_workers is None else num_workers
         self.epochs = 0  # that a resumed run has behind it
+        self._training: ResumableLoader | None = None
+        self._position: dict[str, Any] = {}  # of training, in a checkpoint to go on from
+        self.residents: dict[str, Resident] = {}
         self.sources = self.open()
 
     @abstractmethod
@@ -64,14 +70,44 @@ class KeypointData(pl.LightningDataModule, ABC):
         counts = ", ".join(f"{len(source)} {split}" for split, source in self.sources.items())
         return f"{len(self.skeleton)} keypoints, images {counts}, {self.size[0]}x{self.size[1]}"
 
-    @abstractmethod
     def mean_position(self) -> np.ndarray:
-        """Mean of each keypoint over the training set (K, 2), as a fraction of width and height: a baseline."""
+        """Mean of each keypoint (K, 2) in input pixels, over up to 1,000 unaugmented training samples: a baseline.
+
+        The middle of the input for a keypoint that none of them shows.
+        """
+        records = [self.sources["train"].describe(index) for index in self.fair_sample(1000)]
+        matrices = [input_matrix(record.size, record.box, self.size, self.padding) for record in records]
+        points = np.array([transform(r.keypoints, matrix) for r, matrix in zip(records, matrices, strict=True)])
+        known, middle = np.isfinite(points), (np.array(self.size[::-1]) - 1) / 2
+        mean = np.where(known, points, 0).sum(0) / known.sum(0).clip(1)
+        return np.where(known.any(0), mean, middle)
+
+    def fair_sample(self, count: int) -> Sequence[int]:
+        """Up to `count` training indices that stand for all."""
+        length = len(self.sources["train"])
+        return np.linspace(0, length - 1, min(length, count)).round().astype(int).tolist()
+
+    @property
+    def tells_visibility(self) -> bool:
+        """Whether the labels know points that are hidden, or known to be absent, beside the visible ones."""
+        return False
 
     def dataset(self, split: str) -> KeypointDataset:
         """The samples of one split; only those of train are augmented."""
         augment = self.augment if split == "train" else None
-        return KeypointDataset(self.sources[split], self.size, (self.seed, SPLITS.index(split)), augment)
+        seed, canvases = (self.seed, SPLITS.index(split)), None
+        if self.residents:
+            canvases = self.residents[split].matrices
+        return KeypointDataset(self.sources[split], self.size, seed, augment, self.padding, canvases)
+
+    def render(self, batch: dict[str, Any], split: str) -> dict[str, Any]:
+        """The batch with its images, which a resident set makes where the batch is."""
+        return self.residents[split].render(batch) if "warp" in batch else batch
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Called by Lightning on the device."""
+        stage = self.trainer.state.stage if self.trainer else None
+        return self.render(batch, "val" if stage is None else _SPLIT_OF.get(stage, "val"))
 
     def train_dataloader(self) -> DataLoader:
         return self._loader("train", shuffled=True)
@@ -83,31 +119,45 @@ class KeypointData(pl.LightningDataModule, ABC):
         return self._loader("test", shuffled=False)
 
     def state_dict(self) -> dict[str, Any]:
-        """How many epochs were drawn."""
+        """How many epochs were drawn, and where training is in the present one.
+
+        Lightning keeps the state of loaders too, but comes to load it only where nothing asked for the number of
+        steps before, as schedules do.
+        """
         progress: Any = self.trainer.fit_loop.epoch_progress.current if self.trainer else None
-        return {"epochs": progress.processed if progress else 0}
+        position = self._training.state_dict() if self._training else {}
+        return {"epochs": progress.processed if progress else 0, "position": position}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on with the epoch after those."""
-        self.epochs = state_dict.get("epochs", 0)
+        """Goes on after what was drawn."""
+        self.epochs, self._position = state_dict.get("epochs", 0), state_dict.get("position") or {}
+
+    def sampler(self, split: str, shuffled: bool, rank: int, world: int) -> EpochSampler:
+        """What one of `world` processes draws of a split."""
+        return EpochSampler(len(self.sources[split]), self.seed if shuffled else None, rank, world)
 
     def _loader(self, split: str, shuffled: bool) -> DataLoader:
-        dataset = self.dataset(split)
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = EpochSampler(len(dataset), self.seed if shuffled else None, rank, world)
+        sampler = self.sampler(split, shuffled, rank, world)
         # On resuming, workers fetch their first batches before Lightning calls set_epoch.
         sampler.set_epoch(self.epochs)
-        return DataLoader(
-            dataset,
+        loader = (ResumableLoader if shuffled else DataLoader)(
+            self.dataset(split),
             self.batch_size,
             sampler=sampler,
             # A last batch of one or two samples would upset batch normalisation.
             drop_last=shuffled and len(sampler) >= self.batch_size,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            prefetch_factor=4 if self.num_workers else None,
+            pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
             collate_fn=collate,
         )
+        if isinstance(loader, ResumableLoader):
+            self._training = loader
+            loader.load_state_dict(self._position)
+        return loader
 
 
 class SyntheticData(KeypointData):
@@ -121,7 +171,7 @@ class SyntheticData(KeypointData):
         val: int,
         test: int,
         batch_size: int,
-        num_workers: int,
+        num_workers: int | None,
         seed: int,
         augment: Augment | None = None,
     ) -> None:
@@ -138,124 +188,10 @@ class SyntheticData(KeypointData):
             for i, (split, length) in enumerate(self.lengths.items())
         }
 
-    def mean_position(self) -> np.ndarray:
-        """Estimated from the first scenes of the first epoch."""
-        source = self.sources["train"]
-        scenes = [source.load(0, i).keypoints for i in range(min(len(source), 256))]
-        return (np.mean(scenes, 0) + 0.5) / self.size[::-1]
 
-
-class LabelledData(KeypointData):
-    """The user's own pictures and labels.
-
-    Args:
-        labels: a label file; `format` overrides how it is recognised.
-        images: the folder that the paths in it start from.
-        keypoints: train on these keypoints alone, by name.
-        flip_pairs, edges: override what the labels say or their names suggest.
-        splits: a CSV that assigns images to train, val and test; without val, val is taken out of train.
-        val, test: fractions of the images, for a split by `seed`.
-        outside: "error", or "drop" to unlabel points that lie outside their image.
-    """
-
-    def __init__(
-        self,
-        labels: str | Path,
-        images: str | Path,
-        size: int | Sequence[int],
-        batch_size: int,
-        num_workers: int,
-        seed: int,
-        augment: Augment | None = None,
-        format: str | None = None,
-        keypoints: Sequence[str] | None = None,
-        flip_pairs: Pairs | None = None,
-        edges: Pairs | None = None,
-        splits: str | Path | None = None,
-        val: float = 0.1,
-        test: float = 0.1,
-        outside: str = "error",
-    ) -> None:
-        found = read_labels(labels, format)
-        found = found if keypoints is None else found.with_keypoints(keypoints)
-        found = _with_pairs(found, flip_pairs, edges)
-        self.folder = Path(images)
-        self.labels, self.image_sizes = check(found, self.folder, outside)
-        self.splits = self._split(splits, val, test, seed)
-        for split, rows in self.splits.items():
-            if not (self.labels.visibility[rows] > 0).any():
-                raise ValueError(
-                    f"none of the {len(rows)} {split} images has a labelled point in {labels}; "
-                    "move labelled images there by data.splits, or change seed"
-                )
-        super().__init__(size, batch_size, num_workers, seed, augment)
-
-    def open(self) -> dict[str, Source]:
-        """The labelled images of each split."""
-        return {
-            split: LabelledImages(self.labels.select(indices), self.folder, self.image_sizes[indices])
-            for split, indices in self.splits.items()
-        }
-
-    def mean_position(self) -> np.ndarray:
-        """Over the labelled training points; the middle of the image for a keypoint that is never labelled."""
-        train = self.splits["train"]
-        fractions = (self.labels.keypoints[train] + 0.5) / self.image_sizes[train][:, None, ::-1]
-        known = np.isfinite(fractions)
-        return np.where(known, fractions, 0).sum(0) / known.sum(0).clip(1) + 0.5 * ~known.any(0)
-
-    def setup(self, stage: str) -> None:
-        """Keep the split with the run, where a later run can be given it as data.splits."""
-        if stage == "fit" and self.trainer and self.trainer.is_global_zero:
-            write_splits(Path(self.trainer.default_root_dir) / "splits.csv", self.labels.images, self.splits)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The epochs drawn and the split, by image."""
-        images = {split: [self.labels.images[i] for i in rows] for split, rows in self.splits.items()}
-        return super().state_dict() | {"splits": images}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Refuses to go on with another split, which would test on what was trained on."""
-        super().load_state_dict(state_dict)
-        for split, images in self.state_dict()["splits"].items():
-            moved = set(images) ^ set(state_dict["splits"].get(split, ()))
-            if moved:
-                raise ValueError(
-                    f"the checkpoint was trained on another split: {len(moved)} images differ in {split}, first "
-                    f"{min(moved)}; set data.splits to the splits.csv of its run, or start anew without ckpt_path"
-                )
-
-    def _split(self, file: str | Path | None, val: float, test: float, seed: int) -> dict[str, np.ndarray]:
-        if file is None:
-            return _split_by_folder(self.labels, seed, val, test)
-        splits = read_splits(file, self.labels.images)
-        if not len(splits["val"]):
-            splits["train"], splits["val"] = carve_val(splits["train"], seed, val, self.labels.groups)
-        return splits
-
-
-def _split_by_folder(labels: Labels, seed: int, val: float, test: float) -> dict[str, np.ndarray]:
-    """Whole folders in each split, unless that would hold out more than twice what was asked for."""
-    splits = seeded_split(len(labels), seed, val, test, labels.groups)
-    held = len(splits["val"]) + len(splits["test"])
-    if held <= 2 * max(2, (val + test) * len(labels)):
-        return splits
-    _log.warning(
-        "whole folders for val and test would take %d of %d images, so single images are split instead: neighbours"
-        " in a video may stand on both sides; name a split in data.splits",
-        held,
-        len(labels),
-    )
-    return seeded_split(len(labels), seed, val, test)
-
-
-def _with_pairs(labels: Labels, flip_pairs: Pairs | None, edges: Pairs | None) -> Labels:
-    skeleton = labels.skeleton
-    if flip_pairs is not None:
-        skeleton = replace(skeleton, flip_pairs=tuple((left, right) for left, right in flip_pairs))
-    if edges is not None:
-        skeleton = replace(skeleton, edges=tuple((start, end) for start, end in edges))
-    return replace(labels, skeleton=skeleton)
+def spare_cores() -> int:
+    """How many processes to load with: one core each, one left to training, eight at most."""
+    return min(8, max(1, len(os.sched_getaffinity(0)) - 1 if hasattr(os, "sched_getaffinity") else 1))
 
 
 def _one_thread(worker: int) -> None:

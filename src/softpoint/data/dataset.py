@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from softpoint.data.augment import Augment
-from softpoint.data.geometry import letterbox_matrix, transform, warp
-from softpoint.data.sources import Source
+from softpoint.data.batched import colour_numbers
+from softpoint.data.crops import input_matrix
+from softpoint.data.geometry import transform, warp
+from softpoint.data.sources import Record, Source
 
 
 class Draw(NamedTuple):
@@ -23,54 +25,79 @@ class Draw(NamedTuple):
 
 
 class KeypointDataset(Dataset):
-    """Samples of `size` (H, W), letterboxed from a source and augmented: a function of (seed, epoch, index).
+    """Samples of `size` (H, W), letterboxed or cropped from a source and augmented: a function of (seed, epoch, index).
 
     A sample holds `image` uint8 (H, W, 3), `keypoints` float32 (K, 2) in its pixels (0 where unlabelled),
     `visibility` (K,), `matrix` float32 (3, 3) back to original pixels, `scale`, the original `size`
     (height, width), `index` and `group`.
+
+    Args:
+        padding: how many times larger than a record's box the part shown is.
+        canvases: matrices (N, 3, 3) from original pixels to pictures that a device keeps (see `Resident`): then
+            a sample holds no image but `warp` (3, 3), from the input to its canvas, and the `colour` drawn for it.
     """
 
     def __init__(
-        self, source: Source, size: tuple[int, int], seed: Sequence[int], augment: Augment | None = None
+        self,
+        source: Source,
+        size: tuple[int, int],
+        seed: Sequence[int],
+        augment: Augment | None = None,
+        padding: float = 1.0,
+        canvases: np.ndarray | None = None,
     ) -> None:
         self.source, self.size, self.seed, self.augment = source, size, tuple(seed), augment
+        self.padding, self.canvases = padding, canvases
 
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, draw: Draw | int) -> dict[str, Any]:
         epoch, index, padding = Draw(0, draw) if isinstance(draw, int) else draw
-        record = self.source.load(epoch, index)
-        height, width = record.image.shape[:2]
-        matrix = letterbox_matrix((height, width), self.size)
-        keypoints, visibility, order = record.keypoints, record.visibility, None
+        record = self.source.load(epoch, index) if self.canvases is None else self.source.describe(index)
         rng = np.random.default_rng([*self.seed, epoch, index])
-        if self.augment is not None:
-            change, flipped = self.augment.matrix(rng, self.size, bool(self.source.skeleton.flip_pairs))
-            matrix = change @ matrix
-            order = self.source.skeleton.flip_index if flipped else None
-        if order is not None:
-            keypoints, visibility = keypoints[order], visibility[order]
-        image = warp(record.image, matrix, self.size)
-        if self.augment is not None:
-            image = self.augment.recolor(rng, image)
+        matrix, order = self._geometry(rng, record)
+        keypoints, visibility = record.keypoints[order], record.visibility[order]
         labelled = (visibility > 0) & (not padding)
         return {
-            "image": torch.from_numpy(image),
+            **self._pixels(rng, record, index, matrix),
             "keypoints": _float32(np.where(labelled[:, None], transform(keypoints, matrix), 0)),
-            "visibility": torch.from_numpy(np.where(labelled, visibility, 0)),
+            "visibility": torch.from_numpy(visibility * (not padding)),
             "matrix": _float32(np.linalg.inv(matrix)),
             "scale": _float32(record.scale),
-            "size": torch.tensor([height, width]),
+            "size": torch.tensor(record.size),
             "index": index,
             "group": record.group,
         }
+
+    def _geometry(self, rng: np.random.Generator, record: Record) -> tuple[np.ndarray, list[int]]:
+        """The matrix from original pixels to the input, and which keypoint stands where after it."""
+        order = list(range(len(record.keypoints)))
+        matrix = input_matrix(record.size, record.box, self.size, self.padding)
+        if self.augment is None:
+            return matrix, order
+        skeleton = self.source.skeleton
+        change, flipped = self.augment.matrix(rng, self.size, bool(skeleton.flip_pairs))
+        return change @ matrix, skeleton.flip_index if flipped else order
+
+    def _pixels(
+        self, rng: np.random.Generator, record: Record, index: int, matrix: np.ndarray
+    ) -> dict[str, torch.Tensor]:
+        """The image, or how a device makes it from its canvas."""
+        if self.canvases is not None:
+            change = {"warp": _float32(self.canvases[index] @ np.linalg.inv(matrix))}
+            if self.augment is None:
+                return change
+            return change | {"colour": torch.from_numpy(colour_numbers(self.augment.draw_colour(rng), self.size))}
+        image = warp(record.image, matrix, self.size)
+        return {"image": torch.from_numpy(image if self.augment is None else self.augment.recolor(rng, image))}
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A batch of samples; its images (B, 3, H, W) lie in memory with their channels last, as convolutions like."""
     batch = default_collate(list(samples))
-    batch["image"] = batch["image"].permute(0, 3, 1, 2)
+    if "image" in batch:
+        batch["image"] = batch["image"].permute(0, 3, 1, 2)
     return batch
 
 
@@ -88,22 +115,82 @@ class EpochSampler(Sampler):
     def __init__(self, length: int, seed: int | None = None, rank: int = 0, world: int = 1) -> None:
         self.length, self.seed, self.rank, self.world = length, seed, rank, world
         self.epoch = 0
+        self.resumed = (0, 0)  # an epoch, and how many of its draws an earlier run has had
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the shuffle and, where the data is random, what the samples look like."""
         self.epoch = epoch
 
+    def order(self) -> np.ndarray:
+        """All indices in the order of the epoch."""
+        if self.seed is None:
+            return np.arange(self.length)
+        return np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+
+    @property
+    def terms(self) -> dict[str, int | None]:
+        """What the draws of an epoch depend on, beside the epoch."""
+        return {"world": self.world, "seed": self.seed, "samples": self.length}
+
     def __len__(self) -> int:
         return -(-self.length // self.world)
 
     def __iter__(self) -> Iterator[Draw]:
-        order = np.arange(self.length)
-        if self.seed is not None:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        for i in range(self.rank, len(self) * self.world, self.world):
+        order, (epoch, drawn) = self.order(), self.resumed
+        begin = drawn if epoch == self.epoch else 0
+        for i in range(self.rank + begin * self.world, len(self) * self.world, self.world):
             filling = i >= self.length
             epoch = 0 if self.seed is None else self.epoch
             yield Draw(epoch, int(order[i % self.length]), padding=filling and self.seed is None)
+
+
+class ResumableLoader(DataLoader):
+    """A loader whose state tells how many batches of an epoch it has handed out, and that goes on after them.
+
+    With another sampler than ours, as Lightning puts there to overfit a few batches, it has no state.
+    """
+
+    position: tuple[int, int] | None = None  # epoch and batches handed out
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        sampler = self.sampler
+        if not isinstance(sampler, EpochSampler):
+            yield from super().__iter__()
+            return
+        # The epoch is chosen between iter() and the first batch.
+        epoch, drawn = sampler.resumed
+        assert self.batch_size is not None
+        before = drawn // self.batch_size if epoch == sampler.epoch else 0
+        for done, batch in enumerate(super().__iter__(), before + 1):
+            self.position = (sampler.epoch, done)
+            yield batch
+
+    def state_dict(self) -> dict[str, int | None]:
+        """Where it is, and what that depends on."""
+        if not isinstance(self.sampler, EpochSampler):
+            return {}
+        epoch, batches = self.position or (self.sampler.epoch, 0)
+        return {"epoch": epoch, "batches": batches, "batch_size": self.batch_size} | self.sampler.terms
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Goes on there; ValueError in the middle of an epoch that would be cut into other batches."""
+        sampler = self.sampler
+        if not state_dict or not isinstance(sampler, EpochSampler):
+            return
+        epoch, batches = state_dict["epoch"], state_dict["batches"]
+        if batches >= len(self):
+            epoch, batches = epoch + 1, 0
+        terms = {"batch_size": self.batch_size} | sampler.terms
+        if batches and (changed := {key: value for key, value in terms.items() if state_dict.get(key) != value}):
+            before = " ".join(f"{key}={state_dict.get(key)}" for key in changed)
+            now = " ".join(f"{key}={value}" for key, value in changed.items())
+            raise ValueError(
+                f"the checkpoint stands in the middle of an epoch with {before}, this run has {now}; set them as they"
+                " were, or go on from a checkpoint of an epoch's end"
+            )
+        assert self.batch_size is not None
+        sampler.resumed, self.position = (epoch, batches * self.batch_size), (epoch, batches)
+        sampler.set_epoch(epoch)
 
 
 def _float32(values: np.ndarray | float) -> torch.Tensor:

@@ -1,0 +1,274 @@
+"""The user's own pictures and labels as data that Lightning trains on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from softpoint.data.augment import Augment
+from softpoint.data.cache import Cached, cache_folder
+from softpoint.data.check import check, one_per_picture
+from softpoint.data.crops import subject_boxes
+from softpoint.data.datamodule import KeypointData
+from softpoint.data.formats import read_labels
+from softpoint.data.images import MAX_PIXELS
+from softpoint.data.labels import ABSENT, OCCLUDED, Labels
+from softpoint.data.partition import Split, carve_val, find_groups, fold_split, seeded_split, stated_split
+from softpoint.data.pictures import Pictures, Reader
+from softpoint.data.problems import Problems
+from softpoint.data.repeats import across_splits, describe_leaks
+from softpoint.data.resident import Resident
+from softpoint.data.scan import Scan, memo_of, scan
+from softpoint.data.sources import LabelledImages, Source
+from softpoint.data.splits import read_splits, write_splits
+from softpoint.suggest import did_you_mean
+
+Pairs = Sequence[tuple[str, str]]
+
+_log = logging.getLogger(__name__)
+
+
+class LabelledData(KeypointData):
+    """The user's own pictures and labels.
+
+    Args:
+        labels: a label file or the folder of a project; `format` overrides how it is recognised.
+        images: the folder that the paths in it start from; None for where the labels are.
+        mode: "image" shows the network whole pictures with one subject each, "instance" one crop a subject.
+        boxes: in instance mode, "labels" or "keypoints" to take boxes from; None for the first that there is.
+        padding: how many times larger than its box a crop is.
+        categories, keypoints: train on these alone, by name.
+        flip_pairs, edges: override what the labels say or their names suggest.
+        unlabelled: "unknown", or "absent" where an unlabelled point means that it is not in the picture.
+        splits: a CSV that assigns images to train, val and test; without val, val is taken out of train.
+        val, test: fractions of the images, for a split by `seed`; `fold` of `folds` instead of `test` cross-validates.
+        group: a regular expression on the path; what it finds is never divided by a split. None for the
+            folder or video, "none" for single images.
+        outside: "error", or "drop" to unlabel points that lie outside their image.
+        on_error: "error", or "skip" to leave out rows and images that cannot be used.
+        exif, max_pixels: see `Pictures`.
+        cache, cache_dir: see `Cache`.
+        resident: keep all pictures on the training device, and change them there.
+        fetch: the public set that the labels belong to, for the message that they are missing.
+        verify: decode every picture once before training, to find the damaged ones and those that stand,
+            nearly, in two splits; what was found is remembered until a picture changes.
+    """
+
+    def __init__(
+        self,
+        labels: str | Path,
+        size: int | Sequence[int],
+        batch_size: int,
+        num_workers: int | None,
+        seed: int,
+        images: str | Path | None = None,
+        augment: Augment | None = None,
+        format: str | None = None,
+        mode: str = "image",
+        boxes: str | None = None,
+        padding: float = 1.25,
+        categories: Sequence[str] | None = None,
+        keypoints: Sequence[str] | None = None,
+        flip_pairs: Pairs | None = None,
+        edges: Pairs | None = None,
+        unlabelled: str = "unknown",
+        splits: str | Path | None = None,
+        val: float = 0.1,
+        test: float = 0.1,
+        fold: int | None = None,
+        folds: int | None = None,
+        group: str | None = None,
+        outside: str = "error",
+        on_error: str = "error",
+        exif: str = "error",
+        max_pixels: int = MAX_PIXELS,
+        cache: str = "none",
+        cache_dir: str | Path | None = None,
+        resident: bool = False,
+        verify: bool = True,
+        fetch: str | None = None,
+    ) -> None:
+        if fetch is not None and not Path(labels).exists():
+            raise FileNotFoundError(f"labels {labels} do not exist; python scripts/fetch_data.py {fetch} brings them")
+        _choice("mode", mode, ("image", "instance"))
+        _choice("unlabelled", unlabelled, ("unknown", "absent"))
+        found = read_labels(labels, format, on_error, images)
+        found = _chosen(found, categories, keypoints, flip_pairs, edges)
+        self.pictures = Pictures(Path(images or found.folder), exif, max_pixels)
+        problems = Problems.by(on_error, str(labels))
+        found, sizes = check(found, self.pictures, problems, outside)
+        memo = memo_of(self.pictures, cache_folder(cache_dir))
+        self.scans = scan(self.pictures, list(dict.fromkeys(found.images)), memo) if verify else []
+        found, sizes = _readable(found, sizes, self.scans, problems)
+        self.labels, self.image_sizes, self.boxes = _subjects(found, sizes, mode, boxes)
+        self.padding = padding if mode == "instance" else 1.0
+        groups = find_groups(self.labels, group)
+        stated = stated_split(self.labels, groups, seed, val) if splits is fold is group is None else None
+        self.splits = stated or _split(self.labels, groups, splits, seed, val, test, fold, folds)
+        _each_has_labels(self.labels, self.splits)
+        if unlabelled == "absent":
+            self.labels = _absent(self.labels)
+        self.cache, self.cache_dir, self.resident = (
+            _choice("cache", cache, ("none", "ram", "disk")),
+            cache_dir,
+            resident,
+        )
+        self.reader: Reader = self.pictures
+        super().__init__(size, batch_size, num_workers, seed, augment)
+
+    def open(self) -> dict[str, Source]:
+        """The labelled images of each split."""
+        return {
+            split: LabelledImages(
+                self.labels.select(rows),
+                self.image_sizes[rows],
+                self.reader,
+                None if self.boxes is None else self.boxes[rows],
+            )
+            for split, rows in self.splits.items()
+        }
+
+    @property
+    def tells_visibility(self) -> bool:
+        """Whether training labels know points that are hidden, or absent, beside the visible ones."""
+        states = self.labels.visibility[self.splits["train"]]
+        return bool(np.isin(states, (OCCLUDED, ABSENT)).any())
+
+    def setup(self, stage: str) -> None:
+        """Fills caches; with a run, keeps its split and reports pictures that stand on both sides of it."""
+        if stage == "fit" and self.trainer and self.trainer.is_global_zero:
+            write_splits(Path(self.trainer.default_root_dir) / "splits.csv", self.labels.images, self.splits)
+            self._report_leaks()
+        if self.cache != "none" and self.reader is self.pictures:
+            images, sizes = self.labels.images, self.image_sizes
+            self.reader = Cached.open(self.pictures, images, sizes, self.cache, self.cache_dir)
+            self.sources = self.open()
+        if self.resident and not self.residents:
+            self.residents = {
+                split: Resident(source, self.size, self.augment if split == "train" else None, self.padding)
+                for split, source in self.sources.items()
+            }
+
+    def _report_leaks(self) -> None:
+        split_of = {self.labels.images[row]: split for split, rows in self.splits.items() for row in rows}
+        scans = [scan for scan in self.scans if scan.image in split_of]
+        splits = {name: [i for i, s in enumerate(scans) if split_of[s.image] == name] for name in self.splits}
+        if leaks := across_splits(scans, splits):
+            _log.warning("%s", describe_leaks(leaks))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epochs drawn and the split, by image."""
+        images = {split: [self.labels.images[i] for i in rows] for split, rows in self.splits.items()}
+        return super().state_dict() | {"splits": images}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuses to go on with another split, which would test on what was trained on."""
+        super().load_state_dict(state_dict)
+        for split, images in self.state_dict()["splits"].items():
+            moved = set(images) ^ set(state_dict["splits"].get(split, ()))
+            if moved:
+                raise ValueError(
+                    f"the checkpoint was trained on another split: {len(moved)} images differ in {split}, first "
+                    f"{min(moved)}; set data.splits to the splits.csv of its run, or start anew without ckpt_path"
+                )
+
+
+def _chosen(
+    labels: Labels,
+    categories: Sequence[str] | None,
+    keypoints: Sequence[str] | None,
+    flip_pairs: Pairs | None,
+    edges: Pairs | None,
+) -> Labels:
+    """The labels that the user wants, with the pairs and edges that the user names."""
+    labels = labels if categories is None else labels.with_categories(categories)
+    labels = labels if keypoints is None else labels.with_keypoints(keypoints)
+    skeleton = labels.skeleton
+    if flip_pairs is not None:
+        skeleton = replace(skeleton, flip_pairs=tuple((left, right) for left, right in flip_pairs))
+    if edges is not None:
+        skeleton = replace(skeleton, edges=tuple((start, end) for start, end in edges))
+    return replace(labels, skeleton=skeleton)
+
+
+def _readable(
+    labels: Labels, sizes: np.ndarray, scans: Sequence[Scan], problems: Problems
+) -> tuple[Labels, np.ndarray]:
+    """The subjects whose pictures decode to their last pixel, and the sizes of those."""
+    errors = {scan.image: scan.error for scan in scans if scan.error is not None}
+    kept = []
+    for row, subject in enumerate(labels.subjects):
+        with problems.row(subject.place):
+            if subject.image in errors:
+                raise ValueError(errors[subject.image])
+            kept.append(row)
+    problems.settle("")
+    return labels.select(kept), sizes[kept]
+
+
+def _subjects(
+    labels: Labels, sizes: np.ndarray, mode: str, source: str | None
+) -> tuple[Labels, np.ndarray, np.ndarray | None]:
+    """Labels, picture sizes and boxes of what becomes a sample: each picture, or each subject that has a box."""
+    single = np.array([not subject.crowd for subject in labels.subjects])
+    if mode == "image":
+        labels, sizes = labels.select(np.flatnonzero(single)), sizes[single]
+        one_per_picture(labels)
+        return labels, sizes, None
+    boxes = subject_boxes(labels, source)
+    kept = np.flatnonzero(single & np.isfinite(boxes).all(1))
+    if left := len(labels) - len(kept):
+        _log.info("%s: %d crowds and pictures without a subject give no crop", labels.source, left)
+    return labels.select(kept), sizes[kept], boxes[kept]
+
+
+def _split(
+    labels: Labels,
+    groups: Sequence[str],
+    file: str | Path | None,
+    seed: int,
+    val: float,
+    test: float,
+    fold: int | None,
+    folds: int | None,
+) -> Split:
+    if (fold is None) != (folds is None) or (file is not None and folds is not None):
+        raise ValueError(
+            f"data.fold={fold}, data.folds={folds}, data.splits={file}: give fold and folds together,"
+            " and no split file beside them"
+        )
+    if fold is not None and folds is not None:
+        return fold_split(labels, groups, seed, fold, folds, val)
+    if file is None:
+        return seeded_split(labels, groups, seed, val, test)
+    splits = read_splits(file, labels.images)
+    if not len(splits["val"]):
+        rng = np.random.default_rng(seed)
+        splits["train"], splits["val"] = carve_val(labels, groups, splits["train"], rng, val)
+    return splits
+
+
+def _each_has_labels(labels: Labels, splits: Split) -> None:
+    for split, rows in splits.items():
+        if not (labels.visibility[rows] > 0).any():
+            raise ValueError(
+                f"none of the {len(rows)} {split} images has a labelled point in {labels.source}; "
+                "move labelled images there by data.splits, or change seed"
+            )
+
+
+def _absent(labels: Labels) -> Labels:
+    """The labels with every unlabelled point known to be absent."""
+    marked = (replace(s, visibility=np.where(s.visibility == 0, ABSENT, s.visibility)) for s in labels.subjects)
+    return replace(labels, subjects=tuple(marked))
+
+
+def _choice(key: str, value: str, options: Sequence[str]) -> str:
+    if value not in options:
+        raise ValueError(f"data.{key}={value!r}: {did_you_mean(value, options)}")
+    return value

@@ -1,0 +1,147 @@
+"""The promise of the whole pipeline: what a sample's points say is where its pixels are.
+
+A blob is painted at a known place of a picture; what comes out of the data set is a picture whose centroid is
+measured, and a keypoint. Their mean distance is at most 0.02 px, and their mean difference along either axis,
+a shift that all samples share, at most 0.005 px.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from softpoint.data.augment import Augment
+from softpoint.data.crops import input_matrix
+from softpoint.data.dataset import Draw, KeypointDataset
+from softpoint.data.resident import Resident
+from softpoint.data.skeleton import Skeleton
+from softpoint.data.sources import Record
+from softpoint.functional import transform_points
+
+ERROR, SHIFT = 0.02, 0.005
+
+SINGLE: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "flip": {"flip": 1.0},
+    "rotate": {"rotate": 180},
+    "scale": {"scale": (0.6, 1.6)},
+    "translate": {"translate": 0.1},
+    "shear": {"shear": 15},
+    "perspective": {"perspective": 0.03},
+    "blur": {"blur": 2.0, "recolor_probability": 1.0},
+    "brightness": {"brightness": 0.4, "recolor_probability": 1.0},
+    "everything": {
+        "flip": 0.5,
+        "rotate": 45,
+        "scale": (0.7, 1.4),
+        "translate": 0.05,
+        "shear": 8,
+        "perspective": 0.02,
+        "blur": 1.5,
+        "brightness": 0.2,
+    },
+}
+
+# Pictures and inputs (height, width), odd and even, shrunk, enlarged and as they are.
+SIZES = [
+    ((480, 640), (256, 256)),
+    ((243, 331), (128, 160)),
+    ((97, 131), (256, 193)),
+    ((128, 128), (128, 128)),
+    ((1080, 1920), (224, 320)),
+]
+
+
+class Blobs:
+    """Pictures (H, W) with one round blob in their middle part each, whose centre is the keypoint."""
+
+    skeleton = Skeleton(("left", "right"), (("left", "right"),))
+
+    def __init__(self, size: tuple[int, int], sigma: float, count: int, crop: bool = False) -> None:
+        self.size, self.sigma, self.count, self.crop = size, sigma, count, crop
+
+    def __len__(self) -> int:
+        return self.count
+
+    def describe(self, index: int) -> Record:
+        height, width = self.size
+        rng = np.random.default_rng(index)
+        point = rng.uniform([0.4 * width, 0.4 * height], [0.6 * width, 0.6 * height])
+        reach = rng.uniform(18, 24, 2) * self.sigma
+        middle = point + rng.uniform(-0.3, 0.3, 2) * self.sigma
+        box = np.concatenate([middle - reach, middle + reach]) if self.crop else None
+        return Record(np.empty((0, 0, 3)), self.size, np.stack([point, point]), np.array([2, 2]), 1.0, "", box)
+
+    def load(self, epoch: int, index: int) -> Record:
+        record = self.describe(index)
+        (x, y), (height, width) = record.keypoints[0], self.size
+        rows = np.exp(-((np.arange(height) - y) ** 2) / (2 * self.sigma**2))
+        columns = np.exp(-((np.arange(width) - x) ** 2) / (2 * self.sigma**2))
+        grey = (250 * np.outer(rows, columns)).round().astype(np.uint8)
+        return record._replace(image=np.repeat(grey[..., None], 3, axis=2))
+
+
+def centroid(image: np.ndarray) -> np.ndarray:
+    weight = image.astype(float).sum(axis=2)
+    y, x = np.mgrid[: weight.shape[0], : weight.shape[1]]
+    return np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
+
+
+def prove(differences: list[np.ndarray]) -> None:
+    errors = np.array(differences)
+    assert np.linalg.norm(errors, axis=1).mean() <= ERROR
+    # Of a mean over n samples that scatter by s, s / sqrt(n) is chance.
+    chance = 3 * errors.std(axis=0) / np.sqrt(len(errors))
+    assert (np.abs(errors.mean(axis=0)) <= SHIFT + chance).all(), errors.mean(axis=0)
+    assert chance.max() < SHIFT  # there are enough of them to tell
+
+
+def blobs(size: tuple[int, int], into: tuple[int, int], count: int, crop: bool = False) -> Blobs:
+    """Blobs of two to three pixels in the input: perspective truly moves the centroid of a wide one."""
+    scale = min(into[0] / size[0], into[1] / size[1])
+    return Blobs(size, 3.0 if crop else 2.5 / min(scale, 1.0), count, crop)
+
+
+@pytest.mark.parametrize("change", SINGLE)
+@pytest.mark.parametrize(("size", "into"), SIZES[:4])
+def test_pixels_and_points_go_to_the_same_place(size: tuple[int, int], into: tuple[int, int], change: str) -> None:
+    source = blobs(size, into, 80)
+    dataset = KeypointDataset(source, into, (0,), Augment(**SINGLE[change]))
+    samples = [dataset[Draw(1, index)] for index in range(len(source))]
+    prove([centroid(s["image"].numpy()) - s["keypoints"][0].numpy() for s in samples])
+
+
+@pytest.mark.parametrize(("size", "into"), SIZES)
+def test_crops(size: tuple[int, int], into: tuple[int, int]) -> None:
+    source = blobs(size, into, 60, crop=True)
+    dataset = KeypointDataset(source, into, (0,), Augment(rotate=20, scale=(0.8, 1.2)), padding=1.25)
+    samples = [dataset[Draw(1, index)] for index in range(len(source))]
+    prove([centroid(s["image"].numpy()) - s["keypoints"][0].numpy() for s in samples])
+
+
+@pytest.mark.parametrize("crop", [False, True])
+def test_batches_changed_on_their_device(crop: bool) -> None:
+    size, into, augment = (243, 331), (128, 160), Augment(**SINGLE["everything"])
+    source = blobs(size, into, 80, crop)
+    resident = Resident(source, into, augment, 1.25)
+    dataset = KeypointDataset(source, into, (0,), augment, 1.25, resident.matrices)
+    found = []
+    for index in range(len(source)):
+        sample = dataset[Draw(1, index)]
+        batch = {"warp": sample["warp"][None], "colour": sample["colour"][None], "index": torch.tensor([index])}
+        image = resident.render(batch)["image"][0].permute(1, 2, 0).numpy()
+        found.append(centroid(image) - sample["keypoints"][0].numpy())
+    prove(found)
+
+
+@pytest.mark.parametrize("box", [None, np.array([100.25, 40.5, 300.0, 200.75])])
+def test_a_prediction_closes_its_circle(box: np.ndarray | None) -> None:
+    """Input pixels, original pixels, input pixels: the same place, in the float32 that travels."""
+    matrix = input_matrix((480, 640), box, (256, 192), 1.25)
+    points = torch.from_numpy(np.random.default_rng(0).uniform(0, 192, (1, 50, 2))).float()
+    back, forth = (torch.from_numpy(m).float()[None] for m in (np.linalg.inv(matrix), matrix))
+    original = transform_points(points, back)
+    torch.testing.assert_close(transform_points(original, forth), points, atol=1e-3, rtol=0)
