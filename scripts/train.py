@@ -29,6 +29,8 @@ def main(cfg: DictConfig) -> float | None:
         read_checkpoint(cfg.ckpt_path)  # says what is wrong with it
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data)
+    if cfg.head.visibility is None:  # learnt where there is something to learn from
+        cfg.head.visibility = data.tells_visibility and "visibility" in cfg.loss
     module = instantiate(cfg.module, _partial_=True)(skeleton=data.skeleton)
     trainer = instantiate(cfg.trainer)
     if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:

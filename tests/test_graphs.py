@@ -79,6 +79,7 @@ FUNCTIONS: list[tuple[Callable, tuple[Callable, ...]]] = [
     (S.transform_covariance, (covariances, points, matrices)),
     (S.transform_points, (points, matrices)),
     (S.variance, (maps, lambda: 1.5)),
+    (S.visibility_ce, (lambda: torch.randn(3, 4, 3), lambda: torch.randint(-1, 3, (3, 4)))),
     (S.window_expectation, (heatmaps, lambda: 5)),
     (S.window_mass, (heatmaps, lambda: 5)),
 ]
@@ -94,7 +95,7 @@ def network() -> KeypointNet:
         4,
         Small(width=8, stages=(2, 3)),
         partial(FusionDecoder, channels=8, stride=4),
-        partial(SoftArgmaxHead, window=5),
+        partial(SoftArgmaxHead, window=5, visibility=True),
         DynamicSpatialAttention,
         attention_stages=(3,),
     ).eval()

@@ -23,6 +23,7 @@ from softpoint.functional import (
     spatial_softmax,
     spatial_softmax_with_loss,
     variance,
+    visibility_ce,
 )
 from softpoint.training.loss import CoordinateTerm, HeatmapTerm, KeypointLoss, VarianceTerm
 
@@ -266,6 +267,31 @@ def test_a_weighted_distribution_weighs_its_terms(per: str):
         w = weight[n, i, j] if per == "pixel" else weight[c]
         expected -= w.item() * target[n, c, i, j].item() * math.log(pixelwise(logits)[n, c, i, j]) / 2
     assert spatial_softmax_with_loss(logits, target, weight)[1].item() == pytest.approx(expected)
+
+
+def test_visibility_ce_is_the_cross_entropy_of_what_is_known():
+    logits, target = torch.randn(4, 5, 3, dtype=torch.float64), torch.randint(-1, 3, (4, 5))
+    expected = torch.nn.functional.cross_entropy(logits.movedim(-1, 1), target, reduction="none", ignore_index=-1)
+    torch.testing.assert_close(visibility_ce(logits, target), expected)
+    assert (target < 0).any() and (target == 0).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_visibility_ce_has_no_gradient_where_nothing_is_known(dtype: torch.dtype):
+    logits = torch.tensor([[6e4, -6e4, 0], [math.nan, 1, 2], [math.inf, 0, 0]], dtype=dtype, requires_grad=True)
+    loss = visibility_ce(logits, torch.tensor([1, -1, -1]))
+    loss.sum().backward()
+    assert loss.dtype == torch.float32 and loss[0].item() == pytest.approx(1.2e5, rel=0.01)
+    assert loss[1:].tolist() == [0, 0] and logits.grad[1:].tolist() == [[0, 0, 0]] * 2
+    assert logits.grad[0].tolist() == [1, -1, 0]
+
+
+def test_visibility_ce_has_the_gradient_of_finite_differences():
+    logits, target = (
+        torch.randn(2, 3, 3, dtype=torch.float64, requires_grad=True),
+        torch.tensor([[0, 1, 2], [-1, 2, 0]]),
+    )
+    assert gradcheck(lambda z: visibility_ce(z, target), logits)
 
 
 def test_labels_equal_their_one_hot_distribution_up_to_the_pixel_count():

@@ -17,7 +17,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from softpoint.metrics import EPE, NME, PCK
+from softpoint.metrics import EPE, NME, PCK, VisibilityScores
 
 
 def report(samples: slice) -> dict[str, Any]:
@@ -41,7 +41,19 @@ def report(samples: slice) -> dict[str, Any]:
         }
         for name, metric in metrics.items()
     }
-    return numbers | {"one bad scale": bad_scale(batch, scale)}
+    return numbers | {"one bad scale": bad_scale(batch, scale), "visibility": visibility(samples)}
+
+
+def visibility(samples: slice) -> list[dict[str, float]]:
+    """Scores of these samples, and of those of the first process alone."""
+    generator = torch.Generator().manual_seed(1)
+    target = torch.randint(-1, 3, (21, 3), generator=generator)
+    logits = torch.nn.functional.one_hot(target.clamp_min(0), 3) + torch.randn(21, 3, 3, generator=generator)
+    metrics: list[Any] = [VisibilityScores(3), VisibilityScores(3)]
+    metrics[0].update(logits[samples], target[samples])
+    if not samples.start:
+        metrics[1].update(logits[:16], target[:16])
+    return [{name: score.item() for name, score in metric.compute().items()} for metric in metrics]
 
 
 def bad_scale(batch: list[torch.Tensor], scale: torch.Tensor) -> str:
@@ -80,6 +92,8 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
             assert found[name]["count"] == expected[name]["count"]
         shares = torch.tensor([found[name]["local"] for found in reports])
         assert shares.sum(dim=0).tolist() == expected[name]["count"]
+    assert all(found["visibility"] == expected["visibility"] for found in reports)
+    assert all(len(scores) == 5 for scores in expected["visibility"])
     assert all("got 0.0 on" in found["one bad scale"] for found in reports)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
 from softpoint.functional import render_gaussians
 from softpoint.models import SoftArgmaxHead
+from softpoint.models.heads import VisibilityReadout
 
 
 def head(stride: int = 4, **settings) -> SoftArgmaxHead:
@@ -58,3 +61,51 @@ def test_decoding_is_in_single_precision_under_autocast():
 def test_a_temperature_that_is_not_positive_is_quoted(temperature: float):
     with pytest.raises(ValueError, match=f"positive, got {temperature}"):
         head(temperature=temperature)
+
+
+def test_visibility_off_changes_no_parameter_and_no_random_number():
+    torch.manual_seed(1)
+    off, after_off = head(), torch.rand(3)
+    torch.manual_seed(1)
+    on, after_on = head(visibility=True), torch.rand(3)
+    assert set(off.state_dict()) == {"logits.weight", "logits.bias"}
+    assert set(on.state_dict()) == {"logits.weight", "logits.bias", "visibility.weight", "visibility.bias"}
+    assert all(torch.equal(value, on.state_dict()[key]) for key, value in off.state_dict().items())
+    assert torch.equal(after_off, after_on)
+    x = torch.randn(2, 2, 5, 6)
+    assert "visibility" not in off(x)
+    assert all(torch.equal(value, on(x)[key]) for key, value in off(x).items())
+
+
+def test_visibility_is_read_from_the_features_under_the_heatmap():
+    readout, features, logits = VisibilityReadout(2, 3), torch.randn(4, 2, 5, 6), torch.randn(4, 3, 5, 6) * 3
+    torch.nn.init.normal_(readout.weight)
+    torch.nn.init.normal_(readout.bias)
+    found = readout(features, logits)
+    for b, k in itertools.product(range(4), range(3)):
+        heatmap = np.exp(logits[b, k].double().numpy())
+        here = (features[b].numpy() * heatmap / heatmap.sum()).sum((1, 2))
+        expected = readout.weight[k].detach().numpy() @ here + readout.bias[k].detach().numpy()
+        np.testing.assert_allclose(found[b, k].detach(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_visibility_teaches_the_features_and_no_heatmap():
+    reader, x = head(visibility=True), torch.randn(2, 2, 5, 6, requires_grad=True)
+    torch.nn.init.normal_(reader.visibility.weight)
+    reader(x)["visibility"].square().sum().backward()
+    assert reader.logits.weight.grad is None and reader.logits.bias.grad is None
+    assert x.grad.abs().sum() > 0
+    assert all(p.grad.abs().sum() > 0 for p in reader.visibility.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_visibility_is_finite_and_in_single_precision_whatever_the_features_are(dtype: torch.dtype):
+    readout = VisibilityReadout(2, 3)
+    torch.nn.init.constant_(readout.weight, 10.0)
+    features, logits = torch.full((1, 2, 4, 4), 6e4, dtype=dtype), torch.zeros(1, 3, 4, 4, dtype=dtype)
+    logits[..., 1, 2] = 6e4
+    found = readout(features, logits)
+    with torch.autocast("cpu", dtype):
+        half = readout(features, logits)
+    assert found.dtype == half.dtype == torch.float32 and found.isfinite().all() and half.isfinite().all()
+    torch.testing.assert_close(half, found, rtol=1e-2, atol=0)

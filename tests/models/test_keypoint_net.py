@@ -14,12 +14,14 @@ from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
 ALL = (2, 3, 4, 5)
 
 
-def network(stages: tuple[int, ...] = ALL, num_keypoints: int = 3, stride: int = 4, **settings) -> KeypointNet:
+def network(
+    stages: tuple[int, ...] = ALL, num_keypoints: int = 3, stride: int = 4, visibility: bool = False, **settings
+) -> KeypointNet:
     return KeypointNet(
         num_keypoints,
         Small(width=8, stages=stages),
         partial(FusionDecoder, channels=8, stride=stride),
-        partial(SoftArgmaxHead, window=5),
+        partial(SoftArgmaxHead, window=5, visibility=visibility),
         **settings,
     ).eval()
 
@@ -163,6 +165,28 @@ def test_every_parameter_is_trained():
     net = network(attention=DynamicSpatialAttention, attention_stages=(2, 3, 4, 5)).train()
     net(torch.rand(2, 3, 64, 64))["logits"].square().mean().backward()
     assert not [name for name, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+
+
+def test_visibility_starts_without_an_opinion_and_from_the_same_network():
+    torch.manual_seed(3)
+    off = network(attention=DynamicSpatialAttention)
+    torch.manual_seed(3)
+    on, image = network(attention=DynamicSpatialAttention, visibility=True), torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        found, expected = on(image), off(image)
+    visibility = found.pop("visibility")
+    assert torch.equal(visibility, torch.zeros(2, 3, 3))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_visibility_does_not_see_the_padding():
+    net = network(stages=(2,), visibility=True, pad=True)
+    torch.nn.init.normal_(net.head.visibility.weight)
+    seen: list[tuple[Tensor, ...]] = []
+    net.head.visibility.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    net(torch.rand(1, 3, 13, 18))
+    features, logits = seen[0]
+    assert features.shape[-2:] == logits.shape[-2:] == (4, 5)
 
 
 def test_a_state_rebuilds_the_network():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from softpoint import functional as F
-from softpoint.training import CoordinateTerm, HeatmapTerm, KeypointLoss, VarianceTerm
-from softpoint.training.loss import trainable
+from softpoint.models import SoftArgmaxHead
+from softpoint.training import CoordinateTerm, HeatmapTerm, KeypointLoss, VarianceTerm, VisibilityTerm
+from softpoint.training.loss import States, trainable, visibility_target
 
 TERMS = {
     "heatmap_ce": lambda: HeatmapTerm(F.heatmap_ce, sigma=5.0),
@@ -106,3 +108,109 @@ def test_sigma_must_be_positive(sigma: float, term: type[nn.Module]) -> None:
 def test_a_loss_needs_a_term() -> None:
     with pytest.raises(ValueError, match="the loss has no terms; choose at least one"):
         KeypointLoss({})
+
+
+@pytest.mark.parametrize(
+    ("point", "visibility", "state"),
+    [
+        ([5, 5], 2, 2),
+        ([5, 5], 1, 1),
+        ([29.5, -0.5], 1, 1),
+        ([29.6, 0], 2, 0),
+        ([0, 19.6], 1, 0),
+        ([-0.6, 5], 2, 0),
+        ([5, 5], 0, -1),
+        ([-9, 5], 0, -1),
+        ([0, 0], -1, 0),
+        ([float("nan"), 5], -1, 0),
+        ([float("nan"), 5], 0, -1),
+    ],
+)
+def test_a_state_is_known_where_labelled_out_of_the_frame_or_told_absent(
+    point: list[float], visibility: int, state: int
+) -> None:
+    found = visibility_target(torch.tensor([[point]], dtype=torch.float), torch.tensor([[visibility]]), (20, 30))
+    assert found.dtype == torch.int64 and found.item() == state
+
+
+def test_what_is_taught_a_place_is_what_is_known_to_be_there() -> None:
+    points, visibility = torch.rand(50, 4, 2) * 60 - 20, torch.randint(-1, 3, (50, 4))
+    target = visibility_target(points, visibility, (20, 30))
+    assert trainable(points, visibility, (20, 30)).equal(target > 0)
+    assert (target < 0).equal(visibility == 0)
+
+
+def drawn_states() -> States:
+    return States(torch.randn(3, 4, 3, requires_grad=True), torch.tensor([[2, -1, 1, 0], [-1] * 4, [2, 2, -1, 2]]))
+
+
+def beside(weight: float = 1.0) -> KeypointLoss:
+    return KeypointLoss(
+        {"heatmap_ce": TERMS["heatmap_ce"](), "visibility": VisibilityTerm(F.visibility_ce, weight=weight)}
+    )
+
+
+def test_visibility_is_the_mean_over_known_states_whatever_is_taught_a_place() -> None:
+    (logits, points, mask), states = drawn(), drawn_states()
+    values = beside(0.5)(logits, points, mask, 4, states=states)
+    values["loss"].backward()
+    known = states.target >= 0
+    expected = nn.functional.cross_entropy(states.logits[known], states.target[known])
+    torch.testing.assert_close(values["visibility"], expected)
+    torch.testing.assert_close(values["loss"], values["heatmap_ce"] + 0.5 * expected)
+    assert (states.logits.grad.abs().amax(-1) > 0).equal(known)
+
+
+def test_nothing_known_is_zero_with_a_zero_gradient() -> None:
+    logits, points, mask = drawn()
+    states = States(torch.randn(3, 4, 3, requires_grad=True), torch.full((3, 4), -1))
+    values = beside()(logits, points, torch.zeros_like(mask), 4, states=states)
+    values["loss"].backward()
+    assert values["visibility"].item() == values["loss"].item() == 0
+    assert torch.equal(states.logits.grad, torch.zeros(3, 4, 3))  # a gradient, which other processes wait for
+
+
+def test_shares_of_states_with_the_mean_count_average_to_the_whole() -> None:
+    (logits, points, mask), states = drawn(), drawn_states()
+    loss = beside()
+    whole = loss(logits, points, mask, 4, states=states)["visibility"]
+    count = torch.tensor([3, 0, 3]).float().mean()
+    parts = [
+        loss(
+            *(x[i : i + 1] for x in (logits, points, mask)),
+            4,
+            states=States(states.logits[i : i + 1], states.target[i : i + 1], count),
+        )["visibility"]
+        for i in range(3)
+    ]
+    torch.testing.assert_close(torch.stack(parts).mean(), whole)
+
+
+def test_without_states_a_visibility_term_is_left_out() -> None:
+    logits, points, mask = drawn()
+    alone = KeypointLoss({"heatmap_ce": TERMS["heatmap_ce"]()})(logits, points, mask, 4)
+    torch.testing.assert_close(beside()(logits, points, mask, 4), alone, rtol=0, atol=0)
+
+
+def head(**settings) -> SoftArgmaxHead:
+    return SoftArgmaxHead(in_channels=2, num_keypoints=3, stride=4, **settings)
+
+
+def test_a_head_that_a_loss_does_not_train_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"head\.visibility=true, but no term .* add visibility to loss"):
+        KeypointLoss({"heatmap_ce": TERMS["heatmap_ce"]()}).check_head(head(visibility=True))
+    with pytest.raises(ValueError, match=r"a visibility term alone, .* set head\.visibility=true"):
+        KeypointLoss({"visibility": VisibilityTerm(F.visibility_ce)}).check_head(head())
+    for visibility in (True, False):
+        beside().check_head(head(visibility=visibility))
+
+
+@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize("whole_map", [False, True])
+def test_a_window_about_a_peak_that_nothing_asks_for_is_warned_of(
+    name: str, whole_map: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        KeypointLoss({name: TERMS[name]()}).check_head(head(whole_map=whole_map))
+    expected = not (whole_map or name.startswith("heatmap"))
+    assert [f"loss=[{name}] has no heatmap term" in text for text in caplog.messages] == [True] * expected

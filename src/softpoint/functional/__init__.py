@@ -20,6 +20,7 @@ from softpoint.functional.losses import (
     masked_mean,
     spatial_softmax_with_loss,
     variance,
+    visibility_ce,
 )
 from softpoint.functional.spatial import (
     axis_softmax,
@@ -38,5 +39,5 @@ __all__ = [
     "heatmap_mse", "image_to_grid", "information_content", "masked_mean", "render_gaussians",
     "soft_argmax", "spatial_covariance", "spatial_expectation", "spatial_softmax",
     "spatial_softmax_with_loss", "transform_covariance", "transform_points", "variance",
-    "window_expectation", "window_mass",
+    "visibility_ce", "window_expectation", "window_mass",
 ]  # fmt: skip

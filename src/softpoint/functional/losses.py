@@ -129,6 +129,19 @@ def coordinate_wing(
     return torch.where(distance < width, near, distance - constant).sum(-1)
 
 
+def visibility_ce(logits: Float[Tensor, "... 3"], target: Integer[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Cross-entropy in nats of (absent, occluded, visible) against 0, 1 or 2; 0, with zero gradient, at -1.
+
+    >>> visibility_ce(torch.tensor([[0.0, 0.0, 0.0], [9.0, float("nan"), 0.0]]), torch.tensor([2, -1])).tolist()
+    [1.0986..., 0.0]
+    """
+    known = target >= 0
+    # Zeros take the place of what is not known: the gradient of a NaN would be NaN even times 0.
+    log_p = widen(torch.where(known[..., None], logits, 0)).log_softmax(-1)
+    loss = -log_p.gather(-1, target.long().clamp_min(0)[..., None])[..., 0]
+    return torch.where(known, loss, 0)
+
+
 def masked_mean(
     losses: Float[Tensor, "..."], mask: Bool[Tensor, "..."], count: Float[Tensor, ""] | None = None
 ) -> Float[Tensor, ""]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -24,6 +25,8 @@ class SoftArgmaxHead(nn.Module):
         temperature: divides the logits; below 1 sharper, above 1 softer.
         window: odd number of cells about each maximum that the coordinate and the confidence are read from.
         whole_map: take the coordinate from the whole map instead, as plain soft-argmax does.
+        visibility: also tell of each keypoint whether it is absent, occluded or visible (`VisibilityReadout`);
+            None, which scripts/train.py decides by the labels, counts as False.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class SoftArgmaxHead(nn.Module):
         temperature: float = 1.0,
         window: int = 9,
         whole_map: bool = False,
+        visibility: bool | None = False,
     ) -> None:
         super().__init__()
         check_temperature(temperature)
@@ -42,11 +46,18 @@ class SoftArgmaxHead(nn.Module):
         self.window = window
         self.whole_map = whole_map
         self.logits = nn.Conv2d(in_channels, num_keypoints, 1)
+        self.visibility = VisibilityReadout(in_channels, num_keypoints) if visibility else None
 
     def forward(self, features: Float[Tensor, "B C h w"]) -> dict[str, Tensor]:
-        """`logits` (B, K, h, w) after the temperature, and what `decode` reads from them."""
+        """`logits` (B, K, h, w) after the temperature, and what `decode` reads from them.
+
+        With `visibility`, also `visibility`: the logits (B, K, 3) of absent, occluded and visible.
+        """
         logits = self.logits(features) / self.temperature
-        return {"logits": logits, **self.decode(logits)}
+        prediction = {"logits": logits, **self.decode(logits)}
+        if self.visibility is not None:
+            prediction["visibility"] = self.visibility(features, logits)
+        return prediction
 
     def decode(self, logits: Float[Tensor, "B K h w"]) -> dict[str, Tensor]:
         """`keypoints` (B, K, 2) in input pixels, `confidence` (B, K), `covariance` (B, K, 2, 2) in px^2.
@@ -61,3 +72,24 @@ class SoftArgmaxHead(nn.Module):
             "confidence": window_mass(heatmap, self.window),
             "covariance": spatial_covariance(heatmap) * self.stride**2,
         }
+
+
+class VisibilityReadout(nn.Module):
+    """Whether each keypoint is absent, occluded or visible, from the features where its heatmap lies.
+
+    One linear layer a keypoint on the features averaged under its heatmap. The heatmap enters without a
+    gradient: the features learn to tell visibility, but no map moves for its sake. The weights start at 0 and
+    draw no random number, so that a seed starts the rest of a network alike with it and without.
+    """
+
+    def __init__(self, in_channels: int, num_keypoints: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(num_keypoints, 3, in_channels))
+        self.bias = nn.Parameter(torch.zeros(num_keypoints, 3))
+
+    def forward(self, features: Float[Tensor, "B C h w"], logits: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K 3"]:
+        """Logits of absent, occluded and visible, in float32."""
+        heatmap = spatial_softmax(logits.detach().float()).flatten(2)
+        here = (heatmap @ features.float().flatten(2).transpose(1, 2)).float()
+        # Multiplied out, because autocast would run a matrix product in half precision.
+        return (here[:, :, None] * self.weight).sum(-1) + self.bias

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from softpoint.functional import spatial_softmax
+from softpoint.functional import spatial_softmax, transform_points
 from softpoint.metrics import EPE
 from softpoint.viz import contact_sheet, draw_keypoints, heatmap_row
 
@@ -113,7 +113,7 @@ class TestTable(Callback):
     def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         labelled, truth = batch["visibility"] > 0, outputs["original_truth"]
         self.model.update(outputs["original_keypoints"], truth, labelled)
-        guess = self.mean * batch["size"].flip(-1)[:, None] - 0.5
+        guess = transform_points(self.mean.expand(len(truth), -1, -1), batch["matrix"])
         self.baseline.update(guess.to(truth.dtype), truth, labelled)
 
     def on_test_epoch_end(self, trainer: Any, pl_module: Any) -> None:

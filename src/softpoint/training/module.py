@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -13,9 +14,9 @@ from torchmetrics import MeanMetric
 
 from softpoint.data.skeleton import Skeleton
 from softpoint.functional import transform_points
-from softpoint.metrics import EPE, NME, PCK
+from softpoint.metrics import EPE, NME, PCK, VisibilityScores
 from softpoint.models import KeypointNet
-from softpoint.training.loss import KeypointLoss, trainable
+from softpoint.training.loss import KeypointLoss, States, trainable, visibility_target
 
 Batch = dict[str, Any]
 
@@ -53,10 +54,12 @@ class KeypointModule(pl.LightningModule):
         # On a CPU and on tensor cores, convolutions are fastest with channels last.
         self.net = net(num_keypoints=len(skeleton)).to(memory_format=torch.channels_last)
         self.loss = loss
+        loss.check_head(self.net.head)
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.val_metrics = _metrics(len(skeleton), pck_alpha)
         self.test_metrics = _metrics(len(skeleton), pck_alpha)
+        self.visibility_scores = VisibilityScores(len(skeleton))
         if compile:
             self.net.compile()
 
@@ -64,10 +67,12 @@ class KeypointModule(pl.LightningModule):
         return self.net(image, return_attention)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        mask = self._trainable(batch)
-        # Each process divides by the mean count, so that averaging their gradients weighs points, not processes.
-        count = self.trainer.strategy.reduce(mask.sum().float(), reduce_op="mean")
-        values = self.loss(self.net(batch["image"])["logits"], batch["keypoints"], mask, self._stride, count)
+        mask, prediction = self._trainable(batch), self.net(batch["image"])
+        states = self._states(prediction, batch)
+        if states is not None:
+            states = replace(states, count=self._mean_count(states.target >= 0))
+        logits, count = prediction["logits"], self._mean_count(mask)
+        values = self.loss(logits, batch["keypoints"], mask, self._stride, count, states)
         for name, value in values.items():
             self.log(f"train/{name}", value.detach(), batch_size=len(mask), prog_bar=name == "loss")
         return values["loss"]
@@ -78,7 +83,17 @@ class KeypointModule(pl.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self._measure("test", self.test_metrics, batch)
 
+    def on_validation_epoch_start(self) -> None:
+        self.visibility_scores.reset()
+
+    def on_test_epoch_start(self) -> None:
+        self.visibility_scores.reset()
+
+    def on_test_epoch_end(self) -> None:
+        self._log_visibility("test")
+
     def on_validation_epoch_end(self) -> None:
+        self._log_visibility("val")
         # TensorBoard's table of hyperparameters shows this one beside them.
         self.log("hp_metric", self.val_metrics["epe"].compute().float(), sync_dist=True)
 
@@ -122,10 +137,31 @@ class KeypointModule(pl.LightningModule):
     def _trainable(self, batch: Batch) -> Tensor:
         return trainable(batch["keypoints"], batch["visibility"], tuple(batch["image"].shape[-2:]))
 
+    def _states(self, prediction: dict[str, Tensor], batch: Batch) -> States | None:
+        """What the network says about each keypoint's state, and what is true; None where it says nothing."""
+        if "visibility" not in prediction:
+            return None
+        size = (batch["image"].shape[-2], batch["image"].shape[-1])
+        target = visibility_target(batch["keypoints"], batch["visibility"], size)
+        return States(prediction["visibility"], target)
+
+    def _mean_count(self, mask: Tensor) -> Tensor:
+        """How many are set, as a mean over the processes.
+
+        Each process divides by it, so that averaging their gradients weighs points, not processes.
+        """
+        return self.trainer.strategy.reduce(mask.sum().float(), reduce_op="mean")
+
+    def _log_visibility(self, stage: str) -> None:
+        for name, score in self.visibility_scores.compute().items():
+            self.log(f"{stage}/{name}", score, sync_dist=True)
+
     def _measure(self, stage: str, metrics: Any, batch: Batch) -> dict[str, Tensor]:
         prediction = self.net(batch["image"])
-        mask = self._trainable(batch)
-        values = self.loss(prediction["logits"], batch["keypoints"], mask, self._stride)
+        mask, states = self._trainable(batch), self._states(prediction, batch)
+        values = self.loss(prediction["logits"], batch["keypoints"], mask, self._stride, states=states)
+        if states is not None:
+            self.visibility_scores.update(states.logits, states.target)
         metrics["loss"].update(values["loss"], weight=mask.sum())
         matrix = batch["matrix"]
         found = transform_points(prediction["keypoints"], matrix)

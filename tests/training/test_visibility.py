@@ -1,0 +1,81 @@
+"""A network learns which keypoints left the picture and which are hidden, and finds the others as well as before."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from softpoint.data.synthetic.figure import Figure
+from softpoint.functional import coordinate_l1, heatmap_ce, visibility_ce
+from softpoint.metrics import epe, visibility_scores
+from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
+from softpoint.training import CoordinateTerm, HeatmapTerm, KeypointLoss, VisibilityTerm
+from softpoint.training.loss import States, trainable, visibility_target
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+SIDE = 64
+STEPS = 400
+Pictures = tuple[Tensor, Tensor, Tensor]
+
+
+def windows(count: int, seed: int) -> Pictures:
+    """Images, keypoints and visibility of windows that cut larger scenes anywhere: nothing marks what they cut off."""
+    rng, painter = np.random.default_rng(seed), Figure(difficulty=0.3)
+    images, points, visibility = [], [], []
+    for _ in range(count):
+        scene = painter.draw(rng, (96, 96))
+        x, y = rng.integers(0, 96 - SIDE + 1, 2)
+        images.append(torch.from_numpy(scene.image[y : y + SIDE, x : x + SIDE]).permute(2, 0, 1))
+        points.append(torch.from_numpy(scene.keypoints - [x, y]).float())
+        visibility.append(torch.from_numpy(scene.visibility))
+    return torch.stack(images), torch.stack(points), torch.stack(visibility)
+
+
+def trained(pictures: Pictures, visibility: bool, steps: int) -> KeypointNet:
+    """The default network made small, trained by the default loss with its visibility term, in batches of 16."""
+    torch.manual_seed(0)
+    head = partial(SoftArgmaxHead, visibility=visibility)
+    net = KeypointNet(13, Small(width=16), partial(FusionDecoder, channels=32), head)
+    terms = {
+        "heatmap_ce": HeatmapTerm(heatmap_ce, sigma=3.0),
+        "coordinate_l1": CoordinateTerm(coordinate_l1, weight=0.3, sigma=3.0),
+        "visibility": VisibilityTerm(visibility_ce, weight=0.3),
+    }
+    loss, optimizer = KeypointLoss(terms), torch.optim.AdamW(net.parameters(), lr=4e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps, pct_start=0.1)
+    for _ in range(steps):
+        drawn = torch.randint(len(pictures[0]), (16,))
+        image, points, seen = (part[drawn] for part in pictures)
+        found, states = net(image), None
+        if visibility:
+            states = States(found["visibility"], visibility_target(points, seen, (SIDE, SIDE)))
+        mask = trainable(points, seen, (SIDE, SIDE))
+        optimizer.zero_grad()
+        loss(found["logits"], points, mask, net.decoder.stride, states=states)["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    return net.eval()
+
+
+@pytest.mark.slow
+def test_what_left_the_picture_and_what_is_hidden_is_told_and_the_rest_found_as_well() -> None:
+    shown, (image, points, seen) = windows(1500, seed=1), windows(300, seed=2)
+    size = (SIDE, SIDE)
+    mask, target = trainable(points, seen, size), visibility_target(points, seen, size)
+    without, found = (trained(shown, visibility, STEPS) for visibility in (False, True))
+    with torch.no_grad():
+        without, found = without(image), found(image)
+    scores = visibility_scores(found["visibility"], target)
+    assert scores["absent_auroc"] > 0.95 and scores["occluded_auroc"] > 0.8
+    assert scores["balanced_accuracy"] > 0.6  # a third is chance
+    # Probabilities are frequencies: each state is expected about as often as it occurs.
+    claimed = found["visibility"].softmax(-1).mean((0, 1))
+    torch.testing.assert_close(claimed, target.flatten().bincount() / target.numel(), atol=0.03, rtol=0)
+    # Two seeds differ by as much.
+    assert epe(found["keypoints"], points, mask) < 1.2 * epe(without["keypoints"], points, mask)
