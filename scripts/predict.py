@@ -13,31 +13,41 @@ def main(cfg: DictConfig) -> None:
 
     from rich.progress import track
 
-    from softpoint.data.images import list_images, read_image
+    from softpoint.data.crops import boxes_by_picture
+    from softpoint.data.formats import read_labels
+    from softpoint.data.images import list_images
+    from softpoint.data.pictures import Pictures
+    from softpoint.data.problems import Problems
     from softpoint.inference import load_predictor
     from softpoint.inference.files import PredictionTable, write_picture
-    from softpoint.viz import draw_keypoints
+    from softpoint.viz import draw_subjects
 
     predictor = load_predictor(cfg.ckpt, cfg.device)
     source, output = Path(cfg.source), Path(cfg.output)
-    paths = list_images(source) if source.is_dir() else [source]
-    with PredictionTable(output / "predictions.csv", predictor.skeleton.names) as table:
-        for path in track(paths, description="predicting"):
-            image = read_image(path)
-            found = predictor(image)
-            name = path.relative_to(source) if source.is_dir() else Path(path.name)
-            table.write(name.as_posix(), found["keypoints"], found["confidence"])
-            if cfg.pictures:
-                drawn = draw_keypoints(
-                    image,
-                    found["keypoints"],
-                    confidence=found["confidence"],
-                    covariance=found["covariance"] if cfg.ellipses else None,
-                    skeleton=predictor.skeleton,
-                    names=cfg.names,
-                )
-                write_picture(output / "pictures" / name.with_name(f"{name.name}.jpg"), drawn)
-    print(f"{len(paths)} pictures: {output / 'predictions.csv'}" + (f", {output / 'pictures'}" if cfg.pictures else ""))
+    folder = source if source.is_dir() else source.parent
+    boxes = {} if cfg.boxes is None else boxes_by_picture(read_labels(cfg.boxes, images=folder))
+    found_here = [
+        path.relative_to(folder).as_posix() for path in (list_images(source) if source.is_dir() else [source])
+    ]
+    names = [name for name in found_here if name in boxes] if boxes else found_here
+    if not names:
+        raise ValueError(f"{cfg.boxes} has no box in any picture of source={source}; its paths start there")
+    pictures, problems = Pictures(folder, cfg.exif, cfg.max_pixels), Problems.by(cfg.on_error, str(source), "on_error")
+    told = {"boxes": bool(boxes), "visibility": predictor.tells_visibility}
+    with PredictionTable(output / "predictions.csv", predictor.skeleton.names, **told) as table:
+        for name in track(names, description="predicting"):
+            with problems.row(name):
+                image = pictures.read(name)
+                where = boxes.get(name)
+                found = predictor([image], where) if where is None else predictor(image, where)
+                for i in range(len(found["keypoints"])):
+                    one = {key: value[i] for key, value in found.items()}
+                    table.write(name, one, () if where is None else where[i])
+                if cfg.pictures:
+                    drawn = draw_subjects(image, found, predictor.skeleton, names=cfg.names, ellipses=cfg.ellipses)
+                    write_picture(output / "pictures" / f"{name}.jpg", drawn)
+        problems.settle("")
+    print(f"{len(names)} pictures: {output / 'predictions.csv'}" + (f", {output / 'pictures'}" if cfg.pictures else ""))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from softpoint.inference.files import PredictionTable, write_picture
 def test_table_holds_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "new" / "predictions.csv"
     with PredictionTable(path, ["nose", "tail"]) as table:
-        table.write("a, b.png", np.array([[1.25, -2], [3, 4e3]]), np.array([0.5, 1]))
+        table.write("a, b.png", {"keypoints": np.array([[1.25, -2], [3, 4e3]]), "confidence": np.array([0.5, 1])})
         assert not path.exists()
     assert read_csv(path) == [
         {
@@ -28,6 +28,31 @@ def test_table_holds_what_was_written(tmp_path: Path) -> None:
         }
     ]
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_boxes_and_states_have_columns_of_their_own(tmp_path: Path) -> None:
+    found = {
+        "keypoints": np.array([[1.0, 2.0]]),
+        "confidence": np.array([0.5]),
+        "visibility": np.array([[0.1, 0.2, 0.7]]),
+    }
+    with PredictionTable(tmp_path / "p.csv", ["nose"], boxes=True, visibility=True) as table:
+        table.write("a.png", found, [-0.5, 0, 9.5, 7])
+    header, row = (tmp_path / "p.csv").read_text().splitlines()
+    assert (
+        header == "image,box_left,box_top,box_right,box_bottom,nose_x,nose_y,nose_confidence,nose_absent,nose_occluded"
+    )
+    assert row == "a.png,-0.500,0.000,9.500,7.000,1.000,2.000,0.5000,0.1000,0.2000"
+
+
+def test_predictions_can_be_read_as_labels(tmp_path: Path) -> None:
+    from softpoint.data.formats import read_labels
+
+    found = {"keypoints": np.array([[1.25, 2.0]]), "confidence": np.array([0.5])}
+    with PredictionTable(tmp_path / "p.csv", ["nose"], boxes=True) as table:
+        table.write("a.png", found, [-0.5, 0, 9.5, 7])
+    labels = read_labels(tmp_path / "p.csv")
+    assert labels.keypoints.tolist() == [[[1.25, 2.0]]] and labels.boxes.tolist() == [[-0.5, 0, 9.5, 7]]
 
 
 def test_an_error_leaves_the_earlier_table(tmp_path: Path) -> None:

@@ -135,3 +135,45 @@ def test_predictor_agrees_with_what_was_tested(run: Path, predictor: Predictor, 
 def test_names_stand_in_the_order_of_the_answers(predictor: Predictor) -> None:
     assert predictor.skeleton.names == NAMES
     assert softpoint.load_predictor is load_predictor
+
+
+def test_a_box_is_seen_as_training_sees_it(run: Path) -> None:
+    """The same crop, the same network, the same answer: through the data set and through the predictor."""
+    from softpoint.data.dataset import KeypointDataset
+    from softpoint.data.sources import Record
+
+    predictor: Any = load_predictor(run / "checkpoints" / "best.ckpt")
+    predictor.padding = 1.25
+    image, box = pictures([(120, 200)])[0], np.array([61.5, 20.25, 130.0, 99.5])
+
+    class One:
+        skeleton = predictor.skeleton
+
+        def load(self, epoch: int, index: int) -> Record:
+            return Record(image, (120, 200), np.full((4, 2), 90.0), np.full(4, 2), 1.0, "", box)
+
+    sample = KeypointDataset(One(), predictor.size, (0,), padding=1.25)[0]  # type: ignore[arg-type]
+    with torch.inference_mode():
+        found = predictor.net(sample["image"].permute(2, 0, 1)[None])["keypoints"]
+    expected = softpoint.functional.transform_points(found, sample["matrix"][None])[0]
+    np.testing.assert_allclose(predictor(image, box)["keypoints"], expected, atol=1e-3)
+    both = predictor(image, [box, box + 7])["keypoints"]
+    assert both.shape == (2, 4, 2)
+    np.testing.assert_allclose(both[0], expected, atol=1e-2)
+    np.testing.assert_allclose(both, predictor([image, image], [box, box + 7])["keypoints"], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("count", "boxes", "said"),
+    [
+        (1, [1, 2, 3], r"boxes have shape \(3,\)"),
+        (2, [[0, 0, 9, 9]], r"2 images need \(2, 4\)"),
+        (1, [5, 5, 5, 9], r"box 0 is \[5.0, 5.0, 5.0, 9.0\]; it must be \(left, top, right, bottom\) with an area"),
+        (1, [0, 0, np.nan, 9], "box 0 is"),
+        (1, np.zeros((0, 4)), r"shape \(0, 4\)"),
+    ],
+)
+def test_boxes_that_are_none(predictor: Predictor, count: int, boxes: Any, said: str) -> None:
+    given = pictures([(20, 30)] * count)
+    with pytest.raises(ValueError, match=said):
+        predictor(given[0] if count == 1 else given, boxes)

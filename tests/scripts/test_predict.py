@@ -65,8 +65,11 @@ def test_a_damaged_picture_is_named_and_leaves_no_table(run: Path, start: Callab
     (source / "b.png").write_bytes(good[: len(good) // 2])
     ending = start("predict", f"ckpt={run / 'checkpoints' / 'best.ckpt'}", f"source={source}", f"output={output}")
     assert ending.code == 1 and "Traceback" not in ending.err
-    assert f"error: image {source / 'b.png'} cannot be decoded" in ending.err
+    assert f"b.png: image {source / 'b.png'} cannot be decoded" in ending.err and "on_error=skip" in ending.err
     assert not list(output.glob("*.csv")) and not list(output.glob(".*"))
+    words = [f"ckpt={run / 'checkpoints' / 'best.ckpt'}", f"source={source}", f"output={output}", "on_error=skip"]
+    assert start("predict", *words).code == 0
+    assert [row["image"] for row in read_csv(output / "predictions.csv")] == ["a.png"]
 
 
 @pytest.mark.parametrize(
@@ -100,3 +103,20 @@ def test_what_is_missing_is_named(
 
 def test_a_misspelt_key_of_predict(start: Callable) -> None:
     assert start("predict", "sorce=x").err == "error: unknown key 'sorce'; did you mean 'source'?"
+
+
+def test_one_row_a_box(run: Path, start: Callable, tmp_path: Path) -> None:
+    source, output = run.parent / "moved", tmp_path / "out"
+    rows = ["image,box_left,box_top,box_right,box_bottom,nose_x,nose_y"]
+    rows += ["video0/img00.png,5,5,40,40,,", "video0/img00.png,10,12,60,60,,", "video1/img01.png,0,0,30,44,,"]
+    (tmp_path / "boxes.csv").write_text("\n".join(rows))
+    ckpt = run / "checkpoints" / "best.ckpt"
+    ending = start("predict", f"ckpt={ckpt}", f"source={source}", f"output={output}", f"boxes={tmp_path / 'boxes.csv'}")
+    assert ending.code == 0, ending.err
+    found, predictor = read_csv(output / "predictions.csv"), load_predictor(ckpt)
+    assert [row["image"] for row in found] == ["video0/img00.png", "video0/img00.png", "video1/img01.png"]
+    assert [float(found[1][f"box_{edge}"]) for edge in ("left", "top", "right", "bottom")] == [10, 12, 60, 60]
+    expected = predictor(read_image(source / "video0" / "img00.png"), [10, 12, 60, 60])["keypoints"]
+    points = np.array([numbers(found[1], "x"), numbers(found[1], "y")]).T
+    np.testing.assert_allclose(points, expected, atol=2e-3)
+    assert len(list((output / "pictures").rglob("*.jpg"))) == 2

@@ -30,6 +30,7 @@ class Checkpoint:
     net: KeypointNet
     skeleton: Skeleton
     size: tuple[int, int]  # (height, width) of the network's input
+    padding: float  # how many times larger than its box a crop was; 1 for a network that saw whole pictures
     config: dict[str, Any]
     path: Path
 
@@ -46,7 +47,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         config, skeleton = stored["hyper_parameters"], Skeleton.from_dict(stored["skeleton"])
         model, state = config["model"], dict(stored["state_dict"])
         height, width = map(int, np.broadcast_to(config["data"]["size"], 2))
-    except (KeyError, TypeError, ValueError) as error:
+        padding = float(config["data"]["padding"]) if config["data"].get("mode") == "instance" else 1.0
+        if not 0 < padding < 100 or min(height, width) < 1:
+            raise ValueError(f"its input is {height}x{width} of {padding:g} times a box")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         lacks = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{path} is no checkpoint of softpoint: {lacks}") from error
     weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
@@ -55,7 +59,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         _check_fit(path, _network(path, model, len(skeleton)), weights)
     net = _network(path, model, len(skeleton))
     net.load_state_dict(weights)
-    return Checkpoint(net.eval(), skeleton, (height, width), config, path)
+    return Checkpoint(net.eval(), skeleton, (height, width), padding, config, path)
 
 
 def _load(path: Path) -> Mapping[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -15,20 +15,28 @@ import numpy as np
 class PredictionTable:
     """A CSV with one row a picture: image, then NAME_x, NAME_y, NAME_confidence; in place only when complete.
 
-    Used as a context; what an error interrupts leaves no file, nor harms an earlier one.
+    With `boxes`, one row a subject, and the edges of its box after the image. With `visibility`, each keypoint
+    also has NAME_absent and NAME_occluded, two probabilities. Used as a context; what an error interrupts
+    leaves no file, nor harms an earlier one.
     """
 
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
+    def __init__(self, path: Path, names: Sequence[str], boxes: bool = False, visibility: bool = False) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.unfinished = path, path.with_name(f".{path.name}.{os.getpid()}.tmp")
         self.file = self.unfinished.open("w", newline="", encoding="utf-8")
         self.writer = csv.writer(self.file)
-        self.writer.writerow(["image", *(f"{name}_{part}" for name in names for part in ("x", "y", "confidence"))])
+        edges = [f"box_{edge}" for edge in ("left", "top", "right", "bottom")] if boxes else []
+        parts = ("x", "y", "confidence", *(("absent", "occluded") if visibility else ()))
+        self.writer.writerow(["image", *edges, *(f"{name}_{part}" for name in names for part in parts)])
 
-    def write(self, image: str, keypoints: np.ndarray, confidence: np.ndarray) -> None:
-        """One row, for keypoints (K, 2) in pixels and confidence (K,)."""
-        points = zip(keypoints.tolist(), confidence.tolist(), strict=True)
-        self.writer.writerow([image, *(part for (x, y), c in points for part in (f"{x:.3f}", f"{y:.3f}", f"{c:.4f}"))])
+    def write(self, image: str, found: Mapping[str, np.ndarray], box: Sequence[float] = ()) -> None:
+        """One row: what a `Predictor` found for one subject."""
+        parts = [
+            np.char.mod("%.3f", found["keypoints"]),
+            np.char.mod("%.4f", found["confidence"][:, None]),
+            *([np.char.mod("%.4f", found["visibility"][:, :2])] if "visibility" in found else []),
+        ]
+        self.writer.writerow([image, *(f"{edge:.3f}" for edge in box), *np.concatenate(parts, axis=1).ravel()])
 
     def __enter__(self) -> PredictionTable:
         return self

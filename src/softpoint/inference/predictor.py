@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from softpoint.data.geometry import letterbox_matrix, warp
+from softpoint.data.crops import input_matrix
+from softpoint.data.geometry import warp
 from softpoint.data.skeleton import Skeleton
 from softpoint.functional import transform_covariance, transform_points
 from softpoint.inference.checkpoint import read_checkpoint
@@ -18,27 +20,51 @@ Image = np.ndarray | torch.Tensor
 
 
 class Predictor:
-    """Letterboxes images to the network's size, predicts, and answers in the images' own pixels.
+    """Letterboxes images, or crops of them, to the network's size, predicts, and answers in the images' own pixels.
 
-    `skeleton` names the keypoints, in the order of the answers.
+    `skeleton` names the keypoints, in the order of the answers; a box is shown `padding` times as large.
     """
 
-    def __init__(self, net: KeypointNet, skeleton: Skeleton, size: tuple[int, int], device: str | torch.device) -> None:
+    def __init__(
+        self,
+        net: KeypointNet,
+        skeleton: Skeleton,
+        size: tuple[int, int],
+        device: str | torch.device,
+        padding: float = 1.0,
+    ) -> None:
         self.net = net.eval().to(device).to(memory_format=torch.channels_last)
-        self.skeleton, self.size, self.device = skeleton, size, device
+        self.skeleton, self.size, self.device, self.padding = skeleton, size, device, padding
+
+    @property
+    def tells_visibility(self) -> bool:
+        """Whether answers have `visibility`."""
+        return getattr(self.net.head, "visibility", None) is not None
 
     @torch.inference_mode()
-    def __call__(self, images: Image | Sequence[Image]) -> dict[str, np.ndarray]:
+    def __call__(
+        self, images: Image | Sequence[Image], boxes: Sequence[Any] | np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
         """Predictions for one uint8 RGB image (H, W, 3), a batch (B, H, W, 3), or a list of any sizes.
 
-        Returns float32 `keypoints` (K, 2) as (x, y), `confidence` (K,) and `covariance` (K, 2, 2) in
-        px^2; with a leading B for a batch or a list. Raises ValueError for another shape or type.
+        A model trained on crops wants one box an image: (left, top, right, bottom) in its pixels, (4,) or
+        (B, 4); for one image (N, 4) is N subjects in it. Without boxes it looks at whole images.
+        Returns float32 `keypoints` (K, 2) as (x, y), `confidence` (K,) and `covariance` (K, 2, 2) in px^2,
+        and `visibility` (K, 3), the probabilities of absent, hidden and visible, where the network learnt it;
+        with a leading B or N for more than one. Raises ValueError for another shape or type.
         """
         single = isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim < 4
         pictures = [_check(image) for image in (images[None] if single else images)]  # type: ignore[call-overload]
         if not pictures:
             raise ValueError("no images to predict: the list is empty")
-        matrices = [letterbox_matrix(picture.shape[:2], self.size) for picture in pictures]
+        regions: Sequence[np.ndarray | None] = [None] * len(pictures)
+        if boxes is not None:
+            given = np.asarray(boxes, dtype=float)
+            regions = list(_check_boxes(given, len(pictures), single))
+            if single:
+                single, pictures = given.ndim == 1, pictures * len(regions)
+        shown = zip(pictures, regions, strict=True)
+        matrices = [input_matrix(picture.shape[:2], box, self.size, self.padding) for picture, box in shown]
         batch = np.stack([warp(p, m, self.size) for p, m in zip(pictures, matrices, strict=True)])
         found = self.net(torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2))
         back = torch.from_numpy(np.linalg.inv(matrices)).float().to(self.device)
@@ -47,6 +73,8 @@ class Predictor:
             "confidence": found["confidence"],
             "covariance": transform_covariance(found["covariance"], found["keypoints"], back),
         }
+        if "visibility" in found:
+            answer["visibility"] = found["visibility"].float().softmax(-1)
         return {name: (value[0] if single else value).float().cpu().numpy() for name, value in answer.items()}
 
 
@@ -56,7 +84,7 @@ def load_predictor(ckpt: str | Path, device: str | torch.device = "cpu") -> Pred
     Raises FileNotFoundError or ValueError as `read_checkpoint` does.
     """
     checkpoint = read_checkpoint(ckpt)
-    return Predictor(checkpoint.net, checkpoint.skeleton, checkpoint.size, device)
+    return Predictor(checkpoint.net, checkpoint.skeleton, checkpoint.size, device, checkpoint.padding)
 
 
 def _check(image: Image) -> np.ndarray:
@@ -67,3 +95,15 @@ def _check(image: Image) -> np.ndarray:
             " softpoint.data.images.read_image makes one from a file"
         )
     return image
+
+
+def _check_boxes(boxes: np.ndarray, count: int, single: bool) -> np.ndarray:
+    """The boxes as (N, 4); ValueError unless each is one with an area, and there is one an image."""
+    rows = np.atleast_2d(boxes)
+    if rows.ndim != 2 or rows.shape[1] != 4 or not (single or len(rows) == count) or not len(rows):
+        raise ValueError(f"boxes have shape {boxes.shape}; {count} images need ({count}, 4), one image (4,) or (N, 4)")
+    if wrong := [i for i, box in enumerate(rows) if not (np.isfinite(box).all() and (box[2:] > box[:2]).all())]:
+        raise ValueError(
+            f"box {wrong[0]} is {rows[wrong[0]].tolist()}; it must be (left, top, right, bottom) with an area"
+        )
+    return rows

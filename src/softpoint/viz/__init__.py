@@ -2,7 +2,7 @@
 
 from softpoint.viz.colors import palette
 from softpoint.viz.heatmap import blend_heatmap, colorize, heatmap_row
-from softpoint.viz.overlay import draw_keypoints
+from softpoint.viz.overlay import draw_keypoints, draw_subjects
 from softpoint.viz.sheet import contact_sheet
 
-__all__ = ["blend_heatmap", "colorize", "contact_sheet", "draw_keypoints", "heatmap_row", "palette"]
+__all__ = ["blend_heatmap", "colorize", "contact_sheet", "draw_keypoints", "draw_subjects", "heatmap_row", "palette"]

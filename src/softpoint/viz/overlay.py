@@ -65,6 +65,30 @@ def draw_keypoints(
     return canvas
 
 
+def draw_subjects(
+    image: np.ndarray, found: dict[str, np.ndarray], skeleton: Skeleton, *, names: bool = False, ellipses: bool = False
+) -> np.ndarray:
+    """A copy of `image` (H, W, 3) with the predictions of every subject in it, as `Predictor` answers for N boxes.
+
+    >>> found = {"keypoints": np.full((2, 1, 2), 5.0), "confidence": np.ones((2, 1))}
+    >>> draw_subjects(np.zeros((64, 64, 3), np.uint8), found, Skeleton(("nose",))).shape[2]
+    3
+    """
+    upscale = max(1, _LEGIBLE // max(image.shape[:2]))
+    canvas = enlarge(image, upscale)
+    for i, points in enumerate(found["keypoints"]):
+        canvas = draw_keypoints(
+            canvas,
+            grid_to_image(points.astype(float), upscale),
+            confidence=found["confidence"][i],
+            covariance=found["covariance"][i] * upscale**2 if ellipses else None,
+            skeleton=skeleton,
+            names=names,
+            upscale=1,
+        )
+    return canvas
+
+
 def _draw_edges(
     canvas: np.ndarray, points: np.ndarray, skeleton: Skeleton, colors: list[list[int]], radius: float
 ) -> None:
