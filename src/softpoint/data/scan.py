@@ -1,0 +1,177 @@
+"""Facts about pictures from their pixels, computed once and remembered: what each is, and whether it can be read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from softpoint.data.frames import find
+from softpoint.data.headers import known, read_header
+from softpoint.data.pictures import Pictures
+
+# The fingerprint is the signs of the lowest 16 x 16 frequencies of a 64 x 64 thumbnail, less the mean. A
+# hash of 8 x 8 sees no more than the background that all pictures of a fixed camera share.
+_THUMBNAIL, _FREQUENCIES = 64, 16
+_WORDS = _FREQUENCIES**2 // 64
+
+# Grey levels of standard deviation below which a picture has nothing to be recognised by.
+_FLAT = 2.0
+
+_EXIF_ORIENTATION = 0x0112
+
+_log = logging.getLogger(__name__)
+
+
+class Scan(NamedTuple):
+    """What the pixels of one picture say."""
+
+    image: str  # as given
+    size: tuple[int, int]  # height and width as read; 0 where it cannot be
+    error: str | None  # why it cannot be read
+    digest: str  # equal where all pixels are; "" where it cannot be read
+    fingerprint: str  # 64 hexadecimal digits, similar where pictures are; "" for a flat picture
+    orientation: int  # what its EXIF says, 1 being upright
+
+
+def scan(pictures: Pictures, images: Sequence[str], memo: Path | None = None) -> list[Scan]:
+    """One `Scan` for each of `images`; those repeated are read once, and those that `memo` knows not at all.
+
+    The memo is a file that recognises a picture by path, size and time of change. It is rebuilt where it is
+    damaged, and left out where it cannot be written.
+    """
+    seen = {} if memo is None else _remembered(memo, pictures)
+    keys = {image: _key(pictures, image) for image in dict.fromkeys(images)}
+    found = {image: seen[key]._replace(image=image) for image, key in keys.items() if key in seen}
+    new = [image for image in keys if image not in found]
+    for fresh in _scan_all(pictures, new):
+        found[fresh.image] = fresh
+    if memo is not None and new:
+        _remember(memo, pictures, {key: found[image] for image, key in keys.items() if key})
+    return [found[image] for image in images]
+
+
+def memo_of(pictures: Pictures, folder: Path) -> Path:
+    """Where in `folder` the scans of these pictures are remembered: one file for each folder of pictures."""
+    name = hashlib.blake2b(str(pictures.folder.resolve()).encode(), digest_size=12).hexdigest()
+    return folder / f"{name}.scans.json"
+
+
+def _scan_all(pictures: Pictures, images: Sequence[str]) -> Iterator[Scan]:
+    """Decoded by a thread for each core: decoders release Python's lock."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        yield from track(
+            pool.map(lambda image: _scan_one(pictures, image), images),
+            description="looking at pictures",
+            total=len(images),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+
+def _scan_one(pictures: Pictures, image: str) -> Scan:
+    orientation = 1
+    try:
+        orientation = _orientation(pictures.path(image))
+        pixels = pictures.read(image)
+    except (ValueError, FileNotFoundError) as error:
+        return Scan(image, (0, 0), str(error), "", "", orientation)
+    height, width = pixels.shape[:2]
+    digest = hashlib.blake2b(f"{height} {width} ".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return Scan(image, (height, width), None, digest.hexdigest(), fingerprint(pixels), orientation)
+
+
+def fingerprint(pixels: np.ndarray) -> str:
+    """64 hexadecimal digits that hardly change where the picture (H, W, 3) uint8 hardly does; "" for a flat one.
+
+    >>> slope = np.dstack([np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)] * 3)
+    >>> fingerprint(slope) == fingerprint(slope + 9), fingerprint(np.zeros((8, 8, 3), np.uint8))
+    (True, '')
+    """
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(grey, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
+    if small.std() < _FLAT:
+        return ""
+    waves = cv2.dct(small)[:_FREQUENCIES, :_FREQUENCIES].ravel()
+    waves[0] = 0  # the mean: a brighter copy is a copy
+    return np.packbits(waves > 0).tobytes().hex()
+
+
+def _orientation(path: Path) -> int:
+    """What the header says; whether the rest can be read is told elsewhere."""
+    try:
+        with path.open("rb") as file:
+            if (header := read_header(file)) is not None:
+                return header.orientation
+            with Image.open(file, formats=("TIFF", "WEBP")) as picture:
+                return known(picture.getexif().get(_EXIF_ORIENTATION))
+    except Exception:  # a damaged header raises nearly anything, and a frame of a video has none
+        return 1
+
+
+def _key(pictures: Pictures, image: str) -> str:
+    """What a memo recognises a picture by; "" where there is none."""
+    try:
+        path = pictures.path(image)
+        frame = find(path)
+        state = (frame.container if frame else path).stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{path.absolute()}|{state.st_size}|{state.st_mtime_ns}"
+
+
+def _header(pictures: Pictures) -> list:
+    """What must be equal for remembered scans to hold; the number changes with what a scan says."""
+    return [1, pictures.exif, pictures.max_pixels]
+
+
+def _remembered(memo: Path, pictures: Pictures) -> dict[str, Scan]:
+    """The scans that the memo holds; those that are not understood are left out."""
+    try:
+        stored = json.loads(memo.read_text(encoding="utf-8"))
+        if stored["made"] != _header(pictures):
+            return {}
+        return {str(key): _parse(row) for key, row in stored["scans"].items()}
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError):
+        return {}
+
+
+def _parse(row: list) -> Scan:
+    size, digest, print_, orientation = row
+    height, width = map(int, size)
+    if len(bytes.fromhex(digest)) != 16 or len(bytes.fromhex(print_)) not in (0, 8 * _WORDS):
+        raise ValueError("not a scan")
+    return Scan("", (height, width), None, digest, print_, int(orientation))
+
+
+def _remember(memo: Path, pictures: Pictures, scans: Mapping[str, Scan]) -> None:
+    """Written whole or not at all; what could not be read is tried again the next time."""
+    rows = {
+        key: [list(scan.size), scan.digest, scan.fingerprint, scan.orientation]
+        for key, scan in scans.items()
+        if scan.error is None
+    }
+    unfinished = memo.with_name(f".{memo.name}.{os.getpid()}.tmp")
+    try:
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(json.dumps({"made": _header(pictures), "scans": rows}), encoding="utf-8")
+        unfinished.replace(memo)
+    except OSError as error:  # a read-only disk costs time, not the run
+        _log.warning("%s cannot be written, so pictures will be read again the next time: %s", memo, error)
+    finally:
+        unfinished.unlink(missing_ok=True)
