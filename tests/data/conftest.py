@@ -1,0 +1,36 @@
+"""Labels, and the set that is packed from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runs import write_labels
+from softpoint.data import LabelledData
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> LabelledData:
+    """Forty small pictures of three sizes, some points of which are unlabelled."""
+    folder = tmp_path_factory.mktemp("labels")
+    write_labels(folder, count=40, missing=[(0, 1), (0, 2), (5, 3), *((7, k) for k in range(4))])
+    return LabelledData(folder / "labels.csv", 64, 4, 0, 3, images=folder, val=0.2, test=0.2)
+
+
+@pytest.fixture(scope="session")
+def packed(labelled: LabelledData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """They, packed in several chunks a split; not to be changed."""
+    pytest.importorskip("litdata")
+    from softpoint.data.packed.writer import pack
+
+    folder = tmp_path_factory.mktemp("packed") / "set"
+    pack(labelled.sources, folder, 0.05, 3, labelled.tells_visibility)
+    return folder
+
+
+@pytest.fixture
+def far(packed: Path, tmp_path: Path) -> dict[str, Any]:
+    """Arguments that open the set as one that lies far away."""
+    return {"folder": f"local:{packed}", "cache_dir": tmp_path / "cache"}
