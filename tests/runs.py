@@ -60,6 +60,8 @@ def built(cfg: DictConfig) -> tuple[Any, Any, Any]:
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data)
+    if cfg.head.visibility is None:
+        cfg.head.visibility = data.tells_visibility and "visibility" in cfg.loss
     module = instantiate(cfg.module, _partial_=True)(skeleton=data.skeleton)
     trainer = instantiate(cfg.trainer)
     module.save_hyperparameters(OmegaConf.to_container(cfg, resolve=True))

@@ -92,9 +92,13 @@ def allowed_users(*places: str) -> set[str]:
         ("pytorch_lightning", ("training", "data.datamodule", "scripts")),
         ("lightning", ()),
         ("hydra", ("scripts", "inference.checkpoint")),
-        ("albumentations", ("data.augment",)),
+        ("albumentations", ("data.augment", "scripts.pipelines")),
         ("timm", ("models.backbones.timm",)),
-        ("torchvision", ("models",)),
+        ("litdata", ("data.packed",)),
+        ("sleap_io", ("data.formats.sleap_file",)),
+        ("h5py", ("data.formats", "data.frames")),
+        ("av", ("data.video",)),
+        ("torchvision", ("models", "scripts.pipelines")),
     ],
 )
 def test_a_library_stays_in_its_room(library: str, places: tuple[str, ...]):

@@ -23,16 +23,19 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many wo
 NEEDS = {
     "backbone=timm": ["backbone.name=test_resnet"],
     "data=custom": ["data.labels=FILE", "data.images=FOLDER"],
+    "data=streaming": ["data.folder=FOLDER"],
+    "loss=visibility": ["head.visibility=true"],
     "logger=wandb": ["logger.wandb.offline=true"],
 }
 OPTIONS = [
     f"{path.parent.name}={path.stem}"
     for path in sorted(CONFIGS.glob("*/*.yaml"))
-    if path.parent.name not in ("hydra", "experiment", "sweep")
+    if path.parent.name not in ("hydra", "experiment", "sweep", "fetch")
 ]
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
+PUBLIC = [f"data={path.stem}" for path in sorted((CONFIGS / "fetch").glob("*.yaml"))]
 # Those that need another machine, an account or files; they are composed here and trained elsewhere.
-ELSEWHERE = ("trainer=gpu", "trainer=ddp", "data=custom", "logger=wandb")
+ELSEWHERE = ("trainer=gpu", "trainer=ddp", "data=custom", "data=streaming", "logger=wandb", *PUBLIC)
 
 
 def targets(node: Any) -> Iterator[str]:
@@ -103,17 +106,30 @@ def test_experiment_trains_a_step(name: str, data_root: Path, tmp_path: Path, mo
     monkeypatch.setenv("SOFTPOINT_DATA", str(data_root))
     cfg = composed("train", [f"experiment={name}"], tmp_path)
     needed = (cfg.data.labels, cfg.data.splits, cfg.backbone.weights)
-    if absent := [path for path in needed if not Path(path).is_file()]:
+    if absent := [path for path in needed if not Path(path).exists()]:
         pytest.skip(f"this experiment's data is not here: {absent[0]}")
     assert cfg.name == name
     step([f"experiment={name}", *SMALL, "data.batch_size=2"], tmp_path)
 
 
-def test_experiments_look_in_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SOFTPOINT_DATA", raising=False)
-    for name in EXPERIMENTS:
-        with pytest.raises(Exception, match="label file data/keypoints/labels/"):
-            instantiate(composed("train", [f"experiment={name}"], tmp_path).data)
+@pytest.mark.parametrize("option", PUBLIC)
+def test_public_set_trains_a_step(
+    option: str, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOFTPOINT_DATA", str(data_root))
+    cfg = composed("train", [option], tmp_path)
+    if not Path(cfg.data.labels).exists():
+        pytest.skip(f"no {cfg.data.labels}; python scripts/fetch_data.py {cfg.data.fetch} brings it")
+    step([option, *SMALL, "backbone.width=8", "data.batch_size=2", "data.verify=false"], tmp_path)
+
+
+@pytest.mark.parametrize("option", PUBLIC)
+def test_a_missing_public_set_says_what_brings_it(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOFTPOINT_DATA", str(tmp_path))
+    name = option.removeprefix("data=")
+    message = rf"labels {tmp_path}/keypoints/.* do not exist; python scripts/fetch_data\.py {name} brings them"
+    with pytest.raises(Exception, match=message):
+        instantiate(composed("train", [option], tmp_path).data)
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith("trainer=")])

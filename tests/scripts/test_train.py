@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from runs import CONFIGS, NAMES, ROOT, built, composed, labelled, read_csv, tiny, write_labels
+from softpoint.data.geometry import letterbox_matrix, transform
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:The dirpath has changed"
@@ -80,7 +81,8 @@ def test_baseline_in_the_table_is_the_mean_position(run: Path, tmp_path: Path) -
     words = [f"data.labels={run.parent / 'labels.csv'}", f"data.images={run.parent / 'moved'}"]
     _, data, _ = built(composed("train", labelled(["data=custom", *words]), tmp_path))
     test = data.splits["test"]
-    guess = data.mean_position() * data.image_sizes[test][:, None, ::-1] - 0.5
+    matrices = [letterbox_matrix(tuple(size), data.size) for size in data.image_sizes[test].tolist()]
+    guess = np.array([transform(data.mean_position(), np.linalg.inv(matrix)) for matrix in matrices])
     expected = np.linalg.norm(guess - data.labels.keypoints[test], axis=-1)
     rows = {row["keypoint"]: float(row["mean_position_epe"]) for row in read_csv(run / "test.csv")}
     np.testing.assert_allclose([rows[name] for name in NAMES], expected.mean(0), rtol=1e-4)
