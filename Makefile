@@ -9,8 +9,11 @@ BIN     = $(VENV)/bin
 train: $(VENV)/installed
 	$(BIN)/python scripts/train.py $(ARGS)
 
+# One thread a process, and none that spins: two processes share two cores.
+test: export OMP_NUM_THREADS = 1
+test: export OMP_WAIT_POLICY = PASSIVE
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/installed lint types test
 

@@ -91,7 +91,7 @@ def pictures(cfg: DictConfig, folder: Path) -> dict[str, list[Path]]:
     from feeding import draw_pictures
 
     if cfg.images is not None:
-        from softpoint.data.images import list_images
+        from softpoint.data.pictures.images import list_images
 
         return {Path(cfg.images).name: list_images(cfg.images)[: cfg.count]}
     kinds = {f"{kind[1:]} {width}x{height}": (kind, (height, width)) for kind, width, height in cfg.kinds}
@@ -101,7 +101,7 @@ def pictures(cfg: DictConfig, folder: Path) -> dict[str, list[Path]]:
 def add_stages(table: Any, name: str, paths: list[Path], cfg: DictConfig, augment: Any) -> None:
     """Rows for decoding, augmenting and collating the pictures at `paths`."""
     from pipelines import augmenters, collators, decoders, samples
-    from softpoint.data.images import read_image
+    from softpoint.data.pictures.images import read_image
 
     images = [read_image(path, exif="apply") for path in paths]
     images = [image for image in images if image.shape == images[0].shape]

@@ -73,9 +73,9 @@ def read(data: DictConfig) -> Labels:
 
 def examine(cfg: DictConfig, labels: Labels, pictures: Pictures) -> Report:
     """All findings, with the split that training would use and why it would refuse."""
-    from softpoint.data.cache import cache_folder
     from softpoint.data.doctor import diagnose, unlabelled_pictures
-    from softpoint.data.scan import memo_of, scan
+    from softpoint.data.pictures.cache import cache_folder
+    from softpoint.data.pictures.scan import memo_of, scan
 
     others = unlabelled_pictures(labels, pictures) if cfg.unlabelled else []
     # Where training will look for them.

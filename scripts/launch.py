@@ -181,11 +181,19 @@ def _not_numbers(config_name: str) -> list[str]:
     """What the command line sets to a text where the config has a number."""
     suspects, config = [], _composed(config_name)
     for key in dict.fromkeys(word.lstrip("+~").split("=")[0] for word in _words()):
-        found = None if config is None or "@" in key else OmegaConf.select(config, key)
+        found = _value(config, key)
         usual = _composed(config_name, without=key) if isinstance(found, str) else None
-        if isinstance(default := usual and OmegaConf.select(usual, key), (int, float)):
+        if isinstance(default := _value(usual, key), (int, float)):
             suspects.append(f"{key}={found} is no number, as {default} is")
     return suspects
+
+
+def _value(config: Any, key: str) -> Any:
+    """What stands at a key; None where nothing does, or a reference to what only a running job has."""
+    try:
+        return None if config is None or "@" in key else OmegaConf.select(config, key)
+    except OmegaConfBaseException:
+        return None
 
 
 def _words() -> list[str]:

@@ -12,8 +12,8 @@ import numpy as np
 from softpoint.data.augment import Augment, gamma_table
 from softpoint.data.dataset import Draw, KeypointDataset, collate
 from softpoint.data.geometry import letterbox_matrix, transform
-from softpoint.data.images import read_image
 from softpoint.data.labels import Labels, Subject
+from softpoint.data.pictures.images import read_image
 from softpoint.data.skeleton import Skeleton
 from softpoint.data.sources import LabelledImages
 

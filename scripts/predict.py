@@ -15,8 +15,8 @@ def main(cfg: DictConfig) -> None:
 
     from softpoint.data.crops import boxes_by_picture
     from softpoint.data.formats import read_labels
-    from softpoint.data.images import list_images
     from softpoint.data.pictures import Pictures
+    from softpoint.data.pictures.images import list_images
     from softpoint.data.problems import Problems
     from softpoint.inference import load_predictor
     from softpoint.inference.files import PredictionTable, write_picture

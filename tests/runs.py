@@ -107,6 +107,13 @@ def trained(folder: Path, *more: str) -> Path:
     return folder / "run"
 
 
+def spoil(path: Path) -> None:
+    """Makes a picture one whose header is right and whose pixels are not."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 100] = bytes(100)
+    path.write_bytes(data)
+
+
 def read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))

@@ -9,7 +9,7 @@ import torch
 
 from softpoint.data.augment import Augment
 from softpoint.data.dataset import KeypointDataset
-from softpoint.data.streaming import StreamedData
+from softpoint.data.packed.streaming import StreamedData
 
 # Of the order in which tests pack.
 SEED = 3

@@ -19,10 +19,10 @@ from softpoint.data.doctor.gaussian import PoseModel, fit
 from softpoint.data.doctor.pose import look_at_poses
 from softpoint.data.doctor.readings import READINGS, gains_of_readings, look_at_readings
 from softpoint.data.formats import read_labels
-from softpoint.data.images import read_image
 from softpoint.data.labels import Labels, Subject
 from softpoint.data.pictures import Pictures
-from softpoint.data.scan import scan
+from softpoint.data.pictures.images import read_image
+from softpoint.data.pictures.scan import scan
 from softpoint.data.skeleton import Skeleton
 
 NAMES = ("nose", "left_ear", "right_ear", "tail")

@@ -16,7 +16,7 @@ from urllib.request import Request
 
 import pytest
 
-from softpoint.data.download import _StayOnTheWeb, download
+from softpoint.data.public.download import _StayOnTheWeb, download
 
 CONTENT = random.Random(0).randbytes(600_000)
 SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
@@ -184,7 +184,7 @@ def test_attempts_wait_longer_and_longer(
     server: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("softpoint.data.download.time.sleep", waits.append)
+    monkeypatch.setattr("softpoint.data.public.download.time.sleep", waits.append)
     server.plan = [{"status": 500}]
     refused(server, tmp_path / "set.zip", ConnectionError, "4 attempts", tries=4, wait=0.5)
     assert waits == [0.5, 1.0, 2.0]

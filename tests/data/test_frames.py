@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from softpoint.data.frames import Frame, find
-from softpoint.data.images import image_size, read_image
+from softpoint.data.pictures.frames import Frame, find
+from softpoint.data.pictures.images import image_size, read_image
 
 av = pytest.importorskip("av")
 h5py = pytest.importorskip("h5py")

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from softpoint.data.headers import read_header, turned
-from softpoint.data.images import image_size, list_images, read_image
+from softpoint.data.pictures.headers import read_header, turned
+from softpoint.data.pictures.images import image_size, list_images, read_image
 
 GRADIENT = np.stack(np.broadcast_arrays(np.arange(40)[None] * 6, np.arange(30)[:, None] * 8, 77), axis=-1)
 RGB = GRADIENT.astype(np.uint8)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from runs import write_labels
+from runs import spoil, write_labels
 from softpoint.data import LabelledData
 from softpoint.data.augment import Augment
 from softpoint.data.dataset import EpochSampler
@@ -218,10 +218,9 @@ def test_damage_is_an_error_with_file_and_line_or_a_listed_skip(
     assert sum(len(batch["index"]) for split in SPLITS for batch in data._loader(split, shuffled=False)) == 9
 
 
-def test_a_picture_that_ends_early_is_found_before_training(tmp_path: Path) -> None:
+def test_pixels_that_cannot_be_decoded_are_found_before_training(tmp_path: Path) -> None:
     write_labels(tmp_path)
-    cut = tmp_path / "video1" / "img05.png"
-    cut.write_bytes(cut.read_bytes()[:-200])
+    spoil(tmp_path / "video1" / "img05.png")
     with pytest.raises(ValueError, match=r"labels.csv line 9: image .*img05.png .*copy"):
         opened(tmp_path)
     assert len(opened(tmp_path, verify=False).labels) == 12  # found only when it is drawn

@@ -19,8 +19,8 @@ from runs import CONFIGS, ROOT, read_csv
 from softpoint.data import public_labels
 from softpoint.data.formats import read_labels
 from softpoint.data.public import Part, PublicSet
+from softpoint.data.public.unpack import content_digest
 from softpoint.data.splits import read_splits
-from softpoint.data.unpack import content_digest
 
 SETS = {
     path.stem: instantiate(OmegaConf.load(path), _convert_="all") for path in sorted((CONFIGS / "fetch").glob("*.yaml"))

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from softpoint.data.images import list_images, read_image
 from softpoint.data.pictures import Pictures
-from softpoint.data.repeats import NEAR, Leak, across_splits, describe_leaks, identical, near_duplicates
-from softpoint.data.scan import Scan, fingerprint, scan
+from softpoint.data.pictures.images import list_images, read_image
+from softpoint.data.pictures.repeats import NEAR, Leak, across_splits, describe_leaks, identical, near_duplicates
+from softpoint.data.pictures.scan import Scan, fingerprint, scan
 
 
 def texture(seed: int, size: tuple[int, int] = (60, 80)) -> np.ndarray:
@@ -151,7 +151,7 @@ def test_flat_pictures_pair_with_none() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_near_pairs_are_all_pairs_within_the_distance(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    import softpoint.data.repeats as repeats
+    import softpoint.data.pictures.repeats as repeats
 
     monkeypatch.setattr(repeats, "_BLOCK", 8 * 60 * 7)  # several blocks, the last one not full
     scans = related(60, seed)

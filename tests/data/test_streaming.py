@@ -22,11 +22,11 @@ from softpoint.data.dataset import Draw, KeypointDataset
 from softpoint.data.labels import Labels, Subject
 from softpoint.data.packed.order import ChunkSampler, shuffle_by_chunk
 from softpoint.data.packed.sample import FIELDS
+from softpoint.data.packed.streaming import StreamedData
 from softpoint.data.packed.writer import pack
 from softpoint.data.skeleton import Skeleton
 from softpoint.data.sources import LabelledImages
 from softpoint.data.splits import SPLITS
-from softpoint.data.streaming import StreamedData
 from streams import SEED, equal, opened, same
 
 pytest.importorskip("litdata")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softpoint.data.unpack import content_digest, unpack
+from softpoint.data.public.unpack import content_digest, unpack
 
 FILES = {"a.txt": b"first", "deep/er/b.bin": bytes(range(256)) * 40, "deep/empty": b"", "ünï cödé.txt": b"name"}
 Content = bytes | tarfile.TarInfo | zipfile.ZipInfo

@@ -45,16 +45,6 @@ def test_boxes_and_states_have_columns_of_their_own(tmp_path: Path) -> None:
     assert row == "a.png,-0.500,0.000,9.500,7.000,1.000,2.000,0.5000,0.1000,0.2000"
 
 
-def test_predictions_can_be_read_as_labels(tmp_path: Path) -> None:
-    from softpoint.data.formats import read_labels
-
-    found = {"keypoints": np.array([[1.25, 2.0]]), "confidence": np.array([0.5])}
-    with PredictionTable(tmp_path / "p.csv", ["nose"], boxes=True) as table:
-        table.write("a.png", found, [-0.5, 0, 9.5, 7])
-    labels = read_labels(tmp_path / "p.csv")
-    assert labels.keypoints.tolist() == [[[1.25, 2.0]]] and labels.boxes.tolist() == [[-0.5, 0, 9.5, 7]]
-
-
 def test_an_error_leaves_the_earlier_table(tmp_path: Path) -> None:
     path = tmp_path / "predictions.csv"
     path.write_text("earlier")
@@ -64,7 +54,7 @@ def test_an_error_leaves_the_earlier_table(tmp_path: Path) -> None:
 
 
 def test_picture_keeps_its_colours(tmp_path: Path) -> None:
-    from softpoint.data.images import read_image
+    from softpoint.data.pictures.images import read_image
 
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     write_picture(tmp_path / "deep" / "x.png", image)

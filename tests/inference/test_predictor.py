@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import softpoint
 from runs import NAMES, built, composed
 from softpoint.data.geometry import letterbox_matrix, transform
-from softpoint.data.images import read_image
+from softpoint.data.pictures.images import read_image
 from softpoint.inference import Predictor, load_predictor, read_checkpoint
 
 SIZES = [(64, 64), (48, 96), (201, 97), (30, 500), (640, 480), (1, 1), (2, 300)]

@@ -14,7 +14,7 @@ from benchmark import rates_in_turns, worded
 from feeding import draw_pictures, spread
 from pipelines import augmenters, decoders
 from softpoint.data.augment import Augment
-from softpoint.data.images import read_image
+from softpoint.data.pictures.images import read_image
 
 TINY = (
     "rounds=1", "calls=1", "sizes=[32]", "batch_size=2", "backbone.width=8", "decoder.channels=8",

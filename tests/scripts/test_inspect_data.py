@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runs import write_labels
-from softpoint.data.images import read_image
+from softpoint.data.pictures.images import read_image
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from runs import NAMES, read_csv
-from softpoint.data.images import read_image
+from softpoint.data.pictures.images import read_image
 from softpoint.inference import load_predictor
 
 

@@ -13,7 +13,7 @@ __all__ = ["KeypointDataset", "LabelledData", "Skeleton", "StreamedData", "Synth
 _HOMES = {
     "KeypointDataset": "softpoint.data.dataset",
     "LabelledData": "softpoint.data.labelled",
-    "StreamedData": "softpoint.data.streaming",
+    "StreamedData": "softpoint.data.packed.streaming",
     "SyntheticData": "softpoint.data.datamodule",
 }
 

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 
 from softpoint.data.augment import Augment
-from softpoint.data.cache import Cached, cache_folder
 from softpoint.data.check import check, one_per_picture
 from softpoint.data.crops import subject_boxes
 from softpoint.data.datamodule import KeypointData
 from softpoint.data.formats import read_labels
-from softpoint.data.images import MAX_PIXELS
 from softpoint.data.labels import ABSENT, OCCLUDED, Labels
 from softpoint.data.partition import Split, carve_val, find_groups, fold_split, seeded_split, stated_split
 from softpoint.data.pictures import Pictures, Reader
+from softpoint.data.pictures.cache import Cached, cache_folder
+from softpoint.data.pictures.images import MAX_PIXELS
+from softpoint.data.pictures.repeats import across_splits, describe_leaks
+from softpoint.data.pictures.scan import Scan, memo_of, scan
 from softpoint.data.problems import Problems
-from softpoint.data.repeats import across_splits, describe_leaks
 from softpoint.data.resident import Resident
-from softpoint.data.scan import Scan, memo_of, scan
 from softpoint.data.sources import LabelledImages, Source
 from softpoint.data.splits import read_splits, write_splits
 from softpoint.suggest import did_you_mean

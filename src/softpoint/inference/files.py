@@ -29,7 +29,7 @@ class PredictionTable:
         parts = ("x", "y", "confidence", *(("absent", "occluded") if visibility else ()))
         self.writer.writerow(["image", *edges, *(f"{name}_{part}" for name in names for part in parts)])
 
-    def write(self, image: str, found: Mapping[str, np.ndarray], box: Sequence[float] = ()) -> None:
+    def write(self, image: str, found: Mapping[str, np.ndarray], box: Sequence[float] | np.ndarray = ()) -> None:
         """One row: what a `Predictor` found for one subject."""
         parts = [
             np.char.mod("%.3f", found["keypoints"]),

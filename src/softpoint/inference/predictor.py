@@ -92,7 +92,7 @@ def _check(image: Image) -> np.ndarray:
     if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ValueError(
             f"an image must be uint8 RGB of shape (H, W, 3), got {image.dtype} {image.shape};"
-            " softpoint.data.images.read_image makes one from a file"
+            " softpoint.data.pictures.images.read_image makes one from a file"
         )
     return image
 

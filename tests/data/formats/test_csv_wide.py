@@ -86,8 +86,8 @@ def test_unknown_columns_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixt
 def test_a_prediction_is_a_label_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     names, points = ("nose", "left_ear"), np.array([[1.25, 2], [3, 4.5]])
     with PredictionTable(tmp_path / "predictions.csv", names) as table:
-        table.write("v/a.png", points, np.array([0.5, 1]))
-        table.write("v/b.png", points + 1, np.array([0.5, 1]))
+        table.write("v/a.png", {"keypoints": points, "confidence": np.array([0.5, 1])})
+        table.write("v/b.png", {"keypoints": points + 1, "confidence": np.array([0.5, 1])})
     with caplog.at_level(logging.INFO, "softpoint"):
         labels = read_labels(tmp_path / "predictions.csv")
     assert labels.images == ("v/a.png", "v/b.png") and labels.skeleton.names == names

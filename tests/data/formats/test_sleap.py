@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from softpoint.data.formats import read_labels, recognise
-from softpoint.data.frames import find
-from softpoint.data.images import read_image
+from softpoint.data.pictures.frames import find
+from softpoint.data.pictures.images import read_image
 
 sio = pytest.importorskip("sleap_io")
 h5py = pytest.importorskip("h5py")

@@ -14,7 +14,7 @@ from softpoint.data.doctor.readings import look_at_readings
 from softpoint.data.doctor.report import SEVERITIES, Example, Finding, KeypointCounts, Report
 from softpoint.data.labels import Labels, same_path
 from softpoint.data.pictures import Pictures
-from softpoint.data.scan import Scan
+from softpoint.data.pictures.scan import Scan
 
 __all__ = ["Example", "Finding", "KeypointCounts", "Report", "diagnose", "unlabelled_pictures"]
 
@@ -31,7 +31,7 @@ def diagnose(
     """All findings about labels and their pictures.
 
     Args:
-        scans: one for each subject's picture, see `softpoint.data.scan`.
+        scans: one for each subject's picture, see `softpoint.data.pictures.scan`.
         splits: the subjects of each split, train first; None where that is not known.
         on_error, outside: as training will have them; what it then leaves out is a warning, not an error.
         others: scans of pictures without labels, see `unlabelled_pictures`.

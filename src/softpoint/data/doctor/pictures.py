@@ -8,11 +8,11 @@ from contextlib import suppress
 import numpy as np
 
 from softpoint.data.doctor.report import Example, Finding, found
-from softpoint.data.images import SUFFIXES
 from softpoint.data.labels import Labels, same_path
 from softpoint.data.pictures import Pictures
-from softpoint.data.repeats import Leak, across_splits, identical, near_duplicates
-from softpoint.data.scan import Scan
+from softpoint.data.pictures.images import SUFFIXES
+from softpoint.data.pictures.repeats import Leak, across_splits, identical, near_duplicates
+from softpoint.data.pictures.scan import Scan
 
 # Labels of one picture that differ by more, in pixels, are different labels.
 _SAME_POINT = 2.0

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from softpoint.data.formats.json_values import box, entries, keypoint_count, load_json, numbers, record, shown, text
-from softpoint.data.images import SUFFIXES
 from softpoint.data.labels import OCCLUDED, UNLABELLED, VISIBLE, Labels, Subject
+from softpoint.data.pictures.images import SUFFIXES
 from softpoint.data.problems import Problems
 from softpoint.data.skeleton import Skeleton
 from softpoint.data.splits import split_name

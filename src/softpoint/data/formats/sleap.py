@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from softpoint.data.formats.nearby import best_folder, folders_near, tail_below
 from softpoint.data.formats.sleap_file import Entry, Project, load
-from softpoint.data.images import SUFFIXES
 from softpoint.data.labels import UNLABELLED, VISIBLE, Labels, Subject
-from softpoint.data.nearby import best_folder, folders_near, tail_below
+from softpoint.data.pictures.images import SUFFIXES
 from softpoint.data.problems import Problems
 from softpoint.data.skeleton import Skeleton, infer_flip_pairs
 
@@ -50,8 +50,8 @@ def read(path: Path, problems: Problems, images: Path | None = None) -> Labels:
 
     Coordinates count from the centre of a pixel, as sleap-io gives them for every version of the format. Predicted
     instances are passed over, and so is a frame that has no others; a frame without any is a picture without
-    labels. A picture is named as `softpoint.data.frames` finds it, and its group is its video. Videos are looked
-    for below `images`, or else near the file.
+    labels. A picture is named as `pictures.frames` finds it, and its group is its video. Videos are looked for
+    below `images`, or else near the file.
     Raises ValueError for a file that cannot be read or that mixes skeletons.
     """
     project = load(path)

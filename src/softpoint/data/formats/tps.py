@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from softpoint.data.images import image_size
+from softpoint.data.formats.nearby import best_folder, folders_near, tail_below
 from softpoint.data.labels import UNLABELLED, VISIBLE, Labels, Subject
-from softpoint.data.nearby import best_folder, folders_near, tail_below
+from softpoint.data.pictures.images import image_size
 from softpoint.data.problems import Problems
 from softpoint.data.skeleton import Skeleton
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from softpoint.data.formats.nearby import tail_below
 from softpoint.data.formats.yolo_config import Config, read_config, yaml_in
-from softpoint.data.images import image_size, list_images
 from softpoint.data.labels import OCCLUDED, UNLABELLED, VISIBLE, Labels, Subject, same_path
-from softpoint.data.nearby import tail_below
+from softpoint.data.pictures.images import image_size, list_images
 from softpoint.data.problems import Problems
 from softpoint.data.splits import split_name
 

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from filelock import FileLock
 
-from softpoint.data.cache import cache_folder
 from softpoint.data.packed.description import AGAIN, DESCRIPTION, Description, read_short
+from softpoint.data.pictures.cache import cache_folder
 
 _FAR = re.compile(r"[a-z0-9]+://|local:")
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from softpoint.data.download import download
-from softpoint.data.unpack import content_digest, unpack
+from softpoint.data.public.download import download
+from softpoint.data.public.unpack import content_digest, unpack
 
 
 @dataclass(frozen=True)

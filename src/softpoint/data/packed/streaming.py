@@ -16,12 +16,12 @@ import numpy as np
 from softpoint.data.augment import Augment
 from softpoint.data.datamodule import KeypointData
 from softpoint.data.dataset import EpochSampler
-from softpoint.data.images import MAX_PIXELS, read_image
 from softpoint.data.packed.description import Description
 from softpoint.data.packed.files import open_files
 from softpoint.data.packed.order import ChunkSampler, chunk_places
 from softpoint.data.packed.sample import Sample
 from softpoint.data.packed.shards import Shards
+from softpoint.data.pictures.images import MAX_PIXELS, read_image
 from softpoint.data.sources import Record, Source
 from softpoint.data.splits import SPLITS
 

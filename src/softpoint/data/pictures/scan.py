@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from softpoint.data.frames import find
-from softpoint.data.headers import known, read_header
 from softpoint.data.pictures import Pictures
+from softpoint.data.pictures.frames import find
+from softpoint.data.pictures.headers import known, read_header
 
 # The fingerprint is the signs of the lowest 16 x 16 frequencies of a 64 x 64 thumbnail, less the mean. A
 # hash of 8 x 8 sees no more than the background that all pictures of a fixed camera share.

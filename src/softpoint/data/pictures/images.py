@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from softpoint.data.headers import Header, known, read_header, turned
+from softpoint.data.pictures.headers import Header, known, read_header, turned
 from softpoint.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from softpoint.data.frames import Frame
+    from softpoint.data.pictures.frames import Frame
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm", ".jp2")
 
@@ -110,7 +110,7 @@ def _frame(path: Path) -> Frame | None:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        from softpoint.data.frames import find
+        from softpoint.data.pictures.frames import find
 
         return find(path)
     except (OSError, ValueError):  # a name that no file can have: opening it says so

@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 import PIL
 
-from softpoint.data.images import find_source
 from softpoint.data.labels import same_path
-from softpoint.data.memory import free_memory
 from softpoint.data.pictures import Pictures
+from softpoint.data.pictures.images import find_source
+from softpoint.data.pictures.memory import free_memory
 from softpoint.suggest import did_you_mean
 
 _FORMAT = "softpoint pixels 1"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from softpoint.data.labels import same_path
-from softpoint.data.scan import Scan
+from softpoint.data.pictures.scan import Scan
 
 # Two pictures are nearly the same where at most this many of the 255 bits of their fingerprints differ. Measured on
 # five sets: recompression, half the size, other brightness, noise and a shift by one pixel change up to 15 bits

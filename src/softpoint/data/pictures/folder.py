@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from softpoint.data.images import MAX_PIXELS, image_size, read_image
 from softpoint.data.labels import same_path
+from softpoint.data.pictures.images import MAX_PIXELS, image_size, read_image
 
 
 class Reader(Protocol):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from softpoint.data.video import Video
+from softpoint.data.pictures.video import Video
 
 # How many containers stay open in a process.
 _OPEN = 16
