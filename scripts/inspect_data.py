@@ -57,18 +57,10 @@ def main(cfg: DictConfig) -> None:
 def read(data: DictConfig) -> Labels:
     """The labels as training has them, less the rows that cannot be understood, before they are checked."""
     from softpoint.data.formats import read_labels
+    from softpoint.data.labels import choose
 
-    labels = read_labels(data.labels, data.format, "skip", data.images)
-    if data.categories is not None:
-        labels = labels.with_categories(data.categories)
-    if data.keypoints is not None:
-        labels = labels.with_keypoints(data.keypoints)
-    skeleton = labels.skeleton
-    pairs, edges = (
-        None if chosen is None else tuple((a, b) for a, b in chosen) for chosen in (data.flip_pairs, data.edges)
-    )
-    pairs, edges = skeleton.flip_pairs if pairs is None else pairs, skeleton.edges if edges is None else edges
-    return replace(labels, skeleton=replace(skeleton, flip_pairs=pairs, edges=edges))
+    labels = read_labels(data.labels, data.format, "skip", data.images, data.fetch)
+    return choose(labels, data.categories, data.keypoints, data.flip_pairs, data.edges)
 
 
 def examine(cfg: DictConfig, labels: Labels, pictures: Pictures) -> Report:

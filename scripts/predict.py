@@ -25,7 +25,12 @@ def main(cfg: DictConfig) -> None:
     predictor = load_predictor(cfg.ckpt, cfg.device)
     source, output = Path(cfg.source), Path(cfg.output)
     folder = source if source.is_dir() else source.parent
-    boxes = {} if cfg.boxes is None else boxes_by_picture(read_labels(cfg.boxes, images=folder))
+    boxes = {}
+    if cfg.boxes is not None:
+        labels = read_labels(cfg.boxes, images=folder).with_any_of(predictor.skeleton.names)
+        boxes = boxes_by_picture(labels, (predictor.crops or {}).get("boxes"))
+    elif predictor.crops:
+        print("this network was trained on crops of single subjects: without boxes=LABELS it sees whole pictures")
     found_here = [
         path.relative_to(folder).as_posix() for path in (list_images(source) if source.is_dir() else [source])
     ]
@@ -46,8 +51,12 @@ def main(cfg: DictConfig) -> None:
                 if cfg.pictures:
                     drawn = draw_subjects(image, found, predictor.skeleton, names=cfg.names, ellipses=cfg.ellipses)
                     write_picture(output / "pictures" / f"{name}.jpg", drawn)
+            if cfg.on_error == "error":
+                problems.settle("")
         problems.settle("")
-    print(f"{len(names)} pictures: {output / 'predictions.csv'}" + (f", {output / 'pictures'}" if cfg.pictures else ""))
+        if not (count := len(names) - len(problems.skipped)):
+            raise ValueError(f"none of the {len(names)} pictures in source={source} could be read")
+    print(f"{count} pictures: {output / 'predictions.csv'}" + (f", {output / 'pictures'}" if cfg.pictures else ""))
 
 
 if __name__ == "__main__":

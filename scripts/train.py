@@ -54,7 +54,8 @@ def main(cfg: DictConfig) -> float | None:
     if trainer.is_global_zero:
         print(f"best checkpoint, val/epe {score:.3f} px: {os.path.relpath(best)}")
         command = shlex.quote(f"ckpt={os.path.relpath(best)}")
-        print(f"use it: python scripts/predict.py {command} source=IMAGE_OR_FOLDER")
+        boxes = " boxes=LABELS" if data.crops else ""
+        print(f"use it: python scripts/predict.py {command} source=IMAGE_OR_FOLDER{boxes}")
     return float(score)
 
 

@@ -96,8 +96,8 @@ def allowed_users(*places: str) -> set[str]:
         ("timm", ("models.backbones.timm",)),
         ("litdata", ("data.packed",)),
         ("sleap_io", ("data.formats.sleap_file",)),
-        ("h5py", ("data.formats", "data.frames")),
-        ("av", ("data.video",)),
+        ("h5py", ("data.formats", "data.pictures.frames")),
+        ("av", ("data.pictures.video",)),
         ("torchvision", ("models", "scripts.pipelines")),
     ],
 )

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from softpoint.data.augment import Augment
-from softpoint.data.dataset import Draw, EpochSampler, KeypointDataset, collate
+from softpoint.data.dataset import Draw, EpochSampler, KeypointDataset, ResumableLoader, collate
 from softpoint.data.skeleton import Skeleton
 from softpoint.data.sources import PaintedScenes, Record, subject_scale
 from softpoint.data.synthetic import Shapes
@@ -206,3 +206,41 @@ def test_a_crop_shows_its_box_alone() -> None:
         torch.testing.assert_close(sample["keypoints"], samples[0]["keypoints"])
     back = transform_points(samples[2]["keypoints"][None], samples[2]["matrix"][None])[0, :3]
     np.testing.assert_allclose(back, within[:3] + np.array([130, 60]), atol=1e-4)
+
+
+def loader_of(batch_size: int, length: int = 10) -> ResumableLoader:
+    dataset = KeypointDataset(Album([(8, 8)] * length), (8, 8), (0,))
+    sampler = EpochSampler(length, seed=1)
+    return ResumableLoader(dataset, batch_size, sampler=sampler, collate_fn=collate)
+
+
+def indices(loader: ResumableLoader) -> list[int]:
+    return [index for batch in loader for index in batch["index"].tolist()]
+
+
+def test_a_loader_goes_on_after_the_batches_it_handed_out() -> None:
+    whole, first, second = indices(loader_of(2)), loader_of(2), loader_of(2)
+    for done, batch in enumerate(first, 1):
+        second.load_state_dict(first.state_dict())
+        if done < len(first):
+            assert indices(second) == whole[2 * done :]
+        del batch
+    second.sampler.set_epoch(1)  # the epoch was over
+    assert sorted(indices(second)) == list(range(10))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 5])
+def test_the_middle_of_an_epoch_is_not_cut_into_other_batches(batch_size: int) -> None:
+    first = loader_of(2)
+    for _, _ in zip(range(3), first, strict=False):
+        pass
+    with pytest.raises(ValueError, match=rf"with batch_size=2, this run has batch_size={batch_size}; set"):
+        loader_of(batch_size).load_state_dict(first.state_dict())
+
+
+def test_after_an_epoch_the_batches_may_change() -> None:
+    first, second = loader_of(2), loader_of(5)
+    assert len(indices(first)) == 10
+    second.load_state_dict(first.state_dict())
+    second.sampler.set_epoch(1)
+    assert sorted(indices(second)) == list(range(10))

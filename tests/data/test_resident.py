@@ -83,6 +83,19 @@ def test_canvases_reach_as_far_as_the_augmentation() -> None:
         assert 0.93 * most <= found <= most + 1e-9
 
 
-def test_compression_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"resident=true cannot compress .* set augment.compression=0"):
-        opened(tmp_path, True, Augment(compression=0.5))
+@pytest.mark.parametrize(
+    ("augment", "said"),
+    [
+        (Augment(compression=0.5), r"resident=true cannot compress .* set augment.compression=0"),
+        (Augment(blur=10), r"cannot blur a size of 32 by augment.blur=10"),
+    ],
+)
+def test_what_a_device_cannot_do_is_refused(tmp_path: Path, augment: Augment, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        opened(tmp_path, True, augment, size=32)
+
+
+def test_more_than_fits_is_refused_before_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("softpoint.data.resident.free_memory", lambda: 10_000)
+    with pytest.raises(ValueError, match=r"needs 0.0 GiB for 6 pictures of 64x48.*data.cache=disk"):
+        opened(tmp_path, True)

@@ -143,7 +143,7 @@ def test_a_box_is_seen_as_training_sees_it(run: Path) -> None:
     from softpoint.data.sources import Record
 
     predictor: Any = load_predictor(run / "checkpoints" / "best.ckpt")
-    predictor.padding = 1.25
+    predictor.crops = {"padding": 1.25, "boxes": None}
     image, box = pictures([(120, 200)])[0], np.array([61.5, 20.25, 130.0, 99.5])
 
     class One:

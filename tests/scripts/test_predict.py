@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runs import NAMES, read_csv
+from runs import NAMES, labelled, read_csv, write_labels
+from softpoint.data.formats import read_labels
 from softpoint.data.pictures.images import read_image
 from softpoint.inference import load_predictor
 
@@ -120,3 +121,26 @@ def test_one_row_a_box(run: Path, start: Callable, tmp_path: Path) -> None:
     points = np.array([numbers(found[1], "x"), numbers(found[1], "y")]).T
     np.testing.assert_allclose(points, expected, atol=2e-3)
     assert len(list((output / "pictures").rglob("*.jpg"))) == 2
+
+
+def test_crops_are_those_of_training(start: Callable, tmp_path: Path) -> None:
+    """Trained on boxes about two keypoints, a network is shown such boxes, and table and predictions agree."""
+    folder, words = tmp_path / "data", ["data.boxes=keypoints", "data.keypoints=[nose,tail]", "data.padding=1.5"]
+    labels = write_labels(folder)
+    train = start("train", *labelled(labels, "data.mode=instance", *words))
+    assert train.code == 0 and "boxes=LABELS" in train.out, train.err
+    ckpt, output = tmp_path / "run" / "checkpoints" / "best.ckpt", tmp_path / "out"
+    usual = [f"ckpt={ckpt}", f"source={folder}", f"output={output}", "pictures=false"]
+    assert "without boxes=LABELS" in start("predict", *usual).out
+    assert start("predict", *usual, f"boxes={folder / 'labels.csv'}").code == 0
+    truth = read_labels(folder / "labels.csv").with_keypoints(["nose", "tail"])
+    tested = {row["image"] for row in read_csv(tmp_path / "run" / "splits.csv") if row["split"] == "test"}
+    errors = []
+    for row, subject in zip(sorted(read_csv(output / "predictions.csv"), key=lambda row: row["image"]),
+                            sorted(truth.subjects, key=lambda subject: subject.image), strict=True):  # fmt: skip
+        assert row["image"] == subject.image
+        points = np.array([[float(row[f"{name}_{axis}"]) for axis in "xy"] for name in ("nose", "tail")])
+        if row["image"] in tested:
+            errors.append(np.linalg.norm(points - subject.keypoints, axis=1))
+    said = float(read_csv(tmp_path / "run" / "test.csv")[-1]["epe"])
+    assert np.mean(errors) == pytest.approx(said, abs=2e-3)

@@ -67,7 +67,7 @@ def test_table_holds_the_test_errors_of_the_averaged_weights(run: Path, tmp_path
     found = trainer.test(module, data, ckpt_path=best, verbose=False, weights_only=True)[0]
     rows = {row["keypoint"]: row for row in read_csv(run / "test.csv")}
     assert list(rows) == [*NAMES, "all"]
-    assert float(rows["all"]["epe"]) == pytest.approx(found["test/epe"], abs=1e-6)
+    assert float(rows["all"]["epe"]) == pytest.approx(found["test/epe"], rel=1e-6)
     mean = np.average([float(rows[n]["epe"]) for n in NAMES], weights=[int(rows[n]["points"]) for n in NAMES])
     assert float(rows["all"]["epe"]) == pytest.approx(mean)
     assert sum(int(rows[name]["points"]) for name in NAMES) == int(rows["all"]["points"])

@@ -73,6 +73,11 @@ def recolour_batch(
     return image
 
 
+def blur_radius(sigma: float) -> int:
+    """How many pixels beside its own a blurred pixel looks at on each side."""
+    return int(3.5 * sigma)
+
+
 def _hide(image: Float[Tensor, "B 3 H W"], patches: Float[Tensor, "B P 7"]) -> Float[Tensor, "B 3 H W"]:
     """The images with each patch's box (left, top, right, bottom) filled with its colour."""
     y = torch.arange(image.shape[2], device=image.device).view(1, 1, -1, 1)
@@ -86,7 +91,7 @@ def _hide(image: Float[Tensor, "B 3 H W"], patches: Float[Tensor, "B P 7"]) -> F
 
 def _blur(image: Float[Tensor, "B 3 H W"], sigma: Shaped[Tensor, " B"], most: float) -> Float[Tensor, "B 3 H W"]:
     """Gaussian blur, each image with its own sigma; 0 leaves it as it is."""
-    radius = int(3.5 * most)
+    radius = blur_radius(most)
     if not radius:
         return image
     x = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,8 +148,8 @@ def _place(labels: Labels, sizes: np.ndarray, index: int, point: int) -> str:
     )
 
 
-def one_per_picture(labels: Labels, mode: Sequence[str] = ()) -> None:
-    """Raises ValueError where two labelled subjects share a picture, naming both."""
+def one_per_picture(labels: Labels) -> None:
+    """Raises ValueError where two subjects share a picture, naming both."""
     first: dict[str, str] = {}
     for subject in labels.subjects:
         if (earlier := first.setdefault(same_path(subject.image), subject.place)) != subject.place:

@@ -37,8 +37,9 @@ class KeypointData(pl.LightningDataModule, ABC):
         augment: changes to training samples; None for none.
     """
 
-    # How many times larger than a subject's box the part of the picture that a sample shows is.
-    padding = 1.0
+    # How samples are cropped, for a checkpoint: `padding` (how many times larger than a subject's box they are)
+    # and where `boxes` come from; None where they show whole pictures.
+    crops: dict[str, Any] | None = None
 
     def __init__(
         self, size: int | Sequence[int], batch_size: int, num_workers: int | None, seed: int, augment: Augment | None
@@ -58,6 +59,11 @@ class KeypointData(pl.LightningDataModule, ABC):
     @abstractmethod
     def open(self) -> dict[str, Source]:
         """A source for each of train, val and test."""
+
+    @property
+    def padding(self) -> float:
+        """How many times larger than a subject's box the part of the picture that a sample shows is."""
+        return 1.0 if self.crops is None else float(self.crops["padding"])
 
     @property
     def skeleton(self) -> Skeleton:
@@ -125,8 +131,11 @@ class KeypointData(pl.LightningDataModule, ABC):
         steps before, as schedules do.
         """
         progress: Any = self.trainer.fit_loop.epoch_progress.current if self.trainer else None
+        epochs = progress.processed if progress else 0
         position = self._training.state_dict() if self._training else {}
-        return {"epochs": progress.processed if progress else 0, "position": position}
+        # An epoch may end before its loader does (trainer.limit_train_batches).
+        within = (position.get("epoch") or 0) >= epochs
+        return {"epochs": epochs, "position": position if within else {}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on after what was drawn."""

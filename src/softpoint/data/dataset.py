@@ -170,7 +170,8 @@ class ResumableLoader(DataLoader):
         if not isinstance(self.sampler, EpochSampler):
             return {}
         epoch, batches = self.position or (self.sampler.epoch, 0)
-        return {"epoch": epoch, "batches": batches, "batch_size": self.batch_size} | self.sampler.terms
+        done = {"epoch": epoch, "batches": batches, "of": len(self)}
+        return done | {"batch_size": self.batch_size} | self.sampler.terms
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Goes on there; ValueError in the middle of an epoch that would be cut into other batches."""
@@ -178,7 +179,7 @@ class ResumableLoader(DataLoader):
         if not state_dict or not isinstance(sampler, EpochSampler):
             return
         epoch, batches = state_dict["epoch"], state_dict["batches"]
-        if batches >= len(self):
+        if batches >= state_dict["of"]:
             epoch, batches = epoch + 1, 0
         terms = {"batch_size": self.batch_size} | sampler.terms
         if batches and (changed := {key: value for key, value in terms.items() if state_dict.get(key) != value}):

@@ -15,7 +15,7 @@ from softpoint.data.check import check, one_per_picture
 from softpoint.data.crops import subject_boxes
 from softpoint.data.datamodule import KeypointData
 from softpoint.data.formats import read_labels
-from softpoint.data.labels import ABSENT, OCCLUDED, Labels
+from softpoint.data.labels import ABSENT, OCCLUDED, Labels, choose
 from softpoint.data.partition import Split, carve_val, find_groups, fold_split, seeded_split, stated_split
 from softpoint.data.pictures import Pictures, Reader
 from softpoint.data.pictures.cache import Cached, cache_folder
@@ -93,12 +93,10 @@ class LabelledData(KeypointData):
         verify: bool = True,
         fetch: str | None = None,
     ) -> None:
-        if fetch is not None and not Path(labels).exists():
-            raise FileNotFoundError(f"labels {labels} do not exist; python scripts/fetch_data.py {fetch} brings them")
         _choice("mode", mode, ("image", "instance"))
         _choice("unlabelled", unlabelled, ("unknown", "absent"))
-        found = read_labels(labels, format, on_error, images)
-        found = _chosen(found, categories, keypoints, flip_pairs, edges)
+        found = read_labels(labels, format, on_error, images, fetch)
+        found = choose(found, categories, keypoints, flip_pairs, edges)
         self.pictures = Pictures(Path(images or found.folder), exif, max_pixels)
         problems = Problems.by(on_error, str(labels))
         found, sizes = check(found, self.pictures, problems, outside)
@@ -106,18 +104,16 @@ class LabelledData(KeypointData):
         self.scans = scan(self.pictures, list(dict.fromkeys(found.images)), memo) if verify else []
         found, sizes = _readable(found, sizes, self.scans, problems)
         self.labels, self.image_sizes, self.boxes = _subjects(found, sizes, mode, boxes)
-        self.padding = padding if mode == "instance" else 1.0
+        if mode == "instance":
+            self.crops = {"padding": padding, "boxes": boxes}
         groups = find_groups(self.labels, group)
         stated = stated_split(self.labels, groups, seed, val) if splits is fold is group is None else None
         self.splits = stated or _split(self.labels, groups, splits, seed, val, test, fold, folds)
         _each_has_labels(self.labels, self.splits)
         if unlabelled == "absent":
             self.labels = _absent(self.labels)
-        self.cache, self.cache_dir, self.resident = (
-            _choice("cache", cache, ("none", "ram", "disk")),
-            cache_dir,
-            resident,
-        )
+        _choice("cache", cache, ("none", "ram", "disk"))
+        self.cache, self.cache_dir, self.resident = cache, cache_dir, resident
         self.reader: Reader = self.pictures
         super().__init__(size, batch_size, num_workers, seed, augment)
 
@@ -149,10 +145,9 @@ class LabelledData(KeypointData):
             self.reader = Cached.open(self.pictures, images, sizes, self.cache, self.cache_dir)
             self.sources = self.open()
         if self.resident and not self.residents:
-            self.residents = {
-                split: Resident(source, self.size, self.augment if split == "train" else None, self.padding)
-                for split, source in self.sources.items()
-            }
+            for split, source in self.sources.items():
+                augment = self.augment if split == "train" else None
+                self.residents[split] = Resident(source, self.size, augment, self.padding)
 
     def _report_leaks(self) -> None:
         split_of = {self.labels.images[row]: split for split, rows in self.splits.items() for row in rows}
@@ -176,24 +171,6 @@ class LabelledData(KeypointData):
                     f"the checkpoint was trained on another split: {len(moved)} images differ in {split}, first "
                     f"{min(moved)}; set data.splits to the splits.csv of its run, or start anew without ckpt_path"
                 )
-
-
-def _chosen(
-    labels: Labels,
-    categories: Sequence[str] | None,
-    keypoints: Sequence[str] | None,
-    flip_pairs: Pairs | None,
-    edges: Pairs | None,
-) -> Labels:
-    """The labels that the user wants, with the pairs and edges that the user names."""
-    labels = labels if categories is None else labels.with_categories(categories)
-    labels = labels if keypoints is None else labels.with_keypoints(keypoints)
-    skeleton = labels.skeleton
-    if flip_pairs is not None:
-        skeleton = replace(skeleton, flip_pairs=tuple((left, right) for left, right in flip_pairs))
-    if edges is not None:
-        skeleton = replace(skeleton, edges=tuple((start, end) for start, end in edges))
-    return replace(labels, skeleton=skeleton)
 
 
 def _readable(

@@ -109,6 +109,11 @@ class Labels:
         kept = {kind: tuple(name for name in parts if name in names) for kind, parts in self.categories.items()}
         return replace(self, skeleton=skeleton, subjects=tuple(subjects), categories=kept)
 
+    def with_any_of(self, names: Sequence[str]) -> Labels:
+        """The labels of those of these keypoints that they have; of all, where they have none of them."""
+        known = [name for name in names if name in self.skeleton.names]
+        return self.with_keypoints(known) if known else self
+
     def with_categories(self, names: Sequence[str]) -> Labels:
         """The subjects of these categories, and pictures without any, with the keypoints that these have.
 
@@ -122,6 +127,24 @@ class Labels:
         parts = {part for name in names for part in self.categories[name]}
         kept = self.select(chosen).with_keypoints([name for name in self.skeleton.names if name in parts])
         return replace(kept, categories={name: self.categories[name] for name in names})
+
+
+def choose(
+    labels: Labels,
+    categories: Sequence[str] | None = None,
+    keypoints: Sequence[str] | None = None,
+    flip_pairs: Sequence[tuple[str, str]] | None = None,
+    edges: Sequence[tuple[str, str]] | None = None,
+) -> Labels:
+    """The labels of these categories and keypoints alone, with these pairs and edges; None keeps what there is."""
+    labels = labels if categories is None else labels.with_categories(categories)
+    labels = labels if keypoints is None else labels.with_keypoints(keypoints)
+    skeleton = labels.skeleton
+    if flip_pairs is not None:
+        skeleton = replace(skeleton, flip_pairs=tuple((left, right) for left, right in flip_pairs))
+    if edges is not None:
+        skeleton = replace(skeleton, edges=tuple((start, end) for start, end in edges))
+    return replace(labels, skeleton=skeleton)
 
 
 def same_path(image: str) -> str:

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from softpoint.data.augment import Augment
-from softpoint.data.batched import NOISE, recolour_batch, warp_batch
+from softpoint.data.batched import NOISE, blur_radius, recolour_batch, warp_batch
 from softpoint.data.crops import input_matrix
 from softpoint.data.geometry import transform, warp
+from softpoint.data.pictures.memory import free_memory
 from softpoint.data.sources import Source
 
 
@@ -21,17 +22,17 @@ class Resident:
     A canvas shows as much of its picture, and as finely, as any augmentation asks for; without augmentation it
     is the input itself, byte for byte as a worker would make it. Pictures of augmented samples differ from
     a worker's by having been resampled twice, by a noise table of their own, and by not being compressed.
-    Raises ValueError for an augmentation that compresses, and where the pictures do not fit into memory.
+    Raises ValueError for an augmentation that it cannot do, and where the pictures do not fit into memory.
     """
 
     def __init__(self, source: Source, size: tuple[int, int], augment: Augment | None, padding: float) -> None:
-        if augment is not None and augment.compression:
-            raise ValueError("data.resident=true cannot compress pictures; set augment.compression=0")
+        _refuse(augment, size)
         self.size, self.augment = size, augment
         finer, wider = (1.0, 1.0) if augment is None else (max(1.0, augment.scale[1]), reach(augment, size))
         records = [source.describe(i) for i in range(len(source))]
         wider = wider if any(record.box is not None for record in records) else 1.0  # beyond a picture is nothing
         self.canvas = (round(size[0] * finer * wider), round(size[1] * finer * wider))
+        _fits(len(records), self.canvas)
         self.matrices = np.stack([input_matrix(r.size, r.box, self.canvas, padding * wider) for r in records])
         self.pictures = torch.empty(len(records), *self.canvas, 3, dtype=torch.uint8)
         self.noise = torch.empty(0)
@@ -91,4 +92,24 @@ def reach(augment: Augment, size: tuple[int, int]) -> float:
     for _ in range(512):
         back = np.linalg.inv(augment.matrix(rng, size, can_flip=False)[0])
         furthest = max(furthest, float((np.abs(transform(corners, back) - centre) / [width, height]).max()))
-    return min(3.0, 2 * furthest)
+    return 2 * furthest
+
+
+def _refuse(augment: Augment | None, size: tuple[int, int]) -> None:
+    """ValueError for what `batched` has no means for."""
+    if augment is None:
+        return
+    if augment.compression:
+        raise ValueError("data.resident=true cannot compress pictures; set augment.compression=0")
+    if blur_radius(augment.blur) >= min(size):
+        said = f"cannot blur a size of {min(size)} by augment.blur={augment.blur:g}"
+        raise ValueError(f"data.resident=true {said}; lower it")
+
+
+def _fits(count: int, canvas: tuple[int, int]) -> None:
+    need, free = count * canvas[0] * canvas[1] * 3, free_memory()
+    if free is not None and need > 0.8 * free:
+        raise ValueError(
+            f"data.resident=true needs {need / 2**30:.1f} GiB for {count} pictures of {canvas[0]}x{canvas[1]}, and"
+            f" {free / 2**30:.1f} GiB of memory are free; set data.resident=false data.cache=disk, or augment less"
+        )

@@ -30,7 +30,7 @@ class Checkpoint:
     net: KeypointNet
     skeleton: Skeleton
     size: tuple[int, int]  # (height, width) of the network's input
-    padding: float  # how many times larger than its box a crop was; 1 for a network that saw whole pictures
+    crops: dict[str, Any] | None  # `padding` and `boxes` of the crops that it saw; None for whole pictures
     config: dict[str, Any]
     path: Path
 
@@ -47,9 +47,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         config, skeleton = stored["hyper_parameters"], Skeleton.from_dict(stored["skeleton"])
         model, state = config["model"], dict(stored["state_dict"])
         height, width = map(int, np.broadcast_to(config["data"]["size"], 2))
-        padding = float(config["data"]["padding"]) if config["data"].get("mode") == "instance" else 1.0
-        if not 0 < padding < 100 or min(height, width) < 1:
-            raise ValueError(f"its input is {height}x{width} of {padding:g} times a box")
+        if min(height, width) < 1:
+            raise ValueError(f"its input is {height}x{width}")
+        crops = _crops(stored.get("crops"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         lacks = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{path} is no checkpoint of softpoint: {lacks}") from error
@@ -59,7 +59,17 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         _check_fit(path, _network(path, model, len(skeleton)), weights)
     net = _network(path, model, len(skeleton))
     net.load_state_dict(weights)
-    return Checkpoint(net.eval(), skeleton, (height, width), padding, config, path)
+    return Checkpoint(net.eval(), skeleton, (height, width), crops, config, path)
+
+
+def _crops(stored: Any) -> dict[str, Any] | None:
+    """How training cropped; ValueError for what it cannot have been."""
+    if stored is None:
+        return None
+    padding, boxes = float(stored["padding"]), stored["boxes"]
+    if not 0 < padding < 100 or boxes not in (None, "labels", "keypoints"):
+        raise ValueError(f"its crops are {padding:g} times the boxes of {boxes!r}")
+    return {"padding": padding, "boxes": boxes}
 
 
 def _load(path: Path) -> Mapping[str, Any]:

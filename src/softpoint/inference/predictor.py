@@ -22,7 +22,8 @@ Image = np.ndarray | torch.Tensor
 class Predictor:
     """Letterboxes images, or crops of them, to the network's size, predicts, and answers in the images' own pixels.
 
-    `skeleton` names the keypoints, in the order of the answers; a box is shown `padding` times as large.
+    `skeleton` names the keypoints, in the order of the answers. `crops` is how the network's training cropped (see
+    `Checkpoint`): a box is shown its `padding` times as large.
     """
 
     def __init__(
@@ -31,10 +32,10 @@ class Predictor:
         skeleton: Skeleton,
         size: tuple[int, int],
         device: str | torch.device,
-        padding: float = 1.0,
+        crops: dict[str, Any] | None = None,
     ) -> None:
         self.net = net.eval().to(device).to(memory_format=torch.channels_last)
-        self.skeleton, self.size, self.device, self.padding = skeleton, size, device, padding
+        self.skeleton, self.size, self.device, self.crops = skeleton, size, device, crops
 
     @property
     def tells_visibility(self) -> bool:
@@ -64,7 +65,8 @@ class Predictor:
             if single:
                 single, pictures = given.ndim == 1, pictures * len(regions)
         shown = zip(pictures, regions, strict=True)
-        matrices = [input_matrix(picture.shape[:2], box, self.size, self.padding) for picture, box in shown]
+        padding = self.crops["padding"] if self.crops else 1.0
+        matrices = [input_matrix(picture.shape[:2], box, self.size, padding) for picture, box in shown]
         batch = np.stack([warp(p, m, self.size) for p, m in zip(pictures, matrices, strict=True)])
         found = self.net(torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2))
         back = torch.from_numpy(np.linalg.inv(matrices)).float().to(self.device)
@@ -84,7 +86,7 @@ def load_predictor(ckpt: str | Path, device: str | torch.device = "cpu") -> Pred
     Raises FileNotFoundError or ValueError as `read_checkpoint` does.
     """
     checkpoint = read_checkpoint(ckpt)
-    return Predictor(checkpoint.net, checkpoint.skeleton, checkpoint.size, device, checkpoint.padding)
+    return Predictor(checkpoint.net, checkpoint.skeleton, checkpoint.size, device, checkpoint.crops)
 
 
 def _check(image: Image) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
@@ -104,11 +105,25 @@ class KeypointModule(pl.LightningModule):
             "lr_scheduler": self.scheduler(optimizer, total_steps=self.trainer.estimated_stepping_batches),
         }
 
+    def on_fit_start(self) -> None:
+        if str(self.trainer.precision) in ("bf16-true", "16-true", "transformer-engine", "transformer-engine-float16"):
+            raise ValueError(
+                f"trainer.precision={self.trainer.precision} would round the labels themselves, by pixels;"
+                " use bf16-mixed or 16-mixed"
+            )
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["skeleton"] = self.skeleton.to_dict()
+        checkpoint["crops"] = getattr(self._data, "crops", None)
         checkpoint["versions"] = {name: version(name) for name in ("softpoint", "torch", "torchvision")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        kind = type(self._data).__qualname__
+        if self._data is not None and self.trainer.state.fn == TrainerFn.FITTING and kind not in checkpoint:
+            raise ValueError(
+                f"the checkpoint was not trained on {kind}, so that its split is another; go on with the data= of its"
+                " run, or start anew without ckpt_path"
+            )
         stored, names = checkpoint.get("skeleton", {}).get("names"), list(self.skeleton.names)
         if stored is not None and list(stored) != names:
             raise ValueError(
@@ -123,6 +138,10 @@ class KeypointModule(pl.LightningModule):
                 f"of shape {theirs.get(differing[0])} there and {ours.get(differing[0])} here; repeat the model, "
                 "backbone and decoder of its run"
             )
+
+    @property
+    def _data(self) -> Any:
+        return getattr(self._trainer, "datamodule", None)
 
     @property
     def summary(self) -> str:

@@ -61,11 +61,16 @@ WRITERS: dict[str, Callable[[Labels, Path, np.ndarray], None]] = {
 
 
 def read_labels(
-    path: str | Path, format: str | None = None, on_error: str = "error", images: str | Path | None = None
+    path: str | Path,
+    format: str | None = None,
+    on_error: str = "error",
+    images: str | Path | None = None,
+    fetch: str | None = None,
 ) -> Labels:
     """The labels in a file or folder, in the named `format` or in the one its content shows.
 
-    `images` is the folder of the pictures, where it is not that of the labels.
+    `images` is the folder of the pictures, where it is not that of the labels; `fetch` names the public set that
+    they belong to.
 
     Rows that cannot be used are one error, or with `on_error` "skip" one warning.
     Raises FileNotFoundError for a missing file and ValueError for one that is not understood.
@@ -73,6 +78,8 @@ def read_labels(
     path = Path(path)
     if format is not None and format not in FORMATS:
         raise ValueError(f"data.format={format!r}: {did_you_mean(format, FORMATS)}")
+    if not path.exists() and fetch is not None:
+        raise FileNotFoundError(f"labels {path} do not exist; python scripts/fetch_data.py {fetch} brings them")
     if not path.exists():
         raise FileNotFoundError(f"labels {path} do not exist; name a label file, or the folder of a project")
     problems = Problems.by(on_error, str(path))

@@ -57,7 +57,8 @@ class StreamedData(KeypointData):
             raise ValueError(f"data.window={window} must be at least 1; 8 mixes well")
         self.window, self.max_pixels = window, max_pixels
         files, self.description = open_files(folder, cache_dir, int(max_cache_gb * 1e9))
-        self.padding = padding if self.description.mode == "instance" else 1.0
+        if self.description.mode == "instance":
+            self.crops = {"padding": padding, "boxes": None}
         self.shards = {split: Shards(files, split, self.description) for split in SPLITS}
         if not files.here:
             _fits(self.shards, window, max_cache_gb)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_lightning.callbacks import Callback
 
-from runs import SMALL, built, composed
+from runs import SMALL, built, composed, write_labels
 from softpoint.data import LabelledData
 from softpoint.data.augment import Augment
 from softpoint.data.dataset import Draw, KeypointDataset
@@ -275,3 +275,13 @@ def test_what_is_no_file_is_packed_as_png(labelled: LabelledData, tmp_path: Path
     data = opened(tmp_path / "set")
     assert data.shards["val"].read(1).image[:4] == b"\x89PNG"
     assert np.array_equal(data.sources["val"].load(0, 1).image, source.load(0, 1).image)
+
+
+def test_crops_travel_with_the_set(tmp_path: Path) -> None:
+    folder = tmp_path / "labels"
+    write_labels(folder)
+    data = LabelledData(folder / "labels.csv", 64, 4, 0, 3, images=folder, val=0.2, test=0.2, mode="instance")
+    pack(data.sources, tmp_path / "set", 0.05, 3, data.tells_visibility)
+    streamed = opened(tmp_path / "set", padding=1.5)
+    assert streamed.crops == {"padding": 1.5, "boxes": None} and streamed.padding == 1.5
+    assert data.crops == {"padding": 1.25, "boxes": None}

@@ -370,7 +370,7 @@ def test_the_limit_is_the_users_and_not_the_librarys(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     for read in (read_image, image_size):
         read(path, max_pixels=24 * 20)
-        with pytest.raises(ValueError, match=r"picture is .* set data.max_pixels higher"):
+        with pytest.raises(ValueError, match=r"picture is .*data.max_pixels.* higher"):
             read(path, max_pixels=24 * 20 - 1)
     assert Image.MAX_IMAGE_PIXELS == 100
 

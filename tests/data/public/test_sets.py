@@ -16,9 +16,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from runs import CONFIGS, ROOT, read_csv
-from softpoint.data import public_labels
 from softpoint.data.formats import read_labels
 from softpoint.data.public import Part, PublicSet
+from softpoint.data.public import labels as public_labels
 from softpoint.data.public.unpack import content_digest
 from softpoint.data.splits import read_splits
 

@@ -16,11 +16,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from softpoint.data import cache, memory
 from softpoint.data.augment import Augment
 from softpoint.data.dataset import KeypointDataset, collate
 from softpoint.data.labels import Labels, Subject, same_path
-from softpoint.data.pictures import Pictures, Reader
+from softpoint.data.pictures import Pictures, Reader, cache, memory
 from softpoint.data.pictures.cache import Cached, cache_folder
 from softpoint.data.skeleton import Skeleton
 from softpoint.data.sources import LabelledImages
