@@ -65,7 +65,8 @@ def data(cfg: DictConfig, console: Any) -> None:
     from hydra.utils import instantiate
     from rich.table import Table
 
-    from feeding import draw_pictures, labelled, shares, spread
+    from feeding import draw_pictures, labelled, shares, spread, training
+    from softpoint.training import KeypointLoss
 
     augment, threads = instantiate(cfg.augment), torch.get_num_threads()
     net = instantiate(cfg.nets.baseline)(num_keypoints=cfg.num_keypoints).to(memory_format=torch.channels_last)
@@ -81,7 +82,8 @@ def data(cfg: DictConfig, console: Any) -> None:
         labels = labelled(paths, (height, width), cfg.num_keypoints)
         table = Table("pictures kept", "workers", "% of the speed on a ready tensor", "slowest to fastest")
         numbers = (cfg.data.size, cfg.data.batch_size, cfg.data.rounds, cfg.data.workers)
-        for cache, workers, found in shares(net, labels, augment, *numbers, Path(folder, "cache")):
+        step = training(net, KeypointLoss(instantiate(cfg.loss)), instantiate(cfg.optimizer)(net.parameters()))
+        for cache, workers, found in shares(step, labels, augment, *numbers, Path(folder, "cache")):
             table.add_row(cache, str(workers), *spread([100 * share for share in found], 1))
         console.print(table)
 

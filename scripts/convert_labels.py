@@ -11,7 +11,7 @@ def main(cfg: DictConfig) -> None:
     """Reads any format that training reads; says what it read, what it wrote and what the format cannot hold."""
     from pathlib import Path
 
-    from softpoint.data.convert import summary, write_labels
+    from softpoint.data.convert import summary, write_labels, write_stated_splits
     from softpoint.data.formats import read_labels, recognise
     from softpoint.data.pictures import Pictures
     from softpoint.data.problems import Problems
@@ -27,6 +27,8 @@ def main(cfg: DictConfig) -> None:
     pictures = Pictures(folder, cfg.exif, cfg.max_pixels)
     written = write_labels(labels, cfg.to, output, pictures, Problems.by(cfg.on_error, str(cfg.labels)))
     print(f"wrote {output} ({cfg.to}): {summary(written)}")
+    if (splits := write_stated_splits(written, output)) is not None:
+        print(f"wrote {splits}, the split that the labels state: train on it with data.splits={splits}")
     if folder.absolute() != output.parent.absolute():
         print(f"its paths start from {folder}: train on it with data.labels={output} data.images={folder}")
 

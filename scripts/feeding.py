@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -45,7 +45,7 @@ def labelled(paths: list[Path], size: tuple[int, int], points: int) -> Path:
 
 
 def shares(
-    net: Any,
+    train: Callable[[dict[str, Any]], None],
     labels: Path,
     augment: Augment,
     size: int,
@@ -54,7 +54,10 @@ def shares(
     workers: Sequence[int],
     keep: Path,
 ) -> Iterator[tuple[str, int, list[float]]]:
-    """For each way of keeping pictures: its name, its workers, and in each round its share of the net's own speed."""
+    """For each way of keeping pictures: its name, its workers, and in each round its share of the speed without them.
+
+    `train` makes one step on a batch. Without means on one batch that is ready.
+    """
     ways = [(cache, count) for cache in ("none", "ram", "disk") for count in workers]
     for cache, count in [*ways, ("resident", 0)]:  # which is ready without workers
         resident = cache == "resident"
@@ -64,21 +67,35 @@ def shares(
         )  # fmt: skip
         data.setup("benchmark")
         loader = data.train_dataloader()
-        ready = data.render(next(iter(loader)), "train")["image"].clone()
+        ready = data.render(next(iter(loader)), "train")
         found = []
         for turn in range(rounds + 1):
-            alone = _seconds(net, (ready for _ in range(len(loader))))
-            fed = _seconds(net, (data.render(batch, "train")["image"] for batch in loader))
+            alone = _seconds(train, (ready for _ in range(len(loader))))
+            fed = _seconds(train, (data.render(batch, "train") for batch in loader))
             if turn:  # the first round warms up
                 found.append(alone / fed)
         yield cache, count, found
 
 
-def _seconds(net: Any, images: Iterator[Any]) -> float:
+def _seconds(train: Callable[[dict[str, Any]], None], batches: Iterator[dict[str, Any]]) -> float:
     start = time.perf_counter()
-    for image in images:
-        step(net, image)
+    for batch in batches:
+        train(batch)
     return time.perf_counter() - start
+
+
+def training(net: Any, loss: Any, optimizer: Any) -> Callable[[dict[str, Any]], None]:
+    """A step as training makes it: forward, loss, backward, optimizer."""
+    from softpoint.training.loss import trainable
+
+    def train(batch: dict[str, Any]) -> None:
+        image, points = batch["image"], batch["keypoints"]
+        mask = trainable(points, batch["visibility"], tuple(image.shape[-2:]))
+        optimizer.zero_grad()
+        loss(net(image)["logits"], points, mask, net.decoder.stride)["loss"].backward()
+        optimizer.step()
+
+    return train
 
 
 def step(net: Any, image: Any) -> None:

@@ -69,7 +69,7 @@ def _leave(error: Exception, config_name: str) -> None:
         raise error
     if os.environ.get("SOFTPOINT_TRACEBACK"):
         traceback.print_exc()
-    sys.exit(f"error: {explain(error, config_name)}")
+    sys.exit(f"error: {_as_spelt_here(explain(error, config_name), config_name)}")
 
 
 def explain(error: BaseException, config_name: str) -> str:
@@ -94,6 +94,14 @@ def explain(error: BaseException, config_name: str) -> str:
     where = re.search(r"full_key: (\S+)", str(error))
     ours = isinstance(cause, (ValueError, OSError, ImportError))
     return said if ours or where is None else f"{where[1]}: {said}"
+
+
+def _as_spelt_here(message: str, config_name: str) -> str:
+    """The message, with settings of data called as a script without that group calls them."""
+    keys: Any = OmegaConf.load(CONFIGS / f"{config_name}.yaml")
+    if any("data" in entry for entry in keys.get("defaults", []) if OmegaConf.is_dict(entry)):
+        return message
+    return re.sub(r"\bdata\.(\w+)", lambda match: match[1] if match[1] in keys else match[0], message)
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -69,7 +69,7 @@ def test_unreadable_pictures_are_listed_or_skipped(tmp_path: Path) -> None:
     pictures(tmp_path, labels)
     for i in range(7):
         (tmp_path / f"img{i}.png").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"(?s)7 rows.*img0.png is empty.*and 2 more\ncopy the images again"):
+    with pytest.raises(ValueError, match=r"(?s)7 rows.*img0.png is empty.*and 2 more\ncorrect them, or leave them out by data.on_error=skip"):
         checked(labels, tmp_path)
     found, sizes = checked(labels, tmp_path, on_error="skip")
     assert found.images == ("img7.png", "img8.png") and sizes.tolist() == [[10, 12]] * 2
@@ -102,9 +102,10 @@ def test_the_same_subject_twice(tmp_path: Path, again: str) -> None:
 
 def test_one_per_picture(tmp_path: Path) -> None:
     labels = read_labels(written(tmp_path, "image,subject,nose_x,nose_y\na.png,m1,1,2\nb.png,,1,2\n./a.png,m2,3,4\n"))
-    with pytest.raises(ValueError, match=r"line 2 and line 4 both label ./a.png.*data.mode=instance"):
-        one_per_picture(labels)
-    one_per_picture(labels.select([0, 1]))
+    with pytest.raises(ValueError, match=r"line 4: labels ./a.png, which line 2 labels too; .*data.mode=instance"):
+        one_per_picture(labels, Problems("labels.csv", skip=False))
+    assert one_per_picture(labels.select([0, 1]), Problems("labels.csv", skip=False)) == [0, 1]
+    assert one_per_picture(labels, Problems("labels.csv", skip=True)) == [0, 1]
 
 
 def test_nothing_labelled(tmp_path: Path) -> None:

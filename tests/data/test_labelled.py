@@ -214,6 +214,7 @@ def test_damage_is_an_error_with_file_and_line_or_a_listed_skip(
         opened(tmp_path)
     data = opened(tmp_path, on_error="skip")
     assert len(data.labels) == 9 and not {*bad} & {*data.labels.images}
+    assert len(data.problems.skipped) == 3
     assert all(f"line {line}: " in caplog.text for line in (4, 6, 9))
     assert sum(len(batch["index"]) for split in SPLITS for batch in data._loader(split, shuffled=False)) == 9
 
@@ -236,7 +237,9 @@ def test_pictures_on_both_sides_of_a_split_are_reported(tmp_path: Path, caplog: 
     write_splits(tmp_path / "splits.csv", images, rows)
     data = opened(tmp_path, splits=tmp_path / "splits.csv")
     data.trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path / "run")
+    data.problems.skipped.append("line 3: something")
     data.setup("fit")
+    assert (tmp_path / "run" / "skipped.txt").read_text() == "line 3: something\n"
     assert "1 test picture is in train too" in caplog.text
     assert "video3/img07.png (test) is identical to video1/img01.png (train)" in caplog.text
     assert (tmp_path / "run" / "splits.csv").read_text().count("\n") == 13
@@ -265,7 +268,9 @@ def test_several_subjects_need_instance_mode(tmp_path: Path) -> None:
         rows += [f"{path},anna,10,20,30,40", f"{path},otto,20,15,33,44.5"]
     (tmp_path / "two.csv").write_text("\n".join(rows))
     usual: dict[str, Any] = {"size": 64, "batch_size": 4, "num_workers": 0, "seed": 0, "images": tmp_path}
-    with pytest.raises(ValueError, match=r"line 2 and line 3 both label video0/img00.png; .*data.mode=instance"):
+    with pytest.raises(
+        ValueError, match=r"line 3: labels video0/img00.png, which line 2 labels too[\s\S]*data.mode=instance"
+    ):
         LabelledData(tmp_path / "two.csv", **usual)
     data = LabelledData(tmp_path / "two.csv", mode="instance", **usual)
     assert sum(map(len, data.splits.values())) == 24 and data.padding == 1.25
@@ -297,3 +302,16 @@ def test_the_split_that_the_labels_state_is_used(data_root: Path) -> None:
     trained = {data.labels.images[row].split("/")[0] for split in ("train", "val") for row in data.splits[split]}
     assert (tested, trained) == ({"test"}, {"train"}) and len(data.labels) == 226
     assert len(LabelledData(folder, 64, 4, 0, 0, mode="instance", verify=False, group="none").splits["test"]) < 30
+
+
+def test_what_the_split_costs_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_labels(tmp_path, missing=[(i, 2) for i in range(12)])
+    for path in sorted(tmp_path.glob("video[23]/*.png")):
+        target = tmp_path / f"video{int(path.parent.name[-1]) - 2}" / path.name
+        path.rename(target)
+    text = (tmp_path / "labels.csv").read_text().replace("video2", "video0").replace("video3", "video1")
+    (tmp_path / "labels.csv").write_text(text)
+    data = opened(tmp_path, val=0.1, test=0.1)
+    assert len({data.labels.groups[row] for row in data.splits["test"]}) == 1
+    assert "takes 50 % of the images where data.test=0.1 asks for 10 %" in caplog.text
+    assert "no training image labels right_ear: it cannot be learnt" in caplog.text

@@ -166,7 +166,13 @@ def test_a_reader_may_name_the_groups() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "said"), [("(", "not a regular expression"), (r"mouse\d", "in 1 of 2 paths, first 'rat1/b.png'")]
+    ("pattern", "said"),
+    [
+        ("(", "not a regular expression"),
+        (r"mouse\d", "in 1 of 2 paths, first 'rat1/b.png'"),
+        ("(zzz)?s", "finds nothing in 2 of 2 paths"),
+        ("png", "finds 'png' in every path"),
+    ],
 )
 def test_a_pattern_that_cannot_be_used(pattern: str, said: str) -> None:
     with pytest.raises(ValueError, match=r"data\.group") as caught:

@@ -39,6 +39,26 @@ def test_it_says_what_it_does(start: Callable, tmp_path: Path, to: str) -> None:
     assert (found.visibility == expected.visibility).all() == (to != "dlc_csv")
 
 
+def test_a_stated_split_is_written_beside(start: Callable, tmp_path: Path, data_root: Path) -> None:
+    from softpoint.data.splits import read_splits
+
+    output, source = tmp_path / "tubes.csv", data_root / "keypoints" / "glue-tubes"
+    ending = start("convert_labels", f"labels={source}", "to=csv", f"output={output}")
+    splits = tmp_path / "tubes.splits.csv"
+    assert ending.code == 0 and f"data.splits={splits}" in ending.out
+    found, expected = read_labels(output), read_labels(source)
+    rows = read_splits(splits, found.images)
+    assert all(expected.splits[found.images[row]] == name for name, part in rows.items() for row in part)
+
+
+def test_advice_names_the_keys_of_this_script(start: Callable, tmp_path: Path) -> None:
+    labels = written(tmp_path, PLAIN.replace("3,4", "three,4"))
+    ending = start("convert_labels", f"labels={labels}", "to=csv", f"output={tmp_path / 'out.csv'}")
+    assert ending.code == 1 and ending.err.endswith("or leave it out by on_error=skip")
+    words = [f"labels={labels}", "to=csv", f"output={tmp_path / 'out.csv'}", "on_error=skip"]
+    assert start("convert_labels", *words).code == 0
+
+
 def test_an_output_is_replaced_only_when_asked(start: Callable, tmp_path: Path) -> None:
     labels, output = written(tmp_path, PLAIN), written(tmp_path, "precious", "out/out.csv")
     words = [f"labels={labels}", "to=csv", f"output={output}"]
@@ -56,7 +76,7 @@ def test_an_output_is_replaced_only_when_asked(start: Callable, tmp_path: Path) 
         (["to=cocoa"], r"error: to='cocoa': did you mean 'coco'?"),
         (["to=coco"], r"rows cannot be used"),
         (["to=csv", "labels=nowhere.csv"], r"error: labels nowhere.csv do not exist"),
-        (["to=csv", "format=dlc"], r"error: data.format='dlc'"),
+        (["to=csv", "format=dlc"], r"error: format='dlc'"),
         (["to=csv", "output=."], r"error: output=. is a folder"),
     ],
 )

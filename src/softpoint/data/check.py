@@ -79,7 +79,7 @@ def _with_sizes(labels: Labels, pictures: Pictures, problems: Problems) -> tuple
             _agree(subject, found)
             kept.append(index)
     where = _where_else(missing[0], Path(labels.source), pictures.folder) if missing else ""
-    problems.settle(where or "copy the images again, or remove their rows")
+    problems.settle(where)
     return labels.select(kept), np.array([sizes[labels.images[i]] for i in kept], dtype=np.int64).reshape(-1, 2)
 
 
@@ -148,12 +148,14 @@ def _place(labels: Labels, sizes: np.ndarray, index: int, point: int) -> str:
     )
 
 
-def one_per_picture(labels: Labels) -> None:
-    """Raises ValueError where two subjects share a picture, naming both."""
+def one_per_picture(labels: Labels, problems: Problems) -> list[int]:
+    """The subjects that are the first in their pictures; any other is a problem."""
     first: dict[str, str] = {}
-    for subject in labels.subjects:
-        if (earlier := first.setdefault(same_path(subject.image), subject.place)) != subject.place:
-            raise ValueError(
-                f"{labels.source}: {earlier} and {subject.place} both label {subject.image}; with several subjects in"
-                " a picture set data.mode=instance, which crops each, or keep one"
-            )
+    kept = []
+    for index, subject in enumerate(labels.subjects):
+        with problems.row(subject.place):
+            if (earlier := first.setdefault(same_path(subject.image), subject.place)) != subject.place:
+                raise ValueError(f"labels {subject.image}, which {earlier} labels too")
+            kept.append(index)
+    problems.settle("with several subjects in a picture set data.mode=instance, which crops each")
+    return kept

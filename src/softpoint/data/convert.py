@@ -10,6 +10,7 @@ from softpoint.data.formats import WRITERS
 from softpoint.data.labels import Labels
 from softpoint.data.pictures import Pictures
 from softpoint.data.problems import Problems
+from softpoint.data.splits import SPLITS, write_splits
 from softpoint.suggest import did_you_mean
 
 # Formats that state how large each picture is.
@@ -29,6 +30,16 @@ def write_labels(labels: Labels, to: str, output: Path, pictures: Pictures, prob
         raise ValueError(f"{labels.source}: no subject is left to write")
     WRITERS[to](labels, output, sizes)
     return labels
+
+
+def write_stated_splits(labels: Labels, output: Path) -> Path | None:
+    """Writes the split that labels state beside `output`, for data.splits; its path, or None where they state none."""
+    if not all(image in labels.splits for image in labels.images):
+        return None
+    path = output.with_name(f"{output.stem}.splits.csv")
+    rows = {name: [i for i, image in enumerate(labels.images) if labels.splits[image] == name] for name in SPLITS}
+    write_splits(path, labels.images, rows)
+    return path
 
 
 def _stated(labels: Labels) -> np.ndarray:

@@ -95,21 +95,22 @@ class LabelledData(KeypointData):
     ) -> None:
         _choice("mode", mode, ("image", "instance"))
         _choice("unlabelled", unlabelled, ("unknown", "absent"))
-        found = read_labels(labels, format, on_error, images, fetch)
+        self.problems = problems = Problems.by(on_error, str(labels))
+        found = read_labels(labels, format, on_error, images, fetch, problems)
         found = choose(found, categories, keypoints, flip_pairs, edges)
         self.pictures = Pictures(Path(images or found.folder), exif, max_pixels)
-        problems = Problems.by(on_error, str(labels))
         found, sizes = check(found, self.pictures, problems, outside)
         memo = memo_of(self.pictures, cache_folder(cache_dir))
         self.scans = scan(self.pictures, list(dict.fromkeys(found.images)), memo) if verify else []
         found, sizes = _readable(found, sizes, self.scans, problems)
-        self.labels, self.image_sizes, self.boxes = _subjects(found, sizes, mode, boxes)
+        self.labels, self.image_sizes, self.boxes = _subjects(found, sizes, mode, boxes, problems)
         if mode == "instance":
             self.crops = {"padding": padding, "boxes": boxes}
         groups = find_groups(self.labels, group)
         stated = stated_split(self.labels, groups, seed, val) if splits is fold is group is None else None
         self.splits = stated or _split(self.labels, groups, splits, seed, val, test, fold, folds)
         _each_has_labels(self.labels, self.splits)
+        _tell_shares(self.splits, None if stated or splits or folds else test)
         if unlabelled == "absent":
             self.labels = _absent(self.labels)
         _choice("cache", cache, ("none", "ram", "disk"))
@@ -136,10 +137,13 @@ class LabelledData(KeypointData):
         return bool(np.isin(states, (OCCLUDED, ABSENT)).any())
 
     def setup(self, stage: str) -> None:
-        """Fills caches; with a run, keeps its split and reports pictures that stand on both sides of it."""
+        """Fills caches; with a run, keeps its split and what was skipped, and reports pictures in two splits."""
         if stage == "fit" and self.trainer and self.trainer.is_global_zero:
             write_splits(Path(self.trainer.default_root_dir) / "splits.csv", self.labels.images, self.splits)
             self._report_leaks()
+            if self.problems.skipped:
+                list_of_them = Path(self.trainer.default_root_dir) / "skipped.txt"
+                list_of_them.write_text("\n".join([*self.problems.skipped, ""]), encoding="utf-8")
         if self.cache != "none" and self.reader is self.pictures:
             images, sizes = self.labels.images, self.image_sizes
             self.reader = Cached.open(self.pictures, images, sizes, self.cache, self.cache_dir)
@@ -189,14 +193,14 @@ def _readable(
 
 
 def _subjects(
-    labels: Labels, sizes: np.ndarray, mode: str, source: str | None
+    labels: Labels, sizes: np.ndarray, mode: str, source: str | None, problems: Problems
 ) -> tuple[Labels, np.ndarray, np.ndarray | None]:
     """Labels, picture sizes and boxes of what becomes a sample: each picture, or each subject that has a box."""
     single = np.array([not subject.crowd for subject in labels.subjects])
     if mode == "image":
         labels, sizes = labels.select(np.flatnonzero(single)), sizes[single]
-        one_per_picture(labels)
-        return labels, sizes, None
+        first = one_per_picture(labels, problems)
+        return labels.select(first), sizes[first], None
     boxes = subject_boxes(labels, source)
     kept = np.flatnonzero(single & np.isfinite(boxes).all(1))
     if left := len(labels) - len(kept):
@@ -237,6 +241,22 @@ def _each_has_labels(labels: Labels, splits: Split) -> None:
                 f"none of the {len(rows)} {split} images has a labelled point in {labels.source}; "
                 "move labelled images there by data.splits, or change seed"
             )
+    counts = (labels.visibility[splits["train"]] > 0).sum(axis=0)
+    if never := [name for name, count in zip(labels.skeleton.names, counts, strict=True) if not count]:
+        _log.warning("no training image labels %s: it cannot be learnt", ", ".join(never))
+
+
+def _tell_shares(splits: Split, test: float | None) -> None:
+    """Warns where whole groups make the test set far larger than the fraction that was asked for."""
+    share = len(splits["test"]) / sum(map(len, splits.values()))
+    if test is not None and share > 2 * test and len(splits["test"]) > 2:
+        _log.warning(
+            "whole folders or videos are tested, which takes %.0f %% of the images where data.test=%g asks for %.0f %%;"
+            " data.group=none would split single images, neighbours in a video among them",
+            100 * share,
+            test,
+            100 * test,
+        )
 
 
 def _absent(labels: Labels) -> Labels:

@@ -33,13 +33,19 @@ def find_groups(labels: Labels, pattern: str | None) -> tuple[str, ...]:
         search = re.compile(pattern).search
     except re.error as error:
         raise ValueError(f"data.group={pattern!r} is not a regular expression: {error}") from error
-    found = [search(image) for image in images]
-    if None in found:
+    matches = [search(image) for image in images]
+    names = tuple((match[1 if match.re.groups else 0] or "") if match else "" for match in matches)
+    if "" in names:
         raise ValueError(
-            f"data.group={pattern!r} finds nothing in {found.count(None)} of {len(found)} paths, first"
-            f" {images[found.index(None)]!r}; write one that matches every path, or none to split single images"
+            f"data.group={pattern!r} finds nothing in {names.count('')} of {len(names)} paths, first"
+            f" {images[names.index('')]!r}; write one that matches every path, or none to split single images"
         )
-    return tuple(match[1 if match.re.groups else 0] for match in found if match)
+    if len(set(names)) == 1 < len(set(images)):
+        raise ValueError(
+            f"data.group={pattern!r} finds {names[0]!r} in every path, and one group cannot be split; write one that"
+            " tells groups apart, or none to split single images"
+        )
+    return names
 
 
 def seeded_split(labels: Labels, groups: Sequence[str], seed: int, val: float, test: float) -> Split:

@@ -30,7 +30,7 @@ class Problems:
     def __init__(self, source: str, skip: bool, key: str = "data.on_error") -> None:
         self.source, self.skip, self.key = source, skip, key
         self.found: list[str] = []
-        self.skipped: list[str] = []  # over the whole life, for reports
+        self.skipped: list[str] = []  # over the whole life
 
     @classmethod
     def by(cls, on_error: str, source: str, key: str = "data.on_error") -> Problems:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import sys
 from fractions import Fraction
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from softpoint.data.formats import read_labels, recognise
+from softpoint.data.formats import read_labels, recognise, sleap_file
 from softpoint.data.pictures.frames import find
 from softpoint.data.pictures.images import read_image
 
@@ -26,7 +27,8 @@ av = pytest.importorskip("av")
 
 NAN = float("nan")
 NODES = ["nose", "ear_a", "ear_b"]
-REPEATED = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+# Each example starts a Python.
+REPEATED = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def filmed(path: Path, level: int) -> str:
@@ -273,6 +275,54 @@ def test_missing_library_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "sleap_io.io", None)
     with pytest.raises(ValueError, match=r'SLEAP files are read by sleap-io .*pip install -e "\.\[sleap\]"'):
         read_labels(home / "labels.slp")
+
+
+STAND_IN = """
+import os, sys
+from pathlib import Path
+from softpoint.data.formats import apart, sleap_file
+sleap_file.read_here = lambda path: {}
+apart.answer(sleap_file.read_here)
+"""
+
+
+@pytest.mark.parametrize(
+    ("reader", "message"),
+    [
+        ("os.abort()", r"reading it crashed \(SIGABRT\)"),
+        ("os.kill(os.getpid(), 11)", r"reading it crashed \(SIGSEGV\)"),
+        ("1 / 0", r"reading it failed \(1\), saying 'ZeroDivisionError: division by zero'"),
+        ("os._exit(0)", r"reading it gave nonsense \(FileNotFoundError"),
+        ("(Path(sys.argv[2]).write_bytes(b'\\xff{'), os._exit(0))", r"reading it gave nonsense"),
+        ("{'skeletons': [], 'films': [{}], 'entries': []}", r"reading it gave nonsense \(TypeError"),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="a process ends by a signal")
+def test_a_reading_that_crashes(home: Path, monkeypatch: pytest.MonkeyPatch, reader: str, message: str) -> None:
+    monkeypatch.setattr(sleap_file, "_READ", STAND_IN.format(reader))
+    with pytest.raises(ValueError, match=rf"labels\.slp is damaged or hostile: {message}"):
+        read_labels(home / "labels.slp")
+
+
+def test_a_reading_that_hangs_is_ended(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = tmp_path / "process"
+    hang = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    monkeypatch.setattr(sleap_file, "_READ", hang)
+    monkeypatch.setattr(sleap_file, "SECONDS", 2.0)
+    with pytest.raises(ValueError, match=r"labels\.slp is damaged or hostile: it was not read within 2\.\d* s"):
+        read_labels(home / "labels.slp")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(note.read_text()), 0)
+
+
+def test_larger_files_may_take_longer(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sleap_file, "_READ", "import time; time.sleep(600)")
+    monkeypatch.setattr(sleap_file, "SECONDS", 0.25)
+    monkeypatch.setattr(sleap_file, "SECONDS_PER_MIB", 0.125)
+    path = tmp_path / "a.slp"
+    path.write_bytes(bytes(2**21))
+    with pytest.raises(ValueError, match=r"it was not read within 0\.5 s"):
+        sleap_file.load(path)
 
 
 def test_recognised(home: Path, tmp_path: Path) -> None:

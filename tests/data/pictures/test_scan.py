@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import cv2
@@ -221,3 +222,10 @@ def test_recompressed_copies_of_real_pictures_are_found(data_root: Path, place: 
         jpeg = cv2.imdecode(cv2.imencode(".jpg", half, [cv2.IMWRITE_JPEG_QUALITY, 70])[1], cv2.IMREAD_COLOR)
         marks = [Scan(n, (1, 1), None, n, fingerprint(p), 1) for n, p in (("a", pixels), ("b", jpeg))]
         assert apart(*marks) <= NEAR, path
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (found,) = scan(Pictures(tmp_path), ["pipe.png"])
+    assert found.error is not None and "pipe.png" in found.error

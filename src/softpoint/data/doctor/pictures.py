@@ -51,7 +51,7 @@ def unlabelled_pictures(labels: Labels, pictures: Pictures) -> list[str]:
     found: list[str] = []
     for folder in sorted(folders):
         with suppress(OSError):
-            beside = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES)
+            beside = (path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file())
             found += [path.relative_to(pictures.folder).as_posix() for path in beside if path not in labelled]
     return found
 

@@ -21,7 +21,7 @@ from softpoint.data.pictures import Pictures
 Reading = Callable[[np.ndarray, int, int], np.ndarray]
 READINGS: dict[str, tuple[Reading, str]] = {
     "as given": (lambda p, h, w: p, ""),
-    "y counts from the bottom": (lambda p, h, w: p * [1, -1] + [0, h - 1], "write height - 1 - y for y"),
+    "y counts from the bottom": (lambda p, h, w: p * [1, -1] + [0, h], "write height - y for y"),
     "x counts from the right": (lambda p, h, w: p * [-1, 1] + [w - 1, 0], "write width - 1 - x for x"),
     "x counts from the right and y from the bottom": (lambda p, h, w: [w - 1, h - 1] - p, "turn them by 180 degrees"),
     "x and y are exchanged": (lambda p, h, w: p[..., ::-1], "exchange the columns x and y"),

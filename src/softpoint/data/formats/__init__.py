@@ -66,13 +66,14 @@ def read_labels(
     on_error: str = "error",
     images: str | Path | None = None,
     fetch: str | None = None,
+    problems: Problems | None = None,
 ) -> Labels:
     """The labels in a file or folder, in the named `format` or in the one its content shows.
 
     `images` is the folder of the pictures, where it is not that of the labels; `fetch` names the public set that
     they belong to.
 
-    Rows that cannot be used are one error, or with `on_error` "skip" one warning.
+    Rows that cannot be used are one error, or with `on_error` "skip" one warning; `problems` collects them instead.
     Raises FileNotFoundError for a missing file and ValueError for one that is not understood.
     """
     path = Path(path)
@@ -82,7 +83,7 @@ def read_labels(
         raise FileNotFoundError(f"labels {path} do not exist; python scripts/fetch_data.py {fetch} brings them")
     if not path.exists():
         raise FileNotFoundError(f"labels {path} do not exist; name a label file, or the folder of a project")
-    problems = Problems.by(on_error, str(path))
+    problems = problems or Problems.by(on_error, str(path))
     chosen = FORMATS[format or recognise(path)]
     folder = None if images is None else Path(images)
     labels = chosen.read(path, problems, folder) if chosen.opens_images else chosen.read(path, problems)

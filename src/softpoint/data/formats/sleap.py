@@ -6,12 +6,11 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
 from softpoint.data.formats.nearby import best_folder, folders_near, tail_below
-from softpoint.data.formats.sleap_file import Entry, Project, load
+from softpoint.data.formats.sleap_file import Entry, Film, Placed, Project, load
 from softpoint.data.labels import UNLABELLED, VISIBLE, Labels, Subject
 from softpoint.data.pictures.images import SUFFIXES
 from softpoint.data.problems import Problems
@@ -26,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Film:
-    """A video as the file describes it."""
+    """A video and how its pictures are found."""
 
     files: list[str]  # as they are written; several where the video is a list of single pictures
     single: bool  # whether it is such a list
@@ -56,7 +55,7 @@ def read(path: Path, problems: Problems, images: Path | None = None) -> Labels:
     """
     project = load(path)
     skeleton = _skeleton(path, project)
-    films = [_film(path, video) for video in project.videos]
+    films = [_film(path, film) for film in project.films]
     folder = _folder(path, [film for n, film in enumerate(films) if n in {e.video for e in project.entries}], images)
     subjects: list[Subject] = []
     for entry in project.entries:
@@ -69,26 +68,25 @@ def read(path: Path, problems: Problems, images: Path | None = None) -> Labels:
 
 def _skeleton(path: Path, project: Project) -> Skeleton:
     """The skeleton that all instances share; its symmetries are the flip pairs, if it has any."""
-    used = [instance.skeleton for entry in project.entries for instance in entry.placed] or project.skeletons
-    kinds = {tuple(map(str, skeleton.node_names)) for skeleton in used}
+    kinds = {tuple(skeleton.names) for skeleton in project.skeletons}
     if len(kinds) != 1 or not (names := kinds.pop()):
         raise ValueError(f"{path} has {len(kinds)} skeletons with nodes; it must have one, so split it by skeleton")
     try:
-        pairs = tuple((names[i], names[j]) for i, j in used[0].symmetry_inds)
-        edges = tuple((names[i], names[j]) for i, j in used[0].edge_inds)
+        first = project.skeletons[0]
+        pairs = tuple((names[i], names[j]) for i, j in first.symmetries)
+        edges = tuple((names[i], names[j]) for i, j in first.edges)
         return Skeleton(names, pairs or infer_flip_pairs(names), edges)
     except Exception as error:  # a damaged file has symmetries of one node, and worse
         raise ValueError(f"{path}: its skeleton is not sound ({error}); save it again in SLEAP") from error
 
 
-def _film(path: Path, video: Any) -> _Film:
-    names = video.backend_metadata.get("filenames")
-    files = [str(name) for name in names or [video.filename]]
-    dataset = str(video.backend_metadata.get("dataset") or "").strip("/").removesuffix("/video")
-    inside = not names and files == [_absolute(path).as_posix()]
-    source = None if video.source_video is None else _film(path, video.source_video)
-    group = source.group if source else None if names else dataset if inside else files[0].replace("\\", "/")
-    return _Film(files, bool(names), inside, dataset, bool(video.backend_metadata.get("crop")), group)
+def _film(path: Path, film: Film) -> _Film:
+    dataset = film.dataset.strip("/").removesuffix("/video")
+    inside = not film.single and film.files == [_absolute(path).as_posix()]
+    source = None if film.source is None else _film(path, film.source)
+    written = dataset if inside else film.files[0].replace("\\", "/")
+    group = source.group if source else None if film.single else written
+    return _Film(film.files, film.single, inside, dataset, film.cropped, group)
 
 
 def _absolute(path: Path) -> Path:
@@ -122,8 +120,8 @@ def _subjects(path: Path, folder: Path, films: list[_Film], entry: Entry, count:
     ]
 
 
-def _subject(instance: Any, count: int, image: str, place: str, group: str | None) -> Subject:
-    points = np.array(instance.numpy(), np.float64)
+def _subject(instance: Placed, count: int, image: str, place: str, group: str | None) -> Subject:
+    points = instance.points
     if len(points) != count:
         raise ValueError(f"an instance has {len(points)} points, but its skeleton {count}")
     if np.isinf(points).any():
@@ -131,8 +129,7 @@ def _subject(instance: Any, count: int, image: str, place: str, group: str | Non
     labelled = ~np.isnan(points.sum(axis=1))
     visibility = np.where(labelled, VISIBLE, UNLABELLED).astype(np.int64)
     points = np.where(labelled[:, None], points, np.nan)
-    name = str(instance.track.name) if instance.track is not None else ""
-    return Subject(image, place, points, visibility, name=name, group=group)
+    return Subject(image, place, points, visibility, name=instance.track, group=group)
 
 
 def _image(path: Path, folder: Path, film: _Film, index: int) -> str:

@@ -126,7 +126,7 @@ def _admit(header: Header, exif: str, max_pixels: int) -> tuple[int, int]:
     if header.height * header.width > max_pixels:
         raise _RefusedError(
             f"image {{path}} is {header.width} wide and {header.height} high, more than data.max_pixels={max_pixels};"
-            " set it higher if that is meant (predict.py calls it max_pixels), or scale the image down"
+            " set it higher if that is meant, or scale the image down"
         )
     if header.orientation != 1 and exif == "error":
         raise _RefusedError(

@@ -114,6 +114,8 @@ def fingerprint(pixels: np.ndarray) -> str:
 
 def _orientation(path: Path) -> int:
     """What the header says; whether the rest can be read is told elsewhere."""
+    if not path.is_file():  # a pipe would never answer
+        return 1
     try:
         with path.open("rb") as file:
             if (header := read_header(file)) is not None:
