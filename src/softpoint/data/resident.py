@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from softpoint.data.batched import NOISE, blur_radius, recolour_batch, warp_batc
 from softpoint.data.crops import input_matrix
 from softpoint.data.geometry import transform, warp
 from softpoint.data.pictures.memory import free_memory
+from softpoint.data.pictures.parallel import in_parallel
 from softpoint.data.sources import Source
 
 
@@ -43,8 +43,8 @@ class Resident:
             canvas = warp(source.load(0, index).image, self.matrices[index], self.canvas)
             self.pictures[index] = torch.from_numpy(canvas)
 
-        with ThreadPoolExecutor() as threads:
-            list(threads.map(draw, range(len(self.pictures))))
+        for _ in in_parallel(draw, range(len(self.pictures)), "decoding pictures"):
+            pass
 
     def to(self, device: torch.device) -> None:
         """Moves the pictures; ValueError where the device has no room for them."""

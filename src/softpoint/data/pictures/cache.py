@@ -11,7 +11,6 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from softpoint.data.labels import same_path
 from softpoint.data.pictures import Pictures
 from softpoint.data.pictures.images import find_source
 from softpoint.data.pictures.memory import free_memory
+from softpoint.data.pictures.parallel import in_parallel
 from softpoint.suggest import did_you_mean
 
 _FORMAT = "softpoint pixels 1"
@@ -212,9 +212,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _fill(pictures: Pictures, places: Mapping[str, Place], number: int, offset: int) -> None:
-    """Writes each picture to its place in the file, by a thread for each core: decoders release Python's lock."""
-    from rich.console import Console
-    from rich.progress import track
+    """Writes each picture to its place in the file."""
 
     def fill(item: tuple[Place, str]) -> None:
         (start, height, width), image = item
@@ -223,15 +221,9 @@ def _fill(pictures: Pictures, places: Mapping[str, Place], number: int, offset: 
             raise ValueError(f"{image} was {width} wide and {height} high, and is no longer; start again")
         _write(number, pixels, offset + start)
 
-    console, unique = Console(stderr=True), {place: image for image, place in places.items()}
-    pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
-    try:
-        done = pool.map(fill, unique.items())
-        hidden = not console.is_terminal
-        for _ in track(done, "decoding pictures", len(unique), console=console, transient=True, disable=hidden):
-            pass
-    finally:
-        pool.shutdown(cancel_futures=True)
+    unique = {place: image for image, place in places.items()}
+    for _ in in_parallel(fill, unique.items(), "decoding pictures"):
+        pass
 
 
 def _write(number: int, content: Any, offset: int) -> None:

@@ -6,8 +6,8 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from PIL import Image
 from softpoint.data.pictures import Pictures
 from softpoint.data.pictures.frames import find
 from softpoint.data.pictures.headers import known, read_header
+from softpoint.data.pictures.parallel import in_parallel
 
 # The fingerprint is the signs of the lowest 16 x 16 frequencies of a 64 x 64 thumbnail, less the mean. A
 # hash of 8 x 8 sees no more than the background that all pictures of a fixed camera share.
@@ -53,7 +54,7 @@ def scan(pictures: Pictures, images: Sequence[str], memo: Path | None = None) ->
     keys = {image: _key(pictures, image) for image in dict.fromkeys(images)}
     found = {image: seen[key]._replace(image=image) for image, key in keys.items() if key in seen}
     new = [image for image in keys if image not in found]
-    for fresh in _scan_all(pictures, new):
+    for fresh in in_parallel(partial(_scan_one, pictures), new, "looking at pictures"):
         found[fresh.image] = fresh
     if memo is not None and new:
         _remember(memo, pictures, {key: found[image] for image, key in keys.items() if key})
@@ -64,23 +65,6 @@ def memo_of(pictures: Pictures, folder: Path) -> Path:
     """Where in `folder` the scans of these pictures are remembered: one file for each folder of pictures."""
     name = hashlib.blake2b(str(pictures.folder.resolve()).encode(), digest_size=12).hexdigest()
     return folder / f"{name}.scans.json"
-
-
-def _scan_all(pictures: Pictures, images: Sequence[str]) -> Iterator[Scan]:
-    """Decoded by a thread for each core: decoders release Python's lock."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        yield from track(
-            pool.map(lambda image: _scan_one(pictures, image), images),
-            description="looking at pictures",
-            total=len(images),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
 
 
 def _scan_one(pictures: Pictures, image: str) -> Scan:
