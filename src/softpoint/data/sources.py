@@ -15,7 +15,7 @@ from softpoint.data.labels import Labels
 from softpoint.data.pictures import Reader
 from softpoint.data.skeleton import Skeleton
 
-_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
+NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
 class Record(NamedTuple):
@@ -109,7 +109,7 @@ class LabelledImages:
         subject, (height, width) = self.labels.subjects[index], self.sizes[index].tolist()
         box = None if self.boxes is None else self.boxes[index]
         points, scale = (subject.keypoints, subject.visibility), self.scales[index]
-        return Record(_NO_PIXELS, (height, width), *points, scale, self.groups[index], box)
+        return Record(NO_PIXELS, (height, width), *points, scale, self.groups[index], box)
 
 
 def subject_scale(keypoints: np.ndarray, size: Sequence[int], box: np.ndarray | None = None) -> float:

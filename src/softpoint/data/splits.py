@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from softpoint.data.labels import same_path
-from softpoint.data.tables import read_rows
+from softpoint.data.tables import read_rows, write_rows
 from softpoint.suggest import did_you_mean
 
 SPLITS = ("train", "val", "test")
@@ -86,18 +84,8 @@ def write_splits(path: str | Path, images: Sequence[str], splits: Mapping[str, S
 
     An image that several subjects share stands once: a split never divides it.
     """
-    path = Path(path)
     names = {int(index): name for name, indices in splits.items() for index in indices}
     assert sorted(names) == list(range(len(images))) and sum(map(len, splits.values())) == len(images)
     rows = {(image, names[index]): None for index, image in enumerate(images)}
     assert len(rows) == len(set(images))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("image", "split"))
-            writer.writerows(rows)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_rows(Path(path), [("image", "split"), *rows])

@@ -22,10 +22,8 @@ from softpoint.data.packed.order import ChunkSampler, chunk_places
 from softpoint.data.packed.sample import Sample
 from softpoint.data.packed.shards import Shards
 from softpoint.data.pictures.images import MAX_PIXELS, read_image
-from softpoint.data.sources import Record, Source
+from softpoint.data.sources import NO_PIXELS, Record, Source
 from softpoint.data.splits import SPLITS
-
-_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
 class StreamedData(KeypointData):
@@ -148,7 +146,7 @@ class StreamedPictures:
         box = sample.box if self.description.mode == "instance" else None
         if box is not None and not np.isfinite(box).all():
             raise ValueError(f"{sample.path} has no box, although the set shows boxes")
-        return Record(_NO_PIXELS, sample.size, sample.keypoints, sample.visibility, sample.scale, sample.group, box)
+        return Record(NO_PIXELS, sample.size, sample.keypoints, sample.visibility, sample.scale, sample.group, box)
 
     def _decode(self, sample: Sample) -> np.ndarray:
         with _as_file(sample.image) as path:
