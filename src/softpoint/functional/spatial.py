@@ -107,8 +107,8 @@ def soft_argmax(
     """Differentiable position (x, y) of the maximum, in cells: spatial softmax, then its mean, in float32.
 
     The mean of the whole map leans to the map's centre as soon as the map has a floor or a second mode.
-    `window`, an odd number of cells, takes the mean over that neighbourhood of the maximum alone, with
-    the cut at the border of the map corrected (see `window_expectation`).
+    `window`, an odd number of cells, takes the mean of the Gaussian that this neighbourhood of the maximum shows,
+    wherever a border cuts it (see `window_expectation`).
 
     >>> logits = torch.zeros(9, 9); logits[2, 6] = 8.0
     >>> soft_argmax(logits).tolist(), soft_argmax(logits, window=3).tolist()
