@@ -92,7 +92,7 @@ def training(net: Any, loss: Any, optimizer: Any) -> Callable[[dict[str, Any]], 
         image, points = batch["image"], batch["keypoints"]
         mask = trainable(points, batch["visibility"], tuple(image.shape[-2:]))
         optimizer.zero_grad()
-        loss(net(image)["logits"], points, mask, net.decoder.stride)["loss"].backward()
+        loss(net(image), points, mask, net.decoder.stride)["loss"].backward()
         optimizer.step()
 
     return train

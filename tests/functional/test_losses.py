@@ -10,6 +10,7 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from softpoint.functional import (
+    axis_ce,
     coordinate_huber,
     coordinate_l1,
     coordinate_l2,
@@ -25,7 +26,7 @@ from softpoint.functional import (
     variance,
     visibility_ce,
 )
-from softpoint.training.loss import CoordinateTerm, HeatmapTerm, KeypointLoss, VarianceTerm
+from softpoint.training import CoordinateTerm, HeatmapTerm, KeypointLoss, VarianceTerm
 
 HEATMAP = (heatmap_ce, heatmap_kl, heatmap_js, heatmap_mse)
 COORDINATE = (coordinate_l1, coordinate_l2, coordinate_huber, coordinate_wing)
@@ -60,6 +61,25 @@ def test_heatmap_losses_are_their_sums_over_cells(loss, dim: tuple[int, int]):
     for b, k in np.ndindex(2, 3):
         expected = by_cells(loss.__name__, p[b, k].tolist(), target[b, k].flatten().tolist())
         assert found[b, k].item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_the_summed_squared_error_of_a_blob_does_not_depend_on_the_size_of_the_map():
+    sums, means = [], []
+    for side in (16, 32):
+        target, found = render_gaussians(torch.tensor([[7.0, 8.0], [8.0, 7.5]]), 1.2, (side, side))
+        sums.append(heatmap_mse(found.clamp_min(1e-30).log(), target, total=True).item())
+        means.append(heatmap_mse(found.clamp_min(1e-30).log(), target).item())
+    assert sums[0] == pytest.approx(sums[1], rel=1e-5) and means[0] == pytest.approx(4 * means[1], rel=1e-5)
+
+
+def test_axis_ce_is_the_heatmap_ce_of_a_map_of_one_row_and_its_floor_the_targets_entropy():
+    logits, target = random_pair(3, 2, 1, 9)
+    torch.testing.assert_close(axis_ce(logits[..., 0, :], target[..., 0, :]), heatmap_ce(logits, target))
+    std = 6.0
+    gaussian = render_gaussians(torch.tensor([50.0, 0.0], dtype=torch.float64), std, (1, 101))[0]
+    floor = math.log(std * math.sqrt(2 * math.pi * math.e))
+    assert axis_ce(gaussian.log(), gaussian).item() == pytest.approx(floor, rel=1e-6)
+    assert math.sqrt(2 * math.pi * math.e) == pytest.approx(4.13, abs=5e-3)  # as the docstring says
 
 
 def test_kl_is_zero_for_equal_distributions_and_positive_otherwise():
@@ -163,6 +183,18 @@ def test_huber_bends_at_delta():
     torch.testing.assert_close(coordinate_huber(d, torch.zeros(2, 2), 0.5), torch.tensor([0.08, 0.5 * (3 - 0.25)]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("loss", COORDINATE)
+def test_coordinate_losses_of_half_precision_run_in_single(loss, dtype: torch.dtype):
+    # In half precision, the sum or the square of these would overflow.
+    prediction = torch.tensor([[4e4, -4e4], [0.0, 0.0]], dtype=dtype, requires_grad=True)
+    value = loss(prediction, torch.zeros(2, 2, dtype=dtype))
+    value.sum().backward()
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value.double(), loss(prediction.detach().double(), torch.zeros(2, 2).double()))
+    assert prediction.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("loss", COORDINATE)
 def test_coordinate_gradients_are_those_of_finite_differences(loss):
     prediction, target = torch.randn(2, 6, 2, dtype=torch.float64).mul(4).unbind(0)
@@ -204,13 +236,13 @@ def test_masked_points_have_exactly_zero_gradient_whatever_their_target(name: st
     mask = torch.tensor([[True, False], [False, True]])
     logits = torch.randn(2, 2, 8, 8, requires_grad=True)
     loss = KeypointLoss({name: TERMS[name]})
-    value = loss(logits, keypoints, mask, 4)["loss"]
+    value = loss({"logits": logits}, keypoints, mask, 4)["loss"]
     value.backward()
     assert value.isfinite()
     assert torch.equal(logits.grad[~mask], torch.zeros(2, 8, 8))
     assert all(gradient.abs().sum() > 0 for gradient in logits.grad[mask])
     logits.grad = None
-    nothing = loss(logits, keypoints, torch.zeros_like(mask), 4)["loss"]
+    nothing = loss({"logits": logits}, keypoints, torch.zeros_like(mask), 4)["loss"]
     nothing.backward()
     assert nothing.item() == 0.0 and torch.equal(logits.grad, torch.zeros_like(logits))
 

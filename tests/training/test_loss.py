@@ -10,60 +10,131 @@ import torch
 from torch import Tensor, nn
 
 from softpoint import functional as F
-from softpoint.models import SoftArgmaxHead
-from softpoint.training import CoordinateTerm, HeatmapTerm, KeypointLoss, VarianceTerm, VisibilityTerm
+from softpoint.models import ChannelSoftmaxHead, RegressionHead, SimCCHead, SoftArgmaxHead
+from softpoint.training import (
+    AxisTerm,
+    CoordinateTerm,
+    HeatmapTerm,
+    KeypointLoss,
+    LikelihoodTerm,
+    PixelClassTerm,
+    VarianceTerm,
+    VisibilityTerm,
+)
 from softpoint.training.loss import States, trainable, visibility_target
 
-TERMS = {
-    "heatmap_ce": lambda: HeatmapTerm(F.heatmap_ce, sigma=5.0),
-    "heatmap_kl": lambda: HeatmapTerm(F.heatmap_kl, sigma=5.0),
-    "heatmap_js": lambda: HeatmapTerm(F.heatmap_js, sigma=5.0),
-    "heatmap_mse": lambda: HeatmapTerm(F.heatmap_mse, sigma=5.0, weight=1000.0),
-    "coordinate_l1": lambda: CoordinateTerm(F.coordinate_l1, weight=0.1),
-    "coordinate_l2": lambda: CoordinateTerm(F.coordinate_l2),
-    "coordinate_huber": lambda: CoordinateTerm(partial(F.coordinate_huber, delta=2.0)),
-    "coordinate_wing": lambda: CoordinateTerm(F.coordinate_wing),
-    "variance": lambda: VarianceTerm(F.variance, sigma=5.0, weight=1e-4),
+HEATMAP = {
+    "heatmap_ce": lambda **more: HeatmapTerm(F.heatmap_ce, sigma=5.0, **more),
+    "heatmap_kl": lambda **more: HeatmapTerm(F.heatmap_kl, sigma={"start": 9.0, "end": 5.0}, **more),
+    "heatmap_js": lambda **more: HeatmapTerm(F.heatmap_js, sigma=5.0, **more),
+    "heatmap_mse": lambda **more: HeatmapTerm(F.heatmap_mse, sigma=5.0, weight=1000.0, **more),
+    "heatmap_awing": lambda **more: HeatmapTerm(F.heatmap_awing, sigma=5.0, **more),
+    "heatmap_ce bilinear": lambda **more: HeatmapTerm(F.heatmap_ce, sigma=5.0, target="bilinear", **more),
+    "heatmap_js nearest": lambda **more: HeatmapTerm(F.heatmap_js, sigma=5.0, target="nearest", **more),
 }
+INDIRECT = {
+    "coordinate_l1": lambda **more: CoordinateTerm(F.coordinate_l1, weight=0.1, **more),
+    "coordinate_l2": lambda **more: CoordinateTerm(F.coordinate_l2, sigma=5.0, **more),
+    "coordinate_huber": lambda **more: CoordinateTerm(partial(F.coordinate_huber, delta=2.0), **more),
+    "coordinate_wing": lambda **more: CoordinateTerm(F.coordinate_wing, **more),
+    "variance": lambda **more: VarianceTerm(F.variance, sigma=5.0, weight=1e-4, **more),
+}
+TERMS = HEATMAP | INDIRECT
+# Other terms, and the parts that a head gives them beside its logits.
+OTHERS = {
+    "axis_ce": (lambda **more: AxisTerm(F.axis_ce, sigma=5.0, **more), ("axis_x", "axis_y")),
+    "coordinate_l1 of a mean": (lambda **more: CoordinateTerm(F.coordinate_l1, sigma=5.0, **more), ("mean",)),
+    "coordinate_nll": (lambda **more: LikelihoodTerm(F.coordinate_nll, **more), ("mean", "log_scale")),
+    "pixel_classes": (lambda: PixelClassTerm(radius=6.0, ring=4.0, background=0.1, smoothing=0.1), ("classes",)),
+}
+EVERY = {name: (make, ()) for name, make in TERMS.items()} | OTHERS
+PER_KEYPOINT = {name: case for name, case in EVERY.items() if name != "pixel_classes"}
 
 
-def drawn() -> tuple[Tensor, Tensor, Tensor]:
-    logits = torch.randn(3, 4, 16, 16, requires_grad=True)
+def predicted(parts: tuple[str, ...] = (), batch: int = 3) -> dict[str, Tensor]:
+    """Random leaves: logits, and the parts named."""
+    leaves = {
+        "logits": torch.randn(batch, 4, 16, 16),
+        "axis_x": torch.randn(batch, 4, 32),
+        "axis_y": torch.randn(batch, 4, 32),
+        "mean": torch.rand(batch, 4, 2) * 15,
+        "log_scale": torch.randn(batch, 4),
+        "classes": torch.randn(batch, 5, 16, 16),
+    }
+    return {name: leaves[name].requires_grad_() for name in ("logits", *parts)}
+
+
+def drawn(parts: tuple[str, ...] = ()) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     mask = torch.tensor([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 0, 1]], dtype=torch.bool)
-    return logits, (torch.rand(3, 4, 2) * 63).where(mask[..., None], float("nan")), mask
+    return predicted(parts), (torch.rand(3, 4, 2) * 63).where(mask[..., None], float("nan")), mask
 
 
-@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize("name", EVERY)
 def test_masked_points_have_no_gradient_and_the_others_do(name: str) -> None:
-    logits, points, mask = drawn()
-    KeypointLoss({name: TERMS[name]()})(logits, points, mask, 4)["loss"].backward()
-    assert logits.grad is not None and torch.isfinite(logits.grad).all()
-    assert (logits.grad.flatten(2).abs().amax(-1) > 0).equal(mask)
+    make, parts = EVERY[name]
+    prediction, points, mask = drawn(parts)
+    KeypointLoss({"term": make()})(prediction, points, mask, 4)["loss"].backward()
+    for part in parts or ("logits",):
+        gradient = prediction[part].grad[:, :4]
+        assert torch.isfinite(gradient).all()
+        assert (gradient.flatten(2).abs().amax(-1) if gradient.ndim > 2 else gradient.abs()).gt(0).equal(mask)
 
 
-@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize("name", EVERY)
 def test_nothing_labelled_is_a_loss_of_zero(name: str) -> None:
-    logits, points, mask = drawn()
-    loss = KeypointLoss({name: TERMS[name]()})(logits, points * float("nan"), torch.zeros_like(mask), 4)["loss"]
+    make, parts = EVERY[name]
+    prediction, points, mask = drawn(parts)
+    loss = KeypointLoss({"term": make()})(prediction, points * float("nan"), torch.zeros_like(mask), 4)["loss"]
     loss.backward()
-    assert loss.item() == 0 and logits.grad is not None and not logits.grad.any()
+    assert loss.item() == 0
+    for part in parts or ("logits",):  # a gradient, which other processes wait for
+        assert not prediction[part].grad.any()
+
+
+@pytest.mark.parametrize("name", PER_KEYPOINT)
+def test_only_the_hardest_keypoints_of_each_sample_teach(name: str) -> None:
+    make, parts = PER_KEYPOINT[name]
+    prediction, points, mask = drawn(parts)
+    cells = F.image_to_grid(points.nan_to_num(), 4)
+    losses = make()(prediction, cells, 4, mask)
+    value = KeypointLoss({"term": make(hard_keypoints=2)})(prediction, points, mask, 4)["term"]
+    value.backward()
+    hardest = [sorted((losses[b, k].item(), k) for k in range(4) if mask[b, k])[-2:] for b in range(3)]
+    # Both samples with labels have three, so that their means weigh alike.
+    means = [sum(loss for loss, _ in kept) / 2 for kept in hardest if kept]
+    assert value.item() == pytest.approx(sum(means) / 2, rel=1e-5)
+    moved = prediction[(parts or ("logits",))[0]].grad.flatten(2).abs().amax(-1) > 0
+    assert moved.nonzero().tolist() == [[b, k] for b in range(3) for k in sorted(k for _, k in hardest[b])]
+
+
+@pytest.mark.parametrize("term", [HeatmapTerm, CoordinateTerm, AxisTerm, LikelihoodTerm])
+def test_fewer_than_one_hard_keypoint_and_a_negative_weight_are_refused(term: type[nn.Module]) -> None:
+    settings = {"sigma": 3.0} if term in (HeatmapTerm, AxisTerm) else {}
+    with pytest.raises(ValueError, match="hard_keypoints must be at least 1, got 0; null keeps all"):
+        term(F.heatmap_ce, **settings, hard_keypoints=0)
+    with pytest.raises(ValueError, match="the weight of a loss must be at least 0, got -1"):
+        term(F.heatmap_ce, **settings, weight=-1.0)
 
 
 def test_terms_add_up_with_their_weights() -> None:
-    logits, points, mask = drawn()
+    prediction, points, mask = drawn()
     terms = {name: make() for name, make in TERMS.items()}
-    values = KeypointLoss(terms)(logits, points, mask, 4)
+    values = KeypointLoss(terms)(prediction, points, mask, 4)
     torch.testing.assert_close(values["loss"], sum(term.weight * values[name] for name, term in terms.items()))
-    alone = {name: KeypointLoss({name: term})(logits, points, mask, 4)[name] for name, term in terms.items()}
+    alone = {name: KeypointLoss({name: term})(prediction, points, mask, 4)[name] for name, term in terms.items()}
     assert all(torch.equal(alone[name], values[name]) for name in terms)
 
 
-def test_shares_with_the_mean_count_average_to_the_whole() -> None:
-    logits, points, mask = drawn()
-    loss = KeypointLoss({name: make() for name, make in TERMS.items()})
-    whole = loss(logits, points, mask, 4)["loss"]
+@pytest.mark.parametrize("hard", [{}, {"hard_keypoints": 2}])
+@pytest.mark.parametrize("name", EVERY)
+def test_shares_with_the_mean_count_average_to_the_whole(name: str, hard: dict[str, int]) -> None:
+    make, parts = EVERY[name]
+    prediction, points, mask = drawn(parts)
+    loss = KeypointLoss({"term": make(**hard) if name in PER_KEYPOINT else make()})
+    whole = loss(prediction, points, mask, 4)["loss"]
     count = torch.stack([mask[:1].sum(), mask[1:2].sum(), mask[2:].sum()]).float().mean()
-    parts = [loss(logits[i : i + 1], points[i : i + 1], mask[i : i + 1], 4, count)["loss"] for i in range(3)]
+    shares = [{part: leaf[i : i + 1] for part, leaf in prediction.items()} for i in range(3)]
+    parts = [loss(shares[i], points[i : i + 1], mask[i : i + 1], 4, count)["loss"] for i in range(3)]
     torch.testing.assert_close(torch.stack(parts).mean(), whole)
 
 
@@ -73,8 +144,8 @@ def test_the_target_is_its_own_best_answer(stride: int) -> None:
     cells, size = F.image_to_grid(points, stride), (64 // stride, 64 // stride)
     logits = F.render_gaussians(cells, 5.0 / stride, size).log().clamp_min(-80)
     mask = torch.ones(1, 2, dtype=torch.bool)
-    values = KeypointLoss({name: make() for name, make in TERMS.items()})(logits, points, mask, stride)
-    for name in ("heatmap_kl", "heatmap_js", "heatmap_mse"):
+    values = KeypointLoss({name: make() for name, make in TERMS.items()})({"logits": logits}, points, mask, stride)
+    for name in ("heatmap_kl", "heatmap_js", "heatmap_mse", "heatmap_awing"):
         assert values[name].item() == pytest.approx(0, abs=1e-5)
     for name in ("coordinate_l1", "coordinate_l2"):
         assert values[name].item() == pytest.approx(0, abs=0.05)
@@ -98,10 +169,10 @@ def test_only_labelled_points_within_the_frame_teach(point: list[float], visibil
     assert found.item() is taught
 
 
-@pytest.mark.parametrize("sigma", [0, -1, float("nan")])
-@pytest.mark.parametrize("term", [HeatmapTerm, VarianceTerm])
-def test_sigma_must_be_positive(sigma: float, term: type[nn.Module]) -> None:
-    with pytest.raises(ValueError, match=f"sigma must be positive, got {sigma}"):
+@pytest.mark.parametrize("sigma", [0, -1, float("nan"), {"start": 3, "end": 0}])
+@pytest.mark.parametrize("term", [HeatmapTerm, VarianceTerm, AxisTerm])
+def test_sigma_must_be_positive(sigma: object, term: type[nn.Module]) -> None:
+    with pytest.raises(ValueError, match=r"sigma must be positive, got (0|-1|nan)"):
         term(F.heatmap_ce, sigma=sigma)
 
 
@@ -151,8 +222,8 @@ def beside(weight: float = 1.0) -> KeypointLoss:
 
 
 def test_visibility_is_the_mean_over_known_states_whatever_is_taught_a_place() -> None:
-    (logits, points, mask), states = drawn(), drawn_states()
-    values = beside(0.5)(logits, points, mask, 4, states=states)
+    (prediction, points, mask), states = drawn(), drawn_states()
+    values = beside(0.5)(prediction, points, mask, 4, states=states)
     values["loss"].backward()
     known = states.target >= 0
     expected = nn.functional.cross_entropy(states.logits[known], states.target[known])
@@ -162,22 +233,24 @@ def test_visibility_is_the_mean_over_known_states_whatever_is_taught_a_place() -
 
 
 def test_nothing_known_is_zero_with_a_zero_gradient() -> None:
-    logits, points, mask = drawn()
+    prediction, points, mask = drawn()
     states = States(torch.randn(3, 4, 3, requires_grad=True), torch.full((3, 4), -1))
-    values = beside()(logits, points, torch.zeros_like(mask), 4, states=states)
+    values = beside()(prediction, points, torch.zeros_like(mask), 4, states=states)
     values["loss"].backward()
     assert values["visibility"].item() == values["loss"].item() == 0
     assert torch.equal(states.logits.grad, torch.zeros(3, 4, 3))  # a gradient, which other processes wait for
 
 
 def test_shares_of_states_with_the_mean_count_average_to_the_whole() -> None:
-    (logits, points, mask), states = drawn(), drawn_states()
+    (prediction, points, mask), states = drawn(), drawn_states()
     loss = beside()
-    whole = loss(logits, points, mask, 4, states=states)["visibility"]
+    whole = loss(prediction, points, mask, 4, states=states)["visibility"]
     count = torch.tensor([3, 0, 3]).float().mean()
     parts = [
         loss(
-            *(x[i : i + 1] for x in (logits, points, mask)),
+            {"logits": prediction["logits"][i : i + 1]},
+            points[i : i + 1],
+            mask[i : i + 1],
             4,
             states=States(states.logits[i : i + 1], states.target[i : i + 1], count),
         )["visibility"]
@@ -187,9 +260,9 @@ def test_shares_of_states_with_the_mean_count_average_to_the_whole() -> None:
 
 
 def test_without_states_a_visibility_term_is_left_out() -> None:
-    logits, points, mask = drawn()
-    alone = KeypointLoss({"heatmap_ce": TERMS["heatmap_ce"]()})(logits, points, mask, 4)
-    torch.testing.assert_close(beside()(logits, points, mask, 4), alone, rtol=0, atol=0)
+    prediction, points, mask = drawn()
+    alone = KeypointLoss({"heatmap_ce": TERMS["heatmap_ce"]()})(prediction, points, mask, 4)
+    torch.testing.assert_close(beside()(prediction, points, mask, 4), alone, rtol=0, atol=0)
 
 
 def head(**settings) -> SoftArgmaxHead:
@@ -205,12 +278,104 @@ def test_a_head_that_a_loss_does_not_train_is_refused() -> None:
         beside().check_head(head(visibility=visibility))
 
 
+FITTING = {
+    SoftArgmaxHead: ["heatmap_ce", "coordinate_l1"],
+    SimCCHead: ["axis_ce", "coordinate_l1"],
+    ChannelSoftmaxHead: ["pixel_classes"],
+    RegressionHead: ["coordinate_nll", "coordinate_l1"],
+}
+
+
+@pytest.mark.parametrize("visibility", [True, False])
+@pytest.mark.parametrize("kind", FITTING)
+def test_a_loss_that_fits_a_head_trains_it_in_half_precision_too(kind: type[nn.Module], visibility: bool) -> None:
+    made = kind(in_channels=8, num_keypoints=4, stride=4, visibility=visibility)
+    loss = KeypointLoss({name: EVERY[name][0]() for name in FITTING[kind]} | visible())
+    loss.check_head(made)
+    if kind is RegressionHead:  # which starts blind, at the middle of the map
+        nn.init.normal_(made.last.weight)
+    _, points, mask = drawn()
+    features = torch.randn(3, 8, 16, 16, requires_grad=True)
+    for dtype in (torch.float32, torch.bfloat16):
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            value = loss(made(features), points, mask, 4, progress=0.3)["loss"]
+        value.backward()
+        assert value.dtype == torch.float32 and torch.isfinite(value) and torch.isfinite(features.grad).all()
+        assert features.grad[[0, 2]].any() and not features.grad[1].any()
+        features.grad = None
+
+
+@pytest.mark.parametrize(
+    ("kind", "terms", "message"),
+    [
+        (
+            SimCCHead,
+            ["heatmap_ce", "coordinate_l1"],
+            r"head=simcc trains axis distributions and a mean position, and heatmap_ce needs heatmap logits; "
+            r"use loss=\[axis_ce,coordinate_l1,visibility\]",
+        ),
+        (SoftArgmaxHead, ["axis_ce"], r"head=soft_argmax trains heatmap logits, and axis_ce needs axis distributions;"),
+        (
+            ChannelSoftmaxHead,
+            ["pixel_classes", "coordinate_l1"],
+            r"head=channel_softmax trains classes of pixels, and coordinate_l1 needs heatmap logits or a mean position"
+            r"; use loss=\[pixel_classes,visibility\]",
+        ),
+        (RegressionHead, ["variance"], r"head=regression trains .* and variance needs .* loss=\[coordinate_nll,visib"),
+        (SoftArgmaxHead, ["coordinate_nll"], r"coordinate_nll needs the scale of errors; use loss=\[heatmap_ce,coord"),
+        (SoftArgmaxHead, ["pixel_classes"], r"pixel_classes needs classes of pixels; use loss=\[heatmap_ce,coord"),
+    ],
+)
+def test_a_head_without_what_a_term_needs_is_refused(kind: type[nn.Module], terms: list[str], message: str) -> None:
+    loss = KeypointLoss({name: EVERY[name][0]() for name in terms} | visible())
+    with pytest.raises(ValueError, match=message):
+        loss.check_head(kind(in_channels=2, num_keypoints=3, stride=4))
+
+
+def visible() -> dict[str, nn.Module]:
+    return {"visibility": VisibilityTerm(F.visibility_ce)}
+
+
 @pytest.mark.parametrize("name", TERMS)
-@pytest.mark.parametrize("whole_map", [False, True])
+@pytest.mark.parametrize("decode", ["window", "expectation"])
 def test_a_window_about_a_peak_that_nothing_asks_for_is_warned_of(
-    name: str, whole_map: bool, caplog: pytest.LogCaptureFixture
+    name: str, decode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    name = name.split()[0]
     with caplog.at_level(logging.WARNING):
-        KeypointLoss({name: TERMS[name]()}).check_head(head(whole_map=whole_map))
-    expected = not (whole_map or name.startswith("heatmap"))
-    assert [f"loss=[{name}] has no heatmap term" in text for text in caplog.messages] == [True] * expected
+        KeypointLoss({name: TERMS[name]()} | visible()).check_head(head(decode=decode))
+    expected = decode != "expectation" and name in INDIRECT
+    assert [f"loss=[{name},visibility] has no heatmap term" in text for text in caplog.messages] == [True] * expected
+
+
+def test_axes_without_a_peak_and_scales_without_a_loss_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    loss = KeypointLoss({"coordinate_l1": TERMS["coordinate_l1"]()})
+    with caplog.at_level(logging.WARNING):
+        loss.check_head(SimCCHead(in_channels=2, num_keypoints=3, stride=4))
+        loss.check_head(RegressionHead(in_channels=2, num_keypoints=3, stride=4))
+    axes, scales = caplog.messages
+    assert "nothing asks the maps for one peak" in axes and axes.endswith("or add a term such as axis_ce")
+    assert scales.startswith("loss=[coordinate_l1] trains no scale of errors") and scales.endswith("add coordinate_nll")
+
+
+@pytest.mark.parametrize(
+    ("heatmap", "coordinate", "advice"),
+    [
+        ({"sigma": 3.0}, 3.0, None),
+        ({"sigma": 3}, {"start": 3.0, "end": 3.0}, None),
+        ({"sigma": 3.0}, None, None),
+        ({"sigma": 2.0}, 3.0, "sigma='${loss.heatmap_ce.sigma}'"),
+        ({"sigma": {"start": 8.0, "end": 3.0}}, 3.0, "sigma='${loss.heatmap_ce.sigma}'"),
+        ({"sigma": 3.0, "target": "bilinear"}, 3.0, "loss.coordinate_l1.sigma=null"),
+    ],
+)
+def test_terms_that_disagree_near_the_border_are_warned_of(
+    heatmap: dict, coordinate: object, advice: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    terms = {
+        "heatmap_ce": HeatmapTerm(F.heatmap_ce, **heatmap),
+        "coordinate_l1": CoordinateTerm(F.coordinate_l1, sigma=coordinate),
+    }
+    with caplog.at_level(logging.WARNING):
+        KeypointLoss(terms).check_head(head())
+    assert [text.endswith(str(advice)) for text in caplog.messages] == [True] * (advice is not None)

@@ -7,12 +7,17 @@ from softpoint.functional.coordinates import (
     transform_covariance,
     transform_points,
 )
-from softpoint.functional.gaussian import render_gaussians
+from softpoint.functional.decode import decode_heatmap
+from softpoint.functional.gaussian import gaussian_axis, render_gaussians
 from softpoint.functional.losses import (
+    axis_ce,
     coordinate_huber,
     coordinate_l1,
     coordinate_l2,
+    coordinate_nll,
     coordinate_wing,
+    hard_keypoints,
+    heatmap_awing,
     heatmap_ce,
     heatmap_js,
     heatmap_kl,
@@ -31,13 +36,15 @@ from softpoint.functional.spatial import (
     spatial_expectation,
     spatial_softmax,
 )
+from softpoint.functional.targets import axis_target, disc_classes, render_target
 from softpoint.functional.window import window_expectation, window_mass
 
 __all__ = [
-    "axis_softmax", "channel_statistics", "coordinate_huber", "coordinate_l1", "coordinate_l2",
-    "coordinate_wing", "entropy", "gate", "grid_to_image", "heatmap_ce", "heatmap_js", "heatmap_kl",
-    "heatmap_mse", "image_to_grid", "information_content", "masked_mean", "render_gaussians",
-    "soft_argmax", "spatial_covariance", "spatial_expectation", "spatial_softmax",
-    "spatial_softmax_with_loss", "transform_covariance", "transform_points", "variance",
-    "visibility_ce", "window_expectation", "window_mass",
+    "axis_ce", "axis_softmax", "axis_target", "channel_statistics", "coordinate_huber", "coordinate_l1",
+    "coordinate_l2", "coordinate_nll", "coordinate_wing", "decode_heatmap", "disc_classes", "entropy", "gate",
+    "gaussian_axis", "grid_to_image", "hard_keypoints", "heatmap_awing", "heatmap_ce", "heatmap_js",
+    "heatmap_kl", "heatmap_mse", "image_to_grid", "information_content", "masked_mean", "render_gaussians",
+    "render_target", "soft_argmax", "spatial_covariance", "spatial_expectation", "spatial_softmax",
+    "spatial_softmax_with_loss", "transform_covariance", "transform_points", "variance", "visibility_ce",
+    "window_expectation", "window_mass",
 ]  # fmt: skip

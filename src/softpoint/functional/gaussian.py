@@ -25,17 +25,36 @@ def render_gaussians(
     >>> render_gaussians(torch.tensor([1.0, 0.0]), 2.0, (1, 3))
     tensor([[0.3192, 0.3617, 0.3192]])
     """
-    if not isinstance(std, Tensor) and not std > 0:
-        raise ValueError(f"std must be positive, got {std}")
+    _check_std(std)
     dtype = as_floating(mean).dtype
     mean = widen(as_floating(mean))
     std = torch.as_tensor(std, device=mean.device, dtype=mean.dtype).expand_as(mean)
     height, width = size
     # A round Gaussian is the product of two 1-D ones, each normalised without overflow by a softmax.
-    x = _exponent(axis_positions(width, normalized, mean), mean[..., :1], std[..., :1]).softmax(-1)
-    y = _exponent(axis_positions(height, normalized, mean), mean[..., 1:], std[..., 1:]).softmax(-1)
+    x = _axis(mean[..., 0], std[..., 0], width, normalized)
+    y = _axis(mean[..., 1], std[..., 1], height, normalized)
     return (y[..., :, None] * x[..., None, :]).to(dtype)
 
 
-def _exponent(cells: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    return -0.5 * ((cells - mean) / std) ** 2
+def gaussian_axis(mean: Float[Tensor, "..."], std: float | Float[Tensor, "..."], length: int) -> Float[Tensor, "... n"]:
+    """One Gaussian per mean on an axis of `length` cells, summing to 1: the product of two is `render_gaussians`.
+
+    Raises ValueError for a number `std` that is not positive.
+
+    >>> gaussian_axis(torch.tensor(1.0), 2.0, 3)
+    tensor([0.3192, 0.3617, 0.3192])
+    """
+    _check_std(std)
+    dtype = as_floating(mean).dtype
+    mean = widen(as_floating(mean))
+    return _axis(mean, torch.as_tensor(std, device=mean.device, dtype=mean.dtype), length, False).to(dtype)
+
+
+def _axis(mean: Tensor, std: Tensor, length: int, normalized: bool) -> Tensor:
+    cells = axis_positions(length, normalized, mean)
+    return (-0.5 * ((cells - mean[..., None]) / std[..., None]) ** 2).softmax(-1)
+
+
+def _check_std(std: float | Tensor) -> None:
+    if not isinstance(std, Tensor) and not std > 0:
+        raise ValueError(f"std must be positive, got {std}")

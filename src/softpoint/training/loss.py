@@ -6,8 +6,8 @@ Targets are rendered here, on the device, from keypoints in input pixels: data s
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,25 +15,29 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from softpoint.data.labels import ABSENT
-from softpoint.functional import image_to_grid, masked_mean, render_gaussians, soft_argmax, spatial_expectation
+from softpoint.functional import hard_keypoints, image_to_grid, masked_mean
+from softpoint.functional.spatial import widen
+from softpoint.training.terms import (
+    CoordinateTerm,
+    Points,
+    States,
+    Term,
+    VarianceTerm,
+    VisibilityTerm,
+)
 
-Maps = Float[Tensor, "B K h w"]
-Points = Float[Tensor, "B K 2"]
+__all__ = ["KeypointLoss", "States", "trainable", "visibility_target"]
 
 _log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class States:
-    """What a head says about the state of each keypoint, and what is true.
-
-    `logits` are of absent, occluded and visible, `target` is that of `visibility_target`, and `count` replaces
-    the number of known states that the sum is divided by, as `count` in `KeypointLoss` does that of keypoints.
-    """
-
-    logits: Float[Tensor, "B K 3"]
-    target: Int[Tensor, "B K"]
-    count: Float[Tensor, ""] | None = None
+# What a head may train, in words, and the loss for it.
+_PARTS = {
+    "logits": ("heatmap logits", "heatmap_ce,coordinate_l1"),
+    "axes": ("axis distributions", "axis_ce,coordinate_l1"),
+    "classes": ("classes of pixels", "pixel_classes"),
+    "log_scale": ("the scale of errors", "coordinate_nll"),
+    "mean": ("a mean position", "coordinate_l1"),
+}
 
 
 class KeypointLoss(nn.Module):
@@ -43,9 +47,10 @@ class KeypointLoss(nn.Module):
     and a batch without any gives a finite loss of 0.
 
     >>> from softpoint.functional import heatmap_ce
+    >>> from softpoint.training import HeatmapTerm
     >>> loss = KeypointLoss({"heatmap_ce": HeatmapTerm(heatmap_ce, sigma=4.0)})
     >>> points, nothing = torch.zeros(1, 1, 2), torch.zeros(1, 1, dtype=torch.bool)
-    >>> loss(torch.zeros(1, 1, 8, 8), points, nothing, stride=4)["loss"].item()
+    >>> loss({"logits": torch.zeros(1, 1, 8, 8)}, points, nothing, stride=4)["loss"].item()
     0.0
     """
 
@@ -59,25 +64,28 @@ class KeypointLoss(nn.Module):
 
     def forward(
         self,
-        logits: Maps,
+        prediction: Mapping[str, Tensor],
         keypoints: Points,
         mask: Bool[Tensor, "B K"],
         stride: int,
         count: Float[Tensor, ""] | None = None,
         states: States | None = None,
+        progress: float | None = None,
     ) -> dict[str, Tensor]:
         """`loss` and each term before its weight, as masked means; keypoints in input pixels.
 
         `count` replaces the number of keypoints that the sum is divided by: under several processes,
         their mean count, which makes the averaged gradient that of one process with the whole batch.
-        Only a visibility term looks at `states`, and without them it is left out.
+        Only a visibility term looks at `states`, and without them it is left out. `progress` is how much of the
+        training is done, in [0, 1], which targets that sharpen go by; None is its end.
         """
         # An unlabelled point may hold anything, NaN included: it must not even enter the arithmetic.
-        cells = image_to_grid(torch.where(mask[..., None], keypoints, 0), stride)
+        cells = image_to_grid(torch.where(mask[..., None], widen(keypoints), 0), stride)
         values = {}
         for name, term in self.terms.items():
             if not isinstance(term, VisibilityTerm):
-                values[name] = masked_mean(term(logits, cells, stride), mask, count)
+                losses = term(prediction, cells, stride, mask, progress)
+                values[name] = _reduced(losses, mask, count, term.hard_keypoints)
             elif states is not None:
                 values[name] = term(states)
         total = torch.stack([self.terms[name].weight * value for name, value in values.items()]).sum()
@@ -86,20 +94,79 @@ class KeypointLoss(nn.Module):
     def check_head(self, head: nn.Module) -> None:
         """Whether these terms train all of `head`: ValueError where they cannot, a warning where they do it badly.
 
-        Only a heatmap term asks a map for one peak; without any, the window about its maximum is not what
-        the loss has trained. A visibility term beside others may idle: the head alone decides.
+        A visibility term beside others may idle: the head alone decides.
         """
-        terms, states = list(self.terms.values()), getattr(head, "visibility", None) is not None
-        if states and not any(isinstance(term, VisibilityTerm) for term in terms):
+        trains: frozenset[str] = head.trains  # type: ignore[assignment]
+        states, others = "visibility" in trains, self._without_visibility()
+        if states and len(others) == len(self.terms):
             raise ValueError("head.visibility=true, but no term of the loss trains it; add visibility to loss=[...]")
-        if not states and all(isinstance(term, VisibilityTerm) for term in terms):
+        if not states and not others:
             raise ValueError("the loss has a visibility term alone, and the head tells none; set head.visibility=true")
-        if not any(isinstance(term, HeatmapTerm) for term in terms) and not getattr(head, "whole_map", True):
+        for name, term in others.items():
+            if not term.needs & trains:
+                raise ValueError(self._unfit(name, term, head, trains))
+        self._warn_of_scales(trains)
+        self._warn_of_windows(head, trains)
+        self._warn_of_sigmas()
+
+    def _without_visibility(self) -> dict[str, Term]:
+        return {name: term for name, term in self.terms.items() if not isinstance(term, VisibilityTerm)}
+
+    def _unfit(self, name: str, term: Term, head: nn.Module, trains: frozenset[str]) -> str:
+        has = " and ".join(words for part, (words, _) in _PARTS.items() if part in trains)
+        needs = " or ".join(words for part, (words, _) in _PARTS.items() if part in term.needs)
+        instead = next(losses for part, (_, losses) in _PARTS.items() if part in trains)
+        visibility = [name for name, term in self.terms.items() if isinstance(term, VisibilityTerm)]
+        return (
+            f"head={_name(head)} trains {has}, and {name} needs {needs}; use loss=[{','.join([instead, *visibility])}]"
+        )
+
+    def _warn_of_scales(self, trains: frozenset[str]) -> None:
+        if "log_scale" in trains and not any("log_scale" in term.needs for term in self.terms.values()):
             _log.warning(
-                "loss=[%s] has no heatmap term, so nothing asks the maps for one peak, but the head reads a window "
-                "about it; set head.whole_map=true, or add a term such as heatmap_ce",
+                "loss=[%s] trains no scale of errors, so the confidence and covariance of this head say nothing; "
+                "add coordinate_nll",
                 ",".join(self.terms),
             )
+
+    def _warn_of_windows(self, head: nn.Module, trains: frozenset[str]) -> None:
+        """Only a heatmap or axis term asks for one peak; without any, what is about the maximum was not trained."""
+        indirect = all(isinstance(term, CoordinateTerm | VarianceTerm) for term in self._without_visibility().values())
+        if indirect and trains & {"logits", "axes"} and getattr(head, "decode", None) != "expectation":
+            _log.warning(
+                "loss=[%s] has no heatmap term, so nothing asks the maps for one peak, but the head reads a window "
+                "about it; set head.decode=expectation, or add a term such as %s",
+                ",".join(self.terms),
+                "heatmap_ce" if "logits" in trains else "axis_ce",
+            )
+
+    def _warn_of_sigmas(self) -> None:
+        """Near the border, a coordinate term with another sigma asks for another place than the heatmap term does."""
+        maps = {name: term for name, term in self.terms.items() if hasattr(term, "target")}
+        for name, term in self.terms.items():
+            for beside, other in maps.items() if isinstance(term, CoordinateTerm) else ():
+                sigma = other.sigma if other.target == "gaussian" else None
+                if term.sigma is not None and term.sigma != sigma:
+                    _log.warning(
+                        "%s aims at the mean of a Gaussian other than the target of %s, and near the border they "
+                        "disagree; set loss.%s.sigma=%s",
+                        *(name, beside, name, "null" if sigma is None else f"'${{loss.{beside}.sigma}}'"),
+                    )
+
+
+def _reduced(
+    losses: Tensor, mask: Bool[Tensor, "B K"], count: Float[Tensor, ""] | None, hardest: int | None
+) -> Float[Tensor, ""]:
+    if losses.ndim == 0:  # a mean over this process's keypoints already
+        return losses if count is None else losses * (mask.sum() / torch.where(count > 0, count, 1))
+    if hardest is not None:
+        losses = hard_keypoints(losses, mask, hardest)
+    return masked_mean(losses, mask, count)
+
+
+def _name(head: nn.Module) -> str:
+    """How configs call a head: soft_argmax for SoftArgmaxHead."""
+    return re.sub("(?<=[a-z])(?=[A-Z][a-z])", "_", type(head).__name__.removesuffix("Head")).lower()
 
 
 def trainable(keypoints: Points, visibility: Tensor, size: tuple[int, int]) -> Bool[Tensor, "B K"]:
@@ -129,75 +196,3 @@ def visibility_target(keypoints: Points, visibility: Tensor, size: tuple[int, in
 def _inside(keypoints: Points, size: tuple[int, int]) -> Bool[Tensor, "B K"]:
     limit = keypoints.new_tensor([size[1] - 0.5, size[0] - 0.5])
     return ((keypoints >= -0.5) & (keypoints <= limit)).all(-1)
-
-
-class HeatmapTerm(nn.Module):
-    """A heatmap loss against a Gaussian of `sigma` input pixels about each keypoint."""
-
-    def __init__(self, loss: Callable[[Maps, Maps], Tensor], sigma: float, weight: float = 1.0) -> None:
-        super().__init__()
-        _check_sigma(sigma)
-        self.loss, self.sigma, self.weight = loss, sigma, weight
-
-    def forward(self, logits: Maps, cells: Points, stride: int) -> Float[Tensor, "B K"]:
-        return self.loss(logits, _target(logits, cells, self.sigma / stride))
-
-
-class CoordinateTerm(nn.Module):
-    """A coordinate loss on the soft-argmax of the whole map, in cells.
-
-    `sigma`, in input pixels, is that of a heatmap term beside it. A Gaussian near the border lies partly off
-    the map, and the mean of what is left leans inwards; with `sigma` that mean is the target, so that the
-    two terms agree. Without, the keypoint itself is.
-    """
-
-    def __init__(
-        self, loss: Callable[[Points, Points], Tensor], weight: float = 1.0, sigma: float | None = None
-    ) -> None:
-        super().__init__()
-        if sigma is not None:
-            _check_sigma(sigma)
-        self.loss, self.weight, self.sigma = loss, weight, sigma
-
-    def forward(self, logits: Maps, cells: Points, stride: int) -> Float[Tensor, "B K"]:
-        if self.sigma is not None:
-            cells = spatial_expectation(_target(logits, cells, self.sigma / stride))
-        return self.loss(soft_argmax(logits), cells)
-
-
-class VarianceTerm(nn.Module):
-    """Holds each heatmap's spread to `sigma` input pixels, wherever it lies."""
-
-    def __init__(self, loss: Callable[[Maps, float], Tensor], sigma: float, weight: float = 1.0) -> None:
-        super().__init__()
-        _check_sigma(sigma)
-        self.loss, self.sigma, self.weight = loss, sigma, weight
-
-    def forward(self, logits: Maps, cells: Points, stride: int) -> Float[Tensor, "B K"]:
-        return self.loss(logits, self.sigma / stride)
-
-
-class VisibilityTerm(nn.Module):
-    """A loss on the state of each keypoint that is known, as a mean over those; 0 where none is.
-
-    Nearly all points of most sets are visible, and no state weighs more for being rare: the probabilities
-    that come out are then the frequencies they claim to be, and a threshold decides what to do with them.
-    Weighing by rarity ranked the points no better, and called three times as many occluded as were.
-    """
-
-    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor], weight: float = 1.0) -> None:
-        super().__init__()
-        self.loss, self.weight = loss, weight
-
-    def forward(self, states: States) -> Float[Tensor, ""]:
-        return masked_mean(self.loss(states.logits, states.target), states.target >= 0, states.count)
-
-
-def _target(logits: Maps, cells: Points, std: float) -> Maps:
-    """A Gaussian about each point, on the grid of the logits."""
-    return render_gaussians(cells, std, (logits.shape[-2], logits.shape[-1]))
-
-
-def _check_sigma(sigma: float) -> None:
-    if not sigma > 0:
-        raise ValueError(f"sigma must be positive, got {sigma}")

@@ -1,0 +1,148 @@
+"""Losses of logit maps against target distributions."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from softpoint.functional.spatial import Dims, as_floating, rows_and_columns_last, spatial_covariance, widen
+
+
+def heatmap_ce(
+    logits: Float[Tensor, "..."], target: Float[Tensor, "..."], dim: Dims = (-2, -1)
+) -> Float[Tensor, "..."]:
+    """Cross-entropy of the softmax of `logits` against `target`: -sum target log p.
+
+    >>> heatmap_ce(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [0.0, 0.0]])).item()
+    1.3862...
+    """
+    log_p, target = _log_softmax(logits, dim), _flat(target, dim)
+    return -(target * log_p).sum(-1)
+
+
+def heatmap_kl(
+    logits: Float[Tensor, "..."], target: Float[Tensor, "..."], dim: Dims = (-2, -1)
+) -> Float[Tensor, "..."]:
+    """KL(target || softmax of logits): cross-entropy less the target's entropy, 0 when they agree.
+
+    >>> heatmap_kl(torch.zeros(2, 2), torch.full((2, 2), 0.25)).item()
+    0.0
+    """
+    log_p, target = _log_softmax(logits, dim), _flat(target, dim)
+    return (torch.xlogy(target, target) - target * log_p).sum(-1)
+
+
+def heatmap_js(
+    logits: Float[Tensor, "..."], target: Float[Tensor, "..."], dim: Dims = (-2, -1)
+) -> Float[Tensor, "..."]:
+    """Jensen-Shannon divergence between the softmax of `logits` and `target`: symmetric, at most log 2.
+
+    >>> heatmap_js(torch.tensor([[99.0, 0.0]]), torch.tensor([[0.0, 1.0]])).item()
+    0.6931...
+    """
+    log_p, target = _log_softmax(logits, dim), _flat(target, dim)
+    p = log_p.exp()
+    # log((p + t) / 2) without the logarithm of a zero: t may be 0, and p is never.
+    log_m = torch.logaddexp(log_p, target.log()) - math.log(2)
+    return 0.5 * (p * (log_p - log_m) + torch.xlogy(target, target) - target * log_m).sum(-1)
+
+
+def heatmap_mse(
+    logits: Float[Tensor, "..."], target: Float[Tensor, "..."], dim: Dims = (-2, -1), total: bool = False
+) -> Float[Tensor, "..."]:
+    """Squared difference of the softmax of `logits` and `target`, mean over the cells.
+
+    The mean of the same blob is a quarter on a map of twice the sides; `total=True` takes the sum instead, which
+    weighs it alike on maps of any size.
+
+    >>> heatmap_mse(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [0.0, 0.0]])).item()
+    0.1875
+    """
+    squared = (_log_softmax(logits, dim).exp() - _flat(target, dim)).square()
+    return squared.sum(-1) if total else squared.mean(-1)
+
+
+def heatmap_awing(
+    logits: Float[Tensor, "..."],
+    target: Float[Tensor, "..."],
+    dim: Dims = (-2, -1),
+    total: bool = False,
+    width: float = 14.0,
+    threshold: float = 0.5,
+    curvature: float = 1.0,
+    power: float = 2.1,
+    foreground: float = 10.0,
+) -> Float[Tensor, "..."]:
+    """Adaptive wing loss between the softmax of `logits` and `target`, mean over the cells, or with `total` their sum.
+
+    The paper regresses a map whose peak is 1; here both distributions are divided by the target's maximum, so that 0
+    is reached where the softmax is the target. (Sigmoids of the logits start faster, but the softmax of what fits
+    them is nearly one cell.) Below `threshold` a difference d costs width log(1 + |d / curvature|^(power - target)),
+    above it a line that goes on from there. Cells of a target of 0.2 and more of its maximum, and their neighbours,
+    weigh 1 + `foreground`. Source: Wang et al., Adaptive Wing Loss for Robust Face Alignment via Heatmap Regression,
+    arXiv:1904.07399, where width is omega, threshold theta, curvature epsilon, power alpha and foreground W.
+
+    >>> heatmap_awing(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]), foreground=0.0).item()
+    4.1...
+    """
+    maps, target = rows_and_columns_last(logits, dim), widen(rows_and_columns_last(target, dim))
+    peak = target.amax((-2, -1), keepdim=True).clamp_min(torch.finfo(target.dtype).tiny)
+    share = _log_softmax(maps, (-2, -1)).exp().unflatten(-1, maps.shape[-2:]) / peak
+    weight = 1 + foreground * (_dilated(target / peak) >= 0.2)
+    losses = weight * _adaptive_wing(share, target / peak, width, threshold, curvature, power)
+    return losses.sum((-2, -1)) if total else losses.mean((-2, -1))
+
+
+def variance(logits: Float[Tensor, "..."], std: float, dim: Dims = (-2, -1)) -> Float[Tensor, "..."]:
+    """Squared distance of the softmax's x and y variances from `std` squared, in cells^4.
+
+    Source: the variance regulariser of Nibali et al., arXiv:1801.07372. A flat 64 x 64 map scores about
+    2 x 340^2, so it wants a small weight.
+
+    >>> variance(torch.tensor([[0.0, 0.0]]), 0.5).item()
+    0.0625
+    """
+    heatmap = _log_softmax(logits, dim).exp().unflatten(-1, rows_and_columns_last(logits, dim).shape[-2:])
+    covariance = spatial_covariance(heatmap)
+    return (covariance.diagonal(dim1=-2, dim2=-1) - std**2).square().sum(-1)
+
+
+def axis_ce(logits: Float[Tensor, "... n"], target: Float[Tensor, "... n"]) -> Float[Tensor, "..."]:
+    """Cross-entropy of the softmax along the last axis against `target`: a 1-D `heatmap_ce`.
+
+    Its floor is the target's entropy, about log(4.13 std) nats for a Gaussian of `std` bins; less it, this is KL.
+
+    >>> axis_ce(torch.zeros(4), torch.tensor([0.0, 0.5, 0.5, 0.0])).item()
+    1.3862...
+    """
+    return -(widen(target) * widen(as_floating(logits)).log_softmax(-1)).sum(-1)
+
+
+def _adaptive_wing(
+    found: Tensor, target: Tensor, width: float, threshold: float, curvature: float, power: float
+) -> Tensor:
+    exponent, ratio = power - target, threshold / curvature
+    distance = (found - target).abs()
+    at_threshold = ratio**exponent
+    slope = width * exponent * at_threshold / ((1 + at_threshold) * threshold)
+    constant = threshold * slope - width * torch.log1p(at_threshold)
+    near = width * torch.log1p((distance / curvature) ** exponent)
+    return torch.where(distance < threshold, near, slope * distance - constant)
+
+
+def _dilated(maps: Tensor) -> Tensor:
+    """The maximum of each cell and its eight neighbours."""
+    flat = maps.reshape(-1, 1, *maps.shape[-2:])
+    return F.max_pool2d(flat, 3, stride=1, padding=1).view(maps.shape)
+
+
+def _flat(maps: Tensor, dim: Dims) -> Tensor:
+    return widen(rows_and_columns_last(maps, dim)).flatten(-2)
+
+
+def _log_softmax(logits: Tensor, dim: Dims) -> Tensor:
+    return _flat(as_floating(logits), dim).log_softmax(-1)

@@ -1,0 +1,41 @@
+"""From one loss per keypoint to one number."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def masked_mean(
+    losses: Float[Tensor, "..."], mask: Bool[Tensor, "..."], count: Float[Tensor, ""] | None = None
+) -> Float[Tensor, ""]:
+    """Mean of the losses where `mask` is true; 0, with zero gradient, where it nowhere is.
+
+    `count` replaces the number of true entries as the divisor.
+
+    >>> masked_mean(torch.tensor([1.0, 3.0, float("nan")]), torch.tensor([True, True, False])).item()
+    2.0
+    """
+    count = mask.sum() if count is None else count
+    return torch.where(mask, losses, 0).sum() / torch.where(count > 0, count, 1)
+
+
+def hard_keypoints(losses: Float[Tensor, "B K"], mask: Bool[Tensor, "B K"], count: int) -> Float[Tensor, "B K"]:
+    """Only the `count` largest losses of each sample where `mask` is true, the others 0; online hard keypoint mining.
+
+    What is kept is scaled so that the sum over a sample is its number of true entries times the mean of those kept:
+    the masked mean then weighs samples as it does without, under several processes too.
+    Source: Chen et al., Cascaded Pyramid Network for Multi-Person Pose Estimation, arXiv:1711.07319.
+
+    >>> losses = torch.tensor([[1.0, 5.0, 3.0, float("nan")]])
+    >>> hard_keypoints(losses, torch.tensor([[True, True, True, False]]), 2).tolist()
+    [[0.0, 7.5, 4.5, 0.0]]
+    """
+    if count < 1:
+        raise ValueError(f"hard_keypoints must be at least 1, got {count}; null keeps all")
+    ranked = torch.where(mask, losses.detach(), -torch.inf)
+    hardest = ranked.topk(min(count, losses.shape[-1]), dim=-1).indices
+    kept = torch.zeros_like(mask).scatter(-1, hardest, True) & mask
+    scale = mask.sum(-1, keepdim=True) / kept.sum(-1, keepdim=True).clamp_min(1)
+    return torch.where(kept, losses, 0) * scale

@@ -1,0 +1,38 @@
+"""How wide a target is, at each time of the training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sigma:
+    """The width of a target in input pixels, going in a straight line from `start` to `end` over the training.
+
+    >>> Sigma(8.0, 3.0).at(0.5), Sigma(8.0, 3.0).at(None)
+    (5.5, 3.0)
+    """
+
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        for value in (self.start, self.end):
+            if not (isinstance(value, int | float) and value > 0):
+                raise ValueError(f"sigma must be positive, got {value}")
+
+    @classmethod
+    def of(cls, value: float | Mapping[str, float]) -> Sigma:
+        """One number for the whole training, or {start: 8, end: 3}."""
+        if not isinstance(value, Mapping):
+            return cls(value, value)
+        if set(value) != {"start", "end"}:
+            raise ValueError(
+                f"sigma has start and end, as in {{start: 8, end: 3}}, or is one number; got {dict(value)}"
+            )
+        return cls(value["start"], value["end"])
+
+    def at(self, progress: float | None) -> float:
+        """The width when a share of `progress` of the training is done; None is its end."""
+        return self.end if progress is None else self.start + (self.end - self.start) * progress
