@@ -1,4 +1,4 @@
-"""Every loss can learn one batch by heart."""
+"""Every loss, and every head with its own, can learn one batch by heart."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def learned(overrides: list[str], folder: Path, steps: int, rate: float = 0.02) 
         found = module.net(batch["image"])
         errors.append((found["keypoints"].detach() - batch["keypoints"]).norm(dim=-1)[mask].mean().item())
         optimizer.zero_grad()
-        module.loss(found["logits"], batch["keypoints"], mask, module.net.decoder.stride)["loss"].backward()
+        module.loss(found, batch["keypoints"], mask, module.net.decoder.stride)["loss"].backward()
         torch.nn.utils.clip_grad_norm_(module.net.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -71,8 +71,22 @@ def test_heatmap_loss_learns_a_batch_by_heart(loss: str, steps: int, tmp_path: P
 )
 def test_coordinate_loss_learns_a_batch_by_heart(loss: str, steps: int, tmp_path: Path) -> None:
     # Nothing in these asks for one peak, so that the coordinate is read as the loss reads it: from the whole map.
-    before, after = learned([*SCENES, f"loss={loss}", "head.whole_map=true"], tmp_path, steps, rate=0.01)
+    before, after = learned([*SCENES, f"loss={loss}", "head.decode=expectation"], tmp_path, steps, rate=0.01)
     assert before > 15 and after < 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "steps", "error"),
+    [
+        ("head.learnable_temperature=true loss=heatmap_ce", 80, 0.5),
+        ("head=simcc", 150, 0.5),
+        ("head=channel_softmax", 100, 2.0),  # a disc of cells knows its own middle to half a cell
+        ("head=regression", 150, 0.5),
+    ],
+)
+def test_head_learns_a_batch_by_heart_with_its_own_loss(words: str, steps: int, error: float, tmp_path: Path) -> None:
+    before, after = learned([*SCENES, *words.split()], tmp_path, steps, rate=0.01)
+    assert before > 10 and after < error
 
 
 @pytest.mark.parametrize("name", ["dlc-openfield"])
@@ -80,6 +94,13 @@ def test_default_loss_learns_real_pictures_by_heart(name: str, tmp_path: Path, d
     labels, images = data_root / "keypoints" / "labels" / f"{name}.csv", data_root / "keypoints" / name
     if not labels.is_file():
         pytest.skip(f"no {labels}")
-    real = ["data=custom", f"data.labels={labels}", f"data.images={images}", "backbone.width=16", "augment=none"]
+    real = [
+        "data=custom",
+        f"data.labels={labels}",
+        f"data.images={images}",
+        "backbone=small",
+        "backbone.width=16",
+        "augment=none",
+    ]
     before, after = learned([*real, "decoder.channels=16", "data.size=[96,128]", "data.batch_size=2"], tmp_path, 150)
     assert before > 10 and after < 0.5

@@ -55,7 +55,7 @@ def trained(pictures: Pictures) -> KeypointNet:
         states = States(found["visibility"], visibility_target(points, seen, (SIDE, SIDE)))
         mask = trainable(points, seen, (SIDE, SIDE))
         optimizer.zero_grad()
-        loss(found["logits"], points, mask, net.decoder.stride, states=states)["loss"].backward()
+        loss(found, points, mask, net.decoder.stride, states=states)["loss"].backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         schedule.step()

@@ -18,11 +18,11 @@ def head(stride: int = 4, **settings) -> SoftArgmaxHead:
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4, 8])
-@pytest.mark.parametrize("whole_map", [False, True])
-def test_a_one_hot_map_gives_the_pixel_at_the_middle_of_its_cell(stride: int, whole_map: bool):
+@pytest.mark.parametrize("decode", ["window", "expectation"])
+def test_a_one_hot_map_gives_the_pixel_at_the_middle_of_its_cell(stride: int, decode: str):
     logits = torch.full((1, 1, 9, 11), -1e4)
     logits[0, 0, 2, 7] = 1e4
-    found = head(stride, whole_map=whole_map).decode(logits)
+    found = head(stride, decode=decode).read(logits)
     pixels = np.arange(7 * stride, 8 * stride).mean(), np.arange(2 * stride, 3 * stride).mean()
     assert found["keypoints"][0, 0].tolist() == list(pixels)
     assert found["confidence"].item() == 1.0
@@ -31,7 +31,7 @@ def test_a_one_hot_map_gives_the_pixel_at_the_middle_of_its_cell(stride: int, wh
 
 def test_covariance_is_in_squared_pixels_and_confidence_a_mass():
     heatmap = render_gaussians(torch.tensor([[[20.0, 20.0]]], dtype=torch.float64), torch.tensor([1.0, 2.0]), (41, 41))
-    found = head(4, window=3).decode(heatmap.log().clamp_min(-1e4))
+    found = head(4, window=3).read(heatmap.log().clamp_min(-1e4))
     torch.testing.assert_close(found["covariance"][0, 0], torch.tensor([[16.0, 0], [0, 64.0]]), atol=1e-3, rtol=1e-4)
     assert found["confidence"].item() == pytest.approx(heatmap[0, 0, 19:22, 19:22].sum().item(), rel=1e-5)
 
@@ -63,18 +63,27 @@ def test_a_temperature_that_is_not_positive_is_quoted(temperature: float):
         head(temperature=temperature)
 
 
-def test_visibility_off_changes_no_parameter_and_no_random_number():
-    torch.manual_seed(1)
-    off, after_off = head(), torch.rand(3)
-    torch.manual_seed(1)
-    on, after_on = head(visibility=True), torch.rand(3)
-    assert set(off.state_dict()) == {"logits.weight", "logits.bias"}
-    assert set(on.state_dict()) == {"logits.weight", "logits.bias", "visibility.weight", "visibility.bias"}
-    assert all(torch.equal(value, on.state_dict()[key]) for key, value in off.state_dict().items())
-    assert torch.equal(after_off, after_on)
-    x = torch.randn(2, 2, 5, 6)
-    assert "visibility" not in off(x)
-    assert all(torch.equal(value, on(x)[key]) for key, value in off(x).items())
+def test_its_parameters_are_those_of_one_convolution():
+    assert set(head().state_dict()) == {"logits.weight", "logits.bias"}
+
+
+@pytest.mark.parametrize("temperature", [1e-4, 0.3, 1.0, 7.5, 25.0, 1e4])
+def test_a_learnable_temperature_starts_exactly(temperature: float):
+    learnt = head(temperature=temperature, learnable_temperature=True)
+    assert learnt.temperature.shape == (3, 1, 1)
+    torch.testing.assert_close(learnt.temperature, torch.full((3, 1, 1), temperature), rtol=3e-6, atol=0)
+    plain, x = head(temperature=temperature), torch.randn(2, 2, 5, 6)
+    plain.load_state_dict({key: value for key, value in learnt.state_dict().items() if "temperature" not in key})
+    torch.testing.assert_close(learnt(x)["logits"], plain(x)["logits"], rtol=1e-5, atol=0)
+
+
+def test_each_keypoint_learns_its_own_temperature_and_it_stays_positive():
+    learnt, x = head(learnable_temperature=True), torch.randn(2, 2, 5, 6)
+    (learnt(x)["logits"] * torch.tensor([1.0, 0.0, -1.0])[:, None, None]).square().sum().backward()
+    slope = learnt.raw_temperature.grad.flatten()
+    assert slope[1] == 0 and (slope[[0, 2]] < 0).all()  # a hotter map is a flatter one
+    learnt.raw_temperature.data.fill_(-50.0)
+    assert (learnt.temperature > 0).all()
 
 
 def test_visibility_is_read_from_the_features_under_the_heatmap():

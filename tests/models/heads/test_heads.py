@@ -1,0 +1,223 @@
+"""What every head promises, whatever it makes of its features."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from softpoint.functional import spatial_softmax
+from softpoint.models import (
+    ChannelSoftmaxHead,
+    FusionDecoder,
+    KeypointNet,
+    RegressionHead,
+    SimCCHead,
+    Small,
+    SoftArgmaxHead,
+)
+
+HEADS = {
+    "soft_argmax": SoftArgmaxHead,
+    "learnable": partial(SoftArgmaxHead, learnable_temperature=True, temperature=2.0),
+    "simcc": SimCCHead,
+    "channel_softmax": ChannelSoftmaxHead,
+    "regression": RegressionHead,
+}
+OWN = {
+    "soft_argmax": {"logits"},
+    "learnable": {"logits"},
+    "simcc": {"axes", "mean"},
+    "channel_softmax": {"classes"},
+    "regression": {"mean", "log_scale"},
+}
+EXTRA = {
+    "simcc": {"axis_x": (2, 3, 16), "axis_y": (2, 3, 12), "mean": (2, 3, 2)},
+    "channel_softmax": {"classes": (2, 4, 6, 8)},
+    "regression": {"mean": (2, 3, 2), "log_scale": (2, 3)},
+}
+each_head = pytest.mark.parametrize("name", HEADS)
+each_map = pytest.mark.parametrize("name", ["soft_argmax", "learnable", "simcc", "channel_softmax"])
+each_decoder = pytest.mark.parametrize("decode", ["window", "expectation", "argmax", "dark"])
+
+
+def head(name: str, **settings) -> nn.Module:
+    """A head on two channels for three keypoints, with no weight at 0."""
+    made = HEADS[name](in_channels=2, num_keypoints=3, stride=4, **settings)
+    for parameter in made.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    return made
+
+
+def peaked(name: str) -> nn.Module:
+    """A head whose maps all peak where the features do; regression has none."""
+    made = head(name)
+    for layer in made.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.data = layer.weight.data[:1].abs().expand_as(layer.weight).mul(30)
+            nn.init.zeros_(layer.bias)
+    if name == "channel_softmax":
+        made.classes.weight.data[-1] = 0  # background
+    return made
+
+
+def features(*size: int) -> Tensor:
+    return torch.randn(2, 2, *(size or (6, 8)))
+
+
+@each_head
+def test_it_gives_the_promised_tensors(name: str):
+    found = head(name)(features())
+    assert {key: tuple(value.shape) for key, value in found.items()} == {
+        "logits": (2, 3, 6, 8),
+        "keypoints": (2, 3, 2),
+        "confidence": (2, 3),
+        "covariance": (2, 3, 2, 2),
+        **EXTRA.get(name, {}),
+    }
+    assert ((found["confidence"] >= 0) & (found["confidence"] <= 1 + 1e-6)).all()
+    assert (torch.linalg.eigvalsh(found["covariance"]) >= -1e-3).all()
+
+
+@each_head
+def test_it_says_what_a_loss_may_train(name: str):
+    assert head(name).trains == OWN[name]
+    assert head(name, visibility=True).trains == OWN[name] | {"visibility"}
+    assert head(name, visibility=None).visibility is None
+
+
+@each_head
+def test_visibility_changes_no_other_parameter_and_no_random_number(name: str):
+    made = HEADS[name]
+    torch.manual_seed(1)
+    off, after_off = made(in_channels=2, num_keypoints=3, stride=4), torch.rand(3)
+    torch.manual_seed(1)
+    on, after_on = made(in_channels=2, num_keypoints=3, stride=4, visibility=True), torch.rand(3)
+    assert set(on.state_dict()) - set(off.state_dict()) == {"visibility.weight", "visibility.bias"}
+    assert list(on.state_dict())[: len(off.state_dict())] == list(off.state_dict())
+    x = features()
+    with_it, without = on(x), off(x)
+    assert with_it.pop("visibility").shape == (2, 3, 3)
+    torch.testing.assert_close(with_it, without, rtol=0, atol=0)
+    assert torch.equal(after_off, after_on)
+
+
+@each_head
+@pytest.mark.parametrize("value", [0.0, 1.0, -50.0])
+def test_constant_features_give_finite_answers_and_gradients(name: str, value: float):
+    reader, x = head(name), torch.full((1, 2, 5, 7), value, requires_grad=True)
+    found = reader(x)
+    sum(tensor.sum() for tensor in found.values()).backward()
+    assert all(tensor.isfinite().all() for tensor in found.values())
+    assert all(p.grad.isfinite().all() for p in reader.parameters()) and x.grad.isfinite().all()
+
+
+@each_head
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (6, 1), (3, 200)])
+def test_any_size_will_do(name: str, size: tuple[int, int]):
+    found = head(name)(features(*size)[:1])
+    assert found["logits"].shape == (1, 3, *size)
+    assert all(tensor.isfinite().all() for tensor in found.values())
+
+
+@each_map
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_only_convolutions_run_in_half_precision(name: str, dtype: torch.dtype):
+    reader, x = peaked(name), torch.zeros(1, 2, 3, 1024)
+    x[..., 1, -3] = 10
+    with torch.no_grad(), torch.autocast("cpu", dtype):
+        found = reader(x)
+    assert {key for key, value in found.items() if value.dtype == dtype} <= {"logits", "classes"}
+    # bfloat16 knows no odd integer above 256.
+    expected = torch.tensor([1021.5 * 4 - 0.5, 1.5 * 4 - 0.5]).expand(1, 3, 2)
+    torch.testing.assert_close(found["keypoints"], expected, atol=0.01, rtol=0)
+    assert all(value.isfinite().all() for value in found.values())
+
+
+@each_head
+def test_logits_of_a_head_make_a_heatmap(name: str):
+    reader = head(name)
+    found = reader(features())
+    heatmap = spatial_softmax(found["logits"].float())
+    torch.testing.assert_close(heatmap.sum((-2, -1)), torch.ones(2, 3))
+    # What a heatmap of this kind says of its keypoint is what `read` reads, from one's own maps or an average.
+    read = reader.read(found["logits"])
+    if name in ("soft_argmax", "learnable"):
+        torch.testing.assert_close({key: found[key] for key in read}, read, rtol=0, atol=0)
+    if name == "channel_softmax":
+        torch.testing.assert_close(found["keypoints"], read["keypoints"], rtol=0, atol=0)
+
+
+@each_map
+@each_decoder
+@pytest.mark.parametrize("cell", [(0, 0), (10, 0), (3, 5), (10, 8)])
+def test_a_sure_cell_decodes_to_the_middle_of_its_pixels(name: str, decode: str, cell: tuple[int, int]):
+    logits = torch.full((1, 3, 9, 11), -1e4)
+    logits[..., cell[1], cell[0]] = 1e4
+    found = head(name, decode=decode).read(logits)
+    expected = torch.tensor([4 * cell[0] + 1.5, 4 * cell[1] + 1.5]).expand(1, 3, 2)
+    torch.testing.assert_close(found["keypoints"], expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(found["confidence"], torch.ones(1, 3))
+    assert torch.equal(found["covariance"], torch.zeros(1, 3, 2, 2))
+
+
+@pytest.mark.parametrize("name", ["soft_argmax", "simcc", "channel_softmax"])
+def test_an_unknown_decoder_and_an_even_window_are_quoted(name: str):
+    with pytest.raises(ValueError, match="windw"):
+        head(name, decode="windw")
+    with pytest.raises(ValueError, match="odd number of cells, got 4"):
+        head(name, window=4)
+
+
+def network(name: str, **settings) -> KeypointNet:
+    decoder = partial(FusionDecoder, channels=2, stride=4)
+    return KeypointNet(3, Small(width=8, stages=(2, 3)), decoder, partial(head_of, name), **settings).eval()
+
+
+def head_of(name: str, in_channels: int, num_keypoints: int, stride: int) -> nn.Module:
+    assert (in_channels, num_keypoints, stride) == (2, 3, 4)
+    return head(name)
+
+
+@each_map
+@pytest.mark.parametrize("shift", [(8, 0), (0, -16), (24, 32)])
+def test_keypoints_move_with_the_picture(name: str, shift: tuple[int, int]):
+    # The backbone's mean colour standardises to zero, which no convolution here can tell from its padding;
+    # positive weights on what a patch excites put each maximum on it rather than on that empty background.
+    net = network(name)
+    maps = next(p for p in net.head.parameters() if p.ndim == 4)
+    maps.data.abs_().mul_(30)
+    if name == "channel_softmax":
+        maps.data[-1] = 0
+    image = torch.full((1, 3, 192, 192), 0.5)
+    image[..., 80:112, 80:112] = torch.rand(3, 32, 32)
+    with torch.no_grad():
+        here, there = net(image), net(image.roll(shift, (-2, -1)))
+    moved = torch.tensor([shift[1], shift[0]], dtype=torch.float32)
+    torch.testing.assert_close(there["keypoints"], here["keypoints"] + moved, atol=5e-2, rtol=0)
+    torch.testing.assert_close(there["confidence"], here["confidence"], atol=1e-4, rtol=1e-3)
+    assert (here["keypoints"] - 95.5).abs().max() < 60
+
+
+@each_head
+def test_a_padded_picture_is_read_without_its_padding(name: str):
+    net = network(name, pad=True)
+    with torch.no_grad():
+        found = net(torch.rand(1, 3, 50, 70))
+    assert found["logits"].shape == (1, 3, 13, 18)
+    assert all(value.isfinite().all() for key, value in found.items())
+
+
+# The others are made of the same operations; tests/test_graphs.py exports a network with a heatmap.
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", ["simcc", "regression"])
+def test_it_exports_with_a_free_batch_size(name: str):
+    reader, x = head(name, visibility=True).eval(), torch.randn(3, 2, 6, 8)
+    with torch.no_grad():
+        program = torch.export.export(reader, (x,), dynamic_shapes=({0: Dim("batch", min=2, max=64)},)).module()
+        x = torch.cat((x, x + 1))
+        torch.testing.assert_close(program(x), reader(x), atol=2e-5, rtol=2e-5)
