@@ -139,14 +139,14 @@ def test_starting_weights_are_neither_read_nor_downloaded(changed: Any, monkeypa
         (lambda c: c.pop("skeleton"), "lacks 'skeleton'"),
         (lambda c: c.pop("state_dict"), "lacks 'state_dict'"),
         (lambda c: c["hyper_parameters"].pop("model"), "lacks 'model'"),
-        (lambda c: c["hyper_parameters"]["data"].pop("size"), "lacks 'size'"),
+        (lambda c: (c.pop("size"), c["hyper_parameters"]["data"].pop("size")), "lacks 'size'"),
         (lambda c: c["skeleton"].pop("names"), "lacks 'names'"),
         (lambda c: c.update(hyper_parameters=None), "is no checkpoint of softpoint"),
         (lambda c: c.update(skeleton=[1]), "is no checkpoint of softpoint"),
         (lambda c: c.update(state_dict=5), "is no checkpoint of softpoint"),
         (lambda c: c["hyper_parameters"].update(model="softpoint.models.Small"), "a str, not a KeypointNet"),
-        (lambda c: c["hyper_parameters"]["data"].update(size="large"), "is no checkpoint of softpoint"),
-        (lambda c: c["hyper_parameters"]["data"].update(size=[64, 64, 3]), "is no checkpoint of softpoint"),
+        (lambda c: c.update(size="large"), "is no checkpoint of softpoint"),
+        (lambda c: c.update(size=[64, 64, 3]), "is no checkpoint of softpoint"),
         (lambda c: c["skeleton"].update(names=["nose"], flip_pairs=[]), "its weights do not fit its config"),
         (lambda c: c["skeleton"].update(names=[], flip_pairs=[]), "num_keypoints must be at least 1"),
         (lambda c: c["skeleton"].update(flip_pairs=[["nose", "x"]]), "no keypoint is named 'x'"),
@@ -159,6 +159,11 @@ def test_starting_weights_are_neither_read_nor_downloaded(changed: Any, monkeypa
         (lambda c: c["hyper_parameters"]["model"]["backbone"].update(width="x"), "its network cannot be rebuilt"),
         (lambda c: c["hyper_parameters"]["model"]["backbone"].update(width=-2), "its network cannot be rebuilt"),
         (lambda c: c["hyper_parameters"]["model"].pop("head"), "its network cannot be rebuilt"),
+        (lambda c: c["state_dict"].pop("net.calibration.slope"), "its weights do not fit its config"),
+        (
+            lambda c: c["state_dict"].update({"net.calibration.hit": torch.zeros(9)}),
+            "its weights do not fit its config",
+        ),
         (lambda c: c["hyper_parameters"]["model"].update(head=None), "its network cannot be rebuilt"),
         (lambda c: c["hyper_parameters"]["model"].update(backbone={}), "its network cannot be rebuilt"),
     ],
@@ -166,6 +171,30 @@ def test_starting_weights_are_neither_read_nor_downloaded(changed: Any, monkeypa
 def test_what_is_missing_or_wrong_is_said(changed: Any, change: Callable[[dict], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_checkpoint(changed(change))
+
+
+def test_a_checkpoint_from_before_calibration_loads_without(changed: Any, run: Path) -> None:
+    def strip(stored: dict[str, Any]) -> None:
+        for key in [key for key in stored["state_dict"] if "calibration" in key]:
+            del stored["state_dict"][key]
+
+    assert read_checkpoint(run / "checkpoints" / "best.ckpt").net.calibration.fitted
+    net, image = read_checkpoint(changed(strip)).net, torch.rand(1, 3, 64, 64)
+    assert not net.calibration.fitted
+    with torch.no_grad():
+        found, raw = net(image), net.head.read(net(image)["logits"])
+    assert all(torch.equal(found[key], raw[key]) for key in ("confidence", "covariance"))
+
+
+@pytest.mark.parametrize(("whole_map", "decode"), [(True, "expectation"), (False, "window")])
+def test_a_head_that_read_the_whole_map_still_does(changed: Any, whole_map: bool, decode: str) -> None:
+    def old(stored: dict[str, Any]) -> None:
+        head = stored["hyper_parameters"]["model"]["head"]
+        for key in ("decode", "learnable_temperature"):
+            head.pop(key)
+        head["whole_map"] = whole_map
+
+    assert read_checkpoint(changed(old)).net.head.decode == decode
 
 
 def test_a_pickle_bomb_does_not_go_off(tmp_path: Path, stored: dict[str, Any]) -> None:

@@ -94,7 +94,7 @@ def test_padding_equals_padding_by_hand(size: tuple[int, int], padded: tuple[int
         found, whole = net(image), net(by_hand)
     rows, columns = -(-height // stride), -(-width // stride)
     logits = whole["logits"][..., :rows, :columns]
-    torch.testing.assert_close(found, {"logits": logits, **net.head.decode(logits)})
+    torch.testing.assert_close(found, {"logits": logits, **net.head.read(logits)})
 
 
 PLACES = {"stage2": (16, 24), "stage4": (4, 6), "head": (16, 24)}
@@ -157,7 +157,7 @@ def test_autocast_leaves_the_decoding_in_single_precision():
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         found = net(image)
     assert {found[key].dtype for key in ("keypoints", "confidence", "covariance")} == {torch.float32}
-    expected = net.head.decode(found["logits"].double())
+    expected = net.head.read(found["logits"].double())
     torch.testing.assert_close({key: found[key] for key in expected}, expected)
 
 

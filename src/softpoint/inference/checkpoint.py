@@ -20,7 +20,7 @@ from softpoint.models import KeypointNet
 _ALLOWED = ("softpoint.models", "softpoint.layers")
 
 # Arguments that would read files or download while a network is rebuilt; its weights come from the checkpoint.
-_IGNORED = ("weights", "pretrained")
+_IGNORED = ("weights", "pretrained", "folder")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Checkpoint:
     crops: dict[str, Any] | None  # `padding` and `boxes` of the crops that it saw; None for whole pictures
     config: dict[str, Any]
     path: Path
+    splits: dict[str, list[str]] | None = None  # images of train, val and test; None where there are no such files
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -45,21 +46,46 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     stored = _load(path)
     try:
         config, skeleton = stored["hyper_parameters"], Skeleton.from_dict(stored["skeleton"])
-        model, state = config["model"], dict(stored["state_dict"])
-        height, width = map(int, np.broadcast_to(config["data"]["size"], 2))
+        model, state = _of_today(config["model"]), dict(stored["state_dict"])
+        height, width = map(int, np.broadcast_to(stored.get("size") or config["data"]["size"], 2))
         if min(height, width) < 1:
             raise ValueError(f"its input is {height}x{width}")
-        crops = _crops(stored.get("crops"))
+        crops, splits = _crops(stored.get("crops")), _splits(stored)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         lacks = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{path} is no checkpoint of softpoint: {lacks}") from error
     weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
     # First without memory, so that a file of a few bytes cannot ask for more than it holds.
     with torch.device("meta"):
-        _check_fit(path, _network(path, model, len(skeleton)), weights)
+        empty = _network(path, model, len(skeleton))
+        _check_fit(path, empty, _complete(weights, empty))
     net = _network(path, model, len(skeleton))
-    net.load_state_dict(weights)
-    return Checkpoint(net.eval(), skeleton, (height, width), crops, config, path)
+    net.load_state_dict(_complete(weights, net))
+    return Checkpoint(net.eval(), skeleton, (height, width), crops, config, path, splits)
+
+
+def _of_today(model: Any) -> Any:
+    """The network's config in today's words: what was `whole_map` is a choice of `decode`."""
+    head = model.get("head") if isinstance(model, Mapping) else None
+    if not isinstance(head, Mapping) or "whole_map" not in head:
+        return model
+    rest = {key: value for key, value in head.items() if key != "whole_map"}
+    return {**model, "head": {"decode": "expectation" if head["whole_map"] else "window", **rest}}
+
+
+def _complete(weights: Mapping[str, Any], net: KeypointNet) -> dict[str, Any]:
+    """The weights, and an unfitted calibration where they were saved before there was one."""
+    if any(key.startswith("calibration.") for key in weights):
+        return dict(weights)
+    return {**net.calibration.state_dict(prefix="calibration."), **weights}
+
+
+def _splits(stored: Mapping[str, Any]) -> dict[str, list[str]] | None:
+    """The split that the data of the run kept, whatever its class is called."""
+    for state in stored.values():
+        if isinstance(state, Mapping) and isinstance(kept := state.get("splits"), Mapping):
+            return {str(split): [str(image) for image in images] for split, images in kept.items()}
+    return None
 
 
 def _crops(stored: Any) -> dict[str, Any] | None:

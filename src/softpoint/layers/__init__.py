@@ -1,8 +1,9 @@
 """nn.Modules with a paper or a published module behind each."""
 
+from softpoint.layers.calibration import Calibration
 from softpoint.layers.dynamic_spatial_attention import DynamicSpatialAttention
 from softpoint.layers.normalize import Normalize
 from softpoint.layers.spatial_attention import SpatialAttention
 from softpoint.layers.spatial_soft_argmax import SpatialSoftArgmax
 
-__all__ = ["DynamicSpatialAttention", "Normalize", "SpatialAttention", "SpatialSoftArgmax"]
+__all__ = ["Calibration", "DynamicSpatialAttention", "Normalize", "SpatialAttention", "SpatialSoftArgmax"]

@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softpoint.layers import Normalize
+from softpoint.layers import Calibration, Normalize
 from softpoint.models.backbones import Backbone
 
 
 class KeypointNet(nn.Module):
-    """normalise -> backbone -> attention -> decoder -> attention -> head.
+    """normalise -> backbone -> attention -> decoder -> attention -> head -> calibration.
 
     Args:
         num_keypoints: K.
@@ -62,6 +62,7 @@ class KeypointNet(nn.Module):
         self.head = head(in_channels=self.decoder.out_channels, num_keypoints=num_keypoints, stride=self.decoder.stride)
         places = [f"stage{stage}" for stage in attention_stages] + ["head"] * attention_before_head
         self.attention = nn.ModuleDict({place: attention() for place in places} if callable(attention) else {})
+        self.calibration = Calibration(num_keypoints)
 
     @property
     def stride(self) -> int:
@@ -71,6 +72,8 @@ class KeypointNet(nn.Module):
     def forward(self, image: Float[Tensor, "B 3 H W"] | Tensor, return_attention: bool = False) -> dict:
         """Predictions of the head, in pixels of `image` (uint8, or float in [0, 1]).
 
+        `confidence` is the probability of an error up to `calibration.radius` px and `covariance` that of the error,
+        once the calibration is fitted; before, what the head itself makes of its heatmaps.
         With `return_attention`, `attention` maps each place of a block to what the block returns beside
         the features: its mask (B, 1, h, w), and router weights if it is set to give them.
         """
@@ -82,7 +85,7 @@ class KeypointNet(nn.Module):
         x = self._attend("head", self.decoder(features), seen)
         if self.pad:
             x = x[..., : -(-size[0] // self.decoder.stride), : -(-size[1] // self.decoder.stride)]
-        prediction = self.head(x)
+        prediction = self.calibration(self.head(x), self.decoder.stride)
         return {**prediction, "attention": seen} if return_attention else prediction
 
     def _attend(self, place: str, x: Tensor, seen: dict[str, list[Tensor]]) -> Tensor:

@@ -1,0 +1,162 @@
+"""What a prediction's confidence and covariance say, made to agree with errors that were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from softpoint.functional import image_to_grid, spatial_softmax
+
+# Degrees of freedom of the errors' distribution: some errors are far larger than a heatmap lets expect.
+TAIL = 3.0
+# How far, in cells, a distance counts in full: beyond lies another mode, which would hide how wide this one is.
+REACH = 4.0
+# How much of a heatmap's shape is replaced by a circle, so that no ellipse is a line.
+ROUND = 0.05
+
+
+class Evidence(NamedTuple):
+    """What predictions show of their own errors, in any number of them."""
+
+    spread: Float[Tensor, "*n 2 2"]  # how wide the heatmap is about its point, px^2 of the input
+    contrast: Float[Tensor, "*n"]  # log of how far the highest logit stands out of its map
+    present: Float[Tensor, "*n"]  # the network's own probability of being in the picture; 1 where it has none
+
+
+class Calibration(nn.Module):
+    """Confidence as the probability of an error up to `radius` input px, covariance as that of the error.
+
+    Errors follow a Student's t-distribution of `TAIL` degrees of freedom about the predicted point, of the
+    heatmap's shape and of the scale exp(log_scale) sd^slope, with sd the heatmap's own in px. Its mass within
+    `radius`, corrected by a logistic function, is the probability of a hit where the keypoint is in the picture;
+    another logistic function, of the heatmap's contrast and sd, says whether it is. Their product is the confidence.
+
+    Only buffers, which `softpoint.training.Calibrate` fits. Before, at radius 0, predictions pass unchanged.
+
+    >>> calibration, logits = Calibration(1), torch.zeros(1, 1, 9, 9)
+    >>> logits[..., 4, 4] = 9.0
+    >>> raw = {"logits": logits, "keypoints": torch.full((1, 1, 2), 17.5)}
+    >>> calibration(raw, stride=4) is raw
+    True
+    >>> calibration.set(radius=torch.tensor(3.0))
+    >>> found = calibration(raw, stride=4)
+    >>> round(found["confidence"].item(), 3), round(found["covariance"][0, 0, 0, 0].item(), 3)
+    (0.944, 1.034)
+    """
+
+    radius: Tensor
+    log_scale: Tensor
+    slope: Tensor
+    widening: Tensor
+    hit: Tensor
+    presence: Tensor
+
+    def __init__(self, num_keypoints: int) -> None:
+        super().__init__()
+        self.register_buffer("radius", torch.tensor(0.0))
+        self.register_buffer("log_scale", torch.zeros(num_keypoints))
+        self.register_buffer("slope", torch.tensor(1.0))
+        self.register_buffer("widening", torch.tensor(2.0))  # covariance over squared scale
+        self.register_buffer("hit", torch.tensor([0.0, 1.0]))  # a constant, and what multiplies the log odds
+        self.register_buffer("presence", torch.tensor([20.0, 0.0, 0.0]))  # a constant, contrast, log sd
+        self.fitted = False  # a plain value: asking a device would make every forward wait
+
+    def set(self, **values: Tensor) -> None:
+        """Replaces the buffers of these names."""
+        for name, value in values.items():
+            buffer: Tensor = getattr(self, name)
+            buffer.copy_(value)
+        self.fitted = bool(self.radius > 0)
+
+    def forward(self, prediction: dict[str, Any], stride: int) -> dict[str, Any]:
+        """The prediction with `confidence` (B, K) and `covariance` (B, K, 2, 2) in px^2 replaced, in float32."""
+        if not self.fitted:
+            return prediction
+        seen = evidence(prediction, stride)
+        scale = (self.log_scale + self.slope * log_deviation(seen.spread)).exp()
+        hit = torch.sigmoid(self.hit[0] + self.hit[1] * log_odds_within(self.radius, scale))
+        here = presence_logit(seen, self.presence).sigmoid() * seen.present
+        covariance = (self.widening * scale.square())[..., None, None] * shape(seen.spread)
+        return {**prediction, "confidence": hit * here, "covariance": covariance}
+
+    def _load_from_state_dict(self, *arguments: Any, **keywords: Any) -> None:
+        super()._load_from_state_dict(*arguments, **keywords)
+        self.fitted = self.radius.device.type != "meta" and bool(self.radius > 0)
+
+
+def evidence(prediction: Mapping[str, Tensor], stride: int) -> Evidence:
+    """What the prediction of any head, in input pixels, shows of its own errors; carries no gradient."""
+    logits, keypoints = prediction["logits"].detach().float(), prediction["keypoints"].detach().float()
+    spread = local_moments(spatial_softmax(logits), image_to_grid(keypoints, stride)) * stride**2
+    contrast = (logits.amax((-2, -1)) - logits.mean((-2, -1))).log1p()
+    if "visibility" not in prediction:
+        return Evidence(spread, contrast, torch.ones_like(contrast))
+    return Evidence(spread, contrast, 1 - prediction["visibility"].detach().float().softmax(-1)[..., 0])
+
+
+def local_moments(heatmap: Float[Tensor, "B K h w"], cells: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K 2 2"]:
+    """Second moments [[xx, xy], [xy, yy]] about each point in cells^2, of distances d shortened to d/sqrt(1 + d^2/16).
+
+    >>> heatmap = torch.zeros(1, 1, 1, 9); heatmap[..., 5] = 1
+    >>> local_moments(heatmap, torch.tensor([[[5.0, 0.0]]]))[0, 0].tolist()
+    [[0.0, 0.0], [0.0, 0.0]]
+    >>> local_moments(heatmap, torch.tensor([[[1.0, 0.0]]]))[0, 0].tolist()
+    [[8.0, 0.0], [0.0, 0.0]]
+    """
+    height, width = heatmap.shape[-2:]
+    dx = torch.arange(width, device=heatmap.device) - cells[..., :1]
+    dy = torch.arange(height, device=heatmap.device) - cells[..., 1:]
+    near = heatmap / (1 + (dx.square()[..., None, :] + dy.square()[..., :, None]) / REACH**2)
+    xx, yy = (near.sum(-2) * dx.square()).sum(-1), (near.sum(-1) * dy.square()).sum(-1)
+    # Multiplied out, because autocast would run a matrix product in half precision.
+    xy = ((near * dx[..., None, :]).sum(-1) * dy).sum(-1)
+    return torch.stack((torch.stack((xx, xy), -1), torch.stack((xy, yy), -1)), -2)
+
+
+def log_deviation(spread: Float[Tensor, "*n 2 2"]) -> Float[Tensor, "*n"]:
+    """Log of the standard deviation of a circle as large as `spread`.
+
+    >>> round(log_deviation(torch.eye(2) * 9).exp().item(), 4)
+    3.0
+    """
+    return _determinant(_rounder(spread)).log() / 4
+
+
+def shape(spread: Float[Tensor, "*n 2 2"]) -> Float[Tensor, "*n 2 2"]:
+    """`spread`, a little rounder, scaled to a determinant of 1.
+
+    >>> shape(torch.eye(2) * 9)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
+    rounder = _rounder(spread)
+    return rounder / _determinant(rounder).sqrt()[..., None, None]
+
+
+def log_odds_within(radius: Float[Tensor, ""], scale: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """Log odds of an error up to `radius` under a round t-distribution of this scale.
+
+    >>> log_odds_within(torch.tensor(3.0), torch.tensor([3.0])).sigmoid()
+    tensor([0.3505])
+    """
+    log_beyond = -TAIL / 2 * (radius.square() / (TAIL * scale.square())).log1p()
+    return (-log_beyond.expm1()).clamp_min(torch.finfo(scale.dtype).tiny).log() - log_beyond
+
+
+def presence_logit(seen: Evidence, weights: Float[Tensor, "3"]) -> Float[Tensor, "*n"]:
+    """Log odds of being in the picture: a constant, the heatmap's contrast and its log deviation, weighed."""
+    return weights[0] + weights[1] * seen.contrast + weights[2] * log_deviation(seen.spread)
+
+
+def _rounder(spread: Tensor) -> Tensor:
+    # A heatmap of a single cell has no moment at all: a thousandth of a pixel keeps its logarithm finite.
+    circle = ROUND / 2 * spread.diagonal(dim1=-2, dim2=-1).sum(-1) + 1e-6
+    return (1 - ROUND) * spread + torch.diag_embed(circle[..., None].expand(*circle.shape, 2))
+
+
+def _determinant(matrix: Tensor) -> Tensor:
+    return matrix[..., 0, 0] * matrix[..., 1, 1] - matrix[..., 0, 1] * matrix[..., 1, 0]

@@ -1,0 +1,104 @@
+"""What is said of errors is judged as defined: exact answers score 0, and every number can be had by hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from softpoint.data.skeleton import Skeleton
+from softpoint.evaluation import Results
+from softpoint.evaluation.reliability import (
+    expected_calibration_error,
+    rank_correlation,
+    reliability,
+    reliability_figure,
+)
+
+N, K = 1500, 4
+
+
+def exact(count: int = N, seed: int = 0) -> Results:
+    """Errors drawn from the covariances stated, and the probability of at most 5 % of the scale as confidence."""
+    rng = np.random.default_rng(seed)
+    spread, turn = rng.uniform(0.5, 6, (count, K)), rng.uniform(0, math.pi, (count, K))
+    axes = np.stack([np.stack([np.cos(turn), -np.sin(turn)], -1), np.stack([np.sin(turn), np.cos(turn)], -1)], -2)
+    covariance = (spread**2)[..., None, None] * axes @ np.diag([1.0, 1.0]) @ axes.swapaxes(-1, -2)
+    truth = rng.uniform(20, 80, (count, K, 2))
+    keypoints = truth + spread[..., None] * rng.standard_normal((count, K, 2))
+    scale = rng.uniform(50, 150, count)
+    confidence = 1 - np.exp(-((0.05 * scale[:, None]) ** 2) / (2 * spread**2))
+    visibility = np.full((count, K), 2)
+    visibility[0, 0], truth[0, 0] = 0, np.nan
+    names = [f"{i}.png" for i in range(count)]
+    sizes = np.full((count, 2), 100)
+    return Results(
+        names, names, keypoints, truth, visibility, confidence, covariance, scale, None, sizes, Skeleton(tuple("abcd"))
+    )
+
+
+def test_who_says_the_truth_is_found_to():
+    found = reliability(exact())
+    assert found["ece"] < 0.015
+    assert found["coverage_50"] == pytest.approx(0.5, abs=0.02)
+    assert found["coverage_90"] == pytest.approx(0.9, abs=0.015)
+    assert 0.5 < found["rank_correlation"] < 0.8  # errors are drawn, so that no one could know them
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_ellipses_of_another_size_hold_what_the_formula_says(factor: float):
+    results = exact()
+    found = reliability(replace(results, covariance=factor**2 * results.covariance))
+    for level in (0.5, 0.9):
+        expected = 1 - (1 - level) ** (factor**2)
+        assert found[f"coverage_{round(100 * level)}"] == pytest.approx(expected, abs=0.02)
+
+
+def test_the_calibration_error_is_that_of_a_loop():
+    results = exact(50)
+    known = [(i, k) for i in range(50) for k in range(K) if results.visibility[i, k] > 0]
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for i, k in known:
+        error = math.dist(results.keypoints[i, k], results.truth[i, k])
+        confidence = float(results.confidence[i, k])
+        bins.setdefault(min(int(confidence * 10), 9), []).append((confidence, error <= 0.05 * results.scale[i]))
+    gaps = [abs(sum(c for c, _ in b) / len(b) - sum(h for _, h in b) / len(b)) * len(b) for b in bins.values()]
+    assert reliability(results)["ece"] == pytest.approx(sum(gaps) / len(known), abs=1e-12)
+
+
+def test_sure_and_wrong_is_an_error_of_one():
+    confidence = np.array([0.0, 1.0, 1.0, 0.0])
+    assert expected_calibration_error(confidence, confidence < 0.5) == 1.0
+    assert expected_calibration_error(confidence, confidence > 0.5) == 0.0
+
+
+def test_equal_values_share_their_rank():
+    # Worked by hand: ranks 1, 2.5, 2.5, 4 and 2, 1, 3.5, 3.5, from their mean 2.5.
+    a, b = np.array([1.0, 2.0, 2.0, 9.0]), np.array([3.0, 1.0, 7.0, 7.0])
+    assert rank_correlation(a, b) == pytest.approx(((-1.5) * (-0.5) + 1.5 * 1.0) / math.sqrt(4.5 * 4.5))
+    assert rank_correlation(a, np.exp(a)) == pytest.approx(1) and rank_correlation(a, -a) == pytest.approx(-1)
+    assert math.isnan(rank_correlation(a, np.ones(4)))
+
+
+def test_an_ellipse_without_area_holds_nothing_but_its_middle():
+    results = exact(20)
+    flat = replace(results, covariance=np.zeros_like(results.covariance))
+    assert reliability(flat)["coverage_90"] == 0
+    truth = np.where(np.isfinite(results.truth), results.keypoints, np.nan)
+    assert reliability(replace(flat, truth=truth))["coverage_90"] == 1
+
+
+def test_without_labels_there_is_nothing_to_say():
+    results = exact(3)
+    nothing = replace(results, visibility=np.zeros((3, K), int), truth=np.full((3, K, 2), np.nan))
+    assert all(math.isnan(value) for value in reliability(nothing).values())
+
+
+@pytest.mark.parametrize("count", [0, 1, 40])
+def test_the_picture_is_drawn_of_any_number_of_points(count: int):
+    results = exact(40).select(range(count))
+    picture = reliability_figure(results)
+    assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
+    assert picture.min() < 100  # there is ink on it

@@ -1,0 +1,209 @@
+"""A fit recovers what errors were drawn from, leans on what is usual where they are few, and travels with best.ckpt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from runs import built, composed, tiny
+from softpoint.evaluation.reliability import expected_calibration_error
+from softpoint.functional import grid_to_image, render_gaussians
+from softpoint.inference import load_predictor, read_checkpoint
+from softpoint.layers import Calibration
+from softpoint.layers.calibration import TAIL, Evidence, evidence, log_deviation, shape
+from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
+from softpoint.training import Calibrate
+from softpoint.training.calibrate import measure, moves
+from softpoint.training.calibration_fit import LEVEL, SLOPE, WIDENING, Measured, fit_calibration
+
+RADIUS, STRIDE, K = torch.tensor(6.0), 4, 5
+NONE = Evidence(torch.zeros(0, 2, 2), torch.zeros(0), torch.zeros(0))
+
+
+def seen_in(count: int, sure: bool = True) -> dict[str, Tensor]:
+    """Predictions of heatmaps of many widths, upright and not, of height as they are wide; flat ones if not `sure`."""
+    cells = torch.rand(count, K, 2) * torch.tensor([20.0, 14.0]) + 4
+    width = torch.rand(count, K) * 3 + 0.6
+    logits = torch.stack([render_gaussians(c, float(w), (22, 28)) for c, w in zip(cells, width[:, 0], strict=True)])
+    logits = (logits + 1e-4).log() if sure else 0.3 * torch.randn(count, K, 22, 28)
+    return {"logits": logits, "keypoints": grid_to_image(cells, STRIDE)}
+
+
+def drawn(prediction: dict[str, Tensor], scale: float = 1.0, slope: float = 1.0, tail: float = math.inf) -> Measured:
+    """Errors of the covariance scale^2 sd^(2 slope) times the heatmap's shape, from a t-distribution of `tail`."""
+    seen = evidence(prediction, STRIDE)
+    root = torch.linalg.cholesky(shape(seen.spread)) * (slope * log_deviation(seen.spread)).exp()[..., None, None]
+    error = scale * (root @ torch.randn(*root.shape[:-1], 1))[..., 0]
+    if tail < math.inf:
+        error = error / (torch.distributions.Chi2(tail).sample(error.shape[:-1]) / tail).sqrt()[..., None]
+    return Measured(seen, error, torch.ones(error.shape[:-1], dtype=torch.bool), error.norm(dim=-1) <= RADIUS)
+
+
+def calibrated(prediction: dict[str, Tensor], **values: Tensor) -> dict[str, Tensor]:
+    calibration = Calibration(K)
+    calibration.set(**values)
+    return calibration(prediction, STRIDE)
+
+
+@pytest.fixture(scope="module")
+def many() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Predictions to fit on, and others to judge by."""
+    torch.manual_seed(1)
+    return seen_in(400), seen_in(400)
+
+
+def held(covariance: Tensor, error: Tensor, quantile: float) -> float:
+    squared = (error * torch.linalg.solve(covariance, error)).sum(-1)
+    return (squared <= quantile).float().mean().item()
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_gaussian_errors_give_back_their_covariance(many: Any, scale: float) -> None:
+    found = fit_calibration(drawn(many[0], scale), RADIUS, NONE)
+    covariance = calibrated(many[1], **found)["covariance"]
+    seen = evidence(many[1], STRIDE)
+    truth = scale**2 * (2 * log_deviation(seen.spread)).exp()[..., None, None] * shape(seen.spread)
+    ratio = (torch.linalg.det(covariance) / torch.linalg.det(truth)).sqrt()
+    assert ratio.log().mean().abs() < 0.2 and (ratio.log() - ratio.log().mean()).abs().max() < 0.3
+    assert found["slope"].item() == pytest.approx(1.0, abs=0.12)
+
+
+def test_doubled_errors_give_four_times_the_covariance(many: Any) -> None:
+    once = drawn(many[0], tail=TAIL)
+    twice = once._replace(error=2 * once.error, hit=2 * once.error.norm(dim=-1) <= RADIUS)
+    one, two = (calibrated(many[1], **fit_calibration(m, RADIUS, NONE)) for m in (once, twice))
+    torch.testing.assert_close(two["covariance"], 4 * one["covariance"], rtol=0.05, atol=0)
+    assert (two["confidence"] < one["confidence"]).all()
+
+
+@pytest.mark.parametrize("tail", [TAIL, 5.0, math.inf])
+@pytest.mark.parametrize("slope", [1.0, 1.5])
+def test_new_errors_are_as_it_says(many: Any, tail: float, slope: float) -> None:
+    values = fit_calibration(drawn(many[0], 0.7, slope, tail), RADIUS, NONE)
+    new, said = drawn(many[1], 0.7, slope, tail), calibrated(many[1], **values)
+    assert expected_calibration_error(said["confidence"].flatten().numpy(), new.hit.flatten().numpy()) < 0.04
+    assert 0.86 < held(said["covariance"], new.error, 4.605) < 0.94
+    assert 0.45 < held(said["covariance"], new.error, 1.386) < 0.65
+
+
+def test_a_keypoint_that_errs_more_is_said_to(many: Any) -> None:
+    measured = drawn(many[0], tail=TAIL)
+    measured.error[:, 2] *= 3
+    log_scale = fit_calibration(measured, RADIUS, NONE)["log_scale"]
+    others = log_scale[[0, 1, 3, 4]].mean()
+    assert (log_scale[2] - others).item() == pytest.approx(math.log(3), abs=0.15)
+
+
+def test_few_points_change_little_and_none_nothing(many: Any) -> None:
+    measured = drawn(many[0], 20.0, tail=TAIL)
+    values = []
+    for count in (0, 1, 8):
+        mask = measured.mask & (torch.arange(len(measured.mask)) < count)[:, None]
+        # Anything may stand where nothing is labelled.
+        error = torch.where(mask[..., None], measured.error, torch.nan)
+        values.append(fit_calibration(measured._replace(error=error, mask=mask), RADIUS, NONE))
+    at_four = [float(v["log_scale"].mean() + v["slope"] * math.log(4)) for v in values]
+    assert at_four[0] == pytest.approx(LEVEL[0] + 0.05, abs=1e-4) and values[0]["slope"] == pytest.approx(SLOPE[0])
+    assert values[0]["widening"].item() == pytest.approx(WIDENING)
+    assert at_four[0] < at_four[1] < at_four[2] < math.log(20) + math.log(4)
+
+
+def test_what_is_absent_comes_out_unsure(many: Any) -> None:
+    measured, gone = drawn(many[0], 0.5), seen_in(60, sure=False)
+    absent = Evidence(*(value.flatten(0, 1) for value in evidence(gone, STRIDE)))
+    values = fit_calibration(measured, RADIUS, absent)
+    here, there = calibrated(many[1], **values)["confidence"], calibrated(seen_in(50, sure=False), **values)
+    trusted = calibrated(many[1], **fit_calibration(measured, RADIUS, NONE))["confidence"]
+    assert there["confidence"].mean() < 0.05 and (trusted - here).mean() < 0.02
+
+
+def test_pictures_move_and_their_points_with_them() -> None:
+    image = torch.randint(256, (2, 3, 32, 48), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    points = torch.tensor([[[10.0, 20.0], [40.0, 4.0]], [[23.0, 15.0], [47.4, 31.4]]])
+    for (moved, outside), (dx, dy) in zip(
+        moves(image, points, 2.0), [(-24, 0), (24, 0), (0, -16), (0, 16)], strict=True
+    ):
+        expected = torch.zeros_like(image)
+        for y in range(32):
+            for x in range(48):
+                if 0 <= y - dy < 32 and 0 <= x - dx < 48:
+                    expected[..., y, x] = image[..., y - dy, x - dx]
+        assert torch.equal(moved, expected)
+        x, y = (points + torch.tensor([float(dx), float(dy)])).unbind(-1)
+        assert torch.equal(outside, (x < -2.5) | (x > 49.5) | (y < -2.5) | (y > 33.5))
+
+
+def batches(visibility: int = 2) -> Iterator[dict[str, Any]]:
+    for scale in (50.0, 70.0, 300.0):
+        yield {
+            "image": torch.randint(256, (1, 3, 64, 64), dtype=torch.uint8),
+            "keypoints": torch.rand(1, K, 2) * 63,
+            "visibility": torch.full((1, K), visibility),
+            "matrix": torch.diag(torch.tensor([2.0, 2.0, 1.0]))[None],
+            "scale": torch.tensor([scale]),
+        }
+
+
+def network() -> KeypointNet:
+    decoder = partial(FusionDecoder, channels=8, stride=STRIDE)
+    return KeypointNet(K, Small(width=8, stages=(2, 3)), decoder, partial(SoftArgmaxHead, window=5)).eval()
+
+
+def test_the_radius_is_a_part_of_the_typical_subject_in_input_pixels() -> None:
+    net = network()
+    torch.manual_seed(0)
+    found = measure(net, batches(), fraction=0.1)
+    assert found is not None
+    measured, radius, absent = found
+    assert radius.item() == pytest.approx(0.1 * 70 / 2) and len(absent.contrast) > 0
+    torch.manual_seed(0)
+    for i, batch in enumerate(batches()):
+        error = net(batch["image"])["keypoints"] - batch["keypoints"]
+        torch.testing.assert_close(measured.error[i], error[0].detach())
+        assert torch.equal(measured.hit[i], error[0].norm(dim=-1) <= 0.1 * batch["scale"] / 2)
+    assert measure(net, batches(visibility=0), fraction=0.1) is None
+
+
+def test_confidence_and_ellipse_are_of_any_decoding(many: Any) -> None:
+    moved = {**many[0], "keypoints": many[0]["keypoints"] + torch.tensor([12.0, 0.0])}
+    near, far = evidence(many[0], STRIDE), evidence(moved, STRIDE)
+    # A point beside its heatmap's maximum is expected to err towards it.
+    assert (far.spread[..., 0, 0] > near.spread[..., 0, 0]).all()
+
+
+@pytest.mark.parametrize(("fraction", "images"), [(0.0, 9), (-1.0, 9), (0.05, 0)])
+def test_numbers_out_of_range_are_refused(fraction: float, images: int) -> None:
+    with pytest.raises(ValueError, match=r"callbacks\.calibrate\.fraction=.* must be positive.*~callbacks\.calibrate"):
+        Calibrate(fraction, images)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny training, whose validation lasts two batches."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    module, data, trainer = built(composed("train", tiny("data.val=6"), folder))
+    trainer.fit(module, data)
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
+def test_the_best_checkpoint_is_calibrated_and_the_last_is_not(run: Path) -> None:
+    best, last = (read_checkpoint(run / "checkpoints" / f"{name}.ckpt").net for name in ("best", "last"))
+    assert best.calibration.fitted and not last.calibration.fitted
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    image = torch.randint(256, (64, 64, 3), dtype=torch.uint8)
+    answer = load_predictor(run / "checkpoints" / "best.ckpt")(image.numpy())
+    with torch.inference_mode():
+        raw = last(image.permute(2, 0, 1)[None])
+        expected = best.calibration(raw, best.decoder.stride)
+    torch.testing.assert_close(torch.from_numpy(answer["confidence"]), expected["confidence"][0])
+    torch.testing.assert_close(torch.from_numpy(answer["covariance"]), expected["covariance"][0], rtol=1e-4, atol=1e-2)
+    assert not torch.allclose(raw["confidence"], expected["confidence"])
+    assert "optimizer_states" in torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
