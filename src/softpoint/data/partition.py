@@ -64,7 +64,7 @@ def seeded_split(labels: Labels, groups: Sequence[str], seed: int, val: float, t
         raise ValueError(f"split fractions val={val} and test={test} must be above 0 and sum to less than 1")
     rng = np.random.default_rng(seed)
     everything = np.arange(len(labels))
-    units = _units(everything, groups if len(set(groups)) > 1 else images)
+    units = units_of(everything, groups if len(set(groups)) > 1 else images)
     rest, held = _hold_out(units, test, labels, rng, leave=2 if len(units) > 2 else 1)
     train, chosen = carve_val(labels, groups, np.concatenate(rest), rng, val / (1 - test))
     return {"train": train, "val": chosen, "test": np.sort(np.concatenate(held))}
@@ -95,7 +95,7 @@ def fold_split(labels: Labels, groups: Sequence[str], seed: int, fold: int, fold
     if not 0 <= fold < folds or folds < 2:
         raise ValueError(f"data.fold={fold} must be from 0 to data.folds - 1, and data.folds={folds} at least 2")
     images = [same_path(image) for image in labels.images]
-    units = _units(np.arange(len(labels)), groups if len(set(groups)) > 1 else images)
+    units = units_of(np.arange(len(labels)), groups if len(set(groups)) > 1 else images)
     if len(units) < folds:
         raise ValueError(
             f"{len(units)} groups of images cannot fill {folds} folds; set data.folds={len(units)}, or split single"
@@ -125,18 +125,18 @@ def carve_val(
             f"cannot take a fraction {fraction:g} of {len(rows)} training images for validation; label more images,"
             " or name val images in data.splits"
         )
-    units = _units(rows, groups)
+    units = units_of(rows, groups)
     if len(units) > 1:
         rest, held = _hold_out(units, fraction, labels, rng, leave=1)
         if 2 * sum(map(len, rest)) >= len(rows):
             return np.sort(np.concatenate(rest)), np.sort(np.concatenate(held))
     if len(set(groups)) > 1:
         _log.info("validation images come from groups that also train: there are too few groups to set one aside")
-    rest, held = _hold_out(_units(rows, images), fraction, labels, rng, leave=1)
+    rest, held = _hold_out(units_of(rows, images), fraction, labels, rng, leave=1)
     return np.sort(np.concatenate(rest)), np.sort(np.concatenate(held))
 
 
-def _units(rows: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
+def units_of(rows: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
     """The rows that must stay together, by name."""
     members: dict[str, list[int]] = {}
     for row in rows:

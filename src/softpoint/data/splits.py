@@ -14,6 +14,9 @@ from softpoint.suggest import did_you_mean
 
 SPLITS = ("train", "val", "test")
 
+# What a split file calls images that belong to none of them, as data.limit leaves some.
+UNUSED = "unused"
+
 _SYNONYMS = {name: name for name in SPLITS} | {"validation": "val", "valid": "val", "dev": "val"}
 
 
@@ -29,8 +32,9 @@ def split_name(word: str) -> str | None:
 def read_splits(path: str | Path, images: Sequence[str]) -> dict[str, np.ndarray]:
     """Indices into `images` for train, val and test from a CSV with columns image and split.
 
-    val may be empty (see `partition.carve_val`). An image that the file lacks is an error; a row for an image that
-    is not in `images` is only a warning, because leaving bad labels out of a set is good practice.
+    val may be empty (see `partition.carve_val`). An image that the file calls unused is in none of them, one that it
+    lacks is an error; a row for an image that is not in `images` is only a warning, because leaving bad labels out of
+    a set is good practice.
     Raises FileNotFoundError for a missing file, ValueError for anything else.
     """
     path = Path(path)
@@ -59,9 +63,10 @@ def _rows(path: Path) -> dict[str, str]:
     for line, cells in _cells(path):
         if len(cells) != 2 or not cells[0]:
             raise ValueError(f"{path} line {line}: {cells} is not an image and its split")
-        image, split = same_path(cells[0]), split_name(cells[1])
+        image, split = same_path(cells[0]), UNUSED if cells[1].lower() == UNUSED else split_name(cells[1])
         if split is None:
-            raise ValueError(f"{path} line {line}: split {cells[1]!r}; {did_you_mean(cells[1], _SYNONYMS)}")
+            known = (*_SYNONYMS, UNUSED)
+            raise ValueError(f"{path} line {line}: split {cells[1]!r}; {did_you_mean(cells[1], known)}")
         if image in found:
             raise ValueError(f"{path}: lines {found[image][1]} and {line} both place {image}; remove one")
         found[image] = (split, line)
@@ -82,10 +87,10 @@ def _cells(path: Path) -> list[tuple[int, list[str]]]:
 def write_splits(path: str | Path, images: Sequence[str], splits: Mapping[str, Sequence[int] | np.ndarray]) -> None:
     """Write a CSV that `read_splits` reads back; whole or not at all, whatever interrupts it.
 
-    An image that several subjects share stands once: a split never divides it.
+    An image that several subjects share stands once: a split never divides it. Those of no split stand as unused.
     """
     names = {int(index): name for name, indices in splits.items() for index in indices}
-    assert sorted(names) == list(range(len(images))) and sum(map(len, splits.values())) == len(images)
-    rows = {(image, names[index]): None for index, image in enumerate(images)}
+    assert len(names) == sum(map(len, splits.values())) <= len(images)
+    rows = {(image, names.get(index, UNUSED)): None for index, image in enumerate(images)}
     assert len(rows) == len(set(images))
     write_rows(Path(path), [("image", "split"), *rows])

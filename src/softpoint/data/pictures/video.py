@@ -43,6 +43,16 @@ class Video:
                 self._times = []
             self.size: tuple[int, int] = self._pixels(first).shape[:2]
 
+    def __len__(self) -> int:
+        """How many frames it has; where its packets do not tell, all are decoded to count them."""
+        if not self._times:
+            with self._lock, self._explained():
+                self._restart()
+                while self._next() is not None:
+                    pass
+                return self._decoded or 0
+        return len(self._times)
+
     def read(self, number: int) -> np.ndarray:
         """The frame as uint8 (H, W, 3) RGB; ValueError for one that the video has not or that is damaged."""
         assert number >= 0

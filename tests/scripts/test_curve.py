@@ -1,0 +1,128 @@
+"""scripts/curve.py trains on fewer labels and on more alike, and draws what each number reaches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runs import built, composed, labelled, read_csv, write_labels
+from studying import Pretence
+from trainings import gathered
+
+START = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def pretence(monkeypatch: pytest.MonkeyPatch) -> Pretence:
+    """Trainings of no time."""
+    found = Pretence()
+    monkeypatch.setattr("trainings.run", found)
+    return found
+
+
+@pytest.fixture
+def curve(start: Callable, tmp_path: Path) -> START:
+    """Starts the script on a set whose pictures nobody opens."""
+
+    def go(*words: str) -> tuple[int, str, str]:
+        given = ("data=mirror_mouse", f"output={tmp_path / 'out'}", *words)
+        return start("curve", *gathered(given, "curve"))
+
+    return go
+
+
+def test_each_number_is_trained_alike_and_tested_on_the_same(curve: START, pretence: Pretence, tmp_path: Path) -> None:
+    code, out, err = curve("labels=[20,5,10]", "seeds=[0,4]", "steps=300", "check_every=25", "optimizer.lr=0.001")
+    assert code == 0, err
+    assert pretence.names("train") == [f"images{size}/seed{seed}" for size in (5, 10, 20) for seed in (0, 4)]
+    words = pretence.commands[0][1:]
+    assert words[:8] == [
+        "data=mirror_mouse", "optimizer.lr=0.001", "trainer.max_epochs=-1", "trainer.max_steps=300",
+        "trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=25", "data.limit=5", "seed=0",
+    ]  # fmt: skip
+    found = json.loads((tmp_path / "out" / "curve.json").read_text())
+    sizes = found["lines"]["supervised"]
+    assert list(sizes) == ["5", "10", "20"] and found["unit"] == "images"
+    rows = read_csv(tmp_path / "out" / "curve.csv")
+    assert [(row["images"], row["seed"]) for row in rows] == [(s, t) for s in ("5", "10", "20") for t in ("0", "4")]
+    for size, reached in sizes.items():
+        errors = [float(row["epe"]) for row in rows if row["images"] == size]
+        assert reached["epe"]["value"] == pytest.approx(sum(errors) / 2) == pytest.approx(reached["means"]["epe"])
+        assert reached["epe"]["low"] < min(errors) < max(errors) < reached["epe"]["high"]  # t of one degree is wide
+    assert found["budget"] == "300 steps a training" in out
+    assert (tmp_path / "out" / "curve.png").stat().st_size > 5000
+    assert "python scripts/curve.py 'labels=[20,5,10]' 'seeds=[0,4]' steps=300" in found["command"]
+
+
+def test_groups_minutes_and_several_lines(curve: START, pretence: Pretence, tmp_path: Path) -> None:
+    words = ["groups=[1,2]", "minutes=3", "+lines.narrow=['head.window=7','decoder.channels=4']"]
+    code, _, err = curve(*words)
+    assert code == 0, err
+    assert pretence.names("train") == ["groups1/seed0"] * 2 + ["groups2/seed0"] * 2
+    first, second = (command[1:] for command in pretence.commands[:4:2])
+    assert "data.limit_groups=1" in first and "minutes=3" in first and not any("max_steps" in word for word in first)
+    assert "decoder.channels=4" in second and "decoder.channels=4" not in first
+    found = json.loads((tmp_path / "out" / "curve.json").read_text())
+    assert list(found["lines"]) == ["supervised", "narrow"] and found["budget"] == "3 minutes a training"
+    plain, narrow = (found["lines"][line]["1"]["epe"] for line in ("supervised", "narrow"))
+    assert narrow["value"] == pytest.approx(2 * plain["value"])  # so the pretended training has it
+    assert plain["low"] < plain["value"] < plain["high"]  # of the bootstrap
+
+
+def test_what_is_finished_is_not_trained_again_and_a_failure_is_told(
+    curve: START, pretence: Pretence, tmp_path: Path
+) -> None:
+    pretence.failing = r"data\.limit=10"
+    code, _, err = curve("labels=[5,10]")
+    assert code == 1 and "1 of 2 trainings failed, first supervised, 10 images, seed 0: the learning rate" in err
+    found = json.loads((tmp_path / "out" / "curve.json").read_text())
+    assert found["lines"]["supervised"]["10"]["epe"] is None
+    assert (
+        "Failed: supervised, 10 images, seed 0: the learning rate is too high"
+        in (tmp_path / "out" / "curve.md").read_text()
+    )
+    pretence.failing = "$^"
+    pretence.commands.clear()
+    assert curve("labels=[5,10,20]")[0] == 0
+    assert pretence.names("train") == ["images10/seed0", "images20/seed0"]
+    code, _, err = curve("labels=[5]", "steps=7")
+    assert code == 1 and "holds a training of another config, which differs in trainer" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "labels=None, groups=None, seeds=[0]: give numbers of training images as labels=[10,20,40]"),
+        (["labels=[5]", "groups=[1]"], "labels=[5], groups=[1]"),
+        (["labels=[5]", "seeds=[]"], "seeds=[]: give"),
+        (["labels=[5]", "data.limit=3"], "data.limit=3: the curve decides it"),
+        (["labels=[5]", "steps=0"], "steps=0 trains nothing; give at least 1, or minutes=N"),
+        (["labels=[5]", "data=synthetic"], "data=synthetic is no set of labelled pictures"),
+        (["labels=[5]", "seed=1"], "seed=1: the study itself decides seed"),
+        (["labelz=[5]"], "unknown key 'labelz'"),
+    ],
+)
+def test_mistakes_are_told_before_any_training(
+    curve: START, pretence: Pretence, words: list[str], message: str
+) -> None:
+    code, _, err = curve(*words)
+    assert code == 1 and message in err and pretence.commands == []
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
+def test_steps_are_the_budget_of_a_training_that_epochs_would_end_at_once(tmp_path: Path) -> None:
+    """Twelve images and a batch of four: an epoch is one step; seven steps with a look at val after each third."""
+    from curve import steps_words
+
+    checks = ["trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=3"]
+    words = labelled(write_labels(tmp_path / "data"), *steps_words(7), *checks, "data.limit=4")
+    module, data, trainer = built(composed("train", words, tmp_path / "run"))
+    validated: list[int] = []
+    usual = module.on_validation_epoch_end
+    module.on_validation_epoch_end = lambda: (validated.append(trainer.global_step), usual())[1]
+    trainer.fit(module, data)
+    assert trainer.global_step == 7 and validated == [3, 6]
+    assert module.progress(7) == 1.0
