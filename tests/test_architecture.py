@@ -21,7 +21,7 @@ SOURCES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 SCRIPTS = {f"scripts.{path.stem}": path for path in sorted((ROOT / "scripts").glob("*.py"))}
-ROOMS = ("data", "functional", "inference", "layers", "metrics", "models", "suggest", "training", "viz")
+ROOMS = ("data", "evaluation", "functional", "inference", "layers", "metrics", "models", "suggest", "training", "viz")
 
 
 def imported(path: Path) -> set[str]:
@@ -59,6 +59,7 @@ ALLOWED = {
     "viz": {"functional", "data", "suggest"},
     "training": {"functional", "layers", "models", "metrics", "data", "viz", "suggest"},
     "inference": {"functional", "layers", "models", "metrics", "data", "viz", "suggest"},
+    "evaluation": {"functional", "models", "metrics", "data", "inference", "viz", "suggest"},
     "suggest": set(),
 }
 
@@ -98,6 +99,7 @@ def allowed_users(*places: str) -> set[str]:
         ("sleap_io", ("data.formats.sleap_file",)),
         ("h5py", ("data.formats", "data.pictures.frames")),
         ("av", ("data.pictures.video",)),
+        ("pycocotools", ("evaluation.oks",)),
         ("torchvision", ("models", "scripts.pipelines")),
     ],
 )

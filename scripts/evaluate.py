@@ -1,0 +1,103 @@
+"""Measures a trained model on held-out pictures: python scripts/evaluate.py ckpt=RUN/checkpoints/best.ckpt"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from launch import launch
+
+if TYPE_CHECKING:
+    from softpoint.evaluation import Results
+    from softpoint.evaluation.sets import EvaluationSet
+    from softpoint.inference import Checkpoint
+
+
+def main(cfg: DictConfig) -> None:
+    """Writes metrics.json and what it is made of; for two checkpoints comparison.json."""
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from softpoint.evaluation import compare, evaluate
+    from softpoint.evaluation.files import write_comparison, write_evaluation
+    from softpoint.evaluation.report import comparison_table, metrics_tables
+    from softpoint.evaluation.stored import held_out_of_both
+    from softpoint.evaluation.summary import check_asked
+    from softpoint.inference import read_checkpoint
+
+    paths = [cfg.ckpt] if isinstance(cfg.ckpt, str) else list(cfg.ckpt)
+    if len(paths) not in (1, 2):
+        raise ValueError(f"ckpt names {len(paths)} checkpoints; give one, or two to compare")
+    first, *others = [read_checkpoint(path) for path in paths]
+    asked = {"oks_sigmas": _plain(cfg.oks_sigmas), "nme_pair": _plain(cfg.nme_pair)}
+    if cfg.missing == "error":  # then all keypoints will be there, and what is wrong need not wait
+        check_asked(first.skeleton, **asked)
+    output, console = Path(cfg.output), Console()
+    draws = {"draws": cfg.draws, "seed": cfg.seed}
+    results, given = predicted(cfg, first)
+    about = {"data": _called(cfg, given), "split": cfg.split, "tta": cfg.tta}
+    if others:
+        own = "_target_" in _given(cfg)
+        fair = None if own else held_out_of_both(first, others[0], cfg.split)
+        a = results.select(i for i, image in enumerate(results.images) if fair is None or image in fair)
+        b, _ = predicted(cfg, first, others[0])
+        found = compare(a, b, nme_pair=asked["nme_pair"], **draws, about={"a": paths[0], "b": paths[1], **about})
+        write_comparison(output, a, b, found)
+        console.print(comparison_table(found), f"A is {paths[0]}\nB is {paths[1]}")
+    else:
+        about = {"checkpoint": paths[0], **about, "confidence_radius": _radius(first)}
+        metrics = evaluate(results, **asked, **draws, about=about)
+        write_evaluation(output, results, metrics, given if cfg.figures else None)
+        console.print(metrics_tables(metrics))
+    print(f"written to {output}")
+
+
+def predicted(
+    cfg: DictConfig, checkpoint: Checkpoint, other: Checkpoint | None = None
+) -> tuple[Results, EvaluationSet]:
+    """What a checkpoint, or the other one, answers on the data of the first."""
+    from functools import partial
+
+    from hydra.core.hydra_config import HydraConfig
+    from rich.progress import track
+
+    from softpoint.evaluation.predict import predict_with
+    from softpoint.evaluation.stored import open_set
+
+    words = [word.lstrip("+").split("=")[0] for word in HydraConfig.get().overrides.task]
+    fixed = [word.removeprefix("data.") for word in words if word.startswith("data.")]
+    given = open_set(checkpoint, cfg.split, _given(cfg), fixed, other)
+    options = {key: cfg[key] for key in ("tta", "device", "batch_size", "num_workers", "missing")}
+    if "size" in fixed:
+        height, width = (cfg.data.size, cfg.data.size) if isinstance(cfg.data.size, int) else cfg.data.size
+        options["size"] = (height, width)
+    progress = partial(track, description="predicting")
+    return predict_with(other or checkpoint, given, unpaired=cfg.tta_unpaired, progress=progress, **options), given
+
+
+def _given(cfg: DictConfig) -> dict[str, Any]:
+    """The keys of data that the command line sets, by themselves or by a choice of data=NAME."""
+    from softpoint.evaluation.stored import STORED
+
+    return {key: value for key, value in _plain(cfg.data).items() if value != STORED}
+
+
+def _called(cfg: DictConfig, given: EvaluationSet) -> str:
+    """What was evaluated on: its labels, or else its name."""
+    labels = getattr(given.source, "labels", None)
+    return labels.source if labels else cfg.get("name") or "that of the run"
+
+
+def _radius(checkpoint: Checkpoint) -> float | None:
+    """The error in input pixels that a confidence is the probability of; None where it was not calibrated."""
+    return float(checkpoint.net.calibration.radius) or None
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
+
+
+if __name__ == "__main__":
+    launch("evaluate", main)

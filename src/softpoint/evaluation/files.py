@@ -1,0 +1,58 @@
+"""An evaluation as files, each written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from softpoint.data.tables import exact, write_rows
+from softpoint.evaluation.figures import error_figure, worst_figure
+from softpoint.evaluation.measures import DEFINITIONS
+from softpoint.evaluation.reliability import reliability_figure
+from softpoint.evaluation.results import Results
+from softpoint.evaluation.sets import EvaluationSet
+from softpoint.inference.files import write_picture
+
+
+def write_evaluation(
+    folder: Path, results: Results, metrics: Mapping[str, Any], given: EvaluationSet | None = None
+) -> None:
+    """Writes predictions.csv, per_keypoint.csv, metrics.json and, with the set that was predicted, pictures.
+
+    metrics.json comes last: where it is, everything is.
+    """
+    results.write(folder / "predictions.csv")
+    write_per_keypoint(folder / "per_keypoint.csv", metrics)
+    if given is not None and results.labelled.any():
+        pictures = {"errors": error_figure(results), "worst": worst_figure(results, given)}
+        for name, picture in (pictures | {"reliability": reliability_figure(results)}).items():
+            write_picture(folder / f"{name}.png", picture)
+    write_json(folder / "metrics.json", metrics)
+
+
+def write_comparison(folder: Path, first: Results, second: Results, found: Mapping[str, Any]) -> None:
+    """Writes predictions_a.csv, predictions_b.csv and, last, comparison.json."""
+    first.write(folder / "predictions_a.csv")
+    second.write(folder / "predictions_b.csv")
+    write_json(folder / "comparison.json", found)
+
+
+def write_per_keypoint(path: Path, metrics: Mapping[str, Any]) -> None:
+    """Writes a CSV of every number of every keypoint, and of all of them together."""
+    names = [name for name in DEFINITIONS if any(name in entry for entry in metrics["keypoints"].values())]
+    overall = {name: ends["value"] for name, ends in metrics["overall"].items()} | {"points": metrics["points"]}
+    rows = [*metrics["keypoints"].items(), ("all", overall)]
+    cells = [[kp, str(entry["points"]), *(exact(entry.get(n, float("nan"))) for n in names)] for kp, entry in rows]
+    write_rows(path, [["keypoint", "points", *names], *cells])
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes plain values; ValueError for NaN, which JSON does not have."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    unfinished.replace(path)

@@ -1,0 +1,188 @@
+"""Object keypoint similarity and COCO's average precision and recall from it, by COCO's own evaluator."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from softpoint.evaluation.measures import box_areas
+from softpoint.evaluation.results import Results
+
+# How far people's own clicks differ, as a fraction of the subject's size: measured by COCO for these 17 alone.
+COCO_SIGMAS = {
+    "nose": 0.026,
+    "left_eye": 0.025, "right_eye": 0.025, "left_ear": 0.035, "right_ear": 0.035,
+    "left_shoulder": 0.079, "right_shoulder": 0.079, "left_elbow": 0.072, "right_elbow": 0.072,
+    "left_wrist": 0.062, "right_wrist": 0.062, "left_hip": 0.107, "right_hip": 0.107,
+    "left_knee": 0.087, "right_knee": 0.087, "left_ankle": 0.089, "right_ankle": 0.089,
+}  # fmt: skip
+
+_RECALLS = np.linspace(0, 1, 101)
+_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+
+
+def find_sigmas(asked: str | float | Sequence[float], names: Sequence[str]) -> np.ndarray:
+    """A sigma for each keypoint (K,): COCO's by name, one for all, or one each.
+
+    Raises ValueError for "coco" with other keypoints than its 17, for another word, for a list of another length,
+    and for a number that is not positive.
+
+    >>> find_sigmas(0.05, ["nose", "tail"]).tolist()
+    [0.05, 0.05]
+    """
+    if isinstance(asked, str):
+        if asked != "coco":
+            raise ValueError(f"oks_sigmas={asked!r}: give coco, one number for all keypoints, or a list of one each")
+        if set(names) != set(COCO_SIGMAS):
+            raise ValueError(
+                f"oks_sigmas=coco is known for COCO's 17 keypoints of people, not for {', '.join(names)};"
+                " give one number, or a list of one for each keypoint"
+            )
+        return np.array([COCO_SIGMAS[name] for name in names])
+    given = np.asarray(asked, dtype=float)
+    if given.ndim > 1 or (given.ndim == 1 and len(given) != len(names)):
+        raise ValueError(f"oks_sigmas has {given.size} numbers, but there are {len(names)} keypoints")
+    if not (np.isfinite(given).all() and (given > 0).all()):
+        raise ValueError(f"oks_sigmas={asked} must be positive: fractions of the subject's size")
+    return np.broadcast_to(given, (len(names),)).copy()
+
+
+def check_evaluator() -> None:
+    """Raise ImportError with the way out unless COCO's evaluator is installed."""
+    try:
+        import pycocotools.cocoeval  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "OKS needs COCO's evaluator: pip install 'softpoint[eval]', or leave oks_sigmas out"
+        ) from error
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """What COCO's evaluator found: D detections of T thresholds, and how many subjects each unit has to find."""
+
+    scores: np.ndarray  # (D,)
+    hits: np.ndarray  # bool (T, D): matched with a subject
+    counted: np.ndarray  # bool (T, D): not ignored
+    owner: np.ndarray  # (D,), the unit each belongs to
+    positives: np.ndarray  # (units,)
+
+
+def match(results: Results, sigmas: np.ndarray, unit: np.ndarray) -> Matches:
+    """Every subject's prediction as one detection, matched with the subjects of its picture at ten thresholds.
+
+    A subject without a labelled point or an area (see `subject_areas`) is left out, and so is its prediction.
+    Raises ValueError where all are.
+    """
+    if not len(kept := np.flatnonzero(results.labelled.any(1) & (subject_areas(results) > 0))):
+        raise ValueError("no subject has a labelled point and an area")
+    results, unit, units = results.select(kept), unit[kept], int(unit.max()) + 1
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    numbers = {image: i for i, image in enumerate(dict.fromkeys(results.images), 1)}
+    with redirect_stdout(io.StringIO()):  # it tells its own story
+        truth = COCO()
+        truth.dataset = _dataset(results, numbers)
+        truth.createIndex()
+        judge = COCOeval(truth, truth.loadRes(_detections(results, numbers)), "keypoints")
+        judge.params.kpt_oks_sigmas = sigmas
+        judge.params.areaRng, judge.params.areaRngLbl = [[0, 1e10]], ["all"]
+        judge.params.maxDets = [max(20, *np.unique(results.images, return_counts=True)[1].tolist())]
+        judge.evaluate()
+    unit_of = {numbers[image]: int(u) for image, u in zip(results.images, unit, strict=True)}
+    found = [entry for entry in judge.evalImgs if entry is not None]
+    owner = [unit_of[entry["image_id"]] for entry in found for _ in entry["dtScores"]]
+    positives = np.zeros(units)
+    for entry in found:
+        positives[unit_of[entry["image_id"]]] += np.sum(np.asarray(entry["gtIgnore"]) == 0)
+    return Matches(
+        np.array([score for entry in found for score in entry["dtScores"]]),
+        np.concatenate([entry["dtMatches"] for entry in found], axis=1) > 0,
+        ~np.concatenate([entry["dtIgnore"] for entry in found], axis=1).astype(bool),
+        np.array(owner, int),
+        positives,
+    )
+
+
+def subject_areas(results: Results) -> np.ndarray:
+    """Areas (N,) in px^2: of the outlines that the labels give, as in COCO, else of boxes; NaN for neither."""
+    boxes = box_areas(results)
+    return boxes if results.areas is None else np.where(np.isfinite(results.areas), results.areas, boxes)
+
+
+def average_precision(matches: Matches, counts: np.ndarray) -> dict[str, np.ndarray]:
+    """oks_ap, oks_ap50, oks_ap75 and oks_ar (draws,), each unit taken as often as its row of `counts` says.
+
+    Precision is read at 101 recalls from the envelope of the curve, as COCO's evaluator accumulates it; NaN in a
+    draw without a subject to find.
+    """
+    order = np.argsort(-matches.scores, kind="mergesort")
+    hits, counted = matches.hits[:, order] & matches.counted[:, order], matches.counted[:, order]
+    found = np.array([_curve(hits, counted, row[matches.owner[order]], row @ matches.positives) for row in counts])
+    precision, recall = found[..., 0], found[..., 1]
+    return {
+        "oks_ap": precision.mean(1),
+        "oks_ap50": precision[:, 0],
+        "oks_ap75": precision[:, 5],
+        "oks_ar": recall.mean(1),
+    }
+
+
+def _curve(hits: np.ndarray, counted: np.ndarray, weights: np.ndarray, positives: float) -> np.ndarray:
+    """Average precision and recall (T, 2) of ranked detections (T, D), each as often as its weight (D,) says."""
+    if not positives:
+        return np.full((len(hits), 2), np.nan)
+    right, wrong = np.cumsum(hits * weights, 1), np.cumsum((counted & ~hits) * weights, 1)
+    recall = right / positives
+    precision = right / (right + wrong + np.spacing(1))
+    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    found = np.zeros((len(hits), 2))
+    for t, (levels, heights) in enumerate(zip(recall, envelope, strict=True)):
+        places = np.searchsorted(levels, _RECALLS, side="left")
+        found[t, 0] = np.append(heights, 0.0)[places].mean()
+        found[t, 1] = levels[-1] if len(levels) else 0.0
+    return found
+
+
+def _dataset(results: Results, numbers: dict[str, int]) -> dict[str, Any]:
+    rows = zip(results.images, results.truth, results.visibility, subject_areas(results), strict=True)
+    return {
+        "images": [{"id": number, "file_name": image} for image, number in numbers.items()],
+        "categories": [{"id": 1, "name": "subject", "keypoints": list(results.skeleton.names)}],
+        "annotations": [
+            {
+                "id": i,
+                "image_id": numbers[image],
+                "category_id": 1,
+                "iscrowd": 0,
+                "num_keypoints": int((states > 0).sum()),
+                "keypoints": _triplets(points, states.clip(0)),
+                "area": float(area),
+                "bbox": [0, 0, 0, 0],  # looked at only for subjects without points
+            }
+            for i, (image, points, states, area) in enumerate(rows, 1)
+        ],
+    }
+
+
+def _detections(results: Results, numbers: dict[str, int]) -> list[dict[str, Any]]:
+    ones = np.ones(len(results.skeleton), int)
+    return [
+        {
+            "image_id": numbers[image],
+            "category_id": 1,
+            "keypoints": _triplets(results.keypoints[i], ones),
+            "score": float(results.confidence[i].mean()),
+        }
+        for i, image in enumerate(results.images)
+    ]
+
+
+def _triplets(points: np.ndarray, states: np.ndarray) -> list[float]:
+    return np.concatenate([np.nan_to_num(points), states[:, None]], axis=1).ravel().tolist()

@@ -1,0 +1,183 @@
+"""What a model answered on one split, beside what is true: the table from which every number can be computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from softpoint.data.skeleton import Skeleton
+from softpoint.data.tables import exact, read_rows, write_rows
+
+_FIXED = ("image", "group", "height", "width", "scale")
+_EDGES = ("box_left", "box_top", "box_right", "box_bottom")
+# What is written of each keypoint after its name, in this order.
+_PARTS = ("x", "y", "confidence", "xx", "xy", "yy", "true_x", "true_y", "visibility")
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """N evaluated subjects with K keypoints each, everything in pixels of their ORIGINAL pictures."""
+
+    images: list[str]  # picture of each subject; several subjects may share one
+    groups: list[str]  # video, session or person
+    keypoints: np.ndarray  # float64 (N, K, 2), predicted
+    truth: np.ndarray  # float64 (N, K, 2), NaN where unlabelled
+    visibility: np.ndarray  # int64 (N, K): 0 unlabelled, 1 hidden, 2 visible, -1 known to be absent
+    confidence: np.ndarray  # float64 (N, K)
+    covariance: np.ndarray  # float64 (N, K, 2, 2) in px^2
+    scale: np.ndarray  # float64 (N,), the length that PCK divides by
+    boxes: np.ndarray | None  # float64 (N, 4) left, top, right, bottom edges that the labels give; NaN for none
+    size: np.ndarray  # int64 (N, 2), height and width
+    skeleton: Skeleton
+    areas: np.ndarray | None = None  # float64 (N,) in px^2 of the outlines that the labels give; NaN for none
+
+    def __post_init__(self) -> None:
+        N, K = len(self.images), len(self.skeleton)
+        shapes = {"keypoints": (N, K, 2), "truth": (N, K, 2), "visibility": (N, K), "confidence": (N, K)}
+        shapes |= {"covariance": (N, K, 2, 2), "scale": (N,), "boxes": (N, 4), "size": (N, 2), "areas": (N,)}
+        for name, shape in shapes.items():
+            array = getattr(self, name)
+            assert array is None or array.shape == shape, (name, array.shape, shape)
+        assert len(self.groups) == N
+        # One state, told twice: a point is labelled where it has coordinates.
+        assert np.array_equal(self.labelled, np.isfinite(self.truth).all(-1))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Which points (N, K) have a truth to be measured by."""
+        return self.visibility > 0
+
+    @property
+    def errors(self) -> np.ndarray:
+        """Distances (N, K) of the predictions from the truth in pixels; NaN where there is none."""
+        return np.linalg.norm(self.keypoints - self.truth, axis=-1)
+
+    def select(self, rows: Iterable[int]) -> Results:
+        """These subjects alone, in this order."""
+        chosen = [int(row) for row in rows]
+        return self._mapped(lambda array: array[chosen], lambda names: [names[row] for row in chosen])
+
+    def with_keypoints(self, names: Sequence[str]) -> Results:
+        """These keypoints alone, in this order; ValueError for an unknown name."""
+        skeleton = self.skeleton.subset(names)
+        order = [self.skeleton.index(name) for name in names]
+        per_point = ("keypoints", "truth", "visibility", "confidence", "covariance")
+        return replace(self, skeleton=skeleton, **{name: getattr(self, name)[:, order] for name in per_point})
+
+    @classmethod
+    def concat(cls, parts: Sequence[Results]) -> Results:
+        """All subjects of several results, such as the folds of a cross-validation.
+
+        Raises ValueError for none, and for keypoints that differ.
+        """
+        if not parts:
+            raise ValueError("there are no results to put together")
+        first = parts[0]
+        for part in parts[1:]:
+            if part.skeleton.names != first.skeleton.names:
+                raise ValueError(
+                    f"results of {', '.join(part.skeleton.names)} do not go with results of"
+                    f" {', '.join(first.skeleton.names)}; evaluate the same keypoints"
+                )
+        joined: dict[str, Any] = {
+            name: [entry for part in parts for entry in getattr(part, name)] for name in ("images", "groups")
+        }
+        for field in fields(cls):
+            if field.name not in ("images", "groups", "skeleton"):
+                joined[field.name] = _stack([getattr(part, field.name) for part in parts], list(map(len, parts)))
+        return cls(**joined, skeleton=first.skeleton)
+
+    def write(self, path: str | Path) -> None:
+        """Writes a CSV with one row a subject that `read` gives back to the last bit."""
+        boxes = () if self.boxes is None else _EDGES
+        area = () if self.areas is None else ("area",)
+        points = [f"{name}_{part}" for name in self.skeleton.names for part in _PARTS]
+        rows = (self._row(i) for i in range(len(self)))
+        write_rows(Path(path), [[*_FIXED, *boxes, *area, *points], *rows])
+
+    @classmethod
+    def read(cls, path: str | Path) -> Results:
+        """The results that `write` wrote; pairs and edges of the skeleton are not in the file.
+
+        Raises FileNotFoundError and ValueError for any other file.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no predictions at {path}; scripts/evaluate.py writes predictions.csv")
+        (_, header), *rows = read_rows(path) or [(0, [])]
+        before = [*_FIXED, *(_EDGES if "box_left" in header else ()), *(["area"] if "area" in header else [])]
+        names = [column.removesuffix("_x") for column in header[len(before) :: len(_PARTS)]]
+        if header != [*before, *(f"{name}_{part}" for name in names for part in _PARTS)]:
+            raise ValueError(f"{path} is no predictions.csv of scripts/evaluate.py: its columns are others")
+        numbers = _numbers(path, rows, len(before), len(header))
+        points = numbers[:, len(before) - 2 :].reshape(len(rows), len(names), len(_PARTS))
+        return cls(
+            [cells[0] for _, cells in rows],
+            [cells[1] for _, cells in rows],
+            keypoints=points[..., 0:2],
+            truth=points[..., 6:8],
+            visibility=points[..., 8].astype(np.int64),
+            confidence=points[..., 2],
+            covariance=points[..., [3, 4, 4, 5]].reshape(*points.shape[:2], 2, 2),
+            scale=numbers[:, 2],
+            boxes=numbers[:, 3:7] if "box_left" in header else None,
+            size=numbers[:, :2].astype(np.int64),
+            skeleton=Skeleton(tuple(names)),
+            areas=numbers[:, len(before) - 3] if "area" in header else None,
+        )
+
+    def _row(self, i: int) -> list[str]:
+        points = np.concatenate(
+            [
+                self.keypoints[i],
+                self.confidence[i, :, None],
+                self.covariance[i].reshape(-1, 4)[:, [0, 1, 3]],
+                self.truth[i],
+            ],
+            axis=1,
+        )
+        cells = [[*map(exact, row), str(state)] for row, state in zip(points, self.visibility[i], strict=True)]
+        box = [] if self.boxes is None else [exact(edge) for edge in self.boxes[i]]
+        area = [] if self.areas is None else [exact(self.areas[i])]
+        fixed = [self.images[i], self.groups[i], *map(str, self.size[i]), exact(self.scale[i])]
+        return [*fixed, *box, *area, *(cell for part in cells for cell in part)]
+
+    def _mapped(self, array: Callable, names: Callable) -> Results:
+        """The same results with `array` applied to each array and `names` to each list."""
+        changed = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, (np.ndarray, list)):
+                changed[field.name] = (array if isinstance(value, np.ndarray) else names)(value)
+        return replace(self, **changed)
+
+
+def _stack(arrays: Sequence[np.ndarray | None], counts: Sequence[int]) -> np.ndarray | None:
+    """The arrays one below another, NaN for those that are None; None where all are."""
+    shape = next((array.shape[1:] for array in arrays if array is not None), None)
+    if shape is None:
+        return None
+    blanks = (np.full((count, *shape), np.nan) for count in counts)
+    return np.concatenate([blank if a is None else a for a, blank in zip(arrays, blanks, strict=True)])
+
+
+def _numbers(path: Path, rows: Sequence[tuple[int, list[str]]], start: int, width: int) -> np.ndarray:
+    """Everything after image and group as float64 (N, columns), NaN for an empty cell."""
+    found = np.full((len(rows), width - 2), np.nan)
+    for i, (line, cells) in enumerate(rows):
+        if len(cells) != width:
+            raise ValueError(f"{path} line {line}: it has {len(cells)} cells, but its header {width}")
+        try:
+            found[i] = [float(cell or "nan") for cell in cells[2:]]
+        except ValueError as error:
+            raise ValueError(f"{path} line {line}: {error}") from error
+        if not np.isfinite(found[i, [0, 1, 2]]).all() or not np.isfinite(found[i, start + 6 :: len(_PARTS)]).all():
+            raise ValueError(f"{path} line {line}: its size, its scale and every visibility must be numbers")
+    return found

@@ -1,0 +1,127 @@
+"""What studies leave behind: tables as Markdown, sections of a page, and where they were measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from softpoint.data.tables import write_rows
+from softpoint.evaluation.studies.statistics import Interval
+
+
+def hardware() -> str:
+    """The machine in one phrase: its accelerator or processor, cores, and torch.
+
+    >>> "torch" in hardware()
+    True
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    return f"{gpu}{_processor()}, {cores} CPU cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def _processor() -> str:
+    listed = Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*: (.+)", listed.read_text()) if listed.is_file() else None
+    return named[1].strip() if named else platform.processor() or platform.machine()
+
+
+def spelt(script: str, words: Sequence[str]) -> str:
+    """The command that repeats a measurement, without where it wrote.
+
+    >>> spelt("compare", ["study=heads", "output=there", "loss=[heatmap_ce]"])
+    "python scripts/compare.py study=heads 'loss=[heatmap_ce]'"
+    """
+    kept = [word for word in words if not word.startswith(("output=", "write_docs=", "hydra."))]
+    return shlex.join(["python", f"scripts/{script}.py", *kept])
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; the first column is text, the others are numbers.
+
+    >>> print(markdown_table(["head", "EPE"], [["a|b", "1.0"]]))
+    | head | EPE |
+    |---|---:|
+    | a\\|b | 1.0 |
+    """
+    lines = [header, *rows]
+    text = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]
+    return "\n".join([text[0], "|---" + "|---:" * (len(header) - 1) + "|", *text[1:]])
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number for a table; a dash for none.
+
+    >>> number(3.14159), number(None)
+    ('3.14', '-')
+    """
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def with_ends(interval: Interval | None, digits: int = 2, signed: bool = False) -> str:
+    """A value with the ends of its interval, for a table.
+
+    >>> with_ends(Interval(-1.0, -1.5, 0.25), signed=True)
+    '-1.00 (-1.50 to +0.25)'
+    """
+    if interval is None:
+        return "-"
+    sign = "+" if signed else ""
+    ends = "" if interval.low is None else f" ({interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f})"
+    return f"{interval.value:{sign}.{digits}f}{ends}"
+
+
+def replace_section(page: str, name: str, body: str) -> str:
+    """The page with the section between the markers of `name` replaced, or with one more at its end.
+
+    >>> page = replace_section("# Results\\n", "heads", "one")
+    >>> print(replace_section(page, "heads", "two"), end="")
+    # Results
+    <BLANKLINE>
+    <!-- heads: begin -->
+    two
+    <!-- heads: end -->
+    """
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    section = f"{begin}\n{body.strip()}\n{end}"
+    before, opened, rest = page.partition(begin)
+    if not opened:
+        return f"{page.rstrip()}\n\n{section}\n".lstrip()
+    _, closed, after = rest.partition(end)
+    if not closed:
+        raise ValueError(f"the page has {begin!r} without {end!r}; add it, or take both out")
+    return f"{before}{section}{after}"
+
+
+def update_page(path: Path, name: str, body: str) -> None:
+    """Replaces a section of the page at `path`, which need not be there yet; see `replace_section`."""
+    page = path.read_text(encoding="utf-8") if path.is_file() else "# Results\n"
+    write_text(path, replace_section(page, name, body))
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a CSV with a column for every key that any row has; empty where a row has it not, or None."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    cells = ([("" if row.get(key) is None else str(row[key])) for key in keys] for row in rows)
+    write_rows(path, [keys, *cells])
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes JSON, whole or not at all; ValueError for NaN, which JSON does not have."""
+    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)

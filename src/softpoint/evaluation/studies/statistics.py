@@ -1,0 +1,71 @@
+"""What a few repetitions say: means, their intervals, and paired differences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and the ends of its interval, which are None where nothing tells them."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def excludes_zero(self) -> bool | None:
+        """Whether 0 lies outside; None without ends."""
+        return None if self.low is None or self.high is None else not self.low <= 0 <= self.high
+
+    def to_dict(self) -> dict[str, float | None]:
+        """As it stands in files."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """The mean and its interval by Student's t; without ends for a single value. ValueError for none.
+
+    >>> mean_interval([1.0, 2.0, 3.0]).low
+    -0.4841...
+    >>> mean_interval([2.0])
+    Interval(value=2.0, low=None, high=None)
+    """
+    count = len(values)
+    if not count:
+        raise ValueError("no values to take the mean of")
+    mean = float(np.mean(values))
+    if count == 1:
+        return Interval(mean)
+    half = t_quantile(level, count - 1) * float(np.std(values, ddof=1)) / math.sqrt(count)
+    return Interval(mean, mean - half, mean + half)
+
+
+def paired_difference(first: Mapping[int, float], other: Mapping[int, float], level: float = 0.95) -> Interval | None:
+    """`other` minus `first`, by the seeds that both have; None where they have none in common.
+
+    >>> paired_difference({0: 5.0, 1: 7.0, 2: 9.0}, {0: 4.0, 1: 6.0, 2: 8.0})
+    Interval(value=-1.0, low=-1.0, high=-1.0)
+    """
+    shared = sorted(first.keys() & other.keys())
+    return mean_interval([other[seed] - first[seed] for seed in shared], level) if shared else None
+
+
+@cache
+def t_quantile(level: float, freedom: int) -> float:
+    """The t that a two-sided interval of `level` reaches, for Student's distribution of `freedom` degrees.
+
+    With t = sqrt(freedom) tan(a), the density in a is that of cos(a)^(freedom - 1).
+
+    >>> round(t_quantile(0.95, 2), 3), round(t_quantile(0.95, 30), 3)
+    (4.303, 2.042)
+    """
+    angle = np.linspace(-math.pi / 2, math.pi / 2, 200_001)
+    density = np.cos(angle).clip(0) ** (freedom - 1)
+    mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    return math.sqrt(freedom) * math.tan(float(np.interp((1 + level) / 2 * mass[-1], mass, angle)))

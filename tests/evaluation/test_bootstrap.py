@@ -1,0 +1,61 @@
+"""Intervals agree with closed forms and with resampling done by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from softpoint.evaluation.bootstrap import draw_counts, find_units, interval, mean_draws, quantile_draws
+
+
+def test_the_interval_of_a_mean_is_the_normal_one():
+    values = np.random.default_rng(0).normal(5, 2, (400, 1))
+    low, high = interval(mean_draws(values, np.arange(400), draw_counts(400, 4000, 1)))
+    half = 1.96 * values.std() / 20
+    assert low == pytest.approx(values.mean() - half, abs=0.06 * half)
+    assert high == pytest.approx(values.mean() + half, abs=0.06 * half)
+
+
+def test_units_that_stay_together_widen_the_interval():
+    """With every unit n times there, the spread is that of the units, not sqrt(n) smaller."""
+    values = np.repeat(np.random.default_rng(0).normal(0, 1, (50, 1)), 9, axis=0)
+    counts = draw_counts(50, 4000, 0)
+    together = mean_draws(values, np.repeat(np.arange(50), 9), counts).std()
+    alone = mean_draws(values, np.arange(450), draw_counts(450, 4000, 0)).std()
+    assert together / alone == pytest.approx(3, rel=0.06)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.31, 0.5, 0.95, 1.0])
+def test_draws_are_what_repeating_the_units_gives(share: float):
+    rng = np.random.default_rng(3)
+    values = np.where(rng.random((30, 4)) < 0.2, np.nan, rng.lognormal(size=(30, 4)))
+    unit = rng.integers(0, 8, 30)
+    counts = draw_counts(8, 40, 5)
+    means, quantiles = mean_draws(values, unit, counts), quantile_draws(values, unit, counts, share)
+    for i, row in enumerate(counts.astype(int)):
+        drawn = np.concatenate([values[unit == u].ravel() for u in range(8) for _ in range(row[u])])
+        drawn = drawn[np.isfinite(drawn)]
+        assert means[i] == pytest.approx(drawn.mean(), rel=1e-12)
+        assert quantiles[i] == pytest.approx(np.quantile(drawn, share), rel=1e-12)
+
+
+def test_a_draw_without_values_is_no_number_and_does_not_count():
+    values, unit = np.array([[1.0], [np.nan]]), np.array([0, 1])
+    counts = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
+    for draws in (mean_draws(values, unit, counts), quantile_draws(values, unit, counts, 0.5)):
+        assert np.array_equal(draws, [1, 1, np.nan], equal_nan=True)
+        assert interval(draws) == (1, 1)
+    assert interval(np.array([np.nan])) is None
+    assert np.isnan(quantile_draws(values[1:], unit[:1], counts[:, :1], 0.5)).all()
+
+
+def test_groups_are_drawn_where_there_are_five():
+    images = [f"{i}.png" for i in range(10)]
+    unit, kind = find_units(images, [f"v{i % 5}" for i in range(10)])
+    assert kind == "groups" and unit.tolist() == [0, 1, 2, 3, 4] * 2
+    assert find_units(images, [f"v{i % 4}" for i in range(10)])[1] == "images"
+
+
+def test_a_seed_decides_the_draws():
+    a, b, c = (draw_counts(7, 9, seed) for seed in (0, 0, 1))
+    assert np.array_equal(a, b) and not np.array_equal(a, c) and (a.sum(1) == 7).all()

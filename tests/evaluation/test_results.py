@@ -1,0 +1,76 @@
+"""Results survive a file to the last bit, and can be put together and taken apart."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from answered import answered
+from softpoint.data.skeleton import Skeleton
+from softpoint.evaluation import Results
+
+
+def same(a: Results, b: Results) -> bool:
+    def equal(name: str) -> bool:
+        x, y = getattr(a, name), getattr(b, name)
+        if name == "skeleton":
+            return x.names == y.names
+        return np.array_equal(x, y, equal_nan=True) if isinstance(x, np.ndarray) else x == y
+
+    return all(equal(field.name) for field in fields(Results))
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"boxes": None}, {"areas": np.array([3.5, np.nan] * 6)}, {"boxes": None, "areas": np.arange(12.0)}]
+)
+def test_a_file_gives_back_every_bit(tmp_path: Path, changes: dict):
+    results = answered(**changes)
+    results.write(tmp_path / "predictions.csv")
+    assert same(Results.read(tmp_path / "predictions.csv"), results)
+
+
+def test_names_that_look_like_columns_are_kept_apart(tmp_path: Path):
+    names = ("a", "a_true", "box_left_x", "a,b")
+    results = answered(skeleton=Skeleton(names), boxes=None)
+    results.write(tmp_path / "predictions.csv")
+    assert same(Results.read(tmp_path / "predictions.csv"), results)
+
+
+def test_parts_make_the_whole():
+    whole = answered()
+    parts = [whole.select(range(5)), whole.select(range(5, 12))]
+    assert same(Results.concat(parts), whole)
+    without = replace(parts[1], boxes=None)
+    joined = Results.concat([parts[0], without])
+    assert np.isnan(joined.boxes[5:]).all() and np.array_equal(joined.boxes[:5], whole.boxes[:5], equal_nan=True)
+
+
+def test_keypoints_are_chosen_by_name():
+    whole = answered()
+    part = whole.with_keypoints(["tail", "nose"])
+    assert part.skeleton.names == ("tail", "nose")
+    assert np.array_equal(part.errors, whole.errors[:, [3, 0]], equal_nan=True)
+
+
+def test_what_does_not_fit_is_said(tmp_path: Path):
+    results = answered()
+    with pytest.raises(ValueError, match="results of tail do not go with results of nose"):
+        Results.concat([results.with_keypoints(["nose"]), results.with_keypoints(["tail"])])
+    with pytest.raises(ValueError, match="no results to put together"):
+        Results.concat([])
+    with pytest.raises(FileNotFoundError, match="no predictions at"):
+        Results.read(tmp_path / "none.csv")
+    results.write(tmp_path / "a.csv")
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    (tmp_path / "b.csv").write_text("\n".join([lines[0].replace("nose_xx", "nose_z"), *lines[1:]]))
+    with pytest.raises(ValueError, match=r"is no predictions\.csv"):
+        Results.read(tmp_path / "b.csv")
+    (tmp_path / "c.csv").write_text("\n".join([*lines[:3], lines[3].replace(",", ",wide,", 1)]))
+    with pytest.raises(ValueError, match="line 4"):
+        Results.read(tmp_path / "c.csv")
+    (tmp_path / "d.csv").write_text("")
+    with pytest.raises(ValueError, match=r"is no predictions\.csv"):
+        Results.read(tmp_path / "d.csv")

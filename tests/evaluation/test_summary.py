@@ -1,0 +1,165 @@
+"""Every number, recomputed from predictions.csv by a loop over its rows."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from answered import NAMES, answered, unlabelled
+from softpoint.evaluation import Results, evaluate
+
+
+def points_of(path: Path) -> list[dict]:
+    """One entry a labelled point, from the file alone."""
+    found = []
+    for row in csv.DictReader(path.read_text().splitlines()):
+        box = [float(row[f"box_{edge}"] or "nan") for edge in ("left", "top", "right", "bottom")]
+        labelled = [name for name in NAMES if int(row[f"{name}_visibility"]) > 0]
+        truth = {name: (float(row[f"{name}_true_x"]), float(row[f"{name}_true_y"])) for name in labelled}
+        if math.isnan(box[0]) and truth:
+            xs, ys = zip(*truth.values(), strict=True)
+            box = [min(xs), min(ys), max(xs), max(ys)]
+        ears = math.dist(truth["left_ear"], truth["right_ear"]) if {"left_ear", "right_ear"} <= {*truth} else None
+        for name in labelled:
+            found.append(
+                {
+                    "name": name,
+                    "group": row["group"],
+                    "state": int(row[f"{name}_visibility"]),
+                    "error": math.dist(truth[name], (float(row[f"{name}_x"]), float(row[f"{name}_y"]))),
+                    "scale": float(row["scale"]),
+                    "side": math.sqrt((box[2] - box[0]) * (box[3] - box[1])),
+                    "diagonal": math.hypot(float(row["height"]), float(row["width"])),
+                    "ears": ears,
+                }
+            )
+    return found
+
+
+def expected(points: list[dict]) -> dict[str, float]:
+    """The numbers of some points, each by its definition."""
+    errors = sorted(p["error"] for p in points)
+
+    def mean(values: list[float]) -> float:
+        return math.fsum(values) / len(values)
+
+    def quantile(share: float) -> float:
+        place = share * (len(errors) - 1)
+        below = math.floor(place)
+        return errors[below] + (place - below) * (errors[math.ceil(place)] - errors[below])
+
+    # PCK at many thresholds, summed as an integral.
+    grid = np.linspace(0, 0.2, 20001)
+    relative = np.sort([p["error"] / p["scale"] for p in points])
+    area = np.trapezoid(np.searchsorted(relative, grid, side="right") / len(points), grid) / 0.2
+    found = {"epe": mean(errors), "median": quantile(0.5), "p95": quantile(0.95), "auc": float(area)}
+    found |= {f"pck@{limit}px": mean([p["error"] <= limit for p in points]) for limit in (5, 10)}
+    found |= {f"pck@{a}": mean([p["error"] <= a * p["scale"] for p in points]) for a in (0.05, 0.1, 0.2)}
+    found["nme_diagonal"] = mean([p["error"] / p["diagonal"] for p in points])
+    if sided := [p["error"] / p["side"] for p in points if p["side"]]:
+        found["nme_box"] = mean(sided)
+    if eared := [p["error"] / p["ears"] for p in points if p["ears"]]:
+        found["nme_pair"] = mean(eared)
+    return found
+
+
+def agree(found: dict, points: list[dict]) -> None:
+    assert found["points"] == len(points)
+    wanted = expected(points)
+    assert {*found} - {"points"} == {*wanted}
+    for name, value in wanted.items():
+        assert found[name] == pytest.approx(value, rel=1e-9, abs=2e-4 if name == "auc" else 1e-12), name
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, list[dict]]:
+    path = tmp_path_factory.mktemp("evaluated") / "predictions.csv"
+    results = answered(20)
+    results.write(path)
+    return evaluate(results, nme_pair=["left_ear", "right_ear"], oks_sigmas=0.1, draws=200), points_of(path)
+
+
+def test_overall_numbers(written: tuple[dict, list[dict]]):
+    metrics, points = written
+    values = {name: entry["value"] for name, entry in metrics["overall"].items()}
+    calibration = {name: values.pop(name) for name in ("ece", "coverage_50", "coverage_90", "rank_correlation")}
+    oks = {name: values.pop(name) for name in ("oks_ap", "oks_ap50", "oks_ap75", "oks_ar")}
+    agree(values | {"points": metrics["points"]}, points)
+    assert np.isfinite([*calibration.values(), *oks.values()]).all()
+
+
+def test_numbers_of_parts(written: tuple[dict, list[dict]]):
+    metrics, points = written
+    assert [*metrics["keypoints"]] == [*NAMES] and {*metrics["groups"]} == {p["group"] for p in points}
+    for name, entry in metrics["keypoints"].items():
+        agree(entry, [p for p in points if p["name"] == name])
+    for group, entry in metrics["groups"].items():
+        agree(entry, [p for p in points if p["group"] == group])
+    agree(metrics["visible"], [p for p in points if p["state"] == 2])
+    agree(metrics["occluded"], [p for p in points if p["state"] == 1])
+
+
+def test_intervals_hold_their_values(written: tuple[dict, list[dict]]):
+    metrics, _ = written
+    for name, entry in metrics["overall"].items():
+        assert entry["low"] <= entry["high"]
+        if name not in ("ece", "rank_correlation"):  # a resample repeats points, which moves these
+            assert entry["low"] <= entry["value"] <= entry["high"], name
+
+
+def test_the_file_gives_the_same_numbers(tmp_path: Path):
+    results = answered()
+    results.write(tmp_path / "predictions.csv")
+    assert evaluate(Results.read(tmp_path / "predictions.csv"), draws=20) == evaluate(results, draws=20)
+
+
+def all_numbers(node: object) -> list[float]:
+    if isinstance(node, dict):
+        return [x for value in node.values() for x in all_numbers(value)]
+    return [node] if isinstance(node, float) else []
+
+
+@pytest.mark.parametrize("case", ["one image", "one point", "nothing labelled", "a keypoint never labelled", "no ears"])
+def test_nothing_is_nan_and_what_is_absent_is_explained(case: str):
+    results = answered(1 if case == "one image" else 8)
+    mask = np.zeros((len(results), 4), bool)
+    mask[:, 1] = case in ("a keypoint never labelled", "no ears")
+    mask |= case == "nothing labelled"
+    mask[1:] |= case == "one point"
+    mask[0, 1:] |= case == "one point"
+    results = answered(len(results), **unlabelled(results, mask))
+    metrics = evaluate(results, nme_pair=["left_ear", "right_ear"], oks_sigmas=0.1, draws=50)
+    assert np.isfinite(all_numbers(metrics)).all() and json.dumps(metrics, allow_nan=False)
+    measured = {*metrics["overall"]}
+    for name in ("epe", "auc", "nme_box", "nme_pair", "oks_ap", "ece", "rank_correlation"):
+        assert (name in measured) != (name in metrics["skipped"])
+    if case == "one image":
+        assert "low" not in metrics["overall"]["epe"] and "intervals" in metrics["skipped"]
+    if case == "nothing labelled":
+        assert not measured and metrics["points"] == 0
+    if case == "a keypoint never labelled":
+        assert metrics["keypoints"]["left_ear"] == {"points": 0} and "keypoints.left_ear" in metrics["skipped"]
+    if case == "no ears":
+        assert metrics["skipped"]["nme_pair"] == "no subject has both points of the pair"
+
+
+def test_a_set_without_images_is_refused():
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        evaluate(answered(3).select([]))
+
+
+def test_a_pair_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="no keypoint is named 'left_ea'; did you mean 'left_ear'"):
+        evaluate(answered(), nme_pair=["left_ea", "right_ear"])
+    with pytest.raises(ValueError, match="must name two keypoints"):
+        evaluate(answered(), nme_pair=["nose"])
+
+
+def test_without_draws_there_are_values_alone():
+    metrics = evaluate(answered(), draws=0, oks_sigmas=0.1)
+    assert all([*entry] == ["value"] for entry in metrics["overall"].values())
