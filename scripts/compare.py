@@ -1,0 +1,97 @@
+"""Compares variants that are trained alike: python scripts/compare.py study=heads on=synthetic seeds=[0,1,2]"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from launch import CONFIGS, launch
+from trainings import budget_of, carry_out, check_outcomes, command_of, composed, fold_words, gathered, train_words
+
+if TYPE_CHECKING:
+    from softpoint.evaluation.studies.trials import Outcome, Trial
+
+
+def main(cfg: DictConfig) -> None:
+    """Trains every variant on every set with every seed, in turns, and writes a table and a chart of each set."""
+    if cfg.get("study") is None:
+        options = sorted(path.stem for path in (CONFIGS / "study").glob("*.yaml"))
+        raise ValueError(f"no study is chosen; choose study=OPTION from {', '.join(options)}")
+    if not cfg.seeds:
+        raise ValueError("seeds=[] trains nothing; give at least one, such as seeds=[0]")
+    words, study = train_words(cfg), HydraConfig.get().runtime.choices["study"]
+    names = [cfg.on] if cfg.on is None or isinstance(cfg.on, str) else list(cfg.on)
+    sets = {name: [*([f"data={name}"] if name else []), *words] for name in names}
+    bases = {name: composed(sets[name]) for name in names}
+    command = command_of("compare", words)
+
+    from softpoint.evaluation.studies.comparison import comparison
+    from softpoint.evaluation.studies.comparison_report import write_comparison
+    from softpoint.evaluation.studies.pages import hardware, update_page
+
+    variants: Any = OmegaConf.to_container(cfg.study.variants)
+    trials = {name: list(trials_of(cfg, bases[name], sets[name])) for name in names}
+    outcomes = {name: carry_out(trials[name]) for name in names}
+    for name, base in bases.items():
+        facts = {"study": study, "title": cfg.study.get("title", study), "on": base.name, "seeds": list(cfg.seeds)}
+        facts |= {"command": command, "hardware": hardware(), "budget": budget_of(base), "folds": cfg.folds}
+        costs = costs_of(cfg, outcomes[name])
+        text = write_comparison(Path(cfg.output), comparison(outcomes[name], variants, costs, facts))
+        if cfg.write_docs:
+            update_page(CONFIGS.parent / "docs" / "results.md", f"{study} on {base.name}", text)
+        print(f"\n{text}\n")
+    print(f"written to {cfg.output}")
+    check_outcomes([outcome for some in outcomes.values() for outcome in some])
+
+
+def costs_of(cfg: DictConfig, outcomes: Sequence[Outcome]) -> dict[str, dict[str, float]]:
+    """What each variant costs, unless the timing is left out."""
+    if not cfg.timing.rounds:
+        return {}
+    from costs import measured_costs  # which waits for Lightning
+
+    return measured_costs(outcomes, cfg.timing.rounds, cfg.timing.calls)
+
+
+def trials_of(cfg: DictConfig, base: DictConfig, words: Sequence[str]) -> Iterator[Trial]:
+    """Every training of one set, variants in turns, so that a slow hour of the machine meets them all."""
+    from softpoint.evaluation.studies.trials import Trial, slug
+
+    folds = [[]] if cfg.folds is None else [fold_words(base, fold, cfg.folds) for fold in range(cfg.folds)]
+    for seed in cfg.seeds:
+        for fold, split in enumerate(folds):
+            for variant, changes in cfg.study.variants.items():
+                shared = cfg.study.get("shared", False)
+                folder = Path(cfg.output).resolve() / slug(base.name) / ("shared" if shared else slug(variant))
+                yield Trial(
+                    variant,
+                    seed,
+                    None if cfg.folds is None else fold,
+                    (*words, *split, *(() if shared else changes), f"seed={seed}"),
+                    folder / f"seed{seed}" / (f"fold{fold}" if cfg.folds else ""),
+                    head_settings(changes) if shared else {},
+                )
+
+
+def head_settings(words: Sequence[str]) -> dict[str, Any]:
+    """What overrides of the head say; ValueError for others, which need a training.
+
+    >>> head_settings(["head.decode=dark", "head.window=7"])
+    {'decode': 'dark', 'window': 7}
+    """
+    if wrong := [word for word in words if not word.startswith("head.") or "=" not in word]:
+        raise ValueError(
+            f"{wrong[0]}: where study.shared=true, variants change the trained head alone, as head.KEY=VALUE"
+        )
+    settings: Any = OmegaConf.to_container(OmegaConf.from_dotlist([word.removeprefix("head.") for word in words]))
+    return settings
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = gathered(sys.argv[1:], "compare")
+    launch("compare", main)
