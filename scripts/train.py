@@ -31,6 +31,8 @@ def main(cfg: DictConfig) -> float | None:
     data = instantiate(cfg.data)
     if cfg.head.visibility is None:  # learnt where there is something to learn from
         cfg.head.visibility = data.tells_visibility and "visibility" in cfg.loss
+    if cfg.epochs is None:
+        cfg.epochs = data.usual_epochs
     module = instantiate(cfg.module, _partial_=True)(skeleton=data.skeleton)
     trainer = instantiate(cfg.trainer)
     if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:

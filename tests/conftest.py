@@ -10,6 +10,8 @@ import jaxtyping
 import pytest
 import torch
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network for weights
+
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:

@@ -94,7 +94,16 @@ def write_labels(folder: Path, count: int = 12, seed: int = 0, missing: Sequence
 
 def labelled(overrides: Sequence[str], *more: str) -> list[str]:
     """Overrides of a tiny training on labels that `write_labels` wrote."""
-    return [*overrides, *SMALL, "backbone.width=8", "data.val=0.2", "data.test=0.2", *more]
+    return [
+        *overrides,
+        *SMALL,
+        "backbone=small",
+        "backbone.width=8",
+        "data.epoch_steps=1",
+        "data.val=0.2",
+        "data.test=0.2",
+        *more,
+    ]
 
 
 def trained(folder: Path, *more: str) -> Path:

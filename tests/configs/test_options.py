@@ -16,6 +16,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from runs import CONFIGS, SMALL, built, composed, labelled, read_csv, tiny, write_labels
+from softpoint.inference import read_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
 
@@ -24,18 +25,31 @@ NEEDS = {
     "backbone=timm": ["backbone.name=test_resnet"],
     "data=custom": ["data.labels=FILE", "data.images=FOLDER"],
     "data=streaming": ["data.folder=FOLDER"],
+    "loss=axis_ce": ["head=simcc"],
+    "loss=axis_ce+coordinate": ["head=simcc"],
+    "loss=coordinate_nll": ["head=regression"],
+    "loss=pixel_classes": ["head=channel_softmax"],
     "loss=visibility": ["head.visibility=true"],
     "logger=wandb": ["logger.wandb.offline=true"],
+    "semi=mean_teacher": ["data=custom", "data.labels=FILE", "data.unlabelled_images.source=VIDEO"],
 }
 OPTIONS = [
     f"{path.parent.name}={path.stem}"
     for path in sorted(CONFIGS.glob("*/*.yaml"))
-    if path.parent.name not in ("hydra", "experiment", "sweep", "fetch")
+    if path.parent.name not in ("hydra", "experiment", "study", "sweep", "fetch")
 ]
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
 PUBLIC = [f"data={path.stem}" for path in sorted((CONFIGS / "fetch").glob("*.yaml"))]
 # Those that need another machine, an account or files; they are composed here and trained elsewhere.
-ELSEWHERE = ("trainer=gpu", "trainer=ddp", "data=custom", "data=streaming", "logger=wandb", *PUBLIC)
+ELSEWHERE = (
+    "trainer=gpu",
+    "trainer=ddp",
+    "data=custom",
+    "data=streaming",
+    "logger=wandb",
+    "semi=mean_teacher",
+    *PUBLIC,
+)
 
 
 def targets(node: Any) -> Iterator[str]:
@@ -76,6 +90,48 @@ def test_option_trains_a_step(option: str, tmp_path: Path) -> None:
     step([*size, "data.batch_size=2", option, *NEEDS.get(option, [])], tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("words", "losses"),
+    [
+        ("", {"heatmap_ce", "coordinate_l1", "visibility"}),
+        ("head=simcc", {"axis_ce", "coordinate_l1", "visibility"}),
+        ("head=channel_softmax", {"pixel_classes", "visibility"}),
+        ("head=regression", {"coordinate_nll", "visibility"}),
+        ("model=baseline head=simcc", {"axis_ce", "coordinate_l1", "visibility"}),
+        ("experiment=openfield head=regression", {"coordinate_nll", "visibility"}),
+        ("head=simcc loss=axis_ce", {"axis_ce"}),
+        ("loss=[axis_ce,visibility] head=simcc data=fly_wing", {"axis_ce", "visibility"}),
+        ("head=soft_argmax loss=heatmap_js", {"heatmap_js"}),
+    ],
+)
+def test_a_head_chooses_its_loss_and_the_command_line_another(words: str, losses: set[str], tmp_path: Path) -> None:
+    cfg = composed("train", words.split(), tmp_path)
+    assert set(cfg.loss) == losses
+    assert words.find("head=") < 0 or _option(cfg.head) in words
+
+
+def _option(head: Any) -> str:
+    """The file of configs/head that this one comes from."""
+    files = (CONFIGS / "head").glob("*.yaml")
+    return next(path.stem for path in files if f"_target_: {head._target_}\n" in path.read_text())
+
+
+def test_a_head_with_a_loss_that_cannot_train_it_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"head=simcc .*heatmap_ce .*use loss=\[axis_ce"):
+        built(composed("train", tiny("head=simcc", "loss=heatmap_ce"), tmp_path))
+
+
+@pytest.mark.parametrize("head", sorted(path.stem for path in (CONFIGS / "head").glob("*.yaml")))
+def test_a_checkpoint_rebuilds_each_head(head: str, tmp_path: Path) -> None:
+    cfg = composed("train", tiny(f"head={head}", "trainer.fast_dev_run=true"), tmp_path)
+    module, data, trainer = built(cfg)
+    trainer.fit(module, data)
+    trainer.save_checkpoint(tmp_path / "some.ckpt")
+    net, image = read_checkpoint(tmp_path / "some.ckpt").net, torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(net(image), module.net.eval()(image), atol=1e-2, rtol=1e-3)
+
+
 def test_own_labels_train_a_step(tmp_path: Path) -> None:
     step(labelled(write_labels(tmp_path / "data"), "augment=strong"), tmp_path)
 
@@ -105,11 +161,15 @@ def test_experiment_trains_a_step(name: str, data_root: Path, tmp_path: Path, mo
         pytest.skip("experiments start from a network of timm, which is not installed")
     monkeypatch.setenv("SOFTPOINT_DATA", str(data_root))
     cfg = composed("train", [f"experiment={name}"], tmp_path)
-    needed = (cfg.data.labels, cfg.data.splits, cfg.backbone.weights)
+    beside = cfg.data.unlabelled_images
+    needed = [path for path in (cfg.data.labels, cfg.data.splits, beside and beside.source) if path]
     if absent := [path for path in needed if not Path(path).exists()]:
         pytest.skip(f"this experiment's data is not here: {absent[0]}")
     assert cfg.name == name
-    step([f"experiment={name}", *SMALL, "data.batch_size=2"], tmp_path)
+    # A whole video is read once, to leave copies of test pictures out: a minute for what its own tests show.
+    write_labels(tmp_path / "frames", 3)
+    instead = [f"data.unlabelled_images.source={tmp_path / 'frames'}"] if beside else []
+    step([f"experiment={name}", *SMALL, "data.batch_size=2", *instead], tmp_path)
 
 
 @pytest.mark.parametrize("option", PUBLIC)
@@ -120,7 +180,7 @@ def test_public_set_trains_a_step(
     cfg = composed("train", [option], tmp_path)
     if not Path(cfg.data.labels).exists():
         pytest.skip(f"no {cfg.data.labels}; python scripts/fetch_data.py {cfg.data.fetch} brings it")
-    step([option, *SMALL, "backbone.width=8", "data.batch_size=2", "data.verify=false"], tmp_path)
+    step([option, *SMALL, "backbone=small", "backbone.width=8", "data.batch_size=2", "data.verify=false"], tmp_path)
 
 
 @pytest.mark.parametrize("option", PUBLIC)

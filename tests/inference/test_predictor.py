@@ -119,7 +119,9 @@ def test_predictor_agrees_with_what_was_tested(run: Path, predictor: Predictor, 
     cfg = read_checkpoint(run / "checkpoints" / "best.ckpt").config
     assert cfg["data"]["images"] != str(moved)
     words = ["data=custom", *labels, "data.size=64", "data.num_workers=0", "data.val=0.2", "data.test=0.2"]
-    module, data, _ = built(composed("train", [*words, "backbone.width=8", "decoder.channels=8"], tmp_path))
+    module, data, _ = built(
+        composed("train", [*words, "backbone=small", "backbone.width=8", "decoder.channels=8"], tmp_path)
+    )
     state = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     module.load_state_dict(state)
     batch = next(iter(data.test_dataloader()))

@@ -243,3 +243,33 @@ def test_an_unknown_timm_network_or_stage_is_answered():
         Timm("zzzzqqqq")
     with pytest.raises(ValueError, match=r"stages of resnet18 must ascend within 1, .*, 5, got \[2, 9\]"):
         Timm("resnet18", stages=(2, 9))
+
+
+def test_weights_come_from_the_folder_before_any_download(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    timm = pytest.importorskip("timm")
+    name = "tf_efficientnet_lite0"
+    save_file(timm.create_model(name).state_dict(), tmp_path / f"{name}.safetensors")
+    for pretrained in (True, None):
+        net = Timm(name, stages=(2,), pretrained=pretrained, folder=tmp_path)
+        stored = load_file(tmp_path / f"{name}.safetensors")
+        assert torch.equal(net.body.state_dict()["conv_stem.weight"], stored["conv_stem.weight"])
+    assert not caplog.records
+
+
+def test_a_failed_download_is_an_error_or_where_it_was_optional_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    timm = pytest.importorskip("timm")
+    create = timm.create_model
+
+    def without_network(*args, pretrained: bool = False, **kwargs):
+        if pretrained:
+            raise ConnectionError("no route")
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr(timm, "create_model", without_network)
+    said = "could not download the weights of resnet18 .ConnectionError.; put resnet18.safetensors in"
+    with pytest.raises(OSError, match=f"{said} here, or start without: backbone.pretrained=false"):
+        Timm("resnet18", stages=(2,), pretrained=True, folder="here")
+    Timm("resnet18", stages=(2,), pretrained=None)
+    assert re.search(said, caplog.text) and "starts from nothing" in caplog.text

@@ -30,9 +30,9 @@ MISTAKES = {
     "modl=dsa": r"unknown key 'modl'; did you mean 'model'\?",
     "zzz=1": r"unknown key 'zzz'; choose from .*trainer",
     "model=dsaa": r"model has no option 'dsaa'; did you mean 'dsa'\? \(options: baseline, cbam_spatial, dsa\)",
-    "loss=[heatmap_ce,nope]": r"loss has no option 'nope'; choose from coordinate_huber, .*, variance",
-    "experiment=nope": r"experiment has no option 'nope'; choose from mirror_mouse, openfield",
-    "loss=[]": r"no loss is chosen; choose loss=OPTION from coordinate_huber, ",
+    "loss=[heatmap_ce,nope]": r"loss has no option 'nope'; choose from axis_ce, .*, variance",
+    "experiment=nope": r"experiment has no option 'nope'; choose from mirror_mouse, .*openfield",
+    "loss=[]": r"no loss is chosen; choose loss=OPTION from axis_ce, ",
     "data=custom": r"data.labels has no value; add to the command line: data.labels=...",
     "backbone=timm": r"backbone.name has no value; add to the command line: backbone.name=...",
     "word": r"'word' cannot be read as KEY=VALUE \(missing EQUAL",
@@ -50,7 +50,7 @@ MISTAKES = {
     "optimizer.lr=fast": r"optimizer.lr=fast is no number, as [\d.]+ is: ",
     "seed=lucky": r"seed=lucky is no number, as 0 is: ",
     "scheduler.warmup=2": r"scheduler.warmup is a fraction of the run in \[0, 1\), got 2",
-    "trainer.max_epochs=-1": r"needs a known number of steps; set trainer.max_epochs, or use scheduler=constant",
+    "trainer.max_epochs=-1": r"no end that a schedule could aim at; set minutes or trainer.max_epochs",
     "trainer.max_epochs=0": r"nothing to test: no epoch up to trainer.max_epochs=0 was trained",
     "callbacks.ema.decay=2": r"callbacks.ema.decay must be in \[0, 1\), got 2",
     "scene.difficulty=7": r"difficulty 7 is outside \[0, 1\]",
@@ -73,6 +73,7 @@ def test_mistake_on_the_command_line(word: str, start: Callable) -> None:
     group = word.lstrip("+~").split("=")[0]
     # An option that replaces a group must not find the small one's keys changed.
     words = [w for w in tiny() if group not in ("data", "backbone", "experiment") or not w.startswith(f"{group}.")]
+    words = [w for w in words if group != "data" or not w.startswith("backbone.")]  # a choice of data is one of both
     words = [w for w in words if w.split("=")[0] != group] if group in ("data.size", "data.test") else words
     one_line(start("train", *words, word), MISTAKES[word])
 

@@ -50,7 +50,7 @@ def test_what_is_printed_trains(start: Callable, labels: list[str], tmp_path: Pa
     words = next(line for line in ending.out.splitlines() if line.startswith("use it: ")).split()
     assert words[2:5] == ["python", "scripts/train.py", "data=streaming"]
     assert (Path.cwd() / words[5].removeprefix("data.folder=")).resolve() == tmp_path / "set"
-    ending = start("train", *words[4:], *SMALL, "backbone.width=8", "augment=none")
+    ending = start("train", *words[4:], *SMALL, "backbone=small", "backbone.width=8", "augment=none")
     assert ending.code == 0 and "times better" in ending.out, ending.err
 
 

@@ -121,7 +121,7 @@ def test_tensorboard_holds_curves_pictures_and_hyperparameters(tmp_path: Path) -
         scalars |= set(events.Tags()["scalars"])
         images |= {tag: len(events.Images(tag)) for tag in events.Tags()["images"]}
         plugins |= set(events.summary_metadata)
-    curves = {"train/loss", "train/heatmap_ce", "train/coordinate_l1", "lr-AdamW", "hp_metric"}
+    curves = {"train/loss", "train/heatmap_ce", "train/coordinate_l1", "lr-AdamW/backbone", "hp_metric"}
     curves |= {f"{stage}/{name}" for stage in ("val", "test") for name in ("loss", "epe", "pck", "nme")}
     assert curves <= scalars
     assert images == {"val/predictions": 2, "val/heatmaps": 2}

@@ -1,6 +1,8 @@
-"""Which part of a picture a sample shows: all of it, or one subject's box."""
+"""Which part of a picture a sample shows: all of it, or one subject's box; and at what size."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -39,6 +41,28 @@ def boxes_by_picture(labels: Labels, source: str | None = None) -> dict[str, np.
         if not subject.crowd and np.isfinite(box).all():
             found.setdefault(same_path(subject.image), []).append(box)
     return {image: np.array(boxes) for image, boxes in found.items()}
+
+
+def fitting_size(shapes: np.ndarray, pixels: int, multiple: int = 32) -> tuple[int, int]:
+    """The input (height, width), of about so many `pixels`, whose shape fits pictures or crops of `shapes` (N, 2) best.
+
+    Both sides are multiples of `multiple`, and no larger than what the median picture fills: more would show nothing
+    more. Raises ValueError for fewer pixels than one square of that side.
+
+    >>> fitting_size(np.array([[480, 640], [480, 640], [200, 200]]), 110_592)
+    (288, 384)
+    >>> fitting_size(np.array([[100, 100]]), 100_000)
+    (128, 128)
+    """
+    if pixels < multiple**2:
+        raise ValueError(f"data.pixels={pixels} is less than {multiple} x {multiple}; 65536 is 256 x 256")
+    aspect = math.exp(np.median(np.log(shapes[:, 1] / shapes[:, 0])))
+    shown = min(pixels, float(np.median(shapes.prod(1))))
+    height = math.sqrt(shown / aspect)
+    sides = np.array([height, height * aspect]) / multiple
+    # A picture that is smaller than what is asked for keeps all its pixels.
+    rounded = np.ceil(sides - 1e-6) if shown < pixels else np.round(sides)
+    return tuple((rounded.clip(1) * multiple).astype(int).tolist())  # type: ignore[return-value]
 
 
 def _around(keypoints: np.ndarray) -> np.ndarray:

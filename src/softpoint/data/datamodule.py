@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -41,6 +42,9 @@ class KeypointData(pl.LightningDataModule, ABC):
     # and where `boxes` come from; None where they show whole pictures.
     crops: dict[str, Any] | None = None
 
+    # Steps of an epoch, at least: what a small set is gone through several times for, between two validations.
+    epoch_steps: int = 1
+
     def __init__(
         self, size: int | Sequence[int], batch_size: int, num_workers: int | None, seed: int, augment: Augment | None
     ) -> None:
@@ -75,6 +79,12 @@ class KeypointData(pl.LightningDataModule, ABC):
         """What there is to train on, in one phrase."""
         counts = ", ".join(f"{len(source)} {split}" for split, source in self.sources.items())
         return f"{len(self.skeleton)} keypoints, images {counts}, {self.size[0]}x{self.size[1]}"
+
+    @property
+    def usual_epochs(self) -> int:
+        """Epochs that a set of this size usually wants: 1,500 steps, and ten times through it."""
+        steps = max(len(self.sources["train"]) / self.batch_size, 1)
+        return math.ceil((1500 + 10 * steps) / max(steps, self.epoch_steps))
 
     def mean_position(self) -> np.ndarray:
         """Mean of each keypoint (K, 2) in input pixels, over up to 1,000 unaugmented training samples: a baseline.
@@ -143,7 +153,9 @@ class KeypointData(pl.LightningDataModule, ABC):
 
     def sampler(self, split: str, shuffled: bool, rank: int, world: int) -> EpochSampler:
         """What one of `world` processes draws of a split."""
-        return EpochSampler(len(self.sources[split]), self.seed if shuffled else None, rank, world)
+        length = len(self.sources[split])
+        rounds = -(-self.epoch_steps * self.batch_size * world // length) if shuffled else 1
+        return EpochSampler(length, self.seed if shuffled else None, rank, world, rounds)
 
     def _loader(self, split: str, shuffled: bool) -> DataLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -106,14 +106,18 @@ class EpochSampler(Sampler):
 
     Every process gets as many draws. Shuffled, the order is a function of (seed, epoch), and a few indices
     are drawn twice to fill up; in order, what fills up is marked as padding, so that it is not measured.
+    An epoch of several `rounds` goes through the set so often, each time by another shuffle and with other samples.
     Lightning calls `set_epoch` before each epoch.
 
     >>> [draw.index for draw in EpochSampler(5, rank=1, world=2)]
     [1, 3, 0]
+    >>> [(draw.epoch, draw.index) for draw in EpochSampler(3, seed=0, rounds=2)]
+    [(0, 2), (0, 0), (0, 1), (1, 2), (1, 0), (1, 1)]
     """
 
-    def __init__(self, length: int, seed: int | None = None, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, length: int, seed: int | None = None, rank: int = 0, world: int = 1, rounds: int = 1) -> None:
         self.length, self.seed, self.rank, self.world = length, seed, rank, world
+        self.rounds = rounds
         self.epoch = 0
         self.resumed = (0, 0)  # an epoch, and how many of its draws an earlier run has had
 
@@ -122,26 +126,26 @@ class EpochSampler(Sampler):
         self.epoch = epoch
 
     def order(self) -> np.ndarray:
-        """All indices in the order of the epoch."""
+        """All indices in the order of the epoch, those of one round after those of another."""
         if self.seed is None:
-            return np.arange(self.length)
-        return np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+            return np.tile(np.arange(self.length), self.rounds)
+        passes = range(self.epoch * self.rounds, (self.epoch + 1) * self.rounds)
+        return np.concatenate([np.random.default_rng([self.seed, i]).permutation(self.length) for i in passes])
 
     @property
     def terms(self) -> dict[str, int | None]:
         """What the draws of an epoch depend on, beside the epoch."""
-        return {"world": self.world, "seed": self.seed, "samples": self.length}
+        return {"world": self.world, "seed": self.seed, "samples": self.length * self.rounds}
 
     def __len__(self) -> int:
-        return -(-self.length // self.world)
+        return -(-self.length * self.rounds // self.world)
 
     def __iter__(self) -> Iterator[Draw]:
         order, (epoch, drawn) = self.order(), self.resumed
-        begin = drawn if epoch == self.epoch else 0
+        begin, total = drawn if epoch == self.epoch else 0, self.length * self.rounds
         for i in range(self.rank + begin * self.world, len(self) * self.world, self.world):
-            filling = i >= self.length
-            epoch = 0 if self.seed is None else self.epoch
-            yield Draw(epoch, int(order[i % self.length]), padding=filling and self.seed is None)
+            epoch = 0 if self.seed is None else self.epoch * self.rounds + i % total // self.length
+            yield Draw(epoch, int(order[i % total]), padding=i >= total and self.seed is None)
 
 
 class ResumableLoader(DataLoader):

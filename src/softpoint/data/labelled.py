@@ -12,10 +12,12 @@ import numpy as np
 
 from softpoint.data.augment import Augment
 from softpoint.data.check import check, one_per_picture
-from softpoint.data.crops import subject_boxes
+from softpoint.data.crops import fitting_size, subject_boxes
 from softpoint.data.datamodule import KeypointData
+from softpoint.data.dataset import KeypointDataset
 from softpoint.data.formats import read_labels
 from softpoint.data.labels import ABSENT, OCCLUDED, Labels, choose
+from softpoint.data.limit import limited
 from softpoint.data.partition import Split, carve_val, find_groups, fold_split, seeded_split, stated_split
 from softpoint.data.pictures import Pictures, Reader
 from softpoint.data.pictures.cache import Cached, cache_folder
@@ -26,6 +28,7 @@ from softpoint.data.problems import Problems
 from softpoint.data.resident import Resident
 from softpoint.data.sources import LabelledImages, Source
 from softpoint.data.splits import read_splits, write_splits
+from softpoint.data.unlabelled import Unlabelled, WithUnlabelled
 from softpoint.suggest import did_you_mean
 
 Pairs = Sequence[tuple[str, str]]
@@ -42,11 +45,14 @@ class LabelledData(KeypointData):
         mode: "image" shows the network whole pictures with one subject each, "instance" one crop a subject.
         boxes: in instance mode, "labels" or "keypoints" to take boxes from; None for the first that there is.
         padding: how many times larger than its box a crop is.
+        size: of the network's input; None for one of about `pixels` that has the shape of the pictures or crops.
         categories, keypoints: train on these alone, by name.
+        epoch_steps: of an epoch, at least: a small set is gone through several times between two validations.
         flip_pairs, edges: override what the labels say or their names suggest.
         unlabelled: "unknown", or "absent" where an unlabelled point means that it is not in the picture.
         splits: a CSV that assigns images to train, val and test; without val, val is taken out of train.
         val, test: fractions of the images, for a split by `seed`; `fold` of `folds` instead of `test` cross-validates.
+        limit, limit_groups: train on so many images, or whole groups, alone (see `limited`); val and test stay.
         group: a regular expression on the path; what it finds is never divided by a split. None for the
             folder or video, "none" for single images.
         outside: "error", or "drop" to unlabel points that lie outside their image.
@@ -54,6 +60,7 @@ class LabelledData(KeypointData):
         exif, max_pixels: see `Pictures`.
         cache, cache_dir: see `Cache`.
         resident: keep all pictures on the training device, and change them there.
+        unlabelled_images: pictures without labels that come with the training samples (see `WithUnlabelled`).
         fetch: the public set that the labels belong to, for the message that they are missing.
         verify: decode every picture once before training, to find the damaged ones and those that stand,
             nearly, in two splits; what was found is remembered until a picture changes.
@@ -62,7 +69,7 @@ class LabelledData(KeypointData):
     def __init__(
         self,
         labels: str | Path,
-        size: int | Sequence[int],
+        size: int | Sequence[int] | None,
         batch_size: int,
         num_workers: int | None,
         seed: int,
@@ -72,6 +79,8 @@ class LabelledData(KeypointData):
         mode: str = "image",
         boxes: str | None = None,
         padding: float = 1.25,
+        pixels: int = 65536,
+        epoch_steps: int = 1,
         categories: Sequence[str] | None = None,
         keypoints: Sequence[str] | None = None,
         flip_pairs: Pairs | None = None,
@@ -82,6 +91,8 @@ class LabelledData(KeypointData):
         test: float = 0.1,
         fold: int | None = None,
         folds: int | None = None,
+        limit: int | None = None,
+        limit_groups: int | None = None,
         group: str | None = None,
         outside: str = "error",
         on_error: str = "error",
@@ -91,10 +102,15 @@ class LabelledData(KeypointData):
         cache_dir: str | Path | None = None,
         resident: bool = False,
         verify: bool = True,
+        unlabelled_images: Unlabelled | None = None,
         fetch: str | None = None,
     ) -> None:
         _choice("mode", mode, ("image", "instance"))
         _choice("unlabelled", unlabelled, ("unknown", "absent"))
+        if unlabelled_images is not None and mode != "image":
+            raise ValueError(
+                f"data.mode={mode}: nothing says where subjects are in data.unlabelled_images; use mode=image"
+            )
         self.problems = problems = Problems.by(on_error, str(labels))
         found = read_labels(labels, format, on_error, images, fetch, problems)
         found = choose(found, categories, keypoints, flip_pairs, edges)
@@ -109,14 +125,28 @@ class LabelledData(KeypointData):
         groups = find_groups(self.labels, group)
         stated = stated_split(self.labels, groups, seed, val) if splits is fold is group is None else None
         self.splits = stated or _split(self.labels, groups, splits, seed, val, test, fold, folds)
-        _each_has_labels(self.labels, self.splits)
         _tell_shares(self.splits, None if stated or splits or folds else test)
+        self.splits["train"] = limited(self.labels, groups, self.splits["train"], seed, limit, limit_groups)
+        _each_has_labels(self.labels, self.splits)
         if unlabelled == "absent":
             self.labels = _absent(self.labels)
         _choice("cache", cache, ("none", "ram", "disk"))
         self.cache, self.cache_dir, self.resident = cache, cache_dir, resident
         self.reader: Reader = self.pictures
+        self.unlabelled_images = unlabelled_images
+        self.unlabelled: Source | None = None
+        if epoch_steps < 1:
+            raise ValueError(f"data.epoch_steps={epoch_steps} must be at least 1")
+        self.epoch_steps = epoch_steps
+        size = fitting_size(self._shapes, pixels) if size is None else size
         super().__init__(size, batch_size, num_workers, seed, augment)
+
+    @property
+    def _shapes(self) -> np.ndarray:
+        """Height and width (N, 2) of what samples show, in pixels of the pictures."""
+        if self.boxes is None:
+            return self.image_sizes
+        return (self.boxes[:, 2:] - self.boxes[:, :2])[:, ::-1] * self.padding
 
     def open(self) -> dict[str, Source]:
         """The labelled images of each split."""
@@ -136,6 +166,13 @@ class LabelledData(KeypointData):
         states = self.labels.visibility[self.splits["train"]]
         return bool(np.isin(states, (OCCLUDED, ABSENT)).any())
 
+    def dataset(self, split: str) -> KeypointDataset:
+        """The samples of one split; those of train with unlabelled pictures, where there are any."""
+        samples, beside = super().dataset(split), self.unlabelled_images
+        if split != "train" or beside is None or self.unlabelled is None:
+            return samples
+        return WithUnlabelled(samples, self.unlabelled, beside.augment, beside.per_sample)
+
     def setup(self, stage: str) -> None:
         """Fills caches; with a run, keeps its split and what was skipped, and reports pictures in two splits."""
         if stage == "fit" and self.trainer and self.trainer.is_global_zero:
@@ -148,10 +185,21 @@ class LabelledData(KeypointData):
             images, sizes = self.labels.images, self.image_sizes
             self.reader = Cached.open(self.pictures, images, sizes, self.cache, self.cache_dir)
             self.sources = self.open()
+        if stage == "fit" and self.unlabelled_images is not None and self.unlabelled is None:
+            self._open_unlabelled(self.unlabelled_images)
         if self.resident and not self.residents:
             for split, source in self.sources.items():
                 augment = self.augment if split == "train" else None
                 self.residents[split] = Resident(source, self.size, augment, self.padding)
+
+    def _open_unlabelled(self, beside: Unlabelled) -> None:
+        learner = self.trainer.lightning_module if self.trainer else None
+        if learner is not None and not getattr(learner, "learns_unlabelled", False):
+            raise ValueError("data.unlabelled_images are of use to semi=mean_teacher alone; add it, or leave them out")
+        images = [self.labels.images[row] for split in ("val", "test") for row in self.splits[split]]
+        known = {one.image: one for one in self.scans}
+        held_out = [known[image] for image in images] if known else scan(self.pictures, images)
+        self.unlabelled = beside.open(self.skeleton, self.pictures, held_out, self.cache, self.cache_dir)
 
     def _report_leaks(self) -> None:
         split_of = {self.labels.images[row]: split for split, rows in self.splits.items() for row in rows}

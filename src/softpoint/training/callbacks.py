@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, WeightAveraging
+from pytorch_lightning.callbacks import Callback, Timer, WeightAveraging
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.trainer.states import TrainerFn
 from rich.console import Console
@@ -35,6 +37,12 @@ class ExponentialAverage(WeightAveraging):
         super().__init__(multi_avg_fn=self._average)
         self.decay = decay
 
+    @property
+    def module(self) -> Any:
+        """The module with the average of its weights, which is what is saved; from the start of training on."""
+        assert self._average_model is not None
+        return self._average_model.module
+
     def _average(self, average: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
         if not average[0].is_floating_point():  # counters, such as batches seen
             torch._foreach_copy_(average, current)
@@ -52,6 +60,69 @@ class ExponentialAverage(WeightAveraging):
         # Lightning restores the unaveraged weights even for a test; only training goes on from those.
         if trainer.state.fn == TrainerFn.FITTING:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+class TimeBudget(Timer):
+    """Trains for `minutes` instead of a number of epochs; None leaves the number of epochs to decide.
+
+    Schedules end when the time does (`KeypointModule.progress`), the last weights are validated, and a resumed run
+    uses what is left of the time.
+    """
+
+    def __init__(self, minutes: float | None) -> None:
+        if minutes is not None and not 0 < minutes < math.inf:
+            raise ValueError(f"minutes must be positive, got {minutes}; null trains for a number of epochs")
+        super().__init__(None if minutes is None else timedelta(minutes=minutes), verbose=False)
+        self.spent: float | None = None  # which fraction of the time is over; None without a limit
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._duration is not None:
+            trainer.fit_loop.max_epochs = -1
+            self.spent = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._duration is None else super().state_dict()
+
+    def _check_time_remaining(self, trainer: pl.Trainer) -> None:
+        assert self._duration is not None
+        # One clock for all processes: with one each, their learning rates and then their weights would part.
+        self.spent = float(trainer.strategy.broadcast(self.time_elapsed() / self._duration))
+        trainer.should_stop = trainer.should_stop or self.spent >= 1
+
+
+def time_budget(trainer: Any) -> float | None:
+    """Which fraction of a run's minutes is over; None where its epochs are its measure."""
+    return next((callback.spent for callback in trainer.callbacks if isinstance(callback, TimeBudget)), None)
+
+
+class Freeze(Callback):
+    """Leaves the backbone as it starts, its statistics too, for the first `fraction` of a run.
+
+    A step then costs a third, and a fresh head does not shake weights that were learnt on more pictures.
+    """
+
+    def __init__(self, fraction: float) -> None:
+        if not 0 <= fraction < 1:
+            raise ValueError(
+                f"callbacks.freeze.fraction must be in [0, 1), got {fraction}; 0 trains all from the start"
+            )
+        self.fraction = fraction
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        settings = getattr(trainer.strategy, "_ddp_kwargs", {})
+        if self.fraction and trainer.world_size > 1 and not settings.get("find_unused_parameters"):
+            raise ValueError(
+                "callbacks.freeze leaves parameters without a gradient for a while; with several processes use "
+                "trainer.strategy=ddp_find_unused_parameters_true, or callbacks.freeze.fraction=0"
+            )
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        if not self.fraction:
+            return
+        frozen, backbone = pl_module.progress(trainer.global_step) < self.fraction, pl_module.net.backbone
+        for parameter in backbone.parameters():
+            parameter.requires_grad_(not frozen)
+        backbone.train(not frozen)
 
 
 class ValidationPictures(Callback):

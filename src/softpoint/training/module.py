@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
@@ -17,7 +18,9 @@ from softpoint.data.skeleton import Skeleton
 from softpoint.functional import transform_points
 from softpoint.metrics import EPE, NME, PCK, VisibilityScores
 from softpoint.models import KeypointNet
+from softpoint.training.callbacks import time_budget
 from softpoint.training.loss import KeypointLoss, States, trainable, visibility_target
+from softpoint.training.parameters import parameter_groups, slow_backbone
 
 Batch = dict[str, Any]
 
@@ -29,7 +32,8 @@ class KeypointModule(pl.LightningModule):
         skeleton: names, pairs and edges of the keypoints; their number sizes the network.
         net: called with `num_keypoints`, makes the network.
         optimizer: called with the parameters.
-        scheduler: called with the optimizer and the number of steps, makes Lightning's description of one.
+        scheduler: called with the optimizer and `progress`, makes Lightning's description of one.
+        backbone_rate: learning rate of the backbone as a fraction of the optimizer's.
         pck_alpha: a point is correct within this fraction of its sample's scale.
         compile: run the network through torch.compile.
     """
@@ -47,6 +51,7 @@ class KeypointModule(pl.LightningModule):
         loss: KeypointLoss,
         optimizer: Callable[..., torch.optim.Optimizer],
         scheduler: Callable[..., dict[str, Any]],
+        backbone_rate: float = 1.0,
         pck_alpha: float = 0.1,
         compile: bool = False,
     ) -> None:
@@ -58,6 +63,7 @@ class KeypointModule(pl.LightningModule):
         loss.check_head(self.net.head)
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.backbone_rate = backbone_rate
         self.val_metrics = _metrics(len(skeleton), pck_alpha)
         self.test_metrics = _metrics(len(skeleton), pck_alpha)
         self.visibility_scores = VisibilityScores(len(skeleton))
@@ -72,8 +78,8 @@ class KeypointModule(pl.LightningModule):
         states = self._states(prediction, batch)
         if states is not None:
             states = replace(states, count=self._mean_count(states.target >= 0))
-        logits, count = prediction["logits"], self._mean_count(mask)
-        values = self.loss(logits, batch["keypoints"], mask, self._stride, count, states)
+        count = self._mean_count(mask)
+        values = self.loss(prediction, batch["keypoints"], mask, self._stride, count, states, self._progress)
         for name, value in values.items():
             self.log(f"train/{name}", value.detach(), batch_size=len(mask), prog_bar=name == "loss")
         return values["loss"]
@@ -99,11 +105,8 @@ class KeypointModule(pl.LightningModule):
         self.log("hp_metric", self.val_metrics["epe"].compute().float(), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.net.parameters())
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": self.scheduler(optimizer, total_steps=self.trainer.estimated_stepping_batches),
-        }
+        optimizer = slow_backbone(self.optimizer(parameter_groups(self.net)), self.backbone_rate)
+        return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer, progress=self.progress)}
 
     def on_fit_start(self) -> None:
         if str(self.trainer.precision) in ("bf16-true", "16-true", "transformer-engine", "transformer-engine-float16"):
@@ -115,9 +118,13 @@ class KeypointModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["skeleton"] = self.skeleton.to_dict()
         checkpoint["crops"] = getattr(self._data, "crops", None)
+        checkpoint["size"] = getattr(self._data, "size", None)
         checkpoint["versions"] = {name: version(name) for name in ("softpoint", "torch", "torchvision")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for key, value in self.state_dict().items():
+            if ".calibration." in key:  # of before there was any
+                checkpoint["state_dict"].setdefault(key, value)
         kind = type(self._data).__qualname__
         if self._data is not None and self.trainer.state.fn == TrainerFn.FITTING and kind not in checkpoint:
             raise ValueError(
@@ -139,6 +146,20 @@ class KeypointModule(pl.LightningModule):
                 "backbone and decoder of its run"
             )
 
+    def progress(self, step: int) -> float:
+        """Which fraction of the run `step` optimizer steps are, by its steps or by its minutes, whichever is more.
+
+        Raises ValueError for a run without an end.
+        """
+        steps, budget = self.trainer.estimated_stepping_batches, time_budget(self.trainer)
+        if budget is None and not 0 < steps < math.inf:
+            raise ValueError(
+                "the run has no end that a schedule could aim at; set minutes or trainer.max_epochs, or use "
+                "scheduler=constant"
+            )
+        done = step / steps if 0 < steps < math.inf else 0.0
+        return min(max(done, budget or 0.0), 1.0)
+
     @property
     def _data(self) -> Any:
         return getattr(self._trainer, "datamodule", None)
@@ -148,6 +169,11 @@ class KeypointModule(pl.LightningModule):
         """The network and its size, in one phrase."""
         count = sum(parameter.numel() for parameter in self.net.parameters())
         return f"{type(self.net.backbone).__name__} network of {count / 1e6:.1f} M parameters"
+
+    @property
+    def _progress(self) -> float | None:
+        endless = math.isinf(self.trainer.estimated_stepping_batches) and time_budget(self.trainer) is None
+        return None if endless else self.progress(self.trainer.global_step)
 
     @property
     def _stride(self) -> int:
@@ -178,7 +204,7 @@ class KeypointModule(pl.LightningModule):
     def _measure(self, stage: str, metrics: Any, batch: Batch) -> dict[str, Tensor]:
         prediction = self.net(batch["image"])
         mask, states = self._trainable(batch), self._states(prediction, batch)
-        values = self.loss(prediction["logits"], batch["keypoints"], mask, self._stride, states=states)
+        values = self.loss(prediction, batch["keypoints"], mask, self._stride, states=states)
         if states is not None:
             self.visibility_scores.update(states.logits, states.target)
         metrics["loss"].update(values["loss"], weight=mask.sum())

@@ -187,7 +187,14 @@ class Diary(Callback):
 
 def fit(packed: Path, folder: Path, *more: str, stop: int | None = None) -> tuple[list[Any], dict[str, torch.Tensor]]:
     """What a training of two epochs of five batches drew, and its weights."""
-    words = ["data=streaming", f"data.folder={packed}", "data.window=2", "backbone.width=8", "trainer.max_epochs=2"]
+    words = [
+        "data=streaming",
+        f"data.folder={packed}",
+        "data.window=2",
+        "backbone=small",
+        "backbone.width=8",
+        "trainer.max_epochs=2",
+    ]
     words += ["data.size=32", "data.batch_size=4", "~logger.tensorboard", "~callbacks.lr_monitor"]
     module, data, trainer = built(cfg := composed("train", [*SMALL, *words, *more], folder))
     trainer.callbacks.append(diary := Diary(stop))

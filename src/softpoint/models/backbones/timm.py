@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,6 +14,8 @@ from torch import Tensor, nn
 
 from softpoint.models.backbones.weights import load_weights
 from softpoint.suggest import did_you_mean
+
+_log = logging.getLogger(__name__)
 
 
 class Timm(nn.Module):
@@ -20,18 +25,22 @@ class Timm(nn.Module):
         name: any of `timm.list_models()`.
         stages: which features forward returns, ascending: 2 is stride 4, 5 is stride 32; None for all
             that the network has from stride 4 on.
-        pretrained: start from timm's own download.
+        pretrained: start from NAME.safetensors in `folder` where it lies, and else from timm's own download; None
+            starts from nothing, with a warning, where neither can be had.
         weights: a local safetensors or weights-only torch file to start from, in timm's names.
+        folder: of weights that need no download.
 
-    Raises ImportError that says how to install timm, and ValueError for an unknown name or stage.
+    Raises ImportError that says how to install timm, ValueError for an unknown name or stage, and OSError for a
+    download that fails.
     """
 
     def __init__(
         self,
         name: str,
         stages: Sequence[int] | None = None,
-        pretrained: bool = False,
+        pretrained: bool | None = False,
         weights: str | Path | None = None,
+        folder: str | Path | None = None,
     ) -> None:
         super().__init__()
         timm = _import_timm()
@@ -41,9 +50,10 @@ class Timm(nn.Module):
         wanted = [stage for stage in has if stage >= 2] if stages is None else list(stages)
         if not wanted or wanted != sorted(set(wanted)) or not {*wanted} <= has.keys():
             raise ValueError(f"backbone.stages of {name} must ascend within {', '.join(map(str, has))}, got {wanted}")
-        self.body = timm.create_model(
-            name, features_only=True, out_indices=[has[stage] for stage in wanted], pretrained=pretrained
-        )
+        if pretrained is not False and weights is None:
+            weights = _local(folder, name)
+        asked = pretrained is not False and weights is None
+        self.body = _features(timm, name, [has[stage] for stage in wanted], asked, pretrained is None, folder)
         self.stages = tuple(wanted)
         self.stride = tuple(self.body.feature_info.reduction())
         self.out_channels = tuple(self.body.feature_info.channels())
@@ -58,6 +68,28 @@ class Timm(nn.Module):
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         return [x.movedim(-1, 1) if self.channels_last else x for x in self.body(image)]
+
+
+def _local(folder: str | Path | None, name: str) -> Path | None:
+    path = Path(folder or "") / f"{name}.safetensors"
+    return path if folder and path.is_file() else None
+
+
+def _features(timm, name: str, indices: list[int], download: bool, optional: bool, folder: str | Path | None) -> Any:
+    """timm's network, from its own download if asked; where that fails, an error, or from nothing if `optional`."""
+    build = partial(timm.create_model, name, features_only=True, out_indices=indices)
+    if not download:
+        return build(pretrained=False)
+    try:
+        return build(pretrained=True)
+    except Exception as error:  # whatever a library for downloads raises without a network
+        said = f"timm could not download the weights of {name} ({type(error).__name__}); put {name}.safetensors in " + (
+            f"{folder}" if folder else "a folder and name that as backbone.folder"
+        )
+        if not optional:
+            raise OSError(f"{said}, or start without: backbone.pretrained=false") from error
+        _log.warning("%s. This run starts from nothing, which costs much accuracy on few labels", said)
+        return build(pretrained=False)
 
 
 def _stage_ends(timm, name: str) -> dict[int, int]:
