@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     from softpoint.inference.files import PredictionTable, write_picture
     from softpoint.viz import draw_subjects
 
-    predictor = load_predictor(cfg.ckpt, cfg.device)
+    predictor = load_predictor(cfg.ckpt, cfg.device, cfg.tta)
     source, output = Path(cfg.source), Path(cfg.output)
     folder = source if source.is_dir() else source.parent
     boxes = {}

@@ -179,3 +179,17 @@ def test_boxes_that_are_none(predictor: Predictor, count: int, boxes: Any, said:
     given = pictures([(20, 30)] * count)
     with pytest.raises(ValueError, match=said):
         predictor(given[0] if count == 1 else given, boxes)
+
+
+def test_flip_averaging_answers_a_mirror_by_the_mirror(run: Path) -> None:
+    predict = load_predictor(run / "checkpoints/best.ckpt", tta="flip")
+    image = np.random.default_rng(3).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    here, there = predict(image), predict(image[:, ::-1].copy())
+    back = there["keypoints"][predict.skeleton.flip_index]
+    np.testing.assert_allclose(63 - back[:, 0], here["keypoints"][:, 0], atol=1e-3)
+    np.testing.assert_allclose(back[:, 1], here["keypoints"][:, 1], atol=1e-3)
+
+
+def test_an_unknown_averaging_is_refused(run: Path) -> None:
+    with pytest.raises(ValueError, match="tta='flop' is unknown; choose flip, or null"):
+        load_predictor(run / "checkpoints/best.ckpt", tta="flop")

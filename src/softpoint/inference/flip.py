@@ -28,8 +28,8 @@ def flip_average(net: KeypointNet, skeleton: Skeleton, unpaired: bool = False) -
     if not skeleton.flip_pairs and not unpaired:
         raise ValueError(
             f"tta=flip: of {len(skeleton)} keypoints ({', '.join(skeleton.names[:4])}...) none are known to be a left"
-            " and a right, and a mirror would mix up any that are; name them by data.flip_pairs=[[LEFT,RIGHT],...], or"
-            " say tta_unpaired=true where there are truly none"
+            " and a right, and a mirror would mix up any that are; name them in training by"
+            " data.flip_pairs=[[LEFT,RIGHT],...], or evaluate with tta_unpaired=true where there are truly none"
         )
     return FlipAverage(net, skeleton.flip_index)
 

@@ -14,6 +14,7 @@ from softpoint.data.geometry import warp
 from softpoint.data.skeleton import Skeleton
 from softpoint.functional import transform_covariance, transform_points
 from softpoint.inference.checkpoint import read_checkpoint
+from softpoint.inference.flip import FlipAverage, flip_average
 from softpoint.models import KeypointNet
 
 Image = np.ndarray | torch.Tensor
@@ -28,7 +29,7 @@ class Predictor:
 
     def __init__(
         self,
-        net: KeypointNet,
+        net: KeypointNet | FlipAverage,
         skeleton: Skeleton,
         size: tuple[int, int],
         device: str | torch.device,
@@ -80,13 +81,17 @@ class Predictor:
         return {name: (value[0] if single else value).float().cpu().numpy() for name, value in answer.items()}
 
 
-def load_predictor(ckpt: str | Path, device: str | torch.device = "cpu") -> Predictor:
+def load_predictor(ckpt: str | Path, device: str | torch.device = "cpu", tta: str | None = None) -> Predictor:
     """A predictor from a checkpoint alone: its network is rebuilt from its own config, trusting nothing else in it.
 
-    Raises FileNotFoundError or ValueError as `read_checkpoint` does.
+    `tta` "flip" averages over each picture and its mirror (see `flip_average`).
+    Raises FileNotFoundError or ValueError as `read_checkpoint` does, and ValueError for another `tta`.
     """
     checkpoint = read_checkpoint(ckpt)
-    return Predictor(checkpoint.net, checkpoint.skeleton, checkpoint.size, device, checkpoint.crops)
+    if tta not in (None, "flip"):
+        raise ValueError(f"tta={tta!r} is unknown; choose flip, or null")
+    net = flip_average(checkpoint.net, checkpoint.skeleton) if tta else checkpoint.net
+    return Predictor(net, checkpoint.skeleton, checkpoint.size, device, checkpoint.crops)
 
 
 def _check(image: Image) -> np.ndarray:
