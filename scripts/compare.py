@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from asked import check_apart, fold_words, split_words, train_words, whole_numbers, word_lists
 from launch import CONFIGS, launch
-from trainings import budget_of, carry_out, check_outcomes, command_of, composed, fold_words, gathered, train_words
+from trainings import budget_of, carry_out, check_outcomes, command_of, composed, gathered
 
 if TYPE_CHECKING:
     from softpoint.evaluation.studies.trials import Outcome, Trial
@@ -22,31 +23,31 @@ def main(cfg: DictConfig) -> None:
     if cfg.get("study") is None:
         options = sorted(path.stem for path in (CONFIGS / "study").glob("*.yaml"))
         raise ValueError(f"no study is chosen; choose study=OPTION from {', '.join(options)}")
-    if not cfg.seeds:
-        raise ValueError("seeds=[] trains nothing; give at least one, such as seeds=[0]")
-    words, study = train_words(cfg), HydraConfig.get().runtime.choices["study"]
+    words, study, seeds = train_words(cfg), HydraConfig.get().runtime.choices["study"], whole_numbers(cfg, "seeds")
+    variants = word_lists(cfg.study.get("variants"), "study.variants")
     names = [cfg.on] if cfg.on is None or isinstance(cfg.on, str) else list(cfg.on)
     sets = {name: [*([f"data={name}"] if name else []), *words] for name in names}
-    bases = {name: composed(sets[name]) for name in names}
+    bases = {name: composed(sets[name]) for name in sets}
+    check_apart([base.name for base in bases.values()], "on")
     command = command_of("compare", words)
 
     from softpoint.evaluation.studies.comparison import comparison
     from softpoint.evaluation.studies.comparison_report import write_comparison
     from softpoint.evaluation.studies.pages import hardware, update_page
 
-    variants: Any = OmegaConf.to_container(cfg.study.variants)
-    trials = {name: list(trials_of(cfg, bases[name], sets[name])) for name in names}
-    outcomes = {name: carry_out(trials[name]) for name in names}
+    trials = {name: list(trials_of(cfg, base, sets[name], variants)) for name, base in bases.items()}
+    outcomes = {name: carry_out(trials[name], cfg.output) for name in bases}
     for name, base in bases.items():
-        facts = {"study": study, "title": cfg.study.get("title", study), "on": base.name, "seeds": list(cfg.seeds)}
+        facts = {"study": study, "title": cfg.study.get("title", study), "on": base.name, "seeds": seeds}
         facts |= {"command": command, "hardware": hardware(), "budget": budget_of(base), "folds": cfg.folds}
+        facts |= {"note": cfg.study.get("note", "")}
         costs = costs_of(cfg, outcomes[name])
         text = write_comparison(Path(cfg.output), comparison(outcomes[name], variants, costs, facts))
         if cfg.write_docs:
             update_page(CONFIGS.parent / "docs" / "results.md", f"{study} on {base.name}", text)
         print(f"\n{text}\n")
     print(f"written to {cfg.output}")
-    check_outcomes([outcome for some in outcomes.values() for outcome in some])
+    check_outcomes([outcome for some in outcomes.values() for outcome in some], cfg.output)
 
 
 def costs_of(cfg: DictConfig, outcomes: Sequence[Outcome]) -> dict[str, dict[str, float]]:
@@ -58,22 +59,25 @@ def costs_of(cfg: DictConfig, outcomes: Sequence[Outcome]) -> dict[str, dict[str
     return measured_costs(outcomes, cfg.timing.rounds, cfg.timing.calls)
 
 
-def trials_of(cfg: DictConfig, base: DictConfig, words: Sequence[str]) -> Iterator[Trial]:
+def trials_of(
+    cfg: DictConfig, base: DictConfig, words: Sequence[str], variants: Mapping[str, Sequence[str]]
+) -> Iterator[Trial]:
     """Every training of one set, variants in turns, so that a slow hour of the machine meets them all."""
     from softpoint.evaluation.studies.trials import Trial, slug
 
-    folds = [[]] if cfg.folds is None else [fold_words(base, fold, cfg.folds) for fold in range(cfg.folds)]
-    for seed in cfg.seeds:
-        for fold, split in enumerate(folds):
-            for variant, changes in cfg.study.variants.items():
-                shared = cfg.study.get("shared", False)
+    seeds, shared = whole_numbers(cfg, "seeds"), cfg.study.get("shared", False)
+    one = cfg.folds is None
+    splits = [split_words(base, words, seeds[0])] if one else fold_words(base, words, cfg.folds)
+    for seed in seeds:
+        for fold, split in enumerate(splits):
+            for variant, changes in variants.items():
                 folder = Path(cfg.output).resolve() / slug(base.name) / ("shared" if shared else slug(variant))
                 yield Trial(
                     variant,
                     seed,
-                    None if cfg.folds is None else fold,
+                    None if one else fold,
                     (*words, *split, *(() if shared else changes), f"seed={seed}"),
-                    folder / f"seed{seed}" / (f"fold{fold}" if cfg.folds else ""),
+                    folder / f"seed{seed}" / ("" if one else f"fold{fold}"),
                     head_settings(changes) if shared else {},
                 )
 

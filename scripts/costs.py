@@ -1,4 +1,4 @@
-"""What variants cost beside each other: times of training steps and of predictions, taken in turns."""
+"""What variants cost beside each other: times of training steps and of predictions on the CPU, taken in turns."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def prediction(checkpoint: Checkpoint) -> Callable[[int], Any]:
 
 
 def training_step(checkpoint: Checkpoint) -> Callable[[int], Any]:
-    """One step as training makes it, on the device that it is measured on."""
+    """One step as training makes it, on the CPU."""
     cfg: Mapping[str, Any] = OmegaConf.create(checkpoint.config)  # type: ignore[assignment]
     net = checkpoint.net.train().to(memory_format=torch.channels_last)
     loss, optimizer = KeypointLoss(instantiate(cfg["loss"])), instantiate(cfg["optimizer"])(net.parameters())

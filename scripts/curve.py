@@ -1,37 +1,45 @@
-"""Says what more labels would bring: python scripts/curve.py data=mirror_mouse labels=[10,20,40,80] seeds=[0]"""
+"""Says what more labels would bring: python scripts/curve.py data=mirror_mouse labels=[10,20,40,72] seeds=[0]"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from asked import split_words, train_words, whole_numbers, word_lists
 from launch import CONFIGS, launch
-from trainings import carry_out, check_outcomes, command_of, composed, gathered, train_words
+from trainings import budget_of, carry_out, check_outcomes, command_of, composed, gathered
 
 if TYPE_CHECKING:
     from softpoint.evaluation.studies.trials import Trial
 
+# What the curve decides itself, and what to set instead.
+_BUDGET, _NUMBER = "give steps=N or minutes=N", "give labels=[...] or groups=[...]"
+DECIDED = {
+    **dict.fromkeys(("data.limit", "data.limit_groups"), _NUMBER),
+    **dict.fromkeys(("epochs", "trainer.max_epochs", "trainer.max_steps"), _BUDGET),
+    **dict.fromkeys(("trainer.val_check_interval", "trainer.check_val_every_n_epoch"), "give check_every=N"),
+}
+
 
 def main(cfg: DictConfig) -> None:
     """Trains on each number of labels alike, tests all on the same pictures, and draws the error against it."""
-    words, unit = train_words(cfg), "images" if cfg.groups is None else "groups"
+    words = train_words(cfg, DECIDED)
     base = composed(words)
-    if (cfg.labels is None) == (cfg.groups is None) or not cfg.seeds:
+    if (cfg.labels is None) == (cfg.groups is None):
         raise ValueError(
-            f"labels={cfg.labels}, groups={cfg.groups}, seeds={list(cfg.seeds)}: give numbers of training images as"
-            " labels=[10,20,40], or of whole groups as groups=[1,3,9], and at least one seed"
+            f"labels={cfg.labels}, groups={cfg.groups}: give numbers of training images as labels=[10,20,40],"
+            " or of whole groups as groups=[1,3,9]"
         )
-    if decided := [word for word in words if word.lstrip("+~").split("=")[0] in ("data.limit", "data.limit_groups")]:
-        raise ValueError(f"{decided[0]}: the curve decides it; give labels=[...] or groups=[...]")
+    asked, unit = ("groups", "groups") if cfg.labels is None else ("labels", "images")
+    seeds, sizes = whole_numbers(cfg, "seeds"), sorted(whole_numbers(cfg, asked, 1))
+    lines = word_lists(cfg.lines, "lines", DECIDED)
     if "limit" not in base.data:
         raise ValueError(f"data={base.name} is no set of labelled pictures, whose number could be limited")
-    budget = [] if base.minutes else steps_words(cfg.steps)
-    told = f"{base.minutes:g} minutes a training" if base.minutes else f"{cfg.steps} steps a training"
-    checks = ["trainer.check_val_every_n_epoch=null", f"trainer.val_check_interval={cfg.check_every}"]
+    shared = [*words, *budget_words(cfg, base), *split_words(base, words, seeds[0])]
 
     from rich.console import Console
     from rich.markdown import Markdown
@@ -39,17 +47,29 @@ def main(cfg: DictConfig) -> None:
     from softpoint.evaluation.studies.curves import Point, learning_curve, write_curve
     from softpoint.evaluation.studies.pages import hardware, update_page
 
-    trials = list(trials_of(cfg, unit, [*words, *budget, *checks]))
-    outcomes = carry_out([trial for _, _, trial in trials])
-    points = [Point(line, size, outcome) for (line, size, _), outcome in zip(trials, outcomes, strict=True)]
-    facts = {"on": base.name, "seeds": list(cfg.seeds), "budget": told}
+    found = list(trials_of(Path(cfg.output).resolve(), unit, sizes, seeds, lines, shared))
+    trials = [trial for _, _, trial in found]
+    if not all(trial.trained for trial in trials):
+        check_size(found[-1][2])
+    outcomes = carry_out(trials, cfg.output)
+    points = [Point(line, size, outcome) for (line, size, _), outcome in zip(found, outcomes, strict=True)]
+    told = f"{cfg.steps} steps a training" if base.minutes is None else budget_of(base)
+    facts = {"on": base.name, "seeds": seeds, "budget": told}
     facts |= {"command": command_of("curve", words), "hardware": hardware()}
     text = write_curve(Path(cfg.output), learning_curve(points, unit, facts))
     if cfg.write_docs:
         update_page(CONFIGS.parent / "docs" / "results.md", f"curve {base.name}", text)
     Console(width=max(120, Console().width)).print(Markdown(text))
     print(f"written to {cfg.output}")
-    check_outcomes(outcomes)
+    check_outcomes(outcomes, cfg.output)
+
+
+def budget_words(cfg: DictConfig, base: DictConfig) -> list[str]:
+    """The overrides of trainings that are all equally long and looked at equally often."""
+    budget = steps_words(cfg.steps) if base.minutes is None else []
+    checks = ["trainer.check_val_every_n_epoch=null", f"trainer.val_check_interval={cfg.check_every}"]
+    stops = "early_stopping" in (base.get("callbacks") or {})
+    return [*budget, *checks, *(["~callbacks.early_stopping"] if stops else [])]
 
 
 def steps_words(steps: int) -> list[str]:
@@ -63,15 +83,29 @@ def steps_words(steps: int) -> list[str]:
     return ["trainer.max_epochs=-1", f"trainer.max_steps={steps}"]
 
 
-def trials_of(cfg: DictConfig, unit: str, words: Sequence[str]) -> Iterator[tuple[str, int, Trial]]:
+def check_size(largest: Trial) -> None:
+    """ValueError where there are fewer labels than the largest number, before the smaller ones are trained."""
+    from hydra.utils import instantiate
+
+    instantiate(composed([*largest.words, "data.verify=false"]).data)
+
+
+def trials_of(
+    output: Path,
+    unit: str,
+    sizes: Sequence[int],
+    seeds: Sequence[int],
+    lines: Mapping[str, Sequence[str]],
+    words: Sequence[str],
+) -> Iterator[tuple[str, int, Trial]]:
     """Every training with its line and its number of labels, the fewest first."""
     from softpoint.evaluation.studies.trials import Trial, slug
 
     key = "data.limit" if unit == "images" else "data.limit_groups"
-    for size in sorted(set(cfg.labels if unit == "images" else cfg.groups)):
-        for seed in cfg.seeds:
-            for line, changes in cfg.lines.items():
-                folder = Path(cfg.output).resolve() / slug(line) / f"{unit}{size}" / f"seed{seed}"
+    for size in sizes:
+        for seed in seeds:
+            for line, changes in lines.items():
+                folder = output / slug(line) / f"{unit}{size}" / f"seed{seed}"
                 mine = (*words, *changes, f"{key}={size}", f"seed={seed}")
                 yield line, size, Trial(f"{line}, {size} {unit}", seed, None, mine, folder)
 

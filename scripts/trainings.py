@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -27,15 +28,12 @@ if TYPE_CHECKING:
 
 SCRIPTS = Path(__file__).resolve().parent
 
-# What a study decides itself.
-_DECIDED = ("seed", "data.seed", "data.fold", "data.folds", "ckpt_path")
-
 
 def gathered(words: Sequence[str], config_name: str) -> list[str]:
     """The command line with every override that is none of the script's own handed on as `train`.
 
     >>> gathered(["folds=3", "data=openfield", "--help"], "crossval")
-    ['folds=3', '--help', "train=['data=openfield']"]
+    ["train=['data=openfield']", 'folds=3', '--help']
     """
     known = {*OmegaConf.load(CONFIGS / f"{config_name}.yaml"), "study", "hydra"}
     theirs = [word for word in words if "=" in word.lstrip("~") or word.startswith("~")]
@@ -43,17 +41,8 @@ def gathered(words: Sequence[str], config_name: str) -> list[str]:
     if not theirs:
         return list(words)
     quoted = ",".join("'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'" for word in theirs)
-    return [*(word for word in words if word not in theirs), f"train=[{quoted}]"]
-
-
-def train_words(cfg: DictConfig) -> list[str]:
-    """The overrides handed on to train.py; ValueError for one that the study itself decides."""
-    words = [str(word) for word in OmegaConf.to_container(cfg.train)]  # type: ignore[union-attr]
-    for word in words:
-        key = word.lstrip("+~").split("=")[0]
-        if key in _DECIDED or key.startswith("hydra"):
-            raise ValueError(f"{word}: the study itself decides {key}; leave it out, and set seeds and folds instead")
-    return words
+    # First, because Hydra takes no override behind a flag such as --cfg.
+    return [f"train=[{quoted}]", *(word for word in words if word not in theirs)]
 
 
 def command_of(script: str, words: Sequence[str]) -> str:
@@ -76,16 +65,9 @@ def composed(words: Sequence[str]) -> DictConfig:
         raise ValueError(explain(error, "train")) from error
 
 
-def fold_words(cfg: DictConfig, fold: int, folds: int) -> list[str]:
-    """The overrides that test a training of `cfg` on one fold; ValueError for data without folds."""
-    if "fold" not in cfg.data:
-        raise ValueError(f"data={cfg.name} has no folds: it is no set of labelled pictures; compare seeds instead")
-    return [f"data.fold={fold}", f"data.folds={folds}", *(["data.splits=null"] if cfg.data.splits else [])]
-
-
 def budget_of(cfg: DictConfig) -> str:
     """How long a training takes, in words."""
-    if cfg.minutes:
+    if cfg.minutes is not None:
         return f"{cfg.minutes:g} minutes a training"
     count = cfg.trainer.max_epochs
     if count is None:
@@ -93,47 +75,55 @@ def budget_of(cfg: DictConfig) -> str:
     return f"{count} epoch{'s' * (count != 1)} a training"
 
 
-def carry_out(trials: Sequence[Trial]) -> list[Outcome]:
+def carry_out(trials: Sequence[Trial], output: str) -> list[Outcome]:
     """Trains and evaluates what is not done yet, one after the other; a failure does not stop the others.
 
-    Raises ValueError before anything is trained where a folder holds a training of another config.
+    `output` is what the user calls the folder of all of them. Raises ValueError before anything is trained where a
+    folder holds a training of another config.
     """
     from softpoint.evaluation.studies.trials import Outcome
 
-    configs = [_config(composed(trial.words)) if _begun(trial.folder) else {} for trial in trials]
+    configs = [_config(composed(trial.words)) if _begun(trial) else {} for trial in trials]
     for trial, config in zip(trials, configs, strict=True):
         if config:
             _check_same(trial, config)
     outcomes = []
     for i, trial in enumerate(trials, 1):
         print(f"[{i}/{len(trials)}] {trial.name}: {_plan(trial)} {os.path.relpath(trial.folder)}", flush=True)
-        failed = _done(trial)
+        try:
+            failed = _done(trial)
+        except KeyboardInterrupt:
+            print(f"stopped: the same command with {_again(output)} goes on from here", file=sys.stderr)
+            sys.exit(130)
         if failed:
             print(f"[{i}/{len(trials)}] {trial.name} failed: {failed}", flush=True)
         outcomes.append(Outcome(trial, failed))
     return outcomes
 
 
-def check_outcomes(outcomes: Sequence[Outcome]) -> None:
+def check_outcomes(outcomes: Sequence[Outcome], output: str) -> None:
     """ValueError that counts what failed, where something did."""
     if failed := [outcome for outcome in outcomes if outcome.failed]:
+        name, why = failed[0].trial.name, str(failed[0].failed)
+        gap = "\n" if "\n" in why else "; "
         raise ValueError(
-            f"{len(failed)} of {len(outcomes)} trainings failed, first {failed[0].trial.name}: {failed[0].failed}; "
-            "the same command with output=FOLDER tries those again"
+            f"{len(failed)} of {len(outcomes)} trainings failed, first {name}: {why}{gap}"
+            f"the same command with {_again(output)} tries those again"
         )
 
 
 def run(command: Sequence[str]) -> str | None:
-    """Runs a command to its end, showing what it says; its last words where it failed.
+    """Runs a command to its end, showing what it says; its last words where it failed: all from `error: ` on.
 
     What stops this process stops that one.
     """
     with _stopped_together(), subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace") as process:
         try:
-            last = ""
+            said = ""
             for line in process.stderr or ():
                 sys.stderr.write(line)
-                last = line.strip() or last
+                is_more = said.startswith("error: ") and not line.startswith("error: ")
+                said = said + line if is_more else line if line.strip() else said
             code = process.wait()
         except BaseException:
             process.terminate()
@@ -142,18 +132,14 @@ def run(command: Sequence[str]) -> str | None:
             except subprocess.TimeoutExpired:
                 process.kill()
             raise
-    return None if code == 0 else last.removeprefix("error: ") or f"it ended with code {code}"
+    return None if code == 0 else said.strip().removeprefix("error: ") or f"it ended with code {code}"
 
 
 def _done(trial: Trial) -> str | None:
     """Does what is missing; why that failed, or None."""
     if trial.measured:
         return None
-    try:
-        return (None if trial.trained else _train(trial)) or _evaluate(trial)
-    except KeyboardInterrupt:
-        print("stopped: the same command with output=FOLDER, where it wrote to, goes on from here", file=sys.stderr)
-        sys.exit(130)
+    return (None if trial.trained else _train(trial)) or _evaluate(trial)
 
 
 def _train(trial: Trial) -> str | None:
@@ -203,8 +189,9 @@ def _plan(trial: Trial) -> str:
     return "to be evaluated in" if trial.trained else "going on in" if begun else "training in"
 
 
-def _begun(folder: Path) -> bool:
-    return (folder / ".hydra" / "config.yaml").is_file() or (folder / "checkpoints").exists()
+def _begun(trial: Trial) -> bool:
+    """Whether there is something to go on with, or to keep: an attempt that failed at once leaves nothing."""
+    return trial.measured or any((trial.folder / "checkpoints").glob("*.ckpt"))
 
 
 def _check_same(trial: Trial, config: dict[str, Any]) -> None:
@@ -223,6 +210,10 @@ def _config(cfg: Any) -> dict[str, Any]:
     """What decides a training, as plain values."""
     plain: Any = OmegaConf.to_container(cfg, resolve=False)
     return {str(key): value for key, value in plain.items() if key not in ("ckpt_path", "hydra")}
+
+
+def _again(output: str) -> str:
+    return shlex.quote(f"output={output}")
 
 
 def _quoted(path: Path) -> str:

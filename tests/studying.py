@@ -70,6 +70,7 @@ class Pretence:
     def __init__(self) -> None:
         self.commands: list[list[str]] = []
         self.failing, self.interrupted = "$^", "$^"
+        self.largest: list[Sequence[str]] = []
 
     def __call__(self, command: Sequence[str]) -> str | None:
         script, words = Path(command[1]).stem, list(command[2:])

@@ -95,6 +95,25 @@ def test_files_of_a_cross_validation(folds: list[Outcome], tmp_path: Path) -> No
     assert "fold 2, seed 1: out of memory" in text and (tmp_path / "crossval.md").read_text() == text
 
 
+def test_a_picture_in_two_folds_is_refused(tmp_path: Path) -> None:
+    trials = [Trial("", 0, fold, (), tmp_path / str(fold)) for fold in range(2)]
+    outcomes = [measured(trial, results_of(IMAGES[:7], 1.0)) for trial in trials[:1]]
+    outcomes.append(measured(trials[1], results_of(IMAGES[6:], 1.0)))
+    with pytest.raises(ValueError, match=f"fold 0, seed 0 and fold 1, seed 0 both tested {IMAGES[6]}: the labels or"):
+        cross_validation(outcomes, FACTS)
+
+
+def test_a_long_failure_is_whole_in_the_page_and_one_line_in_the_table(tmp_path: Path) -> None:
+    done = measured(Trial("", 0, 0, (), tmp_path / "0"), results_of(IMAGES[:1], 1.0))
+    lost = Outcome(Trial("", 0, 1, (), tmp_path / "1"), "2 pictures:\n- a.png\n- b.png")
+    found, together = cross_validation([done, lost], FACTS)
+    text = write_cross_validation(tmp_path, found, together, "mice")
+    assert "- fold 1, seed 0: 2 pictures:\n  - a.png\n  - b.png\n" in text
+    assert read_csv(tmp_path / "folds.csv")[1]["failed"] == "2 pictures:"
+    assert found["failed"][0]["why"] == lost.failed
+    assert "There are no intervals: a single image says nothing about others." in text  # and no chart fails of it
+
+
 def test_nothing_to_pool_says_why(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"none of 1 folds.*fold 0, seed 0: no space"):
         cross_validation([Outcome(Trial("", 0, 0, (), tmp_path), "no space")], FACTS)

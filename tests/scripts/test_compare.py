@@ -44,7 +44,7 @@ def test_variants_are_trained_in_turns_and_compared(compare: START, pretence: Pr
     assert places == [("synthetic", variant, f"seed{seed}") for seed in (0, 3) for variant in variants]
     assert pretence.commands[6][1:4] == ["minutes=2", "decoder.channels=4", "seed=0"]
     found = json.loads((tmp_path / "out" / "synthetic.json").read_text())
-    assert list(found["variants"]) == ["none", "cbam 7x7", "dsa", "thin"] and found["seeds"] == [0, 3]
+    assert list(found["variants"]) == ["none", "cbam_7x7", "dsa", "thin"] and found["seeds"] == [0, 3]
     error = {seed: float(results_of(IMAGES, 4.0, seed).errors[0, 0]) for seed in (0, 3)}
     assert error[0] != error[3]
     plain, thin = (found["variants"][name]["seeds"] for name in ("none", "thin"))
@@ -60,11 +60,21 @@ def test_sets_and_folds(compare: START, pretence: Pretence, tmp_path: Path) -> N
     assert code == 0, err
     assert len(pretence.names("train")) == 2 * 2 * 3
     assert pretence.commands[0][1:6] == [
-        "data=mirror_mouse", "data.fold=0", "data.folds=2", "data.splits=null", "model=baseline"
+        "data=mirror_mouse", "data.fold=0", "data.folds=2", "data.splits=null", "data.split_seed=0",
     ]  # fmt: skip
     for name in ("mirror_mouse", "openfield"):
         rows = read_csv(tmp_path / "out" / f"{name}.csv")
-        assert [row["variant"] for row in rows] == ["none", "cbam 7x7", "thin"]
+        assert [row["variant"] for row in rows] == ["none", "cbam_7x7", "thin"]
+
+
+def test_every_seed_is_tested_on_the_same_pictures(compare: START, pretence: Pretence) -> None:
+    assert compare(*ATTENTION, "on=[mirror_mouse,synthetic]", "seeds=[3,1]")[0] == 0
+    assert not any("split_seed" in word for words in pretence.commands for word in words)  # a file says, or nothing
+    pretence.commands.clear()
+    code, _, err = compare(*ATTENTION, "on=openfield", "data.splits=null", "seeds=[3,1]")
+    assert code == 0, err
+    trainings = [words for name, *words in pretence.commands if name == "train"]
+    assert len(trainings) == 8 and all("data.split_seed=3" in words for words in trainings)
 
 
 def test_decoders_share_a_training(compare: START, pretence: Pretence, tmp_path: Path) -> None:
@@ -81,6 +91,7 @@ def test_decoders_share_a_training(compare: START, pretence: Pretence, tmp_path:
     found = json.loads((tmp_path / "out" / "synthetic.json").read_text())["variants"]
     ratio = found["argmax"]["epe"]["value"] / found["window"]["epe"]["value"]
     assert ratio == pytest.approx(1.5) and found["dark"]["difference"]["value"] == 0
+    assert "Confidence was fitted for the decoder" in (tmp_path / "out" / "synthetic.md").read_text()
     code, _, err = compare("study=decoders", '+study.variants.odd=["decoder.channels=4"]')
     assert code == 1 and "decoder.channels=4: where study.shared=true, variants change the trained head alone" in err
 
@@ -88,9 +99,9 @@ def test_decoders_share_a_training(compare: START, pretence: Pretence, tmp_path:
 def test_a_variant_that_fails_is_shown(compare: START, pretence: Pretence, tmp_path: Path) -> None:
     pretence.failing = "model=cbam"
     code, _, err = compare(*ATTENTION, "seeds=[0]")
-    assert code == 1 and "error: 1 of 4 trainings failed, first cbam 7x7, seed 0: the learning rate is too high" in err
+    assert code == 1 and "error: 1 of 4 trainings failed, first cbam_7x7, seed 0: the learning rate is too high" in err
     text = (tmp_path / "out" / "synthetic.md").read_text()
-    assert "| cbam 7x7 | failed |" in text and "- cbam 7x7, seed 0: the learning rate is too high" in text
+    assert "| cbam_7x7 | failed |" in text and "- cbam_7x7, seed 0: the learning rate is too high" in text
     pretence.failing = "."
     assert compare(*ATTENTION, "seeds=[1]")[0] == 1
     assert (tmp_path / "out" / "synthetic.md").read_text().count("| failed |") == 4
@@ -118,7 +129,13 @@ def test_the_page_of_results_is_updated_on_request(
         (["study=head"], "study has no option 'head'; did you mean 'heads'?"),
         (["study=heads", "on=synthetics"], "data has no option 'synthetics'; did you mean 'synthetic'?"),
         (["study=heads", "on=[synthetic,custom]"], "data.labels has no value"),
-        (["study=heads", "seeds=[]"], "seeds=[] trains nothing"),
+        (["study=heads", "seeds=[]"], "seeds=[]: give a whole number"),
+        (["study=heads", "seeds=[2,2]"], "seeds=[2, 2] has 2 more than once"),
+        (["study=heads", "on=mirror_mouse", "folds=0"], "folds=0: give a whole number, at least 2"),
+        (["study=heads", "on=mirror_mouse", "folds=1"], "folds=1: give a whole number, at least 2"),
+        (["study=losses", "+study.variants.CE='loss=heatmap_js'"], "study.variants.CE=loss=heatmap_js is no list of"),
+        (["study=losses", "+study.variants.CE=['loss=heatmap_js']"], "'ce' and 'CE' would both write to ce"),
+        (["study=losses", "+study.variants.x=['seed=3']"], "seed=3: the study itself decides seed"),
         (["study=heads", "folds=3"], "data=synthetic has no folds"),
         (["study=heads", "epoch=3"], "unknown key 'epoch'"),
     ],

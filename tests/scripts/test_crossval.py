@@ -46,9 +46,11 @@ def test_every_fold_is_trained_and_pooled(crossval: START, pretence: Pretence, t
     wanted = [f"seed{seed}/fold{fold}" for seed in (0, 4) for fold in range(3)]
     assert pretence.names("train") == wanted
     words = pretence.commands[2][1:]
-    assert [*words[:2], *words[3:7]] == [
-        "data=mirror_mouse", "optimizer.lr=0.001", "data.fold=1", "data.folds=3", "data.splits=null", "seed=0"
+    assert [*words[:2], *words[3:8]] == [
+        "data=mirror_mouse", "optimizer.lr=0.001", "data.fold=1", "data.folds=3", "data.splits=null",
+        "data.split_seed=0", "seed=0",
     ]  # fmt: skip
+    assert "data.split_seed=0" in pretence.commands[-2] and "seed=4" in pretence.commands[-2]  # the same folds
     found = json.loads((tmp_path / "out" / "crossval.json").read_text())
     assert found["images"] == len(IMAGES) and found["subjects"] == 2 * len(IMAGES) and found["failed"] == []
     assert list(found["folds"]) == ["0", "1", "2"] and found["minutes"] >= 0 and "CPU cores" in found["hardware"]
@@ -77,13 +79,32 @@ def test_another_config_in_the_folder_is_refused(crossval: START, pretence: Pret
     code, _, err = crossval("optimizer.lr=0.5")
     assert code == 1 and pretence.commands == []
     assert "fold0 holds a training of another config, which differs in optimizer; name another output=FOLDER" in err
+    code, _, err = crossval("data.split_seed=7")
+    assert code == 1 and "which differs in data" in err
+
+
+def test_an_attempt_without_a_checkpoint_may_be_done_otherwise(
+    crossval: START, pretence: Pretence, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / "seed0" / "fold0" / ".hydra").mkdir(parents=True)
+    (tmp_path / "out" / "seed0" / "fold0" / ".hydra" / "config.yaml").write_text("optimizer: {lr: 1e9}")
+    (tmp_path / "out" / "seed0" / "fold0" / "checkpoints").mkdir()
+    code, _, err = crossval()
+    assert code == 0 and len(pretence.names("train")) == 3, err
+
+
+def test_the_user_may_draw_other_folds(crossval: START, pretence: Pretence) -> None:
+    assert crossval("data.split_seed=5", "seeds=2")[0] == 0
+    assert all(" ".join(words).count("split_seed") == 1 for name, *words in pretence.commands if name == "train")
+    assert pretence.names("train") == [f"seed2/fold{fold}" for fold in range(3)]
 
 
 def test_a_fold_that_fails_is_reported(crossval: START, pretence: Pretence, tmp_path: Path) -> None:
     pretence.failing = "data.fold=1"
     code, _, err = crossval()
     assert code == 1 and len(err.splitlines()) == 1
-    assert "error: 1 of 3 trainings failed, first fold 1, seed 0: the learning rate is too high" in err
+    assert "error: 1 of 3 trainings failed, first fold 1, seed 0: the learning rate is too high; the same" in err
+    assert f"with output={tmp_path / 'out'} tries those again" in err
     found = json.loads((tmp_path / "out" / "crossval.json").read_text())
     assert list(found["folds"]) == ["0", "2"] and found["failed"][0]["run"] == "fold 1, seed 0"
     assert found["images"] == 8
@@ -95,7 +116,7 @@ def test_a_fold_that_fails_is_reported(crossval: START, pretence: Pretence, tmp_
 def test_an_interrupted_fold_goes_on_where_it_was(crossval: START, pretence: Pretence, tmp_path: Path) -> None:
     pretence.interrupted = "data.fold=1"
     code, _, err = crossval()
-    assert code == 130 and err.startswith("stopped: the same command with output=FOLDER")
+    assert code == 130 and err == f"stopped: the same command with output={tmp_path / 'out'} goes on from here"
     assert not (tmp_path / "out" / "crossval.json").exists()
     pretence.interrupted = "$^"
     pretence.commands.clear()
@@ -115,7 +136,10 @@ def test_an_interrupted_fold_goes_on_where_it_was(crossval: START, pretence: Pre
         (["data=custom"], "data.labels has no value"),
         (["seed=3"], "seed=3: the study itself decides seed"),
         (["data.fold=1"], "the study itself decides data.fold"),
-        (["folds=1"], "folds=1 and seeds=[0]: give at least 2 folds"),
+        (["folds=1"], "folds=1: give a whole number, at least 2"),
+        (["seeds=[]"], "seeds=[]: give a whole number from 0 on, or a list of them as seeds=[0,1]"),
+        (["seeds=first"], "seeds=first: give a whole number"),
+        (["seeds=[1,0,1]"], "seeds=[1, 0, 1] has 1 more than once"),
         (["foldz=3"], "unknown key 'foldz'"),
     ],
 )
@@ -129,8 +153,9 @@ def test_mistakes_are_told_before_any_training(
 def test_words_of_training_are_told_apart() -> None:
     words = ["folds=3", "loss=[heatmap_ce]", "~callbacks.ema", "hydra.run.dir=x", "--help", "d='it''s'"]
     own = gathered(words, "crossval")
-    assert own[:3] == ["folds=3", "hydra.run.dir=x", "--help"]
-    assert own[3].startswith("train=['loss=[heatmap_ce]','~callbacks.ema',")
+    assert own[1:] == ["folds=3", "hydra.run.dir=x", "--help"]
+    assert own[0].startswith("train=['loss=[heatmap_ce]','~callbacks.ema',")
+    assert gathered(["data=openfield", "--cfg", "job"], "crossval") == ["train=['data=openfield']", "--cfg", "job"]
     assert gathered(["folds=3"], "crossval") == ["folds=3"]
 
 
@@ -139,6 +164,8 @@ def test_a_command_shows_what_it_says_and_why_it_failed(capfd: pytest.CaptureFix
     assert run_command([sys.executable, "-c", code]) == "no labels"
     shown = capfd.readouterr()
     assert shown.out == "working\n" and shown.err == "a warning\nerror: no labels\n"
+    long = "import sys; sys.exit('error: an old one\\nerror: no picture:\\n- a.png\\n- b.png')"
+    assert run_command([sys.executable, "-c", long]) == "no picture:\n- a.png\n- b.png"
     assert run_command([sys.executable, "-c", "pass"]) is None
     assert run_command([sys.executable, "-c", "raise SystemExit(7)"]) == "it ended with code 7"
 

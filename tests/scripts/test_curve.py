@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runs import built, composed, labelled, read_csv, write_labels
+from runs import CONFIGS, built, composed, labelled, read_csv, write_labels
 from studying import Pretence
 from trainings import gathered
 
@@ -20,6 +20,7 @@ def pretence(monkeypatch: pytest.MonkeyPatch) -> Pretence:
     """Trainings of no time."""
     found = Pretence()
     monkeypatch.setattr("trainings.run", found)
+    monkeypatch.setattr("curve.check_size", lambda largest: found.largest.append(largest.words))
     return found
 
 
@@ -39,10 +40,12 @@ def test_each_number_is_trained_alike_and_tested_on_the_same(curve: START, prete
     assert code == 0, err
     assert pretence.names("train") == [f"images{size}/seed{seed}" for size in (5, 10, 20) for seed in (0, 4)]
     words = pretence.commands[0][1:]
-    assert words[:8] == [
+    assert words[:9] == [
         "data=mirror_mouse", "optimizer.lr=0.001", "trainer.max_epochs=-1", "trainer.max_steps=300",
-        "trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=25", "data.limit=5", "seed=0",
+        "trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=25", "~callbacks.early_stopping",
+        "data.limit=5", "seed=0",
     ]  # fmt: skip
+    assert len(pretence.largest) == 1 and "data.limit=20" in pretence.largest[0]
     found = json.loads((tmp_path / "out" / "curve.json").read_text())
     sizes = found["lines"]["supervised"]
     assert list(sizes) == ["5", "10", "20"] and found["unit"] == "images"
@@ -80,10 +83,8 @@ def test_what_is_finished_is_not_trained_again_and_a_failure_is_told(
     assert code == 1 and "1 of 2 trainings failed, first supervised, 10 images, seed 0: the learning rate" in err
     found = json.loads((tmp_path / "out" / "curve.json").read_text())
     assert found["lines"]["supervised"]["10"]["epe"] is None
-    assert (
-        "Failed: supervised, 10 images, seed 0: the learning rate is too high"
-        in (tmp_path / "out" / "curve.md").read_text()
-    )
+    text = (tmp_path / "out" / "curve.md").read_text()
+    assert "- supervised, 10 images, seed 0: the learning rate is too high" in text
     pretence.failing = "$^"
     pretence.commands.clear()
     assert curve("labels=[5,10,20]")[0] == 0
@@ -95,10 +96,19 @@ def test_what_is_finished_is_not_trained_again_and_a_failure_is_told(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "labels=None, groups=None, seeds=[0]: give numbers of training images as labels=[10,20,40]"),
+        ([], "labels=None, groups=None: give numbers of training images as labels=[10,20,40]"),
         (["labels=[5]", "groups=[1]"], "labels=[5], groups=[1]"),
         (["labels=[5]", "seeds=[]"], "seeds=[]: give"),
-        (["labels=[5]", "data.limit=3"], "data.limit=3: the curve decides it"),
+        (["labels=[0,5]"], "labels=[0, 5]: give a whole number from 1 on"),
+        (["labels=[5]", "epochs=9"], "epochs=9: the study itself decides epochs; give steps=N or minutes=N"),
+        (["labels=[5]", "trainer.max_epochs=9"], "trainer.max_epochs=9: the study itself decides"),
+        (["labels=[5]", "+lines.semi='[semi=mean_teacher]'"], "lines.semi=[semi=mean_teacher] is no list of overrides"),
+        (["labels=[5]", "+lines.semi=[semi=mean_teacher]"], "quote it twice"),
+        (["labels=[5]", "+lines.Supervised=['head.window=7']"], "would both write to supervised"),
+        (
+            ["labels=[5]", "data.limit=3"],
+            "data.limit=3: the study itself decides data.limit; give labels=[...] or groups",
+        ),
         (["labels=[5]", "steps=0"], "steps=0 trains nothing; give at least 1, or minutes=N"),
         (["labels=[5]", "data=synthetic"], "data=synthetic is no set of labelled pictures"),
         (["labels=[5]", "seed=1"], "seed=1: the study itself decides seed"),
@@ -110,6 +120,27 @@ def test_mistakes_are_told_before_any_training(
 ) -> None:
     code, _, err = curve(*words)
     assert code == 1 and message in err and pretence.commands == []
+
+
+def test_the_command_of_the_help_composes(curve: START, pretence: Pretence) -> None:
+    line = '+lines.semi=["semi=mean_teacher","data.unlabelled_images.source=VIDEO"]'
+    assert line in (CONFIGS / "curve.yaml").read_text()
+    code, _, err = curve("labels=20", "seeds=[3,1]", "data.splits=null", line)
+    assert code == 0, err
+    trainings = [words for name, *words in pretence.commands if name == "train"]
+    assert len(trainings) == 4 and sum("semi=mean_teacher" in words for words in trainings) == 2
+    assert all("data.split_seed=3" in words for words in trainings)  # the same test pictures with both seeds
+
+
+def test_more_labels_than_there_are_is_told_before_any_training(
+    start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Pretence()
+    monkeypatch.setattr("trainings.run", found)
+    words = [*labelled(write_labels(tmp_path / "data")), "labels=[2,99]", f"output={tmp_path / 'out'}"]
+    words = [word for word in words if not word.startswith("trainer.max_epochs")]
+    code, _, err = start("curve", *gathered(words, "curve"))
+    assert code == 1 and "data.limit=99: there are" in err and found.commands == []
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")

@@ -7,9 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from softpoint.evaluation import compare, evaluate
-from softpoint.evaluation.results import Results
 from softpoint.evaluation.studies.statistics import Interval, mean_interval, paired_difference
-from softpoint.evaluation.studies.trials import Outcome, Trial, values
+from softpoint.evaluation.studies.trials import Outcome, Trial, pooled, values
 
 Cells = Mapping[int, Sequence[Trial]]  # the trials of each seed
 Measured = Mapping[int, Mapping[str, Any]]  # metrics.json of each seed
@@ -63,7 +62,7 @@ def _measured(trials: Sequence[Trial]) -> dict[str, Any]:
     """metrics.json over the folds of one seed."""
     if len(trials) == 1:
         return trials[0].metrics()
-    return evaluate(_pool(trials))
+    return evaluate(pooled(trials))
 
 
 def _minutes(trials: Sequence[Trial]) -> dict[str, float]:
@@ -77,17 +76,13 @@ def _difference(first: tuple[Cells, Measured], other: tuple[Cells, Measured]) ->
     (ours, before), (theirs, after) = first, other
     shared = sorted(ours.keys() & theirs.keys())
     if len(shared) == 1:
-        entry = compare(_pool(theirs[shared[0]]), _pool(ours[shared[0]]))["overall"]["epe"]
+        entry = compare(pooled(theirs[shared[0]]), pooled(ours[shared[0]]))["overall"]["epe"]
         return Interval(entry["difference"], entry.get("low"), entry.get("high"))
     return paired_difference(_epe(before), _epe(after))
 
 
 def _epe(measured: Measured) -> dict[int, float]:
     return {seed: values(metrics)["epe"] for seed, metrics in measured.items()}
-
-
-def _pool(trials: Sequence[Trial]) -> Results:
-    return Results.concat([trial.results() for trial in trials])
 
 
 def _failure(outcome: Outcome) -> dict[str, Any]:

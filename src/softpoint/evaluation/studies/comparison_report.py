@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from softpoint.evaluation.studies.pages import (
+    failures,
+    first_line,
     markdown_table,
     number,
     with_ends,
@@ -41,15 +43,17 @@ def describe(found: Mapping[str, Any]) -> str:
     """A comparison on one data set as Markdown."""
     header = [found["study"], "EPE px", "difference", *SHOWN, "training min", "step", "inference", "parameters"]
     lines = [_line(name, entry) for name, entry in found["variants"].items()]
-    failures = [f"- {f['run']}: {f['why']}" for entry in found["variants"].values() for f in entry["failed"]]
+    failed = [f"{f['run']}: {f['why']}" for entry in found["variants"].values() for f in entry["failed"]]
     text = [
         f"### {found['title']} on {found['on']}",
         "",
-        f"{_explained(found)} Step and inference: time as a multiple of the first's, measured in turns in one run.",
+        f"{_explained(found)} Step and inference: time as a multiple of the first's, on the CPU, measured in turns in"
+        " one run.",
         "",
+        *([found["note"], ""] if found.get("note") else []),
         markdown_table(header, lines),
         "",
-        *(["Failed:", "", *failures, ""] if failures else []),
+        *failures(failed),
         "; ".join(f"{name}: {_overrides(entry)}" for name, entry in found["variants"].items()) + ".",
         "",
         f"`{found['command']}`, {found['budget']}, on {found['hardware']}.",
@@ -64,7 +68,7 @@ def rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         shared = {"variant": name, "overrides": " ".join(entry["overrides"])}
         told = {f"cost_{key}": value for key, value in entry["cost"].items()}
         table += [shared | {"seed": seed} | scores | told for seed, scores in entry["seeds"].items()]
-        table += [shared | {"seed": f["seed"], "failed": f["why"]} for f in entry["failed"]]
+        table += [shared | {"seed": f["seed"], "failed": first_line(f["why"])} for f in entry["failed"]]
     return table
 
 

@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from softpoint.evaluation.studies.folds import SHOWN
-from softpoint.evaluation.studies.pages import markdown_table, number, with_ends, write_json, write_table, write_text
+from softpoint.evaluation.studies.pages import (
+    failures,
+    markdown_table,
+    number,
+    with_ends,
+    write_json,
+    write_table,
+    write_text,
+)
 from softpoint.evaluation.studies.statistics import Interval, mean_interval
 from softpoint.evaluation.studies.trials import Outcome, values
 from softpoint.inference.files import write_picture
@@ -99,13 +107,12 @@ def describe(found: Mapping[str, Any]) -> str:
     lines = [
         f"### Learning curve on {found['on']}",
         "",
-        f"Trained on so many {found['unit']}, the fewer always among the more, and tested on the same pictures."
-        f" Seeds {', '.join(map(str, seeds))}; in brackets, 95 % intervals {source}.",
+        f"Trained on so many {found['unit']}, of one seed the fewer always among the more, and tested on the same"
+        f" pictures with every seed. Seeds {', '.join(map(str, seeds))}; in brackets, 95 % intervals {source}.",
         "",
         markdown_table(header, cells),
         "",
-        *(f"Failed: {why}" for why in failed),
-        *([""] if failed else []),
+        *failures(failed),
         f"`{found['command']}`, {found['budget']}, on {found['hardware']}.",
     ]
     return "\n".join(lines)

@@ -11,9 +11,18 @@ import numpy as np
 from softpoint.evaluation import evaluate
 from softpoint.evaluation.reliability import reliability_figure
 from softpoint.evaluation.results import Results
-from softpoint.evaluation.studies.pages import markdown_table, number, with_ends, write_json, write_table, write_text
+from softpoint.evaluation.studies.pages import (
+    failures,
+    first_line,
+    markdown_table,
+    number,
+    with_ends,
+    write_json,
+    write_table,
+    write_text,
+)
 from softpoint.evaluation.studies.statistics import Interval
-from softpoint.evaluation.studies.trials import Outcome, values
+from softpoint.evaluation.studies.trials import Outcome, pooled, values
 from softpoint.inference.files import write_picture
 from softpoint.viz.chart import line_chart
 
@@ -24,22 +33,22 @@ SHOWN = {"epe": 2, "median": 2, "p95": 2, "pck@0.05": 3, "pck@0.1": 3, "ece": 3,
 def cross_validation(outcomes: Sequence[Outcome], facts: Mapping[str, Any]) -> tuple[dict[str, Any], Results]:
     """What crossval.json holds, and the predictions that all of it can be recomputed from.
 
-    `facts` are said first: the command, the hardware, the data. Raises ValueError where no fold was measured.
+    `facts` are said first: the command, the hardware, the data. Raises ValueError where no fold was measured, and
+    where two folds of one seed tested the same picture.
     """
     done = [outcome.trial for outcome in outcomes if not outcome.failed]
     if not done:
         raise ValueError(f"none of {len(outcomes)} folds was trained and evaluated; the first failed: {_why(outcomes)}")
-    parts = [(trial.seed, trial.results()) for trial in done]
-    together = Results.concat([results for _, results in parts])
-    runs = [_run(outcome) for outcome in outcomes]
     seeds = sorted({trial.seed for trial in done})
-    of_seed = {seed: [results for other, results in parts if other == seed] for seed in seeds}
+    of_seed = {seed: pooled([trial for trial in done if trial.seed == seed]) for seed in seeds}
+    together = Results.concat(list(of_seed.values()))
+    runs = [_run(outcome) for outcome in outcomes]
     minutes = [run["minutes"] for run in runs if run["minutes"] is not None]
     found = {
         **evaluate(together),
         **facts,
         "minutes": sum(minutes) if minutes else None,
-        "seeds": {str(seed): values(evaluate(Results.concat(results), draws=0)) for seed, results in of_seed.items()},
+        "seeds": {str(seed): values(evaluate(results, draws=0)) for seed, results in of_seed.items()},
         "folds": _by_fold(runs),
         "runs": runs,
         "failed": [_failure(outcome) for outcome in outcomes if outcome.failed],
@@ -72,15 +81,12 @@ def describe(found: Mapping[str, Any], name: str) -> str:
         f"### Cross-validation on {name}",
         "",
         f"{found['images']} images, each tested once a seed by a model that never saw it; {len(found['folds'])} folds, "
-        f"seed {' and '.join(found['seeds'])}. In brackets, 95 % intervals by bootstrap over "
-        f"{found['resampled']['unit']}. "
-        f"Coverage is of the 90 % ellipses.",
+        f"seed {' and '.join(found['seeds'])}. {_intervals(found)} Coverage is of the 90 % ellipses.",
         "",
         markdown_table(["", *SHOWN], [*rows, *seeds, pool]),
         "",
         *([_spreads(spread), ""] if len(found["seeds"]) > 1 else []),
-        *[f"Failed: {f['run']}: {f['why']}" for f in found["failed"]],
-        *([""] if found["failed"] else []),
+        *failures([f"{f['run']}: {f['why']}" for f in found["failed"]]),
         f"`{found['command']}`, {found['budget']}, {number(found['minutes'], 1)} minutes of training in all, on "
         f"{found['hardware']}.",
     ]
@@ -99,7 +105,7 @@ def chart(found: Mapping[str, Any], name: str) -> np.ndarray:
     dots, across = list(series), [-0.5, len(folds) - 0.5]
     overall = found["overall"]["epe"]
     series["all folds"] = (across, [overall["value"]] * 2)
-    bands = {"all folds": ([_or_nan(overall["low"])] * 2, [_or_nan(overall["high"])] * 2)}
+    bands = {"all folds": ([_or_nan(overall.get("low"))] * 2, [_or_nan(overall.get("high"))] * 2)}
     return line_chart(
         series,
         f"{name}: test error of each fold, 95 % intervals",
@@ -117,7 +123,7 @@ def _run(outcome: Outcome) -> dict[str, Any]:
     """A row of folds.csv."""
     trial = outcome.trial
     row: dict[str, Any] = {"fold": trial.fold, "seed": trial.seed, "images": None, "points": None, "minutes": None}
-    row |= {"epe": None, "epe_low": None, "epe_high": None, "failed": outcome.failed}
+    row |= {"epe": None, "epe_low": None, "epe_high": None, "failed": outcome.failed and first_line(outcome.failed)}
     if outcome.failed:
         return row
     metrics = trial.metrics()
@@ -143,6 +149,13 @@ def _mean_and_spread(numbers: Sequence[float]) -> dict[str, float | None]:
 
 def _row(name: str, found: Mapping[str, float]) -> list[str]:
     return [name, *(number(found.get(key), digits) for key, digits in SHOWN.items())]
+
+
+def _intervals(found: Mapping[str, Any]) -> str:
+    """Where the intervals come from, or why there are none."""
+    if "low" in found["overall"]["epe"]:
+        return f"In brackets, 95 % intervals by bootstrap over {found['resampled']['unit']}."
+    return f"There are no intervals: {found['skipped'].get('intervals', 'too few pictures')}."
 
 
 def _spreads(spread: Mapping[str, float | None]) -> str:

@@ -57,6 +57,24 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([text[0], "|---" + "|---:" * (len(header) - 1) + "|", *text[1:]])
 
 
+def failures(failed: Sequence[str]) -> list[str]:
+    """What failed, as lines of a Markdown list with an empty one behind; nothing where nothing did.
+
+    >>> failures(["fold 1: no picture\\nmouse.png"])
+    ['Failed:', '', '- fold 1: no picture\\n  mouse.png', '']
+    """
+    return ["Failed:", "", *("- " + one.replace("\n", "\n  ") for one in failed), ""] if failed else []
+
+
+def first_line(text: str) -> str:
+    """What fits a cell of a table.
+
+    >>> first_line("no picture\\nmouse.png")
+    'no picture'
+    """
+    return text.partition("\n")[0]
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """A number for a table; a dash for none.
 

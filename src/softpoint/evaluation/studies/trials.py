@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,19 @@ class Outcome:
 
     trial: Trial
     failed: str | None = None
+
+
+def pooled(trials: Sequence[Trial]) -> Results:
+    """The predictions of all folds of one seed; ValueError where two of them tested the same picture."""
+    parts, tested = [trial.results() for trial in trials], {}  # type: ignore[var-annotated]
+    for trial, results in zip(trials, parts, strict=True):
+        if image := next((image for image in results.images if image in tested), None):
+            raise ValueError(
+                f"{tested[image].name} and {trial.name} both tested {image}: the labels or their split changed between"
+                f" the two; name another output=FOLDER, or remove {trial.folder.parent}"
+            )
+        tested |= dict.fromkeys(results.images, trial)
+    return Results.concat(parts)
 
 
 def slug(name: str) -> str:
