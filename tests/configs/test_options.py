@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,8 +156,6 @@ def test_logger_keeps_the_numbers(logger: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_experiment_trains_a_step(name: str, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if importlib.util.find_spec("timm") is None:
-        pytest.skip("experiments start from a network of timm, which is not installed")
     monkeypatch.setenv("SOFTPOINT_DATA", str(data_root))
     cfg = composed("train", [f"experiment={name}"], tmp_path)
     beside = cfg.data.unlabelled_images

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from jaxtyping import Float
@@ -30,8 +34,7 @@ class Timm(nn.Module):
         weights: a local safetensors or weights-only torch file to start from, in timm's names.
         folder: of weights that need no download.
 
-    Raises ImportError that says how to install timm, ValueError for an unknown name or stage, and OSError for a
-    download that fails.
+    Raises ValueError for an unknown name or stage, and OSError for a download that fails.
     """
 
     def __init__(
@@ -43,7 +46,8 @@ class Timm(nn.Module):
         folder: str | Path | None = None,
     ) -> None:
         super().__init__()
-        timm = _import_timm()
+        import timm  # which takes a second that other networks need not wait for
+
         if not timm.is_model(name):
             raise ValueError(f"backbone.name: timm has no model {name!r}; {_nearest(name, timm.list_models())}")
         has = _stage_ends(timm, name)
@@ -58,7 +62,7 @@ class Timm(nn.Module):
         self.stride = tuple(self.body.feature_info.reduction())
         self.out_channels = tuple(self.body.feature_info.channels())
         self.channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
-        config = timm.get_pretrained_cfg(name)
+        config: Any = timm.get_pretrained_cfg(name)
         self.mean, self.std = tuple(config.mean), tuple(config.std)
         if weights is not None:
             with torch.device("meta"):
@@ -81,10 +85,14 @@ def _features(timm, name: str, indices: list[int], download: bool, optional: boo
     if not download:
         return build(pretrained=False)
     try:
-        return build(pretrained=True)
+        with _offline_at_once():
+            return build(pretrained=True)
     except Exception as error:  # whatever a library for downloads raises without a network
-        said = f"timm could not download the weights of {name} ({type(error).__name__}); put {name}.safetensors in " + (
-            f"{folder}" if folder else "a folder and name that as backbone.folder"
+        hub = timm.get_pretrained_cfg(name).hf_hub_id or "its own page"
+        said = (
+            f"timm could not download the weights of {name} ({type(error).__name__}); fetch model.safetensors of {hub} "
+            f"on the Hugging Face hub elsewhere and put it, as {name}.safetensors, in "
+            f"{folder or 'a folder, and name that as backbone.folder'}"
         )
         if not optional:
             raise OSError(f"{said}, or start without: backbone.pretrained=false") from error
@@ -92,19 +100,29 @@ def _features(timm, name: str, indices: list[int], download: bool, optional: boo
         return build(pretrained=False)
 
 
+@contextmanager
+def _offline_at_once() -> Iterator[None]:
+    """Without a network, the hub's library knows it, instead of trying again and again for a minute."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    proxied = any(os.environ.get(key) for key in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"))
+    if not before and not proxied:
+        try:
+            socket.create_connection((urlsplit(constants.ENDPOINT).hostname, 443), timeout=5).close()
+        except OSError:
+            constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
 def _stage_ends(timm, name: str) -> dict[int, int]:
     """For each stage k, which of the network's features is the last of stride 2^k."""
     with torch.device("meta"):
         info = timm.create_model(name, features_only=True).feature_info
     return {r.bit_length() - 1: i for r, i in zip(info.reduction(), info.out_indices, strict=True) if r & (r - 1) == 0}
-
-
-def _import_timm():
-    try:
-        import timm
-    except ImportError as error:
-        raise ImportError('backbone=timm needs timm: pip install -e ".[timm]"') from error
-    return timm
 
 
 def _nearest(name: str, names: list[str]) -> str:
