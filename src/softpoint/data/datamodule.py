@@ -49,7 +49,10 @@ class KeypointData(pl.LightningDataModule, ABC):
         self, size: int | Sequence[int], batch_size: int, num_workers: int | None, seed: int, augment: Augment | None
     ) -> None:
         super().__init__()
-        self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
+        sides = [size, size] if isinstance(size, int) else list(size)
+        if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+            raise ValueError(f"data.size={size} is no size; give one number for a square, or [height,width]")
+        self.size = (sides[0], sides[1])
         if min(self.size) < 1 or batch_size < 1:
             raise ValueError(f"data.size {list(self.size)} and data.batch_size {batch_size} must be positive")
         self.batch_size, self.seed, self.augment = batch_size, seed, augment
@@ -83,8 +86,8 @@ class KeypointData(pl.LightningDataModule, ABC):
     @property
     def usual_epochs(self) -> int:
         """Epochs that a set of this size usually wants: 1,500 steps, and ten times through it."""
-        steps = max(len(self.sources["train"]) / self.batch_size, 1)
-        return math.ceil((1500 + 10 * steps) / max(steps, self.epoch_steps))
+        once = len(self.sources["train"]) / self.batch_size
+        return math.ceil((1500 + 10 * once) * self.batch_size / len(self.sampler("train", True, 0, 1)))
 
     def mean_position(self) -> np.ndarray:
         """Mean of each keypoint (K, 2) in input pixels, over up to 1,000 unaugmented training samples: a baseline.

@@ -51,7 +51,8 @@ class LabelledData(KeypointData):
         flip_pairs, edges: override what the labels say or their names suggest.
         unlabelled: "unknown", or "absent" where an unlabelled point means that it is not in the picture.
         splits: a CSV that assigns images to train, val and test; without val, val is taken out of train.
-        val, test: fractions of the images, for a split by `seed`; `fold` of `folds` instead of `test` cross-validates.
+        val, test: fractions of the images, for a split by `split_seed` (None for `seed`); `fold` of `folds` instead
+            of `test` cross-validates.
         limit, limit_groups: train on so many images, or whole groups, alone (see `limited`); val and test stay.
         group: a regular expression on the path; what it finds is never divided by a split. None for the
             folder or video, "none" for single images.
@@ -89,6 +90,7 @@ class LabelledData(KeypointData):
         splits: str | Path | None = None,
         val: float = 0.1,
         test: float = 0.1,
+        split_seed: int | None = None,
         fold: int | None = None,
         folds: int | None = None,
         limit: int | None = None,
@@ -123,8 +125,9 @@ class LabelledData(KeypointData):
         if mode == "instance":
             self.crops = {"padding": padding, "boxes": boxes}
         groups = find_groups(self.labels, group)
-        stated = stated_split(self.labels, groups, seed, val) if splits is fold is group is None else None
-        self.splits = stated or _split(self.labels, groups, splits, seed, val, test, fold, folds)
+        drawn = seed if split_seed is None else split_seed
+        stated = stated_split(self.labels, groups, drawn, val) if splits is fold is group is None else None
+        self.splits = stated or _split(self.labels, groups, splits, drawn, val, test, fold, folds)
         _tell_shares(self.splits, None if stated or splits or folds else test)
         self.splits["train"] = limited(self.labels, groups, self.splits["train"], seed, limit, limit_groups)
         _each_has_labels(self.labels, self.splits)
