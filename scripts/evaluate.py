@@ -20,10 +20,11 @@ def main(cfg: DictConfig) -> None:
 
     from rich.console import Console
 
+    from softpoint.data.labels import same_path
     from softpoint.evaluation import compare, evaluate
     from softpoint.evaluation.files import write_comparison, write_evaluation
     from softpoint.evaluation.report import comparison_table, metrics_tables
-    from softpoint.evaluation.stored import held_out_of_both
+    from softpoint.evaluation.stored import confidence_fraction, decides_split, held_out_of_both
     from softpoint.evaluation.summary import check_asked
     from softpoint.inference import read_checkpoint
 
@@ -39,16 +40,17 @@ def main(cfg: DictConfig) -> None:
     results, given = predicted(cfg, first)
     about = {"data": _called(cfg, given), "split": cfg.split, "tta": cfg.tta}
     if others:
-        own = "_target_" in _given(cfg)
-        fair = None if own else held_out_of_both(first, others[0], cfg.split)
-        a = results.select(i for i, image in enumerate(results.images) if fair is None or image in fair)
+        # Where the command line decides what is tested, the splits of the runs do not.
+        fair = None if decides_split(_given(cfg)) else held_out_of_both(first, others[0], cfg.split)
+        a = results.select(i for i, image in enumerate(results.images) if fair is None or same_path(image) in fair)
         b, _ = predicted(cfg, first, others[0])
         found = compare(a, b, nme_pair=asked["nme_pair"], **draws, about={"a": paths[0], "b": paths[1], **about})
         write_comparison(output, a, b, found)
         console.print(comparison_table(found), f"A is {paths[0]}\nB is {paths[1]}")
     else:
-        about = {"checkpoint": paths[0], **about, "confidence_radius": _radius(first)}
-        metrics = evaluate(results, **asked, **draws, about=about)
+        fraction = confidence_fraction(first)
+        about = {"checkpoint": paths[0], **about, "confidence_radius": _radius(first), "confidence_fraction": fraction}
+        metrics = evaluate(results, **asked, **draws, fraction=fraction, about=about)
         write_evaluation(output, results, metrics, given if cfg.figures else None)
         console.print(metrics_tables(metrics))
     print(f"written to {output}")
@@ -70,7 +72,7 @@ def predicted(
     fixed = [word.removeprefix("data.") for word in words if word.startswith("data.")]
     given = open_set(checkpoint, cfg.split, _given(cfg), fixed, other)
     options = {key: cfg[key] for key in ("tta", "device", "batch_size", "num_workers", "missing")}
-    if "size" in fixed:
+    if "size" in fixed and cfg.data.size is not None:
         height, width = (cfg.data.size, cfg.data.size) if isinstance(cfg.data.size, int) else cfg.data.size
         options["size"] = (height, width)
     progress = partial(track, description="predicting")

@@ -74,3 +74,16 @@ def test_what_does_not_fit_is_said(tmp_path: Path):
     (tmp_path / "d.csv").write_text("")
     with pytest.raises(ValueError, match=r"is no predictions\.csv"):
         Results.read(tmp_path / "d.csv")
+
+
+def test_a_prediction_that_is_no_number_is_not_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    answered_results = answered()
+    answered_results.write(path)
+    assert len(Results.read(path)) == len(answered_results)
+    lines = path.read_text().splitlines()
+    cells = lines[1].split(",")
+    cells[lines[0].split(",").index(f"{answered_results.skeleton.names[0]}_x")] = "nan"
+    path.write_text("\n".join([lines[0], ",".join(cells), *lines[2:], ""]))
+    with pytest.raises(ValueError, match="line 2: a predicted x, y, confidence or covariance is no number"):
+        Results.read(path)

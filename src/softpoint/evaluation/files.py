@@ -28,7 +28,9 @@ def write_evaluation(
     write_per_keypoint(folder / "per_keypoint.csv", metrics)
     if given is not None and results.labelled.any():
         pictures = {"errors": error_figure(results), "worst": worst_figure(results, given)}
-        for name, picture in (pictures | {"reliability": reliability_figure(results)}).items():
+        for name, picture in (
+            pictures | {"reliability": reliability_figure(results, metrics.get("confidence_fraction", 0.05))}
+        ).items():
             write_picture(folder / f"{name}.png", picture)
     write_json(folder / "metrics.json", metrics)
 

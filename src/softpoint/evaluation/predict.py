@@ -87,6 +87,7 @@ def predict(
     net = net.eval().to(device).to(memory_format=torch.channels_last)
     loader = DataLoader(_Samples(given, size), batch_size, num_workers=num_workers, collate_fn=_together)
     answers = [answer for batch in progress(loader) for answer in _answers(net, batch, device)]
+    _check_finite(answers)
     columns = [[s.index(name) for name in names] for s in (skeleton, given.skeleton)]
     return _results(given, answers, skeleton.subset(names), *columns)
 
@@ -123,6 +124,16 @@ def _answers(net: nn.Module, batch: tuple, device: str | torch.device) -> list[A
     }
     arrays = {name: value.double().cpu().numpy() for name, value in answer.items()}
     return [(record, {name: value[i] for name, value in arrays.items()}) for i, record in enumerate(records)]
+
+
+def _check_finite(answers: list[Answer]) -> None:
+    """ValueError for answers that are no numbers: left out, they would flatter a network that diverged."""
+    for record, answer in answers:
+        if wrong := [name for name, value in answer.items() if not np.isfinite(value).all()]:
+            raise ValueError(
+                f"the network answers NaN or infinity as {wrong[0]} of a picture of group {record.group!r}; its weights"
+                " or its calibration are damaged, or its training diverged"
+            )
 
 
 def _results(

@@ -178,6 +178,8 @@ def _numbers(path: Path, rows: Sequence[tuple[int, list[str]]], start: int, widt
             found[i] = [float(cell or "nan") for cell in cells[2:]]
         except ValueError as error:
             raise ValueError(f"{path} line {line}: {error}") from error
+        if not np.isfinite(found[i, start - 2 :].reshape(-1, len(_PARTS))[:, :6]).all():
+            raise ValueError(f"{path} line {line}: a predicted x, y, confidence or covariance is no number")
         if not np.isfinite(found[i, [0, 1, 2]]).all() or not np.isfinite(found[i, start + 6 :: len(_PARTS)]).all():
             raise ValueError(f"{path} line {line}: its size, its scale and every visibility must be numbers")
     return found

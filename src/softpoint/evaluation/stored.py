@@ -20,9 +20,17 @@ STORED = "stored"
 # What a stranger's config may build beside data modules: the scenes that they paint.
 _SCENES = "softpoint.data.synthetic"
 # What decides which images are tested.
-_SPLITTING = ("categories", "splits", "val", "test", "fold", "folds", "group", "seed")
+_SPLITTING = ("categories", "splits", "val", "test", "fold", "folds", "group", "split_seed", "seed")
 # What only training needs, or would write files.
-_LEFT_OUT = {"augment": None, "cache": "none", "resident": False, "verify": False, "limit": None, "limit_groups": None}
+_LEFT_OUT = {
+    "augment": None,
+    "cache": "none",
+    "resident": False,
+    "verify": False,
+    "limit": None,
+    "limit_groups": None,
+    "unlabelled_images": None,
+}
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +60,7 @@ def open_set(
         config = {**config, **_as_shown(other or checkpoint, fixed)}
     target = config.pop("_target_")
     kind = _data_class(target, checkpoint)
-    kept = None if own or set(given) & set(_SPLITTING) else checkpoint.splits
+    kept = None if decides_split(given) else checkpoint.splits
     try:
         if issubclass(kind, LabelledData) and (split == "all" or (kept and split in kept)):
             found = labelled_set(config, None if split == "all" or kept is None else kept[split])
@@ -70,15 +78,34 @@ def open_set(
     return found
 
 
+def confidence_fraction(checkpoint: Checkpoint) -> float:
+    """The fraction of a subject's scale that a confidence is the probability of an error up to."""
+    callbacks = checkpoint.config.get("callbacks")
+    fitted = callbacks.get("calibrate") if isinstance(callbacks, Mapping) else None
+    fraction = fitted.get("fraction") if isinstance(fitted, Mapping) else None
+    return float(fraction) if isinstance(fraction, (int, float)) and 0 < fraction < 1 else 0.05
+
+
+def decides_split(given: Mapping[str, Any]) -> bool:
+    """Whether replaced arguments of a data module, or a whole set of its own, leave no use for a stored split.
+
+    >>> decides_split({"labels": "elsewhere.csv"}), decides_split({"fold": 1, "folds": 5})
+    (False, True)
+    """
+    return "_target_" in given or bool(set(given) & set(_SPLITTING))
+
+
 def held_out_of_both(first: Checkpoint, second: Checkpoint, split: str) -> set[str] | None:
-    """The images of the first's stored split that the second neither learnt from nor was chosen by; None for any.
+    """The images, by `same_path`, of the first's stored split that the second has not seen; None for any.
+
+    Seen is what it learnt from or was chosen by.
 
     Raises ValueError where there is none.
     """
     if split not in ("val", "test") or not first.splits or not second.splits:
         return None
     seen = {same_path(image) for name, images in second.splits.items() if name != split for image in images}
-    kept = {image for image in first.splits[split] if same_path(image) not in seen}
+    kept = {same_path(image) for image in first.splits.get(split, ())} - seen
     if not kept:
         raise ValueError(
             f"{second.path} was trained or chosen on every {split} image of {first.path}; compare them on images that"
@@ -122,9 +149,8 @@ def _module(kind: type[KeypointData], config: Mapping[str, Any], checkpoint: Che
     """The data module, for looking at its sets alone; ValueError for arguments that it does not have."""
     known = signature(kind.__init__).parameters
     arguments = {key: value for key, value in {**config, **_LEFT_OUT}.items() if key in known}
-    arguments = {key: _scene(value) if isinstance(value, Mapping) else value for key, value in arguments.items()}
     try:
-        return kind(**arguments)
+        return kind(**{key: _scene(value) if isinstance(value, Mapping) else value for key, value in arguments.items()})
     except TypeError as error:
         raise ValueError(f"{checkpoint.path}: its data cannot be opened: {error}; choose data=NAME") from error
 

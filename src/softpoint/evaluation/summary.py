@@ -30,6 +30,7 @@ def evaluate(
     nme_pair: Sequence[str] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
+    fraction: float = 0.05,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What metrics.json holds: overall numbers with their 95 % intervals, and numbers of parts of the points.
@@ -38,6 +39,7 @@ def evaluate(
         oks_sigmas: "coco", one number or one each; without them OKS is not measured (see `find_sigmas`).
         nme_pair: the two keypoints whose distance `nme_pair` divides by.
         draws, seed: of the bootstrap (see `bootstrap`).
+        fraction: of the subject's scale, that a confidence is the probability of (see `reliability`).
         about: what else the output says first, such as checkpoint, data and split.
 
     Nothing in it is NaN: what cannot be measured is absent, and `skipped` says why. Raises ValueError for results
@@ -51,7 +53,7 @@ def evaluate(
     if counts.shape[1] < 2:
         skipped["intervals"] = f"a single {kind.removesuffix('s')} says nothing about others"
     overall = _overall(measures, unit, counts)
-    overall |= _oks(results, oks_sigmas, unit, counts, skipped) | _calibration(results, unit, counts, skipped)
+    overall |= _oks(results, oks_sigmas, unit, counts, skipped) | _calibration(results, fraction, unit, counts, skipped)
     for name in (*measures, "nme_pair"):
         if name not in overall:
             skipped[name] = _why_not(name, nme_pair, bool(results.labelled.any()))
@@ -127,12 +129,12 @@ def _oks(
 
 
 def _calibration(
-    results: Results, unit: np.ndarray, counts: np.ndarray, skipped: dict[str, str]
+    results: Results, fraction: float, unit: np.ndarray, counts: np.ndarray, skipped: dict[str, str]
 ) -> dict[str, dict[str, float]]:
     """What `reliability` says of confidences and covariances."""
-    found = {name: value for name, value in reliability(results).items() if np.isfinite(value)}
+    found = {name: value for name, value in reliability(results, fraction).items() if np.isfinite(value)}
     few = counts[:_SLOW_DRAWS] if found and counts.shape[1] > 1 else counts[:0]
-    resampled = [reliability(results.select(_rows(unit, row))) for row in few]
+    resampled = [reliability(results.select(_rows(unit, row)), fraction) for row in few]
     for name in _CALIBRATION:
         if name not in found:
             skipped[name] = "too few labelled points"
