@@ -242,3 +242,12 @@ def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_said_to_be_missing(tmp_path: Path, name: str) -> None:
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*checkpoints/best.ckpt"):
         read_checkpoint(tmp_path / name)
+
+
+def test_weights_that_are_no_numbers_are_refused(changed: Callable, stored: dict[str, Any]) -> None:
+    key = next(name for name in stored["state_dict"] if name.endswith("logits.weight"))
+    path = changed(lambda c: c["state_dict"][key].fill_(float("nan")))
+    with pytest.raises(ValueError, match=r"logits.weight holds NaN or infinity; its training diverged"):
+        read_checkpoint(path)
+    with pytest.raises(ValueError, match="is no checkpoint of softpoint"):
+        read_checkpoint(changed(lambda c: c.update(size=[float("inf"), 64])))

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning.trainer.states import RunningStage
 from torch import Tensor
 
-from runs import built, composed, tiny
+from runs import built, composed, labelled, tiny, write_labels
 from softpoint.evaluation.reliability import expected_calibration_error
 from softpoint.functional import grid_to_image, render_gaussians
 from softpoint.inference import load_predictor, read_checkpoint
@@ -20,7 +21,7 @@ from softpoint.layers import Calibration
 from softpoint.layers.calibration import TAIL, Evidence, evidence, log_deviation, shape
 from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
 from softpoint.training import Calibrate
-from softpoint.training.calibrate import measure, moves
+from softpoint.training.calibrate import _batches, measure, moves
 from softpoint.training.calibration_fit import LEVEL, SLOPE, WIDENING, Measured, fit_calibration
 
 RADIUS, STRIDE, K = torch.tensor(6.0), 4, 5
@@ -207,3 +208,27 @@ def test_the_best_checkpoint_is_calibrated_and_the_last_is_not(run: Path) -> Non
     torch.testing.assert_close(torch.from_numpy(answer["covariance"]), expected["covariance"][0], rtol=1e-4, atol=1e-2)
     assert not torch.allclose(raw["confidence"], expected["confidence"])
     assert "optimizer_states" in torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
+def test_a_resident_set_is_measured_on_its_validation_pictures(tmp_path: Path) -> None:
+    words = labelled(write_labels(tmp_path / "data"), "data.resident=true", "~callbacks.calibrate")
+    module, data, trainer = built(composed("train", words, tmp_path / "run"))
+    trainer.fit(module, data)
+    trainer.state.stage = RunningStage.TRAINING  # as it is when a fit ends
+    seen = torch.cat([batch["image"] for batch in _batches(trainer, torch.device("cpu"), 1000)])
+    wanted = [data.residents["val"].render(batch)["image"] for batch in data.val_dataloader()]
+    assert torch.equal(seen, torch.cat(wanted))
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:Checkpoint directory")
+def test_a_training_that_goes_on_forgets_the_calibration(tmp_path: Path) -> None:
+    module, data, trainer = built(composed("train", tiny(), tmp_path))
+    trainer.fit(module, data)
+    best = trainer.checkpoint_callback.best_model_path
+    assert read_checkpoint(best).net.calibration.radius > 0
+    words = tiny("trainer.max_epochs=2", "~callbacks.calibrate")
+    module, data, trainer = built(composed("train", words, tmp_path))
+    trainer.fit(module, data, ckpt_path=best, weights_only=True)
+    last = read_checkpoint(tmp_path / "checkpoints/last.ckpt")
+    assert trainer.current_epoch == 2 and last.net.calibration.radius == 0

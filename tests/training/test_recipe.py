@@ -9,6 +9,7 @@ import torch
 
 from runs import built, composed, tiny
 from softpoint.training.callbacks import Freeze, TimeBudget
+from softpoint.training.parameters import parameter_groups
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
 
@@ -33,7 +34,7 @@ def weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def test_a_frozen_backbone_moves_only_after_its_thaw(tmp_path: Path) -> None:
-    words = tiny("data.train=16", "callbacks.freeze.fraction=0.5", "'~callbacks.ema'".strip("'"))
+    words = tiny("data.train=16", "callbacks.freeze.fraction=0.5", "~callbacks.ema")
     module, data, trainer = built(composed("train", words, tmp_path))
     seen = []
 
@@ -74,7 +75,7 @@ def test_minutes_end_a_run_and_its_schedule(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["minutes=0"], r"minutes must be positive, got 0"),
+        (["minutes=0"], r"minutes must be a positive number, got 0"),
         (["callbacks.freeze.fraction=1"], r"callbacks.freeze.fraction must be in \[0, 1\), got 1"),
     ],
 )
@@ -87,3 +88,11 @@ def test_a_backbone_rate_is_positive(tmp_path: Path) -> None:
     module, data, trainer = built(composed("train", tiny("module.backbone_rate=0"), tmp_path))
     with pytest.raises(ValueError, match=r"module.backbone_rate must be positive, got 0"):
         trainer.fit(module, data)
+
+
+def test_biases_of_more_dimensions_do_not_decay_either(tmp_path: Path) -> None:
+    words = tiny("head=simcc", "head.visibility=true")
+    net = built(composed("train", words, tmp_path))[0].net
+    spared = {id(p) for group in parameter_groups(net) if "weight_decay" in group for p in group["params"]}
+    assert {id(net.head.visibility.bias), id(net.head.refine_x), id(net.head.refine_y)} <= spared
+    assert id(net.head.visibility.weight) not in spared

@@ -51,10 +51,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         if min(height, width) < 1:
             raise ValueError(f"its input is {height}x{width}")
         crops, splits = _crops(stored.get("crops")), _splits(stored)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         lacks = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{path} is no checkpoint of softpoint: {lacks}") from error
     weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
+    _check_finite(path, weights)
     # First without memory, so that a file of a few bytes cannot ask for more than it holds.
     with torch.device("meta"):
         empty = _network(path, model, len(skeleton))
@@ -159,3 +160,9 @@ def _check_fit(path: Path, net: KeypointNet, weights: Mapping[str, Any]) -> None
             f"{path}: its weights do not fit its config: {len(differing)} tensors differ, first {key}, of shape "
             f"{given.get(key)} in the file and {wanted.get(key)} in the config"
         )
+
+
+def _check_finite(path: Path, weights: Mapping[str, Any]) -> None:
+    for key, value in weights.items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f"{path}: {key} holds NaN or infinity; its training diverged, or it is damaged")

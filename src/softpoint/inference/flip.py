@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from softpoint.data.skeleton import Skeleton
 from softpoint.functional import grid_to_image
@@ -62,10 +61,15 @@ class FlipAverage(nn.Module):
         return self.net.calibration  # type: ignore[return-value]
 
     def forward(self, image: Float[Tensor, "B 3 H W"] | Tensor) -> dict[str, Any]:
-        """As `KeypointNet.forward`; where the network pads, maps reach to the end of the padding."""
-        if self.net.pad:
-            # Cells of both fall on each other where the width that is mirrored is whole cells.
-            image = F.pad(image, (0, -image.shape[-1] % self.net.stride))
+        """As `KeypointNet.forward`; ValueError for a width that the network would pad.
+
+        Cells of an image and of its mirror fall on each other only where they fill it.
+        """
+        if image.shape[-1] % self.net.stride:
+            raise ValueError(
+                f"tta=flip: image width {image.shape[-1]} is not divisible by the network's stride {self.net.stride},"
+                " so that its cells and its mirror's do not meet; set data.size to a multiple"
+            )
         return self.net(torch.cat([image, image.flip(-1)]))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.utilities import move_data_to_device
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.nn import functional as F
@@ -64,8 +65,8 @@ class Calibrate(Callback):
         images, points = len(measured.mask), int(measured.mask.sum())
         caution = f", whose {points} points are few, so that it leans on other sets" if points < FEW else ""
         return (
-            f"calibrated on {images} images{caution}: confidence = probability of an error up to {radius:.1f} px of the"
-            f" input ({100 * self.fraction:g} % of the subject)"
+            f"calibrated on {images} images{caution}: confidence = probability of an error up to"
+            f" {100 * self.fraction:g} % of the subject's size, usually {radius:.1f} px of the input"
         )
 
 
@@ -118,7 +119,8 @@ def _batches(trainer: Any, device: torch.device, images: int) -> Iterator[dict[s
     dataset = data.dataset("val")
     few = range(0, len(dataset), max(1, -(-len(dataset) // images)))
     for batch in DataLoader(Subset(dataset, few), data.batch_size, collate_fn=collate):
-        yield data.render(trainer.strategy.batch_to_device(batch, device), "val")
+        # Not the strategy's own transfer: that asks the data for what training shows.
+        yield data.render(move_data_to_device(batch, device), "val")
 
 
 def _restored(module: Any, state: dict[str, Tensor]) -> KeypointNet:

@@ -85,7 +85,7 @@ def _widening(squared: Tensor) -> Tensor:
     if not len(squared):
         return usual
     levels = torch.tensor([0.5, 0.9], dtype=squared.dtype)
-    needed = squared.quantile(levels) * math.exp(2 * OPTIMISM) / (-2 * (1 - levels).log())
+    needed = squared.quantile(levels).clamp_min(1e-6) * math.exp(2 * OPTIMISM) / (-2 * (1 - levels).log())
     weight = len(squared) / (len(squared) + WIDENING_POINTS)
     return usual * (needed.log() @ levels / levels.sum() - usual.log()).mul(weight).exp()
 

@@ -54,6 +54,12 @@ class ExponentialAverage(WeightAveraging):
         torch._foreach_mul_(change, (1 - keep).to(average[0].dtype))
         torch._foreach_add_(average, change)
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Made before the module moved, the average would else cost every step a copy across.
+        if self._average_model is not None:
+            self._average_model.to(pl_module.device)
+        super().on_train_start(trainer, pl_module)
+
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
@@ -70,8 +76,8 @@ class TimeBudget(Timer):
     """
 
     def __init__(self, minutes: float | None) -> None:
-        if minutes is not None and not 0 < minutes < math.inf:
-            raise ValueError(f"minutes must be positive, got {minutes}; null trains for a number of epochs")
+        if minutes is not None and not (isinstance(minutes, int | float) and 0 < minutes < math.inf):
+            raise ValueError(f"minutes must be a positive number, got {minutes}; null trains for a number of epochs")
         super().__init__(None if minutes is None else timedelta(minutes=minutes), verbose=False)
         self.spent: float | None = None  # which fraction of the time is over; None without a limit
 

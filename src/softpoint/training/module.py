@@ -16,6 +16,7 @@ from torchmetrics import MeanMetric
 
 from softpoint.data.skeleton import Skeleton
 from softpoint.functional import transform_points
+from softpoint.layers import Calibration
 from softpoint.metrics import EPE, NME, PCK, VisibilityScores
 from softpoint.models import KeypointNet
 from softpoint.training.callbacks import time_budget
@@ -122,9 +123,7 @@ class KeypointModule(pl.LightningModule):
         checkpoint["versions"] = {name: version(name) for name in ("softpoint", "torch", "torchvision")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        for key, value in self.state_dict().items():
-            if ".calibration." in key:  # of before there was any
-                checkpoint["state_dict"].setdefault(key, value)
+        self._forget_calibration(checkpoint)
         kind = type(self._data).__qualname__
         if self._data is not None and self.trainer.state.fn == TrainerFn.FITTING and kind not in checkpoint:
             raise ValueError(
@@ -145,6 +144,21 @@ class KeypointModule(pl.LightningModule):
                 f"of shape {theirs.get(differing[0])} there and {ours.get(differing[0])} here; repeat the model, "
                 "backbone and decoder of its run"
             )
+
+    def _forget_calibration(self, checkpoint: dict[str, Any]) -> None:
+        """A training that goes on starts uncalibrated, and an older checkpoint lacks a calibration altogether."""
+        going_on = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        unfitted = Calibration(self.net.num_keypoints).state_dict(prefix="net.calibration.")
+        # An average of the weights stands in the one, the weights themselves in the other.
+        for state in filter(None, (checkpoint["state_dict"], checkpoint.get("current_model_state"))):
+            for key, value in unfitted.items():
+                state[key] = value.clone() if going_on else state.get(key, value)
+        for stored in checkpoint.get("optimizer_states", ()) if going_on else ():
+            if len(stored["param_groups"]) != len(ours := parameter_groups(self.net)):
+                raise ValueError(
+                    f"the checkpoint's optimizer has {len(stored['param_groups'])} groups of parameters, this one"
+                    f" {len(ours)}: an earlier softpoint wrote it; its weights can be used, but not trained further"
+                )
 
     def progress(self, step: int) -> float:
         """Which fraction of the run `step` optimizer steps are, by its steps or by its minutes, whichever is more.

@@ -7,6 +7,9 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+# Shifts, and what starts at a value that is not 0, in more dimensions than one.
+_SPARED = ("bias", "raw_temperature", "refine_x", "refine_y")
+
 
 def parameter_groups(net: nn.Module) -> list[dict[str, Any]]:
     """Groups for an optimizer: the backbone apart from the rest, matrices apart from norms and biases.
@@ -20,7 +23,8 @@ def parameter_groups(net: nn.Module) -> list[dict[str, Any]]:
     """
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter in net.named_parameters():
-        part, vector = "backbone" if name.startswith("backbone.") else "rest", parameter.ndim < 2
+        part = "backbone" if name.startswith("backbone.") else "rest"
+        vector = parameter.ndim < 2 or name.endswith(_SPARED)
         title = f"{part}, not decayed" if vector else part
         kept: dict[str, Any] = {"weight_decay": 0.0} if vector else {}
         groups.setdefault(title, {"name": title, "params": [], **kept})["params"].append(parameter)
