@@ -46,7 +46,7 @@ MISTAKES = {
     "model.attention_stages=[7]": r"model.attention_stages names stage 7, but the backbone returns 2, 3, 4, 5",
     "data.size=100": r"image height 100 is not divisible by .* 32; set data.size to a multiple, such as 128, or model.",
     "data.size=[64,100]": r"image width 100 is not divisible by",
-    "data.size=big": r"data.size=big is no number, as \d+ is: ",
+    "data.size=big": r"data.size=big is no size; give one number for a square, or \[height,width\]",
     "optimizer.lr=fast": r"optimizer.lr=fast is no number, as [\d.]+ is: ",
     "seed=lucky": r"seed=lucky is no number, as 0 is: ",
     "scheduler.warmup=2": r"scheduler.warmup is a fraction of the run in \[0, 1\), got 2",
