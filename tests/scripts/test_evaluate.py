@@ -40,7 +40,7 @@ def test_the_test_split_of_the_run(run: Path, start: Callable, tmp_path: Path, w
         assert float(row["epe"]) == pytest.approx(trained[row["keypoint"]], abs=2e-3)
     again = evaluate(results, draws=100, oks_sigmas=0.1, nme_pair=["nose", "tail"])
     assert {key: metrics[key] for key in again} == json.loads(json.dumps(again))
-    about = {"checkpoint", "data", "split", "tta", "confidence_radius"}
+    about = {"checkpoint", "data", "split", "tta", "confidence_radius", "confidence_fraction"}
     assert {*metrics} - {*again} == about and metrics["split"] == "test"
     for name in ("errors", "worst", "reliability"):
         assert read_image(output / f"{name}.png").std() > 5
