@@ -64,36 +64,11 @@ class Term(nn.Module):
         self.weight, self.hard_keypoints = weight, hard_keypoints
 
 
-class HeatmapTerm(Term):
-    """A heatmap loss against a target about each keypoint: a Gaussian of `sigma` input pixels, nearest or bilinear.
+class TargetTerm(Term):
+    """A loss against a target about each keypoint: a Gaussian of `sigma` input pixels, nearest or bilinear.
 
     `target` is a kind of `render_target`; only the Gaussian looks at `sigma`, a number or {start: 8, end: 3}.
     """
-
-    def __init__(
-        self,
-        loss: Callable[[Maps, Maps], Tensor],
-        sigma: float | Mapping[str, float],
-        weight: float = 1.0,
-        target: str = "gaussian",
-        hard_keypoints: int | None = None,
-    ) -> None:
-        super().__init__(weight, hard_keypoints)
-        _check_target(target)
-        self.loss, self.sigma, self.target = loss, Sigma.of(sigma), target
-
-    def forward(
-        self, prediction: Prediction, cells: Points, stride: int, mask: Mask, progress: float | None = None
-    ) -> Float[Tensor, "B K"]:
-        logits = prediction["logits"]
-        size, std = (logits.shape[-2], logits.shape[-1]), self.sigma.at(progress) / stride
-        return self.loss(logits, render_target(cells, size, self.target, std))
-
-
-class AxisTerm(Term):
-    """A loss of the logits along x against a target along x, plus the same along y; settings as in `HeatmapTerm`."""
-
-    needs = frozenset({"axes"})
 
     def __init__(
         self,
@@ -106,6 +81,23 @@ class AxisTerm(Term):
         super().__init__(weight, hard_keypoints)
         _check_target(target)
         self.loss, self.sigma, self.target = loss, Sigma.of(sigma), target
+
+
+class HeatmapTerm(TargetTerm):
+    """A loss of heatmap logits against a target map."""
+
+    def forward(
+        self, prediction: Prediction, cells: Points, stride: int, mask: Mask, progress: float | None = None
+    ) -> Float[Tensor, "B K"]:
+        logits = prediction["logits"]
+        size, std = (logits.shape[-2], logits.shape[-1]), self.sigma.at(progress) / stride
+        return self.loss(logits, render_target(cells, size, self.target, std))
+
+
+class AxisTerm(TargetTerm):
+    """A loss of the logits along x against a target along x, plus the same along y."""
+
+    needs = frozenset({"axes"})
 
     def forward(
         self, prediction: Prediction, cells: Points, stride: int, mask: Mask, progress: float | None = None
