@@ -60,7 +60,7 @@ class SemiSupervisedModule(KeypointModule):
         self.consistency, self.threshold, self.ramp = consistency, threshold, ramp
 
     def on_train_start(self) -> None:
-        self.teacher.to(self.device).eval()
+        self.teacher.eval()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if "unlabelled" not in batch:
