@@ -11,11 +11,12 @@ import pytest
 
 from runs import read_csv
 from softpoint.evaluation import Results
+from softpoint.evaluation.files import write_json
 from softpoint.evaluation.studies.comparison import comparison
 from softpoint.evaluation.studies.comparison_report import chart as comparison_chart
 from softpoint.evaluation.studies.comparison_report import write_comparison
 from softpoint.evaluation.studies.folds import cross_validation, write_cross_validation
-from softpoint.evaluation.studies.pages import hardware, replace_section, spelt, update_page, write_json
+from softpoint.evaluation.studies.pages import hardware, replace_section, spelt, update_page
 from softpoint.evaluation.studies.statistics import mean_interval, paired_difference, t_quantile
 from softpoint.evaluation.studies.trials import Outcome, Trial, slug
 from studying import IMAGES, measured, results_of

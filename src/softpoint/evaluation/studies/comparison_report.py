@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from softpoint.evaluation.files import write_json, write_text
 from softpoint.evaluation.studies.pages import (
     failures,
     first_line,
     markdown_table,
     number,
     with_ends,
-    write_json,
     write_table,
-    write_text,
 )
 from softpoint.evaluation.studies.statistics import Interval
 from softpoint.evaluation.studies.trials import slug

@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from softpoint.evaluation.files import write_json, write_text
 from softpoint.evaluation.studies.folds import SHOWN
 from softpoint.evaluation.studies.pages import (
     failures,
     markdown_table,
     number,
     with_ends,
-    write_json,
     write_table,
-    write_text,
 )
 from softpoint.evaluation.studies.statistics import Interval, mean_interval
 from softpoint.evaluation.studies.trials import Outcome, values

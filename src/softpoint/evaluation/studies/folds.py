@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from softpoint.evaluation import evaluate
+from softpoint.evaluation.files import write_json, write_text
 from softpoint.evaluation.reliability import reliability_figure
 from softpoint.evaluation.results import Results
 from softpoint.evaluation.studies.pages import (
@@ -17,9 +18,7 @@ from softpoint.evaluation.studies.pages import (
     markdown_table,
     number,
     with_ends,
-    write_json,
     write_table,
-    write_text,
 )
 from softpoint.evaluation.studies.statistics import Interval
 from softpoint.evaluation.studies.trials import Outcome, pooled, values

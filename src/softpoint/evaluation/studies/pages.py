@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from softpoint.data.tables import write_rows
+from softpoint.evaluation.files import write_text
 from softpoint.evaluation.studies.statistics import Interval
 
 
@@ -130,16 +130,3 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     keys = list(dict.fromkeys(key for row in rows for key in row))
     cells = ([("" if row.get(key) is None else str(row[key])) for key in keys] for row in rows)
     write_rows(path, [keys, *cells])
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes JSON, whole or not at all; ValueError for NaN, which JSON does not have."""
-    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
