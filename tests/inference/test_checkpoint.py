@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import pickle
 import socket
@@ -19,24 +18,6 @@ from softpoint.inference import read_checkpoint
 from softpoint.models import KeypointNet
 
 PLAIN = (str, int, float, bool, type(None))
-
-
-@pytest.fixture(scope="module")
-def stored(run: Path) -> dict[str, Any]:
-    return torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
-
-
-@pytest.fixture
-def changed(stored: dict[str, Any], tmp_path: Path) -> Callable[[Callable[[dict[str, Any]], object]], Path]:
-    """Writes the checkpoint after a change to it."""
-
-    def write(change: Callable[[dict[str, Any]], object]) -> Path:
-        altered = copy.deepcopy(stored)
-        change(altered)
-        torch.save(altered, tmp_path / "changed.ckpt")
-        return tmp_path / "changed.ckpt"
-
-    return write
 
 
 def plain(node: Any) -> bool:

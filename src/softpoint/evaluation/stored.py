@@ -133,7 +133,7 @@ def _stored(checkpoint: Checkpoint, given: Mapping[str, Any]) -> dict[str, Any]:
             f"{checkpoint.path} names data at {folder}, which is not opened for a checkpoint's sake; say"
             " data.folder=ADDRESS yourself"
         )
-    return {key: value for key, value in stored.items() if key not in ("cache_dir", "max_cache_gb")}
+    return {key: value for key, value in stored.items() if key not in ("cache_dir", "max_cache_gb", "max_pixels")}
 
 
 def _data_class(target: Any, checkpoint: Checkpoint) -> type[KeypointData]:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
-from softpoint.data.skeleton import Skeleton
+from softpoint.data.skeleton import MAX_KEYPOINTS, Skeleton
+from softpoint.inference.rebuild import rebuild, short
+from softpoint.inference.torchfile import read_torch_file
 from softpoint.models import KeypointNet
 
-# What a stranger's config may build: modules of these packages, and nothing else.
-_ALLOWED = ("softpoint.models", "softpoint.layers")
+# Of a network's input: beyond them, a small file could ask for endless memory.
+MAX_PIXELS = 1 << 23
+_MAX_NAME = 256
 
-# Arguments that would read files or download while a network is rebuilt; its weights come from the checkpoint.
-_IGNORED = ("weights", "pretrained", "folder")
+# How many values, in how many levels, a checkpoint may hold; and of those its network's config and its record.
+_MOST, _DEEPEST = 4_000_000, 64
+_MOST_CONFIG, _MOST_RECORD = 10_000, 200_000
+_NESTS = (dict, list, tuple)
 
 
 @dataclass(frozen=True)
@@ -34,35 +37,87 @@ class Checkpoint:
     config: dict[str, Any]
     path: Path
     splits: dict[str, list[str]] | None = None  # images of train, val and test; None where there are no such files
+    record: dict[str, Any] = field(default_factory=dict)  # what its training noted (`training.record`); {} in old ones
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
     """Reads a checkpoint of scripts/train.py, running no code that it names.
 
     Raises FileNotFoundError, and ValueError for a file that is damaged, holds more than tensors and plain
-    values, is no checkpoint of softpoint, or asks for anything but softpoint's own modules.
+    values, is no checkpoint of softpoint, or asks for anything but softpoint's own modules of usual sizes.
     """
     path = Path(path)
     stored = _load(path)
     try:
-        config, skeleton = stored["hyper_parameters"], Skeleton.from_dict(stored["skeleton"])
-        model, state = _of_today(config["model"]), dict(stored["state_dict"])
-        height, width = map(int, np.broadcast_to(stored.get("size") or config["data"]["size"], 2))
-        if min(height, width) < 1:
-            raise ValueError(f"its input is {height}x{width}")
-        crops, splits = _crops(stored.get("crops")), _splits(stored)
+        _check_tree(stored)
+        config, skeleton, size = stored["hyper_parameters"], _skeleton(stored["skeleton"]), _size(stored)
+        model, weights = _of_today(config["model"]), _weights(stored["state_dict"])
+        _check_tree(model, _MOST_CONFIG)
+        crops, splits, record = _crops(stored.get("crops")), _splits(stored), _record(stored.get("record", {}))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         lacks = f"it lacks {error}" if isinstance(error, KeyError) else error
-        raise ValueError(f"{path} is no checkpoint of softpoint: {lacks}") from error
-    weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
-    _check_finite(path, weights)
+        raise ValueError(f"{path} is no checkpoint of softpoint: {short(lacks)}") from error
+    try:
+        net = _network(model, len(skeleton), weights)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return Checkpoint(net, skeleton, size, crops, config, path, splits, record)
+
+
+def _network(model: Any, num_keypoints: int, weights: dict[str, Tensor]) -> KeypointNet:
     # First without memory, so that a file of a few bytes cannot ask for more than it holds.
     with torch.device("meta"):
-        empty = _network(path, model, len(skeleton))
-        _check_fit(path, empty, _complete(weights, empty))
-    net = _network(path, model, len(skeleton))
+        empty = rebuild(model, num_keypoints)
+        _check_fit(empty, _complete(weights, empty))
+    _check_finite(weights)
+    net = rebuild(model, num_keypoints)
     net.load_state_dict(_complete(weights, net))
-    return Checkpoint(net.eval(), skeleton, (height, width), crops, config, path, splits)
+    return net.eval()
+
+
+def _check_tree(root: Any, most: int = _MOST) -> None:
+    """ValueError for what is nested too deeply, or is too long when what stands in several places counts anew."""
+    waiting, count = [(root, 0)], 0
+    while waiting:
+        node, depth = waiting.pop()
+        if isinstance(node, _NESTS):
+            children = node.values() if isinstance(node, dict) else node
+            count += len(node)
+            if count > most or depth > _DEEPEST:
+                raise ValueError("what it says is longer or deeper than any training's")
+            waiting += [(child, depth + 1) for child in children if isinstance(child, _NESTS)]
+
+
+def _skeleton(stored: Any) -> Skeleton:
+    """The keypoints; ValueError for more of them, or longer names, than there are."""
+    names, pairs, edges = (list(stored[part]) for part in ("names", "flip_pairs", "edges"))
+    if max(map(len, (names, pairs, edges))) > MAX_KEYPOINTS:
+        raise ValueError(f"it names more than {MAX_KEYPOINTS} keypoints, pairs or edges")
+    words = [*names, *(word for pair in (*pairs, *edges) for word in pair)]
+    if wrong := [word for word in words if not isinstance(word, str) or len(word) > _MAX_NAME]:
+        raise ValueError(f"one of its keypoints is called {short(repr(wrong[0]), 80)}")
+    return Skeleton.from_dict(stored)
+
+
+def _size(stored: Mapping[str, Any]) -> tuple[int, int]:
+    height, width = map(int, np.broadcast_to(stored.get("size") or stored["hyper_parameters"]["data"]["size"], 2))
+    if min(height, width) < 1 or height * width > MAX_PIXELS:
+        raise ValueError(f"its input is {height}x{width}, where 1 to {MAX_PIXELS} pixels are possible")
+    return height, width
+
+
+def _weights(state: Any) -> dict[str, Tensor]:
+    """The network's own tensors by name."""
+    weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
+    if wrong := [key for key, value in weights.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f"its weights do not fit its config: {short(wrong[0], 80)} is no tensor")
+    return weights
+
+
+def _record(stored: Any) -> dict[str, Any]:
+    """What training noted; ValueError where it is no dictionary of plain values."""
+    _check_tree(stored, _MOST_RECORD)
+    return {str(key): value for key, value in stored.items()}
 
 
 def _of_today(model: Any) -> Any:
@@ -74,7 +129,7 @@ def _of_today(model: Any) -> Any:
     return {**model, "head": {"decode": "expectation" if head["whole_map"] else "window", **rest}}
 
 
-def _complete(weights: Mapping[str, Any], net: KeypointNet) -> dict[str, Any]:
+def _complete(weights: Mapping[str, Tensor], net: KeypointNet) -> dict[str, Tensor]:
     """The weights, and an unfitted calibration where they were saved before there was one."""
     if any(key.startswith("calibration.") for key in weights):
         return dict(weights)
@@ -103,66 +158,31 @@ def _load(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; a run keeps its own in checkpoints/best.ckpt")
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # torch's own message advises to load the file with its code, so it is not passed on.
-        raise ValueError(
-            f"{path} is no checkpoint of softpoint, or is damaged: it does not load as tensors and plain values"
-            f" ({type(error).__name__}); nothing in it was run"
-        ) from error
+        stored = read_torch_file(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is no checkpoint of softpoint, or is damaged: {error}") from error
     if not isinstance(stored, Mapping):
         raise ValueError(f"{path} is no checkpoint of softpoint: it holds a {type(stored).__name__}")
     return stored
 
 
-def _network(path: Path, model: Any, num_keypoints: int) -> KeypointNet:
-    try:
-        built = _build(model)
-        net = built(num_keypoints=num_keypoints) if callable(built) else built
-    except Exception as error:  # a config that anyone may have written fails in any way
-        raise ValueError(f"{path}: its network cannot be rebuilt: {error}") from error
-    if not isinstance(net, KeypointNet):
-        raise ValueError(f"{path}: its model is a {type(net).__name__}, not a KeypointNet")
-    return net
-
-
-def _build(node: Any) -> Any:
-    """What Hydra's instantiate would build, restricted to modules of `_ALLOWED`."""
-    if isinstance(node, Mapping):
-        built = {key: _build(value) for key, value in node.items() if not str(key).startswith("_")}
-        if "_target_" not in node:
-            return built
-        arguments = {key: value for key, value in built.items() if key not in _IGNORED}
-        layer = _allowed(node["_target_"])
-        return partial(layer, **arguments) if node.get("_partial_") else layer(**arguments)
-    if isinstance(node, Sequence) and not isinstance(node, str):
-        return [_build(value) for value in node]
-    return node
-
-
-def _allowed(target: Any) -> type[nn.Module]:
-    """The class a target names; ValueError unless it is a module of ours, however the name gets there."""
-    package, _, name = str(target).rpartition(".")
-    if package not in _ALLOWED:
-        raise ValueError(f"it asks for {target!r}, and only classes of {' and '.join(_ALLOWED)} are built")
-    found = getattr(importlib.import_module(package), name, None)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise ValueError(f"it asks for {target!r}, which is no network module")
-    return found
-
-
-def _check_fit(path: Path, net: KeypointNet, weights: Mapping[str, Any]) -> None:
-    wanted = {key: tuple(value.shape) for key, value in net.state_dict().items()}
-    given = {key: tuple(getattr(value, "shape", ())) for key, value in weights.items()}
+def _check_fit(net: KeypointNet, weights: Mapping[str, Tensor]) -> None:
+    wanted, given = ({key: _kind(value) for key, value in state.items()} for state in (net.state_dict(), weights))
     if differing := sorted(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key)):
         key = differing[0]
+        there, here = given.get(key, "absent"), wanted.get(key, "absent")
         raise ValueError(
-            f"{path}: its weights do not fit its config: {len(differing)} tensors differ, first {key}, of shape "
-            f"{given.get(key)} in the file and {wanted.get(key)} in the config"
+            f"its weights do not fit its config: {len(differing)} tensors differ, first {short(key, 80)}, which is"
+            f" {there} in the file and {here} by the config"
         )
 
 
-def _check_finite(path: Path, weights: Mapping[str, Any]) -> None:
+def _kind(tensor: Tensor) -> tuple[tuple[int, ...], str]:
+    """Shape, and what sort of numbers: weights of half precision fit, whole numbers do not."""
+    return tuple(tensor.shape), "real" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
+
+
+def _check_finite(weights: Mapping[str, Tensor]) -> None:
     for key, value in weights.items():
-        if isinstance(value, torch.Tensor) and value.is_floating_point() and not value.isfinite().all():
-            raise ValueError(f"{path}: {key} holds NaN or infinity; its training diverged, or it is damaged")
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f"{key} holds NaN or infinity; its training diverged, or it is damaged")

@@ -20,13 +20,15 @@ class Small(nn.Module):
         width: channels at stride 4.
         depth: residual blocks per stage.
         stages: which features forward returns, ascending, from 2 (stride 4) to 5 (stride 32).
-        weights: a local safetensors or weights-only torch file to start from.
+        weights: a local safetensors file to start from.
 
     >>> net = Small(width=16, stages=(2, 4))
     >>> net.out_channels, net.stride
     ((16, 64), (4, 16))
     """
 
+    # The name and, where it is known, the licence of the weights that it started from.
+    started_from: dict[str, str | None] | None = None
     mean = (0.5, 0.5, 0.5)
     std = (0.25, 0.25, 0.25)
 
@@ -55,6 +57,7 @@ class Small(nn.Module):
             channels = out
         if weights is not None:
             load_weights(self, weights)
+            self.started_from = {"weights": Path(weights).name, "licence": None}
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         x = self.stem(image)

@@ -31,11 +31,14 @@ class Timm(nn.Module):
             that the network has from stride 4 on.
         pretrained: start from NAME.safetensors in `folder` where it lies, and else from timm's own download; None
             starts from nothing, with a warning, where neither can be had.
-        weights: a local safetensors or weights-only torch file to start from, in timm's names.
+        weights: a local safetensors file to start from, in timm's names.
         folder: of weights that need no download.
 
     Raises ValueError for an unknown name or stage, and OSError for a download that fails.
     """
+
+    # The name and, where it is known, the licence of the weights that it started from.
+    started_from: dict[str, str | None] | None = None
 
     def __init__(
         self,
@@ -54,15 +57,20 @@ class Timm(nn.Module):
         wanted = [stage for stage in has if stage >= 2] if stages is None else list(stages)
         if not wanted or wanted != sorted(set(wanted)) or not {*wanted} <= has.keys():
             raise ValueError(f"backbone.stages of {name} must ascend within {', '.join(map(str, has))}, got {wanted}")
-        if pretrained is not False and weights is None:
+        config: Any = timm.get_pretrained_cfg(name)
+        if weights is not None:
+            self.started_from = {"weights": Path(weights).name, "licence": None}
+        elif pretrained is not False:
             weights = _local(folder, name)
+            self.started_from = {"weights": f"timm {config.architecture}.{config.tag}", "licence": config.license}
         asked = pretrained is not False and weights is None
-        self.body = _features(timm, name, [has[stage] for stage in wanted], asked, pretrained is None, folder)
+        self.body, found = _features(timm, name, [has[stage] for stage in wanted], asked, pretrained is None, folder)
+        if asked and not found:
+            self.started_from = None
         self.stages = tuple(wanted)
         self.stride = tuple(self.body.feature_info.reduction())
         self.out_channels = tuple(self.body.feature_info.channels())
         self.channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
-        config: Any = timm.get_pretrained_cfg(name)
         self.mean, self.std = tuple(config.mean), tuple(config.std)
         if weights is not None:
             with torch.device("meta"):
@@ -79,14 +87,19 @@ def _local(folder: str | Path | None, name: str) -> Path | None:
     return path if folder and path.is_file() else None
 
 
-def _features(timm, name: str, indices: list[int], download: bool, optional: bool, folder: str | Path | None) -> Any:
-    """timm's network, from its own download if asked; where that fails, an error, or from nothing if `optional`."""
+def _features(
+    timm, name: str, indices: list[int], download: bool, optional: bool, folder: str | Path | None
+) -> tuple[Any, bool]:
+    """timm's network, and whether its own download filled it.
+
+    It is tried if asked for; where that fails it is an error, or the network is from nothing if `optional`.
+    """
     build = partial(timm.create_model, name, features_only=True, out_indices=indices)
     if not download:
-        return build(pretrained=False)
+        return build(pretrained=False), False
     try:
         with _offline_at_once():
-            return build(pretrained=True)
+            return build(pretrained=True), True
     except Exception as error:  # whatever a library for downloads raises without a network
         hub = timm.get_pretrained_cfg(name).hf_hub_id or "its own page"
         said = (
@@ -97,7 +110,7 @@ def _features(timm, name: str, indices: list[int], download: bool, optional: boo
         if not optional:
             raise OSError(f"{said}, or start without: backbone.pretrained=false") from error
         _log.warning("%s. This run starts from nothing, which costs much accuracy on few labels", said)
-        return build(pretrained=False)
+        return build(pretrained=False), False
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -22,13 +23,15 @@ class Torchvision(nn.Module):
         name: a function of torchvision.models, such as "resnet18".
         stages: which features forward returns, ascending: 2 is stride 4, 5 is stride 32.
         pretrained: start from the library's own download of its default weights.
-        weights: a local safetensors or weights-only torch file to start from, in torchvision's names.
+        weights: a local safetensors file to start from, in torchvision's names.
 
     >>> net = Torchvision("resnet18", stages=(2, 5))
     >>> net.out_channels, net.stride
     ((64, 512), (4, 32))
     """
 
+    # The name and, where it is known, the licence of the weights that it started from.
+    started_from: dict[str, str | None] | None = None
     # What torchvision trained its classifiers with.
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
@@ -46,7 +49,11 @@ class Torchvision(nn.Module):
         names = torchvision.models.list_models(module=torchvision.models)
         if name not in names:
             raise ValueError(f"backbone.name: torchvision has no model {name!r}; {did_you_mean(name, names)}")
-        network = torchvision.models.get_model(name, weights="DEFAULT" if pretrained else None)
+        network = torchvision.models.get_model(name)
+        if pretrained:
+            published: Any = torchvision.models.get_model_weights(name)
+            network.load_state_dict(published.DEFAULT.get_state_dict(check_hash=True, weights_only=True))
+            self.started_from = {"weights": f"torchvision {published.DEFAULT}", "licence": "BSD-3-Clause"}
         whole = list(network.state_dict())
         blocks = _blocks(network)
         try:
@@ -64,6 +71,7 @@ class Torchvision(nn.Module):
         self.body = nn.ModuleDict(dict(list(blocks.items())[: self._returned[-1] + 1]))
         if weights is not None:
             load_weights(self.body, weights, spare=whole, prefix="features.")
+            self.started_from = {"weights": Path(weights).name, "licence": None}
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         x, features = image, []

@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
-import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or of a torch file that holds nothing but tensors.
+    """The tensors of a safetensors file, a format that holds nothing else.
 
-    Raises FileNotFoundError, and ValueError for a file of another kind, which is not unpickled.
+    Raises FileNotFoundError, and ValueError for a file of another kind, a damaged one, and one with NaN.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"backbone.weights: no file at {path}")
+    if path.suffix != ".safetensors":
+        raise ValueError(
+            f"backbone.weights: {path} is no .safetensors file, and other kinds can hold code; convert one that you"
+            " trust by safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'FILE.safetensors')"
+        )
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_file(path)
     except Exception as error:
         raise ValueError(
-            f"backbone.weights: {path} cannot be read as weights ({type(error).__name__}); "
-            "give a .safetensors file or a torch file of tensors alone"
+            f"backbone.weights: {path} cannot be read as weights ({type(error).__name__}); it is no safetensors file,"
+            " or is damaged"
         ) from error
-    state = state.get("state_dict", state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"backbone.weights: {path} holds no dictionary of tensors, but a {type(state).__name__}")
-    return dict(state)
+    for key, value in state.items():
+        if value.is_floating_point() and not value.float().isfinite().all():
+            raise ValueError(f"backbone.weights: {path}: {key[:80]} holds NaN or infinity; it is damaged")
+    return state
 
 
 def load_weights(module: nn.Module, path: str | Path, spare: Iterable[str] = (), prefix: str = "") -> None:
