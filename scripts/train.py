@@ -14,6 +14,7 @@ def main(cfg: DictConfig) -> float | None:
     import os
     import shlex
     import warnings
+    from pathlib import Path
 
     import pytorch_lightning as pl
     from hydra.core.hydra_config import HydraConfig
@@ -21,6 +22,8 @@ def main(cfg: DictConfig) -> float | None:
     from hydra.utils import instantiate
 
     from softpoint.inference import read_checkpoint
+    from softpoint.training import Record
+    from told import conclude, told
 
     # Lightning's own use of torch, and its advice to have more workers than a laptop has cores.
     warnings.filterwarnings("ignore", ".*LeafSpec.*|.*many workers.*|.*smaller than the logging interval.*")
@@ -41,6 +44,8 @@ def main(cfg: DictConfig) -> float | None:
             " per job (trainer.devices=1), or train these one by one"
         )
     module.save_hyperparameters(OmegaConf.to_container(cfg, resolve=True))
+    record = Record(told(cfg, HydraConfig.get().overrides.task))
+    trainer.callbacks.append(record)
     if trainer.is_global_zero:
         print(f"{data.summary}; {module.summary}; writing to {os.path.relpath(trainer.default_root_dir)}")
     trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
@@ -54,6 +59,7 @@ def main(cfg: DictConfig) -> float | None:
         )
     trainer.test(module, data, ckpt_path=best, verbose=False, weights_only=True)
     if trainer.is_global_zero:
+        conclude(Path(best), record.facts, data, trainer)
         print(f"best checkpoint, val/epe {score:.3f} px: {os.path.relpath(best)}")
         command = shlex.quote(f"ckpt={os.path.relpath(best)}")
         boxes = " boxes=LABELS" if data.crops else ""

@@ -37,7 +37,13 @@ def test_help_needs_no_torch_and_names_every_group() -> None:
 
 
 def test_a_run_leaves_what_help_promises(run: Path) -> None:
-    assert {path.name for path in run.iterdir()} == {"checkpoints", "splits.csv", "tensorboard", "test.csv"}
+    assert {path.name for path in run.iterdir()} == {
+        "checkpoints",
+        "model_card.md",
+        "splits.csv",
+        "tensorboard",
+        "test.csv",
+    }
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
 

@@ -4,6 +4,7 @@ from softpoint.training.calibrate import Calibrate
 from softpoint.training.loss import KeypointLoss
 from softpoint.training.module import KeypointModule
 from softpoint.training.pixel_classes import PixelClassTerm
+from softpoint.training.record import Record
 from softpoint.training.semi import SemiSupervisedModule
 from softpoint.training.terms import (
     AxisTerm,
@@ -16,5 +17,5 @@ from softpoint.training.terms import (
 
 __all__ = [
     "AxisTerm", "Calibrate", "CoordinateTerm", "HeatmapTerm", "KeypointLoss", "KeypointModule",
-    "LikelihoodTerm", "PixelClassTerm", "SemiSupervisedModule", "VarianceTerm", "VisibilityTerm",
+    "LikelihoodTerm", "PixelClassTerm", "Record", "SemiSupervisedModule", "VarianceTerm", "VisibilityTerm",
 ]  # fmt: skip

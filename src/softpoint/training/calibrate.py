@@ -61,7 +61,7 @@ class Calibrate(Callback):
         net.calibration.set(**fit_calibration(measured, radius, absent))
         for name, value in net.calibration.state_dict(prefix="net.calibration.").items():
             stored["state_dict"][name] = value.cpu()
-        _replace(path, stored)
+        replace_checkpoint(path, stored)
         images, points = len(measured.mask), int(measured.mask.sum())
         caution = f", whose {points} points are few, so that it leans on other sets" if points < FEW else ""
         return (
@@ -143,7 +143,8 @@ def _where(seen: Evidence, mask: Tensor) -> Evidence:
     return Evidence(*(value[mask] for value in seen))
 
 
-def _replace(path: Path, stored: dict[str, Any]) -> None:
+def replace_checkpoint(path: Path, stored: dict[str, Any]) -> None:
+    """Writes a checkpoint beside the one that it then takes the place of."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         torch.save(stored, beside)

@@ -1,0 +1,97 @@
+"""What a run notes about itself in its checkpoints, for whoever gets only those."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.trainer.states import TrainerFn
+
+from softpoint.training.calibrate import replace_checkpoint
+
+
+class Record(Callback):
+    """Notes in every checkpoint of a run what is known about it, as plain values under `record`.
+
+    `told` is what only the command line knows. `splits` counts pictures, subjects and labelled points of each, where
+    the data knows them without painting any; `weights_licence` is that of the weights that training starts from, None
+    where there are none or it is unknown. `minutes` counts those before a run was resumed too.
+    """
+
+    def __init__(self, told: Mapping[str, Any]) -> None:
+        self.told = dict(told)
+        self.facts: dict[str, Any] = {}
+        self._began, self._before = time.monotonic(), 0.0
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        started = getattr(pl_module.net.backbone, "started_from", None) or {}
+        self._began = time.monotonic()
+        self.facts = {
+            "finished": False,
+            "date": datetime.now(UTC).date().isoformat(),
+            "hardware": describe_hardware(trainer.strategy.root_device, trainer.world_size),
+            "network": pl_module.summary,
+            "splits": {split: _count(source) for split, source in trainer.datamodule.sources.items()},
+            "starting_weights": started.get("weights"),
+            "weights_licence": started.get("licence"),
+            "versions": {name: version(name) for name in ("softpoint", "torch", "torchvision")},
+            **self.told,
+        }
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint["record"] = {**self.facts, "minutes": self._minutes}
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        self.facts["minutes"] = self._minutes
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._before = float(checkpoint.get("record", {}).get("minutes", 0))
+
+    @property
+    def _minutes(self) -> float:
+        return self._before + (time.monotonic() - self._began) / 60
+
+
+def describe_hardware(device: torch.device, count: int) -> str:
+    """What trained, in words.
+
+    >>> describe_hardware(torch.device("cpu"), 1).partition(" CPU core")[0].isdigit()
+    True
+    """
+    if device.type == "cuda":
+        return f"{count} x {torch.cuda.get_device_name(device)}"
+    if device.type != "cpu":
+        return f"{count} x {device.type}"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = f", {count} processes" if count > 1 else ""
+    return f"{cores} CPU core{'s' * (cores > 1)} ({_processor()}){processes}"
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Puts a record into a checkpoint of ours, which is replaced as a whole."""
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    replace_checkpoint(path, {**stored, "record": dict(record)})
+
+
+def _processor() -> str:
+    cpus = Path("/proc/cpuinfo")
+    lines = cpus.read_text(encoding="utf-8", errors="replace").splitlines() if cpus.is_file() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def _count(source: Any) -> dict[str, int]:
+    labels = getattr(source, "labels", None)
+    if labels is None:
+        return {"pictures": len(source)}
+    points = int((labels.visibility > 0).sum())
+    return {"pictures": len(set(labels.images)), "subjects": len(labels), "points": points}
