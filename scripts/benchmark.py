@@ -1,4 +1,4 @@
-"""Times what training waits for, on this machine: python scripts/benchmark.py [networks | data]"""
+"""Times what people wait for, on this machine: python scripts/benchmark.py [networks | data | exports]"""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Work = Callable[[int], Any]
 
 
 def main(cfg: DictConfig) -> None:
-    """Prints a table of `networks` and the scenes they see, or of the making of samples (`data`)."""
+    """Prints a table of `networks` and the scenes they see, of the making of samples (`data`), or of exported files."""
     import cv2
     import torch
     from rich.console import Console
 
-    parts = {"networks": networks, "data": data}
+    parts = {"networks": networks, "data": data, "exports": exports}
     if cfg.what not in parts:
         raise ValueError(f"what={cfg.what!r}: {did_you_mean(cfg.what, parts)}")
     cv2.setNumThreads(0)
@@ -88,6 +88,37 @@ def data(cfg: DictConfig, console: Any) -> None:
         console.print(table)
 
 
+def exports(cfg: DictConfig, console: Any) -> None:
+    """Pictures per second, from bytes to keypoints, of an untrained network in torch and of each file it exports to."""
+    import torch
+    from hydra.utils import instantiate
+
+    from softpoint.data.skeleton import Skeleton
+    from softpoint.inference import Checkpoint, Predictor
+    from softpoint.inference.export import Plan, View, export
+    from softpoint.runtime import load
+
+    rng, (height, width) = np.random.default_rng(0), cfg.exports.picture
+    images = [rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(4)]
+    skeleton = Skeleton(tuple(f"keypoint{k}" for k in range(cfg.num_keypoints)))
+    net = instantiate(cfg.nets.dsa)(num_keypoints=cfg.num_keypoints).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        stored = Path(folder, "weights.pt")
+        torch.save(net.state_dict(), stored)
+        checkpoint = Checkpoint(net, skeleton, (cfg.exports.size[0], cfg.exports.size[1]), None, {}, stored)
+        predictor = Predictor(net, skeleton, checkpoint.size, "cpu")
+        work: dict[str, Work] = {"torch": partial(answer, predictor, images)}
+        for precision in cfg.exports.precisions:
+            path = Path(folder, f"{precision}.onnx")
+            export(checkpoint, predictor, path, Plan(precision=precision, calibration=[View(one) for one in images]))
+            model = load(path, threads=torch.get_num_threads())
+            work[f"onnxruntime, {precision}"] = partial(answer, model, images)
+        table = rates_table()
+        what = f"{cfg.exports.name}, {width}x{height} to {checkpoint.size[1]}x{checkpoint.size[0]}"
+        add_rates(table, what, work, 1, cfg.rounds, cfg.exports.calls)
+    console.print(table)
+
+
 def pictures(cfg: DictConfig, folder: Path) -> dict[str, list[Path]]:
     """The user's pictures, or some of each usual kind."""
     from feeding import draw_pictures
@@ -140,6 +171,11 @@ def train(net: Any, image: Any, i: int) -> None:
     from feeding import step
 
     step(net, image)
+
+
+def answer(model: Any, images: list[np.ndarray], i: int) -> None:
+    """Predicts on one picture."""
+    model(images[i % len(images)])
 
 
 def paint(painter: Any, size: int, i: int) -> None:

@@ -19,7 +19,9 @@ from softpoint.data.pictures.images import read_image
 TINY = (
     "rounds=1", "calls=1", "sizes=[32]", "batch_size=2", "backbone.width=8", "decoder.channels=8",
     "data.kinds=[[.png,70,50]]", "data.training=[.png,70,50]", "data.count=2", "data.train=20", "data.size=32",
-    "data.batch_size=4", "data.workers=[0]", "data.rounds=1", "data.calls=1",
+    "data.batch_size=4", "data.workers=[0]", "data.rounds=1", "data.calls=1", "exports.picture=[40,50]",
+    "exports.size=[32,32]", "exports.calls=1",
+    "exports.precisions=[int8]",
 )  # fmt: skip
 
 
@@ -92,6 +94,15 @@ def test_networks_are_timed_without_a_word(start: Callable) -> None:
     ending = start("benchmark", *TINY)
     assert ending.code == 0, ending.err
     assert "paint" in ending.out and "cbam_spatial" in ending.out
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_exports_are_timed_beside_torch(start: Callable) -> None:
+    pytest.importorskip("onnxscript", reason='needs the extra: pip install -e ".[export]"')
+    ending = start("benchmark", "what=exports", *TINY)
+    assert ending.code == 0, ending.err
+    for words in ("small, 50x40", "torch", "int8"):
+        assert words in ending.out, words
 
 
 def test_another_word_is_answered(start: Callable) -> None:

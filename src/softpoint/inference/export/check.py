@@ -1,0 +1,105 @@
+"""An exported file run again, beside the checkpoint that it came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+
+from softpoint.inference.export.metadata import KEY
+from softpoint.inference.predictor import Predictor
+
+# What answers as a Predictor does.
+Answers = Callable[[np.ndarray, np.ndarray | None], Mapping[str, np.ndarray]]
+
+
+class View(NamedTuple):
+    """A picture to compare answers on: uint8 RGB (H, W, 3), the box (4,) to look at, and its labels (K, 2).
+
+    Without a box all of it is looked at; labels are NaN where there are none.
+    """
+
+    image: np.ndarray
+    box: np.ndarray | None = None
+    keypoints: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far an exported file's keypoints lie from the checkpoint's, in pixels of the pictures.
+
+    `epe` is the mean distance of both from the labels, the checkpoint's first; None where there are none.
+    """
+
+    pictures: int
+    mean: float
+    largest: float
+    epe: tuple[float, float] | None = None
+
+    def __str__(self) -> str:
+        apart = f"{self.largest:.4f} px at most, {self.mean:.4f} px on average on {self.pictures} pictures"
+        return (
+            apart if self.epe is None else f"{apart}; EPE {self.epe[1]:.3f} px, the checkpoint's {self.epe[0]:.3f} px"
+        )
+
+
+def measure_difference(predictor: Predictor, answers: Answers, views: Sequence[View]) -> Difference:
+    """The distances between keypoints of both on `views`; ValueError where the file answers what is not finite."""
+    apart, errors = [], []
+    for image, box, truth in views:
+        expected, found = predictor(image, box)["keypoints"], answers(image, box)["keypoints"]
+        if not np.isfinite(found).all():
+            raise ValueError(f"the exported file answers {found[~np.isfinite(found)][0]} on a picture of {image.shape}")
+        apart.append(np.linalg.norm(expected - found, axis=-1))
+        if truth is not None:
+            errors.append([np.linalg.norm(points - truth, axis=-1) for points in (expected, found)])
+    known = np.array(errors)
+    labelled = bool(np.isfinite(known).any())
+    epe = tuple(np.nanmean(known, axis=(0, 2)).tolist()) if labelled else None
+    return Difference(len(views), float(np.mean(apart)), float(np.max(apart)), epe)  # type: ignore[arg-type]
+
+
+def random_views(size: tuple[int, int], count: int = 4, size_is_fixed: bool = False) -> list[View]:
+    """Blurred noise of several shapes and sizes, odd ones too: what no tracing has seen."""
+    rng = np.random.default_rng(0)
+    factors = [(1.0, 1.0)] * count if size_is_fixed else rng.uniform(0.4, 3.3, (count, 2)).tolist()
+    shapes = [tuple(max(8, round(side * f)) for side, f in zip(size, pair, strict=True)) for pair in factors]
+    noise = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
+    return [View(cv2.normalize(cv2.GaussianBlur(n, (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX)) for n in noise]  # type: ignore[call-overload]
+
+
+def reopened(path: Path, format: str) -> tuple[Answers, dict[str, Any]]:
+    """What runs the file in its own runtime, and the metadata that it carries."""
+    if format == "onnx":
+        from softpoint.runtime import load
+
+        model = load(path)
+        return model, model.metadata
+    if format == "torch_export":
+        extra = {KEY: ""}
+        program = torch.export.load(path, extra_files=extra).module()
+        return _calling(program, json.loads(extra[KEY])), json.loads(extra[KEY])
+    package = torch._inductor.aoti_load_package(str(path))
+    metadata = json.loads(package.get_metadata()[KEY])
+    return _calling(package, metadata), metadata
+
+
+def _calling(program: Any, metadata: Mapping[str, Any]) -> Answers:
+    """A program of torch as a function of one picture."""
+
+    def answers(image: np.ndarray, box: np.ndarray | None) -> dict[str, np.ndarray]:
+        given = [torch.from_numpy(np.ascontiguousarray(image))[None]]
+        if "boxes" in metadata["inputs"]:
+            assert box is not None
+            given.append(torch.from_numpy(np.asarray(box, dtype=np.float32))[None])
+        with torch.no_grad():
+            values = program(*given)
+        return {name: value[0].numpy() for name, value in zip(metadata["outputs"], values, strict=True)}
+
+    return answers

@@ -1,0 +1,124 @@
+"""A checkpoint as one file that runs elsewhere, written only if it answers as the checkpoint does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from softpoint.inference.checkpoint import Checkpoint
+from softpoint.inference.export.check import Difference, View, measure_difference, random_views, reopened
+from softpoint.inference.export.graph import Localizer
+from softpoint.inference.export.metadata import describe, write_sidecar
+from softpoint.inference.predictor import Predictor
+from softpoint.suggest import did_you_mean
+
+FORMATS = {"onnx": ".onnx", "torch_export": ".pt2", "aoti": ".pt2"}
+PRECISIONS = ("float32", "float16", "int8")
+
+# Pixels by which a float32 file may differ from its checkpoint anywhere.
+LIMIT = 0.05
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is wanted of an export; ValueError for what there is not.
+
+    `size` (H, W) fixes the size of the pictures, None takes any.
+    """
+
+    format: str = "onnx"
+    precision: str = "float32"
+    heatmaps: bool = False
+    size: tuple[int, int] | None = None
+    calibration: Sequence[View] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise ValueError(f"format={self.format!r}: {did_you_mean(self.format, FORMATS)}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision={self.precision!r}: {did_you_mean(self.precision, PRECISIONS)}")
+        if self.precision == "int8" and self.format != "onnx":
+            raise ValueError("precision=int8 is for format=onnx; choose float32 or float16 here")
+        if self.precision == "int8" and not self.calibration:
+            raise ValueError("precision=int8 measures ranges on pictures; give some by images=FOLDER")
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"image_size={list(self.size)} must be a height and a width in pixels")
+
+
+def export(
+    checkpoint: Checkpoint, predictor: Predictor, path: Path, plan: Plan, views: Sequence[View] = ()
+) -> tuple[Difference, dict[str, Any]]:
+    """Writes `path` and its sidecar; how far it is from `predictor`, on `views` if there are any, and its metadata.
+
+    A float32 file that differs by more than `LIMIT` px, on these or on random pictures, is deleted, with a
+    ValueError. Nothing else is left of an export that fails either, nor is an earlier file at `path` harmed.
+    """
+    localizer = Localizer(checkpoint, plan.heatmaps, half=plan.precision == "float16")
+    metadata = describe(checkpoint, localizer.answers, plan.precision)
+    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _write(localizer, unfinished, metadata, plan)
+        answers, metadata = reopened(unfinished, plan.format)
+        differences = [
+            measure_difference(predictor, answers, shown)
+            for shown in (_asked(views, plan), _random(checkpoint, plan))
+            if shown
+        ]
+        worst = max(differences, key=lambda difference: difference.largest)
+        if plan.precision == "float32" and worst.largest > LIMIT:
+            raise ValueError(
+                f"the exported file differs from {checkpoint.path} by {worst}; more than {LIMIT} px is no export,"
+                " and it was deleted"
+            )
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    write_sidecar(path, metadata)
+    return differences[0], metadata
+
+
+def _write(localizer: Localizer, path: Path, metadata: dict[str, Any], plan: Plan) -> None:
+    from softpoint.inference.export import onnx_file, programs
+
+    if plan.format == "torch_export":
+        programs.write_program(localizer, path, metadata, plan.size)
+    elif plan.format == "aoti":
+        programs.write_compiled(localizer, path, metadata, plan.size)
+    elif plan.precision != "int8":
+        onnx_file.write_onnx(localizer, path, metadata, plan.size)
+    else:
+        whole = path.with_name(f".{path.stem}.float32{path.suffix}")
+        try:
+            onnx_file.write_onnx(localizer, whole, metadata, plan.size)
+            onnx_file.quantize(whole, path, (_given(view, localizer) for view in _asked(plan.calibration, plan)))
+        finally:
+            whole.unlink(missing_ok=True)
+
+
+def _given(view: View, localizer: Localizer) -> dict[str, np.ndarray]:
+    """A picture as the file's inputs."""
+    given = {"images": view.image[None]}
+    if localizer.padding is not None:
+        given["boxes"] = _box(view)[None].astype(np.float32)
+    return given
+
+
+def _asked(views: Sequence[View], plan: Plan) -> list[View]:
+    """Those that the file takes: of one size, where it is fixed."""
+    return [view for view in views if plan.size is None or view.image.shape[:2] == tuple(plan.size)]
+
+
+def _random(checkpoint: Checkpoint, plan: Plan) -> list[View]:
+    views = random_views(plan.size or checkpoint.size, size_is_fixed=plan.size is not None)
+    return [View(view.image, _box(view)) for view in views] if checkpoint.crops else views
+
+
+def _box(view: View) -> np.ndarray:
+    """Its box, or that of the whole picture."""
+    height, width = view.image.shape[:2]
+    return np.array([-0.5, -0.5, width - 0.5, height - 0.5]) if view.box is None else np.asarray(view.box)

@@ -1,0 +1,58 @@
+"""What an exported file says of itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from softpoint import __version__
+from softpoint.inference.checkpoint import Checkpoint
+
+KEY = "softpoint"  # of the JSON text in a file's own metadata
+FORMAT = 1  # of what stands in it
+
+
+def describe(checkpoint: Checkpoint, outputs: list[str], precision: str) -> dict[str, Any]:
+    """All that a reader of the file needs to know, as plain values."""
+    record = checkpoint.record
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "keypoints": list(checkpoint.skeleton.names),
+        "edges": [list(edge) for edge in checkpoint.skeleton.edges],
+        "flip_pairs": [list(pair) for pair in checkpoint.skeleton.flip_pairs],
+        "size": list(checkpoint.size),
+        "colour": "RGB",
+        "crops": checkpoint.crops,
+        "inputs": {"images": "uint8 (B, H, W, 3)"} | ({"boxes": "float32 (B, 4)"} if checkpoint.crops else {}),
+        "outputs": outputs,
+        "coordinates": "(x, y) in pixels of the image; integers are pixel centres",
+        "confidence_radius": float(checkpoint.net.calibration.radius) or None,  # in pixels of the network's input
+        "precision": precision,
+        "metrics": record.get("metrics", {}),
+        "weights_licence": record.get("weights_licence"),
+        "checkpoint": checkpoint.path.name,
+        "checkpoint_sha256": sha256(checkpoint.path),
+    }
+
+
+def sidecar(path: Path) -> Path:
+    """Where the same metadata stands beside the file.
+
+    >>> sidecar(Path("run/model.onnx")).name
+    'model.onnx.json'
+    """
+    return path.with_name(f"{path.name}.json")
+
+
+def write_sidecar(path: Path, metadata: dict[str, Any]) -> None:
+    """Writes it."""
+    sidecar(path).write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,115 @@
+"""ONNX: one file that onnxruntime runs anywhere, in float32, float16 or int8."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from softpoint.inference.export.extra import needed
+from softpoint.inference.export.graph import Localizer, example
+from softpoint.inference.export.metadata import KEY
+
+OPSET = 18
+
+
+def write_onnx(localizer: Localizer, path: Path, metadata: dict[str, Any], size: tuple[int, int] | None = None) -> None:
+    """Writes the file; `size` (H, W) fixes that of the pictures, which otherwise may have any.
+
+    Raises ImportError that says what to install.
+    """
+    onnx = needed("onnx")
+    needed("onnxscript")
+    given = example(localizer, size or localizer.size)
+    names = ["images", "boxes"][: len(given)]
+    dynamic: dict[str, dict[int, Any]] = {name: {0: torch.export.Dim.DYNAMIC} for name in names}
+    if size is None:
+        dynamic["images"] |= {1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            localizer.eval(), given, dynamo=True, opset_version=OPSET, verbose=False,
+            input_names=names, output_names=localizer.answers, dynamic_shapes=dynamic,
+        )  # fmt: skip
+    assert program is not None
+    model = program.model_proto
+    for name, text in {KEY: json.dumps(metadata), "producer": "softpoint"}.items():
+        model.metadata_props.add(key=name, value=text)
+    onnx.save_model(model, str(path))
+
+
+def quantize(path: Path, into: Path, pictures: Iterable[dict[str, np.ndarray]]) -> None:
+    """Writes an int8 copy of a float32 file, with ranges measured on `pictures`: what the file is to be given.
+
+    Convolutions are quantized, weights per channel, but for the first, which sees the picture, and the last, whose
+    maps coordinates are read from: 256 levels are too coarse there, and together they take little time.
+    """
+    onnx = needed("onnx")
+    needed("onnxruntime")
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.rest = iter(pictures)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.rest, None)
+
+    prepared = into.with_name(f".{into.name}.prepared")
+    try:
+        with _quiet():
+            quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+            quantize_static(
+                str(prepared), str(into), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                op_types_to_quantize=["Conv"], nodes_to_exclude=_first_and_last(onnx.load(str(prepared))),
+            )  # fmt: skip
+    finally:
+        prepared.unlink(missing_ok=True)
+
+
+def _first_and_last(model: Any) -> list[str]:
+    """The names of the convolutions before which, and of those behind which, there is no other."""
+    makers = {output: node for node in model.graph.node for output in node.output}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    before = {node.name: _before(node, makers) for node in convolutions}
+    followed = set().union(*before.values())
+    return [name for name, earlier in before.items() if not earlier or name not in followed]
+
+
+def _before(node: Any, makers: dict[str, Any]) -> set[str]:
+    """The convolutions whose output reaches this one without passing another."""
+    found, seen, todo = set(), set(), [node.input[0]]
+    while todo:
+        maker = makers.get(todo.pop())
+        if maker is None or maker.name in seen:
+            continue
+        seen.add(maker.name)
+        if maker.op_type == "Conv":
+            found.add(maker.name)
+        else:
+            todo += maker.input
+    return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what exporters say to their own developers."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "root")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

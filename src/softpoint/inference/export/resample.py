@@ -1,0 +1,116 @@
+"""Pictures of any size brought to a network's input by matrix products alone, as any runtime has them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+
+class Placement(NamedTuple):
+    """Where pictures lie in a network's input: `input = picture * scale + offset`, in pixel centres; float64.
+
+    `scale` is (B,), or () where all are alike; `offset` (B, 2) or (2,) is (x, y).
+    """
+
+    scale: Tensor
+    offset: Tensor
+
+
+def letterboxed(size: tuple[Any, Any], into: tuple[int, int], like: Tensor) -> Placement:
+    """The placement of `softpoint.data.geometry.letterbox_matrix` for pictures of `size` (H, W) in `into` (h, w).
+
+    While a program is traced `size` is symbols.
+
+    >>> placed = letterboxed((480, 640), (256, 256), torch.zeros(1))
+    >>> placed.scale.item(), placed.offset.round(decimals=4).tolist()
+    (0.4, [-0.3, 31.7])
+    """
+    old = [torch.full((), side, dtype=torch.float64, device=like.device) for side in size]
+    scale = torch.minimum(into[0] / old[0], into[1] / old[1])
+    margins = [((new - side * scale) / 2).round() for new, side in zip(into, old, strict=True)]
+    return Placement(scale, torch.stack(margins[::-1]) + scale / 2 - 0.5)
+
+
+def cropped(boxes: Float[Tensor, "B 4"], into: tuple[int, int], padding: float) -> Placement:
+    """The placement of `softpoint.data.crops.crop_matrix` for boxes (left, top, right, bottom) with their `padding`.
+
+    >>> placed = cropped(torch.tensor([[-0.5, -0.5, 99.5, 49.5]]), (100, 100), 1.0)
+    >>> placed.scale.tolist(), placed.offset.tolist()
+    ([1.0], [[0.0, 25.0]])
+    """
+    boxes = boxes.to(torch.float64)
+    side = (boxes[:, 2:] - boxes[:, :2]) * padding
+    into_xy = torch.tensor([float(into[1]), float(into[0])], dtype=torch.float64, device=boxes.device)
+    scale = (into_xy / side).amin(-1)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return Placement(scale, (into_xy - 1) / 2 - centre * scale[:, None])
+
+
+def resample(
+    images: UInt8[Tensor, "B H W 3"] | Tensor, placed: Placement, into: tuple[int, int]
+) -> Float[Tensor, "B 3 h w"]:
+    """What `softpoint.data.geometry.warp` shows of float pictures: bilinear, of means of blocks where they shrink.
+
+    Levels from 0 to 255, not rounded; 0 outside a picture.
+
+    >>> images = torch.arange(4, dtype=torch.uint8).view(1, 1, 4, 1).expand(1, 2, 4, 3)
+    >>> resample(images, letterboxed((2, 4), (1, 2), images), (1, 2))[0, 0].tolist()
+    [[0.5, 2.5]]
+    """
+    dense, sparse = partial(_by_products, into=into), partial(_by_neighbours, into=into)
+    if placed.scale.dim():  # each at its own scale
+        return dense(images, *placed)
+    shrinks = _block(placed.scale) > 1
+    if torch.compiler.is_exporting():
+        return torch.cond(shrinks, dense, sparse, (images, *placed))
+    return (dense if shrinks else sparse)(images, *placed)
+
+
+def _by_products(images: Tensor, scale: Tensor, offset: Tensor, into: tuple[int, int]) -> Tensor:
+    """Sums over all rows, then over all columns."""
+    rows = _weights(images.shape[1], into[0], scale, offset[..., 1])
+    columns = _weights(images.shape[2], into[1], scale, offset[..., 0])
+    # Rows of interleaved colours make one large product; columns are summed of what is left.
+    lines = (rows @ images.float().flatten(2)).unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
+    return lines @ columns.transpose(-1, -2).unsqueeze(-3)
+
+
+def _by_neighbours(images: Tensor, scale: Tensor, offset: Tensor, into: tuple[int, int]) -> Tensor:
+    """The same where each sample lies between two pixels, in a fraction of the time."""
+    y, y_weights = _neighbours(images.shape[1], into[0], scale, offset[1])
+    x, x_weights = _neighbours(images.shape[2], into[1], scale, offset[0])
+    above, below = (images.index_select(1, y[i]) * y_weights[i][:, None, None] for i in (0, 1))
+    lines = above + below
+    left, right = (lines.index_select(2, x[i]) * x_weights[i][:, None] for i in (0, 1))
+    shown = left + right
+    return shown.permute(0, 3, 1, 2).contiguous()
+
+
+def _neighbours(length: Any, shown: int, scale: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    """The pixels on both sides of each of `shown` samples (2, shown), and how much each counts."""
+    sample = (torch.arange(shown, dtype=torch.float64, device=scale.device) - offset) / scale
+    first = sample.floor()
+    places = torch.stack((first, first + 1))
+    counts = 1 - (sample - places).abs()
+    inside = (places >= 0) & (places < length)
+    return places.clamp(0, length - 1).long(), (counts * inside).float()
+
+
+def _weights(length: Any, shown: int, scale: Tensor, offset: Tensor) -> Tensor:
+    """How much each of `length` pixels counts in each of `shown` samples (..., shown, length)."""
+    block = _block(scale)[..., None]
+    sample = torch.arange(shown, dtype=torch.float64, device=scale.device)
+    sample = ((sample - offset[..., None]) / scale[..., None] + 0.5) / block - 0.5  # counted in blocks
+    pixel = torch.arange(length, dtype=torch.float64, device=scale.device)
+    near = 1 - (sample[..., None] - (pixel / block).floor()[..., None, :]).abs()
+    return (near.clamp_min(0) / block[..., None]).float()
+
+
+def _block(scale: Tensor) -> Tensor:
+    """How many whole pixels a sample covers along each axis."""
+    # Rounding noise must not make a shrink by exactly 2 or 3 miss its whole number.
+    return (1 / scale + 1e-6).floor().clamp_min(1)

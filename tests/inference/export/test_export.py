@@ -1,0 +1,134 @@
+"""An exported file answers as its checkpoint does, says what it is, and is not there when it does not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime", reason='needs the extra: pip install -e ".[export]"')
+pytest.importorskip("onnxscript", reason='needs the extra: pip install -e ".[export]"')
+
+from softpoint.inference import Checkpoint, Predictor
+from softpoint.inference.export import Plan, View, export
+from softpoint.inference.export.check import Difference, random_views
+from softpoint.runtime import load
+
+
+def exported(checkpoint: Checkpoint, path: Path, plan: Plan | None = None) -> tuple[Predictor, Difference]:
+    predictor = Predictor(checkpoint.net, checkpoint.skeleton, checkpoint.size, "cpu", checkpoint.crops)
+    return predictor, export(checkpoint, predictor, path, plan or Plan())[0]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        ("head=soft_argmax", "head.decode=dark", "head.visibility=true", "head.learnable_temperature=true"),
+        ("head=simcc", "model=baseline", "head.decode=expectation"),
+        ("head=channel_softmax", "model=cbam_spatial", "head.decode=argmax"),
+        ("head=regression",),
+    ],
+    ids=" ".join,
+)
+def test_every_head_and_model_is_exported_to_the_pixel(make, tmp_path: Path, choice: tuple[str, ...]) -> None:
+    checkpoint = make(*choice)
+    predictor, difference = exported(checkpoint, tmp_path / "model.onnx")
+    assert difference.largest < 0.01
+    model = load(tmp_path / "model.onnx", threads=1)
+    image = random_views((90, 130), 1)[0].image
+    expected, found = predictor(image), model(image)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-2, atol=1e-2, err_msg=name)
+
+
+def test_crops_are_taken_inside_the_file(make, tmp_path: Path) -> None:
+    checkpoint = make(crops={"padding": 1.25, "boxes": "labels"})
+    predictor, _ = exported(checkpoint, tmp_path / "model.onnx")
+    model = load(tmp_path / "model.onnx", threads=1)
+    image = random_views((200, 150), 1)[0].image
+    boxes = np.array([[10.0, 20.0, 80.0, 90.0], [-5.5, 3.0, 30.0, 140.0]])
+    for given in (boxes, boxes[0], None):
+        expected, found = predictor(image, given), model(image, given)
+        np.testing.assert_allclose(found["keypoints"], expected["keypoints"], atol=0.01)
+        np.testing.assert_allclose(found["covariance"], expected["covariance"], rtol=1e-3)
+    with pytest.raises(ValueError, match="area"):
+        model(image, [5, 5, 5, 9])
+
+
+def test_batches_lists_and_single_pictures_agree_and_the_file_says_what_it_is(make, tmp_path: Path) -> None:
+    path = tmp_path / "plain.onnx"
+    predictor, _ = exported(make(), path)
+    model = load(path, threads=1)
+    pictures = [view.image for view in random_views((70, 90), 3)] + [np.zeros((5, 7, 3), np.uint8)]
+    together = model(pictures)
+    assert together["keypoints"].shape == (4, 3, 2)
+    for i, picture in enumerate(pictures):
+        np.testing.assert_allclose(together["keypoints"][i], model(picture)["keypoints"], atol=1e-3)
+        np.testing.assert_allclose(together["keypoints"][i], predictor(picture)["keypoints"], atol=0.01)
+    assert model(np.stack([pictures[0]] * 2))["confidence"].shape == (2, 3)
+    beside = json.loads((tmp_path / "plain.onnx.json").read_text())
+    assert model.metadata == beside
+    assert beside["keypoints"] == ["nose", "left_ear", "right_ear"] and beside["colour"] == "RGB"
+    assert beside["flip_pairs"] == [["left_ear", "right_ear"]] and beside["size"] == [64, 96]
+    assert beside["checkpoint_sha256"] == hashlib.sha256(b"weights").hexdigest()
+
+
+def test_float16_is_near_heatmaps_sum_to_one_and_size_may_be_fixed(make, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    _, difference = exported(make(), path, Plan(precision="float16", heatmaps=True, size=(50, 70)))
+    assert 0 < difference.mean < 2
+    model = load(path, threads=1)
+    assert model.metadata["precision"] == "float16"
+    found = model(np.zeros((50, 70, 3), np.uint8))
+    np.testing.assert_allclose(found["heatmaps"].sum((-2, -1)), 1, atol=1e-5)
+    with pytest.raises(ValueError, match=r"pictures of \[50, 70\] .* got \[60, 70\]"):
+        model(np.zeros((60, 70, 3), np.uint8))
+
+
+def test_int8_leaves_the_first_and_the_last_convolution_alone(make, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    exported(make(), tmp_path / "low.onnx", Plan(precision="int8", calibration=random_views((64, 96), 6)))
+    assert load(tmp_path / "low.onnx").metadata["precision"] == "int8"
+    graph = onnx.load(tmp_path / "low.onnx").graph
+    makers = {output: node.op_type for node in graph.node for output in node.output}
+    layers = [node for node in graph.node if node.op_type == "Conv"]
+    quantized = [makers.get(node.input[1]) == "DequantizeLinear" for node in layers]
+    assert not quantized[0] and not quantized[-1] and all(quantized[1:-1]) and len(quantized) > 5
+
+
+def test_a_program_of_torch_is_the_same(make, tmp_path: Path) -> None:
+    _, difference = exported(make(), tmp_path / "model.pt2", Plan("torch_export"))
+    assert difference.largest < 0.01
+
+
+def test_a_file_that_differs_is_deleted_and_an_earlier_one_kept(make, tmp_path: Path) -> None:
+    class Moved(Predictor):
+        def __call__(self, *given):
+            return {name: value + 0.06 for name, value in super().__call__(*given).items()}
+
+    path, checkpoint = tmp_path / "model.pt2", make()
+    path.write_bytes(b"an earlier one")
+    moved = Moved(checkpoint.net, checkpoint.skeleton, checkpoint.size, "cpu")
+    with pytest.raises(ValueError, match=r"differs from .*best.ckpt by 0\.0[68].* it was deleted"):
+        export(checkpoint, moved, path, Plan("torch_export"))
+    assert path.read_bytes() == b"an earlier one"
+    assert [one.name for one in tmp_path.glob("*model*")] == ["model.pt2"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"format": "onx"}, "did you mean 'onnx'"),
+        ({"precision": "int4"}, "int8"),
+        ({"precision": "int8"}, "give some by images=FOLDER"),
+        ({"precision": "int8", "format": "aoti", "calibration": [View(np.zeros((8, 8, 3), np.uint8))]}, "format=onnx"),
+        ({"size": (0, 5)}, "height and a width"),
+    ],
+)
+def test_what_there_is_not_is_said(wrong: dict, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Plan(**wrong)

@@ -1,0 +1,102 @@
+"""Exported models run on numpy and onnxruntime alone, and a file that is none is refused in a sentence."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from softpoint.runtime import load
+
+onnx = pytest.importorskip("onnx", reason='needs the extra: pip install -e ".[export]"')
+pytest.importorskip("onnxruntime", reason='needs the extra: pip install -e ".[export]"')
+
+METADATA = {"format": 1, "keypoints": ["nose"], "size": [32, 32], "crops": None, "outputs": ["keypoints"]}
+
+
+def write(path: Path, metadata: dict | str | None = METADATA) -> Path:
+    """A model that answers the mean colour of each picture, and says `metadata` of itself."""
+    helper, kinds = onnx.helper, onnx.TensorProto
+    colour, mean = helper.make_node("Cast", ["images"], ["levels"], to=kinds.FLOAT), "ReduceMean"
+    axes = helper.make_tensor("axes", kinds.INT64, [2], [1, 2])
+    graph = helper.make_graph(
+        [colour, helper.make_node(mean, ["levels", "axes"], ["keypoints"], keepdims=0)],
+        "means",
+        [helper.make_tensor_value_info("images", kinds.UINT8, ["B", "H", "W", 3])],
+        [helper.make_tensor_value_info("keypoints", kinds.FLOAT, ["B", 3])],
+        [axes],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    if metadata is not None:
+        text = metadata if isinstance(metadata, str) else json.dumps(metadata)
+        model.metadata_props.add(key="softpoint", value=text)
+    onnx.save_model(model, str(path))
+    return path
+
+
+def test_pictures_of_several_sizes_keep_their_order(tmp_path: Path) -> None:
+    model = load(write(tmp_path / "m.onnx"), threads=1)
+    pictures = [np.full((4 + i % 2, 5, 3), 10 * i, np.uint8) for i in range(5)]
+    np.testing.assert_allclose(model(pictures)["keypoints"][:, 0], [0, 10, 20, 30, 40])
+    assert model(pictures[1])["keypoints"].shape == (3,)
+    assert model(np.stack(pictures[::2]))["keypoints"].shape == (3, 3)
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), []])
+def test_what_is_no_picture_is_refused(tmp_path: Path, image: object) -> None:
+    with pytest.raises(ValueError, match=r"uint8 RGB|empty"):
+        load(write(tmp_path / "m.onnx"))(image)
+
+
+def test_boxes_are_refused_where_the_model_takes_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="takes no boxes"):
+        load(write(tmp_path / "m.onnx"))(np.zeros((4, 4, 3), np.uint8), [0, 0, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("metadata", "says"),
+    [
+        (None, "was not written by softpoint"),
+        ("{", "cannot be read"),
+        ({**METADATA, "format": 99}, "is of format 99.*update it"),
+        ({**METADATA, "size": ["a", 1]}, "export it again"),
+        ({**METADATA, "crops": {"padding": [1]}}, "export it again"),
+        ({"format": 1}, "export it again"),
+        ("[]", "export it again"),
+    ],
+)
+def test_a_strangers_metadata_ends_in_a_sentence(tmp_path: Path, metadata: dict | str | None, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        load(write(tmp_path / "m.onnx", metadata))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08", b"\xff" * 1000, b"PK\x03\x04 not a model", b"<html>" * 99])
+def test_a_file_that_is_no_model_ends_in_a_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"m\.onnx (is no model|was not written)"):
+        load(path)
+    with pytest.raises(FileNotFoundError, match="no model at"):
+        load(tmp_path / "absent.onnx")
+
+
+def test_numpy_and_onnxruntime_are_enough(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.onnx")
+    code = (
+        "import sys\n"
+        "class Only:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'cv2', 'PIL', 'hydra', 'onnx', 'scipy', 'timm'):\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Only())\n"
+        "import numpy as np\n"
+        "from softpoint.runtime import load\n"
+        f"print(load({str(path)!r})(np.full((3, 5, 3), 7, np.uint8))['keypoints'])\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "[7. 7. 7.]"
