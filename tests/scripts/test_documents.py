@@ -11,6 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from runs import CONFIGS, ROOT, composed
+from serve import words as served
 from trainings import gathered
 
 STUDIES = ("crossval", "compare", "curve")
@@ -42,5 +43,7 @@ def test_a_command_composes(command: str, tmp_path: Path, monkeypatch: pytest.Mo
     words = ["data=openfield" if word == "data=..." else word.replace("=...", "=SOMETHING") for word in words]
     if name in STUDIES:
         words = gathered(words, name)
+    if name == "serve":
+        words = served(words)
     OmegaConf.register_new_resolver("run_dir", lambda ckpt, new: new, replace=True)
     assert composed(name, words, tmp_path) is not None

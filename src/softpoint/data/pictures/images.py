@@ -52,13 +52,7 @@ def read_image(path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_
         return frame.read(max_pixels)
     with _explained(path), path.open("rb") as file:
         data = _content(file, max_pixels)
-        stream: BinaryIO = file if data is None else BytesIO(data)
-        if (header := read_header(stream)) is None:
-            return _by_pillow(stream, exif, max_pixels)
-        _admit(header, exif, max_pixels)
-        pixels = None if data is None else _by_opencv(data, header)
-        # In doubt Pillow decides, which tells a truncated file from one with something after its end.
-        return _by_pillow(stream, exif, max_pixels) if pixels is None else _shown(pixels, header, exif)
+        return _pixels(file if data is None else BytesIO(data), data, exif, max_pixels)
 
 
 def image_size(path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -68,11 +62,27 @@ def image_size(path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_
         return frame.size(max_pixels)
     # A small buffer, because headers are looked for here and there.
     with _explained(path), path.open("rb", buffering=512) as file:
-        header = read_header(file)
-        if header is None:
-            with _opened(file, max_pixels) as picture:
-                header = _header(picture)
-        return _admit(header, exif, max_pixels)
+        return _size(file, exif, max_pixels)
+
+
+def decode_image(data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The pixels (H, W, 3) of a picture in memory, as `read_image` gives those of a file; ValueError where it cannot.
+
+    >>> decode_image(b"P6 2 1 255\\n" + bytes([255, 0, 0, 0, 0, 255])).tolist()
+    [[[255, 0, 0], [0, 0, 255]]]
+    """
+    with _explained(None):
+        return _pixels(BytesIO(data), data, exif, max_pixels)
+
+
+def decoded_size(data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(height, width) as `decode_image` will give them, from the header alone; raises as it does.
+
+    >>> decoded_size(b"P6 2 1 255\\n" + bytes(6))
+    (1, 2)
+    """
+    with _explained(None):
+        return _size(BytesIO(data), exif, max_pixels)
 
 
 def find_source(path: Path) -> Path:
@@ -116,6 +126,23 @@ def _frame(path: Path) -> Frame | None:
     except (OSError, ValueError):  # a name that no file can have: opening it says so
         pass
     return None
+
+
+def _pixels(file: BinaryIO, data: bytes | None, exif: str, max_pixels: int) -> np.ndarray:
+    """What a file shows; `data` is all it holds, for the faster decoder, or None."""
+    if (header := read_header(file)) is None:
+        return _by_pillow(file, exif, max_pixels)
+    _admit(header, exif, max_pixels)
+    pixels = None if data is None else _by_opencv(data, header)
+    # In doubt Pillow decides, which tells a truncated file from one with something after its end.
+    return _by_pillow(file, exif, max_pixels) if pixels is None else _shown(pixels, header, exif)
+
+
+def _size(file: BinaryIO, exif: str, max_pixels: int) -> tuple[int, int]:
+    if (header := read_header(file)) is None:
+        with _opened(file, max_pixels) as picture:
+            header = _header(picture)
+    return _admit(header, exif, max_pixels)
 
 
 def _admit(header: Header, exif: str, max_pixels: int) -> tuple[int, int]:
@@ -252,18 +279,22 @@ def _upper_byte(grey: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _explained(path: Path | None) -> Iterator[None]:
+    """Turns all that goes wrong with the picture at `path`, or with one in memory, into one clear error."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # opening a pipe would wait for ever
+        if path and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # opening a pipe would wait for ever
             raise _RefusedError("image {path} is no ordinary file; name a picture")
         yield
     except Exception as error:  # decoders raise nearly anything on a damaged or hostile file
         raise _explain(path, error) from error
 
 
-def _explain(path: Path, error: Exception) -> Exception:
+def _explain(path: Path | None, error: Exception) -> Exception:
     if isinstance(error, _RefusedError):
-        return ValueError(str(error).replace("{path}", str(path)))
+        return ValueError(str(error).replace("{path}", str(path or "in memory")))
+    if path is None:
+        said = "no decoder knows it" if isinstance(error, Image.UnidentifiedImageError) else error
+        return ValueError(f"the image cannot be decoded: {said}; send it again, or convert it to PNG")
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return FileNotFoundError(f"image {path} does not exist; check the path and data.images")
     if isinstance(error, IsADirectoryError):

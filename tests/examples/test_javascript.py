@@ -1,0 +1,121 @@
+"""examples/javascript gets the coordinates that Python gets, from the same file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from PIL import Image
+
+from runs import ROOT, composed, tiny
+
+EXAMPLE = ROOT / "examples/javascript"
+PACKAGE = "onnxruntime-web"
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the example beside what it imports, for NODE_PATH does not serve modules."""
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    places = [str(EXAMPLE / "node_modules"), *os.environ.get("NODE_PATH", "").split(os.pathsep)]
+    found = next((Path(place) for place in places if place and (Path(place) / PACKAGE).is_dir()), None)
+    if found is None:
+        pytest.skip(f"{PACKAGE} is not installed: npm install in {EXAMPLE}, or set NODE_PATH to a node_modules with it")
+    folder = tmp_path_factory.mktemp("example")
+    for path in EXAMPLE.iterdir():
+        if path.is_file():
+            shutil.copy(path, folder)
+    (folder / "node_modules").symlink_to(found)
+    return folder
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Without checks of shapes, which would fix the symbols of a program that is traced."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def exported(folder: Path, crops: dict | None) -> Path:
+    """A small network as export.py writes it."""
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name, reason=f'exporting needs {name}: pip install -e ".[export]"')
+    from softpoint.data.skeleton import Skeleton
+    from softpoint.inference import Checkpoint
+    from softpoint.inference.export.graph import Localizer
+    from softpoint.inference.export.metadata import describe, write_sidecar
+    from softpoint.inference.export.onnx_file import write_onnx
+
+    net = instantiate(composed("train", tiny(), folder / "run").model)(num_keypoints=3).eval()
+    with torch.no_grad():
+        for weight in net.head.parameters():
+            if weight.ndim > 1:
+                weight.add_(torch.randn_like(weight))  # maps with clear maxima, as a trained head has
+    net.calibration.set(radius=torch.tensor(3.0), log_scale=torch.tensor([-0.5, 0.0, 0.5]))
+    weights = folder / "best.ckpt"
+    weights.write_bytes(b"weights")
+    checkpoint = Checkpoint(net, Skeleton(("nose", "left ear", "tail")), (64, 96), crops, {}, weights)
+    localizer, path = Localizer(checkpoint), folder / "model.onnx"
+    metadata = describe(checkpoint, localizer.answers, "float32")
+    write_onnx(localizer, path, metadata)
+    write_sidecar(path, metadata)
+    return path
+
+
+def run(example: Path, *words: str) -> subprocess.CompletedProcess:
+    # A busy machine takes a minute for what takes two seconds.
+    return subprocess.run(["node", *words], cwd=example, capture_output=True, text=True, timeout=280)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("crops", "box"), [(None, None), ({"padding": 1.25, "boxes": None}, [10.0, 5.5, 70.0, 60.0])], ids=["whole", "crop"]
+)
+@pytest.mark.usefixtures("unchecked")
+def test_it_prints_what_python_answers(example: Path, tmp_path: Path, crops: dict | None, box: list[float] | None):
+    model = exported(tmp_path, crops)
+    from softpoint.runtime import load
+
+    picture = np.random.default_rng(0).integers(0, 256, (75, 101, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "picture.ppm")
+    words = [] if box is None else [",".join(map(str, box))]
+    ending = run(example, "predict.mjs", str(model), str(tmp_path / "picture.ppm"), *words)
+    assert ending.returncode == 0, ending.stderr
+    told, answer = json.loads(ending.stdout), load(model, threads=1)(picture, box)
+    assert [point["name"] for point in told] == ["nose", "left ear", "tail"]
+    found = np.array([[point["x"], point["y"]] for point in told])
+    assert np.abs(found - answer["keypoints"]).max() < 0.01
+    assert np.ptp(found) > 1  # pixels, so that it is no coincidence
+    np.testing.assert_allclose([point["confidence"] for point in told], answer["confidence"], atol=1e-4)
+    np.testing.assert_allclose(
+        [point["covariance"] for point in told], answer["covariance"].reshape(-1, 4), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_it_reads_the_pixels_of_a_canvas(example: Path):
+    code = """
+    import { fromRgba } from "./keypoints.mjs";
+    const data = Uint8ClampedArray.of(1, 2, 3, 255, 4, 5, 6, 0, 7, 8, 9, 128);
+    const picture = fromRgba({ height: 3, width: 1, data });
+    console.log(JSON.stringify([picture.height, picture.width, picture.data instanceof Uint8Array, [...picture.data]]));
+    """
+    ending = run(example, "--input-type=module", "--eval", code)
+    assert ending.returncode == 0, ending.stderr
+    assert json.loads(ending.stdout) == [3, 1, True, [1, 2, 3, 4, 5, 6, 7, 8, 9]]
+
+
+def test_a_picture_that_is_cut_short_is_refused(example: Path, tmp_path: Path):
+    (tmp_path / "cut.ppm").write_bytes(b"P6 9 9 255\n" + bytes(242))
+    ending = run(example, "predict.mjs", str(tmp_path / "model.onnx"), str(tmp_path / "cut.ppm"))
+    assert ending.returncode == 1 and "Error: the picture is no whole binary PPM" in ending.stderr

@@ -1,0 +1,186 @@
+"""Bodies that are too large, damaged or hostile end in one clear answer, and leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import zlib
+
+import pytest
+
+from serving.conftest import LIMITS, Teller, encoded, until
+from softpoint.serving import Settings
+
+
+def png(width: int, height: int, data: bytes = b"") -> bytes:
+    """A PNG that states a size and has whatever pixels."""
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", data), (b"IEND", b"")]
+    chunks = [
+        struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part)) for name, part in parts
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def webp(width: int, height: int) -> bytes:
+    canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    body = b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + canvas
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def bmp(width: int, height: int) -> bytes:
+    return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
+
+
+HOSTILE = {
+    "nothing": (b"", 400, "body is empty"),
+    "a text": (b"hello", 415, "no PNG, JPEG, WebP, BMP"),
+    "JSON": (b'{"image": "aGVsbG8="}', 415, "bytes as they are"),
+    "a pickle": (b"\x80\x04cos\nsystem\n(S'true'\ntR.", 415, "no PNG"),
+    "a GIF": (encoded(5, 5, "GIF"), 415, "no PNG"),
+    "a TIFF": (encoded(5, 5, "TIFF"), 415, "no PNG"),
+    "an EPS, which Pillow gives to a program": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 5\n", 415, "no PNG"),
+    "a signature alone": (b"\x89PNG\r\n\x1a\n", 422, "cannot be decoded"),
+    "half a PNG": (encoded(50, 50)[:60], 422, "truncated"),
+    "half a JPEG": (encoded(50, 50, "JPEG")[:-40], 422, "cannot be decoded"),
+    "half a WebP": (encoded(50, 50, "WEBP", lossless=True)[:-10], 422, "cannot be decoded"),
+    "half a BMP": (encoded(50, 50, "BMP")[:-1000], 422, "cannot be decoded"),
+    "a PNG of noise": (png(9, 9, b"noise" * 9), 422, "cannot be decoded"),
+    "a PNG with no pixels in it": (png(9, 9, zlib.compress(b"")), 422, "cannot be decoded"),
+    "a bomb": (png(100, 101, zlib.compress(bytes(101 * 301))), 413, "100 wide and 101 high, over max_pixels=10000"),
+    "the largest PNG": (png(2**31 - 1, 2**31 - 1), 413, "over max_pixels"),
+    "a large WebP": (encoded(101, 100, "WEBP"), 413, "100 wide and 101 high"),
+    "a WebP that is all header": (webp(16383, 16383), 422, "cannot be decoded"),
+    "the largest BMP": (bmp(2**31 - 1, 2**31 - 1), 413, "over max_pixels"),
+    "a PNG without a side": (png(0, 5), 422, "cannot be decoded"),
+    "too many bytes": (bytes(50_001), 413, "max_bytes=50000"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_body_is_refused(post, teller: Teller, name: str):
+    body, status, message = HOSTILE[name]
+    response = post(body)
+    assert response.status_code == status, response.text
+    assert message in response.json()["error"] and set(response.json()) == {"error"}
+    assert not any(word in response.text for word in ("0x", "Traceback", "/", "data.")[: 2 if status == 415 else 4])
+    assert teller.calls == []
+
+
+def test_a_body_of_unknown_length_is_cut_off(post):
+    sent = 0
+
+    async def endless():
+        nonlocal sent
+        while True:
+            sent += 10_000
+            yield bytes(10_000)
+
+    assert post(endless()).status_code == 413
+    assert sent <= 120_000  # a client that is still sending would not see the answer, so a little is read on
+
+
+@pytest.mark.parametrize("length", ["99999999999999999999999999", "50001"])
+def test_a_body_that_says_it_is_too_long_is_refused_at_once(post, length: str):
+    picture = encoded(9, 9)
+
+    async def short():
+        yield picture
+
+    assert post(short(), headers={"content-length": length}).status_code == 413
+    assert post(short(), headers={"content-length": str(len(picture))}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "box=", "box=1,2,3", "box=1,2,3,4,5", "box=a,b,c,d", "box=nan,0,5,5", "box=0,0,inf,5", "box=-1e39,0,5,5",
+        "box=5,5,5,9", "box=9,9,5,5", "box=16777216,0,16777217,5", "boxes=1,2,3,4", "x=1", "box=1,2,3,4&exif=ignore",
+        "box=" + "9" * 5000,
+    ],
+)  # fmt: skip
+def test_what_is_no_box_is_refused(post, query: str):
+    model = Teller({"padding": 1.25})
+    response = post(encoded(9, 9), f"?{query}", model)
+    assert response.status_code == 422, response.text
+    assert "box" in response.json()["error"] and len(response.text) < 500
+    assert model.calls == []
+
+
+def test_boxes_beyond_the_picture_and_below_zero_are_boxes(post):
+    assert post(encoded(9, 9), "?box=-5,-5.5,100,100", Teller({"padding": 1.25})).status_code == 200
+
+
+def test_too_many_boxes_are_refused(post):
+    response = post(encoded(9, 9), "?" + "&".join(["box=1,2,3,4"] * 4), Teller({"padding": 1.25}))
+    assert response.status_code == 413 and "max_boxes=3" in response.json()["error"]
+
+
+def test_a_model_of_whole_pictures_takes_no_box(post):
+    response = post(encoded(9, 9), "?box=1,2,3,4")
+    assert response.status_code == 422 and "teller.onnx was trained on whole pictures" in response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "setting"), [({"queue_size": 2}, "queue_size=2"), ({"queue_pixels": 10_000}, "queue_pixels=10000")]
+)
+def test_who_finds_no_room_is_asked_to_come_back(talk, teller: Teller, limits: dict, setting: str):
+    async def conversation(client, service):
+        teller.gate.clear()
+        tasks = []
+        for i in range(2):
+            tasks.append(asyncio.create_task(client.post("/predict", content=encoded(50, 100))))
+            await until(lambda i=i: service.pixels.used == 5000 * (i + 1))
+        full = await client.post("/predict", content=encoded(50, 100))
+        teller.gate.set()
+        done = await asyncio.gather(*tasks)
+        return full, done, await client.post("/predict", content=encoded(50, 100))
+
+    full, done, after = talk(conversation, **limits)
+    assert full.status_code == 503 and full.headers["retry-after"] == "1" and setting in full.json()["error"]
+    assert [response.status_code for response in [*done, after]] == [200, 200, 200]
+
+
+def test_a_body_that_does_not_arrive_is_not_waited_for(post):
+    async def slow():
+        yield encoded(9, 9)[:20]
+        await asyncio.sleep(60)
+
+    response = post(slow(), timeout_s=0.05)
+    assert response.status_code == 408 and "timeout_s=0.05" in response.json()["error"]
+
+
+def test_nothing_is_left_behind_by_what_was_refused(talk):
+    async def conversation(client, service):
+        for body, _, _ in HOSTILE.values():
+            await client.post("/predict", content=body)
+        return service.requests.used, service.pixels.used, await client.post("/predict", content=encoded(9, 9))
+
+    requests, pixels, after = talk(conversation)
+    assert (requests, pixels, after.status_code) == (0, 0, 200)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/predict", 405), ("GET", "/", 404), ("GET", "/a", 404)]
+)
+def test_other_paths_name_those_that_there_are(talk, method: str, path: str, status: int):
+    response = talk(lambda client, _: client.request(method, path))
+    assert response.status_code == status
+    assert "there are POST /predict and GET /health, /metrics, /model" in response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("batch_size", 0, "batch_size=0 must be a whole number of at least 1"),
+        ("batch_size", 2.5, "batch_size=2.5 must be a whole"),
+        ("queue_size", True, "queue_size=True"),
+        ("wait_ms", -1, "wait_ms=-1"),
+        ("timeout_s", float("nan"), "timeout_s=nan"),
+        ("max_bytes", "many", "max_bytes=many"),
+        ("exif", "turn", "exif='turn': choose from apply, ignore, error"),
+        ("queue_pixels", 9_999, "queue_pixels=9999 has no room for a picture of max_pixels=10000"),
+    ],
+)
+def test_settings_that_allow_nothing_are_refused(key: str, value, message: str):
+    with pytest.raises(ValueError, match=message):
+        Settings(**LIMITS | {key: value})

@@ -1,0 +1,67 @@
+"""Pictures in, keypoints out."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from serving.conftest import Teller, encoded
+
+
+@pytest.mark.parametrize(("kind", "close"), [("PNG", 1e-4), ("BMP", 1e-4), ("JPEG", 3), ("WEBP", 3)])
+def test_a_picture_is_answered_in_its_own_pixels(post, kind: str, close: float):
+    answer = post(encoded(30, 40, kind)).json()
+    assert answer["size"] == [30, 40]
+    corner, colour = answer["keypoints"]
+    assert corner["name"] == "corner" and [corner["x"], corner["y"]] == [39, 29]
+    assert [colour["x"], colour["y"]] == pytest.approx([255, 102], abs=close)  # red first
+    assert corner["covariance"] == [[4, 1], [1, 2]]
+    assert corner["confidence"] == 0.75 and colour["confidence"] is None  # JSON has no word for not-a-number
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(("exif", "size"), [("apply", [40, 30]), ("ignore", [30, 40])])
+def test_a_picture_is_turned_as_its_exif_says(post, kind: str, exif: str, size: list[int]):
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    answer = post(encoded(30, 40, kind, exif=tags), exif=exif).json()
+    assert answer["size"] == size
+    assert [answer["keypoints"][0]["x"], answer["keypoints"][0]["y"]] == [size[1] - 1, size[0] - 1]
+
+
+def test_each_box_has_its_answer(post):
+    answer = post(encoded(30, 40), "?box=1,2,11,12&box=3.5,4,20,29", Teller({"padding": 1.25})).json()
+    assert answer["size"] == [30, 40]
+    assert [subject["box"] for subject in answer["subjects"]] == [[1, 2, 11, 12], [3.5, 4, 20, 29]]
+    places = [(one["keypoints"][1]["x"], one["keypoints"][1]["y"]) for one in answer["subjects"]]
+    assert places == [(1, 2), (3.5, 4)]
+
+
+def test_a_model_of_crops_looks_at_whole_pictures_without_boxes(post):
+    answer = post(encoded(30, 40), model=Teller({"padding": 1.25})).json()
+    assert answer["keypoints"][1]["x"] == 255
+
+
+def test_the_model_says_what_it_is(talk):
+    said = talk(lambda client, _: client.get("/model")).json()
+    assert said == {"keypoints": ["corner", "colour"], "size": [8, 8], "crops": None, "metrics": {"epe": None}}
+
+
+def test_it_is_ready_until_it_stops(talk):
+    async def both(client, service):
+        before = await client.get("/health")
+        await service.stop()
+        return before, await client.get("/health"), await client.post("/predict", content=encoded(5, 5))
+
+    before, after, late = talk(both)
+    assert before.status_code == 200 and before.json() == {"status": "ready", "model": "teller.onnx"}
+    assert after.status_code == 503 and after.json()["status"] == "not ready"
+    assert late.status_code == 503 and late.headers["retry-after"] == "1"
+
+
+def test_programs_can_read_what_there_is(talk):
+    paths = talk(lambda client, _: client.get("/openapi.json")).json()["paths"]
+    assert set(paths) == {"/predict", "/health", "/metrics", "/model"}
+    assert set(paths["/predict"]["post"]["requestBody"]["content"]) == {
+        "image/png", "image/jpeg", "image/webp", "image/bmp"
+    }  # fmt: skip

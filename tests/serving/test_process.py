@@ -1,0 +1,81 @@
+"""The script as a process: it answers without torch, and ends well."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from serving.conftest import encoded
+
+httpx = pytest.importorskip("httpx", reason="requests are made by httpx")
+for library in ("fastapi", "uvicorn"):
+    pytest.importorskip(library, reason='serving needs its libraries: pip install -e ".[serve]"')
+
+ROOT = Path(__file__).parents[2]
+
+# With torch made impossible to import, wherever it is asked for.
+WITHOUT_TORCH = """
+import runpy, sys
+sys.modules["torch"] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture
+def server(teller_file: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen, str]]:
+    """A server that gathers for two seconds, and its address."""
+    words = [f"model={teller_file}", "port=0", "threads=1", "batch_size=64", "wait_ms=2000", "timeout_s=100"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_TORCH, str(ROOT / "scripts/serve.py"), *words],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
+    )  # fmt: skip
+    assert process.stdout
+    try:
+        first = process.stdout.readline()
+        found = re.search(r"answers POST (http://127\.0\.0\.1:\d+)/predict", first)
+        assert found, first + process.communicate(timeout=60)[1]
+        yield process, found[1]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_it_answers_without_torch_and_what_waits_when_it_is_told_to_stop(server, tmp_path: Path):
+    process, address = server
+    with httpx.Client(base_url=address, timeout=100, trust_env=False) as client, ThreadPoolExecutor(3) as clients:
+        assert client.get("/health").json() == {"status": "ready", "model": "teller.onnx"}
+        assert client.get("/model").json()["keypoints"] == ["corner", "colour"]
+        # uvicorn's own limit; what of the header it has not read may break the connection before the answer is seen
+        with suppress(httpx.TransportError):
+            assert client.post("/predict", headers={"x-long": "a" * 200_000}).status_code == 400
+        body = encoded(30, 40)
+        # A client that sends all before it reads anything sees the answer all the same.
+        assert client.post("/predict", content=bytes(25_000_000)).status_code == 413
+        asked = [
+            clients.submit(httpx.post, f"{address}/predict", content=body, timeout=100, trust_env=False) for _ in "abc"
+        ]
+        while "softpoint_queue_pictures 3\n" not in client.get("/metrics").text:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        answers = [future.result() for future in asked]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    corner, colour = answers[0].json()["keypoints"]
+    assert (corner["x"], corner["y"], corner["confidence"]) == (39, 29, 0.5)
+    assert (round(colour["x"]), round(colour["y"])) == (255, 102) and colour["covariance"] == [[4, 1], [1, 2]]
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and out == "" and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{address}/health", trust_env=False)

@@ -1,0 +1,83 @@
+"""What python scripts/serve.py says before it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+import serve as script
+from runs import composed
+from softpoint.serving import Settings, server
+
+
+def started(folder: Path, *words: str) -> None:
+    for library in ("fastapi", "uvicorn"):
+        pytest.importorskip(library, reason='serving needs its libraries: pip install -e ".[serve]"')
+    script.main(composed("serve", script.words(list(words)), folder))
+
+
+def test_the_config_is_all_that_the_settings_need(tmp_path: Path):
+    cfg = composed("serve", script.words(["model=a.onnx"]), tmp_path)
+    assert cfg.model_file == "a.onnx" and cfg.host == "127.0.0.1"
+    Settings(**{name: cfg[name] for name in Settings.__dataclass_fields__})
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "message"),
+    [
+        ([], ValueError, "add to the command line: model=FILE.onnx"),
+        (["model=none.onnx"], FileNotFoundError, "no model at none.onnx"),
+        (["model=FILE", "batch_size=0"], ValueError, "batch_size=0 must be"),
+        (["model=FILE", "port=70000"], ValueError, "port=70000 must be between"),
+        (["model=FILE", "port=TAKEN"], ValueError, r"port=\d+ is taken on host=127.0.0.1; choose another"),
+        (["model=FILE", "port=0", "host=256.0.0.1"], ValueError, "cannot listen on host=256.0.0.1"),
+        (["model=TEXT"], ValueError, "is no model that onnxruntime can run"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_starts(
+    teller_file: Path, tmp_path: Path, words: list[str], kind: type[Exception], message: str
+):
+    text = tmp_path / "text.onnx"
+    text.write_text("no model")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        names = {"FILE": str(teller_file), "TEXT": str(text), "TAKEN": str(other.getsockname()[1])}
+        given = [f"{key}={names.get(value, value)}" for key, value in (word.split("=") for word in words)]
+        with pytest.raises(kind, match=message):
+            started(tmp_path, *given)
+
+
+def test_a_missing_library_is_told_with_what_installs_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r'serving needs fastapi and uvicorn: pip install -e "\.\[serve\]"'):
+        server.require_server()
+
+
+def test_a_model_that_cannot_predict_is_told_before_anyone_asks(teller):
+    from serving.conftest import LIMITS
+    from softpoint.serving import Service
+
+    teller.metadata["size"] = [13, 13]
+    with pytest.raises(ValueError, match=r"teller\.onnx cannot predict: unlucky"):
+        Service(teller, Settings(**LIMITS)).warm_up()
+
+
+def test_answers_are_sent_without_delay():
+    async def accepted() -> int:
+        found: list[int] = []
+
+        async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            found.append(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listening = server.listen("127.0.0.1", 0)
+        async with await asyncio.start_server(answer, sock=listening):
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            await reader.read()
+            writer.close()
+            await writer.wait_closed()
+        return found[0]
+
+    assert asyncio.run(accepted())
