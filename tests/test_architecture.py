@@ -21,7 +21,10 @@ SOURCES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 SCRIPTS = {f"scripts.{path.stem}": path for path in sorted((ROOT / "scripts").glob("*.py"))}
-ROOMS = ("data", "evaluation", "functional", "inference", "layers", "metrics", "models", "suggest", "training", "viz")
+ROOMS = (
+    "data", "evaluation", "functional", "inference", "layers", "metrics", "models", "runtime", "serving", "suggest",
+    "training", "viz",
+)  # fmt: skip
 
 
 def imported(path: Path) -> set[str]:
@@ -58,8 +61,10 @@ ALLOWED = {
     "data": {"functional", "suggest"},
     "viz": {"functional", "data", "suggest"},
     "training": {"functional", "layers", "models", "metrics", "data", "viz", "suggest"},
-    "inference": {"functional", "layers", "models", "metrics", "data", "viz", "suggest"},
+    "inference": {"functional", "layers", "models", "metrics", "data", "viz", "runtime", "suggest"},
     "evaluation": {"functional", "models", "metrics", "data", "inference", "viz", "suggest"},
+    "runtime": set(),
+    "serving": {"data", "runtime", "suggest"},
     "suggest": set(),
 }
 
@@ -96,10 +101,16 @@ def allowed_users(*places: str) -> set[str]:
         ("albumentations", ("data.augment", "scripts.pipelines")),
         ("timm", ("models.backbones.timm",)),
         ("litdata", ("data.packed",)),
-        ("sleap_io", ("data.formats.sleap_file",)),
-        ("h5py", ("data.formats", "data.pictures.frames")),
+        ("sleap_io", ("data.formats.sleap_file", "inference.jobs.answers.slp")),
+        ("h5py", ("data.formats", "data.pictures.frames", "inference.jobs.answers.dlc")),
         ("av", ("data.pictures.video",)),
         ("pycocotools", ("evaluation.oks",)),
+        ("fastapi", ("serving.app",)),
+        ("starlette", ("serving.app",)),
+        ("uvicorn", ("serving.server",)),
+        ("onnx", ("inference.export",)),
+        ("onnxscript", ("inference.export",)),
+        ("onnxruntime", ("inference.export", "runtime")),
         ("torchvision", ("models", "scripts.pipelines")),
     ],
 )
