@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> None:
         raise ValueError("this data has no data.labels to inspect; inspect the labels that it was packed from")
     from softpoint.data.doctor.tables import print_report
     from softpoint.data.pictures import Pictures
-    from softpoint.inference.files import write_picture
+    from softpoint.viz.files import write_picture
     from softpoint.viz.report import page_of_findings, page_of_labels
 
     labels = read(cfg.data)
@@ -124,8 +124,8 @@ def show_scenes(cfg: DictConfig) -> None:
     """Painted scenes are right by construction: only draws some."""
     from hydra.utils import instantiate
 
-    from softpoint.inference.files import write_picture
     from softpoint.viz import contact_sheet, draw_keypoints
+    from softpoint.viz.files import write_picture
 
     source = instantiate(cfg.data, augment=None, num_workers=0).sources["train"]
     records = [source.load(0, i) for i in range(min(cfg.pictures, len(source)))]

@@ -1,4 +1,4 @@
-"""Predicts keypoints on pictures: python scripts/predict.py ckpt=RUN/checkpoints/best.ckpt source=IMAGE_OR_FOLDER"""
+"""Predicts keypoints on pictures and videos: python scripts/predict.py ckpt=RUN/checkpoints/best.ckpt source=WHAT"""
 
 from __future__ import annotations
 
@@ -8,55 +8,49 @@ from launch import launch
 
 
 def main(cfg: DictConfig) -> None:
-    """Writes predictions.csv, in pixels of each picture, and a picture with the points drawn for each."""
+    """Writes predictions.csv, in pixels of each picture or frame, and whatever else is asked for."""
+    from dataclasses import fields
     from pathlib import Path
 
     from rich.progress import track
 
     from softpoint.data.crops import boxes_by_picture
-    from softpoint.data.formats import read_labels
-    from softpoint.data.pictures import Pictures
-    from softpoint.data.pictures.images import list_images
-    from softpoint.data.problems import Problems
+    from softpoint.data.problems import first_few
     from softpoint.inference import load_predictor
-    from softpoint.inference.files import PredictionTable, write_picture
-    from softpoint.viz import draw_subjects
+    from softpoint.inference.jobs.finish import UnreadableError
+    from softpoint.inference.jobs.job import Job
+    from softpoint.inference.jobs.settings import Settings
+    from softpoint.inference.jobs.sources import Album, boxes_labels, find_sources
 
+    output, formats = Path(cfg.output), [cfg.formats] if isinstance(cfg.formats, str) else list(cfg.formats or [])
+    plain = {field.name: cfg[field.name] for field in fields(Settings)}
     predictor = load_predictor(cfg.ckpt, cfg.device, cfg.tta)
-    source, output = Path(cfg.source), Path(cfg.output)
-    folder = source if source.is_dir() else source.parent
-    boxes = {}
-    if cfg.boxes is not None:
-        labels = read_labels(cfg.boxes, images=folder).with_any_of(predictor.skeleton.names)
+    sources = find_sources(cfg.source, output)
+    first = sources[0]
+    # Labels say where subjects are for a network that wants to know.
+    stated = first.labels if isinstance(first, Album) and predictor.crops else None
+    file = stated if cfg.boxes is None else Path(cfg.boxes)
+    paths = {"ckpt": Path(cfg.ckpt), "boxes": file, "formats": tuple(formats)}
+    settings = Settings(**plain | paths)
+    if cfg.video and all(isinstance(source, Album) for source in sources):
+        raise ValueError(f"video=true: there is no video in source={cfg.source}")
+    boxes = None
+    if file is not None:
+        labels = boxes_labels(file, first).with_any_of(predictor.skeleton.names)
         boxes = boxes_by_picture(labels, (predictor.crops or {}).get("boxes"))
     elif predictor.crops:
         print("this network was trained on crops of single subjects: without boxes=LABELS it sees whole pictures")
-    found_here = [
-        path.relative_to(folder).as_posix() for path in (list_images(source) if source.is_dir() else [source])
-    ]
-    names = [name for name in found_here if name in boxes] if boxes else found_here
-    if not names:
-        raise ValueError(f"{cfg.boxes} has no box in any picture of source={source}; its paths start there")
-    pictures, problems = Pictures(folder, cfg.exif, cfg.max_pixels), Problems.by(cfg.on_error, str(source), "on_error")
-    told = {"boxes": bool(boxes), "visibility": predictor.tells_visibility}
-    with PredictionTable(output / "predictions.csv", predictor.skeleton.names, **told) as table:
-        for name in track(names, description="predicting"):
-            with problems.row(name):
-                image = pictures.read(name)
-                where = boxes.get(name)
-                found = predictor([image], where) if where is None else predictor(image, where)
-                for i in range(len(found["keypoints"])):
-                    one = {key: value[i] for key, value in found.items()}
-                    table.write(name, one, () if where is None else where[i])
-                if cfg.pictures:
-                    drawn = draw_subjects(image, found, predictor.skeleton, names=cfg.names, ellipses=cfg.ellipses)
-                    write_picture(output / "pictures" / f"{name}.jpg", drawn)
-            if cfg.on_error == "error":
-                problems.settle("")
-        problems.settle("")
-        if not (count := len(names) - len(problems.skipped)):
-            raise ValueError(f"none of the {len(names)} pictures in source={source} could be read")
-    print(f"{count} pictures: {output / 'predictions.csv'}" + (f", {output / 'pictures'}" if cfg.pictures else ""))
+    job = Job(predictor, settings, output, boxes, track)
+    unreadable = []
+    for source in sources:
+        try:
+            print(job.run(source))
+        except UnreadableError as error:
+            unreadable.append(str(error))
+            if len(sources) == 1 or cfg.on_error == "error":
+                raise
+    if unreadable:
+        raise ValueError(f"{len(unreadable)} of {len(sources)} sources cannot be predicted{first_few(unreadable)}")
 
 
 if __name__ == "__main__":

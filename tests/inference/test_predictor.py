@@ -37,7 +37,7 @@ class Oracle(nn.Module):
         self.fractions, self.sizes, self.size = fractions, sizes, size
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        assert image.dtype == torch.uint8 and image.shape == (len(self.sizes), 3, *self.size)
+        assert image.is_floating_point() and image.shape == (len(self.sizes), 3, *self.size)
         points = [
             transform(self.fractions * [width, height] - 0.5, letterbox_matrix((height, width), self.size))
             for height, width in self.sizes
@@ -130,8 +130,9 @@ def test_predictor_agrees_with_what_was_tested(run: Path, predictor: Predictor, 
     images = [read_image(moved / data.labels.images[i]) for i in data.splits["test"]]
     back = softpoint.functional.transform_points(expected["keypoints"], batch["matrix"])
     found = predictor(images)
-    np.testing.assert_allclose(found["keypoints"], back, atol=1e-3)
-    np.testing.assert_allclose(found["confidence"], expected["confidence"], atol=1e-5)
+    # Batches hold whole grey levels, the predictor does not round: a network of two epochs hears that.
+    np.testing.assert_allclose(found["keypoints"], back, atol=0.1)
+    np.testing.assert_allclose(found["confidence"], expected["confidence"], atol=1e-2)
 
 
 def test_names_stand_in_the_order_of_the_answers(predictor: Predictor) -> None:
@@ -158,10 +159,10 @@ def test_a_box_is_seen_as_training_sees_it(run: Path) -> None:
     with torch.inference_mode():
         found = predictor.net(sample["image"].permute(2, 0, 1)[None])["keypoints"]
     expected = softpoint.functional.transform_points(found, sample["matrix"][None])[0]
-    np.testing.assert_allclose(predictor(image, box)["keypoints"], expected, atol=1e-3)
+    np.testing.assert_allclose(predictor(image, box)["keypoints"], expected, atol=0.02)  # the sample is rounded
     both = predictor(image, [box, box + 7])["keypoints"]
     assert both.shape == (2, 4, 2)
-    np.testing.assert_allclose(both[0], expected, atol=1e-2)
+    np.testing.assert_allclose(both[0], expected, atol=0.02)
     np.testing.assert_allclose(both, predictor([image, image], [box, box + 7])["keypoints"], atol=1e-3)
 
 

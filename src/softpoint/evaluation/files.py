@@ -14,7 +14,7 @@ from softpoint.evaluation.measures import DEFINITIONS
 from softpoint.evaluation.reliability import reliability_figure
 from softpoint.evaluation.results import Results
 from softpoint.evaluation.sets import EvaluationSet
-from softpoint.inference.files import write_picture
+from softpoint.viz.files import write_picture
 
 
 def write_evaluation(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import torch
 
 from softpoint.data.crops import input_matrix
 from softpoint.data.geometry import warp
+from softpoint.data.pictures.images import MAX_PIXELS
+from softpoint.data.pictures.playback import Playback
 from softpoint.data.skeleton import Skeleton
 from softpoint.functional import transform_covariance, transform_points
 from softpoint.inference.checkpoint import read_checkpoint
@@ -43,7 +45,6 @@ class Predictor:
         """Whether answers have `visibility`."""
         return getattr(self.net.head, "visibility", None) is not None
 
-    @torch.inference_mode()
     def __call__(
         self, images: Image | Sequence[Image], boxes: Sequence[Any] | np.ndarray | None = None
     ) -> dict[str, np.ndarray]:
@@ -65,11 +66,23 @@ class Predictor:
             regions = list(_check_boxes(given, len(pictures), single))
             if single:
                 single, pictures = given.ndim == 1, pictures * len(regions)
-        shown = zip(pictures, regions, strict=True)
+        seen = [self.look(picture, box) for picture, box in zip(pictures, regions, strict=True)]
+        answer = self.answer(np.stack([view for view, _ in seen]), np.stack([matrix for _, matrix in seen]))
+        return {name: value[0] if single else value for name, value in answer.items()}
+
+    def look(self, image: np.ndarray, box: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """What the network sees of an image (H, W, 3): float32 levels of its input's size; and the matrix (3, 3) to it.
+
+        Not rounded to whole levels: an export would decide over halves otherwise, and a network may hear them.
+        """
         padding = self.crops["padding"] if self.crops else 1.0
-        matrices = [input_matrix(picture.shape[:2], box, self.size, padding) for picture, box in shown]
-        batch = np.stack([warp(p, m, self.size) for p, m in zip(pictures, matrices, strict=True)])
-        found = self.net(torch.from_numpy(batch).to(self.device).permute(0, 3, 1, 2))
+        matrix = input_matrix((image.shape[0], image.shape[1]), box, self.size, padding)
+        return warp(image.astype(np.float32), matrix, self.size), matrix
+
+    @torch.inference_mode()
+    def answer(self, views: np.ndarray, matrices: np.ndarray) -> dict[str, np.ndarray]:
+        """The answers for views (B, h, w, 3) that `look` made with these matrices (B, 3, 3)."""
+        found = self.net(torch.from_numpy(views).to(self.device).permute(0, 3, 1, 2) / 255)
         back = torch.from_numpy(np.linalg.inv(matrices)).float().to(self.device)
         answer = {
             "keypoints": transform_points(found["keypoints"], back),
@@ -78,7 +91,30 @@ class Predictor:
         }
         if "visibility" in found:
             answer["visibility"] = found["visibility"].float().softmax(-1)
-        return {name: (value[0] if single else value).float().cpu().numpy() for name, value in answer.items()}
+        return {name: value.float().cpu().numpy() for name, value in answer.items()}
+
+    def nothing(self) -> dict[str, np.ndarray]:
+        """The answer for a picture that cannot be read: NaN everywhere, in the shapes of one image's answer."""
+        K = len(self.skeleton)
+        shapes = {"keypoints": (K, 2), "confidence": (K,), "covariance": (K, 2, 2)}
+        shapes |= {"visibility": (K, 3)} if self.tells_visibility else {}
+        return {name: np.full(shape, np.nan, np.float32) for name, shape in shapes.items()}
+
+    def predict_video(
+        self, path: str | Path, batch_size: int = 16, max_pixels: int = MAX_PIXELS
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """The answer for each frame of a video, in order, as for one image, and its `time` () in seconds.
+
+        The k-th is that of frame k; for one that cannot be decoded all but the time is NaN. Frames are decoded while
+        the network runs, at most 3 batches ahead, so memory does not grow with the video. A model trained on crops
+        looks at whole frames. Needs PyAV; raises ValueError for a file that is no video.
+        """
+        from softpoint.inference.jobs.stream import Shot, answered
+
+        shown = Playback(Path(path), max_pixels).play()
+        shots = (Shot(one.number, str(one.number), one.time, one.pixels, None, one.broken) for one in shown)
+        for shot, answers in answered(self, shots, batch_size):
+            yield {**(answers[0] if answers else self.nothing()), "time": np.array(shot.time)}
 
 
 def load_predictor(ckpt: str | Path, device: str | torch.device = "cpu", tta: str | None = None) -> Predictor:

@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labelling import assert_same, damaged, random_labels, sound, written
+from predicted import predicted
 from softpoint.data.formats import csv_wide, read_labels, recognise
 from softpoint.data.labels import Labels
 from softpoint.data.problems import Problems
-from softpoint.inference.files import PredictionTable
+from softpoint.data.skeleton import Skeleton
+from softpoint.inference.jobs.answers import write_table
 
 PLAIN = "image,left_ear_x,left_ear_y,tail_x,tail_y\nv/a.png,1.5,2,3,4\nv/b.png,,,5,6.25\nw/c.png,,,,\n"
 FULL = (
@@ -85,9 +87,8 @@ def test_unknown_columns_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 def test_a_prediction_is_a_label_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     names, points = ("nose", "left_ear"), np.array([[1.25, 2], [3, 4.5]])
-    with PredictionTable(tmp_path / "predictions.csv", names) as table:
-        table.write("v/a.png", {"keypoints": points, "confidence": np.array([0.5, 1])})
-        table.write("v/b.png", {"keypoints": points + 1, "confidence": np.array([0.5, 1])})
+    found = predicted([points[None], points[None] + 1], ("v/a.png", "v/b.png"), tmp_path, Skeleton(names))
+    write_table(tmp_path / "predictions.csv", found)
     with caplog.at_level(logging.INFO, "softpoint"):
         labels = read_labels(tmp_path / "predictions.csv")
     assert labels.images == ("v/a.png", "v/b.png") and labels.skeleton.names == names

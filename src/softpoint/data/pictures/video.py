@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,11 @@ import numpy as np
 # A video is untrusted: of FFmpeg's readers only those of plain video files, none that opens further files
 # or addresses (playlists, concatenations).
 _CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,gif,h264,hevc,m4v,mjpeg,apng,nut"
+
+# Files of these names are taken for videos.
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".ogv",
+)  # fmt: skip
 
 # Codecs in which every packet shows one frame, so that the packets alone tell when each frame is shown.
 _ONE_EACH = {"h264", "hevc", "mpeg4", "mjpeg", "vp9", "av1", "ffv1", "png", "rawvideo", "prores", "dnxhd", "huffyuv"}
@@ -65,40 +70,23 @@ class Video:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Within it, whatever a decoder raises on a damaged or hostile file becomes a ValueError about this one."""
+        """Within it an error is one about this video, after which reading starts anew."""
         try:
-            yield
-        except Exception as error:
+            with explained(self.path):
+                yield
+        except ValueError:
             self._at = self._decoded = None  # where decoding stopped is no place to go on from
-            if type(error) is ValueError:
-                raise ValueError(f"video {self.path} {error}") from error
-            raise ValueError(f"video {self.path} cannot be decoded ({error}); convert it to MP4 again") from error
+            raise
 
     def _open(self) -> tuple[Any, Any]:
-        av = _pyav()
-        container = av.open(str(self.path), options={"format_whitelist": _CONTAINERS})
-        if not container.streams.video:
-            raise ValueError("holds no video")
-        stream = container.streams.video[0]
-        if not 0 < stream.width * stream.height <= self.max_pixels:
-            raise ValueError(f"is {stream.width} x {stream.height}; more than {self.max_pixels} pixels are refused")
         # One thread: workers read in parallel already, and a thread would not survive a fork.
-        stream.codec_context.thread_count = 1
-        stream.codec_context.thread_type = "NONE"
-        return container, stream
+        return open_stream(self.path, self.max_pixels, threads=1)
 
     def _timetable(self) -> tuple[list[int], list[int]]:
         """When each frame is shown, and when each key frame is, in order; empty where packets do not tell."""
         container, stream = self._open()
         with container:
-            if stream.codec_context.name not in _ONE_EACH:
-                return [], []
-            # The last packet only marks the end.
-            packets = [(p.pts, p.is_keyframe) for p in container.demux(stream) if p.size and not p.is_discard]
-        times = [time for time, _ in packets]
-        if None in times or len(set(times)) < len(times):
-            return [], []
-        return sorted(times), sorted(time for time, is_key in packets if is_key)
+            return timetable(stream, container.demux(stream))
 
     def _restart(self) -> None:
         self._container, self._stream = self._open()
@@ -143,16 +131,58 @@ class Video:
         return ValueError(f"has no frame {number}: it has {count}, counted from 0; is it the video that was labelled?")
 
     def _pixels(self, frame: Any) -> np.ndarray:
-        if frame.width * frame.height > self.max_pixels:
-            raise ValueError(f"is {frame.width} x {frame.height}; more than {self.max_pixels} pixels are refused")
-        if frame.rotation % 90:
-            raise ValueError(f"is to be shown turned by {frame.rotation} degrees; write it again upright")
-        # The reformatter that a frame brings would outlive this call, and its threads would hang a forked worker.
-        pixels = _pyav().video.reformatter.VideoReformatter().reformat(frame, format="rgb24").to_ndarray()
-        return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90))
+        return upright(frame, self.max_pixels)
 
 
-def _pyav() -> Any:
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Within it, whatever a decoder raises on a damaged or hostile file becomes a ValueError about this one."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is ValueError:
+            raise ValueError(f"video {path} {error}") from error
+        raise ValueError(f"video {path} cannot be decoded ({error}); convert it to MP4 again") from error
+
+
+def open_stream(path: Path, max_pixels: int, threads: int) -> tuple[Any, Any]:
+    """The open container and its first video stream; ValueError without one, and for too large frames."""
+    container = pyav().open(str(path), options={"format_whitelist": _CONTAINERS})
+    if not container.streams.video:
+        raise ValueError("holds no video")
+    stream = container.streams.video[0]
+    if not 0 < stream.width * stream.height <= max_pixels:
+        raise ValueError(f"is {stream.width} x {stream.height}; more than {max_pixels} pixels are refused")
+    stream.codec_context.thread_count = threads
+    stream.codec_context.thread_type = "NONE" if threads == 1 else "AUTO"
+    return container, stream
+
+
+def timetable(stream: Any, packets: Iterable[Any]) -> tuple[list[int], list[int]]:
+    """When each frame is shown, and when each key frame is, in order; empty where packets do not tell."""
+    if stream.codec_context.name not in _ONE_EACH:
+        return [], []
+    # The last packet only marks the end.
+    shown = [(p.pts, p.is_keyframe) for p in packets if p.size and not p.is_discard]
+    times = [time for time, _ in shown]
+    if None in times or len(set(times)) < len(times):
+        return [], []
+    return sorted(times), sorted(time for time, is_key in shown if is_key)
+
+
+def upright(frame: Any, max_pixels: int) -> np.ndarray:
+    """The pixels of a decoded frame, uint8 (H, W, 3) RGB, turned as its mark asks."""
+    if frame.width * frame.height > max_pixels:
+        raise ValueError(f"is {frame.width} x {frame.height}; more than {max_pixels} pixels are refused")
+    if frame.rotation % 90:
+        raise ValueError(f"is to be shown turned by {frame.rotation} degrees; write it again upright")
+    # The reformatter that a frame brings would outlive this call, and its threads would hang a forked worker.
+    pixels = pyav().video.reformatter.VideoReformatter().reformat(frame, format="rgb24").to_ndarray()
+    return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90))
+
+
+def pyav() -> Any:
+    """The library; ValueError with the way to install it."""
     try:
         import av
     except ImportError as error:

@@ -20,8 +20,8 @@ from softpoint.evaluation.studies.pages import (
 )
 from softpoint.evaluation.studies.statistics import Interval
 from softpoint.evaluation.studies.trials import slug
-from softpoint.inference.files import write_picture
 from softpoint.viz.chart import line_chart
+from softpoint.viz.files import write_picture
 
 # What tables show beside EPE, with digits after the point.
 SHOWN = {"median": 2, "pck@0.05": 3, "pck@0.1": 3, "ece": 3}

@@ -21,8 +21,8 @@ from softpoint.evaluation.studies.pages import (
 )
 from softpoint.evaluation.studies.statistics import Interval, mean_interval
 from softpoint.evaluation.studies.trials import Outcome, values
-from softpoint.inference.files import write_picture
 from softpoint.viz.chart import line_chart
+from softpoint.viz.files import write_picture
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from softpoint.evaluation.studies.pages import (
 )
 from softpoint.evaluation.studies.statistics import Interval
 from softpoint.evaluation.studies.trials import Outcome, pooled, values
-from softpoint.inference.files import write_picture
 from softpoint.viz.chart import line_chart
+from softpoint.viz.files import write_picture
 
 # What tables show of the metrics, with digits after the point.
 SHOWN = {"epe": 2, "median": 2, "p95": 2, "pck@0.05": 3, "pck@0.1": 3, "ece": 3, "coverage_90": 3}
