@@ -29,13 +29,14 @@ def main(cfg: DictConfig) -> None:
     size = fixed_size(cfg.image_size)
     learnt = views_of(cfg, checkpoint, "train", cfg.calibration) if cfg.precision == "int8" else []
     plan = Plan(cfg.format, cfg.precision, cfg.heatmaps, size, learnt)
-    path = Path(cfg.output or f"{checkpoint.path.parent.parent.name}{FORMATS[cfg.format]}")
+    run = checkpoint.path.resolve().parent.parent.name or "model"
+    path = Path(cfg.output or f"{run}{FORMATS[cfg.format]}")
     views = views_of(cfg, checkpoint, "test", cfg.check)
     predictor = Predictor(checkpoint.net, checkpoint.skeleton, checkpoint.size, "cpu", checkpoint.crops)
     difference, metadata = export(checkpoint, predictor, path, plan, views)
     write_card(
         checkpoint,
-        path.with_suffix(".md"),
+        path.with_name(f"{path.name}.md"),
         {"file": path.name, "format": cfg.format, "precision": cfg.precision, "difference": str(difference)},
     )
     print(f"compared with the checkpoint: {difference}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from launch import launch
@@ -23,6 +24,8 @@ def main(cfg: DictConfig) -> None:
     from softpoint.inference.jobs.sources import Album, boxes_labels, find_sources
 
     output, formats = Path(cfg.output), [cfg.formats] if isinstance(cfg.formats, str) else list(cfg.formats or [])
+    if cfg.resume and cfg.output == HydraConfig.get().runtime.output_dir:
+        raise ValueError("resume=true needs output=FOLDER, that of the interrupted job")
     plain = {field.name: cfg[field.name] for field in fields(Settings)}
     predictor = load_predictor(cfg.ckpt, cfg.device, cfg.tta)
     sources = find_sources(cfg.source, output)

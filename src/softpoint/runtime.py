@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _KEY = "softpoint"  # of the metadata in the file
 _FORMAT = 1
+_AT_ONCE = 8  # pictures in memory as floats, however many are asked about
 
 
 class Model:
@@ -30,16 +31,23 @@ class Model:
     Args:
         path: of the .onnx file.
         threads: that compute; 0 for as many as there are cores.
-        providers: of onnxruntime, the preferred first; None for the CPU.
+        providers: of onnxruntime, the preferred first; None for the CPU. One that it lacks is an error.
     """
 
     def __init__(self, path: str | Path, threads: int = 0, providers: Sequence[str] | None = None) -> None:
         self.path = Path(path)
-        self.session = _open(self.path, threads, list(providers or ["CPUExecutionProvider"]))
+        chosen = [providers] if isinstance(providers, str) else list(providers or ["CPUExecutionProvider"])
+        self.session = _open(self.path, threads, chosen)
         self.metadata = _metadata(self.session, self.path)
         self.names: list[str] = list(self.metadata["keypoints"])
         self._inputs = {value.name: value for value in self.session.get_inputs()}
         self._outputs = [value.name for value in self.session.get_outputs()]
+
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """(H, W) that pictures must have; None for any."""
+        height, width = self._inputs["images"].shape[1:3]
+        return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
     def __call__(self, images: Any, boxes: Any = None) -> dict[str, np.ndarray]:
         """Answers for one uint8 RGB image (H, W, 3), a batch (B, H, W, 3), or a list of any sizes.
@@ -63,10 +71,11 @@ class Model:
         return {name: value[0] for name, value in answers.items()} if single else answers
 
     def _check_sizes(self, pictures: list[np.ndarray]) -> None:
-        fixed = self._inputs["images"].shape[1:3]
         for height, width, _ in (picture.shape for picture in pictures):
-            if any(isinstance(a, int) and a != b for a, b in zip(fixed, (height, width), strict=True)):
-                raise ValueError(f"{self.path} was exported for pictures of {fixed} (H, W), got {[height, width]}")
+            if self.fixed_size not in (None, (height, width)):
+                raise ValueError(
+                    f"{self.path} was exported for pictures of {self.fixed_size} (H, W), got {(height, width)}"
+                )
 
     def _in_groups(self, pictures: list[np.ndarray], regions: np.ndarray) -> dict[str, np.ndarray]:
         """Answers in order; pictures of one size go together."""
@@ -74,7 +83,8 @@ class Model:
         for i, picture in enumerate(pictures):
             groups.setdefault(picture.shape, []).append(i)
         found: list[Mapping[str, np.ndarray] | None] = [None] * len(pictures)
-        for rows in groups.values():
+        batches = [rows[i : i + _AT_ONCE] for rows in groups.values() for i in range(0, len(rows), _AT_ONCE)]
+        for rows in batches:
             given = {"images": np.stack([pictures[i] for i in rows])}
             if "boxes" in self._inputs:
                 given["boxes"] = regions[rows].astype(np.float32)
@@ -109,6 +119,9 @@ def _open(path: Path, threads: int, providers: list[str]) -> InferenceSession:
         raise ImportError("an exported model runs on onnxruntime: pip install onnxruntime") from error
     if not path.is_file():
         raise FileNotFoundError(f"no model at {path}; scripts/export.py writes one")
+    known = onnxruntime.get_available_providers()
+    if missing := [name for name in providers if name not in known]:
+        raise ValueError(f"providers: this onnxruntime has no {missing[0]}; it has {', '.join(known)}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Threads that wait for each other sleep, for a server has others to run; warnings are about shapes alone.

@@ -31,7 +31,7 @@ def test_a_run_becomes_a_file_a_sidecar_and_a_card(start: Callable, run: Path, t
     found, expected = load(output)(image), load_predictor(checkpoint)(image)
     np.testing.assert_allclose(found["keypoints"], expected["keypoints"], atol=0.01)
     assert json.loads((tmp_path / "out" / "model.onnx.json").read_text())["precision"] == "float32"
-    assert "model.onnx" in (tmp_path / "out" / "model.md").read_text()
+    assert "model.onnx" in (tmp_path / "out" / "model.onnx.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ class Teller:
     def __init__(self, crops: dict | None = None) -> None:
         self.path, self.names = Path("folder/teller.onnx"), ["corner", "colour"]
         self.metadata = {"keypoints": self.names, "size": [8, 8], "crops": crops, "metrics": {"epe": float("nan")}}
+        self.fixed_size = None
         self.calls: list[int] = []
         self.gate = threading.Event()
         self.gate.set()

@@ -123,6 +123,10 @@ def load_predictor(ckpt: str | Path, device: str | torch.device = "cpu", tta: st
     `tta` "flip" averages over each picture and its mirror (see `flip_average`).
     Raises FileNotFoundError or ValueError as `read_checkpoint` does, and ValueError for another `tta`.
     """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={device} cannot be used here; choose cpu, or cuda where torch sees a GPU") from error
     checkpoint = read_checkpoint(ckpt)
     if tta not in (None, "flip"):
         raise ValueError(f"tta={tta!r} is unknown; choose flip, or null")

@@ -74,7 +74,12 @@ class Batcher:
         rows = [_Row(picture, box, loop.create_future()) for box in regions]
         self._rows.extend(rows)
         self._arrived.set()
-        return await asyncio.gather(*(row.answer for row in rows))
+        try:
+            return await asyncio.gather(*(row.answer for row in rows))
+        finally:  # what nobody waits for any more takes no room
+            for row in rows:
+                row.answer.cancel()
+            self._rows = deque(row for row in self._rows if not row.answer.done())
 
     async def _work(self) -> None:
         with ThreadPoolExecutor(1, "model") as thread:

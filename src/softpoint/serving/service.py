@@ -45,7 +45,7 @@ class Service:
     def warm_up(self) -> None:
         """Makes one prediction; raises ValueError for a model that cannot, before anyone asks."""
         try:
-            self.model(np.zeros((*self.model.metadata["size"], 3), np.uint8))
+            self.model(np.zeros((*(self.model.fixed_size or self.model.metadata["size"]), 3), np.uint8))
         except Exception as error:  # onnxruntime has an exception for each thing that can be wrong
             raise ValueError(f"{self.model.path} cannot predict: {error}; export it again") from error
 

@@ -100,7 +100,7 @@ def test_an_interrupted_video_ends_as_if_it_had_not_been(
         interrupt(patch, after)
         predict(source, formats=("coco",))
     assert [path.name for path in out.iterdir()] == ["predictions.partial"]
-    assert f"{after} frames are kept in {out / 'predictions.partial'}; resume=true" in caplog.text
+    assert f"{after} frames are kept in {out / 'predictions.partial'}; output={out} resume=true" in caplog.text
     seen = []
     play = Playback.play
     monkeypatch.setattr(Playback, "play", lambda self, start=0: (seen.append(start), play(self, start))[1])

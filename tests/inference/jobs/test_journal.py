@@ -118,7 +118,7 @@ def test_another_job_is_refused_by_name(opened: Any, tmp_path: Path) -> None:
     assert opened(path, resume=True).next == 4, "and is left as it was"
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"[1]\n", b'{"format": 2}\n', b"[" * 100_000, b"\xff\n"])
+@pytest.mark.parametrize("content", [b"hello", b"[1]\n", b'{"format": 2}\n', b"[" * 100_000, b"\xff\n"])
 def test_other_files_are_refused(opened: Any, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "p.partial").write_bytes(content)
     with pytest.raises(ValueError, match=r"p.partial is not what an interrupted job left; remove it"):

@@ -111,3 +111,14 @@ def test_what_is_not_there_is_said(tree: Path, source: str, error: type[Exceptio
     (tree / "empty").mkdir()
     with pytest.raises(error, match=said):
         find_sources(source)
+
+
+def test_results_of_any_job_are_no_sources(tmp_path: Path) -> None:
+    for name in ("a.png", "old/pictures/a.png.jpg", "new/pictures/a.png.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "old" / "job.json").write_text("{}")
+    (album,) = find_sources(str(tmp_path), tmp_path / "new")
+    assert isinstance(album, Album) and album.names == ("a.png",)
+    with pytest.raises(ValueError, match="is the folder of what is predicted; name another"):
+        find_sources(str(tmp_path), tmp_path)

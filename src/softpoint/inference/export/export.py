@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,10 +44,15 @@ class Plan:
             raise ValueError(f"precision={self.precision!r}: {did_you_mean(self.precision, PRECISIONS)}")
         if self.precision == "int8" and self.format != "onnx":
             raise ValueError("precision=int8 is for format=onnx; choose float32 or float16 here")
-        if self.precision == "int8" and not self.calibration:
-            raise ValueError("precision=int8 measures ranges on pictures; give some by images=FOLDER")
         if self.size is not None and min(self.size) < 1:
             raise ValueError(f"image_size={list(self.size)} must be a height and a width in pixels")
+        if self.precision == "int8" and not self.taken(self.calibration):
+            of = "" if self.size is None else f" of {list(self.size)}"
+            raise ValueError(f"precision=int8 measures ranges on pictures{of}; give some by images=FOLDER")
+
+    def taken(self, views: Sequence[View]) -> list[View]:
+        """Those that the file takes: of one size, where it is fixed."""
+        return [view for view in views if self.size is None or view.image.shape[:2] == tuple(self.size)]
 
 
 def export(
@@ -57,20 +63,25 @@ def export(
     A float32 file that differs by more than `LIMIT` px, on these or on random pictures, is deleted, with a
     ValueError. Nothing else is left of an export that fails either, nor is an earlier file at `path` harmed.
     """
+    if path.suffix != FORMATS[plan.format] or not path.stem:
+        raise ValueError(f"output={path} must be a name that ends in {FORMATS[plan.format]}, for format={plan.format}")
     localizer = Localizer(checkpoint, plan.heatmaps, half=plan.precision == "float16")
-    metadata = describe(checkpoint, localizer.answers, plan.precision)
-    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+    metadata = describe(checkpoint, localizer.answers, plan.precision, plan.size)
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.unfinished{path.suffix}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         _write(localizer, unfinished, metadata, plan)
         answers, metadata = reopened(unfinished, plan.format)
         differences = [
-            measure_difference(predictor, answers, shown)
-            for shown in (_asked(views, plan), _random(checkpoint, plan))
+            measure_difference(predictor, answers, _boxed(shown, checkpoint))
+            for shown in (plan.taken(views), random_views(plan.size or checkpoint.size, fixed=plan.size is not None))
             if shown
         ]
         worst = max(differences, key=lambda difference: difference.largest)
-        if plan.precision == "float32" and worst.largest > LIMIT:
+        exact = plan.precision == "float32"
+        if exact and (unlike := [difference.unlike for difference in differences if difference.unlike]):
+            raise ValueError(f"the exported file answers another {unlike[0]} than {checkpoint.path}; it was deleted")
+        if exact and worst.largest > LIMIT:
             raise ValueError(
                 f"the exported file differs from {checkpoint.path} by {worst}; more than {LIMIT} px is no export,"
                 " and it was deleted"
@@ -95,7 +106,7 @@ def _write(localizer: Localizer, path: Path, metadata: dict[str, Any], plan: Pla
         whole = path.with_name(f".{path.stem}.float32{path.suffix}")
         try:
             onnx_file.write_onnx(localizer, whole, metadata, plan.size)
-            onnx_file.quantize(whole, path, (_given(view, localizer) for view in _asked(plan.calibration, plan)))
+            onnx_file.quantize(whole, path, (_given(view, localizer) for view in plan.taken(plan.calibration)))
         finally:
             whole.unlink(missing_ok=True)
 
@@ -108,14 +119,9 @@ def _given(view: View, localizer: Localizer) -> dict[str, np.ndarray]:
     return given
 
 
-def _asked(views: Sequence[View], plan: Plan) -> list[View]:
-    """Those that the file takes: of one size, where it is fixed."""
-    return [view for view in views if plan.size is None or view.image.shape[:2] == tuple(plan.size)]
-
-
-def _random(checkpoint: Checkpoint, plan: Plan) -> list[View]:
-    views = random_views(plan.size or checkpoint.size, size_is_fixed=plan.size is not None)
-    return [View(view.image, _box(view)) for view in views] if checkpoint.crops else views
+def _boxed(views: Sequence[View], checkpoint: Checkpoint) -> list[View]:
+    """The views, with a box each for a network that was trained on crops."""
+    return [view._replace(box=_box(view)) for view in views] if checkpoint.crops else list(views)
 
 
 def _box(view: View) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ KEY = "softpoint"  # of the JSON text in a file's own metadata
 FORMAT = 1  # of what stands in it
 
 
-def describe(checkpoint: Checkpoint, outputs: list[str], precision: str) -> dict[str, Any]:
-    """All that a reader of the file needs to know, as plain values."""
+def describe(
+    checkpoint: Checkpoint, outputs: list[str], precision: str, size: tuple[int, int] | None = None
+) -> dict[str, Any]:
+    """All that a reader of the file needs to know, as plain values; `size` (H, W) is that of all its pictures."""
     record = checkpoint.record
     return {
         "format": FORMAT,
@@ -24,6 +27,7 @@ def describe(checkpoint: Checkpoint, outputs: list[str], precision: str) -> dict
         "edges": [list(edge) for edge in checkpoint.skeleton.edges],
         "flip_pairs": [list(pair) for pair in checkpoint.skeleton.flip_pairs],
         "size": list(checkpoint.size),
+        "image_size": None if size is None else list(size),
         "colour": "RGB",
         "crops": checkpoint.crops,
         "inputs": {"images": "uint8 (B, H, W, 3)"} | ({"boxes": "float32 (B, 4)"} if checkpoint.crops else {}),
@@ -48,8 +52,10 @@ def sidecar(path: Path) -> Path:
 
 
 def write_sidecar(path: Path, metadata: dict[str, Any]) -> None:
-    """Writes it."""
-    sidecar(path).write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Writes it, whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.json")
+    unfinished.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    unfinished.replace(sidecar(path))
 
 
 def sha256(path: Path) -> str:

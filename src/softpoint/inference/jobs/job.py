@@ -66,8 +66,8 @@ class Job:
         finally:
             journal.close(discard=complete)
             if journal.next and not complete:
-                kept = "%d %ss are kept in %s; resume=true goes on after them"
-                _log.warning(kept, journal.next, source.kind, partial_file)
+                kept = "%d %ss are kept in %s; output=%s resume=true goes on after them"
+                _log.warning(kept, journal.next, source.kind, partial_file, self.output)
         return said
 
     def _checked(self, source: Album | Clip) -> Album | Clip:

@@ -55,7 +55,7 @@ class Journal:
         self.path, self.dtype = path, dtype
         path.parent.mkdir(parents=True, exist_ok=True)
         header = json.dumps({"format": _FORMAT, "job": job}).encode() + b"\n"
-        if resume and path.exists():
+        if resume and path.exists() and path.stat().st_size:
             self._start = _check(path, job)
             self.file: BinaryIO = path.open("r+b")
             self._keep_whole()
@@ -63,6 +63,7 @@ class Journal:
             self._start, self.next = len(header), 0
             self.file = path.open("w+b")
             self.file.write(header)
+            self.file.flush()
 
     def append(self, shot: Shot, answers: Sequence[Answer]) -> None:
         """The rows of one picture, which must be the next one."""

@@ -159,12 +159,15 @@ def _within(folder: Path, image: str) -> str:
 
 def _below(folder: Path, paths: Iterable[Path], output: Path | None) -> list[Path]:
     """The files among them that are neither hidden nor results of an earlier job, sorted."""
-    results = None if output is None else output.resolve()
-    own = results is not None and folder.resolve() in results.parents
+    results, paths = None if output is None else output.resolve(), list(paths)
+    if results == folder.resolve():
+        raise ValueError(f"output={output} is the folder of what is predicted; name another")
+    # A job of before left its name there, in the folder or in one for each of its videos.
+    jobs = {path.parent.resolve() for path in folder.rglob("job.json")} | ({results} if results else set())
     found = []
     for path in paths:
         hidden = any(part.startswith(".") and part != ".." for part in path.relative_to(folder).parts)
-        if not hidden and not (own and results in path.resolve().parents) and path.is_file():
+        if not hidden and jobs.isdisjoint(path.resolve().parents) and path.is_file():
             found.append(path)
     return sorted(found)
 
