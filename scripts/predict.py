@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -11,7 +14,6 @@ from launch import launch
 def main(cfg: DictConfig) -> None:
     """Writes predictions.csv, in pixels of each picture or frame, and whatever else is asked for."""
     from dataclasses import fields
-    from pathlib import Path
 
     from rich.progress import track
 
@@ -31,10 +33,10 @@ def main(cfg: DictConfig) -> None:
     sources = find_sources(cfg.source, output)
     first = sources[0]
     # Labels say where subjects are for a network that wants to know.
-    stated = first.labels if isinstance(first, Album) and predictor.crops else None
-    file = stated if cfg.boxes is None else Path(cfg.boxes)
+    stated = first.labels if isinstance(first, Album) else None
+    file = Path(cfg.boxes) if cfg.boxes is not None else stated if predictor.crops else None
     paths = {"ckpt": Path(cfg.ckpt), "boxes": file, "formats": tuple(formats)}
-    settings = Settings(**plain | paths)
+    settings = Settings(**plain | paths | {"exif": cfg.exif or orientation(cfg.ckpt, file or stated)})
     if cfg.video and all(isinstance(source, Album) for source in sources):
         raise ValueError(f"video=true: there is no video in source={cfg.source}")
     boxes = None
@@ -54,6 +56,14 @@ def main(cfg: DictConfig) -> None:
                 raise
     if unreadable:
         raise ValueError(f"{len(unreadable)} of {len(sources)} sources cannot be predicted{first_few(unreadable)}")
+
+
+def orientation(ckpt: str, labels: Path | None) -> str:
+    """What an EXIF orientation means: labels lie in their pictures as those that were trained on do."""
+    from softpoint.inference import read_checkpoint
+
+    data = read_checkpoint(ckpt).config.get("data") if labels is not None else None
+    return "ignore" if isinstance(data, Mapping) and data.get("exif") == "ignore" else "apply"
 
 
 if __name__ == "__main__":

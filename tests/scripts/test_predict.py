@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -163,3 +164,23 @@ def test_labels_are_a_source_and_say_where_subjects_are(start: Callable, tmp_pat
     assert (first.code, second.code) == (0, 0) and "12 pictures" in first.out, first.err
     rows = [sorted(read_csv(tmp_path / side / "predictions.csv"), key=lambda row: row["image"]) for side in "ab"]
     assert rows[0] == rows[1] and all(row["box_left"] for row in rows[0])
+
+
+@pytest.mark.parametrize(
+    ("exif", "labels", "meant"),
+    [
+        ("ignore", "labels.csv", "ignore"),
+        ("ignore", None, "apply"),
+        ("error", "labels.csv", "apply"),
+        (None, "a", "apply"),
+    ],
+)
+def test_pictures_are_turned_as_where_their_boxes_come_from(
+    monkeypatch: pytest.MonkeyPatch, exif: str | None, labels: str | None, meant: str
+) -> None:
+    import predict
+    import softpoint.inference
+
+    stored = SimpleNamespace(config={"data": {"exif": exif} if exif else None})
+    monkeypatch.setattr(softpoint.inference, "read_checkpoint", lambda _: stored)
+    assert predict.orientation("best.ckpt", Path(labels) if labels else None) == meant
