@@ -122,3 +122,11 @@ def test_results_of_any_job_are_no_sources(tmp_path: Path) -> None:
     assert isinstance(album, Album) and album.names == ("a.png",)
     with pytest.raises(ValueError, match="is the folder of what is predicted; name another"):
         find_sources(str(tmp_path), tmp_path)
+
+
+def test_results_above_the_source_hide_none_of_it(tmp_path: Path) -> None:
+    (tmp_path / "day1").mkdir()
+    (tmp_path / "day1" / "a.png").write_bytes(b"")
+    (tmp_path / "job.json").write_text("{}")
+    (album,) = find_sources(str(tmp_path / "day1"), tmp_path)
+    assert isinstance(album, Album) and album.names == ("a.png",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ class Album:
     folder: Path
     names: tuple[str, ...]  # relative to the folder
     labels: Path | None = None  # the label file that names them
-    place: str = ""  # the folder of its results, below that of the job
+    place: str = field(default="", init=False)  # its results lie in the folder of the job itself
     kind: str = field(default="picture", init=False)
 
     @property
@@ -44,7 +45,7 @@ class Album:
             raise ValueError(
                 f"boxes: there is no box in any picture of source={self.path}; paths start at {self.folder}"
             )
-        return Album(self.folder, names, self.labels, self.place)
+        return Album(self.folder, names, self.labels)
 
     def shots(self, exif: str, max_pixels: int, boxes: Boxes | None, start: int = 0) -> Iterator[Shot]:
         """Its pictures from number `start` on; one that cannot be read comes without image."""
@@ -64,7 +65,7 @@ class Clip:
 
     path: Path
     name: str  # relative to the folder that paths of boxes start from
-    place: str = ""
+    place: str = ""  # the folder of its results, below that of the job
     kind: str = field(default="frame", init=False)
 
     @property
@@ -105,8 +106,9 @@ def find_sources(source: str, output: Path | None = None) -> list[Album | Clip]:
     """What `source` names: all pictures together as one album, and each video for itself.
 
     A folder is searched below, a pattern may have ** for that, a label file stands for the pictures that it names;
-    CLIP.mp4/000012 is a single frame. Hidden files are passed over, and results in `output` below the source.
-    Raises FileNotFoundError where there is nothing of that name, and ValueError where nothing there can be predicted.
+    CLIP.mp4/000012 is a single frame. Hidden files are passed over, and below the source `output` and whatever holds a
+    job.json, as a job leaves it. Raises FileNotFoundError where there is nothing of that name, and ValueError where
+    nothing there can be predicted or `output` is the source itself.
     """
     path = Path(source)
     if path.is_dir():
@@ -159,15 +161,20 @@ def _within(folder: Path, image: str) -> str:
 
 def _below(folder: Path, paths: Iterable[Path], output: Path | None) -> list[Path]:
     """The files among them that are neither hidden nor results of an earlier job, sorted."""
-    results, paths = None if output is None else output.resolve(), list(paths)
-    if results == folder.resolve():
+    top, results = folder.resolve(), None if output is None else output.resolve()
+    if results == top:
         raise ValueError(f"output={output} is the folder of what is predicted; name another")
-    # A job of before left its name there, in the folder or in one for each of its videos.
-    jobs = {path.parent.resolve() for path in folder.rglob("job.json")} | ({results} if results else set())
+
+    @cache
+    def of_a_job(place: Path) -> bool:
+        if top not in place.parents:
+            return False
+        return place == results or (place / "job.json").is_file() or of_a_job(place.parent)
+
     found = []
     for path in paths:
         hidden = any(part.startswith(".") and part != ".." for part in path.relative_to(folder).parts)
-        if not hidden and jobs.isdisjoint(path.resolve().parents) and path.is_file():
+        if not hidden and not of_a_job(path.resolve().parent) and path.is_file():
             found.append(path)
     return sorted(found)
 
