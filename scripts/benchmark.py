@@ -94,7 +94,7 @@ def exports(cfg: DictConfig, console: Any) -> None:
     from hydra.utils import instantiate
 
     from softpoint.data.skeleton import Skeleton
-    from softpoint.inference import Checkpoint, Predictor
+    from softpoint.inference import Checkpoint, load_predictor
     from softpoint.inference.export import Plan, View, export
     from softpoint.runtime import load
 
@@ -106,7 +106,7 @@ def exports(cfg: DictConfig, console: Any) -> None:
         stored = Path(folder, "weights.pt")
         torch.save(net.state_dict(), stored)
         checkpoint = Checkpoint(net, skeleton, (cfg.exports.size[0], cfg.exports.size[1]), None, {}, stored)
-        predictor = Predictor(net, skeleton, checkpoint.size, "cpu")
+        predictor = load_predictor(checkpoint)
         work: dict[str, Work] = {"torch": partial(answer, predictor, images)}
         for precision in cfg.exports.precisions:
             path = Path(folder, f"{precision}.onnx")

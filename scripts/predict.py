@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -19,7 +20,7 @@ def main(cfg: DictConfig) -> None:
 
     from softpoint.data.crops import boxes_by_picture
     from softpoint.data.problems import first_few
-    from softpoint.inference import load_predictor
+    from softpoint.inference import load_predictor, read_checkpoint
     from softpoint.inference.jobs.finish import UnreadableError
     from softpoint.inference.jobs.job import Job
     from softpoint.inference.jobs.settings import Settings
@@ -29,14 +30,15 @@ def main(cfg: DictConfig) -> None:
     if cfg.resume and cfg.output == HydraConfig.get().runtime.output_dir:
         raise ValueError("resume=true needs output=FOLDER, that of the interrupted job")
     plain = {field.name: cfg[field.name] for field in fields(Settings)}
-    predictor = load_predictor(cfg.ckpt, cfg.device, cfg.tta)
+    checkpoint = read_checkpoint(cfg.ckpt)
+    predictor = load_predictor(checkpoint, cfg.device, cfg.tta)
     sources = find_sources(cfg.source, output)
     first = sources[0]
     # Labels say where subjects are for a network that wants to know.
     stated = first.labels if isinstance(first, Album) else None
     file = Path(cfg.boxes) if cfg.boxes is not None else stated if predictor.crops else None
     paths = {"ckpt": Path(cfg.ckpt), "boxes": file, "formats": tuple(formats)}
-    settings = Settings(**plain | paths | {"exif": cfg.exif or orientation(cfg.ckpt, file or stated)})
+    settings = Settings(**plain | paths | {"exif": cfg.exif or orientation(checkpoint.config, file or stated)})
     if cfg.video and all(isinstance(source, Album) for source in sources):
         raise ValueError(f"video=true: there is no video in source={cfg.source}")
     boxes = None
@@ -58,11 +60,9 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"{len(unreadable)} of {len(sources)} sources cannot be predicted{first_few(unreadable)}")
 
 
-def orientation(ckpt: str, labels: Path | None) -> str:
+def orientation(config: Mapping[str, Any], labels: Path | None) -> str:
     """What an EXIF orientation means: labels lie in their pictures as those that were trained on do."""
-    from softpoint.inference import read_checkpoint
-
-    data = read_checkpoint(ckpt).config.get("data") if labels is not None else None
+    data = config.get("data") if labels is not None else None
     return "ignore" if isinstance(data, Mapping) and data.get("exif") == "ignore" else "apply"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -175,12 +174,7 @@ def test_labels_are_a_source_and_say_where_subjects_are(start: Callable, tmp_pat
         (None, "a", "apply"),
     ],
 )
-def test_pictures_are_turned_as_where_their_boxes_come_from(
-    monkeypatch: pytest.MonkeyPatch, exif: str | None, labels: str | None, meant: str
-) -> None:
-    import predict
-    import softpoint.inference
+def test_pictures_are_turned_as_where_their_boxes_come_from(exif: str | None, labels: str | None, meant: str) -> None:
+    from predict import orientation
 
-    stored = SimpleNamespace(config={"data": {"exif": exif} if exif else None})
-    monkeypatch.setattr(softpoint.inference, "read_checkpoint", lambda _: stored)
-    assert predict.orientation("best.ckpt", Path(labels) if labels else None) == meant
+    assert orientation({"data": {"exif": exif} if exif else None}, Path(labels) if labels else None) == meant

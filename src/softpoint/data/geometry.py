@@ -105,8 +105,12 @@ def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return mapped[..., :2] / mapped[..., 2:]
 
 
-def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int = 0) -> np.ndarray:
+def warp(
+    image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int = 0, rounded: bool = True
+) -> np.ndarray:
     """The image (H, W, C) as seen after `matrix`, `size` (H, W) large; `border` fills what lies outside.
+
+    Of the type of the image, or, not `rounded` to that, float32.
 
     Bilinear, which is exact in place (cubic and Lanczos tables are rounded to 1/32 pixel); a shrink of
     2 or more first averages whole blocks of pixels, so that nothing is skipped. Always a new array.
@@ -115,10 +119,12 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: i
     [3, 2, 1, 0]
     """
     if image.shape[:2] == size and np.array_equal(matrix, np.eye(3)):
-        return image.copy()
+        return image.copy() if rounded else image.astype(np.float32)
     channels = image.shape[2:]
     blocks = _blocks(matrix, size)
     image, moved = _needed(image, matrix, size, blocks)
+    if not rounded:
+        image = image.astype(np.float32)
     reduced = resize_matrix(1 / blocks[0], 1 / blocks[1])
     rest = matrix @ moved @ np.linalg.inv(reduced)
     fine = image.dtype == np.uint8 and blocks != (1, 1) and _hardly_scales(rest, size)

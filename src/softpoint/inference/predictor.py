@@ -15,7 +15,7 @@ from softpoint.data.pictures.images import MAX_PIXELS
 from softpoint.data.pictures.playback import Playback
 from softpoint.data.skeleton import Skeleton
 from softpoint.functional import transform_covariance, transform_points
-from softpoint.inference.checkpoint import read_checkpoint
+from softpoint.inference.checkpoint import Checkpoint, read_checkpoint
 from softpoint.inference.flip import FlipAverage, flip_average
 from softpoint.models import KeypointNet
 
@@ -77,7 +77,7 @@ class Predictor:
         """
         padding = self.crops["padding"] if self.crops else 1.0
         matrix = input_matrix((image.shape[0], image.shape[1]), box, self.size, padding)
-        return warp(image.astype(np.float32), matrix, self.size), matrix
+        return warp(image, matrix, self.size, rounded=False), matrix
 
     @torch.inference_mode()
     def answer(self, views: np.ndarray, matrices: np.ndarray) -> dict[str, np.ndarray]:
@@ -117,17 +117,20 @@ class Predictor:
             yield {**(answers[0] if answers else self.nothing()), "time": np.array(shot.time)}
 
 
-def load_predictor(ckpt: str | Path, device: str | torch.device = "cpu", tta: str | None = None) -> Predictor:
+def load_predictor(
+    ckpt: str | Path | Checkpoint, device: str | torch.device = "cpu", tta: str | None = None
+) -> Predictor:
     """A predictor from a checkpoint alone: its network is rebuilt from its own config, trusting nothing else in it.
 
-    `tta` "flip" averages over each picture and its mirror (see `flip_average`).
+    A `Checkpoint` that has been read lends its network. `tta` "flip" averages over each picture and its mirror (see
+    `flip_average`).
     Raises FileNotFoundError or ValueError as `read_checkpoint` does, and ValueError for another `tta`.
     """
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device={device} cannot be used here; choose cpu, or cuda where torch sees a GPU") from error
-    checkpoint = read_checkpoint(ckpt)
+    checkpoint = ckpt if isinstance(ckpt, Checkpoint) else read_checkpoint(ckpt)
     if tta not in (None, "flip"):
         raise ValueError(f"tta={tta!r} is unknown; choose flip, or null")
     net = flip_average(checkpoint.net, checkpoint.skeleton) if tta else checkpoint.net
