@@ -22,8 +22,8 @@ SOURCES = {
 }
 SCRIPTS = {f"scripts.{path.stem}": path for path in sorted((ROOT / "scripts").glob("*.py"))}
 ROOMS = (
-    "data", "evaluation", "functional", "inference", "layers", "metrics", "models", "runtime", "serving", "suggest",
-    "training", "viz",
+    "data", "evaluation", "functional", "inference", "layers", "machine", "metrics", "models", "runtime", "serving",
+    "suggest", "training", "viz",
 )  # fmt: skip
 
 
@@ -60,9 +60,10 @@ ALLOWED = {
     "metrics": {"functional"},
     "data": {"functional", "suggest"},
     "viz": {"functional", "data", "suggest"},
-    "training": {"functional", "layers", "models", "metrics", "data", "viz", "suggest"},
+    "training": {"functional", "layers", "machine", "models", "metrics", "data", "viz", "suggest"},
     "inference": {"functional", "layers", "models", "metrics", "data", "viz", "runtime", "suggest"},
-    "evaluation": {"functional", "models", "metrics", "data", "inference", "viz", "suggest"},
+    "evaluation": {"functional", "machine", "models", "metrics", "data", "inference", "viz", "suggest"},
+    "machine": set(),
     "runtime": set(),
     "serving": {"data", "runtime", "suggest"},
     "suggest": set(),

@@ -6,10 +6,10 @@ import csv
 import io
 import logging
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from softpoint.data.files import written_whole
 from softpoint.data.skeleton import MAX_KEYPOINTS
 
 # A row as it stands in the file: its line number and its cells.
@@ -125,14 +125,8 @@ def same_length(cells: Sequence[str], width: int) -> None:
 
 def write_rows(path: Path, rows: Iterable[Sequence[str]]) -> None:
     """Writes a CSV, whole or not at all, whatever interrupts it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with written_whole(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def exact(value: float) -> str:

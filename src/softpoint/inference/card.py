@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from softpoint import __version__
+from softpoint.data.files import sha256, write_text
 from softpoint.inference.checkpoint import Checkpoint
 from softpoint.inference.markdown import escape, fenced, table
 from softpoint.inference.noted import MOST_SHOWN, count, ends, finite, listed, mapping, number, said, share
@@ -33,13 +32,7 @@ _STOPPED = "Its training had not ended when this checkpoint was written: it was 
 
 def write_card(checkpoint: Checkpoint, path: Path, extra: Mapping[str, Any] | None = None) -> None:
     """Writes a model's card as Markdown, whole or not at all; `extra` is what else is to be said of its file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_text(card(checkpoint, extra), encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_text(path, card(checkpoint, extra))
 
 
 def card(checkpoint: Checkpoint, extra: Mapping[str, Any] | None = None) -> str:
@@ -175,14 +168,9 @@ def _licences(record: Mapping[str, Any]) -> list[str]:
 
 
 def _file(checkpoint: Checkpoint, extra: Mapping[str, Any]) -> list[str]:
-    with checkpoint.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    facts = {"checkpoint": checkpoint.path.name, "its SHA-256": digest, **extra, "card written by": _us()}
+    known = {"checkpoint": checkpoint.path.name, "its SHA-256": sha256(checkpoint.path)}
+    facts = {**known, **extra, "card written by": f"softpoint {__version__}"}
     return [f"- {escape(name)}: {escape(value)}" for name, value in facts.items()]
-
-
-def _us() -> str:
-    return f"softpoint {__version__}"
 
 
 def _untested(record: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
 from softpoint.data.dataset import collate
+from softpoint.data.files import written_whole
 from softpoint.data.labels import ABSENT
 from softpoint.layers.calibration import Evidence, evidence
 from softpoint.models import KeypointNet
@@ -145,9 +145,5 @@ def _where(seen: Evidence, mask: Tensor) -> Evidence:
 
 def replace_checkpoint(path: Path, stored: dict[str, Any]) -> None:
     """Writes a checkpoint beside the one that it then takes the place of."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written_whole(path) as beside:
         torch.save(stored, beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

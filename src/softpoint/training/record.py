@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,6 +13,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 
+from softpoint.machine import cores, processor
 from softpoint.training.calibrate import replace_checkpoint
 
 
@@ -71,22 +70,14 @@ def describe_hardware(device: torch.device, count: int) -> str:
         return f"{count} x {torch.cuda.get_device_name(device)}"
     if device.type != "cpu":
         return f"{count} x {device.type}"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     processes = f", {count} processes" if count > 1 else ""
-    return f"{cores} CPU core{'s' * (cores > 1)} ({_processor()}){processes}"
+    return f"{cores()} CPU core{'s' * (cores() > 1)} ({processor()}){processes}"
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Puts a record into a checkpoint of ours, which is replaced as a whole."""
     stored = torch.load(path, map_location="cpu", weights_only=True)
     replace_checkpoint(path, {**stored, "record": dict(record)})
-
-
-def _processor() -> str:
-    cpus = Path("/proc/cpuinfo")
-    lines = cpus.read_text(encoding="utf-8", errors="replace").splitlines() if cpus.is_file() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
 
 
 def _count(source: Any) -> dict[str, int]:

@@ -108,7 +108,7 @@ def test_a_damaged_memo_is_rebuilt(folder: Path, damage: bytes) -> None:
     memo.write_bytes(damage)
     assert scan(Pictures(folder), names, memo) == expected
     assert len(json.loads(memo.read_text())["scans"]) == 2
-    assert not list(folder.glob(".*.tmp"))
+    assert not list(folder.glob(".*"))
 
 
 def test_entries_of_a_memo_are_checked(folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import reprlib
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from softpoint.data.files import write_text
 from softpoint.data.skeleton import MAX_KEYPOINTS
 
 _UNFIT = re.compile("[\x00-\x1f\ud800-\udfff]")
@@ -61,13 +61,7 @@ def parse_json(text: str) -> Any:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` whole or not at all, whatever interrupts it; floats keep every digit."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_text(path, json.dumps(content, allow_nan=False) + "\n")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

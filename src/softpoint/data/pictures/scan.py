@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from softpoint.data.files import write_text
 from softpoint.data.pictures import Pictures
 from softpoint.data.pictures.frames import find
 from softpoint.data.pictures.headers import known, read_header
@@ -152,12 +152,7 @@ def _remember(memo: Path, pictures: Pictures, scans: Mapping[str, Scan]) -> None
         for key, scan in scans.items()
         if scan.error is None
     }
-    unfinished = memo.with_name(f".{memo.name}.{os.getpid()}.tmp")
     try:
-        memo.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps({"made": _header(pictures), "scans": rows}), encoding="utf-8")
-        unfinished.replace(memo)
+        write_text(memo, json.dumps({"made": _header(pictures), "scans": rows}))
     except OSError as error:  # a read-only disk costs time, not the run
         _log.warning("%s cannot be written, so pictures will be read again the next time: %s", memo, error)
-    finally:
-        unfinished.unlink(missing_ok=True)

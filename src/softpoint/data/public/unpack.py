@@ -16,6 +16,8 @@ from typing import IO, Any, NamedTuple
 
 from rich.progress import track
 
+from softpoint.data.files import sha256
+
 # How many times larger than the archive its content may be: pictures hardly shrink, labels tenfold.
 RATIO = 100
 
@@ -60,8 +62,7 @@ def content_digest(folder: Path, paths: Iterable[str]) -> str:
     """
     whole = hashlib.sha256()
     for path in sorted(paths):
-        with (folder / path).open("rb") as file:
-            whole.update(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path}\n".encode())
+        whole.update(f"{sha256(folder / path)}  {path}\n".encode())
     return whole.hexdigest()
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from softpoint.evaluation.files import write_json, write_text
+from softpoint.data.files import write_text
+from softpoint.evaluation.files import write_json
 from softpoint.evaluation.studies.folds import SHOWN
 from softpoint.evaluation.studies.pages import (
     failures,

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from softpoint.data.files import write_text
 from softpoint.evaluation import evaluate
-from softpoint.evaluation.files import write_json, write_text
+from softpoint.evaluation.files import write_json
 from softpoint.evaluation.reliability import reliability_figure
 from softpoint.evaluation.results import Results
 from softpoint.evaluation.studies.pages import (

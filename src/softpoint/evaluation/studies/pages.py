@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,9 +9,10 @@ from typing import Any
 
 import torch
 
+from softpoint.data.files import write_text
 from softpoint.data.tables import write_rows
-from softpoint.evaluation.files import write_text
 from softpoint.evaluation.studies.statistics import Interval
+from softpoint.machine import cores, processor
 
 
 def hardware() -> str:
@@ -23,15 +21,8 @@ def hardware() -> str:
     >>> "torch" in hardware()
     True
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
-    return f"{gpu}{_processor()}, {cores} CPU cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
-
-
-def _processor() -> str:
-    listed = Path("/proc/cpuinfo")
-    named = re.search(r"model name\s*: (.+)", listed.read_text()) if listed.is_file() else None
-    return named[1].strip() if named else platform.processor() or platform.machine()
+    return f"{gpu}{processor()}, {cores()} CPU cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def spelt(script: str, words: Sequence[str]) -> str:

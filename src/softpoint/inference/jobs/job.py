@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from softpoint.data.files import sha256
 from softpoint.data.formats.json_values import write_json
 from softpoint.data.pictures.playback import Playback
 from softpoint.inference.jobs.finish import UnreadableError, answers_of, report, write_files
@@ -150,10 +151,7 @@ def _opened(path: Path, max_pixels: int) -> Playback:
 
 def _digest(path: Path) -> str:
     """The SHA-256 of a file; the name of a folder."""
-    if path.is_dir():
-        return str(path.resolve())
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return str(path.resolve()) if path.is_dir() else sha256(path)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

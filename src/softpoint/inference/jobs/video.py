@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from softpoint.data.files import written_whole
 from softpoint.data.pictures.playback import Playback, Shown
 from softpoint.data.pictures.video import pyav
 from softpoint.data.skeleton import Skeleton
@@ -41,16 +41,11 @@ def write_video(
     decoded is black. An odd width or height of `size` (H, W), which H.264 in yuv420p cannot have, grows by one copied
     column or row at the right or the bottom, which moves no point. Sound is left out. The file is whole or not there.
     """
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        with pyav().open(str(unfinished), "w", format="mp4") as container:
-            encoder = _Encoder(container, playback, size)
-            for shown, rows in progress(zip(ahead(playback.play(), _AHEAD), pictures, strict=False)):
-                encoder.write(shown, None if shown.pixels is None else draw(shown.pixels, rows))
-            encoder.finish()
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with written_whole(path) as unfinished, pyav().open(str(unfinished), "w", format="mp4") as container:
+        encoder = _Encoder(container, playback, size)
+        for shown, rows in progress(zip(ahead(playback.play(), _AHEAD), pictures, strict=False)):
+            encoder.write(shown, None if shown.pixels is None else draw(shown.pixels, rows))
+        encoder.finish()
     return encoder.told + ["without its sound"] * playback.sound
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from softpoint.data.files import written_whole
 from softpoint.data.formats import recognise
 from softpoint.data.formats.json_values import load_json
 from softpoint.data.labels import same_path
@@ -76,15 +76,10 @@ def _subject(row: Row, answers: Answers, known: Mapping[str, int], category: int
 
 def _write(path: Path, begin: list[str], entries: Iterable[Any], end: list[str]) -> None:
     """One entry a line, whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("w", encoding="utf-8") as file:
-            file.writelines(begin)
-            file.writelines(_lines(entries))
-            file.writelines(end)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with written_whole(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
+        file.writelines(begin)
+        file.writelines(_lines(entries))
+        file.writelines(end)
 
 
 def _lines(entries: Iterable[Any]) -> Iterator[str]:

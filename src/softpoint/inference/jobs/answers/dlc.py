@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from softpoint.data.files import written_whole
 from softpoint.data.tables import exact, write_rows
 from softpoint.inference.jobs.answers.rows import INDIVIDUAL, Answers
 
@@ -31,19 +31,14 @@ def write_csv(path: Path, answers: Answers) -> None:
 def write_h5(path: Path, answers: Answers) -> None:
     """Writes what `pandas.read_hdf` reads as the same table, in pandas' fixed layout, which has no pickled object."""
     h5py = need_h5py()
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with h5py.File(unfinished, "w") as file:
-            _mark(file, "GROUP", PYTABLES_FORMAT_VERSION="2.1")
-            group = file.create_group(_KEY)
-            _mark(group, "GROUP", pandas_type="frame", encoding="UTF-8", errors="strict")
-            group.attrs.update(ndim=np.int64(2), nblocks=np.int64(1))
-            for axis in ("axis0", "block0_items"):
-                _write_levels(group, axis, *_columns(answers))
-            _write_values(group, answers)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with written_whole(path) as unfinished, h5py.File(unfinished, "w") as file:
+        _mark(file, "GROUP", PYTABLES_FORMAT_VERSION="2.1")
+        group = file.create_group(_KEY)
+        _mark(group, "GROUP", pandas_type="frame", encoding="UTF-8", errors="strict")
+        group.attrs.update(ndim=np.int64(2), nblocks=np.int64(1))
+        for axis in ("axis0", "block0_items"):
+            _write_levels(group, axis, *_columns(answers))
+        _write_values(group, answers)
 
 
 def need_h5py() -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from softpoint.data.files import written_whole
 from softpoint.inference.jobs.answers.rows import Answers, Row
 
 
@@ -20,12 +20,8 @@ def write(path: Path, answers: Answers) -> None:
     video = _video(sleap_io, answers)
     frames = list(_frames(sleap_io, answers, video, skeleton))
     labels = sleap_io.Labels(labeled_frames=frames, videos=[video], skeletons=[skeleton])
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")  # sleap-io goes by the ending
-    try:
+    with written_whole(path) as unfinished:
         labels.save(str(unfinished), embed=False, verbose=False)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def need_sleap_io() -> Any:
