@@ -6,10 +6,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -37,14 +35,6 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(path, folder)
     (folder / "node_modules").symlink_to(found)
     return folder
-
-
-@pytest.fixture
-def unchecked() -> Iterator[None]:
-    """Without checks of shapes, which would fix the symbols of a program that is traced."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def exported(folder: Path, crops: dict | None) -> Path:
