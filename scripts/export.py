@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> None:
     """Writes the file, what it says of itself beside it, and a card; says how far it is from the checkpoint."""
     from pathlib import Path
 
-    from softpoint.inference import Predictor, read_checkpoint
+    from softpoint.inference import load_predictor, read_checkpoint
     from softpoint.inference.card import write_card
     from softpoint.inference.export import FORMATS, Plan, export
 
@@ -30,10 +30,9 @@ def main(cfg: DictConfig) -> None:
     learnt = views_of(cfg, checkpoint, "train", cfg.calibration) if cfg.precision == "int8" else []
     plan = Plan(cfg.format, cfg.precision, cfg.heatmaps, size, learnt)
     run = checkpoint.path.resolve().parent.parent.name or "model"
-    path = Path(cfg.output or f"{run}{FORMATS[cfg.format]}")
+    path = Path(cfg.output or f"{run}{FORMATS[cfg.format].suffix}")
     views = views_of(cfg, checkpoint, "test", cfg.check)
-    predictor = Predictor(checkpoint.net, checkpoint.skeleton, checkpoint.size, "cpu", checkpoint.crops)
-    difference, metadata = export(checkpoint, predictor, path, plan, views)
+    difference, metadata = export(checkpoint, load_predictor(checkpoint), path, plan, views)
     write_card(
         checkpoint,
         path.with_name(f"{path.name}.md"),

@@ -17,8 +17,8 @@ import numpy as np
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-_KEY = "softpoint"  # of the metadata in the file
-_FORMAT = 1
+KEY = "softpoint"  # of the metadata, JSON text, in an exported file
+FORMAT = 1  # of what stands there
 _AT_ONCE = 8  # pictures in memory as floats, however many are asked about
 
 
@@ -135,12 +135,12 @@ def _open(path: Path, threads: int, providers: list[str]) -> InferenceSession:
 
 def _metadata(session: InferenceSession, path: Path) -> dict[str, Any]:
     """What the export wrote into the file; ValueError where that was not ours, or is from a later version."""
-    stored = session.get_modelmeta().custom_metadata_map.get(_KEY)
+    stored = session.get_modelmeta().custom_metadata_map.get(KEY)
     if stored is None:
         raise ValueError(f"{path} was not written by softpoint: it does not say what its outputs mean")
     try:
         metadata = json.loads(stored)
-        later = metadata["format"] > _FORMAT
+        later = metadata["format"] > FORMAT
         height, width = map(int, metadata["size"])
         metadata |= {"keypoints": list(map(str, metadata["keypoints"])), "size": [height, width]}
         if (crops := metadata["crops"]) is not None:
@@ -149,7 +149,7 @@ def _metadata(session: InferenceSession, path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: what it says of itself cannot be read ({error!r}); export it again") from error
     if later:
         raise ValueError(
-            f"{path} is of format {metadata['format']}, and this softpoint reads up to {_FORMAT}; update it"
+            f"{path} is of format {metadata['format']}, and this softpoint reads up to {FORMAT}; update it"
         )
     return metadata
 

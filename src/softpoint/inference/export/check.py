@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import torch
 
-from softpoint.inference.export.metadata import KEY
 from softpoint.inference.predictor import Predictor
+from softpoint.runtime import KEY
 
 # What answers as a Predictor does.
 Answers = Callable[[np.ndarray, np.ndarray | None], Mapping[str, np.ndarray]]
@@ -46,9 +46,9 @@ class Difference:
 
     def __str__(self) -> str:
         apart = f"{self.largest:.4f} px at most, {self.mean:.4f} px on average on {self.pictures} pictures"
-        return (
-            apart if self.epe is None else f"{apart}; EPE {self.epe[1]:.3f} px, the checkpoint's {self.epe[0]:.3f} px"
-        )
+        if self.epe is None:
+            return apart
+        return f"{apart}; EPE {self.epe[1]:.3f} px, the checkpoint's {self.epe[0]:.3f} px"
 
 
 def measure_difference(predictor: Predictor, answers: Answers, views: Sequence[View]) -> Difference:

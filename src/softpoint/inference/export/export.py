@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from softpoint.data.files import written_whole
 from softpoint.inference.checkpoint import Checkpoint
 from softpoint.inference.export.check import Difference, View, measure_difference, random_views, reopened
 from softpoint.inference.export.graph import Localizer
 from softpoint.inference.export.metadata import describe, write_sidecar
+from softpoint.inference.export.onnx_file import quantize, write_onnx
+from softpoint.inference.export.programs import write_compiled, write_program
 from softpoint.inference.predictor import Predictor
 from softpoint.suggest import did_you_mean
 
-FORMATS = {"onnx": ".onnx", "torch_export": ".pt2", "aoti": ".pt2"}
+
+class Format(NamedTuple):
+    """The ending of its files, and what writes them."""
+
+    suffix: str
+    write: Callable[[Localizer, Path, dict[str, Any], tuple[int, int] | None], None]
+
+
+FORMATS = {
+    "onnx": Format(".onnx", write_onnx),
+    "torch_export": Format(".pt2", write_program),
+    "aoti": Format(".pt2", write_compiled),
+}
 PRECISIONS = ("float32", "float16", "int8")
 
 # Pixels by which a float32 file may differ from its checkpoint anywhere.
@@ -63,13 +77,12 @@ def export(
     A float32 file that differs by more than `LIMIT` px, on these or on random pictures, is deleted, with a
     ValueError. Nothing else is left of an export that fails either, nor is an earlier file at `path` harmed.
     """
-    if path.suffix != FORMATS[plan.format] or not path.stem:
-        raise ValueError(f"output={path} must be a name that ends in {FORMATS[plan.format]}, for format={plan.format}")
+    suffix = FORMATS[plan.format].suffix
+    if path.suffix != suffix or not path.stem:
+        raise ValueError(f"output={path} must be a name that ends in {suffix}, for format={plan.format}")
     localizer = Localizer(checkpoint, plan.heatmaps, half=plan.precision == "float16")
     metadata = describe(checkpoint, localizer.answers, plan.precision, plan.size)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.unfinished{path.suffix}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with written_whole(path) as unfinished:
         _write(localizer, unfinished, metadata, plan)
         answers, metadata = reopened(unfinished, plan.format)
         differences = [
@@ -77,38 +90,35 @@ def export(
             for shown in (plan.taken(views), random_views(plan.size or checkpoint.size, fixed=plan.size is not None))
             if shown
         ]
-        worst = max(differences, key=lambda difference: difference.largest)
-        exact = plan.precision == "float32"
-        if exact and (unlike := [difference.unlike for difference in differences if difference.unlike]):
-            raise ValueError(f"the exported file answers another {unlike[0]} than {checkpoint.path}; it was deleted")
-        if exact and worst.largest > LIMIT:
-            raise ValueError(
-                f"the exported file differs from {checkpoint.path} by {worst}; more than {LIMIT} px is no export,"
-                " and it was deleted"
-            )
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        if plan.precision == "float32":
+            _check_exact(differences, checkpoint)
     write_sidecar(path, metadata)
     return differences[0], metadata
 
 
-def _write(localizer: Localizer, path: Path, metadata: dict[str, Any], plan: Plan) -> None:
-    from softpoint.inference.export import onnx_file, programs
+def _check_exact(differences: Sequence[Difference], checkpoint: Checkpoint) -> None:
+    """ValueError for answers that rounding does not explain."""
+    if unlike := [difference.unlike for difference in differences if difference.unlike]:
+        raise ValueError(f"the exported file answers another {unlike[0]} than {checkpoint.path}; it was deleted")
+    worst = max(differences, key=lambda difference: difference.largest)
+    if worst.largest > LIMIT:
+        raise ValueError(
+            f"the exported file differs from {checkpoint.path} by {worst}; more than {LIMIT} px is no export,"
+            " and it was deleted"
+        )
 
-    if plan.format == "torch_export":
-        programs.write_program(localizer, path, metadata, plan.size)
-    elif plan.format == "aoti":
-        programs.write_compiled(localizer, path, metadata, plan.size)
-    elif plan.precision != "int8":
-        onnx_file.write_onnx(localizer, path, metadata, plan.size)
-    else:
-        whole = path.with_name(f".{path.stem}.float32{path.suffix}")
-        try:
-            onnx_file.write_onnx(localizer, whole, metadata, plan.size)
-            onnx_file.quantize(whole, path, (_given(view, localizer) for view in plan.taken(plan.calibration)))
-        finally:
-            whole.unlink(missing_ok=True)
+
+def _write(localizer: Localizer, path: Path, metadata: dict[str, Any], plan: Plan) -> None:
+    write = FORMATS[plan.format].write
+    if plan.precision != "int8":
+        write(localizer, path, metadata, plan.size)
+        return
+    whole = path.with_name(f".{path.stem}.float32{path.suffix}")
+    try:
+        write(localizer, whole, metadata, plan.size)
+        quantize(whole, path, (_given(view, localizer) for view in plan.taken(plan.calibration)))
+    finally:
+        whole.unlink(missing_ok=True)
 
 
 def _given(view: View, localizer: Localizer) -> dict[str, np.ndarray]:

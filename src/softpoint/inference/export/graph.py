@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -69,6 +70,12 @@ def _halved(net: Any) -> Any:
     net.backbone.register_forward_pre_hook(lambda _, given: tuple(x.half() for x in given))
     net.head.register_forward_pre_hook(lambda _, given: tuple(x.float() for x in given))
     return net
+
+
+def varying(given: Sequence[Tensor], any_size: bool) -> list[dict[int, Any]]:
+    """Which dimensions of the inputs a program takes in any length: the batch, and of pictures of `any_size` those."""
+    free = torch.export.Dim.DYNAMIC
+    return [{0: free} | ({1: free, 2: free} if any_size and i == 0 else {}) for i in range(len(given))]
 
 
 def example(localizer: Localizer, size: tuple[int, int], batch: int = 2) -> tuple[Tensor, ...]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from softpoint import __version__
+from softpoint.data.files import sha256, write_text
 from softpoint.inference.checkpoint import Checkpoint
-
-KEY = "softpoint"  # of the JSON text in a file's own metadata
-FORMAT = 1  # of what stands in it
+from softpoint.runtime import FORMAT
 
 
 def describe(
@@ -53,12 +50,4 @@ def sidecar(path: Path) -> Path:
 
 def write_sidecar(path: Path, metadata: dict[str, Any]) -> None:
     """Writes it, whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.json")
-    unfinished.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished.replace(sidecar(path))
-
-
-def sha256(path: Path) -> str:
-    """The digest of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    write_text(sidecar(path), json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from softpoint.inference.export.extra import needed
-from softpoint.inference.export.graph import Localizer, example
-from softpoint.inference.export.metadata import KEY
+from softpoint.inference.export.graph import Localizer, example, varying
+from softpoint.runtime import KEY
 
 OPSET = 18
 
@@ -29,9 +29,7 @@ def write_onnx(localizer: Localizer, path: Path, metadata: dict[str, Any], size:
     needed("onnxscript")
     given = example(localizer, size or localizer.size)
     names = ["images", "boxes"][: len(given)]
-    dynamic: dict[str, dict[int, Any]] = {name: {0: torch.export.Dim.DYNAMIC} for name in names}
-    if size is None:
-        dynamic["images"] |= {1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
+    dynamic = dict(zip(names, varying(given, size is None), strict=True))
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             localizer.eval(), given, dynamo=True, opset_version=OPSET, verbose=False,

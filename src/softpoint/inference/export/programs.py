@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from softpoint.inference.export.graph import Localizer, example
-from softpoint.inference.export.metadata import KEY
+from softpoint.inference.export.graph import Localizer, example, varying
+from softpoint.runtime import KEY
 
 
 def write_program(
@@ -39,9 +39,6 @@ def write_compiled(
 def traced(localizer: Localizer, size: tuple[int, int] | None = None) -> torch.export.ExportedProgram:
     """The program, for any batch, and for pictures of any size unless `size` (H, W) is given."""
     given = example(localizer, size or localizer.size)
-    dynamic: list[dict[int, Any]] = [{0: torch.export.Dim.DYNAMIC} for _ in given]
-    if size is None:
-        dynamic[0] |= {1: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.export.export(localizer.eval(), given, dynamic_shapes=tuple(dynamic))
+        return torch.export.export(localizer.eval(), given, dynamic_shapes=tuple(varying(given, size is None)))
