@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from launch import launch
+from parts.launch import launch
 from softpoint.suggest import did_you_mean
 
 Work = Callable[[int], Any]
@@ -65,7 +65,7 @@ def data(cfg: DictConfig, console: Any) -> None:
     from hydra.utils import instantiate
     from rich.table import Table
 
-    from feeding import draw_pictures, labelled, shares, spread, training
+    from parts.feeding import draw_pictures, labelled, shares, spread, training
     from softpoint.training import KeypointLoss
 
     augment, threads = instantiate(cfg.augment), torch.get_num_threads()
@@ -121,7 +121,7 @@ def exports(cfg: DictConfig, console: Any) -> None:
 
 def pictures(cfg: DictConfig, folder: Path) -> dict[str, list[Path]]:
     """The user's pictures, or some of each usual kind."""
-    from feeding import draw_pictures
+    from parts.feeding import draw_pictures
 
     if cfg.images is not None:
         from softpoint.data.pictures.images import list_images
@@ -133,7 +133,7 @@ def pictures(cfg: DictConfig, folder: Path) -> dict[str, list[Path]]:
 
 def add_stages(table: Any, name: str, paths: list[Path], cfg: DictConfig, augment: Any) -> None:
     """Rows for decoding, augmenting and collating the pictures at `paths`."""
-    from pipelines import augmenters, collators, decoders, samples
+    from parts.pipelines import augmenters, collators, decoders, samples
     from softpoint.data.pictures.images import read_image
 
     images = [read_image(path, exif="apply") for path in paths]
@@ -156,7 +156,7 @@ def rates_table() -> Any:
 
 def add_rates(table: Any, what: str, work: dict[str, Work], images: int, rounds: int, calls: int) -> None:
     """A row for each piece of work, timed in turns; one call of it makes so many `images`."""
-    from feeding import spread
+    from parts.feeding import spread
 
     rates = rates_in_turns(work, rounds, calls)
     first = next(iter(rates.values()))
@@ -168,7 +168,7 @@ def add_rates(table: Any, what: str, work: dict[str, Work], images: int, rounds:
 
 def train(net: Any, image: Any, i: int) -> None:
     """One pass forward and back."""
-    from feeding import step
+    from parts.feeding import step
 
     step(net, image)
 

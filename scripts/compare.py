@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from asked import check_apart, fold_words, split_words, train_words, whole_numbers, word_lists
-from launch import CONFIGS, launch
-from trainings import budget_of, carry_out, check_outcomes, command_of, composed, gathered
+from parts.asked import check_apart, fold_words, split_words, train_words, whole_numbers, word_lists
+from parts.launch import CONFIGS, launch
+from parts.trainings import budget_of, carry_out, check_outcomes, command_of, composed, gathered
 
 if TYPE_CHECKING:
     from softpoint.evaluation.studies.trials import Outcome, Trial
@@ -54,7 +54,7 @@ def costs_of(cfg: DictConfig, outcomes: Sequence[Outcome]) -> dict[str, dict[str
     """What each variant costs, unless the timing is left out."""
     if not cfg.timing.rounds:
         return {}
-    from costs import measured_costs  # which waits for Lightning
+    from parts.costs import measured_costs  # which waits for Lightning
 
     return measured_costs(outcomes, cfg.timing.rounds, cfg.timing.calls)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from asked import fold_words, train_words, whole_numbers
-from launch import CONFIGS, launch
-from trainings import budget_of, carry_out, check_outcomes, command_of, composed, gathered
+from parts.asked import fold_words, train_words, whole_numbers
+from parts.launch import CONFIGS, launch
+from parts.trainings import budget_of, carry_out, check_outcomes, command_of, composed, gathered
 
 
 def main(cfg: DictConfig) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from asked import split_words, train_words, whole_numbers, word_lists
-from launch import CONFIGS, launch
-from trainings import budget_of, carry_out, check_outcomes, command_of, composed, gathered
+from parts.asked import split_words, train_words, whole_numbers, word_lists
+from parts.launch import CONFIGS, launch
+from parts.trainings import budget_of, carry_out, check_outcomes, command_of, composed, gathered
 
 if TYPE_CHECKING:
     from softpoint.evaluation.studies.trials import Trial

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from launch import launch
+from parts.launch import launch
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from launch import CONFIGS, launch
+from parts.launch import CONFIGS, launch
 
 
 def main(cfg: DictConfig) -> None:

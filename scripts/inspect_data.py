@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from launch import launch
+from parts.launch import launch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from launch import launch
+from parts.launch import launch
 
 
 def main(cfg: DictConfig) -> None:

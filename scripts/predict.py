@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from launch import launch
+from parts.launch import launch
 
 
 def main(cfg: DictConfig) -> None:

@@ -6,7 +6,7 @@ import sys
 
 from omegaconf import DictConfig
 
-from launch import launch
+from parts.launch import launch
 
 
 def main(cfg: DictConfig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
 
-from launch import launch
+from parts.launch import launch
 
 
 def main(cfg: DictConfig) -> float | None:
@@ -21,9 +21,9 @@ def main(cfg: DictConfig) -> float | None:
     from hydra.types import RunMode
     from hydra.utils import instantiate
 
+    from parts.told import conclude, told
     from softpoint.inference import read_checkpoint
     from softpoint.training import Record
-    from told import conclude, told
 
     # Lightning's own use of torch, and its advice to have more workers than a laptop has cores.
     warnings.filterwarnings("ignore", ".*LeafSpec.*|.*many workers.*|.*smaller than the logging interval.*")

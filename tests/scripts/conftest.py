@@ -40,7 +40,7 @@ def start(
     def go(name: str, *words: str) -> Ending:
         from importlib import import_module
 
-        from launch import launch
+        from parts.launch import launch
 
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = None

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from benchmark import rates_in_turns, worded
-from feeding import draw_pictures, spread
-from pipelines import augmenters, decoders
+from parts.feeding import draw_pictures, spread
+from parts.pipelines import augmenters, decoders
 from softpoint.data.augment import Augment
 from softpoint.data.pictures.images import read_image
 
@@ -85,7 +85,7 @@ def test_data_prints_stages_and_shares(start: Callable) -> None:
 
 
 def test_users_pictures_are_timed(start: Callable, paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("feeding.shares", lambda *_: iter(()))
+    monkeypatch.setattr("parts.feeding.shares", lambda *_: iter(()))
     ending = start("benchmark", "what=data", *TINY, f"data.images={paths[0].parent}")
     assert ending.code == 0 and "decode drawn" in ending.out
 

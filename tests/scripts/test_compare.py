@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from parts.trainings import composed, gathered
 from runs import CONFIGS, read_csv
 from studying import IMAGES, Pretence, results_of
-from trainings import composed, gathered
 
 START = Callable[..., tuple[int, str, str]]
 ATTENTION = ("study=attention", '+study.variants.thin=["decoder.channels=4"]', "timing.rounds=0")
@@ -21,7 +21,7 @@ ATTENTION = ("study=attention", '+study.variants.thin=["decoder.channels=4"]', "
 def pretence(monkeypatch: pytest.MonkeyPatch) -> Pretence:
     """Trainings of no time."""
     found = Pretence()
-    monkeypatch.setattr("trainings.run", found)
+    monkeypatch.setattr("parts.trainings.run", found)
     return found
 
 
@@ -163,7 +163,7 @@ def test_every_variant_makes_a_training(study: str, variant: str, words: Sequenc
 
 
 def test_costs_are_of_what_was_trained(run: Path) -> None:
-    from costs import measured_costs, training_step
+    from parts.costs import measured_costs, training_step
     from softpoint.evaluation.studies.trials import Outcome, Trial
     from softpoint.inference import read_checkpoint
 

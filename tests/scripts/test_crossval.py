@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from parts.trainings import gathered
+from parts.trainings import run as run_command
 from runs import ROOT, read_csv
 from studying import IMAGES, Pretence
-from trainings import gathered
-from trainings import run as run_command
 
 START = Callable[..., tuple[int, str, str]]
 
@@ -25,7 +25,7 @@ START = Callable[..., tuple[int, str, str]]
 def pretence(monkeypatch: pytest.MonkeyPatch) -> Pretence:
     """Trainings of no time."""
     found = Pretence()
-    monkeypatch.setattr("trainings.run", found)
+    monkeypatch.setattr("parts.trainings.run", found)
     return found
 
 
@@ -174,7 +174,8 @@ def test_what_ends_the_script_ends_its_training(tmp_path: Path) -> None:
     note = f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))"
     child = f"import os, time, pathlib; {note}; time.sleep(60)"
     code = (
-        f"import sys; sys.path.insert(0, 'scripts'); import trainings; trainings.run([sys.executable, '-c', {child!r}])"
+        "import sys; sys.path.insert(0, 'scripts'); from parts import trainings;"
+        f" trainings.run([sys.executable, '-c', {child!r}])"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as process:
         while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():

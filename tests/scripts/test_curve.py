@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from parts.trainings import gathered
 from runs import CONFIGS, built, composed, labelled, read_csv, write_labels
 from studying import Pretence
-from trainings import gathered
 
 START = Callable[..., tuple[int, str, str]]
 
@@ -19,7 +19,7 @@ START = Callable[..., tuple[int, str, str]]
 def pretence(monkeypatch: pytest.MonkeyPatch) -> Pretence:
     """Trainings of no time."""
     found = Pretence()
-    monkeypatch.setattr("trainings.run", found)
+    monkeypatch.setattr("parts.trainings.run", found)
     monkeypatch.setattr("curve.check_size", lambda largest: found.largest.append(largest.words))
     return found
 
@@ -136,7 +136,7 @@ def test_more_labels_than_there_are_is_told_before_any_training(
     start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = Pretence()
-    monkeypatch.setattr("trainings.run", found)
+    monkeypatch.setattr("parts.trainings.run", found)
     words = [*labelled(write_labels(tmp_path / "data")), "labels=[2,99]", f"output={tmp_path / 'out'}"]
     words = [word for word in words if not word.startswith("trainer.max_epochs")]
     code, _, err = start("curve", *gathered(words, "curve"))

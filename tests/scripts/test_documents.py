@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from parts.trainings import gathered
 from runs import CONFIGS, ROOT, composed
 from serve import words as served
-from trainings import gathered
 
 STUDIES = ("crossval", "compare", "curve")
 

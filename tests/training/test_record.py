@@ -12,11 +12,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from parts.told import told
 from runs import NAMES, built, composed, labelled, tiny, write_labels
 from softpoint.inference import read_checkpoint
 from softpoint.training import Record
 from softpoint.training.record import describe_hardware
-from told import told
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:The dirpath has changed"

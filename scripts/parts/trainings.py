@@ -19,14 +19,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from launch import CONFIGS, MISTAKES, explain
+from parts.launch import CONFIGS, MISTAKES, explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from softpoint.evaluation.studies.trials import Outcome, Trial
 
-SCRIPTS = Path(__file__).resolve().parent
+SCRIPTS = Path(__file__).resolve().parents[1]
 
 
 def gathered(words: Sequence[str], config_name: str) -> list[str]:

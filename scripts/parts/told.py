@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from launch import CONFIGS
+from parts.launch import CONFIGS
 
 
 def told(cfg: DictConfig, words: Sequence[str]) -> dict[str, Any]:

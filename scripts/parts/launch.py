@@ -22,7 +22,7 @@ from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, Omega
 
 from softpoint.suggest import did_you_mean
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 MISTAKES = (HydraException, OmegaConfBaseException, ValueError, OSError, ImportError)
 
 

@@ -1,0 +1,1 @@
+"""What the commands beside it share; nothing here is run by itself."""
