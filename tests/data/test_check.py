@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from labelling import pictures, written
-from softpoint.data.check import check, one_per_picture
+from softpoint.data.check import check
 from softpoint.data.formats import read_labels
 from softpoint.data.labels import Labels
 from softpoint.data.pictures import Pictures
@@ -98,14 +98,6 @@ def test_the_same_subject_twice(tmp_path: Path, again: str) -> None:
     with pytest.raises(ValueError, match=r"line 3: labels .*a.png exactly as line 2 does"):
         checked(labels, tmp_path)
     assert checked(labels, tmp_path, on_error="skip")[0].places == ("line 2", "line 4", "line 5", "line 6")
-
-
-def test_one_per_picture(tmp_path: Path) -> None:
-    labels = read_labels(written(tmp_path, "image,subject,nose_x,nose_y\na.png,m1,1,2\nb.png,,1,2\n./a.png,m2,3,4\n"))
-    with pytest.raises(ValueError, match=r"line 4: labels ./a.png, which line 2 labels too; .*data.mode=instance"):
-        one_per_picture(labels, Problems("labels.csv", skip=False))
-    assert one_per_picture(labels.select([0, 1]), Problems("labels.csv", skip=False)) == [0, 1]
-    assert one_per_picture(labels, Problems("labels.csv", skip=True)) == [0, 1]
 
 
 def test_nothing_labelled(tmp_path: Path) -> None:

@@ -146,16 +146,3 @@ def _place(labels: Labels, sizes: np.ndarray, index: int, point: int) -> str:
         f"{labels.skeleton.names[point]} at ({x:g}, {y:g}) lies outside its image {labels.images[index]},"
         f" which is {width} wide and {height} high"
     )
-
-
-def one_per_picture(labels: Labels, problems: Problems) -> list[int]:
-    """The subjects that are the first in their pictures; any other is a problem."""
-    first: dict[str, str] = {}
-    kept = []
-    for index, subject in enumerate(labels.subjects):
-        with problems.row(subject.place):
-            if (earlier := first.setdefault(same_path(subject.image), subject.place)) != subject.place:
-                raise ValueError(f"labels {subject.image}, which {earlier} labels too")
-            kept.append(index)
-    problems.settle("with several subjects in a picture set data.mode=instance, which crops each")
-    return kept

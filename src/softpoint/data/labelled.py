@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from softpoint.data.augment import Augment
-from softpoint.data.check import check, one_per_picture
-from softpoint.data.crops import fitting_size, subject_boxes
+from softpoint.data.check import check
+from softpoint.data.crops import fitting_size
 from softpoint.data.datamodule import KeypointData
 from softpoint.data.dataset import KeypointDataset
 from softpoint.data.formats import read_labels
@@ -23,12 +23,13 @@ from softpoint.data.pictures import Pictures, Reader
 from softpoint.data.pictures.cache import Cached, cache_folder
 from softpoint.data.pictures.images import MAX_PIXELS
 from softpoint.data.pictures.repeats import across_splits, describe_leaks
-from softpoint.data.pictures.scan import Scan, memo_of, scan
+from softpoint.data.pictures.scan import memo_of, scan
 from softpoint.data.problems import Problems
 from softpoint.data.resident import Resident
 from softpoint.data.sources import LabelledImages, Source
 from softpoint.data.splits import read_splits, write_splits
 from softpoint.data.unlabelled import Unlabelled, WithUnlabelled
+from softpoint.data.usable import decodable, one_a_sample
 from softpoint.suggest import did_you_mean
 
 Pairs = Sequence[tuple[str, str]]
@@ -120,8 +121,8 @@ class LabelledData(KeypointData):
         found, sizes = check(found, self.pictures, problems, outside)
         memo = memo_of(self.pictures, cache_folder(cache_dir))
         self.scans = scan(self.pictures, list(dict.fromkeys(found.images)), memo) if verify else []
-        found, sizes = _readable(found, sizes, self.scans, problems)
-        self.labels, self.image_sizes, self.boxes = _subjects(found, sizes, mode, boxes, problems)
+        found, sizes = decodable(found, sizes, self.scans, problems)
+        self.labels, self.image_sizes, self.boxes = one_a_sample(found, sizes, mode, boxes, problems)
         if mode == "instance":
             self.crops = {"padding": padding, "boxes": boxes}
         groups = find_groups(self.labels, group)
@@ -226,37 +227,6 @@ class LabelledData(KeypointData):
                     f"the checkpoint was trained on another split: {len(moved)} images differ in {split}, first "
                     f"{min(moved)}; set data.splits to the splits.csv of its run, or start anew without ckpt_path"
                 )
-
-
-def _readable(
-    labels: Labels, sizes: np.ndarray, scans: Sequence[Scan], problems: Problems
-) -> tuple[Labels, np.ndarray]:
-    """The subjects whose pictures decode to their last pixel, and the sizes of those."""
-    errors = {scan.image: scan.error for scan in scans if scan.error is not None}
-    kept = []
-    for row, subject in enumerate(labels.subjects):
-        with problems.row(subject.place):
-            if subject.image in errors:
-                raise ValueError(errors[subject.image])
-            kept.append(row)
-    problems.settle("")
-    return labels.select(kept), sizes[kept]
-
-
-def _subjects(
-    labels: Labels, sizes: np.ndarray, mode: str, source: str | None, problems: Problems
-) -> tuple[Labels, np.ndarray, np.ndarray | None]:
-    """Labels, picture sizes and boxes of what becomes a sample: each picture, or each subject that has a box."""
-    single = np.array([not subject.crowd for subject in labels.subjects])
-    if mode == "image":
-        labels, sizes = labels.select(np.flatnonzero(single)), sizes[single]
-        first = one_per_picture(labels, problems)
-        return labels.select(first), sizes[first], None
-    boxes = subject_boxes(labels, source)
-    kept = np.flatnonzero(single & np.isfinite(boxes).all(1))
-    if left := len(labels) - len(kept):
-        _log.info("%s: %d crowds and pictures without a subject give no crop", labels.source, left)
-    return labels.select(kept), sizes[kept], boxes[kept]
 
 
 def _split(

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from softpoint.data import LabelledData
-from softpoint.data.check import check, one_per_picture
-from softpoint.data.crops import subject_boxes
+from softpoint.data.check import check
 from softpoint.data.datamodule import KeypointData
 from softpoint.data.formats import read_labels
 from softpoint.data.labels import Labels, choose, same_path
@@ -23,6 +22,7 @@ from softpoint.data.pictures.scan import memo_of, scan
 from softpoint.data.problems import Problems
 from softpoint.data.skeleton import Skeleton
 from softpoint.data.sources import LabelledImages, Source
+from softpoint.data.usable import decodable, one_a_sample
 from softpoint.suggest import did_you_mean
 
 
@@ -60,15 +60,11 @@ def labelled_set(arguments: Mapping[str, Any], images: Collection[str] | None = 
     pictures = Pictures(Path(a.images or labels.folder), a.exif, a.max_pixels)
     labels, sizes = check(labels, pictures, problems, a.outside)
     if a.on_error == "skip":
-        labels, sizes = _decodable(labels, sizes, pictures, problems)
-    single = np.flatnonzero([not subject.crowd for subject in labels.subjects])
-    if a.mode == "image":
-        kept = single[one_per_picture(labels.select(single), problems)]
-        return _from_images(LabelledImages(labels.select(kept), sizes[kept], pictures))
-    boxes = subject_boxes(labels, a.boxes)
-    kept = np.intersect1d(single, np.flatnonzero(np.isfinite(boxes).all(1)))
-    source = LabelledImages(labels.select(kept), sizes[kept], pictures, boxes[kept])
-    return replace(_from_images(source), padding=a.padding)
+        scans = scan(pictures, list(dict.fromkeys(labels.images)), memo_of(pictures, cache_folder(None)))
+        labels, sizes = decodable(labels, sizes, scans, problems)
+    labels, sizes, boxes = one_a_sample(labels, sizes, a.mode, a.boxes, problems)
+    found = _from_images(LabelledImages(labels, sizes, pictures, boxes))
+    return found if boxes is None else replace(found, padding=a.padding)
 
 
 def split_set(data: KeypointData, split: str) -> EvaluationSet:
@@ -100,19 +96,6 @@ def _of_images(labels: Labels, images: Collection[str]) -> Labels:
             " evaluate all of another set by split=all"
         )
     return labels.select(rows)
-
-
-def _decodable(labels: Labels, sizes: np.ndarray, pictures: Pictures, problems: Problems) -> tuple[Labels, np.ndarray]:
-    """The labels of pictures that decode to their last pixel, and the sizes of those."""
-    scans = scan(pictures, list(dict.fromkeys(labels.images)), memo_of(pictures, cache_folder(None)))
-    errors = {found.image: found.error for found in scans if found.error is not None}
-    for subject in labels.subjects:
-        with problems.row(subject.place):
-            if subject.image in errors:
-                raise ValueError(errors[subject.image])
-    problems.settle("")
-    kept = [i for i, image in enumerate(labels.images) if image not in errors]
-    return labels.select(kept), sizes[kept]
 
 
 def _with_defaults(arguments: Mapping[str, Any]) -> SimpleNamespace:
