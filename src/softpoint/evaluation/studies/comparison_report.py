@@ -114,19 +114,15 @@ def _line(name: str, entry: Mapping[str, Any]) -> list[str]:
         return [name, "failed", *["-"] * (len(SHOWN) + 5)]
     cost, means = entry["cost"], entry["means"]
     difference = entry.get("difference")
-    told = with_ends(_interval(difference), signed=True) if difference else "-"
+    told = with_ends(Interval.of(difference), signed=True) if difference else "-"
     sure = "**" if difference and difference["excludes_zero"] else ""
     parameters = cost.get("parameters")
     return [
         name + (" (some failed)" if entry["failed"] else ""),
-        with_ends(_interval(entry["epe"])),
+        with_ends(Interval.of(entry["epe"])),
         f"{sure}{told}{sure}",
         *(number(means.get(key), digits) for key, digits in SHOWN.items()),
         number(means.get("minutes"), 1),
         *(number(cost.get(key)) for key in ("step", "inference")),
         "-" if parameters is None else f"{parameters / 1e6:.2f} M",
     ]
-
-
-def _interval(entry: Mapping[str, Any]) -> Interval:
-    return Interval(entry["value"], entry["low"], entry["high"])

@@ -74,7 +74,8 @@ def describe(found: Mapping[str, Any], name: str) -> str:
     rows = [
         _row(f"fold {fold}", {key: s["mean"] for key, s in stats.items()}) for fold, stats in found["folds"].items()
     ]
-    pool = ["all folds", *(with_ends(_interval(overall.get(key)), digits) for key, digits in SHOWN.items())]
+    pooled = {key: Interval.of(overall[key]) for key in SHOWN if overall.get(key) is not None}
+    pool = ["all folds", *(with_ends(pooled.get(key), digits) for key, digits in SHOWN.items())]
     seeds = [_row(f"seed {seed}", found["seeds"][seed]) for seed in found["seeds"]] if len(found["seeds"]) > 1 else []
     spread = {fold: stats["epe"]["spread"] for fold, stats in found["folds"].items()}
     lines = [
@@ -161,10 +162,6 @@ def _intervals(found: Mapping[str, Any]) -> str:
 def _spreads(spread: Mapping[str, float | None]) -> str:
     told = ", ".join(f"fold {fold} {number(value)}" for fold, value in spread.items())
     return f"Standard deviation of EPE over the seeds: {told}."
-
-
-def _interval(entry: Mapping[str, Any] | None) -> Interval | None:
-    return None if entry is None else Interval(entry["value"], entry.get("low"), entry.get("high"))
 
 
 def _aside(seed: str, seeds: Sequence[str]) -> float:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,11 @@ class Interval:
     def to_dict(self) -> dict[str, float | None]:
         """As it stands in files."""
         return {"value": self.value, "low": self.low, "high": self.high}
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Interval:
+        """From a file, where one without ends may lack them."""
+        return cls(entry["value"], entry.get("low"), entry.get("high"))
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
