@@ -1,4 +1,4 @@
-"""Says what more labels would bring: python scripts/curve.py data=mirror_mouse labels=[10,20,40,72] seeds=[0]"""
+"""Says what more labels or more time would bring: python scripts/curve.py data=mirror_mouse labels=[10,20,40,72]"""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 # What the curve decides itself, and what to set instead.
 _BUDGET, _NUMBER = "give steps=N or minutes=N", "give labels=[...] or groups=[...]"
+# What can grow along a curve: the unit that it is counted in, and the override that sets it.
+AXES = {
+    "labels": ("images", "data.limit"),
+    "groups": ("groups", "data.limit_groups"),
+    "budgets": ("minutes", "minutes"),
+}
 DECIDED = {
     **dict.fromkeys(("data.limit", "data.limit_groups"), _NUMBER),
     **dict.fromkeys(("epochs", "trainer.max_epochs", "trainer.max_steps"), _BUDGET),
@@ -26,20 +32,14 @@ DECIDED = {
 
 
 def main(cfg: DictConfig) -> None:
-    """Trains on each number of labels alike, tests all on the same pictures, and draws the error against it."""
+    """Trains on each number of labels alike, or for each time, tests all on the same pictures, and draws the error."""
     words = train_words(cfg, DECIDED)
     base = composed(words)
-    if (cfg.labels is None) == (cfg.groups is None):
-        raise ValueError(
-            f"labels={cfg.labels}, groups={cfg.groups}: give numbers of training images as labels=[10,20,40],"
-            " or of whole groups as groups=[1,3,9]"
-        )
-    asked, unit = ("groups", "groups") if cfg.labels is None else ("labels", "images")
+    asked, unit, key = axis_of(cfg, base)
     seeds, sizes = whole_numbers(cfg, "seeds"), sorted(whole_numbers(cfg, asked, 1))
     lines = word_lists(cfg.lines, "lines", DECIDED)
-    if "limit" not in base.data:
-        raise ValueError(f"data={base.name} is no set of labelled pictures, whose number could be limited")
-    shared = [*words, *budget_words(cfg, base), *split_words(base, words, seeds[0])]
+    budget = [] if asked == "budgets" else budget_words(cfg, base)
+    shared = [*words, *budget, *split_words(base, words, seeds[0])]
 
     from rich.console import Console
     from rich.markdown import Markdown
@@ -47,21 +47,37 @@ def main(cfg: DictConfig) -> None:
     from softpoint.evaluation.studies.curves import Point, learning_curve, write_curve
     from softpoint.evaluation.studies.pages import hardware, update_page
 
-    found = list(trials_of(Path(cfg.output).resolve(), unit, sizes, seeds, lines, shared))
+    found = list(trials_of(Path(cfg.output).resolve(), unit, key, sizes, seeds, lines, shared))
     trials = [trial for _, _, trial in found]
-    if not all(trial.trained for trial in trials):
+    if asked != "budgets" and not all(trial.trained for trial in trials):
         check_size(found[-1][2])
     outcomes = carry_out(trials, cfg.output)
     points = [Point(line, size, outcome) for (line, size, _), outcome in zip(found, outcomes, strict=True)]
-    told = f"{cfg.steps} steps a training" if base.minutes is None else budget_of(base)
+    told = "on all labels" if asked == "budgets" else budget_told(cfg, base)
     facts = {"on": base.name, "seeds": seeds, "budget": told}
     facts |= {"command": command_of("curve", words), "hardware": hardware()}
     text = write_curve(Path(cfg.output), learning_curve(points, unit, facts))
     if cfg.write_docs:
-        update_page(CONFIGS.parent / "docs" / "results.md", f"curve {base.name}", text)
+        section = f"{'minutes' if asked == 'budgets' else 'curve'} {base.name}"
+        update_page(CONFIGS.parent / "docs" / "results.md", section, text)
     Console(width=max(120, Console().width)).print(Markdown(text))
     print(f"written to {cfg.output}")
     check_outcomes(outcomes, cfg.output)
+
+
+def axis_of(cfg: DictConfig, base: DictConfig) -> tuple[str, str, str]:
+    """Of `AXES` the one that is asked for, its unit and its override; ValueError for none, several, or one in vain."""
+    given = [key for key in AXES if cfg[key] is not None]
+    if len(given) != 1:
+        raise ValueError(
+            f"{', '.join(f'{key}={cfg[key]}' for key in AXES)}: give numbers of training images as labels=[10,20,40],"
+            " or of whole groups as groups=[1,3,9], or minutes of training as budgets=[3,6,12]"
+        )
+    if given == ["budgets"] and base.minutes is not None:
+        raise ValueError(f"minutes={base.minutes:g}: budgets={cfg.budgets} says for how long; leave minutes out")
+    if given != ["budgets"] and "limit" not in base.data:
+        raise ValueError(f"data={base.name} is no set of labelled pictures, whose number could be limited")
+    return given[0], *AXES[given[0]]
 
 
 def budget_words(cfg: DictConfig, base: DictConfig) -> list[str]:
@@ -70,6 +86,11 @@ def budget_words(cfg: DictConfig, base: DictConfig) -> list[str]:
     checks = ["trainer.check_val_every_n_epoch=null", f"trainer.val_check_interval={cfg.check_every}"]
     stops = "early_stopping" in (base.get("callbacks") or {})
     return [*budget, *checks, *(["~callbacks.early_stopping"] if stops else [])]
+
+
+def budget_told(cfg: DictConfig, base: DictConfig) -> str:
+    """That in words."""
+    return f"{cfg.steps} steps a training" if base.minutes is None else budget_of(base)
 
 
 def steps_words(steps: int) -> list[str]:
@@ -93,15 +114,15 @@ def check_size(largest: Trial) -> None:
 def trials_of(
     output: Path,
     unit: str,
+    key: str,
     sizes: Sequence[int],
     seeds: Sequence[int],
     lines: Mapping[str, Sequence[str]],
     words: Sequence[str],
 ) -> Iterator[tuple[str, int, Trial]]:
-    """Every training with its line and its number of labels, the fewest first."""
+    """Every training with its line and its number of `unit`, which the override `key` sets, the fewest first."""
     from softpoint.evaluation.studies.trials import Trial, slug
 
-    key = "data.limit" if unit == "images" else "data.limit_groups"
     for size in sizes:
         for seed in seeds:
             for line, changes in lines.items():

@@ -75,6 +75,20 @@ def test_groups_minutes_and_several_lines(curve: START, pretence: Pretence, tmp_
     assert plain["low"] < plain["value"] < plain["high"]  # of the bootstrap
 
 
+def test_budgets_are_trained_as_train_does_for_so_many_minutes(
+    curve: START, pretence: Pretence, tmp_path: Path
+) -> None:
+    code, out, err = curve("budgets=[12,3]", "seeds=[0,2]")
+    assert code == 0, err
+    assert pretence.names("train") == [f"minutes{size}/seed{seed}" for size in (3, 12) for seed in (0, 2)]
+    assert pretence.commands[0][1:4] == ["data=mirror_mouse", "minutes=3", "seed=0"] and not pretence.largest
+    rows = read_csv(tmp_path / "out" / "curve.csv")
+    assert [row["budget"] for row in rows] == ["3", "3", "12", "12"] and "minutes" in rows[0]
+    text = (tmp_path / "out" / "curve.md").read_text()
+    assert "### Minutes of training on mirror_mouse" in text and "Trained for so many minutes, and tested" in text
+    assert "Minutes of training on mirror_mouse" in out and (tmp_path / "out" / "curve.png").stat().st_size > 5000
+
+
 def test_what_is_finished_is_not_trained_again_and_a_failure_is_told(
     curve: START, pretence: Pretence, tmp_path: Path
 ) -> None:
@@ -96,8 +110,11 @@ def test_what_is_finished_is_not_trained_again_and_a_failure_is_told(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "labels=None, groups=None: give numbers of training images as labels=[10,20,40]"),
+        ([], "labels=None, groups=None, budgets=None: give numbers of training images as labels=[10,20,40]"),
         (["labels=[5]", "groups=[1]"], "labels=[5], groups=[1]"),
+        (["labels=[5]", "budgets=[1]"], "labels=[5], groups=None, budgets=[1]"),
+        (["budgets=[1,2]", "minutes=3"], "minutes=3: budgets=[1, 2] says for how long; leave minutes out"),
+        (["budgets=[0]"], "budgets=[0]: give a whole number from 1 on"),
         (["labels=[5]", "seeds=[]"], "seeds=[]: give"),
         (["labels=[0,5]"], "labels=[0, 5]: give a whole number from 1 on"),
         (["labels=[5]", "epochs=9"], "epochs=9: the study itself decides epochs; give steps=N or minutes=N"),

@@ -1,4 +1,4 @@
-"""Learning curves: the same training on more and more labels, tested on the same pictures."""
+"""Learning curves: the same training on more and more labels, or for longer, tested on the same pictures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from softpoint.viz.files import write_picture
 
 @dataclass(frozen=True)
 class Point:
-    """One training on a curve: its `line`, and on how many images or groups it was trained."""
+    """One training on a curve: its `line`, and on how many images or groups or for how many minutes."""
 
     line: str
     size: int
@@ -83,9 +83,10 @@ def write_curve(folder: Path, found: Mapping[str, Any]) -> str:
 
 
 def rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every training that was measured, as a row of curve.csv."""
+    """Every training that was measured, as a row of curve.csv; its `minutes` are those that it took."""
+    counted = "budget" if found["unit"] == "minutes" else found["unit"]
     return [
-        {"line": line, found["unit"]: int(size), "seed": int(seed)} | scores
+        {"line": line, counted: int(size), "seed": int(seed)} | scores
         for line, sizes in found["lines"].items()
         for size, reached in sizes.items()
         for seed, scores in reached["seeds"].items()
@@ -100,15 +101,19 @@ def describe(found: Mapping[str, Any]) -> str:
             epe = with_ends(Interval(**reached["epe"])) if reached["epe"] else "failed"
             rest = [number(reached["means"].get(name), digits) for name, digits in SHOWN.items() if name != "epe"]
             cells.append([*([line] if several else []), size, epe, *rest])
+    of_time = found["unit"] == "minutes"
     header = [*(["line"] if several else []), found["unit"], *SHOWN]
+    amount = (
+        "for so many minutes" if of_time else f"on so many {found['unit']}, of one seed the fewer always among the more"
+    )
     seeds = found["seeds"]
     source = "over the seeds" if len(seeds) > 1 else "by bootstrap over the test pictures"
     failed = [why for sizes in found["lines"].values() for reached in sizes.values() for why in reached["failed"]]
     lines = [
-        f"### Learning curve on {found['on']}",
+        f"### {'Minutes of training' if of_time else 'Learning curve'} on {found['on']}",
         "",
-        f"Trained on so many {found['unit']}, of one seed the fewer always among the more, and tested on the same"
-        f" pictures with every seed. Seeds {', '.join(map(str, seeds))}; in brackets, 95 % intervals {source}.",
+        f"Trained {amount}, and tested on the same pictures with every seed. "
+        f"Seeds {', '.join(map(str, seeds))}; in brackets, 95 % intervals {source}.",
         "",
         markdown_table(header, cells),
         "",
@@ -119,7 +124,7 @@ def describe(found: Mapping[str, Any]) -> str:
 
 
 def chart(found: Mapping[str, Any]) -> np.ndarray:
-    """The error against the number of labels, both on logarithmic axes; a picture (H, W, 3) uint8."""
+    """The error against the number of labels or minutes, both on logarithmic axes; a picture (H, W, 3) uint8."""
     series, bands = {}, {}
     for line, sizes in found["lines"].items():
         known = {int(size): Interval(**reached["epe"]) for size, reached in sizes.items() if reached["epe"]}
@@ -128,8 +133,9 @@ def chart(found: Mapping[str, Any]) -> np.ndarray:
             low, high = np.array([_ends(interval) for interval in known.values()]).T
             # A logarithmic axis has no room for an interval that reaches 0.
             bands[line] = (np.maximum(low, 0.2 * np.array(series[line][1])).tolist(), high.tolist())
-    title = f"{found['on']}: test error with few labels, 95 % intervals"
-    label = f"training {found['unit']}"
+    of_time = found["unit"] == "minutes"
+    title = f"{found['on']}: test error {'by time' if of_time else 'with few labels'}, 95 % intervals"
+    label = "minutes of training" if of_time else f"training {found['unit']}"
     return line_chart(series, title, label, "mean error, original px", bands=bands, log_x=True, log_y=True)
 
 
