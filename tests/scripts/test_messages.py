@@ -31,7 +31,7 @@ MISTAKES = {
     "zzz=1": r"unknown key 'zzz'; choose from .*trainer",
     "model=dsaa": r"model has no option 'dsaa'; did you mean 'dsa'\? \(options: baseline, cbam_spatial, dsa\)",
     "loss=[heatmap_ce,nope]": r"loss has no option 'nope'; choose from axis_ce, .*, variance",
-    "experiment=nope": r"experiment has no option 'nope'; choose from mirror_mouse, .*openfield",
+    "experiment=nope": r"experiment has no option 'nope'; choose from fly_wing, .*ultrasound_tongue",
     "loss=[]": r"no loss is chosen; choose loss=OPTION from axis_ce, ",
     "data=custom": r"data.labels has no value; add to the command line: data.labels=...",
     "backbone=timm": r"backbone.name has no value; add to the command line: backbone.name=...",
