@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from omegaconf import DictConfig, OmegaConf
 
 from parts.launch import launch
@@ -16,10 +18,8 @@ def main(cfg: DictConfig) -> float | None:
     import warnings
     from pathlib import Path
 
-    import pytorch_lightning as pl
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
-    from hydra.utils import instantiate
 
     from parts.told import conclude, told
     from softpoint.inference import read_checkpoint
@@ -30,20 +30,12 @@ def main(cfg: DictConfig) -> float | None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     if cfg.ckpt_path:
         read_checkpoint(cfg.ckpt_path)  # says what is wrong with it
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    data = instantiate(cfg.data)
-    if cfg.head.visibility is None:  # learnt where there is something to learn from
-        cfg.head.visibility = data.tells_visibility and "visibility" in cfg.loss
-    if cfg.epochs is None:
-        cfg.epochs = data.usual_epochs
-    module = instantiate(cfg.module, _partial_=True)(skeleton=data.skeleton)
-    trainer = instantiate(cfg.trainer)
+    module, data, trainer = build(cfg)
     if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
         raise ValueError(
             f"each of the {trainer.world_size} processes would start the whole sweep again; run -m with one process"
             " per job (trainer.devices=1), or train these one by one"
         )
-    module.save_hyperparameters(OmegaConf.to_container(cfg, resolve=True))
     record = Record(told(cfg, HydraConfig.get().overrides.task))
     trainer.callbacks.append(record)
     if trainer.is_global_zero:
@@ -65,6 +57,23 @@ def main(cfg: DictConfig) -> float | None:
         boxes = " boxes=LABELS" if data.crops else ""
         print(f"use it: python scripts/predict.py {command} source=IMAGE_OR_FOLDER{boxes}")
     return float(score)
+
+
+def build(cfg: DictConfig) -> tuple[Any, Any, Any]:
+    """Module, data and trainer of a training; what `cfg` leaves to the data is filled in."""
+    import pytorch_lightning as pl
+    from hydra.utils import instantiate
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    data = instantiate(cfg.data)
+    if cfg.head.visibility is None:  # learnt where there is something to learn from
+        cfg.head.visibility = data.tells_visibility and "visibility" in cfg.loss
+    if cfg.epochs is None:
+        cfg.epochs = data.usual_epochs
+    module = instantiate(cfg.module, _partial_=True)(skeleton=data.skeleton)
+    trainer = instantiate(cfg.trainer)
+    module.save_hyperparameters(OmegaConf.to_container(cfg, resolve=True))
+    return module, data, trainer
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
+
+import train
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -54,18 +55,8 @@ def tiny(*overrides: str) -> list[str]:
     return [*SMALL, *SYNTHETIC, *overrides]
 
 
-def built(cfg: DictConfig) -> tuple[Any, Any, Any]:
-    """Module, data and trainer, made as scripts/train.py makes them."""
-    import pytorch_lightning as pl
-
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    data = instantiate(cfg.data)
-    if cfg.head.visibility is None:
-        cfg.head.visibility = data.tells_visibility and "visibility" in cfg.loss
-    module = instantiate(cfg.module, _partial_=True)(skeleton=data.skeleton)
-    trainer = instantiate(cfg.trainer)
-    module.save_hyperparameters(OmegaConf.to_container(cfg, resolve=True))
-    return module, data, trainer
+# Module, data and trainer.
+built = train.build
 
 
 def write_labels(folder: Path, count: int = 12, seed: int = 0, missing: Sequence[tuple[int, int]] = ()) -> list[str]:
