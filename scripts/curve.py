@@ -38,7 +38,8 @@ def main(cfg: DictConfig) -> None:
     asked, unit, key = axis_of(cfg, base)
     seeds, sizes = whole_numbers(cfg, "seeds"), sorted(whole_numbers(cfg, asked, 1))
     lines = word_lists(cfg.lines, "lines", DECIDED)
-    budget = [] if asked == "budgets" else budget_words(cfg, base)
+    timed = asked == "budgets"
+    budget, told = ([], "on all labels") if timed else budget_of_each(cfg, base)
     shared = [*words, *budget, *split_words(base, words, seeds[0])]
 
     from rich.console import Console
@@ -49,16 +50,15 @@ def main(cfg: DictConfig) -> None:
 
     found = list(trials_of(Path(cfg.output).resolve(), unit, key, sizes, seeds, lines, shared))
     trials = [trial for _, _, trial in found]
-    if asked != "budgets" and not all(trial.trained for trial in trials):
+    if not timed and not all(trial.trained for trial in trials):
         check_size(found[-1][2])
     outcomes = carry_out(trials, cfg.output)
     points = [Point(line, size, outcome) for (line, size, _), outcome in zip(found, outcomes, strict=True)]
-    told = "on all labels" if asked == "budgets" else budget_told(cfg, base)
     facts = {"on": base.name, "seeds": seeds, "budget": told}
     facts |= {"command": command_of("curve", words), "hardware": hardware()}
     text = write_curve(Path(cfg.output), learning_curve(points, unit, facts))
     if cfg.write_docs:
-        section = f"{'minutes' if asked == 'budgets' else 'curve'} {base.name}"
+        section = f"{'minutes' if timed else 'curve'} {base.name}"
         update_page(CONFIGS.parent / "docs" / "results.md", section, text)
     Console(width=max(120, Console().width)).print(Markdown(text))
     print(f"written to {cfg.output}")
@@ -80,17 +80,13 @@ def axis_of(cfg: DictConfig, base: DictConfig) -> tuple[str, str, str]:
     return given[0], *AXES[given[0]]
 
 
-def budget_words(cfg: DictConfig, base: DictConfig) -> list[str]:
-    """The overrides of trainings that are all equally long and looked at equally often."""
-    budget = steps_words(cfg.steps) if base.minutes is None else []
+def budget_of_each(cfg: DictConfig, base: DictConfig) -> tuple[list[str], str]:
+    """The overrides of trainings that are all equally long and looked at equally often, and how long, in words."""
     checks = ["trainer.check_val_every_n_epoch=null", f"trainer.val_check_interval={cfg.check_every}"]
-    stops = "early_stopping" in (base.get("callbacks") or {})
-    return [*budget, *checks, *(["~callbacks.early_stopping"] if stops else [])]
-
-
-def budget_told(cfg: DictConfig, base: DictConfig) -> str:
-    """That in words."""
-    return f"{cfg.steps} steps a training" if base.minutes is None else budget_of(base)
+    stops = ["~callbacks.early_stopping"] if "early_stopping" in (base.get("callbacks") or {}) else []
+    if base.minutes is not None:
+        return [*checks, *stops], budget_of(base)
+    return [*steps_words(cfg.steps), *checks, *stops], f"{cfg.steps} steps a training"
 
 
 def steps_words(steps: int) -> list[str]:

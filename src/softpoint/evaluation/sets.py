@@ -60,7 +60,7 @@ def labelled_set(arguments: Mapping[str, Any], images: Collection[str] | None = 
     pictures = Pictures(Path(a.images or labels.folder), a.exif, a.max_pixels)
     labels, sizes = check(labels, pictures, problems, a.outside)
     if a.on_error == "skip":
-        scans = scan(pictures, list(dict.fromkeys(labels.images)), memo_of(pictures, cache_folder(None)))
+        scans = scan(pictures, labels.images, memo_of(pictures, cache_folder(None)))
         labels, sizes = decodable(labels, sizes, scans, problems)
     labels, sizes, boxes = one_a_sample(labels, sizes, a.mode, a.boxes, problems)
     found = _from_images(LabelledImages(labels, sizes, pictures, boxes))

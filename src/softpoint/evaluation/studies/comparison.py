@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from softpoint.evaluation import compare, evaluate
-from softpoint.evaluation.studies.statistics import Interval, mean_interval, paired_difference
+from softpoint.evaluation.studies.statistics import Interval, over_seeds, paired_difference
 from softpoint.evaluation.studies.trials import Outcome, Trial, pooled, values
 
 Cells = Mapping[int, Sequence[Trial]]  # the trials of each seed
@@ -50,9 +50,7 @@ def _cells(outcomes: Sequence[Outcome], variant: str) -> dict[int, list[Trial]]:
 def _scores(cells: Cells, measured: Measured) -> dict[str, Any]:
     """What a variant reached: EPE with its interval, means over seeds, and every seed's own."""
     seeds = {str(seed): values(metrics) | _minutes(cells[seed]) for seed, metrics in measured.items()}
-    overall = [scores["epe"] for scores in seeds.values()]
-    only = next(iter(measured.values()))["overall"]["epe"]
-    epe = mean_interval(overall) if len(overall) > 1 else Interval(only["value"], only.get("low"), only.get("high"))
+    epe = over_seeds([metrics["overall"]["epe"] for metrics in measured.values()])
     shared = [name for name in next(iter(seeds.values())) if all(name in scores for scores in seeds.values())]
     means = {name: fmean(scores[name] for scores in seeds.values()) for name in shared}
     return {"epe": epe.to_dict(), "means": means, "seeds": seeds}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from softpoint.evaluation.studies.pages import (
     with_ends,
     write_table,
 )
-from softpoint.evaluation.studies.statistics import Interval, mean_interval
+from softpoint.evaluation.studies.statistics import Interval, over_seeds
 from softpoint.evaluation.studies.trials import Outcome, values
 from softpoint.viz.chart import line_chart
 from softpoint.viz.files import write_picture
@@ -33,6 +33,28 @@ class Point:
     line: str
     size: int
     outcome: Outcome
+
+
+class Words(NamedTuple):
+    """How a curve is told: its title, how its trainings differ, and what its chart, axis and column are called."""
+
+    title: str
+    trained: str
+    chart: str
+    axis: str
+    column: str
+
+
+def words_of(unit: str) -> Words:
+    """The words of a curve over so many of `unit`.
+
+    >>> words_of("groups").axis, words_of("minutes").axis
+    ('training groups', 'minutes of training')
+    """
+    if unit == "minutes":  # in curve.csv, minutes are those that a training took
+        return Words("Minutes of training", "for so many minutes", "by time", "minutes of training", "budget")
+    nested = f"on so many {unit}, of one seed the fewer always among the more"
+    return Words("Learning curve", nested, "with few labels", f"training {unit}", unit)
 
 
 def learning_curve(points: Sequence[Point], unit: str, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,14 +84,8 @@ def _reached(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     shared = [name for name in SHOWN if all(name in found for found in scores.values())]
     means = {name: fmean(found[name] for found in scores.values()) for name in shared}
     seeds = {str(seed): {**found, "minutes": minutes[seed]} for seed, found in scores.items()}
-    return {"failed": failed, "epe": _epe(list(metrics.values())).to_dict(), "means": means, "seeds": seeds}
-
-
-def _epe(metrics: Sequence[Mapping[str, Any]]) -> Interval:
-    entries = [found["overall"]["epe"] for found in metrics]
-    if len(entries) > 1:
-        return mean_interval([entry["value"] for entry in entries])
-    return Interval(entries[0]["value"], entries[0].get("low"), entries[0].get("high"))
+    epe = over_seeds([found["overall"]["epe"] for found in metrics.values()])
+    return {"failed": failed, "epe": epe.to_dict(), "means": means, "seeds": seeds}
 
 
 def write_curve(folder: Path, found: Mapping[str, Any]) -> str:
@@ -83,10 +99,10 @@ def write_curve(folder: Path, found: Mapping[str, Any]) -> str:
 
 
 def rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every training that was measured, as a row of curve.csv; its `minutes` are those that it took."""
-    counted = "budget" if found["unit"] == "minutes" else found["unit"]
+    """Every training that was measured, as a row of curve.csv."""
+    column = words_of(found["unit"]).column
     return [
-        {"line": line, counted: int(size), "seed": int(seed)} | scores
+        {"line": line, column: int(size), "seed": int(seed)} | scores
         for line, sizes in found["lines"].items()
         for size, reached in sizes.items()
         for seed, scores in reached["seeds"].items()
@@ -98,21 +114,17 @@ def describe(found: Mapping[str, Any]) -> str:
     cells, several = [], len(found["lines"]) > 1
     for line, sizes in found["lines"].items():
         for size, reached in sizes.items():
-            epe = with_ends(Interval(**reached["epe"])) if reached["epe"] else "failed"
+            epe = with_ends(Interval.of(reached["epe"])) if reached["epe"] else "failed"
             rest = [number(reached["means"].get(name), digits) for name, digits in SHOWN.items() if name != "epe"]
             cells.append([*([line] if several else []), size, epe, *rest])
-    of_time = found["unit"] == "minutes"
-    header = [*(["line"] if several else []), found["unit"], *SHOWN]
-    amount = (
-        "for so many minutes" if of_time else f"on so many {found['unit']}, of one seed the fewer always among the more"
-    )
+    header, words = [*(["line"] if several else []), found["unit"], *SHOWN], words_of(found["unit"])
     seeds = found["seeds"]
     source = "over the seeds" if len(seeds) > 1 else "by bootstrap over the test pictures"
     failed = [why for sizes in found["lines"].values() for reached in sizes.values() for why in reached["failed"]]
     lines = [
-        f"### {'Minutes of training' if of_time else 'Learning curve'} on {found['on']}",
+        f"### {words.title} on {found['on']}",
         "",
-        f"Trained {amount}, and tested on the same pictures with every seed. "
+        f"Trained {words.trained}, and tested on the same pictures with every seed. "
         f"Seeds {', '.join(map(str, seeds))}; in brackets, 95 % intervals {source}.",
         "",
         markdown_table(header, cells),
@@ -127,16 +139,15 @@ def chart(found: Mapping[str, Any]) -> np.ndarray:
     """The error against the number of labels or minutes, both on logarithmic axes; a picture (H, W, 3) uint8."""
     series, bands = {}, {}
     for line, sizes in found["lines"].items():
-        known = {int(size): Interval(**reached["epe"]) for size, reached in sizes.items() if reached["epe"]}
+        known = {int(size): Interval.of(reached["epe"]) for size, reached in sizes.items() if reached["epe"]}
         if known:
             series[line] = (list(known), [interval.value for interval in known.values()])
             low, high = np.array([_ends(interval) for interval in known.values()]).T
             # A logarithmic axis has no room for an interval that reaches 0.
             bands[line] = (np.maximum(low, 0.2 * np.array(series[line][1])).tolist(), high.tolist())
-    of_time = found["unit"] == "minutes"
-    title = f"{found['on']}: test error {'by time' if of_time else 'with few labels'}, 95 % intervals"
-    label = "minutes of training" if of_time else f"training {found['unit']}"
-    return line_chart(series, title, label, "mean error, original px", bands=bands, log_x=True, log_y=True)
+    words = words_of(found["unit"])
+    title = f"{found['on']}: test error {words.chart}, 95 % intervals"
+    return line_chart(series, title, words.axis, "mean error, original px", bands=bands, log_x=True, log_y=True)
 
 
 def _ends(interval: Interval) -> tuple[float, float]:

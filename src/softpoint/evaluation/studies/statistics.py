@@ -52,6 +52,15 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+def over_seeds(entries: Sequence[Mapping[str, Any]]) -> Interval:
+    """The mean of a metric over its seeds, an entry of metrics.json each; of one seed, that with its own interval.
+
+    >>> over_seeds([{"value": 2.0, "low": 1.5, "high": 3.0}])
+    Interval(value=2.0, low=1.5, high=3.0)
+    """
+    return mean_interval([entry["value"] for entry in entries]) if len(entries) > 1 else Interval.of(entries[0])
+
+
 def paired_difference(first: Mapping[int, float], other: Mapping[int, float], level: float = 0.95) -> Interval | None:
     """`other` minus `first`, by the seeds that both have; None where they have none in common.
 
