@@ -29,6 +29,8 @@ DECIDED = {
     **dict.fromkeys(("epochs", "trainer.max_epochs", "trainer.max_steps"), _BUDGET),
     **dict.fromkeys(("trainer.val_check_interval", "trainer.check_val_every_n_epoch"), "give check_every=N"),
 }
+# Lines of one curve take equally long.
+DECIDED_OF_LINES = {**DECIDED, "minutes": "give minutes=N or budgets=[...] for all lines"}
 
 
 def main(cfg: DictConfig) -> None:
@@ -37,7 +39,7 @@ def main(cfg: DictConfig) -> None:
     base = composed(words)
     asked, unit, key = axis_of(cfg, base)
     seeds, sizes = whole_numbers(cfg, "seeds"), sorted(whole_numbers(cfg, asked, 1))
-    lines = word_lists(cfg.lines, "lines", DECIDED)
+    lines = word_lists(cfg.lines, "lines", DECIDED_OF_LINES)
     timed = asked == "budgets"
     budget, told = ([], "on all labels") if timed else budget_of_each(cfg, base)
     shared = [*words, *budget, *split_words(base, words, seeds[0])]

@@ -114,6 +114,7 @@ def test_what_is_finished_is_not_trained_again_and_a_failure_is_told(
         (["labels=[5]", "groups=[1]"], "labels=[5], groups=[1]"),
         (["labels=[5]", "budgets=[1]"], "labels=[5], groups=None, budgets=[1]"),
         (["budgets=[1,2]", "minutes=3"], "minutes=3: budgets=[1, 2] says for how long; leave minutes out"),
+        (["budgets=[1,2]", '+lines.long=["minutes=9"]'], "minutes=9: the study itself decides minutes; give"),
         (["budgets=[0]"], "budgets=[0]: give a whole number from 1 on"),
         (["labels=[5]", "seeds=[]"], "seeds=[]: give"),
         (["labels=[0,5]"], "labels=[0, 5]: give a whole number from 1 on"),
