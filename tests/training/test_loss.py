@@ -312,7 +312,7 @@ def test_a_loss_that_fits_a_head_trains_it_in_half_precision_too(kind: type[nn.M
             SimCCHead,
             ["heatmap_ce", "coordinate_l1"],
             r"head=simcc trains axis distributions and a mean position, and heatmap_ce needs heatmap logits; "
-            r"use loss=\[axis_ce,coordinate_l1,visibility\]",
+            r"use loss=\[axis_ce\+coordinate,visibility\]",
         ),
         (SoftArgmaxHead, ["axis_ce"], r"head=soft_argmax trains heatmap logits, and axis_ce needs axis distributions;"),
         (
@@ -322,8 +322,8 @@ def test_a_loss_that_fits_a_head_trains_it_in_half_precision_too(kind: type[nn.M
             r"; use loss=\[pixel_classes,visibility\]",
         ),
         (RegressionHead, ["variance"], r"head=regression trains .* and variance needs .* loss=\[coordinate_nll,visib"),
-        (SoftArgmaxHead, ["coordinate_nll"], r"coordinate_nll needs the scale of errors; use loss=\[heatmap_ce,coord"),
-        (SoftArgmaxHead, ["pixel_classes"], r"pixel_classes needs classes of pixels; use loss=\[heatmap_ce,coord"),
+        (SoftArgmaxHead, ["coordinate_nll"], r"coordinate_nll needs the scale of errors; use loss=\[heatmap_ce\+coord"),
+        (SoftArgmaxHead, ["pixel_classes"], r"pixel_classes needs classes of pixels; use loss=\[heatmap_ce\+coord"),
     ],
 )
 def test_a_head_without_what_a_term_needs_is_refused(kind: type[nn.Module], terms: list[str], message: str) -> None:

@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 
 # What a head may train, in words, and the loss for it.
 _PARTS = {
-    "logits": ("heatmap logits", "heatmap_ce,coordinate_l1"),
-    "axes": ("axis distributions", "axis_ce,coordinate_l1"),
+    "logits": ("heatmap logits", "heatmap_ce+coordinate"),
+    "axes": ("axis distributions", "axis_ce+coordinate"),
     "classes": ("classes of pixels", "pixel_classes"),
     "log_scale": ("the scale of errors", "coordinate_nll"),
     "mean": ("a mean position", "coordinate_l1"),
