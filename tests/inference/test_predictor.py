@@ -159,10 +159,11 @@ def test_a_box_is_seen_as_training_sees_it(run: Path) -> None:
     with torch.inference_mode():
         found = predictor.net(sample["image"].permute(2, 0, 1)[None])["keypoints"]
     expected = softpoint.functional.transform_points(found, sample["matrix"][None])[0]
-    np.testing.assert_allclose(predictor(image, box)["keypoints"], expected, atol=0.02)  # the sample is rounded
+    # The sample is rounded to whole grey levels; half a pixel of the network would be further away than that.
+    np.testing.assert_allclose(predictor(image, box)["keypoints"], expected, atol=0.1)
     both = predictor(image, [box, box + 7])["keypoints"]
     assert both.shape == (2, 4, 2)
-    np.testing.assert_allclose(both[0], expected, atol=0.02)
+    np.testing.assert_allclose(both[0], expected, atol=0.1)
     np.testing.assert_allclose(both, predictor([image, image], [box, box + 7])["keypoints"], atol=1e-3)
 
 
