@@ -8,7 +8,8 @@ import torch
 from torch.autograd import gradcheck
 
 from softpoint.functional import decode_heatmap, render_gaussians, spatial_expectation, window_expectation
-from softpoint.functional.decode import DECODERS, taylor_peak
+from softpoint.functional.decode import DECODERS
+from softpoint.functional.peak import taylor_peak
 
 
 def places(count: int, height: int, width: int) -> torch.Tensor:
@@ -27,11 +28,13 @@ def turned(mean: torch.Tensor, height: int, width: int) -> torch.Tensor:
 @pytest.mark.parametrize("method", ["window", "dark"])
 @pytest.mark.parametrize("std", [0.75, 1.25, 2.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_gaussian_is_found_anywhere(method: str, std: float, dtype: torch.dtype):
+@pytest.mark.parametrize("floor", [0.0, 0.05])
+def test_a_gaussian_is_found_anywhere_alone_and_on_a_floor(method: str, std: float, dtype: torch.dtype, floor: float):
     for size in ((8, 8), (16, 12), (40, 50)):
         mean = places(300, *size)
         mean[:4] = torch.tensor([[-0.5, -0.5], [size[1] - 0.5, -0.5], [-0.5, 2.0], [3.0, size[0] - 0.5]])
-        found = decode_heatmap(render_gaussians(mean, std, size).to(dtype), method)
+        heatmap = (1 - floor) * render_gaussians(mean, std, size) + floor / (size[0] * size[1])
+        found = decode_heatmap(heatmap.to(dtype), method)
         assert found.dtype == dtype
         assert (found - mean).norm(dim=-1).max() < 0.002
 
@@ -93,9 +96,18 @@ def test_dark_steps_along_the_axes_that_have_three_cells():
         assert taylor_peak(heatmap.mT).tolist() == pytest.approx([height - 1, 3.3], abs=1e-5)
 
 
-def test_dark_never_steps_further_than_a_cell():
+def test_dark_never_steps_further_than_a_cell_nor_off_the_map():
     maps = torch.rand(500, 9, 10)
-    assert ((taylor_peak(maps) - decode_heatmap(maps, "argmax")).abs() <= 1).all()
+    found = taylor_peak(maps)
+    assert ((found - decode_heatmap(maps, "argmax")).abs() <= 1).all()
+    assert (found >= -0.5).all() and (found <= torch.tensor([9.5, 8.5])).all()
+
+
+def test_dark_has_a_gradient_on_wild_maps():
+    maps = torch.randn(200, 64, 64).mul(20).flatten(1).softmax(-1).unflatten(1, (64, 64)).requires_grad_()
+    found = taylor_peak(maps)
+    found.sum().backward()
+    assert found.isfinite().all() and maps.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("method", DECODERS)
