@@ -54,7 +54,8 @@ def window_expectation(maps: Float[Tensor, "*batch H W"], window: int) -> Float[
 
     Within 0.02 cells on such maps of 8 x 8 and more wherever the border or the window cuts the Gaussian, if its
     standard deviation is from 0.5 cells to almost half the window and the border leaves 3 x 3 cells of the window; as
-    accurate on noise as the mean of the window's cells, which leans inwards at a border. In float32 at least.
+    accurate on noise of half a nat a cell as the mean of the window's cells, which leans inwards at a border, but
+    wilder than that mean where nearly all is in one cell and the rest is noise. In float32 at least.
 
     Row sums and column sums of the window are Gaussians too, and their logarithms parabolas, fitted by least squares
     with the masses as weights. Twice more the fit is repeated with what it taught: how much of the map's lowest
