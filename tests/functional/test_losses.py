@@ -214,6 +214,11 @@ def test_masked_mean_divides_by_a_given_count():
     assert masked_mean(torch.tensor([1.0, 3.0]), torch.tensor([True, True]), torch.tensor(4.0)).item() == 1.0
 
 
+def test_a_mean_of_halves_does_not_end_where_they_do():
+    losses = torch.full((400, 17), 50.0, dtype=torch.float16)
+    assert masked_mean(losses, losses > 0).item() == 50.0
+
+
 @pytest.mark.parametrize("count", [None, torch.tensor(0.0)])
 def test_a_mean_of_nothing_is_zero(count: torch.Tensor | None):
     losses = torch.full((2, 3), math.nan, requires_grad=True)
@@ -357,6 +362,18 @@ def test_half_precision_pixels_are_finite_and_keep_their_dtype(dtype: torch.dtyp
     assert p.dtype == dtype and p.flatten().tolist() == [1.0, 0.0]
     assert loss.item() == pytest.approx(2e4, rel=0.01)
     assert logits.grad.flatten().tolist() == [1.0, -1.0]
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 256, 256)])
+def test_weights_in_half_precision_weigh_as_much(shape: tuple[int, ...]):
+    logits, labels, weight = torch.randn(4, 3, 256, 256), torch.randint(0, 3, (4, 256, 256)), torch.ones(shape)
+    half = spatial_softmax_with_loss(logits, labels, weight.half())[1]
+    torch.testing.assert_close(half, spatial_softmax_with_loss(logits, labels, weight)[1])
+
+
+@pytest.mark.parametrize("target", [torch.zeros(0, 4, 4, dtype=torch.int64), torch.zeros(0, 3, 4, 4)])
+def test_no_samples_cost_nothing(target: torch.Tensor):
+    assert spatial_softmax_with_loss(torch.zeros(0, 3, 4, 4), target)[1].item() == 0.0
 
 
 @pytest.mark.parametrize(

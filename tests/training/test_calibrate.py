@@ -116,6 +116,15 @@ def test_few_points_change_little_and_none_nothing(many: Any) -> None:
     assert at_four[0] < at_four[1] < at_four[2] < math.log(20) + math.log(4)
 
 
+@pytest.mark.parametrize("share", [0.6, 0.9, 1.0])
+def test_errors_of_exactly_nothing_leave_every_value_sensible(many: Any, share: float) -> None:
+    measured = drawn(many[0], tail=TAIL)
+    error = torch.where(torch.rand(measured.mask.shape)[..., None] < share, 0, measured.error)
+    values = fit_calibration(measured._replace(error=error, hit=error.norm(dim=-1) <= RADIUS), RADIUS, NONE)
+    assert all(value.isfinite().all() and value.abs().max() < 100 for value in values.values()), values
+    assert calibrated(many[1], **values)["covariance"].isfinite().all()
+
+
 def test_what_is_absent_comes_out_unsure(many: Any) -> None:
     measured, gone = drawn(many[0], 0.5), seen_in(60, sure=False)
     absent = Evidence(*(value.flatten(0, 1) for value in evidence(gone, STRIDE)))

@@ -24,6 +24,8 @@ HIT = ((0.0, 1.0), (0.3, 0.15))
 # and of presence at a contrast and a log deviation in the middle of their range.
 PRESENCE, MIDDLE = ((3.0, 0.0, 0.0), (3.0, 5.0, 5.0)), (0.0, 2.0, math.log(4.0))
 
+# Errors in px below which differences tell nothing: of a few that are exactly 0 the scale would follow to 0.
+LEAST = 0.05
 # Covariance over squared scale at which the 90 % ellipses of the t-distribution are right and those of 50 % a little
 # large, and how many points it takes to say otherwise.
 WIDENING, WIDENING_POINTS = 2.1, 300
@@ -145,9 +147,9 @@ def _minimum(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
 
 
 def _distance(found: Measured) -> Tensor:
-    """Each error's length, measured along the axes of its heatmap's shape; 0 where there is none."""
+    """Each error's length, measured along the axes of its heatmap's shape and at least `LEAST`."""
     error = torch.where(found.mask[..., None], found.error, 0)
-    return (error * torch.linalg.solve(shape(found.seen.spread), error)).sum(-1).clamp_min(0).sqrt()
+    return (error * torch.linalg.solve(shape(found.seen.spread), error)).sum(-1).clamp_min(LEAST**2).sqrt()
 
 
 def _double(found: Measured) -> Measured:

@@ -52,9 +52,17 @@ def test_decoding_is_in_single_precision_under_autocast():
     x[..., 1, 1001] = 100
     with torch.autocast("cpu", torch.bfloat16):
         found = reader(x)
-    assert found["logits"].dtype == torch.bfloat16
+        assert reader.logits(x).dtype == torch.bfloat16
     assert {found[key].dtype for key in ("keypoints", "confidence", "covariance")} == {torch.float32}
     assert found["keypoints"].flatten().tolist() == [1001.5 * 4 - 0.5, 1.5 * 4 - 0.5]
+
+
+def test_a_small_temperature_does_not_end_half_precision():
+    cold = head(temperature=0.01)
+    torch.nn.init.constant_(cold.logits.bias, 700.0)
+    with torch.autocast("cpu", torch.float16):
+        prediction = cold(torch.randn(1, cold.logits.in_channels, 8, 8))
+    assert all(value.isfinite().all() for value in prediction.values())
 
 
 @pytest.mark.parametrize("temperature", [0.0, -2.0])

@@ -20,8 +20,8 @@ def spatial_softmax_with_loss(
 
     Integer labels (N, H, W): the mean of -log p[label] over the pixels that do not carry `ignore_label`,
     weighted per pixel (N, H, W) or per class (C,); 0 when every pixel is ignored. A distribution
-    (N, C, H, W): -1/N sum t log p, weighted likewise. `scale` multiplies the loss. Raises ValueError for a
-    target or a weight of another shape. Source: Caffe2's SpatialSoftmaxWithLoss operator.
+    (N, C, H, W): -1/N sum t log p, weighted likewise; 0 of no samples. `scale` multiplies the loss. Raises
+    ValueError for a target or a weight of another shape. Source: Caffe2's SpatialSoftmaxWithLoss operator.
 
     >>> p, loss = spatial_softmax_with_loss(torch.zeros(1, 2, 1, 2), torch.tensor([[[0, -1]]]))
     >>> p[0, 0, 0].tolist(), loss.item()
@@ -34,6 +34,7 @@ def spatial_softmax_with_loss(
             f"a weight of shape {tuple(weight.shape)} fits no logits of shape {tuple(logits.shape)}; "
             f"give one per pixel {per_pixel} or one per class {per_class}"
         )
+    weight = None if weight is None else widen(weight)
     if target.shape == logits.shape and target.is_floating_point():
         loss = _distribution_loss(log_p, widen(target), weight)
     elif target.shape == per_pixel and not target.is_floating_point():
@@ -62,7 +63,7 @@ def _label_loss(log_p: Tensor, label: Tensor, weight: Tensor | None, ignore_labe
 def _distribution_loss(log_p: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
     if weight is not None:
         target = target * (weight[:, None, None] if weight.ndim == 1 else weight[:, None])
-    return -(target * log_p).sum() / log_p.shape[0]
+    return -(target * log_p).sum() / max(log_p.shape[0], 1)
 
 
 def visibility_ce(logits: Float[Tensor, "... 3"], target: Integer[Tensor, "..."]) -> Float[Tensor, "..."]:

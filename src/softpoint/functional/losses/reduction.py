@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from softpoint.functional.spatial import widen
+
 
 def masked_mean(
     losses: Float[Tensor, "..."], mask: Bool[Tensor, "..."], count: Float[Tensor, ""] | None = None
@@ -18,7 +20,7 @@ def masked_mean(
     2.0
     """
     count = mask.sum() if count is None else count
-    return torch.where(mask, losses, 0).sum() / torch.where(count > 0, count, 1)
+    return torch.where(mask, widen(losses), 0).sum() / torch.where(count > 0, count, 1)
 
 
 def hard_keypoints(losses: Float[Tensor, "B K"], mask: Bool[Tensor, "B K"], count: int) -> Float[Tensor, "B K"]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softpoint.functional.spatial import check_temperature
+from softpoint.functional.spatial import check_temperature, widen
 from softpoint.models.heads.head import Head
 from softpoint.models.heads.visibility import VisibilityReadout
 
@@ -62,5 +62,5 @@ class SoftArgmaxHead(Head):
 
     def predict(self, features: Float[Tensor, "B C h w"]) -> dict[str, Tensor]:
         """`logits` after the temperature, and what is read from them."""
-        logits = self.logits(features) / self.temperature
+        logits = widen(self.logits(features)) / self.temperature  # half precision ends at 65504
         return {"logits": logits, **self.read(logits)}
