@@ -35,6 +35,12 @@ def test_checkpoint_says_what_it_is(stored: dict[str, Any], run: Path) -> None:
     assert {path for paths in splits.values() for path in paths} == {f"video{i % 4}/img{i:02}.png" for i in range(12)}
 
 
+def test_pictures_that_were_painted_are_in_no_split(stored: dict[str, Any], tmp_path: Path) -> None:
+    assert stored["record"]["splits"]["test"]["pictures"] > 0
+    torch.save({key: value for key, value in stored.items() if key != "LabelledData"}, tmp_path / "painted.ckpt")
+    assert read_checkpoint(tmp_path / "painted.ckpt").splits is None
+
+
 @pytest.mark.parametrize("name", ["best", "last"])
 def test_network_is_rebuilt_from_the_file_alone(run: Path, stored: dict[str, Any], name: str) -> None:
     checkpoint = read_checkpoint(run / "checkpoints" / f"{name}.ckpt")

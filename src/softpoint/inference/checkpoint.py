@@ -138,8 +138,9 @@ def _complete(weights: Mapping[str, Tensor], net: KeypointNet) -> dict[str, Tens
 
 def _splits(stored: Mapping[str, Any]) -> dict[str, list[str]] | None:
     """The split that the data of the run kept, whatever its class is called."""
-    for state in stored.values():
-        if isinstance(state, Mapping) and isinstance(kept := state.get("splits"), Mapping):
+    for key, state in stored.items():
+        # The record of a run has splits too: how many pictures each had.
+        if key != "record" and isinstance(state, Mapping) and isinstance(kept := state.get("splits"), Mapping):
             return {str(split): [str(image) for image in images] for split, images in kept.items()}
     return None
 
