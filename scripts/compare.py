@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from parts.asked import check_apart, fold_words, split_words, train_words, whole_numbers, word_lists
+from parts.asked import (
+    check_apart,
+    fold_words,
+    key_of,
+    split_words,
+    train_words,
+    whole_number,
+    whole_numbers,
+    word_lists,
+)
 from parts.launch import CONFIGS, launch
 from parts.trainings import budget_of, carry_out, check_outcomes, command_of, composed, gathered
 
@@ -24,11 +34,15 @@ def main(cfg: DictConfig) -> None:
         options = sorted(path.stem for path in (CONFIGS / "study").glob("*.yaml"))
         raise ValueError(f"no study is chosen; choose study=OPTION from {', '.join(options)}")
     words, study, seeds = train_words(cfg), HydraConfig.get().runtime.choices["study"], whole_numbers(cfg, "seeds")
+    whole_number(cfg, "timing.rounds"), whole_number(cfg, "timing.calls", 1)
     variants = word_lists(cfg.study.get("variants"), "study.variants")
-    names = [cfg.on] if cfg.on is None or isinstance(cfg.on, str) else list(cfg.on)
+    names = sets_of(cfg, words)
     sets = {name: [*([f"data={name}"] if name else []), *words] for name in names}
     bases = {name: composed(sets[name]) for name in sets}
     check_apart([base.name for base in bases.values()], "on")
+    if cfg.study.get("shared"):
+        for name, changes in product(sets, variants.values()):
+            check_head([*sets[name], *changes])
     command = command_of("compare", words)
 
     from softpoint.evaluation.studies.comparison import comparison
@@ -36,18 +50,28 @@ def main(cfg: DictConfig) -> None:
     from softpoint.evaluation.studies.pages import hardware, update_page
 
     trials = {name: list(trials_of(cfg, base, sets[name], variants)) for name, base in bases.items()}
-    outcomes = {name: carry_out(trials[name], cfg.output) for name in bases}
+    outcomes, texts = {name: carry_out(trials[name], cfg.output) for name in bases}, {}
     for name, base in bases.items():
         facts = {"study": study, "title": cfg.study.get("title", study), "on": base.name, "seeds": seeds}
         facts |= {"command": command, "hardware": hardware(), "budget": budget_of(base), "folds": cfg.folds}
         facts |= {"note": cfg.study.get("note", "")}
         costs = costs_of(cfg, outcomes[name])
-        text = write_comparison(Path(cfg.output), comparison(outcomes[name], variants, costs, facts))
-        if cfg.write_docs:
-            update_page(CONFIGS.parent / "docs" / "results.md", f"{study} on {base.name}", text)
-        print(f"\n{text}\n")
+        texts[base.name] = write_comparison(Path(cfg.output), comparison(outcomes[name], variants, costs, facts))
+        print(f"\n{texts[base.name]}\n")
     print(f"written to {cfg.output}")
     check_outcomes([outcome for some in outcomes.values() for outcome in some], cfg.output)
+    for name, text in texts.items() if cfg.write_docs else ():
+        update_page(CONFIGS.parent / "docs" / "results.md", f"{study} on {name}", text)
+
+
+def sets_of(cfg: DictConfig, words: Sequence[str]) -> list[str | None]:
+    """The names of data sets to compare on; None for what the other words say. ValueError for none, and for both."""
+    names = [cfg.on] if cfg.on is None or isinstance(cfg.on, str) else list(cfg.on)
+    chosen = [word for word in words if key_of(word) == "data"]
+    if not names or (chosen and cfg.on is not None):
+        given = f"on={cfg.on} and {chosen[0]} both name data" if chosen else f"on={cfg.on} names no data"
+        raise ValueError(f"{given}; give one or several by on=[NAME,NAME]")
+    return names
 
 
 def costs_of(cfg: DictConfig, outcomes: Sequence[Outcome]) -> dict[str, dict[str, float]]:
@@ -80,6 +104,16 @@ def trials_of(
                     folder / f"seed{seed}" / ("" if one else f"fold{fold}"),
                     head_settings(changes) if shared else {},
                 )
+
+
+def check_head(words: Sequence[str]) -> None:
+    """Raises, for overrides of train.py, what their heatmaps could not be decoded by."""
+    import torch
+
+    from softpoint.functional import decode_heatmap
+
+    head = composed(words).head
+    decode_heatmap(torch.ones(1, 1), head.get("decode", "window"), head.get("window", 1))
 
 
 def head_settings(words: Sequence[str]) -> dict[str, Any]:

@@ -30,11 +30,11 @@ def main(cfg: DictConfig) -> None:
     outcomes = carry_out(trials, cfg.output)
     facts = {"command": command, "hardware": hardware(), "data": base.name, "budget": budget_of(base)}
     text = write_cross_validation(output, *cross_validation(outcomes, facts), base.name)
-    if cfg.write_docs:
-        update_page(CONFIGS.parent / "docs" / "results.md", f"crossval {base.name}", text)
     print(f"\n{text}\n")
     print(f"written to {cfg.output}")
     check_outcomes(outcomes, cfg.output)
+    if cfg.write_docs:
+        update_page(CONFIGS.parent / "docs" / "results.md", f"crossval {base.name}", text)
 
 
 if __name__ == "__main__":

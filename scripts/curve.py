@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from parts.asked import split_words, train_words, whole_numbers, word_lists
+from parts.asked import split_words, train_words, whole_number, whole_numbers, word_lists
 from parts.launch import CONFIGS, launch
 from parts.trainings import budget_of, carry_out, check_outcomes, command_of, composed, gathered
 
@@ -59,12 +59,12 @@ def main(cfg: DictConfig) -> None:
     facts = {"on": base.name, "seeds": seeds, "budget": told}
     facts |= {"command": command_of("curve", words), "hardware": hardware()}
     text = write_curve(Path(cfg.output), learning_curve(points, unit, facts))
-    if cfg.write_docs:
-        section = f"{'minutes' if timed else 'curve'} {base.name}"
-        update_page(CONFIGS.parent / "docs" / "results.md", section, text)
     Console(width=max(120, Console().width)).print(Markdown(text))
     print(f"written to {cfg.output}")
     check_outcomes(outcomes, cfg.output)
+    if cfg.write_docs:
+        section = f"{'minutes' if timed else 'curve'} {base.name}"
+        update_page(CONFIGS.parent / "docs" / "results.md", section, text)
 
 
 def axis_of(cfg: DictConfig, base: DictConfig) -> tuple[str, str, str]:
@@ -84,11 +84,13 @@ def axis_of(cfg: DictConfig, base: DictConfig) -> tuple[str, str, str]:
 
 def budget_of_each(cfg: DictConfig, base: DictConfig) -> tuple[list[str], str]:
     """The overrides of trainings that are all equally long and looked at equally often, and how long, in words."""
-    checks = ["trainer.check_val_every_n_epoch=null", f"trainer.val_check_interval={cfg.check_every}"]
+    steps, every = whole_number(cfg, "steps", 1), whole_number(cfg, "check_every", 1)
+    every = every if base.minutes is not None else min(every, steps)  # one validation at least
+    checks = ["trainer.check_val_every_n_epoch=null", f"trainer.val_check_interval={every}"]
     stops = ["~callbacks.early_stopping"] if "early_stopping" in (base.get("callbacks") or {}) else []
     if base.minutes is not None:
         return [*checks, *stops], budget_of(base)
-    return [*steps_words(cfg.steps), *checks, *stops], f"{cfg.steps} steps a training"
+    return [*steps_words(steps), *checks, *stops], f"{steps} steps a training"
 
 
 def steps_words(steps: int) -> list[str]:
@@ -97,8 +99,6 @@ def steps_words(steps: int) -> list[str]:
     >>> steps_words(500)
     ['trainer.max_epochs=-1', 'trainer.max_steps=500']
     """
-    if steps < 1:
-        raise ValueError(f"steps={steps} trains nothing; give at least 1, or minutes=N")
     return ["trainer.max_epochs=-1", f"trainer.max_steps={steps}"]
 
 

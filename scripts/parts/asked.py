@@ -28,6 +28,18 @@ def whole_numbers(cfg: DictConfig, key: str, least: int = 0) -> list[int]:
     return found
 
 
+def whole_number(cfg: DictConfig, key: str, least: int = 0) -> int:
+    """The whole number from `least` on that stands at `key`.
+
+    >>> whole_number(OmegaConf.create({"timing": {"rounds": 7}}), "timing.rounds")
+    7
+    """
+    found = OmegaConf.select(cfg, key)
+    if isinstance(found, bool) or not isinstance(found, int) or found < least:
+        raise ValueError(f"{key}={found}: give a whole number from {least} on")
+    return found
+
+
 def train_words(cfg: DictConfig, decided: Mapping[str, str] | None = None) -> list[str]:
     """The overrides handed on to train.py; ValueError for one that the study itself, or `decided`, decides."""
     words = [str(word) for word in OmegaConf.to_container(cfg.train)]  # type: ignore[union-attr]

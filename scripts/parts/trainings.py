@@ -78,15 +78,18 @@ def budget_of(cfg: DictConfig) -> str:
 def carry_out(trials: Sequence[Trial], output: str) -> list[Outcome]:
     """Trains and evaluates what is not done yet, one after the other; a failure does not stop the others.
 
-    `output` is what the user calls the folder of all of them. Raises ValueError before anything is trained where a
-    folder holds a training of another config.
+    `output` is what the user calls the folder of all of them. Raises ValueError before anything is trained where the
+    words of a variant are mistaken, and where a folder holds a training of another config.
     """
     from softpoint.evaluation.studies.trials import Outcome
 
-    configs = [_config(composed(trial.words)) if _begun(trial) else {} for trial in trials]
-    for trial, config in zip(trials, configs, strict=True):
-        if config:
-            _check_same(trial, config)
+    composes = set()  # of a variant, seeds and folds differ in numbers alone
+    for trial in trials:
+        if (begun := _begun(trial)) or trial.variant not in composes:
+            config = _config(composed(trial.words))
+            composes.add(trial.variant)
+            if begun:
+                _check_same(trial, config)
     outcomes = []
     for i, trial in enumerate(trials, 1):
         print(f"[{i}/{len(trials)}] {trial.name}: {_plan(trial)} {os.path.relpath(trial.folder)}", flush=True)

@@ -81,9 +81,9 @@ def test_decoders_share_a_training(compare: START, pretence: Pretence, tmp_path:
     code, _, err = compare("study=decoders", "seeds=[0,1]", "timing.rounds=0")
     assert code == 0, err
     assert pretence.names("train") == ["shared/seed0", "shared/seed1"]
-    assert pretence.names("evaluate")[1] == "seed0/evaluation_expectation"
+    assert pretence.names("evaluate")[1] == "seed0/evaluation_decode_expectation"
     folder = tmp_path / "out" / "synthetic" / "shared" / "seed0"
-    changed = torch.load(folder / "evaluation_argmax" / "model.ckpt", weights_only=True)
+    changed = torch.load(folder / "evaluation_decode_argmax" / "model.ckpt", weights_only=True)
     assert changed["hyper_parameters"]["model"]["head"]["decode"] == "argmax" and "optimizer_states" not in changed
     assert changed["hyper_parameters"]["head"]["decode"] == "argmax"
     kept = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
@@ -92,6 +92,11 @@ def test_decoders_share_a_training(compare: START, pretence: Pretence, tmp_path:
     ratio = found["argmax"]["epe"]["value"] / found["window"]["epe"]["value"]
     assert ratio == pytest.approx(1.5) and found["dark"]["difference"]["value"] == 0
     assert "Confidence was fitted for the decoder" in (tmp_path / "out" / "synthetic.md").read_text()
+    code, _, err = compare("study=decoders", "seeds=[0,1]", "timing.rounds=0", 'study.variants.dark=["head.window=3"]')
+    assert code == 0 and pretence.names("evaluate")[-2:] == [
+        "seed0/evaluation_window_3",
+        "seed1/evaluation_window_3",
+    ], err
     code, _, err = compare("study=decoders", '+study.variants.odd=["decoder.channels=4"]')
     assert code == 1 and "decoder.channels=4: where study.shared=true, variants change the trained head alone" in err
 
@@ -107,6 +112,13 @@ def test_a_variant_that_fails_is_shown(compare: START, pretence: Pretence, tmp_p
     assert (tmp_path / "out" / "synthetic.md").read_text().count("| failed |") == 4
 
 
+def test_a_seed_that_is_left_alone_is_named(compare: START, pretence: Pretence, tmp_path: Path) -> None:
+    pretence.failing = "model=cbam.* seed=[12]|channels=4 seed=1"
+    assert compare(*ATTENTION, "seeds=[0,1,2]")[0] == 1
+    text = (tmp_path / "out" / "synthetic.md").read_text()
+    assert "| cbam_7x7 (seed 0 alone, intervals over images) |" in text and "| thin (seeds 0, 2) |" in text
+
+
 def test_the_page_of_results_is_updated_on_request(
     compare: START, pretence: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +130,9 @@ def test_the_page_of_results_is_updated_on_request(
     for _ in range(2):
         assert compare(*ATTENTION, "seeds=[0]", "write_docs=true")[0] == 0
     text = page.read_text()
+    pretence.failing = "model=cbam"
+    assert compare(*ATTENTION, "seeds=[5]", "write_docs=true")[0] == 1
+    assert page.read_text() == text
     assert text.count("### Attention on synthetic") == 1 and "<!-- attention on synthetic: begin -->" in text
     assert str(tmp_path) not in text
 
@@ -127,6 +142,12 @@ def test_the_page_of_results_is_updated_on_request(
     [
         ([], "no study is chosen; choose study=OPTION from attention, decoders, heads, losses"),
         (["study=head"], "study has no option 'head'; did you mean 'heads'?"),
+        (["study=heads", "on=[]"], "on=[] names no data"),
+        (["study=heads", "on=openfield", "data=synthetic"], "on=openfield and data=synthetic both name data"),
+        (["study=heads", "timing.rounds=-1"], "timing.rounds=-1: give a whole number from 0 on"),
+        (["study=losses", '+study.variants.z=["los=heatmap_kl"]'], "unknown key 'los'; did you mean 'loss'?"),
+        (["study=decoders", '+study.variants.z=["head.decode=drak"]'], "no way called 'drak' to decode"),
+        (["study=decoders", '+study.variants.z=["head.windw=3"]'], "did you mean 'head.window'?"),
         (["study=heads", "on=synthetics"], "data has no option 'synthetics'; did you mean 'synthetic'?"),
         (["study=heads", "on=[synthetic,custom]"], "data.labels has no value"),
         (["study=heads", "seeds=[]"], "seeds=[]: give a whole number"),

@@ -103,6 +103,8 @@ def test_what_is_finished_is_not_trained_again_and_a_failure_is_told(
     pretence.commands.clear()
     assert curve("labels=[5,10,20]")[0] == 0
     assert pretence.names("train") == ["images10/seed0", "images20/seed0"]
+    assert curve("labels=[6]", "steps=7")[0] == 0
+    assert "trainer.val_check_interval=7" in pretence.commands[-2]
     code, _, err = curve("labels=[5]", "steps=7")
     assert code == 1 and "holds a training of another config, which differs in trainer" in err
 
@@ -127,7 +129,9 @@ def test_what_is_finished_is_not_trained_again_and_a_failure_is_told(
             ["labels=[5]", "data.limit=3"],
             "data.limit=3: the study itself decides data.limit; give labels=[...] or groups",
         ),
-        (["labels=[5]", "steps=0"], "steps=0 trains nothing; give at least 1, or minutes=N"),
+        (["labels=[5]", "steps=0"], "steps=0: give a whole number from 1 on"),
+        (["labels=[5]", "steps=2.5"], "steps=2.5: give a whole number from 1 on"),
+        (["labels=[5]", "check_every=0"], "check_every=0: give a whole number from 1 on"),
         (["labels=[5]", "data=synthetic"], "data=synthetic is no set of labelled pictures"),
         (["labels=[5]", "seed=1"], "seed=1: the study itself decides seed"),
         (["labelz=[5]"], "unknown key 'labelz'"),
