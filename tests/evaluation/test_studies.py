@@ -12,6 +12,7 @@ import pytest
 from runs import read_csv
 from softpoint.evaluation import Results
 from softpoint.evaluation.files import write_json
+from softpoint.evaluation.reliability import reliability
 from softpoint.evaluation.studies.comparison import comparison
 from softpoint.evaluation.studies.comparison_report import chart as comparison_chart
 from softpoint.evaluation.studies.comparison_report import write_comparison
@@ -94,6 +95,21 @@ def test_files_of_a_cross_validation(folds: list[Outcome], tmp_path: Path) -> No
     assert all(cv2.imread(str(tmp_path / f"{name}.png")) is not None for name in ("crossval", "reliability"))
     assert f"| all folds | {found['overall']['epe']['value']:.2f} (" in text
     assert "fold 2, seed 1: out of memory" in text and (tmp_path / "crossval.md").read_text() == text
+
+
+def test_confidences_are_judged_by_the_fraction_that_they_are_about(tmp_path: Path) -> None:
+    trials = [Trial("", 0, fold, (), tmp_path / str(fold)) for fold in range(2)]
+    outcomes = [measured(trial, results_of(IMAGES[trial.fold :: 2], 1.0)) for trial in trials]
+    for trial, fraction in ((trials[0], 0.02), (trials[1], 0.1), (trials[1], 0.02)):
+        metrics = trial.metrics() | {"confidence_fraction": fraction}
+        (trial.evaluation / "metrics.json").write_text(json.dumps(metrics))
+        if fraction == 0.1:
+            with pytest.raises(ValueError, match=r"cannot be pooled: fold 0, seed 0 0\.02, fold 1, seed 0 0\.1"):
+                cross_validation(outcomes, FACTS)
+    found, together = cross_validation(outcomes, FACTS)
+    ece = found["overall"]["ece"]["value"]
+    assert found["confidence_fraction"] == 0.02
+    assert ece == reliability(together, 0.02)["ece"] != reliability(together)["ece"]
 
 
 def test_a_picture_in_two_folds_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from softpoint.data.files import write_text
 from softpoint.data.tables import exact, write_rows
 from softpoint.evaluation.figures import error_figure, worst_figure
 from softpoint.evaluation.measures import DEFINITIONS
-from softpoint.evaluation.reliability import reliability_figure
+from softpoint.evaluation.reliability import FRACTION, reliability_figure
 from softpoint.evaluation.results import Results
 from softpoint.evaluation.sets import EvaluationSet
 from softpoint.viz.files import write_picture
@@ -29,7 +29,7 @@ def write_evaluation(
     if given is not None and results.labelled.any():
         pictures = {"errors": error_figure(results), "worst": worst_figure(results, given)}
         for name, picture in (
-            pictures | {"reliability": reliability_figure(results, metrics.get("confidence_fraction", 0.05))}
+            pictures | {"reliability": reliability_figure(results, metrics.get("confidence_fraction", FRACTION))}
         ).items():
             write_picture(folder / f"{name}.png", picture)
     write_json(folder / "metrics.json", metrics)

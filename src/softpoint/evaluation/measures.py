@@ -31,7 +31,8 @@ DEFINITIONS = {
     "oks_ap50": "COCO's average precision at OKS 0.50",
     "oks_ap75": "COCO's average precision at OKS 0.75",
     "oks_ar": "COCO's average recall over OKS from 0.50 to 0.95",
-    "ece": "expected calibration error of the confidence as the probability of an error up to 0.05 of the scale",
+    "ece": "expected calibration error of the confidence as the probability of an error up to a fraction of the scale:"
+    " confidence_fraction, or 0.05 where that is not said",
     "coverage_50": "share of points inside the 50 % ellipse of their covariance",
     "coverage_90": "share of points inside the 90 % ellipse of their covariance",
     "rank_correlation": "Spearman's correlation of predicted and real error",

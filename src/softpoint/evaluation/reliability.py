@@ -7,11 +7,13 @@ import numpy as np
 from softpoint.evaluation.results import Results
 from softpoint.viz.chart import line_chart
 
+# Of the subject's scale: what a confidence is the probability of an error up to, where nothing else is said.
+FRACTION = 0.05
 BINS = 10
 _SIZE = (480, 560)  # pixels of each of the three charts
 
 
-def reliability(results: Results, fraction: float = 0.05) -> dict[str, float]:
+def reliability(results: Results, fraction: float = FRACTION) -> dict[str, float]:
     """How far what the model says of its errors agrees with them, over all labelled points.
 
     `ece`: the expected calibration error in 10 equal bins of confidence, the mean difference of confidence and hit
@@ -51,7 +53,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(x @ y / spread) if spread > 0 else float("nan")
 
 
-def reliability_figure(results: Results, fraction: float = 0.05) -> np.ndarray:
+def reliability_figure(results: Results, fraction: float = FRACTION) -> np.ndarray:
     """Hit rate over confidence, coverage over probability, and error over predicted error, as one picture (H, W, 3).
 
     Bars are 95 % intervals of the hit rates.

@@ -11,6 +11,7 @@ from typing import Any
 from softpoint.data.datamodule import KeypointData
 from softpoint.data.labelled import LabelledData
 from softpoint.data.labels import same_path
+from softpoint.evaluation.reliability import FRACTION
 from softpoint.evaluation.sets import EvaluationSet, labelled_set, split_set
 from softpoint.inference import Checkpoint
 
@@ -83,7 +84,7 @@ def confidence_fraction(checkpoint: Checkpoint) -> float:
     callbacks = checkpoint.config.get("callbacks")
     fitted = callbacks.get("calibrate") if isinstance(callbacks, Mapping) else None
     fraction = fitted.get("fraction") if isinstance(fitted, Mapping) else None
-    return float(fraction) if isinstance(fraction, (int, float)) and 0 < fraction < 1 else 0.05
+    return float(fraction) if isinstance(fraction, (int, float)) and 0 < fraction < 1 else FRACTION
 
 
 def decides_split(given: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from softpoint.data.skeleton import Skeleton
 from softpoint.evaluation.bootstrap import draw_counts, find_units, interval, mean_draws, quantile_draws
 from softpoint.evaluation.measures import DEFINITIONS, QUANTILES, find_pair, point_measures, summarize
 from softpoint.evaluation.oks import average_precision, check_evaluator, find_sigmas, match
-from softpoint.evaluation.reliability import reliability
+from softpoint.evaluation.reliability import FRACTION, reliability
 from softpoint.evaluation.results import Results
 
 Sigmas = str | float | Sequence[float]
@@ -30,7 +30,7 @@ def evaluate(
     nme_pair: Sequence[str] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
-    fraction: float = 0.05,
+    fraction: float = FRACTION,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What metrics.json holds: overall numbers with their 95 % intervals, and numbers of parts of the points.

@@ -8,7 +8,7 @@ from typing import Any
 
 from softpoint.evaluation import compare, evaluate
 from softpoint.evaluation.studies.statistics import Interval, over_seeds, paired_difference
-from softpoint.evaluation.studies.trials import Outcome, Trial, pooled, values
+from softpoint.evaluation.studies.trials import Outcome, Trial, fraction_of, pooled, values
 
 Cells = Mapping[int, Sequence[Trial]]  # the trials of each seed
 Measured = Mapping[int, Mapping[str, Any]]  # metrics.json of each seed
@@ -60,7 +60,7 @@ def _measured(trials: Sequence[Trial]) -> dict[str, Any]:
     """metrics.json over the folds of one seed."""
     if len(trials) == 1:
         return trials[0].metrics()
-    return evaluate(pooled(trials))
+    return evaluate(pooled(trials), fraction=fraction_of(trials))
 
 
 def _minutes(trials: Sequence[Trial]) -> dict[str, float]:

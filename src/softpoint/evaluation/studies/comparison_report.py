@@ -109,6 +109,14 @@ def _overrides(entry: Mapping[str, Any]) -> str:
     return f"`{shlex.join(entry['overrides'])}`" if entry["overrides"] else "as it is"
 
 
+def _seeds_left(entry: Mapping[str, Any]) -> str:
+    """Which seeds a row is of, where others failed; of one alone, intervals are not over seeds."""
+    if not entry["failed"]:
+        return ""
+    seeds = list(entry["seeds"])
+    return f" (seed {seeds[0]} alone, intervals over images)" if len(seeds) == 1 else f" (seeds {', '.join(seeds)})"
+
+
 def _line(name: str, entry: Mapping[str, Any]) -> list[str]:
     if "epe" not in entry:
         return [name, "failed", *["-"] * (len(SHOWN) + 5)]
@@ -118,7 +126,7 @@ def _line(name: str, entry: Mapping[str, Any]) -> list[str]:
     sure = "**" if difference and difference["excludes_zero"] else ""
     parameters = cost.get("parameters")
     return [
-        name + (" (some failed)" if entry["failed"] else ""),
+        name + _seeds_left(entry),
         with_ends(Interval.of(entry["epe"])),
         f"{sure}{told}{sure}",
         *(number(means.get(key), digits) for key, digits in SHOWN.items()),

@@ -22,7 +22,7 @@ from softpoint.evaluation.studies.pages import (
     write_table,
 )
 from softpoint.evaluation.studies.statistics import Interval
-from softpoint.evaluation.studies.trials import Outcome, pooled, values
+from softpoint.evaluation.studies.trials import Outcome, fraction_of, pooled, values
 from softpoint.viz.chart import line_chart
 from softpoint.viz.files import write_picture
 
@@ -41,14 +41,16 @@ def cross_validation(outcomes: Sequence[Outcome], facts: Mapping[str, Any]) -> t
         raise ValueError(f"none of {len(outcomes)} folds was trained and evaluated; the first failed: {_why(outcomes)}")
     seeds = sorted({trial.seed for trial in done})
     of_seed = {seed: pooled([trial for trial in done if trial.seed == seed]) for seed in seeds}
-    together = Results.concat(list(of_seed.values()))
+    together, fraction = Results.concat(list(of_seed.values())), fraction_of(done)
     runs = [_run(outcome) for outcome in outcomes]
     minutes = [run["minutes"] for run in runs if run["minutes"] is not None]
     found = {
-        **evaluate(together),
+        **evaluate(together, fraction=fraction, about={"confidence_fraction": fraction}),
         **facts,
         "minutes": sum(minutes) if minutes else None,
-        "seeds": {str(seed): values(evaluate(results, draws=0)) for seed, results in of_seed.items()},
+        "seeds": {
+            str(seed): values(evaluate(results, draws=0, fraction=fraction)) for seed, results in of_seed.items()
+        },
         "folds": _by_fold(runs),
         "runs": runs,
         "failed": [_failure(outcome) for outcome in outcomes if outcome.failed],
@@ -62,7 +64,7 @@ def write_cross_validation(folder: Path, found: Mapping[str, Any], together: Res
     write_table(folder / "folds.csv", found["runs"])
     together.write(folder / "predictions.csv")
     write_picture(folder / "crossval.png", chart(found, name))
-    write_picture(folder / "reliability.png", reliability_figure(together))
+    write_picture(folder / "reliability.png", reliability_figure(together, found["confidence_fraction"]))
     write_text(folder / "crossval.md", text)
     write_json(folder / "crossval.json", found)
     return text

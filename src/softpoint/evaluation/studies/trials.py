@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from softpoint.evaluation.reliability import FRACTION
 from softpoint.evaluation.results import Results
 
 
@@ -41,7 +42,8 @@ class Trial:
     @property
     def evaluation(self) -> Path:
         """Where its metrics.json and predictions.csv are."""
-        return self.folder / (f"evaluation_{slug(self.variant)}" if self.head else "evaluation")
+        settings = " ".join(f"{key} {value}" for key, value in sorted(self.head.items()))
+        return self.folder / (f"evaluation_{slug(settings)}" if settings else "evaluation")
 
     @property
     def trained(self) -> bool:
@@ -86,6 +88,15 @@ def pooled(trials: Sequence[Trial]) -> Results:
             )
         tested |= dict.fromkeys(results.images, trial)
     return Results.concat(parts)
+
+
+def fraction_of(trials: Sequence[Trial]) -> float:
+    """The fraction of a subject's scale that their confidences are about; ValueError where they differ."""
+    found = {trial.metrics().get("confidence_fraction", FRACTION): trial for trial in trials}
+    if len(found) > 1:
+        told = ", ".join(f"{trial.name} {fraction:g}" for fraction, trial in found.items())
+        raise ValueError(f"confidences of different callbacks.calibrate.fraction cannot be pooled: {told}")
+    return next(iter(found), FRACTION)
 
 
 def slug(name: str) -> str:
