@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from parts.asked import whole_number
 from parts.launch import launch
 
 if TYPE_CHECKING:
@@ -23,20 +24,21 @@ def main(cfg: DictConfig) -> None:
     from softpoint.data.labels import same_path
     from softpoint.evaluation import compare, evaluate
     from softpoint.evaluation.files import write_comparison, write_evaluation
-    from softpoint.evaluation.report import comparison_table, metrics_tables
+    from softpoint.evaluation.report import comparison_tables, metrics_tables
     from softpoint.evaluation.stored import confidence_fraction, decides_split, held_out_of_both
     from softpoint.evaluation.summary import check_asked
     from softpoint.inference import read_checkpoint
+    from softpoint.inference.predictor import check_device
 
-    paths = [cfg.ckpt] if isinstance(cfg.ckpt, str) else list(cfg.ckpt)
-    if len(paths) not in (1, 2):
-        raise ValueError(f"ckpt names {len(paths)} checkpoints; give one, or two to compare")
+    paths, output, console = checkpoints_of(cfg), Path(cfg.output), Console()
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"output={output} is a file; name a folder")
+    check_device(cfg.device)
+    draws: dict[str, Any] = {key: whole_number(cfg, key) for key in ("draws", "seed")}
     first, *others = [read_checkpoint(path) for path in paths]
     asked = {"oks_sigmas": _plain(cfg.oks_sigmas), "nme_pair": _plain(cfg.nme_pair)}
     if cfg.missing == "error":  # then all keypoints will be there, and what is wrong need not wait
         check_asked(first.skeleton, **asked)
-    output, console = Path(cfg.output), Console()
-    draws = {"draws": cfg.draws, "seed": cfg.seed}
     results, given = predicted(cfg, first)
     about = {"data": _called(cfg, given), "split": cfg.split, "tta": cfg.tta}
     if others:
@@ -44,9 +46,12 @@ def main(cfg: DictConfig) -> None:
         fair = None if decides_split(_given(cfg)) else held_out_of_both(first, others[0], cfg.split)
         a = results.select(i for i, image in enumerate(results.images) if fair is None or same_path(image) in fair)
         b, _ = predicted(cfg, first, others[0])
-        found = compare(a, b, nme_pair=asked["nme_pair"], **draws, about={"a": paths[0], "b": paths[1], **about})
+        fractions = {confidence_fraction(checkpoint) for checkpoint in (first, others[0])}
+        fraction = fractions.pop() if len(fractions) == 1 else None
+        about = {"a": paths[0], "b": paths[1], **about, "confidence_fraction": fraction}
+        found = compare(a, b, **asked, **draws, fraction=fraction, about=about)
         write_comparison(output, a, b, found)
-        console.print(comparison_table(found), f"A is {paths[0]}\nB is {paths[1]}")
+        console.print(comparison_tables(found), f"A is {paths[0]}\nB is {paths[1]}")
     else:
         fraction = confidence_fraction(first)
         about = {"checkpoint": paths[0], **about, "confidence_radius": _radius(first), "confidence_fraction": fraction}
@@ -54,6 +59,14 @@ def main(cfg: DictConfig) -> None:
         write_evaluation(output, results, metrics, given if cfg.figures else None)
         console.print(metrics_tables(metrics))
     print(f"written to {output}")
+
+
+def checkpoints_of(cfg: DictConfig) -> list[str]:
+    """The paths of one checkpoint or two; ValueError for anything else."""
+    paths = list(cfg.ckpt) if OmegaConf.is_list(cfg.ckpt) else [cfg.ckpt]
+    if not all(isinstance(path, str) for path in paths) or len(paths) not in (1, 2):
+        raise ValueError(f"ckpt={cfg.ckpt}: give the path of one checkpoint, or [A,B] to compare two")
+    return paths
 
 
 def predicted(
@@ -65,6 +78,7 @@ def predicted(
     from hydra.core.hydra_config import HydraConfig
     from rich.progress import track
 
+    from softpoint.data.datamodule import check_size
     from softpoint.evaluation.predict import predict_with
     from softpoint.evaluation.stored import open_set
 
@@ -73,8 +87,7 @@ def predicted(
     given = open_set(checkpoint, cfg.split, _given(cfg), fixed, other)
     options = {key: cfg[key] for key in ("tta", "device", "batch_size", "num_workers", "missing")}
     if "size" in fixed and cfg.data.size is not None:
-        height, width = (cfg.data.size, cfg.data.size) if isinstance(cfg.data.size, int) else cfg.data.size
-        options["size"] = (height, width)
+        options["size"] = check_size(_plain(cfg.data.size))
     progress = partial(track, description="predicting")
     return predict_with(other or checkpoint, given, unpaired=cfg.tta_unpaired, progress=progress, **options), given
 

@@ -33,6 +33,19 @@ def test_differences_are_those_of_the_numbers():
     assert turned["difference"] == -found["epe"]["difference"] and turned["p_a_better"] == 0
 
 
+def test_calibration_is_better_the_nearer_it_is_to_what_it_says():
+    a = answered(40, seed=1)
+    a = replace(a, covariance=np.tile(np.eye(2) * np.nanmean(a.errors**2) / 2, (*a.errors.shape, 1, 1)))
+    wide, narrow = (replace(a, covariance=factor * a.covariance) for factor in (100.0, 0.01))
+    for other in (wide, narrow):
+        found = compare(a, other, fraction=0.05, oks_sigmas=0.1, draws=60)
+        entry = found["overall"]["coverage_90"]
+        assert entry["p_a_better"] > 0.95 and entry["difference"] == entry["a"] - entry["b"]
+        assert found["overall"]["oks_ap"]["difference"] == found["overall"]["ece"]["difference"] == 0
+    skipped = compare(a, wide, draws=5)["skipped"]
+    assert skipped["ece"] == "their confidences are not of one error" and "oks_ap" in skipped
+
+
 def test_pairing_takes_out_what_is_hard_for_both():
     """B is A plus 1 px everywhere: the difference has no spread, although each mean has."""
     a = answered(24)

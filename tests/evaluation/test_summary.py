@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,7 @@ def test_intervals_hold_their_values(written: tuple[dict, list[dict]]):
     metrics, _ = written
     for name, entry in metrics["overall"].items():
         assert entry["low"] <= entry["high"]
-        if name not in ("ece", "rank_correlation"):  # a resample repeats points, which moves these
+        if name != "rank_correlation":  # a resample repeats points, which moves this
             assert entry["low"] <= entry["value"] <= entry["high"], name
 
 
@@ -116,6 +117,31 @@ def test_the_file_gives_the_same_numbers(tmp_path: Path):
     results = answered()
     results.write(tmp_path / "predictions.csv")
     assert evaluate(Results.read(tmp_path / "predictions.csv"), draws=20) == evaluate(results, draws=20)
+
+
+def test_a_subject_without_a_scale_of_its_own_is_counted():
+    whole = answered(8)
+    mask = np.zeros((8, 4), bool)
+    mask[:3, 1:] = True
+    results = replace(answered(8, **unlabelled(whole, mask)), boxes=None)
+    results.scale[:3] = np.hypot(*results.size[:3].T)
+    metrics = evaluate(results, draws=0)
+    alone = int((results.labelled[:3].sum(1) == 1).sum())
+    assert alone and metrics["noted"] == [
+        f"of {alone} of 8 subjects, which have neither a box nor two labelled points, the scale is the diagonal of the"
+        " image"
+    ]
+    assert (
+        metrics["overall"]["nme_box"]["points"] == metrics["points"] - alone
+        and "points" not in metrics["overall"]["epe"]
+    )
+    assert evaluate(whole, draws=0)["noted"] == []
+
+
+def test_what_was_asked_is_said():
+    metrics = evaluate(answered(), oks_sigmas=0.1, nme_pair=["nose", "tail"], draws=300, seed=4)
+    assert metrics["oks_sigmas"] == [0.1] * 4 and metrics["nme_pair"] == ["nose", "tail"]
+    assert metrics["resampled"]["seed"] == 4 and metrics["resampled"]["draws_of_calibration"] == 200
 
 
 def all_numbers(node: object) -> list[float]:

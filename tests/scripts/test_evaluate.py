@@ -57,8 +57,10 @@ def test_another_set_and_flips(run: Path, start: Callable, tmp_path: Path, words
     ending = start("evaluate", *usual, *other, "missing=skip")
     assert ending.code == 0, ending.err
     plain = Results.read(output / "predictions.csv")
+    (output / "worst.png").write_bytes(b"of an earlier evaluation")
     assert plain.skeleton.names == ("nose", "tail") and len(plain) == 12
     assert start("evaluate", *usual, labels, images, "tta=flip").code == 0
+    assert not (output / "worst.png").exists()
     flipped = Results.read(output / "predictions.csv")
     assert flipped.skeleton.names == NAMES
     assert not np.allclose(flipped.with_keypoints(["nose", "tail"]).keypoints, plain.keypoints, atol=1e-3)
@@ -67,10 +69,11 @@ def test_another_set_and_flips(run: Path, start: Callable, tmp_path: Path, words
 def test_two_checkpoints_are_compared(run: Path, start: Callable, tmp_path: Path, words: list[str]) -> None:
     folder, output = run / "checkpoints", tmp_path / "out"
     pair = f"ckpt=[{folder / 'best.ckpt'},{folder / 'last.ckpt'}]"
-    ending = start("evaluate", pair, *words[1:], f"output={output}", "draws=100")
+    ending = start("evaluate", pair, *words[1:], f"output={output}", "draws=100", "oks_sigmas=0.1")
     assert ending.code == 0 and "P(A better)" in ending.out, ending.err
     found = json.loads((output / "comparison.json").read_text())
     a, b = (Results.read(output / f"predictions_{name}.csv") for name in "ab")
+    assert {"oks_ap", "ece", "coverage_90"} <= {*found["overall"]} and "not measured: nme_pair" not in ending.out
     epe = found["overall"]["epe"]
     assert epe["difference"] == pytest.approx(np.nanmean(a.errors) - np.nanmean(b.errors), abs=1e-9)
     assert epe["low"] <= epe["difference"] <= epe["high"] and 0 <= epe["p_a_better"] <= 1
@@ -86,7 +89,15 @@ def test_two_checkpoints_are_compared(run: Path, start: Callable, tmp_path: Path
         (["oks_sigmas=[0.1]"], "oks_sigmas has 1 numbers, but there are 4 keypoints"),
         (["data.labels=none.csv"], "none.csv"),
         (["data=custom", "data.labels=???"], "data.labels"),
-        (["ckpt=[]"], "ckpt names 0 checkpoints"),
+        (["ckpt=[]"], "ckpt=[]: give the path of one checkpoint, or [A,B]"),
+        (["ckpt=123"], "ckpt=123: give the path"),
+        (["draws=2.5"], "draws=2.5: give a whole number from 0 on"),
+        (["seed=-1"], "seed=-1: give a whole number from 0 on"),
+        (["device=gpu"], "device=gpu cannot be used here; choose cpu"),
+        (["oks_sigmas=true"], "oks_sigmas=True must be positive"),
+        (["oks_sigmas=[a,b,c,d]"], "oks_sigmas=['a', 'b', 'c', 'd'] must be positive"),
+        (["nme_pair=ab"], "nme_pair=ab must name two keypoints"),
+        (["data.size=0"], "data.size [0, 0] must be positive"),
     ],
 )
 def test_a_mistake_is_one_message_and_no_file(

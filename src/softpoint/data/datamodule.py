@@ -27,6 +27,20 @@ from softpoint.data.splits import SPLITS
 _SPLIT_OF = {RunningStage.TRAINING: "train", RunningStage.TESTING: "test"}
 
 
+def check_size(size: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width of what a network is shown; ValueError for anything but positive whole numbers.
+
+    >>> check_size(64), check_size([48, 64])
+    ((64, 64), (48, 64))
+    """
+    sides = list(size) if isinstance(size, Sequence) else [size, size]
+    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+        raise ValueError(f"data.size={size} is no size; give one number for a square, or [height,width]")
+    if min(sides) < 1:
+        raise ValueError(f"data.size {sides} must be positive")
+    return sides[0], sides[1]
+
+
 class KeypointData(pl.LightningDataModule, ABC):
     """Train, val and test sets of one size, from sources that a subclass opens.
 
@@ -49,12 +63,9 @@ class KeypointData(pl.LightningDataModule, ABC):
         self, size: int | Sequence[int], batch_size: int, num_workers: int | None, seed: int, augment: Augment | None
     ) -> None:
         super().__init__()
-        sides = [size, size] if isinstance(size, int) else list(size)
-        if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
-            raise ValueError(f"data.size={size} is no size; give one number for a square, or [height,width]")
-        self.size = (sides[0], sides[1])
-        if min(self.size) < 1 or batch_size < 1:
-            raise ValueError(f"data.size {list(self.size)} and data.batch_size {batch_size} must be positive")
+        self.size = check_size(size)
+        if batch_size < 1:
+            raise ValueError(f"data.batch_size {batch_size} must be positive")
         self.batch_size, self.seed, self.augment = batch_size, seed, augment
         self.num_workers = spare_cores() if num_workers is None else num_workers
         self.epochs = 0  # that a resumed run has behind it

@@ -27,11 +27,14 @@ def find_units(images: Sequence[str], groups: Sequence[str]) -> tuple[np.ndarray
 
 
 def draw_counts(units: int, draws: int, seed: int) -> np.ndarray:
-    """How often each unit is in each resample: float64 (draws, units), every row summing to `units`."""
+    """How often each unit is in each resample: float64 (draws, units), every row summing to `units`.
+
+    No resample of a single unit: it says nothing about others.
+    """
     if draws < 0:
         raise ValueError(f"draws={draws} must be 0, for no intervals, or more; 2000 are usual")
     rng = np.random.default_rng(seed)
-    return rng.multinomial(units, np.full(units, 1 / units), size=draws).astype(float)
+    return rng.multinomial(units, np.full(units, 1 / units), size=draws if units > 1 else 0).astype(float)
 
 
 def mean_draws(values: np.ndarray, unit: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -16,27 +16,31 @@ from softpoint.evaluation.results import Results
 from softpoint.evaluation.sets import EvaluationSet
 from softpoint.viz.files import write_picture
 
+_PICTURES = ("errors", "worst", "reliability")
+
 
 def write_evaluation(
     folder: Path, results: Results, metrics: Mapping[str, Any], given: EvaluationSet | None = None
 ) -> None:
     """Writes predictions.csv, per_keypoint.csv, metrics.json and, with the set that was predicted, pictures.
 
-    metrics.json comes last: where it is, everything is.
+    What an earlier evaluation left there is removed first, and metrics.json comes last: where it is, everything is.
     """
+    for name in ("metrics.json", *(f"{picture}.png" for picture in _PICTURES)):
+        (folder / name).unlink(missing_ok=True)
     results.write(folder / "predictions.csv")
     write_per_keypoint(folder / "per_keypoint.csv", metrics)
     if given is not None and results.labelled.any():
-        pictures = {"errors": error_figure(results), "worst": worst_figure(results, given)}
-        for name, picture in (
-            pictures | {"reliability": reliability_figure(results, metrics.get("confidence_fraction", FRACTION))}
-        ).items():
+        fraction = metrics.get("confidence_fraction", FRACTION)
+        figures = error_figure(results), worst_figure(results, given), reliability_figure(results, fraction)
+        for name, picture in zip(_PICTURES, figures, strict=True):
             write_picture(folder / f"{name}.png", picture)
     write_json(folder / "metrics.json", metrics)
 
 
 def write_comparison(folder: Path, first: Results, second: Results, found: Mapping[str, Any]) -> None:
-    """Writes predictions_a.csv, predictions_b.csv and, last, comparison.json."""
+    """Writes predictions_a.csv, predictions_b.csv and, last, comparison.json; an earlier one is removed first."""
+    (folder / "comparison.json").unlink(missing_ok=True)
     first.write(folder / "predictions_a.csv")
     second.write(folder / "predictions_b.csv")
     write_json(folder / "comparison.json", found)

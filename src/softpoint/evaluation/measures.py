@@ -15,13 +15,14 @@ from softpoint.evaluation.results import Results
 PIXELS, FRACTIONS, AUC_END = (5, 10), (0.05, 0.1, 0.2), 0.2
 QUANTILES = {"median": 0.5, "p95": 0.95}
 
+_SCALE = "scale (the diagonal of its box: the labels' box, else that about its labelled points, else the image)"
 # What each number is, for the output; all over labelled points, hidden ones included.
 DEFINITIONS = {
     "epe": "mean Euclidean error in original pixels",
     "median": "median Euclidean error in original pixels",
     "p95": "95th percentile of the Euclidean error in original pixels",
     **{f"pck@{p}px": f"share of points at most {p} original pixels off" for p in PIXELS},
-    **{f"pck@{a:g}": f"share of points at most {a:g} of the subject's scale off" for a in FRACTIONS},
+    **{f"pck@{a:g}": f"share of points at most {a:g} of the subject's {_SCALE} off" for a in FRACTIONS},
     "auc": f"area under PCK over thresholds from 0 to {AUC_END} of the scale, as a share of the whole",
     "nme_box": "mean of error / sqrt(width x height) of the subject's box: the labels' box, else that about its"
     " labelled points",
@@ -37,6 +38,8 @@ DEFINITIONS = {
     "coverage_90": "share of points inside the 90 % ellipse of their covariance",
     "rank_correlation": "Spearman's correlation of predicted and real error",
 }
+# What a share should be, neither less nor more.
+LEVELS = {"coverage_50": 0.5, "coverage_90": 0.9}
 # In which a smaller value is the better one.
 LOWER = frozenset({"epe", "median", "p95", "nme_box", "nme_diagonal", "nme_pair", "ece"})
 
@@ -77,14 +80,26 @@ def summarize(name: str, values: np.ndarray) -> float | None:
 
 def box_areas(results: Results) -> np.ndarray:
     """Width x height (N,) in px^2 of each subject's box: the labels' own, else that about its labelled points."""
-    known = np.isfinite(results.truth)
-    low = np.where(known, results.truth, np.inf).min(1, initial=np.inf)
-    high = np.where(known, results.truth, -np.inf).max(1, initial=-np.inf)
-    areas = np.where(known.any((1, 2)), (high - low).clip(min=0).prod(1), np.nan)
+    areas = _extent(results).prod(1)
     if results.boxes is None:
         return areas
     own = (results.boxes[:, 2:] - results.boxes[:, :2]).prod(1)
     return np.where(np.isfinite(own), own, areas)
+
+
+def scaled_by_image(results: Results) -> np.ndarray:
+    """Which subjects (N,) have the diagonal of their image as scale, for want of anything of their own."""
+    own = np.zeros(len(results), bool) if results.boxes is None else np.isfinite(results.boxes).all(-1)
+    apart = (_extent(results) > 0).any(-1)
+    return ~own & ~apart & np.isclose(results.scale, np.hypot(*results.size.T))
+
+
+def _extent(results: Results) -> np.ndarray:
+    """Width and height (N, 2) of the box about each subject's labelled points; NaN where there are none."""
+    known = np.isfinite(results.truth)
+    low = np.where(known, results.truth, np.inf).min(1, initial=np.inf)
+    high = np.where(known, results.truth, -np.inf).max(1, initial=-np.inf)
+    return np.where(known.any((1, 2))[:, None], (high - low).clip(min=0), np.nan)
 
 
 def find_pair(pair: Sequence[str], skeleton: Skeleton) -> tuple[int, int]:
@@ -93,8 +108,8 @@ def find_pair(pair: Sequence[str], skeleton: Skeleton) -> tuple[int, int]:
     >>> find_pair(["nose", "tail"], Skeleton(("tail", "nose")))
     (1, 0)
     """
-    if len(pair) != 2 or pair[0] == pair[1]:
-        raise ValueError(f"nme_pair={list(pair)} must name two keypoints, such as [left_eye,right_eye]")
+    if isinstance(pair, str) or len(pair) != 2 or pair[0] == pair[1]:
+        raise ValueError(f"nme_pair={pair} must name two keypoints, such as [left_eye,right_eye]")
     first, second = (skeleton.index(name, f"nme_pair={list(pair)}") for name in pair)
     return first, second
 

@@ -44,7 +44,10 @@ def find_sigmas(asked: str | float | Sequence[float], names: Sequence[str]) -> n
                 " give one number, or a list of one for each keypoint"
             )
         return np.array([COCO_SIGMAS[name] for name in names])
-    given = np.asarray(asked, dtype=float)
+    try:
+        given = np.asarray(None if isinstance(asked, bool) else asked, dtype=float)
+    except ValueError:
+        given = np.asarray(np.nan)
     if given.ndim > 1 or (given.ndim == 1 and len(given) != len(names)):
         raise ValueError(f"oks_sigmas has {given.size} numbers, but there are {len(names)} keypoints")
     if not (np.isfinite(given).all() and (given > 0).all()):

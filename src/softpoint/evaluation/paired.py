@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 
 from softpoint.evaluation.bootstrap import draw_counts, find_units, interval
-from softpoint.evaluation.measures import DEFINITIONS, LOWER, point_measures, summarize
+from softpoint.evaluation.measures import DEFINITIONS, LEVELS, LOWER, point_measures
+from softpoint.evaluation.numbers import Drawn, Sigmas, of_calibration, of_oks, of_points
+from softpoint.evaluation.reliability import CALIBRATION
 from softpoint.evaluation.results import Results
-from softpoint.evaluation.summary import DRAWS, draws_of
+from softpoint.evaluation.summary import DRAWS, asked, resampled
 
 
 def compare(
     first: Results,
     second: Results,
     *,
+    oks_sigmas: Sigmas | None = None,
     nme_pair: Sequence[str] | None = None,
+    fraction: float | None = None,
     draws: int = DRAWS,
     seed: int = 0,
     about: Mapping[str, Any] | None = None,
@@ -27,28 +31,31 @@ def compare(
 
     Subjects are matched by picture, keypoints by name, and only what both were asked is counted. Both are resampled
     together, so that what makes a picture hard for both cancels; `p_a_better` is the share of resamples in which A
-    is better, half of those in which they are equal. Raises ValueError where nothing matches, or the labels differ.
+    is better, half of those in which they are equal. `fraction` is what the confidences of both are about (see
+    `reliability`); without it calibration is not compared. Raises ValueError where nothing matches, or the labels
+    differ, and as `evaluate` does.
     """
-    a, b = matched(first, second)
-    measures = point_measures(a, nme_pair), point_measures(b, nme_pair)
-    unit, kind = find_units(a.images, a.groups)
+    pair = matched(first, second)
+    unit, kind = find_units(pair[0].images, pair[0].groups)
     counts = draw_counts(int(unit.max()) + 1, draws, seed)
-    numbers = {}
-    for name in measures[0]:
-        values = [summarize(name, found[name]) for found in measures]
-        if values[0] is not None and values[1] is not None:
-            drawn = [draws_of(name, found[name], unit, counts) for found in measures]
-            difference = _difference(name, values[0] - values[1], drawn[0] - drawn[1], counts.shape[1])
-            numbers[name] = {"a": values[0], "b": values[1], **difference}
+    both: list[dict[str, Drawn]] = []
+    skipped = {} if fraction else dict.fromkeys(CALIBRATION, "their confidences are not of one error")
+    for results in pair:
+        numbers = of_points(point_measures(results, nme_pair), unit, counts)
+        numbers |= of_oks(results, oks_sigmas, unit, counts, skipped)
+        both.append(numbers | (of_calibration(results, fraction, unit, counts, skipped) if fraction else {}))
+    found = {name: _difference(name, a, both[1][name]) for name, a in both[0].items() if name in both[1]}
     return {
         **(about or {}),
-        "images": len(set(a.images)),
-        "subjects": len(a),
-        "points": int(a.labelled.sum()),
-        "keypoints": list(a.skeleton.names),
-        "resampled": {"unit": kind, "units": counts.shape[1], "draws": draws},
-        "overall": numbers,
-        "definitions": {name: DEFINITIONS[name] for name in numbers},
+        "images": len(set(pair[0].images)),
+        "subjects": len(pair[0]),
+        "points": int(pair[0].labelled.sum()),
+        "keypoints": list(pair[0].skeleton.names),
+        **asked(pair[0].skeleton, oks_sigmas, nme_pair),
+        "resampled": resampled(kind, counts, seed),
+        "overall": found,
+        "skipped": skipped,
+        "definitions": {name: DEFINITIONS[name] for name in found},
     }
 
 
@@ -86,11 +93,18 @@ def _keys(results: Results) -> list[tuple[str, bytes, int]]:
     return keys
 
 
-def _difference(name: str, value: float, drawn: np.ndarray, units: int) -> dict[str, float]:
-    """The difference, and what its resamples (draws,) say of it; nothing more from a single unit, or none."""
-    ends = interval(drawn)
-    if ends is None or units < 2:
-        return {"difference": value}
-    gain = drawn[np.isfinite(drawn)] * (-1 if name in LOWER else 1)
-    better = float((gain > 0).mean() + (gain == 0).mean() / 2)
-    return {"difference": value, "low": ends[0], "high": ends[1], "p_a_better": better}
+def _difference(name: str, a: Drawn, b: Drawn) -> dict[str, float]:
+    """Both values, A - B, and what its resamples say of it; nothing more where there are none."""
+    found = {"a": a.value, "b": b.value, "difference": a.value - b.value}
+    if len(a.draws) != len(b.draws) or (ends := interval(a.draws - b.draws)) is None:
+        return found
+    gain = _loss(name, b.draws) - _loss(name, a.draws)
+    gain = gain[np.isfinite(gain)]
+    return found | {"low": ends[0], "high": ends[1], "p_a_better": float((gain > 0).mean() + (gain == 0).mean() / 2)}
+
+
+def _loss(name: str, values: np.ndarray) -> np.ndarray:
+    """What is better the smaller it is."""
+    if name in LEVELS:
+        return np.abs(values - LEVELS[name])
+    return values if name in LOWER else -values

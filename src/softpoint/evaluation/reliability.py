@@ -9,6 +9,7 @@ from softpoint.viz.chart import line_chart
 
 # Of the subject's scale: what a confidence is the probability of an error up to, where nothing else is said.
 FRACTION = 0.05
+CALIBRATION = ("ece", "coverage_50", "coverage_90", "rank_correlation")
 BINS = 10
 _SIZE = (480, 560)  # pixels of each of the three charts
 

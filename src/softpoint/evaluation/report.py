@@ -22,11 +22,10 @@ def metrics_tables(metrics: Mapping[str, Any]) -> Group:
     states = {name: metrics[name] for name in ("visible", "occluded") if metrics[name]["points"]}
     if len(states) > 1:
         tables.append(_parts("state", states))
-    said = [f"not measured: {name} ({why})" for name, why in _grouped(metrics["skipped"]).items()]
-    return Group(*tables, *said)
+    return Group(*tables, *metrics["noted"], *_said(metrics))
 
 
-def comparison_table(found: Mapping[str, Any]) -> Table:
+def comparison_tables(found: Mapping[str, Any]) -> Group:
     """Both models' numbers and their difference."""
     title = f"A - B on {found['points']} points of {found['images']} images; intervals resample {_units(found)}"
     table = Table(title=title)
@@ -37,7 +36,7 @@ def comparison_table(found: Mapping[str, Any]) -> Table:
         sure = f"{entry['p_a_better']:.3f}" if "p_a_better" in entry else "-"
         values = [_number(name, entry[key]) for key in ("a", "b")]
         table.add_row(name, *values, _number(name, entry["difference"], "+"), _ends(name, entry, "+"), sure)
-    return table
+    return Group(table, *_said(found))
 
 
 def _overall(metrics: Mapping[str, Any]) -> Table:
@@ -78,6 +77,10 @@ def _number(name: str, value: float, sign: str = "") -> str:
 
 def _ends(name: str, entry: Mapping[str, Any], sign: str = "") -> str:
     return f"{_number(name, entry['low'], sign)} to {_number(name, entry['high'], sign)}" if "low" in entry else "-"
+
+
+def _said(found: Mapping[str, Any]) -> list[str]:
+    return [f"not measured: {name} ({why})" for name, why in _grouped(found["skipped"]).items()]
 
 
 def _grouped(skipped: Mapping[str, str]) -> dict[str, str]:

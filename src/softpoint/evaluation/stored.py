@@ -14,7 +14,9 @@ from softpoint.data.labels import same_path
 from softpoint.evaluation.reliability import FRACTION
 from softpoint.evaluation.sets import EvaluationSet, labelled_set, split_set
 from softpoint.inference import Checkpoint
+from softpoint.suggest import did_you_mean
 
+SPLITS = ("train", "val", "test", "all")
 # What stands in a config for a value that the checkpoint gives.
 STORED = "stored"
 
@@ -54,6 +56,8 @@ def open_set(
     The stored split is used unless `given` decides another. Raises FileNotFoundError and ValueError for what is
     not there, and ValueError for a checkpoint whose data is none of softpoint's.
     """
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r}: {did_you_mean(split, SPLITS)}")
     given = dict(given or {})
     own = "_target_" in given
     config = given if own else {**_stored(checkpoint, given), **given}

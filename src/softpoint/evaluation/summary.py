@@ -8,19 +8,14 @@ from typing import Any
 import numpy as np
 
 from softpoint.data.skeleton import Skeleton
-from softpoint.evaluation.bootstrap import draw_counts, find_units, interval, mean_draws, quantile_draws
-from softpoint.evaluation.measures import DEFINITIONS, QUANTILES, find_pair, point_measures, summarize
-from softpoint.evaluation.oks import average_precision, check_evaluator, find_sigmas, match
-from softpoint.evaluation.reliability import FRACTION, reliability
+from softpoint.evaluation.bootstrap import draw_counts, find_units, interval
+from softpoint.evaluation.measures import DEFINITIONS, find_pair, point_measures, scaled_by_image, summarize
+from softpoint.evaluation.numbers import SLOW_DRAWS, Drawn, Sigmas, of_calibration, of_oks, of_points
+from softpoint.evaluation.oks import check_evaluator, find_sigmas
+from softpoint.evaluation.reliability import FRACTION
 from softpoint.evaluation.results import Results
 
-Sigmas = str | float | Sequence[float]
-
 DRAWS = 2000
-# Calibration is computed anew on every resample, one by one.
-_SLOW_DRAWS = 200
-_OKS = ("oks_ap", "oks_ap50", "oks_ap75", "oks_ar")
-_CALIBRATION = ("ece", "coverage_50", "coverage_90", "rank_correlation")
 
 
 def evaluate(
@@ -52,21 +47,43 @@ def evaluate(
     counts = draw_counts(int(unit.max()) + 1, draws, seed)
     if counts.shape[1] < 2:
         skipped["intervals"] = f"a single {kind.removesuffix('s')} says nothing about others"
-    overall = _overall(measures, unit, counts)
-    overall |= _oks(results, oks_sigmas, unit, counts, skipped) | _calibration(results, fraction, unit, counts, skipped)
+    numbers = of_points(measures, unit, counts) | of_oks(results, oks_sigmas, unit, counts, skipped)
+    numbers |= of_calibration(results, fraction, unit, counts, skipped)
     for name in (*measures, "nme_pair"):
-        if name not in overall:
+        if name not in numbers:
             skipped[name] = _why_not(name, nme_pair, bool(results.labelled.any()))
     return {
         **(about or {}),
         "images": len(set(results.images)),
         "subjects": len(results),
         "points": int(results.labelled.sum()),
-        "resampled": {"unit": kind, "units": counts.shape[1], "draws": draws},
-        "overall": overall,
+        **asked(results.skeleton, oks_sigmas, nme_pair),
+        "resampled": resampled(kind, counts, seed),
+        "overall": {name: _with_ends(drawn) | _fewer(measures.get(name), results) for name, drawn in numbers.items()},
         **_parts(results, measures, skipped),
+        "noted": _noted(results),
         "skipped": skipped,
-        "definitions": {name: DEFINITIONS[name] for name in overall},
+        "definitions": {name: DEFINITIONS[name] for name in numbers},
+    }
+
+
+def asked(skeleton: Skeleton, oks_sigmas: Sigmas | None, nme_pair: Sequence[str] | None) -> dict[str, Any]:
+    """As the output says it: the sigma of each keypoint, and the pair; None for what was not asked for."""
+    return {
+        "oks_sigmas": None if oks_sigmas is None else find_sigmas(oks_sigmas, skeleton.names).tolist(),
+        "nme_pair": None if nme_pair is None else list(nme_pair),
+    }
+
+
+def resampled(kind: str, counts: np.ndarray, seed: int) -> dict[str, Any]:
+    """As the output says it: what was drawn, how many of them, how often, and from which seed."""
+    draws, units = counts.shape
+    return {
+        "unit": kind,
+        "units": units,
+        "draws": draws,
+        "draws_of_calibration": min(draws, SLOW_DRAWS),
+        "seed": seed,
     }
 
 
@@ -79,26 +96,16 @@ def check_asked(skeleton: Skeleton, oks_sigmas: Sigmas | None = None, nme_pair: 
         find_pair(nme_pair, skeleton)
 
 
-def draws_of(name: str, values: np.ndarray, unit: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The number called `name` of point values (N, K) in each resample (draws,)."""
-    if name in QUANTILES:
-        return quantile_draws(values, unit, counts, QUANTILES[name])
-    return mean_draws(values, unit, counts)
+def _with_ends(drawn: Drawn) -> dict[str, float]:
+    """The value and the ends of its interval, where resamples tell them."""
+    ends = interval(drawn.draws)
+    return {"value": drawn.value} if ends is None else {"value": drawn.value, "low": ends[0], "high": ends[1]}
 
 
-def _overall(measures: Mapping[str, np.ndarray], unit: np.ndarray, counts: np.ndarray) -> dict[str, dict[str, float]]:
-    found = {name: summarize(name, values) for name, values in measures.items()}
-    return {
-        name: _with_ends(value, draws_of(name, measures[name], unit, counts), counts)
-        for name, value in found.items()
-        if value is not None
-    }
-
-
-def _with_ends(value: float, draws: np.ndarray, counts: np.ndarray) -> dict[str, float]:
-    """The value and the ends of its interval, where there is more than one unit to draw."""
-    ends = interval(draws) if counts.shape[1] > 1 else None
-    return {"value": value} if ends is None else {"value": value, "low": ends[0], "high": ends[1]}
+def _fewer(values: np.ndarray | None, results: Results) -> dict[str, int]:
+    """On how many points a number is measured, where it is not on all that are labelled."""
+    count = int(results.labelled.sum()) if values is None else int(np.isfinite(values).sum())
+    return {} if count == results.labelled.sum() else {"points": count}
 
 
 def _why_not(name: str, nme_pair: Sequence[str] | None, labelled: bool) -> str:
@@ -109,44 +116,14 @@ def _why_not(name: str, nme_pair: Sequence[str] | None, labelled: bool) -> str:
     return "no subject has both points of the pair" if name == "nme_pair" else "no labelled subject has a box"
 
 
-def _oks(
-    results: Results, sigmas: Sigmas | None, unit: np.ndarray, counts: np.ndarray, skipped: dict[str, str]
-) -> dict[str, dict[str, float]]:
-    """COCO's numbers; without sigmas none, because a guessed one would decide them."""
-    if sigmas is None:
-        skipped |= dict.fromkeys(_OKS, "no oks_sigmas say how exactly each keypoint can be labelled")
-        return {}
-    check_evaluator()
-    per_point = find_sigmas(sigmas, results.skeleton.names)
-    try:
-        matches = match(results, per_point, unit)
-    except ValueError as error:
-        skipped |= dict.fromkeys(_OKS, str(error))
-        return {}
-    values = average_precision(matches, np.ones((1, counts.shape[1])))
-    drawn = average_precision(matches, counts) if counts.shape[1] > 1 and len(counts) else {}
-    return {name: _with_ends(float(values[name][0]), drawn.get(name, np.empty(0)), counts) for name in _OKS}
-
-
-def _calibration(
-    results: Results, fraction: float, unit: np.ndarray, counts: np.ndarray, skipped: dict[str, str]
-) -> dict[str, dict[str, float]]:
-    """What `reliability` says of confidences and covariances."""
-    found = {name: value for name, value in reliability(results, fraction).items() if np.isfinite(value)}
-    few = counts[:_SLOW_DRAWS] if found and counts.shape[1] > 1 else counts[:0]
-    resampled = [reliability(results.select(_rows(unit, row)), fraction) for row in few]
-    for name in _CALIBRATION:
-        if name not in found:
-            skipped[name] = "too few labelled points"
-    return {
-        name: _with_ends(float(value), np.array([draw.get(name, np.nan) for draw in resampled]), counts)
-        for name, value in found.items()
-    }
-
-
-def _rows(unit: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The subjects of one resample, each as often as its unit was drawn."""
-    return np.repeat(np.arange(len(unit)), counts[unit].astype(int))
+def _noted(results: Results) -> list[str]:
+    """What a reader should know of the numbers."""
+    if not (count := int(scaled_by_image(results).sum())):
+        return []
+    return [
+        f"of {count} of {len(results)} subjects, which have neither a box nor two labelled points, the scale is the"
+        " diagonal of the image"
+    ]
 
 
 def _parts(results: Results, measures: Mapping[str, np.ndarray], skipped: dict[str, str]) -> dict[str, Any]:

@@ -117,6 +117,14 @@ class Predictor:
             yield {**(answers[0] if answers else self.nothing()), "time": np.array(shot.time)}
 
 
+def check_device(device: str | torch.device) -> None:
+    """ValueError for a device that torch does not know or see."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device={device} cannot be used here; choose cpu, or cuda where torch sees a GPU") from error
+
+
 def load_predictor(
     ckpt: str | Path | Checkpoint, device: str | torch.device = "cpu", tta: str | None = None
 ) -> Predictor:
@@ -126,10 +134,7 @@ def load_predictor(
     `flip_average`).
     Raises FileNotFoundError or ValueError as `read_checkpoint` does, and ValueError for another `tta`.
     """
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device={device} cannot be used here; choose cpu, or cuda where torch sees a GPU") from error
+    check_device(device)
     checkpoint = ckpt if isinstance(ckpt, Checkpoint) else read_checkpoint(ckpt)
     if tta not in (None, "flip"):
         raise ValueError(f"tta={tta!r} is unknown; choose flip, or null")
