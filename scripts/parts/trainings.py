@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,19 +31,26 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 
 
 def gathered(words: Sequence[str], config_name: str) -> list[str]:
-    """The command line with every override that is none of the script's own handed on as `train`.
+    """The command line with every override that is none of the script's own, nor one misspelt, handed on as `train`.
 
     >>> gathered(["folds=3", "data=openfield", "--help"], "crossval")
     ["train=['data=openfield']", 'folds=3', '--help']
     """
     known = {*OmegaConf.load(CONFIGS / f"{config_name}.yaml"), "study", "hydra"}
     theirs = [word for word in words if "=" in word.lstrip("~") or word.startswith("~")]
-    theirs = [w for w in theirs if not w.startswith("-") and w.lstrip("+~").split("=")[0].split(".")[0] not in known]
+    theirs = [w for w in theirs if not w.startswith("-") and not _own(w, known)]
     if not theirs:
         return list(words)
     quoted = ",".join("'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'" for word in theirs)
     # First, because Hydra takes no override behind a flag such as --cfg.
     return [f"train=[{quoted}]", *(word for word in words if word not in theirs)]
+
+
+def _own(word: str, known: set[str]) -> bool:
+    """Whether an override is one of the script's own keys, or is none of train.py's and nearly one of them."""
+    key = word.lstrip("+~").split("=")[0].split(".")[0]
+    of_training = key in OmegaConf.load(CONFIGS / "train.yaml") or (CONFIGS / key).is_dir()
+    return key in known or (not of_training and bool(get_close_matches(key, known, n=1, cutoff=0.8)))
 
 
 def command_of(script: str, words: Sequence[str]) -> str:

@@ -140,7 +140,8 @@ def test_an_interrupted_fold_goes_on_where_it_was(crossval: START, pretence: Pre
         (["seeds=[]"], "seeds=[]: give a whole number from 0 on, or a list of them as seeds=[0,1]"),
         (["seeds=first"], "seeds=first: give a whole number"),
         (["seeds=[1,0,1]"], "seeds=[1, 0, 1] has 1 more than once"),
-        (["foldz=3"], "unknown key 'foldz'"),
+        (["foldz=3"], "unknown key 'foldz'; did you mean 'folds'?"),
+        (["write_doc=true"], "did you mean 'write_docs'?"),
     ],
 )
 def test_mistakes_are_told_before_any_training(
