@@ -22,7 +22,9 @@ def hardware() -> str:
     True
     """
     gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
-    return f"{gpu}{processor()}, {cores()} CPU cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    threads = torch.get_num_threads()
+    used = f"{threads} thread{'s' * (threads > 1)}"
+    return f"{gpu}{processor()}, {cores()} CPU cores, {used}, torch {torch.__version__}"
 
 
 def spelt(script: str, words: Sequence[str]) -> str:
