@@ -22,7 +22,7 @@ from parts.asked import (
     word_lists,
 )
 from parts.launch import CONFIGS, launch
-from parts.trainings import budget_of, carry_out, check_outcomes, command_of, composed, gathered
+from parts.trainings import budget_of, carry_out, check_outcomes, check_trials, command_of, composed, gathered
 
 if TYPE_CHECKING:
     from softpoint.evaluation.studies.trials import Outcome, Trial
@@ -50,6 +50,8 @@ def main(cfg: DictConfig) -> None:
     from softpoint.evaluation.studies.pages import hardware, update_page
 
     trials = {name: list(trials_of(cfg, base, sets[name], variants)) for name, base in bases.items()}
+    for some in trials.values():
+        check_trials(some)
     outcomes, texts = {name: carry_out(trials[name], cfg.output) for name in bases}, {}
     for name, base in bases.items():
         facts = {"study": study, "title": cfg.study.get("title", study), "on": base.name, "seeds": seeds}

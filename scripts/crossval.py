@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from parts.asked import fold_words, train_words, whole_numbers
 from parts.launch import CONFIGS, launch
-from parts.trainings import budget_of, carry_out, check_outcomes, command_of, composed, gathered
+from parts.trainings import budget_of, carry_out, check_outcomes, check_trials, command_of, composed, gathered
 
 
 def main(cfg: DictConfig) -> None:
@@ -27,6 +27,7 @@ def main(cfg: DictConfig) -> None:
         for seed in seeds
         for fold, split in enumerate(splits)
     ]
+    check_trials(trials)
     outcomes = carry_out(trials, cfg.output)
     facts = {"command": command, "hardware": hardware(), "data": base.name, "budget": budget_of(base)}
     text = write_cross_validation(output, *cross_validation(outcomes, facts), base.name)

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from parts.asked import split_words, train_words, whole_number, whole_numbers, word_lists
 from parts.launch import CONFIGS, launch
-from parts.trainings import budget_of, carry_out, check_outcomes, command_of, composed, gathered
+from parts.trainings import budget_of, carry_out, check_outcomes, check_trials, command_of, composed, gathered
 
 if TYPE_CHECKING:
     from softpoint.evaluation.studies.trials import Trial
@@ -54,6 +54,7 @@ def main(cfg: DictConfig) -> None:
     trials = [trial for _, _, trial in found]
     if not timed and not all(trial.trained for trial in trials):
         check_size(found[-1][2])
+    check_trials(trials)
     outcomes = carry_out(trials, cfg.output)
     points = [Point(line, size, outcome) for (line, size, _), outcome in zip(found, outcomes, strict=True)]
     facts = {"on": base.name, "seeds": seeds, "budget": told}

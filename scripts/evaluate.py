@@ -46,9 +46,9 @@ def main(cfg: DictConfig) -> None:
         fair = None if decides_split(_given(cfg)) else held_out_of_both(first, others[0], cfg.split)
         a = results.select(i for i, image in enumerate(results.images) if fair is None or same_path(image) in fair)
         b, _ = predicted(cfg, first, others[0])
-        fractions = {confidence_fraction(checkpoint) for checkpoint in (first, others[0])}
-        fraction = fractions.pop() if len(fractions) == 1 else None
-        about = {"a": paths[0], "b": paths[1], **about, "confidence_fraction": fraction}
+        fractions = [confidence_fraction(checkpoint) for checkpoint in (first, others[0])]
+        about = {"a": paths[0], "b": paths[1], **about, "confidence_fractions": fractions}
+        fraction = fractions[0] if fractions[0] == fractions[1] else None
         found = compare(a, b, **asked, **draws, fraction=fraction, about=about)
         write_comparison(output, a, b, found)
         console.print(comparison_tables(found), f"A is {paths[0]}\nB is {paths[1]}")

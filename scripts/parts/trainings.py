@@ -83,14 +83,8 @@ def budget_of(cfg: DictConfig) -> str:
     return f"{count} epoch{'s' * (count != 1)} a training"
 
 
-def carry_out(trials: Sequence[Trial], output: str) -> list[Outcome]:
-    """Trains and evaluates what is not done yet, one after the other; a failure does not stop the others.
-
-    `output` is what the user calls the folder of all of them. Raises ValueError before anything is trained where the
-    words of a variant are mistaken, and where a folder holds a training of another config.
-    """
-    from softpoint.evaluation.studies.trials import Outcome
-
+def check_trials(trials: Sequence[Trial]) -> None:
+    """ValueError where the words of a variant are mistaken, and where a folder holds a training of another config."""
     composes = set()  # of a variant, seeds and folds differ in numbers alone
     for trial in trials:
         if (begun := _begun(trial)) or trial.variant not in composes:
@@ -98,6 +92,15 @@ def carry_out(trials: Sequence[Trial], output: str) -> list[Outcome]:
             composes.add(trial.variant)
             if begun:
                 _check_same(trial, config)
+
+
+def carry_out(trials: Sequence[Trial], output: str) -> list[Outcome]:
+    """Trains and evaluates what is not done yet, one after the other; a failure does not stop the others.
+
+    `output` is what the user calls the folder of all of them.
+    """
+    from softpoint.evaluation.studies.trials import Outcome
+
     outcomes = []
     for i, trial in enumerate(trials, 1):
         print(f"[{i}/{len(trials)}] {trial.name}: {_plan(trial)} {os.path.relpath(trial.folder)}", flush=True)

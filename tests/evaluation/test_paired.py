@@ -43,7 +43,15 @@ def test_calibration_is_better_the_nearer_it_is_to_what_it_says():
         assert entry["p_a_better"] > 0.95 and entry["difference"] == entry["a"] - entry["b"]
         assert found["overall"]["oks_ap"]["difference"] == found["overall"]["ece"]["difference"] == 0
     skipped = compare(a, wide, draws=5)["skipped"]
-    assert skipped["ece"] == "their confidences are not of one error" and "oks_ap" in skipped
+    assert skipped["ece"] == "no fraction says what the confidences of both are about" and "oks_ap" in skipped
+
+
+def test_sigmas_are_given_of_the_keypoints_of_the_first():
+    a, sigmas = answered(), [0.02, 0.2, 0.1, 0.05]
+    kept = [a.skeleton.names[i] for i in (3, 1)]
+    found = compare(a, a.with_keypoints(kept), oks_sigmas=sigmas, draws=5)
+    assert dict(zip(found["keypoints"], found["oks_sigmas"], strict=True)) == {kept[0]: 0.05, kept[1]: 0.2}
+    assert found["overall"]["oks_ap"]["difference"] == 0
 
 
 def test_pairing_takes_out_what_is_hard_for_both():

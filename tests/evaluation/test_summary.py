@@ -138,6 +138,14 @@ def test_a_subject_without_a_scale_of_its_own_is_counted():
     assert evaluate(whole, draws=0)["noted"] == []
 
 
+def test_a_resample_without_labels_takes_no_interval_away():
+    mask = np.zeros((20, 4), bool)
+    mask[3:] = True
+    few = evaluate(answered(20, **unlabelled(answered(20), mask)), draws=200)
+    assert few["overall"]["ece"]["low"] <= few["overall"]["ece"]["value"] <= few["overall"]["ece"]["high"]
+    assert few["noted"] == []
+
+
 def test_what_was_asked_is_said():
     metrics = evaluate(answered(), oks_sigmas=0.1, nme_pair=["nose", "tail"], draws=300, seed=4)
     assert metrics["oks_sigmas"] == [0.1] * 4 and metrics["nme_pair"] == ["nose", "tail"]

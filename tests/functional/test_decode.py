@@ -146,3 +146,9 @@ def test_another_method_is_quoted_with_the_way_out(method: str, way_out: str):
 def test_an_even_window_is_refused_whatever_the_method(method: str):
     with pytest.raises(ValueError, match="odd number of cells, got 8; try 9"):
         decode_heatmap(torch.ones(3, 3), method, 8)
+
+
+@pytest.mark.parametrize("window", [None, 3.0, True])
+def test_a_window_that_is_no_whole_number_is_refused(window: object, unchecked):
+    with pytest.raises(ValueError, match=f"odd number of cells, got {window}"):
+        decode_heatmap(torch.ones(3, 3), "window", window)  # type: ignore[arg-type]

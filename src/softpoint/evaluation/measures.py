@@ -88,10 +88,10 @@ def box_areas(results: Results) -> np.ndarray:
 
 
 def scaled_by_image(results: Results) -> np.ndarray:
-    """Which subjects (N,) have the diagonal of their image as scale, for want of anything of their own."""
+    """Which labelled subjects (N,) have the diagonal of their image as scale, for want of anything of their own."""
     own = np.zeros(len(results), bool) if results.boxes is None else np.isfinite(results.boxes).all(-1)
     apart = (_extent(results) > 0).any(-1)
-    return ~own & ~apart & np.isclose(results.scale, np.hypot(*results.size.T))
+    return results.labelled.any(-1) & ~own & ~apart & np.isclose(results.scale, np.hypot(*results.size.T))
 
 
 def _extent(results: Results) -> np.ndarray:

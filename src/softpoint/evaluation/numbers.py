@@ -66,11 +66,15 @@ def of_calibration(
         if name not in found:
             skipped[name] = "too few labelled points"
     numbers = {name: Drawn(value, np.array([one.get(name, np.nan) for one in drawn])) for name, value in found.items()}
-    if len(drawn) and "ece" in numbers:
-        # Points that a resample repeats err together, which adds to the error of every bin in every resample.
-        value, draws = numbers["ece"]
-        numbers["ece"] = Drawn(value, (draws - draws.mean() + value).clip(0))
+    if "ece" in numbers:
+        numbers["ece"] = _centred(numbers["ece"])
     return numbers
+
+
+def _centred(ece: Drawn) -> Drawn:
+    """Without what resampling adds: points that a resample repeats err together, in every bin of every resample."""
+    known = np.isfinite(ece.draws)
+    return Drawn(ece.value, (ece.draws - ece.draws[known].mean() + ece.value).clip(0)) if known.any() else ece
 
 
 def _draws(name: str, values: np.ndarray, unit: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from softpoint.evaluation.bootstrap import draw_counts, find_units, interval
 from softpoint.evaluation.measures import DEFINITIONS, LEVELS, LOWER, point_measures
 from softpoint.evaluation.numbers import Drawn, Sigmas, of_calibration, of_oks, of_points
+from softpoint.evaluation.oks import find_sigmas
 from softpoint.evaluation.reliability import CALIBRATION
 from softpoint.evaluation.results import Results
 from softpoint.evaluation.summary import DRAWS, asked, resampled
@@ -36,10 +37,13 @@ def compare(
     differ, and as `evaluate` does.
     """
     pair = matched(first, second)
+    if oks_sigmas is not None:  # which are given of the first's keypoints
+        of_first = dict(zip(first.skeleton.names, find_sigmas(oks_sigmas, first.skeleton.names).tolist(), strict=True))
+        oks_sigmas = [of_first[name] for name in pair[0].skeleton.names]
     unit, kind = find_units(pair[0].images, pair[0].groups)
     counts = draw_counts(int(unit.max()) + 1, draws, seed)
     both: list[dict[str, Drawn]] = []
-    skipped = {} if fraction else dict.fromkeys(CALIBRATION, "their confidences are not of one error")
+    skipped = {} if fraction else dict.fromkeys(CALIBRATION, "no fraction says what the confidences of both are about")
     for results in pair:
         numbers = of_points(point_measures(results, nme_pair), unit, counts)
         numbers |= of_oks(results, oks_sigmas, unit, counts, skipped)

@@ -17,6 +17,8 @@ NOTHING = 1e-12
 
 def check_window(window: int) -> None:
     """Raises ValueError for a window that is not a positive odd number."""
+    if isinstance(window, bool) or not isinstance(window, int):
+        raise ValueError(f"window must be an odd number of cells, got {window}")
     if window < 1 or window % 2 == 0:
         raise ValueError(f"window must be an odd number of cells, got {window}; try {max(window, 0) // 2 * 2 + 1}")
 

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from softpoint.evaluation import compare, evaluate
-from softpoint.evaluation.studies.statistics import Interval, over_seeds, paired_difference
+from softpoint.evaluation.studies.statistics import Interval, mean_interval, over_seeds, paired_difference
 from softpoint.evaluation.studies.trials import Outcome, Trial, fraction_of, pooled, values
 
 Cells = Mapping[int, Sequence[Trial]]  # the trials of each seed
@@ -27,13 +27,14 @@ def comparison(
     """
     cells = {variant: _cells(outcomes, variant) for variant in variants}
     measured = {v: {seed: _measured(trials) for seed, trials in cells[v].items()} for v in variants}
-    first, found = next(iter(variants)), {}
+    first, alone, found = next(iter(variants)), len(facts["seeds"]) == 1, {}
     for variant, words in variants.items():
         failed = [_failure(o) for o in outcomes if o.failed and o.trial.variant == variant]
         entry = {"overrides": list(words), "seeds": {}, "failed": failed, "cost": dict(costs.get(variant, {}))}
         if measured[variant]:
-            entry |= _scores(cells[variant], measured[variant])
-        if variant != first and (difference := _difference(*((cells[v], measured[v]) for v in (first, variant)))):
+            entry |= _scores(cells[variant], measured[variant], alone)
+        one, other = ((cells[v], measured[v]) for v in (first, variant))
+        if variant != first and (difference := _difference(one, other, alone)):
             entry["difference"] = difference.to_dict() | {"excludes_zero": difference.excludes_zero}
         found[variant] = entry
     return {**facts, "variants": found}
@@ -47,10 +48,12 @@ def _cells(outcomes: Sequence[Outcome], variant: str) -> dict[int, list[Trial]]:
     return {seed: [o.trial for o in mine if o.trial.seed == seed] for seed in seeds}
 
 
-def _scores(cells: Cells, measured: Measured) -> dict[str, Any]:
+def _scores(cells: Cells, measured: Measured, alone: bool) -> dict[str, Any]:
     """What a variant reached: EPE with its interval, means over seeds, and every seed's own."""
     seeds = {str(seed): values(metrics) | _minutes(cells[seed]) for seed, metrics in measured.items()}
-    epe = over_seeds([metrics["overall"]["epe"] for metrics in measured.values()])
+    entries = [metrics["overall"]["epe"] for metrics in measured.values()]
+    # Of one seed that is left of several, nothing tells what another would give.
+    epe = over_seeds(entries) if alone else mean_interval([entry["value"] for entry in entries])
     shared = [name for name in next(iter(seeds.values())) if all(name in scores for scores in seeds.values())]
     means = {name: fmean(scores[name] for scores in seeds.values()) for name in shared}
     return {"epe": epe.to_dict(), "means": means, "seeds": seeds}
@@ -69,11 +72,11 @@ def _minutes(trials: Sequence[Trial]) -> dict[str, float]:
     return {"minutes": sum(known)} if len(known) == len(trials) else {}
 
 
-def _difference(first: tuple[Cells, Measured], other: tuple[Cells, Measured]) -> Interval | None:
-    """EPE of `other` minus that of `first`: paired by seed, or by image where they share one seed."""
+def _difference(first: tuple[Cells, Measured], other: tuple[Cells, Measured], alone: bool) -> Interval | None:
+    """EPE of `other` minus that of `first`: paired by seed, or by image where one alone was asked for."""
     (ours, before), (theirs, after) = first, other
     shared = sorted(ours.keys() & theirs.keys())
-    if len(shared) == 1:
+    if alone and shared:
         entry = compare(pooled(theirs[shared[0]]), pooled(ours[shared[0]]))["overall"]["epe"]
         return Interval(entry["difference"], entry.get("low"), entry.get("high"))
     return paired_difference(_epe(before), _epe(after))

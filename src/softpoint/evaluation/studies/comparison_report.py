@@ -110,11 +110,8 @@ def _overrides(entry: Mapping[str, Any]) -> str:
 
 
 def _seeds_left(entry: Mapping[str, Any]) -> str:
-    """Which seeds a row is of, where others failed; of one alone, intervals are not over seeds."""
-    if not entry["failed"]:
-        return ""
-    seeds = list(entry["seeds"])
-    return f" (seed {seeds[0]} alone, intervals over images)" if len(seeds) == 1 else f" (seeds {', '.join(seeds)})"
+    """Which seeds a row is of, where others failed."""
+    return f" (seed {' and '.join(entry['seeds'])} alone)" if entry["failed"] else ""
 
 
 def _line(name: str, entry: Mapping[str, Any]) -> list[str]:
