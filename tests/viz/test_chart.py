@@ -80,6 +80,19 @@ def test_log_ticks_are_inside_and_few():
         assert 1 <= len(values) <= 7 and low <= min(values) * 1.001 and max(values) <= high * 1.001
 
 
+def test_a_short_logarithmic_axis_has_enough_numbers_to_be_read():
+    assert [text for _, text in Axis(5.9, 9.7, log=True).ticks()] == ["6", "7", "8", "9"]
+    assert [text for _, text in Axis(1.01, 1.04, log=True).ticks()] == [
+        "1.01",
+        "1.015",
+        "1.02",
+        "1.025",
+        "1.03",
+        "1.035",
+        "1.04",
+    ]
+
+
 def test_an_axis_shows_every_value():
     values = np.array([3.0, np.nan, -2.0, 7.5, np.inf])
     axis = fit_axis([values])

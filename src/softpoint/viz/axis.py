@@ -89,11 +89,13 @@ def _linear_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _log_ticks(low: float, high: float, most: int) -> list[float]:
-    """Powers of ten, with what divides them best where there is room."""
+    """Powers of ten, with what divides them best where there is room; on a short axis, what a linear one would have."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((1, 2, 3, 5, 7), (1, 2, 5), (1, 5), (1,)):
         values = [float(f"{d}e{power}") for power in powers for d in digits]
         inside = [v for v in values if low * (1 - 1e-9) <= v <= high * (1 + 1e-9)]
         if len(inside) <= most:
             break
+    if len(inside) < 3:
+        return _linear_ticks(low, high, most)
     return inside[:: -(-len(inside) // most)] if len(inside) > most else inside
