@@ -20,6 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
+from parts.asked import key_of
 from parts.launch import CONFIGS, MISTAKES, explain
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def gathered(words: Sequence[str], config_name: str) -> list[str]:
     """
     known = {*OmegaConf.load(CONFIGS / f"{config_name}.yaml"), "study", "hydra"}
     theirs = [word for word in words if "=" in word.lstrip("~") or word.startswith("~")]
-    theirs = [w for w in theirs if not w.startswith("-") and not _own(w, known)]
+    of_training = {*OmegaConf.load(CONFIGS / "train.yaml"), *(path.name for path in CONFIGS.iterdir() if path.is_dir())}
+    theirs = [w for w in theirs if not w.startswith("-") and not _own(w, known, of_training)]
     if not theirs:
         return list(words)
     quoted = ",".join("'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'" for word in theirs)
@@ -46,11 +48,10 @@ def gathered(words: Sequence[str], config_name: str) -> list[str]:
     return [f"train=[{quoted}]", *(word for word in words if word not in theirs)]
 
 
-def _own(word: str, known: set[str]) -> bool:
+def _own(word: str, known: set[str], of_training: set[str]) -> bool:
     """Whether an override is one of the script's own keys, or is none of train.py's and nearly one of them."""
-    key = word.lstrip("+~").split("=")[0].split(".")[0]
-    of_training = key in OmegaConf.load(CONFIGS / "train.yaml") or (CONFIGS / key).is_dir()
-    return key in known or (not of_training and bool(get_close_matches(key, known, n=1, cutoff=0.8)))
+    key = key_of(word).split(".")[0]
+    return key in known or (key not in of_training and bool(get_close_matches(key, known, n=1, cutoff=0.8)))
 
 
 def command_of(script: str, words: Sequence[str]) -> str:
