@@ -1,37 +1,3 @@
-"""Writes labels in another format: python scripts/convert_labels.py labels=FILE to=coco output=FILE"""
+from softpoint.cli.convert import run
 
-from __future__ import annotations
-
-from omegaconf import DictConfig
-
-from parts.launch import launch
-
-
-def main(cfg: DictConfig) -> None:
-    """Reads any format that training reads; says what it read, what it wrote and what the format cannot hold."""
-    from pathlib import Path
-
-    from softpoint.data.convert import summary, write_labels, write_stated_splits
-    from softpoint.data.formats import read_labels, recognise
-    from softpoint.data.pictures import Pictures
-    from softpoint.data.problems import Problems
-
-    output = Path(cfg.output)
-    if output.is_dir():
-        raise ValueError(f"output={output} is a folder; name a file in it")
-    if output.exists() and not cfg.overwrite:
-        raise ValueError(f"output={output} exists; name another file, or set overwrite=true")
-    labels = read_labels(cfg.labels, cfg.format, cfg.on_error, cfg.images)
-    print(f"read {cfg.labels} ({cfg.format or recognise(Path(cfg.labels))}): {summary(labels)}")
-    folder = Path(cfg.images or labels.folder)
-    pictures = Pictures(folder, cfg.exif, cfg.max_pixels)
-    written = write_labels(labels, cfg.to, output, pictures, Problems.by(cfg.on_error, str(cfg.labels)))
-    print(f"wrote {output} ({cfg.to}): {summary(written)}")
-    if (splits := write_stated_splits(written, output)) is not None:
-        print(f"wrote {splits}, the split that the labels state: train on it with data.splits={splits}")
-    if folder.absolute() != output.parent.absolute():
-        print(f"its paths start from {folder}: train on it with data.labels={output} data.images={folder}")
-
-
-if __name__ == "__main__":
-    launch("convert_labels", main)
+run()

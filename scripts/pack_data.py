@@ -1,30 +1,3 @@
-"""Packs pictures and labels for streaming: python scripts/pack_data.py data=custom data.labels=FILE output=SET"""
+from softpoint.cli.pack import run
 
-from __future__ import annotations
-
-from omegaconf import DictConfig
-
-from parts.launch import launch
-
-
-def main(cfg: DictConfig) -> None:
-    """Writes the train, val and test set that training with this data would use, and says how to stream them."""
-    import os
-    import shlex
-    from pathlib import Path
-
-    from hydra.utils import instantiate
-    from rich.progress import track
-
-    from softpoint.data.packed.writer import pack
-
-    data = instantiate(cfg.data)
-    packed = pack(data.sources, cfg.output, cfg.chunk_mb, data.seed, data.tells_visibility, track)
-    bytes_written = sum(path.stat().st_size for path in Path(cfg.output).rglob("*.bin"))
-    counts = ", ".join(f"{count} {split}" for split, count in packed.samples.items())
-    print(f"{len(packed.skeleton)} keypoints, samples {counts}, {bytes_written / 1e6:.1f} MB: {cfg.output}")
-    print(f"use it: python scripts/train.py data=streaming {shlex.quote(f'data.folder={os.path.relpath(cfg.output)}')}")
-
-
-if __name__ == "__main__":
-    launch("pack_data", main)
+run()

@@ -19,12 +19,12 @@ METADATA = {"format": 1, "keypoints": ["nose"], "size": [32, 32], "crops": None,
 
 
 def write(path: Path, metadata: dict | str | None = METADATA) -> Path:
-    """A model that answers the mean colour of each picture, and says `metadata` of itself."""
+    """A model that answers the mean color of each image, and says `metadata` of itself."""
     helper, kinds = onnx.helper, onnx.TensorProto
-    colour, mean = helper.make_node("Cast", ["images"], ["levels"], to=kinds.FLOAT), "ReduceMean"
+    color, mean = helper.make_node("Cast", ["images"], ["levels"], to=kinds.FLOAT), "ReduceMean"
     axes = helper.make_tensor("axes", kinds.INT64, [2], [1, 2])
     graph = helper.make_graph(
-        [colour, helper.make_node(mean, ["levels", "axes"], ["keypoints"], keepdims=0)],
+        [color, helper.make_node(mean, ["levels", "axes"], ["keypoints"], keepdims=0)],
         "means",
         [helper.make_tensor_value_info("images", kinds.UINT8, ["B", "H", "W", 3])],
         [helper.make_tensor_value_info("keypoints", kinds.FLOAT, ["B", 3])],
@@ -38,16 +38,16 @@ def write(path: Path, metadata: dict | str | None = METADATA) -> Path:
     return path
 
 
-def test_pictures_of_several_sizes_keep_their_order(tmp_path: Path) -> None:
+def test_images_of_several_sizes_keep_their_order(tmp_path: Path) -> None:
     model = load(write(tmp_path / "m.onnx"), threads=1)
-    pictures = [np.full((4 + i % 2, 5, 3), 10 * i, np.uint8) for i in range(5)]
-    np.testing.assert_allclose(model(pictures)["keypoints"][:, 0], [0, 10, 20, 30, 40])
-    assert model(pictures[1])["keypoints"].shape == (3,)
-    assert model(np.stack(pictures[::2]))["keypoints"].shape == (3, 3)
+    images = [np.full((4 + i % 2, 5, 3), 10 * i, np.uint8) for i in range(5)]
+    np.testing.assert_allclose(model(images)["keypoints"][:, 0], [0, 10, 20, 30, 40])
+    assert model(images[1])["keypoints"].shape == (3,)
+    assert model(np.stack(images[::2]))["keypoints"].shape == (3, 3)
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), []])
-def test_what_is_no_picture_is_refused(tmp_path: Path, image: object) -> None:
+def test_what_is_no_image_is_refused(tmp_path: Path, image: object) -> None:
     with pytest.raises(ValueError, match=r"uint8 RGB|empty"):
         load(write(tmp_path / "m.onnx"))(image)
 

@@ -1,4 +1,4 @@
-"""A misspelt name is answered by the nearest one, or by all of them."""
+"""A misspelled name is answered by the nearest one, or by all of them."""
 
 from __future__ import annotations
 

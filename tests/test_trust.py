@@ -13,7 +13,7 @@ SOURCES = sorted([*(ROOT / "src/softpoint").rglob("*.py"), *(ROOT / "scripts").g
 
 # Modules that bring a stranger's objects to life. One file subclasses the unpickler, so that it makes text alone.
 PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle"}
-PLAIN = "src/softpoint/data/formats/dlc_h5.py"
+PLAIN = "src/softpoint/labels/formats/dlc_h5.py"
 
 FORBIDDEN = {
     "eval", "exec", "compile", "__import__", "read_pickle", "to_pickle", "read_hdf", "unsafe_load", "full_load",

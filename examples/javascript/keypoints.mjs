@@ -1,20 +1,20 @@
 // Keypoints from an exported model, in node and in browsers; `ort` is onnxruntime-web.
 
-/** Keypoints of `picture`, {height, width, data}, where data is a Uint8Array of RGB, row by row.
+/** Keypoints of `image`, {height, width, data}, where data is a Uint8Array of RGB, row by row.
  *  A model trained on crops also takes `box`, [left, top, right, bottom] in pixels. */
-export async function predict(ort, session, picture, box) {
-  const feeds = { images: new ort.Tensor("uint8", picture.data, [1, picture.height, picture.width, 3]) };
+export async function predict(ort, session, image, box) {
+  const feeds = { images: new ort.Tensor("uint8", image.data, [1, image.height, image.width, 3]) };
   if (box) feeds.boxes = new ort.Tensor("float32", Float32Array.from(box), [1, 4]);
   const { keypoints, confidence, covariance } = await session.run(feeds); // (1, K, 2), (1, K), (1, K, 2, 2)
   return Array.from(confidence.data, (value, k) => ({
-    x: keypoints.data[2 * k], // in pixels of the picture; an integer is the centre of a pixel
+    x: keypoints.data[2 * k], // in pixels of the image; an integer is the center of a pixel
     y: keypoints.data[2 * k + 1],
     confidence: value,
     covariance: Array.from(covariance.data.subarray(4 * k, 4 * k + 4)), // xx, xy, yx, yy in px^2
   }));
 }
 
-/** The picture that a canvas shows: `fromRgba(context.getImageData(0, 0, canvas.width, canvas.height))`. */
+/** The image that a canvas shows: `fromRgba(context.getImageData(0, 0, canvas.width, canvas.height))`. */
 export function fromRgba({ height, width, data }) {
   return { height, width, data: Uint8Array.from({ length: 3 * height * width }, (_, i) => data[i + Math.floor(i / 3)]) };
 }

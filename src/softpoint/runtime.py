@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 KEY = "softpoint"  # of the metadata, JSON text, in an exported file
 FORMAT = 1  # of what stands there
-_AT_ONCE = 8  # pictures in memory as floats, however many are asked about
+_AT_ONCE = 8  # images in memory as floats, however many are asked about
 
 
 class Model:
@@ -45,7 +45,7 @@ class Model:
 
     @property
     def fixed_size(self) -> tuple[int, int] | None:
-        """(H, W) that pictures must have; None for any."""
+        """(H, W) that images must have; None for any."""
         height, width = self._inputs["images"].shape[1:3]
         return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
@@ -58,34 +58,34 @@ class Model:
         with a leading B or N for more than one. Raises ValueError for another shape or type.
         """
         single = isinstance(images, np.ndarray) and images.ndim < 4
-        pictures = [_checked(image) for image in (images[None] if single else images)]
-        if not pictures:
+        checked = [_checked(image) for image in (images[None] if single else images)]
+        if not checked:
             raise ValueError("no images to predict: the list is empty")
-        self._check_sizes(pictures)
-        regions = self._regions(pictures, boxes, single)
+        self._check_sizes(checked)
+        regions = self._regions(checked, boxes, single)
         if single and len(regions) > 1:
-            single, pictures = False, pictures * len(regions)
+            single, checked = False, checked * len(regions)
         elif single and np.ndim(boxes) == 2:
             single = False
-        answers = self._in_groups(pictures, regions)
+        answers = self._in_groups(checked, regions)
         return {name: value[0] for name, value in answers.items()} if single else answers
 
-    def _check_sizes(self, pictures: list[np.ndarray]) -> None:
-        for height, width, _ in (picture.shape for picture in pictures):
+    def _check_sizes(self, images: list[np.ndarray]) -> None:
+        for height, width, _ in (image.shape for image in images):
             if self.fixed_size not in (None, (height, width)):
                 raise ValueError(
-                    f"{self.path} was exported for pictures of {self.fixed_size} (H, W), got {(height, width)}"
+                    f"{self.path} was exported for images of {self.fixed_size} (H, W), got {(height, width)}"
                 )
 
-    def _in_groups(self, pictures: list[np.ndarray], regions: np.ndarray) -> dict[str, np.ndarray]:
-        """Answers in order; pictures of one size go together."""
+    def _in_groups(self, images: list[np.ndarray], regions: np.ndarray) -> dict[str, np.ndarray]:
+        """Answers in order; images of one size go together."""
         groups: dict[tuple[int, ...], list[int]] = {}
-        for i, picture in enumerate(pictures):
-            groups.setdefault(picture.shape, []).append(i)
-        found: list[Mapping[str, np.ndarray] | None] = [None] * len(pictures)
+        for i, image in enumerate(images):
+            groups.setdefault(image.shape, []).append(i)
+        found: list[Mapping[str, np.ndarray] | None] = [None] * len(images)
         batches = [rows[i : i + _AT_ONCE] for rows in groups.values() for i in range(0, len(rows), _AT_ONCE)]
         for rows in batches:
-            given = {"images": np.stack([pictures[i] for i in rows])}
+            given = {"images": np.stack([images[i] for i in rows])}
             if "boxes" in self._inputs:
                 given["boxes"] = regions[rows].astype(np.float32)
             values = self.session.run(None, given)
@@ -93,15 +93,15 @@ class Model:
                 found[i] = {name: value[place] for name, value in zip(self._outputs, values, strict=True)}
         return {name: np.stack([one[name] for one in found if one is not None]) for name in self._outputs}
 
-    def _regions(self, pictures: list[np.ndarray], boxes: Any, single: bool) -> np.ndarray:
+    def _regions(self, images: list[np.ndarray], boxes: Any, single: bool) -> np.ndarray:
         if boxes is None:
             padding = (self.metadata["crops"] or {}).get("padding", 1.0)
-            return np.array([_whole(picture.shape[:2], self.metadata["size"], padding) for picture in pictures])
+            return np.array([_whole(image.shape[:2], self.metadata["size"], padding) for image in images])
         if "boxes" not in self._inputs:
-            raise ValueError(f"{self.path} was trained on whole pictures and takes no boxes")
+            raise ValueError(f"{self.path} was trained on whole images and takes no boxes")
         rows = np.atleast_2d(np.asarray(boxes, dtype=float))
-        if rows.ndim != 2 or rows.shape[1] != 4 or not len(rows) or not (single or len(rows) == len(pictures)):
-            raise ValueError(f"boxes have shape {np.shape(boxes)}; {len(pictures)} images need ({len(pictures)}, 4)")
+        if rows.ndim != 2 or rows.shape[1] != 4 or not len(rows) or not (single or len(rows) == len(images)):
+            raise ValueError(f"boxes have shape {np.shape(boxes)}; {len(images)} images need ({len(images)}, 4)")
         if not (np.isfinite(rows).all() and (rows[:, 2:] > rows[:, :2]).all()):
             raise ValueError(f"boxes {rows.tolist()} must be (left, top, right, bottom), each with an area")
         return rows
@@ -162,7 +162,7 @@ def _checked(image: Any) -> np.ndarray:
 
 
 def _whole(size: Sequence[int], into: Sequence[int], padding: float) -> np.ndarray:
-    """The box that shows a whole picture of `size` (H, W), centred to a whole pixel, in an input `into` (h, w).
+    """The box that shows a whole image of `size` (H, W), centered to a whole pixel, in an input `into` (h, w).
 
     >>> _whole((480, 640), (256, 256), 1.0).round(3).tolist()
     [-0.5, -80.5, 639.5, 559.5]
@@ -170,6 +170,6 @@ def _whole(size: Sequence[int], into: Sequence[int], padding: float) -> np.ndarr
     scale = min(into[0] / size[0], into[1] / size[1])
     shown = np.array([into[1], into[0]])
     margin = np.round((shown - np.array([size[1], size[0]]) * scale) / 2)
-    centre = ((shown - 1) / 2 - (margin + scale / 2 - 0.5)) / scale
+    center = ((shown - 1) / 2 - (margin + scale / 2 - 0.5)) / scale
     half = shown / (2 * scale * padding)
-    return np.concatenate([centre - half, centre + half])
+    return np.concatenate([center - half, center + half])

@@ -1,4 +1,4 @@
-"""One way to answer a misspelt name."""
+"""One way to answer a misspelled name."""
 
 from __future__ import annotations
 

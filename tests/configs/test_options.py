@@ -14,7 +14,7 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
-from runs import CONFIGS, SMALL, built, composed, labelled, read_csv, tiny, write_labels
+from helpers.training import CONFIGS, SMALL, built, composed, labeled, read_csv, tiny, write_labels
 from softpoint.inference import read_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
@@ -30,7 +30,7 @@ NEEDS = {
     "loss=pixel_classes": ["head=channel_softmax"],
     "loss=visibility": ["head.visibility=true"],
     "logger=wandb": ["logger.wandb.offline=true"],
-    "semi=mean_teacher": ["data=custom", "data.labels=FILE", "data.unlabelled_images.source=VIDEO"],
+    "semi=mean_teacher": ["data=custom", "data.labels=FILE", "data.unlabeled_images.source=VIDEO"],
 }
 OPTIONS = [
     f"{path.parent.name}={path.stem}"
@@ -132,7 +132,7 @@ def test_a_checkpoint_rebuilds_each_head(head: str, tmp_path: Path) -> None:
 
 
 def test_own_labels_train_a_step(tmp_path: Path) -> None:
-    step(labelled(write_labels(tmp_path / "data"), "augment=strong"), tmp_path)
+    step(labeled(write_labels(tmp_path / "data"), "augment=strong"), tmp_path)
 
 
 @pytest.mark.parametrize("attention", ["dsa", "cbam_spatial"])
@@ -158,14 +158,14 @@ def test_logger_keeps_the_numbers(logger: str, tmp_path: Path) -> None:
 def test_experiment_trains_a_step(name: str, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOFTPOINT_DATA", str(data_root))
     cfg = composed("train", [f"experiment={name}"], tmp_path)
-    beside = cfg.data.unlabelled_images
+    beside = cfg.data.unlabeled_images
     needed = [path for path in (cfg.data.labels, cfg.data.splits, beside and beside.source) if path]
     if absent := [path for path in needed if not Path(path).exists()]:
         pytest.skip(f"this experiment's data is not here: {absent[0]}")
     assert cfg.name == name
-    # A whole video is read once, to leave copies of test pictures out: a minute for what its own tests show.
+    # A whole video is read once, to leave copies of test images out: a minute for what its own tests show.
     write_labels(tmp_path / "frames", 3)
-    instead = [f"data.unlabelled_images.source={tmp_path / 'frames'}"] if beside else []
+    instead = [f"data.unlabeled_images.source={tmp_path / 'frames'}"] if beside else []
     step([f"experiment={name}", *SMALL, "data.batch_size=2", *instead], tmp_path)
 
 

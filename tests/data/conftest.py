@@ -7,26 +7,26 @@ from typing import Any
 
 import pytest
 
-from runs import write_labels
-from softpoint.data import LabelledData
+from helpers.training import write_labels
+from softpoint.data import LabeledData
 
 
 @pytest.fixture(scope="session")
-def labelled(tmp_path_factory: pytest.TempPathFactory) -> LabelledData:
-    """Forty small pictures of three sizes, some points of which are unlabelled."""
+def labeled(tmp_path_factory: pytest.TempPathFactory) -> LabeledData:
+    """Forty small images of three sizes, some points of which are unlabeled."""
     folder = tmp_path_factory.mktemp("labels")
     write_labels(folder, count=40, missing=[(0, 1), (0, 2), (5, 3), *((7, k) for k in range(4))])
-    return LabelledData(folder / "labels.csv", 64, 4, 0, 3, images=folder, val=0.2, test=0.2)
+    return LabeledData(folder / "labels.csv", 64, 4, 0, 3, images=folder, val=0.2, test=0.2)
 
 
 @pytest.fixture(scope="session")
-def packed(labelled: LabelledData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packed(labeled: LabeledData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """They, packed in several chunks a split; not to be changed."""
     pytest.importorskip("litdata")
-    from softpoint.data.packed.writer import pack
+    from softpoint.data.shards.writer import pack
 
     folder = tmp_path_factory.mktemp("packed") / "set"
-    pack(labelled.sources, folder, 0.05, 3, labelled.tells_visibility)
+    pack(labeled.sources, folder, 0.05, 3, labeled.tells_visibility)
     return folder
 
 

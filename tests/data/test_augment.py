@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import yaml
 
-from softpoint.data.augment import Augment, Colour, Patch, apply_colour, colour_matrix, gamma_table
+from softpoint.data.augment import Augment, Color, Patch, apply_color, color_matrix, gamma_table
 from softpoint.data.geometry import letterbox_matrix, mirror, transform, warp
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "augment"
-COLOURS: dict[str, float] = {
+COLORS: dict[str, float] = {
     "brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.1, "gamma": 0.3,
     "blur": 1.5, "noise": 0.05, "compression": 0.5, "dropout": 0.3,
 }  # fmt: skip
@@ -31,14 +31,14 @@ def shipped(name: str) -> Augment:
     return Augment(**numbers)
 
 
-def picture(seed: int, size: tuple[int, int] = (64, 80)) -> np.ndarray:
+def image(seed: int, size: tuple[int, int] = (64, 80)) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
 def blob(size: tuple[int, int], point: np.ndarray, sigma: float) -> np.ndarray:
     y, x = np.mgrid[: size[0], : size[1]]
-    grey = 250 * np.exp(-((x - point[0]) ** 2 + (y - point[1]) ** 2) / (2 * sigma**2))
-    return np.repeat(grey.round().astype(np.uint8)[..., None], 3, axis=2)
+    gray = 250 * np.exp(-((x - point[0]) ** 2 + (y - point[1]) ** 2) / (2 * sigma**2))
+    return np.repeat(gray.round().astype(np.uint8)[..., None], 3, axis=2)
 
 
 def centroid(image: np.ndarray, background: float = 0.0) -> np.ndarray:
@@ -66,11 +66,11 @@ def test_shipped_augmentations_move_pixels_and_points_alike(name: str, size: tup
     assert np.abs(error.mean(axis=0)).max() <= 0.005
 
 
-@pytest.mark.parametrize("name", sorted(set(COLOURS) - {"dropout"}))
+@pytest.mark.parametrize("name", sorted(set(COLORS) - {"dropout"}))
 @pytest.mark.parametrize("size", [(96, 96), (81, 75)])
-def test_colours_leave_points_in_place(name: str, size: tuple[int, int]) -> None:
+def test_colors_leave_points_in_place(name: str, size: tuple[int, int]) -> None:
     point = np.array([size[1] * 0.42 + 0.3, size[0] * 0.53 + 0.6])
-    augment = Augment(recolor_probability=1.0, **{name: COLOURS[name]})
+    augment = Augment(recolor_probability=1.0, **{name: COLORS[name]})
     image = blob(size, point, 5.0)
     results = [augment.recolor(np.random.default_rng(seed), image) for seed in range(40)]
     error = [centroid(result, background=image.max()) for result in results]  # a third of the blob's height
@@ -79,7 +79,7 @@ def test_colours_leave_points_in_place(name: str, size: tuple[int, int]) -> None
 
 def test_numbers_of_zero_change_nothing() -> None:
     matrix, flipped = Augment().matrix(np.random.default_rng(0), (33, 64), can_flip=True)
-    image = picture(0)
+    image = canvas(0)
     assert np.array_equal(matrix, np.eye(3)) and not flipped
     assert Augment().recolor(np.random.default_rng(0), image) is image
 
@@ -111,22 +111,22 @@ def test_one_setting_does_not_reshuffle_another() -> None:
         assert one.random() == two.random()
 
 
-@pytest.mark.parametrize("name", COLOURS)
+@pytest.mark.parametrize("name", COLORS)
 def test_recolor_is_pure(name: str) -> None:
-    augment = Augment(recolor_probability=1.0, **{name: COLOURS[name]})
-    first, second = picture(1), picture(2, (48, 48))
+    augment = Augment(recolor_probability=1.0, **{name: COLORS[name]})
+    first, second = image(1), image(2, (48, 48))
     alone = [augment.recolor(np.random.default_rng(seed), first) for seed in range(4)]
     for seed in (3, 1, 0, 2):  # another order, other images in between
         augment.recolor(np.random.default_rng(99), second)
         assert np.array_equal(augment.recolor(np.random.default_rng(seed), first), alone[seed])
-    assert np.array_equal(first, picture(1))
+    assert np.array_equal(first, image(1))
     assert any(not np.array_equal(result, alone[0]) for result in alone[1:])
     assert all(result.dtype == np.uint8 and result.shape == first.shape for result in alone)
 
 
 def test_recolor_touches_no_global_generator() -> None:
-    augment = Augment(recolor_probability=1.0, **COLOURS)
-    augment.recolor(np.random.default_rng(0), picture(0))
+    augment = Augment(recolor_probability=1.0, **COLORS)
+    augment.recolor(np.random.default_rng(0), image(0))
 
     def draws() -> list[float]:
         return [random.random(), np.random.rand(), cv2.randu(np.zeros(1), 0, 1)[0]]  # noqa: NPY002
@@ -137,15 +137,15 @@ def test_recolor_touches_no_global_generator() -> None:
     seed()
     expected = draws()
     seed()
-    changed = augment.recolor(np.random.default_rng(1), picture(0))
+    changed = augment.recolor(np.random.default_rng(1), image(0))
     assert draws() == expected
     seed()
     random.random(), np.random.rand(), cv2.randu(np.zeros(1), 0, 1)  # noqa: NPY002
-    assert np.array_equal(augment.recolor(np.random.default_rng(1), picture(0)), changed)
+    assert np.array_equal(augment.recolor(np.random.default_rng(1), image(0)), changed)
 
 
-ALL = Augment(**COLOURS)
-DRAWN = [ALL.draw_colour(np.random.default_rng(seed)) for seed in range(2000)]
+ALL = Augment(**COLORS)
+DRAWN = [ALL.draw_color(np.random.default_rng(seed)) for seed in range(2000)]
 # The value of a step that is off, and the range where it is on.
 RANGES: dict[str, tuple[float, float, float]] = {
     "brightness": (1, 0.7, 1.3), "contrast": (1, 0.7, 1.3), "saturation": (1, 0.7, 1.3), "hue": (0, -0.1, 0.1),
@@ -156,7 +156,7 @@ RANGES: dict[str, tuple[float, float, float]] = {
 @pytest.mark.parametrize("name", RANGES)
 def test_strengths_fill_their_range(name: str) -> None:
     off, low, high = RANGES[name]
-    values = np.array([getattr(colour, name) for colour in DRAWN])
+    values = np.array([getattr(color, name) for color in DRAWN])
     on = values[values != off]
     assert len(on) / len(values) == pytest.approx(0.5, abs=0.05)
     assert low - 1e-9 <= on.min() < low + 0.02 * (high - low) and high - 0.02 * (high - low) < on.max() <= high + 1e-9
@@ -165,13 +165,13 @@ def test_strengths_fill_their_range(name: str) -> None:
 
 
 def test_patches_are_one_to_four_and_inside() -> None:
-    drawn = [colour.patches for colour in DRAWN]
+    drawn = [color.patches for color in DRAWN]
     counts = np.bincount([len(patches) for patches in drawn], minlength=5) / len(drawn)
     assert counts == pytest.approx([0.5, 0.125, 0.125, 0.125, 0.125], abs=0.03)
     patches = [patch for some in drawn for patch in some]
     sides = np.array([(patch.width, patch.height) for patch in patches])
     assert 0.075 <= sides.min() < 0.08 and 0.29 < sides.max() <= 0.3
-    assert np.mean([patch.colour for patch in patches], axis=0) == pytest.approx([127.5] * 3, abs=6)
+    assert np.mean([patch.color for patch in patches], axis=0) == pytest.approx([127.5] * 3, abs=6)
     for size in ((1, 1), (7, 33), (64, 48)):
         boxes = np.array([patch.box(size) for patch in patches])
         assert boxes.min() >= 0 and (boxes[:, 2:] <= size[::-1]).all() and (boxes[:, :2] < boxes[:, 2:]).all()
@@ -180,50 +180,50 @@ def test_patches_are_one_to_four_and_inside() -> None:
 
 
 def test_steps_are_drawn_independently() -> None:
-    on = np.array([[getattr(colour, name) != RANGES[name][0] for name in RANGES] for colour in DRAWN], dtype=float)
-    on = np.column_stack([on, [len(colour.patches) > 0 for colour in DRAWN]])
+    on = np.array([[getattr(color, name) != RANGES[name][0] for name in RANGES] for color in DRAWN], dtype=float)
+    on = np.column_stack([on, [len(color.patches) > 0 for color in DRAWN]])
     assert np.abs(np.corrcoef(on.T) - np.eye(9)).max() < 0.08
-    assert len({colour.seed for colour in DRAWN}) == len(DRAWN)
+    assert len({color.seed for color in DRAWN}) == len(DRAWN)
 
 
-@pytest.mark.parametrize("name", COLOURS)
-def test_one_colour_does_not_reshuffle_another(name: str) -> None:
+@pytest.mark.parametrize("name", COLORS)
+def test_one_color_does_not_reshuffle_another(name: str) -> None:
     rng, other = np.random.default_rng(5), np.random.default_rng(5)
-    alone = Augment(recolor_probability=1.0, **{name: COLOURS[name]}).draw_colour(rng)
-    together = Augment(recolor_probability=1.0, **COLOURS).draw_colour(other)
+    alone = Augment(recolor_probability=1.0, **{name: COLORS[name]}).draw_color(rng)
+    together = Augment(recolor_probability=1.0, **COLORS).draw_color(other)
     key = {"compression": "quality", "dropout": "patches"}.get(name, name)
-    assert getattr(alone, key) == getattr(together, key) != getattr(Colour(), key)
+    assert getattr(alone, key) == getattr(together, key) != getattr(Color(), key)
     assert rng.random() == other.random()
 
 
 def test_brightness_and_contrast_in_closed_form() -> None:
     image = np.full((2, 2, 3), 40, np.uint8)
     image[0] = 120  # mean 80
-    assert np.unique(apply_colour(image, Colour(brightness=1.25))).tolist() == [50, 150]
-    assert np.unique(apply_colour(image, Colour(contrast=0.5))).tolist() == [60, 100]
-    assert np.unique(apply_colour(image, Colour(brightness=1.25, contrast=1.5))).tolist() == [25, 175]
-    assert np.unique(apply_colour(image, Colour(brightness=3))).tolist() == [120, 255]
+    assert np.unique(apply_color(image, Color(brightness=1.25))).tolist() == [50, 150]
+    assert np.unique(apply_color(image, Color(contrast=0.5))).tolist() == [60, 100]
+    assert np.unique(apply_color(image, Color(brightness=1.25, contrast=1.5))).tolist() == [25, 175]
+    assert np.unique(apply_color(image, Color(brightness=3))).tolist() == [120, 255]
 
 
 def test_saturation_is_the_librarys() -> None:
     from albumentations.augmentations.pixel.functional import adjust_saturation_torchvision
 
     for factor in (0.0, 0.5, 1.7):
-        ours = apply_colour(picture(3), Colour(saturation=factor)).astype(int)
-        assert np.abs(ours - adjust_saturation_torchvision(picture(3), factor)).max() <= 1
+        ours = apply_color(image(3), Color(saturation=factor)).astype(int)
+        assert np.abs(ours - adjust_saturation_torchvision(image(3), factor)).max() <= 1
 
 
 def test_hue_turns_the_circle_and_keeps_brightness() -> None:
     luma = np.array([0.299, 0.587, 0.114])
     for turn in (-0.3, 0.07, 0.5):
-        matrix = colour_matrix(Colour(hue=turn), 0.0)[:, :3]
+        matrix = color_matrix(Color(hue=turn), 0.0)[:, :3]
         assert luma @ matrix == pytest.approx(luma, abs=1e-6)
-        assert matrix.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-6)  # greys stay
-        assert colour_matrix(Colour(hue=-turn), 0.0)[:, :3] @ matrix == pytest.approx(np.eye(3), abs=1e-5)
-    assert colour_matrix(Colour(hue=1.0), 0.0)[:, :3] == pytest.approx(np.eye(3), abs=1e-6)
-    third = [colour_matrix(Colour(hue=step / 3), 0.0)[:, :3] @ [200, 100, 100] for step in range(3)]
-    assert [int(colour.argmax()) for colour in third] == [0, 1, 2]  # red, green, blue
-    yellower = apply_colour(np.full((1, 1, 3), (200, 50, 50), np.uint8), Colour(hue=0.05))[0, 0]
+        assert matrix.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-6)  # grays stay
+        assert color_matrix(Color(hue=-turn), 0.0)[:, :3] @ matrix == pytest.approx(np.eye(3), abs=1e-5)
+    assert color_matrix(Color(hue=1.0), 0.0)[:, :3] == pytest.approx(np.eye(3), abs=1e-6)
+    third = [color_matrix(Color(hue=step / 3), 0.0)[:, :3] @ [200, 100, 100] for step in range(3)]
+    assert [int(color.argmax()) for color in third] == [0, 1, 2]  # red, green, blue
+    yellower = apply_color(np.full((1, 1, 3), (200, 50, 50), np.uint8), Color(hue=0.05))[0, 0]
     assert yellower[1] > 50 > yellower[2]
 
 
@@ -232,77 +232,77 @@ def test_gamma_in_closed_form() -> None:
     for gamma in (0.5, 1.0, 2.2):
         expected = np.rint(255 * (np.arange(256) / 255) ** gamma)
         assert np.array_equal(gamma_table(gamma), expected)
-        assert np.array_equal(apply_colour(levels, Colour(gamma=gamma))[0, :, 1], expected)
+        assert np.array_equal(apply_color(levels, Color(gamma=gamma))[0, :, 1], expected)
 
 
 @pytest.mark.parametrize("sigma", [1.0, 1.5, 2.5])
 def test_blur_spreads_a_point_by_sigma(sigma: float) -> None:
     image = np.zeros((41, 41, 3), np.uint8)
     image[18:23, 17:24] = 250
-    blurred = apply_colour(image, Colour(blur=sigma)).astype(float)[..., 0]
+    blurred = apply_color(image, Color(blur=sigma)).astype(float)[..., 0]
     y, x = np.mgrid[:41, :41] - np.array(20)
     variances = [(blurred * axis**2).sum() / blurred.sum() for axis in (x, y)]
     assert variances == pytest.approx([4 + sigma**2, 2 + sigma**2], rel=0.03)
     assert blurred.sum() == pytest.approx(image[..., 0].astype(float).sum(), rel=0.01)
-    assert (apply_colour(np.full((9, 7, 3), 200, np.uint8), Colour(blur=sigma)) == 200).all()  # to the border
+    assert (apply_color(np.full((9, 7, 3), 200, np.uint8), Color(blur=sigma)) == 200).all()  # to the border
 
 
 @pytest.mark.parametrize("sigma", [0.02, 0.1, 0.5])
 def test_noise_has_the_stated_spread(sigma: float) -> None:
-    grey = np.full((150, 150, 3), 128, np.uint8)
-    noise = apply_colour(grey, Colour(noise=sigma, seed=1)).astype(float) - 128
+    gray = np.full((150, 150, 3), 128, np.uint8)
+    noise = apply_color(gray, Color(noise=sigma, seed=1)).astype(float) - 128
     if sigma < 0.2:  # beyond, black and white cut it off
         assert noise.std() == pytest.approx(255 * sigma, rel=0.02)
     assert abs(noise.mean()) < 4 * noise.std() / 150 / np.sqrt(3)
     assert ((noise == -128).mean() + (noise == 127).mean()) == pytest.approx(
         2 * NormalDist().cdf(-128 / (255 * sigma)), abs=0.02
     )
-    for other in (noise[1:], noise[:, 1:], noise[..., 1:]):  # neighbours and channels are independent
+    for other in (noise[1:], noise[:, 1:], noise[..., 1:]):  # neighbors and channels are independent
         same = noise[tuple(slice(0, length) for length in other.shape)]
         assert abs(np.corrcoef(same.ravel(), other.ravel())[0, 1]) < 0.02
-    again = apply_colour(grey, Colour(noise=sigma, seed=2)).astype(float) - 128
+    again = apply_color(gray, Color(noise=sigma, seed=2)).astype(float) - 128
     assert abs(np.corrcoef(noise.ravel(), again.ravel())[0, 1]) < 0.02
 
 
 def test_noise_is_added_and_clipped() -> None:
-    noise = apply_colour(np.full((40, 40, 3), 128, np.uint8), Colour(noise=0.1, seed=7)).astype(int) - 128
+    noise = apply_color(np.full((40, 40, 3), 128, np.uint8), Color(noise=0.1, seed=7)).astype(int) - 128
     for level in (0, 30, 255):
-        noisy = apply_colour(np.full((40, 40, 3), level, np.uint8), Colour(noise=0.1, seed=7))
+        noisy = apply_color(np.full((40, 40, 3), level, np.uint8), Color(noise=0.1, seed=7))
         assert np.array_equal(noisy, (level + noise).clip(0, 255))
 
 
 def test_patches_hide_what_they_say() -> None:
-    image = picture(0, (20, 30))
+    image = canvas(0, (20, 30))
     patches = (Patch(0.0, 0.0, 0.1, 0.5, (1, 2, 3)), Patch(0.999, 0.999, 0.2, 0.2, (9, 8, 7)))
-    hidden = apply_colour(image, Colour(patches=patches))
+    hidden = apply_color(image, Color(patches=patches))
     assert (hidden[:10, :3] == [1, 2, 3]).all() and (hidden[16:, 24:] == [9, 8, 7]).all()
     assert (hidden != image).any(axis=2).sum() <= 10 * 3 + 4 * 6
-    assert np.array_equal(image, picture(0, (20, 30)))
+    assert np.array_equal(image, canvas(0, (20, 30)))
 
 
 def test_compression_is_jpeg() -> None:
-    smooth = cv2.GaussianBlur(picture(0), (0, 0), 3)
+    smooth = cv2.GaussianBlur(image(0), (0, 0), 3)
     codec = cv2.imencode(".jpg", smooth, (cv2.IMWRITE_JPEG_QUALITY, 40))[1]
-    assert np.array_equal(apply_colour(smooth, Colour(quality=40)), cv2.imdecode(codec, cv2.IMREAD_COLOR))
+    assert np.array_equal(apply_color(smooth, Color(quality=40)), cv2.imdecode(codec, cv2.IMREAD_COLOR))
 
 
 def test_steps_follow_one_another() -> None:
-    image, colour = (
-        picture(4),
-        Colour(1.2, 0.8, 0.7, 0.05, 1.3, (Patch(0.2, 0.3, 0.2, 0.2, (9, 9, 9)),), 1.0, 0.05, 60, 3),
+    image, color = (
+        canvas(4),
+        Color(1.2, 0.8, 0.7, 0.05, 1.3, (Patch(0.2, 0.3, 0.2, 0.2, (9, 9, 9)),), 1.0, 0.05, 60, 3),
     )
     expected = image
     steps = (
-        Colour(1.2, 0.8, 0.7, 0.05), Colour(gamma=1.3), Colour(patches=colour.patches), Colour(blur=1.0),
-        Colour(noise=0.05, seed=3), Colour(quality=60),
+        Color(1.2, 0.8, 0.7, 0.05), Color(gamma=1.3), Color(patches=color.patches), Color(blur=1.0),
+        Color(noise=0.05, seed=3), Color(quality=60),
     )  # fmt: skip
     for step in steps:
-        expected = apply_colour(expected, step)
-    assert np.array_equal(apply_colour(image, colour), expected)
+        expected = apply_color(expected, step)
+    assert np.array_equal(apply_color(image, color), expected)
 
 
 def test_pickles() -> None:
-    augment, image = Augment(recolor_probability=1.0, **COLOURS), picture(3)
+    augment, image = Augment(recolor_probability=1.0, **COLORS), canvas(3)
     used = augment.recolor(np.random.default_rng(7), image)
     copy = pickle.loads(pickle.dumps(augment))
     assert np.array_equal(copy.recolor(np.random.default_rng(7), image), used)
@@ -315,7 +315,7 @@ def test_shipped_numbers_are_in_range_and_differ(name: str) -> None:
     assert np.array_equal(matrix, np.eye(3)) == (name == "none")
 
 
-def test_without_colours_albumentations_is_never_imported() -> None:
+def test_without_colors_albumentations_is_never_imported() -> None:
     code = (
         "import sys, numpy as np; from softpoint.data.augment import Augment\n"
         "augment = Augment(rotate=20, noise=0.1); rng = np.random.default_rng(0)\n"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 
-from runs import composed, labelled, tiny, write_labels
+from helpers.training import composed, labeled, tiny, write_labels
 from softpoint.data.crops import fitting_size
 from softpoint.data.dataset import EpochSampler
 
@@ -34,7 +34,7 @@ def test_processes_share_the_rounds_out(world: int) -> None:
 
 
 def test_a_small_set_fills_an_epoch_with_rounds(tmp_path: Path) -> None:
-    words = labelled(write_labels(tmp_path / "data"), "data.epoch_steps=6", "data.batch_size=4")
+    words = labeled(write_labels(tmp_path / "data"), "data.epoch_steps=6", "data.batch_size=4")
     data = instantiate(composed("train", words, tmp_path / "run").data)
     count = len(data.splits["train"])
     loader = data.train_dataloader()
@@ -51,8 +51,8 @@ def test_usual_epochs_are_1500_steps_and_ten_times_through(train: int, tmp_path:
     assert wanted <= data.usual_epochs * epoch < wanted + epoch
 
 
-def test_the_input_has_the_shape_of_the_pictures(tmp_path: Path) -> None:
-    words = labelled(write_labels(tmp_path / "data"), "data.size=null", "data.pixels=2048")
+def test_the_input_has_the_shape_of_the_images(tmp_path: Path) -> None:
+    words = labeled(write_labels(tmp_path / "data"), "data.size=null", "data.pixels=2048")
     data = instantiate(composed("train", words, tmp_path / "run").data)
     assert data.size == fitting_size(data.image_sizes, 2048)
     crops = instantiate(composed("train", [*words, "data.mode=instance"], tmp_path / "run").data)

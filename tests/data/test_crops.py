@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softpoint.data.crops import boxes_by_picture, crop_matrix, input_matrix, subject_boxes
+from softpoint.data.crops import boxes_by_image, crop_matrix, input_matrix, subject_boxes
 from softpoint.data.geometry import letterbox_matrix, transform
-from softpoint.data.labels import Labels, Subject
-from softpoint.data.skeleton import Skeleton
+from softpoint.labels.schema import Labels, Subject
+from softpoint.labels.skeleton import Skeleton
 
-UNLABELLED = np.full((2, 2), np.nan)
+UNLABELED = np.full((2, 2), np.nan)
 NOWHERE = np.zeros(2, int)
 
 
@@ -31,20 +31,20 @@ def subjects(*rows: tuple[np.ndarray, tuple[float, float, float, float] | None])
     st.tuples(*[st.integers(16, 300)] * 2),
     st.floats(1, 3),
 )
-def test_the_box_fits_touches_and_is_centred(
+def test_the_box_fits_touches_and_is_centered(
     corner: tuple[float, float], extent: tuple[float, float], into: tuple[int, int], padding: float
 ) -> None:
     low, high = np.array(corner), np.array(corner) + extent
     matrix = crop_matrix(np.array([*low, *high]), into, padding)
     a, b = transform(np.array([low, high]), matrix)
     frame = np.array(into[::-1])
-    np.testing.assert_allclose((a + b) / 2, (frame - 1) / 2, atol=1e-6)  # centre on centre
+    np.testing.assert_allclose((a + b) / 2, (frame - 1) / 2, atol=1e-6)  # center on center
     np.testing.assert_allclose(max((b - a) * padding / frame), 1, rtol=1e-9)  # one side fills the input
     np.testing.assert_allclose((b - a)[0] * extent[1], (b - a)[1] * extent[0], rtol=1e-6)  # aspect kept
     np.testing.assert_allclose(transform(transform(low, matrix), np.linalg.inv(matrix)), low, atol=1e-6)
 
 
-def test_without_a_box_the_whole_picture_is_shown() -> None:
+def test_without_a_box_the_whole_image_is_shown() -> None:
     np.testing.assert_array_equal(input_matrix((30, 40), None, (64, 64), 1.5), letterbox_matrix((30, 40), (64, 64)))
     whole = np.array([-0.5, -0.5, 39.5, 29.5])
     np.testing.assert_allclose(input_matrix((30, 40), whole, (64, 64)), letterbox_matrix((30, 40), (64, 64)))
@@ -67,15 +67,15 @@ def test_a_single_point_gets_the_usual_size() -> None:
     np.testing.assert_allclose((boxes[1, 2:] + boxes[1, :2]) / 2, [5, 6])
 
 
-def test_boxes_of_a_picture_leave_out_what_has_none() -> None:
+def test_boxes_of_an_image_leave_out_what_has_none() -> None:
     points = np.array([[10.0, 20.0], [30.0, 60.0]])
-    labels = subjects((points, None), (points + 1, None), (UNLABELLED, None))
-    found = boxes_by_picture(labels)
+    labels = subjects((points, None), (points + 1, None), (UNLABELED, None))
+    found = boxes_by_image(labels)
     assert list(found) == ["0.png"] and found["0.png"].shape == (2, 4)
 
 
 def test_mistakes() -> None:
-    labels = subjects((UNLABELLED, None))
+    labels = subjects((UNLABELED, None))
     with pytest.raises(ValueError, match=r"data.boxes='label': did you mean 'labels'\?"):
         subject_boxes(labels, "label")
     with pytest.raises(ValueError, match="no subject has a box"):

@@ -8,15 +8,15 @@ import pytest
 
 from softpoint.data import SyntheticData
 from softpoint.data.datamodule import spare_cores
-from softpoint.data.splits import SPLITS
 from softpoint.data.synthetic import Figure, Shapes
+from softpoint.labels.split_file import SPLITS
 
 
 @pytest.mark.parametrize("painter", [Shapes, Figure])
 def test_synthetic_splits_never_share_a_scene(painter: Any) -> None:
     data = SyntheticData(painter(difficulty=0.2), 64, train=4, val=4, test=4, batch_size=2, num_workers=0, seed=0)
-    pictures = {data.sources[split].load(0, i).image.tobytes() for split in SPLITS for i in range(4)}
-    assert len(pictures) == 12
+    images = {data.sources[split].load(0, i).image.tobytes() for split in SPLITS for i in range(4)}
+    assert len(images) == 12
     assert data.mean_position().shape == (len(data.skeleton), 2)
     assert ((data.mean_position() > 12) & (data.mean_position() < 51)).all()
 

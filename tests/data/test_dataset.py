@@ -1,4 +1,4 @@
-"""A sample is a function of (seed, epoch, index) alone, and its points stay where its picture shows them."""
+"""A sample is a function of (seed, epoch, index) alone, and its points stay where its image shows them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch.utils.data import DataLoader
 
 from softpoint.data.augment import Augment
 from softpoint.data.dataset import Draw, EpochSampler, KeypointDataset, ResumableLoader, collate
-from softpoint.data.skeleton import Skeleton
 from softpoint.data.sources import PaintedScenes, Record, subject_scale
 from softpoint.data.synthetic import Shapes
 from softpoint.functional import transform_points
+from softpoint.labels.skeleton import Skeleton
 
 STRONG = {"flip": 0.5, "rotate": 40, "scale": (0.7, 1.4), "translate": 0.1, "perspective": 0.04, "noise": 0.05,
           "brightness": 0.3, "blur": 1.0, "compression": 0.5, "dropout": 0.2}  # fmt: skip
 
 
 class Album:
-    """Pictures of given sizes (H, W) whose points are known; the last point of each is unlabelled."""
+    """Images of given sizes (H, W) whose points are known; the last point of each is unlabeled."""
 
     skeleton = Skeleton(("nose", "left_ear", "right_ear", "tail"), (("left_ear", "right_ear"),))
 
@@ -71,10 +71,10 @@ def test_sample_does_not_depend_on_who_draws_it_or_when(workers: int) -> None:
 
 def test_every_draw_differs() -> None:
     dataset = KeypointDataset(Album(SIZES[:1] * 3), (64, 64), (0,), Augment(**STRONG))
-    pictures = [dataset[Draw(epoch, index)]["matrix"] for epoch in range(3) for index in range(3)]
-    assert len({tuple(picture.flatten().tolist()) for picture in pictures}) == 9
+    images = [dataset[Draw(epoch, index)]["matrix"] for epoch in range(3) for index in range(3)]
+    assert len({tuple(image.flatten().tolist()) for image in images}) == 9
     other = KeypointDataset(Album(SIZES[:1]), (64, 64), (1,), Augment(**STRONG))
-    assert not torch.equal(other[Draw(0, 0)]["matrix"], pictures[0])
+    assert not torch.equal(other[Draw(0, 0)]["matrix"], images[0])
 
 
 def test_validation_scenes_are_the_same_in_every_epoch() -> None:
@@ -124,11 +124,11 @@ def test_letterbox_keeps_the_aspect_and_the_pixels() -> None:
 
 
 @pytest.mark.parametrize("padding", [False, True])
-def test_unlabelled_points_are_finite_zeros(padding: bool) -> None:
+def test_unlabeled_points_are_finite_zeros(padding: bool) -> None:
     sample = KeypointDataset(Album(SIZES), (64, 64), (0,), Augment(**STRONG))[Draw(0, 2, padding)]
-    unlabelled = sample["visibility"] == 0
-    assert unlabelled.all() if padding else unlabelled.tolist() == [False, False, False, True]
-    assert not sample["keypoints"][unlabelled].any()
+    unlabeled = sample["visibility"] == 0
+    assert unlabeled.all() if padding else unlabeled.tolist() == [False, False, False, True]
+    assert not sample["keypoints"][unlabeled].any()
     assert all(torch.isfinite(value).all() for value in sample.values() if torch.is_tensor(value))
 
 
@@ -167,7 +167,7 @@ def test_order_changes_with_epoch_and_seed() -> None:
     assert order(0, 0) == order(0, 0) != order(0, 1) != order(1, 1)
 
 
-def test_scale_is_the_diagonal_of_the_labelled_points() -> None:
+def test_scale_is_the_diagonal_of_the_labeled_points() -> None:
     points = np.array([[10.0, 20.0], [np.nan, np.nan], [40.0, 60.0]])
     assert subject_scale(points, (300, 400)) == 50
     assert subject_scale(points[:2], (300, 400)) == 500  # one point has no extent
@@ -187,18 +187,18 @@ def test_known_absence_survives_and_padding_hides_it() -> None:
 
 
 def test_a_crop_shows_its_box_alone() -> None:
-    """The same subject in a larger picture gives the same sample, wherever it stands in it."""
+    """The same subject in a larger image gives the same sample, wherever it stands in it."""
     inner = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
     within = np.array([[3.0, 4.0], [20.5, 30.25], [10, 11], [np.nan, np.nan]])
     samples = []
     for left, top in ((0, 0), (50, 21), (130, 60)):
         album = Album([(120, 200)])
-        picture = np.zeros((120, 200, 3), np.uint8)
-        picture[top : top + 40, left : left + 30] = inner
+        image = np.zeros((120, 200, 3), np.uint8)
+        image[top : top + 40, left : left + 30] = inner
         points = within + np.array([left, top])
         box = np.array([left - 0.5, top - 0.5, left + 29.5, top + 39.5])
         states = np.array([2, 1, 2, 0])
-        record = Record(picture, (120, 200), points, states, 1.0, "", box)
+        record = Record(image, (120, 200), points, states, 1.0, "", box)
         album.load = lambda epoch, index, record=record: record  # type: ignore[method-assign]
         samples.append(KeypointDataset(album, (80, 64), (0,))[0])
     for sample in samples[1:]:

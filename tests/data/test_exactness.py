@@ -1,6 +1,6 @@
 """The promise of the whole pipeline: what a sample's points say is where its pixels are.
 
-A blob is painted at a known place of a picture; what comes out of the data set is a picture whose centroid is
+A blob is painted at a known place of an image; what comes out of the data set is an image whose centroid is
 measured, and a keypoint. Their mean distance is at most 0.02 px, and their mean difference along either axis,
 a shift that all samples share, at most 0.005 px.
 """
@@ -16,10 +16,10 @@ import torch
 from softpoint.data.augment import Augment
 from softpoint.data.crops import input_matrix
 from softpoint.data.dataset import Draw, KeypointDataset
-from softpoint.data.resident import Resident
-from softpoint.data.skeleton import Skeleton
+from softpoint.data.device_cache import Resident
 from softpoint.data.sources import Record
 from softpoint.functional import transform_points
+from softpoint.labels.skeleton import Skeleton
 
 ERROR, SHIFT = 0.02, 0.005
 
@@ -45,7 +45,7 @@ SINGLE: dict[str, dict[str, Any]] = {
     },
 }
 
-# Pictures and inputs (height, width), odd and even, shrunk, enlarged and as they are.
+# Images and inputs (height, width), odd and even, shrunk, enlarged and as they are.
 SIZES = [
     ((480, 640), (256, 256)),
     ((243, 331), (128, 160)),
@@ -56,7 +56,7 @@ SIZES = [
 
 
 class Blobs:
-    """Pictures (H, W) with one round blob in their middle part each, whose centre is the keypoint."""
+    """Images (H, W) with one round blob in their middle part each, whose center is the keypoint."""
 
     skeleton = Skeleton(("left", "right"), (("left", "right"),))
 
@@ -80,8 +80,8 @@ class Blobs:
         (x, y), (height, width) = record.keypoints[0], self.size
         rows = np.exp(-((np.arange(height) - y) ** 2) / (2 * self.sigma**2))
         columns = np.exp(-((np.arange(width) - x) ** 2) / (2 * self.sigma**2))
-        grey = (250 * np.outer(rows, columns)).round().astype(np.uint8)
-        return record._replace(image=np.repeat(grey[..., None], 3, axis=2))
+        gray = (250 * np.outer(rows, columns)).round().astype(np.uint8)
+        return record._replace(image=np.repeat(gray[..., None], 3, axis=2))
 
 
 def centroid(image: np.ndarray) -> np.ndarray:
@@ -131,7 +131,7 @@ def test_batches_changed_on_their_device(crop: bool) -> None:
     found = []
     for index in range(len(source)):
         sample = dataset[Draw(1, index)]
-        batch = {"warp": sample["warp"][None], "colour": sample["colour"][None], "index": torch.tensor([index])}
+        batch = {"warp": sample["warp"][None], "color": sample["color"][None], "index": torch.tensor([index])}
         image = resident.render(batch)["image"][0].permute(1, 2, 0).numpy()
         found.append(centroid(image) - sample["keypoints"][0].numpy())
     prove(found)

@@ -12,15 +12,15 @@ from softpoint.data.geometry import transform, warp
 from softpoint.functional.coordinates import image_to_grid
 
 SIZE = (121, 150)  # odd and even; other sizes where the test is about sizes
-CENTRE = (74.5, 60.0)
+CENTER = (74.5, 60.0)
 
 
 def blob(size: tuple[int, int], point: np.ndarray, sigma: float, dtype: type = np.uint8) -> np.ndarray:
     """A Gaussian of height 250 at (x, y), the same in three channels."""
     y, x = np.mgrid[: size[0], : size[1]]
-    grey = 250 * np.exp(-((x - point[0]) ** 2 + (y - point[1]) ** 2) / (2 * sigma**2))
-    grey = grey.round().astype(np.uint8) if dtype is np.uint8 else grey.astype(dtype)
-    return np.repeat(grey[..., None], 3, axis=2)
+    gray = 250 * np.exp(-((x - point[0]) ** 2 + (y - point[1]) ** 2) / (2 * sigma**2))
+    gray = gray.round().astype(np.uint8) if dtype is np.uint8 else gray.astype(dtype)
+    return np.repeat(gray[..., None], 3, axis=2)
 
 
 def centroid(image: np.ndarray) -> np.ndarray:
@@ -57,9 +57,9 @@ def prove(error: np.ndarray, most: float = 0.02, bias: float = 0.005) -> None:
 
 STEPS: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
     "translate": lambda rng: geometry.translate(*rng.uniform(-9, 9, 2)),
-    "rotate": lambda rng: geometry.rotate(rng.uniform(-180, 180), CENTRE),
-    "zoom": lambda rng: geometry.zoom(rng.uniform(0.55, 1.6), CENTRE),
-    "shear": lambda rng: geometry.shear(*rng.uniform(-15, 15, 2), CENTRE),
+    "rotate": lambda rng: geometry.rotate(rng.uniform(-180, 180), CENTER),
+    "zoom": lambda rng: geometry.zoom(rng.uniform(0.55, 1.6), CENTER),
+    "shear": lambda rng: geometry.shear(*rng.uniform(-15, 15, 2), CENTER),
     "mirror": lambda rng: geometry.mirror(SIZE[1]),
 }
 
@@ -115,11 +115,11 @@ def test_letterbox_is_exact_at_every_scale(size: tuple[int, int], into: tuple[in
 def test_random_compositions(size: tuple[int, int]) -> None:
     into = (128, 128)
     letterbox = geometry.letterbox_matrix(size, into)
-    centre = (63.5, 63.5)
+    center = (63.5, 63.5)
 
     def draw(rng: np.random.Generator) -> np.ndarray:
-        augment = geometry.rotate(rng.uniform(-30, 30), centre) @ geometry.zoom(rng.uniform(0.7, 1.3), centre)
-        augment = geometry.shear(*rng.uniform(-8, 8, 2), centre) @ augment
+        augment = geometry.rotate(rng.uniform(-30, 30), center) @ geometry.zoom(rng.uniform(0.7, 1.3), center)
+        augment = geometry.shear(*rng.uniform(-8, 8, 2), center) @ augment
         augment = geometry.translate(*rng.uniform(-8, 8, 2)) @ augment
         return (augment @ geometry.mirror(128) if rng.random() < 0.5 else augment) @ letterbox
 
@@ -156,7 +156,7 @@ def test_every_number_of_channels_keeps_its_shape(shape: tuple[int, ...], scale:
     )
 
 
-def test_letterbox_keeps_the_image_inside_and_centred() -> None:
+def test_letterbox_keeps_the_image_inside_and_centered() -> None:
     for height in range(1, 200, 3):
         for into in ((32, 32), (63, 100), (256, 192)):
             size = (height, height + 3)
@@ -181,6 +181,6 @@ def test_transform_keeps_nan_and_leading_dimensions() -> None:
 
 
 def test_inverse_brings_predictions_back() -> None:
-    matrix = geometry.rotate(20, CENTRE) @ geometry.letterbox_matrix((480, 640), (256, 256))
+    matrix = geometry.rotate(20, CENTER) @ geometry.letterbox_matrix((480, 640), (256, 256))
     points = np.random.default_rng(0).uniform(0, 480, (50, 2))
     assert transform(transform(points, matrix), np.linalg.inv(matrix)) == pytest.approx(points, abs=1e-9)

@@ -36,7 +36,7 @@ def area_and_centroid(corners: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def random_shape(rng: np.random.Generator) -> tuple[np.ndarray, list[Polygon]]:
-    """The outline (V, 2) of a random shape, about as large as in a picture of 128 px, and its two pieces."""
+    """The outline (V, 2) of a random shape, about as large as in an image of 128 px, and its two pieces."""
     shape = TEMPLATES[rng.integers(len(TEMPLATES))]
     corners = np.array(list(shape.vertices.values()))
     angle = rng.uniform(0, 2 * np.pi)
@@ -53,10 +53,10 @@ def test_a_shape_lies_where_its_corners_say() -> None:
     shifts, growth = [], []
     for _ in range(400):
         outline, pieces = random_shape(rng)
-        area, centre = area_and_centroid(outline)
+        area, center = area_and_centroid(outline)
         image = np.zeros((96, 96, 3), np.uint8)
         paint(image, pieces, [(255, 255, 255)] * 2)
-        shifts.append(centroid(image[..., 0] / 255) - centre)
+        shifts.append(centroid(image[..., 0] / 255) - center)
         growth.append(image[..., 0].sum() / 255 / area - 1)
     assert np.quantile(np.abs(shifts), 0.995) < 0.04
     assert np.abs(shifts).max() < 0.06
@@ -81,7 +81,7 @@ def test_coverage_does_not_depend_on_the_order_of_the_corners() -> None:
     np.testing.assert_allclose(mask(Polygon(corners)), mask(Polygon(corners[::-1])), atol=1 / 255)
 
 
-def test_no_seam_shows_between_two_pieces_of_one_colour() -> None:
+def test_no_seam_shows_between_two_pieces_of_one_color() -> None:
     image = np.zeros((40, 40, 3), np.uint8)
     a, b, c, d = (5.3, 7.1), (33.2, 9.4), (30.1, 35.6), (8.7, 30.2)
     paint(image, [Polygon([a, b, c]), Polygon([a, c, d])], [(200, 100, 50)] * 2)
@@ -128,7 +128,7 @@ def test_scenes_have_the_promised_types_and_lie_in_the_frame(
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_large_and_long_pictures_work(world: type) -> None:
+def test_large_and_long_images_work(world: type) -> None:
     for size in [(1024, 1024), (32, 1024), (1024, 33)]:
         assert world(1.0).draw(np.random.default_rng(0), size).image.shape == (*size, 3)
 
@@ -148,7 +148,7 @@ def around(image: np.ndarray, point: np.ndarray, reach: int) -> np.ndarray:
 
 
 def hue_gap(pixel: np.ndarray, hue: float) -> float:
-    """How far a colour is from a hue, in turns; 1 for a pale or dark one."""
+    """How far a color is from a hue, in turns; 1 for a pale or dark one."""
     h, s, v = colorsys.rgb_to_hsv(*(pixel / 255).tolist())
     return min(abs(h - hue), 1 - abs(h - hue)) if s > 0.6 and v > 0.3 else 1.0
 
@@ -172,7 +172,7 @@ def test_a_visible_corner_shows_its_shape_and_a_hidden_one_another() -> None:
 
 
 def test_a_shape_has_a_corner_where_the_keypoint_is() -> None:
-    """The picture beyond the sharp tip is background, and just behind the tip it is the shape."""
+    """The image beyond the sharp tip is background, and just behind the tip it is the shape."""
     for seed in range(60):
         scene = Shapes(0).draw(np.random.default_rng(seed), (256, 256))
         if (scene.visibility == 1).any():
@@ -187,7 +187,7 @@ def test_a_shape_has_a_corner_where_the_keypoint_is() -> None:
 
 
 def test_an_occluded_joint_shows_another_part_and_a_visible_one_its_own() -> None:
-    """Redraw each figure in flat colours, one a layer, and read which one the joint shows."""
+    """Redraw each figure in flat colors, one a layer, and read which one the joint shows."""
     seen = {1: 0, 2: 0}
     for seed in range(150):
         scene, layers, order = replay(seed, (200, 200))
@@ -217,7 +217,7 @@ def replay(seed: int, size: tuple[int, int]) -> tuple[Scene, dict, list[str]]:
     return scene, layers, _depths(rng)
 
 
-def test_the_left_of_an_upright_figure_is_at_the_right_of_the_picture() -> None:
+def test_the_left_of_an_upright_figure_is_at_the_right_of_the_image() -> None:
     names = Figure.skeleton.names
     assert Figure.skeleton.flip_pairs == tuple((n, n.replace("left", "right")) for n in names if n.startswith("left"))
     for seed in range(100):
@@ -228,11 +228,11 @@ def test_the_left_of_an_upright_figure_is_at_the_right_of_the_picture() -> None:
         assert (points["left_hip"] - points["right_hip"]) @ leftwards > 0
 
 
-def test_the_sleeves_prefer_no_side_so_that_a_mirrored_picture_is_a_true_one() -> None:
+def test_the_sleeves_prefer_no_side_so_that_a_mirrored_image_is_a_true_one() -> None:
     warm = []
     for seed in range(200):
         _, layers, _ = replay(seed, (64, 64))
-        warm.append(layers["left_arm"][0].colours[1][1] > layers["right_arm"][0].colours[1][1])
+        warm.append(layers["left_arm"][0].colors[1][1] > layers["right_arm"][0].colors[1][1])
     assert 0.4 < np.mean(warm) < 0.6
 
 
@@ -256,6 +256,6 @@ def test_a_difficulty_outside_the_unit_interval_is_quoted(world: type, difficult
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_a_picture_too_small_for_a_scene_is_refused(world: type) -> None:
+def test_an_image_too_small_for_a_scene_is_refused(world: type) -> None:
     with pytest.raises(ValueError, match=r"image size \(31, 64\) is too small.*at least 32"):
         world().draw(np.random.default_rng(0), (31, 64))

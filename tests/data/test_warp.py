@@ -1,4 +1,4 @@
-"""The warp looks at no more of a picture than is seen, and rounding does not move what it shows."""
+"""The warp looks at no more of an image than is seen, and rounding does not move what it shows."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from softpoint.data import geometry
 from softpoint.data.geometry import letterbox_matrix, resize_matrix, rotate, translate, warp, zoom
 
 
-def picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
+def image(size: tuple[int, int], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
 def whole(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int) -> np.ndarray:
-    """The warp of a picture of which nothing is left out."""
+    """The warp of an image of which nothing is left out."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(geometry, "_needed", lambda image, *_: (image, np.eye(3)))
         return warp(image, matrix, size, border)
@@ -28,42 +28,42 @@ sides = st.tuples(st.integers(3, 200), st.integers(3, 200))
 @settings(max_examples=200, deadline=None)
 @given(sides, st.tuples(st.integers(3, 80), st.integers(3, 80)), st.integers(0, 10**6))
 def test_what_is_left_out_is_not_seen(size: tuple[int, int], into: tuple[int, int], seed: int) -> None:
-    rng, centre = np.random.default_rng(seed), (into[1] / 2, into[0] / 2)
-    matrix = zoom(np.exp(rng.uniform(-2, 2)), centre) @ letterbox_matrix(size, into)
+    rng, center = np.random.default_rng(seed), (into[1] / 2, into[0] / 2)
+    matrix = zoom(np.exp(rng.uniform(-2, 2)), center) @ letterbox_matrix(size, into)
     matrix = matrix @ translate(*rng.uniform(-150, 150, 2) * rng.integers(0, 2))
     if rng.random() < 0.5:
-        matrix = rotate(rng.uniform(-180, 180), centre) @ matrix
+        matrix = rotate(rng.uniform(-180, 180), center) @ matrix
     if rng.random() < 0.3:
         matrix = geometry.perspective(into, rng.uniform(-0.24, 0.24, (4, 2)) * into[::-1]) @ matrix
-    image, border = picture(size, seed), int(77 * rng.integers(0, 2))
+    image, border = canvas(size, seed), int(77 * rng.integers(0, 2))
     error = np.abs(warp(image, matrix, into, border).astype(int) - whole(image, matrix, into, border))
-    # Smaller coordinates are rounded less: a value in a thousand or so comes out one grey level apart.
+    # Smaller coordinates are rounded less: a value in a thousand or so comes out one gray level apart.
     assert error.max() <= 1 and (error > 0).mean() < 0.05
 
 
 def test_a_small_crop_looks_at_little() -> None:
     matrix = resize_matrix(0.4, 0.4) @ translate(-600, -300)
-    part, moved = geometry._needed(picture((1080, 1920)), matrix, (100, 100), (2, 2))
+    part, moved = geometry._needed(image((1080, 1920)), matrix, (100, 100), (2, 2))
     assert part.size < 0.05 * 1080 * 1920 * 3
     assert np.array_equal(moved[:2, 2], moved[:2, 2] // 2 * 2)  # whole blocks
 
 
 def test_behind_the_horizon_nothing_is_left_out() -> None:
     tilted = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0.02, 1]])
-    part, moved = geometry._needed(picture((60, 60)), tilted, (60, 60), (1, 1))
+    part, moved = geometry._needed(image((60, 60)), tilted, (60, 60), (1, 1))
     assert part.shape == (60, 60, 3) and np.array_equal(moved, np.eye(3))
 
 
 @pytest.mark.parametrize("shift", [(500.0, 0.0), (0.0, -500.0), (1e9, 1e9)])
 def test_what_lies_elsewhere_is_border(shift: tuple[float, float]) -> None:
     for scale in (0.2, 1.0, 3.0):
-        moved = warp(picture((50, 60)), translate(*shift) @ resize_matrix(scale, scale), (40, 40), border=7)
+        moved = warp(image((50, 60)), translate(*shift) @ resize_matrix(scale, scale), (40, 40), border=7)
         assert (moved == 7).all()
 
 
 @pytest.mark.parametrize("blocks", [2, 3, 4, 5, 6, 8])
 def test_blocks_are_means(blocks: int) -> None:
-    image = picture((6 * blocks, 7 * blocks))
+    image = canvas((6 * blocks, 7 * blocks))
     means = image.reshape(6, blocks, 7, blocks, 3).mean(axis=(1, 3))
     assert (
         np.abs(warp(image, resize_matrix(1 / blocks, 1 / blocks), (6, 7)) - means).max() <= 1.5
@@ -71,7 +71,7 @@ def test_blocks_are_means(blocks: int) -> None:
 
 
 def shift(size: tuple[int, int], into: tuple[int, int]) -> np.ndarray:
-    """Mean of centroid minus keypoint (2,) over blobs of whole grey levels, in output pixels."""
+    """Mean of centroid minus keypoint (2,) over blobs of whole gray levels, in output pixels."""
     rng, matrix, found = np.random.default_rng(0), letterbox_matrix(size, into), []
     sigma = 3 / matrix[0, 0]
     x, y = np.arange(size[1]), np.arange(size[0])
@@ -79,10 +79,10 @@ def shift(size: tuple[int, int], into: tuple[int, int]) -> np.ndarray:
     for _ in range(40):
         point = rng.uniform(4 * sigma, np.array(size[::-1]) - 1 - 4 * sigma)
         across, along = (np.exp(-((axis - at) ** 2) / (2 * sigma**2)) for axis, at in zip((x, y), point, strict=True))
-        grey = (250 * np.outer(along, across)).round().astype(np.uint8)
-        seen = warp(grey[..., None], matrix, into)[..., 0].astype(float)
-        centre = np.array([seen.sum(axis=0) @ columns, seen.sum(axis=1) @ rows]) / seen.sum()
-        found.append(centre - geometry.transform(point, matrix))
+        gray = (250 * np.outer(along, across)).round().astype(np.uint8)
+        seen = warp(gray[..., None], matrix, into)[..., 0].astype(float)
+        center = np.array([seen.sum(axis=0) @ columns, seen.sum(axis=1) @ rows]) / seen.sum()
+        found.append(center - geometry.transform(point, matrix))
     return np.mean(found, axis=0)
 
 

@@ -1,4 +1,4 @@
-"""OKS numbers are those of COCO's evaluator, and of resampled pictures evaluated anew."""
+"""OKS numbers are those of COCO's evaluator, and of resampled images evaluated anew."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from contextlib import redirect_stdout
 import numpy as np
 import pytest
 
-from answered import answered
-from softpoint.data.skeleton import Skeleton
+from helpers.results import answered
 from softpoint.evaluation import Results, evaluate
 from softpoint.evaluation.bootstrap import draw_counts
 from softpoint.evaluation.oks import COCO_SIGMAS, average_precision, find_sigmas, match
+from softpoint.labels.skeleton import Skeleton
 
 coco = pytest.importorskip("pycocotools.coco")
 cocoeval = pytest.importorskip("pycocotools.cocoeval")
@@ -21,7 +21,7 @@ SIGMAS = np.array([0.05, 0.08, 0.1, 0.2])
 
 
 def by_hand(results: Results, sigmas: np.ndarray) -> list[float]:
-    """AP, AP50, AP75 and AR as COCO's evaluator accumulates and summarises them itself."""
+    """AP, AP50, AP75 and AR as COCO's evaluator accumulates and summarizes them itself."""
     images = sorted(set(results.images))
     annotations, detections = [], []
     for i in range(len(results)):
@@ -63,7 +63,7 @@ def test_the_numbers_are_the_evaluators(seed: int, areas: np.ndarray | None):
     assert 0.05 < values[0] < 0.95
 
 
-def test_a_resample_counts_as_if_its_pictures_were_there_more_than_once():
+def test_a_resample_counts_as_if_its_images_were_there_more_than_once():
     results = answered(20, 4, spread=3.0)
     _, unit = np.unique(results.images, return_inverse=True)
     counts = draw_counts(int(unit.max()) + 1, 5, 0)

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from softpoint.data.skeleton import Skeleton
 from softpoint.evaluation import Results
 from softpoint.evaluation.reliability import (
     expected_calibration_error,
@@ -16,6 +15,7 @@ from softpoint.evaluation.reliability import (
     reliability,
     reliability_figure,
 )
+from softpoint.labels.skeleton import Skeleton
 
 N, K = 1500, 4
 
@@ -97,8 +97,8 @@ def test_without_labels_there_is_nothing_to_say():
 
 
 @pytest.mark.parametrize("count", [0, 1, 40])
-def test_the_picture_is_drawn_of_any_number_of_points(count: int):
+def test_the_image_is_drawn_of_any_number_of_points(count: int):
     results = exact(40).select(range(count))
-    picture = reliability_figure(results)
-    assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
-    assert picture.min() < 100  # there is ink on it
+    image = reliability_figure(results)
+    assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    assert image.min() < 100  # there is ink on it

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from answered import answered
-from softpoint.data.skeleton import Skeleton
+from helpers.results import answered
 from softpoint.evaluation import Results
+from softpoint.labels.skeleton import Skeleton
 
 
 def same(a: Results, b: Results) -> bool:

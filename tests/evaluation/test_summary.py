@@ -11,22 +11,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from answered import NAMES, answered, unlabelled
+from helpers.results import NAMES, answered, unlabeled
 from softpoint.evaluation import Results, evaluate
 
 
 def points_of(path: Path) -> list[dict]:
-    """One entry a labelled point, from the file alone."""
+    """One entry a labeled point, from the file alone."""
     found = []
     for row in csv.DictReader(path.read_text().splitlines()):
         box = [float(row[f"box_{edge}"] or "nan") for edge in ("left", "top", "right", "bottom")]
-        labelled = [name for name in NAMES if int(row[f"{name}_visibility"]) > 0]
-        truth = {name: (float(row[f"{name}_true_x"]), float(row[f"{name}_true_y"])) for name in labelled}
+        labeled = [name for name in NAMES if int(row[f"{name}_visibility"]) > 0]
+        truth = {name: (float(row[f"{name}_true_x"]), float(row[f"{name}_true_y"])) for name in labeled}
         if math.isnan(box[0]) and truth:
             xs, ys = zip(*truth.values(), strict=True)
             box = [min(xs), min(ys), max(xs), max(ys)]
         ears = math.dist(truth["left_ear"], truth["right_ear"]) if {"left_ear", "right_ear"} <= {*truth} else None
-        for name in labelled:
+        for name in labeled:
             found.append(
                 {
                     "name": name,
@@ -123,12 +123,12 @@ def test_a_subject_without_a_scale_of_its_own_is_counted():
     whole = answered(8)
     mask = np.zeros((8, 4), bool)
     mask[:3, 1:] = True
-    results = replace(answered(8, **unlabelled(whole, mask)), boxes=None)
+    results = replace(answered(8, **unlabeled(whole, mask)), boxes=None)
     results.scale[:3] = np.hypot(*results.size[:3].T)
     metrics = evaluate(results, draws=0)
-    alone = int((results.labelled[:3].sum(1) == 1).sum())
+    alone = int((results.labeled[:3].sum(1) == 1).sum())
     assert alone and metrics["noted"] == [
-        f"of {alone} of 8 subjects, which have neither a box nor two labelled points, the scale is the diagonal of the"
+        f"of {alone} of 8 subjects, which have neither a box nor two labeled points, the scale is the diagonal of the"
         " image"
     ]
     assert (
@@ -141,7 +141,7 @@ def test_a_subject_without_a_scale_of_its_own_is_counted():
 def test_a_resample_without_labels_takes_no_interval_away():
     mask = np.zeros((20, 4), bool)
     mask[3:] = True
-    few = evaluate(answered(20, **unlabelled(answered(20), mask)), draws=200)
+    few = evaluate(answered(20, **unlabeled(answered(20), mask)), draws=200)
     assert few["overall"]["ece"]["low"] <= few["overall"]["ece"]["value"] <= few["overall"]["ece"]["high"]
     assert few["noted"] == []
 
@@ -158,15 +158,15 @@ def all_numbers(node: object) -> list[float]:
     return [node] if isinstance(node, float) else []
 
 
-@pytest.mark.parametrize("case", ["one image", "one point", "nothing labelled", "a keypoint never labelled", "no ears"])
+@pytest.mark.parametrize("case", ["one image", "one point", "nothing labeled", "a keypoint never labeled", "no ears"])
 def test_nothing_is_nan_and_what_is_absent_is_explained(case: str):
     results = answered(1 if case == "one image" else 8)
     mask = np.zeros((len(results), 4), bool)
-    mask[:, 1] = case in ("a keypoint never labelled", "no ears")
-    mask |= case == "nothing labelled"
+    mask[:, 1] = case in ("a keypoint never labeled", "no ears")
+    mask |= case == "nothing labeled"
     mask[1:] |= case == "one point"
     mask[0, 1:] |= case == "one point"
-    results = answered(len(results), **unlabelled(results, mask))
+    results = answered(len(results), **unlabeled(results, mask))
     metrics = evaluate(results, nme_pair=["left_ear", "right_ear"], oks_sigmas=0.1, draws=50)
     assert np.isfinite(all_numbers(metrics)).all() and json.dumps(metrics, allow_nan=False)
     measured = {*metrics["overall"]}
@@ -174,9 +174,9 @@ def test_nothing_is_nan_and_what_is_absent_is_explained(case: str):
         assert (name in measured) != (name in metrics["skipped"])
     if case == "one image":
         assert "low" not in metrics["overall"]["epe"] and "intervals" in metrics["skipped"]
-    if case == "nothing labelled":
+    if case == "nothing labeled":
         assert not measured and metrics["points"] == 0
-    if case == "a keypoint never labelled":
+    if case == "a keypoint never labeled":
         assert metrics["keypoints"]["left_ear"] == {"points": 0} and "keypoints.left_ear" in metrics["skipped"]
     if case == "no ears":
         assert metrics["skipped"]["nme_pair"] == "no subject has both points of the pair"

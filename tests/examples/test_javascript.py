@@ -14,7 +14,7 @@ import torch
 from hydra.utils import instantiate
 from PIL import Image
 
-from runs import ROOT, composed, tiny
+from helpers.training import ROOT, composed, tiny
 
 EXAMPLE = ROOT / "examples/javascript"
 PACKAGE = "onnxruntime-web"
@@ -41,11 +41,11 @@ def exported(folder: Path, crops: dict | None) -> Path:
     """A small network as export.py writes it."""
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason=f'exporting needs {name}: pip install -e ".[export]"')
-    from softpoint.data.skeleton import Skeleton
     from softpoint.inference import Checkpoint
     from softpoint.inference.export.graph import Localizer
     from softpoint.inference.export.metadata import describe, write_sidecar
     from softpoint.inference.export.onnx_file import write_onnx
+    from softpoint.labels.skeleton import Skeleton
 
     net = instantiate(composed("train", tiny(), folder / "run").model)(num_keypoints=3).eval()
     with torch.no_grad():
@@ -77,12 +77,12 @@ def test_it_prints_what_python_answers(example: Path, tmp_path: Path, crops: dic
     model = exported(tmp_path, crops)
     from softpoint.runtime import load
 
-    picture = np.random.default_rng(0).integers(0, 256, (75, 101, 3), np.uint8)
-    Image.fromarray(picture).save(tmp_path / "picture.ppm")
+    image = np.random.default_rng(0).integers(0, 256, (75, 101, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "image.ppm")
     words = [] if box is None else [",".join(map(str, box))]
-    ending = run(example, "predict.mjs", str(model), str(tmp_path / "picture.ppm"), *words)
+    ending = run(example, "predict.mjs", str(model), str(tmp_path / "image.ppm"), *words)
     assert ending.returncode == 0, ending.stderr
-    told, answer = json.loads(ending.stdout), load(model, threads=1)(picture, box)
+    told, answer = json.loads(ending.stdout), load(model, threads=1)(image, box)
     assert [point["name"] for point in told] == ["nose", "left ear", "tail"]
     found = np.array([[point["x"], point["y"]] for point in told])
     assert np.abs(found - answer["keypoints"]).max() < 0.01
@@ -97,15 +97,15 @@ def test_it_reads_the_pixels_of_a_canvas(example: Path):
     code = """
     import { fromRgba } from "./keypoints.mjs";
     const data = Uint8ClampedArray.of(1, 2, 3, 255, 4, 5, 6, 0, 7, 8, 9, 128);
-    const picture = fromRgba({ height: 3, width: 1, data });
-    console.log(JSON.stringify([picture.height, picture.width, picture.data instanceof Uint8Array, [...picture.data]]));
+    const image = fromRgba({ height: 3, width: 1, data });
+    console.log(JSON.stringify([image.height, image.width, image.data instanceof Uint8Array, [...image.data]]));
     """
     ending = run(example, "--input-type=module", "--eval", code)
     assert ending.returncode == 0, ending.stderr
     assert json.loads(ending.stdout) == [3, 1, True, [1, 2, 3, 4, 5, 6, 7, 8, 9]]
 
 
-def test_a_picture_that_is_cut_short_is_refused(example: Path, tmp_path: Path):
+def test_an_image_that_is_cut_short_is_refused(example: Path, tmp_path: Path):
     (tmp_path / "cut.ppm").write_bytes(b"P6 9 9 255\n" + bytes(242))
     ending = run(example, "predict.mjs", str(tmp_path / "model.onnx"), str(tmp_path / "cut.ppm"))
-    assert ending.returncode == 1 and "Error: the picture is no whole binary PPM" in ending.stderr
+    assert ending.returncode == 1 and "Error: the image is no whole binary PPM" in ending.stderr

@@ -13,7 +13,7 @@ PROJECTIVE = torch.tensor([[1.2, 0.3, 5.0], [-0.2, 0.9, 7.0], [1e-3, -2e-3, 1.1]
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4, 7, 8, 32])
-def test_a_cell_centre_is_the_mean_of_its_pixels(stride: int):
+def test_a_cell_center_is_the_mean_of_its_pixels(stride: int):
     for cell in range(5):
         pixels = np.arange(cell * stride, (cell + 1) * stride)
         assert grid_to_image(float(cell), stride) == pixels.mean()

@@ -1,4 +1,4 @@
-"""Rendered Gaussians follow exp(-d^2 / (2 std^2)), normalised over the grid."""
+"""Rendered Gaussians follow exp(-d^2 / (2 std^2)), normalized over the grid."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def test_a_tensor_std_is_round_or_has_its_own_x_and_y():
     round_ones = render_gaussians(mean, torch.tensor([[0.8], [2.0]]), (5, 7))
     cells = [*range(7)], [*range(5)]
     for k, stds in enumerate([(0.8, 3.0), (2.0, 0.5)]):
-        centre = tuple(mean[0, k].tolist())
-        np.testing.assert_allclose(anisotropic[0, k], closed_form(centre, stds, *cells), rtol=1e-6)
-        np.testing.assert_allclose(round_ones[0, k], closed_form(centre, (stds[0],) * 2, *cells), rtol=1e-6)
+        center = tuple(mean[0, k].tolist())
+        np.testing.assert_allclose(anisotropic[0, k], closed_form(center, stds, *cells), rtol=1e-6)
+        np.testing.assert_allclose(round_ones[0, k], closed_form(center, (stds[0],) * 2, *cells), rtol=1e-6)
 
 
 def test_normalized_means_and_stds_count_from_minus_one_to_one():

@@ -51,7 +51,7 @@ def unweighted(y: torch.Tensor, reach: float) -> float:
 def test_noise_draws_the_vertex_to_the_mean_as_far_as_it_explains_the_curvature(size: float):
     noise = torch.randn(9).double()
     noise -= torch.from_numpy(np.polyval(np.polyfit(X.numpy(), noise.numpy(), 2), X.numpy()))
-    # Unweighted, and centred on 0: the square without its mean is the last power.
+    # Unweighted, and centered on 0: the square without its mean is the last power.
     curvature = (0.3 * (X**2 - (X**2).mean())).square().sum()
     chance = (size * noise).square().mean()
     expected = 3 * curvature / (curvature + chance)

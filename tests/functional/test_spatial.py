@@ -173,7 +173,7 @@ def test_axis_softmaxes_are_the_marginals_of_a_separable_map():
     assert axis_softmax(x.half(), 0).dtype == torch.float16
 
 
-def test_normalized_is_minus_one_to_one_between_the_outer_cell_centres():
+def test_normalized_is_minus_one_to_one_between_the_outer_cell_centers():
     for (row, y), (column, x) in itertools.product([(0, -1.0), (2, 0.0), (4, 1.0)], [(0, -1.0), (3, 1.0)]):
         heatmap = torch.zeros(5, 4)
         heatmap[row, column] = 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from runs import trained
+from helpers.training import trained
 
 
 @pytest.fixture(scope="session")

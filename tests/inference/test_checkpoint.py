@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from runs import NAMES
+from helpers.training import NAMES
 from softpoint.inference import read_checkpoint
 from softpoint.models import KeypointNet
 
@@ -30,14 +30,14 @@ def test_checkpoint_says_what_it_is(stored: dict[str, Any], run: Path) -> None:
     assert plain(stored["hyper_parameters"]) and stored["hyper_parameters"]["model"]["_target_"]
     assert stored["skeleton"] == {"names": list(NAMES), "flip_pairs": [["left_ear", "right_ear"]], "edges": []}
     assert set(stored["versions"]) == {"softpoint", "torch", "torchvision"} and plain(stored["versions"])
-    splits = stored["LabelledData"]["splits"]
+    splits = stored["LabeledData"]["splits"]
     assert set(splits) == {"train", "val", "test"} and sum(map(len, splits.values())) == 12
     assert {path for paths in splits.values() for path in paths} == {f"video{i % 4}/img{i:02}.png" for i in range(12)}
 
 
-def test_pictures_that_were_painted_are_in_no_split(stored: dict[str, Any], tmp_path: Path) -> None:
-    assert stored["record"]["splits"]["test"]["pictures"] > 0
-    torch.save({key: value for key, value in stored.items() if key != "LabelledData"}, tmp_path / "painted.ckpt")
+def test_images_that_were_painted_are_in_no_split(stored: dict[str, Any], tmp_path: Path) -> None:
+    assert stored["record"]["splits"]["test"]["images"] > 0
+    torch.save({key: value for key, value in stored.items() if key != "LabeledData"}, tmp_path / "painted.ckpt")
     assert read_checkpoint(tmp_path / "painted.ckpt").splits is None
 
 

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runs import composed, tiny
+from helpers.training import composed, tiny
 from softpoint.inference import read_checkpoint, torchfile
 from softpoint.inference.outline import check_outline
 
@@ -259,7 +259,7 @@ def deep(levels: int = 200) -> list[Any]:
         lambda c, x: c["hyper_parameters"].update(model=x),
         lambda c, x: c["hyper_parameters"]["model"]["backbone"].update(stages=x),
         lambda c, x: c["skeleton"].update(names=x),
-        lambda c, x: c["LabelledData"].update(splits={"train": x}),
+        lambda c, x: c["LabeledData"].update(splits={"train": x}),
         lambda c, x: c.update(record={"metrics": x}),
         lambda c, x: c["state_dict"].update({"net.x": x}),
     ],
@@ -361,7 +361,7 @@ def test_what_is_no_plain_file_is_not_opened(tmp_path: Path, make: Callable[[Pat
 
 
 def test_a_training_does_not_go_on_from_such_a_file(tmp_path: Path, unread: None) -> None:
-    from train import main
+    from softpoint.cli.train import main
 
     fuse, path = tmp_path / "sprung", tmp_path / "last.ckpt"
     path.write_bytes(pickle.dumps({"state_dict": Trap(fuse)}))

@@ -1,4 +1,4 @@
-"""Predictions come back in each picture's own pixels, whatever its size and however it is given."""
+"""Predictions come back in each image's own pixels, whatever its size and however it is given."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import softpoint
-from runs import NAMES, built, composed
+from helpers.training import NAMES, built, composed
 from softpoint.data.geometry import letterbox_matrix, transform, warp
-from softpoint.data.pictures.images import read_image
+from softpoint.images.decode import read_image
 from softpoint.inference import Predictor, load_predictor, read_checkpoint
 
 SIZES = [(64, 64), (48, 96), (201, 97), (30, 500), (640, 480), (1, 1), (2, 300)]
@@ -24,13 +24,13 @@ def predictor(run: Path) -> Predictor:
     return load_predictor(run / "checkpoints" / "best.ckpt")
 
 
-def pictures(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+def images(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
 
 
 class Oracle(nn.Module):
-    """Answers with the points (in fractions of the picture) as they lie in the letterboxed input."""
+    """Answers with the points (in fractions of the image) as they lie in the letterboxed input."""
 
     def __init__(self, fractions: np.ndarray, sizes: list[tuple[int, int]], size: tuple[int, int]) -> None:
         super().__init__()
@@ -48,12 +48,12 @@ class Oracle(nn.Module):
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 64), (32, 256)])
-def test_points_and_covariances_return_to_the_pictures_own_pixels(run: Path, size: tuple[int, int]) -> None:
+def test_points_and_covariances_return_to_the_images_own_pixels(run: Path, size: tuple[int, int]) -> None:
     fractions = np.array([[0.1, 0.2], [0.5, 0.5], [0.93, 0.4]])
     sizes = [shape for shape in SIZES if min(shape) > 2]
     predictor: Any = load_predictor(run / "checkpoints" / "best.ckpt")
     predictor.net, predictor.size = Oracle(fractions, sizes, size), size
-    found = predictor(pictures(sizes))
+    found = predictor(images(sizes))
     for i, (height, width) in enumerate(sizes):
         np.testing.assert_allclose(found["keypoints"][i], fractions * [width, height] - 0.5, atol=1e-3)
         scale = max(height / size[0], width / size[1])
@@ -64,7 +64,7 @@ def test_points_and_covariances_return_to_the_pictures_own_pixels(run: Path, siz
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_any_size_gives_finite_numbers(predictor: Predictor, size: tuple[int, int]) -> None:
-    found = predictor(pictures([size])[0])
+    found = predictor(images([size])[0])
     assert {name: value.shape for name, value in found.items()} == {
         "keypoints": (4, 2), "confidence": (4,), "covariance": (4, 2, 2)
     }  # fmt: skip
@@ -74,7 +74,7 @@ def test_any_size_gives_finite_numbers(predictor: Predictor, size: tuple[int, in
 
 
 def test_single_list_batch_and_tensor_agree(predictor: Predictor) -> None:
-    images = pictures([(80, 60)] * 3)
+    images = canvases([(80, 60)] * 3)
     single = [predictor(image) for image in images]
     ways = [images, tuple(images), np.stack(images), torch.from_numpy(np.stack(images))]
     for given in ways:
@@ -86,7 +86,7 @@ def test_single_list_batch_and_tensor_agree(predictor: Predictor) -> None:
 
 
 def test_views_and_read_only_arrays_are_accepted(predictor: Predictor) -> None:
-    image = pictures([(80, 60)])[0]
+    image = images([(80, 60)])[0]
     expected = predictor(image[:, ::-1].copy())
     mirrored = image[:, ::-1]
     mirrored.flags.writeable = False
@@ -130,7 +130,7 @@ def test_predictor_agrees_with_what_was_tested(run: Path, predictor: Predictor, 
     images = [read_image(moved / data.labels.images[i]) for i in data.splits["test"]]
     back = softpoint.functional.transform_points(expected["keypoints"], batch["matrix"])
     found = predictor(images)
-    # Batches hold whole grey levels, the predictor does not round: a network of two epochs hears that.
+    # Batches hold whole gray levels, the predictor does not round: a network of two epochs hears that.
     np.testing.assert_allclose(found["keypoints"], back, atol=0.1)
     np.testing.assert_allclose(found["confidence"], expected["confidence"], atol=1e-2)
 
@@ -147,7 +147,7 @@ def test_a_box_is_seen_as_training_sees_it(run: Path) -> None:
 
     predictor: Any = load_predictor(run / "checkpoints" / "best.ckpt")
     predictor.crops = {"padding": 1.25, "boxes": None}
-    image, box = pictures([(120, 200)])[0], np.array([61.5, 20.25, 130.0, 99.5])
+    image, box = images([(120, 200)])[0], np.array([61.5, 20.25, 130.0, 99.5])
 
     class One:
         skeleton = predictor.skeleton
@@ -179,7 +179,7 @@ def test_a_box_is_seen_as_training_sees_it(run: Path) -> None:
     ],
 )
 def test_boxes_that_are_none(predictor: Predictor, count: int, boxes: Any, said: str) -> None:
-    given = pictures([(20, 30)] * count)
+    given = images([(20, 30)] * count)
     with pytest.raises(ValueError, match=said):
         predictor(given[0] if count == 1 else given, boxes)
 

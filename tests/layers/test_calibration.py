@@ -92,7 +92,7 @@ def test_a_wider_heatmap_is_trusted_less():
     assert size == sorted(size)
 
 
-def test_a_flat_heatmap_is_out_of_the_picture():
+def test_a_flat_heatmap_is_out_of_the_image():
     raw = prediction()
     raw["logits"] = torch.zeros_like(raw["logits"])
     strict = fitted(presence=torch.tensor([-3.0, 6.0, -1.0]))

@@ -1,4 +1,4 @@
-"""Raw pixels are standardised per channel, whatever they are stored as."""
+"""Raw pixels are standardized per channel, whatever they are stored as."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def report(samples: slice) -> dict[str, Any]:
             "all": metric.compute().item(),
             "each": metric.per_keypoint().nan_to_num(-1).tolist(),
             "count": metric.count().tolist(),
-            "local": metric.labelled.tolist(),
+            "local": metric.labeled.tolist(),
         }
         for name, metric in metrics.items()
     }

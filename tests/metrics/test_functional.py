@@ -16,7 +16,7 @@ NAN = float("nan")
 
 
 def batch(seed: int = 0, B: int = 16, K: int = 5) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Random points, a third of them unlabelled (NaN), one sample without labels or scale."""
+    """Random points, a third of them unlabeled (NaN), one sample without labels or scale."""
     generator = torch.Generator().manual_seed(seed)
     target = torch.rand(B, K, 2, generator=generator) * 400
     prediction = target + torch.randn(B, K, 2, generator=generator) * 8
@@ -57,7 +57,7 @@ def test_masked_points_never_enter_even_through_the_gradient() -> None:
     assert (prediction.grad[~mask] == 0).all()
 
 
-def test_no_labelled_point_is_nan_and_needs_no_scale() -> None:
+def test_no_labeled_point_is_nan_and_needs_no_scale() -> None:
     prediction, target, mask, scale = batch()
     nothing = torch.zeros_like(mask)
     assert epe(prediction, target, nothing).isnan()
@@ -69,7 +69,7 @@ def test_no_labelled_point_is_nan_and_needs_no_scale() -> None:
 def test_unusable_scale_is_quoted(bad: float) -> None:
     prediction, target, mask, scale = batch()
     scale[0] = bad
-    with pytest.raises(ValueError, match=rf"got {bad} on a sample with labelled points"):
+    with pytest.raises(ValueError, match=rf"got {bad} on a sample with labeled points"):
         pck(prediction, target, mask, scale, alpha=0.1)
     with pytest.raises(ValueError, match=rf"got {bad} on"):
         nme(prediction, target, mask, scale)

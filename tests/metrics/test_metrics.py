@@ -26,7 +26,7 @@ SCALED = pytest.mark.parametrize("name", ["pck", "nme"])
 
 
 def batch(B: int = 24) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Random points; the last keypoint and the first sample are never labelled."""
+    """Random points; the last keypoint and the first sample are never labeled."""
     generator = torch.Generator().manual_seed(0)
     target = torch.rand(B, K, 2, generator=generator) * 400
     prediction = target + torch.randn(B, K, 2, generator=generator) * 8
@@ -122,7 +122,7 @@ def test_unusable_scale_is_quoted_when_computed(name: str, bad: float) -> None:
     scale[5] = bad
     metric.update(prediction, target, mask, scale)
     metric.update(*batch())
-    with pytest.raises(ValueError, match=rf"scale must be .*got {bad} on a sample with labelled points"):
+    with pytest.raises(ValueError, match=rf"scale must be .*got {bad} on a sample with labeled points"):
         metric.compute()
     with pytest.raises(ValueError, match=rf"got {bad}"):
         metric.per_keypoint()

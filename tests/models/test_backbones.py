@@ -81,7 +81,7 @@ def test_weights_survive_a_file(tmp_path: Path):
     other = Small(8, weights=path).eval()
     x = torch.rand(1, 3, 32, 32)
     assert all(torch.equal(a, b) for a, b in zip(net(x), other(x), strict=True))
-    assert other.started_from == {"weights": "weights.safetensors", "licence": None} and net.started_from is None
+    assert other.started_from == {"weights": "weights.safetensors", "license": None} and net.started_from is None
 
 
 def test_a_classifiers_file_fits_a_backbone_of_some_of_its_stages(tmp_path: Path):
@@ -180,7 +180,7 @@ def test_timm_reads_a_published_file(data_root: Path):
     with torch.no_grad():
         torch.testing.assert_close(net(x)[-1], whole.blocks(whole.bn1(whole.conv_stem(x))))
     known = Timm("tf_efficientnet_lite0", stages=(3,), pretrained=True, folder=path.parent).started_from
-    assert known == {"weights": "timm tf_efficientnet_lite0.in1k", "licence": "apache-2.0"}
+    assert known == {"weights": "timm tf_efficientnet_lite0.in1k", "license": "apache-2.0"}
 
 
 def test_an_unknown_timm_network_or_stage_is_answered():

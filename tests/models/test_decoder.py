@@ -10,7 +10,7 @@ from softpoint.models import FusionDecoder
 
 
 def positions(stride: int, length: int) -> Tensor:
-    """Where each cell's centre is in the image, written out."""
+    """Where each cell's center is in the image, written out."""
     return torch.tensor([(i + 0.5) * stride - 0.5 for i in range(length // stride)])
 
 

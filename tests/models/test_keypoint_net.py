@@ -47,7 +47,7 @@ def test_bytes_equal_floats_of_one_255th():
 
 @pytest.mark.parametrize("shift", [(8, 0), (0, -16), (24, 32)])
 def test_keypoints_move_with_the_image_by_multiples_of_the_stride(shift: tuple[int, int]):
-    # The backbone's mean colour standardises to zero, which no convolution here can tell from its padding;
+    # The backbone's mean color standardizes to zero, which no convolution here can tell from its padding;
     # positive weights put each maximum on the patch rather than on that empty background.
     net = network(stages=(2, 3), attention=SpatialAttention)
     net.head.logits.weight.data.abs_().mul_(30)
@@ -87,7 +87,7 @@ def test_padding_equals_padding_by_hand(size: tuple[int, int], padded: tuple[int
     net = network(stride=stride, attention=DynamicSpatialAttention, pad=True)
     height, width = size
     image = torch.rand(2, 3, height, width)
-    # The mean colour is zero once standardised.
+    # The mean color is zero once standardized.
     by_hand = torch.full((2, 3, *padded), 0.5)
     by_hand[..., :height, :width] = image
     with torch.no_grad():

@@ -106,4 +106,4 @@ def test_torchvisions_own_download_is_read_as_weights_alone(monkeypatch: pytest.
     net = Torchvision("resnet18", stages=(2,), pretrained=True)
     assert asked["weights_only"] is True and asked["check_hash"] is True
     assert torch.equal(net.body["conv1"].weight, whole["conv1.weight"])
-    assert net.started_from == {"weights": "torchvision ResNet18_Weights.IMAGENET1K_V1", "licence": "BSD-3-Clause"}
+    assert net.started_from == {"weights": "torchvision ResNet18_Weights.IMAGENET1K_V1", "license": "BSD-3-Clause"}

@@ -23,13 +23,13 @@ LIMITS: dict[str, Any] = {
 
 
 class Teller:
-    """Answers as softpoint.runtime.Model does: `corner` is the last pixel, `colour` the means of red and blue.
+    """Answers as softpoint.runtime.Model does: `corner` is the last pixel, `color` the means of red and blue.
 
-    With boxes `colour` is the box's left and top. It waits for `gate`, and keeps how many rows each call had.
+    With boxes `color` is the box's left and top. It waits for `gate`, and keeps how many rows each call had.
     """
 
     def __init__(self, crops: dict | None = None) -> None:
-        self.path, self.names = Path("folder/teller.onnx"), ["corner", "colour"]
+        self.path, self.names = Path("folder/teller.onnx"), ["corner", "color"]
         self.metadata = {"keypoints": self.names, "size": [8, 8], "crops": crops, "metrics": {"epe": float("nan")}}
         self.fixed_size = None
         self.calls: list[int] = []
@@ -45,21 +45,21 @@ class Teller:
         if any(image.shape[:2] == (12, 12) for image in images):
             raise ValueError(f"{self.path} was not made for that")
         corners = [[image.shape[1] - 1, image.shape[0] - 1] for image in images]
-        colours = [image.mean((0, 1))[[0, 2]] for image in images] if boxes is None else np.asarray(boxes)[:, :2]
+        colors = [image.mean((0, 1))[[0, 2]] for image in images] if boxes is None else np.asarray(boxes)[:, :2]
         count = len(images)
         return {
-            "keypoints": np.stack([corners, colours], 1).astype(np.float32),
+            "keypoints": np.stack([corners, colors], 1).astype(np.float32),
             "confidence": np.full((count, 2), [0.75, np.nan], np.float32),
             "covariance": np.tile(np.float32([[4, 1], [1, 2]]), (count, 2, 1, 1)),
         }
 
 
 def encoded(
-    height: int, width: int, kind: str = "PNG", colour: tuple[int, int, int] = (255, 0, 102), **options: Any
+    height: int, width: int, kind: str = "PNG", color: tuple[int, int, int] = (255, 0, 102), **options: Any
 ) -> bytes:
-    """A picture of one colour, as a file's bytes."""
+    """An image of one color, as a file's bytes."""
     file = io.BytesIO()
-    Image.new("RGB", (width, height), colour).save(file, kind, **options)
+    Image.new("RGB", (width, height), color).save(file, kind, **options)
     return file.getvalue()
 
 
@@ -109,7 +109,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture(scope="session")
 def teller_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An .onnx file that answers as a Teller of whole pictures does, with a confidence of 0.5."""
+    """An .onnx file that answers as a Teller of whole images does, with a confidence of 0.5."""
     onnx = pytest.importorskip("onnx", reason='a file is made by onnx: pip install -e ".[export]"')
     pytest.importorskip("onnxruntime", reason="exported models run on onnxruntime")
     from onnx import TensorProto, helper, numpy_helper
@@ -123,14 +123,14 @@ def teller_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("Cast", ["images"], "float", {"to": TensorProto.FLOAT}),
         ("ReduceMean", ["float", "rows_columns"], "means", {"keepdims": 0}),
         ("Gather", ["means", "red_blue"], "two", {"axis": 1}),
-        ("Unsqueeze", ["two", "one"], "colour", {}),
+        ("Unsqueeze", ["two", "one"], "color", {}),
         ("Shape", ["images"], "shape", {}),
         ("Gather", ["shape", "width_height"], "size", {"axis": 0}),
         ("Cast", ["size"], "size_float", {"to": TensorProto.FLOAT}),
         ("Sub", ["size_float", "unit"], "corner", {}),
-        ("Mul", ["colour", "zero"], "nought", {}),
+        ("Mul", ["color", "zero"], "nought", {}),
         ("Add", ["nought", "corner"], "corners", {}),
-        ("Concat", ["corners", "colour"], "keypoints", {"axis": 1}),
+        ("Concat", ["corners", "color"], "keypoints", {"axis": 1}),
         ("ReduceMean", ["keypoints", "last"], "some", {"keepdims": 0}),
         ("Mul", ["some", "zero"], "none", {}),
         ("Add", ["none", "half"], "confidence", {}),
@@ -148,7 +148,7 @@ def teller_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     onnx.checker.check_model(model)
-    metadata = {"format": 1, "keypoints": ["corner", "colour"], "size": [8, 8], "crops": None}
+    metadata = {"format": 1, "keypoints": ["corner", "color"], "size": [8, 8], "crops": None}
     model.metadata_props.add(key="softpoint", value=json.dumps(metadata))
     path = tmp_path_factory.mktemp("teller") / "teller.onnx"
     onnx.save_model(model, str(path))

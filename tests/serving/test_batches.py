@@ -11,7 +11,7 @@ from serving.conftest import Teller, encoded, until
 from softpoint.serving.batches import Batcher
 
 
-def picture(height: int, width: int, value: int = 0) -> np.ndarray:
+def image(height: int, width: int, value: int = 0) -> np.ndarray:
     return np.full((height, width, 3), value, np.uint8)
 
 
@@ -22,7 +22,7 @@ def gathered(teller: Teller, rows: list, batch_size: int = 4, max_pixels: int = 
         batcher = Batcher(teller, batch_size, wait_ms, max_pixels, lambda rows: None)
         batcher.start()
         teller.gate.clear()
-        first = asyncio.create_task(batcher.predict(picture(2, 2)))
+        first = asyncio.create_task(batcher.predict(image(2, 2)))
         await asyncio.sleep(0)
         await until(lambda: not batcher.waiting)
         rest = [asyncio.create_task(batcher.predict(*row)) for row in rows]
@@ -37,7 +37,7 @@ def gathered(teller: Teller, rows: list, batch_size: int = 4, max_pixels: int = 
 
 def test_what_waits_goes_together_and_keeps_its_order(teller: Teller):
     sizes = [(3, 4), (5, 6), (3, 4), (7, 8), (9, 10), (3, 4)]
-    found = gathered(teller, [(picture(*size, value),) for value, size in enumerate(sizes)])
+    found = gathered(teller, [(image(*size, value),) for value, size in enumerate(sizes)])
     assert teller.calls == [1, 4, 2]
     for value, ((height, width), [answer]) in enumerate(zip(sizes, found, strict=True)):
         assert answer["keypoints"].tolist() == [[width - 1, height - 1], [value, value]]
@@ -46,20 +46,20 @@ def test_what_waits_goes_together_and_keeps_its_order(teller: Teller):
 def test_rows_with_and_without_boxes_do_not_mix():
     boxes = np.float32([[1, 2, 3, 4], [5, 6, 7, 8]])
     teller = Teller()
-    found = gathered(teller, [(picture(3, 4, 9),), (picture(5, 6), boxes), (picture(3, 4, 8),)])
+    found = gathered(teller, [(image(3, 4, 9),), (image(5, 6), boxes), (image(3, 4, 8),)])
     assert teller.calls == [1, 2, 2]
     assert [[one["keypoints"][1].tolist() for one in answers] for answers in found] == [
         [[9, 9]], [[1, 2], [5, 6]], [[8, 8]]
     ]  # fmt: skip
 
 
-def test_a_batch_has_no_more_pixels_than_one_picture_may_have(teller: Teller):
-    gathered(teller, [(picture(10, 10),)] * 3 + [(picture(20, 20),)], max_pixels=250)
+def test_a_batch_has_no_more_pixels_than_one_image_may_have(teller: Teller):
+    gathered(teller, [(image(10, 10),)] * 3 + [(image(20, 20),)], max_pixels=250)
     assert teller.calls == [1, 2, 1, 1]
 
 
-def test_a_picture_that_fails_does_not_spoil_the_others(teller: Teller):
-    good, bad, wrong, last = gathered(teller, [(picture(*size),) for size in [(3, 4), (13, 13), (12, 12), (5, 6)]])
+def test_an_image_that_fails_does_not_spoil_the_others(teller: Teller):
+    good, bad, wrong, last = gathered(teller, [(image(*size),) for size in [(3, 4), (13, 13), (12, 12), (5, 6)]])
     assert isinstance(bad, RuntimeError) and isinstance(wrong, ValueError)
     assert good[0]["keypoints"][0].tolist() == [3, 2] and last[0]["keypoints"][0].tolist() == [5, 4]
 
@@ -70,7 +70,7 @@ def test_a_free_model_waits_for_more(teller: Teller):
         batcher.start()
         tasks = []
         for _ in range(3):  # the third fills the batch, long before the wait is over
-            tasks.append(asyncio.create_task(batcher.predict(picture(2, 2))))
+            tasks.append(asyncio.create_task(batcher.predict(image(2, 2))))
             await asyncio.sleep(0.01)
         await asyncio.gather(*tasks)
         await batcher.stop()
@@ -83,7 +83,7 @@ def test_stopping_answers_what_waits(teller: Teller):
     async def whole() -> list:
         batcher = Batcher(teller, 2, 60_000, 10_000, lambda rows: None)
         batcher.start()
-        tasks = [asyncio.create_task(batcher.predict(picture(2, 2 + i))) for i in range(5)]
+        tasks = [asyncio.create_task(batcher.predict(image(2, 2 + i))) for i in range(5)]
         await asyncio.sleep(0)
         await batcher.stop()
         assert not batcher.running
@@ -98,7 +98,7 @@ def test_nothing_is_computed_for_who_no_longer_waits(teller: Teller):
         batcher = Batcher(teller, 1, 0, 10_000, lambda rows: None)
         batcher.start()
         teller.gate.clear()
-        tasks = [asyncio.create_task(batcher.predict(picture(2, 2))) for _ in range(3)]
+        tasks = [asyncio.create_task(batcher.predict(image(2, 2))) for _ in range(3)]
         await asyncio.sleep(0)
         await until(lambda: batcher.waiting == 2)
         tasks[0].cancel()  # the model is at it already
@@ -126,7 +126,7 @@ def test_a_request_that_runs_out_of_time_gives_its_room_back(talk, teller: Telle
     assert used == (0, 0)
 
 
-def test_pictures_posted_at_once_share_a_batch(talk, teller: Teller):
+def test_images_posted_at_once_share_a_batch(talk, teller: Teller):
     async def conversation(client, service):
         teller.gate.clear()
         tasks = [asyncio.create_task(client.post("/predict", content=encoded(5, 5 + i))) for i in range(5)]
@@ -137,9 +137,7 @@ def test_pictures_posted_at_once_share_a_batch(talk, teller: Teller):
     responses, metrics = talk(conversation, wait_ms=50)
     assert [response.json()["size"] for response in responses] == [[5, 5 + i] for i in range(5)]
     assert sum(teller.calls) == 5 and max(teller.calls) > 1
-    assert (
-        f"softpoint_batch_pictures_count {len(teller.calls)}" in metrics and "softpoint_batch_pictures_sum 5" in metrics
-    )
+    assert f"softpoint_batch_images_count {len(teller.calls)}" in metrics and "softpoint_batch_images_sum 5" in metrics
 
 
 @pytest.mark.parametrize(("size", "status"), [((13, 13), 500), ((12, 12), 422)])

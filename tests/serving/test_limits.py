@@ -81,13 +81,13 @@ def test_a_body_of_unknown_length_is_cut_off(post):
 
 @pytest.mark.parametrize("length", ["99999999999999999999999999", "50001"])
 def test_a_body_that_says_it_is_too_long_is_refused_at_once(post, length: str):
-    picture = encoded(9, 9)
+    image = encoded(9, 9)
 
     async def short():
-        yield picture
+        yield image
 
     assert post(short(), headers={"content-length": length}).status_code == 413
-    assert post(short(), headers={"content-length": str(len(picture))}).status_code == 200
+    assert post(short(), headers={"content-length": str(len(image))}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_what_is_no_box_is_refused(post, query: str):
     assert model.calls == []
 
 
-def test_boxes_beyond_the_picture_and_below_zero_are_boxes(post):
+def test_boxes_beyond_the_image_and_below_zero_are_boxes(post):
     assert post(encoded(9, 9), "?box=-5,-5.5,100,100", Teller({"padding": 1.25})).status_code == 200
 
 
@@ -115,9 +115,9 @@ def test_too_many_boxes_are_refused(post):
     assert response.status_code == 413 and "max_boxes=3" in response.json()["error"]
 
 
-def test_a_model_of_whole_pictures_takes_no_box(post):
+def test_a_model_of_whole_images_takes_no_box(post):
     response = post(encoded(9, 9), "?box=1,2,3,4")
-    assert response.status_code == 422 and "teller.onnx was trained on whole pictures" in response.json()["error"]
+    assert response.status_code == 422 and "teller.onnx was trained on whole images" in response.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_other_paths_name_those_that_there_are(talk, method: str, path: str, sta
         ("timeout_s", float("nan"), "timeout_s=nan"),
         ("max_bytes", "many", "max_bytes=many"),
         ("exif", "turn", "exif='turn': choose from apply, ignore, error"),
-        ("queue_pixels", 9_999, "queue_pixels=9999 has no room for a picture of max_pixels=10000"),
+        ("queue_pixels", 9_999, "queue_pixels=9999 has no room for an image of max_pixels=10000"),
     ],
 )
 def test_settings_that_allow_nothing_are_refused(key: str, value, message: str):

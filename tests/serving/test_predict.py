@@ -1,4 +1,4 @@
-"""Pictures in, keypoints out."""
+"""Images in, keypoints out."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from serving.conftest import Teller, encoded
 
 
 @pytest.mark.parametrize(("kind", "close"), [("PNG", 1e-4), ("BMP", 1e-4), ("JPEG", 3), ("WEBP", 3)])
-def test_a_picture_is_answered_in_its_own_pixels(post, kind: str, close: float):
+def test_an_image_is_answered_in_its_own_pixels(post, kind: str, close: float):
     answer = post(encoded(30, 40, kind)).json()
     assert answer["size"] == [30, 40]
-    corner, colour = answer["keypoints"]
+    corner, color = answer["keypoints"]
     assert corner["name"] == "corner" and [corner["x"], corner["y"]] == [39, 29]
-    assert [colour["x"], colour["y"]] == pytest.approx([255, 102], abs=close)  # red first
+    assert [color["x"], color["y"]] == pytest.approx([255, 102], abs=close)  # red first
     assert corner["covariance"] == [[4, 1], [1, 2]]
-    assert corner["confidence"] == 0.75 and colour["confidence"] is None  # JSON has no word for not-a-number
+    assert corner["confidence"] == 0.75 and color["confidence"] is None  # JSON has no word for not-a-number
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize(("exif", "size"), [("apply", [40, 30]), ("ignore", [30, 40])])
-def test_a_picture_is_turned_as_its_exif_says(post, kind: str, exif: str, size: list[int]):
+def test_an_image_is_turned_as_its_exif_says(post, kind: str, exif: str, size: list[int]):
     tags = Image.Exif()
     tags[0x0112] = 6
     answer = post(encoded(30, 40, kind, exif=tags), exif=exif).json()
@@ -37,14 +37,14 @@ def test_each_box_has_its_answer(post):
     assert places == [(1, 2), (3.5, 4)]
 
 
-def test_a_model_of_crops_looks_at_whole_pictures_without_boxes(post):
+def test_a_model_of_crops_looks_at_whole_images_without_boxes(post):
     answer = post(encoded(30, 40), model=Teller({"padding": 1.25})).json()
     assert answer["keypoints"][1]["x"] == 255
 
 
 def test_the_model_says_what_it_is(talk):
     said = talk(lambda client, _: client.get("/model")).json()
-    assert said == {"keypoints": ["corner", "colour"], "size": [8, 8], "crops": None, "metrics": {"epe": None}}
+    assert said == {"keypoints": ["corner", "color"], "size": [8, 8], "crops": None, "metrics": {"epe": None}}
 
 
 def test_it_is_ready_until_it_stops(talk):

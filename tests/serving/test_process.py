@@ -56,7 +56,7 @@ def test_it_answers_without_torch_and_what_waits_when_it_is_told_to_stop(server,
     process, address = server
     with httpx.Client(base_url=address, timeout=100, trust_env=False) as client, ThreadPoolExecutor(3) as clients:
         assert client.get("/health").json() == {"status": "ready", "model": "teller.onnx"}
-        assert client.get("/model").json()["keypoints"] == ["corner", "colour"]
+        assert client.get("/model").json()["keypoints"] == ["corner", "color"]
         # uvicorn's own limit; what of the header it has not read may break the connection before the answer is seen
         with suppress(httpx.TransportError):
             assert client.post("/predict", headers={"x-long": "a" * 200_000}).status_code == 400
@@ -66,14 +66,14 @@ def test_it_answers_without_torch_and_what_waits_when_it_is_told_to_stop(server,
         asked = [
             clients.submit(httpx.post, f"{address}/predict", content=body, timeout=100, trust_env=False) for _ in "abc"
         ]
-        while "softpoint_queue_pictures 3\n" not in client.get("/metrics").text:
+        while "softpoint_queue_images 3\n" not in client.get("/metrics").text:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         answers = [future.result() for future in asked]
     assert [answer.status_code for answer in answers] == [200] * 3
-    corner, colour = answers[0].json()["keypoints"]
+    corner, color = answers[0].json()["keypoints"]
     assert (corner["x"], corner["y"], corner["confidence"]) == (39, 29, 0.5)
-    assert (round(colour["x"]), round(colour["y"])) == (255, 102) and colour["covariance"] == [[4, 1], [1, 2]]
+    assert (round(color["x"]), round(color["y"])) == (255, 102) and color["covariance"] == [[4, 1], [1, 2]]
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0 and out == "" and "Traceback" not in err
     assert list(tmp_path.iterdir()) == []

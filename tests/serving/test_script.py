@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import serve as script
-from runs import composed
+from helpers.training import composed
+from softpoint.cli import serve as script
 from softpoint.serving import Settings, server
 
 

@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning.trainer.states import RunningStage
 from torch import Tensor
 
-from runs import built, composed, labelled, tiny, write_labels
+from helpers.training import built, composed, labeled, tiny, write_labels
 from softpoint.evaluation.reliability import expected_calibration_error
 from softpoint.functional import grid_to_image, render_gaussians
 from softpoint.inference import load_predictor, read_checkpoint
@@ -107,7 +107,7 @@ def test_few_points_change_little_and_none_nothing(many: Any) -> None:
     values = []
     for count in (0, 1, 8):
         mask = measured.mask & (torch.arange(len(measured.mask)) < count)[:, None]
-        # Anything may stand where nothing is labelled.
+        # Anything may stand where nothing is labeled.
         error = torch.where(mask[..., None], measured.error, torch.nan)
         values.append(fit_calibration(measured._replace(error=error, mask=mask), RADIUS, NONE))
     at_four = [float(v["log_scale"].mean() + v["slope"] * math.log(4)) for v in values]
@@ -134,7 +134,7 @@ def test_what_is_absent_comes_out_unsure(many: Any) -> None:
     assert there["confidence"].mean() < 0.05 and (trusted - here).mean() < 0.02
 
 
-def test_pictures_move_and_their_points_with_them() -> None:
+def test_images_move_and_their_points_with_them() -> None:
     image = torch.randint(256, (2, 3, 32, 48), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
     points = torch.tensor([[[10.0, 20.0], [40.0, 4.0]], [[23.0, 15.0], [47.4, 31.4]]])
     for (moved, outside), (dx, dy) in zip(
@@ -220,8 +220,8 @@ def test_the_best_checkpoint_is_calibrated_and_the_last_is_not(run: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
-def test_a_resident_set_is_measured_on_its_validation_pictures(tmp_path: Path) -> None:
-    words = labelled(write_labels(tmp_path / "data"), "data.resident=true", "~callbacks.calibrate")
+def test_a_resident_set_is_measured_on_its_validation_images(tmp_path: Path) -> None:
+    words = labeled(write_labels(tmp_path / "data"), "data.resident=true", "~callbacks.calibrate")
     module, data, trainer = built(composed("train", words, tmp_path / "run"))
     trainer.fit(module, data)
     trainer.state.stage = RunningStage.TRAINING  # as it is when a fit ends

@@ -9,7 +9,7 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from runs import built, composed, tiny
+from helpers.training import built, composed, tiny
 from softpoint.training.callbacks import ExponentialAverage
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")

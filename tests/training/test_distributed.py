@@ -16,7 +16,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import nn
 
-from runs import ROOT, built, composed, labelled, read_csv, write_labels
+from helpers.training import ROOT, built, composed, labeled, read_csv, write_labels
 from softpoint.data.dataset import EpochSampler
 
 pytestmark = pytest.mark.filterwarnings(
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 class FrozenNorms(Callback):
-    """Normalises by the stored statistics, because those of a batch depend on how it is divided."""
+    """Normalizes by the stored statistics, because those of a batch depend on how it is divided."""
 
     def on_train_batch_start(self, trainer: Any, pl_module: nn.Module, *_: Any) -> None:
         for module in pl_module.modules():
@@ -34,7 +34,7 @@ class FrozenNorms(Callback):
 
 
 def words(folder: Path, batch: int) -> list[str]:
-    """Three steps on 12 images: one process without a label, uneven counts, all labelled; 3 val, 5 test."""
+    """Three steps on 12 images: one process without a label, uneven counts, all labeled; 3 val, 5 test."""
     order = [draw.index for draw in EpochSampler(12, seed=0)]
     nothing = [(order[i], k) for i in (1, 3) for k in range(4)]
     uneven = [(order[4], 0), (order[5], 1), (order[5], 2), (order[7], 3)]
@@ -44,7 +44,7 @@ def words(folder: Path, batch: int) -> list[str]:
     (folder / "splits.csv").write_text("\n".join(["image,split", *rows]))
     plain = ["optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false", "scheduler=constant"]
     frozen = ["~callbacks.ema", "+callbacks.frozen._target_=test_distributed.FrozenNorms"]
-    return labelled(data, f"data.splits={folder / 'splits.csv'}", f"data.batch_size={batch}", *plain, *frozen)
+    return labeled(data, f"data.splits={folder / 'splits.csv'}", f"data.batch_size={batch}", *plain, *frozen)
 
 
 @pytest.mark.slow

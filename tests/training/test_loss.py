@@ -81,7 +81,7 @@ def test_masked_points_have_no_gradient_and_the_others_do(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_nothing_labelled_is_a_loss_of_zero(name: str) -> None:
+def test_nothing_labeled_is_a_loss_of_zero(name: str) -> None:
     make, parts = EVERY[name]
     prediction, points, mask = drawn(parts)
     loss = KeypointLoss({"term": make()})(prediction, points * float("nan"), torch.zeros_like(mask), 4)["loss"]
@@ -164,7 +164,7 @@ def test_the_target_is_its_own_best_answer(stride: int) -> None:
         ([float("nan"), 5], 2, False),
     ],
 )
-def test_only_labelled_points_within_the_frame_teach(point: list[float], visibility: int, taught: bool) -> None:
+def test_only_labeled_points_within_the_frame_teach(point: list[float], visibility: int, taught: bool) -> None:
     found = trainable(torch.tensor([[point]], dtype=torch.float), torch.tensor([[visibility]]), (20, 30))
     assert found.item() is taught
 
@@ -197,7 +197,7 @@ def test_a_loss_needs_a_term() -> None:
         ([float("nan"), 5], 0, -1),
     ],
 )
-def test_a_state_is_known_where_labelled_out_of_the_frame_or_told_absent(
+def test_a_state_is_known_where_labeled_out_of_the_frame_or_told_absent(
     point: list[float], visibility: int, state: int
 ) -> None:
     found = visibility_target(torch.tensor([[point]], dtype=torch.float), torch.tensor([[visibility]]), (20, 30))

@@ -1,4 +1,4 @@
-"""What a run measures is in pixels of the original pictures, and only of labelled points."""
+"""What a run measures is in pixels of the original images, and only of labeled points."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from runs import built, composed, labelled, tiny, write_labels
+from helpers.training import built, composed, labeled, tiny, write_labels
 from softpoint.functional import transform_points
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
 
 
 def test_test_error_is_in_original_pixels(tmp_path: Path) -> None:
-    words = labelled(write_labels(tmp_path / "data", missing=[(0, 1), (4, 2)]), "data.batch_size=2")
+    words = labeled(write_labels(tmp_path / "data", missing=[(0, 1), (4, 2)]), "data.batch_size=2")
     module, data, trainer = built(composed("train", words, tmp_path / "run"))
     found = trainer.test(module, data, verbose=False)[0]
     errors, scales = [], []
     with torch.inference_mode():
         for batch in data.test_dataloader():
-            labelled_points = batch["visibility"] > 0
+            labeled_points = batch["visibility"] > 0
             guess = transform_points(module.eval()(batch["image"])["keypoints"], batch["matrix"])
             for i, row in enumerate(batch["index"].tolist()):
                 truth = torch.from_numpy(data.labels.keypoints[data.splits["test"][row]])
-                errors.append((guess[i] - truth).norm(dim=-1)[labelled_points[i]])
+                errors.append((guess[i] - truth).norm(dim=-1)[labeled_points[i]])
                 scales.append(batch["scale"][i].expand(len(errors[-1])))
     error, scale = torch.cat(errors), torch.cat(scales)
     assert found["test/epe"] == pytest.approx(error.mean().item(), rel=1e-5)
@@ -42,7 +42,7 @@ def test_padding_is_not_measured(tmp_path: Path) -> None:
     assert found == pytest.approx(whole, rel=1e-5)
 
 
-def test_uint8_and_float_pictures_agree(tmp_path: Path) -> None:
+def test_uint8_and_float_images_agree(tmp_path: Path) -> None:
     module, data, _ = built(composed("train", tiny(), tmp_path))
     batch = next(iter(data.val_dataloader()))
     with torch.inference_mode():

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from runs import SMALL, built, composed
+from helpers.training import SMALL, built, composed
 from softpoint.training.loss import trainable
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -90,7 +90,7 @@ def test_head_learns_a_batch_by_heart_with_its_own_loss(words: str, steps: int, 
 
 
 @pytest.mark.parametrize("name", ["dlc-openfield"])
-def test_default_loss_learns_real_pictures_by_heart(name: str, tmp_path: Path, data_root: Path) -> None:
+def test_default_loss_learns_real_images_by_heart(name: str, tmp_path: Path, data_root: Path) -> None:
     labels, images = data_root / "keypoints" / "labels" / f"{name}.csv", data_root / "keypoints" / name
     if not labels.is_file():
         pytest.skip(f"no {labels}")

@@ -1,4 +1,4 @@
-"""The loss of pixel classes is its sum over cells; what is unlabelled is neither here nor absent."""
+"""The loss of pixel classes is its sum over cells; what is unlabeled is neither here nor absent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def drawn() -> tuple[Tensor, Tensor, Tensor]:
 def by_cells(
     classes: Tensor, points: Tensor, mask: Tensor, weights: list[float], smoothing: float, radius: float, ring: float
 ) -> float:
-    """Each sample's weighted mean over its cells, weighted by its labelled points."""
+    """Each sample's weighted mean over its cells, weighted by its labeled points."""
     cells = image_to_grid(points.nan_to_num(), STRIDE)
     target, kept = disc_classes(cells, mask, SIZE, radius / STRIDE, ring / STRIDE)
     total = 0.0
@@ -59,7 +59,7 @@ def test_it_is_its_sum_over_cells(settings: dict, weights: list[float]) -> None:
     assert found.item() == pytest.approx(by_cells(classes, points, mask, weights, **shape), rel=1e-9)
 
 
-def test_an_unlabelled_class_changes_nothing_and_learns_nothing() -> None:
+def test_an_unlabeled_class_changes_nothing_and_learns_nothing() -> None:
     classes, points, mask = drawn()
     loss = KeypointLoss({"classes": PixelClassTerm(radius=6.0, smoothing=0.1)})
     value = loss({"logits": classes[:, :3], "classes": classes}, points, mask, STRIDE)["loss"]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from runs import built, composed, tiny
+from helpers.training import built, composed, tiny
 from softpoint.training.callbacks import Freeze, TimeBudget
-from softpoint.training.parameters import parameter_groups
+from softpoint.training.param_groups import parameter_groups
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from parts.told import told
-from runs import NAMES, built, composed, labelled, tiny, write_labels
+from helpers.training import NAMES, built, composed, labeled, tiny, write_labels
+from softpoint.cli.run_record import told
 from softpoint.inference import read_checkpoint
 from softpoint.training import Record
 from softpoint.training.record import describe_hardware
@@ -31,11 +31,11 @@ def plain(node: Any) -> bool:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run of scripts/train.py on twelve pictures."""
-    from train import main
+    """The folder of a finished run of scripts/train.py on twelve images."""
+    from softpoint.cli.train import main
 
     folder = tmp_path_factory.mktemp("recorded")
-    main(composed("train", labelled(write_labels(folder / "data")), folder / "run"))
+    main(composed("train", labeled(write_labels(folder / "data")), folder / "run"))
     return folder / "run"
 
 
@@ -48,10 +48,10 @@ def test_a_finished_run_is_recorded_in_plain_values(record: dict[str, Any], run:
     assert plain(record) and record["finished"] is True and 0 < record["minutes"] < 60
     assert record["command"].startswith("python scripts/train.py data=custom data.labels=")
     assert record["command"].endswith("data.test=0.2") and record["data"] == "custom"
-    assert record["labels"] == "labels.csv" and record["data_licence"] is None
+    assert record["labels"] == "labels.csv" and record["data_license"] is None
     assert "CPU core" in record["hardware"] and "M parameters" in record["network"]
     assert record["versions"]["torch"] == torch.__version__.partition("+")[0]
-    assert record["starting_weights"] is record["weights_licence"] is None
+    assert record["starting_weights"] is record["weights_license"] is None
     assert read_checkpoint(run / "checkpoints" / "best.ckpt").record == record
 
 
@@ -60,7 +60,7 @@ def test_splits_are_counted(record: dict[str, Any], run: Path) -> None:
         rows = [row["split"] for row in csv.DictReader(file)]
     for split in ("train", "val", "test"):
         count = rows.count(split)
-        assert record["splits"][split] == {"pictures": count, "subjects": count, "points": 4 * count}
+        assert record["splits"][split] == {"images": count, "subjects": count, "points": 4 * count}
 
 
 def test_the_recorded_test_is_that_of_the_table(record: dict[str, Any], run: Path) -> None:
@@ -81,7 +81,7 @@ def test_the_recorded_test_is_that_of_the_table(record: dict[str, Any], run: Pat
 def test_an_interrupted_run_has_what_was_known(run: Path) -> None:
     stored = read_checkpoint(run / "checkpoints" / "last.ckpt").record
     assert stored["finished"] is False and "metrics" not in stored and stored["minutes"] > 0
-    assert stored["command"] and stored["splits"]["train"]["pictures"] > 0
+    assert stored["command"] and stored["splits"]["train"]["images"] > 0
 
 
 def test_the_rest_of_the_checkpoint_is_as_it_was(run: Path, tmp_path: Path) -> None:
@@ -104,9 +104,7 @@ def test_minutes_go_on_where_a_run_is_resumed(tmp_path: Path) -> None:
     trainer.fit(module, data)
     last = tmp_path / "checkpoints" / "last.ckpt"
     stored = torch.load(last, weights_only=True)
-    assert stored["record"]["splits"] == {
-        split: {"pictures": n} for split, n in (("train", 8), ("val", 4), ("test", 5))
-    }
+    assert stored["record"]["splits"] == {split: {"images": n} for split, n in (("train", 8), ("val", 4), ("test", 5))}
     stored["record"]["minutes"] = 100.0
     torch.save(stored, last)
     module, data, trainer = built(composed("train", tiny("trainer.max_epochs=2"), tmp_path / "again"))
@@ -122,26 +120,26 @@ def test_starting_weights_are_named(tmp_path: Path) -> None:
     record, trainer = Record({}), SimpleNamespace()
     trainer.strategy, trainer.world_size = SimpleNamespace(root_device=torch.device("cpu")), 2
     trainer.datamodule = SimpleNamespace(sources={})
-    backbone = SimpleNamespace(started_from={"weights": "timm a.b", "licence": "mit"})
+    backbone = SimpleNamespace(started_from={"weights": "timm a.b", "license": "mit"})
     record.on_fit_start(trainer, SimpleNamespace(net=SimpleNamespace(backbone=backbone), summary="a network"))
-    assert (record.facts["starting_weights"], record.facts["weights_licence"]) == ("timm a.b", "mit")
+    assert (record.facts["starting_weights"], record.facts["weights_license"]) == ("timm a.b", "mit")
     assert record.facts["hardware"].endswith(", 2 processes")
     assert describe_hardware(torch.device("mps"), 1) == "1 x mps"
 
 
 def test_a_test_on_synthetic_scenes_is_measured_too(tmp_path: Path) -> None:
-    from train import main
+    from softpoint.cli.train import main
 
     main(composed("train", tiny(), tmp_path))
     record = read_checkpoint(tmp_path / "checkpoints" / "best.ckpt").record
-    assert record["splits"]["test"] == {"pictures": 5} and record["test_set"]["images"] == 5
-    assert record["data"] == "synthetic" and record["metrics"]["epe"] > 0 and "paints" in record["data_licence"]
+    assert record["splits"]["test"] == {"images": 5} and record["test_set"]["images"] == 5
+    assert record["data"] == "synthetic" and record["metrics"]["epe"] > 0 and "paints" in record["data_license"]
 
 
-def test_the_command_line_tells_the_licence_of_a_public_set() -> None:
+def test_the_command_line_tells_the_license_of_a_public_set() -> None:
     cfg = OmegaConf.create({"name": "openfield", "data": {"labels": "/x/y/Data.csv", "fetch": "openfield"}})
     found = told(cfg, ["data=openfield", "seed=1 2"])
     assert found["command"] == "python scripts/train.py data=openfield 'seed=1 2'"
-    assert (found["data"], found["labels"]) == ("openfield", "Data.csv") and "LGPL-3.0" in found["data_licence"]
+    assert (found["data"], found["labels"]) == ("openfield", "Data.csv") and "LGPL-3.0" in found["data_license"]
     for fetch in ("nowhere", "../data/custom", None):
-        assert told(OmegaConf.create({"name": "a", "data": {"fetch": fetch}}), [])["data_licence"] is None
+        assert told(OmegaConf.create({"name": "a", "data": {"fetch": fetch}}), [])["data_license"] is None

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from runs import built, composed, labelled, write_labels
+from helpers.training import built, composed, labeled, write_labels
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:.*exists and is not empty.*"
@@ -26,8 +26,8 @@ class Diary(Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        picture = batch["image"].double().sum().item()
-        self.pages.append((trainer.current_epoch, trainer.global_step, batch["index"].tolist(), picture, rate))
+        image = batch["image"].double().sum().item()
+        self.pages.append((trainer.current_epoch, trainer.global_step, batch["index"].tolist(), image, rate))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.pages.append((trainer.current_epoch, trainer.callback_metrics["val/epe"].item()))
@@ -71,7 +71,7 @@ PRIVATE = ("/hyper_parameters", "_path", "/best_k_models", "/dirpath", "/current
 )
 def test_resumed_run_equals_the_whole_one(tmp_path: Path, workers: int, more: list[str]) -> None:
     labels = write_labels(tmp_path / "data", missing=[(0, 1), (5, 3)])
-    overrides = labelled(labels, "data.batch_size=2", f"data.num_workers={workers}", "trainer.max_epochs=4", *more)
+    overrides = labeled(labels, "data.batch_size=2", f"data.num_workers={workers}", "trainer.max_epochs=4", *more)
     whole, end = run(overrides, tmp_path / "whole")
     first, _ = run(overrides, tmp_path / "parts", stop=2)
     ckpt = f"ckpt_path={tmp_path / 'parts' / 'checkpoints' / 'last.ckpt'}"

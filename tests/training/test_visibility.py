@@ -1,4 +1,4 @@
-"""A network learns which keypoints left the picture and which are hidden, and finds the others as well as before."""
+"""A network learns which keypoints left the image and which are hidden, and finds the others as well as before."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 SIDE = 64
 STEPS = 400
-Pictures = tuple[Tensor, Tensor, Tensor]
+ImageFolder = tuple[Tensor, Tensor, Tensor]
 
 
-def windows(count: int, seed: int) -> Pictures:
+def windows(count: int, seed: int) -> ImageFolder:
     """Images, keypoints and visibility of windows that cut larger scenes anywhere: nothing marks what they cut off."""
     rng, painter = np.random.default_rng(seed), Figure(difficulty=0.3)
     images, points, visibility = [], [], []
@@ -36,7 +36,7 @@ def windows(count: int, seed: int) -> Pictures:
     return torch.stack(images), torch.stack(points), torch.stack(visibility)
 
 
-def trained(pictures: Pictures) -> KeypointNet:
+def trained(images: ImageFolder) -> KeypointNet:
     """The default network made small, trained by the default loss with its visibility term, in batches of 16."""
     torch.manual_seed(0)
     head = partial(SoftArgmaxHead, visibility=True)
@@ -49,8 +49,8 @@ def trained(pictures: Pictures) -> KeypointNet:
     loss, optimizer = KeypointLoss(terms), torch.optim.AdamW(net.parameters(), lr=4e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=STEPS, pct_start=0.1)
     for _ in range(STEPS):
-        drawn = torch.randint(len(pictures[0]), (16,))
-        image, points, seen = (part[drawn] for part in pictures)
+        drawn = torch.randint(len(images[0]), (16,))
+        image, points, seen = (part[drawn] for part in images)
         found = net(image)
         states = States(found["visibility"], visibility_target(points, seen, (SIDE, SIDE)))
         mask = trainable(points, seen, (SIDE, SIDE))
@@ -63,7 +63,7 @@ def trained(pictures: Pictures) -> KeypointNet:
 
 
 @pytest.mark.slow
-def test_what_left_the_picture_and_what_is_hidden_is_told_and_the_rest_found_as_well() -> None:
+def test_what_left_the_image_and_what_is_hidden_is_told_and_the_rest_found_as_well() -> None:
     shown, (image, points, seen) = windows(1500, seed=1), windows(300, seed=2)
     size = (SIDE, SIDE)
     mask, target = trainable(points, seen, size), visibility_target(points, seen, size)

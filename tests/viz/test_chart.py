@@ -16,23 +16,23 @@ def plot() -> np.ndarray:
     return np.full((101, 201, 3), 255, np.uint8)
 
 
-def inked(picture: np.ndarray) -> np.ndarray:
+def inked(image: np.ndarray) -> np.ndarray:
     """(x, y) of every pixel that is not paper."""
-    return np.argwhere((picture != 255).any(-1))[:, ::-1]
+    return np.argwhere((image != 255).any(-1))[:, ::-1]
 
 
 def test_a_line_passes_through_its_points():
-    picture = plot()
-    stroke(picture, to_pixels(picture, np.array([0.0, 1.0]), np.array([0.25, 0.25])), INK, dashed=False)
-    marked = inked(picture)
+    image = plot()
+    stroke(image, to_pixels(image, np.array([0.0, 1.0]), np.array([0.25, 0.25])), INK, dashed=False)
+    marked = inked(image)
     assert abs(marked[:, 1].mean() - 75) < 0.6 and np.ptp(marked[:, 0]) == 200
 
 
 def test_a_line_breaks_where_a_value_is_missing():
-    picture, x = plot(), np.linspace(0, 1, 21)
+    image, x = plot(), np.linspace(0, 1, 21)
     y = np.where(np.abs(x - 0.5) < 0.06, np.nan, 0.5)
-    stroke(picture, to_pixels(picture, x, y), INK, dashed=False)
-    columns = set(inked(picture)[:, 0].tolist())
+    stroke(image, to_pixels(image, x, y), INK, dashed=False)
+    columns = set(inked(image)[:, 0].tolist())
     assert not columns & set(range(92, 109)) and {10, 80, 120, 190} <= columns
 
 
@@ -45,19 +45,19 @@ def test_a_dashed_line_has_gaps():
 
 
 def test_a_dot_lies_on_its_point():
-    picture = plot()
-    dots(picture, to_pixels(picture, np.array([0.3, np.nan]), np.array([0.8, 0.1])), INK)
-    assert np.allclose(inked(picture).mean(0), (60, 20), atol=0.3)
+    image = plot()
+    dots(image, to_pixels(image, np.array([0.3, np.nan]), np.array([0.8, 0.1])), INK)
+    assert np.allclose(inked(image).mean(0), (60, 20), atol=0.3)
 
 
 def test_a_bar_spans_its_interval_and_a_band_its_area():
-    picture = plot()
-    bars(picture, np.array([0.5]), np.array([0.2]), np.array([0.6]), INK)
-    rows = inked(picture)[:, 1]
+    image = plot()
+    bars(image, np.array([0.5]), np.array([0.2]), np.array([0.6]), INK)
+    rows = inked(image)[:, 1]
     assert abs(rows.min() - 40) <= 2 and abs(rows.max() - 80) <= 2
-    picture = plot()
-    band(picture, np.array([0.0, 1.0]), np.array([0.2, 0.2]), np.array([0.6, 0.6]), INK)
-    assert abs(len(inked(picture)) - 201 * 41) < 3 * 201
+    image = plot()
+    band(image, np.array([0.0, 1.0]), np.array([0.2, 0.2]), np.array([0.6, 0.6]), INK)
+    assert abs(len(inked(image)) - 201 * 41) < 3 * 201
 
 
 def test_ticks_are_round_few_and_inside():
@@ -108,8 +108,8 @@ def test_an_axis_shows_every_value():
 def test_any_series_gives_a_chart(size: tuple[int, int]):
     x = np.arange(5.0)
     series = {f"a rather long name {i}": (x, x * i) for i in range(40)} | {"none": ([], []), "gone": (x, x * np.nan)}
-    picture = line_chart(series, "title " * 40, "x", "y " * 200, dashed=["none"], scatter=["gone"], size=size)
-    assert picture.shape == (*size, 3) and picture.dtype == np.uint8
+    image = line_chart(series, "title " * 40, "x", "y " * 200, dashed=["none"], scatter=["gone"], size=size)
+    assert image.shape == (*size, 3) and image.dtype == np.uint8
     assert line_chart({}, size=size).shape == (*size, 3)
 
 

@@ -1,4 +1,4 @@
-"""Keypoint colours differ from each other."""
+"""Keypoint colors differ from each other."""
 
 from __future__ import annotations
 

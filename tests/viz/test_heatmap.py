@@ -1,4 +1,4 @@
-"""Heatmaps are coloured by their own maximum and lie where they belong on the image."""
+"""Heatmaps are colored by their own maximum and lie where they belong on the image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_colorize_depends_on_the_shape_and_not_the_mass() -> None:
 
 
 @pytest.mark.parametrize("nothing", [0.0, np.nan, -1.0])
-def test_an_empty_heatmap_is_black_and_leaves_the_image_in_grey(nothing: float) -> None:
+def test_an_empty_heatmap_is_black_and_leaves_the_image_in_gray(nothing: float) -> None:
     heatmap = np.full((6, 8), nothing)
     assert colorize(heatmap).max() <= 4
     blended = blend_heatmap(PHOTO, heatmap)

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from softpoint.data.skeleton import Skeleton
 from softpoint.functional.coordinates import image_to_grid
+from softpoint.labels.skeleton import Skeleton
 from softpoint.viz import draw_keypoints, palette
 
 NAN = float("nan")
 BLACK = np.zeros((48, 64, 3), np.uint8)
 
 
-def drawn_at(picture: np.ndarray, background: np.ndarray = BLACK, upscale: int = 1) -> np.ndarray:
+def drawn_at(image: np.ndarray, background: np.ndarray = BLACK, upscale: int = 1) -> np.ndarray:
     """Centroid (x, y), in pixels of the small image, of what differs from the background."""
-    change = np.abs(picture.astype(float) - background.repeat(upscale, 0).repeat(upscale, 1)).sum(axis=-1)
+    change = np.abs(image.astype(float) - background.repeat(upscale, 0).repeat(upscale, 1)).sum(axis=-1)
     rows, columns = np.mgrid[: change.shape[0], : change.shape[1]]
     center = np.array([(change * columns).sum(), (change * rows).sum()]) / change.sum()
     return image_to_grid(center, upscale)
@@ -32,33 +32,33 @@ PLACES = [(20.0, 20.0), (31.5, 22.25), (25.3, 19.8), (40.93, 17.06)]
 def test_a_prediction_is_drawn_at_its_subpixel_place(
     place: tuple[float, float], upscale: int, confidence: float
 ) -> None:
-    picture = draw_keypoints(BLACK, np.array([place]), confidence=np.array([confidence]), upscale=upscale)
-    np.testing.assert_allclose(drawn_at(picture, upscale=upscale), place, atol=0.1)
+    image = draw_keypoints(BLACK, np.array([place]), confidence=np.array([confidence]), upscale=upscale)
+    np.testing.assert_allclose(drawn_at(image, upscale=upscale), place, atol=0.1)
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("upscale", [1, 3])
 def test_a_label_is_drawn_at_its_subpixel_place(place: tuple[float, float], upscale: int) -> None:
     unseen = np.array([[NAN, NAN]])
-    picture = draw_keypoints(BLACK, unseen, truth=np.array([place]), upscale=upscale)
-    np.testing.assert_allclose(drawn_at(picture, upscale=upscale), place, atol=0.1)
+    image = draw_keypoints(BLACK, unseen, truth=np.array([place]), upscale=upscale)
+    np.testing.assert_allclose(drawn_at(image, upscale=upscale), place, atol=0.1)
 
 
-def test_an_enlarged_pixel_is_the_square_around_its_centre() -> None:
+def test_an_enlarged_pixel_is_the_square_around_its_center() -> None:
     image = BLACK.copy()
     image[10, 20] = 255
-    picture = draw_keypoints(image, np.empty((0, 2)), upscale=6)
-    assert picture.shape == (48 * 6, 64 * 6, 3)
-    assert (picture[60:66, 120:126] == 255).all()
-    assert picture.sum() == 36 * 3 * 255
-    np.testing.assert_allclose(drawn_at(picture, upscale=6), (20, 10))
+    canvas = draw_keypoints(image, np.empty((0, 2)), upscale=6)
+    assert canvas.shape == (48 * 6, 64 * 6, 3)
+    assert (canvas[60:66, 120:126] == 255).all()
+    assert canvas.sum() == 36 * 3 * 255
+    np.testing.assert_allclose(drawn_at(canvas, upscale=6), (20, 10))
 
 
 @pytest.mark.parametrize(("size", "factor"), [((64, 64), 14), ((120, 160), 5), ((480, 640), 1), ((1080, 1920), 1)])
-def test_small_pictures_grow_by_a_whole_number(size: tuple[int, int], factor: int) -> None:
-    picture = draw_keypoints(np.zeros((*size, 3), np.uint8), np.array([[5.0, 5.0]]))
-    assert picture.shape == (size[0] * factor, size[1] * factor, 3)
-    assert picture.dtype == np.uint8
+def test_small_images_grow_by_a_whole_number(size: tuple[int, int], factor: int) -> None:
+    image = draw_keypoints(np.zeros((*size, 3), np.uint8), np.array([[5.0, 5.0]]))
+    assert image.shape == (size[0] * factor, size[1] * factor, 3)
+    assert image.dtype == np.uint8
 
 
 @pytest.mark.parametrize("x", [NAN, np.inf, -np.inf, 1e300])
@@ -70,7 +70,7 @@ def test_points_that_are_not_finite_or_far_away_leave_no_trace(x: float) -> None
         assert not draw_keypoints(BLACK, points, names=True, **nothing).any()
 
 
-def test_unlabelled_truth_is_not_drawn() -> None:
+def test_unlabeled_truth_is_not_drawn() -> None:
     here, truth = np.array([[20.0, 20.0]]), np.array([[40.0, 30.0]])
     alone = draw_keypoints(BLACK, here)
     np.testing.assert_array_equal(draw_keypoints(BLACK, here, truth=truth, mask=np.array([False])), alone)
@@ -89,9 +89,9 @@ def test_everything_at_once_leaves_the_inputs_alone() -> None:
     }
     kept = image.copy(), {name: array.copy() for name, array in arrays.items()}
     skeleton = Skeleton(("nose", "ear", "tail"), edges=(("nose", "ear"), ("ear", "tail")))
-    picture = draw_keypoints(image, skeleton=skeleton, names=True, upscale=1, **arrays)
-    assert picture.shape == image.shape
-    assert (picture != image).any()
+    canvas = draw_keypoints(image, skeleton=skeleton, names=True, upscale=1, **arrays)
+    assert canvas.shape == image.shape
+    assert (canvas != image).any()
     np.testing.assert_array_equal(image, kept[0])
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, kept[1][name])
@@ -101,8 +101,8 @@ def test_the_ellipse_has_the_covariance_it_is_given() -> None:
     """A uniform ellipse of s standard deviations has s²/4 of the covariance."""
     covariance = np.array([[800.0, 300.0], [300.0, 500.0]])
     image, center = np.zeros((301, 401, 3), np.uint8), np.array([[200.3, 150.6]])
-    picture = draw_keypoints(image, center, covariance=covariance[None], sigmas=3, upscale=1)
-    rows, columns = np.nonzero(picture.any(axis=-1))
+    canvas = draw_keypoints(image, center, covariance=covariance[None], sigmas=3, upscale=1)
+    rows, columns = np.nonzero(canvas.any(axis=-1))
     points = np.stack([columns, rows])
     np.testing.assert_allclose(points.mean(axis=1), center[0], atol=0.1)
     np.testing.assert_allclose(np.cov(points), covariance * 9 / 4, rtol=0.05)
@@ -119,8 +119,8 @@ def test_an_edge_joins_finite_ends_only() -> None:
 
 def test_a_label_without_a_prediction_is_named_where_it_is() -> None:
     half_lost, truth = np.array([[NAN, 40.0]]), np.array([[30.0, 20.0]])
-    picture = draw_keypoints(BLACK, half_lost, truth=truth, names=True, upscale=1)
-    rows = np.flatnonzero(picture.any(axis=(1, 2)))
+    image = draw_keypoints(BLACK, half_lost, truth=truth, names=True, upscale=1)
+    rows = np.flatnonzero(image.any(axis=(1, 2)))
     assert 10 <= rows.min() < rows.max() <= 30
 
 
@@ -128,8 +128,8 @@ def test_names_stay_inside_and_apart() -> None:
     image = np.full((300, 300, 3), 200, np.uint8)
     corners = np.array([[2.0, 2.0], [297.0, 2.0], [2.0, 297.0], [297.0, 297.0]])
     skeleton = Skeleton(("upper_left", "upper_right", "lower_left", "lower_right"))
-    picture = draw_keypoints(image, corners, skeleton=skeleton, names=True, upscale=1)
-    boxes = (picture == 50).all(axis=-1)
+    canvas = draw_keypoints(image, corners, skeleton=skeleton, names=True, upscale=1)
+    boxes = (canvas == 50).all(axis=-1)
     for quarter in (boxes[:150, :150], boxes[:150, 150:], boxes[150:, :150], boxes[150:, 150:]):
         assert quarter.sum() > 200
     assert not boxes[40:260].any()

@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from softpoint.data.doctor import Example, Finding
-from softpoint.data.labels import Labels, Subject
-from softpoint.data.skeleton import Skeleton
+from softpoint.audit import Example, Finding
+from softpoint.labels.schema import Labels, Subject
+from softpoint.labels.skeleton import Skeleton
 from softpoint.viz import palette
 from softpoint.viz.report import page_of_findings, page_of_labels
 
-GREY = np.full((100, 140, 3), 77, np.uint8)
+GRAY = np.full((100, 140, 3), 77, np.uint8)
 
 
-def greys(image: str) -> np.ndarray:
-    """A grey picture, unless it is named gone."""
+def grays(image: str) -> np.ndarray:
+    """A gray image, unless it is named gone."""
     if "gone" in image:
         raise FileNotFoundError(image)
-    return GREY
+    return GRAY
 
 
 def labels(*images: str, point: tuple[float, float] = (70.0, 50.0)) -> Labels:
@@ -28,7 +28,7 @@ def labels(*images: str, point: tuple[float, float] = (70.0, 50.0)) -> Labels:
 
 
 def discs(page: np.ndarray) -> int:
-    """How many pixels have exactly the first keypoint's colour."""
+    """How many pixels have exactly the first keypoint's color."""
     return int((page == palette(1)[0]).all(-1).sum())
 
 
@@ -36,37 +36,37 @@ def finding(*examples: Example) -> Finding:
     return Finding("outside", "error", "points: 1", examples, "", len(examples))
 
 
-def test_every_subject_of_a_picture_is_drawn() -> None:
-    one = page_of_labels(labels("0.png"), greys)
-    two = page_of_labels(labels("0.png", "gone.png", "1.png"), greys)
+def test_every_subject_of_an_image_is_drawn() -> None:
+    one = page_of_labels(labels("0.png"), grays)
+    two = page_of_labels(labels("0.png", "gone.png", "1.png"), grays)
     assert one is not None and two is not None and discs(one) > 20
     assert discs(two) == 2 * discs(one) and two.shape[1] > 1.9 * one.shape[1]
 
 
 def test_a_point_is_drawn_where_it_is() -> None:
-    page = page_of_labels(labels("0.png", point=(105.0, 50.0)), greys)
+    page = page_of_labels(labels("0.png", point=(105.0, 50.0)), grays)
     assert page is not None
     _, columns = np.nonzero((page == palette(1)[0]).all(-1))
-    # The tile is 560 wide, 4 for each of the picture's 140 pixels, and starts after 8 of paper.
+    # The tile is 560 wide, 4 for each of the image's 140 pixels, and starts after 8 of paper.
     disc = np.abs(columns - np.median(columns)) < 6
     assert np.median(columns[disc]) == pytest.approx(8 + (105 + 0.5) * 4 - 0.5, abs=1.5)
 
 
-def test_pages_without_pictures_are_none() -> None:
-    assert page_of_labels(labels("gone.png"), greys) is None
-    assert page_of_findings(labels("gone.png"), greys, [finding(Example("gone.png", "", "", 0))]) is None
-    assert page_of_findings(labels("0.png"), greys, [finding(Example("", "", "tail"))]) is None
+def test_pages_without_images_are_none() -> None:
+    assert page_of_labels(labels("gone.png"), grays) is None
+    assert page_of_findings(labels("gone.png"), grays, [finding(Example("gone.png", "", "", 0))]) is None
+    assert page_of_findings(labels("0.png"), grays, [finding(Example("", "", "tail"))]) is None
 
 
 @pytest.mark.parametrize("point", [(-30.0, 50.0), (1e9, -1e9), (0.0, 0.0), (139.0, 99.0)])
 def test_suspects_are_drawn_wherever_they_lie(point: tuple[float, float]) -> None:
-    shown = page_of_findings(labels("0.png", point=point), greys, [finding(Example("0.png", "", "x", 0, (0,)))])
+    shown = page_of_findings(labels("0.png", point=point), grays, [finding(Example("0.png", "", "x", 0, (0,)))])
     assert shown is not None
     assert (discs(shown) > 20) == (abs(point[0]) < 1e6)
 
 
-def test_two_pictures_stand_side_by_side() -> None:
-    shown = page_of_findings(labels("0.png", "1.png"), greys, [finding(Example("1.png", "", "x", other="0.png"))])
+def test_two_images_stand_side_by_side() -> None:
+    shown = page_of_findings(labels("0.png", "1.png"), grays, [finding(Example("1.png", "", "x", other="0.png"))])
     assert shown is not None
     half = shown.shape[1] // 2
     assert discs(shown[:, :half]) == discs(shown[:, half:]) > 20

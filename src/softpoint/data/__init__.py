@@ -1,19 +1,19 @@
-"""Pictures and labels, from disk or painted, to batches.
+"""Images and labels, from disk or painted, to batches.
 
-`KeypointDataset` makes samples; `SyntheticData`, `LabelledData` and `StreamedData` are what a config instantiates.
+`KeypointDataset` makes samples; `SyntheticData`, `LabeledData` and `StreamedData` are what a config instantiates.
 They are imported when first asked for, because they bring Lightning along.
 """
 
 from typing import Any
 
-from softpoint.data.skeleton import Skeleton
+from softpoint.labels.skeleton import Skeleton
 
-__all__ = ["KeypointDataset", "LabelledData", "Skeleton", "StreamedData", "SyntheticData"]
+__all__ = ["KeypointDataset", "LabeledData", "Skeleton", "StreamedData", "SyntheticData"]
 
 _HOMES = {
     "KeypointDataset": "softpoint.data.dataset",
-    "LabelledData": "softpoint.data.labelled",
-    "StreamedData": "softpoint.data.packed.streaming",
+    "LabeledData": "softpoint.data.labeled",
+    "StreamedData": "softpoint.data.shards.streaming",
     "SyntheticData": "softpoint.data.datamodule",
 }
 

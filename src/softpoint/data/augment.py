@@ -1,7 +1,7 @@
-"""Random changes that make few labelled images go far: our own geometry, colours by albumentations.
+"""Random changes that make few labeled images go far: our own geometry, colors by albumentations.
 
-What is drawn and what is done with it are apart: `Augment` draws a matrix and a `Colour`, and `apply_colour`
-carries a `Colour` out. The same draws can so be carried out elsewhere, such as on a whole batch at once.
+What is drawn and what is done with it are apart: `Augment` draws a matrix and a `Color`, and `apply_color`
+carries a `Color` out. The same draws can so be carried out elsewhere, such as on a whole batch at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from softpoint.data import geometry
 # How many patches hide something when `dropout` is on.
 _PATCHES = 4
 
-# Rec. 601: RGB to luma and two axes of colour, in which saturation is a length and hue an angle.
+# Rec. 601: RGB to luma and two axes of color, in which saturation is a length and hue an angle.
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
 _RGB = np.linalg.inv(_YIQ)
 
@@ -38,10 +38,10 @@ class Patch(NamedTuple):
     y: float
     width: float
     height: float
-    colour: tuple[int, int, int]  # RGB, 0 to 255
+    color: tuple[int, int, int]  # RGB, 0 to 255
 
     def box(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
-        """The left, top, right and bottom bound of its pixels in a picture of `size` (H, W); at least one pixel.
+        """The left, top, right and bottom bound of its pixels in an image of `size` (H, W); at least one pixel.
 
         >>> Patch(0.5, 0.0, 0.25, 0.1, (0, 0, 0)).box((10, 21))
         (8, 0, 13, 1)
@@ -52,13 +52,13 @@ class Patch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Colour:
+class Color:
     """What one image's pixels go through, in this order; each default leaves them alone."""
 
     brightness: float = 1.0  # factor
-    contrast: float = 1.0  # factor on the distance from the image's mean grey
-    saturation: float = 1.0  # factor on the distance from grey
-    hue: float = 0.0  # fraction of the colour circle, from red towards yellow
+    contrast: float = 1.0  # factor on the distance from the image's mean gray
+    saturation: float = 1.0  # factor on the distance from gray
+    hue: float = 0.0  # fraction of the color circle, from red towards yellow
     gamma: float = 1.0  # exponent
     patches: tuple[Patch, ...] = ()
     blur: float = 0.0  # sigma in pixels
@@ -68,13 +68,13 @@ class Colour:
 
 
 class Augment:
-    """Draws one geometric matrix and one change of colour per image; every number is a largest strength.
+    """Draws one geometric matrix and one change of color per image; every number is a largest strength.
 
     Geometry: `rotate` and `shear` in degrees, `scale` (smallest, largest) factor, `translate` and
     `perspective` (of each corner) as fractions of the side, drawn for a fraction `probability` of the
     images; `flip` is the chance of a left-right mirror.
-    Colour, each number on its own fraction `recolor_probability` of the images: `brightness`, `contrast`,
-    `saturation` and `gamma` as relative changes, `hue` as a fraction of the colour circle, `blur` the
+    Color, each number on its own fraction `recolor_probability` of the images: `brightness`, `contrast`,
+    `saturation` and `gamma` as relative changes, `hue` as a fraction of the color circle, `blur` the
     sigma in pixels, `noise` the sigma as a fraction of white, `compression` the JPEG quality given up,
     `dropout` the side of the occluding patches as a fraction of the image's side; 0 leaves a step out.
     Raises ValueError for a number out of range.
@@ -134,25 +134,25 @@ class Augment:
     def _move(self, spread: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """The geometric change that 14 numbers in [-1, 1] ask for."""
         height, width = size
-        centre = ((width - 1) / 2, (height - 1) / 2)
+        center = ((width - 1) / 2, (height - 1) / 2)
         low, high = self.scale
         # Even in the logarithm: enlarging by a quarter is as likely as shrinking by a quarter.
         scale = math.exp(np.interp(spread[1], (-1, 1), (math.log(low), math.log(high))))
-        turn = geometry.rotate(spread[0] * self.rotate, centre) @ geometry.zoom(scale, centre)
-        lean = geometry.shear(spread[2] * self.shear, spread[3] * self.shear, centre)
+        turn = geometry.rotate(spread[0] * self.rotate, center) @ geometry.zoom(scale, center)
+        lean = geometry.shear(spread[2] * self.shear, spread[3] * self.shear, center)
         shift = geometry.translate(spread[4] * self.translate * width, spread[5] * self.translate * height)
         if not self.perspective:  # an exactly affine matrix takes the faster warp
             return shift @ lean @ turn
         corners = spread[6:].reshape(4, 2) * self.perspective * [width, height]
         return shift @ geometry.perspective(size, corners) @ lean @ turn
 
-    def draw_colour(self, rng: np.random.Generator) -> Colour:
-        """A change of colour; as with `matrix`, the same numbers are drawn whatever the settings."""
+    def draw_color(self, rng: np.random.Generator) -> Color:
+        """A change of color; as with `matrix`, the same numbers are drawn whatever the settings."""
         gate, strength, spots = rng.random(9), rng.random(8), rng.random(1 + 7 * _PATCHES)
         seed = int(rng.integers(2**63))
         on = gate < self.recolor_probability
         either = 2 * strength - 1  # way
-        return Colour(
+        return Color(
             brightness=1 + self.brightness * either[0] * on[0],
             contrast=1 + self.contrast * either[1] * on[1],
             saturation=1 + self.saturation * either[2] * on[2],
@@ -167,49 +167,49 @@ class Augment:
         )
 
     def recolor(self, rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-        """The uint8 image (H, W, 3) with other colours, noise, blur or patches; points stay in place."""
-        return apply_colour(image, self.draw_colour(rng))
+        """The uint8 image (H, W, 3) with other colors, noise, blur or patches; points stay in place."""
+        return apply_color(image, self.draw_color(rng))
 
 
-def apply_colour(image: np.ndarray, colour: Colour) -> np.ndarray:
-    """The uint8 image (H, W, 3) RGB after `colour`; the image itself, untouched, where nothing is to be done.
+def apply_color(image: np.ndarray, color: Color) -> np.ndarray:
+    """The uint8 image (H, W, 3) RGB after `color`; the image itself, untouched, where nothing is to be done.
 
-    >>> apply_colour(np.full((1, 1, 3), 100, np.uint8), Colour(brightness=1.5)).tolist()
+    >>> apply_color(np.full((1, 1, 3), 100, np.uint8), Color(brightness=1.5)).tolist()
     [[[150, 150, 150]]]
     """
     # In the order in which a camera does it: light on surfaces, what hides them, lens, sensor, file.
-    if colour.brightness != 1 or colour.contrast != 1 or colour.saturation != 1 or colour.hue:
-        image = cv2.transform(image, colour_matrix(colour, _mean_grey(image)))
-    if colour.gamma != 1:
-        image = cv2.LUT(image, gamma_table(colour.gamma))
-    if colour.patches:
-        image = _hide(image.copy(), colour.patches)
-    if colour.blur:
-        image = _blur(image, colour.blur)
-    if colour.noise:
-        image = _add_noise(image, colour.noise, colour.seed)
-    return _compress(image, colour.quality) if colour.quality else image
+    if color.brightness != 1 or color.contrast != 1 or color.saturation != 1 or color.hue:
+        image = cv2.transform(image, color_matrix(color, _mean_gray(image)))
+    if color.gamma != 1:
+        image = cv2.LUT(image, gamma_table(color.gamma))
+    if color.patches:
+        image = _hide(image.copy(), color.patches)
+    if color.blur:
+        image = _blur(image, color.blur)
+    if color.noise:
+        image = _add_noise(image, color.noise, color.seed)
+    return _compress(image, color.quality) if color.quality else image
 
 
-def colour_matrix(colour: Colour, mean: float) -> np.ndarray:
-    """float32 (3, 4) from (red, green, blue, 1) to the changed colour, for an image whose mean grey is `mean`.
+def color_matrix(color: Color, mean: float) -> np.ndarray:
+    """float32 (3, 4) from (red, green, blue, 1) to the changed color, for an image whose mean gray is `mean`.
 
-    Brightness, contrast, saturation and hue are all linear. Greys stay grey, whatever saturation and hue.
+    Brightness, contrast, saturation and hue are all linear. Grays stay gray, whatever saturation and hue.
 
-    >>> colour_matrix(Colour(brightness=1.5, contrast=0.5), 100.0)[0].tolist()
+    >>> color_matrix(Color(brightness=1.5, contrast=0.5), 100.0)[0].tolist()
     [0.75, 0.0, 0.0, 75.0]
     """
-    turn = 2 * math.pi * colour.hue
-    cosine, sine = colour.saturation * math.cos(turn), colour.saturation * math.sin(turn)
+    turn = 2 * math.pi * color.hue
+    cosine, sine = color.saturation * math.cos(turn), color.saturation * math.sin(turn)
     # An identity comes out exact, which the product with the rounded inverse would not.
     change = np.array([[0.0, 0.0, 0.0], [0.0, cosine - 1, sine], [0.0, -sine, cosine - 1]])
-    linear = colour.brightness * colour.contrast * (np.eye(3) + _RGB @ change @ _YIQ)
-    offset = colour.brightness * (1 - colour.contrast) * mean
+    linear = color.brightness * color.contrast * (np.eye(3) + _RGB @ change @ _YIQ)
+    offset = color.brightness * (1 - color.contrast) * mean
     return np.column_stack([linear, np.full(3, offset)]).astype(np.float32)
 
 
 def gamma_table(gamma: float) -> np.ndarray:
-    """uint8 (256,): what each grey level becomes by the exponent `gamma`.
+    """uint8 (256,): what each gray level becomes by the exponent `gamma`.
 
     >>> gamma_table(2.0)[[0, 128, 255]].tolist()
     [0, 64, 255]
@@ -238,14 +238,14 @@ def _patches(numbers: np.ndarray, largest: float) -> tuple[Patch, ...]:
     """One to four patches from 29 numbers in [0, 1), with sides from a quarter of `largest` on."""
     rows = numbers[1:].reshape(_PATCHES, 7)[: 1 + int(numbers[0] * _PATCHES)]
     sides = largest * (0.25 + 0.75 * rows[:, 2:4])
-    colours = (256 * rows[:, 4:]).astype(int)
-    drawn = zip(rows[:, :2].tolist(), sides.tolist(), colours.tolist(), strict=True)
+    colors = (256 * rows[:, 4:]).astype(int)
+    drawn = zip(rows[:, :2].tolist(), sides.tolist(), colors.tolist(), strict=True)
     return tuple(
         Patch(x, y, width, height, (red, green, blue)) for (x, y), (width, height), (red, green, blue) in drawn
     )
 
 
-def _mean_grey(image: np.ndarray) -> float:
+def _mean_gray(image: np.ndarray) -> float:
     return float(_YIQ[0] @ cv2.mean(image)[:3])
 
 
@@ -253,7 +253,7 @@ def _hide(image: np.ndarray, patches: Sequence[Patch]) -> np.ndarray:
     """Writes the patches into the image."""
     for patch in patches:
         left, top, right, bottom = patch.box((image.shape[0], image.shape[1]))
-        image[top:bottom, left:right] = patch.colour
+        image[top:bottom, left:right] = patch.color
     return image
 
 

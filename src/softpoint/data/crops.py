@@ -1,4 +1,4 @@
-"""Which part of a picture a sample shows: all of it, or one subject's box; and at what size."""
+"""Which part of an image a sample shows: all of it, or one subject's box; and at what size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from softpoint.data.geometry import letterbox_matrix, translate, zoom
-from softpoint.data.labels import Labels, same_path
+from softpoint.labels.schema import Labels
+from softpoint.paths import normalize_path
 from softpoint.suggest import did_you_mean
 
 _SOURCES = ("labels", "keypoints")
@@ -16,7 +17,7 @@ _SOURCES = ("labels", "keypoints")
 def subject_boxes(labels: Labels, source: str | None = None) -> np.ndarray:
     """The box (left, top, right, bottom) of each subject (N, 4) in pixels; NaN for one that has none.
 
-    `source` "labels" takes the labels' own boxes, "keypoints" that of the labelled points, None the first where
+    `source` "labels" takes the labels' own boxes, "keypoints" that of the labeled points, None the first where
     there is one and else the second. A subject with a single point gets a square of the set's median side.
     Raises ValueError for another source, and where no subject has a box.
     """
@@ -34,19 +35,19 @@ def subject_boxes(labels: Labels, source: str | None = None) -> np.ndarray:
     return boxes + missing * [-1, -1, 1, 1]
 
 
-def boxes_by_picture(labels: Labels, source: str | None = None) -> dict[str, np.ndarray]:
-    """The boxes (N, 4) of each picture's subjects, by its path; pictures without any are left out."""
+def boxes_by_image(labels: Labels, source: str | None = None) -> dict[str, np.ndarray]:
+    """The boxes (N, 4) of each image's subjects, by its path; images without any are left out."""
     found: dict[str, list[np.ndarray]] = {}
     for subject, box in zip(labels.subjects, subject_boxes(labels, source), strict=True):
         if not subject.crowd and np.isfinite(box).all():
-            found.setdefault(same_path(subject.image), []).append(box)
+            found.setdefault(normalize_path(subject.image), []).append(box)
     return {image: np.array(boxes) for image, boxes in found.items()}
 
 
 def fitting_size(shapes: np.ndarray, pixels: int, multiple: int = 32) -> tuple[int, int]:
-    """The input (height, width), of about so many `pixels`, whose shape fits pictures or crops of `shapes` (N, 2) best.
+    """The input (height, width), of about so many `pixels`, whose shape fits images or crops of `shapes` (N, 2) best.
 
-    Both sides are multiples of `multiple`, and no larger than what the median picture fills: more would show nothing
+    Both sides are multiples of `multiple`, and no larger than what the median image fills: more would show nothing
     more. Raises ValueError for fewer pixels than one square of that side.
 
     >>> fitting_size(np.array([[480, 640], [480, 640], [200, 200]]), 110_592)
@@ -60,13 +61,13 @@ def fitting_size(shapes: np.ndarray, pixels: int, multiple: int = 32) -> tuple[i
     shown = min(pixels, float(np.median(shapes.prod(1))))
     height = math.sqrt(shown / aspect)
     sides = np.array([height, height * aspect]) / multiple
-    # A picture that is smaller than what is asked for keeps all its pixels.
+    # An image that is smaller than what is asked for keeps all its pixels.
     rounded = np.ceil(sides - 1e-6) if shown < pixels else np.round(sides)
     return tuple((rounded.clip(1) * multiple).astype(int).tolist())  # type: ignore[return-value]
 
 
 def _around(keypoints: np.ndarray) -> np.ndarray:
-    """The boxes (N, 4) about the labelled ones of points (N, K, 2); NaN where there is none."""
+    """The boxes (N, 4) about the labeled ones of points (N, K, 2); NaN where there is none."""
     known = np.isfinite(keypoints)
     low = np.where(known, keypoints, np.inf).min(1) - 0.5
     high = np.where(known, keypoints, -np.inf).max(1) + 0.5
@@ -77,15 +78,15 @@ def _around(keypoints: np.ndarray) -> np.ndarray:
 def input_matrix(
     size: tuple[int, int], box: np.ndarray | None, into: tuple[int, int], padding: float = 1.0
 ) -> np.ndarray:
-    """Matrix from a picture of `size` (H, W) to an input `into` (H, W): its box, or all of the picture."""
+    """Matrix from an image of `size` (H, W) to an input `into` (H, W): its box, or all of the image."""
     return letterbox_matrix(size, into) if box is None else crop_matrix(box, into, padding)
 
 
 def crop_matrix(box: np.ndarray, into: tuple[int, int], padding: float = 1.0) -> np.ndarray:
     """Matrix that brings a box (left, top, right, bottom), `padding` times as large, into an input `into` (H, W).
 
-    Its aspect is kept and its centre comes to the centre; what the input has room for beside it shows the
-    picture around the box.
+    Its aspect is kept and its center comes to the center; what the input has room for beside it shows the
+    image around the box.
 
     >>> crop_matrix(np.array([-0.5, -0.5, 99.5, 49.5]), (100, 100)).tolist()
     [[1.0, 0.0, 0.0], [0.0, 1.0, 25.0], [0.0, 0.0, 1.0]]

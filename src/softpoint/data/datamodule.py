@@ -18,11 +18,11 @@ from torch.utils.data import DataLoader
 from softpoint.data.augment import Augment
 from softpoint.data.crops import input_matrix
 from softpoint.data.dataset import EpochSampler, KeypointDataset, ResumableLoader, collate
+from softpoint.data.device_cache import Resident
 from softpoint.data.geometry import transform
-from softpoint.data.resident import Resident
-from softpoint.data.skeleton import Skeleton
 from softpoint.data.sources import PaintedScenes, Painter, Source
-from softpoint.data.splits import SPLITS
+from softpoint.labels.skeleton import Skeleton
+from softpoint.labels.split_file import SPLITS
 
 _SPLIT_OF = {RunningStage.TRAINING: "train", RunningStage.TESTING: "test"}
 
@@ -53,7 +53,7 @@ class KeypointData(pl.LightningDataModule, ABC):
     """
 
     # How samples are cropped, for a checkpoint: `padding` (how many times larger than a subject's box they are)
-    # and where `boxes` come from; None where they show whole pictures.
+    # and where `boxes` come from; None where they show whole images.
     crops: dict[str, Any] | None = None
 
     # Steps of an epoch, at least: what a small set is gone through several times for, between two validations.
@@ -80,7 +80,7 @@ class KeypointData(pl.LightningDataModule, ABC):
 
     @property
     def padding(self) -> float:
-        """How many times larger than a subject's box the part of the picture that a sample shows is."""
+        """How many times larger than a subject's box the part of the image that a sample shows is."""
         return 1.0 if self.crops is None else float(self.crops["padding"])
 
     @property
@@ -180,7 +180,7 @@ class KeypointData(pl.LightningDataModule, ABC):
             self.dataset(split),
             self.batch_size,
             sampler=sampler,
-            # A last batch of one or two samples would upset batch normalisation.
+            # A last batch of one or two samples would upset batch normalization.
             drop_last=shuffled and len(sampler) >= self.batch_size,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

@@ -1,4 +1,4 @@
-"""From a source to the tensors that travel: one warp, one change of colour, one sample."""
+"""From a source to the tensors that travel: one warp, one change of color, one sample."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from softpoint.data.augment import Augment
-from softpoint.data.batched import colour_numbers
 from softpoint.data.crops import input_matrix
+from softpoint.data.device_augment import color_numbers
 from softpoint.data.geometry import transform, warp
 from softpoint.data.sources import Record, Source
 
@@ -27,14 +27,14 @@ class Draw(NamedTuple):
 class KeypointDataset(Dataset):
     """Samples of `size` (H, W), letterboxed or cropped from a source and augmented: a function of (seed, epoch, index).
 
-    A sample holds `image` uint8 (H, W, 3), `keypoints` float32 (K, 2) in its pixels (0 where unlabelled),
+    A sample holds `image` uint8 (H, W, 3), `keypoints` float32 (K, 2) in its pixels (0 where unlabeled),
     `visibility` (K,), `matrix` float32 (3, 3) back to original pixels, `scale`, the original `size`
     (height, width), `index` and `group`.
 
     Args:
         padding: how many times larger than a record's box the part shown is.
-        canvases: matrices (N, 3, 3) from original pixels to pictures that a device keeps (see `Resident`): then
-            a sample holds no image but `warp` (3, 3), from the input to its canvas, and the `colour` drawn for it.
+        canvases: matrices (N, 3, 3) from original pixels to images that a device keeps (see `Resident`): then
+            a sample holds no image but `warp` (3, 3), from the input to its canvas, and the `color` drawn for it.
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class KeypointDataset(Dataset):
         rng = np.random.default_rng([*self.seed, epoch, index])
         matrix, order = self._geometry(rng, record)
         keypoints, visibility = record.keypoints[order], record.visibility[order]
-        labelled = (visibility > 0) & (not padding)
+        labeled = (visibility > 0) & (not padding)
         return {
             **self._pixels(rng, record, index, matrix),
-            "keypoints": _float32(np.where(labelled[:, None], transform(keypoints, matrix), 0)),
+            "keypoints": _float32(np.where(labeled[:, None], transform(keypoints, matrix), 0)),
             "visibility": torch.from_numpy(visibility * (not padding)),
             "matrix": _float32(np.linalg.inv(matrix)),
             "scale": _float32(record.scale),
@@ -88,7 +88,7 @@ class KeypointDataset(Dataset):
             change = {"warp": _float32(self.canvases[index] @ np.linalg.inv(matrix))}
             if self.augment is None:
                 return change
-            return change | {"colour": torch.from_numpy(colour_numbers(self.augment.draw_colour(rng), self.size))}
+            return change | {"color": torch.from_numpy(color_numbers(self.augment.draw_color(rng), self.size))}
         image = warp(record.image, matrix, self.size)
         return {"image": torch.from_numpy(image if self.augment is None else self.augment.recolor(rng, image))}
 

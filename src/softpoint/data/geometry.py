@@ -1,4 +1,4 @@
-"""Where points and pixels go: 3x3 matrices on (x, y), x and y counted in pixel centres, and one warp."""
+"""Where points and pixels go: 3x3 matrices on (x, y), x and y counted in pixel centers, and one warp."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ def translate(x: float, y: float) -> np.ndarray:
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
 
 
-def about(matrix: np.ndarray, centre: tuple[float, float]) -> np.ndarray:
-    """The same linear map with `centre` (x, y) as the point that stays."""
-    return translate(*centre) @ matrix @ translate(-centre[0], -centre[1])
+def about(matrix: np.ndarray, center: tuple[float, float]) -> np.ndarray:
+    """The same linear map with `center` (x, y) as the point that stays."""
+    return translate(*center) @ matrix @ translate(-center[0], -center[1])
 
 
-def rotate(degrees: float, centre: tuple[float, float]) -> np.ndarray:
-    """Matrix of a rotation about `centre` that carries the x axis towards the y axis: clockwise as seen.
+def rotate(degrees: float, center: tuple[float, float]) -> np.ndarray:
+    """Matrix of a rotation about `center` that carries the x axis towards the y axis: clockwise as seen.
 
     >>> transform(np.array([2.0, 0.0]), rotate(90, (0.0, 0.0))).round(9).tolist()
     [0.0, 2.0]
     """
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return about(np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]]), centre)
+    return about(np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]]), center)
 
 
-def zoom(scale: float, centre: tuple[float, float]) -> np.ndarray:
-    """Matrix of a magnification about `centre`."""
-    return about(np.diag([scale, scale, 1.0]), centre)
+def zoom(scale: float, center: tuple[float, float]) -> np.ndarray:
+    """Matrix of a magnification about `center`."""
+    return about(np.diag([scale, scale, 1.0]), center)
 
 
-def shear(x_degrees: float, y_degrees: float, centre: tuple[float, float]) -> np.ndarray:
-    """Matrix that leans columns by `x_degrees` and rows by `y_degrees` about `centre`."""
+def shear(x_degrees: float, y_degrees: float, center: tuple[float, float]) -> np.ndarray:
+    """Matrix that leans columns by `x_degrees` and rows by `y_degrees` about `center`."""
     x, y = math.tan(math.radians(x_degrees)), math.tan(math.radians(y_degrees))
-    return about(np.array([[1.0, x, 0.0], [y, 1.0, 0.0], [0.0, 0.0, 1.0]]), centre)
+    return about(np.array([[1.0, x, 0.0], [y, 1.0, 0.0], [0.0, 0.0, 1.0]]), center)
 
 
 def mirror(width: int) -> np.ndarray:
@@ -66,7 +66,7 @@ def mirror(width: int) -> np.ndarray:
 
 
 def perspective(size: tuple[int, int], displacement: np.ndarray) -> np.ndarray:
-    """Matrix that moves the centres of the four corner pixels by `displacement` (4, 2) in pixels.
+    """Matrix that moves the centers of the four corner pixels by `displacement` (4, 2) in pixels.
 
     `size` is (height, width); corners in the order top left, top right, bottom right, bottom left.
 
@@ -83,9 +83,9 @@ def perspective(size: tuple[int, int], displacement: np.ndarray) -> np.ndarray:
 
 
 def letterbox_matrix(size: tuple[int, int], into: tuple[int, int]) -> np.ndarray:
-    """Matrix from an original of `size` (H, W) to an input of `into` (H, W): aspect kept, centred.
+    """Matrix from an original of `size` (H, W) to an input of `into` (H, W): aspect kept, centered.
 
-    The margin is a whole number of pixels, so that a picture that already fits is copied, not resampled.
+    The margin is a whole number of pixels, so that an image that already fits is copied, not resampled.
 
     >>> letterbox_matrix((480, 640), (256, 256)).round(4).tolist()
     [[0.4, 0.0, -0.3], [0.0, 0.4, 31.7], [0.0, 0.0, 1.0]]
@@ -148,7 +148,7 @@ def _needed(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The whole blocks of the image that can be seen in the output, and the matrix from them to the image.
 
-    A small crop of a large picture would else have all of it averaged.
+    A small crop of a large image would else have all of it averaged.
     """
     back = np.linalg.inv(matrix)
     corners = np.array([[-1, -1], [size[1], -1], [-1, size[0]], [size[1], size[0]]])
@@ -157,7 +157,7 @@ def _needed(
         return image, np.eye(3)
     seen = transform(corners, back) / blocks
     most = -(-np.array(image.shape[1::-1]) // blocks)
-    # Two blocks more than is seen, for the neighbours that interpolation looks at and for rounding.
+    # Two blocks more than is seen, for the neighbors that interpolation looks at and for rounding.
     low = np.clip(np.floor(seen.min(axis=0)) - 2, 0, most - 1).astype(int) * blocks
     high = np.clip(np.ceil(seen.max(axis=0)) + 3, 1, most).astype(int) * blocks
     high = np.maximum(high, low + blocks)
@@ -167,18 +167,18 @@ def _needed(
 def _hardly_scales(matrix: np.ndarray, size: tuple[int, int]) -> bool:
     """Whether samples fall on nearly the same place between two pixels all over the output.
 
-    There, and only there, rounding to whole grey levels on the way moves things in one direction.
+    There, and only there, rounding to whole gray levels on the way moves things in one direction.
     """
     drift = np.abs(np.abs(matrix[:2, :2]) - np.eye(2)).max() * max(size)
     return drift < 2 and not np.array_equal(matrix, matrix.round())
 
 
 def _blocks(matrix: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
-    """How many whole source pixels, along x and along y, one output pixel covers at the output's centre."""
-    centre = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2])
-    x, y = transform(centre, np.linalg.inv(matrix))
+    """How many whole source pixels, along x and along y, one output pixel covers at the output's center."""
+    center = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2])
+    x, y = transform(center, np.linalg.inv(matrix))
     depth = matrix[2] @ (x, y, 1.0)
-    jacobian = (matrix[:2, :2] - np.outer(centre, matrix[2, :2])) / depth
+    jacobian = (matrix[:2, :2] - np.outer(center, matrix[2, :2])) / depth
     across_x, across_y = 1 / np.linalg.norm(jacobian, axis=0)
     # Rounding noise must not make a shrink by exactly 2 or 3 miss its whole number.
     return max(1, int(across_x + 1e-6)), max(1, int(across_y + 1e-6))

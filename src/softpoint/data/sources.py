@@ -1,4 +1,4 @@
-"""Where pictures and their keypoints come from, before anything is resized.
+"""Where images and their keypoints come from, before anything is resized.
 
 A source has a `skeleton` and a length, and its `load(epoch, index)` is a pure function: the same arguments
 give the same bytes in any process, in any order.
@@ -11,20 +11,20 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from softpoint.data.labels import Labels
-from softpoint.data.pictures import Reader
-from softpoint.data.skeleton import Skeleton
+from softpoint.images import Reader
+from softpoint.labels.schema import Labels
+from softpoint.labels.skeleton import Skeleton
 
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
 class Record(NamedTuple):
-    """One picture as it is on disk, with its labels in its own pixels."""
+    """One image as it is on disk, with its labels in its own pixels."""
 
     image: np.ndarray  # uint8 (H, W, 3) RGB; empty in a description
     size: tuple[int, int]  # its height and width
-    keypoints: np.ndarray  # float64 (K, 2), NaN where unlabelled
-    visibility: np.ndarray  # int64 (K,): 0 unlabelled, 1 occluded, 2 visible, -1 known to be absent
+    keypoints: np.ndarray  # float64 (K, 2), NaN where unlabeled
+    visibility: np.ndarray  # int64 (K,): 0 unlabeled, 1 occluded, 2 visible, -1 known to be absent
     scale: float  # the length in pixels that PCK and NME divide by
     group: str  # video, subject or session
     box: np.ndarray | None = None  # left, top, right, bottom of the part to look at; None for all
@@ -38,11 +38,11 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def load(self, epoch: int, index: int) -> Record:
-        """The picture at `index`; only sources that make new ones each time look at `epoch`."""
+        """The image at `index`; only sources that make new ones each time look at `epoch`."""
         ...
 
     def describe(self, index: int) -> Record:
-        """What is known about the picture at `index`, in the first epoch where they differ, perhaps without pixels."""
+        """What is known about the image at `index`, in the first epoch where they differ, perhaps without pixels."""
         ...
 
 
@@ -85,10 +85,10 @@ class PaintedScenes:
         return self.load(0, index)
 
 
-class LabelledImages:
-    """The pictures that `labels` describe, one a subject, opened by `reader`.
+class LabeledImages:
+    """The images that `labels` describe, one a subject, opened by `reader`.
 
-    `sizes` (N, 2) is the height and width of each subject's picture, `boxes` (N, 4) the part to look at.
+    `sizes` (N, 2) is the height and width of each subject's image, `boxes` (N, 4) the part to look at.
     """
 
     def __init__(self, labels: Labels, sizes: np.ndarray, reader: Reader, boxes: np.ndarray | None = None) -> None:
@@ -101,11 +101,11 @@ class LabelledImages:
         return len(self.labels)
 
     def load(self, epoch: int, index: int) -> Record:
-        """The picture at `index`, the same in every epoch."""
+        """The image at `index`, the same in every epoch."""
         return self.describe(index)._replace(image=self.reader.read(self.labels.subjects[index].image))
 
     def describe(self, index: int) -> Record:
-        """All that is known about a picture without opening it."""
+        """All that is known about an image without opening it."""
         subject, (height, width) = self.labels.subjects[index], self.sizes[index].tolist()
         box = None if self.boxes is None else self.boxes[index]
         points, scale = (subject.keypoints, subject.visibility), self.scales[index]
@@ -115,7 +115,7 @@ class LabelledImages:
 def subject_scale(keypoints: np.ndarray, size: Sequence[int], box: np.ndarray | None = None) -> float:
     """Diagonal of a subject's box (left, top, right, bottom), in pixels.
 
-    Without a box, that about its labelled points (K, 2); with fewer than two of them that of the image (H, W).
+    Without a box, that about its labeled points (K, 2); with fewer than two of them that of the image (H, W).
 
     >>> subject_scale(np.array([[0.0, 0.0], [30.0, 40.0]]), (100, 100))
     50.0

@@ -1,6 +1,6 @@
 """How good a trained model is: predictions on a split, numbers with intervals, tables and figures of them."""
 
-from softpoint.evaluation.paired import compare
+from softpoint.evaluation.comparison import compare
 from softpoint.evaluation.results import Results
 from softpoint.evaluation.summary import evaluate
 

@@ -1,7 +1,7 @@
-"""How sure a number is: what it would have been on other pictures like these (Efron, 1979).
+"""How sure a number is: what it would have been on other images like these (Efron, 1979).
 
 Whole units are drawn with replacement: groups (videos, sessions, persons) where there are at least five of them,
-else pictures, because points of one picture err together, and pictures of one video do. With so few units
+else images, because points of one image err together, and images of one video do. With so few units
 intervals are too narrow rather than too wide.
 """
 

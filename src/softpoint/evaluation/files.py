@@ -7,34 +7,34 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from softpoint.data.files import write_text
-from softpoint.data.tables import exact, write_rows
-from softpoint.evaluation.figures import error_figure, worst_figure
+from softpoint.evaluation.eval_sets import EvaluationSet
 from softpoint.evaluation.measures import DEFINITIONS
+from softpoint.evaluation.plots import error_figure, worst_figure
 from softpoint.evaluation.reliability import FRACTION, reliability_figure
 from softpoint.evaluation.results import Results
-from softpoint.evaluation.sets import EvaluationSet
-from softpoint.viz.files import write_picture
+from softpoint.labels.csv_io import exact, write_rows
+from softpoint.paths import write_text
+from softpoint.viz.files import write_image
 
-_PICTURES = ("errors", "worst", "reliability")
+_IMAGES = ("errors", "worst", "reliability")
 
 
 def write_evaluation(
     folder: Path, results: Results, metrics: Mapping[str, Any], given: EvaluationSet | None = None
 ) -> None:
-    """Writes predictions.csv, per_keypoint.csv, metrics.json and, with the set that was predicted, pictures.
+    """Writes predictions.csv, per_keypoint.csv, metrics.json and, with the set that was predicted, images.
 
     What an earlier evaluation left there is removed first, and metrics.json comes last: where it is, everything is.
     """
-    for name in ("metrics.json", *(f"{picture}.png" for picture in _PICTURES)):
+    for name in ("metrics.json", *(f"{image}.png" for image in _IMAGES)):
         (folder / name).unlink(missing_ok=True)
     results.write(folder / "predictions.csv")
     write_per_keypoint(folder / "per_keypoint.csv", metrics)
-    if given is not None and results.labelled.any():
+    if given is not None and results.labeled.any():
         fraction = metrics.get("confidence_fraction", FRACTION)
         figures = error_figure(results), worst_figure(results, given), reliability_figure(results, fraction)
-        for name, picture in zip(_PICTURES, figures, strict=True):
-            write_picture(folder / f"{name}.png", picture)
+        for name, image in zip(_IMAGES, figures, strict=True):
+            write_image(folder / f"{name}.png", image)
     write_json(folder / "metrics.json", metrics)
 
 

@@ -1,4 +1,4 @@
-"""What is measured of each labelled point, and how it is called.
+"""What is measured of each labeled point, and how it is called.
 
 Most numbers are means over points of something that each point has; median and p95 are quantiles of the errors.
 """
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from softpoint.data.skeleton import Skeleton
 from softpoint.evaluation.results import Results
+from softpoint.labels.skeleton import Skeleton
 
 PIXELS, FRACTIONS, AUC_END = (5, 10), (0.05, 0.1, 0.2), 0.2
 QUANTILES = {"median": 0.5, "p95": 0.95}
 
-_SCALE = "scale (the diagonal of its box: the labels' box, else that about its labelled points, else the image)"
-# What each number is, for the output; all over labelled points, hidden ones included.
+_SCALE = "scale (the diagonal of its box: the labels' box, else that about its labeled points, else the image)"
+# What each number is, for the output; all over labeled points, hidden ones included.
 DEFINITIONS = {
     "epe": "mean Euclidean error in original pixels",
     "median": "median Euclidean error in original pixels",
@@ -25,9 +25,9 @@ DEFINITIONS = {
     **{f"pck@{a:g}": f"share of points at most {a:g} of the subject's {_SCALE} off" for a in FRACTIONS},
     "auc": f"area under PCK over thresholds from 0 to {AUC_END} of the scale, as a share of the whole",
     "nme_box": "mean of error / sqrt(width x height) of the subject's box: the labels' box, else that about its"
-    " labelled points",
+    " labeled points",
     "nme_diagonal": "mean of error / diagonal of the image",
-    "nme_pair": "mean of error / distance between the two labelled points of the pair",
+    "nme_pair": "mean of error / distance between the two labeled points of the pair",
     "oks_ap": "COCO's average precision over OKS from 0.50 to 0.95, one detection a subject scored by mean confidence",
     "oks_ap50": "COCO's average precision at OKS 0.50",
     "oks_ap75": "COCO's average precision at OKS 0.75",
@@ -79,7 +79,7 @@ def summarize(name: str, values: np.ndarray) -> float | None:
 
 
 def box_areas(results: Results) -> np.ndarray:
-    """Width x height (N,) in px^2 of each subject's box: the labels' own, else that about its labelled points."""
+    """Width x height (N,) in px^2 of each subject's box: the labels' own, else that about its labeled points."""
     areas = _extent(results).prod(1)
     if results.boxes is None:
         return areas
@@ -88,14 +88,14 @@ def box_areas(results: Results) -> np.ndarray:
 
 
 def scaled_by_image(results: Results) -> np.ndarray:
-    """Which labelled subjects (N,) have the diagonal of their image as scale, for want of anything of their own."""
+    """Which labeled subjects (N,) have the diagonal of their image as scale, for want of anything of their own."""
     own = np.zeros(len(results), bool) if results.boxes is None else np.isfinite(results.boxes).all(-1)
     apart = (_extent(results) > 0).any(-1)
-    return results.labelled.any(-1) & ~own & ~apart & np.isclose(results.scale, np.hypot(*results.size.T))
+    return results.labeled.any(-1) & ~own & ~apart & np.isclose(results.scale, np.hypot(*results.size.T))
 
 
 def _extent(results: Results) -> np.ndarray:
-    """Width and height (N, 2) of the box about each subject's labelled points; NaN where there are none."""
+    """Width and height (N, 2) of the box about each subject's labeled points; NaN where there are none."""
     known = np.isfinite(results.truth)
     low = np.where(known, results.truth, np.inf).min(1, initial=np.inf)
     high = np.where(known, results.truth, -np.inf).max(1, initial=-np.inf)

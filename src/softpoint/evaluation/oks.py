@@ -77,13 +77,13 @@ class Matches:
 
 
 def match(results: Results, sigmas: np.ndarray, unit: np.ndarray) -> Matches:
-    """Every subject's prediction as one detection, matched with the subjects of its picture at ten thresholds.
+    """Every subject's prediction as one detection, matched with the subjects of its image at ten thresholds.
 
-    A subject without a labelled point or an area (see `subject_areas`) is left out, and so is its prediction.
+    A subject without a labeled point or an area (see `subject_areas`) is left out, and so is its prediction.
     Raises ValueError where all are.
     """
-    if not len(kept := np.flatnonzero(results.labelled.any(1) & (subject_areas(results) > 0))):
-        raise ValueError("no subject has a labelled point and an area")
+    if not len(kept := np.flatnonzero(results.labeled.any(1) & (subject_areas(results) > 0))):
+        raise ValueError("no subject has a labeled point and an area")
     results, unit, units = results.select(kept), unit[kept], int(unit.max()) + 1
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval

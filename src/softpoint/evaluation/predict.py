@@ -14,13 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from softpoint.data.crops import input_matrix
 from softpoint.data.geometry import warp
-from softpoint.data.skeleton import Skeleton
 from softpoint.data.sources import Record
+from softpoint.evaluation.eval_sets import EvaluationSet, common_keypoints
 from softpoint.evaluation.results import Results
-from softpoint.evaluation.sets import EvaluationSet, common_keypoints
 from softpoint.functional import transform_covariance, transform_points
 from softpoint.inference import Checkpoint
-from softpoint.inference.flip import flip_average
+from softpoint.inference.flip_tta import flip_average
+from softpoint.labels.skeleton import Skeleton
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def predict_with(
 ) -> Results:
     """Predictions of a checkpoint for a set, whose labels may name pairs that it does not know.
 
-    `tta` is "flip" to average over each picture and its mirror, see `flip_average`; `options` are those of `predict`.
+    `tta` is "flip" to average over each image and its mirror, see `flip_average`; `options` are those of `predict`.
     """
     if tta not in (None, "flip"):
         raise ValueError(f"tta={tta!r} is unknown; choose flip, or null")
@@ -43,9 +43,7 @@ def predict_with(
         pairs = skeleton.flip_pairs or _pairs_among(skeleton.names, given.skeleton)
         net = flip_average(checkpoint.net, replace(skeleton, flip_pairs=pairs), unpaired)
         if not _trained_with_flips(checkpoint):
-            _log.warning(
-                "%s was trained without mirrored pictures (augment.flip): tta=flip may harm it", checkpoint.path
-            )
+            _log.warning("%s was trained without mirrored images (augment.flip): tta=flip may harm it", checkpoint.path)
     return predict(net, checkpoint.skeleton, given=given, **{"size": checkpoint.size, **options})
 
 
@@ -131,7 +129,7 @@ def _check_finite(answers: list[Answer]) -> None:
     for record, answer in answers:
         if wrong := [name for name, value in answer.items() if not np.isfinite(value).all()]:
             raise ValueError(
-                f"the network answers NaN or infinity as {wrong[0]} of a picture of group {record.group!r}; its weights"
+                f"the network answers NaN or infinity as {wrong[0]} of an image of group {record.group!r}; its weights"
                 " or its calibration are damaged, or its training diverged"
             )
 

@@ -1,4 +1,4 @@
-"""Whether confidences and covariances say the truth: calibration error, coverage, rank correlation, and a picture."""
+"""Whether confidences and covariances say the truth: calibration error, coverage, rank correlation, and an image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIZE = (480, 560)  # pixels of each of the three charts
 
 
 def reliability(results: Results, fraction: float = FRACTION) -> dict[str, float]:
-    """How far what the model says of its errors agrees with them, over all labelled points.
+    """How far what the model says of its errors agrees with them, over all labeled points.
 
     `ece`: the expected calibration error in 10 equal bins of confidence, the mean difference of confidence and hit
     rate weighed by the points of each bin (Guo et al., arXiv:1706.04599); a hit is an error of at most `fraction` of
@@ -55,7 +55,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def reliability_figure(results: Results, fraction: float = FRACTION) -> np.ndarray:
-    """Hit rate over confidence, coverage over probability, and error over predicted error, as one picture (H, W, 3).
+    """Hit rate over confidence, coverage over probability, and error over predicted error, as one image (H, W, 3).
 
     Bars are 95 % intervals of the hit rates.
     """
@@ -71,8 +71,8 @@ def reliability_figure(results: Results, fraction: float = FRACTION) -> np.ndarr
 
 
 def _points(results: Results, fraction: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of each labelled point: hit, confidence, squared Mahalanobis distance, predicted error and error in px."""
-    known = results.labelled
+    """Of each labeled point: hit, confidence, squared Mahalanobis distance, predicted error and error in px."""
+    known = results.labeled
     error = results.errors[known]
     covariance = results.covariance[known]
     allowed = np.broadcast_to(fraction * results.scale[:, None], known.shape)[known]

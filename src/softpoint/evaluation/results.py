@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from softpoint.data.skeleton import Skeleton
-from softpoint.data.tables import exact, read_rows, write_rows
+from softpoint.labels.csv_io import exact, read_rows, write_rows
+from softpoint.labels.skeleton import Skeleton
 
 _FIXED = ("image", "group", "height", "width", "scale")
 _EDGES = ("box_left", "box_top", "box_right", "box_bottom")
@@ -20,13 +20,13 @@ _PARTS = ("x", "y", "confidence", "xx", "xy", "yy", "true_x", "true_y", "visibil
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """N evaluated subjects with K keypoints each, everything in pixels of their ORIGINAL pictures."""
+    """N evaluated subjects with K keypoints each, everything in pixels of their ORIGINAL images."""
 
-    images: list[str]  # picture of each subject; several subjects may share one
+    images: list[str]  # image of each subject; several subjects may share one
     groups: list[str]  # video, session or person
     keypoints: np.ndarray  # float64 (N, K, 2), predicted
-    truth: np.ndarray  # float64 (N, K, 2), NaN where unlabelled
-    visibility: np.ndarray  # int64 (N, K): 0 unlabelled, 1 hidden, 2 visible, -1 known to be absent
+    truth: np.ndarray  # float64 (N, K, 2), NaN where unlabeled
+    visibility: np.ndarray  # int64 (N, K): 0 unlabeled, 1 hidden, 2 visible, -1 known to be absent
     confidence: np.ndarray  # float64 (N, K)
     covariance: np.ndarray  # float64 (N, K, 2, 2) in px^2
     scale: np.ndarray  # float64 (N,), the length that PCK divides by
@@ -43,14 +43,14 @@ class Results:
             array = getattr(self, name)
             assert array is None or array.shape == shape, (name, array.shape, shape)
         assert len(self.groups) == N
-        # One state, told twice: a point is labelled where it has coordinates.
-        assert np.array_equal(self.labelled, np.isfinite(self.truth).all(-1))
+        # One state, told twice: a point is labeled where it has coordinates.
+        assert np.array_equal(self.labeled, np.isfinite(self.truth).all(-1))
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
-    def labelled(self) -> np.ndarray:
+    def labeled(self) -> np.ndarray:
         """Which points (N, K) have a truth to be measured by."""
         return self.visibility > 0
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from softpoint.data.skeleton import Skeleton
 from softpoint.evaluation.bootstrap import draw_counts, find_units, interval
 from softpoint.evaluation.measures import DEFINITIONS, find_pair, point_measures, scaled_by_image, summarize
-from softpoint.evaluation.numbers import SLOW_DRAWS, Drawn, Sigmas, of_calibration, of_oks, of_points
+from softpoint.evaluation.metrics_with_intervals import SLOW_DRAWS, Drawn, Sigmas, of_calibration, of_oks, of_points
 from softpoint.evaluation.oks import check_evaluator, find_sigmas
 from softpoint.evaluation.reliability import FRACTION
 from softpoint.evaluation.results import Results
+from softpoint.labels.skeleton import Skeleton
 
 DRAWS = 2000
 
@@ -51,12 +51,12 @@ def evaluate(
     numbers |= of_calibration(results, fraction, unit, counts, skipped)
     for name in (*measures, "nme_pair"):
         if name not in numbers:
-            skipped[name] = _why_not(name, nme_pair, bool(results.labelled.any()))
+            skipped[name] = _why_not(name, nme_pair, bool(results.labeled.any()))
     return {
         **(about or {}),
         "images": len(set(results.images)),
         "subjects": len(results),
-        "points": int(results.labelled.sum()),
+        "points": int(results.labeled.sum()),
         **asked(results.skeleton, oks_sigmas, nme_pair),
         "resampled": resampled(kind, counts, seed),
         "overall": {name: _with_ends(drawn) | _fewer(measures.get(name), results) for name, drawn in numbers.items()},
@@ -103,17 +103,17 @@ def _with_ends(drawn: Drawn) -> dict[str, float]:
 
 
 def _fewer(values: np.ndarray | None, results: Results) -> dict[str, int]:
-    """On how many points a number is measured, where it is not on all that are labelled."""
-    count = int(results.labelled.sum()) if values is None else int(np.isfinite(values).sum())
-    return {} if count == results.labelled.sum() else {"points": count}
+    """On how many points a number is measured, where it is not on all that are labeled."""
+    count = int(results.labeled.sum()) if values is None else int(np.isfinite(values).sum())
+    return {} if count == results.labeled.sum() else {"points": count}
 
 
-def _why_not(name: str, nme_pair: Sequence[str] | None, labelled: bool) -> str:
+def _why_not(name: str, nme_pair: Sequence[str] | None, labeled: bool) -> str:
     if name == "nme_pair" and nme_pair is None:
         return "no nme_pair=[FIRST,SECOND] names two keypoints"
-    if not labelled:
-        return "no point is labelled"
-    return "no subject has both points of the pair" if name == "nme_pair" else "no labelled subject has a box"
+    if not labeled:
+        return "no point is labeled"
+    return "no subject has both points of the pair" if name == "nme_pair" else "no labeled subject has a box"
 
 
 def _noted(results: Results) -> list[str]:
@@ -121,7 +121,7 @@ def _noted(results: Results) -> list[str]:
     if not (count := int(scaled_by_image(results).sum())):
         return []
     return [
-        f"of {count} of {len(results)} subjects, which have neither a box nor two labelled points, the scale is the"
+        f"of {count} of {len(results)} subjects, which have neither a box nor two labeled points, the scale is the"
         " diagonal of the image"
     ]
 
@@ -130,14 +130,14 @@ def _parts(results: Results, measures: Mapping[str, np.ndarray], skipped: dict[s
     """The numbers of each keypoint, each group, and visible and hidden points apart."""
     found: dict[str, Any] = {"keypoints": {}, "groups": {}}
     for path, mask in _masks(results):
-        counted = int((mask & results.labelled).sum())
+        counted = int((mask & results.labeled).sum())
         entry: dict[str, Any] = {"points": counted}
         for name, values in measures.items():
             value = summarize(name, values[mask])
             if value is not None:
                 entry[name] = value
         if not counted:
-            skipped[".".join(path)] = "no such point is labelled"
+            skipped[".".join(path)] = "no such point is labeled"
         if len(path) == 1:
             found[path[0]] = entry
         else:
@@ -147,7 +147,7 @@ def _parts(results: Results, measures: Mapping[str, np.ndarray], skipped: dict[s
 
 def _masks(results: Results) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
     """Which points (N, K) belong to each part, by where it stands in the output."""
-    blank = np.zeros_like(results.labelled)
+    blank = np.zeros_like(results.labeled)
     for k, name in enumerate(results.skeleton.names):
         yield ("keypoints", name), blank | (np.arange(blank.shape[1]) == k)
     groups = np.array(results.groups)

@@ -9,6 +9,7 @@ from softpoint.functional.coordinates import (
 )
 from softpoint.functional.decode import decode_heatmap
 from softpoint.functional.gaussian import gaussian_axis, render_gaussians
+from softpoint.functional.gaussian_fit import window_expectation, window_mass
 from softpoint.functional.losses import (
     axis_ce,
     coordinate_huber,
@@ -37,7 +38,6 @@ from softpoint.functional.spatial import (
     spatial_softmax,
 )
 from softpoint.functional.targets import axis_target, disc_classes, render_target
-from softpoint.functional.window import window_expectation, window_mass
 
 __all__ = [
     "axis_ce", "axis_softmax", "axis_target", "channel_statistics", "coordinate_huber", "coordinate_l1",

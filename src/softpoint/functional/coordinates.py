@@ -1,6 +1,6 @@
 """The one place that knows how pixels of differently sized grids correspond.
 
-A coordinate (x, y) counts pixel centres: an H x W grid spans [-0.5, W - 0.5] x [-0.5, H - 0.5].
+A coordinate (x, y) counts pixel centers: an H x W grid spans [-0.5, W - 0.5] x [-0.5, H - 0.5].
 """
 
 from __future__ import annotations

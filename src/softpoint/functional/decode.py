@@ -8,9 +8,9 @@ from difflib import get_close_matches
 from jaxtyping import Float
 from torch import Tensor
 
-from softpoint.functional.peak import argmax_cell, taylor_peak
+from softpoint.functional.dark import argmax_cell, taylor_peak
+from softpoint.functional.gaussian_fit import check_window, window_expectation
 from softpoint.functional.spatial import as_floating, spatial_expectation, widen
-from softpoint.functional.window import check_window, window_expectation
 
 
 def decode_heatmap(

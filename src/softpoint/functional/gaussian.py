@@ -17,7 +17,7 @@ def render_gaussians(
 ) -> Float[Tensor, "... H W"]:
     """One Gaussian per mean (x, y) on a grid of `size` (H, W), exp(-d^2 / (2 std^2)), summing to 1.
 
-    Mean and std are in cells, or with `normalized=True` in [-1, 1] from the first cell centre to the
+    Mean and std are in cells, or with `normalized=True` in [-1, 1] from the first cell center to the
     last. A tensor `std` broadcasts against `mean`: (..., 1) round, (..., 2) with its own x and y. A mean
     off the grid gives the part that falls on it, rescaled. Raises ValueError for a number
     `std` that is not positive.
@@ -30,7 +30,7 @@ def render_gaussians(
     mean = widen(as_floating(mean))
     std = torch.as_tensor(std, device=mean.device, dtype=mean.dtype).expand_as(mean)
     height, width = size
-    # A round Gaussian is the product of two 1-D ones, each normalised without overflow by a softmax.
+    # A round Gaussian is the product of two 1-D ones, each normalized without overflow by a softmax.
     x = _axis(mean[..., 0], std[..., 0], width, normalized)
     y = _axis(mean[..., 1], std[..., 1], height, normalized)
     return (y[..., :, None] * x[..., None, :]).to(dtype)

@@ -2,7 +2,7 @@
 
 Every function takes maps in any layout: `dim` names the row and the column axis, so (H, W), (B, K, H, W),
 (H, W, C) with `dim=(0, 1)` and (N, H, W, C) with `dim=(1, 2)` all work. Coordinates are (x, y), counted in
-cells from the centre of the first one. Arithmetic on half precision runs in float32.
+cells from the center of the first one. Arithmetic on half precision runs in float32.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softpoint.functional.window import window_expectation
+from softpoint.functional.gaussian_fit import window_expectation
 
 Dims = tuple[int, int]
 
@@ -57,7 +57,7 @@ def spatial_expectation(
 ) -> Float[Tensor, "... 2"]:
     """Mean position (x, y) under each heatmap, in cells; the spatial axes are replaced by one last axis of 2.
 
-    `normalized=True` measures in [-1, 1] from the first cell centre to the last. `coordinates` (H, W, 2)
+    `normalized=True` measures in [-1, 1] from the first cell center to the last. `coordinates` (H, W, 2)
     replaces the grid by any other position per cell. The heatmap is taken as it is: its sum should be 1.
     Source: Nibali et al., Numerical Coordinate Regression with CNNs, arXiv:1801.07372.
 
@@ -106,8 +106,8 @@ def soft_argmax(
 ) -> Float[Tensor, "... 2"]:
     """Differentiable position (x, y) of the maximum, in cells: spatial softmax, then its mean, in float32.
 
-    The mean of the whole map leans to the map's centre as soon as the map has a floor or a second mode.
-    `window`, an odd number of cells, takes the mean of the Gaussian that this neighbourhood of the maximum shows,
+    The mean of the whole map leans to the map's center as soon as the map has a floor or a second mode.
+    `window`, an odd number of cells, takes the mean of the Gaussian that this neighborhood of the maximum shows,
     wherever a border cuts it (see `window_expectation`).
 
     >>> logits = torch.zeros(9, 9); logits[2, 6] = 8.0
@@ -176,6 +176,6 @@ def rows_and_columns_last(maps: Tensor, dim: Dims) -> Tensor:
 
 
 def axis_positions(length: int, normalized: bool, like: Tensor) -> Tensor:
-    """Cell centres along one axis (length,): 0, 1, ... or, normalised, -1 to 1."""
+    """Cell centers along one axis (length,): 0, 1, ... or, normalized, -1 to 1."""
     cells = torch.arange(length, device=like.device, dtype=like.dtype)
     return cells / max(length - 1, 1) * 2 - (1 if length > 1 else 0) if normalized else cells

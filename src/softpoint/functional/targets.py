@@ -19,7 +19,7 @@ def render_target(
 
     `kind` is "gaussian", of `std` cells (`render_gaussians`); "nearest", the one cell that holds the mean; or
     "bilinear", the four about it, weighted so that their expectation is the mean. All sum to 1. The latter two
-    take a mean beyond the outer cell centres for the nearest point between them. Raises ValueError for another kind.
+    take a mean beyond the outer cell centers for the nearest point between them. Raises ValueError for another kind.
 
     >>> render_target(torch.tensor([1.25, 0.0]), (2, 3), "bilinear").tolist()
     [[0.0, 0.75, 0.25], [0.0, 0.0, 0.0]]
@@ -54,7 +54,7 @@ def disc_classes(
 ) -> tuple[Float[Tensor, "B K+1 H W"], Bool[Tensor, "B H W"]]:
     """What class each cell is of, as a distribution, and which cells have one.
 
-    A cell whose centre lies within `radius - 1/2` cells of a keypoint, and the cell nearest to it in any case, is the
+    A cell whose center lies within `radius - 1/2` cells of a keypoint, and the cell nearest to it in any case, is the
     keypoint's; over one more cell its share falls to 0, as if a disc covered cells in part, so that the mean of a
     disc is its keypoint. A cell that several keypoints claim is shared by them, and what none claims is of the
     background, the last class. Cells up to `ring` beyond a disc have no class. A keypoint where `mask` is false has

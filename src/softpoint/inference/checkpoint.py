@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from softpoint.data.skeleton import MAX_KEYPOINTS, Skeleton
-from softpoint.inference.rebuild import rebuild, short
-from softpoint.inference.torchfile import read_torch_file
+from softpoint.inference.build_model import rebuild, short
+from softpoint.inference.safe_load import read_torch_file
+from softpoint.labels.skeleton import MAX_KEYPOINTS, Skeleton
 from softpoint.models import KeypointNet
 
 # Of a network's input: beyond them, a small file could ask for endless memory.
@@ -33,7 +33,7 @@ class Checkpoint:
     net: KeypointNet
     skeleton: Skeleton
     size: tuple[int, int]  # (height, width) of the network's input
-    crops: dict[str, Any] | None  # `padding` and `boxes` of the crops that it saw; None for whole pictures
+    crops: dict[str, Any] | None  # `padding` and `boxes` of the crops that it saw; None for whole images
     config: dict[str, Any]
     path: Path
     splits: dict[str, list[str]] | None = None  # images of train, val and test; None where there are no such files
@@ -139,7 +139,7 @@ def _complete(weights: Mapping[str, Tensor], net: KeypointNet) -> dict[str, Tens
 def _splits(stored: Mapping[str, Any]) -> dict[str, list[str]] | None:
     """The split that the data of the run kept, whatever its class is called."""
     for key, state in stored.items():
-        # The record of a run has splits too: how many pictures each had.
+        # The record of a run has splits too: how many images each had.
         if key != "record" and isinstance(state, Mapping) and isinstance(kept := state.get("splits"), Mapping):
             return {str(split): [str(image) for image in images] for split, images in kept.items()}
     return None

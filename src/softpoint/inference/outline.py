@@ -12,7 +12,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-# A million labelled pictures by name take as many.
+# A million labeled images by name take as many.
 MOST_WORDS = 4_000_000
 
 _ITEM_SIZES = {

@@ -1,4 +1,4 @@
-"""Pictures of any size in, keypoints in their own pixels out."""
+"""Images of any size in, keypoints in their own pixels out."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 
 from softpoint.data.crops import input_matrix
 from softpoint.data.geometry import warp
-from softpoint.data.pictures.images import MAX_PIXELS
-from softpoint.data.pictures.playback import Playback
-from softpoint.data.skeleton import Skeleton
 from softpoint.functional import transform_covariance, transform_points
+from softpoint.images.decode import MAX_PIXELS
+from softpoint.images.video_play import Playback
 from softpoint.inference.checkpoint import Checkpoint, read_checkpoint
-from softpoint.inference.flip import FlipAverage, flip_average
+from softpoint.inference.flip_tta import FlipAverage, flip_average
+from softpoint.labels.skeleton import Skeleton
 from softpoint.models import KeypointNet
 
 Image = np.ndarray | torch.Tensor
@@ -53,20 +53,20 @@ class Predictor:
         A model trained on crops wants one box an image: (left, top, right, bottom) in its pixels, (4,) or
         (B, 4); for one image (N, 4) is N subjects in it. Without boxes it looks at whole images.
         Returns float32 `keypoints` (K, 2) as (x, y), `confidence` (K,) and `covariance` (K, 2, 2) in px^2,
-        and `visibility` (K, 3), the probabilities of absent, hidden and visible, where the network learnt it;
+        and `visibility` (K, 3), the probabilities of absent, hidden and visible, where the network learned it;
         with a leading B or N for more than one. Raises ValueError for another shape or type.
         """
         single = isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim < 4
-        pictures = [_check(image) for image in (images[None] if single else images)]  # type: ignore[call-overload]
-        if not pictures:
+        checked = [_check(image) for image in (images[None] if single else images)]  # type: ignore[call-overload]
+        if not checked:
             raise ValueError("no images to predict: the list is empty")
-        regions: Sequence[np.ndarray | None] = [None] * len(pictures)
+        regions: Sequence[np.ndarray | None] = [None] * len(checked)
         if boxes is not None:
             given = np.asarray(boxes, dtype=float)
-            regions = list(_check_boxes(given, len(pictures), single))
+            regions = list(_check_boxes(given, len(checked), single))
             if single:
-                single, pictures = given.ndim == 1, pictures * len(regions)
-        seen = [self.look(picture, box) for picture, box in zip(pictures, regions, strict=True)]
+                single, checked = given.ndim == 1, checked * len(regions)
+        seen = [self.look(one, box) for one, box in zip(checked, regions, strict=True)]
         answer = self.answer(np.stack([view for view, _ in seen]), np.stack([matrix for _, matrix in seen]))
         return {name: value[0] if single else value for name, value in answer.items()}
 
@@ -94,7 +94,7 @@ class Predictor:
         return {name: value.float().cpu().numpy() for name, value in answer.items()}
 
     def nothing(self) -> dict[str, np.ndarray]:
-        """The answer for a picture that cannot be read: NaN everywhere, in the shapes of one image's answer."""
+        """The answer for an image that cannot be read: NaN everywhere, in the shapes of one image's answer."""
         K = len(self.skeleton)
         shapes = {"keypoints": (K, 2), "confidence": (K,), "covariance": (K, 2, 2)}
         shapes |= {"visibility": (K, 3)} if self.tells_visibility else {}
@@ -109,7 +109,7 @@ class Predictor:
         the network runs, at most 3 batches ahead, so memory does not grow with the video. A model trained on crops
         looks at whole frames. Needs PyAV; raises ValueError for a file that is no video.
         """
-        from softpoint.inference.jobs.stream import Shot, answered
+        from softpoint.inference.batch.stream import Shot, answered
 
         shown = Playback(Path(path), max_pixels).play()
         shots = (Shot(one.number, str(one.number), one.time, one.pixels, None, one.broken) for one in shown)
@@ -130,7 +130,7 @@ def load_predictor(
 ) -> Predictor:
     """A predictor from a checkpoint alone: its network is rebuilt from its own config, trusting nothing else in it.
 
-    A `Checkpoint` that has been read lends its network. `tta` "flip" averages over each picture and its mirror (see
+    A `Checkpoint` that has been read lends its network. `tta` "flip" averages over each image and its mirror (see
     `flip_average`).
     Raises FileNotFoundError or ValueError as `read_checkpoint` does, and ValueError for another `tta`.
     """
@@ -147,7 +147,7 @@ def _check(image: Image) -> np.ndarray:
     if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ValueError(
             f"an image must be uint8 RGB of shape (H, W, 3), got {image.dtype} {image.shape};"
-            " softpoint.data.pictures.images.read_image makes one from a file"
+            " softpoint.images.decode.read_image makes one from a file"
         )
     return image
 

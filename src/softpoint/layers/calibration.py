@@ -24,7 +24,7 @@ class Evidence(NamedTuple):
 
     spread: Float[Tensor, "*n 2 2"]  # how wide the heatmap is about its point, px^2 of the input
     contrast: Float[Tensor, "*n"]  # log of how far the highest logit stands out of its map
-    present: Float[Tensor, "*n"]  # the network's own probability of being in the picture; 1 where it has none
+    present: Float[Tensor, "*n"]  # the network's own probability of being in the image; 1 where it has none
 
 
 class Calibration(nn.Module):
@@ -32,7 +32,7 @@ class Calibration(nn.Module):
 
     Errors follow a Student's t-distribution of `TAIL` degrees of freedom about the predicted point, of the
     heatmap's shape and of the scale exp(log_scale) sd^slope, with sd the heatmap's own in px. Its mass within
-    `radius`, corrected by a logistic function, is the probability of a hit where the keypoint is in the picture;
+    `radius`, corrected by a logistic function, is the probability of a hit where the keypoint is in the image;
     another logistic function, of the heatmap's contrast and sd, says whether it is. Their product is the confidence.
 
     Only buffers, which `softpoint.training.Calibrate` fits. Before, at radius 0, predictions pass unchanged.
@@ -148,7 +148,7 @@ def log_odds_within(radius: Float[Tensor, ""], scale: Float[Tensor, "*n"]) -> Fl
 
 
 def presence_logit(seen: Evidence, weights: Float[Tensor, "3"]) -> Float[Tensor, "*n"]:
-    """Log odds of being in the picture: a constant, the heatmap's contrast and its log deviation, weighed."""
+    """Log odds of being in the image: a constant, the heatmap's contrast and its log deviation, weighed."""
     return weights[0] + weights[1] * seen.contrast + weights[2] * log_deviation(seen.spread)
 
 

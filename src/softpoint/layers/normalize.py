@@ -1,4 +1,4 @@
-"""Raw pixels in, standardised floats out."""
+"""Raw pixels in, standardized floats out."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class SpatialSoftArgmax(nn.Module):
     Args:
         temperature: divides the logits; below 1 sharper, above 1 softer.
         window: odd number of cells about each maximum that count; None for the whole map.
-        normalized: measure from -1 (first cell centre) to 1 (last).
+        normalized: measure from -1 (first cell center) to 1 (last).
         learnable_temperature: makes the temperature a parameter, kept positive as exp(log_temperature).
         num_keypoints: with a learnable temperature, how many there are; 1 is shared by all maps.
 

@@ -1,4 +1,4 @@
-"""Keypoint metrics over labelled points in original pixels: torchmetrics classes and functional twins."""
+"""Keypoint metrics over labeled points in original pixels: torchmetrics classes and functional twins."""
 
 from softpoint.metrics.functional import epe, nme, pck
 from softpoint.metrics.keypoint import EPE, NME, PCK

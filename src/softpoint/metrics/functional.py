@@ -1,7 +1,7 @@
 """Keypoint errors of one batch, point by point and as one number.
 
 Points are in ORIGINAL pixels. A point whose mask is False never enters, whatever its coordinates hold (NaN
-included). The mean over no labelled point is NaN: nothing was measured, and 0 would read as perfect.
+included). The mean over no labeled point is NaN: nothing was measured, and 0 would read as perfect.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ def point_errors(
 ) -> Float[Tensor, "B K"]:
     """Euclidean distance of each prediction from its target, in pixels; 0 where the mask is False.
 
-    >>> labelled, unlabelled = [3.0, 4.0], [float("nan"), float("nan")]
-    >>> target = torch.tensor([[labelled, unlabelled]])
+    >>> labeled, unlabeled = [3.0, 4.0], [float("nan"), float("nan")]
+    >>> target = torch.tensor([[labeled, unlabeled]])
     >>> point_errors(torch.zeros(1, 2, 2), target, torch.tensor([[True, False]])).tolist()
     [[5.0, 0.0]]
     """
@@ -34,7 +34,7 @@ def point_hits(
     scale: Float[Tensor, " B"],
     alpha: float,
 ) -> Bool[Tensor, "B K"]:
-    """Whether each labelled point is predicted within `alpha * scale` pixels, the limit included.
+    """Whether each labeled point is predicted within `alpha * scale` pixels, the limit included.
 
     >>> target = torch.tensor([[[3.0, 4.0], [30.0, 40.0]]])
     >>> mask, scale = torch.ones(1, 2, dtype=torch.bool), torch.tensor([50.0])
@@ -63,7 +63,7 @@ def relative_errors(
 def epe(
     prediction: Float[Tensor, "B K 2"], target: Float[Tensor, "B K 2"], mask: Bool[Tensor, "B K"]
 ) -> Float[Tensor, ""]:
-    """Mean Euclidean error over the labelled points, in pixels; NaN when no point is labelled.
+    """Mean Euclidean error over the labeled points, in pixels; NaN when no point is labeled.
 
     >>> epe(torch.zeros(1, 1, 2), torch.tensor([[[3.0, 4.0]]]), torch.tensor([[True]])).item()
     5.0
@@ -78,9 +78,9 @@ def pck(
     scale: Float[Tensor, " B"],
     alpha: float,
 ) -> Float[Tensor, ""]:
-    """Fraction of the labelled points predicted within `alpha * scale` pixels; NaN when none is labelled.
+    """Fraction of the labeled points predicted within `alpha * scale` pixels; NaN when none is labeled.
 
-    Raises ValueError for a scale that is not positive and finite on a sample with labelled points.
+    Raises ValueError for a scale that is not positive and finite on a sample with labeled points.
     (Yang and Ramanan, Articulated Human Detection with Flexible Mixtures of Parts, 2013.)
 
     >>> target = torch.tensor([[[3.0, 4.0], [30.0, 40.0]]])
@@ -88,7 +88,7 @@ def pck(
     >>> pck(torch.zeros(1, 2, 2), target, mask, scale, alpha=0.1).item()
     0.5
     """
-    check_labelled_scales(scale, mask)
+    check_labeled_scales(scale, mask)
     return point_hits(prediction, target, mask, scale, alpha).sum() / mask.sum()
 
 
@@ -98,23 +98,23 @@ def nme(
     mask: Bool[Tensor, "B K"],
     scale: Float[Tensor, " B"],
 ) -> Float[Tensor, ""]:
-    """Mean of error / scale over the labelled points, a fraction; NaN when no point is labelled.
+    """Mean of error / scale over the labeled points, a fraction; NaN when no point is labeled.
 
-    Raises ValueError for a scale that is not positive and finite on a sample with labelled points.
+    Raises ValueError for a scale that is not positive and finite on a sample with labeled points.
     (Sagonas et al., 300 Faces in-the-Wild Challenge, 2013.)
 
     >>> target, mask = torch.tensor([[[3.0, 4.0]]]), torch.ones(1, 1, dtype=torch.bool)
     >>> nme(torch.zeros(1, 1, 2), target, mask, torch.tensor([10.0])).item()
     0.5
     """
-    check_labelled_scales(scale, mask)
+    check_labeled_scales(scale, mask)
     return relative_errors(prediction, target, mask, scale).sum() / mask.sum()
 
 
-def check_labelled_scales(scale: Float[Tensor, " B"], mask: Bool[Tensor, "B K"]) -> None:
-    """Raise ValueError for the first scale that a sample with labelled points cannot be measured by.
+def check_labeled_scales(scale: Float[Tensor, " B"], mask: Bool[Tensor, "B K"]) -> None:
+    """Raise ValueError for the first scale that a sample with labeled points cannot be measured by.
 
-    >>> check_labelled_scales(torch.tensor([50.0, 0.0]), torch.tensor([[True], [False]]))
+    >>> check_labeled_scales(torch.tensor([50.0, 0.0]), torch.tensor([[True], [False]]))
     """
     for value in scale[mask.any(dim=1)].tolist():
         check_scale(value)
@@ -125,11 +125,11 @@ def check_scale(scale: float) -> None:
 
     >>> check_scale(0.0)
     Traceback (most recent call last):
-    ValueError: scale must be a positive, finite length in pixels, got 0.0 on a sample with labelled points;
+    ValueError: scale must be a positive, finite length in pixels, got 0.0 on a sample with labeled points;
     give that sample a scale or mask its points
     """
     if not 0 < scale < math.inf:
         raise ValueError(
-            f"scale must be a positive, finite length in pixels, got {scale} on a sample with labelled "
+            f"scale must be a positive, finite length in pixels, got {scale} on a sample with labeled "
             "points; give that sample a scale or mask its points"
         )

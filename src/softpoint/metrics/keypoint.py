@@ -10,7 +10,7 @@ from softpoint.metrics.point_mean import PointMean, ScaledPointMean
 
 
 class EPE(PointMean):
-    """Mean Euclidean error over the labelled points, in original pixels.
+    """Mean Euclidean error over the labeled points, in original pixels.
 
     >>> import torch
     >>> metric = EPE(num_keypoints=2)
@@ -30,7 +30,7 @@ class EPE(PointMean):
 
 
 class PCK(ScaledPointMean):
-    """Fraction of the labelled points predicted within `alpha * scale` pixels, the limit included.
+    """Fraction of the labeled points predicted within `alpha * scale` pixels, the limit included.
 
     Raises ValueError for an alpha that is not positive. A prediction that is NaN is a miss.
     (Yang and Ramanan, Articulated Human Detection with Flexible Mixtures of Parts, 2013.)
@@ -64,7 +64,7 @@ class PCK(ScaledPointMean):
 
 
 class NME(ScaledPointMean):
-    """Mean of error / scale over the labelled points, a fraction and not a percentage.
+    """Mean of error / scale over the labeled points, a fraction and not a percentage.
 
     (Sagonas et al., 300 Faces in-the-Wild Challenge, 2013.)
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 class FusionDecoder(nn.Module):
     """Top-down fusion to one map at `stride`: each coarser map is enlarged and added to the next finer one.
 
-    Bilinear enlargement by pixel centres keeps every map on the grid that the strides say. Strides finer
+    Bilinear enlargement by pixel centers keeps every map on the grid that the strides say. Strides finer
     than the finest feature are reached by enlarging further. Source: Lin et al., Feature Pyramid
     Networks, arXiv:1612.03144.
 

@@ -14,7 +14,7 @@ from softpoint.models.backbones import Backbone
 
 
 class KeypointNet(nn.Module):
-    """normalise -> backbone -> attention -> decoder -> attention -> head -> calibration.
+    """normalize -> backbone -> attention -> decoder -> attention -> head -> calibration.
 
     Args:
         num_keypoints: K.

@@ -1,4 +1,4 @@
-"""An exported model behind HTTP: pictures in, keypoints out, without torch.
+"""An exported model behind HTTP: images in, keypoints out, without torch.
 
 The server's libraries are imported when an app is made or started, so that importing this costs little.
 """

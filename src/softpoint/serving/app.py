@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from softpoint import __version__
-from softpoint.serving.pictures import FORMATS
-from softpoint.serving.refusal import Refusal
+from softpoint.serving.errors import Refusal
+from softpoint.serving.images import FORMATS
 from softpoint.serving.service import Service
 
 PATHS = ("/predict", "/health", "/metrics", "/model")
@@ -40,7 +40,7 @@ def create_app(service: Service) -> Any:
 
     @app.post("/predict", openapi_extra={"requestBody": _BODY, "parameters": [_BOX]})
     async def predict(request: Request) -> JSONResponse:
-        """Keypoints of the picture in the body."""
+        """Keypoints of the image in the body."""
         query = request.query_params.multi_items()
         return JSONResponse(await service.predict(request.stream(), request.headers, query))
 

@@ -1,4 +1,4 @@
-"""Pictures that came by themselves go through the model together."""
+"""Images that came by themselves go through the model together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Model = Callable[..., Mapping[str, np.ndarray]]  # softpoint.runtime.Model, or w
 
 
 class _Row(NamedTuple):
-    picture: np.ndarray  # (H, W, 3)
+    image: np.ndarray  # (H, W, 3)
     box: np.ndarray | None  # (4,)
     answer: asyncio.Future[Answer]
 
@@ -28,7 +28,7 @@ class Batcher:
     Rows that nobody waits for any more are left out.
 
     Args:
-        model: takes a list of pictures and a list of boxes or None.
+        model: takes a list of images and a list of boxes or None.
         batch_size: rows at once.
         wait_ms: milliseconds.
         max_pixels: of all rows of a batch, unless one row alone has more.
@@ -66,12 +66,12 @@ class Batcher:
         if self._worker is not None:
             await self._worker
 
-    async def predict(self, picture: np.ndarray, boxes: np.ndarray | None = None) -> list[Answer]:
-        """One answer for a whole picture uint8 (H, W, 3), or one a box of (N, 4)."""
+    async def predict(self, image: np.ndarray, boxes: np.ndarray | None = None) -> list[Answer]:
+        """One answer for a whole image uint8 (H, W, 3), or one a box of (N, 4)."""
         assert self.running, "rows would wait for ever"
         loop = asyncio.get_running_loop()
         regions: Sequence[Any] = [None] if boxes is None else list(boxes)
-        rows = [_Row(picture, box, loop.create_future()) for box in regions]
+        rows = [_Row(image, box, loop.create_future()) for box in regions]
         self._rows.extend(rows)
         self._arrived.set()
         try:
@@ -106,7 +106,7 @@ class Batcher:
         rows: list[_Row] = []
         pixels = 0
         while self._rows and len(rows) < self.batch_size:
-            height, width, _ = self._rows[0].picture.shape
+            height, width, _ = self._rows[0].image.shape
             if rows and pixels + height * width > self.max_pixels:
                 break
             row = self._rows.popleft()
@@ -140,6 +140,6 @@ class Batcher:
             places = [i for i, row in enumerate(rows) if (row.box is not None) == boxed]
             if places:
                 boxes = [box for i in places if (box := rows[i].box) is not None]
-                found = self.model([rows[i].picture for i in places], np.stack(boxes) if boxes else None)
+                found = self.model([rows[i].image for i in places], np.stack(boxes) if boxes else None)
                 answers |= {i: {name: value[n] for name, value in found.items()} for n, i in enumerate(places)}
         return [answers[i] for i in range(len(rows))]

@@ -1,4 +1,4 @@
-"""From the bytes of a picture to its keypoints, within limits."""
+"""From the bytes of an image to its keypoints, within limits."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from softpoint.serving.batches import Answer, Batcher
-from softpoint.serving.counts import Counts
-from softpoint.serving.pictures import decoded, measured
-from softpoint.serving.refusal import Refusal, busy
-from softpoint.serving.room import Room
+from softpoint.serving.errors import Refusal, busy
+from softpoint.serving.images import decoded, measured
+from softpoint.serving.limits import Room
+from softpoint.serving.metrics import Counts
+from softpoint.serving.schemas import asked_boxes, told
 from softpoint.serving.settings import Settings
-from softpoint.serving.words import asked_boxes, told
 
 if TYPE_CHECKING:
     from softpoint.runtime import Model
@@ -84,7 +84,7 @@ class Service:
             raise busy("the server is stopping")
         boxes = asked_boxes(query, self.settings.max_boxes)
         if boxes is not None and self.model.metadata["crops"] is None:
-            raise Refusal(422, f"{self.model.path.name} was trained on whole pictures and takes no box; leave box out")
+            raise Refusal(422, f"{self.model.path.name} was trained on whole images and takes no box; leave box out")
         loop, body = asyncio.get_running_loop(), None
         with self.requests.taken(1):
             try:
@@ -99,25 +99,25 @@ class Service:
         loop, exif, most = asyncio.get_running_loop(), self.settings.exif, self.settings.max_pixels
         height, width = await loop.run_in_executor(self._decoders, measured, body, exif, most)
         with self.pixels.taken(height * width):
-            picture = await loop.run_in_executor(self._decoders, decoded, body, exif, most)
-            answers = await self._predicted(picture, boxes)
+            image = await loop.run_in_executor(self._decoders, decoded, body, exif, most)
+            answers = await self._predicted(image, boxes)
         return told(self.model.names, (height, width), boxes, answers)
 
-    async def _predicted(self, picture: np.ndarray, boxes: np.ndarray | None) -> list[Answer]:
+    async def _predicted(self, image: np.ndarray, boxes: np.ndarray | None) -> list[Answer]:
         try:
-            return await self.batcher.predict(picture, boxes)
+            return await self.batcher.predict(image, boxes)
         except ValueError as error:
             raise Refusal(422, str(error).replace(str(self.model.path), self.model.path.name)) from error
         except Exception as error:
-            _log.exception("%s failed on a picture of %s", self.model.path, picture.shape)
+            _log.exception("%s failed on an image of %s", self.model.path, image.shape)
             raise Refusal(
-                500, f"the model failed on a picture of {picture.shape[:2]}; the server's log says why"
+                500, f"the model failed on an image of {image.shape[:2]}; the server's log says why"
             ) from error
 
     def _late(self, sending: bool) -> Refusal:
         limit = f"timeout_s={self.settings.timeout_s:g}"
         if sending:
-            return Refusal(408, f"the body did not arrive within {limit}; send a smaller picture")
+            return Refusal(408, f"the body did not arrive within {limit}; send a smaller image")
         return Refusal(504, f"there was no answer within {limit}; try again, or send fewer at once")
 
 
@@ -132,7 +132,7 @@ async def _drain(chunks: AsyncIterator[bytes], max_bytes: int) -> None:
 
 async def _received(chunks: AsyncIterator[bytes], length: str, max_bytes: int) -> bytes:
     """The body; raises a Refusal, 413, as soon as it states or shows that it is too long."""
-    too_long = Refusal(413, f"the body has more than max_bytes={max_bytes}; send a smaller picture")
+    too_long = Refusal(413, f"the body has more than max_bytes={max_bytes}; send a smaller image")
     if length.isdecimal() and int(length[:20]) > max_bytes:
         raise too_long
     body = bytearray()

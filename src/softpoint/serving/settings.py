@@ -13,15 +13,15 @@ class Settings:
     """Limits on requests; raises ValueError for a number that allows none.
 
     Args:
-        batch_size: pictures, or boxes, that the model sees at once.
+        batch_size: images, or boxes, that the model sees at once.
         wait_ms: how long a free model waits for a batch to fill, in milliseconds.
         queue_size: requests being answered at once; one more gets 503.
-        queue_pixels: pixels of all pictures decoded at once, of 3 bytes each; one more gets 503.
+        queue_pixels: pixels of all images decoded at once, of 3 bytes each; one more gets 503.
         timeout_s: seconds that a request may take before it gets 504, or 408 while its body is still coming.
         max_bytes: of a body; a larger one gets 413.
-        max_pixels: of a picture, by its header; a larger one gets 413.
+        max_pixels: of an image, by its header; a larger one gets 413.
         max_boxes: in one request; more get 413.
-        exif: "apply" turns pictures upright, "ignore" takes them as they lie in the file, "error" gives 422.
+        exif: "apply" turns images upright, "ignore" takes them as they lie in the file, "error" gives 422.
     """
 
     batch_size: int
@@ -47,6 +47,6 @@ class Settings:
             raise ValueError(f"exif={self.exif!r}: choose from {', '.join(_EXIF)}")
         if self.queue_pixels < self.max_pixels:
             raise ValueError(
-                f"queue_pixels={self.queue_pixels} has no room for a picture of max_pixels={self.max_pixels};"
+                f"queue_pixels={self.queue_pixels} has no room for an image of max_pixels={self.max_pixels};"
                 " set it to that or more"
             )

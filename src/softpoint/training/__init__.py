@@ -1,12 +1,8 @@
-"""Lightning's side: the module, the loss it minimises, schedules and callbacks."""
+"""Lightning's side: the module, the loss it minimizes, schedules and callbacks."""
 
 from softpoint.training.calibrate import Calibrate
 from softpoint.training.loss import KeypointLoss
-from softpoint.training.module import KeypointModule
-from softpoint.training.pixel_classes import PixelClassTerm
-from softpoint.training.record import Record
-from softpoint.training.semi import SemiSupervisedModule
-from softpoint.training.terms import (
+from softpoint.training.loss_terms import (
     AxisTerm,
     CoordinateTerm,
     HeatmapTerm,
@@ -14,6 +10,10 @@ from softpoint.training.terms import (
     VarianceTerm,
     VisibilityTerm,
 )
+from softpoint.training.mean_teacher import SemiSupervisedModule
+from softpoint.training.module import KeypointModule
+from softpoint.training.pixel_classes import PixelClassTerm
+from softpoint.training.record import Record
 
 __all__ = [
     "AxisTerm", "Calibrate", "CoordinateTerm", "HeatmapTerm", "KeypointLoss", "KeypointModule",

@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
 from softpoint.data.dataset import collate
-from softpoint.data.files import written_whole
-from softpoint.data.labels import ABSENT
+from softpoint.labels.schema import ABSENT
 from softpoint.layers.calibration import Evidence, evidence
 from softpoint.models import KeypointNet
+from softpoint.paths import atomic_write
 from softpoint.training.calibration_fit import Measured, fit_calibration
 
-# Fewer labelled points than these say little of their own.
+# Fewer labeled points than these say little of their own.
 FEW = 30
 
 
@@ -56,7 +56,7 @@ class Calibrate(Callback):
         net = _restored(module, stored["state_dict"])
         found = measure(net, _batches(trainer, module.device, self.images), self.fraction)
         if found is None:
-            return "not calibrated, as no point of the validation split is labelled: confidence is the head's own"
+            return "not calibrated, as no point of the validation split is labeled: confidence is the head's own"
         measured, radius, absent = found
         net.calibration.set(**fit_calibration(measured, radius, absent))
         for name, value in net.calibration.state_dict(prefix="net.calibration.").items():
@@ -76,8 +76,8 @@ def measure(
 ) -> tuple[Measured, Tensor, Evidence] | None:
     """How far from the truth `net` predicts, the radius that is `fraction` of the typical scale, and absent points.
 
-    Those are labelled points in pictures moved so far that they lie outside, and what is labelled absent. All on the
-    CPU; None where no point is labelled.
+    Those are labeled points in images moved so far that they lie outside, and what is labeled absent. All on the
+    CPU; None where no point is labeled.
     """
     stride, rows, gone = net.decoder.stride, [], []
     for batch in batches:
@@ -145,5 +145,5 @@ def _where(seen: Evidence, mask: Tensor) -> Evidence:
 
 def replace_checkpoint(path: Path, stored: dict[str, Any]) -> None:
     """Writes a checkpoint beside the one that it then takes the place of."""
-    with written_whole(path) as beside:
+    with atomic_write(path) as beside:
         torch.save(stored, beside)

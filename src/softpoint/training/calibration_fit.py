@@ -31,7 +31,7 @@ LEAST = 0.05
 WIDENING, WIDENING_POINTS = 2.1, 300
 # The best epoch was chosen on the very errors that are fitted, which are smaller than new ones for that.
 OPTIMISM = 0.05
-# How often a keypoint is taken to be out of the picture, as a fraction of how often it is in it.
+# How often a keypoint is taken to be out of the image, as a fraction of how often it is in it.
 ABSENT = 0.05
 
 
@@ -45,7 +45,7 @@ class Measured(NamedTuple):
 
 
 def fit_calibration(found: Measured, radius: Tensor, absent: Evidence) -> dict[str, Tensor]:
-    """Values for `Calibration.set`; `absent` is the evidence (M,) of keypoints known to be out of the picture.
+    """Values for `Calibration.set`; `absent` is the evidence (M,) of keypoints known to be out of the image.
 
     All by maximum a posteriori: the fewer points there are, the nearer the values stay to what is usual.
     """
@@ -66,11 +66,11 @@ def fit_calibration(found: Measured, radius: Tensor, absent: Evidence) -> dict[s
 
 def _fit_scale(deviation: Tensor, distance: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """`log_scale` (K,) and `slope` under which the distances are likeliest."""
-    centred = deviation - MIDDLE[2]
+    centered = deviation - MIDDLE[2]
 
     def loss(values: Tensor) -> Tensor:
         level, slope, own = values[0], values[1], values[2:]
-        log_scale = level + own + slope * centred
+        log_scale = level + own + slope * centered
         tail = (distance * torch.exp(-log_scale)).square() / TAIL
         surprise = torch.where(mask, 2 * log_scale + (TAIL / 2 + 1) * tail.log1p(), 0).sum()
         return surprise + _unusual(level, LEVEL) + _unusual(slope, SLOPE) + _unusual(own, KEYPOINT)
@@ -98,7 +98,7 @@ def _fit_hits(log_odds: Tensor, hit: Tensor) -> Tensor:
 
 
 def _fit_presence(found: Measured, absent: Evidence) -> Tensor:
-    """Weights of `presence_logit`, which tell labelled keypoints from absent ones; certainty where none is absent."""
+    """Weights of `presence_logit`, which tell labeled keypoints from absent ones; certainty where none is absent."""
     count = len(absent.contrast)
     if not count or not found.mask.any():
         return torch.tensor([20.0, 0.0, 0.0])

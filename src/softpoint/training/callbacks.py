@@ -1,4 +1,4 @@
-"""What happens around training: averaged weights, pictures, the test table."""
+"""What happens around training: averaged weights, images, the test table."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def time_budget(trainer: Any) -> float | None:
 class Freeze(Callback):
     """Leaves the backbone as it starts, its statistics too, for the first `fraction` of a run.
 
-    A step then costs a third, and a fresh head does not shake weights that were learnt on more pictures.
+    A step then costs a third, and a fresh head does not shake weights that were learned on more images.
     """
 
     def __init__(self, fraction: float) -> None:
@@ -131,7 +131,7 @@ class Freeze(Callback):
         backbone.train(not frozen)
 
 
-class ValidationPictures(Callback):
+class ValidationImages(Callback):
     """Shows the first validation images in TensorBoard every few epochs: truth, predictions, one heatmap row."""
 
     def __init__(self, every_n_epochs: int, images: int) -> None:
@@ -188,10 +188,10 @@ class TestTable(Callback):
         self.mean = torch.as_tensor(mean, dtype=torch.float32, device=pl_module.device)
 
     def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
-        labelled, truth = batch["visibility"] > 0, outputs["original_truth"]
-        self.model.update(outputs["original_keypoints"], truth, labelled)
+        labeled, truth = batch["visibility"] > 0, outputs["original_truth"]
+        self.model.update(outputs["original_keypoints"], truth, labeled)
         guess = transform_points(self.mean.expand(len(truth), -1, -1), batch["matrix"])
-        self.baseline.update(guess.to(truth.dtype), truth, labelled)
+        self.baseline.update(guess.to(truth.dtype), truth, labeled)
 
     def on_test_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         errors, guesses, counts = self.model.per_keypoint(), self.baseline.per_keypoint(), self.model.count()
@@ -216,7 +216,7 @@ def _print(rows: Sequence[tuple[str, int, float, float]]) -> None:
         if name == "all":
             table.add_section()
         known = (f"{error:.2f}", f"{guess:.1f}", f"{guess / error:.1f}" if error else "-")
-        table.add_row(name, str(count), *(known if count else ("never labelled", "-", "-")))
+        table.add_row(name, str(count), *(known if count else ("never labeled", "-", "-")))
     Console().print(table)
 
 

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from softpoint.data.labels import ABSENT
 from softpoint.functional import hard_keypoints, image_to_grid, masked_mean
 from softpoint.functional.spatial import widen
-from softpoint.training.terms import (
+from softpoint.labels.schema import ABSENT
+from softpoint.training.loss_terms import (
     CoordinateTerm,
     Points,
     States,
@@ -43,7 +43,7 @@ _PARTS = {
 class KeypointLoss(nn.Module):
     """Sum of weighted terms over the keypoints that can teach something.
 
-    A keypoint counts when it is labelled and inside the image. The others have exactly zero gradient,
+    A keypoint counts when it is labeled and inside the image. The others have exactly zero gradient,
     and a batch without any gives a finite loss of 0.
 
     >>> from softpoint.functional import heatmap_ce
@@ -79,7 +79,7 @@ class KeypointLoss(nn.Module):
         Only a visibility term looks at `states`, and without them it is left out. `progress` is how much of the
         training is done, in [0, 1], which targets that sharpen go by; None is its end.
         """
-        # An unlabelled point may hold anything, NaN included: it must not even enter the arithmetic.
+        # An unlabeled point may hold anything, NaN included: it must not even enter the arithmetic.
         cells = image_to_grid(torch.where(mask[..., None], widen(keypoints), 0), stride)
         values = {}
         for name, term in self.terms.items():
@@ -170,7 +170,7 @@ def _name(head: nn.Module) -> str:
 
 
 def trainable(keypoints: Points, visibility: Tensor, size: tuple[int, int]) -> Bool[Tensor, "B K"]:
-    """Which keypoints are labelled and lie within an image of `size` (H, W).
+    """Which keypoints are labeled and lie within an image of `size` (H, W).
 
     >>> trainable(torch.tensor([[[0.0, 0], [9.6, 0]]]), torch.tensor([[2, 2]]), (10, 10)).tolist()
     [[True, False]]
@@ -179,13 +179,13 @@ def trainable(keypoints: Points, visibility: Tensor, size: tuple[int, int]) -> B
 
 
 def visibility_target(keypoints: Points, visibility: Tensor, size: tuple[int, int]) -> Int[Tensor, "B K"]:
-    """What the input shows of each keypoint, int64: 0 absent, 1 occluded, 2 visible, and -1 where unlabelled.
+    """What the input shows of each keypoint, int64: 0 absent, 1 occluded, 2 visible, and -1 where unlabeled.
 
-    Absent is what is labelled but lies outside an image of `size` (H, W), and what is known to be absent.
+    Absent is what is labeled but lies outside an image of `size` (H, W), and what is known to be absent.
 
-    >>> from softpoint.data.labels import ABSENT, OCCLUDED, UNLABELLED, VISIBLE
+    >>> from softpoint.labels.schema import ABSENT, OCCLUDED, UNLABELED, VISIBLE
     >>> points = torch.tensor([[[4.0, 4], [9.6, 0], [4, 4], [0, 0], [0, 0]]])
-    >>> states = torch.tensor([[VISIBLE, VISIBLE, OCCLUDED, ABSENT, UNLABELLED]])
+    >>> states = torch.tensor([[VISIBLE, VISIBLE, OCCLUDED, ABSENT, UNLABELED]])
     >>> visibility_target(points, states, (10, 10)).tolist()
     [[2, 0, 1, 0, -1]]
     """

@@ -14,14 +14,14 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from softpoint.data.skeleton import Skeleton
 from softpoint.functional import transform_points
+from softpoint.labels.skeleton import Skeleton
 from softpoint.layers import Calibration
 from softpoint.metrics import EPE, NME, PCK, VisibilityScores
 from softpoint.models import KeypointNet
 from softpoint.training.callbacks import time_budget
 from softpoint.training.loss import KeypointLoss, States, trainable, visibility_target
-from softpoint.training.parameters import parameter_groups, slow_backbone
+from softpoint.training.param_groups import parameter_groups, slow_backbone
 
 Batch = dict[str, Any]
 
@@ -225,10 +225,10 @@ class KeypointModule(pl.LightningModule):
         matrix = batch["matrix"]
         found = transform_points(prediction["keypoints"], matrix)
         truth = transform_points(batch["keypoints"], matrix)
-        labelled = batch["visibility"] > 0
-        metrics["epe"].update(found, truth, labelled)
-        metrics["pck"].update(found, truth, labelled, batch["scale"])
-        metrics["nme"].update(found, truth, labelled, batch["scale"])
+        labeled = batch["visibility"] > 0
+        metrics["epe"].update(found, truth, labeled)
+        metrics["pck"].update(found, truth, labeled, batch["scale"])
+        metrics["nme"].update(found, truth, labeled, batch["scale"])
         for name, metric in metrics.items():
             self.log(f"{stage}/{name}", metric, batch_size=len(mask), prog_bar=name == "epe")
         return {**prediction, "original_keypoints": found, "original_truth": truth}

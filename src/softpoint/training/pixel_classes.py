@@ -10,7 +10,7 @@ from torch import Tensor
 
 from softpoint.functional import disc_classes, spatial_softmax_with_loss
 from softpoint.functional.spatial import widen
-from softpoint.training.terms import Mask, Points, Prediction, Term
+from softpoint.training.loss_terms import Mask, Points, Prediction, Term
 
 
 class PixelClassTerm(Term):

@@ -20,8 +20,8 @@ from softpoint.training.calibrate import replace_checkpoint
 class Record(Callback):
     """Notes in every checkpoint of a run what is known about it, as plain values under `record`.
 
-    `told` is what only the command line knows. `splits` counts pictures, subjects and labelled points of each, where
-    the data knows them without painting any; `weights_licence` is that of the weights that training starts from, None
+    `told` is what only the command line knows. `splits` counts images, subjects and labeled points of each, where
+    the data knows them without painting any; `weights_license` is that of the weights that training starts from, None
     where there are none or it is unknown. `minutes` counts those before a run was resumed too.
     """
 
@@ -40,7 +40,7 @@ class Record(Callback):
             "network": pl_module.summary,
             "splits": {split: _count(source) for split, source in trainer.datamodule.sources.items()},
             "starting_weights": started.get("weights"),
-            "weights_licence": started.get("licence"),
+            "weights_license": started.get("license"),
             "versions": {name: version(name) for name in ("softpoint", "torch", "torchvision")},
             **self.told,
         }
@@ -83,6 +83,6 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 def _count(source: Any) -> dict[str, int]:
     labels = getattr(source, "labels", None)
     if labels is None:
-        return {"pictures": len(source)}
+        return {"images": len(source)}
     points = int((labels.visibility > 0).sum())
-    return {"pictures": len(set(labels.images)), "subjects": len(labels), "points": points}
+    return {"images": len(set(labels.images)), "subjects": len(labels), "points": points}

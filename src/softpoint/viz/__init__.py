@@ -1,10 +1,10 @@
-"""Pictures of keypoints and heatmaps, as uint8 RGB arrays (H, W, 3)."""
+"""Images of keypoints and heatmaps, as uint8 RGB arrays (H, W, 3)."""
 
 from softpoint.viz.chart import line_chart
 from softpoint.viz.colors import palette
+from softpoint.viz.grid import contact_sheet
 from softpoint.viz.heatmap import blend_heatmap, colorize, heatmap_row
 from softpoint.viz.overlay import draw_keypoints, draw_subjects
-from softpoint.viz.sheet import contact_sheet
 
 __all__ = [
     "blend_heatmap",

@@ -15,8 +15,8 @@ from softpoint.viz.text import draw_text, fit_text, text_size
 
 Series = tuple[ArrayLike, ArrayLike]
 
-_PAPER, _INK, _GREY, _GRID = 255, (35, 35, 35), (120, 120, 120), (228, 228, 228)
-# The safe colours in the order in which they show on white paper; the yellow one is left out.
+_PAPER, _INK, _GRAY, _GRID = 255, (35, 35, 35), (120, 120, 120), (228, 228, 228)
+# The safe colors in the order in which they show on white paper; the yellow one is left out.
 _ORDER = (4, 5, 2, 6, 0, 1)
 _LEGEND = 30  # lines at most
 
@@ -40,7 +40,7 @@ def line_chart(
 ) -> np.ndarray:
     """A chart uint8 (H, W, 3) of `series`, each a name and its x and y of equal length.
 
-    A series is a line, dots where its name is in `scatter`, and grey and dashed where it is in `dashed`, for
+    A series is a line, dots where its name is in `scatter`, and gray and dashed where it is in `dashed`, for
     what others are compared with. `bands` gives the (low, high) of a name's shade, `errors` those of its bars,
     each as long as its x. `x_names` are written at x = 0, 1, 2, ... in place of numbers. A line is broken where
     a value is not finite. Raises ValueError for lengths that differ, and for a name without a series.
@@ -69,7 +69,7 @@ def line_chart(
         else:
             stroke(plot, points, colors[name], name in dashed)
     canvas[box[1] : box[3], box[0] : box[2]] = plot
-    cv2.rectangle(canvas, box[:2], (box[2] - 1, box[3] - 1), _GREY, 1)
+    cv2.rectangle(canvas, box[:2], (box[2] - 1, box[3] - 1), _GRAY, 1)
     if len(lines) > 1:
         _legend(canvas, box, colors, scatter, dashed)
     return canvas
@@ -99,13 +99,13 @@ def _check_known(names: Collection[str], lines: Collection[str]) -> None:
 
 
 def _colors(names: Collection[str], dashed: Collection[str]) -> list[tuple[int, ...]]:
-    """A colour each, dark enough for white paper; what is dashed is grey and uses none up."""
+    """A color each, dark enough for white paper; what is dashed is gray and uses none up."""
     ranked = palette(max(len(names), 1) + 7)
     ranked = np.concatenate([ranked[list(_ORDER)], ranked[7:]]).astype(float)
     light = ranked @ (0.299, 0.587, 0.114)
     ranked *= np.minimum(1, 165 / light)[:, None]
     free = iter(ranked.round().astype(int).tolist())
-    return [_GREY if name in dashed else tuple(next(free)) for name in names]
+    return [_GRAY if name in dashed else tuple(next(free)) for name in names]
 
 
 def _frame(
@@ -194,4 +194,4 @@ def _legend(
         draw_text(canvas, words, (left + 2.5 * small, at - text_size("Ag", small)[1] / 2), small, _INK)
     if len(shown) < len(names):
         at = box[1] + (len(shown)) * line
-        draw_text(canvas, f"and {len(names) - len(shown)} more", (left, at), small, _GREY)
+        draw_text(canvas, f"and {len(names) - len(shown)} more", (left, at), small, _GRAY)

@@ -1,4 +1,4 @@
-"""Colours that tell keypoints apart."""
+"""Colors that tell keypoints apart."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-# Okabe and Ito, Color Universal Design, 2008, without black: distinct to every common kind of colour vision.
+# Okabe and Ito, Color Universal Design, 2008, without black: distinct to every common kind of color vision.
 _OKABE_ITO = np.array(
     [
         (230, 159, 0),
@@ -31,9 +31,9 @@ _DISTINCT = 128
 
 
 def palette(num_keypoints: int) -> np.ndarray:
-    """RGB colours (K, 3) uint8, all different up to 128 keypoints; a keypoint keeps its colour as K grows.
+    """RGB colors (K, 3) uint8, all different up to 128 keypoints; a keypoint keeps its color as K grows.
 
-    The first seven are safe for colour-blind readers. Each further one is as far as can be, for red-blind and
+    The first seven are safe for color-blind readers. Each further one is as far as can be, for red-blind and
     green-blind eyes too, from all before it; past a dozen, shapes and names must help.
 
     >>> palette(2).tolist()
@@ -56,7 +56,7 @@ def _ranked_colors() -> np.ndarray:
 
 
 def _candidates() -> np.ndarray:
-    """Grid colours (N, 3) that are neither grey nor too dark or pale to stand out from a photograph."""
+    """Grid colors (N, 3) that are neither gray nor too dark or pale to stand out from a photograph."""
     grid = np.stack(np.meshgrid(*[np.arange(0, 256, 36)] * 3, indexing="ij"), axis=-1)
     colors = grid.reshape(-1, 3).astype(np.uint8)
     lab = _lab(colors, np.eye(3))
@@ -65,12 +65,12 @@ def _candidates() -> np.ndarray:
 
 
 def _lab(colors: np.ndarray, vision: np.ndarray) -> np.ndarray:
-    """CIELAB (N, 3) of RGB colours (N, 3) uint8 as one kind of eye sees them."""
+    """CIELAB (N, 3) of RGB colors (N, 3) uint8 as one kind of eye sees them."""
     linear = (colors / 255) ** 2.2
     seen = np.clip(linear @ vision.T, 0, 1) ** (1 / 2.2)
     return cv2.cvtColor(seen[None].astype(np.float32), cv2.COLOR_RGB2Lab)[0]
 
 
 def _distance(seen: np.ndarray, index: int) -> np.ndarray:
-    """Distance (N,) from one colour to all, for the eye that tells them apart worst; `seen` is (V, N, 3)."""
+    """Distance (N,) from one color to all, for the eye that tells them apart worst; `seen` is (V, N, 3)."""
     return np.linalg.norm(seen - seen[:, index : index + 1], axis=-1).min(axis=0)

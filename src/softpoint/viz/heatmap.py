@@ -1,4 +1,4 @@
-"""Heatmaps as colours, alone and on the image they were computed from."""
+"""Heatmaps as colors, alone and on the image they were computed from."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from softpoint.viz.picture import check_picture, resize
-from softpoint.viz.sheet import contact_sheet
+from softpoint.viz.grid import contact_sheet
+from softpoint.viz.image_ops import check_image, resize
 
 _TILE = 240  # pixels of a tile's width
 _PER_LINE = 9
@@ -25,12 +25,12 @@ def colorize(heatmap: np.ndarray) -> np.ndarray:
 
 
 def blend_heatmap(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
-    """`image` (H, W, 3) uint8 in grey under the colours of `heatmap` (h, w), which spans the whole image.
+    """`image` (H, W, 3) uint8 in gray under the colors of `heatmap` (h, w), which spans the whole image.
 
     >>> blend_heatmap(np.zeros((8, 8, 3), np.uint8), np.eye(2)).shape
     (8, 8, 3)
     """
-    check_picture(image)
+    check_image(image)
     heat = resize(_normalized(heatmap), image.shape[:2])
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
     # Where the map is 0 the image shows; the root keeps a faint floor visible, which is what one looks for.
@@ -39,14 +39,14 @@ def blend_heatmap(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
 
 
 def heatmap_row(image: np.ndarray, heatmaps: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """One picture of `image` (H, W, 3) uint8 under each of `heatmaps` (K, h, w), named, nine to a line.
+    """One image of `image` (H, W, 3) uint8 under each of `heatmaps` (K, h, w), named, nine to a line.
 
     Each heatmap is shown relative to its own maximum and spans the whole image.
 
     >>> heatmap_row(np.zeros((48, 64, 3), np.uint8), np.ones((2, 6, 8)), ["nose", "tail"]).ndim
     3
     """
-    check_picture(image)
+    check_image(image)
     if heatmaps.ndim != 3 or len(heatmaps) != len(names):
         raise ValueError(f"heatmaps have shape {heatmaps.shape} but {len(names)} names need one map (h, w) each")
     height = max(1, round(image.shape[0] * _TILE / image.shape[1]))

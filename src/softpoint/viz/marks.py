@@ -1,6 +1,6 @@
 """Sub-pixel marks: antialiased shapes at (x, y) in pixels, drawn in place on (H, W, 3) uint8 canvases.
 
-The integer is the centre of a pixel. All but the ellipse have a dark rim, to show on any background.
+The integer is the center of a pixel. All but the ellipse have a dark rim, to show on any background.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def draw_line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, color: Col
 
 
 def draw_ellipse(canvas: np.ndarray, center: np.ndarray, covariance: np.ndarray, sigmas: float, color: Color) -> None:
-    """A translucent ellipse, `sigmas` standard deviations of a covariance (2, 2) in px² around the centre."""
+    """A translucent ellipse, `sigmas` standard deviations of a covariance (2, 2) in px² around the center."""
     angle = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     variance, axes = np.linalg.eigh(covariance)
     half_axes = sigmas * np.sqrt(variance.clip(min=0)) * axes

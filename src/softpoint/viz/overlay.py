@@ -1,17 +1,17 @@
-"""Predicted and labelled keypoints drawn on their image."""
+"""Predicted and labeled keypoints drawn on their image."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from softpoint.data.skeleton import Skeleton
 from softpoint.functional.coordinates import grid_to_image
+from softpoint.labels.skeleton import Skeleton
 from softpoint.viz.colors import palette
-from softpoint.viz.labels import draw_labels
+from softpoint.viz.image_ops import check_image, enlarge
+from softpoint.viz.label_placement import draw_labels
 from softpoint.viz.marks import draw_cross, draw_disc, draw_ellipse, draw_line, draw_ring
-from softpoint.viz.picture import check_picture, enlarge
 
-_LEGIBLE = 900  # pixels of the longer side up to which a picture is enlarged
+_LEGIBLE = 900  # pixels of the longer side up to which an image is enlarged
 
 
 def draw_keypoints(
@@ -28,17 +28,17 @@ def draw_keypoints(
     sigmas: float = 2.0,
     upscale: int | None = None,
 ) -> np.ndarray:
-    """A new picture (H * upscale, W * upscale, 3) uint8 of `image` (H, W, 3) uint8 RGB with its keypoints.
+    """A new image (H * upscale, W * upscale, 3) uint8 of `image` (H, W, 3) uint8 RGB with its keypoints.
 
-    A prediction of `keypoints` (K, 2), in pixels of `image`, is a disc in its keypoint's colour, or a cross
-    where `confidence` (K,) is below `threshold`. A labelled point of `truth` (K, 2) is a larger open circle,
-    with a line to its prediction; `mask` (K,) bool says which are labelled. `covariance` (K, 2, 2) in px²
+    A prediction of `keypoints` (K, 2), in pixels of `image`, is a disc in its keypoint's color, or a cross
+    where `confidence` (K,) is below `threshold`. A labeled point of `truth` (K, 2) is a larger open circle,
+    with a line to its prediction; `mask` (K,) bool says which are labeled. `covariance` (K, 2, 2) in px²
     adds an ellipse of `sigmas` standard deviations, `skeleton` its edges, and `names` its names, or numbers
     without one. Points that are not finite are left out. `upscale` makes each pixel a square of that many; by
-    default a small picture grows to at most 900 pixels. Raises ValueError where shapes disagree.
+    default a small image grows to at most 900 pixels. Raises ValueError where shapes disagree.
 
-    >>> picture = draw_keypoints(np.zeros((64, 64, 3), np.uint8), np.array([[10.0, 20.0]]), upscale=4)
-    >>> picture.shape, picture[82, 42].tolist() == palette(1)[0].tolist()
+    >>> image = draw_keypoints(np.zeros((64, 64, 3), np.uint8), np.array([[10.0, 20.0]]), upscale=4)
+    >>> image.shape, image[82, 42].tolist() == palette(1)[0].tolist()
     ((256, 256, 3), True)
     """
     _check(image, keypoints, confidence, skeleton, truth, mask, covariance)
@@ -47,19 +47,19 @@ def draw_keypoints(
     canvas, points = enlarge(image, upscale), grid_to_image(keypoints.astype(float), upscale)
     radius = max(3.0, 0.006 * float(np.hypot(*canvas.shape[:2])))
     colors = palette(len(points)).tolist()
-    labelled = np.full(points.shape, np.nan)
+    labeled = np.full(points.shape, np.nan)
     if truth is not None:
-        labelled = grid_to_image(np.where(True if mask is None else mask[:, None], truth, np.nan), upscale)
+        labeled = grid_to_image(np.where(True if mask is None else mask[:, None], truth, np.nan), upscale)
     if skeleton is not None:
         _draw_edges(canvas, points, skeleton, colors, radius)
     if names:
         words = [str(i) for i in range(len(points))] if skeleton is None else skeleton.names
-        anchors = np.where(np.isfinite(points).all(axis=1, keepdims=True), points, labelled)
-        draw_labels(canvas, anchors, words, colors, clearance=2 * radius, others=labelled)
+        anchors = np.where(np.isfinite(points).all(axis=1, keepdims=True), points, labeled)
+        draw_labels(canvas, anchors, words, colors, clearance=2 * radius, others=labeled)
     if covariance is not None:
         for i in _finite(np.concatenate([points, covariance.reshape(-1, 4)], axis=1)):
             draw_ellipse(canvas, points[i], covariance[i] * upscale**2, sigmas, colors[i])
-    _draw_truth(canvas, points, labelled, colors, radius)
+    _draw_truth(canvas, points, labeled, colors, radius)
     sure = np.ones(len(points), bool) if confidence is None else confidence >= threshold
     _draw_predictions(canvas, points, sure, colors, radius)
     return canvas
@@ -92,7 +92,7 @@ def draw_subjects(
 def _draw_edges(
     canvas: np.ndarray, points: np.ndarray, skeleton: Skeleton, colors: list[list[int]], radius: float
 ) -> None:
-    """Each edge in two halves, coloured like the keypoint they start from."""
+    """Each edge in two halves, colored like the keypoint they start from."""
     for edge in skeleton.edges:
         i, j = (skeleton.index(name) for name in edge)
         middle = (points[i] + points[j]) / 2
@@ -139,7 +139,7 @@ def _check(
     covariance: np.ndarray | None,
 ) -> None:
     """Raise ValueError that quotes the shape that does not fit K keypoints."""
-    check_picture(image)
+    check_image(image)
     K = len(keypoints)
     expected = {
         "keypoints": (keypoints, (K, 2)),

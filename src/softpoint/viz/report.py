@@ -1,4 +1,4 @@
-"""Pages of labelled pictures: what the labels say, and what is suspicious about them."""
+"""Pages of labeled images: what the labels say, and what is suspicious about them."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from softpoint.data.doctor import Example, Finding
-from softpoint.data.doctor.readings import READINGS
-from softpoint.data.labels import Labels, same_path
+from softpoint.audit import Example, Finding
+from softpoint.audit.coordinate_conventions import READINGS
 from softpoint.functional.coordinates import grid_to_image
+from softpoint.labels.schema import Labels
+from softpoint.paths import normalize_path
+from softpoint.viz.grid import contact_sheet
+from softpoint.viz.image_ops import letterbox, resize
 from softpoint.viz.overlay import draw_keypoints
-from softpoint.viz.picture import letterbox, resize
-from softpoint.viz.sheet import contact_sheet
 from softpoint.viz.text import draw_text, fit_text, text_size
 
-# Opens a picture by its name in the labels; raises ValueError or FileNotFoundError where it cannot.
+# Opens an image by its name in the labels; raises ValueError or FileNotFoundError where it cannot.
 Read = Callable[[str], np.ndarray]
 
 _TILE, _PANE = (420, 560), (420, 278)  # height and width of a tile, and of half of one
 _CAPTION = 14.0  # pixels of a capital letter
 _NAMED = 24  # keypoints up to which names are written
-_PAPER = 128  # around a picture whose points lie outside
+_PAPER = 128  # around an image whose points lie outside
 
 
 def page_of_labels(labels: Labels, read: Read, count: int = 12) -> np.ndarray | None:
-    """A page uint8 (H, W, 3) of up to `count` pictures, evenly chosen, with all their labels drawn.
+    """A page uint8 (H, W, 3) of up to `count` images, evenly chosen, with all their labels drawn.
 
-    Pictures that cannot be read are passed over; None where there is no other.
+    Images that cannot be read are passed over; None where there is no other.
     """
     images = list(dict.fromkeys(s.image for s in labels.subjects if (s.visibility > 0).any()))
     chosen = (
@@ -51,7 +52,7 @@ def page_of_findings(labels: Labels, read: Read, findings: Sequence[Finding], ea
         for example in finding.examples[: 4 * each]:
             if shown < each and (tile := _example(labels, read, finding, example)) is not None:
                 tiles.append(_captioned(tile, example.value))
-                titles.append(f"{finding.kind}: {PurePosixPath(same_path(example.image)).name}")
+                titles.append(f"{finding.kind}: {PurePosixPath(normalize_path(example.image)).name}")
                 shown += 1
     return contact_sheet(tiles, 3, titles=titles) if tiles else None
 
@@ -71,7 +72,7 @@ def _opened(read: Read, image: str) -> np.ndarray | None:
 
 
 def _example(labels: Labels, read: Read, finding: Finding, example: Example) -> np.ndarray | None:
-    """One tile: the subject from near, or two pictures side by side."""
+    """One tile: the subject from near, or two images side by side."""
     pixels = _opened(read, example.image) if example.image else None
     if pixels is None:
         return None
@@ -90,8 +91,8 @@ def _pair(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def _whole(pixels: np.ndarray, labels: Labels, image: str, size: tuple[int, int]) -> np.ndarray:
-    """A tile with all subjects of a picture."""
-    rows = [i for i, other in enumerate(labels.images) if same_path(other) == same_path(image)]
+    """A tile with all subjects of an image."""
+    rows = [i for i, other in enumerate(labels.images) if normalize_path(other) == normalize_path(image)]
     return _with_points(pixels, labels.keypoints[rows], labels, size)
 
 
@@ -107,9 +108,9 @@ def _near(pixels: np.ndarray, labels: Labels, row: int, suspects: Sequence[int])
 
 
 def _cut(pixels: np.ndarray, about: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The part of a picture that holds all points `about` (N, 2), with some room, and its origin (2,) as (x, y).
+    """The part of an image that holds all points `about` (N, 2), with some room, and its origin (2,) as (x, y).
 
-    It may reach beyond the picture by half its size, and shows paper there.
+    It may reach beyond the image by half its size, and shows paper there.
     """
     size = np.array(pixels.shape[1::-1])
     low, high = np.clip(about.min(0), -size / 2, size), np.clip(about.max(0), 0, 1.5 * size)
@@ -129,7 +130,7 @@ def _cut(pixels: np.ndarray, about: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def _with_points(
     pixels: np.ndarray, keypoints: np.ndarray, labels: Labels, size: tuple[int, int], suspects: Sequence[int] = ()
 ) -> np.ndarray:
-    """A tile of a picture with the points (K, 2) or (N, K, 2) of its subjects."""
+    """A tile of an image with the points (K, 2) or (N, K, 2) of its subjects."""
     points = keypoints.reshape(-1, len(labels.skeleton), 2)
     # Drawn at the size of the tile, so that marks and names stay legible.
     height, width = pixels.shape[:2]

@@ -1,4 +1,4 @@
-"""Words on pictures, legible on any background."""
+"""Words on images, legible on any background."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def draw_tag(canvas: np.ndarray, text: str, corner: tuple[float, float], height:
 
 
 def paint(canvas: np.ndarray, ink: np.ndarray, color: Sequence[int]) -> None:
-    """Cover `canvas` (H, W, 3) uint8 with a colour, in place, where `ink` (H, W) uint8 is 255.
+    """Cover `canvas` (H, W, 3) uint8 with a color, in place, where `ink` (H, W) uint8 is 255.
 
     >>> canvas = np.zeros((1, 2, 3), np.uint8)
     >>> paint(canvas, np.array([[255, 0]], np.uint8), (9, 9, 9))

@@ -9,9 +9,9 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from runs import composed, tiny
-from softpoint.data.skeleton import Skeleton
+from helpers.training import composed, tiny
 from softpoint.inference import Checkpoint
+from softpoint.labels.skeleton import Skeleton
 
 Making = Callable[..., Checkpoint]
 

@@ -14,7 +14,7 @@ pytest.importorskip("onnxscript", reason='needs the extra: pip install -e ".[exp
 
 from softpoint.inference import Checkpoint, Predictor
 from softpoint.inference.export import Plan, View, export
-from softpoint.inference.export.check import Difference, random_views
+from softpoint.inference.export.parity import Difference, random_views
 from softpoint.runtime import load
 
 
@@ -38,20 +38,20 @@ def test_every_head_and_model_is_exported_to_the_pixel(make, tmp_path: Path, cho
     predictor, difference = exported(make(*choice), path)
     assert difference.largest < 0.01
     model = load(path, threads=1)
-    pictures = [view.image for view in random_views((70, 90), 3)] + [np.zeros((5, 7, 3), np.uint8)]
-    together, expected = model(pictures), predictor(pictures)
+    images = [view.image for view in random_views((70, 90), 3)] + [np.zeros((5, 7, 3), np.uint8)]
+    together, expected = model(images), predictor(images)
     assert expected.keys() == together.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(together[name], value, rtol=1e-2, atol=1e-2, err_msg=name)
-    for i, picture in enumerate(pictures):
-        np.testing.assert_allclose(together["keypoints"][i], model(picture)["keypoints"], atol=1e-3)
-    assert model(np.stack([pictures[0]] * 2))["confidence"].shape == (2, 3)
+    for i, image in enumerate(images):
+        np.testing.assert_allclose(together["keypoints"][i], model(image)["keypoints"], atol=1e-3)
+    assert model(np.stack([images[0]] * 2))["confidence"].shape == (2, 3)
     check_metadata(model.metadata, tmp_path / "model.onnx.json")
 
 
 def check_metadata(stated: dict, beside: Path) -> None:
     assert stated == json.loads(beside.read_text())
-    assert stated["keypoints"] == ["nose", "left_ear", "right_ear"] and stated["colour"] == "RGB"
+    assert stated["keypoints"] == ["nose", "left_ear", "right_ear"] and stated["color"] == "RGB"
     assert stated["flip_pairs"] == [["left_ear", "right_ear"]] and stated["size"] == [64, 96]
     assert stated["checkpoint_sha256"] == hashlib.sha256(b"weights").hexdigest()
 
@@ -79,7 +79,7 @@ def test_float16_is_near_heatmaps_sum_to_one_and_size_may_be_fixed(make, tmp_pat
     assert model.fixed_size == (50, 70) == tuple(model.metadata["image_size"])
     found = model(np.zeros((50, 70, 3), np.uint8))
     np.testing.assert_allclose(found["heatmaps"].sum((-2, -1)), 1, atol=1e-5)
-    with pytest.raises(ValueError, match=r"pictures of \(50, 70\) .* got \(60, 70\)"):
+    with pytest.raises(ValueError, match=r"images of \(50, 70\) .* got \(60, 70\)"):
         model(np.zeros((60, 70, 3), np.uint8))
 
 

@@ -25,7 +25,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize(("size", "into"), SHAPES)
-def test_a_whole_picture_is_shown_as_by_the_warp(size: tuple[int, int], into: tuple[int, int]) -> None:
+def test_a_whole_image_is_shown_as_by_the_warp(size: tuple[int, int], into: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     given = torch.from_numpy(image)[None]
     placed = letterboxed(size, into, given)

@@ -30,22 +30,22 @@ def test_heatmap_and_confidence_are_the_class_probability():
     assert torch.equal(found["classes"], head().classes(features))
 
 
-def disc(centre: tuple[float, float], edge: float) -> torch.Tensor:
+def disc(center: tuple[float, float], edge: float) -> torch.Tensor:
     """Features (1, 3, 36, 40) of a disc of 2.5 cells about (x, y), whose log-odds fall at its rim by `edge` a cell."""
     rows, columns = torch.meshgrid(torch.arange(36.0), torch.arange(40.0), indexing="ij")
-    distance = torch.hypot(columns - centre[0], rows - centre[1])
+    distance = torch.hypot(columns - center[0], rows - center[1])
     features = torch.zeros(1, 3, 36, 40)
     features[0, 0] = (edge * (2.5 - distance)).clamp(-6, 6)
     features[0, 1] = -6
     return features
 
 
-@pytest.mark.parametrize("centre", [(20.0, 12.0), (20.3, 12.4), (5.5, 30.2), (4.0, 4.0)])
+@pytest.mark.parametrize("center", [(20.0, 12.0), (20.3, 12.4), (5.5, 30.2), (4.0, 4.0)])
 @pytest.mark.parametrize(("edge", "error"), [(2.5, 0.3), (100.0, 2.0)])
-def test_the_middle_of_a_disc_is_found(centre: tuple[float, float], edge: float, error: float):
+def test_the_middle_of_a_disc_is_found(center: tuple[float, float], edge: float, error: float):
     with torch.no_grad():
-        found = head()(disc(centre, edge))["keypoints"][0, 0]
-    assert torch.linalg.vector_norm(found - (4 * torch.tensor(centre) + 1.5)) < error
+        found = head()(disc(center, edge))["keypoints"][0, 0]
+    assert torch.linalg.vector_norm(found - (4 * torch.tensor(center) + 1.5)) < error
 
 
 def test_a_keypoint_that_is_nowhere_has_no_confidence():

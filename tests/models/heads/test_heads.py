@@ -185,8 +185,8 @@ def head_of(name: str, in_channels: int, num_keypoints: int, stride: int) -> nn.
 
 @each_map
 @pytest.mark.parametrize("shift", [(8, 0), (0, -16), (24, 32)])
-def test_keypoints_move_with_the_picture(name: str, shift: tuple[int, int]):
-    # The backbone's mean colour standardises to zero, which no convolution here can tell from its padding;
+def test_keypoints_move_with_the_image(name: str, shift: tuple[int, int]):
+    # The backbone's mean color standardizes to zero, which no convolution here can tell from its padding;
     # positive weights on what a patch excites put each maximum on it rather than on that empty background.
     net = network(name)
     maps = next(p for p in net.head.parameters() if p.ndim == 4)
@@ -204,7 +204,7 @@ def test_keypoints_move_with_the_picture(name: str, shift: tuple[int, int]):
 
 
 @each_head
-def test_a_padded_picture_is_read_without_its_padding(name: str):
+def test_a_padded_image_is_read_without_its_padding(name: str):
     net = network(name, pad=True)
     with torch.no_grad():
         found = net(torch.rand(1, 3, 50, 70))

@@ -77,21 +77,21 @@ def test_its_parameters_are_those_of_one_convolution():
 
 @pytest.mark.parametrize("temperature", [1e-4, 0.3, 1.0, 7.5, 25.0, 1e4])
 def test_a_learnable_temperature_starts_exactly(temperature: float):
-    learnt = head(temperature=temperature, learnable_temperature=True)
-    assert learnt.temperature.shape == (3, 1, 1)
-    torch.testing.assert_close(learnt.temperature, torch.full((3, 1, 1), temperature), rtol=3e-6, atol=0)
+    learned = head(temperature=temperature, learnable_temperature=True)
+    assert learned.temperature.shape == (3, 1, 1)
+    torch.testing.assert_close(learned.temperature, torch.full((3, 1, 1), temperature), rtol=3e-6, atol=0)
     plain, x = head(temperature=temperature), torch.randn(2, 2, 5, 6)
-    plain.load_state_dict({key: value for key, value in learnt.state_dict().items() if "temperature" not in key})
-    torch.testing.assert_close(learnt(x)["logits"], plain(x)["logits"], rtol=1e-5, atol=0)
+    plain.load_state_dict({key: value for key, value in learned.state_dict().items() if "temperature" not in key})
+    torch.testing.assert_close(learned(x)["logits"], plain(x)["logits"], rtol=1e-5, atol=0)
 
 
 def test_each_keypoint_learns_its_own_temperature_and_it_stays_positive():
-    learnt, x = head(learnable_temperature=True), torch.randn(2, 2, 5, 6)
-    (learnt(x)["logits"] * torch.tensor([1.0, 0.0, -1.0])[:, None, None]).square().sum().backward()
-    slope = learnt.raw_temperature.grad.flatten()
+    learned, x = head(learnable_temperature=True), torch.randn(2, 2, 5, 6)
+    (learned(x)["logits"] * torch.tensor([1.0, 0.0, -1.0])[:, None, None]).square().sum().backward()
+    slope = learned.raw_temperature.grad.flatten()
     assert slope[1] == 0 and (slope[[0, 2]] < 0).all()  # a hotter map is a flatter one
-    learnt.raw_temperature.data.fill_(-50.0)
-    assert (learnt.temperature > 0).all()
+    learned.raw_temperature.data.fill_(-50.0)
+    assert (learned.temperature > 0).all()
 
 
 def test_visibility_is_read_from_the_features_under_the_heatmap():

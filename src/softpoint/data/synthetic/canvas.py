@@ -10,21 +10,21 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from softpoint.data.synthetic.raster import Capsule, Colour, shade
+from softpoint.data.synthetic.raster import Capsule, Color, shade
 
 SMALLEST_SIDE = 32
 _STEPS = np.linspace(0, 1, 256)[:, None]
 
 
 class Scene(NamedTuple):
-    """A picture and the truth about it."""
+    """An image and the truth about it."""
 
     image: np.ndarray
     """uint8 (H, W, 3), RGB, C-contiguous."""
     keypoints: np.ndarray
-    """float64 (K, 2), (x, y) in px; an integer is the centre of a pixel."""
+    """float64 (K, 2), (x, y) in px; an integer is the center of a pixel."""
     visibility: np.ndarray
-    """int64 (K,), as in COCO: 1 occluded, 2 visible; every keypoint of a scene is labelled."""
+    """int64 (K,), as in COCO: 1 occluded, 2 visible; every keypoint of a scene is labeled."""
 
 
 def check_difficulty(difficulty: float) -> float:
@@ -36,7 +36,7 @@ def check_difficulty(difficulty: float) -> float:
     return float(difficulty)
 
 
-def hsv(hue: float, saturation: float, value: float) -> Colour:
+def hsv(hue: float, saturation: float, value: float) -> Color:
     """RGB in [0, 255] of a hue that wraps around at 1, with saturation and value clipped to [0, 1].
 
     >>> hsv(1.0, 1.0, 1.0)
@@ -47,7 +47,7 @@ def hsv(hue: float, saturation: float, value: float) -> Colour:
 
 
 def background(rng: np.random.Generator, size: tuple[int, int], difficulty: float) -> np.ndarray:
-    """A uint8 (H, W, 3) ground: a pattern between two muted colours, which difficulty drives apart."""
+    """A uint8 (H, W, 3) ground: a pattern between two muted colors, which difficulty drives apart."""
     if min(size) < SMALLEST_SIDE:
         raise ValueError(
             f"image size {tuple(size)} is too small for a scene; both sides must be at least {SMALLEST_SIDE}"
@@ -113,23 +113,23 @@ def distract(rng: np.random.Generator, image: np.ndarray, difficulty: float) -> 
     side = min(image.shape[:2])
     for _ in range(int(rng.integers(0, 1 + round(10 * difficulty)) if difficulty else 0)):
         kind = int(rng.integers(3))
-        centre = rng.random(2) * image.shape[1::-1]
+        center = rng.random(2) * image.shape[1::-1]
         hue, saturation, value, angle, *reach = rng.random(6).tolist()
-        colour = hsv(hue, 0.55 * saturation, 0.2 + 0.8 * value)
+        color = hsv(hue, 0.55 * saturation, 0.2 + 0.8 * value)
         axes = [side * (0.03 + 0.12 * r) for r in reach]
         if kind == 0:
-            box = (centre.tolist(), (2 * axes[0], 2 * axes[1]), angle * 180)
-            cv2.ellipse(image, box, colour, -1, cv2.LINE_AA)
+            box = (center.tolist(), (2 * axes[0], 2 * axes[1]), angle * 180)
+            cv2.ellipse(image, box, color, -1, cv2.LINE_AA)
             continue
         if kind == 1:
             way = np.array([np.cos(6.3 * angle), np.sin(6.3 * angle)]) * 3 * axes[0]
-            start, end = (centre - way).astype(int).tolist(), (centre + way).astype(int).tolist()
-            cv2.line(image, start, end, colour, 1 + int(side * 0.02 * reach[1]), cv2.LINE_AA)
+            start, end = (center - way).astype(int).tolist(), (center + way).astype(int).tolist()
+            cv2.line(image, start, end, color, 1 + int(side * 0.02 * reach[1]), cv2.LINE_AA)
             continue
         turns = np.linspace(0, 2 * np.pi, 7 + int(4 * angle), endpoint=False)
         radii = (0.5 + rng.random(len(turns))) * axes[0]
-        blob = centre + np.stack([np.cos(turns), np.sin(turns)], 1) * radii[:, None]
-        cv2.fillPoly(image, [blob.round().astype(np.int32)], colour, cv2.LINE_AA)
+        blob = center + np.stack([np.cos(turns), np.sin(turns)], 1) * radii[:, None]
+        cv2.fillPoly(image, [blob.round().astype(np.int32)], color, cv2.LINE_AA)
 
 
 def occluders(rng: np.random.Generator, size: tuple[int, int], difficulty: float) -> list[Capsule]:
@@ -137,16 +137,16 @@ def occluders(rng: np.random.Generator, size: tuple[int, int], difficulty: float
     side = min(size)
     rods = []
     for _ in range(int((rng.random(3) < 0.4 * difficulty).sum())):
-        centre = rng.random(2) * size[::-1]
+        center = rng.random(2) * size[::-1]
         angle, length, thick, taper = rng.random(4).tolist()
         half = np.array([np.cos(np.pi * angle), np.sin(np.pi * angle)]) * side * (0.05 + 0.1 * length)
         radius = side * (0.02 + 0.025 * thick)
-        rods.append(Capsule(centre - half, centre + half, radius, radius * (0.7 + 0.6 * taper)))
+        rods.append(Capsule(center - half, center + half, radius, radius * (0.7 + 0.6 * taper)))
     return rods
 
 
 def cover(rng: np.random.Generator, image: np.ndarray, rods: list[Capsule]) -> None:
-    """Paint the occluders in greys that no target wears."""
+    """Paint the occluders in grays that no target wears."""
     for rod in rods:
         hue, saturation, value = rng.random(3).tolist()
         edge, core = (hsv(hue, 0.15 * saturation, v * (0.25 + 0.6 * value)) for v in (0.7, 1.1))

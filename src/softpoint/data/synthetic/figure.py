@@ -8,9 +8,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from softpoint.data.skeleton import Skeleton, infer_flip_pairs
 from softpoint.data.synthetic import canvas
-from softpoint.data.synthetic.raster import Capsule, Colour, Point, covers, paint, shade
+from softpoint.data.synthetic.raster import Capsule, Color, Point, covers, paint, shade
+from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 
 _SIDES = ("left", "right")
 _NAMES = (
@@ -44,17 +44,17 @@ _OWNERS = {"head": {"head"}, "neck": {"neck", "torso", "head"}, "torso": {"torso
 
 
 class Piece(NamedTuple):
-    """One capsule of the doll and its colours at the rim and in the middle."""
+    """One capsule of the doll and its colors at the rim and in the middle."""
 
     part: Capsule
-    colours: tuple[Colour, Colour]
+    colors: tuple[Color, Color]
 
 
 class Figure:
-    """Scenes with one doll that faces the viewer, so that its left hand is at the picture's right.
+    """Scenes with one doll that faces the viewer, so that its left hand is at the image's right.
 
     The sleeves differ, to tie a hand to its shoulder, but either may be on either side: a mirrored
-    picture with the flip pairs swapped is again a true one.
+    image with the flip pairs swapped is again a true one.
     Raises ValueError for a difficulty outside [0, 1], or a size below 32 px.
 
     >>> scene = Figure(difficulty=0.2).draw(np.random.default_rng(0), (48, 64))
@@ -76,7 +76,7 @@ class Figure:
         order = _depths(rng)
         for name in order:
             for piece in layers[name]:
-                shade(image, piece.part, *piece.colours, rim=0.7 * piece.part.radius)
+                shade(image, piece.part, *piece.colors, rim=0.7 * piece.part.radius)
             _decorate(image, name, joints, unit)
         rods = canvas.occluders(rng, size, self.difficulty)
         canvas.cover(rng, image, rods)
@@ -104,7 +104,7 @@ _HEAD, _NECK, _ARM, _HAND, _LEG, _FOOT = 0.115, 0.045, 0.047, 0.05, 0.06, 0.062
 
 
 def _bend(rng: np.random.Generator, freedom: float) -> dict[str, Point]:
-    """The joints of an upright doll in units of its height, x to the picture's right and y down."""
+    """The joints of an upright doll in units of its height, x to the image's right and y down."""
     raised, bent, spread = ((2 * rng.random((3, 2)) - 1) * freedom).tolist()
     arm, leg = (1 + 0.12 * freedom * (2 * rng.random(2) - 1)).tolist()
     joints: dict[str, Point] = {"head": (0.0, -0.36), "neck": (0.0, -0.225), "torso": (0.0, -0.07)}
@@ -143,8 +143,8 @@ def _dress(
     sleeves = [_tones(0.13 + vary[3], 0.85, 1.0), _tones(0.9 + vary[4], 0.75, 0.95)]
     first = int(rng.integers(2))
 
-    def piece(start: str, end: str, radius: float, end_radius: float, colours: tuple[Colour, Colour]) -> Piece:
-        return Piece(Capsule(joints[start], joints[end], radius * unit, end_radius * unit), colours)
+    def piece(start: str, end: str, radius: float, end_radius: float, colors: tuple[Color, Color]) -> Piece:
+        return Piece(Capsule(joints[start], joints[end], radius * unit, end_radius * unit), colors)
 
     (x, y), (neck_x, neck_y) = joints["torso"], joints["neck"]
     chest, pelvis = (x + 0.25 * (neck_x - x), y + 0.25 * (neck_y - y)), (2 * x - neck_x, 2 * y - neck_y)
@@ -167,8 +167,8 @@ def _dress(
     return layers
 
 
-def _tones(hue: float, saturation: float, value: float) -> tuple[Colour, Colour]:
-    """A colour as it looks at the rim of a round limb, and facing the viewer."""
+def _tones(hue: float, saturation: float, value: float) -> tuple[Color, Color]:
+    """A color as it looks at the rim of a round limb, and facing the viewer."""
     return canvas.hsv(hue, saturation * 1.1, value * 0.55), canvas.hsv(hue, saturation, value)
 
 
@@ -189,8 +189,8 @@ def _decorate(image: np.ndarray, layer: str, joints: dict[str, Point], unit: flo
     cv2.polylines(image, [points], False, (170, 50, 60), max(1, round(0.012 * unit)), cv2.LINE_AA, 6)
 
 
-def _dot(centre: Point, radius: float) -> Capsule:
-    return Capsule(centre, centre, radius, radius)
+def _dot(center: Point, radius: float) -> Capsule:
+    return Capsule(center, center, radius, radius)
 
 
 def _visibility(

@@ -14,7 +14,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-Colour = Sequence[float]
+Color = Sequence[float]
 Point = tuple[float, float]
 
 
@@ -131,15 +131,15 @@ def window(parts: Sequence[Part], size: tuple[int, int]) -> tuple[slice, slice]:
     return slice(rows.start, min(rows.stop, size[0])), slice(columns.start, min(columns.stop, size[1]))
 
 
-def paint(image: np.ndarray, parts: Sequence[Part], colours: Sequence[Colour]) -> None:
+def paint(image: np.ndarray, parts: Sequence[Part], colors: Sequence[Color]) -> None:
     """Paint parts that may touch but not overlap into an image (H, W, 3), together so that no seam shows."""
     patch, x, y = _patch(image, parts)
     if patch.size:
-        _blend(patch, np.array([part.coverage(x, y) for part in parts]), np.asarray(colours, np.float32))
+        _blend(patch, np.array([part.coverage(x, y) for part in parts]), np.asarray(colors, np.float32))
 
 
-def shade(image: np.ndarray, part: Part, edge: Colour, core: Colour, rim: float) -> None:
-    """Paint a part into an image (H, W, 3) in one colour at its edge and another from `rim` px inwards."""
+def shade(image: np.ndarray, part: Part, edge: Color, core: Color, rim: float) -> None:
+    """Paint a part into an image (H, W, 3) in one color at its edge and another from `rim` px inwards."""
     patch, x, y = _patch(image, [part])
     if not patch.size:
         return
@@ -165,11 +165,11 @@ def _to_unit(values: np.ndarray) -> np.ndarray:
     return np.minimum(np.maximum(values, 0, out=values), 1, out=values)
 
 
-def _blend(patch: np.ndarray, weights: np.ndarray, colours: np.ndarray) -> None:
-    """Mix colours (P, 3) by weights (P, h, w) over what the patch (h, w, 3) already shows."""
-    weights = weights.reshape(len(colours), -1)
+def _blend(patch: np.ndarray, weights: np.ndarray, colors: np.ndarray) -> None:
+    """Mix colors (P, 3) by weights (P, h, w) over what the patch (h, w, 3) already shows."""
+    weights = weights.reshape(len(colors), -1)
     kept = 1 - np.einsum("pn->n", weights)
-    # Half a grey level turns the conversion to integers from truncation into rounding.
-    mixed = weights.T @ (colours + 0.5)
+    # Half a gray level turns the conversion to integers from truncation into rounding.
+    mixed = weights.T @ (colors + 0.5)
     mixed += _to_unit(kept)[:, None] * patch.reshape(-1, 3)
     patch[:] = np.minimum(mixed, 255, out=mixed).reshape(patch.shape)

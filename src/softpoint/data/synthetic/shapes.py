@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from softpoint.data.skeleton import Skeleton
 from softpoint.data.synthetic import canvas
 from softpoint.data.synthetic.raster import Part, Polygon, covers, paint
+from softpoint.labels.skeleton import Skeleton
 
 
 class Template(NamedTuple):
@@ -101,7 +101,7 @@ class Shapes:
             layers.append([Polygon([outline[v] for v in piece]) for piece in (shape.bright, shape.dark)])
         order = rng.permutation(len(TEMPLATES)).tolist()
         for i in order:
-            paint(image, layers[i], self._colours(rng, TEMPLATES[i].hue))
+            paint(image, layers[i], self._colors(rng, TEMPLATES[i].hue))
         rods = canvas.occluders(rng, size, self.difficulty)
         canvas.cover(rng, image, rods)
         keypoints = np.array([outline[v] for t, outline in zip(TEMPLATES, outlines, strict=True) for v in t.keypoints])
@@ -124,11 +124,11 @@ class Shapes:
         spare = np.array(size[::-1], dtype=np.float64) - 1 - 2 * reach
         tries = reach + rng.random((1 + round(11 * (1 - self.difficulty)), len(outlines), 2)) * spare
         gaps = ((tries - tries[:, [1, 2, 0]]) ** 2).sum(-1)
-        centres = tries[int(gaps.min(1).argmax())]
-        placed = [outline + centre for outline, centre in zip(outlines, centres, strict=True)]
+        centers = tries[int(gaps.min(1).argmax())]
+        placed = [outline + center for outline, center in zip(outlines, centers, strict=True)]
         return [dict(zip(t.vertices, p.tolist(), strict=True)) for t, p in zip(TEMPLATES, placed, strict=True)]
 
-    def _colours(self, rng: np.random.Generator, hue: float) -> list[canvas.Colour]:
+    def _colors(self, rng: np.random.Generator, hue: float) -> list[canvas.Color]:
         """A bright and a dark tone near the signature hue."""
         shift, saturation, value = ((rng.random(3) - 0.5) * (0.2 + 0.8 * self.difficulty)).tolist()
         hue += 0.07 * shift

@@ -49,7 +49,7 @@ def coordinate_wing(
 ) -> Float[Tensor, "..."]:
     """Wing loss summed over x and y: width log(1 + |d| / curvature) below `width`, |d| less a constant above.
 
-    Source: Feng et al., Wing Loss for Robust Facial Landmark Localisation, arXiv:1711.06753.
+    Source: Feng et al., Wing Loss for Robust Facial Landmark Localization, arXiv:1711.06753.
 
     >>> coordinate_wing(torch.tensor([2.0, 0.0]), torch.zeros(2)).item()
     6.9314...

@@ -82,7 +82,7 @@ def heatmap_awing(
     The paper regresses a map whose peak is 1; here both distributions are divided by the target's maximum, so that 0
     is reached where the softmax is the target. (Sigmoids of the logits start faster, but the softmax of what fits
     them is nearly one cell.) Below `threshold` a difference d costs width log(1 + |d / curvature|^(power - target)),
-    above it a line that goes on from there. Cells of a target of 0.2 and more of its maximum, and their neighbours,
+    above it a line that goes on from there. Cells of a target of 0.2 and more of its maximum, and their neighbors,
     weigh 1 + `foreground`. Source: Wang et al., Adaptive Wing Loss for Robust Face Alignment via Heatmap Regression,
     arXiv:1904.07399, where width is omega, threshold theta, curvature epsilon, power alpha and foreground W.
 
@@ -135,7 +135,7 @@ def _adaptive_wing(
 
 
 def _dilated(maps: Tensor) -> Tensor:
-    """The maximum of each cell and its eight neighbours."""
+    """The maximum of each cell and its eight neighbors."""
     flat = maps.reshape(-1, 1, *maps.shape[-2:])
     return F.max_pool2d(flat, 3, stride=1, padding=1).view(maps.shape)
 

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from softpoint.data.files import written_whole
 from softpoint.inference.checkpoint import Checkpoint
-from softpoint.inference.export.check import Difference, View, measure_difference, random_views, reopened
 from softpoint.inference.export.graph import Localizer
 from softpoint.inference.export.metadata import describe, write_sidecar
 from softpoint.inference.export.onnx_file import quantize, write_onnx
+from softpoint.inference.export.parity import Difference, View, measure_difference, random_views, reopened
 from softpoint.inference.export.programs import write_compiled, write_program
 from softpoint.inference.predictor import Predictor
+from softpoint.paths import atomic_write
 from softpoint.suggest import did_you_mean
 
 
@@ -42,7 +42,7 @@ LIMIT = 0.05
 class Plan:
     """What is wanted of an export; ValueError for what there is not.
 
-    `size` (H, W) fixes the size of the pictures, None takes any.
+    `size` (H, W) fixes the size of the images, None takes any.
     """
 
     format: str = "onnx"
@@ -62,7 +62,7 @@ class Plan:
             raise ValueError(f"image_size={list(self.size)} must be a height and a width in pixels")
         if self.precision == "int8" and not self.taken(self.calibration):
             of = "" if self.size is None else f" of {list(self.size)}"
-            raise ValueError(f"precision=int8 measures ranges on pictures{of}; give some by images=FOLDER")
+            raise ValueError(f"precision=int8 measures ranges on images{of}; give some by images=FOLDER")
 
     def taken(self, views: Sequence[View]) -> list[View]:
         """Those that the file takes: of one size, where it is fixed."""
@@ -74,7 +74,7 @@ def export(
 ) -> tuple[Difference, dict[str, Any]]:
     """Writes `path` and its sidecar; how far it is from `predictor`, on `views` if there are any, and its metadata.
 
-    A float32 file that differs by more than `LIMIT` px, on these or on random pictures, is deleted, with a
+    A float32 file that differs by more than `LIMIT` px, on these or on random images, is deleted, with a
     ValueError. Nothing else is left of an export that fails either, nor is an earlier file at `path` harmed.
     """
     suffix = FORMATS[plan.format].suffix
@@ -82,7 +82,7 @@ def export(
         raise ValueError(f"output={path} must be a name that ends in {suffix}, for format={plan.format}")
     localizer = Localizer(checkpoint, plan.heatmaps, half=plan.precision == "float16")
     metadata = describe(checkpoint, localizer.answers, plan.precision, plan.size)
-    with written_whole(path) as unfinished:
+    with atomic_write(path) as unfinished:
         _write(localizer, unfinished, metadata, plan)
         answers, metadata = reopened(unfinished, plan.format)
         differences = [
@@ -122,7 +122,7 @@ def _write(localizer: Localizer, path: Path, metadata: dict[str, Any], plan: Pla
 
 
 def _given(view: View, localizer: Localizer) -> dict[str, np.ndarray]:
-    """A picture as the file's inputs."""
+    """An image as the file's inputs."""
     given = {"images": view.image[None]}
     if localizer.padding is not None:
         given["boxes"] = _box(view)[None].astype(np.float32)
@@ -135,6 +135,6 @@ def _boxed(views: Sequence[View], checkpoint: Checkpoint) -> list[View]:
 
 
 def _box(view: View) -> np.ndarray:
-    """Its box, or that of the whole picture."""
+    """Its box, or that of the whole image."""
     height, width = view.image.shape[:2]
     return np.array([-0.5, -0.5, width - 0.5, height - 0.5]) if view.box is None else np.asarray(view.box)

@@ -1,4 +1,4 @@
-"""All that stands between a picture's bytes and its keypoints, as one module that can be exported."""
+"""All that stands between an image's bytes and its keypoints, as one module that can be exported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from softpoint.inference.export.resample import cropped, letterboxed, resample
 
 
 class Localizer(nn.Module):
-    """Raw pictures in, keypoints in their own pixels out: resizing, network, decoding and calibration in one.
+    """Raw images in, keypoints in their own pixels out: resizing, network, decoding and calibration in one.
 
     It answers as a `Predictor` of the same checkpoint does.
 
@@ -39,7 +39,7 @@ class Localizer(nn.Module):
     def forward(
         self, images: UInt8[Tensor, "B H W 3"], boxes: Float[Tensor, "B 4"] | None = None
     ) -> tuple[Tensor, ...]:
-        """`answers` of RGB pictures, or of `boxes` (left, top, right, bottom) in them, one each.
+        """`answers` of RGB images, or of `boxes` (left, top, right, bottom) in them, one each.
 
         `keypoints` (B, K, 2), `confidence` (B, K), `covariance` (B, K, 2, 2) in px^2, `visibility` (B, K, 3), the
         probabilities of absent, hidden and visible, and `heatmaps` (B, K, h, w) over the cells of the network.
@@ -73,13 +73,13 @@ def _halved(net: Any) -> Any:
 
 
 def varying(given: Sequence[Tensor], any_size: bool) -> list[dict[int, Any]]:
-    """Which dimensions of the inputs a program takes in any length: the batch, and of pictures of `any_size` those."""
+    """Which dimensions of the inputs a program takes in any length: the batch, and of images of `any_size` those."""
     free = torch.export.Dim.DYNAMIC
     return [{0: free} | ({1: free, 2: free} if any_size and i == 0 else {}) for i in range(len(given))]
 
 
 def example(localizer: Localizer, size: tuple[int, int], batch: int = 2) -> tuple[Tensor, ...]:
-    """Pictures (B, H, W, 3) to trace with, and boxes where the network was trained on crops."""
+    """Images (B, H, W, 3) to trace with, and boxes where the network was trained on crops."""
     images = torch.randint(0, 256, (batch, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     if localizer.padding is None:
         return (images,)

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from softpoint import __version__
-from softpoint.data.files import sha256, write_text
 from softpoint.inference.checkpoint import Checkpoint
+from softpoint.paths import sha256, write_text
 from softpoint.runtime import FORMAT
 
 
 def describe(
     checkpoint: Checkpoint, outputs: list[str], precision: str, size: tuple[int, int] | None = None
 ) -> dict[str, Any]:
-    """All that a reader of the file needs to know, as plain values; `size` (H, W) is that of all its pictures."""
+    """All that a reader of the file needs to know, as plain values; `size` (H, W) is that of all its images."""
     record = checkpoint.record
     return {
         "format": FORMAT,
@@ -25,15 +25,15 @@ def describe(
         "flip_pairs": [list(pair) for pair in checkpoint.skeleton.flip_pairs],
         "size": list(checkpoint.size),
         "image_size": None if size is None else list(size),
-        "colour": "RGB",
+        "color": "RGB",
         "crops": checkpoint.crops,
         "inputs": {"images": "uint8 (B, H, W, 3)"} | ({"boxes": "float32 (B, 4)"} if checkpoint.crops else {}),
         "outputs": outputs,
-        "coordinates": "(x, y) in pixels of the image; integers are pixel centres",
+        "coordinates": "(x, y) in pixels of the image; integers are pixel centers",
         "confidence_radius": float(checkpoint.net.calibration.radius) or None,  # in pixels of the network's input
         "precision": precision,
         "metrics": record.get("metrics", {}),
-        "weights_licence": record.get("weights_licence"),
+        "weights_license": record.get("weights_license"),
         "checkpoint": checkpoint.path.name,
         "checkpoint_sha256": sha256(checkpoint.path),
     }

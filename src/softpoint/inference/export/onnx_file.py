@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from softpoint.inference.export.extra import needed
 from softpoint.inference.export.graph import Localizer, example, varying
+from softpoint.inference.export.optional_deps import needed
 from softpoint.runtime import KEY
 
 OPSET = 18
 
 
 def write_onnx(localizer: Localizer, path: Path, metadata: dict[str, Any], size: tuple[int, int] | None = None) -> None:
-    """Writes the file; `size` (H, W) fixes that of the pictures, which otherwise may have any.
+    """Writes the file; `size` (H, W) fixes that of the images, which otherwise may have any.
 
     Raises ImportError that says what to install.
     """
@@ -42,10 +42,10 @@ def write_onnx(localizer: Localizer, path: Path, metadata: dict[str, Any], size:
     onnx.save_model(model, str(path))
 
 
-def quantize(path: Path, into: Path, pictures: Iterable[dict[str, np.ndarray]]) -> None:
-    """Writes an int8 copy of a float32 file, with ranges measured on `pictures`: what the file is to be given.
+def quantize(path: Path, into: Path, images: Iterable[dict[str, np.ndarray]]) -> None:
+    """Writes an int8 copy of a float32 file, with ranges measured on `images`: what the file is to be given.
 
-    Convolutions are quantized, weights per channel, but for the first, which sees the picture, and the last, whose
+    Convolutions are quantized, weights per channel, but for the first, which sees the image, and the last, whose
     maps coordinates are read from: 256 levels are too coarse there, and together they take little time.
     """
     onnx = needed("onnx")
@@ -55,7 +55,7 @@ def quantize(path: Path, into: Path, pictures: Iterable[dict[str, np.ndarray]]) 
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
-            self.rest = iter(pictures)
+            self.rest = iter(images)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self.rest, None)

@@ -37,7 +37,7 @@ def write_compiled(
 
 
 def traced(localizer: Localizer, size: tuple[int, int] | None = None) -> torch.export.ExportedProgram:
-    """The program, for any batch, and for pictures of any size unless `size` (H, W) is given."""
+    """The program, for any batch, and for images of any size unless `size` (H, W) is given."""
     given = example(localizer, size or localizer.size)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

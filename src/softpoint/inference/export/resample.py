@@ -1,4 +1,4 @@
-"""Pictures of any size brought to a network's input by matrix products alone, as any runtime has them."""
+"""Images of any size brought to a network's input by matrix products alone, as any runtime has them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Placement(NamedTuple):
-    """Where pictures lie in a network's input: `input = picture * scale + offset`, in pixel centres; float64.
+    """Where images lie in a network's input: `input = image * scale + offset`, in pixel centers; float64.
 
     `scale` is (B,), or () where all are alike; `offset` (B, 2) or (2,) is (x, y).
     """
@@ -21,7 +21,7 @@ class Placement(NamedTuple):
 
 
 def letterboxed(size: tuple[Any, Any], into: tuple[int, int], like: Tensor) -> Placement:
-    """The placement of `softpoint.data.geometry.letterbox_matrix` for pictures of `size` (H, W) in `into` (h, w).
+    """The placement of `softpoint.data.geometry.letterbox_matrix` for images of `size` (H, W) in `into` (h, w).
 
     While a program is traced `size` is symbols.
 
@@ -46,22 +46,22 @@ def cropped(boxes: Float[Tensor, "B 4"], into: tuple[int, int], padding: float) 
     side = (boxes[:, 2:] - boxes[:, :2]) * padding
     into_xy = torch.tensor([float(into[1]), float(into[0])], dtype=torch.float64, device=boxes.device)
     scale = (into_xy / side).amin(-1)
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return Placement(scale, (into_xy - 1) / 2 - centre * scale[:, None])
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return Placement(scale, (into_xy - 1) / 2 - center * scale[:, None])
 
 
 def resample(
     images: UInt8[Tensor, "B H W 3"] | Tensor, placed: Placement, into: tuple[int, int]
 ) -> Float[Tensor, "B 3 h w"]:
-    """What `softpoint.data.geometry.warp` shows of float pictures: bilinear, of means of blocks where they shrink.
+    """What `softpoint.data.geometry.warp` shows of float images: bilinear, of means of blocks where they shrink.
 
-    Levels from 0 to 255, not rounded; 0 outside a picture.
+    Levels from 0 to 255, not rounded; 0 outside an image.
 
     >>> images = torch.arange(4, dtype=torch.uint8).view(1, 1, 4, 1).expand(1, 2, 4, 3)
     >>> resample(images, letterboxed((2, 4), (1, 2), images), (1, 2))[0, 0].tolist()
     [[0.5, 2.5]]
     """
-    dense, sparse = partial(_by_products, into=into), partial(_by_neighbours, into=into)
+    dense, sparse = partial(_by_products, into=into), partial(_by_neighbors, into=into)
     if placed.scale.dim():  # each at its own scale
         return dense(images, *placed)
     shrinks = _block(placed.scale) > 1
@@ -74,15 +74,15 @@ def _by_products(images: Tensor, scale: Tensor, offset: Tensor, into: tuple[int,
     """Sums over all rows, then over all columns."""
     rows = _weights(images.shape[1], into[0], scale, offset[..., 1])
     columns = _weights(images.shape[2], into[1], scale, offset[..., 0])
-    # Rows of interleaved colours make one large product; columns are summed of what is left.
+    # Rows of interleaved colors make one large product; columns are summed of what is left.
     lines = (rows @ images.float().flatten(2)).unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
     return lines @ columns.transpose(-1, -2).unsqueeze(-3)
 
 
-def _by_neighbours(images: Tensor, scale: Tensor, offset: Tensor, into: tuple[int, int]) -> Tensor:
+def _by_neighbors(images: Tensor, scale: Tensor, offset: Tensor, into: tuple[int, int]) -> Tensor:
     """The same where each sample lies between two pixels, in a fraction of the time."""
-    y, y_weights = _neighbours(images.shape[1], into[0], scale, offset[1])
-    x, x_weights = _neighbours(images.shape[2], into[1], scale, offset[0])
+    y, y_weights = _neighbors(images.shape[1], into[0], scale, offset[1])
+    x, x_weights = _neighbors(images.shape[2], into[1], scale, offset[0])
     above, below = (images.index_select(1, y[i]) * y_weights[i][:, None, None] for i in (0, 1))
     lines = above + below
     left, right = (lines.index_select(2, x[i]) * x_weights[i][:, None] for i in (0, 1))
@@ -90,7 +90,7 @@ def _by_neighbours(images: Tensor, scale: Tensor, offset: Tensor, into: tuple[in
     return shown.permute(0, 3, 1, 2).contiguous()
 
 
-def _neighbours(length: Any, shown: int, scale: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+def _neighbors(length: Any, shown: int, scale: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
     """The pixels on both sides of each of `shown` samples (2, shown), and how much each counts."""
     sample = (torch.arange(shown, dtype=torch.float64, device=scale.device) - offset) / scale
     first = sample.floor()

@@ -27,7 +27,7 @@ class Small(nn.Module):
     ((16, 64), (4, 16))
     """
 
-    # The name and, where it is known, the licence of the weights that it started from.
+    # The name and, where it is known, the license of the weights that it started from.
     started_from: dict[str, str | None] | None = None
     mean = (0.5, 0.5, 0.5)
     std = (0.25, 0.25, 0.25)
@@ -57,7 +57,7 @@ class Small(nn.Module):
             channels = out
         if weights is not None:
             load_weights(self, weights)
-            self.started_from = {"weights": Path(weights).name, "licence": None}
+            self.started_from = {"weights": Path(weights).name, "license": None}
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         x = self.stem(image)

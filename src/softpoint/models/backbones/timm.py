@@ -37,7 +37,7 @@ class Timm(nn.Module):
     Raises ValueError for an unknown name or stage, and OSError for a download that fails.
     """
 
-    # The name and, where it is known, the licence of the weights that it started from.
+    # The name and, where it is known, the license of the weights that it started from.
     started_from: dict[str, str | None] | None = None
 
     def __init__(
@@ -59,10 +59,10 @@ class Timm(nn.Module):
             raise ValueError(f"backbone.stages of {name} must ascend within {', '.join(map(str, has))}, got {wanted}")
         config: Any = timm.get_pretrained_cfg(name)
         if weights is not None:
-            self.started_from = {"weights": Path(weights).name, "licence": None}
+            self.started_from = {"weights": Path(weights).name, "license": None}
         elif pretrained is not False:
             weights = _local(folder, name)
-            self.started_from = {"weights": f"timm {config.architecture}.{config.tag}", "licence": config.license}
+            self.started_from = {"weights": f"timm {config.architecture}.{config.tag}", "license": config.license}
         asked = pretrained is not False and weights is None
         self.body, found = _features(timm, name, [has[stage] for stage in wanted], asked, pretrained is None, folder)
         if asked and not found:

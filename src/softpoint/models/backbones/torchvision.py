@@ -30,7 +30,7 @@ class Torchvision(nn.Module):
     ((64, 512), (4, 32))
     """
 
-    # The name and, where it is known, the licence of the weights that it started from.
+    # The name and, where it is known, the license of the weights that it started from.
     started_from: dict[str, str | None] | None = None
     # What torchvision trained its classifiers with.
     mean = (0.485, 0.456, 0.406)
@@ -53,7 +53,7 @@ class Torchvision(nn.Module):
         if pretrained:
             published: Any = torchvision.models.get_model_weights(name)
             network.load_state_dict(published.DEFAULT.get_state_dict(check_hash=True, weights_only=True))
-            self.started_from = {"weights": f"torchvision {published.DEFAULT}", "licence": "BSD-3-Clause"}
+            self.started_from = {"weights": f"torchvision {published.DEFAULT}", "license": "BSD-3-Clause"}
         whole = list(network.state_dict())
         blocks = _blocks(network)
         try:
@@ -71,7 +71,7 @@ class Torchvision(nn.Module):
         self.body = nn.ModuleDict(dict(list(blocks.items())[: self._returned[-1] + 1]))
         if weights is not None:
             load_weights(self.body, weights, spare=whole, prefix="features.")
-            self.started_from = {"weights": Path(weights).name, "licence": None}
+            self.started_from = {"weights": Path(weights).name, "license": None}
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         x, features = image, []

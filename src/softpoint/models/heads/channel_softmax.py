@@ -13,7 +13,7 @@ class ChannelSoftmaxHead(Head):
     """Every cell is one of K keypoints or background: a softmax over channels, as in semantic segmentation.
 
     The heatmap of a keypoint is its class probability, as a share of the whole map's. It is the one head whose
-    confidence, the class probability at the maximum, falls by itself where a keypoint is not in the picture.
+    confidence, the class probability at the maximum, falls by itself where a keypoint is not in the image.
 
     Args:
         in_channels, stride: of the features.

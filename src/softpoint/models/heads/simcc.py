@@ -19,11 +19,11 @@ class SimCCHead(Head):
     Where the paper flattens the features into a linear layer, which fits one input size and wants many labels,
     here one logit map per keypoint is summed up along columns and along rows, by a log-sum-exp, and each axis is
     refined to bins by a filter of its own over three cells, which starts as linear interpolation. So a keypoint
-    moves with the picture, and any size will do. Source: Li et al., SimCC, arXiv:2107.03332.
+    moves with the image, and any size will do. Source: Li et al., SimCC, arXiv:2107.03332.
 
     Args:
         in_channels, stride: of the features.
-        bins: per cell and axis; bin j is centred at (j + 1/2) / bins - 1/2 cells.
+        bins: per cell and axis; bin j is centered at (j + 1/2) / bins - 1/2 cells.
         decode: how a coordinate is read from each distribution: window, expectation, argmax or dark.
         window: odd number of cells about each maximum that the coordinate and the confidence are read from.
         visibility: also tell of each keypoint whether it is absent, occluded or visible (`VisibilityReadout`).

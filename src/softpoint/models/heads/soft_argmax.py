@@ -57,7 +57,7 @@ class SoftArgmaxHead(Head):
 
     @property
     def temperature(self) -> float | Tensor:
-        """What divides the logits: a number, or (K, 1, 1) where it is learnt."""
+        """What divides the logits: a number, or (K, 1, 1) where it is learned."""
         return self.fixed_temperature if self.raw_temperature is None else F.softplus(self.raw_temperature)
 
     def predict(self, features: Float[Tensor, "B C h w"]) -> dict[str, Tensor]:

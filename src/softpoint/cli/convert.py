@@ -1,0 +1,38 @@
+"""Writes labels in another format: python scripts/convert_labels.py labels=FILE to=coco output=FILE"""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from softpoint.cli.hydra_app import launch
+
+
+def main(cfg: DictConfig) -> None:
+    """Reads any format that training reads; says what it read, what it wrote and what the format cannot hold."""
+    from pathlib import Path
+
+    from softpoint.images import ImageFolder
+    from softpoint.labels.convert import summary, write_labels, write_stated_splits
+    from softpoint.labels.formats import read_labels, recognize
+    from softpoint.labels.row_errors import Problems
+
+    output = Path(cfg.output)
+    if output.is_dir():
+        raise ValueError(f"output={output} is a folder; name a file in it")
+    if output.exists() and not cfg.overwrite:
+        raise ValueError(f"output={output} exists; name another file, or set overwrite=true")
+    labels = read_labels(cfg.labels, cfg.format, cfg.on_error, cfg.images)
+    print(f"read {cfg.labels} ({cfg.format or recognize(Path(cfg.labels))}): {summary(labels)}")
+    folder = Path(cfg.images or labels.folder)
+    image_folder = ImageFolder(folder, cfg.exif, cfg.max_pixels)
+    written = write_labels(labels, cfg.to, output, image_folder, Problems.by(cfg.on_error, str(cfg.labels)))
+    print(f"wrote {output} ({cfg.to}): {summary(written)}")
+    if (splits := write_stated_splits(written, output)) is not None:
+        print(f"wrote {splits}, the split that the labels state: train on it with data.splits={splits}")
+    if folder.absolute() != output.parent.absolute():
+        print(f"its paths start from {folder}: train on it with data.labels={output} data.images={folder}")
+
+
+def run() -> None:
+    """The command line of this command."""
+    launch("convert_labels", main)

@@ -1,0 +1,119 @@
+"""Measures a trained model on held-out images: python scripts/evaluate.py ckpt=RUN/checkpoints/best.ckpt"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from softpoint.cli.hydra_app import launch
+from softpoint.cli.overrides import whole_number
+
+if TYPE_CHECKING:
+    from softpoint.evaluation import Results
+    from softpoint.evaluation.eval_sets import EvaluationSet
+    from softpoint.inference import Checkpoint
+
+
+def main(cfg: DictConfig) -> None:
+    """Writes metrics.json and what it is made of; for two checkpoints comparison.json."""
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from softpoint.evaluation import compare, evaluate
+    from softpoint.evaluation.console import comparison_tables, metrics_tables
+    from softpoint.evaluation.eval_data import confidence_fraction, decides_split, held_out_of_both
+    from softpoint.evaluation.files import write_comparison, write_evaluation
+    from softpoint.evaluation.summary import check_asked
+    from softpoint.inference import read_checkpoint
+    from softpoint.inference.predictor import check_device
+    from softpoint.paths import normalize_path
+
+    paths, output, console = checkpoints_of(cfg), Path(cfg.output), Console()
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"output={output} is a file; name a folder")
+    check_device(cfg.device)
+    draws: dict[str, Any] = {key: whole_number(cfg, key) for key in ("draws", "seed")}
+    first, *others = [read_checkpoint(path) for path in paths]
+    asked = {"oks_sigmas": _plain(cfg.oks_sigmas), "nme_pair": _plain(cfg.nme_pair)}
+    if cfg.missing == "error":  # then all keypoints will be there, and what is wrong need not wait
+        check_asked(first.skeleton, **asked)
+    results, given = predicted(cfg, first)
+    about = {"data": _called(cfg, given), "split": cfg.split, "tta": cfg.tta}
+    if others:
+        # Where the command line decides what is tested, the splits of the runs do not.
+        fair = None if decides_split(_given(cfg)) else held_out_of_both(first, others[0], cfg.split)
+        a = results.select(i for i, image in enumerate(results.images) if fair is None or normalize_path(image) in fair)
+        b, _ = predicted(cfg, first, others[0])
+        fractions = [confidence_fraction(checkpoint) for checkpoint in (first, others[0])]
+        about = {"a": paths[0], "b": paths[1], **about, "confidence_fractions": fractions}
+        fraction = fractions[0] if fractions[0] == fractions[1] else None
+        found = compare(a, b, **asked, **draws, fraction=fraction, about=about)
+        write_comparison(output, a, b, found)
+        console.print(comparison_tables(found), f"A is {paths[0]}\nB is {paths[1]}")
+    else:
+        fraction = confidence_fraction(first)
+        about = {"checkpoint": paths[0], **about, "confidence_radius": _radius(first), "confidence_fraction": fraction}
+        metrics = evaluate(results, **asked, **draws, fraction=fraction, about=about)
+        write_evaluation(output, results, metrics, given if cfg.figures else None)
+        console.print(metrics_tables(metrics))
+    print(f"written to {output}")
+
+
+def checkpoints_of(cfg: DictConfig) -> list[str]:
+    """The paths of one checkpoint or two; ValueError for anything else."""
+    paths = list(cfg.ckpt) if OmegaConf.is_list(cfg.ckpt) else [cfg.ckpt]
+    if not all(isinstance(path, str) for path in paths) or len(paths) not in (1, 2):
+        raise ValueError(f"ckpt={cfg.ckpt}: give the path of one checkpoint, or [A,B] to compare two")
+    return paths
+
+
+def predicted(
+    cfg: DictConfig, checkpoint: Checkpoint, other: Checkpoint | None = None
+) -> tuple[Results, EvaluationSet]:
+    """What a checkpoint, or the other one, answers on the data of the first."""
+    from functools import partial
+
+    from hydra.core.hydra_config import HydraConfig
+    from rich.progress import track
+
+    from softpoint.data.datamodule import check_size
+    from softpoint.evaluation.eval_data import open_set
+    from softpoint.evaluation.predict import predict_with
+
+    words = [word.lstrip("+").split("=")[0] for word in HydraConfig.get().overrides.task]
+    fixed = [word.removeprefix("data.") for word in words if word.startswith("data.")]
+    given = open_set(checkpoint, cfg.split, _given(cfg), fixed, other)
+    options = {key: cfg[key] for key in ("tta", "device", "batch_size", "num_workers", "missing")}
+    if "size" in fixed and cfg.data.size is not None:
+        options["size"] = check_size(_plain(cfg.data.size))
+    progress = partial(track, description="predicting")
+    return predict_with(other or checkpoint, given, unpaired=cfg.tta_unpaired, progress=progress, **options), given
+
+
+def _given(cfg: DictConfig) -> dict[str, Any]:
+    """The keys of data that the command line sets, by themselves or by a choice of data=NAME."""
+    from softpoint.evaluation.eval_data import STORED
+
+    return {key: value for key, value in _plain(cfg.data).items() if value != STORED}
+
+
+def _called(cfg: DictConfig, given: EvaluationSet) -> str:
+    """What was evaluated on: its labels, or else its name."""
+    labels = getattr(given.source, "labels", None)
+    return labels.source if labels else cfg.get("name") or "that of the run"
+
+
+def _radius(checkpoint: Checkpoint) -> float | None:
+    """The error in input pixels that a confidence is the probability of; None where it was not calibrated."""
+    return float(checkpoint.net.calibration.radius) or None
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
+
+
+def run() -> None:
+    """The command line of this command."""
+    launch("evaluate", main)

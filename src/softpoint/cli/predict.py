@@ -1,0 +1,71 @@
+"""Predicts keypoints on images and videos: python scripts/predict.py ckpt=RUN/checkpoints/best.ckpt source=WHAT"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from softpoint.cli.hydra_app import launch
+
+
+def main(cfg: DictConfig) -> None:
+    """Writes predictions.csv, in pixels of each image or frame, and whatever else is asked for."""
+    from dataclasses import fields
+
+    from rich.progress import track
+
+    from softpoint.data.crops import boxes_by_image
+    from softpoint.inference import load_predictor, read_checkpoint
+    from softpoint.inference.batch.job import Job
+    from softpoint.inference.batch.settings import Settings
+    from softpoint.inference.batch.sources import Album, boxes_labels, find_sources
+    from softpoint.inference.batch.write_outputs import UnreadableError
+    from softpoint.labels.row_errors import first_few
+
+    output, formats = Path(cfg.output), [cfg.formats] if isinstance(cfg.formats, str) else list(cfg.formats or [])
+    if cfg.resume and cfg.output == HydraConfig.get().runtime.output_dir:
+        raise ValueError("resume=true needs output=FOLDER, that of the interrupted job")
+    plain = {field.name: cfg[field.name] for field in fields(Settings)}
+    checkpoint = read_checkpoint(cfg.ckpt)
+    predictor = load_predictor(checkpoint, cfg.device, cfg.tta)
+    sources = find_sources(cfg.source, output)
+    first = sources[0]
+    # Labels say where subjects are for a network that wants to know.
+    stated = first.labels if isinstance(first, Album) else None
+    file = Path(cfg.boxes) if cfg.boxes is not None else stated if predictor.crops else None
+    paths = {"ckpt": Path(cfg.ckpt), "boxes": file, "formats": tuple(formats)}
+    settings = Settings(**plain | paths | {"exif": cfg.exif or orientation(checkpoint.config, file or stated)})
+    if cfg.video and all(isinstance(source, Album) for source in sources):
+        raise ValueError(f"video=true: there is no video in source={cfg.source}")
+    boxes = None
+    if file is not None:
+        labels = boxes_labels(file, first).with_any_of(predictor.skeleton.names)
+        boxes = boxes_by_image(labels, (predictor.crops or {}).get("boxes"))
+    elif predictor.crops:
+        print("this network was trained on crops of single subjects: without boxes=LABELS it sees whole images")
+    job = Job(predictor, settings, output, boxes, track)
+    unreadable = []
+    for source in sources:
+        try:
+            print(job.run(source))
+        except UnreadableError as error:
+            unreadable.append(str(error))
+            if len(sources) == 1 or cfg.on_error == "error":
+                raise
+    if unreadable:
+        raise ValueError(f"{len(unreadable)} of {len(sources)} sources cannot be predicted{first_few(unreadable)}")
+
+
+def orientation(config: Mapping[str, Any], labels: Path | None) -> str:
+    """What an EXIF orientation means: labels lie in their images as those that were trained on do."""
+    data = config.get("data") if labels is not None else None
+    return "ignore" if isinstance(data, Mapping) and data.get("exif") == "ignore" else "apply"
+
+
+def run() -> None:
+    """The command line of this command."""
+    launch("predict", main)

@@ -1,0 +1,81 @@
+"""Trains a keypoint model, tests it, and says how to use it: python scripts/train.py --help"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from softpoint.cli.hydra_app import launch
+
+
+def main(cfg: DictConfig) -> float | None:
+    """Runs the training that `cfg` describes and returns the best val/epe, for sweeps to minimize."""
+    # Imported here, so that --help and a misspelled key need not wait for torch.
+    import logging
+    import os
+    import shlex
+    import warnings
+    from pathlib import Path
+
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from softpoint.cli.run_record import conclude, told
+    from softpoint.inference import read_checkpoint
+    from softpoint.training import Record
+
+    # Lightning's own use of torch, and its advice to have more workers than a laptop has cores.
+    warnings.filterwarnings("ignore", ".*LeafSpec.*|.*many workers.*|.*smaller than the logging interval.*")
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    if cfg.ckpt_path:
+        read_checkpoint(cfg.ckpt_path)  # says what is wrong with it
+    module, data, trainer = build(cfg)
+    if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
+        raise ValueError(
+            f"each of the {trainer.world_size} processes would start the whole sweep again; run -m with one process"
+            " per job (trainer.devices=1), or train these one by one"
+        )
+    record = Record(told(cfg, HydraConfig.get().overrides.task))
+    trainer.callbacks.append(record)
+    if trainer.is_global_zero:
+        print(f"{data.summary}; {module.summary}; writing to {os.path.relpath(trainer.default_root_dir)}")
+    trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
+    if trainer.fast_dev_run:
+        return None
+    score, best = trainer.checkpoint_callback.best_model_score, trainer.checkpoint_callback.best_model_path
+    if score is None:
+        raise ValueError(
+            f"nothing to test: no epoch up to trainer.max_epochs={cfg.trainer.max_epochs} was trained, validated and"
+            " saved; raise it, and keep callbacks.checkpoint"
+        )
+    trainer.test(module, data, ckpt_path=best, verbose=False, weights_only=True)
+    if trainer.is_global_zero:
+        conclude(Path(best), record.facts, data, trainer)
+        print(f"best checkpoint, val/epe {score:.3f} px: {os.path.relpath(best)}")
+        command = shlex.quote(f"ckpt={os.path.relpath(best)}")
+        boxes = " boxes=LABELS" if data.crops else ""
+        print(f"use it: python scripts/predict.py {command} source=IMAGE_OR_FOLDER{boxes}")
+    return float(score)
+
+
+def build(cfg: DictConfig) -> tuple[Any, Any, Any]:
+    """Module, data and trainer of a training; what `cfg` leaves to the data is filled in."""
+    import pytorch_lightning as pl
+    from hydra.utils import instantiate
+
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    data = instantiate(cfg.data)
+    if cfg.head.visibility is None:  # learned where there is something to learn from
+        cfg.head.visibility = data.tells_visibility and "visibility" in cfg.loss
+    if cfg.epochs is None:
+        cfg.epochs = data.usual_epochs
+    module = instantiate(cfg.module, _partial_=True)(skeleton=data.skeleton)
+    trainer = instantiate(cfg.trainer)
+    module.save_hyperparameters(OmegaConf.to_container(cfg, resolve=True))
+    return module, data, trainer
+
+
+def run() -> None:
+    """The command line of this command."""
+    launch("train", main)

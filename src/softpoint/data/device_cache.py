@@ -1,0 +1,115 @@
+"""A whole set in the memory of the device that trains, warped and recolored there a batch at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from softpoint.data.augment import Augment
+from softpoint.data.crops import input_matrix
+from softpoint.data.device_augment import NOISE, blur_radius, recolor_batch, warp_batch
+from softpoint.data.geometry import transform, warp
+from softpoint.data.sources import Source
+from softpoint.images.memory import free_memory
+from softpoint.images.thread_map import in_parallel
+
+
+class Resident:
+    """All images of a source as uint8 canvases, from which `render` makes the images of a batch.
+
+    A canvas shows as much of its image, and as finely, as any augmentation asks for; without augmentation it
+    is the input itself, byte for byte as a worker would make it. Images of augmented samples differ from
+    a worker's by having been resampled twice, by a noise table of their own, and by not being compressed.
+    Raises ValueError for an augmentation that it cannot do, and where the images do not fit into memory.
+    """
+
+    def __init__(self, source: Source, size: tuple[int, int], augment: Augment | None, padding: float) -> None:
+        _refuse(augment, size)
+        self.size, self.augment = size, augment
+        finer, wider = (1.0, 1.0) if augment is None else (max(1.0, augment.scale[1]), reach(augment, size))
+        records = [source.describe(i) for i in range(len(source))]
+        wider = wider if any(record.box is not None for record in records) else 1.0  # beyond an image is nothing
+        self.canvas = (round(size[0] * finer * wider), round(size[1] * finer * wider))
+        _fits(len(records), self.canvas)
+        self.matrices = np.stack([input_matrix(r.size, r.box, self.canvas, padding * wider) for r in records])
+        self.images = torch.empty(len(records), *self.canvas, 3, dtype=torch.uint8)
+        self.noise = torch.empty(0)
+        self._fill(source)
+
+    def _fill(self, source: Source) -> None:
+        def draw(index: int) -> None:
+            canvas = warp(source.load(0, index).image, self.matrices[index], self.canvas)
+            self.images[index] = torch.from_numpy(canvas)
+
+        for _ in in_parallel(draw, range(len(self.images)), "decoding images"):
+            pass
+
+    def to(self, device: torch.device) -> None:
+        """Moves the images; ValueError where the device has no room for them."""
+        if self.images.device == device:
+            return
+        if device.type == "cuda":
+            free, need = torch.cuda.mem_get_info(device)[0], self.images.numel()
+            if need > 0.8 * free:
+                raise ValueError(
+                    f"data.resident=true needs {need / 2**30:.1f} GiB on {device}, which has {free / 2**30:.1f} free;"
+                    " set data.resident=false data.cache=ram"
+                )
+        self.images = self.images.to(device)
+
+    def render(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch with `image` uint8 (B, 3, H, W) in place of `warp` and `color`."""
+        batch = dict(batch)
+        inverse, color = batch.pop("warp"), batch.pop("color", None)
+        self.to(inverse.device)
+        image = warp_batch(self.images[batch["index"]], inverse, self.size)
+        if color is not None and self.augment is not None:
+            image = recolor_batch(image, color, self.augment, self._noise(image.device))
+        batch["image"] = image.to(torch.uint8).contiguous(memory_format=torch.channels_last)
+        return batch
+
+    def _noise(self, device: torch.device) -> torch.Tensor:
+        """The table of noise, the same on every machine; empty where none is added."""
+        if self.noise.device != device or not len(self.noise):
+            count = NOISE if self.augment is not None and self.augment.noise else 0
+            self.noise = torch.randn(count, generator=torch.Generator().manual_seed(0)).to(device)
+        return self.noise
+
+
+def reach(augment: Augment, size: tuple[int, int]) -> float:
+    """How many times larger than an input (H, W) the part of the image is that augmentation brings into it.
+
+    >>> reach(Augment(scale=(0.5, 1.0)), (64, 64)) <= 2.0
+    True
+    """
+    height, width = size
+    corners = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [width - 0.5, height - 0.5], [-0.5, height - 0.5]])
+    center = (np.array([width, height]) - 1) / 2
+    rng = np.random.default_rng(0)
+    furthest = 0.5
+    for _ in range(512):
+        back = np.linalg.inv(augment.matrix(rng, size, can_flip=False)[0])
+        furthest = max(furthest, float((np.abs(transform(corners, back) - center) / [width, height]).max()))
+    return 2 * furthest
+
+
+def _refuse(augment: Augment | None, size: tuple[int, int]) -> None:
+    """ValueError for what `batched` has no means for."""
+    if augment is None:
+        return
+    if augment.compression:
+        raise ValueError("data.resident=true cannot compress images; set augment.compression=0")
+    if blur_radius(augment.blur) >= min(size):
+        said = f"cannot blur a size of {min(size)} by augment.blur={augment.blur:g}"
+        raise ValueError(f"data.resident=true {said}; lower it")
+
+
+def _fits(count: int, canvas: tuple[int, int]) -> None:
+    need, free = count * canvas[0] * canvas[1] * 3, free_memory()
+    if free is not None and need > 0.8 * free:
+        raise ValueError(
+            f"data.resident=true needs {need / 2**30:.1f} GiB for {count} images of {canvas[0]}x{canvas[1]}, and"
+            f" {free / 2**30:.1f} GiB of memory are free; set data.resident=false data.cache=disk, or augment less"
+        )

@@ -1,0 +1,183 @@
+"""What a checkpoint, or a command line, says about the data to evaluate on; a checkpoint is not trusted."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Collection, Mapping
+from inspect import signature
+from typing import Any
+
+from softpoint.data.datamodule import KeypointData
+from softpoint.data.labeled import LabeledData
+from softpoint.evaluation.eval_sets import EvaluationSet, labeled_set, split_set
+from softpoint.evaluation.reliability import FRACTION
+from softpoint.inference import Checkpoint
+from softpoint.paths import normalize_path
+from softpoint.suggest import did_you_mean
+
+SPLITS = ("train", "val", "test", "all")
+# What stands in a config for a value that the checkpoint gives.
+STORED = "stored"
+
+# What a stranger's config may build beside data modules: the scenes that they paint.
+_SCENES = "softpoint.data.synthetic"
+# What decides which images are tested.
+_SPLITTING = ("categories", "splits", "val", "test", "fold", "folds", "group", "split_seed", "seed")
+# What only training needs, or would write files.
+_LEFT_OUT = {
+    "augment": None,
+    "cache": "none",
+    "resident": False,
+    "verify": False,
+    "limit": None,
+    "limit_groups": None,
+    "unlabeled_images": None,
+}
+
+_log = logging.getLogger(__name__)
+
+
+def open_set(
+    checkpoint: Checkpoint,
+    split: str = "test",
+    given: Mapping[str, Any] | None = None,
+    fixed: Collection[str] = (),
+    other: Checkpoint | None = None,
+) -> EvaluationSet:
+    """The images of one split, of the data that a checkpoint was trained on or of another set.
+
+    Args:
+        split: train, val, test, or all for every image that is labeled.
+        given: arguments of a data module that replace the stored ones; with `_target_`, a whole set of its own,
+            which is shown to the network as its training was unless a key is among `fixed`.
+        other: a second checkpoint to compare with: the set is shown as to that one.
+
+    The stored split is used unless `given` decides another. Raises FileNotFoundError and ValueError for what is
+    not there, and ValueError for a checkpoint whose data is none of softpoint's.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r}: {did_you_mean(split, SPLITS)}")
+    given = dict(given or {})
+    own = "_target_" in given
+    config = given if own else {**_stored(checkpoint, given), **given}
+    if own or other is not None:
+        config = {**config, **_as_shown(other or checkpoint, fixed)}
+    target = config.pop("_target_")
+    kind = _data_class(target, checkpoint)
+    kept = None if decides_split(given) else checkpoint.splits
+    try:
+        if issubclass(kind, LabeledData) and (split == "all" or (kept and split in kept)):
+            found = labeled_set(config, None if split == "all" or kept is None else kept[split])
+        else:
+            found = split_set(_module(kind, config, checkpoint), split)
+    except FileNotFoundError as error:
+        if own or "labels" in given:
+            raise
+        raise FileNotFoundError(
+            f"{error}. {checkpoint.path} was trained on it; say where it is now by data.labels=FILE data.images=FOLDER"
+        ) from error
+    for trained in (checkpoint, other):
+        if trained is not None and split != "train":
+            _warn_seen(trained, found)
+    return found
+
+
+def confidence_fraction(checkpoint: Checkpoint) -> float:
+    """The fraction of a subject's scale that a confidence is the probability of an error up to."""
+    callbacks = checkpoint.config.get("callbacks")
+    fitted = callbacks.get("calibrate") if isinstance(callbacks, Mapping) else None
+    fraction = fitted.get("fraction") if isinstance(fitted, Mapping) else None
+    return float(fraction) if isinstance(fraction, (int, float)) and 0 < fraction < 1 else FRACTION
+
+
+def decides_split(given: Mapping[str, Any]) -> bool:
+    """Whether replaced arguments of a data module, or a whole set of its own, leave no use for a stored split.
+
+    >>> decides_split({"labels": "elsewhere.csv"}), decides_split({"fold": 1, "folds": 5})
+    (False, True)
+    """
+    return "_target_" in given or bool(set(given) & set(_SPLITTING))
+
+
+def held_out_of_both(first: Checkpoint, second: Checkpoint, split: str) -> set[str] | None:
+    """The images, by `normalize_path`, of the first's stored split that the second has not seen; None for any.
+
+    Seen is what it learned from or was chosen by.
+
+    Raises ValueError where there is none.
+    """
+    if split not in ("val", "test") or not first.splits or not second.splits:
+        return None
+    seen = {normalize_path(image) for name, images in second.splits.items() if name != split for image in images}
+    kept = {normalize_path(image) for image in first.splits.get(split, ())} - seen
+    if not kept:
+        raise ValueError(
+            f"{second.path} was trained or chosen on every {split} image of {first.path}; compare them on images that"
+            " neither has seen, by data=NAME split=all"
+        )
+    return kept
+
+
+def _as_shown(checkpoint: Checkpoint, fixed: Collection[str]) -> dict[str, Any]:
+    """How the network is shown another set: as its own, except for what is fixed."""
+    crops = checkpoint.crops
+    seen: dict[str, Any] = {"size": list(checkpoint.size), "mode": "instance" if crops else "image"}
+    seen |= {"padding": crops["padding"], "boxes": crops["boxes"]} if crops else {}
+    return {key: value for key, value in seen.items() if key not in fixed}
+
+
+def _stored(checkpoint: Checkpoint, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored arguments; ValueError for ones that would reach out to another machine."""
+    stored = checkpoint.config.get("data")
+    if not isinstance(stored, Mapping) or "_target_" not in stored:
+        raise ValueError(f"{checkpoint.path} does not say what it was trained on; choose data=NAME")
+    folder = stored.get("folder")
+    if "folder" not in given and isinstance(folder, str) and ("://" in folder or folder.startswith("local:")):
+        raise ValueError(
+            f"{checkpoint.path} names data at {folder}, which is not opened for a checkpoint's sake; say"
+            " data.folder=ADDRESS yourself"
+        )
+    return {key: value for key, value in stored.items() if key not in ("cache_dir", "max_cache_gb", "max_pixels")}
+
+
+def _data_class(target: Any, checkpoint: Checkpoint) -> type[KeypointData]:
+    """The data module that a target names; ValueError unless it is one of softpoint's."""
+    package, _, name = str(target).rpartition(".")
+    found = getattr(importlib.import_module("softpoint.data"), name, None) if package == "softpoint.data" else None
+    if not (isinstance(found, type) and issubclass(found, KeypointData)):
+        raise ValueError(f"{checkpoint.path}: the data is a {target!r}, and only classes of softpoint.data are built")
+    return found
+
+
+def _module(kind: type[KeypointData], config: Mapping[str, Any], checkpoint: Checkpoint) -> KeypointData:
+    """The data module, for looking at its sets alone; ValueError for arguments that it does not have."""
+    known = signature(kind.__init__).parameters
+    arguments = {key: value for key, value in {**config, **_LEFT_OUT}.items() if key in known}
+    try:
+        return kind(**{key: _scene(value) if isinstance(value, Mapping) else value for key, value in arguments.items()})
+    except TypeError as error:
+        raise ValueError(f"{checkpoint.path}: its data cannot be opened: {error}; choose data=NAME") from error
+
+
+def _scene(node: Mapping[str, Any]) -> Any:
+    if "_target_" not in node:
+        return dict(node)
+    package, _, name = str(node["_target_"]).rpartition(".")
+    scenes = importlib.import_module(_SCENES)
+    if package != _SCENES or name not in scenes.__all__:
+        raise ValueError(f"the data asks for {node['_target_']!r}, and only scenes of {_SCENES} are built")
+    return getattr(scenes, name)(**{key: value for key, value in node.items() if key != "_target_"})
+
+
+def _warn_seen(checkpoint: Checkpoint, found: EvaluationSet) -> None:
+    """Warns where the images, by their names, are ones that the network was trained on."""
+    trained = {normalize_path(image) for image in (checkpoint.splits or {}).get("train", ())}
+    if seen := [image for image in found.images if normalize_path(image) in trained]:
+        _log.warning(
+            "%d of %d images bear the names of images that %s was trained on, first %s: numbers on those flatter it",
+            len(seen),
+            len(found),
+            checkpoint.path,
+            seen[0],
+        )

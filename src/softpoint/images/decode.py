@@ -1,0 +1,311 @@
+"""Images on disk: their pixels, and their size without decoding them."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import cv2
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+from softpoint.images.headers import Header, known, read_header, turned
+from softpoint.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from softpoint.images.containers import Frame
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm", ".jp2")
+
+# Pillow tries only these: some of its other readers start programs (EPS) or are hardly ever exercised,
+# and an image is untrusted input.
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
+
+# A larger image is taken for a decompression bomb.
+MAX_PIXELS = 100_000_000
+
+_EXIF = ("apply", "ignore", "error")
+
+# RGB of 8 bits a value; of 16 the upper byte is kept.
+_DECODE = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+def read_image(path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The image as writable uint8 (H, W, 3) RGB.
+
+    Transparency is dropped, and of several frames or pages the first is taken. Values of 16 bits keep their
+    upper byte, always: stretching each image by its own range would change brightness from one to the
+    next, so a camera's 12 bits stored in the lower part of 16 come out dark. `exif` says what an orientation
+    means: "apply" turns the image upright, "ignore" takes the pixels as they lie in the file, "error"
+    refuses it. An image of more than `max_pixels` is refused before it is decoded.
+    A `path` below a video or an HDF5 file names a frame in it.
+    Raises FileNotFoundError for a missing file and ValueError for one that cannot be read.
+    """
+    path = Path(path)
+    if (frame := _frame(path)) is not None:
+        return frame.read(max_pixels)
+    with _explained(path), path.open("rb") as file:
+        data = _content(file, max_pixels)
+        return _pixels(file if data is None else BytesIO(data), data, exif, max_pixels)
+
+
+def image_size(path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(height, width) as `read_image` will give them, from the header alone; raises as it does."""
+    path = Path(path)
+    if (frame := _frame(path)) is not None:
+        return frame.size(max_pixels)
+    # A small buffer, because headers are looked for here and there.
+    with _explained(path), path.open("rb", buffering=512) as file:
+        return _size(file, exif, max_pixels)
+
+
+def decode_image(data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The pixels (H, W, 3) of an image in memory, as `read_image` gives those of a file; ValueError where it cannot.
+
+    >>> decode_image(b"P6 2 1 255\\n" + bytes([255, 0, 0, 0, 0, 255])).tolist()
+    [[[255, 0, 0], [0, 0, 255]]]
+    """
+    with _explained(None):
+        return _pixels(BytesIO(data), data, exif, max_pixels)
+
+
+def decoded_size(data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(height, width) as `decode_image` will give them, from the header alone; raises as it does.
+
+    >>> decoded_size(b"P6 2 1 255\\n" + bytes(6))
+    (1, 2)
+    """
+    with _explained(None):
+        return _size(BytesIO(data), exif, max_pixels)
+
+
+def find_source(path: Path) -> Path:
+    """The file whose change may change the image at `path`: itself, or the video or package that it is in.
+
+    Raises FileNotFoundError where there is none.
+    """
+    if (frame := _frame(path)) is not None:
+        return frame.container
+    with _explained(path):
+        return path
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """All images in a folder and below it, sorted; hidden files and folders are passed over.
+
+    Raises FileNotFoundError where there is no such folder, ValueError where it holds no image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        problem = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise FileNotFoundError(f"image folder {folder} {problem}; name a folder that holds images")
+    paths = sorted(path for path in folder.rglob("*") if _is_image(path.relative_to(folder)) and path.is_file())
+    if not paths:
+        raise ValueError(f"{folder} holds no image; looked below it for {' '.join(SUFFIXES)}")
+    return paths
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
+
+
+def _frame(path: Path) -> Frame | None:
+    """Where there is no such file, the image of this name inside another file."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        from softpoint.images.containers import find
+
+        return find(path)
+    except (OSError, ValueError):  # a name that no file can have: opening it says so
+        pass
+    return None
+
+
+def _pixels(file: BinaryIO, data: bytes | None, exif: str, max_pixels: int) -> np.ndarray:
+    """What a file shows; `data` is all it holds, for the faster decoder, or None."""
+    if (header := read_header(file)) is None:
+        return _by_pillow(file, exif, max_pixels)
+    _admit(header, exif, max_pixels)
+    pixels = None if data is None else _by_opencv(data, header)
+    # In doubt Pillow decides, which tells a truncated file from one with something after its end.
+    return _by_pillow(file, exif, max_pixels) if pixels is None else _shown(pixels, header, exif)
+
+
+def _size(file: BinaryIO, exif: str, max_pixels: int) -> tuple[int, int]:
+    if (header := read_header(file)) is None:
+        with _opened(file, max_pixels) as image:
+            header = _header(image)
+    return _admit(header, exif, max_pixels)
+
+
+def _admit(header: Header, exif: str, max_pixels: int) -> tuple[int, int]:
+    """The size that the image will have; ValueError where it is not wanted."""
+    if exif not in _EXIF:
+        raise _RefusedError(f"data.exif={exif!r}: {did_you_mean(exif, _EXIF)}")
+    size = (header.height, header.width)
+    if header.height * header.width > max_pixels:
+        raise _RefusedError(
+            f"image {{path}} is {header.width} wide and {header.height} high, more than data.max_pixels={max_pixels};"
+            " set it higher if that is meant, or scale the image down"
+        )
+    if header.orientation != 1 and exif == "error":
+        raise _RefusedError(
+            f"image {{path}} carries the EXIF orientation {header.orientation}: viewers turn it, many labeling tools"
+            " do not; set data.exif=apply where it was labeled upright, data.exif=ignore where as it lies in the file"
+        )
+    return size[::-1] if exif == "apply" and header.orientation >= 5 else size
+
+
+def _shown(pixels: np.ndarray, header: Header, exif: str) -> np.ndarray:
+    if pixels.shape[:2] != (header.height, header.width):
+        raise ValueError(f"its header says {header.height} rows of {header.width}, its pixels are {pixels.shape[:2]}")
+    return turned(pixels, header.orientation) if exif == "apply" and header.orientation != 1 else pixels
+
+
+def _content(file: BinaryIO, max_pixels: int) -> bytes | None:
+    """All bytes of a JPEG or PNG, unless it holds more than pixels, which take 8 at most; None for other files."""
+    magic = file.read(2)
+    file.seek(0)
+    common = magic in (b"\xff\xd8", b"\x89P")
+    return file.read() if common and os.fstat(file.fileno()).st_size <= 8 * max_pixels + (1 << 24) else None
+
+
+def _by_opencv(data: bytes, header: Header) -> np.ndarray | None:
+    """The pixels by the faster decoder, which gives the same ones; None for a JPEG that may be cut short."""
+    if header.scan and not _ends(data, header.scan):
+        return None
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _DECODE)
+    if pixels is None:
+        raise ValueError("it is truncated or damaged")
+    return pixels
+
+
+def _ends(jpeg: bytes, scan: int) -> bool:
+    """Whether the first end of image after the start of the pixels is the end of the file, but for zeros."""
+    # Pixels cannot contain this marker. OpenCV decodes what there is, and makes up the rest.
+    end = jpeg.find(b"\xff\xd9", scan) + 2
+    return end >= 2 and not jpeg[end:].strip(b"\0")
+
+
+def _by_pillow(file: BinaryIO, exif: str, max_pixels: int) -> np.ndarray:
+    with _opened(file, max_pixels) as image:
+        header = _header(image)
+        _admit(header, exif, max_pixels)
+        if image.format == "JPEG2000":
+            _require_end(file)
+        pixels = _rgb(image)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        # Pillow has turned it by itself, as it does with no other format.
+        pixels = turned(pixels, {6: 8, 8: 6}.get(header.orientation, header.orientation))
+    return _shown(pixels, header, exif)
+
+
+def _require_end(jpeg2000: BinaryIO) -> None:
+    """Raises ValueError where the end of the pixels is missing: Pillow would leave missing tiles black."""
+    place = jpeg2000.tell()
+    jpeg2000.seek(0)
+    data = jpeg2000.read()
+    jpeg2000.seek(place)
+    if data.find(b"\xff\xd9", data.find(b"\xff\x90\0\x0a")) < 0:
+        raise ValueError("it is truncated")
+
+
+def _header(image: Image.Image) -> Header:
+    width, height = image.size
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # some versions swap them by the orientation
+        width, height = image.tag_v2[256], image.tag_v2[257]
+    return Header(height, width, known(image.getexif().get(0x0112)), 0)
+
+
+@contextmanager
+def _opened(file: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
+    file.seek(0)
+    with _limit.at_least(max_pixels), Image.open(file, formats=_FORMATS) as image:
+        yield image
+
+
+class _Limit:
+    """Keeps Pillow's own, global limit out of the way while images are open, in any number of threads."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._before = threading.Lock(), 0, Image.MAX_IMAGE_PIXELS
+
+    @contextmanager
+    def at_least(self, pixels: int) -> Iterator[None]:
+        with self._lock:
+            if not self._users:
+                self._before = Image.MAX_IMAGE_PIXELS
+            self._users += 1
+            if Image.MAX_IMAGE_PIXELS is not None:
+                Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, pixels)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    Image.MAX_IMAGE_PIXELS = self._before
+
+
+_limit = _Limit()
+
+
+class _RefusedError(ValueError):
+    """Says all there is to say, with the path filled in."""
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    # Pillow would clip 16-bit values at 255, which turns nearly every image white.
+    if image.mode.startswith("I"):
+        return _upper_byte(np.asarray(image))
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers without a known range; save it with 8 or 16 bits")
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    return np.array(image.convert("RGB"))
+
+
+def _upper_byte(gray: np.ndarray) -> np.ndarray:
+    if gray.min() < 0 or gray.max() > np.iinfo(np.uint16).max:
+        raise ValueError(f"its pixels span {gray.min()} to {gray.max()}; save it with 8 or 16 bits")
+    return np.repeat((gray >> 8).astype(np.uint8)[..., None], 3, axis=2)
+
+
+@contextmanager
+def _explained(path: Path | None) -> Iterator[None]:
+    """Turns all that goes wrong with the image at `path`, or with one in memory, into one clear error."""
+    try:
+        if path and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # opening a pipe would wait for ever
+            raise _RefusedError("image {path} is no ordinary file; name an image")
+        yield
+    except Exception as error:  # decoders raise nearly anything on a damaged or hostile file
+        raise _explain(path, error) from error
+
+
+def _explain(path: Path | None, error: Exception) -> Exception:
+    if isinstance(error, _RefusedError):
+        return ValueError(str(error).replace("{path}", str(path or "in memory")))
+    if path is None:
+        said = "no decoder knows it" if isinstance(error, Image.UnidentifiedImageError) else error
+        return ValueError(f"the image cannot be decoded: {said}; send it again, or convert it to PNG")
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return FileNotFoundError(f"image {path} does not exist; check the path and data.images")
+    if isinstance(error, IsADirectoryError):
+        return ValueError(f"image {path} is a folder; name an image inside it")
+    if isinstance(error, PermissionError):
+        return ValueError(f"image {path} may not be read by this user; change its permissions")
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return ValueError(f"image {path} is too large ({error}); set data.max_pixels higher, or scale it down")
+    if isinstance(error, Image.UnidentifiedImageError):
+        if path.stat().st_size == 0:
+            return ValueError(f"image {path} is empty (0 bytes); copy it again, or remove it from the labels")
+        known = ", ".join(_FORMATS)
+        return ValueError(f"{path} is not an image that can be read ({known}); convert it or remove it")
+    return ValueError(f"image {path} cannot be decoded: {error}; copy it again, or convert it to PNG")

@@ -1,0 +1,1 @@
+"""Keypoint labels: the schema, loading, validation and splits."""

@@ -1,0 +1,151 @@
+"""What a label file says, in one form for every format."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from softpoint.labels.skeleton import Skeleton
+from softpoint.suggest import did_you_mean
+
+# What `visibility` says. The first three are COCO's and all that a label file holds; the last one stands for
+# an unlabeled point where `data.unlabeled=absent` says that unlabeled means not in the image.
+UNLABELED, OCCLUDED, VISIBLE, ABSENT = 0, 1, 2, -1
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One labeled subject in one image, as a reader finds it; all lengths in pixels of that image.
+
+    An image in which nothing is labeled is a subject without box and points.
+    """
+
+    image: str  # path as written, relative to the folder of the images
+    place: str  # where it stands in its file, for messages: "line 4", "annotation 442619"
+    keypoints: np.ndarray  # float64 (K, 2) as (x, y), an integer being the center of a pixel; NaN where unlabeled
+    visibility: np.ndarray  # int64 (K,): 0 unlabeled, 1 labeled but hidden, 2 visible
+    box: tuple[float, float, float, float] | None = None  # left, top, right, bottom edges; pixel i spans i -+ 0.5
+    category: str = ""  # what it is, in a file that tells several kinds apart
+    name: str = ""  # which individual it is, in a file that tells them apart
+    group: str | None = None  # video, session or person; None for the folder of the image
+    area: float = float("nan")  # of its outline in px^2, where the file states one
+    crowd: bool = False  # a box about many subjects at once, with no points of its own
+    size: tuple[int, int] = (0, 0)  # height and width that the file states for the image; 0 where it does not
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """N labeled subjects with K keypoints each; several may share an image.
+
+    Where the file tells categories apart that have different keypoints, the skeleton holds all of them, and
+    `categories` says which belong to which. `splits` gives the train, val or test that the file itself states for
+    its images, by their path; it is empty where the file states none.
+    """
+
+    source: str  # the file or folder they came from, for messages
+    folder: str  # where the paths start from, unless the user names another folder
+    skeleton: Skeleton
+    subjects: tuple[Subject, ...]
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    splits: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for subject in self.subjects:
+            assert subject.keypoints.shape == (len(self.skeleton), 2), subject
+            assert subject.visibility.shape == (len(self.skeleton),), subject
+            # One state, told twice: a point is labeled where it has coordinates.
+            assert np.array_equal(subject.visibility > 0, np.isfinite(subject.keypoints).all(-1)), subject
+
+    def __len__(self) -> int:
+        return len(self.subjects)
+
+    @cached_property
+    def images(self) -> tuple[str, ...]:
+        """The image of each subject, as written."""
+        return tuple(subject.image for subject in self.subjects)
+
+    @cached_property
+    def keypoints(self) -> np.ndarray:
+        """float64 (N, K, 2), NaN where unlabeled."""
+        return _stack([subject.keypoints for subject in self.subjects], (len(self.skeleton), 2), np.float64)
+
+    @cached_property
+    def visibility(self) -> np.ndarray:
+        """int64 (N, K)."""
+        return _stack([subject.visibility for subject in self.subjects], (len(self.skeleton),), np.int64)
+
+    @cached_property
+    def boxes(self) -> np.ndarray:
+        """float64 (N, 4): left, top, right and bottom edge; NaN for a subject without a box."""
+        nothing = (np.nan,) * 4
+        return _stack([subject.box or nothing for subject in self.subjects], (4,), np.float64)
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """What each subject's image was taken from: a video, a session, a person; else its folder."""
+        return tuple(
+            posixpath.dirname(normalize_path(subject.image)) if subject.group is None else subject.group
+            for subject in self.subjects
+        )
+
+    @cached_property
+    def places(self) -> tuple[str, ...]:
+        """Where each subject stands in the source."""
+        return tuple(subject.place for subject in self.subjects)
+
+    def select(self, indices: Iterable[int]) -> Labels:
+        """The labels of these subjects alone, in this order."""
+        return replace(self, subjects=tuple(self.subjects[int(index)] for index in indices))
+
+    def with_keypoints(self, names: Sequence[str]) -> Labels:
+        """The labels of these keypoints alone, in this order; ValueError for an unknown name."""
+        skeleton = self.skeleton.subset(names)
+        order = [self.skeleton.index(name) for name in names]
+        subjects = (replace(s, keypoints=s.keypoints[order], visibility=s.visibility[order]) for s in self.subjects)
+        kept = {kind: tuple(name for name in parts if name in names) for kind, parts in self.categories.items()}
+        return replace(self, skeleton=skeleton, subjects=tuple(subjects), categories=kept)
+
+    def with_any_of(self, names: Sequence[str]) -> Labels:
+        """The labels of those of these keypoints that they have; of all, where they have none of them."""
+        known = [name for name in names if name in self.skeleton.names]
+        return self.with_keypoints(known) if known else self
+
+    def with_categories(self, names: Sequence[str]) -> Labels:
+        """The subjects of these categories, and images without any, with the keypoints that these have.
+
+        Raises ValueError for an unknown category.
+        """
+        for name in names:
+            if name not in self.categories:
+                known = did_you_mean(name, self.categories) if self.categories else "the labels tell none apart"
+                raise ValueError(f"data.categories: no category is named {name!r} in {self.source}; {known}")
+        chosen = [i for i, s in enumerate(self.subjects) if s.category in names or not (s.category or s.box)]
+        parts = {part for name in names for part in self.categories[name]}
+        kept = self.select(chosen).with_keypoints([name for name in self.skeleton.names if name in parts])
+        return replace(kept, categories={name: self.categories[name] for name in names})
+
+
+def choose(
+    labels: Labels,
+    categories: Sequence[str] | None = None,
+    keypoints: Sequence[str] | None = None,
+    flip_pairs: Sequence[tuple[str, str]] | None = None,
+    edges: Sequence[tuple[str, str]] | None = None,
+) -> Labels:
+    """The labels of these categories and keypoints alone, with these pairs and edges; None keeps what there is."""
+    labels = labels if categories is None else labels.with_categories(categories)
+    labels = labels if keypoints is None else labels.with_keypoints(keypoints)
+    skeleton = labels.skeleton
+    if flip_pairs is not None:
+        skeleton = replace(skeleton, flip_pairs=tuple((left, right) for left, right in flip_pairs))
+    if edges is not None:
+        skeleton = replace(skeleton, edges=tuple((start, end) for start, end in edges))
+    return replace(labels, skeleton=skeleton)
+
+
+def _stack(rows: Sequence, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    return np.array(rows, dtype=dtype).reshape(len(rows), *shape)

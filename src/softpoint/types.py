@@ -1,0 +1,56 @@
+"""What flows from data to network to files: one sample, a batch of them, and a prediction."""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+from jaxtyping import Float, Integer, UInt8
+from torch import Tensor
+
+
+class Sample(TypedDict):
+    """One training or evaluation sample, made from (seed, epoch, index).
+
+    With `data.device_cache=true` a sample has `warp` and, where it is augmented, `color` in the place of `image`:
+    the device makes the image from the canvas that it keeps.
+    """
+
+    image: NotRequired[UInt8[Tensor, "H W 3"]]
+    keypoints: Float[Tensor, "K 2"]  # (x, y) in input pixels; 0 where unlabeled
+    visibility: Integer[Tensor, " K"]  # 0 unlabeled, 1 labeled but occluded, 2 visible, -1 known to be absent
+    matrix: Float[Tensor, "3 3"]  # input pixels -> pixels of the original image
+    scale: Float[Tensor, ""]  # length in original pixels that PCK and NME divide by
+    size: Integer[Tensor, "2"]  # original height and width
+    index: int
+    group: str  # video, session or subject, which a split never divides
+    warp: NotRequired[Float[Tensor, "3 3"]]  # input pixels -> pixels of the canvas on the device
+    color: NotRequired[Float[Tensor, " C"]]  # the color augmentation drawn for this sample, as numbers
+
+
+class Batch(TypedDict):
+    """B samples."""
+
+    image: UInt8[Tensor, "B 3 H W"]
+    keypoints: Float[Tensor, "B K 2"]
+    visibility: Integer[Tensor, "B K"]
+    matrix: Float[Tensor, "B 3 3"]
+    scale: Float[Tensor, " B"]
+    size: Integer[Tensor, "B 2"]
+    index: Integer[Tensor, " B"]
+    group: list[str]
+    unlabeled: NotRequired[UInt8[Tensor, "U 3 H W"]]  # images without labels, for a mean teacher
+
+
+class Prediction(TypedDict):
+    """What a network returns for B images, in pixels of its input; a head adds the parts that its losses train."""
+
+    logits: Float[Tensor, "B K h w"]  # their spatial softmax is the heatmap
+    keypoints: Float[Tensor, "B K 2"]  # (x, y)
+    confidence: Float[Tensor, "B K"]
+    covariance: Float[Tensor, "B K 2 2"]  # px^2, x before y
+    visibility: NotRequired[Float[Tensor, "B K 3"]]  # logits of absent, occluded, visible
+    axes: NotRequired[tuple[Float[Tensor, "B K w"], Float[Tensor, "B K h"]]]  # SimCC: logits of columns and rows
+    classes: NotRequired[Float[Tensor, "B K+1 h w"]]  # logits of each pixel's class, background first
+    mean: NotRequired[Float[Tensor, "B K 2"]]  # regression: position in input pixels
+    log_scale: NotRequired[Float[Tensor, "B K 2"]]  # regression: log of the errors' scale in px
+    attention: NotRequired[dict[str, list[Tensor]]]  # masks and router weights of each place, on request

@@ -1,0 +1,54 @@
+"""Images as arrays: what counts as one, and how it changes size."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+
+def check_image(image: np.ndarray) -> None:
+    """Raise ValueError unless `image` is RGB, (H, W, 3) uint8.
+
+    >>> check_image(np.zeros((3, 8, 8), np.float32))
+    Traceback (most recent call last):
+    ValueError: an image is an array (height, width, 3) of uint8 RGB, got (3, 8, 8) of float32
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ValueError(f"an image is an array (height, width, 3) of uint8 RGB, got {image.shape} of {image.dtype}")
+
+
+def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
+    """A copy of `image` (H, W, 3) whose every pixel becomes `factor` x `factor` pixels; ValueError below 1.
+
+    >>> enlarge(np.zeros((2, 3, 3), np.uint8), 4).shape
+    (8, 12, 3)
+    """
+    if factor < 1:
+        raise ValueError(f"an image is enlarged by a whole number from 1 on, got {factor}")
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """`image` (H, W) or (H, W, 3) stretched to `size` (height, width), edge on edge: corners stay corners.
+
+    >>> resize(np.array([[0, 8]], np.float32), (1, 4)).tolist()
+    [[0.0, 2.0, 6.0, 8.0]]
+    """
+    # Averaging areas is right for shrinking alone.
+    shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def letterbox(image: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray:
+    """`image` (H, W, 3) as large as fits into `size` (height, width), centered, its proportions kept.
+
+    >>> letterbox(np.zeros((10, 20, 3), np.uint8), (40, 40), fill=255)[:, 0, 0].tolist().count(0)
+    20
+    """
+    height, width = image.shape[:2]
+    scale = min(size[0] / height, size[1] / width)
+    inner = max(1, round(height * scale)), max(1, round(width * scale))
+    tile = np.full((*size, 3), fill, np.uint8)
+    top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    tile[top : top + inner[0], left : left + inner[1]] = resize(image, inner)
+    return tile

@@ -1,0 +1,385 @@
+"""The doctor finds what was planted, and says nothing of labels that are right."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from softpoint.audit import Report, diagnose, unlabeled_images
+from softpoint.audit.coordinate_conventions import READINGS, gains_of_readings, look_at_readings
+from softpoint.audit.pose import look_at_poses
+from softpoint.audit.pose_model import PoseModel, fit
+from softpoint.images import ImageFolder
+from softpoint.images.decode import read_image
+from softpoint.images.scan import scan
+from softpoint.labels.formats import read_labels
+from softpoint.labels.schema import Labels, Subject
+from softpoint.labels.skeleton import Skeleton
+
+NAMES = ("nose", "left_ear", "right_ear", "tail")
+SKELETON = Skeleton(NAMES, (("left_ear", "right_ear"),))
+SETS = ("mirror-mouse", "dlc-openfield", "fly-wing", "ultrasound-tongue", "glue-tubes-single")
+PAWS = tuple(
+    (f"paw{a}_{view}", f"paw{b}_{view}") for view in ("top", "bot") for a, b in (("2LF", "3RF"), ("1LH", "4RH"))
+)
+
+
+def moved(labels: Labels, keypoints: np.ndarray) -> Labels:
+    """The labels with other coordinates; NaN where unlabeled."""
+    rows = zip(labels.subjects, keypoints, strict=True)
+    return replace(
+        labels,
+        subjects=tuple(
+            replace(s, keypoints=p, visibility=np.where(np.isfinite(p).all(1), s.visibility.clip(2), 0))
+            for s, p in rows
+        ),
+    )
+
+
+def animals(count: int = 80, seed: int = 0) -> np.ndarray:
+    """Poses (N, 4, 2): nose, ears and tail of an animal that turns and walks, within 10 to 190."""
+    rng = np.random.default_rng(seed)
+    shape = np.array([[14.0, 0.0], [6.0, -8.0], [6.0, 8.0], [-22.0, 0.0]])
+    angle, place = rng.uniform(0, 2 * np.pi, count), rng.uniform(40, 160, (count, 1, 2))
+    turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1).reshape(-1, 2, 2)
+    return shape @ turn.transpose(0, 2, 1) + place + rng.normal(0, 0.7, (count, 4, 2))
+
+
+def labeled(poses: np.ndarray, source: str = "made") -> Labels:
+    subjects = [Subject(f"{i:03}.png", f"line {i + 2}", p, np.full(4, 2)) for i, p in enumerate(poses)]
+    return Labels(source, ".", SKELETON, tuple(subjects))
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Labels, ImageFolder]:
+    """Forty images of such animals on a textured floor."""
+    folder, poses = tmp_path_factory.mktemp("painted"), animals(40)
+    rng = np.random.default_rng(1)
+    for i, pose in enumerate(poses):
+        image = cv2.GaussianBlur(rng.uniform(60, 160, (200, 220)).astype(np.float32), (0, 0), 2)
+        image = np.repeat(image[..., None], 3, axis=2).astype(np.uint8)
+        head, tail = np.round(pose[0]).astype(int), np.round(pose[3]).astype(int)
+        cv2.line(image, head.tolist(), tail.tolist(), (20, 20, 20), 7)
+        for (x, y), radius, level in zip(
+            np.round(pose).astype(int).tolist(), (5, 4, 4, 3), (255, 230, 230, 0), strict=True
+        ):
+            cv2.circle(image, (x, y), radius, (level,) * 3, -1)
+        cv2.imwrite(str(folder / f"{i:03}.png"), image)
+    return labeled(poses), ImageFolder(folder)
+
+
+def examined(labels: Labels, images: ImageFolder, **more: object) -> Report:
+    return diagnose(labels, images, scan(images, labels.images), **more)  # type: ignore[arg-type]
+
+
+def kinds(report: Report) -> dict[str, int]:
+    return {finding.kind: finding.count for finding in report.findings}
+
+
+class Kept(ImageFolder):
+    """Images that are decoded once for all tests."""
+
+    def read(self, image: str) -> np.ndarray:
+        return decoded(self.path(image))
+
+
+decoded = cache(read_image)
+
+
+def real(data_root: Path, name: str, most: int = 150) -> tuple[Labels, ImageFolder]:
+    labels = read_labels(data_root / "keypoints" / "labels" / f"{name}.csv")
+    labels = labels.select(range(0, len(labels), max(1, len(labels) // most)))
+    return labels, Kept(data_root / "keypoints" / name.removesuffix("-single"))
+
+
+def planted_swaps(labels: Labels, share: float, seed: int) -> tuple[Labels, dict[int, set[int]]]:
+    """Labels with one flip pair exchanged in a share of the subjects, and what was exchanged where."""
+    rng, points, planted = np.random.default_rng(seed), labels.keypoints.copy(), {}
+    pairs = [tuple(map(labels.skeleton.index, pair)) for pair in labels.skeleton.flip_pairs]
+    for i in rng.choice(len(labels), round(share * len(labels)), replace=False).tolist():
+        usable = [pair for pair in pairs if np.isfinite(points[i, list(pair)]).all()]
+        a, b = usable[rng.integers(len(usable))]
+        points[i, [a, b]] = points[i, [b, a]]
+        planted[i] = {a, b}
+    return moved(labels, points), planted
+
+
+def swaps_found(labels: Labels) -> dict[int, set[int]]:
+    examples = [e for f in look_at_poses(labels) if f.kind == "swap" for e in f.examples]
+    return {e.subject: set(e.keypoints) for e in examples if e.subject is not None}
+
+
+def test_nothing_is_said_of_good_labels(painted: tuple[Labels, ImageFolder]) -> None:
+    report = examined(*painted, splits={"train": range(30), "test": range(30, 40)})
+    assert report.findings == [] and not report.breaks
+    assert (report.subjects, report.images, report.unlabeled) == (40, 40, 0)
+    assert report.sizes == {"220x200": 40} and report.splits == {"train": 30, "test": 10}
+    assert [tuple(counts) for counts in report.keypoints] == [(name, 40, 0, 0, 0) for name in NAMES]
+
+
+def test_a_report_is_json_with_documented_keys(painted: tuple[Labels, ImageFolder]) -> None:
+    labels, images = painted
+    points = labels.keypoints.copy()
+    points[3, 0] = 500, 20
+    stored = json.loads(json.dumps(examined(moved(labels, points), images).to_dict()))
+    assert set(stored) == {
+        "version", "source", "subjects", "images", "unlabeled", "sizes", "keypoints", "splits", "breaks", "findings",
+    }  # fmt: skip
+    outside = stored["findings"][0]
+    assert set(outside) == {"kind", "severity", "message", "way_out", "count", "examples"}
+    assert outside["kind"] == "outside" and outside["count"] == 1 and stored["breaks"] is True
+    assert outside["examples"] == [{"image": "003.png", "place": "line 5", "value": "nose at (500, 20)"}]
+    assert stored["keypoints"][0] == {"name": "nose", "labeled": 40, "occluded": 0, "missing": 0, "outside": 1}
+
+
+def test_points_that_numbers_alone_show_wrong(painted: tuple[Labels, ImageFolder]) -> None:
+    labels, images = painted
+    points = labels.keypoints.copy()
+    points[0, 1] = 0, 0
+    points[1, 2] = points[1, 3]
+    points[5:11, 0] = 77.25, 80.5
+    points[:, 3] = np.where(np.arange(40)[:, None] < 2, points[:, 3], np.nan)
+    changed = moved(labels, points)
+    changed = replace(changed, skeleton=SKELETON, subjects=(*changed.subjects, changed.subjects[20]))
+    changed = replace(changed, subjects=tuple(replace(s, place=f"row {i}") for i, s in enumerate(changed.subjects)))
+    report = examined(changed, images)
+    found = {finding.kind: finding for finding in report.findings}
+    assert {"zero", "together", "frozen", "twice"} <= set(found)
+    assert found["zero"].examples[0].value == "left_ear at (0, 0)"
+    assert found["together"].examples[0].keypoints == (2, 3) and found["together"].count == 1
+    assert "(77.25, 80.5) in 6 of 41" in found["frozen"].examples[0].value
+    assert found["twice"].examples[0].place == "row 40" and found["twice"].severity == "error"
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e300])
+@pytest.mark.parametrize("count", [1, 40])
+def test_absurd_labels_of_images_that_are_not_there(count: int, scale: float) -> None:
+    points = scale * np.random.default_rng(0).normal(size=(count, 4, 2))
+    names = ["../out.png", "nul\0.png", "x" * 400, ""]
+    subjects = [
+        replace(s, image=names[i % 4], box=(0.0, 0.0, 0.0, 0.0), crowd=i % 3 == 0)
+        for i, s in enumerate(labeled(points).subjects)
+    ]
+    labels = replace(labeled(points), subjects=tuple(subjects))
+    report = examined(labels, ImageFolder(Path("nowhere")))
+    assert unlabeled_images(labels, ImageFolder(Path("nowhere"))) == []
+    assert kinds(report)["unreadable"] == min(count, 4) and json.dumps(report.to_dict())
+
+
+def test_subjects_that_share_a_repeated_image(painted: tuple[Labels, ImageFolder]) -> None:
+    labels, images = painted
+    first, second, third = (labels.subjects[i] for i in (0, 1, 2))
+    both = [replace(first, place="a"), replace(second, image=first.image, place="b")]
+    copy = [replace(s, image=f"./copies/../{s.image}") for s in both]  # another spelling is the same image
+    assert kinds(examined(replace(labels, subjects=(*both, *copy)), images)) == {"twice": 2}
+    scans = scan(images, [s.image for s in (*both, third, third)])
+    here = [s._replace(digest=scans[0].digest, image=s.image) for s in scans]
+    other_order = [replace(third, keypoints=both[1].keypoints), replace(third, keypoints=both[0].keypoints)]
+    report = diagnose(replace(labels, subjects=(*both, *other_order)), images, here)
+    assert kinds(report) == {"identical": 1}
+    report = diagnose(replace(labels, subjects=(*both, other_order[0])), images, here[:3])
+    assert report.findings[0].examples[0].value == "1 subjects, 2 in 000.png"
+
+
+def test_keypoints_never_labeled(painted: tuple[Labels, ImageFolder]) -> None:
+    labels, images = painted
+    points = labels.keypoints.copy()
+    points[:, 3] = np.nan
+    points[7] = np.nan
+    report = examined(moved(labels, points), images)
+    assert [e.value for f in report.findings if f.kind == "never_labeled" for e in f.examples] == ["tail"]
+    assert report.unlabeled == 1 and report.keypoints[3][1:] == (0, 0, 40, 0)
+
+
+def test_boxes(painted: tuple[Labels, ImageFolder]) -> None:
+    labels, images = painted
+    around = [(*(s.keypoints.min(0) - 2), *(s.keypoints.max(0) + 2)) for s in labels.subjects]
+    boxed = [replace(s, box=box) for s, box in zip(labels.subjects, around, strict=True)]
+    assert examined(replace(labels, subjects=tuple(boxed)), images).findings == []
+    boxed[4] = replace(boxed[4], box=(0.0, 0.0, 9.0, 9.0))
+    nothing = {"keypoints": np.full((4, 2), np.nan), "visibility": np.zeros(4, int)}
+    boxed[6], boxed[7] = replace(boxed[6], **nothing), replace(boxed[7], **nothing, crowd=True)
+    report = examined(replace(labels, subjects=tuple(boxed)), images)
+    examples = {f.kind: [e.subject for e in f.examples] for f in report.findings}
+    assert examples["beside_box"] == [4] and examples["empty_box"] == [6]
+
+
+def test_fractions_instead_of_pixels(painted: tuple[Labels, ImageFolder]) -> None:
+    labels, images = painted
+    report = examined(moved(labels, labels.keypoints / [220, 200]), images)
+    assert kinds(report)["fractions"] == 40 and report.breaks
+
+
+def test_images_that_are_broken_repeated_turned_or_of_another_size(
+    painted: tuple[Labels, ImageFolder], tmp_path: Path
+) -> None:
+    labels, images = painted
+    for image in labels.images:
+        (tmp_path / image).write_bytes((images.folder / image).read_bytes())
+    (tmp_path / "000.png").write_bytes((tmp_path / "000.png").read_bytes()[:900])
+    (tmp_path / "001.png").unlink()
+    for copy, original in (("011.png", "010.png"), ("031.png", "030.png"), ("beside.png", "020.png")):
+        (tmp_path / copy).write_bytes((tmp_path / original).read_bytes())
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(images.folder / "015.png").save(tmp_path / "015.png", exif=exif)
+    (tmp_path / "alone.png").write_bytes(b"no image")
+    points = labels.keypoints.copy()
+    points[31] = points[30]
+    changed = moved(labels, points)
+    sized = [replace(s, size=(200, 220) if i != 25 else (220, 200)) for i, s in enumerate(changed.subjects)]
+    changed, here = replace(changed, subjects=tuple(sized)), ImageFolder(tmp_path)
+    others = unlabeled_images(changed, here)
+    assert others == ["alone.png", "beside.png"]
+    splits = {"train": [i for i in range(40) if i != 31], "test": [31]}
+    report = examined(changed, here, splits=splits, others=scan(here, others))
+    found = {f.kind: [e.image for e in f.examples] for f in report.findings}
+    assert found["unreadable"] == ["000.png", "001.png"] and found["exif"] == ["015.png"]
+    assert found["size"] == ["025.png"] and found["identical"] == ["031.png"] == found["split_identical"]
+    assert found["identical_labels_differ"] == ["011.png"]
+    assert found["other_identical"] == ["beside.png"] and found["other"] == ["alone.png"]
+    assert report.breaks and report.sizes == {"220x200": 37, "unknown": 3}
+    skipped = examined(changed, here, on_error="skip")
+    assert not skipped.breaks and kinds(skipped)["unreadable"] == 2
+
+
+def test_a_fit_without_missing_values_is_the_sample_covariance() -> None:
+    rows = np.random.default_rng(0).normal(size=(500, 6)) @ np.random.default_rng(1).normal(size=(6, 6))
+    mean, covariance = fit(rows, np.ones(500, bool))
+    np.testing.assert_allclose(mean, rows.mean(0))
+    expected = np.cov(rows.T, bias=True)
+    np.testing.assert_allclose(covariance, expected + 1e-3 * np.diag(np.diag(expected)), rtol=1e-4, atol=1e-4)
+
+
+def test_a_fit_recovers_what_is_missing_at_random() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(4000, 4)) @ rng.normal(size=(4, 4))
+    holes = np.where(rng.random(rows.shape) < 0.2, np.nan, rows)
+    mean, covariance = fit(holes[np.isfinite(holes).any(1)], np.ones(np.isfinite(holes).any(1).sum(), bool))
+    scale = rows.std(0)
+    assert (np.abs(mean - rows.mean(0)) / scale < 0.06).all()
+    assert (np.abs(covariance - np.cov(rows.T)) / np.outer(scale, scale) < 0.06).all()
+
+
+def test_strangeness_is_the_distance_from_the_conditional_mean() -> None:
+    model, pose = PoseModel(animals(200)), animals(1, seed=9)[0]
+    pose[2] = np.nan
+    mean, cov = model.mean, model.covariance
+    k, rest = [2, 3], [0, 1, 6, 7]  # the left ear given nose and tail
+    slope = cov[np.ix_(k, rest)] @ np.linalg.inv(cov[np.ix_(rest, rest)])
+    expected = mean[k] + slope @ (pose.ravel()[rest] - mean[rest])
+    spread = cov[np.ix_(k, k)] - slope @ cov[np.ix_(rest, k)]
+    off = pose[1] - expected
+    found = model.strangeness(pose)
+    assert found[1] == pytest.approx(off @ np.linalg.inv(spread) @ off, rel=1e-6) and np.isnan(found[2])
+
+
+def test_planted_swaps_and_outliers_of_an_animal_that_turns() -> None:
+    labels = labeled(animals(200))
+    assert look_at_poses(labels) == []
+    changed, planted = planted_swaps(labels, 0.06, seed=0)
+    points = changed.keypoints.copy()
+    free = [i for i in range(200) if i not in planted][::20]
+    points[free, 0] += [[25.0, -18.0]]
+    changed = moved(changed, points)
+    assert swaps_found(changed) == planted
+    strange = {e.subject: e.keypoints for f in look_at_poses(changed) if f.kind == "strange" for e in f.examples}
+    assert strange == dict.fromkeys(free, (0,))
+
+
+def test_a_whole_body_whose_sides_are_exchanged(data_root: Path) -> None:
+    labels, _ = real(data_root, "mirror-mouse")
+    labels = replace(labels, skeleton=replace(labels.skeleton, flip_pairs=PAWS))
+    points = labels.keypoints.copy()
+    points[[8, 50]] = points[[8, 50]][:, labels.skeleton.flip_index]
+    assert set(swaps_found(moved(labels, points))) == {8, 50}
+
+
+def test_too_few_or_degenerate_poses_say_nothing() -> None:
+    assert look_at_poses(labeled(animals(20))) == []
+    still = np.repeat(animals(1), 60, axis=0)
+    assert look_at_poses(labeled(still)) == []
+    far = animals(60)
+    far[3, 0] = 1e300, -1e300
+    assert look_at_poses(labeled(far)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "pairs", "known"),
+    # In frame 102 of the second set, ears are exchanged indeed: the animal walks left, its left ear drawn above.
+    [("mirror-mouse", PAWS, set()), ("dlc-openfield", (("leftear", "rightear"),), {102})],
+)
+def test_swaps_planted_in_real_labels(
+    data_root: Path, name: str, pairs: Sequence[tuple[str, str]], known: set[int]
+) -> None:
+    labels, _ = real(data_root, name)
+    labels = replace(labels, skeleton=replace(labels.skeleton, flip_pairs=tuple(pairs)))
+    assert set(swaps_found(labels)) == known
+    hits = total = alarms = 0
+    for seed in range(2):
+        changed, planted = planted_swaps(labels, 0.05, seed)
+        found = swaps_found(changed)
+        hits += sum(found.get(i, set()) >= points for i, points in planted.items())
+        alarms += len(set(found) - set(planted) - known)
+        total += len(planted)
+    assert hits >= 0.8 * total and alarms <= 2
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_right_coordinates_are_not_questioned(data_root: Path, name: str) -> None:
+    labels, images = real(data_root, name, 60)
+    assert look_at_readings(labels, images, range(len(labels))) == []
+
+
+@pytest.mark.parametrize("name", ["dlc-openfield", "glue-tubes-single"])
+@pytest.mark.parametrize("reading", [name for name in READINGS if name != "as given"])
+def test_other_conventions_are_recognized(data_root: Path, name: str, reading: str) -> None:
+    labels, images = real(data_root, name, 24)
+    sizes = [images.size(image) for image in labels.images]
+    undo = _inverse(reading)
+    wrong = moved(labels, np.array([undo(p, *size) for p, size in zip(labels.keypoints, sizes, strict=True)]))
+    again = [READINGS[reading][0](p, *size) for p, size in zip(wrong.keypoints, sizes, strict=True)]
+    np.testing.assert_allclose(again, labels.keypoints)
+    (finding,) = look_at_readings(wrong, images, range(len(wrong)))
+    assert finding.message.startswith(reading) and finding.severity == "error"
+
+
+def _inverse(reading: str) -> Callable[[np.ndarray, int, int], np.ndarray]:
+    """What turns right coordinates into those that must be read so."""
+    if reading == "the image was turned left":
+        return lambda p, h, w: (p * [-1, 1] + [w - 1, 0])[..., ::-1]
+    if reading == "the image was turned right":
+        return lambda p, h, w: (p * [1, -1] + [0, h - 1])[..., ::-1]
+    return READINGS[reading][0]
+
+
+def test_wings_whose_y_counts_from_the_bottom(data_root: Path) -> None:
+    folder = data_root / "keypoints" / "fly-wing"
+    with (folder / "landmark-examples" / "csv-example.csv").open(newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    points = np.array([row[1:] for row in rows], float).reshape(-1, 12, 2)
+    subjects = (Subject(row[0], row[0], p, np.full(12, 2)) for row, p in zip(rows, points, strict=True))
+    labels = Labels("wings", ".", Skeleton(tuple(f"LM{i}" for i in range(12))), tuple(subjects))
+    report = examined(labels, ImageFolder(folder / "image-examples"))
+    assert kinds(report) == {"reading": 58} and report.breaks
+    assert report.findings[0].message.startswith("y counts from the bottom")
+    gains = gains_of_readings(labels, ImageFolder(folder / "image-examples"))
+    assert gains["y counts from the bottom"] > 0.6 > 0.2 > max(v for k, v in gains.items() if "bottom" not in k)
+
+
+def test_mirror_mouse_has_one_slip_and_images_that_repeat(data_root: Path) -> None:
+    labels, images = real(data_root, "mirror-mouse")
+    others = unlabeled_images(labels, images)
+    report = examined(labels, images, others=scan(images, others))
+    assert kinds(report) == {"together": 1, "other_identical": 3} and not report.breaks
+    repeats = {(e.image, e.other) for f in report.findings if f.kind == "other_identical" for e in f.examples}
+    assert ("labeled-data/img00.png", "labeled-data/img01.png") in repeats

@@ -1,0 +1,209 @@
+"""scripts/compare.py trains variants alike, in turns, and says what each reaches and costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers.studies import IMAGES, Pretence, results_of
+from helpers.training import CONFIGS, read_csv
+from softpoint.cli.runner import composed, gathered
+
+START = Callable[..., tuple[int, str, str]]
+ATTENTION = ("study=attention", '+study.variants.thin=["decoder.channels=4"]', "timing.rounds=0")
+
+
+@pytest.fixture
+def pretence(monkeypatch: pytest.MonkeyPatch) -> Pretence:
+    """Trainings of no time."""
+    found = Pretence()
+    monkeypatch.setattr("parts.trainings.run", found)
+    return found
+
+
+@pytest.fixture
+def compare(start: Callable, tmp_path: Path) -> START:
+    """Starts the script."""
+
+    def go(*words: str) -> tuple[int, str, str]:
+        return start("compare", *gathered((*words, f"output={tmp_path / 'out'}"), "compare"))
+
+    return go
+
+
+def test_variants_are_trained_in_turns_and_compared(compare: START, pretence: Pretence, tmp_path: Path) -> None:
+    code, out, err = compare(*ATTENTION, "seeds=[0,3]", "minutes=2")
+    assert code == 0, err
+    variants = ("none", "cbam_7x7", "dsa", "thin")
+    folders = [word for words in pretence.commands for word in words if word.startswith("hydra.run.dir")]
+    places = [Path(word.partition("=")[2].strip("'")).parts[-3:] for word in folders[::2]]
+    assert places == [("synthetic", variant, f"seed{seed}") for seed in (0, 3) for variant in variants]
+    assert pretence.commands[6][1:4] == ["minutes=2", "decoder.channels=4", "seed=0"]
+    found = json.loads((tmp_path / "out" / "synthetic.json").read_text())
+    assert list(found["variants"]) == ["none", "cbam_7x7", "dsa", "thin"] and found["seeds"] == [0, 3]
+    error = {seed: float(results_of(IMAGES, 4.0, seed).errors[0, 0]) for seed in (0, 3)}
+    assert error[0] != error[3]
+    plain, thin = (found["variants"][name]["seeds"] for name in ("none", "thin"))
+    difference = [thin[seed]["epe"] - plain[seed]["epe"] for seed in ("0", "3")]
+    assert found["variants"]["thin"]["difference"]["value"] == pytest.approx(sum(difference) / 2)
+    assert found["variants"]["dsa"]["difference"]["value"] == 0.0
+    assert found["budget"] == "2 minutes a training" and "study=attention" in found["command"]
+    assert "Attention on synthetic" in out and (tmp_path / "out" / "synthetic.png").is_file()
+
+
+def test_sets_and_folds(compare: START, pretence: Pretence, tmp_path: Path) -> None:
+    code, _, err = compare(*ATTENTION, "~study.variants.dsa", "on=[mirror_mouse,openfield]", "seeds=[0]", "folds=2")
+    assert code == 0, err
+    assert len(pretence.names("train")) == 2 * 2 * 3
+    assert pretence.commands[0][1:6] == [
+        "data=mirror_mouse", "data.fold=0", "data.folds=2", "data.splits=null", "data.split_seed=0",
+    ]  # fmt: skip
+    for name in ("mirror_mouse", "openfield"):
+        rows = read_csv(tmp_path / "out" / f"{name}.csv")
+        assert [row["variant"] for row in rows] == ["none", "cbam_7x7", "thin"]
+
+
+def test_every_seed_is_tested_on_the_same_images(compare: START, pretence: Pretence) -> None:
+    assert compare(*ATTENTION, "on=[mirror_mouse,synthetic]", "seeds=[3,1]")[0] == 0
+    assert not any("split_seed" in word for words in pretence.commands for word in words)  # a file says, or nothing
+    pretence.commands.clear()
+    code, _, err = compare(*ATTENTION, "on=openfield", "data.splits=null", "seeds=[3,1]")
+    assert code == 0, err
+    trainings = [words for name, *words in pretence.commands if name == "train"]
+    assert len(trainings) == 8 and all("data.split_seed=3" in words for words in trainings)
+
+
+def test_decoders_share_a_training(compare: START, pretence: Pretence, tmp_path: Path) -> None:
+    code, _, err = compare("study=decoders", "seeds=[0,1]", "timing.rounds=0")
+    assert code == 0, err
+    assert pretence.names("train") == ["shared/seed0", "shared/seed1"]
+    assert pretence.names("evaluate")[1] == "seed0/evaluation_decode_expectation"
+    folder = tmp_path / "out" / "synthetic" / "shared" / "seed0"
+    changed = torch.load(folder / "evaluation_decode_argmax" / "model.ckpt", weights_only=True)
+    assert changed["hyper_parameters"]["model"]["head"]["decode"] == "argmax" and "optimizer_states" not in changed
+    assert changed["hyper_parameters"]["head"]["decode"] == "argmax"
+    kept = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert kept["hyper_parameters"]["model"]["head"]["decode"] == "window"
+    found = json.loads((tmp_path / "out" / "synthetic.json").read_text())["variants"]
+    ratio = found["argmax"]["epe"]["value"] / found["window"]["epe"]["value"]
+    assert ratio == pytest.approx(1.5) and found["dark"]["difference"]["value"] == 0
+    assert "Confidence was fitted for the decoder" in (tmp_path / "out" / "synthetic.md").read_text()
+    code, _, err = compare("study=decoders", "seeds=[0,1]", "timing.rounds=0", 'study.variants.dark=["head.window=3"]')
+    assert code == 0 and pretence.names("evaluate")[-2:] == [
+        "seed0/evaluation_window_3",
+        "seed1/evaluation_window_3",
+    ], err
+    code, _, err = compare("study=decoders", '+study.variants.odd=["decoder.channels=4"]')
+    assert code == 1 and "decoder.channels=4: where study.shared=true, variants change the trained head alone" in err
+
+
+def test_a_variant_that_fails_is_shown(compare: START, pretence: Pretence, tmp_path: Path) -> None:
+    pretence.failing = "model=cbam"
+    code, _, err = compare(*ATTENTION, "seeds=[0]")
+    assert code == 1 and "error: 1 of 4 trainings failed, first cbam_7x7, seed 0: the learning rate is too high" in err
+    text = (tmp_path / "out" / "synthetic.md").read_text()
+    assert "| cbam_7x7 | failed |" in text and "- cbam_7x7, seed 0: the learning rate is too high" in text
+    pretence.failing = "."
+    assert compare(*ATTENTION, "seeds=[1]")[0] == 1
+    assert (tmp_path / "out" / "synthetic.md").read_text().count("| failed |") == 4
+
+
+def test_a_seed_that_is_left_alone_is_named(compare: START, pretence: Pretence, tmp_path: Path) -> None:
+    pretence.failing = "model=cbam.* seed=[12]|channels=4 seed=1"
+    assert compare(*ATTENTION, "seeds=[0,1,2]")[0] == 1
+    text = (tmp_path / "out" / "synthetic.md").read_text()
+    one, two = (
+        next(line.split(" | ") for line in text.splitlines() if name in line) for name in ("cbam_7x7 (", "thin (")
+    )
+    assert one[0] == "| cbam_7x7 (seed 0 alone)" and " to " not in one[1] + one[2]
+    assert two[0] == "| thin (seed 0 and 2 alone)" and " to " in two[1] and " to " in two[2]
+
+
+def test_the_page_of_results_is_updated_on_request(
+    compare: START, pretence: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "configs").symlink_to(CONFIGS)
+    monkeypatch.setattr("compare.CONFIGS", tmp_path / "repository" / "configs")
+    page = tmp_path / "repository" / "docs" / "results.md"
+    assert compare(*ATTENTION, "seeds=[0]")[0] == 0 and not page.exists()
+    for _ in range(2):
+        assert compare(*ATTENTION, "seeds=[0]", "write_docs=true")[0] == 0
+    text = page.read_text()
+    pretence.failing = "model=cbam"
+    assert compare(*ATTENTION, "seeds=[5]", "write_docs=true")[0] == 1
+    assert page.read_text() == text
+    assert text.count("### Attention on synthetic") == 1 and "<!-- attention on synthetic: begin -->" in text
+    assert str(tmp_path) not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no study is chosen; choose study=OPTION from attention, decoders, heads, losses"),
+        (["study=head"], "study has no option 'head'; did you mean 'heads'?"),
+        (
+            ["study=attention", "on=[openfield,synthetic]", '+study.variants.z=["data.limit=5"]'],
+            "unknown key 'data.limit'",
+        ),
+        (["study=heads", "on=[]"], "on=[] names no data"),
+        (["study=heads", "on=openfield", "data=synthetic"], "on=openfield and data=synthetic both name data"),
+        (["study=heads", "timing.rounds=-1"], "timing.rounds=-1: give a whole number from 0 on"),
+        (["study=losses", '+study.variants.z=["los=heatmap_kl"]'], "unknown key 'los'; did you mean 'loss'?"),
+        (["study=decoders", '+study.variants.z=["head.decode=drak"]'], "no way called 'drak' to decode"),
+        (["study=decoders", '+study.variants.z=["head.windw=3"]'], "did you mean 'head.window'?"),
+        (["study=heads", "on=synthetics"], "data has no option 'synthetics'; did you mean 'synthetic'?"),
+        (["study=heads", "on=[synthetic,custom]"], "data.labels has no value"),
+        (["study=heads", "seeds=[]"], "seeds=[]: give a whole number"),
+        (["study=heads", "seeds=[2,2]"], "seeds=[2, 2] has 2 more than once"),
+        (["study=heads", "on=mirror_mouse", "folds=0"], "folds=0: give a whole number, at least 2"),
+        (["study=heads", "on=mirror_mouse", "folds=1"], "folds=1: give a whole number, at least 2"),
+        (["study=losses", "+study.variants.CE='loss=heatmap_js'"], "study.variants.CE=loss=heatmap_js is no list of"),
+        (["study=losses", "+study.variants.CE=['loss=heatmap_js']"], "'ce' and 'CE' would both write to ce"),
+        (["study=losses", "+study.variants.x=['seed=3']"], "seed=3: the study itself decides seed"),
+        (["study=heads", "folds=3"], "data=synthetic has no folds"),
+        (["study=heads", "epoch=3"], "unknown key 'epoch'"),
+    ],
+)
+def test_mistakes_are_told_before_any_training(
+    compare: START, pretence: Pretence, words: list[str], message: str
+) -> None:
+    code, _, err = compare(*words)
+    assert code == 1 and message in err and len(err.splitlines()) == 1 and pretence.commands == []
+
+
+def studies() -> list[tuple[str, str, Sequence[str]]]:
+    from omegaconf import OmegaConf
+
+    files = sorted((CONFIGS / "study").glob("*.yaml"))
+    return [(p.stem, name, words) for p in files for name, words in OmegaConf.load(p).variants.items()]
+
+
+@pytest.mark.parametrize(("study", "variant", "words"), studies())
+def test_every_variant_makes_a_training(study: str, variant: str, words: Sequence[str]) -> None:
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        assert composed(words).module is not None
+
+
+def test_costs_are_of_what_was_trained(run: Path) -> None:
+    from softpoint.cli.timing import measured_costs, training_step
+    from softpoint.inference import read_checkpoint
+    from softpoint.studies.runs import Outcome, Trial
+
+    checkpoint = read_checkpoint(run / "checkpoints" / "best.ckpt")
+    outcomes = [Outcome(Trial(name, 0, None, (), run)) for name in ("a", "b")]
+    found = measured_costs([*outcomes, Outcome(Trial("c", 0, None, (), run), "failed")], rounds=1, calls=1)
+    count = sum(p.numel() for p in checkpoint.net.parameters())
+    assert found["a"] == {"parameters": count, "inference": 1.0, "step": 1.0}
+    assert list(found) == ["a", "b"] and found["b"]["step"] > 0
+    assert measured_costs([Outcome(outcomes[0].trial, "failed"), outcomes[1]], 1, 1) == {}
+    before = [p.clone() for p in checkpoint.net.parameters()]
+    training_step(checkpoint)(0)
+    changed = [not torch.equal(a, b) for a, b in zip(before, checkpoint.net.parameters(), strict=True)]
+    assert any(changed) and all(p.isfinite().all() for p in checkpoint.net.parameters())

@@ -1,0 +1,181 @@
+"""scripts/curve.py trains on fewer labels and on more alike, and draws what each number reaches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from helpers.studies import Pretence
+from helpers.training import CONFIGS, built, composed, labeled, read_csv, write_labels
+from softpoint.cli.runner import gathered
+
+START = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def pretence(monkeypatch: pytest.MonkeyPatch) -> Pretence:
+    """Trainings of no time."""
+    found = Pretence()
+    monkeypatch.setattr("parts.trainings.run", found)
+    monkeypatch.setattr("curve.check_size", lambda largest: found.largest.append(largest.words))
+    return found
+
+
+@pytest.fixture
+def curve(start: Callable, tmp_path: Path) -> START:
+    """Starts the script on a set whose images nobody opens."""
+
+    def go(*words: str) -> tuple[int, str, str]:
+        given = ("data=mirror_mouse", f"output={tmp_path / 'out'}", *words)
+        return start("curve", *gathered(given, "curve"))
+
+    return go
+
+
+def test_each_number_is_trained_alike_and_tested_on_the_same(curve: START, pretence: Pretence, tmp_path: Path) -> None:
+    code, out, err = curve("labels=[20,5,10]", "seeds=[0,4]", "steps=300", "check_every=25", "optimizer.lr=0.001")
+    assert code == 0, err
+    assert pretence.names("train") == [f"images{size}/seed{seed}" for size in (5, 10, 20) for seed in (0, 4)]
+    words = pretence.commands[0][1:]
+    assert words[:9] == [
+        "data=mirror_mouse", "optimizer.lr=0.001", "trainer.max_epochs=-1", "trainer.max_steps=300",
+        "trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=25", "~callbacks.early_stopping",
+        "data.limit=5", "seed=0",
+    ]  # fmt: skip
+    assert len(pretence.largest) == 1 and "data.limit=20" in pretence.largest[0]
+    found = json.loads((tmp_path / "out" / "curve.json").read_text())
+    sizes = found["lines"]["supervised"]
+    assert list(sizes) == ["5", "10", "20"] and found["unit"] == "images"
+    rows = read_csv(tmp_path / "out" / "curve.csv")
+    assert [(row["images"], row["seed"]) for row in rows] == [(s, t) for s in ("5", "10", "20") for t in ("0", "4")]
+    for size, reached in sizes.items():
+        errors = [float(row["epe"]) for row in rows if row["images"] == size]
+        assert reached["epe"]["value"] == pytest.approx(sum(errors) / 2) == pytest.approx(reached["means"]["epe"])
+        assert reached["epe"]["low"] < min(errors) < max(errors) < reached["epe"]["high"]  # t of one degree is wide
+    assert found["budget"] == "300 steps a training" in out
+    assert (tmp_path / "out" / "curve.png").stat().st_size > 5000
+    assert "python scripts/curve.py 'labels=[20,5,10]' 'seeds=[0,4]' steps=300" in found["command"]
+
+
+def test_groups_minutes_and_several_lines(curve: START, pretence: Pretence, tmp_path: Path) -> None:
+    words = ["groups=[1,2]", "minutes=3", "+lines.narrow=['head.window=7','decoder.channels=4']"]
+    code, _, err = curve(*words)
+    assert code == 0, err
+    assert pretence.names("train") == ["groups1/seed0"] * 2 + ["groups2/seed0"] * 2
+    first, second = (command[1:] for command in pretence.commands[:4:2])
+    assert "data.limit_groups=1" in first and "minutes=3" in first and not any("max_steps" in word for word in first)
+    assert "decoder.channels=4" in second and "decoder.channels=4" not in first
+    found = json.loads((tmp_path / "out" / "curve.json").read_text())
+    assert list(found["lines"]) == ["supervised", "narrow"] and found["budget"] == "3 minutes a training"
+    plain, narrow = (found["lines"][line]["1"]["epe"] for line in ("supervised", "narrow"))
+    assert narrow["value"] == pytest.approx(2 * plain["value"])  # so the pretended training has it
+    assert plain["low"] < plain["value"] < plain["high"]  # of the bootstrap
+
+
+def test_budgets_are_trained_as_train_does_for_so_many_minutes(
+    curve: START, pretence: Pretence, tmp_path: Path
+) -> None:
+    code, out, err = curve("budgets=[12,3]", "seeds=[0,2]")
+    assert code == 0, err
+    assert pretence.names("train") == [f"minutes{size}/seed{seed}" for size in (3, 12) for seed in (0, 2)]
+    assert pretence.commands[0][1:4] == ["data=mirror_mouse", "minutes=3", "seed=0"] and not pretence.largest
+    rows = read_csv(tmp_path / "out" / "curve.csv")
+    assert [row["budget"] for row in rows] == ["3", "3", "12", "12"] and "minutes" in rows[0]
+    text = (tmp_path / "out" / "curve.md").read_text()
+    assert "### Minutes of training on mirror_mouse" in text and "Trained for so many minutes, and tested" in text
+    assert "Minutes of training on mirror_mouse" in out and (tmp_path / "out" / "curve.png").stat().st_size > 5000
+
+
+def test_what_is_finished_is_not_trained_again_and_a_failure_is_told(
+    curve: START, pretence: Pretence, tmp_path: Path
+) -> None:
+    pretence.failing = r"data\.limit=10"
+    code, _, err = curve("labels=[5,10]")
+    assert code == 1 and "1 of 2 trainings failed, first supervised, 10 images, seed 0: the learning rate" in err
+    found = json.loads((tmp_path / "out" / "curve.json").read_text())
+    assert found["lines"]["supervised"]["10"]["epe"] is None
+    text = (tmp_path / "out" / "curve.md").read_text()
+    assert "- supervised, 10 images, seed 0: the learning rate is too high" in text
+    pretence.failing = "$^"
+    pretence.commands.clear()
+    assert curve("labels=[5,10,20]")[0] == 0
+    assert pretence.names("train") == ["images10/seed0", "images20/seed0"]
+    assert curve("labels=[6]", "steps=7")[0] == 0
+    assert "trainer.val_check_interval=7" in pretence.commands[-2]
+    code, _, err = curve("labels=[5]", "steps=7")
+    assert code == 1 and "holds a training of another config, which differs in trainer" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "labels=None, groups=None, budgets=None: give numbers of training images as labels=[10,20,40]"),
+        (["labels=[5]", "groups=[1]"], "labels=[5], groups=[1]"),
+        (["labels=[5]", "budgets=[1]"], "labels=[5], groups=None, budgets=[1]"),
+        (["budgets=[1,2]", "minutes=3"], "minutes=3: budgets=[1, 2] says for how long; leave minutes out"),
+        (["budgets=[1,2]", '+lines.long=["minutes=9"]'], "minutes=9: the study itself decides minutes; give"),
+        (["budgets=[0]"], "budgets=[0]: give a whole number from 1 on"),
+        (["labels=[5]", "seeds=[]"], "seeds=[]: give"),
+        (["labels=[0,5]"], "labels=[0, 5]: give a whole number from 1 on"),
+        (["labels=[5]", "epochs=9"], "epochs=9: the study itself decides epochs; give steps=N or minutes=N"),
+        (["labels=[5]", "trainer.max_epochs=9"], "trainer.max_epochs=9: the study itself decides"),
+        (["labels=[5]", "+lines.semi='[semi=mean_teacher]'"], "lines.semi=[semi=mean_teacher] is no list of overrides"),
+        (["labels=[5]", "+lines.semi=[semi=mean_teacher]"], "quote it twice"),
+        (["labels=[5]", "+lines.Supervised=['head.window=7']"], "would both write to supervised"),
+        (
+            ["labels=[5]", "data.limit=3"],
+            "data.limit=3: the study itself decides data.limit; give labels=[...] or groups",
+        ),
+        (["labels=[5]", "steps=0"], "steps=0: give a whole number from 1 on"),
+        (["labels=[5]", "steps=2.5"], "steps=2.5: give a whole number from 1 on"),
+        (["labels=[5]", "check_every=0"], "check_every=0: give a whole number from 1 on"),
+        (["labels=[5]", "data=synthetic"], "data=synthetic is no set of labeled images"),
+        (["labels=[5]", "seed=1"], "seed=1: the study itself decides seed"),
+        (["labelz=[5]"], "unknown key 'labelz'"),
+    ],
+)
+def test_mistakes_are_told_before_any_training(
+    curve: START, pretence: Pretence, words: list[str], message: str
+) -> None:
+    code, _, err = curve(*words)
+    assert code == 1 and message in err and pretence.commands == []
+
+
+def test_the_command_of_the_help_composes(curve: START, pretence: Pretence) -> None:
+    line = '+lines.semi=["semi=mean_teacher","data.unlabeled_images.source=VIDEO"]'
+    assert line in (CONFIGS / "curve.yaml").read_text()
+    code, _, err = curve("labels=20", "seeds=[3,1]", "data.splits=null", line)
+    assert code == 0, err
+    trainings = [words for name, *words in pretence.commands if name == "train"]
+    assert len(trainings) == 4 and sum("semi=mean_teacher" in words for words in trainings) == 2
+    assert all("data.split_seed=3" in words for words in trainings)  # the same test images with both seeds
+
+
+def test_more_labels_than_there_are_is_told_before_any_training(
+    start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Pretence()
+    monkeypatch.setattr("parts.trainings.run", found)
+    words = [*labeled(write_labels(tmp_path / "data")), "labels=[2,99]", f"output={tmp_path / 'out'}"]
+    words = [word for word in words if not word.startswith("trainer.max_epochs")]
+    code, _, err = start("curve", *gathered(words, "curve"))
+    assert code == 1 and "data.limit=99: there are" in err and found.commands == []
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
+def test_steps_are_the_budget_of_a_training_that_epochs_would_end_at_once(tmp_path: Path) -> None:
+    """Twelve images and a batch of four: an epoch is one step; seven steps with a look at val after each third."""
+    from softpoint.cli.curve import steps_words
+
+    checks = ["trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=3"]
+    words = labeled(write_labels(tmp_path / "data"), *steps_words(7), *checks, "data.limit=4")
+    module, data, trainer = built(composed("train", words, tmp_path / "run"))
+    validated: list[int] = []
+    usual = module.on_validation_epoch_end
+    module.on_validation_epoch_end = lambda: (validated.append(trainer.global_step), usual())[1]
+    trainer.fit(module, data)
+    assert trainer.global_step == 7 and validated == [3, 6]
+    assert module.progress(7) == 1.0

@@ -1,0 +1,123 @@
+"""scripts/evaluate.py measures what training measured, and compares two checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from helpers.training import CONFIGS, NAMES, read_csv
+from softpoint.data import LabeledData
+from softpoint.evaluation import Results, evaluate
+from softpoint.images.decode import read_image
+
+
+@pytest.fixture
+def words(run: Path) -> list[str]:
+    """The run's checkpoint, and where its data has been moved."""
+    return [
+        f"ckpt={run / 'checkpoints' / 'best.ckpt'}",
+        f"data.labels={run.parent / 'labels.csv'}",
+        f"data.images={run.parent / 'moved'}",
+    ]
+
+
+def test_the_test_split_of_the_run(run: Path, start: Callable, tmp_path: Path, words: list[str]) -> None:
+    output = tmp_path / "out"
+    ending = start("evaluate", *words, f"output={output}", "draws=100", "oks_sigmas=0.1", "nme_pair=[nose,tail]")
+    assert ending.code == 0, ending.err
+    metrics = json.loads((output / "metrics.json").read_text())
+    tested = {row["image"] for row in read_csv(run / "splits.csv") if row["split"] == "test"}
+    results = Results.read(output / "predictions.csv")
+    assert set(results.images) == tested and metrics["images"] == len(tested)
+    trained = {row["keypoint"]: float(row["epe"]) for row in read_csv(run / "test.csv")}
+    assert metrics["overall"]["epe"]["value"] == pytest.approx(trained["all"], abs=2e-3)
+    for row in read_csv(output / "per_keypoint.csv"):
+        assert float(row["epe"]) == pytest.approx(trained[row["keypoint"]], abs=2e-3)
+    again = evaluate(results, draws=100, oks_sigmas=0.1, nme_pair=["nose", "tail"])
+    assert {key: metrics[key] for key in again} == json.loads(json.dumps(again))
+    about = {"checkpoint", "data", "split", "tta", "confidence_radius", "confidence_fraction"}
+    assert {*metrics} - {*again} == about and metrics["split"] == "test"
+    for name in ("errors", "worst", "reliability"):
+        assert read_image(output / f"{name}.png").std() > 5
+    assert "not measured: occluded" in ending.out and f"written to {output}" in ending.out
+
+
+def test_another_set_and_flips(run: Path, start: Callable, tmp_path: Path, words: list[str]) -> None:
+    ckpt, labels, images = words
+    output = tmp_path / "out"
+    usual = [ckpt, f"output={output}", "figures=false", "draws=20", "split=all"]
+    other = ["data=custom", labels, images, "data.keypoints=[tail,nose]"]
+    assert "lack 2 of the model's 4 keypoints" in start("evaluate", *usual, *other).err
+    assert not output.exists()
+    ending = start("evaluate", *usual, *other, "missing=skip")
+    assert ending.code == 0, ending.err
+    plain = Results.read(output / "predictions.csv")
+    (output / "worst.png").write_bytes(b"of an earlier evaluation")
+    assert plain.skeleton.names == ("nose", "tail") and len(plain) == 12
+    assert start("evaluate", *usual, labels, images, "tta=flip").code == 0
+    assert not (output / "worst.png").exists()
+    flipped = Results.read(output / "predictions.csv")
+    assert flipped.skeleton.names == NAMES
+    assert not np.allclose(flipped.with_keypoints(["nose", "tail"]).keypoints, plain.keypoints, atol=1e-3)
+
+
+def test_two_checkpoints_are_compared(run: Path, start: Callable, tmp_path: Path, words: list[str]) -> None:
+    folder, output = run / "checkpoints", tmp_path / "out"
+    pair = f"ckpt=[{folder / 'best.ckpt'},{folder / 'last.ckpt'}]"
+    ending = start("evaluate", pair, *words[1:], f"output={output}", "draws=100", "oks_sigmas=0.1")
+    assert ending.code == 0 and "P(A better)" in ending.out, ending.err
+    found = json.loads((output / "comparison.json").read_text())
+    a, b = (Results.read(output / f"predictions_{name}.csv") for name in "ab")
+    assert {"oks_ap", "ece", "coverage_90"} <= {*found["overall"]} and "not measured: nme_pair" not in ending.out
+    epe = found["overall"]["epe"]
+    assert epe["difference"] == pytest.approx(np.nanmean(a.errors) - np.nanmean(b.errors), abs=1e-9)
+    assert epe["low"] <= epe["difference"] <= epe["high"] and 0 <= epe["p_a_better"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["split=tset"], "split='tset'"),
+        (["tta=mirror"], "tta='mirror' is unknown"),
+        (["nme_pair=[nose,tial]"], "no keypoint is named 'tial'; did you mean 'tail'"),
+        (["oks_sigmas=coco"], "COCO's 17 keypoints of people, not for nose"),
+        (["oks_sigmas=[0.1]"], "oks_sigmas has 1 numbers, but there are 4 keypoints"),
+        (["data.labels=none.csv"], "none.csv"),
+        (["data=custom", "data.labels=???"], "data.labels"),
+        (["ckpt=[]"], "ckpt=[]: give the path of one checkpoint, or [A,B]"),
+        (["ckpt=123"], "ckpt=123: give the path"),
+        (["draws=2.5"], "draws=2.5: give a whole number from 0 on"),
+        (["seed=-1"], "seed=-1: give a whole number from 0 on"),
+        (["device=gpu"], "device=gpu cannot be used here; choose cpu"),
+        (["oks_sigmas=true"], "oks_sigmas=True must be positive"),
+        (["oks_sigmas=[a,b,c,d]"], "oks_sigmas=['a', 'b', 'c', 'd'] must be positive"),
+        (["nme_pair=ab"], "nme_pair=ab must name two keypoints"),
+        (["data.size=0"], "data.size [0, 0] must be positive"),
+    ],
+)
+def test_a_mistake_is_one_message_and_no_file(
+    start: Callable, tmp_path: Path, words: list[str], more: list[str], message: str
+) -> None:
+    ending = start("evaluate", *words, f"output={tmp_path / 'out'}", "draws=10", *more)
+    assert ending.code == 1 and message in ending.err and "Traceback" not in ending.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_data_of_a_run_that_is_gone(run: Path, start: Callable, tmp_path: Path) -> None:
+    ending = start("evaluate", f"ckpt={run / 'checkpoints' / 'best.ckpt'}", f"output={tmp_path / 'out'}")
+    assert ending.code == 1 and "labels.csv" in ending.err and "data.labels=FILE" in ending.err
+
+
+def test_every_key_of_labeled_data_that_matters_can_be_set() -> None:
+    """What is not there is decided by training alone, or is set beside data."""
+    from inspect import signature
+
+    keys = {*OmegaConf.load(CONFIGS / "evaluate.yaml").data}
+    labeled = {*signature(LabeledData.__init__).parameters}
+    assert {"labels", "images", "mode", "boxes", "padding", "keypoints", "splits", "fold", "folds", "size"} <= keys
+    assert keys - labeled == {"folder", "painter", "train"}

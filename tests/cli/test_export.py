@@ -1,0 +1,54 @@
+"""A run becomes a file that runs alone, from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxscript", reason='needs the extra: pip install -e ".[export]"')
+pytest.importorskip("onnxruntime", reason='needs the extra: pip install -e ".[export]"')
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+
+def test_a_run_becomes_a_file_a_sidecar_and_a_card(start: Callable, run: Path, tmp_path: Path) -> None:
+    from softpoint import load_predictor
+    from softpoint.runtime import load
+
+    checkpoint, images = run / "checkpoints" / "best.ckpt", tmp_path / "images"
+    images.mkdir()
+    image = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
+    cv2.imwrite(str(images / "a.png"), image[..., ::-1])
+    output = tmp_path / "out" / "model.onnx"
+    ending = start("export", f"ckpt={checkpoint}", f"output={output}", f"images={images}")
+    assert ending.code == 0, ending.err
+    assert "compared with the checkpoint" in ending.out and "on 1 images" in ending.out
+    found, expected = load(output)(image), load_predictor(checkpoint)(image)
+    np.testing.assert_allclose(found["keypoints"], expected["keypoints"], atol=0.01)
+    assert json.loads((tmp_path / "out" / "model.onnx.json").read_text())["precision"] == "float32"
+    assert "model.onnx" in (tmp_path / "out" / "model.onnx.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("format=onyx",), "format='onyx': did you mean 'onnx'"),
+        (("precision=int8", "images={empty}"), "{empty}"),
+        (("image_size=[0,4]",), "image_size"),
+        (("image_size=4",), "image_size"),
+    ],
+)
+def test_mistakes_end_in_a_sentence_and_leave_nothing(
+    start: Callable, run: Path, tmp_path: Path, words: tuple[str, ...], says: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    filled = [word.format(empty=tmp_path / "empty") for word in words]
+    ending = start("export", f"ckpt={run / 'checkpoints' / 'best.ckpt'}", f"output={tmp_path / 'm.onnx'}", *filled)
+    assert ending.code == 1 and says.format(empty=tmp_path / "empty") in ending.err
+    assert ending.err.count("\n") < 3
+    assert not list(tmp_path.glob("*.onnx*"))

@@ -1,0 +1,113 @@
+"""scripts/inspect_data.py reports on what training would take, and on what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from helpers.training import write_labels
+from softpoint.images.decode import read_image
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    return [
+        *write_labels(tmp_path / "data"),
+        "data.val=0.2",
+        "data.test=0.2",
+        f"output={tmp_path / 'out'}",
+        f"data.cache_dir={tmp_path / 'cache'}",
+    ]
+
+
+def change(path: Path, line: int, column: int, value: str) -> None:
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file))
+    rows[line - 1][column] = value
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def report(folder: Path) -> dict:
+    return json.loads((folder / "out" / "report.json").read_text())
+
+
+def test_good_labels_end_with_code_0(start: Callable, tmp_path: Path, words: list[str]) -> None:
+    ending = start("inspect_data", *words)
+    assert ending.code == 0, ending.err
+    assert "12 subjects in 12 images" in ending.out and "left_ear" in ending.out
+    found = report(tmp_path)
+    assert found["findings"] == [] and not found["breaks"]
+    assert sum(found["splits"].values()) == 12 and set(found["splits"]) == {"train", "val", "test"}
+    assert found["sizes"] == {"64x64": 4, "96x48": 4, "61x90": 4}
+    page = read_image(tmp_path / "out" / "images.png")
+    assert page.shape[0] > 400 and page.std() > 20
+    assert not (tmp_path / "out" / "findings.png").exists()
+    (memo,) = (tmp_path / "cache").iterdir()
+    assert len(json.loads(memo.read_text())["scans"]) == 12
+
+
+def test_what_training_refuses_is_reported(start: Callable, tmp_path: Path, words: list[str]) -> None:
+    folder = tmp_path / "data"
+    broken = folder / "video1" / "img05.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    (folder / "video0" / "img04.png").write_bytes((folder / "video0" / "img00.png").read_bytes()[:60])
+    change(folder / "labels.csv", 10, 1, "5000")
+    (folder / "video2" / "extra.png").write_bytes((folder / "video2" / "img02.png").read_bytes())
+    ending = start("inspect_data", *words)
+    assert ending.code == 1 and "Traceback" not in ending.err
+    found = {finding["kind"]: finding for finding in report(tmp_path)["findings"]}
+    assert set(found) == {"refused", "unreadable", "outside", "other_identical"}
+    assert "training refuses" in found["refused"]["message"]
+    assert found["unreadable"]["count"] == 2 and found["outside"]["examples"][0]["place"] == "line 10"
+    assert "subjects with points outside their image: 1" in ending.out
+    assert report(tmp_path)["breaks"] and report(tmp_path)["sizes"]["unknown"] == 2
+    assert (tmp_path / "out" / "findings.png").is_file()
+
+
+def test_what_training_leaves_out_is_a_warning(start: Callable, tmp_path: Path, words: list[str]) -> None:
+    change(tmp_path / "data" / "labels.csv", 10, 1, "5000")
+    ending = start("inspect_data", *words, "data.outside=drop")
+    assert ending.code == 0
+    (finding,) = report(tmp_path)["findings"]
+    assert (finding["kind"], finding["severity"]) == ("outside", "warning")
+
+
+def test_rows_that_cannot_be_understood(start: Callable, tmp_path: Path, words: list[str]) -> None:
+    change(tmp_path / "data" / "labels.csv", 7, 1, "many")
+    ending = start("inspect_data", *words)
+    assert ending.code == 1
+    assert report(tmp_path)["subjects"] == 11
+    (refused,) = [f for f in report(tmp_path)["findings"] if f["kind"] == "refused"]
+    assert "line 7" in refused["message"] and "'many'" in refused["message"]
+
+
+def test_keypoints_and_pairs_of_the_config_are_used(start: Callable, tmp_path: Path, words: list[str]) -> None:
+    ending = start("inspect_data", *words, "data.keypoints=[tail,nose]", "data.edges=[[nose,tail]]")
+    assert ending.code == 0
+    assert [row["name"] for row in report(tmp_path)["keypoints"]] == ["tail", "nose"]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("data.labels=/nowhere.csv", "/nowhere.csv"),
+        ("data.keypoints=[nsoe]", "no keypoint is named 'nsoe'; did you mean 'nose'"),
+        ("data=streaming", "has no data.labels to inspect"),
+        ("data.lables=x", "unknown key 'data.lables'; did you mean 'data.labels'"),
+    ],
+)
+def test_mistakes_end_in_one_line(start: Callable, words: list[str], word: str, said: str) -> None:
+    words = [] if word == "data=streaming" else words
+    ending = start("inspect_data", *words, word)
+    assert ending.code == 1 and said in ending.err and "Traceback" not in ending.err
+
+
+def test_painted_scenes_are_only_drawn(start: Callable, tmp_path: Path) -> None:
+    ending = start("inspect_data", "data=synthetic", f"output={tmp_path / 'out'}", "images=3")
+    assert ending.code == 0 and "nothing to inspect" in ending.out
+    assert read_image(tmp_path / "out" / "images.png").std() > 20

@@ -1,0 +1,180 @@
+"""scripts/predict.py writes what the predictor answers, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.training import NAMES, labeled, read_csv, write_labels
+from softpoint.images.decode import read_image
+from softpoint.inference import load_predictor
+from softpoint.labels.formats import read_labels
+
+
+def numbers(row: dict[str, str], part: str) -> list[float]:
+    return [float(row[f"{name}_{part}"]) for name in NAMES]
+
+
+def test_a_folder_becomes_a_table_and_images(run: Path, start: Callable, tmp_path: Path) -> None:
+    ckpt, source, output = run / "checkpoints" / "best.ckpt", run.parent / "moved", tmp_path / "out"
+    words = [f"ckpt={ckpt}", f"source={source}", f"output={output}", "names=true", "ellipses=true"]
+    ending = start("predict", *words)
+    assert ending.code == 0 and f"12 images: {output / 'predictions.csv'}" in ending.out
+    predictor, rows = load_predictor(ckpt), read_csv(output / "predictions.csv")
+    assert [row["image"] for row in rows] == sorted(f"video{i % 4}/img{i:02}.png" for i in range(12))
+    for row in rows:
+        image = read_image(source / row["image"])
+        found = predictor(image)
+        points = np.array([numbers(row, "x"), numbers(row, "y")]).T
+        np.testing.assert_allclose(points, found["keypoints"], atol=6e-4)
+        np.testing.assert_allclose(numbers(row, "confidence"), found["confidence"], atol=6e-5)
+        drawn = read_image(output / "images" / f"{row['image']}.jpg")
+        assert drawn.shape[0] * image.shape[1] == pytest.approx(drawn.shape[1] * image.shape[0], rel=0.02)
+
+
+def test_a_single_image_without_drawing(run: Path, start: Callable, tmp_path: Path) -> None:
+    source = run.parent / "moved" / "video1" / "img05.png"
+    ckpt = run / "checkpoints" / "last.ckpt"
+    ending = start("predict", f"ckpt={ckpt}", f"source={source}", f"output={tmp_path / 'out'}", "images=false")
+    assert ending.code == 0
+    assert [row["image"] for row in read_csv(tmp_path / "out" / "predictions.csv")] == ["img05.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["job.json", "predictions.csv"]
+
+
+def test_images_of_one_name_do_not_hide_each_other(run: Path, start: Callable, tmp_path: Path) -> None:
+    import shutil
+
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    images = sorted((run.parent / "moved").glob("*/*.png"))
+    shutil.copy(images[0], source / "a.png")
+    shutil.copy(images[1], source / "a.bmp")
+    shutil.copy(images[2], source / "a.b.png")
+    ending = start("predict", f"ckpt={run / 'checkpoints' / 'best.ckpt'}", f"source={source}", f"output={output}")
+    assert ending.code == 0 and len(read_csv(output / "predictions.csv")) == 3
+    assert len(list((output / "images").iterdir())) == 3
+
+
+def test_a_damaged_image_has_an_empty_row_or_stops_the_job(run: Path, start: Callable, tmp_path: Path) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    good = next((run.parent / "moved").glob("*/*.png")).read_bytes()
+    (source / "a.png").write_bytes(good)
+    (source / "b.png").write_bytes(good[: len(good) // 2])
+    words = [f"ckpt={run / 'checkpoints' / 'best.ckpt'}", f"source={source}", f"output={output}"]
+    ending = start("predict", *words, "on_error=error")
+    assert ending.code == 1 and "Traceback" not in ending.err
+    assert f"b.png: image {source / 'b.png'} cannot be decoded" in ending.err and "on_error=skip" in ending.err
+    assert not list(output.glob("*.csv")) and not list(output.glob(".*"))
+    ending = start("predict", *words)
+    assert ending.code == 0 and "1 images cannot be read, their rows are empty" in ending.out
+    rows = read_csv(output / "predictions.csv")
+    assert [(row["image"], bool(row["nose_x"])) for row in rows] == [("a.png", True), ("b.png", False)]
+
+
+@pytest.mark.parametrize(
+    ("ckpt", "source", "message"),
+    [
+        ("none.ckpt", "moved", r"error: no checkpoint at none.ckpt; a run keeps its own in checkpoints/best.ckpt"),
+        ("text.ckpt", "moved", r"text.ckpt is no checkpoint of softpoint, or is damaged"),
+        ("best", "nowhere", r"source=nowhere does not exist; name an image"),
+        ("best", "nowhere.png", r"source=nowhere.png does not exist"),
+        ("best", "nowhere/*.mp4", r"source=nowhere/*.mp4 matches nothing"),
+        ("best", "empty", r"empty holds no image and no video; looked for"),
+        ("best", "text.ckpt", r"text.ckpt is no image ("),
+        (None, "moved", r"error: ckpt has no value; add to the command line: ckpt=..."),
+        ("best", None, r"error: source has no value; add to the command line: source=..."),
+        (None, None, r"error: ckpt and source have no value; add to the command line: ckpt=... source=..."),
+    ],
+)
+def test_what_is_missing_is_named(
+    run: Path, start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    ckpt: str | None, source: str | None, message: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "moved").symlink_to(run.parent / "moved")
+    (tmp_path / "text.ckpt").write_text("hello")
+    words = [] if ckpt is None else [f"ckpt={run / 'checkpoints' / 'best.ckpt' if ckpt == 'best' else ckpt}"]
+    words += [] if source is None else [f"source={source}"]
+    ending = start("predict", *words, f"output={tmp_path / 'out'}")
+    assert ending.code == 1 and "Traceback" not in ending.err and message in ending.err
+    assert not (tmp_path / "out" / "predictions.csv").exists()
+
+
+def test_a_misspelled_key_of_predict(start: Callable) -> None:
+    assert start("predict", "sorce=x").err == "error: unknown key 'sorce'; did you mean 'source'?"
+
+
+def test_one_row_a_box(run: Path, start: Callable, tmp_path: Path) -> None:
+    source, output = run.parent / "moved", tmp_path / "out"
+    rows = ["image,box_left,box_top,box_right,box_bottom,nose_x,nose_y"]
+    rows += ["video0/img00.png,5,5,40,40,,", "video0/img00.png,10,12,60,60,,", "video1/img01.png,0,0,30,44,,"]
+    (tmp_path / "boxes.csv").write_text("\n".join(rows))
+    ckpt = run / "checkpoints" / "best.ckpt"
+    ending = start("predict", f"ckpt={ckpt}", f"source={source}", f"output={output}", f"boxes={tmp_path / 'boxes.csv'}")
+    assert ending.code == 0, ending.err
+    found, predictor = read_csv(output / "predictions.csv"), load_predictor(ckpt)
+    assert [row["image"] for row in found] == ["video0/img00.png", "video0/img00.png", "video1/img01.png"]
+    assert [float(found[1][f"box_{edge}"]) for edge in ("left", "top", "right", "bottom")] == [10, 12, 60, 60]
+    expected = predictor(read_image(source / "video0" / "img00.png"), [10, 12, 60, 60])["keypoints"]
+    points = np.array([numbers(found[1], "x"), numbers(found[1], "y")]).T
+    np.testing.assert_allclose(points, expected, atol=2e-3)
+    assert len(list((output / "images").rglob("*.jpg"))) == 2
+
+
+def test_crops_are_those_of_training(start: Callable, tmp_path: Path) -> None:
+    """Trained on boxes about two keypoints, a network is shown such boxes, and table and predictions agree."""
+    folder, words = tmp_path / "data", ["data.boxes=keypoints", "data.keypoints=[nose,tail]", "data.padding=1.5"]
+    labels = write_labels(folder)
+    train = start("train", *labeled(labels, "data.mode=instance", *words))
+    assert train.code == 0 and "boxes=LABELS" in train.out, train.err
+    ckpt, output = tmp_path / "run" / "checkpoints" / "best.ckpt", tmp_path / "out"
+    usual = [f"ckpt={ckpt}", f"source={folder}", f"output={output}", "images=false"]
+    assert "without boxes=LABELS" in start("predict", *usual).out
+    assert start("predict", *usual, f"boxes={folder / 'labels.csv'}").code == 0
+    truth = read_labels(folder / "labels.csv").with_keypoints(["nose", "tail"])
+    tested = {row["image"] for row in read_csv(tmp_path / "run" / "splits.csv") if row["split"] == "test"}
+    errors = []
+    for row, subject in zip(sorted(read_csv(output / "predictions.csv"), key=lambda row: row["image"]),
+                            sorted(truth.subjects, key=lambda subject: subject.image), strict=True):  # fmt: skip
+        assert row["image"] == subject.image
+        points = np.array([[float(row[f"{name}_{axis}"]) for axis in "xy"] for name in ("nose", "tail")])
+        if row["image"] in tested:
+            errors.append(np.linalg.norm(points - subject.keypoints, axis=1))
+    said = float(read_csv(tmp_path / "run" / "test.csv")[-1]["epe"])
+    # Testing rounds what a network sees to whole levels of gray, and predicting does not.
+    assert np.mean(errors) == pytest.approx(said, abs=2e-2)
+
+
+def test_labels_are_a_source_and_say_where_subjects_are(start: Callable, tmp_path: Path) -> None:
+    """Of a network that looks at crops, labels as a source give the boxes as well."""
+    folder = tmp_path / "data"
+    labels = write_labels(folder)
+    train = start("train", *labeled(labels, "data.mode=instance"))
+    assert train.code == 0, train.err
+    usual = [f"ckpt={tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}", "images=false"]
+    first = start("predict", *usual, f"source={folder / 'labels.csv'}", f"output={tmp_path / 'a'}")
+    words = [f"source={folder}", f"boxes={folder / 'labels.csv'}", f"output={tmp_path / 'b'}"]
+    second = start("predict", *usual, *words)
+    assert (first.code, second.code) == (0, 0) and "12 images" in first.out, first.err
+    rows = [sorted(read_csv(tmp_path / side / "predictions.csv"), key=lambda row: row["image"]) for side in "ab"]
+    assert rows[0] == rows[1] and all(row["box_left"] for row in rows[0])
+
+
+@pytest.mark.parametrize(
+    ("exif", "labels", "meant"),
+    [
+        ("ignore", "labels.csv", "ignore"),
+        ("ignore", None, "apply"),
+        ("error", "labels.csv", "apply"),
+        (None, "a", "apply"),
+    ],
+)
+def test_images_are_turned_as_where_their_boxes_come_from(exif: str | None, labels: str | None, meant: str) -> None:
+    from softpoint.cli.predict import orientation
+
+    assert orientation({"data": {"exif": exif} if exif else None}, Path(labels) if labels else None) == meant

@@ -1,0 +1,139 @@
+"""scripts/train.py leaves behind what its help promises, and --help costs no import of torch."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.training import CONFIGS, NAMES, ROOT, built, composed, labeled, read_csv, tiny, write_labels
+from softpoint.data.geometry import letterbox_matrix, transform
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:The dirpath has changed"
+)
+
+
+def test_help_needs_no_torch_and_names_every_group() -> None:
+    code = (
+        "import sys; sys.argv = ['train.py', '--help']; sys.path.insert(0, 'scripts')\n"
+        "import train\n"
+        "try: train.launch('train', train.main)\n"
+        "finally: assert not {'torch', 'pytorch_lightning', 'cv2'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for group in (path for path in CONFIGS.iterdir() if path.is_dir() and path.name != "hydra"):
+        options = ", ".join(sorted(path.stem for path in group.glob("*.yaml")))
+        assert f"{group.name}: {options}" in done.stdout
+    for word in ("scripts/predict.py ckpt=", "tensorboard --logdir", "ckpt_path=", "best.ckpt", "max_epochs"):
+        assert word in done.stdout
+
+
+def test_a_run_leaves_what_help_promises(run: Path) -> None:
+    assert {path.name for path in run.iterdir()} == {
+        "checkpoints",
+        "model_card.md",
+        "splits.csv",
+        "tensorboard",
+        "test.csv",
+    }
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+
+
+def test_what_is_printed_tells_how_to_use_it(start: Callable, tmp_path: Path) -> None:
+    ending = start("train", *tiny(f"hydra.run.dir={tmp_path / 'here'}"))
+    assert ending.code == 0 and ending.err == ""
+    best = tmp_path / "here" / "checkpoints" / "best.ckpt"
+    printed = [word for line in ending.out.splitlines() if "ckpt=" in line for word in line.split() if "ckpt=" in word]
+    assert (ROOT / printed[0].removeprefix("ckpt=")).resolve() == best
+    assert "10 keypoints, images 8 train, 4 val, 5 test, 64x64" in ending.out and "times better" in ending.out
+
+
+def test_sweeps_minimize_the_best_validation_error(tmp_path: Path) -> None:
+    from softpoint.cli.train import main
+
+    score = main(composed("train", tiny("trainer.max_epochs=3"), tmp_path))
+    stored = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["callbacks"]
+    scores = [state["best_model_score"] for key, state in stored.items() if "val/epe" in key and "Model" in key]
+    assert score == pytest.approx(scores[0].item())
+
+
+def test_table_holds_the_test_errors_of_the_averaged_weights(run: Path, tmp_path: Path) -> None:
+    """test.csv, the checkpoint's weights and trainer.test agree, and the plain weights do not."""
+    words = [f"data.labels={run.parent / 'labels.csv'}", f"data.images={run.parent / 'moved'}"]
+    module, data, trainer = built(composed("train", labeled(["data=custom", *words]), tmp_path))
+    best = run / "checkpoints" / "best.ckpt"
+    found = trainer.test(module, data, ckpt_path=best, verbose=False, weights_only=True)[0]
+    rows = {row["keypoint"]: row for row in read_csv(run / "test.csv")}
+    assert list(rows) == [*NAMES, "all"]
+    assert float(rows["all"]["epe"]) == pytest.approx(found["test/epe"], rel=1e-6)
+    mean = np.average([float(rows[n]["epe"]) for n in NAMES], weights=[int(rows[n]["points"]) for n in NAMES])
+    assert float(rows["all"]["epe"]) == pytest.approx(mean)
+    assert sum(int(rows[name]["points"]) for name in NAMES) == int(rows["all"]["points"])
+    stored = torch.load(best, weights_only=True)
+    average, plain = stored["state_dict"], stored["current_model_state"]
+    assert all(torch.equal(value, average[f"net.{key}"]) for key, value in module.net.state_dict().items())
+    assert not torch.equal(average["net.head.logits.weight"], plain["net.head.logits.weight"])
+
+
+def test_baseline_in_the_table_is_the_mean_position(run: Path, tmp_path: Path) -> None:
+    words = [f"data.labels={run.parent / 'labels.csv'}", f"data.images={run.parent / 'moved'}"]
+    _, data, _ = built(composed("train", labeled(["data=custom", *words]), tmp_path))
+    test = data.splits["test"]
+    matrices = [letterbox_matrix(tuple(size), data.size) for size in data.image_sizes[test].tolist()]
+    guess = np.array([transform(data.mean_position(), np.linalg.inv(matrix)) for matrix in matrices])
+    expected = np.linalg.norm(guess - data.labels.keypoints[test], axis=-1)
+    rows = {row["keypoint"]: float(row["mean_position_epe"]) for row in read_csv(run / "test.csv")}
+    np.testing.assert_allclose([rows[name] for name in NAMES], expected.mean(0), rtol=1e-4)
+
+
+def test_split_is_kept_and_honored_when_given_again(run: Path, tmp_path: Path) -> None:
+    words = [f"data.labels={run.parent / 'labels.csv'}", f"data.images={run.parent / 'moved'}", "seed=9"]
+    words = labeled(["data=custom", *words], f"data.splits={run / 'splits.csv'}")
+    _, data, _ = built(composed("train", words, tmp_path))
+    kept = {row["image"]: row["split"] for row in read_csv(run / "splits.csv")}
+    assert len(kept) == 12
+    assert {data.labels.images[i]: split for split, rows in data.splits.items() for i in rows} == kept
+
+
+def test_never_labeled_keypoint_is_told_apart(start: Callable, tmp_path: Path) -> None:
+    words = write_labels(tmp_path / "data", missing=[(i, 2) for i in range(12)])
+    ending = start("train", *labeled(words, f"hydra.run.dir={tmp_path / 'here'}"))
+    assert ending.code == 0 and "never labeled" in ending.out
+    with (tmp_path / "here" / "test.csv").open() as file:
+        rows = {row["keypoint"]: row for row in csv.DictReader(file)}
+    assert rows["right_ear"]["points"] == "0" and np.isfinite(float(rows["all"]["epe"]))
+
+
+def test_tensorboard_holds_curves_images_and_hyperparameters(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from softpoint.cli.train import main
+
+    main(composed("train", tiny("trainer.max_epochs=2"), tmp_path))
+    scalars: set[str] = set()
+    images: dict[str, int] = {}
+    plugins: set[str] = set()
+    for path in (tmp_path / "tensorboard").glob("events*"):
+        events = EventAccumulator(str(path), size_guidance={"images": 0})
+        events.Reload()
+        scalars |= set(events.Tags()["scalars"])
+        images |= {tag: len(events.Images(tag)) for tag in events.Tags()["images"]}
+        plugins |= set(events.summary_metadata)
+    curves = {"train/loss", "train/heatmap_ce", "train/coordinate_l1", "lr-AdamW/backbone", "hp_metric"}
+    curves |= {f"{stage}/{name}" for stage in ("val", "test") for name in ("loss", "epe", "pck", "nme")}
+    assert curves <= scalars
+    assert images == {"val/predictions": 2, "val/heatmaps": 2}
+    assert any("hparams" in name for name in plugins)
+
+
+def test_fast_dev_run_leaves_no_checkpoint(start: Callable, tmp_path: Path) -> None:
+    ending = start("train", *tiny("trainer.fast_dev_run=true", f"hydra.run.dir={tmp_path / 'here'}"))
+    assert ending.code == 0 and not list((tmp_path / "here").glob("**/*.ckpt"))

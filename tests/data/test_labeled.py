@@ -1,0 +1,317 @@
+"""Labeled data gives each split what belongs to it, from labels as people have them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from helpers.training import spoil, write_labels
+from softpoint.data import LabeledData
+from softpoint.data.augment import Augment
+from softpoint.data.dataset import EpochSampler
+from softpoint.functional import transform_points
+from softpoint.labels.split_file import SPLITS, write_splits
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("labels")
+    write_labels(folder, missing=[(0, 1), (0, 2), (5, 3), *((7, k) for k in range(4))])
+    return folder
+
+
+def opened(folder: Path, **changes: Any) -> LabeledData:
+    usual: dict[str, Any] = {"size": 64, "batch_size": 4, "num_workers": 0, "seed": 0, "val": 0.2, "test": 0.2}
+    return LabeledData(folder / "labels.csv", images=folder, **usual | changes)
+
+
+def drawn(loader: DataLoader) -> list[dict[str, Any]]:
+    return list(loader)
+
+
+def test_batches_hold_what_travels(folder: Path) -> None:
+    data = opened(folder)
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        for batch in drawn(loader):
+            count = len(batch["image"])
+            assert batch["image"].shape == (count, 3, 64, 64) and batch["image"].dtype == torch.uint8
+            assert batch["keypoints"].shape == (count, 4, 2) and batch["keypoints"].dtype == torch.float32
+            assert batch["visibility"].shape == (count, 4)
+            assert batch["matrix"].shape == (count, 3, 3) and batch["scale"].shape == (count,)
+            assert all(torch.isfinite(value).all() for value in batch.values() if torch.is_tensor(value))
+
+
+def test_no_unlabeled_point_reaches_a_batch_as_nan_and_none_is_lost(folder: Path) -> None:
+    data = opened(folder)
+    loaders = {split: data._loader(split, shuffled=False) for split in SPLITS}
+    seen = sum(int((batch["visibility"] > 0).sum()) for loader in loaders.values() for batch in loader)
+    assert seen == 12 * 4 - 2 - 1 - 4
+
+
+def test_splits_are_disjoint_by_folder_and_follow_the_seed(folder: Path) -> None:
+    splits = opened(folder).splits
+    groups = [{opened(folder).labels.groups[i] for i in rows} for rows in splits.values()]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 4  # four folders of three images
+    again, other = opened(folder).splits, [opened(folder, seed=seed).splits["test"].tolist() for seed in range(5)]
+    assert all(np.array_equal(splits[name], again[name]) for name in SPLITS)
+    assert len({tuple(rows) for rows in other}) > 1
+
+
+def test_split_file_decides(folder: Path, tmp_path: Path) -> None:
+    labels = opened(folder).labels
+    rows = {"train": range(2, 12), "val": [], "test": [0, 1]}
+    write_splits(tmp_path / "splits.csv", labels.images, rows)
+    data = opened(folder, splits=tmp_path / "splits.csv")
+    assert data.splits["test"].tolist() == [0, 1]
+    carved = sorted([*data.splits["train"], *data.splits["val"]])
+    assert carved == list(range(2, 12)) and len(data.splits["val"])
+
+
+def test_another_split_is_refused(folder: Path) -> None:
+    state = opened(folder).state_dict()
+    opened(folder).load_state_dict(state)
+    other = next(data for seed in range(1, 9) if (data := opened(folder, seed=seed)).state_dict() != state)
+    with pytest.raises(ValueError, match=r"another split: \d+ images differ in \w+, first video\d/img\d\d.png; set"):
+        other.load_state_dict(state)
+
+
+def test_selected_keypoints_keep_their_points(folder: Path) -> None:
+    whole, some = opened(folder), opened(folder, keypoints=["tail", "left_ear"])
+    assert some.skeleton.names == ("tail", "left_ear") and some.skeleton.flip_pairs == ()
+    a, b = whole.dataset("train")[3], some.dataset("train")[3]
+    assert torch.equal(a["keypoints"][[3, 1]], b["keypoints"])
+    assert torch.equal(a["visibility"][[3, 1]], b["visibility"])
+
+
+def test_pairs_are_inferred_or_given(folder: Path) -> None:
+    assert opened(folder).skeleton.flip_pairs == (("left_ear", "right_ear"),)
+    given = opened(folder, flip_pairs=[], edges=[["nose", "tail"]]).skeleton
+    assert given.flip_pairs == () and given.edges == (("nose", "tail"),)
+    with pytest.raises(ValueError, match=r"no keypoint is named 'tial'; did you mean 'tail'\?"):
+        opened(folder, edges=[["nose", "tial"]])
+
+
+def test_mean_position_is_that_of_the_training_labels(folder: Path) -> None:
+    data = opened(folder)
+    inputs = [data.dataset("train")[i] for i in range(len(data.splits["train"]))]
+    seen = torch.stack([sample["visibility"] > 0 for sample in inputs])[..., None]
+    points = torch.stack([sample["keypoints"] for sample in inputs])
+    np.testing.assert_allclose(data.mean_position(), (points * seen).sum(0) / seen.sum(0), rtol=1e-5)
+
+
+def test_mean_position_of_what_was_never_labeled_is_the_middle(tmp_path: Path) -> None:
+    write_labels(tmp_path, missing=[(i, 2) for i in range(12)])
+    mean = opened(tmp_path).mean_position()
+    assert mean[2].tolist() == [31.5, 31.5] and np.isfinite(mean).all()
+
+
+def test_training_leaves_out_a_short_last_batch_and_measuring_does_not(folder: Path) -> None:
+    data = opened(folder, batch_size=4)
+    train, test = len(data.splits["train"]), len(data.splits["test"])
+    assert [len(batch["index"]) for batch in data.train_dataloader()] == [4] * (train // 4)
+    assert sum(len(batch["index"]) for batch in data.test_dataloader()) == test
+    assert len(drawn(opened(folder, batch_size=64).train_dataloader())) == 1  # rather a small batch than none
+
+
+def test_only_training_samples_are_augmented(folder: Path) -> None:
+    data = opened(folder, augment=Augment(rotate=90))
+    turned = {split: bool(data.dataset(split)[0]["matrix"][0, 1].abs() > 1e-3) for split in SPLITS}
+    assert turned == {"train": True, "val": False, "test": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"keypoints": ["nsoe"]}, r"data.keypoints: no keypoint is named 'nsoe'; did you mean 'nose'\?"),
+        ({"size": 0}, r"data.size \[0, 0\] must be positive"),
+        ({"batch_size": 0}, r"data.batch_size 0 must be positive"),
+        ({"val": 0.0}, r"split fractions val=0.0 and test=0.2 must be above 0"),
+        ({"format": "dlc_cvs"}, r"data.format='dlc_cvs': did you mean 'dlc_csv'\?"),
+        ({"splits": "nowhere.csv"}, r"split file nowhere.csv does not exist"),
+    ],
+)
+def test_mistakes_are_explained(folder: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        opened(folder, **changes)
+
+
+def test_missing_images_are_named_with_their_line(folder: Path, tmp_path: Path) -> None:
+    text = (folder / "labels.csv").read_text().replace("img03", "gone")
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"labels.csv line 7: image .*/gone.png does not exist"):
+        LabeledData(tmp_path / "labels.csv", 64, 4, 0, 0, images=folder)
+
+
+def test_nothing_labeled_is_refused(tmp_path: Path) -> None:
+    write_labels(tmp_path, missing=[(i, k) for i in range(12) for k in range(4)])
+    with pytest.raises(ValueError, match="none of its 12 subjects has a labeled point"):
+        opened(tmp_path)
+
+
+def assert_same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
+    for a, b in zip(one, other, strict=True):
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[k], b[k]) if torch.is_tensor(a[k]) else a[k] == b[k] for k in a)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [0, 2, 5])
+@pytest.mark.parametrize("cache", ["none", "ram", "disk"])
+def test_no_cache_and_no_number_of_workers_changes_a_byte(folder: Path, cache: str, workers: int) -> None:
+    augment = Augment(flip=0.5, rotate=30, brightness=0.3, noise=0.05, blur=1.0, compression=0.3, dropout=0.2)
+    plain, other = opened(folder, augment=augment), opened(folder, augment=augment, cache=cache, num_workers=workers)
+    other.setup("fit")
+    for epoch in (0, 3):
+        loaders = [data.train_dataloader() for data in (plain, other)]
+        for loader in loaders:
+            loader.sampler.set_epoch(epoch)
+        assert_same(*map(drawn, loaders))
+
+
+def test_two_processes_together_draw_what_one_draws(folder: Path) -> None:
+    augment = Augment(rotate=30, noise=0.05)
+    data = opened(folder, augment=augment, batch_size=2)
+    dataset = data.dataset("train")
+    one = {draw.index: dataset[draw] for draw in EpochSampler(len(dataset), seed=0)}
+    for rank in (0, 1):
+        for draw in EpochSampler(len(dataset), seed=0, rank=rank, world=2):
+            assert_same([dataset[draw]], [one[draw.index]])
+
+
+@pytest.mark.parametrize("cache", ["ram", "disk"])
+def test_a_cache_needs_its_images_no_more(tmp_path: Path, cache: str) -> None:
+    write_labels(tmp_path)
+    data = opened(tmp_path, cache=cache)
+    data.setup("fit")
+    for image in tmp_path.glob("*/*.png"):
+        image.unlink()
+    assert len(drawn(data.test_dataloader())) == 1
+
+
+def damaged(folder: Path) -> list[str]:
+    """Labels of 12 images of which one ends early, one is gone, and one has a word for a number."""
+    write_labels(folder)
+    cut = folder / "video1" / "img05.png"
+    cut.write_bytes(cut.read_bytes()[:-200])
+    (folder / "video2" / "img02.png").unlink()
+    lines = (folder / "labels.csv").read_text().splitlines()
+    cells = lines[3].split(",")
+    lines[3] = ",".join([cells[0], "left", *cells[2:]])
+    (folder / "labels.csv").write_text("\n".join(lines))
+    return ["video0/img00.png", "video2/img02.png", "video1/img05.png"]
+
+
+def test_damage_is_an_error_with_file_and_line_or_a_listed_skip(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = damaged(tmp_path)
+    with pytest.raises(ValueError, match=r"labels.csv line 4: .*'left'.*data.on_error=skip"):
+        opened(tmp_path)
+    data = opened(tmp_path, on_error="skip")
+    assert len(data.labels) == 9 and not {*bad} & {*data.labels.images}
+    assert len(data.problems.skipped) == 3
+    assert all(f"line {line}: " in caplog.text for line in (4, 6, 9))
+    assert sum(len(batch["index"]) for split in SPLITS for batch in data._loader(split, shuffled=False)) == 9
+
+
+def test_pixels_that_cannot_be_decoded_are_found_before_training(tmp_path: Path) -> None:
+    write_labels(tmp_path)
+    spoil(tmp_path / "video1" / "img05.png")
+    with pytest.raises(ValueError, match=r"labels.csv line 9: image .*img05.png .*copy"):
+        opened(tmp_path)
+    assert len(opened(tmp_path, verify=False).labels) == 12  # found only when it is drawn
+
+
+def test_images_on_both_sides_of_a_split_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from pytorch_lightning import Trainer
+
+    write_labels(tmp_path)
+    (tmp_path / "video3" / "img07.png").write_bytes((tmp_path / "video1" / "img01.png").read_bytes())
+    images = opened(tmp_path).labels.images
+    rows = {"train": range(5), "val": [5, 6], "test": range(7, 12)}
+    write_splits(tmp_path / "splits.csv", images, rows)
+    data = opened(tmp_path, splits=tmp_path / "splits.csv")
+    data.trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path / "run")
+    data.problems.skipped.append("line 3: something")
+    data.setup("fit")
+    assert (tmp_path / "run" / "skipped.txt").read_text() == "line 3: something\n"
+    assert "1 test image is in train too" in caplog.text
+    assert "video3/img07.png (test) is identical to video1/img01.png (train)" in caplog.text
+    assert (tmp_path / "run" / "splits.csv").read_text().count("\n") == 13
+
+
+def test_unlabeled_may_mean_absent(folder: Path) -> None:
+    plain, absent = opened(folder), opened(folder, unlabeled="absent")
+    assert not plain.tells_visibility and absent.tells_visibility
+    np.testing.assert_array_equal(absent.labels.visibility == -1, plain.labels.visibility == 0)
+    with pytest.raises(ValueError, match=r"data.unlabeled='absence': did you mean 'absent'\?"):
+        opened(folder, unlabeled="absence")
+
+
+def test_folds_test_each_image_once(folder: Path) -> None:
+    tested = [opened(folder, fold=fold, folds=4).splits["test"].tolist() for fold in range(4)]
+    assert sorted(row for rows in tested for row in rows) == list(range(12))
+    with pytest.raises(ValueError, match="give fold and folds together"):
+        opened(folder, fold=1)
+
+
+def test_several_subjects_need_instance_mode(tmp_path: Path) -> None:
+    write_labels(tmp_path)
+    rows = ["image,subject,nose_x,nose_y,tail_x,tail_y"]
+    for i in range(12):
+        path = f"video{i % 4}/img{i:02}.png"
+        rows += [f"{path},anna,10,20,30,40", f"{path},otto,20,15,33,44.5"]
+    (tmp_path / "two.csv").write_text("\n".join(rows))
+    usual: dict[str, Any] = {"size": 64, "batch_size": 4, "num_workers": 0, "seed": 0, "images": tmp_path}
+    with pytest.raises(
+        ValueError, match=r"line 3: labels video0/img00.png, which line 2 labels too[\s\S]*data.mode=instance"
+    ):
+        LabeledData(tmp_path / "two.csv", **usual)
+    data = LabeledData(tmp_path / "two.csv", mode="instance", **usual)
+    assert sum(map(len, data.splits.values())) == 24 and data.padding == 1.25
+    for rows_ in data.splits.values():  # both subjects of an image on one side
+        images = [data.labels.images[row] for row in rows_]
+        assert all(images.count(image) == 2 for image in images)
+
+
+def test_persons_of_coco_come_back_to_their_own_pixels(data_root: Path) -> None:
+    folder = data_root / "keypoints" / "coco-sample"
+    data = LabeledData(folder / "test_coco.json", (96, 72), 4, 0, 0, mode="instance", val=0.25, test=0.25)
+    assert len(data.labels) == 14 and data.tells_visibility
+    for split, rows in data.splits.items():
+        dataset = data.dataset(split)
+        for sample, row in zip((dataset[i] for i in range(len(rows))), rows, strict=True):
+            known = (sample["visibility"] > 0).numpy()
+            back = transform_points(sample["keypoints"][None], sample["matrix"][None])[0].numpy()
+            np.testing.assert_allclose(back[known], data.labels.keypoints[row][known], atol=2e-3)
+            inside = sample["keypoints"][known].numpy()
+            assert (inside > -0.5).all() and (inside < [71.5, 95.5]).all()  # padding shows all of a person
+            left, top, right, bottom = data.labels.boxes[row]
+            assert float(sample["scale"]) == pytest.approx(np.hypot(right - left, bottom - top), rel=1e-6)
+
+
+def test_the_split_that_the_labels_state_is_used(data_root: Path) -> None:
+    folder = data_root / "keypoints" / "glue-tubes"
+    data = LabeledData(folder, 64, 4, 0, 0, mode="instance", verify=False)
+    tested = {data.labels.images[row].split("/")[0] for row in data.splits["test"]}
+    trained = {data.labels.images[row].split("/")[0] for split in ("train", "val") for row in data.splits[split]}
+    assert (tested, trained) == ({"test"}, {"train"}) and len(data.labels) == 226
+    assert len(LabeledData(folder, 64, 4, 0, 0, mode="instance", verify=False, group="none").splits["test"]) < 30
+
+
+def test_what_the_split_costs_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_labels(tmp_path, missing=[(i, 2) for i in range(12)])
+    for path in sorted(tmp_path.glob("video[23]/*.png")):
+        target = tmp_path / f"video{int(path.parent.name[-1]) - 2}" / path.name
+        path.rename(target)
+    text = (tmp_path / "labels.csv").read_text().replace("video2", "video0").replace("video3", "video1")
+    (tmp_path / "labels.csv").write_text(text)
+    data = opened(tmp_path, val=0.1, test=0.1)
+    assert len({data.labels.groups[row] for row in data.splits["test"]}) == 1
+    assert "takes 50 % of the images where data.test=0.1 asks for 10 %" in caplog.text
+    assert "no training image labels right_ear: it cannot be learned" in caplog.text

@@ -1,0 +1,211 @@
+"""Images without labels: which are taken, what two views of one show, and what decides it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from helpers.training import spoil, write_labels
+from softpoint.data import LabeledData
+from softpoint.data.augment import Augment
+from softpoint.data.dataset import Draw
+from softpoint.data.geometry import transform
+from softpoint.data.unlabeled import Unlabeled, WithUnlabeled, image_names
+from softpoint.images.video_seek import Video
+
+BLOBS = {f"clip/frame{i}.png": (20.0 + 6 * i, 44.0 - 5 * i) for i in range(5)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve labeled images, and five of a white blob at a known place that are not."""
+    folder = tmp_path_factory.mktemp("data")
+    write_labels(folder)
+    grid = np.stack(np.meshgrid(np.arange(64), np.arange(64)), -1)
+    for name, place in BLOBS.items():
+        light = 250 * np.exp(-((grid - place) ** 2).sum(-1) / (2 * 2.5**2))
+        (folder / "more" / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / "more" / name), np.dstack([light.round().astype(np.uint8)] * 3))
+    return folder
+
+
+def opened(folder: Path, source: Path | None = None, augment: Augment | None = None, **changes: Any) -> LabeledData:
+    keys = ("per_sample", "most", "apart")
+    beside = Unlabeled(
+        source or folder / "more", augment or Augment(), **{k: changes.pop(k) for k in keys if k in changes}
+    )
+    usual: dict[str, Any] = {"size": 64, "batch_size": 4, "num_workers": 0, "seed": 0, "val": 0.2, "test": 0.2}
+    data = LabeledData(folder / "labels.csv", images=folder, unlabeled_images=beside, **usual | changes)
+    data.setup("fit")
+    return data
+
+
+def center(image: torch.Tensor) -> np.ndarray:
+    """The center of mass (x, y) of what is bright."""
+    light = image.double().mean(-1).numpy()
+    y, x = np.mgrid[: light.shape[0], : light.shape[1]]
+    return np.array([(light * x).sum(), (light * y).sum()]) / light.sum()
+
+
+def shown(data: LabeledData, draws: list[Draw]) -> list[int]:
+    """Which of the unlabeled images come with these draws: known by the place of their blob."""
+    places = np.array(list(BLOBS.values()))
+    samples = [data.dataset("train")[draw]["unlabeled"]["plain"] for draw in draws]
+    return [int(np.linalg.norm(places - center(view), axis=1).argmin()) for views in samples for view in views]
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_a_point_of_one_view_is_where_the_matrix_says_in_the_other(folder: Path, flip: float) -> None:
+    augment = Augment(flip=flip, rotate=40, scale=(0.8, 1.2), translate=0.05, shear=5, perspective=0.03)
+    data = opened(folder, augment=augment, per_sample=2)
+    for index in range(3):
+        views = data.dataset("train")[index]["unlabeled"]
+        assert views["plain"].shape == views["image"].shape == (2, 64, 64, 3)
+        assert views["plain"].dtype == views["image"].dtype == torch.uint8
+        for plain, image, matrix, order in zip(*(views[k] for k in ("plain", "image", "matrix", "order")), strict=True):
+            moved = transform(center(plain), matrix.double().numpy())
+            # A blob under perspective is no longer round: its center of mass is a little off its center.
+            np.testing.assert_allclose(center(image), moved, atol=0.1)
+            assert order.tolist() == ([0, 2, 1, 3] if flip else [0, 1, 2, 3])
+            assert bool(np.linalg.det(matrix[:2, :2].numpy()) < 0) == bool(flip)
+
+
+def test_the_plain_view_is_the_image_as_it_is_predicted(folder: Path) -> None:
+    data = opened(folder, augment=Augment(brightness=0.9, recolor_probability=1.0))
+    views = data.dataset("train")[0]["unlabeled"]
+    files = [cv2.imread(str(folder / "more" / name))[..., ::-1] for name in BLOBS]
+    assert any(np.array_equal(views["plain"][0].numpy(), file) for file in files)
+    assert not torch.equal(views["plain"], views["image"])
+
+
+def test_all_are_shown_before_one_is_shown_again(folder: Path) -> None:
+    data = opened(folder, per_sample=2)
+    length = len(data.dataset("train"))
+    draws = [Draw(epoch, index) for epoch in range(5) for index in range(length)]
+    images = shown(data, draws)
+    assert len(images) == 2 * 5 * length
+    turns = [images[i : i + 5] for i in range(0, len(images) - 4, 5)]
+    assert all(sorted(turn) == [0, 1, 2, 3, 4] for turn in turns)
+    assert len({tuple(turn) for turn in turns}) > 1
+
+
+def test_views_are_a_function_of_seed_epoch_and_index(folder: Path) -> None:
+    augment = Augment(rotate=40, noise=0.1)
+
+    def view(seed: int, *draws: Draw) -> torch.Tensor:
+        dataset = opened(folder, augment=augment, seed=seed).dataset("train")
+        return [dataset[draw] for draw in draws][-1]["unlabeled"]["image"]
+
+    here = view(0, Draw(1, 3))
+    assert torch.equal(here, view(0, Draw(0, 2), Draw(1, 3)))
+    others = [view(1, Draw(1, 3)), view(0, Draw(2, 3)), view(0, Draw(1, 2))]
+    assert not any(torch.equal(here, other) for other in others)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("changes", [{"num_workers": 2}, {"cache": "ram"}, {"cache": "disk"}])
+def test_workers_and_caches_change_no_byte(folder: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    augment = Augment(rotate=40, noise=0.1, brightness=0.3)
+    plain = opened(folder, augment=augment)
+    other = opened(folder, augment=augment, cache_dir=tmp_path, **changes)
+    for one, two in zip(plain.train_dataloader(), other.train_dataloader(), strict=True):
+        assert all(torch.equal(one["unlabeled"][key], two["unlabeled"][key]) for key in one["unlabeled"])
+        assert torch.equal(one["image"], two["image"])
+
+
+def test_labeled_samples_stay_as_they_were_and_val_and_test_come_alone(folder: Path) -> None:
+    augment = Augment(rotate=30, noise=0.1)
+    data, alone = opened(folder), LabeledData(folder / "labels.csv", 64, 4, 0, 0, folder, val=0.2, test=0.2)
+    data.augment = alone.augment = augment
+    for split in ("train", "val", "test"):
+        beside, sample = data.dataset(split)[Draw(2, 0)], alone.dataset(split)[Draw(2, 0)]
+        assert ("unlabeled" in beside) == (split == "train")
+        assert all(torch.equal(beside[key], sample[key]) for key in ("image", "keypoints", "visibility", "matrix"))
+
+
+def test_a_resident_set_has_them_too(folder: Path) -> None:
+    batch = next(iter(opened(folder, resident=True).train_dataloader()))
+    assert batch["unlabeled"]["image"].shape == (4, 1, 64, 64, 3) and "warp" in batch
+
+
+def test_held_out_images_are_left_out(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Copies of a test and of a val image under other names, one of them saved with losses."""
+    data = opened(folder)
+    for split, name in (("test", "a.png"), ("val", "b.jpg"), ("train", "c.png")):
+        image = cv2.imread(str(folder / data.labels.images[data.splits[split][0]]))
+        cv2.imwrite(str(tmp_path / name), image)
+    cv2.imwrite(str(tmp_path / "d.png"), cv2.imread(str(folder / "more/clip/frame0.png")))
+    with caplog.at_level(logging.INFO):
+        assert opened(folder, tmp_path).unlabeled.labels.images == ("c.png", "d.png")
+        assert opened(folder, tmp_path, verify=False).unlabeled.labels.images == ("c.png", "d.png")
+    assert "2 unlabeled images" in caplog.text and "2 left out, being val or test images" in caplog.text
+    assert len(opened(folder, tmp_path, apart=False).unlabeled) == 4
+    assert "2 of the unlabeled images are val or test images, or nearly" in caplog.text
+    (tmp_path / "c.png").unlink()
+    (tmp_path / "d.png").unlink()
+    with pytest.raises(ValueError, match=r"has no image to learn from: of the 2 that can be read, 2 are val or test"):
+        opened(folder, tmp_path)
+
+
+def test_damaged_images_are_left_out_aloud(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes((folder / "video0/img00.png").read_bytes())
+    spoil(tmp_path / "a.png")
+    assert opened(folder, tmp_path, apart=False).unlabeled.labels.images == ("b.png",)
+    assert "1 of 2 unlabeled images are left out: image" in caplog.text and "a.png" in caplog.text
+
+
+def test_a_video_gives_its_frames_evenly(folder: Path, data_root: Path) -> None:
+    path = data_root / "keypoints" / "mirror-mouse" / "videos" / "test_vid.mp4"
+    if not path.exists():
+        pytest.skip(f"no video at {path}")
+    data = opened(folder, path, most=5)
+    images = data.unlabeled.labels.images
+    assert images == tuple(f"test_vid.mp4/{frame:06}" for frame in (0, 248, 496, 745, 993))
+    last = Video(path, 10**9).read(993)
+    np.testing.assert_array_equal(data.unlabeled.load(0, 4).image, last)
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "mpeg1video"])
+def test_the_length_of_a_video_is_that_of_its_frames(tmp_path: Path, codec: str) -> None:
+    """With packets that tell the time of each frame, and with a codec where only counting does."""
+    av = pytest.importorskip("av")
+    path = tmp_path / ("clip.mp4" if codec == "mpeg4" else "clip.mpg")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for i in range(7):
+            frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), 30 * i, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    video = Video(path, 10**6)
+    assert len(video) == 7 and len(image_names(path, 10**6)[1]) == 7
+    assert video.read(6).mean() > video.read(1).mean()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": Path("nowhere.mp4")}, r"data.unlabeled_images.source=nowhere.mp4 does not exist; name a folder"),
+        ({"source": Path(__file__)}, r"video .*test_unlabeled.py .*decode"),
+        ({"per_sample": 0}, r"per_sample=0 and .*most=1000 must be at least 1"),
+        ({"most": 0}, r"most=0 must be at least 1"),
+        ({"mode": "instance"}, r"data.mode=instance: nothing says where subjects are in data.unlabeled_images"),
+    ],
+)
+def test_mistakes_are_explained(folder: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        opened(folder, **changes)
+
+
+def test_evaluating_needs_no_unlabeled_image(folder: Path) -> None:
+    beside = Unlabeled("gone.mp4", Augment())
+    data = LabeledData(folder / "labels.csv", 64, 4, 0, 0, folder, val=0.2, test=0.2, unlabeled_images=beside)
+    data.setup("test")
+    assert not isinstance(data.dataset("train"), WithUnlabeled) and len(data.dataset("test"))

@@ -1,0 +1,184 @@
+"""What is evaluated: the split that a run kept, other labels, and nothing that a stranger's checkpoint may ask for."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.training import NAMES, write_labels
+from softpoint.evaluation.eval_data import held_out_of_both, open_set
+from softpoint.evaluation.eval_sets import common_keypoints
+from softpoint.evaluation.predict import predict, predict_with
+from softpoint.inference import Checkpoint
+from softpoint.labels.formats import read_labels
+from softpoint.labels.skeleton import Skeleton
+from softpoint.models import KeypointNet
+
+
+class Fixed(KeypointNet):
+    """Answers the same input pixels for every image."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+
+    def forward(self, image: torch.Tensor, return_attention: bool = False) -> dict[str, torch.Tensor]:
+        points = torch.tensor([[3.0, 4.0], [10.5, 20.25], [31.0, 0.0], [63.0, 63.0]])
+        count = len(image)
+        return {
+            "keypoints": points.expand(count, 4, 2),
+            "confidence": torch.full((count, 4), 0.5),
+            "covariance": torch.eye(2).expand(count, 4, 2, 2),
+        }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve labeled images; the nose of the first is not labeled."""
+    path = tmp_path_factory.mktemp("labeled")
+    write_labels(path, missing=[(0, 0)])
+    return path
+
+
+@pytest.fixture
+def checkpoint(folder: Path) -> Checkpoint:
+    images = [subject.image for subject in read_labels(folder / "labels.csv").subjects]
+    data = {
+        "_target_": "softpoint.data.LabeledData",
+        "labels": str(folder / "labels.csv"),
+        "images": str(folder),
+        "size": 64,
+        "batch_size": 4,
+        "num_workers": 0,
+        "seed": 0,
+        "augment": {"_target_": "softpoint.data.augment.Augment"},
+        "limit": 3,
+    }
+    splits = {"train": images[:6], "val": images[6:9], "test": images[9:]}
+    return Checkpoint(Fixed(), Skeleton(NAMES), (64, 64), None, {"data": data}, Path("a.ckpt"), splits)
+
+
+def test_the_split_of_the_run_is_evaluated(checkpoint: Checkpoint):
+    for split, images in checkpoint.splits.items():
+        assert open_set(checkpoint, split).images == images
+    assert len(open_set(checkpoint, "all")) == 12
+
+
+def test_answers_are_in_original_pixels(checkpoint: Checkpoint, folder: Path):
+    given = open_set(checkpoint, "all")
+    results = predict(checkpoint.net, checkpoint.skeleton, given, checkpoint.size, batch_size=5)
+    labels = read_labels(folder / "labels.csv")
+    assert np.array_equal(results.truth, labels.keypoints, equal_nan=True)
+    assert np.array_equal(results.visibility, labels.visibility) and results.visibility[0, 0] == 0
+    for i, (height, width) in enumerate(results.size):
+        scale = max(height, width) / 64
+        shown = np.array([[3.0, 4.0], [10.5, 20.25], [31.0, 0.0], [63.0, 63.0]])
+        # Letterboxed: the middle of the image is that of the input, but for the rounding of its margin.
+        middle = np.array([width - 1, height - 1]) / 2
+        off = results.keypoints[i] - (shown - 31.5) * scale - middle
+        assert np.ptp(off, axis=0).max() < 1e-4 and np.abs(off).max() <= 0.5 * scale
+        np.testing.assert_allclose(results.covariance[i], np.eye(2)[None] * [scale**2] * np.ones((4, 1, 1)), rtol=1e-5)
+    assert results.groups == list(labels.groups) and results.boxes is None
+
+
+def test_crops_are_those_of_training(checkpoint: Checkpoint, folder: Path):
+    shown = replace(checkpoint, crops={"padding": 1.5, "boxes": "keypoints"})
+    words = {"_target_": "softpoint.data.LabeledData", "labels": str(folder / "labels.csv"), "images": str(folder)}
+    given = open_set(shown, "all", {**words, "size": 99, "mode": "image", "padding": 7.0})
+    assert given.padding == 1.5 and np.isfinite(given.source.boxes).all()
+    kept = open_set(shown, "all", {**words, "mode": "image"}, fixed=["mode"])
+    assert kept.source.boxes is None
+
+
+def test_labels_and_images_may_have_moved(checkpoint: Checkpoint, folder: Path, tmp_path: Path):
+    (tmp_path / "elsewhere").symlink_to(folder)
+    moved = tmp_path / "elsewhere"
+    given = open_set(checkpoint, "test", {"labels": str(moved / "labels.csv"), "images": str(moved)})
+    assert given.images == checkpoint.splits["test"] and given.source.labels.source == str(moved / "labels.csv")
+    with pytest.raises(FileNotFoundError):
+        open_set(checkpoint, "test", {"labels": str(tmp_path / "gone.csv")})
+
+
+def test_a_split_may_be_drawn_anew(checkpoint: Checkpoint, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING):
+        given = open_set(checkpoint, "test", {"fold": 0, "folds": 3})
+    assert 0 < len(given) < 12
+    seen = set(given.images) & set(checkpoint.splits["train"])
+    assert f"{len(seen)} of {len(given)} images bear the names of images that a.ckpt was trained on" in caplog.text
+
+
+def test_an_image_that_lost_its_labels_is_named(checkpoint: Checkpoint):
+    lost = replace(checkpoint, splits={**checkpoint.splits, "test": ["video9/gone.png"]})
+    with pytest.raises(ValueError, match=r"lacks 1 of the 1 images of the stored split, first video9/gone.png"):
+        open_set(lost, "test")
+
+
+def test_keypoints_are_matched_by_name(checkpoint: Checkpoint):
+    given = open_set(checkpoint, "all", {"keypoints": ["tail", "nose"]})
+    with pytest.raises(ValueError, match=r"lack 2 of the model's 4 keypoints, first 'left_ear'.*missing=skip"):
+        predict(checkpoint.net, checkpoint.skeleton, given, (64, 64))
+    part = predict(checkpoint.net, checkpoint.skeleton, given, (64, 64), missing="skip")
+    whole = predict(checkpoint.net, checkpoint.skeleton, open_set(checkpoint, "all"), (64, 64))
+    assert part.skeleton.names == ("nose", "tail")
+    assert np.array_equal(part.errors, whole.errors[:, [0, 3]], equal_nan=True)
+    with pytest.raises(ValueError, match="no keypoint in common"):
+        common_keypoints(["wing"], NAMES, "skip")
+    with pytest.raises(ValueError, match="missing='skp': did you mean 'skip'"):
+        common_keypoints(["nose"], NAMES, "skp")
+
+
+@pytest.mark.parametrize(
+    "target", ["os.system", "softpoint.data.Skeleton", "softpoint.labels.schema.Labels", "softpoint.data.nothing", None]
+)
+def test_a_checkpoint_opens_data_of_softpoint_alone(checkpoint: Checkpoint, target: Any):
+    config = {"data": {**checkpoint.config["data"], "_target_": target}}
+    with pytest.raises(ValueError, match=r"only classes of softpoint.data are built"):
+        open_set(replace(checkpoint, config=config))
+
+
+def test_a_checkpoint_paints_scenes_of_softpoint_alone(checkpoint: Checkpoint):
+    data = {"_target_": "softpoint.data.SyntheticData", "size": 64, "train": 2, "val": 2, "test": 3}
+    data |= {"batch_size": 1, "num_workers": 0, "seed": 0}
+    painter = {"_target_": "softpoint.data.synthetic.Shapes", "difficulty": 0.3}
+    painted = replace(checkpoint, config={"data": {**data, "painter": painter}}, splits=None)
+    assert open_set(painted).images == ["test/0", "test/1", "test/2"]
+    with pytest.raises(ValueError, match="split='all' of this data"):
+        open_set(painted, "all")
+    for target in ("subprocess.Popen", "softpoint.data.synthetic.canvas", "softpoint.data.synthetic.nothing"):
+        wrong = {"data": {**data, "painter": {**painter, "_target_": target}}}
+        with pytest.raises(ValueError, match=r"only scenes of softpoint\.data\.synthetic are built"):
+            open_set(replace(painted, config=wrong))
+
+
+def test_a_checkpoint_reaches_no_other_machine(checkpoint: Checkpoint):
+    for folder in ("s3://bucket/set", "local:/etc"):
+        config = {"data": {"_target_": "softpoint.data.StreamedData", "folder": folder, "size": 64}}
+        with pytest.raises(ValueError, match="is not opened for a checkpoint's sake"):
+            open_set(replace(checkpoint, config=config))
+
+
+def test_a_checkpoint_without_data_is_told(checkpoint: Checkpoint):
+    with pytest.raises(ValueError, match="does not say what it was trained on; choose data=NAME"):
+        open_set(replace(checkpoint, config={}))
+
+
+def test_two_checkpoints_meet_on_what_neither_has_seen(checkpoint: Checkpoint):
+    images = [image for part in checkpoint.splits.values() for image in part]
+    other = replace(checkpoint, splits={"train": images[:3] + images[9:11], "val": images[3:6], "test": images[6:9]})
+    assert held_out_of_both(checkpoint, other, "test") == {images[11]}
+    assert held_out_of_both(checkpoint, other, "all") is None
+    with pytest.raises(ValueError, match="compare them on images that neither has seen"):
+        held_out_of_both(checkpoint, replace(other, splits={"train": images, "test": [], "val": []}), "test")
+
+
+def test_flips_take_pairs_from_the_labels(checkpoint: Checkpoint):
+    given = open_set(checkpoint, "all", {"flip_pairs": []})
+    with pytest.raises(ValueError, match="none are known to be a left and a right"):
+        predict_with(checkpoint, given, tta="flip")
+    with pytest.raises(ValueError, match="tta='mirror' is unknown"):
+        predict_with(checkpoint, given, tta="mirror")

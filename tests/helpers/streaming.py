@@ -1,0 +1,30 @@
+"""Streamed sets as tests open and compare them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from softpoint.data.augment import Augment
+from softpoint.data.dataset import KeypointDataset
+from softpoint.data.shards.streaming import StreamedData
+
+# Of the order in which tests pack.
+SEED = 3
+
+
+def opened(folder: Path | str, **changes: Any) -> StreamedData:
+    usual = {"size": 64, "batch_size": 4, "num_workers": 0, "seed": 0, "window": 2, "augment": Augment(rotate=30)}
+    return StreamedData(str(folder), **usual | changes)
+
+
+def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return a.keys() == b.keys() and all(
+        torch.equal(a[key], b[key]) if torch.is_tensor(a[key]) else a[key] == b[key] for key in a
+    )
+
+
+def equal(a: KeypointDataset, b: KeypointDataset) -> bool:
+    return len(a) == len(b) and all(same(a[index], b[index]) for index in range(len(a)))

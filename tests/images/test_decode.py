@@ -1,0 +1,423 @@
+"""Images of every usual kind are read alike, and a bad one is named."""
+
+from __future__ import annotations
+
+import os
+import resource
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from softpoint.images.decode import image_size, list_images, read_image
+from softpoint.images.headers import read_header, turned
+
+GRADIENT = np.stack(np.broadcast_arrays(np.arange(40)[None] * 6, np.arange(30)[:, None] * 8, 77), axis=-1)
+RGB = GRADIENT.astype(np.uint8)
+
+
+def saved(folder: Path, image: Image.Image, suffix: str, **options: object) -> Path:
+    path = folder / f"image{suffix}"
+    image.save(path, **options)  # type: ignore[arg-type]
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".webp", ".ppm", ".jp2"])
+def test_lossless_kinds_give_the_same_pixels(tmp_path: Path, suffix: str) -> None:
+    path = saved(tmp_path, Image.fromarray(RGB), suffix, **({"lossless": True} if suffix == ".webp" else {}))
+    image = read_image(path)
+    assert np.array_equal(image, RGB) and image.dtype == np.uint8
+    assert image.flags.c_contiguous and image.flags.writeable
+    assert image_size(path) == (30, 40)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_jpeg_modes(tmp_path: Path, mode: str) -> None:
+    path = saved(tmp_path, Image.fromarray(RGB).convert(mode), ".jpg", quality=100)
+    expected = np.asarray(Image.fromarray(RGB).convert(mode).convert("RGB")).astype(int)
+    assert np.abs(read_image(path) - expected).max() <= 8
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "1", "P"])
+def test_png_modes(tmp_path: Path, mode: str) -> None:
+    image = Image.fromarray(RGB).convert(mode)
+    expected = np.asarray(image.convert("RGB"))
+    assert np.array_equal(read_image(saved(tmp_path, image, ".png")), expected)
+
+
+def test_transparency_is_dropped(tmp_path: Path) -> None:
+    clear = np.concatenate([RGB, np.zeros((30, 40, 1), np.uint8)], axis=2)
+    assert np.array_equal(read_image(saved(tmp_path, Image.fromarray(clear), ".png")), RGB)
+    palette = Image.fromarray(RGB).convert("P")
+    expected = np.asarray(palette.convert("RGB"))
+    path = saved(tmp_path, palette, ".png", transparency=bytes(range(256)))
+    assert np.array_equal(read_image(path), expected)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_keep_the_upper_byte(tmp_path: Path, suffix: str) -> None:
+    gray = (np.arange(30)[:, None] * 2000 + np.arange(40)[None]).astype(np.uint16)
+    image = read_image(saved(tmp_path, Image.fromarray(gray), suffix))
+    assert np.array_equal(image, np.repeat((gray // 256).astype(np.uint8)[..., None], 3, axis=2))
+
+
+def tagged(folder: Path, orientation: int, suffix: str) -> Path:
+    tag = Image.Exif()
+    tag[274] = orientation
+    lossless = {"lossless": True} if suffix == ".webp" else {}
+    return saved(folder, Image.fromarray(RGB), suffix, exif=tag, **lossless)
+
+
+# As a viewer shows an image of one channel whose file holds [[1, 2, 3], [4, 5, 6]].
+SHOWN = {
+    1: [[1, 2, 3], [4, 5, 6]], 2: [[3, 2, 1], [6, 5, 4]], 3: [[6, 5, 4], [3, 2, 1]], 4: [[4, 5, 6], [1, 2, 3]],
+    5: [[1, 4], [2, 5], [3, 6]], 6: [[4, 1], [5, 2], [6, 3]], 7: [[6, 3], [5, 2], [4, 1]], 8: [[3, 6], [2, 5], [1, 4]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", SHOWN)
+def test_orientations_are_as_viewers_show_them(orientation: int) -> None:
+    image = np.array(SHOWN[1])[..., None]
+    assert turned(image, orientation)[..., 0].tolist() == SHOWN[orientation]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+@pytest.mark.parametrize("orientation", [2, 3, 4, 5, 6, 7, 8])
+def test_orientation_is_applied_ignored_or_refused(tmp_path: Path, suffix: str, orientation: int) -> None:
+    path = tagged(tmp_path, orientation, suffix)
+    raw = read_image(path, exif="ignore")
+    assert np.abs(raw.astype(int) - RGB).max() <= (16 if suffix == ".jpg" else 0)
+    assert image_size(path, exif="ignore") == (30, 40)
+    upright = read_image(path, exif="apply")
+    assert np.array_equal(upright, turned(raw, orientation)) and upright.flags.c_contiguous
+    assert image_size(path, exif="apply") == upright.shape[:2]
+    for read in (read_image, image_size):
+        with pytest.raises(ValueError, match=rf"orientation {orientation}: .* data.exif=apply .* data.exif=ignore"):
+            read(path, exif="error")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".webp"])
+def test_an_upright_image_needs_no_choice(tmp_path: Path, suffix: str) -> None:
+    path = tagged(tmp_path, 1, suffix)
+    assert image_size(path, exif="error") == read_image(path, exif="error").shape[:2] == (30, 40)
+
+
+def test_compressed_tiff_is_turned_once(tmp_path: Path) -> None:
+    tag = Image.Exif()
+    tag[274] = 6
+    path = saved(tmp_path, Image.fromarray(RGB), ".tif", exif=tag, compression="tiff_lzw")
+    assert np.array_equal(read_image(path, exif="ignore"), RGB)
+    assert np.array_equal(read_image(path, exif="apply"), turned(RGB, 6))
+
+
+def test_png_may_state_its_orientation_after_its_pixels(tmp_path: Path) -> None:
+    data = tagged(tmp_path, 8, ".png").read_bytes()
+    chunk, rest = png_chunk(data, b"eXIf"), png_chunk(data, b"IEND")
+    path = tmp_path / "after.png"
+    path.write_bytes(data.replace(chunk, b"").replace(rest, chunk + rest))
+    assert image_size(path, exif="apply") == (40, 30)
+    assert np.array_equal(read_image(path, exif="apply"), turned(RGB, 8))
+
+
+def png_chunk(data: bytes, kind: bytes) -> bytes:
+    start = data.index(kind) - 4
+    return data[start : start + 12 + int.from_bytes(data[start : start + 4], "big")]
+
+
+def test_a_damaged_exif_block_states_nothing(tmp_path: Path) -> None:
+    exif = b"Exif\0\0MM\0*" + b"\xff" * 20
+    path = saved(tmp_path, Image.fromarray(RGB), ".jpg", exif=exif)
+    assert image_size(path, exif="error") == read_image(path, exif="error").shape[:2] == (30, 40)
+
+
+def test_exif_is_one_of_three(tmp_path: Path) -> None:
+    path = saved(tmp_path, Image.fromarray(RGB), ".png")
+    with pytest.raises(ValueError, match=r"data.exif='aply': did you mean 'apply'"):
+        read_image(path, exif="aply")
+
+
+def test_float_pixels_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, Image.fromarray(np.ones((4, 4), np.float32)), ".tif")
+    with pytest.raises(ValueError, match=r"floating-point.*save it with 8 or 16 bits"):
+        read_image(path)
+    path = saved(tmp_path, Image.fromarray(np.full((4, 4), 70000, np.int32)), ".tif")
+    with pytest.raises(ValueError, match="span 70000 to 70000"):
+        read_image(path)
+
+
+def test_missing_and_folder_and_empty(tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("not an image")
+    for read in (read_image, image_size):
+        with pytest.raises(FileNotFoundError, match=r"nowhere.png does not exist; check"):
+            read(tmp_path / "nowhere.png")
+        with pytest.raises(ValueError, match=r"text.png"):
+            read(tmp_path / "text.png" / "000001")
+        with pytest.raises(FileNotFoundError, match="does not exist"):
+            read(tmp_path / "nowhere" / "000001")
+        with pytest.raises(ValueError, match="is a folder"):
+            read(tmp_path)
+        with pytest.raises(ValueError, match=r"empty.png is empty \(0 bytes\)"):
+            read(tmp_path / "empty.png")
+        with pytest.raises(ValueError, match=r"text.png is not an image that can be read"):
+            read(tmp_path / "text.png")
+        with pytest.raises(ValueError, match="cannot be decoded"):
+            read(tmp_path / ("n" * 300 + ".png"))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for read in (read_image, image_size):
+        with pytest.raises(ValueError, match=r"pipe.png is no ordinary file"):
+            read(tmp_path / "pipe.png")
+
+
+def encoded(kind: str) -> bytes:
+    """A small image that compresses in some places and not in others."""
+    image = RGB[:24, :20].copy()
+    image[8:16, 5:15] = np.random.default_rng(0).integers(0, 256, (8, 10, 3))
+    options: dict[str, dict[str, object]] = {
+        "JPEG progressive": {"progressive": True},
+        "JPEG2000 tiles": {"tile_size": (12, 12)},
+        "JPEG thumbnail": {"exif": b"Exif\0\0MM\0*\0\0\0\10\0\0\0\0\0\0" + thumbnail()},
+        "PNG exif": {"exif": b"MM\0*\0\0\0\10\0\0\0\0\0\0"},
+        "TIFF packed": {"compression": "tiff_lzw"},
+        "WEBP": {"lossless": True},
+    }
+    file = BytesIO()
+    Image.fromarray(image).save(file, kind.split()[0], **options.get(kind, {}))  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def thumbnail() -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG")
+    return file.getvalue()
+
+
+KINDS = {
+    kind: encoded(kind)
+    for kind in (
+        "JPEG", "JPEG progressive", "JPEG thumbnail", "PNG", "PNG exif", "BMP", "TIFF", "TIFF packed", "WEBP", "GIF",
+        "PPM", "JPEG2000", "JPEG2000 tiles",
+    )
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_cut_anywhere_is_refused_or_whole(tmp_path: Path, kind: str) -> None:
+    data, path = KINDS[kind], tmp_path / "cut"
+    path.write_bytes(data)
+    whole = read_image(path)
+    refused = 0
+    cuts = sorted({*range(0, len(data), max(1, len(data) // 150)), *range(len(data) - 30, len(data))})
+    for cut in cuts:
+        path.write_bytes(data[:cut])
+        try:
+            image = read_image(path)
+        except ValueError:
+            refused += 1
+        else:
+            assert np.array_equal(image, whole), f"cut at {cut} of {len(data)}"
+    assert refused > 0.8 * len(cuts)
+
+
+def test_tiles_missing_from_a_jpeg2000_are_not_black(tmp_path: Path) -> None:
+    data = KINDS["JPEG2000 tiles"]
+    tiles = [i for i in range(len(data)) if data.startswith(b"\xff\x90\0\x0a", i)]
+    assert len(tiles) == 4
+    for start in tiles:
+        (tmp_path / "cut.jp2").write_bytes(data[:start])
+        with pytest.raises(ValueError, match="truncated"):
+            read_image(tmp_path / "cut.jp2")
+
+
+@pytest.mark.parametrize("more", [b"\0" * 9, b"something else", encoded("JPEG")])
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG progressive", "PNG"])
+def test_what_follows_the_end_is_ignored(tmp_path: Path, kind: str, more: bytes) -> None:
+    (tmp_path / "whole").write_bytes(KINDS[kind])
+    (tmp_path / "longer").write_bytes(KINDS[kind] + more)
+    assert np.array_equal(read_image(tmp_path / "longer"), read_image(tmp_path / "whole"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(sorted(KINDS)), st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=6))
+def test_a_damaged_file_is_an_image_or_a_value_error(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, changes: list[tuple[int, int]]
+) -> None:
+    data, path = bytearray(KINDS[kind]), tmp_path_factory.getbasetemp() / "damaged"
+    for place, value in changes:
+        data[place % len(data)] = value
+    path.write_bytes(bytes(data))
+    try:
+        size = image_size(path, exif="apply", max_pixels=10**6)
+        image = read_image(path, exif="apply", max_pixels=10**6)
+    except ValueError as error:
+        assert type(error) is ValueError and "damaged" in str(error)
+    else:
+        assert image.shape == (*size, 3) and image.dtype == np.uint8
+
+
+def png(width: int, height: int, depth: int, color: int, data: bytes) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+@pytest.mark.parametrize("kind", [b"IHDR", b"IDAT", b"IEND"])
+def test_no_memory_is_taken_for_what_a_png_only_claims_to_hold(tmp_path: Path, kind: bytes) -> None:
+    data, path = bytearray(KINDS["PNG"]), tmp_path / "image.png"
+    place = data.index(kind) - 4
+    data[place : place + 4] = struct.pack(">I", 2**31 - 1)
+    path.write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=r"image.png"):
+        read_image(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 200_000  # KiB
+
+
+def test_a_png_with_too_few_rows_is_refused(tmp_path: Path) -> None:
+    rows = b"".join(b"\0" + RGB[i].tobytes() for i in range(30))
+    path = tmp_path / "image.png"
+    path.write_bytes(png(40, 30, 8, 2, rows))
+    assert np.array_equal(read_image(path), RGB)
+    path.write_bytes(png(40, 30, 8, 2, rows[: len(rows) // 2]))
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(("color", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_sixteen_bits_of_every_kind_keep_the_upper_byte(tmp_path: Path, color: int, channels: int) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (5, 7, channels))
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    (tmp_path / "deep.png").write_bytes(png(7, 5, 16, color, rows))
+    expected = np.broadcast_to((values >> 8)[..., : 3 if channels > 2 else 1], (5, 7, 3))
+    assert np.array_equal(read_image(tmp_path / "deep.png"), expected)
+
+
+def test_cmyk_of_adobe_is_inverted(tmp_path: Path) -> None:
+    ink = Image.merge("CMYK", [Image.new("L", (16, 16), value) for value in (0, 255, 255, 0)])
+    image = read_image(saved(tmp_path, ink, ".jpg", quality=100))
+    assert np.abs(image.astype(int) - [255, 0, 0]).max() <= 3
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".gif", ".webp", ".png"])
+def test_the_first_of_several_frames(tmp_path: Path, suffix: str) -> None:
+    gray = [Image.new("RGB", (6, 5), (value,) * 3) for value in (50, 200)]
+    lossless = {"lossless": True} if suffix == ".webp" else {}
+    path = saved(tmp_path, gray[0], suffix, save_all=True, append_images=gray[1:], **lossless)
+    assert (read_image(path) == 50).all() and image_size(path) == (5, 6)
+
+
+def test_one_pixel(tmp_path: Path) -> None:
+    for suffix in (".png", ".bmp", ".tif", ".gif", ".ppm", ".jpg"):
+        path = saved(tmp_path, Image.new("RGB", (1, 1), (9, 9, 9)), suffix)
+        assert read_image(path).tolist() == [[[9, 9, 9]]] and image_size(path) == (1, 1)
+
+
+def bomb(kind: str) -> bytes:
+    """The header of an image of 20000 x 20000 pixels (16383 for WebP) that has hardly any bytes."""
+    if kind == "PNG":
+        return png(20000, 20000, 8, 0, b"\0" * 100)
+    if kind == "WEBP":
+        bits = (16382 | 16382 << 14).to_bytes(4, "little")
+        return b"RIFF" + struct.pack("<I", 30) + b"WEBPVP8L" + struct.pack("<I", 18) + b"\x2f" + bits + b"\0" * 13
+    data = bytearray(KINDS[kind])
+    if kind == "JPEG":
+        place = data.index(b"\xff\xc0") + 5
+        data[place : place + 4] = struct.pack(">HH", 20000, 20000)
+    elif kind == "GIF":
+        data[6:10] = struct.pack("<HH", 20000, 20000)
+    elif kind == "BMP":
+        data[18:26] = struct.pack("<ii", 20000, 20000)
+    elif kind == "PPM":
+        return b"P6\n20000 20000\n255\n"
+    elif kind == "TIFF":
+        for tag in (256, 257):
+            place = data.index(struct.pack("<HH", tag, 4))
+            data[place : place + 12] = struct.pack("<HHII", tag, 4, 1, 20000)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP", "PPM"])
+def test_decompression_bombs_are_refused_by_their_header(tmp_path: Path, kind: str) -> None:
+    path, before = tmp_path / "bomb", Image.MAX_IMAGE_PIXELS
+    path.write_bytes(bomb(kind))
+    for read in (read_image, image_size):
+        with pytest.raises(ValueError, match=r"bomb .*data.max_pixels"):
+            read(path)
+    if kind != "WEBP":
+        assert image_size(path, max_pixels=4 * 10**8) == (20000, 20000)
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_limit_is_the_users_and_not_the_librarys(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(KINDS[kind])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for read in (read_image, image_size):
+        read(path, max_pixels=24 * 20)
+        with pytest.raises(ValueError, match=r"image is .*data.max_pixels.* higher"):
+            read(path, max_pixels=24 * 20 - 1)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_threads_leave_the_librarys_limit_as_it_was(tmp_path: Path) -> None:
+    before, path = Image.MAX_IMAGE_PIXELS, tmp_path / "image"
+    path.write_bytes(KINDS["TIFF"])
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: read_image(path, max_pixels=10**9 + i), range(200)))
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_usual_images_take_the_fast_decoder() -> None:
+    fast = {kind for kind, data in KINDS.items() if read_header(BytesIO(data))}
+    assert fast == {"JPEG", "JPEG progressive", "JPEG thumbnail", "PNG", "PNG exif"}
+
+
+def test_other_formats_of_the_library_stay_closed(tmp_path: Path) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n%%EOF\n")
+    with pytest.raises(ValueError, match="is not an image"):
+        read_image(path)
+
+
+def test_list_images(tmp_path: Path) -> None:
+    for name in ("b/2.PNG", "b/10.jpg", "a.tif", ".hidden/x.png", "b/._2.png", "b/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "none").mkdir()
+    assert [str(path.relative_to(tmp_path)) for path in list_images(tmp_path)] == [
+        "a.tif",
+        "b/10.jpg",
+        "b/2.PNG",
+    ]
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        list_images(tmp_path / "c")
+    with pytest.raises(FileNotFoundError, match="is a file, not a folder"):
+        list_images(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=r"holds no image; looked below it for .png"):
+        list_images(tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["mirror-mouse", "dlc-openfield", "fly-wing", "glue-tubes", "ultrasound-tongue"])
+def test_real_images_are_what_pillow_sees(data_root: Path, name: str) -> None:
+    paths = list_images(data_root / "keypoints" / name)
+    for path in paths[:: max(1, len(paths) // 3)]:
+        image = read_image(path, exif="error")
+        with Image.open(path) as canvas:
+            assert np.array_equal(image, np.asarray(canvas.convert("RGB")))
+        assert image.shape == (*image_size(path), 3) and image.std() > 5

@@ -1,0 +1,231 @@
+"""Images are seen once and remembered; what repeats is found, exactly and nearly."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from softpoint.images import ImageFolder
+from softpoint.images.decode import list_images, read_image
+from softpoint.images.duplicates import NEAR, Leak, across_splits, describe_leaks, identical, near_duplicates
+from softpoint.images.scan import Scan, fingerprint, scan
+
+
+def texture(seed: int, size: tuple[int, int] = (60, 80)) -> np.ndarray:
+    noise = np.random.default_rng(seed).uniform(0, 255, (*size, 3))
+    return np.clip(3 * (cv2.GaussianBlur(noise, (0, 0), 3) - 128) + 128, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(4):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), texture(i))
+    cv2.imwrite(str(tmp_path / "copy.bmp"), texture(1))
+    (tmp_path / "broken.png").write_bytes((tmp_path / "0.png").read_bytes()[:500])
+    return tmp_path
+
+
+def made(bits: np.ndarray, name: str = "") -> Scan:
+    """A scan with these 256 bits as its fingerprint."""
+    word = np.packbits(bits).tobytes().hex()
+    return Scan(name or word, (1, 1), None, word, word, 1)
+
+
+def apart(a: Scan, b: Scan) -> int:
+    return bin(int(a.fingerprint, 16) ^ int(b.fingerprint, 16)).count("1")
+
+
+def related(count: int, seed: int) -> list[Scan]:
+    """Scans of which many are a few bits from an earlier one."""
+    rng = np.random.default_rng(seed)
+    rows = [rng.integers(0, 2, 256)]
+    while len(rows) < count:
+        row = rows[rng.integers(len(rows))].copy() if rng.random() < 0.7 else rng.integers(0, 2, 256)
+        row[rng.choice(256, rng.integers(0, 30), replace=False)] ^= 1
+        row[0] = 0
+        rows.append(row)
+    return [made(row, f"{i}.png") for i, row in enumerate(rows)]
+
+
+def test_what_a_scan_says(folder: Path) -> None:
+    names = ["0.png", "copy.bmp", "1.png", "broken.png", "gone.png", "../out.png", "0.png"]
+    found = scan(ImageFolder(folder), names)
+    assert [s.image for s in found] == names
+    assert found[0] == found[6] and found[0].size == (60, 80) and found[0].error is None
+    assert found[1].digest == found[2].digest != found[0].digest
+    for bad, words in zip(found[3:6], ("broken.png", "does not exist", "lies outside"), strict=True):
+        assert bad.error is not None and words in bad.error
+        assert (bad.size, bad.digest, bad.fingerprint) == ((0, 0), "", "")
+    assert identical(found) == [(1, 2)]
+
+
+def test_an_orientation_is_told_whether_or_not_it_is_refused(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(texture(0)).save(tmp_path / "turned.jpg", exif=exif)
+    for mode, size in (("ignore", (60, 80)), ("apply", (80, 60)), ("error", (0, 0))):
+        (found,) = scan(ImageFolder(tmp_path, exif=mode), ["turned.jpg"])
+        assert found.orientation == 6 and found.size == size
+
+
+def test_a_memo_spares_reading(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memo, names = folder / "memo" / "m.json", ["0.png", "1.png", "broken.png"]
+    first = scan(ImageFolder(folder), names, memo)
+    reads: list[str] = []
+    read = ImageFolder.read
+    monkeypatch.setattr(ImageFolder, "read", lambda self, image: (reads.append(image), read(self, image))[1])
+    assert scan(ImageFolder(folder), names, memo) == first and reads == ["broken.png"]
+    cv2.imwrite(str(folder / "0.png"), texture(9, (30, 30)))
+    again = scan(ImageFolder(folder), names, memo)
+    assert sorted(reads[1:]) == ["0.png", "broken.png"]  # threads read in any order
+    assert again[0].size == (30, 30) and again[1] == first[1]
+    scan(ImageFolder(folder, exif="ignore"), ["1.png"], memo)
+    assert reads[3:] == ["1.png"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[1]",
+        b'{"made": 1}',
+        b"[" * 100_000,
+        b'{"made": [1, "error", 100000000], "scans": {"k": [[1e999, 1], "", "", 1]}}',
+        b'{"made": [1, "error", 100000000], "scans": []}',
+    ],
+)
+def test_a_damaged_memo_is_rebuilt(folder: Path, damage: bytes) -> None:
+    memo, names = folder / "m.json", ["0.png", "1.png"]
+    expected = scan(ImageFolder(folder), names)
+    memo.write_bytes(damage)
+    assert scan(ImageFolder(folder), names, memo) == expected
+    assert len(json.loads(memo.read_text())["scans"]) == 2
+    assert not list(folder.glob(".*"))
+
+
+def test_entries_of_a_memo_are_checked(folder: Path) -> None:
+    memo, names = folder / "m.json", ["0.png"]
+    expected = scan(ImageFolder(folder), names, memo)
+    stored = json.loads(memo.read_text())
+    for bad in ("zz", "00", 7, None):
+        stored["scans"] = {key: [row[0], row[1], bad, row[3]] for key, row in stored["scans"].items()}
+        memo.write_text(json.dumps(stored))
+        assert scan(ImageFolder(folder), names, memo) == expected
+
+
+def test_a_memo_that_cannot_be_written_only_costs_time(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "taken").mkdir()
+    with caplog.at_level(logging.WARNING):
+        (found,) = scan(ImageFolder(folder), ["0.png"], folder / "taken")
+    assert found.error is None and "cannot be written" in caplog.text
+
+
+def test_copies_are_near_and_others_are_not() -> None:
+    original = texture(0, (240, 320))
+    rng = np.random.default_rng(0)
+    half = cv2.resize(original, (160, 120), interpolation=cv2.INTER_AREA)
+    jpeg = cv2.imdecode(cv2.imencode(".jpg", original, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_COLOR)
+    bright = np.clip(1.05 * original + 6, 0, 255).astype(np.uint8)
+    noisy = np.clip(original + rng.normal(0, 5, original.shape), 0, 255).astype(np.uint8)
+    scans = [
+        Scan(str(i), (1, 1), None, str(i), fingerprint(pixels), 1)
+        for i, pixels in enumerate([original, half, jpeg, bright, noisy, texture(1, (240, 320)), original[:, ::-1]])
+    ]
+    assert near_duplicates(scans) == [(i, j) for j in range(5) for i in range(j)]
+
+
+def test_flat_images_pair_with_none() -> None:
+    flat = [np.full((40, 40, 3), level, np.uint8) for level in (0, 90, 91, 255)]
+    flat.append(np.random.default_rng(0).integers(100, 104, (40, 40, 3)).astype(np.uint8))
+    scans = [Scan(str(i), (40, 40), None, str(i), fingerprint(p), 1) for i, p in enumerate(flat)]
+    assert [s.fingerprint for s in scans] == [""] * 5 and near_duplicates(scans) == []
+    assert across_splits(scans, {"train": [0, 1], "test": [2, 3, 4]}) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_near_pairs_are_all_pairs_within_the_distance(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    import softpoint.images.duplicates as repeats
+
+    monkeypatch.setattr(repeats, "_BLOCK", 8 * 60 * 7)  # several blocks, the last one not full
+    scans = related(60, seed)
+    expected = [(i, j) for j in range(60) for i in range(j) if 0 < apart(scans[i], scans[j]) <= 12]
+    # The identical are represented by the first of them.
+    firsts = {s.digest: i for i, s in reversed(list(enumerate(scans)))}
+    expected = [(i, j) for i, j in expected if firsts[scans[i].digest] == i and firsts[scans[j].digest] == j]
+    assert near_duplicates(scans, 12) == expected and len(expected) > 10
+
+
+def test_a_still_video_gives_at_most_twenty_partners_each() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 2, 256)
+    scans = []
+    for i in range(60):
+        bits = base.copy()
+        bits[1 + i] ^= 1
+        bits[0] = 0
+        scans.append(made(bits, str(i)))
+    pairs = near_duplicates(scans)
+    assert len(pairs) == sum(min(20, j) for j in range(60))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_leaks_are_each_held_out_image_with_its_nearest(seed: int) -> None:
+    scans = related(60, seed)
+    splits = {"train": np.arange(0, 40), "val": np.arange(40, 50), "test": np.arange(50, 60)}
+    found = across_splits(scans, splits, 12)
+    expected = {}
+    for split, earlier in (("val", ["train"]), ("test", ["train", "val"])):
+        for i in splits[split]:
+            for name in earlier:
+                distance = min(apart(scans[i], scans[j]) for j in splits[name])
+                if distance <= 12:
+                    expected[f"{i}.png", split, name] = distance
+    assert {(leak.image, leak.split, leak.twin_split): leak.distance for leak in found} == expected
+    for leak in found:
+        twin = scans[int(leak.twin[:-4])]
+        assert apart(scans[int(leak.image[:-4])], twin) == leak.distance and leak.identical == (leak.distance == 0)
+
+
+def test_leaks_are_counted_and_the_worst_listed_first() -> None:
+    leaks = [Leak(f"{i}.png", "test", "a.png", "train", 9 - i, False) for i in range(8)]
+    said = describe_leaks([*leaks, Leak("z.png", "val", "b.png", "train", 0, True)])
+    assert said.startswith("8 test images are in train too, or nearly so (0 identical), 1 val image is in train")
+    assert said.splitlines()[1] == "  z.png (val) is identical to b.png (train)"
+    assert said.splitlines()[2] == "  7.png (test) is nearly identical to a.png (train)"
+    assert "... and 4 more" in said and "data.splits" in said
+    assert describe_leaks([]) == ""
+
+
+def test_the_repeats_of_mirror_mouse(data_root: Path) -> None:
+    root = data_root / "keypoints" / "mirror-mouse" / "labeled-data"
+    names = [path.name for path in list_images(root)]
+    scans = scan(ImageFolder(root), names)
+    groups = [[names[i] for i in group] for group in identical(scans)]
+    assert groups == [["img00.png", "img01.png"], ["img90.png", "img91.png", "img92.png"]]
+    assert near_duplicates(scans) == []
+
+
+@pytest.mark.parametrize("place", ["dlc-openfield/labeled-data/m4s1", "fly-wing/image-examples"])
+def test_recompressed_copies_of_real_images_are_found(data_root: Path, place: str) -> None:
+    paths = list_images(data_root / "keypoints" / place)[:30:3]
+    for path in paths:
+        pixels = read_image(path)
+        half = cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        jpeg = cv2.imdecode(cv2.imencode(".jpg", half, [cv2.IMWRITE_JPEG_QUALITY, 70])[1], cv2.IMREAD_COLOR)
+        marks = [Scan(n, (1, 1), None, n, fingerprint(p), 1) for n, p in (("a", pixels), ("b", jpeg))]
+        assert apart(*marks) <= NEAR, path
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (found,) = scan(ImageFolder(tmp_path), ["pipe.png"])
+    assert found.error is not None and "pipe.png" in found.error

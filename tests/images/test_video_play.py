@@ -1,0 +1,148 @@
+"""Every frame of a video in order under its own number, however damaged the video is."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.videos import av, cut, film, gray, holed
+from softpoint.images.video_play import Playback, Shown
+from softpoint.images.video_seek import Video
+
+LIMIT = 100_000
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """H.264 with frames out of order and uneven times."""
+    times = np.cumsum([0, *[1, 3, 1, 2] * 6][:24]).tolist()
+    return film(tmp_path_factory.mktemp("clip") / "clip.mp4", times=times)
+
+
+def played(path: Path, start: int = 0) -> list[Shown]:
+    return list(Playback(path, LIMIT).play(start))
+
+
+def levels(shown: list[Shown]) -> list[float | None]:
+    return [None if one.pixels is None else float(one.pixels.mean()) for one in shown]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "format"),
+    [
+        ("a.mp4", "libx264", "yuv420p"),
+        ("b.mkv", "libx264", "gray"),
+        ("c.avi", "mpeg4", "yuv420p"),
+        ("d.ts", "libx264", "yuv444p"),
+        ("e.webm", "libvpx", "yuv420p"),
+        ("f.h264", "libx264", "yuv420p"),
+    ],
+)
+def test_frames_are_those_that_are_found_by_number(tmp_path: Path, name: str, codec: str, format: str) -> None:
+    if codec not in av.codecs_available:
+        pytest.skip(f"this build of PyAV cannot write {codec}")
+    path = film(tmp_path / name, codec=codec, format=format, **({"bf": "0"} if codec == "libvpx" else {}))
+    video = Video(path, LIMIT)
+    for start in (0, 1, 11, 23):
+        found = played(path, start)
+        assert [one.number for one in found] == list(range(start, 24))
+        for one in found[:3]:
+            np.testing.assert_array_equal(one.pixels, video.read(one.number))
+    if format != "gray":  # whose range of values no file states
+        np.testing.assert_allclose(levels(played(path)), [gray(n) for n in range(24)], atol=4)
+    assert Playback(path, LIMIT).count in (None, 24)
+
+
+def test_times_are_those_of_the_file(clip: Path) -> None:
+    expected = np.cumsum([0, *[1, 3, 1, 2] * 6][:24]) / 10
+    np.testing.assert_allclose([one.time for one in played(clip)], expected, atol=1e-9)
+    np.testing.assert_allclose([one.time for one in played(clip, 9)], expected[9:], atol=1e-9)
+
+
+def test_where_the_file_has_no_times_the_rate_tells(tmp_path: Path) -> None:
+    path = film(tmp_path / "raw.h264")
+    playback = Playback(path, LIMIT)
+    assert playback.count is None
+    np.testing.assert_allclose([one.time for one in playback.play()], np.arange(24) / float(playback.rate), atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "b.mkv", "c.ts"])
+def test_a_hole_leaves_the_others_in_place(tmp_path: Path, name: str) -> None:
+    whole = film(tmp_path / f"whole_{name}", count=40, size=(96, 128), crf="1")
+    found = played(holed(tmp_path / name, whole))
+    lost = [one.number for one in found if one.pixels is None]
+    assert [one.number for one in found] == list(range(len(found))) and lost
+    assert all("cannot be decoded" in found[number].broken for number in lost)
+    # By their times, which a container that loses whole packets keeps.
+    for one in found:
+        if one.pixels is not None and (one.number < lost[0] or one.number > lost[-1] + 16):
+            assert one.pixels.mean() == pytest.approx(gray(round(one.time * 10)), abs=4)
+
+
+def test_a_cut_video_ends_early_and_says_so(clip: Path, tmp_path: Path) -> None:
+    playback = Playback(cut(tmp_path / "cut.mp4", clip), LIMIT)
+    found = list(playback.play())
+    assert 1 < len(found) < 24 and "ends early" in playback.cut and "of the 24" in playback.cut
+    whole = [one for one in found if one.pixels is not None]
+    assert len(whole) > 3
+    np.testing.assert_allclose(levels(whole), [gray(one.number) for one in whole], atol=4)
+    assert Playback(clip, LIMIT).cut == ""
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_frames_come_upright(tmp_path: Path, rotation: int) -> None:
+    path = film(tmp_path / "turned.mp4", count=2, rotation=rotation)
+    for one in played(path):
+        assert one.pixels is not None and one.pixels.shape == ((48, 64, 3) if rotation == 180 else (64, 48, 3))
+        np.testing.assert_array_equal(one.pixels, Video(path, LIMIT).read(one.number))
+
+
+def test_one_frame_and_odd_sizes(tmp_path: Path) -> None:
+    path = film(tmp_path / "one.mkv", count=1, size=(31, 45), codec="ffv1", format="yuv444p")
+    (one,) = played(path)
+    assert one.pixels is not None and one.pixels.shape == (31, 45, 3) and one.time == 0
+
+
+def test_what_is_no_video_is_said(tmp_path: Path, clip: Path) -> None:
+    (tmp_path / "text.mp4").write_text("hello")
+    with pytest.raises(ValueError, match=r"video .*text.mp4 cannot be decoded"):
+        Playback(tmp_path / "text.mp4", LIMIT)
+    with pytest.raises(ValueError, match="64 x 48; more than 1000 pixels are refused"):
+        Playback(clip, 1000)
+    with pytest.raises(ValueError, match=r"head.mp4"):
+        Playback(cut(tmp_path / "head.mp4", clip, 0.02), LIMIT)
+
+
+def test_a_player_that_is_stopped_leaves_the_next_alone(clip: Path) -> None:
+    playback = Playback(clip, LIMIT)
+    first = playback.play()
+    next(first)
+    assert [one.number for one in playback.play(20)] == [20, 21, 22, 23]
+    assert next(first).number == 1
+    first.close()
+
+
+def test_sound_is_noticed(tmp_path: Path, clip: Path) -> None:
+    assert Playback(film(tmp_path / "loud.mp4", count=3, sound=True), LIMIT).sound
+    assert not Playback(clip, LIMIT).sound and Playback(clip, LIMIT).time_base < Fraction(1, 10)
+
+
+def test_whatever_is_damaged_ends_in_frames_or_one_error(tmp_path: Path, clip: Path) -> None:
+    rng, whole, path = np.random.default_rng(0), clip.read_bytes(), tmp_path / "damaged.mp4"
+    for _ in range(40):
+        changed = bytearray(whole)
+        for place in rng.integers(0, len(whole), rng.integers(1, 30)):
+            changed[place] = rng.integers(0, 256)
+        path.write_bytes(changed[: len(changed) if rng.random() < 0.5 else rng.integers(len(changed))])
+        try:
+            playback = Playback(path, LIMIT)
+            found = list(playback.play())
+        except ValueError as error:
+            assert "damaged.mp4" in str(error)
+            continue
+        assert [one.number for one in found] == list(range(len(found)))
+        assert playback.count in (None, len(found))
+        assert all((one.pixels is None) == bool(one.broken) for one in found)

@@ -1,0 +1,293 @@
+"""A job writes what was predicted, goes on where it stopped, and leaves nothing half done."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from helpers.training import read_csv, spoil
+from helpers.videos import cut, film, gray, holed, reading_brightness
+from softpoint.images.decode import read_image
+from softpoint.images.video_play import Playback
+from softpoint.inference import load_predictor
+from softpoint.inference.batch import finish
+from softpoint.inference.batch.job import Job
+from softpoint.inference.batch.journal import Journal
+from softpoint.inference.batch.settings import Settings
+from softpoint.inference.batch.sources import Clip, find_sources
+from softpoint.labels.formats import read_labels
+from softpoint.viz.files import write_image
+
+Boxes = dict[str, np.ndarray]
+
+
+@pytest.fixture
+def ckpt(run: Path) -> Path:
+    return run / "checkpoints" / "best.ckpt"
+
+
+@pytest.fixture
+def predictor(ckpt: Path) -> Any:
+    return reading_brightness(load_predictor(ckpt))
+
+
+@pytest.fixture
+def predict(predictor: Any, ckpt: Path, tmp_path: Path) -> Any:
+    """Predicts sources as a command line does; the outcome is the lines that were said."""
+
+    def go(source: Path | str, boxes: Boxes | None = None, **settings: Any) -> list[str]:
+        chosen = Settings(**{"ckpt": ckpt, "batch_size": 4, **settings})
+        work = Job(predictor, chosen, tmp_path / "out", boxes)
+        return [work.run(one) for one in find_sources(str(source), tmp_path / "out")]
+
+    return go
+
+
+def levels(path: Path) -> list[float | None]:
+    return [float(row["nose_x"]) if row["nose_x"] else None for row in read_csv(path)]
+
+
+def images(folder: Path, count: int) -> Path:
+    for i in range(count):
+        write_image(folder / f"{i:02}.png", np.full((48, 64, 3), gray(i), np.uint8))
+    return folder
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Whoever waits gives up after so many images."""
+    append = Journal.append
+
+    def stop(self: Journal, *words: Any) -> None:
+        if self.next == after:
+            raise KeyboardInterrupt
+        append(self, *words)
+
+    monkeypatch.setattr(Journal, "append", stop)
+
+
+def test_row_k_is_frame_k(predict: Any, tmp_path: Path) -> None:
+    steps = np.cumsum([0, *[1, 3, 1, 2] * 6][:24])
+    (said,) = predict(film(tmp_path / "a.mp4", times=steps.tolist()), formats=("coco", "dlc_csv"), video=True)
+    out = tmp_path / "out"
+    assert said.startswith(f"24 frames: {out / 'predictions.csv'}, ") and str(out / "labeled.mp4") in said
+    rows = read_csv(out / "predictions.csv")
+    assert [row["frame"] for row in rows] == [str(i) for i in range(24)]
+    np.testing.assert_allclose([float(row["time"]) for row in rows], steps / 10, atol=1e-6)
+    np.testing.assert_allclose(levels(out / "predictions.csv"), [gray(i) for i in range(24)], atol=4)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "job.json", "labeled.mp4", "predictions.csv", "predictions_coco.json", "predictions_coco_images.json",
+        "predictions_dlc.csv",
+    ]  # fmt: skip
+    labels = read_labels(out / "predictions_dlc.csv")
+    np.testing.assert_array_equal(labels.keypoints[:, 0, 0], levels(out / "predictions.csv"))
+
+
+@pytest.mark.parametrize("after", [1, 4, 9, 23])
+def test_an_interrupted_video_ends_as_if_it_had_not_been(
+    predict: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, after: int
+) -> None:
+    source, out = film(tmp_path / "a.mp4"), tmp_path / "out"
+    predict(source, formats=("coco",))
+    whole = {path.name: path.read_bytes() for path in out.iterdir()}
+    for path in out.iterdir():
+        path.unlink()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt(patch, after)
+        predict(source, formats=("coco",))
+    assert [path.name for path in out.iterdir()] == ["predictions.partial"]
+    assert f"{after} frames are kept in {out / 'predictions.partial'}; output={out} resume=true" in caplog.text
+    seen = []
+    play = Playback.play
+    monkeypatch.setattr(Playback, "play", lambda self, start=0: (seen.append(start), play(self, start))[1])
+    predict(source, formats=("coco",), resume=True)
+    assert seen == [after]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
+
+
+def test_an_interrupted_folder_goes_on(predict: Any, predictor: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    source, out = images(tmp_path / "in", 10), tmp_path / "out"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt(patch, 6)
+        predict(source, batch_size=1)
+    before = predictor.net.seen
+    predict(source, batch_size=1, resume=True)
+    assert predictor.net.seen - before == 4
+    np.testing.assert_allclose(levels(out / "predictions.csv"), [gray(i) for i in range(10)], atol=0.01)
+    assert len(list((out / "images").iterdir())) == 10
+
+
+def test_an_interruption_while_writing_predicts_nothing_again(
+    predict: Any, predictor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = film(tmp_path / "a.mp4"), tmp_path / "out"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(finish, "write_video", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        predict(source, video=True)
+    assert [path.name for path in out.iterdir()] == ["predictions.partial"]
+    before = predictor.net.seen
+    predict(source, video=True, resume=True, threshold=0.9)  # what is drawn later may change
+    assert predictor.net.seen == before and (out / "labeled.mp4").exists()
+
+
+def test_finished_videos_are_not_predicted_again(
+    predict: Any, predictor: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        film(tmp_path / "in" / f"{name}.mp4", count=6)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Job, "run", _interrupting(Job.run, patch))
+        predict(tmp_path / "in")
+    before = predictor.net.seen
+    first, *_ = predict(tmp_path / "in", resume=True)
+    assert "a.mp4 is complete" in first and predictor.net.seen - before == 3 + 6
+    assert all((tmp_path / "out" / name / "predictions.csv").exists() for name in "abc")
+    with pytest.raises(ValueError, match=r"job.json was begun with tta=None, not tta='flip'"):
+        predict(tmp_path / "in", resume=True, tta="flip")
+    with pytest.raises(ValueError, match=r"job.json was begun with formats=\[\], not formats=\['coco'\]"):
+        predict(tmp_path / "in", resume=True, formats=("coco",))
+
+
+def _interrupting(run: Any, patch: pytest.MonkeyPatch) -> Any:
+    def go(self: Job, source: Clip) -> str:
+        if source.name == "b.mp4":
+            interrupt(patch, 3)
+        return run(self, source)
+
+    return go
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"tta": "flip"}, "was begun with tta=None, not tta='flip'"),
+        ({"exif": "ignore"}, "was begun with exif='apply', not exif='ignore'"),
+        ({"ckpt": "last"}, "was begun with ckpt="),
+        ({"names": True}, "was begun with images="),
+        ({"source": "other"}, "was begun with source="),
+        ({"more": True}, "was begun with content='8 images, .*', not content='9 images"),
+    ],
+)
+def test_another_job_is_not_gone_on_with(
+    predict: Any, ckpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], said: str
+) -> None:
+    source = images(tmp_path / "in", 8)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt(patch, 5)
+        predict(source)
+    if change.pop("source", None):
+        source = images(tmp_path / "other", 8)
+    if change.pop("more", None):
+        images(source, 9)
+    if "ckpt" in change:
+        change = {"ckpt": ckpt.with_name("last.ckpt")}
+    with pytest.raises(ValueError, match=f"resume=true: .*{said}"):
+        predict(source, resume=True, **change)
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.is_file()] == ["predictions.partial"]
+
+
+def test_broken_frames_keep_their_rows_and_are_reported(
+    predict: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = holed(tmp_path / "hole.mp4", film(tmp_path / "whole.mp4", count=40, size=(96, 128), crf="1"))
+    lost = [one.number for one in Playback(source, 10**6).play() if one.pixels is None]
+    (said,) = predict(source, formats=("coco", "dlc_csv"))
+    out = tmp_path / "out"
+    found = levels(out / "predictions.csv")
+    assert len(found) == 40 and [i for i, level in enumerate(found) if level is None] == lost != []
+    assert said.startswith(f"{40 - len(lost)} frames: ")
+    assert f"{len(lost)} frames cannot be read, their rows are empty" in caplog.text
+    assert f"hole.mp4/{lost[0]:06d}: cannot be decoded" in caplog.text
+    assert len(json.loads((out / "job.json").read_text())["broken"]) == len(lost)
+    assert len(json.loads((out / "predictions_coco.json").read_text())) == 40 - len(lost)
+    with pytest.raises(ValueError, match=rf"hole.mp4 frame {lost[0]}: cannot be decoded.*on_error=skip"):
+        predict(source, on_error="error")
+
+
+def test_broken_images_keep_their_rows_too(predict: Any, tmp_path: Path, caplog: Any) -> None:
+    source = images(tmp_path / "in", 5)
+    spoil(source / "03.png")
+    (said,) = predict(source, formats=("dlc_csv",))
+    assert said.startswith("4 images: ") and "1 images cannot be read" in caplog.text
+    assert [row["image"] for row in read_csv(tmp_path / "out" / "predictions.csv")] == [f"{i:02}.png" for i in range(5)]
+    assert levels(tmp_path / "out" / "predictions.csv")[3] is None
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 4
+    for path in source.iterdir():
+        spoil(path)
+    with pytest.raises(ValueError, match=r"none of the 5 images in source=.*in could be read"):
+        predict(source)
+
+
+def test_a_cut_video_is_said_to_end_early(predict: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = cut(tmp_path / "cut.mp4", film(tmp_path / "whole.mp4"))
+    predict(source)
+    assert "ends early" in caplog.text
+    assert len(levels(tmp_path / "out" / "predictions.csv")) == Playback(source, 10**6).count
+
+
+def test_unsure_points_are_not_drawn_and_hidden_on_request(predict: Any, tmp_path: Path) -> None:
+    """The network is sure of its four keypoints by 0.1, 0.37, 0.63 and 0.9."""
+    source, out = images(tmp_path / "in", 1), tmp_path / "out"
+    drawn = []
+    for threshold in (0.0, 0.5, 1.0):
+        predict(source, threshold=threshold)
+        drawn.append(read_image(out / "images" / "00.png.jpg").astype(int))
+        assert all(read_csv(out / "predictions.csv")[0].values())
+    changed = [(abs(image - gray(0)) > 25).any(2).sum() for image in drawn]
+    assert changed[0] > changed[1] > 0 and changed[2] == 0
+    predict(source, threshold=0.5, hide=True, formats=("coco",))
+    (row,) = read_csv(out / "predictions.csv")
+    assert [bool(row[f"{name}_x"]) for name in ("nose", "left_ear", "right_ear", "tail")] == [False, False, True, True]
+    assert all(row[f"{name}_confidence"] for name in ("nose", "left_ear", "right_ear", "tail"))
+    assert json.loads((out / "predictions_coco.json").read_text())[0]["keypoints"][:6] == [0.0] * 6
+
+
+def test_smoothing_is_for_videos_and_off_by_default(predict: Any, tmp_path: Path) -> None:
+    source, out = film(tmp_path / "a.mp4"), tmp_path / "out"
+    predict(source)
+    raw = np.array(levels(out / "predictions.csv"))
+    predict(source, smoothing="median", smoothing_window=3)
+    expected = [raw[0], *np.median([raw[:-2], raw[1:-1], raw[2:]], axis=0), raw[-1]]
+    np.testing.assert_allclose(levels(out / "predictions.csv"), expected, atol=2e-3)
+
+
+def test_boxes_give_a_row_each_and_every_frame_has_one(predict: Any, tmp_path: Path) -> None:
+    source = film(tmp_path / "a.mp4", count=5)
+    left, right = [-0.5, -0.5, 31.5, 47.5], [31.5, -0.5, 63.5, 47.5]
+    boxes = {"a.mp4/000001": np.array([left, right]), "a.mp4/3": np.array([left])}
+    predict(source, boxes, formats=("dlc_csv",))
+    rows = read_csv(tmp_path / "out" / "predictions.csv")
+    assert [(row["frame"], row["box_left"], bool(row["nose_x"])) for row in rows] == [
+        ("0", "", False), ("1", "-0.500", True), ("1", "31.500", True), ("2", "", False), ("3", "-0.500", True),
+        ("4", "", False),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"smoothing=median: .*a.mp4 has 2 boxes in a frame"):
+        predict(source, boxes, smoothing="median")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"on_error": "ignore"}, "on_error='ignore': choose from skip, error"),
+        ({"smoothing": "mean"}, r"smoothing='mean': did you mean 'median'\?"),
+        ({"smoothing": "median", "smoothing_window": 4}, "smoothing_window=4 must be an odd number"),
+        ({"threshold": 50.0}, "threshold=50 must be a probability, 0 to 1"),
+        ({"batch_size": 0}, "batch_size=0 must be at least 1"),
+        ({"formats": ("csv",)}, r"formats=\['csv'\]: 'csv': did you mean 'dlc_csv'\?"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Settings(**{"ckpt": Path("a.ckpt"), "batch_size": 4, **settings})
+
+
+def test_a_video_without_frames_is_an_error(predict: Any, tmp_path: Path, caplog: Any) -> None:
+    (tmp_path / "text.mp4").write_text("hello")
+    with caplog.at_level(logging.WARNING), pytest.raises(ValueError, match=r"text.mp4 cannot be decoded"):
+        predict(tmp_path / "text.mp4")
+    assert not list((tmp_path / "out").iterdir())

@@ -1,0 +1,72 @@
+"""Smoothing is a weighted median about each frame, and touches nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from softpoint.inference.batch.smoothing import median_smoothed, weighted_median
+from softpoint.inference.batch.writers.rows import Row
+
+
+def rows(points: np.ndarray, confidence: np.ndarray) -> Iterator[Row]:
+    nothing = np.full(4, np.nan)
+    for i, (xy, sure) in enumerate(zip(points, confidence, strict=True)):
+        covariance = np.full((len(xy), 2, 2), float(i))
+        yield Row(i, 0, True, i / 10, (9, 9), "", nothing, xy, sure, covariance, None)
+
+
+def smooth(points: np.ndarray, confidence: np.ndarray, window: int) -> list[Row]:
+    return list(median_smoothed(rows(points, confidence), window))
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 6, 20])
+@pytest.mark.parametrize("window", [3, 5, 9])
+def test_equal_confidences_give_the_plain_median(length: int, window: int) -> None:
+    points = np.random.default_rng(length).normal(size=(length, 3, 2))
+    found = smooth(points, np.full((length, 3), 0.7), window)
+    assert [row.number for row in found] == list(range(length))
+    for i, row in enumerate(found):
+        side = min(window // 2, i, length - 1 - i)
+        np.testing.assert_allclose(row.keypoints, np.median(points[i - side : i + side + 1], axis=0))
+        assert (row.covariance == i).all() and (row.confidence == 0.7).all()
+
+
+def test_weights_count_as_copies() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        values, weights = rng.normal(size=5), rng.integers(0, 4, 5)
+        if weights.sum():
+            expected = np.median(np.repeat(values, weights))
+            assert weighted_median(values, weights.astype(float)) == pytest.approx(expected)
+
+
+def test_an_outlier_of_little_confidence_goes_and_a_sure_jump_stays() -> None:
+    points, confidence = np.zeros((11, 1, 2)), np.full((11, 1), 0.9)
+    points[4], confidence[4] = 80.0, 0.05
+    points[8:] = 30.0
+    found = np.array([row.keypoints[0] for row in smooth(points, confidence, 5)])
+    np.testing.assert_array_equal(found[:8], 0.0)
+    np.testing.assert_array_equal(found[8:], 30.0)
+
+
+def test_broken_frames_stay_empty_and_weigh_nothing() -> None:
+    points = np.arange(8.0)[:, None, None] * np.ones((1, 2, 2))
+    confidence = np.full((8, 2), 0.5)
+    points[3], confidence[3] = np.nan, np.nan
+    found = smooth(points, confidence, 3)
+    assert np.isnan(found[3].keypoints).all()
+    np.testing.assert_allclose(found[2].keypoints, 1.5)
+    np.testing.assert_allclose(found[5].keypoints, 5.0)
+
+
+def test_no_confidence_at_all_is_nan_not_an_error() -> None:
+    assert np.isnan(weighted_median(np.array([1.0, 2.0]), np.zeros(2)))
+
+
+@pytest.mark.parametrize("window", [0, 1, 2, 4, -3])
+def test_a_window_needs_a_middle_and_neighbors(window: int) -> None:
+    with pytest.raises(ValueError, match=f"smoothing_window={window} must be an odd number of frames, 3 or more"):
+        list(median_smoothed(iter(()), window))

@@ -1,0 +1,120 @@
+"""Images stream through a predictor in order, in batches, a bounded number of them at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from helpers.videos import film, gray, holed, reading_brightness
+from softpoint.images.video_play import Playback
+from softpoint.inference import load_predictor
+from softpoint.inference.batch.prefetch import ahead
+from softpoint.inference.batch.stream import Shot, answered
+
+
+@pytest.fixture
+def predictor(run: Path) -> Any:
+    return reading_brightness(load_predictor(run / "checkpoints" / "best.ckpt"))
+
+
+def counted(count: int, seen: list[int]) -> Iterator[int]:
+    for number in range(count):
+        seen.append(number)
+        yield number
+
+
+def test_items_come_in_order_and_no_more_than_asked_for_are_made() -> None:
+    seen: list[int] = []
+    for number in ahead(counted(50, seen), 3):
+        # The one in hand, three that wait, one in the maker's hand.
+        assert len(seen) <= number + 5
+    assert seen == list(range(50))
+
+
+def test_an_error_comes_in_its_place() -> None:
+    def failing() -> Iterator[int]:
+        yield 1
+        raise ZeroDivisionError("here")
+
+    items = ahead(failing(), 4)
+    assert next(items) == 1
+    with pytest.raises(ZeroDivisionError, match="here"):
+        next(items)
+
+
+def test_the_thread_ends_and_closes_what_it_read() -> None:
+    closed = threading.Event()
+
+    def endless() -> Iterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    before = threading.active_count()
+    items = ahead(endless(), 2)
+    next(items)
+    items.close()  # type: ignore[attr-defined]
+    assert closed.is_set() and threading.active_count() == before
+
+
+def shots(count: int, read: list[int]) -> Iterator[Shot]:
+    """Each seventh is broken, each fifth has three subjects, each eleventh none."""
+    for i in counted(count, read):
+        image = None if i % 7 == 6 else np.full((48, 64, 3), i % 250, np.uint8)
+        whole = np.array([[-0.5, -0.5, 63.5, 47.5]])
+        boxes = whole[:0] if i % 11 == 10 else whole.repeat(3, 0) if i % 5 == 4 else None
+        yield Shot(i, str(i), float(i), image, boxes, "lost" if image is None else "")
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_every_shot_has_the_answers_of_its_subjects(predictor: Any, batch_size: int) -> None:
+    read: list[int] = []
+    for i, (shot, answers) in enumerate(answered(predictor, shots(60, read), batch_size)):
+        assert shot.number == i and shot.image is None and len(read) <= i + 3 * batch_size + 1
+        expected = 0 if i % 7 == 6 or i % 11 == 10 else 3 if i % 5 == 4 else 1
+        assert len(answers) == expected
+        assert all(answer["keypoints"][0, 0] == pytest.approx(i, abs=0.6) for answer in answers)
+        assert shot.size == ((0, 0) if i % 7 == 6 else (48, 64))
+    assert i == 59
+
+
+def test_images_are_kept_on_request(predictor: Any) -> None:
+    kept = [shot.image for shot, _ in answered(predictor, shots(6, []), 2, keep=True)]
+    assert all(image is not None and image.shape == (48, 64, 3) for image in kept)
+    with pytest.raises(ValueError, match="batch_size=0 must be at least 1"):
+        next(answered(predictor, shots(6, []), 0))
+
+
+def test_a_video_is_answered_frame_by_frame(predictor: Any, tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", times=np.cumsum([0, *[1, 3] * 12][:24]).tolist())
+    found = list(predictor.predict_video(path, batch_size=5))
+    np.testing.assert_allclose([one["keypoints"][0, 0] for one in found], [gray(n) for n in range(24)], atol=4)
+    np.testing.assert_allclose([one["time"] for one in found], np.cumsum([0, *[1, 3] * 12][:24]) / 10)
+    assert {name: value.shape for name, value in found[0].items()} == {
+        "keypoints": (4, 2), "confidence": (4,), "covariance": (4, 2, 2), "time": ()
+    }  # fmt: skip
+
+
+def test_a_frame_that_is_lost_is_nan(predictor: Any, tmp_path: Path) -> None:
+    path = holed(tmp_path / "hole.mp4", film(tmp_path / "a.mp4", count=40, size=(96, 128), crf="1"))
+    lost = [one.number for one in Playback(path, 10**6).play() if one.pixels is None]
+    found = list(predictor.predict_video(str(path)))
+    assert len(found) == 40 and lost
+    for number, one in enumerate(found):
+        assert np.isfinite(one["time"]) and np.isnan(one["keypoints"]).any() == (number in lost)
+
+
+def test_the_network_itself_answers_a_frame_as_an_image(run: Path, tmp_path: Path) -> None:
+    predictor = load_predictor(run / "checkpoints" / "best.ckpt")
+    path = film(tmp_path / "a.mp4", count=5)
+    for shown, found in zip(Playback(path, 10**6).play(), predictor.predict_video(path, 2), strict=True):
+        alone = predictor(shown.pixels)
+        for name, value in alone.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-3)

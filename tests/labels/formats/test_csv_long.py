@@ -1,0 +1,134 @@
+"""A plain CSV with a row a point."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from helpers.labels import assert_same, damaged, random_labels, sound, written
+from softpoint.labels.csv_io import exact, write_rows
+from softpoint.labels.formats import csv_long, csv_wide, read_labels, recognize
+from softpoint.labels.formats.parsing.csv_columns import cell, used_fields
+from softpoint.labels.row_errors import Problems
+from softpoint.labels.schema import Labels
+
+PLAIN = (
+    "image,keypoint,x,y\n"
+    "v/a.png,left_ear,1.5,2\nv/a.png,tail,3,4\nv/b.png,left_ear,,\nv/b.png,tail,5,6.25\nw/c.png,,,\n"
+)
+FULL = (
+    "y,x,visibility,keypoint,subject,image,box_left,box_top,box_right,box_bottom\n"
+    "2,1,1,nose,m1,a.png,0,0,9,9\n4,3,2,tail,m1,a.png,,,,\n6,5,,nose,m2,a.png,,,,\n,,0,tail,m2,a.png,,,,\n"
+)
+
+
+def test_plain_file(tmp_path: Path) -> None:
+    path = written(tmp_path, PLAIN)
+    labels = read_labels(path)
+    assert recognize(path) == "csv_long" and labels.skeleton.names == ("left_ear", "tail")
+    assert labels.images == ("v/a.png", "v/b.png", "w/c.png") and labels.places == ("line 2", "line 4", "line 6")
+    assert labels.visibility.tolist() == [[2, 2], [0, 2], [0, 0]]
+    np.testing.assert_array_equal(labels.keypoints[1], [[np.nan, np.nan], [5, 6.25]])
+
+
+def test_any_order_of_columns_and_several_subjects(tmp_path: Path) -> None:
+    labels = read_labels(written(tmp_path, FULL))
+    assert [(s.image, s.name, s.box) for s in labels.subjects] == [("a.png", "m1", (0, 0, 9, 9)), ("a.png", "m2", None)]
+    assert labels.visibility.tolist() == [[1, 2], [2, 0]]
+    assert labels.keypoints[0].tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(PLAIN.splitlines()[:3] + PLAIN.splitlines()[4:]),
+        PLAIN.replace(",", ";").replace(".5", ",5").replace("6.25", "6,25"),
+        PLAIN.replace(",", "\t").replace("\n", "\r\n"),
+        PLAIN.replace("keypoint", "Bodypart").replace("image", "file"),
+        PLAIN.replace("v/", "v\\"),
+    ],
+    ids=["point-left-out", "decimal-commas", "tabs", "names", "backslash"],
+)
+def test_spellings_read_the_same(tmp_path: Path, text: str) -> None:
+    assert_same(read_labels(written(tmp_path, text)), read_labels(written(tmp_path, PLAIN, "plain.csv")))
+
+
+MISTAKES = [
+    (PLAIN.replace("5,6.25", "5,"), r"labels.csv line 5: tail has x=5 and y=nan"),
+    (PLAIN.replace("6.25", "six"), r"line 5: column 4 'six' is not a finite number"),
+    (PLAIN.replace("6.25", "inf"), r"line 5: column 4 'inf'"),
+    (PLAIN.replace("v/a.png,tail", "v/a.png,left_ear"), r"line 3: labels left_ear in v/a.png, as line 2 does"),
+    (PLAIN.replace("v/a.png,tail", "v/a.png,"), r"line 3: it has coordinates but no keypoint"),
+    (PLAIN.replace("v/a.png,tail", ",tail"), r"line 3: it names no image"),
+    (PLAIN.replace("3,4", "3,4,5"), r"line 3: it has 5 columns, but its header has 4"),
+    (FULL.replace("2,1,1", "2,1,7"), r"line 2: nose has visibility 7"),
+    (FULL.replace(",,0,tail", ",,1,tail"), r"line 5: tail has visibility 1 but no coordinates"),
+    (FULL.replace("tail,m1,a.png,,,,", "tail,m1,a.png,1,1,9,9"), r"line 3: its box is .* but line 2 says"),
+    ("image,keypoint,x,y\na.png,,,\n", r"names no keypoint in any row; fill in its column 'keypoint'"),
+    ("image,keypoint,x,y,x\na.png,nose,1,2,3\n", r"columns 3 and 5 are both 'x'"),
+    ("keypoint,x,y\nnose,1,2\n", r"no column holds the path of the image"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), MISTAKES)
+def test_mistakes_are_named(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as error:
+        read_labels(written(tmp_path, text))
+    assert str(tmp_path / "labels.csv") in str(error.value)
+
+
+def test_the_format_can_be_forced(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"'image,nose_x', which has no column keypoint or x or y"):
+        read_labels(written(tmp_path, "image,nose_x\na,1\n"), "csv_long")
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(damaged(PLAIN) | damaged(FULL) | damaged(FULL.replace(",", "\t")) | st.binary(max_size=60))
+def test_a_damaged_file_is_only_ever_a_value_error(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = written(Path(folder), content)
+        for on_error in ("error", "skip"):
+            try:
+                labels = read_labels(path, "csv_long", on_error)
+            except ValueError as error:
+                assert str(path) in str(error)
+            else:
+                sound(labels)
+        assert csv_long.recognize(path, content) in (True, False)
+
+
+def unrolled(labels: Labels, path: Path) -> None:
+    """The same labels with a row a point, written independently of any reader."""
+    columns = used_fields(labels.subjects)
+    rows = [["image", *columns, "keypoint", "x", "y", "visibility"]]
+    for subject in labels.subjects:
+        said = [subject.image, *(cell(subject, column) for column in columns)]
+        own = labels.categories.get(subject.category, labels.skeleton.names)
+        for name, (x, y), visible in zip(labels.skeleton.names, subject.keypoints, subject.visibility, strict=True):
+            rows += [[*said, name, exact(x), exact(y), str(visible)]] if name in own else []
+    write_rows(path, rows)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(random_labels())
+def test_long_says_what_wide_says(labels: Labels) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        long, wide = Path(folder) / "long.csv", Path(folder) / "wide.csv"
+        unrolled(labels, long)
+        csv_wide.write(labels, wide, np.zeros((len(labels), 2), int))
+        found = csv_long.read(long, Problems(str(long), skip=False))
+        other = csv_wide.read(wide, Problems(str(wide), skip=False))
+    if set(found.skeleton.names) == set(labels.skeleton.names):  # a keypoint in no row cannot be known
+        found = found.with_keypoints(labels.skeleton.names)
+        assert {k: set(v) for k, v in found.categories.items()} == {k: set(v) for k, v in other.categories.items()}
+        np.testing.assert_array_equal(found.keypoints, other.keypoints)
+        np.testing.assert_array_equal(found.visibility, other.visibility)
+        np.testing.assert_array_equal(found.boxes, other.boxes)
+        assert [(s.image, s.name, s.group, s.crowd, s.size) for s in found.subjects] == [
+            (s.image, s.name, s.group, s.crowd, s.size) for s in other.subjects
+        ]

@@ -1,0 +1,201 @@
+"""DeepLabCut's HDF5: what pandas writes, read without pandas, and nothing of it run."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from helpers.labels import assert_same, sound, written
+from softpoint.labels.formats import dlc_h5, read_labels, recognize
+
+h5py = pytest.importorskip("h5py")
+
+SINGLE = (
+    "scorer,anna,anna,anna,anna\nbodyparts,nose,nose,left_ear,left_ear\ncoords,x,y,x,y\n"
+    "labeled-data/v/1.png,1.5,2,3,4\nlabeled-data/v/2.png,,,5,6.25\nlabeled-data/v/3.png,,,,\n"
+)
+SEVERAL = (
+    "scorer,anna,anna,anna,anna,anna,anna\nindividuals,m1,m1,m1,m1,m2,m2\nbodyparts,nose,nose,tail,tail,nose,nose\n"
+    "coords,x,y,x,y,x,y\nlabeled-data/v/1.png,1,2,3,4,5,6\nlabeled-data/v/2.png,,,7,8,,\n"
+)
+
+
+@pytest.fixture(scope="session")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A CSV and the HDF5 that pandas makes of it, for each way in which DeepLabCut has written them."""
+    pandas, _ = pytest.importorskip("pandas"), pytest.importorskip("tables")
+    folder, found = tmp_path_factory.mktemp("frames"), {}
+    for name, text, format, depth, rows in [
+        ("table", SINGLE, "table", 3, 1),
+        ("fixed", SINGLE, "fixed", 3, 1),
+        ("fixed-path-in-three", SINGLE, "fixed", 3, 3),
+        ("individuals", SEVERAL, "fixed", 4, 3),
+        ("individuals-table", SEVERAL, "table", 4, 1),
+    ]:
+        path = written(folder, text, f"{name}.csv")
+        frame = pandas.read_csv(path, header=list(range(depth)), index_col=0)
+        if rows == 3:
+            frame.index = pandas.MultiIndex.from_tuples([tuple(image.split("/")) for image in frame.index])
+        found[name] = path.with_suffix(".h5")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            frame.to_hdf(found[name], key="df_with_missing", format=format, mode="w")
+    return found
+
+
+@pytest.mark.parametrize("name", ["table", "fixed", "fixed-path-in-three", "individuals", "individuals-table"])
+def test_it_says_what_the_csv_says(frames: dict[str, Path], name: str) -> None:
+    path = frames[name]
+    labels = read_labels(path)
+    assert recognize(path) == "dlc_h5" and labels.places[0].startswith("row 1")
+    assert_same(labels, read_labels(path.with_suffix(".csv")))
+
+
+def test_real_file(data_root: Path) -> None:
+    file = data_root / "keypoints/dlc-openfield/labeled-data/m4s1/CollectedData_Pranav.h5"
+    labels, csv = read_labels(file), read_labels(file.with_suffix(".csv"))
+    assert labels.images == csv.images and labels.skeleton == csv.skeleton and labels.folder == csv.folder
+    np.testing.assert_allclose(labels.keypoints, csv.keypoints, rtol=1e-12)
+
+
+class Trap:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple:
+        return Path.mkdir, (self.folder,)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+@pytest.mark.parametrize("where", ["names", "values", "attributes"])
+def test_no_object_in_a_file_is_run(frames: dict[str, Path], tmp_path: Path, where: str, protocol: int) -> None:
+    trap = pickle.dumps([Trap(tmp_path / "sprung")], protocol)
+    pickle.loads(trap)
+    (tmp_path / "sprung").rmdir()  # so that it is known to work
+    path = tmp_path / "trap.h5"
+    path.write_bytes(frames["fixed" if where == "values" else "table"].read_bytes())
+    with h5py.File(path, "r+") as file:
+        group = file["df_with_missing"]
+        if where == "names":
+            group["table"].attrs["values_block_0_kind"] = np.bytes_(trap)
+        elif where == "values":
+            del group["block0_values"]
+            data = group.create_dataset("block0_values", (1,), h5py.vlen_dtype(np.uint8))
+            data[0] = np.frombuffer(trap, np.uint8)
+            data.attrs.update(CLASS=np.bytes_("VLARRAY"), PSEUDOATOM=np.bytes_("object"))
+        else:  # that only pandas would look at
+            for name in ("CLASS", "TITLE", "info", "non_index_axes", "data_columns"):
+                group.attrs[name] = np.bytes_(trap)
+    if where == "attributes":
+        assert len(read_labels(path)) == 3
+    else:
+        with pytest.raises(ValueError, match=r"trap.h5 cannot be read .*Python objects, which are never opened"):
+            read_labels(path)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_only_text_is_unpickled() -> None:
+    names = [("anna", "nose", "x"), ("anna", "nose", "y")]
+    for protocol in range(6):
+        assert dlc_h5._names(pickle.dumps(names, protocol)) == names
+    for value in ([1], {"a": 1}, [("a", 1)], "abc", [["a"]], [np.float64(1)], [("a", print)]):
+        for protocol in range(6):
+            with pytest.raises(ValueError, match=r"never opened|not text"):
+                dlc_h5._names(pickle.dumps(value, protocol))
+    with pytest.raises(ValueError, match="never opened"):
+        dlc_h5._names(b"(lp2000000000\n.")  # would take 32 GB for the memo
+
+
+def changed(frames: dict[str, Path], tmp_path: Path, name: str, change) -> Path:
+    path = tmp_path / "changed.h5"
+    path.write_bytes(frames[name].read_bytes())
+    with h5py.File(path, "r+") as file:
+        change(file["df_with_missing"])
+    return path
+
+
+def replaced(name: str, value):
+    def change(group) -> None:
+        del group[name]
+        group[name] = value
+
+    return change
+
+
+def filled(values):
+    return lambda group: group["block0_values"].write_direct(np.full((3, 4), values))
+
+
+def huge(group) -> None:
+    del group["block0_values"]
+    group.create_dataset("block0_values", (1 << 40, 4), "f8", chunks=(1024, 4))
+
+
+def elsewhere(group) -> None:
+    del group["block0_values"]
+    group.create_dataset("block0_values", (3, 4), "f8", external=[("/dev/zero", 0, h5py.h5f.UNLIMITED)])
+
+
+CHANGES = {
+    "half": ("fixed", filled([1, 2, 3, np.nan]), r"row 1: left_ear has x=3 and y=nan"),
+    "infinite": ("fixed", filled(np.inf), r"row 1: one of its"),
+    "shape": ("fixed", replaced("block0_values", np.zeros((3, 5))), r"damaged: 3 rows and 4 columns, but .*\(5, 3\)"),
+    "text": ("fixed", replaced("block0_values", np.full((3, 4), b"a")), r"block 0 holds \|S1, not numbers"),
+    "codes": ("fixed", replaced("block0_items_label1", np.array([0, 0, 7, 7])), r"cannot be read"),
+    "coords": ("fixed", replaced("block0_items_level2", np.array([b"x", b"z"])), r"column 2 is called 'anna, nose, z'"),
+    "huge": ("fixed", huge, r"shape \(1099511627776, 4\) is too large"),
+    "missing": ("fixed", lambda g: g.pop("axis1"), r"cannot be read"),
+    "link": ("fixed", replaced("block0_values", h5py.ExternalLink("other.h5", "/x")), r"or a link out of the file"),
+    "elsewhere": ("fixed", elsewhere, r"lies in another file"),
+    "image": ("fixed", replaced("axis1", np.array([b"a", b"", b"c"])), r"row 2: its image path \[''\] has an"),
+    "twice": ("fixed", replaced("axis1", np.array([b"a", b"a", b"c"])), r"row 2: labels a, which row 1 does too"),
+    "no-pandas": ("table", lambda g: g.attrs.pop("pandas_type"), r"holds no table of pandas"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "change", "words"), CHANGES.values(), ids=CHANGES)
+def test_mistakes_are_named(frames: dict[str, Path], tmp_path: Path, name: str, change, words: str) -> None:
+    path = changed(frames, tmp_path, name, change)
+    with pytest.raises(ValueError, match=words) as error:
+        read_labels(path)
+    assert str(path) in str(error.value)
+
+
+def test_the_library_is_named_where_it_is_missing(frames: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    with pytest.raises(ImportError, match=r'needs h5py: pip install -e "\.\[dlc\]", or give the CSV beside it'):
+        read_labels(frames["table"])
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.sampled_from(["table", "fixed", "individuals"]),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=8)), max_size=6),
+    st.floats(0.2, 1),
+)
+def test_a_damaged_file_is_only_ever_a_value_error(
+    frames: dict[str, Path], name: str, changes: list[tuple[float, bytes]], kept: float
+) -> None:
+    content = bytearray(frames[name].read_bytes())
+    used = 12_000  # beyond it a table has an empty index
+    for position, piece in changes:
+        start = int(position * min(used, len(content)))
+        content[start : start + len(piece)] = piece
+    content = content[: int(kept * len(content))] if kept < 0.9 else content
+    with tempfile.TemporaryDirectory() as folder:
+        path = written(Path(folder), bytes(content), "labels.h5")
+        try:
+            labels = read_labels(path, "dlc_h5")
+        except ValueError as error:
+            assert str(path) in str(error)
+        else:
+            sound(labels)

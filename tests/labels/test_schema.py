@@ -1,0 +1,105 @@
+"""Labels: what every format becomes, and how it is narrowed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from softpoint.labels.schema import Labels, Subject
+from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
+from softpoint.paths import normalize_path
+
+NAN = (np.nan, np.nan)
+
+
+def subject(image: str, *points: tuple[float, float], **said) -> Subject:
+    keypoints = np.array(points, np.float64)
+    return Subject(image, f"row of {image}", keypoints, np.where(np.isnan(keypoints[:, 0]), 0, 2), **said)
+
+
+@pytest.fixture
+def labels() -> Labels:
+    skeleton = Skeleton(("nose", "left_ear", "right_ear"), (("left_ear", "right_ear"),), (("nose", "left_ear"),))
+    found = (
+        subject("v/a.png", (1, 2), (3, 4), NAN, category="mouse", box=(0, 0, 9, 9)),
+        subject("v\\b.png", NAN, NAN, NAN, category="rat"),
+        subject("w/c.png", (5, 6), NAN, NAN, category="rat", group="monday"),
+    )
+    return Labels("a.csv", ".", skeleton, found, {"mouse": skeleton.names, "rat": ("nose",)})
+
+
+def test_columns_of_all_subjects(labels: Labels) -> None:
+    assert len(labels) == 3 and labels.keypoints.shape == (3, 3, 2) and labels.keypoints.dtype == np.float64
+    assert labels.visibility.tolist() == [[2, 2, 0], [0, 0, 0], [2, 0, 0]] and labels.visibility.dtype == np.int64
+    assert labels.groups == ("v", "v", "monday") and labels.places[2] == "row of w/c.png"
+    np.testing.assert_array_equal(labels.boxes, [[0, 0, 9, 9], [np.nan] * 4, [np.nan] * 4])
+
+
+def test_nothing_has_shapes_too(labels: Labels) -> None:
+    none = labels.select([])
+    assert none.keypoints.shape == (0, 3, 2) and none.visibility.shape == (0, 3) and none.boxes.shape == (0, 4)
+
+
+def test_select(labels: Labels) -> None:
+    some = labels.select(np.array([2, 0]))
+    assert some.images == ("w/c.png", "v/a.png") and some.groups == ("monday", "v")
+    assert some.visibility.tolist() == [[2, 0, 0], [2, 2, 0]]
+
+
+def test_with_keypoints(labels: Labels) -> None:
+    ears = labels.with_keypoints(["right_ear", "left_ear"])
+    assert ears.skeleton == Skeleton(("right_ear", "left_ear"), (("left_ear", "right_ear"),))
+    assert ears.keypoints[0, 1].tolist() == [3, 4] and ears.visibility[0].tolist() == [0, 2]
+    assert ears.categories == {"mouse": ("left_ear", "right_ear"), "rat": ()}
+    assert labels.with_keypoints(["right_ear"]).skeleton.flip_pairs == ()
+    with pytest.raises(ValueError, match=r"data.keypoints: no keypoint is named 'rightear'; did you mean 'right_ear'"):
+        labels.with_keypoints(["rightear"])
+
+
+def test_with_categories(labels: Labels) -> None:
+    rats = labels.with_categories(["rat"])
+    assert rats.images == ("v\\b.png", "w/c.png") and rats.skeleton.names == ("nose",)
+    assert labels.with_categories(["rat", "mouse"]).skeleton == labels.skeleton
+    with pytest.raises(ValueError, match=r"data.categories: no category is named 'cat' in a.csv; did you mean 'rat'"):
+        labels.with_categories(["cat"])
+
+
+def test_a_point_is_labeled_where_it_has_coordinates(labels: Labels) -> None:
+    wrong = Subject("a.png", "line 1", np.zeros((3, 2)), np.array([2, 0, 2]))
+    with pytest.raises(AssertionError):
+        Labels("a.csv", ".", labels.skeleton, (wrong,))
+
+
+@pytest.mark.parametrize("spelling", ["v/a.png", "./v//a.png", "v\\a.png", " v/x/../a.png "])
+def test_spellings_of_a_path(spelling: str) -> None:
+    assert normalize_path(spelling) == "v/a.png"
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("LEye", "REye"), ("eyeL", "eyeR"), ("kneeL", "kneeR"), ("paw1LH", "paw1RH"), ("l_eye", "r_eye"),
+        ("eye_l", "eye_r"), ("LeftEye", "RightEye"), ("left-eye", "right-eye"), ("Left Eye", "Right Eye"),
+        ("leftear", "rightear"), ("EAR_LEFT", "EAR_RIGHT"), ("LM1", "RM1"), ("L1", "R1"), ("FL", "FR"),
+        ("foreLPaw", "foreRPaw"), ("left_L1", "right_L1"), ("left_L1", "right_R1"), ("ear.L", "ear.R"),
+    ],
+)  # fmt: skip
+def test_names_that_differ_in_their_side_are_a_pair(left: str, right: str) -> None:
+    assert infer_flip_pairs(["nose", right, left]) == ((left, right),)
+    assert infer_flip_pairs([left, "nose"]) == infer_flip_pairs([right]) == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("tail", "tair"), ("ball", "barr"), ("lear", "rear"), ("TAIL", "TAIR"), ("leg", "reg"), ("eyel", "eyer"),
+     ("BL", "BR"), ("paw1LH", "paw4RH"), ("left_eye", "Right_eye"), ("LM1", "RM2"), ("lock", "rock")],
+)  # fmt: skip
+def test_names_that_differ_otherwise_are_none(one: str, other: str) -> None:
+    assert infer_flip_pairs([one, other]) == ()
+
+
+def test_no_keypoint_is_in_two_pairs() -> None:
+    names = ["left_L1", "right_L1", "left_R1", "right_R1", "L_left", "R_left", "R_right", "L_right"]
+    pairs = infer_flip_pairs(names)
+    assert sorted(name for pair in pairs for name in pair) == sorted(names)
+    Skeleton(tuple(names), pairs)

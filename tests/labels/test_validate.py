@@ -1,0 +1,115 @@
+"""Labels are compared with their images before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers.labels import images, written
+from softpoint.images import ImageFolder
+from softpoint.labels.formats import read_labels
+from softpoint.labels.row_errors import Problems
+from softpoint.labels.schema import Labels
+from softpoint.labels.validate import check
+
+HEADER = "scorer,anna,anna,anna,anna\nbodyparts,left_ear,left_ear,right_ear,right_ear\ncoords,x,y,x,y\n"
+PLAIN = HEADER + "video/img1.png,1.5,2,3,4\nvideo/img2.png,,,5,6.25\nother/img3.png,,,,\n"
+
+
+def checked(labels: Labels, folder: Path, outside: str = "error", on_error: str = "error") -> tuple[Labels, np.ndarray]:
+    return check(labels, ImageFolder(folder), Problems.by(on_error, labels.source), outside)
+
+
+def test_sizes_are_returned(tmp_path: Path) -> None:
+    labels = read_labels(written(tmp_path, PLAIN))
+    images(tmp_path, labels)
+    Image.new("RGB", (7, 30)).save(tmp_path / "other/img3.png")
+    found, sizes = checked(labels, tmp_path)
+    assert sizes.tolist() == [[10, 12], [10, 12], [30, 7]] and found.subjects == labels.subjects
+
+
+def test_points_on_the_border_are_kept(tmp_path: Path) -> None:
+    labels = read_labels(written(tmp_path, HEADER + "a.png,12,10,-1,-1\n"))
+    images(tmp_path, labels)
+    assert checked(labels, tmp_path)[0].subjects == labels.subjects
+
+
+@pytest.mark.parametrize("point", ["12.5,3", "-1.5,3", "3,10.5", "3,-7", "1e300,0"])
+def test_points_outside(tmp_path: Path, caplog: pytest.LogCaptureFixture, point: str) -> None:
+    labels = read_labels(written(tmp_path, HEADER + f"a.png,1,1,{point}\nb.png,1,1,2,2\n"))
+    images(tmp_path, labels)
+    with pytest.raises(ValueError, match=r"labels.csv line 4: right_ear at .* lies outside .*data.outside=drop"):
+        checked(labels, tmp_path)
+    dropped, _ = checked(labels, tmp_path, outside="drop")
+    assert "1 labeled points outside their image are treated as unlabeled" in caplog.text
+    assert dropped.visibility.tolist() == [[2, 0], [2, 2]] and np.isnan(dropped.keypoints[0, 1]).all()
+    assert labels.visibility.tolist() == [[2, 2], [2, 2]]
+    skipped, sizes = checked(labels, tmp_path, on_error="skip")
+    assert skipped.images == ("b.png",) and len(sizes) == 1
+    with pytest.raises(ValueError, match=r"data.outside='dorp': did you mean 'drop'"):
+        checked(labels, tmp_path, outside="dorp")
+
+
+def test_missing_images_are_counted_and_found_elsewhere(tmp_path: Path) -> None:
+    labels = read_labels(written(tmp_path / "labels", PLAIN))
+    with pytest.raises(ValueError, match=r"(?s)3 rows cannot be used\n  line 4: .*set it so that"):
+        checked(labels, tmp_path / "labels")
+    images(tmp_path / "set", labels)
+    for wrong in (tmp_path, tmp_path / "set" / "video", tmp_path / "set" / "other", tmp_path / "labels"):
+        with pytest.raises(ValueError, match=rf"video/img1.png exists under .*: set data.images={tmp_path / 'set'},"):
+            checked(labels, wrong)
+
+
+def test_unreadable_images_are_listed_or_skipped(tmp_path: Path) -> None:
+    rows = "".join(f"img{i}.png,1,1,1,1\n" for i in range(9))
+    labels = read_labels(written(tmp_path, HEADER + rows))
+    images(tmp_path, labels)
+    for i in range(7):
+        (tmp_path / f"img{i}.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"(?s)7 rows.*img0.png is empty.*and 2 more\ncorrect them, or leave them out"):
+        checked(labels, tmp_path)
+    found, sizes = checked(labels, tmp_path, on_error="skip")
+    assert found.images == ("img7.png", "img8.png") and sizes.tolist() == [[10, 12]] * 2
+
+
+def test_an_image_of_another_size_is_refused(tmp_path: Path) -> None:
+    header = "image,image_height,image_width,nose_x,nose_y\n"
+    labels = read_labels(written(tmp_path, header + "a.png,10,12,1,2\nb.png,12,10,1,2\n"))
+    images(tmp_path, labels)
+    with pytest.raises(ValueError, match=r"line 3: b.png is 12 wide and 10 high, but its labels say 10 and 12"):
+        checked(labels, tmp_path)
+
+
+def test_an_image_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    labels = read_labels(written(tmp_path / "set", HEADER + "../a.png,1,1,1,1\n"))
+    images(tmp_path / "set", labels)
+    with pytest.raises(ValueError, match=r"line 4: its image '../a.png' lies outside data.images"):
+        checked(labels, tmp_path / "set")
+
+
+@pytest.mark.parametrize("again", ["a.png", "./a.png", "v/..\\\\a.png"])
+def test_the_same_subject_twice(tmp_path: Path, again: str) -> None:
+    rows = f"image,subject,nose_x,nose_y\na.png,m1,1,2\n{again},m2,1,2\na.png,m3,3,4\nb.png,,,\nb.png,,,\n"
+    labels = read_labels(written(tmp_path, rows))
+    images(tmp_path, labels)
+    with pytest.raises(ValueError, match=r"line 3: labels .*a.png exactly as line 2 does"):
+        checked(labels, tmp_path)
+    assert checked(labels, tmp_path, on_error="skip")[0].places == ("line 2", "line 4", "line 5", "line 6")
+
+
+def test_nothing_labeled(tmp_path: Path) -> None:
+    labels = read_labels(written(tmp_path, HEADER + "a.png,,,,\nb.png,,,,\n"))
+    images(tmp_path, labels)
+    with pytest.raises(ValueError, match="none of its 2 subjects has a labeled point"):
+        checked(labels, tmp_path)
+
+
+def test_real_wrong_folder_is_answered_with_the_right_one(data_root: Path) -> None:
+    folder = data_root / "keypoints"
+    labels = read_labels(folder / "labels" / "dlc-openfield.csv")
+    for wrong in (folder, folder / "dlc-openfield" / "labeled-data"):
+        with pytest.raises(ValueError, match=r"(?s)116 rows.*set data.images=.*dlc-openfield,"):
+            checked(labels, wrong)

@@ -1,0 +1,44 @@
+"""An image from the network has the pixels that the same file has."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from softpoint.images.decode import image_size, read_image
+from softpoint.serving.images import FORMATS, decoded, measured
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (21, 34, 4), np.uint8)
+
+
+def body(kind: str, mode: str, orientation: int) -> bytes:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    file = io.BytesIO()
+    options = {} if kind == "BMP" else {"exif": tags}
+    Image.fromarray(PIXELS).convert(mode).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("orientation", [1, 5, 6])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("exif", ["apply", "ignore"])
+def test_it_is_measured_and_decoded_as_a_file_is(tmp_path: Path, kind: str, mode: str, orientation: int, exif: str):
+    sent, path = body(kind, mode, orientation), tmp_path / "image"
+    path.write_bytes(sent)
+    image = decoded(sent, exif, 10_000)
+    np.testing.assert_array_equal(image, read_image(path, exif=exif))
+    assert measured(sent, exif, 10_000) == image_size(path, exif=exif) == image.shape[:2]
+    turned = exif == "apply" and orientation > 4 and kind != "BMP"
+    assert image.shape == ((34, 21, 3) if turned else (21, 34, 3))
+
+
+def test_exif_that_is_not_wanted_is_refused_with_the_setting_of_the_server():
+    with pytest.raises(Exception, match=r"carries the EXIF orientation 6.* set exif=apply") as refused:
+        measured(body("JPEG", "RGB", 6), "error", 10_000)
+    assert refused.value.status == 422  # type: ignore[attr-defined]

@@ -1,0 +1,57 @@
+"""Tiles keep their proportions and order, and their titles stay inside."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from softpoint.viz import contact_sheet
+
+
+def plain(height: int, width: int, gray: int) -> np.ndarray:
+    return np.full((height, width, 3), gray, np.uint8)
+
+
+def test_tiles_stand_row_by_row() -> None:
+    sheet = contact_sheet([plain(100, 200, 10 * i) for i in range(5)], columns=2, pad=10)
+    assert sheet.shape == (3 * 110 + 10, 2 * 210 + 10, 3)
+    assert sheet.dtype == np.uint8
+    centers = [[int(sheet[60 + 110 * row, 110 + 210 * column, 0]) for column in (0, 1)] for row in (0, 1, 2)]
+    assert centers == [[0, 10], [20, 30], [40, 255]]
+    assert (sheet[:10] == 255).all()
+
+
+def test_other_proportions_are_letterboxed_and_centered() -> None:
+    sheet = contact_sheet([plain(100, 200, 0), plain(50, 20, 0)], columns=2, pad=0)
+    tile = sheet[:, 200:, 0]
+    assert tile.shape == (100, 200)
+    assert (tile[:, 80:120] == 0).all()
+    assert (tile == 0).sum() == 100 * 40
+
+
+def test_titles_add_a_line_and_leave_the_images() -> None:
+    images = [plain(64, 64, 90), plain(64, 64, 120)]
+    bare, titled = contact_sheet(images), contact_sheet(images, titles=["nose", "a title " * 40])
+    line = titled.shape[0] - bare.shape[0]
+    assert line >= 12
+    assert bare.shape[1] == titled.shape[1] >= 2 * 160
+    np.testing.assert_array_equal(titled[8 + line :], bare[8:])
+    ink = titled[8 : 8 + line].min(axis=(0, 2)) < 128
+    width = bare.shape[1] // 2
+    assert ink[:width].any()
+    assert ink[width:].any()
+    assert not ink[-8:].any()
+
+
+def test_a_chosen_size_is_kept_and_images_are_untouched() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (90, 70, 3), dtype=np.uint8)
+    before = image.copy()
+    assert contact_sheet([image], size=(40, 60), pad=0).shape == (40, 60, 3)
+    np.testing.assert_array_equal(image, before)
+
+
+def test_bad_requests_are_quoted() -> None:
+    with pytest.raises(ValueError, match="got 0 images, columns=4"):
+        contact_sheet([])
+    with pytest.raises(ValueError, match="1 images but 2 titles"):
+        contact_sheet([plain(9, 9, 0)], titles=["a", "b"])
