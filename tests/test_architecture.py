@@ -73,7 +73,7 @@ ALLOWED = {
     "images": {"paths", "suggest"},
     "labels": {"images", "paths", "suggest"},
     "data": {"functional", "images", "labels", "paths", "suggest"},
-    "audit": {"functional", "images", "labels", "paths", "suggest"},
+    "audit": {"functional", "images", "labels", "paths", "suggest", "viz"},
     "datasets": {"images", "labels", "paths", "suggest"},
     "viz": {"functional", "data", "labels", "paths", "suggest"},
     "training": {

@@ -85,7 +85,7 @@ def test_data_prints_stages_and_shares(start: Callable) -> None:
 
 
 def test_users_images_are_timed(start: Callable, paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("parts.feeding.shares", lambda *_: iter(()))
+    monkeypatch.setattr("softpoint.cli.dataloader_benchmark.shares", lambda *_: iter(()))
     ending = start("benchmark", "what=data", *TINY, f"data.images={paths[0].parent}")
     assert ending.code == 0 and "decode drawn" in ending.out
 

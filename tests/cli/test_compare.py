@@ -21,7 +21,7 @@ ATTENTION = ("study=attention", '+study.variants.thin=["decoder.channels=4"]', "
 def pretence(monkeypatch: pytest.MonkeyPatch) -> Pretence:
     """Trainings of no time."""
     found = Pretence()
-    monkeypatch.setattr("parts.trainings.run", found)
+    monkeypatch.setattr("softpoint.cli.runner.run", found)
     return found
 
 

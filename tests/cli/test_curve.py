@@ -19,7 +19,7 @@ START = Callable[..., tuple[int, str, str]]
 def pretence(monkeypatch: pytest.MonkeyPatch) -> Pretence:
     """Trainings of no time."""
     found = Pretence()
-    monkeypatch.setattr("parts.trainings.run", found)
+    monkeypatch.setattr("softpoint.cli.runner.run", found)
     monkeypatch.setattr("curve.check_size", lambda largest: found.largest.append(largest.words))
     return found
 
@@ -158,7 +158,7 @@ def test_more_labels_than_there_are_is_told_before_any_training(
     start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = Pretence()
-    monkeypatch.setattr("parts.trainings.run", found)
+    monkeypatch.setattr("softpoint.cli.runner.run", found)
     words = [*labeled(write_labels(tmp_path / "data")), "labels=[2,99]", f"output={tmp_path / 'out'}"]
     words = [word for word in words if not word.startswith("trainer.max_epochs")]
     code, _, err = start("curve", *gathered(words, "curve"))

@@ -31,7 +31,7 @@ def shipped(name: str) -> Augment:
     return Augment(**numbers)
 
 
-def image(seed: int, size: tuple[int, int] = (64, 80)) -> np.ndarray:
+def canvas(seed: int, size: tuple[int, int] = (64, 80)) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
@@ -114,19 +114,19 @@ def test_one_setting_does_not_reshuffle_another() -> None:
 @pytest.mark.parametrize("name", COLORS)
 def test_recolor_is_pure(name: str) -> None:
     augment = Augment(recolor_probability=1.0, **{name: COLORS[name]})
-    first, second = image(1), image(2, (48, 48))
+    first, second = canvas(1), canvas(2, (48, 48))
     alone = [augment.recolor(np.random.default_rng(seed), first) for seed in range(4)]
     for seed in (3, 1, 0, 2):  # another order, other images in between
         augment.recolor(np.random.default_rng(99), second)
         assert np.array_equal(augment.recolor(np.random.default_rng(seed), first), alone[seed])
-    assert np.array_equal(first, image(1))
+    assert np.array_equal(first, canvas(1))
     assert any(not np.array_equal(result, alone[0]) for result in alone[1:])
     assert all(result.dtype == np.uint8 and result.shape == first.shape for result in alone)
 
 
 def test_recolor_touches_no_global_generator() -> None:
     augment = Augment(recolor_probability=1.0, **COLORS)
-    augment.recolor(np.random.default_rng(0), image(0))
+    augment.recolor(np.random.default_rng(0), canvas(0))
 
     def draws() -> list[float]:
         return [random.random(), np.random.rand(), cv2.randu(np.zeros(1), 0, 1)[0]]  # noqa: NPY002
@@ -137,11 +137,11 @@ def test_recolor_touches_no_global_generator() -> None:
     seed()
     expected = draws()
     seed()
-    changed = augment.recolor(np.random.default_rng(1), image(0))
+    changed = augment.recolor(np.random.default_rng(1), canvas(0))
     assert draws() == expected
     seed()
     random.random(), np.random.rand(), cv2.randu(np.zeros(1), 0, 1)  # noqa: NPY002
-    assert np.array_equal(augment.recolor(np.random.default_rng(1), image(0)), changed)
+    assert np.array_equal(augment.recolor(np.random.default_rng(1), canvas(0)), changed)
 
 
 ALL = Augment(**COLORS)
@@ -209,8 +209,8 @@ def test_saturation_is_the_librarys() -> None:
     from albumentations.augmentations.pixel.functional import adjust_saturation_torchvision
 
     for factor in (0.0, 0.5, 1.7):
-        ours = apply_color(image(3), Color(saturation=factor)).astype(int)
-        assert np.abs(ours - adjust_saturation_torchvision(image(3), factor)).max() <= 1
+        ours = apply_color(canvas(3), Color(saturation=factor)).astype(int)
+        assert np.abs(ours - adjust_saturation_torchvision(canvas(3), factor)).max() <= 1
 
 
 def test_hue_turns_the_circle_and_keeps_brightness() -> None:
@@ -281,7 +281,7 @@ def test_patches_hide_what_they_say() -> None:
 
 
 def test_compression_is_jpeg() -> None:
-    smooth = cv2.GaussianBlur(image(0), (0, 0), 3)
+    smooth = cv2.GaussianBlur(canvas(0), (0, 0), 3)
     codec = cv2.imencode(".jpg", smooth, (cv2.IMWRITE_JPEG_QUALITY, 40))[1]
     assert np.array_equal(apply_color(smooth, Color(quality=40)), cv2.imdecode(codec, cv2.IMREAD_COLOR))
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from softpoint.data.crops import boxes_by_image, crop_matrix, input_matrix, subject_boxes
+from softpoint.data.crops import crop_matrix, input_matrix
 from softpoint.data.geometry import letterbox_matrix, transform
+from softpoint.labels.boxes import boxes_by_image, subject_boxes
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 

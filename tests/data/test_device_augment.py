@@ -16,7 +16,7 @@ SIZE = (48, 64)
 ALL = Augment(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.2, gamma=0.5, blur=3.0, noise=0.1, dropout=0.5)
 
 
-def images(count: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+def canvases(count: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     """Smooth colored images, uint8 (B, H, W, 3)."""
     rng = np.random.default_rng(0)
     coarse = torch.from_numpy(rng.uniform(0, 255, (count, 3, 7, 9)).astype(np.float32))
@@ -85,7 +85,7 @@ def test_noise_has_the_sigma_drawn_and_a_pattern_of_its_own() -> None:
 
 
 def test_a_warp_is_the_worker_s_to_a_gray_level() -> None:
-    canvas = images(1, (60, 80))[0]
+    canvas = canvases(1, (60, 80))[0]
     center = (39.5, 29.5)
     matrices = [
         np.eye(3),

@@ -11,7 +11,7 @@ from softpoint.data import geometry
 from softpoint.data.geometry import letterbox_matrix, resize_matrix, rotate, translate, warp, zoom
 
 
-def image(size: tuple[int, int], seed: int = 0) -> np.ndarray:
+def canvas(size: tuple[int, int], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
@@ -43,21 +43,21 @@ def test_what_is_left_out_is_not_seen(size: tuple[int, int], into: tuple[int, in
 
 def test_a_small_crop_looks_at_little() -> None:
     matrix = resize_matrix(0.4, 0.4) @ translate(-600, -300)
-    part, moved = geometry._needed(image((1080, 1920)), matrix, (100, 100), (2, 2))
+    part, moved = geometry._needed(canvas((1080, 1920)), matrix, (100, 100), (2, 2))
     assert part.size < 0.05 * 1080 * 1920 * 3
     assert np.array_equal(moved[:2, 2], moved[:2, 2] // 2 * 2)  # whole blocks
 
 
 def test_behind_the_horizon_nothing_is_left_out() -> None:
     tilted = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0.02, 1]])
-    part, moved = geometry._needed(image((60, 60)), tilted, (60, 60), (1, 1))
+    part, moved = geometry._needed(canvas((60, 60)), tilted, (60, 60), (1, 1))
     assert part.shape == (60, 60, 3) and np.array_equal(moved, np.eye(3))
 
 
 @pytest.mark.parametrize("shift", [(500.0, 0.0), (0.0, -500.0), (1e9, 1e9)])
 def test_what_lies_elsewhere_is_border(shift: tuple[float, float]) -> None:
     for scale in (0.2, 1.0, 3.0):
-        moved = warp(image((50, 60)), translate(*shift) @ resize_matrix(scale, scale), (40, 40), border=7)
+        moved = warp(canvas((50, 60)), translate(*shift) @ resize_matrix(scale, scale), (40, 40), border=7)
         assert (moved == 7).all()
 
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, open_dict
 
 from softpoint.cli import train
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 
 # What makes any training small: the network, its input, one epoch, nothing drawn on the terminal.

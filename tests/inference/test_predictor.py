@@ -24,7 +24,7 @@ def predictor(run: Path) -> Predictor:
     return load_predictor(run / "checkpoints" / "best.ckpt")
 
 
-def images(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
+def canvases(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
 
@@ -53,7 +53,7 @@ def test_points_and_covariances_return_to_the_images_own_pixels(run: Path, size:
     sizes = [shape for shape in SIZES if min(shape) > 2]
     predictor: Any = load_predictor(run / "checkpoints" / "best.ckpt")
     predictor.net, predictor.size = Oracle(fractions, sizes, size), size
-    found = predictor(images(sizes))
+    found = predictor(canvases(sizes))
     for i, (height, width) in enumerate(sizes):
         np.testing.assert_allclose(found["keypoints"][i], fractions * [width, height] - 0.5, atol=1e-3)
         scale = max(height / size[0], width / size[1])
@@ -64,7 +64,7 @@ def test_points_and_covariances_return_to_the_images_own_pixels(run: Path, size:
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_any_size_gives_finite_numbers(predictor: Predictor, size: tuple[int, int]) -> None:
-    found = predictor(images([size])[0])
+    found = predictor(canvases([size])[0])
     assert {name: value.shape for name, value in found.items()} == {
         "keypoints": (4, 2), "confidence": (4,), "covariance": (4, 2, 2)
     }  # fmt: skip
@@ -86,7 +86,7 @@ def test_single_list_batch_and_tensor_agree(predictor: Predictor) -> None:
 
 
 def test_views_and_read_only_arrays_are_accepted(predictor: Predictor) -> None:
-    image = images([(80, 60)])[0]
+    image = canvases([(80, 60)])[0]
     expected = predictor(image[:, ::-1].copy())
     mirrored = image[:, ::-1]
     mirrored.flags.writeable = False
@@ -147,7 +147,7 @@ def test_a_box_is_seen_as_training_sees_it(run: Path) -> None:
 
     predictor: Any = load_predictor(run / "checkpoints" / "best.ckpt")
     predictor.crops = {"padding": 1.25, "boxes": None}
-    image, box = images([(120, 200)])[0], np.array([61.5, 20.25, 130.0, 99.5])
+    image, box = canvases([(120, 200)])[0], np.array([61.5, 20.25, 130.0, 99.5])
 
     class One:
         skeleton = predictor.skeleton
@@ -179,7 +179,7 @@ def test_a_box_is_seen_as_training_sees_it(run: Path) -> None:
     ],
 )
 def test_boxes_that_are_none(predictor: Predictor, count: int, boxes: Any, said: str) -> None:
-    given = images([(20, 30)] * count)
+    given = canvases([(20, 30)] * count)
     with pytest.raises(ValueError, match=said):
         predictor(given[0] if count == 1 else given, boxes)
 

@@ -86,7 +86,7 @@ def _turned(labels: Labels, image_folder: ImageFolder, scans: Sequence[Scan], se
     if image_folder.exif == "error":
         way_out = "set data.exif=apply where the labels were made on upright images, data.exif=ignore where not"
         return found("exif", severity, message, examples, way_out)
-    way_out = f"data.exif={images.exif} is in force: look at images.png to see that their labels fit"
+    way_out = f"data.exif={image_folder.exif} is in force: look at images.png to see that their labels fit"
     return found("exif", "info", message, examples, way_out)
 
 

@@ -30,9 +30,9 @@ def main(cfg: DictConfig) -> None:
     if "labels" not in cfg.data:
         raise ValueError("this data has no data.labels to inspect; inspect the labels that it was packed from")
     from softpoint.audit.console import print_report
+    from softpoint.audit.pages import page_of_findings, page_of_labels
     from softpoint.images import ImageFolder
     from softpoint.viz.files import write_image
-    from softpoint.viz.report import page_of_findings, page_of_labels
 
     labels = read(cfg.data)
     image_folder = ImageFolder(Path(cfg.data.images or labels.folder), cfg.data.exif, cfg.data.max_pixels)

@@ -18,12 +18,12 @@ def main(cfg: DictConfig) -> None:
 
     from rich.progress import track
 
-    from softpoint.data.crops import boxes_by_image
     from softpoint.inference import load_predictor, read_checkpoint
     from softpoint.inference.batch.job import Job
     from softpoint.inference.batch.settings import Settings
     from softpoint.inference.batch.sources import Album, boxes_labels, find_sources
     from softpoint.inference.batch.write_outputs import UnreadableError
+    from softpoint.labels.boxes import boxes_by_image
     from softpoint.labels.row_errors import first_few
 
     output, formats = Path(cfg.output), [cfg.formats] if isinstance(cfg.formats, str) else list(cfg.formats or [])

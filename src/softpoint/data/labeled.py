@@ -30,6 +30,7 @@ from softpoint.labels.split import Split, carve_val, find_groups, fold_split, se
 from softpoint.labels.split_file import read_splits, write_splits
 from softpoint.labels.subset import limited
 from softpoint.labels.validate import check
+from softpoint.paths import user_cache_dir
 from softpoint.suggest import did_you_mean
 
 Pairs = Sequence[tuple[str, str]]

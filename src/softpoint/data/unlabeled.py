@@ -24,6 +24,7 @@ from softpoint.images.scan import Scan, memo_of, scan
 from softpoint.images.video_seek import Video
 from softpoint.labels.schema import UNLABELED, Labels, Subject
 from softpoint.labels.skeleton import Skeleton
+from softpoint.paths import user_cache_dir
 
 # What tells the random numbers of these images from those of train, val and test.
 _STREAM = 3

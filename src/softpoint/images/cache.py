@@ -23,7 +23,7 @@ from softpoint.images import ImageFolder
 from softpoint.images.decode import find_source
 from softpoint.images.memory import free_memory
 from softpoint.images.thread_map import in_parallel
-from softpoint.paths import normalize_path
+from softpoint.paths import normalize_path, user_cache_dir
 from softpoint.suggest import did_you_mean
 
 _FORMAT = "softpoint pixels 1"

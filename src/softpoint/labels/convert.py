@@ -55,7 +55,7 @@ def _sizes(labels: Labels, image_folder: ImageFolder, problems: Problems) -> tup
             if subject.image not in sizes:
                 sizes[subject.image] = subject.size if all(subject.size) else image_folder.size(subject.image)
             kept.append(index)
-    problems.settle(f"name the folder that the paths start from by images (now {images.folder})")
+    problems.settle(f"name the folder that the paths start from by images (now {image_folder.folder})")
     return labels.select(kept), np.array([sizes[labels.images[i]] for i in kept], dtype=np.int64).reshape(-1, 2)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from softpoint.data.crops import subject_boxes
 from softpoint.images.scan import Scan
+from softpoint.labels.boxes import subject_boxes
 from softpoint.labels.row_errors import Problems
 from softpoint.labels.schema import Labels
 from softpoint.paths import normalize_path

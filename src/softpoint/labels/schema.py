@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from softpoint.labels.skeleton import Skeleton
+from softpoint.paths import normalize_path
 from softpoint.suggest import did_you_mean
 
 # What `visibility` says. The first three are COCO's and all that a label file holds; the last one stands for

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from filelock import FileLock
 
 from softpoint.data.shards.description import AGAIN, DESCRIPTION, Description, read_short
+from softpoint.paths import user_cache_dir
 
 _FAR = re.compile(r"[a-z0-9]+://|local:")
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from softpoint.audit import Example, Finding
+from softpoint.audit.pages import page_of_findings, page_of_labels
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 from softpoint.viz import palette
-from softpoint.viz.report import page_of_findings, page_of_labels
 
 GRAY = np.full((100, 140, 3), 77, np.uint8)
 
