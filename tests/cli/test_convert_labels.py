@@ -15,7 +15,7 @@ from helpers.labels import assert_same, images, random_labels, written
 from softpoint.images import ImageFolder
 from softpoint.labels.convert import write_labels
 from softpoint.labels.formats import WRITERS, read_labels
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 
 PLAIN = "image,nose_x,nose_y,nose_visibility,tail_x,tail_y\nv/a.png,1,2.5,1,3,4\nv/b.png,,,,5,6\nv/c.png,,,,,\n"
@@ -121,7 +121,7 @@ def test_no_way_through_the_formats_loses_a_point(labels: Labels) -> None:
 
 def write(labels: Labels, to: str, path: Path, folder: Path) -> None:
     unsized = replace(labels, subjects=tuple(replace(s, size=(0, 0)) for s in labels.subjects))
-    write_labels(unsized, to, path, ImageFolder(folder), Problems(str(path), skip=False))
+    write_labels(unsized, to, path, ImageFolder(folder), RowErrors(str(path)))
 
 
 # Labels, and the folder that their paths start from where it is another.
@@ -142,7 +142,7 @@ def test_real_sets(data_root: Path, tmp_path: Path, name: str, to: str) -> None:
     source, images = SETS[name]
     labels = read_labels(data_root / "keypoints" / source)
     folder = Path(labels.folder) if images is None else data_root / "keypoints" / images
-    write_labels(labels, to, tmp_path / "out", ImageFolder(folder, exif="ignore"), Problems(name, skip=False))
+    write_labels(labels, to, tmp_path / "out", ImageFolder(folder, exif="ignore"), RowErrors(name))
     found = read_labels(tmp_path / "out")
     assert points(found) == points(labels) and set(found.images) == set(labels.images)
     assert set(found.skeleton.names) == set(labels.skeleton.names)

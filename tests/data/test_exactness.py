@@ -16,7 +16,7 @@ import torch
 from softpoint.data.augment import Augment
 from softpoint.data.crops import input_matrix
 from softpoint.data.dataset import Draw, KeypointDataset
-from softpoint.data.device_cache import Resident
+from softpoint.data.device_cache import DeviceCache
 from softpoint.data.sources import Record
 from softpoint.functional import transform_points
 from softpoint.labels.skeleton import Skeleton
@@ -126,7 +126,7 @@ def test_crops(size: tuple[int, int], into: tuple[int, int]) -> None:
 def test_batches_changed_on_their_device(crop: bool) -> None:
     size, into, augment = (243, 331), (128, 160), Augment(**SINGLE["everything"])
     source = blobs(size, into, 80, crop)
-    resident = Resident(source, into, augment, 1.25)
+    resident = DeviceCache(source, into, augment, 1.25)
     dataset = KeypointDataset(source, into, (0,), augment, 1.25, resident.matrices)
     found = []
     for index in range(len(source)):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from helpers.videos import av, cut, film, gray, holed
-from softpoint.images.video_play import Playback, Shown
+from softpoint.images.video_play import Playback, VideoFrame
 from softpoint.images.video_seek import Video
 
 LIMIT = 100_000
@@ -22,11 +22,11 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return film(tmp_path_factory.mktemp("clip") / "clip.mp4", times=times)
 
 
-def played(path: Path, start: int = 0) -> list[Shown]:
+def played(path: Path, start: int = 0) -> list[VideoFrame]:
     return list(Playback(path, LIMIT).play(start))
 
 
-def levels(shown: list[Shown]) -> list[float | None]:
+def levels(shown: list[VideoFrame]) -> list[float | None]:
     return [None if one.pixels is None else float(one.pixels.mean()) for one in shown]
 
 
@@ -75,7 +75,7 @@ def test_a_hole_leaves_the_others_in_place(tmp_path: Path, name: str) -> None:
     found = played(holed(tmp_path / name, whole))
     lost = [one.number for one in found if one.pixels is None]
     assert [one.number for one in found] == list(range(len(found))) and lost
-    assert all("cannot be decoded" in found[number].broken for number in lost)
+    assert all("cannot be decoded" in found[number].error for number in lost)
     # By their times, which a container that loses whole packets keeps.
     for one in found:
         if one.pixels is not None and (one.number < lost[0] or one.number > lost[-1] + 16):
@@ -145,4 +145,4 @@ def test_whatever_is_damaged_ends_in_frames_or_one_error(tmp_path: Path, clip: P
             continue
         assert [one.number for one in found] == list(range(len(found)))
         assert playback.count in (None, len(found))
-        assert all((one.pixels is None) == bool(one.broken) for one in found)
+        assert all((one.pixels is None) == bool(one.error) for one in found)

@@ -11,7 +11,7 @@ from PIL import Image
 from helpers.labels import images, written
 from softpoint.images import ImageFolder
 from softpoint.labels.formats import read_labels
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 from softpoint.labels.validate import check
 
@@ -20,7 +20,7 @@ PLAIN = HEADER + "video/img1.png,1.5,2,3,4\nvideo/img2.png,,,5,6.25\nother/img3.
 
 
 def checked(labels: Labels, folder: Path, outside: str = "error", on_error: str = "error") -> tuple[Labels, np.ndarray]:
-    return check(labels, ImageFolder(folder), Problems.by(on_error, labels.source), outside)
+    return check(labels, ImageFolder(folder), RowErrors(labels.source, on_error), outside)
 
 
 def test_sizes_are_returned(tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def test_a_resident_set_is_measured_on_its_validation_images(tmp_path: Path) -> 
     trainer.fit(module, data)
     trainer.state.stage = RunningStage.TRAINING  # as it is when a fit ends
     seen = torch.cat([batch["image"] for batch in _batches(trainer, torch.device("cpu"), 1000)])
-    wanted = [data.residents["val"].render(batch)["image"] for batch in data.val_dataloader()]
+    wanted = [data.device_caches["val"].render(batch)["image"] for batch in data.val_dataloader()]
     assert torch.equal(seen, torch.cat(wanted))
 
 

@@ -14,7 +14,7 @@ def main(cfg: DictConfig) -> None:
     from softpoint.images import ImageFolder
     from softpoint.labels.convert import summary, write_labels, write_stated_splits
     from softpoint.labels.formats import read_labels, recognize
-    from softpoint.labels.row_errors import Problems
+    from softpoint.labels.row_errors import RowErrors
 
     output = Path(cfg.output)
     if output.is_dir():
@@ -25,7 +25,7 @@ def main(cfg: DictConfig) -> None:
     print(f"read {cfg.labels} ({cfg.format or recognize(Path(cfg.labels))}): {summary(labels)}")
     folder = Path(cfg.images or labels.folder)
     image_folder = ImageFolder(folder, cfg.exif, cfg.max_pixels)
-    written = write_labels(labels, cfg.to, output, image_folder, Problems.by(cfg.on_error, str(cfg.labels)))
+    written = write_labels(labels, cfg.to, output, image_folder, RowErrors(str(cfg.labels), cfg.on_error))
     print(f"wrote {output} ({cfg.to}): {summary(written)}")
     if (splits := write_stated_splits(written, output)) is not None:
         print(f"wrote {splits}, the split that the labels state: train on it with data.splits={splits}")

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from softpoint.data.augment import Augment
 from softpoint.data.crops import input_matrix
 from softpoint.data.dataset import EpochSampler, KeypointDataset, ResumableLoader, collate
-from softpoint.data.device_cache import Resident
+from softpoint.data.device_cache import DeviceCache
 from softpoint.data.geometry import transform
 from softpoint.data.sources import PaintedScenes, Painter, Source
 from softpoint.labels.skeleton import Skeleton
@@ -71,7 +71,7 @@ class KeypointData(pl.LightningDataModule, ABC):
         self.epochs = 0  # that a resumed run has behind it
         self._training: ResumableLoader | None = None
         self._position: dict[str, Any] = {}  # of training, in a checkpoint to go on from
-        self.residents: dict[str, Resident] = {}
+        self.device_caches: dict[str, DeviceCache] = {}
         self.sources = self.open()
 
     @abstractmethod
@@ -126,13 +126,13 @@ class KeypointData(pl.LightningDataModule, ABC):
         """The samples of one split; only those of train are augmented."""
         augment = self.augment if split == "train" else None
         seed, canvases = (self.seed, SPLITS.index(split)), None
-        if self.residents:
-            canvases = self.residents[split].matrices
+        if self.device_caches:
+            canvases = self.device_caches[split].matrices
         return KeypointDataset(self.sources[split], self.size, seed, augment, self.padding, canvases)
 
     def render(self, batch: dict[str, Any], split: str) -> dict[str, Any]:
         """The batch with its images, which a resident set makes where the batch is."""
-        return self.residents[split].render(batch) if "warp" in batch else batch
+        return self.device_caches[split].render(batch) if "warp" in batch else batch
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Called by Lightning on the device."""

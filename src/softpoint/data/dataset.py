@@ -33,7 +33,7 @@ class KeypointDataset(Dataset):
 
     Args:
         padding: how many times larger than a record's box the part shown is.
-        canvases: matrices (N, 3, 3) from original pixels to images that a device keeps (see `Resident`): then
+        canvases: matrices (N, 3, 3) from original pixels to images that a device keeps (see `DeviceCache`): then
             a sample holds no image but `warp` (3, 3), from the input to its canvas, and the `color` drawn for it.
     """
 

@@ -16,7 +16,7 @@ from softpoint.images.memory import free_memory
 from softpoint.images.thread_map import in_parallel
 
 
-class Resident:
+class DeviceCache:
     """All images of a source as uint8 canvases, from which `render` makes the images of a batch.
 
     A canvas shows as much of its image, and as finely, as any augmentation asks for; without augmentation it

@@ -14,7 +14,7 @@ from softpoint.data.augment import Augment
 from softpoint.data.crops import fitting_size
 from softpoint.data.datamodule import KeypointData
 from softpoint.data.dataset import KeypointDataset
-from softpoint.data.device_cache import Resident
+from softpoint.data.device_cache import DeviceCache
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.data.unlabeled import Unlabeled, WithUnlabeled
 from softpoint.images import ImageFolder, Reader
@@ -24,7 +24,7 @@ from softpoint.images.duplicates import across_splits, describe_leaks
 from softpoint.images.scan import memo_of, scan
 from softpoint.labels.filter import decodable, one_a_sample
 from softpoint.labels.formats import read_labels
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import ABSENT, OCCLUDED, Labels, choose
 from softpoint.labels.split import Split, carve_val, find_groups, fold_split, seeded_split, stated_split
 from softpoint.labels.split_file import read_splits, write_splits
@@ -115,7 +115,7 @@ class LabeledData(KeypointData):
             raise ValueError(
                 f"data.mode={mode}: nothing says where subjects are in data.unlabeled_images; use mode=image"
             )
-        self.problems = problems = Problems.by(on_error, str(labels))
+        self.problems = problems = RowErrors(str(labels), on_error)
         found = read_labels(labels, format, on_error, images, fetch, problems)
         found = choose(found, categories, keypoints, flip_pairs, edges)
         self.image_folder = ImageFolder(Path(images or found.folder), exif, max_pixels)
@@ -192,10 +192,10 @@ class LabeledData(KeypointData):
             self.sources = self.open()
         if stage == "fit" and self.unlabeled_images is not None and self.unlabeled is None:
             self._open_unlabeled(self.unlabeled_images)
-        if self.resident and not self.residents:
+        if self.resident and not self.device_caches:
             for split, source in self.sources.items():
                 augment = self.augment if split == "train" else None
-                self.residents[split] = Resident(source, self.size, augment, self.padding)
+                self.device_caches[split] = DeviceCache(source, self.size, augment, self.padding)
 
     def _open_unlabeled(self, beside: Unlabeled) -> None:
         learner = self.trainer.lightning_module if self.trainer else None

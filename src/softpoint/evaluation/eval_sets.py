@@ -18,7 +18,7 @@ from softpoint.images import ImageFolder
 from softpoint.images.scan import memo_of, scan
 from softpoint.labels.filter import decodable, one_a_sample
 from softpoint.labels.formats import read_labels
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, choose
 from softpoint.labels.skeleton import Skeleton
 from softpoint.labels.validate import check
@@ -52,7 +52,7 @@ def labeled_set(arguments: Mapping[str, Any], images: Collection[str] | None = N
     labeled there.
     """
     a = _with_defaults(arguments)
-    problems = Problems.by(a.on_error, str(a.labels))
+    problems = RowErrors(str(a.labels), a.on_error)
     labels = read_labels(a.labels, a.format, a.on_error, a.images, a.fetch, problems)
     labels = choose(labels, a.categories, a.keypoints, a.flip_pairs, a.edges)
     if images is not None:

@@ -20,14 +20,14 @@ _THREADS = min(4, os.cpu_count() or 1)
 _DAMAGED = "cannot be decoded: it, or what it builds on, is damaged"
 
 
-class Shown(NamedTuple):
+class VideoFrame(NamedTuple):
     """A frame of a video: its pixels, or why there are none."""
 
     number: int
     ticks: int | None  # when it is shown, in units of the video's time base; None where the file does not say
     time: float  # in seconds after the first frame; by the mean rate where the file does not say
     pixels: np.ndarray | None  # uint8 (H, W, 3) RGB, upright
-    broken: str = ""
+    error: str = ""
 
 
 class Playback:
@@ -58,7 +58,7 @@ class Playback:
         """How many frames it has; None where only decoding tells."""
         return len(self._times) or None
 
-    def play(self, start: int = 0) -> Iterator[Shown]:
+    def play(self, start: int = 0) -> Iterator[VideoFrame]:
         """Every frame from `start` on."""
         if not self._times:
             yield from self._counted(self._decoded(None), start)
@@ -91,7 +91,7 @@ class Playback:
                 except pyav().FFmpegError as error:
                     yield error
 
-    def _placed(self, decoded: Iterable[Any], start: int) -> Iterator[Shown]:
+    def _placed(self, decoded: Iterable[Any], start: int) -> Iterator[VideoFrame]:
         """Each frame under the number that its time has; those that never come are broken."""
         due = start
         for frame in decoded:
@@ -103,7 +103,7 @@ class Playback:
             due = number + 1
         yield from map(self._lost, range(due, len(self._times)))
 
-    def _counted(self, decoded: Iterable[Any], start: int) -> Iterator[Shown]:
+    def _counted(self, decoded: Iterable[Any], start: int) -> Iterator[VideoFrame]:
         """Each frame, and each error, under the next number."""
         first = None
         for number, frame in enumerate(decoded):
@@ -112,23 +112,23 @@ class Playback:
             if number < start:
                 continue
             if isinstance(frame, Exception):
-                yield Shown(number, None, float(number / self.rate), None, f"cannot be decoded ({frame})")
+                yield VideoFrame(number, None, float(number / self.rate), None, f"cannot be decoded ({frame})")
             else:
                 yield self._shown(number, ticks, first, frame)
 
-    def _shown(self, number: int, ticks: int | None, first: int | None, frame: Any) -> Shown:
+    def _shown(self, number: int, ticks: int | None, first: int | None, frame: Any) -> VideoFrame:
         known = ticks is not None and first is not None
         time = float((ticks - first) * self.time_base) if known else float(number / self.rate)  # type: ignore[operator]
         if frame.is_corrupt:
-            return Shown(number, ticks, time, None, _DAMAGED)
+            return VideoFrame(number, ticks, time, None, _DAMAGED)
         try:
-            return Shown(number, ticks, time, upright(frame, self.max_pixels))
+            return VideoFrame(number, ticks, time, upright(frame, self.max_pixels))
         except ValueError as error:
-            return Shown(number, ticks, time, None, str(error))
+            return VideoFrame(number, ticks, time, None, str(error))
 
-    def _lost(self, number: int) -> Shown:
+    def _lost(self, number: int) -> VideoFrame:
         ticks = self._times[number]
-        return Shown(number, ticks, float((ticks - self._times[0]) * self.time_base), None, _DAMAGED)
+        return VideoFrame(number, ticks, float((ticks - self._times[0]) * self.time_base), None, _DAMAGED)
 
 
 class _Packets:

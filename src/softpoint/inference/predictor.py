@@ -112,7 +112,7 @@ class Predictor:
         from softpoint.inference.batch.stream import Shot, answered
 
         shown = Playback(Path(path), max_pixels).play()
-        shots = (Shot(one.number, str(one.number), one.time, one.pixels, None, one.broken) for one in shown)
+        shots = (Shot(one.number, str(one.number), one.time, one.pixels, None, one.error) for one in shown)
         for shot, answers in answered(self, shots, batch_size):
             yield {**(answers[0] if answers else self.nothing()), "time": np.array(shot.time)}
 

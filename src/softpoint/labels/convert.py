@@ -8,7 +8,7 @@ import numpy as np
 
 from softpoint.images import ImageFolder
 from softpoint.labels.formats import WRITERS
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 from softpoint.labels.split_file import SPLITS, write_splits
 from softpoint.suggest import did_you_mean
@@ -17,7 +17,7 @@ from softpoint.suggest import did_you_mean
 _STATES_SIZES = ("coco",)
 
 
-def write_labels(labels: Labels, to: str, output: Path, image_folder: ImageFolder, problems: Problems) -> Labels:
+def write_labels(labels: Labels, to: str, output: Path, image_folder: ImageFolder, problems: RowErrors) -> Labels:
     """Writes labels in the format `to` and returns what was written; its warning says what the format cannot hold.
 
     Images are opened only where the format states their sizes and the labels do not. Raises ValueError for an
@@ -46,7 +46,7 @@ def _stated(labels: Labels) -> np.ndarray:
     return np.array([subject.size for subject in labels.subjects], dtype=np.int64).reshape(-1, 2)
 
 
-def _sizes(labels: Labels, image_folder: ImageFolder, problems: Problems) -> tuple[Labels, np.ndarray]:
+def _sizes(labels: Labels, image_folder: ImageFolder, problems: RowErrors) -> tuple[Labels, np.ndarray]:
     """The subjects whose images have a size, and the sizes: the stated one, or what the image's header says."""
     sizes: dict[str, tuple[int, int]] = {}
     kept = []
@@ -55,7 +55,7 @@ def _sizes(labels: Labels, image_folder: ImageFolder, problems: Problems) -> tup
             if subject.image not in sizes:
                 sizes[subject.image] = subject.size if all(subject.size) else image_folder.size(subject.image)
             kept.append(index)
-    problems.settle(f"name the folder that the paths start from by images (now {image_folder.folder})")
+    problems.raise_or_warn(f"name the folder that the paths start from by images (now {image_folder.folder})")
     return labels.select(kept), np.array([sizes[labels.images[i]] for i in kept], dtype=np.int64).reshape(-1, 2)
 
 

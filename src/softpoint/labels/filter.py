@@ -9,7 +9,7 @@ import numpy as np
 
 from softpoint.images.scan import Scan
 from softpoint.labels.boxes import subject_boxes
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 from softpoint.paths import normalize_path
 
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 def decodable(
-    labels: Labels, sizes: np.ndarray, scans: Sequence[Scan], problems: Problems
+    labels: Labels, sizes: np.ndarray, scans: Sequence[Scan], problems: RowErrors
 ) -> tuple[Labels, np.ndarray]:
     """The subjects whose images decode to their last pixel, and the sizes of those."""
     errors = {scan.image: scan.error for scan in scans if scan.error is not None}
@@ -27,12 +27,12 @@ def decodable(
             if subject.image in errors:
                 raise ValueError(errors[subject.image])
             kept.append(row)
-    problems.settle("")
+    problems.raise_or_warn("")
     return labels.select(kept), sizes[kept]
 
 
 def one_a_sample(
-    labels: Labels, sizes: np.ndarray, mode: str, source: str | None, problems: Problems
+    labels: Labels, sizes: np.ndarray, mode: str, source: str | None, problems: RowErrors
 ) -> tuple[Labels, np.ndarray, np.ndarray | None]:
     """Labels, image sizes and boxes of what becomes a sample: each image, or each subject that has a box."""
     single = np.array([not subject.crowd for subject in labels.subjects])
@@ -47,7 +47,7 @@ def one_a_sample(
     return labels.select(kept), sizes[kept], boxes[kept]
 
 
-def one_per_image(labels: Labels, problems: Problems) -> list[int]:
+def one_per_image(labels: Labels, problems: RowErrors) -> list[int]:
     """The subjects that are the first in their images; any other is a problem."""
     first: dict[str, str] = {}
     kept = []
@@ -56,5 +56,5 @@ def one_per_image(labels: Labels, problems: Problems) -> list[int]:
             if (earlier := first.setdefault(normalize_path(subject.image), subject.place)) != subject.place:
                 raise ValueError(f"labels {subject.image}, which {earlier} labels too")
             kept.append(index)
-    problems.settle("with several subjects in an image set data.mode=instance, which crops each")
+    problems.raise_or_warn("with several subjects in an image set data.mode=instance, which crops each")
     return kept

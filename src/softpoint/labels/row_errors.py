@@ -1,74 +1,71 @@
-"""What is wrong with single rows of a label file: one error that lists them all, or a skip that does."""
+"""Errors in single rows of a label file, raised together or skipped with a warning."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from softpoint.suggest import did_you_mean
 
-# How many offending rows a message shows.
-_SHOWN = 5
+# How many rows a message lists.
+_LISTED = 5
 
 _log = logging.getLogger(__name__)
 
 
-class Problems:
-    """Collects what is wrong with the rows of `source`; `settle` raises it, or with `skip` warns of it.
+class RowErrors:
+    """Errors in the rows of `source`; `raise_or_warn` raises them, or with `on_error` "skip" warns of them.
 
-    >>> problems = Problems("labels.csv", skip=False)
+    `key` is the config key that sets `on_error`, for messages. Raises ValueError for another `on_error`.
+
+    >>> errors = RowErrors("labels.csv")
     >>> for line, cell in enumerate(["1", "two"], 2):
-    ...     with problems.row(f"line {line}"):
+    ...     with errors.row(f"line {line}"):
     ...         if not cell.isdigit():
     ...             raise ValueError(f"{cell!r} is not a number")
-    >>> problems.settle("correct it")
+    >>> errors.raise_or_warn("correct it")
     Traceback (most recent call last):
     ValueError: labels.csv line 3: 'two' is not a number; correct it, or leave it out by data.on_error=skip
     """
 
-    def __init__(self, source: str, skip: bool, key: str = "data.on_error") -> None:
-        self.source, self.skip, self.key = source, skip, key
-        self.found: list[str] = []
-        self.skipped: list[str] = []  # over the whole life
-
-    @classmethod
-    def by(cls, on_error: str, source: str, key: str = "data.on_error") -> Problems:
-        """As the setting `key` says: "error" or "skip"."""
+    def __init__(self, source: str, on_error: str = "error", key: str = "data.on_error") -> None:
         if on_error not in ("error", "skip"):
             raise ValueError(f"{key}={on_error!r}: {did_you_mean(on_error, ('error', 'skip'))}")
-        return cls(source, on_error == "skip", key)
+        self.source, self.on_error, self.key = source, on_error, key
+        self.errors: list[str] = []  # since the last `raise_or_warn`
+        self.skipped: list[str] = []  # all that were skipped so far
 
     @contextmanager
     def row(self, place: str) -> Iterator[None]:
-        """Within it a ValueError or FileNotFoundError is noted as a problem of the row at `place`."""
+        """Collect a ValueError or FileNotFoundError of the block as an error of the row at `place`."""
         try:
             yield
         except (ValueError, FileNotFoundError) as error:
-            self.found.append(f"{place}: {error}")
+            self.errors.append(f"{place}: {error}")
 
-    def settle(self, way_out: str = "correct it") -> None:
-        """One ValueError, or one warning, for what was found since it was last called.
+    def raise_or_warn(self, hint: str = "correct it") -> None:
+        """Raise one ValueError for the errors collected since the last call, or log one warning.
 
-        `way_out` is "" where what was found says its own.
+        `hint` names the way out; it is "" where each error names its own.
         """
-        found, self.found = self.found, []
-        if not found:
+        errors, self.errors = self.errors, []
+        if not errors:
             return
-        if self.skip:
-            self.skipped += found
-            _log.warning("%s: left out %d that cannot be used%s", self.source, len(found), first_few(found))
-        elif len(found) == 1:
-            said = "; ".join(filter(None, (found[0], way_out)))
-            raise ValueError(f"{self.source} {said}, or leave it out by {self.key}=skip")
+        if self.on_error == "skip":
+            self.skipped += errors
+            _log.warning("%s: left out %d that cannot be used%s", self.source, len(errors), first_few(errors))
+        elif len(errors) == 1:
+            message = "; ".join(filter(None, (errors[0], hint)))
+            raise ValueError(f"{self.source} {message}, or leave it out by {self.key}=skip")
         else:
             raise ValueError(
-                f"{self.source}: {len(found)} rows cannot be used{first_few(found)}\n"
-                f"{way_out or 'correct them'}, or leave them out by {self.key}=skip"
+                f"{self.source}: {len(errors)} rows cannot be used{first_few(errors)}\n"
+                f"{hint or 'correct them'}, or leave them out by {self.key}=skip"
             )
 
 
-def first_few(lines: list[str]) -> str:
-    """The first lines, each on its own, and how many more there are."""
-    more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    return "".join(f"\n  {line}" for line in [*lines[:_SHOWN], *more])
+def first_few(lines: Sequence[str]) -> str:
+    """Return the first lines, each on its own line, and the number of further ones."""
+    more = [f"... and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    return "".join(f"\n  {line}" for line in [*lines[:_LISTED], *more])

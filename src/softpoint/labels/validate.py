@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from softpoint.images import ImageFolder
-from softpoint.labels.row_errors import Problems, first_few
+from softpoint.labels.row_errors import RowErrors, first_few
 from softpoint.labels.schema import Labels, Subject
 from softpoint.paths import normalize_path
 from softpoint.suggest import did_you_mean
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 def check(
-    labels: Labels, image_folder: ImageFolder, problems: Problems, outside: str = "error"
+    labels: Labels, image_folder: ImageFolder, problems: RowErrors, outside: str = "error"
 ) -> tuple[Labels, np.ndarray]:
     """The labels, proved to fit their images, and the (N, 2) height and width of each subject's image.
 
@@ -52,7 +52,7 @@ def outside_points(labels: Labels, sizes: np.ndarray) -> np.ndarray:
     return beyond & (labels.visibility > 0)
 
 
-def _without_repeats(labels: Labels, problems: Problems) -> Labels:
+def _without_repeats(labels: Labels, problems: RowErrors) -> Labels:
     first: dict[tuple, str] = {}
     kept = []
     for index, subject in enumerate(labels.subjects):
@@ -62,11 +62,11 @@ def _without_repeats(labels: Labels, problems: Problems) -> Labels:
             if subject.visibility.any() and (earlier := first.setdefault(key, subject.place)) != subject.place:
                 raise ValueError(f"labels {subject.image} exactly as {earlier} does")
             kept.append(index)
-    problems.settle("remove one of them")
+    problems.raise_or_warn("remove one of them")
     return labels.select(kept)
 
 
-def _with_sizes(labels: Labels, image_folder: ImageFolder, problems: Problems) -> tuple[Labels, np.ndarray]:
+def _with_sizes(labels: Labels, image_folder: ImageFolder, problems: RowErrors) -> tuple[Labels, np.ndarray]:
     """The subjects whose images have a size, and the sizes; one header is read per image."""
     sizes: dict[str, tuple[int, int] | Exception] = {}
     missing: list[str] = []
@@ -82,7 +82,7 @@ def _with_sizes(labels: Labels, image_folder: ImageFolder, problems: Problems) -
             _agree(subject, found)
             kept.append(index)
     where = _where_else(missing[0], Path(labels.source), image_folder.folder) if missing else ""
-    problems.settle(where)
+    problems.raise_or_warn(where)
     return labels.select(kept), np.array([sizes[labels.images[i]] for i in kept], dtype=np.int64).reshape(-1, 2)
 
 
@@ -114,7 +114,7 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
 
-def _inside(labels: Labels, sizes: np.ndarray, problems: Problems, outside: str) -> tuple[Labels, np.ndarray]:
+def _inside(labels: Labels, sizes: np.ndarray, problems: RowErrors, outside: str) -> tuple[Labels, np.ndarray]:
     beyond = outside_points(labels, sizes)
     if not beyond.any():
         return labels, sizes
@@ -130,7 +130,7 @@ def _inside(labels: Labels, sizes: np.ndarray, problems: Problems, outside: str)
     for i, k in np.argwhere(beyond):
         with problems.row(labels.places[i]):
             raise ValueError(_place(labels, sizes, i, k))
-    problems.settle("correct it, or set data.outside=drop to treat such points as unlabeled")
+    problems.raise_or_warn("correct it, or set data.outside=drop to treat such points as unlabeled")
     kept = np.flatnonzero(~beyond.any(axis=1))
     return labels.select(kept), sizes[kept]
 

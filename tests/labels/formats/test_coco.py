@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from helpers.hostile_json import hostile
 from softpoint.labels.formats import coco, coco_entries, read_labels, recognize
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 
@@ -301,9 +301,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def survives(path: Path, skip: bool) -> None:
     """Labels that can be written and read again, or an error of ours."""
     try:
-        problems = Problems(str(path), skip)
+        problems = RowErrors(str(path), "skip" if skip else "error")
         labels = coco.read(path, problems)
-        problems.settle()
+        problems.raise_or_warn()
     except ValueError as error:
         assert str(path) in str(error)
         return
@@ -313,7 +313,7 @@ def survives(path: Path, skip: bool) -> None:
         return
     again = path.with_name("again.json")
     coco.write(labels, again, sizes(labels))
-    same = coco.read(again, Problems("", skip=False))
+    same = coco.read(again, RowErrors(""))
     assert sorted(map(repr, same.keypoints.tolist())) == sorted(map(repr, labels.keypoints.tolist()))
 
 

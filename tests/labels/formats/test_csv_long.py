@@ -14,7 +14,7 @@ from helpers.labels import assert_same, damaged, random_labels, sound, written
 from softpoint.labels.csv_io import exact, write_rows
 from softpoint.labels.formats import csv_long, csv_wide, read_labels, recognize
 from softpoint.labels.formats.parsing.csv_columns import cell, used_fields
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 
 PLAIN = (
@@ -121,8 +121,8 @@ def test_long_says_what_wide_says(labels: Labels) -> None:
         long, wide = Path(folder) / "long.csv", Path(folder) / "wide.csv"
         unrolled(labels, long)
         csv_wide.write(labels, wide, np.zeros((len(labels), 2), int))
-        found = csv_long.read(long, Problems(str(long), skip=False))
-        other = csv_wide.read(wide, Problems(str(wide), skip=False))
+        found = csv_long.read(long, RowErrors(str(long)))
+        other = csv_wide.read(wide, RowErrors(str(wide)))
     if set(found.skeleton.names) == set(labels.skeleton.names):  # a keypoint in no row cannot be known
         found = found.with_keypoints(labels.skeleton.names)
         assert {k: set(v) for k, v in found.categories.items()} == {k: set(v) for k, v in other.categories.items()}

@@ -15,7 +15,7 @@ from helpers.labels import assert_same, damaged, random_labels, sound, written
 from helpers.predictions import predicted
 from softpoint.inference.batch.writers import write_table
 from softpoint.labels.formats import csv_wide, read_labels, recognize
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 from softpoint.labels.skeleton import Skeleton
 
@@ -150,7 +150,7 @@ def test_a_round_trip_loses_nothing(labels: Labels) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "labels.csv"
         csv_wide.write(labels, path, np.zeros((len(labels), 2), int))
-        found = csv_wide.read(path, Problems(str(path), skip=False))
+        found = csv_wide.read(path, RowErrors(str(path)))
         assert [p.name for p in Path(folder).iterdir()] == ["labels.csv"]
         assert csv_wide.recognize(path, path.read_bytes()[: 1 << 16])
     assert_same(found, labels)

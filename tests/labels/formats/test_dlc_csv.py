@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from helpers.labels import damaged, random_labels, sound, written
 from softpoint.images import ImageFolder
 from softpoint.labels.formats import dlc_csv, read_labels
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 from softpoint.labels.validate import check
 from softpoint.paths import normalize_path
@@ -219,7 +219,7 @@ def test_a_round_trip_keeps_every_point(labels: Labels) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "labels.csv"
         dlc_csv.write(labels, path, np.zeros((len(labels), 2), int))
-        found = dlc_csv.read(path, Problems(str(path), skip=False))
+        found = dlc_csv.read(path, RowErrors(str(path)))
         assert [p.name for p in Path(folder).iterdir()] == ["labels.csv"]
     assert expected_rows(found) == expected_rows(labels)
     if (labels.visibility > 0).any():
@@ -263,7 +263,7 @@ def test_real_sets(data_root: Path, tmp_path: Path, name: str, images: int, poin
     labels = read_labels(source)
     folder = data_root / "keypoints" / name.removesuffix("-single")
     some = labels.select(range(0, images, 20))  # opening all of them takes seconds
-    _, sizes = check(some, ImageFolder(folder), Problems(str(source), skip=False))
+    _, sizes = check(some, ImageFolder(folder), RowErrors(str(source)))
     assert labels.keypoints.shape == (images, points, 2) and sizes.shape == (len(some), 2)
     assert (labels.visibility == 0).sum() == missing
     dlc_csv.write(labels, tmp_path / "again.csv", np.zeros((images, 2), int))

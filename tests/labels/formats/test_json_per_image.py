@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from helpers.hostile_json import hostile
 from softpoint.labels.formats import json_per_image, read_labels, recognize
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 
 NAN = float("nan")
 ONE: dict[str, Any] = {"bboxes": [[10, 20, 30, 40]], "keypoints": [[[12, 22, 1], [28.5, 38, 1]]]}
@@ -170,9 +170,9 @@ def survives(folder: Path, skip: bool) -> None:
     """Labels whose invariants hold, or an error of ours."""
     assert json_per_image.recognize(folder, b"") in (True, False)
     try:
-        problems = Problems(str(folder), skip)
+        problems = RowErrors(str(folder), "skip" if skip else "error")
         labels = json_per_image.read(folder, problems)
-        problems.settle()
+        problems.raise_or_warn()
     except ValueError as error:
         assert str(folder) in str(error)
         return

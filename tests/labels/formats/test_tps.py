@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from softpoint.labels.formats import FORMATS, read_labels, recognize, tps
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 
 WINGS = """LM=3
 290. 8.
@@ -123,7 +123,7 @@ def test_whole_files_that_are_none(folder: Path) -> None:
         with pytest.raises(ValueError, match=message):
             read_labels(broken(folder, text), "tps")
     with pytest.raises(ValueError, match="cannot be read"):
-        FORMATS["tps"].read(folder, Problems(str(folder), False))
+        FORMATS["tps"].read(folder, RowErrors(str(folder)))
 
 
 def test_images_are_looked_for_nearby(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ class Clip:
         mine = None if boxes is None else self._mine(boxes)
         for one in playback.play(start):
             where = None if mine is None else mine.get(one.number, np.empty((0, 4)))
-            yield Shot(one.number, str(one.number), one.time, one.pixels, where, one.broken)
+            yield Shot(one.number, str(one.number), one.time, one.pixels, where, one.error)
 
     def most_boxes(self, boxes: Boxes) -> int:
         """The most boxes that a frame has; ValueError where none has any."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from softpoint.images.video_play import Playback, Shown
+from softpoint.images.video_play import Playback, VideoFrame
 from softpoint.images.video_seek import pyav
 from softpoint.inference.batch.prefetch import ahead
 from softpoint.inference.batch.writers.rows import Row
@@ -89,7 +89,7 @@ class _Encoder:
         if not options:
             self._stream.bit_rate = int(height * width * min(float(playback.rate), 60.0) / 5)
 
-    def write(self, shown: Shown, image: np.ndarray | None) -> None:
+    def write(self, shown: VideoFrame, image: np.ndarray | None) -> None:
         """Encodes one frame; None for a black one."""
         canvas = np.zeros((*self._size, 3), np.uint8)
         if image is not None:
@@ -106,7 +106,7 @@ class _Encoder:
         """Encodes what waits for later frames."""
         self._container.mux(self._stream.encode())
 
-    def _ticks(self, shown: Shown) -> int:
+    def _ticks(self, shown: VideoFrame) -> int:
         """When a frame is shown, after the first, in the encoder's unit; later than any before."""
         if shown.ticks is None or self._unit != self._playback.time_base:
             ticks = round(Fraction(shown.time) / self._unit)

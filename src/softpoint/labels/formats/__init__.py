@@ -20,7 +20,7 @@ from softpoint.labels.formats import (
     tps,
     yolo_pose,
 )
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 from softpoint.suggest import did_you_mean
 
@@ -66,7 +66,7 @@ def read_labels(
     on_error: str = "error",
     images: str | Path | None = None,
     fetch: str | None = None,
-    problems: Problems | None = None,
+    problems: RowErrors | None = None,
 ) -> Labels:
     """The labels in a file or folder, in the named `format` or in the one its content shows.
 
@@ -83,11 +83,11 @@ def read_labels(
         raise FileNotFoundError(f"labels {path} do not exist; python scripts/fetch_data.py {fetch} brings them")
     if not path.exists():
         raise FileNotFoundError(f"labels {path} do not exist; name a label file, or the folder of a project")
-    problems = problems or Problems.by(on_error, str(path))
+    problems = problems or RowErrors(str(path), on_error)
     chosen = FORMATS[format or recognize(path)]
     folder = None if images is None else Path(images)
     labels = chosen.read(path, problems, folder) if chosen.opens_images else chosen.read(path, problems)
-    problems.settle()
+    problems.raise_or_warn()
     if not len(labels):
         raise ValueError(f"{path} labels no image; check that it is complete")
     return labels

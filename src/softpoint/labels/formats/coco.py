@@ -15,7 +15,7 @@ import numpy as np
 
 from softpoint.labels.formats.parsing.coco_schema import Category, Image, Points, category, image, subject
 from softpoint.labels.formats.parsing.json_values import entries, keypoint_count, load_json, record, shown, write_json
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import UNLABELED, Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 from softpoint.paths import normalize_path
@@ -53,7 +53,7 @@ def _has_lists(content: bytes | mmap.mmap) -> bool:
     return len(found) > 1 and bool(found & {b"images", b"annotations"})
 
 
-def read(path: Path, problems: Problems) -> Labels:
+def read(path: Path, problems: RowErrors) -> Labels:
     """The labels, image by image in the order of `images`; one without annotations is kept as showing nothing.
 
     Categories without keypoints are passed over with their annotations. The others share one skeleton: the
@@ -65,7 +65,7 @@ def read(path: Path, problems: Problems) -> Labels:
     content = _content(path)
     categories, skeleton = _categories(content["categories"], problems)
     if not len(skeleton):
-        problems.settle()
+        problems.raise_or_warn()
         raise ValueError(
             f"{path}: none of its {len(categories)} categories has keypoints; name the file that has them"
             " (COCO's person_keypoints_*.json, not instances_*.json)"
@@ -94,7 +94,7 @@ def _content(path: Path) -> dict[str, list]:
     return content
 
 
-def _categories(listed: list, problems: Problems) -> tuple[dict[Any, Category | None], Skeleton]:
+def _categories(listed: list, problems: RowErrors) -> tuple[dict[Any, Category | None], Skeleton]:
     """The categories by id, and the skeleton of all of them."""
     taken: set[str] = set()
     parts: set[str] = set()
@@ -119,7 +119,7 @@ def _categories(listed: list, problems: Problems) -> tuple[dict[Any, Category | 
     return placed, Skeleton(names, infer_flip_pairs(names), tuple(edges))
 
 
-def _images(listed: list, problems: Problems) -> dict[Any, Image | None]:
+def _images(listed: list, problems: RowErrors) -> dict[Any, Image | None]:
     """The images by id; entries with the same file_name are one image."""
     known: dict[str, Image] = {}
 
@@ -130,7 +130,7 @@ def _images(listed: list, problems: Problems) -> dict[Any, Image | None]:
     return _by_id(listed, "image", parse, problems)
 
 
-def _by_id(listed: list, kind: str, parse: Callable[[dict, str], _T], problems: Problems) -> dict[Any, _T | None]:
+def _by_id(listed: list, kind: str, parse: Callable[[dict, str], _T], problems: RowErrors) -> dict[Any, _T | None]:
     """What `parse` makes of each entry, by id; None where it cannot be used, or where two entries share the id."""
     found: dict[Any, _T | None] = {}
     for position, entry in enumerate(listed):
@@ -165,7 +165,7 @@ def _annotate(
     images: dict[Any, Image | None],
     categories: dict[Any, Category | None],
     nothing: Points,
-    problems: Problems,
+    problems: RowErrors,
 ) -> int:
     """Give the images their subjects; how many annotations were of categories without keypoints."""
     taken: set[int | float | str] = set()

@@ -12,7 +12,7 @@ import numpy as np
 from softpoint.labels.csv_io import bounded, read_rows, same_length, separator_of, sniff
 from softpoint.labels.formats.csv_wide import state
 from softpoint.labels.formats.parsing.csv_columns import facts, fields, warn_unused
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 from softpoint.paths import normalize_path
@@ -47,7 +47,7 @@ def recognize(path: Path, head: bytes) -> bool:
     return sniff(head, _fits) is not None
 
 
-def read(path: Path, problems: Problems) -> Labels:
+def read(path: Path, problems: RowErrors) -> Labels:
     """The labels, keypoints in the order in which they first appear. Raises ValueError for an unknown header."""
     separator = separator_of(path, _fits)
     rows = read_rows(path, separator)
@@ -64,7 +64,7 @@ def read(path: Path, problems: Problems) -> Labels:
             _add(found, f"line {line}", facts(where, cells, separator), name, values)
     names = tuple(dict.fromkeys(name for subject in found.values() for name in subject.points))
     if not names:
-        problems.settle()
+        problems.raise_or_warn()
         raise ValueError(f"{path} names no keypoint in any row; fill in its column {header[columns['keypoint']]!r}")
     bounded(str(path), len(names))
     skeleton = Skeleton(names, infer_flip_pairs(names))

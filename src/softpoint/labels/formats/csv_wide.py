@@ -22,7 +22,7 @@ from softpoint.labels.csv_io import (
     write_rows,
 )
 from softpoint.labels.formats.parsing.csv_columns import Repeats, cell, facts, fields, used_fields, warn_unused
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 
@@ -57,7 +57,7 @@ def recognize(path: Path, head: bytes) -> bool:
     return sniff(head, _fits) is not None
 
 
-def read(path: Path, problems: Problems) -> Labels:
+def read(path: Path, problems: RowErrors) -> Labels:
     """The labels; scores are passed over. Raises ValueError for a header that is not understood."""
     separator = separator_of(path, _fits)
     rows = read_rows(path, separator)

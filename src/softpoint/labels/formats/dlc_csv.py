@@ -22,7 +22,7 @@ from softpoint.labels.csv_io import (
     write_rows,
 )
 from softpoint.labels.formats.parsing.dlc_table import COORDS, Column, Once, joined, layout, start_of_paths, subjects
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, Labels, Subject
 from softpoint.labels.skeleton import infer_flip_pairs
 from softpoint.paths import normalize_path
@@ -44,7 +44,7 @@ def recognize(path: Path, head: bytes) -> bool:
     return sniff(head, _fits) is not None
 
 
-def read(path: Path, problems: Problems, prefix: str = "") -> Labels:
+def read(path: Path, problems: RowErrors, prefix: str = "") -> Labels:
     """The labels; `likelihood` columns are passed over. Raises ValueError for a header that is not understood.
 
     `prefix` stands before the line in every place.

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from softpoint.labels.formats.parsing.dlc_table import COORDS, Column, Once, joined, layout, start_of_paths, subjects
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 
 DESCRIPTION = "an HDF5 file .h5 that DeepLabCut wrote with pandas"
@@ -44,7 +44,7 @@ def recognize(path: Path, head: bytes) -> bool:
     return head.startswith(b"\x89HDF\r\n\x1a\n") and path.suffix.lower() in (".h5", ".hdf", ".hdf5")
 
 
-def read(path: Path, problems: Problems, prefix: str = "") -> Labels:
+def read(path: Path, problems: RowErrors, prefix: str = "") -> Labels:
     """The labels; rows count from 1. Raises ValueError for a file that pandas did not write or that holds objects.
 
     `prefix` stands before the row in every place.

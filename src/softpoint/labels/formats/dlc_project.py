@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from softpoint.labels.formats import dlc_csv, dlc_h5
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 from softpoint.paths import normalize_path
@@ -44,7 +44,7 @@ def recognize(path: Path, head: bytes) -> bool:
         return False
 
 
-def read(path: Path, problems: Problems) -> Labels:
+def read(path: Path, problems: RowErrors) -> Labels:
     """The labels of all its videos, keypoints in the order of config.yaml; paths start from the project's folder.
 
     Raises ValueError where no video has labels, where several people labeled one, or for a damaged file.
@@ -108,7 +108,7 @@ def _choose(folder: Path, scorer: str) -> Path | None:
     return stems[f"CollectedData_{scorer}"]
 
 
-def _part(root: Path, file: Path, problems: Problems) -> Labels:
+def _part(root: Path, file: Path, problems: RowErrors) -> Labels:
     """The labels in one file, with paths from `root`: DeepLabCut keeps frames beside the file."""
     folder = Path(os.path.normpath(file.parent.absolute())).relative_to(Path(os.path.normpath(root.absolute())))
     prefix = f"{(folder / file.name).as_posix()} "

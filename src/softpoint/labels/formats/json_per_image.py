@@ -23,7 +23,7 @@ from softpoint.labels.formats.parsing.json_values import (
     shown,
     text,
 )
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 from softpoint.labels.split_file import split_name
@@ -65,7 +65,7 @@ def _looks_so(path: Path) -> bool:
     return {match.group(1) for match in _KEYS.finditer(head)} == {b"bboxes", b"keypoints"}
 
 
-def read(path: Path, problems: Problems) -> Labels:
+def read(path: Path, problems: RowErrors) -> Labels:
     """The labels of all objects; a file without objects is an image that shows none.
 
     `path` holds annotations/ and images/, or JSON files beside their images, or folders of that kind (train/,
@@ -83,7 +83,7 @@ def read(path: Path, problems: Problems) -> Labels:
         raise ValueError(f"{error.filename} may not be read by this user; change its permissions") from error
     counts = Counter(len(one.points) for one in objects if one.points is not None)
     if not counts:
-        problems.settle()
+        problems.raise_or_warn()
         raise ValueError(f"{path}: none of its JSON files has an object with keypoints; name the folder that has them")
     count = counts.most_common(1)[0][0]  # the usual number is right, not that of the file that comes first
     example = next(one.place for one in objects if one.points is not None and len(one.points) == count)
@@ -127,7 +127,7 @@ def _images(folder: Path) -> dict[str, list[str]]:
     return found
 
 
-def _objects(folder: Path, problems: Problems) -> list[_Object]:
+def _objects(folder: Path, problems: RowErrors) -> list[_Object]:
     """What all files say, file by file."""
     found: list[_Object] = []
     unseen: list[str] = []
@@ -160,7 +160,7 @@ def _image(file: Path, imaged: Path, images: dict[str, list[str]]) -> Path:
     return imaged / names[0]
 
 
-def _in_file(content: dict[str, Any], image: str, place: str, problems: Problems) -> list[_Object]:
+def _in_file(content: dict[str, Any], image: str, place: str, problems: RowErrors) -> list[_Object]:
     """The objects of one file, or the image alone where there is none."""
     if "keypoints" not in content:
         raise ValueError(

@@ -12,7 +12,7 @@ import numpy as np
 from softpoint.images.decode import SUFFIXES
 from softpoint.labels.formats.parsing.path_search import best_folder, folders_near, tail_below
 from softpoint.labels.formats.parsing.sleap_file import Entry, Film, Placed, Project, load
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import UNLABELED, VISIBLE, Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 
@@ -44,7 +44,7 @@ def recognize(path: Path, head: bytes) -> bool:
     return path.suffix.lower() == ".slp" and head.startswith(_HDF5)
 
 
-def read(path: Path, problems: Problems, images: Path | None = None) -> Labels:
+def read(path: Path, problems: RowErrors, images: Path | None = None) -> Labels:
     """The instances that a person placed; a point that is not marked visible is unlabeled.
 
     Coordinates count from the center of a pixel, as sleap-io gives them for every version of the format. Predicted

@@ -13,7 +13,7 @@ import numpy as np
 
 from softpoint.images.decode import image_size
 from softpoint.labels.formats.parsing.path_search import best_folder, folders_near, tail_below
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import UNLABELED, VISIBLE, Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 
@@ -45,7 +45,7 @@ def recognize(path: Path, head: bytes) -> bool:
     return _FIRST.match(head) is not None
 
 
-def read(path: Path, problems: Problems, images: Path | None = None) -> Labels:
+def read(path: Path, problems: RowErrors, images: Path | None = None) -> Labels:
     """The landmarks of every specimen, in pixels of its image.
 
     TPS counts y upwards from the lower border: y = height - y_tps, so the images must be at hand; they are

@@ -12,7 +12,7 @@ import numpy as np
 from softpoint.images.decode import image_size, list_images
 from softpoint.labels.formats.parsing.path_search import tail_below
 from softpoint.labels.formats.parsing.yolo_config import Config, read_config, yaml_in
-from softpoint.labels.row_errors import Problems
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 from softpoint.labels.split_file import split_name
 from softpoint.paths import normalize_path
@@ -40,7 +40,7 @@ def recognize(path: Path, head: bytes) -> bool:
     return not head and yaml_in(path) is not None
 
 
-def read(path: Path, problems: Problems, images: Path | None = None) -> Labels:
+def read(path: Path, problems: RowErrors, images: Path | None = None) -> Labels:
     """The labels of a data.yaml, or of the folder that holds it, with its folders below `images` if that is given.
 
     Keypoints are x_px = x * width, without half a pixel: tools divide indices of pixels by the size. Boxes are
@@ -55,7 +55,7 @@ def read(path: Path, problems: Problems, images: Path | None = None) -> Labels:
     listed = list(_images(root, config, problems))
     found = {image: group for _, image, group in listed}
     if not found:
-        problems.settle()
+        problems.raise_or_warn()
         raise ValueError(f"{file}: its folders {', '.join(config.entry_names())} below {root} hold no image")
     subjects: list[Subject] = []
     for image, group in found.items():
@@ -109,7 +109,7 @@ def _below(root: Path, start: Path, written: str) -> str | None:
     return tail_below(root, written)
 
 
-def _images(root: Path, config: Config, problems: Problems) -> Iterator[tuple[str, str, str]]:
+def _images(root: Path, config: Config, problems: RowErrors) -> Iterator[tuple[str, str, str]]:
     """Split, path relative to `root` and group of each image."""
     for split, entry in config.entries:
         place = _below(root, root, entry)
@@ -131,7 +131,7 @@ def _image_files(folder: Path) -> list[Path]:
         return []
 
 
-def _listed(root: Path, place: str, problems: Problems) -> Iterator[str]:
+def _listed(root: Path, place: str, problems: RowErrors) -> Iterator[str]:
     """The images that a text file names, one a line."""
     for number, line in _lines(root / place):
         with problems.row(f"{place} line {number}"):
@@ -164,7 +164,7 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def _subjects(root: Path, image: str, group: str, config: Config, problems: Problems) -> list[Subject]:
+def _subjects(root: Path, image: str, group: str, config: Config, problems: RowErrors) -> list[Subject]:
     """Those of one image; one without points or box where nothing is labeled."""
     file = _label_file(root, image)
     place = Path(os.path.relpath(file, root)).as_posix()
