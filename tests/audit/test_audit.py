@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from softpoint.audit import Report, diagnose, unlabeled_images
-from softpoint.audit.coordinate_conventions import READINGS, gains_of_readings, look_at_readings
-from softpoint.audit.pose import look_at_poses
+from softpoint.audit import Report, audit_labels, unlabeled_images
+from softpoint.audit.coordinate_conventions import CONVENTIONS, convention_findings, convention_scores
+from softpoint.audit.pose import pose_findings
 from softpoint.audit.pose_model import PoseModel, fit
 from softpoint.images import ImageFolder
 from softpoint.images.decode import read_image
@@ -78,7 +78,7 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Labels, ImageFold
 
 
 def examined(labels: Labels, images: ImageFolder, **more: object) -> Report:
-    return diagnose(labels, images, scan(images, labels.images), **more)  # type: ignore[arg-type]
+    return audit_labels(labels, images, scan(images, labels.images), **more)  # type: ignore[arg-type]
 
 
 def kinds(report: Report) -> dict[str, int]:
@@ -114,13 +114,13 @@ def planted_swaps(labels: Labels, share: float, seed: int) -> tuple[Labels, dict
 
 
 def swaps_found(labels: Labels) -> dict[int, set[int]]:
-    examples = [e for f in look_at_poses(labels) if f.kind == "swap" for e in f.examples]
+    examples = [e for f in pose_findings(labels) if f.kind == "left_right_swap" for e in f.examples]
     return {e.subject: set(e.keypoints) for e in examples if e.subject is not None}
 
 
 def test_nothing_is_said_of_good_labels(painted: tuple[Labels, ImageFolder]) -> None:
     report = examined(*painted, splits={"train": range(30), "test": range(30, 40)})
-    assert report.findings == [] and not report.breaks
+    assert report.findings == [] and not report.has_errors
     assert (report.subjects, report.images, report.unlabeled) == (40, 40, 0)
     assert report.sizes == {"220x200": 40} and report.splits == {"train": 30, "test": 10}
     assert [tuple(counts) for counts in report.keypoints] == [(name, 40, 0, 0, 0) for name in NAMES]
@@ -132,13 +132,14 @@ def test_a_report_is_json_with_documented_keys(painted: tuple[Labels, ImageFolde
     points[3, 0] = 500, 20
     stored = json.loads(json.dumps(examined(moved(labels, points), images).to_dict()))
     assert set(stored) == {
-        "version", "source", "subjects", "images", "unlabeled", "sizes", "keypoints", "splits", "breaks", "findings",
+        "version", "source", "subjects", "images", "unlabeled", "sizes", "keypoints", "splits", "has_errors",
+        "findings",
     }  # fmt: skip
     outside = stored["findings"][0]
-    assert set(outside) == {"kind", "severity", "message", "way_out", "count", "examples"}
-    assert outside["kind"] == "outside" and outside["count"] == 1 and stored["breaks"] is True
+    assert set(outside) == {"kind", "severity", "message", "advice", "count", "examples"}
+    assert outside["kind"] == "out_of_frame" and outside["count"] == 1 and stored["has_errors"] is True
     assert outside["examples"] == [{"image": "003.png", "place": "line 5", "value": "nose at (500, 20)"}]
-    assert stored["keypoints"][0] == {"name": "nose", "labeled": 40, "occluded": 0, "missing": 0, "outside": 1}
+    assert stored["keypoints"][0] == {"name": "nose", "labeled": 40, "occluded": 0, "missing": 0, "out_of_frame": 1}
 
 
 def test_points_that_numbers_alone_show_wrong(painted: tuple[Labels, ImageFolder]) -> None:
@@ -153,11 +154,11 @@ def test_points_that_numbers_alone_show_wrong(painted: tuple[Labels, ImageFolder
     changed = replace(changed, subjects=tuple(replace(s, place=f"row {i}") for i, s in enumerate(changed.subjects)))
     report = examined(changed, images)
     found = {finding.kind: finding for finding in report.findings}
-    assert {"zero", "together", "frozen", "twice"} <= set(found)
-    assert found["zero"].examples[0].value == "left_ear at (0, 0)"
-    assert found["together"].examples[0].keypoints == (2, 3) and found["together"].count == 1
-    assert "(77.25, 80.5) in 6 of 41" in found["frozen"].examples[0].value
-    assert found["twice"].examples[0].place == "row 40" and found["twice"].severity == "error"
+    assert {"at_origin", "coincident", "constant", "repeated_subject"} <= set(found)
+    assert found["at_origin"].examples[0].value == "left_ear at (0, 0)"
+    assert found["coincident"].examples[0].keypoints == (2, 3) and found["coincident"].count == 1
+    assert "(77.25, 80.5) in 6 of 41" in found["constant"].examples[0].value
+    assert found["repeated_subject"].examples[0].place == "row 40" and found["repeated_subject"].severity == "error"
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e300])
@@ -180,13 +181,13 @@ def test_subjects_that_share_a_repeated_image(painted: tuple[Labels, ImageFolder
     first, second, third = (labels.subjects[i] for i in (0, 1, 2))
     both = [replace(first, place="a"), replace(second, image=first.image, place="b")]
     copy = [replace(s, image=f"./copies/../{s.image}") for s in both]  # another spelling is the same image
-    assert kinds(examined(replace(labels, subjects=(*both, *copy)), images)) == {"twice": 2}
+    assert kinds(examined(replace(labels, subjects=(*both, *copy)), images)) == {"repeated_subject": 2}
     scans = scan(images, [s.image for s in (*both, third, third)])
     here = [s._replace(digest=scans[0].digest, image=s.image) for s in scans]
     other_order = [replace(third, keypoints=both[1].keypoints), replace(third, keypoints=both[0].keypoints)]
-    report = diagnose(replace(labels, subjects=(*both, *other_order)), images, here)
-    assert kinds(report) == {"identical": 1}
-    report = diagnose(replace(labels, subjects=(*both, other_order[0])), images, here[:3])
+    report = audit_labels(replace(labels, subjects=(*both, *other_order)), images, here)
+    assert kinds(report) == {"duplicate": 1}
+    report = audit_labels(replace(labels, subjects=(*both, other_order[0])), images, here[:3])
     assert report.findings[0].examples[0].value == "1 subjects, 2 in 000.png"
 
 
@@ -210,13 +211,13 @@ def test_boxes(painted: tuple[Labels, ImageFolder]) -> None:
     boxed[6], boxed[7] = replace(boxed[6], **nothing), replace(boxed[7], **nothing, crowd=True)
     report = examined(replace(labels, subjects=tuple(boxed)), images)
     examples = {f.kind: [e.subject for e in f.examples] for f in report.findings}
-    assert examples["beside_box"] == [4] and examples["empty_box"] == [6]
+    assert examples["outside_box"] == [4] and examples["empty_box"] == [6]
 
 
 def test_fractions_instead_of_pixels(painted: tuple[Labels, ImageFolder]) -> None:
     labels, images = painted
     report = examined(moved(labels, labels.keypoints / [220, 200]), images)
-    assert kinds(report)["fractions"] == 40 and report.breaks
+    assert kinds(report)["fractions"] == 40 and report.has_errors
 
 
 def test_images_that_are_broken_repeated_turned_or_of_another_size(
@@ -244,12 +245,12 @@ def test_images_that_are_broken_repeated_turned_or_of_another_size(
     report = examined(changed, here, splits=splits, others=scan(here, others))
     found = {f.kind: [e.image for e in f.examples] for f in report.findings}
     assert found["unreadable"] == ["000.png", "001.png"] and found["exif"] == ["015.png"]
-    assert found["size"] == ["025.png"] and found["identical"] == ["031.png"] == found["split_identical"]
-    assert found["identical_labels_differ"] == ["011.png"]
-    assert found["other_identical"] == ["beside.png"] and found["other"] == ["alone.png"]
-    assert report.breaks and report.sizes == {"220x200": 37, "unknown": 3}
+    assert found["size_mismatch"] == ["025.png"] and found["duplicate"] == ["031.png"] == found["split_duplicate"]
+    assert found["duplicate_labels_differ"] == ["011.png"]
+    assert found["unlabeled_duplicate"] == ["beside.png"] and found["unlabeled"] == ["alone.png"]
+    assert report.has_errors and report.sizes == {"220x200": 37, "unknown": 3}
     skipped = examined(changed, here, on_error="skip")
-    assert not skipped.breaks and kinds(skipped)["unreadable"] == 2
+    assert not skipped.has_errors and kinds(skipped)["unreadable"] == 2
 
 
 def test_a_fit_without_missing_values_is_the_sample_covariance() -> None:
@@ -279,20 +280,20 @@ def test_strangeness_is_the_distance_from_the_conditional_mean() -> None:
     expected = mean[k] + slope @ (pose.ravel()[rest] - mean[rest])
     spread = cov[np.ix_(k, k)] - slope @ cov[np.ix_(rest, k)]
     off = pose[1] - expected
-    found = model.strangeness(pose)
+    found = model.point_distances(pose)
     assert found[1] == pytest.approx(off @ np.linalg.inv(spread) @ off, rel=1e-6) and np.isnan(found[2])
 
 
 def test_planted_swaps_and_outliers_of_an_animal_that_turns() -> None:
     labels = labeled(animals(200))
-    assert look_at_poses(labels) == []
+    assert pose_findings(labels) == []
     changed, planted = planted_swaps(labels, 0.06, seed=0)
     points = changed.keypoints.copy()
     free = [i for i in range(200) if i not in planted][::20]
     points[free, 0] += [[25.0, -18.0]]
     changed = moved(changed, points)
     assert swaps_found(changed) == planted
-    strange = {e.subject: e.keypoints for f in look_at_poses(changed) if f.kind == "strange" for e in f.examples}
+    strange = {e.subject: e.keypoints for f in pose_findings(changed) if f.kind == "unusual_pose" for e in f.examples}
     assert strange == dict.fromkeys(free, (0,))
 
 
@@ -305,12 +306,12 @@ def test_a_whole_body_whose_sides_are_exchanged(data_root: Path) -> None:
 
 
 def test_too_few_or_degenerate_poses_say_nothing() -> None:
-    assert look_at_poses(labeled(animals(20))) == []
+    assert pose_findings(labeled(animals(20))) == []
     still = np.repeat(animals(1), 60, axis=0)
-    assert look_at_poses(labeled(still)) == []
+    assert pose_findings(labeled(still)) == []
     far = animals(60)
     far[3, 0] = 1e300, -1e300
-    assert look_at_poses(labeled(far)) == []
+    assert pose_findings(labeled(far)) == []
 
 
 @pytest.mark.parametrize(
@@ -337,29 +338,29 @@ def test_swaps_planted_in_real_labels(
 @pytest.mark.parametrize("name", SETS)
 def test_right_coordinates_are_not_questioned(data_root: Path, name: str) -> None:
     labels, images = real(data_root, name, 60)
-    assert look_at_readings(labels, images, range(len(labels))) == []
+    assert convention_findings(labels, images, range(len(labels))) == []
 
 
 @pytest.mark.parametrize("name", ["dlc-openfield", "glue-tubes-single"])
-@pytest.mark.parametrize("reading", [name for name in READINGS if name != "as given"])
+@pytest.mark.parametrize("reading", [name for name in CONVENTIONS if name != "as given"])
 def test_other_conventions_are_recognized(data_root: Path, name: str, reading: str) -> None:
     labels, images = real(data_root, name, 24)
     sizes = [images.size(image) for image in labels.images]
     undo = _inverse(reading)
     wrong = moved(labels, np.array([undo(p, *size) for p, size in zip(labels.keypoints, sizes, strict=True)]))
-    again = [READINGS[reading][0](p, *size) for p, size in zip(wrong.keypoints, sizes, strict=True)]
+    again = [CONVENTIONS[reading][0](p, *size) for p, size in zip(wrong.keypoints, sizes, strict=True)]
     np.testing.assert_allclose(again, labels.keypoints)
-    (finding,) = look_at_readings(wrong, images, range(len(wrong)))
+    (finding,) = convention_findings(wrong, images, range(len(wrong)))
     assert finding.message.startswith(reading) and finding.severity == "error"
 
 
 def _inverse(reading: str) -> Callable[[np.ndarray, int, int], np.ndarray]:
     """What turns right coordinates into those that must be read so."""
-    if reading == "the image was turned left":
+    if reading == "the image was rotated left":
         return lambda p, h, w: (p * [-1, 1] + [w - 1, 0])[..., ::-1]
-    if reading == "the image was turned right":
+    if reading == "the image was rotated right":
         return lambda p, h, w: (p * [1, -1] + [0, h - 1])[..., ::-1]
-    return READINGS[reading][0]
+    return CONVENTIONS[reading][0]
 
 
 def test_wings_whose_y_counts_from_the_bottom(data_root: Path) -> None:
@@ -370,9 +371,9 @@ def test_wings_whose_y_counts_from_the_bottom(data_root: Path) -> None:
     subjects = (Subject(row[0], row[0], p, np.full(12, 2)) for row, p in zip(rows, points, strict=True))
     labels = Labels("wings", ".", Skeleton(tuple(f"LM{i}" for i in range(12))), tuple(subjects))
     report = examined(labels, ImageFolder(folder / "image-examples"))
-    assert kinds(report) == {"reading": 58} and report.breaks
+    assert kinds(report) == {"coordinate_convention": 58} and report.has_errors
     assert report.findings[0].message.startswith("y counts from the bottom")
-    gains = gains_of_readings(labels, ImageFolder(folder / "image-examples"))
+    gains = convention_scores(labels, ImageFolder(folder / "image-examples"))
     assert gains["y counts from the bottom"] > 0.6 > 0.2 > max(v for k, v in gains.items() if "bottom" not in k)
 
 
@@ -380,6 +381,6 @@ def test_mirror_mouse_has_one_slip_and_images_that_repeat(data_root: Path) -> No
     labels, images = real(data_root, "mirror-mouse")
     others = unlabeled_images(labels, images)
     report = examined(labels, images, others=scan(images, others))
-    assert kinds(report) == {"together": 1, "other_identical": 3} and not report.breaks
-    repeats = {(e.image, e.other) for f in report.findings if f.kind == "other_identical" for e in f.examples}
+    assert kinds(report) == {"coincident": 1, "unlabeled_duplicate": 3} and not report.has_errors
+    repeats = {(e.image, e.other) for f in report.findings if f.kind == "unlabeled_duplicate" for e in f.examples}
     assert ("labeled-data/img00.png", "labeled-data/img01.png") in repeats

@@ -33,7 +33,7 @@ def discs(page: np.ndarray) -> int:
 
 
 def finding(*examples: Example) -> Finding:
-    return Finding("outside", "error", "points: 1", examples, "", len(examples))
+    return Finding("out_of_frame", "error", "points: 1", examples, "", len(examples))
 
 
 def test_every_subject_of_an_image_is_drawn() -> None:

@@ -41,7 +41,7 @@ def test_good_labels_end_with_code_0(start: Callable, tmp_path: Path, words: lis
     assert ending.code == 0, ending.err
     assert "12 subjects in 12 images" in ending.out and "left_ear" in ending.out
     found = report(tmp_path)
-    assert found["findings"] == [] and not found["breaks"]
+    assert found["findings"] == [] and not found["has_errors"]
     assert sum(found["splits"].values()) == 12 and set(found["splits"]) == {"train", "val", "test"}
     assert found["sizes"] == {"64x64": 4, "96x48": 4, "61x90": 4}
     page = read_image(tmp_path / "out" / "images.png")
@@ -61,11 +61,11 @@ def test_what_training_refuses_is_reported(start: Callable, tmp_path: Path, word
     ending = start("inspect_data", *words)
     assert ending.code == 1 and "Traceback" not in ending.err
     found = {finding["kind"]: finding for finding in report(tmp_path)["findings"]}
-    assert set(found) == {"refused", "unreadable", "outside", "other_identical"}
+    assert set(found) == {"refused", "unreadable", "out_of_frame", "unlabeled_duplicate"}
     assert "training refuses" in found["refused"]["message"]
-    assert found["unreadable"]["count"] == 2 and found["outside"]["examples"][0]["place"] == "line 10"
+    assert found["unreadable"]["count"] == 2 and found["out_of_frame"]["examples"][0]["place"] == "line 10"
     assert "subjects with points outside their image: 1" in ending.out
-    assert report(tmp_path)["breaks"] and report(tmp_path)["sizes"]["unknown"] == 2
+    assert report(tmp_path)["has_errors"] and report(tmp_path)["sizes"]["unknown"] == 2
     assert (tmp_path / "out" / "findings.png").is_file()
 
 
@@ -74,7 +74,7 @@ def test_what_training_leaves_out_is_a_warning(start: Callable, tmp_path: Path, 
     ending = start("inspect_data", *words, "data.outside=drop")
     assert ending.code == 0
     (finding,) = report(tmp_path)["findings"]
-    assert (finding["kind"], finding["severity"]) == ("outside", "warning")
+    assert (finding["kind"], finding["severity"]) == ("out_of_frame", "warning")
 
 
 def test_rows_that_cannot_be_understood(start: Callable, tmp_path: Path, words: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Looks for what is wrong with labeled images before a network learns it."""
+"""Audit of labels and their images before training."""
 
 from __future__ import annotations
 
@@ -7,63 +7,58 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from softpoint.audit.coordinate_conventions import look_at_readings
-from softpoint.audit.images import look_at_images, unlabeled_images
-from softpoint.audit.points import count_keypoints, look_at_points
-from softpoint.audit.pose import look_at_poses
+from softpoint.audit.coordinate_conventions import convention_findings
+from softpoint.audit.images import image_findings, unlabeled_images
+from softpoint.audit.points import count_keypoints, point_findings
+from softpoint.audit.pose import pose_findings
 from softpoint.audit.report import SEVERITIES, Example, Finding, KeypointCounts, Report
 from softpoint.images import ImageFolder
 from softpoint.images.scan import Scan
 from softpoint.labels.schema import Labels
 from softpoint.paths import normalize_path
 
-__all__ = ["Example", "Finding", "KeypointCounts", "Report", "diagnose", "unlabeled_images"]
+__all__ = ["Example", "Finding", "KeypointCounts", "Report", "audit_labels", "unlabeled_images"]
 
 
-def diagnose(
+def audit_labels(
     labels: Labels,
     image_folder: ImageFolder,
     scans: Sequence[Scan],
     splits: Mapping[str, Sequence[int]] | None = None,
     on_error: str = "error",
-    outside: str = "error",
+    out_of_frame: str = "error",
     others: Sequence[Scan] = (),
 ) -> Report:
-    """All findings about labels and their images.
+    """Return all findings about labels and their images, the most severe first.
 
     Args:
-        scans: one for each subject's image, see `softpoint.images.scan`.
-        splits: the subjects of each split, train first; None where that is not known.
-        on_error, outside: as training will have them; what it then leaves out is a warning, not an error.
-        others: scans of images without labels, see `unlabeled_images`.
+        scans: one per subject, of its image; see `softpoint.images.scan`.
+        splits: the subjects of each split, train first; None if there is no split.
+        on_error, out_of_frame: the settings of the training. What training would leave out is a warning, not an error.
+        others: scans of images without labels; see `unlabeled_images`.
     """
     assert len(scans) == len(labels)
     splits = splits or {}
     severity = "error" if on_error == "error" else "warning"
     sizes = np.array([scan.size for scan in scans], dtype=np.int64).reshape(-1, 2)
-    beyond = severity if outside == "error" else "warning"
     readable = [i for i, scan in enumerate(scans) if scan.error is None]
     findings = [
-        *look_at_images(labels, image_folder, scans, others, splits, severity),
-        *look_at_points(labels, sizes, severity, beyond),
-        *look_at_readings(labels, image_folder, readable),
-        *look_at_poses(labels),
+        *image_findings(labels, image_folder, scans, others, splits, severity),
+        *point_findings(labels, sizes, severity, severity if out_of_frame == "error" else "warning"),
+        *convention_findings(labels, image_folder, readable),
+        *pose_findings(labels),
     ]
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    by_image = {normalize_path(scan.image): scan.size for scan in scans}
-    known = {normalize_path(subject.image) for subject in labels.subjects if (subject.visibility > 0).any()}
+    size_of = {normalize_path(scan.image): scan.size for scan in scans}
+    labeled = {normalize_path(subject.image) for subject in labels.subjects if (subject.visibility > 0).any()}
+    counts = Counter(f"{width}x{height}" if height else "unknown" for height, width in size_of.values())
     return Report(
         source=labels.source,
         subjects=len(labels),
-        images=len(by_image),
-        unlabeled=len(by_image) - len(known),
-        sizes=_most_frequent(by_image),
+        images=len(size_of),
+        unlabeled=len(size_of) - len(labeled),
+        sizes=dict(counts.most_common()),
         keypoints=count_keypoints(labels, sizes),
         splits={name: len(rows) for name, rows in splits.items()},
         findings=findings,
     )
-
-
-def _most_frequent(sizes: Mapping[str, tuple[int, int]]) -> dict[str, int]:
-    counts = Counter(f"{width}x{height}" if height else "unknown" for height, width in sizes.values())
-    return dict(counts.most_common())

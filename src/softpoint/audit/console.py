@@ -1,4 +1,4 @@
-"""The doctor's report on a terminal."""
+"""An audit report on a terminal."""
 
 from __future__ import annotations
 
@@ -10,45 +10,35 @@ from rich.text import Text
 from softpoint.audit.report import Finding, Report
 
 _COLORS = {"error": "bold red", "warning": "yellow", "info": "dim"}
-_SHOWN = 3  # examples of a finding
-_SIZES = 4  # sizes of images
+_MAX_EXAMPLES, _MAX_SIZES = 3, 4
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
-    """What there is, how often each keypoint is labeled, and every finding with its first examples."""
+    """Print the counts, a table of the keypoints, and every finding with its first examples."""
     console = console or Console()
-    console.print(_summary(report), markup=False, highlight=False)
-    console.print(_keypoints(report))
-    for finding in report.findings:
-        _print_finding(finding, console)
-    if not report.findings:
-        console.print("nothing suspicious found")
-
-
-def _summary(report: Report) -> str:
-    sizes = [f"{n} of {size}" for size, n in list(report.sizes.items())[:_SIZES]]
-    sizes += ["..."] * (len(report.sizes) > _SIZES)
-    splits = ", ".join(f"{n} {split}" for split, n in report.splits.items())
-    return (
+    sizes = [f"{count} of {size}" for size, count in list(report.sizes.items())[:_MAX_SIZES]]
+    sizes += ["..."] * (len(report.sizes) > _MAX_SIZES)
+    splits = ", ".join(f"{count} {split}" for split, count in report.splits.items())
+    summary = (
         f"{report.source}: {report.subjects} subjects in {report.images} images ({', '.join(sizes)}),"
         f" {report.unlabeled} of them without labels" + (f"; {splits}" if splits else "")
     )
-
-
-def _keypoints(report: Report) -> Table:
+    console.print(summary, markup=False, highlight=False)
     table = Table("keypoint")
-    for name in ("labeled", "occluded", "missing", "outside"):
+    for name in ("labeled", "occluded", "missing", "out of frame"):
         table.add_column(name, justify="right")
     for counts in report.keypoints:
         table.add_row(Text(counts.name), *map(str, counts[1:]))
-    return table
+    console.print(table)
+    for finding in report.findings:
+        _print_finding(finding, console)
+    if not report.findings:
+        console.print("no findings")
 
 
 def _print_finding(finding: Finding, console: Console) -> None:
     console.print(Text.assemble((finding.severity, _COLORS[finding.severity]), " ", finding.message))
-    for example in finding.examples[:_SHOWN]:
-        said = ": ".join(
-            part for part in (", ".join(filter(None, (example.place, example.image))), example.value) if part
-        )
-        console.print(Padding(Text(said), (0, 0, 0, 4)))
-    console.print(Padding(Text(f"-> {finding.way_out}"), (0, 0, 0, 4)))
+    for example in finding.examples[:_MAX_EXAMPLES]:
+        place = ", ".join(filter(None, (example.place, example.image)))
+        console.print(Padding(Text(": ".join(filter(None, (place, example.value)))), (0, 0, 0, 4)))
+    console.print(Padding(Text(f"-> {finding.advice}"), (0, 0, 0, 4)))

@@ -1,8 +1,7 @@
-"""Whether coordinates are read as they were meant, seen from the images themselves.
+"""Test of the coordinate convention of labels against the images themselves.
 
-Around a keypoint the images look alike where its coordinates are right. How much alike they look is compared
-with the same coordinates in wrongly paired images, so that a uniform floor or a camera that never moves
-counts for nothing.
+Image patches around a keypoint are similar if its coordinates are right. The similarity is compared with that of the
+same coordinates in wrongly paired images, so that a uniform background or a fixed camera does not count.
 """
 
 from __future__ import annotations
@@ -17,78 +16,73 @@ from softpoint.audit.report import Example, Finding
 from softpoint.images import ImageFolder
 from softpoint.labels.schema import Labels
 
-# A reading takes points (..., 2) and the height and width of their image.
-Reading = Callable[[np.ndarray, int, int], np.ndarray]
-READINGS: dict[str, tuple[Reading, str]] = {
+# A convention maps points (..., 2) in an image of a height and width to our coordinates; the second entry is advice.
+Convention = Callable[[np.ndarray, int, int], np.ndarray]
+CONVENTIONS: dict[str, tuple[Convention, str]] = {
     "as given": (lambda p, h, w: p, ""),
-    "y counts from the bottom": (lambda p, h, w: p * [1, -1] + [0, h], "write height - y for y"),
-    "x counts from the right": (lambda p, h, w: p * [-1, 1] + [w - 1, 0], "write width - 1 - x for x"),
-    "x counts from the right and y from the bottom": (lambda p, h, w: [w - 1, h - 1] - p, "turn them by 180 degrees"),
+    "y counts from the bottom": (lambda p, h, w: p * [1, -1] + [0, h], "replace y by height - y"),
+    "x counts from the right": (lambda p, h, w: p * [-1, 1] + [w - 1, 0], "replace x by width - 1 - x"),
+    "x counts from the right and y from the bottom": (lambda p, h, w: [w - 1, h - 1] - p, "rotate by 180 degrees"),
     "x and y are exchanged": (lambda p, h, w: p[..., ::-1], "exchange the columns x and y"),
-    "the image was turned left": (lambda p, h, w: p[..., ::-1] * [-1, 1] + [w - 1, 0], "see data.exif"),
-    "the image was turned right": (lambda p, h, w: p[..., ::-1] * [1, -1] + [0, h - 1], "see data.exif"),
+    "the image was rotated left": (lambda p, h, w: p[..., ::-1] * [-1, 1] + [w - 1, 0], "see data.exif"),
+    "the image was rotated right": (lambda p, h, w: p[..., ::-1] * [1, -1] + [0, h - 1], "see data.exif"),
 }
 
-_IMAGES = 100  # that are looked at
-_LEAST = 12  # subjects below which nothing is said
-_LONGEST = 256  # pixels of an image's longer side, where patches are taken
+_MAX_SUBJECTS = 100
+_MIN_SUBJECTS = 12
+_LONGEST = 256  # pixels of an image's longer side after shrinking
 _RADII = (5.0, 12.0)  # of patches, in those pixels
 _GRID = 9  # samples along a patch's side
 _SHUFFLES = 2
-_FAR = 100.0  # images away from its own a point is not looked for
-_FLOOR = 0.1  # of a patch's contrast against its image's, below which it is rather noise than texture
+_FAR = 100.0  # image sizes beyond which a point has no patch
+_FLOOR = 0.1  # a patch's contrast, relative to its image's, below which it is noise rather than texture
 
-# Measured on six sets with 42 subjects or more, each read in six wrong ways: the right reading gains 0.29 to 0.74
-# against shuffled images, a wrong one 0.15 at most; 12 people in 4 images gain 0.04, and nothing is said.
+# Measured on six sets of 42 subjects or more, each in six wrong conventions: the right convention scores 0.29 to 0.74
+# against shuffled images, a wrong one at most 0.15; 12 people in 4 images score 0.04, and nothing is reported.
 _CLEAR = 0.2
 
 
 class _View(NamedTuple):
-    """An image made small, in gray of mean 0 and deviation 1."""
+    """A shrunk gray image of mean 0 and standard deviation 1."""
 
-    smooth: tuple[np.ndarray, ...]  # (h, w) for each radius, as fine as its patches are sampled
+    smooth: tuple[np.ndarray, ...]  # (h, w) for each radius, blurred to the spacing of the patch's samples
     size: tuple[int, int]  # height and width of the original
 
 
-def look_at_readings(labels: Labels, image_folder: ImageFolder, readable: Sequence[int]) -> list[Finding]:
-    """A finding where another reading of the coordinates fits the images clearly better than the one given.
+def convention_findings(labels: Labels, image_folder: ImageFolder, readable: Sequence[int]) -> list[Finding]:
+    """Return a finding if another convention fits the images clearly better than the coordinates as given.
 
-    `readable` are the subjects whose images can be read.
+    `readable` holds the indices of the subjects whose images can be read.
     """
-    rows = _rows(labels, readable)
-    if len(rows) < _LEAST:
+    rows = [i for i in readable if (labels.visibility[i] > 0).any()]
+    if len(rows) < _MIN_SUBJECTS:
         return []
-    gains = gains_of_readings(labels.select(rows), image_folder)
-    best = max(gains, key=gains.__getitem__)
-    if best == "as given" or gains[best] < _CLEAR or gains[best] < 2 * gains["as given"]:
+    rows = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, _MAX_SUBJECTS).round().astype(int))]
+    scores = convention_scores(labels.select(rows), image_folder)
+    best = max(scores, key=scores.__getitem__)
+    if best == "as given" or scores[best] < _CLEAR or scores[best] < 2 * scores["as given"]:
         return []
     message = (
-        f"{best}: read so, the images look alike around each keypoint ({gains[best]:.2f}), and as given they do"
-        f" not ({gains['as given']:.2f})"
+        f"{best}: in this convention the patches around each keypoint are similar ({scores[best]:.2f}), as given they"
+        f" are not ({scores['as given']:.2f})"
     )
     examples = [Example(labels.images[i], labels.places[i], best, i) for i in rows[:3]]
-    return [Finding("reading", "error", message, examples, READINGS[best][1], len(labels))]
+    return [Finding("coordinate_convention", "error", message, examples, CONVENTIONS[best][1], len(labels))]
 
 
-def gains_of_readings(labels: Labels, image_folder: ImageFolder) -> dict[str, float]:
-    """For each reading, how much more alike patches at one keypoint are than in wrongly paired images, -1 to 1."""
+def convention_scores(labels: Labels, image_folder: ImageFolder) -> dict[str, float]:
+    """Return for each convention how much more similar patches are than in wrongly paired images, -1 to 1."""
     views = {image: _view(image_folder.read(image)) for image in dict.fromkeys(labels.images)}
     own = [views[image] for image in labels.images]
     rng = np.random.default_rng(0)
     orders = [rng.permutation(len(own)) for _ in range(_SHUFFLES)]
-    gains = {}
-    for name, (read, _) in READINGS.items():
-        # As fractions of the image, so that they can be laid on another one.
-        points = [(read(p, *v.size) + 0.5) / v.size[::-1] for p, v in zip(labels.keypoints, own, strict=True)]
-        paired = _alike(points, own)
-        gains[name] = paired - float(np.mean([_alike(points, [own[i] for i in order]) for order in orders]))
-    return gains
-
-
-def _rows(labels: Labels, readable: Sequence[int]) -> list[int]:
-    """Subjects with points, spread over all that are readable."""
-    rows = [i for i in readable if (labels.visibility[i] > 0).any()]
-    return [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, _IMAGES).round().astype(int))] if rows else []
+    scores = {}
+    for name, (convert, _) in CONVENTIONS.items():
+        # As fractions of the image, so that they can be used in another one.
+        points = [(convert(p, *v.size) + 0.5) / v.size[::-1] for p, v in zip(labels.keypoints, own, strict=True)]
+        shuffled = [_similarity(points, [own[i] for i in order]) for order in orders]
+        scores[name] = _similarity(points, own) - float(np.mean(shuffled))
+    return scores
 
 
 def _view(pixels: np.ndarray) -> _View:
@@ -100,12 +94,12 @@ def _view(pixels: np.ndarray) -> _View:
     return _View(tuple(cv2.blur(gray, (round(2 * r / (_GRID - 1)),) * 2) for r in _RADII), (height, width))
 
 
-def _alike(points: Sequence[np.ndarray], views: Sequence[_View]) -> float:
-    """Mean cosine between patches at the same keypoint of different subjects; `points` are fractions (K, 2)."""
+def _similarity(points: Sequence[np.ndarray], views: Sequence[_View]) -> float:
+    """Return the mean cosine between patches at one keypoint of different subjects; `points` are fractions (K, 2)."""
     patches = np.stack([_patches(p, view) for p, view in zip(points, views, strict=True)])  # (N, K, R, D)
-    known = np.isfinite(patches[:, :, :1, :1])
-    count = known.sum(axis=0)  # (K, 1, 1)
-    patches = np.where(known, patches, 0)
+    valid = np.isfinite(patches[:, :, :1, :1])
+    count = valid.sum(axis=0)  # (K, 1, 1)
+    patches = np.where(valid, patches, 0)
     pairs = (count * (count - 1))[..., 0].clip(1)
     cosine = ((patches.sum(axis=0) ** 2).sum(-1) - (patches**2).sum(axis=(0, 3))) / pairs
     used = count[:, 0, 0] > 2
@@ -113,30 +107,31 @@ def _alike(points: Sequence[np.ndarray], views: Sequence[_View]) -> float:
 
 
 def _patches(points: np.ndarray, view: _View) -> np.ndarray:
-    """Patches (K, R, D) of mean 0 and length about 1, turned so that the other points lie to their right."""
-    spots = np.where((np.abs(points) < _FAR).all(axis=1, keepdims=True), points, np.nan)
-    spots = spots * view.smooth[0].shape[::-1] - 0.5
-    along = _directions(spots)
+    """Return patches (K, R, D) of mean 0 and length about 1, rotated so that the other points are to the right."""
+    centers = np.where((np.abs(points) < _FAR).all(axis=1, keepdims=True), points, np.nan)
+    centers = centers * view.smooth[0].shape[::-1] - 0.5
+    along = _directions(centers)
     across = along[:, ::-1] * [-1, 1]
     steps = np.linspace(-1, 1, _GRID)
-    found = np.full((len(points), len(_RADII), _GRID**2), np.nan, np.float32)
-    known = np.isfinite(spots).all(axis=1)
+    patches = np.full((len(points), len(_RADII), _GRID**2), np.nan, np.float32)
+    valid = np.isfinite(centers).all(axis=1)
     for r, (radius, smooth) in enumerate(zip(_RADII, view.smooth, strict=True)):
         grid = radius * (steps[None, :, None] * along[:, None, None] + steps[:, None, None] * across[:, None, None])
-        where = (spots[:, None, None] + grid)[known].reshape(-1, _GRID**2, 2).astype(np.float32)
-        if len(where):
-            x, y = np.ascontiguousarray(where[..., 0]), np.ascontiguousarray(where[..., 1])
-            found[known, r] = cv2.remap(smooth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    found -= found.mean(axis=2, keepdims=True)
-    return found / np.sqrt((found**2).sum(axis=2, keepdims=True) + (_GRID * _FLOOR) ** 2)
+        samples = (centers[:, None, None] + grid)[valid].reshape(-1, _GRID**2, 2).astype(np.float32)
+        if len(samples):
+            x, y = np.ascontiguousarray(samples[..., 0]), np.ascontiguousarray(samples[..., 1])
+            patches[valid, r] = cv2.remap(smooth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    patches -= patches.mean(axis=2, keepdims=True)
+    patches /= np.sqrt((patches**2).sum(axis=2, keepdims=True) + (_GRID * _FLOOR) ** 2)
+    return patches
 
 
-def _directions(spots: np.ndarray) -> np.ndarray:
-    """Unit vectors (K, 2) from each point to the mean of the others; to the right without others."""
-    known = np.isfinite(spots).all(axis=1)
-    total = np.where(known[:, None], spots, 0).sum(axis=0)
-    towards = (total - spots) / max(1, known.sum() - 1) - spots
+def _directions(centers: np.ndarray) -> np.ndarray:
+    """Return unit vectors (K, 2) from each point to the mean of the others; to the right without others."""
+    valid = np.isfinite(centers).all(axis=1)
+    total = np.where(valid[:, None], centers, 0).sum(axis=0)
+    towards = (total - centers) / max(1, valid.sum() - 1) - centers
     length = np.linalg.norm(towards, axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
-        usable = (length > 0) & (known.sum() > 1)
+        usable = (length > 0) & (valid.sum() > 1)
     return np.where(usable, towards / np.where(usable, length, 1), [1.0, 0.0])

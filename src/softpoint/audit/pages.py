@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from softpoint.audit import Example, Finding
-from softpoint.audit.coordinate_conventions import READINGS
+from softpoint.audit.coordinate_conventions import CONVENTIONS
 from softpoint.functional.coordinates import grid_to_image
 from softpoint.labels.schema import Labels
 from softpoint.paths import normalize_path
@@ -76,10 +76,12 @@ def _example(labels: Labels, read: Read, finding: Finding, example: Example) -> 
     pixels = _opened(read, example.image) if example.image else None
     if pixels is None:
         return None
-    if finding.kind == "reading" and example.subject is not None:
+    if finding.kind == "coordinate_convention" and example.subject is not None:
         points = labels.subjects[example.subject].keypoints
-        ways = (READINGS["as given"][0], READINGS[example.value][0])
-        return _pair(*(_with_points(pixels, way(points, *pixels.shape[:2]), labels, _PANE) for way in ways))
+        conventions = (CONVENTIONS["as given"][0], CONVENTIONS[example.value][0])
+        return _pair(
+            *(_with_points(pixels, convert(points, *pixels.shape[:2]), labels, _PANE) for convert in conventions)
+        )
     if example.other and (other := _opened(read, example.other)) is not None:
         return _pair(_whole(pixels, labels, example.image, _PANE), _whole(other, labels, example.other, _PANE))
     return None if example.subject is None else _near(pixels, labels, example.subject, example.keypoints)

@@ -1,4 +1,4 @@
-"""What the doctor found, in a form that prints, draws and saves."""
+"""The result of an audit, in a form that is printed, drawn and saved."""
 
 from __future__ import annotations
 
@@ -8,77 +8,76 @@ from typing import Any, NamedTuple
 
 SEVERITIES = ("error", "warning", "info")
 
-# How many examples of a finding a saved report lists; `count` says how many there are.
-_LISTED = 50
+_MAX_EXAMPLES = 50  # per finding in a saved report; `count` is the full number
 
 
 class Example(NamedTuple):
-    """One place to look at."""
+    """One place in the data that shows a finding."""
 
     image: str
-    place: str  # where the labels say it, such as "line 4"
-    value: str  # what is there
-    subject: int | None = None  # its index in the labels, where a subject is meant
-    keypoints: tuple[int, ...] = ()  # which of its points are
-    other: str = ""  # a second image, where two are compared
+    place: str  # position in the label file, such as "line 4"
+    value: str
+    subject: int | None = None  # index in the labels, if the example is about one subject
+    keypoints: tuple[int, ...] = ()  # indices of the keypoints concerned
+    other: str = ""  # the second image of a comparison
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of thing to know about the data.
+    """One kind of fault or peculiarity in the data.
 
-    `severity` is "error" where training would refuse the data or learn something else than was meant,
-    "warning" where somebody should look, and "info" else.
+    `severity` is "error" if training would refuse the data or learn from wrong coordinates, "warning" if a person
+    should check it, and "info" otherwise.
     """
 
-    kind: str  # a stable name, such as "outside"
+    kind: str  # a stable name, such as "out_of_frame"
     severity: str
-    message: str  # what was found, with how many
+    message: str  # one sentence with the number of cases
     examples: Sequence[Example]
-    way_out: str
+    advice: str
     count: int
 
     def __post_init__(self) -> None:
         assert self.severity in SEVERITIES, self.severity
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: kind, severity, message, way_out, count, and examples (image, place, value, other)."""
+        """Return plain values for JSON; an example has image, place, value and other, without the empty ones."""
         names = ("image", "place", "value", "other")
-        examples = [{name: getattr(e, name) for name in names if getattr(e, name)} for e in self.examples[:_LISTED]]
-        head = {name: getattr(self, name) for name in ("kind", "severity", "message", "way_out", "count")}
-        return head | {"examples": examples}
+        examples = [{name: getattr(e, name) for name in names if getattr(e, name)} for e in self.examples]
+        head = {name: getattr(self, name) for name in ("kind", "severity", "message", "advice", "count")}
+        return head | {"examples": examples[:_MAX_EXAMPLES]}
 
 
 class KeypointCounts(NamedTuple):
-    """How often one keypoint is what."""
+    """Number of subjects in which a keypoint is labeled, occluded, missing and out of frame."""
 
     name: str
-    labeled: int  # visible and occluded ones
+    labeled: int  # visible or occluded
     occluded: int
     missing: int
-    outside: int  # of the labeled, those beyond the image
+    out_of_frame: int  # labeled beyond the image
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that the doctor says about one set of labels; findings stand in order of severity."""
+    """All findings about one set of labels, the most severe first, with counts."""
 
     source: str
     subjects: int
     images: int
-    unlabeled: int  # images without any labeled point
-    sizes: Mapping[str, int]  # "WIDTHxHEIGHT" and how many images have it, the most frequent first
+    unlabeled: int  # images without a labeled point
+    sizes: Mapping[str, int]  # number of images per "WIDTHxHEIGHT", the most frequent first
     keypoints: Sequence[KeypointCounts]
-    splits: Mapping[str, int]  # subjects in each split that training would use; empty where unknown
+    splits: Mapping[str, int]  # number of subjects per split; empty without a split
     findings: Sequence[Finding] = field(default=())
 
     @property
-    def breaks(self) -> bool:
-        """Whether anything found would break training, or what it learns."""
+    def has_errors(self) -> bool:
+        """Whether a finding would stop training or spoil its result."""
         return any(finding.severity == "error" for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, under the names of the fields, `breaks`, and a `version` of these names."""
+        """Return plain values for JSON: the fields by name, `has_errors`, and the `version` of this layout."""
         return {
             "version": 1,
             "source": self.source,
@@ -88,13 +87,13 @@ class Report:
             "sizes": dict(self.sizes),
             "keypoints": [counts._asdict() for counts in self.keypoints],
             "splits": dict(self.splits),
-            "breaks": self.breaks,
+            "has_errors": self.has_errors,
             "findings": [finding.to_dict() for finding in self.findings],
         }
 
 
-def found(kind: str, severity: str, message: str, examples: Sequence[Example], way_out: str) -> list[Finding]:
-    """One finding, or none where there is no example; `message` says {n} for their number."""
+def finding_of(kind: str, severity: str, message: str, examples: Sequence[Example], advice: str) -> list[Finding]:
+    """Return a list with one finding, or an empty list without examples; `message` ends in their number."""
     if not examples:
         return []
-    return [Finding(kind, severity, message.format(n=len(examples)), examples, way_out, len(examples))]
+    return [Finding(kind, severity, f"{message}: {len(examples)}", examples, advice, len(examples))]

@@ -50,7 +50,7 @@ def main(cfg: DictConfig) -> None:
     print_report(report)
     written = ["report.json", *(name for name, page in pages.items() if page is not None)]
     print(f"{output}: {', '.join(written)}")
-    if report.breaks:
+    if report.has_errors:
         sys.exit(1)
 
 
@@ -65,7 +65,7 @@ def read(data: DictConfig) -> Labels:
 
 def examine(cfg: DictConfig, labels: Labels, image_folder: ImageFolder) -> Report:
     """All findings, with the split that training would use and why it would refuse."""
-    from softpoint.audit import diagnose, unlabeled_images
+    from softpoint.audit import audit_labels, unlabeled_images
     from softpoint.images.scan import memo_of, scan
     from softpoint.paths import user_cache_dir
 
@@ -75,7 +75,7 @@ def examine(cfg: DictConfig, labels: Labels, image_folder: ImageFolder) -> Repor
     scans = scan(image_folder, [*labels.images, *others], memo)
     splits, refusal = training_split(cfg.data, labels)
     here, beside = scans[: len(labels)], scans[len(labels) :]
-    report = diagnose(labels, image_folder, here, splits, cfg.data.on_error, cfg.data.outside, beside)
+    report = audit_labels(labels, image_folder, here, splits, cfg.data.on_error, cfg.data.outside, beside)
     return replace(report, findings=[*refusal, *report.findings])
 
 
