@@ -23,7 +23,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
         f"{report.source}: {report.subjects} subjects in {report.images} images ({', '.join(sizes)}),"
         f" {report.unlabeled} of them without labels" + (f"; {splits}" if splits else "")
     )
-    console.print(summary, markup=False, highlight=False)
+    console.print(summary, markup=False, highlight=False, soft_wrap=True)
     table = Table("keypoint")
     for name in ("labeled", "occluded", "missing", "out of frame"):
         table.add_column(name, justify="right")
