@@ -1,51 +1,62 @@
-"""Paths and files: one spelling, writes that finish or leave nothing, digests, the cache folder."""
+"""Files and paths: atomic writes, digests, normalized relative paths, the cache folder."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Where to write what becomes `path` when the block ends well; what an error interrupts leaves nothing behind.
+    """Yield a temporary path that replaces `path` when the block ends without an error; the folder is made.
 
-    The name has the ending of `path`, by which some libraries choose a format. An earlier file stays until then.
+    The file is written beside `path`, flushed to the disk and renamed, so that an earlier file stays until the new one
+    is complete, and an error leaves nothing behind. The temporary name has the suffix of `path`, by which some
+    libraries choose a format.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with atomic_write(Path(folder, "new", "a.txt")) as unfinished:
-    ...         _ = unfinished.write_text("hello")
-    ...     [one.name for one in Path(folder, "new").iterdir()]
+    ...     with atomic_write(Path(folder, "new", "a.txt")) as temporary:
+    ...         _ = temporary.write_text("hello")
+    ...     [path.name for path in Path(folder, "new").iterdir()]
     ['a.txt']
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        yield unfinished
-        unfinished.replace(path)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file in UTF-8, whole or not at all."""
-    with atomic_write(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+    """Write a UTF-8 text file atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
+    """Write plain values as JSON atomically; ValueError for NaN and infinity, which JSON does not have."""
+    write_text(path, json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def sha256(path: Path) -> str:
-    """The digest of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 digest of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def normalize_path(image: str) -> str:
-    """One spelling for all spellings of a relative path, to compare images by.
+    """Return a relative path in one normalized spelling, to compare image paths.
 
     >>> normalize_path(".\\\\video\\\\img1.png")
     'video/img1.png'
@@ -54,7 +65,7 @@ def normalize_path(image: str) -> str:
 
 
 def user_cache_dir(folder: str | Path | None = None) -> Path:
-    """Where caches are kept: the given folder, else $SOFTPOINT_CACHE, else `softpoint` in the user's cache folder.
+    """Return the folder of caches: `folder`, else $SOFTPOINT_CACHE, else `softpoint` in the user's cache folder.
 
     >>> user_cache_dir("here").as_posix()
     'here'

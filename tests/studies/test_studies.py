@@ -12,8 +12,8 @@ import pytest
 from helpers.studies import IMAGES, measured, results_of
 from helpers.training import read_csv
 from softpoint.evaluation import Results
-from softpoint.evaluation.files import write_json
 from softpoint.evaluation.reliability import reliability
+from softpoint.paths import write_json
 from softpoint.studies.comparison import comparison
 from softpoint.studies.comparison_report import chart as comparison_chart
 from softpoint.studies.comparison_report import write_comparison

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from softpoint.evaluation.plots import error_figure, worst_figure
 from softpoint.evaluation.reliability import FRACTION, reliability_figure
 from softpoint.evaluation.results import Results
 from softpoint.labels.csv_io import exact, write_rows
-from softpoint.paths import write_text
+from softpoint.paths import write_json
 from softpoint.viz.files import write_image
 
 _IMAGES = ("errors", "worst", "reliability")
@@ -53,8 +52,3 @@ def write_per_keypoint(path: Path, metrics: Mapping[str, Any]) -> None:
     rows = [*metrics["keypoints"].items(), ("all", overall)]
     cells = [[kp, str(entry["points"]), *(exact(entry.get(n, float("nan"))) for n in names)] for kp, entry in rows]
     write_rows(path, [["keypoint", "points", *names], *cells])
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes plain values; ValueError for NaN, which JSON does not have."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from softpoint.evaluation.files import write_json
-from softpoint.paths import write_text
+from softpoint.paths import write_json, write_text
 from softpoint.studies.markdown import (
     failures,
     first_line,

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from softpoint.evaluation.files import write_json
-from softpoint.paths import write_text
+from softpoint.paths import write_json, write_text
 from softpoint.studies.folds import SHOWN
 from softpoint.studies.markdown import (
     failures,

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from softpoint.evaluation import evaluate
-from softpoint.evaluation.files import write_json
 from softpoint.evaluation.reliability import reliability_figure
 from softpoint.evaluation.results import Results
-from softpoint.paths import write_text
+from softpoint.paths import write_json, write_text
 from softpoint.studies.markdown import (
     failures,
     first_line,

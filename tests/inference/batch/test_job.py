@@ -15,7 +15,7 @@ from helpers.videos import cut, film, gray, holed, reading_brightness
 from softpoint.images.decode import read_image
 from softpoint.images.video_play import Playback
 from softpoint.inference import load_predictor
-from softpoint.inference.batch import finish
+from softpoint.inference.batch import write_outputs
 from softpoint.inference.batch.job import Job
 from softpoint.inference.batch.journal import Journal
 from softpoint.inference.batch.settings import Settings
@@ -126,7 +126,7 @@ def test_an_interruption_while_writing_predicts_nothing_again(
 ) -> None:
     source, out = film(tmp_path / "a.mp4"), tmp_path / "out"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(finish, "write_video", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(write_outputs, "write_video", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         predict(source, video=True)
     assert [path.name for path in out.iterdir()] == ["predictions.partial"]
     before = predictor.net.seen

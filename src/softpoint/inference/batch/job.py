@@ -20,8 +20,7 @@ from softpoint.inference.batch.sources import Album, Boxes, Clip
 from softpoint.inference.batch.stream import Answer, Shot, answered
 from softpoint.inference.batch.write_outputs import UnreadableError, answers_of, report, write_files
 from softpoint.inference.predictor import Predictor
-from softpoint.labels.formats.parsing.json_values import write_json
-from softpoint.paths import sha256
+from softpoint.paths import sha256, write_json
 from softpoint.viz import draw_subjects
 from softpoint.viz.files import write_image
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from softpoint import __version__
 from softpoint.inference.checkpoint import Checkpoint
-from softpoint.paths import sha256, write_text
+from softpoint.paths import sha256, write_json
 from softpoint.runtime import FORMAT
 
 
@@ -50,4 +49,4 @@ def sidecar(path: Path) -> Path:
 
 def write_sidecar(path: Path, metadata: dict[str, Any]) -> None:
     """Writes it, whole or not at all."""
-    write_text(sidecar(path), json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
+    write_json(sidecar(path), metadata)

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from softpoint.labels.formats.parsing.coco_schema import Category, Image, Points, category, image, subject
-from softpoint.labels.formats.parsing.json_values import entries, keypoint_count, load_json, record, shown, write_json
+from softpoint.labels.formats.parsing.json_values import entries, keypoint_count, load_json, record, shown
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import UNLABELED, Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
-from softpoint.paths import normalize_path
+from softpoint.paths import normalize_path, write_json
 
 DESCRIPTION = "a JSON object with the lists images, annotations and categories (COCO)"
 
@@ -231,7 +231,7 @@ def write(labels: Labels, path: Path, sizes: np.ndarray) -> None:
     _warn(labels, path)
     content = {"info": {"description": "written by softpoint"}, "licenses": [], "images": [*images.values()]}
     categories = [{"id": numbered[name]} | _category(labels, name, parts) for name, parts in kinds.items()]
-    write_json(path, content | {"annotations": annotations, "categories": categories})
+    write_json(path, content | {"annotations": annotations, "categories": categories}, indent=None)
 
 
 def _annotated(one: Subject) -> bool:

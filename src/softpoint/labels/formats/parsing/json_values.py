@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from softpoint.labels.skeleton import MAX_KEYPOINTS
-from softpoint.paths import write_text
 
 _UNFIT = re.compile("[\x00-\x1f\ud800-\udfff]")
 _quote = reprlib.Repr()
@@ -57,11 +56,6 @@ def parse_json(text: str) -> Any:
         raise ValueError("it nests lists or objects too deeply to be a label file") from error
     except ValueError as error:  # a key that repeats, an integer of thousands of digits
         raise ValueError(f"it cannot be read as JSON: {error}") from error
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write `content` whole or not at all, whatever interrupts it; floats keep every digit."""
-    write_text(path, json.dumps(content, allow_nan=False) + "\n")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
