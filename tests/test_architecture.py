@@ -124,6 +124,8 @@ def allowed_users(*places: str) -> set[str]:
         ("albumentations", ("data.augment", "cli.augmentation_baselines")),
         ("timm", ("models.backbones.timm",)),
         ("litdata", ("data.shards",)),
+        ("pooch", ("datasets.download",)),
+        ("requests", ("datasets.download",)),
         ("sleap_io", ("labels.formats.parsing.sleap_file", "inference.batch.writers.slp")),
         ("h5py", ("labels.formats", "images.containers", "inference.batch.writers.dlc")),
         ("av", ("images.video_seek",)),

@@ -1,4 +1,4 @@
-"""Public sets come to their folder whole or not at all, with the content that they are known by."""
+"""Public data sets arrive complete or not at all, with the content that their digests verify."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from helpers.training import CONFIGS, ROOT, read_csv
-from softpoint.datasets import Part, PublicSet
+from softpoint.datasets import PublicDataset, RemoteFile
 from softpoint.datasets import labels as public_labels
 from softpoint.datasets.unpack import content_digest
 from softpoint.labels.formats import read_labels
@@ -35,106 +35,110 @@ def digest(files: dict[str, bytes]) -> str:
 
 
 @pytest.fixture
-def mice(tmp_path: Path) -> PublicSet:
+def mice(tmp_path: Path) -> PublicDataset:
     """A set whose archive lies among the downloads of `tmp_path`, as a user may have put it there by hand."""
     (tmp_path / "downloads").mkdir()
     with zipfile.ZipFile(tmp_path / "downloads" / "mice.zip", "w") as archive:
         for path, content in FILES.items():
             archive.writestr(path, content)
     url = "http://127.0.0.1:1/mice.zip"
-    part = Part(url, "mice.zip", 1000, content=digest(TAKEN), inside="data/mice", topmost=True)
-    return PublicSet("mice", "MIT", "mice", [part])
+    part = RemoteFile(url, "mice.zip", 1000, content=digest(TAKEN), subfolder="data/mice", strip_root=True)
+    return PublicDataset("mice", "MIT", "mice", [part])
 
 
-def held(folder: Path) -> dict[str, bytes]:
+def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_wanted_folder_arrives_and_the_archive_goes(mice: PublicSet, tmp_path: Path) -> None:
-    assert not mice.is_there(tmp_path)
+def test_the_folder_is_extracted_and_the_archive_removed(mice: PublicDataset, tmp_path: Path) -> None:
+    assert not mice.is_complete(tmp_path)
     assert mice.fetch(tmp_path) == tmp_path / "keypoints" / "mice"
-    assert held(tmp_path) == {f"keypoints/mice/{path}": content for path, content in TAKEN.items()}
-    assert mice.is_there(tmp_path) and not (tmp_path / "downloads").exists()
-    assert mice.fetch(tmp_path) == tmp_path / "keypoints" / "mice"  # asks nobody: nothing listens at its address
+    assert contents(tmp_path) == {f"keypoints/mice/{path}": content for path, content in TAKEN.items()}
+    assert mice.is_complete(tmp_path) and not (tmp_path / "downloads").exists()
+    assert mice.fetch(tmp_path) == tmp_path / "keypoints" / "mice"  # without a request: nothing listens at its address
 
 
-def test_archives_are_kept_when_asked(mice: PublicSet, tmp_path: Path) -> None:
+def test_archives_are_kept_on_request(mice: PublicDataset, tmp_path: Path) -> None:
     mice.fetch(tmp_path, keep=True)
     assert (tmp_path / "downloads" / "mice.zip").is_file()
 
 
-def test_patterns_and_folders_choose_and_place(mice: PublicSet, tmp_path: Path) -> None:
-    part = replace(mice.parts[0], keep=["*.png"], into="images", content=digest({"images/img/1.png": b"one"}))
-    replace(mice, parts=[part]).fetch(tmp_path)
-    assert held(tmp_path / "keypoints") == {"mice/images/img/1.png": b"one"}
+def test_patterns_choose_files_and_target_places_them(mice: PublicDataset, tmp_path: Path) -> None:
+    part = replace(mice.files[0], include=["*.png"], target="images", content=digest({"images/img/1.png": b"one"}))
+    replace(mice, files=[part]).fetch(tmp_path)
+    assert contents(tmp_path / "keypoints") == {"mice/images/img/1.png": b"one"}
 
 
-def test_other_content_leaves_nothing(mice: PublicSet, tmp_path: Path) -> None:
-    changed = replace(mice, parts=[replace(mice.parts[0], content="0" * 64)])
-    with pytest.raises(ValueError, match=rf"mice.zip holds other files .* is {digest(TAKEN)}, not 0+; remove it and"):
+def test_unexpected_content_leaves_nothing(mice: PublicDataset, tmp_path: Path) -> None:
+    changed = replace(mice, files=[replace(mice.files[0], content="0" * 64)])
+    with pytest.raises(
+        ValueError, match=rf"mice.zip contains other files .* is {digest(TAKEN)}, not 0+; remove it and"
+    ):
         changed.fetch(tmp_path)
     assert list((tmp_path / "keypoints").iterdir()) == []
 
 
-def test_a_failing_end_leaves_nothing(mice: PublicSet, tmp_path: Path) -> None:
-    def finish(folder: Path) -> None:
-        assert held(folder) == TAKEN
+def test_a_failing_conversion_leaves_nothing(mice: PublicDataset, tmp_path: Path) -> None:
+    def convert(folder: Path) -> None:
+        assert contents(folder) == TAKEN
         raise ValueError("no labels")
 
     with pytest.raises(ValueError, match="no labels"):
-        replace(mice, finish=finish).fetch(tmp_path)
+        replace(mice, convert=convert).fetch(tmp_path)
     assert list((tmp_path / "keypoints").iterdir()) == [] and (tmp_path / "downloads" / "mice.zip").is_file()
 
 
-def test_the_rest_of_a_killed_call_does_no_harm(mice: PublicSet, tmp_path: Path) -> None:
+def test_the_folder_of_a_killed_call_is_replaced(mice: PublicDataset, tmp_path: Path) -> None:
     (tmp_path / "keypoints" / ".mice.unfinished").mkdir(parents=True)
     (tmp_path / "keypoints" / ".mice.unfinished" / "half").write_bytes(b"half")
     (tmp_path / "keypoints" / "mice").mkdir()
-    assert held(mice.fetch(tmp_path)) == TAKEN
+    assert contents(mice.fetch(tmp_path)) == TAKEN
 
 
-def test_a_plain_file_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_plain_file_is_copied(tmp_path: Path) -> None:
     (tmp_path / "downloads").mkdir()
     (tmp_path / "downloads" / "list.txt").write_bytes(b"x")
-    part = Part("http://127.0.0.1:1/", "list.txt", 1, checksum=f"sha256:{sha256(b'x').hexdigest()}", into="text")
-    PublicSet("", "", "lists", [part]).fetch(tmp_path)
-    assert held(tmp_path / "keypoints") == {"lists/text/list.txt": b"x"}
+    part = RemoteFile(
+        "http://127.0.0.1:1/", "list.txt", 1, checksum=f"sha256:{sha256(b'x').hexdigest()}", target="text"
+    )
+    PublicDataset("", "", "lists", [part]).fetch(tmp_path)
+    assert contents(tmp_path / "keypoints") == {"lists/text/list.txt": b"x"}
 
 
-def test_a_part_that_nothing_proves_is_refused() -> None:
+def test_a_file_without_a_digest_is_refused() -> None:
     with pytest.raises(ValueError, match="neither checksum nor content"):
-        Part("https://host/a.zip", "a.zip", 1)
+        RemoteFile("https://host/a.zip", "a.zip", 1)
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_every_set_is_described(name: str) -> None:
-    found = SETS[name]
-    assert found.title and found.license and found.folder
-    for part in found.parts:
+def test_every_data_set_is_described(name: str) -> None:
+    dataset = SETS[name]
+    assert dataset.title and dataset.license and dataset.folder
+    for part in dataset.files:
         assert part.size > 0 and part.url.startswith(("https://", "http://images.cocodataset.org/"))
-        assert not part.url.startswith("https://github.com") or (part.content and part.topmost)
+        assert not part.url.startswith("https://github.com") or (part.content and part.strip_root)
     assert (CONFIGS / "data" / f"{name}.yaml").is_file()
 
 
 # The sets whose label files belong to them, and are not written when they are fetched.
 @pytest.mark.parametrize("name", ["mirror_mouse", "openfield", "fly_wing", "glue_tubes"])
 def test_the_digest_of_a_set_is_that_of_its_folder(name: str, data_root: Path) -> None:
-    folder = SETS[name].where(data_root)
+    folder = SETS[name].path(data_root)
     if not folder.is_dir():
-        pytest.skip(f"no {folder}; python scripts/fetch_data.py {name} brings it")
-    assert content_digest(folder, held(folder)) == SETS[name].parts[0].content
+        pytest.skip(f"no {folder}; python scripts/fetch_data.py {name} downloads it")
+    assert content_digest(folder, contents(folder)) == SETS[name].files[0].content
 
 
-def test_an_archive_of_github_becomes_the_folder(data_root: Path, tmp_path: Path) -> None:
+def test_an_archive_of_github_gives_the_folder(data_root: Path, tmp_path: Path) -> None:
     fly = SETS["fly_wing"]
-    if not fly.is_there(data_root):
-        pytest.skip(f"no {fly.where(data_root)}; python scripts/fetch_data.py fly_wing brings it")
+    if not fly.is_complete(data_root):
+        pytest.skip(f"no {fly.path(data_root)}; python scripts/fetch_data.py fly_wing downloads it")
     (tmp_path / "downloads").mkdir()
-    with tarfile.open(tmp_path / "downloads" / fly.parts[0].file, "w:gz", compresslevel=1) as archive:
+    with tarfile.open(tmp_path / "downloads" / fly.files[0].file, "w:gz", compresslevel=1) as archive:
         archive.add(ROOT / "LICENSE", "ml-morph-802997fc/LICENSE")
-        archive.add(fly.where(data_root), "ml-morph-802997fc")
+        archive.add(fly.path(data_root), "ml-morph-802997fc")
     fly.fetch(tmp_path)
-    assert held(fly.where(tmp_path)) == held(fly.where(data_root))
+    assert contents(fly.path(tmp_path)) == contents(fly.path(data_root))
 
 
 # How many images each set's split gives to train, val and test.
@@ -152,7 +156,7 @@ def test_splits_name_the_images_as_the_labels_do(name: str, data_root: Path, mon
     monkeypatch.setenv("SOFTPOINT_DATA", str(data_root))
     data = OmegaConf.load(CONFIGS / "data" / f"{name}.yaml").data
     if not Path(data.labels).exists():
-        pytest.skip(f"no {data.labels}; python scripts/fetch_data.py {name} brings it")
+        pytest.skip(f"no {data.labels}; python scripts/fetch_data.py {name} downloads it")
     images = sorted(set(read_labels(data.labels, images=data.get("images")).images))
     splits = read_splits(ROOT / data.splits, images)
     assert tuple(len(splits[split]) for split in ("train", "val", "test")) == SPLITS[name]
@@ -162,7 +166,7 @@ def test_splits_name_the_images_as_the_labels_do(name: str, data_root: Path, mon
 @pytest.mark.parametrize(
     ("name", "table"), [("mirror_mouse", "mirror-mouse"), ("openfield", "dlc-openfield"), ("fly_wing", "fly-wing")]
 )
-def test_the_sets_own_labels_are_those_of_the_comparison(
+def test_the_own_labels_equal_those_of_the_comparison(
     name: str, table: str, data_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOFTPOINT_DATA", str(data_root))
@@ -177,7 +181,7 @@ def test_the_sets_own_labels_are_those_of_the_comparison(
     np.testing.assert_allclose(own.keypoints, other.keypoints[rows], atol=0.0005)
 
 
-def test_celeba_becomes_a_table_and_its_partition(tmp_path: Path) -> None:
+def test_celeba_is_converted_to_csv_with_its_partition(tmp_path: Path) -> None:
     (tmp_path / "list_landmarks_align_celeba.txt").write_text(
         "2\nlefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y\n"
         "000001.jpg  69  109  106  113   77  142   73  152  108  154\n000002.jpg 1 2 3 4 5 6 7 8 9 10\n"
@@ -195,16 +199,19 @@ def test_celeba_becomes_a_table_and_its_partition(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("landmarks", "partition", "message"),
-    [("h\nh\n1.jpg 1 2\n", "", "line 3 has 3 words, not 11"), ("h\nh\n", "1.jpg 7\n", "names a part '7', not 0, 1 or")],
+    [
+        ("h\nh\n1.jpg 1 2\n", "", "line 3 has 3 columns, not 11"),
+        ("h\nh\n", "1.jpg 7\n", "has the partition '7', not 0, 1 or"),
+    ],
 )
-def test_another_list_of_celeba_is_refused(landmarks: str, partition: str, message: str, tmp_path: Path) -> None:
+def test_a_malformed_list_of_celeba_is_refused(landmarks: str, partition: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "list_landmarks_align_celeba.txt").write_text(landmarks)
     (tmp_path / "list_eval_partition.txt").write_text(partition)
     with pytest.raises(ValueError, match=message):
         public_labels.celeba(tmp_path)
 
 
-def test_both_parts_of_coco_become_one_file(data_root: Path, tmp_path: Path) -> None:
+def test_both_parts_of_coco_are_joined(data_root: Path, tmp_path: Path) -> None:
     sample = data_root / "keypoints" / "coco-sample" / "test_coco.json"
     if not sample.is_file():
         pytest.skip(f"no {sample}")
@@ -235,7 +242,7 @@ def test_both_parts_of_coco_become_one_file(data_root: Path, tmp_path: Path) -> 
     assert {"train", "val", "test"} == set(splits.values())
 
 
-def test_the_recordings_of_tongues_become_one_table(tmp_path: Path) -> None:
+def test_ultrasound_recordings_are_joined(tmp_path: Path) -> None:
     header = [["scorer", "AW", "AW"], ["bodyparts", "tip", "tip"], ["coords", "x", "y"]]
     for name, rows in {
         "b": [["labeled-data\\b\\1.png", "1.25", "2"]],

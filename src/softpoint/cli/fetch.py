@@ -1,4 +1,4 @@
-"""Brings a public data set here: python scripts/fetch_data.py list, then python scripts/fetch_data.py NAME"""
+"""Download a public data set: python scripts/fetch_data.py list, then python scripts/fetch_data.py NAME"""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from softpoint.cli.hydra_app import CONFIGS, launch
 
 
 def main(cfg: DictConfig) -> None:
-    """Downloads the chosen set and says where it is, or lists all sets where none is chosen."""
+    """Download the chosen data set and print its folder, or list all data sets if none is chosen."""
     from hydra.utils import instantiate
 
     root = Path(cfg.root)
     if "fetch" not in cfg:
-        return listing(root)
-    chosen = instantiate(cfg.fetch, _convert_="all")
-    if chosen.is_there(root):
-        return print(f"{chosen.where(root)} is there already; remove it to download it again")
-    print(f"{chosen.title}; license: {chosen.license}; {chosen.size / 1e6:.0f} MB")
-    return print(f"{chosen.fetch(root, keep=cfg.keep)} is complete")
+        return print_list(root)
+    dataset = instantiate(cfg.fetch, _convert_="all")
+    if dataset.is_complete(root):
+        return print(f"{dataset.path(root)} exists already; remove it to download it again")
+    print(f"{dataset.title}; license: {dataset.license}; {dataset.size / 1e6:.0f} MB")
+    return print(f"{dataset.fetch(root, keep=cfg.keep)} is complete")
 
 
-def listing(root: Path) -> None:
-    """Prints every set with its size and license, and whether it is in `root`."""
+def print_list(root: Path) -> None:
+    """Print a table of all data sets: size, content, license, and whether it is in `root`."""
     from hydra.utils import instantiate
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "MB", "shows", "license", "here", box=None, pad_edge=False)
+    table = Table("name", "MB", "content", "license", "downloaded", box=None, pad_edge=False)
     for path in sorted((CONFIGS / "fetch").glob("*.yaml")):
-        found = instantiate(OmegaConf.load(path), _convert_="all")
-        here = "yes" if found.is_there(root) else ""
-        table.add_row(path.stem, f"{found.size / 1e6:.0f}", found.title, found.license, here)
+        dataset = instantiate(OmegaConf.load(path), _convert_="all")
+        downloaded = "yes" if dataset.is_complete(root) else ""
+        table.add_row(path.stem, f"{dataset.size / 1e6:.0f}", dataset.title, dataset.license, downloaded)
     Console().print(table)
 
 
-def words(line: list[str]) -> list[str]:
-    """The command line as Hydra reads it: a bare NAME chooses that set, and list chooses none.
+def hydra_overrides(arguments: list[str]) -> list[str]:
+    """Return the command line for Hydra: a bare NAME chooses that data set, and `list` chooses none.
 
-    >>> words(["mirror_mouse", "keep=true"]), words(["list"])
+    >>> hydra_overrides(["mirror_mouse", "keep=true"]), hydra_overrides(["list"])
     (['fetch=mirror_mouse', 'keep=true'], [])
     """
-    names = [word for word in line if "=" not in word and not word.startswith("-")]
+    names = [argument for argument in arguments if "=" not in argument and not argument.startswith("-")]
     if len(names) > 1:
-        sys.exit(f"error: {' and '.join(names)} are several sets; fetch one at a time")
+        sys.exit(f"error: {' and '.join(names)} are several data sets; fetch one at a time")
     chosen = [f"fetch={name}" for name in names if name != "list"]
-    return chosen + [word for word in line if word not in names]
+    return chosen + [argument for argument in arguments if argument not in names]
 
 
 def run() -> None:
-    """The command line of this command."""
-    sys.argv[1:] = words(sys.argv[1:])
+    """Run the command line of this command."""
+    sys.argv[1:] = hydra_overrides(sys.argv[1:])
     launch("fetch_data", main)

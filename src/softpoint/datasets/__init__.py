@@ -1,5 +1,5 @@
-"""Public data sets by name: downloaded, checked, unpacked and completed."""
+"""Public data sets by name: downloaded, verified, unpacked and completed."""
 
-from softpoint.datasets.sets import Part, PublicSet
+from softpoint.datasets.public_dataset import PublicDataset, RemoteFile
 
-__all__ = ["Part", "PublicSet"]
+__all__ = ["PublicDataset", "RemoteFile"]

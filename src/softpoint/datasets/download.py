@@ -1,29 +1,20 @@
-"""Downloads over http(s) that resume where they broke off and end in the right bytes or in one clear error."""
+"""Downloads over http(s): pooch verifies the file and moves it into place, a broken transfer is resumed."""
 
 from __future__ import annotations
 
-import hashlib
-import http.client
-import re
 import shutil
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
-from http.client import HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import IO
+from typing import Any
 
+import pooch
+import requests
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-_CHUNK = 1 << 18
-
-# How much longer than announced a file may be whose length is only known roughly.
-_SLACK = 4
-
-
-class _BrokenOffError(Exception):
-    """A transfer that may succeed when it is tried again."""
+_CHUNK = 1 << 16
+_TEMPORARY = (408, 416, 425, 429)  # and every status from 500 on: a later attempt may succeed
+_SLACK = 4  # a file whose size is only approximate may be this many times larger
 
 
 def download(
@@ -35,189 +26,128 @@ def download(
     wait: float = 1.0,
     timeout: float = 30.0,
 ) -> Path:
-    """The file at `url`, at `path`; nothing is transferred where it lies there already.
+    """Return `path` with the file at `url`; a file that is already there is verified and not transferred again.
 
     Args:
-        size: its bytes; exact where there is a `checksum`, else about.
-        checksum: "sha256:HEX" or "md5:HEX". Only with one can a broken transfer be resumed: without, nothing
-            would prove that the two halves belong together.
-        tries: attempts in a row that bring nothing new, before it is given up.
-        wait: seconds before the second attempt; each later one waits twice as long.
-        timeout: seconds without a byte after which an attempt is given up.
+        size: bytes; exact with a `checksum`, else approximate.
+        checksum: "sha256:HEX" or "md5:HEX". Without one an interrupted transfer starts over, because nothing would
+            prove that its two halves belong together.
+        tries: attempts in a row without progress before the download fails.
+        wait: seconds before the second attempt, doubled for each further one.
+        timeout: seconds without a byte after which an attempt fails.
 
-    Raises ConnectionError where it cannot be had and ValueError where it is something else than expected.
+    Raises ConnectionError if the file cannot be downloaded, ValueError if its content is not the expected one.
     """
-    by_hand = f"download it by hand to {path} and call again"
-    if not re.match(r"https?://", url):
-        raise ValueError(f"{url} is neither http nor https; {by_hand}")
+    manually = f"download it manually to {path} and run the command again"
+    if not url.startswith(("https://", "http://")):
+        raise ValueError(f"{url} is not an http or https address; {manually}")
     if path.is_file():
-        if not _matches(path, checksum):
-            raise ValueError(f"{path} is not the file that {url} should be ({checksum}); remove it and call again")
+        algorithm, _, expected = (checksum or "").partition(":")
+        if checksum and pooch.file_hash(str(path), alg=algorithm) != expected:
+            raise ValueError(f"{path} differs from the file at {url} ({checksum}); remove it and run the command again")
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     if checksum is None or _length(part) > size:
         part.unlink(missing_ok=True)
-    _enough_room(path, size - _length(part))
-    with _bar() as progress:
-        transfer = _Transfer(url, part, size, checksum is not None, timeout, by_hand, progress)
-        _patiently(transfer, tries, wait)
-    if not _matches(part, checksum):
-        part.unlink()
-        raise ValueError(f"{url} brought other bytes than expected ({checksum}), which were removed; {by_hand}")
-    return part.replace(path)
+    if (free := shutil.disk_usage(path.parent).free) < size - _length(part):
+        raise ValueError(
+            f"{path} needs {size / 1e9:.1f} GB but its disk has {free / 1e9:.1f} GB left; free some space, or choose"
+            " another folder with SOFTPOINT_DATA"
+        )
+    transfer = _Transfer(part, size, checksum is not None, tries, wait, timeout, manually)
+    pooch.get_logger().setLevel("ERROR")
+    try:
+        pooch.retrieve(url, checksum, path.name, path.parent, downloader=transfer)
+    except ValueError as error:
+        if "does not match the known hash" not in str(error):
+            raise
+        raise ValueError(f"{url} sent other bytes than expected ({checksum}); they were removed; {manually}") from error
+    return path
 
 
-def _patiently(transfer: _Transfer, tries: int, wait: float) -> None:
-    """Attempts until the file is whole; an attempt that got further than any before starts the count anew."""
-    furthest, failed = _length(transfer.part), 0
-    while True:
-        try:
-            return transfer.attempt()
-        except _BrokenOffError as error:
-            failed = 0 if _length(transfer.part) > furthest else failed + 1
-            furthest = max(furthest, _length(transfer.part))
-            if failed >= tries:
-                raise ConnectionError(
-                    f"{transfer.url} could not be downloaded: {error} ({tries} attempts without progress); call again"
-                    f" to go on where it stopped, or {transfer.by_hand}"
-                ) from error
-            time.sleep(wait * 2 ** max(failed - 1, 0))
+class _Interrupted(Exception):  # noqa: N818 - the download itself has not failed yet
+    """A transfer that a further attempt may complete."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Transfer:
-    """Brings `url` into `part`, from the byte at which it ends."""
+    """A downloader for pooch that appends to `part` until the file is complete; the fields are those of `download`."""
 
-    url: str
     part: Path
     size: int
-    exact: bool  # whether `size` is, and a checksum will tell
+    exact: bool  # whether `size` is exact and a checksum follows, so that a transfer can be resumed
+    tries: int
+    wait: float
     timeout: float
-    by_hand: str  # the way out, for messages
-    progress: Progress
+    manually: str
 
-    def __post_init__(self) -> None:
-        self.task = self.progress.add_task(self.part.name.removesuffix(".part"), total=self.size)
+    def __call__(self, url: str, output_file: str, _: Any, check_only: bool = False) -> None:
+        """Download `url` and move the complete file to `output_file`."""
+        furthest, failures = _length(self.part), 0
+        columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+        with requests.Session() as session, Progress(TextColumn("{task.description}"), *columns) as progress:
+            progress.add_task(self.part.name.removesuffix(".part"), total=self.size)
+            while not (self.exact and _length(self.part) == self.size):
+                try:
+                    self._attempt(session, url, progress)
+                    break
+                except (_Interrupted, requests.ConnectionError, requests.Timeout) as error:
+                    failures = 0 if _length(self.part) > furthest else failures + 1
+                    furthest = max(furthest, _length(self.part))
+                    if failures >= self.tries:
+                        raise ConnectionError(
+                            f"{url} cannot be downloaded: {error} ({self.tries} attempts without progress); run the"
+                            f" command again to resume, or {self.manually}"
+                        ) from error
+                    time.sleep(self.wait * 2 ** max(failures - 1, 0))
+        shutil.move(self.part, output_file)
 
-    def attempt(self) -> None:
-        """Returns when the file is whole; raises _BrokenOffError where another attempt may help."""
+    def _attempt(self, session: requests.Session, url: str, progress: Progress) -> None:
+        """Request the bytes that are missing and append them to the partial file."""
         held = _length(self.part) if self.exact else 0
-        if self.exact and held == self.size:
-            return
-        with self._open(held) as response:
-            if (start := _start(response, held)) is None:
-                self.part.unlink(missing_ok=True)
-                raise _BrokenOffError("the server sent another part of the file than it was asked for")
-            if response.headers.get_content_type() == "text/html":
-                raise ValueError(
-                    f"{self.url} answers with a web page instead of the file, as servers do that ask to sign in or"
-                    f" limit downloads; try later, or {self.by_hand}"
-                )
-            with self.part.open("r+b" if start else "wb") as file:
-                file.seek(start)
-                self._copy(response, file, start)
-
-    def _open(self, held: int) -> HTTPResponse:
         headers = {"User-Agent": "softpoint", "Accept-Encoding": "identity"}
-        if held:
-            headers["Range"] = f"bytes={held}-"
+        headers |= {"Range": f"bytes={held}-"} if held else {}
         try:
-            return _OPENER.open(urllib.request.Request(self.url, headers=headers), timeout=self.timeout)
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code == 416:  # the server's file is shorter than what is held
-                self.part.unlink()
-            elif error.code not in (408, 425, 429) and error.code < 500:
-                raise ConnectionError(
-                    f"{self.url} could not be downloaded: HTTP {error.code} {error.reason}; {self.by_hand}"
-                ) from error
-            raise _BrokenOffError(f"HTTP {error.code} {error.reason}") from error
-        except (OSError, http.client.HTTPException) as error:
-            raise _BrokenOffError(str(error)) from error
+            with session.get(url, headers=headers, timeout=self.timeout, stream=True) as response:
+                start = self._check(url, response, held)
+                with self.part.open("r+b" if start else "wb") as file:
+                    file.seek(start)
+                    for chunk in response.iter_content(_CHUNK):
+                        if file.tell() + len(chunk) > (limit := self.size * (1 if self.exact else _SLACK)):
+                            raise ValueError(
+                                f"{url} sends more than the expected {limit} bytes; report it to its owner"
+                            )
+                        file.write(chunk)
+                        progress.update(progress.task_ids[0], completed=file.tell())
+        except requests.exceptions.ChunkedEncodingError as error:
+            raise _Interrupted(f"the connection closed early ({error})") from error
+        except (requests.exceptions.InvalidSchema, requests.TooManyRedirects) as error:
+            raise ConnectionError(f"{url} cannot be downloaded: {error}; {self.manually}") from error
+        if self.exact and (missing := self.size - _length(self.part)):
+            raise _Interrupted(f"the connection closed {missing} bytes before the end")
 
-    def _copy(self, response: HTTPResponse, file: IO[bytes], start: int) -> None:
-        most = self.size if self.exact else _SLACK * self.size
-        length, done = response.length, start
-        while chunk := _read(response):
-            done += len(chunk)
-            if done > most:
-                raise ValueError(f"{self.url} sends more than the {most} bytes that it should have; tell its owner")
-            file.write(chunk)
-            self.progress.update(self.task, completed=done)
-        missing = self.size - done if self.exact else (length or 0) - (done - start)
-        if missing > 0:
-            raise _BrokenOffError(f"the connection was closed {missing} bytes before the end")
-
-
-def _read(response: HTTPResponse) -> bytes:
-    # Apart from writing: a full disk is no reason to ask the server again.
-    try:
-        return response.read(_CHUNK)
-    except (OSError, http.client.HTTPException) as error:
-        raise _BrokenOffError(str(error) or type(error).__name__) from error
-
-
-def _start(response: HTTPResponse, held: int) -> int | None:
-    """The byte at which the answer begins: 0 from a server that sends the whole file whatever it is asked for."""
-    if response.status != 206:
-        return 0
-    said = re.match(rf"bytes {held}-", response.headers.get("Content-Range", ""))
-    return held if said else None
-
-
-def _matches(path: Path, checksum: str | None) -> bool:
-    if checksum is None:
-        return True
-    name, _, expected = checksum.partition(":")
-    assert name in ("sha256", "md5"), checksum
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, name).hexdigest() == expected
+    def _check(self, url: str, response: requests.Response, held: int) -> int:
+        """Return the offset at which the body begins; raise for a response that is not (a part of) the file."""
+        if url.startswith("https:") and not all(r.url.startswith("https:") for r in [*response.history, response]):
+            raise ConnectionError(f"{url} redirects to {response.url}, which is not encrypted; {self.manually}")
+        status = f"HTTP {response.status_code} {response.reason}"
+        if response.status_code == 416:  # the file is shorter than what is held of it
+            self.part.unlink(missing_ok=True)
+        if response.status_code in _TEMPORARY or response.status_code >= 500:
+            raise _Interrupted(status)
+        if response.status_code not in (200, 206):
+            raise ConnectionError(f"{url} cannot be downloaded: {status}; {self.manually}")
+        if response.headers.get("Content-Type", "").startswith("text/html"):
+            raise ValueError(
+                f"{url} returns a web page instead of the file, as servers do that ask to sign in or limit downloads;"
+                f" try again later, or {self.manually}"
+            )
+        if response.status_code == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {held}-"):
+            self.part.unlink(missing_ok=True)
+            raise _Interrupted("the server sent a part of the file that was not requested")
+        return held if response.status_code == 206 else 0
 
 
 def _length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _enough_room(path: Path, needed: int) -> None:
-    if (free := shutil.disk_usage(path.parent).free) < needed:
-        raise ValueError(
-            f"{path} needs {needed / 1e9:.1f} GB, and its disk has {free / 1e9:.1f} GB left; make room, or name"
-            " another folder by SOFTPOINT_DATA"
-        )
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
-    )
-
-
-class _StayOnTheWeb(urllib.request.HTTPRedirectHandler):
-    """Follows a redirection to http or https alone, and never from https to http."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> urllib.request.Request | None:
-        old, new = req.type, newurl.partition(":")[0].lower()
-        if new != "https" and not (new == "http" and old == "http"):
-            raise urllib.error.HTTPError(req.full_url, code, f"a redirection to {newurl} is not followed", headers, fp)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    # build_opener would add handlers that open files and ftp.
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        _StayOnTheWeb(),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
-_OPENER = _opener()
