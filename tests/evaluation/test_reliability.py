@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from softpoint.evaluation import Results
+from softpoint.evaluation.plots import error_figure, reliability_figure
 from softpoint.evaluation.reliability import (
     expected_calibration_error,
     rank_correlation,
     reliability,
-    reliability_figure,
 )
+from softpoint.images.decode import read_image
 from softpoint.labels.skeleton import Skeleton
+from softpoint.viz.figures import write_figure
 
 N, K = 1500, 4
 
@@ -97,8 +100,31 @@ def test_without_labels_there_is_nothing_to_say():
 
 
 @pytest.mark.parametrize("count", [0, 1, 40])
-def test_the_image_is_drawn_of_any_number_of_points(count: int):
+@pytest.mark.parametrize("keypoints", [K, 3 * K])
+def test_figures_are_drawn_for_any_number_of_points(tmp_path: Path, count: int, keypoints: int):
     results = exact(40).select(range(count))
-    image = reliability_figure(results)
-    assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
-    assert image.min() < 100  # there is ink on it
+    repeated = {
+        field: np.tile(values, (1, keypoints // K) + (1,) * (values.ndim - 2))
+        for field, values in vars(results).items()
+        if isinstance(values, np.ndarray) and values.shape[:2] == (count, K)
+    }
+    names = [f"$point_{i}" for i in range(keypoints)]
+    results = replace(results, **repeated, skeleton=Skeleton(tuple(names)))
+    for figure in (error_figure(results), reliability_figure(results)):
+        write_figure(tmp_path / "figure", figure)
+        image = read_image(tmp_path / "figure.png")
+        assert image.min() < 100 and image.std() > 5
+
+
+def test_charts_plot_the_numbers_of_the_results():
+    results = exact(60)
+    axes = error_figure(results).axes[0]
+    x, y = axes.lines[-1].get_data()  # all keypoints
+    errors = np.sort(results.errors[np.isfinite(results.errors)])
+    assert np.allclose(x[1:], errors) and y[-1] == 1
+    confidence, coverage, points = reliability_figure(results).axes
+    levels, inside = coverage.lines[0].get_data()
+    assert inside[np.argmin(abs(levels - 0.5))] == reliability(results)["coverage_50"]
+    assert len(points.lines[0].get_xdata()) == len(errors) and f"{reliability(results)['ece']:.3f}" in (
+        confidence.get_title(loc="left")
+    )

@@ -143,5 +143,5 @@ def test_shapes_that_disagree_are_quoted() -> None:
         draw_keypoints(BLACK, points, skeleton=Skeleton(("nose",)))
     with pytest.raises(ValueError, match=r"got \(48, 64, 3\) of float64"):
         draw_keypoints(BLACK / 255, points)
-    with pytest.raises(ValueError, match="whole number from 1 on, got 0"):
+    with pytest.raises(ValueError, match="whole number of at least 1, got 0"):
         draw_keypoints(BLACK, points, upscale=0)

@@ -32,7 +32,7 @@ def main(cfg: DictConfig) -> None:
     from softpoint.audit.console import print_report
     from softpoint.audit.pages import page_of_findings, page_of_labels
     from softpoint.images import ImageFolder
-    from softpoint.viz.files import write_image
+    from softpoint.viz import write_image
 
     labels = read(cfg.data)
     image_folder = ImageFolder(Path(cfg.data.images or labels.folder), cfg.data.exif, cfg.data.max_pixels)
@@ -124,8 +124,7 @@ def show_scenes(cfg: DictConfig) -> None:
     """Painted scenes are right by construction: only draws some."""
     from hydra.utils import instantiate
 
-    from softpoint.viz import contact_sheet, draw_keypoints
-    from softpoint.viz.files import write_image
+    from softpoint.viz import contact_sheet, draw_keypoints, write_image
 
     source = instantiate(cfg.data, augment=None, num_workers=0).sources["train"]
     records = [source.load(0, i) for i in range(min(cfg.images, len(source)))]

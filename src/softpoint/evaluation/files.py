@@ -8,14 +8,15 @@ from typing import Any
 
 from softpoint.evaluation.eval_sets import EvaluationSet
 from softpoint.evaluation.measures import DEFINITIONS
-from softpoint.evaluation.plots import error_figure, worst_figure
-from softpoint.evaluation.reliability import FRACTION, reliability_figure
+from softpoint.evaluation.plots import error_figure, reliability_figure, worst_figure
+from softpoint.evaluation.reliability import FRACTION
 from softpoint.evaluation.results import Results
 from softpoint.labels.csv_io import exact, write_rows
 from softpoint.paths import write_json
-from softpoint.viz.files import write_image
+from softpoint.viz import write_image
+from softpoint.viz.figures import write_figure
 
-_IMAGES = ("errors", "worst", "reliability")
+_FIGURES = ("errors.png", "errors.svg", "reliability.png", "reliability.svg", "worst.png")
 
 
 def write_evaluation(
@@ -25,15 +26,14 @@ def write_evaluation(
 
     What an earlier evaluation left there is removed first, and metrics.json comes last: where it is, everything is.
     """
-    for name in ("metrics.json", *(f"{image}.png" for image in _IMAGES)):
+    for name in ("metrics.json", *_FIGURES):
         (folder / name).unlink(missing_ok=True)
     results.write(folder / "predictions.csv")
     write_per_keypoint(folder / "per_keypoint.csv", metrics)
     if given is not None and results.labeled.any():
-        fraction = metrics.get("confidence_fraction", FRACTION)
-        figures = error_figure(results), worst_figure(results, given), reliability_figure(results, fraction)
-        for name, image in zip(_IMAGES, figures, strict=True):
-            write_image(folder / f"{name}.png", image)
+        write_figure(folder / "errors", error_figure(results))
+        write_figure(folder / "reliability", reliability_figure(results, metrics.get("confidence_fraction", FRACTION)))
+        write_image(folder / "worst.png", worst_figure(results, given))
     write_json(folder / "metrics.json", metrics)
 
 

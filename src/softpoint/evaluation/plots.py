@@ -1,102 +1,118 @@
-"""Images of how good a model is: how its errors are distributed, and where it errs most."""
+"""Figures of an evaluation: how the errors are distributed, how reliable confidences are, and the worst images."""
 
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import binomtest
 
 from softpoint.evaluation.eval_sets import EvaluationSet
+from softpoint.evaluation.reliability import FRACTION, calibration_points, coverage, reliability, reliability_bins
 from softpoint.evaluation.results import Results
-from softpoint.functional.coordinates import grid_to_image
 from softpoint.paths import normalize_path
-from softpoint.viz.chart import line_chart
-from softpoint.viz.grid import contact_sheet
-from softpoint.viz.image_ops import letterbox, resize
-from softpoint.viz.overlay import draw_keypoints
+from softpoint.viz import contact_sheet, crop_around, draw_tile
+from softpoint.viz.figures import COLORS, REFERENCE, new_figure, number_log_axis, styled
 
-_WIDTH = 560  # of a tile
-_PAPER = 128  # around an image
-_NOTHING, _EVERYTHING = 1e-6, 1e6  # pixels, where curves begin and end
-_NAMED = 8  # keypoints up to which names are written
+_TILE_WIDTH = 560
+_MAX_NAMES = 8  # keypoints up to which names are written
 
 
-def error_figure(results: Results) -> np.ndarray:
-    """The share of points within each error, of every keypoint and of all: uint8 (H, W, 3).
+@styled
+def error_figure(results: Results) -> Figure:
+    """Return the cumulative distribution of the errors, in px, of each keypoint and of all of them together.
 
-    Up to the error that 98 % of all points keep within; a log axis shows sub-pixel and gross errors alike.
-    """
-    errors, names = results.errors, results.skeleton.names
-    curves = {name: _shares(errors[:, k]) for k, name in enumerate(names) if np.isfinite(errors[:, k]).any()}
-    series = curves | ({"all": _shares(errors)} if len(curves) > 1 else {})
-    known = errors[np.isfinite(errors)]
-    limits = None
-    if len(known):
-        low, high = np.quantile(known, [0.02, 0.98])
-        limits = (max(low, 1e-3), max(high, 2 * low, 2e-3))
-    return line_chart(
-        series,
-        "Errors of each keypoint",
-        "error (pixels of the original images)",
-        "share of points within it",
-        dashed=["all"] if "all" in series else [],
-        log_x=True,
-        x_limits=limits,
-        y_limits=(0, 1),
-    )
-
-
-def worst_figure(results: Results, given: EvaluationSet, count: int = 12) -> np.ndarray:
-    """The subjects with the largest mean error, worst first: truth as circles, predictions as dots.
-
-    `given` is the set that was predicted. A page uint8 (H, W, 3); ValueError where nothing is labeled.
+    The axis is logarithmic, to show sub-pixel and gross errors alike, and holds 96 % of the errors. Of more than 8
+    keypoints the 5 of largest mean error have a color.
     """
     errors = results.errors
-    known = np.flatnonzero(np.isfinite(errors).any(1))
-    if not len(known):
+    finite = errors[np.isfinite(errors)]
+    names = {k: name for k, name in enumerate(results.skeleton.names) if np.isfinite(errors[:, k]).any()}
+    worst_first = sorted(names, key=lambda k: -np.nanmean(errors[:, k]))
+    colored = sorted(names if len(names) <= 8 else worst_first[:5])
+    figure, (axes,) = new_figure()
+    for k in names:
+        values = errors[np.isfinite(errors[:, k]), k]
+        if k in colored:
+            style: dict[str, Any] = {"color": COLORS[colored.index(k) % 5], "ls": "-" if colored.index(k) < 5 else ":"}
+            axes.ecdf(values, label=names[k], zorder=3, **style)
+        else:
+            axes.ecdf(values, color="0.8", lw=1)
+    if len(colored) < len(names):
+        axes.plot([], [], color="0.8", label=f"{len(names) - len(colored)} other keypoints")
+    if len(names) > 1:
+        axes.ecdf(finite, color="black", ls="--", label="all keypoints", zorder=4)
+        figure.legend(loc="outside right upper")
+    axes.set(title="Errors of the keypoints", xscale="log", ylim=(0, 1))
+    axes.set(xlabel="error (px of the original image)", ylabel="fraction of points")
+    if len(finite):
+        low, high = np.quantile(finite, [0.02, 0.98])
+        axes.set_xlim(max(low, 1e-3), max(high, 2 * low, 2e-3))
+    number_log_axis(axes.xaxis)
+    return figure
+
+
+@styled
+def reliability_figure(results: Results, fraction: float = FRACTION) -> Figure:
+    """Return the reliability of confidences and covariances: three panels, an ideal model on each dashed line.
+
+    Hit rate against confidence, with Wilson's 95 % intervals; the share of errors inside the ellipse of each
+    probability; and the error of each point against that predicted.
+    """
+    points = calibration_points(results, fraction)
+    numbers = reliability(results, fraction)
+    figure, (left, middle, right) = new_figure(3, (11, 3.9))
+    said, rate, count = np.array(reliability_bins(points.confidence, points.hit)).reshape(-1, 3).T
+    ends = [binomtest(round(r * n), int(n)).proportion_ci(method="wilson") for r, n in zip(rate, count, strict=True)]
+    lengths = np.abs(np.array(ends).reshape(-1, 2).T - rate)
+    left.errorbar(said, rate, lengths, color=COLORS[0], marker="o", capsize=3)
+    left.set(title=f"Calibration error {numbers['ece']:.3f}", xlabel="confidence")
+    left.set_ylabel(f"fraction within {100 * fraction:g} % of the subject")
+    levels = np.linspace(0, 0.99, 100)
+    middle.plot(levels, [coverage(points.squared_distance, level) for level in levels], color=COLORS[0])
+    held = ", ".join(f"{100 * numbers[name]:.0f}" for name in ("coverage_50", "coverage_90"))
+    middle.set(title=f"Coverage at 50, 90 %: {held} %", xlabel="probability of the ellipse")
+    middle.set_ylabel("fraction of errors inside")
+    predicted, error = points.predicted_error.clip(1e-2), points.error.clip(1e-2)
+    right.loglog(predicted, error, "o", color=COLORS[0], alpha=0.6 if len(error) < 500 else 0.3, ms=3, mew=0)
+    right.set(title=f"Rank correlation {numbers['rank_correlation']:.2f}")
+    right.set(xlabel="predicted error (px)", ylabel="error (px)")
+    for panel in (left, middle):
+        panel.plot([0, 1], [0, 1], **REFERENCE)
+        panel.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1)
+    if len(predicted):
+        right.plot([predicted.min(), predicted.max()], [predicted.min(), predicted.max()], **REFERENCE)
+    right.set(box_aspect=1)
+    number_log_axis(right.xaxis)
+    number_log_axis(right.yaxis)
+    return figure
+
+
+def worst_figure(results: Results, evaluated: EvaluationSet, count: int = 12) -> np.ndarray:
+    """Return an image uint8 (H, W, 3) of the subjects with the largest mean error, worst first.
+
+    Labels are circles, predictions discs. `evaluated` is the set that was predicted. Raises ValueError for results
+    without a labeled point.
+    """
+    labeled = np.flatnonzero(results.labeled.any(1))
+    if not len(labeled):
         raise ValueError("no point is labeled: there are no errors to show")
-    mean = np.array([np.nanmean(errors[i]) for i in known])
-    worst = known[np.argsort(-mean, kind="stable")[:count]]
-    parts = [_near(given.source.load(0, int(i)).image, results, int(i)) for i in worst]
-    tall = float(np.median([part.shape[0] / part.shape[1] for part, _ in parts]))
-    size = round(_WIDTH * float(np.clip(tall, 0.4, 1.4))), _WIDTH
-    tiles = [_tile(results, int(i), *part, size) for i, part in zip(worst, parts, strict=True)]
-    names = [PurePosixPath(normalize_path(results.images[i])).name for i in worst]
-    titles = [f"{np.nanmean(errors[i]):.1f} px: {name}" for i, name in zip(worst, names, strict=True)]
+    mean = np.array([np.nanmean(results.errors[i]) for i in labeled])
+    order = np.argsort(-mean, kind="stable")[:count]
+    crops = []
+    for i in labeled[order]:
+        image, points = evaluated.source.load(0, int(i)).image, results.labeled[i]
+        around = np.concatenate([results.keypoints[i, points], results.truth[i, points]])
+        crops.append(crop_around(image, around.clip(0, np.array(image.shape[1::-1]) - 1)))
+    shape = float(np.median([crop.shape[0] / crop.shape[1] for crop, _ in crops]))
+    size = round(_TILE_WIDTH * float(np.clip(shape, 0.4, 1.4))), _TILE_WIDTH
+    tiles, titles = [], []
+    for i, error, (crop, origin) in zip(labeled[order], mean[order], crops, strict=True):
+        predicted = np.where(results.labeled[i, :, None], results.keypoints[i], np.nan) - origin
+        truth = results.truth[i] - origin
+        names = len(results.skeleton) <= _MAX_NAMES
+        tiles.append(draw_tile(crop, predicted[None], size, results.skeleton, truth=truth[None], names=names))
+        titles.append(f"{error:.1f} px: {PurePosixPath(normalize_path(results.images[i])).name}")
     return contact_sheet(tiles, min(3, len(tiles)), titles=titles)
-
-
-def _shares(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The corners of the empirical distribution function, from nothing to everything."""
-    ranked = np.sort(errors[np.isfinite(errors)], axis=None)
-    ends = _NOTHING, max(_EVERYTHING, float(ranked[-1]))
-    x = np.concatenate([ends[:1], np.repeat(ranked, 2), ends[1:]])
-    return x, np.repeat(np.arange(len(ranked) + 1) / len(ranked), 2)
-
-
-def _tile(results: Results, i: int, part: np.ndarray, origin: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """One subject, drawn at the size of the tile so that marks stay legible; labeled points alone."""
-    height, width = part.shape[:2]
-    scale = min(size[0] / height, size[1] / width)
-    canvas = resize(part, (max(1, round(height * scale)), max(1, round(width * scale))))
-    scale = canvas.shape[1] / width
-    shown = np.where(results.labeled[i, :, None], results.keypoints[i], np.nan)
-    drawn = draw_keypoints(
-        canvas,
-        grid_to_image(shown - origin, scale),
-        truth=grid_to_image(results.truth[i] - origin, scale),
-        skeleton=results.skeleton,
-        names=len(results.skeleton) <= _NAMED,
-        upscale=1,
-    )
-    return letterbox(drawn, size, _PAPER)
-
-
-def _near(pixels: np.ndarray, results: Results, i: int) -> tuple[np.ndarray, np.ndarray]:
-    """The part of an image about a subject's labeled points and where they were predicted, and its origin (2,)."""
-    labeled, size = results.labeled[i], np.array(pixels.shape[1::-1])
-    known = np.concatenate([results.keypoints[i, labeled], results.truth[i, labeled]]).clip(0, size - 1)
-    low, high = known.min(0), known.max(0)
-    room = max(0.2 * float((high - low).max()), 32.0)
-    (left, top), (right, bottom) = np.floor(low - room).clip(0).astype(int), np.ceil(high + room).astype(int)
-    return np.ascontiguousarray(pixels[top : bottom + 1, left : right + 1]), np.array([left, top], float)

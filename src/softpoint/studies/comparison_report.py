@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from softpoint.paths import write_json, write_text
+from softpoint.studies.charts import comparison_chart
 from softpoint.studies.markdown import (
     failures,
     first_line,
@@ -20,8 +19,7 @@ from softpoint.studies.markdown import (
 )
 from softpoint.studies.runs import slug
 from softpoint.studies.statistics import Interval
-from softpoint.viz.chart import line_chart
-from softpoint.viz.files import write_image
+from softpoint.viz.figures import write_figure
 
 # What tables show beside EPE, with digits after the point.
 SHOWN = {"median": 2, "pck@0.05": 3, "pck@0.1": 3, "ece": 3}
@@ -32,7 +30,7 @@ def write_comparison(folder: Path, found: Mapping[str, Any]) -> str:
     name, text = slug(found["on"]), describe(found)
     write_table(folder / f"{name}.csv", rows(found))
     if any("epe" in entry for entry in found["variants"].values()):
-        write_image(folder / f"{name}.png", chart(found))
+        write_figure(folder / name, comparison_chart(found))
     write_text(folder / f"{name}.md", text)
     write_json(folder / f"{name}.json", found)
     return text
@@ -69,26 +67,6 @@ def rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         table += [shared | {"seed": seed} | scores | told for seed, scores in entry["seeds"].items()]
         table += [shared | {"seed": f["seed"], "failed": first_line(f["why"])} for f in entry["failed"]]
     return table
-
-
-def chart(found: Mapping[str, Any]) -> np.ndarray:
-    """EPE of every variant: each seed, and the mean with its interval; an image (H, W, 3) uint8."""
-    names = [name for name, entry in found["variants"].items() if "epe" in entry]
-    entries = [found["variants"][name] for name in names]
-    ends = [entry["epe"] for entry in entries]
-    mean = (np.arange(len(names)), [end["value"] for end in ends])
-    low, high = ([np.nan if end[side] is None else end[side] for end in ends] for side in ("low", "high"))
-    seeds = [(i + 0.18, scores["epe"]) for i, entry in enumerate(entries) for scores in entry["seeds"].values()]
-    each = tuple(np.array(seeds).T)
-    return line_chart(
-        {"mean, 95 %": mean, "each seed": (each[0], each[1])},
-        f"{found['title']} on {found['on']}",
-        "",
-        "mean error, original px",
-        errors={"mean, 95 %": (low, high)},
-        scatter=["mean, 95 %", "each seed"],
-        x_names=names,
-    )
 
 
 def _explained(found: Mapping[str, Any]) -> str:

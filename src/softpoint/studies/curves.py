@@ -8,9 +8,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from softpoint.paths import write_json, write_text
+from softpoint.studies.charts import curve_chart
 from softpoint.studies.folds import SHOWN
 from softpoint.studies.markdown import (
     failures,
@@ -21,8 +20,7 @@ from softpoint.studies.markdown import (
 )
 from softpoint.studies.runs import Outcome, values
 from softpoint.studies.statistics import Interval, over_seeds
-from softpoint.viz.chart import line_chart
-from softpoint.viz.files import write_image
+from softpoint.viz.figures import write_figure
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,9 @@ def write_curve(folder: Path, found: Mapping[str, Any]) -> str:
     """Writes curve.json, curve.csv (a row a training), curve.md and curve.png; what curve.md says."""
     text = describe(found)
     write_table(folder / "curve.csv", rows(found))
-    write_image(folder / "curve.png", chart(found))
+    words = words_of(found["unit"])
+    title = f"{found['on']}: test error {words.chart}, 95 % intervals"
+    write_figure(folder / "curve", curve_chart(found, title, words.axis))
     write_text(folder / "curve.md", text)
     write_json(folder / "curve.json", found)
     return text
@@ -132,25 +132,3 @@ def describe(found: Mapping[str, Any]) -> str:
         f"`{found['command']}`, {found['budget']}, on {found['hardware']}.",
     ]
     return "\n".join(lines)
-
-
-def chart(found: Mapping[str, Any]) -> np.ndarray:
-    """The error against the number of labels or minutes, both on logarithmic axes; an image (H, W, 3) uint8."""
-    series, bands = {}, {}
-    for line, sizes in found["lines"].items():
-        known = {int(size): Interval.of(reached["epe"]) for size, reached in sizes.items() if reached["epe"]}
-        if known:
-            series[line] = (list(known), [interval.value for interval in known.values()])
-            low, high = np.array([_ends(interval) for interval in known.values()]).T
-            # A logarithmic axis has no room for an interval that reaches 0.
-            bands[line] = (np.maximum(low, 0.2 * np.array(series[line][1])).tolist(), high.tolist())
-    words = words_of(found["unit"])
-    title = f"{found['on']}: test error {words.chart}, 95 % intervals"
-    return line_chart(series, title, words.axis, "mean error, original px", bands=bands, log_x=True, log_y=True)
-
-
-def _ends(interval: Interval) -> tuple[float, float]:
-    """The ends of an interval; its value twice where it has none."""
-    if interval.low is None or interval.high is None:
-        return interval.value, interval.value
-    return interval.low, interval.high

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from softpoint.evaluation import evaluate
-from softpoint.evaluation.reliability import reliability_figure
+from softpoint.evaluation.plots import reliability_figure
 from softpoint.evaluation.results import Results
 from softpoint.paths import write_json, write_text
+from softpoint.studies.charts import fold_chart
 from softpoint.studies.markdown import (
     failures,
     first_line,
@@ -22,8 +23,7 @@ from softpoint.studies.markdown import (
 )
 from softpoint.studies.runs import Outcome, fraction_of, pooled, values
 from softpoint.studies.statistics import Interval
-from softpoint.viz.chart import line_chart
-from softpoint.viz.files import write_image
+from softpoint.viz.figures import write_figure
 
 # What tables show of the metrics, with digits after the point.
 SHOWN = {"epe": 2, "median": 2, "p95": 2, "pck@0.05": 3, "pck@0.1": 3, "ece": 3, "coverage_90": 3}
@@ -62,8 +62,8 @@ def write_cross_validation(folder: Path, found: Mapping[str, Any], together: Res
     text = describe(found, name)
     write_table(folder / "folds.csv", found["runs"])
     together.write(folder / "predictions.csv")
-    write_image(folder / "crossval.png", chart(found, name))
-    write_image(folder / "reliability.png", reliability_figure(together, found["confidence_fraction"]))
+    write_figure(folder / "crossval", fold_chart(found, name))
+    write_figure(folder / "reliability", reliability_figure(together, found["confidence_fraction"]))
     write_text(folder / "crossval.md", text)
     write_json(folder / "crossval.json", found)
     return text
@@ -93,32 +93,6 @@ def describe(found: Mapping[str, Any], name: str) -> str:
         f"{found['hardware']}.",
     ]
     return "\n".join(lines)
-
-
-def chart(found: Mapping[str, Any], name: str) -> np.ndarray:
-    """The error of every fold with its interval, beside that over all; an image (H, W, 3) uint8."""
-    folds = list(found["folds"])
-    series, errors = {}, {}
-    for seed in found["seeds"]:
-        runs = [run for run in found["runs"] if str(run["seed"]) == seed and run["epe"] is not None]
-        at = [folds.index(str(run["fold"])) + _aside(seed, list(found["seeds"])) for run in runs]
-        series[f"seed {seed}"] = (at, [run["epe"] for run in runs])
-        errors[f"seed {seed}"] = ([_or_nan(run["epe_low"]) for run in runs], [_or_nan(run["epe_high"]) for run in runs])
-    dots, across = list(series), [-0.5, len(folds) - 0.5]
-    overall = found["overall"]["epe"]
-    series["all folds"] = (across, [overall["value"]] * 2)
-    bands = {"all folds": ([_or_nan(overall.get("low"))] * 2, [_or_nan(overall.get("high"))] * 2)}
-    return line_chart(
-        series,
-        f"{name}: test error of each fold, 95 % intervals",
-        "",
-        "mean error, original px",
-        errors=errors,
-        bands=bands,
-        scatter=dots,
-        dashed=["all folds"],
-        x_names=[f"fold {fold}" for fold in folds],
-    )
 
 
 def _run(outcome: Outcome) -> dict[str, Any]:
@@ -163,15 +137,6 @@ def _intervals(found: Mapping[str, Any]) -> str:
 def _spreads(spread: Mapping[str, float | None]) -> str:
     told = ", ".join(f"fold {fold} {number(value)}" for fold, value in spread.items())
     return f"Standard deviation of EPE over the seeds: {told}."
-
-
-def _aside(seed: str, seeds: Sequence[str]) -> float:
-    """How far beside the middle a seed's dots stand."""
-    return 0.0 if len(seeds) < 2 else 0.4 * seeds.index(seed) / (len(seeds) - 1) - 0.2
-
-
-def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def _why(outcomes: Sequence[Outcome]) -> str:

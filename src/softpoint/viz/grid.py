@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from softpoint.viz.image_ops import check_image, letterbox
-from softpoint.viz.text import draw_text, fit_text, text_size
+from softpoint.viz.text import caption
 
-_PAPER, _INK = 255, (30, 30, 30)
-_NARROWEST = 160  # pixels a tile needs for its title
+_WHITE = 255
+_MIN_WIDTH = 160  # pixels of a tile, for its title
 
 
 def contact_sheet(
@@ -21,24 +21,29 @@ def contact_sheet(
     titles: Sequence[str] | None = None,
     size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """One image uint8 RGB of `images` (H, W, 3) row by row, each under its title.
+    """Return one image uint8 RGB with `images` (H, W, 3) in rows, each below its title.
 
     Every image is fitted into a tile of `size` (height, width), by default the largest height and width among
-    them, its proportions kept; `pad` pixels of paper lie between tiles and around them. A title too long for
-    its tile ends in dots. Raises ValueError for no image, or titles that are not one an image.
+    them, its aspect ratio kept; `pad` white pixels separate and surround the tiles. A title too long for its tile
+    is shortened. Raises ValueError for no image, and for a number of titles other than that of the images.
 
     >>> contact_sheet([np.zeros((100, 200, 3), np.uint8)] * 3, columns=2, pad=10).shape
     (230, 430, 3)
     """
-    _check(images, columns, titles)
-    size = size or _common_size(images)
-    tiles = [letterbox(image, size, _PAPER) for image in images]
+    for image in images:
+        check_image(image)
+    if not images or columns < 1:
+        raise ValueError(f"a page needs an image and a column, got {len(images)} images, columns={columns}")
+    if titles is not None and len(titles) != len(images):
+        raise ValueError(f"{len(images)} images but {len(titles)} titles")
+    tiles = [letterbox(image, size or _common_size(images), _WHITE) for image in images]
     if titles is not None:
-        tiles = [_titled(tile, title) for tile, title in zip(tiles, titles, strict=True)]
+        letters = float(np.clip(0.035 * tiles[0].shape[1], 11, 28))
+        tiles = [caption(tile, title, letters, above=True) for tile, title in zip(tiles, titles, strict=True)]
     columns = min(columns, len(tiles))
     height, width = tiles[0].shape[:2]
     rows = -(-len(tiles) // columns)
-    sheet = np.full((rows * (height + pad) + pad, columns * (width + pad) + pad, 3), _PAPER, np.uint8)
+    sheet = np.full((rows * (height + pad) + pad, columns * (width + pad) + pad, 3), _WHITE, np.uint8)
     for i, tile in enumerate(tiles):
         top, left = pad + i // columns * (height + pad), pad + i % columns * (width + pad)
         sheet[top : top + height, left : left + width] = tile
@@ -46,24 +51,7 @@ def contact_sheet(
 
 
 def _common_size(images: Sequence[np.ndarray]) -> tuple[int, int]:
-    """The largest height and width, grown together where the width is too narrow for a title."""
+    """Return the largest height and width, both scaled up where the width is too narrow for a title."""
     height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
-    growth = max(1.0, _NARROWEST / width)
+    growth = max(1.0, _MIN_WIDTH / width)
     return round(height * growth), round(width * growth)
-
-
-def _titled(tile: np.ndarray, title: str) -> np.ndarray:
-    """The tile under a line of text that grows with it."""
-    height = float(np.clip(0.035 * tile.shape[1], 11, 28))
-    bar = np.full((text_size("Ag", height)[1] + 4, tile.shape[1], 3), _PAPER, np.uint8)
-    draw_text(bar, fit_text(title, tile.shape[1], height), (0, 0), height, _INK)
-    return np.concatenate([bar, tile])
-
-
-def _check(images: Sequence[np.ndarray], columns: int, titles: Sequence[str] | None) -> None:
-    for image in images:
-        check_image(image)
-    if not images or columns < 1:
-        raise ValueError(f"a sheet needs an image and a column, got {len(images)} images, columns={columns}")
-    if titles is not None and len(titles) != len(images):
-        raise ValueError(f"{len(images)} images but {len(titles)} titles")

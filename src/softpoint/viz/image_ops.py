@@ -1,6 +1,8 @@
-"""Images as arrays: what counts as one, and how it changes size."""
+"""Images as arrays and files: the check of their shape, and changes of size."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,18 +20,18 @@ def check_image(image: np.ndarray) -> None:
 
 
 def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
-    """A copy of `image` (H, W, 3) whose every pixel becomes `factor` x `factor` pixels; ValueError below 1.
+    """Return a copy of `image` (H, W, 3) with `factor` x `factor` pixels for each; ValueError for a factor below 1.
 
     >>> enlarge(np.zeros((2, 3, 3), np.uint8), 4).shape
     (8, 12, 3)
     """
     if factor < 1:
-        raise ValueError(f"an image is enlarged by a whole number from 1 on, got {factor}")
+        raise ValueError(f"upscale must be a whole number of at least 1, got {factor}")
     return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`image` (H, W) or (H, W, 3) stretched to `size` (height, width), edge on edge: corners stay corners.
+    """Return `image` (H, W) or (H, W, 3) stretched to `size` (height, width), outer edge to outer edge.
 
     >>> resize(np.array([[0, 8]], np.float32), (1, 4)).tolist()
     [[0.0, 2.0, 6.0, 8.0]]
@@ -40,7 +42,7 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def letterbox(image: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray:
-    """`image` (H, W, 3) as large as fits into `size` (height, width), centered, its proportions kept.
+    """Return `image` (H, W, 3) as large as fits into `size` (height, width), centered, its aspect ratio kept.
 
     >>> letterbox(np.zeros((10, 20, 3), np.uint8), (40, 40), fill=255)[:, 0, 0].tolist().count(0)
     20
@@ -52,3 +54,10 @@ def letterbox(image: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray
     top, left = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
     tile[top : top + inner[0], left : left + inner[1]] = resize(image, inner)
     return tile
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write a uint8 RGB image (H, W, 3) in the format of the path's suffix; OSError where that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), image[..., ::-1]):
+        raise OSError(f"cannot write {path}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from softpoint.functional.coordinates import grid_to_image
@@ -9,7 +11,7 @@ from softpoint.labels.skeleton import Skeleton
 from softpoint.viz.colors import palette
 from softpoint.viz.image_ops import check_image, enlarge
 from softpoint.viz.label_placement import draw_labels
-from softpoint.viz.marks import draw_cross, draw_disc, draw_ellipse, draw_line, draw_ring
+from softpoint.viz.primitives import draw_cross, draw_disc, draw_ellipse, draw_line, draw_ring
 
 _LEGIBLE = 900  # pixels of the longer side up to which an image is enlarged
 
@@ -28,13 +30,13 @@ def draw_keypoints(
     sigmas: float = 2.0,
     upscale: int | None = None,
 ) -> np.ndarray:
-    """A new image (H * upscale, W * upscale, 3) uint8 of `image` (H, W, 3) uint8 RGB with its keypoints.
+    """Return a copy (H * upscale, W * upscale, 3) uint8 of `image` (H, W, 3) uint8 RGB with its keypoints.
 
     A prediction of `keypoints` (K, 2), in pixels of `image`, is a disc in its keypoint's color, or a cross
     where `confidence` (K,) is below `threshold`. A labeled point of `truth` (K, 2) is a larger open circle,
-    with a line to its prediction; `mask` (K,) bool says which are labeled. `covariance` (K, 2, 2) in px²
-    adds an ellipse of `sigmas` standard deviations, `skeleton` its edges, and `names` its names, or numbers
-    without one. Points that are not finite are left out. `upscale` makes each pixel a square of that many; by
+    with a line to its prediction; `mask` (K,) bool marks the labeled ones. `covariance` (K, 2, 2) in px²
+    adds an ellipse of `sigmas` standard deviations, `skeleton` its edges, and `names` its names, or indices
+    without a skeleton. Points that are not finite are left out. Each pixel becomes a square of `upscale` pixels; by
     default a small image grows to at most 900 pixels. Raises ValueError where shapes disagree.
 
     >>> image = draw_keypoints(np.zeros((64, 64, 3), np.uint8), np.array([[10.0, 20.0]]), upscale=4)
@@ -46,42 +48,54 @@ def draw_keypoints(
         upscale = max(1, _LEGIBLE // max(image.shape[:2]))
     canvas, points = enlarge(image, upscale), grid_to_image(keypoints.astype(float), upscale)
     radius = max(3.0, 0.006 * float(np.hypot(*canvas.shape[:2])))
+    width = max(1, round(radius / 4))
     colors = palette(len(points)).tolist()
     labeled = np.full(points.shape, np.nan)
     if truth is not None:
         labeled = grid_to_image(np.where(True if mask is None else mask[:, None], truth, np.nan), upscale)
     if skeleton is not None:
-        _draw_edges(canvas, points, skeleton, colors, radius)
+        _draw_edges(canvas, points, skeleton, colors, width)
     if names:
-        words = [str(i) for i in range(len(points))] if skeleton is None else skeleton.names
+        labels = [str(i) for i in range(len(points))] if skeleton is None else skeleton.names
         anchors = np.where(np.isfinite(points).all(axis=1, keepdims=True), points, labeled)
-        draw_labels(canvas, anchors, words, colors, clearance=2 * radius, others=labeled)
+        draw_labels(canvas, anchors, labels, colors, clearance=2 * radius, others=labeled)
     if covariance is not None:
-        for i in _finite(np.concatenate([points, covariance.reshape(-1, 4)], axis=1)):
+        for i in _finite(points, covariance.reshape(-1, 4)):
             draw_ellipse(canvas, points[i], covariance[i] * upscale**2, sigmas, colors[i])
-    _draw_truth(canvas, points, labeled, colors, radius)
-    sure = np.ones(len(points), bool) if confidence is None else confidence >= threshold
-    _draw_predictions(canvas, points, sure, colors, radius)
+    for i in _finite(points, labeled):
+        draw_line(canvas, labeled[i], points[i], colors[i])
+    for i in _finite(labeled):
+        draw_ring(canvas, labeled[i], 1.8 * radius, colors[i], width=width)
+    for i in _finite(points):
+        if confidence is None or confidence[i] >= threshold:
+            draw_disc(canvas, points[i], radius, colors[i])
+        else:
+            draw_cross(canvas, points[i], radius, colors[i], width=1 + width)
     return canvas
 
 
 def draw_subjects(
-    image: np.ndarray, found: dict[str, np.ndarray], skeleton: Skeleton, *, names: bool = False, ellipses: bool = False
+    image: np.ndarray,
+    predictions: Mapping[str, np.ndarray],
+    skeleton: Skeleton,
+    *,
+    names: bool = False,
+    ellipses: bool = False,
 ) -> np.ndarray:
-    """A copy of `image` (H, W, 3) with the predictions of every subject in it, as `Predictor` answers for N boxes.
+    """Return a copy of `image` (H, W, 3) with the predictions of N subjects, as `Predictor` returns them for N boxes.
 
-    >>> found = {"keypoints": np.full((2, 1, 2), 5.0), "confidence": np.ones((2, 1))}
-    >>> draw_subjects(np.zeros((64, 64, 3), np.uint8), found, Skeleton(("nose",))).shape[2]
+    >>> predictions = {"keypoints": np.full((2, 1, 2), 5.0), "confidence": np.ones((2, 1))}
+    >>> draw_subjects(np.zeros((64, 64, 3), np.uint8), predictions, Skeleton(("nose",))).shape[2]
     3
     """
     upscale = max(1, _LEGIBLE // max(image.shape[:2]))
     canvas = enlarge(image, upscale)
-    for i, points in enumerate(found["keypoints"]):
+    for i, points in enumerate(predictions["keypoints"]):
         canvas = draw_keypoints(
             canvas,
             grid_to_image(points.astype(float), upscale),
-            confidence=found["confidence"][i],
-            covariance=found["covariance"][i] * upscale**2 if ellipses else None,
+            confidence=predictions["confidence"][i],
+            covariance=predictions["covariance"][i] * upscale**2 if ellipses else None,
             skeleton=skeleton,
             names=names,
             upscale=1,
@@ -90,43 +104,20 @@ def draw_subjects(
 
 
 def _draw_edges(
-    canvas: np.ndarray, points: np.ndarray, skeleton: Skeleton, colors: list[list[int]], radius: float
+    canvas: np.ndarray, points: np.ndarray, skeleton: Skeleton, colors: list[list[int]], width: int
 ) -> None:
-    """Each edge in two halves, colored like the keypoint they start from."""
+    """Draw each edge in two halves, each in the color of its keypoint."""
     for edge in skeleton.edges:
         i, j = (skeleton.index(name) for name in edge)
         middle = (points[i] + points[j]) / 2
         if np.isfinite(middle).all():
             for end in (i, j):
-                draw_line(canvas, points[end], middle, colors[end], width=_width(radius))
+                draw_line(canvas, points[end], middle, colors[end], width=width)
 
 
-def _draw_truth(
-    canvas: np.ndarray, points: np.ndarray, truth: np.ndarray, colors: list[list[int]], radius: float
-) -> None:
-    for i in _finite(np.concatenate([points, truth], axis=1)):
-        draw_line(canvas, truth[i], points[i], colors[i])
-    for i in _finite(truth):
-        draw_ring(canvas, truth[i], 1.8 * radius, colors[i], width=_width(radius))
-
-
-def _draw_predictions(
-    canvas: np.ndarray, points: np.ndarray, sure: np.ndarray, colors: list[list[int]], radius: float
-) -> None:
-    for i in _finite(points):
-        if sure[i]:
-            draw_disc(canvas, points[i], radius, colors[i])
-        else:
-            draw_cross(canvas, points[i], radius, colors[i], width=1 + _width(radius))
-
-
-def _width(radius: float) -> int:
-    return max(1, round(radius / 4))
-
-
-def _finite(rows: np.ndarray) -> np.ndarray:
-    """Which rows of (K, N) hold finite numbers only."""
-    return np.flatnonzero(np.isfinite(rows).all(axis=1))
+def _finite(*arrays: np.ndarray) -> list[int]:
+    """Return the indices at which the rows of all arrays (K, N) are finite."""
+    return np.flatnonzero(np.isfinite(np.concatenate(arrays, axis=1)).all(axis=1)).tolist()
 
 
 def _check(
@@ -138,7 +129,7 @@ def _check(
     mask: np.ndarray | None,
     covariance: np.ndarray | None,
 ) -> None:
-    """Raise ValueError that quotes the shape that does not fit K keypoints."""
+    """Raise ValueError for an array that does not fit K keypoints, with its shape."""
     check_image(image)
     K = len(keypoints)
     expected = {

@@ -1,4 +1,4 @@
-"""Words on images, legible on any background."""
+"""Text on images."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _CAPITAL = 22  # pixels of a capital letter at scale 1
-_MARGIN = 2  # pixels around the words
+_MARGIN = 2  # pixels around the text
 
 
 def text_size(text: str, height: float) -> tuple[int, int]:
-    """Width and height in pixels of the box `draw_text` fills, descenders included.
+    """Return width and height in pixels of the box of a text with capitals of `height` pixels, descenders included.
 
     >>> text_size("nose", 12)[0] < text_size("left ear", 12)[0]
     True
@@ -32,9 +32,9 @@ def draw_text(canvas: np.ndarray, text: str, corner: tuple[float, float], height
     """
     (_, rise), _ = cv2.getTextSize(text, _FONT, height / _CAPITAL, 1)
     origin = (round(corner[0]) + _MARGIN, round(corner[1]) + _MARGIN + rise)
-    ink = np.zeros(canvas.shape[:2], np.uint8)
-    cv2.putText(ink, text, origin, _FONT, height / _CAPITAL, 255, 1, cv2.LINE_AA)
-    paint(canvas, ink, color)
+    opacity = np.zeros(canvas.shape[:2], np.uint8)
+    cv2.putText(opacity, text, origin, _FONT, height / _CAPITAL, 255, 1, cv2.LINE_AA)
+    paint(canvas, opacity, color)
 
 
 def draw_tag(canvas: np.ndarray, text: str, corner: tuple[float, float], height: float, color: Sequence[int]) -> None:
@@ -52,27 +52,27 @@ def draw_tag(canvas: np.ndarray, text: str, corner: tuple[float, float], height:
     draw_text(canvas, text, (left, top), height, [(2 * channel + 255) // 3 for channel in color])
 
 
-def paint(canvas: np.ndarray, ink: np.ndarray, color: Sequence[int]) -> None:
-    """Cover `canvas` (H, W, 3) uint8 with a color, in place, where `ink` (H, W) uint8 is 255.
+def caption(tile: np.ndarray, text: str, height: float, *, above: bool) -> np.ndarray:
+    """Return a tile (H, W, 3) with a line of text on white above or below it, shortened to the tile's width.
+
+    >>> caption(np.zeros((40, 90, 3), np.uint8), "nose", 12, above=True)[0, 0].tolist()
+    [255, 255, 255]
+    """
+    bar = np.full((text_size("Ag", height)[1] + 4, tile.shape[1], 3), 255, np.uint8)
+    while len(text) > 3 and text_size(text, height)[0] > tile.shape[1]:
+        text = text.removesuffix("..")[:-1] + ".."
+    draw_text(bar, text, (0, 0), height, (30, 30, 30))
+    return np.concatenate([bar, tile] if above else [tile, bar])
+
+
+def paint(canvas: np.ndarray, opacity: np.ndarray, color: Sequence[int]) -> None:
+    """Blend a color over `canvas` (H, W, 3) uint8, in place; `opacity` (H, W) uint8 covers it at 255.
 
     >>> canvas = np.zeros((1, 2, 3), np.uint8)
     >>> paint(canvas, np.array([[255, 0]], np.uint8), (9, 9, 9))
     >>> canvas[..., 0].tolist()
     [[9, 0]]
     """
-    x, y, width, height = cv2.boundingRect(ink)
-    region, cover = canvas[y : y + height, x : x + width], ink[y : y + height, x : x + width, None] / 255
+    x, y, width, height = cv2.boundingRect(opacity)
+    region, cover = canvas[y : y + height, x : x + width], opacity[y : y + height, x : x + width, None] / 255
     region[:] = np.round(region + cover * (np.array(color) - region))
-
-
-def fit_text(text: str, width: float, height: float) -> str:
-    """The text, its end replaced by dots where it would be wider than `width` pixels.
-
-    >>> fit_text("a very long file name indeed.png", width=80, height=12).endswith("..")
-    True
-    """
-    if text_size(text, height)[0] <= width:
-        return text
-    while len(text) > 1 and text_size(text + "..", height)[0] > width:
-        text = text[:-1]
-    return text + ".."

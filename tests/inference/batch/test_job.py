@@ -21,7 +21,7 @@ from softpoint.inference.batch.journal import Journal
 from softpoint.inference.batch.settings import Settings
 from softpoint.inference.batch.sources import Clip, find_sources
 from softpoint.labels.formats import read_labels
-from softpoint.viz.files import write_image
+from softpoint.viz import write_image
 
 Boxes = dict[str, np.ndarray]
 

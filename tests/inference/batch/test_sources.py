@@ -9,7 +9,7 @@ import pytest
 
 from softpoint.images.decode import list_images
 from softpoint.inference.batch.sources import Album, Clip, find_sources
-from softpoint.viz.files import write_image
+from softpoint.viz import write_image
 
 
 @pytest.fixture

@@ -21,8 +21,7 @@ from softpoint.inference.batch.stream import Answer, Shot, answered
 from softpoint.inference.batch.write_outputs import UnreadableError, answers_of, report, write_files
 from softpoint.inference.predictor import Predictor
 from softpoint.paths import sha256, write_json
-from softpoint.viz import draw_subjects
-from softpoint.viz.files import write_image
+from softpoint.viz import draw_subjects, write_image
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,68 @@
+"""The style of charts, and their files: matplotlib figures, drawn without a display."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+# Okabe and Ito's colors, which color-blind readers tell apart, from the darkest; sky blue and yellow are too pale for
+# lines on white.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
+REFERENCE: dict[str, Any] = {
+    "color": "0.45",
+    "linestyle": "--",
+    "linewidth": 1.2,
+}  # a line that others are compared with
+STYLE: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "0.5",
+    "axes.grid": True,
+    "axes.labelsize": 10,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "grid.color": "0.9",
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+    "svg.hashsalt": "softpoint",  # equal data make equal files
+    "text.parse_math": False,  # names of keypoints and data sets may hold dollar signs
+}
+# A decorator of functions that draw a figure in this style.
+styled = rc_context(STYLE)  # type: ignore[arg-type]
+
+
+def new_figure(panels: int = 1, size: tuple[float, float] = (7, 4)) -> tuple[Figure, list[Axes]]:
+    """Return a figure of `size` (width, height) in inches, and its panels from left to right."""
+    figure = Figure(figsize=size)
+    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+
+
+def number_log_axis(axis: Axis) -> None:
+    """Number a logarithmic axis in plain numbers, with more of them on a short axis; call it after plotting."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 12 * low else (1, 1.5, 2, 3, 4, 5, 7)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+@styled
+def write_figure(path: Path, figure: Figure) -> None:
+    """Write the figure as `path`.png, at 150 dots per inch, and as `path`.svg."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
+        warnings.filterwarnings("ignore", "constrained_layout not applied")  # a name as long as the figure
+        figure.savefig(path.with_name(f"{path.name}.png"), dpi=150)
+        figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
