@@ -11,13 +11,9 @@ import pytest
 
 from softpoint.evaluation import Results
 from softpoint.evaluation.plots import error_figure, reliability_figure
-from softpoint.evaluation.reliability import (
-    expected_calibration_error,
-    rank_correlation,
-    reliability,
-)
 from softpoint.images.decode import read_image
 from softpoint.labels.skeleton import Skeleton
+from softpoint.metrics import COLUMNS, expected_calibration_error, rank_correlation
 from softpoint.viz.figures import write_figure
 
 N, K = 1500, 4
@@ -40,6 +36,15 @@ def exact(count: int = N, seed: int = 0) -> Results:
     return Results(
         names, names, keypoints, truth, visibility, confidence, covariance, scale, None, sizes, Skeleton(tuple("abcd"))
     )
+
+
+def reliability(results: Results) -> dict[str, float]:
+    """The metrics of the confidences and covariances."""
+    numbers = {name: COLUMNS[name].of_set(results, 0.05) for name in ("ece", "rank_correlation")}
+    coverages = {
+        name: COLUMNS[name].summarize(COLUMNS[name].values(results)) for name in ("coverage_50", "coverage_90")
+    }
+    return numbers | {name: math.nan if value is None else value for name, value in coverages.items()}
 
 
 def test_who_says_the_truth_is_found_to():

@@ -61,6 +61,7 @@ def expected(points: list[dict]) -> dict[str, float]:
     found = {"epe": mean(errors), "median": quantile(0.5), "p95": quantile(0.95), "auc": float(area)}
     found |= {f"pck@{limit}px": mean([p["error"] <= limit for p in points]) for limit in (5, 10)}
     found |= {f"pck@{a}": mean([p["error"] <= a * p["scale"] for p in points]) for a in (0.05, 0.1, 0.2)}
+    found["nme"] = mean([p["error"] / p["scale"] for p in points])
     found["nme_diagonal"] = mean([p["error"] / p["diagonal"] for p in points])
     if sided := [p["error"] / p["side"] for p in points if p["side"]]:
         found["nme_box"] = mean(sided)
@@ -72,7 +73,7 @@ def expected(points: list[dict]) -> dict[str, float]:
 def agree(found: dict, points: list[dict]) -> None:
     assert found["points"] == len(points)
     wanted = expected(points)
-    assert {*found} - {"points"} == {*wanted}
+    assert {*found} - {"points", "coverage_50", "coverage_90"} == {*wanted}
     for name, value in wanted.items():
         assert found[name] == pytest.approx(value, rel=1e-9, abs=2e-4 if name == "auc" else 1e-12), name
 
@@ -127,15 +128,14 @@ def test_a_subject_without_a_scale_of_its_own_is_counted():
     results.scale[:3] = np.hypot(*results.size[:3].T)
     metrics = evaluate(results, draws=0)
     alone = int((results.labeled[:3].sum(1) == 1).sum())
-    assert alone and metrics["noted"] == [
-        f"of {alone} of 8 subjects, which have neither a box nor two labeled points, the scale is the diagonal of the"
-        " image"
+    assert alone and metrics["notes"] == [
+        f"{alone} of 8 subjects have neither a box nor two labeled points: their scale is the diagonal of the image"
     ]
     assert (
         metrics["overall"]["nme_box"]["points"] == metrics["points"] - alone
         and "points" not in metrics["overall"]["epe"]
     )
-    assert evaluate(whole, draws=0)["noted"] == []
+    assert evaluate(whole, draws=0)["notes"] == []
 
 
 def test_a_resample_without_labels_takes_no_interval_away():
@@ -143,7 +143,7 @@ def test_a_resample_without_labels_takes_no_interval_away():
     mask[3:] = True
     few = evaluate(answered(20, **unlabeled(answered(20), mask)), draws=200)
     assert few["overall"]["ece"]["low"] <= few["overall"]["ece"]["value"] <= few["overall"]["ece"]["high"]
-    assert few["noted"] == []
+    assert few["notes"] == []
 
 
 def test_what_was_asked_is_said():

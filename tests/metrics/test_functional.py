@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from softpoint.metrics import epe, nme, pck
-from softpoint.metrics.functional import point_errors
+from softpoint.metrics.batch import point_errors
 
 NAN = float("nan")
 

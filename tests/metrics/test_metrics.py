@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from softpoint.metrics import EPE, NME, PCK, epe, nme, pck
-from softpoint.metrics.functional import point_errors
+from softpoint.metrics.batch import point_errors
 
 K = 4
 METRICS: dict[str, Callable[[], Any]] = {

@@ -12,7 +12,7 @@ import pytest
 from helpers.studies import IMAGES, measured, results_of
 from helpers.training import read_csv
 from softpoint.evaluation import Results
-from softpoint.evaluation.reliability import reliability
+from softpoint.metrics.calibration import ece as calibration_error
 from softpoint.paths import write_json
 from softpoint.studies.charts import comparison_chart
 from softpoint.studies.comparison import comparison
@@ -103,7 +103,7 @@ def test_confidences_are_judged_by_the_fraction_that_they_are_about(tmp_path: Pa
     found, together = cross_validation(outcomes, FACTS)
     ece = found["overall"]["ece"]["value"]
     assert found["confidence_fraction"] == 0.02
-    assert ece == reliability(together, 0.02)["ece"] != reliability(together)["ece"]
+    assert ece == calibration_error(together, 0.02) != calibration_error(together)
 
 
 def test_an_image_in_two_folds_is_refused(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_long_failure_is_whole_in_the_page_and_one_line_in_the_table(tmp_path:
     assert "- fold 1, seed 0: 2 images:\n  - a.png\n  - b.png\n" in text
     assert read_csv(tmp_path / "folds.csv")[1]["failed"] == "2 images:"
     assert found["failed"][0]["why"] == lost.failed
-    assert "There are no intervals: a single image says nothing about others." in text  # and no chart fails of it
+    assert "There are no intervals: there is only one image." in text  # and no chart fails of it
 
 
 def test_nothing_to_pool_says_why(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from pytorch_lightning.trainer.states import RunningStage
 from torch import Tensor
 
 from helpers.training import built, composed, labeled, tiny, write_labels
-from softpoint.evaluation.reliability import expected_calibration_error
 from softpoint.functional import grid_to_image, render_gaussians
 from softpoint.inference import load_predictor, read_checkpoint
 from softpoint.layers import Calibration
 from softpoint.layers.calibration import TAIL, Evidence, evidence, log_deviation, shape
+from softpoint.metrics import expected_calibration_error
 from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
 from softpoint.training import Calibrate
 from softpoint.training.calibrate import _batches, measure, moves

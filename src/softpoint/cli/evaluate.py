@@ -25,7 +25,7 @@ def main(cfg: DictConfig) -> None:
     from softpoint.evaluation.console import comparison_tables, metrics_tables
     from softpoint.evaluation.eval_data import confidence_fraction, decides_split, held_out_of_both
     from softpoint.evaluation.files import write_comparison, write_evaluation
-    from softpoint.evaluation.summary import check_asked
+    from softpoint.evaluation.summary import check_settings
     from softpoint.inference import read_checkpoint
     from softpoint.inference.predictor import check_device
     from softpoint.paths import normalize_path
@@ -38,7 +38,7 @@ def main(cfg: DictConfig) -> None:
     first, *others = [read_checkpoint(path) for path in paths]
     asked = {"oks_sigmas": _plain(cfg.oks_sigmas), "nme_pair": _plain(cfg.nme_pair)}
     if cfg.missing == "error":  # then all keypoints will be there, and what is wrong need not wait
-        check_asked(first.skeleton, **asked)
+        check_settings(first.skeleton, **asked)
     results, given = predicted(cfg, first)
     about = {"data": _called(cfg, given), "split": cfg.split, "tta": cfg.tta}
     if others:

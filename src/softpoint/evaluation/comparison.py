@@ -1,4 +1,4 @@
-"""Two models on the same images: which is better, and how sure that is."""
+"""Comparison of two models on the same images: which is better, with intervals."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from softpoint.evaluation.bootstrap import draw_counts, find_units, interval
-from softpoint.evaluation.measures import DEFINITIONS, LEVELS, LOWER, point_measures
-from softpoint.evaluation.metrics_with_intervals import Drawn, Sigmas, of_calibration, of_oks, of_points
+from softpoint.evaluation.bootstrap import interval
+from softpoint.evaluation.intervals import (
+    DRAWS,
+    Drawn,
+    Resamples,
+    Sigmas,
+    oks_metrics,
+    point_columns,
+    point_metrics,
+    set_metrics,
+)
 from softpoint.evaluation.oks import find_sigmas
-from softpoint.evaluation.reliability import CALIBRATION
 from softpoint.evaluation.results import Results
-from softpoint.evaluation.summary import DRAWS, asked, resampled
+from softpoint.evaluation.summary import definitions, settings
+from softpoint.metrics.columns import COLUMNS
 
 
 def compare(
@@ -28,45 +36,48 @@ def compare(
     seed: int = 0,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What comparison.json holds: each number of both, their difference A - B with its 95 % interval.
+    """Return the content of comparison.json: each metric of both, and A - B with its 95 % interval.
 
-    Subjects are matched by image, keypoints by name, and only what both were asked is counted. Both are resampled
-    together, so that what makes an image hard for both cancels; `p_a_better` is the share of resamples in which A
-    is better, half of those in which they are equal. `fraction` is what the confidences of both are about (see
-    `reliability`); without it calibration is not compared. Raises ValueError where nothing matches, or the labels
-    differ, and as `evaluate` does.
+    Subjects are matched by image and labels, keypoints by name; only what both have is counted. Both are resampled
+    together, so that the difficulty of an image cancels. `p_a_better` is the fraction of resamples in which A is
+    better, plus half of those in which they are equal. `fraction` is what the confidences of both are about; without
+    it their calibration error is not compared. Raises ValueError where nothing matches or the labels differ, and the
+    errors of `evaluate`.
     """
     pair = matched(first, second)
-    if oks_sigmas is not None:  # which are given of the first's keypoints
-        of_first = dict(zip(first.skeleton.names, find_sigmas(oks_sigmas, first.skeleton.names).tolist(), strict=True))
-        oks_sigmas = [of_first[name] for name in pair[0].skeleton.names]
-    unit, kind = find_units(pair[0].images, pair[0].groups)
-    counts = draw_counts(int(unit.max()) + 1, draws, seed)
+    names = pair[0].skeleton.names
+    if oks_sigmas is not None:  # given in the order of the first's keypoints
+        sigmas = dict(zip(first.skeleton.names, find_sigmas(oks_sigmas, first.skeleton.names).tolist(), strict=True))
+        oks_sigmas = [sigmas[name] for name in names]
+    resamples = Resamples.of(pair[0], draws, seed)
+    columns = point_columns(pair[0].skeleton, nme_pair)
     both: list[dict[str, Drawn]] = []
-    skipped = {} if fraction else dict.fromkeys(CALIBRATION, "no fraction says what the confidences of both are about")
+    skipped: dict[str, str] = {}
     for results in pair:
-        numbers = of_points(point_measures(results, nme_pair), unit, counts)
-        numbers |= of_oks(results, oks_sigmas, unit, counts, skipped)
-        both.append(numbers | (of_calibration(results, fraction, unit, counts, skipped) if fraction else {}))
-    found = {name: _difference(name, a, both[1][name]) for name, a in both[0].items() if name in both[1]}
+        values = {column.name: column.values(results) for column in columns if column.values is not None}
+        metrics = point_metrics(columns, values, resamples) | oks_metrics(results, oks_sigmas, resamples, skipped)
+        both.append(metrics | set_metrics(results, fraction or 0.0, resamples, skipped))
+    if fraction is None:
+        skipped["ece"] = "the confidences of the two models are about different errors"
+    shared = [name for name in COLUMNS if name in both[0] and name in both[1] and not (name == "ece" and not fraction)]
     return {
         **(about or {}),
         "images": len(set(pair[0].images)),
         "subjects": len(pair[0]),
         "points": int(pair[0].labeled.sum()),
-        "keypoints": list(pair[0].skeleton.names),
-        **asked(pair[0].skeleton, oks_sigmas, nme_pair),
-        "resampled": resampled(kind, counts, seed),
-        "overall": found,
+        "keypoints": list(names),
+        **settings(pair[0].skeleton, oks_sigmas, nme_pair),
+        "resampled": resamples.to_dict(),
+        "overall": {name: _difference(name, both[0][name], both[1][name]) for name in shared},
         "skipped": skipped,
-        "definitions": {name: DEFINITIONS[name] for name in found},
+        "definitions": definitions(dict.fromkeys(shared)),
     }
 
 
 def matched(first: Results, second: Results) -> tuple[Results, Results]:
-    """Both results with the subjects and keypoints that both have, in one order.
+    """Return both results with the subjects and keypoints that both have, in one order.
 
-    Subjects of one image are told apart by their labels. Raises ValueError where there is nothing in common, and
+    Subjects of one image are distinguished by their labels. Raises ValueError where there is nothing in common, and
     where an image is in both but none of its labels are.
     """
     names = [name for name in first.skeleton.names if name in second.skeleton.names]
@@ -75,19 +86,19 @@ def matched(first: Results, second: Results) -> tuple[Results, Results]:
     a, b = first.with_keypoints(names), second.with_keypoints(names)
     rows = {key: i for i, key in enumerate(_keys(b))}
     pairs = [(i, rows[key]) for i, key in enumerate(_keys(a)) if key in rows]
-    shared, found = set(a.images) & set(b.images), {a.images[i] for i, _ in pairs}
+    shared, same_labels = set(a.images) & set(b.images), {a.images[i] for i, _ in pairs}
     if not shared:
         raise ValueError("the two results have no image in common; evaluate both on the same data and split")
-    if shared - found:
+    if differing := shared - same_labels:
         raise ValueError(
-            f"the labels of {len(shared - found)} images differ between the two results, first of"
-            f" {min(shared - found)}; evaluate both on the same labels"
+            f"the labels of {len(differing)} images differ between the two results, first of {min(differing)};"
+            " evaluate both on the same labels"
         )
     return a.select(i for i, _ in pairs), b.select(j for _, j in pairs)
 
 
 def _keys(results: Results) -> list[tuple[str, bytes, int]]:
-    """Each subject's image and labels, and which it is of those that are alike."""
+    """Each subject's image and labels, and its number among those that are alike."""
     seen: Counter[tuple[str, bytes]] = Counter()
     keys = []
     for image, truth in zip(results.images, results.truth, strict=True):
@@ -98,17 +109,10 @@ def _keys(results: Results) -> list[tuple[str, bytes, int]]:
 
 
 def _difference(name: str, a: Drawn, b: Drawn) -> dict[str, float]:
-    """Both values, A - B, and what its resamples say of it; nothing more where there are none."""
-    found = {"a": a.value, "b": b.value, "difference": a.value - b.value}
+    """Both values and A - B; with resamples also its interval and the probability that A is better."""
+    entry = {"a": a.value, "b": b.value, "difference": a.value - b.value}
     if len(a.draws) != len(b.draws) or (ends := interval(a.draws - b.draws)) is None:
-        return found
-    gain = _loss(name, b.draws) - _loss(name, a.draws)
+        return entry
+    gain = COLUMNS[name].loss(b.draws) - COLUMNS[name].loss(a.draws)
     gain = gain[np.isfinite(gain)]
-    return found | {"low": ends[0], "high": ends[1], "p_a_better": float((gain > 0).mean() + (gain == 0).mean() / 2)}
-
-
-def _loss(name: str, values: np.ndarray) -> np.ndarray:
-    """What is better the smaller it is."""
-    if name in LEVELS:
-        return np.abs(values - LEVELS[name])
-    return values if name in LOWER else -values
+    return entry | {"low": ends[0], "high": ends[1], "p_a_better": float((gain > 0).mean() + (gain == 0).mean() / 2)}

@@ -11,8 +11,8 @@ from typing import Any
 from softpoint.data.datamodule import KeypointData
 from softpoint.data.labeled import LabeledData
 from softpoint.evaluation.eval_sets import EvaluationSet, labeled_set, split_set
-from softpoint.evaluation.reliability import FRACTION
 from softpoint.inference import Checkpoint
+from softpoint.metrics.calibration import FRACTION
 from softpoint.paths import normalize_path
 from softpoint.suggest import did_you_mean
 

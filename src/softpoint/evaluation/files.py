@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from softpoint.evaluation.eval_sets import EvaluationSet
-from softpoint.evaluation.measures import DEFINITIONS
 from softpoint.evaluation.plots import error_figure, reliability_figure, worst_figure
-from softpoint.evaluation.reliability import FRACTION
 from softpoint.evaluation.results import Results
 from softpoint.labels.csv_io import exact, write_rows
+from softpoint.metrics.calibration import FRACTION
+from softpoint.metrics.columns import COLUMNS
 from softpoint.paths import write_json
 from softpoint.viz import write_image
 from softpoint.viz.figures import write_figure
@@ -47,7 +47,7 @@ def write_comparison(folder: Path, first: Results, second: Results, found: Mappi
 
 def write_per_keypoint(path: Path, metrics: Mapping[str, Any]) -> None:
     """Writes a CSV of every number of every keypoint, and of all of them together."""
-    names = [name for name in DEFINITIONS if any(name in entry for entry in metrics["keypoints"].values())]
+    names = [name for name in COLUMNS if any(name in entry for entry in metrics["keypoints"].values())]
     overall = {name: ends["value"] for name, ends in metrics["overall"].items()} | {"points": metrics["points"]}
     rows = [*metrics["keypoints"].items(), ("all", overall)]
     cells = [[kp, str(entry["points"]), *(exact(entry.get(n, float("nan"))) for n in names)] for kp, entry in rows]

@@ -10,9 +10,10 @@ import torch
 from softpoint.data.datamodule import KeypointData
 from softpoint.evaluation.eval_data import confidence_fraction
 from softpoint.evaluation.eval_sets import split_set
+from softpoint.evaluation.intervals import DRAWS
 from softpoint.evaluation.predict import predict_with
 from softpoint.evaluation.results import Results
-from softpoint.evaluation.summary import DRAWS, evaluate
+from softpoint.evaluation.summary import evaluate
 from softpoint.inference import Checkpoint
 
 # Numbers of all draws together that are computed without being noticed.

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from softpoint.evaluation.measures import box_areas
 from softpoint.evaluation.results import Results
+from softpoint.metrics.functional import box_areas
 
 # How far people's own clicks differ, as a fraction of the subject's size: measured by COCO for these 17 alone.
 COCO_SIGMAS = {

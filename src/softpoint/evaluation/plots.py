@@ -10,8 +10,16 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
 from softpoint.evaluation.eval_sets import EvaluationSet
-from softpoint.evaluation.reliability import FRACTION, calibration_points, coverage, reliability, reliability_bins
 from softpoint.evaluation.results import Results
+from softpoint.metrics.calibration import (
+    FRACTION,
+    confidence_bins,
+    confidences_and_hits,
+    expected_calibration_error,
+    predicted_and_real_errors,
+    rank_correlation,
+)
+from softpoint.metrics.functional import ellipse_radius, squared_mahalanobis
 from softpoint.paths import normalize_path
 from softpoint.viz import contact_sheet, crop_around, draw_tile
 from softpoint.viz.figures import COLORS, REFERENCE, new_figure, number_log_axis, styled
@@ -61,23 +69,25 @@ def reliability_figure(results: Results, fraction: float = FRACTION) -> Figure:
     Hit rate against confidence, with Wilson's 95 % intervals; the share of errors inside the ellipse of each
     probability; and the error of each point against that predicted.
     """
-    points = calibration_points(results, fraction)
-    numbers = reliability(results, fraction)
+    confidence, hit = confidences_and_hits(results, fraction)
     figure, (left, middle, right) = new_figure(3, (11, 3.9))
-    said, rate, count = np.array(reliability_bins(points.confidence, points.hit)).reshape(-1, 3).T
+    mean, rate, count = confidence_bins(confidence, hit)
     ends = [binomtest(round(r * n), int(n)).proportion_ci(method="wilson") for r, n in zip(rate, count, strict=True)]
     lengths = np.abs(np.array(ends).reshape(-1, 2).T - rate)
-    left.errorbar(said, rate, lengths, color=COLORS[0], marker="o", capsize=3)
-    left.set(title=f"Calibration error {numbers['ece']:.3f}", xlabel="confidence")
+    left.errorbar(mean, rate, lengths, color=COLORS[0], marker="o", capsize=3)
+    left.set(title=f"Calibration error {expected_calibration_error(confidence, hit):.3f}", xlabel="confidence")
     left.set_ylabel(f"fraction within {100 * fraction:g} % of the subject")
+    offsets = (results.keypoints - results.truth)[results.labeled]
+    distance = np.sqrt(squared_mahalanobis(offsets, results.covariance[results.labeled]))
     levels = np.linspace(0, 0.99, 100)
-    middle.plot(levels, [coverage(points.squared_distance, level) for level in levels], color=COLORS[0])
-    held = ", ".join(f"{100 * numbers[name]:.0f}" for name in ("coverage_50", "coverage_90"))
+    middle.plot(levels, [_fraction_inside(distance, level) for level in levels], color=COLORS[0])
+    held = ", ".join(f"{100 * _fraction_inside(distance, level):.0f}" for level in (0.5, 0.9))
     middle.set(title=f"Coverage at 50, 90 %: {held} %", xlabel="probability of the ellipse")
     middle.set_ylabel("fraction of errors inside")
-    predicted, error = points.predicted_error.clip(1e-2), points.error.clip(1e-2)
+    predicted, error = predicted_and_real_errors(results)
+    right.set(title=f"Rank correlation {rank_correlation(predicted, error):.2f}")
+    predicted, error = predicted.clip(1e-2), error.clip(1e-2)
     right.loglog(predicted, error, "o", color=COLORS[0], alpha=0.6 if len(error) < 500 else 0.3, ms=3, mew=0)
-    right.set(title=f"Rank correlation {numbers['rank_correlation']:.2f}")
     right.set(xlabel="predicted error (px)", ylabel="error (px)")
     for panel in (left, middle):
         panel.plot([0, 1], [0, 1], **REFERENCE)
@@ -88,6 +98,11 @@ def reliability_figure(results: Results, fraction: float = FRACTION) -> Figure:
     number_log_axis(right.xaxis)
     number_log_axis(right.yaxis)
     return figure
+
+
+def _fraction_inside(distance: np.ndarray, level: float) -> float:
+    """Return the fraction of Mahalanobis distances (P,) inside the ellipse of this probability; NaN for none."""
+    return float((distance <= ellipse_radius(level)).mean()) if len(distance) else float("nan")
 
 
 def worst_figure(results: Results, evaluated: EvaluationSet, count: int = 12) -> np.ndarray:

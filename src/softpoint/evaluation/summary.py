@@ -1,4 +1,4 @@
-"""All numbers of one evaluated split, with their intervals: what metrics.json holds."""
+"""All metrics of one evaluated split, with their intervals: the content of metrics.json."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from softpoint.evaluation.bootstrap import draw_counts, find_units, interval
-from softpoint.evaluation.measures import DEFINITIONS, find_pair, point_measures, scaled_by_image, summarize
-from softpoint.evaluation.metrics_with_intervals import SLOW_DRAWS, Drawn, Sigmas, of_calibration, of_oks, of_points
+from softpoint.evaluation.intervals import (
+    DRAWS,
+    Resamples,
+    Sigmas,
+    find_pair,
+    oks_metrics,
+    point_columns,
+    point_metrics,
+    set_metrics,
+)
 from softpoint.evaluation.oks import check_evaluator, find_sigmas
-from softpoint.evaluation.reliability import FRACTION
 from softpoint.evaluation.results import Results
 from softpoint.labels.skeleton import Skeleton
-
-DRAWS = 2000
+from softpoint.metrics.calibration import FRACTION
+from softpoint.metrics.columns import COLUMNS, SCALE
+from softpoint.metrics.functional import label_extents
 
 
 def evaluate(
@@ -28,67 +35,66 @@ def evaluate(
     fraction: float = FRACTION,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What metrics.json holds: overall numbers with their 95 % intervals, and numbers of parts of the points.
+    """Return the content of metrics.json: overall metrics with 95 % intervals, and metrics of parts of the points.
 
     Args:
-        oks_sigmas: "coco", one number or one each; without them OKS is not measured (see `find_sigmas`).
+        oks_sigmas: "coco", one number or one per keypoint; without them OKS is not measured (see `find_sigmas`).
         nme_pair: the two keypoints whose distance `nme_pair` divides by.
         draws, seed: of the bootstrap (see `bootstrap`).
-        fraction: of the subject's scale, that a confidence is the probability of (see `reliability`).
-        about: what else the output says first, such as checkpoint, data and split.
+        fraction: of the subject's scale; a confidence is the probability of an error up to it.
+        about: entries that come first in the output, such as checkpoint, data and split.
 
-    Nothing in it is NaN: what cannot be measured is absent, and `skipped` says why. Raises ValueError for results
-    of no subject, sigmas that do not fit and a pair that is none, ImportError for sigmas without COCO's evaluator.
+    No value is NaN: a metric that cannot be measured is absent, and `skipped` gives the reason. Raises ValueError for
+    results without subjects and for sigmas or a pair that do not fit, ImportError for sigmas without COCO's evaluator.
     """
     if not len(results):
         raise ValueError("there is nothing to evaluate: the split has no image")
-    measures, skipped = point_measures(results, nme_pair), {}
-    unit, kind = find_units(results.images, results.groups)
-    counts = draw_counts(int(unit.max()) + 1, draws, seed)
-    if counts.shape[1] < 2:
-        skipped["intervals"] = f"a single {kind.removesuffix('s')} says nothing about others"
-    numbers = of_points(measures, unit, counts) | of_oks(results, oks_sigmas, unit, counts, skipped)
-    numbers |= of_calibration(results, fraction, unit, counts, skipped)
-    for name in (*measures, "nme_pair"):
-        if name not in numbers:
-            skipped[name] = _why_not(name, nme_pair, bool(results.labeled.any()))
+    columns, skipped = point_columns(results.skeleton, nme_pair), {}
+    values = {column.name: column.values(results) for column in columns if column.values is not None}
+    resamples = Resamples.of(results, draws, seed)
+    if resamples.counts.shape[1] < 2:
+        skipped["intervals"] = f"there is only one {resamples.kind.removesuffix('s')}"
+    metrics = point_metrics(columns, values, resamples) | oks_metrics(results, oks_sigmas, resamples, skipped)
+    metrics |= set_metrics(results, fraction, resamples, skipped)
+    labeled = int(results.labeled.sum())
+    for name in (*values, "nme_pair"):
+        if name not in metrics:
+            skipped[name] = _reason(name, nme_pair, labeled)
+    overall: dict[str, dict[str, float]] = {name: metrics[name].to_dict() for name in COLUMNS if name in metrics}
+    for name in values.keys() & overall.keys():
+        if (count := int(np.isfinite(values[name]).sum())) != labeled:
+            overall[name]["points"] = count
     return {
         **(about or {}),
         "images": len(set(results.images)),
         "subjects": len(results),
-        "points": int(results.labeled.sum()),
-        **asked(results.skeleton, oks_sigmas, nme_pair),
-        "resampled": resampled(kind, counts, seed),
-        "overall": {name: _with_ends(drawn) | _fewer(measures.get(name), results) for name, drawn in numbers.items()},
-        **_parts(results, measures, skipped),
-        "noted": _noted(results),
+        "points": labeled,
+        **settings(results.skeleton, oks_sigmas, nme_pair),
+        "resampled": resamples.to_dict(),
+        "overall": overall,
+        **_parts(results, values, skipped),
+        "notes": _notes(results),
         "skipped": skipped,
-        "definitions": {name: DEFINITIONS[name] for name in numbers},
+        "definitions": definitions(overall),
     }
 
 
-def asked(skeleton: Skeleton, oks_sigmas: Sigmas | None, nme_pair: Sequence[str] | None) -> dict[str, Any]:
-    """As the output says it: the sigma of each keypoint, and the pair; None for what was not asked for."""
+def settings(skeleton: Skeleton, oks_sigmas: Sigmas | None, nme_pair: Sequence[str] | None) -> dict[str, Any]:
+    """The sigma of each keypoint and the pair, as metrics.json states them; None for what is not set."""
     return {
         "oks_sigmas": None if oks_sigmas is None else find_sigmas(oks_sigmas, skeleton.names).tolist(),
         "nme_pair": None if nme_pair is None else list(nme_pair),
     }
 
 
-def resampled(kind: str, counts: np.ndarray, seed: int) -> dict[str, Any]:
-    """As the output says it: what was drawn, how many of them, how often, and from which seed."""
-    draws, units = counts.shape
-    return {
-        "unit": kind,
-        "units": units,
-        "draws": draws,
-        "draws_of_calibration": min(draws, SLOW_DRAWS),
-        "seed": seed,
-    }
+def definitions(names: Mapping[str, Any]) -> dict[str, str]:
+    """The definition of each metric, and of the scale that some divide by, for a file that is read without this one."""
+    units = {name: f" in {COLUMNS[name].unit} of the original images" if COLUMNS[name].unit else "" for name in names}
+    return {name: f"{COLUMNS[name].description}{units[name]}" for name in names} | {"scale": SCALE}
 
 
-def check_asked(skeleton: Skeleton, oks_sigmas: Sigmas | None = None, nme_pair: Sequence[str] | None = None) -> None:
-    """Raises what `evaluate` would for these, before anything is predicted."""
+def check_settings(skeleton: Skeleton, oks_sigmas: Sigmas | None = None, nme_pair: Sequence[str] | None = None) -> None:
+    """Raise the errors of `evaluate` for these settings, before anything is predicted."""
     if oks_sigmas is not None:
         check_evaluator()
         find_sigmas(oks_sigmas, skeleton.names)
@@ -96,57 +102,44 @@ def check_asked(skeleton: Skeleton, oks_sigmas: Sigmas | None = None, nme_pair: 
         find_pair(nme_pair, skeleton)
 
 
-def _with_ends(drawn: Drawn) -> dict[str, float]:
-    """The value and the ends of its interval, where resamples tell them."""
-    ends = interval(drawn.draws)
-    return {"value": drawn.value} if ends is None else {"value": drawn.value, "low": ends[0], "high": ends[1]}
-
-
-def _fewer(values: np.ndarray | None, results: Results) -> dict[str, int]:
-    """On how many points a number is measured, where it is not on all that are labeled."""
-    count = int(results.labeled.sum()) if values is None else int(np.isfinite(values).sum())
-    return {} if count == results.labeled.sum() else {"points": count}
-
-
-def _why_not(name: str, nme_pair: Sequence[str] | None, labeled: bool) -> str:
+def _reason(name: str, nme_pair: Sequence[str] | None, labeled: int) -> str:
+    """Why a metric of points is not measured."""
     if name == "nme_pair" and nme_pair is None:
-        return "no nme_pair=[FIRST,SECOND] names two keypoints"
+        return "nme_pair=[FIRST,SECOND] is not set"
     if not labeled:
         return "no point is labeled"
     return "no subject has both points of the pair" if name == "nme_pair" else "no labeled subject has a box"
 
 
-def _noted(results: Results) -> list[str]:
-    """What a reader should know of the numbers."""
-    if not (count := int(scaled_by_image(results).sum())):
+def _notes(results: Results) -> list[str]:
+    """Remarks that a reader of the metrics needs: how many subjects have the image's diagonal as their scale."""
+    boxed = np.zeros(len(results), bool) if results.boxes is None else np.isfinite(results.boxes).all(-1)
+    extended = (label_extents(results) > 0).any(-1)
+    by_image = np.isclose(results.scale, np.hypot(*results.size.T))
+    count = int((results.labeled.any(-1) & ~boxed & ~extended & by_image).sum())
+    if not count:
         return []
     return [
-        f"of {count} of {len(results)} subjects, which have neither a box nor two labeled points, the scale is the"
-        " diagonal of the image"
+        f"{count} of {len(results)} subjects have neither a box nor two labeled points: their scale is the diagonal of"
+        " the image"
     ]
 
 
-def _parts(results: Results, measures: Mapping[str, np.ndarray], skipped: dict[str, str]) -> dict[str, Any]:
-    """The numbers of each keypoint, each group, and visible and hidden points apart."""
-    found: dict[str, Any] = {"keypoints": {}, "groups": {}}
+def _parts(results: Results, values: Mapping[str, np.ndarray], skipped: dict[str, str]) -> dict[str, Any]:
+    """The metrics of each keypoint, each group, and of visible and occluded points."""
+    parts: dict[str, Any] = {"keypoints": {}, "groups": {}}
     for path, mask in _masks(results):
-        counted = int((mask & results.labeled).sum())
-        entry: dict[str, Any] = {"points": counted}
-        for name, values in measures.items():
-            value = summarize(name, values[mask])
-            if value is not None:
-                entry[name] = value
-        if not counted:
+        entry: dict[str, Any] = {"points": int((mask & results.labeled).sum())}
+        summaries = {name: COLUMNS[name].summarize(value[mask]) for name, value in values.items()}
+        entry |= {name: value for name, value in summaries.items() if value is not None}
+        if not entry["points"]:
             skipped[".".join(path)] = "no such point is labeled"
-        if len(path) == 1:
-            found[path[0]] = entry
-        else:
-            found[path[0]][path[1]] = entry
-    return found
+        (parts if len(path) == 1 else parts[path[0]])[path[-1]] = entry
+    return parts
 
 
 def _masks(results: Results) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """Which points (N, K) belong to each part, by where it stands in the output."""
+    """The points (N, K) of each part, by the keys under which the output has it."""
     blank = np.zeros_like(results.labeled)
     for k, name in enumerate(results.skeleton.names):
         yield ("keypoints", name), blank | (np.arange(blank.shape[1]) == k)

@@ -1,135 +1,150 @@
-"""Keypoint errors of one batch, point by point and as one number.
+"""Metrics as functions of points: each returns one value per point, (N, K) float64.
 
-Points are in ORIGINAL pixels. A point whose mask is False never enters, whatever its coordinates hold (NaN
-included). The mean over no labeled point is NaN: nothing was measured, and 0 would read as perfect.
+A value is NaN where the point is not measured: it is unlabeled, or the length that its error is divided by is not
+positive. All lengths are in pixels of the ORIGINAL images.
 """
 
 from __future__ import annotations
 
-import math
+from typing import NamedTuple, Protocol, runtime_checkable
 
-import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
+import numpy as np
 
 
-def point_errors(
-    prediction: Float[Tensor, "B K 2"], target: Float[Tensor, "B K 2"], mask: Bool[Tensor, "B K"]
-) -> Float[Tensor, "B K"]:
-    """Euclidean distance of each prediction from its target, in pixels; 0 where the mask is False.
+@runtime_checkable
+class Points(Protocol):
+    """Predictions and labels of N subjects with K keypoints, in pixels of their original images."""
 
-    >>> labeled, unlabeled = [3.0, 4.0], [float("nan"), float("nan")]
-    >>> target = torch.tensor([[labeled, unlabeled]])
-    >>> point_errors(torch.zeros(1, 2, 2), target, torch.tensor([[True, False]])).tolist()
-    [[5.0, 0.0]]
+    @property
+    def keypoints(self) -> np.ndarray: ...  # (N, K, 2), predicted
+    @property
+    def truth(self) -> np.ndarray: ...  # (N, K, 2), NaN where unlabeled
+    @property
+    def confidence(self) -> np.ndarray: ...  # (N, K)
+    @property
+    def covariance(self) -> np.ndarray: ...  # (N, K, 2, 2) in px^2
+    @property
+    def scale(self) -> np.ndarray: ...  # (N,), the length that PCK and NME divide by
+    @property
+    def size(self) -> np.ndarray: ...  # (N, 2), height and width of the image
+    @property
+    def boxes(self) -> np.ndarray | None: ...  # (N, 4) left, top, right, bottom; NaN for none
+
+
+class PointArrays(NamedTuple):
+    """Points as plain arrays, such as those of one validation batch."""
+
+    keypoints: np.ndarray
+    truth: np.ndarray
+    confidence: np.ndarray
+    covariance: np.ndarray
+    scale: np.ndarray
+    size: np.ndarray
+    boxes: np.ndarray | None = None
+
+
+def errors(points: Points) -> np.ndarray:
+    """Euclidean distances of predictions from labels in px.
+
+    >>> points = PointArrays(np.zeros((1, 2, 2)), np.array([[[3.0, 4.0], [np.nan, np.nan]]]), *[np.ones(1)] * 4)
+    >>> errors(points).tolist()
+    [[5.0, nan]]
     """
-    offset = torch.where(mask[..., None], prediction - target, 0.0)
-    return torch.linalg.vector_norm(offset, dim=-1)
+    distances: np.ndarray = np.linalg.norm(points.keypoints - points.truth, axis=-1)
+    return distances
 
 
-def point_hits(
-    prediction: Float[Tensor, "B K 2"],
-    target: Float[Tensor, "B K 2"],
-    mask: Bool[Tensor, "B K"],
-    scale: Float[Tensor, " B"],
-    alpha: float,
-) -> Bool[Tensor, "B K"]:
-    """Whether each labeled point is predicted within `alpha * scale` pixels, the limit included.
-
-    >>> target = torch.tensor([[[3.0, 4.0], [30.0, 40.0]]])
-    >>> mask, scale = torch.ones(1, 2, dtype=torch.bool), torch.tensor([50.0])
-    >>> point_hits(torch.zeros(1, 2, 2), target, mask, scale, alpha=0.1).tolist()
-    [[True, False]]
-    """
-    return mask & (point_errors(prediction, target, mask) <= alpha * scale[:, None])
+def nme(points: Points) -> np.ndarray:
+    """Errors as fractions of each subject's scale (Sagonas et al., 300 Faces in-the-Wild Challenge, 2013)."""
+    return _divided(errors(points), points.scale)
 
 
-def relative_errors(
-    prediction: Float[Tensor, "B K 2"],
-    target: Float[Tensor, "B K 2"],
-    mask: Bool[Tensor, "B K"],
-    scale: Float[Tensor, " B"],
-) -> Float[Tensor, "B K"]:
-    """Euclidean distances as fractions of each sample's scale; 0 where the mask is False.
-
-    >>> target, mask = torch.tensor([[[3.0, 4.0]]]), torch.ones(1, 1, dtype=torch.bool)
-    >>> relative_errors(torch.zeros(1, 1, 2), target, mask, torch.tensor([10.0])).tolist()
-    [[0.5]]
-    """
-    # A sample without labels may come without a scale, so the quotient needs the mask as well.
-    return torch.where(mask, point_errors(prediction, target, mask) / scale[:, None], 0.0)
+def nme_box(points: Points) -> np.ndarray:
+    """Errors over sqrt(width x height) of the subject's box (Bulat and Tzimiropoulos, arXiv:1703.07332)."""
+    return _divided(errors(points), np.sqrt(box_areas(points)))
 
 
-def epe(
-    prediction: Float[Tensor, "B K 2"], target: Float[Tensor, "B K 2"], mask: Bool[Tensor, "B K"]
-) -> Float[Tensor, ""]:
-    """Mean Euclidean error over the labeled points, in pixels; NaN when no point is labeled.
-
-    >>> epe(torch.zeros(1, 1, 2), torch.tensor([[[3.0, 4.0]]]), torch.tensor([[True]])).item()
-    5.0
-    """
-    return point_errors(prediction, target, mask).sum() / mask.sum()
+def nme_diagonal(points: Points) -> np.ndarray:
+    """Errors over the diagonal of the image."""
+    return _divided(errors(points), np.hypot(*np.asarray(points.size).T))
 
 
-def pck(
-    prediction: Float[Tensor, "B K 2"],
-    target: Float[Tensor, "B K 2"],
-    mask: Bool[Tensor, "B K"],
-    scale: Float[Tensor, " B"],
-    alpha: float,
-) -> Float[Tensor, ""]:
-    """Fraction of the labeled points predicted within `alpha * scale` pixels; NaN when none is labeled.
+def nme_pair(points: Points, first: int, second: int) -> np.ndarray:
+    """Errors over the labeled distance of two keypoints of the subject, such as the eyes."""
+    return _divided(errors(points), np.linalg.norm(points.truth[:, first] - points.truth[:, second], axis=-1))
 
-    Raises ValueError for a scale that is not positive and finite on a sample with labeled points.
+
+def pck(points: Points, alpha: float) -> np.ndarray:
+    """1 for a point within `alpha` of its subject's scale, the limit included, else 0; a NaN prediction is a miss.
+
     (Yang and Ramanan, Articulated Human Detection with Flexible Mixtures of Parts, 2013.)
-
-    >>> target = torch.tensor([[[3.0, 4.0], [30.0, 40.0]]])
-    >>> mask, scale = torch.ones(1, 2, dtype=torch.bool), torch.tensor([50.0])
-    >>> pck(torch.zeros(1, 2, 2), target, mask, scale, alpha=0.1).item()
-    0.5
     """
-    check_labeled_scales(scale, mask)
-    return point_hits(prediction, target, mask, scale, alpha).sum() / mask.sum()
+    return _within(points, alpha * points.scale)
 
 
-def nme(
-    prediction: Float[Tensor, "B K 2"],
-    target: Float[Tensor, "B K 2"],
-    mask: Bool[Tensor, "B K"],
-    scale: Float[Tensor, " B"],
-) -> Float[Tensor, ""]:
-    """Mean of error / scale over the labeled points, a fraction; NaN when no point is labeled.
+def pck_pixels(points: Points, limit: float) -> np.ndarray:
+    """1 for a point within `limit` px, the limit included, else 0; a NaN prediction is a miss."""
+    return _within(points, np.full(len(points.truth), limit))
 
-    Raises ValueError for a scale that is not positive and finite on a sample with labeled points.
-    (Sagonas et al., 300 Faces in-the-Wild Challenge, 2013.)
 
-    >>> target, mask = torch.tensor([[[3.0, 4.0]]]), torch.ones(1, 1, dtype=torch.bool)
-    >>> nme(torch.zeros(1, 1, 2), target, mask, torch.tensor([10.0])).item()
-    0.5
+def auc(points: Points, end: float) -> np.ndarray:
+    """Area under a point's PCK over thresholds from 0 to `end`, as a fraction of the whole."""
+    return np.clip(1 - nme(points) / end, 0, None)
+
+
+def coverage(points: Points, level: float) -> np.ndarray:
+    """1 for a label inside the ellipse that holds the probability `level` of the predicted Gaussian, else 0."""
+    squared = squared_mahalanobis(points.keypoints - points.truth, points.covariance)
+    return np.where(np.isfinite(errors(points)), squared <= ellipse_radius(level) ** 2, np.nan)
+
+
+def ellipse_radius(level: float) -> float:
+    """Mahalanobis radius of the ellipse that holds the probability `level` of a 2-D Gaussian.
+
+    >>> round(ellipse_radius(0.5) ** 2, 3), round(ellipse_radius(0.9) ** 2, 3)
+    (1.386, 4.605)
     """
-    check_labeled_scales(scale, mask)
-    return relative_errors(prediction, target, mask, scale).sum() / mask.sum()
+    return float(np.sqrt(-2 * np.log1p(-level)))
 
 
-def check_labeled_scales(scale: Float[Tensor, " B"], mask: Bool[Tensor, "B K"]) -> None:
-    """Raise ValueError for the first scale that a sample with labeled points cannot be measured by.
+def squared_mahalanobis(error: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """e^T C^-1 e of errors (..., 2) and covariances (..., 2, 2); infinite where C is singular and e is not 0."""
+    x, y = error[..., 0], error[..., 1]
+    xx, xy, yy = covariance[..., 0, 0], covariance[..., 0, 1], covariance[..., 1, 1]
+    above, below = x * x * yy - 2 * x * y * xy + y * y * xx, xx * yy - xy * xy
+    regular = (below > 0) & np.isfinite(below)
+    return np.where(regular, above / np.where(regular, below, 1), np.where((x == 0) & (y == 0), 0, np.inf))
 
-    >>> check_labeled_scales(torch.tensor([50.0, 0.0]), torch.tensor([[True], [False]]))
-    """
-    for value in scale[mask.any(dim=1)].tolist():
-        check_scale(value)
+
+def box_areas(points: Points) -> np.ndarray:
+    """Areas (N,) in px^2 of the subjects' boxes: the labels' own, else that around the labeled points."""
+    areas: np.ndarray = label_extents(points).prod(1)
+    if points.boxes is None:
+        return areas
+    own = (points.boxes[:, 2:] - points.boxes[:, :2]).prod(1)
+    return np.where(np.isfinite(own), own, areas)
 
 
-def check_scale(scale: float) -> None:
-    """Raise ValueError unless `scale` is a length in pixels that an error can be divided by.
+def label_extents(points: Points) -> np.ndarray:
+    """Width and height (N, 2) of the box around each subject's labeled points; NaN where there are none."""
+    labeled = np.isfinite(points.truth)
+    low = np.where(labeled, points.truth, np.inf).min(1, initial=np.inf)
+    high = np.where(labeled, points.truth, -np.inf).max(1, initial=-np.inf)
+    return np.where(labeled.any((1, 2))[:, None], (high - low).clip(min=0), np.nan)
 
-    >>> check_scale(0.0)
-    Traceback (most recent call last):
-    ValueError: scale must be a positive, finite length in pixels, got 0.0 on a sample with labeled points;
-    give that sample a scale or mask its points
-    """
-    if not 0 < scale < math.inf:
-        raise ValueError(
-            f"scale must be a positive, finite length in pixels, got {scale} on a sample with labeled "
-            "points; give that sample a scale or mask its points"
-        )
+
+def _within(points: Points, limits: np.ndarray) -> np.ndarray:
+    """1 for a point whose error is at most its subject's limit (N,), else 0."""
+    measured = np.isfinite(points.truth).all(-1) & _usable(limits)[:, None]
+    return np.where(measured, errors(points) <= limits[:, None], np.nan)
+
+
+def _divided(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The values (N, K) over each subject's length (N,); NaN for a length that nothing can be divided by."""
+    result: np.ndarray = values / np.where(_usable(lengths), lengths, np.nan)[:, None]
+    return result
+
+
+def _usable(lengths: np.ndarray) -> np.ndarray:
+    usable: np.ndarray = (lengths > 0) & np.isfinite(lengths)
+    return usable

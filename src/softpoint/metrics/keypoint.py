@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from softpoint.metrics.functional import point_errors, point_hits, relative_errors
+from softpoint.metrics.batch import point_errors, point_hits, relative_errors
 from softpoint.metrics.point_mean import PointMean, ScaledPointMean
 
 

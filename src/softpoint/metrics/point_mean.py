@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Module
 from torchmetrics import Metric
 
-from softpoint.metrics.functional import check_scale
+from softpoint.metrics.batch import check_scale
 
 # float32 sums drift over a long epoch; Apple's GPUs have nothing better, and refuse float64 states.
 _SUM_DTYPE = torch.float32 if torch.backends.mps.is_available() else torch.float64

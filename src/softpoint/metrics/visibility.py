@@ -32,7 +32,7 @@ def visibility_scores(logits: Float[Tensor, "B K 3"], target: Integer[Tensor, "B
     """
     logits, known = logits.float(), target >= 0
     answer = logits.argmax(-1)
-    recalls = [(answer == state)[target == state].float().mean() for state in target[known].unique()]
+    recalls = [(answer == state)[target == state].float().mean() for state in torch.unique(target[known])]
     scores = {"balanced_accuracy": torch.stack(recalls).mean()} if len(recalls) > 1 else {}
     # As probabilities, because torchmetrics takes anything outside [0, 1] for logits.
     absent, occluded = logits.softmax(-1)[..., 0], (logits[..., 1] - logits[..., 2]).sigmoid()

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from softpoint.evaluation.reliability import FRACTION
 from softpoint.evaluation.results import Results
+from softpoint.metrics.calibration import FRACTION
 
 
 @dataclass(frozen=True)
