@@ -128,7 +128,7 @@ def test_the_page_of_results_is_updated_on_request(
 ) -> None:
     (tmp_path / "repository").mkdir()
     (tmp_path / "repository" / "configs").symlink_to(CONFIGS)
-    monkeypatch.setattr("compare.CONFIGS", tmp_path / "repository" / "configs")
+    monkeypatch.setattr("softpoint.cli.compare.CONFIGS", tmp_path / "repository" / "configs")
     page = tmp_path / "repository" / "docs" / "results.md"
     assert compare(*ATTENTION, "seeds=[0]")[0] == 0 and not page.exists()
     for _ in range(2):

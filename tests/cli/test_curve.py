@@ -20,7 +20,7 @@ def pretence(monkeypatch: pytest.MonkeyPatch) -> Pretence:
     """Trainings of no time."""
     found = Pretence()
     monkeypatch.setattr("softpoint.cli.runner.run", found)
-    monkeypatch.setattr("curve.check_size", lambda largest: found.largest.append(largest.words))
+    monkeypatch.setattr("softpoint.cli.curve.check_size", lambda largest: found.largest.append(largest.words))
     return found
 
 

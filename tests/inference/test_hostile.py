@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.training import composed, tiny
-from softpoint.inference import read_checkpoint, torchfile
+from softpoint.inference import read_checkpoint, safe_load
 from softpoint.inference.outline import check_outline
 
 Change = Callable[[dict[str, Any]], object]
@@ -78,8 +78,8 @@ def number(value: int) -> bytes:
 
 def test_the_honest_form_of_these_files_is_read(tmp_path: Path, small: Path) -> None:
     path = archive(tmp_path / "x.ckpt", tensor())
-    assert torch.equal(torchfile.read_torch_file(path)["a"], torch.zeros(4))
-    assert torch.equal(torchfile.read_torch_file(small)["a"], torch.arange(4.0))
+    assert torch.equal(safe_load.read_torch_file(path)["a"], torch.zeros(4))
+    assert torch.equal(safe_load.read_torch_file(small)["a"], torch.arange(4.0))
 
 
 @pytest.mark.parametrize("kind", ["float64", "float32", "float16", "bfloat16", "int64", "int32", "uint8", "bool"])
@@ -88,7 +88,7 @@ def test_tensors_of_all_shapes_and_kinds_come_back(tmp_path: Path, kind: str) ->
     shapes = {"whole": base, "part": base[1, :, 1:3], "turned": base.permute(0, 2, 3, 1), "scalar": base[0, 0, 0, 0]}
     shapes |= {"empty": base[:0], "last": base.contiguous(memory_format=torch.channels_last)}
     torch.save({"state": shapes, "n": -(2**40), "f": 0.5, "t": (1, "é", None, True)}, tmp_path / "x.ckpt")
-    found = torchfile.read_torch_file(tmp_path / "x.ckpt")
+    found = safe_load.read_torch_file(tmp_path / "x.ckpt")
     assert all(torch.equal(found["state"][name], shapes[name]) for name in shapes)
     assert (found["n"], found["f"], found["t"]) == (-(2**40), 0.5, (1, "é", None, True))
 

@@ -275,7 +275,7 @@ def test_each_subject_is_a_sample_with_its_box(labeled: LabeledData, tmp_path: P
 def test_what_is_no_file_is_packed_as_png(labeled: LabeledData, tmp_path: Path) -> None:
     class Frames:
         def read(self, image: str) -> np.ndarray:
-            return labeled.images.read(image)[::-1]
+            return labeled.image_folder.read(image)[::-1]
 
     source = LabeledImages(labeled.sources["val"].labels, labeled.sources["val"].sizes, Frames())
     pack(dict.fromkeys(SPLITS, source), tmp_path / "set", 1, 0, False)

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers.hostile_json import hostile
-from softpoint.labels.formats import coco, coco_entries, read_labels, recognize
+from softpoint.labels.formats import coco, read_labels, recognize
+from softpoint.labels.formats.parsing import coco_schema
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
@@ -259,8 +260,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 @given(st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=2), st.lists(st.floats(1e-3, 1e4), min_size=2, max_size=2))
 def test_boxes_survive_writing(start: list[float], extent: list[float]) -> None:
-    edges = coco_entries._edges([*start, *extent])
-    assert coco_entries._edges(coco._bbox(edges)) == edges
+    edges = coco_schema._edges([*start, *extent])
+    assert coco_schema._edges(coco._bbox(edges)) == edges
 
 
 def test_the_sample_comes_back_in_every_field(data_root: Path, tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from PIL import Image
 
 from softpoint.images.containers import find
 from softpoint.images.decode import read_image
-from softpoint.labels.formats import read_labels, recognize, sleap_file
+from softpoint.labels.formats import read_labels, recognize
+from softpoint.labels.formats.parsing import sleap_file
 
 sio = pytest.importorskip("sleap_io")
 h5py = pytest.importorskip("h5py")
@@ -280,9 +281,9 @@ def test_missing_library_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -
 STAND_IN = """
 import os, sys
 from pathlib import Path
-from softpoint.labels.formats import apart, sleap_file
+from softpoint.labels.formats.parsing import sandbox, sleap_file
 sleap_file.read_here = lambda path: {}
-apart.answer(sleap_file.read_here)
+sandbox.answer(sleap_file.read_here)
 """
 
 

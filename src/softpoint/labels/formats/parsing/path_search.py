@@ -15,8 +15,8 @@ _FOLDERS, _PARTS, _PATHS = 100, 8, 50
 def tail_below(folder: Path, written: str) -> str | None:
     """The longest end of a written path that exists below `folder`, with forward slashes; None without one.
 
-    >>> tail_below(Path(__file__).parents[1], "C:\\\\work\\\\formats\\\\nearby.py")
-    'formats/nearby.py'
+    >>> tail_below(Path(__file__).parents[1], "C:\\\\data\\\\parsing\\\\path_search.py")
+    'parsing/path_search.py'
     """
     parts = [part for part in re.split(r"[/\\]", written) if part not in ("", ".", "..")][-_PARTS:]
     for start in range(len(parts)):
