@@ -174,7 +174,7 @@ def test_a_command_shows_what_it_says_and_why_it_failed(capfd: pytest.CaptureFix
 def test_what_ends_the_script_ends_its_training(tmp_path: Path) -> None:
     note = f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))"
     child = f"import os, time, pathlib; {note}; time.sleep(60)"
-    code = f"import sys; from softpoint.cli import runner as trainings; trainings.run([sys.executable, '-c', {child!r}])"
+    code = f"import sys; from softpoint.cli import runner; runner.run([sys.executable, '-c', {child!r}])"
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as process:
         while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
             time.sleep(0.05)
