@@ -32,7 +32,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "softpoint needs Python 3.11 or newer, but $(PYTHON) is older or missing; set PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,dlc,sleap,video,streaming,export,serve]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[dev,dlc,sleap,video,streaming,export,serve,joblib]' --constraint constraints.txt
 	@touch $@
 
 clean:

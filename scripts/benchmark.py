@@ -1,3 +1,5 @@
+import sys
+
 from softpoint.cli.benchmark import run
 
-run()
+run(sys.argv[1:])

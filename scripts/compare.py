@@ -1,3 +1,3 @@
-from softpoint.cli.compare import run
+from softpoint.cli import main
 
-run()
+main("compare")

@@ -1,3 +1,3 @@
-from softpoint.cli.convert import run
+from softpoint.cli import main
 
-run()
+main("convert")

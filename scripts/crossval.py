@@ -1,3 +1,3 @@
-from softpoint.cli.crossval import run
+from softpoint.cli import main
 
-run()
+main("crossval")

@@ -1,3 +1,3 @@
-from softpoint.cli.curve import run
+from softpoint.cli import main
 
-run()
+main("curve")

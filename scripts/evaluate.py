@@ -1,3 +1,3 @@
-from softpoint.cli.evaluate import run
+from softpoint.cli import main
 
-run()
+main("evaluate")

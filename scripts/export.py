@@ -1,3 +1,3 @@
-from softpoint.cli.export import run
+from softpoint.cli import main
 
-run()
+main("export")

@@ -1,3 +1,3 @@
-from softpoint.cli.fetch import run
+from softpoint.cli import main
 
-run()
+main("fetch")

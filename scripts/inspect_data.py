@@ -1,3 +1,3 @@
-from softpoint.cli.inspect import run
+from softpoint.cli import main
 
-run()
+main("inspect")

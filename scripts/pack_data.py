@@ -1,3 +1,3 @@
-from softpoint.cli.pack import run
+from softpoint.cli import main
 
-run()
+main("pack")

@@ -1,3 +1,3 @@
-from softpoint.cli.predict import run
+from softpoint.cli import main
 
-run()
+main("predict")

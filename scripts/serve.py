@@ -1,3 +1,3 @@
-from softpoint.cli.serve import run
+from softpoint.cli import main
 
-run()
+main("serve")

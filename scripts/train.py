@@ -1,3 +1,3 @@
-from softpoint.cli.train import run
+from softpoint.cli import main
 
-run()
+main("train")

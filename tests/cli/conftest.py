@@ -37,12 +37,8 @@ def start(
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
 
-    MODULES = {"inspect_data": "inspect", "convert_labels": "convert", "fetch_data": "fetch", "pack_data": "pack"}
-
     def go(name: str, *words: str) -> Ending:
         from importlib import import_module
-
-        from softpoint.cli.hydra_app import launch
 
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = None
@@ -53,7 +49,7 @@ def start(
         capfd.readouterr()
         code = 0
         try:
-            launch(name, import_module(f"softpoint.cli.{MODULES.get(name, name)}").main)
+            import_module(f"softpoint.cli.{name.partition('_')[0]}").run(sys.argv[1:])
         except SystemExit as stop:
             code = 1 if isinstance(stop.code, str) else int(stop.code or 0)
             print(stop.code if isinstance(stop.code, str) else "", file=sys.stderr)

@@ -22,9 +22,8 @@ pytestmark = pytest.mark.filterwarnings(
 
 def test_help_needs_no_torch_and_names_every_group() -> None:
     code = (
-        "import sys; sys.argv = ['train.py', '--help']; sys.path.insert(0, 'scripts')\n"
-        "import train\n"
-        "try: train.launch('train', train.main)\n"
+        "import sys; from softpoint.cli.train import run\n"
+        "try: run(['--help'])\n"
         "finally: assert not {'torch', 'pytorch_lightning', 'cv2'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -73,7 +73,7 @@ class Pretence:
         self.largest: list[Sequence[str]] = []
 
     def __call__(self, command: Sequence[str]) -> str | None:
-        script, words = Path(command[1]).stem, list(command[2:])
+        script, words = command[3], list(command[4:])
         self.commands.append([script, *words])
         told = {key: value.strip("'") for key, _, value in (word.partition("=") for word in words)}
         return self.train(words, told) if script == "train" else self.evaluate(told)

@@ -1,1 +1,60 @@
-"""What the commands beside it share; nothing here is run by itself."""
+"""The command line `softpoint COMMAND ...`, of which each command is one module of this package."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+# Every command, which is the name of its module, and its line in `softpoint --help`.
+COMMANDS = {
+    "train": "Train a keypoint model, test it, and write checkpoints and metrics",
+    "evaluate": "Measure a trained model on held-out images, or compare two models",
+    "predict": "Predict keypoints on images and videos",
+    "export": "Write a trained model as a file that runs without this package's training code",
+    "serve": "Serve an exported model over HTTP",
+    "inspect": "Find mistakes in labels and images before training",
+    "convert": "Write labels in another format",
+    "fetch": "Download a public data set",
+    "pack": "Pack images and labels into shards for streaming",
+    "crossval": "Cross-validate a training and pool the results of all folds",
+    "compare": "Train variants alike and compare their errors and costs",
+    "curve": "Train on growing numbers of labels, or for longer, and draw the learning curve",
+}
+
+
+def main(command: str | None = None) -> None:
+    """Run `command` with the arguments of the command line, whose first one names it where it is None."""
+    words = sys.argv[1:]
+    if command is None:
+        if not words or words[0] in ("-h", "--help"):
+            print(_help())
+            return
+        if words[0] == "--version":
+            from softpoint import __version__
+
+            print(f"softpoint {__version__}")
+            return
+        command, *words = words
+        if command not in COMMANDS:
+            from softpoint.suggest import did_you_mean
+
+            sys.exit(f"error: softpoint has no command {command!r}; {did_you_mean(command, COMMANDS)}")
+    # sys.argv keeps the command, because Lightning starts the other processes of a distributed training by it.
+    import_module(f"{__name__}.{command}").run(words)
+
+
+def _help() -> str:
+    lines = [f"  {name:<10}{line}" for name, line in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Train, measure and ship 2-D keypoint models.",
+            "",
+            "  softpoint COMMAND [KEY=VALUE ...]",
+            "  softpoint COMMAND --help            the command's options and its whole config",
+            "  softpoint COMMAND --config-dir DIR  also read your own config groups from DIR",
+            "",
+            "Commands",
+            "",
+            *lines,
+        ]
+    )

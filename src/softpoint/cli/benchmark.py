@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -207,7 +206,6 @@ def worded(words: list[str]) -> list[str]:
     return words
 
 
-def run() -> None:
-    """The command line of this command."""
-    sys.argv[1:] = worded(sys.argv[1:])
-    launch("benchmark", main)
+def run(words: list[str]) -> None:
+    """Run the command with the arguments `words`."""
+    launch("benchmark", main, worded(words))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_app import CONFIGS, launch
+from softpoint.cli.hydra_app import launch
+from softpoint.cli.hydra_errors import CONFIGS
 from softpoint.cli.overrides import (
     check_apart,
     fold_words,
@@ -132,7 +132,6 @@ def head_settings(words: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def run() -> None:
-    """The command line of this command."""
-    sys.argv[1:] = gathered(sys.argv[1:], "compare")
-    launch("compare", main)
+def run(words: list[str]) -> None:
+    """Run the command with the arguments `words`."""
+    launch("compare", main, gathered(words, "compare"))

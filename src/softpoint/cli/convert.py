@@ -33,6 +33,6 @@ def main(cfg: DictConfig) -> None:
         print(f"its paths start from {folder}: train on it with data.labels={output} data.images={folder}")
 
 
-def run() -> None:
-    """The command line of this command."""
-    launch("convert_labels", main)
+def run(words: list[str]) -> None:
+    """Run the command with the arguments `words`."""
+    launch("convert_labels", main, words)

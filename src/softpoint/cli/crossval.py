@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from softpoint.cli.hydra_app import CONFIGS, launch
+from softpoint.cli.hydra_app import launch
+from softpoint.cli.hydra_errors import CONFIGS
 from softpoint.cli.overrides import fold_words, train_words, whole_numbers
 from softpoint.cli.runner import budget_of, carry_out, check_outcomes, check_trials, command_of, composed, gathered
 
@@ -38,7 +38,6 @@ def main(cfg: DictConfig) -> None:
         update_page(CONFIGS.parent / "docs" / "results.md", f"crossval {base.name}", text)
 
 
-def run() -> None:
-    """The command line of this command."""
-    sys.argv[1:] = gathered(sys.argv[1:], "crossval")
-    launch("crossval", main)
+def run(words: list[str]) -> None:
+    """Run the command with the arguments `words`."""
+    launch("crossval", main, gathered(words, "crossval"))

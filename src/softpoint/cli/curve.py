@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from softpoint.cli.hydra_app import CONFIGS, launch
+from softpoint.cli.hydra_app import launch
+from softpoint.cli.hydra_errors import CONFIGS
 from softpoint.cli.overrides import split_words, train_words, whole_number, whole_numbers, word_lists
 from softpoint.cli.runner import budget_of, carry_out, check_outcomes, check_trials, command_of, composed, gathered
 
@@ -130,7 +130,6 @@ def trials_of(
                 yield line, size, Trial(f"{line}, {size} {unit}", seed, None, mine, folder)
 
 
-def run() -> None:
-    """The command line of this command."""
-    sys.argv[1:] = gathered(sys.argv[1:], "curve")
-    launch("curve", main)
+def run(words: list[str]) -> None:
+    """Run the command with the arguments `words`."""
+    launch("curve", main, gathered(words, "curve"))

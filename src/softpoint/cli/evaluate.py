@@ -114,6 +114,6 @@ def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
 
 
-def run() -> None:
-    """The command line of this command."""
-    launch("evaluate", main)
+def run(words: list[str]) -> None:
+    """Run the command with the arguments `words`."""
+    launch("evaluate", main, words)

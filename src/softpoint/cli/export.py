@@ -89,6 +89,6 @@ def _spread(count: int, most: int) -> list[int]:
     return [i * count // min(count, most) for i in range(min(count, most))]
 
 
-def run() -> None:
-    """The command line of this command."""
-    launch("export", main)
+def run(words: list[str]) -> None:
+    """Run the command with the arguments `words`."""
+    launch("export", main, words)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_app import CONFIGS, launch
+from softpoint.cli.hydra_app import launch
+from softpoint.cli.hydra_errors import CONFIGS
 
 
 def main(cfg: DictConfig) -> None:
@@ -51,7 +52,6 @@ def hydra_overrides(arguments: list[str]) -> list[str]:
     return chosen + [argument for argument in arguments if argument not in names]
 
 
-def run() -> None:
-    """Run the command line of this command."""
-    sys.argv[1:] = hydra_overrides(sys.argv[1:])
-    launch("fetch_data", main)
+def run(arguments: list[str]) -> None:
+    """Run the command with these arguments."""
+    launch("fetch_data", main, hydra_overrides(arguments))

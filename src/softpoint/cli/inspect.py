@@ -134,6 +134,6 @@ def show_scenes(cfg: DictConfig) -> None:
     print(f"painted scenes carry exact labels, so there is nothing to inspect; some are drawn in {path}")
 
 
-def run() -> None:
-    """The command line of this command."""
-    launch("inspect_data", main)
+def run(words: list[str]) -> None:
+    """Run the command with the arguments `words`."""
+    launch("inspect_data", main, words)

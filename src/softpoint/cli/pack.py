@@ -26,6 +26,6 @@ def main(cfg: DictConfig) -> None:
     print(f"use it: python scripts/train.py data=streaming {shlex.quote(f'data.folder={os.path.relpath(cfg.output)}')}")
 
 
-def run() -> None:
-    """The command line of this command."""
-    launch("pack_data", main)
+def run(words: list[str]) -> None:
+    """Run the command with the arguments `words`."""
+    launch("pack_data", main, words)

@@ -66,6 +66,6 @@ def orientation(config: Mapping[str, Any], labels: Path | None) -> str:
     return "ignore" if isinstance(data, Mapping) and data.get("exif") == "ignore" else "apply"
 
 
-def run() -> None:
-    """The command line of this command."""
-    launch("predict", main)
+def run(words: list[str]) -> None:
+    """Run the command with the arguments `words`."""
+    launch("predict", main, words)

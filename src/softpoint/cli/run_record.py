@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_app import CONFIGS
+from softpoint.cli.hydra_errors import CONFIGS
 
 
 def told(cfg: DictConfig, words: Sequence[str]) -> dict[str, Any]:

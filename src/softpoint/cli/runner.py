@@ -20,15 +20,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from softpoint.cli.hydra_app import CONFIGS, MISTAKES, explain
+from softpoint.cli.hydra_errors import CONFIGS, MISTAKES, CommandLine, explain
 from softpoint.cli.overrides import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from softpoint.studies.runs import Outcome, Trial
-
-SCRIPTS = Path(__file__).resolve().parents[1]
 
 
 def gathered(words: Sequence[str], config_name: str) -> list[str]:
@@ -70,8 +68,7 @@ def composed(words: Sequence[str]) -> DictConfig:
             raise MissingMandatoryValue("Missing mandatory value: one at least")
         return cfg
     except MISTAKES as error:
-        sys.argv[1:] = words  # where suggestions look
-        raise ValueError(explain(error, "train")) from error
+        raise ValueError(explain(error, CommandLine("train", words))) from error
 
 
 def budget_of(cfg: DictConfig) -> str:
@@ -163,7 +160,7 @@ def _train(trial: Trial) -> str | None:
     again = [f"ckpt_path={_quoted(last)}"] if last.is_file() else []
     before = (trial.minutes() or 0.0) if again else 0.0
     start = time.monotonic()
-    command = [sys.executable, str(SCRIPTS / "train.py"), *trial.words, f"hydra.run.dir={_quoted(trial.folder)}"]
+    command = [sys.executable, "-m", "softpoint.cli", "train", *trial.words, f"hydra.run.dir={_quoted(trial.folder)}"]
     try:
         return run([*command, *again])
     finally:
@@ -179,7 +176,7 @@ def _evaluate(trial: Trial) -> str | None:
     checkpoint, output = _with_head(trial) if trial.head else trial.checkpoint, _quoted(trial.evaluation)
     words = [f"ckpt={_quoted(checkpoint)}", f"output={output}", f"hydra.run.dir={output}", "figures=false"]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return run([sys.executable, str(SCRIPTS / "evaluate.py"), *words, f"device={device}"])
+    return run([sys.executable, "-m", "softpoint.cli", "evaluate", *words, f"device={device}"])
 
 
 def _with_head(trial: Trial) -> Path:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from omegaconf import DictConfig
 
 from softpoint.cli.hydra_app import launch
@@ -39,7 +37,6 @@ def words(line: list[str]) -> list[str]:
     return [f"model_file={word.removeprefix('model=')}" if word.startswith("model=") else word for word in line]
 
 
-def run() -> None:
-    """The command line of this command."""
-    sys.argv[1:] = words(sys.argv[1:])
-    launch("serve", main)
+def run(line: list[str]) -> None:
+    """Run the command with the arguments `line`."""
+    launch("serve", main, words(line))

@@ -76,6 +76,6 @@ def build(cfg: DictConfig) -> tuple[Any, Any, Any]:
     return module, data, trainer
 
 
-def run() -> None:
-    """The command line of this command."""
-    launch("train", main)
+def run(words: list[str]) -> None:
+    """Run the command with the arguments `words`."""
+    launch("train", main, words)

@@ -1,0 +1,229 @@
+"""One plain message for what Hydra, OmegaConf or this package raise about a command line."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from softpoint.cli.renamed_keys import RENAMED_KEYS
+from softpoint.suggest import did_you_mean
+
+# In the package where a wheel was installed, at the top of the repository in a checkout.
+CONFIGS = next(folder for parent in (1, 3) if (folder := Path(__file__).resolve().parents[parent] / "configs").is_dir())
+MISTAKES = (HydraException, OmegaConfBaseException, ValueError, OSError, ImportError)
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """A command's config and the arguments that change it."""
+
+    config_name: str
+    words: Sequence[str]
+
+    @property
+    def overrides(self) -> list[str]:
+        """The overrides of the config, without flags and without Hydra's own keys."""
+        return [
+            word for word in self.words if ("=" in word or word[:1] == "~") and word[:1] != "-" and not hydras(word)
+        ]
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that config groups are read from: the package's, then those of --config-dir."""
+        pairs = zip(self.words, [*self.words[1:], ""], strict=True)
+        own = [value for flag, value in pairs if flag in ("--config-dir", "-cd")]
+        own += [word.partition("=")[2] for word in self.words if word.startswith("--config-dir=")]
+        return [CONFIGS, *(Path(folder).absolute() for folder in own)]
+
+    def options(self, group: str) -> list[str]:
+        """The names that a config group offers; none where there is no such group."""
+        return sorted({path.stem for folder in self.folders for path in (folder / group).glob("*.yaml") if group})
+
+    def compose(self, without: str = "") -> DictConfig | None:
+        """The config, less the overrides of one key; None where the rest does not compose."""
+        words = [word for word in self.overrides if key_of(word) != without]
+        search = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in self.folders[1:])}]"]
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+                return compose(self.config_name, overrides=[*words, *(search if self.folders[1:] else [])])
+        except MISTAKES:
+            return None
+
+
+def leave(error: Exception, line: CommandLine) -> NoReturn:
+    """End the process with the message of a user's mistake; raise any other error again."""
+    if isinstance(error, BrokenPipeError):  # the reader of the output, such as `head`, has enough
+        sys.exit(0)
+    wrong_type = isinstance(error, TypeError) and _not_numbers(line)
+    # Lightning's class for what a Trainer cannot do is not worth importing it.
+    if not (isinstance(error, MISTAKES) or wrong_type or type(error).__name__ == "MisconfigurationException"):
+        raise error
+    if os.environ.get("SOFTPOINT_TRACEBACK"):
+        traceback.print_exc()
+    sys.exit(f"error: {_without_group(explain(error, line), line)}")
+
+
+def check_renamed(cfg: DictConfig) -> None:
+    """Raise ValueError where a config, such as a user's own file, has a key of an earlier version of the package."""
+    for old, new in RENAMED_KEYS.items():
+        parent, _, leaf = old.rpartition(".")
+        node = OmegaConf.select(cfg, parent) if parent else cfg
+        if OmegaConf.is_dict(node) and leaf in node:
+            raise ValueError(f"{old} is now {new}; rename it")
+
+
+def explain(error: BaseException, line: CommandLine) -> str:
+    """Return what is wrong and the way out, from an exception of Hydra's or our own."""
+    cause: BaseException = error
+    while cause.__cause__ is not None and isinstance(cause, HydraException):
+        cause = cause.__cause__
+    message = str(cause)
+    if isinstance(cause, MissingConfigException):
+        return _missing_option(message, line)
+    if isinstance(cause, MissingMandatoryValue):
+        return _no_value(message, line)
+    if isinstance(cause, InterpolationKeyError) and (match := re.search(r"key '([\w.]+)' not found", message)):
+        options = line.options(match[1])
+        return f"no {match[1]} is chosen; choose {match[1]}=OPTION from {', '.join(options)}" if options else message
+    if match := re.search(r"Could not (?:override|delete from config\.) '([^']+)'", str(error)):
+        return _unknown_key(match[1].split("@")[0], line)
+    if isinstance(error, OverrideParseException):
+        reason = next(line for line in error.message.splitlines() if not line.startswith("Error parsing"))
+        key, _, value = error.override.partition("=")
+        return f"{error.override!r} cannot be read as KEY=VALUE ({reason}); quote it twice: '{key}=\"{value}\"'"
+    converted = isinstance(cause, TypeError) or message.startswith(("invalid literal", "could not convert"))
+    if converted and (suspects := _not_numbers(line)):
+        return f"{' and '.join(suspects)}: {message}"
+    # A loader's process packs its traceback into the message.
+    packed = re.search(rf"^Caught .*\n(?:\w+\.)*{type(cause).__name__}: (.*)\Z", message, re.DOTALL)
+    message = packed[1].strip() if packed else message
+    where = re.search(r"full_key: (\S+)", str(error))
+    ours = isinstance(cause, (ValueError, OSError, ImportError))
+    return message if ours or where is None else f"{where[1]}: {message}"
+
+
+def key_of(word: str) -> str:
+    """Return the key or the group that an override changes.
+
+    >>> key_of("+data.limit=3"), key_of("~callbacks.ema"), key_of("scene@scenes.a=shapes")
+    ('data.limit', 'callbacks.ema', 'scene')
+    """
+    return word.lstrip("+~").split("=")[0].split("@")[0]
+
+
+def hydras(word: str) -> bool:
+    """Whether an override is of Hydra's own config.
+
+    >>> hydras("hydra/launcher=joblib"), hydras("+hydra.sweep.dir=x"), hydras("hydrant=1")
+    (True, True, False)
+    """
+    return re.match(r"[+~]*hydra\b", word) is not None
+
+
+def _without_group(message: str, line: CommandLine) -> str:
+    """The message, with settings of data named as a command without that group names them."""
+    keys: Any = OmegaConf.load(CONFIGS / f"{line.config_name}.yaml")
+    if any("data" in entry for entry in keys.get("defaults", []) if OmegaConf.is_dict(entry)):
+        return message
+    return re.sub(r"\bdata\.(\w+)", lambda match: match[1] if match[1] in keys else match[0], message)
+
+
+def _missing_option(message: str, line: CommandLine) -> str:
+    named = re.search(r"Could not (?:find|load) '([^']+)'", message)
+    group, _, option = named[1].rpartition("/") if named else ("", "", "")
+    if not (options := line.options(group)):
+        return message
+    near = did_you_mean(option, options)
+    rest = f" (options: {', '.join(options)})" if near.startswith("did") else ""
+    return f"{group} has no option {option!r}; {near}{rest}"
+
+
+def _no_value(message: str, line: CommandLine) -> str:
+    """Name every key without a value, because an interpolation has them under several names."""
+    config = line.compose()
+    missing = [key for key, node in _nodes(config) if node._is_missing()] or [message.split(":")[-1].split()[0]]
+    verb = "has" if len(missing) == 1 else "have"
+    return (
+        f"{' and '.join(missing)} {verb} no value; add to the command line: {' '.join(f'{key}=...' for key in missing)}"
+    )
+
+
+def _unknown_key(key: str, line: CommandLine) -> str:
+    """Name the nearest key of the config as the rest of the command line composes it, or the option that has it."""
+    if key in RENAMED_KEYS:
+        return f"{key} is now {RENAMED_KEYS[key]}; rename it"
+    config = line.compose(without=key)
+    if config is None:
+        return f"unknown key {key!r}, and not the only mistake: correct it first"
+    keys = [name for name, _ in _nodes(config)] + [path.name for path in CONFIGS.iterdir() if path.is_dir()]
+    group = key.split(".")[0]
+    owners = _owners(group, line)
+    if key in owners:
+        return f"unknown key {key!r}; {group}={owners[key]} has it"
+    parent, _, leaf = key.rpartition(".")
+    if elsewhere := [name for name in keys if name.rpartition(".")[2] == leaf]:
+        return f"unknown key {key!r}; {did_you_mean(elsewhere[0], elsewhere)}"
+    # The keys beside it, with this option or another one of the group.
+    beside = [name for name in [*keys, *owners] if name.rpartition(".")[0] == parent]
+    leaves = [name.rpartition(".")[2] for name in beside if not name.endswith("_")]
+    near = re.fullmatch(r"did you mean '(.+)'\?", did_you_mean(leaf, leaves or keys))
+    if near is None:
+        return f"unknown key {key!r}; {did_you_mean(leaf, dict.fromkeys(leaves) or keys)}"
+    suggestion = f"{parent}.{near[1]}".lstrip(".")
+    note = "" if suggestion in keys else f" It comes with {group}={owners[suggestion]}."
+    return f"unknown key {key!r}; did you mean {suggestion!r}?{note}"
+
+
+def _owners(group: str, line: CommandLine) -> dict[str, str]:
+    """The options of a group that have a key below it, by key."""
+    owners: dict[str, str] = {}
+    for folder in line.folders:
+        for path in sorted((folder / group).glob("*.yaml")):
+            prefix = "" if path.read_text(encoding="utf-8").startswith("# @package _global_") else f"{group}."
+            for key, _ in _nodes(OmegaConf.load(path), prefix):
+                if key.startswith(f"{group}.") and key != f"{group}.defaults":
+                    owners[key] = f"{owners[key]} or {path.stem}" if key in owners else path.stem
+    return owners
+
+
+def _not_numbers(line: CommandLine) -> list[str]:
+    """The keys that the command line sets to a text where the config has a number."""
+    suspects, config = [], line.compose()
+    for key in dict.fromkeys(word.lstrip("+~").split("=")[0] for word in line.overrides):
+        value = _value(config, key)
+        default = _value(line.compose(without=key), key) if isinstance(value, str) else None
+        if isinstance(default, (int, float)):
+            suspects.append(f"{key}={value} is no number, as {default} is")
+    return suspects
+
+
+def _value(config: DictConfig | None, key: str) -> Any:
+    """The value at a key; None where there is none, or a reference to what only a running job has."""
+    try:
+        return None if config is None or "@" in key else OmegaConf.select(config, key)
+    except OmegaConfBaseException:
+        return None
+
+
+def _nodes(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key below a config with its node; references are not followed."""
+    if not OmegaConf.is_dict(node):
+        return
+    for key in node:
+        value = node._get_node(key)
+        yield f"{prefix}{key}", value
+        if not value._is_interpolation() and not value._is_missing():
+            yield from _nodes(value, f"{prefix}{key}.")
