@@ -1,21 +1,24 @@
-# `make train` and `make test` do everything from a bare machine with Python 3.11+; a second call reuses .venv.
+# `make train` and `make test` do everything from a bare machine with Python 3.11 to 3.13; a second call reuses .venv.
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?= model=dsa
 BIN     = $(VENV)/bin
+EXTRAS  = dev,dlc,sleap,video,streaming,export,serve,joblib
+# One thread per process, and none that spins: two processes share two cores.
+PYTEST  = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: train test check format lint types clean
+.PHONY: train test check test-fast lint types format wheel clean
 
 train: $(VENV)/installed
 	$(BIN)/python scripts/train.py $(ARGS)
 
-# One thread a process, and none that spins: two processes share two cores.
-test: export OMP_NUM_THREADS = 1
-test: export OMP_WAIT_POLICY = PASSIVE
-test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+# Format, lint, types and every test: what CI runs.
+test check: $(VENV)/installed lint types
+	$(PYTEST)
 
-check: $(VENV)/installed lint types test
+# The tests of less than a minute in all.
+test-fast: $(VENV)/installed
+	$(PYTEST) -m "not slow" tests/functional tests/layers tests/metrics tests/labels tests/test_architecture.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
@@ -28,12 +31,16 @@ format: $(VENV)/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# dist/softpoint-VERSION-py3-none-any.whl
+wheel: $(VENV)/installed
+	$(BIN)/hatchling build -t wheel
+
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "softpoint needs Python 3.11 or newer, but $(PYTHON) is older or missing; set PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,dlc,sleap,video,streaming,export,serve,joblib]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]' --constraint constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) dist .pytest_cache .ruff_cache .mypy_cache
