@@ -46,8 +46,8 @@ def main(cfg: DictConfig) -> None:
     command = command_of("compare", words)
 
     from softpoint.studies.comparison import comparison
-    from softpoint.studies.comparison_report import write_comparison
     from softpoint.studies.markdown import hardware, update_page
+    from softpoint.studies.reports import write_comparison
 
     trials = {name: list(trials_of(cfg, base, sets[name], variants)) for name, base in bases.items()}
     for some in trials.values():

@@ -18,8 +18,9 @@ def main(cfg: DictConfig) -> None:
     command, base = command_of("crossval", words), composed(words)
     splits = fold_words(base, words, cfg.folds)
 
-    from softpoint.studies.folds import cross_validation, write_cross_validation
+    from softpoint.studies.folds import cross_validation
     from softpoint.studies.markdown import hardware, update_page
+    from softpoint.studies.reports import write_cross_validation
     from softpoint.studies.runs import Trial
 
     trials = [

@@ -1,4 +1,4 @@
-"""What studies leave behind: tables as Markdown, sections of a page, and where they were measured."""
+"""Markdown and CSV of studies: tables, sections of a page, the command and the hardware."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import torch
 from softpoint.labels.csv_io import write_rows
 from softpoint.machine import cores, processor
 from softpoint.paths import write_text
-from softpoint.studies.statistics import Interval
 
 
 def hardware() -> str:
-    """The machine in one phrase: its accelerator or processor, cores, and torch.
+    """Return the accelerator, the processor, its cores, the threads in use and the version of torch, as one phrase.
 
     >>> "torch" in hardware()
     True
@@ -28,7 +27,7 @@ def hardware() -> str:
 
 
 def spelled(script: str, words: Sequence[str]) -> str:
-    """The command that repeats a measurement, without where it wrote.
+    """Return the command that repeats a measurement, without its output folder.
 
     >>> spelled("compare", ["study=heads", "output=there", "loss=[heatmap_ce]"])
     "python scripts/compare.py study=heads 'loss=[heatmap_ce]'"
@@ -38,7 +37,7 @@ def spelled(script: str, words: Sequence[str]) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; the first column is text, the others are numbers.
+    """Return a Markdown table with the first column aligned left, as text, and the others right, as numbers.
 
     >>> print(markdown_table(["head", "EPE"], [["a|b", "1.0"]]))
     | head | EPE |
@@ -51,7 +50,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def failures(failed: Sequence[str]) -> list[str]:
-    """What failed, as lines of a Markdown list with an empty one behind; nothing where nothing did.
+    """Return failures as lines of a Markdown list, and an empty line; nothing for none.
 
     >>> failures(["fold 1: no image\\nmouse.png"])
     ['Failed:', '', '- fold 1: no image\\n  mouse.png', '']
@@ -59,39 +58,8 @@ def failures(failed: Sequence[str]) -> list[str]:
     return ["Failed:", "", *("- " + one.replace("\n", "\n  ") for one in failed), ""] if failed else []
 
 
-def first_line(text: str) -> str:
-    """What fits a cell of a table.
-
-    >>> first_line("no image\\nmouse.png")
-    'no image'
-    """
-    return text.partition("\n")[0]
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A number for a table; a dash for none.
-
-    >>> number(3.14159), number(None)
-    ('3.14', '-')
-    """
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def with_ends(interval: Interval | None, digits: int = 2, signed: bool = False) -> str:
-    """A value with the ends of its interval, for a table.
-
-    >>> with_ends(Interval(-1.0, -1.5, 0.25), signed=True)
-    '-1.00 (-1.50 to +0.25)'
-    """
-    if interval is None:
-        return "-"
-    sign = "+" if signed else ""
-    ends = "" if interval.low is None else f" ({interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f})"
-    return f"{interval.value:{sign}.{digits}f}{ends}"
-
-
 def replace_section(page: str, name: str, body: str) -> str:
-    """The page with the section between the markers of `name` replaced, or with one more at its end.
+    """Return the page with the section between the markers of `name` replaced, or added at its end.
 
     >>> page = replace_section("# Results\\n", "heads", "one")
     >>> print(replace_section(page, "heads", "two"), end="")
@@ -113,13 +81,13 @@ def replace_section(page: str, name: str, body: str) -> str:
 
 
 def update_page(path: Path, name: str, body: str) -> None:
-    """Replaces a section of the page at `path`, which need not be there yet; see `replace_section`."""
+    """Replace a section of the page at `path`, which is made where it is missing; see `replace_section`."""
     page = path.read_text(encoding="utf-8") if path.is_file() else "# Results\n"
     write_text(path, replace_section(page, name, body))
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes a CSV with a column for every key that any row has; empty where a row has it not, or None."""
+    """Write a CSV with a column for every key of any row; a cell is empty where a row lacks the key or has None."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     cells = ([("" if row.get(key) is None else str(row[key])) for key in keys] for row in rows)
     write_rows(path, [keys, *cells])

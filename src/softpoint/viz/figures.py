@@ -12,6 +12,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from softpoint.paths import atomic_write
+
 # Okabe and Ito's colors, which color-blind readers tell apart, from the darkest; sky blue and yellow are too pale for
 # lines on white.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
@@ -60,9 +62,9 @@ def number_log_axis(axis: Axis) -> None:
 @styled
 def write_figure(path: Path, figure: Figure) -> None:
     """Write the figure as `path`.png, at 150 dots per inch, and as `path`.svg."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
+    png, svg = (path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "svg"))
+    with warnings.catch_warnings(), atomic_write(png) as temporary_png, atomic_write(svg) as temporary_svg:
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
         warnings.filterwarnings("ignore", "constrained_layout not applied")  # a name as long as the figure
-        figure.savefig(path.with_name(f"{path.name}.png"), dpi=150)
-        figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
+        figure.savefig(temporary_png, dpi=150)
+        figure.savefig(temporary_svg, metadata={"Date": None})

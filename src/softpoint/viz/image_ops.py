@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from softpoint.paths import atomic_write
+
 
 def check_image(image: np.ndarray) -> None:
     """Raise ValueError unless `image` is RGB, (H, W, 3) uint8.
@@ -58,6 +60,6 @@ def letterbox(image: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray
 
 def write_image(path: Path, image: np.ndarray) -> None:
     """Write a uint8 RGB image (H, W, 3) in the format of the path's suffix; OSError where that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), image[..., ::-1]):
-        raise OSError(f"cannot write {path}")
+    with atomic_write(path) as temporary:
+        if not cv2.imwrite(str(temporary), image[..., ::-1]):
+            raise OSError(f"cannot write {path}")
