@@ -133,6 +133,7 @@ def allowed_users(*places: str) -> set[str]:
         ("fastapi", ("serving.app",)),
         ("starlette", ("serving.app",)),
         ("uvicorn", ("serving.server",)),
+        ("prometheus_client", ("serving.app",)),
         ("onnx", ("inference.export",)),
         ("onnxscript", ("inference.export",)),
         ("onnxruntime", ("inference.export", "runtime")),

@@ -1,4 +1,4 @@
-"""A model that says what it was shown, and a service that is asked without a network."""
+"""A model whose results describe its input, and a service that is called without a network."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ LIMITS: dict[str, Any] = {
 
 
 class Teller:
-    """Answers as softpoint.runtime.Model does: `corner` is the last pixel, `color` the means of red and blue.
+    """Returns results as softpoint.runtime.Model does: `corner` is the last pixel, `color` the means of red and blue.
 
-    With boxes `color` is the box's left and top. It waits for `gate`, and keeps how many rows each call had.
+    With boxes `color` is the box's left and top. It waits for `gate`, which `waiting` shows, and keeps the number of
+    rows per call.
     """
 
     def __init__(self, crops: dict | None = None) -> None:
@@ -35,10 +36,13 @@ class Teller:
         self.calls: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.waiting = False
 
     def __call__(self, images: Any, boxes: Any = None) -> dict[str, np.ndarray]:
         images = [images] if isinstance(images, np.ndarray) else images
+        self.waiting = not self.gate.is_set()
         assert self.gate.wait(60)
+        self.waiting = False
         self.calls.append(len(images))
         if any(image.shape[:2] == (13, 13) for image in images):
             raise RuntimeError("unlucky")
@@ -73,8 +77,8 @@ def teller() -> Teller:
 
 @pytest.fixture
 def talk(teller: Teller) -> Talk:
-    """Runs `conversation(client, service)` with a service of other limits and what it answers."""
-    pytest.importorskip("fastapi", reason='serving needs its libraries: pip install -e ".[serve]"')
+    """Run `conversation(client, service)` with a service of other limits and return its result."""
+    pytest.importorskip("fastapi", reason="serving needs its libraries: pip install 'softpoint[serve]'")
     httpx = pytest.importorskip("httpx", reason="requests are made by httpx")
 
     def talking(conversation: Callable[..., Awaitable[Any]], model: Any = None, **limits: Any) -> Any:
@@ -102,14 +106,14 @@ def post(talk: Talk) -> Callable[..., Any]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Lets others run until something is so; the test's own time limit ends it otherwise."""
+    """Let other tasks run until a condition holds; the time limit of the test ends it otherwise."""
     while not condition():
         await asyncio.sleep(0.001)
 
 
 @pytest.fixture(scope="session")
 def teller_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An .onnx file that answers as a Teller of whole images does, with a confidence of 0.5."""
+    """An .onnx file that computes what a Teller of whole images does, with a confidence of 0.5."""
     onnx = pytest.importorskip("onnx", reason='a file is made by onnx: pip install -e ".[export]"')
     pytest.importorskip("onnxruntime", reason="exported models run on onnxruntime")
     from onnx import TensorProto, helper, numpy_helper
@@ -140,7 +144,7 @@ def teller_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     outputs = {"keypoints": ["B", 2, 2], "confidence": ["B", 2], "covariance": ["B", 2, 2, 2]}
     graph = helper.make_graph(
-        [helper.make_node(kind, given, [made], **options) for kind, given, made, options in steps],
+        [helper.make_node(kind, inputs, [output], **options) for kind, inputs, output, options in steps],
         "teller",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["B", "H", "W", 3])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],

@@ -1,4 +1,4 @@
-"""An image from the network has the pixels that the same file has."""
+"""An image from the network has the pixels of the same file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from softpoint.images.decode import image_size, read_image
-from softpoint.serving.images import FORMATS, decoded, measured
+from softpoint.serving.schemas import FORMATS, decode, header_size
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (21, 34, 4), np.uint8)
 
@@ -31,14 +31,14 @@ def body(kind: str, mode: str, orientation: int) -> bytes:
 def test_it_is_measured_and_decoded_as_a_file_is(tmp_path: Path, kind: str, mode: str, orientation: int, exif: str):
     sent, path = body(kind, mode, orientation), tmp_path / "image"
     path.write_bytes(sent)
-    image = decoded(sent, exif, 10_000)
+    image = decode(sent, exif, 10_000)
     np.testing.assert_array_equal(image, read_image(path, exif=exif))
-    assert measured(sent, exif, 10_000) == image_size(path, exif=exif) == image.shape[:2]
+    assert header_size(sent, exif, 10_000) == image_size(path, exif=exif) == image.shape[:2]
     turned = exif == "apply" and orientation > 4 and kind != "BMP"
     assert image.shape == ((34, 21, 3) if turned else (21, 34, 3))
 
 
-def test_exif_that_is_not_wanted_is_refused_with_the_setting_of_the_server():
+def test_unwanted_exif_is_refused_with_the_setting_of_the_server():
     with pytest.raises(Exception, match=r"carries the EXIF orientation 6.* set exif=apply") as refused:
-        measured(body("JPEG", "RGB", 6), "error", 10_000)
+        header_size(body("JPEG", "RGB", 6), "error", 10_000)
     assert refused.value.status == 422  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Bodies that are too large, damaged or hostile end in one clear answer, and leave nothing behind."""
+"""Bodies that are too large, damaged or hostile get one clear error and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from softpoint.serving import Settings
 
 
 def png(width: int, height: int, data: bytes = b"") -> bytes:
-    """A PNG that states a size and has whatever pixels."""
+    """A PNG with a size in its header and any data."""
     parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", data), (b"IEND", b"")]
     chunks = [
         struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part)) for name, part in parts
@@ -33,12 +33,12 @@ def bmp(width: int, height: int) -> bytes:
 
 HOSTILE = {
     "nothing": (b"", 400, "body is empty"),
-    "a text": (b"hello", 415, "no PNG, JPEG, WebP, BMP"),
-    "JSON": (b'{"image": "aGVsbG8="}', 415, "bytes as they are"),
-    "a pickle": (b"\x80\x04cos\nsystem\n(S'true'\ntR.", 415, "no PNG"),
-    "a GIF": (encoded(5, 5, "GIF"), 415, "no PNG"),
-    "a TIFF": (encoded(5, 5, "TIFF"), 415, "no PNG"),
-    "an EPS, which Pillow gives to a program": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 5\n", 415, "no PNG"),
+    "a text": (b"hello", 415, "not a PNG, JPEG, WebP or BMP"),
+    "JSON": (b'{"image": "aGVsbG8="}', 415, "send an image's bytes"),
+    "a pickle": (b"\x80\x04cos\nsystem\n(S'true'\ntR.", 415, "not a PNG"),
+    "a GIF": (encoded(5, 5, "GIF"), 415, "not a PNG"),
+    "a TIFF": (encoded(5, 5, "TIFF"), 415, "not a PNG"),
+    "an EPS, which Pillow gives to a program": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 5\n", 415, "not a PNG"),
     "a signature alone": (b"\x89PNG\r\n\x1a\n", 422, "cannot be decoded"),
     "half a PNG": (encoded(50, 50)[:60], 422, "truncated"),
     "half a JPEG": (encoded(50, 50, "JPEG")[:-40], 422, "cannot be decoded"),
@@ -46,11 +46,15 @@ HOSTILE = {
     "half a BMP": (encoded(50, 50, "BMP")[:-1000], 422, "cannot be decoded"),
     "a PNG of noise": (png(9, 9, b"noise" * 9), 422, "cannot be decoded"),
     "a PNG with no pixels in it": (png(9, 9, zlib.compress(b"")), 422, "cannot be decoded"),
-    "a bomb": (png(100, 101, zlib.compress(bytes(101 * 301))), 413, "100 wide and 101 high, over max_pixels=10000"),
-    "the largest PNG": (png(2**31 - 1, 2**31 - 1), 413, "over max_pixels"),
-    "a large WebP": (encoded(101, 100, "WEBP"), 413, "100 wide and 101 high"),
+    "a bomb": (
+        png(100, 101, zlib.compress(bytes(101 * 301))),
+        413,
+        "100 pixels wide and 101 high, more than max_pixels=10000",
+    ),
+    "the largest PNG": (png(2**31 - 1, 2**31 - 1), 413, "more than max_pixels"),
+    "a large WebP": (encoded(101, 100, "WEBP"), 413, "100 pixels wide and 101 high"),
     "a WebP that is all header": (webp(16383, 16383), 422, "cannot be decoded"),
-    "the largest BMP": (bmp(2**31 - 1, 2**31 - 1), 413, "over max_pixels"),
+    "the largest BMP": (bmp(2**31 - 1, 2**31 - 1), 413, "more than max_pixels"),
     "a PNG without a side": (png(0, 5), 422, "cannot be decoded"),
     "too many bytes": (bytes(50_001), 413, "max_bytes=50000"),
 }
@@ -76,11 +80,11 @@ def test_a_body_of_unknown_length_is_cut_off(post):
             yield bytes(10_000)
 
     assert post(endless()).status_code == 413
-    assert sent <= 120_000  # a client that is still sending would not see the answer, so a little is read on
+    assert sent <= 120_000  # some more is read, because a client that is still sending would not see the error
 
 
 @pytest.mark.parametrize("length", ["99999999999999999999999999", "50001"])
-def test_a_body_that_says_it_is_too_long_is_refused_at_once(post, length: str):
+def test_a_body_whose_stated_length_is_too_large_is_refused_at_once(post, length: str):
     image = encoded(9, 9)
 
     async def short():
@@ -98,7 +102,7 @@ def test_a_body_that_says_it_is_too_long_is_refused_at_once(post, length: str):
         "box=" + "9" * 5000,
     ],
 )  # fmt: skip
-def test_what_is_no_box_is_refused(post, query: str):
+def test_an_invalid_box_is_refused(post, query: str):
     model = Teller({"padding": 1.25})
     response = post(encoded(9, 9), f"?{query}", model)
     assert response.status_code == 422, response.text
@@ -106,7 +110,7 @@ def test_what_is_no_box_is_refused(post, query: str):
     assert model.calls == []
 
 
-def test_boxes_beyond_the_image_and_below_zero_are_boxes(post):
+def test_boxes_may_exceed_the_image(post):
     assert post(encoded(9, 9), "?box=-5,-5.5,100,100", Teller({"padding": 1.25})).status_code == 200
 
 
@@ -123,13 +127,13 @@ def test_a_model_of_whole_images_takes_no_box(post):
 @pytest.mark.parametrize(
     ("limits", "setting"), [({"queue_size": 2}, "queue_size=2"), ({"queue_pixels": 10_000}, "queue_pixels=10000")]
 )
-def test_who_finds_no_room_is_asked_to_come_back(talk, teller: Teller, limits: dict, setting: str):
+def test_a_request_beyond_the_limits_is_asked_to_come_back(talk, teller: Teller, limits: dict, setting: str):
     async def conversation(client, service):
         teller.gate.clear()
         tasks = []
         for i in range(2):
             tasks.append(asyncio.create_task(client.post("/predict", content=encoded(50, 100))))
-            await until(lambda i=i: service.pixels.used == 5000 * (i + 1))
+            await until(lambda i=i: service.pixels == 5000 * (i + 1))
         full = await client.post("/predict", content=encoded(50, 100))
         teller.gate.set()
         done = await asyncio.gather(*tasks)
@@ -140,7 +144,7 @@ def test_who_finds_no_room_is_asked_to_come_back(talk, teller: Teller, limits: d
     assert [response.status_code for response in [*done, after]] == [200, 200, 200]
 
 
-def test_a_body_that_does_not_arrive_is_not_waited_for(post):
+def test_a_body_that_does_not_arrive_in_time_is_refused(post):
     async def slow():
         yield encoded(9, 9)[:20]
         await asyncio.sleep(60)
@@ -149,11 +153,11 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(post):
     assert response.status_code == 408 and "timeout_s=0.05" in response.json()["error"]
 
 
-def test_nothing_is_left_behind_by_what_was_refused(talk):
+def test_refused_requests_free_their_places(talk):
     async def conversation(client, service):
         for body, _, _ in HOSTILE.values():
             await client.post("/predict", content=body)
-        return service.requests.used, service.pixels.used, await client.post("/predict", content=encoded(9, 9))
+        return service.requests, service.pixels, await client.post("/predict", content=encoded(9, 9))
 
     requests, pixels, after = talk(conversation)
     assert (requests, pixels, after.status_code) == (0, 0, 200)
@@ -162,7 +166,7 @@ def test_nothing_is_left_behind_by_what_was_refused(talk):
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/predict", 405), ("GET", "/", 404), ("GET", "/a", 404)]
 )
-def test_other_paths_name_those_that_there_are(talk, method: str, path: str, status: int):
+def test_errors_of_other_paths_list_the_existing_ones(talk, method: str, path: str, status: int):
     response = talk(lambda client, _: client.request(method, path))
     assert response.status_code == status
     assert "there are POST /predict and GET /health, /metrics, /model" in response.json()["error"]
@@ -177,10 +181,10 @@ def test_other_paths_name_those_that_there_are(talk, method: str, path: str, sta
         ("wait_ms", -1, "wait_ms=-1"),
         ("timeout_s", float("nan"), "timeout_s=nan"),
         ("max_bytes", "many", "max_bytes=many"),
-        ("exif", "turn", "exif='turn': choose from apply, ignore, error"),
-        ("queue_pixels", 9_999, "queue_pixels=9999 has no room for an image of max_pixels=10000"),
+        ("exif", "turn", "exif='turn' is unknown; choose from apply, ignore, error"),
+        ("queue_pixels", 9_999, "queue_pixels=9999 is less than max_pixels=10000"),
     ],
 )
-def test_settings_that_allow_nothing_are_refused(key: str, value, message: str):
+def test_settings_that_refuse_every_request_are_an_error(key: str, value, message: str):
     with pytest.raises(ValueError, match=message):
         Settings(**LIMITS | {key: value})

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
+from pathlib import Path
+
+import numpy as np
 import pytest
 from PIL import Image
 
 from serving.conftest import Teller, encoded
+from softpoint.runtime import load
 
 
 @pytest.mark.parametrize(("kind", "close"), [("PNG", 1e-4), ("BMP", 1e-4), ("JPEG", 3), ("WEBP", 3)])
-def test_an_image_is_answered_in_its_own_pixels(post, kind: str, close: float):
+def test_keypoints_are_in_pixels_of_the_image(post, kind: str, close: float):
     answer = post(encoded(30, 40, kind)).json()
     assert answer["size"] == [30, 40]
     corner, color = answer["keypoints"]
     assert corner["name"] == "corner" and [corner["x"], corner["y"]] == [39, 29]
     assert [color["x"], color["y"]] == pytest.approx([255, 102], abs=close)  # red first
     assert corner["covariance"] == [[4, 1], [1, 2]]
-    assert corner["confidence"] == 0.75 and color["confidence"] is None  # JSON has no word for not-a-number
+    assert corner["confidence"] == 0.75 and color["confidence"] is None  # JSON cannot express not-a-number
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize(("exif", "size"), [("apply", [40, 30]), ("ignore", [30, 40])])
-def test_an_image_is_turned_as_its_exif_says(post, kind: str, exif: str, size: list[int]):
+def test_an_image_is_rotated_by_its_exif_orientation(post, kind: str, exif: str, size: list[int]):
     tags = Image.Exif()
     tags[0x0112] = 6
     answer = post(encoded(30, 40, kind, exif=tags), exif=exif).json()
@@ -29,7 +35,7 @@ def test_an_image_is_turned_as_its_exif_says(post, kind: str, exif: str, size: l
     assert [answer["keypoints"][0]["x"], answer["keypoints"][0]["y"]] == [size[1] - 1, size[0] - 1]
 
 
-def test_each_box_has_its_answer(post):
+def test_each_box_has_its_keypoints(post):
     answer = post(encoded(30, 40), "?box=1,2,11,12&box=3.5,4,20,29", Teller({"padding": 1.25})).json()
     assert answer["size"] == [30, 40]
     assert [subject["box"] for subject in answer["subjects"]] == [[1, 2, 11, 12], [3.5, 4, 20, 29]]
@@ -37,17 +43,17 @@ def test_each_box_has_its_answer(post):
     assert places == [(1, 2), (3.5, 4)]
 
 
-def test_a_model_of_crops_looks_at_whole_images_without_boxes(post):
+def test_a_model_of_crops_predicts_whole_images_without_boxes(post):
     answer = post(encoded(30, 40), model=Teller({"padding": 1.25})).json()
     assert answer["keypoints"][1]["x"] == 255
 
 
-def test_the_model_says_what_it_is(talk):
-    said = talk(lambda client, _: client.get("/model")).json()
-    assert said == {"keypoints": ["corner", "color"], "size": [8, 8], "crops": None, "metrics": {"epe": None}}
+def test_the_metadata_of_the_model_is_returned(talk):
+    metadata = talk(lambda client, _: client.get("/model")).json()
+    assert metadata == {"keypoints": ["corner", "color"], "size": [8, 8], "crops": None, "metrics": {"epe": None}}
 
 
-def test_it_is_ready_until_it_stops(talk):
+def test_the_service_is_ready_until_it_stops(talk):
     async def both(client, service):
         before = await client.get("/health")
         await service.stop()
@@ -59,9 +65,28 @@ def test_it_is_ready_until_it_stops(talk):
     assert late.status_code == 503 and late.headers["retry-after"] == "1"
 
 
-def test_programs_can_read_what_there_is(talk):
+def test_openapi_describes_every_path(talk):
     paths = talk(lambda client, _: client.get("/openapi.json")).json()["paths"]
     assert set(paths) == {"/predict", "/health", "/metrics", "/model"}
     assert set(paths["/predict"]["post"]["requestBody"]["content"]) == {
         "image/png", "image/jpeg", "image/webp", "image/bmp"
     }  # fmt: skip
+
+
+def test_64_clients_at_once_get_the_results_of_the_runtime(talk, teller_file: Path):
+    model, rng = load(teller_file), np.random.default_rng(0)
+    images = [rng.integers(0, 256, (20 + i % 3, 30, 3), np.uint8) for i in range(64)]
+
+    def png(image: np.ndarray) -> bytes:
+        Image.fromarray(image).save(file := io.BytesIO(), "PNG")
+        return file.getvalue()
+
+    async def conversation(client, _):
+        return await asyncio.gather(*(client.post("/predict", content=png(image)) for image in images))
+
+    responses = talk(conversation, model, queue_size=64, wait_ms=20)
+    for image, response in zip(images, responses, strict=True):
+        expected = model(image)
+        keypoints = response.json()["keypoints"]
+        assert np.float32([[point["x"], point["y"]] for point in keypoints]).tolist() == expected["keypoints"].tolist()
+        assert np.array_equal([point["covariance"] for point in keypoints], expected["covariance"])

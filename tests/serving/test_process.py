@@ -1,4 +1,4 @@
-"""The script as a process: it answers without torch, and ends well."""
+"""The command as a process: it works without torch and stops in order."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import pytest
 from serving.conftest import encoded
 
 httpx = pytest.importorskip("httpx", reason="requests are made by httpx")
-for library in ("fastapi", "uvicorn"):
-    pytest.importorskip(library, reason='serving needs its libraries: pip install -e ".[serve]"')
+for library in ("fastapi", "uvicorn", "prometheus_client"):
+    pytest.importorskip(library, reason="serving needs its libraries: pip install 'softpoint[serve]'")
 
 ROOT = Path(__file__).parents[2]
 
-# With torch made impossible to import, wherever it is asked for.
+# Runs a script in a process where torch cannot be imported.
 WITHOUT_TORCH = """
 import runpy, sys
 sys.modules["torch"] = None
@@ -34,12 +34,12 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture
 def server(teller_file: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen, str]]:
-    """A server that gathers for two seconds, and its address."""
-    words = [f"model={teller_file}", "port=0", "threads=1", "batch_size=64", "wait_ms=2000", "timeout_s=100"]
+    """A server that waits a minute for a batch to fill, and its address."""
+    words = [f"model={teller_file}", "port=0", "threads=1", "batch_size=64", "wait_ms=60000", "timeout_s=100"]
     process = subprocess.Popen(
         [sys.executable, "-c", WITHOUT_TORCH, str(ROOT / "scripts/serve.py"), *words],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
     )  # fmt: skip
     assert process.stdout
     try:
@@ -52,21 +52,21 @@ def server(teller_file: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen
         process.communicate()
 
 
-def test_it_answers_without_torch_and_what_waits_when_it_is_told_to_stop(server, tmp_path: Path):
+def test_a_server_without_torch_finishes_waiting_requests_when_it_is_stopped(server, tmp_path: Path):
     process, address = server
     with httpx.Client(base_url=address, timeout=100, trust_env=False) as client, ThreadPoolExecutor(3) as clients:
         assert client.get("/health").json() == {"status": "ready", "model": "teller.onnx"}
         assert client.get("/model").json()["keypoints"] == ["corner", "color"]
-        # uvicorn's own limit; what of the header it has not read may break the connection before the answer is seen
+        # uvicorn's own limit; it may close the connection before the client has read the response
         with suppress(httpx.TransportError):
             assert client.post("/predict", headers={"x-long": "a" * 200_000}).status_code == 400
         body = encoded(30, 40)
-        # A client that sends all before it reads anything sees the answer all the same.
+        # A client that sends everything before it reads sees the error all the same.
         assert client.post("/predict", content=bytes(25_000_000)).status_code == 413
         asked = [
             clients.submit(httpx.post, f"{address}/predict", content=body, timeout=100, trust_env=False) for _ in "abc"
         ]
-        while "softpoint_queue_images 3\n" not in client.get("/metrics").text:
+        while "softpoint_requests_in_progress 3.0\n" not in client.get("/metrics").text:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         answers = [future.result() for future in asked]

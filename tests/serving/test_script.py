@@ -1,4 +1,4 @@
-"""What python scripts/serve.py says before it serves."""
+"""Errors of the command before it serves."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from softpoint.serving import Settings, server
 
 
 def started(folder: Path, *words: str) -> None:
-    for library in ("fastapi", "uvicorn"):
-        pytest.importorskip(library, reason='serving needs its libraries: pip install -e ".[serve]"')
-    script.main(composed("serve", script.words(list(words)), folder))
+    for library in ("fastapi", "uvicorn", "prometheus_client"):
+        pytest.importorskip(library, reason="serving needs its libraries: pip install 'softpoint[serve]'")
+    script.main(composed("serve", script.hydra_overrides(list(words)), folder))
 
 
-def test_the_config_is_all_that_the_settings_need(tmp_path: Path):
-    cfg = composed("serve", script.words(["model=a.onnx"]), tmp_path)
+def test_the_config_has_every_setting(tmp_path: Path):
+    cfg = composed("serve", script.hydra_overrides(["model=a.onnx"]), tmp_path)
     assert cfg.model_file == "a.onnx" and cfg.host == "127.0.0.1"
     Settings(**{name: cfg[name] for name in Settings.__dataclass_fields__})
 
@@ -32,12 +32,12 @@ def test_the_config_is_all_that_the_settings_need(tmp_path: Path):
         (["model=none.onnx"], FileNotFoundError, "no model at none.onnx"),
         (["model=FILE", "batch_size=0"], ValueError, "batch_size=0 must be"),
         (["model=FILE", "port=70000"], ValueError, "port=70000 must be between"),
-        (["model=FILE", "port=TAKEN"], ValueError, r"port=\d+ is taken on host=127.0.0.1; choose another"),
+        (["model=FILE", "port=TAKEN"], ValueError, r"port=\d+ is in use on host=127.0.0.1; choose another"),
         (["model=FILE", "port=0", "host=256.0.0.1"], ValueError, "cannot listen on host=256.0.0.1"),
         (["model=TEXT"], ValueError, "is no model that onnxruntime can run"),
     ],
 )
-def test_a_mistake_is_told_before_anything_starts(
+def test_a_mistake_is_an_error_before_the_start(
     teller_file: Path, tmp_path: Path, words: list[str], kind: type[Exception], message: str
 ):
     text = tmp_path / "text.onnx"
@@ -49,13 +49,15 @@ def test_a_mistake_is_told_before_anything_starts(
             started(tmp_path, *given)
 
 
-def test_a_missing_library_is_told_with_what_installs_it(monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_library_is_an_error_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(server, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r'serving needs fastapi and uvicorn: pip install -e "\.\[serve\]"'):
-        server.require_server()
+    with pytest.raises(
+        ImportError, match=r'serving needs fastapi, uvicorn, prometheus_client: pip install 'softpoint\[serve\]''
+    ):
+        server.require_libraries()
 
 
-def test_a_model_that_cannot_predict_is_told_before_anyone_asks(teller):
+def test_a_model_that_cannot_predict_is_an_error_before_the_first_request(teller):
     from serving.conftest import LIMITS
     from softpoint.serving import Service
 
@@ -64,7 +66,7 @@ def test_a_model_that_cannot_predict_is_told_before_anyone_asks(teller):
         Service(teller, Settings(**LIMITS)).warm_up()
 
 
-def test_answers_are_sent_without_delay():
+def test_responses_are_sent_without_delay():
     async def accepted() -> int:
         found: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What waits together is computed together, and each gets its own answer."""
+"""Waiting images are computed together, and every request gets its own result."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from serving.conftest import Teller, encoded, until
-from softpoint.serving.batches import Batcher
+from softpoint.serving.batcher import Batcher
 
 
 def image(height: int, width: int, value: int = 0) -> np.ndarray:
     return np.full((height, width, 3), value, np.uint8)
 
 
-def gathered(teller: Teller, rows: list, batch_size: int = 4, max_pixels: int = 10_000, wait_ms: float = 0) -> list:
-    """Answers to rows that all came while the model was busy with a first one."""
+def results(teller: Teller, images: list, batch_size: int = 4, max_pixels: int = 10_000, wait_ms: float = 0) -> list:
+    """Results of rows that were queued while the model was busy with a first one."""
 
     async def whole() -> list:
         batcher = Batcher(teller, batch_size, wait_ms, max_pixels, lambda rows: None)
@@ -24,47 +24,47 @@ def gathered(teller: Teller, rows: list, batch_size: int = 4, max_pixels: int = 
         teller.gate.clear()
         first = asyncio.create_task(batcher.predict(image(2, 2)))
         await asyncio.sleep(0)
-        await until(lambda: not batcher.waiting)
-        rest = [asyncio.create_task(batcher.predict(*row)) for row in rows]
-        await until(lambda: batcher.waiting == sum(1 if len(row) == 1 else len(row[1]) for row in rows))
+        await until(lambda: teller.waiting)
+        rest = [asyncio.create_task(batcher.predict(*row)) for row in images]
+        await until(lambda: batcher.queue.qsize() == sum(1 if len(row) == 1 else len(row[1]) for row in images))
         teller.gate.set()
-        found = await asyncio.gather(first, *rest, return_exceptions=True)
+        results = await asyncio.gather(first, *rest, return_exceptions=True)
         await batcher.stop()
-        return found[1:]
+        return results[1:]
 
     return asyncio.run(whole())
 
 
-def test_what_waits_goes_together_and_keeps_its_order(teller: Teller):
+def test_waiting_images_form_batches_in_order(teller: Teller):
     sizes = [(3, 4), (5, 6), (3, 4), (7, 8), (9, 10), (3, 4)]
-    found = gathered(teller, [(image(*size, value),) for value, size in enumerate(sizes)])
+    rows = results(teller, [(image(*size, value),) for value, size in enumerate(sizes)])
     assert teller.calls == [1, 4, 2]
-    for value, ((height, width), [answer]) in enumerate(zip(sizes, found, strict=True)):
+    for value, ((height, width), [answer]) in enumerate(zip(sizes, rows, strict=True)):
         assert answer["keypoints"].tolist() == [[width - 1, height - 1], [value, value]]
 
 
 def test_rows_with_and_without_boxes_do_not_mix():
     boxes = np.float32([[1, 2, 3, 4], [5, 6, 7, 8]])
     teller = Teller()
-    found = gathered(teller, [(image(3, 4, 9),), (image(5, 6), boxes), (image(3, 4, 8),)])
+    rows = results(teller, [(image(3, 4, 9),), (image(5, 6), boxes), (image(3, 4, 8),)])
     assert teller.calls == [1, 2, 2]
-    assert [[one["keypoints"][1].tolist() for one in answers] for answers in found] == [
+    assert [[one["keypoints"][1].tolist() for one in answers] for answers in rows] == [
         [[9, 9]], [[1, 2], [5, 6]], [[8, 8]]
     ]  # fmt: skip
 
 
-def test_a_batch_has_no_more_pixels_than_one_image_may_have(teller: Teller):
-    gathered(teller, [(image(10, 10),)] * 3 + [(image(20, 20),)], max_pixels=250)
-    assert teller.calls == [1, 2, 1, 1]
+def test_a_batch_of_many_pixels_is_not_filled_further(teller: Teller):
+    results(teller, [(image(10, 10),)] * 3 + [(image(20, 20),)], max_pixels=250)
+    assert teller.calls == [1, 3, 1]
 
 
-def test_an_image_that_fails_does_not_spoil_the_others(teller: Teller):
-    good, bad, wrong, last = gathered(teller, [(image(*size),) for size in [(3, 4), (13, 13), (12, 12), (5, 6)]])
+def test_an_image_that_fails_does_not_affect_the_others(teller: Teller):
+    good, bad, wrong, last = results(teller, [(image(*size),) for size in [(3, 4), (13, 13), (12, 12), (5, 6)]])
     assert isinstance(bad, RuntimeError) and isinstance(wrong, ValueError)
     assert good[0]["keypoints"][0].tolist() == [3, 2] and last[0]["keypoints"][0].tolist() == [5, 4]
 
 
-def test_a_free_model_waits_for_more(teller: Teller):
+def test_an_idle_model_waits_for_a_batch_to_fill(teller: Teller):
     async def whole() -> None:
         batcher = Batcher(teller, 3, 60_000, 10_000, lambda rows: None)
         batcher.start()
@@ -79,7 +79,7 @@ def test_a_free_model_waits_for_more(teller: Teller):
     assert teller.calls == [3]
 
 
-def test_stopping_answers_what_waits(teller: Teller):
+def test_stopping_finishes_the_waiting_images(teller: Teller):
     async def whole() -> list:
         batcher = Batcher(teller, 2, 60_000, 10_000, lambda rows: None)
         batcher.start()
@@ -93,15 +93,15 @@ def test_stopping_answers_what_waits(teller: Teller):
     assert teller.calls == [2, 2, 1]
 
 
-def test_nothing_is_computed_for_who_no_longer_waits(teller: Teller):
+def test_a_cancelled_image_is_not_computed(teller: Teller):
     async def whole() -> None:
         batcher = Batcher(teller, 1, 0, 10_000, lambda rows: None)
         batcher.start()
         teller.gate.clear()
         tasks = [asyncio.create_task(batcher.predict(image(2, 2))) for _ in range(3)]
         await asyncio.sleep(0)
-        await until(lambda: batcher.waiting == 2)
-        tasks[0].cancel()  # the model is at it already
+        await until(lambda: teller.waiting and batcher.queue.qsize() == 2)
+        tasks[0].cancel()  # the model is computing it
         tasks[1].cancel()
         await asyncio.sleep(0)
         teller.gate.set()
@@ -113,11 +113,11 @@ def test_nothing_is_computed_for_who_no_longer_waits(teller: Teller):
     assert teller.calls == [1, 1]
 
 
-def test_a_request_that_runs_out_of_time_gives_its_room_back(talk, teller: Teller):
+def test_a_request_out_of_time_frees_its_place(talk, teller: Teller):
     async def conversation(client, service):
         teller.gate.clear()
         late = await client.post("/predict", content=encoded(5, 6))
-        used = service.requests.used, service.pixels.used
+        used = service.requests, service.pixels
         teller.gate.set()
         return late, used
 
@@ -130,18 +130,20 @@ def test_images_posted_at_once_share_a_batch(talk, teller: Teller):
     async def conversation(client, service):
         teller.gate.clear()
         tasks = [asyncio.create_task(client.post("/predict", content=encoded(5, 5 + i))) for i in range(5)]
-        await until(lambda: service.batcher.waiting + service.counts.batches.total == 5)
+        await until(lambda: service.pixels == sum(5 * (5 + i) for i in range(5)))
         teller.gate.set()
         return await asyncio.gather(*tasks), (await client.get("/metrics")).text
 
     responses, metrics = talk(conversation, wait_ms=50)
     assert [response.json()["size"] for response in responses] == [[5, 5 + i] for i in range(5)]
     assert sum(teller.calls) == 5 and max(teller.calls) > 1
-    assert f"softpoint_batch_images_count {len(teller.calls)}" in metrics and "softpoint_batch_images_sum 5" in metrics
+    assert (
+        f"softpoint_batch_images_count {len(teller.calls)}.0" in metrics and "softpoint_batch_images_sum 5.0" in metrics
+    )
 
 
 @pytest.mark.parametrize(("size", "status"), [((13, 13), 500), ((12, 12), 422)])
-def test_what_a_model_raises_is_told_without_its_folder(post, caplog, size: tuple[int, int], status: int):
+def test_errors_of_a_model_do_not_name_its_folder(post, caplog, size: tuple[int, int], status: int):
     response = post(encoded(*size))
     assert response.status_code == status
     assert "folder" not in response.json()["error"]
