@@ -51,9 +51,7 @@ def test_a_mistake_is_an_error_before_the_start(
 
 def test_a_missing_library_is_an_error_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(server, "find_spec", lambda name: None)
-    with pytest.raises(
-        ImportError, match=r'serving needs fastapi, uvicorn, prometheus_client: pip install 'softpoint\[serve\]''
-    ):
+    with pytest.raises(ImportError, match=r"serving needs .*, prometheus_client: pip install 'softpoint\[serve\]'"):
         server.require_libraries()
 
 

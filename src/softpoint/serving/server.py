@@ -16,7 +16,7 @@ def require_libraries() -> None:
     """Raise ImportError with the command that installs the server's libraries if one is missing."""
     missing = [name for name in ("fastapi", "uvicorn", "prometheus_client") if find_spec(name) is None]
     if missing:
-        raise ImportError(f'serving needs {", ".join(missing)}: pip install \'softpoint[serve]\'')
+        raise ImportError(f"serving needs {', '.join(missing)}: pip install 'softpoint[serve]'")
 
 
 def listen(host: str, port: int) -> socket.socket:
