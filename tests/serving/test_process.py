@@ -34,8 +34,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture
 def server(teller_file: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen, str]]:
-    """A server that waits a minute for a batch to fill, and its address."""
-    words = [f"model={teller_file}", "port=0", "threads=1", "batch_size=64", "wait_ms=60000", "timeout_s=100"]
+    """A server that waits six seconds for a batch to fill, and its address."""
+    words = [f"model={teller_file}", "port=0", "threads=1", "batch_size=64", "wait_ms=6000", "timeout_s=100"]
     process = subprocess.Popen(
         [sys.executable, "-c", WITHOUT_TORCH, str(ROOT / "scripts/serve.py"), *words],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
