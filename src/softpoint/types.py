@@ -1,4 +1,4 @@
-"""What flows from data to network to files: one sample, a batch of them, and a prediction."""
+"""The values that flow from data to network to files: a sample, a batch of them, and a prediction."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ class Sample(TypedDict):
     color: NotRequired[Float[Tensor, " C"]]  # the color augmentation drawn for this sample, as numbers
 
 
+class UnlabeledViews(TypedDict):
+    """M images without labels per sample, each in two views, for a mean teacher."""
+
+    plain: UInt8[Tensor, "B M H W 3"]
+    image: UInt8[Tensor, "B M H W 3"]  # the plain view, strongly augmented
+    matrix: Float[Tensor, "B M 3 3"]  # pixels of the plain view -> pixels of the augmented one
+    order: Integer[Tensor, "B M K"]  # keypoint of the plain view at each position; a mirror exchanges pairs
+
+
 class Batch(TypedDict):
     """B samples."""
 
@@ -38,19 +47,20 @@ class Batch(TypedDict):
     size: Integer[Tensor, "B 2"]
     index: Integer[Tensor, " B"]
     group: list[str]
-    unlabeled: NotRequired[UInt8[Tensor, "U 3 H W"]]  # images without labels, for a mean teacher
+    unlabeled: NotRequired[UnlabeledViews]
 
 
 class Prediction(TypedDict):
-    """What a network returns for B images, in pixels of its input; a head adds the parts that its losses train."""
+    """The output of a network for B images, in pixels of its input; a head adds the parts that its losses train."""
 
     logits: Float[Tensor, "B K h w"]  # their spatial softmax is the heatmap
     keypoints: Float[Tensor, "B K 2"]  # (x, y)
     confidence: Float[Tensor, "B K"]
     covariance: Float[Tensor, "B K 2 2"]  # px^2, x before y
     visibility: NotRequired[Float[Tensor, "B K 3"]]  # logits of absent, occluded, visible
-    axes: NotRequired[tuple[Float[Tensor, "B K w"], Float[Tensor, "B K h"]]]  # SimCC: logits of columns and rows
-    classes: NotRequired[Float[Tensor, "B K+1 h w"]]  # logits of each pixel's class, background first
-    mean: NotRequired[Float[Tensor, "B K 2"]]  # regression: position in input pixels
-    log_scale: NotRequired[Float[Tensor, "B K 2"]]  # regression: log of the errors' scale in px
+    axis_x: NotRequired[Float[Tensor, "B K columns"]]  # SimCC: logits of the bins along x
+    axis_y: NotRequired[Float[Tensor, "B K rows"]]  # SimCC: logits of the bins along y
+    classes: NotRequired[Float[Tensor, "B K+1 h w"]]  # channel softmax: logits of each cell's class, background last
+    mean: NotRequired[Float[Tensor, "B K 2"]]  # SimCC and regression: expected position in cells
+    log_scale: NotRequired[Float[Tensor, "B K"]]  # regression: log of the errors' scale in cells
     attention: NotRequired[dict[str, list[Tensor]]]  # masks and router weights of each place, on request

@@ -37,11 +37,11 @@ def test_it_is_the_papers_cell_by_cell(settings: dict[str, float]):
     names = {"omega": "width", "theta": "threshold", "epsilon": "curvature", "alpha": "power"}
     logits = torch.randn(2, 3, 6, 7, dtype=torch.float64) * 3
     target = render_gaussians(torch.rand(2, 3, 2, dtype=torch.float64) * 5, 1.1, (6, 7))
-    found = heatmap_awing(logits, target, **{names[key]: value for key, value in settings.items()})
+    found = heatmap_awing(logits, target, total=False, **{names[key]: value for key, value in settings.items()})
     for b, k in np.ndindex(2, 3):
         expected = by_cells(logits[b, k].numpy(), target[b, k].numpy(), **settings)
         assert found[b, k].item() == pytest.approx(expected, rel=1e-10)
-    totals = heatmap_awing(logits, target, total=True, **{names[key]: value for key, value in settings.items()})
+    totals = heatmap_awing(logits, target, **{names[key]: value for key, value in settings.items()})
     torch.testing.assert_close(totals, 42 * found)
 
 
@@ -59,7 +59,7 @@ def test_both_pieces_meet_at_the_threshold():
     # Of two cells, the second is off its target of 0 by just less and just more than a half of the first's.
     target = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     p = torch.tensor([[[0.5 + 1e-9, 0.5 - 1e-9]], [[0.5 - 1e-9, 0.5 + 1e-9]]], dtype=torch.float64)
-    below, above = heatmap_awing(p.log(), target.expand(2, 1, 2)).tolist()
+    below, above = heatmap_awing(p.log(), target.expand(2, 1, 2), total=False).tolist()
     assert below == pytest.approx(above, abs=1e-6) and below > 0
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
+from helpers.targets import target_of
 from softpoint.functional import (
     axis_ce,
     coordinate_huber,
@@ -40,7 +41,7 @@ def by_cells(name: str, p: list[float], t: list[float]) -> float:
         "heatmap_ce": -math.fsum(b * math.log(a) for a, b in zip(p, t, strict=True) if b > 0),
         "heatmap_kl": kl(t, p),
         "heatmap_js": (kl(p, m) + kl(t, m)) / 2,
-        "heatmap_mse": math.fsum((a - b) ** 2 for a, b in zip(p, t, strict=True)) / len(p),
+        "heatmap_mse": math.fsum((a - b) ** 2 for a, b in zip(p, t, strict=True)),
     }[name]
 
 
@@ -67,8 +68,8 @@ def test_the_summed_squared_error_of_a_blob_does_not_depend_on_the_size_of_the_m
     sums, means = [], []
     for side in (16, 32):
         target, found = render_gaussians(torch.tensor([[7.0, 8.0], [8.0, 7.5]]), 1.2, (side, side))
-        sums.append(heatmap_mse(found.clamp_min(1e-30).log(), target, total=True).item())
-        means.append(heatmap_mse(found.clamp_min(1e-30).log(), target).item())
+        sums.append(heatmap_mse(found.clamp_min(1e-30).log(), target).item())
+        means.append(heatmap_mse(found.clamp_min(1e-30).log(), target, total=False).item())
     assert sums[0] == pytest.approx(sums[1], rel=1e-5) and means[0] == pytest.approx(4 * means[1], rel=1e-5)
 
 
@@ -229,9 +230,9 @@ def test_a_mean_of_nothing_is_zero(count: torch.Tensor | None):
 
 
 TERMS = {
-    **{loss.__name__: HeatmapTerm(loss, sigma=6.0) for loss in HEATMAP},
-    **{loss.__name__: CoordinateTerm(loss, weight=0.1) for loss in COORDINATE},
-    "variance": VarianceTerm(variance, sigma=6.0),
+    **{loss.__name__: HeatmapTerm(loss, 1.0, sigma=6.0) for loss in HEATMAP},
+    **{loss.__name__: CoordinateTerm(loss, weight=0.1, sigma=None) for loss in COORDINATE},
+    "variance": VarianceTerm(variance, weight=1.0, sigma=6.0),
 }
 
 
@@ -241,13 +242,13 @@ def test_masked_points_have_exactly_zero_gradient_whatever_their_target(name: st
     mask = torch.tensor([[True, False], [False, True]])
     logits = torch.randn(2, 2, 8, 8, requires_grad=True)
     loss = KeypointLoss({name: TERMS[name]})
-    value = loss({"logits": logits}, keypoints, mask, 4)["loss"]
+    value = loss({"logits": logits}, target_of(keypoints, mask, 4))["loss"]
     value.backward()
     assert value.isfinite()
     assert torch.equal(logits.grad[~mask], torch.zeros(2, 8, 8))
     assert all(gradient.abs().sum() > 0 for gradient in logits.grad[mask])
     logits.grad = None
-    nothing = loss({"logits": logits}, keypoints, torch.zeros_like(mask), 4)["loss"]
+    nothing = loss({"logits": logits}, target_of(keypoints, torch.zeros_like(mask), 4))["loss"]
     nothing.backward()
     assert nothing.item() == 0.0 and torch.equal(logits.grad, torch.zeros_like(logits))
 

@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from softpoint.functional import axis_target, disc_classes, gaussian_axis, render_gaussians, render_target
+from softpoint.functional import (
+    bilinear_axis,
+    disc_classes,
+    gaussian_axis,
+    nearest_axis,
+    render_gaussians,
+    render_target,
+)
 from softpoint.functional import spatial_expectation as mean_of
+from softpoint.functional.targets import TARGETS
 
 SIZE = (6, 9)
 GRID = torch.cartesian_prod(torch.linspace(-0.5, 8.5, 37), torch.linspace(-0.5, 5.5, 25)).double()
@@ -18,13 +26,13 @@ GRID = torch.cartesian_prod(torch.linspace(-0.5, 8.5, 37), torch.linspace(-0.5, 
 @pytest.mark.parametrize("kind", ["gaussian", "nearest", "bilinear"])
 def test_a_target_sums_to_one_wherever_its_point_is(kind: str):
     far = torch.tensor([[-1e6, 3.0], [1e6, -40.0]], dtype=torch.float64)
-    maps = render_target(torch.cat((GRID, far)), SIZE, kind, 0.8)
+    maps = render_target(torch.cat((GRID, far)), 0.8, SIZE, TARGETS[kind])
     assert maps.shape == (len(GRID) + 2, *SIZE) and (maps >= 0).all()
     torch.testing.assert_close(maps.sum((-2, -1)), torch.ones(len(maps), dtype=torch.float64))
 
 
 def test_the_nearest_cell_is_one_and_the_nearest():
-    maps = render_target(GRID, SIZE, "nearest")
+    maps = render_target(GRID, 1.0, SIZE, nearest_axis)
     assert (maps.flatten(1).amax(-1) == 1).all()
     cells = mean_of(maps)
     every = torch.cartesian_prod(torch.arange(9.0), torch.arange(6.0)).double()
@@ -32,10 +40,10 @@ def test_the_nearest_cell_is_one_and_the_nearest():
 
 
 def test_bilinear_weights_are_at_most_four_whose_mean_is_the_point():
-    maps = render_target(GRID, SIZE, "bilinear")
+    maps = render_target(GRID, 1.0, SIZE, bilinear_axis)
     torch.testing.assert_close(mean_of(maps), GRID.clamp(torch.zeros(2), torch.tensor([8.0, 5.0])))
     assert ((maps > 0).sum((-2, -1)) <= 4).all()
-    found = render_target(torch.tensor([2.25, 3.5]), SIZE, "bilinear")
+    found = render_target(torch.tensor([2.25, 3.5]), 1.0, SIZE, bilinear_axis)
     assert {(i, j): found[i, j].item() for i, j in np.ndindex(*SIZE) if found[i, j] > 0} == {
         (3, 2): 0.375, (3, 3): 0.125, (4, 2): 0.375, (4, 3): 0.125
     }  # fmt: skip
@@ -43,12 +51,12 @@ def test_bilinear_weights_are_at_most_four_whose_mean_is_the_point():
 
 @pytest.mark.parametrize("kind", ["gaussian", "nearest", "bilinear"])
 def test_a_target_is_the_product_of_those_of_its_axes(kind: str):
-    x, y = axis_target(GRID[:, 0], 9, kind, 1.3), axis_target(GRID[:, 1], 6, kind, 1.3)
-    torch.testing.assert_close(render_target(GRID, SIZE, kind, 1.3), y[:, :, None] * x[:, None])
+    x, y = TARGETS[kind](GRID[:, 0], 1.3, 9), TARGETS[kind](GRID[:, 1], 1.3, 6)
+    torch.testing.assert_close(render_target(GRID, 1.3, SIZE, TARGETS[kind]), y[:, :, None] * x[:, None])
 
 
 def test_the_gaussian_is_render_gaussians_and_its_axis_the_closed_form():
-    assert torch.equal(render_target(GRID, SIZE, "gaussian", 0.7), render_gaussians(GRID, 0.7, SIZE))
+    assert torch.equal(render_target(GRID, 0.7, SIZE), render_gaussians(GRID, 0.7, SIZE))
     for mean, std in ((2.3, 0.6), (-0.5, 2.5), (12.0, 1.0)):
         expected = np.exp(-((np.arange(7) - mean) ** 2) / (2 * std**2))
         found = gaussian_axis(torch.tensor(mean, dtype=torch.float64), std, 7)
@@ -59,17 +67,12 @@ def test_the_gaussian_is_render_gaussians_and_its_axis_the_closed_form():
 
 @pytest.mark.parametrize("kind", ["nearest", "bilinear"])
 def test_a_grid_of_one_cell_has_all(kind: str):
-    assert render_target(torch.tensor([0.3, -0.5]), (1, 1), kind).tolist() == [[1.0]]
+    assert render_target(torch.tensor([0.3, -0.5]), 1.0, (1, 1), TARGETS[kind]).tolist() == [[1.0]]
 
 
 def test_half_precision_targets_are_single():
     mean = torch.tensor([300.25, 1.5], dtype=torch.bfloat16)
-    assert render_target(mean, (4, 400), "bilinear").dtype == torch.float32
-
-
-def test_another_kind_is_refused():
-    with pytest.raises(ValueError, match="target must be one of gaussian, nearest, bilinear, got 'cubic'"):
-        render_target(torch.zeros(2), (3, 3), "cubic")
+    assert render_target(mean, 1.0, (4, 400), bilinear_axis).dtype == torch.float32
 
 
 def expected_classes(points: list[tuple[float, float] | None], size: tuple[int, int], radius: float, ring: float):

@@ -94,7 +94,7 @@ def test_padding_equals_padding_by_hand(size: tuple[int, int], padded: tuple[int
         found, whole = net(image), net(by_hand)
     rows, columns = -(-height // stride), -(-width // stride)
     logits = whole["logits"][..., :rows, :columns]
-    torch.testing.assert_close(found, {"logits": logits, **net.head.read(logits)})
+    torch.testing.assert_close(found, net.head.read(logits))
 
 
 PLACES = {"stage2": (16, 24), "stage4": (4, 6), "head": (16, 24)}
@@ -158,6 +158,7 @@ def test_autocast_leaves_the_decoding_in_single_precision():
         found = net(image)
     assert {found[key].dtype for key in ("keypoints", "confidence", "covariance")} == {torch.float32}
     expected = net.head.read(found["logits"].double())
+    del expected["logits"]
     torch.testing.assert_close({key: found[key] for key in expected}, expected)
 
 

@@ -1,4 +1,4 @@
-"""The loss is one masked mean of weighted terms, and what may not teach has no gradient."""
+"""The loss is a masked mean of weighted terms, and points that cannot be trained have no gradient."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers.targets import target_of
 from softpoint import functional as F
 from softpoint.models import ChannelSoftmaxHead, RegressionHead, SimCCHead, SoftArgmaxHead
 from softpoint.training import (
@@ -18,31 +19,31 @@ from softpoint.training import (
     KeypointLoss,
     LikelihoodTerm,
     PixelClassTerm,
+    Target,
     VarianceTerm,
     VisibilityTerm,
 )
-from softpoint.training.loss import States, trainable, visibility_target
 
 HEATMAP = {
-    "heatmap_ce": lambda **more: HeatmapTerm(F.heatmap_ce, sigma=5.0, **more),
-    "heatmap_kl": lambda **more: HeatmapTerm(F.heatmap_kl, sigma={"start": 9.0, "end": 5.0}, **more),
-    "heatmap_js": lambda **more: HeatmapTerm(F.heatmap_js, sigma=5.0, **more),
-    "heatmap_mse": lambda **more: HeatmapTerm(F.heatmap_mse, sigma=5.0, weight=1000.0, **more),
-    "heatmap_awing": lambda **more: HeatmapTerm(F.heatmap_awing, sigma=5.0, **more),
-    "heatmap_ce bilinear": lambda **more: HeatmapTerm(F.heatmap_ce, sigma=5.0, target="bilinear", **more),
-    "heatmap_js nearest": lambda **more: HeatmapTerm(F.heatmap_js, sigma=5.0, target="nearest", **more),
+    "heatmap_ce": lambda **more: HeatmapTerm(F.heatmap_ce, 1.0, sigma=5.0, **more),
+    "heatmap_kl": lambda **more: HeatmapTerm(F.heatmap_kl, 1.0, sigma={"start": 9.0, "end": 5.0}, **more),
+    "heatmap_js": lambda **more: HeatmapTerm(F.heatmap_js, 1.0, sigma=5.0, **more),
+    "heatmap_mse": lambda **more: HeatmapTerm(F.heatmap_mse, 10.0, sigma=5.0, **more),
+    "heatmap_awing": lambda **more: HeatmapTerm(partial(F.heatmap_awing, total=False), 0.1, sigma=5.0, **more),
+    "heatmap_ce bilinear": lambda **more: HeatmapTerm(F.heatmap_ce, 1.0, sigma=5.0, target="bilinear", **more),
+    "heatmap_js nearest": lambda **more: HeatmapTerm(F.heatmap_js, 1.0, sigma=5.0, target="nearest", **more),
 }
 INDIRECT = {
-    "coordinate_l1": lambda **more: CoordinateTerm(F.coordinate_l1, weight=0.1, **more),
+    "coordinate_l1": lambda **more: CoordinateTerm(F.coordinate_l1, weight=0.1, sigma=None, **more),
     "coordinate_l2": lambda **more: CoordinateTerm(F.coordinate_l2, sigma=5.0, **more),
-    "coordinate_huber": lambda **more: CoordinateTerm(partial(F.coordinate_huber, delta=2.0), **more),
-    "coordinate_wing": lambda **more: CoordinateTerm(F.coordinate_wing, **more),
-    "variance": lambda **more: VarianceTerm(F.variance, sigma=5.0, weight=1e-4, **more),
+    "coordinate_huber": lambda **more: CoordinateTerm(partial(F.coordinate_huber, delta=2.0), sigma=None, **more),
+    "coordinate_wing": lambda **more: CoordinateTerm(F.coordinate_wing, sigma=None, **more),
+    "variance": lambda **more: VarianceTerm(F.variance, sigma=5.0, **more),
 }
 TERMS = HEATMAP | INDIRECT
 # Other terms, and the parts that a head gives them beside its logits.
 OTHERS = {
-    "axis_ce": (lambda **more: AxisTerm(F.axis_ce, sigma=5.0, **more), ("axis_x", "axis_y")),
+    "axis_ce": (lambda **more: AxisTerm(F.axis_ce, 1.0, sigma=5.0, **more), ("axis_x", "axis_y")),
     "coordinate_l1 of a mean": (lambda **more: CoordinateTerm(F.coordinate_l1, sigma=5.0, **more), ("mean",)),
     "coordinate_nll": (lambda **more: LikelihoodTerm(F.coordinate_nll, **more), ("mean", "log_scale")),
     "pixel_classes": (lambda: PixelClassTerm(radius=6.0, ring=4.0, background=0.1, smoothing=0.1), ("classes",)),
@@ -73,7 +74,7 @@ def drawn(parts: tuple[str, ...] = ()) -> tuple[dict[str, Tensor], Tensor, Tenso
 def test_masked_points_have_no_gradient_and_the_others_do(name: str) -> None:
     make, parts = EVERY[name]
     prediction, points, mask = drawn(parts)
-    KeypointLoss({"term": make()})(prediction, points, mask, 4)["loss"].backward()
+    KeypointLoss({"term": make()})(prediction, target_of(points, mask, 4))["loss"].backward()
     for part in parts or ("logits",):
         gradient = prediction[part].grad[:, :4]
         assert torch.isfinite(gradient).all()
@@ -84,7 +85,9 @@ def test_masked_points_have_no_gradient_and_the_others_do(name: str) -> None:
 def test_nothing_labeled_is_a_loss_of_zero(name: str) -> None:
     make, parts = EVERY[name]
     prediction, points, mask = drawn(parts)
-    loss = KeypointLoss({"term": make()})(prediction, points * float("nan"), torch.zeros_like(mask), 4)["loss"]
+    loss = KeypointLoss({"term": make()})(prediction, target_of(points * float("nan"), torch.zeros_like(mask), 4))[
+        "loss"
+    ]
     loss.backward()
     assert loss.item() == 0
     for part in parts or ("logits",):  # a gradient, which other processes wait for
@@ -95,9 +98,9 @@ def test_nothing_labeled_is_a_loss_of_zero(name: str) -> None:
 def test_only_the_hardest_keypoints_of_each_sample_teach(name: str) -> None:
     make, parts = PER_KEYPOINT[name]
     prediction, points, mask = drawn(parts)
-    cells = F.image_to_grid(points.nan_to_num(), 4)
-    losses = make()(prediction, cells, 4, mask)
-    value = KeypointLoss({"term": make(hard_keypoints=2)})(prediction, points, mask, 4)["term"]
+    target = target_of(points, mask, 4)
+    losses = make()(prediction, target)
+    value = KeypointLoss({"term": make(hard_keypoints=2)})(prediction, target)["term"]
     value.backward()
     hardest = [sorted((losses[b, k].item(), k) for k in range(4) if mask[b, k])[-2:] for b in range(3)]
     # Both samples with labels have three, so that their means weigh alike.
@@ -109,19 +112,19 @@ def test_only_the_hardest_keypoints_of_each_sample_teach(name: str) -> None:
 
 @pytest.mark.parametrize("term", [HeatmapTerm, CoordinateTerm, AxisTerm, LikelihoodTerm])
 def test_fewer_than_one_hard_keypoint_and_a_negative_weight_are_refused(term: type[nn.Module]) -> None:
-    settings = {"sigma": 3.0} if term in (HeatmapTerm, AxisTerm) else {}
     with pytest.raises(ValueError, match="hard_keypoints must be at least 1, got 0; null keeps all"):
-        term(F.heatmap_ce, **settings, hard_keypoints=0)
+        term(F.heatmap_ce, weight=1.0, hard_keypoints=0)
     with pytest.raises(ValueError, match="the weight of a loss must be at least 0, got -1"):
-        term(F.heatmap_ce, **settings, weight=-1.0)
+        term(F.heatmap_ce, weight=-1.0)
 
 
 def test_terms_add_up_with_their_weights() -> None:
     prediction, points, mask = drawn()
     terms = {name: make() for name, make in TERMS.items()}
-    values = KeypointLoss(terms)(prediction, points, mask, 4)
+    target = target_of(points, mask, 4)
+    values = KeypointLoss(terms)(prediction, target)
     torch.testing.assert_close(values["loss"], sum(term.weight * values[name] for name, term in terms.items()))
-    alone = {name: KeypointLoss({name: term})(prediction, points, mask, 4)[name] for name, term in terms.items()}
+    alone = {name: KeypointLoss({name: term})(prediction, target)[name] for name, term in terms.items()}
     assert all(torch.equal(alone[name], values[name]) for name in terms)
 
 
@@ -131,10 +134,11 @@ def test_shares_with_the_mean_count_average_to_the_whole(name: str, hard: dict[s
     make, parts = EVERY[name]
     prediction, points, mask = drawn(parts)
     loss = KeypointLoss({"term": make(**hard) if name in PER_KEYPOINT else make()})
-    whole = loss(prediction, points, mask, 4)["loss"]
+    whole = loss(prediction, target_of(points, mask, 4))["loss"]
     count = torch.stack([mask[:1].sum(), mask[1:2].sum(), mask[2:].sum()]).float().mean()
     shares = [{part: leaf[i : i + 1] for part, leaf in prediction.items()} for i in range(3)]
-    parts = [loss(shares[i], points[i : i + 1], mask[i : i + 1], 4, count)["loss"] for i in range(3)]
+    targets = [target_of(points[i : i + 1], mask[i : i + 1], 4) for i in range(3)]
+    parts = [loss(shares[i], targets[i], lambda _: count)["loss"] for i in range(3)]
     torch.testing.assert_close(torch.stack(parts).mean(), whole)
 
 
@@ -144,7 +148,9 @@ def test_the_target_is_its_own_best_answer(stride: int) -> None:
     cells, size = F.image_to_grid(points, stride), (64 // stride, 64 // stride)
     logits = F.render_gaussians(cells, 5.0 / stride, size).log().clamp_min(-80)
     mask = torch.ones(1, 2, dtype=torch.bool)
-    values = KeypointLoss({name: make() for name, make in TERMS.items()})({"logits": logits}, points, mask, stride)
+    values = KeypointLoss({name: make() for name, make in TERMS.items()})(
+        {"logits": logits}, target_of(points, mask, stride)
+    )
     for name in ("heatmap_kl", "heatmap_js", "heatmap_mse", "heatmap_awing"):
         assert values[name].item() == pytest.approx(0, abs=1e-5)
     for name in ("coordinate_l1", "coordinate_l2"):
@@ -152,7 +158,7 @@ def test_the_target_is_its_own_best_answer(stride: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("point", "visibility", "taught"),
+    ("point", "visibility", "trained"),
     [
         ([0, 0], 2, True),
         ([-0.5, 19.5], 1, True),
@@ -164,16 +170,16 @@ def test_the_target_is_its_own_best_answer(stride: int) -> None:
         ([float("nan"), 5], 2, False),
     ],
 )
-def test_only_labeled_points_within_the_frame_teach(point: list[float], visibility: int, taught: bool) -> None:
-    found = trainable(torch.tensor([[point]], dtype=torch.float), torch.tensor([[visibility]]), (20, 30))
-    assert found.item() is taught
+def test_only_labeled_points_inside_the_input_are_trained(point: list[float], visibility: int, trained: bool) -> None:
+    target = Target.of(torch.tensor([[point]], dtype=torch.float), torch.tensor([[visibility]]), (20, 30), 4)
+    assert target.mask.item() is trained
 
 
 @pytest.mark.parametrize("sigma", [0, -1, float("nan"), {"start": 3, "end": 0}])
 @pytest.mark.parametrize("term", [HeatmapTerm, VarianceTerm, AxisTerm])
 def test_sigma_must_be_positive(sigma: object, term: type[nn.Module]) -> None:
     with pytest.raises(ValueError, match=r"sigma must be positive, got (0|-1|nan)"):
-        term(F.heatmap_ce, sigma=sigma)
+        term(F.heatmap_ce, weight=1.0, sigma=sigma)
 
 
 def test_a_loss_needs_a_term() -> None:
@@ -197,22 +203,27 @@ def test_a_loss_needs_a_term() -> None:
         ([float("nan"), 5], 0, -1),
     ],
 )
-def test_a_state_is_known_where_labeled_out_of_the_frame_or_told_absent(
+def test_a_labeled_point_outside_the_input_and_a_point_labeled_absent_are_absent(
     point: list[float], visibility: int, state: int
 ) -> None:
-    found = visibility_target(torch.tensor([[point]], dtype=torch.float), torch.tensor([[visibility]]), (20, 30))
-    assert found.dtype == torch.int64 and found.item() == state
+    target = Target.of(torch.tensor([[point]], dtype=torch.float), torch.tensor([[visibility]]), (20, 30), 4)
+    assert target.states.dtype == torch.int64 and target.states.item() == state
 
 
-def test_what_is_taught_a_place_is_what_is_known_to_be_there() -> None:
+def test_positions_are_trained_where_the_state_is_occluded_or_visible() -> None:
     points, visibility = torch.rand(50, 4, 2) * 60 - 20, torch.randint(-1, 3, (50, 4))
-    target = visibility_target(points, visibility, (20, 30))
-    assert trainable(points, visibility, (20, 30)).equal(target > 0)
-    assert (target < 0).equal(visibility == 0)
+    target = Target.of(points, visibility, (20, 30), 4)
+    assert target.mask.equal(target.states > 0)
+    assert (target.states < 0).equal(visibility == 0)
 
 
-def drawn_states() -> States:
-    return States(torch.randn(3, 4, 3, requires_grad=True), torch.tensor([[2, -1, 1, 0], [-1] * 4, [2, 2, -1, 2]]))
+STATES = torch.tensor([[2, -1, 1, 0], [-1] * 4, [2, 2, -1, 2]])
+
+
+def drawn_states() -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """As `drawn`, with the logits of states."""
+    prediction, points, mask = drawn()
+    return prediction | {"visibility": torch.randn(3, 4, 3, requires_grad=True)}, points, mask
 
 
 def beside(weight: float = 1.0) -> KeypointLoss:
@@ -221,48 +232,45 @@ def beside(weight: float = 1.0) -> KeypointLoss:
     )
 
 
-def test_visibility_is_the_mean_over_known_states_whatever_is_taught_a_place() -> None:
-    (prediction, points, mask), states = drawn(), drawn_states()
-    values = beside(0.5)(prediction, points, mask, 4, states=states)
+def test_visibility_is_the_mean_over_known_states_whichever_positions_are_trained() -> None:
+    prediction, points, mask = drawn_states()
+    values = beside(0.5)(prediction, target_of(points, mask, 4, STATES))
     values["loss"].backward()
-    known = states.target >= 0
-    expected = nn.functional.cross_entropy(states.logits[known], states.target[known])
+    known, logits = STATES >= 0, prediction["visibility"]
+    expected = nn.functional.cross_entropy(logits[known], STATES[known])
     torch.testing.assert_close(values["visibility"], expected)
     torch.testing.assert_close(values["loss"], values["heatmap_ce"] + 0.5 * expected)
-    assert (states.logits.grad.abs().amax(-1) > 0).equal(known)
+    assert (logits.grad.abs().amax(-1) > 0).equal(known)
 
 
-def test_nothing_known_is_zero_with_a_zero_gradient() -> None:
-    prediction, points, mask = drawn()
-    states = States(torch.randn(3, 4, 3, requires_grad=True), torch.full((3, 4), -1))
-    values = beside()(prediction, points, torch.zeros_like(mask), 4, states=states)
+def test_unknown_states_give_a_loss_of_zero_with_a_zero_gradient() -> None:
+    prediction, points, mask = drawn_states()
+    values = beside()(prediction, target_of(points, torch.zeros_like(mask), 4))
     values["loss"].backward()
     assert values["visibility"].item() == values["loss"].item() == 0
-    assert torch.equal(states.logits.grad, torch.zeros(3, 4, 3))  # a gradient, which other processes wait for
+    assert torch.equal(
+        prediction["visibility"].grad, torch.zeros(3, 4, 3)
+    )  # a gradient, which other processes wait for
 
 
 def test_shares_of_states_with_the_mean_count_average_to_the_whole() -> None:
-    (prediction, points, mask), states = drawn(), drawn_states()
+    prediction, points, mask = drawn_states()
     loss = beside()
-    whole = loss(prediction, points, mask, 4, states=states)["visibility"]
+    whole = loss(prediction, target_of(points, mask, 4, STATES))["visibility"]
     count = torch.tensor([3, 0, 3]).float().mean()
-    parts = [
-        loss(
-            {"logits": prediction["logits"][i : i + 1]},
-            points[i : i + 1],
-            mask[i : i + 1],
-            4,
-            states=States(states.logits[i : i + 1], states.target[i : i + 1], count),
-        )["visibility"]
-        for i in range(3)
-    ]
+    parts = []
+    for i in range(3):
+        target = target_of(points[i : i + 1], mask[i : i + 1], 4, STATES[i : i + 1])
+        share = {name: leaf[i : i + 1] for name, leaf in prediction.items()}
+        parts.append(loss(share, target, lambda _: count)["visibility"])
     torch.testing.assert_close(torch.stack(parts).mean(), whole)
 
 
-def test_without_states_a_visibility_term_is_left_out() -> None:
+def test_a_visibility_term_is_left_out_where_no_states_are_predicted() -> None:
     prediction, points, mask = drawn()
-    alone = KeypointLoss({"heatmap_ce": TERMS["heatmap_ce"]()})(prediction, points, mask, 4)
-    torch.testing.assert_close(beside()(prediction, points, mask, 4), alone, rtol=0, atol=0)
+    target = target_of(points, mask, 4, STATES)
+    alone = KeypointLoss({"heatmap_ce": TERMS["heatmap_ce"]()})(prediction, target)
+    torch.testing.assert_close(beside()(prediction, target), alone, rtol=0, atol=0)
 
 
 def head(**settings) -> SoftArgmaxHead:
@@ -272,7 +280,7 @@ def head(**settings) -> SoftArgmaxHead:
 def test_a_head_that_a_loss_does_not_train_is_refused() -> None:
     with pytest.raises(ValueError, match=r"head\.visibility=true, but no term .* add visibility to loss"):
         KeypointLoss({"heatmap_ce": TERMS["heatmap_ce"]()}).check_head(head(visibility=True))
-    with pytest.raises(ValueError, match=r"a visibility term alone, .* set head\.visibility=true"):
+    with pytest.raises(ValueError, match=r"loss=\[visibility\] alone trains nothing .* set head\.visibility=true"):
         KeypointLoss({"visibility": VisibilityTerm(F.visibility_ce)}).check_head(head())
     for visibility in (True, False):
         beside().check_head(head(visibility=visibility))
@@ -298,7 +306,7 @@ def test_a_loss_that_fits_a_head_trains_it_in_half_precision_too(kind: type[nn.M
     features = torch.randn(3, 8, 16, 16, requires_grad=True)
     for dtype in (torch.float32, torch.bfloat16):
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            value = loss(made(features), points, mask, 4, progress=0.3)["loss"]
+            value = loss(made(features), target_of(points, mask, 4, progress=0.3))["loss"]
         value.backward()
         assert value.dtype == torch.float32 and torch.isfinite(value) and torch.isfinite(features.grad).all()
         assert features.grad[[0, 2]].any() and not features.grad[1].any()
@@ -311,17 +319,25 @@ def test_a_loss_that_fits_a_head_trains_it_in_half_precision_too(kind: type[nn.M
         (
             SimCCHead,
             ["heatmap_ce", "coordinate_l1"],
-            r"head=simcc trains axis distributions and a mean position, and heatmap_ce needs heatmap logits; "
+            r"head=simcc provides axis distributions and a mean position, and heatmap_ce needs heatmap logits; "
             r"use loss=\[axis_ce\+coordinate,visibility\]",
         ),
-        (SoftArgmaxHead, ["axis_ce"], r"head=soft_argmax trains heatmap logits, and axis_ce needs axis distributions;"),
+        (
+            SoftArgmaxHead,
+            ["axis_ce"],
+            r"head=soft_argmax provides heatmap logits, and axis_ce needs axis distributions;",
+        ),
         (
             ChannelSoftmaxHead,
             ["pixel_classes", "coordinate_l1"],
-            r"head=channel_softmax trains classes of pixels, and coordinate_l1 needs heatmap logits or a mean position"
-            r"; use loss=\[pixel_classes,visibility\]",
+            r"head=channel_softmax provides classes of pixels, and coordinate_l1 needs heatmap logits or a mean "
+            r"position; use loss=\[pixel_classes,visibility\]",
         ),
-        (RegressionHead, ["variance"], r"head=regression trains .* and variance needs .* loss=\[coordinate_nll,visib"),
+        (
+            RegressionHead,
+            ["variance"],
+            r"head=regression provides .* and variance needs .* loss=\[coordinate_nll,visib",
+        ),
         (SoftArgmaxHead, ["coordinate_nll"], r"coordinate_nll needs the scale of errors; use loss=\[heatmap_ce\+coord"),
         (SoftArgmaxHead, ["pixel_classes"], r"pixel_classes needs classes of pixels; use loss=\[heatmap_ce\+coord"),
     ],
@@ -338,7 +354,7 @@ def visible() -> dict[str, nn.Module]:
 
 @pytest.mark.parametrize("name", TERMS)
 @pytest.mark.parametrize("decode", ["window", "expectation"])
-def test_a_window_about_a_peak_that_nothing_asks_for_is_warned_of(
+def test_a_window_about_a_peak_that_no_term_trains_is_warned_of(
     name: str, decode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = name.split()[0]
@@ -354,7 +370,7 @@ def test_axes_without_a_peak_and_scales_without_a_loss_are_warned_of(caplog: pyt
         loss.check_head(SimCCHead(in_channels=2, num_keypoints=3, stride=4))
         loss.check_head(RegressionHead(in_channels=2, num_keypoints=3, stride=4))
     axes, scales = caplog.messages
-    assert "nothing asks the maps for one peak" in axes and axes.endswith("or add a term such as axis_ce")
+    assert "the maps are not trained to have one peak" in axes and axes.endswith("or add a term such as axis_ce")
     assert scales.startswith("loss=[coordinate_l1] trains no scale of errors") and scales.endswith("add coordinate_nll")
 
 
@@ -373,7 +389,7 @@ def test_terms_that_disagree_near_the_border_are_warned_of(
     heatmap: dict, coordinate: object, advice: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     terms = {
-        "heatmap_ce": HeatmapTerm(F.heatmap_ce, **heatmap),
+        "heatmap_ce": HeatmapTerm(F.heatmap_ce, 1.0, **heatmap),
         "coordinate_l1": CoordinateTerm(F.coordinate_l1, sigma=coordinate),
     }
     with caplog.at_level(logging.WARNING):

@@ -1,4 +1,4 @@
-"""Terms aim at the place they are said to, on any grid, at any time of the training, whatever a head tells."""
+"""Targets are at the documented place, on any grid and at any time of the training; values are finite."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from helpers.targets import target_of
 from softpoint import functional as F
 from softpoint.training import AxisTerm, CoordinateTerm, HeatmapTerm, KeypointLoss, PixelClassTerm, VarianceTerm
 from softpoint.training.sigma_schedule import Sigma
@@ -37,8 +38,8 @@ def centers(count: int, width: float) -> np.ndarray:
 def test_a_heatmap_target_is_the_gaussian_in_pixels_sampled_at_the_cells(point: tuple[float, float]) -> None:
     logits = torch.randn(1, 1, *SIZE)
     x, y = (gaussian(point[i], 5.0, centers(SIZE[1 - i], STRIDE)) for i in range(2))
-    loss = KeypointLoss({"ce": HeatmapTerm(F.heatmap_ce, sigma=5.0)})
-    found = loss({"logits": logits}, torch.tensor([[point]]), MASK, STRIDE)["ce"]
+    loss = KeypointLoss({"ce": HeatmapTerm(F.heatmap_ce, 1.0, sigma=5.0)})
+    found = loss({"logits": logits}, target_of(torch.tensor([[point]]), MASK, STRIDE))["ce"]
     assert found.item() == pytest.approx(nats(np.outer(y, x), logits[0, 0]), rel=1e-5)
 
 
@@ -47,14 +48,14 @@ def test_a_heatmap_target_is_the_gaussian_in_pixels_sampled_at_the_cells(point: 
 def test_an_axis_target_is_the_gaussian_in_pixels_sampled_at_the_bins(point: tuple[float, float], bins: int) -> None:
     axes = [torch.randn(1, 1, SIZE[1] * bins), torch.randn(1, 1, SIZE[0] * bins)]
     prediction = {"logits": torch.zeros(1, 1, *SIZE), "axis_x": axes[0], "axis_y": axes[1]}
-    loss = KeypointLoss({"ce": AxisTerm(F.axis_ce, sigma=5.0)})
-    found = loss(prediction, torch.tensor([[point]]), MASK, STRIDE)["ce"]
+    loss = KeypointLoss({"ce": AxisTerm(F.axis_ce, 1.0, sigma=5.0)})
+    found = loss(prediction, target_of(torch.tensor([[point]]), MASK, STRIDE))["ce"]
     targets = [gaussian(point[i], 5.0, centers(SIZE[1 - i] * bins, STRIDE / bins)) for i in range(2)]
     assert found.item() == pytest.approx(sum(nats(targets[i], axes[i][0, 0]) for i in range(2)), rel=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "pixels"), [("nearest", 1.0), ("bilinear", 0.0)])
-def test_a_target_without_width_is_where_the_keypoint_is(kind: str, pixels: float) -> None:
+def test_a_nearest_or_bilinear_target_is_at_the_keypoint(kind: str, pixels: float) -> None:
     point, bins = torch.tensor([[[13.2, 9.9]]]), 2
     heatmaps, axes = [], []
 
@@ -67,8 +68,8 @@ def test_a_target_without_width_is_where_the_keypoint_is(kind: str, pixels: floa
         return target.sum(-1)
 
     prediction = {"logits": torch.zeros(1, 1, *SIZE), "axis_x": torch.zeros(1, 1, 16), "axis_y": torch.zeros(1, 1, 12)}
-    terms = {"map": HeatmapTerm(keep_map, 3.0, target=kind), "axis": AxisTerm(keep_axis, 3.0, target=kind)}
-    KeypointLoss(terms)(prediction, point, MASK, STRIDE)
+    terms = {"map": HeatmapTerm(keep_map, 1.0, target=kind), "axis": AxisTerm(keep_axis, 1.0, target=kind)}
+    KeypointLoss(terms)(prediction, target_of(point, MASK, STRIDE))
     mean = F.grid_to_image(F.spatial_expectation(heatmaps[0]), STRIDE)
     assert (mean - point).abs().max() <= pixels * STRIDE / 2 + 1e-5
     along = [F.spatial_expectation(axis[..., None, :])[..., 0] for axis in axes]
@@ -78,7 +79,7 @@ def test_a_target_without_width_is_where_the_keypoint_is(kind: str, pixels: floa
 
 @pytest.mark.parametrize("bins", [None, 2])
 @pytest.mark.parametrize("point", PLACES)
-def test_a_coordinate_with_sigma_aims_at_the_mean_of_what_is_on_the_map(
+def test_the_target_of_a_coordinate_with_sigma_is_the_mean_of_the_gaussian_on_the_map(
     point: tuple[float, float], bins: int | None
 ) -> None:
     finer = bins or 1
@@ -90,53 +91,55 @@ def test_a_coordinate_with_sigma_aims_at_the_mean_of_what_is_on_the_map(
         "logits": logits, "mean": found, "axis_x": torch.zeros(1, 1, len(x)), "axis_y": torch.zeros(1, 1, len(y))
     }  # fmt: skip
     loss = KeypointLoss({"l1": CoordinateTerm(F.coordinate_l1, sigma=5.0)})
-    value = loss(prediction, torch.tensor([[point]]), MASK, STRIDE)["l1"]
+    value = loss(prediction, target_of(torch.tensor([[point]]), MASK, STRIDE))["l1"]
     expected = np.abs(F.grid_to_image(found, STRIDE)[0, 0].double().numpy() - mean).sum() / STRIDE
     assert value.item() == pytest.approx(expected, abs=2e-5)
 
 
 @pytest.mark.parametrize("sigma", [None, 5.0])
 @pytest.mark.parametrize("point", PLACES)
-def test_a_mean_of_no_distribution_aims_at_the_keypoint_itself(point: tuple[float, float], sigma: float | None) -> None:
+def test_the_target_of_a_regressed_mean_is_the_keypoint_itself(point: tuple[float, float], sigma: float | None) -> None:
     mean = torch.tensor([[[2.0, 3.0]]], dtype=torch.float16)
     value = CoordinateTerm(F.coordinate_l2, sigma=sigma)(
-        {"logits": torch.zeros(1, 1, *SIZE), "mean": mean},
-        F.image_to_grid(torch.tensor([[point]]), STRIDE), STRIDE, MASK,
-    )  # fmt: skip
+        {"logits": torch.zeros(1, 1, *SIZE), "mean": mean}, target_of(torch.tensor([[point]]), MASK, STRIDE)
+    )
     expected = np.hypot((point[0] + 0.5) / 4 - 0.5 - 2, (point[1] + 0.5) / 4 - 0.5 - 3)
     assert value.dtype == torch.float32 and value.item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_sigma_goes_in_a_straight_line_and_ends_where_nothing_is_said() -> None:
+def test_sigma_is_linear_in_progress_and_has_its_end_without_one() -> None:
     sigma = Sigma.of(OmegaConf.create({"start": 8, "end": 3}))
     assert [sigma.at(progress) for progress in (0.0, 0.2, 1.0, None)] == [8.0, 7.0, 3.0, 3.0]
     assert Sigma.of(2.5).at(0.0) == Sigma.of(2.5).at(None) == 2.5
 
 
 @pytest.mark.parametrize("term", [HeatmapTerm, VarianceTerm, AxisTerm, CoordinateTerm])
-def test_a_scheduled_sigma_is_at_each_time_the_number_it_says(term: type) -> None:
+def test_a_scheduled_sigma_equals_a_fixed_one_at_each_time(term: type) -> None:
     torch.manual_seed(1)
     loss = {HeatmapTerm: F.heatmap_kl, VarianceTerm: F.variance, AxisTerm: F.axis_ce, CoordinateTerm: F.coordinate_l1}
     prediction = {"logits": torch.randn(1, 1, *SIZE)}
     if term is AxisTerm:
         prediction |= {"axis_x": torch.randn(1, 1, 16), "axis_y": torch.randn(1, 1, 12)}
     point = torch.tensor([[[2.0, 20.0]]])
-    scheduled = KeypointLoss({"term": term(loss[term], sigma={"start": 10.0, "end": 4.0})})
+    scheduled = KeypointLoss({"term": term(loss[term], weight=1.0, sigma={"start": 10.0, "end": 4.0})})
     for progress, sigma in ((0.0, 10.0), (0.5, 7.0), (1.0, 4.0), (None, 4.0)):
-        expected = KeypointLoss({"term": term(loss[term], sigma=sigma)})(prediction, point, MASK, STRIDE)
-        assert scheduled(prediction, point, MASK, STRIDE, progress=progress)["term"] == expected["term"]
+        expected = KeypointLoss({"term": term(loss[term], weight=1.0, sigma=sigma)})(
+            prediction, target_of(point, MASK, STRIDE)
+        )
+        value = scheduled(prediction, target_of(point, MASK, STRIDE, progress=progress))["term"]
+        assert value == expected["term"]
 
 
 @pytest.mark.parametrize("sigma", [{"start": 8.0}, {"start": 8.0, "end": 3.0, "by": 0.5}, {}])
 def test_a_schedule_needs_its_start_and_its_end(sigma: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"sigma has start and end, as in \{start: 8, end: 3\}, or is one number"):
-        HeatmapTerm(F.heatmap_ce, sigma=sigma)
+        HeatmapTerm(F.heatmap_ce, 1.0, sigma=sigma)
 
 
 @pytest.mark.parametrize("term", [HeatmapTerm, AxisTerm])
-def test_another_target_is_refused(term: type) -> None:
+def test_an_unknown_target_is_refused(term: type) -> None:
     with pytest.raises(ValueError, match="a loss has no target 'bilinaer'; did you mean 'bilinear'"):
-        term(F.heatmap_ce, 3.0, target="bilinaer")
+        term(F.heatmap_ce, 1.0, target="bilinaer")
 
 
 FUNCTIONS = {
@@ -144,11 +147,11 @@ FUNCTIONS = {
     "coordinate": (F.coordinate_l1, F.coordinate_l2, F.coordinate_huber, F.coordinate_wing),
 }
 EXTREME = {
-    **{f"{loss.__name__} {kind}": HeatmapTerm(loss, sigma=3.0, target=kind)
+    **{f"{loss.__name__} {kind}": HeatmapTerm(loss, 1.0, target=kind)
        for loss in FUNCTIONS["heatmap"] for kind in ("gaussian", "nearest", "bilinear")},
     **{loss.__name__: CoordinateTerm(loss, sigma=3.0) for loss in FUNCTIONS["coordinate"]},
-    **{f"axis_ce {kind}": AxisTerm(F.axis_ce, sigma=3.0, target=kind) for kind in ("gaussian", "nearest", "bilinear")},
-    "variance": VarianceTerm(F.variance, sigma=3.0),
+    **{f"axis_ce {kind}": AxisTerm(F.axis_ce, 1.0, target=kind) for kind in ("gaussian", "nearest", "bilinear")},
+    "variance": VarianceTerm(F.variance, weight=1.0),
     "pixel_classes": PixelClassTerm(radius=4.0, ring=3.0, smoothing=0.1),
 }  # fmt: skip
 
@@ -172,9 +175,10 @@ def test_extreme_logits_anywhere_are_finite_and_as_in_double_precision(
     prediction = {part: leaves[part] for part in parts.get(name.split()[0], ("logits",))}
     loss = KeypointLoss({"term": EXTREME[name]})
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        value = loss(prediction, points, mask, STRIDE)["loss"]
+        value = loss(prediction, target_of(points, mask, STRIDE))["loss"]
     value.backward()
     assert value.dtype == torch.float32 and torch.isfinite(value)
     assert all(torch.isfinite(leaf.grad).all() for leaf in prediction.values() if leaf.grad is not None)
-    exact = loss({part: leaf.detach().double() for part, leaf in prediction.items()}, points.double(), mask, STRIDE)
+    double = {part: leaf.detach().double() for part, leaf in prediction.items()}
+    exact = loss(double, target_of(points.double(), mask, STRIDE))
     assert value.item() == pytest.approx(exact["loss"].item(), rel=2e-4)

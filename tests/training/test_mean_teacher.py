@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.targets import target_of
 from helpers.training import built, composed, labeled, write_labels
 from softpoint.data.augment import Augment
 from softpoint.data.unlabeled import Unlabeled
 from softpoint.functional import transform_points
 from softpoint.training.callbacks import ExponentialAverage
-from softpoint.training.mean_teacher import rise
+from softpoint.training.mean_teacher import ramp_up
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:.*is not empty.*")
 
@@ -81,7 +82,7 @@ def test_targets_are_the_plain_view_s_points_moved_and_exchanged_by_a_mirror(lab
     module, batch, _ = started(labels, tmp_path, teacher := Teacher(SPOTS, SURE))
     views = batch["unlabeled"]
     assert views["plain"].shape == (2, 2, 64, 64, 3)
-    points, confidence = module._found(views)
+    points, confidence = module._teach(views)
     assert torch.equal(teacher.seen, views["plain"].flatten(0, 1).permute(0, 3, 1, 2))
     flat = zip(views["matrix"].flatten(0, 1).double(), views["order"].flatten(0, 1), points, confidence, strict=True)
     for matrix, order, moved, sure in flat:
@@ -95,7 +96,7 @@ def test_the_loss_is_that_of_sure_points_inside_divided_by_all(labels: list[str]
     module, batch, _ = started(labels, tmp_path, Teacher(SPOTS, SURE), "loss=[heatmap_ce]", "module.threshold=0.8")
     views = batch["unlabeled"]
     module.eval()  # batch normalization would tell one call from the next
-    found = module._taught(views)
+    found = module._consistency_loss(views)
     image = views["image"].flatten(0, 1).permute(0, 3, 1, 2)
     prediction, total = module.net(image), 0.0
     order, count = views["order"].flatten(0, 1), 4 * len(image)
@@ -106,14 +107,15 @@ def test_the_loss_is_that_of_sure_points_inside_divided_by_all(labels: list[str]
             if SURE[order[i, k]] >= 0.8 and inside:
                 one = {key: value[i : i + 1, k : k + 1] for key, value in prediction.items() if key == "logits"}
                 mask = torch.ones(1, 1, dtype=torch.bool)
-                total += module.loss(one, points[i : i + 1, k : k + 1], mask, module._stride)["loss"] / count
+                target = target_of(points[i : i + 1, k : k + 1], mask, module.net.decoder.stride)
+                total += module.loss(one, target)["loss"] / count
     assert total.item() > 0
     torch.testing.assert_close(found, total)
 
 
 def test_a_teacher_in_doubt_teaches_nothing(labels: list[str], tmp_path: Path) -> None:
     module, batch, _ = started(labels, tmp_path, Teacher(SPOTS, 0.5 * SURE))
-    taught = module._taught(batch["unlabeled"])
+    taught = module._consistency_loss(batch["unlabeled"])
     taught.backward()
     assert taught.item() == 0
     assert all(p.grad is None or not p.grad.any() for p in module.net.parameters())
@@ -122,14 +124,14 @@ def test_a_teacher_in_doubt_teaches_nothing(labels: list[str], tmp_path: Path) -
 def test_a_step_adds_the_weighted_loss_of_the_teacher_to_that_of_the_labels(labels: list[str], tmp_path: Path) -> None:
     module, batch, _ = started(labels, tmp_path, Teacher(SPOTS, SURE), "module.consistency=3", "module.ramp=0.5")
     module.eval()
-    both, taught = module.training_step(batch, 0), module._taught(batch["unlabeled"])
+    both, taught = module.training_step(batch, 0), module._consistency_loss(batch["unlabeled"])
     alone = super(type(module), module).training_step(batch, 0)
     torch.testing.assert_close(both, alone + 3 * float(np.exp(-5.0)) * taught)  # at the start of the run
     assert taught.item() > 0
 
 
 def test_the_weight_rises_and_stays() -> None:
-    weights = [rise(i / 100, 0.4) for i in range(101)]
+    weights = [ramp_up(i / 100, 0.4) for i in range(101)]
     assert weights == sorted(weights) and weights[0] == pytest.approx(np.exp(-5)) and set(weights[40:]) == {1.0}
 
 
@@ -164,9 +166,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(labels: list[str], tmp_p
     assert all(torch.equal(end["state_dict"][key], value) for key, value in resumed["state_dict"].items())
 
 
-def test_what_is_missing_is_said(labels: list[str], tmp_path: Path) -> None:
+def test_a_missing_average_and_missing_images_are_named(labels: list[str], tmp_path: Path) -> None:
     module, data, trainer = built(composed("train", [*labels, "~callbacks.ema"], tmp_path))
-    with pytest.raises(ValueError, match=r"is taught by the average that callbacks\.ema keeps; do not drop it"):
+    with pytest.raises(ValueError, match=r"needs the average that callbacks\.ema keeps; do not drop that callback"):
         trainer.fit(module, data)
     module, data, trainer = built(composed("train", labels, tmp_path))
     data.unlabeled_images = None

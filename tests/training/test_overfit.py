@@ -1,4 +1,4 @@
-"""Every loss, and every head with its own, can learn one batch by heart."""
+"""Every loss, and every head with its default loss, can overfit one batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from helpers.training import SMALL, built, composed
-from softpoint.training.loss import trainable
+from softpoint.training import Target
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
@@ -24,19 +24,20 @@ SCENES = (
 )
 
 
-def learned(overrides: list[str], folder: Path, steps: int, rate: float = 0.02) -> tuple[float, float]:
+def overfit(overrides: list[str], folder: Path, steps: int, rate: float = 0.02) -> tuple[float, float]:
     """Mean error in input pixels before and after `steps` on the first training batch."""
     module, data, _ = built(composed("train", [*SMALL, *overrides], folder))
     batch: dict[str, Any] = next(iter(data.train_dataloader()))
-    mask = trainable(batch["keypoints"], batch["visibility"], tuple(batch["image"].shape[-2:]))
+    size, stride = tuple(batch["image"].shape[-2:]), module.net.decoder.stride
+    target = Target.of(batch["keypoints"], batch["visibility"], size, stride)
     optimizer = torch.optim.Adam(module.net.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.01, steps)
     errors = []
     for _ in range(steps + 1):
-        found = module.net(batch["image"])
-        errors.append((found["keypoints"].detach() - batch["keypoints"]).norm(dim=-1)[mask].mean().item())
+        prediction = module.net(batch["image"])
+        errors.append((prediction["keypoints"].detach() - batch["keypoints"]).norm(dim=-1)[target.mask].mean().item())
         optimizer.zero_grad()
-        module.loss(found, batch["keypoints"], mask, module.net.decoder.stride)["loss"].backward()
+        module.loss(prediction, target)["loss"].backward()
         torch.nn.utils.clip_grad_norm_(module.net.parameters(), 1.0)
         optimizer.step()
         schedule.step()
@@ -53,8 +54,8 @@ def learned(overrides: list[str], folder: Path, steps: int, rate: float = 0.02) 
         ("[heatmap_ce,coordinate_l1]", 150),
     ],
 )
-def test_heatmap_loss_learns_a_batch_by_heart(loss: str, steps: int, tmp_path: Path) -> None:
-    before, after = learned([*SCENES, f"loss={loss}"], tmp_path, steps)
+def test_a_heatmap_loss_overfits_a_batch(loss: str, steps: int, tmp_path: Path) -> None:
+    before, after = overfit([*SCENES, f"loss={loss}"], tmp_path, steps)
     assert before > 15 and after < 0.5
 
 
@@ -69,9 +70,9 @@ def test_heatmap_loss_learns_a_batch_by_heart(loss: str, steps: int, tmp_path: P
         ("[coordinate_l2,heatmap_js]", 150),
     ],
 )
-def test_coordinate_loss_learns_a_batch_by_heart(loss: str, steps: int, tmp_path: Path) -> None:
-    # Nothing in these asks for one peak, so that the coordinate is read as the loss reads it: from the whole map.
-    before, after = learned([*SCENES, f"loss={loss}", "head.decode=expectation"], tmp_path, steps, rate=0.01)
+def test_a_coordinate_loss_overfits_a_batch(loss: str, steps: int, tmp_path: Path) -> None:
+    # None of these trains the map to have one peak, so the coordinate is read as the loss reads it: from the whole map.
+    before, after = overfit([*SCENES, f"loss={loss}", "head.decode=expectation"], tmp_path, steps, rate=0.01)
     assert before > 15 and after < 0.5
 
 
@@ -80,17 +81,17 @@ def test_coordinate_loss_learns_a_batch_by_heart(loss: str, steps: int, tmp_path
     [
         ("head.learnable_temperature=true loss=heatmap_ce", 80, 0.5),
         ("head=simcc", 150, 0.5),
-        ("head=channel_softmax", 100, 2.0),  # a disc of cells knows its own middle to half a cell
+        ("head=channel_softmax", 100, 2.0),  # the center of a disc of cells is exact to half a cell
         ("head=regression", 150, 0.5),
     ],
 )
-def test_head_learns_a_batch_by_heart_with_its_own_loss(words: str, steps: int, error: float, tmp_path: Path) -> None:
-    before, after = learned([*SCENES, *words.split()], tmp_path, steps, rate=0.01)
+def test_a_head_overfits_a_batch_with_its_default_loss(words: str, steps: int, error: float, tmp_path: Path) -> None:
+    before, after = overfit([*SCENES, *words.split()], tmp_path, steps, rate=0.01)
     assert before > 10 and after < error
 
 
 @pytest.mark.parametrize("name", ["dlc-openfield"])
-def test_default_loss_learns_real_images_by_heart(name: str, tmp_path: Path, data_root: Path) -> None:
+def test_the_default_loss_overfits_real_images(name: str, tmp_path: Path, data_root: Path) -> None:
     labels, images = data_root / "keypoints" / "labels" / f"{name}.csv", data_root / "keypoints" / name
     if not labels.is_file():
         pytest.skip(f"no {labels}")
@@ -102,5 +103,5 @@ def test_default_loss_learns_real_images_by_heart(name: str, tmp_path: Path, dat
         "backbone.width=16",
         "augment=none",
     ]
-    before, after = learned([*real, "decoder.channels=16", "data.size=[96,128]", "data.batch_size=2"], tmp_path, 150)
+    before, after = overfit([*real, "decoder.channels=16", "data.size=[96,128]", "data.batch_size=2"], tmp_path, 150)
     assert before > 10 and after < 0.5

@@ -1,4 +1,4 @@
-"""The loss of pixel classes is its sum over cells; what is unlabeled is neither here nor absent."""
+"""The loss of pixel classes is its sum over cells; the class of an unlabeled keypoint is left out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.targets import target_of
 from softpoint.functional import disc_classes, image_to_grid
 from softpoint.training import KeypointLoss, PixelClassTerm
 
@@ -44,50 +45,50 @@ def by_cells(
 @pytest.mark.parametrize(
     ("settings", "weights"),
     [
-        ({"radius": 6.0}, [1, 1, 1, 1]),
+        ({"ring": 0.0, "background": 1.0}, [1, 1, 1, 1]),
         ({"radius": 6.0, "ring": 5.0, "background": 0.1, "smoothing": 0.2}, [1, 1, 1, 0.1]),
-        ({"radius": 1.0, "keypoint_weights": [2.0, 0.5, 0.0], "background": 0.3}, [2, 0.5, 0, 0.3]),
+        ({"radius": 1.0, "ring": 0.0, "keypoint_weights": [2.0, 0.5, 0.0], "background": 0.3}, [2, 0.5, 0, 0.3]),
     ],
 )
-def test_it_is_its_sum_over_cells(settings: dict, weights: list[float]) -> None:
+def test_the_loss_is_its_sum_over_cells(settings: dict, weights: list[float]) -> None:
     classes, points, mask = drawn()
     loss = KeypointLoss({"classes": PixelClassTerm(**settings)})
-    found = loss({"logits": classes[:, :3], "classes": classes}, points, mask, STRIDE)["classes"]
-    shape = {"smoothing": 0.0, "ring": 0.0} | {
+    found = loss({"logits": classes[:, :3], "classes": classes}, target_of(points, mask, STRIDE))["classes"]
+    shape = {"radius": 6.0, "smoothing": 0.0} | {
         k: v for k, v in settings.items() if k in ("radius", "ring", "smoothing")
     }
     assert found.item() == pytest.approx(by_cells(classes, points, mask, weights, **shape), rel=1e-9)
 
 
-def test_an_unlabeled_class_changes_nothing_and_learns_nothing() -> None:
+def test_an_unlabeled_class_changes_nothing_and_has_no_gradient() -> None:
     classes, points, mask = drawn()
-    loss = KeypointLoss({"classes": PixelClassTerm(radius=6.0, smoothing=0.1)})
-    value = loss({"logits": classes[:, :3], "classes": classes}, points, mask, STRIDE)["loss"]
+    loss = KeypointLoss({"classes": PixelClassTerm(ring=0.0, background=1.0, smoothing=0.1)})
+    value = loss({"logits": classes[:, :3], "classes": classes}, target_of(points, mask, STRIDE))["loss"]
     value.backward()
     moved = (classes.grad.abs().amax((-2, -1)) > 0).tolist()
     assert moved == [[True, False, True, True], [False] * 4, [False, False, True, True]]
     other = torch.where(torch.cat((mask, mask[:, :1] | True), 1)[..., None, None], classes, float("nan"))
-    assert loss({"logits": classes[:, :3], "classes": other}, points, mask, STRIDE)["loss"] == value
+    assert loss({"logits": classes[:, :3], "classes": other}, target_of(points, mask, STRIDE))["loss"] == value
 
 
-def test_cells_of_the_ring_learn_nothing() -> None:
+def test_cells_of_the_ring_have_no_gradient() -> None:
     classes = torch.randn(1, 2, *SIZE, requires_grad=True)
     point, mask = torch.tensor([[[17.5, 13.5]]]), torch.ones(1, 1, dtype=torch.bool)
-    loss = KeypointLoss({"classes": PixelClassTerm(radius=5.0, ring=6.0)})
-    loss({"logits": classes[:, :1], "classes": classes}, point, mask, STRIDE)["loss"].backward()
+    loss = KeypointLoss({"classes": PixelClassTerm(radius=5.0, ring=6.0, background=1.0)})
+    loss({"logits": classes[:, :1], "classes": classes}, target_of(point, mask, STRIDE))["loss"].backward()
     i, j = np.indices(SIZE)
     distance = np.hypot((j + 0.5) * STRIDE - 0.5 - 17.5, (i + 0.5) * STRIDE - 0.5 - 13.5)
     expected = (distance >= 5 + STRIDE / 2) & (distance < 5 + STRIDE / 2 + 6)
     assert expected.sum() > 4 and np.array_equal(classes.grad[0].abs().amax(0).numpy() == 0, expected)
 
 
-def test_the_probabilities_that_it_asks_for_cost_least() -> None:
+def test_the_target_probabilities_have_the_least_loss() -> None:
     points, mask = torch.tensor([[[9.5, 9.5], [30.0, 20.0]]]), torch.ones(1, 2, dtype=torch.bool)
     target, _ = disc_classes(image_to_grid(points, STRIDE), mask, SIZE, 1.5)
-    loss = KeypointLoss({"classes": PixelClassTerm(radius=6.0)})
+    loss = KeypointLoss({"classes": PixelClassTerm(ring=0.0, background=1.0)})
     maps = (target, target.flip(1), torch.full_like(target, 1 / 3))
     costs = [
-        loss({"logits": p[:, :2], "classes": p.clamp_min(1e-30).log()}, points, mask, STRIDE)["loss"].item()
+        loss({"logits": p[:, :2], "classes": p.clamp_min(1e-30).log()}, target_of(points, mask, STRIDE))["loss"].item()
         for p in maps
     ]
     entropy = -torch.xlogy(target, target).sum(1).mean().item()
@@ -98,14 +99,17 @@ def test_the_probabilities_that_it_asks_for_cost_least() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"radius": 0.0}, "radius must be positive and ring at least 0, got 0.0 and 0.0"),
+        ({"radius": 0.0}, "radius must be positive and ring at least 0, got 0.0 and 4.0"),
         ({"radius": 3.0, "ring": -1.0}, "radius must be positive and ring at least 0, got 3.0 and -1.0"),
-        ({"radius": 3.0, "background": -0.1}, "a class weighs at least 0, got background=-0.1"),
-        ({"radius": 3.0, "keypoint_weights": [1.0, -2.0]}, r"a class weighs at least 0, .*keypoint_weights=\[1"),
-        ({"radius": 3.0, "smoothing": 1.0}, r"smoothing must lie in \[0, 1\), got 1.0"),
+        ({"radius": 3.0, "background": -0.1}, "the weight of a class must be at least 0, got background=-0.1"),
+        (
+            {"radius": 3.0, "keypoint_weights": [1.0, -2.0]},
+            r"the weight of a class must be at least 0, .*keypoint_weights=\[1",
+        ),
+        ({"radius": 3.0, "smoothing": 1.0}, r"smoothing must be in \[0, 1\), got 1.0"),
     ],
 )
-def test_settings_without_a_meaning_are_refused(settings: dict, message: str) -> None:
+def test_settings_out_of_range_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PixelClassTerm(**settings)
 
@@ -114,4 +118,4 @@ def test_weights_of_another_number_of_keypoints_are_refused() -> None:
     classes, points, mask = drawn()
     loss = KeypointLoss({"classes": PixelClassTerm(radius=3.0, keypoint_weights=[1.0, 2.0])})
     with pytest.raises(ValueError, match="keypoint_weights has 2 numbers for 3 keypoints; give one for each"):
-        loss({"logits": classes[:, :3], "classes": classes}, points, mask, STRIDE)
+        loss({"logits": classes[:, :3], "classes": classes}, target_of(points, mask, STRIDE))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers.training import built, composed, tiny
-from softpoint.training.callbacks import Freeze, TimeBudget
+from softpoint.training.callbacks import Duration, Freeze
 from softpoint.training.param_groups import parameter_groups
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
@@ -54,15 +54,15 @@ def test_a_frozen_backbone_moves_only_after_its_thaw(tmp_path: Path) -> None:
 
 
 def test_minutes_end_a_run_and_its_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TimeBudget, "time_elapsed", lambda self, stage="train": 6.0 * self.steps)
-    monkeypatch.setattr(TimeBudget, "steps", 0, raising=False)
+    monkeypatch.setattr(Duration, "time_elapsed", lambda self, stage="train": 6.0 * self.steps)
+    monkeypatch.setattr(Duration, "steps", 0, raising=False)
     module, data, trainer = built(composed("train", tiny("minutes=1", "scheduler.warmup=0.2"), tmp_path))
     rates = []
 
     class Clock(Freeze):
         def on_train_batch_start(self, trainer, *_):
             rates.append(trainer.optimizers[0].param_groups[0]["lr"])
-            TimeBudget.steps += 1
+            Duration.steps += 1
 
     trainer.callbacks.insert(0, Clock(0.0))
     trainer.fit(module, data)

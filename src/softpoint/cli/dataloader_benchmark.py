@@ -86,13 +86,13 @@ def _seconds(train: Callable[[dict[str, Any]], None], batches: Iterator[dict[str
 
 def training(net: Any, loss: Any, optimizer: Any) -> Callable[[dict[str, Any]], None]:
     """A step as training makes it: forward, loss, backward, optimizer."""
-    from softpoint.training.loss import trainable
+    from softpoint.training import Target
 
     def train(batch: dict[str, Any]) -> None:
         image, points = batch["image"], batch["keypoints"]
-        mask = trainable(points, batch["visibility"], tuple(image.shape[-2:]))
+        target = Target.of(points, batch["visibility"], tuple(image.shape[-2:]), net.decoder.stride)
         optimizer.zero_grad()
-        loss(net(image), points, mask, net.decoder.stride)["loss"].backward()
+        loss(net(image), target)["loss"].backward()
         optimizer.step()
 
     return train

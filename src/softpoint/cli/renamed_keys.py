@@ -3,4 +3,5 @@
 RENAMED_KEYS = {
     "data.unlabelled": "data.unlabeled",
     "data.unlabelled_images": "data.unlabeled_images",
+    "callbacks.minutes": "callbacks.duration",
 }

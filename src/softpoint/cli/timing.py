@@ -14,8 +14,7 @@ from omegaconf import OmegaConf
 from softpoint.cli.benchmark import rates_in_turns
 from softpoint.inference import Checkpoint, read_checkpoint
 from softpoint.studies.runs import Outcome, Trial
-from softpoint.training import KeypointLoss
-from softpoint.training.loss import trainable
+from softpoint.training import KeypointLoss, Target
 
 
 def measured_costs(outcomes: Sequence[Outcome], rounds: int, calls: int) -> dict[str, dict[str, float]]:
@@ -66,11 +65,11 @@ def training_step(checkpoint: Checkpoint) -> Callable[[int], Any]:
     rng = np.random.default_rng(0)
     places = rng.uniform(0, np.array(checkpoint.size[::-1]) - 1, (len(image), len(checkpoint.skeleton), 2))
     points = torch.from_numpy(places).float()
-    mask = trainable(points, torch.full(points.shape[:2], 2), checkpoint.size)
+    target = Target.of(points, torch.full(points.shape[:2], 2), checkpoint.size, net.decoder.stride)
 
     def step(_: int) -> None:
         optimizer.zero_grad()
-        loss(net(image), points, mask, net.decoder.stride)["loss"].backward()
+        loss(net(image), target)["loss"].backward()
         optimizer.step()
 
     return step

@@ -46,7 +46,7 @@ def main(cfg: DictConfig) -> float | None:
     score, best = trainer.checkpoint_callback.best_model_score, trainer.checkpoint_callback.best_model_path
     if score is None:
         raise ValueError(
-            f"nothing to test: no epoch up to trainer.max_epochs={cfg.trainer.max_epochs} was trained, validated and"
+            f"nothing to test: no epoch up to trainer.max_epochs={trainer.max_epochs} was trained, validated and"
             " saved; raise it, and keep callbacks.checkpoint"
         )
     trainer.test(module, data, ckpt_path=best, verbose=False, weights_only=True)
@@ -60,19 +60,18 @@ def main(cfg: DictConfig) -> float | None:
 
 
 def build(cfg: DictConfig) -> tuple[Any, Any, Any]:
-    """Module, data and trainer of a training; what `cfg` leaves to the data is filled in."""
+    """Return the module, the data and the trainer of a training."""
     import pytorch_lightning as pl
     from hydra.utils import instantiate
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data)
-    if cfg.head.visibility is None:  # learned where there is something to learn from
-        cfg.head.visibility = data.tells_visibility and "visibility" in cfg.loss
-    if cfg.epochs is None:
-        cfg.epochs = data.usual_epochs
-    module = instantiate(cfg.module, _partial_=True)(skeleton=data.skeleton)
+    facts = {"skeleton": data.skeleton, "learn_visibility": data.tells_visibility}
+    module = instantiate(cfg.module, _partial_=True)(**facts)
     trainer = instantiate(cfg.trainer)
-    module.save_hyperparameters(OmegaConf.to_container(cfg, resolve=True))
+    # A checkpoint rebuilds its network from these values, so they hold the choice that the data made.
+    decided = {"head": {"visibility": "visibility" in module.net.head.provides}} if "visibility" in cfg.head else {}
+    module.save_hyperparameters(OmegaConf.to_container(OmegaConf.merge(cfg, decided), resolve=True))
     return module, data, trainer
 
 

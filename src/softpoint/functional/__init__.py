@@ -37,13 +37,13 @@ from softpoint.functional.spatial import (
     spatial_expectation,
     spatial_softmax,
 )
-from softpoint.functional.targets import axis_target, disc_classes, render_target
+from softpoint.functional.targets import bilinear_axis, disc_classes, nearest_axis, render_target
 
 __all__ = [
-    "axis_ce", "axis_softmax", "axis_target", "channel_statistics", "coordinate_huber", "coordinate_l1",
+    "axis_ce", "axis_softmax", "bilinear_axis", "channel_statistics", "coordinate_huber", "coordinate_l1",
     "coordinate_l2", "coordinate_nll", "coordinate_wing", "decode_heatmap", "disc_classes", "entropy", "gate",
-    "gaussian_axis", "grid_to_image", "hard_keypoints", "heatmap_awing", "heatmap_ce", "heatmap_js",
-    "heatmap_kl", "heatmap_mse", "image_to_grid", "information_content", "masked_mean", "render_gaussians",
+    "gaussian_axis", "grid_to_image", "hard_keypoints", "heatmap_awing", "heatmap_ce", "heatmap_js", "heatmap_kl",
+    "heatmap_mse", "image_to_grid", "information_content", "masked_mean", "nearest_axis", "render_gaussians",
     "render_target", "soft_argmax", "spatial_covariance", "spatial_expectation", "spatial_softmax",
     "spatial_softmax_with_loss", "transform_covariance", "transform_points", "variance", "visibility_ce",
     "window_expectation", "window_mass",

@@ -35,7 +35,7 @@ def spatial_softmax(
     logits = as_floating(logits)
     scaled = widen(logits) / temperature
     maps = rows_and_columns_last(scaled, dim)
-    heatmap = maps.flatten(-2).softmax(-1).unflatten(-1, maps.shape[-2:])
+    heatmap: Tensor = maps.flatten(-2).softmax(-1).unflatten(-1, maps.shape[-2:])
     return heatmap.movedim((-2, -1), dim).to(logits.dtype)
 
 

@@ -1,64 +1,70 @@
-"""Target distributions about keypoints, each the product of one along x and one along y."""
+"""Target distributions about keypoints, and target classes of pixels."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from softpoint.functional.gaussian import gaussian_axis, render_gaussians
+from softpoint.functional.gaussian import gaussian_axis
 from softpoint.functional.spatial import as_floating, axis_positions, widen
 
-TARGETS = ("gaussian", "nearest", "bilinear")
+AxisTarget = Callable[[Tensor, float, int], Tensor]
+"""A function (mean (...), std, length) -> (..., length): one distribution per mean along an axis of cells."""
+
+
+def nearest_axis(mean: Float[Tensor, "..."], std: float, length: int) -> Float[Tensor, "... n"]:
+    """One-hot distribution at the cell nearest to each mean, on an axis of `length` cells; `std` is ignored.
+
+    >>> nearest_axis(torch.tensor(1.75), 1.0, 4).tolist()
+    [0.0, 0.0, 1.0, 0.0]
+    """
+    mean = _on_axis(mean, length)
+    nearest = (mean + 0.5).floor().clamp_max(length - 1)
+    return (axis_positions(length, False, mean) == nearest).to(mean.dtype)
+
+
+def bilinear_axis(mean: Float[Tensor, "..."], std: float, length: int) -> Float[Tensor, "... n"]:
+    """The two cells about each mean, weighted so that their expectation is the mean; `std` is ignored.
+
+    A mean beyond the outer cell centers counts as the nearest of them.
+
+    >>> bilinear_axis(torch.tensor(1.75), 1.0, 4).tolist(), bilinear_axis(torch.tensor(9.0), 1.0, 4).tolist()
+    ([0.0, 0.25, 0.75, 0.0], [0.0, 0.0, 0.0, 1.0])
+    """
+    mean = _on_axis(mean, length)
+    return (1 - (axis_positions(length, False, mean) - mean).abs()).clamp_min(0)
+
+
+TARGETS: dict[str, AxisTarget] = {"gaussian": gaussian_axis, "nearest": nearest_axis, "bilinear": bilinear_axis}
 
 
 def render_target(
-    mean: Float[Tensor, "... 2"], size: tuple[int, int], kind: str = "gaussian", std: float = 1.0
+    mean: Float[Tensor, "... 2"], std: float, size: tuple[int, int], axis: AxisTarget = gaussian_axis
 ) -> Float[Tensor, "... H W"]:
-    """A distribution about each mean (x, y), in cells, on a grid of `size` (H, W).
+    """Product of the distributions `axis` along x and y about each mean (x, y), on a grid of `size` (H, W).
 
-    `kind` is "gaussian", of `std` cells (`render_gaussians`); "nearest", the one cell that holds the mean; or
-    "bilinear", the four about it, weighted so that their expectation is the mean. All sum to 1. The latter two
-    take a mean beyond the outer cell centers for the nearest point between them. Raises ValueError for another kind.
+    Mean and std are in cells; each map sums to 1.
 
-    >>> render_target(torch.tensor([1.25, 0.0]), (2, 3), "bilinear").tolist()
+    >>> render_target(torch.tensor([1.25, 0.0]), 1.0, (2, 3), bilinear_axis).tolist()
     [[0.0, 0.75, 0.25], [0.0, 0.0, 0.0]]
     """
-    if kind == "gaussian":
-        return render_gaussians(mean, std, size)
-    x, y = axis_target(mean[..., 0], size[1], kind), axis_target(mean[..., 1], size[0], kind)
+    x, y = axis(mean[..., 0], std, size[1]), axis(mean[..., 1], std, size[0])
     return y[..., :, None] * x[..., None, :]
-
-
-def axis_target(
-    mean: Float[Tensor, "..."], length: int, kind: str = "gaussian", std: float = 1.0
-) -> Float[Tensor, "... n"]:
-    """The distribution of `render_target` along one axis of `length` cells.
-
-    >>> axis_target(torch.tensor(1.75), 4, "nearest").tolist(), axis_target(torch.tensor(9.0), 4, "bilinear").tolist()
-    ([0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0])
-    """
-    if kind == "gaussian":
-        return gaussian_axis(mean, std, length)
-    if kind not in TARGETS:
-        raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {kind!r}")
-    mean = widen(as_floating(mean))[..., None].clamp(0, length - 1)
-    cells = axis_positions(length, False, mean)
-    if kind == "bilinear":
-        return (1 - (cells - mean).abs()).clamp_min(0)
-    return (cells == (mean + 0.5).floor().clamp_max(length - 1)).to(mean.dtype)
 
 
 def disc_classes(
     mean: Float[Tensor, "B K 2"], mask: Bool[Tensor, "B K"], size: tuple[int, int], radius: float, ring: float = 0.0
 ) -> tuple[Float[Tensor, "B K+1 H W"], Bool[Tensor, "B H W"]]:
-    """What class each cell is of, as a distribution, and which cells have one.
+    """Distribution over K keypoints and background (last) for each cell, and the cells that have one.
 
-    A cell whose center lies within `radius - 1/2` cells of a keypoint, and the cell nearest to it in any case, is the
-    keypoint's; over one more cell its share falls to 0, as if a disc covered cells in part, so that the mean of a
-    disc is its keypoint. A cell that several keypoints claim is shared by them, and what none claims is of the
-    background, the last class. Cells up to `ring` beyond a disc have no class. A keypoint where `mask` is false has
-    no disc. Raises ValueError for a radius that is not positive or a negative ring.
+    A cell belongs to a keypoint if its center is within `radius - 1/2` cells of it, or if it is the nearest cell. Over
+    one more cell the share falls to 0, like the covered area of cells at the edge of a disc, so that the mean of a disc
+    is its keypoint. Cells claimed by several keypoints are shared, and the rest is background. Cells up to `ring`
+    beyond a disc have no class. A keypoint where `mask` is false has no disc.
+    Raises ValueError for a radius that is not positive or a negative ring.
 
     >>> classes, kept = disc_classes(torch.tensor([[[1.0, 0.0]]]), torch.tensor([[True]]), (1, 5), 0.75, ring=1.0)
     >>> classes.tolist(), kept.tolist()
@@ -70,8 +76,12 @@ def disc_classes(
     x = (axis_positions(size[1], False, mean) - mean[..., :1]).square()
     y = (axis_positions(size[0], False, mean) - mean[..., 1:]).square()
     beyond = (y[..., :, None] + x[..., None, :]).sqrt() - (radius + 0.5)
-    disc = torch.maximum((-beyond).clamp(0, 1), render_target(mean, size, "nearest")) * mask[..., None, None]
+    disc = torch.maximum((-beyond).clamp(0, 1), render_target(mean, 1.0, size, nearest_axis)) * mask[..., None, None]
     claimed = disc.sum(1, keepdim=True)
     classes = torch.cat((disc / claimed.clamp_min(1), 1 - claimed.clamp_max(1)), 1)
     near = ((beyond < ring) & mask[..., None, None]).any(1)
     return classes, (claimed[:, 0] > 0) | ~near
+
+
+def _on_axis(mean: Tensor, length: int) -> Tensor:
+    return widen(as_floating(mean))[..., None].clamp(0, length - 1)

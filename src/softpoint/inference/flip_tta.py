@@ -107,7 +107,7 @@ class _MirroredHead(nn.Module):
             found["visibility"] = _mean(seen["visibility"], mirror["visibility"], (-1,))
         if "axis_x" in seen:
             found |= {name: _mean(seen[name], mirror[name], (-1,)) for name in ("axis_x", "axis_y")}
-            return found | self.head.read_axes(found["axis_x"], found["axis_y"])
+            return self.head.read_axes(found["axis_x"], found["axis_y"]) | found
         if "classes" in seen:
             found["classes"] = _mean(seen["classes"], mirror["classes"], (1,))
             found["logits"] = found["classes"][:, :-1]

@@ -1,4 +1,4 @@
-"""From a pyramid of features to one fine map."""
+"""The decoder: a pyramid of features fused to one fine map."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from torch.nn import functional as F
 class FusionDecoder(nn.Module):
     """Top-down fusion to one map at `stride`: each coarser map is enlarged and added to the next finer one.
 
-    Bilinear enlargement by pixel centers keeps every map on the grid that the strides say. Strides finer
-    than the finest feature are reached by enlarging further. Source: Lin et al., Feature Pyramid
-    Networks, arXiv:1612.03144.
+    Bilinear enlargement by pixel centers keeps every map on the grid of its stride. A stride finer than that of the
+    finest feature is reached by enlarging further. Source: Lin et al., Feature Pyramid Networks, arXiv:1612.03144.
 
     Args:
         in_channels, in_strides: of the features, finest first.
@@ -28,7 +27,7 @@ class FusionDecoder(nn.Module):
     """
 
     def __init__(
-        self, in_channels: Sequence[int], in_strides: Sequence[int], channels: int = 64, stride: int = 4
+        self, in_channels: Sequence[int], in_strides: Sequence[int], channels: int = 32, stride: int = 4
     ) -> None:
         super().__init__()
         if stride < 1 or stride & (stride - 1) or stride > in_strides[-1]:
@@ -46,14 +45,15 @@ class FusionDecoder(nn.Module):
 
     def forward(self, features: list[Float[Tensor, "B _ _ _"]]) -> Float[Tensor, "B C h w"]:
         features = features[self.skip :]
-        x = self.merges[-1](self.laterals[-1](features[-1]))
+        x: Tensor = self.merges[-1](self.laterals[-1](features[-1]))
         for i in range(len(features) - 2, -1, -1):
             lateral = self.laterals[i](features[i])
             x = F.interpolate(x, size=lateral.shape[-2:], mode="bilinear", align_corners=False)
             x = self.merges[i](x + lateral)
         if self.enlarge > 1:
             x = F.interpolate(x, scale_factor=float(self.enlarge), mode="bilinear", align_corners=False)
-        return self.finish(x)
+        y: Tensor = self.finish(x)
+        return y
 
 
 def _conv(channels: int) -> nn.Sequential:

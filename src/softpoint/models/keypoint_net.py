@@ -1,4 +1,4 @@
-"""The whole network: raw pixels in, keypoints out."""
+"""The whole network: from raw pixels to keypoints."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from softpoint.layers import Calibration, Normalize
 from softpoint.models.backbones import Backbone
+from softpoint.types import Prediction
 
 
 class KeypointNet(nn.Module):
@@ -18,22 +19,23 @@ class KeypointNet(nn.Module):
 
     Args:
         num_keypoints: K.
-        backbone: gives features and advertises `stages`, `stride`, `out_channels`, `mean` and `std`.
-        decoder: called with `in_channels` and `in_strides`, makes the module that fuses features.
-        head: called with `in_channels`, `num_keypoints` and `stride`, makes the module that reads keypoints.
-        attention: called without arguments, makes one spatial attention block per place; None, or nothing
-            in a mapping, for none.
-        attention_stages: backbone stages after which a block stands (stage k has stride 2^k).
-        attention_before_head: whether a block stands between decoder and head.
-        pad: extend an image whose sides are no multiples of the largest stride with zeros at its right
-            and bottom, which leaves every coordinate as it is; otherwise such an image is an error.
+        backbone: returns features, and has the attributes `stages`, `stride`, `out_channels`, `mean` and `std`.
+        decoder: called with `in_channels` and `in_strides`, returns the module that fuses features.
+        head: called with `in_channels`, `num_keypoints` and `stride`, returns the module that reads keypoints.
+        attention: called without arguments, returns one spatial attention block per place; None or an empty mapping
+            for none.
+        attention_stages: backbone stages after which a block follows (stage k has stride 2^k).
+        attention_before_head: whether a block is between decoder and head.
+        pad: extend an image whose sides are no multiples of the largest stride with zeros at its right and bottom,
+            which changes no coordinate; otherwise such an image is an error.
 
-    Raises ValueError for an attention stage that the backbone does not return, and on an image whose
-    size does not fit.
+    Raises ValueError for an attention stage that the backbone does not return, and for an image whose size is no
+    multiple of the stride.
     """
 
     backbone: Backbone
     decoder: Any
+    head: Any
 
     def __init__(
         self,
@@ -41,7 +43,7 @@ class KeypointNet(nn.Module):
         backbone: Backbone,
         decoder: Callable[..., nn.Module],
         head: Callable[..., nn.Module],
-        attention: Callable[[], nn.Module] | Mapping | None = None,
+        attention: Callable[[], nn.Module] | Mapping[str, Any] | None = None,
         attention_stages: Sequence[int] = (),
         attention_before_head: bool = True,
         pad: bool = False,
@@ -66,35 +68,36 @@ class KeypointNet(nn.Module):
 
     @property
     def stride(self) -> int:
-        """What both sides of an image must be multiples of."""
+        """Number of pixels that both sides of an image must be multiples of."""
         return max(self.backbone.stride)
 
-    def forward(self, image: Float[Tensor, "B 3 H W"] | Tensor, return_attention: bool = False) -> dict:
-        """Predictions of the head, in pixels of `image` (uint8, or float in [0, 1]).
+    def forward(self, image: Float[Tensor, "B 3 H W"] | Tensor, return_attention: bool = False) -> Prediction:
+        """Return the head's prediction, in pixels of `image` (uint8, or float in [0, 1]).
 
-        `confidence` is the probability of an error up to `calibration.radius` px and `covariance` that of the error,
-        once the calibration is fitted; before, what the head itself makes of its heatmaps.
-        With `return_attention`, `attention` maps each place of a block to what the block returns beside
-        the features: its mask (B, 1, h, w), and router weights if it is set to give them.
+        Once the calibration is fitted, `confidence` is the probability of an error up to `calibration.radius` px and
+        `covariance` that of the error; before, both are what the head reads from its heatmaps.
+        With `return_attention`, `attention` maps each place of a block to what the block returns beside the features:
+        its mask (B, 1, h, w), and router weights if it is set to return them.
         """
         size = image.shape[-2:]
         features = self.backbone(self._fit(self.normalize(image)))
-        seen: dict[str, list[Tensor]] = {}
+        masks: dict[str, list[Tensor]] = {}
         for i, stage in enumerate(self.backbone.stages):
-            features[i] = self._attend(f"stage{stage}", features[i], seen)
-        x = self._attend("head", self.decoder(features), seen)
+            features[i] = self._attend(f"stage{stage}", features[i], masks)
+        x = self._attend("head", self.decoder(features), masks)
         if self.pad:
             x = x[..., : -(-size[0] // self.decoder.stride), : -(-size[1] // self.decoder.stride)]
-        prediction = self.calibration(self.head(x), self.decoder.stride)
-        return {**prediction, "attention": seen} if return_attention else prediction
+        prediction: Prediction = self.calibration(self.head(x), self.decoder.stride)
+        return {**prediction, "attention": masks} if return_attention else prediction
 
-    def _attend(self, place: str, x: Tensor, seen: dict[str, list[Tensor]]) -> Tensor:
+    def _attend(self, place: str, x: Tensor, masks: dict[str, list[Tensor]]) -> Tensor:
         if place not in self.attention:
             return x
-        x, *seen[place] = self.attention[place](x)
+        x, *masks[place] = self.attention[place](x)
         return x
 
     def _fit(self, image: Tensor) -> Tensor:
+        """The image, padded to a multiple of the stride where `pad` allows it."""
         missing = {"height": -image.shape[-2] % self.stride, "width": -image.shape[-1] % self.stride}
         if not any(missing.values()):
             return image

@@ -7,6 +7,7 @@ from softpoint.training.loss_terms import (
     CoordinateTerm,
     HeatmapTerm,
     LikelihoodTerm,
+    LossTerm,
     VarianceTerm,
     VisibilityTerm,
 )
@@ -14,8 +15,10 @@ from softpoint.training.mean_teacher import SemiSupervisedModule
 from softpoint.training.module import KeypointModule
 from softpoint.training.pixel_classes import PixelClassTerm
 from softpoint.training.record import Record
+from softpoint.training.target import Target
 
 __all__ = [
     "AxisTerm", "Calibrate", "CoordinateTerm", "HeatmapTerm", "KeypointLoss", "KeypointModule",
-    "LikelihoodTerm", "PixelClassTerm", "Record", "SemiSupervisedModule", "VarianceTerm", "VisibilityTerm",
+    "LikelihoodTerm", "LossTerm", "PixelClassTerm", "Record", "SemiSupervisedModule", "Target",
+    "VarianceTerm", "VisibilityTerm",
 ]  # fmt: skip

@@ -125,7 +125,7 @@ def _batches(trainer: Any, device: torch.device, images: int) -> Iterator[dict[s
 
 def _restored(module: Any, state: dict[str, Tensor]) -> KeypointNet:
     """The module's network with the weights of a checkpoint."""
-    net = copy.deepcopy(module.net).eval()
+    net: KeypointNet = copy.deepcopy(module.net).eval()
     weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
     # A checkpoint from before there was a calibration has none of its buffers.
     net.load_state_dict({**net.calibration.state_dict(prefix="calibration."), **weights})
@@ -136,7 +136,8 @@ def _restored(module: Any, state: dict[str, Tensor]) -> KeypointNet:
 
 def _pixels(matrix: Tensor) -> Tensor:
     """How many original pixels one of the input is long (B,), by the area that an affine `matrix` makes of it."""
-    return torch.linalg.det(matrix[:, :2, :2].float()).abs().sqrt()
+    area: Tensor = torch.linalg.det(matrix[:, :2, :2].float()).abs()
+    return area.sqrt()
 
 
 def _where(seen: Evidence, mask: Tensor) -> Evidence:

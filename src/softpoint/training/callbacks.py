@@ -1,4 +1,4 @@
-"""What happens around training: averaged weights, images, the test table."""
+"""Callbacks of a training: averaged weights, its duration, a frozen start, images, the test table."""
 
 from __future__ import annotations
 
@@ -68,43 +68,51 @@ class ExponentialAverage(WeightAveraging):
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
 
-class TimeBudget(Timer):
-    """Trains for `minutes` instead of a number of epochs; None leaves the number of epochs to decide.
+class Duration(Timer):
+    """Ends a run after `minutes`, or else after the Trainer's `max_epochs`, or else after the data's usual epochs.
 
-    Schedules end when the time does (`KeypointModule.progress`), the last weights are validated, and a resumed run
-    uses what is left of the time.
+    With minutes, schedules end when the time does (`KeypointModule.progress`), the last weights are validated, and a
+    resumed run uses the rest of its time.
+
+    Args:
+        max_epochs: that of the Trainer; None, without minutes, takes `usual_epochs` of the data.
+        minutes: of training; None for a number of epochs.
     """
 
-    def __init__(self, minutes: float | None) -> None:
+    def __init__(self, max_epochs: int | None, minutes: float | None) -> None:
         if minutes is not None and not (isinstance(minutes, int | float) and 0 < minutes < math.inf):
             raise ValueError(f"minutes must be a positive number, got {minutes}; null trains for a number of epochs")
         super().__init__(None if minutes is None else timedelta(minutes=minutes), verbose=False)
-        self.spent: float | None = None  # which fraction of the time is over; None without a limit
+        self.max_epochs = max_epochs
+        self.spent: float | None = None  # fraction of the minutes; None without a limit
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def setup(self, trainer: Any, pl_module: pl.LightningModule, stage: str) -> None:
+        data = trainer.datamodule
         if self._duration is not None:
             trainer.fit_loop.max_epochs = -1
             self.spent = 0.0
+        elif self.max_epochs is None and stage == "fit" and data is not None and not trainer.fast_dev_run:
+            trainer.fit_loop.max_epochs = data.usual_epochs
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self._duration is None else super().state_dict()
 
     def _check_time_remaining(self, trainer: pl.Trainer) -> None:
         assert self._duration is not None
-        # One clock for all processes: with one each, their learning rates and then their weights would part.
+        # One clock for all processes: with one each, their learning rates and then their weights would differ.
         self.spent = float(trainer.strategy.broadcast(self.time_elapsed() / self._duration))
         trainer.should_stop = trainer.should_stop or self.spent >= 1
 
 
-def time_budget(trainer: Any) -> float | None:
-    """Which fraction of a run's minutes is over; None where its epochs are its measure."""
-    return next((callback.spent for callback in trainer.callbacks if isinstance(callback, TimeBudget)), None)
+def fraction_of_time(trainer: Any) -> float | None:
+    """Fraction of a run's minutes that is over; None for a run that ends after a number of epochs."""
+    return next((callback.spent for callback in trainer.callbacks if isinstance(callback, Duration)), None)
 
 
 class Freeze(Callback):
-    """Leaves the backbone as it starts, its statistics too, for the first `fraction` of a run.
+    """Keeps the backbone fixed, its batch statistics included, for the first `fraction` of a run.
 
-    A step then costs a third, and a fresh head does not shake weights that were learned on more images.
+    A step then costs a third, and a new head does not disturb weights that were trained on more images.
     """
 
     def __init__(self, fraction: float) -> None:

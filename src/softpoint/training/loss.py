@@ -1,4 +1,4 @@
-"""The training loss: a weighted sum of terms, each one number per keypoint, reduced by one masked mean.
+"""The training loss: a weighted sum of terms, each reduced from one number per keypoint by one masked mean.
 
 Targets are rendered here, on the device, from keypoints in input pixels: data sets know no sigma.
 """
@@ -7,56 +7,47 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from softpoint.functional import hard_keypoints, image_to_grid, masked_mean
-from softpoint.functional.spatial import widen
-from softpoint.labels.schema import ABSENT
-from softpoint.training.loss_terms import (
-    CoordinateTerm,
-    Points,
-    States,
-    Term,
-    VarianceTerm,
-    VisibilityTerm,
-)
-
-__all__ = ["KeypointLoss", "States", "trainable", "visibility_target"]
+from softpoint.functional import gaussian_axis, hard_keypoints, masked_mean
+from softpoint.training.loss_terms import LossTerm
+from softpoint.training.target import Target
+from softpoint.types import Prediction
 
 _log = logging.getLogger(__name__)
 
-# What a head may train, in words, and the loss for it.
+# Parts that our heads provide for training, each with its description and with a loss that fits it.
 _PARTS = {
     "logits": ("heatmap logits", "heatmap_ce+coordinate"),
     "axes": ("axis distributions", "axis_ce+coordinate"),
     "classes": ("classes of pixels", "pixel_classes"),
     "log_scale": ("the scale of errors", "coordinate_nll"),
     "mean": ("a mean position", "coordinate_l1"),
+    "visibility": ("states of keypoints", "visibility"),
 }
 
 
 class KeypointLoss(nn.Module):
-    """Sum of weighted terms over the keypoints that can teach something.
+    """Weighted sum of terms, over the keypoints that each term can train.
 
-    A keypoint counts when it is labeled and inside the image. The others have exactly zero gradient,
-    and a batch without any gives a finite loss of 0.
+    A keypoint that a term cannot train has exactly zero gradient, and a batch without any gives a finite loss of 0.
 
     >>> from softpoint.functional import heatmap_ce
     >>> from softpoint.training import HeatmapTerm
-    >>> loss = KeypointLoss({"heatmap_ce": HeatmapTerm(heatmap_ce, sigma=4.0)})
-    >>> points, nothing = torch.zeros(1, 1, 2), torch.zeros(1, 1, dtype=torch.bool)
-    >>> loss({"logits": torch.zeros(1, 1, 8, 8)}, points, nothing, stride=4)["loss"].item()
+    >>> loss = KeypointLoss({"heatmap_ce": HeatmapTerm(heatmap_ce, weight=1.0)})
+    >>> target = Target.of(torch.zeros(1, 1, 2), torch.zeros(1, 1), size=(32, 32), stride=4)
+    >>> loss({"logits": torch.zeros(1, 1, 8, 8)}, target)["loss"].item()
     0.0
     """
 
     terms: Any
 
-    def __init__(self, terms: Mapping[str, nn.Module]) -> None:
+    def __init__(self, terms: Mapping[str, LossTerm]) -> None:
         super().__init__()
         if not terms:
             raise ValueError("the loss has no terms; choose at least one, such as loss=heatmap_ce")
@@ -64,135 +55,90 @@ class KeypointLoss(nn.Module):
 
     def forward(
         self,
-        prediction: Mapping[str, Tensor],
-        keypoints: Points,
-        mask: Bool[Tensor, "B K"],
-        stride: int,
-        count: Float[Tensor, ""] | None = None,
-        states: States | None = None,
-        progress: float | None = None,
-    ) -> dict[str, Tensor]:
-        """`loss` and each term before its weight, as masked means; keypoints in input pixels.
+        prediction: Prediction,
+        target: Target,
+        count: Callable[[Bool[Tensor, "B K"]], Tensor] = torch.sum,
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Return `loss`, and the masked mean of each term before its weight.
 
-        `count` replaces the number of keypoints that the sum is divided by: under several processes,
-        their mean count, which makes the averaged gradient that of one process with the whole batch.
-        Only a visibility term looks at `states`, and without them it is left out. `progress` is how much of the
-        training is done, in [0, 1], which targets that sharpen go by; None is its end.
+        `count` gives the divisor of each mean from its mask. Under several processes that is the mean number of true
+        entries per process: the averaged gradient is then that of one process with the whole batch.
         """
-        # An unlabeled point may hold anything, NaN included: it must not even enter the arithmetic.
-        cells = image_to_grid(torch.where(mask[..., None], widen(keypoints), 0), stride)
         values = {}
         for name, term in self.terms.items():
-            if not isinstance(term, VisibilityTerm):
-                losses = term(prediction, cells, stride, mask, progress)
-                values[name] = _reduced(losses, mask, count, term.hard_keypoints)
-            elif states is not None:
-                values[name] = term(states)
+            if term.optional and not term.needs & prediction.keys():
+                continue
+            losses, mask = term(prediction, target), term.mask(target)
+            if term.hard_keypoints is not None:
+                losses = hard_keypoints(losses, mask, term.hard_keypoints)
+            values[name] = masked_mean(losses, mask, count(mask))
         total = torch.stack([self.terms[name].weight * value for name, value in values.items()]).sum()
         return {"loss": total, **values}
 
-    def check_head(self, head: nn.Module) -> None:
-        """Whether these terms train all of `head`: ValueError where they cannot, a warning where they do it badly.
+    def trains(self, part: str) -> bool:
+        """Return whether a term can train this part of a prediction."""
+        return any(part in term.needs for term in self.terms.values())
 
-        A visibility term beside others may idle: the head alone decides.
+    def check_head(self, head: nn.Module) -> None:
+        """Raise ValueError where the terms cannot train `head`, and warn where they train it badly.
+
+        `head.provides` names the parts of its prediction that a loss may train.
         """
-        trains: frozenset[str] = head.trains  # type: ignore[assignment]
-        states, others = "visibility" in trains, self._without_visibility()
-        if states and len(others) == len(self.terms):
+        provides: frozenset[str] = head.provides  # type: ignore[assignment]
+        if "visibility" in provides and not self.trains("visibility"):
             raise ValueError("head.visibility=true, but no term of the loss trains it; add visibility to loss=[...]")
-        if not states and not others:
-            raise ValueError("the loss has a visibility term alone, and the head tells none; set head.visibility=true")
-        for name, term in others.items():
-            if not term.needs & trains:
-                raise ValueError(self._unfit(name, term, head, trains))
-        self._warn_of_scales(trains)
-        self._warn_of_windows(head, trains)
+        unfit = {name: term for name, term in self.terms.items() if not term.needs & provides}
+        if refused := [name for name, term in unfit.items() if not term.optional]:
+            raise ValueError(self._unfit(refused[0], head, provides))
+        if len(unfit) == len(self.terms):
+            raise ValueError(
+                f"loss=[{','.join(unfit)}] alone trains nothing of this head; set head.visibility=true, or add a term"
+            )
+        self._warn_of_untrained(head, provides)
         self._warn_of_sigmas()
 
-    def _without_visibility(self) -> dict[str, Term]:
-        return {name: term for name, term in self.terms.items() if not isinstance(term, VisibilityTerm)}
-
-    def _unfit(self, name: str, term: Term, head: nn.Module, trains: frozenset[str]) -> str:
-        has = " and ".join(words for part, (words, _) in _PARTS.items() if part in trains)
-        needs = " or ".join(words for part, (words, _) in _PARTS.items() if part in term.needs)
-        instead = next(losses for part, (_, losses) in _PARTS.items() if part in trains)
-        visibility = [name for name, term in self.terms.items() if isinstance(term, VisibilityTerm)]
-        return (
-            f"head={_name(head)} trains {has}, and {name} needs {needs}; use loss=[{','.join([instead, *visibility])}]"
+    def _unfit(self, name: str, head: nn.Module, provides: frozenset[str]) -> str:
+        """Message for a term that the head provides nothing for."""
+        has, needs = (
+            word.join(_PARTS.get(part, (part, ""))[0] for part in sorted(parts, key=_rank))
+            for word, parts in ((" and ", provides - {"visibility"}), (" or ", self.terms[name].needs))
         )
+        # SoftArgmaxHead is head=soft_argmax on the command line.
+        option = re.sub("(?<=[a-z])(?=[A-Z][a-z])", "_", type(head).__name__.removesuffix("Head")).lower()
+        fitting = next((_PARTS[part][1] for part in sorted(provides, key=_rank) if part in _PARTS), "TERM")
+        losses = ",".join([fitting, *(name for name, term in self.terms.items() if term.optional)])
+        return f"head={option} provides {has}, and {name} needs {needs}; use loss=[{losses}]"
 
-    def _warn_of_scales(self, trains: frozenset[str]) -> None:
-        if "log_scale" in trains and not any("log_scale" in term.needs for term in self.terms.values()):
+    def _warn_of_untrained(self, head: nn.Module, provides: frozenset[str]) -> None:
+        names = ",".join(self.terms)
+        if "log_scale" in provides and not self.trains("log_scale"):
             _log.warning(
-                "loss=[%s] trains no scale of errors, so the confidence and covariance of this head say nothing; "
+                "loss=[%s] trains no scale of errors, so the confidence and covariance of this head mean nothing; "
                 "add coordinate_nll",
-                ",".join(self.terms),
+                names,
             )
-
-    def _warn_of_windows(self, head: nn.Module, trains: frozenset[str]) -> None:
-        """Only a heatmap or axis term asks for one peak; without any, what is about the maximum was not trained."""
-        indirect = all(isinstance(term, CoordinateTerm | VarianceTerm) for term in self._without_visibility().values())
-        if indirect and trains & {"logits", "axes"} and getattr(head, "decode", None) != "expectation":
+        peaked = any(term.trains_peak for term in self.terms.values())
+        if not peaked and provides & {"logits", "axes"} and getattr(head, "decode", None) != "expectation":
             _log.warning(
-                "loss=[%s] has no heatmap term, so nothing asks the maps for one peak, but the head reads a window "
-                "about it; set head.decode=expectation, or add a term such as %s",
-                ",".join(self.terms),
-                "heatmap_ce" if "logits" in trains else "axis_ce",
+                "loss=[%s] has no heatmap term, so the maps are not trained to have one peak, but the head reads a "
+                "window about it; set head.decode=expectation, or add a term such as %s",
+                names,
+                "heatmap_ce" if "logits" in provides else "axis_ce",
             )
 
     def _warn_of_sigmas(self) -> None:
-        """Near the border, a coordinate term with another sigma asks for another place than the heatmap term does."""
-        maps = {name: term for name, term in self.terms.items() if hasattr(term, "target")}
-        for name, term in self.terms.items():
-            for beside, other in maps.items() if isinstance(term, CoordinateTerm) else ():
-                sigma = other.sigma if other.target == "gaussian" else None
-                if term.sigma is not None and term.sigma != sigma:
+        """Near the border, a coordinate term with another sigma has another target than the heatmap term."""
+        for beside, heatmap in self.terms.items():
+            wanted = heatmap.sigma if heatmap.target is gaussian_axis else None
+            for name, term in self.terms.items() if heatmap.target is not None else ():
+                if "mean" in term.needs and term.sigma is not None and term.sigma != wanted:
                     _log.warning(
-                        "%s aims at the mean of a Gaussian other than the target of %s, and near the border they "
-                        "disagree; set loss.%s.sigma=%s",
-                        *(name, beside, name, "null" if sigma is None else f"'${{loss.{beside}.sigma}}'"),
+                        "the target of %s is the mean of another Gaussian than the target of %s, and near the border "
+                        "they disagree; set loss.%s.sigma=%s",
+                        *(name, beside, name, "null" if wanted is None else f"'${{loss.{beside}.sigma}}'"),
                     )
 
 
-def _reduced(
-    losses: Tensor, mask: Bool[Tensor, "B K"], count: Float[Tensor, ""] | None, hardest: int | None
-) -> Float[Tensor, ""]:
-    if losses.ndim == 0:  # a mean over this process's keypoints already
-        return losses if count is None else losses * (mask.sum() / torch.where(count > 0, count, 1))
-    if hardest is not None:
-        losses = hard_keypoints(losses, mask, hardest)
-    return masked_mean(losses, mask, count)
-
-
-def _name(head: nn.Module) -> str:
-    """How configs call a head: soft_argmax for SoftArgmaxHead."""
-    return re.sub("(?<=[a-z])(?=[A-Z][a-z])", "_", type(head).__name__.removesuffix("Head")).lower()
-
-
-def trainable(keypoints: Points, visibility: Tensor, size: tuple[int, int]) -> Bool[Tensor, "B K"]:
-    """Which keypoints are labeled and lie within an image of `size` (H, W).
-
-    >>> trainable(torch.tensor([[[0.0, 0], [9.6, 0]]]), torch.tensor([[2, 2]]), (10, 10)).tolist()
-    [[True, False]]
-    """
-    return _inside(keypoints, size) & (visibility > 0)
-
-
-def visibility_target(keypoints: Points, visibility: Tensor, size: tuple[int, int]) -> Int[Tensor, "B K"]:
-    """What the input shows of each keypoint, int64: 0 absent, 1 occluded, 2 visible, and -1 where unlabeled.
-
-    Absent is what is labeled but lies outside an image of `size` (H, W), and what is known to be absent.
-
-    >>> from softpoint.labels.schema import ABSENT, OCCLUDED, UNLABELED, VISIBLE
-    >>> points = torch.tensor([[[4.0, 4], [9.6, 0], [4, 4], [0, 0], [0, 0]]])
-    >>> states = torch.tensor([[VISIBLE, VISIBLE, OCCLUDED, ABSENT, UNLABELED]])
-    >>> visibility_target(points, states, (10, 10)).tolist()
-    [[2, 0, 1, 0, -1]]
-    """
-    absent = (visibility == ABSENT) | ((visibility > 0) & ~_inside(keypoints, size))
-    return torch.where(absent, 0, torch.where(visibility > 0, visibility, -1)).long()
-
-
-def _inside(keypoints: Points, size: tuple[int, int]) -> Bool[Tensor, "B K"]:
-    limit = keypoints.new_tensor([size[1] - 0.5, size[0] - 0.5])
-    return ((keypoints >= -0.5) & (keypoints <= limit)).all(-1)
+def _rank(part: str) -> tuple[int, str]:
+    """Order of the parts in messages."""
+    return ([*_PARTS].index(part) if part in _PARTS else len(_PARTS)), part

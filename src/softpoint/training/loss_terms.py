@@ -1,59 +1,53 @@
-"""The terms that a loss is summed from: each turns a prediction into one number per keypoint.
+"""The terms that a loss is summed from: each gives one number per keypoint.
 
-`needs` names parts of a prediction, as in the `trains` of a head: a term trains a head that offers one of them.
+A loss of your own needs two files. If it compares logit maps with target maps, or positions with positions, write a
+function and a YAML that passes it to `HeatmapTerm` or `CoordinateTerm`, as `configs/loss/heatmap_ce.yaml` does.
+Otherwise write a child of `LossTerm`. See `examples/own_loss/` for one that is not part of this package.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from softpoint.functional import (
-    axis_target,
-    gaussian_axis,
-    grid_to_image,
-    image_to_grid,
-    masked_mean,
-    render_target,
-    soft_argmax,
-)
+from softpoint.functional import gaussian_axis, grid_to_image, image_to_grid, render_target, soft_argmax
 from softpoint.functional.spatial import axis_positions, widen
-from softpoint.functional.targets import TARGETS
+from softpoint.functional.targets import TARGETS, AxisTarget
 from softpoint.suggest import did_you_mean
 from softpoint.training.sigma_schedule import Sigma
+from softpoint.training.target import Target
+from softpoint.types import Prediction
 
 Maps = Float[Tensor, "B K h w"]
 Points = Float[Tensor, "B K 2"]
-Mask = Bool[Tensor, "B K"]
-Prediction = Mapping[str, Tensor]
+Losses = Float[Tensor, "B K"]
 
 
-@dataclass(frozen=True)
-class States:
-    """What a head says about the state of each keypoint, and what is true.
+class LossTerm(nn.Module):
+    """A term of the loss, with its `weight` in the sum.
 
-    `logits` are of absent, occluded and visible, `target` is that of `visibility_target`, and `count` replaces
-    the number of known states that the sum is divided by, as `count` in `KeypointLoss` does that of keypoints.
+    A child's `forward` takes a prediction and a target, and returns (B, K); `mask` tells which of them count.
+
+    Args:
+        weight: factor of the term's masked mean in the loss.
+        hard_keypoints: train only this many keypoints of each sample, those with the largest losses; None for all.
+
+    Raises ValueError for a negative weight and for fewer than one hard keypoint.
     """
 
-    logits: Float[Tensor, "B K 3"]
-    target: Int[Tensor, "B K"]
-    count: Float[Tensor, ""] | None = None
-
-
-class Term(nn.Module):
-    """One term: a `weight` in the sum, and with `hard_keypoints` only that many, the worst of each sample.
-
-    A child's forward takes a prediction, keypoints in cells, the stride, the mask of those that can teach, and how
-    much of the training is done (`Sigma.at`). It gives (B, K), or one number that is a mean over what `mask` holds.
-    """
-
+    # Parts of a prediction, one of which the head must provide (`Head.provides`) for the term to train it.
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
+    # Whether the term is left out, instead of refused, where the head provides none of these.
+    optional: ClassVar[bool] = False
+    # Whether the term trains a map to have a single peak, at the keypoint; a mean or a variance alone does not.
+    trains_peak: ClassVar[bool] = True
+    # The target along one axis, and its width over the training, of terms that have them.
+    target: AxisTarget | None = None
+    sigma: Sigma | None = None
 
     def __init__(self, weight: float, hard_keypoints: int | None = None) -> None:
         super().__init__()
@@ -63,82 +57,92 @@ class Term(nn.Module):
             raise ValueError(f"hard_keypoints must be at least 1, got {hard_keypoints}; null keeps all")
         self.weight, self.hard_keypoints = weight, hard_keypoints
 
+    def mask(self, target: Target) -> Bool[Tensor, "B K"]:
+        """Return which keypoints count: by default those whose position can be trained."""
+        return target.mask
 
-class TargetTerm(Term):
-    """A loss against a target about each keypoint: a Gaussian of `sigma` input pixels, nearest or bilinear.
+    def forward(self, prediction: Prediction, target: Target) -> Losses:
+        """Return the loss of each keypoint; it must be finite wherever `mask` is true."""
+        raise NotImplementedError
 
-    `target` is a kind of `render_target`; only the Gaussian looks at `sigma`, a number or {start: 8, end: 3}.
+
+class HeatmapTerm(LossTerm):
+    """A loss of heatmap logits (B, K, h, w) against target maps.
+
+    Args:
+        loss: called with logits and target maps of the same shape, returns (B, K).
+        weight: of the term; each loss function has a scale of its own.
+        sigma: width of a Gaussian target in input pixels; {start: 8, end: 3} narrows it over the training.
+        target: gaussian, nearest (one cell) or bilinear (four cells), or a function such as `gaussian_axis`.
     """
+
+    sigma: Sigma
+    target: AxisTarget
 
     def __init__(
         self,
         loss: Callable[[Tensor, Tensor], Tensor],
-        sigma: float | Mapping[str, float],
-        weight: float = 1.0,
-        target: str = "gaussian",
+        weight: float,
+        sigma: float | Mapping[str, float] = 3.0,
+        target: str | AxisTarget = "gaussian",
         hard_keypoints: int | None = None,
     ) -> None:
         super().__init__(weight, hard_keypoints)
-        _check_target(target)
-        self.loss, self.sigma, self.target = loss, Sigma.of(sigma), target
+        self.loss, self.sigma, self.target = loss, Sigma.of(sigma), _axis_target(target)
+
+    def forward(self, prediction: Prediction, target: Target) -> Losses:
+        logits, std = prediction["logits"], self.sigma.at(target.progress) / target.stride
+        return self.loss(logits, render_target(target.points, std, (logits.shape[-2], logits.shape[-1]), self.target))
 
 
-class HeatmapTerm(TargetTerm):
-    """A loss of heatmap logits against a target map."""
-
-    def forward(
-        self, prediction: Prediction, cells: Points, stride: int, mask: Mask, progress: float | None = None
-    ) -> Float[Tensor, "B K"]:
-        logits = prediction["logits"]
-        size, std = (logits.shape[-2], logits.shape[-1]), self.sigma.at(progress) / stride
-        return self.loss(logits, render_target(cells, size, self.target, std))
-
-
-class AxisTerm(TargetTerm):
-    """A loss of the logits along x against a target along x, plus the same along y."""
+class AxisTerm(HeatmapTerm):
+    """A loss of the logits along x, plus the same loss along y; arguments as of `HeatmapTerm`, for one axis."""
 
     needs = frozenset({"axes"})
 
-    def forward(
-        self, prediction: Prediction, cells: Points, stride: int, mask: Mask, progress: float | None = None
-    ) -> Float[Tensor, "B K"]:
-        std, losses = self.sigma.at(progress) / stride, []
+    def forward(self, prediction: Prediction, target: Target) -> Losses:
+        std, losses = self.sigma.at(target.progress) / target.stride, []
+        logits = (prediction["axis_x"], prediction["axis_y"])
         for i, (length, bins) in enumerate(_axes(prediction)):
-            target = axis_target(grid_to_image(cells[..., i], bins), length, self.target, std * bins)
-            losses.append(self.loss(prediction["axis_x" if i == 0 else "axis_y"], target))
+            along = self.target(grid_to_image(target.points[..., i], bins), std * bins, length)
+            losses.append(self.loss(logits[i], along))
         return losses[0] + losses[1]
 
 
-class CoordinateTerm(Term):
-    """A coordinate loss, in cells, on the head's `mean`, or on the soft-argmax of the whole map of one without.
+class CoordinateTerm(LossTerm):
+    """A loss of positions in cells: of the head's `mean`, or of the soft-argmax of the whole map without one.
 
-    `sigma`, in input pixels, is that of a heatmap or axis term beside it. A Gaussian near the border lies partly
-    off the map, and the mean of what is left leans inwards; with `sigma` that mean is the target, so that the two
-    terms agree. Without, and for a `mean` that is of no distribution over cells, the keypoint itself is.
+    The part of a Gaussian that lies on the map has its mean further inside than the keypoint, near a border. With
+    `sigma`, that mean is the target, so that this term agrees with a heatmap or axis term of the same sigma. Without,
+    and for a `mean` that is not of a distribution over cells, the keypoint itself is.
+
+    Args:
+        loss: called with predicted and true positions (B, K, 2), returns (B, K).
+        sigma: that of the heatmap or axis term beside it, in input pixels; None without one.
     """
 
     needs = frozenset({"logits", "mean"})
+    trains_peak = False
 
     def __init__(
         self,
         loss: Callable[[Points, Points], Tensor],
-        weight: float = 1.0,
-        sigma: float | Mapping[str, float] | None = None,
+        weight: float = 0.3,
+        sigma: float | Mapping[str, float] | None = 3.0,
         hard_keypoints: int | None = None,
     ) -> None:
         super().__init__(weight, hard_keypoints)
         self.loss, self.sigma = loss, None if sigma is None else Sigma.of(sigma)
 
-    def forward(
-        self, prediction: Prediction, cells: Points, stride: int, mask: Mask, progress: float | None = None
-    ) -> Float[Tensor, "B K"]:
+    def forward(self, prediction: Prediction, target: Target) -> Losses:
+        points = target.points
         if self.sigma is not None and ("mean" not in prediction or "axis_x" in prediction):
-            cells = _mean_on_map(prediction, cells, self.sigma.at(progress) / stride)
-        found = widen(prediction["mean"]) if "mean" in prediction else soft_argmax(prediction["logits"])
-        return self.loss(found, cells)
+            points = _mean_on_map(prediction, points, self.sigma.at(target.progress) / target.stride)
+        position = widen(prediction["mean"]) if "mean" in prediction else soft_argmax(prediction["logits"])
+        return self.loss(position, points)
 
 
-class LikelihoodTerm(Term):
+class LikelihoodTerm(LossTerm):
     """A negative log likelihood of the keypoint, in cells, under the head's `mean` and `log_scale`."""
 
     needs = frozenset({"log_scale"})
@@ -149,51 +153,64 @@ class LikelihoodTerm(Term):
         super().__init__(weight, hard_keypoints)
         self.loss = loss
 
-    def forward(
-        self, prediction: Prediction, cells: Points, stride: int, mask: Mask, progress: float | None = None
-    ) -> Float[Tensor, "B K"]:
-        return self.loss(prediction["mean"], cells, prediction["log_scale"])
+    def forward(self, prediction: Prediction, target: Target) -> Losses:
+        return self.loss(prediction["mean"], target.points, prediction["log_scale"])
 
 
-class VarianceTerm(Term):
-    """Holds each heatmap's spread to `sigma` input pixels, wherever it lies."""
+class VarianceTerm(LossTerm):
+    """A loss that holds the spread of each heatmap to `sigma` input pixels, wherever the heatmap is."""
+
+    trains_peak = False
+    sigma: Sigma
 
     def __init__(
         self,
         loss: Callable[[Maps, float], Tensor],
-        sigma: float | Mapping[str, float],
-        weight: float = 1.0,
+        weight: float = 1e-4,
+        sigma: float | Mapping[str, float] = 3.0,
         hard_keypoints: int | None = None,
     ) -> None:
         super().__init__(weight, hard_keypoints)
         self.loss, self.sigma = loss, Sigma.of(sigma)
 
-    def forward(
-        self, prediction: Prediction, cells: Points, stride: int, mask: Mask, progress: float | None = None
-    ) -> Float[Tensor, "B K"]:
-        return self.loss(prediction["logits"], self.sigma.at(progress) / stride)
+    def forward(self, prediction: Prediction, target: Target) -> Losses:
+        return self.loss(prediction["logits"], self.sigma.at(target.progress) / target.stride)
 
 
-class VisibilityTerm(Term):
-    """A loss on the state of each keypoint that is known, as a mean over those; 0 where none is.
+class VisibilityTerm(LossTerm):
+    """A loss of the states absent, occluded and visible, over the keypoints whose state is known.
 
-    Nearly all points of most sets are visible, and no state weighs more for being rare: the probabilities
-    that come out are then the frequencies they claim to be, and a threshold decides what to do with them.
-    Weighing by rarity ranked the points no better, and called three times as many occluded as were.
+    All states weigh alike, although most points of most sets are visible: the predicted probabilities are then the
+    frequencies of the states. Weighting by rarity ranked the points no better, and called three times as many points
+    occluded as were.
     """
 
     needs = frozenset({"visibility"})
+    optional = True
+    trains_peak = False
 
-    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor], weight: float = 1.0) -> None:
+    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor], weight: float = 0.3) -> None:
         super().__init__(weight)
         self.loss = loss
 
-    def forward(self, states: States) -> Float[Tensor, ""]:
-        return masked_mean(self.loss(states.logits, states.target), states.target >= 0, states.count)
+    def mask(self, target: Target) -> Bool[Tensor, "B K"]:
+        """Return which keypoints have a known state."""
+        return target.states >= 0
+
+    def forward(self, prediction: Prediction, target: Target) -> Losses:
+        return self.loss(prediction["visibility"], target.states)
+
+
+def _axis_target(target: str | AxisTarget) -> AxisTarget:
+    if not isinstance(target, str):
+        return target
+    if target not in TARGETS:
+        raise ValueError(f"a loss has no target {target!r}; {did_you_mean(target, TARGETS)}")
+    return TARGETS[target]
 
 
 def _axes(prediction: Prediction) -> list[tuple[int, float]]:
-    """How many bins x and y have, and how many a cell: cells themselves, where the head has no finer axes."""
+    """Number of bins along x and y, each with the bins per cell: 1 where the head has no axes of its own."""
     cells = prediction["logits"].shape
     if "axis_x" not in prediction:
         return [(cells[-1], 1), (cells[-2], 1)]
@@ -201,15 +218,10 @@ def _axes(prediction: Prediction) -> list[tuple[int, float]]:
     return [(width, width / cells[-1]), (height, height / cells[-2])]
 
 
-def _mean_on_map(prediction: Prediction, cells: Points, std: float) -> Points:
-    """The mean of the part that falls on the map of a Gaussian about each point."""
+def _mean_on_map(prediction: Prediction, points: Points, std: float) -> Points:
+    """Mean, in cells, of the part of a Gaussian about each point that falls on the map."""
     means = []
     for i, (length, bins) in enumerate(_axes(prediction)):
-        target = gaussian_axis(grid_to_image(cells[..., i], bins), std * bins, length)
+        target = gaussian_axis(grid_to_image(points[..., i], bins), std * bins, length)
         means.append(image_to_grid((target * axis_positions(length, False, target)).sum(-1), bins))
     return torch.stack(means, -1)
-
-
-def _check_target(target: str) -> None:
-    if target not in TARGETS:
-        raise ValueError(f"a loss has no target {target!r}; {did_you_mean(target, TARGETS)}")

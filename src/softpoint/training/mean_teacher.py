@@ -1,9 +1,10 @@
-"""Learning from images without labels, taught by the average of the network's own past."""
+"""Semi-supervised training: an average of the network's weights teaches it on images without labels."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,22 +15,24 @@ from softpoint.functional import transform_points
 from softpoint.labels.skeleton import Skeleton
 from softpoint.models import KeypointNet
 from softpoint.training.callbacks import ExponentialAverage
-from softpoint.training.loss import KeypointLoss, trainable
-from softpoint.training.module import Batch, KeypointModule
+from softpoint.training.loss import KeypointLoss
+from softpoint.training.module import KeypointModule
+from softpoint.training.target import Target
+from softpoint.types import Batch, UnlabeledViews
 
 
 class SemiSupervisedModule(KeypointModule):
     """A `KeypointModule` that also learns from images without labels: a mean teacher.
 
-    The teacher is the average that `callbacks.ema` keeps, the network that is validated and saved. It predicts each
-    unlabeled image as it is; in a strongly changed view of the image the network in training has to find the same
-    points where the known matrix moves them. The loss is that of labeled points, of those that the teacher is sure
-    of, divided by all: a teacher in doubt teaches little.
+    The teacher is the average that `callbacks.ema` keeps, the network that is validated and saved. It predicts the
+    plain view of each unlabeled image; the network in training has to predict the same points in a strongly augmented
+    view, where the known matrix maps them. The loss is that of labeled points, over the points of which the teacher is
+    confident, divided by the number of all points: an unconfident teacher teaches little.
 
     Args:
-        consistency: weight of that loss, once it has risen.
-        threshold: from which confidence on the teacher is sure of a point.
-        ramp: fraction of the run during which the weight rises, as `rise` tells.
+        consistency: weight of that loss at its full height.
+        threshold: smallest confidence at which a point of the teacher is a target.
+        ramp: fraction of the run during which the weight rises (`ramp_up`).
 
     Raises ValueError for numbers out of range, and when training starts without `callbacks.ema` or unlabeled images.
     Sources: Tarvainen and Valpola, arXiv:1703.01780; Sohn et al., FixMatch, arXiv:2001.07685.
@@ -47,6 +50,7 @@ class SemiSupervisedModule(KeypointModule):
         consistency: float,
         threshold: float,
         ramp: float,
+        learn_visibility: bool = False,
         backbone_rate: float = 1.0,
         pck_alpha: float = 0.1,
         compile: bool = False,
@@ -56,7 +60,7 @@ class SemiSupervisedModule(KeypointModule):
                 f"module.consistency={consistency} must be at least 0, module.threshold={threshold} and"
                 f" module.ramp={ramp} from 0 to 1"
             )
-        super().__init__(skeleton, net, loss, optimizer, scheduler, backbone_rate, pck_alpha, compile)
+        super().__init__(skeleton, net, loss, optimizer, scheduler, learn_visibility, backbone_rate, pck_alpha, compile)
         self.consistency, self.threshold, self.ramp = consistency, threshold, ramp
 
     def on_train_start(self) -> None:
@@ -66,52 +70,57 @@ class SemiSupervisedModule(KeypointModule):
         if "unlabeled" not in batch:
             raise ValueError("semi=mean_teacher needs images: data.unlabeled_images.source=FOLDER_OR_VIDEO")
         loss = super().training_step(batch, batch_idx)
-        return loss + self.consistency * rise(self._done, self.ramp) * self._taught(batch["unlabeled"])
+        weight = self.consistency * ramp_up(self.progress(self.trainer.global_step), self.ramp)
+        return loss + weight * self._consistency_loss(batch["unlabeled"])
 
     @property
     def teacher(self) -> nn.Module:
-        """The averaged network."""
-        trainer: Any = self.trainer
-        average = next((one for one in trainer.callbacks if isinstance(one, ExponentialAverage)), None)
+        """The averaged network; ValueError without `callbacks.ema`."""
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
+        average = next((callback for callback in callbacks if isinstance(callback, ExponentialAverage)), None)
         if average is None:
-            raise ValueError("semi=mean_teacher is taught by the average that callbacks.ema keeps; do not drop it")
-        return average.module.net
+            raise ValueError("semi=mean_teacher needs the average that callbacks.ema keeps; do not drop that callback")
+        net: nn.Module = average.module.net
+        return net
 
-    @property
-    def _done(self) -> float:
-        return self.progress(self.trainer.global_step)
-
-    def _taught(self, unlabeled: Batch) -> Tensor:
-        """The loss of the changed views against what the teacher found in the plain ones."""
-        image = _batch(unlabeled["image"])
-        points, confidence = self._found(unlabeled)
-        sure = trainable(points, 2 * (confidence >= self.threshold).long(), (image.shape[-2], image.shape[-1]))
-        everything = torch.tensor(float(sure.numel()), device=sure.device)
-        values = self.loss(self.net(image), points, sure, self._stride, everything, progress=self._done)
-        self.log("train/consistency", values["loss"].detach(), batch_size=len(image))
-        self.log("train/sure", sure.float().mean(), batch_size=len(image))
-        return values["loss"]
+    def _consistency_loss(self, views: UnlabeledViews) -> Tensor:
+        """Loss of the augmented views against the teacher's points in the plain ones."""
+        image = _as_batch(views["image"])
+        points, confidence = self._teach(views)
+        size, confident = (image.shape[-2], image.shape[-1]), 2 * (confidence >= self.threshold).long()
+        target = Target.of(points, confident, size, self.net.decoder.stride, self.progress(self.trainer.global_step))
+        # The teacher's points are no labels of visibility.
+        target = replace(target, states=torch.full_like(target.states, -1))
+        loss: Tensor = self.loss(self.net(image), target, _count_all)["loss"]
+        self.log("train/consistency", loss.detach(), batch_size=len(image))
+        self.log("train/confident", target.mask.float().mean(), batch_size=len(image))
+        return loss
 
     @torch.no_grad()
-    def _found(self, unlabeled: Batch) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"]]:
-        """Where the teacher's points lie in the changed views, and how sure of them it is."""
-        found, order = self.teacher(_batch(unlabeled["plain"])), unlabeled["order"].flatten(0, 1)
-        points = found["keypoints"].gather(1, order[..., None].expand(-1, -1, 2))
-        return transform_points(points, unlabeled["matrix"].flatten(0, 1)), found["confidence"].gather(1, order)
+    def _teach(self, views: UnlabeledViews) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"]]:
+        """The teacher's points, mapped into the augmented views, and their confidence."""
+        prediction, order = self.teacher(_as_batch(views["plain"])), views["order"].flatten(0, 1)
+        points = prediction["keypoints"].gather(1, order[..., None].expand(-1, -1, 2))
+        return transform_points(points, views["matrix"].flatten(0, 1)), prediction["confidence"].gather(1, order)
 
 
-def rise(progress: float, ramp: float) -> float:
-    """The factor that grows from nearly 0 to 1 during the first fraction `ramp` of a run: exp(-5 (1 - t)^2).
+def ramp_up(progress: float, ramp: float) -> float:
+    """Factor that grows from nearly 0 to 1 during the first fraction `ramp` of a run: exp(-5 (1 - t)^2).
 
     Source: Laine and Aila, arXiv:1610.02242.
 
-    >>> [round(rise(progress, 0.5), 3) for progress in (0.0, 0.25, 0.5, 1.0)], rise(0.0, 0.0)
+    >>> [round(ramp_up(progress, 0.5), 3) for progress in (0.0, 0.25, 0.5, 1.0)], ramp_up(0.0, 0.0)
     ([0.007, 0.287, 1.0, 1.0], 1.0)
     """
     left = 1 - min(progress / ramp, 1.0) if ramp else 0.0
     return math.exp(-5 * left**2)
 
 
-def _batch(images: UInt8[Tensor, "B M H W 3"]) -> UInt8[Tensor, "N 3 H W"]:
-    """The M images of all samples as one batch, its channels last in memory."""
+def _count_all(mask: Tensor) -> Tensor:
+    """Number of entries, true or not."""
+    return mask.new_tensor(mask.numel(), dtype=torch.float32)
+
+
+def _as_batch(images: UInt8[Tensor, "B M H W 3"]) -> UInt8[Tensor, "N 3 H W"]:
+    """The M images of all samples as one batch, with channels last in memory."""
     return images.flatten(0, 1).permute(0, 3, 1, 2)

@@ -1,10 +1,9 @@
-"""One keypoint network in training: what a step computes, what is logged, what a checkpoint holds."""
+"""A keypoint network in training: its steps, its logged values, and the content of its checkpoints."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -19,11 +18,11 @@ from softpoint.labels.skeleton import Skeleton
 from softpoint.layers import Calibration
 from softpoint.metrics import EPE, NME, PCK, VisibilityScores
 from softpoint.models import KeypointNet
-from softpoint.training.callbacks import time_budget
-from softpoint.training.loss import KeypointLoss, States, trainable, visibility_target
+from softpoint.training.callbacks import fraction_of_time
+from softpoint.training.loss import KeypointLoss
 from softpoint.training.param_groups import parameter_groups, slow_backbone
-
-Batch = dict[str, Any]
+from softpoint.training.target import Target
+from softpoint.types import Batch, Prediction
 
 
 class KeypointModule(pl.LightningModule):
@@ -31,9 +30,12 @@ class KeypointModule(pl.LightningModule):
 
     Args:
         skeleton: names, pairs and edges of the keypoints; their number sizes the network.
-        net: called with `num_keypoints`, makes the network.
+        net: called with `num_keypoints`, returns the network.
+        loss: of a prediction; ValueError where its terms cannot train the network's head.
         optimizer: called with the parameters.
-        scheduler: called with the optimizer and `progress`, makes Lightning's description of one.
+        scheduler: called with the optimizer and `progress`, returns Lightning's description of a schedule.
+        learn_visibility: predict states of keypoints where the head leaves it open (`head.visibility=null`) and a
+            term of the loss trains them.
         backbone_rate: learning rate of the backbone as a fraction of the optimizer's.
         pck_alpha: a point is correct within this fraction of its sample's scale.
         compile: run the network through torch.compile.
@@ -52,6 +54,7 @@ class KeypointModule(pl.LightningModule):
         loss: KeypointLoss,
         optimizer: Callable[..., torch.optim.Optimizer],
         scheduler: Callable[..., dict[str, Any]],
+        learn_visibility: bool = False,
         backbone_rate: float = 1.0,
         pck_alpha: float = 0.1,
         compile: bool = False,
@@ -60,6 +63,8 @@ class KeypointModule(pl.LightningModule):
         self.skeleton = skeleton
         # On a CPU and on tensor cores, convolutions are fastest with channels last.
         self.net = net(num_keypoints=len(skeleton)).to(memory_format=torch.channels_last)
+        if getattr(self.net.head, "predicts_visibility", False) is None:
+            self.net.head.set_visibility(learn_visibility and loss.trains("visibility"))
         self.loss = loss
         loss.check_head(self.net.head)
         self.optimizer = optimizer
@@ -71,19 +76,16 @@ class KeypointModule(pl.LightningModule):
         if compile:
             self.net.compile()
 
-    def forward(self, image: Tensor, return_attention: bool = False) -> dict[str, Tensor]:
-        return self.net(image, return_attention)
+    def forward(self, image: Tensor, return_attention: bool = False) -> Prediction:
+        prediction: Prediction = self.net(image, return_attention)
+        return prediction
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        mask, prediction = self._trainable(batch), self.net(batch["image"])
-        states = self._states(prediction, batch)
-        if states is not None:
-            states = replace(states, count=self._mean_count(states.target >= 0))
-        count = self._mean_count(mask)
-        values = self.loss(prediction, batch["keypoints"], mask, self._stride, count, states, self._progress)
+        values = self.loss(self.net(batch["image"]), self._target(batch, self._progress), self._mean_count)
         for name, value in values.items():
-            self.log(f"train/{name}", value.detach(), batch_size=len(mask), prog_bar=name == "loss")
-        return values["loss"]
+            self.log(f"train/{name}", value.detach(), batch_size=len(batch["image"]), prog_bar=name == "loss")
+        loss: Tensor = values["loss"]
+        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         return self._measure("val", self.val_metrics, batch)
@@ -161,18 +163,18 @@ class KeypointModule(pl.LightningModule):
                 )
 
     def progress(self, step: int) -> float:
-        """Which fraction of the run `step` optimizer steps are, by its steps or by its minutes, whichever is more.
+        """Fraction of the run that is done after `step` optimizer steps, by its steps or its minutes, the larger one.
 
         Raises ValueError for a run without an end.
         """
-        steps, budget = self.trainer.estimated_stepping_batches, time_budget(self.trainer)
-        if budget is None and not 0 < steps < math.inf:
+        steps, spent = self.trainer.estimated_stepping_batches, fraction_of_time(self.trainer)
+        if spent is None and not 0 < steps < math.inf:
             raise ValueError(
                 "the run has no end that a schedule could aim at; set minutes or trainer.max_epochs, or use "
                 "scheduler=constant"
             )
         done = step / steps if 0 < steps < math.inf else 0.0
-        return min(max(done, budget or 0.0), 1.0)
+        return min(max(done, spent or 0.0), 1.0)
 
     @property
     def _data(self) -> Any:
@@ -180,48 +182,36 @@ class KeypointModule(pl.LightningModule):
 
     @property
     def summary(self) -> str:
-        """The network and its size, in one phrase."""
+        """Description of the network with its number of parameters."""
         count = sum(parameter.numel() for parameter in self.net.parameters())
         return f"{type(self.net.backbone).__name__} network of {count / 1e6:.1f} M parameters"
 
     @property
     def _progress(self) -> float | None:
-        endless = math.isinf(self.trainer.estimated_stepping_batches) and time_budget(self.trainer) is None
+        endless = math.isinf(self.trainer.estimated_stepping_batches) and fraction_of_time(self.trainer) is None
         return None if endless else self.progress(self.trainer.global_step)
 
-    @property
-    def _stride(self) -> int:
-        return self.net.decoder.stride
-
-    def _trainable(self, batch: Batch) -> Tensor:
-        return trainable(batch["keypoints"], batch["visibility"], tuple(batch["image"].shape[-2:]))
-
-    def _states(self, prediction: dict[str, Tensor], batch: Batch) -> States | None:
-        """What the network says about each keypoint's state, and what is true; None where it says nothing."""
-        if "visibility" not in prediction:
-            return None
+    def _target(self, batch: Batch, progress: float | None = None) -> Target:
         size = (batch["image"].shape[-2], batch["image"].shape[-1])
-        target = visibility_target(batch["keypoints"], batch["visibility"], size)
-        return States(prediction["visibility"], target)
+        return Target.of(batch["keypoints"], batch["visibility"], size, self.net.decoder.stride, progress)
 
     def _mean_count(self, mask: Tensor) -> Tensor:
-        """How many are set, as a mean over the processes.
+        """Number of true entries, as a mean over the processes.
 
         Each process divides by it, so that averaging their gradients weighs points, not processes.
         """
-        return self.trainer.strategy.reduce(mask.sum().float(), reduce_op="mean")
+        count: Tensor = self.trainer.strategy.reduce(mask.sum().float(), reduce_op="mean")
+        return count
 
     def _log_visibility(self, stage: str) -> None:
         for name, score in self.visibility_scores.compute().items():
             self.log(f"{stage}/{name}", score, sync_dist=True)
 
     def _measure(self, stage: str, metrics: Any, batch: Batch) -> dict[str, Tensor]:
-        prediction = self.net(batch["image"])
-        mask, states = self._trainable(batch), self._states(prediction, batch)
-        values = self.loss(prediction, batch["keypoints"], mask, self._stride, states=states)
-        if states is not None:
-            self.visibility_scores.update(states.logits, states.target)
-        metrics["loss"].update(values["loss"], weight=mask.sum())
+        prediction, target = self.net(batch["image"]), self._target(batch)
+        if "visibility" in prediction:
+            self.visibility_scores.update(prediction["visibility"], target.states)
+        metrics["loss"].update(self.loss(prediction, target)["loss"], weight=target.mask.sum())
         matrix = batch["matrix"]
         found = transform_points(prediction["keypoints"], matrix)
         truth = transform_points(batch["keypoints"], matrix)
@@ -230,7 +220,7 @@ class KeypointModule(pl.LightningModule):
         metrics["pck"].update(found, truth, labeled, batch["scale"])
         metrics["nme"].update(found, truth, labeled, batch["scale"])
         for name, metric in metrics.items():
-            self.log(f"{stage}/{name}", metric, batch_size=len(mask), prog_bar=name == "epe")
+            self.log(f"{stage}/{name}", metric, batch_size=len(labeled), prog_bar=name == "epe")
         return {**prediction, "original_keypoints": found, "original_truth": truth}
 
 

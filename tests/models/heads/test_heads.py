@@ -27,7 +27,7 @@ HEADS = {
     "channel_softmax": ChannelSoftmaxHead,
     "regression": RegressionHead,
 }
-OWN = {
+PARTS = {
     "soft_argmax": {"logits"},
     "learnable": {"logits"},
     "simcc": {"axes", "mean"},
@@ -84,10 +84,18 @@ def test_it_gives_the_promised_tensors(name: str):
 
 
 @each_head
-def test_it_says_what_a_loss_may_train(name: str):
-    assert head(name).trains == OWN[name]
-    assert head(name, visibility=True).trains == OWN[name] | {"visibility"}
-    assert head(name, visibility=None).visibility is None
+def test_it_names_the_parts_that_a_loss_may_train(name: str):
+    assert head(name).provides == PARTS[name]
+    assert head(name, visibility=True).provides == PARTS[name] | {"visibility"}
+
+
+@each_head
+def test_visibility_left_open_is_off_until_it_is_set(name: str):
+    open_head, closed = head(name), head(name, visibility=False)
+    assert open_head.predicts_visibility is None and closed.predicts_visibility is False
+    assert open_head.visibility is closed.visibility is None
+    open_head.set_visibility(True)
+    assert list(open_head.state_dict()) == list(head(name, visibility=True).state_dict())
 
 
 @each_head

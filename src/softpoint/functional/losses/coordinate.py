@@ -27,7 +27,8 @@ def coordinate_l2(prediction: Float[Tensor, "... 2"], target: Float[Tensor, "...
     >>> coordinate_l2(torch.tensor([3.0, 4.0]), torch.zeros(2)).item()
     5.0
     """
-    return torch.linalg.vector_norm(_difference(prediction, target), dim=-1)
+    distance: Tensor = torch.linalg.vector_norm(_difference(prediction, target), dim=-1)
+    return distance
 
 
 def coordinate_huber(

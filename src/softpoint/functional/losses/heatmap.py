@@ -52,15 +52,15 @@ def heatmap_js(
 
 
 def heatmap_mse(
-    logits: Float[Tensor, "..."], target: Float[Tensor, "..."], dim: Dims = (-2, -1), total: bool = False
+    logits: Float[Tensor, "..."], target: Float[Tensor, "..."], dim: Dims = (-2, -1), total: bool = True
 ) -> Float[Tensor, "..."]:
-    """Squared difference of the softmax of `logits` and `target`, mean over the cells.
+    """Squared difference of the softmax of `logits` and `target`, summed over the cells.
 
-    The mean of the same blob is a quarter on a map of twice the sides; `total=True` takes the sum instead, which
-    weighs it alike on maps of any size.
+    The sum is the same on maps of any size; the mean, by `total=False`, of the same blob is a quarter on a map of twice
+    the sides.
 
     >>> heatmap_mse(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [0.0, 0.0]])).item()
-    0.1875
+    0.75
     """
     squared = (_log_softmax(logits, dim).exp() - _flat(target, dim)).square()
     return squared.sum(-1) if total else squared.mean(-1)
@@ -70,14 +70,14 @@ def heatmap_awing(
     logits: Float[Tensor, "..."],
     target: Float[Tensor, "..."],
     dim: Dims = (-2, -1),
-    total: bool = False,
+    total: bool = True,
     width: float = 14.0,
     threshold: float = 0.5,
     curvature: float = 1.0,
     power: float = 2.1,
     foreground: float = 10.0,
 ) -> Float[Tensor, "..."]:
-    """Adaptive wing loss between the softmax of `logits` and `target`, mean over the cells, or with `total` their sum.
+    """Adaptive wing loss between the softmax of `logits` and `target`, summed over the cells, or their mean.
 
     The paper regresses a map whose peak is 1; here both distributions are divided by the target's maximum, so that 0
     is reached where the softmax is the target. (Sigmoids of the logits start faster, but the softmax of what fits
@@ -87,7 +87,7 @@ def heatmap_awing(
     arXiv:1904.07399, where width is omega, threshold theta, curvature epsilon, power alpha and foreground W.
 
     >>> heatmap_awing(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]), foreground=0.0).item()
-    4.1...
+    8.2...
     """
     maps, target = rows_and_columns_last(logits, dim), widen(rows_and_columns_last(target, dim))
     peak = target.amax((-2, -1), keepdim=True).clamp_min(torch.finfo(target.dtype).tiny)

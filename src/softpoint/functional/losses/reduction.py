@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from softpoint.functional.spatial import widen
 
 
 def masked_mean(
-    losses: Float[Tensor, "..."], mask: Bool[Tensor, "..."], count: Float[Tensor, ""] | None = None
+    losses: Float[Tensor, "..."], mask: Bool[Tensor, "..."], count: Shaped[Tensor, ""] | None = None
 ) -> Float[Tensor, ""]:
     """Mean of the losses where `mask` is true; 0, with zero gradient, where it nowhere is.
 

@@ -19,7 +19,7 @@ class Small(nn.Module):
     Args:
         width: channels at stride 4.
         depth: residual blocks per stage.
-        stages: which features forward returns, ascending, from 2 (stride 4) to 5 (stride 32).
+        stages: stages whose features forward returns, ascending, from 2 (stride 4) to 5 (stride 32).
         weights: a local safetensors file to start from.
 
     >>> net = Small(width=16, stages=(2, 4))
@@ -27,14 +27,14 @@ class Small(nn.Module):
     ((16, 64), (4, 16))
     """
 
-    # The name and, where it is known, the license of the weights that it started from.
+    # Name and license (None if unknown) of the weights that it started from.
     started_from: dict[str, str | None] | None = None
     mean = (0.5, 0.5, 0.5)
     std = (0.25, 0.25, 0.25)
 
     def __init__(
         self,
-        width: int = 32,
+        width: int = 16,
         depth: int = 1,
         stages: Sequence[int] = (2, 3, 4, 5),
         weights: str | Path | None = None,
@@ -60,7 +60,7 @@ class Small(nn.Module):
             self.started_from = {"weights": Path(weights).name, "license": None}
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
-        x = self.stem(image)
+        x: Tensor = self.stem(image)
         features = []
         for stage, block in enumerate(self.body, start=2):
             x = block(x)
@@ -85,7 +85,8 @@ class ResidualBlock(nn.Module):
         # Skipping pixels before the 1 x 1 convolution equals striding it, whose backward pass on a CPU
         # writes outside its memory for narrow tensors with channels last (torch 2.14).
         shortcut = self.shortcut(x[..., :: self.stride, :: self.stride])
-        return self.relu(shortcut + self.conv2(self.relu(self.conv1(x))))
+        y: Tensor = self.relu(shortcut + self.conv2(self.relu(self.conv1(x))))
+        return y
 
 
 def _conv(in_channels: int, out_channels: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:

@@ -88,7 +88,7 @@ def _local(folder: str | Path | None, name: str) -> Path | None:
 
 
 def _features(
-    timm, name: str, indices: list[int], download: bool, optional: bool, folder: str | Path | None
+    timm: Any, name: str, indices: list[int], download: bool, optional: bool, folder: str | Path | None
 ) -> tuple[Any, bool]:
     """timm's network, and whether its own download filled it.
 
@@ -131,7 +131,7 @@ def _offline_at_once() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
-def _stage_ends(timm, name: str) -> dict[int, int]:
+def _stage_ends(timm: Any, name: str) -> dict[int, int]:
     """For each stage k, which of the network's features is the last of stride 2^k."""
     with torch.device("meta"):
         info = timm.create_model(name, features_only=True).feature_info

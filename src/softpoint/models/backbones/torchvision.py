@@ -108,6 +108,6 @@ def _stage_ends(blocks: dict[str, nn.Module], side: int = 64) -> dict[int, tuple
 def _shape_after(block: nn.Module, x: Tensor) -> Tensor:
     state = {key: torch.empty_like(value, device="meta") for key, value in block.state_dict().items()}
     was_training = block.training
-    result = torch.func.functional_call(block.eval(), state, x)
+    result: Tensor = torch.func.functional_call(block.eval(), state, x)
     block.train(was_training)
     return result

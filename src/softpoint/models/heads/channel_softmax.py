@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from softpoint.models.heads.head import Head
-from softpoint.models.heads.visibility import VisibilityReadout
+from softpoint.types import Prediction
 
 
 class ChannelSoftmaxHead(Head):
@@ -17,9 +17,9 @@ class ChannelSoftmaxHead(Head):
 
     Args:
         in_channels, stride: of the features.
-        decode: how a coordinate is read from the heatmap: window, expectation, argmax or dark.
+        decode: method that reads a coordinate from the heatmap: window, expectation, argmax or dark.
         window: odd number of cells about each maximum that the coordinate is read from.
-        visibility: also tell of each keypoint whether it is absent, occluded or visible (`VisibilityReadout`).
+        visibility: predict whether each keypoint is absent, occluded or visible, see `SoftArgmaxHead`.
 
     >>> import torch
     >>> head = ChannelSoftmaxHead(in_channels=8, num_keypoints=3, stride=4)
@@ -27,7 +27,7 @@ class ChannelSoftmaxHead(Head):
     torch.Size([1, 4, 16, 16])
     """
 
-    own = frozenset({"classes"})
+    parts = frozenset({"classes"})
 
     def __init__(
         self,
@@ -36,17 +36,15 @@ class ChannelSoftmaxHead(Head):
         stride: int,
         decode: str = "window",
         window: int = 9,
-        visibility: bool | None = False,
+        visibility: bool | None = None,
     ) -> None:
-        super().__init__(stride, decode, window)
+        super().__init__(in_channels, num_keypoints, stride, decode, window)
         self.classes = nn.Conv2d(in_channels, num_keypoints + 1, 1)
-        self.visibility = VisibilityReadout(in_channels, num_keypoints) if visibility else None
+        self.set_visibility(visibility)
 
-    def predict(self, features: Float[Tensor, "B C h w"]) -> dict[str, Tensor]:
-        """`classes` (B, K + 1, h, w), logits of which the last is of background, and what is read from them."""
+    def predict(self, features: Float[Tensor, "B C h w"]) -> Prediction:
+        """Return the prediction with `classes` (B, K + 1, h, w), logits of which the last is of background."""
         classes = self.classes(features)
         # The softmax over cells of log p is p as a share of its sum.
         logits = classes.float().log_softmax(1)[:, :-1]
-        found = self.read(logits)
-        found["confidence"] = logits.amax((-2, -1)).exp()
-        return {"logits": logits, "classes": classes, **found}
+        return {**self.read(logits), "confidence": logits.amax((-2, -1)).exp(), "classes": classes}

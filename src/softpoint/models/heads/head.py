@@ -1,4 +1,4 @@
-"""What all heads share."""
+"""The common part of all heads."""
 
 from __future__ import annotations
 
@@ -16,56 +16,66 @@ from softpoint.functional import (
     window_mass,
 )
 from softpoint.models.heads.visibility import VisibilityReadout
+from softpoint.types import Prediction
 
 
 class Head(nn.Module):
-    """Reads keypoints from features: a child makes its maps in `predict`, and says in `own` what a loss trains.
+    """Reads keypoints from features (B, C, h, w).
+
+    A child creates its layers, calls `set_visibility` last, and implements `predict`. It is built with `in_channels`,
+    `num_keypoints` and `stride`, and with settings of its own. See `examples/own_head/` for one in another package.
 
     Args:
-        stride: of the features.
-        decode: how a coordinate is read from a heatmap, see `decode_heatmap`.
+        in_channels, stride: of the features.
+        num_keypoints: K.
+        decode: method that reads a coordinate from a heatmap, see `decode_heatmap`.
         window: odd number of cells about a maximum that are read.
 
-    A child creates its own layers first and `visibility`, a `VisibilityReadout` or None, last.
     Raises ValueError for an unknown `decode` and an even `window`.
     """
 
-    own: ClassVar[frozenset[str]] = frozenset()
+    # Parts of the prediction that a loss may train, such as logits; `LossTerm.needs` names one of them.
+    parts: ClassVar[frozenset[str]] = frozenset({"logits"})
     visibility: VisibilityReadout | None
 
-    def __init__(self, stride: int, decode: str = "window", window: int = 9) -> None:
+    def __init__(
+        self, in_channels: int, num_keypoints: int, stride: int, decode: str = "window", window: int = 9
+    ) -> None:
         super().__init__()
-        decode_heatmap(torch.ones(1, 1, device="cpu"), decode, window)  # says what is wrong with them
-        self.stride, self.decode, self.window = stride, decode, window
+        decode_heatmap(torch.ones(1, 1, device="cpu"), decode, window)  # raises what is wrong with them
+        self.in_channels, self.num_keypoints, self.stride = in_channels, num_keypoints, stride
+        self.decode, self.window = decode, window
+        self.set_visibility(None)
+
+    def set_visibility(self, visibility: bool | None) -> None:
+        """Predict states of keypoints (`VisibilityReadout`) or not; None leaves it to `KeypointModule`."""
+        self.predicts_visibility = visibility
+        self.visibility = VisibilityReadout(self.in_channels, self.num_keypoints) if visibility else None
 
     @property
-    def trains(self) -> frozenset[str]:
-        """What a loss may train: `own`, and "visibility" with that readout."""
-        return self.own if self.visibility is None else self.own | {"visibility"}
+    def provides(self) -> frozenset[str]:
+        """Parts of the prediction that a loss may train: `parts`, and "visibility" where states are predicted."""
+        return self.parts if self.visibility is None else self.parts | {"visibility"}
 
-    def forward(self, features: Float[Tensor, "B C h w"]) -> dict[str, Tensor]:
-        """`logits` (B, K, h, w), whose spatial softmax is the heatmap, and the keypoints.
-
-        `keypoints` (B, K, 2) in input pixels, `confidence` (B, K), `covariance` (B, K, 2, 2) in px^2, what else the
-        child gives, and with a `VisibilityReadout` `visibility`: the logits (B, K, 3) of absent, occluded and visible.
-        """
+    def forward(self, features: Float[Tensor, "B C h w"]) -> Prediction:
+        """Return the prediction in input pixels, in which the spatial softmax of `logits` is the heatmap."""
         prediction = self.predict(features)
         if self.visibility is not None:
             prediction["visibility"] = self.visibility(features, prediction["logits"])
         return prediction
 
-    def predict(self, features: Float[Tensor, "B C h w"]) -> dict[str, Tensor]:
-        """Everything but visibility."""
+    def predict(self, features: Float[Tensor, "B C h w"]) -> Prediction:
+        """Return all of the prediction but visibility."""
         raise NotImplementedError
 
-    def read(self, logits: Float[Tensor, "B K h w"]) -> dict[str, Tensor]:
-        """`keypoints` (B, K, 2) in input pixels, `confidence` (B, K) and `covariance` (B, K, 2, 2) in px^2 of heatmaps.
+    def read(self, logits: Float[Tensor, "B K h w"]) -> Prediction:
+        """Return the prediction that a heatmap gives, in float32 whatever the logits are.
 
-        Confidence is the heatmap's mass within the window about its maximum, covariance the heatmap's
-        second moment; all in float32 whatever the logits are.
+        Confidence is the heatmap's mass within the window about its maximum, covariance its second moment in px^2.
         """
         heatmap = spatial_softmax(logits.float())
         return {
+            "logits": logits,
             "keypoints": grid_to_image(decode_heatmap(heatmap, self.decode, self.window), self.stride),
             "confidence": window_mass(heatmap, self.window),
             "covariance": spatial_covariance(heatmap) * self.stride**2,

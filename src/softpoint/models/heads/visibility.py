@@ -1,4 +1,4 @@
-"""What the features under a heatmap say about the state of its keypoint."""
+"""The state of a keypoint, from the features under its heatmap."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from softpoint.functional import spatial_softmax
 
 
 class VisibilityReadout(nn.Module):
-    """Whether each keypoint is absent, occluded or visible, from the features where its heatmap lies.
+    """Logits of absent, occluded and visible, by one linear layer per keypoint on the features under its heatmap.
 
-    One linear layer a keypoint on the features averaged under its heatmap. The heatmap enters without a
-    gradient: the features learn to tell visibility, but no map moves for its sake. The weights start at 0 and
-    draw no random number, so that a seed starts the rest of a network alike with it and without.
+    The heatmap is the weight of an average, and enters without a gradient: visibility trains the features, but moves
+    no map. The weights start at 0 and draw no random number, so that a seed gives the rest of a network the same
+    start with this layer and without.
     """
 
     def __init__(self, in_channels: int, num_keypoints: int) -> None:
@@ -23,8 +23,8 @@ class VisibilityReadout(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_keypoints, 3))
 
     def forward(self, features: Float[Tensor, "B C h w"], logits: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K 3"]:
-        """Logits of absent, occluded and visible, in float32."""
+        """Return the logits in float32."""
         heatmap = spatial_softmax(logits.detach().float()).flatten(2)
-        here = (heatmap @ features.float().flatten(2).transpose(1, 2)).float()
+        pooled = (heatmap @ features.float().flatten(2).transpose(1, 2)).float()
         # Multiplied out, because autocast would run a matrix product in half precision.
-        return (here[:, :, None] * self.weight).sum(-1) + self.bias
+        return (pooled[:, :, None] * self.weight).sum(-1) + self.bias

@@ -1,0 +1,56 @@
+"""Labels of a batch in the form that the terms of a loss read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from softpoint.functional import image_to_grid
+from softpoint.functional.spatial import widen
+from softpoint.labels.schema import ABSENT
+
+
+@dataclass(frozen=True)
+class Target:
+    """Positions and states that a prediction is compared with, for B samples of K keypoints.
+
+    `mask` holds the keypoints whose position can be trained: labeled, and inside the input. `states` is 0 for absent,
+    1 occluded, 2 visible, -1 unlabeled. `progress` is the fraction of the training that is done, by which targets
+    sharpen; None counts as its end.
+    """
+
+    points: Float[Tensor, "B K 2"]  # (x, y) in cells of the head's maps; 0 where `mask` is false
+    mask: Bool[Tensor, "B K"]
+    states: Int[Tensor, "B K"]
+    stride: int  # input pixels per cell
+    progress: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        keypoints: Float[Tensor, "B K 2"],
+        visibility: Tensor,
+        size: tuple[int, int],
+        stride: int,
+        progress: float | None = None,
+    ) -> Target:
+        """Target of keypoints in input pixels with COCO's `visibility`, for an input of `size` (H, W).
+
+        A labeled keypoint outside the input, and one labeled as absent, has the state 0.
+
+        >>> points, visibility = torch.tensor([[[4.0, 4], [9.6, 0], [0, 0]]]), torch.tensor([[2, 2, 0]])
+        >>> target = Target.of(points, visibility, (10, 10), stride=4)
+        >>> target.mask.tolist(), target.states.tolist(), target.points[0, 0].tolist()
+        ([[True, False, False]], [[2, 0, -1]], [0.625, 0.625])
+        """
+        limit = keypoints.new_tensor([size[1] - 0.5, size[0] - 0.5])
+        inside = ((keypoints >= -0.5) & (keypoints <= limit)).all(-1)
+        labeled = visibility > 0
+        mask, absent = inside & labeled, (visibility == ABSENT) | (labeled & ~inside)
+        # An unlabeled point may hold anything, NaN included: it must not even enter the arithmetic.
+        points = image_to_grid(torch.where(mask[..., None], widen(keypoints), 0), stride)
+        states = torch.where(absent, 0, torch.where(labeled, visibility, -1)).long()
+        return cls(points, mask, states, stride, progress)
