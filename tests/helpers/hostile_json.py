@@ -1,4 +1,4 @@
-"""JSON that a stranger might send: a valid content, damaged in its values or in its bytes."""
+"""Hostile JSON: valid content, damaged in its values or in its bytes."""
 
 from __future__ import annotations
 
@@ -8,36 +8,14 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-# As written, because some of them cannot be made by `json.dumps`.
+# Text, because `json.dumps` cannot make some of them.
 _FRAGMENTS = (
-    *(
-        "null",
-        "true",
-        "false",
-        "0",
-        "1",
-        "2",
-        "3",
-        "-1",
-        "0.5",
-        "7.0",
-        "-0.0",
-        "1e308",
-        "-1e308",
-        "1e999",
-        "-1e999",
-        "NaN",
-    ),
-    *("Infinity", "-Infinity", "9" * 400, "9" * 5000, '""', '" "', '"x"', '"1"', '"..\\u002f..\\u002fx.png"'),
-    *('"\\ud800"', '"\\u0000"', '"\\n"', '"C:\\\\x.png"', "[]", "[[]]", "[null]", "[1, 2]", "[NaN, 1, 2, 2]", "{}"),
-    *(
-        '{"id": 1}',
-        '{"id": 1, "id": 1}',
-        "[" * 300 + "]" * 300,
-        "[" * 100_000 + "]" * 100_000,
-        '{"a":' * 50 + "1" + "}" * 50,
-    ),
-)
+    "null", "true", "false", "0", "1", "2", "3", "-1", "0.5", "7.0", "-0.0", "1e308", "-1e308", "1e999", "-1e999",
+    "NaN", "Infinity", "-Infinity", "9" * 400, "9" * 5000, '""', '" "', '"x"', '"1"', '"..\\u002f..\\u002fx.png"',
+    '"\\ud800"', '"\\u0000"', '"\\n"', '"C:\\\\x.png"', "[]", "[[]]", "[null]", "[1, 2]", "[NaN, 1, 2, 2]", "{}",
+    '{"id": 1}', '{"id": 1, "id": 1}', "[" * 300 + "]" * 300, "[" * 100_000 + "]" * 100_000,
+    '{"a":' * 50 + "1" + "}" * 50,
+)  # fmt: skip
 
 
 @st.composite
@@ -53,7 +31,7 @@ def hostile(draw: st.DrawFn, content: Any) -> bytes:
 
 
 def _spoil(draw: st.DrawFn, node: Any) -> None:
-    """Walk down to a value and replace, double or drop it."""
+    """Replace, double or drop a random value at any depth."""
     keys = list(node) if isinstance(node, dict) else list(range(len(node)))
     key = draw(st.sampled_from(keys))
     if isinstance(node[key], (dict, list)) and node[key] and draw(st.integers(0, 5)):

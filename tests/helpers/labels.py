@@ -1,19 +1,24 @@
-"""Label files for tests: random ones, damaged ones, and how two readings compare."""
+"""Label files for tests: random and damaged ones, and comparisons of labels."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from softpoint.labels.formats import FORMATS, read_labels
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 from softpoint.paths import normalize_path
 
+FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
 
 def written(folder: Path, text: str | bytes, name: str = "labels.csv") -> Path:
+    """Write a file and return its path."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
@@ -21,7 +26,7 @@ def written(folder: Path, text: str | bytes, name: str = "labels.csv") -> Path:
 
 
 def images(folder: Path, labels: Labels, size: tuple[int, int] = (10, 12)) -> None:
-    """Gray images of one size, height before width."""
+    """Write the labels' images, gray and of one size (height, width)."""
     for image in labels.images:
         (folder / image).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", size[::-1]).save(folder / image)
@@ -29,12 +34,13 @@ def images(folder: Path, labels: Labels, size: tuple[int, int] = (10, 12)) -> No
 
 PIECES = [
     "", ",", ";", "\n", '"', "\0", "nan", "inf", "1e999", "-", "\\", "é", "\r", "scorer", "coords", "_x", "[[", ",,",
-    "9" * 400, "\ufeff", "\ud800", "\t", "single", "box_left", "image", "{", "- [", ": ", "&a *a", "Unnamed: 1",
+    "9" * 400, "\ufeff", "\ud800", "\t", "single", "box_left", "image", "{", "- [", ": ", "&a *a", "Unnamed: 1", " ",
+    "NA", "LM=3", "IMAGE=", "POINTS=", "!!set {}", "!!binary x", "2001-13-45", "../../..", "*.txt", "~", "null", ".inf",
 ]  # fmt: skip
 
 
 def damaged(text: str) -> st.SearchStrategy[bytes]:
-    """A file that pieces were cut from, written into, and lines dropped from or doubled in."""
+    """Text with pieces cut out and inserted, and with lines dropped and doubled."""
     lines = text.splitlines(keepends=True)
     place = st.integers(0, len(text))
     cut = st.tuples(place, st.integers(0, 6), st.sampled_from(PIECES))
@@ -60,10 +66,10 @@ EDGES = st.tuples(NUMBERS, NUMBERS, st.floats(0.5, 1e4), st.floats(0.5, 1e4)).ma
 
 
 @st.composite
-def subjects(draw: st.DrawFn, K: int, index: int, kinds: dict[str, list[int]]) -> Subject:
-    """A subject of any kind; its place says its number."""
-    kind = draw(st.sampled_from(sorted(kinds))) if kinds else ""
-    own = np.isin(np.arange(K), kinds[kind]) if kinds else np.ones(K, bool)
+def subjects(draw: st.DrawFn, K: int, index: int, categories: dict[str, list[int]]) -> Subject:
+    """A subject with any of its fields set."""
+    category = draw(st.sampled_from(sorted(categories))) if categories else ""
+    own = np.isin(np.arange(K), categories[category]) if categories else np.ones(K, bool)
     visibility = np.array(draw(st.lists(st.integers(0, 2), min_size=K, max_size=K)), np.int64) * own
     points = np.array(draw(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=K, max_size=K)), np.float64)
     return Subject(
@@ -72,7 +78,7 @@ def subjects(draw: st.DrawFn, K: int, index: int, kinds: dict[str, list[int]]) -
         keypoints=np.where(visibility[:, None] > 0, points, np.nan),
         visibility=visibility,
         box=draw(st.none() | EDGES),
-        category=kind,
+        category=category,
         name=draw(st.just("") | WORDS),
         group=draw(st.none() | WORDS),
         area=draw(st.just(float("nan")) | st.floats(0, 1e9)),
@@ -83,34 +89,46 @@ def subjects(draw: st.DrawFn, K: int, index: int, kinds: dict[str, list[int]]) -
 
 @st.composite
 def random_labels(draw: st.DrawFn) -> Labels:
-    """Labels that use every field; no subject is there twice."""
+    """Labels that use every field, without repeated subjects."""
     names = draw(st.lists(WORDS, min_size=1, max_size=4, unique_by=str.lower))
     K = len(names)
-    kinds = draw(st.dictionaries(WORDS, st.lists(st.integers(0, K - 1), min_size=1, unique=True), max_size=2))
-    found = [draw(subjects(K, index, kinds)) for index in range(draw(st.integers(1, 5)))]
-    found = list({(normalize_path(s.image), s.category, s.name): s for s in found}.values())
-    used = {s.category for s in found}
-    categories = {kind: tuple(names[k] for k in sorted(own)) for kind, own in kinds.items() if kind in used}
-    return Labels("random", ".", Skeleton(tuple(names), infer_flip_pairs(names)), tuple(found), categories)
+    drawn = draw(st.dictionaries(WORDS, st.lists(st.integers(0, K - 1), min_size=1, unique=True), max_size=2))
+    members = [draw(subjects(K, index, drawn)) for index in range(draw(st.integers(1, 5)))]
+    members = list({(normalize_path(s.image), s.category, s.name): s for s in members}.values())
+    used = {s.category for s in members}
+    categories = {name: tuple(names[k] for k in sorted(own)) for name, own in drawn.items() if name in used}
+    return Labels("random", ".", Skeleton(tuple(names), infer_flip_pairs(names)), tuple(members), categories)
 
 
-def assert_same(found: Labels, expected: Labels) -> None:
-    """Everything but where it stands."""
-    assert found.skeleton == expected.skeleton and len(found) == len(expected)
-    assert {k: set(v) for k, v in found.categories.items()} == {k: set(v) for k, v in expected.categories.items()}
-    np.testing.assert_array_equal(found.keypoints, expected.keypoints)
-    np.testing.assert_array_equal(found.visibility, expected.visibility)
-    for a, b in zip(found.subjects, expected.subjects, strict=True):
+def assert_same(actual: Labels, expected: Labels) -> None:
+    """Assert that all but the places are equal."""
+    assert actual.skeleton == expected.skeleton and len(actual) == len(expected)
+    assert {k: set(v) for k, v in actual.categories.items()} == {k: set(v) for k, v in expected.categories.items()}
+    np.testing.assert_array_equal(actual.keypoints, expected.keypoints)
+    np.testing.assert_array_equal(actual.visibility, expected.visibility)
+    for a, b in zip(actual.subjects, expected.subjects, strict=True):
         assert (a.image, a.box, a.category, a.name, a.group, a.crowd, a.size) == (
             b.image, b.box, b.category, b.name, b.group, b.crowd, b.size,
         )  # fmt: skip
         np.testing.assert_equal(a.area, b.area)
 
 
-def sound(labels: Labels) -> None:
-    """Coordinates are finite where they are labeled, and nowhere else."""
+def assert_valid(labels: Labels) -> None:
+    """Assert that coordinates are finite exactly where they are labeled, and that boxes enclose an area."""
     assert np.isfinite(labels.keypoints[labels.visibility > 0]).all()
     assert np.isnan(labels.keypoints[labels.visibility == 0]).all()
     assert len(labels) and all(labels.images) and all(labels.places)
-    boxes = labels.boxes[np.isfinite(labels.boxes).all(1)]
-    assert (boxes[:, :2] < boxes[:, 2:]).all()
+    boxes = labels.boxes[~np.isnan(labels.boxes).any(1)]
+    assert np.isfinite(boxes).all() and (boxes[:, :2] < boxes[:, 2:]).all()
+
+
+def assert_valid_or_refused(path: Path, format: str) -> None:
+    """Assert that a file gives valid labels or an error that names it, and that its recognition does not raise."""
+    assert FORMATS[format].recognize(path, path.read_bytes()[: 1 << 16] if path.is_file() else b"") in (True, False)
+    for on_error in ("error", "skip"):
+        try:
+            labels = read_labels(path, format, on_error)
+        except (ValueError, FileNotFoundError) as error:
+            assert str(path) in str(error)
+        else:
+            assert_valid(labels)

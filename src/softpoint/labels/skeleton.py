@@ -1,4 +1,4 @@
-"""What the keypoints of a data set are called and how they belong together."""
+"""Names of keypoints, their mirror pairs, and the edges between them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from softpoint.suggest import did_you_mean
 
-# More than any real skeleton has; beyond it, a small file could ask for endless memory.
+# More than any real skeleton has; without a limit a small file could ask for endless memory.
 MAX_KEYPOINTS = 4096
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Keypoint names in order, the (left, right) pairs a mirror swaps, and the edges people draw.
+    """Keypoint names in order, the (left, right) pairs that a mirror exchanges, and the edges to draw.
 
     Raises ValueError for a repeated name, pairs that overlap, or a pair or edge that names no keypoint.
 
@@ -31,8 +32,8 @@ class Skeleton:
         if repeated := sorted(name for name, count in Counter(self.names).items() if count > 1):
             raise ValueError(f"keypoint names must differ, but these repeat: {', '.join(repeated)}")
         paired = [name for pair in self.flip_pairs for name in pair]
-        if twice := sorted(name for name, count in Counter(paired).items() if count > 1):
-            raise ValueError(f"flip pairs must not share keypoints, but {twice[0]!r} is in two places of them")
+        if repeated := sorted(name for name, count in Counter(paired).items() if count > 1):
+            raise ValueError(f"flip pairs must not share keypoints, but {repeated[0]!r} occurs twice")
         for kind, pairs in (("flip pair", self.flip_pairs), ("edge", self.edges)):
             for pair in pairs:
                 for name in pair:
@@ -41,15 +42,15 @@ class Skeleton:
     def __len__(self) -> int:
         return len(self.names)
 
-    def index(self, name: str, asked_by: str = "selection") -> int:
-        """Position of a keypoint; ValueError with a suggestion for an unknown name."""
+    def index(self, name: str, context: str = "selection") -> int:
+        """Return the position of a keypoint; raise ValueError with a suggestion for an unknown name."""
         if name not in self.names:
-            raise ValueError(f"{asked_by}: no keypoint is named {name!r}; {did_you_mean(name, self.names)}")
+            raise ValueError(f"{context}: no keypoint is named {name!r}; {did_you_mean(name, self.names)}")
         return self.names.index(name)
 
     @property
     def flip_index(self) -> list[int]:
-        """Which keypoint of the original stands at each position after a mirror."""
+        """The index of the keypoint at each position after a mirror."""
         order = list(range(len(self.names)))
         for left, right in self.flip_pairs:
             i, j = self.names.index(left), self.names.index(right)
@@ -57,17 +58,17 @@ class Skeleton:
         return order
 
     def subset(self, names: Sequence[str]) -> Skeleton:
-        """The skeleton of these keypoints alone, in this order."""
+        """Return the skeleton of these keypoints only, in this order."""
         for name in names:
             self.index(name, "data.keypoints")
         return Skeleton(
             tuple(names),
-            tuple(p for p in self.flip_pairs if set(p) <= set(names)),
-            tuple(e for e in self.edges if set(e) <= set(names)),
+            tuple(pair for pair in self.flip_pairs if set(pair) <= set(names)),
+            tuple(edge for edge in self.edges if set(edge) <= set(names)),
         )
 
-    def to_dict(self) -> dict[str, list]:
-        """Plain lists, for a checkpoint."""
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Return plain lists, for a checkpoint."""
         return {
             "names": list(self.names),
             "flip_pairs": [list(pair) for pair in self.flip_pairs],
@@ -75,18 +76,18 @@ class Skeleton:
         }
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Sequence]) -> Skeleton:
-        """The skeleton that `to_dict` wrote."""
+    def from_dict(cls, stored: Mapping[str, Sequence[Any]]) -> Skeleton:
+        """Return the skeleton that `to_dict` stored."""
         pairs = (tuple((str(a), str(b)) for a, b in stored[kind]) for kind in ("flip_pairs", "edges"))
         return cls(tuple(map(str, stored["names"])), *pairs)
 
 
 def infer_flip_pairs(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """The (left, right) pairs among names: they differ only in what says the side, and both exist.
+    """Return the (left, right) pairs of names that differ only in the marker of the side.
 
-    The side is said by the word left or right, anywhere; or by a letter L or R that stands alone (l_eye, paw-L,
-    L1), that is a capital joined to a word (LEye, kneeL, foreLPaw), or that stands with F, M or H for fore, mid
-    and hind (paw1LH, FL). A letter within a word says nothing: tail and tair are no pair, nor lear and rear.
+    The marker is the word left or right, anywhere; or a letter L or R that is separate (l_eye, paw-L, L1), a capital
+    joined to a word (LEye, kneeL, foreLPaw), or next to F, M or H for fore, mid and hind (paw1LH, FL). A letter within
+    a word is no marker: tail and tair are no pair, nor lear and rear.
 
     >>> infer_flip_pairs(["nose", "leftear", "rightear", "paw_L", "paw_R"])
     (('leftear', 'rightear'), ('paw_L', 'paw_R'))
@@ -95,10 +96,10 @@ def infer_flip_pairs(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     >>> infer_flip_pairs(["tail", "tair", "ball", "barr", "lear", "rear", "left_hip"])
     ()
     """
-    names = dict.fromkeys(names)  # quick to ask, however many a file names
+    names = dict.fromkeys(names)  # fast to search, even with thousands of names
     paired: dict[str, str] = {}
     taken: set[str] = set()
-    # Words first: in left_L1 and right_L1 the letter is the name of a vertebra.
+    # Words first: in left_L1 and right_L1 the letter belongs to the name of a vertebra.
     for markers in ((_WORD,), (_WORD, _LETTER), (_LETTER,)):
         for name in names:
             mirrored = name
@@ -110,10 +111,10 @@ def infer_flip_pairs(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return tuple((name, paired[name]) for name in names if name in paired)
 
 
-# Only the left name matches, so that each pair is found once.
+# Only the left name matches, so that each pair is formed once.
 _WORD = re.compile("left", re.IGNORECASE)
 _LETTER = re.compile(
-    r"(?<![A-Za-z])[Ll](?![A-Za-z])"  # alone
+    r"(?<![A-Za-z])[Ll](?![A-Za-z])"  # separate
     r"|(?<![A-Z])L(?=[A-Z][a-z])"  # before a capitalized word
     r"|(?<=[a-z])L(?![A-Za-z])"  # after a word
     r"|(?<![A-Z])L(?=[FMH](?![A-Za-z]))|(?<=(?<![A-Z])[FMH])L(?![A-Za-z])"  # LF, HL

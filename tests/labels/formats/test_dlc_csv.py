@@ -1,4 +1,4 @@
-"""DeepLabCut's and lightning-pose's CSV: every spelling reads the same, every mistake is named."""
+"""The CSV of DeepLabCut and lightning-pose: all spellings read the same, all errors are named."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.labels import damaged, random_labels, sound, written
+from helpers.labels import FUZZ, assert_valid_or_refused, damaged, random_labels, written
 from softpoint.images import ImageFolder
 from softpoint.labels.formats import dlc_csv, read_labels
 from softpoint.labels.row_errors import RowErrors
@@ -30,7 +30,7 @@ SEVERAL = (
 )
 
 
-def test_plain_file(tmp_path: Path) -> None:
+def test_a_plain_file_gives_points_states_and_groups(tmp_path: Path) -> None:
     path = written(tmp_path, PLAIN)
     labels = read_labels(path)
     assert labels.source == str(path) and labels.folder == str(tmp_path) and len(labels) == 3
@@ -74,7 +74,7 @@ def test_spellings_read_the_same(tmp_path: Path, text: str) -> None:
     np.testing.assert_array_equal(labels.visibility, plain.visibility)
 
 
-def test_path_in_three_columns(tmp_path: Path) -> None:
+def test_a_path_may_take_three_columns(tmp_path: Path) -> None:
     text = "scorer,,,anna,anna\nbodyparts,,,nose,nose\ncoords,,,x,y\nlabeled-data,video,img1.png,1,2\n"
     for variant in (text, text.replace("x,y\n", "x,y\nfolder,video,img,,\n")):
         labels = read_labels(written(tmp_path, variant))
@@ -82,12 +82,12 @@ def test_path_in_three_columns(tmp_path: Path) -> None:
         assert labels.keypoints.tolist() == [[[1, 2]]]
 
 
-def test_the_first_image_is_not_taken_for_the_name_of_the_index(tmp_path: Path) -> None:
+def test_the_first_image_is_not_the_name_of_the_index(tmp_path: Path) -> None:
     for name in ("img1", "a.png", "v/a"):
         assert read_labels(written(tmp_path, HEADER + f"{name},,,,\nb.png,1,2,3,4\n")).images == (name, "b.png")
 
 
-def test_paths_start_above_a_file_that_lies_beside_its_images(tmp_path: Path) -> None:
+def test_paths_start_above_a_file_that_is_beside_its_images(tmp_path: Path) -> None:
     text = HEADER + "labeled-data/m1/a.png,1,2,3,4\n"
     beside = read_labels(written(tmp_path, text, "labeled-data/m1/CollectedData_anna.csv"))
     assert beside.folder == str(tmp_path)
@@ -111,11 +111,11 @@ def test_individuals_are_subjects(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels.keypoints[2], [[np.nan] * 2, [np.nan] * 2, [7, 8]])
 
 
-def test_likelihood_is_noted_and_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_likelihood_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     text = "scorer,net,net,net\nbodyparts,nose,nose,nose\ncoords,x,y,likelihood\na.png,1,2,high\n"
     with caplog.at_level(logging.INFO, "softpoint"):
         labels = read_labels(written(tmp_path, text))
-    assert labels.keypoints.tolist() == [[[1, 2]]] and "likelihood columns are not used" in caplog.text
+    assert labels.keypoints.tolist() == [[[1, 2]]] and "columns of likelihood are not used" in caplog.text
 
 
 MISTAKES = [
@@ -127,15 +127,15 @@ MISTAKES = [
     (PLAIN.replace("6.25", '"6,25"'), r"line 5: column 5 '6,25'"),
     (PLAIN.replace("6.25", "6.25,7"), r"line 5: it has 6 columns, but its header has 5"),
     (PLAIN.replace(",5,6.25", ",5"), r"line 5: it has 4 columns"),
-    (PLAIN.replace("video/img2.png", ""), r"line 5: its image path \[''\] has an empty part"),
-    (PLAIN.replace("img2", "img1"), r"line 5: labels video/img1.png, which line 4 does too; remove one"),
-    (SEVERAL.replace("v/2", "./v/1"), r"line 6: labels ./v/1.png, which line 5 does too"),
+    (PLAIN.replace("video/img2.png", ""), r"line 5: image path \[''\] has an empty part"),
+    (PLAIN.replace("img2", "img1"), r"line 5: video/img1.png is labeled in line 4 too; remove one"),
+    (SEVERAL.replace("v/2", "./v/1"), r"line 6: ./v/1.png is labeled in line 5 too"),
     (SEVERAL.replace("9,10", "9,"), r"line 6: tail of m1 has x=9 and y=nan"),
     (HEADER, r"has a header but no image below it"),
     (PLAIN.replace("bodyparts", "coords"), r"first rows begin with scorer, coords, coords; they must"),
     (PLAIN.replace("coords,x,y", "coords,x"), r"3 header rows have 5, 5, 4 columns"),
     (PLAIN.replace("coords,x,y", "coords,x,z"), r"column 3: its header has .*bodyparts 'left_ear', coords 'z'"),
-    (PLAIN.replace("coords,x,y", "coords,x,x"), r"column 3: x of left_ear stands twice"),
+    (PLAIN.replace("coords,x,y", "coords,x,x"), r"columns 2 and 3 both hold x of left_ear"),
     (PLAIN.replace("coords,x,y", "coords,x,likelihood"), r"left_ear has columns x, likelihood; it needs both"),
     (PLAIN.replace("left_ear,left_ear", "left_ear,"), r"column 3: its header has .*bodyparts ''"),
     (SEVERAL.replace("m2,m2", "m2,"), r"column 7: its header has individuals ''"),
@@ -149,14 +149,14 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "words"), MISTAKES)
-def test_mistakes_are_named(tmp_path: Path, text: str | bytes, words: str) -> None:
-    with pytest.raises(ValueError, match=words) as error:
+@pytest.mark.parametrize(("text", "message"), MISTAKES)
+def test_errors_name_file_line_and_value(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
         read_labels(written(tmp_path, text))
     assert str(tmp_path / "labels.csv") in str(error.value)
 
 
-def test_all_bad_rows_are_listed_or_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_rows_with_errors_are_listed_or_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = written(tmp_path, PLAIN.replace("1.5", "one").replace("6.25", "") + "a.png,1,2,3,4\n")
     with pytest.raises(ValueError, match=r"(?s)2 rows cannot be used\n  line 4: .*\n  line 5: .*data.on_error=skip"):
         read_labels(path)
@@ -164,12 +164,12 @@ def test_all_bad_rows_are_listed_or_skipped(tmp_path: Path, caplog: pytest.LogCa
     assert "left out 2 that cannot be used" in caplog.text
 
 
-def test_a_row_that_is_skipped_does_not_forbid_a_good_one(tmp_path: Path) -> None:
+def test_a_skipped_row_is_no_duplicate(tmp_path: Path) -> None:
     path = written(tmp_path, HEADER + "a.png,one,2,3,4\na.png,1,2,3,4\n")
     assert read_labels(path, on_error="skip").places == ("line 5",)
 
 
-def test_format_and_path_are_checked(tmp_path: Path) -> None:
+def test_an_unknown_format_or_path_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere.csv do not exist"):
         read_labels(tmp_path / "nowhere.csv")
     with pytest.raises(ValueError, match=r"(?s)in no known label format.*this folder holds nothing"):
@@ -182,30 +182,22 @@ def test_format_and_path_are_checked(tmp_path: Path) -> None:
         read_labels(written(tmp_path, "a,1\nb,2\nc,3\nd,4\n"), format="dlc_csv")
 
 
-def test_a_small_file_cannot_ask_for_endless_memory(tmp_path: Path) -> None:
+def test_thousands_of_keypoints_are_refused(tmp_path: Path) -> None:
     n = 5000
     rows = ["scorer" + ",a" * 2 * n, "bodyparts" + "".join(f",p{i},p{i}" for i in range(n)), "coords" + ",x,y" * n]
     with pytest.raises(ValueError, match="names 5000 keypoints"):
         read_labels(written(tmp_path, "\n".join([*rows, "a.png" + ",1" * 2 * n])))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@FUZZ
 @given(damaged(PLAIN) | damaged(SEVERAL) | damaged(SEVERAL.replace(",", ";")) | st.binary(max_size=60))
-def test_a_damaged_file_is_only_ever_a_value_error(content: bytes) -> None:
+def test_a_damaged_file_raises_only_value_errors(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        path = written(Path(folder), content)
-        for on_error in ("error", "skip"):
-            try:
-                labels = read_labels(path, "dlc_csv", on_error)
-            except ValueError as error:
-                assert str(path) in str(error)
-            else:
-                sound(labels)
-        assert dlc_csv.recognize(path, content) in (True, False)
+        assert_valid_or_refused(written(Path(folder), content), "dlc_csv")
 
 
 def expected_rows(labels: Labels) -> dict[str, list[bytes]]:
-    """The labeled points of each image, in no order."""
+    """Return the labeled points of each image, in a fixed order."""
     rows: dict[str, list[bytes]] = {normalize_path(image): [] for image in labels.images}
     for subject in labels.subjects:
         if subject.visibility.any():
@@ -213,7 +205,7 @@ def expected_rows(labels: Labels) -> dict[str, list[bytes]]:
     return {image: sorted(points) for image, points in rows.items()}
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@FUZZ
 @given(random_labels())
 def test_a_round_trip_keeps_every_point(labels: Labels) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -228,7 +220,7 @@ def test_a_round_trip_keeps_every_point(labels: Labels) -> None:
     assert named <= {(normalize_path(s.image), s.name) for s in found.subjects}
 
 
-def test_what_cannot_be_held_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_losses_of_the_format_are_counted_in_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = "a.png,1,2,1,0,0,9,9\na.png,3,4,2,1,1,9,9\nb.png,,,,,,,\n"
     labels = read_labels(
         written(tmp_path, "image,nose_x,nose_y,nose_visibility,box_left,box_top,box_right,box_bottom\n" + rows)
@@ -239,10 +231,10 @@ def test_what_cannot_be_held_is_counted(tmp_path: Path, caplog: pytest.LogCaptur
     assert [s.name for s in read_labels(tmp_path / "out.csv").subjects] == ["individual1", "individual2", ""]
 
 
-def test_an_interrupted_writer_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, PLAIN)
     labels = read_labels(path)
-    monkeypatch.setattr(dlc_csv, "_body", lambda *_: (1 / 0 for _ in "x"))
+    monkeypatch.setattr(dlc_csv, "_rows", lambda *_: (1 / 0 for _ in "x"))
     with pytest.raises(ZeroDivisionError):
         dlc_csv.write(labels, path, np.zeros((3, 2), int))
     assert path.read_text() == PLAIN and list(tmp_path.iterdir()) == [path]
@@ -258,7 +250,9 @@ def test_an_interrupted_writer_leaves_the_old_file(tmp_path: Path, monkeypatch: 
         ("ultrasound-tongue", 1574, 14, 154),
     ],
 )
-def test_real_sets(data_root: Path, tmp_path: Path, name: str, images: int, points: int, missing: int) -> None:
+def test_real_tables_survive_a_round_trip(
+    data_root: Path, tmp_path: Path, name: str, images: int, points: int, missing: int
+) -> None:
     source = data_root / "keypoints" / "labels" / f"{name}.csv"
     labels = read_labels(source)
     folder = data_root / "keypoints" / name.removesuffix("-single")
@@ -272,7 +266,7 @@ def test_real_sets(data_root: Path, tmp_path: Path, name: str, images: int, poin
     assert again.images == labels.images and again.skeleton == labels.skeleton
 
 
-def test_real_file_as_its_tool_wrote_it(data_root: Path) -> None:
+def test_a_real_file_of_deeplabcut_agrees_with_our_table(data_root: Path) -> None:
     folder = data_root / "keypoints" / "dlc-openfield"
     original = read_labels(folder / "labeled-data/m4s1/CollectedData_Pranav.csv")
     ours = read_labels(data_root / "keypoints" / "labels" / "dlc-openfield.csv")

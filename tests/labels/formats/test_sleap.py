@@ -1,4 +1,4 @@
-"""SLEAP's files give the points that a person placed, and the very frames they were placed on."""
+"""SLEAP's files give the points placed by a person, and the frames they belong to."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ NODES = ["nose", "ear_a", "ear_b"]
 REPEATED = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def filmed(path: Path, level: int) -> str:
-    """A video of 12 frames, 32 high and 48 wide; frame n is gray of level + 5 n."""
+def write_video(path: Path, level: int) -> str:
+    """Write a video of 12 frames, 32 high and 48 wide; frame n is gray of level + 5 n."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
@@ -49,8 +49,8 @@ def filmed(path: Path, level: int) -> str:
 def project(folder: Path) -> Any:
     """Two videos, a track, a hidden and a missing point, predictions and an empty frame."""
     skeleton = sio.Skeleton(list(NODES), edges=[("nose", "ear_a")], symmetries=[("ear_b", "ear_a")])
-    one = sio.Video.from_filename(filmed(folder / "videos/one.mp4", 10))
-    two = sio.Video.from_filename(filmed(folder / "videos/two.mp4", 100))
+    one = sio.Video.from_filename(write_video(folder / "videos/one.mp4", 10))
+    two = sio.Video.from_filename(write_video(folder / "videos/two.mp4", 100))
     track = sio.Track("Anna")
 
     def placed(points: list, track: Any = None) -> Any:
@@ -70,7 +70,7 @@ def project(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a project, a package of it, and its videos."""
+    """Return a folder with a project, a package of it, and its videos."""
     home = tmp_path_factory.mktemp("project")
     labels = project(home)
     labels.save(str(home / "labels.slp"), verbose=False)
@@ -90,7 +90,7 @@ POINTS = [
 ]
 
 
-def test_a_project(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_project_gives_the_placed_instances(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         labels = read_labels(home / "labels.slp")
     np.testing.assert_array_equal(labels.keypoints, POINTS)
@@ -103,12 +103,12 @@ def test_a_project(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert labels.places[1] == f"frame 3 of {home / one}, instance 2" and len(set(labels.places)) == 4
     assert labels.skeleton.names == tuple(NODES)
     assert labels.skeleton.flip_pairs == (("ear_a", "ear_b"),) and labels.skeleton.edges == (("nose", "ear_a"),)
-    assert "passed over 2 predicted instances" in caplog.text
+    assert "skipped 2 predicted instances" in caplog.text
     levels = [level(home / image) for image in labels.images]
     np.testing.assert_allclose(levels, [25, 25, 155, 100], atol=3)
 
 
-def test_a_package(home: Path, tmp_path: Path) -> None:
+def test_a_package_gives_its_embedded_images(home: Path, tmp_path: Path) -> None:
     path = shutil.copy(home / "labels.pkg.slp", tmp_path / "moved.pkg.slp")
     labels = read_labels(path)
     np.testing.assert_array_equal(labels.keypoints[:3], POINTS[:3])
@@ -126,12 +126,12 @@ def altered(home: Path, path: Path, name: str = "labels.slp") -> Any:
 
 
 def renamed(file: Any, names: list[dict]) -> None:
-    """Writes other descriptions of the videos."""
+    """Replace the descriptions of the videos."""
     del file["videos_json"]
     file["videos_json"] = [json.dumps(name).encode() for name in names]
 
 
-def test_videos_of_another_machine(home: Path, tmp_path: Path) -> None:
+def test_videos_of_another_machine_are_searched(home: Path, tmp_path: Path) -> None:
     path = tmp_path / "labels.slp"
     with altered(home, path) as file:
         names = [json.loads(text) for text in file["videos_json"]]
@@ -167,7 +167,7 @@ def test_a_package_of_some_videos_keeps_their_numbers(home: Path, tmp_path: Path
     np.testing.assert_array_equal(labels.keypoints[:3], POINTS[:3])
 
 
-def test_single_images(tmp_path: Path) -> None:
+def test_a_list_of_single_images_is_grouped_by_folder(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"day{number}").mkdir()
         Image.new("L", (20, 10), number).save(tmp_path / f"day{number}/a.png")
@@ -181,7 +181,7 @@ def test_single_images(tmp_path: Path) -> None:
     assert [level(tmp_path / image) for image in labels.images] == [2, 0]
 
 
-def test_old_versions_count_from_the_corner(home: Path, tmp_path: Path) -> None:
+def test_coordinates_of_version_1_count_from_the_corner(home: Path, tmp_path: Path) -> None:
     path = tmp_path / "old.slp"
     with altered(home, path, "labels.slp") as file:
         file["metadata"].attrs["format_id"] = 1.0
@@ -204,7 +204,9 @@ def test_old_versions_count_from_the_corner(home: Path, tmp_path: Path) -> None:
         ("frames", "instance_id_end", 2**60, r"frames refer to more than the file holds"),
     ],
 )
-def test_tables_that_are_wrong(home: Path, tmp_path: Path, table: str, column: str, value: float, message: str) -> None:
+def test_impossible_values_in_tables_are_errors(
+    home: Path, tmp_path: Path, table: str, column: str, value: float, message: str
+) -> None:
     path = tmp_path / "wrong.slp"
     with altered(home, path) as file:
         rows = file[table][:]
@@ -215,7 +217,7 @@ def test_tables_that_are_wrong(home: Path, tmp_path: Path, table: str, column: s
     assert str(path) in str(caught.value)
 
 
-def test_tables_that_lie_elsewhere_or_are_endless(home: Path, tmp_path: Path) -> None:
+def test_links_and_huge_tables_are_refused(home: Path, tmp_path: Path) -> None:
     for number, change in enumerate(("link", "external", "size", "version")):
         path = tmp_path / f"{number}.slp"
         with altered(home, path) as file:
@@ -230,11 +232,11 @@ def test_tables_that_lie_elsewhere_or_are_endless(home: Path, tmp_path: Path) ->
                 file.create_dataset("points", (count,), kind, external=[(str(home / "labels.slp"), 0, 10**6)])
             else:
                 file.create_dataset("points", (2**40,), kind, chunks=(64,))
-        with pytest.raises(ValueError, match=r"lies in another|states \d+ bytes|is of version 3"):
+        with pytest.raises(ValueError, match=r"is a link|stored in another file|has \d+ bytes|is of version 3"):
             read_labels(path, images=home)
 
 
-def test_symmetries_of_one_node(home: Path, tmp_path: Path) -> None:
+def test_a_symmetry_of_one_node_is_an_error(home: Path, tmp_path: Path) -> None:
     path = tmp_path / "alone.slp"
     with altered(home, path) as file:
         stated = json.loads(file["metadata"].attrs["json"])
@@ -245,8 +247,8 @@ def test_symmetries_of_one_node(home: Path, tmp_path: Path) -> None:
         read_labels(path, images=home)
 
 
-def test_points_that_are_more_than_the_skeleton_has(tmp_path: Path) -> None:
-    video = sio.Video.from_filename(filmed(tmp_path / "a.mp4", 0))
+def test_more_points_than_nodes_are_an_error(tmp_path: Path) -> None:
+    video = sio.Video.from_filename(write_video(tmp_path / "a.mp4", 0))
     placed = sio.Instance.from_numpy(np.ones((1, 2)), skeleton=sio.Skeleton(["a"]))
     path = tmp_path / "more.slp"
     frames = [sio.LabeledFrame(video=video, frame_idx=number, instances=[placed]) for number in (0, 1)]
@@ -259,8 +261,8 @@ def test_points_that_are_more_than_the_skeleton_has(tmp_path: Path) -> None:
         read_labels(path)
 
 
-def test_several_skeletons_and_none(tmp_path: Path) -> None:
-    video = sio.Video.from_filename(filmed(tmp_path / "a.mp4", 0))
+def test_several_skeletons_are_an_error(tmp_path: Path) -> None:
+    video = sio.Video.from_filename(write_video(tmp_path / "a.mp4", 0))
     frames = []
     for number, nodes in enumerate((["a"], ["a", "b"])):
         skeleton = sio.Skeleton(nodes)
@@ -272,7 +274,7 @@ def test_several_skeletons_and_none(tmp_path: Path) -> None:
         read_labels(path)
 
 
-def test_missing_library_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sleap_io.io", None)
     with pytest.raises(ValueError, match=r'SLEAP files are read by sleap-io .*pip install -e "\.\[sleap\]"'):
         read_labels(home / "labels.slp")
@@ -282,33 +284,35 @@ STAND_IN = """
 import os, sys
 from pathlib import Path
 from softpoint.labels.formats.parsing import sandbox, sleap_file
-sleap_file.read_here = lambda path: {}
-sandbox.answer(sleap_file.read_here)
+sleap_file.read_in_process = lambda path: {}
+sandbox.return_result(sleap_file.read_in_process)
 """
 
 
 @pytest.mark.parametrize(
     ("reader", "message"),
     [
-        ("os.abort()", r"reading it crashed \(SIGABRT\)"),
-        ("os.kill(os.getpid(), 11)", r"reading it crashed \(SIGSEGV\)"),
-        ("1 / 0", r"reading it failed \(1\), saying 'ZeroDivisionError: division by zero'"),
-        ("os._exit(0)", r"reading it gave nonsense \(FileNotFoundError"),
-        ("(Path(sys.argv[2]).write_bytes(b'\\xff{'), os._exit(0))", r"reading it gave nonsense"),
-        ("{'skeletons': [], 'films': [{}], 'entries': []}", r"reading it gave nonsense \(TypeError"),
+        ("os.abort()", r"its reader crashed \(SIGABRT\)"),
+        ("os.kill(os.getpid(), 11)", r"its reader crashed \(SIGSEGV\)"),
+        ("1 / 0", r"its reader failed \(1\) with 'ZeroDivisionError: division by zero'"),
+        ("os._exit(0)", r"its reader returned an invalid result \(FileNotFoundError"),
+        ("(Path(sys.argv[2]).write_bytes(b'\\xff{'), os._exit(0))", r"its reader returned an invalid result"),
+        ("{'skeletons': [], 'videos': [{}], 'frames': []}", r"its reader returned an invalid result \(KeyError"),
     ],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="a process ends by a signal")
-def test_a_reading_that_crashes(home: Path, monkeypatch: pytest.MonkeyPatch, reader: str, message: str) -> None:
-    monkeypatch.setattr(sleap_file, "_READ", STAND_IN.format(reader))
+def test_a_crash_of_the_reader_is_an_error(
+    home: Path, monkeypatch: pytest.MonkeyPatch, reader: str, message: str
+) -> None:
+    monkeypatch.setattr(sleap_file, "_CODE", STAND_IN.format(reader))
     with pytest.raises(ValueError, match=rf"labels\.slp is damaged or hostile: {message}"):
         read_labels(home / "labels.slp")
 
 
-def test_a_reading_that_hangs_is_ended(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_hangs_is_ended(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     note = tmp_path / "process"
     hang = f"import os, time; open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
-    monkeypatch.setattr(sleap_file, "_READ", hang)
+    monkeypatch.setattr(sleap_file, "_CODE", hang)
     monkeypatch.setattr(sleap_file, "SECONDS", 2.0)
     with pytest.raises(ValueError, match=r"labels\.slp is damaged or hostile: it was not read within 2\.\d* s"):
         read_labels(home / "labels.slp")
@@ -316,8 +320,8 @@ def test_a_reading_that_hangs_is_ended(home: Path, tmp_path: Path, monkeypatch: 
         os.kill(int(note.read_text()), 0)
 
 
-def test_larger_files_may_take_longer(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sleap_file, "_READ", "import time; time.sleep(600)")
+def test_larger_files_have_a_longer_time_limit(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sleap_file, "_CODE", "import time; time.sleep(600)")
     monkeypatch.setattr(sleap_file, "SECONDS", 0.25)
     monkeypatch.setattr(sleap_file, "SECONDS_PER_MIB", 0.125)
     path = tmp_path / "a.slp"
@@ -326,7 +330,7 @@ def test_larger_files_may_take_longer(home: Path, tmp_path: Path, monkeypatch: p
         sleap_file.load(path)
 
 
-def test_recognized(home: Path, tmp_path: Path) -> None:
+def test_project_and_package_are_recognized(home: Path, tmp_path: Path) -> None:
     assert recognize(home / "labels.slp") == recognize(home / "labels.pkg.slp") == "sleap"
     (tmp_path / "a.slp").write_text("no HDF5")
     with pytest.raises(ValueError, match="no known label format"):
@@ -335,7 +339,7 @@ def test_recognized(home: Path, tmp_path: Path) -> None:
         read_labels(tmp_path / "a.slp", "sleap")
 
 
-def test_real_package(data_root: Path) -> None:
+def test_a_real_package_agrees_with_sleap_io(data_root: Path) -> None:
     labels = read_labels(data_root / "keypoints/sleap-sample/minimal_instance.pkg.slp")
     assert len(labels) == 2 and set(labels.images) == {"minimal_instance.pkg.slp/video0/000000"}
     np.testing.assert_allclose(labels.keypoints[0], [[92.652208, 202.725978], [152.341881, 158.423644]], atol=1e-5)
@@ -348,7 +352,7 @@ def test_real_package(data_root: Path) -> None:
 
 @REPEATED
 @given(data=st.data())
-def test_damaged_files(home: Path, data: st.DataObject) -> None:
+def test_a_damaged_file_raises_only_value_errors(home: Path, data: st.DataObject) -> None:
     whole = bytearray((home / "labels.slp").read_bytes())
     for place, value in data.draw(st.lists(st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255)), max_size=8)):
         whole[place] = value

@@ -1,4 +1,4 @@
-"""COCO's keypoint JSON: images, categories with their keypoints, and one annotation a subject."""
+"""COCO's keypoint JSON: images, categories with their keypoints, and one annotation per subject."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from softpoint.labels.formats.parsing.coco_schema import Category, Image, Points, category, image, subject
-from softpoint.labels.formats.parsing.json_values import entries, keypoint_count, load_json, record, shown
+from softpoint.labels.formats.parsing import coco_schema, json_values
+from softpoint.labels.formats.parsing.coco_schema import Category, Entry, Image
+from softpoint.labels.formats.parsing.rows import unlabeled_points
 from softpoint.labels.row_errors import RowErrors
-from softpoint.labels.schema import UNLABELED, Labels, Subject
+from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 from softpoint.paths import normalize_path, write_json
 
 DESCRIPTION = "a JSON object with the lists images, annotations and categories (COCO)"
 
-# The category that `write` gives to subjects that have none.
-NAMELESS = "subject"
+DEFAULT_CATEGORY = "subject"  # in `write`, of subjects without category
 
 _log = logging.getLogger(__name__)
 _KEYS = re.compile(rb'"(images|annotations)"\s*:\s*\[|"(file_name|image_id)"\s*:')
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 def recognize(path: Path, head: bytes) -> bool:
-    """Whether it is a JSON object with COCO's lists, or what is left of one that was cut in half.
+    """Whether the file is a JSON object with COCO's lists, or the beginning of one.
 
     >>> recognize(Path(), b'{"images": [], "annotations": []}'), recognize(Path(), b'{"keypoints": []}')
     (True, False)
@@ -40,262 +40,247 @@ def recognize(path: Path, head: bytes) -> bool:
         return False
     if _has_lists(head):
         return True
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
-            return _has_lists(whole)
+    try:  # one list may fill the whole head
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return _has_lists(content)
     except (OSError, ValueError):
         return False
 
 
 def _has_lists(content: bytes | mmap.mmap) -> bool:
-    """Whether it holds one of the lists and something of an entry, or both lists: a list may fill the whole head."""
-    found = {key for match in _KEYS.finditer(content) for key in match.groups() if key}
-    return len(found) > 1 and bool(found & {b"images", b"annotations"})
+    """Whether there are both lists, or one of them and a key of an entry."""
+    keys = {key for match in _KEYS.finditer(content) for key in match.groups() if key}
+    return len(keys) > 1 and bool(keys & {b"images", b"annotations"})
 
 
-def read(path: Path, problems: RowErrors) -> Labels:
-    """The labels, image by image in the order of `images`; one without annotations is kept as showing nothing.
+def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
+    """Return the labels in the order of the list `images`; an image without annotations is kept as unlabeled.
 
-    Categories without keypoints are passed over with their annotations. The others share one skeleton: the
-    keypoints of all, in the order in which they first appear. A crowd keeps its box alone; an annotation with
-    neither box nor labeled point says nothing. `file_name` starts from the folder of the JSON file. The texts
-    `name` of an annotation, and `group` of one or its image, tell individuals and videos apart: COCO has no such keys.
+    Annotations of categories without keypoints are skipped. The other categories share one skeleton: the keypoints of
+    all, in the order of their first appearance. A crowd keeps only its box; an annotation with neither box nor labeled
+    point is dropped. `file_name` is relative to the folder of the JSON file. Two keys are an extension of COCO: `name`
+    of an annotation identifies an individual, `group` of an annotation or image a video.
     Raises ValueError for a file that is not COCO's.
     """
     content = _content(path)
-    categories, skeleton = _categories(content["categories"], problems)
+    categories, skeleton = _categories(content["categories"], errors)
     if not len(skeleton):
-        problems.raise_or_warn()
+        errors.raise_or_warn()
         raise ValueError(
             f"{path}: none of its {len(categories)} categories has keypoints; name the file that has them"
             " (COCO's person_keypoints_*.json, not instances_*.json)"
         )
-    nothing = np.full((len(skeleton), 2), np.nan), np.full(len(skeleton), UNLABELED, np.int64)
-    images = _images(content["images"], problems)
-    passed = _annotate(content["annotations"], images, categories, nothing, problems)
-    if passed:
-        _log.info("%s: passed over %d annotations of categories without keypoints", path, passed)
-    # Two entries of the file may mean one image.
-    each = dict.fromkeys(shows for shows in images.values() if shows)
-    subjects = tuple(found for shows in each for found in _subjects(shows, nothing))
-    kinds = {kind.name: kind.keypoints for kind in categories.values() if kind and kind.keypoints}
-    return Labels(str(path), str(path.parent), skeleton, subjects, kinds)
+    unlabeled = unlabeled_points(len(skeleton))
+    by_path: dict[str, Image] = {}
+
+    def add_image(entry: Entry, place: str) -> Image:
+        image = coco_schema.parse_image(entry, place)
+        return by_path.setdefault(normalize_path(image.path), image)  # two entries may mean one image
+
+    by_id = _by_id(content["images"], "image", add_image, errors)
+    skipped = _add_subjects(content["annotations"], by_id, categories, unlabeled, errors)
+    if skipped:
+        _log.info("%s: skipped %d annotations of categories without keypoints", path, skipped)
+    subjects: list[Subject] = []
+    for image in dict.fromkeys(image for image in by_id.values() if image):
+        subjects += image.subjects
+        if not image.subjects and not image.invalid:
+            subjects.append(Subject(image.path, image.place, *unlabeled, group=image.group, size=image.size))
+    keypoints = {
+        category.name: category.keypoints for category in categories.values() if category and category.keypoints
+    }
+    return Labels(str(path), str(path.parent), skeleton, tuple(subjects), keypoints)
 
 
-def _content(path: Path) -> dict[str, list]:
+def _content(path: Path) -> dict[str, list[Any]]:
     try:
-        content = record(load_json(path))
+        content = json_values.as_object(json_values.load_json(path))
         for name in ("images", "annotations", "categories"):
             if name not in content:
                 raise ValueError(f"it has no {name}; COCO's keypoint files have images, annotations and categories")
-            entries(content[name], name)
+            json_values.as_list(content[name], name)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return content
 
 
-def _categories(listed: list, problems: RowErrors) -> tuple[dict[Any, Category | None], Skeleton]:
-    """The categories by id, and the skeleton of all of them."""
-    taken: set[str] = set()
-    parts: set[str] = set()
+def _categories(entries: list[Any], errors: RowErrors) -> tuple[dict[Any, Category | None], Skeleton]:
+    """Return the categories by id, and the skeleton of all of them."""
+    names: set[str] = set()
+    keypoints: set[str] = set()
 
-    def parse(entry: dict, place: str) -> Category:
-        found = category(entry)
-        if found.keypoints and found.name in taken:
-            raise ValueError(f"an earlier category is named {found.name!r} too; rename one")
-        parts.update(found.keypoints)
-        keypoint_count(len(parts))
-        taken.update([found.name] if found.keypoints else [])
-        return found
+    def parse(entry: Entry, place: str) -> Category:
+        category = coco_schema.parse_category(entry)
+        if category.keypoints and category.name in names:
+            raise ValueError(f"an earlier category is named {category.name!r} too; rename one of the two")
+        keypoints.update(category.keypoints)
+        json_values.check_keypoint_count(len(keypoints))
+        names.update([category.name] if category.keypoints else [])
+        return category
 
-    found = _by_id(listed, "category", parse, problems)
-    names = tuple(dict.fromkeys(part for kind in found.values() if kind for part in kind.keypoints))
-    edges = dict.fromkeys(edge for kind in found.values() if kind for edge in kind.edges)
-    column = {part: position for position, part in enumerate(names)}
-    placed = {
-        key: kind and kind._replace(columns=np.array([column[part] for part in kind.keypoints], int))
-        for key, kind in found.items()
+    categories = _by_id(entries, "category", parse, errors)
+    valid = [category for category in categories.values() if category]
+    order = {part: k for k, part in enumerate(dict.fromkeys(chain.from_iterable(c.keypoints for c in valid)))}
+    edges = tuple(dict.fromkeys(chain.from_iterable(category.edges for category in valid)))
+    indexed = {
+        key: category and category._replace(columns=np.array([order[part] for part in category.keypoints], int))
+        for key, category in categories.items()
     }
-    return placed, Skeleton(names, infer_flip_pairs(names), tuple(edges))
+    return indexed, Skeleton(tuple(order), infer_flip_pairs(order), edges)
 
 
-def _images(listed: list, problems: RowErrors) -> dict[Any, Image | None]:
-    """The images by id; entries with the same file_name are one image."""
-    known: dict[str, Image] = {}
-
-    def parse(entry: dict, place: str) -> Image:
-        found = image(entry, place)
-        return known.setdefault(normalize_path(found.path), found)
-
-    return _by_id(listed, "image", parse, problems)
-
-
-def _by_id(listed: list, kind: str, parse: Callable[[dict, str], _T], problems: RowErrors) -> dict[Any, _T | None]:
-    """What `parse` makes of each entry, by id; None where it cannot be used, or where two entries share the id."""
-    found: dict[Any, _T | None] = {}
-    for position, entry in enumerate(listed):
+def _by_id(entries: list[Any], kind: str, parse: Callable[[Entry, str], _T], errors: RowErrors) -> dict[Any, _T | None]:
+    """Return the parsed entries by id; None for an entry with an error and for a repeated id."""
+    result: dict[Any, _T | None] = {}
+    for position, entry in enumerate(entries):
         place = _place(kind, position, entry)
-        with problems.row(place):
-            key = _id(record(entry), "id")
-            shared = key in found
-            found[key] = None
-            if shared:
+        with errors.row(place):
+            key = _id(json_values.as_object(entry), "id")
+            repeated = key in result
+            result[key] = None
+            if repeated:
                 raise ValueError(f"an earlier {kind} has the same id; give each its own")
-            found[key] = parse(entry, place)
-    return found
+            result[key] = parse(entry, place)
+    return result
 
 
 def _place(kind: str, position: int, entry: Any) -> str:
-    numbered = isinstance(entry, dict) and type(entry.get("id")) in (int, str)
-    return f"{kind} {shown(entry['id'])}" if numbered else f"{kind} number {position + 1}"
+    has_id = isinstance(entry, dict) and type(entry.get("id")) in (int, str)
+    return f"{kind} {json_values.quote(entry['id'])}" if has_id else f"{kind} number {position + 1}"
 
 
-def _id(entry: dict, key: str) -> int | float | str:
+def _id(entry: Entry, key: str) -> int | float | str:
     value = entry.get(key)
-    # 7.0 is the same key of a dict as 7, and nan is none at all.
-    if isinstance(value, (int, str)) and not isinstance(value, bool):
+    # As a key of a dict 7.0 equals 7, and NaN equals nothing.
+    if (isinstance(value, (int, str)) and not isinstance(value, bool)) or (
+        isinstance(value, float) and value.is_integer()
+    ):
         return value
-    if isinstance(value, float) and value.is_integer():
-        return value
-    raise ValueError(f"its {key} is {shown(value)}; it must be an integer or text")
+    raise ValueError(f"{key} is {json_values.quote(value)}; it must be an integer or text")
 
 
-def _annotate(
-    listed: list,
+def _add_subjects(
+    entries: list[Any],
     images: dict[Any, Image | None],
     categories: dict[Any, Category | None],
-    nothing: Points,
-    problems: RowErrors,
+    unlabeled: coco_schema.Points,
+    errors: RowErrors,
 ) -> int:
-    """Give the images their subjects; how many annotations were of categories without keypoints."""
-    taken: set[int | float | str] = set()
-    passed = 0
-    for position, entry in enumerate(listed):
+    """Add the subjects to their images; return the number of annotations of categories without keypoints."""
+    ids: set[int | float | str] = set()
+    skipped = 0
+    for position, entry in enumerate(entries):
         place = _place("annotation", position, entry)
-        with problems.row(place):
-            shows = _meant(images, record(entry), "image")
-            shows.unread += 1
-            _check_id(entry, taken)
-            kind = _meant(categories, entry, "category")
-            passed += not kind.keypoints
-            if kind.keypoints and (found := subject(entry, place, shows, kind, nothing)):
-                shows.subjects.append(found)
-            shows.unread -= 1
-    return passed
+        with errors.row(place):
+            image = _resolve(images, json_values.as_object(entry), "image")
+            image.invalid += 1
+            if entry.get("id") is not None:  # nothing refers to an annotation, and some tools do not number them
+                if (key := _id(entry, "id")) in ids:
+                    raise ValueError("an earlier annotation has the same id; give each its own")
+                ids.add(key)
+            category = _resolve(categories, entry, "category")
+            skipped += not category.keypoints
+            if category.keypoints and (subject := coco_schema.parse_subject(entry, place, image, category, unlabeled)):
+                image.subjects.append(subject)
+            image.invalid -= 1
+    return skipped
 
 
-def _meant(found: dict[Any, _T | None], entry: dict, kind: str) -> _T:
+def _resolve(by_id: dict[Any, _T | None], entry: Entry, kind: str) -> _T:
     key = _id(entry, f"{kind}_id")
-    if key not in found:
-        raise ValueError(f"its {kind}_id {shown(key)} is the id of no {kind}; correct it")
-    if (meant := found[key]) is None:
-        raise ValueError(f"its {kind} {shown(key)} cannot be used; correct that first")
-    return meant
-
-
-def _check_id(entry: dict, taken: set[int | float | str]) -> None:
-    # Nothing refers to an annotation, and some tools do not number them.
-    key = None if entry.get("id") is None else _id(entry, "id")
-    if key in taken:
-        raise ValueError("an earlier annotation has the same id; give each its own")
-    taken |= set() if key is None else {key}
-
-
-def _subjects(shows: Image, nothing: Points) -> list[Subject]:
-    if shows.subjects or shows.unread:
-        return shows.subjects
-    return [Subject(shows.path, shows.place, *nothing, group=shows.group, size=shows.size)]
+    if key not in by_id:
+        raise ValueError(f"{kind}_id {json_values.quote(key)} is the id of no {kind}; correct it")
+    if (result := by_id[key]) is None:
+        raise ValueError(f"{kind} {json_values.quote(key)} cannot be used; correct that first")
+    return result
 
 
 def write(labels: Labels, path: Path, sizes: np.ndarray) -> None:
-    """Write a file that `read` and COCO's own tools read; whole or not at all, whatever interrupts it.
+    """Write a file that `read` and COCO's own tools read, completely or not at all.
 
-    COCO demands a box and an area: a subject without box gets that of its labeled points' pixels, one without
-    area that of its box. Subjects without category are written as `NAMELESS`. `sizes` (N, 2) is the height and
-    width of each subject's image.
+    COCO requires a box and an area: a subject without box gets that of its labeled pixels, one without area the area
+    of its box. Subjects without category get `DEFAULT_CATEGORY`. `sizes` (N, 2) is the height and width of each
+    subject's image.
     """
     assert len(sizes) == len(labels)
-    kinds = _kinds(labels)
-    numbered = {name: number for number, name in enumerate(kinds, 1)}
-    columns = {name: [labels.skeleton.index(part) for part in parts] for name, parts in kinds.items()}
-    images: dict[str, dict] = {}
-    annotations: list[dict] = []
-    for one, (height, width) in zip(labels.subjects, np.asarray(sizes).tolist(), strict=True):
-        new = {"id": len(images) + 1, "file_name": one.image, "width": width, "height": height}
-        shows = images.setdefault(normalize_path(one.image), new)
-        if _annotated(one):
-            ids = {"id": len(annotations) + 1, "image_id": shows["id"], "category_id": numbered[_kind(one)]}
-            annotations.append(ids | _annotation(one, columns[_kind(one)]))
-        elif one.group is not None:
-            shows["group"] = one.group
-    _warn(labels, path)
+    keypoints = _keypoints_of_categories(labels)
+    ids = {name: number for number, name in enumerate(keypoints, 1)}
+    columns = {name: [labels.skeleton.index(part) for part in parts] for name, parts in keypoints.items()}
+    images: dict[str, Entry] = {}
+    annotations: list[Entry] = []
+    for subject, (height, width) in zip(labels.subjects, np.asarray(sizes).tolist(), strict=True):
+        entry = {"id": len(images) + 1, "file_name": subject.image, "width": width, "height": height}
+        image = images.setdefault(normalize_path(subject.image), entry)
+        if _is_annotated(subject):
+            category = subject.category or DEFAULT_CATEGORY
+            head = {"id": len(annotations) + 1, "image_id": image["id"], "category_id": ids[category]}
+            annotations.append(head | _annotation(subject, columns[category]))
+        elif subject.group is not None:
+            image["group"] = subject.group
+    categories = []
+    for name, parts in keypoints.items():
+        edges = [[parts.index(a) + 1, parts.index(b) + 1] for a, b in labels.skeleton.edges if {a, b} <= {*parts}]
+        categories.append(
+            {"id": ids[name], "name": name, "supercategory": name, "keypoints": [*parts], "skeleton": edges}
+        )
+    _warn_of_changes(labels, path)
     content = {"info": {"description": "written by softpoint"}, "licenses": [], "images": [*images.values()]}
-    categories = [{"id": numbered[name]} | _category(labels, name, parts) for name, parts in kinds.items()]
     write_json(path, content | {"annotations": annotations, "categories": categories}, indent=None)
 
 
-def _annotated(one: Subject) -> bool:
-    return one.box is not None or bool(one.visibility.any())
+def _is_annotated(subject: Subject) -> bool:
+    return subject.box is not None or bool(subject.visibility.any())
 
 
-def _kind(one: Subject) -> str:
-    return one.category or NAMELESS
+def _keypoints_of_categories(labels: Labels) -> dict[str, tuple[str, ...]]:
+    """Return the keypoints of each category, if possible in an order from which `read` makes the same skeleton."""
+    names = labels.skeleton.names
+    categories = dict(labels.categories)
+    for subject in filter(_is_annotated, labels.subjects):
+        categories.setdefault(subject.category or DEFAULT_CATEGORY, names)
+    if tuple(dict.fromkeys(chain(*categories.values()))) != names:
+        categories = {name: tuple(part for part in names if part in own) for name, own in categories.items()}
+    return categories or {DEFAULT_CATEGORY: names}
 
 
-def _kinds(labels: Labels) -> dict[str, tuple[str, ...]]:
-    """The keypoints of each category, in an order from which `read` makes the same skeleton where there is one."""
-    kinds = dict(labels.categories)
-    for one in filter(_annotated, labels.subjects):
-        kinds.setdefault(_kind(one), labels.skeleton.names)
-    if tuple(dict.fromkeys(chain(*kinds.values()))) != labels.skeleton.names:
-        kinds = {kind: tuple(part for part in labels.skeleton.names if part in own) for kind, own in kinds.items()}
-    return kinds or {NAMELESS: labels.skeleton.names}
-
-
-def _category(labels: Labels, name: str, parts: tuple[str, ...]) -> dict:
-    edges = [[parts.index(a) + 1, parts.index(b) + 1] for a, b in labels.skeleton.edges if {a, b} <= {*parts}]
-    return {"name": name, "supercategory": name, "keypoints": [*parts], "skeleton": edges}
-
-
-def _annotation(one: Subject, columns: list[int]) -> dict:
-    labeled = int((one.visibility > 0).sum())
-    points, states = np.nan_to_num(one.keypoints[columns]), one.visibility[columns]
-    assert int((states > 0).sum()) == labeled, one  # its category has all points that it has
-    bbox = _bbox(one.box or _about(one.keypoints))
-    marks = {"name": one.name or None, "group": one.group}
+def _annotation(subject: Subject, columns: list[int]) -> Entry:
+    labeled = int((subject.visibility > 0).sum())
+    points, states = np.nan_to_num(subject.keypoints[columns]), subject.visibility[columns]
+    assert int((states > 0).sum()) == labeled, subject  # its category has all of its labeled keypoints
+    edges: Iterable[float] | None = subject.box
+    if edges is None:  # the edges of the pixels of the labeled points
+        low, high = np.nanmin(subject.keypoints, axis=0) - 0.5, np.nanmax(subject.keypoints, axis=0) + 0.5
+        edges = (*low.tolist(), *high.tolist())
+    bbox = _bbox(edges)
+    extension = {"name": subject.name or None, "group": subject.group}
     return {
         "bbox": bbox,
-        "area": bbox[2] * bbox[3] if math.isnan(one.area) else float(one.area),
-        "iscrowd": int(one.crowd),
+        "area": bbox[2] * bbox[3] if math.isnan(subject.area) else float(subject.area),
+        "iscrowd": int(subject.crowd),
         "num_keypoints": labeled,
         "keypoints": [*chain.from_iterable((*point, int(v)) for point, v in zip(points.tolist(), states, strict=True))],
         "segmentation": [],
-    } | {key: mark for key, mark in marks.items() if mark is not None}
-
-
-def _about(keypoints: np.ndarray) -> tuple[float, ...]:
-    """The edges of the pixels that hold the labeled points."""
-    return (*(np.nanmin(keypoints, axis=0) - 0.5).tolist(), *(np.nanmax(keypoints, axis=0) + 0.5).tolist())
+    } | {key: value for key, value in extension.items() if value is not None}
 
 
 def _bbox(edges: Iterable[float]) -> list[float]:
-    """x, y, width and height, counted from the corner of the image, which `read` turns into the same edges."""
+    """Return x, y, width and height from the corner of the image, from which `read` computes the same edges."""
     left, top, right, bottom = map(float, edges)
     return [left + 0.5, top + 0.5, _extent(left + 0.5, right), _extent(top + 0.5, bottom)]
 
 
 def _extent(start: float, edge: float) -> float:
-    near = edge + 0.5 - start
-    exact = (near, math.nextafter(near, math.inf), math.nextafter(near, 0))
-    return next((extent for extent in exact if start + extent - 0.5 == edge), near)
+    nearest = edge + 0.5 - start
+    candidates = (nearest, math.nextafter(nearest, math.inf), math.nextafter(nearest, 0))
+    return next((extent for extent in candidates if start + extent - 0.5 == edge), nearest)
 
 
-def _warn(labels: Labels, path: Path) -> None:
-    written = [one for one in labels.subjects if _annotated(one)]
+def _warn_of_changes(labels: Labels, path: Path) -> None:
+    written = list(filter(_is_annotated, labels.subjects))
     counts = {
-        "subjects without a box got that of their labeled points": sum(one.box is None for one in written),
-        "subjects without an area got that of their box": sum(math.isnan(one.area) for one in written),
-        "flip pairs are not kept": len({*labels.skeleton.flip_pairs} - {*infer_flip_pairs(labels.skeleton.names)}),
+        "subjects without a box get that of their labeled points": sum(s.box is None for s in written),
+        "subjects without an area get that of their box": sum(math.isnan(s.area) for s in written),
+        "flip pairs are dropped": len({*labels.skeleton.flip_pairs} - {*infer_flip_pairs(labels.skeleton.names)}),
     }
-    if lost := [f"{count} {what}" for what, count in counts.items() if count]:
-        _log.warning("%s: COCO cannot hold everything: %s", path, ", ".join(lost))
+    if changes := [f"{count} {change}" for change, count in counts.items() if count]:
+        _log.warning("%s: COCO cannot hold everything: %s", path, ", ".join(changes))

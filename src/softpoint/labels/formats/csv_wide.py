@@ -1,4 +1,4 @@
-"""A plain CSV with one row a subject: image, nose_x, nose_y, ...; also what prediction writes."""
+"""Plain CSV with one row per subject: image, nose_x, nose_y, ...; the format of predictions too."""
 
 from __future__ import annotations
 
@@ -9,31 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-from softpoint.labels.csv_io import (
-    bounded,
-    exact,
-    number,
-    point,
-    read_rows,
-    same_length,
-    separator_of,
-    sniff,
-    warn_lost,
-    write_rows,
-)
-from softpoint.labels.formats.parsing.csv_columns import Repeats, cell, facts, fields, used_fields, warn_unused
+from softpoint.labels import csv_io
+from softpoint.labels.formats.parsing import csv_columns
+from softpoint.labels.formats.parsing.rows import UniqueRows
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
+from softpoint.paths import normalize_path
 
-DESCRIPTION = "a CSV with columns image, NAME_x, NAME_y, ... and one row a subject"
+DESCRIPTION = "a CSV with columns image, NAME_x, NAME_y, ... and one row per subject"
 
 _log = logging.getLogger(__name__)
 
-_VISIBILITY, _SCORES = (
-    ("visibility", "visible", "vis", "v"),
-    ("likelihood", "confidence", "score", "absent", "occluded"),
-)
+_VISIBILITY = ("visibility", "visible", "vis", "v")
+_SCORES = ("likelihood", "confidence", "score", "absent", "occluded")
 _PARTS = "|".join(("x", "y", *_VISIBILITY, *_SCORES))
 # nose_x, nose.x, "nose x"; or x_nose, X1.
 _STYLES = tuple(
@@ -44,124 +33,130 @@ _STYLES = tuple(
     )
 )
 
-# In which column each keypoint has x, y and perhaps visibility and likelihood.
-Points = dict[str, dict[str, int]]
+# The columns of each keypoint: x, y and, if there are any, visibility and likelihood.
+Columns = dict[str, dict[str, int]]
 
 
 def recognize(path: Path, head: bytes) -> bool:
-    """Whether a file that begins like this has both coordinates of a keypoint in one row.
+    """Whether the header has both coordinates of a keypoint.
 
     >>> recognize(Path(), b"id,X1,Y1"), recognize(Path(), b"image;nose.x;nose.y"), recognize(Path(), b"image,x,y")
     (True, True, False)
     """
-    return sniff(head, _fits) is not None
+    return csv_io.sniff(head, _fits) is not None
 
 
-def read(path: Path, problems: RowErrors) -> Labels:
-    """The labels; scores are passed over. Raises ValueError for a header that is not understood."""
-    separator = separator_of(path, _fits)
-    rows = read_rows(path, separator)
+def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
+    """Return the labels; scores are ignored. Raises ValueError for a header without keypoints."""
+    separator = csv_io.separator_of(path, _fits)
+    rows = csv_io.read_rows(path, separator)
     header = rows[0][1] if rows else []
-    points = _whole_points(path, _points(header))
-    bounded(str(path), len(points))
-    taken = {column for columns in points.values() for column in columns.values()}
-    where = fields(str(path), header, taken)
-    warn_unused(str(path), header, taken | set(where.values()))
-    if any("likelihood" in columns for columns in points.values()):
-        _log.info("%s: its columns of likelihood or confidence are not used", path)
-    found: list[Subject] = []
-    belong: dict[str, set[str]] = {}
-    repeats = Repeats()
+    keypoints = _complete_keypoints(path, header)
+    csv_io.bounded(str(path), len(keypoints))
+    taken = {column for columns in keypoints.values() for column in columns.values()}
+    fields = csv_columns.subject_columns(str(path), header, taken)
+    csv_columns.warn_unused(str(path), header, taken | set(fields.values()))
+    if any("likelihood" in columns for columns in keypoints.values()):
+        _log.info("%s: columns of likelihood or confidence are not used", path)
+    subjects: list[Subject] = []
+    filled: list[tuple[str, set[str]]] = []
+    unique = UniqueRows()
     for line, cells in rows[1:]:
-        with problems.row(f"line {line}"):
-            same_length(cells, len(header))
-            subject = _subject(points, where, cells, f"line {line}", separator)
-            if subject.name or subject.visibility.any():
-                content = subject.keypoints.tobytes() + repr(subject.box).encode()
-                repeats.see(subject.place, subject.image, subject.category, subject.name, content)
-            found.append(subject)
-            if subject.category:
-                belong.setdefault(subject.category, set()).update(_filled(points, cells))
-    skeleton = Skeleton(tuple(points), infer_flip_pairs(points))
-    categories = {kind: tuple(name for name in points if name in of or not of) for kind, of in belong.items()}
-    return Labels(str(path), str(path.parent), skeleton, tuple(found), categories)
+        with errors.row(f"line {line}"):
+            csv_io.same_length(cells, len(header))
+            states = [point_state(cells, name, columns, separator) for name, columns in keypoints.items()]
+            points = np.array([(x, y) for x, y, _ in states], np.float64).reshape(-1, 2)
+            visibility = np.array([state for *_, state in states], np.int64)
+            subject = Subject(
+                place=f"line {line}",
+                keypoints=points,
+                visibility=visibility,
+                **csv_columns.subject_fields(fields, cells, separator),
+            )
+            _check_unique(unique, subject)
+            subjects.append(subject)
+            # An empty cell of an unlabeled keypoint means that the category has no such keypoint.
+            parts = {
+                name: [cells[columns[p]] for p in ("x", "visibility") if p in columns]
+                for name, columns in keypoints.items()
+            }
+            filled.append((subject.category, {name for name, values in parts.items() if any(values)}))
+    skeleton = Skeleton(tuple(keypoints), infer_flip_pairs(keypoints))
+    categories = csv_columns.category_keypoints(filled, tuple(keypoints))
+    return Labels(str(path), str(path.parent), skeleton, tuple(subjects), categories)
+
+
+def _check_unique(unique: UniqueRows, subject: Subject) -> None:
+    """Raise ValueError if an earlier row has a subject of the same name, or the same points and box, in this image."""
+    if subject.name or subject.visibility.any():
+        content = b"" if subject.name else subject.keypoints.tobytes() + repr(subject.box).encode()
+        key = (normalize_path(subject.image), subject.category, subject.name, content)
+        unique.add(key, subject.place, f"{subject.name} in {subject.image}" if subject.name else subject.image)
 
 
 def _fits(rows: list[list[str]]) -> bool:
-    return any({"x", "y"} <= set(columns) for columns in _points(rows[0]).values())
+    return any({"x", "y"} <= set(columns) for columns in _keypoints(rows[0]).values())
 
 
-def _points(header: Sequence[str]) -> Points:
-    """The keypoints in one style of naming columns, the first that finds a whole one."""
+def _keypoints(header: Sequence[str]) -> Columns:
+    """Return the columns of keypoints in the first naming style that has a complete one; empty without."""
     for style in _STYLES:
-        found: Points = {}
+        keypoints: Columns = {}
         for i, title in enumerate(header):
             if match := style.fullmatch(title):
                 part = match["part"].lower()
                 part = "visibility" if part in _VISIBILITY else "likelihood" if part in _SCORES else part
-                # A second column of the same name is left to be complained of.
-                found.setdefault(match["name"], {}).setdefault(part, i)
-        if any({"x", "y"} <= set(columns) for columns in found.values()):
-            return found
+                # A second column of the same title stays unused, which is reported later.
+                keypoints.setdefault(match["name"], {}).setdefault(part, i)
+        if any({"x", "y"} <= set(columns) for columns in keypoints.values()):
+            return keypoints
     return {}
 
 
-def _whole_points(path: Path, points: Points) -> Points:
-    if not points:
-        raise ValueError(f"{path}: its first row names no keypoint; it needs columns such as nose_x and nose_y")
-    for name, columns in points.items():
-        if len({"x", "y"} & set(columns)) == 1:
-            (has,) = {"x", "y"} & set(columns)
+def _complete_keypoints(path: Path, header: Sequence[str]) -> Columns:
+    """Return the columns of keypoints with coordinates; raise ValueError if there are none or one lacks x or y."""
+    keypoints = _keypoints(header)
+    if not keypoints:
+        raise ValueError(f"{path}: its header names no keypoint; it needs columns such as nose_x and nose_y")
+    for name, columns in keypoints.items():
+        if len(present := {"x", "y"} & set(columns)) == 1:
+            (axis,) = present
             raise ValueError(
-                f"{path} column {columns[has] + 1}: keypoint {name} has only {has}; add the other coordinate, or"
+                f"{path} column {columns[axis] + 1}: keypoint {name} has only {axis}; add the other coordinate, or"
                 " remove the column"
             )
-    return {name: columns for name, columns in points.items() if "x" in columns}
+    return {name: columns for name, columns in keypoints.items() if "x" in columns}
 
 
-def _subject(points: Points, where: dict[str, int], cells: list[str], place: str, separator: str) -> Subject:
-    said = facts(where, cells, separator)
-    states = [state(cells, name, columns, separator) for name, columns in points.items()]
-    keypoints = np.array([(x, y) for x, y, _ in states], np.float64).reshape(-1, 2)
-    return Subject(place=place, keypoints=keypoints, visibility=np.array([v for *_, v in states], np.int64), **said)
-
-
-def state(cells: Sequence[str], name: str, columns: dict[str, int], separator: str) -> tuple[float, float, int]:
-    """x, y and visibility of a keypoint; ValueError for half a point or an unknown visibility."""
-    x, y = point(cells, name, columns["x"], columns["y"], separator)
+def point_state(cells: Sequence[str], name: str, columns: dict[str, int], separator: str) -> tuple[float, float, int]:
+    """Return x, y and visibility of a keypoint; raise ValueError for half a point or an impossible visibility."""
+    x, y = csv_io.point(cells, name, columns["x"], columns["y"], separator)
     labeled = x == x
     if "visibility" not in columns or not cells[columns["visibility"]]:
         return x, y, VISIBLE if labeled else UNLABELED
-    said = number(cells, columns["visibility"], separator)
-    if said not in (UNLABELED, OCCLUDED, VISIBLE):
-        raise ValueError(f"{name} has visibility {said:g}; it is 0 (unlabeled), 1 (hidden) or 2 (visible)")
-    if said and not labeled:
-        raise ValueError(f"{name} has visibility {said:g} but no coordinates; give both, or visibility 0")
-    return (x, y, int(said)) if said else (np.nan, np.nan, UNLABELED)
-
-
-def _filled(points: Points, cells: Sequence[str]) -> set[str]:
-    """The keypoints of which this row says anything, if only that they are unlabeled."""
-    return {name for name, of in points.items() if any(cells[of[part]] for part in ("x", "visibility") if part in of)}
+    state = csv_io.number(cells, columns["visibility"], separator)
+    if state not in (UNLABELED, OCCLUDED, VISIBLE):
+        raise ValueError(f"{name} has visibility {state:g}; it must be 0 (unlabeled), 1 (occluded) or 2 (visible)")
+    if state and not labeled:
+        raise ValueError(f"{name} has visibility {state:g} but no coordinates; give both, or visibility 0")
+    return (x, y, int(state)) if state else (np.nan, np.nan, UNLABELED)
 
 
 def write(labels: Labels, path: Path, sizes: np.ndarray) -> None:
-    """One row a subject, with a column for every fact that any of them has; numbers are exact."""
-    # An unlabeled keypoint of the subject's own category is told from one that the category lacks.
+    """Write one row per subject, with a column for every field that any subject has; numbers are exact."""
+    # The visibility tells an unlabeled keypoint of a category from one that the category does not have.
     flags = bool(labels.categories) or bool((labels.visibility == OCCLUDED).any())
+    names, fields = labels.skeleton.names, csv_columns.used_columns(labels.subjects)
     parts = ("x", "y", "visibility") if flags else ("x", "y")
-    names, extra = labels.skeleton.names, used_fields(labels.subjects)
-    header = ["image", *extra, *(f"{name}_{part}" for name in names for part in parts)]
-    write_rows(path, [header, *(_cells(labels, subject, extra, flags) for subject in labels.subjects)])
+    rows = [["image", *fields, *(f"{name}_{part}" for name in names for part in parts)]]
+    for subject in labels.subjects:
+        own = labels.categories.get(subject.category, names)
+        cells = [subject.image, *(csv_columns.subject_cell(subject, field) for field in fields)]
+        for name, xy, visible in zip(names, subject.keypoints, subject.visibility, strict=True):
+            cells += map(csv_io.exact, xy)
+            if flags:
+                cells.append(str(visible) if name in own or visible else "")
+        rows.append(cells)
+    csv_io.write_rows(path, rows)
     pairs = set(labels.skeleton.flip_pairs) ^ set(infer_flip_pairs(names))
-    warn_lost(path, {"edges": len(labels.skeleton.edges), "flip pairs that names do not show": len(pairs)})
-
-
-def _cells(labels: Labels, subject: Subject, extra: list[str], flags: bool) -> list[str]:
-    own = labels.categories.get(subject.category, labels.skeleton.names)
-    cells = [subject.image, *(cell(subject, column) for column in extra)]
-    for name, xy, visible in zip(labels.skeleton.names, subject.keypoints, subject.visibility, strict=True):
-        cells += map(exact, xy)
-        if flags:
-            cells.append(str(visible) if name in own or visible else "")
-    return cells
+    csv_io.warn_lost(path, {"edges": len(labels.skeleton.edges), "flip pairs that names do not show": len(pairs)})

@@ -1,4 +1,4 @@
-"""The CSV of DeepLabCut and lightning-pose: three or four header rows, then one row an image."""
+"""The CSV of DeepLabCut and lightning-pose: three or four header rows, then one row per image."""
 
 from __future__ import annotations
 
@@ -10,18 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from softpoint.labels.csv_io import (
-    Row,
-    exact,
-    number,
-    read_rows,
-    same_length,
-    separator_of,
-    sniff,
-    warn_lost,
-    write_rows,
-)
-from softpoint.labels.formats.parsing.dlc_table import COORDS, Column, Once, joined, layout, start_of_paths, subjects
+from softpoint.labels import csv_io
+from softpoint.labels.formats.parsing import dlc_table
+from softpoint.labels.formats.parsing.rows import UniqueRows
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, Labels, Subject
 from softpoint.labels.skeleton import infer_flip_pairs
@@ -36,47 +27,49 @@ _SEVERAL = ("scorer", "individuals", "bodyparts", "coords")
 
 
 def recognize(path: Path, head: bytes) -> bool:
-    """Whether a file that begins like this is one: its header says scorer, or has a row of x and y.
+    """Whether the header begins with scorer, or has a row of x and y.
 
     >>> recognize(Path(), b"scorer,anna,anna"), recognize(Path(), b"image,x,y")
     (True, False)
     """
-    return sniff(head, _fits) is not None
+    return csv_io.sniff(head, _fits) is not None
 
 
-def read(path: Path, problems: RowErrors, prefix: str = "") -> Labels:
-    """The labels; `likelihood` columns are passed over. Raises ValueError for a header that is not understood.
+def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str = "") -> Labels:
+    """Return the labels; columns of likelihood are ignored. Raises ValueError for an unknown header.
 
-    `prefix` stands before the line in every place.
+    `prefix` precedes the line number in every place.
     """
-    separator = separator_of(path, _fits)
-    rows = read_rows(path, separator)
-    kinds = _kinds(path, rows)
-    header = {kind: _titles(cells) for kind, (_, cells) in zip(kinds, rows, strict=False)}
-    width, rows = _path_width(header), rows[len(kinds) :]
+    separator = csv_io.separator_of(path, _fits)
+    rows = csv_io.read_rows(path, separator)
+    levels = _levels(path, rows)
+    # pandas writes Unnamed: 5_level_0 over a column without a name.
+    titles = ([re.sub(r"\AUnnamed: \d.*", "", cell) for cell in cells] for _, cells in rows)
+    header = dict(zip(levels, titles, strict=False))
+    # An image's path may take three columns (labeled-data, video, image), below empty cells of the header.
+    pairs = list(zip(header["bodyparts"], header["coords"], strict=True))
+    width = next((i for i, pair in enumerate(pairs) if i and any(pair)), len(pairs))
+    rows = rows[len(levels) :]
     columns = _columns(path, header, width, rows)
-    rows = rows[1:] if rows and _names_the_index(rows[0][1], width) else rows
+    if rows and _is_index_name(rows[0][1], width):
+        rows = rows[1:]
     if not rows:
-        raise ValueError(f"{path} has a header but no image below it; check that it is complete")
-    found: list[Subject] = []
-    once, table = Once(), layout(str(path), columns)
+        raise ValueError(f"{path} has a header but no image below it; check that the file is complete")
+    subjects: list[Subject] = []
+    unique, layout = UniqueRows(), dlc_table.table_layout(str(path), columns)
     for line, cells in rows:
         place = f"{prefix}line {line}"
-        with problems.row(place):
-            same_length(cells, len(header["coords"]))
-            image = joined(cells[:width])
-            members = subjects(table, image, place, _values(cells, columns, separator))
-            once.see(image, place)
-            found += members
-    return Labels(str(path), str(start_of_paths(path, found)), table.skeleton, tuple(found))
-
-
-def _values(cells: list[str], columns: list[Column], separator: str) -> list[float]:
-    values = [math.nan] * len(cells)
-    for column in columns:
-        if column.coord != "likelihood":
-            values[column.position] = number(cells, column.position, separator)
-    return values
+        with errors.row(place):
+            csv_io.same_length(cells, len(header["coords"]))
+            image = dlc_table.join_path(cells[:width])
+            values = [math.nan] * len(cells)
+            for column in columns:
+                if column.coord != "likelihood":
+                    values[column.position] = csv_io.number(cells, column.position, separator)
+            in_row = dlc_table.row_subjects(layout, image, place, values)
+            unique.add(normalize_path(image), place, image)
+            subjects += in_row
+    return Labels(str(path), str(dlc_table.image_root(path, subjects)), layout.skeleton, tuple(subjects))
 
 
 def _fits(rows: list[list[str]]) -> bool:
@@ -84,136 +77,124 @@ def _fits(rows: list[list[str]]) -> bool:
 
 
 def _depth(rows: list[list[str]]) -> int | None:
-    """How many header rows there are, the last of which has nothing but x, y and likelihood after its first cell."""
+    """Return the number of header rows; the last one has only x, y and likelihood after its first cell."""
     for depth in (len(_SINGLE), len(_SEVERAL)):
         coords = {cell.lower() for cell in rows[depth - 1][1:] if cell} if len(rows) >= depth else set()
-        if {"x", "y"} <= coords <= set(COORDS):
+        if {"x", "y"} <= coords <= set(dlc_table.COORDS):
             return depth
     return None
 
 
-def _kinds(path: Path, rows: list[Row]) -> tuple[str, ...]:
-    """What each header row holds, by its first cell, or by its position where no names stand there."""
-    found = tuple(cells[0].lower() for _, cells in rows[: len(_SEVERAL)])
-    for named in (_SINGLE, _SEVERAL):
-        if set(found[: len(named)]) == set(named):
-            return _same_width(path, rows, found[: len(named)])
-    depth = _depth([cells for _, cells in rows[: len(_SEVERAL)]])
-    kinds = _SINGLE if depth == len(_SINGLE) else _SEVERAL
-    misplaced = any(cell in _SEVERAL and cell != kind for cell, kind in zip(found, kinds, strict=False))
-    if depth is None or misplaced:
+def _levels(path: Path, rows: list[csv_io.Row]) -> tuple[str, ...]:
+    """Return the kind of each header row, by its first cell, or by its position if the first cells are no kinds."""
+    first = tuple(cells[0].lower() for _, cells in rows[: len(_SEVERAL)])
+    levels = next(
+        (first[: len(named)] for named in (_SINGLE, _SEVERAL) if set(first[: len(named)]) == set(named)), None
+    )
+    if levels is None:
+        depth = _depth([cells for _, cells in rows[: len(_SEVERAL)]])
+        levels = _SINGLE if depth == len(_SINGLE) else _SEVERAL
+        misplaced = any(cell in _SEVERAL and cell != level for cell, level in zip(first, levels, strict=False))
+        if depth is None or misplaced:
+            raise ValueError(
+                f"{path}: its first rows begin with {', '.join(first[:3])}; they must begin with {', '.join(_SINGLE)}"
+            )
+    lengths = [len(cells) for _, cells in rows[: len(levels)]]
+    if len(set(lengths)) > 1:
         raise ValueError(
-            f"{path}: its first rows begin with {', '.join(found[:3])}; they must begin with scorer, bodyparts, coords"
+            f"{path}: its {len(levels)} header rows have {', '.join(map(str, lengths))} columns; give them the same"
+            " number"
         )
-    return _same_width(path, rows, kinds)
+    return levels
 
 
-def _same_width(path: Path, rows: list[Row], kinds: tuple[str, ...]) -> tuple[str, ...]:
-    if len({len(cells) for _, cells in rows[: len(kinds)]}) > 1:
-        counts = ", ".join(str(len(cells)) for _, cells in rows[: len(kinds)])
-        raise ValueError(f"{path}: its {len(kinds)} header rows have {counts} columns; give them the same number")
-    return kinds
-
-
-def _titles(cells: list[str]) -> list[str]:
-    """The cells of a header row, without what pandas writes over a column that has no name."""
-    return [re.sub(r"\AUnnamed: \d.*", "", cell) for cell in cells]
-
-
-def _path_width(header: dict[str, list[str]]) -> int:
-    """How many columns spell the image's path: in three (labeled-data, video, image) the cells above are empty."""
-    titles = list(zip(header["bodyparts"], header["coords"], strict=True))
-    return next((i for i, title in enumerate(titles) if i and any(title)), len(titles))
-
-
-def _columns(path: Path, header: dict[str, list[str]], width: int, rows: list[Row]) -> list[Column]:
-    """What the columns after the path hold; those without a whole title are passed over where they are empty."""
-    columns, blank = [], []
+def _columns(path: Path, header: dict[str, list[str]], width: int, rows: list[csv_io.Row]) -> list[dlc_table.Column]:
+    """Return the columns after the path; one without a complete header is skipped if it is empty."""
+    columns, skipped = [], []
     for i in range(width, len(header["coords"])):
-        titles = {kind: cells[i] for kind, cells in header.items() if kind != "scorer"}
-        if all(titles.values()) and titles["coords"].lower() in COORDS:
-            columns.append(Column(i, titles.get("individuals", ""), titles["bodyparts"], titles["coords"].lower()))
+        titles = {level: cells[i] for level, cells in header.items() if level != "scorer"}
+        if all(titles.values()) and titles["coords"].lower() in dlc_table.COORDS:
+            individual, coord = titles.get("individuals", ""), titles["coords"].lower()
+            columns.append(dlc_table.Column(i, individual, titles["bodyparts"], coord))
         elif any(cells[i] for _, cells in rows if i < len(cells)):
             raise ValueError(
-                f"{path} column {i + 1}: its header has {', '.join(f'{kind} {titles[kind]!r}' for kind in titles)};"
-                f" a column that is filled in needs {' and '.join(titles)}, the last being x, y or likelihood;"
+                f"{path} column {i + 1}: its header has {', '.join(f'{level} {titles[level]!r}' for level in titles)};"
+                f" a column with values needs {' and '.join(titles)}, the last being x, y or likelihood;"
                 " complete its header, or remove it"
             )
         else:
-            blank.append(i + 1)
-    if blank:
-        _log.info("%s: %d empty columns are passed over, first column %d", path, len(blank), blank[0])
+            skipped.append(i + 1)
+    if skipped:
+        _log.info("%s: skipped %d empty columns, first column %d", path, len(skipped), skipped[0])
     if any(column.coord == "likelihood" for column in columns):
-        _log.info("%s: its likelihood columns are not used", path)
+        _log.info("%s: columns of likelihood are not used", path)
     return columns
 
 
-def _names_the_index(cells: list[str], width: int) -> bool:
+def _is_index_name(cells: list[str], width: int) -> bool:
     """Whether this is the row in which pandas names the columns of the path, such as `img,,,`."""
     return not any(cells[width:]) and not re.search(r"[\d./\\]", "".join(cells[:width]))
 
 
 def write(labels: Labels, path: Path, sizes: np.ndarray) -> None:
-    """Three header rows, or four where subjects are named or share an image; coordinates as exact numbers."""
+    """Write three header rows, or four if subjects have names or share an image; coordinates are exact."""
     images: dict[str, list[Subject]] = {}
+    paths: dict[str, str] = {}
     for subject in labels.subjects:
-        members = images.setdefault(normalize_path(subject.image), [])
-        members += [subject] if subject.visibility.any() else []
-    named = {image: dict(_named(members)) for image, members in images.items()}
+        key = normalize_path(subject.image)
+        images.setdefault(key, []).extend([subject] if subject.visibility.any() else [])
+        paths.setdefault(key, subject.image)
     several = any(len(members) > 1 or any(s.name for s in members) for members in images.values())
+    named = {
+        key: dict(_named(members)) if several else dict(zip([""], members, strict=False))
+        for key, members in images.items()
+    }
     individuals = sorted({name for members in named.values() for name in members}) if several else [""]
-    columns = [(individual, part) for individual in individuals for part in labels.skeleton.names]
-    spelled = {normalize_path(subject.image): subject.image for subject in reversed(labels.subjects)}
-    write_rows(path, [*_header(columns, several), *_body(named, spelled, individuals, len(labels.skeleton), several)])
-    warn_lost(path, _lost(labels, several))
+    columns = [(individual, part) for individual in individuals for part in labels.skeleton.names for _ in "xy"]
+    header = [["scorer", *("softpoint" for _ in columns)]]
+    header += [["individuals", *(individual for individual, _ in columns)]] if several else []
+    header += [["bodyparts", *(part for _, part in columns)], ["coords", *("xy" * (len(columns) // 2))]]
+    csv_io.write_rows(path, [*header, *_rows(named, paths, individuals, len(labels.skeleton))])
+    _warn_of_losses(path, labels, several)
 
 
-def _named(members: list[Subject]) -> Iterator[tuple[str, Subject]]:
-    """Each subject of an image under a name of its own."""
-    taken = {subject.name for subject in members}
+def _named(subjects: list[Subject]) -> Iterator[tuple[str, Subject]]:
+    """Yield the subjects of an image under unique names."""
+    taken = {subject.name for subject in subjects}
     used: set[str] = set()
-    for subject in members:
-        numbered = (f"individual{i}" for i in range(1, len(members) + 2))
+    for subject in subjects:
         name = subject.name
         if not name or name in used:
+            numbered = (f"individual{i}" for i in range(1, len(subjects) + 2))
             name = next(new for new in numbered if new not in taken | used)
         used.add(name)
         yield name, subject
 
 
-def _header(columns: list[tuple[str, str]], several: bool) -> list[list[str]]:
-    twice = [column for column in columns for _ in "xy"]
-    rows = [["scorer", *("softpoint" for _ in twice)]]
-    rows += [["individuals", *(individual for individual, _ in twice)]] if several else []
-    return [*rows, ["bodyparts", *(part for _, part in twice)], ["coords", *("xy" * len(columns))]]
-
-
-def _body(
-    named: dict[str, dict[str, Subject]], spelled: dict[str, str], individuals: list[str], K: int, several: bool
+def _rows(
+    named: dict[str, dict[str, Subject]], paths: dict[str, str], individuals: list[str], K: int
 ) -> Iterator[list[str]]:
-    empty = [""] * (2 * K)
     for image, members in named.items():
-        found = members if several else dict(zip([""], members.values(), strict=False))
-        cells = [spelled[image]]
-        for individual in individuals:
-            cells += map(exact, found[individual].keypoints.flatten()) if individual in found else empty
+        cells = [paths[image]]
+        for name in individuals:
+            cells += map(csv_io.exact, members[name].keypoints.flatten()) if name in members else [""] * (2 * K)
         yield cells
 
 
-def _lost(labels: Labels, several: bool) -> dict[str, int]:
-    inferred = infer_flip_pairs(labels.skeleton.names)
-    found = labels.subjects
-    unnamed = sum(not s.name and bool(s.visibility.any()) for s in found)
-    return {
+def _warn_of_losses(path: Path, labels: Labels, several: bool) -> None:
+    subjects, skeleton = labels.subjects, labels.skeleton
+    unnamed = sum(not s.name and bool(s.visibility.any()) for s in subjects)
+    counts = {
         "flags of occluded points": int((labels.visibility == OCCLUDED).sum()),
-        "boxes": sum(s.box is not None for s in found),
-        "categories": sum(bool(s.category) for s in found),
-        "groups": sum(s.group is not None for s in found),
-        "areas": sum(not math.isnan(s.area) for s in found),
-        "crowds": sum(s.crowd for s in found),
-        "subjects without a point": sum(bool(s.name or s.box) and not s.visibility.any() for s in found),
+        "boxes": sum(s.box is not None for s in subjects),
+        "categories": sum(bool(s.category) for s in subjects),
+        "groups": sum(s.group is not None for s in subjects),
+        "areas": sum(not math.isnan(s.area) for s in subjects),
+        "crowds": sum(s.crowd for s in subjects),
+        "subjects without a point": sum(bool(s.name or s.box) and not s.visibility.any() for s in subjects),
         "subjects without a name (they become individual1, ...)": unnamed if several else 0,
-        "sizes of images": sum(any(s.size) for s in found),
-        "edges": len(labels.skeleton.edges),
-        "flip pairs that names do not show": len(set(labels.skeleton.flip_pairs) ^ set(inferred)),
+        "sizes of images": sum(any(s.size) for s in subjects),
+        "edges": len(skeleton.edges),
+        "flip pairs that names do not show": len(set(skeleton.flip_pairs) ^ set(infer_flip_pairs(skeleton.names))),
     }
+    csv_io.warn_lost(path, counts)

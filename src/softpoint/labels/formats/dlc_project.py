@@ -1,4 +1,4 @@
-"""A DeepLabCut project: config.yaml, and under labeled-data one folder a video with its CollectedData file."""
+"""A DeepLabCut project: config.yaml, and under labeled-data one folder per video with its CollectedData file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Config(NamedTuple):
-    """What matters here of config.yaml; nothing where there is none."""
+    """The used part of config.yaml; empty without a file."""
 
     scorer: str = ""
     bodyparts: tuple[str, ...] = ()
@@ -35,34 +35,34 @@ class _Config(NamedTuple):
 
 
 def recognize(path: Path, head: bytes) -> bool:
-    """Whether it is such a folder, or a config.yaml of one."""
+    """Whether the path is such a folder, or the config.yaml of a project."""
     try:
         if path.name == "config.yaml" and path.is_file():
             return b"bodyparts" in head
-        return path.is_dir() and any(map(_files, _folders(_root(path), path)))
+        return path.is_dir() and any(map(_label_files, _video_folders(_project(path), path)))
     except OSError:
         return False
 
 
-def read(path: Path, problems: RowErrors) -> Labels:
-    """The labels of all its videos, keypoints in the order of config.yaml; paths start from the project's folder.
+def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
+    """Return the labels of all videos, keypoints in the order of config.yaml, paths relative to the project's folder.
 
-    Raises ValueError where no video has labels, where several people labeled one, or for a damaged file.
+    Raises ValueError if no video has labels, if several scorers labeled one, or for a damaged file.
     """
     start = path.parent if path.is_file() else path
-    root = _root(start)
-    config = _config(root / "config.yaml")
+    root = _project(start)
+    config = _read_config(root / "config.yaml")
     parts = []
-    for folder in _folders(root, start):
-        file = _choose(folder, config.scorer)
+    for folder in _video_folders(root, start):
+        file = _label_file(folder, config.scorer)
         if file is None:
-            _log.info("%s has no CollectedData file and is passed over", folder)
+            _log.info("%s has no CollectedData file and is skipped", folder)
         else:
-            parts.append(_part(root, file, problems))
+            parts.append(_read_video(root, file, errors))
     if not parts:
         raise ValueError(f"{path}: no folder in its labeled-data has a CollectedData_*.csv or .h5; label frames first")
     names = config.bodyparts or tuple(dict.fromkeys(name for part in parts for name in part.skeleton.names))
-    subjects = [subject for part in parts for subject in _in_order(part, names)]
+    subjects = [subject for part in parts for subject in _reordered(part, names)]
     try:
         skeleton = Skeleton(names, infer_flip_pairs(names), tuple(e for e in config.edges if set(e) <= set(names)))
     except ValueError as error:
@@ -70,105 +70,108 @@ def read(path: Path, problems: RowErrors) -> Labels:
     return Labels(str(path), str(root), skeleton, tuple(subjects))
 
 
-def _root(path: Path) -> Path:
-    """The project that a folder belongs to, which may be itself."""
-    whole = Path(os.path.normpath(path.absolute()))
+def _project(path: Path) -> Path:
+    """Return the project's folder that contains a folder, or is it."""
     if (path / "config.yaml").is_file() or (path / "labeled-data").is_dir():
         return path
-    if whole.name == "labeled-data":
-        return whole.parent
-    return whole.parent.parent if whole.parent.name == "labeled-data" else path
+    absolute = Path(os.path.normpath(path.absolute()))
+    if absolute.name == "labeled-data":
+        return absolute.parent
+    return absolute.parent.parent if absolute.parent.name == "labeled-data" else path
 
 
-def _folders(root: Path, path: Path) -> list[Path]:
-    """The folders that may hold labels: one video's, or all; else the project's own, as lightning-pose has it."""
+def _video_folders(root: Path, path: Path) -> list[Path]:
+    """Return the folders that may hold labels: one video's, or all; or the project's own, as in lightning-pose."""
     if root != path and path.absolute().name != "labeled-data":
         return [path]
-    below = root / "labeled-data"
-    videos = sorted(entry for entry in below.iterdir() if entry.is_dir()) if below.is_dir() else []
-    return [root] if _files(root) and not any(map(_files, videos)) else videos
+    folder = root / "labeled-data"
+    videos = sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+    return [root] if _label_files(root) and not any(map(_label_files, videos)) else videos
 
 
-def _files(folder: Path) -> list[Path]:
+def _label_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(f for f in folder.glob("CollectedData*") if f.suffix in (".csv", ".h5") and f.is_file())
 
 
-def _choose(folder: Path, scorer: str) -> Path | None:
-    """The file of the scorer that config.yaml names, or the only one; its CSV where there is one."""
-    stems = {file.stem: file for file in reversed(_files(folder))}  # the CSV comes last, and stays
-    if len(stems) <= 1:
-        return next(iter(stems.values()), None)
-    if f"CollectedData_{scorer}" not in stems:
+def _label_file(folder: Path, scorer: str) -> Path | None:
+    """Return the file of the scorer in config.yaml, or the only one; its CSV if it has one."""
+    files = {file.stem: file for file in reversed(_label_files(folder))}  # the CSV replaces the HDF5
+    if len(files) <= 1:
+        return next(iter(files.values()), None)
+    if f"CollectedData_{scorer}" not in files:
         raise ValueError(
-            f"{folder} has labels in {', '.join(sorted(stems))}, and config.yaml names scorer {scorer!r}; name one of"
-            " them there, or give one of the files"
+            f"{folder} has labels in {', '.join(sorted(files))}, but config.yaml names scorer {scorer!r}; name one of"
+            " these scorers there, or give one of the files"
         )
-    return stems[f"CollectedData_{scorer}"]
+    return files[f"CollectedData_{scorer}"]
 
 
-def _part(root: Path, file: Path, problems: RowErrors) -> Labels:
-    """The labels in one file, with paths from `root`: DeepLabCut keeps frames beside the file."""
+def _read_video(root: Path, file: Path, errors: RowErrors) -> Labels:
+    """Return the labels in one file, with paths relative to `root`: DeepLabCut keeps frames beside the file."""
     folder = Path(os.path.normpath(file.parent.absolute())).relative_to(Path(os.path.normpath(root.absolute())))
-    prefix = f"{(folder / file.name).as_posix()} "
-    part = (dlc_csv if file.suffix == ".csv" else dlc_h5).read(file, problems, prefix)
+    read_file = dlc_csv.read if file.suffix == ".csv" else dlc_h5.read
+    labels = read_file(file, errors, prefix=f"{(folder / file.name).as_posix()} ")
     if folder == Path():
-        return part
-    subjects = [_beside(subject, folder.as_posix()) for subject in part.subjects]
-    if moved := sum(new.image != old.image for new, old in zip(subjects, part.subjects, strict=True)):
-        _log.info("%s: %d paths lead elsewhere; their images are taken from its folder", file, moved)
-    return replace(part, subjects=tuple(subjects))
+        return labels
+    subjects, moved = [], 0
+    for subject in labels.subjects:
+        name = normalize_path(subject.image)
+        if not name.startswith(f"{folder.as_posix()}/"):
+            image = f"{folder.as_posix()}/{name.rsplit('/', 1)[-1]}"
+            moved += image != subject.image
+            subject = replace(subject, image=image)
+        subjects.append(subject)
+    if moved:
+        _log.info("%s: %d paths lead to another folder; the images in its own folder are used", file, moved)
+    return replace(labels, subjects=tuple(subjects))
 
 
-def _beside(subject: Subject, folder: str) -> Subject:
-    name = normalize_path(subject.image)
-    if name.startswith(f"{folder}/"):
-        return subject
-    return replace(subject, image=f"{folder}/{name.rsplit('/', 1)[-1]}")
+def _reordered(labels: Labels, names: Sequence[str]) -> list[Subject]:
+    """Return the subjects with the keypoints `names`, unlabeled if their file has no column for them."""
+    own = labels.skeleton.names
+    if own == tuple(names):
+        return list(labels.subjects)
+    if missing := [name for name in names if name not in own]:
+        _log.warning("%s has no column for %s; they are unlabeled there", labels.source, ", ".join(missing))
+    if extra := [name for name in own if name not in names]:
+        _log.warning("%s: %s are not bodyparts of config.yaml and are left out", labels.source, ", ".join(extra))
+    order = [own.index(name) if name in own else -1 for name in names]  # -1 is the row appended below
+    return [
+        replace(
+            subject,
+            keypoints=np.vstack([subject.keypoints, [[np.nan, np.nan]]])[order],
+            visibility=np.append(subject.visibility, 0)[order],
+        )
+        for subject in labels.subjects
+    ]
 
 
-def _in_order(part: Labels, names: Sequence[str]) -> list[Subject]:
-    """The subjects with the keypoints `names`; those that their file lacks are unlabeled."""
-    if part.skeleton.names == tuple(names):
-        return list(part.subjects)
-    if lacking := [name for name in names if name not in part.skeleton.names]:
-        _log.warning("%s has no column for %s; unlabeled there", part.source, ", ".join(lacking))
-    if extra := [name for name in part.skeleton.names if name not in names]:
-        _log.warning("%s: %s are not among the bodyparts of config.yaml and left out", part.source, ", ".join(extra))
-    order = [part.skeleton.names.index(name) if name in part.skeleton.names else -1 for name in names]
-    return [_reordered(subject, order) for subject in part.subjects]
-
-
-def _reordered(subject: Subject, order: list[int]) -> Subject:
-    keypoints = np.vstack([subject.keypoints, [[np.nan, np.nan]]])[order]  # -1 takes the last
-    return replace(subject, keypoints=keypoints, visibility=np.append(subject.visibility, 0)[order])
-
-
-def _config(path: Path) -> _Config:
-    """What config.yaml says, all values as text; ValueError for one that is not understood."""
+def _read_config(path: Path) -> _Config:
+    """Return the settings in config.yaml, all values as text; raise ValueError for a file without settings."""
     if not path.is_file():
         return _Config()
     try:
-        # The base loader makes text, lists and dictionaries, and nothing else.
-        found = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        # The base loader makes only text, lists and dictionaries.
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise ValueError(f"{path} is not YAML ({' '.join(str(error).split())}); correct it") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} holds no settings; it is DeepLabCut's config.yaml, with bodyparts")
-    several = found.get("multianimalproject") in ("true", "True", "TRUE")
-    kinds = ("multianimalbodyparts", "uniquebodyparts") if several else ("bodyparts",)
-    names = tuple(name for kind in kinds for name in _texts(path, kind, found.get(kind)))
-    pairs = found.get("skeleton")
-    edges = [tuple(_texts(path, "skeleton", pair)) for pair in pairs] if isinstance(pairs, list) else []
-    scorer = found.get("scorer")
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds no settings; it must be DeepLabCut's config.yaml, with bodyparts")
+    several = config.get("multianimalproject") in ("true", "True", "TRUE")
+    keys = ("multianimalbodyparts", "uniquebodyparts") if several else ("bodyparts",)
+    names = tuple(name for key in keys for name in _names(path, key, config.get(key)))
+    pairs = config.get("skeleton")
+    edges = [tuple(_names(path, "skeleton", pair)) for pair in pairs] if isinstance(pairs, list) else []
+    scorer = config.get("scorer")
     return _Config(scorer if isinstance(scorer, str) else "", names, tuple((e[0], e[1]) for e in edges if len(e) == 2))
 
 
-def _texts(path: Path, key: str, value: Any) -> list[str]:
+def _names(path: Path, key: str, value: Any) -> list[str]:
     if value in (None, ""):
         return []
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        # The short form, because a few lines of YAML can stand for a list that fills the memory.
-        raise ValueError(f"{path}: its {key} is {reprlib.repr(value)}, not a list of names")
+        # Shortened, because a few lines of YAML can stand for a list that fills the memory.
+        raise ValueError(f"{path}: {key} is {reprlib.repr(value)}; it must be a list of names")
     return value

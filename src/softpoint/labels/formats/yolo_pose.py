@@ -1,4 +1,4 @@
-"""The pose data sets of Ultralytics YOLO: a data.yaml, a folder of images and a text file of labels for each."""
+"""Pose data sets of Ultralytics YOLO: a data.yaml, folders of images, and a text file of labels per image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from softpoint.images.decode import image_size, list_images
 from softpoint.labels.formats.parsing.path_search import tail_below
-from softpoint.labels.formats.parsing.yolo_config import Config, read_config, yaml_in
+from softpoint.labels.formats.parsing.rows import parse_float, unlabeled_points
+from softpoint.labels.formats.parsing.yolo_config import Config, find_config, read_config
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 from softpoint.labels.split_file import split_name
@@ -19,59 +20,59 @@ from softpoint.paths import normalize_path
 
 DESCRIPTION = "a YOLO data.yaml with kpt_shape, or the folder that holds it"
 
-# How far beyond its image a coordinate may lie, as a fraction of the size, before it is taken for one that is
-# no fraction at all; Ultralytics' own tolerance.
+# Distance from the image, as a fraction of its size, from which a coordinate is an error; Ultralytics' own tolerance.
 _TOLERANCE = 0.01
 
-# Folders that say how files are laid out, and nothing of what was filmed.
+# Folders that describe the layout of the files, not the origin of the images.
 _LAYOUT = {"images", "train", "val", "valid", "validation", "test"}
 
 _log = logging.getLogger(__name__)
 
 
 def recognize(path: Path, head: bytes) -> bool:
-    """Whether this is one: a YAML file, or a folder with one, that states kpt_shape.
+    """Whether this is a YAML file with kpt_shape, or a folder with one.
 
     >>> recognize(Path("data.yaml"), b"kpt_shape: [17, 3]"), recognize(Path("data.csv"), b"kpt_shape: [17, 3]")
     (True, False)
     """
     if path.suffix.lower() in (".yaml", ".yml") and head:
         return b"kpt_shape" in head
-    return not head and yaml_in(path) is not None
+    return not head and find_config(path) is not None
 
 
-def read(path: Path, problems: RowErrors, images: Path | None = None) -> Labels:
-    """The labels of a data.yaml, or of the folder that holds it, with its folders below `images` if that is given.
+def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
+    """Return the labels of a data.yaml, or of the folder that holds it; its folders are below `images` if given.
 
-    Keypoints are x_px = x * width, without half a pixel: tools divide indices of pixels by the size. Boxes are
-    edges counted from the corner, so half a pixel is taken off. An image without label file is one without
-    labels. A keypoint is unlabeled with flag 0; where there are no flags, with a negative coordinate, as in
-    Ultralytics, or at exactly (0, 0), where tools leave missing ones.
-    Raises ValueError for a data.yaml that is not understood or whose folders are not found.
+    Keypoints are x_px = x * width, without half a pixel: tools divide pixel indices by the size. Boxes count from the
+    corner of the image, so half a pixel is subtracted. An image without label file is unlabeled. A keypoint is
+    unlabeled if its flag is 0; without flags, if a coordinate is negative, as in Ultralytics, or at exactly (0, 0),
+    where tools leave missing ones.
+    Raises ValueError for an invalid data.yaml, or if its folders are not found.
     """
-    file = (yaml_in(path) or path / "data.yaml") if path.is_dir() else path
+    file = (find_config(path) or path / "data.yaml") if path.is_dir() else path
     config = read_config(file)
     root = _root(file, config, images)
-    listed = list(_images(root, config, problems))
-    found = {image: group for _, image, group in listed}
-    if not found:
-        problems.raise_or_warn()
+    entries = list(_images(root, config, errors))
+    groups = {image: group for _, image, group in entries}
+    if not groups:
+        errors.raise_or_warn()
         raise ValueError(f"{file}: its folders {', '.join(config.entry_names())} below {root} hold no image")
-    subjects: list[Subject] = []
-    for image, group in found.items():
-        subjects += _subjects(root, image, group, config, problems)
-    if not any(_label_file(root, image).is_file() for image in found):
-        example = _label_file(root, next(iter(found)))
-        raise ValueError(f"{file}: none of its {len(found)} images has a label file; looked for {example} and so on")
-    _warn_of_missing(file, config, subjects)
-    splits = _stated(file, listed)
+    subjects = [subject for image, group in groups.items() for subject in _subjects(root, image, group, config, errors)]
+    if not any(_label_file(root, image).is_file() for image in groups):
+        example = _label_file(root, next(iter(groups)))
+        raise ValueError(f"{file}: none of its {len(groups)} images has a label file such as {example}; add them")
+    if config.dimensions == 2:
+        missing = sum(config.count - int((s.visibility > 0).sum()) for s in subjects if s.category)
+        if missing:
+            _log.warning("%s: %d keypoints at (0, 0) or below 0 are treated as unlabeled", file, missing)
+    splits = _splits(file, entries)
     return Labels(str(file), str(root), config.skeleton, tuple(subjects), config.categories(), splits)
 
 
-def _stated(file: Path, images: list[tuple[str, str, str]]) -> dict[str, str]:
-    """The split of each image; none at all where images are in train and elsewhere too."""
+def _splits(file: Path, entries: list[tuple[str, str, str]]) -> dict[str, str]:
+    """Return the split of each image; none at all if an image is in train and in another split."""
     splits: dict[str, str] = {}
-    for split, image, _ in images:
+    for split, image, _ in entries:
         name = split_name(split) or "train"
         if {splits.setdefault(image, name), name} == {"val", "test"}:
             splits[image] = "test"  # often one folder serves as both
@@ -81,15 +82,8 @@ def _stated(file: Path, images: list[tuple[str, str, str]]) -> dict[str, str]:
     return splits
 
 
-def _warn_of_missing(file: Path, config: Config, subjects: list[Subject]) -> None:
-    if config.dimensions == 2:
-        missing = sum(config.count - int((s.visibility > 0).sum()) for s in subjects if s.category)
-        if missing:
-            _log.warning("%s: %d keypoints at (0, 0) or below 0 are taken for unlabeled", file, missing)
-
-
 def _root(file: Path, config: Config, images: Path | None) -> Path:
-    """The folder that holds the images; the file's own where `path` is one of another machine."""
+    """Return the folder of the images; that of the file if `path` is a folder of another machine."""
     roots = [images] if images else [file.parent / config.root, file.parent]
     roots = [Path(os.path.normpath(root)) for root in dict.fromkeys(roots)]
     for root in roots:
@@ -102,40 +96,37 @@ def _root(file: Path, config: Config, images: Path | None) -> Path:
 
 
 def _below(root: Path, start: Path, written: str) -> str | None:
-    """A written path relative to `root`; one that leads out of it is looked for within."""
+    """Return a path relative to `root`; one that leads out of it is searched within."""
     inside = Path(os.path.normpath(start / written))
-    if inside.is_relative_to(root) and os.path.exists(inside):  # noqa: PTH110, it answers for any name
+    if inside.is_relative_to(root) and os.path.exists(inside):  # noqa: PTH110, it accepts any name
         return inside.relative_to(root).as_posix()
     return tail_below(root, written)
 
 
-def _images(root: Path, config: Config, problems: RowErrors) -> Iterator[tuple[str, str, str]]:
-    """Split, path relative to `root` and group of each image."""
+def _images(root: Path, config: Config, errors: RowErrors) -> Iterator[tuple[str, str, str]]:
+    """Yield split, path relative to `root` and group of each image."""
     for split, entry in config.entries:
         place = _below(root, root, entry)
         if place is None:
-            _log.warning("%s: the %s images %s were not found below %s", problems.source, split, entry, root)
+            _log.warning("%s: the %s images %s were not found below %s", errors.source, split, entry, root)
         elif place.lower().endswith(".txt"):
-            for image in _listed(root, place, problems):
+            for image in _listed_images(root, place, errors):
                 yield split, image, _group(Path(image).parent)
         else:
-            for path in _image_files(root / place):
+            try:
+                paths = list_images(root / place)
+            except (ValueError, OSError) as error:
+                _log.warning("%s", error)
+                continue
+            for path in paths:
                 yield split, path.relative_to(root).as_posix(), _group(path.parent.relative_to(root / place))
 
 
-def _image_files(folder: Path) -> list[Path]:
-    try:
-        return list_images(folder)
-    except (ValueError, OSError) as error:
-        _log.warning("%s", error)
-        return []
-
-
-def _listed(root: Path, place: str, problems: RowErrors) -> Iterator[str]:
-    """The images that a text file names, one a line."""
+def _listed_images(root: Path, place: str, errors: RowErrors) -> Iterator[str]:
+    """Yield the images in a text file with one path per line."""
     for number, line in _lines(root / place):
-        with problems.row(f"{place} line {number}"):
-            # As Ultralytics has it, only a path that begins with ./ starts from the list's own folder.
+        with errors.row(f"{place} line {number}"):
+            # As in Ultralytics, only a path that begins with ./ is relative to the folder of the list.
             start = (root / place).parent if line.startswith("./") else root
             image = _below(root, start, line)
             if image is None:
@@ -144,19 +135,19 @@ def _listed(root: Path, place: str, problems: RowErrors) -> Iterator[str]:
 
 
 def _group(folder: Path) -> str:
-    """What an image was taken from, by its folder; the folder of a split says nothing of that."""
+    """Return the group of an image by its folder, without the folders of the layout."""
     return "/".join(part for part in folder.parts if part.lower() not in _LAYOUT)
 
 
 def _label_file(root: Path, image: str) -> Path:
-    """The text file with the labels of an image: beside it, or in `labels` instead of the last `images`."""
+    """Return the label file of an image: beside it, or in `labels` instead of the last `images`."""
     path = Path(os.path.abspath(root / normalize_path(image)))  # noqa: PTH100, links stay as they are
     head, separator, tail = path.as_posix().rpartition("/images/")
     return Path(f"{head}/labels/{tail}" if separator else path).with_suffix(".txt")
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    """Number and text of each line that is not blank."""
+    """Return number and text of each line that is not blank."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -164,81 +155,67 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def _subjects(root: Path, image: str, group: str, config: Config, problems: RowErrors) -> list[Subject]:
-    """Those of one image; one without points or box where nothing is labeled."""
+def _subjects(root: Path, image: str, group: str, config: Config, errors: RowErrors) -> list[Subject]:
+    """Return the subjects of an image, or an unlabeled one if it has no labels."""
     file = _label_file(root, image)
     place = Path(os.path.relpath(file, root)).as_posix()
     lines: list[tuple[int, str]] = []
-    size = (0, 0)
-    with problems.row(place):
+    with errors.row(place):
         lines = _lines(file) if file.is_file() else []
         if not lines:
-            nothing = np.full((len(config.skeleton), 2), np.nan)
-            unlabeled = np.full(len(config.skeleton), UNLABELED, np.int64)
-            return [Subject(image, f"image {image}", nothing, unlabeled, group=group)]
-        # Ultralytics measures an image as it is shown.
-        size = image_size(root / image, exif="apply")
-    subjects = []
-    for number, line in lines if any(size) else []:
-        with problems.row(f"{place} line {number}"):
-            subjects.append(_subject(line.split(), image, f"{place} line {number}", group, config, size))
-    return subjects
+            return [Subject(image, f"image {image}", *unlabeled_points(len(config.skeleton)), group=group)]
+        size = image_size(root / image, exif="apply")  # Ultralytics measures an image as it is shown
+        subjects = []
+        for number, line in lines:
+            with errors.row(f"{place} line {number}"):
+                subjects.append(_subject(line.split(), image, f"{place} line {number}", group, config, size))
+        return subjects
+    return []
 
 
 def _subject(cells: list[str], image: str, place: str, group: str, config: Config, size: tuple[int, int]) -> Subject:
     if len(cells) != 5 + config.count * config.dimensions:
         raise ValueError(
-            f"has {len(cells)} numbers; kpt_shape [{config.count}, {config.dimensions}] asks for"
+            f"it has {len(cells)} numbers; kpt_shape [{config.count}, {config.dimensions}] requires"
             f" {5 + config.count * config.dimensions}: class, box and {config.count} keypoints"
         )
-    values = np.array([_number(cell) for cell in cells])
-    kind = next((kind for kind in config.classes if kind == values[0]), None)
-    if kind is None:
+    values = np.array([parse_float(cell) for cell in cells])
+    number = next((number for number in config.classes if number == values[0]), None)
+    if number is None:
         raise ValueError(f"class {cells[0]} is not one of names: {', '.join(map(str, config.classes))}")
     points = values[5:].reshape(config.count, config.dimensions)
-    keypoints = np.full((len(config.skeleton), 2), np.nan)
-    visibility = np.full(len(config.skeleton), UNLABELED, np.int64)
-    columns = [config.skeleton.names.index(name) for name in config.parts[kind]]
+    keypoints, visibility = unlabeled_points(len(config.skeleton))
+    columns = [config.skeleton.names.index(name) for name in config.keypoints[number]]
     visibility[columns] = _visibility(points)
     labeled = visibility[columns] > 0
     _check_fractions(points[labeled, :2])
     keypoints[columns] = np.where(labeled[:, None], points[:, :2] * size[::-1], np.nan)
     box = _box(values[1:5], size)
-    return Subject(image, place, keypoints, visibility, box, config.classes[kind], group=group, size=size)
-
-
-def _number(cell: str) -> float:
-    # Python reads 1_000 as a number; in a table it is a slip.
-    try:
-        if "_" not in cell:
-            return float(cell)
-    except ValueError:
-        pass
-    raise ValueError(f"{cell[:60]!r} is not a number")
+    return Subject(image, place, keypoints, visibility, box, config.classes[number], group=group, size=size)
 
 
 def _visibility(points: np.ndarray) -> np.ndarray:
-    """The state of each of the points (K, 2 or 3)."""
+    """Return the visibility (K,) of points (K, 2 or 3)."""
     if points.shape[1] == 2:
         missing = (points < 0).any(axis=1) | (points == 0).all(axis=1)
         return np.where(missing, UNLABELED, VISIBLE)
     flags = points[:, 2]
-    if not (known := np.isin(flags, (UNLABELED, OCCLUDED, VISIBLE))).all():
-        raise ValueError(f"visibility {flags[~known][0]:g} is not 0 (unlabeled), 1 (hidden) or 2 (visible)")
+    if not (valid := np.isin(flags, (UNLABELED, OCCLUDED, VISIBLE))).all():
+        raise ValueError(f"visibility {flags[~valid][0]:g} is not 0 (unlabeled), 1 (occluded) or 2 (visible)")
     return flags.astype(np.int64)
 
 
 def _check_fractions(values: np.ndarray) -> None:
-    beyond = ~((values >= -_TOLERANCE) & (values <= 1 + _TOLERANCE))
-    if beyond.any():
-        raise ValueError(f"{values[beyond][0]:g} is not a fraction of the image's size, from 0 to 1")
+    invalid = ~((values >= -_TOLERANCE) & (values <= 1 + _TOLERANCE))
+    if invalid.any():
+        raise ValueError(f"{values[invalid][0]:g} is not a fraction of the image's size, from 0 to 1")
 
 
 def _box(values: np.ndarray, size: tuple[int, int]) -> tuple[float, float, float, float] | None:
-    """Left, top, right and bottom edge; None where it has no extent, as about points in one line."""
+    """Return left, top, right and bottom edge; None for a box without extent, as about points in one line."""
     _check_fractions(values)
     height, width = size
     x, y, w, h = (float(value) for value in values * (width, height, width, height))
     if w < 0 or h < 0:
-        raise ValueError(f"its box is {values[2]:g} wide and {values[3]:g} high")
+        raise ValueError(f"its box is {values[2]:g} wide and {values[3]:g} high; both must be 0 or more")
     return (x - w / 2 - 0.5, y - h / 2 - 0.5, x + w / 2 - 0.5, y + h / 2 - 0.5) if w and h else None

@@ -1,4 +1,4 @@
-"""Single entries of COCO's keypoint JSON, checked: a category, an image, an annotation."""
+"""Checked entries of COCO's keypoint JSON: a category, an image, an annotation."""
 
 from __future__ import annotations
 
@@ -8,116 +8,125 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from softpoint.labels.formats.parsing.json_values import box, entries, keypoint_count, number, numbers, shown, text
+from softpoint.labels.formats.parsing import json_values
 from softpoint.labels.schema import Subject
+
+Entry = dict[str, Any]
 
 # Coordinates (K, 2) and visibility (K,) in the skeleton of all categories.
 Points = tuple[np.ndarray, np.ndarray]
 
 
 class Category(NamedTuple):
-    """A kind of subject; one without keypoints is there only to be passed over."""
+    """A category; the annotations of one without keypoints are skipped."""
 
     name: str
     keypoints: tuple[str, ...]
     edges: tuple[tuple[str, str], ...]
-    columns: np.ndarray = np.empty(0, np.int64)  # where its keypoints stand in the skeleton of all categories
+    columns: np.ndarray = np.empty(0, np.int64)  # indices of its keypoints in the skeleton of all categories
 
 
 @dataclass(eq=False)
 class Image:
-    """An image, which collects its subjects."""
+    """An image and its subjects."""
 
     path: str
     place: str
     size: tuple[int, int]
     group: str | None
     subjects: list[Subject] = field(default_factory=list)
-    unread: int = 0  # annotations that cannot be used; with one of them it is not known to show nothing
+    invalid: int = 0  # number of annotations that cannot be used; such an image does not count as unlabeled
 
 
-def category(entry: dict) -> Category:
-    """Name, keypoints and edges; ValueError for edges that are not pairs of keypoints, counted from 1."""
-    name = text(entry.get("name"), "name")
-    keypoints = tuple(text(part, "keypoint") for part in entries(entry.get("keypoints") or [], "keypoints"))
-    keypoint_count(len(keypoints))
+def parse_category(entry: Entry) -> Category:
+    """Return name, keypoints and edges; raise ValueError for edges that are not pairs of keypoints, counted from 1."""
+    name = json_values.as_text(entry.get("name"), "name")
+    keypoints = tuple(
+        json_values.as_text(part, "keypoint") for part in json_values.as_list(entry.get("keypoints") or [], "keypoints")
+    )
+    json_values.check_keypoint_count(len(keypoints))
     if len(set(keypoints)) < len(keypoints):
-        twice = next(part for part in keypoints if keypoints.count(part) > 1)
-        raise ValueError(f"its keypoint {twice!r} stands twice; rename one")
-    pairs = entries(entry.get("skeleton") or [], "skeleton") if keypoints else []
-    edges = (numbers(pair, "skeleton's edge", 2).tolist() for pair in pairs)
-    return Category(name, keypoints, tuple((_end(a, keypoints), _end(b, keypoints)) for a, b in edges))
+        repeated = next(part for part in keypoints if keypoints.count(part) > 1)
+        raise ValueError(f"keypoint {repeated!r} repeats; rename one of the two")
+    pairs = json_values.as_list(entry.get("skeleton") or [], "skeleton") if keypoints else []
+    edges = [json_values.as_numbers(pair, "an edge of the skeleton", 2).tolist() for pair in pairs]
+    for position in (end for edge in edges for end in edge):
+        if not (1 <= position <= len(keypoints) and position.is_integer()):
+            raise ValueError(
+                f"skeleton joins keypoint {position:g}, but COCO counts them from 1, here to {len(keypoints)};"
+                " renumber the edges, or remove skeleton"
+            )
+    return Category(name, keypoints, tuple((keypoints[int(a) - 1], keypoints[int(b) - 1]) for a, b in edges))
 
 
-def _end(position: float, keypoints: tuple[str, ...]) -> str:
-    if not (1 <= position <= len(keypoints) and position.is_integer()):
-        raise ValueError(
-            f"its skeleton joins keypoint {position:g}, but COCO counts them from 1, here to {len(keypoints)};"
-            " renumber the edges, or leave skeleton out"
-        )
-    return keypoints[int(position) - 1]
+def parse_image(entry: Entry, place: str) -> Image:
+    """Return the path, the group, and the size if both lengths are given."""
+    path = json_values.as_text(entry.get("file_name"), "file_name").replace("\\", "/")
+    lengths = []
+    for key in ("height", "width"):
+        value = json_values.as_number(entry[key], key) if entry.get(key) is not None else 0.0
+        if not (0 <= value < 2**31 and value.is_integer()):
+            raise ValueError(f"{key} is {value:g}; it must be a whole number of pixels")
+        lengths.append(int(value))
+    return Image(path, place, (lengths[0], lengths[1]) if all(lengths) else (0, 0), _optional_text(entry, "group"))
 
 
-def image(entry: dict, place: str) -> Image:
-    """Path, and the size where both sides are stated."""
-    path = text(entry.get("file_name"), "file_name").replace("\\", "/")
-    size = _pixels(entry, "height"), _pixels(entry, "width")
-    return Image(path, place, size if all(size) else (0, 0), _mark(entry, "group"))
+def parse_subject(entry: Entry, place: str, image: Image, category: Category, unlabeled: Points) -> Subject | None:
+    """Return the subject of an annotation; None if it has neither box nor labeled point.
 
-
-def _pixels(entry: dict, key: str) -> int:
-    value = number(entry[key], key) if entry.get(key) is not None else 0.0
-    if not (0 <= value < 2**31 and value.is_integer()):
-        raise ValueError(f"its {key} is {value:g}; it must be a number of pixels")
-    return int(value)
-
-
-def subject(entry: dict, place: str, shows: Image, kind: Category, nothing: Points) -> Subject | None:
-    """The subject of an annotation; None where it has neither box nor labeled point.
-
-    `nothing` is what a subject without labeled points has; a crowd has no other.
+    `unlabeled` are the points of a subject without labeled ones; a crowd always has these.
     """
     if (crowd := entry.get("iscrowd") or 0) not in (0, 1):
-        raise ValueError(f"its iscrowd is {shown(crowd)}; it must be 0 or 1")
-    points = _points(entry["keypoints"], kind, nothing) if entry.get("keypoints") else nothing
-    edges = _edges(entry["bbox"]) if entry.get("bbox") else None
-    area = number(entry["area"], "area") if entry.get("area") is not None else math.nan
+        raise ValueError(f"iscrowd is {json_values.quote(crowd)}; it must be 0 or 1")
+    points = _points(entry["keypoints"], category, unlabeled) if entry.get("keypoints") else unlabeled
+    box = parse_bbox(entry["bbox"]) if entry.get("bbox") else None
+    area = json_values.as_number(entry["area"], "area") if entry.get("area") is not None else math.nan
     if area < 0:
-        raise ValueError(f"its area is {area:g}; it must be 0 or more")
-    name, group = _mark(entry, "name") or "", _mark(entry, "group")
-    group = shows.group if group is None else group
-    if edges is None and (crowd or points is nothing):
+        raise ValueError(f"area is {area:g}; it must be 0 or more")
+    name, group = _optional_text(entry, "name") or "", _optional_text(entry, "group")
+    if box is None and (crowd or points is unlabeled):
         return None
-    keypoints, visibility = nothing if crowd else points
+    keypoints, visibility = unlabeled if crowd else points
     return Subject(
-        shows.path, place, keypoints, visibility, edges, kind.name, name, group, area, bool(crowd), shows.size
+        image=image.path,
+        place=place,
+        keypoints=keypoints,
+        visibility=visibility,
+        box=box,
+        category=category.name,
+        name=name,
+        group=image.group if group is None else group,
+        area=area,
+        crowd=bool(crowd),
+        size=image.size,
     )
 
 
-def _points(values: Any, kind: Category, nothing: Points) -> Points:
-    """What x, y and v of each keypoint of its category say; coordinates with v = 0 mean nothing."""
-    points = numbers(values, "keypoints", 3 * len(kind.keypoints)).reshape(-1, 3)
+def parse_bbox(bbox: Any) -> tuple[float, float, float, float]:
+    """Return the edges of a box of x, y, width and height."""
+    left, top, width, height = json_values.as_numbers(bbox, "bbox", 4).tolist()
+    return json_values.box_from_corners(left, top, left + width, top + height, bbox)
+
+
+def _points(values: Any, category: Category, unlabeled: Points) -> Points:
+    """Return the points of x, y, v of each keypoint of a category; coordinates with v = 0 are ignored."""
+    points = json_values.as_numbers(values, "keypoints", 3 * len(category.keypoints)).reshape(-1, 3)
     if not any(values[2::3]):
-        return nothing
+        return unlabeled
     states = points[:, 2]
     if not set(states.tolist()) <= {0.0, 1.0, 2.0}:
         wrong = int(np.argmin(np.isin(states, (0, 1, 2))))
-        raise ValueError(f"{kind.keypoints[wrong]} has visibility {states[wrong]:g}; it must be 0, 1 or 2")
+        raise ValueError(f"{category.keypoints[wrong]} has visibility {states[wrong]:g}; it must be 0, 1 or 2")
     labeled = np.flatnonzero(states)
     for k in labeled[~np.isfinite(points[labeled]).all(axis=1)]:
-        raise ValueError(f"{kind.keypoints[k]} is labeled at x={points[k, 0]:g} y={points[k, 1]:g}; correct it")
-    keypoints, visibility = nothing[0].copy(), nothing[1].copy()
-    keypoints[kind.columns[labeled]] = points[labeled, :2]
-    visibility[kind.columns[labeled]] = states[labeled]
+        raise ValueError(f"{category.keypoints[k]} is labeled at x={points[k, 0]:g} y={points[k, 1]:g}; correct it")
+    keypoints, visibility = unlabeled[0].copy(), unlabeled[1].copy()
+    keypoints[category.columns[labeled]] = points[labeled, :2]
+    visibility[category.columns[labeled]] = states[labeled]
     return keypoints, visibility
 
 
-def _edges(bbox: Any) -> tuple[float, float, float, float]:
-    left, top, width, height = numbers(bbox, "bbox", 4).tolist()
-    return box(left, top, left + width, top + height, bbox)
-
-
-def _mark(entry: dict, key: str) -> str | None:
-    """A text that may be missing, or be written as a number."""
+def _optional_text(entry: Entry, key: str) -> str | None:
+    """Return a text that may be missing, empty or written as an integer."""
     value = str(entry[key]) if type(entry.get(key)) is int else entry.get(key)
-    return value if value is None or value == "" else text(value, key)
+    return value if value is None or value == "" else json_values.as_text(value, key)

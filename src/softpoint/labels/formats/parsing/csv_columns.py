@@ -1,4 +1,4 @@
-"""The columns of a plain CSV that say something of a whole subject: its image, its name, its box."""
+"""Columns of a plain CSV that describe a subject as a whole: image, name, category, group, box, area, crowd, size."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any
 
 from softpoint.labels.csv_io import exact, number
 from softpoint.labels.schema import Subject
-from softpoint.paths import normalize_path
 
 _log = logging.getLogger(__name__)
 
-# What a column with the path of the image may be called; the first of them that a file has.
+# Titles of the column with the path of the image; the first of them that a file has is taken.
 IMAGE = (
     "image", "img", "image_path", "path", "filepath", "file_path", "filename", "file_name", "image_name", "file",
     "frame", "id",
@@ -23,115 +22,125 @@ _BOX = ("box_left", "box_top", "box_right", "box_bottom")
 _SIZE = ("image_height", "image_width")
 _CROWD = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 
-# Where each fact stands: image, name, category, group, the four edges, area, crowd, the two lengths of the image.
-Fields = Mapping[str, int]
 
+def subject_columns(source: str, header: Sequence[str], taken: Collection[int] = ()) -> dict[str, int]:
+    """Return the column of each field of a subject; the image's is the first column if no title names it.
 
-def fields(source: str, header: Sequence[str], taken: Collection[int] = ()) -> dict[str, int]:
-    """Which columns hold facts about a subject; the path of the image is the first column where none is so called.
+    Columns in `taken` hold other values. Raises ValueError if none is left for the image, if two columns hold the same
+    field, or if an edge of the box or a length of the image is missing.
 
-    Columns that are `taken` hold something else. Raises ValueError where none is left for the image, where two
-    columns hold the same, or where an edge of the box is missing.
-
-    >>> fields("a.csv", ["nose_x", "nose_y", "Image", "subject"])
+    >>> subject_columns("a.csv", ["nose_x", "nose_y", "Image", "subject"])
     {'image': 2, 'name': 3}
     """
-    lower = [cell.lower() for cell in header]
-    places = {cell: i for i, cell in reversed(list(enumerate(lower))) if i not in taken}
-    found = {"image": next((places[name] for name in IMAGE if name in places), 0)}
-    if found["image"] in taken:
-        raise ValueError(f"{source}: no column holds the path of the image; call one 'image'")
-    wanted = _TEXTS | {name: (name,) for name in (*_BOX, "area", "crowd", *_SIZE)}
-    for fact, names in wanted.items():
-        here = [i for i, cell in enumerate(lower) if cell in names and i not in {found["image"], *taken}]
-        if len(here) > 1:
-            raise ValueError(f"{source}: columns {here[0] + 1} and {here[1] + 1} both hold the {fact}; remove one")
-        found.update(zip([fact], here, strict=False))
+    lower = [title.lower() for title in header]
+    first = {title: i for i, title in reversed(list(enumerate(lower))) if i not in taken}
+    columns = {"image": next((first[title] for title in IMAGE if title in first), 0)}
+    if columns["image"] in taken:
+        raise ValueError(f"{source}: no column holds the path of the image; name that column 'image'")
+    for field, titles in (_TEXTS | {name: (name,) for name in (*_BOX, "area", "crowd", *_SIZE)}).items():
+        matches = [i for i, title in enumerate(lower) if title in titles and i not in {columns["image"], *taken}]
+        if len(matches) > 1:
+            raise ValueError(
+                f"{source}: columns {matches[0] + 1} and {matches[1] + 1} both hold the {field}; remove one of the two"
+            )
+        columns.update(zip([field], matches, strict=False))
     for together in (_BOX, _SIZE):
-        if 0 < len(set(together) & set(found)) < len(together):
-            raise ValueError(f"{source} has no column {min(set(together) - set(found))!r}; add it, or remove its kin")
-    return found
+        present = [name for name in together if name in columns]
+        if 0 < len(present) < len(together):
+            missing = min(set(together) - set(present))
+            raise ValueError(f"{source} has no column {missing!r}; add it, or remove {', '.join(present)}")
+    return columns
 
 
-def warn_unused(source: str, header: Sequence[str], known: Collection[int]) -> None:
-    """Warns of columns with a title that are not `known`; ValueError where two have one title, of which one is."""
+def warn_unused(source: str, header: Sequence[str], used: Collection[int]) -> None:
+    """Warn of titled columns that are not `used`; raise ValueError if a used column shares its title with another."""
     first: dict[str, int] = {}
     for i, title in enumerate(header):
         earlier = first.setdefault(title, i)
-        if title and earlier < i and (i in known or earlier in known):
-            raise ValueError(f"{source}: columns {earlier + 1} and {i + 1} are both {title!r}; remove one")
-    if rest := [title for i, title in enumerate(header) if title and i not in known]:
-        more = f" and {len(rest) - 8} more" if len(rest) > 8 else ""
-        _log.warning("%s: its columns %s%s are not used", source, ", ".join(rest[:8]), more)
+        if title and earlier < i and (i in used or earlier in used):
+            raise ValueError(f"{source}: columns {earlier + 1} and {i + 1} are both {title!r}; remove one of the two")
+    if unused := [title for i, title in enumerate(header) if title and i not in used]:
+        more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
+        _log.warning("%s: columns %s%s are not used", source, ", ".join(unused[:8]), more)
 
 
-def facts(fields: Fields, cells: Sequence[str], separator: str = ",") -> dict[str, Any]:
-    """What one row says of its subject, as arguments of Subject; ValueError for what it cannot be."""
-    image = cells[fields["image"]].replace("\\", "/")
+def subject_fields(columns: Mapping[str, int], cells: Sequence[str], separator: str = ",") -> dict[str, Any]:
+    """Return the fields in one row as arguments of `Subject`; raise ValueError for impossible values."""
+    image = cells[columns["image"]].replace("\\", "/")
     if not image:
-        raise ValueError("it names no image; write its path")
-    said: dict[str, Any] = {fact: cells[fields[fact]] for fact in ("name", "category") if fact in fields}
-    if "group" in fields:
-        said["group"] = cells[fields["group"]] or None
-    if _BOX[0] in fields:
-        said["box"] = _box([number(cells, fields[edge], separator) for edge in _BOX])
-    if "area" in fields:
-        said["area"] = _area(number(cells, fields["area"], separator))
-    if "crowd" in fields:
-        said["crowd"] = _crowd(cells[fields["crowd"]])
-    if _SIZE[0] in fields:
-        said["size"] = _size([number(cells, fields[length], separator) for length in _SIZE])
-    return {"image": image} | said
+        raise ValueError("the cell of the image is empty; write the image's path")
+    fields: dict[str, Any] = {"image": image}
+    fields |= {field: cells[columns[field]] for field in ("name", "category") if field in columns}
+    if "group" in columns:
+        fields["group"] = cells[columns["group"]] or None
+    if _BOX[0] in columns:
+        fields["box"] = _box([number(cells, columns[edge], separator) for edge in _BOX])
+    if "area" in columns:
+        fields["area"] = number(cells, columns["area"], separator)
+        if fields["area"] < 0:
+            raise ValueError(f"area {fields['area']:g} is negative; correct it, or leave it empty")
+    if "crowd" in columns:
+        cell = cells[columns["crowd"]]
+        if cell.lower() not in _CROWD:
+            raise ValueError(f"crowd is {cell!r}; write 0 or 1")
+        fields["crowd"] = _CROWD[cell.lower()]
+    if _SIZE[0] in columns:
+        fields["size"] = _size([number(cells, columns[length], separator) for length in _SIZE])
+    return fields
 
 
 def _box(edges: list[float]) -> tuple[float, float, float, float] | None:
     left, top, right, bottom = edges
     if all(map(math.isnan, edges)):
         return None
-    if not (left < right and top < bottom):  # a NaN, too
+    if not (left < right and top < bottom):  # also if one is NaN
         raise ValueError(
-            f"its box has left {left:g}, top {top:g}, right {right:g} and bottom {bottom:g}; right must be beyond"
-            " left and bottom below top, or leave all four empty"
+            f"box has left {left:g}, top {top:g}, right {right:g} and bottom {bottom:g}; right must exceed left and"
+            " bottom exceed top, or all four must be empty"
         )
     return left, top, right, bottom
-
-
-def _area(value: float) -> float:
-    if value < 0:
-        raise ValueError(f"its area is {value:g}; it must not be negative, or leave it empty")
-    return value
-
-
-def _crowd(cell: str) -> bool:
-    if cell.lower() not in _CROWD:
-        raise ValueError(f"its crowd is {cell!r}; write 0 or 1")
-    return _CROWD[cell.lower()]
 
 
 def _size(lengths: list[float]) -> tuple[int, int]:
     height, width = (0.0 if math.isnan(length) else length for length in lengths)
     if not (height.is_integer() and width.is_integer() and (height > 0) == (width > 0) and min(height, width) >= 0):
-        raise ValueError(f"its image is {width:g} wide and {height:g} high; write both as whole numbers, or neither")
+        raise ValueError(f"image_width is {width:g} and image_height {height:g}; write both as whole numbers, or none")
     return int(height), int(width)
 
 
-def used_fields(subjects: Sequence[Subject]) -> list[str]:
-    """The columns that these subjects need besides the image."""
-    groups: Mapping[str, Iterable[bool]] = {
-        "subject": (bool(s.name) for s in subjects),
-        "category": (bool(s.category) for s in subjects),
-        "group": (bool(s.group) for s in subjects),
-        "box": (s.box is not None for s in subjects),
-        "area": (not math.isnan(s.area) for s in subjects),
-        "crowd": (s.crowd for s in subjects),
-        "size": (any(s.size) for s in subjects),
+def category_keypoints(
+    subjects: Iterable[tuple[str, Collection[str]]], names: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Return the keypoints of each category, given (category, keypoints filled in) of every subject.
+
+    A category of which no subject has a keypoint filled in has all of them.
+
+    >>> category_keypoints([("cat", {"tail"}), ("", {"nose"}), ("dog", ())], ["nose", "tail"])
+    {'cat': ('tail',), 'dog': ('nose', 'tail')}
+    """
+    filled: dict[str, set[str]] = {}
+    for category, keypoints in subjects:
+        if category:
+            filled.setdefault(category, set()).update(keypoints)
+    return {category: tuple(name for name in names if name in own or not own) for category, own in filled.items()}
+
+
+def used_columns(subjects: Sequence[Subject]) -> list[str]:
+    """Return the titles of the columns that these subjects need besides the image."""
+    used = {
+        ("subject",): any(s.name for s in subjects),
+        ("category",): any(s.category for s in subjects),
+        ("group",): any(s.group for s in subjects),
+        _BOX: any(s.box is not None for s in subjects),
+        ("area",): not all(math.isnan(s.area) for s in subjects),
+        ("crowd",): any(s.crowd for s in subjects),
+        _SIZE: any(any(s.size) for s in subjects),
     }
-    used = [name for name, present in groups.items() if any(present)]
-    return [column for name in used for column in {"box": _BOX, "size": _SIZE}.get(name, (name,))]
+    return [title for titles, is_used in used.items() if is_used for title in titles]
 
 
-def cell(subject: Subject, column: str) -> str:
-    """What stands in one of `used_fields`."""
+def subject_cell(subject: Subject, column: str) -> str:
+    """Return the cell of a subject in one of `used_columns`."""
     if column in _BOX:
         return exact(subject.box[_BOX.index(column)]) if subject.box else ""
     if column in _SIZE:
@@ -140,23 +149,3 @@ def cell(subject: Subject, column: str) -> str:
         return exact(subject.area)
     texts = {"subject": subject.name, "category": subject.category, "group": subject.group or ""}
     return texts[column] if column in texts else str(int(subject.crowd))
-
-
-class Repeats:
-    """Refuses a subject that an earlier row has: the same name in the same image, or the same of everything.
-
-    >>> repeats = Repeats()
-    >>> repeats.see("line 2", "a.png", "", "mouse1", b""); repeats.see("line 5", "./a.png", "", "mouse1", b"")
-    Traceback (most recent call last):
-    ValueError: labels mouse1 in ./a.png, as line 2 does; remove one of them
-    """
-
-    def __init__(self) -> None:
-        self.first: dict[tuple[str, str, str, bytes], str] = {}
-
-    def see(self, place: str, image: str, category: str, name: str, content: bytes) -> None:
-        """ValueError that names the earlier row; `content` tells subjects without a name apart."""
-        key = (normalize_path(image), category, name, b"" if name else content)
-        if (earlier := self.first.setdefault(key, place)) != place:
-            whom = f"{name} in {image}" if name else image
-            raise ValueError(f"labels {whom}, as {earlier} does; remove one of them")

@@ -1,4 +1,4 @@
-"""JSON label files, value by value: a file from a stranger may hold anything where a number belongs."""
+"""JSON label files, checked value by value: an untrusted file may hold anything where a number belongs."""
 
 from __future__ import annotations
 
@@ -14,144 +14,143 @@ import numpy as np
 
 from softpoint.labels.skeleton import MAX_KEYPOINTS
 
-_UNFIT = re.compile("[\x00-\x1f\ud800-\udfff]")
-_quote = reprlib.Repr()
-_quote.maxstring = _quote.maxother = 120
+# Lone surrogates cannot be written to any file, and control characters break lines and paths.
+_FORBIDDEN = re.compile("[\x00-\x1f\ud800-\udfff]")
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 120
 
 
 def load_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """Return the content of a JSON file.
 
-    Raises FileNotFoundError, and ValueError with line and column, but without the path, for what is not JSON.
-    A key that stands twice in one object is refused; NaN and Infinity are read as floats.
+    Raises FileNotFoundError, and ValueError with line and column, but without the path, for a file that is not JSON.
+    A key that repeats within an object is refused; NaN and Infinity are read as floats.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ValueError(f"it cannot be opened: {error.strerror}") from error
+        raise ValueError(f"the file cannot be opened: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
+        raise ValueError(f"the file is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
     return parse_json(text)
 
 
 def parse_json(text: str) -> Any:
-    """What a JSON text holds; raises as `load_json` does.
+    """Return the content of a JSON text; raise as `load_json` does.
 
     >>> parse_json('{"id": 1}')
     {'id': 1}
     >>> parse_json('{"id": 1, "id": 2}')
     Traceback (most recent call last):
-    ValueError: it cannot be read as JSON: the key 'id' stands twice in one object, {'id': 2}; remove one
+    ValueError: the file cannot be read as JSON: the key 'id' repeats in the object {'id': 2}; remove one of the two
     """
     try:
         return json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         place = f"at line {error.lineno} column {error.colno}"
         if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
-            raise ValueError(f"it is not whole: it breaks off {place} ({error.msg}); copy it again") from error
-        raise ValueError(f"it is not JSON {place}: {error.msg}") from error
+            raise ValueError(f"the file is incomplete: it ends {place} ({error.msg}); copy it again") from error
+        raise ValueError(f"the file is not JSON {place}: {error.msg}") from error
     except RecursionError as error:
-        raise ValueError("it nests lists or objects too deeply to be a label file") from error
-    except ValueError as error:  # a key that repeats, an integer of thousands of digits
-        raise ValueError(f"it cannot be read as JSON: {error}") from error
+        raise ValueError("the file nests lists or objects too deeply to be a label file") from error
+    except ValueError as error:  # a repeated key, an integer of thousands of digits
+        raise ValueError(f"the file cannot be read as JSON: {error}") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"the key {shown(twice)} stands twice in one object, {shown(found)}; remove one")
-    return found
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        key = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {quote(key)} repeats in the object {quote(result)}; remove one of the two")
+    return result
 
 
-def shown(value: Any) -> str:
-    """A value as a message quotes it: cut short where it is long.
+def quote(value: Any) -> str:
+    """Return a value for a message, shortened if it is long.
 
-    >>> shown(list(range(1000)))
+    >>> quote(list(range(1000)))
     '[0, 1, 2, 3, 4, 5, ...]'
     """
-    return _quote.repr(value)
+    return _repr.repr(value)
 
 
-def entries(value: Any, what: str) -> list:
-    """A list; ValueError for anything else."""
+def as_list(value: Any, name: str) -> list[Any]:
+    """Return a list; raise ValueError for anything else."""
     if not isinstance(value, list):
-        raise ValueError(f"its {what} is {shown(value)}; it must be a list")
+        raise ValueError(f"{name} is {quote(value)}; it must be a list")
     return value
 
 
-def record(value: Any) -> dict[str, Any]:
-    """An object; ValueError for anything else."""
+def as_object(value: Any) -> dict[str, Any]:
+    """Return an object; raise ValueError for anything else."""
     if not isinstance(value, dict):
-        raise ValueError(f"it is {shown(value)}; it must be an object with keys and values")
+        raise ValueError(f"the entry is {quote(value)}; it must be an object with keys and values")
     return value
 
 
-def text(value: Any, what: str) -> str:
-    """A name or path: text that is not empty and has no control characters; ValueError for anything else."""
+def as_text(value: Any, name: str) -> str:
+    """Return a name or path: text that is not blank, without control characters; raise ValueError for anything else."""
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"its {what} is {shown(value)}; it must be text")
-    # Lone surrogates cannot be written to any file, and control characters break lines and paths.
-    if _UNFIT.search(value):
-        raise ValueError(f"its {what} {shown(value)} has characters that no name can hold; rename it")
+        raise ValueError(f"{name} is {quote(value)}; it must be text")
+    if _FORBIDDEN.search(value):
+        raise ValueError(f"{name} {quote(value)} has characters that no name can hold; rename it")
     return value
 
 
-def number(value: Any, what: str) -> float:
-    """A finite number; ValueError for anything else, a number in quotes included.
+def as_number(value: Any, name: str) -> float:
+    """Return a finite number; raise ValueError for anything else, also for a number in quotes.
 
-    >>> number(2, "area")
+    >>> as_number(2, "area")
     2.0
-    >>> number("2", "area")
+    >>> as_number("2", "area")
     Traceback (most recent call last):
-    ValueError: its area is '2'; it must be a finite number
+    ValueError: area is '2'; it must be a finite number
     """
-    finite = type(value) in (int, float) and math.isfinite(_float(value))
-    if not finite:
-        raise ValueError(f"its {what} is {shown(value)}; it must be a finite number")
-    return float(value)
+    if type(value) not in (int, float) or not math.isfinite(number := _float(value)):
+        raise ValueError(f"{name} is {quote(value)}; it must be a finite number")
+    return number
 
 
-def numbers(value: Any, what: str, count: int) -> np.ndarray:
-    """float64 (count,) out of a list of so many numbers, NaN and infinity among them; ValueError for anything else.
+def as_numbers(value: Any, name: str, count: int) -> np.ndarray:
+    """Return float64 (count,) from a list of so many numbers, NaN and infinity included; raise ValueError otherwise.
 
-    >>> numbers([1, 2.5], "point", 2)
+    >>> as_numbers([1, 2.5], "point", 2)
     array([1. , 2.5])
     """
     if not isinstance(value, list) or len(value) != count:
-        length = f"{len(value)} values" if isinstance(value, list) else shown(value)
-        raise ValueError(f"its {what} holds {length}; it must be a list of {count} numbers")
+        length = f"{len(value)} values" if isinstance(value, list) else quote(value)
+        raise ValueError(f"{name} holds {length}; it must be a list of {count} numbers")
     if not set(map(type, value)) <= {int, float}:
         wrong = next(entry for entry in value if type(entry) not in (int, float))
-        raise ValueError(f"its {what} holds {shown(wrong)}; it must be a list of {count} numbers")
+        raise ValueError(f"{name} holds {quote(wrong)}; it must be a list of {count} numbers")
     try:
         return np.array(value, np.float64)
     except OverflowError:
         return np.array([_float(entry) for entry in value])
 
 
-def box(left: float, top: float, right: float, bottom: float, written: Any) -> tuple[float, float, float, float]:
-    """Edges in our pixels from edges counted from the corner of the image, half a pixel further out.
+def box_from_corners(
+    left: float, top: float, right: float, bottom: float, bbox: Any
+) -> tuple[float, float, float, float]:
+    """Return edges in pixel-center coordinates from edges that count from the corner of the image.
 
-    Raises ValueError, which quotes the box as `written`, for edges that are not finite or enclose no area.
+    Raises a ValueError that quotes `bbox` for edges that are not finite or enclose no area.
 
-    >>> box(0, 0, 640, 480, [0, 0, 640, 480])
+    >>> box_from_corners(0, 0, 640, 480, [0, 0, 640, 480])
     (-0.5, -0.5, 639.5, 479.5)
     """
     edges = (left - 0.5, top - 0.5, right - 0.5, bottom - 0.5)
     if not (all(map(math.isfinite, edges)) and edges[0] < edges[2] and edges[1] < edges[3]):
-        raise ValueError(
-            f"its bbox {shown(written)} encloses no area; give it width and height above 0, or leave the box out"
-        )
+        raise ValueError(f"bbox {quote(bbox)} encloses no area; give it a width and height above 0, or remove it")
     return edges
 
 
-def keypoint_count(count: int) -> int:
-    """The count itself; ValueError for more keypoints than any skeleton has."""
+def check_keypoint_count(count: int) -> int:
+    """Return the count; raise ValueError for more keypoints than any skeleton has."""
     if count > MAX_KEYPOINTS:
-        raise ValueError(f"it has {count} keypoints; files with more than {MAX_KEYPOINTS} are not read")
+        raise ValueError(f"it has {count} keypoints; at most {MAX_KEYPOINTS} are read")
     return count
 
 

@@ -1,4 +1,4 @@
-"""Readings in a process of their own: a damaged file can crash or hang a library in ways that Python cannot catch."""
+"""Readings in a separate process: a damaged file can crash or hang a library in ways that Python cannot catch."""
 
 from __future__ import annotations
 
@@ -12,77 +12,74 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-# An answer is held as text and as Python objects; longer ones are not those of labels.
-_BYTES = 1 << 30
+_MAX_BYTES = 1 << 30  # of the result, which is held as text and as Python objects
 
 T = TypeVar("T")
 
 
-def ask(code: str, path: Path, seconds: float, build: Callable[[Any], T]) -> T:
-    """What `build` makes of the plain values that `code`, run by a new Python, answers about the file `path`.
+def run_sandboxed(code: str, path: Path, seconds: float, build: Callable[[Any], T]) -> T:
+    """Return what `build` makes of the plain values that `code`, run by a new Python, reads from the file `path`.
 
-    The code answers by calling `answer`. Raises the ValueError that it raises, and one that names the file where its
-    process crashes, takes longer than `seconds`, or answers what cannot be built from.
+    The code passes its result on by `return_result`. Raises the ValueError that it raises, and one that names the file
+    if its process crashes, takes longer than `seconds`, or returns an invalid result.
     """
     with TemporaryDirectory(prefix="softpoint-") as folder:
-        answered, said = Path(folder) / "answered", Path(folder) / "said"
-        # -P, because the working folder may hold files that are called like modules.
-        command = [sys.executable, "-P", "-c", code, str(path), str(answered), str(seconds)]
-        _run(command, path, seconds, said)
+        output, log = Path(folder) / "output", Path(folder) / "log"
+        # -P, because the working folder may hold files with the names of modules.
+        command = [sys.executable, "-P", "-c", code, str(path), str(output), str(seconds)]
+        _run(command, path, seconds, log)
         try:
-            if answered.stat().st_size > _BYTES:
-                raise ValueError(f"{answered.stat().st_size} bytes")
-            found = json.loads(answered.read_bytes())
-            refused = found.get("refused")
-            made = None if refused else build(found["made"])
-        except Exception as error:  # a process that a hostile file leads astray may have written anything
-            raise _damaged(path, f"reading it gave nonsense ({type(error).__name__}: {error})") from error
-    if made is None:
-        raise ValueError(str(refused))
-    return made
+            if output.stat().st_size > _MAX_BYTES:
+                raise ValueError(f"{output.stat().st_size} bytes")
+            content = json.loads(output.read_bytes())
+            refusal = content.get("error")
+            result = None if refusal else build(content["result"])
+        except Exception as error:  # a process misled by a hostile file may have written anything
+            raise _damaged(path, f"its reader returned an invalid result ({type(error).__name__}: {error})") from error
+    if result is None:
+        raise ValueError(str(refusal))
+    return result
 
 
-def answer(function: Callable[[Path], Any]) -> None:
-    """Answers what `function` makes of the file, of arrays and dataclasses too; called in the new process."""
-    path, answered, seconds = sys.argv[1:]
-    if hasattr(signal, "alarm"):  # ends this process even inside a library, should the one that waits for it be gone
+def return_result(function: Callable[[Path], Any]) -> None:
+    """Write what `function` returns for the file, arrays and dataclasses included; called in the new process."""
+    path, output, seconds = sys.argv[1:]
+    if hasattr(signal, "alarm"):  # ends this process even inside a library, if the parent process is gone
         signal.alarm(int(float(seconds)) + 5)
     try:
-        found = {"made": function(Path(path))}
+        content = {"result": function(Path(path))}
     except ValueError as error:
-        found = {"refused": str(error)}
-    Path(answered).write_text(json.dumps(found, default=_plain), encoding="ascii")
+        content = {"error": str(error)}
+    Path(output).write_text(json.dumps(content, default=_plain), encoding="ascii")
 
 
-def _run(command: list[str], path: Path, seconds: float, said: Path) -> None:
-    places = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else vars(value)
+
+
+def _run(command: list[str], path: Path, seconds: float, log: Path) -> None:
+    modules = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     try:
-        with said.open("wb") as output:
-            done = subprocess.run(
+        with log.open("wb") as output:
+            process = subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONPATH": places},
+                env=os.environ | {"PYTHONPATH": modules},
                 timeout=seconds,
                 check=False,
             )
     except subprocess.TimeoutExpired:
         raise _damaged(path, f"it was not read within {seconds:.3g} s") from None
-    if done.returncode:
-        raise _damaged(path, f"reading it {_ending(done.returncode)}{_last_line(said)}")
-
-
-def _plain(thing: Any) -> Any:
-    return thing.tolist() if hasattr(thing, "tolist") else vars(thing)
-
-
-def _damaged(path: Path, why: str) -> ValueError:
-    return ValueError(f"{path} is damaged or hostile: {why}; save it again with the program that wrote it")
+    if process.returncode:
+        lines = log.read_bytes()[-300:].decode("utf-8", "replace").strip().splitlines()
+        message = f" with {lines[-1]!r}" if lines else ""
+        raise _damaged(path, f"its reader {_ending(process.returncode)}{message}")
 
 
 def _ending(status: int) -> str:
-    """How a process ended.
+    """Return how a process ended.
 
     >>> _ending(-6), _ending(3)
     ('crashed (SIGABRT)', 'failed (3)')
@@ -92,8 +89,5 @@ def _ending(status: int) -> str:
     return f"failed ({status})"
 
 
-def _last_line(said: Path) -> str:
-    with said.open("rb") as file:
-        file.seek(max(0, said.stat().st_size - 300))
-        lines = file.read().decode("utf-8", "replace").strip().splitlines()
-    return f", saying {lines[-1]!r}" if lines else ""
+def _damaged(path: Path, reason: str) -> ValueError:
+    return ValueError(f"{path} is damaged or hostile: {reason}; save it again with the program that wrote it")

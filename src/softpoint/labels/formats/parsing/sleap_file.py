@@ -1,4 +1,4 @@
-"""What a SLEAP file holds, read by sleap-io after a look at what an untrusted file must not do."""
+"""The content of a SLEAP file, read by sleap-io after checks that a hostile file does not pass."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ import numpy as np
 
 from softpoint.labels.formats.parsing import sandbox
 
-# How long reading may take. A new Python starts in 1 s, and 1 MiB of instances takes 0.2 s, on a slow disk more.
+# Time limit of reading. A new Python starts in 1 s, and 1 MiB of instances takes 0.2 s, on a slow disk more.
 SECONDS = 60.0
 SECONDS_PER_MIB = 1.0
 
-# Tables larger than this are not those of labels; HDF5 can state any size in a few bytes.
-_BYTES = 1 << 30
-
-# From this version on the tables have another layout.
-_NEWER = 3.0
+_MAX_BYTES = 1 << 30  # of a table; HDF5 can state any size in a few bytes
+_NEXT_VERSION = 3.0  # from which the tables have another layout
 
 _MISSING = 'SLEAP files are read by sleap-io ({}); pip install -e ".[sleap]"'
 
-_READ = "from softpoint.labels.formats.parsing import sandbox, sleap_file; sandbox.answer(sleap_file.read_here)"
+_CODE = """
+from softpoint.labels.formats.parsing import sandbox, sleap_file
+sandbox.return_result(sleap_file.read_in_process)
+"""
 
 
 @dataclass(frozen=True)
-class Placed:
-    """An instance that a person placed."""
+class Instance:
+    """An instance placed by a person."""
 
-    points: np.ndarray  # (P, 2), NaN where a point is not marked visible
-    track: str  # empty where it has none
+    points: np.ndarray  # (P, 2), NaN for a point that is not marked visible
+    track: str  # empty without a track
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A frame as the file lists it."""
+class Frame:
+    """A frame with its instances."""
 
     video: int
     index: int
-    placed: list[Placed]
-    predicted: int  # how many other instances there are
+    instances: list[Instance]  # placed by a person
+    predicted: int  # number of other instances
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """A skeleton; symmetries and edges are pairs of positions in `names`."""
+    """A skeleton; symmetries and edges are pairs of indices into `names`."""
 
     names: list[str]
     symmetries: list[list[int]]
@@ -57,30 +57,31 @@ class Nodes:
 
 
 @dataclass(frozen=True)
-class Film:
+class Video:
     """A video as the file describes it."""
 
-    files: list[str]  # as they are written; several where the video is a list of single images
-    single: bool  # whether it is such a list
-    dataset: str  # where the images lie inside an HDF5 file; empty for other videos
+    files: list[str]  # as written; several for a list of single images
+    is_list: bool
+    embedded: bool  # whether the SLEAP file itself holds the images
+    dataset: str  # of the images inside an HDF5 file; empty for other videos
     cropped: bool
-    source: Film | None  # the video that was packed
+    group: str | None  # the original video; None for single images, which are grouped by folder
 
 
 @dataclass(frozen=True)
 class Project:
-    """What a SLEAP file holds."""
+    """The content of a SLEAP file."""
 
-    skeletons: list[Nodes]  # those of the instances that a person placed, or all where there are no such instances
-    films: list[Film]
-    entries: list[Entry]
+    skeletons: list[Nodes]  # those of the instances placed by a person, or all if there are no such instances
+    videos: list[Video]
+    frames: list[Frame]
 
 
 def load(path: Path) -> Project:
-    """The contents of a SLEAP file, read in a process of their own, which a damaged file can crash or hang.
+    """Return the content of a SLEAP file, read in a separate process, which a damaged file can crash or hang.
 
-    No video is opened. Raises ValueError that names the file for one that is not one or that takes too long, which
-    is more than SECONDS and SECONDS_PER_MIB of its size.
+    No video is opened. Raises a ValueError that names the file if it is invalid or takes too long, which is more than
+    SECONDS plus SECONDS_PER_MIB of its size.
     """
     try:
         missing = next((name for name in ("h5py", "sleap_io.io") if find_spec(name) is None), None)
@@ -88,66 +89,62 @@ def load(path: Path) -> Project:
         missing = str(error)
     if missing is not None:
         raise ValueError(_MISSING.format(missing))
-    return sandbox.ask(_READ, path, SECONDS + SECONDS_PER_MIB * path.stat().st_size / 2**20, _project)
+    seconds = SECONDS + SECONDS_PER_MIB * path.stat().st_size / 2**20
+    return sandbox.run_sandboxed(_CODE, path, seconds, _project)
 
 
-def read_here(path: Path) -> Project:
-    """The contents of a SLEAP file, read in this process; errors are as those of `load`."""
-    h5py, slp, read_table = _libraries()
-    name = os.path.abspath(path)  # noqa: PTH100, what sleap-io takes for an address is never absolute
-    try:
-        with h5py.File(name, "r") as file:
-            _check_tables(h5py, file)
-            version = float(file["metadata"].attrs["format_id"])
-        if version >= _NEWER:
-            raise ValueError(f"it is of version {version:g}; save it for version 2")
-        skeletons, videos = slp.read_skeletons(name), slp.read_videos(name, open_backend=False)
-        frames, rows = read_table(name, "frames"), read_table(name, "instances")
-        points, predicted = slp.read_points(name), slp.read_pred_points(name)
-        _check_spans("frames", frames, "instance_id", len(rows))
-        _check_spans("instances", rows, "point_id", len(points) + len(predicted))
-        tracks = slp.read_tracks(name)
-        instances = slp.read_instances(name, skeletons, tracks, points, predicted, version)
-        used = {
-            id(one.skeleton): one.skeleton for one in chain.from_iterable(_shown(frames, instances)) if _is_placed(one)
-        }
-        return Project(
-            [_nodes(one) for one in used.values() or skeletons],
-            [_film(video) for video in videos],
-            _entries(frames, videos, instances),
-        )
-    except Exception as error:  # HDF5 and its readers raise nearly anything on a damaged or hostile file
-        raise ValueError(f"{path} cannot be read as a SLEAP file: {error}; save it again in SLEAP") from error
-
-
-def _libraries() -> tuple[Any, Any, Any]:
+def read_in_process(path: Path) -> Project:
+    """Return the content of a SLEAP file, read in this process; raise as `load` does."""
     try:
         import h5py
         from sleap_io.io import slp
         from sleap_io.io.utils import read_hdf5_dataset
     except ImportError as error:
         raise ValueError(_MISSING.format(error)) from error
-    return h5py, slp, read_hdf5_dataset
+    name = os.path.abspath(path)  # noqa: PTH100, sleap-io never takes an absolute path for an address
+    try:
+        with h5py.File(name, "r") as file:
+            _check_tables(h5py, file)
+            version = float(file["metadata"].attrs["format_id"])
+        if version >= _NEXT_VERSION:
+            raise ValueError(f"it is of version {version:g}; save it for version 2")
+        skeletons, videos = slp.read_skeletons(name), slp.read_videos(name, open_backend=False)
+        frames, rows = read_hdf5_dataset(name, "frames"), read_hdf5_dataset(name, "instances")
+        points, predicted = slp.read_points(name), slp.read_pred_points(name)
+        _check_spans("frames", frames, "instance_id", len(rows))
+        _check_spans("instances", rows, "point_id", len(points) + len(predicted))
+        tracks = slp.read_tracks(name)
+        instances = slp.read_instances(name, skeletons, tracks, points, predicted, version)
+        spans = zip(frames["instance_id_start"], frames["instance_id_end"], strict=True)
+        by_frame = [instances[int(start) : int(end)] for start, end in spans]
+        used = {id(i.skeleton): i.skeleton for i in chain.from_iterable(by_frame) if _is_placed(i)}
+        return Project(
+            [_nodes(skeleton) for skeleton in used.values() or skeletons],
+            [_video(video, name) for video in videos],
+            _frames(frames, videos, by_frame),
+        )
+    except Exception as error:  # HDF5 and its readers raise nearly anything on a damaged or hostile file
+        raise ValueError(f"{path} cannot be read as a SLEAP file: {error}; save it again in SLEAP") from error
 
 
 def _check_tables(h5py: Any, file: Any) -> None:
-    """Refuses tables of sizes that would fill the memory, and such as lie in other files of the machine."""
+    """Raise ValueError for tables whose size would fill the memory, and for those in other files of the machine."""
     for name in file:
         if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"its part {name} lies in another place")
+            raise ValueError(f"its part {name} is a link")
 
     def check(name: str, part: Any) -> None:
         if isinstance(part, h5py.Dataset):
             if part.external or part.is_virtual:
-                raise ValueError(f"its table {name} lies in another file")
-            if part.nbytes > _BYTES and not name.endswith("/video"):
-                raise ValueError(f"its table {name} states {part.nbytes} bytes")
+                raise ValueError(f"its table {name} is stored in another file")
+            if part.nbytes > _MAX_BYTES and not name.endswith("/video"):
+                raise ValueError(f"its table {name} has {part.nbytes} bytes, which is too large")
 
     file.visititems(check)
 
 
 def _check_spans(table: str, rows: np.ndarray, key: str, count: int) -> None:
-    """Refuses rows that share what they refer to, a few of which could stand for endless lists."""
+    """Raise ValueError for rows that share what they refer to: a few could stand for endless lists."""
     spans = rows[f"{key}_end"].astype(np.float64) - rows[f"{key}_start"].astype(np.float64)
     if not (spans.clip(0).sum() <= count):
         raise ValueError(f"its {table} refer to more than the file holds")
@@ -157,9 +154,9 @@ def _is_placed(instance: Any) -> bool:
     return type(instance).__name__ == "Instance"
 
 
-def _placed(instance: Any) -> Placed:
+def _instance(instance: Any) -> Instance:
     track = "" if instance.track is None else str(instance.track.name)
-    return Placed(np.array(instance.numpy(), np.float64), track)
+    return Instance(np.array(instance.numpy(), np.float64), track)
 
 
 def _nodes(skeleton: Any) -> Nodes:
@@ -167,63 +164,64 @@ def _nodes(skeleton: Any) -> Nodes:
     return Nodes(names, [[i, j] for i, j in skeleton.symmetry_inds], [[i, j] for i, j in skeleton.edge_inds])
 
 
-def _film(video: Any) -> Film:
+def _video(video: Any, path: str) -> Video:
     names = video.backend_metadata.get("filenames")
     files = [str(name) for name in names or [video.filename]]
-    dataset = str(video.backend_metadata.get("dataset") or "")
-    source = None if video.source_video is None else _film(video.source_video)
-    return Film(files, bool(names), dataset, bool(video.backend_metadata.get("crop")), source)
+    dataset = str(video.backend_metadata.get("dataset") or "").strip("/").removesuffix("/video")
+    embedded = not names and files == [Path(path).as_posix()]
+    if video.source_video is not None:
+        group = _video(video.source_video, path).group
+    elif names:
+        group = None
+    else:
+        group = dataset if embedded else files[0].replace("\\", "/")
+    return Video(files, bool(names), embedded, dataset, bool(video.backend_metadata.get("crop")), group)
 
 
-def _shown(frames: np.ndarray, instances: list) -> list[list]:
-    """The instances of each frame."""
-    spans = zip(frames["instance_id_start"], frames["instance_id_end"], strict=True)
-    return [instances[int(start) : int(end)] for start, end in spans]
-
-
-def _entries(frames: np.ndarray, videos: list, instances: list) -> list[Entry]:
-    numbers = [int(number) for number in frames["video"]]
+def _frames(table: np.ndarray, videos: list[Any], by_frame: list[list[Any]]) -> list[Frame]:
+    numbers = [int(number) for number in table["video"]]
     positions = _positions(set(numbers), videos)
-    entries = []
-    for number, index, found in zip(numbers, frames["frame_idx"], _shown(frames, instances), strict=True):
-        placed = [_placed(instance) for instance in found if _is_placed(instance)]
-        entries.append(Entry(positions.get(number, number), int(index), placed, len(found) - len(placed)))
-    return entries
+    frames = []
+    for number, index, instances in zip(numbers, table["frame_idx"], by_frame, strict=True):
+        placed = [_instance(instance) for instance in instances if _is_placed(instance)]
+        frames.append(Frame(positions.get(number, number), int(index), placed, len(instances) - len(placed)))
+    return frames
 
 
-def _positions(numbers: set[int], videos: list) -> dict[int, int]:
-    """At which place of the list the videos with these numbers stand.
+def _positions(numbers: set[int], videos: list[Any]) -> dict[int, int]:
+    """Return the index in `videos` of each video number.
 
-    A package of a few of a project's videos keeps the numbers that these had in the project.
+    A package of some of a project's videos keeps the numbers that these had in the project.
     """
     if len(numbers) == len(videos) == max(numbers, default=0) + 1:
         return {number: number for number in numbers}
-    found = {}
-    for place, video in enumerate(videos):
+    positions = {}
+    for position, video in enumerate(videos):
         match = re.match(r"video(\d{1,9})/", str(video.backend_metadata.get("dataset") or ""))
-        found[int(match[1]) if match else place] = place
-    return found
+        positions[int(match[1]) if match else position] = position
+    return positions
 
 
-def _project(plain: dict) -> Project:
-    """The project that `read_here` made, from the lists and numbers that its process answered."""
-    return Project(
-        [_plain_nodes(**skeleton) for skeleton in plain["skeletons"]],
-        [_plain_film(**film) for film in plain["films"]],
-        [_plain_entry(**entry) for entry in plain["entries"]],
-    )
+def _project(plain: dict[str, Any]) -> Project:
+    """Return the project of `read_in_process` from the plain values that its process returned, types checked."""
+    skeletons = [
+        Nodes([str(name) for name in s["names"]], _pairs(s["symmetries"]), _pairs(s["edges"]))
+        for s in plain["skeletons"]
+    ]
+    videos = []
+    for v in plain["videos"]:
+        files, group = [str(file) for file in v["files"]], None if v["group"] is None else str(v["group"])
+        videos.append(
+            Video(files, bool(v["is_list"]), bool(v["embedded"]), str(v["dataset"]), bool(v["cropped"]), group)
+        )
+    frames = []
+    for f in plain["frames"]:
+        instances = [
+            Instance(np.array(i["points"], np.float64).reshape(-1, 2), str(i["track"])) for i in f["instances"]
+        ]
+        frames.append(Frame(int(f["video"]), int(f["index"]), instances, int(f["predicted"])))
+    return Project(skeletons, videos, frames)
 
 
-def _plain_nodes(names: list, symmetries: list, edges: list) -> Nodes:
-    pairs, links = ([[int(i), int(j)] for i, j in some] for some in (symmetries, edges))
-    return Nodes([str(name) for name in names], pairs, links)
-
-
-def _plain_film(files: list, single: bool, dataset: str, cropped: bool, source: dict | None) -> Film:
-    origin = None if source is None else _plain_film(**source)
-    return Film([str(file) for file in files], bool(single), str(dataset), bool(cropped), origin)
-
-
-def _plain_entry(video: int, index: int, placed: list[dict], predicted: int) -> Entry:
-    found = [Placed(np.array(one["points"], np.float64).reshape(-1, 2), str(one["track"])) for one in placed]
-    return Entry(int(video), int(index), found, int(predicted))
+def _pairs(values: list[Any]) -> list[list[int]]:
+    return [[int(i), int(j)] for i, j in values]
