@@ -11,6 +11,7 @@ import pytest
 import torch
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network for weights
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or the library for the newest version of albumentations
 
 
 @pytest.fixture(autouse=True)

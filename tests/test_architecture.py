@@ -121,7 +121,7 @@ def allowed_users(*places: str) -> set[str]:
         ("pytorch_lightning", ("training", "data.datamodule", "cli")),
         ("lightning", ()),
         ("hydra", ("cli", "inference.checkpoint")),
-        ("albumentations", ("data.augment", "cli.augmentation_baselines")),
+        ("albumentations", ("data.pixel_transforms", "cli.augmentation_baselines")),
         ("timm", ("models.backbones.timm",)),
         ("litdata", ("data.shards",)),
         ("pooch", ("datasets.download",)),

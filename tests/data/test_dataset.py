@@ -18,7 +18,7 @@ from softpoint.functional import transform_points
 from softpoint.labels.skeleton import Skeleton
 
 STRONG = {"flip": 0.5, "rotate": 40, "scale": (0.7, 1.4), "translate": 0.1, "perspective": 0.04, "noise": 0.05,
-          "brightness": 0.3, "blur": 1.0, "compression": 0.5, "dropout": 0.2}  # fmt: skip
+          "brightness": 0.3, "blur": 1.0, "dropout": 0.2}  # fmt: skip
 
 
 class Album:

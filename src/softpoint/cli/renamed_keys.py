@@ -3,5 +3,6 @@
 RENAMED_KEYS = {
     "data.unlabelled": "data.unlabeled",
     "data.unlabelled_images": "data.unlabeled_images",
+    "augment.compression": "augment.pixel",
     "callbacks.minutes": "callbacks.duration",
 }

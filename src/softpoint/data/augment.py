@@ -1,38 +1,38 @@
-"""Random changes that make few labeled images go far: our own geometry, colors by albumentations.
+"""Random augmentation of images and keypoints.
 
-What is drawn and what is done with it are apart: `Augment` draws a matrix and a `Color`, and `apply_color`
-carries a `Color` out. The same draws can so be carried out elsewhere, such as on a whole batch at once.
+`Augment` draws a matrix and a `Color`, and `apply_color` applies a `Color` to an image. `device_augment` applies the
+same draws to whole batches on their device.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from softpoint.data import geometry
+from softpoint.data.pixel_transforms import apply_pixel_transforms, check_pixel_transforms
 
-# How many patches hide something when `dropout` is on.
-_PATCHES = 4
+# Largest number of patches per image when `dropout` is on.
+PATCHES = 4
 
 # Rec. 601: RGB to luma and two axes of color, in which saturation is a length and hue an angle.
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
 _RGB = np.linalg.inv(_YIQ)
 
-# The normal distribution in 256 equally likely values, of spread 1: a random byte looks its noise up, which
-# takes a tenth of the time of a true draw.
+# The normal distribution as 256 equally likely values with a deviation of 1: looking noise up by random bytes takes a
+# tenth of the time of drawing it.
 _QUANTILES = np.array([NormalDist().inv_cdf((byte + 0.5) / 256) for byte in range(256)])
 _QUANTILES /= _QUANTILES.std()
 
 
 class Patch(NamedTuple):
-    """A rectangle that hides what lies behind: its side and its place in the room left, as fractions."""
+    """A rectangle of one color over the image: its sides, and its place in the room left, as fractions."""
 
     x: float
     y: float
@@ -41,7 +41,7 @@ class Patch(NamedTuple):
     color: tuple[int, int, int]  # RGB, 0 to 255
 
     def box(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
-        """The left, top, right and bottom bound of its pixels in an image of `size` (H, W); at least one pixel.
+        """Left, top, right and bottom bound of its pixels in an image of `size` (H, W); at least one pixel.
 
         >>> Patch(0.5, 0.0, 0.25, 0.1, (0, 0, 0)).box((10, 21))
         (8, 0, 13, 1)
@@ -53,7 +53,7 @@ class Patch(NamedTuple):
 
 @dataclass(frozen=True)
 class Color:
-    """What one image's pixels go through, in this order; each default leaves them alone."""
+    """Changes to the pixels of one image, in their order; each default changes nothing."""
 
     brightness: float = 1.0  # factor
     contrast: float = 1.0  # factor on the distance from the image's mean gray
@@ -63,21 +63,20 @@ class Color:
     patches: tuple[Patch, ...] = ()
     blur: float = 0.0  # sigma in pixels
     noise: float = 0.0  # sigma as a fraction of white
-    quality: int = 0  # of JPEG, 1 to 100; 0 is uncompressed
-    seed: int = 0  # of the noise
+    seed: int = 0  # of the noise and of the pixel transforms
 
 
 class Augment:
-    """Draws one geometric matrix and one change of color per image; every number is a largest strength.
+    """Draws one geometric matrix and one change of color per image; each number is the largest strength of its step.
 
-    Geometry: `rotate` and `shear` in degrees, `scale` (smallest, largest) factor, `translate` and
-    `perspective` (of each corner) as fractions of the side, drawn for a fraction `probability` of the
-    images; `flip` is the chance of a left-right mirror.
-    Color, each number on its own fraction `recolor_probability` of the images: `brightness`, `contrast`,
-    `saturation` and `gamma` as relative changes, `hue` as a fraction of the color circle, `blur` the
-    sigma in pixels, `noise` the sigma as a fraction of white, `compression` the JPEG quality given up,
-    `dropout` the side of the occluding patches as a fraction of the image's side; 0 leaves a step out.
-    Raises ValueError for a number out of range.
+    Geometry: `rotate` and `shear` in degrees, `scale` (smallest, largest) factor, `translate` and `perspective` (of
+    each corner) as fractions of the side, for a fraction `probability` of the images; `flip` is the probability of a
+    left-right mirror.
+    Color, each step for another fraction `recolor_probability` of the images: `brightness`, `contrast`, `saturation`
+    and `gamma` as relative changes, `hue` as a fraction of the color circle, `blur` as sigma in pixels, `noise` as
+    sigma as a fraction of white, `dropout` as the side of occluding patches as a fraction of the image's; 0 leaves a
+    step out. `pixel` lists pixel-level transforms of albumentations, applied last, each with its own probability.
+    Raises ValueError for a number out of range, and for a transform that may move pixels.
     """
 
     def __init__(
@@ -97,9 +96,9 @@ class Augment:
         gamma: float = 0.0,
         blur: float = 0.0,
         noise: float = 0.0,
-        compression: float = 0.0,
         dropout: float = 0.0,
         recolor_probability: float = 0.5,
+        pixel: Sequence[Any] = (),
     ) -> None:
         self.flip = _within("flip", flip, 1)
         self.rotate = _within("rotate", rotate, 180)
@@ -116,15 +115,15 @@ class Augment:
         self.gamma = _within("gamma", gamma, 2)
         self.blur = _within("blur", blur, 10)
         self.noise = _within("noise", noise, 1)
-        self.compression = _within("compression", compression, 0.95)
         self.dropout = _within("dropout", dropout, 0.9)
         self.recolor_probability = _within("recolor_probability", recolor_probability, 1)
+        self.pixel = check_pixel_transforms(pixel)
 
     def matrix(self, rng: np.random.Generator, size: tuple[int, int], can_flip: bool) -> tuple[np.ndarray, bool]:
-        """A (3, 3) matrix from an input of `size` (H, W) to its changed self, and whether it mirrors.
+        """Return a (3, 3) matrix from an input of `size` (H, W) to its augmented self, and whether it mirrors.
 
-        Only a skeleton with known pairs `can_flip`: a mirror turns a left ear into a right ear. The same
-        numbers are drawn whatever the settings, so that changing one of them does not reshuffle the rest.
+        `can_flip` requires a skeleton with flip pairs, because a mirror turns a left ear into a right ear. The same
+        numbers are drawn whatever the settings, so that changing one setting does not reshuffle the others.
         """
         gate, coin, spread = *rng.random(2), rng.uniform(-1, 1, 14)
         flips = bool(can_flip and coin < self.flip)
@@ -132,7 +131,7 @@ class Augment:
         return (self._move(spread, size) @ matrix if gate < self.probability else matrix), flips
 
     def _move(self, spread: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """The geometric change that 14 numbers in [-1, 1] ask for."""
+        """The geometric change of 14 numbers in [-1, 1], as fractions of the largest strengths."""
         height, width = size
         center = ((width - 1) / 2, (height - 1) / 2)
         low, high = self.scale
@@ -147,8 +146,9 @@ class Augment:
         return shift @ geometry.perspective(size, corners) @ lean @ turn
 
     def draw_color(self, rng: np.random.Generator) -> Color:
-        """A change of color; as with `matrix`, the same numbers are drawn whatever the settings."""
-        gate, strength, spots = rng.random(9), rng.random(8), rng.random(1 + 7 * _PATCHES)
+        """Return a change of color; as with `matrix`, the same numbers are drawn whatever the settings."""
+        # The eighth gate and strength are not used any more, and drawn so that a seed keeps its meaning.
+        gate, strength, spots = rng.random(9), rng.random(8), rng.random(1 + 7 * PATCHES)
         seed = int(rng.integers(2**63))
         on = gate < self.recolor_probability
         either = 2 * strength - 1  # way
@@ -158,26 +158,26 @@ class Augment:
             saturation=1 + self.saturation * either[2] * on[2],
             hue=self.hue * either[3] * on[3],
             gamma=math.exp(math.log1p(self.gamma) * either[4] * on[4]),
-            # From a tenth on: hardly any blur costs as much as some.
+            # From a tenth on: hardly any blur takes as long as some.
             blur=self.blur * (0.1 + 0.9 * strength[5]) * on[5],
             noise=self.noise * strength[6] * on[6],
-            quality=round(100 * (1 - self.compression * strength[7])) if self.compression and on[7] else 0,
             patches=_patches(spots, self.dropout) if self.dropout and on[8] else (),
             seed=seed,
         )
 
     def recolor(self, rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-        """The uint8 image (H, W, 3) with other colors, noise, blur or patches; points stay in place."""
-        return apply_color(image, self.draw_color(rng))
+        """Return the uint8 image (H, W, 3) with other colors, noise, blur or patches; points stay in place."""
+        color = self.draw_color(rng)
+        return apply_pixel_transforms(self.pixel, apply_color(image, color), color.seed)
 
 
 def apply_color(image: np.ndarray, color: Color) -> np.ndarray:
-    """The uint8 image (H, W, 3) RGB after `color`; the image itself, untouched, where nothing is to be done.
+    """Return the uint8 image (H, W, 3) RGB after `color`; the very image where there is nothing to do.
 
     >>> apply_color(np.full((1, 1, 3), 100, np.uint8), Color(brightness=1.5)).tolist()
     [[[150, 150, 150]]]
     """
-    # In the order in which a camera does it: light on surfaces, what hides them, lens, sensor, file.
+    # The order of a camera: light on surfaces, what hides them, lens, sensor.
     if color.brightness != 1 or color.contrast != 1 or color.saturation != 1 or color.hue:
         image = cv2.transform(image, color_matrix(color, _mean_gray(image)))
     if color.gamma != 1:
@@ -186,15 +186,13 @@ def apply_color(image: np.ndarray, color: Color) -> np.ndarray:
         image = _hide(image.copy(), color.patches)
     if color.blur:
         image = _blur(image, color.blur)
-    if color.noise:
-        image = _add_noise(image, color.noise, color.seed)
-    return _compress(image, color.quality) if color.quality else image
+    return _add_noise(image, color.noise, color.seed) if color.noise else image
 
 
 def color_matrix(color: Color, mean: float) -> np.ndarray:
-    """float32 (3, 4) from (red, green, blue, 1) to the changed color, for an image whose mean gray is `mean`.
+    """Matrix float32 (3, 4) from (red, green, blue, 1) to the changed color, for an image whose mean gray is `mean`.
 
-    Brightness, contrast, saturation and hue are all linear. Grays stay gray, whatever saturation and hue.
+    Brightness, contrast, saturation and hue are all linear. Saturation and hue keep grays as they are.
 
     >>> color_matrix(Color(brightness=1.5, contrast=0.5), 100.0)[0].tolist()
     [0.75, 0.0, 0.0, 75.0]
@@ -209,7 +207,7 @@ def color_matrix(color: Color, mean: float) -> np.ndarray:
 
 
 def gamma_table(gamma: float) -> np.ndarray:
-    """uint8 (256,): what each gray level becomes by the exponent `gamma`.
+    """Gray level uint8 (256,) that each level becomes by the exponent `gamma`.
 
     >>> gamma_table(2.0)[[0, 128, 255]].tolist()
     [0, 64, 255]
@@ -217,9 +215,9 @@ def gamma_table(gamma: float) -> np.ndarray:
     return np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
 
 
-def _within(name: str, value: float, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
-        raise ValueError(f"augment.{name}={value!r} is not a number from 0 to {most}; 0 turns it off")
+def _within(name: str, value: float, largest: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= largest:
+        raise ValueError(f"augment.{name}={value!r} is not a number from 0 to {largest}; 0 turns it off")
     return float(value)
 
 
@@ -236,7 +234,7 @@ def _scale(scale: Sequence[float]) -> tuple[float, float]:
 
 def _patches(numbers: np.ndarray, largest: float) -> tuple[Patch, ...]:
     """One to four patches from 29 numbers in [0, 1), with sides from a quarter of `largest` on."""
-    rows = numbers[1:].reshape(_PATCHES, 7)[: 1 + int(numbers[0] * _PATCHES)]
+    rows = numbers[1:].reshape(PATCHES, 7)[: 1 + int(numbers[0] * PATCHES)]
     sides = largest * (0.25 + 0.75 * rows[:, 2:4])
     colors = (256 * rows[:, 4:]).astype(int)
     drawn = zip(rows[:, :2].tolist(), sides.tolist(), colors.tolist(), strict=True)
@@ -258,28 +256,17 @@ def _hide(image: np.ndarray, patches: Sequence[Patch]) -> np.ndarray:
 
 
 def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or importing it asks the network for its newest version
-    from albumentations.augmentations.blur.functional import create_gaussian_kernel_1d
-    from albumentations.augmentations.pixel.functional import separable_convolve
-
-    return separable_convolve(image, create_gaussian_kernel_1d(sigma))
+    x = np.arange(-int(3.5 * sigma), int(3.5 * sigma) + 1)
+    kernel = np.exp(-0.5 * (x / sigma) ** 2)
+    kernel /= kernel.sum()
+    return cv2.sepFilter2D(image, -1, kernel, kernel)
 
 
 def _add_noise(image: np.ndarray, sigma: float, seed: int) -> np.ndarray:
-    """Gaussian noise on every value, `sigma` as a fraction of white.
-
-    Ours, because albumentations draws it from OpenCV's global generator and reseeds that one.
-    """
+    """Gaussian noise on every value, `sigma` as a fraction of white."""
     words = np.random.SFC64(seed).random_raw(-(-image.size // 8))
     noise = words.view(np.uint8)[: image.size].reshape(image.shape)
     table = np.rint(255 * sigma * _QUANTILES).clip(-255, 255)
     # Two tables of bytes, because a table of signed numbers cannot be added in one go.
     up, down = table.clip(0).astype(np.uint8), (-table).clip(0).astype(np.uint8)
     return cv2.subtract(cv2.add(image, cv2.LUT(noise, up)), cv2.LUT(noise, down))
-
-
-def _compress(image: np.ndarray, quality: int) -> np.ndarray:
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-    from albumentations.augmentations.pixel.functional import image_compression
-
-    return image_compression(image, quality, ".jpg")

@@ -8,13 +8,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
-from softpoint.data.augment import Augment, Color, color_matrix
+from softpoint.data.augment import PATCHES, Augment, Color, color_matrix
 
 # Noise is read from one table of this length, each image's from a place of its own: that is faster than drawing it.
 NOISE = 1 << 22
-
-# Patches per image, at most; see `Augment`.
-_PATCHES = 4
 
 
 def warp_batch(canvases: UInt8[Tensor, "B h w 3"], inverse: Float[Tensor, "B 3 3"], size: tuple[int, int]) -> Tensor:
@@ -39,7 +36,7 @@ def warp_batch(canvases: UInt8[Tensor, "B h w 3"], inverse: Float[Tensor, "B 3 3
 def color_numbers(color: Color, size: tuple[int, int]) -> np.ndarray:
     """A drawn color as one row of numbers, for images of `size` (H, W): what `recolor_batch` reads."""
     matrix = color_matrix(color, 0.0)[:, :3]
-    patches = np.zeros((_PATCHES, 7))
+    patches = np.zeros((PATCHES, 7))
     for row, patch in zip(patches, color.patches, strict=False):
         row[:] = (*patch.box(size), *patch.color)
     offset = color.seed % NOISE
@@ -62,7 +59,7 @@ def recolor_batch(
     if augment.gamma:
         image = (255 * (image / 255) ** gamma.view(-1, 1, 1, 1)).round()
     if augment.dropout:
-        image = _hide(image, numbers[:, 14:].view(-1, _PATCHES, 7))
+        image = _hide(image, numbers[:, 14:].view(-1, PATCHES, 7))
     if augment.blur:
         image = _blur(image, blur, augment.blur).round()
     if augment.noise:

@@ -99,8 +99,11 @@ def _refuse(augment: Augment | None, size: tuple[int, int]) -> None:
     """ValueError for what `batched` has no means for."""
     if augment is None:
         return
-    if augment.compression:
-        raise ValueError("data.resident=true cannot compress images; set augment.compression=0")
+    if augment.pixel:
+        raise ValueError(
+            "data.resident=true augments images on the device, and the transforms of augment.pixel run on the CPU; set"
+            " augment.pixel=[], or data.resident=false data.cache=ram"
+        )
     if blur_radius(augment.blur) >= min(size):
         said = f"cannot blur a size of {min(size)} by augment.blur={augment.blur:g}"
         raise ValueError(f"data.resident=true {said}; lower it")
