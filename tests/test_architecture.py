@@ -120,7 +120,7 @@ def allowed_users(*places: str) -> set[str]:
     [
         ("pytorch_lightning", ("training", "data.datamodule", "cli")),
         ("lightning", ()),
-        ("hydra", ("cli", "inference.checkpoint")),
+        ("hydra", ("cli",)),
         ("albumentations", ("data.pixel_transforms", "cli.augmentation_baselines")),
         ("timm", ("models.backbones.timm",)),
         ("litdata", ("data.shards",)),
@@ -137,6 +137,10 @@ def allowed_users(*places: str) -> set[str]:
         ("onnx", ("inference.export",)),
         ("onnxscript", ("inference.export",)),
         ("onnxruntime", ("inference.export", "runtime")),
+        (
+            "huggingface_hub",
+            ("inference.folder", "inference.model_card", "inference.pretrained", "models.backbones.timm"),
+        ),
         ("torchvision", ("models", "cli.augmentation_baselines")),
     ],
 )
@@ -161,7 +165,7 @@ def test_importing_the_package_loads_nothing():
 PUBLIC = [
     "spatial_softmax", "axis_softmax", "spatial_expectation", "spatial_covariance", "soft_argmax", "entropy",
     "information_content", "render_gaussians", "spatial_softmax_with_loss", "DynamicSpatialAttention",
-    "SpatialSoftArgmax", "KeypointNet", "load_predictor",
+    "SpatialSoftArgmax", "KeypointNet", "load_predictor", "save_pretrained", "push_to_hub",
 ]  # fmt: skip
 
 

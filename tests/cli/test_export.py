@@ -52,3 +52,18 @@ def test_mistakes_end_in_a_sentence_and_leave_nothing(
     assert ending.code == 1 and says.format(empty=tmp_path / "empty") in ending.err
     assert ending.err.count("\n") < 3
     assert not list(tmp_path.glob("*.onnx*"))
+
+
+def test_a_run_becomes_a_folder_that_every_command_reads(start: Callable, run: Path, tmp_path: Path) -> None:
+    from softpoint import load_predictor
+
+    checkpoint, folder = run / "checkpoints" / "best.ckpt", tmp_path / "shared"
+    ending = start("export", f"ckpt={checkpoint}", "format=safetensors", f"output={folder}")
+    assert ending.code == 0 and "read back with equal weights" in ending.out, ending.err
+    image = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), image[..., ::-1])
+    expected, actual = load_predictor(checkpoint)(image), load_predictor(folder)(image)
+    assert all(np.array_equal(expected[name], actual[name]) for name in expected)
+    ending = start("predict", f"ckpt={folder}", f"source={tmp_path / 'a.png'}", f"output={tmp_path / 'out'}")
+    assert ending.code == 0 and (tmp_path / "out" / "predictions.csv").is_file(), ending.err
+    assert len(json.loads((tmp_path / "out" / "job.json").read_text())["job"]["ckpt"]) == 64

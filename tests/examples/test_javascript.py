@@ -42,7 +42,7 @@ def exported(folder: Path, crops: dict | None) -> Path:
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason=f'exporting needs {name}: pip install -e ".[export]"')
     from softpoint.inference import Checkpoint
-    from softpoint.inference.export.graph import Localizer
+    from softpoint.inference.export.graph import ExportModule
     from softpoint.inference.export.metadata import describe, write_sidecar
     from softpoint.inference.export.onnx_file import write_onnx
     from softpoint.labels.skeleton import Skeleton
@@ -56,9 +56,9 @@ def exported(folder: Path, crops: dict | None) -> Path:
     weights = folder / "best.ckpt"
     weights.write_bytes(b"weights")
     checkpoint = Checkpoint(net, Skeleton(("nose", "left ear", "tail")), (64, 96), crops, {}, weights)
-    localizer, path = Localizer(checkpoint), folder / "model.onnx"
-    metadata = describe(checkpoint, localizer.answers, "float32")
-    write_onnx(localizer, path, metadata)
+    module, path = ExportModule(checkpoint), folder / "model.onnx"
+    metadata = describe(checkpoint, module.answers, "float32")
+    write_onnx(module, path, metadata)
     write_sidecar(path, metadata)
     return path
 

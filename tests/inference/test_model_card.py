@@ -14,11 +14,14 @@ import pytest
 
 from helpers.training import NAMES
 from softpoint.inference import Checkpoint, read_checkpoint
-from softpoint.inference.markdown import escape, fenced, table
-from softpoint.inference.model_card import card, write_card
+from softpoint.inference.model_card import model_card, write_card
+from softpoint.inference.run_record import escape, fenced
 from softpoint.labels.skeleton import Skeleton
 
-TITLES = ("What it is", "Data", "Accuracy", "Confidence", "Use, and where it fails", "Training", "Licenses", "File")
+TITLES = (
+    "Model description", "Training data", "Evaluation results", "Confidence", "Intended uses and limitations",
+    "Training procedure", "Licenses", "Files",
+)  # fmt: skip
 
 RECORD: dict[str, Any] = {
     "finished": True,
@@ -55,64 +58,78 @@ def sections(text: str) -> dict[str, str]:
 
 
 def test_a_card_says_what_the_record_knows(checkpoint: Checkpoint) -> None:
-    text = card(replace(checkpoint, record=RECORD), {"format": "onnx", "largest difference": "0.003 px"})
+    text = model_card(replace(checkpoint, record=RECORD), {"format": "onnx", "largest difference": "0.003 px"})
     found = sections(text)
-    assert text.startswith("# Keypoint model: mice\n") and tuple(found) == TITLES
-    assert "64 x 64" in found["What it is"] and all(escape(name) in found["What it is"] for name in NAMES)
-    assert "| train | 1,200 | 1,300 | 5,100 |" in found["Data"] and "| test | 7 | - | 28 |" in found["Data"]
-    assert "| mean error, px of the original image | 3.46 | 2.10 to 4.90 |" in found["Accuracy"]
-    assert "| points within 10 % of the subject's size | 0.987 | - |" in found["Accuracy"]
-    order = [line.split("|")[1].strip() for line in found["Accuracy"].split("worst first")[1].splitlines()[2:] if line]
+    assert "\n# Keypoint model: mice\n" in text and tuple(found) == TITLES
+    assert "library_name: softpoint" in text and "license: apache-2.0" in text and "type: pck@0.1" in text
+    assert "64 x 64" in found["Model description"] and all(escape(name) in found["Model description"] for name in NAMES)
+    assert (
+        "| train | 1,200 | 1,300 | 5,100 |" in found["Training data"]
+        and "| test | 7 | - | 28 |" in found["Training data"]
+    )
+    assert "| mean Euclidean error, px (`epe`) | 3.46 | 2.10 to 4.90 |" in found["Evaluation results"]
+    assert (
+        "| fraction of points within 10 % of the subject's scale (`pck@0.1`) | 0.987 | - |"
+        in found["Evaluation results"]
+    )
+    order = [
+        line.split("|")[1].strip()
+        for line in found["Evaluation results"].split("worst first")[1].splitlines()[2:]
+        if line
+    ]
     assert order == ["tail", "nose", "left\\_ear"]
-    assert "7 images" in found["Accuracy"] and "12 %" in found["Confidence"]
+    assert "7 images" in found["Evaluation results"] and "12 %" in found["Confidence"]
     assert (
         f"{float(checkpoint.net.calibration.radius):.1f} px of the truth" in found["Confidence"]
         and "5 % of the usual" in found["Confidence"]
     )
-    use = found["Use, and where it fails"]
-    assert "Least exact on average: tail (9.87 px), nose (1.00 px)." in use
+    use = found["Intended uses and limitations"]
+    assert "Largest mean errors: tail (9.87 px), nose (1.00 px)." in use
     assert "confidence below one half: tail (50 %)." in use and "not measured: left\\_ear." in use
-    assert RECORD["command"] in found["Training"] and "12.3 minutes" in found["Training"]
-    assert "some processor" in found["Training"] and "torch 2.14.1" in found["Training"]
+    assert RECORD["command"] in found["Training procedure"] and "12.3 minutes" in found["Training procedure"]
+    assert "some processor" in found["Training procedure"] and "torch 2.14.1" in found["Training procedure"]
     assert "timm resnet18.a1\\_in1k, under apache-2.0" in found["Licenses"] and "labels: MIT" in found["Licenses"]
-    assert hashlib.sha256(checkpoint.path.read_bytes()).hexdigest() in found["File"]
-    assert "- format: onnx\n- largest difference: 0.003 px" in found["File"]
+    assert hashlib.sha256(checkpoint.path.read_bytes()).hexdigest() in found["Files"]
+    assert "- format: onnx\n- largest difference: 0.003 px" in found["Files"]
 
 
 def test_the_card_of_a_real_run_has_its_numbers(checkpoint: Checkpoint, run: Path) -> None:
     record, written = checkpoint.record, (run / "model_card.md").read_text(encoding="utf-8")
-    assert written == card(checkpoint) and record["finished"] is True
-    assert f"| {record['metrics']['epe']:.2f} |" in sections(written)["Accuracy"]
+    assert written == model_card(checkpoint) and record["finished"] is True
+    assert f"| {record['metrics']['epe']:.2f} |" in sections(written)["Evaluation results"]
     assert hashlib.sha256(checkpoint.path.read_bytes()).hexdigest() in written
 
 
 def test_what_is_missing_is_said(checkpoint: Checkpoint) -> None:
-    old = sections(card(replace(checkpoint, record={})))
+    old = sections(model_card(replace(checkpoint, record={})))
     assert tuple(old) == TITLES
-    for title in ("Accuracy", "Training"):
-        assert "from before such facts were kept" in old[title]
-    assert "not recorded: measure it" in old["Use, and where it fails"]
-    assert "labels.csv" in old["Data"] and re.search(r"\| train \| \d+ \|", old["Data"])
-    assert "Starting weights: not recorded" in old["Licenses"] and "ask who trained it" in old["Licenses"]
+    for title in ("Evaluation results", "Training procedure"):
+        assert "from a version that kept no record" in old[title]
+    assert "not recorded: measure them" in old["Intended uses and limitations"]
+    assert "labels.csv" in old["Training data"] and re.search(r"\| train \| \d+ \|", old["Training data"])
+    assert "Starting weights: not recorded" in old["Licenses"] and "ask whoever trained it" in old["Licenses"]
     stopped = sections(
-        card(replace(checkpoint, record={**RECORD, "finished": False, "metrics": {}, "per_keypoint": {}}))
+        model_card(replace(checkpoint, record={**RECORD, "finished": False, "metrics": {}, "per_keypoint": {}}))
     )
-    assert "stopped before the test" in stopped["Accuracy"] and "not recorded" in stopped["Use, and where it fails"]
-    untested = sections(card(replace(checkpoint, record={"finished": True, "starting_weights": None})))
-    assert "no test split" in untested["Accuracy"] and "Started from no weights" in untested["Licenses"]
-    bare = sections(card(replace(checkpoint, record={}, config={}, splits=None)))
-    assert "Not recorded" in bare["Data"] and "Split: not recorded" in bare["Data"]
+    assert (
+        "stopped before the test" in stopped["Evaluation results"]
+        and "not recorded" in stopped["Intended uses and limitations"]
+    )
+    untested = sections(model_card(replace(checkpoint, record={"finished": True, "starting_weights": None})))
+    assert "no test split" in untested["Evaluation results"] and "trained from scratch" in untested["Licenses"]
+    bare = sections(model_card(replace(checkpoint, record={}, config={}, splits=None)))
+    assert "Not recorded" in bare["Training data"] and "Split: not recorded" in bare["Training data"]
 
 
 def test_an_uncalibrated_model_claims_no_probability(checkpoint: Checkpoint) -> None:
     net = copy.deepcopy(checkpoint.net)
     net.calibration.radius.zero_()
-    assert "Not calibrated" in sections(card(replace(checkpoint, net=net)))["Confidence"]
+    assert "Not calibrated" in sections(model_card(replace(checkpoint, net=net)))["Confidence"]
 
 
 def test_crops_are_said_to_want_boxes(checkpoint: Checkpoint) -> None:
-    found = sections(card(replace(checkpoint, crops={"padding": 1.25, "boxes": None})))
-    assert "crops 1.25 times" in found["What it is"] and "wants a box" in found["Use, and where it fails"]
+    found = sections(model_card(replace(checkpoint, crops={"padding": 1.25, "boxes": None})))
+    assert "crops 1.25 times" in found["Model description"] and "needs a box" in found["Intended uses and limitations"]
 
 
 EVIL = (
@@ -130,7 +147,7 @@ def test_a_strangers_text_stays_text(checkpoint: Checkpoint) -> None:
         "splits": {EVIL: {"images": 1}},
     }
     record = {**RECORD, **words, "per_keypoint": {EVIL: {"points": 1, "epe": 5.0, "doubtful": 1.0}}}
-    text = card(replace(checkpoint, skeleton=skeleton, record=record), {EVIL: EVIL})
+    text = model_card(replace(checkpoint, skeleton=skeleton, record=record), {EVIL: EVIL})
     assert tuple(sections(text)) == TITLES and len(re.findall("^#", text, flags=re.MULTILINE)) == 1 + len(TITLES)
     outside = re.sub(r"(?s)```.*?```", "", text)
     assert "<" not in outside and not re.search(r"(?<!\\)\]\(|(?<!\\)!\[|(?<!\\)\*\*|https?://|www\.", outside)
@@ -140,10 +157,10 @@ def test_a_strangers_text_stays_text(checkpoint: Checkpoint) -> None:
 
 
 def test_a_command_cannot_leave_its_block(checkpoint: Checkpoint) -> None:
-    text = card(replace(checkpoint, record={**RECORD, "command": "a\n```\n# x\n````` b"}))
-    block = sections(text)["Training"].strip().splitlines()
+    text = model_card(replace(checkpoint, record={**RECORD, "command": "a\n```\n# x\n````` b"}))
+    block = sections(text)["Training procedure"].strip().splitlines()
     assert block[0] == block[2] == "``````" and block[1] == "a ``` # x ````` b"
-    assert fenced("plain") == ["```", "plain", "```"]
+    assert fenced("plain") == "```\nplain\n```"
 
 
 @pytest.mark.parametrize(
@@ -154,27 +171,23 @@ def test_a_command_cannot_leave_its_block(checkpoint: Checkpoint) -> None:
     ],
 )
 def test_any_record_makes_a_card(checkpoint: Checkpoint, record: dict[str, Any]) -> None:
-    assert tuple(sections(card(replace(checkpoint, record=record)))) == TITLES
+    assert tuple(sections(model_card(replace(checkpoint, record=record)))) == TITLES
 
 
 def test_a_card_is_of_bounded_length(checkpoint: Checkpoint) -> None:
     many = {f"keypoint{i}": {"points": 1, "epe": float(i)} for i in range(4000)}
     splits = {f"split{i}": {"images": 1} for i in range(4000)}
     record = {**RECORD, "per_keypoint": many, "splits": splits, "hardware": "h" * 10**6, "command": "c" * 10**6}
-    text = card(replace(checkpoint, record=record, skeleton=Skeleton(tuple(many))))
-    assert len(text) < 30_000 and "and 3940 more" in text and "keypoint3999" in sections(text)["Accuracy"]
+    text = model_card(replace(checkpoint, record=record, skeleton=Skeleton(tuple(many))))
+    assert len(text) < 30_000 and "and 3940 more" in text and "keypoint3999" in sections(text)["Evaluation results"]
 
 
 def test_a_card_is_written_whole_or_not_at_all(checkpoint: Checkpoint, tmp_path: Path, changed: Callable) -> None:
     write_card(checkpoint, tmp_path / "deep" / "model_card.md", {"format": "onnx"})
     path = tmp_path / "deep" / "model_card.md"
-    assert path.read_text(encoding="utf-8") == card(checkpoint, {"format": "onnx"})
+    assert path.read_text(encoding="utf-8") == model_card(checkpoint, {"format": "onnx"})
     gone = replace(checkpoint, path=tmp_path / "gone.ckpt")
     with pytest.raises(FileNotFoundError):
         write_card(gone, path)
-    assert path.read_text(encoding="utf-8") == card(checkpoint, {"format": "onnx"})
+    assert path.read_text(encoding="utf-8") == model_card(checkpoint, {"format": "onnx"})
     assert [found.name for found in path.parent.iterdir()] == ["model_card.md"]
-
-
-def test_tables_have_as_many_cells_as_headings() -> None:
-    assert table(["a", "b", "c"], [["1", "2", "3"]]) == ["| a | b | c |", "| --- | ---: | ---: |", "| 1 | 2 | 3 |"]

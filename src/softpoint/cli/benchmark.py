@@ -93,7 +93,7 @@ def exports(cfg: DictConfig, console: Any) -> None:
     from hydra.utils import instantiate
 
     from softpoint.inference import Checkpoint, load_predictor
-    from softpoint.inference.export import Plan, View, export
+    from softpoint.inference.export import ComparisonImage, ExportOptions, export
     from softpoint.labels.skeleton import Skeleton
     from softpoint.runtime import load
 
@@ -109,7 +109,12 @@ def exports(cfg: DictConfig, console: Any) -> None:
         work: dict[str, Work] = {"torch": partial(answer, predictor, images)}
         for precision in cfg.exports.precisions:
             path = Path(folder, f"{precision}.onnx")
-            export(checkpoint, predictor, path, Plan(precision=precision, calibration=[View(one) for one in images]))
+            export(
+                checkpoint,
+                predictor,
+                path,
+                ExportOptions(precision=precision, calibration=[ComparisonImage(one) for one in images]),
+            )
             model = load(path, threads=torch.get_num_threads())
             work[f"onnxruntime, {precision}"] = partial(answer, model, images)
         table = rates_table()

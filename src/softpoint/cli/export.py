@@ -1,7 +1,9 @@
-"""Writes a trained model as one file that runs elsewhere: python scripts/export.py ckpt=RUN/checkpoints/best.ckpt"""
+"""Write a trained model as a file that runs elsewhere, or as a folder to share: `softpoint export ckpt=RUN/...`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -9,84 +11,89 @@ from omegaconf import DictConfig, OmegaConf
 from softpoint.cli.hydra_app import launch
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from softpoint.data.sources import Record
     from softpoint.evaluation.eval_sets import EvaluationSet
     from softpoint.inference import Checkpoint
-    from softpoint.inference.export import View
+    from softpoint.inference.export import ComparisonImage
 
 
 def main(cfg: DictConfig) -> None:
-    """Writes the file, what it says of itself beside it, and a card; says how far it is from the checkpoint."""
-    from pathlib import Path
+    """Write the model, its metadata and its card, and print how it differs from the checkpoint."""
+    from softpoint.inference import push_to_hub, read_checkpoint, save_pretrained
 
-    from softpoint.inference import load_predictor, read_checkpoint
-    from softpoint.inference.export import FORMATS, Plan, export
+    checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
+    name = (checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.resolve().parent.parent).name or "model"
+    if cfg.hub is not None and cfg.format != "safetensors":
+        raise ValueError(f"hub={cfg.hub} uploads the folder of format=safetensors; add format=safetensors")
+    if cfg.format == "safetensors":
+        folder = save_pretrained(checkpoint, cfg.output or f"{name}.model")
+        print(f"{folder}: config.json, model.safetensors and README.md, read back with equal weights")
+        if cfg.hub is not None:
+            print(f"uploaded: load_predictor({push_to_hub(folder, cfg.hub, private=cfg.private)!r})")
+        return
+    _export_program(cfg, checkpoint, name)
+
+
+def _export_program(cfg: DictConfig, checkpoint: Checkpoint, name: str) -> None:
+    """Write a file that runs without the network's code."""
+    from softpoint.inference import load_predictor
+    from softpoint.inference.export import FORMATS, ExportOptions, export
     from softpoint.inference.model_card import write_card
 
-    checkpoint = read_checkpoint(cfg.ckpt)
-    size = fixed_size(cfg.image_size)
-    learned = views_of(cfg, checkpoint, "train", cfg.calibration) if cfg.precision == "int8" else []
-    plan = Plan(cfg.format, cfg.precision, cfg.heatmaps, size, learned)
-    run = checkpoint.path.resolve().parent.parent.name or "model"
-    path = Path(cfg.output or f"{run}{FORMATS[cfg.format].suffix}")
-    views = views_of(cfg, checkpoint, "test", cfg.check)
-    difference, metadata = export(checkpoint, load_predictor(checkpoint), path, plan, views)
-    write_card(
-        checkpoint,
-        path.with_name(f"{path.name}.md"),
-        {"file": path.name, "format": cfg.format, "precision": cfg.precision, "difference": str(difference)},
-    )
+    size = _image_size(cfg.image_size)
+    calibration = _images(cfg, checkpoint, "train", cfg.calibration) if cfg.precision == "int8" else []
+    options = ExportOptions(cfg.format, cfg.precision, cfg.heatmaps, size, calibration)
+    path = Path(cfg.output or f"{name}{FORMATS[cfg.format].suffix}")
+    images = _images(cfg, checkpoint, "test", cfg.check)
+    difference, metadata = export(checkpoint, load_predictor(checkpoint), path, options, images)
+    facts = {"file": path.name, "format": cfg.format, "precision": cfg.precision, "difference": str(difference)}
+    write_card(checkpoint, path.with_name(f"{path.name}.md"), facts)
     print(f"compared with the checkpoint: {difference}")
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {metadata['precision']}, {', '.join(metadata['outputs'])}")
 
 
-def fixed_size(given: Any) -> tuple[int, int] | None:
-    """[height, width] as a pair; ValueError for anything else, None for none."""
-    if given is None:
+def _image_size(value: Any) -> tuple[int, int] | None:
+    """Return [height, width] as a pair, and None for null; ValueError for anything else."""
+    if value is None:
         return None
-    if not OmegaConf.is_list(given) or len(given) != 2 or not all(isinstance(side, int) for side in given):
-        raise ValueError(f"image_size={given} must be [height, width] in pixels, or null for images of any size")
-    return given[0], given[1]
+    if not OmegaConf.is_list(value) or len(value) != 2 or not all(isinstance(side, int) for side in value):
+        raise ValueError(f"image_size={value} must be [height, width] in pixels, or null for images of any size")
+    return value[0], value[1]
 
 
-def views_of(cfg: DictConfig, checkpoint: Checkpoint, split: str, most: int) -> list[View]:
-    """At most `most` images of a folder that was given, or else of a split of what the checkpoint learned from."""
+def _images(cfg: DictConfig, checkpoint: Checkpoint, split: str, count: int) -> list[ComparisonImage]:
+    """Return up to `count` images, evenly spaced, of the folder `images`, or of a split of the training's data."""
     import numpy as np
 
     from softpoint.evaluation.eval_data import open_set
     from softpoint.images import ImageFolder
     from softpoint.images.decode import list_images
-    from softpoint.inference.export import View
+    from softpoint.inference.export import ComparisonImage
+
+    def spaced(length: int) -> list[int]:
+        return [i * length // min(length, count) for i in range(min(length, count))]
 
     if cfg.images is not None:
-        from pathlib import Path
-
         folder = Path(cfg.images)
         paths = [path.relative_to(folder).as_posix() for path in list_images(folder)]
         image_folder = ImageFolder(folder, "apply", cfg.max_pixels)
-        return [View(image_folder.read(paths[i])) for i in _spread(len(paths), most)]
+        return [ComparisonImage(image_folder.read(paths[i])) for i in spaced(len(paths))]
     try:
-        found = open_set(checkpoint, split)
+        dataset = open_set(checkpoint, split)
     except (FileNotFoundError, ValueError) as error:
-        print(f"no images of its own to look at ({error}); random ones alone unless images=FOLDER gives some")
+        print(f"the {split} split cannot be opened ({error}); random images are used unless images=FOLDER is set")
         return []
-    records = [found.source.load(0, i) for i in _spread(len(found), most)]
-    return [View(np.ascontiguousarray(one.image), one.box, _labels(one, found, checkpoint)) for one in records]
+    order = _keypoint_order(dataset, checkpoint.skeleton.names)
+    records = [dataset.source.load(0, i) for i in spaced(len(dataset))]
+    return [
+        ComparisonImage(np.ascontiguousarray(r.image), r.box, None if order is None else r.keypoints[order])
+        for r in records
+    ]
 
 
-def _labels(record: Record, found: EvaluationSet, checkpoint: Checkpoint) -> np.ndarray | None:
-    """The labels of the network's keypoints, in its order; None where the labels lack some."""
-    names = found.skeleton.names
-    if not set(checkpoint.skeleton.names) <= set(names):
-        return None
-    return record.keypoints[[names.index(name) for name in checkpoint.skeleton.names]]
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """At most so many indices, spread over all."""
-    return [i * count // min(count, most) for i in range(min(count, most))]
+def _keypoint_order(dataset: EvaluationSet, names: Sequence[str]) -> list[int] | None:
+    """Return the index of each of the network's keypoints in the labels; None if the labels lack some."""
+    labeled = dataset.skeleton.names
+    return [labeled.index(name) for name in names] if set(names) <= set(labeled) else None
 
 
 def run(words: list[str]) -> None:

@@ -30,14 +30,14 @@ def main(cfg: DictConfig) -> None:
     if cfg.resume and cfg.output == HydraConfig.get().runtime.output_dir:
         raise ValueError("resume=true needs output=FOLDER, that of the interrupted job")
     plain = {field.name: cfg[field.name] for field in fields(Settings)}
-    checkpoint = read_checkpoint(cfg.ckpt)
+    checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
     predictor = load_predictor(checkpoint, cfg.device, cfg.tta)
     sources = find_sources(cfg.source, output)
     first = sources[0]
     # Labels say where subjects are for a network that wants to know.
     stated = first.labels if isinstance(first, Album) else None
     file = Path(cfg.boxes) if cfg.boxes is not None else stated if predictor.crops else None
-    paths = {"ckpt": Path(cfg.ckpt), "boxes": file, "formats": tuple(formats)}
+    paths = {"ckpt": checkpoint.weights_file, "boxes": file, "formats": tuple(formats)}
     settings = Settings(**plain | paths | {"exif": cfg.exif or orientation(checkpoint.config, file or stated)})
     if cfg.video and all(isinstance(source, Album) for source in sources):
         raise ValueError(f"video=true: there is no video in source={cfg.source}")

@@ -1,4 +1,4 @@
-"""A network from the config in a checkpoint: modules of ours alone, of sizes that networks have."""
+"""Networks built from the config in a checkpoint, restricted to softpoint's own modules of usual sizes."""
 
 from __future__ import annotations
 
@@ -11,70 +11,73 @@ from torch import nn
 
 from softpoint.models import KeypointNet
 
-# What a stranger's config may build: modules of these packages, and nothing else.
-_ALLOWED = ("softpoint.models", "softpoint.layers")
+ALLOWED_PACKAGES = ("softpoint.models", "softpoint.layers")
 
-# Arguments that would read files or download while a network is rebuilt; its weights come from the checkpoint.
-_IGNORED = ("weights", "pretrained", "folder")
+# Arguments that would read files or download; the weights come from the checkpoint.
+IGNORED_ARGUMENTS = ("weights", "pretrained", "folder")
 
-# What makes a network slow to build or to run without making its weights any larger, and how much is too much.
-_MOST = {
+# Arguments that make a network slow to build or run while its weights stay small, and the largest value accepted.
+MAX_ARGUMENTS = {
     "depth": 256, "dilated_d": 64, "dilated_kernel": 127, "kernel": 127, "kernels": 127, "window": 1025, "bins": 256,
 }  # fmt: skip
-_MOST_OTHERWISE = 1 << 16
-_LONGEST, _DEEPEST = 256, 16
+MAX_NUMBER = 1 << 16
+MAX_LENGTH, MAX_DEPTH = 256, 16
 
 
-def rebuild(model: Any, num_keypoints: int) -> KeypointNet:
-    """The network that a config describes, with the weights that its layers start from.
+def build_model(model: Any, num_keypoints: int, trust: Sequence[str] = ()) -> KeypointNet:
+    """Return the network of a config, with initial weights; ValueError for any other content of the config.
 
-    Raises ValueError, whatever the config holds, where it is none of our networks.
+    `trust` names packages of the user's own whose modules may be built, too: never taken from a file.
     """
     try:
-        built = _build(model)
+        built = _instantiate(model, trust)
         net = built(num_keypoints=num_keypoints) if callable(built) else built
-    except Exception as error:  # a config that anyone may have written fails in any way
-        raise ValueError(f"its network cannot be rebuilt: {short(error)}") from error
+    except Exception as error:  # a stranger's config fails in any way
+        raise ValueError(f"its network cannot be rebuilt: {shorten(error)}") from error
     if not isinstance(net, KeypointNet):
         raise ValueError(f"its model is a {type(net).__name__}, not a KeypointNet")
     return net
 
 
-def short(words: object, most: int = 500) -> str:
-    """What a message quotes of text that a stranger may have written.
+def shorten(value: object, length: int = 500) -> str:
+    """Return text of a stranger as a message quotes it.
 
-    >>> short("abcdef", 3)
+    >>> shorten("abcdef", 3)
     'abc...'
     """
-    text = str(words)
-    return text if len(text) <= most else f"{text[:most]}..."
+    text = str(value)
+    return text if len(text) <= length else f"{text[:length]}..."
 
 
-def _build(node: Any, key: str = "", depth: int = 0) -> Any:
-    """What Hydra's instantiate would build, restricted to modules of `_ALLOWED`."""
-    if depth > _DEEPEST or (isinstance(node, Mapping | Sequence) and len(node) > _LONGEST):
-        raise ValueError(f"{short(key, 40)} is longer or deeper than any network's config")
+def _instantiate(node: Any, trust: Sequence[str], key: str = "", depth: int = 0) -> Any:
+    """Return what Hydra's instantiate would, of modules in `ALLOWED_PACKAGES` alone."""
+    if depth > MAX_DEPTH or (isinstance(node, Mapping | Sequence) and len(node) > MAX_LENGTH):
+        raise ValueError(f"{shorten(key, 40)} is longer or deeper than any network's config")
     if isinstance(node, Mapping):
-        built = {name: _build(value, name, depth + 1) for name, value in node.items() if not str(name).startswith("_")}
+        values = {name: value for name, value in node.items() if not str(name).startswith("_")}
+        built = {name: _instantiate(value, trust, name, depth + 1) for name, value in values.items()}
         if "_target_" not in node:
             return built
-        arguments = {name: value for name, value in built.items() if name not in _IGNORED}
-        layer = _allowed(node["_target_"])
+        arguments = {name: value for name, value in built.items() if name not in IGNORED_ARGUMENTS}
+        layer = _module_class(node["_target_"], trust)
         return partial(layer, **arguments) if node.get("_partial_") else layer(**arguments)
     if isinstance(node, list | tuple):
-        return [_build(value, key, depth + 1) for value in node]
-    if isinstance(node, int | float) and not abs(node) <= (most := _MOST.get(key, _MOST_OTHERWISE)):
-        raise ValueError(f"{key}={node} is beyond {most}, the most that is taken from a file")
+        return [_instantiate(value, trust, key, depth + 1) for value in node]
+    if isinstance(node, int | float) and not abs(node) <= (most := MAX_ARGUMENTS.get(key, MAX_NUMBER)):
+        raise ValueError(f"{key}={node} is more than {most}, the largest value accepted from a file")
     return node
 
 
-def _allowed(target: Any) -> type[nn.Module]:
-    """The class a target names; ValueError unless it is a module of ours, however the name gets there."""
+def _module_class(target: Any, trust: Sequence[str]) -> type[nn.Module]:
+    """Return the class of a `_target_`; ValueError unless it is a module of an allowed or trusted package."""
     package, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
-    if package not in _ALLOWED:
-        asked = short(repr(target), 200)
-        raise ValueError(f"it asks for {asked}, and only classes of {' and '.join(_ALLOWED)} are built")
-    found = getattr(importlib.import_module(package), name, None)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise ValueError(f"it asks for {target!r}, which is no network module")
-    return found
+    trusted = package and any(f"{package}.".startswith(f"{own}.") for own in trust)
+    if package not in ALLOWED_PACKAGES and not trusted:
+        raise ValueError(
+            f"its config names {shorten(repr(target), 200)}, and only classes of {' and '.join(ALLOWED_PACKAGES)} are"
+            " built; if it is your own, add its package by trust=[PACKAGE]"
+        )
+    result = getattr(importlib.import_module(package), name, None)
+    if not (isinstance(result, type) and issubclass(result, nn.Module)):
+        raise ValueError(f"its config names {target!r}, which is no network module")
+    return result

@@ -1,193 +1,153 @@
-"""What a model is, was trained on and reaches, on one page for whoever gets its file."""
+"""The model card of a checkpoint: what the model is, its training data, its accuracy, and where it fails."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from softpoint import __version__
 from softpoint.inference.checkpoint import Checkpoint
-from softpoint.inference.markdown import escape, fenced, table
-from softpoint.inference.record_fields import MOST_SHOWN, count, ends, finite, listed, mapping, number, said, share
+from softpoint.inference.run_record import KEYPOINT_METRICS, RunRecord, escape, fenced, mapping, number
+from softpoint.metrics.columns import COLUMNS
 from softpoint.paths import sha256, write_text
 
-# What is shown of the test's numbers, and how: px, a fraction, or a share of points.
-_SHOWN = {
-    "epe": "mean error, px of the original image",
-    "median": "median error, px",
-    "p95": "95th percentile of the error, px",
-    "pck@0.05": "points within 5 % of the subject's size",
-    "pck@0.1": "points within 10 % of the subject's size",
-    "nme_box": "mean error / size of the subject's box",
-    "oks_ap": "COCO's average precision",
-    "ece": "calibration error of the confidence",
-    "coverage_50": "points within the 50 % ellipse of their covariance",
-    "coverage_90": "points within the 90 % ellipse of their covariance",
-    "rank_correlation": "rank correlation of predicted and real error",
-}
-_OLD = "Not recorded: the checkpoint is from before such facts were kept."
-_STOPPED = "Its training had not ended when this checkpoint was written: it was stopped before the test."
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCardData
+
+TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
+MAX_LISTED = 60  # keypoints, in a sentence or a table
+UNITS = ("images", "subjects", "points")
+LICENSES = (
+    "apache-2.0",
+    "mit",
+    "bsd-3-clause",
+    "cc-by-4.0",
+    "cc-by-nc-4.0",
+    "cc-by-sa-4.0",
+    "cc0-1.0",
+)  # the Hub's names
 
 
 def write_card(checkpoint: Checkpoint, path: Path, extra: Mapping[str, Any] | None = None) -> None:
-    """Writes a model's card as Markdown, whole or not at all; `extra` is what else is to be said of its file."""
-    write_text(path, card(checkpoint, extra))
+    """Write a model card as Markdown, atomically; `extra` are further facts of the model's file."""
+    write_text(path, model_card(checkpoint, extra))
 
 
-def card(checkpoint: Checkpoint, extra: Mapping[str, Any] | None = None) -> str:
-    """A model's card as Markdown.
+def model_card(checkpoint: Checkpoint, extra: Mapping[str, Any] | None = None) -> str:
+    """Return a model card as Markdown, with the metadata block of the Hugging Face Hub.
 
-    What a checkpoint says of itself is shown as text, never as markup; what it does not say is named as missing.
+    Text in the checkpoint is shown as text, never as markup; facts that it lacks are named as missing.
     """
-    parts = {
-        "What it is": _what(checkpoint),
-        "Data": _data(checkpoint),
-        "Accuracy": _accuracy(checkpoint.record),
-        "Confidence": _confidence(checkpoint),
-        "Use, and where it fails": _use(checkpoint),
-        "Training": _training(checkpoint),
-        "Licenses": _licenses(checkpoint.record),
-        "File": _file(checkpoint, extra or {}),
+    from huggingface_hub import ModelCard
+
+    record = RunRecord.parse(checkpoint.record)
+    splits = record.splits or {escape(k): {"images": float(len(v))} for k, v in (checkpoint.splits or {}).items()}
+    calibrate = mapping(mapping(checkpoint.config, "callbacks"), "calibrate")
+    files = {"weights": checkpoint.weights_file.name, "SHA-256 of the weights": sha256(checkpoint.weights_file)}
+    files |= {**(extra or {}), "card written by": f"softpoint {__version__}"}
+    facts: dict[str, Any] = dict(
+        record=record,
+        title=record.text.get("data") or _text(checkpoint.config, "name") or "keypoints",
+        network=f"{type(checkpoint.net.backbone).__name__} network",
+        keypoints=[escape(name) for name in checkpoint.skeleton.names],
+        flip_pairs=[escape(f"{left} / {right}") for left, right in checkpoint.skeleton.flip_pairs],
+        size=checkpoint.size,
+        crops=checkpoint.crops,
+        data=_data(checkpoint.config, record),
+        splits=splits,
+        units=[unit for unit in UNITS if any(unit in counts for counts in splits.values())],
+        metrics=_metrics(record),
+        keypoint_columns=KEYPOINT_METRICS,
+        radius=float(checkpoint.net.calibration.radius),
+        fraction=number(calibrate.get("fraction")),
+        command=None if record.command is None else fenced(record.command),
+        files={escape(name): escape(fact) for name, fact in files.items()},
+        some=_some,
+        value=_value,
+        most=MAX_LISTED,
+        **_weaknesses(record),
+    )
+    card = ModelCard.from_template(_metadata(checkpoint, record), template_path=str(TEMPLATE), **facts)
+    return f"{str(card).rstrip()}\n"
+
+
+def _metadata(checkpoint: Checkpoint, record: RunRecord) -> ModelCardData:
+    """Return the metadata block: of a stranger's text only plain letters, digits and a few signs."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    name = _plain(checkpoint.record.get("data")) or _plain(checkpoint.config.get("name")) or "keypoints"
+    license = str(checkpoint.record.get("weights_license")).lower()
+    results = [
+        EvalResult(
+            task_type="keypoint-detection", dataset_type=name, dataset_name=name, dataset_split="test",
+            metric_type=column.name, metric_name=column.description, metric_value=record.metrics[column.name],
+        )
+        for column in COLUMNS.values()
+        if column.name in record.metrics
+    ]  # fmt: skip
+    return ModelCardData(
+        license=license if license in LICENSES else None,
+        library_name="softpoint",
+        pipeline_tag="keypoint-detection",
+        tags=["keypoint-detection", "pose-estimation", "softpoint"],
+        model_name=name,
+        eval_results=results or None,
+    )
+
+
+def _plain(value: Any) -> str:
+    """Return the letters, digits and dashes of a name.
+
+    >>> _plain("mirror_mouse"), _plain("<b>www.a</b>"), _plain(None)
+    ('mirror_mouse', 'bwwwab', '')
+    """
+    return re.sub(r"[^A-Za-z0-9_-]", "", value)[:100] if isinstance(value, str) else ""
+
+
+def _metrics(record: RunRecord) -> list[tuple[Any, str, str]]:
+    """Return the table's column, the value and the interval of each metric of the test, as text."""
+    rows = []
+    for name, column in COLUMNS.items():
+        if name in record.metrics:
+            low, high = record.intervals.get(name, (None, None))
+            interval = "" if low is None or high is None else f"{_value(name, low)} to {_value(name, high)}"
+            rows.append((column, _value(name, record.metrics[name]), interval))
+    return rows
+
+
+def _weaknesses(record: RunRecord) -> dict[str, list[str]]:
+    """Return the keypoints with the largest errors, the least confidence, and no measurement."""
+    measured = [result for result in record.keypoints if "epe" in result.metrics]
+    doubted = sorted(((result.doubtful or 0.0, result.name) for result in measured), reverse=True)[:3]
+    return {
+        "worst": [f"{result.name} ({_value('epe', result.metrics['epe'])} px)" for result in measured[:3]],
+        "doubtful": [f"{name} ({100 * share:.0f} %)" for share, name in doubted if share > 0],
+        "unmeasured": [result.name for result in record.keypoints if not result.points],
     }
-    name = said(checkpoint.record, "data") or said(checkpoint.config, "name") or "keypoints"
-    lines = [f"# Keypoint model: {name}"]
-    for title, body in parts.items():
-        lines += ["", f"## {title}", "", *body]
-    return "\n".join(lines) + "\n"
 
 
-def _what(checkpoint: Checkpoint) -> list[str]:
-    (height, width), crops, names = checkpoint.size, checkpoint.crops, checkpoint.skeleton.names
-    network = said(checkpoint.record, "network") or escape(type(checkpoint.net.backbone).__name__)
-    seen = f"crops {crops['padding']:g} times as large as a subject's box" if crops else "whole images"
-    lines = [
-        f"A network ({network}) that finds {len(names)} keypoints in RGB images. It sees {seen}, fitted into"
-        f" {height} x {width} pixels, and answers in pixels of the image given, (x, y), integers at pixel centers.",
-        "",
-        f"Keypoints: {listed(names)}.",
-    ]
-    if pairs := checkpoint.skeleton.flip_pairs:
-        lines += ["", f"Left and right: {listed([f'{left} / {right}' for left, right in pairs])}."]
-    return lines
+def _data(config: Mapping[str, Any], record: RunRecord) -> str:
+    """Return the name, label file and title of the training data."""
+    facts = [record.text.get(key, "") for key in ("data", "labels", "data_title")]
+    if not any(facts):
+        labels = mapping(config, "data").get("labels")
+        facts = [_text(config, "name"), escape(Path(labels).name) if isinstance(labels, str) else ""]
+    return "; ".join(filter(None, facts))
 
 
-def _data(checkpoint: Checkpoint) -> list[str]:
-    record = checkpoint.record
-    words = [said(record, key) for key in ("data", "labels", "data_title")]
-    called = "; ".join(word for word in words if word) or _called(checkpoint.config)
-    counts = record.get("splits")
-    if not isinstance(counts, Mapping):
-        counts = {split: {"images": len(images)} for split, images in (checkpoint.splits or {}).items()}
-    parts = {str(split): mapping(counts, split) for split in list(counts)[:10]}
-    units = [unit for unit in ("images", "subjects", "points") if any(unit in part for part in parts.values())]
-    rows = [[escape(split), *(count(part.get(unit)) for unit in units)] for split, part in parts.items()]
-    return [f"{called or 'Not recorded'}.", "", *(table(["split", *units], rows) if rows else ["Split: not recorded."])]
+def _text(config: Mapping[str, Any], key: str) -> str:
+    value = config.get(key)
+    return escape(value) if isinstance(value, str) else ""
 
 
-def _accuracy(record: Mapping[str, Any]) -> list[str]:
-    metrics, intervals = mapping(record, "metrics"), mapping(record, "intervals")
-    rows = [[words, number(metrics[name]), ends(intervals.get(name))] for name, words in _SHOWN.items()
-            if name in metrics]  # fmt: skip
-    if not rows:
-        return [_untested(record)]
-    lines = ["On the test split, which training has not seen:", "", *table(["", "value", "95 % interval"], rows)]
-    if units := said(record, "resampled"):
-        lines += ["", f"Intervals resample the test split's {units}; other recordings and cameras may differ by more."]
-    found = _keypoints(record)
-    shown = [[escape(name), count(e.get("points")), *(number(e.get(n)) for n in ("epe", "median", "p95", "pck@0.1"))]
-             for name, e in found[:MOST_SHOWN]]  # fmt: skip
-    if shown:
-        headings = ["keypoint, worst first", "points", "mean px", "median px", "95th pct. px", "within 10 %"]
-        lines += ["", *table(headings, shown)]
-    return lines
+def _value(name: str, value: float) -> str:
+    """Return a metric's value as tables show it; an enormous one in exponents."""
+    return COLUMNS[name].text(value) if abs(value) < 1e6 else f"{value:.2e}"
 
 
-def _confidence(checkpoint: Checkpoint) -> list[str]:
-    radius, record = float(checkpoint.net.calibration.radius), checkpoint.record
-    if not radius > 0:
-        return ["Not calibrated: the confidence is how concentrated the network's own heatmap is, no probability."]
-    fraction = share(mapping(mapping(checkpoint.config, "callbacks"), "calibrate").get("fraction"))
-    usual = f", {fraction} of the usual subject's size" if fraction else ""
-    lines = [
-        f"The confidence is the probability that a point is in the image and within {radius:.1f} px of the truth, in"
-        f" pixels of the network's input{usual}. It and the covariance, in px^2 of the image given, were fitted to"
-        " the errors on the validation split."
-    ]
-    if (part := share(record.get("doubtful"))) is not None:
-        lines += ["", f"Of the labeled test points {part} have a confidence below one half."]
-    return lines
-
-
-def _use(checkpoint: Checkpoint) -> list[str]:
-    lines = [
-        "- Meant for images like those that it was trained on. On others measure it first: label some, and run"
-        " `python scripts/evaluate.py`.",
-        "- It answers for every image, even one that shows nothing of the kind: sort by the confidence.",
-    ]
-    if checkpoint.crops:
-        lines.append("- It wants a box of each subject, and finds no subjects itself.")
-    found = [(name, entry) for name, entry in _keypoints(checkpoint.record) if finite(entry.get("epe")) is not None]
-    worst = [f"{escape(name)} ({number(entry['epe'])} px)" for name, entry in found[:3]]
-    if worst:
-        lines.append(f"- Least exact on average: {', '.join(worst)}.")
-    doubted = sorted(((finite(e.get("doubtful")) or 0, name) for name, e in found), reverse=True)[:3]
-    if unsure := [f"{escape(name)} ({share(part)})" for part, name in doubted if part > 0]:
-        lines.append(f"- Most often of a confidence below one half: {', '.join(unsure)}.")
-    if never := [name for name, entry in _keypoints(checkpoint.record) if not finite(entry.get("points"))]:
-        lines.append(f"- Never labeled in the test split, so not measured: {listed(never)}.")
-    return lines if found else [*lines, "- Which keypoints it gets wrong is not recorded: measure it before use."]
-
-
-def _training(checkpoint: Checkpoint) -> list[str]:
-    record = checkpoint.record
-    if not record:
-        return [_OLD]
-    versions = [f"{escape(name)} {escape(version)}" for name, version in mapping(record, "versions").items()]
-    minutes = finite(record.get("minutes"))
-    facts = {
-        "date": said(record, "date"),
-        "time": None if minutes is None else f"{minutes:.1f} minutes",
-        "hardware": said(record, "hardware"),
-        "versions": ", ".join(versions[:10]),
-    }
-    known = [f"- {what}: {words}" for what, words in facts.items() if words]
-    command = record.get("command")
-    shown = fenced(command) if isinstance(command, str) else ["Its command is not recorded."]
-    return [*shown, "", *known]
-
-
-def _licenses(record: Mapping[str, Any]) -> list[str]:
-    start = said(record, "starting_weights")
-    weights = said(record, "weights_license") or "a license that is not recorded"
-    from_nothing = "Started from no weights." if "starting_weights" in record else "Starting weights: not recorded."
-    return [
-        f"- {f'Started from weights of {start}, under {weights}.' if start else from_nothing}",
-        f"- Images and labels: {said(record, 'data_license') or 'not recorded; ask who trained it'}.",
-    ]
-
-
-def _file(checkpoint: Checkpoint, extra: Mapping[str, Any]) -> list[str]:
-    known = {"checkpoint": checkpoint.path.name, "its SHA-256": sha256(checkpoint.path)}
-    facts = {**known, **extra, "card written by": f"softpoint {__version__}"}
-    return [f"- {escape(name)}: {escape(value)}" for name, value in facts.items()]
-
-
-def _untested(record: Mapping[str, Any]) -> str:
-    if not record:
-        return _OLD
-    return "There was no test split to measure it on." if record.get("finished") else _STOPPED
-
-
-def _keypoints(record: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """What is known of each keypoint, the largest mean error first."""
-    found = mapping(record, "per_keypoint")
-    entries = [(str(name), mapping(found, name)) for name in found]
-    return sorted(entries, key=lambda item: -(finite(item[1].get("epe")) or 0))
-
-
-def _called(config: Mapping[str, Any]) -> str:
-    """What a config calls its data, and the name of the label file."""
-    labels = mapping(config, "data").get("labels")
-    words = (config.get("name"), Path(labels).name if isinstance(labels, str) else None)
-    return "; ".join(escape(word) for word in words if word)
+def _some(names: Sequence[str]) -> str:
+    """Return a list of names, cut where there are many."""
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(names[:MAX_LISTED]) + more

@@ -13,14 +13,14 @@ pytest.importorskip("onnxruntime", reason='needs the extra: pip install -e ".[ex
 pytest.importorskip("onnxscript", reason='needs the extra: pip install -e ".[export]"')
 
 from softpoint.inference import Checkpoint, Predictor
-from softpoint.inference.export import Plan, View, export
-from softpoint.inference.export.parity import Difference, random_views
+from softpoint.inference.export import ComparisonImage, ExportOptions, export
+from softpoint.inference.export.parity import Difference, random_images
 from softpoint.runtime import load
 
 
-def exported(checkpoint: Checkpoint, path: Path, plan: Plan | None = None) -> tuple[Predictor, Difference]:
+def exported(checkpoint: Checkpoint, path: Path, plan: ExportOptions | None = None) -> tuple[Predictor, Difference]:
     predictor = Predictor(checkpoint.net, checkpoint.skeleton, checkpoint.size, "cpu", checkpoint.crops)
-    return predictor, export(checkpoint, predictor, path, plan or Plan())[0]
+    return predictor, export(checkpoint, predictor, path, plan or ExportOptions())[0]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_every_head_and_model_is_exported_to_the_pixel(make, tmp_path: Path, cho
     predictor, difference = exported(make(*choice), path)
     assert difference.largest < 0.01
     model = load(path, threads=1)
-    images = [view.image for view in random_views((70, 90), 3)] + [np.zeros((5, 7, 3), np.uint8)]
+    images = [view.image for view in random_images((70, 90), 3)] + [np.zeros((5, 7, 3), np.uint8)]
     together, expected = model(images), predictor(images)
     assert expected.keys() == together.keys()
     for name, value in expected.items():
@@ -60,7 +60,7 @@ def test_crops_are_taken_inside_the_file(make, tmp_path: Path) -> None:
     checkpoint = make(crops={"padding": 1.25, "boxes": "labels"})
     predictor, _ = exported(checkpoint, tmp_path / "model.onnx")
     model = load(tmp_path / "model.onnx", threads=1)
-    image = random_views((200, 150), 1)[0].image
+    image = random_images((200, 150), 1)[0].image
     boxes = np.array([[10.0, 20.0, 80.0, 90.0], [-5.5, 3.0, 30.0, 140.0]])
     for given in (boxes, boxes[0], None):
         expected, found = predictor(image, given), model(image, given)
@@ -72,7 +72,7 @@ def test_crops_are_taken_inside_the_file(make, tmp_path: Path) -> None:
 
 def test_float16_is_near_heatmaps_sum_to_one_and_size_may_be_fixed(make, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    _, difference = exported(make(), path, Plan(precision="float16", heatmaps=True, size=(50, 70)))
+    _, difference = exported(make(), path, ExportOptions(precision="float16", heatmaps=True, size=(50, 70)))
     assert 0 < difference.mean < 2
     model = load(path, threads=1)
     assert model.metadata["precision"] == "float16"
@@ -85,7 +85,7 @@ def test_float16_is_near_heatmaps_sum_to_one_and_size_may_be_fixed(make, tmp_pat
 
 def test_int8_leaves_the_first_and_the_last_convolution_alone(make, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
-    exported(make(), tmp_path / "low.onnx", Plan(precision="int8", calibration=random_views((64, 96), 6)))
+    exported(make(), tmp_path / "low.onnx", ExportOptions(precision="int8", calibration=random_images((64, 96), 6)))
     assert load(tmp_path / "low.onnx").metadata["precision"] == "int8"
     graph = onnx.load(tmp_path / "low.onnx").graph
     makers = {output: node.op_type for node in graph.node for output in node.output}
@@ -95,7 +95,7 @@ def test_int8_leaves_the_first_and_the_last_convolution_alone(make, tmp_path: Pa
 
 
 def test_a_program_of_torch_is_the_same(make, tmp_path: Path) -> None:
-    _, difference = exported(make(), tmp_path / "model.pt2", Plan("torch_export"))
+    _, difference = exported(make(), tmp_path / "model.pt2", ExportOptions("torch_export"))
     assert difference.largest < 0.01
 
 
@@ -109,7 +109,7 @@ def test_a_file_that_differs_is_deleted_and_an_earlier_one_kept(make, tmp_path: 
     path.write_bytes(b"an earlier one")
     moved = Moved(checkpoint.net, checkpoint.skeleton, checkpoint.size, "cpu")
     with pytest.raises(ValueError, match=r"differs from .*best.ckpt by 0\.0[68].* it was deleted"):
-        export(checkpoint, moved, path, Plan("torch_export"))
+        export(checkpoint, moved, path, ExportOptions("torch_export"))
     assert path.read_bytes() == b"an earlier one"
     assert [one.name for one in tmp_path.glob("*model*")] == ["model.pt2"]
 
@@ -120,10 +120,13 @@ def test_a_file_that_differs_is_deleted_and_an_earlier_one_kept(make, tmp_path: 
         ({"format": "onx"}, "did you mean 'onnx'"),
         ({"precision": "int4"}, "int8"),
         ({"precision": "int8"}, "give some by images=FOLDER"),
-        ({"precision": "int8", "format": "aoti", "calibration": [View(np.zeros((8, 8, 3), np.uint8))]}, "format=onnx"),
+        (
+            {"precision": "int8", "format": "aoti", "calibration": [ComparisonImage(np.zeros((8, 8, 3), np.uint8))]},
+            "format=onnx",
+        ),
         ({"size": (0, 5)}, "height and a width"),
     ],
 )
 def test_what_there_is_not_is_said(wrong: dict, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        Plan(**wrong)
+        ExportOptions(**wrong)

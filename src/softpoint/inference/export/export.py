@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from softpoint.inference.checkpoint import Checkpoint
-from softpoint.inference.export.graph import Localizer
+from softpoint.inference.export.graph import ExportModule
 from softpoint.inference.export.metadata import describe, write_sidecar
 from softpoint.inference.export.onnx_file import quantize, write_onnx
-from softpoint.inference.export.parity import Difference, View, measure_difference, random_views, reopened
+from softpoint.inference.export.parity import ComparisonImage, Difference, measure_difference, random_images, reopened
 from softpoint.inference.export.programs import write_compiled, write_program
 from softpoint.inference.predictor import Predictor
 from softpoint.paths import atomic_write
@@ -24,7 +24,7 @@ class Format(NamedTuple):
     """The ending of its files, and what writes them."""
 
     suffix: str
-    write: Callable[[Localizer, Path, dict[str, Any], tuple[int, int] | None], None]
+    write: Callable[[ExportModule, Path, dict[str, Any], tuple[int, int] | None], None]
 
 
 FORMATS = {
@@ -39,7 +39,7 @@ LIMIT = 0.05
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExportOptions:
     """What is wanted of an export; ValueError for what there is not.
 
     `size` (H, W) fixes the size of the images, None takes any.
@@ -49,7 +49,7 @@ class Plan:
     precision: str = "float32"
     heatmaps: bool = False
     size: tuple[int, int] | None = None
-    calibration: Sequence[View] = field(default=())
+    calibration: Sequence[ComparisonImage] = field(default=())
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
@@ -64,13 +64,13 @@ class Plan:
             of = "" if self.size is None else f" of {list(self.size)}"
             raise ValueError(f"precision=int8 measures ranges on images{of}; give some by images=FOLDER")
 
-    def taken(self, views: Sequence[View]) -> list[View]:
+    def taken(self, views: Sequence[ComparisonImage]) -> list[ComparisonImage]:
         """Those that the file takes: of one size, where it is fixed."""
         return [view for view in views if self.size is None or view.image.shape[:2] == tuple(self.size)]
 
 
 def export(
-    checkpoint: Checkpoint, predictor: Predictor, path: Path, plan: Plan, views: Sequence[View] = ()
+    checkpoint: Checkpoint, predictor: Predictor, path: Path, plan: ExportOptions, views: Sequence[ComparisonImage] = ()
 ) -> tuple[Difference, dict[str, Any]]:
     """Writes `path` and its sidecar; how far it is from `predictor`, on `views` if there are any, and its metadata.
 
@@ -80,14 +80,14 @@ def export(
     suffix = FORMATS[plan.format].suffix
     if path.suffix != suffix or not path.stem:
         raise ValueError(f"output={path} must be a name that ends in {suffix}, for format={plan.format}")
-    localizer = Localizer(checkpoint, plan.heatmaps, half=plan.precision == "float16")
-    metadata = describe(checkpoint, localizer.answers, plan.precision, plan.size)
+    module = ExportModule(checkpoint, plan.heatmaps, half=plan.precision == "float16")
+    metadata = describe(checkpoint, module.answers, plan.precision, plan.size)
     with atomic_write(path) as unfinished:
-        _write(localizer, unfinished, metadata, plan)
+        _write(module, unfinished, metadata, plan)
         answers, metadata = reopened(unfinished, plan.format)
         differences = [
             measure_difference(predictor, answers, _boxed(shown, checkpoint))
-            for shown in (plan.taken(views), random_views(plan.size or checkpoint.size, fixed=plan.size is not None))
+            for shown in (plan.taken(views), random_images(plan.size or checkpoint.size, fixed=plan.size is not None))
             if shown
         ]
         if plan.precision == "float32":
@@ -108,33 +108,33 @@ def _check_exact(differences: Sequence[Difference], checkpoint: Checkpoint) -> N
         )
 
 
-def _write(localizer: Localizer, path: Path, metadata: dict[str, Any], plan: Plan) -> None:
+def _write(module: ExportModule, path: Path, metadata: dict[str, Any], plan: ExportOptions) -> None:
     write = FORMATS[plan.format].write
     if plan.precision != "int8":
-        write(localizer, path, metadata, plan.size)
+        write(module, path, metadata, plan.size)
         return
     whole = path.with_name(f".{path.stem}.float32{path.suffix}")
     try:
-        write(localizer, whole, metadata, plan.size)
-        quantize(whole, path, (_given(view, localizer) for view in plan.taken(plan.calibration)))
+        write(module, whole, metadata, plan.size)
+        quantize(whole, path, (_given(view, module) for view in plan.taken(plan.calibration)))
     finally:
         whole.unlink(missing_ok=True)
 
 
-def _given(view: View, localizer: Localizer) -> dict[str, np.ndarray]:
+def _given(view: ComparisonImage, module: ExportModule) -> dict[str, np.ndarray]:
     """An image as the file's inputs."""
     given = {"images": view.image[None]}
-    if localizer.padding is not None:
+    if module.padding is not None:
         given["boxes"] = _box(view)[None].astype(np.float32)
     return given
 
 
-def _boxed(views: Sequence[View], checkpoint: Checkpoint) -> list[View]:
+def _boxed(views: Sequence[ComparisonImage], checkpoint: Checkpoint) -> list[ComparisonImage]:
     """The views, with a box each for a network that was trained on crops."""
     return [view._replace(box=_box(view)) for view in views] if checkpoint.crops else list(views)
 
 
-def _box(view: View) -> np.ndarray:
+def _box(view: ComparisonImage) -> np.ndarray:
     """Its box, or that of the whole image."""
     height, width = view.image.shape[:2]
     return np.array([-0.5, -0.5, width - 0.5, height - 0.5]) if view.box is None else np.asarray(view.box)

@@ -15,7 +15,7 @@ from softpoint.inference.checkpoint import Checkpoint
 from softpoint.inference.export.resample import cropped, letterboxed, resample
 
 
-class Localizer(nn.Module):
+class ExportModule(nn.Module):
     """Raw images in, keypoints in their own pixels out: resizing, network, decoding and calibration in one.
 
     It answers as a `Predictor` of the same checkpoint does.
@@ -78,9 +78,9 @@ def varying(given: Sequence[Tensor], any_size: bool) -> list[dict[int, Any]]:
     return [{0: free} | ({1: free, 2: free} if any_size and i == 0 else {}) for i in range(len(given))]
 
 
-def example(localizer: Localizer, size: tuple[int, int], batch: int = 2) -> tuple[Tensor, ...]:
+def example(module: ExportModule, size: tuple[int, int], batch: int = 2) -> tuple[Tensor, ...]:
     """Images (B, H, W, 3) to trace with, and boxes where the network was trained on crops."""
     images = torch.randint(0, 256, (batch, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    if localizer.padding is None:
+    if module.padding is None:
         return (images,)
     return images, torch.tensor([[-0.5, -0.5, size[1] - 0.5, size[0] - 0.5]]).repeat(batch, 1)

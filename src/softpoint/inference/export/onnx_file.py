@@ -13,27 +13,27 @@ from typing import Any
 import numpy as np
 import torch
 
-from softpoint.inference.export.graph import Localizer, example, varying
+from softpoint.inference.export.graph import ExportModule, example, varying
 from softpoint.inference.export.optional_deps import needed
 from softpoint.runtime import KEY
 
 OPSET = 18
 
 
-def write_onnx(localizer: Localizer, path: Path, metadata: dict[str, Any], size: tuple[int, int] | None = None) -> None:
+def write_onnx(module: ExportModule, path: Path, metadata: dict[str, Any], size: tuple[int, int] | None = None) -> None:
     """Writes the file; `size` (H, W) fixes that of the images, which otherwise may have any.
 
     Raises ImportError that says what to install.
     """
     onnx = needed("onnx")
     needed("onnxscript")
-    given = example(localizer, size or localizer.size)
+    given = example(module, size or module.size)
     names = ["images", "boxes"][: len(given)]
     dynamic = dict(zip(names, varying(given, size is None), strict=True))
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            localizer.eval(), given, dynamo=True, opset_version=OPSET, verbose=False,
-            input_names=names, output_names=localizer.answers, dynamic_shapes=dynamic,
+            module.eval(), given, dynamo=True, opset_version=OPSET, verbose=False,
+            input_names=names, output_names=module.answers, dynamic_shapes=dynamic,
         )  # fmt: skip
     assert program is not None
     model = program.model_proto

@@ -19,7 +19,7 @@ from softpoint.runtime import KEY
 Answers = Callable[[np.ndarray, np.ndarray | None], Mapping[str, np.ndarray]]
 
 
-class View(NamedTuple):
+class ComparisonImage(NamedTuple):
     """An image to compare answers on: uint8 RGB (H, W, 3), the box (4,) to look at, and its labels (K, 2).
 
     Without a box all of it is looked at; labels are NaN where there are none.
@@ -51,7 +51,7 @@ class Difference:
         return f"{apart}; EPE {self.epe[1]:.3f} px, the checkpoint's {self.epe[0]:.3f} px"
 
 
-def measure_difference(predictor: Predictor, answers: Answers, views: Sequence[View]) -> Difference:
+def measure_difference(predictor: Predictor, answers: Answers, views: Sequence[ComparisonImage]) -> Difference:
     """The distances between keypoints of both on `views`; ValueError where the file answers what is not finite."""
     apart, errors, unlike = [], [], ""
     for image, box, truth in views:
@@ -71,13 +71,14 @@ def measure_difference(predictor: Predictor, answers: Answers, views: Sequence[V
     return Difference(len(views), float(np.mean(apart)), float(np.max(apart)), epe, unlike)  # type: ignore[arg-type]
 
 
-def random_views(size: tuple[int, int], count: int = 4, fixed: bool = False) -> list[View]:
+def random_images(size: tuple[int, int], count: int = 4, fixed: bool = False) -> list[ComparisonImage]:
     """Blurred noise of several shapes and sizes, odd ones too: what no tracing has seen."""
     rng = np.random.default_rng(0)
     factors = [(1.0, 1.0)] * count if fixed else rng.uniform(0.4, 3.3, (count, 2)).tolist()
     shapes = [tuple(max(8, round(side * f)) for side, f in zip(size, pair, strict=True)) for pair in factors]
     noise = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
-    return [View(cv2.normalize(cv2.GaussianBlur(n, (0, 0), 3), None, 0, 255, cv2.NORM_MINMAX)) for n in noise]  # type: ignore[call-overload]
+    blurred = [cv2.GaussianBlur(image, (0, 0), 3) for image in noise]
+    return [ComparisonImage(cv2.normalize(image, np.empty_like(image), 0, 255, cv2.NORM_MINMAX)) for image in blurred]
 
 
 def reopened(path: Path, format: str) -> tuple[Answers, dict[str, Any]]:

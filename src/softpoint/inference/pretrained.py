@@ -1,0 +1,95 @@
+"""Folders that share a model, written and uploaded: `config.json`, `model.safetensors` and a model card."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from softpoint import __version__
+from softpoint.inference.checkpoint import Checkpoint, read_checkpoint
+from softpoint.inference.folder import CARD, CONFIG, FORMAT, WEIGHTS
+from softpoint.inference.model_card import write_card
+from softpoint.paths import write_json
+
+
+def save_pretrained(checkpoint: Checkpoint | str | Path, folder: str | Path) -> Path:
+    """Write a model to a folder that `load_predictor` reads, and return the folder.
+
+    `model.safetensors` holds the weights with their calibration; `config.json` the network's config, keypoints, flip
+    pairs, skeleton, input size, crops, split, library versions and record; `README.md` is the model card. The files are
+    read back and compared before they replace earlier ones. Raises ValueError if they differ.
+    """
+    checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else read_checkpoint(checkpoint)
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; name a folder to write the model to")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
+        new = Path(temporary)
+        weights = {name: value.detach().cpu().contiguous() for name, value in checkpoint.net.state_dict().items()}
+        (new / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))
+        write_json(new / CONFIG, _config(checkpoint))
+        written = read_checkpoint(new, checkpoint.trust)
+        _compare(checkpoint, written)
+        write_card(written, new / CARD)
+        for name in (WEIGHTS, CONFIG, CARD):
+            (new / name).replace(folder / name)
+    return folder
+
+
+def push_to_hub(
+    checkpoint: Checkpoint | str | Path, repo_id: str, private: bool = False, token: str | None = None
+) -> str:
+    """Upload a model to the Hugging Face Hub as "user/name", created if need be, and return its address.
+
+    `token` is that of the user's login (`hf auth login`) if None.
+    """
+    from huggingface_hub import HfApi
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = save_pretrained(checkpoint, temporary)
+        api = HfApi(token=token)
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=[CONFIG, WEIGHTS, CARD])
+    return f"hf://{repo_id}"
+
+
+def _config(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "library_name": "softpoint",
+        "library_version": __version__,
+        "skeleton": checkpoint.skeleton.to_dict(),
+        "size": list(checkpoint.size),
+        "crops": checkpoint.crops,
+        "hyper_parameters": _without_nan(checkpoint.config),
+        "splits": checkpoint.splits,
+        "versions": checkpoint.versions,
+        "record": _without_nan(checkpoint.record),
+    }
+
+
+def _without_nan(node: Any) -> Any:
+    """Return plain values as JSON has them: null for NaN and infinity."""
+    if isinstance(node, dict):
+        return {str(key): _without_nan(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_without_nan(value) for value in node]
+    return None if isinstance(node, float) and not math.isfinite(node) else node
+
+
+def _compare(checkpoint: Checkpoint, written: Checkpoint) -> None:
+    """Raise ValueError unless the written model is the same network on the same keypoints and input."""
+    expected, actual = checkpoint.net.state_dict(), written.net.state_dict()
+    if wrong := [name for name, value in expected.items() if not torch.equal(value.cpu(), actual[name])]:
+        raise ValueError(
+            f"the written weights differ from {checkpoint.path}, first in {wrong[0]}; nothing was replaced"
+        )
+    parts = ("skeleton", "size", "crops")
+    if wrong := [part for part in parts if getattr(checkpoint, part) != getattr(written, part)]:
+        raise ValueError(f"the written {wrong[0]} differs from that of {checkpoint.path}; nothing was replaced")
