@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from softpoint.studies.folds import SHOWN
+from softpoint.metrics.columns import COLUMNS
 from softpoint.studies.runs import Outcome, values
 from softpoint.studies.statistics import over_seeds
 
@@ -45,7 +45,7 @@ def _reached(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     if not metrics:
         return {"failed": failed, "epe": None, "means": {}, "seeds": {}}
     scores = {seed: values(found) for seed, found in metrics.items()}
-    shared = [name for name in SHOWN if all(name in found for found in scores.values())]
+    shared = [name for name in COLUMNS if all(name in found for found in scores.values())]
     means = {name: fmean(found[name] for found in scores.values()) for name in shared}
     seeds = {str(seed): {**found, "minutes": minutes[seed]} for seed, found in scores.items()}
     epe = over_seeds([found["overall"]["epe"] for found in metrics.values()])

@@ -9,18 +9,8 @@ import numpy as np
 
 from softpoint.evaluation import evaluate
 from softpoint.evaluation.results import Results
+from softpoint.metrics.columns import COLUMNS
 from softpoint.studies.runs import Outcome, fraction_of, pooled, values
-
-# The metrics in tables of studies, with their formats.
-SHOWN = {
-    "epe": ".2f",
-    "median": ".2f",
-    "p95": ".2f",
-    "pck@0.05": ".3f",
-    "pck@0.1": ".3f",
-    "ece": ".3f",
-    "coverage_90": ".3f",
-}
 
 
 def cross_validation(outcomes: Sequence[Outcome], facts: Mapping[str, Any]) -> tuple[dict[str, Any], Results]:
@@ -74,7 +64,7 @@ def _by_fold(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for fold in sorted({run["fold"] for run in runs if not run["failed"]}):
         mine = [run for run in runs if run["fold"] == fold and not run["failed"]]
-        names = [name for name in SHOWN if all(run.get(name) is not None for run in mine)]
+        names = [name for name in COLUMNS if all(run.get(name) is not None for run in mine)]
         found[str(fold)] = {name: _mean_and_spread([run[name] for run in mine]) for name in names}
     return found
 

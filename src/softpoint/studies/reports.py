@@ -9,9 +9,9 @@ from typing import Any
 
 from softpoint.evaluation.plots import reliability_figure
 from softpoint.evaluation.results import Results
+from softpoint.metrics.columns import COLUMNS
 from softpoint.paths import write_json, write_text
 from softpoint.studies.charts import comparison_chart, curve_chart, fold_chart
-from softpoint.studies.folds import SHOWN
 from softpoint.studies.markdown import failures, markdown_table, write_table
 from softpoint.studies.runs import slug
 from softpoint.studies.statistics import Interval
@@ -72,15 +72,14 @@ def write_curve(folder: Path, summary: Mapping[str, Any]) -> str:
 def describe_cross_validation(summary: Mapping[str, Any], name: str) -> str:
     """Return a cross-validation as Markdown."""
     overall, seeds = summary["overall"], summary["seeds"]
+    shown = _shown([overall])
     rows = [
-        [f"fold {fold}", *_cells({key: stats["mean"] for key, stats in metrics.items()})]
+        [f"fold {fold}", *_cells({key: stats["mean"] for key, stats in metrics.items()}, shown)]
         for fold, metrics in summary["folds"].items()
     ]
     if len(seeds) > 1:
-        rows += [[f"seed {seed}", *_cells(metrics)] for seed, metrics in seeds.items()]
-    rows.append(
-        ["all folds", *(Interval.of(overall[key]).text(SHOWN[key]) if overall.get(key) else "-" for key in SHOWN)]
-    )
+        rows += [[f"seed {seed}", *_cells(metrics, shown)] for seed, metrics in seeds.items()]
+    rows.append(["all folds", *(Interval.of(overall[key]).text(COLUMNS[key].format) for key in shown)])
     if "low" in overall["epe"]:
         intervals = f"In brackets, 95 % intervals by bootstrap over {summary['resampled']['unit']}."
     else:
@@ -92,7 +91,7 @@ def describe_cross_validation(summary: Mapping[str, Any], name: str) -> str:
         f"{summary['images']} images, each tested once per seed by a model trained without it; "
         f"{len(summary['folds'])} folds, seed {' and '.join(seeds)}. {intervals} Coverage is of the 90 % ellipses.",
         "",
-        markdown_table(["", *SHOWN], rows),
+        markdown_table(["", *shown], rows),
         "",
         *([f"Standard deviation of EPE over the seeds: {spread}.", ""] if len(seeds) > 1 else []),
         *failures([f"{failed['run']}: {failed['why']}" for failed in summary["failed"]]),
@@ -104,7 +103,7 @@ def describe_cross_validation(summary: Mapping[str, Any], name: str) -> str:
 
 def describe_comparison(summary: Mapping[str, Any]) -> str:
     """Return a comparison on one data set as Markdown."""
-    shown = [key for key in SHOWN if key not in ("epe", "p95", "coverage_90")]
+    shown = _shown([entry.get("means", {}) for entry in summary["variants"].values()])[1:]
     header = [summary["study"], "EPE px", "difference", *shown, "training min", "step", "inference", "parameters"]
     rows = [_variant_row(name, entry, shown) for name, entry in summary["variants"].items()]
     failed = [f"{f['run']}: {f['why']}" for entry in summary["variants"].values() for f in entry["failed"]]
@@ -142,11 +141,12 @@ def describe_comparison(summary: Mapping[str, Any]) -> str:
 def describe_curve(summary: Mapping[str, Any]) -> str:
     """Return a learning curve as Markdown."""
     unit, several, seeds = summary["unit"], len(summary["lines"]) > 1, summary["seeds"]
+    shown = _shown([point["means"] for sizes in summary["lines"].values() for point in sizes.values()])
     rows, failed = [], []
     for line, sizes in summary["lines"].items():
         for size, point in sizes.items():
             epe = Interval.of(point["epe"]).text() if point["epe"] else "failed"
-            rows.append([*([line] if several else []), size, epe, *_cells(point["means"])[1:]])
+            rows.append([*([line] if several else []), size, epe, *_cells(point["means"], shown[1:])])
             failed += point["failed"]
     if unit == "minutes":
         title, trained = "Minutes of training", "for so many minutes"
@@ -159,7 +159,7 @@ def describe_curve(summary: Mapping[str, Any]) -> str:
         f"Trained {trained}, and tested on the same images with every seed. "
         f"Seeds {', '.join(map(str, seeds))}; in brackets, 95 % intervals {source}.",
         "",
-        markdown_table([*(["line"] if several else []), unit, *SHOWN], rows),
+        markdown_table([*(["line"] if several else []), unit, *shown], rows),
         "",
         *failures(failed),
         f"`{summary['command']}`, {summary['budget']}, on {summary['hardware']}.",
@@ -185,9 +185,15 @@ def _variant_row(name: str, entry: Mapping[str, Any], shown: Sequence[str]) -> l
     ]
 
 
-def _cells(metrics: Mapping[str, float], names: Iterable[str] = tuple(SHOWN)) -> list[str]:
+def _shown(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the metrics of tables, EPE first, that any of the entries has."""
+    present = set().union(*entries)
+    return [name for name, column in COLUMNS.items() if column.brief and name in present]
+
+
+def _cells(metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:
     """Return metrics as cells of a table, a dash for each that is missing."""
-    return [_number(metrics.get(name), SHOWN[name]) for name in names]
+    return [_number(metrics.get(name), COLUMNS[name].format) for name in names]
 
 
 def _number(value: float | None, format_spec: str = ".2f") -> str:
