@@ -1,4 +1,4 @@
-"""The doctor finds what was planted, and says nothing of labels that are right."""
+"""The audit finds planted faults, and reports nothing about correct labels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PAWS = tuple(
 
 
 def moved(labels: Labels, keypoints: np.ndarray) -> Labels:
-    """The labels with other coordinates; NaN where unlabeled."""
+    """Return the labels with other coordinates, NaN if unlabeled."""
     rows = zip(labels.subjects, keypoints, strict=True)
     return replace(
         labels,
@@ -46,12 +46,12 @@ def moved(labels: Labels, keypoints: np.ndarray) -> Labels:
 
 
 def animals(count: int = 80, seed: int = 0) -> np.ndarray:
-    """Poses (N, 4, 2): nose, ears and tail of an animal that turns and walks, within 10 to 190."""
+    """Return poses (N, 4, 2): nose, ears and tail of an animal in any direction, within 10 to 190."""
     rng = np.random.default_rng(seed)
     shape = np.array([[14.0, 0.0], [6.0, -8.0], [6.0, 8.0], [-22.0, 0.0]])
-    angle, place = rng.uniform(0, 2 * np.pi, count), rng.uniform(40, 160, (count, 1, 2))
-    turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1).reshape(-1, 2, 2)
-    return shape @ turn.transpose(0, 2, 1) + place + rng.normal(0, 0.7, (count, 4, 2))
+    angle, center = rng.uniform(0, 2 * np.pi, count), rng.uniform(40, 160, (count, 1, 2))
+    rotation = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], 1).reshape(-1, 2, 2)
+    return shape @ rotation.transpose(0, 2, 1) + center + rng.normal(0, 0.7, (count, 4, 2))
 
 
 def labeled(poses: np.ndarray, source: str = "made") -> Labels:
@@ -61,7 +61,7 @@ def labeled(poses: np.ndarray, source: str = "made") -> Labels:
 
 @pytest.fixture(scope="module")
 def painted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Labels, ImageFolder]:
-    """Forty images of such animals on a textured floor."""
+    """Return forty images of such animals on a textured floor."""
     folder, poses = tmp_path_factory.mktemp("painted"), animals(40)
     rng = np.random.default_rng(1)
     for i, pose in enumerate(poses):
@@ -77,7 +77,7 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Labels, ImageFold
     return labeled(poses), ImageFolder(folder)
 
 
-def examined(labels: Labels, images: ImageFolder, **more: object) -> Report:
+def audit(labels: Labels, images: ImageFolder, **more: object) -> Report:
     return audit_labels(labels, images, scan(images, labels.images), **more)  # type: ignore[arg-type]
 
 
@@ -85,7 +85,7 @@ def kinds(report: Report) -> dict[str, int]:
     return {finding.kind: finding.count for finding in report.findings}
 
 
-class Kept(ImageFolder):
+class CachedFolder(ImageFolder):
     """Images that are decoded once for all tests."""
 
     def read(self, image: str) -> np.ndarray:
@@ -98,11 +98,11 @@ decoded = cache(read_image)
 def real(data_root: Path, name: str, most: int = 150) -> tuple[Labels, ImageFolder]:
     labels = read_labels(data_root / "keypoints" / "labels" / f"{name}.csv")
     labels = labels.select(range(0, len(labels), max(1, len(labels) // most)))
-    return labels, Kept(data_root / "keypoints" / name.removesuffix("-single"))
+    return labels, CachedFolder(data_root / "keypoints" / name.removesuffix("-single"))
 
 
 def planted_swaps(labels: Labels, share: float, seed: int) -> tuple[Labels, dict[int, set[int]]]:
-    """Labels with one flip pair exchanged in a share of the subjects, and what was exchanged where."""
+    """Return labels with a flip pair exchanged in a share of the subjects, and the exchanged points by subject."""
     rng, points, planted = np.random.default_rng(seed), labels.keypoints.copy(), {}
     pairs = [tuple(map(labels.skeleton.index, pair)) for pair in labels.skeleton.flip_pairs]
     for i in rng.choice(len(labels), round(share * len(labels)), replace=False).tolist():
@@ -113,13 +113,13 @@ def planted_swaps(labels: Labels, share: float, seed: int) -> tuple[Labels, dict
     return moved(labels, points), planted
 
 
-def swaps_found(labels: Labels) -> dict[int, set[int]]:
+def swaps_in(labels: Labels) -> dict[int, set[int]]:
     examples = [e for f in pose_findings(labels) if f.kind == "left_right_swap" for e in f.examples]
     return {e.subject: set(e.keypoints) for e in examples if e.subject is not None}
 
 
-def test_nothing_is_said_of_good_labels(painted: tuple[Labels, ImageFolder]) -> None:
-    report = examined(*painted, splits={"train": range(30), "test": range(30, 40)})
+def test_correct_labels_give_no_findings(painted: tuple[Labels, ImageFolder]) -> None:
+    report = audit(*painted, splits={"train": range(30), "test": range(30, 40)})
     assert report.findings == [] and not report.has_errors
     assert (report.subjects, report.images, report.unlabeled) == (40, 40, 0)
     assert report.sizes == {"220x200": 40} and report.splits == {"train": 30, "test": 10}
@@ -130,7 +130,7 @@ def test_a_report_is_json_with_documented_keys(painted: tuple[Labels, ImageFolde
     labels, images = painted
     points = labels.keypoints.copy()
     points[3, 0] = 500, 20
-    stored = json.loads(json.dumps(examined(moved(labels, points), images).to_dict()))
+    stored = json.loads(json.dumps(audit(moved(labels, points), images).to_dict()))
     assert set(stored) == {
         "version", "source", "subjects", "images", "unlabeled", "sizes", "keypoints", "splits", "has_errors",
         "findings",
@@ -142,7 +142,7 @@ def test_a_report_is_json_with_documented_keys(painted: tuple[Labels, ImageFolde
     assert stored["keypoints"][0] == {"name": "nose", "labeled": 40, "occluded": 0, "missing": 0, "out_of_frame": 1}
 
 
-def test_points_that_numbers_alone_show_wrong(painted: tuple[Labels, ImageFolder]) -> None:
+def test_faults_of_coordinates_are_found(painted: tuple[Labels, ImageFolder]) -> None:
     labels, images = painted
     points = labels.keypoints.copy()
     points[0, 1] = 0, 0
@@ -152,18 +152,18 @@ def test_points_that_numbers_alone_show_wrong(painted: tuple[Labels, ImageFolder
     changed = moved(labels, points)
     changed = replace(changed, skeleton=SKELETON, subjects=(*changed.subjects, changed.subjects[20]))
     changed = replace(changed, subjects=tuple(replace(s, place=f"row {i}") for i, s in enumerate(changed.subjects)))
-    report = examined(changed, images)
-    found = {finding.kind: finding for finding in report.findings}
-    assert {"at_origin", "coincident", "constant", "repeated_subject"} <= set(found)
-    assert found["at_origin"].examples[0].value == "left_ear at (0, 0)"
-    assert found["coincident"].examples[0].keypoints == (2, 3) and found["coincident"].count == 1
-    assert "(77.25, 80.5) in 6 of 41" in found["constant"].examples[0].value
-    assert found["repeated_subject"].examples[0].place == "row 40" and found["repeated_subject"].severity == "error"
+    report = audit(changed, images)
+    by_kind = {finding.kind: finding for finding in report.findings}
+    assert {"at_origin", "coincident", "constant", "repeated_subject"} <= set(by_kind)
+    assert by_kind["at_origin"].examples[0].value == "left_ear at (0, 0)"
+    assert by_kind["coincident"].examples[0].keypoints == (2, 3) and by_kind["coincident"].count == 1
+    assert "(77.25, 80.5) in 6 of 41" in by_kind["constant"].examples[0].value
+    assert by_kind["repeated_subject"].examples[0].place == "row 40" and by_kind["repeated_subject"].severity == "error"
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e300])
 @pytest.mark.parametrize("count", [1, 40])
-def test_absurd_labels_of_images_that_are_not_there(count: int, scale: float) -> None:
+def test_absurd_labels_of_missing_images_do_not_raise(count: int, scale: float) -> None:
     points = scale * np.random.default_rng(0).normal(size=(count, 4, 2))
     names = ["../out.png", "nul\0.png", "x" * 400, ""]
     subjects = [
@@ -171,17 +171,17 @@ def test_absurd_labels_of_images_that_are_not_there(count: int, scale: float) ->
         for i, s in enumerate(labeled(points).subjects)
     ]
     labels = replace(labeled(points), subjects=tuple(subjects))
-    report = examined(labels, ImageFolder(Path("nowhere")))
+    report = audit(labels, ImageFolder(Path("nowhere")))
     assert unlabeled_images(labels, ImageFolder(Path("nowhere"))) == []
     assert kinds(report)["unreadable"] == min(count, 4) and json.dumps(report.to_dict())
 
 
-def test_subjects_that_share_a_repeated_image(painted: tuple[Labels, ImageFolder]) -> None:
+def test_duplicate_images_with_several_subjects(painted: tuple[Labels, ImageFolder]) -> None:
     labels, images = painted
     first, second, third = (labels.subjects[i] for i in (0, 1, 2))
     both = [replace(first, place="a"), replace(second, image=first.image, place="b")]
     copy = [replace(s, image=f"./copies/../{s.image}") for s in both]  # another spelling is the same image
-    assert kinds(examined(replace(labels, subjects=(*both, *copy)), images)) == {"repeated_subject": 2}
+    assert kinds(audit(replace(labels, subjects=(*both, *copy)), images)) == {"repeated_subject": 2}
     scans = scan(images, [s.image for s in (*both, third, third)])
     here = [s._replace(digest=scans[0].digest, image=s.image) for s in scans]
     other_order = [replace(third, keypoints=both[1].keypoints), replace(third, keypoints=both[0].keypoints)]
@@ -191,36 +191,36 @@ def test_subjects_that_share_a_repeated_image(painted: tuple[Labels, ImageFolder
     assert report.findings[0].examples[0].value == "1 subjects, 2 in 000.png"
 
 
-def test_keypoints_never_labeled(painted: tuple[Labels, ImageFolder]) -> None:
+def test_keypoints_that_are_never_labeled_are_found(painted: tuple[Labels, ImageFolder]) -> None:
     labels, images = painted
     points = labels.keypoints.copy()
     points[:, 3] = np.nan
     points[7] = np.nan
-    report = examined(moved(labels, points), images)
+    report = audit(moved(labels, points), images)
     assert [e.value for f in report.findings if f.kind == "never_labeled" for e in f.examples] == ["tail"]
     assert report.unlabeled == 1 and report.keypoints[3][1:] == (0, 0, 40, 0)
 
 
-def test_boxes(painted: tuple[Labels, ImageFolder]) -> None:
+def test_faults_of_boxes_are_found(painted: tuple[Labels, ImageFolder]) -> None:
     labels, images = painted
     around = [(*(s.keypoints.min(0) - 2), *(s.keypoints.max(0) + 2)) for s in labels.subjects]
     boxed = [replace(s, box=box) for s, box in zip(labels.subjects, around, strict=True)]
-    assert examined(replace(labels, subjects=tuple(boxed)), images).findings == []
+    assert audit(replace(labels, subjects=tuple(boxed)), images).findings == []
     boxed[4] = replace(boxed[4], box=(0.0, 0.0, 9.0, 9.0))
     nothing = {"keypoints": np.full((4, 2), np.nan), "visibility": np.zeros(4, int)}
     boxed[6], boxed[7] = replace(boxed[6], **nothing), replace(boxed[7], **nothing, crowd=True)
-    report = examined(replace(labels, subjects=tuple(boxed)), images)
+    report = audit(replace(labels, subjects=tuple(boxed)), images)
     examples = {f.kind: [e.subject for e in f.examples] for f in report.findings}
     assert examples["outside_box"] == [4] and examples["empty_box"] == [6]
 
 
-def test_fractions_instead_of_pixels(painted: tuple[Labels, ImageFolder]) -> None:
+def test_fractions_instead_of_pixels_are_an_error(painted: tuple[Labels, ImageFolder]) -> None:
     labels, images = painted
-    report = examined(moved(labels, labels.keypoints / [220, 200]), images)
+    report = audit(moved(labels, labels.keypoints / [220, 200]), images)
     assert kinds(report)["fractions"] == 40 and report.has_errors
 
 
-def test_images_that_are_broken_repeated_turned_or_of_another_size(
+def test_damaged_duplicate_rotated_and_resized_images_are_found(
     painted: tuple[Labels, ImageFolder], tmp_path: Path
 ) -> None:
     labels, images = painted
@@ -242,14 +242,17 @@ def test_images_that_are_broken_repeated_turned_or_of_another_size(
     others = unlabeled_images(changed, here)
     assert others == ["alone.png", "beside.png"]
     splits = {"train": [i for i in range(40) if i != 31], "test": [31]}
-    report = examined(changed, here, splits=splits, others=scan(here, others))
-    found = {f.kind: [e.image for e in f.examples] for f in report.findings}
-    assert found["unreadable"] == ["000.png", "001.png"] and found["exif"] == ["015.png"]
-    assert found["size_mismatch"] == ["025.png"] and found["duplicate"] == ["031.png"] == found["split_duplicate"]
-    assert found["duplicate_labels_differ"] == ["011.png"]
-    assert found["unlabeled_duplicate"] == ["beside.png"] and found["unlabeled"] == ["alone.png"]
+    report = audit(changed, here, splits=splits, others=scan(here, others))
+    images_of = {f.kind: [e.image for e in f.examples] for f in report.findings}
+    assert images_of["unreadable"] == ["000.png", "001.png"] and images_of["exif"] == ["015.png"]
+    assert (
+        images_of["size_mismatch"] == ["025.png"]
+        and images_of["duplicate"] == ["031.png"] == images_of["split_duplicate"]
+    )
+    assert images_of["duplicate_labels_differ"] == ["011.png"]
+    assert images_of["unlabeled_duplicate"] == ["beside.png"] and images_of["unlabeled"] == ["alone.png"]
     assert report.has_errors and report.sizes == {"220x200": 37, "unknown": 3}
-    skipped = examined(changed, here, on_error="skip")
+    skipped = audit(changed, here, on_error="skip")
     assert not skipped.has_errors and kinds(skipped)["unreadable"] == 2
 
 
@@ -261,7 +264,7 @@ def test_a_fit_without_missing_values_is_the_sample_covariance() -> None:
     np.testing.assert_allclose(covariance, expected + 1e-3 * np.diag(np.diag(expected)), rtol=1e-4, atol=1e-4)
 
 
-def test_a_fit_recovers_what_is_missing_at_random() -> None:
+def test_a_fit_with_values_missing_at_random_is_unbiased() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(4000, 4)) @ rng.normal(size=(4, 4))
     holes = np.where(rng.random(rows.shape) < 0.2, np.nan, rows)
@@ -271,7 +274,7 @@ def test_a_fit_recovers_what_is_missing_at_random() -> None:
     assert (np.abs(covariance - np.cov(rows.T)) / np.outer(scale, scale) < 0.06).all()
 
 
-def test_strangeness_is_the_distance_from_the_conditional_mean() -> None:
+def test_point_distance_is_that_from_the_conditional_mean() -> None:
     model, pose = PoseModel(animals(200)), animals(1, seed=9)[0]
     pose[2] = np.nan
     mean, cov = model.mean, model.covariance
@@ -280,11 +283,11 @@ def test_strangeness_is_the_distance_from_the_conditional_mean() -> None:
     expected = mean[k] + slope @ (pose.ravel()[rest] - mean[rest])
     spread = cov[np.ix_(k, k)] - slope @ cov[np.ix_(rest, k)]
     off = pose[1] - expected
-    found = model.point_distances(pose)
-    assert found[1] == pytest.approx(off @ np.linalg.inv(spread) @ off, rel=1e-6) and np.isnan(found[2])
+    distances = model.point_distances(pose)
+    assert distances[1] == pytest.approx(off @ np.linalg.inv(spread) @ off, rel=1e-6) and np.isnan(distances[2])
 
 
-def test_planted_swaps_and_outliers_of_an_animal_that_turns() -> None:
+def test_planted_swaps_and_outliers_are_found_exactly() -> None:
     labels = labeled(animals(200))
     assert pose_findings(labels) == []
     changed, planted = planted_swaps(labels, 0.06, seed=0)
@@ -292,20 +295,20 @@ def test_planted_swaps_and_outliers_of_an_animal_that_turns() -> None:
     free = [i for i in range(200) if i not in planted][::20]
     points[free, 0] += [[25.0, -18.0]]
     changed = moved(changed, points)
-    assert swaps_found(changed) == planted
-    strange = {e.subject: e.keypoints for f in pose_findings(changed) if f.kind == "unusual_pose" for e in f.examples}
-    assert strange == dict.fromkeys(free, (0,))
+    assert swaps_in(changed) == planted
+    outliers = {e.subject: e.keypoints for f in pose_findings(changed) if f.kind == "unusual_pose" for e in f.examples}
+    assert outliers == dict.fromkeys(free, (0,))
 
 
-def test_a_whole_body_whose_sides_are_exchanged(data_root: Path) -> None:
+def test_a_body_with_all_sides_exchanged_is_found(data_root: Path) -> None:
     labels, _ = real(data_root, "mirror-mouse")
     labels = replace(labels, skeleton=replace(labels.skeleton, flip_pairs=PAWS))
     points = labels.keypoints.copy()
     points[[8, 50]] = points[[8, 50]][:, labels.skeleton.flip_index]
-    assert set(swaps_found(moved(labels, points))) == {8, 50}
+    assert set(swaps_in(moved(labels, points))) == {8, 50}
 
 
-def test_too_few_or_degenerate_poses_say_nothing() -> None:
+def test_too_few_or_degenerate_poses_give_no_findings() -> None:
     assert pose_findings(labeled(animals(20))) == []
     still = np.repeat(animals(1), 60, axis=0)
     assert pose_findings(labeled(still)) == []
@@ -316,71 +319,71 @@ def test_too_few_or_degenerate_poses_say_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("name", "pairs", "known"),
-    # In frame 102 of the second set, ears are exchanged indeed: the animal walks left, its left ear drawn above.
+    # In frame 102 of the second set the ears are really exchanged: the animal walks left, its left ear above.
     [("mirror-mouse", PAWS, set()), ("dlc-openfield", (("leftear", "rightear"),), {102})],
 )
-def test_swaps_planted_in_real_labels(
+def test_swaps_planted_in_real_labels_are_found(
     data_root: Path, name: str, pairs: Sequence[tuple[str, str]], known: set[int]
 ) -> None:
     labels, _ = real(data_root, name)
     labels = replace(labels, skeleton=replace(labels.skeleton, flip_pairs=tuple(pairs)))
-    assert set(swaps_found(labels)) == known
+    assert set(swaps_in(labels)) == known
     hits = total = alarms = 0
     for seed in range(2):
         changed, planted = planted_swaps(labels, 0.05, seed)
-        found = swaps_found(changed)
-        hits += sum(found.get(i, set()) >= points for i, points in planted.items())
-        alarms += len(set(found) - set(planted) - known)
+        result = swaps_in(changed)
+        hits += sum(result.get(i, set()) >= points for i, points in planted.items())
+        alarms += len(set(result) - set(planted) - known)
         total += len(planted)
     assert hits >= 0.8 * total and alarms <= 2
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_right_coordinates_are_not_questioned(data_root: Path, name: str) -> None:
+def test_right_coordinates_give_no_findings(data_root: Path, name: str) -> None:
     labels, images = real(data_root, name, 60)
     assert convention_findings(labels, images, range(len(labels))) == []
 
 
 @pytest.mark.parametrize("name", ["dlc-openfield", "glue-tubes-single"])
-@pytest.mark.parametrize("reading", [name for name in CONVENTIONS if name != "as given"])
-def test_other_conventions_are_recognized(data_root: Path, name: str, reading: str) -> None:
+@pytest.mark.parametrize("convention", [name for name in CONVENTIONS if name != "as given"])
+def test_other_conventions_are_recognized(data_root: Path, name: str, convention: str) -> None:
     labels, images = real(data_root, name, 24)
     sizes = [images.size(image) for image in labels.images]
-    undo = _inverse(reading)
+    undo = _inverse(convention)
     wrong = moved(labels, np.array([undo(p, *size) for p, size in zip(labels.keypoints, sizes, strict=True)]))
-    again = [CONVENTIONS[reading][0](p, *size) for p, size in zip(wrong.keypoints, sizes, strict=True)]
+    again = [CONVENTIONS[convention][0](p, *size) for p, size in zip(wrong.keypoints, sizes, strict=True)]
     np.testing.assert_allclose(again, labels.keypoints)
     (finding,) = convention_findings(wrong, images, range(len(wrong)))
-    assert finding.message.startswith(reading) and finding.severity == "error"
+    assert finding.message.startswith(convention) and finding.severity == "error"
 
 
-def _inverse(reading: str) -> Callable[[np.ndarray, int, int], np.ndarray]:
-    """What turns right coordinates into those that must be read so."""
-    if reading == "the image was rotated left":
+def _inverse(convention: str) -> Callable[[np.ndarray, int, int], np.ndarray]:
+    """Return the function from right coordinates to those of a convention."""
+    if convention == "the image was rotated left":
         return lambda p, h, w: (p * [-1, 1] + [w - 1, 0])[..., ::-1]
-    if reading == "the image was rotated right":
+    if convention == "the image was rotated right":
         return lambda p, h, w: (p * [1, -1] + [0, h - 1])[..., ::-1]
-    return CONVENTIONS[reading][0]
+    return CONVENTIONS[convention][0]
 
 
-def test_wings_whose_y_counts_from_the_bottom(data_root: Path) -> None:
+def test_y_from_the_bottom_is_found_in_a_real_file(data_root: Path) -> None:
     folder = data_root / "keypoints" / "fly-wing"
     with (folder / "landmark-examples" / "csv-example.csv").open(newline="") as file:
         rows = list(csv.reader(file))[1:]
     points = np.array([row[1:] for row in rows], float).reshape(-1, 12, 2)
     subjects = (Subject(row[0], row[0], p, np.full(12, 2)) for row, p in zip(rows, points, strict=True))
     labels = Labels("wings", ".", Skeleton(tuple(f"LM{i}" for i in range(12))), tuple(subjects))
-    report = examined(labels, ImageFolder(folder / "image-examples"))
+    report = audit(labels, ImageFolder(folder / "image-examples"))
     assert kinds(report) == {"coordinate_convention": 58} and report.has_errors
     assert report.findings[0].message.startswith("y counts from the bottom")
-    gains = convention_scores(labels, ImageFolder(folder / "image-examples"))
-    assert gains["y counts from the bottom"] > 0.6 > 0.2 > max(v for k, v in gains.items() if "bottom" not in k)
+    scores = convention_scores(labels, ImageFolder(folder / "image-examples"))
+    assert scores["y counts from the bottom"] > 0.6 > 0.2 > max(v for k, v in scores.items() if "bottom" not in k)
 
 
-def test_mirror_mouse_has_one_slip_and_images_that_repeat(data_root: Path) -> None:
+def test_a_real_set_has_coincident_points_and_duplicates(data_root: Path) -> None:
     labels, images = real(data_root, "mirror-mouse")
     others = unlabeled_images(labels, images)
-    report = examined(labels, images, others=scan(images, others))
+    report = audit(labels, images, others=scan(images, others))
     assert kinds(report) == {"coincident": 1, "unlabeled_duplicate": 3} and not report.has_errors
     repeats = {(e.image, e.other) for f in report.findings if f.kind == "unlabeled_duplicate" for e in f.examples}
     assert ("labeled-data/img00.png", "labeled-data/img01.png") in repeats

@@ -1,4 +1,4 @@
-"""Pages about labels: every subject is drawn where it is, and what cannot be shown is passed over."""
+"""Pages about labels: every subject is drawn at its position, and unreadable images are skipped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GRAY = np.full((100, 140, 3), 77, np.uint8)
 
 
 def grays(image: str) -> np.ndarray:
-    """A gray image, unless it is named gone."""
+    """Return a gray image, unless its name contains "gone"."""
     if "gone" in image:
         raise FileNotFoundError(image)
     return GRAY
@@ -28,7 +28,7 @@ def labels(*images: str, point: tuple[float, float] = (70.0, 50.0)) -> Labels:
 
 
 def discs(page: np.ndarray) -> int:
-    """How many pixels have exactly the first keypoint's color."""
+    """Return the number of pixels of exactly the first keypoint's color."""
     return int((page == palette(1)[0]).all(-1).sum())
 
 
@@ -43,7 +43,7 @@ def test_every_subject_of_an_image_is_drawn() -> None:
     assert discs(two) == 2 * discs(one) and two.shape[1] > 1.9 * one.shape[1]
 
 
-def test_a_point_is_drawn_where_it_is() -> None:
+def test_a_point_is_drawn_at_its_position() -> None:
     page = page_of_labels(labels("0.png", point=(105.0, 50.0)), grays)
     assert page is not None
     _, columns = np.nonzero((page == palette(1)[0]).all(-1))
@@ -59,13 +59,13 @@ def test_pages_without_images_are_none() -> None:
 
 
 @pytest.mark.parametrize("point", [(-30.0, 50.0), (1e9, -1e9), (0.0, 0.0), (139.0, 99.0)])
-def test_suspects_are_drawn_wherever_they_lie(point: tuple[float, float]) -> None:
+def test_suspicious_points_are_drawn_unless_they_are_too_far(point: tuple[float, float]) -> None:
     shown = page_of_findings(labels("0.png", point=point), grays, [finding(Example("0.png", "", "x", 0, (0,)))])
     assert shown is not None
     assert (discs(shown) > 20) == (abs(point[0]) < 1e6)
 
 
-def test_two_images_stand_side_by_side() -> None:
+def test_two_images_are_drawn_side_by_side() -> None:
     shown = page_of_findings(labels("0.png", "1.png"), grays, [finding(Example("1.png", "", "x", other="0.png"))])
     assert shown is not None
     half = shown.shape[1] // 2

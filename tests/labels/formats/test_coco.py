@@ -143,10 +143,7 @@ def test_annotations_of_categories_without_keypoints_are_counted(
         (changed("images", 0, "width", to=-64), "image 7: width is -64"),
         (changed("images", 0, "file_name", to=""), "image 7: file_name is ''"),
         (changed("images", 0, "file_name", to="a\0.png"), "image 7: file_name 'a.x00.png' has characters"),
-        (
-            changed("categories", 0, "skeleton", to=[[0, 1]]),
-            "category 1: skeleton joins keypoint 0, but COCO counts",
-        ),
+        (changed("categories", 0, "skeleton", to=[[0, 1]]), "category 1: skeleton joins keypoint 0, but COCO counts"),
         (changed("categories", 0, "skeleton", to=[[1, 4]]), "category 1: skeleton joins keypoint 4"),
         (changed("categories", 0, "skeleton", to=[[1, 2, 3]]), "category 1: an edge of the skeleton holds 3 values"),
         (changed("categories", 0, "keypoints", 1, to="nose"), "category 1: keypoint 'nose' repeats"),

@@ -12,7 +12,6 @@ import numpy as np
 
 from softpoint.labels import csv_io
 from softpoint.labels.formats.parsing import dlc_table
-from softpoint.labels.formats.parsing.rows import UniqueRows
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, Labels, Subject
 from softpoint.labels.skeleton import infer_flip_pairs
@@ -55,21 +54,17 @@ def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str 
         rows = rows[1:]
     if not rows:
         raise ValueError(f"{path} has a header but no image below it; check that the file is complete")
-    subjects: list[Subject] = []
-    unique, layout = UniqueRows(), dlc_table.table_layout(str(path), columns)
-    for line, cells in rows:
-        place = f"{prefix}line {line}"
-        with errors.row(place):
-            csv_io.same_length(cells, len(header["coords"]))
-            image = dlc_table.join_path(cells[:width])
-            values = [math.nan] * len(cells)
-            for column in columns:
-                if column.coord != "likelihood":
-                    values[column.position] = csv_io.number(cells, column.position, separator)
-            in_row = dlc_table.row_subjects(layout, image, place, values)
-            unique.add(normalize_path(image), place, image)
-            subjects += in_row
-    return Labels(str(path), str(dlc_table.image_root(path, subjects)), layout.skeleton, tuple(subjects))
+
+    def parse(cells: list[str]) -> tuple[list[str], list[float]]:
+        csv_io.same_length(cells, len(header["coords"]))
+        values = [math.nan] * len(cells)
+        for column in columns:
+            if column.coord != "likelihood":
+                values[column.position] = csv_io.number(cells, column.position, separator)
+        return cells[:width], values
+
+    places = ((f"{prefix}line {line}", cells) for line, cells in rows)
+    return dlc_table.read_table(path, columns, places, parse, errors)
 
 
 def _fits(rows: list[list[str]]) -> bool:

@@ -17,10 +17,8 @@ from typing import Any
 import numpy as np
 
 from softpoint.labels.formats.parsing import dlc_table
-from softpoint.labels.formats.parsing.rows import UniqueRows
 from softpoint.labels.row_errors import RowErrors
-from softpoint.labels.schema import Labels, Subject
-from softpoint.paths import normalize_path
+from softpoint.labels.schema import Labels
 
 DESCRIPTION = "an HDF5 file .h5 that DeepLabCut wrote with pandas"
 
@@ -58,18 +56,15 @@ def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str 
                 " bodypart, and x, y or likelihood"
             )
         columns.append(dlc_table.Column(i, name[1] if len(name) == 4 else "", name[-2], name[-1].lower()))
-    subjects: list[Subject] = []
-    unique, layout = UniqueRows(), dlc_table.table_layout(str(path), columns)
-    for row, (parts, numbers) in enumerate(zip(index, values.tolist(), strict=True), 1):
-        place = f"{prefix}row {row}"
-        with errors.row(place):
-            image = dlc_table.join_path(parts)
-            if any(map(math.isinf, numbers)):
-                raise ValueError("a coordinate is infinite; leave it empty for unlabeled")
-            in_row = dlc_table.row_subjects(layout, image, place, numbers)
-            unique.add(normalize_path(image), place, image)
-            subjects += in_row
-    return Labels(str(path), str(dlc_table.image_root(path, subjects)), layout.skeleton, tuple(subjects))
+
+    def parse(row: tuple[tuple[str, ...], list[float]]) -> tuple[tuple[str, ...], list[float]]:
+        if any(map(math.isinf, row[1])):
+            raise ValueError("a coordinate is infinite; leave it empty for unlabeled")
+        return row
+
+    rows = enumerate(zip(index, values.tolist(), strict=True), 1)
+    places = ((f"{prefix}row {number}", row) for number, row in rows)
+    return dlc_table.read_table(path, columns, places, parse, errors)
 
 
 def _frame(path: Path) -> tuple[_Names, _Names, np.ndarray]:

@@ -44,7 +44,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     folder = _folder(path, [video for number, video in enumerate(project.videos) if number in labeled], images)
     subjects: list[Subject] = []
     for frame in project.frames:
-        with errors.row(f"frame {frame.index} of video {frame.video}"):
+        with errors.row(f"frame {frame.number} of video {frame.video}"):
             subjects += _subjects(path, folder, project.videos, frame, len(skeleton))
     if predicted := sum(frame.predicted for frame in project.frames):
         _log.info("%s: skipped %d predicted instances; those placed by a person are used", path, predicted)
@@ -86,9 +86,9 @@ def _subjects(
         return []
     if not 0 <= frame.video < len(videos):
         raise ValueError(f"there is no video {frame.video}: the file has {len(videos)}, counted from 0")
-    group = videos[frame.video].group
-    image = _image(path, folder, videos[frame.video], frame.index)
-    place = f"frame {frame.index} of {group or image}"
+    group = videos[frame.video].group or None
+    image = _image(path, folder, videos[frame.video], frame.number)
+    place = f"frame {frame.number} of {group or image}"
     if not frame.instances:
         return [Subject(image, place, *unlabeled_points(count), group=group)]
     subjects = []

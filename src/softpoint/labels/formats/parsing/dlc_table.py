@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from softpoint.labels.csv_io import bounded, whole_point
-from softpoint.labels.formats.parsing.rows import unlabeled_points, visibility_of
-from softpoint.labels.schema import Subject
+from softpoint.labels.formats.parsing.rows import UniqueRows, unlabeled_points, visibility_of
+from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 from softpoint.paths import normalize_path
 
 COORDS = ("x", "y", "likelihood")
+
+Row = TypeVar("Row")
 
 
 class Column(NamedTuple):
@@ -31,19 +34,40 @@ class Column(NamedTuple):
         return f"{self.bodypart} of {self.individual}" if self.individual else self.bodypart
 
 
-class Layout(NamedTuple):
+class _Layout(NamedTuple):
     """The keypoints of a table, and for each individual their index and the columns of x and y."""
 
     names: tuple[str, ...]
     individuals: dict[str, list[tuple[int, int, int]]]
 
-    @property
-    def skeleton(self) -> Skeleton:
-        """The keypoints, with the flip pairs that their names suggest."""
-        return Skeleton(self.names, infer_flip_pairs(self.names))
+
+def read_table(
+    path: Path,
+    columns: Sequence[Column],
+    rows: Iterable[tuple[str, Row]],
+    parse: Callable[[Row], tuple[Sequence[str], Sequence[float]]],
+    errors: RowErrors,
+) -> Labels:
+    """Return the labels in rows, given as place and content.
+
+    `parse` returns the parts of the image's path and a number for each column; a ValueError is an error of the row.
+    """
+    layout, unique = _layout(str(path), columns), UniqueRows()
+    subjects: list[Subject] = []
+    for place, row in rows:
+        with errors.row(place):
+            parts, values = parse(row)
+            if not all(parts):
+                raise ValueError(f"image path {list(parts)} has an empty part; write the whole path")
+            image = "/".join(parts).replace("\\", "/")  # DeepLabCut on Windows writes backslashes
+            in_row = _row_subjects(layout, image, place, values)
+            unique.add(normalize_path(image), place, image)
+            subjects += in_row
+    skeleton = Skeleton(layout.names, infer_flip_pairs(layout.names))
+    return Labels(str(path), str(_image_root(path, subjects)), skeleton, tuple(subjects))
 
 
-def table_layout(source: str, columns: Sequence[Column]) -> Layout:
+def _layout(source: str, columns: Sequence[Column]) -> _Layout:
     """Return the layout; raise ValueError for a repeated or missing coordinate, and for a table without keypoints."""
     keypoints: dict[tuple[str, str], dict[str, Column]] = {}
     for column in columns:
@@ -65,10 +89,10 @@ def table_layout(source: str, columns: Sequence[Column]) -> Layout:
             raise ValueError(f"{source}: keypoint {keypoint} has columns {', '.join(coords)}; it needs both x and y")
         position = (order[bodypart], coords["x"].position, coords["y"].position)
         individuals.setdefault(individual, []).append(position)
-    return Layout(names, individuals)
+    return _Layout(names, individuals)
 
 
-def row_subjects(layout: Layout, image: str, place: str, values: Sequence[float]) -> list[Subject]:
+def _row_subjects(layout: _Layout, image: str, place: str, values: Sequence[float]) -> list[Subject]:
     """Return a subject for each individual with a labeled point in a row, or an unlabeled one if there is none.
 
     `values` has a number for each column of the table. Raises ValueError for half a point.
@@ -85,14 +109,7 @@ def row_subjects(layout: Layout, image: str, place: str, values: Sequence[float]
     return subjects or [Subject(image, place, *unlabeled_points(len(layout.names)))]
 
 
-def join_path(parts: Sequence[str]) -> str:
-    """Return the path of an image from the cells that hold it; raise ValueError if one is empty."""
-    if not all(parts):
-        raise ValueError(f"image path {list(parts)} has an empty part; write the whole path")
-    return "/".join(parts).replace("\\", "/")  # DeepLabCut on Windows writes backslashes
-
-
-def image_root(path: Path, subjects: Sequence[Subject]) -> Path:
+def _image_root(path: Path, subjects: Sequence[Subject]) -> Path:
     """Return the folder that image paths are relative to.
 
     It is the folder of the file, or one above it if the paths repeat the names of the folders down to the file.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,26 +28,23 @@ sandbox.return_result(sleap_file.read_in_process)
 """
 
 
-@dataclass(frozen=True)
-class Instance:
+class Instance(NamedTuple):
     """An instance placed by a person."""
 
     points: np.ndarray  # (P, 2), NaN for a point that is not marked visible
     track: str  # empty without a track
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """A frame with its instances."""
 
     video: int
-    index: int
+    number: int  # of the frame in its video
     instances: list[Instance]  # placed by a person
     predicted: int  # number of other instances
 
 
-@dataclass(frozen=True)
-class Nodes:
+class Nodes(NamedTuple):
     """A skeleton; symmetries and edges are pairs of indices into `names`."""
 
     names: list[str]
@@ -56,8 +52,7 @@ class Nodes:
     edges: list[list[int]]
 
 
-@dataclass(frozen=True)
-class Video:
+class Video(NamedTuple):
     """A video as the file describes it."""
 
     files: list[str]  # as written; several for a list of single images
@@ -65,11 +60,10 @@ class Video:
     embedded: bool  # whether the SLEAP file itself holds the images
     dataset: str  # of the images inside an HDF5 file; empty for other videos
     cropped: bool
-    group: str | None  # the original video; None for single images, which are grouped by folder
+    group: str  # the original video; empty for single images, which are grouped by folder
 
 
-@dataclass(frozen=True)
-class Project:
+class Project(NamedTuple):
     """The content of a SLEAP file."""
 
     skeletons: list[Nodes]  # those of the instances placed by a person, or all if there are no such instances
@@ -172,7 +166,7 @@ def _video(video: Any, path: str) -> Video:
     if video.source_video is not None:
         group = _video(video.source_video, path).group
     elif names:
-        group = None
+        group = ""
     else:
         group = dataset if embedded else files[0].replace("\\", "/")
     return Video(files, bool(names), embedded, dataset, bool(video.backend_metadata.get("crop")), group)
@@ -202,25 +196,25 @@ def _positions(numbers: set[int], videos: list[Any]) -> dict[int, int]:
     return positions
 
 
-def _project(plain: dict[str, Any]) -> Project:
+def _project(plain: list[Any]) -> Project:
     """Return the project of `read_in_process` from the plain values that its process returned, types checked."""
-    skeletons = [
-        Nodes([str(name) for name in s["names"]], _pairs(s["symmetries"]), _pairs(s["edges"]))
-        for s in plain["skeletons"]
-    ]
-    videos = []
-    for v in plain["videos"]:
-        files, group = [str(file) for file in v["files"]], None if v["group"] is None else str(v["group"])
-        videos.append(
-            Video(files, bool(v["is_list"]), bool(v["embedded"]), str(v["dataset"]), bool(v["cropped"]), group)
-        )
-    frames = []
-    for f in plain["frames"]:
-        instances = [
-            Instance(np.array(i["points"], np.float64).reshape(-1, 2), str(i["track"])) for i in f["instances"]
-        ]
-        frames.append(Frame(int(f["video"]), int(f["index"]), instances, int(f["predicted"])))
-    return Project(skeletons, videos, frames)
+    skeletons, videos, frames = plain
+    return Project(
+        [Nodes([str(name) for name in names], _pairs(flips), _pairs(edges)) for names, flips, edges in skeletons],
+        [
+            Video([str(file) for file in files], bool(is_list), bool(embedded), str(dataset), bool(cropped), str(group))
+            for files, is_list, embedded, dataset, cropped, group in videos
+        ],
+        [
+            Frame(
+                int(video),
+                int(index),
+                [Instance(np.array(points, np.float64).reshape(-1, 2), str(track)) for points, track in instances],
+                int(predicted),
+            )
+            for video, index, instances, predicted in frames
+        ],
+    )
 
 
 def _pairs(values: list[Any]) -> list[list[int]]:
