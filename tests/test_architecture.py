@@ -72,7 +72,7 @@ ALLOWED = {
     "metrics": {"functional"},
     "images": {"paths", "suggest"},
     "labels": {"images", "paths", "suggest"},
-    "data": {"functional", "images", "labels", "paths", "suggest"},
+    "data": {"functional", "images", "labels", "machine", "paths", "suggest"},
     "audit": {"functional", "images", "labels", "paths", "suggest", "viz"},
     "datasets": {"images", "labels", "paths", "suggest"},
     "viz": {"functional", "data", "labels", "paths", "suggest"},

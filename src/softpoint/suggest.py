@@ -17,3 +17,15 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     options = [str(option) for option in options]
     near = get_close_matches(word, options, n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(options)}"
+
+
+def check_choice(key: str, value: object, options: Iterable[object]) -> None:
+    """Raise ValueError unless `value` is one of `options`; `key` is its name in the config.
+
+    >>> check_choice("data.mode", "imgae", ["image", "instance"])
+    Traceback (most recent call last):
+    ValueError: data.mode='imgae': did you mean 'image'?
+    """
+    options = list(options)
+    if value not in options:
+        raise ValueError(f"{key}={value!r}: {did_you_mean(str(value), map(str, options))}")

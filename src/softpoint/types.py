@@ -25,6 +25,7 @@ class Sample(TypedDict):
     group: str  # video, session or subject, which a split never divides
     warp: NotRequired[Float[Tensor, "3 3"]]  # input pixels -> pixels of the canvas on the device
     color: NotRequired[Float[Tensor, " C"]]  # the color augmentation drawn for this sample, as numbers
+    unlabeled: NotRequired[dict[str, Tensor]]  # images without labels in two views, see `WithUnlabeled`
 
 
 class UnlabeledViews(TypedDict):

@@ -80,7 +80,17 @@ def test_every_pipeline_makes_an_input(paths: list[Path]) -> None:
 def test_data_prints_stages_and_shares(start: Callable) -> None:
     ending = start("benchmark", "what=data", *TINY)
     assert ending.code == 0, ending.err
-    for words in ("decode", "augment", "collate", "plain OpenCV", "% of the speed", "none", "ram", "disk", "resident"):
+    for words in (
+        "decode",
+        "augment",
+        "collate",
+        "plain OpenCV",
+        "% of the speed",
+        "none",
+        "ram",
+        "disk",
+        "device_cache",
+    ):
         assert words in ending.out, words
 
 

@@ -11,9 +11,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from helpers.training import CONFIGS, NAMES, read_csv
-from softpoint.data import LabeledData
+from softpoint.data import LabeledData, Loader
 from softpoint.evaluation import Results, evaluate
 from softpoint.images.decode import read_image
+from softpoint.labels.load import LabelSource
+from softpoint.labels.split import Split
 
 
 @pytest.fixture
@@ -118,6 +120,7 @@ def test_every_key_of_labeled_data_that_matters_can_be_set() -> None:
     from inspect import signature
 
     keys = {*OmegaConf.load(CONFIGS / "evaluate.yaml").data}
-    labeled = {*signature(LabeledData.__init__).parameters}
+    groups = (LabelSource, Split, Loader, LabeledData)
+    labeled = {name for group in groups for name in signature(group.__init__).parameters}
     assert {"labels", "images", "mode", "boxes", "padding", "keypoints", "splits", "fold", "folds", "size"} <= keys
     assert keys - labeled == {"folder", "painter", "train"}

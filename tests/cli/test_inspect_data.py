@@ -47,7 +47,7 @@ def test_good_labels_end_with_code_0(start: Callable, tmp_path: Path, words: lis
     page = read_image(tmp_path / "out" / "images.png")
     assert page.shape[0] > 400 and page.std() > 20
     assert not (tmp_path / "out" / "findings.png").exists()
-    (memo,) = (tmp_path / "cache").iterdir()
+    (memo,) = (tmp_path / "cache").glob("*.json")
     assert len(json.loads(memo.read_text())["scans"]) == 12
 
 
@@ -71,7 +71,7 @@ def test_what_training_refuses_is_reported(start: Callable, tmp_path: Path, word
 
 def test_what_training_leaves_out_is_a_warning(start: Callable, tmp_path: Path, words: list[str]) -> None:
     change(tmp_path / "data" / "labels.csv", 10, 1, "5000")
-    ending = start("inspect_data", *words, "data.outside=drop")
+    ending = start("inspect_data", *words, "data.out_of_frame=drop")
     assert ending.code == 0
     (finding,) = report(tmp_path)["findings"]
     assert (finding["kind"], finding["severity"]) == ("out_of_frame", "warning")

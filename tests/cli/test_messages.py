@@ -85,7 +85,7 @@ def test_mistake_on_the_command_line(word: str, start: Callable) -> None:
     [
         ("data.keypoints=[nsoe]", r"data.keypoints: no keypoint is named 'nsoe'; did you mean 'nose'\?"),
         ("data.lables=x", r"unknown key 'data.lables'; did you mean 'data.labels'\?"),
-        ("data.outside=ignore", r"data.outside='ignore': choose from error, drop"),
+        ("data.out_of_frame=ignore", r"data.out_of_frame='ignore': choose from error, drop"),
         ("data.splits=/nowhere.csv", r"split file /nowhere.csv does not exist"),
         ("data.labels=/nowhere.csv", r"labels /nowhere.csv do not exist; name a label file"),
         ("data.edges=[[nose,ears]]", r"no keypoint is named 'ears'"),

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.data import labeled_data
+from helpers.streaming import opened as streamed
 from helpers.training import ROOT, SMALL, write_labels
-from softpoint.data import LabeledData, StreamedData
 
 pytest.importorskip("litdata")
 
@@ -31,8 +32,8 @@ def test_the_split_is_that_of_training(start: Callable, labels: list[str], tmp_p
     ending = start("pack_data", *packing(labels, tmp_path / "set"))
     assert ending.code == 0, ending.err
     folder = Path(labels[2].removeprefix("data.images="))
-    plain = LabeledData(folder / "labels.csv", 64, 4, 0, 2, images=folder, val=0.2, test=0.2)
-    packed = StreamedData(str(tmp_path / "set"), 64, 4, 0, 2)
+    plain = labeled_data(folder / "labels.csv", seed=2, val=0.2, test=0.2)
+    packed = streamed(tmp_path / "set", seed=2, augment=None)
     for split, source in plain.sources.items():
         shards = packed.shards[split]
         paths = [shards.read(index).path for index in range(len(shards))]
@@ -63,7 +64,8 @@ def test_real_labels_are_packed_as_they_are(data_root: Path, start: Callable, tm
         "pack_data", "data=custom", f"data.labels={labels}", f"data.images={images}", f"output={tmp_path / 's'}"
     )
     assert ending.code == 0, ending.err
-    plain, packed = LabeledData(labels, 256, 8, 0, 0, images=images), StreamedData(str(tmp_path / "s"), 256, 8, 0, 0)
+    plain = labeled_data(labels, images=images, size=256, batch_size=8)
+    packed = streamed(tmp_path / "s", size=256, batch_size=8, augment=None)
     assert packed.skeleton == plain.skeleton
     for index in (0, 5):
         a, b = plain.dataset("test")[index], packed.dataset("test")[index]

@@ -86,7 +86,7 @@ def test_baseline_in_the_table_is_the_mean_position(run: Path, tmp_path: Path) -
     words = [f"data.labels={run.parent / 'labels.csv'}", f"data.images={run.parent / 'moved'}"]
     _, data, _ = built(composed("train", labeled(["data=custom", *words]), tmp_path))
     test = data.splits["test"]
-    matrices = [letterbox_matrix(tuple(size), data.size) for size in data.image_sizes[test].tolist()]
+    matrices = [letterbox_matrix(tuple(size), data.size) for size in data.loaded.sizes[test].tolist()]
     guess = np.array([transform(data.mean_position(), np.linalg.inv(matrix)) for matrix in matrices])
     expected = np.linalg.norm(guess - data.labels.keypoints[test], axis=-1)
     rows = {row["keypoint"]: float(row["mean_position_epe"]) for row in read_csv(run / "test.csv")}

@@ -186,7 +186,7 @@ def test_a_missing_public_set_says_what_brings_it(option: str, tmp_path: Path, m
     name = option.removeprefix("data=")
     message = rf"labels {tmp_path}/keypoints/.* do not exist; python scripts/fetch_data\.py {name} brings them"
     with pytest.raises(Exception, match=message):
-        instantiate(composed("train", [option], tmp_path).data)
+        instantiate(composed("train", [option], tmp_path).datamodule).setup("fit")
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.startswith("trainer=")])

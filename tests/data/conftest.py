@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from helpers.data import labeled_data
 from helpers.training import write_labels
 from softpoint.data import LabeledData
 
@@ -16,7 +17,7 @@ def labeled(tmp_path_factory: pytest.TempPathFactory) -> LabeledData:
     """Forty small images of three sizes, some points of which are unlabeled."""
     folder = tmp_path_factory.mktemp("labels")
     write_labels(folder, count=40, missing=[(0, 1), (0, 2), (5, 3), *((7, k) for k in range(4))])
-    return LabeledData(folder / "labels.csv", 64, 4, 0, 3, images=folder, val=0.2, test=0.2)
+    return labeled_data(folder / "labels.csv", seed=3, val=0.2, test=0.2)
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +27,7 @@ def packed(labeled: LabeledData, tmp_path_factory: pytest.TempPathFactory) -> Pa
     from softpoint.data.shards.writer import pack
 
     folder = tmp_path_factory.mktemp("packed") / "set"
-    pack(labeled.sources, folder, 0.05, 3, labeled.tells_visibility)
+    pack(labeled.sources, folder, 0.05, 3, labeled.has_hidden_points)
     return folder
 
 

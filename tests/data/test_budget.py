@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from helpers.training import composed, labeled, tiny, write_labels
 from softpoint.data.crops import fitting_size
 from softpoint.data.dataset import EpochSampler
+
+
+def set_up(cfg: DictConfig) -> Any:
+    data = instantiate(cfg.datamodule)
+    data.prepare_data()
+    data.setup("fit")
+    return data
 
 
 def test_an_epoch_of_three_rounds_is_three_epochs_of_one() -> None:
@@ -35,7 +44,7 @@ def test_processes_share_the_rounds_out(world: int) -> None:
 
 def test_a_small_set_fills_an_epoch_with_rounds(tmp_path: Path) -> None:
     words = labeled(write_labels(tmp_path / "data"), "data.epoch_steps=6", "data.batch_size=4")
-    data = instantiate(composed("train", words, tmp_path / "run").data)
+    data = set_up(composed("train", words, tmp_path / "run"))
     count = len(data.splits["train"])
     loader = data.train_dataloader()
     assert len(loader.sampler) % count == 0 and len(loader) >= 6 > (len(loader.sampler) - count) // 4
@@ -43,20 +52,21 @@ def test_a_small_set_fills_an_epoch_with_rounds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("train", [32, 64, 399, 400, 3200])
-def test_usual_epochs_are_1500_steps_and_ten_times_through(train: int, tmp_path: Path) -> None:
-    data = instantiate(composed("train", tiny(f"data.train={train}", "data.batch_size=8"), tmp_path).data)
+def test_default_epochs_are_1500_steps_and_ten_times_through(train: int, tmp_path: Path) -> None:
+    data = set_up(composed("train", tiny(f"data.train={train}", "data.batch_size=8"), tmp_path))
     data.epoch_steps = 50
     epoch = len(data.train_dataloader().sampler) / 8
     wanted = 1500 + 10 * train / 8
-    assert wanted <= data.usual_epochs * epoch < wanted + epoch
+    assert wanted <= data.default_epochs * epoch < wanted + epoch
 
 
 def test_the_input_has_the_shape_of_the_images(tmp_path: Path) -> None:
     words = labeled(write_labels(tmp_path / "data"), "data.size=null", "data.pixels=2048")
-    data = instantiate(composed("train", words, tmp_path / "run").data)
-    assert data.size == fitting_size(data.image_sizes, 2048)
-    crops = instantiate(composed("train", [*words, "data.mode=instance"], tmp_path / "run").data)
-    assert crops.size == fitting_size((crops.boxes[:, 2:] - crops.boxes[:, :2])[:, ::-1] * 1.25, 2048)
+    data = set_up(composed("train", words, tmp_path / "run"))
+    assert data.size == fitting_size(data.loaded.sizes, 2048)
+    crops = set_up(composed("train", [*words, "data.mode=instance"], tmp_path / "run"))
+    boxes = crops.loaded.boxes
+    assert crops.size == fitting_size((boxes[:, 2:] - boxes[:, :2])[:, ::-1] * 1.25, 2048)
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (640, 480), (1080, 1920), (400, 400)])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from albumentations import CLAHE
 
+from helpers.data import labeled_data
 from helpers.training import write_labels
 from softpoint.data import LabeledData
 from softpoint.data.augment import Augment
@@ -18,13 +19,11 @@ from softpoint.data.device_cache import reach
 GEOMETRY = Augment(flip=0.5, rotate=20, scale=(0.8, 1.25), translate=0.05)
 
 
-def opened(folder: Path, resident: bool, augment: Augment | None = None, **more) -> LabeledData:
+def opened(folder: Path, device_cache: bool, augment: Augment | None = None, **more) -> LabeledData:
     if not (folder / "labels.csv").exists():
         write_labels(folder, missing=[(0, 1), (3, 2)])
-    settings = {"size": (64, 48), "batch_size": 3, "num_workers": 0, "seed": 3, "val": 0.25, "test": 0.25} | more
-    data = LabeledData(folder / "labels.csv", augment=augment, resident=resident, **settings)
-    data.setup("fit")
-    return data
+    settings = {"size": (64, 48), "batch_size": 3, "seed": 3, "val": 0.25, "test": 0.25} | more
+    return labeled_data(folder / "labels.csv", augment=augment, device_cache=device_cache, **settings)
 
 
 def batches(data: LabeledData, split: str, epoch: int = 0) -> list[dict]:
@@ -34,7 +33,7 @@ def batches(data: LabeledData, split: str, epoch: int = 0) -> list[dict]:
 
 
 def pairs(folder: Path, split: str, augment: Augment | None = None, **more):
-    plain, kept = (batches(opened(folder, resident, augment, **more), split, 2) for resident in (False, True))
+    plain, kept = (batches(opened(folder, on_device, augment, **more), split, 2) for on_device in (False, True))
     assert len(plain) == len(kept) > 0
     return zip(plain, kept, strict=True)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from helpers.data import labeled_data
 from helpers.training import spoil, write_labels
 from softpoint.data import LabeledData
 from softpoint.data.augment import Augment
@@ -26,8 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(folder: Path, **changes: Any) -> LabeledData:
-    usual: dict[str, Any] = {"size": 64, "batch_size": 4, "num_workers": 0, "seed": 0, "val": 0.2, "test": 0.2}
-    return LabeledData(folder / "labels.csv", images=folder, **usual | changes)
+    return labeled_data(folder / "labels.csv", **{"images": folder, "val": 0.2, "test": 0.2, **changes})
 
 
 def drawn(loader: DataLoader) -> list[dict[str, Any]]:
@@ -144,7 +144,7 @@ def test_missing_images_are_named_with_their_line(folder: Path, tmp_path: Path) 
     text = (folder / "labels.csv").read_text().replace("img03", "gone")
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(ValueError, match=r"labels.csv line 7: image .*/gone.png does not exist"):
-        LabeledData(tmp_path / "labels.csv", 64, 4, 0, 0, images=folder)
+        labeled_data(tmp_path / "labels.csv", images=folder)
 
 
 def test_nothing_labeled_is_refused(tmp_path: Path) -> None:
@@ -165,7 +165,6 @@ def assert_same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
 def test_no_cache_and_no_number_of_workers_changes_a_byte(folder: Path, cache: str, workers: int) -> None:
     augment = Augment(flip=0.5, rotate=30, brightness=0.3, noise=0.05, blur=1.0, dropout=0.2)
     plain, other = opened(folder, augment=augment), opened(folder, augment=augment, cache=cache, num_workers=workers)
-    other.setup("fit")
     for epoch in (0, 3):
         loaders = [data.train_dataloader() for data in (plain, other)]
         for loader in loaders:
@@ -187,7 +186,6 @@ def test_two_processes_together_draw_what_one_draws(folder: Path) -> None:
 def test_a_cache_needs_its_images_no_more(tmp_path: Path, cache: str) -> None:
     write_labels(tmp_path)
     data = opened(tmp_path, cache=cache)
-    data.setup("fit")
     for image in tmp_path.glob("*/*.png"):
         image.unlink()
     assert len(drawn(data.test_dataloader())) == 1
@@ -214,7 +212,7 @@ def test_damage_is_an_error_with_file_and_line_or_a_listed_skip(
         opened(tmp_path)
     data = opened(tmp_path, on_error="skip")
     assert len(data.labels) == 9 and not {*bad} & {*data.labels.images}
-    assert len(data.problems.skipped) == 3
+    assert len(data.loaded.errors.skipped) == 3
     assert all(f"line {line}: " in caplog.text for line in (4, 6, 9))
     assert sum(len(batch["index"]) for split in SPLITS for batch in data._loader(split, shuffled=False)) == 9
 
@@ -237,7 +235,7 @@ def test_images_on_both_sides_of_a_split_are_reported(tmp_path: Path, caplog: py
     write_splits(tmp_path / "splits.csv", images, rows)
     data = opened(tmp_path, splits=tmp_path / "splits.csv")
     data.trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path / "run")
-    data.problems.skipped.append("line 3: something")
+    data.loaded.errors.skipped.append("line 3: something")
     data.setup("fit")
     assert (tmp_path / "run" / "skipped.txt").read_text() == "line 3: something\n"
     assert "1 test image is in train too" in caplog.text
@@ -247,7 +245,7 @@ def test_images_on_both_sides_of_a_split_are_reported(tmp_path: Path, caplog: py
 
 def test_unlabeled_may_mean_absent(folder: Path) -> None:
     plain, absent = opened(folder), opened(folder, unlabeled="absent")
-    assert not plain.tells_visibility and absent.tells_visibility
+    assert not plain.has_hidden_points and absent.has_hidden_points
     np.testing.assert_array_equal(absent.labels.visibility == -1, plain.labels.visibility == 0)
     with pytest.raises(ValueError, match=r"data.unlabeled='absence': did you mean 'absent'\?"):
         opened(folder, unlabeled="absence")
@@ -267,12 +265,11 @@ def test_several_subjects_need_instance_mode(tmp_path: Path) -> None:
         path = f"video{i % 4}/img{i:02}.png"
         rows += [f"{path},anna,10,20,30,40", f"{path},otto,20,15,33,44.5"]
     (tmp_path / "two.csv").write_text("\n".join(rows))
-    usual: dict[str, Any] = {"size": 64, "batch_size": 4, "num_workers": 0, "seed": 0, "images": tmp_path}
     with pytest.raises(
         ValueError, match=r"line 3: labels video0/img00.png, which line 2 labels too[\s\S]*data.mode=instance"
     ):
-        LabeledData(tmp_path / "two.csv", **usual)
-    data = LabeledData(tmp_path / "two.csv", mode="instance", **usual)
+        labeled_data(tmp_path / "two.csv")
+    data = labeled_data(tmp_path / "two.csv", mode="instance")
     assert sum(map(len, data.splits.values())) == 24 and data.padding == 1.25
     for rows_ in data.splits.values():  # both subjects of an image on one side
         images = [data.labels.images[row] for row in rows_]
@@ -281,8 +278,8 @@ def test_several_subjects_need_instance_mode(tmp_path: Path) -> None:
 
 def test_persons_of_coco_come_back_to_their_own_pixels(data_root: Path) -> None:
     folder = data_root / "keypoints" / "coco-sample"
-    data = LabeledData(folder / "test_coco.json", (96, 72), 4, 0, 0, mode="instance", val=0.25, test=0.25)
-    assert len(data.labels) == 14 and data.tells_visibility
+    data = labeled_data(folder / "test_coco.json", size=(96, 72), mode="instance", val=0.25, test=0.25)
+    assert len(data.labels) == 14 and data.has_hidden_points
     for split, rows in data.splits.items():
         dataset = data.dataset(split)
         for sample, row in zip((dataset[i] for i in range(len(rows))), rows, strict=True):
@@ -297,11 +294,11 @@ def test_persons_of_coco_come_back_to_their_own_pixels(data_root: Path) -> None:
 
 def test_the_split_that_the_labels_state_is_used(data_root: Path) -> None:
     folder = data_root / "keypoints" / "glue-tubes"
-    data = LabeledData(folder, 64, 4, 0, 0, mode="instance", verify=False)
+    data = labeled_data(folder, mode="instance", verify=False)
     tested = {data.labels.images[row].split("/")[0] for row in data.splits["test"]}
     trained = {data.labels.images[row].split("/")[0] for split in ("train", "val") for row in data.splits[split]}
     assert (tested, trained) == ({"test"}, {"train"}) and len(data.labels) == 226
-    assert len(LabeledData(folder, 64, 4, 0, 0, mode="instance", verify=False, group="none").splits["test"]) < 30
+    assert len(labeled_data(folder, mode="instance", verify=False, group="none").splits["test"]) < 30
 
 
 def test_what_the_split_costs_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.data import labeled_data
 from helpers.training import spoil, write_labels
 from softpoint.data import LabeledData
 from softpoint.data.augment import Augment
 from softpoint.data.dataset import Draw
 from softpoint.data.geometry import transform
-from softpoint.data.unlabeled import Unlabeled, WithUnlabeled, image_names
+from softpoint.data.unlabeled import UnlabeledImages, WithUnlabeled, image_names
 from softpoint.images.video_seek import Video
 
 BLOBS = {f"clip/frame{i}.png": (20.0 + 6 * i, 44.0 - 5 * i) for i in range(5)}
@@ -36,14 +37,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(folder: Path, source: Path | None = None, augment: Augment | None = None, **changes: Any) -> LabeledData:
-    keys = ("per_sample", "most", "apart")
-    beside = Unlabeled(
-        source or folder / "more", augment or Augment(), **{k: changes.pop(k) for k in keys if k in changes}
-    )
-    usual: dict[str, Any] = {"size": 64, "batch_size": 4, "num_workers": 0, "seed": 0, "val": 0.2, "test": 0.2}
-    data = LabeledData(folder / "labels.csv", images=folder, unlabeled_images=beside, **usual | changes)
-    data.setup("fit")
-    return data
+    keys = ("per_sample", "max_images", "exclude_held_out")
+    own = {key: changes.pop(key) for key in keys if key in changes}
+    extra = UnlabeledImages(source or folder / "more", augment or Augment(), **own)
+    return labeled_data(folder / "labels.csv", **{"val": 0.2, "test": 0.2, "unlabeled_images": extra, **changes})
 
 
 def center(image: torch.Tensor) -> np.ndarray:
@@ -121,7 +118,7 @@ def test_workers_and_caches_change_no_byte(folder: Path, tmp_path: Path, changes
 
 def test_labeled_samples_stay_as_they_were_and_val_and_test_come_alone(folder: Path) -> None:
     augment = Augment(rotate=30, noise=0.1)
-    data, alone = opened(folder), LabeledData(folder / "labels.csv", 64, 4, 0, 0, folder, val=0.2, test=0.2)
+    data, alone = opened(folder), labeled_data(folder / "labels.csv", val=0.2, test=0.2)
     data.augment = alone.augment = augment
     for split in ("train", "val", "test"):
         beside, sample = data.dataset(split)[Draw(2, 0)], alone.dataset(split)[Draw(2, 0)]
@@ -129,8 +126,8 @@ def test_labeled_samples_stay_as_they_were_and_val_and_test_come_alone(folder: P
         assert all(torch.equal(beside[key], sample[key]) for key in ("image", "keypoints", "visibility", "matrix"))
 
 
-def test_a_resident_set_has_them_too(folder: Path) -> None:
-    batch = next(iter(opened(folder, resident=True).train_dataloader()))
+def test_a_device_cache_has_them_too(folder: Path) -> None:
+    batch = next(iter(opened(folder, device_cache=True).train_dataloader()))
     assert batch["unlabeled"]["image"].shape == (4, 1, 64, 64, 3) and "warp" in batch
 
 
@@ -144,12 +141,16 @@ def test_held_out_images_are_left_out(folder: Path, tmp_path: Path, caplog: pyte
     with caplog.at_level(logging.INFO):
         assert opened(folder, tmp_path).unlabeled.labels.images == ("c.png", "d.png")
         assert opened(folder, tmp_path, verify=False).unlabeled.labels.images == ("c.png", "d.png")
-    assert "2 unlabeled images" in caplog.text and "2 left out, being val or test images" in caplog.text
-    assert len(opened(folder, tmp_path, apart=False).unlabeled) == 4
-    assert "2 of the unlabeled images are val or test images, or nearly" in caplog.text
+    assert (
+        "2 unlabeled images" in caplog.text and "2 left out, equal or nearly equal to val or test images" in caplog.text
+    )
+    assert len(opened(folder, tmp_path, exclude_held_out=False).unlabeled) == 4
+    assert "2 of the unlabeled images are, or nearly equal, val or test images" in caplog.text
     (tmp_path / "c.png").unlink()
     (tmp_path / "d.png").unlink()
-    with pytest.raises(ValueError, match=r"has no image to learn from: of the 2 that can be read, 2 are val or test"):
+    with pytest.raises(
+        ValueError, match="no image to train on: of the 2 that can be read, 2 are, or nearly equal, val"
+    ):
         opened(folder, tmp_path)
 
 
@@ -157,7 +158,7 @@ def test_damaged_images_are_left_out_aloud(folder: Path, tmp_path: Path, caplog:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes((folder / "video0/img00.png").read_bytes())
     spoil(tmp_path / "a.png")
-    assert opened(folder, tmp_path, apart=False).unlabeled.labels.images == ("b.png",)
+    assert opened(folder, tmp_path, exclude_held_out=False).unlabeled.labels.images == ("b.png",)
     assert "1 of 2 unlabeled images are left out: image" in caplog.text and "a.png" in caplog.text
 
 
@@ -165,7 +166,7 @@ def test_a_video_gives_its_frames_evenly(folder: Path, data_root: Path) -> None:
     path = data_root / "keypoints" / "mirror-mouse" / "videos" / "test_vid.mp4"
     if not path.exists():
         pytest.skip(f"no video at {path}")
-    data = opened(folder, path, most=5)
+    data = opened(folder, path, max_images=5)
     images = data.unlabeled.labels.images
     assert images == tuple(f"test_vid.mp4/{frame:06}" for frame in (0, 248, 496, 745, 993))
     last = Video(path, 10**9).read(993)
@@ -194,9 +195,9 @@ def test_the_length_of_a_video_is_that_of_its_frames(tmp_path: Path, codec: str)
     [
         ({"source": Path("nowhere.mp4")}, r"data.unlabeled_images.source=nowhere.mp4 does not exist; name a folder"),
         ({"source": Path(__file__)}, r"video .*test_unlabeled.py .*decode"),
-        ({"per_sample": 0}, r"per_sample=0 and .*most=1000 must be at least 1"),
-        ({"most": 0}, r"most=0 must be at least 1"),
-        ({"mode": "instance"}, r"data.mode=instance: nothing says where subjects are in data.unlabeled_images"),
+        ({"per_sample": 0}, r"per_sample=0 and .*max_images=1000 must be at least 1"),
+        ({"max_images": 0}, r"max_images=0 must be at least 1"),
+        ({"mode": "instance"}, r"data.mode=instance: data.unlabeled_images have no boxes to crop"),
     ],
 )
 def test_mistakes_are_explained(folder: Path, changes: dict[str, Any], message: str) -> None:
@@ -205,7 +206,6 @@ def test_mistakes_are_explained(folder: Path, changes: dict[str, Any], message: 
 
 
 def test_evaluating_needs_no_unlabeled_image(folder: Path) -> None:
-    beside = Unlabeled("gone.mp4", Augment())
-    data = LabeledData(folder / "labels.csv", 64, 4, 0, 0, folder, val=0.2, test=0.2, unlabeled_images=beside)
-    data.setup("test")
+    extra = UnlabeledImages("gone.mp4", Augment())
+    data = labeled_data(folder / "labels.csv", "test", val=0.2, test=0.2, unlabeled_images=extra)
     assert not isinstance(data.dataset("train"), WithUnlabeled) and len(data.dataset("test"))

@@ -163,7 +163,7 @@ def test_a_checkpoint_reaches_no_other_machine(checkpoint: Checkpoint):
 
 
 def test_a_checkpoint_without_data_is_told(checkpoint: Checkpoint):
-    with pytest.raises(ValueError, match="does not say what it was trained on; choose data=NAME"):
+    with pytest.raises(ValueError, match="does not state the data that it was trained on; choose data=NAME"):
         open_set(replace(checkpoint, config={}))
 
 

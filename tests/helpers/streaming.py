@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from softpoint.data import Loader
 from softpoint.data.augment import Augment
 from softpoint.data.dataset import KeypointDataset
 from softpoint.data.shards.streaming import StreamedData
@@ -16,8 +17,11 @@ SEED = 3
 
 
 def opened(folder: Path | str, **changes: Any) -> StreamedData:
-    usual = {"size": 64, "batch_size": 4, "num_workers": 0, "seed": 0, "window": 2, "augment": Augment(rotate=30)}
-    return StreamedData(str(folder), **usual | changes)
+    loader = Loader(changes.pop("batch_size", 4), changes.pop("num_workers", 0))
+    usual = {"size": 64, "loader": loader, "seed": 0, "window": 2, "augment": Augment(rotate=30)}
+    data = StreamedData(str(folder), **usual | changes)
+    data.setup("fit")
+    return data
 
 
 def same(a: dict[str, Any], b: dict[str, Any]) -> bool:

@@ -20,7 +20,7 @@ from softpoint.data.augment import Augment
 from softpoint.data.dataset import KeypointDataset, collate
 from softpoint.data.sources import LabeledImages
 from softpoint.images import ImageFolder, Reader, cache, memory
-from softpoint.images.cache import Cached
+from softpoint.images.cache import PixelCache
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 from softpoint.paths import normalize_path, user_cache_dir
@@ -58,9 +58,9 @@ def keep(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def opened(canvases: ImageFolder, kind: str, keep: Path, images: tuple[str, ...] = tuple(SIZES)) -> Cached:
+def opened(canvases: ImageFolder, kind: str, keep: Path, images: tuple[str, ...] = tuple(SIZES)) -> PixelCache:
     sizes = np.array([SIZES[normalize_path(name)] for name in images])
-    return Cached.open(canvases, images, sizes, kind, keep)
+    return PixelCache.open(canvases, images, sizes, kind, keep)
 
 
 def prove(cached: Reader, images: ImageFolder) -> None:
@@ -163,7 +163,7 @@ def test_an_open_cache_survives_its_replacement(images: Counting, keep: Path) ->
 
 
 def test_builders_at_the_same_time_agree(images: Counting, keep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[Cached] = []
+    found: list[PixelCache] = []
 
     def race() -> None:
         threads = [Thread(target=lambda: found.append(opened(images, "disk", keep))) for _ in range(4)]
@@ -178,7 +178,7 @@ def test_builders_at_the_same_time_agree(images: Counting, keep: Path, monkeypat
     assert len(found) == 8
     for cached in found:
         prove(cached, images)
-    assert not list(keep.glob("*.part"))
+    assert not list(keep.glob(".*"))
 
 
 def unsupported(*_: Any) -> None:
@@ -294,7 +294,7 @@ def test_frames_of_a_video_are_known_by_the_video(data_root: Path, keep: Path) -
     folder = data_root / "keypoints" / "mirror-mouse" / "videos"
     images, name = Counting(folder), "test_vid.mp4/000003"
     size = np.array([images.size(name)])
-    cached = Cached.open(images, [name], size, "disk", keep)
+    cached = PixelCache.open(images, [name], size, "disk", keep)
     assert np.array_equal(cached.read(name), ImageFolder.read(images, name))
-    Cached.open(images, [name], size, "disk", keep)
+    PixelCache.open(images, [name], size, "disk", keep)
     assert images.decoded == [name]

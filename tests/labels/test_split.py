@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from softpoint.labels.partition import fold_split, seeded_split
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
-from softpoint.labels.split import find_groups, fold_split, seeded_split, stated_split
+from softpoint.labels.split import Split, split_labels, stated_split, with_groups
 from softpoint.labels.split_file import SPLITS
 
 
@@ -47,7 +48,7 @@ def split_of(splits: dict[str, np.ndarray], count: int) -> list[str]:
 
 
 def seeded(labels: Labels, seed: int = 0, val: float = 0.1, test: float = 0.1, group: str | None = None) -> list[str]:
-    splits = seeded_split(labels, find_groups(labels, group), seed, val, test)
+    splits = seeded_split(with_groups(labels, group), seed, val, test)
     assert tuple(splits) == SPLITS
     return split_of(splits, len(labels))
 
@@ -65,13 +66,13 @@ def test_test_images_share_no_video_with_others(counts: list[int], seed: int) ->
 def test_a_stated_split_is_used_and_without_test_its_val_is() -> None:
     images = [f"{split}/{i}.png" for split, count in (("a", 20), ("b", 5)) for i in range(count)]
     labels = labels_of(images)
-    assert stated_split(labels, labels.groups, 0, 0.2) is None
+    assert stated_split(labels, 0, 0.2) is None
     names = {image: "train" if image.startswith("a") else "val" for image in images}
-    splits = stated_split(replace(labels, splits=names), labels.groups, 0, 0.2)
+    splits = stated_split(replace(labels, splits=names), 0, 0.2)
     assert splits is not None
     assert split_of(splits, 25)[20:] == ["test"] * 5 and len(splits["val"]) == 4
     incomplete = replace(labels, splits=dict(list(names.items())[1:]))
-    assert stated_split(incomplete, labels.groups, 0, 0.2) is None
+    assert stated_split(incomplete, 0, 0.2) is None
 
 
 def test_many_videos_give_whole_ones_to_each_split_and_the_counts_asked_for() -> None:
@@ -129,22 +130,21 @@ def test_a_keypoint_labeled_twice_can_be_learned() -> None:
 @given(st.lists(st.integers(1, 9), min_size=5, max_size=12), st.integers(2, 5), st.integers(0, 3))
 def test_folds_test_everything_once_and_divide_no_video(counts: list[int], folds: int, seed: int) -> None:
     labels = videos(*counts)
-    groups = find_groups(labels, None)
     tested = np.zeros(len(labels), int)
     for fold in range(folds):
-        splits = fold_split(labels, groups, seed, fold, folds, 0.2)
+        splits = fold_split(labels, seed, fold, folds, 0.2)
         split_of(splits, len(labels))
         assert all(len(rows) for rows in splits.values())
         tested[splits["test"]] += 1
-        held = {groups[row] for row in splits["test"]}
-        assert not held & {groups[row] for row in [*splits["train"], *splits["val"]]}
+        held = {labels.groups[row] for row in splits["test"]}
+        assert not held & {labels.groups[row] for row in [*splits["train"], *splits["val"]]}
     assert (tested == 1).all()
 
 
 def test_folds_of_single_images_are_of_one_size() -> None:
     labels = videos(53)
-    groups = find_groups(labels, "none")
-    sizes = [len(fold_split(labels, groups, 0, fold, 5, 0.1)["test"]) for fold in range(5)]
+    labels = with_groups(labels, "none")
+    sizes = [len(fold_split(labels, 0, fold, 5, 0.1)["test"]) for fold in range(5)]
     assert sum(sizes) == 53 and max(sizes) - min(sizes) <= 1
 
 
@@ -158,11 +158,11 @@ def test_folds_of_single_images_are_of_one_size() -> None:
     ],
 )
 def test_groups(pattern: str | None, image: str, group: str) -> None:
-    assert find_groups(labels_of([image]), pattern) == (group,)
+    assert with_groups(labels_of([image]), pattern).groups == (group,)
 
 
 def test_a_reader_may_name_the_groups() -> None:
-    assert find_groups(labels_of(["a/1.png", "a/2.png"], groups=["anna", None]), None) == ("anna", "a")
+    assert with_groups(labels_of(["a/1.png", "a/2.png"], groups=["anna", None]), None).groups == ("anna", "a")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_reader_may_name_the_groups() -> None:
 )
 def test_a_pattern_that_cannot_be_used(pattern: str, said: str) -> None:
     with pytest.raises(ValueError, match=r"data\.group") as caught:
-        find_groups(labels_of(["mouse1/a.png", "rat1/b.png"]), pattern)
+        split_labels(with_groups(labels_of(["mouse1/a.png", "rat1/b.png"]), pattern), Split(group=pattern), 0)
     assert said in str(caught.value)
 
 
@@ -185,8 +185,7 @@ def test_too_few_images_or_groups() -> None:
         seeded(videos(2))
     with pytest.raises(ValueError, match=r"val=0.5 and test=0.5 .*less than 1"):
         seeded(videos(9), 0, 0.5, 0.5)
-    groups = find_groups(videos(4, 4), None)
     with pytest.raises(ValueError, match="2 groups of images cannot fill 3 folds"):
-        fold_split(videos(4, 4), groups, 0, 0, 3, 0.1)
+        fold_split(videos(4, 4), 0, 0, 3, 0.1)
     with pytest.raises(ValueError, match=r"data.fold=5 must be from 0 to data.folds - 1"):
-        fold_split(videos(30), find_groups(videos(30), "none"), 0, 5, 5, 0.1)
+        fold_split(with_groups(videos(30), "none"), 0, 5, 5, 0.1)

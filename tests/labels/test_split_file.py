@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from softpoint.labels.formats import read_labels
-from softpoint.labels.split import carve_val
+from softpoint.labels.partition import carve_val
 from softpoint.labels.split_file import SPLITS, read_splits, write_splits
 
 SHARED = Path(os.environ.get("SOFTPOINT_DATA", Path(__file__).parents[2].parent / "shared")) / "keypoints"
@@ -143,5 +143,5 @@ def test_real_splits(name: str, sizes: tuple[int, ...]) -> None:
     splits = read_splits(SHARED / "labels" / f"{name}.splits.csv", labels.images)
     assert tuple(len(splits[part]) for part in SPLITS) == sizes and covers(list(splits.values()), len(labels))
     if name == "ultrasound-tongue":
-        kept, val = carve_val(labels, labels.groups, splits["train"], np.random.default_rng(0), 0.1)
+        kept, val = carve_val(labels, splits["train"], np.random.default_rng(0), 0.1)
         assert len(val) and not {labels.groups[i] for i in kept} & {labels.groups[i] for i in val}

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.data import labeled_data
 from helpers.training import read_csv, write_labels
 from softpoint.data import LabeledData
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 from softpoint.labels.split_file import read_splits, write_splits
-from softpoint.labels.subset import limited, nested_order
+from softpoint.labels.subset import limit_rows, nested_order
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(folder: Path, **changes: Any) -> LabeledData:
-    usual: dict[str, Any] = {"size": 64, "batch_size": 4, "num_workers": 0, "seed": 0, "val": 0.2, "test": 0.2}
-    return LabeledData(folder / "labels.csv", images=folder, **usual | changes)
+    return labeled_data(folder / "labels.csv", **{"val": 0.2, "test": 0.2, **changes})
 
 
 def random_labels(count: int, frequencies: list[float], groups: int = 4) -> Labels:
@@ -44,9 +44,9 @@ def random_labels(count: int, frequencies: list[float], groups: int = 4) -> Labe
 def test_fewer_are_among_more_whatever_the_numbers() -> None:
     labels = random_labels(60, [1.0, 0.9, 0.3])
     rows = np.arange(5, 60)
-    for key in ("images", "whole_groups"):
+    for key in ("images", "groups"):
         most = 55 if key == "images" else 4
-        found = [set(limited(labels, labels.groups, rows, 3, **{key: n}).tolist()) for n in range(1, most + 1)]
+        found = [set(limit_rows(labels, rows, 3, **{key: n}).tolist()) for n in range(1, most + 1)]
         assert all(few < more for few, more in pairwise(found))
         assert found[-1] == set(rows.tolist())
         sizes = [len(part) if key == "images" else len({labels.groups[row] for row in part}) for part in found]
@@ -55,14 +55,14 @@ def test_fewer_are_among_more_whatever_the_numbers() -> None:
 
 def test_another_seed_draws_others_and_the_same_seed_the_same() -> None:
     labels = random_labels(60, [1.0, 0.5])
-    drawn = [tuple(limited(labels, labels.groups, np.arange(60), seed, 10)) for seed in (0, 0, 1, 2)]
+    drawn = [tuple(limit_rows(labels, np.arange(60), seed, 10)) for seed in (0, 0, 1, 2)]
     assert drawn[0] == drawn[1] and len(set(drawn)) == 3
 
 
 def test_whole_groups_come_before_images_of_them() -> None:
     labels = random_labels(40, [1.0])
-    part = limited(labels, labels.groups, np.arange(40), 0, 7, 2)
-    whole = limited(labels, labels.groups, np.arange(40), 0, None, 2)
+    part = limit_rows(labels, np.arange(40), 0, 7, 2)
+    whole = limit_rows(labels, np.arange(40), 0, None, 2)
     assert len(part) == 7 and len(whole) == 20 and set(part) < set(whole)
     assert len({labels.groups[row] for row in whole}) == 2
 
@@ -84,7 +84,7 @@ def test_every_beginning_shares_rare_labels_out() -> None:
 def test_images_without_labels_come_last() -> None:
     labels = random_labels(30, [0.5])
     some = np.flatnonzero((labels.visibility > 0).any(1))
-    assert set(limited(labels, labels.groups, np.arange(30), 0, len(some))) == set(some)
+    assert set(limit_rows(labels, np.arange(30), 0, len(some))) == set(some)
 
 
 def test_subjects_of_one_image_stay_together(tmp_path: Path) -> None:

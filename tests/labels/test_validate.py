@@ -11,16 +11,19 @@ from PIL import Image
 from helpers.labels import images, written
 from softpoint.images import ImageFolder
 from softpoint.labels.formats import read_labels
+from softpoint.labels.load import LabelSource
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
-from softpoint.labels.validate import check
+from softpoint.labels.validate import validate
 
 HEADER = "scorer,anna,anna,anna,anna\nbodyparts,left_ear,left_ear,right_ear,right_ear\ncoords,x,y,x,y\n"
 PLAIN = HEADER + "video/img1.png,1.5,2,3,4\nvideo/img2.png,,,5,6.25\nother/img3.png,,,,\n"
 
 
-def checked(labels: Labels, folder: Path, outside: str = "error", on_error: str = "error") -> tuple[Labels, np.ndarray]:
-    return check(labels, ImageFolder(folder), RowErrors(labels.source, on_error), outside)
+def checked(
+    labels: Labels, folder: Path, out_of_frame: str = "error", on_error: str = "error"
+) -> tuple[Labels, np.ndarray]:
+    return validate(labels, ImageFolder(folder), RowErrors(labels.source, on_error), out_of_frame)
 
 
 def test_sizes_are_returned(tmp_path: Path) -> None:
@@ -41,16 +44,16 @@ def test_points_on_the_border_are_kept(tmp_path: Path) -> None:
 def test_points_outside(tmp_path: Path, caplog: pytest.LogCaptureFixture, point: str) -> None:
     labels = read_labels(written(tmp_path, HEADER + f"a.png,1,1,{point}\nb.png,1,1,2,2\n"))
     images(tmp_path, labels)
-    with pytest.raises(ValueError, match=r"labels.csv line 4: right_ear at .* lies outside .*data.outside=drop"):
+    with pytest.raises(ValueError, match=r"labels.csv line 4: right_ear at .* is outside .*data.out_of_frame=drop"):
         checked(labels, tmp_path)
-    dropped, _ = checked(labels, tmp_path, outside="drop")
+    dropped, _ = checked(labels, tmp_path, out_of_frame="drop")
     assert "1 labeled points outside their image are treated as unlabeled" in caplog.text
     assert dropped.visibility.tolist() == [[2, 0], [2, 2]] and np.isnan(dropped.keypoints[0, 1]).all()
     assert labels.visibility.tolist() == [[2, 2], [2, 2]]
     skipped, sizes = checked(labels, tmp_path, on_error="skip")
     assert skipped.images == ("b.png",) and len(sizes) == 1
-    with pytest.raises(ValueError, match=r"data.outside='dorp': did you mean 'drop'"):
-        checked(labels, tmp_path, outside="dorp")
+    with pytest.raises(ValueError, match=r"data.out_of_frame='dorp': did you mean 'drop'"):
+        LabelSource("labels.csv", out_of_frame="dorp")
 
 
 def test_missing_images_are_counted_and_found_elsewhere(tmp_path: Path) -> None:

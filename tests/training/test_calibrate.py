@@ -220,8 +220,8 @@ def test_the_best_checkpoint_is_calibrated_and_the_last_is_not(run: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
-def test_a_resident_set_is_measured_on_its_validation_images(tmp_path: Path) -> None:
-    words = labeled(write_labels(tmp_path / "data"), "data.resident=true", "~callbacks.calibrate")
+def test_a_device_cache_is_measured_on_its_validation_images(tmp_path: Path) -> None:
+    words = labeled(write_labels(tmp_path / "data"), "data.device_cache=true", "~callbacks.calibrate")
     module, data, trainer = built(composed("train", words, tmp_path / "run"))
     trainer.fit(module, data)
     trainer.state.stage = RunningStage.TRAINING  # as it is when a fit ends

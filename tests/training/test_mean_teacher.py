@@ -13,7 +13,7 @@ from torch import Tensor
 from helpers.targets import target_of
 from helpers.training import built, composed, labeled, write_labels
 from softpoint.data.augment import Augment
-from softpoint.data.unlabeled import Unlabeled
+from softpoint.data.unlabeled import UnlabeledImages
 from softpoint.functional import transform_points
 from softpoint.training.callbacks import ExponentialAverage
 from softpoint.training.mean_teacher import ramp_up
@@ -176,8 +176,8 @@ def test_a_missing_average_and_missing_images_are_named(labels: list[str], tmp_p
         trainer.fit(module, data)
     plain = [word for word in labels if not word.startswith(("semi", "data.unlabeled"))]
     module, data, trainer = built(composed("train", plain, tmp_path))
-    data.unlabeled_images = Unlabeled(tmp_path, Augment())
-    with pytest.raises(ValueError, match="of use to semi=mean_teacher alone; add it, or leave them out"):
+    data.unlabeled_images = UnlabeledImages(tmp_path, Augment())
+    with pytest.raises(ValueError, match="used by semi=mean_teacher alone; add it, or remove them"):
         trainer.fit(module, data)
 
 

@@ -21,7 +21,7 @@ def point_findings(labels: Labels, sizes: np.ndarray, severity: str, out_of_fram
 
     `severity` is that of a row that training cannot use, `out_of_frame` that of points beyond their image.
     """
-    advice = "correct them, or set data.outside=drop to treat such points as unlabeled"
+    advice = "correct them, or set data.out_of_frame=drop to treat such points as unlabeled"
     beyond = _examples(labels, beyond_image(labels, sizes))
     at_origin = _examples(labels, (labels.keypoints == 0).all(axis=2))
     cells = "leave the cells of unlabeled points empty: (0, 0) is the corner pixel"

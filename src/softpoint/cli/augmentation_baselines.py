@@ -60,7 +60,7 @@ def augmenters(images: Sequence[np.ndarray], points: np.ndarray, size: int, augm
     }
 
 
-def collators(samples: list[dict[str, Any]]) -> dict[str, Work]:
+def collators(samples: list[Any]) -> dict[str, Work]:
     """Each makes a batch of samples."""
     import torch
     from torch.utils.data import default_collate

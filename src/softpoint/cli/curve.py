@@ -108,7 +108,7 @@ def check_size(largest: Trial) -> None:
     """ValueError where there are fewer labels than the largest number, before the smaller ones are trained."""
     from hydra.utils import instantiate
 
-    instantiate(composed([*largest.words, "data.verify=false"]).data)
+    instantiate(composed([*largest.words, "data.verify=false"]).datamodule).setup("fit")
 
 
 def trials_of(

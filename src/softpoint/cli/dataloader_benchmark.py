@@ -13,7 +13,10 @@ import cv2
 import numpy as np
 
 from softpoint.data.augment import Augment
+from softpoint.data.datamodule import Loader
 from softpoint.data.labeled import LabeledData
+from softpoint.labels.load import LabelSource
+from softpoint.labels.split import Split
 
 
 def draw_images(folder: Path, suffix: str, size: tuple[int, int], count: int) -> list[Path]:
@@ -59,11 +62,11 @@ def shares(
     `train` makes one step on a batch. Without means on one batch that is ready.
     """
     ways = [(cache, count) for cache in ("none", "ram", "disk") for count in workers]
-    for cache, count in [*ways, ("resident", 0)]:  # which is ready without workers
-        resident = cache == "resident"
+    for cache, count in [*ways, ("device_cache", 0)]:  # which is ready without workers
+        on_device = cache == "device_cache"
         data = LabeledData(
-            labels, size, batch_size, count, 0, augment=augment, val=0.1, test=0.1, group="none",
-            cache="none" if resident else cache, cache_dir=keep, resident=resident,
+            LabelSource(labels, cache_dir=keep), Split(group="none"), Loader(batch_size, count), 0, size, epoch_steps=1,
+            cache="none" if on_device else cache, device_cache=on_device, augment=augment,
         )  # fmt: skip
         data.setup("benchmark")
         loader = data.train_dataloader()

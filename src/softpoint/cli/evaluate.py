@@ -96,7 +96,8 @@ def _given(cfg: DictConfig) -> dict[str, Any]:
     """The keys of data that the command line sets, by themselves or by a choice of data=NAME."""
     from softpoint.evaluation.eval_data import STORED
 
-    return {key: value for key, value in _plain(cfg.data).items() if value != STORED}
+    given = {key: value for key, value in _plain(cfg.data).items() if value != STORED}
+    return given | ({"_target_": cfg.datamodule._target_} if "datamodule" in cfg else {})
 
 
 def _called(cfg: DictConfig, given: EvaluationSet) -> str:

@@ -18,8 +18,10 @@ def main(cfg: DictConfig) -> None:
 
     from softpoint.data.shards.writer import pack
 
-    data = instantiate(cfg.data)
-    packed = pack(data.sources, cfg.output, cfg.chunk_mb, data.seed, data.tells_visibility, track)
+    data = instantiate(cfg.datamodule)
+    data.prepare_data()
+    data.setup("fit")
+    packed = pack(data.sources, cfg.output, cfg.chunk_mb, data.seed, data.has_hidden_points, track)
     bytes_written = sum(path.stat().st_size for path in Path(cfg.output).rglob("*.bin"))
     counts = ", ".join(f"{count} {split}" for split, count in packed.samples.items())
     print(f"{len(packed.skeleton)} keypoints, samples {counts}, {bytes_written / 1e6:.1f} MB: {cfg.output}")

@@ -65,10 +65,12 @@ def build(cfg: DictConfig) -> tuple[Any, Any, Any]:
     from hydra.utils import instantiate
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    data = instantiate(cfg.data)
-    facts = {"skeleton": data.skeleton, "learn_visibility": data.tells_visibility}
+    data, trainer = instantiate(cfg.datamodule), instantiate(cfg.trainer)
+    data.trainer = trainer  # processes that train together share what one of them prepares
+    data.prepare_data()
+    data.setup("fit")
+    facts = {"skeleton": data.skeleton, "learn_visibility": data.has_hidden_points}
     module = instantiate(cfg.module, _partial_=True)(**facts)
-    trainer = instantiate(cfg.trainer)
     # A checkpoint rebuilds its network from these values, so they hold the choice that the data made.
     decided = {"head": {"visibility": "visibility" in module.net.head.provides}} if "visibility" in cfg.head else {}
     module.save_hyperparameters(OmegaConf.to_container(OmegaConf.merge(cfg, decided), resolve=True))

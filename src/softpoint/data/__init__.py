@@ -8,11 +8,12 @@ from typing import Any
 
 from softpoint.labels.skeleton import Skeleton
 
-__all__ = ["KeypointDataset", "LabeledData", "Skeleton", "StreamedData", "SyntheticData"]
+__all__ = ["KeypointDataset", "LabeledData", "Loader", "Skeleton", "StreamedData", "SyntheticData"]
 
 _HOMES = {
     "KeypointDataset": "softpoint.data.dataset",
     "LabeledData": "softpoint.data.labeled",
+    "Loader": "softpoint.data.datamodule",
     "StreamedData": "softpoint.data.shards.streaming",
     "SyntheticData": "softpoint.data.datamodule",
 }

@@ -1,11 +1,11 @@
-"""Lightning's view of the data: three sets, their loaders, and what a checkpoint remembers of them."""
+"""Data modules for Lightning: three splits, their loaders, and the position of training in a checkpoint."""
 
 from __future__ import annotations
 
 import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -23,12 +23,36 @@ from softpoint.data.geometry import transform
 from softpoint.data.sources import PaintedScenes, Painter, Source
 from softpoint.labels.skeleton import Skeleton
 from softpoint.labels.split_file import SPLITS
+from softpoint.labels.subset import evenly_spaced
+from softpoint.machine import cores
 
 _SPLIT_OF = {RunningStage.TRAINING: "train", RunningStage.TESTING: "test"}
 
 
+@dataclass(frozen=True)
+class Loader:
+    """Batches of a data loader.
+
+    Args:
+        batch_size: samples per process and step.
+        num_workers: processes that load; 0 loads in the main one, None takes one per core, less one, up to eight.
+    """
+
+    batch_size: int
+    num_workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"data.batch_size {self.batch_size} must be positive")
+
+    @property
+    def workers(self) -> int:
+        """Number of loading processes."""
+        return min(8, max(1, cores() - 1)) if self.num_workers is None else self.num_workers
+
+
 def check_size(size: int | Sequence[int]) -> tuple[int, int]:
-    """Height and width of what a network is shown; ValueError for anything but positive whole numbers.
+    """Return height and width of a network's input; ValueError for anything but positive whole numbers.
 
     >>> check_size(64), check_size([48, 64])
     ((64, 64), (48, 64))
@@ -42,114 +66,123 @@ def check_size(size: int | Sequence[int]) -> tuple[int, int]:
 
 
 class KeypointData(pl.LightningDataModule, ABC):
-    """Train, val and test sets of one size, from sources that a subclass opens.
+    """Train, val and test splits of keypoint samples.
+
+    A subclass opens its sources in `open`. The constructor reads no file; after `prepare_data()` and `setup(stage)`,
+    which Lightning calls and which may be called before, `sources`, `size`, `skeleton` and all that follow from them
+    are there. `prepare_data` runs in one process per machine: what must happen once, such as decoding, belongs there.
 
     Args:
-        size: (height, width) of what the network sees, or one number for a square.
-        batch_size: samples per process and step.
-        num_workers: processes that load; 0 loads in the main one, None takes what the machine has cores for.
-        seed: decides order, augmentation and, where there is one, the split.
-        augment: changes to training samples; None for none.
+        size: (height, width) of the network's input, or one number for a square; None where `open` sets it.
+        loader: size of batches and number of workers.
+        seed: of order, augmentation and, where there is one, the split.
+        augment: of training samples; None for none.
     """
 
-    # How samples are cropped, for a checkpoint: `padding` (how many times larger than a subject's box they are)
-    # and where `boxes` come from; None where they show whole images.
+    # Height and width of the network's input.
+    size: tuple[int, int]
+
+    # Padding and source of the boxes of crops, for a checkpoint; None where samples show whole images.
     crops: dict[str, Any] | None = None
 
-    # Steps of an epoch, at least: what a small set is gone through several times for, between two validations.
+    # Smallest number of steps of an epoch: a small set is gone through several times between two validations.
     epoch_steps: int = 1
 
     def __init__(
-        self, size: int | Sequence[int], batch_size: int, num_workers: int | None, seed: int, augment: Augment | None
+        self, size: int | Sequence[int] | None, loader: Loader, seed: int, augment: Augment | None = None
     ) -> None:
         super().__init__()
-        self.size = check_size(size)
-        if batch_size < 1:
-            raise ValueError(f"data.batch_size {batch_size} must be positive")
-        self.batch_size, self.seed, self.augment = batch_size, seed, augment
-        self.num_workers = spare_cores() if num_workers is None else num_workers
-        self.epochs = 0  # that a resumed run has behind it
-        self._training: ResumableLoader | None = None
-        self._position: dict[str, Any] = {}  # of training, in a checkpoint to go on from
+        if size is not None:
+            self.size = check_size(size)
+        self.loader, self.batch_size, self.seed, self.augment = loader, loader.batch_size, seed, augment
+        self.sources: dict[str, Source] = {}
         self.device_caches: dict[str, DeviceCache] = {}
-        self.sources = self.open()
+        self.epochs = 0  # completed before this run was resumed
+        self._training: ResumableLoader | None = None
+        self._position: dict[str, Any] = {}  # of training, from a checkpoint
 
     @abstractmethod
     def open(self) -> dict[str, Source]:
-        """A source for each of train, val and test."""
+        """Return a source for each of train, val and test, and set `size` where it is not given."""
+
+    def setup(self, stage: str) -> None:
+        """Open the sources, once."""
+        if not self.sources:
+            self.sources = self.open()
 
     @property
     def padding(self) -> float:
-        """How many times larger than a subject's box the part of the image that a sample shows is."""
+        """Factor by which a crop is larger than its box."""
         return 1.0 if self.crops is None else float(self.crops["padding"])
 
     @property
     def skeleton(self) -> Skeleton:
-        """Names, pairs and edges of the keypoints."""
+        """Names, flip pairs and edges of the keypoints."""
         return self.sources["train"].skeleton
 
     @property
     def summary(self) -> str:
-        """What there is to train on, in one phrase."""
+        """Number of keypoints and images, and the input size, in one phrase."""
         counts = ", ".join(f"{len(source)} {split}" for split, source in self.sources.items())
         return f"{len(self.skeleton)} keypoints, images {counts}, {self.size[0]}x{self.size[1]}"
 
     @property
-    def usual_epochs(self) -> int:
-        """Epochs that a set of this size usually wants: 1,500 steps, and ten times through it."""
+    def default_epochs(self) -> int:
+        """Number of epochs for a set of this size: 1,500 steps, and ten times through the set."""
         once = len(self.sources["train"]) / self.batch_size
         return math.ceil((1500 + 10 * once) * self.batch_size / len(self.sampler("train", True, 0, 1)))
 
-    def mean_position(self) -> np.ndarray:
-        """Mean of each keypoint (K, 2) in input pixels, over up to 1,000 unaugmented training samples: a baseline.
-
-        The middle of the input for a keypoint that none of them shows.
-        """
-        records = [self.sources["train"].describe(index) for index in self.fair_sample(1000)]
-        matrices = [input_matrix(record.size, record.box, self.size, self.padding) for record in records]
-        points = np.array([transform(r.keypoints, matrix) for r, matrix in zip(records, matrices, strict=True)])
-        known, middle = np.isfinite(points), (np.array(self.size[::-1]) - 1) / 2
-        mean = np.where(known, points, 0).sum(0) / known.sum(0).clip(1)
-        return np.where(known.any(0), mean, middle)
-
-    def fair_sample(self, count: int) -> Sequence[int]:
-        """Up to `count` training indices that stand for all."""
-        length = len(self.sources["train"])
-        return np.linspace(0, length - 1, min(length, count)).round().astype(int).tolist()
-
     @property
-    def tells_visibility(self) -> bool:
-        """Whether the labels know points that are hidden, or known to be absent, beside the visible ones."""
+    def has_hidden_points(self) -> bool:
+        """Whether training labels hold points that are occluded or absent, beside the visible ones."""
         return False
 
+    def mean_position(self) -> np.ndarray:
+        """Return each keypoint's mean (K, 2) in input pixels over up to 1,000 unaugmented training samples.
+
+        A baseline; the middle of the input for a keypoint that none of them has.
+        """
+        records = [self.sources["train"].describe(index) for index in self.typical_indices(1000)]
+        matrices = [input_matrix(record.size, record.box, self.size, self.padding) for record in records]
+        points = np.array([transform(r.keypoints, matrix) for r, matrix in zip(records, matrices, strict=True)])
+        labeled, middle = np.isfinite(points), (np.array(self.size[::-1]) - 1) / 2
+        mean = np.where(labeled, points, 0).sum(0) / labeled.sum(0).clip(1)
+        return np.where(labeled.any(0), mean, middle)
+
+    def typical_indices(self, count: int) -> Sequence[int]:
+        """Return up to `count` indices of training samples that represent all."""
+        return evenly_spaced(len(self.sources["train"]), count)
+
     def dataset(self, split: str) -> KeypointDataset:
-        """The samples of one split; only those of train are augmented."""
+        """Return the samples of one split; only those of train are augmented."""
         augment = self.augment if split == "train" else None
-        seed, canvases = (self.seed, SPLITS.index(split)), None
-        if self.device_caches:
-            canvases = self.device_caches[split].matrices
+        canvases = self.device_caches[split].matrices if self.device_caches else None
+        seed = (self.seed, SPLITS.index(split))
         return KeypointDataset(self.sources[split], self.size, seed, augment, self.padding, canvases)
 
     def render(self, batch: dict[str, Any], split: str) -> dict[str, Any]:
-        """The batch with its images, which a resident set makes where the batch is."""
+        """Return the batch with its images, which a device cache makes on the batch's device."""
         return self.device_caches[split].render(batch) if "warp" in batch else batch
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Called by Lightning on the device."""
+        """Render a batch on its device; called by Lightning."""
         stage = self.trainer.state.stage if self.trainer else None
         return self.render(batch, "val" if stage is None else _SPLIT_OF.get(stage, "val"))
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of shuffled, augmented training samples, at the position of a resumed run."""
         return self._loader("train", shuffled=True)
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of validation samples, in order."""
         return self._loader("val", shuffled=False)
 
-    def test_dataloader(self) -> DataLoader:
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of test samples, in order."""
         return self._loader("test", shuffled=False)
 
     def state_dict(self) -> dict[str, Any]:
-        """How many epochs were drawn, and where training is in the present one.
+        """Return the number of completed epochs, and the position of training in the present one.
 
         Lightning keeps the state of loaders too, but comes to load it only where nothing asked for the number of
         steps before, as schedules do.
@@ -162,29 +195,30 @@ class KeypointData(pl.LightningDataModule, ABC):
         return {"epochs": epochs, "position": position if within else {}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on after what was drawn."""
+        """Continue after the samples that were drawn."""
         self.epochs, self._position = state_dict.get("epochs", 0), state_dict.get("position") or {}
 
     def sampler(self, split: str, shuffled: bool, rank: int, world: int) -> EpochSampler:
-        """What one of `world` processes draws of a split."""
+        """Return the sampler of one of `world` processes."""
         length = len(self.sources[split])
         rounds = -(-self.epoch_steps * self.batch_size * world // length) if shuffled else 1
         return EpochSampler(length, self.seed if shuffled else None, rank, world, rounds)
 
-    def _loader(self, split: str, shuffled: bool) -> DataLoader:
+    def _loader(self, split: str, shuffled: bool) -> DataLoader[Any]:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = self.sampler(split, shuffled, rank, world)
         # On resuming, workers fetch their first batches before Lightning calls set_epoch.
         sampler.set_epoch(self.epochs)
+        batch_size, workers = self.batch_size, self.loader.workers
         loader = (ResumableLoader if shuffled else DataLoader)(
             self.dataset(split),
-            self.batch_size,
+            batch_size,
             sampler=sampler,
             # A last batch of one or two samples would upset batch normalization.
-            drop_last=shuffled and len(sampler) >= self.batch_size,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            prefetch_factor=4 if self.num_workers else None,
+            drop_last=shuffled and len(sampler) >= batch_size,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            prefetch_factor=4 if workers else None,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
             collate_fn=collate,
@@ -196,7 +230,7 @@ class KeypointData(pl.LightningDataModule, ABC):
 
 
 class SyntheticData(KeypointData):
-    """Scenes painted as they are needed: `train` new ones each epoch, the same `val` and `test` always."""
+    """Scenes painted as they are needed: `train` new ones each epoch, the same `val` and `test` ones always."""
 
     def __init__(
         self,
@@ -205,28 +239,22 @@ class SyntheticData(KeypointData):
         train: int,
         val: int,
         test: int,
-        batch_size: int,
-        num_workers: int | None,
+        loader: Loader,
         seed: int,
         augment: Augment | None = None,
     ) -> None:
+        super().__init__(size, loader, seed, augment)
         self.painter = painter
         self.lengths = {"train": train, "val": val, "test": test}
         if min(self.lengths.values()) < 1:
             raise ValueError(f"data.train, data.val and data.test must be at least 1, got {self.lengths}")
-        super().__init__(size, batch_size, num_workers, seed, augment)
 
     def open(self) -> dict[str, Source]:
-        """Scenes whose seeds differ between the splits."""
+        """Return scenes whose seeds differ between the splits."""
         return {
             split: PaintedScenes(self.painter, self.size, length, (self.seed, i), renewed=split == "train")
             for i, (split, length) in enumerate(self.lengths.items())
         }
-
-
-def spare_cores() -> int:
-    """How many processes to load with: one core each, one left to training, eight at most."""
-    return min(8, max(1, len(os.sched_getaffinity(0)) - 1 if hasattr(os, "sched_getaffinity") else 1))
 
 
 def _one_thread(worker: int) -> None:

@@ -1,4 +1,4 @@
-"""From a source to the tensors that travel: one warp, one change of color, one sample."""
+"""Samples: one warp and one change of color of an image of a source, in an order that a seed decides."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from softpoint.data.augment import Augment
 from softpoint.data.crops import input_matrix
 from softpoint.data.device_augment import color_numbers
 from softpoint.data.geometry import transform, warp
-from softpoint.data.sources import Record, Source
+from softpoint.data.sources import Source
+from softpoint.types import Sample
 
 
 class Draw(NamedTuple):
-    """Which sample to make: the same draw gives the same bytes, whoever makes it and when."""
+    """The epoch and index of a sample: the same draw gives the same bytes in any process, at any time."""
 
     epoch: int
-    index: int  # type: ignore[assignment]  # a sample is what an index means here
-    padding: bool = False  # only there to give every process as many samples; its labels are hidden
+    index: int  # type: ignore[assignment]  # the index of a sample, not of this tuple
+    padding: bool = False  # a repeated sample that gives every process the same number; its labels are hidden
 
 
-class KeypointDataset(Dataset):
+class KeypointDataset(Dataset[Sample]):
     """Samples of `size` (H, W), letterboxed or cropped from a source and augmented: a function of (seed, epoch, index).
 
     A sample holds `image` uint8 (H, W, 3), `keypoints` float32 (K, 2) in its pixels (0 where unlabeled),
@@ -32,9 +33,9 @@ class KeypointDataset(Dataset):
     (height, width), `index` and `group`.
 
     Args:
-        padding: how many times larger than a record's box the part shown is.
-        canvases: matrices (N, 3, 3) from original pixels to images that a device keeps (see `DeviceCache`): then
-            a sample holds no image but `warp` (3, 3), from the input to its canvas, and the `color` drawn for it.
+        padding: factor by which a crop is larger than a record's box.
+        canvases: matrices (N, 3, 3) from original pixels to images that a device keeps (see `DeviceCache`): in place
+            of its image, a sample then holds `warp` (3, 3), from the input to its canvas, and the `color` drawn for it.
     """
 
     def __init__(
@@ -52,61 +53,50 @@ class KeypointDataset(Dataset):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, draw: Draw | int) -> dict[str, Any]:
+    def __getitem__(self, draw: Draw | int) -> Sample:
         epoch, index, padding = Draw(0, draw) if isinstance(draw, int) else draw
         record = self.source.load(epoch, index) if self.canvases is None else self.source.describe(index)
         rng = np.random.default_rng([*self.seed, epoch, index])
-        matrix, order = self._geometry(rng, record)
-        keypoints, visibility = record.keypoints[order], record.visibility[order]
-        labeled = (visibility > 0) & (not padding)
-        return {
-            **self._pixels(rng, record, index, matrix),
-            "keypoints": _float32(np.where(labeled[:, None], transform(keypoints, matrix), 0)),
-            "visibility": torch.from_numpy(visibility * (not padding)),
+        matrix = input_matrix(record.size, record.box, self.size, self.padding)
+        order = list(range(len(record.keypoints)))
+        if self.augment is not None:
+            skeleton = self.source.skeleton
+            change, flipped = self.augment.matrix(rng, self.size, bool(skeleton.flip_pairs))
+            matrix, order = change @ matrix, skeleton.flip_index if flipped else order
+        keypoints, visibility = record.keypoints[order], record.visibility[order] * (not padding)
+        sample: Sample = {
+            "keypoints": _float32(np.where(visibility[:, None] > 0, transform(keypoints, matrix), 0)),
+            "visibility": torch.from_numpy(visibility),
             "matrix": _float32(np.linalg.inv(matrix)),
             "scale": _float32(record.scale),
             "size": torch.tensor(record.size),
             "index": index,
             "group": record.group,
         }
-
-    def _geometry(self, rng: np.random.Generator, record: Record) -> tuple[np.ndarray, list[int]]:
-        """The matrix from original pixels to the input, and which keypoint stands where after it."""
-        order = list(range(len(record.keypoints)))
-        matrix = input_matrix(record.size, record.box, self.size, self.padding)
-        if self.augment is None:
-            return matrix, order
-        skeleton = self.source.skeleton
-        change, flipped = self.augment.matrix(rng, self.size, bool(skeleton.flip_pairs))
-        return change @ matrix, skeleton.flip_index if flipped else order
-
-    def _pixels(
-        self, rng: np.random.Generator, record: Record, index: int, matrix: np.ndarray
-    ) -> dict[str, torch.Tensor]:
-        """The image, or how a device makes it from its canvas."""
-        if self.canvases is not None:
-            change = {"warp": _float32(self.canvases[index] @ np.linalg.inv(matrix))}
-            if self.augment is None:
-                return change
-            return change | {"color": torch.from_numpy(color_numbers(self.augment.draw_color(rng), self.size))}
-        image = warp(record.image, matrix, self.size)
-        return {"image": torch.from_numpy(image if self.augment is None else self.augment.recolor(rng, image))}
+        if self.canvases is None:
+            image = warp(record.image, matrix, self.size)
+            sample["image"] = torch.from_numpy(image if self.augment is None else self.augment.recolor(rng, image))
+            return sample
+        sample["warp"] = _float32(self.canvases[index] @ np.linalg.inv(matrix))
+        if self.augment is not None:
+            sample["color"] = torch.from_numpy(color_numbers(self.augment.draw_color(rng), self.size))
+        return sample
 
 
-def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A batch of samples; its images (B, 3, H, W) lie in memory with their channels last, as convolutions like."""
-    batch = default_collate(list(samples))
+def collate(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Return a batch of samples; its images (B, 3, H, W) are channels-last in memory, which convolutions prefer."""
+    batch: dict[str, Any] = default_collate(list(samples))
     if "image" in batch:
         batch["image"] = batch["image"].permute(0, 3, 1, 2)
     return batch
 
 
-class EpochSampler(Sampler):
-    """What one of `world` processes draws in an epoch: its share of a seeded shuffle, or of all in order.
+class EpochSampler(Sampler[Draw]):
+    """The draws of one of `world` processes in an epoch: its share of a seeded shuffle, or of all in order.
 
-    Every process gets as many draws. Shuffled, the order is a function of (seed, epoch), and a few indices
-    are drawn twice to fill up; in order, what fills up is marked as padding, so that it is not measured.
-    An epoch of several `rounds` goes through the set so often, each time by another shuffle and with other samples.
+    Every process gets the same number of draws. Shuffled, the order is a function of (seed, epoch), and a few indices
+    are drawn twice to reach it; in order, those are marked as padding, so that they are not measured.
+    An epoch of several `rounds` goes through the set that often, each time by another shuffle and with other samples.
     Lightning calls `set_epoch` before each epoch.
 
     >>> [draw.index for draw in EpochSampler(5, rank=1, world=2)]
@@ -119,14 +109,14 @@ class EpochSampler(Sampler):
         self.length, self.seed, self.rank, self.world = length, seed, rank, world
         self.rounds = rounds
         self.epoch = 0
-        self.resumed = (0, 0)  # an epoch, and how many of its draws an earlier run has had
+        self.resumed = (0, 0)  # an epoch, and the number of its draws that an earlier run made
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the shuffle and, where the data is random, what the samples look like."""
+        """Set the epoch, by which samples are shuffled and augmented."""
         self.epoch = epoch
 
     def order(self) -> np.ndarray:
-        """All indices in the order of the epoch, those of one round after those of another."""
+        """Return all indices in the order of the epoch, one round after another."""
         if self.seed is None:
             return np.tile(np.arange(self.length), self.rounds)
         passes = range(self.epoch * self.rounds, (self.epoch + 1) * self.rounds)
@@ -134,7 +124,7 @@ class EpochSampler(Sampler):
 
     @property
     def terms(self) -> dict[str, int | None]:
-        """What the draws of an epoch depend on, beside the epoch."""
+        """Values that the draws of an epoch depend on, beside the epoch."""
         return {"world": self.world, "seed": self.seed, "samples": self.length * self.rounds}
 
     def __len__(self) -> int:
@@ -148,13 +138,13 @@ class EpochSampler(Sampler):
             yield Draw(epoch, int(order[i % total]), padding=i >= total and self.seed is None)
 
 
-class ResumableLoader(DataLoader):
-    """A loader whose state tells how many batches of an epoch it has handed out, and that goes on after them.
+class ResumableLoader(DataLoader[Sample]):
+    """A loader whose state is the number of batches of an epoch that it has yielded, and that continues after them.
 
-    With another sampler than ours, as Lightning puts there to overfit a few batches, it has no state.
+    With another sampler than `EpochSampler`, which Lightning sets to overfit a few batches, it has no state.
     """
 
-    position: tuple[int, int] | None = None  # epoch and batches handed out
+    position: tuple[int, int] | None = None  # epoch and number of yielded batches
 
     def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
         sampler = self.sampler
@@ -170,7 +160,7 @@ class ResumableLoader(DataLoader):
             yield batch
 
     def state_dict(self) -> dict[str, int | None]:
-        """Where it is, and what that depends on."""
+        """Return the position, and the values that it depends on."""
         if not isinstance(self.sampler, EpochSampler):
             return {}
         epoch, batches = self.position or (self.sampler.epoch, 0)
@@ -178,7 +168,7 @@ class ResumableLoader(DataLoader):
         return done | {"batch_size": self.batch_size} | self.sampler.terms
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Goes on there; ValueError in the middle of an epoch that would be cut into other batches."""
+        """Continue there; ValueError in the middle of an epoch that would now have other batches."""
         sampler = self.sampler
         if not state_dict or not isinstance(sampler, EpochSampler):
             return
@@ -190,8 +180,8 @@ class ResumableLoader(DataLoader):
             before = " ".join(f"{key}={state_dict.get(key)}" for key in changed)
             now = " ".join(f"{key}={value}" for key, value in changed.items())
             raise ValueError(
-                f"the checkpoint stands in the middle of an epoch with {before}, this run has {now}; set them as they"
-                " were, or go on from a checkpoint of an epoch's end"
+                f"the checkpoint is in the middle of an epoch with {before}, this run has {now}; set them as they were,"
+                " or resume from a checkpoint of an epoch's end"
             )
         assert self.batch_size is not None
         sampler.resumed, self.position = (epoch, batches * self.batch_size), (epoch, batches)

@@ -13,7 +13,7 @@ from softpoint.data.device_augment import NOISE, blur_radius, recolor_batch, war
 from softpoint.data.geometry import transform, warp
 from softpoint.data.sources import Source
 from softpoint.images.memory import free_memory
-from softpoint.images.thread_map import in_parallel
+from softpoint.images.thread_map import thread_map
 
 
 class DeviceCache:
@@ -43,7 +43,7 @@ class DeviceCache:
             canvas = warp(source.load(0, index).image, self.matrices[index], self.canvas)
             self.images[index] = torch.from_numpy(canvas)
 
-        for _ in in_parallel(draw, range(len(self.images)), "decoding images"):
+        for _ in thread_map(draw, range(len(self.images)), "decoding images"):
             pass
 
     def to(self, device: torch.device) -> None:
@@ -54,8 +54,8 @@ class DeviceCache:
             free, need = torch.cuda.mem_get_info(device)[0], self.images.numel()
             if need > 0.8 * free:
                 raise ValueError(
-                    f"data.resident=true needs {need / 2**30:.1f} GiB on {device}, which has {free / 2**30:.1f} free;"
-                    " set data.resident=false data.cache=ram"
+                    f"data.device_cache=true needs {need / 2**30:.1f} GiB on {device}, which has {free / 2**30:.1f}"
+                    " free; set data.device_cache=false data.cache=ram"
                 )
         self.images = self.images.to(device)
 
@@ -101,18 +101,18 @@ def _refuse(augment: Augment | None, size: tuple[int, int]) -> None:
         return
     if augment.pixel:
         raise ValueError(
-            "data.resident=true augments images on the device, and the transforms of augment.pixel run on the CPU; set"
-            " augment.pixel=[], or data.resident=false data.cache=ram"
+            "data.device_cache=true augments images on the device, and the transforms of augment.pixel run on the CPU;"
+            " set augment.pixel=[], or data.device_cache=false data.cache=ram"
         )
     if blur_radius(augment.blur) >= min(size):
         said = f"cannot blur a size of {min(size)} by augment.blur={augment.blur:g}"
-        raise ValueError(f"data.resident=true {said}; lower it")
+        raise ValueError(f"data.device_cache=true {said}; lower it")
 
 
 def _fits(count: int, canvas: tuple[int, int]) -> None:
     need, free = count * canvas[0] * canvas[1] * 3, free_memory()
     if free is not None and need > 0.8 * free:
         raise ValueError(
-            f"data.resident=true needs {need / 2**30:.1f} GiB for {count} images of {canvas[0]}x{canvas[1]}, and"
-            f" {free / 2**30:.1f} GiB of memory are free; set data.resident=false data.cache=disk, or augment less"
+            f"data.device_cache=true needs {need / 2**30:.1f} GiB for {count} images of {canvas[0]}x{canvas[1]}, and"
+            f" {free / 2**30:.1f} GiB of memory are free; set data.device_cache=false data.cache=disk, or augment less"
         )

@@ -1,4 +1,4 @@
-"""Where images and their keypoints come from, before anything is resized.
+"""Sources of images and keypoints, before anything is resized.
 
 A source has a `skeleton` and a length, and its `load(epoch, index)` is a pure function: the same arguments
 give the same bytes in any process, in any order.
@@ -19,76 +19,71 @@ NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 
 
 class Record(NamedTuple):
-    """One image as it is on disk, with its labels in its own pixels."""
+    """One subject and its image, with labels in pixels of the original image."""
 
     image: np.ndarray  # uint8 (H, W, 3) RGB; empty in a description
-    size: tuple[int, int]  # its height and width
+    size: tuple[int, int]  # height and width of the image
     keypoints: np.ndarray  # float64 (K, 2), NaN where unlabeled
-    visibility: np.ndarray  # int64 (K,): 0 unlabeled, 1 occluded, 2 visible, -1 known to be absent
-    scale: float  # the length in pixels that PCK and NME divide by
+    visibility: np.ndarray  # int64 (K,): 0 unlabeled, 1 occluded, 2 visible, -1 absent
+    scale: float  # length in pixels that PCK and NME divide by
     group: str  # video, subject or session
-    box: np.ndarray | None = None  # left, top, right, bottom of the part to look at; None for all
+    box: np.ndarray | None = None  # left, top, right, bottom of a crop; None for the whole image
 
 
 class Source(Protocol):
-    """What a data set reads from."""
+    """A sequence of records."""
 
     skeleton: Skeleton
 
     def __len__(self) -> int: ...
 
     def load(self, epoch: int, index: int) -> Record:
-        """The image at `index`; only sources that make new ones each time look at `epoch`."""
+        """Return the record at `index`; `epoch` matters only to sources that make new images in each."""
         ...
 
     def describe(self, index: int) -> Record:
-        """What is known about the image at `index`, in the first epoch where they differ, perhaps without pixels."""
+        """Return the record at `index` (of epoch 0 where they differ), without pixels if they would have to be read."""
         ...
 
 
 class Painter(Protocol):
-    """What draws synthetic scenes."""
+    """A painter of synthetic scenes."""
 
     skeleton: Skeleton
 
-    def draw(self, rng: np.random.Generator, size: tuple[int, int]):
-        """A scene of `size` (H, W) with image, keypoints and visibility."""
+    def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return image, keypoints and visibility of a scene of `size` (H, W)."""
         ...
 
 
 class PaintedScenes:
-    """`length` synthetic scenes of `size` (H, W); with `renewed`, other ones each epoch."""
+    """`length` synthetic scenes of `size` (H, W); with `renewed`, new ones in each epoch."""
 
     def __init__(
         self, painter: Painter, size: tuple[int, int], length: int, seed: Sequence[int], renewed: bool
     ) -> None:
-        self.painter, self.size, self.length, self.seed, self.renewed = (
-            painter,
-            size,
-            length,
-            tuple(seed),
-            renewed,
-        )
+        self.painter, self.size, self.length = painter, size, length
+        self.seed, self.renewed = tuple(seed), renewed
         self.skeleton = painter.skeleton
 
     def __len__(self) -> int:
         return self.length
 
     def load(self, epoch: int, index: int) -> Record:
-        """The scene drawn from (seed, epoch, index)."""
+        """Return the scene drawn from (seed, epoch, index)."""
         rng = np.random.default_rng([*self.seed, epoch if self.renewed else 0, index])
         image, keypoints, visibility = self.painter.draw(rng, self.size)
         return Record(image, self.size, keypoints, visibility, subject_scale(keypoints, self.size), "synthetic")
 
     def describe(self, index: int) -> Record:
-        """The scene of the first epoch: to know its points is to paint it."""
+        """Return the scene of the first epoch: its points are only known once it is painted."""
         return self.load(0, index)
 
 
 class LabeledImages:
-    """The images that `labels` describe, one a subject, opened by `reader`.
+    """Labeled subjects, whose images `reader` opens.
 
-    `sizes` (N, 2) is the height and width of each subject's image, `boxes` (N, 4) the part to look at.
+    `sizes` (N, 2) is the height and width of each subject's image, `boxes` (N, 4) that of each crop.
     """
 
     def __init__(self, labels: Labels, sizes: np.ndarray, reader: Reader, boxes: np.ndarray | None = None) -> None:
@@ -101,11 +96,11 @@ class LabeledImages:
         return len(self.labels)
 
     def load(self, epoch: int, index: int) -> Record:
-        """The image at `index`, the same in every epoch."""
+        """Return the record at `index`, the same in every epoch."""
         return self.describe(index)._replace(image=self.reader.read(self.labels.subjects[index].image))
 
     def describe(self, index: int) -> Record:
-        """All that is known about an image without opening it."""
+        """Return the record at `index` without pixels."""
         subject, (height, width) = self.labels.subjects[index], self.sizes[index].tolist()
         box = None if self.boxes is None else self.boxes[index]
         points, scale = (subject.keypoints, subject.visibility), self.scales[index]
@@ -113,15 +108,15 @@ class LabeledImages:
 
 
 def subject_scale(keypoints: np.ndarray, size: Sequence[int], box: np.ndarray | None = None) -> float:
-    """Diagonal of a subject's box (left, top, right, bottom), in pixels.
+    """Return the diagonal of a subject's box (left, top, right, bottom), in pixels.
 
-    Without a box, that about its labeled points (K, 2); with fewer than two of them that of the image (H, W).
+    Without a box, that of the box around its labeled points (K, 2); with fewer than two of them, of the image (H, W).
 
     >>> subject_scale(np.array([[0.0, 0.0], [30.0, 40.0]]), (100, 100))
     50.0
     """
     if box is not None and np.isfinite(box).all():
         return float(np.hypot(*(box[2:] - box[:2])))
-    known = keypoints[np.isfinite(keypoints).all(-1)]
-    diagonal = float(np.linalg.norm(np.ptp(known, axis=0))) if len(known) > 1 else 0.0
+    labeled = keypoints[np.isfinite(keypoints).all(-1)]
+    diagonal = float(np.linalg.norm(np.ptp(labeled, axis=0))) if len(labeled) > 1 else 0.0
     return diagonal if diagonal > 0 else float(np.hypot(size[0], size[1]))

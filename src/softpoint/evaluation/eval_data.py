@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 from inspect import signature
 from typing import Any
 
-from softpoint.data.datamodule import KeypointData
+from softpoint.data.datamodule import KeypointData, Loader
 from softpoint.data.labeled import LabeledData
 from softpoint.evaluation.eval_sets import EvaluationSet, labeled_set, split_set
 from softpoint.inference import Checkpoint
+from softpoint.labels.load import LabelSource
+from softpoint.labels.split import Split
 from softpoint.metrics.calibration import FRACTION
 from softpoint.paths import normalize_path
 from softpoint.suggest import did_you_mean
@@ -24,16 +27,8 @@ STORED = "stored"
 _SCENES = "softpoint.data.synthetic"
 # What decides which images are tested.
 _SPLITTING = ("categories", "splits", "val", "test", "fold", "folds", "group", "split_seed", "seed")
-# What only training needs, or would write files.
-_LEFT_OUT = {
-    "augment": None,
-    "cache": "none",
-    "resident": False,
-    "verify": False,
-    "limit": None,
-    "limit_groups": None,
-    "unlabeled_images": None,
-}
+# Settings that had another name in earlier versions.
+_RENAMED = {"outside": "out_of_frame", "unlabelled": "unlabeled"}
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +63,8 @@ def open_set(
     kept = None if decides_split(given) else checkpoint.splits
     try:
         if issubclass(kind, LabeledData) and (split == "all" or (kept and split in kept)):
-            found = labeled_set(config, None if split == "all" or kept is None else kept[split])
+            images = None if split == "all" or kept is None else kept[split]
+            found = labeled_set(_source(config), config.get("group"), images)
         else:
             found = split_set(_module(kind, config, checkpoint), split)
     except FileNotFoundError as error:
@@ -128,36 +124,60 @@ def _as_shown(checkpoint: Checkpoint, fixed: Collection[str]) -> dict[str, Any]:
 
 
 def _stored(checkpoint: Checkpoint, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The stored arguments; ValueError for ones that would reach out to another machine."""
-    stored = checkpoint.config.get("data")
-    if not isinstance(stored, Mapping) or "_target_" not in stored:
-        raise ValueError(f"{checkpoint.path} does not say what it was trained on; choose data=NAME")
+    """Return the stored settings and their `_target_`; ValueError for ones that would open another machine's data."""
+    stored, module = checkpoint.config.get("data"), checkpoint.config.get("datamodule")
+    node = module if isinstance(module, Mapping) else stored  # earlier versions kept the class beside the settings
+    if not isinstance(stored, Mapping) or not isinstance(node, Mapping) or "_target_" not in node:
+        raise ValueError(f"{checkpoint.path} does not state the data that it was trained on; choose data=NAME")
     folder = stored.get("folder")
     if "folder" not in given and isinstance(folder, str) and ("://" in folder or folder.startswith("local:")):
         raise ValueError(
-            f"{checkpoint.path} names data at {folder}, which is not opened for a checkpoint's sake; say"
+            f"{checkpoint.path} names data at {folder}, which is not opened for a checkpoint's sake; set"
             " data.folder=ADDRESS yourself"
         )
-    return {key: value for key, value in stored.items() if key not in ("cache_dir", "max_cache_gb", "max_pixels")}
+    settings = {key: value for key, value in stored.items() if key not in ("cache_dir", "max_cache_gb", "max_pixels")}
+    return {_RENAMED.get(key, key): value for key, value in settings.items()} | {"_target_": node["_target_"]}
 
 
 def _data_class(target: Any, checkpoint: Checkpoint) -> type[KeypointData]:
-    """The data module that a target names; ValueError unless it is one of softpoint's."""
+    """Return the data module that a target names; ValueError unless it is one of softpoint's."""
     package, _, name = str(target).rpartition(".")
-    found = getattr(importlib.import_module("softpoint.data"), name, None) if package == "softpoint.data" else None
-    if not (isinstance(found, type) and issubclass(found, KeypointData)):
+    kind = getattr(importlib.import_module("softpoint.data"), name, None) if package == "softpoint.data" else None
+    if not (isinstance(kind, type) and issubclass(kind, KeypointData)):
         raise ValueError(f"{checkpoint.path}: the data is a {target!r}, and only classes of softpoint.data are built")
-    return found
+    return kind
 
 
-def _module(kind: type[KeypointData], config: Mapping[str, Any], checkpoint: Checkpoint) -> KeypointData:
-    """The data module, for looking at its sets alone; ValueError for arguments that it does not have."""
-    known = signature(kind.__init__).parameters
-    arguments = {key: value for key, value in {**config, **_LEFT_OUT}.items() if key in known}
+def _fields(kind: type[Any], settings: Mapping[str, Any]) -> Any:
+    """Return a dataclass with those of the settings that it has."""
+    return kind(**{field.name: settings[field.name] for field in fields(kind) if field.name in settings})
+
+
+def _source(settings: Mapping[str, Any]) -> LabelSource:
+    if "labels" not in settings:
+        raise ValueError("there are no labels to evaluate: give data.labels=FILE data.images=FOLDER")
+    # Every image is predicted anyway: decoding them all first only serves to leave damaged ones out.
+    source: LabelSource = _fields(LabelSource, {**settings, "verify": settings.get("on_error") == "skip"})
+    return source
+
+
+def _module(kind: type[KeypointData], settings: Mapping[str, Any], checkpoint: Checkpoint) -> KeypointData:
+    """Return the data module, set up to read its splits; ValueError for settings that it does not have."""
+    loader = Loader(settings.get("batch_size", 8), 0)
     try:
-        return kind(**{key: _scene(value) if isinstance(value, Mapping) else value for key, value in arguments.items()})
+        if issubclass(kind, LabeledData):
+            split = _fields(Split, {**settings, "limit": None, "limit_groups": None})
+            sizes = {key: settings[key] for key in ("size", "pixels") if key in settings}
+            data: KeypointData = LabeledData(_source(settings), split, loader, settings.get("seed", 0), **sizes)
+        else:
+            known = signature(kind.__init__).parameters
+            arguments = {key: value for key, value in {**settings, "augment": None}.items() if key in known}
+            children = {key: _scene(value) for key, value in arguments.items() if isinstance(value, Mapping)}
+            data = kind(**{**arguments, **children, "loader": loader})
     except TypeError as error:
         raise ValueError(f"{checkpoint.path}: its data cannot be opened: {error}; choose data=NAME") from error
+    data.setup("test")
+    return data
 
 
 def _scene(node: Mapping[str, Any]) -> Any:

@@ -1,40 +1,29 @@
-"""What a model is evaluated on: images and labels of one split, without the rest of a training's data."""
+"""Sets to evaluate on: the images and labels of one split."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from inspect import signature
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
-from softpoint.data import LabeledData
 from softpoint.data.datamodule import KeypointData
 from softpoint.data.sources import LabeledImages, Source
-from softpoint.images import ImageFolder
-from softpoint.images.scan import memo_of, scan
-from softpoint.labels.filter import decodable, one_a_sample
-from softpoint.labels.formats import read_labels
-from softpoint.labels.row_errors import RowErrors
-from softpoint.labels.schema import Labels, choose
+from softpoint.labels.load import LabelSource, load_labels
 from softpoint.labels.skeleton import Skeleton
-from softpoint.labels.validate import check
-from softpoint.paths import normalize_path, user_cache_dir
-from softpoint.suggest import did_you_mean
+from softpoint.labels.split import with_groups
+from softpoint.suggest import check_choice, did_you_mean
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationSet:
-    """N subjects to predict and measure, in the order of their source."""
+    """N subjects to predict and to compare with their labels, in the order of their source."""
 
     source: Source
     images: list[str]  # the image of each
     boxes: np.ndarray | None = None  # (N, 4) that the labels give; NaN for none
     areas: np.ndarray | None = None  # (N,) of the outlines that the labels give; NaN for none
-    padding: float = 1.0  # how many times larger than a record's box the part shown is
+    padding: float = 1.0  # factor by which a crop is larger than its box
 
     def __len__(self) -> int:
         return len(self.images)
@@ -45,30 +34,19 @@ class EvaluationSet:
         return self.source.skeleton
 
 
-def labeled_set(arguments: Mapping[str, Any], images: Collection[str] | None = None) -> EvaluationSet:
-    """The labeled images that `arguments` of `LabeledData` describe, all or these `images`, never split.
+def labeled_set(source: LabelSource, group: str | None = None, images: Collection[str] | None = None) -> EvaluationSet:
+    """Return the labeled images of a source, all or these `images`, never split; `group` as in `Split`.
 
-    Raises FileNotFoundError and ValueError as `LabeledData` does, and ValueError where an image of `images` is not
-    labeled there.
+    Raises FileNotFoundError and ValueError as `load_labels` does.
     """
-    a = _with_defaults(arguments)
-    problems = RowErrors(str(a.labels), a.on_error)
-    labels = read_labels(a.labels, a.format, a.on_error, a.images, a.fetch, problems)
-    labels = choose(labels, a.categories, a.keypoints, a.flip_pairs, a.edges)
-    if images is not None:
-        labels = _of_images(labels, images)
-    image_folder = ImageFolder(Path(a.images or labels.folder), a.exif, a.max_pixels)
-    labels, sizes = check(labels, image_folder, problems, a.outside)
-    if a.on_error == "skip":
-        scans = scan(image_folder, labels.images, memo_of(image_folder, user_cache_dir(None)))
-        labels, sizes = decodable(labels, sizes, scans, problems)
-    labels, sizes, boxes = one_a_sample(labels, sizes, a.mode, a.boxes, problems)
-    found = _from_images(LabeledImages(labels, sizes, image_folder, boxes))
-    return found if boxes is None else replace(found, padding=a.padding)
+    loaded = load_labels(source, images)
+    labels = with_groups(loaded.labels, group)
+    samples = _from_images(LabeledImages(labels, loaded.sizes, loaded.image_folder, loaded.boxes))
+    return samples if loaded.boxes is None else replace(samples, padding=source.padding)
 
 
 def split_set(data: KeypointData, split: str) -> EvaluationSet:
-    """One split of a data module; ValueError for another name than train, val and test."""
+    """Return one split of a data module that is set up; ValueError for another name than train, val and test."""
     if split not in data.sources:
         raise ValueError(f"split={split!r} of this data: {did_you_mean(split, data.sources)}")
     source = data.sources[split]
@@ -86,37 +64,15 @@ def _from_images(source: LabeledImages) -> EvaluationSet:
     return EvaluationSet(source, list(labels.images), boxes, areas if np.isfinite(areas).any() else None)
 
 
-def _of_images(labels: Labels, images: Collection[str]) -> Labels:
-    """The labels of these images alone."""
-    wanted = {normalize_path(image) for image in images}
-    rows = [i for i, image in enumerate(labels.images) if normalize_path(image) in wanted]
-    if missing := sorted(wanted - {normalize_path(labels.images[i]) for i in rows}):
-        raise ValueError(
-            f"{labels.source} lacks {len(missing)} of the {len(wanted)} images of the stored split, first {missing[0]};"
-            " evaluate all of another set by split=all"
-        )
-    return labels.select(rows)
-
-
-def _with_defaults(arguments: Mapping[str, Any]) -> SimpleNamespace:
-    """The arguments of `LabeledData`, with its own defaults for those that are not given."""
-    known = signature(LabeledData.__init__).parameters
-    given = {name: value for name, value in arguments.items() if name in known}
-    if "labels" not in given:
-        raise ValueError("there are no labels to evaluate: give data.labels=FILE data.images=FOLDER")
-    return SimpleNamespace(**{name: p.default for name, p in known.items()} | given)
-
-
 def common_keypoints(model: Sequence[str], labels: Sequence[str], missing: str) -> list[str]:
-    """The keypoints that both a model and labels have, in the model's order.
+    """Return the keypoints that both a model and labels have, in the model's order.
 
     Raises ValueError where the labels lack some, unless `missing` is "skip" and there are others.
 
     >>> common_keypoints(["nose", "tail"], ["tail", "ear"], "skip")
     ['tail']
     """
-    if missing not in ("error", "skip"):
-        raise ValueError(f"missing={missing!r}: {did_you_mean(missing, ('error', 'skip'))}")
+    check_choice("missing", missing, ("error", "skip"))
     common, absent = [n for n in model if n in labels], [n for n in model if n not in labels]
     if absent and (missing == "error" or not common):
         way_out = "evaluate the others alone by missing=skip" if common else "they have no keypoint in common"

@@ -1,4 +1,4 @@
-"""Images as they lie on a disk: opened safely, decoded once, looked over."""
+"""Image files: safe decoding, caches, scans, videos."""
 
 from softpoint.images.image_folder import ImageFolder, Reader
 

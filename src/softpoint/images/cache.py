@@ -1,4 +1,4 @@
-"""Images decoded once, their pixels kept in memory or in one file that every process maps."""
+"""Images decoded once, with their pixels in memory or in one file that every process maps."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,16 @@ import PIL
 from softpoint.images import ImageFolder
 from softpoint.images.decode import find_source
 from softpoint.images.memory import free_memory
-from softpoint.images.thread_map import in_parallel
-from softpoint.paths import normalize_path, user_cache_dir
-from softpoint.suggest import did_you_mean
+from softpoint.images.thread_map import thread_map
+from softpoint.paths import atomic_write, exclusive_lock, normalize_path, user_cache_dir, write_text
+from softpoint.suggest import check_choice
 
 _FORMAT = "softpoint pixels 1"
 
-# In front of the pixels on disk, saying what they are; a page, so that images start on one.
+# Bytes of the header on disk; a page, so that images start on one.
 _HEADER = 4096
 
-# Of the free memory or disk, what a cache may take: training needs some as well.
+# Share of the free memory or disk that a cache may take: training needs some as well.
 _SHARE = 0.8
 
 _log = logging.getLogger(__name__)
@@ -39,14 +38,14 @@ _log = logging.getLogger(__name__)
 Place = tuple[int, int, int]  # offset in bytes, height, width
 
 
-class Cached:
-    """Opens images without decoding them again, as read-only views on pixels that all processes share.
+class PixelCache:
+    """A reader of decoded images: read-only views on pixels that all processes share.
 
     Forked and spawned workers get the same pixels, not a copy. `open` makes one.
     """
 
     def __init__(self, places: Mapping[str, Place], number: int, offset: int) -> None:
-        """Takes over the open file `number`, whose pixels start at `offset` bytes."""
+        """Take over the open file `number`, whose pixels start at `offset` bytes."""
         self.places, self._number, self._offset = dict(places), number, offset
         weakref.finalize(self, os.close, number)
         self._pixels = np.frombuffer(mmap.mmap(number, 0, prot=mmap.PROT_READ), np.uint8)[offset:]
@@ -59,21 +58,20 @@ class Cached:
         sizes: np.ndarray,
         kind: str,
         folder: str | Path | None = None,
-    ) -> Cached:
-        """The pixels of `images`, whose (N, 2) heights and widths are known; `kind` is "ram" or "disk".
+    ) -> PixelCache:
+        """Return the pixels of `images`, of height and width `sizes` (N, 2); `kind` is "ram" or "disk".
 
-        On disk they are found again in `folder` (see `cache_dir`) as long as no image has changed.
-        Raises ValueError where they do not fit, and as `images.read` does.
+        On disk they are kept in `folder` (see `user_cache_dir`) and reused as long as no image has changed.
+        Raises ValueError where they do not fit, and as `read_image` does.
         """
+        check_choice("data.cache", kind, ("ram", "disk"))
         places, total = _places(images, sizes)
         if kind == "ram":
             return cls(places, _in_memory(image_folder, places, total), 0)
-        if kind != "disk":
-            raise ValueError(f"data.cache={kind!r}: {did_you_mean(kind, ('none', 'ram', 'disk'))}")
         return cls(places, _on_disk(image_folder, places, total, user_cache_dir(folder)), _HEADER)
 
     def read(self, image: str) -> np.ndarray:
-        """Its pixels, uint8 (H, W, 3) RGB, as a view that cannot be written to."""
+        """Return pixels, uint8 (H, W, 3) RGB, as a view that cannot be written to."""
         offset, height, width = self.places[image]
         return self._pixels[offset : offset + 3 * height * width].reshape(height, width, 3)
 
@@ -87,19 +85,20 @@ class Cached:
 
 
 def _places(images: Sequence[str], sizes: np.ndarray) -> tuple[dict[str, Place], int]:
-    """Where each image lies in the buffer, and how long that is; two spellings of a path share a place."""
+    """Return each image's place in the buffer, and the buffer's length; two spellings of a path share a place."""
     places: dict[str, Place] = {}
-    known: dict[str, Place] = {}
+    by_path: dict[str, Place] = {}
     total = 0
     for image, (height, width) in sorted(zip(images, np.asarray(sizes).tolist(), strict=True)):
-        if (path := normalize_path(image)) not in known:
-            known[path] = (total, height, width)
+        if (path := normalize_path(image)) not in by_path:
+            by_path[path] = (total, height, width)
             total += 3 * height * width
-        places[image] = known[path]
+        places[image] = by_path[path]
     return places, total
 
 
 def _in_memory(image_folder: ImageFolder, places: Mapping[str, Place], total: int) -> int:
+    """Return an open file in memory that holds the pixels."""
     free = free_memory()
     if free is not None and total > _SHARE * free:
         raise ValueError(
@@ -119,7 +118,7 @@ def _in_memory(image_folder: ImageFolder, places: Mapping[str, Place], total: in
 
 
 def _anonymous() -> int:
-    """A file without a name: in memory, or where the system knows no such thing in the temporary folder."""
+    """Return an open file without a name: in memory, or in the temporary folder on systems without such files."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("softpoint")
     with tempfile.TemporaryFile() as file:
@@ -127,13 +126,15 @@ def _anonymous() -> int:
 
 
 def _on_disk(image_folder: ImageFolder, places: Mapping[str, Place], total: int, folder: Path) -> int:
-    index = {"format": _FORMAT, "sources": _sources(image_folder, places), "bytes": total, "places": _lists(places)}
-    named = [str(image_folder.folder.resolve()), image_folder.exif, image_folder.max_pixels, sorted(places)]
+    """Return an open file on disk that holds the pixels; it is made where there is no valid one."""
+    listed = {image: list(place) for image, place in places.items()}
+    index = {"format": _FORMAT, "sources": _sources(image_folder, places), "bytes": total, "places": listed}
+    contents = [str(image_folder.folder.resolve()), image_folder.exif, image_folder.max_pixels, sorted(places)]
     # Named by what is cached, not by its state: what is out of date is replaced, and does not pile up.
-    path = folder / f"{_digest(named)[:32]}.pixels"
+    path = folder / f"{_digest(contents)[:32]}.pixels"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(path.with_suffix(".lock")):
+        with exclusive_lock(path.with_suffix(".lock")):
             if not _valid(path, index):
                 _build(image_folder, places, path, index)
             return os.open(path, os.O_RDONLY)
@@ -147,7 +148,7 @@ def _on_disk(image_folder: ImageFolder, places: Mapping[str, Place], total: int,
 
 
 def _sources(image_folder: ImageFolder, places: Mapping[str, Place]) -> str:
-    """Changes when an image does, or what decodes it."""
+    """Return a digest that changes when an image does, or a library that decodes it."""
     states = []
     for image in places:
         status = find_source(image_folder.path(image)).stat()
@@ -156,11 +157,11 @@ def _sources(image_folder: ImageFolder, places: Mapping[str, Place]) -> str:
 
 
 def _valid(path: Path, index: Mapping[str, Any]) -> bool:
-    """Whether the file at `path` holds what `index` says."""
+    """Return whether the file at `path` holds the pixels that `index` describes."""
     try:
         with path.open("rb") as file:
-            whole = file.read(_HEADER) == _header(index) and path.stat().st_size == _HEADER + index["bytes"]
-        return whole and json.loads(path.with_suffix(".json").read_text()) == index
+            complete = file.read(_HEADER) == _header(index) and path.stat().st_size == _HEADER + index["bytes"]
+        return complete and json.loads(path.with_suffix(".json").read_text()) == index
     except (OSError, ValueError, RecursionError):
         return False
 
@@ -173,41 +174,15 @@ def _build(image_folder: ImageFolder, places: Mapping[str, Place], path: Path, i
             f" {path.parent}; name another folder by data.cache_dir, or set data.cache=none"
         )
     _log.info("decoding %d images into %s, %s", len(places), path, _gib(needed))
-
-    def pixels(number: int) -> None:
-        os.truncate(number, needed)
-        _write(number, _header(index), 0)
-        _fill(image_folder, places, number, _HEADER)
-
-    _replace(path, pixels)
-    _replace(path.with_suffix(".json"), lambda number: _write(number, json.dumps(index).encode(), 0))
-
-
-def _replace(path: Path, write: Callable[[int], None]) -> None:
-    """Writes under another name, so that nobody ever finds half of it under this one."""
-    number, name = tempfile.mkstemp(prefix=path.stem, suffix=".part", dir=path.parent)
-    try:
-        write(number)
-        os.fsync(number)
-        Path(name).replace(path)
-    finally:
-        os.close(number)
-        Path(name).unlink(missing_ok=True)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Lets one process in at a time, where the file system can; without, they would all decode the same."""
-    with path.open("w") as lock:
-        with suppress(ImportError, OSError):
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        os.truncate(file.fileno(), needed)
+        _write(file.fileno(), _header(index), 0)
+        _fill(image_folder, places, file.fileno(), _HEADER)
+    write_text(path.with_suffix(".json"), json.dumps(index))
 
 
 def _fill(image_folder: ImageFolder, places: Mapping[str, Place], number: int, offset: int) -> None:
-    """Writes each image to its place in the file."""
+    """Write each image to its place in the file."""
 
     def fill(item: tuple[Place, str]) -> None:
         (start, height, width), image = item
@@ -217,23 +192,19 @@ def _fill(image_folder: ImageFolder, places: Mapping[str, Place], number: int, o
         _write(number, pixels, offset + start)
 
     unique = {place: image for image, place in places.items()}
-    for _ in in_parallel(fill, unique.items(), "decoding images"):
+    for _ in thread_map(fill, unique.items(), "decoding images"):
         pass
 
 
 def _write(number: int, content: Any, offset: int) -> None:
     rest = memoryview(content).cast("B")
-    while rest:  # the system may take less than asked for
+    while rest:  # the system may take less than requested
         written = os.pwrite(number, rest, offset)
         rest, offset = rest[written:], offset + written
 
 
 def _header(index: Mapping[str, Any]) -> bytes:
     return f"{_FORMAT}\n{index['sources']}\n".encode().ljust(_HEADER, b"\0")
-
-
-def _lists(places: Mapping[str, Place]) -> dict[str, list[int]]:
-    return {image: list(place) for image, place in places.items()}
 
 
 def _digest(value: Any) -> str:

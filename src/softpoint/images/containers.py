@@ -1,4 +1,4 @@
-"""Images inside other files: frames of a video, and images that an HDF5 file carries."""
+"""Images inside other files: frames of a video, and images in an HDF5 file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from softpoint.images.video_seek import Video
 
-# How many containers stay open in a process.
+# Number of containers that a process keeps open.
 _OPEN = 16
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -26,19 +26,20 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 class Frame:
     """An image `inside` the file `container`: frame "000012" of a video, image "video0/000012" of a package.
 
-    Raises ValueError where the container cannot be read or has no such image, or one of more than `max_pixels`.
+    Its methods raise ValueError where the container cannot be read, has no such image, or one of more than
+    `max_pixels`.
     """
 
     container: Path
     inside: str
 
     def read(self, max_pixels: int) -> np.ndarray:
-        """Its pixels, uint8 (H, W, 3) RGB."""
+        """Return pixels, uint8 (H, W, 3) RGB."""
         video, name, number = self._place(max_pixels)
         return video.read(number) if isinstance(video, Video) else video.read(name, number)
 
     def size(self, max_pixels: int) -> tuple[int, int]:
-        """(height, width) as `read` will give them, without decoding."""
+        """Return (height, width) as of `read`, without decoding."""
         video, name, number = self._place(max_pixels)
         return video.size if isinstance(video, Video) else video.size(name, number)
 
@@ -55,21 +56,21 @@ class Frame:
 
 
 def find(path: Path) -> Frame | None:
-    """The image that `path` names below a file; None where no part of the path is a file.
+    """Return the image that `path` names below a file; None where no part of the path is a file.
 
     >>> find(Path(__file__) / "000012").inside
     '000012'
     >>> find(Path(__file__).parent / "000012")
     """
     for parent in path.parents:
-        # Unlike Path.is_file, this answers even for names that no file system takes.
+        # Unlike Path.is_file, this works even for names that no file system accepts.
         if os.path.isfile(parent):  # noqa: PTH113
             return Frame(parent, path.relative_to(parent).as_posix())
     return None
 
 
 class Package:
-    """An open HDF5 file with images, each kept as a PNG or JPEG, as SLEAP packs them, or as raw pixels."""
+    """An open HDF5 file of images, each stored as PNG or JPEG, as SLEAP packs them, or as raw pixels."""
 
     def __init__(self, path: Path, max_pixels: int) -> None:
         self.path, self.max_pixels = path, max_pixels
@@ -78,7 +79,7 @@ class Package:
             self._rows: dict[str, dict[int, int]] = {}
 
     def read(self, name: str, number: int) -> np.ndarray:
-        """Image `number` of the group or data set `name`, uint8 (H, W, 3) RGB."""
+        """Return image `number` of the group or data set `name`, uint8 (H, W, 3) RGB."""
         with self._explained(name):
             stored, row = self._stored(name, number)
             if stored.ndim == 4:
@@ -88,7 +89,7 @@ class Package:
             return pixels[..., ::-1].copy() if self._reversed(stored) and image.mode == "RGB" else pixels
 
     def size(self, name: str, number: int) -> tuple[int, int]:
-        """(height, width) of that image."""
+        """Return (height, width) of that image."""
         with self._explained(name):
             stored, row = self._stored(name, number)
             if stored.ndim == 4:
@@ -97,22 +98,23 @@ class Package:
                 return image.height, image.width
 
     def _stored(self, name: str, number: int) -> tuple[Any, int]:
-        """The data set that holds the image, and at which row."""
+        """Return the data set that holds the image, and its row."""
         group = self._file.get(name)
         if group is None:
-            known = ", ".join(sorted(key for key in self._file if key.startswith("video") and key[5:].isdigit()))
-            raise ValueError(f"does not exist; the file has {known or 'no images'}")
+            videos = ", ".join(sorted(key for key in self._file if key.startswith("video") and key[5:].isdigit()))
+            raise ValueError(f"does not exist; the file has {videos or 'no images'}")
         stored = group if hasattr(group, "shape") else group["video"]
         self._own(stored)
         if stored.ndim == 4:
             self._check_raw(stored)
         rows = self._numbers(name, group, stored)
         if number not in rows:
-            raise ValueError(f"has no image {number}: it has {len(rows)}, {_spanning(rows)}")
+            numbers = f", numbered from {min(rows)} to {max(rows)}" if rows else ""
+            raise ValueError(f"has no image {number}: it has {len(rows)}{numbers}")
         return stored, rows[number]
 
     def _numbers(self, name: str, group: Any, stored: Any) -> dict[int, int]:
-        """At which row the image of each frame number lies."""
+        """Return the row of each frame number."""
         if name not in self._rows:
             count = stored.shape[0]
             numbers: Any = range(count)
@@ -143,15 +145,15 @@ class Package:
 
     def _image(self, stored: Any, row: int) -> Image.Image:
         if stored.ndim == 2 and stored.shape[1] > 4 * self.max_pixels:
-            raise ValueError(f"holds {stored.shape[1]} bytes an image")
+            raise ValueError(f"holds {stored.shape[1]} bytes per image")
         image = Image.open(BytesIO(np.asarray(stored[row]).tobytes()), formats=("PNG", "JPEG"))
         self._check_size(image.height, image.width)
         if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
-            raise ValueError(f"has pixels of kind {image.mode}; pack it with 8 bits a channel")
+            raise ValueError(f"has pixels of kind {image.mode}; pack it with 8 bits per channel")
         return image
 
     def _reversed(self, stored: Any) -> bool:
-        """Whether red and blue are exchanged, as OpenCV packed them before format 1.4 said which comes first."""
+        """Return whether red and blue are exchanged, as OpenCV packed them before format 1.4 stated the order."""
         order = stored.attrs.get("channel_order")
         if order is None:
             metadata = self._file.get("metadata")
@@ -169,17 +171,13 @@ class Package:
             raise ValueError(f"{place} cannot be read ({error}); copy the file again") from error
 
 
-def _spanning(rows: dict[int, int]) -> str:
-    return f"numbered from {min(rows)} to {max(rows)}" if rows else "not one"
-
-
 def _opened(path: Path, max_pixels: int) -> Video | Package:
     try:
         with path.open("rb") as file:
             head, state = file.read(len(_HDF5)), os.fstat(file.fileno())
     except OSError as error:
         raise ValueError(f"{path} cannot be opened: {error}") from error
-    # What a parent process holds open must not be shared with its forks: both would move one position.
+    # A file that a parent process opened must not be shared with its forks: both would move one position.
     return _open(path, head == _HDF5, max_pixels, state.st_mtime_ns, state.st_size, os.getpid())
 
 

@@ -1,4 +1,4 @@
-"""Images on disk: their pixels, and their size without decoding them."""
+"""Decoding of images: pixels, and sizes without decoding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from softpoint.images.headers import Header, known, read_header, turned
+from softpoint.images.headers import EXIF_ORIENTATION, Header, read_header, turned, valid_orientation
 from softpoint.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm", ".jp2")
 
-# Pillow tries only these: some of its other readers start programs (EPS) or are hardly ever exercised,
-# and an image is untrusted input.
+# Formats that Pillow may read: some of its other readers start programs (EPS) or are hardly ever used, and an image is
+# untrusted input.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
 
-# A larger image is taken for a decompression bomb.
+# A larger image is treated as a decompression bomb.
 MAX_PIXELS = 100_000_000
 
 _EXIF = ("apply", "ignore", "error")
 
-# RGB of 8 bits a value; of 16 the upper byte is kept.
+# RGB of 8 bits per value; of 16 bits the upper byte is kept.
 _DECODE = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 def read_image(path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """The image as writable uint8 (H, W, 3) RGB.
+    """Return an image as writable uint8 (H, W, 3) RGB.
 
     Transparency is dropped, and of several frames or pages the first is taken. Values of 16 bits keep their
     upper byte, always: stretching each image by its own range would change brightness from one to the
-    next, so a camera's 12 bits stored in the lower part of 16 come out dark. `exif` says what an orientation
-    means: "apply" turns the image upright, "ignore" takes the pixels as they lie in the file, "error"
-    refuses it. An image of more than `max_pixels` is refused before it is decoded.
+    next, so a camera's 12 bits stored in the lower part of 16 come out dark. Where there is an EXIF orientation,
+    `exif` "apply" turns the image upright, "ignore" keeps the pixels of the file, and "error" refuses it.
+    An image of more than `max_pixels` is refused before it is decoded.
     A `path` below a video or an HDF5 file names a frame in it.
     Raises FileNotFoundError for a missing file and ValueError for one that cannot be read.
     """
@@ -56,17 +56,17 @@ def read_image(path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_
 
 
 def image_size(path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """(height, width) as `read_image` will give them, from the header alone; raises as it does."""
+    """Return (height, width) as of `read_image`, from the header alone; raise as it does."""
     path = Path(path)
     if (frame := _frame(path)) is not None:
         return frame.size(max_pixels)
-    # A small buffer, because headers are looked for here and there.
+    # A small buffer, because parts of a header are far between.
     with _explained(path), path.open("rb", buffering=512) as file:
         return _size(file, exif, max_pixels)
 
 
 def decode_image(data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """The pixels (H, W, 3) of an image in memory, as `read_image` gives those of a file; ValueError where it cannot.
+    """Return the pixels (H, W, 3) of an image in memory, as `read_image` those of a file; ValueError where it cannot.
 
     >>> decode_image(b"P6 2 1 255\\n" + bytes([255, 0, 0, 0, 0, 255])).tolist()
     [[[255, 0, 0], [0, 0, 255]]]
@@ -76,7 +76,7 @@ def decode_image(data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIX
 
 
 def decoded_size(data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """(height, width) as `decode_image` will give them, from the header alone; raises as it does.
+    """Return (height, width) as of `decode_image`, from the header alone; raise as it does.
 
     >>> decoded_size(b"P6 2 1 255\\n" + bytes(6))
     (1, 2)
@@ -86,7 +86,7 @@ def decoded_size(data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIX
 
 
 def find_source(path: Path) -> Path:
-    """The file whose change may change the image at `path`: itself, or the video or package that it is in.
+    """Return the file that holds the image at `path`: itself, or the video or package that it is in.
 
     Raises FileNotFoundError where there is none.
     """
@@ -97,7 +97,7 @@ def find_source(path: Path) -> Path:
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """All images in a folder and below it, sorted; hidden files and folders are passed over.
+    """Return all images in a folder and below it, sorted; hidden files and folders are left out.
 
     Raises FileNotFoundError where there is no such folder, ValueError where it holds no image.
     """
@@ -116,25 +116,25 @@ def _is_image(path: Path) -> bool:
 
 
 def _frame(path: Path) -> Frame | None:
-    """Where there is no such file, the image of this name inside another file."""
+    """Return the image of this name inside another file, where there is no such file."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         from softpoint.images.containers import find
 
         return find(path)
-    except (OSError, ValueError):  # a name that no file can have: opening it says so
+    except (OSError, ValueError):  # a name that no file can have: opening it raises
         pass
     return None
 
 
 def _pixels(file: BinaryIO, data: bytes | None, exif: str, max_pixels: int) -> np.ndarray:
-    """What a file shows; `data` is all it holds, for the faster decoder, or None."""
+    """Return the pixels of a file; `data` is its content, for the faster decoder, or None."""
     if (header := read_header(file)) is None:
         return _by_pillow(file, exif, max_pixels)
     _admit(header, exif, max_pixels)
     pixels = None if data is None else _by_opencv(data, header)
-    # In doubt Pillow decides, which tells a truncated file from one with something after its end.
+    # In doubt Pillow decides, which distinguishes a truncated file from one with bytes after its end.
     return _by_pillow(file, exif, max_pixels) if pixels is None else _shown(pixels, header, exif)
 
 
@@ -146,7 +146,7 @@ def _size(file: BinaryIO, exif: str, max_pixels: int) -> tuple[int, int]:
 
 
 def _admit(header: Header, exif: str, max_pixels: int) -> tuple[int, int]:
-    """The size that the image will have; ValueError where it is not wanted."""
+    """Return the size that the image will have; ValueError for one that is refused."""
     if exif not in _EXIF:
         raise _RefusedError(f"data.exif={exif!r}: {did_you_mean(exif, _EXIF)}")
     size = (header.height, header.width)
@@ -157,20 +157,20 @@ def _admit(header: Header, exif: str, max_pixels: int) -> tuple[int, int]:
         )
     if header.orientation != 1 and exif == "error":
         raise _RefusedError(
-            f"image {{path}} carries the EXIF orientation {header.orientation}: viewers turn it, many labeling tools"
-            " do not; set data.exif=apply where it was labeled upright, data.exif=ignore where as it lies in the file"
+            f"image {{path}} carries the EXIF orientation {header.orientation}: viewers turn it, many labeling tools do"
+            " not; set data.exif=apply if it was labeled upright, data.exif=ignore if it was labeled as stored"
         )
     return size[::-1] if exif == "apply" and header.orientation >= 5 else size
 
 
 def _shown(pixels: np.ndarray, header: Header, exif: str) -> np.ndarray:
     if pixels.shape[:2] != (header.height, header.width):
-        raise ValueError(f"its header says {header.height} rows of {header.width}, its pixels are {pixels.shape[:2]}")
+        raise ValueError(f"its header states {header.height} rows of {header.width}, its pixels are {pixels.shape[:2]}")
     return turned(pixels, header.orientation) if exif == "apply" and header.orientation != 1 else pixels
 
 
 def _content(file: BinaryIO, max_pixels: int) -> bytes | None:
-    """All bytes of a JPEG or PNG, unless it holds more than pixels, which take 8 at most; None for other files."""
+    """Return all bytes of a JPEG or PNG, unless there are more than 8 per allowed pixel; None for other files."""
     magic = file.read(2)
     file.seek(0)
     common = magic in (b"\xff\xd8", b"\x89P")
@@ -178,7 +178,7 @@ def _content(file: BinaryIO, max_pixels: int) -> bytes | None:
 
 
 def _by_opencv(data: bytes, header: Header) -> np.ndarray | None:
-    """The pixels by the faster decoder, which gives the same ones; None for a JPEG that may be cut short."""
+    """Return the pixels by the faster decoder, equal to Pillow's; None for a JPEG that may be truncated."""
     if header.scan and not _ends(data, header.scan):
         return None
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _DECODE)
@@ -188,8 +188,8 @@ def _by_opencv(data: bytes, header: Header) -> np.ndarray | None:
 
 
 def _ends(jpeg: bytes, scan: int) -> bool:
-    """Whether the first end of image after the start of the pixels is the end of the file, but for zeros."""
-    # Pixels cannot contain this marker. OpenCV decodes what there is, and makes up the rest.
+    """Return whether the first end-of-image marker after the start of the pixels ends the file, but for zeros."""
+    # Pixels cannot contain this marker. OpenCV decodes a truncated file and makes up the rest.
     end = jpeg.find(b"\xff\xd9", scan) + 2
     return end >= 2 and not jpeg[end:].strip(b"\0")
 
@@ -202,13 +202,13 @@ def _by_pillow(file: BinaryIO, exif: str, max_pixels: int) -> np.ndarray:
             _require_end(file)
         pixels = _rgb(image)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        # Pillow has turned it by itself, as it does with no other format.
+        # Pillow turns this format alone by itself.
         pixels = turned(pixels, {6: 8, 8: 6}.get(header.orientation, header.orientation))
     return _shown(pixels, header, exif)
 
 
 def _require_end(jpeg2000: BinaryIO) -> None:
-    """Raises ValueError where the end of the pixels is missing: Pillow would leave missing tiles black."""
+    """Raise ValueError where the end of the pixels is missing: Pillow would leave missing tiles black."""
     place = jpeg2000.tell()
     jpeg2000.seek(0)
     data = jpeg2000.read()
@@ -221,7 +221,7 @@ def _header(image: Image.Image) -> Header:
     width, height = image.size
     if isinstance(image, TiffImagePlugin.TiffImageFile):  # some versions swap them by the orientation
         width, height = image.tag_v2[256], image.tag_v2[257]
-    return Header(height, width, known(image.getexif().get(0x0112)), 0)
+    return Header(height, width, valid_orientation(image.getexif().get(EXIF_ORIENTATION)), 0)
 
 
 @contextmanager
@@ -232,7 +232,7 @@ def _opened(file: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
 
 
 class _Limit:
-    """Keeps Pillow's own, global limit out of the way while images are open, in any number of threads."""
+    """Raises Pillow's own, global limit while images are open, in any number of threads."""
 
     def __init__(self) -> None:
         self._lock, self._users, self._before = threading.Lock(), 0, Image.MAX_IMAGE_PIXELS
@@ -258,7 +258,7 @@ _limit = _Limit()
 
 
 class _RefusedError(ValueError):
-    """Says all there is to say, with the path filled in."""
+    """An error whose message is complete but for `{path}`."""
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
@@ -280,9 +280,9 @@ def _upper_byte(gray: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _explained(path: Path | None) -> Iterator[None]:
-    """Turns all that goes wrong with the image at `path`, or with one in memory, into one clear error."""
+    """Turn any error of the block into one clear error about the image at `path`, or about one in memory."""
     try:
-        if path and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # opening a pipe would wait for ever
+        if path and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # opening a pipe would wait forever
             raise _RefusedError("image {path} is no ordinary file; name an image")
         yield
     except Exception as error:  # decoders raise nearly anything on a damaged or hostile file
@@ -293,8 +293,8 @@ def _explain(path: Path | None, error: Exception) -> Exception:
     if isinstance(error, _RefusedError):
         return ValueError(str(error).replace("{path}", str(path or "in memory")))
     if path is None:
-        said = "no decoder knows it" if isinstance(error, Image.UnidentifiedImageError) else error
-        return ValueError(f"the image cannot be decoded: {said}; send it again, or convert it to PNG")
+        reason = "its format is unknown" if isinstance(error, Image.UnidentifiedImageError) else error
+        return ValueError(f"the image cannot be decoded: {reason}; send it again, or convert it to PNG")
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return FileNotFoundError(f"image {path} does not exist; check the path and data.images")
     if isinstance(error, IsADirectoryError):
@@ -306,6 +306,5 @@ def _explain(path: Path | None, error: Exception) -> Exception:
     if isinstance(error, Image.UnidentifiedImageError):
         if path.stat().st_size == 0:
             return ValueError(f"image {path} is empty (0 bytes); copy it again, or remove it from the labels")
-        known = ", ".join(_FORMATS)
-        return ValueError(f"{path} is not an image that can be read ({known}); convert it or remove it")
+        return ValueError(f"{path} is not an image that can be read ({', '.join(_FORMATS)}); convert it or remove it")
     return ValueError(f"image {path} cannot be decoded: {error}; copy it again, or convert it to PNG")

@@ -1,4 +1,4 @@
-"""Which images repeat, exactly or nearly, and which of them stand on both sides of a split."""
+"""Duplicate images, exact and near ones, and those that two splits share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BLOCK = 1 << 23  # of distances held at once, in bytes
 
 
 class Leak(NamedTuple):
-    """An image that is held out although a split before it has the same, or nearly."""
+    """A held-out image that equals, or nearly equals, one of an earlier split."""
 
     image: str
     split: str
@@ -32,7 +32,7 @@ class Leak(NamedTuple):
 
 
 def identical(scans: Sequence[Scan]) -> list[tuple[int, ...]]:
-    """Groups of two or more images, by index, whose pixels are equal; spellings of one path count once.
+    """Return groups of two or more images, by index, with equal pixels; spellings of one path count once.
 
     >>> a, b, c = (Scan(name, (4, 4), None, digest, "", 1) for name, digest in (("a", "x"), ("b", "y"), ("c", "x")))
     >>> identical([a, b, c])
@@ -46,10 +46,10 @@ def identical(scans: Sequence[Scan]) -> list[tuple[int, ...]]:
 
 
 def near_duplicates(scans: Sequence[Scan], distance: int = NEAR) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, of images whose fingerprints differ in at most `distance` of 255 bits.
+    """Return pairs (i, j), i < j, of images whose fingerprints differ in at most `distance` of 255 bits.
 
-    Identical images stand for each other: the first of them is compared, see `identical` for the rest. A
-    image is paired with at most 20 of those before it, the nearest. Flat images have no near duplicates.
+    Of identical images the first is compared, see `identical` for the rest. An image is paired with at most 20 of
+    those before it, the nearest. Flat images have no near duplicates.
     """
     firsts: dict[str, int] = {}
     for index in _once(scans):
@@ -58,8 +58,8 @@ def near_duplicates(scans: Sequence[Scan], distance: int = NEAR) -> list[tuple[i
     rows = np.array(list(firsts.values()), dtype=np.int64)
     words = _as_words([scans[i] for i in rows])
     pairs: list[tuple[int, int]] = []
-    for start, apart in _distances(words, words, earlier=True):
-        for row, near in enumerate(apart, start):
+    for start, block in _distances(words, words, earlier=True):
+        for row, near in enumerate(block, start):
             earlier = np.flatnonzero(near[:row] <= distance)
             earlier = earlier[np.argsort(near[earlier], kind="stable")[:_PARTNERS]]
             pairs += [(int(i), int(rows[row])) for i in rows[np.sort(earlier)]]
@@ -67,67 +67,60 @@ def near_duplicates(scans: Sequence[Scan], distance: int = NEAR) -> list[tuple[i
 
 
 def across_splits(scans: Sequence[Scan], splits: Mapping[str, Iterable[int]], distance: int = NEAR) -> list[Leak]:
-    """Images that a split shares, exactly or nearly, with one named before it in `splits`.
+    """Return the images that a split shares, exactly or nearly, with an earlier one in `splits`.
 
-    Each image of the later split stands once for each earlier one, with its nearest there. `splits` holds
-    indices into `scans`: name train first.
+    Each image of the later split is listed once per earlier one, with its nearest there. `splits` holds
+    indices into `scans`, train first.
     """
     members = [(name, [int(i) for i in rows]) for name, rows in splits.items()]
     leaks = []
     for later, (name, rows) in enumerate(members):
         for twin_split, twins in members[:later]:
-            for row, twin, apart in _twins(scans, rows, twins, distance):
+            for row, twin, bits in _twins(scans, rows, twins, distance):
                 same = scans[row].digest == scans[twin].digest
-                leaks.append(Leak(scans[row].image, name, scans[twin].image, twin_split, apart, same))
+                leaks.append(Leak(scans[row].image, name, scans[twin].image, twin_split, bits, same))
     return leaks
 
 
 def describe_leaks(leaks: Sequence[Leak], shown: int = 5) -> str:
-    """How many held-out images are known from an earlier split, the worst first, and the way out; "" for none.
+    """Return a message with the number of shared images, the worst ones first, and the way out; "" for none.
 
     >>> print(describe_leaks([Leak("b.png", "test", "a.png", "train", 0, True)]))
     1 test image is in train too, or nearly so (1 identical): what is measured on it is remembered, not learned
       b.png (test) is identical to a.png (train)
-    keep such images in one split: name splits in data.splits, or one folder a video
+    keep such images in one split: name splits in data.splits, or use one folder per video
     """
     if not leaks:
         return ""
     worst = sorted(leaks, key=lambda leak: (not leak.identical, leak.distance))
-    lines = [
-        f"  {leak.image} ({leak.split}) is {'identical' if leak.identical else 'nearly identical'}"
-        f" to {leak.twin} ({leak.twin_split})"
-        for leak in worst[:shown]
-    ]
-    more = [f"  ... and {len(leaks) - shown} more"] if len(leaks) > shown else []
-    return "\n".join(
-        [
-            f"{_counted(leaks)}: what is measured on {'it' if len(leaks) == 1 else 'them'} is remembered, not learned",
-            *lines,
-            *more,
-            "keep such images in one split: name splits in data.splits, or one folder a video",
-        ]
-    )
+    lines = [f"{_counted(leaks)}: what is measured on {'it' if len(leaks) == 1 else 'them'} is remembered, not learned"]
+    for leak in worst[:shown]:
+        relation = "identical" if leak.identical else "nearly identical"
+        lines.append(f"  {leak.image} ({leak.split}) is {relation} to {leak.twin} ({leak.twin_split})")
+    if len(leaks) > shown:
+        lines.append(f"  ... and {len(leaks) - shown} more")
+    return "\n".join([*lines, "keep such images in one split: name splits in data.splits, or use one folder per video"])
 
 
 def _twins(
     scans: Sequence[Scan], rows: Sequence[int], twins: Sequence[int], distance: int
 ) -> Iterator[tuple[int, int, int]]:
-    """Each of `rows` that has one, its nearest of `twins`, and how many bits are between them."""
-    same = {scans[i].digest: i for i in reversed(twins) if scans[i].digest}
-    alike = {i: same[scans[i].digest] for i in rows if scans[i].digest in same}
-    yield from ((row, twin, 0) for row, twin in alike.items())
-    rest = [i for i in rows if i not in alike and scans[i].fingerprint]
-    known = [i for i in twins if scans[i].fingerprint]
-    if not known:
+    """Yield each of `rows` with its nearest of `twins`, where that is near, and the number of bits between them."""
+    by_digest = {scans[i].digest: i for i in reversed(twins) if scans[i].digest}
+    equal = {i: by_digest[scans[i].digest] for i in rows if scans[i].digest in by_digest}
+    yield from ((row, twin, 0) for row, twin in equal.items())
+    rest = [i for i in rows if i not in equal and scans[i].fingerprint]
+    others = [i for i in twins if scans[i].fingerprint]
+    if not others:
         return
-    for start, apart in _distances(_as_words([scans[i] for i in rest]), _as_words([scans[i] for i in known])):
-        for row, near in enumerate(apart, start):
-            if near.min() <= distance:
-                yield rest[row], known[int(near.argmin())], int(near.min())
+    for start, block in _distances(_as_words([scans[i] for i in rest]), _as_words([scans[i] for i in others])):
+        for row, bits in enumerate(block, start):
+            if bits.min() <= distance:
+                yield rest[row], others[int(bits.argmin())], int(bits.min())
 
 
 def _once(scans: Sequence[Scan]) -> list[int]:
-    """The first index of each image: several subjects may share one."""
+    """Return the first index of each image: several subjects may share one."""
     firsts: dict[str, int] = {}
     for index, scan in enumerate(scans):
         firsts.setdefault(normalize_path(scan.image), index)
@@ -135,12 +128,12 @@ def _once(scans: Sequence[Scan]) -> list[int]:
 
 
 def _as_words(scans: Sequence[Scan]) -> np.ndarray:
-    """Fingerprints as uint64 (N, 4)."""
+    """Return fingerprints as uint64 (N, 4)."""
     return np.frombuffer(bytes.fromhex("".join(scan.fingerprint for scan in scans)), np.uint64).reshape(-1, 4)
 
 
 def _distances(rows: np.ndarray, columns: np.ndarray, earlier: bool = False) -> Iterator[tuple[int, np.ndarray]]:
-    """Differing bits uint8 (B, M) between blocks of `rows` (N, 4) and `columns` (M, 4), with each block's start.
+    """Yield start and differing bits uint8 (B, M) of blocks of `rows` (N, 4) against `columns` (M, 4).
 
     With `earlier`, only columns up to the block's end.
     """
@@ -148,14 +141,14 @@ def _distances(rows: np.ndarray, columns: np.ndarray, earlier: bool = False) -> 
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
         others = columns[: start + step] if earlier else columns
-        apart = np.zeros((len(block), len(others)), np.uint8)  # 255 bits at most, the mean's being always 0
+        bits = np.zeros((len(block), len(others)), np.uint8)  # 255 at most, that of the mean being always 0
         for word in range(4):
-            apart += np.bitwise_count(block[:, word, None] ^ others[None, :, word])
-        yield start, apart
+            bits += np.bitwise_count(block[:, word, None] ^ others[None, :, word])
+        yield start, bits
 
 
 def _counted(leaks: Sequence[Leak]) -> str:
-    """For each two splits, how many images they share."""
+    """Return the number of images that each two splits share."""
     parts = []
     for split, twin_split in dict.fromkeys((leak.split, leak.twin_split) for leak in leaks):
         shared = [leak for leak in leaks if (leak.split, leak.twin_split) == (split, twin_split)]

@@ -1,4 +1,4 @@
-"""What the header of a JPEG or PNG file says, read without its pixels, and how an image is turned upright."""
+"""Headers of JPEG and PNG files, read without their pixels, and EXIF orientations."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
-_ORIENTATION = 0x0112  # EXIF's tag
+EXIF_ORIENTATION = 0x0112  # EXIF's tag
 
-# More parts than any honest file has before its pixels, or of 8 KiB with them.
+# Upper limits of parts: before the pixels of a JPEG, in a PNG.
 _SEGMENTS, _CHUNKS = 1000, 1_000_000
 
 # Starts of frames that hold Huffman-coded samples of 8 or 12 bits; the rest are lossless, arithmetic or hierarchical.
@@ -18,7 +18,7 @@ _FRAMES, _OTHER_FRAMES = (0xC0, 0xC1, 0xC2), (0xC3, 0xC5, 0xC6, 0xC7, *range(0xC
 
 
 class Header(NamedTuple):
-    """Size of the pixels as they lie in the file, and how they are to be turned."""
+    """Size of the pixels in the file, and their orientation."""
 
     height: int
     width: int
@@ -27,7 +27,7 @@ class Header(NamedTuple):
 
 
 def read_header(file: BinaryIO) -> Header | None:
-    """The header of a common JPEG or PNG; None for all other files, the unusual and most damaged ones among them.
+    """Return the header of a common JPEG or PNG; None for other files, the unusual and most damaged ones among them.
 
     Raises ValueError for a PNG that ends before its end.
     """
@@ -40,7 +40,7 @@ def read_header(file: BinaryIO) -> Header | None:
 
 
 def orientation(exif: bytes) -> int:
-    """1 to 8 from the bytes of an EXIF block; 1 where it states none, or is damaged.
+    """Return the orientation, 1 to 8, of an EXIF block; 1 where it states none, or is damaged.
 
     >>> orientation(b"Exif\\0\\0MM\\0*\\0\\0\\0\\10\\0\\1\\1\\22\\0\\3\\0\\0\\0\\1\\0\\6\\0\\0\\0\\0\\0\\0")
     6
@@ -48,18 +48,18 @@ def orientation(exif: bytes) -> int:
     try:
         tags = Image.Exif()
         tags.load(exif)
-        return known(tags.get(_ORIENTATION))
+        return valid_orientation(tags.get(EXIF_ORIENTATION))
     except Exception:  # a parser of untrusted bytes raises nearly anything
         return 1
 
 
-def known(value: object) -> int:
-    """An orientation; 1 for what is none."""
+def valid_orientation(value: object) -> int:
+    """Return an orientation, 1 to 8; 1 for any other value."""
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """The pixels (H, W, 3) as `orientation` shows them.
+    """Return the pixels (H, W, 3) turned upright.
 
     >>> turned(np.array([[[1], [2]]]), 6)[..., 0].tolist()
     [[1], [2]]
@@ -84,7 +84,7 @@ def _jpeg(file: BinaryIO) -> Header | None:
         if marker in _FRAMES:
             frame = file.read(6)
             size = (int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big"))
-            # Four components are CMYK; a height of 0 is told after the pixels.
+            # Four components are CMYK; a height of 0 is stated after the pixels.
             if len(frame) < 6 or frame[0] != 8 or frame[5] not in (1, 3) or not all(size):
                 return None
         if marker == 0xE1 and (block := file.read(length)).startswith(b"Exif\0\0"):
@@ -94,7 +94,7 @@ def _jpeg(file: BinaryIO) -> Header | None:
 
 
 def _segments(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """Each marker with the number of bytes that follow its length, the file standing there."""
+    """Yield each marker and the number of bytes after its length, with the file at the first of them."""
     for _ in range(_SEGMENTS):
         head = file.read(4)
         if len(head) < 4 or head[0] != 0xFF or head[1] in (0x00, 0xFF) or (length := head[2] << 8 | head[3]) < 2:
@@ -116,7 +116,7 @@ def _png(file: BinaryIO) -> Header | None:
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Kind and length of each part after the first, the file standing at its content; ValueError for a cut file."""
+    """Yield kind and length of each part after the first, with the file at its content; ValueError for a cut file."""
     place = file.tell()
     end = file.seek(0, 2)
     for _ in range(_CHUNKS):
@@ -125,7 +125,7 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
         head = file.read(8)
         length, kind = int.from_bytes(head[:4], "big"), head[4:]
         place += 8 + length
-        # OpenCV takes as much memory as a part says it needs, whether it is there or not.
+        # OpenCV allocates the memory that a part claims, whether its bytes are there or not.
         if place + 4 > end:
             raise ValueError("it is truncated or damaged")
         if kind == b"IEND":

@@ -1,4 +1,4 @@
-"""The images of one folder, found by the paths that labels give."""
+"""The images of one folder, by the paths in labels."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from softpoint.paths import normalize_path
 
 
 class Reader(Protocol):
-    """What opens an image by the name its labels give it."""
+    """An object that opens images by their path in the labels."""
 
     def read(self, image: str) -> np.ndarray:
-        """Its pixels, uint8 (H, W, 3) RGB; not to be written to."""
+        """Return pixels, uint8 (H, W, 3) RGB; not to be written to."""
         ...
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Opens images below `folder`; a path that leaves it is refused, however it is spelled.
+    """Images below `folder`; a path that leaves it is refused, however it is spelled.
 
     Args:
-        exif: what an EXIF orientation means: "apply" turns the image upright, "ignore" takes the pixels
-            as they lie in the file, "error" refuses it.
+        exif: for images with an EXIF orientation: "apply" turns them upright, "ignore" keeps the pixels of
+            the file, "error" refuses them.
         max_pixels: a larger image is refused before it is decoded.
     """
 
@@ -35,15 +35,15 @@ class ImageFolder:
     max_pixels: int = MAX_PIXELS
 
     def path(self, image: str) -> Path:
-        """Where an image lies; ValueError for a path out of the folder."""
-        spelled = normalize_path(image)
-        path = Path(spelled)
-        if path.is_absolute() or spelled[1:3] in (":/", ":"):
-            inside = path.is_absolute() and path.is_relative_to(self.folder.resolve())
-            outside = not inside
+        """Return the path of an image; ValueError for one out of the folder."""
+        relative = normalize_path(image)
+        path = Path(relative)
+        if path.is_absolute():
+            inside = path.is_relative_to(self.folder.resolve())
         else:
-            outside, path = spelled.split("/")[0] == "..", self.folder / spelled
-        if outside:
+            inside = relative.split("/")[0] != ".." and relative[1:3] not in (":/", ":")
+            path = self.folder / relative
+        if not inside:
             raise ValueError(
                 f"its image {image!r} lies outside data.images={self.folder}; write paths relative to that folder,"
                 " or name a folder that holds all images"
@@ -51,9 +51,9 @@ class ImageFolder:
         return path
 
     def size(self, image: str) -> tuple[int, int]:
-        """Height and width as `read` will give them, without decoding the pixels."""
+        """Return height and width as of `read`, without decoding the pixels."""
         return image_size(self.path(image), exif=self.exif, max_pixels=self.max_pixels)
 
     def read(self, image: str) -> np.ndarray:
-        """Its pixels, uint8 (H, W, 3) RGB; raises as `read_image` does."""
+        """Return pixels, uint8 (H, W, 3) RGB; raise as `read_image` does."""
         return read_image(self.path(image), exif=self.exif, max_pixels=self.max_pixels)

@@ -1,4 +1,4 @@
-"""How much memory is free, as the system and a container's limit say."""
+"""Free memory, by the system and by a container's limit."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ _MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
 def free_memory() -> int | None:
-    """Bytes that this process may still take; None where the system does not tell.
+    """Return the bytes that this process may still take; None where the system does not state them.
 
     >>> free_memory() is None or free_memory() > 2**20
     True
     """
-    known = [free for free in (_of_system(_MEMINFO), _of_container(_CGROUP)) if free is not None]
-    return min(known, default=None)
+    return min((free for free in (_of_system(_MEMINFO), _of_container(_CGROUP)) if free is not None), default=None)
 
 
 def _of_system(meminfo: Path) -> int | None:
@@ -26,15 +25,15 @@ def _of_system(meminfo: Path) -> int | None:
 
 
 def _of_container(cgroup: Path) -> int | None:
-    """What control groups (version 2, 1) leave; "max" is no limit. Pages of files that are read count as free."""
+    """Return what control groups (version 2, 1) leave; "max" is no limit. Cached pages of files count as free."""
     for limit, used, stat in (
         ("memory.max", "memory.current", "memory.stat"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
     ):
         try:
-            most, taken = (int((cgroup / name).read_text()) for name in (limit, used))
+            limit_bytes, taken = (int((cgroup / name).read_text()) for name in (limit, used))
             facts = dict(line.split() for line in (cgroup / stat).read_text().splitlines())
         except (OSError, ValueError):
             continue
-        return max(0, most - taken + int(facts.get("inactive_file", 0)))
+        return max(0, limit_bytes - taken + int(facts.get("inactive_file", 0)))
     return None

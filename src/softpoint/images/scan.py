@@ -1,14 +1,14 @@
-"""Facts about images from their pixels, computed once and remembered: what each is, and whether it can be read."""
+"""Scans of images: whether each decodes, its size, digest and fingerprint, computed once and remembered."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,55 +16,77 @@ from PIL import Image
 
 from softpoint.images import ImageFolder
 from softpoint.images.containers import find
-from softpoint.images.headers import known, read_header
-from softpoint.images.thread_map import in_parallel
-from softpoint.paths import write_text
+from softpoint.images.headers import EXIF_ORIENTATION, read_header, valid_orientation
+from softpoint.images.thread_map import thread_map
+from softpoint.paths import exclusive_lock, write_text
 
 # The fingerprint is the signs of the lowest 16 x 16 frequencies of a 64 x 64 thumbnail, less the mean. A
 # hash of 8 x 8 sees no more than the background that all images of a fixed camera share.
 _THUMBNAIL, _FREQUENCIES = 64, 16
 _WORDS = _FREQUENCIES**2 // 64
 
-# Gray levels of standard deviation below which an image has nothing to be recognized by.
+# Standard deviation of gray levels below which an image has no detail to recognize it by.
 _FLAT = 2.0
-
-_EXIF_ORIENTATION = 0x0112
 
 _log = logging.getLogger(__name__)
 
 
 class Scan(NamedTuple):
-    """What the pixels of one image say."""
+    """Facts about the pixels of one image."""
 
     image: str  # as given
     size: tuple[int, int]  # height and width as read; 0 where it cannot be
     error: str | None  # why it cannot be read
     digest: str  # equal where all pixels are; "" where it cannot be read
     fingerprint: str  # 64 hexadecimal digits, similar where images are; "" for a flat image
-    orientation: int  # what its EXIF says, 1 being upright
+    orientation: int  # of its EXIF, 1 being upright
 
 
 def scan(image_folder: ImageFolder, images: Sequence[str], memo: Path | None = None) -> list[Scan]:
-    """One `Scan` for each of `images`; those repeated are read once, and those that `memo` knows not at all.
+    """Return one `Scan` for each of `images`; repeated ones are read once, and those in the memo not at all.
 
-    The memo is a file that recognizes an image by path, size and time of change. It is rebuilt where it is
-    damaged, and left out where it cannot be written.
+    The memo is a file that recognizes an image by path, size and time of change; one process at a time adds to it.
+    It is rebuilt where it is damaged, and does without where it cannot be written.
     """
-    seen = {} if memo is None else _remembered(memo, image_folder)
     keys = {image: _key(image_folder, image) for image in dict.fromkeys(images)}
-    found = {image: seen[key]._replace(image=image) for image, key in keys.items() if key in seen}
-    new = [image for image in keys if image not in found]
-    for fresh in in_parallel(partial(_scan_one, image_folder), new, "looking at images"):
-        found[fresh.image] = fresh
-    if memo is not None and new:
-        _remember(memo, image_folder, {key: found[image] for image, key in keys.items() if key})
-    return [found[image] for image in images]
+    stored = {} if memo is None else _read_memo(memo, image_folder)
+    if memo is not None and any(key not in stored for key in keys.values()):
+        with exclusive_lock(memo.with_suffix(".lock")):
+            stored = _read_memo(memo, image_folder)  # another process may have filled it meanwhile
+            scans = _scan_new(image_folder, keys, stored)
+            _write_memo(memo, image_folder, stored, {key: scans[image] for image, key in keys.items() if key})
+    else:
+        scans = _scan_new(image_folder, keys, stored)
+    return [scans[image] for image in images]
 
 
-def memo_of(image_folder: ImageFolder, folder: Path) -> Path:
-    """Where in `folder` the scans of these images are remembered: one file for each folder of images."""
+def memo_path(image_folder: ImageFolder, folder: Path) -> Path:
+    """Return the memo in `folder` for the images of one folder."""
     name = hashlib.blake2b(str(image_folder.folder.resolve()).encode(), digest_size=12).hexdigest()
     return folder / f"{name}.scans.json"
+
+
+def fingerprint(pixels: np.ndarray) -> str:
+    """Return 64 hexadecimal digits that hardly change where the image (H, W, 3) uint8 hardly does; "" for a flat one.
+
+    >>> slope = np.dstack([np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)] * 3)
+    >>> fingerprint(slope) == fingerprint(slope + 9), fingerprint(np.zeros((8, 8, 3), np.uint8))
+    (True, '')
+    """
+    gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(gray, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
+    if small.std() < _FLAT:
+        return ""
+    waves = cv2.dct(small)[:_FREQUENCIES, :_FREQUENCIES].ravel()
+    waves[0] = 0  # the mean: a brighter copy is a copy
+    return np.packbits(waves > 0).tobytes().hex()
+
+
+def _scan_new(image_folder: ImageFolder, keys: dict[str, str], stored: dict[str, Scan]) -> dict[str, Scan]:
+    """Return the scan of each image: the stored one, or a new one."""
+    scans = {image: stored[key]._replace(image=image) for image, key in keys.items() if key in stored}
+    new = [image for image in keys if image not in scans]
+    return scans | {scan.image: scan for scan in thread_map(partial(_scan_one, image_folder), new, "scanning images")}
 
 
 def _scan_one(image_folder: ImageFolder, image: str) -> Scan:
@@ -80,24 +102,8 @@ def _scan_one(image_folder: ImageFolder, image: str) -> Scan:
     return Scan(image, (height, width), None, digest.hexdigest(), fingerprint(pixels), orientation)
 
 
-def fingerprint(pixels: np.ndarray) -> str:
-    """64 hexadecimal digits that hardly change where the image (H, W, 3) uint8 hardly does; "" for a flat one.
-
-    >>> slope = np.dstack([np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)] * 3)
-    >>> fingerprint(slope) == fingerprint(slope + 9), fingerprint(np.zeros((8, 8, 3), np.uint8))
-    (True, '')
-    """
-    gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(gray, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
-    if small.std() < _FLAT:
-        return ""
-    waves = cv2.dct(small)[:_FREQUENCIES, :_FREQUENCIES].ravel()
-    waves[0] = 0  # the mean: a brighter copy is a copy
-    return np.packbits(waves > 0).tobytes().hex()
-
-
 def _orientation(path: Path) -> int:
-    """What the header says; whether the rest can be read is told elsewhere."""
+    """Return the EXIF orientation in a file's header; 1 for a file that cannot be read."""
     if not path.is_file():  # a pipe would never answer
         return 1
     try:
@@ -105,13 +111,13 @@ def _orientation(path: Path) -> int:
             if (header := read_header(file)) is not None:
                 return header.orientation
             with Image.open(file, formats=("TIFF", "WEBP")) as image:
-                return known(image.getexif().get(_EXIF_ORIENTATION))
+                return valid_orientation(image.getexif().get(EXIF_ORIENTATION))
     except Exception:  # a damaged header raises nearly anything, and a frame of a video has none
         return 1
 
 
 def _key(image_folder: ImageFolder, image: str) -> str:
-    """What a memo recognizes an image by; "" where there is none."""
+    """Return path, size and time of change of an image's file; "" where there is none."""
     try:
         path = image_folder.path(image)
         frame = find(path)
@@ -121,13 +127,13 @@ def _key(image_folder: ImageFolder, image: str) -> str:
     return f"{path.absolute()}|{state.st_size}|{state.st_mtime_ns}"
 
 
-def _header(image_folder: ImageFolder) -> list:
-    """What must be equal for remembered scans to hold; the number changes with what a scan says."""
+def _header(image_folder: ImageFolder) -> list[Any]:
+    """Return what must be equal for stored scans to be valid; the first number is the version of a scan."""
     return [1, image_folder.exif, image_folder.max_pixels]
 
 
-def _remembered(memo: Path, image_folder: ImageFolder) -> dict[str, Scan]:
-    """The scans that the memo holds; those that are not understood are left out."""
+def _read_memo(memo: Path, image_folder: ImageFolder) -> dict[str, Scan]:
+    """Return the scans in the memo by key; none where it is damaged or of another version."""
     try:
         stored = json.loads(memo.read_text(encoding="utf-8"))
         if stored["made"] != _header(image_folder):
@@ -137,7 +143,7 @@ def _remembered(memo: Path, image_folder: ImageFolder) -> dict[str, Scan]:
         return {}
 
 
-def _parse(row: list) -> Scan:
+def _parse(row: list[Any]) -> Scan:
     size, digest, print_, orientation = row
     height, width = map(int, size)
     if len(bytes.fromhex(digest)) != 16 or len(bytes.fromhex(print_)) not in (0, 8 * _WORDS):
@@ -145,11 +151,13 @@ def _parse(row: list) -> Scan:
     return Scan("", (height, width), None, digest, print_, int(orientation))
 
 
-def _remember(memo: Path, image_folder: ImageFolder, scans: Mapping[str, Scan]) -> None:
-    """Written whole or not at all; what could not be read is tried again the next time."""
+def _write_memo(memo: Path, image_folder: ImageFolder, stored: dict[str, Scan], scans: dict[str, Scan]) -> None:
+    """Add scans to the memo in the place of earlier ones; an image that cannot be read is tried again next time."""
+    new = {key.rsplit("|", 2)[0] for key in scans}
+    kept = {key: scan for key, scan in stored.items() if key.rsplit("|", 2)[0] not in new}
     rows = {
         key: [list(scan.size), scan.digest, scan.fingerprint, scan.orientation]
-        for key, scan in scans.items()
+        for key, scan in {**kept, **scans}.items()
         if scan.error is None
     }
     try:

@@ -1,4 +1,4 @@
-"""Many images at once: a thread for each core, because decoders release Python's lock, and a bar on a terminal."""
+"""A function over many images at once: one thread per core, because decoders release Python's lock."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_parallel(function: Callable[[Item], Result], items: Collection[Item], title: str) -> Iterator[Result]:
-    """What `function` makes of each item, in their order; the first error ends it, and the rest is not begun.
+def thread_map(function: Callable[[Item], Result], items: Collection[Item], title: str) -> Iterator[Result]:
+    """Yield `function` of each item, in their order, with a progress bar on a terminal; the first error ends it.
 
-    >>> list(in_parallel(abs, [-1, 2, -3], "counting"))
+    >>> list(thread_map(abs, [-1, 2, -3], "counting"))
     [1, 2, 3]
     """
     from rich.console import Console
@@ -23,7 +23,7 @@ def in_parallel(function: Callable[[Item], Result], items: Collection[Item], tit
     console = Console(stderr=True)
     pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
     try:
-        done, hidden = pool.map(function, items), not console.is_terminal
-        yield from track(done, title, len(items), console=console, transient=True, disable=hidden)
+        results, hidden = pool.map(function, items), not console.is_terminal
+        yield from track(results, title, len(items), console=console, transient=True, disable=hidden)
     finally:
         pool.shutdown(cancel_futures=True)

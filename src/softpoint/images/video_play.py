@@ -1,4 +1,4 @@
-"""A video from its start to its end, with what is damaged in it left out and its frames still rightly numbered."""
+"""Playback of a video in order; damaged frames keep their number and have no pixels."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ import numpy as np
 
 from softpoint.images.video_seek import explained, open_stream, pyav, timetable, upright
 
-# More threads decode hardly faster, and each holds a frame.
+# More threads are hardly faster, and each holds a frame.
 _THREADS = min(4, os.cpu_count() or 1)
 
 _DAMAGED = "cannot be decoded: it, or what it builds on, is damaged"
 
 
 class VideoFrame(NamedTuple):
-    """A frame of a video: its pixels, or why there are none."""
+    """A frame of a video: its pixels, or the reason why there are none."""
 
     number: int
-    ticks: int | None  # when it is shown, in units of the video's time base; None where the file does not say
-    time: float  # in seconds after the first frame; by the mean rate where the file does not say
+    ticks: int | None  # time in units of the video's time base; None where the file does not state it
+    time: float  # in seconds after the first frame; by the mean rate where the file does not state it
     pixels: np.ndarray | None  # uint8 (H, W, 3) RGB, upright
     error: str = ""
 
 
 class Playback:
-    """Plays a video in order; frame n is that which `Video.read(n)` gives.
+    """A video to play in order; frame n is that of `Video.read(n)`.
 
-    Where packets tell the time of each frame, the number of frames is known (`count`), and one that cannot be decoded
-    keeps its number and comes without pixels. Otherwise frames are counted, and a packet that gives none counts as
-    a broken one. `cut` says what is missing at the end.
+    Where packets state the time of every frame, `count` is their number, and one that cannot be decoded keeps its
+    number and has no pixels. Otherwise frames are counted, and a packet without one counts as a damaged frame.
+    `cut` describes what is missing at the end, or is empty.
     Raises ValueError for a file that is no video, and for frames of more than `max_pixels`.
     """
 
@@ -50,16 +50,16 @@ class Playback:
                 packets = _Packets(container, stream)
                 self._times, self._keys = timetable(stream, packets)
                 if self._times and (packets.error or packets.count < stream.frames):
-                    promised = f" of the {stream.frames} that its header tells of" if stream.frames else ""
+                    promised = f" of the {stream.frames} in its header" if stream.frames else ""
                     self.cut = f"ends early: it holds {packets.count} frames{promised}{packets.error}"
 
     @property
     def count(self) -> int | None:
-        """How many frames it has; None where only decoding tells."""
+        """Number of frames; None where only decoding can count them."""
         return len(self._times) or None
 
     def play(self, start: int = 0) -> Iterator[VideoFrame]:
-        """Every frame from `start` on."""
+        """Yield every frame from `start` on."""
         if not self._times:
             yield from self._counted(self._decoded(None), start)
             return
@@ -71,7 +71,7 @@ class Playback:
         yield from self._placed(chain([] if first is None else [first], decoded), start)
 
     def _key_before(self, start: int) -> int | None:
-        """The time of a key frame from which to decode on; None for the start of the file."""
+        """Return the time of a key frame to decode from; None for the start of the file."""
         if not 0 < start < len(self._times):
             return None
         # Not the last key frame but the one before: what is damaged after the last may show an earlier one.
@@ -79,7 +79,7 @@ class Playback:
         return self._keys[place] if place > 0 else None
 
     def _decoded(self, key: int | None) -> Generator[Any, None, None]:
-        """Frames from the one at `key` on, and an error for each packet that gives none."""
+        """Yield frames from the one at `key` on, and an error for each packet without one."""
         with explained(self.path):
             container, stream = open_stream(self.path, self.max_pixels, _THREADS)
         with container:
@@ -92,7 +92,7 @@ class Playback:
                     yield error
 
     def _placed(self, decoded: Iterable[Any], start: int) -> Iterator[VideoFrame]:
-        """Each frame under the number that its time has; those that never come are broken."""
+        """Yield each frame with the number of its time; those that never come are damaged."""
         due = start
         for frame in decoded:
             number = -1 if isinstance(frame, Exception) or frame.pts is None else bisect_left(self._times, frame.pts)
@@ -104,7 +104,7 @@ class Playback:
         yield from map(self._lost, range(due, len(self._times)))
 
     def _counted(self, decoded: Iterable[Any], start: int) -> Iterator[VideoFrame]:
-        """Each frame, and each error, under the next number."""
+        """Yield each frame, and each error, with the next number."""
         first = None
         for number, frame in enumerate(decoded):
             ticks = getattr(frame, "pts", None)
@@ -132,7 +132,7 @@ class Playback:
 
 
 class _Packets:
-    """The packets of a stream as far as the file goes, counted, and the error that ended them."""
+    """The packets of a stream up to the end of the file, their count, and the error that ended them."""
 
     def __init__(self, container: Any, stream: Any) -> None:
         self._packets, self.count, self.error = container.demux(stream), 0, ""
@@ -147,6 +147,6 @@ class _Packets:
 
 
 def _later(frame: Any, ticks: int) -> bool:
-    """Whether decoding begins after this time, or at none."""
+    """Return whether a frame is after this time, or has none."""
     pts = getattr(frame, "pts", None)
     return pts is None or pts > ticks

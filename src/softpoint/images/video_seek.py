@@ -1,4 +1,4 @@
-"""Single frames of a video, by their number and exactly."""
+"""Single frames of a video by their number, exactly."""
 
 from __future__ import annotations
 
@@ -15,41 +15,45 @@ import numpy as np
 # or addresses (playlists, concatenations).
 _CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,gif,h264,hevc,m4v,mjpeg,apng,nut"
 
-# Files of these names are taken for videos.
+# Suffixes of video files.
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".ogv",
 )  # fmt: skip
 
-# Codecs in which every packet shows one frame, so that the packets alone tell when each frame is shown.
-_ONE_EACH = {"h264", "hevc", "mpeg4", "mjpeg", "vp9", "av1", "ffv1", "png", "rawvideo", "prores", "dnxhd", "huffyuv"}
+# Codecs in which every packet is one frame, so that the packets state the time of every frame.
+_ONE_FRAME_PER_PACKET = {
+    "h264", "hevc", "mpeg4", "mjpeg", "vp9", "av1", "ffv1", "png", "rawvideo", "prores", "dnxhd", "huffyuv",
+}  # fmt: skip
 
 
 class Video:
-    """An open video; frame 0 is the first that is shown. Frames come upright, as its rotation mark asks.
+    """An open video; frame 0 is the first that is shown. Frames are turned upright by the video's rotation.
 
-    Where its packets tell the time of each frame, decoding starts at the key frame before the one asked for;
-    otherwise frames are counted from the start. Both give what decoding the whole video in order gives.
+    Where packets state the time of every frame, decoding starts at the key frame before the requested one;
+    otherwise frames are counted from the start. Both give the frame of decoding the whole video in order.
     Raises ValueError for a file that is no video, and for frames of more than `max_pixels`.
     """
 
     def __init__(self, path: Path, max_pixels: int) -> None:
         self.path, self.max_pixels = path, max_pixels
-        self._at: int | None = None  # time of the last frame that was decoded
-        self._decoded: int | None = None  # how many frames were, since the start; None after a seek
+        self._at: int | None = None  # of the last decoded frame
+        self._decoded: int | None = None  # number of frames since the start; None after a seek
         # Threads that read in turn would move each other's position.
         self._lock = threading.Lock()
         with self._explained():
-            self._times, self._keys = self._timetable()
+            container, stream = self._open()
+            with container:
+                self._times, self._keys = timetable(stream, container.demux(stream))
             self._restart()
             first = self._next()
             if first is None:
                 raise ValueError("holds no frame")
             if self._times and first.pts != self._times[0]:
                 self._times = []
-            self.size: tuple[int, int] = self._pixels(first).shape[:2]
+            self.size: tuple[int, int] = upright(first, self.max_pixels).shape[:2]
 
     def __len__(self) -> int:
-        """How many frames it has; where its packets do not tell, all are decoded to count them."""
+        """Return the number of frames; where packets do not state it, all are decoded to count them."""
         if not self._times:
             with self._lock, self._explained():
                 self._restart()
@@ -59,34 +63,28 @@ class Video:
         return len(self._times)
 
     def read(self, number: int) -> np.ndarray:
-        """The frame as uint8 (H, W, 3) RGB; ValueError for one that the video has not or that is damaged."""
+        """Return a frame, uint8 (H, W, 3) RGB; ValueError for one that is not there or damaged."""
         assert number >= 0
         with self._lock, self._explained():
             frame = self._seek(number) or self._count(number)
-            pixels = self._pixels(frame)
+            pixels = upright(frame, self.max_pixels)
             if pixels.shape[:2] != self.size:
                 raise ValueError(f"changes its size to {pixels.shape[1]} x {pixels.shape[0]} at frame {number}")
             return pixels
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Within it an error is one about this video, after which reading starts anew."""
+        """Turn errors of the block into one about this video, after which reading starts over."""
         try:
             with explained(self.path):
                 yield
         except ValueError:
-            self._at = self._decoded = None  # where decoding stopped is no place to go on from
+            self._at = self._decoded = None  # decoding cannot continue from there
             raise
 
     def _open(self) -> tuple[Any, Any]:
         # One thread: workers read in parallel already, and a thread would not survive a fork.
         return open_stream(self.path, self.max_pixels, threads=1)
-
-    def _timetable(self) -> tuple[list[int], list[int]]:
-        """When each frame is shown, and when each key frame is, in order; empty where packets do not tell."""
-        container, stream = self._open()
-        with container:
-            return timetable(stream, container.demux(stream))
 
     def _restart(self) -> None:
         self._container, self._stream = self._open()
@@ -102,7 +100,7 @@ class Video:
         return frame
 
     def _seek(self, number: int) -> Any:
-        """The frame by its time; None where the times are not known or do not lead to it."""
+        """Return the frame by its time; None where times are unknown or do not lead to it."""
         if not self._times:
             return None
         if number >= len(self._times):
@@ -119,7 +117,7 @@ class Video:
         return None
 
     def _count(self, number: int) -> Any:
-        """The frame by counting."""
+        """Return the frame by counting."""
         if self._decoded is None or self._decoded > number:
             self._restart()
         while (frame := self._next()) is not None:
@@ -130,13 +128,10 @@ class Video:
     def _beyond(self, number: int, count: int) -> ValueError:
         return ValueError(f"has no frame {number}: it has {count}, counted from 0; is it the video that was labeled?")
 
-    def _pixels(self, frame: Any) -> np.ndarray:
-        return upright(frame, self.max_pixels)
-
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Within it, whatever a decoder raises on a damaged or hostile file becomes a ValueError about this one."""
+    """Turn any error of a decoder on a damaged or hostile file into a ValueError about this file."""
     try:
         yield
     except Exception as error:
@@ -146,7 +141,7 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def open_stream(path: Path, max_pixels: int, threads: int) -> tuple[Any, Any]:
-    """The open container and its first video stream; ValueError without one, and for too large frames."""
+    """Return the open container and its first video stream; ValueError without one, and for too large frames."""
     container = pyav().open(str(path), options={"format_whitelist": _CONTAINERS})
     if not container.streams.video:
         raise ValueError("holds no video")
@@ -159,8 +154,8 @@ def open_stream(path: Path, max_pixels: int, threads: int) -> tuple[Any, Any]:
 
 
 def timetable(stream: Any, packets: Iterable[Any]) -> tuple[list[int], list[int]]:
-    """When each frame is shown, and when each key frame is, in order; empty where packets do not tell."""
-    if stream.codec_context.name not in _ONE_EACH:
+    """Return the times of all frames and of the key frames, in order; empty where packets do not state them."""
+    if stream.codec_context.name not in _ONE_FRAME_PER_PACKET:
         return [], []
     # The last packet only marks the end.
     shown = [(p.pts, p.is_keyframe) for p in packets if p.size and not p.is_discard]
@@ -171,7 +166,7 @@ def timetable(stream: Any, packets: Iterable[Any]) -> tuple[list[int], list[int]
 
 
 def upright(frame: Any, max_pixels: int) -> np.ndarray:
-    """The pixels of a decoded frame, uint8 (H, W, 3) RGB, turned as its mark asks."""
+    """Return the pixels of a decoded frame, uint8 (H, W, 3) RGB, turned upright by its rotation."""
     if frame.width * frame.height > max_pixels:
         raise ValueError(f"is {frame.width} x {frame.height}; more than {max_pixels} pixels are refused")
     if frame.rotation % 90:
@@ -182,7 +177,7 @@ def upright(frame: Any, max_pixels: int) -> np.ndarray:
 
 
 def pyav() -> Any:
-    """The library; ValueError with the way to install it."""
+    """Return the PyAV library; ValueError with the command that installs it."""
     try:
         import av
     except ImportError as error:

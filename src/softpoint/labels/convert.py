@@ -1,4 +1,4 @@
-"""Labels of one format written as another."""
+"""Conversion of labels to another format."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from softpoint.labels.formats import WRITERS
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 from softpoint.labels.split_file import SPLITS, write_splits
-from softpoint.suggest import did_you_mean
+from softpoint.suggest import check_choice
 
-# Formats that state how large each image is.
+# Formats that state the size of each image.
 _STATES_SIZES = ("coco",)
 
 
-def write_labels(labels: Labels, to: str, output: Path, image_folder: ImageFolder, problems: RowErrors) -> Labels:
-    """Writes labels in the format `to` and returns what was written; its warning says what the format cannot hold.
+def write_labels(labels: Labels, to: str, output: Path, image_folder: ImageFolder, errors: RowErrors) -> Labels:
+    """Write labels in the format `to` and return those that were written; warn of what the format cannot hold.
 
     Images are opened only where the format states their sizes and the labels do not. Raises ValueError for an
-    unknown format, and for images that are missing unless `problems` skips them.
+    unknown format, and for missing images unless `errors` skips them.
     """
-    if to not in WRITERS:
-        raise ValueError(f"to={to!r}: {did_you_mean(to, WRITERS)}")
-    labels, sizes = _sizes(labels, image_folder, problems) if to in _STATES_SIZES else (labels, _stated(labels))
+    check_choice("to", to, WRITERS)
+    sizes = np.array([subject.size for subject in labels.subjects], dtype=np.int64).reshape(-1, 2)
+    if to in _STATES_SIZES:
+        labels, sizes = _with_sizes(labels, image_folder, errors)
     if not len(labels):
         raise ValueError(f"{labels.source}: no subject is left to write")
     WRITERS[to](labels, output, sizes)
@@ -33,7 +34,7 @@ def write_labels(labels: Labels, to: str, output: Path, image_folder: ImageFolde
 
 
 def write_stated_splits(labels: Labels, output: Path) -> Path | None:
-    """Writes the split that labels state beside `output`, for data.splits; its path, or None where they state none."""
+    """Write the split that `labels` state beside `output`, for data.splits; return its path, or None without one."""
     if not all(image in labels.splits for image in labels.images):
         return None
     path = output.with_name(f"{output.stem}.splits.csv")
@@ -42,32 +43,28 @@ def write_stated_splits(labels: Labels, output: Path) -> Path | None:
     return path
 
 
-def _stated(labels: Labels) -> np.ndarray:
-    return np.array([subject.size for subject in labels.subjects], dtype=np.int64).reshape(-1, 2)
-
-
-def _sizes(labels: Labels, image_folder: ImageFolder, problems: RowErrors) -> tuple[Labels, np.ndarray]:
-    """The subjects whose images have a size, and the sizes: the stated one, or what the image's header says."""
+def _with_sizes(labels: Labels, image_folder: ImageFolder, errors: RowErrors) -> tuple[Labels, np.ndarray]:
+    """Return the subjects whose images have a size, and the sizes: the stated one, or that of the image's header."""
     sizes: dict[str, tuple[int, int]] = {}
     kept = []
     for index, subject in enumerate(labels.subjects):
-        with problems.row(subject.place):
+        with errors.row(subject.place):
             if subject.image not in sizes:
                 sizes[subject.image] = subject.size if all(subject.size) else image_folder.size(subject.image)
             kept.append(index)
-    problems.raise_or_warn(f"name the folder that the paths start from by images (now {image_folder.folder})")
+    errors.raise_or_warn(f"name the folder that the paths start from by images (now {image_folder.folder})")
     return labels.select(kept), np.array([sizes[labels.images[i]] for i in kept], dtype=np.int64).reshape(-1, 2)
 
 
 def summary(labels: Labels) -> str:
-    """What labels hold, in one phrase.
+    """Return the numbers of subjects, images and points, in one phrase.
 
     >>> from softpoint.labels.skeleton import Skeleton
     >>> summary(Labels("a.csv", ".", Skeleton(("nose",)), ()))
     '0 subjects in 0 images, 1 keypoints, 0 labeled points'
     """
-    points, hidden = int((labels.visibility > 0).sum()), int((labels.visibility == 1).sum())
+    points, occluded = int((labels.visibility > 0).sum()), int((labels.visibility == 1).sum())
     return (
         f"{len(labels)} subjects in {len(set(labels.images))} images, {len(labels.skeleton)} keypoints,"
-        f" {points} labeled points" + (f" ({hidden} hidden)" if hidden else "")
+        f" {points} labeled points" + (f" ({occluded} occluded)" if occluded else "")
     )

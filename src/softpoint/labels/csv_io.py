@@ -1,4 +1,4 @@
-"""Tables as text: their rows with line numbers, the numbers in their cells, and writing them whole or not at all."""
+"""CSV files: rows with line numbers, numbers in cells, atomic writes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pathlib import Path
 from softpoint.labels.skeleton import MAX_KEYPOINTS
 from softpoint.paths import atomic_write
 
-# A row as it stands in the file: its line number and its cells.
+# Line number and cells of a row.
 Row = tuple[int, list[str]]
 
-# What stands between cells. Where Excel writes decimal commas, it writes semicolons.
+# Separators of cells. Where Excel writes decimal commas, it writes semicolons.
 SEPARATORS = (",", ";", "\t")
 
-# How much of a file shows what it is.
+# Bytes at the beginning of a file by which its format is recognized.
 HEAD = 1 << 16
 
 _log = logging.getLogger(__name__)
 
 
 def read_rows(path: Path, separator: str = ",") -> list[Row]:
-    """All rows of a CSV that are not blank, cells stripped; ValueError for a file that is no CSV in UTF-8."""
+    """Return all rows of a CSV that are not blank, cells stripped; ValueError for a file that is no CSV in UTF-8."""
     line = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -42,7 +42,7 @@ def read_rows(path: Path, separator: str = ",") -> list[Row]:
 
 
 def first_rows(head: bytes, separator: str, count: int = 5) -> list[list[str]]:
-    """The cells of the first rows that are not blank, of a file that begins with `head`; never raises.
+    """Return the cells of the first rows that are not blank, of a file that begins with `head`; never raise.
 
     >>> first_rows(b"image;nose_x\\n\\na.png;1,5\\n", ";")
     [['image', 'nose_x'], ['a.png', '1,5']]
@@ -59,7 +59,7 @@ def first_rows(head: bytes, separator: str, count: int = 5) -> list[list[str]]:
 
 
 def sniff(head: bytes, fits: Callable[[list[list[str]]], bool]) -> str | None:
-    """The separator with which the first rows fit, or None.
+    """Return the separator with which the first rows fit, or None.
 
     >>> sniff(b"image;nose_x;nose_y", lambda rows: "nose_x" in rows[0])
     ';'
@@ -68,7 +68,7 @@ def sniff(head: bytes, fits: Callable[[list[list[str]]], bool]) -> str | None:
 
 
 def separator_of(path: Path, fits: Callable[[list[list[str]]], bool]) -> str:
-    """What separates the cells of a file; a comma where nothing fits."""
+    """Return the separator of a file's cells; a comma where nothing fits."""
     if not path.is_file():
         return ","
     with path.open("rb") as file:
@@ -76,7 +76,7 @@ def separator_of(path: Path, fits: Callable[[list[list[str]]], bool]) -> str:
 
 
 def number(cells: Sequence[str], column: int, separator: str = ",") -> float:
-    """A finite number, or NaN for an empty cell; ValueError that names the column for anything else.
+    """Return a finite number, or NaN for an empty cell; ValueError that names the column for anything else.
 
     >>> number(["a.png", "1.5"], 1), number(["a.png", "1,5"], 1, ";"), number(["a.png", ""], 1)
     (1.5, 1.5, nan)
@@ -94,19 +94,19 @@ def number(cells: Sequence[str], column: int, separator: str = ",") -> float:
 
 
 def point(cells: Sequence[str], name: str, x: int, y: int, separator: str = ",") -> tuple[float, float]:
-    """The coordinates of keypoint `name` in columns `x` and `y`; ValueError for half a point."""
+    """Return the coordinates of keypoint `name` in columns `x` and `y`; ValueError for half a point."""
     return whole_point(name, number(cells, x, separator), number(cells, y, separator))
 
 
 def whole_point(name: str, x: float, y: float) -> tuple[float, float]:
-    """Both coordinates, or both NaN; ValueError for half a point."""
+    """Return both coordinates, or both NaN; ValueError for half a point."""
     if math.isnan(x) != math.isnan(y):
         raise ValueError(f"{name} has x={x:g} and y={y:g}; give both, or leave both empty for unlabeled")
     return x, y
 
 
 def bounded(source: str, keypoints: int, individuals: int = 1) -> None:
-    """ValueError where a small file would ask for endless memory."""
+    """Raise ValueError where a small file would need endless memory."""
     if keypoints > MAX_KEYPOINTS or keypoints * individuals > 32 * MAX_KEYPOINTS:
         raise ValueError(
             f"{source} names {keypoints} keypoints for each of {individuals} individuals; more than {MAX_KEYPOINTS}"
@@ -115,7 +115,7 @@ def bounded(source: str, keypoints: int, individuals: int = 1) -> None:
 
 
 def same_length(cells: Sequence[str], width: int) -> None:
-    """ValueError for a row that has not as many cells as its header; blank ones at its end do not count."""
+    """Raise ValueError for a row with another number of cells than its header; blank ones at its end do not count."""
     if len(cells) < width or any(cells[width:]):
         raise ValueError(
             f"it has {len(cells)} columns, but its header has {width};"
@@ -124,13 +124,13 @@ def same_length(cells: Sequence[str], width: int) -> None:
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[str]]) -> None:
-    """Writes a CSV, whole or not at all, whatever interrupts it."""
+    """Write a CSV atomically."""
     with atomic_write(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def exact(value: float) -> str:
-    """The shortest text that reads back as the same number; nothing for NaN.
+    """Return the shortest text that reads back as the same number; "" for NaN.
 
     >>> exact(0.1), exact(float("nan"))
     ('0.1', '')
@@ -139,6 +139,6 @@ def exact(value: float) -> str:
 
 
 def warn_lost(path: Path, lost: Mapping[str, int]) -> None:
-    """One warning about what a file cannot hold, counted; silence where nothing is lost."""
-    if found := [f"{count} {what}" for what, count in lost.items() if count]:
-        _log.warning("%s: this format cannot hold %s; they are left out", path, ", ".join(found))
+    """Log one warning with counts of what a file cannot hold; none where nothing is lost."""
+    if counts := [f"{count} {name}" for name, count in lost.items() if count]:
+        _log.warning("%s: this format cannot hold %s; they are left out", path, ", ".join(counts))

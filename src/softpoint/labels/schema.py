@@ -1,4 +1,4 @@
-"""What a label file says, in one form for every format."""
+"""Labels in one form for every file format."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -13,25 +14,25 @@ from softpoint.labels.skeleton import Skeleton
 from softpoint.paths import normalize_path
 from softpoint.suggest import did_you_mean
 
-# What `visibility` says. The first three are COCO's and all that a label file holds; the last one stands for
-# an unlabeled point where `data.unlabeled=absent` says that unlabeled means not in the image.
+# States of `visibility`. The first three are COCO's and all that a label file holds; the last one replaces the first
+# with `data.unlabeled=absent`, where an unlabeled point is not in the image.
 UNLABELED, OCCLUDED, VISIBLE, ABSENT = 0, 1, 2, -1
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """One labeled subject in one image, as a reader finds it; all lengths in pixels of that image.
+    """One labeled subject in one image; all lengths in pixels of that image.
 
     An image in which nothing is labeled is a subject without box and points.
     """
 
     image: str  # path as written, relative to the folder of the images
-    place: str  # where it stands in its file, for messages: "line 4", "annotation 442619"
+    place: str  # of its row in the file, for messages: "line 4", "annotation 442619"
     keypoints: np.ndarray  # float64 (K, 2) as (x, y), an integer being the center of a pixel; NaN where unlabeled
-    visibility: np.ndarray  # int64 (K,): 0 unlabeled, 1 labeled but hidden, 2 visible
+    visibility: np.ndarray  # int64 (K,): 0 unlabeled, 1 occluded, 2 visible
     box: tuple[float, float, float, float] | None = None  # left, top, right, bottom edges; pixel i spans i -+ 0.5
-    category: str = ""  # what it is, in a file that tells several kinds apart
-    name: str = ""  # which individual it is, in a file that tells them apart
+    category: str = ""  # in a file with several
+    name: str = ""  # of the individual, in a file that names them
     group: str | None = None  # video, session or person; None for the folder of the image
     area: float = float("nan")  # of its outline in px^2, where the file states one
     crowd: bool = False  # a box about many subjects at once, with no points of its own
@@ -42,13 +43,13 @@ class Subject:
 class Labels:
     """N labeled subjects with K keypoints each; several may share an image.
 
-    Where the file tells categories apart that have different keypoints, the skeleton holds all of them, and
-    `categories` says which belong to which. `splits` gives the train, val or test that the file itself states for
-    its images, by their path; it is empty where the file states none.
+    Where the file has categories with different keypoints, the skeleton holds all keypoints, and `categories` lists
+    those of each. `splits` holds the train, val or test that the file itself states for its images, by their path;
+    it is empty where the file states none.
     """
 
-    source: str  # the file or folder they came from, for messages
-    folder: str  # where the paths start from, unless the user names another folder
+    source: str  # file or folder, for messages
+    folder: str  # that the paths start from, unless the user names another
     skeleton: Skeleton
     subjects: tuple[Subject, ...]
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -58,7 +59,7 @@ class Labels:
         for subject in self.subjects:
             assert subject.keypoints.shape == (len(self.skeleton), 2), subject
             assert subject.visibility.shape == (len(self.skeleton),), subject
-            # One state, told twice: a point is labeled where it has coordinates.
+            # A point is labeled where it has coordinates.
             assert np.array_equal(subject.visibility > 0, np.isfinite(subject.keypoints).all(-1)), subject
 
     def __len__(self) -> int:
@@ -66,7 +67,7 @@ class Labels:
 
     @cached_property
     def images(self) -> tuple[str, ...]:
-        """The image of each subject, as written."""
+        """Image of each subject, as written."""
         return tuple(subject.image for subject in self.subjects)
 
     @cached_property
@@ -82,12 +83,11 @@ class Labels:
     @cached_property
     def boxes(self) -> np.ndarray:
         """float64 (N, 4): left, top, right and bottom edge; NaN for a subject without a box."""
-        nothing = (np.nan,) * 4
-        return _stack([subject.box or nothing for subject in self.subjects], (4,), np.float64)
+        return _stack([subject.box or (np.nan,) * 4 for subject in self.subjects], (4,), np.float64)
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
-        """What each subject's image was taken from: a video, a session, a person; else its folder."""
+        """Group of each subject's image: a video, a session, a person; else its folder."""
         return tuple(
             posixpath.dirname(normalize_path(subject.image)) if subject.group is None else subject.group
             for subject in self.subjects
@@ -95,15 +95,15 @@ class Labels:
 
     @cached_property
     def places(self) -> tuple[str, ...]:
-        """Where each subject stands in the source."""
+        """Place of each subject in the source, for messages."""
         return tuple(subject.place for subject in self.subjects)
 
     def select(self, indices: Iterable[int]) -> Labels:
-        """The labels of these subjects alone, in this order."""
+        """Return the labels of these subjects alone, in this order."""
         return replace(self, subjects=tuple(self.subjects[int(index)] for index in indices))
 
     def with_keypoints(self, names: Sequence[str]) -> Labels:
-        """The labels of these keypoints alone, in this order; ValueError for an unknown name."""
+        """Return the labels of these keypoints alone, in this order; ValueError for an unknown name."""
         skeleton = self.skeleton.subset(names)
         order = [self.skeleton.index(name) for name in names]
         subjects = (replace(s, keypoints=s.keypoints[order], visibility=s.visibility[order]) for s in self.subjects)
@@ -111,33 +111,33 @@ class Labels:
         return replace(self, skeleton=skeleton, subjects=tuple(subjects), categories=kept)
 
     def with_any_of(self, names: Sequence[str]) -> Labels:
-        """The labels of those of these keypoints that they have; of all, where they have none of them."""
+        """Return the labels of those of these keypoints that they have; of all, where they have none of them."""
         known = [name for name in names if name in self.skeleton.names]
         return self.with_keypoints(known) if known else self
 
     def with_categories(self, names: Sequence[str]) -> Labels:
-        """The subjects of these categories, and images without any, with the keypoints that these have.
+        """Return the subjects of these categories, and images without any, with the keypoints of these categories.
 
         Raises ValueError for an unknown category.
         """
         for name in names:
             if name not in self.categories:
-                known = did_you_mean(name, self.categories) if self.categories else "the labels tell none apart"
-                raise ValueError(f"data.categories: no category is named {name!r} in {self.source}; {known}")
+                hint = did_you_mean(name, self.categories) if self.categories else "the labels have none"
+                raise ValueError(f"data.categories: no category is named {name!r} in {self.source}; {hint}")
         chosen = [i for i, s in enumerate(self.subjects) if s.category in names or not (s.category or s.box)]
         parts = {part for name in names for part in self.categories[name]}
         kept = self.select(chosen).with_keypoints([name for name in self.skeleton.names if name in parts])
         return replace(kept, categories={name: self.categories[name] for name in names})
 
 
-def choose(
+def select_labels(
     labels: Labels,
     categories: Sequence[str] | None = None,
     keypoints: Sequence[str] | None = None,
     flip_pairs: Sequence[tuple[str, str]] | None = None,
     edges: Sequence[tuple[str, str]] | None = None,
 ) -> Labels:
-    """The labels of these categories and keypoints alone, with these pairs and edges; None keeps what there is."""
+    """Return the labels of these categories and keypoints, with these pairs and edges; None keeps those there are."""
     labels = labels if categories is None else labels.with_categories(categories)
     labels = labels if keypoints is None else labels.with_keypoints(keypoints)
     skeleton = labels.skeleton
@@ -148,5 +148,5 @@ def choose(
     return replace(labels, skeleton=skeleton)
 
 
-def _stack(rows: Sequence, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def _stack(rows: Sequence[Any], shape: tuple[int, ...], dtype: type) -> np.ndarray:
     return np.array(rows, dtype=dtype).reshape(len(rows), *shape)

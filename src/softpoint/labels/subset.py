@@ -1,46 +1,46 @@
-"""Training on fewer labels than there are, drawn so that less is always a part of more."""
+"""Subsets: evenly spaced ones, and random ones in which fewer labels are always a part of more."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
+from softpoint.labels.partition import image_units, units_of
 from softpoint.labels.schema import Labels
-from softpoint.labels.split import units_of
-from softpoint.paths import normalize_path
 
-# How many of the next images compete to come first: few, so that chance decides and evenness only helps it.
+# How many of the next units compete to come first: few, so that chance decides and evenness only helps it.
 _CANDIDATES = 16
 
 
-def limited(
-    labels: Labels,
-    groups: Sequence[str],
-    rows: np.ndarray,
-    seed: int,
-    images: int | None = None,
-    whole_groups: int | None = None,
+def evenly_spaced(length: int, count: int) -> list[int]:
+    """Return up to `count` of the indices below `length`, from the first to the last.
+
+    >>> evenly_spaced(10, 4), evenly_spaced(2, 4)
+    ([0, 3, 6, 9], [0, 1])
+    """
+    return np.linspace(0, length - 1, min(length, count)).round().astype(int).tolist()
+
+
+def limit_rows(
+    labels: Labels, rows: np.ndarray, seed: int, images: int | None = None, groups: int | None = None
 ) -> np.ndarray:
-    """Those of the training `rows` that belong to the first `whole_groups` groups, and of these the first `images`.
+    """Return the training `rows` of the first `groups` groups, and of these the first `images` images.
 
     The order of each is drawn by `seed` alone, so that the rows of a smaller number are among those of a larger
     one, and each beginning of it shares the labels of every keypoint out. Images without any label come last.
     Raises ValueError for a number below 1 or above what there is.
     """
-    if whole_groups is not None:
-        rows = _first("limit_groups", whole_groups, "group", units_of(rows, groups), labels, seed)
+    if groups is not None:
+        rows = _first("limit_groups", groups, "group", units_of(rows, labels.groups), labels, seed)
     if images is not None:
-        paths = [normalize_path(image) for image in labels.images]
-        rows = _first("limit", images, "image", units_of(rows, paths), labels, seed)
+        rows = _first("limit", images, "image", image_units(labels, rows), labels, seed)
     return rows
 
 
-def _first(key: str, number: int, what: str, units: list[np.ndarray], labels: Labels, seed: int) -> np.ndarray:
-    """The rows of the first `number` units, sorted."""
+def _first(key: str, number: int, unit: str, units: list[np.ndarray], labels: Labels, seed: int) -> np.ndarray:
+    """Return the rows of the first `number` units, sorted."""
     if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= len(units):
-        have = f"there {'is' if len(units) == 1 else 'are'} {len(units)} training {what}{'s' * (len(units) != 1)}"
-        raise ValueError(f"data.{key}={number}: {have}; choose a number from 1 to that, or null for all")
+        total = f"there {'is' if len(units) == 1 else 'are'} {len(units)} training {unit}{'s' * (len(units) != 1)}"
+        raise ValueError(f"data.{key}={number}: {total}; choose a number from 1 to that, or null for all")
     sizes = np.array([len(unit) for unit in units])
     present = np.array([(labels.visibility[unit] > 0).sum(0) for unit in units])
     order = nested_order(sizes, present, np.random.default_rng(seed), number)
@@ -48,7 +48,7 @@ def _first(key: str, number: int, what: str, units: list[np.ndarray], labels: La
 
 
 def nested_order(sizes: np.ndarray, present: np.ndarray, rng: np.random.Generator, count: int) -> list[int]:
-    """The first `count` of units in a random order whose every beginning has its share of each keypoint's labels.
+    """Return the first `count` units of a random order whose every beginning has its share of each keypoint's labels.
 
     A unit is of `sizes` (U,) rows, and `present` (U, K) counts its labels. Units without labels come last.
 

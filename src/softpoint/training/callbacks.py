@@ -75,7 +75,7 @@ class Duration(Timer):
     resumed run uses the rest of its time.
 
     Args:
-        max_epochs: that of the Trainer; None, without minutes, takes `usual_epochs` of the data.
+        max_epochs: that of the Trainer; None, without minutes, takes `default_epochs` of the data.
         minutes: of training; None for a number of epochs.
     """
 
@@ -92,7 +92,7 @@ class Duration(Timer):
             trainer.fit_loop.max_epochs = -1
             self.spent = 0.0
         elif self.max_epochs is None and stage == "fit" and data is not None and not trainer.fast_dev_run:
-            trainer.fit_loop.max_epochs = data.usual_epochs
+            trainer.fit_loop.max_epochs = data.default_epochs
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self._duration is None else super().state_dict()

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_lightning.callbacks import Callback
 
+from helpers.data import labeled_data
 from helpers.streaming import SEED, equal, opened, same
 from helpers.training import SMALL, built, composed, write_labels
 from softpoint.data import LabeledData
@@ -53,7 +54,7 @@ def test_a_set_is_cut_into_chunks_and_keeps_every_image_as_it_is(labeled: Labele
         for index, row in enumerate(rows):
             sample, record = shards.read(index), data.sources[split].load(0, index)
             image = source.labels.images[row]
-            assert sample.image == labeled.images.path(image).read_bytes()
+            assert sample.image == labeled.loaded.image_folder.path(image).read_bytes()
             assert np.array_equal(record.image, source.reader.read(image))
             expected = source.load(0, row)
             assert np.array_equal(record.keypoints, expected.keypoints, equal_nan=True)
@@ -253,17 +254,17 @@ def test_mean_position_is_that_of_the_labels(labeled: LabeledData, tmp_path: Pat
 
 
 def test_each_subject_is_a_sample_with_its_box(labeled: LabeledData, tmp_path: Path) -> None:
-    image, size = labeled.labels.images[0], labeled.image_sizes[0]
+    image, size = labeled.labels.images[0], labeled.loaded.sizes[0]
     points = np.array([[3.0, 4.0], [20.0, 30.0], [np.nan, np.nan]])
     subjects = tuple(
         Subject(image, str(i), points + i, np.array([2, 1, 0]), (1.5 + i, 2.5, 24.5, 33.5 + i), name=str(i))
         for i in range(3)
     )
     labels = Labels("here", "", Skeleton(("a", "b", "c")), subjects)
-    source = LabeledImages(labels, np.tile(size, (3, 1)), labeled.images, labels.boxes - 0.5)
+    source = LabeledImages(labels, np.tile(size, (3, 1)), labeled.loaded.image_folder, labels.boxes - 0.5)
     pack(dict.fromkeys(SPLITS, source), tmp_path / "set", 1, 0, True)
     data = opened(tmp_path / "set", padding=2.0)
-    assert data.tells_visibility and data.padding == 2.0
+    assert data.has_hidden_points and data.padding == 2.0
     for index in range(3):
         record, expected = data.sources["val"].load(0, index), source.load(0, index)
         assert np.array_equal(record.box, expected.box) and record.scale == expected.scale
@@ -275,7 +276,7 @@ def test_each_subject_is_a_sample_with_its_box(labeled: LabeledData, tmp_path: P
 def test_what_is_no_file_is_packed_as_png(labeled: LabeledData, tmp_path: Path) -> None:
     class Frames:
         def read(self, image: str) -> np.ndarray:
-            return labeled.image_folder.read(image)[::-1]
+            return labeled.loaded.image_folder.read(image)[::-1]
 
     source = LabeledImages(labeled.sources["val"].labels, labeled.sources["val"].sizes, Frames())
     pack(dict.fromkeys(SPLITS, source), tmp_path / "set", 1, 0, False)
@@ -287,8 +288,8 @@ def test_what_is_no_file_is_packed_as_png(labeled: LabeledData, tmp_path: Path) 
 def test_crops_travel_with_the_set(tmp_path: Path) -> None:
     folder = tmp_path / "labels"
     write_labels(folder)
-    data = LabeledData(folder / "labels.csv", 64, 4, 0, 3, images=folder, val=0.2, test=0.2, mode="instance")
-    pack(data.sources, tmp_path / "set", 0.05, 3, data.tells_visibility)
+    data = labeled_data(folder / "labels.csv", seed=3, val=0.2, test=0.2, mode="instance")
+    pack(data.sources, tmp_path / "set", 0.05, 3, data.has_hidden_points)
     streamed = opened(tmp_path / "set", padding=1.5)
     assert streamed.crops == {"padding": 1.5, "boxes": None} and streamed.padding == 1.5
     assert data.crops == {"padding": 1.25, "boxes": None}

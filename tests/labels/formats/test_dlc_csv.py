@@ -16,7 +16,7 @@ from softpoint.images import ImageFolder
 from softpoint.labels.formats import dlc_csv, read_labels
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
-from softpoint.labels.validate import check
+from softpoint.labels.validate import validate
 from softpoint.paths import normalize_path
 
 HEADER = "scorer,anna,anna,anna,anna\nbodyparts,left_ear,left_ear,right_ear,right_ear\ncoords,x,y,x,y\n"
@@ -257,7 +257,7 @@ def test_real_tables_survive_a_round_trip(
     labels = read_labels(source)
     folder = data_root / "keypoints" / name.removesuffix("-single")
     some = labels.select(range(0, images, 20))  # opening all of them takes seconds
-    _, sizes = check(some, ImageFolder(folder), RowErrors(str(source)))
+    _, sizes = validate(some, ImageFolder(folder), RowErrors(str(source)))
     assert labels.keypoints.shape == (images, points, 2) and sizes.shape == (len(some), 2)
     assert (labels.visibility == 0).sum() == missing
     dlc_csv.write(labels, tmp_path / "again.csv", np.zeros((images, 2), int))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from softpoint.data.augment import Augment
-from softpoint.data.datamodule import KeypointData
+from softpoint.data.datamodule import KeypointData, Loader
 from softpoint.data.dataset import EpochSampler
 from softpoint.data.shards.description import Description
 from softpoint.data.shards.files import open_files
@@ -41,8 +41,7 @@ class StreamedData(KeypointData):
         self,
         folder: str,
         size: int | Sequence[int],
-        batch_size: int,
-        num_workers: int | None,
+        loader: Loader,
         seed: int,
         augment: Augment | None = None,
         padding: float = 1.25,
@@ -53,6 +52,7 @@ class StreamedData(KeypointData):
     ) -> None:
         if window < 1:
             raise ValueError(f"data.window={window} must be at least 1; 8 mixes well")
+        super().__init__(size, loader, seed, augment)
         self.window, self.max_pixels = window, max_pixels
         files, self.description = open_files(folder, cache_dir, int(max_cache_gb * 1e9))
         if self.description.mode == "instance":
@@ -60,7 +60,6 @@ class StreamedData(KeypointData):
         self.shards = {split: Shards(files, split, self.description) for split in SPLITS}
         if not files.here:
             _fits(self.shards, window, max_cache_gb)
-        super().__init__(size, batch_size, num_workers, seed, augment)
 
     def open(self) -> dict[str, Source]:
         """The subjects of each split."""
@@ -75,11 +74,11 @@ class StreamedData(KeypointData):
         }
 
     @property
-    def tells_visibility(self) -> bool:
+    def has_hidden_points(self) -> bool:
         """Whether training labels knew points that are hidden, or absent, when they were packed."""
         return self.description.tells_visibility
 
-    def fair_sample(self, count: int) -> Sequence[int]:
+    def typical_indices(self, count: int) -> Sequence[int]:
         """The first training indices, all of one chunk: sets are packed in random order."""
         return range(min(count, int(self.shards["train"].lengths[0])))
 

@@ -1,0 +1,169 @@
+"""Loading of labels: read, select, validate against the images, scan, filter to samples."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from softpoint.images import ImageFolder
+from softpoint.images.decode import MAX_PIXELS
+from softpoint.images.scan import Scan, memo_path, scan
+from softpoint.labels.boxes import subject_boxes
+from softpoint.labels.formats import read_labels
+from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.schema import ABSENT, Labels, select_labels
+from softpoint.labels.validate import validate
+from softpoint.paths import normalize_path, user_cache_dir
+from softpoint.suggest import check_choice
+
+_log = logging.getLogger(__name__)
+
+Pairs = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class LabelSource:
+    """Labeled images and how they are read.
+
+    Args:
+        labels: a label file or the folder of a project.
+        images: the folder that the paths in it start from; None for the folder of the labels.
+        format: of the labels; None recognizes it.
+        fetch: the public set that the labels belong to, for the message that they are missing.
+        mode: "image" makes one sample per image with one subject each, "instance" one crop per subject.
+        boxes: of crops: "labels" or "keypoints"; None for those of the labels where there are any.
+        padding: factor by which a crop is larger than its box.
+        categories, keypoints: names to select; None for all.
+        flip_pairs, edges: replace those that the labels state or their names suggest.
+        unlabeled: "unknown", or "absent" where an unlabeled point is not in the image.
+        out_of_frame: "error", or "drop" to unlabel points outside their image.
+        on_error: "error", or "skip" to leave out rows and images that cannot be used.
+        exif, max_pixels: see `ImageFolder`.
+        verify: decode every image once, to find damaged ones and those that two splits share; results are kept
+            in `cache_dir` until an image changes.
+        cache_dir: of scans and decoded images; see `user_cache_dir`.
+    """
+
+    labels: str | Path
+    images: str | Path | None = None
+    format: str | None = None
+    fetch: str | None = None
+    mode: str = "image"
+    boxes: str | None = None
+    padding: float = 1.25
+    categories: Sequence[str] | None = None
+    keypoints: Sequence[str] | None = None
+    flip_pairs: Pairs | None = None
+    edges: Pairs | None = None
+    unlabeled: str = "unknown"
+    out_of_frame: str = "error"
+    on_error: str = "error"
+    exif: str = "error"
+    max_pixels: int = MAX_PIXELS
+    verify: bool = True
+    cache_dir: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("data.mode", self.mode, ("image", "instance"))
+        check_choice("data.unlabeled", self.unlabeled, ("unknown", "absent"))
+        check_choice("data.out_of_frame", self.out_of_frame, ("error", "drop"))
+        check_choice("data.on_error", self.on_error, ("error", "skip"))
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedLabels:
+    """N labeled subjects, each one sample, and the images that they are in."""
+
+    labels: Labels
+    sizes: np.ndarray  # int64 (N, 2), height and width of each subject's image; 0 in an audit where it is unreadable
+    boxes: np.ndarray | None  # float64 (N, 4), what each crop shows before padding; None for whole images
+    image_folder: ImageFolder
+    scans: dict[str, Scan]  # by image; empty without `verify`
+    errors: RowErrors  # with the rows that were skipped
+
+    @property
+    def shapes(self) -> np.ndarray:
+        """Height and width (N, 2) of each sample's part of the image, before padding."""
+        return self.sizes if self.boxes is None else (self.boxes[:, 2:] - self.boxes[:, :2])[:, ::-1]
+
+
+def load_labels(source: LabelSource, images: Collection[str] | None = None, audit: bool = False) -> LoadedLabels:
+    """Return the samples of a source, all or those of `images` alone.
+
+    With `audit`, return every subject that can be read, before anything is validated or left out.
+    Raises FileNotFoundError for a missing file, and ValueError for labels that cannot be used: one error per step
+    lists all rows, unless `on_error` skips them.
+    """
+    errors = RowErrors(str(source.labels), "skip" if audit else source.on_error)
+    labels = read_labels(source.labels, source.format, source.on_error, source.images, source.fetch, errors)
+    labels = select_labels(labels, source.categories, source.keypoints, source.flip_pairs, source.edges)
+    image_folder = ImageFolder(Path(source.images or labels.folder), source.exif, source.max_pixels)
+    memo = memo_path(image_folder, user_cache_dir(source.cache_dir))
+    if audit:
+        scans = scan(image_folder, labels.images, memo)
+        sizes = np.array([scan.size for scan in scans], dtype=np.int64).reshape(-1, 2)
+        return LoadedLabels(labels, sizes, None, image_folder, {scan.image: scan for scan in scans}, errors)
+    if images is not None:
+        labels = _of_images(labels, images)
+    labels, sizes = validate(labels, image_folder, errors, source.out_of_frame)
+    scans = scan(image_folder, list(dict.fromkeys(labels.images)), memo) if source.verify else []
+    labels, sizes = _decodable(labels, sizes, scans, errors)
+    labels, sizes, boxes = _samples(labels, sizes, source, errors)
+    if source.unlabeled == "absent":
+        subjects = (replace(s, visibility=np.where(s.visibility == 0, ABSENT, s.visibility)) for s in labels.subjects)
+        labels = replace(labels, subjects=tuple(subjects))
+    return LoadedLabels(labels, sizes, boxes, image_folder, {scan.image: scan for scan in scans}, errors)
+
+
+def _of_images(labels: Labels, images: Collection[str]) -> Labels:
+    """Return the labels of these images alone; ValueError where one of them is not labeled."""
+    wanted = {normalize_path(image) for image in images}
+    rows = [i for i, image in enumerate(labels.images) if normalize_path(image) in wanted]
+    if missing := sorted(wanted - {normalize_path(labels.images[i]) for i in rows}):
+        raise ValueError(
+            f"{labels.source} lacks {len(missing)} of the {len(wanted)} images of the stored split, first {missing[0]};"
+            " evaluate all of another set by split=all"
+        )
+    return labels.select(rows)
+
+
+def _decodable(
+    labels: Labels, sizes: np.ndarray, scans: Sequence[Scan], errors: RowErrors
+) -> tuple[Labels, np.ndarray]:
+    """Return the subjects whose images decode to their last pixel, and the sizes of those."""
+    broken = {scan.image: scan.error for scan in scans if scan.error is not None}
+    kept = []
+    for row, subject in enumerate(labels.subjects):
+        with errors.row(subject.place):
+            if subject.image in broken:
+                raise ValueError(broken[subject.image])
+            kept.append(row)
+    errors.raise_or_warn("")
+    return labels.select(kept), sizes[kept]
+
+
+def _samples(
+    labels: Labels, sizes: np.ndarray, source: LabelSource, errors: RowErrors
+) -> tuple[Labels, np.ndarray, np.ndarray | None]:
+    """Return labels, image sizes and boxes of the samples: images with one subject, or subjects that have a box."""
+    single = np.array([not subject.crowd for subject in labels.subjects])
+    if source.mode == "instance":
+        boxes = subject_boxes(labels, source.boxes)
+        rows = np.flatnonzero(single & np.isfinite(boxes).all(1))
+        if left := len(labels) - len(rows):
+            _log.info("%s: %d crowds and images without a subject give no crop", labels.source, left)
+        return labels.select(rows), sizes[rows], boxes[rows]
+    first: dict[str, str] = {}
+    kept = []
+    for row in np.flatnonzero(single).tolist():
+        subject = labels.subjects[row]
+        with errors.row(subject.place):
+            if (earlier := first.setdefault(normalize_path(subject.image), subject.place)) != subject.place:
+                raise ValueError(f"labels {subject.image}, which {earlier} labels too")
+            kept.append(row)
+    errors.raise_or_warn("with several subjects in an image set data.mode=instance, which crops each")
+    return labels.select(kept), sizes[kept], None

@@ -1,0 +1,141 @@
+"""Random partitions of labeled images that never divide a group and share every keypoint's labels out evenly."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from softpoint.labels.schema import Labels
+from softpoint.paths import normalize_path
+
+# Number of random partitions of which the most even one is taken.
+_DRAWS = 64
+
+_log = logging.getLogger(__name__)
+
+
+def seeded_split(labels: Labels, seed: int, val: float, test: float) -> dict[str, np.ndarray]:
+    """Return rows of `labels` for train, val and test: whole groups, of about these fractions of the images.
+
+    Test is whole groups where there are two or more. So is val, unless that would leave less than half of the
+    images to train on: then val is single images of the training groups, which choose the model but do not
+    enter the final number. With one group all are single images. Of many random partitions, the one that shares the
+    labels of every keypoint out most evenly is taken.
+    Raises ValueError for fewer than three images or fractions that leave nothing to train on.
+    """
+    if (count := len(set(map(normalize_path, labels.images)))) < 3:
+        raise ValueError(f"{count} labeled images cannot fill train, val and test; label at least 3")
+    if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
+        raise ValueError(f"split fractions val={val} and test={test} must be above 0 and sum to less than 1")
+    rng = np.random.default_rng(seed)
+    units = _largest_units(labels)
+    rest, held = _hold_out(units, test, labels, rng, leave=2 if len(units) > 2 else 1)
+    train, chosen = carve_val(labels, np.concatenate(rest), rng, val / (1 - test))
+    return {"train": train, "val": chosen, "test": np.sort(np.concatenate(held))}
+
+
+def fold_split(labels: Labels, seed: int, fold: int, folds: int, val: float) -> dict[str, np.ndarray]:
+    """Return the split of one fold of a cross-validation; each row is tested in exactly one fold, 0 to folds - 1.
+
+    Raises ValueError for a fold out of range and for fewer groups than folds.
+    """
+    if not 0 <= fold < folds or folds < 2:
+        raise ValueError(f"data.fold={fold} must be from 0 to data.folds - 1, and data.folds={folds} at least 2")
+    units = _largest_units(labels)
+    if len(units) < folds:
+        raise ValueError(
+            f"{len(units)} groups of images cannot fill {folds} folds; set data.folds={len(units)}, or split single"
+            " images by data.group=none"
+        )
+    parts, rest = [], units
+    rng = np.random.default_rng(seed)
+    for left in range(folds, 1, -1):
+        rest, held = _hold_out(rest, 1 / left, labels, rng, leave=left - 1)
+        parts.append(np.concatenate(held))
+    parts.append(np.concatenate(rest))
+    remaining = np.concatenate([part for i, part in enumerate(parts) if i != fold])
+    train, chosen = carve_val(labels, remaining, np.random.default_rng([seed, fold]), val)
+    return {"train": train, "val": chosen, "test": np.sort(parts[fold])}
+
+
+def carve_val(
+    labels: Labels, rows: np.ndarray, rng: np.random.Generator, fraction: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (train, val): about a `fraction` of `rows`, as whole groups if that leaves half of them to train on.
+
+    Raises ValueError where `rows` are of fewer than two images.
+    """
+    by_image = image_units(labels, rows)
+    if len(by_image) < 2 or not 0 < fraction < 1:
+        raise ValueError(
+            f"cannot take a fraction {fraction:g} of {len(rows)} training images for validation; label more images,"
+            " or name val images in data.splits"
+        )
+    units = units_of(rows, labels.groups)
+    if len(units) > 1:
+        rest, held = _hold_out(units, fraction, labels, rng, leave=1)
+        if 2 * sum(map(len, rest)) >= len(rows):
+            return np.sort(np.concatenate(rest)), np.sort(np.concatenate(held))
+    if len(set(labels.groups)) > 1:
+        _log.info("validation images come from groups that also train: there are too few groups to set one aside")
+    rest, held = _hold_out(by_image, fraction, labels, rng, leave=1)
+    return np.sort(np.concatenate(rest)), np.sort(np.concatenate(held))
+
+
+def units_of(rows: Iterable[int], names: Sequence[str]) -> list[np.ndarray]:
+    """Return `rows` by their name, in the order in which names first come."""
+    members: dict[str, list[int]] = {}
+    for row in rows:
+        members.setdefault(names[row], []).append(int(row))
+    return [np.array(unit) for unit in members.values()]
+
+
+def image_units(labels: Labels, rows: Iterable[int]) -> list[np.ndarray]:
+    """Return `rows` by their image."""
+    return units_of(rows, [normalize_path(image) for image in labels.images])
+
+
+def _largest_units(labels: Labels) -> list[np.ndarray]:
+    """Return all rows by group, or by image where there is only one group."""
+    rows = range(len(labels))
+    return units_of(rows, labels.groups) if len(set(labels.groups)) > 1 else image_units(labels, rows)
+
+
+def _hold_out(
+    units: list[np.ndarray], fraction: float, labels: Labels, rng: np.random.Generator, leave: int
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return (rest, held): random units that are about a `fraction` of all rows, while at least `leave` units stay."""
+    sizes = np.array([len(unit) for unit in units])
+    present = np.array([(labels.visibility[unit] > 0).sum(0) for unit in units])
+    wanted = max(1.0, fraction * sizes.sum())
+    choices = [_draw(sizes, wanted, rng, leave) for _ in range(_DRAWS)]
+    held = min(choices, key=lambda choice: _unevenness(choice, sizes, present, wanted))
+    return [units[i] for i in np.flatnonzero(~held)], [units[i] for i in np.flatnonzero(held)]
+
+
+def _draw(sizes: np.ndarray, wanted: float, rng: np.random.Generator, leave: int) -> np.ndarray:
+    """Return a random mask of units that hold about `wanted` rows; at least one unit."""
+    held = np.zeros(len(sizes), bool)
+    room = wanted
+    for unit in rng.permutation(len(sizes)):
+        # A unit that overshoots is taken when that comes nearer than stopping short.
+        if sizes[unit] <= 2 * room and held.sum() < len(sizes) - leave:
+            held[unit] = True
+            room -= sizes[unit]
+        if 2 * room < sizes.min():
+            break
+    if not held.any():
+        held[np.argmin(sizes)] = True
+    return held
+
+
+def _unevenness(held: np.ndarray, sizes: np.ndarray, present: np.ndarray, wanted: float) -> float:
+    """Return how far a choice is from the wanted number of rows and from its share of each keypoint's labels."""
+    share = sizes[held].sum() / sizes.sum()
+    total = present.sum(0)
+    taken = present[held].sum(0) / total.clip(1)
+    # A keypoint that only held images show cannot be learned.
+    lost = ((taken == 1) & (total > 0)).sum()
+    return float(lost + ((taken - share)[total > 0] ** 2).mean() + (share - wanted / sizes.sum()) ** 2)

@@ -1,0 +1,75 @@
+"""One loader of labels: read, selected, validated, scanned and filtered to samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.labels import images, written
+from helpers.training import spoil
+from softpoint.labels.formats import read_labels
+from softpoint.labels.load import LabelSource, load_labels
+from softpoint.paths import user_cache_dir
+
+THREE = "image,subject,nose_x,nose_y,tail_x,tail_y\na.png,m1,1,2,5,8\nb.png,,1,2,,\n./a.png,m2,3,4,9,6\n"
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    path = written(tmp_path, THREE)
+    images(tmp_path, read_labels(path))
+    return path
+
+
+def test_an_image_with_two_subjects_is_refused_or_its_second_one_skipped(labels: Path) -> None:
+    with pytest.raises(ValueError, match=r"line 4: labels ./a.png, which line 2 labels too; .*data.mode=instance"):
+        load_labels(LabelSource(labels))
+    loaded = load_labels(LabelSource(labels, on_error="skip"))
+    assert loaded.labels.places == ("line 2", "line 3") and loaded.boxes is None
+    assert loaded.sizes.tolist() == [[10, 12], [10, 12]] and len(loaded.errors.skipped) == 1
+
+
+def test_in_instance_mode_every_subject_with_a_box_is_a_sample(labels: Path) -> None:
+    loaded = load_labels(LabelSource(labels, mode="instance", boxes="keypoints"))
+    assert loaded.labels.places == ("line 2", "line 3", "line 4")
+    assert loaded.boxes is not None and np.isfinite(loaded.boxes).all()
+    np.testing.assert_allclose(loaded.shapes[0], [7, 5])
+
+
+def test_a_damaged_image_is_refused_or_skipped_with_its_subjects(labels: Path) -> None:
+    spoil(labels.parent / "a.png")
+    source = LabelSource(labels, mode="instance")
+    with pytest.raises(ValueError, match=r"line 2: image .*a\.png (.|\n)*line 4: image .*a\.png"):
+        load_labels(source)
+    assert load_labels(LabelSource(labels, mode="instance", on_error="skip")).labels.places == ("line 3",)
+
+
+def test_chosen_images_alone_are_loaded(labels: Path) -> None:
+    assert load_labels(LabelSource(labels), images=["./b.png"]).labels.places == ("line 3",)
+    with pytest.raises(ValueError, match=r"lacks 1 of the 2 images of the stored split, first c.png"):
+        load_labels(LabelSource(labels), images=["b.png", "c.png"])
+
+
+def test_an_audit_keeps_all_that_can_be_read(labels: Path) -> None:
+    labels.write_text(THREE + "gone.png,,1,2,3,4\nb.png,,many,2,3,4\n")
+    loaded = load_labels(LabelSource(labels), audit=True)
+    assert loaded.labels.images == ("a.png", "b.png", "./a.png", "gone.png")
+    assert loaded.sizes.tolist() == [[10, 12], [10, 12], [10, 12], [0, 0]]
+    assert "does not exist" in str(loaded.scans["gone.png"].error) and len(loaded.errors.skipped) == 1
+
+
+def test_a_source_reads_no_file_and_checks_its_options() -> None:
+    LabelSource("nowhere.csv")
+    with pytest.raises(ValueError, match=r"data.mode='imgae': did you mean 'image'"):
+        LabelSource("nowhere.csv", mode="imgae")
+
+
+def test_images_are_decoded_once(labels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from softpoint.images import ImageFolder
+
+    source = LabelSource(labels, mode="instance")
+    first = load_labels(source)
+    monkeypatch.setattr(ImageFolder, "read", lambda self, image: pytest.fail(f"{image} is decoded again"))
+    assert load_labels(source).scans == first.scans and any(user_cache_dir().glob("*.scans.json"))
