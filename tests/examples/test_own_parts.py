@@ -1,0 +1,54 @@
+"""A loss and a head of another package train through the real command line, by two files each."""
+
+from __future__ import annotations
+
+import doctest
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.training import ROOT, tiny
+
+EXAMPLES = ROOT / "examples"
+PARTS = {
+    "own_loss": ("focal_heatmap.py", "loss=[focal_heatmap,visibility]", "loss.focal_heatmap.loss.gamma=1.5"),
+    "own_head": ("deep_head.py", "head=deep", "head.hidden=16"),
+}
+
+
+def softpoint(folder: Path, example: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """`softpoint train` from `folder`, with the example's folder for modules and configs."""
+    path = os.pathsep.join([str(EXAMPLES / example), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "softpoint.cli", "train", "--config-dir", str(EXAMPLES / example), *words]
+    return subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("example", PARTS)
+def test_a_part_of_another_package_trains_a_step(example: str, tmp_path: Path) -> None:
+    _, choice, setting = PARTS[example]
+    done = softpoint(tmp_path, example, *tiny(choice, setting, "trainer.fast_dev_run=true", "data.batch_size=2"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_term_that_a_head_of_another_package_cannot_train_is_refused(tmp_path: Path) -> None:
+    done = softpoint(tmp_path, "own_head", *tiny("head=deep", "loss=axis_ce"))
+    assert done.returncode == 1
+    assert "head=deep provides heatmap logits, and axis_ce needs axis distributions" in done.stderr
+
+
+@pytest.mark.parametrize("example", PARTS)
+def test_an_example_s_doctests_and_files_are_as_it_says(example: str) -> None:
+    name, choice, _ = PARTS[example]
+    spec = importlib.util.spec_from_file_location(example, EXAMPLES / example / name)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    results = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert results.attempted and not results.failed
+    files = {path.relative_to(EXAMPLES / example).as_posix() for path in (EXAMPLES / example).rglob("*.*ml")}
+    assert len(files) == 1 and f"--config-dir examples/{example} " in " ".join((module.__doc__ or "").split())
+    assert choice in (module.__doc__ or "")
