@@ -47,12 +47,12 @@ def test_images_of_several_sizes_keep_their_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), []])
-def test_what_is_no_image_is_refused(tmp_path: Path, image: object) -> None:
+def test_a_wrong_shape_or_type_is_refused(tmp_path: Path, image: object) -> None:
     with pytest.raises(ValueError, match=r"uint8 RGB|empty"):
         load(write(tmp_path / "m.onnx"))(image)
 
 
-def test_boxes_are_refused_where_the_model_takes_none(tmp_path: Path) -> None:
+def test_boxes_are_refused_by_a_model_of_whole_images(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="takes no boxes"):
         load(write(tmp_path / "m.onnx"))(np.zeros((4, 4, 3), np.uint8), [0, 0, 1, 1])
 
@@ -69,13 +69,13 @@ def test_boxes_are_refused_where_the_model_takes_none(tmp_path: Path) -> None:
         ("[]", "export it again"),
     ],
 )
-def test_a_strangers_metadata_ends_in_a_sentence(tmp_path: Path, metadata: dict | str | None, says: str) -> None:
+def test_damaged_metadata_is_refused(tmp_path: Path, metadata: dict | str | None, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         load(write(tmp_path / "m.onnx", metadata))
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08", b"\xff" * 1000, b"PK\x03\x04 not a model", b"<html>" * 99])
-def test_a_file_that_is_no_model_ends_in_a_sentence(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"m\.onnx (is no model|was not written)"):

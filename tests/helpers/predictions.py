@@ -1,4 +1,4 @@
-"""Answers as a job has them, made from arrays."""
+"""Predictions as a job has them, made from arrays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from softpoint.inference.batch.writers.rows import Answers, Row, rounded
+from softpoint.inference.batch.predictions import Predictions, Row, rounded
 from softpoint.labels.skeleton import Skeleton
 
 SKELETON = Skeleton(("nose", "left_ear", "right_ear"), (("left_ear", "right_ear"),), (("nose", "left_ear"),))
@@ -20,8 +20,8 @@ def predicted(
     skeleton: Skeleton = SKELETON,
     boxes: bool = False,
     visibility: bool = False,
-) -> Answers:
-    """Answers with points (S, K, 2) for the S subjects of each image, of `images` or else of the video `source`.
+) -> Predictions:
+    """Predictions with points (S, K, 2) for the S subjects of each image, of `images` or else of the video `source`.
 
     Confidences go from 0.3 at the first keypoint up; an image without subjects has an empty row.
     """
@@ -40,4 +40,4 @@ def predicted(
             covariance = np.zeros((K, 2, 2))
             rows.append(Row(index, i, found, time, (48, 64), "", box, points, confidence, covariance, said))
     named = None if images is None else tuple(images)
-    return Answers(skeleton, source, named, lambda: rounded(iter(rows)), boxes, visibility)
+    return Predictions(skeleton, source, named, lambda: rounded(iter(rows)), boxes, visibility)

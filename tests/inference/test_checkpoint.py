@@ -26,7 +26,7 @@ def plain(node: Any) -> bool:
     return all(map(plain, node)) if isinstance(node, list) else isinstance(node, PLAIN)
 
 
-def test_checkpoint_says_what_it_is(stored: dict[str, Any], run: Path) -> None:
+def test_a_checkpoint_holds_its_config_skeleton_versions_and_split(stored: dict[str, Any], run: Path) -> None:
     assert plain(stored["hyper_parameters"]) and stored["hyper_parameters"]["model"]["_target_"]
     assert stored["skeleton"] == {"names": list(NAMES), "flip_pairs": [["left_ear", "right_ear"]], "edges": []}
     assert set(stored["versions"]) == {"softpoint", "torch", "torchvision"} and plain(stored["versions"])
@@ -35,7 +35,7 @@ def test_checkpoint_says_what_it_is(stored: dict[str, Any], run: Path) -> None:
     assert {path for paths in splits.values() for path in paths} == {f"video{i % 4}/img{i:02}.png" for i in range(12)}
 
 
-def test_images_that_were_painted_are_in_no_split(stored: dict[str, Any], tmp_path: Path) -> None:
+def test_synthetic_images_are_in_no_split(stored: dict[str, Any], tmp_path: Path) -> None:
     assert stored["record"]["splits"]["test"]["images"] > 0
     torch.save({key: value for key, value in stored.items() if key != "LabeledData"}, tmp_path / "painted.ckpt")
     assert read_checkpoint(tmp_path / "painted.ckpt").splits is None
@@ -77,7 +77,9 @@ def test_network_is_rebuilt_from_the_file_alone(run: Path, stored: dict[str, Any
     ],
 )
 @pytest.mark.parametrize("place", ["model", "backbone", "head", "deep"])
-def test_foreign_targets_are_refused(changed: Any, place: str, target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_outside_softpoints_modules_is_refused(
+    changed: Any, place: str, target: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def plant(stored: dict[str, Any]) -> None:
         model = stored["hyper_parameters"]["model"]
         node = model if place == "model" else model["backbone" if place == "deep" else place]
@@ -92,7 +94,7 @@ def test_foreign_targets_are_refused(changed: Any, place: str, target: Any, monk
         read_checkpoint(path)
 
 
-def test_torch_cannot_be_loaded_through_our_own_classes(changed: Any) -> None:
+def test_a_module_in_the_wrong_place_is_an_error(changed: Any) -> None:
     """A class of ours in the wrong place is an error too, not a crash."""
     for wrong in ("softpoint.layers.Normalize", "softpoint.models.SoftArgmaxHead", "softpoint.models.Small"):
         path = changed(lambda stored, wrong=wrong: stored["hyper_parameters"]["model"].update(_target_=wrong))
@@ -155,7 +157,7 @@ def test_starting_weights_are_neither_read_nor_downloaded(changed: Any, monkeypa
         (lambda c: c["hyper_parameters"]["model"].update(backbone={}), "its network cannot be rebuilt"),
     ],
 )
-def test_what_is_missing_or_wrong_is_said(changed: Any, change: Callable[[dict], object], message: str) -> None:
+def test_a_missing_or_wrong_part_is_named(changed: Any, change: Callable[[dict], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_checkpoint(changed(change))
 
@@ -174,7 +176,7 @@ def test_a_checkpoint_from_before_calibration_loads_without(changed: Any, run: P
 
 
 @pytest.mark.parametrize(("whole_map", "decode"), [(True, "expectation"), (False, "window")])
-def test_a_head_that_read_the_whole_map_still_does(changed: Any, whole_map: bool, decode: str) -> None:
+def test_whole_map_of_old_configs_becomes_decode(changed: Any, whole_map: bool, decode: str) -> None:
     def old(stored: dict[str, Any]) -> None:
         head = stored["hyper_parameters"]["model"]["head"]
         for key in ("decode", "learnable_temperature"):
@@ -226,12 +228,12 @@ def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["none.ckpt", ""])
-def test_a_missing_file_is_said_to_be_missing(tmp_path: Path, name: str) -> None:
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*checkpoints/best.ckpt"):
         read_checkpoint(tmp_path / name)
 
 
-def test_weights_that_are_no_numbers_are_refused(changed: Callable, stored: dict[str, Any]) -> None:
+def test_weights_of_nan_are_refused(changed: Callable, stored: dict[str, Any]) -> None:
     key = next(name for name in stored["state_dict"] if name.endswith("logits.weight"))
     path = changed(lambda c: c["state_dict"][key].fill_(float("nan")))
     with pytest.raises(ValueError, match=r"logits.weight holds NaN or infinity; its training diverged"):

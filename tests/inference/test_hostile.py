@@ -75,14 +75,14 @@ def number(value: int) -> bytes:
     return b"\x8a\x08" + struct.pack("<q", value)
 
 
-def test_the_honest_form_of_these_files_is_read(tmp_path: Path, small: Path) -> None:
+def test_the_valid_form_of_these_files_is_read(tmp_path: Path, small: Path) -> None:
     path = archive(tmp_path / "x.ckpt", tensor())
     assert torch.equal(safe_load.read_torch_file(path)["a"], torch.zeros(4))
     assert torch.equal(safe_load.read_torch_file(small)["a"], torch.arange(4.0))
 
 
 @pytest.mark.parametrize("kind", ["float64", "float32", "float16", "bfloat16", "int64", "int32", "uint8", "bool"])
-def test_tensors_of_all_shapes_and_kinds_come_back(tmp_path: Path, kind: str) -> None:
+def test_tensors_of_all_shapes_and_types_are_read(tmp_path: Path, kind: str) -> None:
     base = torch.randint(0, 2, (2, 3, 4, 5)).to(getattr(torch, kind))
     shapes = {"whole": base, "part": base[1, :, 1:3], "turned": base.permute(0, 2, 3, 1), "scalar": base[0, 0, 0, 0]}
     shapes |= {"empty": base[:0], "last": base.contiguous(memory_format=torch.channels_last)}
@@ -205,7 +205,7 @@ def test_entries_may_not_share_their_bytes(tmp_path: Path, name: str, said: str,
     assert said in refused(tmp_path / "x.ckpt")
 
 
-def test_an_archive_is_read_where_all_readers_look(tmp_path: Path, small: Path, unread: None) -> None:
+def test_an_archive_with_an_ambiguous_directory_is_refused(tmp_path: Path, small: Path, unread: None) -> None:
     content, path = small.read_bytes(), tmp_path / "x.ckpt"
     for changed in (b"junk" + content, content + b"\0", content + content[-22:], content[:-2] + b"\1\0x"):
         path.write_bytes(changed)
@@ -218,7 +218,9 @@ def test_an_archive_is_read_where_all_readers_look(tmp_path: Path, small: Path, 
             assert "archive" in refused(path)
 
 
-def test_an_archive_may_not_have_endless_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unread: None) -> None:
+def test_an_archive_has_a_bounded_number_of_entries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unread: None
+) -> None:
     path = archive(tmp_path / "x.ckpt", tensor(), **{f"data/{i}": b"" for i in range(1, 50)})
     monkeypatch.setattr(safe_load, "MAX_ENTRIES", 20)
     assert "impossible length" in refused(path)
@@ -229,7 +231,7 @@ def test_numbers_of_another_byte_order_are_refused(tmp_path: Path, entries: dict
     assert "another byte order" in refused(archive(tmp_path / "x.ckpt", tensor(), **entries))
 
 
-def test_an_archive_without_a_description_is_refused(tmp_path: Path, unread: None) -> None:
+def test_an_archive_without_a_pickle_is_refused(tmp_path: Path, unread: None) -> None:
     with zipfile.ZipFile(tmp_path / "x.ckpt", "w") as file:
         file.writestr("x/other.pkl", tensor())
     assert "has no data.pkl" in refused(tmp_path / "x.ckpt")
@@ -284,7 +286,7 @@ def deep(levels: int = 200) -> list[Any]:
         lambda c, x: c["state_dict"].update({"net.x": x}),
     ],
 )
-def test_what_contains_itself_or_too_much_is_refused(
+def test_recursive_and_huge_values_are_refused(
     changed: Callable[[Change], Path], make: Callable[[], Any], place: Callable[[dict, Any], object]
 ) -> None:
     refused(changed(lambda stored: place(stored, make())))
@@ -372,7 +374,7 @@ def test_weights_of_half_precision_fit(changed: Callable[[Change], Path], stored
 
 
 @pytest.mark.parametrize("make", [lambda p: p.mkdir(), lambda p: os.mkfifo(p), lambda p: p.symlink_to("/dev/zero")])
-def test_what_is_no_plain_file_is_not_opened(tmp_path: Path, make: Callable[[Path], object], unread: None) -> None:
+def test_only_regular_files_are_opened(tmp_path: Path, make: Callable[[Path], object], unread: None) -> None:
     make(tmp_path / "x.ckpt")
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*x\.ckpt"):
         read_checkpoint(tmp_path / "x.ckpt")
@@ -380,7 +382,7 @@ def test_what_is_no_plain_file_is_not_opened(tmp_path: Path, make: Callable[[Pat
         read_checkpoint("/dev/zero")
 
 
-def test_a_training_does_not_go_on_from_such_a_file(tmp_path: Path, unread: None) -> None:
+def test_training_does_not_resume_from_such_a_file(tmp_path: Path, unread: None) -> None:
     from softpoint.cli.train import main
 
     fuse, path = tmp_path / "sprung", tmp_path / "last.ckpt"

@@ -57,7 +57,7 @@ def sections(text: str) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def test_a_card_says_what_the_record_knows(checkpoint: Checkpoint) -> None:
+def test_a_card_has_the_facts_of_the_record(checkpoint: Checkpoint) -> None:
     text = model_card(replace(checkpoint, record=RECORD), {"format": "onnx", "largest difference": "0.003 px"})
     found = sections(text)
     assert "\n# Keypoint model: mice\n" in text and tuple(found) == TITLES
@@ -100,7 +100,7 @@ def test_the_card_of_a_real_run_has_its_numbers(checkpoint: Checkpoint, run: Pat
     assert hashlib.sha256(checkpoint.path.read_bytes()).hexdigest() in written
 
 
-def test_what_is_missing_is_said(checkpoint: Checkpoint) -> None:
+def test_missing_facts_are_named(checkpoint: Checkpoint) -> None:
     old = sections(model_card(replace(checkpoint, record={})))
     assert tuple(old) == TITLES
     for title in ("Evaluation results", "Training procedure"):
@@ -121,13 +121,13 @@ def test_what_is_missing_is_said(checkpoint: Checkpoint) -> None:
     assert "Not recorded" in bare["Training data"] and "Split: not recorded" in bare["Training data"]
 
 
-def test_an_uncalibrated_model_claims_no_probability(checkpoint: Checkpoint) -> None:
+def test_the_card_of_an_uncalibrated_model_claims_no_probability(checkpoint: Checkpoint) -> None:
     net = copy.deepcopy(checkpoint.net)
     net.calibration.radius.zero_()
     assert "Not calibrated" in sections(model_card(replace(checkpoint, net=net)))["Confidence"]
 
 
-def test_crops_are_said_to_want_boxes(checkpoint: Checkpoint) -> None:
+def test_the_card_of_a_crop_model_asks_for_boxes(checkpoint: Checkpoint) -> None:
     found = sections(model_card(replace(checkpoint, crops={"padding": 1.25, "boxes": None})))
     assert "crops 1.25 times" in found["Model description"] and "needs a box" in found["Intended uses and limitations"]
 
@@ -137,7 +137,7 @@ EVIL = (
 )
 
 
-def test_a_strangers_text_stays_text(checkpoint: Checkpoint) -> None:
+def test_text_of_the_record_is_no_markup(checkpoint: Checkpoint) -> None:
     skeleton = replace(checkpoint.skeleton, names=(EVIL, *NAMES[1:]), edges=())
     words = dict.fromkeys(("data", "labels", "date", "hardware", "network", "starting_weights", "resampled"), EVIL)
     words |= {

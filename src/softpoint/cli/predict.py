@@ -19,27 +19,26 @@ def main(cfg: DictConfig) -> None:
     from rich.progress import track
 
     from softpoint.inference import load_predictor, read_checkpoint
-    from softpoint.inference.batch.job import Job
-    from softpoint.inference.batch.settings import Settings
-    from softpoint.inference.batch.sources import Album, boxes_labels, find_sources
-    from softpoint.inference.batch.write_outputs import UnreadableError
+    from softpoint.inference.batch.job import Job, UnreadableError
+    from softpoint.inference.batch.options import PredictOptions
+    from softpoint.inference.batch.sources import ImageSource, boxes_labels, find_sources
     from softpoint.labels.boxes import boxes_by_image
     from softpoint.labels.row_errors import first_few
 
     output, formats = Path(cfg.output), [cfg.formats] if isinstance(cfg.formats, str) else list(cfg.formats or [])
     if cfg.resume and cfg.output == HydraConfig.get().runtime.output_dir:
         raise ValueError("resume=true needs output=FOLDER, that of the interrupted job")
-    plain = {field.name: cfg[field.name] for field in fields(Settings)}
+    plain = {field.name: cfg[field.name] for field in fields(PredictOptions)}
     checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
     predictor = load_predictor(checkpoint, cfg.device, cfg.tta)
     sources = find_sources(cfg.source, output)
     first = sources[0]
     # Labels say where subjects are for a network that wants to know.
-    stated = first.labels if isinstance(first, Album) else None
+    stated = first.labels if isinstance(first, ImageSource) else None
     file = Path(cfg.boxes) if cfg.boxes is not None else stated if predictor.crops else None
     paths = {"ckpt": checkpoint.weights_file, "boxes": file, "formats": tuple(formats)}
-    settings = Settings(**plain | paths | {"exif": cfg.exif or orientation(checkpoint.config, file or stated)})
-    if cfg.video and all(isinstance(source, Album) for source in sources):
+    settings = PredictOptions(**plain | paths | {"exif": cfg.exif or orientation(checkpoint.config, file or stated)})
+    if cfg.video and all(isinstance(source, ImageSource) for source in sources):
         raise ValueError(f"video=true: there is no video in source={cfg.source}")
     boxes = None
     if file is not None:

@@ -1,6 +1,7 @@
 """Config keys of earlier versions: a command line that uses one is answered with the new name."""
 
 RENAMED_KEYS = {
+    "hide": "drop_below_threshold",
     "data.unlabelled": "data.unlabeled",
     "data.outside": "data.out_of_frame",
     "data.resident": "data.device_cache",

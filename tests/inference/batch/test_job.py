@@ -15,11 +15,11 @@ from helpers.videos import cut, film, gray, holed, reading_brightness
 from softpoint.images.decode import read_image
 from softpoint.images.video_play import Playback
 from softpoint.inference import load_predictor
-from softpoint.inference.batch import write_outputs
+from softpoint.inference.batch import job
 from softpoint.inference.batch.job import Job
 from softpoint.inference.batch.journal import Journal
-from softpoint.inference.batch.settings import Settings
-from softpoint.inference.batch.sources import Clip, find_sources
+from softpoint.inference.batch.options import PredictOptions
+from softpoint.inference.batch.sources import VideoSource, find_sources
 from softpoint.labels.formats import read_labels
 from softpoint.viz import write_image
 
@@ -41,7 +41,7 @@ def predict(predictor: Any, ckpt: Path, tmp_path: Path) -> Any:
     """Predicts sources as a command line does; the outcome is the lines that were said."""
 
     def go(source: Path | str, boxes: Boxes | None = None, **settings: Any) -> list[str]:
-        chosen = Settings(**{"ckpt": ckpt, "batch_size": 4, **settings})
+        chosen = PredictOptions(**{"ckpt": ckpt, "batch_size": 4, **settings})
         work = Job(predictor, chosen, tmp_path / "out", boxes)
         return [work.run(one) for one in find_sources(str(source), tmp_path / "out")]
 
@@ -88,7 +88,7 @@ def test_row_k_is_frame_k(predict: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("after", [1, 4, 9, 23])
-def test_an_interrupted_video_ends_as_if_it_had_not_been(
+def test_a_resumed_video_has_the_same_files_as_an_uninterrupted_one(
     predict: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, after: int
 ) -> None:
     source, out = film(tmp_path / "a.mp4"), tmp_path / "out"
@@ -109,7 +109,7 @@ def test_an_interrupted_video_ends_as_if_it_had_not_been(
     assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
 
 
-def test_an_interrupted_folder_goes_on(predict: Any, predictor: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_an_interrupted_folder_is_resumed(predict: Any, predictor: Any, tmp_path: Path, monkeypatch: Any) -> None:
     source, out = images(tmp_path / "in", 10), tmp_path / "out"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         interrupt(patch, 6)
@@ -126,7 +126,7 @@ def test_an_interruption_while_writing_predicts_nothing_again(
 ) -> None:
     source, out = film(tmp_path / "a.mp4"), tmp_path / "out"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(write_outputs, "write_video", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(job, "write_video", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         predict(source, video=True)
     assert [path.name for path in out.iterdir()] == ["predictions.partial"]
     before = predictor.net.seen
@@ -147,14 +147,14 @@ def test_finished_videos_are_not_predicted_again(
     first, *_ = predict(tmp_path / "in", resume=True)
     assert "a.mp4 is complete" in first and predictor.net.seen - before == 3 + 6
     assert all((tmp_path / "out" / name / "predictions.csv").exists() for name in "abc")
-    with pytest.raises(ValueError, match=r"job.json was begun with tta=None, not tta='flip'"):
+    with pytest.raises(ValueError, match=r"job.json was started with tta=None, not tta='flip'"):
         predict(tmp_path / "in", resume=True, tta="flip")
-    with pytest.raises(ValueError, match=r"job.json was begun with formats=\[\], not formats=\['coco'\]"):
+    with pytest.raises(ValueError, match=r"job.json was started with formats=\[\], not formats=\['coco'\]"):
         predict(tmp_path / "in", resume=True, formats=("coco",))
 
 
 def _interrupting(run: Any, patch: pytest.MonkeyPatch) -> Any:
-    def go(self: Job, source: Clip) -> str:
+    def go(self: Job, source: VideoSource) -> str:
         if source.name == "b.mp4":
             interrupt(patch, 3)
         return run(self, source)
@@ -165,15 +165,15 @@ def _interrupting(run: Any, patch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"tta": "flip"}, "was begun with tta=None, not tta='flip'"),
-        ({"exif": "ignore"}, "was begun with exif='apply', not exif='ignore'"),
-        ({"ckpt": "last"}, "was begun with ckpt="),
-        ({"names": True}, "was begun with images="),
-        ({"source": "other"}, "was begun with source="),
-        ({"more": True}, "was begun with content='8 images, .*', not content='9 images"),
+        ({"tta": "flip"}, "was started with tta=None, not tta='flip'"),
+        ({"exif": "ignore"}, "was started with exif='apply', not exif='ignore'"),
+        ({"ckpt": "last"}, "was started with ckpt="),
+        ({"names": True}, "was started with images="),
+        ({"source": "other"}, "was started with source="),
+        ({"more": True}, "was started with content='8 images, .*', not content='9 images"),
     ],
 )
-def test_another_job_is_not_gone_on_with(
+def test_resume_refuses_another_job(
     predict: Any, ckpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], said: str
 ) -> None:
     source = images(tmp_path / "in", 8)
@@ -191,7 +191,7 @@ def test_another_job_is_not_gone_on_with(
     assert [path.name for path in (tmp_path / "out").iterdir() if path.is_file()] == ["predictions.partial"]
 
 
-def test_broken_frames_keep_their_rows_and_are_reported(
+def test_damaged_frames_have_empty_rows_and_a_warning(
     predict: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = holed(tmp_path / "hole.mp4", film(tmp_path / "whole.mp4", count=40, size=(96, 128), crf="1"))
@@ -203,13 +203,13 @@ def test_broken_frames_keep_their_rows_and_are_reported(
     assert said.startswith(f"{40 - len(lost)} frames: ")
     assert f"{len(lost)} frames cannot be read, their rows are empty" in caplog.text
     assert f"hole.mp4/{lost[0]:06d}: cannot be decoded" in caplog.text
-    assert len(json.loads((out / "job.json").read_text())["broken"]) == len(lost)
+    assert len(json.loads((out / "job.json").read_text())["errors"]) == len(lost)
     assert len(json.loads((out / "predictions_coco.json").read_text())) == 40 - len(lost)
     with pytest.raises(ValueError, match=rf"hole.mp4 frame {lost[0]}: cannot be decoded.*on_error=skip"):
         predict(source, on_error="error")
 
 
-def test_broken_images_keep_their_rows_too(predict: Any, tmp_path: Path, caplog: Any) -> None:
+def test_damaged_images_have_empty_rows_and_a_warning(predict: Any, tmp_path: Path, caplog: Any) -> None:
     source = images(tmp_path / "in", 5)
     spoil(source / "03.png")
     (said,) = predict(source, formats=("dlc_csv",))
@@ -223,14 +223,14 @@ def test_broken_images_keep_their_rows_too(predict: Any, tmp_path: Path, caplog:
         predict(source)
 
 
-def test_a_cut_video_is_said_to_end_early(predict: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_truncated_video_is_warned_of(predict: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = cut(tmp_path / "cut.mp4", film(tmp_path / "whole.mp4"))
     predict(source)
     assert "ends early" in caplog.text
     assert len(levels(tmp_path / "out" / "predictions.csv")) == Playback(source, 10**6).count
 
 
-def test_unsure_points_are_not_drawn_and_hidden_on_request(predict: Any, tmp_path: Path) -> None:
+def test_points_below_the_threshold_are_not_drawn_and_dropped_on_request(predict: Any, tmp_path: Path) -> None:
     """The network is sure of its four keypoints by 0.1, 0.37, 0.63 and 0.9."""
     source, out = images(tmp_path / "in", 1), tmp_path / "out"
     drawn = []
@@ -240,7 +240,7 @@ def test_unsure_points_are_not_drawn_and_hidden_on_request(predict: Any, tmp_pat
         assert all(read_csv(out / "predictions.csv")[0].values())
     changed = [(abs(image - gray(0)) > 25).any(2).sum() for image in drawn]
     assert changed[0] > changed[1] > 0 and changed[2] == 0
-    predict(source, threshold=0.5, hide=True, formats=("coco",))
+    predict(source, threshold=0.5, drop_below_threshold=True, formats=("coco",))
     (row,) = read_csv(out / "predictions.csv")
     assert [bool(row[f"{name}_x"]) for name in ("nose", "left_ear", "right_ear", "tail")] == [False, False, True, True]
     assert all(row[f"{name}_confidence"] for name in ("nose", "left_ear", "right_ear", "tail"))
@@ -256,7 +256,7 @@ def test_smoothing_is_for_videos_and_off_by_default(predict: Any, tmp_path: Path
     np.testing.assert_allclose(levels(out / "predictions.csv"), expected, atol=2e-3)
 
 
-def test_boxes_give_a_row_each_and_every_frame_has_one(predict: Any, tmp_path: Path) -> None:
+def test_each_box_has_a_row_and_every_frame_at_least_one(predict: Any, tmp_path: Path) -> None:
     source = film(tmp_path / "a.mp4", count=5)
     left, right = [-0.5, -0.5, 31.5, 47.5], [31.5, -0.5, 63.5, 47.5]
     boxes = {"a.mp4/000001": np.array([left, right]), "a.mp4/3": np.array([left])}
@@ -266,7 +266,7 @@ def test_boxes_give_a_row_each_and_every_frame_has_one(predict: Any, tmp_path: P
         ("0", "", False), ("1", "-0.500", True), ("1", "31.500", True), ("2", "", False), ("3", "-0.500", True),
         ("4", "", False),
     ]  # fmt: skip
-    with pytest.raises(ValueError, match=r"smoothing=median: .*a.mp4 has 2 boxes in a frame"):
+    with pytest.raises(ValueError, match=r"smoothing=median takes one box per frame, but .*a.mp4 has 2"):
         predict(source, boxes, smoothing="median")
 
 
@@ -281,9 +281,9 @@ def test_boxes_give_a_row_each_and_every_frame_has_one(predict: Any, tmp_path: P
         ({"formats": ("csv",)}, r"formats=\['csv'\]: 'csv': did you mean 'dlc_csv'\?"),
     ],
 )
-def test_settings_that_cannot_be(settings: dict[str, Any], said: str) -> None:
+def test_impossible_options_are_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        Settings(**{"ckpt": Path("a.ckpt"), "batch_size": 4, **settings})
+        PredictOptions(**{"ckpt": Path("a.ckpt"), "batch_size": 4, **settings})
 
 
 def test_a_video_without_frames_is_an_error(predict: Any, tmp_path: Path, caplog: Any) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from softpoint.inference.batch.journal import Journal, row_type
+from softpoint.inference.batch.journal import Journal, row_dtype
+from softpoint.inference.batch.predictions import Row, above_threshold, rounded, unpack
 from softpoint.inference.batch.stream import Shot
-from softpoint.inference.batch.writers.rows import Row, hidden, rounded, unpacked
 
 JOB = {"ckpt": "abc", "tta": None}
 
@@ -23,7 +23,7 @@ def opened() -> Iterator[Any]:
     with ExitStack() as stack:
 
         def open(path: Path, resume: bool = False, job: dict[str, Any] = JOB) -> Journal:
-            journal = Journal(path, job, row_type(2, True), resume)
+            journal = Journal(path, job, row_dtype(2, True), resume)
             stack.callback(journal.file.close)
             return journal
 
@@ -49,14 +49,14 @@ def fill(journal: Journal) -> None:
 
 
 def rows(journal: Journal) -> list[Row]:
-    return list(unpacked(journal.rows()))
+    return list(unpack(journal.records()))
 
 
-def test_what_is_written_is_read(opened: Any, tmp_path: Path) -> None:
+def test_a_journal_reads_what_it_wrote(opened: Any, tmp_path: Path) -> None:
     journal = opened(tmp_path / "deep" / "p.partial")
     fill(journal)
     found = rows(journal)
-    assert [(row.number, row.subject, row.found) for row in found] == [
+    assert [(row.number, row.subject, row.has_subject) for row in found] == [
         (0, 0, True), (1, 0, True), (1, 1, True), (1, 2, True), (2, 0, False), (3, 0, False)
     ]  # fmt: skip
     for row, i in zip(found[:4], range(4), strict=True):
@@ -64,7 +64,7 @@ def test_what_is_written_is_read(opened: Any, tmp_path: Path) -> None:
             np.testing.assert_array_equal(getattr(row, name), value)
     np.testing.assert_array_equal(found[2].box, [4, 5, 6, 7])
     assert np.isnan(found[0].box).all() and np.isnan(found[4].keypoints).all()
-    assert found[4].broken.startswith("lost: üüü") and found[4].size == (0, 0) and found[0].size == (48, 64)
+    assert found[4].error.startswith("lost: üüü") and found[4].size == (0, 0) and found[0].size == (48, 64)
     assert [row.time for row in found] == [0, 0.125, 0.125, 0.125, 0.25, 0.375]
     journal.close()
 
@@ -79,7 +79,7 @@ def test_a_half_written_image_is_written_again(opened: Any, tmp_path: Path, lost
     content = path.read_bytes()
     path.write_bytes(content[:-lost])
     again = opened(path, resume=True)
-    size = row_type(2, True).itemsize
+    size = row_dtype(2, True).itemsize
     kept = [0, 1, 4, 5, 6][: again.next + 1][-1]
     assert again.next < 4 and path.stat().st_size == len(content) - (6 - kept) * size <= len(content) - lost
     for index in range(again.next, 4):
@@ -91,7 +91,7 @@ def test_a_half_written_image_is_written_again(opened: Any, tmp_path: Path, lost
     assert path.read_bytes() == content
 
 
-def test_without_resume_it_begins_anew(opened: Any, tmp_path: Path) -> None:
+def test_without_resume_a_journal_starts_empty(opened: Any, tmp_path: Path) -> None:
     path = tmp_path / "p.partial"
     journal = opened(path)
     fill(journal)
@@ -103,15 +103,15 @@ def test_without_resume_it_begins_anew(opened: Any, tmp_path: Path) -> None:
     assert not path.exists(), "an empty one is not left behind"
 
 
-def test_another_job_is_refused_by_name(opened: Any, tmp_path: Path) -> None:
+def test_an_option_that_differs_is_named(opened: Any, tmp_path: Path) -> None:
     path = tmp_path / "p.partial"
     journal = opened(path)
     fill(journal)
     journal.close()
     for job, said in [
-        ({**JOB, "tta": "flip"}, r"p.partial was begun with tta=None, not tta='flip'; set it back"),
-        ({**JOB, "ckpt": "x"}, "was begun with ckpt='abc', not ckpt='x'"),
-        ({"tta": None}, "was begun with ckpt='abc', not ckpt=None"),
+        ({**JOB, "tta": "flip"}, r"p.partial was started with tta=None, not tta='flip'; use the same"),
+        ({**JOB, "ckpt": "x"}, "was started with ckpt='abc', not ckpt='x'"),
+        ({"tta": None}, "was started with ckpt='abc', not ckpt=None"),
     ]:
         with pytest.raises(ValueError, match=said):
             opened(path, resume=True, job=job)
@@ -121,19 +121,19 @@ def test_another_job_is_refused_by_name(opened: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"hello", b"[1]\n", b'{"format": 2}\n', b"[" * 100_000, b"\xff\n"])
 def test_other_files_are_refused(opened: Any, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "p.partial").write_bytes(content)
-    with pytest.raises(ValueError, match=r"p.partial is not what an interrupted job left; remove it"):
+    with pytest.raises(ValueError, match=r"p.partial is no file of an interrupted job of this version; remove it"):
         opened(tmp_path / "p.partial", resume=True)
 
 
-def test_hidden_points_keep_their_confidence_and_all_files_round_alike(opened: Any, tmp_path: Path) -> None:
+def test_dropped_points_keep_their_confidence_and_rows_are_rounded(opened: Any, tmp_path: Path) -> None:
     journal = opened(tmp_path / "p.partial")
     fill(journal)
-    for row, shown in zip(rows(journal), hidden(unpacked(journal.rows()), 0.5), strict=True):
+    for row, shown in zip(rows(journal), above_threshold(unpack(journal.records()), 0.5), strict=True):
         sure = row.confidence >= 0.5
         np.testing.assert_array_equal(shown.keypoints[sure], row.keypoints[sure])
         assert np.isnan(shown.keypoints[~sure]).all()
         np.testing.assert_array_equal(shown.confidence, row.confidence)
-    for row, short in zip(rows(journal)[:4], rounded(unpacked(journal.rows())), strict=False):
+    for row, short in zip(rows(journal)[:4], rounded(unpack(journal.records())), strict=False):
         for value, text in zip(row.keypoints.ravel(), short.keypoints.ravel(), strict=True):
             assert text == float(f"{value:.3f}") or abs(value * 1000 % 1 - 0.5) < 1e-6
         np.testing.assert_allclose(short.confidence, row.confidence, atol=5.01e-5)

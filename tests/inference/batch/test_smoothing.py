@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from softpoint.inference.batch.predictions import Row
 from softpoint.inference.batch.smoothing import median_smoothed, weighted_median
-from softpoint.inference.batch.writers.rows import Row
 
 
 def rows(points: np.ndarray, confidence: np.ndarray) -> Iterator[Row]:
@@ -43,7 +43,7 @@ def test_weights_count_as_copies() -> None:
             assert weighted_median(values, weights.astype(float)) == pytest.approx(expected)
 
 
-def test_an_outlier_of_little_confidence_goes_and_a_sure_jump_stays() -> None:
+def test_an_outlier_of_low_confidence_is_smoothed_and_a_confident_jump_is_not() -> None:
     points, confidence = np.zeros((11, 1, 2)), np.full((11, 1), 0.9)
     points[4], confidence[4] = 80.0, 0.05
     points[8:] = 30.0
@@ -52,7 +52,7 @@ def test_an_outlier_of_little_confidence_goes_and_a_sure_jump_stays() -> None:
     np.testing.assert_array_equal(found[8:], 30.0)
 
 
-def test_broken_frames_stay_empty_and_weigh_nothing() -> None:
+def test_damaged_frames_stay_empty_and_have_no_weight() -> None:
     points = np.arange(8.0)[:, None, None] * np.ones((1, 2, 2))
     confidence = np.full((8, 2), 0.5)
     points[3], confidence[3] = np.nan, np.nan
@@ -62,11 +62,11 @@ def test_broken_frames_stay_empty_and_weigh_nothing() -> None:
     np.testing.assert_allclose(found[5].keypoints, 5.0)
 
 
-def test_no_confidence_at_all_is_nan_not_an_error() -> None:
+def test_confidences_of_zero_give_nan() -> None:
     assert np.isnan(weighted_median(np.array([1.0, 2.0]), np.zeros(2)))
 
 
 @pytest.mark.parametrize("window", [0, 1, 2, 4, -3])
-def test_a_window_needs_a_middle_and_neighbors(window: int) -> None:
+def test_a_window_must_be_odd_and_at_least_three(window: int) -> None:
     with pytest.raises(ValueError, match=f"smoothing_window={window} must be an odd number of frames, 3 or more"):
         list(median_smoothed(iter(()), window))

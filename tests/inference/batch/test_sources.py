@@ -8,14 +8,23 @@ import numpy as np
 import pytest
 
 from softpoint.images.decode import list_images
-from softpoint.inference.batch.sources import Album, Clip, find_sources
+from softpoint.inference.batch.sources import ImageSource, VideoSource, find_sources
 from softpoint.viz import write_image
 
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Files of every kind; finding looks at names alone."""
-    names = ["b.png", "a.JPG", "day1/c.png", "day1/x.mp4", "day1/y.mp4", "day1/y.avi", "notes.txt", ".hidden.png"]
+    names = [
+        "b.png",
+        "a.JPG",
+        "day1/c.png",
+        "day1/x.mp4",
+        "day1/y.mp4",
+        "day1/y.avi",
+        "notes.txt",
+        ".above_threshold.png",
+    ]
     for name in [*names, ".cache/d.png", "day2/z.MOV", "out/x/labeled.mp4", "out/images/b.png.jpg"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
@@ -23,11 +32,11 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def told(sources: list[Album | Clip]) -> list[tuple]:
-    return [s.names if isinstance(s, Album) else (s.name, s.place) for s in sources]
+def told(sources: list[ImageSource | VideoSource]) -> list[tuple]:
+    return [s.names if isinstance(s, ImageSource) else (s.name, s.output) for s in sources]
 
 
-def test_a_folder_holds_one_album_and_each_video(tree: Path) -> None:
+def test_a_folder_is_one_image_source_and_a_source_per_video(tree: Path) -> None:
     assert told(find_sources(str(tree), tree / "out")) == [
         ("a.JPG", "b.png", "day1/c.png"),
         ("day1/x.mp4", "day1/x"),
@@ -41,7 +50,7 @@ def test_a_folder_holds_one_album_and_each_video(tree: Path) -> None:
 
 def test_a_folder_of_images_is_listed_as_elsewhere(tree: Path) -> None:
     (album, *_) = find_sources(str(tree))
-    assert isinstance(album, Album) and [tree / name for name in album.names] == list_images(tree)
+    assert isinstance(album, ImageSource) and [tree / name for name in album.names] == list_images(tree)
 
 
 @pytest.mark.parametrize(
@@ -54,21 +63,21 @@ def test_a_folder_of_images_is_listed_as_elsewhere(tree: Path) -> None:
         ("day*/**", [("day1/c.png",)]),
     ],
 )
-def test_a_pattern(tree: Path, pattern: str, expected: list[tuple]) -> None:
+def test_a_pattern_selects_files(tree: Path, pattern: str, expected: list[tuple]) -> None:
     assert told(find_sources(pattern))[: len(expected)] == expected
     assert told(find_sources(str(tree / pattern)))[: len(expected)] == expected
 
 
-def test_single_files(tree: Path) -> None:
-    assert find_sources("day1/c.png") == [Album(Path("day1"), ("c.png",))]
+def test_a_single_file_is_a_source(tree: Path) -> None:
+    assert find_sources("day1/c.png") == [ImageSource(Path("day1"), ("c.png",))]
     (clip,) = find_sources(str(tree / "day2/z.MOV"))
-    assert clip == Clip(tree / "day2/z.MOV", "z.MOV") and clip.base == tree / "day2"
-    assert find_sources("day1/x.mp4/000012") == [Album(Path("day1"), ("x.mp4/000012",))]
+    assert clip == VideoSource(tree / "day2/z.MOV", "z.MOV") and clip.folder == tree / "day2"
+    assert find_sources("day1/x.mp4/000012") == [ImageSource(Path("day1"), ("x.mp4/000012",))]
     for source in find_sources("day*/*.mp4"):
-        assert isinstance(source, Clip) and source.base / source.name == source.path
+        assert isinstance(source, VideoSource) and source.folder / source.name == source.path
 
 
-def test_a_name_with_brackets_is_a_name_first(tree: Path) -> None:
+def test_an_existing_path_with_brackets_is_no_pattern(tree: Path) -> None:
     (tree / "odd[1].png").write_bytes(b"x")
     assert told(find_sources("odd[1].png")) == [("odd[1].png",)]
 
@@ -79,21 +88,21 @@ def test_labels_stand_for_their_images(tmp_path: Path) -> None:
     rows = ["image,nose_x,nose_y", "v/b.png,1,2", f"{tmp_path / 'c.png'},1,2", "./v/b.png,3,1", "../escape.png,1,1"]
     (tmp_path / "labels.csv").write_text("\n".join(rows))
     (album,) = find_sources(str(tmp_path / "labels.csv"))
-    assert isinstance(album, Album) and album.names == ("v/b.png", "c.png", "../escape.png")
-    shots = list(album.shots("apply", 1000, None))
+    assert isinstance(album, ImageSource) and album.names == ("v/b.png", "c.png", "../escape.png")
+    shots = list(album.items("apply", 1000, None))
     assert [shot.image is None for shot in shots] == [False, False, True]
     assert "lies outside" in shots[2].broken
-    assert [shot.name for shot in album.shots("apply", 1000, None, start=1)] == list(album.names[1:])
+    assert [shot.name for shot in album.items("apply", 1000, None, start=1)] == list(album.names[1:])
 
 
-def test_boxes_choose_images_and_frames(tree: Path) -> None:
+def test_boxes_select_images_and_frames(tree: Path) -> None:
     boxes = {"b.png": np.ones((2, 4)), "day1/x.mp4/000003": np.ones((1, 4)), "day1/x.mp4/7": np.ones((3, 4))}
     album, clip, other, *_ = find_sources(str(tree))
-    assert isinstance(album, Album) and isinstance(clip, Clip) and isinstance(other, Clip)
-    assert album.with_boxes(boxes).names == ("b.png",) and clip.most_boxes(boxes) == 3
-    with pytest.raises(ValueError, match=r"no box in any frame of day1/y.avi; name its frames as day1/y.avi/000012"):
-        other.most_boxes(boxes)
-    with pytest.raises(ValueError, match="no box in any image of source="):
+    assert isinstance(album, ImageSource) and isinstance(clip, VideoSource) and isinstance(other, VideoSource)
+    assert album.with_boxes(boxes).names == ("b.png",) and clip.max_boxes(boxes) == 3
+    with pytest.raises(ValueError, match=r"no frame of day1/y.avi has a box; name frames day1/y.avi/000012"):
+        other.max_boxes(boxes)
+    with pytest.raises(ValueError, match=r"no image of source=.* has a box"):
         album.with_boxes({"z.png": np.ones((1, 4))})
 
 
@@ -107,26 +116,26 @@ def test_boxes_choose_images_and_frames(tree: Path) -> None:
         ("notes.txt", ValueError, r"notes.txt is no image \(.png .*\), no video \(.mp4 .*\), and in no known label"),
     ],
 )
-def test_what_is_not_there_is_said(tree: Path, source: str, error: type[Exception], said: str) -> None:
+def test_a_missing_source_is_an_error(tree: Path, source: str, error: type[Exception], said: str) -> None:
     (tree / "empty").mkdir()
     with pytest.raises(error, match=said):
         find_sources(source)
 
 
-def test_results_of_any_job_are_no_sources(tmp_path: Path) -> None:
+def test_results_of_earlier_jobs_are_skipped(tmp_path: Path) -> None:
     for name in ("a.png", "old/images/a.png.jpg", "new/images/a.png.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "old" / "job.json").write_text("{}")
     (album,) = find_sources(str(tmp_path), tmp_path / "new")
-    assert isinstance(album, Album) and album.names == ("a.png",)
-    with pytest.raises(ValueError, match="is the folder of what is predicted; name another"):
+    assert isinstance(album, ImageSource) and album.names == ("a.png",)
+    with pytest.raises(ValueError, match="is the folder that is predicted; name another"):
         find_sources(str(tmp_path), tmp_path)
 
 
-def test_results_above_the_source_hide_none_of_it(tmp_path: Path) -> None:
+def test_a_source_inside_a_results_folder_is_predicted(tmp_path: Path) -> None:
     (tmp_path / "day1").mkdir()
     (tmp_path / "day1" / "a.png").write_bytes(b"")
     (tmp_path / "job.json").write_text("{}")
     (album,) = find_sources(str(tmp_path / "day1"), tmp_path)
-    assert isinstance(album, Album) and album.names == ("a.png",)
+    assert isinstance(album, ImageSource) and album.names == ("a.png",)

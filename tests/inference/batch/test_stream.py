@@ -13,7 +13,7 @@ import pytest
 from helpers.videos import film, gray, holed, reading_brightness
 from softpoint.images.video_play import Playback
 from softpoint.inference import load_predictor
-from softpoint.inference.batch.prefetch import ahead
+from softpoint.inference.batch.prefetch import prefetch
 from softpoint.inference.batch.stream import Shot, answered
 
 
@@ -28,26 +28,26 @@ def counted(count: int, seen: list[int]) -> Iterator[int]:
         yield number
 
 
-def test_items_come_in_order_and_no_more_than_asked_for_are_made() -> None:
+def test_items_are_in_order_and_a_bounded_number_is_prefetched() -> None:
     seen: list[int] = []
-    for number in ahead(counted(50, seen), 3):
+    for number in prefetch(counted(50, seen), 3):
         # The one in hand, three that wait, one in the maker's hand.
         assert len(seen) <= number + 5
     assert seen == list(range(50))
 
 
-def test_an_error_comes_in_its_place() -> None:
+def test_an_error_is_raised_at_its_item() -> None:
     def failing() -> Iterator[int]:
         yield 1
         raise ZeroDivisionError("here")
 
-    items = ahead(failing(), 4)
+    items = prefetch(failing(), 4)
     assert next(items) == 1
     with pytest.raises(ZeroDivisionError, match="here"):
         next(items)
 
 
-def test_the_thread_ends_and_closes_what_it_read() -> None:
+def test_closing_ends_the_thread_and_the_iterator() -> None:
     closed = threading.Event()
 
     def endless() -> Iterator[int]:
@@ -58,7 +58,7 @@ def test_the_thread_ends_and_closes_what_it_read() -> None:
             closed.set()
 
     before = threading.active_count()
-    items = ahead(endless(), 2)
+    items = prefetch(endless(), 2)
     next(items)
     items.close()  # type: ignore[attr-defined]
     assert closed.is_set() and threading.active_count() == before
@@ -74,7 +74,7 @@ def shots(count: int, read: list[int]) -> Iterator[Shot]:
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
-def test_every_shot_has_the_answers_of_its_subjects(predictor: Any, batch_size: int) -> None:
+def test_every_item_has_a_prediction_per_subject(predictor: Any, batch_size: int) -> None:
     read: list[int] = []
     for i, (shot, answers) in enumerate(answered(predictor, shots(60, read), batch_size)):
         assert shot.number == i and shot.image is None and len(read) <= i + 3 * batch_size + 1
@@ -92,7 +92,7 @@ def test_images_are_kept_on_request(predictor: Any) -> None:
         next(answered(predictor, shots(6, []), 0))
 
 
-def test_a_video_is_answered_frame_by_frame(predictor: Any, tmp_path: Path) -> None:
+def test_a_video_is_predicted_frame_by_frame(predictor: Any, tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", times=np.cumsum([0, *[1, 3] * 12][:24]).tolist())
     found = list(predictor.predict_video(path, batch_size=5))
     np.testing.assert_allclose([one["keypoints"][0, 0] for one in found], [gray(n) for n in range(24)], atol=4)
@@ -111,7 +111,7 @@ def test_a_frame_that_is_lost_is_nan(predictor: Any, tmp_path: Path) -> None:
         assert np.isfinite(one["time"]) and np.isnan(one["keypoints"]).any() == (number in lost)
 
 
-def test_the_network_itself_answers_a_frame_as_an_image(run: Path, tmp_path: Path) -> None:
+def test_a_frame_is_predicted_as_an_image_is(run: Path, tmp_path: Path) -> None:
     predictor = load_predictor(run / "checkpoints" / "best.ckpt")
     path = film(tmp_path / "a.mp4", count=5)
     for shown, found in zip(Playback(path, 10**6).play(), predictor.predict_video(path, 2), strict=True):

@@ -12,8 +12,8 @@ import pytest
 from helpers.videos import av, cut, film, gray, holed
 from softpoint.images.video_play import Playback
 from softpoint.inference.batch import video
+from softpoint.inference.batch.predictions import Row
 from softpoint.inference.batch.video import draw_rows, write_video
-from softpoint.inference.batch.writers.rows import Row
 from softpoint.labels.skeleton import Skeleton
 
 LIMIT = 100_000
@@ -49,7 +49,7 @@ def labeled(tmp_path: Path, source: Path, size: tuple[int, int] = (48, 64), **op
         ("e.mp4", Fraction(1, 90_000), {"format": "gray"}),
     ],
 )
-def test_frames_are_shown_when_the_original_shows_them(
+def test_frames_keep_the_times_of_the_original(
     tmp_path: Path, name: str, unit: Fraction, options: dict[str, str]
 ) -> None:
     uneven = name != "c.avi"
@@ -96,7 +96,7 @@ def test_a_turned_video_is_written_upright_and_silent(tmp_path: Path) -> None:
         assert not container.streams.audio and next(container.decode(video=0)).rotation == 0
 
 
-def test_lost_frames_are_black_and_keep_their_place(tmp_path: Path) -> None:
+def test_frames_that_cannot_be_decoded_are_black(tmp_path: Path) -> None:
     source = holed(tmp_path / "hole.mp4", film(tmp_path / "a.mp4", count=40, size=(96, 128), crf="1"))
     before = list(Playback(source, LIMIT).play())
     found, _ = labeled(tmp_path, source, (96, 128))
@@ -114,13 +114,13 @@ def test_a_cut_video_and_one_of_one_frame(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("codec", ["mpeg4"])
-def test_without_an_encoder_of_h264_another_is_taken_and_said(
+def test_without_an_h264_encoder_another_is_used_with_a_remark(
     tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(video, "_ENCODERS", ("none", codec))
     source = film(tmp_path / "a.mp4", unit=Fraction(1, 1_000_000), times=range(0, 2_400_000, 100_000))
     found, told = labeled(tmp_path, source)
-    assert told == ["encoded as mpeg4, for want of an H.264 encoder"] and len(found) == 24
+    assert told == ["encoded as mpeg4, as no H.264 encoder is installed"] and len(found) == 24
     np.testing.assert_allclose([one.time for one in found], np.arange(24) / 10, atol=1e-4)
 
 
@@ -134,7 +134,7 @@ def test_an_error_leaves_no_video(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_drawing_leaves_the_frame_and_what_is_not_finite_alone() -> None:
+def test_drawing_copies_the_frame_and_skips_nan() -> None:
     image = np.full((48, 64, 3), 50, np.uint8)
     (row,) = rows(1)[0]
     drawn = draw_rows(image, [row], Skeleton(("nose",)), names=True, ellipses=True)

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from helpers.predictions import SKELETON, predicted
+from softpoint.inference.batch.predictions import Predictions
 from softpoint.inference.batch.writers import FORMATS, check_formats, coco, dlc, slp, write_table
-from softpoint.inference.batch.writers.rows import Answers
 from softpoint.labels.formats import read_labels
 from softpoint.labels.skeleton import Skeleton
 
@@ -50,7 +50,7 @@ def test_the_table_of_a_video_has_a_row_for_every_frame(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["p.csv"]
 
 
-def test_boxes_and_states_have_columns_of_their_own(tmp_path: Path) -> None:
+def test_boxes_and_visibility_have_columns(tmp_path: Path) -> None:
     found = predicted(
         [np.array([[[1.0, 2.0]]] * 2)], ("a.png",), skeleton=Skeleton(("nose",)), boxes=True, visibility=True
     )
@@ -68,7 +68,7 @@ def test_an_error_leaves_the_earlier_files(tmp_path: Path) -> None:
         yield from predicted(points(1)).rows()
         raise ZeroDivisionError
 
-    broken = Answers(SKELETON, tmp_path / "clip.mp4", None, failing)
+    broken = Predictions(SKELETON, tmp_path / "clip.mp4", None, failing)
     for write in (write_table, coco.write, dlc.write_csv, *([dlc.write_h5] if _has("h5py") else [])):
         (tmp_path / "file").write_text("earlier")
         with pytest.raises(ZeroDivisionError):
@@ -82,7 +82,7 @@ def _has(library: str) -> bool:
 
 @pytest.mark.parametrize("images", [IMAGES, None])
 @pytest.mark.parametrize("write", [write_table, dlc.write_csv, dlc.write_h5])
-def test_our_own_readers_give_the_same_numbers(tmp_path: Path, write: Any, images: tuple[str, ...] | None) -> None:
+def test_softpoint_reads_the_same_numbers_back(tmp_path: Path, write: Any, images: tuple[str, ...] | None) -> None:
     pytest.importorskip("h5py")
     found = points(1, 1, 0, 1)
     path = tmp_path / ("p.h5" if write is dlc.write_h5 else "p.csv")
@@ -120,7 +120,7 @@ def test_pandas_reads_deeplabcuts_tables(tmp_path: Path, counts: tuple[int, ...]
                 assert mine[name]["likelihood"].iloc[number] == round(0.3 + 0.5 * k / 3, 4)
 
 
-def test_the_hdf5_has_no_pickle_in_it(tmp_path: Path) -> None:
+def test_the_hdf5_file_holds_no_pickle(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     dlc.write_h5(tmp_path / "p.h5", predicted(points(1, 2), IMAGES[:2]))
     seen = []
@@ -139,7 +139,7 @@ def test_the_hdf5_has_no_pickle_in_it(tmp_path: Path) -> None:
             list(pickletools.genops(text))
 
 
-def test_many_frames_are_written_in_pieces(tmp_path: Path) -> None:
+def test_many_frames_are_written_in_chunks(tmp_path: Path) -> None:
     pytest.importorskip("h5py")
     found = points(*[1] * 600)
     dlc.write_h5(tmp_path / "p.h5", predicted(found))
@@ -182,14 +182,14 @@ def test_images_of_a_coco_file_keep_their_ids(tmp_path: Path) -> None:
     answers = predicted(points(1, 1), ("v/ü.png", "c.png"))
     from dataclasses import replace
 
-    coco.write(tmp_path / "r.json", replace(answers, ids=lambda: coco.read_ids(tmp_path / "coco.json")))
+    coco.write(tmp_path / "r.json", replace(answers, coco_ids=lambda: coco.read_ids(tmp_path / "coco.json")))
     assert [(one["image_id"], one["category_id"]) for one in json.loads((tmp_path / "r.json").read_text())] == [
         (900, 5), (7, 5)
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("images", [IMAGES, None])
-def test_sleap_io_opens_its_own(tmp_path: Path, images: Any) -> None:
+def test_sleap_io_opens_the_file(tmp_path: Path, images: Any) -> None:
     sleap_io = pytest.importorskip("sleap_io")
     found = points(1, 2, 0, 1)
     found[3][0, 1] = np.nan
@@ -218,7 +218,7 @@ def test_formats_are_checked_before_anything_is_predicted(monkeypatch: pytest.Mo
         check_formats(["dlc_cvs"])
     for library, name, extra in [("h5py", "dlc_h5", "dlc"), ("sleap_io", "slp", "sleap")]:
         monkeypatch.setitem(sys.modules, library, None)
-        with pytest.raises(ImportError, match=rf'formats=\[{name}\] needs .*: pip install -e ".\[{extra}\]"'):
+        with pytest.raises(ImportError, match=rf'formats=\[{name}\] needs .*: pip install "softpoint\[{extra}\]"'):
             check_formats([name])
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ValueError, match=r'needs PyAV.*pip install -e ".\[video\]"'):
@@ -226,7 +226,9 @@ def test_formats_are_checked_before_anything_is_predicted(monkeypatch: pytest.Mo
     assert set(FORMATS) == {"coco", "dlc_csv", "dlc_h5", "slp"}
 
 
-def test_a_table_of_scores_says_that_they_are_not_labels(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_reading_a_table_with_scores_warns_that_they_are_not_labels(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_table(tmp_path / "p.csv", predicted(points(1), ("a.png",)))
     with caplog.at_level(logging.INFO, "softpoint"):
         read_labels(tmp_path / "p.csv")

@@ -33,7 +33,7 @@ def exported(checkpoint: Checkpoint, path: Path, plan: ExportOptions | None = No
     ],
     ids=" ".join,
 )
-def test_every_head_and_model_is_exported_to_the_pixel(make, tmp_path: Path, choice: tuple[str, ...]) -> None:
+def test_every_head_and_model_exports_with_the_same_keypoints(make, tmp_path: Path, choice: tuple[str, ...]) -> None:
     path = tmp_path / "model.onnx"
     predictor, difference = exported(make(*choice), path)
     assert difference.largest < 0.01
@@ -94,7 +94,7 @@ def test_int8_leaves_the_first_and_the_last_convolution_alone(make, tmp_path: Pa
     assert not quantized[0] and not quantized[-1] and all(quantized[1:-1]) and len(quantized) > 5
 
 
-def test_a_program_of_torch_is_the_same(make, tmp_path: Path) -> None:
+def test_a_torch_program_predicts_the_same(make, tmp_path: Path) -> None:
     _, difference = exported(make(), tmp_path / "model.pt2", ExportOptions("torch_export"))
     assert difference.largest < 0.01
 
@@ -127,6 +127,6 @@ def test_a_file_that_differs_is_deleted_and_an_earlier_one_kept(make, tmp_path: 
         ({"size": (0, 5)}, "height and a width"),
     ],
 )
-def test_what_there_is_not_is_said(wrong: dict, says: str) -> None:
+def test_impossible_options_are_refused(wrong: dict, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         ExportOptions(**wrong)

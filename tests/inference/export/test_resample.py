@@ -25,7 +25,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize(("size", "into"), SHAPES)
-def test_a_whole_image_is_shown_as_by_the_warp(size: tuple[int, int], into: tuple[int, int]) -> None:
+def test_a_whole_image_is_resampled_as_by_the_warp(size: tuple[int, int], into: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     given = torch.from_numpy(image)[None]
     placed = letterboxed(size, into, given)
@@ -36,7 +36,7 @@ def test_a_whole_image_is_shown_as_by_the_warp(size: tuple[int, int], into: tupl
     np.testing.assert_allclose(resample(given, placed, into)[0].permute(1, 2, 0), expected, atol=0.02)
 
 
-def test_boxes_are_shown_as_by_the_warp_each_at_its_own_scale() -> None:
+def test_boxes_are_resampled_as_by_the_warp_each_at_its_own_scale() -> None:
     image = np.random.default_rng(1).integers(0, 256, (150, 210, 3), dtype=np.uint8)
     boxes = np.array(
         [[10.3, 20.2, 40.9, 90.1], [-30.0, -5.5, 60.0, 20.0], [0.0, 0.0, 209.0, 149.0], [200, 140, 206, 149]]

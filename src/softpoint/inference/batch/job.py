@@ -1,160 +1,216 @@
-"""Everything of one source predicted and written: resumable, in constant memory, whatever is broken in it."""
+"""Prediction of whole sources into files: resumable, in constant memory, with images that cannot be read listed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from softpoint.images.video_play import Playback
-from softpoint.inference.batch.journal import Journal, check_same, row_type
-from softpoint.inference.batch.settings import Settings
-from softpoint.inference.batch.sources import Album, Boxes, Clip
+from softpoint.inference.batch.journal import Journal, check_same_job, row_dtype
+from softpoint.inference.batch.options import PredictOptions
+from softpoint.inference.batch.predictions import Predictions, Row, above_threshold, rounded, unpack
+from softpoint.inference.batch.smoothing import median_smoothed
+from softpoint.inference.batch.sources import Boxes, ImageSource, Source, VideoSource
 from softpoint.inference.batch.stream import Answer, Shot, answered
-from softpoint.inference.batch.write_outputs import UnreadableError, answers_of, report, write_files
+from softpoint.inference.batch.video import draw_rows, write_video
+from softpoint.inference.batch.writers import FORMATS, write_table
+from softpoint.inference.batch.writers.coco import read_ids
 from softpoint.inference.predictor import Predictor
+from softpoint.labels.row_errors import first_few
 from softpoint.paths import sha256, write_json
 from softpoint.viz import draw_subjects, write_image
 
 _log = logging.getLogger(__name__)
 
-# How many broken images job.json lists.
-_LISTED = 1000
+MAX_LISTED = 1000  # errors in job.json
+
+Progress = Callable[..., Iterable[Any]]
 
 
-def _unseen(items: Iterable[Any], **_: Any) -> Iterable[Any]:
+class UnreadableError(ValueError):
+    """A source of which nothing can be read."""
+
+
+def _no_progress(items: Iterable[Any], **_: Any) -> Iterable[Any]:
     return items
 
 
 @dataclass(frozen=True)
 class Job:
-    """Predicts sources into the folder `output`; `progress` shows how far an iterable is, as `rich.progress.track`."""
+    """Predicts sources into the folder `output`; `progress` shows a bar over an iterable, as `rich.progress.track`."""
 
     predictor: Predictor
-    settings: Settings
+    options: PredictOptions
     output: Path
     boxes: Boxes | None = None
-    progress: Callable[..., Iterable[Any]] = _unseen
+    progress: Progress = _no_progress
 
-    def run(self, source: Album | Clip) -> str:
-        """Predicts one source, writes its files, and says which in one line.
+    def run(self, source: Source) -> str:
+        """Predict one source, write its files, and return one line that names them.
 
-        Raises UnreadableError where nothing in it can be read, and ValueError where, with on_error=error, something
-        cannot, or where, with resume, what is in `output` is of another job.
+        job.json is written last: if it exists, all files do. Raises UnreadableError if nothing in the source can be
+        read, and ValueError if, with on_error=error, an image cannot, or if, with resume, `output` is of another job.
         """
-        source = self._checked(source)
-        folder, about = self.output / source.place, self._about(source)
-        partial_file, done = folder / "predictions.partial", folder / "job.json"
-        if self.settings.resume and done.exists() and not partial_file.exists():
-            check_same(_read_json(done).get("job", {}), about | self.settings.outputs(), done)
+        source = self._with_boxes(source)
+        folder, identity = self.output / source.output, self._identity(source)
+        partial_file, finished = folder / "predictions.partial", folder / "job.json"
+        if self.options.resume and finished.exists() and not partial_file.exists():
+            check_same_job(_read_job(finished), identity | self.options.of_outputs(), finished)
             return f"{source.path} is complete: {folder / 'predictions.csv'}"
-        dtype = row_type(len(self.predictor.skeleton), self.predictor.tells_visibility)
-        journal = Journal(partial_file, about, dtype, self.settings.resume)
+        dtype = row_dtype(len(self.predictor.skeleton), self.predictor.tells_visibility)
+        journal = Journal(partial_file, identity, dtype, self.options.resume)
         complete = False
         try:
             playback = self._predict(source, journal)
-            said = self._finish(source, journal, playback, about)
+            predictions = self._predictions(source, journal)
+            count, errors = _errors(source, predictions, playback)
+            files = self._write_files(folder, predictions, playback)
+            facts = {"ckpt": str(self.options.ckpt), f"{source.kind}s": count, "errors": errors[:MAX_LISTED]}
+            write_json(finished, {"job": identity | self.options.of_outputs(), **facts})
             complete = True
         finally:
             journal.close(discard=complete)
             if journal.next and not complete:
-                kept = "%d %ss are kept in %s; output=%s resume=true goes on after them"
-                _log.warning(kept, journal.next, source.kind, partial_file, self.output)
-        return said
+                message = "%d %ss are kept in %s; output=%s resume=true continues after them"
+                _log.warning(message, journal.next, source.kind, partial_file, self.output)
+        return f"{count - len(errors)} {source.kind}s: {files}"
 
-    def _checked(self, source: Album | Clip) -> Album | Clip:
-        if isinstance(source, Album):
-            return source if self.boxes is None else source.with_boxes(self.boxes)
-        if self.boxes is not None:
-            most = source.most_boxes(self.boxes)
-            if self.settings.smooths and most > 1:
-                raise ValueError(
-                    f"smoothing=median: {source.path} has {most} boxes in a frame; give one, or smoothing=none"
-                )
+    def _with_boxes(self, source: Source) -> Source:
+        """Return what is to be predicted; ValueError where boxes and source do not fit."""
+        if self.boxes is None:
+            return source
+        if isinstance(source, ImageSource):
+            return source.with_boxes(self.boxes)
+        most = source.max_boxes(self.boxes)
+        if self.options.smooths and most > 1:
+            raise ValueError(f"smoothing=median takes one box per frame, but {source.path} has {most}; use none")
         return source
 
-    def _about(self, source: Album | Clip) -> dict[str, Any]:
-        """What decides the predictions, and what is drawn meanwhile."""
-        settings = self.settings
-        if isinstance(source, Album):
-            names = hashlib.sha256("\n".join(source.names).encode()).hexdigest()
-            content = f"{len(source.names)} images, {names[:16]}"
-            drawn: Any = [settings.names, settings.ellipses, settings.threshold] if settings.images else False
+    def _identity(self, source: Source) -> dict[str, Any]:
+        """Return what decides the predictions and the images drawn with them, as plain values."""
+        options = self.options
+        drawn: Any = False
+        if isinstance(source, ImageSource):
+            digest = hashlib.sha256("\n".join(source.names).encode()).hexdigest()
+            content = f"{len(source.names)} images, {digest[:16]}"
+            if options.images:
+                drawn = [options.names, options.ellipses, options.threshold]
         else:
             status = source.path.stat()
-            content, drawn = f"{status.st_size} bytes, changed {status.st_mtime_ns}", False
+            content = f"{status.st_size} bytes, changed {status.st_mtime_ns}"
         return {
-            "ckpt": _digest(settings.ckpt),
+            "ckpt": sha256(options.ckpt),
             "source": str(source.path.resolve()),
             "content": content,
-            "boxes": settings.boxes and _digest(settings.boxes),
-            "tta": settings.tta,
-            "exif": settings.exif,
-            "max_pixels": settings.max_pixels,
+            "boxes": options.boxes
+            and (str(options.boxes.resolve()) if options.boxes.is_dir() else sha256(options.boxes)),
+            "tta": options.tta,
+            "exif": options.exif,
+            "max_pixels": options.max_pixels,
             "images": drawn,
         }
 
-    def _predict(self, source: Album | Clip, journal: Journal) -> Playback | None:
-        """Brings the journal to the end of the source."""
-        settings, playback = self.settings, None
-        if isinstance(source, Album):
-            shots = source.shots(settings.exif, settings.max_pixels, self.boxes, journal.next)
+    def _predict(self, source: Source, journal: Journal) -> Playback | None:
+        """Predict the rest of the source into the journal; return the playback of a video."""
+        options, playback = self.options, None
+        if isinstance(source, ImageSource):
+            items = source.items(options.exif, options.max_pixels, self.boxes, journal.next)
             total: int | None = len(source.names)
         else:
-            playback = _opened(source.path, settings.max_pixels)
-            shots, total = source.shots(playback, self.boxes, journal.next), playback.count
-        draws = settings.images and isinstance(source, Album)
-        with closing(answered(self.predictor, shots, settings.batch_size, keep=draws)) as found:
-            told = {"description": f"predicting {source.path.name}", "total": total, "completed": journal.next}
-            for shot, answers in self.progress(found, **told):
-                if shot.broken and settings.on_error == "error":
-                    raise ValueError(f"{source.path} {source.kind} {shot.name}: {shot.broken}; or on_error=skip")
-                if draws and answers and shot.image is not None:
-                    self._draw(shot, answers, self.output / source.place / "images" / f"{shot.name}.jpg")
-                journal.append(shot, answers)
+            try:
+                playback = Playback(source.path, options.max_pixels)
+            except ValueError as error:
+                raise UnreadableError(str(error)) from error
+            items, total = source.items(playback, self.boxes, journal.next), playback.count
+        draws = options.images and playback is None
+        bar = {"description": f"predicting {source.path.name}", "total": total, "completed": journal.next}
+        with closing(answered(self.predictor, items, options.batch_size, keep=draws)) as results:
+            for item, predictions in self.progress(results, **bar):
+                if item.broken and options.on_error == "error":
+                    raise ValueError(f"{source.path} {source.kind} {item.name}: {item.broken}; or use on_error=skip")
+                if draws and predictions and item.image is not None:
+                    self._draw(item, predictions, self.output / source.output / "images" / f"{item.name}.jpg")
+                journal.append(item, predictions)
         return playback
 
-    def _draw(self, shot: Shot, answers: list[Answer], path: Path) -> None:
-        assert shot.image is not None
-        settings = self.settings
-        found = {name: np.stack([answer[name] for answer in answers]) for name in answers[0]}
-        found["keypoints"][found["confidence"] < settings.threshold] = float("nan")
-        options = {"names": settings.names, "ellipses": settings.ellipses}
-        write_image(path, draw_subjects(shot.image, found, self.predictor.skeleton, **options))
+    def _draw(self, item: Shot, predictions: list[Answer], path: Path) -> None:
+        assert item.image is not None
+        stacked = {name: np.stack([prediction[name] for prediction in predictions]) for name in predictions[0]}
+        stacked["keypoints"][stacked["confidence"] < self.options.threshold] = float("nan")
+        style = {"names": self.options.names, "ellipses": self.options.ellipses}
+        write_image(path, draw_subjects(item.image, stacked, self.predictor.skeleton, **style))
 
-    def _finish(self, source: Album | Clip, journal: Journal, playback: Playback | None, about: dict[str, Any]) -> str:
-        """Writes all files; job.json comes last: where it is, everything is."""
-        settings, folder = self.settings, self.output / source.place
-        answers = answers_of(source, journal, self.predictor, settings, self.boxes is not None)
-        count, broken = report(source, answers, playback)
-        said = write_files(folder, answers, playback, settings, self.progress)
-        facts = {"ckpt": str(settings.ckpt), f"{source.kind}s": count, "broken": broken[:_LISTED]}
-        write_json(folder / "job.json", {"job": about | settings.outputs(), **facts})
-        return f"{count - len(broken)} {source.kind}s: {said}"
+    def _predictions(self, source: Source, journal: Journal) -> Predictions:
+        """Return the journal's predictions, smoothed and without those below the threshold if the options say so."""
+        options, is_video = self.options, isinstance(source, VideoSource)
+
+        def rows() -> Iterator[Row]:
+            result = unpack(journal.records())
+            result = median_smoothed(result, options.smoothing_window) if options.smooths and is_video else result
+            return rounded(above_threshold(result, options.threshold) if options.drop_below_threshold else result)
+
+        return Predictions(
+            skeleton=self.predictor.skeleton,
+            source=source.path if isinstance(source, VideoSource) else source.folder,
+            images=source.names if isinstance(source, ImageSource) else None,
+            rows=rows,
+            has_boxes=self.boxes is not None,
+            has_visibility=self.predictor.tells_visibility,
+            coco_ids=partial(read_ids, source.labels) if isinstance(source, ImageSource) and source.labels else None,
+        )
+
+    def _write_files(self, folder: Path, predictions: Predictions, playback: Playback | None) -> str:
+        """Write all files of the options, predictions.csv last, and return their paths as text."""
+        options = self.options
+        files = [folder / FORMATS[name].file for name in options.formats]
+        for name, path in zip(options.formats, files, strict=True):
+            FORMATS[name].write(path, predictions)
+        remarks: list[str] = []
+        if options.video and playback is not None:
+            files.append(folder / "labeled.mp4")
+            frames = (list(above_threshold(rows, options.threshold)) for rows in predictions.by_image())
+            draw = partial(draw_rows, skeleton=predictions.skeleton, names=options.names, ellipses=options.ellipses)
+            size = next(row.size for row in predictions.rows() if any(row.size))
+            bar = partial(self.progress, description=f"drawing {predictions.source.name}", total=playback.count)
+            remarks = write_video(files[-1], playback, frames, draw, size, bar)
+        write_table(folder / "predictions.csv", predictions)
+        files += [folder / "images"] if options.images and playback is None else []
+        note = f" (the video is {'; '.join(remarks)})" if remarks else ""
+        return ", ".join(map(str, [folder / "predictions.csv", *files])) + note
 
 
-def _opened(path: Path, max_pixels: int) -> Playback:
+def _errors(source: Source, predictions: Predictions, playback: Playback | None) -> tuple[int, list[str]]:
+    """Return the number of images, and a line for each that cannot be read, which are warned of.
+
+    Raises UnreadableError if none can be read.
+    """
+    errors, count = [], 0
+    for rows in predictions.by_image():
+        count += 1
+        if rows[0].error:
+            errors.append(f"{source.kind} {predictions.name(rows[0].number)}: {rows[0].error}")
+    if playback is not None and playback.cut:
+        _log.warning("video %s %s", source.path, playback.cut)
+    if errors:
+        few = first_few(errors)
+        _log.warning("%s: %d %ss cannot be read, their rows are empty%s", source.path, len(errors), source.kind, few)
+    if count == len(errors):
+        raise UnreadableError(f"none of the {count} {source.kind}s in source={source.path} could be read")
+    return count, errors
+
+
+def _read_job(path: Path) -> dict[str, Any]:
+    """Return the options in the job.json of a finished job."""
     try:
-        return Playback(path, max_pixels)
-    except ValueError as error:
-        raise UnreadableError(str(error)) from error
-
-
-def _digest(path: Path) -> str:
-    """The SHA-256 of a file; the name of a folder."""
-    return str(path.resolve()) if path.is_dir() else sha256(path)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return dict(found)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"resume=true: {path} is not what a finished job left; remove it") from error
+        return dict(json.loads(path.read_text(encoding="utf-8"))["job"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"resume=true: {path} is no file of a finished job; remove it") from error

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from softpoint.inference.batch.prefetch import ahead
+from softpoint.inference.batch.prefetch import prefetch
 
 if TYPE_CHECKING:
     from softpoint.inference.predictor import Predictor
@@ -40,7 +40,7 @@ def answered(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1")
-    for batch in ahead(_batches(predictor, shots, batch_size, keep)):
+    for batch in prefetch(_batches(predictor, shots, batch_size, keep)):
         views = [view for _, seen in batch for view in seen]
         answers = _answers(predictor, views, batch_size)
         for shot, seen in batch:

@@ -1,4 +1,4 @@
-"""What a job writes: one file a format, whole or not at all."""
+"""Files of predictions: one module per format, each file written atomically."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from softpoint.images.video_seek import pyav
+from softpoint.inference.batch.predictions import Predictions
 from softpoint.inference.batch.writers import coco, dlc, slp, table
-from softpoint.inference.batch.writers.rows import Answers
 from softpoint.suggest import did_you_mean
 
-__all__ = ["FORMATS", "Answers", "Format", "check_formats", "write_table"]
+__all__ = ["FORMATS", "Format", "check_formats", "write_table"]
 
 write_table = table.write
 
 
 class Format(NamedTuple):
-    """What a file is called, what writes it, and what must be installed for that."""
+    """Name of a file, the function that writes it, and the import of a library that it needs."""
 
     file: str
-    write: Callable[[Path, Answers], None]
-    need: Callable[[], Any] | None = None
+    write: Callable[[Path, Predictions], None]
+    require: Callable[[], Any] | None = None
 
 
 FORMATS: dict[str, Format] = {
     "coco": Format("predictions_coco.json", coco.write),
     "dlc_csv": Format("predictions_dlc.csv", dlc.write_csv),
-    "dlc_h5": Format("predictions_dlc.h5", dlc.write_h5, dlc.need_h5py),
-    "slp": Format("predictions.slp", slp.write, slp.need_sleap_io),
+    "dlc_h5": Format("predictions_dlc.h5", dlc.write_h5, dlc.require_h5py),
+    "slp": Format("predictions.slp", slp.write, slp.require_sleap_io),
 }
 
 
 def check_formats(formats: Sequence[str], video: bool = False) -> None:
-    """ValueError for an unknown format, ImportError for a library that one, or a labeled `video`, needs and lacks."""
+    """Raise ValueError for an unknown format, ImportError for a library that a format or a `video` lacks."""
     for name in formats:
         if name not in FORMATS:
             raise ValueError(f"formats={list(formats)}: {name!r}: {did_you_mean(name, FORMATS)}")
-        if (need := FORMATS[name].need) is not None:
-            need()
+        if (require := FORMATS[name].require) is not None:
+            require()
     if video:
         pyav()

@@ -1,4 +1,4 @@
-"""How a job of predicting goes about it, checked before anything is predicted."""
+"""Options of `predict`, checked before anything is predicted."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from softpoint.inference.batch.smoothing import check_window
 from softpoint.inference.batch.writers import check_formats
 from softpoint.suggest import did_you_mean
 
+_OUTPUT_OPTIONS = ("video", "names", "ellipses", "threshold", "drop_below_threshold", "smoothing", "smoothing_window")
+
 
 @dataclass(frozen=True)
-class Settings:
-    """How a job predicts and what it writes; ValueError or ImportError for what cannot be.
+class PredictOptions:
+    """Options of a job. Raises ValueError for impossible values, ImportError for a library that is not installed.
 
     Args:
-        ckpt, tta, boxes: what the predictor was loaded from and the file of the boxes, by which a job knows its own.
-        formats: of `answers.FORMATS`, beside predictions.csv.
-        images: draw the points on each image.
-        video: write each video with its points drawn in.
-        threshold: keypoints of a lower confidence are not drawn; with `hide` their coordinates are left out of files.
-        smoothing: "median" for `median_smoothed` over `smoothing_window` frames of a video.
-        on_error: "skip" gives what cannot be read an empty row, "error" stops.
-        resume: go on where an interrupted job stopped.
+        ckpt: file of the predictor's weights; with `tta` and the label file `boxes` it identifies an interrupted job.
+        formats: names in `writers.FORMATS` of files to write beside predictions.csv.
+        images: draw the keypoints on each image.
+        video: write each video with its keypoints drawn.
+        threshold: keypoints with less confidence are not drawn; `drop_below_threshold` leaves them out of files, too.
+        smoothing: "median" over `smoothing_window` frames of a video, or "none".
+        on_error: "skip" gives an image that cannot be read an empty row, "error" stops.
+        resume: continue an interrupted job.
     """
 
     ckpt: Path
@@ -38,7 +40,7 @@ class Settings:
     names: bool = False
     ellipses: bool = False
     threshold: float = 0.0
-    hide: bool = False
+    drop_below_threshold: bool = False
     smoothing: str | None = None
     smoothing_window: int = 5
     on_error: str = "skip"
@@ -59,10 +61,9 @@ class Settings:
 
     @property
     def smooths(self) -> bool:
-        """Whether points are smoothed."""
+        """Whether keypoints are smoothed over time."""
         return self.smoothing == "median"
 
-    def outputs(self) -> dict[str, Any]:
-        """What decides the files that are made of the predictions, as plain values."""
-        names = ("video", "names", "ellipses", "threshold", "hide", "smoothing", "smoothing_window")
-        return {"formats": list(self.formats), **{name: getattr(self, name) for name in names}}
+    def of_outputs(self) -> dict[str, Any]:
+        """Return the options that change the files, but not the predictions, as plain values."""
+        return {"formats": list(self.formats), **{name: getattr(self, name) for name in _OUTPUT_OPTIONS}}
