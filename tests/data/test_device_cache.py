@@ -1,4 +1,4 @@
-"""A resident set gives the samples that workers give, from images that stay on the device."""
+"""A device cache gives the samples that workers give, from images that stay on the device."""
 
 from __future__ import annotations
 
@@ -84,18 +84,18 @@ def test_canvases_reach_as_far_as_the_augmentation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("augment", "said"),
+    ("augment", "message"),
     [
         (Augment(pixel=[CLAHE()]), r"the transforms of augment.pixel run on the CPU; set augment.pixel=\[\]"),
         (Augment(blur=10), r"cannot blur a size of 32 by augment.blur=10"),
     ],
 )
-def test_what_a_device_cannot_do_is_refused(tmp_path: Path, augment: Augment, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_an_augmentation_that_a_device_cannot_do_is_refused(tmp_path: Path, augment: Augment, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         opened(tmp_path, True, augment, size=32)
 
 
-def test_more_than_fits_is_refused_before_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_images_than_fit_are_refused_undecoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("softpoint.data.device_cache.free_memory", lambda: 10_000)
-    with pytest.raises(ValueError, match=r"needs 0.0 GiB for 6 images of 64x48.*data.cache=disk"):
+    with pytest.raises(ValueError, match=r"needs 0.0 GiB, and 0.0 GiB of memory are free; .*data.cache=disk"):
         opened(tmp_path, True)

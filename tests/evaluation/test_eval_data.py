@@ -172,7 +172,7 @@ def test_two_checkpoints_meet_on_what_neither_has_seen(checkpoint: Checkpoint):
     other = replace(checkpoint, splits={"train": images[:3] + images[9:11], "val": images[3:6], "test": images[6:9]})
     assert held_out_of_both(checkpoint, other, "test") == {images[11]}
     assert held_out_of_both(checkpoint, other, "all") is None
-    with pytest.raises(ValueError, match="compare them on images that neither has seen"):
+    with pytest.raises(ValueError, match="compare them on images that are new to both"):
         held_out_of_both(checkpoint, replace(other, splits={"train": images, "test": [], "val": []}), "test")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -88,6 +89,23 @@ def test_a_memo_spares_reading(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert again[0].size == (30, 30) and again[1] == first[1]
     scan(ImageFolder(folder, exif="ignore"), ["1.png"], memo)
     assert reads[3:] == ["1.png"]
+
+
+def test_of_processes_that_scan_at_once_one_decodes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memo, names, reads = folder / "memo" / "m.json", ["0.png", "1.png", "2.png"], []
+    read = ImageFolder.read
+    monkeypatch.setattr(ImageFolder, "read", lambda self, image: (reads.append(image), read(self, image))[1])
+    with ThreadPoolExecutor(4) as pool:  # locks of files hold between threads that open them as between processes
+        results = list(pool.map(lambda _: scan(ImageFolder(folder), names, memo), range(4)))
+    assert all(result == results[0] for result in results) and sorted(reads) == names
+
+
+def test_scans_of_other_images_stay_in_a_memo(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memo = folder / "m.json"
+    first = scan(ImageFolder(folder), ["0.png"], memo)
+    scan(ImageFolder(folder), ["1.png"], memo)
+    monkeypatch.setattr(ImageFolder, "read", lambda self, image: pytest.fail(f"{image} is decoded again"))
+    assert scan(ImageFolder(folder), ["0.png"], memo) == first
 
 
 @pytest.mark.parametrize(

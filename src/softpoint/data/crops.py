@@ -1,4 +1,4 @@
-"""Which part of an image a sample shows: all of it, or one subject's box; and at what size."""
+"""The part of an image that a sample shows, all of it or the box of one subject, and its size."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from softpoint.data.geometry import letterbox_matrix, translate, zoom
 
 
 def fitting_size(shapes: np.ndarray, pixels: int, multiple: int = 32) -> tuple[int, int]:
-    """The input (height, width), of about so many `pixels`, whose shape fits images or crops of `shapes` (N, 2) best.
+    """Return the input size (height, width) of about `pixels` whose shape fits images or crops of `shapes` (N, 2) best.
 
-    Both sides are multiples of `multiple`, and no larger than what the median image fills: more would show nothing
-    more. Raises ValueError for fewer pixels than one square of that side.
+    Both sides are multiples of `multiple`, and no larger than the median image: more pixels would hold no more detail.
+    Raises ValueError for fewer pixels than one square of that side.
 
     >>> fitting_size(np.array([[480, 640], [480, 640], [200, 200]]), 110_592)
     (288, 384)
@@ -26,23 +26,24 @@ def fitting_size(shapes: np.ndarray, pixels: int, multiple: int = 32) -> tuple[i
     shown = min(pixels, float(np.median(shapes.prod(1))))
     height = math.sqrt(shown / aspect)
     sides = np.array([height, height * aspect]) / multiple
-    # An image that is smaller than what is asked for keeps all its pixels.
+    # Images that are smaller than the input keep all their pixels.
     rounded = np.ceil(sides - 1e-6) if shown < pixels else np.round(sides)
-    return tuple((rounded.clip(1) * multiple).astype(int).tolist())  # type: ignore[return-value]
+    rows, columns = (rounded.clip(1) * multiple).astype(int).tolist()
+    return rows, columns
 
 
 def input_matrix(
     size: tuple[int, int], box: np.ndarray | None, into: tuple[int, int], padding: float = 1.0
 ) -> np.ndarray:
-    """Matrix from an image of `size` (H, W) to an input `into` (H, W): its box, or all of the image."""
+    """Return the matrix from an image of `size` (H, W) to an input `into` (H, W) that shows its box, or all of it."""
     return letterbox_matrix(size, into) if box is None else crop_matrix(box, into, padding)
 
 
 def crop_matrix(box: np.ndarray, into: tuple[int, int], padding: float = 1.0) -> np.ndarray:
-    """Matrix that brings a box (left, top, right, bottom), `padding` times as large, into an input `into` (H, W).
+    """Return the matrix from an image to an input `into` (H, W) that shows a box (left, top, right, bottom).
 
-    Its aspect is kept and its center comes to the center; what the input has room for beside it shows the
-    image around the box.
+    The box, enlarged by the factor `padding`, keeps its aspect and is centered; the input's margins show the image
+    around it.
 
     >>> crop_matrix(np.array([-0.5, -0.5, 99.5, 49.5]), (100, 100)).tolist()
     [[1.0, 0.0, 0.0], [0.0, 1.0, 25.0], [0.0, 0.0, 1.0]]
@@ -51,4 +52,4 @@ def crop_matrix(box: np.ndarray, into: tuple[int, int], padding: float = 1.0) ->
     width, height = (high - low) * padding
     scale = min(into[1] / width, into[0] / height)
     (x, y), (u, v) = (low + high) / 2, ((into[1] - 1) / 2, (into[0] - 1) / 2)
-    return translate(u - x, v - y) @ zoom(scale, (float(x), float(y)))
+    return np.asarray(translate(u - x, v - y) @ zoom(scale, (float(x), float(y))))

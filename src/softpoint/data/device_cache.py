@@ -1,4 +1,4 @@
-"""A whole set in the memory of the device that trains, warped and recolored there a batch at a time."""
+"""All images of a split in the memory of the training device, warped and recolored there in batches."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from softpoint.images.thread_map import thread_map
 class DeviceCache:
     """All images of a source as uint8 canvases, from which `render` makes the images of a batch.
 
-    A canvas shows as much of its image, and as finely, as any augmentation asks for; without augmentation it
+    A canvas shows as much of its image, and as finely, as any augmentation needs; without augmentation it
     is the input itself, byte for byte as a worker would make it. Images of augmented samples differ from
-    a worker's by having been resampled twice, by a noise table of their own, and by not being compressed.
-    Raises ValueError for an augmentation that it cannot do, and where the images do not fit into memory.
+    a worker's by a second resampling and by a noise table of their own.
+    Raises ValueError for an augmentation that runs on the CPU alone, and where the images do not fit into memory.
     """
 
     def __init__(self, source: Source, size: tuple[int, int], augment: Augment | None, padding: float) -> None:
-        _refuse(augment, size)
+        if augment is not None:
+            _check_augmentation(augment, size)
         self.size, self.augment = size, augment
         finer, wider = (1.0, 1.0) if augment is None else (max(1.0, augment.scale[1]), reach(augment, size))
         records = [source.describe(i) for i in range(len(source))]
-        wider = wider if any(record.box is not None for record in records) else 1.0  # beyond an image is nothing
+        wider = wider if any(record.box is not None for record in records) else 1.0  # outside an image all is black
         self.canvas = (round(size[0] * finer * wider), round(size[1] * finer * wider))
-        _fits(len(records), self.canvas)
+        bytes_needed = len(records) * self.canvas[0] * self.canvas[1] * 3
+        _check_memory(bytes_needed, free_memory(), "of memory", "data.cache=disk, or augment less")
         self.matrices = np.stack([input_matrix(r.size, r.box, self.canvas, padding * wider) for r in records])
         self.images = torch.empty(len(records), *self.canvas, 3, dtype=torch.uint8)
         self.noise = torch.empty(0)
-        self._fill(source)
 
-    def _fill(self, source: Source) -> None:
         def draw(index: int) -> None:
             canvas = warp(source.load(0, index).image, self.matrices[index], self.canvas)
             self.images[index] = torch.from_numpy(canvas)
@@ -47,20 +47,16 @@ class DeviceCache:
             pass
 
     def to(self, device: torch.device) -> None:
-        """Moves the images; ValueError where the device has no room for them."""
+        """Move the images to a device; ValueError where it has no room for them."""
         if self.images.device == device:
             return
         if device.type == "cuda":
-            free, need = torch.cuda.mem_get_info(device)[0], self.images.numel()
-            if need > 0.8 * free:
-                raise ValueError(
-                    f"data.device_cache=true needs {need / 2**30:.1f} GiB on {device}, which has {free / 2**30:.1f}"
-                    " free; set data.device_cache=false data.cache=ram"
-                )
+            free = torch.cuda.mem_get_info(device)[0]
+            _check_memory(self.images.numel(), free, f"of {device}", "data.cache=ram")
         self.images = self.images.to(device)
 
     def render(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The batch with `image` uint8 (B, 3, H, W) in place of `warp` and `color`."""
+        """Return the batch with `image` uint8 (B, 3, H, W) in place of `warp` and `color`."""
         batch = dict(batch)
         inverse, color = batch.pop("warp"), batch.pop("color", None)
         self.to(inverse.device)
@@ -71,7 +67,7 @@ class DeviceCache:
         return batch
 
     def _noise(self, device: torch.device) -> torch.Tensor:
-        """The table of noise, the same on every machine; empty where none is added."""
+        """Return the table of noise, the same on every machine; empty where none is added."""
         if self.noise.device != device or not len(self.noise):
             count = NOISE if self.augment is not None and self.augment.noise else 0
             self.noise = torch.randn(count, generator=torch.Generator().manual_seed(0)).to(device)
@@ -79,7 +75,7 @@ class DeviceCache:
 
 
 def reach(augment: Augment, size: tuple[int, int]) -> float:
-    """How many times larger than an input (H, W) the part of the image is that augmentation brings into it.
+    """Return the factor by which the part of the image that augmentation can show is larger than the input (H, W).
 
     >>> reach(Augment(scale=(0.5, 1.0)), (64, 64)) <= 2.0
     True
@@ -95,24 +91,23 @@ def reach(augment: Augment, size: tuple[int, int]) -> float:
     return 2 * furthest
 
 
-def _refuse(augment: Augment | None, size: tuple[int, int]) -> None:
-    """ValueError for what `batched` has no means for."""
-    if augment is None:
-        return
+def _check_augmentation(augment: Augment, size: tuple[int, int]) -> None:
+    """Raise ValueError for an augmentation that a device cannot do."""
     if augment.pixel:
         raise ValueError(
             "data.device_cache=true augments images on the device, and the transforms of augment.pixel run on the CPU;"
             " set augment.pixel=[], or data.device_cache=false data.cache=ram"
         )
     if blur_radius(augment.blur) >= min(size):
-        said = f"cannot blur a size of {min(size)} by augment.blur={augment.blur:g}"
-        raise ValueError(f"data.device_cache=true {said}; lower it")
-
-
-def _fits(count: int, canvas: tuple[int, int]) -> None:
-    need, free = count * canvas[0] * canvas[1] * 3, free_memory()
-    if free is not None and need > 0.8 * free:
         raise ValueError(
-            f"data.device_cache=true needs {need / 2**30:.1f} GiB for {count} images of {canvas[0]}x{canvas[1]}, and"
-            f" {free / 2**30:.1f} GiB of memory are free; set data.device_cache=false data.cache=disk, or augment less"
+            f"data.device_cache=true cannot blur a size of {min(size)} by augment.blur={augment.blur:g}; lower it"
+        )
+
+
+def _check_memory(needed: int, free: int | None, where: str, instead: str) -> None:
+    """Raise ValueError where images take more than 80 % of the free bytes."""
+    if free is not None and needed > 0.8 * free:
+        raise ValueError(
+            f"data.device_cache=true needs {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB {where} are free; set"
+            f" data.device_cache=false {instead}"
         )

@@ -1,4 +1,4 @@
-"""Where points and pixels go: 3x3 matrices on (x, y), x and y counted in pixel centers, and one warp."""
+"""Geometry: 3x3 matrices on (x, y), where integers are pixel centers, and one warp."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from softpoint.functional.coordinates import grid_to_image
 
 
 def resize_matrix(scale_x: float, scale_y: float) -> np.ndarray:
-    """Matrix of a resize: every pixel becomes `scale` pixels wide, and image edges stay image edges.
+    """Return the matrix of a resize: every pixel becomes `scale` pixels wide, and image edges stay image edges.
 
     >>> resize_matrix(2, 2)[0].tolist()
     [2.0, 0.0, 0.5]
@@ -26,17 +26,17 @@ def resize_matrix(scale_x: float, scale_y: float) -> np.ndarray:
 
 
 def translate(x: float, y: float) -> np.ndarray:
-    """Matrix that moves points by (x, y) pixels."""
+    """Return the matrix that moves points by (x, y) pixels."""
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
 
 
 def about(matrix: np.ndarray, center: tuple[float, float]) -> np.ndarray:
-    """The same linear map with `center` (x, y) as the point that stays."""
-    return translate(*center) @ matrix @ translate(-center[0], -center[1])
+    """Return the linear map `matrix` with `center` (x, y) as its fixed point."""
+    return np.asarray(translate(*center) @ matrix @ translate(-center[0], -center[1]))
 
 
 def rotate(degrees: float, center: tuple[float, float]) -> np.ndarray:
-    """Matrix of a rotation about `center` that carries the x axis towards the y axis: clockwise as seen.
+    """Return the matrix of a rotation about `center` from the x axis towards the y axis: clockwise on a screen.
 
     >>> transform(np.array([2.0, 0.0]), rotate(90, (0.0, 0.0))).round(9).tolist()
     [0.0, 2.0]
@@ -46,18 +46,18 @@ def rotate(degrees: float, center: tuple[float, float]) -> np.ndarray:
 
 
 def zoom(scale: float, center: tuple[float, float]) -> np.ndarray:
-    """Matrix of a magnification about `center`."""
+    """Return the matrix of a magnification about `center`."""
     return about(np.diag([scale, scale, 1.0]), center)
 
 
 def shear(x_degrees: float, y_degrees: float, center: tuple[float, float]) -> np.ndarray:
-    """Matrix that leans columns by `x_degrees` and rows by `y_degrees` about `center`."""
+    """Return the matrix that leans columns by `x_degrees` and rows by `y_degrees` about `center`."""
     x, y = math.tan(math.radians(x_degrees)), math.tan(math.radians(y_degrees))
     return about(np.array([[1.0, x, 0.0], [y, 1.0, 0.0], [0.0, 0.0, 1.0]]), center)
 
 
 def mirror(width: int) -> np.ndarray:
-    """Matrix of a left-right mirror of an image `width` pixels wide.
+    """Return the matrix of a left-right mirror of an image `width` pixels wide.
 
     >>> transform(np.array([0.0, 7.0]), mirror(10)).tolist()
     [9.0, 7.0]
@@ -66,7 +66,7 @@ def mirror(width: int) -> np.ndarray:
 
 
 def perspective(size: tuple[int, int], displacement: np.ndarray) -> np.ndarray:
-    """Matrix that moves the centers of the four corner pixels by `displacement` (4, 2) in pixels.
+    """Return the matrix that moves the centers of the four corner pixels by `displacement` (4, 2) in pixels.
 
     `size` is (height, width); corners in the order top left, top right, bottom right, bottom left.
 
@@ -83,7 +83,7 @@ def perspective(size: tuple[int, int], displacement: np.ndarray) -> np.ndarray:
 
 
 def letterbox_matrix(size: tuple[int, int], into: tuple[int, int]) -> np.ndarray:
-    """Matrix from an original of `size` (H, W) to an input of `into` (H, W): aspect kept, centered.
+    """Return the matrix from an image of `size` (H, W) to an input `into` (H, W): aspect kept, centered.
 
     The margin is a whole number of pixels, so that an image that already fits is copied, not resampled.
 
@@ -92,28 +92,28 @@ def letterbox_matrix(size: tuple[int, int], into: tuple[int, int]) -> np.ndarray
     """
     scale = min(into[0] / size[0], into[1] / size[1])
     margin_y, margin_x = (round((new - old * scale) / 2) for new, old in zip(into, size, strict=True))
-    return translate(margin_x, margin_y) @ resize_matrix(scale, scale)
+    return np.asarray(translate(margin_x, margin_y) @ resize_matrix(scale, scale))
 
 
 def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Points (..., 2) mapped by one affine or projective matrix; NaN stays NaN.
+    """Return points (..., 2) mapped by one affine or projective matrix; NaN stays NaN.
 
     >>> transform(np.array([[1.0, 2.0]]), translate(10, 20)).tolist()
     [[11.0, 22.0]]
     """
     mapped = points @ matrix[:, :2].T + matrix[:, 2]
-    return mapped[..., :2] / mapped[..., 2:]
+    return np.asarray(mapped[..., :2] / mapped[..., 2:])
 
 
 def warp(
     image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int = 0, rounded: bool = True
 ) -> np.ndarray:
-    """The image (H, W, C) as seen after `matrix`, `size` (H, W) large; `border` fills what lies outside.
+    """Return the image (H, W, C) mapped by `matrix` to `size` (H, W), with `border` outside of it.
 
-    Of the type of the image, or, not `rounded` to that, float32.
+    Its type is that of the image, or float32 where it is not `rounded`.
 
     Bilinear, which is exact in place (cubic and Lanczos tables are rounded to 1/32 pixel); a shrink of
-    2 or more first averages whole blocks of pixels, so that nothing is skipped. Always a new array.
+    2 or more first averages whole blocks of pixels, so that no pixel is skipped. Always a new array.
 
     >>> warp(np.arange(4, dtype=np.uint8).reshape(1, 4, 1), mirror(4), (1, 4)).ravel().tolist()
     [3, 2, 1, 0]
@@ -122,7 +122,7 @@ def warp(
         return image.copy() if rounded else image.astype(np.float32)
     channels = image.shape[2:]
     blocks = _blocks(matrix, size)
-    image, moved = _needed(image, matrix, size, blocks)
+    image, moved = _visible_part(image, matrix, size, blocks)
     if not rounded:
         image = image.astype(np.float32)
     reduced = resize_matrix(1 / blocks[0], 1 / blocks[1])
@@ -143,38 +143,38 @@ def _sample(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border
     return function(image, top, size[::-1], flags=cv2.INTER_LINEAR, borderValue=(border,) * 4)
 
 
-def _needed(
+def _visible_part(
     image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], blocks: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The whole blocks of the image that can be seen in the output, and the matrix from them to the image.
+    """Return the whole blocks of the image that are visible in the output, and the matrix from them to the image.
 
-    A small crop of a large image would else have all of it averaged.
+    Without this, a small crop of a large image would have all of it averaged.
     """
     back = np.linalg.inv(matrix)
     corners = np.array([[-1, -1], [size[1], -1], [-1, size[0]], [size[1], size[0]]])
     depth = corners @ back[2, :2] + back[2, 2]
     if depth.min() <= 0 < depth.max():  # the horizon is in sight
         return image, np.eye(3)
-    seen = transform(corners, back) / blocks
-    most = -(-np.array(image.shape[1::-1]) // blocks)
-    # Two blocks more than is seen, for the neighbors that interpolation looks at and for rounding.
-    low = np.clip(np.floor(seen.min(axis=0)) - 2, 0, most - 1).astype(int) * blocks
-    high = np.clip(np.ceil(seen.max(axis=0)) + 3, 1, most).astype(int) * blocks
+    visible = transform(corners, back) / blocks
+    total = -(-np.array(image.shape[1::-1]) // blocks)
+    # Two blocks more than is visible, for the neighbors of interpolation and for rounding.
+    low = np.clip(np.floor(visible.min(axis=0)) - 2, 0, total - 1).astype(int) * blocks
+    high = np.clip(np.ceil(visible.max(axis=0)) + 3, 1, total).astype(int) * blocks
     high = np.maximum(high, low + blocks)
     return image[low[1] : high[1], low[0] : high[0]], translate(*low)
 
 
 def _hardly_scales(matrix: np.ndarray, size: tuple[int, int]) -> bool:
-    """Whether samples fall on nearly the same place between two pixels all over the output.
+    """Return whether samples fall on nearly the same place between two pixels all over the output.
 
-    There, and only there, rounding to whole gray levels on the way moves things in one direction.
+    There, and only there, rounding to whole gray levels on the way shifts the image in one direction.
     """
     drift = np.abs(np.abs(matrix[:2, :2]) - np.eye(2)).max() * max(size)
     return drift < 2 and not np.array_equal(matrix, matrix.round())
 
 
 def _blocks(matrix: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
-    """How many whole source pixels, along x and along y, one output pixel covers at the output's center."""
+    """Return the number of whole source pixels, along x and y, that one output pixel covers at the output's center."""
     center = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2])
     x, y = transform(center, np.linalg.inv(matrix))
     depth = matrix[2] @ (x, y, 1.0)
@@ -185,16 +185,16 @@ def _blocks(matrix: np.ndarray, size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _average_blocks(image: np.ndarray, blocks: tuple[int, int], border: int) -> np.ndarray:
-    """Means over `blocks` (x, y) pixels."""
+    """Return means over `blocks` (x, y) pixels."""
     if blocks == (1, 1):
         return image
     height, width = image.shape[:2]
-    # Filled up to whole blocks the mean is exact and fast; a fractional ratio takes ten times as long.
+    # Padded to whole blocks the mean is exact and fast; a fractional ratio takes ten times as long.
     right, bottom = -width % blocks[0], -height % blocks[1]
     if right or bottom:
         fill = (border,) * 4
         image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=fill)
-    while blocks[0] % 2 == blocks[1] % 2 == 0:  # halving is that much faster that it pays to do it again
+    while blocks[0] % 2 == blocks[1] % 2 == 0:  # several halvings are faster than one large step
         image = _average(image, (2, 2))
         blocks = (blocks[0] // 2, blocks[1] // 2)
     return image if blocks == (1, 1) else _average(image, blocks)

@@ -1,4 +1,4 @@
-"""What a checkpoint, or a command line, says about the data to evaluate on; a checkpoint is not trusted."""
+"""The data to evaluate a checkpoint on, from its config or a command line; a checkpoint is not trusted."""
 
 from __future__ import annotations
 
@@ -20,15 +20,13 @@ from softpoint.paths import normalize_path
 from softpoint.suggest import did_you_mean
 
 SPLITS = ("train", "val", "test", "all")
-# What stands in a config for a value that the checkpoint gives.
+# Value of a config key that the checkpoint provides.
 STORED = "stored"
 
-# What a stranger's config may build beside data modules: the scenes that they paint.
+# Module of the painters that an untrusted config may build.
 _SCENES = "softpoint.data.synthetic"
-# What decides which images are tested.
+# Keys that decide which images are tested.
 _SPLITTING = ("categories", "splits", "val", "test", "fold", "folds", "group", "split_seed", "seed")
-# Settings that had another name in earlier versions.
-_RENAMED = {"outside": "out_of_frame", "unlabelled": "unlabeled"}
 
 _log = logging.getLogger(__name__)
 
@@ -40,16 +38,16 @@ def open_set(
     fixed: Collection[str] = (),
     other: Checkpoint | None = None,
 ) -> EvaluationSet:
-    """The images of one split, of the data that a checkpoint was trained on or of another set.
+    """Return the images of one split, of the data that a checkpoint was trained on or of another set.
 
     Args:
         split: train, val, test, or all for every image that is labeled.
-        given: arguments of a data module that replace the stored ones; with `_target_`, a whole set of its own,
-            which is shown to the network as its training was unless a key is among `fixed`.
-        other: a second checkpoint to compare with: the set is shown as to that one.
+        given: settings of data that replace the stored ones; with `_target_`, those of another set, which is
+            cropped and resized as in training unless a key is among `fixed`.
+        other: a second checkpoint to compare with: the set is cropped and resized as for that one.
 
-    The stored split is used unless `given` decides another. Raises FileNotFoundError and ValueError for what is
-    not there, and ValueError for a checkpoint whose data is none of softpoint's.
+    The stored split is used unless `given` decides another. Raises FileNotFoundError and ValueError for missing
+    files, and ValueError for a checkpoint whose data is none of softpoint's.
     """
     if split not in SPLITS:
         raise ValueError(f"split={split!r}: {did_you_mean(split, SPLITS)}")
@@ -57,30 +55,30 @@ def open_set(
     own = "_target_" in given
     config = given if own else {**_stored(checkpoint, given), **given}
     if own or other is not None:
-        config = {**config, **_as_shown(other or checkpoint, fixed)}
+        config = {**config, **_input_settings(other or checkpoint, fixed)}
     target = config.pop("_target_")
     kind = _data_class(target, checkpoint)
     kept = None if decides_split(given) else checkpoint.splits
     try:
         if issubclass(kind, LabeledData) and (split == "all" or (kept and split in kept)):
             images = None if split == "all" or kept is None else kept[split]
-            found = labeled_set(_source(config), config.get("group"), images)
+            chosen = labeled_set(_source(config), config.get("group"), images)
         else:
-            found = split_set(_module(kind, config, checkpoint), split)
+            chosen = split_set(_module(kind, config, checkpoint), split)
     except FileNotFoundError as error:
         if own or "labels" in given:
             raise
         raise FileNotFoundError(
-            f"{error}. {checkpoint.path} was trained on it; say where it is now by data.labels=FILE data.images=FOLDER"
+            f"{error}. {checkpoint.path} was trained on it; name its new place by data.labels=FILE data.images=FOLDER"
         ) from error
     for trained in (checkpoint, other):
         if trained is not None and split != "train":
-            _warn_seen(trained, found)
-    return found
+            _warn_seen(trained, chosen)
+    return chosen
 
 
 def confidence_fraction(checkpoint: Checkpoint) -> float:
-    """The fraction of a subject's scale that a confidence is the probability of an error up to."""
+    """Return the fraction of a subject's scale within which a confidence is the probability of the point."""
     callbacks = checkpoint.config.get("callbacks")
     fitted = callbacks.get("calibrate") if isinstance(callbacks, Mapping) else None
     fraction = fitted.get("fraction") if isinstance(fitted, Mapping) else None
@@ -88,7 +86,7 @@ def confidence_fraction(checkpoint: Checkpoint) -> float:
 
 
 def decides_split(given: Mapping[str, Any]) -> bool:
-    """Whether replaced arguments of a data module, or a whole set of its own, leave no use for a stored split.
+    """Return whether replaced settings, or another set, decide the split in place of the stored one.
 
     >>> decides_split({"labels": "elsewhere.csv"}), decides_split({"fold": 1, "folds": 5})
     (False, True)
@@ -97,11 +95,9 @@ def decides_split(given: Mapping[str, Any]) -> bool:
 
 
 def held_out_of_both(first: Checkpoint, second: Checkpoint, split: str) -> set[str] | None:
-    """The images, by `normalize_path`, of the first's stored split that the second has not seen; None for any.
+    """Return the images, by `normalize_path`, of the first's stored split that the second was not trained or chosen on.
 
-    Seen is what it learned from or was chosen by.
-
-    Raises ValueError where there is none.
+    None stands for any image. Raises ValueError where there is none.
     """
     if split not in ("val", "test") or not first.splits or not second.splits:
         return None
@@ -110,17 +106,17 @@ def held_out_of_both(first: Checkpoint, second: Checkpoint, split: str) -> set[s
     if not kept:
         raise ValueError(
             f"{second.path} was trained or chosen on every {split} image of {first.path}; compare them on images that"
-            " neither has seen, by data=NAME split=all"
+            " are new to both, by data=NAME split=all"
         )
     return kept
 
 
-def _as_shown(checkpoint: Checkpoint, fixed: Collection[str]) -> dict[str, Any]:
-    """How the network is shown another set: as its own, except for what is fixed."""
+def _input_settings(checkpoint: Checkpoint, fixed: Collection[str]) -> dict[str, Any]:
+    """Return size, mode and crops of a checkpoint's own data, without the keys that are fixed."""
     crops = checkpoint.crops
-    seen: dict[str, Any] = {"size": list(checkpoint.size), "mode": "instance" if crops else "image"}
-    seen |= {"padding": crops["padding"], "boxes": crops["boxes"]} if crops else {}
-    return {key: value for key, value in seen.items() if key not in fixed}
+    settings: dict[str, Any] = {"size": list(checkpoint.size), "mode": "instance" if crops else "image"}
+    settings |= {"padding": crops["padding"], "boxes": crops["boxes"]} if crops else {}
+    return {key: value for key, value in settings.items() if key not in fixed}
 
 
 def _stored(checkpoint: Checkpoint, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,7 +132,7 @@ def _stored(checkpoint: Checkpoint, given: Mapping[str, Any]) -> dict[str, Any]:
             " data.folder=ADDRESS yourself"
         )
     settings = {key: value for key, value in stored.items() if key not in ("cache_dir", "max_cache_gb", "max_pixels")}
-    return {_RENAMED.get(key, key): value for key, value in settings.items()} | {"_target_": node["_target_"]}
+    return settings | {"_target_": node["_target_"]}
 
 
 def _data_class(target: Any, checkpoint: Checkpoint) -> type[KeypointData]:
@@ -186,18 +182,18 @@ def _scene(node: Mapping[str, Any]) -> Any:
     package, _, name = str(node["_target_"]).rpartition(".")
     scenes = importlib.import_module(_SCENES)
     if package != _SCENES or name not in scenes.__all__:
-        raise ValueError(f"the data asks for {node['_target_']!r}, and only scenes of {_SCENES} are built")
+        raise ValueError(f"the data names {node['_target_']!r}, and only scenes of {_SCENES} are built")
     return getattr(scenes, name)(**{key: value for key, value in node.items() if key != "_target_"})
 
 
-def _warn_seen(checkpoint: Checkpoint, found: EvaluationSet) -> None:
-    """Warns where the images, by their names, are ones that the network was trained on."""
+def _warn_seen(checkpoint: Checkpoint, data: EvaluationSet) -> None:
+    """Warn where the images have names of images that the network was trained on."""
     trained = {normalize_path(image) for image in (checkpoint.splits or {}).get("train", ())}
-    if seen := [image for image in found.images if normalize_path(image) in trained]:
+    if seen := [image for image in data.images if normalize_path(image) in trained]:
         _log.warning(
             "%d of %d images bear the names of images that %s was trained on, first %s: numbers on those flatter it",
             len(seen),
-            len(found),
+            len(data),
             checkpoint.path,
             seen[0],
         )

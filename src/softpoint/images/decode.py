@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from softpoint.images.headers import EXIF_ORIENTATION, Header, read_header, turned, valid_orientation
 from softpoint.suggest import did_you_mean
@@ -293,7 +293,7 @@ def _explain(path: Path | None, error: Exception) -> Exception:
     if isinstance(error, _RefusedError):
         return ValueError(str(error).replace("{path}", str(path or "in memory")))
     if path is None:
-        reason = "its format is unknown" if isinstance(error, Image.UnidentifiedImageError) else error
+        reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
         return ValueError(f"the image cannot be decoded: {reason}; send it again, or convert it to PNG")
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return FileNotFoundError(f"image {path} does not exist; check the path and data.images")
@@ -303,7 +303,7 @@ def _explain(path: Path | None, error: Exception) -> Exception:
         return ValueError(f"image {path} may not be read by this user; change its permissions")
     if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
         return ValueError(f"image {path} is too large ({error}); set data.max_pixels higher, or scale it down")
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         if path.stat().st_size == 0:
             return ValueError(f"image {path} is empty (0 bytes); copy it again, or remove it from the labels")
         return ValueError(f"{path} is not an image that can be read ({', '.join(_FORMATS)}); convert it or remove it")

@@ -14,6 +14,8 @@ RENAMED_PARTS = {"LabelledData": "LabeledData"}
 # Of `hyper_parameters`, as dotted paths.
 RENAMED_CONFIG = {
     "callbacks.pictures": "callbacks.images",
+    "data.outside": "data.out_of_frame",
+    "data.resident": "data.device_cache",
     "data.unlabelled": "data.unlabeled",
     "data.unlabelled_images": "data.unlabeled_images",
 }

@@ -27,7 +27,7 @@ def subject_boxes(labels: Labels, source: str | None = None) -> np.ndarray:
     sides = (boxes[:, 2:] - boxes[:, :2]).max(1)
     median = float(np.median(sides[sides > 1])) if (sides > 1).any() else 1.0
     margin = np.where(sides[:, None] > 1, 0, median / 2)
-    return boxes + margin * [-1, -1, 1, 1]
+    return np.asarray(boxes + margin * [-1, -1, 1, 1])
 
 
 def boxes_by_image(labels: Labels, source: str | None = None) -> dict[str, np.ndarray]:

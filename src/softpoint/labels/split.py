@@ -87,7 +87,8 @@ def split_labels(labels: Labels, split: Split, seed: int) -> dict[str, np.ndarra
             f"data.group={split.group!r} finds {labels.groups[0]!r} in every path, and one group cannot be split; write"
             " one that tells groups apart, or none to split single images"
         )
-    stated = stated_split(labels, drawn_by, split.val) if split.splits is split.fold is split.group is None else None
+    chosen = not (split.splits is None and split.fold is None and split.group is None)
+    stated = None if chosen else stated_split(labels, drawn_by, split.val)
     if split.splits is not None:
         rows = read_splits(split.splits, labels.images)
         if not len(rows["val"]):

@@ -17,7 +17,7 @@ def evenly_spaced(length: int, count: int) -> list[int]:
     >>> evenly_spaced(10, 4), evenly_spaced(2, 4)
     ([0, 3, 6, 9], [0, 1])
     """
-    return np.linspace(0, length - 1, min(length, count)).round().astype(int).tolist()
+    return [round(float(place)) for place in np.linspace(0, length - 1, min(length, count))]
 
 
 def limit_rows(
