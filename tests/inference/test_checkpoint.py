@@ -150,7 +150,7 @@ def test_starting_weights_are_neither_read_nor_downloaded(changed: Any, monkeypa
         (lambda c: c["hyper_parameters"]["model"].pop("head"), "its network cannot be rebuilt"),
         (lambda c: c["state_dict"].pop("net.calibration.slope"), "its weights do not fit its config"),
         (
-            lambda c: c["state_dict"].update({"net.calibration.hit": torch.zeros(9)}),
+            lambda c: c["state_dict"].update({"net.calibration.hit_weights": torch.zeros(9)}),
             "its weights do not fit its config",
         ),
         (lambda c: c["hyper_parameters"]["model"].update(head=None), "its network cannot be rebuilt"),

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from softpoint.functional import grid_to_image, render_gaussians
 from softpoint.layers import Calibration
-from softpoint.layers.calibration import TAIL, evidence, local_moments, log_deviation, log_odds_within, shape
+from softpoint.layers.calibration import TAIL, evidence, local_moments, log_deviation, log_odds_within, unit_covariance
 
 STRIDE = 4
 
 
 def fitted(num_keypoints: int = 1, **values: Tensor) -> Calibration:
     calibration = Calibration(num_keypoints)
-    calibration.set(**{"radius": torch.tensor(16.0), "presence": torch.tensor([8.0, 1.0, -2.0]), **values})
+    calibration.set(**{"radius": torch.tensor(16.0), "presence_weights": torch.tensor([8.0, 1.0, -2.0]), **values})
     return calibration
 
 
@@ -66,7 +66,7 @@ def test_a_deviation_is_that_of_the_heatmap():
     variance = (weight * d**2 / (1 + d**2 / 16)).sum() / weight.sum() / 2
     seen = evidence(prediction(1.0, floor=1e-12), STRIDE)
     assert log_deviation(seen.spread).exp().item() == pytest.approx(STRIDE * math.sqrt(variance), rel=1e-3)
-    torch.testing.assert_close(shape(seen.spread)[0, 0], torch.eye(2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(unit_covariance(seen.spread)[0, 0], torch.eye(2), atol=1e-4, rtol=0)
 
 
 def test_the_covariance_is_scaled_and_lies_as_the_heatmap_does():
@@ -74,7 +74,7 @@ def test_the_covariance_is_scaled_and_lies_as_the_heatmap_does():
     y, x = torch.meshgrid(torch.arange(24.0), torch.arange(32.0), indexing="ij")
     along, across = (x - 14 + y - 10) / math.sqrt(2), (x - 14 - y + 10) / math.sqrt(2)
     raw["logits"] = (-(along**2) / 8 - across**2 / 2)[None, None]
-    calibration = fitted(log_scale=torch.tensor([0.3]), slope=torch.tensor(1.5), widening=torch.tensor(3.0))
+    calibration = fitted(log_scale=torch.tensor([0.3]), slope=torch.tensor(1.5), covariance_scale=torch.tensor(3.0))
     covariance = calibration(raw, STRIDE)["covariance"][0, 0]
     values, vectors = torch.linalg.eigh(covariance)
     assert vectors[:, 1].abs().tolist() == pytest.approx([math.sqrt(0.5)] * 2, abs=1e-3)
@@ -95,7 +95,7 @@ def test_a_wider_heatmap_is_trusted_less():
 def test_a_flat_heatmap_is_out_of_the_image():
     raw = prediction()
     raw["logits"] = torch.zeros_like(raw["logits"])
-    strict = fitted(presence=torch.tensor([-3.0, 6.0, -1.0]))
+    strict = fitted(presence_weights=torch.tensor([-3.0, 6.0, -1.0]))
     assert strict(raw, STRIDE)["confidence"] < 0.01 < 0.85 < strict(prediction(), STRIDE)["confidence"]
 
 

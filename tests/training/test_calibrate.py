@@ -1,4 +1,4 @@
-"""A fit recovers what errors were drawn from, leans on what is usual where they are few, and travels with best.ckpt."""
+"""A fit recovers the distribution of the errors, stays near its priors where they are few, and is in best.ckpt."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from helpers.training import built, composed, labeled, tiny, write_labels
 from softpoint.functional import grid_to_image, render_gaussians
 from softpoint.inference import load_predictor, read_checkpoint
 from softpoint.layers import Calibration
-from softpoint.layers.calibration import TAIL, Evidence, evidence, log_deviation, shape
+from softpoint.layers.calibration import TAIL, Evidence, evidence, log_deviation, unit_covariance
 from softpoint.metrics import expected_calibration_error
 from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
 from softpoint.training import Calibrate
-from softpoint.training.calibrate import _batches, measure, moves
-from softpoint.training.calibration_fit import LEVEL, SLOPE, WIDENING, Measured, fit_calibration
+from softpoint.training.calibrate import _batches, measure, shifts
+from softpoint.training.calibration_fit import COVARIANCE_SCALE, LEVEL, SLOPE, Measured, fit_calibration
 
 RADIUS, STRIDE, K = torch.tensor(6.0), 4, 5
 NONE = Evidence(torch.zeros(0, 2, 2), torch.zeros(0), torch.zeros(0))
@@ -40,7 +40,10 @@ def seen_in(count: int, sure: bool = True) -> dict[str, Tensor]:
 def drawn(prediction: dict[str, Tensor], scale: float = 1.0, slope: float = 1.0, tail: float = math.inf) -> Measured:
     """Errors of the covariance scale^2 sd^(2 slope) times the heatmap's shape, from a t-distribution of `tail`."""
     seen = evidence(prediction, STRIDE)
-    root = torch.linalg.cholesky(shape(seen.spread)) * (slope * log_deviation(seen.spread)).exp()[..., None, None]
+    root = (
+        torch.linalg.cholesky(unit_covariance(seen.spread))
+        * (slope * log_deviation(seen.spread)).exp()[..., None, None]
+    )
     error = scale * (root @ torch.randn(*root.shape[:-1], 1))[..., 0]
     if tail < math.inf:
         error = error / (torch.distributions.Chi2(tail).sample(error.shape[:-1]) / tail).sqrt()[..., None]
@@ -70,7 +73,7 @@ def test_gaussian_errors_give_back_their_covariance(many: Any, scale: float) -> 
     found = fit_calibration(drawn(many[0], scale), RADIUS, NONE)
     covariance = calibrated(many[1], **found)["covariance"]
     seen = evidence(many[1], STRIDE)
-    truth = scale**2 * (2 * log_deviation(seen.spread)).exp()[..., None, None] * shape(seen.spread)
+    truth = scale**2 * (2 * log_deviation(seen.spread)).exp()[..., None, None] * unit_covariance(seen.spread)
     ratio = (torch.linalg.det(covariance) / torch.linalg.det(truth)).sqrt()
     assert ratio.log().mean().abs() < 0.2 and (ratio.log() - ratio.log().mean()).abs().max() < 0.3
     assert found["slope"].item() == pytest.approx(1.0, abs=0.12)
@@ -86,7 +89,7 @@ def test_doubled_errors_give_four_times_the_covariance(many: Any) -> None:
 
 @pytest.mark.parametrize("tail", [TAIL, 5.0, math.inf])
 @pytest.mark.parametrize("slope", [1.0, 1.5])
-def test_new_errors_are_as_it_says(many: Any, tail: float, slope: float) -> None:
+def test_the_calibration_holds_for_new_errors(many: Any, tail: float, slope: float) -> None:
     values = fit_calibration(drawn(many[0], 0.7, slope, tail), RADIUS, NONE)
     new, said = drawn(many[1], 0.7, slope, tail), calibrated(many[1], **values)
     assert expected_calibration_error(said["confidence"].flatten().numpy(), new.hit.flatten().numpy()) < 0.04
@@ -94,7 +97,7 @@ def test_new_errors_are_as_it_says(many: Any, tail: float, slope: float) -> None
     assert 0.45 < held(said["covariance"], new.error, 1.386) < 0.65
 
 
-def test_a_keypoint_that_errs_more_is_said_to(many: Any) -> None:
+def test_a_keypoint_with_larger_errors_has_a_larger_scale(many: Any) -> None:
     measured = drawn(many[0], tail=TAIL)
     measured.error[:, 2] *= 3
     log_scale = fit_calibration(measured, RADIUS, NONE)["log_scale"]
@@ -102,7 +105,7 @@ def test_a_keypoint_that_errs_more_is_said_to(many: Any) -> None:
     assert (log_scale[2] - others).item() == pytest.approx(math.log(3), abs=0.15)
 
 
-def test_few_points_change_little_and_none_nothing(many: Any) -> None:
+def test_few_points_change_the_priors_little_and_none_not_at_all(many: Any) -> None:
     measured = drawn(many[0], 20.0, tail=TAIL)
     values = []
     for count in (0, 1, 8):
@@ -112,12 +115,12 @@ def test_few_points_change_little_and_none_nothing(many: Any) -> None:
         values.append(fit_calibration(measured._replace(error=error, mask=mask), RADIUS, NONE))
     at_four = [float(v["log_scale"].mean() + v["slope"] * math.log(4)) for v in values]
     assert at_four[0] == pytest.approx(LEVEL[0] + 0.05, abs=1e-4) and values[0]["slope"] == pytest.approx(SLOPE[0])
-    assert values[0]["widening"].item() == pytest.approx(WIDENING)
+    assert values[0]["covariance_scale"].item() == pytest.approx(COVARIANCE_SCALE)
     assert at_four[0] < at_four[1] < at_four[2] < math.log(20) + math.log(4)
 
 
 @pytest.mark.parametrize("share", [0.6, 0.9, 1.0])
-def test_errors_of_exactly_nothing_leave_every_value_sensible(many: Any, share: float) -> None:
+def test_errors_of_exactly_zero_leave_every_value_finite(many: Any, share: float) -> None:
     measured = drawn(many[0], tail=TAIL)
     error = torch.where(torch.rand(measured.mask.shape)[..., None] < share, 0, measured.error)
     values = fit_calibration(measured._replace(error=error, hit=error.norm(dim=-1) <= RADIUS), RADIUS, NONE)
@@ -125,7 +128,7 @@ def test_errors_of_exactly_nothing_leave_every_value_sensible(many: Any, share: 
     assert calibrated(many[1], **values)["covariance"].isfinite().all()
 
 
-def test_what_is_absent_comes_out_unsure(many: Any) -> None:
+def test_absent_points_have_a_low_confidence(many: Any) -> None:
     measured, gone = drawn(many[0], 0.5), seen_in(60, sure=False)
     absent = Evidence(*(value.flatten(0, 1) for value in evidence(gone, STRIDE)))
     values = fit_calibration(measured, RADIUS, absent)
@@ -134,11 +137,11 @@ def test_what_is_absent_comes_out_unsure(many: Any) -> None:
     assert there["confidence"].mean() < 0.05 and (trusted - here).mean() < 0.02
 
 
-def test_images_move_and_their_points_with_them() -> None:
+def test_shifted_images_and_their_points_move_alike() -> None:
     image = torch.randint(256, (2, 3, 32, 48), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
     points = torch.tensor([[[10.0, 20.0], [40.0, 4.0]], [[23.0, 15.0], [47.4, 31.4]]])
     for (moved, outside), (dx, dy) in zip(
-        moves(image, points, 2.0), [(-24, 0), (24, 0), (0, -16), (0, 16)], strict=True
+        shifts(image, points, 2.0), [(-24, 0), (24, 0), (0, -16), (0, 16)], strict=True
     ):
         expected = torch.zeros_like(image)
         for y in range(32):

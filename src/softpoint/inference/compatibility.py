@@ -13,6 +13,7 @@ from typing import Any
 RENAMED_PARTS = {"LabelledData": "LabeledData"}
 # Of `hyper_parameters`, as dotted paths.
 RENAMED_CONFIG = {
+    "callbacks.minutes": "callbacks.duration",
     "callbacks.pictures": "callbacks.images",
     "data.outside": "data.out_of_frame",
     "data.resident": "data.device_cache",
@@ -22,13 +23,18 @@ RENAMED_CONFIG = {
 # Values of any `_target_` in `hyper_parameters`.
 RENAMED_TARGETS = {
     "softpoint.data.LabelledData": "softpoint.data.LabeledData",
+    "softpoint.training.callbacks.TimeBudget": "softpoint.training.callbacks.Duration",
     "softpoint.training.callbacks.ValidationPictures": "softpoint.training.callbacks.ValidationImages",
 }
 # Of `record`, and of each of its splits.
 RENAMED_RECORD = {"weights_licence": "weights_license", "data_licence": "data_license"}
 RENAMED_COUNTS = {"pictures": "images"}
 # Ends of the names of weights and buffers.
-RENAMED_WEIGHTS: dict[str, str] = {}
+RENAMED_WEIGHTS = {
+    "calibration.widening": "calibration.covariance_scale",
+    "calibration.hit": "calibration.hit_weights",
+    "calibration.presence": "calibration.presence_weights",
+}
 
 MAX_DEPTH = 64
 

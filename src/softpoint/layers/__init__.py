@@ -1,4 +1,4 @@
-"""nn.Modules with a paper or a published module behind each."""
+"""Modules of published methods: attention, soft-argmax, calibration, normalization."""
 
 from softpoint.layers.calibration import Calibration
 from softpoint.layers.dynamic_spatial_attention import DynamicSpatialAttention

@@ -1,8 +1,7 @@
-"""What a prediction's confidence and covariance say, made to agree with errors that were measured."""
+"""Calibration of confidence and covariance to measured errors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -10,32 +9,35 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from softpoint.functional import image_to_grid, spatial_softmax
+from softpoint.types import Prediction
 
-# Degrees of freedom of the errors' distribution: some errors are far larger than a heatmap lets expect.
+# Degrees of freedom of the errors' t-distribution: some errors are far larger than a heatmap suggests.
 TAIL = 3.0
-# How far, in cells, a distance counts in full: beyond lies another mode, which would hide how wide this one is.
+# Distance in cells at which a moment is halved: further mass is another mode, which would hide the width of this one.
 REACH = 4.0
-# How much of a heatmap's shape is replaced by a circle, so that no ellipse is a line.
+# Share of a heatmap's covariance that is replaced by a circle, so that no ellipse is a line.
 ROUND = 0.05
 
 
 class Evidence(NamedTuple):
-    """What predictions show of their own errors, in any number of them."""
+    """Properties of predictions that their errors depend on, for any number of keypoints."""
 
-    spread: Float[Tensor, "*n 2 2"]  # how wide the heatmap is about its point, px^2 of the input
-    contrast: Float[Tensor, "*n"]  # log of how far the highest logit stands out of its map
-    present: Float[Tensor, "*n"]  # the network's own probability of being in the image; 1 where it has none
+    spread: Float[Tensor, "*n 2 2"]  # second moment of the heatmap about its point, px^2 of the input
+    contrast: Float[Tensor, "*n"]  # log of 1 + the largest logit less the mean logit
+    presence: Float[Tensor, "*n"]  # the network's own probability that the keypoint is in the image; 1 without one
 
 
 class Calibration(nn.Module):
     """Confidence as the probability of an error up to `radius` input px, covariance as that of the error.
 
-    Errors follow a Student's t-distribution of `TAIL` degrees of freedom about the predicted point, of the
-    heatmap's shape and of the scale exp(log_scale) sd^slope, with sd the heatmap's own in px. Its mass within
-    `radius`, corrected by a logistic function, is the probability of a hit where the keypoint is in the image;
-    another logistic function, of the heatmap's contrast and sd, says whether it is. Their product is the confidence.
+    Errors follow a Student's t-distribution of `TAIL` degrees of freedom about the predicted point, with the shape of
+    the heatmap and the scale exp(log_scale) sd^slope, where sd is the heatmap's deviation in px. Its mass within
+    `radius`, corrected by a logistic function, is the probability of a hit for a keypoint in the image. Another
+    logistic function, of the heatmap's contrast and deviation, is the probability that it is in the image. The
+    confidence is their product.
 
-    Only buffers, which `softpoint.training.Calibrate` fits. Before, at radius 0, predictions pass unchanged.
+    All parameters are buffers, which `softpoint.training.Calibrate` fits. Before, at radius 0, predictions are returned
+    unchanged.
 
     >>> calibration, logits = Calibration(1), torch.zeros(1, 1, 9, 9)
     >>> logits[..., 4, 4] = 9.0
@@ -43,53 +45,55 @@ class Calibration(nn.Module):
     >>> calibration(raw, stride=4) is raw
     True
     >>> calibration.set(radius=torch.tensor(3.0))
-    >>> found = calibration(raw, stride=4)
-    >>> round(found["confidence"].item(), 3), round(found["covariance"][0, 0, 0, 0].item(), 3)
+    >>> result = calibration(raw, stride=4)
+    >>> round(result["confidence"].item(), 3), round(result["covariance"][0, 0, 0, 0].item(), 3)
     (0.944, 1.034)
     """
 
     radius: Tensor
     log_scale: Tensor
     slope: Tensor
-    widening: Tensor
-    hit: Tensor
-    presence: Tensor
+    covariance_scale: Tensor
+    hit_weights: Tensor
+    presence_weights: Tensor
 
     def __init__(self, num_keypoints: int) -> None:
         super().__init__()
         self.register_buffer("radius", torch.tensor(0.0))
         self.register_buffer("log_scale", torch.zeros(num_keypoints))
         self.register_buffer("slope", torch.tensor(1.0))
-        self.register_buffer("widening", torch.tensor(2.0))  # covariance over squared scale
-        self.register_buffer("hit", torch.tensor([0.0, 1.0]))  # a constant, and what multiplies the log odds
-        self.register_buffer("presence", torch.tensor([20.0, 0.0, 0.0]))  # a constant, contrast, log sd
-        self.fitted = False  # a plain value: asking a device would make every forward wait
+        self.register_buffer("covariance_scale", torch.tensor(2.0))  # covariance over squared scale
+        self.register_buffer("hit_weights", torch.tensor([0.0, 1.0]))  # of a constant and of the log odds
+        self.register_buffer("presence_weights", torch.tensor([20.0, 0.0, 0.0]))  # of a constant, contrast, log sd
+        self.fitted = False  # a plain value, because reading a device's would make every forward wait
 
     def set(self, **values: Tensor) -> None:
-        """Replaces the buffers of these names."""
+        """Replace the buffers of these names."""
         for name, value in values.items():
             buffer: Tensor = getattr(self, name)
             buffer.copy_(value)
         self.fitted = bool(self.radius > 0)
 
-    def forward(self, prediction: dict[str, Any], stride: int) -> dict[str, Any]:
-        """The prediction with `confidence` (B, K) and `covariance` (B, K, 2, 2) in px^2 replaced, in float32."""
+    def forward(self, prediction: Prediction, stride: int) -> Prediction:
+        """Return the prediction with calibrated `confidence` and `covariance`, in float32."""
         if not self.fitted:
             return prediction
-        seen = evidence(prediction, stride)
-        scale = (self.log_scale + self.slope * log_deviation(seen.spread)).exp()
-        hit = torch.sigmoid(self.hit[0] + self.hit[1] * log_odds_within(self.radius, scale))
-        here = presence_logit(seen, self.presence).sigmoid() * seen.present
-        covariance = (self.widening * scale.square())[..., None, None] * shape(seen.spread)
-        return {**prediction, "confidence": hit * here, "covariance": covariance}
+        found = evidence(prediction, stride)
+        deviation = log_deviation(found.spread)
+        scale = (self.log_scale + self.slope * deviation).exp()
+        hit = torch.sigmoid(self.hit_weights[0] + self.hit_weights[1] * log_odds_within(self.radius, scale))
+        weights = self.presence_weights
+        presence = torch.sigmoid(weights[0] + weights[1] * found.contrast + weights[2] * deviation) * found.presence
+        covariance = (self.covariance_scale * scale.square())[..., None, None] * unit_covariance(found.spread)
+        return {**prediction, "confidence": hit * presence, "covariance": covariance}
 
     def _load_from_state_dict(self, *arguments: Any, **keywords: Any) -> None:
         super()._load_from_state_dict(*arguments, **keywords)
         self.fitted = self.radius.device.type != "meta" and bool(self.radius > 0)
 
 
-def evidence(prediction: Mapping[str, Tensor], stride: int) -> Evidence:
-    """What the prediction of any head, in input pixels, shows of its own errors; carries no gradient."""
+def evidence(prediction: Prediction, stride: int) -> Evidence:
+    """Return the evidence about the errors of a prediction of any head, without gradients."""
     logits, keypoints = prediction["logits"].detach().float(), prediction["keypoints"].detach().float()
     spread = local_moments(spatial_softmax(logits), image_to_grid(keypoints, stride)) * stride**2
     contrast = (logits.amax((-2, -1)) - logits.mean((-2, -1))).log1p()
@@ -99,7 +103,7 @@ def evidence(prediction: Mapping[str, Tensor], stride: int) -> Evidence:
 
 
 def local_moments(heatmap: Float[Tensor, "B K h w"], cells: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K 2 2"]:
-    """Second moments [[xx, xy], [xy, yy]] about each point in cells^2, of distances d shortened to d/sqrt(1 + d^2/16).
+    """Second moments [[xx, xy], [xy, yy]] about each point in cells^2, in which d^2 counts as d^2 / (1 + d^2 / 16).
 
     >>> heatmap = torch.zeros(1, 1, 1, 9); heatmap[..., 5] = 1
     >>> local_moments(heatmap, torch.tensor([[[5.0, 0.0]]]))[0, 0].tolist()
@@ -118,7 +122,7 @@ def local_moments(heatmap: Float[Tensor, "B K h w"], cells: Float[Tensor, "B K 2
 
 
 def log_deviation(spread: Float[Tensor, "*n 2 2"]) -> Float[Tensor, "*n"]:
-    """Log of the standard deviation of a circle as large as `spread`.
+    """Log of the standard deviation of the circle with the determinant of `spread`.
 
     >>> round(log_deviation(torch.eye(2) * 9).exp().item(), 4)
     3.0
@@ -126,10 +130,10 @@ def log_deviation(spread: Float[Tensor, "*n 2 2"]) -> Float[Tensor, "*n"]:
     return _determinant(_rounder(spread)).log() / 4
 
 
-def shape(spread: Float[Tensor, "*n 2 2"]) -> Float[Tensor, "*n 2 2"]:
-    """`spread`, a little rounder, scaled to a determinant of 1.
+def unit_covariance(spread: Float[Tensor, "*n 2 2"]) -> Float[Tensor, "*n 2 2"]:
+    """Return `spread`, a little rounder, scaled to a determinant of 1.
 
-    >>> shape(torch.eye(2) * 9)
+    >>> unit_covariance(torch.eye(2) * 9)
     tensor([[1., 0.],
             [0., 1.]])
     """
@@ -138,18 +142,13 @@ def shape(spread: Float[Tensor, "*n 2 2"]) -> Float[Tensor, "*n 2 2"]:
 
 
 def log_odds_within(radius: Float[Tensor, ""], scale: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """Log odds of an error up to `radius` under a round t-distribution of this scale.
+    """Log odds of an error up to `radius` under a circular t-distribution of this scale.
 
     >>> log_odds_within(torch.tensor(3.0), torch.tensor([3.0])).sigmoid()
     tensor([0.3505])
     """
     log_beyond = -TAIL / 2 * (radius.square() / (TAIL * scale.square())).log1p()
     return (-log_beyond.expm1()).clamp_min(torch.finfo(scale.dtype).tiny).log() - log_beyond
-
-
-def presence_logit(seen: Evidence, weights: Float[Tensor, "3"]) -> Float[Tensor, "*n"]:
-    """Log odds of being in the image: a constant, the heatmap's contrast and its log deviation, weighed."""
-    return weights[0] + weights[1] * seen.contrast + weights[2] * log_deviation(seen.spread)
 
 
 def _rounder(spread: Tensor) -> Tensor:

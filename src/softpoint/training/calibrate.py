@@ -1,4 +1,4 @@
-"""Makes the best checkpoint's confidences and covariances agree with its errors on the validation split."""
+"""The callback that calibrates the best checkpoint on the validation split."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
 from softpoint.data.dataset import collate
+from softpoint.inference.compatibility import upgrade
 from softpoint.labels.schema import ABSENT
 from softpoint.layers.calibration import Evidence, evidence
 from softpoint.models import KeypointNet
 from softpoint.paths import atomic_write
 from softpoint.training.calibration_fit import Measured, fit_calibration
+from softpoint.types import Batch
 
-# Fewer labeled points than these say little of their own.
-FEW = 30
+# Number of labeled points below which the message says that the priors dominate.
+FEW_POINTS = 30
 
 
 class Calibrate(Callback):
     """After training, fits `net.calibration` to the validation split and writes it into the best checkpoint.
 
-    The first process fits while the others wait; the file is written beside the checkpoint and then takes its name.
+    The first process fits while the others wait; the new checkpoint replaces the old one when it is complete.
 
     Args:
-        fraction: of a subject's scale, the error up to which the confidence is the probability of. It is applied
-            to the typical subject, so that the distance in input pixels is a fixed number.
-        images: how many validation images are enough.
+        fraction: of a subject's scale: the confidence is the probability of an error up to this. It is applied to the
+            typical subject, so that the distance in input pixels is a fixed number.
+        images: largest number of validation images that are used.
     """
 
     def __init__(self, fraction: float, images: int) -> None:
@@ -51,19 +53,20 @@ class Calibrate(Callback):
         trainer.strategy.barrier("calibrate")
 
     def _calibrate(self, trainer: Any, module: Any, path: Path) -> str:
-        """Writes what was fitted, and says it in a sentence."""
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-        net = _restored(module, stored["state_dict"])
-        found = measure(net, _batches(trainer, module.device, self.images), self.fraction)
-        if found is None:
+        """Write the fitted values into the checkpoint, and return a sentence about the fit."""
+        # A resumed run may have its best checkpoint from an earlier version.
+        stored = upgrade(torch.load(path, map_location="cpu", weights_only=True))
+        net = _uncalibrated(module, stored["state_dict"])
+        result = measure(net, _batches(trainer, module.device, self.images), self.fraction)
+        if result is None:
             return "not calibrated, as no point of the validation split is labeled: confidence is the head's own"
-        measured, radius, absent = found
+        measured, radius, absent = result
         net.calibration.set(**fit_calibration(measured, radius, absent))
         for name, value in net.calibration.state_dict(prefix="net.calibration.").items():
             stored["state_dict"][name] = value.cpu()
         replace_checkpoint(path, stored)
         images, points = len(measured.mask), int(measured.mask.sum())
-        caution = f", whose {points} points are few, so that it leans on other sets" if points < FEW else ""
+        caution = f" with only {points} labeled points, so mostly from priors" if points < FEW_POINTS else ""
         return (
             f"calibrated on {images} images{caution}: confidence = probability of an error up to"
             f" {100 * self.fraction:g} % of the subject's size, usually {radius:.1f} px of the input"
@@ -71,80 +74,73 @@ class Calibrate(Callback):
 
 
 @torch.no_grad()
-def measure(
-    net: KeypointNet, batches: Iterator[dict[str, Any]], fraction: float
-) -> tuple[Measured, Tensor, Evidence] | None:
-    """How far from the truth `net` predicts, the radius that is `fraction` of the typical scale, and absent points.
+def measure(net: KeypointNet, batches: Iterator[Batch], fraction: float) -> tuple[Measured, Tensor, Evidence] | None:
+    """Return the errors of `net`, the radius that is `fraction` of the typical scale, and evidence of absent points.
 
-    Those are labeled points in images moved so far that they lie outside, and what is labeled absent. All on the
-    CPU; None where no point is labeled.
+    Absent points are those labeled so, and labeled points in images shifted so far that they are outside. All values
+    are on the CPU. None where no point is labeled.
     """
     stride, rows, gone = net.decoder.stride, [], []
     for batch in batches:
         prediction, mask = net(batch["image"]), batch["visibility"] > 0
         truth = batch["keypoints"]
-        length = batch["scale"] / _pixels(batch["matrix"])
-        seen = evidence(prediction, stride)
-        rows.append((*seen, prediction["keypoints"].float() - truth, mask, length))
-        gone.append(_where(seen, batch["visibility"] == ABSENT))
-        for moved, outside in moves(batch["image"], truth, stride):
-            gone.append(_where(evidence(net(moved), stride), outside & mask))
+        # The root of the area of an input pixel in the original image is its length there.
+        area: Tensor = torch.linalg.det(batch["matrix"][:, :2, :2].float()).abs()
+        found = evidence(prediction, stride)
+        rows.append((*found, prediction["keypoints"].float() - truth, mask, batch["scale"] / area.sqrt()))
+        gone.append(_select(found, batch["visibility"] == ABSENT))
+        for shifted, outside in shifts(batch["image"], truth, stride):
+            gone.append(_select(evidence(net(shifted), stride), outside & mask))
     if not any(row[-2].any() for row in rows):
         return None
-    spread, contrast, present, error, mask, length = (torch.cat(column).cpu() for column in zip(*rows, strict=True))
+    spread, contrast, presence, error, mask, length = (torch.cat(column).cpu() for column in zip(*rows, strict=True))
     scale = length[mask.any(1)]
     hit = error.norm(dim=-1) <= fraction * length[:, None]
     absent = Evidence(*(torch.cat(column).cpu() for column in zip(*gone, strict=True)))
-    return Measured(Evidence(spread, contrast, present), error, mask, hit), fraction * scale.median(), absent
+    return Measured(Evidence(spread, contrast, presence), error, mask, hit), fraction * scale.median(), absent
 
 
-def moves(image: Tensor, keypoints: Tensor, margin: float) -> Iterator[tuple[Tensor, Tensor]]:
-    """The images (B, 3, H, W) moved by half of their size to each side, and which points then lie outside by `margin`.
+def shifts(image: Tensor, keypoints: Tensor, margin: float) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the images (B, 3, H, W) shifted by half of their size to each side, and the points (B, K) then outside.
+
+    A point is outside if it is more than `margin` pixels beyond the border.
 
     >>> image, points = torch.ones(1, 3, 8, 8), torch.tensor([[[1.0, 4.0], [6.0, 4.0]]])
-    >>> [outside[0].tolist() for _, outside in moves(image, points, 1.0)]
+    >>> [outside[0].tolist() for _, outside in shifts(image, points, 1.0)]
     [[True, False], [False, True], [False, False], [False, False]]
     """
     height, width = image.shape[-2:]
     for dx, dy in ((-(width // 2), 0), (width // 2, 0), (0, -(height // 2)), (0, height // 2)):
-        there = keypoints + keypoints.new_tensor([dx, dy])
-        beyond = torch.maximum(-0.5 - there, there - there.new_tensor([width - 0.5, height - 0.5])).amax(-1)
+        points = keypoints + keypoints.new_tensor([dx, dy])
+        beyond = torch.maximum(-0.5 - points, points - points.new_tensor([width - 0.5, height - 0.5])).amax(-1)
         # Padding by a negative number cuts.
         yield F.pad(image, (dx, -dx, dy, -dy)), beyond > margin
 
 
-def _batches(trainer: Any, device: torch.device, images: int) -> Iterator[dict[str, Any]]:
-    """The validation split, or so many images of it at even distances, whole in this process."""
+def _batches(trainer: Any, device: torch.device, images: int) -> Iterator[Batch]:
+    """The validation split, or at most `images` images of it at even distances, whole in this process."""
     data = trainer.datamodule
     dataset = data.dataset("val")
-    few = range(0, len(dataset), max(1, -(-len(dataset) // images)))
-    for batch in DataLoader(Subset(dataset, few), data.batch_size, collate_fn=collate):
-        # Not the strategy's own transfer: that asks the data for what training shows.
+    subset = range(0, len(dataset), max(1, -(-len(dataset) // images)))
+    for batch in DataLoader(Subset(dataset, subset), data.batch_size, collate_fn=collate):
+        # Not by the strategy, which would render the batch as one of training.
         yield data.render(move_data_to_device(batch, device), "val")
 
 
-def _restored(module: Any, state: dict[str, Tensor]) -> KeypointNet:
-    """The module's network with the weights of a checkpoint."""
+def _uncalibrated(module: Any, state: dict[str, Tensor]) -> KeypointNet:
+    """The module's network with the weights of a checkpoint, before any calibration."""
     net: KeypointNet = copy.deepcopy(module.net).eval()
     weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
-    # A checkpoint from before there was a calibration has none of its buffers.
     net.load_state_dict({**net.calibration.state_dict(prefix="calibration."), **weights})
-    net.calibration.radius.zero_()
-    net.calibration.set()
+    net.calibration.set(radius=torch.tensor(0.0))
     return net
 
 
-def _pixels(matrix: Tensor) -> Tensor:
-    """How many original pixels one of the input is long (B,), by the area that an affine `matrix` makes of it."""
-    area: Tensor = torch.linalg.det(matrix[:, :2, :2].float()).abs()
-    return area.sqrt()
-
-
-def _where(seen: Evidence, mask: Tensor) -> Evidence:
-    return Evidence(*(value[mask] for value in seen))
+def _select(found: Evidence, mask: Tensor) -> Evidence:
+    return Evidence(*(value[mask] for value in found))
 
 
 def replace_checkpoint(path: Path, stored: dict[str, Any]) -> None:
-    """Writes a checkpoint beside the one that it then takes the place of."""
+    """Write a checkpoint beside the one that it then replaces."""
     with atomic_write(path) as beside:
         torch.save(stored, beside)

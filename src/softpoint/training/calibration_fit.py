@@ -1,4 +1,4 @@
-"""Fits a calibration to measured errors, leaning on what is usual where they are few."""
+"""The fit of a calibration to measured errors, with priors that dominate where there are few of them."""
 
 from __future__ import annotations
 
@@ -11,146 +11,142 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from softpoint.layers.calibration import TAIL, Evidence, log_deviation, log_odds_within, shape
+from softpoint.layers.calibration import TAIL, Evidence, log_deviation, log_odds_within, unit_covariance
 
-# What is usual, as mean and deviation: of the log scale of the errors where a heatmap has a deviation of 4 px,
-LEVEL = (0.3, 0.5)
-# of the slope with which the errors grow with the heatmaps,
-SLOPE = (1.4, 0.3)
-# of a keypoint's own log scale,
-KEYPOINT = (0.0, 0.2)
-# of the logistic correction of a hit's log odds,
+# Priors, as mean and deviation, from calibrations on several public sets. Of the log scale of the errors where a
+# heatmap has a deviation of 4 px, of the slope with which it grows with the heatmap's log deviation, and of a
+# keypoint's difference from this line:
+LEVEL, SLOPE, KEYPOINT = (0.3, 0.5), (1.4, 0.3), (0.0, 0.2)
+# Of the logistic correction of a hit's log odds, and of presence at a central contrast and log deviation:
 HIT = ((0.0, 1.0), (0.3, 0.15))
-# and of presence at a contrast and a log deviation in the middle of their range.
-PRESENCE, MIDDLE = ((3.0, 0.0, 0.0), (3.0, 5.0, 5.0)), (0.0, 2.0, math.log(4.0))
+PRESENCE, CENTER = ((3.0, 0.0, 0.0), (3.0, 5.0, 5.0)), (0.0, 2.0, math.log(4.0))
 
-# Errors in px below which differences tell nothing: of a few that are exactly 0 the scale would follow to 0.
-LEAST = 0.05
-# Covariance over squared scale at which the 90 % ellipses of the t-distribution are right and those of 50 % a little
-# large, and how many points it takes to say otherwise.
-WIDENING, WIDENING_POINTS = 2.1, 300
-# The best epoch was chosen on the very errors that are fitted, which are smaller than new ones for that.
+# Smallest error in px that counts: a few errors of exactly 0 would else draw the scale to 0.
+MIN_ERROR = 0.05
+# Covariance over squared scale at which 90 % ellipses of the t-distribution are right and 50 % ellipses a little
+# large, and the number of points with which the data weighs as much as this prior.
+COVARIANCE_SCALE, COVARIANCE_POINTS = 2.1, 300
+# Log factor from the errors that are fitted to new ones: the best epoch was chosen by the same errors.
 OPTIMISM = 0.05
-# How often a keypoint is taken to be out of the image, as a fraction of how often it is in it.
+# Assumed number of keypoints out of the image per keypoint in it.
 ABSENT = 0.05
 
 
 class Measured(NamedTuple):
-    """Evidence about N samples of K keypoints, and how far each prediction was from the truth."""
+    """Evidence about N samples of K keypoints, and the errors of their predictions."""
 
-    seen: Evidence
-    error: Float[Tensor, "N K 2"]  # input px; anything where the mask is not set
+    evidence: Evidence
+    error: Float[Tensor, "N K 2"]  # input px; any value where the mask is false
     mask: Bool[Tensor, "N K"]
-    hit: Bool[Tensor, "N K"]  # whether the error is within the distance that the confidence is about
+    hit: Bool[Tensor, "N K"]  # whether the error is within the distance that the confidence refers to
 
 
-def fit_calibration(found: Measured, radius: Tensor, absent: Evidence) -> dict[str, Tensor]:
-    """Values for `Calibration.set`; `absent` is the evidence (M,) of keypoints known to be out of the image.
+def fit_calibration(measured: Measured, radius: Tensor, absent: Evidence) -> dict[str, Tensor]:
+    """Return values for `Calibration.set`; `absent` is the evidence (M,) of keypoints known to be out of the image.
 
-    All by maximum a posteriori: the fewer points there are, the nearer the values stay to what is usual.
+    All are maximum a posteriori estimates: the fewer points there are, the nearer the values are to the priors.
     """
-    found = _double(found)
-    deviation, distance = log_deviation(found.seen.spread), _distance(found)
-    log_scale, slope = _fit_scale(deviation, distance, found.mask)
+    found = Evidence(*(value.double() for value in measured.evidence))
+    measured = Measured(found, measured.error.double(), measured.mask, measured.hit)
+    deviation, distance, mask = log_deviation(found.spread), _distance(measured), measured.mask
+    log_scale, slope = _fit_scale(deviation, distance, mask)
     scale = (log_scale + slope * deviation).exp()
-    squared = (distance / scale).square()[found.mask]
     return {
         "radius": radius,
         "log_scale": log_scale,
         "slope": slope,
-        "widening": _widening(squared),
-        "hit": _fit_hits(log_odds_within(radius.double(), scale)[found.mask], found.hit[found.mask]),
-        "presence": _fit_presence(found, absent),
+        "covariance_scale": _fit_covariance_scale((distance / scale).square()[mask]),
+        "hit_weights": _fit_hits(log_odds_within(radius.double(), scale)[mask], measured.hit[mask]),
+        "presence_weights": _fit_presence(measured, absent),
     }
 
 
 def _fit_scale(deviation: Tensor, distance: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """`log_scale` (K,) and `slope` under which the distances are likeliest."""
-    centered = deviation - MIDDLE[2]
+    """`log_scale` (K,) and `slope` of the t-distribution under which the distances are most likely."""
+    centered = deviation - CENTER[2]
 
     def loss(values: Tensor) -> Tensor:
         level, slope, own = values[0], values[1], values[2:]
         log_scale = level + own + slope * centered
         tail = (distance * torch.exp(-log_scale)).square() / TAIL
-        surprise = torch.where(mask, 2 * log_scale + (TAIL / 2 + 1) * tail.log1p(), 0).sum()
-        return surprise + _unusual(level, LEVEL) + _unusual(slope, SLOPE) + _unusual(own, KEYPOINT)
+        nll = torch.where(mask, 2 * log_scale + (TAIL / 2 + 1) * tail.log1p(), 0).sum()
+        return nll + _gaussian_nll(level, LEVEL) + _gaussian_nll(slope, SLOPE) + _gaussian_nll(own, KEYPOINT)
 
     start = torch.zeros(2 + mask.shape[1], dtype=deviation.dtype)
     start[0], start[1] = LEVEL[0], SLOPE[0]
-    level, slope, own = _minimum(loss, start).split([1, 1, mask.shape[1]])
-    return level + own - slope * MIDDLE[2] + OPTIMISM, slope[0]
+    level, slope, own = _minimize(loss, start).split([1, 1, mask.shape[1]])
+    return level + own - slope * CENTER[2] + OPTIMISM, slope[0]
 
 
-def _widening(squared: Tensor) -> Tensor:
-    """Covariance over squared scale with which ellipses of 50 and 90 % hold as much of these squared distances."""
-    usual = torch.tensor(WIDENING, dtype=squared.dtype)
+def _fit_covariance_scale(squared: Tensor) -> Tensor:
+    """Covariance over squared scale whose ellipses of 50 and 90 % hold these shares of the squared distances."""
+    prior = torch.tensor(COVARIANCE_SCALE, dtype=squared.dtype)
     if not len(squared):
-        return usual
+        return prior
     levels = torch.tensor([0.5, 0.9], dtype=squared.dtype)
     needed = squared.quantile(levels).clamp_min(1e-6) * math.exp(2 * OPTIMISM) / (-2 * (1 - levels).log())
-    weight = len(squared) / (len(squared) + WIDENING_POINTS)
-    return usual * (needed.log() @ levels / levels.sum() - usual.log()).mul(weight).exp()
+    weight = len(squared) / (len(squared) + COVARIANCE_POINTS)
+    return prior * (needed.log() @ levels / levels.sum() - prior.log()).mul(weight).exp()
 
 
 def _fit_hits(log_odds: Tensor, hit: Tensor) -> Tensor:
+    """Weights of a constant and of the log odds, whose logistic function is the probability of a hit."""
     features = torch.stack((torch.ones_like(log_odds), log_odds), -1)
     return _fit_logistic(features, hit.double(), torch.ones_like(log_odds), HIT)
 
 
-def _fit_presence(found: Measured, absent: Evidence) -> Tensor:
-    """Weights of `presence_logit`, which tell labeled keypoints from absent ones; certainty where none is absent."""
-    count = len(absent.contrast)
-    if not count or not found.mask.any():
+def _fit_presence(measured: Measured, absent: Evidence) -> Tensor:
+    """Weights of a logistic function that separates labeled keypoints from absent ones; 1 where none is absent."""
+    count, mask = len(absent.contrast), measured.mask
+    if not count or not mask.any():
         return torch.tensor([20.0, 0.0, 0.0])
-    here = _features(Evidence(*(value[found.mask] for value in found.seen)))
-    gone = _features(Evidence(*(value.double() for value in absent)))
-    weight = torch.cat((torch.ones(len(here)), torch.full((count,), ABSENT * len(here) / count)))
-    truth = torch.cat((torch.ones(len(here)), torch.zeros(count)))
-    weights = _fit_logistic(torch.cat((here, gone)), truth.double(), weight.double(), PRESENCE)
-    middle = torch.tensor(MIDDLE, dtype=weights.dtype)
-    return torch.cat((weights[:1] - (weights * middle).sum(), weights[1:]))
+    present = _features(measured.evidence.spread[mask], measured.evidence.contrast[mask])
+    gone = _features(absent.spread.double(), absent.contrast.double())
+    weight = torch.cat((torch.ones(len(present)), torch.full((count,), ABSENT * len(present) / count)))
+    truth = torch.cat((torch.ones(len(present)), torch.zeros(count)))
+    weights = _fit_logistic(torch.cat((present, gone)), truth.double(), weight.double(), PRESENCE)
+    center = torch.tensor(CENTER, dtype=weights.dtype)
+    return torch.cat((weights[:1] - (weights * center).sum(), weights[1:]))
 
 
-def _features(seen: Evidence) -> Tensor:
-    columns = (torch.ones_like(seen.contrast), seen.contrast - MIDDLE[1], log_deviation(seen.spread) - MIDDLE[2])
-    return torch.stack(columns, -1)
+def _features(spread: Tensor, contrast: Tensor) -> Tensor:
+    return torch.stack((torch.ones_like(contrast), contrast - CENTER[1], log_deviation(spread) - CENTER[2]), -1)
 
 
-def _fit_logistic(features: Tensor, truth: Tensor, weight: Tensor, usual: tuple) -> Tensor:
-    mean = torch.tensor(usual[0], dtype=features.dtype)
+def _fit_logistic(
+    features: Tensor, truth: Tensor, weight: Tensor, prior: tuple[tuple[float, ...], tuple[float, ...]]
+) -> Tensor:
+    mean, deviation = torch.tensor(prior[0], dtype=features.dtype), torch.tensor(prior[1])
 
     def loss(weights: Tensor) -> Tensor:
-        each = binary_cross_entropy_with_logits(features @ weights, truth, weight, reduction="sum")
-        return each + _unusual(weights, (mean, torch.tensor(usual[1])))
+        nll = binary_cross_entropy_with_logits(features @ weights, truth, weight, reduction="sum")
+        return nll + _gaussian_nll(weights, (mean, deviation))
 
-    return _minimum(loss, mean)
-
-
-def _unusual(value: Tensor, usual: tuple) -> Tensor:
-    """Minus the log density of a Gaussian of this mean and deviation."""
-    return ((value - usual[0]) / usual[1]).square().sum() / 2
+    return _minimize(loss, mean)
 
 
-def _minimum(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
+def _gaussian_nll(value: Tensor, prior: tuple[float, float] | tuple[Tensor, Tensor]) -> Tensor:
+    """Negative log density of a Gaussian prior (mean, deviation), up to a constant."""
+    return ((value - prior[0]) / prior[1]).square().sum() / 2
+
+
+def _minimize(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
     values = start.clone().requires_grad_()
-    search = torch.optim.LBFGS([values], max_iter=300, line_search_fn="strong_wolfe", tolerance_change=1e-10)
+    optimizer = torch.optim.LBFGS([values], max_iter=300, line_search_fn="strong_wolfe", tolerance_change=1e-10)
 
     def closure() -> Tensor:
-        search.zero_grad()
+        optimizer.zero_grad()
         value = loss(values)
         value.backward()
         return value
 
     with torch.enable_grad():
-        search.step(closure)
+        optimizer.step(closure)  # type: ignore[arg-type]
     return values.detach()
 
 
-def _distance(found: Measured) -> Tensor:
-    """Each error's length, measured along the axes of its heatmap's shape and at least `LEAST`."""
-    error = torch.where(found.mask[..., None], found.error, 0)
-    return (error * torch.linalg.solve(shape(found.seen.spread), error)).sum(-1).clamp_min(LEAST**2).sqrt()
-
-
-def _double(found: Measured) -> Measured:
-    return Measured(Evidence(*(value.double() for value in found.seen)), found.error.double(), found.mask, found.hit)
+def _distance(measured: Measured) -> Tensor:
+    """Length of each error in units of its heatmap's unit ellipse, at least `MIN_ERROR`."""
+    error = torch.where(measured.mask[..., None], measured.error, 0)
+    squared: Tensor = (error * torch.linalg.solve(unit_covariance(measured.evidence.spread), error)).sum(-1)
+    return squared.clamp_min(MIN_ERROR**2).sqrt()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from softpoint.functional import transform_points
+from softpoint.inference.compatibility import upgrade
 from softpoint.labels.skeleton import Skeleton
 from softpoint.layers import Calibration
 from softpoint.metrics import EPE, NME, PCK, VisibilityScores
@@ -125,19 +126,22 @@ class KeypointModule(pl.LightningModule):
         checkpoint["versions"] = {name: version(name) for name in ("softpoint", "torch", "torchvision")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._forget_calibration(checkpoint)
-        kind = type(self._data).__qualname__
-        if self._data is not None and self.trainer.state.fn == TrainerFn.FITTING and kind not in checkpoint:
-            raise ValueError(
-                f"the checkpoint was not trained on {kind}, so that its split is another; go on with the data= of its"
-                " run, or start anew without ckpt_path"
-            )
+        """Check that a checkpoint is of the same data and network; ValueError where it is not."""
+        checkpoint.update(upgrade(checkpoint))  # in place, because Lightning goes on reading it
+        resuming = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
+        unfitted = Calibration(self.net.num_keypoints).state_dict(prefix="net.calibration.")
+        # With averaged weights, these are the first state, and the weights themselves the second.
+        for state in filter(None, (checkpoint["state_dict"], checkpoint.get("current_model_state"))):
+            # A resumed training starts uncalibrated, and a checkpoint of the first versions has no calibration.
+            state.update({key: value.clone() for key, value in unfitted.items() if resuming or key not in state})
+        if resuming:
+            self._check_data(checkpoint)
         stored, names = checkpoint.get("skeleton", {}).get("names"), list(self.skeleton.names)
         if stored is not None and list(stored) != names:
             raise ValueError(
                 f"the checkpoint predicts {len(stored)} keypoints ({', '.join(stored)}), but the data has {len(names)} "
                 f"({', '.join(names)}); train on the same keypoints (data.keypoints selects some) "
-                "or start anew without ckpt_path"
+                "or start a new run without ckpt_path"
             )
         ours, theirs = _shapes(self.state_dict()), _shapes(checkpoint["state_dict"])
         if differing := [key for key in ours | theirs if ours.get(key) != theirs.get(key)]:
@@ -147,19 +151,20 @@ class KeypointModule(pl.LightningModule):
                 "backbone and decoder of its run"
             )
 
-    def _forget_calibration(self, checkpoint: dict[str, Any]) -> None:
-        """A training that goes on starts uncalibrated, and an older checkpoint lacks a calibration altogether."""
-        going_on = self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING
-        unfitted = Calibration(self.net.num_keypoints).state_dict(prefix="net.calibration.")
-        # An average of the weights stands in the one, the weights themselves in the other.
-        for state in filter(None, (checkpoint["state_dict"], checkpoint.get("current_model_state"))):
-            for key, value in unfitted.items():
-                state[key] = value.clone() if going_on else state.get(key, value)
-        for stored in checkpoint.get("optimizer_states", ()) if going_on else ():
-            if len(stored["param_groups"]) != len(ours := parameter_groups(self.net)):
+    def _check_data(self, checkpoint: dict[str, Any]) -> None:
+        """Raise ValueError for a checkpoint that this run cannot be resumed from."""
+        kind = type(self._data).__qualname__
+        if self._data is not None and kind not in checkpoint:
+            raise ValueError(
+                f"the checkpoint was not trained on {kind}, so its split is another; use the data= of its run, or start"
+                " a new run without ckpt_path"
+            )
+        groups = len(parameter_groups(self.net))
+        for stored in checkpoint.get("optimizer_states", ()):
+            if len(stored["param_groups"]) != groups:
                 raise ValueError(
                     f"the checkpoint's optimizer has {len(stored['param_groups'])} groups of parameters, this one"
-                    f" {len(ours)}: an earlier softpoint wrote it; its weights can be used, but not trained further"
+                    f" {groups}: it was written by an earlier version; its weights can be used, but not trained further"
                 )
 
     def progress(self, step: int) -> float:
