@@ -144,8 +144,8 @@ MISTAKES = [
     (PLAIN.encode("utf-16"), r"(?s)in no known label format.*begins with b'\\xff"),
     (PLAIN.encode() + b"\xff\xfe", r"is not a CSV in UTF-8 \(after line 0: .*save it as CSV UTF-8"),
     (PLAIN + "x" * 200_000, r"is not a CSV in UTF-8 \(after line 6: field larger than"),
-    ("", r"(?s)no known label format.*dlc_csv: a CSV whose first rows.*but it is empty"),
-    ("frame,x,y\n1,2,3\n", r"but it begins with b'frame,x,y"),
+    ("", r"(?s)no known label format: it is empty.*dlc_csv: a CSV whose first rows"),
+    ("frame,x,y\n1,2,3\n", r"format: it begins with b'frame,x,y"),
 ]
 
 

@@ -39,6 +39,7 @@ from softpoint.labels.formats import (
     tps,
     yolo_pose,
 )
+from softpoint.labels.formats.parsing.rows import read_head
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 from softpoint.suggest import did_you_mean
@@ -107,10 +108,7 @@ def read_labels(
 
 def recognize(path: Path) -> str:
     """Return the name of the format of a file or folder; raise a ValueError that lists the formats if it has none."""
-    head = b""
-    if path.is_file():
-        with path.open("rb") as file:
-            head = file.read(1 << 16)
+    head = read_head(path) if path.is_file() else b""
     for name, format in FORMATS.items():
         if format.recognize(path, head):
             return name
@@ -120,4 +118,4 @@ def recognize(path: Path) -> str:
         names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
         content = f"this folder holds {', '.join(names[:8]) or 'nothing'}{', ...' if len(names) > 8 else ''}"
     descriptions = "\n".join(f"  {name}: {format.DESCRIPTION}" for name, format in FORMATS.items())
-    raise ValueError(f"{path} is in no known label format. The formats are\n{descriptions}\nbut {content}")
+    raise ValueError(f"{path} is in no known label format: {content}. The formats are\n{descriptions}")

@@ -13,7 +13,7 @@ from softpoint.labels import csv_io
 from softpoint.labels.formats.csv_wide import point_state
 from softpoint.labels.formats.parsing import csv_columns
 from softpoint.labels.row_errors import RowErrors
-from softpoint.labels.schema import Labels, Subject
+from softpoint.labels.schema import UNLABELED, Labels
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 from softpoint.paths import normalize_path
 
@@ -100,8 +100,12 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     filled = [(subject.fields.get("category", ""), subject.points.keys()) for subject in subjects.values()]
     categories = csv_columns.category_keypoints(filled, names)
     skeleton = Skeleton(names, infer_flip_pairs(names))
-    all_subjects = tuple(_subject(subject, names) for subject in subjects.values())
-    return Labels(str(path), str(path.parent), skeleton, all_subjects, categories)
+    missing_point = (np.nan, np.nan, UNLABELED)
+    result = []
+    for subject in subjects.values():
+        states = [subject.points.get(name, missing_point) for name in names]
+        result.append(csv_columns.make_subject(subject.place, states, subject.fields))
+    return Labels(str(path), str(path.parent), skeleton, tuple(result), categories)
 
 
 def _fits(rows: list[list[str]]) -> bool:
@@ -116,11 +120,3 @@ def _columns(header: Sequence[str]) -> dict[str, int]:
 
 def _is_empty(value: Any) -> bool:
     return value in (None, "", False, (0, 0)) or value != value
-
-
-def _subject(rows: _Rows, names: Sequence[str]) -> Subject:
-    states = [rows.points.get(name, (np.nan, np.nan, 0)) for name in names]
-    keypoints = np.array([(x, y) for x, y, _ in states], np.float64).reshape(-1, 2)
-    return Subject(
-        place=rows.place, keypoints=keypoints, visibility=np.array([v for *_, v in states], np.int64), **rows.fields
-    )

@@ -65,22 +65,17 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
         with errors.row(f"line {line}"):
             csv_io.same_length(cells, len(header))
             states = [point_state(cells, name, columns, separator) for name, columns in keypoints.items()]
-            points = np.array([(x, y) for x, y, _ in states], np.float64).reshape(-1, 2)
-            visibility = np.array([state for *_, state in states], np.int64)
-            subject = Subject(
-                place=f"line {line}",
-                keypoints=points,
-                visibility=visibility,
-                **csv_columns.subject_fields(fields, cells, separator),
-            )
+            values = csv_columns.subject_fields(fields, cells, separator)
+            subject = csv_columns.make_subject(f"line {line}", states, values)
             _check_unique(unique, subject)
             subjects.append(subject)
             # An empty cell of an unlabeled keypoint means that the category has no such keypoint.
-            parts = {
-                name: [cells[columns[p]] for p in ("x", "visibility") if p in columns]
+            used = {
+                name
                 for name, columns in keypoints.items()
+                if any(cells[columns[part]] for part in ("x", "visibility") if part in columns)
             }
-            filled.append((subject.category, {name for name, values in parts.items() if any(values)}))
+            filled.append((subject.category, used))
     skeleton = Skeleton(tuple(keypoints), infer_flip_pairs(keypoints))
     categories = csv_columns.category_keypoints(filled, tuple(keypoints))
     return Labels(str(path), str(path.parent), skeleton, tuple(subjects), categories)

@@ -14,6 +14,7 @@ import numpy as np
 
 from softpoint.images.decode import SUFFIXES
 from softpoint.labels.formats.parsing import json_values
+from softpoint.labels.formats.parsing.rows import read_head
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 from softpoint.labels.skeleton import Skeleton
@@ -40,15 +41,10 @@ def recognize(path: Path, head: bytes) -> bool:
     """Whether a folder has such files in one of the layouts of `read`."""
     try:
         files = [file for folder, _ in _folders(path) for file in _json_files(folder)] if path.is_dir() else []
-        return any(map(_has_keys, files[:_TRIED]))
+        heads = map(read_head, files[:_TRIED])
+        return any({m[1] for m in _KEYS.finditer(head)} == {b"bboxes", b"keypoints"} for head in heads)
     except OSError:
         return False
-
-
-def _has_keys(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(1 << 16)
-    return {match.group(1) for match in _KEYS.finditer(head)} == {b"bboxes", b"keypoints"}
 
 
 def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:

@@ -13,7 +13,7 @@ import numpy as np
 
 from softpoint.images.decode import image_size
 from softpoint.labels.formats.parsing.path_search import best_folder, folders_near, tail_below
-from softpoint.labels.formats.parsing.rows import parse_float, unlabeled_points, visibility_of
+from softpoint.labels.formats.parsing.rows import parse_float, read_lines, unlabeled_points, visibility_of
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
@@ -21,7 +21,7 @@ from softpoint.labels.skeleton import Skeleton
 DESCRIPTION = "a TPS file, which begins with LM= and a number of landmarks"
 
 _log = logging.getLogger(__name__)
-_KEY = re.compile(r"\s*([A-Za-z]\w*)\s*=\s*(.*?)\s*$")
+_KEY = re.compile(r"([A-Za-z]\w*)\s*=\s*(.*)$")
 _FIRST = re.compile(rb"(?:\xef\xbb\xbf)?\s*LM3?\s*=\s*\d", re.IGNORECASE)
 
 _Line = tuple[int, str]  # its number and text
@@ -72,16 +72,10 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
 
 
 def _specimens(path: Path) -> list[_Specimen]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
     specimens: list[_Specimen] = []
     rows = before = list[_Line]()  # the list that collects lines without a key
     ignored: Counter[str] = Counter()
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, line in read_lines(path):
         if match := _KEY.match(line):
             key, value = match[1].upper(), match[2]
             if key == "LM3":
@@ -115,7 +109,7 @@ def _subject(specimen: _Specimen, place: str, count: int, folder: Path) -> Subje
         raise ValueError(f"LM={specimen.stated!r} is not a number of landmarks")
     if specimen.stray:
         line, text = specimen.stray[0]
-        raise ValueError(f"line {line} {text.strip()[:60]!r} is neither a landmark nor KEY=VALUE")
+        raise ValueError(f"line {line} {text[:60]!r} is neither a landmark nor KEY=VALUE")
     if len(rows) != int(specimen.stated):
         raise ValueError(f"LM={specimen.stated}, but {len(rows)} lines of numbers follow")
     if rows and len(rows) != count:
@@ -137,7 +131,7 @@ def _point(line: int, text: str) -> tuple[float, float]:
     """Return x and y as written, or NaN for both if the landmark is missing."""
     cells = text.split()
     if len(cells) != 2:
-        raise ValueError(f"line {line} {text.strip()[:60]!r} is not two numbers x and y")
+        raise ValueError(f"line {line} {text[:60]!r} is not two numbers x and y")
     if all(cell.upper() in ("NA", "NAN") for cell in cells):
         return math.nan, math.nan
     try:
@@ -145,5 +139,5 @@ def _point(line: int, text: str) -> tuple[float, float]:
     except ValueError:
         x = y = math.inf
     if not (math.isfinite(x) and math.isfinite(y)):
-        raise ValueError(f"line {line} {text.strip()[:60]!r} is not two finite numbers; write NA NA for a missing one")
+        raise ValueError(f"line {line} {text[:60]!r} is not two finite numbers; write NA NA for a missing one")
     return (x, y) if x >= 0 and y >= 0 else (math.nan, math.nan)

@@ -11,7 +11,7 @@ import numpy as np
 
 from softpoint.images.decode import image_size, list_images
 from softpoint.labels.formats.parsing.path_search import tail_below
-from softpoint.labels.formats.parsing.rows import parse_float, unlabeled_points
+from softpoint.labels.formats.parsing.rows import parse_float, read_lines, unlabeled_points
 from softpoint.labels.formats.parsing.yolo_config import Config, find_config, read_config
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
@@ -124,7 +124,7 @@ def _images(root: Path, config: Config, errors: RowErrors) -> Iterator[tuple[str
 
 def _listed_images(root: Path, place: str, errors: RowErrors) -> Iterator[str]:
     """Yield the images in a text file with one path per line."""
-    for number, line in _lines(root / place):
+    for number, line in read_lines(root / place):
         with errors.row(f"{place} line {number}"):
             # As in Ultralytics, only a path that begins with ./ is relative to the folder of the list.
             start = (root / place).parent if line.startswith("./") else root
@@ -146,22 +146,13 @@ def _label_file(root: Path, image: str) -> Path:
     return Path(f"{head}/labels/{tail}" if separator else path).with_suffix(".txt")
 
 
-def _lines(path: Path) -> list[tuple[int, str]]:
-    """Return number and text of each line that is not blank."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as UTF-8 text: {error}") from error
-    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
-
-
 def _subjects(root: Path, image: str, group: str, config: Config, errors: RowErrors) -> list[Subject]:
     """Return the subjects of an image, or an unlabeled one if it has no labels."""
     file = _label_file(root, image)
     place = Path(os.path.relpath(file, root)).as_posix()
     lines: list[tuple[int, str]] = []
     with errors.row(place):
-        lines = _lines(file) if file.is_file() else []
+        lines = read_lines(file) if file.is_file() else []
         if not lines:
             return [Subject(image, f"image {image}", *unlabeled_points(len(config.skeleton)), group=group)]
         size = image_size(root / image, exif="apply")  # Ultralytics measures an image as it is shown

@@ -7,6 +7,8 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from softpoint.labels.csv_io import exact, number
 from softpoint.labels.schema import Subject
 
@@ -123,6 +125,13 @@ def category_keypoints(
         if category:
             filled.setdefault(category, set()).update(keypoints)
     return {category: tuple(name for name in names if name in own or not own) for category, own in filled.items()}
+
+
+def make_subject(place: str, states: Sequence[tuple[float, float, int]], fields: dict[str, Any]) -> Subject:
+    """Return the subject with x, y and visibility of each keypoint and the fields of `subject_fields`."""
+    keypoints = np.array([(x, y) for x, y, _ in states], np.float64).reshape(-1, 2)
+    visibility = np.array([state for *_, state in states], np.int64)
+    return Subject(place=place, keypoints=keypoints, visibility=visibility, **fields)
 
 
 def used_columns(subjects: Sequence[Subject]) -> list[str]:

@@ -1,12 +1,28 @@
-"""Numbers, keypoints and uniqueness of rows, for readers of any format."""
+"""Text, numbers, keypoints and uniqueness of rows, for readers of any format."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from pathlib import Path
 
 import numpy as np
 
 from softpoint.labels.schema import UNLABELED, VISIBLE
+
+
+def read_head(path: Path) -> bytes:
+    """Return the first 64 KiB of a file, by which formats are recognized."""
+    with path.open("rb") as file:
+        return file.read(1 << 16)
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Return number and text, stripped, of each line that is not blank; raise ValueError for a file not in UTF-8."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
+    return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def parse_float(text: str) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from softpoint.labels.formats.parsing.rows import read_head
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 
 # Limits of bytes, nested brackets, keypoints and classes: a larger file is no description of a data set but keeps the
@@ -44,15 +45,10 @@ def find_config(folder: Path) -> Path | None:
     """Return the YAML file with kpt_shape in a folder; data.yaml if there are several, None without one."""
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".yaml", ".yml"))
-        files = [path for path in files if path.is_file() and b"kpt_shape" in _head(path)]
+        files = [path for path in files if path.is_file() and b"kpt_shape" in read_head(path)]
     except OSError:
         return None
     return next((path for path in files if path.stem == "data"), files[0] if files else None)
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(1 << 16)
 
 
 def read_config(file: Path) -> Config:
