@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from helpers.studies import IMAGES, Pretence, results_of
+from helpers.studies import IMAGES, Pretence, last_parts, results_of
 from helpers.training import CONFIGS, read_csv
-from softpoint.cli.runner import composed, gathered
+from softpoint.cli.study import composed
 
 START = Callable[..., tuple[int, str, str]]
 ATTENTION = ("study=attention", '+study.variants.thin=["decoder.channels=4"]', "timing.rounds=0")
@@ -20,9 +21,7 @@ ATTENTION = ("study=attention", '+study.variants.thin=["decoder.channels=4"]', "
 @pytest.fixture
 def pretence(monkeypatch: pytest.MonkeyPatch) -> Pretence:
     """Trainings of no time."""
-    found = Pretence()
-    monkeypatch.setattr("softpoint.cli.runner.run", found)
-    return found
+    return Pretence(monkeypatch)
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def compare(start: Callable, tmp_path: Path) -> START:
     """Starts the script."""
 
     def go(*words: str) -> tuple[int, str, str]:
-        return start("compare", *gathered((*words, f"output={tmp_path / 'out'}"), "compare"))
+        return start("compare", *words, f"output={tmp_path / 'out'}")
 
     return go
 
@@ -39,10 +38,9 @@ def test_variants_are_trained_in_turns_and_compared(compare: START, pretence: Pr
     code, out, err = compare(*ATTENTION, "seeds=[0,3]", "minutes=2")
     assert code == 0, err
     variants = ("none", "cbam_7x7", "dsa", "thin")
-    folders = [word for words in pretence.commands for word in words if word.startswith("hydra.run.dir")]
-    places = [Path(word.partition("=")[2].strip("'")).parts[-3:] for word in folders[::2]]
-    assert places == [("synthetic", variant, f"seed{seed}") for seed in (0, 3) for variant in variants]
-    assert pretence.commands[6][1:4] == ["minutes=2", "decoder.channels=4", "seed=0"]
+    folders = [f"synthetic/{variant}/seed{seed}" for seed in (0, 3) for variant in variants]
+    assert last_parts(pretence.trained, 3) == folders
+    assert pretence.overrides[3] == ["minutes=2", "decoder.channels=4", "seed=0"]
     found = json.loads((tmp_path / "out" / "synthetic.json").read_text())
     assert list(found["variants"]) == ["none", "cbam_7x7", "dsa", "thin"] and found["seeds"] == [0, 3]
     error = {seed: float(results_of(IMAGES, 4.0, seed).errors[0, 0]) for seed in (0, 3)}
@@ -58,8 +56,8 @@ def test_variants_are_trained_in_turns_and_compared(compare: START, pretence: Pr
 def test_sets_and_folds(compare: START, pretence: Pretence, tmp_path: Path) -> None:
     code, _, err = compare(*ATTENTION, "~study.variants.dsa", "on=[mirror_mouse,openfield]", "seeds=[0]", "folds=2")
     assert code == 0, err
-    assert len(pretence.names("train")) == 2 * 2 * 3
-    assert pretence.commands[0][1:6] == [
+    assert len(pretence.trained) == 2 * 2 * 3
+    assert pretence.overrides[0][:5] == [
         "data=mirror_mouse", "data.fold=0", "data.folds=2", "data.splits=null", "data.split_seed=0",
     ]  # fmt: skip
     for name in ("mirror_mouse", "openfield"):
@@ -69,34 +67,25 @@ def test_sets_and_folds(compare: START, pretence: Pretence, tmp_path: Path) -> N
 
 def test_every_seed_is_tested_on_the_same_images(compare: START, pretence: Pretence) -> None:
     assert compare(*ATTENTION, "on=[mirror_mouse,synthetic]", "seeds=[3,1]")[0] == 0
-    assert not any("split_seed" in word for words in pretence.commands for word in words)  # a file says, or nothing
-    pretence.commands.clear()
+    assert not any("split_seed" in word for words in pretence.overrides for word in words)  # a file says, or nothing
+    pretence.clear()
     code, _, err = compare(*ATTENTION, "on=openfield", "data.splits=null", "seeds=[3,1]")
     assert code == 0, err
-    trainings = [words for name, *words in pretence.commands if name == "train"]
-    assert len(trainings) == 8 and all("data.split_seed=3" in words for words in trainings)
+    assert len(pretence.overrides) == 8 and all("data.split_seed=3" in words for words in pretence.overrides)
 
 
 def test_decoders_share_a_training(compare: START, pretence: Pretence, tmp_path: Path) -> None:
     code, _, err = compare("study=decoders", "seeds=[0,1]", "timing.rounds=0")
     assert code == 0, err
-    assert pretence.names("train") == ["shared/seed0", "shared/seed1"]
-    assert pretence.names("evaluate")[1] == "seed0/evaluation_decode_expectation"
-    folder = tmp_path / "out" / "synthetic" / "shared" / "seed0"
-    changed = torch.load(folder / "evaluation_decode_argmax" / "model.ckpt", weights_only=True)
-    assert changed["hyper_parameters"]["model"]["head"]["decode"] == "argmax" and "optimizer_states" not in changed
-    assert changed["hyper_parameters"]["head"]["decode"] == "argmax"
-    kept = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
-    assert kept["hyper_parameters"]["model"]["head"]["decode"] == "window"
+    assert last_parts(pretence.trained) == ["shared/seed0", "shared/seed1"]
+    assert last_parts(pretence.evaluated)[1] == "seed0/evaluation_decode_expectation"
     found = json.loads((tmp_path / "out" / "synthetic.json").read_text())["variants"]
     ratio = found["argmax"]["epe"]["value"] / found["window"]["epe"]["value"]
     assert ratio == pytest.approx(1.5) and found["dark"]["difference"]["value"] == 0
     assert "Confidence was fitted for the decoder" in (tmp_path / "out" / "synthetic.md").read_text()
     code, _, err = compare("study=decoders", "seeds=[0,1]", "timing.rounds=0", 'study.variants.dark=["head.window=3"]')
-    assert code == 0 and pretence.names("evaluate")[-2:] == [
-        "seed0/evaluation_window_3",
-        "seed1/evaluation_window_3",
-    ], err
+    evaluations = ["seed0/evaluation_window_3", "seed1/evaluation_window_3"]
+    assert code == 0 and last_parts(pretence.evaluated)[-2:] == evaluations, err
     code, _, err = compare("study=decoders", '+study.variants.odd=["decoder.channels=4"]')
     assert code == 1 and "decoder.channels=4: where study.shared=true, variants change the trained head alone" in err
 
@@ -123,19 +112,14 @@ def test_a_seed_that_is_left_alone_is_named(compare: START, pretence: Pretence, 
     assert two[0] == "| thin (seed 0 and 2 alone)" and " to " in two[1] and " to " in two[2]
 
 
-def test_the_page_of_results_is_updated_on_request(
-    compare: START, pretence: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "repository").mkdir()
-    (tmp_path / "repository" / "configs").symlink_to(CONFIGS)
-    monkeypatch.setattr("softpoint.cli.compare.CONFIGS", tmp_path / "repository" / "configs")
-    page = tmp_path / "repository" / "docs" / "results.md"
+def test_the_page_of_results_is_updated_on_request(compare: START, pretence: Pretence, tmp_path: Path) -> None:
+    page = tmp_path / "docs" / "results.md"
     assert compare(*ATTENTION, "seeds=[0]")[0] == 0 and not page.exists()
     for _ in range(2):
-        assert compare(*ATTENTION, "seeds=[0]", "write_docs=true")[0] == 0
+        assert compare(*ATTENTION, "seeds=[0]", f"page={page}")[0] == 0
     text = page.read_text()
     pretence.failing = "model=cbam"
-    assert compare(*ATTENTION, "seeds=[5]", "write_docs=true")[0] == 1
+    assert compare(*ATTENTION, "seeds=[5]", f"page={page}")[0] == 1
     assert page.read_text() == text
     assert text.count("### Attention on synthetic") == 1 and "<!-- attention on synthetic: begin -->" in text
     assert str(tmp_path) not in text
@@ -173,7 +157,7 @@ def test_mistakes_are_told_before_any_training(
     compare: START, pretence: Pretence, words: list[str], message: str
 ) -> None:
     code, _, err = compare(*words)
-    assert code == 1 and message in err and len(err.splitlines()) == 1 and pretence.commands == []
+    assert code == 1 and message in err and len(err.splitlines()) == 1 and pretence.trained == []
 
 
 def studies() -> list[tuple[str, str, Sequence[str]]]:
@@ -191,19 +175,40 @@ def test_every_variant_makes_a_training(study: str, variant: str, words: Sequenc
         assert composed(words).module is not None
 
 
-def test_costs_are_of_what_was_trained(run: Path) -> None:
-    from softpoint.cli.timing import measured_costs, training_step
+def test_costs_are_those_of_trained_variants(run: Path) -> None:
+    from softpoint.cli.compare import costs_of, step_of
     from softpoint.inference import read_checkpoint
     from softpoint.studies.runs import Outcome, Trial
 
     checkpoint = read_checkpoint(run / "checkpoints" / "best.ckpt")
     outcomes = [Outcome(Trial(name, 0, None, (), run)) for name in ("a", "b")]
-    found = measured_costs([*outcomes, Outcome(Trial("c", 0, None, (), run), "failed")], rounds=1, calls=1)
+    costs = costs_of([*outcomes, Outcome(Trial("c", 0, None, (), run), "failed")], rounds=1, calls=1)
     count = sum(p.numel() for p in checkpoint.net.parameters())
-    assert found["a"] == {"parameters": count, "inference": 1.0, "step": 1.0}
-    assert list(found) == ["a", "b"] and found["b"]["step"] > 0
-    assert measured_costs([Outcome(outcomes[0].trial, "failed"), outcomes[1]], 1, 1) == {}
+    assert costs["a"] == {"parameters": count, "inference": 1.0, "step": 1.0}
+    assert list(costs) == ["a", "b"] and costs["b"]["step"] > 0
+    assert costs_of([Outcome(outcomes[0].trial, "failed"), outcomes[1]], 1, 1) == {}
     before = [p.clone() for p in checkpoint.net.parameters()]
-    training_step(checkpoint)(0)
+    step_of(checkpoint)(0)
     changed = [not torch.equal(a, b) for a, b in zip(before, checkpoint.net.parameters(), strict=True)]
     assert any(changed) and all(p.isfinite().all() for p in checkpoint.net.parameters())
+
+
+def test_a_trial_is_evaluated_with_its_own_head(run: Path) -> None:
+    from softpoint.studies.runs import Trial, evaluate_trial
+
+    data = run.parent / "data"  # where the run had its labels, which other tests expect to be gone
+    shutil.copytree(run.parent / "moved", data)
+    shutil.copy(run.parent / "labels.csv", data)
+    trials = [Trial("a", 0, None, (), run), Trial("b", 0, None, (), run, {"decode": "argmax"})]
+    for trial in trials:
+        assert not trial.measured
+        evaluate_trial(trial)
+        assert trial.measured and trial.metrics()["confidence_fraction"] == 0.05
+    plain, argmax = (trial.results().keypoints for trial in trials)
+    assert plain.shape == argmax.shape and not (plain == argmax).all()
+    changed = torch.load(trials[1].evaluated_checkpoint, weights_only=True)
+    assert changed["hyper_parameters"]["model"]["head"]["decode"] == "argmax" and "optimizer_states" not in changed
+    kept = torch.load(trials[0].checkpoint, weights_only=True)
+    assert kept["hyper_parameters"]["model"]["head"]["decode"] == "window"
+    for folder in (data, *(trial.evaluation for trial in trials)):
+        shutil.rmtree(folder)

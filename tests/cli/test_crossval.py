@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from helpers.studies import IMAGES, Pretence
-from helpers.training import ROOT, read_csv
-from softpoint.cli.runner import gathered
-from softpoint.cli.runner import run as run_command
+from helpers.studies import IMAGES, Pretence, last_parts
+from helpers.training import labeled, read_csv, write_labels
+from softpoint.cli.overrides import split_arguments
 
 START = Callable[..., tuple[int, str, str]]
 
@@ -24,9 +20,7 @@ START = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def pretence(monkeypatch: pytest.MonkeyPatch) -> Pretence:
     """Trainings of no time."""
-    found = Pretence()
-    monkeypatch.setattr("softpoint.cli.runner.run", found)
-    return found
+    return Pretence(monkeypatch)
 
 
 @pytest.fixture
@@ -35,7 +29,7 @@ def crossval(start: Callable, tmp_path: Path) -> START:
 
     def go(*words: str) -> tuple[int, str, str]:
         given = ("data=mirror_mouse", "folds=3", f"output={tmp_path / 'out'}", *words)
-        return start("crossval", *gathered(given, "crossval"))
+        return start("crossval", *given)
 
     return go
 
@@ -44,13 +38,13 @@ def test_every_fold_is_trained_and_pooled(crossval: START, pretence: Pretence, t
     code, out, err = crossval("seeds=[0,4]", "optimizer.lr=0.001", "epochs=40")
     assert code == 0, err
     wanted = [f"seed{seed}/fold{fold}" for seed in (0, 4) for fold in range(3)]
-    assert pretence.names("train") == wanted
-    words = pretence.commands[2][1:]
-    assert [*words[:2], *words[3:8]] == [
-        "data=mirror_mouse", "optimizer.lr=0.001", "data.fold=1", "data.folds=3", "data.splits=null",
+    assert last_parts(pretence.trained) == wanted
+    assert last_parts(pretence.evaluated, 3) == [f"{folder}/evaluation" for folder in wanted]
+    assert pretence.overrides[1] == [
+        "data=mirror_mouse", "optimizer.lr=0.001", "epochs=40", "data.fold=1", "data.folds=3", "data.splits=null",
         "data.split_seed=0", "seed=0",
     ]  # fmt: skip
-    assert "data.split_seed=0" in pretence.commands[-2] and "seed=4" in pretence.commands[-2]  # the same folds
+    assert {"data.split_seed=0", "seed=4"} <= {*pretence.overrides[-1]}  # the same folds
     found = json.loads((tmp_path / "out" / "crossval.json").read_text())
     assert found["images"] == len(IMAGES) and found["subjects"] == 2 * len(IMAGES) and found["failed"] == []
     assert list(found["folds"]) == ["0", "1", "2"] and found["minutes"] >= 0 and "CPU cores" in found["hardware"]
@@ -67,17 +61,17 @@ def test_what_is_finished_is_not_trained_again(crossval: START, pretence: Preten
     assert crossval()[0] == 0
     before = (tmp_path / "out" / "crossval.json").read_text()
     (tmp_path / "out" / "seed0" / "fold1" / "evaluation" / "metrics.json").unlink()
-    pretence.commands.clear()
+    pretence.clear()
     assert crossval()[0] == 0
-    assert pretence.names("train") == [] and pretence.names("evaluate") == ["fold1/evaluation"]
+    assert pretence.trained == [] and last_parts(pretence.evaluated) == ["fold1/evaluation"]
     assert json.loads((tmp_path / "out" / "crossval.json").read_text()).keys() == json.loads(before).keys()
 
 
 def test_another_config_in_the_folder_is_refused(crossval: START, pretence: Pretence) -> None:
     assert crossval()[0] == 0
-    pretence.commands.clear()
+    pretence.clear()
     code, _, err = crossval("optimizer.lr=0.5")
-    assert code == 1 and pretence.commands == []
+    assert code == 1 and pretence.trained == []
     assert "fold0 holds a training of another config, which differs in optimizer; name another output=FOLDER" in err
     code, _, err = crossval("data.split_seed=7")
     assert code == 1 and "which differs in data" in err
@@ -90,13 +84,13 @@ def test_an_attempt_without_a_checkpoint_may_be_done_otherwise(
     (tmp_path / "out" / "seed0" / "fold0" / ".hydra" / "config.yaml").write_text("optimizer: {lr: 1e9}")
     (tmp_path / "out" / "seed0" / "fold0" / "checkpoints").mkdir()
     code, _, err = crossval()
-    assert code == 0 and len(pretence.names("train")) == 3, err
+    assert code == 0 and len(pretence.trained) == 3, err
 
 
 def test_the_user_may_draw_other_folds(crossval: START, pretence: Pretence) -> None:
     assert crossval("data.split_seed=5", "seeds=2")[0] == 0
-    assert all(" ".join(words).count("split_seed") == 1 for name, *words in pretence.commands if name == "train")
-    assert pretence.names("train") == [f"seed2/fold{fold}" for fold in range(3)]
+    assert all(" ".join(words).count("split_seed") == 1 for words in pretence.overrides)
+    assert last_parts(pretence.trained) == [f"seed2/fold{fold}" for fold in range(3)]
 
 
 def test_a_fold_that_fails_is_reported(crossval: START, pretence: Pretence, tmp_path: Path) -> None:
@@ -109,22 +103,22 @@ def test_a_fold_that_fails_is_reported(crossval: START, pretence: Pretence, tmp_
     assert list(found["folds"]) == ["0", "2"] and found["failed"][0]["run"] == "fold 1, seed 0"
     assert found["images"] == 8
     pretence.failing = "$^"
-    assert crossval()[0] == 0 and pretence.names("train")[-1] == "seed0/fold1" and len(pretence.names("train")) == 4
+    assert crossval()[0] == 0 and last_parts(pretence.trained)[3:] == ["seed0/fold1"]
     assert json.loads((tmp_path / "out" / "crossval.json").read_text())["images"] == 12
 
 
 def test_an_interrupted_fold_goes_on_where_it_was(crossval: START, pretence: Pretence, tmp_path: Path) -> None:
     pretence.interrupted = "data.fold=1"
     code, _, err = crossval()
-    assert code == 130 and err == f"stopped: the same command with output={tmp_path / 'out'} goes on from here"
+    assert code == 130 and err == f"stopped: the same command with output={tmp_path / 'out'} continues from here"
     assert not (tmp_path / "out" / "crossval.json").exists()
     pretence.interrupted = "$^"
-    pretence.commands.clear()
+    pretence.clear()
     code, out, err = crossval()
     assert code == 0, err
     last = tmp_path / "out" / "seed0" / "fold1" / "checkpoints" / "last.ckpt"
-    assert pretence.commands[0][-1] == f"ckpt_path='{last}'" and "going on in" in out
-    assert not any("ckpt_path" in word for words in pretence.commands[2:] for word in words)
+    assert pretence.overrides[0][-1] == f"ckpt_path='{last}'" and "continuing in" in out
+    assert not any("ckpt_path" in word for words in pretence.overrides[1:] for word in words)
 
 
 @pytest.mark.parametrize(
@@ -141,44 +135,49 @@ def test_an_interrupted_fold_goes_on_where_it_was(crossval: START, pretence: Pre
         (["seeds=first"], "seeds=first: give a whole number"),
         (["seeds=[1,0,1]"], "seeds=[1, 0, 1] has 1 more than once"),
         (["foldz=3"], "unknown key 'foldz'; did you mean 'folds'?"),
-        (["write_doc=true"], "did you mean 'write_docs'?"),
+        (["pages=x"], "did you mean 'page'?"),
+        (["write_docs=true"], "write_docs is now page; rename it"),
     ],
 )
 def test_mistakes_are_told_before_any_training(
     crossval: START, pretence: Pretence, words: list[str], message: str
 ) -> None:
     code, _, err = crossval(*words)
-    assert code == 1 and message in err and len(err.splitlines()) == 1 and pretence.commands == []
+    assert code == 1 and message in err and len(err.splitlines()) == 1 and pretence.trained == []
 
 
-def test_words_of_training_are_told_apart() -> None:
-    words = ["folds=3", "loss=[heatmap_ce]", "~callbacks.ema", "hydra.run.dir=x", "--help", "d='it''s'"]
-    own = gathered(words, "crossval")
-    assert own[1:] == ["folds=3", "hydra.run.dir=x", "--help"]
+def test_overrides_of_a_training_are_separated() -> None:
+    words = ["folds=3", "loss=[heatmap_ce]", "~callbacks.ema", "hydra/launcher=joblib", "--help", "d='it''s'"]
+    own = split_arguments(words, "crossval")
+    assert own[1:] == ["folds=3", "hydra/launcher=joblib", "--help"]
     assert own[0].startswith("train=['loss=[heatmap_ce]','~callbacks.ema',")
-    assert gathered(["data=openfield", "--cfg", "job"], "crossval") == ["train=['data=openfield']", "--cfg", "job"]
-    assert gathered(["folds=3"], "crossval") == ["folds=3"]
+    assert split_arguments(["data=openfield", "--cfg", "job"], "crossval") == [
+        "train=['data=openfield']",
+        "--cfg",
+        "job",
+    ]
+    assert split_arguments(["folds=3"], "crossval") == ["folds=3"]
 
 
-def test_a_command_shows_what_it_says_and_why_it_failed(capfd: pytest.CaptureFixture[str]) -> None:
-    code = "import sys; print('working'); sys.stderr.write('a warning\\nerror: no labels\\n'); sys.exit(1)"
-    assert run_command([sys.executable, "-c", code]) == "no labels"
-    shown = capfd.readouterr()
-    assert shown.out == "working\n" and shown.err == "a warning\nerror: no labels\n"
-    long = "import sys; sys.exit('error: an old one\\nerror: no image:\\n- a.png\\n- b.png')"
-    assert run_command([sys.executable, "-c", long]) == "no image:\n- a.png\n- b.png"
-    assert run_command([sys.executable, "-c", "pass"]) is None
-    assert run_command([sys.executable, "-c", "raise SystemExit(7)"]) == "it ended with code 7"
+@pytest.mark.slow
+def test_a_launcher_of_hydra_trains_folds_side_by_side(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason='needs pip install "softpoint[joblib]"')
+    words = labeled(write_labels(tmp_path / "data"), "folds=2", f"output={tmp_path / 'a study'}")
+    words = [word for word in words if not word.startswith("data.test=")]
+    command = [sys.executable, "-m", "softpoint.cli", "crossval", *words, "hydra/launcher=joblib"]
 
+    def start(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True, timeout=250)
 
-def test_what_ends_the_script_ends_its_training(tmp_path: Path) -> None:
-    note = f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))"
-    child = f"import os, time, pathlib; {note}; time.sleep(60)"
-    code = f"import sys; from softpoint.cli import runner; runner.run([sys.executable, '-c', {child!r}])"
-    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as process:
-        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-            time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 143
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+    done = start("hydra.launcher.n_jobs=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((tmp_path / "a study" / "crossval.json").read_text())
+    assert result["images"] == 12 and list(result["folds"]) == ["0", "1"] and result["failed"] == []
+    (tmp_path / "a study/seed0/fold1/evaluation/metrics.json").unlink()
+    again = start("hydra/launcher=basic")
+    assert again.returncode == 0 and "1 of 2 trainings were finished before" in again.stdout, again.stderr
+    assert "evaluating in" in again.stdout and ": training in" not in again.stdout
+    absent = start("hydra/launcher=submitit")
+    assert absent.stderr == (
+        "error: hydra/launcher=submitit is not installed; run pip install hydra-submitit-launcher\n"
+    )

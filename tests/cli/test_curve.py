@@ -7,21 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from helpers.studies import Pretence
+from helpers.studies import Pretence, last_parts
 from helpers.training import CONFIGS, built, composed, labeled, read_csv, write_labels
-from softpoint.cli.runner import gathered
 
 START = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def pretence(monkeypatch: pytest.MonkeyPatch) -> Pretence:
-    """Trainings of no time."""
-    found = Pretence()
-    monkeypatch.setattr("softpoint.cli.runner.run", found)
-    monkeypatch.setattr("softpoint.cli.curve.check_size", lambda largest: found.largest.append(largest.words))
-    return found
+    """Trainings of no time, on images that nobody counts."""
+    monkeypatch.setattr("softpoint.cli.curve.check_size", lambda largest: None)
+    return Pretence(monkeypatch)
 
 
 @pytest.fixture
@@ -30,7 +28,7 @@ def curve(start: Callable, tmp_path: Path) -> START:
 
     def go(*words: str) -> tuple[int, str, str]:
         given = ("data=mirror_mouse", f"output={tmp_path / 'out'}", *words)
-        return start("curve", *gathered(given, "curve"))
+        return start("curve", *given)
 
     return go
 
@@ -38,14 +36,12 @@ def curve(start: Callable, tmp_path: Path) -> START:
 def test_each_number_is_trained_alike_and_tested_on_the_same(curve: START, pretence: Pretence, tmp_path: Path) -> None:
     code, out, err = curve("labels=[20,5,10]", "seeds=[0,4]", "steps=300", "check_every=25", "optimizer.lr=0.001")
     assert code == 0, err
-    assert pretence.names("train") == [f"images{size}/seed{seed}" for size in (5, 10, 20) for seed in (0, 4)]
-    words = pretence.commands[0][1:]
-    assert words[:9] == [
+    assert last_parts(pretence.trained) == [f"images{size}/seed{seed}" for size in (5, 10, 20) for seed in (0, 4)]
+    assert pretence.overrides[0] == [
         "data=mirror_mouse", "optimizer.lr=0.001", "trainer.max_epochs=-1", "trainer.max_steps=300",
         "trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=25", "~callbacks.early_stopping",
         "data.limit=5", "seed=0",
     ]  # fmt: skip
-    assert len(pretence.largest) == 1 and "data.limit=20" in pretence.largest[0]
     found = json.loads((tmp_path / "out" / "curve.json").read_text())
     sizes = found["lines"]["supervised"]
     assert list(sizes) == ["5", "10", "20"] and found["unit"] == "images"
@@ -64,8 +60,8 @@ def test_groups_minutes_and_several_lines(curve: START, pretence: Pretence, tmp_
     words = ["groups=[1,2]", "minutes=3", "+lines.narrow=['head.window=7','decoder.channels=4']"]
     code, _, err = curve(*words)
     assert code == 0, err
-    assert pretence.names("train") == ["groups1/seed0"] * 2 + ["groups2/seed0"] * 2
-    first, second = (command[1:] for command in pretence.commands[:4:2])
+    assert last_parts(pretence.trained) == ["groups1/seed0"] * 2 + ["groups2/seed0"] * 2
+    first, second = pretence.overrides[:2]
     assert "data.limit_groups=1" in first and "minutes=3" in first and not any("max_steps" in word for word in first)
     assert "decoder.channels=4" in second and "decoder.channels=4" not in first
     found = json.loads((tmp_path / "out" / "curve.json").read_text())
@@ -80,8 +76,8 @@ def test_budgets_are_trained_as_train_does_for_so_many_minutes(
 ) -> None:
     code, out, err = curve("budgets=[12,3]", "seeds=[0,2]")
     assert code == 0, err
-    assert pretence.names("train") == [f"minutes{size}/seed{seed}" for size in (3, 12) for seed in (0, 2)]
-    assert pretence.commands[0][1:4] == ["data=mirror_mouse", "minutes=3", "seed=0"] and not pretence.largest
+    assert last_parts(pretence.trained) == [f"minutes{size}/seed{seed}" for size in (3, 12) for seed in (0, 2)]
+    assert pretence.overrides[0] == ["data=mirror_mouse", "minutes=3", "seed=0"]
     rows = read_csv(tmp_path / "out" / "curve.csv")
     assert [row["budget"] for row in rows] == ["3", "3", "12", "12"] and "minutes" in rows[0]
     text = (tmp_path / "out" / "curve.md").read_text()
@@ -100,11 +96,11 @@ def test_what_is_finished_is_not_trained_again_and_a_failure_is_told(
     text = (tmp_path / "out" / "curve.md").read_text()
     assert "- supervised, 10 images, seed 0: the learning rate is too high" in text
     pretence.failing = "$^"
-    pretence.commands.clear()
+    pretence.clear()
     assert curve("labels=[5,10,20]")[0] == 0
-    assert pretence.names("train") == ["images10/seed0", "images20/seed0"]
+    assert last_parts(pretence.trained) == ["images10/seed0", "images20/seed0"]
     assert curve("labels=[6]", "steps=7")[0] == 0
-    assert "trainer.val_check_interval=7" in pretence.commands[-2]
+    assert "trainer.val_check_interval=7" in pretence.overrides[-1]
     code, _, err = curve("labels=[5]", "steps=7")
     assert code == 1 and "holds a training of another config, which differs in trainer" in err
 
@@ -115,7 +111,7 @@ def test_what_is_finished_is_not_trained_again_and_a_failure_is_told(
         ([], "labels=None, groups=None, budgets=None: give numbers of training images as labels=[10,20,40]"),
         (["labels=[5]", "groups=[1]"], "labels=[5], groups=[1]"),
         (["labels=[5]", "budgets=[1]"], "labels=[5], groups=None, budgets=[1]"),
-        (["budgets=[1,2]", "minutes=3"], "minutes=3: budgets=[1, 2] says for how long; leave minutes out"),
+        (["budgets=[1,2]", "minutes=3"], "minutes=3: budgets=[1, 2] sets the duration; leave minutes out"),
         (["budgets=[1,2]", '+lines.long=["minutes=9"]'], "minutes=9: the study itself decides minutes; give"),
         (["budgets=[0]"], "budgets=[0]: give a whole number from 1 on"),
         (["labels=[5]", "seeds=[]"], "seeds=[]: give"),
@@ -141,7 +137,7 @@ def test_mistakes_are_told_before_any_training(
     curve: START, pretence: Pretence, words: list[str], message: str
 ) -> None:
     code, _, err = curve(*words)
-    assert code == 1 and message in err and pretence.commands == []
+    assert code == 1 and message in err and pretence.trained == []
 
 
 def test_the_command_of_the_help_composes(curve: START, pretence: Pretence) -> None:
@@ -149,7 +145,7 @@ def test_the_command_of_the_help_composes(curve: START, pretence: Pretence) -> N
     assert line in (CONFIGS / "curve.yaml").read_text()
     code, _, err = curve("labels=20", "seeds=[3,1]", "data.splits=null", line)
     assert code == 0, err
-    trainings = [words for name, *words in pretence.commands if name == "train"]
+    trainings = pretence.overrides
     assert len(trainings) == 4 and sum("semi=mean_teacher" in words for words in trainings) == 2
     assert all("data.split_seed=3" in words for words in trainings)  # the same test images with both seeds
 
@@ -157,21 +153,21 @@ def test_the_command_of_the_help_composes(curve: START, pretence: Pretence) -> N
 def test_more_labels_than_there_are_is_told_before_any_training(
     start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = Pretence()
-    monkeypatch.setattr("softpoint.cli.runner.run", found)
+    pretence = Pretence(monkeypatch)
     words = [*labeled(write_labels(tmp_path / "data")), "labels=[2,99]", f"output={tmp_path / 'out'}"]
     words = [word for word in words if not word.startswith("trainer.max_epochs")]
-    code, _, err = start("curve", *gathered(words, "curve"))
-    assert code == 1 and "data.limit=99: there are" in err and found.commands == []
+    code, _, err = start("curve", *words)
+    assert code == 1 and "data.limit=99: there are" in err and pretence.trained == []
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
 def test_steps_are_the_budget_of_a_training_that_epochs_would_end_at_once(tmp_path: Path) -> None:
     """Twelve images and a batch of four: an epoch is one step; seven steps with a look at val after each third."""
-    from softpoint.cli.curve import steps_words
+    from softpoint.cli.curve import budget_overrides
 
-    checks = ["trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=3"]
-    words = labeled(write_labels(tmp_path / "data"), *steps_words(7), *checks, "data.limit=4")
+    plain = labeled(write_labels(tmp_path / "data"))
+    budget, _ = budget_overrides(OmegaConf.create({"steps": 7, "check_every": 3}), composed("train", plain, tmp_path))
+    words = [*plain, *budget, "data.limit=4"]
     module, data, trainer = built(composed("train", words, tmp_path / "run"))
     validated: list[int] = []
     usual = module.on_validation_epoch_end

@@ -11,8 +11,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from helpers.training import CONFIGS, ROOT, composed
-from softpoint.cli.runner import gathered
-from softpoint.cli.serve import words as served
+from softpoint.cli.overrides import split_arguments
+from softpoint.cli.serve import hydra_overrides
 
 STUDIES = ("crossval", "compare", "curve")
 
@@ -42,8 +42,8 @@ def test_a_command_composes(command: str, tmp_path: Path, monkeypatch: pytest.Mo
         words = [re.sub(r"=([^,\[]+),.*", r"=\1", word) for word in words if not word.startswith("hydra")]
     words = ["data=openfield" if word == "data=..." else word.replace("=...", "=SOMETHING") for word in words]
     if name in STUDIES:
-        words = gathered(words, name)
+        words = split_arguments(words, name)
     if name == "serve":
-        words = served(words)
+        words = hydra_overrides(words)
     OmegaConf.register_new_resolver("run_dir", lambda ckpt, new: new, replace=True)
     assert composed(name, words, tmp_path) is not None

@@ -1,16 +1,16 @@
-"""Studies without training: results drawn from known errors, and scripts that pretend to train and evaluate."""
+"""Studies without training: results drawn from known errors, and stand-ins for training and evaluation."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
-from hydra import compose
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.evaluation import Results, evaluate
@@ -55,63 +55,48 @@ def write_evaluation(folder: Path, results: Results) -> None:
     (folder / "metrics.json").write_text(json.dumps(evaluate(results, draws=50)))
 
 
-@cache
-def composed(words: tuple[str, ...]) -> DictConfig:
-    """What train.py would run; composed once, because many tests train alike."""
-    return compose("train", overrides=list(words))
-
-
 class Pretence:
-    """Stands for `trainings.run`: remembers every command and leaves behind what it would.
+    """Takes the place of training and evaluation: remembers each and leaves behind what it would.
 
-    A training whose words match `failing` ends in an error; one that matches `interrupted` is stopped in the middle.
+    A training whose overrides match `failing` ends in an error; one that matches `interrupted` is stopped halfway.
     """
 
-    def __init__(self) -> None:
-        self.commands: list[list[str]] = []
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.trained: list[Path] = []  # folders in the order of training
+        self.overrides: list[list[str]] = []  # of the same trainings
+        self.evaluated: list[Path] = []
         self.failing, self.interrupted = "$^", "$^"
-        self.largest: list[Sequence[str]] = []
+        monkeypatch.setattr("softpoint.cli.train.main", self.train)
+        monkeypatch.setattr("softpoint.studies.runs.evaluate_trial", self.evaluate)
 
-    def __call__(self, command: Sequence[str]) -> str | None:
-        script, words = command[3], list(command[4:])
-        self.commands.append([script, *words])
-        told = {key: value.strip("'") for key, _, value in (word.partition("=") for word in words)}
-        return self.train(words, told) if script == "train" else self.evaluate(told)
-
-    def train(self, words: list[str], told: dict[str, str]) -> str | None:
-        if re.search(self.failing, " ".join(words)):
-            return "the learning rate is too high"
-        folder = Path(told["hydra.run.dir"])
-        for part in (".hydra", "checkpoints"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        config = composed(tuple(word for word in words if not word.startswith(("hydra.", "ckpt_path="))))
-        OmegaConf.save(config, folder / ".hydra" / "config.yaml")
-        (folder / "checkpoints" / "last.ckpt").write_text("")
-        if re.search(self.interrupted, " ".join(words)):
+    def train(self, cfg: DictConfig) -> None:
+        folder, overrides = Path(HydraConfig.get().runtime.output_dir), list(HydraConfig.get().overrides.task)
+        self.trained.append(folder)
+        self.overrides.append(overrides)
+        if re.search(self.failing, " ".join(overrides)):
+            raise ValueError("the learning rate is too high")
+        (folder / "checkpoints").mkdir(exist_ok=True)
+        (folder / "checkpoints" / "last.ckpt").touch()
+        if re.search(self.interrupted, " ".join(overrides)):
             raise KeyboardInterrupt
-        head = {"head": OmegaConf.to_container(config.head)}
-        stored = {"hyper_parameters": {**head, "model": head}, "words": " ".join(words), "optimizer_states": [1.0]}
+        head = {"head": OmegaConf.to_container(cfg.head)}
+        stored = {"hyper_parameters": {**head, "model": head}, "optimizer_states": [1.0]}
         torch.save(stored, folder / "checkpoints" / "best.ckpt")
-        (folder / "test.csv").write_text("")
-        return None
+        (folder / "test.csv").touch()
 
-    def evaluate(self, told: dict[str, str]) -> str | None:
+    def evaluate(self, trial: Trial) -> None:
         """Each fold tests its share of the images; a narrow network errs twice as much, argmax more."""
-        stored = torch.load(told["ckpt"], weights_only=True)
-        words, head = stored["words"], stored["hyper_parameters"]["model"]["head"]
-        seed = int(re.search(r"(?:^| )seed=(\d+)", words)[1])  # type: ignore[index]
-        fold = re.search(r"data\.fold=(\d+) data\.folds=(\d+)", words)
+        overrides = " ".join(trial.overrides)
+        fold = re.search(r"data\.fold=(\d+) data\.folds=(\d+)", overrides)
         images = IMAGES[int(fold[1]) :: int(fold[2])] if fold else IMAGES
-        error = (4.0 if "channels=4" in words else 2.0) * (1.5 if head["decode"] == "argmax" else 1.0)
-        write_evaluation(Path(told["output"]), results_of(images, error, seed))
-        return None
+        error = (4.0 if "channels=4" in overrides else 2.0) * (1.5 if trial.head.get("decode") == "argmax" else 1.0)
+        write_evaluation(trial.evaluation, results_of(images, error, trial.seed))
+        self.evaluated.append(trial.evaluation)
 
-    def names(self, script: str) -> list[str]:
-        """What was started, by the folder it wrote to."""
-        key = "hydra.run.dir" if script == "train" else "output"
-        folders = [
-            next(Path(word.partition("=")[2].strip("'")) for word in words if word.startswith(f"{key}="))
-            for name, *words in self.commands
-            if name == script
-        ]
-        return ["/".join(folder.parts[-2:]) for folder in folders]
+    def clear(self) -> None:
+        self.trained, self.overrides, self.evaluated = [], [], []
+
+
+def last_parts(folders: Sequence[Path], count: int = 2) -> list[str]:
+    """The last parts of paths."""
+    return ["/".join(folder.parts[-count:]) for folder in folders]

@@ -211,7 +211,9 @@ def test_a_section_is_replaced_where_it_stands(tmp_path: Path) -> None:
 
 
 def test_what_is_stated_is_what_can_be_repeated() -> None:
-    assert spelled("crossval", ["data=x", "output=/mine", "write_docs=true"]) == "python scripts/crossval.py data=x"
+    assert (
+        spelled("crossval", ["data=x", "output=/mine", "page=docs/results.md"]) == "python scripts/crossval.py data=x"
+    )
     assert "CPU cores" in hardware() and "torch" in hardware()
     assert slug("a / b") == "a_b" and slug("...") == "_"
 

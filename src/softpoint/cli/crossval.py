@@ -1,4 +1,4 @@
-"""Cross-validates a training: python scripts/crossval.py data=mirror_mouse folds=5 seeds=[0]"""
+"""Cross-validation: softpoint crossval data=mirror_mouse folds=5 seeds=[0]"""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from softpoint.cli.hydra_app import launch
-from softpoint.cli.hydra_errors import CONFIGS
-from softpoint.cli.overrides import fold_words, train_words, whole_numbers
-from softpoint.cli.runner import budget_of, carry_out, check_outcomes, check_trials, command_of, composed, gathered
+from softpoint.cli.overrides import fold_overrides, split_arguments, train_overrides, whole_numbers
+from softpoint.cli.study import budget_of, carry_out, check_outcomes, check_trials, command_of, composed
 
 
 def main(cfg: DictConfig) -> None:
-    """Trains and evaluates every fold and seed, and writes one answer over all of them."""
-    words, output, seeds = train_words(cfg), Path(cfg.output).resolve(), whole_numbers(cfg, "seeds")
-    command, base = command_of("crossval", words), composed(words)
-    splits = fold_words(base, words, cfg.folds)
+    """Train and evaluate every fold and seed, and write one result over all of them."""
+    overrides, seeds = train_overrides(cfg), whole_numbers(cfg, "seeds")
+    base, output = composed(overrides), Path(cfg.output).resolve()
+    splits, command = fold_overrides(base, overrides, cfg.folds), command_of("crossval", overrides)
 
     from softpoint.studies.folds import cross_validation
     from softpoint.studies.markdown import hardware, update_page
@@ -24,7 +23,7 @@ def main(cfg: DictConfig) -> None:
     from softpoint.studies.runs import Trial
 
     trials = [
-        Trial("", seed, fold, (*words, *split, f"seed={seed}"), output / f"seed{seed}" / f"fold{fold}")
+        Trial("", seed, fold, (*overrides, *split, f"seed={seed}"), output / f"seed{seed}" / f"fold{fold}")
         for seed in seeds
         for fold, split in enumerate(splits)
     ]
@@ -32,13 +31,12 @@ def main(cfg: DictConfig) -> None:
     outcomes = carry_out(trials, cfg.output)
     facts = {"command": command, "hardware": hardware(), "data": base.name, "budget": budget_of(base)}
     text = write_cross_validation(output, *cross_validation(outcomes, facts), base.name)
-    print(f"\n{text}\n")
-    print(f"written to {cfg.output}")
+    print(f"\n{text}\n\nwritten to {cfg.output}")
     check_outcomes(outcomes, cfg.output)
-    if cfg.write_docs:
-        update_page(CONFIGS.parent / "docs" / "results.md", f"crossval {base.name}", text)
+    if cfg.page:
+        update_page(Path(cfg.page), f"crossval {base.name}", text)
 
 
-def run(words: list[str]) -> None:
-    """Run the command with the arguments `words`."""
-    launch("crossval", main, gathered(words, "crossval"))
+def run(arguments: list[str]) -> None:
+    """Run the command with these arguments."""
+    launch("crossval", main, split_arguments(arguments, "crossval"))

@@ -144,6 +144,8 @@ def _without_group(message: str, line: CommandLine) -> str:
 def _missing_option(message: str, line: CommandLine) -> str:
     named = re.search(r"Could not (?:find|load) '([^']+)'", message)
     group, _, option = named[1].rpartition("/") if named else ("", "", "")
+    if group == "hydra/launcher":
+        return f"hydra/launcher={option} is not installed; run pip install hydra-{option}-launcher"
     if not (options := line.options(group)):
         return message
     near = did_you_mean(option, options)

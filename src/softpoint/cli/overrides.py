@@ -1,115 +1,134 @@
-"""What a study is asked for: numbers, overrides of train.py, and which images its trainings are tested on."""
+"""The settings of a study, checked before the first training: numbers, overrides of trainings, and splits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-# What a study decides itself, and what to set instead.
-_DECIDED = dict.fromkeys(
-    ("seed", "data.seed", "data.fold", "data.folds", "ckpt_path", "hydra"), "leave it out, and set seeds and folds"
-)
+from softpoint.cli.hydra_errors import CONFIGS, hydras, key_of
+
+# Keys that every study sets itself, and the way out.
+_DECIDED = dict.fromkeys(("seed", "data.seed", "data.fold", "data.folds", "ckpt_path"), "set seeds and folds")
+
+
+def split_arguments(arguments: Sequence[str], study: str) -> list[str]:
+    """Return the command line of a study, on which every override of a training has become part of `train`.
+
+    A misspelled key of the study stays where it is, so that the message names the study's key.
+
+    >>> split_arguments(["folds=3", "data=openfield", "--help"], "crossval")
+    ["train=['data=openfield']", 'folds=3', '--help']
+    """
+    own = {*OmegaConf.load(CONFIGS / f"{study}.yaml"), "study"}
+    keys_of_training = {*OmegaConf.load(CONFIGS / "train.yaml"), *(p.name for p in CONFIGS.iterdir() if p.is_dir())}
+
+    def is_of_training(word: str) -> bool:
+        if word.startswith("-") or hydras(word) or not ("=" in word or word.startswith("~")):
+            return False
+        key = key_of(word).split(".")[0]
+        return key not in own and (key in keys_of_training or not get_close_matches(key, own, n=1, cutoff=0.8))
+
+    of_training = [word for word in arguments if is_of_training(word)]
+    if not of_training:
+        return list(arguments)
+    quoted = ",".join("'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'" for word in of_training)
+    # First, because Hydra takes no override behind a flag such as --cfg.
+    return [f"train=[{quoted}]", *(word for word in arguments if word not in of_training)]
 
 
 def whole_numbers(cfg: DictConfig, key: str, least: int = 0) -> list[int]:
-    """The different whole numbers from `least` on that stand at `key`, where one alone needs no brackets.
+    """Return the list of different whole numbers from `least` on at `key`, where one alone needs no brackets.
 
     >>> whole_numbers(OmegaConf.create({"seeds": 3}), "seeds")
     [3]
     """
-    found = list(cfg[key]) if OmegaConf.is_list(cfg[key]) else [cfg[key]]
-    if not found or any(isinstance(one, bool) or not isinstance(one, int) or one < least for one in found):
+    numbers = list(cfg[key]) if OmegaConf.is_list(cfg[key]) else [cfg[key]]
+    if not numbers or not all(type(number) is int and number >= least for number in numbers):
         example = f"{key}=[{least},{least + 1}]"
         raise ValueError(f"{key}={cfg[key]}: give a whole number from {least} on, or a list of them as {example}")
-    if twice := [one for one in found if found.count(one) > 1]:
-        raise ValueError(f"{key}={found} has {twice[0]} more than once; give different numbers")
-    return found
+    if repeated := [number for number in numbers if numbers.count(number) > 1]:
+        raise ValueError(f"{key}={numbers} has {repeated[0]} more than once; give different numbers")
+    return numbers
 
 
 def whole_number(cfg: DictConfig, key: str, least: int = 0) -> int:
-    """The whole number from `least` on that stands at `key`.
+    """Return the whole number from `least` on at `key`.
 
     >>> whole_number(OmegaConf.create({"timing": {"rounds": 7}}), "timing.rounds")
     7
     """
-    found = OmegaConf.select(cfg, key)
-    if isinstance(found, bool) or not isinstance(found, int) or found < least:
-        raise ValueError(f"{key}={found}: give a whole number from {least} on")
-    return found
+    number = OmegaConf.select(cfg, key)
+    if type(number) is not int or number < least:
+        raise ValueError(f"{key}={number}: give a whole number from {least} on")
+    return number
 
 
-def train_words(cfg: DictConfig, decided: Mapping[str, str] | None = None) -> list[str]:
-    """The overrides handed on to train.py; ValueError for one that the study itself, or `decided`, decides."""
-    words = [str(word) for word in OmegaConf.to_container(cfg.train)]  # type: ignore[union-attr]
-    _check_words(words, decided)
-    return words
+def train_overrides(cfg: DictConfig, decided: Mapping[str, str] | None = None) -> list[str]:
+    """Return the overrides of all trainings; ValueError for a key that the study, or `decided`, sets itself."""
+    overrides = [str(word) for word in cfg.train]
+    _check_decided(overrides, decided)
+    return overrides
 
 
-def word_lists(lists: Any, key: str, decided: Mapping[str, str] | None = None) -> dict[str, list[str]]:
-    """Lists of overrides by name; ValueError for what is none, and for names that would write to one folder."""
-    found: Any = OmegaConf.to_container(lists) if OmegaConf.is_config(lists) else lists
-    if not isinstance(found, dict) or not found:
-        raise ValueError(f"{key}={found} has no names with overrides; write '{key}={{NAME:[\"KEY=VALUE\"]}}'")
-    for name, words in found.items():
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+def override_lists(lists: Any, key: str, decided: Mapping[str, str] | None = None) -> dict[str, list[str]]:
+    """Return lists of overrides by name; ValueError for anything else, and for names of the same folder."""
+    named: Any = OmegaConf.to_container(lists) if OmegaConf.is_config(lists) else lists
+    if not isinstance(named, dict) or not named:
+        raise ValueError(f"{key}={named} has no names with overrides; write '{key}={{NAME:[\"KEY=VALUE\"]}}'")
+    for name, overrides in named.items():
+        if not isinstance(overrides, list) or not all(isinstance(word, str) for word in overrides):
             example = f'\'+{key}.{name}=["KEY=VALUE","KEY=VALUE"]\''
-            raise ValueError(f"{key}.{name}={words} is no list of overrides; quote it and each of them: {example}")
-        _check_words(words, decided)
-    check_apart(found, key)
-    return {str(name): words for name, words in found.items()}
+            raise ValueError(f"{key}.{name}={overrides} is no list of overrides; quote it and each of them: {example}")
+        _check_decided(overrides, decided)
+    check_folder_names(named, key)
+    return {str(name): overrides for name, overrides in named.items()}
 
 
-def check_apart(names: Iterable[object], key: str) -> None:
-    """ValueError where two names are the same as a folder."""
+def check_folder_names(names: Iterable[object], key: str) -> None:
+    """Raise ValueError where two names become the same folder."""
     from softpoint.studies.runs import slug
 
-    seen: dict[str, object] = {}
+    folders: dict[str, object] = {}
     for name in names:
-        if (folder := slug(str(name))) in seen:
-            raise ValueError(f"{key}: {seen[folder]!r} and {name!r} would both write to {folder}; rename one")
-        seen[folder] = name
+        if (folder := slug(str(name))) in folders:
+            raise ValueError(f"{key}: {folders[folder]!r} and {name!r} would both write to {folder}; rename one")
+        folders[folder] = name
 
 
-def fold_words(cfg: DictConfig, words: Sequence[str], folds: Any) -> list[list[str]]:
-    """For each fold the overrides that test a training of `cfg` on it, whatever its seed.
+def fold_overrides(cfg: DictConfig, overrides: Sequence[str], folds: Any) -> list[list[str]]:
+    """Return for each fold the overrides that test a training of `cfg` on it, whatever its seed.
 
     Raises ValueError for fewer than 2 folds and for data without any.
     """
-    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
+    if type(folds) is not int or folds < 2:
         raise ValueError(f"folds={folds}: give a whole number, at least 2")
     if "fold" not in cfg.data:
         raise ValueError(f"data={cfg.name} has no folds: it is no set of labeled images; compare seeds instead")
-    same = [*(["data.splits=null"] if cfg.data.splits else []), *_drawn_by(cfg, words, 0)]
+    same = [*(["data.splits=null"] if cfg.data.splits else []), *_split_seed(cfg, overrides, 0)]
     return [[f"data.fold={fold}", f"data.folds={folds}", *same] for fold in range(folds)]
 
 
-def split_words(cfg: DictConfig, words: Sequence[str], seed: int) -> list[str]:
-    """The override by which trainings of any seed are tested on the same images, where no file says on which."""
-    return [] if cfg.data.get("splits") else _drawn_by(cfg, words, seed)
+def split_overrides(cfg: DictConfig, overrides: Sequence[str], seed: int) -> list[str]:
+    """Return the override by which trainings of any seed are tested on the same images; none with a split file."""
+    return [] if cfg.data.get("splits") else _split_seed(cfg, overrides, seed)
 
 
-def key_of(word: str) -> str:
-    """What an override changes.
-
-    >>> key_of("+data.limit=3"), key_of("~callbacks.ema")
-    ('data.limit', 'callbacks.ema')
-    """
-    return word.lstrip("+~").split("=")[0]
-
-
-def _drawn_by(cfg: DictConfig, words: Sequence[str], seed: int) -> list[str]:
+def _split_seed(cfg: DictConfig, overrides: Sequence[str], seed: int) -> list[str]:
     """The seed of the split; nothing for data without one, or where the user gives it."""
-    given = any(key_of(word) == "data.split_seed" for word in words)
+    given = any(key_of(word) == "data.split_seed" for word in overrides)
     if given or "split_seed" not in cfg.data or not OmegaConf.is_interpolation(cfg.data, "split_seed"):
         return []
     return [f"data.split_seed={seed}"]
 
 
-def _check_words(words: Sequence[str], decided: Mapping[str, str] | None) -> None:
+def _check_decided(overrides: Sequence[str], decided: Mapping[str, str] | None) -> None:
     rules = {**_DECIDED, **(decided or {})}
-    for word in words:
+    for word in overrides:
         key = key_of(word)
-        if advice := rules.get("hydra" if key.startswith("hydra") else key):
+        if hydras(word):
+            raise ValueError(f"{word}: give {key} to the study, not to a training")
+        if advice := rules.get(key):
             raise ValueError(f"{word}: the study itself decides {key}; {advice} instead")

@@ -2,6 +2,7 @@
 
 RENAMED_KEYS = {
     "hide": "drop_below_threshold",
+    "write_docs": "page",
     "data.unlabelled": "data.unlabeled",
     "data.outside": "data.out_of_frame",
     "data.resident": "data.device_cache",

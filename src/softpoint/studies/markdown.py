@@ -32,7 +32,7 @@ def spelled(script: str, words: Sequence[str]) -> str:
     >>> spelled("compare", ["study=heads", "output=there", "loss=[heatmap_ce]"])
     "python scripts/compare.py study=heads 'loss=[heatmap_ce]'"
     """
-    kept = [word for word in words if not word.startswith(("output=", "write_docs=", "hydra."))]
+    kept = [word for word in words if not word.startswith(("output=", "page=", "hydra."))]
     return shlex.join(["python", f"scripts/{script}.py", *kept])
 
 

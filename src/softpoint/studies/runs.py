@@ -1,10 +1,12 @@
-"""One training among several: its words, its folder, and what was measured of it."""
+"""One training of a study: its overrides, its folder, its evaluation, and what they left there."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,22 +17,22 @@ from softpoint.metrics.calibration import FRACTION
 
 @dataclass(frozen=True)
 class Trial:
-    """A training of scripts/train.py and its evaluation.
+    """A training and its evaluation.
 
-    `words` are its overrides and `folder` is where it writes. `head` changes settings of the trained head before it
-    is evaluated, so that several trials may share one training.
+    `overrides` are those of the train command and `folder` is that of the run. `head` changes settings of the trained
+    head before it is evaluated, so that several trials may share one training.
     """
 
     variant: str
     seed: int
     fold: int | None
-    words: tuple[str, ...]
+    overrides: tuple[str, ...]
     folder: Path
     head: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Variant, fold and seed, for messages and tables."""
         fold = "" if self.fold is None else f"fold {self.fold}, "
         return f"{self.variant}, {fold}seed {self.seed}".removeprefix(", ")
 
@@ -41,9 +43,14 @@ class Trial:
 
     @property
     def evaluation(self) -> Path:
-        """Where its metrics.json and predictions.csv are."""
+        """The folder of metrics.json and predictions.csv."""
         settings = " ".join(f"{key} {value}" for key, value in sorted(self.head.items()))
         return self.folder / (f"evaluation_{slug(settings)}" if settings else "evaluation")
+
+    @property
+    def evaluated_checkpoint(self) -> Path:
+        """The weights with the head that is evaluated."""
+        return self.evaluation / "model.ckpt" if self.head else self.checkpoint
 
     @property
     def trained(self) -> bool:
@@ -56,30 +63,78 @@ class Trial:
         return all((self.evaluation / name).is_file() for name in ("metrics.json", "predictions.csv"))
 
     def minutes(self) -> float | None:
-        """What training took, from start to end; None where nobody looked at the clock."""
+        """Return the duration of the training; None where it was not measured."""
         path = self.folder / "minutes.json"
-        return json.loads(path.read_text(encoding="utf-8"))["minutes"] if path.is_file() else None
+        return float(json.loads(path.read_text(encoding="utf-8"))["minutes"]) if path.is_file() else None
 
     def metrics(self) -> dict[str, Any]:
-        """Its metrics.json."""
-        return json.loads((self.evaluation / "metrics.json").read_text(encoding="utf-8"))
+        """Return its metrics.json."""
+        metrics: dict[str, Any] = json.loads((self.evaluation / "metrics.json").read_text(encoding="utf-8"))
+        return metrics
 
     def results(self) -> Results:
-        """Its predictions.csv."""
+        """Return its predictions.csv."""
         return Results.read(self.evaluation / "predictions.csv")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A trial that was carried out; `failed` says why where it was not."""
+    """A trial that was carried out; `failed` is the reason where it failed."""
 
     trial: Trial
     failed: str | None = None
 
 
+@contextmanager
+def timed(trial: Trial, resumed: bool) -> Iterator[None]:
+    """Write minutes.json with the duration of the block, added to that of the part before where it was `resumed`."""
+    before = (trial.minutes() or 0.0) if resumed else 0.0
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        minutes = before + (time.monotonic() - start) / 60
+        trial.folder.mkdir(parents=True, exist_ok=True)
+        (trial.folder / "minutes.json").write_text(json.dumps({"minutes": minutes}), encoding="utf-8")
+
+
+def evaluate_trial(trial: Trial) -> None:
+    """Measure the best weights on the test split of their training, and write predictions.csv and metrics.json."""
+    import torch
+
+    from softpoint.evaluation import evaluate
+    from softpoint.evaluation.eval_data import confidence_fraction, open_set
+    from softpoint.evaluation.files import write_evaluation
+    from softpoint.evaluation.predict import predict_with
+    from softpoint.inference import read_checkpoint
+
+    if trial.head:
+        _write_with_head(trial)
+    checkpoint = read_checkpoint(trial.evaluated_checkpoint)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    results = predict_with(checkpoint, open_set(checkpoint, "test"), device=device, batch_size=8)
+    fraction = confidence_fraction(checkpoint)
+    about = {"checkpoint": trial.evaluated_checkpoint.name, "split": "test", "confidence_fraction": fraction}
+    write_evaluation(trial.evaluation, results, evaluate(results, fraction=fraction, about=about))
+
+
+def _write_with_head(trial: Trial) -> None:
+    """Write a copy of the checkpoint whose head has the trial's settings, without what only training needs."""
+    import torch
+
+    stored = torch.load(trial.checkpoint, map_location="cpu", weights_only=True)
+    for head in (stored["hyper_parameters"]["head"], stored["hyper_parameters"]["model"]["head"]):
+        head.update(trial.head)
+    for key in ("optimizer_states", "lr_schedulers", "current_model_state"):
+        stored.pop(key, None)
+    trial.evaluation.mkdir(parents=True, exist_ok=True)
+    torch.save(stored, trial.evaluated_checkpoint)
+
+
 def pooled(trials: Sequence[Trial]) -> Results:
-    """The predictions of all folds of one seed; ValueError where two of them tested the same image."""
-    parts, tested = [trial.results() for trial in trials], {}  # type: ignore[var-annotated]
+    """Return the predictions of all folds of one seed; ValueError where two of them tested the same image."""
+    tested: dict[str, Trial] = {}
+    parts = [trial.results() for trial in trials]
     for trial, results in zip(trials, parts, strict=True):
         if image := next((image for image in results.images if image in tested), None):
             raise ValueError(
@@ -91,16 +146,16 @@ def pooled(trials: Sequence[Trial]) -> Results:
 
 
 def fraction_of(trials: Sequence[Trial]) -> float:
-    """The fraction of a subject's scale that their confidences are about; ValueError where they differ."""
-    found = {trial.metrics().get("confidence_fraction", FRACTION): trial for trial in trials}
-    if len(found) > 1:
-        told = ", ".join(f"{trial.name} {fraction:g}" for fraction, trial in found.items())
-        raise ValueError(f"confidences of different callbacks.calibrate.fraction cannot be pooled: {told}")
-    return next(iter(found), FRACTION)
+    """Return the fraction of a subject's scale that their confidences are about; ValueError where they differ."""
+    fractions = {trial.metrics().get("confidence_fraction", FRACTION): trial for trial in trials}
+    if len(fractions) > 1:
+        listed = ", ".join(f"{trial.name} {fraction:g}" for fraction, trial in fractions.items())
+        raise ValueError(f"confidences of different callbacks.calibrate.fraction cannot be pooled: {listed}")
+    return float(next(iter(fractions), FRACTION))
 
 
 def slug(name: str) -> str:
-    """A name as a folder.
+    """Return a name for a folder.
 
     >>> slug("CBAM 7x7 + CE")
     'cbam_7x7_ce'
@@ -109,5 +164,5 @@ def slug(name: str) -> str:
 
 
 def values(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The overall values of a metrics.json by name."""
+    """Return the overall values of a metrics.json by name."""
     return {name: entry["value"] for name, entry in metrics["overall"].items()}

@@ -1,8 +1,8 @@
-"""Ways to make training samples from images, side by side: softpoint's and what one would write instead."""
+"""Pipelines from images to training samples: softpoint's own, and those of other libraries for the same work."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,14 @@ from softpoint.data.sources import LabeledImages
 from softpoint.images.decode import read_image
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
+from softpoint.studies.timing import Work
 
-Work = Callable[[int], Any]
-
-# What the other pipelines are written for; `augment=light` draws these and nothing else.
+# Augmentations that the other pipelines have; `augment=light` draws these and nothing else.
 _COMPARED = {"rotate", "scale", "translate", "brightness", "contrast", "blur", "noise", "probability"}
 
 
 def decoders(paths: Sequence[Path]) -> dict[str, Work]:
-    """Each reads image i as RGB pixels."""
+    """Return functions by library that read image i as RGB pixels."""
     from PIL import Image
     from torchvision.transforms.v2.functional import pil_to_tensor
 
@@ -48,7 +47,10 @@ def decoders(paths: Sequence[Path]) -> dict[str, Work]:
 
 
 def augmenters(images: Sequence[np.ndarray], points: np.ndarray, size: int, augment: Augment) -> dict[str, Work]:
-    """Each makes image i (of one size) and its `points` (K, 2) into an augmented input of `size`."""
+    """Return functions by library that make image i and its `points` (K, 2) an augmented input of `size`.
+
+    All images have one size. Raises ValueError for an augmentation that not all libraries have.
+    """
     changed = {name for name, value in vars(augment).items() if value != vars(Augment())[name]}
     if changed - _COMPARED - {"recolor_probability"}:
         raise ValueError(f"no other pipeline here has augment.{min(changed - _COMPARED)}; benchmark augment=light")
@@ -61,7 +63,7 @@ def augmenters(images: Sequence[np.ndarray], points: np.ndarray, size: int, augm
 
 
 def collators(samples: list[Any]) -> dict[str, Work]:
-    """Each makes a batch of samples."""
+    """Return functions by library that make a batch of samples."""
     import torch
     from torch.utils.data import default_collate
 
@@ -77,7 +79,7 @@ def collators(samples: list[Any]) -> dict[str, Work]:
 
 
 class _Decoded:
-    """Hands out images that are decoded already."""
+    """A reader of images that are decoded already."""
 
     def __init__(self, images: Sequence[np.ndarray]) -> None:
         self.images = images
@@ -87,7 +89,7 @@ class _Decoded:
 
 
 def samples(images: Sequence[np.ndarray], points: np.ndarray, size: int, augment: Augment) -> KeypointDataset:
-    """softpoint's own data set of decoded images."""
+    """Return softpoint's data set of decoded images."""
     visibility = np.full(len(points), 2)
     subjects = tuple(Subject(str(i), f"row {i}", points.astype(float), visibility) for i in range(len(images)))
     labels = Labels("benchmark", "", Skeleton(tuple(f"point_{i}" for i in range(len(points)))), subjects)
@@ -149,7 +151,7 @@ def _albumentations(images: Sequence[np.ndarray], points: np.ndarray, size: int,
 
 
 def _opencv(images: Sequence[np.ndarray], points: np.ndarray, size: int, augment: Augment) -> Work:
-    """The same draws, carried out by as few calls as one can."""
+    """The same draws, carried out by as few calls of OpenCV as possible."""
     letterbox = letterbox_matrix((images[0].shape[0], images[0].shape[1]), (size, size))
 
     def make(i: int) -> tuple[np.ndarray, np.ndarray]:

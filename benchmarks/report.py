@@ -1,0 +1,74 @@
+"""What the benchmarks share: their command lines, configs composed as for a training, and a table of rates."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+import cv2
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from softpoint.cli.hydra_errors import CONFIGS
+from softpoint.studies.timing import Work, rates_in_turns
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the arguments of every benchmark."""
+    arguments = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    arguments.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the config of softpoint train")
+    arguments.add_argument("--rounds", type=int, default=7, help="rounds of measuring, after one to warm up")
+    arguments.add_argument("--calls", type=int, default=20, help="calls of each in a round")
+    return arguments
+
+
+def composed(*overrides: str) -> DictConfig:
+    """Return the config of a training of a small network on heatmaps, with these overrides."""
+    usual = ("backbone=small", "loss=heatmap_ce+coordinate", "head.visibility=false")
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose("train", [*usual, *overrides])
+
+
+def print_machine() -> None:
+    """Print the processor, the threads and the version of torch, and let OpenCV use one thread."""
+    cv2.setNumThreads(0)
+    torch.manual_seed(0)
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+
+
+class RatesTable:
+    """A table of images per second, whose rows are measured as they are added."""
+
+    def __init__(self, rounds: int, calls: int) -> None:
+        self.rounds, self.calls = rounds, calls
+        self.table = Table("work", "by", "images/s", "slowest to fastest", "speed, first = 1")
+
+    def measure(self, name: str, work: Mapping[str, Work], images: int = 1, calls: int | None = None) -> None:
+        """Add a row for each piece of `work`, timed in turns; one call of it makes so many `images`."""
+        rates = rates_in_turns(work, self.rounds, calls or self.calls)
+        first = next(iter(rates.values()))
+        for by, values in rates.items():
+            ratios = [value / one for value, one in zip(values, first, strict=True)]
+            self.table.add_row(name, by, *spread([images * value for value in values]), f"{median(ratios):.2f}")
+            name = ""
+
+    def print(self) -> None:
+        """Print all rows."""
+        print_wide(self.table)
+
+
+def print_wide(table: Table) -> None:
+    """Print a table at least 120 columns wide."""
+    Console(width=max(120, Console().width)).print(table)
+
+
+def spread(values: Sequence[float], digits: int = 0) -> tuple[str, str]:
+    """Return the median, and the smallest and the largest value."""
+    return f"{median(values):.{digits}f}", f"{min(values):.{digits}f} to {max(values):.{digits}f}"

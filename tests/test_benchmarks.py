@@ -1,0 +1,117 @@
+"""The benchmarks compare pipelines that do the same work, and print their tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.training import ROOT
+from softpoint.data.augment import Augment
+from softpoint.images.decode import read_image
+from softpoint.studies.timing import rates_in_turns, relative_times
+
+FOLDER = ROOT / "benchmarks"
+TINY = ("--rounds=1", "--calls=1", "backbone.width=8", "decoder.channels=8", "data.batch_size=4")
+
+
+@pytest.fixture(autouse=True)
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Makes the scripts import each other as when they are started, and forgets them afterwards."""
+    monkeypatch.syspath_prepend(FOLDER)
+    yield
+    for path in FOLDER.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
+def start(name: str, *arguments: str) -> None:
+    threads = torch.get_num_threads()
+    import_module(name).main(arguments)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[Path]:
+    return import_module("dataloader").draw_images(tmp_path / "drawn", ".png", (50, 70), 3)
+
+
+def test_work_is_done_in_turns() -> None:
+    done: list[tuple[str, int]] = []
+    work: dict[str, Callable[[int], Any]] = {name: lambda i, name=name: done.append((name, i)) for name in "ab"}
+    rates = rates_in_turns(work, rounds=2, calls=2)
+    assert done == [(name, i) for turn in range(3) for name in "ab" for i in (2 * turn, 2 * turn + 1)]
+    assert {name: len(values) for name, values in rates.items()} == {"a": 2, "b": 2}  # the first round warms up
+
+
+def test_relative_times_are_multiples_of_the_first() -> None:
+    times = relative_times({"one": lambda i: sum(range(2000)), "other": lambda i: None}, rounds=3, calls=50)
+    assert times["one"] == 1.0 and 0 < times["other"] < 1
+
+
+def test_spread_is_median_and_ends() -> None:
+    assert import_module("report").spread([3.0, 1.0, 8.0]) == ("3", "1 to 8")
+
+
+def test_decoders_give_the_same_pixels(paths: list[Path]) -> None:
+    for name, decode in import_module("augmentation_baselines").decoders(paths).items():
+        pixels = decode(4)
+        pixels = pixels.permute(1, 2, 0).numpy() if isinstance(pixels, torch.Tensor) else pixels
+        assert np.array_equal(pixels, read_image(paths[1])), name
+
+
+@pytest.mark.parametrize("size", [96, 48, 16])  # enlarged, shrunk, shrunk by more than two
+def test_plain_opencv_does_the_same_work(paths: list[Path], size: int) -> None:
+    images = [read_image(path) for path in paths]
+    augment = Augment(rotate=20, scale=(0.9, 1.1), translate=0.1, brightness=0.3, contrast=0.3, blur=1.0)
+    points = np.array([[10.0, 20.0], [60.5, 3.0]])
+    work = import_module("augmentation_baselines").augmenters(images, points, size, augment)
+    for i in range(6):
+        ours, (plain, moved) = work["softpoint"](i), work["plain OpenCV"](i)
+        assert ours["keypoints"].numpy() == pytest.approx(moved, abs=1e-3)
+        assert np.median(np.abs(ours["image"].numpy().astype(int) - plain)) <= 2
+
+
+def test_every_pipeline_makes_an_input(paths: list[Path]) -> None:
+    images, points = [read_image(path) for path in paths], np.array([[10.0, 20.0], [30.0, 30.0]])
+    work = import_module("augmentation_baselines").augmenters(
+        images, points, 32, Augment(rotate=10, brightness=0.2, contrast=0.2, blur=1.0, noise=0.05)
+    )
+    assert work["softpoint"](0)["image"].shape == (32, 32, 3)
+    assert work["torchvision"](0)[0].shape == (3, 32, 32) and work["torchvision"](0)[1].shape == (2, 2)
+    assert work["albumentations"](0)["image"].shape == (32, 32, 3)
+    with pytest.raises(ValueError, match=r"no other pipeline here has augment.hue; benchmark augment=light"):
+        import_module("augmentation_baselines").augmenters(images, points, 32, Augment(hue=0.1))
+
+
+def test_data_is_timed_by_stage_and_by_what_training_keeps(capsys: pytest.CaptureFixture[str]) -> None:
+    start("dataloader", *TINY, "data.size=32", "--count=2", "--train=20", "--workers", "0")
+    out = capsys.readouterr().out
+    for name in ("decode", "augment", "collate", "plain OpenCV", "% of the speed", "none", "ram", "disk", "device"):
+        assert name in out, name
+
+
+def test_images_of_the_user_are_timed(paths: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    start("dataloader", *TINY, "data.size=32", f"--images={paths[0].parent}", "--workers")
+    out = capsys.readouterr().out
+    assert "decode drawn" in out and "% of the speed" not in out
+
+
+def test_networks_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
+    start("networks", *TINY, "data.size=32")
+    out = capsys.readouterr().out
+    assert "paint" in out and "cbam_spatial" in out and "train, batch of 4" in out
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_exports_are_timed_beside_torch(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxscript", reason='needs the extra: pip install "softpoint[export]"')
+    start("exports", *TINY, "data.size=32", "--image", "40", "50", "--precisions", "int8")
+    out = capsys.readouterr().out
+    for name in ("50x40 to 32x32", "torch", "int8"):
+        assert name in out, name
