@@ -18,7 +18,7 @@ def canvas(size: tuple[int, int], seed: int = 0) -> np.ndarray:
 def whole(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int) -> np.ndarray:
     """The warp of an image of which nothing is left out."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(geometry, "_needed", lambda image, *_: (image, np.eye(3)))
+        patch.setattr(geometry, "_visible_part", lambda image, *_: (image, np.eye(3)))
         return warp(image, matrix, size, border)
 
 
@@ -43,14 +43,14 @@ def test_what_is_left_out_is_not_seen(size: tuple[int, int], into: tuple[int, in
 
 def test_a_small_crop_looks_at_little() -> None:
     matrix = resize_matrix(0.4, 0.4) @ translate(-600, -300)
-    part, moved = geometry._needed(canvas((1080, 1920)), matrix, (100, 100), (2, 2))
+    part, moved = geometry._visible_part(canvas((1080, 1920)), matrix, (100, 100), (2, 2))
     assert part.size < 0.05 * 1080 * 1920 * 3
     assert np.array_equal(moved[:2, 2], moved[:2, 2] // 2 * 2)  # whole blocks
 
 
 def test_behind_the_horizon_nothing_is_left_out() -> None:
     tilted = np.array([[1.0, 0, 0], [0, 1, 0], [0, 0.02, 1]])
-    part, moved = geometry._needed(canvas((60, 60)), tilted, (60, 60), (1, 1))
+    part, moved = geometry._visible_part(canvas((60, 60)), tilted, (60, 60), (1, 1))
     assert part.shape == (60, 60, 3) and np.array_equal(moved, np.eye(3))
 
 

@@ -1,4 +1,4 @@
-"""Writes labels in another format: python scripts/convert_labels.py labels=FILE to=coco output=FILE"""
+"""Write labels in another format: python scripts/convert_labels.py labels=FILE to=coco output=FILE"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from softpoint.cli.hydra_app import launch
 
 
 def main(cfg: DictConfig) -> None:
-    """Reads any format that training reads; says what it read, what it wrote and what the format cannot hold."""
+    """Read any format that training reads, write another one, and print what was read and written."""
     from pathlib import Path
 
     from softpoint.images import ImageFolder

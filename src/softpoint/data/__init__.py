@@ -1,7 +1,7 @@
-"""Images and labels, from disk or painted, to batches.
+"""Samples and batches of keypoints, from labeled images, shards or painted scenes.
 
-`KeypointDataset` makes samples; `SyntheticData`, `LabeledData` and `StreamedData` are what a config instantiates.
-They are imported when first asked for, because they bring Lightning along.
+`LabeledData`, `StreamedData` and `SyntheticData` are the data modules that a config names; `KeypointDataset` makes
+samples. They are imported on first use, because they import Lightning.
 """
 
 from typing import Any

@@ -130,17 +130,13 @@ def warp(
     fine = image.dtype == np.uint8 and blocks != (1, 1) and _hardly_scales(rest, size)
     if fine:
         image, border = np.left_shift(image, 8, dtype=np.uint16), border << 8
-    warped = _sample(_average_blocks(image, blocks, border), rest, size, border)
+    affine = np.array_equal(rest[2], [0.0, 0.0, 1.0])
+    function, coefficients = (cv2.warpAffine, rest[:2]) if affine else (cv2.warpPerspective, rest)
+    image = _average_blocks(image, blocks, border)
+    warped = function(image, coefficients, size[::-1], flags=cv2.INTER_LINEAR, borderValue=(border,) * 4)
     if fine:
         warped = cv2.convertScaleAbs(warped, alpha=1 / 256)
     return warped.reshape(*size, *channels)  # OpenCV drops a single channel
-
-
-def _sample(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: int) -> np.ndarray:
-    function, top = (cv2.warpPerspective, matrix)
-    if np.array_equal(matrix[2], [0.0, 0.0, 1.0]):
-        function, top = (cv2.warpAffine, matrix[:2])
-    return function(image, top, size[::-1], flags=cv2.INTER_LINEAR, borderValue=(border,) * 4)
 
 
 def _visible_part(
@@ -194,12 +190,12 @@ def _average_blocks(image: np.ndarray, blocks: tuple[int, int], border: int) -> 
     if right or bottom:
         fill = (border,) * 4
         image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=fill)
+    steps = []
     while blocks[0] % 2 == blocks[1] % 2 == 0:  # several halvings are faster than one large step
-        image = _average(image, (2, 2))
+        steps.append((2, 2))
         blocks = (blocks[0] // 2, blocks[1] // 2)
-    return image if blocks == (1, 1) else _average(image, blocks)
-
-
-def _average(image: np.ndarray, blocks: tuple[int, int]) -> np.ndarray:
-    shape = (image.shape[1] // blocks[0], image.shape[0] // blocks[1])
-    return cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
+    for x, y in [*steps, blocks]:
+        if (x, y) != (1, 1):
+            shape = (image.shape[1] // x, image.shape[0] // y)
+            image = cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
+    return image

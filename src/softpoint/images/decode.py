@@ -105,14 +105,11 @@ def list_images(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         problem = "is a file, not a folder" if folder.exists() else "does not exist"
         raise FileNotFoundError(f"image folder {folder} {problem}; name a folder that holds images")
-    paths = sorted(path for path in folder.rglob("*") if _is_image(path.relative_to(folder)) and path.is_file())
+    images = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = sorted(path for path in images if not any(part.startswith(".") for part in path.relative_to(folder).parts))
     if not paths:
         raise ValueError(f"{folder} holds no image; looked below it for {' '.join(SUFFIXES)}")
     return paths
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
 def _frame(path: Path) -> Frame | None:
@@ -179,19 +176,15 @@ def _content(file: BinaryIO, max_pixels: int) -> bytes | None:
 
 def _by_opencv(data: bytes, header: Header) -> np.ndarray | None:
     """Return the pixels by the faster decoder, equal to Pillow's; None for a JPEG that may be truncated."""
-    if header.scan and not _ends(data, header.scan):
-        return None
+    if header.scan:
+        # Pixels cannot contain the marker of the end. OpenCV decodes a truncated file and makes up the rest.
+        end = data.find(b"\xff\xd9", header.scan) + 2
+        if end < 2 or data[end:].strip(b"\0"):
+            return None
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _DECODE)
     if pixels is None:
         raise ValueError("it is truncated or damaged")
     return pixels
-
-
-def _ends(jpeg: bytes, scan: int) -> bool:
-    """Return whether the first end-of-image marker after the start of the pixels ends the file, but for zeros."""
-    # Pixels cannot contain this marker. OpenCV decodes a truncated file and makes up the rest.
-    end = jpeg.find(b"\xff\xd9", scan) + 2
-    return end >= 2 and not jpeg[end:].strip(b"\0")
 
 
 def _by_pillow(file: BinaryIO, exif: str, max_pixels: int) -> np.ndarray:
@@ -262,20 +255,16 @@ class _RefusedError(ValueError):
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
-    # Pillow would clip 16-bit values at 255, which turns nearly every image white.
-    if image.mode.startswith("I"):
-        return _upper_byte(np.asarray(image))
+    if image.mode.startswith("I"):  # Pillow would clip 16-bit values at 255, which turns nearly every image white
+        gray = np.asarray(image)
+        if gray.min() < 0 or gray.max() > np.iinfo(np.uint16).max:
+            raise ValueError(f"its pixels span {gray.min()} to {gray.max()}; save it with 8 or 16 bits")
+        return np.repeat((gray >> 8).astype(np.uint8)[..., None], 3, axis=2)
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers without a known range; save it with 8 or 16 bits")
     if "transparency" in image.info:
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
-
-
-def _upper_byte(gray: np.ndarray) -> np.ndarray:
-    if gray.min() < 0 or gray.max() > np.iinfo(np.uint16).max:
-        raise ValueError(f"its pixels span {gray.min()} to {gray.max()}; save it with 8 or 16 bits")
-    return np.repeat((gray >> 8).astype(np.uint8)[..., None], 3, axis=2)
 
 
 @contextmanager
