@@ -1,4 +1,4 @@
-"""How often a set is shown, and at what size, where nobody says so."""
+"""Default numbers of epochs and steps, and the default input size."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_an_epoch_of_three_rounds_is_three_epochs_of_one() -> None:
 
 
 @pytest.mark.parametrize("world", [2, 3])
-def test_processes_share_the_rounds_out(world: int) -> None:
+def test_processes_share_all_rounds(world: int) -> None:
     shares = [list(EpochSampler(5, seed=0, rank=rank, world=world, rounds=4)) for rank in range(world)]
     assert len({len(share) for share in shares}) == 1
     drawn = {(draw.epoch, draw.index) for share in shares for draw in share}
@@ -71,7 +71,7 @@ def test_the_input_has_the_shape_of_the_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(480, 640), (640, 480), (1080, 1920), (400, 400)])
 @pytest.mark.parametrize("pixels", [65536, 110592])
-def test_sides_are_multiples_of_about_so_many_pixels(shape: tuple[int, int], pixels: int) -> None:
+def test_sides_are_multiples_with_about_the_requested_pixels(shape: tuple[int, int], pixels: int) -> None:
     height, width = fitting_size(np.array([shape]), pixels)
     assert height % 32 == width % 32 == 0
     assert height * width == pytest.approx(pixels, rel=0.2)

@@ -1,4 +1,4 @@
-"""Crops show a subject's box in the middle of the input, whatever its shape, and come back exactly."""
+"""Crops show a subject's box in the middle of the input; their matrices are exact."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_boxes_come_from_the_labels_or_from_the_points() -> None:
     np.testing.assert_array_equal(subject_boxes(labels, "labels"), [[0, 0, 9, 9], [np.nan] * 4])
 
 
-def test_a_single_point_gets_the_usual_size() -> None:
+def test_a_single_point_gets_a_box_of_the_median_side() -> None:
     points = np.array([[10.0, 20.0], [30.0, 60.0]])
     lone = np.array([[5.0, 6.0], [np.nan, np.nan]])
     boxes = subject_boxes(subjects((points, None), (lone, None)))
@@ -68,7 +68,7 @@ def test_a_single_point_gets_the_usual_size() -> None:
     np.testing.assert_allclose((boxes[1, 2:] + boxes[1, :2]) / 2, [5, 6])
 
 
-def test_boxes_of_an_image_leave_out_what_has_none() -> None:
+def test_boxes_of_an_image_leave_out_subjects_without_one() -> None:
     points = np.array([[10.0, 20.0], [30.0, 60.0]])
     labels = subjects((points, None), (points + 1, None), (UNLABELED, None))
     found = boxes_by_image(labels)

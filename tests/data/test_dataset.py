@@ -1,4 +1,4 @@
-"""A sample is a function of (seed, epoch, index) alone, and its points stay where its image shows them."""
+"""Samples are a function of (seed, epoch, index), and their points match their pixels."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [0, 2, 5])
-def test_sample_does_not_depend_on_who_draws_it_or_when(workers: int) -> None:
+def test_a_sample_does_not_depend_on_process_or_time(workers: int) -> None:
     dataset, draws = painted(Augment(**STRONG)), [Draw(e, i) for e in (0, 1) for i in (3, 0, 5)]
     expected = {draw: dataset[draw] for draw in draws}
     loader = DataLoader(dataset, None, sampler=draws[::-1], num_workers=workers)
@@ -135,7 +135,7 @@ def test_unlabeled_points_are_finite_zeros(padding: bool) -> None:
 @pytest.mark.parametrize("length", [1, 2, 7, 8])
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("seed", [None, 4])
-def test_shares_are_even_and_cover_everything(length: int, world: int, seed: int | None) -> None:
+def test_shares_of_processes_are_equal_and_cover_all_indices(length: int, world: int, seed: int | None) -> None:
     samplers = [EpochSampler(length, seed, rank, world) for rank in range(world)]
     for sampler in samplers:
         sampler.set_epoch(5)
@@ -150,7 +150,7 @@ def test_shares_are_even_and_cover_everything(length: int, world: int, seed: int
         assert len(real) == length + extra and set(real) == set(range(length)) and {d.epoch for d in drawn} == {5}
 
 
-def test_batches_of_two_processes_make_one_of_a_single_one() -> None:
+def test_batches_of_two_processes_are_one_of_a_single_process() -> None:
     one = list(EpochSampler(12, seed=1))
     two = [list(EpochSampler(12, seed=1, rank=rank, world=2)) for rank in (0, 1)]
     for step in range(3):
@@ -175,7 +175,7 @@ def test_scale_is_the_diagonal_of_the_labeled_points() -> None:
     assert subject_scale(points, (300, 400), np.array([0.0, 0.0, 6.0, 8.0])) == 10  # the subject's own box
 
 
-def test_known_absence_survives_and_padding_hides_it() -> None:
+def test_absent_points_stay_absent_and_padding_hides_them() -> None:
     album = Album(SIZES)
     dataset = KeypointDataset(album, (64, 64), (0,))
     record = album.load(0, 0)._replace(visibility=np.array([2, 1, -1, 0]))
@@ -218,7 +218,7 @@ def indices(loader: ResumableLoader) -> list[int]:
     return [index for batch in loader for index in batch["index"].tolist()]
 
 
-def test_a_loader_goes_on_after_the_batches_it_handed_out() -> None:
+def test_a_loader_continues_after_its_yielded_batches() -> None:
     whole, first, second = indices(loader_of(2)), loader_of(2), loader_of(2)
     for done, batch in enumerate(first, 1):
         second.load_state_dict(first.state_dict())
@@ -230,7 +230,7 @@ def test_a_loader_goes_on_after_the_batches_it_handed_out() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 5])
-def test_the_middle_of_an_epoch_is_not_cut_into_other_batches(batch_size: int) -> None:
+def test_another_batch_size_is_refused_in_the_middle_of_an_epoch(batch_size: int) -> None:
     first = loader_of(2)
     for _, _ in zip(range(3), first, strict=False):
         pass

@@ -138,7 +138,7 @@ def test_batches_changed_on_their_device(crop: bool) -> None:
 
 
 @pytest.mark.parametrize("box", [None, np.array([100.25, 40.5, 300.0, 200.75])])
-def test_a_prediction_closes_its_circle(box: np.ndarray | None) -> None:
+def test_a_prediction_returns_to_original_pixels(box: np.ndarray | None) -> None:
     """Input pixels, original pixels, input pixels: the same place, in the float32 that travels."""
     matrix = input_matrix((480, 640), box, (256, 192), 1.25)
     points = torch.from_numpy(np.random.default_rng(0).uniform(0, 192, (1, 50, 2))).float()

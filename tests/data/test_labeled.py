@@ -1,16 +1,16 @@
-"""Labeled data gives each split what belongs to it, from labels as people have them."""
+"""The data module of labeled images: splits, batches, caches and errors."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
-from helpers.data import labeled_data
+from helpers.data import labeled_data, new_labeled_data
 from helpers.training import spoil, write_labels
 from softpoint.data import LabeledData
 from softpoint.data.augment import Augment
@@ -30,14 +30,10 @@ def opened(folder: Path, **changes: Any) -> LabeledData:
     return labeled_data(folder / "labels.csv", **{"images": folder, "val": 0.2, "test": 0.2, **changes})
 
 
-def drawn(loader: DataLoader) -> list[dict[str, Any]]:
-    return list(loader)
-
-
-def test_batches_hold_what_travels(folder: Path) -> None:
+def test_batches_hold_all_tensors(folder: Path) -> None:
     data = opened(folder)
     for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
-        for batch in drawn(loader):
+        for batch in loader:
             count = len(batch["image"])
             assert batch["image"].shape == (count, 3, 64, 64) and batch["image"].dtype == torch.uint8
             assert batch["keypoints"].shape == (count, 4, 2) and batch["keypoints"].dtype == torch.float32
@@ -62,7 +58,7 @@ def test_splits_are_disjoint_by_folder_and_follow_the_seed(folder: Path) -> None
     assert len({tuple(rows) for rows in other}) > 1
 
 
-def test_split_file_decides(folder: Path, tmp_path: Path) -> None:
+def test_a_split_file_is_followed(folder: Path, tmp_path: Path) -> None:
     labels = opened(folder).labels
     rows = {"train": range(2, 12), "val": [], "test": [0, 1]}
     write_splits(tmp_path / "splits.csv", labels.images, rows)
@@ -104,18 +100,18 @@ def test_mean_position_is_that_of_the_training_labels(folder: Path) -> None:
     np.testing.assert_allclose(data.mean_position(), (points * seen).sum(0) / seen.sum(0), rtol=1e-5)
 
 
-def test_mean_position_of_what_was_never_labeled_is_the_middle(tmp_path: Path) -> None:
+def test_the_mean_position_of_an_unlabeled_keypoint_is_the_middle(tmp_path: Path) -> None:
     write_labels(tmp_path, missing=[(i, 2) for i in range(12)])
     mean = opened(tmp_path).mean_position()
     assert mean[2].tolist() == [31.5, 31.5] and np.isfinite(mean).all()
 
 
-def test_training_leaves_out_a_short_last_batch_and_measuring_does_not(folder: Path) -> None:
+def test_training_drops_a_short_last_batch_and_testing_does_not(folder: Path) -> None:
     data = opened(folder, batch_size=4)
     train, test = len(data.splits["train"]), len(data.splits["test"])
     assert [len(batch["index"]) for batch in data.train_dataloader()] == [4] * (train // 4)
     assert sum(len(batch["index"]) for batch in data.test_dataloader()) == test
-    assert len(drawn(opened(folder, batch_size=64).train_dataloader())) == 1  # rather a small batch than none
+    assert len(list(opened(folder, batch_size=64).train_dataloader())) == 1  # rather a small batch than none
 
 
 def test_only_training_samples_are_augmented(folder: Path) -> None:
@@ -135,7 +131,7 @@ def test_only_training_samples_are_augmented(folder: Path) -> None:
         ({"splits": "nowhere.csv"}, r"split file nowhere.csv does not exist"),
     ],
 )
-def test_mistakes_are_explained(folder: Path, changes: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         opened(folder, **changes)
 
@@ -162,17 +158,17 @@ def assert_same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [0, 2, 5])
 @pytest.mark.parametrize("cache", ["none", "ram", "disk"])
-def test_no_cache_and_no_number_of_workers_changes_a_byte(folder: Path, cache: str, workers: int) -> None:
+def test_caches_and_workers_change_no_byte(folder: Path, cache: str, workers: int) -> None:
     augment = Augment(flip=0.5, rotate=30, brightness=0.3, noise=0.05, blur=1.0, dropout=0.2)
     plain, other = opened(folder, augment=augment), opened(folder, augment=augment, cache=cache, num_workers=workers)
     for epoch in (0, 3):
         loaders = [data.train_dataloader() for data in (plain, other)]
         for loader in loaders:
             loader.sampler.set_epoch(epoch)
-        assert_same(*map(drawn, loaders))
+        assert_same(*map(list, loaders))
 
 
-def test_two_processes_together_draw_what_one_draws(folder: Path) -> None:
+def test_two_processes_together_draw_the_samples_of_one(folder: Path) -> None:
     augment = Augment(rotate=30, noise=0.05)
     data = opened(folder, augment=augment, batch_size=2)
     dataset = data.dataset("train")
@@ -183,12 +179,12 @@ def test_two_processes_together_draw_what_one_draws(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("cache", ["ram", "disk"])
-def test_a_cache_needs_its_images_no_more(tmp_path: Path, cache: str) -> None:
+def test_a_cache_does_not_read_images_again(tmp_path: Path, cache: str) -> None:
     write_labels(tmp_path)
     data = opened(tmp_path, cache=cache)
     for image in tmp_path.glob("*/*.png"):
         image.unlink()
-    assert len(drawn(data.test_dataloader())) == 1
+    assert len(list(data.test_dataloader())) == 1
 
 
 def damaged(folder: Path) -> list[str]:
@@ -204,9 +200,7 @@ def damaged(folder: Path) -> list[str]:
     return ["video0/img00.png", "video2/img02.png", "video1/img05.png"]
 
 
-def test_damage_is_an_error_with_file_and_line_or_a_listed_skip(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_damage_is_an_error_with_file_and_line_or_is_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     bad = damaged(tmp_path)
     with pytest.raises(ValueError, match=r"labels.csv line 4: .*'left'.*data.on_error=skip"):
         opened(tmp_path)
@@ -276,7 +270,7 @@ def test_several_subjects_need_instance_mode(tmp_path: Path) -> None:
         assert all(images.count(image) == 2 for image in images)
 
 
-def test_persons_of_coco_come_back_to_their_own_pixels(data_root: Path) -> None:
+def test_persons_of_coco_return_to_original_pixels(data_root: Path) -> None:
     folder = data_root / "keypoints" / "coco-sample"
     data = labeled_data(folder / "test_coco.json", size=(96, 72), mode="instance", val=0.25, test=0.25)
     assert len(data.labels) == 14 and data.has_hidden_points
@@ -301,7 +295,7 @@ def test_the_split_that_the_labels_state_is_used(data_root: Path) -> None:
     assert len(labeled_data(folder, mode="instance", verify=False, group="none").splits["test"]) < 30
 
 
-def test_what_the_split_costs_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_large_test_split_gives_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_labels(tmp_path, missing=[(i, 2) for i in range(12)])
     for path in sorted(tmp_path.glob("video[23]/*.png")):
         target = tmp_path / f"video{int(path.parent.name[-1]) - 2}" / path.name
@@ -312,3 +306,12 @@ def test_what_the_split_costs_is_told(tmp_path: Path, caplog: pytest.LogCaptureF
     assert len({data.labels.groups[row] for row in data.splits["test"]}) == 1
     assert "takes 50 % of the images where data.test=0.1 asks for 10 %" in caplog.text
     assert "no training image labels right_ear: it cannot be learned" in caplog.text
+
+
+def test_several_devices_share_one_cache_on_disk(folder: Path, tmp_path: Path) -> None:
+    data = new_labeled_data(folder / "labels.csv", val=0.2, test=0.2, cache="ram", cache_dir=tmp_path)
+    data.trainer = SimpleNamespace(world_size=2, global_rank=1, is_global_zero=False, lightning_module=None)
+    data.prepare_data()
+    assert len(list(tmp_path.glob("*.pixels"))) == 1
+    data.setup("fit")
+    assert sum(len(source) for source in data.sources.values()) == 12

@@ -1,4 +1,4 @@
-"""Images without labels: which are taken, what two views of one show, and what decides it."""
+"""Images without labels: selection, two views of each, and reproducibility."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def shown(data: LabeledData, draws: list[Draw]) -> list[int]:
 
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])
-def test_a_point_of_one_view_is_where_the_matrix_says_in_the_other(folder: Path, flip: float) -> None:
+def test_the_matrix_maps_points_between_both_views(folder: Path, flip: float) -> None:
     augment = Augment(flip=flip, rotate=40, scale=(0.8, 1.2), translate=0.05, shear=5, perspective=0.03)
     data = opened(folder, augment=augment, per_sample=2)
     for index in range(3):
@@ -154,7 +154,9 @@ def test_held_out_images_are_left_out(folder: Path, tmp_path: Path, caplog: pyte
         opened(folder, tmp_path)
 
 
-def test_damaged_images_are_left_out_aloud(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_images_are_left_out_with_a_warning(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes((folder / "video0/img00.png").read_bytes())
     spoil(tmp_path / "a.png")
@@ -200,7 +202,7 @@ def test_the_length_of_a_video_is_that_of_its_frames(tmp_path: Path, codec: str)
         ({"mode": "instance"}, r"data.mode=instance: data.unlabeled_images have no boxes to crop"),
     ],
 )
-def test_mistakes_are_explained(folder: Path, changes: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         opened(folder, **changes)
 

@@ -1,4 +1,4 @@
-"""The warp looks at no more of an image than is seen, and rounding does not move what it shows."""
+"""The warp reads only the visible part of an image, and rounding shifts nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ sides = st.tuples(st.integers(3, 200), st.integers(3, 200))
 
 @settings(max_examples=200, deadline=None)
 @given(sides, st.tuples(st.integers(3, 80), st.integers(3, 80)), st.integers(0, 10**6))
-def test_what_is_left_out_is_not_seen(size: tuple[int, int], into: tuple[int, int], seed: int) -> None:
+def test_parts_left_out_are_not_visible(size: tuple[int, int], into: tuple[int, int], seed: int) -> None:
     rng, center = np.random.default_rng(seed), (into[1] / 2, into[0] / 2)
     matrix = zoom(np.exp(rng.uniform(-2, 2)), center) @ letterbox_matrix(size, into)
     matrix = matrix @ translate(*rng.uniform(-150, 150, 2) * rng.integers(0, 2))
@@ -41,7 +41,7 @@ def test_what_is_left_out_is_not_seen(size: tuple[int, int], into: tuple[int, in
     assert error.max() <= 1 and (error > 0).mean() < 0.05
 
 
-def test_a_small_crop_looks_at_little() -> None:
+def test_a_small_crop_reads_a_small_part() -> None:
     matrix = resize_matrix(0.4, 0.4) @ translate(-600, -300)
     part, moved = geometry._visible_part(canvas((1080, 1920)), matrix, (100, 100), (2, 2))
     assert part.size < 0.05 * 1080 * 1920 * 3
@@ -55,7 +55,7 @@ def test_behind_the_horizon_nothing_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("shift", [(500.0, 0.0), (0.0, -500.0), (1e9, 1e9)])
-def test_what_lies_elsewhere_is_border(shift: tuple[float, float]) -> None:
+def test_outside_of_the_image_is_border(shift: tuple[float, float]) -> None:
     for scale in (0.2, 1.0, 3.0):
         moved = warp(canvas((50, 60)), translate(*shift) @ resize_matrix(scale, scale), (40, 40), border=7)
         assert (moved == 7).all()

@@ -1,4 +1,4 @@
-"""A cache gives the bytes that decoding gives, to every process, and never those of another image."""
+"""Cached pixels equal decoded ones, in every process."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_two_spellings_of_a_path_are_one_image(images: Counting, keep: Path, kin
     assert np.shares_memory(cached.read("b/c.jpg"), cached.read("./b//c.jpg"))
 
 
-def test_disk_is_found_again_in_any_order(images: Counting, keep: Path) -> None:
+def test_pixels_on_disk_are_reused_in_any_order(images: Counting, keep: Path) -> None:
     opened(images, "disk", keep)
     images.decoded.clear()
     prove(opened(images, "disk", keep, tuple(reversed(SIZES))), images)
@@ -199,7 +199,7 @@ def test_an_image_that_cannot_be_read_leaves_nothing_behind(images: Counting, ke
     assert not [path for path in keep.glob("*") if path.suffix != ".lock"]
 
 
-def test_what_does_not_fit_is_refused_with_the_way_out(
+def test_images_that_do_not_fit_are_refused_with_the_way_out(
     images: Counting, keep: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache, "free_memory", lambda: 15_000)
@@ -234,7 +234,7 @@ def test_short_writes_are_continued(images: Counting, keep: Path, monkeypatch: p
     prove(opened(images, "ram", keep), images)
 
 
-def test_where_caches_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_of_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/there")
     monkeypatch.delenv("SOFTPOINT_CACHE", raising=False)
     assert user_cache_dir() == Path("/there/softpoint")
@@ -245,7 +245,7 @@ def test_where_caches_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert user_cache_dir("/given") == Path("/given")
 
 
-def test_free_memory_is_the_least_that_anybody_grants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_memory_is_the_least_of_all_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    3000 kB\n")
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(memory, "_CGROUP", tmp_path)
@@ -290,7 +290,7 @@ def test_spawned_workers_share_the_pixels(images: Counting, keep: Path) -> None:
     assert torch.equal(samples(cached, 1, "spawn")[0], expected[0])
 
 
-def test_frames_of_a_video_are_known_by_the_video(data_root: Path, keep: Path) -> None:
+def test_frames_of_a_video_depend_on_the_video_file(data_root: Path, keep: Path) -> None:
     folder = data_root / "keypoints" / "mirror-mouse" / "videos"
     images, name = Counting(folder), "test_vid.mp4/000003"
     size = np.array([images.size(name)])

@@ -1,4 +1,4 @@
-"""Frames of a video are those that decoding in order gives, and packed images those that were packed."""
+"""Images in containers: frames of videos and packages of HDF5."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_forked_workers_read_for_themselves(clip: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_frames_come_upright(tmp_path: Path, rotation: int) -> None:
+def test_frames_are_turned_upright(tmp_path: Path, rotation: int) -> None:
     path = filmed(tmp_path / "turned.mp4", rotation=rotation)
     frame = find(path / "000001")
     pixels = frame.read(LIMIT)
@@ -150,7 +150,7 @@ def test_frames_come_upright(tmp_path: Path, rotation: int) -> None:
     assert pixels[white].min() > 240 and (pixels > 200).all(axis=2).mean() == pytest.approx(0.25, abs=0.02)
 
 
-def test_what_is_not_there_is_named(clip: Path, tmp_path: Path) -> None:
+def test_a_missing_frame_is_named(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"clip\.mp4 has no frame 24: it has 24, counted from 0"):
         find(clip / "000024").read(LIMIT)
     for name in ("a", "12.png", "-1", "1e3", "video0/3", "9" * 30, "²"):
@@ -275,7 +275,7 @@ def test_other_files_are_not_read(package: Path, tmp_path: Path) -> None:
         find(path / "bomb/0").read(LIMIT)
 
 
-def test_sleap_packs_what_is_read(tmp_path: Path) -> None:
+def test_images_that_sleap_packs_are_read(tmp_path: Path) -> None:
     sleap_io = pytest.importorskip("sleap_io")
     for number, pixels in enumerate(COLORS):
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")

@@ -1,4 +1,4 @@
-"""Images of every usual kind are read alike, and a bad one is named."""
+"""Decoding of images of every common format, and of damaged and hostile ones."""
 
 from __future__ import annotations
 
@@ -131,13 +131,13 @@ def png_chunk(data: bytes, kind: bytes) -> bytes:
     return data[start : start + 12 + int.from_bytes(data[start : start + 4], "big")]
 
 
-def test_a_damaged_exif_block_states_nothing(tmp_path: Path) -> None:
+def test_a_damaged_exif_block_is_ignored(tmp_path: Path) -> None:
     exif = b"Exif\0\0MM\0*" + b"\xff" * 20
     path = saved(tmp_path, Image.fromarray(RGB), ".jpg", exif=exif)
     assert image_size(path, exif="error") == read_image(path, exif="error").shape[:2] == (30, 40)
 
 
-def test_exif_is_one_of_three(tmp_path: Path) -> None:
+def test_another_value_of_exif_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, Image.fromarray(RGB), ".png")
     with pytest.raises(ValueError, match=r"data.exif='aply': did you mean 'apply'"):
         read_image(path, exif="aply")
@@ -172,7 +172,7 @@ def test_missing_and_folder_and_empty(tmp_path: Path) -> None:
             read(tmp_path / ("n" * 300 + ".png"))
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     for read in (read_image, image_size):
         with pytest.raises(ValueError, match=r"pipe.png is no ordinary file"):
@@ -241,7 +241,7 @@ def test_tiles_missing_from_a_jpeg2000_are_not_black(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("more", [b"\0" * 9, b"something else", encoded("JPEG")])
 @pytest.mark.parametrize("kind", ["JPEG", "JPEG progressive", "PNG"])
-def test_what_follows_the_end_is_ignored(tmp_path: Path, kind: str, more: bytes) -> None:
+def test_bytes_after_the_end_are_ignored(tmp_path: Path, kind: str, more: bytes) -> None:
     (tmp_path / "whole").write_bytes(KINDS[kind])
     (tmp_path / "longer").write_bytes(KINDS[kind] + more)
     assert np.array_equal(read_image(tmp_path / "longer"), read_image(tmp_path / "whole"))
@@ -275,7 +275,7 @@ def png(width: int, height: int, depth: int, color: int, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [b"IHDR", b"IDAT", b"IEND"])
-def test_no_memory_is_taken_for_what_a_png_only_claims_to_hold(tmp_path: Path, kind: bytes) -> None:
+def test_no_memory_is_allocated_for_bytes_that_a_png_only_claims(tmp_path: Path, kind: bytes) -> None:
     data, path = bytearray(KINDS["PNG"]), tmp_path / "image.png"
     place = data.index(kind) - 4
     data[place : place + 4] = struct.pack(">I", 2**31 - 1)
@@ -414,7 +414,7 @@ def test_list_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mirror-mouse", "dlc-openfield", "fly-wing", "glue-tubes", "ultrasound-tongue"])
-def test_real_images_are_what_pillow_sees(data_root: Path, name: str) -> None:
+def test_real_images_equal_those_of_pillow(data_root: Path, name: str) -> None:
     paths = list_images(data_root / "keypoints" / name)
     for path in paths[:: max(1, len(paths) // 3)]:
         image = read_image(path, exif="error")

@@ -1,4 +1,4 @@
-"""Images are seen once and remembered; what repeats is found, exactly and nearly."""
+"""Scans of images are remembered; exact and near duplicates are found."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def related(count: int, seed: int) -> list[Scan]:
     return [made(row, f"{i}.png") for i, row in enumerate(rows)]
 
 
-def test_what_a_scan_says(folder: Path) -> None:
+def test_a_scan_holds_size_digest_fingerprint_or_error(folder: Path) -> None:
     names = ["0.png", "copy.bmp", "1.png", "broken.png", "gone.png", "../out.png", "0.png"]
     found = scan(ImageFolder(folder), names)
     assert [s.image for s in found] == names
@@ -67,7 +67,7 @@ def test_what_a_scan_says(folder: Path) -> None:
     assert identical(found) == [(1, 2)]
 
 
-def test_an_orientation_is_told_whether_or_not_it_is_refused(tmp_path: Path) -> None:
+def test_an_orientation_is_stated_even_where_it_is_refused(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(texture(0)).save(tmp_path / "turned.jpg", exif=exif)
@@ -76,7 +76,7 @@ def test_an_orientation_is_told_whether_or_not_it_is_refused(tmp_path: Path) -> 
         assert found.orientation == 6 and found.size == size
 
 
-def test_a_memo_spares_reading(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_in_a_memo_are_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     memo, names = folder / "memo" / "m.json", ["0.png", "1.png", "broken.png"]
     first = scan(ImageFolder(folder), names, memo)
     reads: list[str] = []
@@ -139,7 +139,7 @@ def test_entries_of_a_memo_are_checked(folder: Path) -> None:
         assert scan(ImageFolder(folder), names, memo) == expected
 
 
-def test_a_memo_that_cannot_be_written_only_costs_time(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_memo_that_cannot_be_written_gives_a_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "taken").mkdir()
     with caplog.at_level(logging.WARNING):
         (found,) = scan(ImageFolder(folder), ["0.png"], folder / "taken")
@@ -222,7 +222,7 @@ def test_leaks_are_counted_and_the_worst_listed_first() -> None:
     assert describe_leaks([]) == ""
 
 
-def test_the_repeats_of_mirror_mouse(data_root: Path) -> None:
+def test_duplicates_in_mirror_mouse_are_found(data_root: Path) -> None:
     root = data_root / "keypoints" / "mirror-mouse" / "labeled-data"
     names = [path.name for path in list_images(root)]
     scans = scan(ImageFolder(root), names)
@@ -243,7 +243,7 @@ def test_recompressed_copies_of_real_images_are_found(data_root: Path, place: st
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (found,) = scan(ImageFolder(tmp_path), ["pipe.png"])
     assert found.error is not None and "pipe.png" in found.error

@@ -1,4 +1,4 @@
-"""Every frame of a video in order under its own number, however damaged the video is."""
+"""Playback keeps the number of every frame, also in damaged videos."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def levels(shown: list[VideoFrame]) -> list[float | None]:
         ("f.h264", "libx264", "yuv420p"),
     ],
 )
-def test_frames_are_those_that_are_found_by_number(tmp_path: Path, name: str, codec: str, format: str) -> None:
+def test_frames_equal_those_read_by_number(tmp_path: Path, name: str, codec: str, format: str) -> None:
     if codec not in av.codecs_available:
         pytest.skip(f"this build of PyAV cannot write {codec}")
     path = film(tmp_path / name, codec=codec, format=format, **({"bf": "0"} if codec == "libvpx" else {}))
@@ -62,7 +62,7 @@ def test_times_are_those_of_the_file(clip: Path) -> None:
     np.testing.assert_allclose([one.time for one in played(clip, 9)], expected[9:], atol=1e-9)
 
 
-def test_where_the_file_has_no_times_the_rate_tells(tmp_path: Path) -> None:
+def test_without_times_in_the_file_the_rate_gives_them(tmp_path: Path) -> None:
     path = film(tmp_path / "raw.h264")
     playback = Playback(path, LIMIT)
     assert playback.count is None
@@ -70,7 +70,7 @@ def test_where_the_file_has_no_times_the_rate_tells(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "b.mkv", "c.ts"])
-def test_a_hole_leaves_the_others_in_place(tmp_path: Path, name: str) -> None:
+def test_a_damaged_part_leaves_other_frames_their_number(tmp_path: Path, name: str) -> None:
     whole = film(tmp_path / f"whole_{name}", count=40, size=(96, 128), crf="1")
     found = played(holed(tmp_path / name, whole))
     lost = [one.number for one in found if one.pixels is None]
@@ -82,7 +82,7 @@ def test_a_hole_leaves_the_others_in_place(tmp_path: Path, name: str) -> None:
             assert one.pixels.mean() == pytest.approx(gray(round(one.time * 10)), abs=4)
 
 
-def test_a_cut_video_ends_early_and_says_so(clip: Path, tmp_path: Path) -> None:
+def test_a_truncated_video_is_reported(clip: Path, tmp_path: Path) -> None:
     playback = Playback(cut(tmp_path / "cut.mp4", clip), LIMIT)
     found = list(playback.play())
     assert 1 < len(found) < 24 and "ends early" in playback.cut and "of the 24" in playback.cut
@@ -93,7 +93,7 @@ def test_a_cut_video_ends_early_and_says_so(clip: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_frames_come_upright(tmp_path: Path, rotation: int) -> None:
+def test_frames_are_turned_upright(tmp_path: Path, rotation: int) -> None:
     path = film(tmp_path / "turned.mp4", count=2, rotation=rotation)
     for one in played(path):
         assert one.pixels is not None and one.pixels.shape == ((48, 64, 3) if rotation == 180 else (64, 48, 3))
@@ -106,7 +106,7 @@ def test_one_frame_and_odd_sizes(tmp_path: Path) -> None:
     assert one.pixels is not None and one.pixels.shape == (31, 45, 3) and one.time == 0
 
 
-def test_what_is_no_video_is_said(tmp_path: Path, clip: Path) -> None:
+def test_a_file_that_is_no_video_is_refused(tmp_path: Path, clip: Path) -> None:
     (tmp_path / "text.mp4").write_text("hello")
     with pytest.raises(ValueError, match=r"video .*text.mp4 cannot be decoded"):
         Playback(tmp_path / "text.mp4", LIMIT)
@@ -116,7 +116,7 @@ def test_what_is_no_video_is_said(tmp_path: Path, clip: Path) -> None:
         Playback(cut(tmp_path / "head.mp4", clip, 0.02), LIMIT)
 
 
-def test_a_player_that_is_stopped_leaves_the_next_alone(clip: Path) -> None:
+def test_a_stopped_playback_does_not_affect_the_next(clip: Path) -> None:
     playback = Playback(clip, LIMIT)
     first = playback.play()
     next(first)
@@ -125,12 +125,12 @@ def test_a_player_that_is_stopped_leaves_the_next_alone(clip: Path) -> None:
     first.close()
 
 
-def test_sound_is_noticed(tmp_path: Path, clip: Path) -> None:
+def test_a_sound_track_is_detected(tmp_path: Path, clip: Path) -> None:
     assert Playback(film(tmp_path / "loud.mp4", count=3, sound=True), LIMIT).sound
     assert not Playback(clip, LIMIT).sound and Playback(clip, LIMIT).time_base < Fraction(1, 10)
 
 
-def test_whatever_is_damaged_ends_in_frames_or_one_error(tmp_path: Path, clip: Path) -> None:
+def test_any_damage_gives_frames_or_one_error(tmp_path: Path, clip: Path) -> None:
     rng, whole, path = np.random.default_rng(0), clip.read_bytes(), tmp_path / "damaged.mp4"
     for _ in range(40):
         changed = bytearray(whole)

@@ -1,4 +1,4 @@
-"""Labels: what every format becomes, and how it is narrowed."""
+"""The schema of labels, and selection from them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_columns_of_all_subjects(labels: Labels) -> None:
     np.testing.assert_array_equal(labels.boxes, [[0, 0, 9, 9], [np.nan] * 4, [np.nan] * 4])
 
 
-def test_nothing_has_shapes_too(labels: Labels) -> None:
+def test_empty_labels_have_shapes_too(labels: Labels) -> None:
     none = labels.select([])
     assert none.keypoints.shape == (0, 3, 2) and none.visibility.shape == (0, 3) and none.boxes.shape == (0, 4)
 

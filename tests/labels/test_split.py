@@ -75,7 +75,7 @@ def test_a_stated_split_is_used_and_without_test_its_val_is() -> None:
     assert stated_split(incomplete, 0, 0.2) is None
 
 
-def test_many_videos_give_whole_ones_to_each_split_and_the_counts_asked_for() -> None:
+def test_many_videos_are_split_whole_by_the_fractions() -> None:
     labels = videos(*[10] * 20)
     names = seeded(labels)
     assert {group: set() for group in labels.groups}.keys() == set(labels.groups)
@@ -161,12 +161,12 @@ def test_groups(pattern: str | None, image: str, group: str) -> None:
     assert with_groups(labels_of([image]), pattern).groups == (group,)
 
 
-def test_a_reader_may_name_the_groups() -> None:
+def test_groups_of_the_label_file_are_kept() -> None:
     assert with_groups(labels_of(["a/1.png", "a/2.png"], groups=["anna", None]), None).groups == ("anna", "a")
 
 
 @pytest.mark.parametrize(
-    ("pattern", "said"),
+    ("pattern", "message"),
     [
         ("(", "not a regular expression"),
         (r"mouse\d", "in 1 of 2 paths, first 'rat1/b.png'"),
@@ -174,13 +174,13 @@ def test_a_reader_may_name_the_groups() -> None:
         ("png", "finds 'png' in every path"),
     ],
 )
-def test_a_pattern_that_cannot_be_used(pattern: str, said: str) -> None:
+def test_a_pattern_that_cannot_be_used_is_refused(pattern: str, message: str) -> None:
     with pytest.raises(ValueError, match=r"data\.group") as caught:
         split_labels(with_groups(labels_of(["mouse1/a.png", "rat1/b.png"]), pattern), Split(group=pattern), 0)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_too_few_images_or_groups() -> None:
+def test_too_few_images_or_groups_are_refused() -> None:
     with pytest.raises(ValueError, match="2 labeled images cannot fill"):
         seeded(videos(2))
     with pytest.raises(ValueError, match=r"val=0.5 and test=0.5 .*less than 1"):

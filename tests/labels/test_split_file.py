@@ -1,4 +1,4 @@
-"""Splits are disjoint, cover everything, are repeatable, and a file that says otherwise is refused."""
+"""Split files are written and read back, and invalid ones are refused."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_indices_follow_the_labels_not_the_file(tmp_path: Path) -> None:
         ("image,split\n" + "x" * 200_000, r"is not a CSV in UTF-8"),
     ],
 )
-def test_mistakes_are_named(tmp_path: Path, text: str | bytes, words: str) -> None:
+def test_invalid_files_are_refused(tmp_path: Path, text: str | bytes, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         read_splits(written(tmp_path, text), IMAGES)
 
@@ -86,13 +86,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_splits(tmp_path / "nowhere.csv", IMAGES)
 
 
-def test_images_without_labels_are_left_out_aloud(tmp_path: Path) -> None:
+def test_images_without_labels_are_left_out_with_a_warning(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="1 of its images are left out, not being labeled; first v/b.png"):
         splits = read_splits(written(tmp_path, FILE + "v/e.png,test\n"), ("v/a.png", "v/c.png", "v/d.png", "v/e.png"))
     assert splits["test"].tolist() == [3]
 
 
-def test_written_splits_come_back(tmp_path: Path) -> None:
+def test_written_splits_are_read_back(tmp_path: Path) -> None:
     images = [f"vidéo, 1/img{i}.png" for i in range(20)]
     splits = {"train": np.arange(0, 16), "val": np.array([16, 17]), "test": np.array([18, 19])}
     path = tmp_path / "run" / "splits.csv"

@@ -1,4 +1,4 @@
-"""Training on part of the training images: nested, fair to every keypoint, and without a trace on val and test."""
+"""Subsets of the training images: nested, with every keypoint's share of labels; val and test stay."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def random_labels(count: int, frequencies: list[float], groups: int = 4) -> Labe
     return Labels("random", ".", Skeleton(tuple(f"k{i}" for i in range(len(frequencies)))), tuple(subjects))
 
 
-def test_fewer_are_among_more_whatever_the_numbers() -> None:
+def test_a_smaller_subset_is_part_of_a_larger_one() -> None:
     labels = random_labels(60, [1.0, 0.9, 0.3])
     rows = np.arange(5, 60)
     for key in ("images", "groups"):
@@ -53,7 +53,7 @@ def test_fewer_are_among_more_whatever_the_numbers() -> None:
         assert sizes == list(range(1, most + 1))
 
 
-def test_another_seed_draws_others_and_the_same_seed_the_same() -> None:
+def test_the_seed_decides_the_subset() -> None:
     labels = random_labels(60, [1.0, 0.5])
     drawn = [tuple(limit_rows(labels, np.arange(60), seed, 10)) for seed in (0, 0, 1, 2)]
     assert drawn[0] == drawn[1] and len(set(drawn)) == 3
@@ -67,7 +67,7 @@ def test_whole_groups_come_before_images_of_them() -> None:
     assert len({labels.groups[row] for row in whole}) == 2
 
 
-def test_every_beginning_shares_rare_labels_out() -> None:
+def test_every_prefix_shares_rare_labels_out() -> None:
     """Against chance: how far the rarest keypoint's share strays from that of the images, over many seeds."""
     labels = random_labels(200, [1.0, 0.5, 0.1])
     present = (labels.visibility > 0).astype(int)
@@ -110,7 +110,7 @@ def test_subjects_of_one_image_stay_together(tmp_path: Path) -> None:
         ({"limit_groups": 1, "limit": 4}, r"data.limit=4: there are 3 training images"),
     ],
 )
-def test_a_number_that_cannot_be_is_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
+def test_an_impossible_limit_is_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         opened(folder, **changes)
 
@@ -130,7 +130,7 @@ def test_val_and_test_stay_and_the_split_can_be_read_back(folder: Path, tmp_path
     }
 
 
-def test_a_run_goes_on_with_the_same_limit_alone(folder: Path, tmp_path: Path) -> None:
+def test_a_run_resumes_only_with_the_same_limit(folder: Path, tmp_path: Path) -> None:
     part = opened(folder, limit=4)
     state = part.state_dict()
     opened(folder, limit=4).load_state_dict(state)

@@ -1,4 +1,4 @@
-"""Labels are compared with their images before anything is trained."""
+"""Validation of labels against their images."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_points_on_the_border_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("point", ["12.5,3", "-1.5,3", "3,10.5", "3,-7", "1e300,0"])
-def test_points_outside(tmp_path: Path, caplog: pytest.LogCaptureFixture, point: str) -> None:
+def test_points_outside_are_refused_or_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture, point: str) -> None:
     labels = read_labels(written(tmp_path, HEADER + f"a.png,1,1,{point}\nb.png,1,1,2,2\n"))
     images(tmp_path, labels)
     with pytest.raises(ValueError, match=r"labels.csv line 4: right_ear at .* is outside .*data.out_of_frame=drop"):
@@ -94,7 +94,7 @@ def test_an_image_out_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("again", ["a.png", "./a.png", "v/..\\\\a.png"])
-def test_the_same_subject_twice(tmp_path: Path, again: str) -> None:
+def test_a_subject_labeled_twice_is_refused_or_skipped(tmp_path: Path, again: str) -> None:
     rows = f"image,subject,nose_x,nose_y\na.png,m1,1,2\n{again},m2,1,2\na.png,m3,3,4\nb.png,,,\nb.png,,,\n"
     labels = read_labels(written(tmp_path, rows))
     images(tmp_path, labels)
@@ -103,14 +103,14 @@ def test_the_same_subject_twice(tmp_path: Path, again: str) -> None:
     assert checked(labels, tmp_path, on_error="skip")[0].places == ("line 2", "line 4", "line 5", "line 6")
 
 
-def test_nothing_labeled(tmp_path: Path) -> None:
+def test_labels_without_points_are_refused(tmp_path: Path) -> None:
     labels = read_labels(written(tmp_path, HEADER + "a.png,,,,\nb.png,,,,\n"))
     images(tmp_path, labels)
     with pytest.raises(ValueError, match="none of its 2 subjects has a labeled point"):
         checked(labels, tmp_path)
 
 
-def test_real_wrong_folder_is_answered_with_the_right_one(data_root: Path) -> None:
+def test_the_right_folder_is_suggested_for_real_labels(data_root: Path) -> None:
     folder = data_root / "keypoints"
     labels = read_labels(folder / "labels" / "dlc-openfield.csv")
     for wrong in (folder, folder / "dlc-openfield" / "labeled-data"):
