@@ -24,7 +24,7 @@ _MAX_COORDINATE = 1e6  # pixels; no image is so large
 # 16 of 24 do with 4 keypoints, and 125 of 132 with 12 or more.
 _OUTLIER = 60.0
 # Decrease of a subject's squared distance by an exchanged pair, and the largest distance of that pair afterwards.
-# Measured with every tenth or fiftieth subject exchanged: 137 of 150 are found, and 2 of 2,300 others flagged, not
+# Measured with every tenth or fiftieth subject exchanged: 137 of 150 are detected, and 2 of 2,300 others flagged, not
 # counting one that is a real mistake in published labels.
 _SWAP_GAIN, _SWAP_FIT = 10.0, 20.0
 

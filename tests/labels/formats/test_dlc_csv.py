@@ -211,13 +211,13 @@ def test_a_round_trip_keeps_every_point(labels: Labels) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "labels.csv"
         dlc_csv.write(labels, path, np.zeros((len(labels), 2), int))
-        found = dlc_csv.read(path, RowErrors(str(path)))
+        result = dlc_csv.read(path, RowErrors(str(path)))
         assert [p.name for p in Path(folder).iterdir()] == ["labels.csv"]
-    assert expected_rows(found) == expected_rows(labels)
+    assert expected_rows(result) == expected_rows(labels)
     if (labels.visibility > 0).any():
-        assert set(found.skeleton.names) == set(labels.skeleton.names)
+        assert set(result.skeleton.names) == set(labels.skeleton.names)
     named = {(normalize_path(s.image), s.name) for s in labels.subjects if s.name and s.visibility.any()}
-    assert named <= {(normalize_path(s.image), s.name) for s in found.subjects}
+    assert named <= {(normalize_path(s.image), s.name) for s in result.subjects}
 
 
 def test_losses_of_the_format_are_counted_in_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -31,7 +31,7 @@ SEVERAL = (
 def frames(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return the HDF5 files that pandas makes of CSVs, one per layout that DeepLabCut has written."""
     pandas, _ = pytest.importorskip("pandas"), pytest.importorskip("tables")
-    folder, found = tmp_path_factory.mktemp("frames"), {}
+    folder, paths = tmp_path_factory.mktemp("frames"), {}
     for name, text, format, depth, rows in [
         ("table", SINGLE, "table", 3, 1),
         ("fixed", SINGLE, "fixed", 3, 1),
@@ -43,11 +43,11 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         frame = pandas.read_csv(path, header=list(range(depth)), index_col=0)
         if rows == 3:
             frame.index = pandas.MultiIndex.from_tuples([tuple(image.split("/")) for image in frame.index])
-        found[name] = path.with_suffix(".h5")
+        paths[name] = path.with_suffix(".h5")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            frame.to_hdf(found[name], key="df_with_missing", format=format, mode="w")
-    return found
+            frame.to_hdf(paths[name], key="df_with_missing", format=format, mode="w")
+    return paths
 
 
 @pytest.mark.parametrize("name", ["table", "fixed", "fixed-path-in-three", "individuals", "individuals-table"])

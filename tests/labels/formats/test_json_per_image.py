@@ -1,4 +1,4 @@
-"""One JSON per image: every layout is found, and visibility depends on the whole set."""
+"""One JSON per image: every layout is read, and visibility depends on the whole set."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_boxes_are_optional(tmp_path: Path) -> None:
     assert read_labels(tmp_path, format="json_per_image").subjects[0].box is None
 
 
-def test_every_layout_is_found(tmp_path: Path) -> None:
+def test_every_layout_is_read(tmp_path: Path) -> None:
     for split in ("train", "test"):
         pair(tmp_path / "parent" / split, split, ONE)
         pair(tmp_path / "flat parent" / split, split, ONE, beside=True)

@@ -14,8 +14,8 @@ in which they are tried:
         # Raises ValueError for an invalid file. A row with an error is left out: its code runs within
         # `with errors.row("line 4"):`, where a ValueError is collected and reported later.
 
-Shared pieces are in `parsing/`. Files are untrusted: a reader raises nothing but ValueError, FileNotFoundError and, for
-a missing library, ImportError, whatever the content (test it as `tests/labels/formats` does with random damage).
+Shared pieces are in `parsing/`. Files are untrusted: for any content a reader raises only ValueError or
+FileNotFoundError, and ImportError for a missing library; `tests/labels/formats` checks this with damaged files.
 A format that can be written has `write(labels, path, sizes)` too, and a line in `WRITERS`.
 """
 

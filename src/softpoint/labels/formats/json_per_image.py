@@ -29,7 +29,7 @@ _KEYS = re.compile(rb'"(bboxes|keypoints)"\s*:\s*\[')
 
 
 class _Object(NamedTuple):
-    """An object of one file, before the number of keypoints of the whole set is known."""
+    """An object of one file, before the number of keypoints of the whole set is determined."""
 
     image: str
     place: str
