@@ -118,4 +118,4 @@ def recognize(path: Path) -> str:
         names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
         content = f"this folder holds {', '.join(names[:8]) or 'nothing'}{', ...' if len(names) > 8 else ''}"
     descriptions = "\n".join(f"  {name}: {format.DESCRIPTION}" for name, format in FORMATS.items())
-    raise ValueError(f"{path} is in no known label format: {content}. The formats are\n{descriptions}")
+    raise ValueError(f"{path} is in no known label format: {content}. Convert it to one of\n{descriptions}")
