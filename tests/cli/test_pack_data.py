@@ -1,4 +1,4 @@
-"""scripts/pack_data.py writes what training streams, and says so."""
+"""The command that packs a set for streaming."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def packing(labels: list[str], output: Path) -> list[str]:
     return [*labels, "data.val=0.2", "data.test=0.2", "seed=2", "chunk_mb=0.05", f"output={output}"]
 
 
-def test_the_split_is_that_of_training(start: Callable, labels: list[str], tmp_path: Path) -> None:
+def test_the_split_equals_that_of_training(start: Callable, labels: list[str], tmp_path: Path) -> None:
     ending = start("pack_data", *packing(labels, tmp_path / "set"))
     assert ending.code == 0, ending.err
     folder = Path(labels[2].removeprefix("data.images="))
     plain = labeled_data(folder / "labels.csv", seed=2, val=0.2, test=0.2)
     packed = streamed(tmp_path / "set", seed=2, augment=None)
     for split, source in plain.sources.items():
-        shards = packed.shards[split]
+        shards = packed.sources[split].shards
         paths = [shards.read(index).path for index in range(len(shards))]
         assert sorted(paths) == sorted(source.labels.images)
         assert split == "train" or paths == list(source.labels.images)
@@ -46,7 +46,7 @@ def test_the_split_is_that_of_training(start: Callable, labels: list[str], tmp_p
     assert not list((tmp_path / "run").glob("*"))  # nothing beside the set
 
 
-def test_what_is_printed_trains(start: Callable, labels: list[str], tmp_path: Path) -> None:
+def test_the_printed_command_trains(start: Callable, labels: list[str], tmp_path: Path) -> None:
     ending = start("pack_data", *packing(labels, tmp_path / "set"))
     words = next(line for line in ending.out.splitlines() if line.startswith("use it: ")).split()
     assert words[2:5] == ["python", "scripts/train.py", "data=streaming"]
@@ -55,7 +55,7 @@ def test_what_is_printed_trains(start: Callable, labels: list[str], tmp_path: Pa
     assert ending.code == 0 and "times better" in ending.out, ending.err
 
 
-def test_real_labels_are_packed_as_they_are(data_root: Path, start: Callable, tmp_path: Path) -> None:
+def test_real_labels_are_packed_unchanged(data_root: Path, start: Callable, tmp_path: Path) -> None:
     labels = data_root / "keypoints" / "labels" / "mirror-mouse.csv"
     if not labels.is_file():
         pytest.skip(f"no {labels}")
@@ -76,12 +76,12 @@ def test_mistakes_are_explained(start: Callable, labels: list[str], tmp_path: Pa
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("")
     ending = start("pack_data", *packing(labels, tmp_path / "full"))
-    assert ending.code == 1 and "full exists and is not an empty folder; name a new one" in ending.err
+    assert ending.code == 1 and "full exists and is not an empty folder; choose a new one" in ending.err
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
     ending = start("pack_data", *labels)
     assert ending.code == 1 and "output has no value; add to the command line: output=..." in ending.err
     ending = start("train", "data=streaming", f"data.folder={tmp_path}")
-    assert ending.code == 1 and "holds no softpoint.json: it is not a packed set" in ending.err
+    assert ending.code == 1 and "softpoint.json is missing; the folder is not a packed set" in ending.err
 
 
 def test_an_image_that_cannot_be_read_stops_packing(start: Callable, labels: list[str], tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_an_image_that_cannot_be_read_stops_packing(start: Callable, labels: lis
     assert ending.code == 1 and "or its packing was interrupted" in ending.err
 
 
-def test_help_tells_both_commands(start: Callable) -> None:
+def test_help_has_both_commands(start: Callable) -> None:
     ending = start("pack_data", "--help")
     assert ending.code == 0 and "python scripts/train.py data=streaming data.folder=SET" in ending.out
     assert "augment" in ending.out and (ROOT / "scripts" / "pack_data.py").is_file()

@@ -1,7 +1,8 @@
-"""Labels, and the set that is packed from them."""
+"""Labels, and the set packed from them."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def labeled(tmp_path_factory: pytest.TempPathFactory) -> LabeledData:
 
 @pytest.fixture(scope="session")
 def packed(labeled: LabeledData, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """They, packed in several chunks a split; not to be changed."""
+    """The labels packed into several shards per split; not to be changed."""
     pytest.importorskip("litdata")
     from softpoint.data.shards.writer import pack
 
@@ -32,6 +33,23 @@ def packed(labeled: LabeledData, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture
-def far(packed: Path, tmp_path: Path) -> dict[str, Any]:
-    """Arguments that open the set as one that lies far away."""
-    return {"folder": f"local:{packed}", "cache_dir": tmp_path / "cache"}
+def far(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Arguments that open the set at an address, whose downloads are read from a copy in `tmp_path`."""
+    downloader = pytest.importorskip("litdata.streaming.downloader")
+    shutil.copytree(packed, tmp_path / "bucket" / "set")
+
+    class Bucket(downloader.Downloader):
+        def local(self, address: str) -> Path:
+            return tmp_path / address.removeprefix("s3://")
+
+        def download_file(self, remote_filepath: str, local_filepath: str) -> None:
+            if not Path(local_filepath).exists():  # as the downloaders of litdata do
+                shutil.copy(self.local(remote_filepath), local_filepath)
+
+        def download_bytes(self, remote_filepath: str, offset: int, length: int, local_chunkpath: str) -> bytes:
+            with self.local(remote_filepath).open("rb") as file:
+                file.seek(offset)
+                return file.read(length)
+
+    monkeypatch.setitem(downloader._DOWNLOADERS, "s3://", Bucket)
+    return {"folder": "s3://bucket/set", "cache_dir": tmp_path / "cache"}

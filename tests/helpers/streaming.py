@@ -12,14 +12,13 @@ from softpoint.data.augment import Augment
 from softpoint.data.dataset import KeypointDataset
 from softpoint.data.shards.streaming import StreamedData
 
-# Of the order in which tests pack.
-SEED = 3
+SEED = 3  # of the order in which tests pack
 
 
-def opened(folder: Path | str, **changes: Any) -> StreamedData:
+def open_streamed(folder: Path | str, **changes: Any) -> StreamedData:
     loader = Loader(changes.pop("batch_size", 4), changes.pop("num_workers", 0))
-    usual = {"size": 64, "loader": loader, "seed": 0, "window": 2, "augment": Augment(rotate=30)}
-    data = StreamedData(str(folder), **usual | changes)
+    arguments = {"size": 64, "loader": loader, "seed": 0, "augment": Augment(rotate=30)}
+    data = StreamedData(str(folder), **arguments | changes)
     data.setup("fit")
     return data
 

@@ -1,4 +1,4 @@
-"""Packs images and labels for streaming: python scripts/pack_data.py data=custom data.labels=FILE output=SET"""
+"""Pack images and labels for streaming: python scripts/pack_data.py data=custom data.labels=FILE output=SET"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from softpoint.cli.hydra_app import launch
 
 
 def main(cfg: DictConfig) -> None:
-    """Writes the train, val and test set that training with this data would use, and says how to stream them."""
+    """Write the train, val and test sets of a training with this data, and print the command that streams them."""
     import os
     import shlex
     from pathlib import Path
@@ -28,6 +28,6 @@ def main(cfg: DictConfig) -> None:
     print(f"use it: python scripts/train.py data=streaming {shlex.quote(f'data.folder={os.path.relpath(cfg.output)}')}")
 
 
-def run(words: list[str]) -> None:
-    """Run the command with the arguments `words`."""
-    launch("pack_data", main, words)
+def run(arguments: list[str]) -> None:
+    """Run the command with these arguments."""
+    launch("pack_data", main, arguments)

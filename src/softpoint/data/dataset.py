@@ -53,6 +53,12 @@ class KeypointDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.source)
 
+    def __getitems__(self, draws: Sequence[Draw | int]) -> list[Sample]:
+        """Return the samples of a batch, called by loaders; a source at an address fetches all of them at once."""
+        if fetch := getattr(self.source, "fetch", None):
+            fetch([draw if isinstance(draw, int) else draw.index for draw in draws])
+        return [self[draw] for draw in draws]
+
     def __getitem__(self, draw: Draw | int) -> Sample:
         epoch, index, padding = Draw(0, draw) if isinstance(draw, int) else draw
         record = self.source.load(epoch, index) if self.canvases is None else self.source.describe(index)

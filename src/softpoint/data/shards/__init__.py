@@ -1,5 +1,5 @@
-"""Sets packed into a few large files, in litdata's layout, to be streamed from where they lie.
+"""Data sets packed into shards that litdata writes and reads, from a folder or from an object store.
 
-A set may come from a stranger. Only the fields of `Sample` are read, each in its one layout and without litdata, which
-could be led to unpickle; litdata writes sets and fetches files.
+A set may come from a stranger. A sample is the bytes of an image file and its labels as JSON; an index that names any
+other kind of field, which could make litdata unpickle, is refused before a shard is opened.
 """

@@ -1,97 +1,90 @@
-"""What a packed set holds of each subject, and its bytes."""
+"""A packed subject: an image file's bytes, and its labels as JSON."""
 
 from __future__ import annotations
 
+import json
 import math
-import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from softpoint.labels.validate import BORDER
 
-# litdata's numbers for the types of arrays.
-_INT64, _FLOAT64 = 3, 10
-
-# The fields in order, and how litdata's index calls the way each is stored.
-FIELDS = {
-    "image": "bytes",  # the image's file as it was, or a PNG
-    "keypoints": "numpy",  # float64 (K, 2), NaN where unlabeled
-    "visibility": f"no_header_numpy:{_INT64}",  # (K,)
-    "box": f"no_header_numpy:{_FLOAT64}",  # left, top, right, bottom; NaN for none
-    "size": f"no_header_numpy:{_INT64}",  # height and width
-    "scale": "float",
-    "group": "bytes",  # UTF-8
-    "path": "bytes",  # UTF-8, as the labels wrote it
-}
-_LENGTHS = struct.Struct(f"<{len(FIELDS)}I")
-
-# No image is as long, and no box as small or as far away, in pixels.
+# No image is longer, and no box smaller or farther away, in pixels.
 _LONGEST, _SMALLEST = 1 << 24, 0.01
 
 
-class Sample(NamedTuple):
+class PackedSample(NamedTuple):
     """One packed subject; lengths in pixels of its image."""
 
-    image: bytes
-    keypoints: np.ndarray
-    visibility: np.ndarray
-    box: np.ndarray
-    size: tuple[int, int]
+    image: bytes  # an image file, as it was or a PNG
+    keypoints: np.ndarray  # float64 (K, 2), NaN where unlabeled
+    visibility: np.ndarray  # int64 (K,)
+    box: np.ndarray  # float64 left, top, right, bottom; NaN for none
+    size: tuple[int, int]  # height, width
     scale: float
     group: str
-    path: str
+    path: str  # the image's path in the labels
+
+    def label(self) -> bytes:
+        """Return everything but the image as JSON; NaN is null.
+
+        >>> nothing = np.full((1, 2), np.nan), np.zeros(1), np.full(4, np.nan)
+        >>> PackedSample(b"", *nothing, (8, 9), 1.0, "a", "b.png").label()
+        b'{"keypoints": [null], "visibility": [0], "box": null, "size": [8, 9], "scale": 1.0, "group": "a", ...}'
+        """
+        fields = self._asdict()
+        del fields["image"]
+        fields["keypoints"] = [None if np.isnan(point).any() else point.tolist() for point in self.keypoints]
+        fields["visibility"] = self.visibility.astype(int).tolist()
+        fields["box"] = None if np.isnan(self.box).all() else self.box.tolist()
+        return json.dumps(fields).encode()
 
 
-def parse(data: bytes, points: int) -> Sample:
-    """A sample with `points` keypoints from its bytes: the length of each field, then the fields.
-
-    Raises ValueError for anything that no packing of checked labels can have written.
-    """
-    lengths = _LENGTHS.unpack(_exactly(data[: _LENGTHS.size], _LENGTHS.size))
-    _exactly(data, _LENGTHS.size + sum(lengths))
-    ends = (_LENGTHS.size + np.cumsum(lengths)).tolist()
-    parts = {name: data[end - length : end] for name, length, end in zip(FIELDS, lengths, ends, strict=True)}
-    header = struct.pack("<4I", _FLOAT64, 2, points, 2)
-    if parts["keypoints"][: len(header)] != header:
-        raise ValueError(f"its keypoints are not {points} pairs of numbers")
-    height, width = _numbers(parts["size"], "<i8", 2).tolist()
-    sample = Sample(
-        parts["image"],
-        _numbers(parts["keypoints"][len(header) :], "<f8", 2 * points).reshape(points, 2),
-        _numbers(parts["visibility"], "<i8", points),
-        _numbers(parts["box"], "<f8", 4),
-        (height, width),
-        float(_numbers(parts["scale"], "<f8", 1)[0]),
-        parts["group"].decode(),
-        parts["path"].decode(),
-    )
+def parse(image: bytes, label: bytes, num_keypoints: int) -> PackedSample:
+    """Return the sample with this `label()`; ValueError for anything that packing validated labels cannot write."""
+    try:
+        stored = json.loads(label, parse_constant=_refuse_constant)
+        points = [[math.nan, math.nan] if point is None else point for point in stored["keypoints"]]
+        sample = PackedSample(
+            image,
+            _numbers(points, np.float64, (num_keypoints, 2)),
+            _numbers(stored["visibility"], np.int64, (num_keypoints,)),
+            np.full(4, np.nan) if stored["box"] is None else _numbers(stored["box"], np.float64, (4,)),
+            (int(stored["size"][0]), int(stored["size"][1])),
+            float(stored["scale"]),
+            str(stored["group"]),
+            str(stored["path"]),
+        )
+    except (KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"its label is damaged ({type(error).__name__}: {error})") from error
     validate(sample)
     return sample
 
 
-def validate(sample: Sample) -> None:
-    """Raises ValueError where labels and image contradict each other."""
-    points, states = sample.keypoints.tolist(), sample.visibility.tolist()
+def validate(sample: PackedSample) -> None:
+    """Raise ValueError if labels and image contradict each other."""
     (height, width), box = sample.size, sample.box.tolist()
     if not 0 < height < _LONGEST or not 0 < width < _LONGEST or not 0 < sample.scale < math.inf:
         raise ValueError(f"its height and width are {height} and {width}, its scale {sample.scale}")
-    for (x, y), state in zip(points, states, strict=True):
-        if state not in (-1, 0, 1, 2) or (state > 0) != (math.isfinite(x) and math.isfinite(y)):
+    for (x, y), state in zip(sample.keypoints.tolist(), sample.visibility.tolist(), strict=True):
+        labeled = math.isfinite(x) and math.isfinite(y)
+        if state not in (-1, 0, 1, 2) or (state > 0) != labeled or not (labeled or (math.isnan(x) and math.isnan(y))):
             raise ValueError(f"the visibility of its point ({x:g}, {y:g}) is {state}")
         if state > 0 and not (-BORDER <= x <= width - 1 + BORDER and -BORDER <= y <= height - 1 + BORDER):
-            raise ValueError(f"its point ({x:g}, {y:g}) lies outside its {width} x {height} pixels")
+            raise ValueError(f"its point ({x:g}, {y:g}) is outside its {width} x {height} pixels")
     left, top, right, bottom = box
     finite = all(abs(edge) < _LONGEST for edge in box)
     if not (finite and min(right - left, bottom - top) > _SMALLEST) and not all(map(math.isnan, box)):
         raise ValueError(f"its box is {box}")
 
 
-def _exactly(data: bytes, length: int) -> bytes:
-    if len(data) != length:
-        raise ValueError(f"{len(data)} bytes stand where {length} belong")
-    return data
+def _numbers(values: Any, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
+    array: np.ndarray = np.array(values, dtype)
+    if array.shape != shape:
+        raise ValueError(f"its label has numbers of shape {array.shape}, not {shape}")
+    return array
 
 
-def _numbers(data: bytes, kind: str, count: int) -> np.ndarray:
-    return np.frombuffer(_exactly(data, 8 * count), kind)
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"its label has the number {name}")
