@@ -131,7 +131,8 @@ def _stored(checkpoint: Checkpoint, given: Mapping[str, Any]) -> dict[str, Any]:
             f"{checkpoint.path} names data at {folder}, which is not opened for a checkpoint's sake; set"
             " data.folder=ADDRESS yourself"
         )
-    settings = {key: value for key, value in stored.items() if key not in ("cache_dir", "max_cache_gb", "max_pixels")}
+    local = ("cache_dir", "max_cache_gb", "max_pixels", "window")
+    settings = {key: value for key, value in stored.items() if key not in local}
     return settings | {"_target_": node["_target_"]}
 
 

@@ -72,7 +72,7 @@ class Shards:
         if self.remote and not index.exists():
             content = _download(self.path, INDEX)
             try:
-                write_text(index, content.decode())
+                write_text(index, content.decode(errors="replace"))
             except OSError as error:
                 raise ValueError(f"data.cache_dir={copies} cannot be written to: {error}") from error
         shards = check_index(_read(index, f"{self.path}/{INDEX}"), f"{self.path}/{INDEX}")
