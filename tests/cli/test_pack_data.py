@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from helpers.data import labeled_data
-from helpers.streaming import opened as streamed
+from helpers.streaming import open_streamed
 from helpers.training import ROOT, SMALL, write_labels
 
 pytest.importorskip("litdata")
@@ -33,7 +33,7 @@ def test_the_split_equals_that_of_training(start: Callable, labels: list[str], t
     assert ending.code == 0, ending.err
     folder = Path(labels[2].removeprefix("data.images="))
     plain = labeled_data(folder / "labels.csv", seed=2, val=0.2, test=0.2)
-    packed = streamed(tmp_path / "set", seed=2, augment=None)
+    packed = open_streamed(tmp_path / "set", seed=2, augment=None)
     for split, source in plain.sources.items():
         shards = packed.sources[split].shards
         paths = [shards.read(index).path for index in range(len(shards))]
@@ -65,7 +65,7 @@ def test_real_labels_are_packed_unchanged(data_root: Path, start: Callable, tmp_
     )
     assert ending.code == 0, ending.err
     plain = labeled_data(labels, images=images, size=256, batch_size=8)
-    packed = streamed(tmp_path / "s", size=256, batch_size=8, augment=None)
+    packed = open_streamed(tmp_path / "s", size=256, batch_size=8, augment=None)
     assert packed.skeleton == plain.skeleton
     for index in (0, 5):
         a, b = plain.dataset("test")[index], packed.dataset("test")[index]

@@ -44,7 +44,7 @@ def open_set(folder: str, cache_dir: str | Path | None) -> tuple[Description, di
     """
     folder = str(folder).rstrip("/")
     path = f"{folder}/{DESCRIPTION}"
-    if not re.match(r"[a-z0-9]+:", folder):
+    if not re.match(r"[a-z0-9]{2,}:", folder):
         description = Description.loads(_read(Path(path), path), path)
         return description, {split: Shards(folder, split, description) for split in description.samples}
     if not folder.startswith(REMOTES):
