@@ -77,8 +77,8 @@ ALLOWED = {
     "datasets": {"images", "labels", "paths", "suggest"},
     "viz": {"functional", "data", "labels", "paths", "suggest"},
     "training": {
-        "data", "functional", "images", "inference", "labels", "layers", "machine", "metrics", "models", "paths",
-        "suggest", "viz",
+        "data", "evaluation", "functional", "images", "inference", "labels", "layers", "machine", "metrics", "models",
+        "paths", "suggest", "viz",
     },
     "inference": {
         "data", "functional", "images", "labels", "layers", "metrics", "models", "paths", "runtime", "suggest", "viz",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from jaxtyping import Float, Integer, UInt8
 from torch import Tensor
@@ -23,6 +23,7 @@ class Sample(TypedDict):
     size: Integer[Tensor, "2"]  # original height and width
     index: int
     group: str  # video, session or subject, which a split never divides
+    record: NotRequired[Any]  # of an unrounded sample: labels in original pixels (`data.sources.Record`)
     warp: NotRequired[Float[Tensor, "3 3"]]  # input pixels -> pixels of the canvas on the device
     color: NotRequired[Float[Tensor, " C"]]  # the color augmentation drawn for this sample, as numbers
     unlabeled: NotRequired[dict[str, Tensor]]  # images without labels in two views, see `WithUnlabeled`
@@ -48,6 +49,7 @@ class Batch(TypedDict):
     size: Integer[Tensor, "B 2"]
     index: Integer[Tensor, " B"]
     group: list[str]
+    record: NotRequired[list[Any]]  # of the test split: labels in original pixels (`data.sources.Record`)
     unlabeled: NotRequired[UnlabeledViews]
 
 

@@ -12,7 +12,7 @@ import pytest
 from helpers.training import NAMES, read_csv
 from helpers.videos import film
 from softpoint.images.video_play import Playback
-from softpoint.inference import load_predictor
+from softpoint.inference import load_predictor, predict_video
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_every_file_of_a_video(ckpt: str, start: Callable, videos: Path, tmp_pat
         "predictions_coco_images.json", "predictions_dlc.csv", "predictions_dlc.h5",
     ]  # fmt: skip
     predictor, rows = load_predictor(ckpt.removeprefix("ckpt=")), read_csv(out / "predictions.csv")
-    for row, found in zip(rows, predictor.predict_video(source), strict=True):
+    for row, found in zip(rows, predict_video(predictor, source), strict=True):
         points = np.array([[float(row[f"{name}_{axis}"]) for axis in "xy"] for name in NAMES])
         np.testing.assert_allclose(points, found["keypoints"], atol=2e-3)
         assert float(row["time"]) == pytest.approx(float(found["time"]), abs=1e-6)

@@ -127,7 +127,7 @@ def test_tensorboard_holds_curves_images_and_hyperparameters(tmp_path: Path) -> 
         images |= {tag: len(events.Images(tag)) for tag in events.Tags()["images"]}
         plugins |= set(events.summary_metadata)
     curves = {"train/loss", "train/heatmap_ce", "train/coordinate_l1", "lr-AdamW/backbone", "hp_metric"}
-    curves |= {f"{stage}/{name}" for stage in ("val", "test") for name in ("loss", "epe", "pck", "nme")}
+    curves |= {f"{stage}/{name}" for stage in ("val", "test") for name in ("loss", "epe", "pck@0.1", "nme")}
     assert curves <= scalars
     assert images == {"val/predictions": 2, "val/heatmaps": 2}
     assert any("hparams" in name for name in plugins)

@@ -14,8 +14,8 @@ import torch
 from helpers.training import NAMES, write_labels
 from softpoint.evaluation.eval_data import held_out_of_both, open_set
 from softpoint.evaluation.eval_sets import common_keypoints
-from softpoint.evaluation.predict import predict, predict_with
-from softpoint.inference import Checkpoint
+from softpoint.evaluation.predict import evaluation_predictor, predict
+from softpoint.inference import Checkpoint, load_predictor
 from softpoint.labels.formats import read_labels
 from softpoint.labels.skeleton import Skeleton
 from softpoint.models import KeypointNet
@@ -71,7 +71,7 @@ def test_the_split_of_the_run_is_evaluated(checkpoint: Checkpoint):
 
 def test_answers_are_in_original_pixels(checkpoint: Checkpoint, folder: Path):
     given = open_set(checkpoint, "all")
-    results = predict(checkpoint.net, checkpoint.skeleton, given, checkpoint.size, batch_size=5)
+    results = predict(load_predictor(checkpoint), given, batch_size=5)
     labels = read_labels(folder / "labels.csv")
     assert np.array_equal(results.truth, labels.keypoints, equal_nan=True)
     assert np.array_equal(results.visibility, labels.visibility) and results.visibility[0, 0] == 0
@@ -121,9 +121,9 @@ def test_an_image_that_lost_its_labels_is_named(checkpoint: Checkpoint):
 def test_keypoints_are_matched_by_name(checkpoint: Checkpoint):
     given = open_set(checkpoint, "all", {"keypoints": ["tail", "nose"]})
     with pytest.raises(ValueError, match=r"lack 2 of the model's 4 keypoints, first 'left_ear'.*missing=skip"):
-        predict(checkpoint.net, checkpoint.skeleton, given, (64, 64))
-    part = predict(checkpoint.net, checkpoint.skeleton, given, (64, 64), missing="skip")
-    whole = predict(checkpoint.net, checkpoint.skeleton, open_set(checkpoint, "all"), (64, 64))
+        predict(load_predictor(checkpoint), given)
+    part = predict(load_predictor(checkpoint), given, missing="skip")
+    whole = predict(load_predictor(checkpoint), open_set(checkpoint, "all"))
     assert part.skeleton.names == ("nose", "tail")
     assert np.array_equal(part.errors, whole.errors[:, [0, 3]], equal_nan=True)
     with pytest.raises(ValueError, match="no keypoint in common"):
@@ -178,7 +178,7 @@ def test_two_checkpoints_meet_on_what_neither_has_seen(checkpoint: Checkpoint):
 
 def test_flips_take_pairs_from_the_labels(checkpoint: Checkpoint):
     given = open_set(checkpoint, "all", {"flip_pairs": []})
-    with pytest.raises(ValueError, match="none are known to be a left and a right"):
-        predict_with(checkpoint, given, tta="flip")
+    with pytest.raises(ValueError, match="is known as a left or a right one"):
+        evaluation_predictor(checkpoint, given, tta="flip")
     with pytest.raises(ValueError, match="tta='mirror' is unknown"):
-        predict_with(checkpoint, given, tta="mirror")
+        evaluation_predictor(checkpoint, given, tta="mirror")

@@ -57,9 +57,9 @@ def test_keypoints_are_chosen_by_name():
 
 def test_what_does_not_fit_is_said(tmp_path: Path):
     results = answered()
-    with pytest.raises(ValueError, match="results of tail do not go with results of nose"):
+    with pytest.raises(ValueError, match="results of tail cannot be joined with results of nose"):
         Results.concat([results.with_keypoints(["nose"]), results.with_keypoints(["tail"])])
-    with pytest.raises(ValueError, match="no results to put together"):
+    with pytest.raises(ValueError, match="no results to join"):
         Results.concat([])
     with pytest.raises(FileNotFoundError, match="no predictions at"):
         Results.read(tmp_path / "none.csv")
@@ -85,5 +85,5 @@ def test_a_prediction_that_is_no_number_is_not_left_out(tmp_path: Path) -> None:
     cells = lines[1].split(",")
     cells[lines[0].split(",").index(f"{answered_results.skeleton.names[0]}_x")] = "nan"
     path.write_text("\n".join([lines[0], ",".join(cells), *lines[2:], ""]))
-    with pytest.raises(ValueError, match="line 2: a predicted x, y, confidence or covariance is no number"):
+    with pytest.raises(ValueError, match="line 2: a predicted x, y, confidence or covariance is not a number"):
         Results.read(path)

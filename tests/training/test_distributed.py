@@ -55,7 +55,7 @@ def test_two_processes_train_and_measure_as_one(tmp_path: Path, monkeypatch: pyt
     here = Path(__file__).parent
     # An earlier group of processes in this one may have left its address.
     kept = {key: value for key, value in os.environ.items() if key not in ("MASTER_ADDR", "MASTER_PORT")}
-    env = kept | {"PYTHONPATH": f"{here}{os.pathsep}{here.parent}", "OMP_NUM_THREADS": "1"}
+    env = kept | {"PYTHONPATH": f"{ROOT}/src{os.pathsep}{here}{os.pathsep}{here.parent}", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("best checkpoint") == 1 and "Traceback" not in done.stderr

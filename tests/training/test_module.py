@@ -29,7 +29,7 @@ def test_test_error_is_in_original_pixels(tmp_path: Path) -> None:
     error, scale = torch.cat(errors), torch.cat(scales)
     assert found["test/epe"] == pytest.approx(error.mean().item(), rel=1e-5)
     assert found["test/nme"] == pytest.approx((error / scale).mean().item(), rel=1e-5)
-    assert found["test/pck"] == pytest.approx((error <= 0.1 * scale).double().mean().item(), rel=1e-5)
+    assert found["test/pck@0.1"] == pytest.approx((error <= 0.1 * scale).double().mean().item(), rel=1e-5)
 
 
 def test_padding_is_not_measured(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 from helpers.training import NAMES, built, composed, labeled, tiny, write_labels
-from softpoint.cli.run_record import told
+from softpoint.cli.run_record import run_facts
 from softpoint.inference import read_checkpoint
 from softpoint.training import Record
 from softpoint.training.record import describe_hardware
@@ -138,8 +138,8 @@ def test_a_test_on_synthetic_scenes_is_measured_too(tmp_path: Path) -> None:
 
 def test_the_command_line_tells_the_license_of_a_public_set() -> None:
     cfg = OmegaConf.create({"name": "openfield", "data": {"labels": "/x/y/Data.csv", "fetch": "openfield"}})
-    found = told(cfg, ["data=openfield", "seed=1 2"])
+    found = run_facts(cfg, ["data=openfield", "seed=1 2"])
     assert found["command"] == "python scripts/train.py data=openfield 'seed=1 2'"
     assert (found["data"], found["labels"]) == ("openfield", "Data.csv") and "LGPL-3.0" in found["data_license"]
     for fetch in ("nowhere", "../data/custom", None):
-        assert told(OmegaConf.create({"name": "a", "data": {"fetch": fetch}}), [])["data_license"] is None
+        assert run_facts(OmegaConf.create({"name": "a", "data": {"fetch": fetch}}), [])["data_license"] is None

@@ -1,4 +1,4 @@
-"""Measures a trained model on held-out images: python scripts/evaluate.py ckpt=RUN/checkpoints/best.ckpt"""
+"""Measure a trained model on held-out images: python scripts/evaluate.py ckpt=RUN/checkpoints/best.ckpt"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def main(cfg: DictConfig) -> None:
-    """Writes metrics.json and what it is made of; for two checkpoints comparison.json."""
+    """Write metrics.json and the files it is made of; for two checkpoints comparison.json."""
     from pathlib import Path
 
     from rich.console import Console
@@ -30,39 +30,39 @@ def main(cfg: DictConfig) -> None:
     from softpoint.inference.predictor import check_device
     from softpoint.paths import normalize_path
 
-    paths, output, console = checkpoints_of(cfg), Path(cfg.output), Console()
+    paths, output, console = checkpoint_paths(cfg), Path(cfg.output), Console()
     if output.exists() and not output.is_dir():
         raise ValueError(f"output={output} is a file; name a folder")
     check_device(cfg.device)
     draws: dict[str, Any] = {key: whole_number(cfg, key) for key in ("draws", "seed")}
     first, *others = [read_checkpoint(path) for path in paths]
-    asked = {"oks_sigmas": _plain(cfg.oks_sigmas), "nme_pair": _plain(cfg.nme_pair)}
-    if cfg.missing == "error":  # then all keypoints will be there, and what is wrong need not wait
-        check_settings(first.skeleton, **asked)
-    results, given = predicted(cfg, first)
-    about = {"data": _called(cfg, given), "split": cfg.split, "tta": cfg.tta}
+    settings = {"oks_sigmas": _plain(cfg.oks_sigmas), "nme_pair": _plain(cfg.nme_pair)}
+    if cfg.missing == "error":  # then all keypoints will be there, and an error need not wait for the predictions
+        check_settings(first.skeleton, **settings)
+    results, eval_set = predicted(cfg, first)
+    about = {"data": _data_name(cfg, eval_set), "split": cfg.split, "tta": cfg.tta}
     if others:
         # Where the command line decides what is tested, the splits of the runs do not.
-        fair = None if decides_split(_given(cfg)) else held_out_of_both(first, others[0], cfg.split)
+        fair = None if decides_split(_overridden_data(cfg)) else held_out_of_both(first, others[0], cfg.split)
         a = results.select(i for i, image in enumerate(results.images) if fair is None or normalize_path(image) in fair)
         b, _ = predicted(cfg, first, others[0])
         fractions = [confidence_fraction(checkpoint) for checkpoint in (first, others[0])]
         about = {"a": paths[0], "b": paths[1], **about, "confidence_fractions": fractions}
         fraction = fractions[0] if fractions[0] == fractions[1] else None
-        found = compare(a, b, **asked, **draws, fraction=fraction, about=about)
-        write_comparison(output, a, b, found)
-        console.print(comparison_tables(found), f"A is {paths[0]}\nB is {paths[1]}")
+        comparison = compare(a, b, **settings, **draws, fraction=fraction, about=about)
+        write_comparison(output, a, b, comparison)
+        console.print(comparison_tables(comparison), f"A is {paths[0]}\nB is {paths[1]}")
     else:
         fraction = confidence_fraction(first)
         about = {"checkpoint": paths[0], **about, "confidence_radius": _radius(first), "confidence_fraction": fraction}
-        metrics = evaluate(results, **asked, **draws, fraction=fraction, about=about)
-        write_evaluation(output, results, metrics, given if cfg.figures else None)
+        metrics = evaluate(results, **settings, **draws, fraction=fraction, about=about)
+        write_evaluation(output, results, metrics, eval_set if cfg.figures else None)
         console.print(metrics_tables(metrics))
     print(f"written to {output}")
 
 
-def checkpoints_of(cfg: DictConfig) -> list[str]:
-    """The paths of one checkpoint or two; ValueError for anything else."""
+def checkpoint_paths(cfg: DictConfig) -> list[str]:
+    """Return the paths of one checkpoint or two; ValueError for anything else."""
     paths = list(cfg.ckpt) if OmegaConf.is_list(cfg.ckpt) else [cfg.ckpt]
     if not all(isinstance(path, str) for path in paths) or len(paths) not in (1, 2):
         raise ValueError(f"ckpt={cfg.ckpt}: give the path of one checkpoint, or [A,B] to compare two")
@@ -72,7 +72,7 @@ def checkpoints_of(cfg: DictConfig) -> list[str]:
 def predicted(
     cfg: DictConfig, checkpoint: Checkpoint, other: Checkpoint | None = None
 ) -> tuple[Results, EvaluationSet]:
-    """What a checkpoint, or the other one, answers on the data of the first."""
+    """Return the predictions of a checkpoint, or of the other one, on the data of the first, and that set."""
     from functools import partial
 
     from hydra.core.hydra_config import HydraConfig
@@ -80,34 +80,34 @@ def predicted(
 
     from softpoint.data.datamodule import check_size
     from softpoint.evaluation.eval_data import open_set
-    from softpoint.evaluation.predict import predict_with
+    from softpoint.evaluation.predict import evaluation_predictor, predict
 
-    words = [word.lstrip("+").split("=")[0] for word in HydraConfig.get().overrides.task]
-    fixed = [word.removeprefix("data.") for word in words if word.startswith("data.")]
-    given = open_set(checkpoint, cfg.split, _given(cfg), fixed, other)
-    options = {key: cfg[key] for key in ("tta", "device", "batch_size", "num_workers", "missing")}
-    if "size" in fixed and cfg.data.size is not None:
-        options["size"] = check_size(_plain(cfg.data.size))
-    progress = partial(track, description="predicting")
-    return predict_with(other or checkpoint, given, unpaired=cfg.tta_unpaired, progress=progress, **options), given
+    keys = [word.lstrip("+").split("=")[0] for word in HydraConfig.get().overrides.task]
+    fixed = [key.removeprefix("data.") for key in keys if key.startswith("data.")]
+    eval_set = open_set(checkpoint, cfg.split, _overridden_data(cfg), fixed, other)
+    size = check_size(_plain(cfg.data.size)) if "size" in fixed and cfg.data.size is not None else None
+    options = {"device": cfg.device, "tta": cfg.tta, "unpaired": cfg.tta_unpaired, "size": size}
+    predictor = evaluation_predictor(other or checkpoint, eval_set, **options)
+    loading = {key: cfg[key] for key in ("batch_size", "num_workers", "missing")}
+    return predict(predictor, eval_set, progress=partial(track, description="predicting"), **loading), eval_set
 
 
-def _given(cfg: DictConfig) -> dict[str, Any]:
-    """The keys of data that the command line sets, by themselves or by a choice of data=NAME."""
+def _overridden_data(cfg: DictConfig) -> dict[str, Any]:
+    """The keys of data that the command line sets, directly or by a choice of data=NAME."""
     from softpoint.evaluation.eval_data import STORED
 
     given = {key: value for key, value in _plain(cfg.data).items() if value != STORED}
     return given | ({"_target_": cfg.datamodule._target_} if "datamodule" in cfg else {})
 
 
-def _called(cfg: DictConfig, given: EvaluationSet) -> str:
-    """What was evaluated on: its labels, or else its name."""
-    labels = getattr(given.source, "labels", None)
+def _data_name(cfg: DictConfig, eval_set: EvaluationSet) -> str:
+    """The label file of the set, or else its name."""
+    labels = getattr(eval_set.source, "labels", None)
     return labels.source if labels else cfg.get("name") or "that of the run"
 
 
 def _radius(checkpoint: Checkpoint) -> float | None:
-    """The error in input pixels that a confidence is the probability of; None where it was not calibrated."""
+    """The error in input pixels up to which a confidence is a probability; None where it was not calibrated."""
     return float(checkpoint.net.calibration.radius) or None
 
 

@@ -3,6 +3,7 @@
 RENAMED_KEYS = {
     "hide": "drop_below_threshold",
     "write_docs": "page",
+    "callbacks.table": "callbacks.final_test",
     "data.unlabelled": "data.unlabeled",
     "data.outside": "data.out_of_frame",
     "data.resident": "data.device_cache",

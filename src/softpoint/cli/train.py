@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from softpoint.cli.run_record import conclude, told
+    from softpoint.cli.run_record import conclude, run_facts
     from softpoint.inference import read_checkpoint
     from softpoint.training import Record
 
@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> float | None:
             f"each of the {trainer.world_size} processes would start the whole sweep again; run -m with one process"
             " per job (trainer.devices=1), or train these one by one"
         )
-    record = Record(told(cfg, HydraConfig.get().overrides.task))
+    record = Record(run_facts(cfg, HydraConfig.get().overrides.task))
     trainer.callbacks.append(record)
     if trainer.is_global_zero:
         print(f"{data.summary}; {module.summary}; writing to {os.path.relpath(trainer.default_root_dir)}")
@@ -51,7 +51,7 @@ def main(cfg: DictConfig) -> float | None:
         )
     trainer.test(module, data, ckpt_path=best, verbose=False, weights_only=True)
     if trainer.is_global_zero:
-        conclude(Path(best), record.facts, data, trainer)
+        conclude(Path(best), record.facts, trainer)
         print(f"best checkpoint, val/epe {score:.3f} px: {os.path.relpath(best)}")
         command = shlex.quote(f"ckpt={os.path.relpath(best)}")
         boxes = " boxes=LABELS" if data.crops else ""

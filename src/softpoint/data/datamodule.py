@@ -154,11 +154,11 @@ class KeypointData(pl.LightningDataModule, ABC):
         return evenly_spaced(len(self.sources["train"]), count)
 
     def dataset(self, split: str) -> KeypointDataset:
-        """Return the samples of one split; only those of train are augmented."""
+        """Return the samples of one split: augmented ones of train, and of test the unrounded input of a predictor."""
         augment = self.augment if split == "train" else None
-        canvases = self.device_caches[split].matrices if self.device_caches else None
-        seed = (self.seed, SPLITS.index(split))
-        return KeypointDataset(self.sources[split], self.size, seed, augment, self.padding, canvases)
+        unrounded, seed = split == "test", (self.seed, SPLITS.index(split))
+        canvases = self.device_caches[split].matrices if self.device_caches and not unrounded else None
+        return KeypointDataset(self.sources[split], self.size, seed, augment, self.padding, canvases, unrounded)
 
     def render(self, batch: dict[str, Any], split: str) -> dict[str, Any]:
         """Return the batch with its images, which a device cache makes on the batch's device."""

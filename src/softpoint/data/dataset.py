@@ -13,7 +13,7 @@ from softpoint.data.augment import Augment
 from softpoint.data.crops import input_matrix
 from softpoint.data.device_augment import color_numbers
 from softpoint.data.geometry import transform, warp
-from softpoint.data.sources import Source
+from softpoint.data.sources import NO_PIXELS, Source
 from softpoint.types import Sample
 
 
@@ -36,6 +36,7 @@ class KeypointDataset(Dataset[Sample]):
         padding: factor by which a crop is larger than a record's box.
         canvases: matrices (N, 3, 3) from original pixels to images that a device keeps (see `DeviceCache`): in place
             of its image, a sample then holds `warp` (3, 3), from the input to its canvas, and the `color` drawn for it.
+        unrounded: a sample holds the input of a predictor, float32 in [0, 1], and its `record` without pixels.
     """
 
     def __init__(
@@ -46,9 +47,10 @@ class KeypointDataset(Dataset[Sample]):
         augment: Augment | None = None,
         padding: float = 1.0,
         canvases: np.ndarray | None = None,
+        unrounded: bool = False,
     ) -> None:
         self.source, self.size, self.seed, self.augment = source, size, tuple(seed), augment
-        self.padding, self.canvases = padding, canvases
+        self.padding, self.canvases, self.unrounded = padding, canvases, unrounded
 
     def __len__(self) -> int:
         return len(self.source)
@@ -79,6 +81,10 @@ class KeypointDataset(Dataset[Sample]):
             "index": index,
             "group": record.group,
         }
+        if self.unrounded:
+            sample["record"] = record._replace(image=NO_PIXELS)
+            sample["image"] = torch.from_numpy(unrounded_input(record.image, matrix, self.size))
+            return sample
         if self.canvases is None:
             image = warp(record.image, matrix, self.size)
             sample["image"] = torch.from_numpy(image if self.augment is None else self.augment.recolor(rng, image))
@@ -89,9 +95,23 @@ class KeypointDataset(Dataset[Sample]):
         return sample
 
 
+def unrounded_input(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return an image uint8 (H, W, 3) after `matrix`, as float32 (h, w, 3) in [0, 1].
+
+    Not rounded to whole levels: a network may respond to a single level, and runtimes round halves differently.
+    """
+    return warp(image, matrix, size, rounded=False) / np.float32(255)
+
+
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Return a batch of samples; its images (B, 3, H, W) are channels-last in memory, which convolutions prefer."""
-    batch: dict[str, Any] = default_collate(list(samples))
+    """Return a batch of samples; its images (B, 3, H, W) are channels-last in memory, which convolutions prefer.
+
+    Records stay a list.
+    """
+    records = [sample["record"] for sample in samples if "record" in sample]
+    batch: dict[str, Any] = default_collate([{k: v for k, v in sample.items() if k != "record"} for sample in samples])
+    if records:
+        batch["record"] = records
     if "image" in batch:
         batch["image"] = batch["image"].permute(0, 3, 1, 2)
     return batch

@@ -1,8 +1,8 @@
-"""How sure a number is: what it would have been on other images like these (Efron, 1979).
+"""Bootstrap intervals: how much a metric would vary on other images like these (Efron, 1979).
 
 Whole units are drawn with replacement: groups (videos, sessions, persons) where there are at least five of them,
-else images, because points of one image err together, and images of one video do. With so few units
-intervals are too narrow rather than too wide.
+else images, because the errors of points of one image are correlated, and those of images of one video. With few units
+the intervals are too narrow rather than too wide.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CELLS = 1 << 23  # numbers held at a time
 
 
 def find_units(images: Sequence[str], groups: Sequence[str]) -> tuple[np.ndarray, str]:
-    """The unit (N,) of each subject as a number from 0 on, and what a unit is: "groups" or "images".
+    """Return the unit (N,) of each subject, as a number from 0 on, and the kind of the units: "groups" or "images".
 
     >>> find_units(["a.png", "a.png", "b.png"], ["v", "v", "v"])
     (array([0, 0, 1]), 'images')
@@ -27,9 +27,9 @@ def find_units(images: Sequence[str], groups: Sequence[str]) -> tuple[np.ndarray
 
 
 def draw_counts(units: int, draws: int, seed: int) -> np.ndarray:
-    """How often each unit is in each resample: float64 (draws, units), every row summing to `units`.
+    """Return how often each unit is in each resample: float64 (draws, units), every row summing to `units`.
 
-    No resample of a single unit: it says nothing about others.
+    A single unit has no resamples, as it gives no measure of variation. Raises ValueError for negative `draws`.
     """
     if draws < 0:
         raise ValueError(f"draws={draws} must be 0, for no intervals, or more; 2000 are usual")
@@ -38,53 +38,49 @@ def draw_counts(units: int, draws: int, seed: int) -> np.ndarray:
 
 
 def mean_draws(values: np.ndarray, unit: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The mean of all finite `values` (N, K) in each resample (draws,); NaN in one that has none of them.
+    """Return the mean of all finite `values` (N, K) in each resample (draws,); NaN in one that has none of them.
 
     >>> mean_draws(np.array([[1.0], [5.0]]), np.array([0, 1]), np.array([[2.0, 0.0], [1.0, 1.0]])).tolist()
     [1.0, 3.0]
     """
-    known = np.isfinite(values)
-    sums = np.bincount(unit, np.where(known, values, 0).sum(1), counts.shape[1])
-    sizes = np.bincount(unit, known.sum(1), counts.shape[1])
-    total = counts @ sizes
-    return np.divide(counts @ sums, total, out=np.full(len(counts), np.nan), where=total > 0)
+    finite = np.isfinite(values)
+    sums = np.bincount(unit, np.where(finite, values, 0).sum(1), counts.shape[1])
+    sizes = np.bincount(unit, finite.sum(1), counts.shape[1])
+    total, means = counts @ sizes, np.full(len(counts), np.nan)
+    np.divide(counts @ sums, total, out=means, where=total > 0)
+    return means
 
 
 def quantile_draws(values: np.ndarray, unit: np.ndarray, counts: np.ndarray, share: float) -> np.ndarray:
-    """The `share` quantile of all finite `values` (N, K) in each resample (draws,), as numpy interpolates it."""
+    """Return the `share` quantile of all finite `values` (N, K) in each resample (draws,), interpolated as by numpy."""
     rows, columns = np.nonzero(np.isfinite(values))
     order = np.argsort(values[rows, columns], kind="stable")
     ranked, owner = values[rows, columns][order], unit[rows][order]
-    found = [np.empty(0)]
+    quantiles = [np.empty(0)]
     step = max(1, _CELLS // max(len(ranked), 1))
     for start in range(0, len(counts), step):
-        found.append(_weighted_quantile(ranked, counts[start : start + step, owner], share))
-    return np.concatenate(found)
+        quantiles.append(_weighted_quantile(ranked, counts[start : start + step, owner], share))
+    return np.concatenate(quantiles)
 
 
 def interval(draws: np.ndarray) -> tuple[float, float] | None:
-    """Between which values the middle 95 % of the draws lie; None where none of them is a number.
+    """Return the ends of the middle 95 % of the draws; None where no draw is finite.
 
     >>> [round(end, 6) for end in interval(np.arange(1001.0))]
     [25.0, 975.0]
     """
-    known = draws[np.isfinite(draws)]
-    if not len(known):
+    finite = draws[np.isfinite(draws)]
+    if not len(finite):
         return None
-    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
 def _weighted_quantile(ranked: np.ndarray, weights: np.ndarray, share: float) -> np.ndarray:
-    """The quantile of sorted values (P,), each as often as its row of `weights` (draws, P) says."""
+    """The quantile of sorted values (P,), repeated as often as each row of `weights` (draws, P) states."""
     if not len(ranked):
         return np.full(len(weights), np.nan)
-    upto = np.cumsum(weights, axis=1)
-    place = share * (upto[:, -1] - 1)
-    below, above = (_ranked_at(ranked, upto, rank) for rank in (np.floor(place), np.ceil(place)))
-    found = below + (place - np.floor(place)) * (above - below)
-    return np.where(upto[:, -1] > 0, found, np.nan)
-
-
-def _ranked_at(ranked: np.ndarray, upto: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    return ranked[(upto > rank[:, None]).argmax(axis=1)]
+    cumulative = np.cumsum(weights, axis=1)
+    rank = share * (cumulative[:, -1] - 1)
+    below, above = (ranked[(cumulative > r[:, None]).argmax(axis=1)] for r in (np.floor(rank), np.ceil(rank)))
+    return np.where(cumulative[:, -1] > 0, below + (rank - np.floor(rank)) * (above - below), np.nan)

@@ -1,8 +1,8 @@
-"""What a model answered on one split, beside what is true: the table from which every number can be computed."""
+"""Predictions of a model on one split beside the labels: the table from which every metric can be computed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ import numpy as np
 
 from softpoint.labels.csv_io import exact, read_rows, write_rows
 from softpoint.labels.skeleton import Skeleton
+from softpoint.metrics.functional import errors
 
 _FIXED = ("image", "group", "height", "width", "scale")
 _EDGES = ("box_left", "box_top", "box_right", "box_bottom")
-# What is written of each keypoint after its name, in this order.
+# Columns of each keypoint, in this order.
 _PARTS = ("x", "y", "confidence", "xx", "xy", "yy", "true_x", "true_y", "visibility")
 
 
@@ -43,7 +44,7 @@ class Results:
             array = getattr(self, name)
             assert array is None or array.shape == shape, (name, array.shape, shape)
         assert len(self.groups) == N
-        # One state, told twice: a point is labeled where it has coordinates.
+        # A point is labeled where it has coordinates.
         assert np.array_equal(self.labeled, np.isfinite(self.truth).all(-1))
 
     def __len__(self) -> int:
@@ -51,21 +52,27 @@ class Results:
 
     @property
     def labeled(self) -> np.ndarray:
-        """Which points (N, K) have a truth to be measured by."""
+        """Mask (N, K) of the labeled points."""
         return self.visibility > 0
 
     @property
     def errors(self) -> np.ndarray:
-        """Distances (N, K) of the predictions from the truth in pixels; NaN where there is none."""
-        return np.linalg.norm(self.keypoints - self.truth, axis=-1)
+        """Distances (N, K) of the predictions from the labels in px; NaN where unlabeled."""
+        return errors(self)
 
     def select(self, rows: Iterable[int]) -> Results:
-        """These subjects alone, in this order."""
-        chosen = [int(row) for row in rows]
-        return self._mapped(lambda array: array[chosen], lambda names: [names[row] for row in chosen])
+        """Return these subjects alone, in this order."""
+        chosen, parts = [int(row) for row in rows], {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                parts[field.name] = value[chosen]
+            elif isinstance(value, list):
+                parts[field.name] = [value[row] for row in chosen]
+        return replace(self, **parts)
 
     def with_keypoints(self, names: Sequence[str]) -> Results:
-        """These keypoints alone, in this order; ValueError for an unknown name."""
+        """Return these keypoints alone, in this order; ValueError for an unknown name."""
         skeleton = self.skeleton.subset(names)
         order = [self.skeleton.index(name) for name in names]
         per_point = ("keypoints", "truth", "visibility", "confidence", "covariance")
@@ -73,17 +80,17 @@ class Results:
 
     @classmethod
     def concat(cls, parts: Sequence[Results]) -> Results:
-        """All subjects of several results, such as the folds of a cross-validation.
+        """Return all subjects of several results, such as the folds of a cross-validation.
 
         Raises ValueError for none, and for keypoints that differ.
         """
         if not parts:
-            raise ValueError("there are no results to put together")
+            raise ValueError("there are no results to join")
         first = parts[0]
         for part in parts[1:]:
             if part.skeleton.names != first.skeleton.names:
                 raise ValueError(
-                    f"results of {', '.join(part.skeleton.names)} do not go with results of"
+                    f"results of {', '.join(part.skeleton.names)} cannot be joined with results of"
                     f" {', '.join(first.skeleton.names)}; evaluate the same keypoints"
                 )
         joined: dict[str, Any] = {
@@ -95,7 +102,7 @@ class Results:
         return cls(**joined, skeleton=first.skeleton)
 
     def write(self, path: str | Path) -> None:
-        """Writes a CSV with one row a subject that `read` gives back to the last bit."""
+        """Write a CSV with one row per subject, which `read` returns to the last bit."""
         boxes = () if self.boxes is None else _EDGES
         area = () if self.areas is None else ("area",)
         points = [f"{name}_{part}" for name in self.skeleton.names for part in _PARTS]
@@ -104,7 +111,7 @@ class Results:
 
     @classmethod
     def read(cls, path: str | Path) -> Results:
-        """The results that `write` wrote; pairs and edges of the skeleton are not in the file.
+        """Return the results that `write` wrote; flip pairs and edges of the skeleton are not in the file.
 
         Raises FileNotFoundError and ValueError for any other file.
         """
@@ -115,7 +122,7 @@ class Results:
         before = [*_FIXED, *(_EDGES if "box_left" in header else ()), *(["area"] if "area" in header else [])]
         names = [column.removesuffix("_x") for column in header[len(before) :: len(_PARTS)]]
         if header != [*before, *(f"{name}_{part}" for name in names for part in _PARTS)]:
-            raise ValueError(f"{path} is no predictions.csv of scripts/evaluate.py: its columns are others")
+            raise ValueError(f"{path} is no predictions.csv of scripts/evaluate.py: its columns differ")
         numbers = _numbers(path, rows, len(before), len(header))
         points = numbers[:, len(before) - 2 :].reshape(len(rows), len(names), len(_PARTS))
         return cls(
@@ -149,18 +156,9 @@ class Results:
         fixed = [self.images[i], self.groups[i], *map(str, self.size[i]), exact(self.scale[i])]
         return [*fixed, *box, *area, *(cell for part in cells for cell in part)]
 
-    def _mapped(self, array: Callable, names: Callable) -> Results:
-        """The same results with `array` applied to each array and `names` to each list."""
-        changed = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, (np.ndarray, list)):
-                changed[field.name] = (array if isinstance(value, np.ndarray) else names)(value)
-        return replace(self, **changed)
-
 
 def _stack(arrays: Sequence[np.ndarray | None], counts: Sequence[int]) -> np.ndarray | None:
-    """The arrays one below another, NaN for those that are None; None where all are."""
+    """The arrays concatenated, NaN in place of those that are None; None if all are."""
     shape = next((array.shape[1:] for array in arrays if array is not None), None)
     if shape is None:
         return None
@@ -169,17 +167,17 @@ def _stack(arrays: Sequence[np.ndarray | None], counts: Sequence[int]) -> np.nda
 
 
 def _numbers(path: Path, rows: Sequence[tuple[int, list[str]]], start: int, width: int) -> np.ndarray:
-    """Everything after image and group as float64 (N, columns), NaN for an empty cell."""
-    found = np.full((len(rows), width - 2), np.nan)
+    """The columns after image and group as float64 (N, columns), NaN for an empty cell."""
+    numbers = np.full((len(rows), width - 2), np.nan)
     for i, (line, cells) in enumerate(rows):
         if len(cells) != width:
             raise ValueError(f"{path} line {line}: it has {len(cells)} cells, but its header {width}")
         try:
-            found[i] = [float(cell or "nan") for cell in cells[2:]]
+            numbers[i] = [float(cell or "nan") for cell in cells[2:]]
         except ValueError as error:
             raise ValueError(f"{path} line {line}: {error}") from error
-        if not np.isfinite(found[i, start - 2 :].reshape(-1, len(_PARTS))[:, :6]).all():
-            raise ValueError(f"{path} line {line}: a predicted x, y, confidence or covariance is no number")
-        if not np.isfinite(found[i, [0, 1, 2]]).all() or not np.isfinite(found[i, start + 6 :: len(_PARTS)]).all():
+        if not np.isfinite(numbers[i, start - 2 :].reshape(-1, len(_PARTS))[:, :6]).all():
+            raise ValueError(f"{path} line {line}: a predicted x, y, confidence or covariance is not a number")
+        if not np.isfinite(numbers[i, [0, 1, 2]]).all() or not np.isfinite(numbers[i, start + 6 :: len(_PARTS)]).all():
             raise ValueError(f"{path} line {line}: its size, its scale and every visibility must be numbers")
-    return found
+    return numbers

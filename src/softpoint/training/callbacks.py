@@ -1,12 +1,9 @@
-"""Callbacks of a training: averaged weights, its duration, a frozen start, images, the test table."""
+"""Callbacks of a training: averaged weights, its duration, a frozen start, images."""
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +12,9 @@ import torch
 from pytorch_lightning.callbacks import Callback, Timer, WeightAveraging
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.trainer.states import TrainerFn
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from softpoint.functional import spatial_softmax, transform_points
-from softpoint.metrics import EPE
+from softpoint.functional import spatial_softmax
 from softpoint.viz import contact_sheet, draw_keypoints, heatmap_row
 
 
@@ -181,58 +175,6 @@ class ValidationImages(Callback):
         ]
         heatmaps = _numpy(spatial_softmax(outputs["logits"][0].float()))
         return contact_sheet(overlays), heatmap_row(images[0], heatmaps, module.skeleton.names)
-
-
-class TestTable(Callback):
-    """Prints the test error of each keypoint in original pixels, beside always answering the mean position.
-
-    The same table is written to test.csv in the run's folder.
-    """
-
-    def on_test_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        count = len(pl_module.skeleton)
-        self.model, self.baseline = EPE(count).to(pl_module.device), EPE(count).to(pl_module.device)
-        mean = trainer.datamodule.mean_position()
-        self.mean = torch.as_tensor(mean, dtype=torch.float32, device=pl_module.device)
-
-    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
-        labeled, truth = batch["visibility"] > 0, outputs["original_truth"]
-        self.model.update(outputs["original_keypoints"], truth, labeled)
-        guess = transform_points(self.mean.expand(len(truth), -1, -1), batch["matrix"])
-        self.baseline.update(guess.to(truth.dtype), truth, labeled)
-
-    def on_test_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        errors, guesses, counts = self.model.per_keypoint(), self.baseline.per_keypoint(), self.model.count()
-        mean, guess = self.model.compute(), self.baseline.compute()
-        if not trainer.is_global_zero:
-            return
-        rows = [
-            (name, int(n), float(e), float(g))
-            for name, n, e, g in zip(pl_module.skeleton.names, counts, errors, guesses, strict=True)
-        ]
-        rows.append(("all", int(counts.sum()), float(mean), float(guess)))
-        _print(rows)
-        _write(rows, Path(trainer.default_root_dir) / "test.csv")
-
-
-def _print(rows: Sequence[tuple[str, int, float, float]]) -> None:
-    table = Table(title="test error in original pixels (mean Euclidean distance)")
-    table.add_column("keypoint")
-    for heading in ("points", "epe", "mean position", "times better"):
-        table.add_column(heading, justify="right")
-    for name, count, error, guess in rows:
-        if name == "all":
-            table.add_section()
-        known = (f"{error:.2f}", f"{guess:.1f}", f"{guess / error:.1f}" if error else "-")
-        table.add_row(name, str(count), *(known if count else ("never labeled", "-", "-")))
-    Console().print(table)
-
-
-def _write(rows: Sequence[tuple[str, int, float, float]], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("keypoint", "points", "epe", "mean_position_epe"))
-        writer.writerows(rows)
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

@@ -52,7 +52,6 @@ class SemiSupervisedModule(KeypointModule):
         ramp: float,
         learn_visibility: bool = False,
         backbone_rate: float = 1.0,
-        pck_alpha: float = 0.1,
         compile: bool = False,
     ) -> None:
         if consistency < 0 or not 0 <= threshold <= 1 or not 0 <= ramp <= 1:
@@ -60,7 +59,7 @@ class SemiSupervisedModule(KeypointModule):
                 f"module.consistency={consistency} must be at least 0, module.threshold={threshold} and"
                 f" module.ramp={ramp} from 0 to 1"
             )
-        super().__init__(skeleton, net, loss, optimizer, scheduler, learn_visibility, backbone_rate, pck_alpha, compile)
+        super().__init__(skeleton, net, loss, optimizer, scheduler, learn_visibility, backbone_rate, compile)
         self.consistency, self.threshold, self.ramp = consistency, threshold, ramp
 
     def on_train_start(self) -> None:

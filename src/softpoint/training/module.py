@@ -7,17 +7,19 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from softpoint.functional import transform_points
+from softpoint.functional import transform_covariance, transform_points
 from softpoint.inference.compatibility import upgrade
+from softpoint.inference.predictor import Predictor
 from softpoint.labels.skeleton import Skeleton
 from softpoint.layers import Calibration
-from softpoint.metrics import EPE, NME, PCK, VisibilityScores
+from softpoint.metrics import PointArrays, PointMeans, VisibilityScores
 from softpoint.models import KeypointNet
 from softpoint.training.callbacks import fraction_of_time
 from softpoint.training.loss import KeypointLoss
@@ -38,7 +40,6 @@ class KeypointModule(pl.LightningModule):
         learn_visibility: predict states of keypoints where the head leaves it open (`head.visibility=null`) and a
             term of the loss trains them.
         backbone_rate: learning rate of the backbone as a fraction of the optimizer's.
-        pck_alpha: a point is correct within this fraction of its sample's scale.
         compile: run the network through torch.compile.
     """
 
@@ -47,6 +48,7 @@ class KeypointModule(pl.LightningModule):
     loss: Any
     optimizer: Any
     scheduler: Any
+    mean_loss: Any
 
     def __init__(
         self,
@@ -57,7 +59,6 @@ class KeypointModule(pl.LightningModule):
         scheduler: Callable[..., dict[str, Any]],
         learn_visibility: bool = False,
         backbone_rate: float = 1.0,
-        pck_alpha: float = 0.1,
         compile: bool = False,
     ) -> None:
         super().__init__()
@@ -71,8 +72,8 @@ class KeypointModule(pl.LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.backbone_rate = backbone_rate
-        self.val_metrics = _metrics(len(skeleton), pck_alpha)
-        self.test_metrics = _metrics(len(skeleton), pck_alpha)
+        self.mean_loss = nn.ModuleDict({"val": MeanMetric(), "test": MeanMetric()})
+        self.point_means = PointMeans(len(skeleton))
         self.visibility_scores = VisibilityScores(len(skeleton))
         if compile:
             self.net.compile()
@@ -88,13 +89,22 @@ class KeypointModule(pl.LightningModule):
         loss: Tensor = values["loss"]
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._measure("val", self.val_metrics, batch)
+    def validation_step(self, batch: Batch, batch_idx: int) -> Prediction:
+        prediction: Prediction = self.net(batch["image"])
+        self._update_loss("val", prediction, batch)
+        self.point_means.update(original_points(prediction, batch))
+        return prediction
 
-    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        return self._measure("test", self.test_metrics, batch)
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, np.ndarray]:
+        """Return the predictions in original pixels, by the steps with which `evaluate` and `predict` make theirs."""
+        height, width = batch["image"].shape[-2:]
+        predictor = Predictor(self.net, self.skeleton, (height, width), self.device)
+        prediction = predictor.forward(batch["image"], getattr(self._data, "batch_size", None))
+        self._update_loss("test", prediction, batch)
+        return predictor.postprocess(prediction, batch["matrix"])
 
     def on_validation_epoch_start(self) -> None:
+        self.point_means.reset()
         self.visibility_scores.reset()
 
     def on_test_epoch_start(self) -> None:
@@ -105,8 +115,10 @@ class KeypointModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self._log_visibility("val")
-        # TensorBoard's table of hyperparameters shows this one beside them.
-        self.log("hp_metric", self.val_metrics["epe"].compute().float(), sync_dist=True)
+        for name, value in self.point_means.compute().items():
+            self.log(f"val/{name}", value.float(), sync_dist=True, prog_bar=name == "epe")
+            if name == "epe":  # TensorBoard's table of hyperparameters shows this one beside them
+                self.log("hp_metric", value.float(), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         optimizer = slow_backbone(self.optimizer(parameter_groups(self.net)), self.backbone_rate)
@@ -212,33 +224,23 @@ class KeypointModule(pl.LightningModule):
         for name, score in self.visibility_scores.compute().items():
             self.log(f"{stage}/{name}", score, sync_dist=True)
 
-    def _measure(self, stage: str, metrics: Any, batch: Batch) -> dict[str, Tensor]:
-        prediction, target = self.net(batch["image"]), self._target(batch)
+    def _update_loss(self, stage: str, prediction: Prediction, batch: Batch) -> None:
+        """Add a batch to the mean loss, and to the scores of visibility."""
+        target = self._target(batch)
         if "visibility" in prediction:
             self.visibility_scores.update(prediction["visibility"], target.states)
-        metrics["loss"].update(self.loss(prediction, target)["loss"], weight=target.mask.sum())
-        matrix = batch["matrix"]
-        found = transform_points(prediction["keypoints"], matrix)
-        truth = transform_points(batch["keypoints"], matrix)
-        labeled = batch["visibility"] > 0
-        metrics["epe"].update(found, truth, labeled)
-        metrics["pck"].update(found, truth, labeled, batch["scale"])
-        metrics["nme"].update(found, truth, labeled, batch["scale"])
-        for name, metric in metrics.items():
-            self.log(f"{stage}/{name}", metric, batch_size=len(labeled), prog_bar=name == "epe")
-        return {**prediction, "original_keypoints": found, "original_truth": truth}
+        self.mean_loss[stage].update(self.loss(prediction, target)["loss"], weight=target.mask.sum())
+        self.log(f"{stage}/loss", self.mean_loss[stage], batch_size=len(target.mask))
+
+
+def original_points(prediction: Prediction, batch: Batch) -> PointArrays:
+    """Return the predictions and labels of a batch in original pixels."""
+    matrix, labeled = batch["matrix"], batch["visibility"] > 0
+    covariance = transform_covariance(prediction["covariance"], prediction["keypoints"], matrix)
+    truth = transform_points(batch["keypoints"], matrix).where(labeled[..., None], math.nan)
+    points = transform_points(prediction["keypoints"], matrix), truth, prediction["confidence"], covariance
+    return PointArrays(*(value.detach().double().cpu().numpy() for value in (*points, batch["scale"], batch["size"])))
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in state.items()}
-
-
-def _metrics(num_keypoints: int, pck_alpha: float) -> Any:
-    return nn.ModuleDict(
-        {
-            "loss": MeanMetric(),
-            "epe": EPE(num_keypoints),
-            "pck": PCK(num_keypoints, pck_alpha),
-            "nme": NME(num_keypoints),
-        }
-    )

@@ -12,7 +12,7 @@ import pytest
 
 from helpers.videos import film, gray, holed, reading_brightness
 from softpoint.images.video_play import Playback
-from softpoint.inference import load_predictor
+from softpoint.inference import load_predictor, predict_video
 from softpoint.inference.batch.prefetch import prefetch
 from softpoint.inference.batch.stream import Shot, answered
 
@@ -94,7 +94,7 @@ def test_images_are_kept_on_request(predictor: Any) -> None:
 
 def test_a_video_is_predicted_frame_by_frame(predictor: Any, tmp_path: Path) -> None:
     path = film(tmp_path / "a.mp4", times=np.cumsum([0, *[1, 3] * 12][:24]).tolist())
-    found = list(predictor.predict_video(path, batch_size=5))
+    found = list(predict_video(predictor, path, batch_size=5))
     np.testing.assert_allclose([one["keypoints"][0, 0] for one in found], [gray(n) for n in range(24)], atol=4)
     np.testing.assert_allclose([one["time"] for one in found], np.cumsum([0, *[1, 3] * 12][:24]) / 10)
     assert {name: value.shape for name, value in found[0].items()} == {
@@ -105,7 +105,7 @@ def test_a_video_is_predicted_frame_by_frame(predictor: Any, tmp_path: Path) -> 
 def test_a_frame_that_is_lost_is_nan(predictor: Any, tmp_path: Path) -> None:
     path = holed(tmp_path / "hole.mp4", film(tmp_path / "a.mp4", count=40, size=(96, 128), crf="1"))
     lost = [one.number for one in Playback(path, 10**6).play() if one.pixels is None]
-    found = list(predictor.predict_video(str(path)))
+    found = list(predict_video(predictor, str(path)))
     assert len(found) == 40 and lost
     for number, one in enumerate(found):
         assert np.isfinite(one["time"]) and np.isnan(one["keypoints"]).any() == (number in lost)
@@ -114,7 +114,7 @@ def test_a_frame_that_is_lost_is_nan(predictor: Any, tmp_path: Path) -> None:
 def test_a_frame_is_predicted_as_an_image_is(run: Path, tmp_path: Path) -> None:
     predictor = load_predictor(run / "checkpoints" / "best.ckpt")
     path = film(tmp_path / "a.mp4", count=5)
-    for shown, found in zip(Playback(path, 10**6).play(), predictor.predict_video(path, 2), strict=True):
+    for shown, found in zip(Playback(path, 10**6).play(), predict_video(predictor, path, 2), strict=True):
         alone = predictor(shown.pixels)
         for name, value in alone.items():
             np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-3)

@@ -66,7 +66,7 @@ class Job:
         if self.options.resume and finished.exists() and not partial_file.exists():
             check_same_job(_read_job(finished), identity | self.options.of_outputs(), finished)
             return f"{source.path} is complete: {folder / 'predictions.csv'}"
-        dtype = row_dtype(len(self.predictor.skeleton), self.predictor.tells_visibility)
+        dtype = row_dtype(len(self.predictor.skeleton), self.predictor.predicts_visibility)
         journal = Journal(partial_file, identity, dtype, self.options.resume)
         complete = False
         try:
@@ -164,7 +164,7 @@ class Job:
             images=source.names if isinstance(source, ImageSource) else None,
             rows=rows,
             has_boxes=self.boxes is not None,
-            has_visibility=self.predictor.tells_visibility,
+            has_visibility=self.predictor.predicts_visibility,
             coco_ids=partial(read_ids, source.labels) if isinstance(source, ImageSource) and source.labels else None,
         )
 

@@ -1,0 +1,142 @@
+"""The final test of a training: every subject predicted once, measured as `evaluate` measures it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning.callbacks import Callback
+from rich.console import Console
+from rich.table import Table
+
+from softpoint.data.geometry import transform
+from softpoint.data.sources import Record
+from softpoint.evaluation.eval_sets import split_set
+from softpoint.evaluation.intervals import DRAWS
+from softpoint.evaluation.predict import check_finite, join_labels
+from softpoint.evaluation.results import Results
+from softpoint.evaluation.summary import evaluate
+from softpoint.labels.csv_io import exact, write_rows
+from softpoint.metrics.calibration import FRACTION
+from softpoint.metrics.columns import COLUMNS
+from softpoint.training.calibrate import Calibrate
+
+# Numbers of all resamples together that are computed in about a second.
+_WORK = 20_000_000
+# A point of a lower confidence is more likely missed than hit.
+DOUBT = 0.5
+
+
+class FinalTest(Callback):
+    """Measures the predictions of `KeypointModule.test_step`, prints the error of each keypoint and writes test.csv.
+
+    Each process predicts its share; all shares are joined, so that every subject counts once. `results` and `metrics`
+    hold the outcome on the first process; `metrics` is empty, and `failure` says why, for a network that diverged.
+    """
+
+    def __init__(self) -> None:
+        self.results: Results | None = None
+        self.metrics: dict[str, Any] = {}
+        self.failure = ""
+        self._rows: dict[int, tuple[Record, np.ndarray, dict[str, np.ndarray]]] = {}
+
+    def on_test_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self.results, self.metrics, self.failure, self._rows = None, {}, "", {}
+
+    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+        matrices = batch["matrix"].double().cpu().numpy()
+        for i, index in enumerate(batch["index"].tolist()):  # one that only fills up a share comes again
+            prediction = {name: values[i] for name, values in outputs.items()}
+            self._rows[index] = (batch["record"][i], matrices[i], prediction)
+
+    def on_test_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        shares: list[Any] = [self._rows]
+        if trainer.world_size > 1:
+            shares = [None] * trainer.world_size
+            torch.distributed.all_gather_object(shares, self._rows)
+        if trainer.is_global_zero:
+            rows = {index: row for share in shares for index, row in share.items()}
+            self._measure(trainer, pl_module, dict(sorted(rows.items())))
+        overall = trainer.strategy.broadcast(self.metrics.get("overall", {}))
+        for name, entry in overall.items():
+            pl_module.log(f"test/{name}", entry["value"], sync_dist=True)
+        self._rows = {}
+
+    def _measure(self, trainer: Any, pl_module: Any, rows: dict[int, Any]) -> None:
+        records, matrices, predictions = zip(*rows.values(), strict=True)
+        eval_set, chosen = split_set(trainer.datamodule, "test"), list(rows)
+        boxes, areas = (None if a is None else a[chosen] for a in (eval_set.boxes, eval_set.areas))
+        eval_set = replace(eval_set, images=[eval_set.images[i] for i in chosen], boxes=boxes, areas=areas)
+        stacked = {name: np.stack([one[name] for one in predictions]) for name in predictions[0]}
+        self.results = join_labels(eval_set, records, stacked, pl_module.skeleton, pl_module.skeleton.names)
+        mean_position = trainer.datamodule.mean_position()
+        baseline = replace(self.results, keypoints=np.stack([transform(mean_position, m) for m in matrices]))
+        table = keypoint_errors(self.results, baseline)
+        Console().print(_table(table))
+        lines = [[name, str(points), exact(epe), exact(guess)] for name, points, epe, guess in table]
+        path = Path(trainer.default_root_dir) / "test.csv"
+        write_rows(path, [["keypoint", "points", "epe", "mean_position_epe"], *lines])
+        try:
+            check_finite(self.results)
+        except ValueError as error:
+            self.failure = str(error)
+            return
+        fraction = next((c.fraction for c in trainer.callbacks if isinstance(c, Calibrate)), FRACTION)
+        draws = max(200, min(DRAWS, _WORK // max(1, int(self.results.labeled.sum()))))
+        self.metrics = evaluate(self.results, fraction=fraction, draws=draws)
+
+    def facts(self) -> dict[str, Any]:
+        """The outcome for the run's record: plain values, {} where nothing was measured.
+
+        `metrics` {name: value}, `intervals` {name: [low, high]} and what they resample, and `per_keypoint`
+        {name: {points, metrics of parts, doubtful}}; `doubtful` is the fraction of labeled points whose confidence is
+        below `DOUBT`.
+        """
+        if not self.metrics or self.results is None:
+            return {}
+        overall, resampled = self.metrics["overall"], self.metrics["resampled"]
+        brief = [name for name, column in COLUMNS.items() if column.brief]
+        keypoints = {
+            name: {key: entry[key] for key in ("points", *brief) if key in entry}
+            for name, entry in self.metrics["keypoints"].items()
+        }
+        doubt = self.results.confidence < DOUBT
+        for k, entry in enumerate(keypoints.values()):
+            labeled = self.results.labeled[:, k]
+            entry |= {"doubtful": float(doubt[labeled, k].mean())} if labeled.any() else {}
+        labeled = self.results.labeled
+        return {
+            "test_set": {key: self.metrics[key] for key in ("images", "subjects", "points")},
+            "metrics": {name: entry["value"] for name, entry in overall.items()},
+            "intervals": {name: [entry["low"], entry["high"]] for name, entry in overall.items() if "low" in entry},
+            "resampled": f"{resampled['units']} {resampled['unit']}",
+            "per_keypoint": keypoints,
+            **({"doubtful": float(doubt[labeled].mean())} if labeled.any() else {}),
+        }
+
+
+def keypoint_errors(results: Results, baseline: Results) -> list[tuple[str, int, float, float]]:
+    """Name, labeled points, mean error and mean error of the baseline, of each keypoint and then of "all"."""
+    labeled = results.labeled
+    columns = {name: labeled & (np.arange(labeled.shape[1]) == k) for k, name in enumerate(results.skeleton.names)}
+    errors = results.errors, baseline.errors
+    return [
+        (name, int(mask.sum()), *(float(e[mask].mean()) if mask.any() else float("nan") for e in errors))
+        for name, mask in (columns | {"all": labeled}).items()
+    ]
+
+
+def _table(rows: list[tuple[str, int, float, float]]) -> Table:
+    table = Table(title="test error in original pixels (mean Euclidean distance)")
+    table.add_column("keypoint")
+    for heading in ("points", "epe", "mean position", "times better"):
+        table.add_column(heading, justify="right")
+    for name, count, error, guess in rows:
+        if name == "all":
+            table.add_section()
+        measured = (COLUMNS["epe"].text(error), f"{guess:.1f}", f"{guess / error:.1f}" if error else "-")
+        table.add_row(name, str(count), *(measured if count else ("never labeled", "-", "-")))
+    return table
