@@ -85,7 +85,7 @@ class Brightness(nn.Module):
         self.num_keypoints, self.seen = num_keypoints, 0
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        self.seen += len(image)
+        self.seen += int(image.flatten(1).any(1).sum())  # blank ones only fill up a batch
         level = image.float().mean((1, 2, 3)) * (1.0 if image.dtype == torch.uint8 else 255.0)
         keypoints = torch.zeros(len(image), self.num_keypoints, 2)
         keypoints[:, 0, 0] = level

@@ -102,6 +102,6 @@ def test_calibration_comes_after_averaging():
 
 def test_without_pairs_the_user_has_to_say_so():
     plain = Skeleton(("nose", "tail"))
-    with pytest.raises(ValueError, match=r"none are known to be a left and a right.*data.flip_pairs=.*tta_unpaired"):
+    with pytest.raises(ValueError, match=r"is known as a left or a right one.*data.flip_pairs=.*tta_unpaired"):
         flip_average(made("soft_argmax"), plain)
     assert isinstance(flip_average(made("soft_argmax"), plain, unpaired=True), FlipAverage)
