@@ -62,7 +62,8 @@ class Results:
 
     def select(self, rows: Iterable[int]) -> Results:
         """Return these subjects alone, in this order."""
-        chosen, parts = [int(row) for row in rows], {}
+        chosen = [int(row) for row in rows]
+        parts: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):

@@ -12,7 +12,7 @@ import pytest
 
 from softpoint.inference.batch.journal import Journal, row_dtype
 from softpoint.inference.batch.predictions import Row, above_threshold, rounded, unpack
-from softpoint.inference.batch.stream import Shot
+from softpoint.inference.batch.stream import Item
 
 JOB = {"ckpt": "abc", "tta": None}
 
@@ -36,16 +36,16 @@ def answer(i: int) -> dict[str, np.ndarray]:
     return {name: rng.random(shape, np.float32) for name, shape in shapes.items()}
 
 
-def shot(index: int, boxes: int | None = None, broken: str = "") -> Shot:
+def item(index: int, boxes: int | None = None, broken: str = "") -> Item:
     where = None if boxes is None else np.arange(4.0 * boxes).reshape(-1, 4)
-    return Shot(index, str(index), index / 8, None, where, broken, (0, 0) if broken else (48, 64))
+    return Item(index, str(index), index / 8, None, where, broken, (0, 0) if broken else (48, 64))
 
 
 def fill(journal: Journal) -> None:
-    journal.append(shot(0), [answer(0)])
-    journal.append(shot(1, boxes=3), [answer(1), answer(2), answer(3)])
-    journal.append(shot(2, broken="lost: " + "ü" * 300), [])
-    journal.append(shot(3, boxes=0), [])
+    journal.append(item(0), [answer(0)])
+    journal.append(item(1, boxes=3), [answer(1), answer(2), answer(3)])
+    journal.append(item(2, broken="lost: " + "ü" * 300), [])
+    journal.append(item(3, boxes=0), [])
 
 
 def rows(journal: Journal) -> list[Row]:
@@ -86,7 +86,7 @@ def test_a_half_written_image_is_written_again(opened: Any, tmp_path: Path, lost
         number = {0: 1, 1: 3}.get(index, 0)
         first = [0, 1][min(index, 1)]
         broken = "lost: " + "ü" * 300 if index == 2 else ""
-        again.append(shot(index, [None, 3, None, 0][index], broken), [answer(first + i) for i in range(number)])
+        again.append(item(index, [None, 3, None, 0][index], broken), [answer(first + i) for i in range(number)])
     again.close()
     assert path.read_bytes() == content
 

@@ -14,7 +14,7 @@ from helpers.videos import film, gray, holed, reading_brightness
 from softpoint.images.video_play import Playback
 from softpoint.inference import load_predictor, predict_video
 from softpoint.inference.batch.prefetch import prefetch
-from softpoint.inference.batch.stream import Shot, answered
+from softpoint.inference.batch.stream import Item, predict_items
 
 
 @pytest.fixture
@@ -64,32 +64,32 @@ def test_closing_ends_the_thread_and_the_iterator() -> None:
     assert closed.is_set() and threading.active_count() == before
 
 
-def shots(count: int, read: list[int]) -> Iterator[Shot]:
+def items(count: int, read: list[int]) -> Iterator[Item]:
     """Each seventh is broken, each fifth has three subjects, each eleventh none."""
     for i in counted(count, read):
         image = None if i % 7 == 6 else np.full((48, 64, 3), i % 250, np.uint8)
         whole = np.array([[-0.5, -0.5, 63.5, 47.5]])
         boxes = whole[:0] if i % 11 == 10 else whole.repeat(3, 0) if i % 5 == 4 else None
-        yield Shot(i, str(i), float(i), image, boxes, "lost" if image is None else "")
+        yield Item(i, str(i), float(i), image, boxes, "lost" if image is None else "")
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_every_item_has_a_prediction_per_subject(predictor: Any, batch_size: int) -> None:
     read: list[int] = []
-    for i, (shot, answers) in enumerate(answered(predictor, shots(60, read), batch_size)):
-        assert shot.number == i and shot.image is None and len(read) <= i + 3 * batch_size + 1
+    for i, (item, answers) in enumerate(predict_items(predictor, items(60, read), batch_size)):
+        assert item.number == i and item.image is None and len(read) <= i + 3 * batch_size + 1
         expected = 0 if i % 7 == 6 or i % 11 == 10 else 3 if i % 5 == 4 else 1
         assert len(answers) == expected
         assert all(answer["keypoints"][0, 0] == pytest.approx(i, abs=0.6) for answer in answers)
-        assert shot.size == ((0, 0) if i % 7 == 6 else (48, 64))
+        assert item.size == ((0, 0) if i % 7 == 6 else (48, 64))
     assert i == 59
 
 
 def test_images_are_kept_on_request(predictor: Any) -> None:
-    kept = [shot.image for shot, _ in answered(predictor, shots(6, []), 2, keep=True)]
+    kept = [item.image for item, _ in predict_items(predictor, items(6, []), 2, keep=True)]
     assert all(image is not None and image.shape == (48, 64, 3) for image in kept)
     with pytest.raises(ValueError, match="batch_size=0 must be at least 1"):
-        next(answered(predictor, shots(6, []), 0))
+        next(predict_items(predictor, items(6, []), 0))
 
 
 def test_a_video_is_predicted_frame_by_frame(predictor: Any, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from softpoint.inference.batch.options import PredictOptions
 from softpoint.inference.batch.predictions import Predictions, Row, above_threshold, rounded, unpack
 from softpoint.inference.batch.smoothing import median_smoothed
 from softpoint.inference.batch.sources import Boxes, ImageSource, Source, VideoSource
-from softpoint.inference.batch.stream import Answer, Shot, answered
+from softpoint.inference.batch.stream import Item, PredictedArrays, predict_items
 from softpoint.inference.batch.video import draw_rows, write_video
 from softpoint.inference.batch.writers import FORMATS, write_table
 from softpoint.inference.batch.writers.coco import read_ids
@@ -133,7 +133,7 @@ class Job:
             items, total = source.items(playback, self.boxes, journal.next), playback.count
         draws = options.images and playback is None
         bar = {"description": f"predicting {source.path.name}", "total": total, "completed": journal.next}
-        with closing(answered(self.predictor, items, options.batch_size, keep=draws)) as results:
+        with closing(predict_items(self.predictor, items, options.batch_size, keep=draws)) as results:
             for item, predictions in self.progress(results, **bar):
                 if item.broken and options.on_error == "error":
                     raise ValueError(f"{source.path} {source.kind} {item.name}: {item.broken}; or use on_error=skip")
@@ -142,7 +142,7 @@ class Job:
                 journal.append(item, predictions)
         return playback
 
-    def _draw(self, item: Shot, predictions: list[Answer], path: Path) -> None:
+    def _draw(self, item: Item, predictions: list[PredictedArrays], path: Path) -> None:
         assert item.image is not None
         stacked = {name: np.stack([prediction[name] for prediction in predictions]) for name in predictions[0]}
         stacked["keypoints"][stacked["confidence"] < self.options.threshold] = float("nan")

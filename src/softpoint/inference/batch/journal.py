@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from softpoint.inference.batch.stream import Answer, Shot
+from softpoint.inference.batch.stream import Item, PredictedArrays
 
 _FORMAT = "softpoint predictions 2"
 _ROWS_READ_AT_ONCE, _MAX_HEADER = 256, 1 << 20
@@ -63,7 +63,7 @@ class Journal:
             self.file.write(header)
             self.file.flush()
 
-    def append(self, item: Shot, predictions: Sequence[Answer]) -> None:
+    def append(self, item: Item, predictions: Sequence[PredictedArrays]) -> None:
         """Write the records of one image, which must be the next one."""
         assert item.number == self.next, (item.number, self.next)
         records = np.zeros(max(1, len(predictions)), self.dtype)

@@ -15,7 +15,7 @@ from softpoint.images.containers import find
 from softpoint.images.decode import SUFFIXES
 from softpoint.images.video_play import Playback
 from softpoint.images.video_seek import VIDEO_SUFFIXES
-from softpoint.inference.batch.stream import Shot
+from softpoint.inference.batch.stream import Item
 from softpoint.labels.formats import read_labels, recognize
 from softpoint.labels.schema import Labels
 from softpoint.paths import normalize_path
@@ -46,15 +46,15 @@ class ImageSource:
             raise ValueError(f"boxes: no image of source={self.path} has a box; paths in it start at {self.folder}")
         return ImageSource(self.folder, names, self.labels)
 
-    def items(self, exif: str, max_pixels: int, boxes: Boxes | None, start: int = 0) -> Iterator[Shot]:
+    def items(self, exif: str, max_pixels: int, boxes: Boxes | None, start: int = 0) -> Iterator[Item]:
         """Yield the images from number `start` on; one that cannot be read has an error instead."""
         image_folder = ImageFolder(self.folder, exif, max_pixels)
         for number, name in enumerate(self.names[start:], start):
             own = None if boxes is None else boxes[normalize_path(name)]
             try:
-                yield Shot(number, name, float("nan"), image_folder.read(name), own)
+                yield Item(number, name, float("nan"), image_folder.read(name), own)
             except (ValueError, FileNotFoundError) as error:
-                yield Shot(number, name, float("nan"), None, own, str(error))
+                yield Item(number, name, float("nan"), None, own, str(error))
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class VideoSource:
         """The folder that its name starts at."""
         return self.path.parents[len(Path(self.name).parts) - 1]
 
-    def items(self, playback: Playback, boxes: Boxes | None, start: int = 0) -> Iterator[Shot]:
+    def items(self, playback: Playback, boxes: Boxes | None, start: int = 0) -> Iterator[Item]:
         """Yield the frames from number `start` on; one that cannot be decoded has an error instead.
 
         With boxes, a frame without any has no subject.
@@ -79,7 +79,7 @@ class VideoSource:
         by_frame = None if boxes is None else self._by_frame(boxes)
         for frame in playback.play(start):
             own = None if by_frame is None else by_frame.get(frame.number, np.empty((0, 4)))
-            yield Shot(frame.number, str(frame.number), frame.time, frame.pixels, own, frame.error)
+            yield Item(frame.number, str(frame.number), frame.time, frame.pixels, own, frame.error)
 
     def max_boxes(self, boxes: Boxes) -> int:
         """Return the largest number of boxes in a frame; ValueError if no frame has one."""

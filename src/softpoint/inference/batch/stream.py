@@ -14,10 +14,10 @@ from softpoint.images.video_play import Playback
 from softpoint.inference.batch.prefetch import prefetch
 from softpoint.inference.predictor import NetworkInput, Predictor
 
-Answer = dict[str, np.ndarray]
+PredictedArrays = dict[str, np.ndarray]
 
 
-class Shot(NamedTuple):
+class Item(NamedTuple):
     """An image or frame that is to be predicted."""
 
     number: int  # in its source, from 0
@@ -29,10 +29,10 @@ class Shot(NamedTuple):
     size: tuple[int, int] = (0, 0)  # height and width; 0 where it cannot be read
 
 
-def answered(
-    predictor: Predictor, shots: Iterable[Shot], batch_size: int, keep: bool = False
-) -> Generator[tuple[Shot, list[Answer]], None, None]:
-    """Yield each shot with the predictions for its subjects: one for a whole image, none for one that is broken.
+def predict_items(
+    predictor: Predictor, items: Iterable[Item], batch_size: int, keep: bool = False
+) -> Generator[tuple[Item, list[PredictedArrays]], None, None]:
+    """Yield each item with the predictions for its subjects: one for a whole image, none for one that is broken.
 
     A thread reads and resizes while the network runs: one batch is with the network, one waits and one is prepared, so
     that memory holds 3 * `batch_size` inputs of the network; with `keep` the images, too.
@@ -40,19 +40,19 @@ def answered(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1")
-    waiting: deque[tuple[Shot, int]] = deque()
-    predictions: deque[Answer] = deque()
-    for shots_and_counts, inputs in prefetch(_batches(predictor, shots, batch_size, keep)):
-        waiting.extend(shots_and_counts)
+    waiting: deque[tuple[Item, int]] = deque()
+    predictions: deque[PredictedArrays] = deque()
+    for items_and_counts, inputs in prefetch(_batches(predictor, items, batch_size, keep)):
+        waiting.extend(items_and_counts)
         predictions.extend(predictor.predict(inputs, batch_size))
         while waiting and waiting[0][1] <= len(predictions):
-            shot, count = waiting.popleft()
-            yield shot, [predictions.popleft() for _ in range(count)]
+            item, count = waiting.popleft()
+            yield item, [predictions.popleft() for _ in range(count)]
 
 
 def predict_video(
     predictor: Predictor, path: str | Path, batch_size: int = 16, max_pixels: int = MAX_PIXELS
-) -> Iterator[Answer]:
+) -> Iterator[PredictedArrays]:
     """Yield the prediction for each frame of a video, in order, and its `time` () in seconds.
 
     The k-th prediction is that of frame k; for a frame that cannot be decoded, all but the time is NaN. Frames are
@@ -60,25 +60,25 @@ def predict_video(
     crops sees whole frames. Needs PyAV; raises ValueError for a file that is no video.
     """
     frames = Playback(Path(path), max_pixels).play()
-    shots = (Shot(frame.number, str(frame.number), frame.time, frame.pixels, None, frame.error) for frame in frames)
-    for shot, predictions in answered(predictor, shots, batch_size):
-        yield {**(predictions[0] if predictions else predictor.empty()), "time": np.array(shot.time)}
+    items = (Item(frame.number, str(frame.number), frame.time, frame.pixels, None, frame.error) for frame in frames)
+    for item, predictions in predict_items(predictor, items, batch_size):
+        yield {**(predictions[0] if predictions else predictor.empty()), "time": np.array(item.time)}
 
 
 def _batches(
-    predictor: Predictor, shots: Iterable[Shot], batch_size: int, keep: bool
-) -> Iterator[tuple[list[tuple[Shot, int]], list[NetworkInput]]]:
-    """Lists of `batch_size` inputs, and the shots that begin in each with their numbers of subjects.
+    predictor: Predictor, items: Iterable[Item], batch_size: int, keep: bool
+) -> Iterator[tuple[list[tuple[Item, int]], list[NetworkInput]]]:
+    """Lists of `batch_size` inputs, and the items that begin in each with their numbers of subjects.
 
-    A list is shorter at the end, and where as many shots have fewer subjects.
+    A list is shorter at the end, and where as many items have fewer subjects.
     """
-    begun: list[tuple[Shot, int]] = []
+    begun: list[tuple[Item, int]] = []
     inputs: list[NetworkInput] = []
-    for shot in shots:
-        image = shot.image
-        boxes = [] if image is None else [None] if shot.boxes is None else list(shot.boxes)
-        size = shot.size if image is None else (image.shape[0], image.shape[1])
-        begun.append((shot._replace(image=image if keep else None, size=size), len(boxes)))
+    for item in items:
+        image = item.image
+        boxes = [] if image is None else [None] if item.boxes is None else list(item.boxes)
+        size = item.size if image is None else (image.shape[0], image.shape[1])
+        begun.append((item._replace(image=image if keep else None, size=size), len(boxes)))
         for box in boxes:
             assert image is not None
             inputs.append(predictor.preprocess(image, box))
