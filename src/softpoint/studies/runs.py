@@ -105,14 +105,15 @@ def evaluate_trial(trial: Trial) -> None:
     from softpoint.evaluation import evaluate
     from softpoint.evaluation.eval_data import confidence_fraction, open_set
     from softpoint.evaluation.files import write_evaluation
-    from softpoint.evaluation.predict import predict_with
+    from softpoint.evaluation.predict import evaluation_predictor, predict
     from softpoint.inference import read_checkpoint
 
     if trial.head:
         _write_with_head(trial)
     checkpoint = read_checkpoint(trial.evaluated_checkpoint)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    results = predict_with(checkpoint, open_set(checkpoint, "test"), device=device, batch_size=8)
+    eval_set = open_set(checkpoint, "test")
+    results = predict(evaluation_predictor(checkpoint, eval_set, device=device), eval_set)
     fraction = confidence_fraction(checkpoint)
     about = {"checkpoint": trial.evaluated_checkpoint.name, "split": "test", "confidence_fraction": fraction}
     write_evaluation(trial.evaluation, results, evaluate(results, fraction=fraction, about=about))
