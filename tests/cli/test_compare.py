@@ -138,7 +138,7 @@ def test_the_page_of_results_is_updated_on_request(compare: START, pretence: Pre
         (["study=heads", "on=openfield", "data=synthetic"], "on=openfield and data=synthetic both name data"),
         (["study=heads", "timing.rounds=-1"], "timing.rounds=-1: give a whole number from 0 on"),
         (["study=losses", '+study.variants.z=["los=heatmap_kl"]'], "unknown key 'los'; did you mean 'loss'?"),
-        (["study=decoders", '+study.variants.z=["head.decode=drak"]'], "no way called 'drak' to decode"),
+        (["study=decoders", '+study.variants.z=["head.decode=drak"]'], "no method 'drak' to decode"),
         (["study=decoders", '+study.variants.z=["head.windw=3"]'], "did you mean 'head.window'?"),
         (["study=heads", "on=synthetics"], "data has no option 'synthetics'; did you mean 'synthetic'?"),
         (["study=heads", "on=[synthetic,custom]"], "data.labels has no value"),

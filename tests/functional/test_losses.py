@@ -386,7 +386,7 @@ def test_no_samples_cost_nothing(target: torch.Tensor):
     ],
 )
 def test_a_target_of_another_shape_or_kind_is_refused(target: torch.Tensor, found: str, unchecked):
-    with pytest.raises(ValueError, match=rf"{found} fits no logits of shape \(2, 3, 4, 4\)"):
+    with pytest.raises(ValueError, match=rf"{found} does not fit logits of shape \(2, 3, 4, 4\)"):
         spatial_softmax_with_loss(torch.zeros(2, 3, 4, 4), target)
 
 

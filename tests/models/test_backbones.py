@@ -217,4 +217,4 @@ def test_a_failed_download_is_an_error_or_where_it_was_optional_a_warning(
     with pytest.raises(OSError, match=f"{said} here, or start without: backbone.pretrained=false"):
         Timm("resnet18", stages=(2,), pretrained=True, folder="here")
     assert Timm("resnet18", stages=(2,), pretrained=None).started_from is None
-    assert re.search(said, caplog.text) and "starts from nothing" in caplog.text
+    assert re.search(said, caplog.text) and "starts from random weights" in caplog.text

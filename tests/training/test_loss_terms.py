@@ -132,7 +132,7 @@ def test_a_scheduled_sigma_equals_a_fixed_one_at_each_time(term: type) -> None:
 
 @pytest.mark.parametrize("sigma", [{"start": 8.0}, {"start": 8.0, "end": 3.0, "by": 0.5}, {}])
 def test_a_schedule_needs_its_start_and_its_end(sigma: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"sigma has start and end, as in \{start: 8, end: 3\}, or is one number"):
+    with pytest.raises(ValueError, match=r"sigma must be a number, or have start and end, as in \{start: 8, end: 3\}"):
         HeatmapTerm(F.heatmap_ce, 1.0, sigma=sigma)
 
 

@@ -140,10 +140,11 @@ class Augment:
         turn = geometry.rotate(spread[0] * self.rotate, center) @ geometry.zoom(scale, center)
         lean = geometry.shear(spread[2] * self.shear, spread[3] * self.shear, center)
         shift = geometry.translate(spread[4] * self.translate * width, spread[5] * self.translate * height)
-        if not self.perspective:  # an exactly affine matrix takes the faster warp
-            return shift @ lean @ turn
+        # Without perspective the matrix is exactly affine, and takes the faster warp.
         corners = spread[6:].reshape(4, 2) * self.perspective * [width, height]
-        return shift @ geometry.perspective(size, corners) @ lean @ turn
+        view = geometry.perspective(size, corners) if self.perspective else np.eye(3)
+        matrix: np.ndarray = shift @ view @ lean @ turn
+        return matrix
 
     def draw_color(self, rng: np.random.Generator) -> Color:
         """Return a change of color; as with `matrix`, the same numbers are drawn whatever the settings."""

@@ -1,4 +1,7 @@
-"""Augmentation of whole batches on their device, from the same draws that `geometry` and `augment` carry out singly."""
+"""Augmentation of whole batches on their device, from the draws that `augment` and `geometry` apply to single images.
+
+Pixel-level transforms of albumentations (`augment.pixel`) run on the CPU, and are not available here.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from torch import Tensor
 
 from softpoint.data.augment import PATCHES, Augment, Color, color_matrix
 
-# Noise is read from one table of this length, each image's from a place of its own: that is faster than drawing it.
+# Length of the table that noise is read from, for each image from another offset: faster than drawing noise.
 NOISE = 1 << 22
 
 
 def warp_batch(canvases: UInt8[Tensor, "B h w 3"], inverse: Float[Tensor, "B 3 3"], size: tuple[int, int]) -> Tensor:
-    """Images (B, 3, H, W), float with whole values from 0 to 255, whose pixels `inverse` finds in the canvases.
+    """Warp canvases to float images (B, 3, H, W) of whole values from 0 to 255, by `inverse` from image to canvas.
 
-    Bilinear, black outside, as `geometry.warp`.
+    Bilinear, and black outside, as `geometry.warp`.
     """
     height, width = size
     y, x = torch.meshgrid(
@@ -26,15 +29,15 @@ def warp_batch(canvases: UInt8[Tensor, "B h w 3"], inverse: Float[Tensor, "B 3 3
         indexing="ij",
     )
     points = torch.stack([x, y, torch.ones_like(x)], dim=-1).view(1, -1, 3) @ inverse.transpose(1, 2)
-    places = points[..., :2] / points[..., 2:]
-    last = places.new_tensor([canvases.shape[2] - 1, canvases.shape[1] - 1]).clamp_min(1)
-    grid = (2 * places / last - 1).view(-1, height, width, 2)
+    positions = points[..., :2] / points[..., 2:]
+    last = positions.new_tensor([canvases.shape[2] - 1, canvases.shape[1] - 1]).clamp_min(1)
+    grid = (2 * positions / last - 1).view(-1, height, width, 2)
     pixels = canvases.permute(0, 3, 1, 2).float()
     return F.grid_sample(pixels, grid, padding_mode="zeros", align_corners=True).round()
 
 
 def color_numbers(color: Color, size: tuple[int, int]) -> np.ndarray:
-    """A drawn color as one row of numbers, for images of `size` (H, W): what `recolor_batch` reads."""
+    """Return a drawn color as one row of numbers for `recolor_batch`, for images of `size` (H, W)."""
     matrix = color_matrix(color, 0.0)[:, :3]
     patches = np.zeros((PATCHES, 7))
     for row, patch in zip(patches, color.patches, strict=False):
@@ -49,7 +52,7 @@ def color_numbers(color: Color, size: tuple[int, int]) -> np.ndarray:
 def recolor_batch(
     image: Float[Tensor, "B 3 H W"], numbers: Float[Tensor, "B N"], augment: Augment, noise: Tensor
 ) -> Float[Tensor, "B 3 H W"]:
-    """The images after the colors that `numbers` hold, whole values from 0 to 255; see `apply_color`."""
+    """Return the images after the colors in `numbers`, as whole values from 0 to 255; see `apply_color`."""
     matrix, (shift, gamma, blur, sigma, offset) = numbers[:, :9].view(-1, 3, 3), numbers[:, 9:14].unbind(1)
     if augment.brightness or augment.contrast or augment.saturation or augment.hue:
         luma = image.new_tensor([0.299, 0.587, 0.114])
@@ -64,19 +67,19 @@ def recolor_batch(
         image = _blur(image, blur, augment.blur).round()
     if augment.noise:
         count = image[0].numel()
-        places = (offset.long()[:, None] + torch.arange(count, device=image.device)) % len(noise)
-        grain = (noise[places].view_as(image) * (255 * sigma).view(-1, 1, 1, 1)).round()
+        indices = (offset.long()[:, None] + torch.arange(count, device=image.device)) % len(noise)
+        grain = (noise[indices].view_as(image) * (255 * sigma).view(-1, 1, 1, 1)).round()
         image = (image + grain).clamp(0, 255)
     return image
 
 
 def blur_radius(sigma: float) -> int:
-    """How many pixels beside its own a blurred pixel looks at on each side."""
+    """Radius in pixels of the blur's kernel."""
     return int(3.5 * sigma)
 
 
 def _hide(image: Float[Tensor, "B 3 H W"], patches: Float[Tensor, "B P 7"]) -> Float[Tensor, "B 3 H W"]:
-    """The images with each patch's box (left, top, right, bottom) filled with its color."""
+    """Fill each patch's box (left, top, right, bottom) with its color."""
     y = torch.arange(image.shape[2], device=image.device).view(1, 1, -1, 1)
     x = torch.arange(image.shape[3], device=image.device).view(1, 1, 1, -1)
     for patch in patches.unbind(1):
@@ -86,9 +89,9 @@ def _hide(image: Float[Tensor, "B 3 H W"], patches: Float[Tensor, "B P 7"]) -> F
     return image
 
 
-def _blur(image: Float[Tensor, "B 3 H W"], sigma: Shaped[Tensor, " B"], most: float) -> Float[Tensor, "B 3 H W"]:
-    """Gaussian blur, each image with its own sigma; 0 leaves it as it is."""
-    radius = blur_radius(most)
+def _blur(image: Float[Tensor, "B 3 H W"], sigma: Shaped[Tensor, " B"], largest: float) -> Float[Tensor, "B 3 H W"]:
+    """Blur each image with its own Gaussian sigma, at most `largest`; 0 leaves an image as it is."""
+    radius = blur_radius(largest)
     if not radius:
         return image
     x = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)

@@ -1,4 +1,4 @@
-"""The arithmetic of spatial attention."""
+"""Functions of spatial attention."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch.nn import functional as F
 def channel_statistics(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 2 H W"]:
     """Mean and maximum over the channels of each pixel, stacked.
 
-    `max` rather than `amax`: among tied channels (common after a ReLU) it sends the gradient to one,
-    as the published block does. Raises ValueError for anything but four axes.
+    `max`, not `amax`, gives the gradient of tied channels (common after a ReLU) to one of them, as the published block
+    does. Raises ValueError for anything but four axes. Source: Woo et al., CBAM, arXiv:1807.06521.
 
     >>> channel_statistics(torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)).flatten().tolist()
     [2.0, 3.0]
@@ -25,7 +25,7 @@ def channel_statistics(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 2 H W"]:
 
 
 def gate(logits: Float[Tensor, "..."], temperature: float | Tensor, kind: str) -> Float[Tensor, "..."]:
-    """Squashes logits / temperature into [0, 1] by "sigmoid" or "hardsigmoid".
+    """Gate logits / temperature into [0, 1], by the function "sigmoid" or "hardsigmoid".
 
     >>> gate(torch.tensor([0.0]), 2.0, "hardsigmoid").item()
     0.5

@@ -1,4 +1,4 @@
-"""The one place that knows how pixels of differently sized grids correspond.
+"""Conversion of coordinates between grids of different strides; the only place with its formula.
 
 A coordinate (x, y) counts pixel centers: an H x W grid spans [-0.5, W - 0.5] x [-0.5, H - 0.5].
 """
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def grid_to_image(grid: T, stride: float) -> T:
-    """Coordinates on a grid of cells `stride` pixels wide, in pixels; numbers, arrays or tensors.
+    """Convert coordinates in cells, each `stride` pixels wide, to pixels; for numbers, arrays or tensors.
 
     >>> grid_to_image(0.0, 4)
     1.5
@@ -24,7 +24,7 @@ def grid_to_image(grid: T, stride: float) -> T:
 
 
 def image_to_grid(image: T, stride: float) -> T:
-    """The inverse of `grid_to_image`.
+    """Convert coordinates in pixels to cells, each `stride` pixels wide: the inverse of `grid_to_image`.
 
     >>> image_to_grid(1.5, 4)
     0.0
@@ -33,7 +33,7 @@ def image_to_grid(image: T, stride: float) -> T:
 
 
 def transform_points(points: Float[Tensor, "B K 2"], matrix: Float[Tensor, "B 3 3"]) -> Float[Tensor, "B K 2"]:
-    """Points (x, y) mapped by one affine or projective matrix per sample.
+    """Map points (x, y) by one affine or projective matrix per sample.
 
     >>> shift = torch.tensor([[[1.0, 0, 10], [0, 1, 20], [0, 0, 1]]])
     >>> transform_points(torch.tensor([[[1.0, 2.0]]]), shift).tolist()
@@ -46,18 +46,18 @@ def transform_points(points: Float[Tensor, "B K 2"], matrix: Float[Tensor, "B 3 
 def transform_covariance(
     covariance: Float[Tensor, "B K 2 2"], points: Float[Tensor, "B K 2"], matrix: Float[Tensor, "B 3 3"]
 ) -> Float[Tensor, "B K 2 2"]:
-    """Covariances at `points` carried through `matrix` to first order: J C J^T, J the map's Jacobian.
+    """Map covariances at `points` by `matrix` to first order: J C J^T, with the map's Jacobian J.
 
     >>> double = torch.diag(torch.tensor([2.0, 2.0, 1.0]))[None]
     >>> transform_covariance(torch.eye(2)[None, None], torch.zeros(1, 1, 2), double).tolist()
     [[[[4.0, 0.0], [0.0, 4.0]]]]
     """
     mapped = _product(torch.nn.functional.pad(points, (0, 1), value=1.0), matrix.transpose(-1, -2))
-    image, depth = mapped[..., :2, None] / mapped[..., 2:, None], mapped[..., 2:, None]
-    jacobian = (matrix[:, None, :2, :2] - image * matrix[:, None, 2:, :2]) / depth
+    position, depth = mapped[..., :2, None] / mapped[..., 2:, None], mapped[..., 2:, None]
+    jacobian = (matrix[:, None, :2, :2] - position * matrix[:, None, 2:, :2]) / depth
     return _product(_product(jacobian, covariance), jacobian.transpose(-1, -2))
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    # A matmul would be run in half precision under autocast, which loses whole pixels above 256.
+    # Autocast would run a matmul in half precision, which loses whole pixels above 256.
     return (a[..., :, :, None] * b[..., None, :, :]).sum(-2)

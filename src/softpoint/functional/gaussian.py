@@ -1,4 +1,4 @@
-"""Gaussian blobs on a grid."""
+"""Gaussians on a grid and along an axis."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ def render_gaussians(
     size: tuple[int, int],
     normalized: bool = False,
 ) -> Float[Tensor, "... H W"]:
-    """One Gaussian per mean (x, y) on a grid of `size` (H, W), exp(-d^2 / (2 std^2)), summing to 1.
+    """One Gaussian exp(-d^2 / (2 std^2)) per mean (x, y), on a grid of `size` (H, W), scaled to a sum of 1.
 
-    Mean and std are in cells, or with `normalized=True` in [-1, 1] from the first cell center to the
-    last. A tensor `std` broadcasts against `mean`: (..., 1) round, (..., 2) with its own x and y. A mean
-    off the grid gives the part that falls on it, rescaled. Raises ValueError for a number
-    `std` that is not positive.
+    Mean and std are in cells, or with `normalized=True` in [-1, 1] from the first cell center to the last. A tensor
+    `std` broadcasts against `mean`: (..., 1) for circles, (..., 2) for one std along x and one along y. A mean off the
+    grid gives the part that is on it, rescaled. Raises ValueError for a number `std` that is not positive.
 
     >>> render_gaussians(torch.tensor([1.0, 0.0]), 2.0, (1, 3))
     tensor([[0.3192, 0.3617, 0.3192]])
@@ -30,14 +29,16 @@ def render_gaussians(
     mean = widen(as_floating(mean))
     std = torch.as_tensor(std, device=mean.device, dtype=mean.dtype).expand_as(mean)
     height, width = size
-    # A round Gaussian is the product of two 1-D ones, each normalized without overflow by a softmax.
+    # An axis-aligned Gaussian is the product of two 1-D ones, each normalized without overflow by a softmax.
     x = _axis(mean[..., 0], std[..., 0], width, normalized)
     y = _axis(mean[..., 1], std[..., 1], height, normalized)
     return (y[..., :, None] * x[..., None, :]).to(dtype)
 
 
 def gaussian_axis(mean: Float[Tensor, "..."], std: float | Float[Tensor, "..."], length: int) -> Float[Tensor, "... n"]:
-    """One Gaussian per mean on an axis of `length` cells, summing to 1: the product of two is `render_gaussians`.
+    """One Gaussian per mean on an axis of `length` cells, scaled to a sum of 1, with mean and std in cells.
+
+    The product of one along x and one along y is `render_gaussians`.
 
     Raises ValueError for a number `std` that is not positive.
 

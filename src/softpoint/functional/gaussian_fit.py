@@ -1,4 +1,4 @@
-"""What the neighborhood of its maximum tells of a map: a position that no cut biases, and a mass."""
+"""A Gaussian on a floor, fitted to the window about a map's maximum: a position that no border biases."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 from softpoint.functional.parabola import Parabola, fit_parabola, height, vertex
 
-# A mass, of a total of 1, that has no say; its inverse squared is still far from the end of single precision.
-NOTHING = 1e-12
+# A negligible mass, of a total of 1, whose inverse square is still within single precision.
+NEGLIGIBLE = 1e-12
 
 
 def check_window(window: int) -> None:
-    """Raises ValueError for a window that is not a positive odd number."""
+    """Raise ValueError for a window that is not a positive odd number."""
     if isinstance(window, bool) or not isinstance(window, int):
         raise ValueError(f"window must be an odd number of cells, got {window}")
     if window < 1 or window % 2 == 0:
@@ -26,9 +26,9 @@ def check_window(window: int) -> None:
 def peak_patch(
     maps: Float[Tensor, "*batch H W"], window: int
 ) -> tuple[Float[Tensor, "*batch h w"], Bool[Tensor, "*batch h w"], Int[Tensor, "*batch 2"]]:
-    """The `window` x `window` cells about each maximum, which of them the map has, and the maximum's cell (x, y).
+    """The `window` x `window` cells about each maximum, which of them are on the map, and the maximum's cell (x, y).
 
-    Cells beyond the map are 0; h and w are smaller than `window` where no cell of the map is that far away.
+    Cells beyond the map are 0; h and w are less than `window` where the map is smaller than that.
     """
     check_window(window)
     h, w = maps.shape[-2:]
@@ -43,7 +43,7 @@ def peak_patch(
 
 
 def window_mass(maps: Float[Tensor, "*batch H W"], window: int) -> Float[Tensor, "*batch"]:
-    """How much of each map lies in the window about its maximum: of a heatmap, a probability.
+    """Mass of each map (..., H, W) within the window about its maximum: for a heatmap, a probability.
 
     >>> window_mass(torch.full((4, 4), 1 / 16), 3).item()
     0.25
@@ -52,18 +52,19 @@ def window_mass(maps: Float[Tensor, "*batch H W"], window: int) -> Float[Tensor,
 
 
 def window_expectation(maps: Float[Tensor, "*batch H W"], window: int) -> Float[Tensor, "*batch 2"]:
-    """Mean (x, y), in cells, of the Gaussian on a floor of which the window about each maximum shows a part.
+    """Mean (x, y), in cells, of a Gaussian on a floor fitted to the window about each maximum.
 
-    Within 0.02 cells on such maps of 8 x 8 and more wherever the border or the window cuts the Gaussian, if its
-    standard deviation is from 0.5 cells to almost half the window and the border leaves 3 x 3 cells of the window; as
-    accurate on noise of half a nat a cell as the mean of the window's cells, which leans inwards at a border, but
-    wilder than that mean where nearly all is in one cell and the rest is noise. In float32 at least.
+    On such maps of at least 8 x 8 cells the error is below 0.02 cells wherever the border or the window cuts the
+    Gaussian, if its standard deviation is between 0.5 cells and almost half the window, and 3 x 3 cells of the window
+    are inside the border. With noise of half a nat per cell it is as accurate as the mean of the window's cells, which
+    is biased inwards at a border; it varies more than that mean where nearly all mass is in one cell and the rest is
+    noise. Computed in float32 at least.
 
-    Row sums and column sums of the window are Gaussians too, and their logarithms parabolas, fitted by least squares
-    with the masses as weights. Twice more the fit is repeated with what it taught: how much of the map's lowest
-    value the Gaussian itself accounts for (the rest is floor, and taken off), and weights that are small also
-    where the model is. Source: Guo, A simple algorithm for fitting a Gaussian function,
-    IEEE Signal Processing Magazine 28(5), 2011, whose weights are squared masses.
+    Row sums and column sums of the window are Gaussians too, and their logarithms are parabolas, fitted by least
+    squares with the masses as weights. The fit is repeated twice, each time with the part of the map's lowest value
+    that the last Gaussian accounts for (the rest is a floor, and subtracted), and with weights that are small also
+    where that Gaussian is. Source: Guo, A simple algorithm for fitting a Gaussian function, IEEE Signal Processing
+    Magazine 28(5), 2011, whose weights are squared masses.
 
     >>> maps = torch.zeros(5, 5); maps[0, 4] = 1
     >>> window_expectation(maps, 3).tolist()
@@ -71,9 +72,9 @@ def window_expectation(maps: Float[Tensor, "*batch H W"], window: int) -> Float[
     """
     view = _marginals(maps.to(torch.promote_types(maps.dtype, torch.float32)), window)
     fit, model = _fit(view, torch.zeros_like(view.lowest), None)
-    once = _explained(view, fit, torch.zeros_like(view.lowest))
+    once = _lowest_of_fit(view, fit, torch.zeros_like(view.lowest))
     fit, model = _fit(view, once, model)
-    share = _limit(once, _explained(view, fit, once)).minimum(view.lowest)
+    share = _limit(once, _lowest_of_fit(view, fit, once)).minimum(view.lowest)
     fit, _ = _fit(view, share, model)
     radius = view.cells.shape[-1] // 2
     low, high = view.first.clamp_min(-radius) - 0.5, view.last.clamp_max(radius) + 0.5
@@ -82,10 +83,10 @@ def window_expectation(maps: Float[Tensor, "*batch H W"], window: int) -> Float[
 
 
 class _Marginals(NamedTuple):
-    """What the fit reads of each window: along x and y (..., 2, N), or per map (...).
+    """Sums of each window along x and y (..., 2, N), and values per map (...).
 
-    `mass` is what lies above the map's lowest value, and sums to 1 along each axis; `lowest` is that value, in
-    the same unit. `terms` is how many cells were summed, `cells` their offsets from the maximum (N,), `first` and
+    `mass` is the mass above the map's lowest value, with a sum of 1 along each axis; `lowest` is that value in the same
+    unit. `terms` is the number of cells in each sum, `cells` (N,) are their offsets from the maximum, `first` and
     `last` (..., 2, 1) those of the outermost cells of the map.
     """
 
@@ -116,16 +117,16 @@ def _marginals(maps: Float[Tensor, "*batch H W"], window: int) -> _Marginals:
 
 
 def _fit(view: _Marginals, share: Tensor, model: Tensor | None) -> tuple[Parabola, Tensor]:
-    """The parabolas of both axes (..., 2, 1) and the masses that they say, where `share` (...) per cell is no floor."""
+    """The parabolas of both axes (..., 2, 1) and their masses, where `share` (...) of the lowest value is no floor."""
     mass = (view.mass + view.terms * share[..., None, None]) / _total(view, share)[..., None, None]
-    # Cells far above the model belong to something else, and of cells far below it the logarithm is wild.
-    weight = mass if model is None else mass * model / (mass + model).clamp_min(NOTHING)
-    fit = fit_parabola(weight, mass.clamp_min(NOTHING).log(), view.cells)
+    # Cells far above the model belong to another peak, and the logarithm of cells far below it is noise.
+    weight = mass if model is None else mass * model / (mass + model).clamp_min(NEGLIGIBLE)
+    fit = fit_parabola(weight, mass.clamp_min(NEGLIGIBLE).log(), view.cells)
     return fit, height(fit, view.cells).clamp_max(0).exp() * (view.terms > 0)
 
 
-def _explained(view: _Marginals, fit: Parabola, share: Tensor) -> Tensor:
-    """What the fitted Gaussian is in the corner of the map where it is lowest, at most the map's lowest value."""
+def _lowest_of_fit(view: _Marginals, fit: Parabola, share: Tensor) -> Tensor:
+    """Value of the fitted Gaussian in the corner of the map where it is lowest, at most the map's lowest value."""
     ends = torch.minimum(height(fit, view.first), height(fit, view.last)).sum((-2, -1))
     return (_total(view, share) * ends.clamp_max(0).exp()).minimum(view.lowest)
 
@@ -135,14 +136,14 @@ def _total(view: _Marginals, share: Tensor) -> Tensor:
 
 
 def _limit(once: Tensor, twice: Tensor) -> Tensor:
-    """Where the series 0, once, twice, ... ends if its steps shrink by one ratio (Aitken's extrapolation)."""
+    """Limit of the series 0, once, twice, ... if its steps shrink by a constant ratio (Aitken's extrapolation)."""
     step = twice - once
     ratio = (step * once / (once * once).clamp_min(1e-12)).clamp(0.0, 0.9)
     return (twice + step * ratio / (1 - ratio)).clamp_min(0)
 
 
 def _both_axes(patch: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch 2 N"]:
-    """Sums over rows and over columns, the shorter of the two with zeros on either side."""
+    """Sums over rows and over columns, the shorter of the two padded with zeros on either side."""
     x, y = patch.sum(-2), patch.sum(-1)
     spare = (y.shape[-1] - x.shape[-1]) // 2
     if spare:

@@ -1,4 +1,4 @@
-"""Weighted least squares of a parabola: the logarithm of a Gaussian is one, wherever the Gaussian is cut."""
+"""Weighted least squares of a parabola, which the logarithm of a Gaussian is wherever the Gaussian is cut."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from torch import Tensor
 
 
 class Parabola(NamedTuple):
-    """y(x) = a + b t + c (t^2 - skew t - spread) with t = x - mean: powers of x made orthogonal under the weights.
+    """y(x) = a + b t + c (t^2 - skew t - spread) with t = x - mean, of powers that are orthogonal under the weights.
 
-    All have shape (..., 1). `known` is the weighted square of the last power: near 0, where fewer than three
-    places have weight, c means nothing. `noise` is what c^2 `known` would be by chance alone, judged by the residuals.
+    All values have shape (..., 1). `power` is the weighted square of the last polynomial: near 0, where fewer than
+    three positions have weight, c is undetermined. `noise` is the value of c^2 `power` expected by chance, from the
+    residuals.
     """
 
     mean: Tensor
@@ -21,14 +22,14 @@ class Parabola(NamedTuple):
     a: Tensor
     b: Tensor
     c: Tensor
-    known: Tensor
+    power: Tensor
     noise: Tensor
 
 
 def fit_parabola(
     weight: Float[Tensor, "*#batch N"], y: Float[Tensor, "*#batch N"], x: Float[Tensor, "*#batch N"]
 ) -> Parabola:
-    """The parabola y(x) with the least squared error under weights that are at least 0, of any total.
+    """The parabola y(x) with the least squared error under weights that are not negative, of any total.
 
     >>> import torch; x = torch.arange(4.0)
     >>> vertex(fit_parabola(torch.tensor([4.0, 3, 2, 1]), 1 - (x - 2.5) ** 2, x), reach=9).item()
@@ -41,15 +42,15 @@ def fit_parabola(
     spread = (first * t).sum(-1, keepdim=True)
     per_spread = 1 / spread.clamp_min(1e-6)
     skew = (first * t * t).sum(-1, keepdim=True) * per_spread
-    power = t * (t - skew) - spread
-    second = weight * power
-    known = (second * power).sum(-1, keepdim=True)
+    square = t * (t - skew) - spread
+    second = weight * square
+    power = (second * square).sum(-1, keepdim=True)
     a = (weight * y).sum(-1, keepdim=True)
     b = (first * y).sum(-1, keepdim=True) * per_spread
-    c = (second * y).sum(-1, keepdim=True) * _sure(known) / known.clamp_min(1e-8)
-    residual = (weight * (y - a - b * t - c * power) ** 2).sum(-1, keepdim=True)
+    c = (second * y).sum(-1, keepdim=True) * _confidence(power) / power.clamp_min(1e-8)
+    residual = (weight * (y - a - b * t - c * square) ** 2).sum(-1, keepdim=True)
     noise = residual * (weight * weight).sum(-1, keepdim=True)
-    return Parabola(mean, spread, skew, a, b, c, known, noise)
+    return Parabola(mean, spread, skew, a, b, c, power, noise)
 
 
 def height(fit: Parabola, x: Float[Tensor, "*#batch N"]) -> Float[Tensor, "*batch N"]:
@@ -59,20 +60,20 @@ def height(fit: Parabola, x: Float[Tensor, "*#batch N"]) -> Float[Tensor, "*batc
 
 
 def vertex(fit: Parabola, reach: float) -> Float[Tensor, "*batch 1"]:
-    """Where y is largest; the weighted mean of x where there is no maximum.
+    """The x of the largest y; the weighted mean of x where there is no maximum.
 
-    The vertex moves towards the mean the less there is to be known of it: where noise explains the curvature, and
-    where the parabola is flatter than that of a Gaussian whose standard deviation is `reach`.
+    The vertex shrinks towards the mean where noise explains the curvature, and where the parabola is flatter than that
+    of a Gaussian whose standard deviation is `reach`.
     """
     sharpness = -2 * fit.c * reach**2
     step = fit.skew / 2 + fit.b * reach**2 / sharpness.clamp_min(1)
-    signal = fit.c * fit.c * fit.known
-    trust = _sure(fit.known) ** 2 * signal / (signal + fit.noise).clamp_min(1e-12)
-    return fit.mean + step * sharpness.clamp(0.0, 1.0) * trust
+    signal = fit.c * fit.c * fit.power
+    shrinkage = _confidence(fit.power) ** 2 * signal / (signal + fit.noise).clamp_min(1e-12)
+    return fit.mean + step * sharpness.clamp(0.0, 1.0) * shrinkage
 
 
-def _sure(known: Tensor) -> Tensor:
-    """1, or less where rounding in single precision is as large as what is to be divided by."""
-    # Not known^2 / (known^2 + 1e-14): exporters to ONNX take so small a number for 0, and drop it.
-    square = (known * 1e7) ** 2
+def _confidence(power: Tensor) -> Tensor:
+    """1, or less where the divisor `power` is as small as the rounding of single precision."""
+    # Not power^2 / (power^2 + 1e-14): exporters to ONNX treat so small a number as 0, and drop it.
+    square = (power * 1e7) ** 2
     return square / (square + 1)

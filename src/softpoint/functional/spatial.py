@@ -1,4 +1,4 @@
-"""Probability maps over pixels and what can be read from them.
+"""Probability maps over pixels, their moments and their entropy.
 
 Every function takes maps in any layout: `dim` names the row and the column axis, so (H, W), (B, K, H, W),
 (H, W, C) with `dim=(0, 1)` and (N, H, W, C) with `dim=(1, 2)` all work. Coordinates are (x, y), counted in
@@ -19,11 +19,11 @@ Dims = tuple[int, int]
 def spatial_softmax(
     logits: Float[Tensor, "..."] | Tensor, temperature: float | Tensor = 1.0, dim: Dims = (-2, -1)
 ) -> Float[Tensor, "..."]:
-    """Softmax over both spatial axes at once: a distribution over pixels, in the shape and dtype of `logits`.
+    """Softmax over both spatial axes: a distribution over pixels, in the shape and dtype of `logits`.
 
-    `temperature` DIVIDES the logits: below 1 is sharper, above 1 softer. It may be a tensor that broadcasts
-    against the logits, such as (K, 1, 1) for one temperature per keypoint. Raises ValueError for a
-    temperature that is not positive or a map without two axes.
+    `temperature` DIVIDES the logits: below 1 is sharper, above 1 softer. It may be a tensor that broadcasts against the
+    logits, such as (K, 1, 1) for one temperature per keypoint. Raises ValueError for a temperature that is not positive
+    or a map without two axes.
     Source: Levine et al., End-to-End Training of Deep Visuomotor Policies, arXiv:1504.00702.
 
     >>> spatial_softmax(torch.tensor([[0.0, 0, 0], [0, 0, 0], [0, 1, 2]]))
@@ -40,7 +40,7 @@ def spatial_softmax(
 
 
 def axis_softmax(logits: Float[Tensor, "..."] | Tensor, dim: int) -> Float[Tensor, "..."]:
-    """Softmax along rows or columns alone; two of them make a SimCC head (Li et al., arXiv:2107.03332).
+    """Softmax along one axis, rows or columns; two of them make a SimCC head (Li et al., arXiv:2107.03332).
 
     >>> axis_softmax(torch.tensor([[0.0, 0.0], [0.0, 0.0]]), dim=-1).tolist()
     [[0.5, 0.5], [0.5, 0.5]]
@@ -57,8 +57,8 @@ def spatial_expectation(
 ) -> Float[Tensor, "... 2"]:
     """Mean position (x, y) under each heatmap, in cells; the spatial axes are replaced by one last axis of 2.
 
-    `normalized=True` measures in [-1, 1] from the first cell center to the last. `coordinates` (H, W, 2)
-    replaces the grid by any other position per cell. The heatmap is taken as it is: its sum should be 1.
+    `normalized=True` measures in [-1, 1] from the first cell center to the last. `coordinates` (H, W, 2) gives another
+    position for each cell. The heatmap is not normalized: its sum should be 1.
     Source: Nibali et al., Numerical Coordinate Regression with CNNs, arXiv:1801.07372.
 
     >>> heatmap = torch.zeros(4, 5); heatmap[1, 3] = 1
@@ -72,7 +72,7 @@ def spatial_expectation(
                 f"coordinates of shape {tuple(coordinates.shape)} do not fit maps of shape "
                 f"{tuple(maps.shape[-2:])}; give one (x, y) per cell: {(*maps.shape[-2:], 2)}"
             )
-        # An einsum would be run in half precision under autocast, which loses whole pixels above 256.
+        # Autocast would run an einsum in half precision, which loses whole pixels above 256.
         return (maps[..., None] * coordinates.to(maps.dtype)).sum((-3, -2))
     height, width = maps.shape[-2:]
     x = (maps.sum(-2) * axis_positions(width, normalized, maps)).sum(-1)
@@ -106,9 +106,9 @@ def soft_argmax(
 ) -> Float[Tensor, "... 2"]:
     """Differentiable position (x, y) of the maximum, in cells: spatial softmax, then its mean, in float32.
 
-    The mean of the whole map leans to the map's center as soon as the map has a floor or a second mode.
-    `window`, an odd number of cells, takes the mean of the Gaussian that this neighborhood of the maximum shows,
-    wherever a border cuts it (see `window_expectation`).
+    The mean of the whole map is biased to the map's center as soon as the map has a floor or a second mode. `window`,
+    an odd number of cells, takes the mean of a Gaussian fitted to this neighborhood of the maximum instead, also where
+    a border cuts it (`window_expectation`). `normalized=True` measures in [-1, 1], as `spatial_expectation` does.
 
     >>> logits = torch.zeros(9, 9); logits[2, 6] = 8.0
     >>> soft_argmax(logits).tolist(), soft_argmax(logits, window=3).tolist()
@@ -126,7 +126,7 @@ def soft_argmax(
 
 
 def entropy(heatmap: Float[Tensor, "..."], dim: Dims = (-2, -1)) -> Float[Tensor, "..."]:
-    """Shannon entropy of each heatmap in bits, with 0 log 0 = 0: 0 for one sure cell, log2(H W) for none.
+    """Shannon entropy of each heatmap in bits, with 0 log 0 = 0: 0 for one certain cell, log2(H W) for a flat map.
 
     >>> entropy(torch.full((4, 4), 1 / 16)).item()
     4.0
@@ -147,9 +147,9 @@ def information_content(p: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 
 def check_temperature(temperature: float | Tensor) -> None:
-    """Raises ValueError for a temperature that is not positive; a tensor is looked at on a CPU only."""
+    """Raise ValueError for a temperature that is not positive; a tensor is read on a CPU only."""
     if isinstance(temperature, Tensor):
-        # A device tensor would have to be waited for, and a traced one has no values.
+        # Reading a device tensor would wait for the device, and a traced one has no values.
         plain = type(temperature) in (Tensor, torch.nn.Parameter) and temperature.device.type == "cpu"
         if torch.compiler.is_compiling() or not plain:
             return
@@ -159,17 +159,17 @@ def check_temperature(temperature: float | Tensor) -> None:
 
 
 def as_floating(values: Tensor) -> Tensor:
-    """Integers become the default float type; floats stay."""
+    """Return integers in the default float type, and floats unchanged."""
     return values if values.is_floating_point() else values.to(torch.get_default_dtype())
 
 
 def widen(values: Tensor) -> Tensor:
-    """Half precision becomes float32, in which sums over a map and positions above 256 are exact enough."""
+    """Return half precision as float32, in which sums over a map and positions above 256 are exact enough."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def rows_and_columns_last(maps: Tensor, dim: Dims) -> Tensor:
-    """A view with the row and column axes at the end; ValueError for maps with fewer than two axes."""
+    """Return a view with the row and column axes at the end; ValueError for maps with fewer than two axes."""
     if maps.ndim < 2:
         raise ValueError(f"a map needs a row and a column axis, got shape {tuple(maps.shape)}")
     return maps.movedim(dim, (-2, -1))

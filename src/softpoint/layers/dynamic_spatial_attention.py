@@ -23,7 +23,7 @@ class DynamicSpatialAttention(nn.Module):
 
     Args:
         kernels: side of each branch's kernel; an even one is made odd by adding 1.
-        use_dilated: adds a branch of `dilated_kernel` cells spaced `dilated_d` apart.
+        use_dilated: adds a branch with a kernel of side `dilated_kernel` and dilation `dilated_d`.
         gate: "sigmoid" or "hardsigmoid".
         temperature: divides the mixed logits before the gate; learnable as softplus(t_raw) + eps.
         eps: the smallest learnable temperature.
@@ -93,7 +93,7 @@ class DynamicSpatialAttention(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """What divides the logits, always positive."""
+        """Divisor of the logits, always positive."""
         return F.softplus(self.t_raw) + self.eps if hasattr(self, "t_raw") else self.T
 
     def _set_temperature(self, temperature: float, learnable: bool) -> None:

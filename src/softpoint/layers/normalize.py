@@ -1,4 +1,4 @@
-"""Raw pixels in, standardized floats out."""
+"""Standardization of raw pixels."""
 
 from __future__ import annotations
 

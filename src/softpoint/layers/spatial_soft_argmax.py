@@ -16,7 +16,7 @@ class SpatialSoftArgmax(nn.Module):
 
     Args:
         temperature: divides the logits; below 1 sharper, above 1 softer.
-        window: odd number of cells about each maximum that count; None for the whole map.
+        window: odd number of cells about each maximum that are read; None for the whole map.
         normalized: measure from -1 (first cell center) to 1 (last).
         learnable_temperature: makes the temperature a parameter, kept positive as exp(log_temperature).
         num_keypoints: with a learnable temperature, how many there are; 1 is shared by all maps.
@@ -44,7 +44,7 @@ class SpatialSoftArgmax(nn.Module):
 
     @property
     def temperature(self) -> Float[Tensor, "K 1 1"]:
-        """What divides the logits, one per map or one for all."""
+        """Divisor of the logits, one per map or one for all."""
         return self.log_temperature.exp()
 
     def forward(self, logits: Float[Tensor, "B K H W"]) -> Float[Tensor, "B K 2"]:

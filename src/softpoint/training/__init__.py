@@ -1,4 +1,4 @@
-"""Lightning's side: the module, the loss it minimizes, schedules and callbacks."""
+"""Training with Lightning: the module, its loss, schedules and callbacks."""
 
 from softpoint.training.calibrate import Calibrate
 from softpoint.training.loss import KeypointLoss

@@ -141,7 +141,7 @@ def _minimize(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
         return value
 
     with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.step(closure)
     return values.detach()
 
 

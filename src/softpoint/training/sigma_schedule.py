@@ -1,4 +1,4 @@
-"""How wide a target is, at each time of the training."""
+"""The width of a target over the training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sigma:
-    """The width of a target in input pixels, going in a straight line from `start` to `end` over the training.
+    """Width of a target in input pixels, linear in the progress of the training from `start` to `end`.
 
     >>> Sigma(8.0, 3.0).at(0.5), Sigma(8.0, 3.0).at(None)
     (5.5, 3.0)
@@ -24,15 +24,15 @@ class Sigma:
 
     @classmethod
     def of(cls, value: float | Mapping[str, float]) -> Sigma:
-        """One number for the whole training, or {start: 8, end: 3}."""
+        """Return the schedule of one number for the whole training, or of {start: 8, end: 3}."""
         if not isinstance(value, Mapping):
             return cls(value, value)
         if set(value) != {"start", "end"}:
             raise ValueError(
-                f"sigma has start and end, as in {{start: 8, end: 3}}, or is one number; got {dict(value)}"
+                f"sigma must be a number, or have start and end, as in {{start: 8, end: 3}}; got {dict(value)}"
             )
         return cls(value["start"], value["end"])
 
     def at(self, progress: float | None) -> float:
-        """The width when a share of `progress` of the training is done; None is its end."""
+        """Return the width at the fraction `progress` of the training; None is its end."""
         return self.end if progress is None else self.start + (self.end - self.start) * progress

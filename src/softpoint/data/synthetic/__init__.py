@@ -1,4 +1,4 @@
-"""Procedural scenes with exact keypoints: nothing to download, and every byte follows from a seed."""
+"""Procedural scenes with exact keypoints, each a function of a seed."""
 
 from softpoint.data.synthetic.canvas import Scene
 from softpoint.data.synthetic.figure import Figure

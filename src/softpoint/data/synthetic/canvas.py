@@ -1,4 +1,4 @@
-"""What every synthetic scene shares: its background, the clutter in it, its light and its camera."""
+"""The common parts of synthetic scenes: background, clutter, occluders, light and camera."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STEPS = np.linspace(0, 1, 256)[:, None]
 
 
 class Scene(NamedTuple):
-    """An image and the truth about it."""
+    """An image with its keypoints."""
 
     image: np.ndarray
     """uint8 (H, W, 3), RGB, C-contiguous."""
@@ -28,7 +28,7 @@ class Scene(NamedTuple):
 
 
 def check_difficulty(difficulty: float) -> float:
-    """The difficulty itself; ValueError unless it lies in [0, 1]."""
+    """Return the difficulty; ValueError unless it is in [0, 1]."""
     if not 0 <= difficulty <= 1:
         raise ValueError(
             f"difficulty {difficulty} is outside [0, 1]; 0 is a plain background, 1 heavy clutter and noise"
@@ -37,7 +37,7 @@ def check_difficulty(difficulty: float) -> float:
 
 
 def hsv(hue: float, saturation: float, value: float) -> Color:
-    """RGB in [0, 255] of a hue that wraps around at 1, with saturation and value clipped to [0, 1].
+    """Return RGB in [0, 255] of a hue that wraps around at 1, with saturation and value clipped to [0, 1].
 
     >>> hsv(1.0, 1.0, 1.0)
     (255.0, 0.0, 0.0)
@@ -47,7 +47,7 @@ def hsv(hue: float, saturation: float, value: float) -> Color:
 
 
 def background(rng: np.random.Generator, size: tuple[int, int], difficulty: float) -> np.ndarray:
-    """A uint8 (H, W, 3) ground: a pattern between two muted colors, which difficulty drives apart."""
+    """Return a uint8 (H, W, 3) background: a pattern of two muted colors, whose contrast grows with the difficulty."""
     if min(size) < SMALLEST_SIDE:
         raise ValueError(
             f"image size {tuple(size)} is too small for a scene; both sides must be at least {SMALLEST_SIDE}"
@@ -64,29 +64,30 @@ def background(rng: np.random.Generator, size: tuple[int, int], difficulty: floa
 
 
 def noise(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """A uint8 (H, W) field of noise summed over octaves, each half as strong and twice as fine."""
+    """Return a uint8 (H, W) field of noise summed over octaves, each half as strong and twice as fine."""
     octaves = int(rng.integers(1, 5))
     field: np.ndarray = np.zeros((2, 2), np.float32)
     for octave in range(octaves):
         cells = 3 << octave
         finer = rng.standard_normal((cells, cells), dtype=np.float32) * np.float32(60 / (1 << octave))
         field = finer + np.asarray(cv2.resize(field, (cells, cells), interpolation=cv2.INTER_CUBIC))
-    coarse = np.clip(field + 128, 0, 255).astype(np.uint8)
+    coarse: np.ndarray = np.clip(field + 128, 0, 255).astype(np.uint8)
     return cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
 
 
 def gradient(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """A uint8 (H, W) field that is bilinear between four random corners."""
+    """Return a uint8 (H, W) field that is bilinear between four random corners."""
     return cv2.resize(_bytes(rng, 2, 2), size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def stripes(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """A uint8 (H, W) field of smooth parallel stripes in a random direction."""
-    return _WAVE[_phase(rng, size, float(rng.uniform(0, np.pi)))]
+    """Return a uint8 (H, W) field of smooth parallel stripes in a random direction."""
+    phase = _phase(rng, size, float(rng.uniform(0, np.pi)))
+    return np.take(_WAVE, phase)
 
 
 def checker(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """A uint8 (H, W) field of tilted squares."""
+    """Return a uint8 (H, W) field of tilted squares."""
     angle = float(rng.uniform(0, np.pi))
     one, two = _phase(rng, size, angle), _phase(rng, size, angle + np.pi / 2)
     return np.where((one ^ two) & 128, np.uint8(255), np.uint8(0))
@@ -101,7 +102,7 @@ def _bytes(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def _phase(rng: np.random.Generator, size: tuple[int, int], angle: float) -> np.ndarray:
-    """How far along a direction each pixel is, uint8 (H, W), wrapping every 8 to 40 % of the side."""
+    """Position of each pixel along a direction, uint8 (H, W), with a period of 8 to 40 % of the side."""
     step = 256 / (min(size) * rng.uniform(0.08, 0.4))
     x = np.arange(size[1], dtype=np.float32) * np.float32(step * np.cos(angle))
     y = np.arange(size[0], dtype=np.float32) * np.float32(step * np.sin(angle))
@@ -109,7 +110,7 @@ def _phase(rng: np.random.Generator, size: tuple[int, int], angle: float) -> np.
 
 
 def distract(rng: np.random.Generator, image: np.ndarray, difficulty: float) -> None:
-    """Draw muted ellipses, strokes and many-cornered blobs into the ground, not placed exactly."""
+    """Draw muted ellipses, strokes and polygons into the background, not placed exactly."""
     side = min(image.shape[:2])
     for _ in range(int(rng.integers(0, 1 + round(10 * difficulty)) if difficulty else 0)):
         kind = int(rng.integers(3))
@@ -133,7 +134,7 @@ def distract(rng: np.random.Generator, image: np.ndarray, difficulty: float) -> 
 
 
 def occluders(rng: np.random.Generator, size: tuple[int, int], difficulty: float) -> list[Capsule]:
-    """Short rods, at most three, that will lie in front of everything."""
+    """Return at most three short rods, which are painted in front of everything."""
     side = min(size)
     rods = []
     for _ in range(int((rng.random(3) < 0.4 * difficulty).sum())):
@@ -146,7 +147,7 @@ def occluders(rng: np.random.Generator, size: tuple[int, int], difficulty: float
 
 
 def cover(rng: np.random.Generator, image: np.ndarray, rods: list[Capsule]) -> None:
-    """Paint the occluders in grays that no target wears."""
+    """Paint the occluders in grays that no target has."""
     for rod in rods:
         hue, saturation, value = rng.random(3).tolist()
         edge, core = (hsv(hue, 0.15 * saturation, v * (0.25 + 0.6 * value)) for v in (0.7, 1.1))
@@ -154,7 +155,7 @@ def cover(rng: np.random.Generator, image: np.ndarray, rods: list[Capsule]) -> N
 
 
 def photograph(rng: np.random.Generator, image: np.ndarray, difficulty: float) -> np.ndarray:
-    """The image under uneven light, seen through a slightly soft lens by a noisy sensor."""
+    """Return the image under uneven light, through a slightly soft lens, with sensor noise."""
     if difficulty == 0:
         return image
     size = image.shape[1::-1]

@@ -1,4 +1,4 @@
-"""A doll with two arms and two legs: left and right, joints that bend, and limbs that hide each other."""
+"""Scenes of a doll with two arms and two legs: left and right, bending joints, and limbs that occlude each other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SKELETON = Skeleton(
     ),
 )
 
-# The layers that meet at a joint: seeing any of them there is seeing the joint.
+# The layers that meet at a joint, which is visible where any of them is.
 _OWNERS = {"head": {"head"}, "neck": {"neck", "torso", "head"}, "torso": {"torso"}} | {
     f"{side}_{joint}": {f"{side}_{limb}", *others}
     for side in _SIDES
@@ -44,7 +44,7 @@ _OWNERS = {"head": {"head"}, "neck": {"neck", "torso", "head"}, "torso": {"torso
 
 
 class Piece(NamedTuple):
-    """One capsule of the doll and its colors at the rim and in the middle."""
+    """One capsule of the doll, with its colors at the rim and in the center."""
 
     part: Capsule
     colors: tuple[Color, Color]
@@ -53,8 +53,8 @@ class Piece(NamedTuple):
 class Figure:
     """Scenes with one doll that faces the viewer, so that its left hand is at the image's right.
 
-    The sleeves differ, to tie a hand to its shoulder, but either may be on either side: a mirrored
-    image with the flip pairs swapped is again a true one.
+    The two sleeves differ, to connect a hand with its shoulder, but either may be on either side, so that a mirrored
+    image with the flip pairs swapped is again a valid one.
     Raises ValueError for a difficulty outside [0, 1], or a size below 32 px.
 
     >>> scene = Figure(difficulty=0.2).draw(np.random.default_rng(0), (48, 64))
@@ -68,7 +68,7 @@ class Figure:
         self.difficulty = canvas.check_difficulty(difficulty)
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> canvas.Scene:
-        """One scene of size (height, width) in px; the state of `rng` determines every byte of it."""
+        """Return one scene of size (height, width) in px, a function of the state of `rng`."""
         image = canvas.background(rng, size, self.difficulty)
         canvas.distract(rng, image, self.difficulty)
         joints, unit = self._pose(rng, size)
@@ -85,7 +85,7 @@ class Figure:
         return canvas.Scene(canvas.photograph(rng, image, self.difficulty), keypoints, visibility)
 
     def _pose(self, rng: np.random.Generator, size: tuple[int, int]) -> tuple[dict[str, Point], float]:
-        """Where each joint is in px, and the px of one unit, about the doll's height."""
+        """Position of each joint in px, and the px of one unit, which is about the doll's height."""
         joints = _bend(rng, freedom=0.6 + 0.4 * self.difficulty)
         turn, extent, *place = rng.random(4).tolist()
         angle = (2 * turn - 1) * (0.25 + 0.75 * self.difficulty)
@@ -98,13 +98,13 @@ class Figure:
         return dict(zip(joints, points.tolist(), strict=True)), unit
 
 
-# Radii in units of the doll's height; no part reaches further than the girth from a joint.
+# Radii in units of the doll's height; no part extends further than the girth from a joint.
 _GIRTH = 0.12
 _HEAD, _NECK, _ARM, _HAND, _LEG, _FOOT = 0.115, 0.045, 0.047, 0.05, 0.06, 0.062
 
 
 def _bend(rng: np.random.Generator, freedom: float) -> dict[str, Point]:
-    """The joints of an upright doll in units of its height, x to the image's right and y down."""
+    """Joints of an upright doll in units of its height, x to the image's right and y down."""
     raised, bent, spread = ((2 * rng.random((3, 2)) - 1) * freedom).tolist()
     arm, leg = (1 + 0.12 * freedom * (2 * rng.random(2) - 1)).tolist()
     joints: dict[str, Point] = {"head": (0.0, -0.36), "neck": (0.0, -0.225), "torso": (0.0, -0.07)}
@@ -120,12 +120,12 @@ def _bend(rng: np.random.Generator, freedom: float) -> dict[str, Point]:
 
 
 def _reach(start: Point, sign: int, angle: float, length: float) -> Point:
-    """The end of a limb that leaves `start` at an angle in radians from straight down, outwards."""
+    """End of a limb that starts at an angle in radians from straight down, outwards."""
     return start[0] + sign * length * math.sin(angle), start[1] + length * math.cos(angle)
 
 
 def _depths(rng: np.random.Generator) -> list[str]:
-    """The layers from back to front: each arm before or behind the body, limbs in random order."""
+    """Layers from back to front: each arm in front of or behind the body, limbs in random order."""
     arms = [f"{_SIDES[i]}_arm" for i in rng.permutation(2).tolist()]
     legs = [f"{_SIDES[i]}_leg" for i in rng.permutation(2).tolist()]
     behind = (rng.random(2) < 0.4).tolist()
@@ -136,7 +136,7 @@ def _depths(rng: np.random.Generator) -> list[str]:
 def _dress(
     rng: np.random.Generator, joints: dict[str, Point], unit: float, difficulty: float
 ) -> dict[str, list[Piece]]:
-    """The pieces of each layer, from back to front, in px."""
+    """Pieces of each layer, from back to front, in px."""
     vary = ((2 * rng.random(5) - 1) * 0.05 * (0.3 + difficulty)).tolist()
     skin, shirt = _tones(0.07 + vary[0] / 2, 0.42, 1.0), _tones(0.47 + vary[1], 0.85, 0.85)
     trousers, shoes = _tones(0.68 + vary[2], 0.6, 0.65), _tones(0.05, 0.6, 0.45)
@@ -168,12 +168,12 @@ def _dress(
 
 
 def _tones(hue: float, saturation: float, value: float) -> tuple[Color, Color]:
-    """A color as it looks at the rim of a round limb, and facing the viewer."""
+    """Colors at the rim and in the center of a round limb."""
     return canvas.hsv(hue, saturation * 1.1, value * 0.55), canvas.hsv(hue, saturation, value)
 
 
 def _decorate(image: np.ndarray, layer: str, joints: dict[str, Point], unit: float) -> None:
-    """A face on the head, which shows where front and up are, and a button on the chest."""
+    """Paint a face on the head, which shows front and up, and a button on the chest."""
     if layer == "torso":
         paint(image, [_dot(joints["torso"], 0.022 * unit)], [(250, 250, 240)])
     if layer != "head":
@@ -196,7 +196,7 @@ def _dot(center: Point, radius: float) -> Capsule:
 def _visibility(
     keypoints: np.ndarray, order: list[str], layers: dict[str, list[Piece]], rods: list[Capsule]
 ) -> np.ndarray:
-    """2 (K,) where the frontmost layer at the joint is one that meets there, 1 where another hides it."""
+    """Visibility (K,): 2 where the frontmost layer at a joint is one that meets there, 1 where another occludes it."""
     front = np.full(len(keypoints), -1)
     for depth, layer in enumerate(order):
         for piece in layers[layer]:

@@ -1,8 +1,8 @@
-"""Filled shapes whose edges fall exactly where their coordinates say, to a fraction of a pixel.
+"""Filled shapes with edges exact to a fraction of a pixel.
 
-OpenCV fills a polygon together with its outline, which grows it by half a pixel and more on every side
-and so moves the centroid of a triangle by up to a pixel. Here a pixel's coverage comes from its signed
-distance to the edge, which has no such bias and also answers whether a point is covered.
+OpenCV fills a polygon together with its outline, which extends it by half a pixel and more on every side and moves the
+centroid of a triangle by up to a pixel. Here the coverage of a pixel follows from its signed distance to the edge,
+which has no such bias and also decides whether a point is covered.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ Point = tuple[float, float]
 
 
 class Part(Protocol):
-    """Something with an inside: all of it lies between the points `low` and `high`."""
+    """A filled shape with the bounding box `low` to `high`."""
 
     low: Point
     high: Point
 
     def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Signed distance in px to the edge, positive inside, for x and y that broadcast to two axes."""
+        """Return the signed distance in px to the edge, positive inside, for x and y that broadcast to two axes."""
 
     def coverage(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Share of each pixel inside, in [0, 1]."""
+        """Return the share of each pixel that is inside, in [0, 1]."""
 
 
 class Polygon:
@@ -53,18 +53,18 @@ class Polygon:
             self.lines.append((inward * nx, inward * ny, inward * offset))
 
     def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Distance in px to the nearest of the lines through the edges, positive inside."""
+        """Return the distance in px to the nearest of the lines through the edges, positive inside."""
         (nx, ny, offset), *others = self.lines
-        nearest = x * nx + (y * ny + offset)
+        nearest: np.ndarray = x * nx + (y * ny + offset)
         for nx, ny, offset in others:
             np.minimum(nearest, x * nx + (y * ny + offset), out=nearest)
         return nearest
 
     def coverage(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Share of each pixel inside: all of it, less what each edge cuts off.
+        """Return the share of each pixel that is inside: 1 less the part that each edge cuts off.
 
-        The cuts add up because at a sharp corner they fall on opposite sides of a pixel; the least
-        of them alone would draw such a corner too long.
+        The parts are added because at a sharp corner they are on opposite sides of a pixel; the largest of them alone
+        would draw such a corner too long.
         """
         share = np.ones(np.broadcast_shapes(x.shape, y.shape), np.float32)
         for nx, ny, offset in self.lines:
@@ -74,7 +74,7 @@ class Polygon:
 
 
 class Capsule:
-    """A segment from `start` to `end` thickened by a radius in px that changes evenly along it.
+    """A segment from `start` to `end` with a radius in px that changes linearly along it.
 
     >>> Capsule((0, 0), (8, 0), 2, 2).distance(np.array([-1.0, 4.0]), np.array([[0.0]])).tolist()
     [[1.0, 2.0]]
@@ -91,7 +91,7 @@ class Capsule:
         self.high = (max(x0, x1) + reach, max(y0, y1) + reach)
 
     def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Radius less the distance to the segment, in px."""
+        """Return the radius less the distance to the segment, in px."""
         (ux, uy), (x0, y0) = self.along, self.start
         if not self.length:
             far = (x - x0) ** 2 + (y - y0) ** 2
@@ -106,21 +106,22 @@ class Capsule:
         return inside
 
     def coverage(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Share of each pixel inside, in [0, 1]."""
+        """Return the share of each pixel that is inside, in [0, 1]."""
         return _to_unit(self.distance(x, y) + 0.5)
 
 
 def covers(part: Part, points: np.ndarray) -> np.ndarray:
-    """Which of the points (K, 2) in px lie inside the part, bool (K,).
+    """Return which of the points (K, 2) in px are inside the part, bool (K,).
 
     >>> covers(Capsule((4, 4), (4, 4), 2, 2), np.array([[4.5, 5.5], [6.5, 4.0]])).tolist()
     [True, False]
     """
-    return part.distance(points[None, :, 0], points[None, :, 1])[0] > 0
+    inside: np.ndarray = part.distance(points[None, :, 0], points[None, :, 1])[0] > 0
+    return inside
 
 
 def window(parts: Sequence[Part], size: tuple[int, int]) -> tuple[slice, slice]:
-    """The rows and columns of an image of this size that the parts may touch."""
+    """Return the rows and columns of an image of this size that the parts may touch."""
     columns, rows = (
         slice(
             max(math.floor(min(part.low[axis] for part in parts)), 0),
@@ -132,7 +133,7 @@ def window(parts: Sequence[Part], size: tuple[int, int]) -> tuple[slice, slice]:
 
 
 def paint(image: np.ndarray, parts: Sequence[Part], colors: Sequence[Color]) -> None:
-    """Paint parts that may touch but not overlap into an image (H, W, 3), together so that no seam shows."""
+    """Paint parts that may touch but not overlap into an image (H, W, 3), together so that there is no seam."""
     patch, x, y = _patch(image, parts)
     if patch.size:
         _blend(patch, np.array([part.coverage(x, y) for part in parts]), np.asarray(colors, np.float32))
@@ -161,12 +162,14 @@ def _patch(image: np.ndarray, parts: Sequence[Part]) -> tuple[np.ndarray, np.nda
 
 
 def _to_unit(values: np.ndarray) -> np.ndarray:
-    """Clip to [0, 1] in place; np.clip checks more than it computes on arrays this small."""
-    return np.minimum(np.maximum(values, 0, out=values), 1, out=values)
+    """Clip to [0, 1] in place; np.clip is slower on arrays this small."""
+    np.maximum(values, 0, out=values)
+    np.minimum(values, 1, out=values)
+    return values
 
 
 def _blend(patch: np.ndarray, weights: np.ndarray, colors: np.ndarray) -> None:
-    """Mix colors (P, 3) by weights (P, h, w) over what the patch (h, w, 3) already shows."""
+    """Mix colors (P, 3) by weights (P, h, w) with the patch (h, w, 3)."""
     weights = weights.reshape(len(colors), -1)
     kept = 1 - np.einsum("pn->n", weights)
     # Half a gray level turns the conversion to integers from truncation into rounding.

@@ -1,4 +1,4 @@
-"""Rigid flat shapes with named corners: the smallest task on which a keypoint model can be right or wrong."""
+"""Scenes of rigid flat shapes with named corners: the smallest task for a keypoint model."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from softpoint.data.synthetic import canvas
-from softpoint.data.synthetic.raster import Part, Polygon, covers, paint
+from softpoint.data.synthetic.raster import Part, Point, Polygon, covers, paint
 from softpoint.labels.skeleton import Skeleton
 
 
 class Template(NamedTuple):
     """A shape as two convex pieces in a bright and a dark tone of one hue.
 
-    The tones tell its corners apart even in a mirror, so that no corner needs a left and a right.
+    The tones distinguish its corners even in a mirror, so that no corner needs a left and a right.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Shapes:
         self.difficulty = canvas.check_difficulty(difficulty)
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> canvas.Scene:
-        """One scene of size (height, width) in px; the state of `rng` determines every byte of it."""
+        """Return one scene of size (height, width) in px, a function of the state of `rng`."""
         image = canvas.background(rng, size, self.difficulty)
         canvas.distract(rng, image, self.difficulty)
         outlines = self._place([self._outline(rng, shape, size) for shape in TEMPLATES], rng, size)
@@ -109,17 +109,21 @@ class Shapes:
         return canvas.Scene(canvas.photograph(rng, image, self.difficulty), keypoints, visibility)
 
     def _outline(self, rng: np.random.Generator, shape: Template, size: tuple[int, int]) -> np.ndarray:
-        """The vertices (V, 2) in px about the middle of their bounding box, turned, tilted and scaled."""
+        """Vertices (V, 2) in px about the center of their bounding box, rotated, tilted and scaled."""
         angle, extent, tilt_x, tilt_y = rng.random(4).tolist()
         c, s = np.cos(2 * np.pi * angle), np.sin(2 * np.pi * angle)
         flat = np.array(list(shape.vertices.values())) @ np.array([[c, s], [-s, c]])
         tilt = np.array([tilt_x - 0.5, tilt_y - 0.5]) * 0.8 * self.difficulty
         flat = flat / (1 + flat @ tilt)[:, None]
         low, high = flat.min(0), flat.max(0)
-        return (flat - (low + high) / 2) * ((0.3 + 0.15 * extent) * min(size) / (high - low).max())
+        scale = (0.3 + 0.15 * extent) * min(size) / float((high - low).max())
+        outline: np.ndarray = (flat - (low + high) / 2) * scale
+        return outline
 
-    def _place(self, outlines: list[np.ndarray], rng: np.random.Generator, size: tuple[int, int]) -> list[dict]:
-        """Move each outline inside the frame: the roomiest of a few tries, fewer as it gets harder."""
+    def _place(
+        self, outlines: list[np.ndarray], rng: np.random.Generator, size: tuple[int, int]
+    ) -> list[dict[str, Point]]:
+        """Move each outline inside the frame, to the placement with the largest gaps of a few random ones."""
         reach = np.array([outline.max(0) for outline in outlines])
         spare = np.array(size[::-1], dtype=np.float64) - 1 - 2 * reach
         tries = reach + rng.random((1 + round(11 * (1 - self.difficulty)), len(outlines), 2)) * spare
@@ -129,7 +133,7 @@ class Shapes:
         return [dict(zip(t.vertices, p.tolist(), strict=True)) for t, p in zip(TEMPLATES, placed, strict=True)]
 
     def _colors(self, rng: np.random.Generator, hue: float) -> list[canvas.Color]:
-        """A bright and a dark tone near the signature hue."""
+        """A bright and a dark tone near the shape's hue."""
         shift, saturation, value = ((rng.random(3) - 0.5) * (0.2 + 0.8 * self.difficulty)).tolist()
         hue += 0.07 * shift
         return [
@@ -139,7 +143,7 @@ class Shapes:
 
 
 def _visibility(keypoints: np.ndarray, layers: list[list[Part]], order: list[int], rods: Sequence[Part]) -> np.ndarray:
-    """1 for each corner (K,) that a layer in front of its own covers, else 2."""
+    """Visibility (K,): 1 for a corner that a layer in front of its own covers, else 2."""
     own = np.array([order.index(i) for i, shape in enumerate(TEMPLATES) for _ in shape.keypoints])
     visibility = np.full(len(keypoints), 2, dtype=np.int64)
     for depth, parts in enumerate([*(layers[i] for i in order), rods]):

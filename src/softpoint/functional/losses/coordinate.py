@@ -1,4 +1,4 @@
-"""Losses of positions (x, y), in whatever unit both are."""
+"""Losses of positions (x, y), in the unit of both arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from softpoint.functional.spatial import widen
 
 
 def coordinate_l1(prediction: Float[Tensor, "... 2"], target: Float[Tensor, "... 2"]) -> Float[Tensor, "..."]:
-    """|dx| + |dy| per point.
+    """Absolute error |dx| + |dy| per point.
 
     >>> coordinate_l1(torch.tensor([3.0, 4.0]), torch.zeros(2)).item()
     7.0
@@ -69,16 +69,16 @@ def coordinate_nll(
 ) -> Float[Tensor, "..."]:
     """Negative log likelihood in nats of `target` under errors in x and y with the scale exp(log_scale).
 
-    `density` is "laplace", with the mean absolute error as its scale: (|dx| + |dy|) / b + 2 log(2 b), or "gaussian",
-    with the standard deviation: (dx^2 + dy^2) / (2 s^2) + log(2 pi s^2). A scale below e^-4 or above e^8 counts as
-    that one, with the gradient that it has there. Raises ValueError for another density. Source: Kendall and Gal,
+    `density` is "laplace", whose scale b is the mean absolute error: (|dx| + |dy|) / b + 2 log(2 b), or "gaussian",
+    whose scale s is the standard deviation: (dx^2 + dy^2) / (2 s^2) + log(2 pi s^2). A scale below e^-4 or above e^8
+    is clamped, and keeps the gradient of the bound. Raises ValueError for another density. Source: Kendall and Gal,
     What Uncertainties Do We Need in Bayesian Deep Learning for Computer Vision?, arXiv:1703.04977.
 
     >>> coordinate_nll(torch.tensor([3.0, -1.0]), torch.zeros(2), torch.tensor(0.0)).item()  # 4 + 2 log 2
     5.3862...
     """
     difference, log_scale = _difference(prediction, target), widen(log_scale)
-    # The gradient of a clamp is 0 beyond, from where no scale would come back.
+    # The gradient of a plain clamp is 0 beyond its bounds, from where no scale would come back.
     log_scale = log_scale + (log_scale.clamp(-4.0, 8.0) - log_scale).detach()
     if density == "laplace":
         return difference.abs().sum(-1) * (-log_scale).exp() + 2 * (log_scale + math.log(2))

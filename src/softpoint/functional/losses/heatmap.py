@@ -15,7 +15,7 @@ from softpoint.functional.spatial import Dims, as_floating, rows_and_columns_las
 def heatmap_ce(
     logits: Float[Tensor, "..."], target: Float[Tensor, "..."], dim: Dims = (-2, -1)
 ) -> Float[Tensor, "..."]:
-    """Cross-entropy of the softmax of `logits` against `target`: -sum target log p.
+    """Cross-entropy -sum target log p of the softmax p of `logits` against `target`, in nats.
 
     >>> heatmap_ce(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [0.0, 0.0]])).item()
     1.3862...
@@ -27,7 +27,7 @@ def heatmap_ce(
 def heatmap_kl(
     logits: Float[Tensor, "..."], target: Float[Tensor, "..."], dim: Dims = (-2, -1)
 ) -> Float[Tensor, "..."]:
-    """KL(target || softmax of logits): cross-entropy less the target's entropy, 0 when they agree.
+    """KL(target || softmax of logits) in nats: cross-entropy less the target's entropy, 0 where both are equal.
 
     >>> heatmap_kl(torch.zeros(2, 2), torch.full((2, 2), 0.25)).item()
     0.0
@@ -39,7 +39,7 @@ def heatmap_kl(
 def heatmap_js(
     logits: Float[Tensor, "..."], target: Float[Tensor, "..."], dim: Dims = (-2, -1)
 ) -> Float[Tensor, "..."]:
-    """Jensen-Shannon divergence between the softmax of `logits` and `target`: symmetric, at most log 2.
+    """Jensen-Shannon divergence between the softmax of `logits` and `target` in nats: symmetric, at most log 2.
 
     >>> heatmap_js(torch.tensor([[99.0, 0.0]]), torch.tensor([[0.0, 1.0]])).item()
     0.6931...
@@ -79,12 +79,12 @@ def heatmap_awing(
 ) -> Float[Tensor, "..."]:
     """Adaptive wing loss between the softmax of `logits` and `target`, summed over the cells, or their mean.
 
-    The paper regresses a map whose peak is 1; here both distributions are divided by the target's maximum, so that 0
-    is reached where the softmax is the target. (Sigmoids of the logits start faster, but the softmax of what fits
-    them is nearly one cell.) Below `threshold` a difference d costs width log(1 + |d / curvature|^(power - target)),
-    above it a line that goes on from there. Cells of a target of 0.2 and more of its maximum, and their neighbors,
-    weigh 1 + `foreground`. Source: Wang et al., Adaptive Wing Loss for Robust Face Alignment via Heatmap Regression,
-    arXiv:1904.07399, where width is omega, threshold theta, curvature epsilon, power alpha and foreground W.
+    The paper regresses a map whose peak is 1; here both distributions are divided by the target's maximum, so that the
+    loss is 0 where the softmax is the target. (Sigmoids of the logits start faster, but the softmax of the fitted
+    logits is then nearly one cell.) The loss of a difference d is width log(1 + |d / curvature|^(power - target)) below
+    `threshold`, and a line that continues it above. Cells where the target is at least 0.2 of its maximum, and their
+    neighbors, weigh 1 + `foreground`. Source: Wang et al., Adaptive Wing Loss for Robust Face Alignment via Heatmap
+    Regression, arXiv:1904.07399, with width omega, threshold theta, curvature epsilon, power alpha and foreground W.
 
     >>> heatmap_awing(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]), foreground=0.0).item()
     8.2...
@@ -98,10 +98,10 @@ def heatmap_awing(
 
 
 def variance(logits: Float[Tensor, "..."], std: float, dim: Dims = (-2, -1)) -> Float[Tensor, "..."]:
-    """Squared distance of the softmax's x and y variances from `std` squared, in cells^4.
+    """Squared difference of the softmax's x and y variances from `std` squared, in cells^4.
 
-    Source: the variance regulariser of Nibali et al., arXiv:1801.07372. A flat 64 x 64 map scores about
-    2 x 340^2, so it wants a small weight.
+    The value of a flat 64 x 64 map is about 2 x 340^2, so the weight must be small. Source: the variance regularizer of
+    Nibali et al., arXiv:1801.07372.
 
     >>> variance(torch.tensor([[0.0, 0.0]]), 0.5).item()
     0.0625
@@ -114,7 +114,7 @@ def variance(logits: Float[Tensor, "..."], std: float, dim: Dims = (-2, -1)) -> 
 def axis_ce(logits: Float[Tensor, "... n"], target: Float[Tensor, "... n"]) -> Float[Tensor, "..."]:
     """Cross-entropy of the softmax along the last axis against `target`: a 1-D `heatmap_ce`.
 
-    Its floor is the target's entropy, about log(4.13 std) nats for a Gaussian of `std` bins; less it, this is KL.
+    In nats. Its minimum is the target's entropy, about log(4.13 std) for a Gaussian of `std` bins.
 
     >>> axis_ce(torch.zeros(4), torch.tensor([0.0, 0.5, 0.5, 0.0])).item()
     1.3862...
@@ -123,10 +123,10 @@ def axis_ce(logits: Float[Tensor, "... n"], target: Float[Tensor, "... n"]) -> F
 
 
 def _adaptive_wing(
-    found: Tensor, target: Tensor, width: float, threshold: float, curvature: float, power: float
+    prediction: Tensor, target: Tensor, width: float, threshold: float, curvature: float, power: float
 ) -> Tensor:
     exponent, ratio = power - target, threshold / curvature
-    distance = (found - target).abs()
+    distance = (prediction - target).abs()
     at_threshold = ratio**exponent
     slope = width * exponent * at_threshold / ((1 + at_threshold) * threshold)
     constant = threshold * slope - width * torch.log1p(at_threshold)

@@ -1,4 +1,4 @@
-"""From one loss per keypoint to one number."""
+"""Reduction of one loss per keypoint to one number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from softpoint.functional.spatial import widen
 def masked_mean(
     losses: Float[Tensor, "..."], mask: Bool[Tensor, "..."], count: Shaped[Tensor, ""] | None = None
 ) -> Float[Tensor, ""]:
-    """Mean of the losses where `mask` is true; 0, with zero gradient, where it nowhere is.
+    """Mean of the losses where `mask` is true; 0, with zero gradient, if it is nowhere true.
 
     `count` replaces the number of true entries as the divisor.
 
@@ -24,10 +24,11 @@ def masked_mean(
 
 
 def hard_keypoints(losses: Float[Tensor, "B K"], mask: Bool[Tensor, "B K"], count: int) -> Float[Tensor, "B K"]:
-    """Only the `count` largest losses of each sample where `mask` is true, the others 0; online hard keypoint mining.
+    """Keep the `count` largest losses of each sample where `mask` is true, and set the others to 0.
 
-    What is kept is scaled so that the sum over a sample is its number of true entries times the mean of those kept:
-    the masked mean then weighs samples as it does without, under several processes too.
+    Online hard keypoint mining. The losses are scaled so that their sum over a sample is its number of true entries
+    times the mean of the kept ones: the masked mean then weighs samples as without mining, also under several
+    processes. Raises ValueError for a count below 1.
     Source: Chen et al., Cascaded Pyramid Network for Multi-Person Pose Estimation, arXiv:1711.07319.
 
     >>> losses = torch.tensor([[1.0, 5.0, 3.0, float("nan")]])

@@ -1,7 +1,7 @@
-"""Networks that turn an image into features at several strides.
+"""Backbones: networks from an image to features at several strides.
 
-Each advertises `stages`, `stride` and `out_channels` (one entry per returned feature) and the `mean` and
-`std` its input is standardized by.
+Each has `stages`, `stride` and `out_channels` (one entry per returned feature), and the `mean` and `std` by which its
+input is standardized.
 """
 
 from softpoint.models.backbones.backbone import Backbone

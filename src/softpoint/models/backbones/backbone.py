@@ -1,4 +1,4 @@
-"""What the network relies on in a backbone."""
+"""The interface of a backbone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @runtime_checkable
 class Backbone(Protocol):
-    """A module that turns an image (B, 3, H, W) into features, finest first, and says what they are."""
+    """A module from an image (B, 3, H, W) to features, finest first, with a description of them."""
 
     stages: tuple[int, ...]  # stage k has stride 2^k
     stride: tuple[int, ...]  # of each feature

@@ -1,4 +1,4 @@
-"""Any network of timm that gives features."""
+"""Any network of timm that returns features."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Timm(nn.Module):
 
     Args:
         name: any of `timm.list_models()`.
-        stages: which features forward returns, ascending: 2 is stride 4, 5 is stride 32; None for all
-            that the network has from stride 4 on.
-        pretrained: start from NAME.safetensors in `folder` where it lies, and else from timm's own download; None
-            starts from nothing, with a warning, where neither can be had.
+        stages: stages whose features forward returns, ascending: 2 is stride 4, 5 is stride 32; None for all that the
+            network has from stride 4 on.
+        pretrained: start from NAME.safetensors in `folder` if that file exists, else from timm's download; None starts
+            from random weights, with a warning, where neither is available.
         weights: a local safetensors file to start from, in timm's names.
         folder: of weights that need no download.
 
     Raises ValueError for an unknown name or stage, and OSError for a download that fails.
     """
 
-    # The name and, where it is known, the license of the weights that it started from.
+    # Name and license (None if unknown) of the weights that it started from.
     started_from: dict[str, str | None] | None = None
 
     def __init__(
@@ -49,23 +49,24 @@ class Timm(nn.Module):
         folder: str | Path | None = None,
     ) -> None:
         super().__init__()
-        import timm  # which takes a second that other networks need not wait for
+        import timm  # takes a second, which other backbones need not wait for
 
         if not timm.is_model(name):
             raise ValueError(f"backbone.name: timm has no model {name!r}; {_nearest(name, timm.list_models())}")
-        has = _stage_ends(timm, name)
-        wanted = [stage for stage in has if stage >= 2] if stages is None else list(stages)
-        if not wanted or wanted != sorted(set(wanted)) or not {*wanted} <= has.keys():
-            raise ValueError(f"backbone.stages of {name} must ascend within {', '.join(map(str, has))}, got {wanted}")
+        ends = _stage_ends(timm, name)
+        wanted = [stage for stage in ends if stage >= 2] if stages is None else list(stages)
+        if not wanted or wanted != sorted(set(wanted)) or not {*wanted} <= ends.keys():
+            raise ValueError(f"backbone.stages of {name} must ascend within {', '.join(map(str, ends))}, got {wanted}")
         config: Any = timm.get_pretrained_cfg(name)
         if weights is not None:
             self.started_from = {"weights": Path(weights).name, "license": None}
         elif pretrained is not False:
             weights = _local(folder, name)
             self.started_from = {"weights": f"timm {config.architecture}.{config.tag}", "license": config.license}
-        asked = pretrained is not False and weights is None
-        self.body, found = _features(timm, name, [has[stage] for stage in wanted], asked, pretrained is None, folder)
-        if asked and not found:
+        download = pretrained is not False and weights is None
+        indices = [ends[stage] for stage in wanted]
+        self.body, downloaded = _features(timm, name, indices, download, pretrained is None, folder)
+        if download and not downloaded:
             self.started_from = None
         self.stages = tuple(wanted)
         self.stride = tuple(self.body.feature_info.reduction())
@@ -90,9 +91,9 @@ def _local(folder: str | Path | None, name: str) -> Path | None:
 def _features(
     timm: Any, name: str, indices: list[int], download: bool, optional: bool, folder: str | Path | None
 ) -> tuple[Any, bool]:
-    """timm's network, and whether its own download filled it.
+    """Return timm's network, and whether it has downloaded weights.
 
-    It is tried if asked for; where that fails it is an error, or the network is from nothing if `optional`.
+    A download that fails is an OSError, or if `optional` a warning, and the weights are random.
     """
     build = partial(timm.create_model, name, features_only=True, out_indices=indices)
     if not download:
@@ -102,20 +103,20 @@ def _features(
             return build(pretrained=True), True
     except Exception as error:  # whatever a library for downloads raises without a network
         hub = timm.get_pretrained_cfg(name).hf_hub_id or "its own page"
-        said = (
+        message = (
             f"timm could not download the weights of {name} ({type(error).__name__}); fetch model.safetensors of {hub} "
             f"on the Hugging Face hub elsewhere and put it, as {name}.safetensors, in "
             f"{folder or 'a folder, and name that as backbone.folder'}"
         )
         if not optional:
-            raise OSError(f"{said}, or start without: backbone.pretrained=false") from error
-        _log.warning("%s. This run starts from nothing, which costs much accuracy on few labels", said)
+            raise OSError(f"{message}, or start without: backbone.pretrained=false") from error
+        _log.warning("%s. This run starts from random weights, which costs much accuracy on few labels", message)
         return build(pretrained=False), False
 
 
 @contextmanager
 def _offline_at_once() -> Iterator[None]:
-    """Without a network, the hub's library knows it, instead of trying again and again for a minute."""
+    """Put the hub's library in offline mode where there is no network: it would else retry for a minute."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -132,7 +133,7 @@ def _offline_at_once() -> Iterator[None]:
 
 
 def _stage_ends(timm: Any, name: str) -> dict[int, int]:
-    """For each stage k, which of the network's features is the last of stride 2^k."""
+    """Index of the last of the network's features of stride 2^k, for each stage k."""
     with torch.device("meta"):
         info = timm.create_model(name, features_only=True).feature_info
     return {r.bit_length() - 1: i for r, i in zip(info.reduction(), info.out_indices, strict=True) if r & (r - 1) == 0}

@@ -1,4 +1,4 @@
-"""Any convolutional classifier of torchvision, cut into stages where its resolution halves."""
+"""Any convolutional classifier of torchvision, divided into stages where its resolution halves."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from softpoint.suggest import did_you_mean
 class Torchvision(nn.Module):
     """torchvision's network `name` without its classifier, returning the features of chosen stages.
 
-    Stage k ends with the last block of stride 2^k, found by running the network on a tensor without data.
+    Stage k ends with the last block of stride 2^k, determined by a run on a tensor without data.
 
     Args:
         name: a function of torchvision.models, such as "resnet18".
-        stages: which features forward returns, ascending: 2 is stride 4, 5 is stride 32.
-        pretrained: start from the library's own download of its default weights.
+        stages: stages whose features forward returns, ascending: 2 is stride 4, 5 is stride 32.
+        pretrained: start from torchvision's download of its default weights.
         weights: a local safetensors file to start from, in torchvision's names.
 
     >>> net = Torchvision("resnet18", stages=(2, 5))
@@ -30,9 +30,9 @@ class Torchvision(nn.Module):
     ((64, 512), (4, 32))
     """
 
-    # The name and, where it is known, the license of the weights that it started from.
+    # Name and license (None if unknown) of the weights that it started from.
     started_from: dict[str, str | None] | None = None
-    # What torchvision trained its classifiers with.
+    # Those of torchvision's own training.
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
 
@@ -58,7 +58,7 @@ class Torchvision(nn.Module):
         blocks = _blocks(network)
         try:
             ends = _stage_ends(blocks)
-        except (AssertionError, RuntimeError):  # blocks that do not take what the one before them gives
+        except (AssertionError, RuntimeError):  # blocks that do not follow one another
             ends = {}
         if not ends:
             raise ValueError(f"backbone.name: {name} has no stages of stride 2^k; choose another, such as resnet18")
@@ -83,7 +83,7 @@ class Torchvision(nn.Module):
 
 
 def _blocks(network: nn.Module) -> dict[str, nn.Module]:
-    """The network's blocks in order, up to where pixels are pooled away."""
+    """The network's blocks in order, up to the global pooling."""
     body = getattr(network, "features", network)
     blocks = dict(body.named_children())
     for head in ("avgpool", "fc", "classifier", "head", "heads"):
@@ -93,13 +93,13 @@ def _blocks(network: nn.Module) -> dict[str, nn.Module]:
 
 @torch.no_grad()
 def _stage_ends(blocks: dict[str, nn.Module], side: int = 64) -> dict[int, tuple[int, int]]:
-    """For each stage k, the position and the channels of the last block of stride 2^k."""
+    """Position and channels of the last block of stride 2^k, for each stage k."""
     ends = {}
     stages = {side >> stage: stage for stage in range(6)}
     x = torch.empty(1, 3, side, side, device="meta")
     for i, block in enumerate(blocks.values()):
         x = _shape_after(block, x)
-        # A convolution without padding leaves less than side / 2^k: its cells lie on no grid of that stride.
+        # A convolution without padding leaves fewer cells than side / 2^k, which are on no grid of that stride.
         if x.shape[-1] == x.shape[-2] and x.shape[-1] in stages:
             ends[stages[x.shape[-1]]] = (i, x.shape[1])
     return ends

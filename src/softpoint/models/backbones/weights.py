@@ -1,4 +1,4 @@
-"""Starting weights from a local file, matched key by key."""
+"""Initial weights from a local safetensors file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, a format that holds nothing else.
+    """Return the tensors of a safetensors file, a format that holds nothing else.
 
     Raises FileNotFoundError, and ValueError for a file of another kind, a damaged one, and one with NaN.
     """
@@ -19,7 +19,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"backbone.weights: no file at {path}")
     if path.suffix != ".safetensors":
         raise ValueError(
-            f"backbone.weights: {path} is no .safetensors file, and other kinds can hold code; convert one that you"
+            f"backbone.weights: {path} is no .safetensors file, and other formats can hold code; convert one that you"
             " trust by safetensors.torch.save_file(torch.load(FILE, weights_only=True), 'FILE.safetensors')"
         )
     try:
@@ -36,12 +36,11 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_weights(module: nn.Module, path: str | Path, spare: Iterable[str] = (), prefix: str = "") -> None:
-    """Fills `module` from a file whose keys and shapes must all match.
+    """Fill `module` from a file whose keys and shapes must all match.
 
-    `spare` names keys that the file may have beyond the module's: a classifier, or stages left out.
-    `prefix` is what the file's keys have before the module's. Separators do not matter (`stages.0` equals
-    `stages_0`), because libraries rename them when they cut a network.
-    Raises ValueError that lists what is missing, unexpected or of another shape.
+    `spare` names further keys that the file may have, such as those of a classifier. `prefix` is removed from the
+    file's keys. Separators do not matter (`stages.0` equals `stages_0`), because libraries rename them when they cut a
+    network. Raises ValueError that lists missing, unexpected and reshaped keys.
     """
     state = {_canonical(key.removeprefix(prefix)): value for key, value in read_weights(path).items()}
     own = {_canonical(key): (key, value) for key, value in module.state_dict().items()}
@@ -53,9 +52,9 @@ def load_weights(module: nn.Module, path: str | Path, spare: Iterable[str] = (),
         for name, (key, value) in own.items()
         if name in state and state[name].shape != value.shape
     ]
-    problems = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
-    if any(problems.values()):
-        listed = "; ".join(f"{len(keys)} {kind}: {_some(keys)}" for kind, keys in problems.items() if keys)
+    differences = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
+    if any(differences.values()):
+        listed = "; ".join(f"{len(keys)} {kind}: {_listed(keys)}" for kind, keys in differences.items() if keys)
         raise ValueError(f"backbone.weights: {path} does not fit {type(module).__name__}: {listed}")
     module.load_state_dict({key: state[name] for name, (key, _) in own.items() if name in state}, strict=False)
 
@@ -64,5 +63,5 @@ def _canonical(key: str) -> str:
     return key.replace(".", "_")
 
 
-def _some(keys: list[str], most: int = 8) -> str:
-    return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")
+def _listed(keys: list[str], limit: int = 8) -> str:
+    return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")
