@@ -8,7 +8,7 @@ function readPpm(bytes) {
   const head = /^P6\s+(\d+)\s+(\d+)\s+255\s/.exec(bytes.toString("latin1", 0, 64));
   const [width, height] = head ? [Number(head[1]), Number(head[2])] : [0, 0];
   const end = head ? head[0].length + 3 * width * height : 0;
-  if (!head || bytes.length < end) throw new Error("the image is no whole binary PPM of 8 bits");
+  if (!head || bytes.length < end) throw new Error("the image is not a complete binary PPM of 8 bits");
   return { height, width, data: new Uint8Array(bytes.subarray(head[0].length, end)) };
 }
 
@@ -18,5 +18,5 @@ const image = readPpm(await readFile(file));
 ort.env.wasm.numThreads = 1; // its threads would keep node from ending
 const session = await ort.InferenceSession.create(await readFile(model), { executionProviders: ["wasm"] });
 const { keypoints: names } = JSON.parse(await readFile(`${model}.json`, "utf8")); // written beside the model
-const found = await predict(ort, session, image, box?.split(",").map(Number));
-console.log(JSON.stringify(found.map((point, k) => ({ name: names[k], ...point })), null, 1));
+const points = await predict(ort, session, image, box?.split(",").map(Number));
+console.log(JSON.stringify(points.map((point, k) => ({ name: names[k], ...point })), null, 1));

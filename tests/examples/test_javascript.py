@@ -108,4 +108,4 @@ def test_it_reads_the_pixels_of_a_canvas(example: Path):
 def test_an_image_that_is_cut_short_is_refused(example: Path, tmp_path: Path):
     (tmp_path / "cut.ppm").write_bytes(b"P6 9 9 255\n" + bytes(242))
     ending = run(example, "predict.mjs", str(tmp_path / "model.onnx"), str(tmp_path / "cut.ppm"))
-    assert ending.returncode == 1 and "Error: the image is no whole binary PPM" in ending.stderr
+    assert ending.returncode == 1 and "Error: the image is not a complete binary PPM" in ending.stderr

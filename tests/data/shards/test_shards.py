@@ -47,10 +47,13 @@ def test_a_missing_file_is_named_at_once(copy: Path, name: str) -> None:
         open_streamed(copy)
 
 
-def test_a_truncated_shard_is_named_at_once(copy: Path) -> None:
+@pytest.mark.parametrize(("start", "cut"), [(b"", 1), (b"LDFZ01\0\0", 0)], ids=["truncated", "compressed"])
+def test_another_shard_than_the_index_lists_is_named_at_once(copy: Path, start: bytes, cut: int) -> None:
     path = copy / "test" / "chunk-0-0.bin"
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"test/chunk-0-0.bin has \d+ bytes, not \d+; copy the set again"):
+    content = path.read_bytes()
+    path.write_bytes(start + content[len(start) : len(content) - cut])
+    message = r"test/chunk-0-0.bin has \d+ samples in \d+ bytes, not \d+ in \d+; copy the set again"
+    with pytest.raises(ValueError, match=message):
         open_streamed(copy)
 
 

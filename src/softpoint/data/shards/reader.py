@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import tempfile
@@ -33,6 +34,7 @@ def streaming_library() -> Any:
         import litdata.streaming
     except ImportError as error:
         raise ImportError(f"packed sets need litdata: pip install 'softpoint[streaming]' ({error})") from error
+    logging.getLogger("litdata").setLevel(logging.WARNING)
     return litdata.streaming
 
 
@@ -80,11 +82,14 @@ class Shards:
         if self.length != description.samples[split]:
             expected = description.samples[split]
             raise ValueError(f"{self.path}/{INDEX} lists {self.length} samples, not {expected}; {REPAIR}")
-        for name, _, size in [] if self.remote else shards:
+        for name, samples, size in [] if self.remote else shards:
             if not (shard := self.local / name).is_file():
                 raise FileNotFoundError(f"{shard} is missing; {REPAIR}")
-            if (length := shard.stat().st_size) != size:
-                raise ValueError(f"{shard} has {length} bytes, not {size}; {REPAIR}")
+            with shard.open("rb") as file:  # litdata would decompress a shard that begins otherwise
+                count = int.from_bytes(file.read(4), "little")
+            if (shard.stat().st_size, count) != (size, samples):
+                length = shard.stat().st_size
+                raise ValueError(f"{shard} has {count} samples in {length} bytes, not {samples} in {size}; {REPAIR}")
         self._opened: tuple[int, Any] = (0, None)  # the process that opened the set, and litdata's data set
 
     def __getstate__(self) -> dict[str, Any]:
