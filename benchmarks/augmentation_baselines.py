@@ -125,7 +125,7 @@ def _torchvision(images: Sequence[np.ndarray], points: np.ndarray, size: int, au
         ]
     )
     tensors = [tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1).contiguous()) for image in images]
-    keypoints: Any = tv_tensors.KeyPoints(torch.from_numpy(points).float(), canvas_size=(height, width))  # type: ignore[call-overload]
+    keypoints: Any = tv_tensors.KeyPoints(torch.from_numpy(points).float(), canvas_size=(height, width))
     return lambda i: steps(tensors[i % len(images)], keypoints)
 
 

@@ -76,12 +76,16 @@ def test_a_config_folder_of_the_user_adds_options(tmp_path: Path) -> None:
     (tmp_path / "optimizer").mkdir()
     (tmp_path / "optimizer/mine.yaml").write_text("_target_: torch.optim.Adagrad\n_partial_: true\nlr: 0.5\n")
     folder = ("--config-dir", str(tmp_path))
-    done = softpoint(ROOT / "src", "train", "optimizer=mine", *folder, "--cfg", "job")
+    done = softpoint(ROOT / "src", "train", *folder, "optimizer=mine", "--cfg", "job", "seed=1")
     assert done.returncode == 0 and "torch.optim.Adagrad" in done.stdout, done.stderr
     done = softpoint(ROOT / "src", "train", "optimizer=mien", *folder)
     assert "optimizer has no option 'mien'; did you mean 'mine'? (options: adam, adamw, mine, sgd)" in done.stderr
     done = softpoint(ROOT / "src", "train", "optimizer=mine", "optimizer.lrr=1", *folder)
     assert done.stderr == "error: unknown key 'optimizer.lrr'; did you mean 'optimizer.lr'?\n"
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/old.yaml").write_text("# @package _global_\ndata: {resident: true}\n")
+    done = softpoint(ROOT / "src", "train", "experiment=old", *folder)
+    assert done.stderr == "error: data.resident is now data.device_cache; rename it\n"
 
 
 def test_every_import_is_declared() -> None:

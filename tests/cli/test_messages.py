@@ -58,7 +58,7 @@ MISTAKES = {
     "ckpt_path=/nowhere/last.ckpt": r"no checkpoint at /nowhere/last.ckpt; a run keeps its own in checkpoints/",
     "backbone.weights=/nowhere.pth": r"backbone.weights: no file at /nowhere.pth",
     "~logger.tensorboard": r"Cannot use `LearningRateMonitor` callback with `Trainer` that has no logger",
-    "data.unlabelled=absent": r"data.unlabelled is now data.unlabeled; rename it",
+    "data.resident=true": r"data.resident is now data.device_cache; rename it",
     "+data.unlabelled=absent": r"data.unlabelled is now data.unlabeled; rename it",
     "++trainer.foo=1": r"trainer: .*unexpected keyword argument 'foo'",
 }

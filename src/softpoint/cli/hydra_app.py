@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_errors import CONFIGS, CommandLine, check_renamed, leave
+from softpoint.cli.hydra_errors import CONFIGS, CommandLine, check_renamed, is_override, leave
 
 
 def launch(config_name: str, main: Callable[[DictConfig], Any], words: Sequence[str]) -> None:
@@ -39,7 +39,8 @@ def launch(config_name: str, main: Callable[[DictConfig], Any], words: Sequence[
             leave(error, line)
 
     try:
-        sys.argv = [arguments[0], *words]  # which Hydra parses
+        # Hydra parses sys.argv, and takes no override behind a flag.
+        sys.argv = [arguments[0], *sorted(words, key=lambda word: not is_override(word))]
         hydra.main(config_path=str(CONFIGS), config_name=config_name, version_base="1.3")(task)()
     except Exception as error:
         leave(error, line)

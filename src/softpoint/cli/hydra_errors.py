@@ -35,9 +35,7 @@ class CommandLine:
     @property
     def overrides(self) -> list[str]:
         """The overrides of the config, without flags and without Hydra's own keys."""
-        return [
-            word for word in self.words if ("=" in word or word[:1] == "~") and word[:1] != "-" and not hydras(word)
-        ]
+        return [word for word in self.words if is_override(word) and not hydras(word)]
 
     @property
     def folders(self) -> list[Path]:
@@ -113,6 +111,15 @@ def explain(error: BaseException, line: CommandLine) -> str:
     where = re.search(r"full_key: (\S+)", str(error))
     ours = isinstance(cause, (ValueError, OSError, ImportError))
     return message if ours or where is None else f"{where[1]}: {message}"
+
+
+def is_override(word: str) -> bool:
+    """Whether an argument is KEY=VALUE or ~KEY, and not a flag.
+
+    >>> is_override("+a=1"), is_override("~a"), is_override("--config-dir=a"), is_override("a")
+    (True, True, False, False)
+    """
+    return not word.startswith("-") and ("=" in word or word.startswith("~"))
 
 
 def key_of(word: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_errors import CONFIGS, hydras, key_of
+from softpoint.cli.hydra_errors import CONFIGS, hydras, is_override, key_of
 
 # Keys that every study sets itself, and the way out.
 _DECIDED = dict.fromkeys(("seed", "data.seed", "data.fold", "data.folds", "ckpt_path"), "set seeds and folds")
@@ -26,7 +26,7 @@ def split_arguments(arguments: Sequence[str], study: str) -> list[str]:
     keys_of_training = {*OmegaConf.load(CONFIGS / "train.yaml"), *(p.name for p in CONFIGS.iterdir() if p.is_dir())}
 
     def is_of_training(word: str) -> bool:
-        if word.startswith("-") or hydras(word) or not ("=" in word or word.startswith("~")):
+        if hydras(word) or not is_override(word):
             return False
         key = key_of(word).split(".")[0]
         return key not in own and (key in keys_of_training or not get_close_matches(key, own, n=1, cutoff=0.8))
@@ -35,7 +35,6 @@ def split_arguments(arguments: Sequence[str], study: str) -> list[str]:
     if not of_training:
         return list(arguments)
     quoted = ",".join("'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'" for word in of_training)
-    # First, because Hydra takes no override behind a flag such as --cfg.
     return [f"train=[{quoted}]", *(word for word in arguments if word not in of_training)]
 
 
