@@ -147,7 +147,7 @@ def test_resuming_something_else(start: Callable, tmp_path: Path, run: Path) -> 
     words = labeled(["data=custom", *words], ckpt, "trainer.max_epochs=3")
     one_line(start("train", *words, "data.keypoints=[nose,tail]"), "the checkpoint predicts 4 keypoints .* data has 2")
     one_line(start("train", *words, "seed=1"), r"trained on another split: \d+ images differ in \w+, first video")
-    one_line(start("train", *tiny(), ckpt), "the checkpoint was not trained on SyntheticData, so that its split")
+    one_line(start("train", *tiny(), ckpt), "the checkpoint was not trained on SyntheticData, so its split")
     one_line(start("train", *words, "decoder.channels=16"), "the checkpoint holds another network: .* tensors differ")
     (tmp_path / "text.ckpt").write_text("hello")
     one_line(start("train", *words, f"ckpt_path={tmp_path / 'text.ckpt'}"), "text.ckpt is no checkpoint of softpoint")
