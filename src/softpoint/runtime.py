@@ -23,7 +23,7 @@ _AT_ONCE = 8  # images in memory as floats, however many are asked about
 
 
 class Model:
-    """A model that `scripts/export.py format=onnx` wrote.
+    """A model that `softpoint export format=onnx` wrote.
 
     `metadata` says what the export wrote beside the weights; `names` are those of the keypoints, in the order of the
     answers. Raises ValueError for a file that is no such model, FileNotFoundError where there is none.
@@ -118,7 +118,7 @@ def _open(path: Path, threads: int, providers: list[str]) -> InferenceSession:
     except ImportError as error:
         raise ImportError("an exported model runs on onnxruntime: pip install onnxruntime") from error
     if not path.is_file():
-        raise FileNotFoundError(f"no model at {path}; scripts/export.py writes one")
+        raise FileNotFoundError(f"no model at {path}; softpoint export writes one")
     known = onnxruntime.get_available_providers()
     if missing := [name for name in providers if name not in known]:
         raise ValueError(f"providers: this onnxruntime has no {missing[0]}; it has {', '.join(known)}")

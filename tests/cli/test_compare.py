@@ -1,4 +1,4 @@
-"""scripts/compare.py trains variants alike, in turns, and says what each reaches and costs."""
+"""The compare command trains variants alike, in turns, and reports their errors and costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""scripts/convert_labels.py: from any format to each that can be written."""
+"""The convert command: from any format to each that can be written."""
 
 from __future__ import annotations
 

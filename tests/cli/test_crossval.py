@@ -1,4 +1,4 @@
-"""scripts/crossval.py trains what is missing, pools what is there, and survives a fold that fails."""
+"""The crossval command trains what is missing, pools what is there, and continues after a fold that fails."""
 
 from __future__ import annotations
 
@@ -48,10 +48,7 @@ def test_every_fold_is_trained_and_pooled(crossval: START, pretence: Pretence, t
     found = json.loads((tmp_path / "out" / "crossval.json").read_text())
     assert found["images"] == len(IMAGES) and found["subjects"] == 2 * len(IMAGES) and found["failed"] == []
     assert list(found["folds"]) == ["0", "1", "2"] and found["minutes"] >= 0 and "CPU cores" in found["hardware"]
-    assert (
-        found["command"]
-        == "python scripts/crossval.py folds=3 'seeds=[0,4]' data=mirror_mouse optimizer.lr=0.001 epochs=40"
-    )
+    assert found["command"] == "softpoint crossval folds=3 'seeds=[0,4]' data=mirror_mouse optimizer.lr=0.001 epochs=40"
     assert found["budget"] == "40 epochs a training"
     assert len(read_csv(tmp_path / "out" / "predictions.csv")) == 2 * len(IMAGES)
     assert "[6/6] fold 2, seed 4" in out and "all folds" in out

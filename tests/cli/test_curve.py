@@ -1,4 +1,4 @@
-"""scripts/curve.py trains on fewer labels and on more alike, and draws what each number reaches."""
+"""The curve command trains on growing numbers of labels alike, and draws the error of each."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_each_number_is_trained_alike_and_tested_on_the_same(curve: START, prete
         assert reached["epe"]["low"] < min(errors) < max(errors) < reached["epe"]["high"]  # t of one degree is wide
     assert found["budget"] == "300 steps a training" in out
     assert (tmp_path / "out" / "curve.png").stat().st_size > 5000
-    assert "python scripts/curve.py 'labels=[20,5,10]' 'seeds=[0,4]' steps=300" in found["command"]
+    assert "softpoint curve 'labels=[20,5,10]' 'seeds=[0,4]' steps=300" in found["command"]
 
 
 def test_groups_minutes_and_several_lines(curve: START, pretence: Pretence, tmp_path: Path) -> None:

@@ -11,31 +11,37 @@ import pytest
 from omegaconf import OmegaConf
 
 from helpers.training import CONFIGS, ROOT, composed
+from softpoint.cli import COMMANDS
 from softpoint.cli.overrides import split_arguments
 from softpoint.cli.serve import hydra_overrides
 
 STUDIES = ("crossval", "compare", "curve")
 
 
-def commands() -> Iterator[tuple[str, str]]:
-    """Where a command stands, and the command."""
-    for path in (ROOT / "README.md", ROOT / "data/README.md", ROOT / "docs/results.md"):
+# Commands whose config has another name.
+CONFIG_OF = {"inspect": "inspect_data", "convert": "convert_labels", "fetch": "fetch_data", "pack": "pack_data"}
+START = rf"(?:python scripts/\w+\.py|softpoint (?:{'|'.join(COMMANDS)})(?= [^ ]))"
+
+
+def commands() -> Iterator[str]:
+    for path in (ROOT / "README.md", ROOT / "data/README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         text = path.read_text(encoding="utf-8")
-        found = re.findall(r"`(python scripts/[^`\n]+)`", text)
-        found += re.findall(r"^(python scripts/[^\n#]+?)(?:\s+#.*)?$", text, re.MULTILINE)
-        yield from ((path.name, command) for command in found)
+        yield from re.findall(rf"`({START}[^`\n]*)`", text)
+        yield from re.findall(rf"^({START}[^\n#]*?)(?:\s+#.*)?$", text, re.MULTILINE)
     for path in sorted(CONFIGS.rglob("*.yaml")):
         text = path.read_text(encoding="utf-8").replace("\\\n", " ").replace("$\\$", "$")
-        for command in re.findall(r"^[# ]*(python scripts/[^\n]+)$", text, re.MULTILINE):
-            # In help texts, two spaces or more stand before what a command is for.
-            yield path.name, re.split(r"(?<=\S)\s{2,}(?=[a-z(])", command)[0]
+        for command in re.findall(rf"^[# ]*({START}[^\n]*)$", text, re.MULTILINE):
+            # In help texts, two spaces or more precede the purpose of a command.
+            yield re.split(r"(?<=\S)\s{2,}(?=[a-z(])", command)[0]
 
 
-@pytest.mark.parametrize("command", sorted({command for _, command in commands()}))
+@pytest.mark.parametrize("command", sorted({*commands()}))
 def test_a_command_composes(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script, *words = shlex.split(command.split(" | ")[0])[1:]
-    name = Path(script).stem
-    assert (ROOT / script).is_file(), command
+    _, name, *words = shlex.split(command.split(" | ")[0])
+    if name.startswith("scripts/"):
+        assert (ROOT / name).is_file(), command
+        name = Path(name).stem
+    name = CONFIG_OF.get(name, name)
     # What a help text says beside a command has no equals sign.
     words = [word for word in words if "=" in word or word.startswith("~")]
     if "-m" in command.split():

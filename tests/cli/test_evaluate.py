@@ -1,4 +1,4 @@
-"""scripts/evaluate.py measures what training measured, and compares two checkpoints."""
+"""The evaluate command measures what training measured, and compares two checkpoints."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_the_list_has_every_data_set_and_marks_the_downloaded(start: Callable, t
 def test_a_data_set_is_downloaded_once(start: Callable, data_root: Path, tmp_path: Path) -> None:
     source = data_root / "keypoints" / "fly-wing"
     if not source.is_dir():
-        pytest.skip(f"no {source}; python scripts/fetch_data.py fly_wing downloads it")
+        pytest.skip(f"no {source}; softpoint fetch fly_wing downloads it")
     (tmp_path / "downloads").mkdir()
     with tarfile.open(tmp_path / "downloads" / "ml-morph.tar.gz", "w:gz", compresslevel=1) as archive:
         archive.add(ROOT / "LICENSE", "top/LICENSE")
@@ -56,7 +56,7 @@ def test_a_misspelled_name_gets_a_suggestion(start: Callable) -> None:
 
 def test_help_shows_the_commands(start: Callable) -> None:
     ending = start("fetch_data", "--help")
-    assert ending.code == 0 and "python scripts/fetch_data.py mirror_mouse" in ending.out
+    assert ending.code == 0 and "softpoint fetch mirror_mouse" in ending.out
 
 
 @pytest.mark.parametrize(

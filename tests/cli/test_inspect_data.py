@@ -1,4 +1,4 @@
-"""scripts/inspect_data.py reports on what training would take, and on what it refuses."""
+"""The inspect command reports on what training would take, and on what it refuses."""
 
 from __future__ import annotations
 

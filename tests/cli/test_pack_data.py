@@ -49,7 +49,7 @@ def test_the_split_equals_that_of_training(start: Callable, labels: list[str], t
 def test_the_printed_command_trains(start: Callable, labels: list[str], tmp_path: Path) -> None:
     ending = start("pack_data", *packing(labels, tmp_path / "set"))
     words = next(line for line in ending.out.splitlines() if line.startswith("use it: ")).split()
-    assert words[2:5] == ["python", "scripts/train.py", "data=streaming"]
+    assert words[2:5] == ["softpoint", "train", "data=streaming"]
     assert (Path.cwd() / words[5].removeprefix("data.folder=")).resolve() == tmp_path / "set"
     ending = start("train", *words[4:], *SMALL, "backbone=small", "backbone.width=8", "augment=none")
     assert ending.code == 0 and "times better" in ending.out, ending.err
@@ -97,5 +97,5 @@ def test_an_image_that_cannot_be_read_stops_packing(start: Callable, labels: lis
 
 def test_help_has_both_commands(start: Callable) -> None:
     ending = start("pack_data", "--help")
-    assert ending.code == 0 and "python scripts/train.py data=streaming data.folder=SET" in ending.out
+    assert ending.code == 0 and "softpoint train data=streaming data.folder=SET" in ending.out
     assert "augment" in ending.out and (ROOT / "scripts" / "pack_data.py").is_file()

@@ -1,4 +1,4 @@
-"""scripts/predict.py writes what the predictor answers, or nothing."""
+"""The predict command writes what the predictor answers, or nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""scripts/predict.py on videos: every file of each, in every form, and one line for every mistake."""
+"""The predict command on videos: every file of each, in every form, and one line for every mistake."""
 
 from __future__ import annotations
 

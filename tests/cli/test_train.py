@@ -1,4 +1,4 @@
-"""scripts/train.py leaves behind what its help promises, and --help costs no import of torch."""
+"""The train command leaves behind what its help promises, and --help does not import torch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_help_needs_no_torch_and_names_every_group() -> None:
     for group in (path for path in CONFIGS.iterdir() if path.is_dir() and path.name != "hydra"):
         options = ", ".join(sorted(path.stem for path in group.glob("*.yaml")))
         assert f"{group.name}: {options}" in done.stdout
-    for word in ("scripts/predict.py ckpt=", "tensorboard --logdir", "ckpt_path=", "best.ckpt", "max_epochs"):
+    for word in ("softpoint predict ckpt=", "tensorboard --logdir", "ckpt_path=", "best.ckpt", "max_epochs"):
         assert word in done.stdout
 
 

@@ -176,7 +176,7 @@ def test_public_set_trains_a_step(
     monkeypatch.setenv("SOFTPOINT_DATA", str(data_root))
     cfg = composed("train", [option], tmp_path)
     if not Path(cfg.data.labels).exists():
-        pytest.skip(f"no {cfg.data.labels}; python scripts/fetch_data.py {cfg.data.fetch} brings it")
+        pytest.skip(f"no {cfg.data.labels}; softpoint fetch {cfg.data.fetch} brings it")
     step([option, *SMALL, "backbone=small", "backbone.width=8", "data.batch_size=2", "data.verify=false"], tmp_path)
 
 
@@ -184,7 +184,7 @@ def test_public_set_trains_a_step(
 def test_a_missing_public_set_says_what_brings_it(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOFTPOINT_DATA", str(tmp_path))
     name = option.removeprefix("data=")
-    message = rf"labels {tmp_path}/keypoints/.* do not exist; python scripts/fetch_data\.py {name} brings them"
+    message = rf"labels {tmp_path}/keypoints/.* do not exist; softpoint fetch {name} brings them"
     with pytest.raises(Exception, match=message):
         instantiate(composed("train", [option], tmp_path).datamodule).setup("fit")
 

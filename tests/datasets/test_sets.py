@@ -125,14 +125,14 @@ def test_every_data_set_is_described(name: str) -> None:
 def test_the_digest_of_a_set_is_that_of_its_folder(name: str, data_root: Path) -> None:
     folder = SETS[name].path(data_root)
     if not folder.is_dir():
-        pytest.skip(f"no {folder}; python scripts/fetch_data.py {name} downloads it")
+        pytest.skip(f"no {folder}; softpoint fetch {name} downloads it")
     assert content_digest(folder, contents(folder)) == SETS[name].files[0].content
 
 
 def test_an_archive_of_github_gives_the_folder(data_root: Path, tmp_path: Path) -> None:
     fly = SETS["fly_wing"]
     if not fly.is_complete(data_root):
-        pytest.skip(f"no {fly.path(data_root)}; python scripts/fetch_data.py fly_wing downloads it")
+        pytest.skip(f"no {fly.path(data_root)}; softpoint fetch fly_wing downloads it")
     (tmp_path / "downloads").mkdir()
     with tarfile.open(tmp_path / "downloads" / fly.files[0].file, "w:gz", compresslevel=1) as archive:
         archive.add(ROOT / "LICENSE", "ml-morph-802997fc/LICENSE")
@@ -156,7 +156,7 @@ def test_splits_name_the_images_as_the_labels_do(name: str, data_root: Path, mon
     monkeypatch.setenv("SOFTPOINT_DATA", str(data_root))
     data = OmegaConf.load(CONFIGS / "data" / f"{name}.yaml").data
     if not Path(data.labels).exists():
-        pytest.skip(f"no {data.labels}; python scripts/fetch_data.py {name} downloads it")
+        pytest.skip(f"no {data.labels}; softpoint fetch {name} downloads it")
     images = sorted(set(read_labels(data.labels, images=data.get("images")).images))
     splits = read_splits(ROOT / data.splits, images)
     assert tuple(len(splits[split]) for split in ("train", "val", "test")) == SPLITS[name]

@@ -25,7 +25,7 @@ TITLES = (
 
 RECORD: dict[str, Any] = {
     "finished": True,
-    "command": "python scripts/train.py data=mice epochs=3",
+    "command": "softpoint train data=mice epochs=3",
     "date": "2026-01-02",
     "minutes": 12.34,
     "hardware": "2 CPU cores (some processor)",

@@ -22,7 +22,7 @@ from softpoint.studies.reports import write_comparison, write_cross_validation
 from softpoint.studies.runs import Outcome, Trial, slug
 from softpoint.studies.statistics import mean_interval, paired_difference
 
-FACTS = {"command": "python scripts/x.py", "hardware": "a machine", "data": "mice", "budget": "3 epochs a training"}
+FACTS = {"command": "softpoint x", "hardware": "a machine", "data": "mice", "budget": "3 epochs a training"}
 STUDY = FACTS | {"study": "heads", "title": "Heads", "on": "mice", "seeds": [0, 1, 2]}
 
 
@@ -211,9 +211,7 @@ def test_a_section_is_replaced_where_it_stands(tmp_path: Path) -> None:
 
 
 def test_what_is_stated_is_what_can_be_repeated() -> None:
-    assert (
-        spelled("crossval", ["data=x", "output=/mine", "page=docs/results.md"]) == "python scripts/crossval.py data=x"
-    )
+    assert spelled("crossval", ["data=x", "output=/mine", "page=docs/results.md"]) == "softpoint crossval data=x"
     assert "CPU cores" in hardware() and "torch" in hardware()
     assert slug("a / b") == "a_b" and slug("...") == "_"
 

@@ -46,7 +46,7 @@ def record(run: Path) -> dict[str, Any]:
 
 def test_a_finished_run_is_recorded_in_plain_values(record: dict[str, Any], run: Path) -> None:
     assert plain(record) and record["finished"] is True and 0 < record["minutes"] < 60
-    assert record["command"].startswith("python scripts/train.py data=custom data.labels=")
+    assert record["command"].startswith("softpoint train data=custom data.labels=")
     assert record["command"].endswith("data.test=0.2") and record["data"] == "custom"
     assert record["labels"] == "labels.csv" and record["data_license"] is None
     assert "CPU core" in record["hardware"] and "M parameters" in record["network"]
@@ -139,7 +139,7 @@ def test_a_test_on_synthetic_scenes_is_measured_too(tmp_path: Path) -> None:
 def test_the_command_line_tells_the_license_of_a_public_set() -> None:
     cfg = OmegaConf.create({"name": "openfield", "data": {"labels": "/x/y/Data.csv", "fetch": "openfield"}})
     found = run_facts(cfg, ["data=openfield", "seed=1 2"])
-    assert found["command"] == "python scripts/train.py data=openfield 'seed=1 2'"
+    assert found["command"] == "softpoint train data=openfield 'seed=1 2'"
     assert (found["data"], found["labels"]) == ("openfield", "Data.csv") and "LGPL-3.0" in found["data_license"]
     for fetch in ("nowhere", "../data/custom", None):
         assert run_facts(OmegaConf.create({"name": "a", "data": {"fetch": fetch}}), [])["data_license"] is None

@@ -1,4 +1,4 @@
-"""Write labels in another format: python scripts/convert_labels.py labels=FILE to=coco output=FILE"""
+"""Write labels in another format: softpoint convert labels=FILE to=coco output=FILE"""
 
 from __future__ import annotations
 

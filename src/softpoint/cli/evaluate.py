@@ -1,4 +1,4 @@
-"""Measure a trained model on held-out images: python scripts/evaluate.py ckpt=RUN/checkpoints/best.ckpt"""
+"""Measure a trained model on held-out images: softpoint evaluate ckpt=RUN/checkpoints/best.ckpt"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Download a public data set: python scripts/fetch_data.py list, then python scripts/fetch_data.py NAME"""
+"""Download a public data set: softpoint fetch list, then softpoint fetch NAME"""
 
 from __future__ import annotations
 

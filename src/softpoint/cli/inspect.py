@@ -1,4 +1,4 @@
-"""Find errors in labeled images: python scripts/inspect_data.py data.labels=FILE data.images=FOLDER"""
+"""Find errors in labeled images: softpoint inspect data.labels=FILE data.images=FOLDER"""
 
 from __future__ import annotations
 

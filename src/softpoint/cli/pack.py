@@ -1,4 +1,4 @@
-"""Pack images and labels for streaming: python scripts/pack_data.py data=custom data.labels=FILE output=SET"""
+"""Pack images and labels for streaming: softpoint pack data=custom data.labels=FILE output=SET"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def main(cfg: DictConfig) -> None:
     bytes_written = sum(path.stat().st_size for path in Path(cfg.output).rglob("*.bin"))
     counts = ", ".join(f"{count} {split}" for split, count in packed.samples.items())
     print(f"{len(packed.skeleton)} keypoints, samples {counts}, {bytes_written / 1e6:.1f} MB: {cfg.output}")
-    print(f"use it: python scripts/train.py data=streaming {shlex.quote(f'data.folder={os.path.relpath(cfg.output)}')}")
+    print(f"use it: softpoint train data=streaming {shlex.quote(f'data.folder={os.path.relpath(cfg.output)}')}")
 
 
 def run(arguments: list[str]) -> None:

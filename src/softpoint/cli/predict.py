@@ -1,4 +1,4 @@
-"""Predicts keypoints on images and videos: python scripts/predict.py ckpt=RUN/checkpoints/best.ckpt source=WHAT"""
+"""Predicts keypoints on images and videos: softpoint predict ckpt=RUN/checkpoints/best.ckpt source=WHAT"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def run_facts(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
 
     >>> cfg = OmegaConf.create({"name": "custom", "data": {"labels": "mine/labels.csv", "fetch": None}})
     >>> run_facts(cfg, ["data=custom"])["command"], run_facts(cfg, [])["labels"]
-    ('python scripts/train.py data=custom', 'labels.csv')
+    ('softpoint train data=custom', 'labels.csv')
     >>> run_facts(OmegaConf.create({"name": "mirror_mouse", "data": {"fetch": "mirror_mouse"}}), [])["data_license"]
     'MIT'
     """
@@ -28,7 +28,7 @@ def run_facts(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     public: Any = OmegaConf.load(about) if fetch and about.is_file() else {}
     painted = "none is needed for scenes that softpoint paints" if "painter" in cfg.data else None
     return {
-        "command": shlex.join(["python", "scripts/train.py", *overrides]),
+        "command": shlex.join(["softpoint", "train", *overrides]),
         "data": cfg.name,
         "labels": Path(labels).name if labels else None,
         "data_title": public.get("title"),

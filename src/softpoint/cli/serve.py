@@ -1,4 +1,4 @@
-"""Serve an exported model over HTTP: python scripts/serve.py model=FILE.onnx port=8000"""
+"""Serve an exported model over HTTP: softpoint serve model=FILE.onnx port=8000"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def main(cfg: DictConfig) -> None:
     from softpoint.serving.server import listen, require_libraries
 
     if cfg.model_file is None:
-        raise ValueError("model has no value; add to the command line: model=FILE.onnx, which scripts/export.py writes")
+        raise ValueError("model has no value; add to the command line: model=FILE.onnx, which softpoint export writes")
     require_libraries()
     settings = Settings(**{field.name: cfg[field.name] for field in fields(Settings)})
     service = Service(load(cfg.model_file, cfg.threads, cfg.providers), settings)

@@ -1,4 +1,4 @@
-"""Trains a keypoint model, tests it, and says how to use it: python scripts/train.py --help"""
+"""Trains a keypoint model, tests it, and says how to use it: softpoint train --help"""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def main(cfg: DictConfig) -> float | None:
         print(f"best checkpoint, val/epe {score:.3f} px: {os.path.relpath(best)}")
         command = shlex.quote(f"ckpt={os.path.relpath(best)}")
         boxes = " boxes=LABELS" if data.crops else ""
-        print(f"use it: python scripts/predict.py {command} source=IMAGE_OR_FOLDER{boxes}")
+        print(f"use it: softpoint predict {command} source=IMAGE_OR_FOLDER{boxes}")
     return float(score)
 
 

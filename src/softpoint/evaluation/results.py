@@ -118,12 +118,12 @@ class Results:
         """
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f"no predictions at {path}; scripts/evaluate.py writes predictions.csv")
+            raise FileNotFoundError(f"no predictions at {path}; softpoint evaluate writes predictions.csv")
         (_, header), *rows = read_rows(path) or [(0, [])]
         before = [*_FIXED, *(_EDGES if "box_left" in header else ()), *(["area"] if "area" in header else [])]
         names = [column.removesuffix("_x") for column in header[len(before) :: len(_PARTS)]]
         if header != [*before, *(f"{name}_{part}" for name in names for part in _PARTS)]:
-            raise ValueError(f"{path} is no predictions.csv of scripts/evaluate.py: its columns differ")
+            raise ValueError(f"{path} is no predictions.csv of softpoint evaluate: its columns differ")
         numbers = _numbers(path, rows, len(before), len(header))
         points = numbers[:, len(before) - 2 :].reshape(len(rows), len(names), len(_PARTS))
         return cls(

@@ -26,14 +26,14 @@ def hardware() -> str:
     return f"{gpu}{processor()}, {cores()} CPU cores, {used}, torch {torch.__version__}"
 
 
-def spelled(script: str, words: Sequence[str]) -> str:
+def spelled(command: str, words: Sequence[str]) -> str:
     """Return the command that repeats a measurement, without its output folder.
 
     >>> spelled("compare", ["study=heads", "output=there", "loss=[heatmap_ce]"])
-    "python scripts/compare.py study=heads 'loss=[heatmap_ce]'"
+    "softpoint compare study=heads 'loss=[heatmap_ce]'"
     """
     kept = [word for word in words if not word.startswith(("output=", "page=", "hydra."))]
-    return shlex.join(["python", f"scripts/{script}.py", *kept])
+    return shlex.join(["softpoint", command, *kept])
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

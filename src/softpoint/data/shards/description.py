@@ -37,7 +37,7 @@ class Description:
         if stored.get("format") != "softpoint" or stored.get("version") != VERSION:
             found = f"format {stored.get('format')!r} version {stored.get('version')!r}"
             raise ValueError(
-                f"{path} has {found}, not 'softpoint' version {VERSION}; pack the set again with scripts/pack_data.py"
+                f"{path} has {found}, not 'softpoint' version {VERSION}; pack the set again with softpoint pack"
             )
         try:
             skeleton = Skeleton.from_dict(stored["skeleton"])

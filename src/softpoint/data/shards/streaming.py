@@ -18,7 +18,7 @@ from softpoint.images.decode import MAX_PIXELS, decode_image
 
 
 class StreamedData(KeypointData):
-    """A set packed by scripts/pack_data.py, in a folder or an object store.
+    """A set packed by softpoint pack, in a folder or an object store.
 
     litdata reads the samples one by one, so that order, augmentation and the position of a resumed run are those of
     any other data set: a sample is a function of (seed, epoch, index), whatever the number of workers and processes.

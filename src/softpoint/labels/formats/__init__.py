@@ -96,7 +96,7 @@ def read_labels(
         raise ValueError(f"data.format={format!r}: {did_you_mean(format, FORMATS)}")
     if not path.exists():
         hint = "name a label file, or the folder of a project"
-        hint = hint if fetch is None else f"download them by python scripts/fetch_data.py {fetch}"
+        hint = hint if fetch is None else f"download them by softpoint fetch {fetch}"
         raise FileNotFoundError(f"labels {path} do not exist; {hint}")
     errors = errors or RowErrors(str(path), on_error)
     labels = FORMATS[format or recognize(path)].read(path, errors, None if images is None else Path(images))
