@@ -39,7 +39,7 @@ def test_draws_are_what_repeating_the_units_gives(share: float):
         assert quantiles[i] == pytest.approx(np.quantile(drawn, share), rel=1e-12)
 
 
-def test_a_draw_without_values_is_no_number_and_does_not_count():
+def test_a_resample_without_values_is_nan_and_does_not_count():
     values, unit = np.array([[1.0], [np.nan]]), np.array([0, 1])
     counts = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
     for draws in (mean_draws(values, unit, counts), quantile_draws(values, unit, counts, 0.5)):

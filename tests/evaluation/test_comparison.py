@@ -33,7 +33,7 @@ def test_differences_are_those_of_the_numbers():
     assert turned["difference"] == -found["epe"]["difference"] and turned["p_a_better"] == 0
 
 
-def test_calibration_is_better_the_nearer_it_is_to_what_it_says():
+def test_coverage_is_better_the_nearer_it_is_to_its_level():
     a = answered(40, seed=1)
     a = replace(a, covariance=np.tile(np.eye(2) * np.nanmean(a.errors**2) / 2, (*a.errors.shape, 1, 1)))
     wide, narrow = (replace(a, covariance=factor * a.covariance) for factor in (100.0, 0.01))
@@ -46,7 +46,7 @@ def test_calibration_is_better_the_nearer_it_is_to_what_it_says():
     assert skipped["ece"] == "the confidences of the two models are about different errors" and "oks_ap" in skipped
 
 
-def test_sigmas_are_given_of_the_keypoints_of_the_first():
+def test_sigmas_follow_the_keypoints_of_the_first():
     a, sigmas = answered(), [0.02, 0.2, 0.1, 0.05]
     kept = [a.skeleton.names[i] for i in (3, 1)]
     found = compare(a, a.with_keypoints(kept), oks_sigmas=sigmas, draws=5)
@@ -54,7 +54,7 @@ def test_sigmas_are_given_of_the_keypoints_of_the_first():
     assert found["overall"]["oks_ap"]["difference"] == 0
 
 
-def test_pairing_takes_out_what_is_hard_for_both():
+def test_pairing_removes_the_difficulty_of_images():
     """B is A plus 1 px everywhere: the difference has no spread, although each mean has."""
     a = answered(24)
     direction = (a.keypoints - a.truth) / a.errors[..., None]
@@ -73,7 +73,7 @@ def test_subjects_and_keypoints_are_matched_by_name():
     assert np.array_equal(left.errors, right.errors, equal_nan=True)
 
 
-def test_what_cannot_be_compared_is_refused():
+def test_results_that_share_nothing_are_refused():
     a = answered()
     with pytest.raises(ValueError, match="no keypoint of the same name"):
         compare(a.with_keypoints(["nose"]), a.with_keypoints(["tail"]))

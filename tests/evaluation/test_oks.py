@@ -55,7 +55,7 @@ def by_hand(results: Results, sigmas: np.ndarray) -> list[float]:
 
 @pytest.mark.parametrize("areas", [None, np.linspace(2000, 9000, 30)])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_numbers_are_the_evaluators(seed: int, areas: np.ndarray | None):
+def test_oks_metrics_are_those_of_the_evaluator(seed: int, areas: np.ndarray | None):
     results = answered(30, seed, spread=3.0, areas=areas)
     found = evaluate(results, oks_sigmas=SIGMAS.tolist(), draws=0)["overall"]
     values = [found[name]["value"] for name in ("oks_ap", "oks_ap50", "oks_ap75", "oks_ar")]
@@ -81,7 +81,7 @@ def test_perfect_predictions_are_perfect():
     assert [found[f"oks_{name}"]["value"] for name in ("ap", "ap50", "ap75", "ar")] == pytest.approx([1] * 4)
 
 
-def test_sigmas_are_stated_or_nothing():
+def test_sigmas_are_given_or_oks_is_skipped():
     theirs = cocoeval.Params("keypoints").kpt_oks_sigmas.tolist()
     assert find_sigmas("coco", tuple(COCO_SIGMAS)).tolist() == pytest.approx(theirs)
     with pytest.raises(ValueError, match="COCO's 17 keypoints of people, not for nose, tail"):

@@ -47,7 +47,7 @@ def reliability(results: Results) -> dict[str, float]:
     return numbers | {name: math.nan if value is None else value for name, value in coverages.items()}
 
 
-def test_who_says_the_truth_is_found_to():
+def test_a_calibrated_model_is_measured_as_calibrated():
     found = reliability(exact())
     assert found["ece"] < 0.015
     assert found["coverage_50"] == pytest.approx(0.5, abs=0.02)
@@ -56,7 +56,7 @@ def test_who_says_the_truth_is_found_to():
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
-def test_ellipses_of_another_size_hold_what_the_formula_says(factor: float):
+def test_scaled_ellipses_cover_what_the_formula_gives(factor: float):
     results = exact()
     found = reliability(replace(results, covariance=factor**2 * results.covariance))
     for level in (0.5, 0.9):
@@ -76,7 +76,7 @@ def test_the_calibration_error_is_that_of_a_loop():
     assert reliability(results)["ece"] == pytest.approx(sum(gaps) / len(known), abs=1e-12)
 
 
-def test_sure_and_wrong_is_an_error_of_one():
+def test_confident_and_wrong_is_an_error_of_one():
     confidence = np.array([0.0, 1.0, 1.0, 0.0])
     assert expected_calibration_error(confidence, confidence < 0.5) == 1.0
     assert expected_calibration_error(confidence, confidence > 0.5) == 0.0
@@ -90,7 +90,7 @@ def test_equal_values_share_their_rank():
     assert math.isnan(rank_correlation(a, np.ones(4)))
 
 
-def test_an_ellipse_without_area_holds_nothing_but_its_middle():
+def test_an_ellipse_without_area_covers_its_center_alone():
     results = exact(20)
     flat = replace(results, covariance=np.zeros_like(results.covariance))
     assert reliability(flat)["coverage_90"] == 0
@@ -98,7 +98,7 @@ def test_an_ellipse_without_area_holds_nothing_but_its_middle():
     assert reliability(replace(flat, truth=truth))["coverage_90"] == 1
 
 
-def test_without_labels_there_is_nothing_to_say():
+def test_without_labels_every_metric_is_nan():
     results = exact(3)
     nothing = replace(results, visibility=np.zeros((3, K), int), truth=np.full((3, K, 2), np.nan))
     assert all(math.isnan(value) for value in reliability(nothing).values())

@@ -26,20 +26,20 @@ def same(a: Results, b: Results) -> bool:
 @pytest.mark.parametrize(
     "changes", [{}, {"boxes": None}, {"areas": np.array([3.5, np.nan] * 6)}, {"boxes": None, "areas": np.arange(12.0)}]
 )
-def test_a_file_gives_back_every_bit(tmp_path: Path, changes: dict):
+def test_a_file_keeps_every_bit(tmp_path: Path, changes: dict):
     results = answered(**changes)
     results.write(tmp_path / "predictions.csv")
     assert same(Results.read(tmp_path / "predictions.csv"), results)
 
 
-def test_names_that_look_like_columns_are_kept_apart(tmp_path: Path):
+def test_keypoints_named_like_columns_are_distinguished(tmp_path: Path):
     names = ("a", "a_true", "box_left_x", "a,b")
     results = answered(skeleton=Skeleton(names), boxes=None)
     results.write(tmp_path / "predictions.csv")
     assert same(Results.read(tmp_path / "predictions.csv"), results)
 
 
-def test_parts_make_the_whole():
+def test_concatenated_parts_equal_the_whole():
     whole = answered()
     parts = [whole.select(range(5)), whole.select(range(5, 12))]
     assert same(Results.concat(parts), whole)
@@ -55,7 +55,7 @@ def test_keypoints_are_chosen_by_name():
     assert np.array_equal(part.errors, whole.errors[:, [3, 0]], equal_nan=True)
 
 
-def test_what_does_not_fit_is_said(tmp_path: Path):
+def test_results_and_files_that_do_not_fit_are_refused(tmp_path: Path):
     results = answered()
     with pytest.raises(ValueError, match="results of tail cannot be joined with results of nose"):
         Results.concat([results.with_keypoints(["nose"]), results.with_keypoints(["tail"])])
@@ -76,7 +76,7 @@ def test_what_does_not_fit_is_said(tmp_path: Path):
         Results.read(tmp_path / "d.csv")
 
 
-def test_a_prediction_that_is_no_number_is_not_left_out(tmp_path: Path) -> None:
+def test_a_prediction_that_is_nan_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "predictions.csv"
     answered_results = answered()
     answered_results.write(path)

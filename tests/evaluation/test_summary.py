@@ -86,7 +86,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, list[dict]]
     return evaluate(results, nme_pair=["left_ear", "right_ear"], oks_sigmas=0.1, draws=200), points_of(path)
 
 
-def test_overall_numbers(written: tuple[dict, list[dict]]):
+def test_overall_metrics(written: tuple[dict, list[dict]]):
     metrics, points = written
     values = {name: entry["value"] for name, entry in metrics["overall"].items()}
     calibration = {name: values.pop(name) for name in ("ece", "coverage_50", "coverage_90", "rank_correlation")}
@@ -95,7 +95,7 @@ def test_overall_numbers(written: tuple[dict, list[dict]]):
     assert np.isfinite([*calibration.values(), *oks.values()]).all()
 
 
-def test_numbers_of_parts(written: tuple[dict, list[dict]]):
+def test_metrics_of_parts(written: tuple[dict, list[dict]]):
     metrics, points = written
     assert [*metrics["keypoints"]] == [*NAMES] and {*metrics["groups"]} == {p["group"] for p in points}
     for name, entry in metrics["keypoints"].items():
@@ -106,7 +106,7 @@ def test_numbers_of_parts(written: tuple[dict, list[dict]]):
     agree(metrics["occluded"], [p for p in points if p["state"] == 1])
 
 
-def test_intervals_hold_their_values(written: tuple[dict, list[dict]]):
+def test_intervals_contain_their_values(written: tuple[dict, list[dict]]):
     metrics, _ = written
     for name, entry in metrics["overall"].items():
         assert entry["low"] <= entry["high"]
@@ -146,7 +146,7 @@ def test_a_resample_without_labels_takes_no_interval_away():
     assert few["notes"] == []
 
 
-def test_what_was_asked_is_said():
+def test_settings_are_stated():
     metrics = evaluate(answered(), oks_sigmas=0.1, nme_pair=["nose", "tail"], draws=300, seed=4)
     assert metrics["oks_sigmas"] == [0.1] * 4 and metrics["nme_pair"] == ["nose", "tail"]
     assert metrics["resampled"]["seed"] == 4 and metrics["resampled"]["draws_of_calibration"] == 200
@@ -159,7 +159,7 @@ def all_numbers(node: object) -> list[float]:
 
 
 @pytest.mark.parametrize("case", ["one image", "one point", "nothing labeled", "a keypoint never labeled", "no ears"])
-def test_nothing_is_nan_and_what_is_absent_is_explained(case: str):
+def test_no_value_is_nan_and_absent_metrics_have_a_reason(case: str):
     results = answered(1 if case == "one image" else 8)
     mask = np.zeros((len(results), 4), bool)
     mask[:, 1] = case in ("a keypoint never labeled", "no ears")
@@ -187,7 +187,7 @@ def test_a_set_without_images_is_refused():
         evaluate(answered(3).select([]))
 
 
-def test_a_pair_that_is_none_is_refused():
+def test_a_pair_that_names_no_two_keypoints_is_refused():
     with pytest.raises(ValueError, match="no keypoint is named 'left_ea'; did you mean 'left_ear'"):
         evaluate(answered(), nme_pair=["left_ea", "right_ear"])
     with pytest.raises(ValueError, match="must name two keypoints"):

@@ -100,7 +100,7 @@ def test_calibration_comes_after_averaging():
     assert not torch.allclose(found["confidence"], raw["confidence"])
 
 
-def test_without_pairs_the_user_has_to_say_so():
+def test_without_flip_pairs_the_user_must_confirm():
     plain = Skeleton(("nose", "tail"))
     with pytest.raises(ValueError, match=r"is known as a left or a right one.*data.flip_pairs=.*tta_unpaired"):
         flip_average(made("soft_argmax"), plain)

@@ -135,12 +135,12 @@ def test_predictor_agrees_with_what_was_tested(run: Path, predictor: Predictor, 
     np.testing.assert_allclose(found["confidence"], expected["confidence"], atol=1e-2)
 
 
-def test_names_stand_in_the_order_of_the_answers(predictor: Predictor) -> None:
+def test_names_are_in_the_order_of_the_predictions(predictor: Predictor) -> None:
     assert predictor.skeleton.names == NAMES
     assert softpoint.load_predictor is load_predictor
 
 
-def test_a_box_is_seen_as_training_sees_it(run: Path) -> None:
+def test_a_box_is_cropped_as_in_training(run: Path) -> None:
     """The same crop, the same network, the same answer: through the data set and through the predictor."""
     from softpoint.data.dataset import KeypointDataset
     from softpoint.data.sources import Record
@@ -178,13 +178,13 @@ def test_a_box_is_seen_as_training_sees_it(run: Path) -> None:
         (1, np.zeros((0, 4)), r"shape \(0, 4\)"),
     ],
 )
-def test_boxes_that_are_none(predictor: Predictor, count: int, boxes: Any, said: str) -> None:
+def test_malformed_boxes_are_refused(predictor: Predictor, count: int, boxes: Any, said: str) -> None:
     given = canvases([(20, 30)] * count)
     with pytest.raises(ValueError, match=said):
         predictor(given[0] if count == 1 else given, boxes)
 
 
-def test_flip_averaging_answers_a_mirror_by_the_mirror(run: Path) -> None:
+def test_flip_averaging_is_equivariant_to_a_mirror(run: Path) -> None:
     predict = load_predictor(run / "checkpoints/best.ckpt", tta="flip")
     image = np.random.default_rng(3).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     here, there = predict(image), predict(image[:, ::-1].copy())

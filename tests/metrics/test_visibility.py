@@ -58,7 +58,7 @@ def test_scores_are_those_counted_pair_by_pair() -> None:
 
 
 @pytest.mark.parametrize("answer", [0, 1, 2])
-def test_whoever_always_says_the_same_is_at_chance(answer: int) -> None:
+def test_a_constant_prediction_is_at_chance(answer: int) -> None:
     target = batch()[1]
     constant = torch.nn.functional.one_hot(torch.full_like(target, answer), 3) * 5.0
     scores = visibility_scores(constant, target)
@@ -66,7 +66,7 @@ def test_whoever_always_says_the_same_is_at_chance(answer: int) -> None:
     assert scores["absent_auroc"].item() == scores["occluded_auroc"].item() == 0.5
 
 
-def test_knowing_which_keypoint_is_often_hidden_ranks_at_chance() -> None:
+def test_a_constant_ranking_per_keypoint_is_at_chance() -> None:
     # The first keypoint is mostly occluded, the second mostly visible, and the answer tells no more than that.
     target = torch.tensor([[1, 2], [1, 2], [1, 2], [2, 1]])
     logits = torch.tensor([[0.0, 3, 0], [0.0, 0, 3]]).expand(4, 2, 3)
