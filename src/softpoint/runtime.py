@@ -1,8 +1,8 @@
-"""Exported models at work with numpy and onnxruntime alone: no torch, and nothing else of this project.
+"""Prediction by exported models with numpy and onnxruntime alone, without torch and the rest of this package.
 
 from softpoint.runtime import load
-found = load("model.onnx")(image)  # uint8 RGB (H, W, 3)
-found["keypoints"], found["confidence"], found["covariance"]
+prediction = load("model.onnx")(image)  # uint8 RGB (H, W, 3)
+prediction["keypoints"], prediction["confidence"], prediction["covariance"]
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 KEY = "softpoint"  # of the metadata, JSON text, in an exported file
-FORMAT = 1  # of what stands there
-_AT_ONCE = 8  # images in memory as floats, however many are asked about
+FORMAT = 1  # of the metadata
+_BATCH_SIZE = 8  # images in memory as floats
 
 
 class Model:
     """A model that `softpoint export format=onnx` wrote.
 
-    `metadata` says what the export wrote beside the weights; `names` are those of the keypoints, in the order of the
-    answers. Raises ValueError for a file that is no such model, FileNotFoundError where there is none.
+    `metadata` is that of the export; `names` are those of the keypoints, in the order of predictions. Raises ValueError
+    for a file that is no such model, FileNotFoundError if there is none.
 
     Args:
         path: of the .onnx file.
-        threads: that compute; 0 for as many as there are cores.
-        providers: of onnxruntime, the preferred first; None for the CPU. One that it lacks is an error.
+        threads: number of threads; 0 for one per core.
+        providers: onnxruntime's execution providers, the preferred first; None for the CPU.
     """
 
     def __init__(self, path: str | Path, threads: int = 0, providers: Sequence[str] | None = None) -> None:
@@ -45,16 +45,16 @@ class Model:
 
     @property
     def fixed_size(self) -> tuple[int, int] | None:
-        """(H, W) that images must have; None for any."""
+        """(H, W) of every image; None for any size."""
         height, width = self._inputs["images"].shape[1:3]
         return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
     def __call__(self, images: Any, boxes: Any = None) -> dict[str, np.ndarray]:
-        """Answers for one uint8 RGB image (H, W, 3), a batch (B, H, W, 3), or a list of any sizes.
+        """Return predictions for one uint8 RGB image (H, W, 3), a batch (B, H, W, 3), or a list of images of any sizes.
 
-        A model trained on crops takes one box (left, top, right, bottom) an image, (4,) or (B, 4), or for one image
-        (N, 4) for N subjects in it; without boxes it looks at whole images. Returns float32 `keypoints` (K, 2) as
-        (x, y) in pixels of the image, `confidence` (K,), `covariance` (K, 2, 2) in px^2, and what else was exported;
+        A model trained on crops takes one box (left, top, right, bottom) per image, (4,) or (B, 4), or for one image
+        (N, 4) for N subjects in it; without boxes it sees whole images. The result has float32 `keypoints` (K, 2) as
+        (x, y) in pixels of the image, `confidence` (K,), `covariance` (K, 2, 2) in px^2, and other exported outputs;
         with a leading B or N for more than one. Raises ValueError for another shape or type.
         """
         single = isinstance(images, np.ndarray) and images.ndim < 4
@@ -67,8 +67,8 @@ class Model:
             single, checked = False, checked * len(regions)
         elif single and np.ndim(boxes) == 2:
             single = False
-        answers = self._in_groups(checked, regions)
-        return {name: value[0] for name, value in answers.items()} if single else answers
+        outputs = self._run(checked, regions)
+        return {name: value[0] for name, value in outputs.items()} if single else outputs
 
     def _check_sizes(self, images: list[np.ndarray]) -> None:
         for height, width, _ in (image.shape for image in images):
@@ -77,21 +77,21 @@ class Model:
                     f"{self.path} was exported for images of {self.fixed_size} (H, W), got {(height, width)}"
                 )
 
-    def _in_groups(self, images: list[np.ndarray], regions: np.ndarray) -> dict[str, np.ndarray]:
-        """Answers in order; images of one size go together."""
+    def _run(self, images: list[np.ndarray], regions: np.ndarray) -> dict[str, np.ndarray]:
+        """Return outputs in order; images of one size are batched."""
         groups: dict[tuple[int, ...], list[int]] = {}
         for i, image in enumerate(images):
             groups.setdefault(image.shape, []).append(i)
-        found: list[Mapping[str, np.ndarray] | None] = [None] * len(images)
-        batches = [rows[i : i + _AT_ONCE] for rows in groups.values() for i in range(0, len(rows), _AT_ONCE)]
+        results: list[Mapping[str, np.ndarray]] = [{}] * len(images)
+        batches = [rows[i : i + _BATCH_SIZE] for rows in groups.values() for i in range(0, len(rows), _BATCH_SIZE)]
         for rows in batches:
-            given = {"images": np.stack([images[i] for i in rows])}
+            inputs = {"images": np.stack([images[i] for i in rows])}
             if "boxes" in self._inputs:
-                given["boxes"] = regions[rows].astype(np.float32)
-            values = self.session.run(None, given)
-            for place, i in enumerate(rows):
-                found[i] = {name: value[place] for name, value in zip(self._outputs, values, strict=True)}
-        return {name: np.stack([one[name] for one in found if one is not None]) for name in self._outputs}
+                inputs["boxes"] = regions[rows].astype(np.float32)
+            values = self.session.run(None, inputs)
+            for row, i in enumerate(rows):
+                results[i] = {name: value[row] for name, value in zip(self._outputs, values, strict=True)}
+        return {name: np.stack([result[name] for result in results]) for name in self._outputs}
 
     def _regions(self, images: list[np.ndarray], boxes: Any, single: bool) -> np.ndarray:
         if boxes is None:
@@ -108,7 +108,7 @@ class Model:
 
 
 def load(path: str | Path, threads: int = 0, providers: Sequence[str] | None = None) -> Model:
-    """The model in an .onnx file, ready to predict; see `Model`."""
+    """Return the model in an .onnx file; see `Model`."""
     return Model(path, threads, providers)
 
 
@@ -124,29 +124,29 @@ def _open(path: Path, threads: int, providers: list[str]) -> InferenceSession:
         raise ValueError(f"providers: this onnxruntime has no {missing[0]}; it has {', '.join(known)}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Threads that wait for each other sleep, for a server has others to run; warnings are about shapes alone.
+    # Threads sleep while they wait, as a server runs others; warnings are only about shapes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # onnxruntime has an exception for each thing that can be wrong with a file
+    except Exception as error:  # onnxruntime has an exception for every fault of a file
         raise ValueError(f"{path} is no model that onnxruntime can run, or is damaged: {error}") from error
 
 
 def _metadata(session: InferenceSession, path: Path) -> dict[str, Any]:
-    """What the export wrote into the file; ValueError where that was not ours, or is from a later version."""
+    """Return the metadata of the export; ValueError for none, and for that of a later version."""
     stored = session.get_modelmeta().custom_metadata_map.get(KEY)
     if stored is None:
-        raise ValueError(f"{path} was not written by softpoint: it does not say what its outputs mean")
+        raise ValueError(f"{path} was not written by softpoint: it has no metadata about its outputs")
     try:
-        metadata = json.loads(stored)
+        metadata: dict[str, Any] = json.loads(stored)
         later = metadata["format"] > FORMAT
         height, width = map(int, metadata["size"])
         metadata |= {"keypoints": list(map(str, metadata["keypoints"])), "size": [height, width]}
         if (crops := metadata["crops"]) is not None:
             crops["padding"] = float(crops["padding"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: what it says of itself cannot be read ({error!r}); export it again") from error
+        raise ValueError(f"{path}: its metadata cannot be read ({error!r}); export it again") from error
     if later:
         raise ValueError(
             f"{path} is of format {metadata['format']}, and this softpoint reads up to {FORMAT}; update it"
@@ -154,15 +154,15 @@ def _metadata(session: InferenceSession, path: Path) -> dict[str, Any]:
     return metadata
 
 
-def _checked(image: Any) -> np.ndarray:
-    image = np.asarray(image)
+def _checked(value: Any) -> np.ndarray:
+    image = np.asarray(value)
     if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ValueError(f"an image must be uint8 RGB of shape (H, W, 3), got {image.dtype} {image.shape}")
     return image
 
 
 def _whole(size: Sequence[int], into: Sequence[int], padding: float) -> np.ndarray:
-    """The box that shows a whole image of `size` (H, W), centered to a whole pixel, in an input `into` (h, w).
+    """Return the box of a whole image of `size` (H, W), centered to a whole pixel, in an input `into` (h, w).
 
     >>> _whole((480, 640), (256, 256), 1.0).round(3).tolist()
     [-0.5, -80.5, 639.5, 559.5]

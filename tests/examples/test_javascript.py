@@ -57,7 +57,7 @@ def exported(folder: Path, crops: dict | None) -> Path:
     weights.write_bytes(b"weights")
     checkpoint = Checkpoint(net, Skeleton(("nose", "left ear", "tail")), (64, 96), crops, {}, weights)
     module, path = ExportModule(checkpoint), folder / "model.onnx"
-    metadata = describe(checkpoint, module.answers, "float32")
+    metadata = describe(checkpoint, module.outputs, "float32")
     write_onnx(module, path, metadata)
     write_sidecar(path, metadata)
     return path

@@ -1,4 +1,4 @@
-"""What a run notes about itself in its checkpoints, for whoever gets only those."""
+"""The record of a run: facts that its checkpoints carry for whoever gets only those."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from softpoint.training.calibrate import replace_checkpoint
 
 
 class Record(Callback):
-    """Notes in every checkpoint of a run what is known about it, as plain values under `record`.
+    """Writes facts of a run into each of its checkpoints, as plain values under `record`.
 
-    `told` is what only the command line knows. `splits` counts images, subjects and labeled points of each, where
-    the data knows them without painting any; `weights_license` is that of the weights that training starts from, None
-    where there are none or it is unknown. `minutes` counts those before a run was resumed too.
+    `command_facts` come from the command line. `splits` counts images, subjects and labeled points of each split, where
+    that needs no synthetic image; `weights_license` is that of the starting weights, None without any or if it is
+    unknown. `minutes` includes those before a run was resumed.
     """
 
-    def __init__(self, told: Mapping[str, Any]) -> None:
-        self.told = dict(told)
+    def __init__(self, command_facts: Mapping[str, Any]) -> None:
+        self.command_facts = dict(command_facts)
         self.facts: dict[str, Any] = {}
-        self._began, self._before = time.monotonic(), 0.0
+        self._start, self._minutes_before = time.monotonic(), 0.0
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         started = getattr(pl_module.net.backbone, "started_from", None) or {}
-        self._began = time.monotonic()
+        self._start = time.monotonic()
         self.facts = {
             "finished": False,
             "date": datetime.now(UTC).date().isoformat(),
@@ -42,7 +42,7 @@ class Record(Callback):
             "starting_weights": started.get("weights"),
             "weights_license": started.get("license"),
             "versions": {name: version(name) for name in ("softpoint", "torch", "torchvision")},
-            **self.told,
+            **self.command_facts,
         }
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -53,15 +53,15 @@ class Record(Callback):
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
-            self._before = float(checkpoint.get("record", {}).get("minutes", 0))
+            self._minutes_before = float(checkpoint.get("record", {}).get("minutes", 0))
 
     @property
     def _minutes(self) -> float:
-        return self._before + (time.monotonic() - self._began) / 60
+        return self._minutes_before + (time.monotonic() - self._start) / 60
 
 
 def describe_hardware(device: torch.device, count: int) -> str:
-    """What trained, in words.
+    """Return the name of the hardware and the number of processes.
 
     >>> describe_hardware(torch.device("cpu"), 1).partition(" CPU core")[0].isdigit()
     True
@@ -75,7 +75,7 @@ def describe_hardware(device: torch.device, count: int) -> str:
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Puts a record into a checkpoint of ours, which is replaced as a whole."""
+    """Replace the record in a checkpoint of this run, atomically."""
     stored = torch.load(path, map_location="cpu", weights_only=True)
     replace_checkpoint(path, {**stored, "record": dict(record)})
 

@@ -1,9 +1,9 @@
-"""A checkpoint as one file that runs elsewhere, written only if it answers as the checkpoint does."""
+"""Export of a checkpoint to one file, which is kept only if it predicts what the checkpoint does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from softpoint.inference.checkpoint import Checkpoint
 from softpoint.inference.export.graph import ExportModule
 from softpoint.inference.export.metadata import describe, write_sidecar
 from softpoint.inference.export.onnx_file import quantize, write_onnx
-from softpoint.inference.export.parity import ComparisonImage, Difference, measure_difference, random_images, reopened
+from softpoint.inference.export.parity import ComparisonImage, Difference, measure_difference, open_file, random_images
 from softpoint.inference.export.programs import write_compiled, write_program
 from softpoint.inference.predictor import Predictor
 from softpoint.paths import atomic_write
@@ -21,7 +21,7 @@ from softpoint.suggest import did_you_mean
 
 
 class Format(NamedTuple):
-    """The ending of its files, and what writes them."""
+    """The suffix of a format's files, and the function that writes one."""
 
     suffix: str
     write: Callable[[ExportModule, Path, dict[str, Any], tuple[int, int] | None], None]
@@ -34,107 +34,110 @@ FORMATS = {
 }
 PRECISIONS = ("float32", "float16", "int8")
 
-# Pixels by which a float32 file may differ from its checkpoint anywhere.
-LIMIT = 0.05
+# Pixels by which a keypoint of a float32 file may differ from the checkpoint's.
+MAX_DIFFERENCE = 0.05
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What is wanted of an export; ValueError for what there is not.
+    """Options of an export. Raises ValueError for impossible ones.
 
-    `size` (H, W) fixes the size of the images, None takes any.
+    Args:
+        format: a name in `FORMATS`.
+        precision: a name in `PRECISIONS`.
+        heatmaps: also return the heatmaps.
+        size: (H, W) of every image; None for any size.
+        calibration: images on which int8 measures its ranges.
     """
 
     format: str = "onnx"
     precision: str = "float32"
     heatmaps: bool = False
     size: tuple[int, int] | None = None
-    calibration: Sequence[ComparisonImage] = field(default=())
+    calibration: Sequence[ComparisonImage] = ()
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
-            raise ValueError(f"format={self.format!r}: {did_you_mean(self.format, FORMATS)}")
+            raise ValueError(f"format={self.format!r}: {did_you_mean(self.format, [*FORMATS, 'safetensors'])}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision={self.precision!r}: {did_you_mean(self.precision, PRECISIONS)}")
         if self.precision == "int8" and self.format != "onnx":
             raise ValueError("precision=int8 is for format=onnx; choose float32 or float16 here")
         if self.size is not None and min(self.size) < 1:
             raise ValueError(f"image_size={list(self.size)} must be a height and a width in pixels")
-        if self.precision == "int8" and not self.taken(self.calibration):
-            of = "" if self.size is None else f" of {list(self.size)}"
-            raise ValueError(f"precision=int8 measures ranges on images{of}; give some by images=FOLDER")
+        if self.precision == "int8" and not self.accepted(self.calibration):
+            size = "" if self.size is None else f" of {list(self.size)}"
+            raise ValueError(f"precision=int8 measures ranges on images{size}; give some by images=FOLDER")
 
-    def taken(self, views: Sequence[ComparisonImage]) -> list[ComparisonImage]:
-        """Those that the file takes: of one size, where it is fixed."""
-        return [view for view in views if self.size is None or view.image.shape[:2] == tuple(self.size)]
+    def accepted(self, images: Sequence[ComparisonImage]) -> list[ComparisonImage]:
+        """Return the images that the file takes: those of its size, if that is fixed."""
+        return [image for image in images if self.size is None or image.image.shape[:2] == tuple(self.size)]
 
 
 def export(
-    checkpoint: Checkpoint, predictor: Predictor, path: Path, plan: ExportOptions, views: Sequence[ComparisonImage] = ()
+    checkpoint: Checkpoint,
+    predictor: Predictor,
+    path: Path,
+    options: ExportOptions,
+    images: Sequence[ComparisonImage] = (),
 ) -> tuple[Difference, dict[str, Any]]:
-    """Writes `path` and its sidecar; how far it is from `predictor`, on `views` if there are any, and its metadata.
+    """Write `path` and its sidecar; return the difference from `predictor`, on `images` if there are any, and metadata.
 
-    A float32 file that differs by more than `LIMIT` px, on these or on random images, is deleted, with a
-    ValueError. Nothing else is left of an export that fails either, nor is an earlier file at `path` harmed.
+    A float32 file that differs by more than `MAX_DIFFERENCE` px on these or on random images is deleted, with a
+    ValueError. An export that fails leaves nothing, and an earlier file at `path` as it was.
     """
-    suffix = FORMATS[plan.format].suffix
+    suffix = FORMATS[options.format].suffix
     if path.suffix != suffix or not path.stem:
-        raise ValueError(f"output={path} must be a name that ends in {suffix}, for format={plan.format}")
-    module = ExportModule(checkpoint, plan.heatmaps, half=plan.precision == "float16")
-    metadata = describe(checkpoint, module.answers, plan.precision, plan.size)
-    with atomic_write(path) as unfinished:
-        _write(module, unfinished, metadata, plan)
-        answers, metadata = reopened(unfinished, plan.format)
+        raise ValueError(f"output={path} must be a name that ends in {suffix}, for format={options.format}")
+    module = ExportModule(checkpoint, options.heatmaps, half=options.precision == "float16")
+    metadata = describe(checkpoint, module.outputs, options.precision, options.size)
+    with atomic_write(path) as temporary:
+        _write(module, temporary, metadata, options)
+        exported, metadata = open_file(temporary, options.format)
+        noise = random_images(options.size or checkpoint.size, fixed=options.size is not None)
         differences = [
-            measure_difference(predictor, answers, _boxed(shown, checkpoint))
-            for shown in (plan.taken(views), random_images(plan.size or checkpoint.size, fixed=plan.size is not None))
-            if shown
+            measure_difference(predictor, exported, [_with_box(image, checkpoint.crops) for image in part])
+            for part in (options.accepted(images), noise)
+            if part
         ]
-        if plan.precision == "float32":
-            _check_exact(differences, checkpoint)
+        if options.precision == "float32":
+            _check_exact(differences, checkpoint.path)
     write_sidecar(path, metadata)
     return differences[0], metadata
 
 
-def _check_exact(differences: Sequence[Difference], checkpoint: Checkpoint) -> None:
-    """ValueError for answers that rounding does not explain."""
-    if unlike := [difference.unlike for difference in differences if difference.unlike]:
-        raise ValueError(f"the exported file answers another {unlike[0]} than {checkpoint.path}; it was deleted")
+def _check_exact(differences: Sequence[Difference], path: Path) -> None:
+    """Raise ValueError for differences that rounding does not explain."""
+    if names := [difference.other for difference in differences if difference.other]:
+        raise ValueError(f"the exported file predicts another {names[0]} than {path}; it was deleted")
     worst = max(differences, key=lambda difference: difference.largest)
-    if worst.largest > LIMIT:
+    if worst.largest > MAX_DIFFERENCE:
         raise ValueError(
-            f"the exported file differs from {checkpoint.path} by {worst}; more than {LIMIT} px is no export,"
-            " and it was deleted"
+            f"the exported file differs from {path} by {worst}, more than {MAX_DIFFERENCE} px; it was deleted"
         )
 
 
-def _write(module: ExportModule, path: Path, metadata: dict[str, Any], plan: ExportOptions) -> None:
-    write = FORMATS[plan.format].write
-    if plan.precision != "int8":
-        write(module, path, metadata, plan.size)
+def _write(module: ExportModule, path: Path, metadata: dict[str, Any], options: ExportOptions) -> None:
+    write = FORMATS[options.format].write
+    if options.precision != "int8":
+        write(module, path, metadata, options.size)
         return
-    whole = path.with_name(f".{path.stem}.float32{path.suffix}")
+    full = path.with_name(f".{path.stem}.float32{path.suffix}")
     try:
-        write(module, whole, metadata, plan.size)
-        quantize(whole, path, (_given(view, module) for view in plan.taken(plan.calibration)))
+        write(module, full, metadata, options.size)
+        quantize(full, path, (_inputs(image, module) for image in options.accepted(options.calibration)))
     finally:
-        whole.unlink(missing_ok=True)
+        full.unlink(missing_ok=True)
 
 
-def _given(view: ComparisonImage, module: ExportModule) -> dict[str, np.ndarray]:
-    """An image as the file's inputs."""
-    given = {"images": view.image[None]}
+def _inputs(image: ComparisonImage, module: ExportModule) -> dict[str, np.ndarray]:
+    """Return an image as the file's inputs."""
+    inputs = {"images": image.image[None]}
     if module.padding is not None:
-        given["boxes"] = _box(view)[None].astype(np.float32)
-    return given
+        inputs["boxes"] = image.box_or_whole()[None].astype(np.float32)
+    return inputs
 
 
-def _boxed(views: Sequence[ComparisonImage], checkpoint: Checkpoint) -> list[ComparisonImage]:
-    """The views, with a box each for a network that was trained on crops."""
-    return [view._replace(box=_box(view)) for view in views] if checkpoint.crops else list(views)
-
-
-def _box(view: ComparisonImage) -> np.ndarray:
-    """Its box, or that of the whole image."""
-    height, width = view.image.shape[:2]
-    return np.array([-0.5, -0.5, width - 0.5, height - 0.5]) if view.box is None else np.asarray(view.box)
+def _with_box(image: ComparisonImage, crops: dict[str, Any] | None) -> ComparisonImage:
+    """Return an image with a box if the network was trained on crops."""
+    return image._replace(box=image.box_or_whole()) if crops else image

@@ -1,4 +1,4 @@
-"""All that stands between an image's bytes and its keypoints, as one module that can be exported."""
+"""One module from the bytes of images to keypoints, for export."""
 
 from __future__ import annotations
 
@@ -16,70 +16,70 @@ from softpoint.inference.export.resample import cropped, letterboxed, resample
 
 
 class ExportModule(nn.Module):
-    """Raw images in, keypoints in their own pixels out: resizing, network, decoding and calibration in one.
+    """Predicts keypoints in the pixels of raw images: resizing, network, decoding and calibration.
 
-    It answers as a `Predictor` of the same checkpoint does.
+    Its predictions are those of a `Predictor` of the same checkpoint.
 
     Args:
-        checkpoint: gives the network, the size of its input, and how it was shown crops. It stays as it is.
-        heatmaps: also answer what the keypoints were read from.
+        checkpoint: has the network, which stays as it is, the size of its input, and the padding of crops.
+        heatmaps: also return the heatmaps.
         half: compute backbone, attention and decoder in float16.
     """
 
     def __init__(self, checkpoint: Checkpoint, heatmaps: bool = False, half: bool = False) -> None:
         super().__init__()
-        self.net = _halved(checkpoint.net) if half else checkpoint.net
+        self.net = _half(checkpoint.net) if half else checkpoint.net
         self.size, self.heatmaps = checkpoint.size, heatmaps
         self.padding = checkpoint.crops["padding"] if checkpoint.crops else None
         visibility = getattr(checkpoint.net.head, "visibility", None) is not None
-        self.answers = [
+        self.outputs = [
             "keypoints", "confidence", "covariance", *["visibility"] * visibility, *["heatmaps"] * heatmaps
         ]  # fmt: skip
 
     def forward(
         self, images: UInt8[Tensor, "B H W 3"], boxes: Float[Tensor, "B 4"] | None = None
     ) -> tuple[Tensor, ...]:
-        """`answers` of RGB images, or of `boxes` (left, top, right, bottom) in them, one each.
+        """Return `outputs` for RGB images, or for one box (left, top, right, bottom) in each.
 
         `keypoints` (B, K, 2), `confidence` (B, K), `covariance` (B, K, 2, 2) in px^2, `visibility` (B, K, 3), the
-        probabilities of absent, hidden and visible, and `heatmaps` (B, K, h, w) over the cells of the network.
+        probabilities of absent, occluded and visible, and `heatmaps` (B, K, h, w) over the cells of the network.
         """
         if self.padding is None or boxes is None:
             placed = letterboxed((images.shape[1], images.shape[2]), self.size, images)
         else:
             placed = cropped(boxes, self.size, self.padding)
-        found = self.net(resample(images, placed, self.size) / 255)
+        prediction = self.net(resample(images, placed, self.size) / 255)
         scale = placed.scale.float()[..., None, None]
-        answers = {
-            "keypoints": (found["keypoints"] - placed.offset.float().unsqueeze(-2)) / scale,
-            "confidence": found["confidence"],
-            "covariance": found["covariance"] / scale[..., None].square(),
+        results = {
+            "keypoints": (prediction["keypoints"] - placed.offset.float().unsqueeze(-2)) / scale,
+            "confidence": prediction["confidence"],
+            "covariance": prediction["covariance"] / scale[..., None].square(),
         }
-        if "visibility" in self.answers:
-            answers["visibility"] = found["visibility"].float().softmax(-1)
+        if "visibility" in self.outputs:
+            results["visibility"] = prediction["visibility"].float().softmax(-1)
         if self.heatmaps:
-            answers["heatmaps"] = spatial_softmax(found["logits"].float())
-        return tuple(answers[name] for name in self.answers)
+            results["heatmaps"] = spatial_softmax(prediction["logits"].float())
+        return tuple(results[name] for name in self.outputs)
 
 
-def _halved(net: Any) -> Any:
-    """A copy whose features are float16; the head reads them in float32, for coordinates beyond 256 need more."""
+def _half(net: Any) -> Any:
+    """Return a copy with float16 features, whose head is float32, as coordinates beyond 256 need it."""
     net = copy.deepcopy(net)
     for part in (net.backbone, net.attention, net.decoder):
         part.half()
-    net.backbone.register_forward_pre_hook(lambda _, given: tuple(x.half() for x in given))
-    net.head.register_forward_pre_hook(lambda _, given: tuple(x.float() for x in given))
+    net.backbone.register_forward_pre_hook(lambda _, inputs: tuple(x.half() for x in inputs))
+    net.head.register_forward_pre_hook(lambda _, inputs: tuple(x.float() for x in inputs))
     return net
 
 
-def varying(given: Sequence[Tensor], any_size: bool) -> list[dict[int, Any]]:
-    """Which dimensions of the inputs a program takes in any length: the batch, and of images of `any_size` those."""
+def dynamic_dims(inputs: Sequence[Tensor], any_size: bool) -> list[dict[int, Any]]:
+    """Return the dimensions of each input that are dynamic: the batch, and height and width for `any_size`."""
     free = torch.export.Dim.DYNAMIC
-    return [{0: free} | ({1: free, 2: free} if any_size and i == 0 else {}) for i in range(len(given))]
+    return [{0: free} | ({1: free, 2: free} if any_size and i == 0 else {}) for i in range(len(inputs))]
 
 
-def example(module: ExportModule, size: tuple[int, int], batch: int = 2) -> tuple[Tensor, ...]:
-    """Images (B, H, W, 3) to trace with, and boxes where the network was trained on crops."""
+def example_inputs(module: ExportModule, size: tuple[int, int], batch: int = 2) -> tuple[Tensor, ...]:
+    """Return images (B, H, W, 3) to trace with, and boxes for a network that was trained on crops."""
     images = torch.randint(0, 256, (batch, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     if module.padding is None:
         return (images,)

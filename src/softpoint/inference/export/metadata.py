@@ -1,4 +1,4 @@
-"""What an exported file says of itself."""
+"""Metadata of an exported file, stored in it and in a JSON file beside it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from softpoint.runtime import FORMAT
 def describe(
     checkpoint: Checkpoint, outputs: list[str], precision: str, size: tuple[int, int] | None = None
 ) -> dict[str, Any]:
-    """All that a reader of the file needs to know, as plain values; `size` (H, W) is that of all its images."""
-    record = checkpoint.record
+    """Return all that a reader of the file needs, as plain values; `size` (H, W) is that of every image, if fixed."""
+    skeleton = checkpoint.skeleton
     return {
         "format": FORMAT,
         "version": __version__,
-        "keypoints": list(checkpoint.skeleton.names),
-        "edges": [list(edge) for edge in checkpoint.skeleton.edges],
-        "flip_pairs": [list(pair) for pair in checkpoint.skeleton.flip_pairs],
+        "keypoints": list(skeleton.names),
+        "edges": [list(edge) for edge in skeleton.edges],
+        "flip_pairs": [list(pair) for pair in skeleton.flip_pairs],
         "size": list(checkpoint.size),
         "image_size": None if size is None else list(size),
         "color": "RGB",
@@ -31,22 +31,13 @@ def describe(
         "coordinates": "(x, y) in pixels of the image; integers are pixel centers",
         "confidence_radius": float(checkpoint.net.calibration.radius) or None,  # in pixels of the network's input
         "precision": precision,
-        "metrics": record.get("metrics", {}),
-        "weights_license": record.get("weights_license"),
+        "metrics": checkpoint.record.get("metrics", {}),
+        "weights_license": checkpoint.record.get("weights_license"),
         "checkpoint": checkpoint.path.name,
-        "checkpoint_sha256": sha256(checkpoint.path),
+        "checkpoint_sha256": sha256(checkpoint.weights_file),
     }
 
 
-def sidecar(path: Path) -> Path:
-    """Where the same metadata stands beside the file.
-
-    >>> sidecar(Path("run/model.onnx")).name
-    'model.onnx.json'
-    """
-    return path.with_name(f"{path.name}.json")
-
-
 def write_sidecar(path: Path, metadata: dict[str, Any]) -> None:
-    """Writes it, whole or not at all."""
-    write_json(sidecar(path), metadata)
+    """Write the metadata beside the file: model.onnx.json for model.onnx."""
+    write_json(path.with_name(f"{path.name}.json"), metadata)

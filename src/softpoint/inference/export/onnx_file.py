@@ -7,33 +7,33 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from softpoint.inference.export.graph import ExportModule, example, varying
-from softpoint.inference.export.optional_deps import needed
+from softpoint.inference.export.graph import ExportModule, dynamic_dims, example_inputs
 from softpoint.runtime import KEY
 
 OPSET = 18
 
 
 def write_onnx(module: ExportModule, path: Path, metadata: dict[str, Any], size: tuple[int, int] | None = None) -> None:
-    """Writes the file; `size` (H, W) fixes that of the images, which otherwise may have any.
+    """Write the file, for images of any size unless `size` (H, W) is given.
 
-    Raises ImportError that says what to install.
+    Raises ImportError with the command that installs what is missing.
     """
-    onnx = needed("onnx")
-    needed("onnxscript")
-    given = example(module, size or module.size)
-    names = ["images", "boxes"][: len(given)]
-    dynamic = dict(zip(names, varying(given, size is None), strict=True))
+    onnx = _require("onnx")
+    _require("onnxscript")
+    inputs = example_inputs(module, size or module.size)
+    names = ["images", "boxes"][: len(inputs)]
+    dynamic = dict(zip(names, dynamic_dims(inputs, size is None), strict=True))
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            module.eval(), given, dynamo=True, opset_version=OPSET, verbose=False,
-            input_names=names, output_names=module.answers, dynamic_shapes=dynamic,
+            module.eval(), inputs, dynamo=True, opset_version=OPSET, verbose=False,
+            input_names=names, output_names=module.outputs, dynamic_shapes=dynamic,
         )  # fmt: skip
     assert program is not None
     model = program.model_proto
@@ -43,17 +43,17 @@ def write_onnx(module: ExportModule, path: Path, metadata: dict[str, Any], size:
 
 
 def quantize(path: Path, into: Path, images: Iterable[dict[str, np.ndarray]]) -> None:
-    """Writes an int8 copy of a float32 file, with ranges measured on `images`: what the file is to be given.
+    """Write an int8 copy of a float32 file, with ranges measured on `images`, the inputs of the file.
 
-    Convolutions are quantized, weights per channel, but for the first, which sees the image, and the last, whose
-    maps coordinates are read from: 256 levels are too coarse there, and together they take little time.
+    Convolutions are quantized, weights per channel, except the first, whose input is the image, and the last,
+    whose output is decoded: 256 levels are too coarse there, and both take little time.
     """
-    onnx = needed("onnx")
-    needed("onnxruntime")
+    onnx = _require("onnx")
+    _require("onnxruntime")
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Reader(CalibrationDataReader):
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self.rest = iter(images)
 
@@ -74,7 +74,7 @@ def quantize(path: Path, into: Path, images: Iterable[dict[str, np.ndarray]]) ->
 
 
 def _first_and_last(model: Any) -> list[str]:
-    """The names of the convolutions before which, and of those behind which, there is no other."""
+    """Return the names of the convolutions without another before them, and of those without another after."""
     makers = {output: node for node in model.graph.node for output in node.output}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     before = {node.name: _before(node, makers) for node in convolutions}
@@ -83,23 +83,23 @@ def _first_and_last(model: Any) -> list[str]:
 
 
 def _before(node: Any, makers: dict[str, Any]) -> set[str]:
-    """The convolutions whose output reaches this one without passing another."""
-    found, seen, todo = set(), set(), [node.input[0]]
+    """Return the convolutions whose output reaches this one without passing another."""
+    result, seen, todo = set(), set(), [node.input[0]]
     while todo:
         maker = makers.get(todo.pop())
         if maker is None or maker.name in seen:
             continue
         seen.add(maker.name)
         if maker.op_type == "Conv":
-            found.add(maker.name)
+            result.add(maker.name)
         else:
             todo += maker.input
-    return found
+    return result
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what exporters say to their own developers."""
+    """Silence the exporters' messages to their own developers."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "root")]
     levels = [logger.level for logger in loggers]
     try:
@@ -111,3 +111,11 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _require(name: str) -> Any:
+    """Return the library; ImportError with the command that installs it."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ImportError(f'exporting needs {name}: pip install "softpoint[export]"') from error

@@ -1,8 +1,7 @@
-"""Images of any size brought to a network's input by matrix products alone, as any runtime has them."""
+"""Resampling of images to a network's input by matrix products alone, which every runtime has."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -11,9 +10,9 @@ from torch import Tensor
 
 
 class Placement(NamedTuple):
-    """Where images lie in a network's input: `input = image * scale + offset`, in pixel centers; float64.
+    """The map from pixels of images to a network's input, `input = image * scale + offset`; float64.
 
-    `scale` is (B,), or () where all are alike; `offset` (B, 2) or (2,) is (x, y).
+    `scale` is (B,), or () for all images alike; `offset` (B, 2) or (2,) is (x, y).
     """
 
     scale: Tensor
@@ -21,9 +20,9 @@ class Placement(NamedTuple):
 
 
 def letterboxed(size: tuple[Any, Any], into: tuple[int, int], like: Tensor) -> Placement:
-    """The placement of `softpoint.data.geometry.letterbox_matrix` for images of `size` (H, W) in `into` (h, w).
+    """Return the placement of `softpoint.data.geometry.letterbox_matrix` for images of `size` (H, W) in `into` (h, w).
 
-    While a program is traced `size` is symbols.
+    `size` is symbols while a program is traced.
 
     >>> placed = letterboxed((480, 640), (256, 256), torch.zeros(1))
     >>> placed.scale.item(), placed.offset.round(decimals=4).tolist()
@@ -36,7 +35,7 @@ def letterboxed(size: tuple[Any, Any], into: tuple[int, int], like: Tensor) -> P
 
 
 def cropped(boxes: Float[Tensor, "B 4"], into: tuple[int, int], padding: float) -> Placement:
-    """The placement of `softpoint.data.crops.crop_matrix` for boxes (left, top, right, bottom) with their `padding`.
+    """Return the placement of `softpoint.data.crops.crop_matrix` for boxes (left, top, right, bottom) and `padding`.
 
     >>> placed = cropped(torch.tensor([[-0.5, -0.5, 99.5, 49.5]]), (100, 100), 1.0)
     >>> placed.scale.tolist(), placed.offset.tolist()
@@ -53,46 +52,53 @@ def cropped(boxes: Float[Tensor, "B 4"], into: tuple[int, int], padding: float) 
 def resample(
     images: UInt8[Tensor, "B H W 3"] | Tensor, placed: Placement, into: tuple[int, int]
 ) -> Float[Tensor, "B 3 h w"]:
-    """What `softpoint.data.geometry.warp` shows of float images: bilinear, of means of blocks where they shrink.
+    """Return what `softpoint.data.geometry.warp` does of float images: bilinear, on means of blocks if they shrink.
 
-    Levels from 0 to 255, not rounded; 0 outside an image.
+    Values are 0 to 255, not rounded, and 0 outside an image.
 
     >>> images = torch.arange(4, dtype=torch.uint8).view(1, 1, 4, 1).expand(1, 2, 4, 3)
     >>> resample(images, letterboxed((2, 4), (1, 2), images), (1, 2))[0, 0].tolist()
     [[0.5, 2.5]]
     """
-    dense, sparse = partial(_by_products, into=into), partial(_by_neighbors, into=into)
-    if placed.scale.dim():  # each at its own scale
+
+    def dense(images: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+        return _by_products(images, scale, offset, into)
+
+    def sparse(images: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+        return _by_neighbors(images, scale, offset, into)
+
+    if placed.scale.dim():  # every image has its own scale
         return dense(images, *placed)
     shrinks = _block(placed.scale) > 1
     if torch.compiler.is_exporting():
-        return torch.cond(shrinks, dense, sparse, (images, *placed))
+        result: Tensor = torch.cond(shrinks, dense, sparse, (images, *placed))
+        return result
     return (dense if shrinks else sparse)(images, *placed)
 
 
 def _by_products(images: Tensor, scale: Tensor, offset: Tensor, into: tuple[int, int]) -> Tensor:
-    """Sums over all rows, then over all columns."""
+    """Return sums over all rows, then over all columns."""
     rows = _weights(images.shape[1], into[0], scale, offset[..., 1])
     columns = _weights(images.shape[2], into[1], scale, offset[..., 0])
-    # Rows of interleaved colors make one large product; columns are summed of what is left.
-    lines = (rows @ images.float().flatten(2)).unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
+    # Rows of interleaved colors make one large product; columns follow on the smaller result.
+    products = rows @ images.float().flatten(2)
+    lines: Tensor = products.unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
     return lines @ columns.transpose(-1, -2).unsqueeze(-3)
 
 
 def _by_neighbors(images: Tensor, scale: Tensor, offset: Tensor, into: tuple[int, int]) -> Tensor:
-    """The same where each sample lies between two pixels, in a fraction of the time."""
+    """Return the same where each sample is between two pixels, in a fraction of the time."""
     y, y_weights = _neighbors(images.shape[1], into[0], scale, offset[1])
     x, x_weights = _neighbors(images.shape[2], into[1], scale, offset[0])
     above, below = (images.index_select(1, y[i]) * y_weights[i][:, None, None] for i in (0, 1))
     lines = above + below
     left, right = (lines.index_select(2, x[i]) * x_weights[i][:, None] for i in (0, 1))
-    shown = left + right
-    return shown.permute(0, 3, 1, 2).contiguous()
+    return (left + right).permute(0, 3, 1, 2).contiguous()
 
 
-def _neighbors(length: Any, shown: int, scale: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-    """The pixels on both sides of each of `shown` samples (2, shown), and how much each counts."""
-    sample = (torch.arange(shown, dtype=torch.float64, device=scale.device) - offset) / scale
+def _neighbors(length: Any, samples: int, scale: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the pixels on both sides of each of `samples` samples (2, samples), and their weights."""
+    sample = (torch.arange(samples, dtype=torch.float64, device=scale.device) - offset) / scale
     first = sample.floor()
     places = torch.stack((first, first + 1))
     counts = 1 - (sample - places).abs()
@@ -100,10 +106,10 @@ def _neighbors(length: Any, shown: int, scale: Tensor, offset: Tensor) -> tuple[
     return places.clamp(0, length - 1).long(), (counts * inside).float()
 
 
-def _weights(length: Any, shown: int, scale: Tensor, offset: Tensor) -> Tensor:
-    """How much each of `length` pixels counts in each of `shown` samples (..., shown, length)."""
+def _weights(length: Any, samples: int, scale: Tensor, offset: Tensor) -> Tensor:
+    """Return the weight of each of `length` pixels in each of `samples` samples (..., samples, length)."""
     block = _block(scale)[..., None]
-    sample = torch.arange(shown, dtype=torch.float64, device=scale.device)
+    sample = torch.arange(samples, dtype=torch.float64, device=scale.device)
     sample = ((sample - offset[..., None]) / scale[..., None] + 0.5) / block - 0.5  # counted in blocks
     pixel = torch.arange(length, dtype=torch.float64, device=scale.device)
     near = 1 - (sample[..., None] - (pixel / block).floor()[..., None, :]).abs()
@@ -111,6 +117,6 @@ def _weights(length: Any, shown: int, scale: Tensor, offset: Tensor) -> Tensor:
 
 
 def _block(scale: Tensor) -> Tensor:
-    """How many whole pixels a sample covers along each axis."""
+    """Return the whole pixels that a sample covers along each axis."""
     # Rounding noise must not make a shrink by exactly 2 or 3 miss its whole number.
     return (1 / scale + 1e-6).floor().clamp_min(1)
