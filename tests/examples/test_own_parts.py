@@ -52,3 +52,9 @@ def test_an_example_s_doctests_and_files_are_as_it_says(example: str) -> None:
     files = {path.relative_to(EXAMPLES / example).as_posix() for path in (EXAMPLES / example).rglob("*.*ml")}
     assert len(files) == 1 and f"--config-dir examples/{example} " in " ".join((module.__doc__ or "").split())
     assert choice in (module.__doc__ or "")
+
+
+def test_a_run_with_a_head_of_another_package_is_tested_and_described(tmp_path: Path) -> None:
+    done = softpoint(tmp_path, "own_head", *tiny("head=deep", "head.hidden=4", f"hydra.run.dir={tmp_path / 'run'}"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "run" / "model_card.md").is_file()

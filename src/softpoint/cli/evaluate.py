@@ -35,7 +35,7 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"output={output} is a file; name a folder")
     check_device(cfg.device)
     draws: dict[str, Any] = {key: whole_number(cfg, key) for key in ("draws", "seed")}
-    first, *others = [read_checkpoint(path) for path in paths]
+    first, *others = [read_checkpoint(path, list(cfg.trust)) for path in paths]
     settings = {"oks_sigmas": _plain(cfg.oks_sigmas), "nme_pair": _plain(cfg.nme_pair)}
     if cfg.missing == "error":  # then all keypoints will be there, and an error need not wait for the predictions
         check_settings(first.skeleton, **settings)

@@ -39,6 +39,7 @@ def run_facts(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
 def conclude(best: Path, facts: Mapping[str, Any], trainer: Any) -> None:
     """Add the outcome of the test to a run's record, write that into the best checkpoint, and its model card."""
     from softpoint.inference import read_checkpoint
+    from softpoint.inference.build_model import target_packages
     from softpoint.inference.model_card import write_card
     from softpoint.training.final_test import FinalTest
     from softpoint.training.record import write_record
@@ -47,7 +48,7 @@ def conclude(best: Path, facts: Mapping[str, Any], trainer: Any) -> None:
     try:
         if report.failure:
             raise ValueError(report.failure)
-        checkpoint = read_checkpoint(best)
+        checkpoint = read_checkpoint(best, target_packages(trainer.lightning_module.hparams["model"]))
     except ValueError as error:  # the training diverged
         print(f"no model card: {error}")
         return

@@ -23,13 +23,15 @@ def main(cfg: DictConfig) -> float | None:
 
     from softpoint.cli.run_record import conclude, run_facts
     from softpoint.inference import read_checkpoint
+    from softpoint.inference.build_model import target_packages
     from softpoint.training import Record
 
     # Lightning's own use of torch, and its advice to have more workers than a laptop has cores.
     warnings.filterwarnings("ignore", ".*LeafSpec.*|.*many workers.*|.*smaller than the logging interval.*")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     if cfg.ckpt_path:
-        read_checkpoint(cfg.ckpt_path)  # says what is wrong with it
+        # Its message names the fault; Lightning's would not.
+        read_checkpoint(cfg.ckpt_path, target_packages(OmegaConf.to_container(cfg.model, resolve=True)))
     module, data, trainer = build(cfg)
     if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
         raise ValueError(

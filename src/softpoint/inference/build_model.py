@@ -39,6 +39,19 @@ def build_model(model: Any, num_keypoints: int, trust: Sequence[str] = ()) -> Ke
     return net
 
 
+def target_packages(config: Any) -> list[str]:
+    """Return the packages of every `_target_` in a config that the user's own command line composed.
+
+    >>> target_packages({"head": {"_target_": "mine.heads.Deep"}, "stages": [{"_target_": "softpoint.models.Small"}]})
+    ['mine.heads', 'softpoint.models']
+    """
+    children = (
+        list(config.values()) if isinstance(config, Mapping) else config if isinstance(config, list | tuple) else ()
+    )
+    own = [str(config["_target_"]).rpartition(".")[0]] if isinstance(config, Mapping) and "_target_" in config else []
+    return own + [package for child in children for package in target_packages(child)]
+
+
 def shorten(value: object, length: int = 500) -> str:
     """Return text of a stranger as a message quotes it.
 

@@ -143,16 +143,22 @@ class Predictor:
 
 
 def load_predictor(
-    ckpt: str | Path | Checkpoint, device: str | torch.device = "cpu", tta: str | None = None, unpaired: bool = False
+    ckpt: str | Path | Checkpoint,
+    device: str | torch.device = "cpu",
+    tta: str | None = None,
+    unpaired: bool = False,
+    trust: Sequence[str] = (),
 ) -> Predictor:
-    """Return a predictor from a checkpoint alone; its network is rebuilt from the config in it.
+    """Return a predictor from a .ckpt file, a folder of `save_pretrained` or "hf://user/name", see `read_checkpoint`.
+
+    The network is rebuilt from the config in it, of softpoint's modules and those of the packages in `trust`.
 
     A `Checkpoint` that has been read lends its network. `tta="flip"` averages over each image and its mirror;
     `unpaired` allows that for keypoints of which none is a left or a right (see `flip_average`).
     Raises FileNotFoundError or ValueError as `read_checkpoint` does, and ValueError for another device or `tta`.
     """
     check_device(device)
-    checkpoint = ckpt if isinstance(ckpt, Checkpoint) else read_checkpoint(ckpt)
+    checkpoint = ckpt if isinstance(ckpt, Checkpoint) else read_checkpoint(ckpt, trust)
     if tta not in (None, "flip"):
         raise ValueError(f"tta={tta!r} is unknown; choose flip, or null")
     net = flip_average(checkpoint.net, checkpoint.skeleton, unpaired) if tta else checkpoint.net

@@ -91,7 +91,7 @@ def test_labels_stand_for_their_images(tmp_path: Path) -> None:
     assert isinstance(album, ImageSource) and album.names == ("v/b.png", "c.png", "../escape.png")
     shots = list(album.items("apply", 1000, None))
     assert [shot.image is None for shot in shots] == [False, False, True]
-    assert "lies outside" in shots[2].broken
+    assert "lies outside" in shots[2].error
     assert [shot.name for shot in album.items("apply", 1000, None, start=1)] == list(album.names[1:])
 
 

@@ -135,8 +135,8 @@ class Job:
         bar = {"description": f"predicting {source.path.name}", "total": total, "completed": journal.next}
         with closing(predict_items(self.predictor, items, options.batch_size, keep=draws)) as results:
             for item, predictions in self.progress(results, **bar):
-                if item.broken and options.on_error == "error":
-                    raise ValueError(f"{source.path} {source.kind} {item.name}: {item.broken}; or use on_error=skip")
+                if item.error and options.on_error == "error":
+                    raise ValueError(f"{source.path} {source.kind} {item.name}: {item.error}; or use on_error=skip")
                 if draws and predictions and item.image is not None:
                     self._draw(item, predictions, self.output / source.output / "images" / f"{item.name}.jpg")
                 journal.append(item, predictions)

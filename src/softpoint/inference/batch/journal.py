@@ -72,7 +72,7 @@ class Journal:
                 records[name] = np.nan
         records["index"], records["subjects"] = item.number, len(predictions)
         records["subject"] = np.arange(len(records))
-        records["time"], records["size"], records["error"] = item.time, item.size, item.broken.encode()[:240]
+        records["time"], records["size"], records["error"] = item.time, item.size, item.error.encode()[:240]
         for i, prediction in enumerate(predictions):
             for name, value in prediction.items():
                 records[name][i] = value

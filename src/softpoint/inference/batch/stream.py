@@ -25,14 +25,14 @@ class Item(NamedTuple):
     time: float  # in seconds after the first frame; NaN for images
     image: np.ndarray | None  # uint8 (H, W, 3) RGB; None where it cannot be read
     boxes: np.ndarray | None  # (N, 4) of the subjects to predict; None for the whole image
-    broken: str = ""  # why there is no image
+    error: str = ""  # why there is no image
     size: tuple[int, int] = (0, 0)  # height and width; 0 where it cannot be read
 
 
 def predict_items(
     predictor: Predictor, items: Iterable[Item], batch_size: int, keep: bool = False
 ) -> Generator[tuple[Item, list[PredictedArrays]], None, None]:
-    """Yield each item with the predictions for its subjects: one for a whole image, none for one that is broken.
+    """Yield each item with the predictions for its subjects: one for a whole image, none for one that cannot be read.
 
     A thread reads and resizes while the network runs: one batch is with the network, one waits and one is prepared, so
     that memory holds 3 * `batch_size` inputs of the network; with `keep` the images, too.
