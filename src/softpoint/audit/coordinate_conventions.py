@@ -15,6 +15,7 @@ import numpy as np
 from softpoint.audit.report import Example, Finding
 from softpoint.images import ImageFolder
 from softpoint.labels.schema import Labels
+from softpoint.labels.subset import evenly_spaced
 
 # A convention maps points (..., 2) in an image of a height and width to our coordinates; the second entry is advice.
 Convention = Callable[[np.ndarray, int, int], np.ndarray]
@@ -57,7 +58,7 @@ def convention_findings(labels: Labels, image_folder: ImageFolder, readable: Seq
     rows = [i for i in readable if (labels.visibility[i] > 0).any()]
     if len(rows) < _MIN_SUBJECTS:
         return []
-    rows = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, _MAX_SUBJECTS).round().astype(int))]
+    rows = [rows[i] for i in evenly_spaced(len(rows), _MAX_SUBJECTS)]
     scores = convention_scores(labels.select(rows), image_folder)
     best = max(scores, key=scores.__getitem__)
     if best == "as given" or scores[best] < _CLEAR or scores[best] < 2 * scores["as given"]:

@@ -10,6 +10,7 @@ import numpy as np
 from softpoint.audit import Example, Finding
 from softpoint.audit.coordinate_conventions import CONVENTIONS
 from softpoint.labels.schema import Labels
+from softpoint.labels.subset import evenly_spaced
 from softpoint.paths import normalize_path
 from softpoint.viz import contact_sheet, crop_around, draw_tile
 from softpoint.viz.text import caption
@@ -30,7 +31,7 @@ def page_of_labels(labels: Labels, read: Read, count: int = 12) -> np.ndarray | 
     images = list(dict.fromkeys(s.image for s in labels.subjects if (s.visibility > 0).any()))
     if not images:
         return None
-    chosen = [images[i] for i in np.unique(np.linspace(0, len(images) - 1, count).round().astype(int))]
+    chosen = [images[i] for i in evenly_spaced(len(images), count)]
     opened = {name: image for name in chosen if (image := _open(read, name)) is not None}
     if not opened:
         return None

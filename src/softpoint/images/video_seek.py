@@ -41,7 +41,7 @@ class Video:
         # Threads that read in turn would move each other's position.
         self._lock = threading.Lock()
         with self._explained():
-            container, stream = self._open()
+            container, stream = open_stream(path, max_pixels, threads=1)
             with container:
                 self._times, self._keys = timetable(stream, container.demux(stream))
             self._restart()
@@ -82,12 +82,9 @@ class Video:
             self._at = self._decoded = None  # decoding cannot continue from there
             raise
 
-    def _open(self) -> tuple[Any, Any]:
-        # One thread: workers read in parallel already, and a thread would not survive a fork.
-        return open_stream(self.path, self.max_pixels, threads=1)
-
     def _restart(self) -> None:
-        self._container, self._stream = self._open()
+        # One thread: workers read in parallel already, and a thread would not survive a fork.
+        self._container, self._stream = open_stream(self.path, self.max_pixels, threads=1)
         self._frames: Iterator[Any] = self._container.decode(self._stream)
         self._at = None
         self._decoded = 0
