@@ -1,4 +1,4 @@
-"""How good a trained model is: predictions on a split, numbers with intervals, tables and figures of them."""
+"""Evaluation of trained models: predictions of a split, metrics with intervals, tables and figures of them."""
 
 from softpoint.evaluation.comparison import compare
 from softpoint.evaluation.results import Results

@@ -1,4 +1,4 @@
-"""An evaluation as files, each written whole or not at all."""
+"""The files of an evaluation, each written completely or not at all."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ _FIGURES = ("errors.png", "errors.svg", "reliability.png", "reliability.svg", "w
 
 
 def write_evaluation(
-    folder: Path, results: Results, metrics: Mapping[str, Any], given: EvaluationSet | None = None
+    folder: Path, results: Results, metrics: Mapping[str, Any], eval_set: EvaluationSet | None = None
 ) -> None:
-    """Writes predictions.csv, per_keypoint.csv, metrics.json and, with the set that was predicted, images.
+    """Write predictions.csv, per_keypoint.csv, metrics.json and, with the set that was predicted, figures.
 
-    What an earlier evaluation left there is removed first, and metrics.json comes last: where it is, everything is.
+    Files of an earlier evaluation are removed first, and metrics.json is written last: if it exists, all do.
     """
     for name in ("metrics.json", *_FIGURES):
         (folder / name).unlink(missing_ok=True)
     results.write(folder / "predictions.csv")
     write_per_keypoint(folder / "per_keypoint.csv", metrics)
-    if given is not None and results.labeled.any():
+    if eval_set is not None and results.labeled.any():
         write_figure(folder / "errors", error_figure(results))
         write_figure(folder / "reliability", reliability_figure(results, metrics.get("confidence_fraction", FRACTION)))
-        write_image(folder / "worst.png", worst_figure(results, given))
+        write_image(folder / "worst.png", worst_figure(results, eval_set))
     write_json(folder / "metrics.json", metrics)
 
 
-def write_comparison(folder: Path, first: Results, second: Results, found: Mapping[str, Any]) -> None:
-    """Writes predictions_a.csv, predictions_b.csv and, last, comparison.json; an earlier one is removed first."""
+def write_comparison(folder: Path, first: Results, second: Results, comparison: Mapping[str, Any]) -> None:
+    """Write predictions_a.csv, predictions_b.csv and, last, comparison.json; an earlier one is removed first."""
     (folder / "comparison.json").unlink(missing_ok=True)
     first.write(folder / "predictions_a.csv")
     second.write(folder / "predictions_b.csv")
-    write_json(folder / "comparison.json", found)
+    write_json(folder / "comparison.json", comparison)
 
 
 def write_per_keypoint(path: Path, metrics: Mapping[str, Any]) -> None:
-    """Writes a CSV of every number of every keypoint, and of all of them together."""
+    """Write a CSV of every metric of every keypoint, and of all of them together."""
     names = [name for name in COLUMNS if any(name in entry for entry in metrics["keypoints"].values())]
     overall = {name: ends["value"] for name, ends in metrics["overall"].items()} | {"points": metrics["points"]}
     rows = [*metrics["keypoints"].items(), ("all", overall)]

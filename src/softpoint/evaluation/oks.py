@@ -13,7 +13,7 @@ import numpy as np
 from softpoint.evaluation.results import Results
 from softpoint.metrics.functional import box_areas
 
-# How far people's own clicks differ, as a fraction of the subject's size: measured by COCO for these 17 alone.
+# Spread of annotators' clicks as a fraction of the subject's size, which COCO measured for these 17 alone.
 COCO_SIGMAS = {
     "nose": 0.026,
     "left_eye": 0.025, "right_eye": 0.025, "left_ear": 0.035, "right_ear": 0.035,
@@ -26,8 +26,8 @@ _RECALLS = np.linspace(0, 1, 101)
 _THRESHOLDS = np.linspace(0.5, 0.95, 10)
 
 
-def find_sigmas(asked: str | float | Sequence[float], names: Sequence[str]) -> np.ndarray:
-    """A sigma for each keypoint (K,): COCO's by name, one for all, or one each.
+def find_sigmas(sigmas: str | float | Sequence[float], names: Sequence[str]) -> np.ndarray:
+    """Return a sigma per keypoint (K,): COCO's by name, one for all, or one each.
 
     Raises ValueError for "coco" with other keypoints than its 17, for another word, for a list of another length,
     and for a number that is not positive.
@@ -35,28 +35,28 @@ def find_sigmas(asked: str | float | Sequence[float], names: Sequence[str]) -> n
     >>> find_sigmas(0.05, ["nose", "tail"]).tolist()
     [0.05, 0.05]
     """
-    if isinstance(asked, str):
-        if asked != "coco":
-            raise ValueError(f"oks_sigmas={asked!r}: give coco, one number for all keypoints, or a list of one each")
+    if isinstance(sigmas, str):
+        if sigmas != "coco":
+            raise ValueError(f"oks_sigmas={sigmas!r}: give coco, one number for all keypoints, or a list of one each")
         if set(names) != set(COCO_SIGMAS):
             raise ValueError(
-                f"oks_sigmas=coco is known for COCO's 17 keypoints of people, not for {', '.join(names)};"
+                f"oks_sigmas=coco is defined for COCO's 17 keypoints of people, not for {', '.join(names)};"
                 " give one number, or a list of one for each keypoint"
             )
         return np.array([COCO_SIGMAS[name] for name in names])
     try:
-        given = np.asarray(None if isinstance(asked, bool) else asked, dtype=float)
+        values = np.asarray(None if isinstance(sigmas, bool) else sigmas, dtype=float)
     except ValueError:
-        given = np.asarray(np.nan)
-    if given.ndim > 1 or (given.ndim == 1 and len(given) != len(names)):
-        raise ValueError(f"oks_sigmas has {given.size} numbers, but there are {len(names)} keypoints")
-    if not (np.isfinite(given).all() and (given > 0).all()):
-        raise ValueError(f"oks_sigmas={asked} must be positive: fractions of the subject's size")
-    return np.broadcast_to(given, (len(names),)).copy()
+        values = np.asarray(np.nan)
+    if values.ndim > 1 or (values.ndim == 1 and len(values) != len(names)):
+        raise ValueError(f"oks_sigmas has {values.size} numbers, but there are {len(names)} keypoints")
+    if not (np.isfinite(values).all() and (values > 0).all()):
+        raise ValueError(f"oks_sigmas={sigmas} must be positive: fractions of the subject's size")
+    return np.broadcast_to(values, (len(names),)).copy()
 
 
 def check_evaluator() -> None:
-    """Raise ImportError with the way out unless COCO's evaluator is installed."""
+    """Raise ImportError with the install command unless COCO's evaluator is installed."""
     try:
         import pycocotools.cocoeval  # noqa: F401
     except ImportError as error:
@@ -67,7 +67,7 @@ def check_evaluator() -> None:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What COCO's evaluator found: D detections of T thresholds, and how many subjects each unit has to find."""
+    """Matches by COCO's evaluator: D detections at T thresholds, and the number of subjects of each unit."""
 
     scores: np.ndarray  # (D,)
     hits: np.ndarray  # bool (T, D): matched with a subject
@@ -77,7 +77,7 @@ class Matches:
 
 
 def match(results: Results, sigmas: np.ndarray, unit: np.ndarray) -> Matches:
-    """Every subject's prediction as one detection, matched with the subjects of its image at ten thresholds.
+    """Return every subject's prediction as one detection, matched with the subjects of its image at ten thresholds.
 
     A subject without a labeled point or an area (see `subject_areas`) is left out, and so is its prediction.
     Raises ValueError where all are.
@@ -89,7 +89,7 @@ def match(results: Results, sigmas: np.ndarray, unit: np.ndarray) -> Matches:
     from pycocotools.cocoeval import COCOeval
 
     numbers = {image: i for i, image in enumerate(dict.fromkeys(results.images), 1)}
-    with redirect_stdout(io.StringIO()):  # it tells its own story
+    with redirect_stdout(io.StringIO()):  # it prints its progress
         truth = COCO()
         truth.dataset = _dataset(results, numbers)
         truth.createIndex()
@@ -99,36 +99,36 @@ def match(results: Results, sigmas: np.ndarray, unit: np.ndarray) -> Matches:
         judge.params.maxDets = [max(20, *np.unique(results.images, return_counts=True)[1].tolist())]
         judge.evaluate()
     unit_of = {numbers[image]: int(u) for image, u in zip(results.images, unit, strict=True)}
-    found = [entry for entry in judge.evalImgs if entry is not None]
-    owner = [unit_of[entry["image_id"]] for entry in found for _ in entry["dtScores"]]
+    images = [entry for entry in judge.evalImgs if entry is not None]
+    owner = [unit_of[entry["image_id"]] for entry in images for _ in entry["dtScores"]]
     positives = np.zeros(units)
-    for entry in found:
+    for entry in images:
         positives[unit_of[entry["image_id"]]] += np.sum(np.asarray(entry["gtIgnore"]) == 0)
     return Matches(
-        np.array([score for entry in found for score in entry["dtScores"]]),
-        np.concatenate([entry["dtMatches"] for entry in found], axis=1) > 0,
-        ~np.concatenate([entry["dtIgnore"] for entry in found], axis=1).astype(bool),
+        np.array([score for entry in images for score in entry["dtScores"]]),
+        np.concatenate([entry["dtMatches"] for entry in images], axis=1) > 0,
+        ~np.concatenate([entry["dtIgnore"] for entry in images], axis=1).astype(bool),
         np.array(owner, int),
         positives,
     )
 
 
 def subject_areas(results: Results) -> np.ndarray:
-    """Areas (N,) in px^2: of the outlines that the labels give, as in COCO, else of boxes; NaN for neither."""
+    """Return areas (N,) in px^2: of the outlines that the labels give, as in COCO, else of boxes; NaN for neither."""
     boxes = box_areas(results)
     return boxes if results.areas is None else np.where(np.isfinite(results.areas), results.areas, boxes)
 
 
 def average_precision(matches: Matches, counts: np.ndarray) -> dict[str, np.ndarray]:
-    """oks_ap, oks_ap50, oks_ap75 and oks_ar (draws,), each unit taken as often as its row of `counts` says.
+    """Return oks_ap, oks_ap50, oks_ap75 and oks_ar (draws,), each unit repeated as often as a row of `counts` states.
 
     Precision is read at 101 recalls from the envelope of the curve, as COCO's evaluator accumulates it; NaN in a
     draw without a subject to find.
     """
     order = np.argsort(-matches.scores, kind="mergesort")
     hits, counted = matches.hits[:, order] & matches.counted[:, order], matches.counted[:, order]
-    found = np.array([_curve(hits, counted, row[matches.owner[order]], row @ matches.positives) for row in counts])
-    precision, recall = found[..., 0], found[..., 1]
+    curves = np.array([_curve(hits, counted, row[matches.owner[order]], row @ matches.positives) for row in counts])
+    precision, recall = curves[..., 0], curves[..., 1]
     return {
         "oks_ap": precision.mean(1),
         "oks_ap50": precision[:, 0],
@@ -138,19 +138,19 @@ def average_precision(matches: Matches, counts: np.ndarray) -> dict[str, np.ndar
 
 
 def _curve(hits: np.ndarray, counted: np.ndarray, weights: np.ndarray, positives: float) -> np.ndarray:
-    """Average precision and recall (T, 2) of ranked detections (T, D), each as often as its weight (D,) says."""
+    """Average precision and recall (T, 2) of ranked detections (T, D), repeated by `weights` (D,)."""
     if not positives:
         return np.full((len(hits), 2), np.nan)
     right, wrong = np.cumsum(hits * weights, 1), np.cumsum((counted & ~hits) * weights, 1)
     recall = right / positives
     precision = right / (right + wrong + np.spacing(1))
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    found = np.zeros((len(hits), 2))
+    result = np.zeros((len(hits), 2))
     for t, (levels, heights) in enumerate(zip(recall, envelope, strict=True)):
         places = np.searchsorted(levels, _RECALLS, side="left")
-        found[t, 0] = np.append(heights, 0.0)[places].mean()
-        found[t, 1] = levels[-1] if len(levels) else 0.0
-    return found
+        result[t, 0] = np.append(heights, 0.0)[places].mean()
+        result[t, 1] = levels[-1] if len(levels) else 0.0
+    return result
 
 
 def _dataset(results: Results, numbers: dict[str, int]) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def _dataset(results: Results, numbers: dict[str, int]) -> dict[str, Any]:
                 "num_keypoints": int((states > 0).sum()),
                 "keypoints": _triplets(points, states.clip(0)),
                 "area": float(area),
-                "bbox": [0, 0, 0, 0],  # looked at only for subjects without points
+                "bbox": [0, 0, 0, 0],  # used only for subjects without points
             }
             for i, (image, points, states, area) in enumerate(rows, 1)
         ],

@@ -1,8 +1,7 @@
-"""How well absent, occluded and visible keypoints are told apart, where nearly all of them are visible.
+"""Scores of predicted visibility (absent, occluded, visible), where nearly all keypoints are visible.
 
-Plain accuracy is high for whoever answers "visible" throughout. These scores are not: a mean of recalls, and
-rankings (ROC and precision-recall) within each keypoint, so that knowing which keypoint is often hidden earns
-nothing.
+Plain accuracy is high for the constant prediction "visible". These scores are not: a mean of recalls, and areas under
+curves (ROC and precision-recall) within each keypoint, so that a constant prediction per keypoint is at chance.
 """
 
 from __future__ import annotations
