@@ -126,6 +126,7 @@ def allowed_users(*places: str) -> set[str]:
         ("lightning", ()),
         ("hydra", ("cli",)),
         ("albumentations", ("data.pixel_transforms",)),
+        ("matplotlib", ("viz.figures", "studies.charts", "evaluation.plots")),
         ("timm", ("models.backbones.timm",)),
         ("litdata", ("data.shards",)),
         ("pooch", ("datasets.download",)),

@@ -15,12 +15,11 @@ from softpoint.evaluation import Results
 from softpoint.metrics.calibration import ece as calibration_error
 from softpoint.paths import write_json
 from softpoint.studies.charts import comparison_chart
-from softpoint.studies.comparison import comparison
-from softpoint.studies.folds import cross_validation
 from softpoint.studies.markdown import hardware, replace_section, spelled, update_page
 from softpoint.studies.reports import write_comparison, write_cross_validation
 from softpoint.studies.runs import Outcome, Trial, slug
 from softpoint.studies.statistics import mean_interval, paired_difference
+from softpoint.studies.summaries import comparison, cross_validation
 
 FACTS = {"command": "softpoint x", "hardware": "a machine", "data": "mice", "budget": "3 epochs a training"}
 STUDY = FACTS | {"study": "heads", "title": "Heads", "on": "mice", "seeds": [0, 1, 2]}

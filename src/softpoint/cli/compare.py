@@ -45,9 +45,9 @@ def main(cfg: DictConfig) -> None:
                 check_head([*of_set, *changes])
     command = command_of("compare", overrides)
 
-    from softpoint.studies.comparison import comparison
     from softpoint.studies.markdown import hardware, update_page
     from softpoint.studies.reports import write_comparison
+    from softpoint.studies.summaries import comparison
 
     trials = {name: list(trials_of(cfg, base, sets[name], variants)) for name, base in bases.items()}
     for planned in trials.values():

@@ -17,10 +17,10 @@ def main(cfg: DictConfig) -> None:
     base, output = composed(overrides), Path(cfg.output).resolve()
     splits, command = fold_overrides(base, overrides, cfg.folds), command_of("crossval", overrides)
 
-    from softpoint.studies.folds import cross_validation
     from softpoint.studies.markdown import hardware, update_page
     from softpoint.studies.reports import write_cross_validation
     from softpoint.studies.runs import Trial
+    from softpoint.studies.summaries import cross_validation
 
     trials = [
         Trial("", seed, fold, (*overrides, *split, f"seed={seed}"), output / f"seed{seed}" / f"fold{fold}")

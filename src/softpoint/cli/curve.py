@@ -53,9 +53,9 @@ def main(cfg: DictConfig) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from softpoint.studies.curves import Point, learning_curve
     from softpoint.studies.markdown import hardware, update_page
     from softpoint.studies.reports import write_curve
+    from softpoint.studies.summaries import Point, learning_curve
 
     planned = list(trials_of(Path(cfg.output).resolve(), unit, key, sizes, seeds, lines, shared))
     trials = [trial for _, _, trial in planned]

@@ -98,11 +98,11 @@ _ROWS = [
     Column("oks_ap75", "", False, "COCO's average precision at OKS 0.75"),
     Column("oks_ar", "", False, "COCO's average recall over OKS from 0.50 to 0.95"),
     Column("ece", "", True, "expected calibration error of the confidence as the probability of an error up to"
-           " confidence_fraction of the subject's scale", of_set=ece, brief=True),
+           " confidence_fraction of the subject's scale", of_set=ece),
     Column("coverage_50", "", False, "fraction of points inside the 50 % ellipse of their covariance",
            values=partial(F.coverage, level=0.5), ideal=0.5, in_batch=False),
     Column("coverage_90", "", False, "fraction of points inside the 90 % ellipse of their covariance",
-           values=partial(F.coverage, level=0.9), ideal=0.9, brief=True, in_batch=False),
+           values=partial(F.coverage, level=0.9), ideal=0.9, in_batch=False),
     Column("rank_correlation", "", False, "Spearman's rank correlation of predicted and real error",
            of_set=error_rank_correlation),
     Column("balanced_accuracy", "", False, "mean recall of the visibility states absent, occluded and visible"),

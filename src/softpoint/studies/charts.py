@@ -14,17 +14,17 @@ _EPE = "mean error (px of the original image)"
 
 
 @styled
-def fold_chart(found: Mapping[str, Any], name: str) -> Figure:
+def fold_chart(summary: Mapping[str, Any], name: str) -> Figure:
     """Return a chart of the error of every fold and seed, beside that of all folds, with 95 % intervals."""
-    folds, seeds = list(found["folds"]), list(found["seeds"])
+    folds, seeds = list(summary["folds"]), list(summary["seeds"])
     figure, (axes,) = new_figure(size=(max(6.0, 2.5 + len(folds) * max(0.7, 0.3 * len(seeds))), 4))
     for i, seed in enumerate(seeds):
-        runs = [run for run in found["runs"] if str(run["seed"]) == seed and run["epe"] is not None]
+        runs = [run for run in summary["runs"] if str(run["seed"]) == seed and run["epe"] is not None]
         shift = 0.0 if len(seeds) == 1 else 0.4 * i / (len(seeds) - 1) - 0.2
         x = [folds.index(str(run["fold"])) + shift for run in runs]
         entries = [{"value": run["epe"], "low": run["epe_low"], "high": run["epe_high"]} for run in runs]
         axes.errorbar(x, *_lengths(entries), color=COLORS[i % 5], fmt="o", capsize=3, label=f"seed {seed}")
-    overall = found["overall"]["epe"]
+    overall = summary["overall"]["epe"]
     axes.axhline(overall["value"], label="all folds", **REFERENCE)
     if overall.get("low") is not None:
         axes.axhspan(overall["low"], overall["high"], color="0.5", alpha=0.15, lw=0)
@@ -37,9 +37,9 @@ def fold_chart(found: Mapping[str, Any], name: str) -> Figure:
 
 
 @styled
-def comparison_chart(found: Mapping[str, Any]) -> Figure:
+def comparison_chart(summary: Mapping[str, Any]) -> Figure:
     """Return a chart of the error of every variant: the mean with its 95 % interval, and each seed."""
-    variants = {name: entry for name, entry in found["variants"].items() if "epe" in entry}
+    variants = {name: entry for name, entry in summary["variants"].items() if "epe" in entry}
     figure, (axes,) = new_figure(size=(7, 1.5 + 0.4 * len(variants)))
     rows = np.arange(len(variants))
     value, lengths = _lengths([entry["epe"] for entry in variants.values()])
@@ -49,7 +49,7 @@ def comparison_chart(found: Mapping[str, Any]) -> Figure:
         label = "each seed" if row == 0 else None
         axes.plot(seeds, np.full(len(seeds), row + 0.25), "o", color=COLORS[1], ms=4, mfc="none", label=label)
     axes.axvline(value[0], **REFERENCE)
-    axes.set(title=f"{found['title']} on {found['on']}", xlabel=_EPE, ylim=(len(variants) - 0.5, -0.5))
+    axes.set(title=f"{summary['title']} on {summary['on']}", xlabel=_EPE, ylim=(len(variants) - 0.5, -0.5))
     axes.set_yticks(rows, list(variants))
     axes.grid(False, axis="y")
     figure.legend(loc="outside right upper")
@@ -57,11 +57,11 @@ def comparison_chart(found: Mapping[str, Any]) -> Figure:
 
 
 @styled
-def curve_chart(found: Mapping[str, Any], title: str, x_label: str) -> Figure:
+def curve_chart(summary: Mapping[str, Any], title: str, x_label: str) -> Figure:
     """Return a chart of the error against the number of labels or minutes, with 95 % intervals, on log axes."""
     figure, (axes,) = new_figure()
-    sizes = sorted({int(size) for reached in found["lines"].values() for size in reached})
-    for i, (line, reached) in enumerate(found["lines"].items()):
+    sizes = sorted({int(size) for reached in summary["lines"].values() for size in reached})
+    for i, (line, reached) in enumerate(summary["lines"].items()):
         entries = {int(size): point["epe"] for size, point in reached.items() if point["epe"]}
         if entries:
             value, (below, above) = _lengths(list(entries.values()))
@@ -74,7 +74,7 @@ def curve_chart(found: Mapping[str, Any], title: str, x_label: str) -> Figure:
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.set_xticks([], minor=True)
     number_log_axis(axes.yaxis)
-    if len(found["lines"]) > 1:
+    if len(summary["lines"]) > 1:
         figure.legend(loc="outside right upper")
     return figure
 

@@ -186,9 +186,10 @@ def _variant_row(name: str, entry: Mapping[str, Any], shown: Sequence[str]) -> l
 
 
 def _shown(entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the metrics of tables, EPE first, that any of the entries has."""
+    """Return the metrics of tables that any of the entries has: EPE first, and those of the calibration last."""
     present = set().union(*entries)
-    return [name for name, column in COLUMNS.items() if column.brief and name in present]
+    brief = (name for name, column in COLUMNS.items() if column.brief)
+    return [name for name in (*brief, "ece", "coverage_90") if name in present]
 
 
 def _cells(metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:
