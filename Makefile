@@ -3,17 +3,17 @@ PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?= model=dsa
 BIN     = $(VENV)/bin
-EXTRAS  = dev,dlc,sleap,video,streaming,export,serve,joblib
+EXTRAS  = dev,dlc,sleap,video,streaming,export,serve,joblib,docs
 # One thread per process, and none that spins: two processes share two cores.
 PYTEST  = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: train test check test-fast lint types format wheel clean
+.PHONY: train test check test-fast lint types format docs notebook wheel clean
 
 train: $(VENV)/installed
 	$(BIN)/python scripts/train.py $(ARGS)
 
-# Format, lint, types and every test: what CI runs.
-test check: $(VENV)/installed lint types
+# Format, lint, types, documentation and every test: what CI runs.
+test check: $(VENV)/installed lint types docs
 	$(PYTEST)
 
 # The tests of less than a minute in all.
@@ -31,6 +31,14 @@ format: $(VENV)/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# site/, without a network; a broken link is an error
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# Run the notebook of the documentation and keep its outputs.
+notebook: $(VENV)/installed
+	$(BIN)/python examples/run_notebook.py
+
 # dist/softpoint-VERSION-py3-none-any.whl
 wheel: $(VENV)/installed
 	$(BIN)/hatchling build -t wheel
@@ -43,4 +51,4 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) dist site .pytest_cache .ruff_cache .mypy_cache

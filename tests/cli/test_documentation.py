@@ -1,0 +1,76 @@
+"""The reference of options is complete, and the notebook runs without errors."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from helpers.training import CONFIGS, ROOT
+
+NOTEBOOK = ROOT / "examples" / "your_first_model.ipynb"
+
+
+def module(path: Path) -> ModuleType:
+    """Import a file that is in no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def leaves(node: Any, path: str = "") -> dict[str, Any]:
+    """Return the values of nested dictionaries by their dotted paths."""
+    if not isinstance(node, dict) or not node:
+        return {path: node}
+    return {k: v for key, value in node.items() for k, v in leaves(value, f"{path}.{key}".lstrip(".")).items()}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(CONFIGS.rglob("*.yaml")) if path.parent.name not in ("fetch", "hydra")],
+    ids=lambda path: str(path.relative_to(CONFIGS)),
+)
+def test_the_reference_has_every_key_of_a_file(path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    options = module(ROOT / "docs" / "hooks.py").options
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    content = {key: value for key, value in content.items() if key not in ("defaults", "hydra", "datamodule")}
+    repeated = {key for key, value in leaves(content).items() if isinstance(value, str) and value.startswith("${")}
+    keys = {key for key in leaves(content) if key and not key.endswith("_partial_")} - repeated
+    listed = {option.key: option for option in options(path.read_text(encoding="utf-8"), "")}
+    assert not [key for key in keys if not any(f"{key}.".startswith(f"{option}.") for option in listed)]
+    assert not [option for option in listed.values() if " # " in option.value]
+
+
+def test_the_committed_notebook_is_executed_small_and_without_errors() -> None:
+    assert NOTEBOOK.stat().st_size < 400_000
+    cells = [cell for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] for cell in cells)
+    text = json.dumps([cell["outputs"] for cell in cells])
+    assert '"output_type": "error"' not in text and "error: " not in text and "Traceback" not in text
+    for cell in cells:
+        source = "".join(cell["source"])
+        if not source.startswith("!"):
+            ast.parse(source)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("nbclient")
+    (tmp_path / "softpoint").write_text(f'#!/bin/sh\nexec {sys.executable} -m softpoint.cli "$@"\n')
+    (tmp_path / "softpoint").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        cell["source"] = "".join(cell["source"]).replace("epochs=5", "epochs=1").replace("=1024", "=64")
+    (tmp_path / "short.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    module(ROOT / "examples" / "run_notebook.py").run(tmp_path / "short.ipynb", keep=False)
