@@ -15,14 +15,14 @@ from omegaconf.errors import OmegaConfBaseException
 from helpers.training import CONFIGS
 
 # Presets, whose purpose is to differ from the defaults; and single keys that do: the command line also shows the
-# router's weights, and takes the folder of weights from the environment.
+# router's weights, takes the folder of weights from the environment, and paints synthetic scenes in one process.
 PRESETS = {"augment/light", "augment/strong", "backbone/efficientnet_lite0"}
-DIFFERENT = {("attention/dsa", "return_router_weights"), ("backbone/timm", "folder")}
+DIFFERENT = {("attention/dsa", "return_router_weights"), ("backbone/timm", "folder"), ("data/synthetic", "num_workers")}
 # Files of configs/fetch describe public sets, and are no settings.
 FILES = sorted(
     path
     for path in CONFIGS.rglob("*.yaml")
-    if "_target_: softpoint." in path.read_text(encoding="utf-8") and path.parent.name not in ("fetch", "data")
+    if "_target_: softpoint." in path.read_text(encoding="utf-8") and path.parent.name != "fetch"
 )
 
 
@@ -63,6 +63,15 @@ def test_a_default_is_the_same_in_yaml_and_in_python(path: Path) -> None:
             # OmegaConf reads 0.0001 as a float and [3, 7] as a list, as Python does; a tuple is a list there.
             default = list(default) if isinstance(default, tuple) else default
             assert (key, value) == (key, default), f"{name}: {node['_target_']} has {key}={default!r} in Python"
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "loss").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_loss_is_a_function_and_a_yaml_that_names_its_module(path: Path) -> None:
+    """A new loss needs these two files alone: no list of functions names it."""
+    for node in nodes(OmegaConf.load(path)):
+        function = get_object(node["_target_"])
+        if inspect.isfunction(function):
+            assert node["_target_"] == f"{function.__module__}.{function.__name__}"
 
 
 def test_the_test_sees_the_losses_and_the_networks() -> None:

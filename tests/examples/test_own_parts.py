@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from helpers.training import ROOT, tiny
@@ -20,17 +22,32 @@ PARTS = {
 }
 
 
-def softpoint(folder: Path, example: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """`softpoint train` from `folder`, with the example's folder for modules and configs."""
+def softpoint(folder: Path, example: str, *words: str, command: str = "train") -> subprocess.CompletedProcess[str]:
+    """`softpoint COMMAND` in `folder`, with the example's folder for modules and configs."""
     path = os.pathsep.join([str(EXAMPLES / example), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "softpoint.cli", "train", "--config-dir", str(EXAMPLES / example), *words]
-    return subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    line = [sys.executable, "-m", "softpoint.cli", command, "--config-dir", str(EXAMPLES / example), *words]
+    return subprocess.run(line, cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("example", PARTS)
 def test_a_part_of_another_package_trains_a_step(example: str, tmp_path: Path) -> None:
     _, choice, setting = PARTS[example]
     done = softpoint(tmp_path, example, *tiny(choice, setting, "trainer.fast_dev_run=true", "data.batch_size=2"))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_head_of_another_package_is_tested_and_predicts_after_training(tmp_path: Path) -> None:
+    run = f"hydra.run.dir={tmp_path / 'run'}"
+    done = softpoint(tmp_path, "own_head", *tiny("head=deep", run))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "model card" in done.stdout and "trust=[deep_head]" in done.stdout, done.stdout
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "one.png"), np.zeros((64, 64, 3), np.uint8))
+    words = [f"ckpt={tmp_path / 'run/checkpoints/best.ckpt'}", f"source={tmp_path / 'images'}"]
+    refused = softpoint(tmp_path, "own_head", *words, command="predict")
+    assert refused.returncode == 1 and "add its package by trust=[PACKAGE]" in refused.stderr
+    done = softpoint(tmp_path, "own_head", *words, "trust=[deep_head]", command="predict")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -1,4 +1,4 @@
-"""Trains a keypoint model, tests it, and says how to use it: softpoint train --help"""
+"""The command `softpoint train`: train a keypoint model, test it, and print how to use it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from softpoint.cli.hydra_app import launch
 
 
 def main(cfg: DictConfig) -> float | None:
-    """Runs the training that `cfg` describes and returns the best val/epe, for sweeps to minimize."""
+    """Run a training and return the best val/epe, which sweeps minimize."""
     # Imported here, so that --help and a misspelled key need not wait for torch.
     import logging
     import os
@@ -26,12 +26,12 @@ def main(cfg: DictConfig) -> float | None:
     from softpoint.inference.build_model import target_packages
     from softpoint.training import Record
 
-    # Lightning's own use of torch, and its advice to have more workers than a laptop has cores.
+    # Of Lightning's own use of torch, and its advice to use more workers than a laptop has cores.
     warnings.filterwarnings("ignore", ".*LeafSpec.*|.*many workers.*|.*smaller than the logging interval.*")
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    trust = target_packages(OmegaConf.to_container(cfg.model, resolve=True))
     if cfg.ckpt_path:
-        # Its message names the fault; Lightning's would not.
-        read_checkpoint(cfg.ckpt_path, target_packages(OmegaConf.to_container(cfg.model, resolve=True)))
+        read_checkpoint(cfg.ckpt_path, trust)  # its message names the fault; Lightning's would not
     module, data, trainer = build(cfg)
     if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
         raise ValueError(
@@ -56,8 +56,9 @@ def main(cfg: DictConfig) -> float | None:
         conclude(Path(best), record.facts, trainer)
         print(f"best checkpoint, val/epe {score:.3f} px: {os.path.relpath(best)}")
         command = shlex.quote(f"ckpt={os.path.relpath(best)}")
-        boxes = " boxes=LABELS" if data.crops else ""
-        print(f"use it: softpoint predict {command} source=IMAGE_OR_FOLDER{boxes}")
+        own = sorted({package for package in trust if not package.startswith("softpoint.")})
+        more = " boxes=LABELS" * bool(data.crops) + f" trust=[{','.join(own)}]" * bool(own)
+        print(f"use it: softpoint predict {command} source=IMAGE_OR_FOLDER{more}")
     return float(score)
 
 
