@@ -58,7 +58,7 @@ def test_a_term_that_a_head_of_another_package_cannot_train_is_refused(tmp_path:
 
 
 @pytest.mark.parametrize("example", PARTS)
-def test_an_example_s_doctests_and_files_are_as_it_says(example: str) -> None:
+def test_an_example_is_one_module_with_doctests_and_one_yaml(example: str) -> None:
     name, choice, _ = PARTS[example]
     spec = importlib.util.spec_from_file_location(example, EXAMPLES / example / name)
     assert spec and spec.loader
@@ -69,9 +69,3 @@ def test_an_example_s_doctests_and_files_are_as_it_says(example: str) -> None:
     files = {path.relative_to(EXAMPLES / example).as_posix() for path in (EXAMPLES / example).rglob("*.*ml")}
     assert len(files) == 1 and f"--config-dir examples/{example} " in " ".join((module.__doc__ or "").split())
     assert choice in (module.__doc__ or "")
-
-
-def test_a_run_with_a_head_of_another_package_is_tested_and_described(tmp_path: Path) -> None:
-    done = softpoint(tmp_path, "own_head", *tiny("head=deep", "head.hidden=4", f"hydra.run.dir={tmp_path / 'run'}"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "run" / "model_card.md").is_file()
