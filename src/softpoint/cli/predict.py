@@ -13,7 +13,7 @@ from softpoint.cli.hydra_app import launch
 
 
 def main(cfg: DictConfig) -> None:
-    """Writes predictions.csv, in pixels of each image or frame, and whatever else is asked for."""
+    """Write predictions.csv, in pixels of each image or frame, and the other files of the options."""
     from dataclasses import fields
 
     from rich.progress import track
@@ -33,11 +33,13 @@ def main(cfg: DictConfig) -> None:
     predictor = load_predictor(checkpoint, cfg.device, cfg.tta)
     sources = find_sources(cfg.source, output)
     first = sources[0]
-    # Labels say where subjects are for a network that wants to know.
-    stated = first.labels if isinstance(first, ImageSource) else None
-    file = Path(cfg.boxes) if cfg.boxes is not None else stated if predictor.crops else None
+    # A label file as the source also gives boxes to a network that was trained on crops.
+    source_labels = first.labels if isinstance(first, ImageSource) else None
+    file = Path(cfg.boxes) if cfg.boxes is not None else source_labels if predictor.crops else None
     paths = {"ckpt": checkpoint.weights_file, "boxes": file, "formats": tuple(formats)}
-    settings = PredictOptions(**plain | paths | {"exif": cfg.exif or orientation(checkpoint.config, file or stated)})
+    options = PredictOptions(
+        **plain | paths | {"exif": cfg.exif or orientation(checkpoint.config, file or source_labels)}
+    )
     if cfg.video and all(isinstance(source, ImageSource) for source in sources):
         raise ValueError(f"video=true: there is no video in source={cfg.source}")
     boxes = None
@@ -46,7 +48,7 @@ def main(cfg: DictConfig) -> None:
         boxes = boxes_by_image(labels, (predictor.crops or {}).get("boxes"))
     elif predictor.crops:
         print("this network was trained on crops of single subjects: without boxes=LABELS it sees whole images")
-    job = Job(predictor, settings, output, boxes, track)
+    job = Job(predictor, options, output, boxes, track)
     unreadable = []
     for source in sources:
         try:
@@ -60,7 +62,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def orientation(config: Mapping[str, Any], labels: Path | None) -> str:
-    """What an EXIF orientation means: labels lie in their images as those that were trained on do."""
+    """Return how to treat EXIF orientations: with labels, as in the training; else apply them."""
     data = config.get("data") if labels is not None else None
     return "ignore" if isinstance(data, Mapping) and data.get("exif") == "ignore" else "apply"
 
