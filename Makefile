@@ -16,7 +16,7 @@ train: $(VENV)/installed
 test check: $(VENV)/installed lint types docs
 	$(PYTEST)
 
-# The tests of less than a minute in all.
+# The tests of functions, layers, metrics, labels and the architecture: less than a minute in all.
 test-fast: $(VENV)/installed
 	$(PYTEST) -m "not slow" tests/functional tests/layers tests/metrics tests/labels tests/test_architecture.py
 

@@ -59,6 +59,7 @@ def take_part(rank: int, folder: Path) -> None:
         dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     other = subprocess.Popen([sys.executable, "-W", "error::UserWarning", __file__, tmp_path])
     take_part(0, tmp_path)

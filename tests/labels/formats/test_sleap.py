@@ -103,6 +103,7 @@ def test_a_project_gives_the_placed_instances(home: Path, caplog: pytest.LogCapt
     np.testing.assert_allclose(levels, [25, 25, 155, 100], atol=3)
 
 
+@pytest.mark.slow
 def test_a_package_gives_its_embedded_images(home: Path, tmp_path: Path) -> None:
     path = shutil.copy(home / "labels.pkg.slp", tmp_path / "moved.pkg.slp")
     labels = read_labels(path)
@@ -212,6 +213,7 @@ def test_impossible_values_in_tables_are_errors(
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.slow
 def test_links_and_huge_tables_are_refused(home: Path, tmp_path: Path) -> None:
     for number, change in enumerate(("link", "external", "size", "version")):
         path = tmp_path / f"{number}.slp"
@@ -345,6 +347,7 @@ def test_a_real_package_agrees_with_sleap_io(data_root: Path) -> None:
     np.testing.assert_array_equal(frame.read(10**6)[..., :1], video[0])
 
 
+@pytest.mark.slow
 @REPEATED
 @given(data=st.data())
 def test_a_damaged_file_raises_only_value_errors(home: Path, data: st.DataObject) -> None:
