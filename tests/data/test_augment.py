@@ -282,10 +282,7 @@ def test_patches_hide_what_they_say() -> None:
 
 
 def test_steps_follow_one_another() -> None:
-    image, color = (
-        canvas(4),
-        Color(1.2, 0.8, 0.7, 0.05, 1.3, (Patch(0.2, 0.3, 0.2, 0.2, (9, 9, 9)),), 1.0, 0.05, 3),
-    )
+    image, color = (canvas(4), Color(1.2, 0.8, 0.7, 0.05, 1.3, (Patch(0.2, 0.3, 0.2, 0.2, (9, 9, 9)),), 1.0, 0.05, 3))
     expected = image
     steps = (
         Color(1.2, 0.8, 0.7, 0.05), Color(gamma=1.3), Color(patches=color.patches), Color(blur=1.0),

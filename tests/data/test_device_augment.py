@@ -39,13 +39,7 @@ def recolored(images: np.ndarray, colors: list[Color], augment: Augment = ALL) -
         ([Color(saturation=0.3), Color(hue=0.1), Color(saturation=1.4, hue=-0.15, brightness=0.9)], 1),
         ([Color(gamma=0.7), Color(gamma=1.4), Color()], 0),
         ([Color(blur=0.4), Color(blur=1.7), Color(blur=3.0)], 1),
-        (
-            [
-                Color(patches=(Patch(0.1, 0.2, 0.3, 0.25, (9, 200, 77)), Patch(0.9, 0.9, 0.5, 0.5, (0, 0, 0)))),
-                Color(),
-            ],
-            0,
-        ),
+        ([Color(patches=(Patch(0.1, 0.2, 0.3, 0.25, (9, 200, 77)), Patch(0.9, 0.9, 0.5, 0.5, (0, 0, 0)))), Color()], 0),
     ],
 )
 def test_every_step_does_what_it_does_to_one_image(colors: list[Color], gray_levels: int) -> None:
@@ -57,14 +51,7 @@ def test_every_step_does_what_it_does_to_one_image(colors: list[Color], gray_lev
 def test_steps_run_in_the_same_order() -> None:
     rng = np.random.default_rng(3)
     quiet = Augment(
-        brightness=0.4,
-        contrast=0.4,
-        saturation=0.4,
-        hue=0.1,
-        gamma=0.4,
-        blur=2.0,
-        dropout=0.3,
-        recolor_probability=1.0,
+        brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, gamma=0.4, blur=2.0, dropout=0.3, recolor_probability=1.0
     )
     colors = [quiet.draw_color(rng) for _ in range(6)]
     images = canvases(6)

@@ -56,9 +56,7 @@ def test_covariance_is_carried_by_the_maps_jacobian():
     ]
     jacobian = np.stack(columns, -1)
     found = transform_covariance(
-        torch.from_numpy(covariance)[None, None],
-        torch.tensor([[[x, y]]], dtype=torch.float64),
-        PROJECTIVE[None],
+        torch.from_numpy(covariance)[None, None], torch.tensor([[[x, y]]], dtype=torch.float64), PROJECTIVE[None]
     )
     np.testing.assert_allclose(found[0, 0], jacobian @ covariance @ jacobian.T, rtol=1e-7)
 

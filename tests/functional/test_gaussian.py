@@ -71,8 +71,7 @@ def test_the_dtype_is_that_of_the_mean_and_its_arithmetic_single_at_least(dtype:
 
 def test_integer_means_are_taken_as_floats():
     torch.testing.assert_close(
-        render_gaussians(torch.tensor([1, 2]), 1.5, (4, 4)),
-        render_gaussians(torch.tensor([1.0, 2.0]), 1.5, (4, 4)),
+        render_gaussians(torch.tensor([1, 2]), 1.5, (4, 4)), render_gaussians(torch.tensor([1.0, 2.0]), 1.5, (4, 4))
     )
 
 

@@ -263,8 +263,7 @@ LABELS = torch.tensor([[[0, 2, -1], [1, -1, 0]], [[2, 2, 1], [-1, 0, 1]]])
 
 
 @pytest.mark.parametrize(
-    "weight",
-    [None, torch.linspace(0, 2, 12, dtype=torch.float64).view(2, 2, 3), torch.tensor([0.5, 2.0, 0.0])],
+    "weight", [None, torch.linspace(0, 2, 12, dtype=torch.float64).view(2, 2, 3), torch.tensor([0.5, 2.0, 0.0])]
 )
 def test_integer_labels_give_the_weighted_mean_and_its_closed_form_gradient(weight: torch.Tensor | None):
     logits = torch.randn(2, 3, 2, 3, dtype=torch.float64, requires_grad=True)

@@ -79,8 +79,7 @@ def test_the_size_must_fit_only_the_stages_in_use():
 
 
 @pytest.mark.parametrize(
-    ("size", "padded"),
-    [((50, 70), (64, 96)), ((64, 33), (64, 64)), ((1, 1), (32, 32)), ((64, 64), (64, 64))],
+    ("size", "padded"), [((50, 70), (64, 96)), ((64, 33), (64, 64)), ((1, 1), (32, 32)), ((64, 64), (64, 64))]
 )
 @pytest.mark.parametrize("stride", [1, 4, 8])
 def test_padding_equals_padding_by_hand(size: tuple[int, int], padded: tuple[int, int], stride: int):
@@ -102,12 +101,7 @@ PLACES = {"stage2": (16, 24), "stage4": (4, 6), "head": (16, 24)}
 
 @pytest.mark.parametrize(
     ("stages", "before_head", "places"),
-    [
-        ((), True, ["head"]),
-        ((2, 4), False, ["stage2", "stage4"]),
-        ((4,), True, ["stage4", "head"]),
-        ((), False, []),
-    ],
+    [((), True, ["head"]), ((2, 4), False, ["stage2", "stage4"]), ((4,), True, ["stage4", "head"]), ((), False, [])],
 )
 def test_attention_stands_where_it_is_told(stages: tuple[int, ...], before_head: bool, places: list[str]):
     attention = partial(DynamicSpatialAttention, return_router_weights=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from helpers.targets import target_of
 from softpoint import functional as F
 from softpoint.training import AxisTerm, CoordinateTerm, HeatmapTerm, KeypointLoss, PixelClassTerm, VarianceTerm
-from softpoint.training.sigma_schedule import Sigma
+from softpoint.training.target import Sigma
 
 STRIDE, SIZE = 4, (6, 8)
 MASK = torch.ones(1, 1, dtype=torch.bool)

@@ -1,12 +1,7 @@
 """Pure tensor functions: they need torch alone and hold no state."""
 
 from softpoint.functional.attention import channel_statistics, gate
-from softpoint.functional.coordinates import (
-    grid_to_image,
-    image_to_grid,
-    transform_covariance,
-    transform_points,
-)
+from softpoint.functional.coordinates import grid_to_image, image_to_grid, transform_covariance, transform_points
 from softpoint.functional.decode import decode_heatmap
 from softpoint.functional.gaussian import gaussian_axis, render_gaussians
 from softpoint.functional.gaussian_fit import window_expectation, window_mass

@@ -54,10 +54,7 @@ class KeypointLoss(nn.Module):
         self.terms = nn.ModuleDict(dict(terms))
 
     def forward(
-        self,
-        prediction: Prediction,
-        target: Target,
-        count: Callable[[Bool[Tensor, "B K"]], Tensor] = torch.sum,
+        self, prediction: Prediction, target: Target, count: Callable[[Bool[Tensor, "B K"]], Tensor] = torch.sum
     ) -> dict[str, Float[Tensor, ""]]:
         """Return `loss`, and the masked mean of each term before its weight.
 

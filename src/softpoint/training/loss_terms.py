@@ -18,8 +18,7 @@ from softpoint.functional import gaussian_axis, grid_to_image, image_to_grid, re
 from softpoint.functional.spatial import axis_positions, widen
 from softpoint.functional.targets import TARGETS, AxisTarget
 from softpoint.suggest import did_you_mean
-from softpoint.training.sigma_schedule import Sigma
-from softpoint.training.target import Target
+from softpoint.training.target import Sigma, Target
 from softpoint.types import Prediction
 
 Maps = Float[Tensor, "B K h w"]

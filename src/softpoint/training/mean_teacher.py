@@ -90,7 +90,8 @@ class SemiSupervisedModule(KeypointModule):
         target = Target.of(points, confident, size, self.net.decoder.stride, self.progress(self.trainer.global_step))
         # The teacher's points are no labels of visibility.
         target = replace(target, states=torch.full_like(target.states, -1))
-        loss: Tensor = self.loss(self.net(image), target, _count_all)["loss"]
+        number = torch.tensor(float(confident.numel()), device=confident.device)
+        loss: Tensor = self.loss(self.net(image), target, lambda _: number)["loss"]
         self.log("train/consistency", loss.detach(), batch_size=len(image))
         self.log("train/confident", target.mask.float().mean(), batch_size=len(image))
         return loss
@@ -113,11 +114,6 @@ def ramp_up(progress: float, ramp: float) -> float:
     """
     left = 1 - min(progress / ramp, 1.0) if ramp else 0.0
     return math.exp(-5 * left**2)
-
-
-def _count_all(mask: Tensor) -> Tensor:
-    """Number of entries, true or not."""
-    return mask.new_tensor(mask.numel(), dtype=torch.float32)
 
 
 def _as_batch(images: UInt8[Tensor, "B M H W 3"]) -> UInt8[Tensor, "N 3 H W"]:

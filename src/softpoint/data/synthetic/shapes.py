@@ -46,14 +46,7 @@ TEMPLATES = (
     Template(
         "bracket",
         0.34,
-        {
-            "heel": (0, 0),
-            "toe": (0.72, 0),
-            "sole": (0.72, 0.3),
-            "inner": (0.3, 0.3),
-            "knee": (0.3, 1),
-            "top": (0, 1),
-        },
+        {"heel": (0, 0), "toe": (0.72, 0), "sole": (0.72, 0.3), "inner": (0.3, 0.3), "knee": (0.3, 1), "top": (0, 1)},
         bright=("heel", "inner", "knee", "top"),
         dark=("heel", "toe", "sole", "inner"),
         keypoints=("top", "heel", "toe"),

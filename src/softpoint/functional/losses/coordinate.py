@@ -43,10 +43,7 @@ def coordinate_huber(
 
 
 def coordinate_wing(
-    prediction: Float[Tensor, "... 2"],
-    target: Float[Tensor, "... 2"],
-    width: float = 10.0,
-    curvature: float = 2.0,
+    prediction: Float[Tensor, "... 2"], target: Float[Tensor, "... 2"], width: float = 10.0, curvature: float = 2.0
 ) -> Float[Tensor, "..."]:
     """Wing loss summed over x and y: width log(1 + |d| / curvature) below `width`, |d| less a constant above.
 

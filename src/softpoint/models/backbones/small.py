@@ -33,11 +33,7 @@ class Small(nn.Module):
     std = (0.25, 0.25, 0.25)
 
     def __init__(
-        self,
-        width: int = 16,
-        depth: int = 1,
-        stages: Sequence[int] = (2, 3, 4, 5),
-        weights: str | Path | None = None,
+        self, width: int = 16, depth: int = 1, stages: Sequence[int] = (2, 3, 4, 5), weights: str | Path | None = None
     ) -> None:
         super().__init__()
         if not stages or list(stages) != sorted(set(stages)) or not {*stages} <= {2, 3, 4, 5}:
@@ -91,6 +87,5 @@ class ResidualBlock(nn.Module):
 
 def _conv(in_channels: int, out_channels: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
-        nn.BatchNorm2d(out_channels),
+        nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out_channels)
     )

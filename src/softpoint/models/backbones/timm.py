@@ -52,7 +52,9 @@ class Timm(nn.Module):
         import timm  # takes a second, which other backbones need not wait for
 
         if not timm.is_model(name):
-            raise ValueError(f"backbone.name: timm has no model {name!r}; {_nearest(name, timm.list_models())}")
+            hint = did_you_mean(name, timm.list_models())
+            hint = hint if hint.startswith("did") else "timm.list_models() lists them"  # a thousand names
+            raise ValueError(f"backbone.name: timm has no model {name!r}; {hint}")
         ends = _stage_ends(timm, name)
         wanted = [stage for stage in ends if stage >= 2] if stages is None else list(stages)
         if not wanted or wanted != sorted(set(wanted)) or not {*wanted} <= ends.keys():
@@ -61,7 +63,8 @@ class Timm(nn.Module):
         if weights is not None:
             self.started_from = {"weights": Path(weights).name, "license": None}
         elif pretrained is not False:
-            weights = _local(folder, name)
+            path = Path(folder or "") / f"{name}.safetensors"
+            weights = path if folder and path.is_file() else None
             self.started_from = {"weights": f"timm {config.architecture}.{config.tag}", "license": config.license}
         download = pretrained is not False and weights is None
         indices = [ends[stage] for stage in wanted]
@@ -81,11 +84,6 @@ class Timm(nn.Module):
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         return [x.movedim(-1, 1) if self.channels_last else x for x in self.body(image)]
-
-
-def _local(folder: str | Path | None, name: str) -> Path | None:
-    path = Path(folder or "") / f"{name}.safetensors"
-    return path if folder and path.is_file() else None
 
 
 def _features(
@@ -137,11 +135,3 @@ def _stage_ends(timm: Any, name: str) -> dict[int, int]:
     with torch.device("meta"):
         info = timm.create_model(name, features_only=True).feature_info
     return {r.bit_length() - 1: i for r, i in zip(info.reduction(), info.out_indices, strict=True) if r & (r - 1) == 0}
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    return did_you_mean(name, names) if len(names) < 50 else _short(did_you_mean(name, names))
-
-
-def _short(phrase: str) -> str:
-    return phrase if phrase.startswith("did") else "timm.list_models() lists them"

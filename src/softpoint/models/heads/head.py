@@ -8,13 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from softpoint.functional import (
-    decode_heatmap,
-    grid_to_image,
-    spatial_covariance,
-    spatial_softmax,
-    window_mass,
-)
+from softpoint.functional import decode_heatmap, grid_to_image, spatial_covariance, spatial_softmax, window_mass
 from softpoint.models.heads.visibility import VisibilityReadout
 from softpoint.types import Prediction
 
