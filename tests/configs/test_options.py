@@ -184,7 +184,7 @@ def test_public_set_trains_a_step(
 def test_a_missing_public_set_says_what_brings_it(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOFTPOINT_DATA", str(tmp_path))
     name = option.removeprefix("data=")
-    message = rf"labels {tmp_path}/keypoints/.* do not exist; softpoint fetch {name} brings them"
+    message = rf"labels {tmp_path}/keypoints/.* do not exist; download them by softpoint fetch {name}"
     with pytest.raises(Exception, match=message):
         instantiate(composed("train", [option], tmp_path).datamodule).setup("fit")
 

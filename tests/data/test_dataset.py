@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -67,6 +68,20 @@ def test_a_sample_does_not_depend_on_process_or_time(workers: int) -> None:
     assert all(same(found, expected[draw]) for draw, found in zip(draws[::-1], loader, strict=True))
     copied = pickle.loads(pickle.dumps(dataset))
     assert all(same(copied[draw], expected[draw]) for draw in draws)
+
+
+class Threads(Album):
+    """An album whose groups are the number of threads that OpenCV may use."""
+
+    def describe(self, index: int) -> Record:
+        return super().describe(index)._replace(group=str(cv2.getNumThreads()))
+
+
+def test_a_worker_of_any_loader_uses_no_thread_of_opencv() -> None:
+    """Such threads do not survive a fork, and waiting for them would never end."""
+    dataset = KeypointDataset(Threads(SIZES), (64, 64), (0,))
+    groups = [sample["group"] for sample in DataLoader(dataset, None, num_workers=1)]
+    assert groups == ["1"] * len(SIZES) and dataset[0]["group"] == str(cv2.getNumThreads())
 
 
 def test_every_draw_differs() -> None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import pytorch_lightning as pl
 import torch
@@ -220,7 +219,6 @@ class KeypointData(pl.LightningDataModule, ABC):
             persistent_workers=workers > 0,
             prefetch_factor=4 if workers else None,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_one_thread,
             collate_fn=collate,
         )
         if isinstance(loader, ResumableLoader):
@@ -255,7 +253,3 @@ class SyntheticData(KeypointData):
             split: PaintedScenes(self.painter, self.size, length, (self.seed, i), renewed=split == "train")
             for i, (split, length) in enumerate(self.lengths.items())
         }
-
-
-def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(0)

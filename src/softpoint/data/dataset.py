@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
 from softpoint.data.augment import Augment
 from softpoint.data.crops import input_matrix
@@ -62,6 +63,9 @@ class KeypointDataset(Dataset[Sample]):
         return [self[draw] for draw in draws]
 
     def __getitem__(self, draw: Draw | int) -> Sample:
+        if get_worker_info() is not None:
+            # A forked worker has copies of the locks of OpenCV's threads, and no thread that would release them.
+            cv2.setNumThreads(0)
         epoch, index, padding = Draw(0, draw) if isinstance(draw, int) else draw
         record = self.source.load(epoch, index) if self.canvases is None else self.source.describe(index)
         rng = np.random.default_rng([*self.seed, epoch, index])

@@ -135,10 +135,11 @@ class WithUnlabeled(KeypointDataset):
         self.images, self.strong, self.per_sample = images, augment, per_sample
 
     def __getitem__(self, draw: Draw | int) -> Sample:
+        sample = super().__getitem__(draw)
         epoch, index, _ = Draw(0, draw) if isinstance(draw, int) else draw
         first = (epoch * len(self) + index) * self.per_sample
         views = [self._views(position) for position in range(first, first + self.per_sample)]
-        return {**super().__getitem__(draw), "unlabeled": default_collate(views)}
+        return {**sample, "unlabeled": default_collate(views)}
 
     def _views(self, position: int) -> dict[str, torch.Tensor]:
         """Return both views of the image at `position` in the sequence of all that are ever shown."""
