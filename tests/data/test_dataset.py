@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import pickle
-from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from helpers.data import same
 from softpoint.data.augment import Augment
 from softpoint.data.dataset import Draw, EpochSampler, KeypointDataset, ResumableLoader, collate
 from softpoint.data.sources import PaintedScenes, Record, subject_scale
@@ -23,7 +24,7 @@ STRONG = {"flip": 0.5, "rotate": 40, "scale": (0.7, 1.4), "translate": 0.1, "per
 
 
 class Album:
-    """Images of given sizes (H, W) whose points are known; the last point of each is unlabeled."""
+    """Images of these sizes (H, W) with points at fixed fractions; the last point of each is unlabeled."""
 
     skeleton = Skeleton(("nose", "left_ear", "right_ear", "tail"), (("left_ear", "right_ear"),))
 
@@ -55,17 +56,13 @@ def painted(augment: Augment | None) -> KeypointDataset:
     return KeypointDataset(scenes, (64, 64), (3, 0), augment)
 
 
-def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    return all(torch.equal(a[key], b[key]) if torch.is_tensor(a[key]) else a[key] == b[key] for key in a | b)
-
-
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [0, 2, 5])
 def test_a_sample_does_not_depend_on_process_or_time(workers: int) -> None:
     dataset, draws = painted(Augment(**STRONG)), [Draw(e, i) for e in (0, 1) for i in (3, 0, 5)]
     expected = {draw: dataset[draw] for draw in draws}
     loader = DataLoader(dataset, None, sampler=draws[::-1], num_workers=workers)
-    assert all(same(found, expected[draw]) for draw, found in zip(draws[::-1], loader, strict=True))
+    assert all(same(sample, expected[draw]) for draw, sample in zip(draws[::-1], loader, strict=True))
     copied = pickle.loads(pickle.dumps(dataset))
     assert all(same(copied[draw], expected[draw]) for draw in draws)
 
@@ -223,39 +220,46 @@ def test_a_crop_shows_its_box_alone() -> None:
     np.testing.assert_allclose(back, within[:3] + np.array([130, 60]), atol=1e-4)
 
 
-def loader_of(batch_size: int, length: int = 10) -> ResumableLoader:
-    dataset = KeypointDataset(Album([(8, 8)] * length), (8, 8), (0,))
-    sampler = EpochSampler(length, seed=1)
-    return ResumableLoader(dataset, batch_size, sampler=sampler, collate_fn=collate)
+def loader_of(batch_size: int, workers: int = 0, seed: int = 1) -> ResumableLoader:
+    dataset, sampler = KeypointDataset(Album([(8, 8)] * 10), (8, 8), (0,)), EpochSampler(10, seed)
+    return ResumableLoader(dataset, batch_size, sampler=sampler, num_workers=workers, collate_fn=collate)
 
 
-def indices(loader: ResumableLoader) -> list[int]:
+def indices(loader: ResumableLoader, epoch: int | None = None) -> list[int]:
+    if epoch is not None:
+        loader.sampler.set_epoch(epoch)
     return [index for batch in loader for index in batch["index"].tolist()]
 
 
-def test_a_loader_continues_after_its_yielded_batches() -> None:
-    whole, first, second = indices(loader_of(2)), loader_of(2), loader_of(2)
-    for done, batch in enumerate(first, 1):
-        second.load_state_dict(first.state_dict())
-        if done < len(first):
-            assert indices(second) == whole[2 * done :]
-        del batch
-    second.sampler.set_epoch(1)  # the epoch was over
-    assert sorted(indices(second)) == list(range(10))
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_continues_after_any_batch(workers: int) -> None:
+    """A loader with the state of one after n batches of epoch 1 gives the others, and then epoch 2."""
+    epochs = [indices(loader_of(2), epoch) for epoch in (1, 2)]
+    for stop in range(6) if workers == 0 else (2,):
+        first, second = loader_of(2, workers), loader_of(2, workers)
+        first.sampler.set_epoch(1)
+        batches = iter(first)
+        drawn = [index for _ in range(stop) for index in next(batches)["index"].tolist()]
+        state = json.loads(json.dumps(first.state_dict()))
+        second.load_state_dict(state)
+        assert second.state_dict() == state | ({"epoch": 2, "batches": 0} if stop == 5 else {})
+        assert len(second) == 5  # progress bars count the whole epoch
+        assert drawn + (indices(second) if stop < 5 else []) == epochs[0]
+        assert indices(second, 2) == epochs[1]
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 4, 5])
-def test_another_batch_size_is_refused_in_the_middle_of_an_epoch(batch_size: int) -> None:
+@pytest.mark.parametrize(
+    ("changes", "words"), [({"batch_size": 1}, "batch_size=1"), ({"batch_size": 5, "seed": 2}, "batch_size=5 seed=2")]
+)
+def test_other_batches_are_refused_in_the_middle_of_an_epoch(changes: dict[str, int], words: str) -> None:
     first = loader_of(2)
-    for _, _ in zip(range(3), first, strict=False):
-        pass
-    with pytest.raises(ValueError, match=rf"with batch_size=2, this run has batch_size={batch_size}; set"):
-        loader_of(batch_size).load_state_dict(first.state_dict())
+    next(iter(first))
+    with pytest.raises(ValueError, match=rf"with batch_size=2.*, this run has {words}; set them"):
+        loader_of(**changes).load_state_dict(first.state_dict())
 
 
 def test_after_an_epoch_the_batches_may_change() -> None:
     first, second = loader_of(2), loader_of(5)
     assert len(indices(first)) == 10
     second.load_state_dict(first.state_dict())
-    second.sampler.set_epoch(1)
-    assert sorted(indices(second)) == list(range(10))
+    assert sorted(indices(second, 1)) == list(range(10))

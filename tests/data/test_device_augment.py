@@ -1,4 +1,4 @@
-"""What a device does to a batch is what a worker does to each image, from the same draws."""
+"""A device changes a batch as a worker changes each image, from the same draws."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def test_steps_run_in_the_same_order() -> None:
 def test_noise_has_the_sigma_drawn_and_a_pattern_of_its_own() -> None:
     gray = np.full((3, 128, 128, 3), 128, np.uint8)
     colors = [Color(noise=0.02, seed=1), Color(noise=0.08, seed=99999), Color(seed=5)]
-    found = recolored(gray, colors) - 128
+    noise = recolored(gray, colors) - 128
     # Rounding to whole gray levels adds a twelfth to the variance.
-    assert found[0].std() == pytest.approx(np.hypot(0.02 * 255, 12**-0.5), rel=0.02)
-    assert found[1].std() == pytest.approx(np.hypot(0.08 * 255, 12**-0.5), rel=0.02)
-    assert not found[2].any() and abs(found[:2].mean()) < 0.3
-    assert abs(np.corrcoef(found[0].ravel(), found[1].ravel())[0, 1]) < 0.02
+    assert noise[0].std() == pytest.approx(np.hypot(0.02 * 255, 12**-0.5), rel=0.02)
+    assert noise[1].std() == pytest.approx(np.hypot(0.08 * 255, 12**-0.5), rel=0.02)
+    assert not noise[2].any() and abs(noise[:2].mean()) < 0.3
+    assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.02
 
 
 def test_a_warp_is_the_worker_s_to_a_gray_level() -> None:
@@ -83,28 +83,10 @@ def test_a_warp_is_the_worker_s_to_a_gray_level() -> None:
     ]
     inverse = torch.from_numpy(np.linalg.inv(matrices)).float()
     batch = torch.from_numpy(np.stack([canvas] * len(matrices)))
-    found = warp_batch(batch, inverse, (60, 80)).permute(0, 2, 3, 1).numpy()
+    warped = warp_batch(batch, inverse, (60, 80)).permute(0, 2, 3, 1).numpy()
     expected = np.stack([geometry.warp(canvas, matrix, (60, 80)) for matrix in matrices])
-    np.testing.assert_array_equal(found[:2], expected[:2])
-    np.testing.assert_allclose(found, expected.astype(float), atol=1)
-
-
-def test_a_blob_stays_on_its_point() -> None:
-    """Mean error of centroids at most 0.02 px, systematic shift at most 0.005 px, over random matrices."""
-    rng, size, errors = np.random.default_rng(0), (97, 128), []
-    augment = Augment(rotate=30, scale=(0.8, 1.25), translate=0.05, shear=8)
-    y, x = np.mgrid[: size[0], : size[1]]
-    for _ in range(100):
-        point = rng.uniform([50, 36], [78, 60])
-        blob = 250 * np.exp(-((x - point[0]) ** 2 + (y - point[1]) ** 2) / (2 * 4.0**2))
-        canvas = np.repeat(blob.round().astype(np.uint8)[..., None], 3, axis=2)
-        matrix = augment.matrix(rng, size, can_flip=True)[0]
-        inverse = torch.from_numpy(np.linalg.inv(matrix)).float()[None]
-        weight = warp_batch(torch.from_numpy(canvas)[None], inverse, size)[0].sum(0).double().numpy()
-        found = np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
-        errors.append(found - geometry.transform(point, matrix))
-    assert np.linalg.norm(errors, axis=1).mean() <= 0.02
-    assert np.abs(np.mean(errors, axis=0)).max() <= 0.005
+    np.testing.assert_array_equal(warped[:2], expected[:2])
+    np.testing.assert_allclose(warped, expected.astype(float), atol=1)
 
 
 def test_numbers_hold_every_field_of_a_color() -> None:

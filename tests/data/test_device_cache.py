@@ -10,7 +10,7 @@ import pytest
 import torch
 from albumentations import CLAHE
 
-from helpers.data import labeled_data
+from helpers.data import labeled_data, same
 from helpers.training import write_labels
 from softpoint.data import LabeledData
 from softpoint.data.augment import Augment
@@ -42,9 +42,7 @@ def pairs(folder: Path, split: str, augment: Augment | None = None, **more):
 @pytest.mark.parametrize("mode", ["image", "instance"])
 def test_without_augmentation_every_byte_is_the_same(tmp_path: Path, split: str, mode: str) -> None:
     for plain, kept in pairs(tmp_path, split, mode=mode):
-        assert plain.keys() == kept.keys()
-        for key, value in plain.items():
-            assert torch.equal(value, kept[key]) if isinstance(value, torch.Tensor) else value == kept[key], key
+        assert same(plain, kept)
         assert plain["image"].stride() == kept["image"].stride()
 
 
@@ -76,11 +74,11 @@ def test_epochs_differ(tmp_path: Path) -> None:
 
 
 def test_canvases_reach_as_far_as_the_augmentation() -> None:
-    """What an output shows lies within the reach, and no reach is much larger than needed."""
+    """An output shows nothing beyond the reach, and no reach is much larger than needed."""
     for scale, rotate in itertools.product([(1.0, 1.0), (0.5, 1.0)], [0, 45]):
-        found = reach(Augment(scale=scale, rotate=rotate), (64, 64))
+        factor = reach(Augment(scale=scale, rotate=rotate), (64, 64))
         most = (np.cos(np.radians(rotate)) + np.sin(np.radians(rotate))) / scale[0]
-        assert 0.93 * most <= found <= most + 1e-9
+        assert 0.93 * most <= factor <= most + 1e-9
 
 
 @pytest.mark.parametrize(

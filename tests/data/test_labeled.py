@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.data import labeled_data, new_labeled_data
+from helpers.data import labeled_data, new_labeled_data, same
 from helpers.training import spoil, write_labels
 from softpoint.data import LabeledData
 from softpoint.data.augment import Augment
@@ -49,15 +49,6 @@ def test_no_unlabeled_point_reaches_a_batch_as_nan_and_none_is_lost(folder: Path
     assert seen == 12 * 4 - 2 - 1 - 4
 
 
-def test_splits_are_disjoint_by_folder_and_follow_the_seed(folder: Path) -> None:
-    splits = opened(folder).splits
-    groups = [{opened(folder).labels.groups[i] for i in rows} for rows in splits.values()]
-    assert sum(map(len, groups)) == len(set.union(*groups)) == 4  # four folders of three images
-    again, other = opened(folder).splits, [opened(folder, seed=seed).splits["test"].tolist() for seed in range(5)]
-    assert all(np.array_equal(splits[name], again[name]) for name in SPLITS)
-    assert len({tuple(rows) for rows in other}) > 1
-
-
 def test_a_split_file_is_followed(folder: Path, tmp_path: Path) -> None:
     labels = opened(folder).labels
     rows = {"train": range(2, 12), "val": [], "test": [0, 1]}
@@ -76,18 +67,10 @@ def test_another_split_is_refused(folder: Path) -> None:
         other.load_state_dict(state)
 
 
-def test_selected_keypoints_keep_their_points(folder: Path) -> None:
-    whole, some = opened(folder), opened(folder, keypoints=["tail", "left_ear"])
-    assert some.skeleton.names == ("tail", "left_ear") and some.skeleton.flip_pairs == ()
-    a, b = whole.dataset("train")[3], some.dataset("train")[3]
-    assert torch.equal(a["keypoints"][[3, 1]], b["keypoints"])
-    assert torch.equal(a["visibility"][[3, 1]], b["visibility"])
-
-
-def test_pairs_are_inferred_or_given(folder: Path) -> None:
+def test_pairs_are_inferred_or_explicit(folder: Path) -> None:
     assert opened(folder).skeleton.flip_pairs == (("left_ear", "right_ear"),)
-    given = opened(folder, flip_pairs=[], edges=[["nose", "tail"]]).skeleton
-    assert given.flip_pairs == () and given.edges == (("nose", "tail"),)
+    explicit = opened(folder, flip_pairs=[], edges=[["nose", "tail"]]).skeleton
+    assert explicit.flip_pairs == () and explicit.edges == (("nose", "tail"),)
     with pytest.raises(ValueError, match=r"no keypoint is named 'tial'; did you mean 'tail'\?"):
         opened(folder, edges=[["nose", "tial"]])
 
@@ -129,30 +112,13 @@ def test_only_training_samples_are_augmented(folder: Path) -> None:
         ({"val": 0.0}, r"split fractions val=0.0 and test=0.2 must be above 0"),
         ({"format": "dlc_cvs"}, r"data.format='dlc_cvs': did you mean 'dlc_csv'\?"),
         ({"splits": "nowhere.csv"}, r"split file nowhere.csv does not exist"),
+        ({"fold": 1}, r"give fold and folds together"),
+        ({"unlabeled": "absence"}, r"data.unlabeled='absence': did you mean 'absent'\?"),
     ],
 )
 def test_invalid_settings_are_refused(folder: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         opened(folder, **changes)
-
-
-def test_missing_images_are_named_with_their_line(folder: Path, tmp_path: Path) -> None:
-    text = (folder / "labels.csv").read_text().replace("img03", "gone")
-    (tmp_path / "labels.csv").write_text(text)
-    with pytest.raises(ValueError, match=r"labels.csv line 7: image .*/gone.png does not exist"):
-        labeled_data(tmp_path / "labels.csv", images=folder)
-
-
-def test_nothing_labeled_is_refused(tmp_path: Path) -> None:
-    write_labels(tmp_path, missing=[(i, k) for i in range(12) for k in range(4)])
-    with pytest.raises(ValueError, match="none of its 12 subjects has a labeled point"):
-        opened(tmp_path)
-
-
-def assert_same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
-    for a, b in zip(one, other, strict=True):
-        assert a.keys() == b.keys()
-        assert all(torch.equal(a[k], b[k]) if torch.is_tensor(a[k]) else a[k] == b[k] for k in a)
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
@@ -165,7 +131,7 @@ def test_caches_and_workers_change_no_byte(folder: Path, cache: str, workers: in
         loaders = [data.train_dataloader() for data in (plain, other)]
         for loader in loaders:
             loader.sampler.set_epoch(epoch)
-        assert_same(*map(list, loaders))
+        assert all(same(a, b) for a, b in zip(*loaders, strict=True))
 
 
 def test_two_processes_together_draw_the_samples_of_one(folder: Path) -> None:
@@ -175,7 +141,7 @@ def test_two_processes_together_draw_the_samples_of_one(folder: Path) -> None:
     one = {draw.index: dataset[draw] for draw in EpochSampler(len(dataset), seed=0)}
     for rank in (0, 1):
         for draw in EpochSampler(len(dataset), seed=0, rank=rank, world=2):
-            assert_same([dataset[draw]], [one[draw.index]])
+            assert same(dataset[draw], one[draw.index])
 
 
 @pytest.mark.parametrize("cache", ["ram", "disk"])
@@ -216,7 +182,7 @@ def test_pixels_that_cannot_be_decoded_are_found_before_training(tmp_path: Path)
     spoil(tmp_path / "video1" / "img05.png")
     with pytest.raises(ValueError, match=r"labels.csv line 9: image .*img05.png .*copy"):
         opened(tmp_path)
-    assert len(opened(tmp_path, verify=False).labels) == 12  # found only when it is drawn
+    assert len(opened(tmp_path, verify=False).labels) == 12  # an error only when it is drawn
 
 
 def test_images_on_both_sides_of_a_split_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -241,33 +207,6 @@ def test_unlabeled_may_mean_absent(folder: Path) -> None:
     plain, absent = opened(folder), opened(folder, unlabeled="absent")
     assert not plain.has_hidden_points and absent.has_hidden_points
     np.testing.assert_array_equal(absent.labels.visibility == -1, plain.labels.visibility == 0)
-    with pytest.raises(ValueError, match=r"data.unlabeled='absence': did you mean 'absent'\?"):
-        opened(folder, unlabeled="absence")
-
-
-def test_folds_test_each_image_once(folder: Path) -> None:
-    tested = [opened(folder, fold=fold, folds=4).splits["test"].tolist() for fold in range(4)]
-    assert sorted(row for rows in tested for row in rows) == list(range(12))
-    with pytest.raises(ValueError, match="give fold and folds together"):
-        opened(folder, fold=1)
-
-
-def test_several_subjects_need_instance_mode(tmp_path: Path) -> None:
-    write_labels(tmp_path)
-    rows = ["image,subject,nose_x,nose_y,tail_x,tail_y"]
-    for i in range(12):
-        path = f"video{i % 4}/img{i:02}.png"
-        rows += [f"{path},anna,10,20,30,40", f"{path},otto,20,15,33,44.5"]
-    (tmp_path / "two.csv").write_text("\n".join(rows))
-    with pytest.raises(
-        ValueError, match=r"line 3: labels video0/img00.png, which line 2 labels too[\s\S]*data.mode=instance"
-    ):
-        labeled_data(tmp_path / "two.csv")
-    data = labeled_data(tmp_path / "two.csv", mode="instance")
-    assert sum(map(len, data.splits.values())) == 24 and data.padding == 1.25
-    for rows_ in data.splits.values():  # both subjects of an image on one side
-        images = [data.labels.images[row] for row in rows_]
-        assert all(images.count(image) == 2 for image in images)
 
 
 def test_persons_of_coco_return_to_original_pixels(data_root: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.blobs import assert_exact, blob, centroid
 from softpoint.data import geometry
 from softpoint.data.geometry import letterbox_matrix, resize_matrix, rotate, translate, warp, zoom
 
@@ -65,25 +66,8 @@ def test_outside_of_the_image_is_border(shift: tuple[float, float]) -> None:
 def test_blocks_are_means(blocks: int) -> None:
     image = canvas((6 * blocks, 7 * blocks))
     means = image.reshape(6, blocks, 7, blocks, 3).mean(axis=(1, 3))
-    assert (
-        np.abs(warp(image, resize_matrix(1 / blocks, 1 / blocks), (6, 7)) - means).max() <= 1.5
-    )  # half a level each halving
-
-
-def shift(size: tuple[int, int], into: tuple[int, int]) -> np.ndarray:
-    """Mean of centroid minus keypoint (2,) over blobs of whole gray levels, in output pixels."""
-    rng, matrix, found = np.random.default_rng(0), letterbox_matrix(size, into), []
-    sigma = 3 / matrix[0, 0]
-    x, y = np.arange(size[1]), np.arange(size[0])
-    columns, rows = np.arange(into[1]), np.arange(into[0])
-    for _ in range(40):
-        point = rng.uniform(4 * sigma, np.array(size[::-1]) - 1 - 4 * sigma)
-        across, along = (np.exp(-((axis - at) ** 2) / (2 * sigma**2)) for axis, at in zip((x, y), point, strict=True))
-        gray = (250 * np.outer(along, across)).round().astype(np.uint8)
-        seen = warp(gray[..., None], matrix, into)[..., 0].astype(float)
-        center = np.array([seen.sum(axis=0) @ columns, seen.sum(axis=1) @ rows]) / seen.sum()
-        found.append(center - geometry.transform(point, matrix))
-    return np.mean(found, axis=0)
+    shrunk = warp(image, resize_matrix(1 / blocks, 1 / blocks), (6, 7))
+    assert np.abs(shrunk - means).max() <= 1.5  # half a level each halving
 
 
 @pytest.mark.parametrize(
@@ -99,4 +83,10 @@ def shift(size: tuple[int, int], into: tuple[int, int]) -> np.ndarray:
     ],
 )
 def test_rounding_shifts_nothing(size: tuple[int, int], into: tuple[int, int]) -> None:
-    assert np.abs(shift(size, into)).max() <= 0.005
+    rng, matrix, errors = np.random.default_rng(0), letterbox_matrix(size, into), []
+    sigma = 3 / matrix[0, 0]
+    for _ in range(40):
+        point = rng.uniform(4 * sigma, np.array(size[::-1]) - 1 - 4 * sigma)
+        warped = warp(blob(size, point, sigma)[..., :1], matrix, into)
+        errors.append(centroid(warped) - geometry.transform(point, matrix))
+    assert_exact(errors)

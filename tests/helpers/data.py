@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
 
 from softpoint.data import LabeledData, Loader
 from softpoint.labels.load import LabelSource
@@ -29,3 +33,13 @@ def new_labeled_data(labels: Path, **settings: Any) -> LabeledData:
         for kind in (LabelSource, Split, Loader)
     )
     return LabeledData(source, split, loader, **settings)
+
+
+def same(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Return whether two samples or batches are equal; NaN equals NaN."""
+    arrays = ({key: v.numpy() if torch.is_tensor(v) else v for key, v in values.items()} for values in (a, b))
+    try:
+        np.testing.assert_equal(*arrays)
+    except AssertionError:
+        return False
+    return True

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from helpers.data import same
 from softpoint.data import Loader
 from softpoint.data.augment import Augment
 from softpoint.data.dataset import KeypointDataset
@@ -21,12 +20,6 @@ def open_streamed(folder: Path | str, **changes: Any) -> StreamedData:
     data = StreamedData(str(folder), **arguments | changes)
     data.setup("fit")
     return data
-
-
-def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    return a.keys() == b.keys() and all(
-        torch.equal(a[key], b[key]) if torch.is_tensor(a[key]) else a[key] == b[key] for key in a
-    )
 
 
 def equal(a: KeypointDataset, b: KeypointDataset) -> bool:

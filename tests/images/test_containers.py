@@ -246,8 +246,8 @@ def test_packed_images(package: Path) -> None:
         ("video9/0", "video9 does not exist; the file has video0, video1"),
         ("000000", "named by numbers"),
         ("video2/0", "holds float32 of shape"),
-        ("video3/0", "cannot be read"),
-        ("video4/0", "cannot be read"),
+        ("video3/0", "cannot be decoded"),
+        ("video4/0", "cannot be decoded"),
         ("raw/3", "raw has no image 3"),
     ],
 )

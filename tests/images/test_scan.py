@@ -57,14 +57,14 @@ def related(count: int, seed: int) -> list[Scan]:
 
 def test_a_scan_holds_size_digest_fingerprint_or_error(folder: Path) -> None:
     names = ["0.png", "copy.bmp", "1.png", "broken.png", "gone.png", "../out.png", "0.png"]
-    found = scan(ImageFolder(folder), names)
-    assert [s.image for s in found] == names
-    assert found[0] == found[6] and found[0].size == (60, 80) and found[0].error is None
-    assert found[1].digest == found[2].digest != found[0].digest
-    for bad, words in zip(found[3:6], ("broken.png", "does not exist", "lies outside"), strict=True):
+    scans = scan(ImageFolder(folder), names)
+    assert [s.image for s in scans] == names
+    assert scans[0] == scans[6] and scans[0].size == (60, 80) and scans[0].error is None
+    assert scans[1].digest == scans[2].digest != scans[0].digest
+    for bad, words in zip(scans[3:6], ("broken.png", "does not exist", "lies outside"), strict=True):
         assert bad.error is not None and words in bad.error
         assert (bad.size, bad.digest, bad.fingerprint) == ((0, 0), "", "")
-    assert identical(found) == [(1, 2)]
+    assert identical(scans) == [(1, 2)]
 
 
 def test_an_orientation_is_stated_even_where_it_is_refused(tmp_path: Path) -> None:
@@ -72,16 +72,23 @@ def test_an_orientation_is_stated_even_where_it_is_refused(tmp_path: Path) -> No
     exif[0x0112] = 6
     Image.fromarray(texture(0)).save(tmp_path / "turned.jpg", exif=exif)
     for mode, size in (("ignore", (60, 80)), ("apply", (80, 60)), ("error", (0, 0))):
-        (found,) = scan(ImageFolder(tmp_path, exif=mode), ["turned.jpg"])
-        assert found.orientation == 6 and found.size == size
+        (result,) = scan(ImageFolder(tmp_path, exif=mode), ["turned.jpg"])
+        assert result.orientation == 6 and result.size == size
 
 
-def test_images_in_a_memo_are_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    memo, names = folder / "memo" / "m.json", ["0.png", "1.png", "broken.png"]
-    first = scan(ImageFolder(folder), names, memo)
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The images that are read in the test, in order."""
     reads: list[str] = []
     read = ImageFolder.read
     monkeypatch.setattr(ImageFolder, "read", lambda self, image: (reads.append(image), read(self, image))[1])
+    return reads
+
+
+def test_images_in_a_memo_are_not_read_again(folder: Path, reads: list[str]) -> None:
+    memo, names = folder / "memo" / "m.json", ["0.png", "1.png", "broken.png"]
+    first = scan(ImageFolder(folder), names, memo)
+    reads.clear()
     assert scan(ImageFolder(folder), names, memo) == first and reads == ["broken.png"]
     cv2.imwrite(str(folder / "0.png"), texture(9, (30, 30)))
     again = scan(ImageFolder(folder), names, memo)
@@ -91,21 +98,18 @@ def test_images_in_a_memo_are_not_read_again(folder: Path, monkeypatch: pytest.M
     assert reads[3:] == ["1.png"]
 
 
-def test_of_processes_that_scan_at_once_one_decodes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    memo, names, reads = folder / "memo" / "m.json", ["0.png", "1.png", "2.png"], []
-    read = ImageFolder.read
-    monkeypatch.setattr(ImageFolder, "read", lambda self, image: (reads.append(image), read(self, image))[1])
+def test_of_processes_that_scan_at_once_one_decodes(folder: Path, reads: list[str]) -> None:
+    memo, names = folder / "memo" / "m.json", ["0.png", "1.png", "2.png"]
     with ThreadPoolExecutor(4) as pool:  # locks of files hold between threads that open them as between processes
         results = list(pool.map(lambda _: scan(ImageFolder(folder), names, memo), range(4)))
     assert all(result == results[0] for result in results) and sorted(reads) == names
 
 
-def test_scans_of_other_images_stay_in_a_memo(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scans_of_other_images_stay_in_a_memo(folder: Path, reads: list[str]) -> None:
     memo = folder / "m.json"
     first = scan(ImageFolder(folder), ["0.png"], memo)
     scan(ImageFolder(folder), ["1.png"], memo)
-    monkeypatch.setattr(ImageFolder, "read", lambda self, image: pytest.fail(f"{image} is decoded again"))
-    assert scan(ImageFolder(folder), ["0.png"], memo) == first
+    assert scan(ImageFolder(folder), ["0.png"], memo) == first and reads == ["0.png", "1.png"]
 
 
 @pytest.mark.parametrize(
@@ -142,8 +146,8 @@ def test_entries_of_a_memo_are_checked(folder: Path) -> None:
 def test_a_memo_that_cannot_be_written_gives_a_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "taken").mkdir()
     with caplog.at_level(logging.WARNING):
-        (found,) = scan(ImageFolder(folder), ["0.png"], folder / "taken")
-    assert found.error is None and "cannot be written" in caplog.text
+        (result,) = scan(ImageFolder(folder), ["0.png"], folder / "taken")
+    assert result.error is None and "cannot be written" in caplog.text
 
 
 def test_copies_are_near_and_others_are_not() -> None:
@@ -198,7 +202,7 @@ def test_a_still_video_gives_at_most_twenty_partners_each() -> None:
 def test_leaks_are_each_held_out_image_with_its_nearest(seed: int) -> None:
     scans = related(60, seed)
     splits = {"train": np.arange(0, 40), "val": np.arange(40, 50), "test": np.arange(50, 60)}
-    found = across_splits(scans, splits, 12)
+    leaks = across_splits(scans, splits, 12)
     expected = {}
     for split, earlier in (("val", ["train"]), ("test", ["train", "val"])):
         for i in splits[split]:
@@ -206,19 +210,19 @@ def test_leaks_are_each_held_out_image_with_its_nearest(seed: int) -> None:
                 distance = min(apart(scans[i], scans[j]) for j in splits[name])
                 if distance <= 12:
                     expected[f"{i}.png", split, name] = distance
-    assert {(leak.image, leak.split, leak.twin_split): leak.distance for leak in found} == expected
-    for leak in found:
+    assert {(leak.image, leak.split, leak.twin_split): leak.distance for leak in leaks} == expected
+    for leak in leaks:
         twin = scans[int(leak.twin[:-4])]
         assert apart(scans[int(leak.image[:-4])], twin) == leak.distance and leak.identical == (leak.distance == 0)
 
 
 def test_leaks_are_counted_and_the_worst_listed_first() -> None:
     leaks = [Leak(f"{i}.png", "test", "a.png", "train", 9 - i, False) for i in range(8)]
-    said = describe_leaks([*leaks, Leak("z.png", "val", "b.png", "train", 0, True)])
-    assert said.startswith("8 test images are in train too, or nearly so (0 identical), 1 val image is in train")
-    assert said.splitlines()[1] == "  z.png (val) is identical to b.png (train)"
-    assert said.splitlines()[2] == "  7.png (test) is nearly identical to a.png (train)"
-    assert "... and 4 more" in said and "data.splits" in said
+    text = describe_leaks([*leaks, Leak("z.png", "val", "b.png", "train", 0, True)])
+    assert text.startswith("8 test images are in train too, or nearly so (0 identical), 1 val image is in train")
+    assert text.splitlines()[1] == "  z.png (val) is identical to b.png (train)"
+    assert text.splitlines()[2] == "  7.png (test) is nearly identical to a.png (train)"
+    assert "... and 4 more" in text and "data.splits" in text
     assert describe_leaks([]) == ""
 
 
@@ -245,5 +249,5 @@ def test_recompressed_copies_of_real_images_are_found(data_root: Path, place: st
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    (found,) = scan(ImageFolder(tmp_path), ["pipe.png"])
-    assert found.error is not None and "pipe.png" in found.error
+    (result,) = scan(ImageFolder(tmp_path), ["pipe.png"])
+    assert result.error is not None and "pipe.png" in result.error

@@ -21,6 +21,13 @@ from softpoint.data.pixel_transforms import apply_pixel_transforms, check_pixel_
 # Largest number of patches per image when `dropout` is on.
 PATCHES = 4
 
+# Largest value of each number of an augmentation; the smallest is 0.
+_LARGEST = {
+    "flip": 1, "rotate": 180, "translate": 1, "shear": 45, "probability": 1, "brightness": 1, "contrast": 1,
+    "saturation": 1, "hue": 0.5, "gamma": 2, "blur": 10, "noise": 1, "dropout": 0.9, "recolor_probability": 1,
+    "perspective": 0.25,  # beyond it the four corners may no longer form a convex shape
+}  # fmt: skip
+
 # Rec. 601: RGB to luma and two axes of color, in which saturation is a length and hue an angle.
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
 _RGB = np.linalg.inv(_YIQ)
@@ -41,12 +48,12 @@ class Patch(NamedTuple):
     color: tuple[int, int, int]  # RGB, 0 to 255
 
     def box(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom bound of its pixels in an image of `size` (H, W); at least one pixel.
+        """Return left, top, right and bottom of its pixels in an image of `size` (H, W); at least one pixel.
 
         >>> Patch(0.5, 0.0, 0.25, 0.1, (0, 0, 0)).box((10, 21))
         (8, 0, 13, 1)
         """
-        (height, width) = (max(1, round(self.height * size[0])), max(1, round(self.width * size[1])))
+        height, width = max(1, round(self.height * size[0])), max(1, round(self.width * size[1]))
         left, top = int(self.x * (size[1] - width + 1)), int(self.y * (size[0] - height + 1))
         return left, top, left + width, top + height
 
@@ -66,6 +73,7 @@ class Color:
     seed: int = 0  # of the noise and of the pixel transforms
 
 
+@dataclass(kw_only=True, eq=False)
 class Augment:
     """Draws one geometric matrix and one change of color per image; each number is the largest strength of its step.
 
@@ -79,45 +87,40 @@ class Augment:
     Raises ValueError for a number out of range, and for a transform that may move pixels.
     """
 
-    def __init__(
-        self,
-        *,
-        flip: float = 0.0,
-        rotate: float = 0.0,
-        scale: Sequence[float] = (1.0, 1.0),
-        translate: float = 0.0,
-        shear: float = 0.0,
-        perspective: float = 0.0,
-        probability: float = 1.0,
-        brightness: float = 0.0,
-        contrast: float = 0.0,
-        saturation: float = 0.0,
-        hue: float = 0.0,
-        gamma: float = 0.0,
-        blur: float = 0.0,
-        noise: float = 0.0,
-        dropout: float = 0.0,
-        recolor_probability: float = 0.5,
-        pixel: Sequence[Any] = (),
-    ) -> None:
-        self.flip = _within("flip", flip, 1)
-        self.rotate = _within("rotate", rotate, 180)
-        self.scale = _scale(scale)
-        self.translate = _within("translate", translate, 1)
-        self.shear = _within("shear", shear, 45)
-        # Beyond a quarter of the side the four corners may no longer form a convex shape.
-        self.perspective = _within("perspective", perspective, 0.25)
-        self.probability = _within("probability", probability, 1)
-        self.brightness = _within("brightness", brightness, 1)
-        self.contrast = _within("contrast", contrast, 1)
-        self.saturation = _within("saturation", saturation, 1)
-        self.hue = _within("hue", hue, 0.5)
-        self.gamma = _within("gamma", gamma, 2)
-        self.blur = _within("blur", blur, 10)
-        self.noise = _within("noise", noise, 1)
-        self.dropout = _within("dropout", dropout, 0.9)
-        self.recolor_probability = _within("recolor_probability", recolor_probability, 1)
-        self.pixel = check_pixel_transforms(pixel)
+    flip: float = 0.0
+    rotate: float = 0.0
+    scale: Sequence[float] = (1.0, 1.0)
+    translate: float = 0.0
+    shear: float = 0.0
+    perspective: float = 0.0
+    probability: float = 1.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    gamma: float = 0.0
+    blur: float = 0.0
+    noise: float = 0.0
+    dropout: float = 0.0
+    recolor_probability: float = 0.5
+    pixel: Sequence[Any] = ()
+
+    def __post_init__(self) -> None:
+        for name, largest in _LARGEST.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= largest:
+                raise ValueError(f"augment.{name}={value!r} is not a number from 0 to {largest}; 0 turns it off")
+        try:
+            low, high = (float(factor) for factor in self.scale)
+        except (TypeError, ValueError):
+            low = high = 0.0
+        if not 0.1 <= low <= high <= 10:
+            raise ValueError(
+                f"augment.scale={self.scale!r} is not a smallest and a largest factor between 0.1 and 10;"
+                " [1, 1] turns it off"
+            )
+        self.scale = (low, high)
+        self.pixel = check_pixel_transforms(self.pixel)
 
     def matrix(self, rng: np.random.Generator, size: tuple[int, int], can_flip: bool) -> tuple[np.ndarray, bool]:
         """Return a (3, 3) matrix from an input of `size` (H, W) to its augmented self, and whether it mirrors.
@@ -131,7 +134,7 @@ class Augment:
         return (self._move(spread, size) @ matrix if gate < self.probability else matrix), flips
 
     def _move(self, spread: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """The geometric change of 14 numbers in [-1, 1], as fractions of the largest strengths."""
+        """Return the geometric change of 14 numbers in [-1, 1], as fractions of the largest strengths."""
         height, width = size
         center = ((width - 1) / 2, (height - 1) / 2)
         low, high = self.scale
@@ -180,18 +183,22 @@ def apply_color(image: np.ndarray, color: Color) -> np.ndarray:
     """
     # The order of a camera: light on surfaces, what hides them, lens, sensor.
     if color.brightness != 1 or color.contrast != 1 or color.saturation != 1 or color.hue:
-        image = cv2.transform(image, color_matrix(color, _mean_gray(image)))
+        mean_gray = float(_YIQ[0] @ cv2.mean(image)[:3])
+        image = cv2.transform(image, color_matrix(color, mean_gray))
     if color.gamma != 1:
         image = cv2.LUT(image, gamma_table(color.gamma))
     if color.patches:
-        image = _hide(image.copy(), color.patches)
+        image = image.copy()
+        for patch in color.patches:
+            left, top, right, bottom = patch.box((image.shape[0], image.shape[1]))
+            image[top:bottom, left:right] = patch.color
     if color.blur:
         image = _blur(image, color.blur)
     return _add_noise(image, color.noise, color.seed) if color.noise else image
 
 
 def color_matrix(color: Color, mean: float) -> np.ndarray:
-    """Matrix float32 (3, 4) from (red, green, blue, 1) to the changed color, for an image whose mean gray is `mean`.
+    """Return the matrix float32 (3, 4) from (red, green, blue, 1) to the changed color, for an image of `mean` gray.
 
     Brightness, contrast, saturation and hue are all linear. Saturation and hue keep grays as they are.
 
@@ -208,7 +215,7 @@ def color_matrix(color: Color, mean: float) -> np.ndarray:
 
 
 def gamma_table(gamma: float) -> np.ndarray:
-    """Gray level uint8 (256,) that each level becomes by the exponent `gamma`.
+    """Return the gray level uint8 (256,) that each level becomes by the exponent `gamma`.
 
     >>> gamma_table(2.0)[[0, 128, 255]].tolist()
     [0, 64, 255]
@@ -216,25 +223,13 @@ def gamma_table(gamma: float) -> np.ndarray:
     return np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
 
 
-def _within(name: str, value: float, largest: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= largest:
-        raise ValueError(f"augment.{name}={value!r} is not a number from 0 to {largest}; 0 turns it off")
-    return float(value)
-
-
-def _scale(scale: Sequence[float]) -> tuple[float, float]:
-    try:
-        low, high = (float(factor) for factor in scale)
-    except (TypeError, ValueError):
-        low = high = 0.0
-    if not 0.1 <= low <= high <= 10:
-        wanted = "a smallest and a largest factor between 0.1 and 10"
-        raise ValueError(f"augment.scale={scale!r} is not {wanted}; [1, 1] turns it off")
-    return low, high
+def blur_radius(sigma: float) -> int:
+    """Return the radius in pixels of the kernel of a blur."""
+    return int(3.5 * sigma)
 
 
 def _patches(numbers: np.ndarray, largest: float) -> tuple[Patch, ...]:
-    """One to four patches from 29 numbers in [0, 1), with sides from a quarter of `largest` on."""
+    """Return one to four patches from 29 numbers in [0, 1), with sides from a quarter of `largest` on."""
     rows = numbers[1:].reshape(PATCHES, 7)[: 1 + int(numbers[0] * PATCHES)]
     sides = largest * (0.25 + 0.75 * rows[:, 2:4])
     colors = (256 * rows[:, 4:]).astype(int)
@@ -244,27 +239,16 @@ def _patches(numbers: np.ndarray, largest: float) -> tuple[Patch, ...]:
     )
 
 
-def _mean_gray(image: np.ndarray) -> float:
-    return float(_YIQ[0] @ cv2.mean(image)[:3])
-
-
-def _hide(image: np.ndarray, patches: Sequence[Patch]) -> np.ndarray:
-    """Writes the patches into the image."""
-    for patch in patches:
-        left, top, right, bottom = patch.box((image.shape[0], image.shape[1]))
-        image[top:bottom, left:right] = patch.color
-    return image
-
-
 def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    x = np.arange(-int(3.5 * sigma), int(3.5 * sigma) + 1)
+    radius = blur_radius(sigma)
+    x = np.arange(-radius, radius + 1)
     kernel = np.exp(-0.5 * (x / sigma) ** 2)
     kernel /= kernel.sum()
     return cv2.sepFilter2D(image, -1, kernel, kernel)
 
 
 def _add_noise(image: np.ndarray, sigma: float, seed: int) -> np.ndarray:
-    """Gaussian noise on every value, `sigma` as a fraction of white."""
+    """Add Gaussian noise to every value, with `sigma` as a fraction of white."""
     words = np.random.SFC64(seed).random_raw(-(-image.size // 8))
     noise = words.view(np.uint8)[: image.size].reshape(image.shape)
     table = np.rint(255 * sigma * _QUANTILES).clip(-255, 255)

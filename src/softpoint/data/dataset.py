@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import cv2
@@ -26,6 +27,7 @@ class Draw(NamedTuple):
     padding: bool = False  # a repeated sample that gives every process the same number; its labels are hidden
 
 
+@dataclass(eq=False, repr=False)
 class KeypointDataset(Dataset[Sample]):
     """Samples of `size` (H, W), letterboxed or cropped from a source and augmented: a function of (seed, epoch, index).
 
@@ -40,18 +42,13 @@ class KeypointDataset(Dataset[Sample]):
         unrounded: a sample holds the input of a predictor, float32 in [0, 1], and its `record` without pixels.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        size: tuple[int, int],
-        seed: Sequence[int],
-        augment: Augment | None = None,
-        padding: float = 1.0,
-        canvases: np.ndarray | None = None,
-        unrounded: bool = False,
-    ) -> None:
-        self.source, self.size, self.seed, self.augment = source, size, tuple(seed), augment
-        self.padding, self.canvases, self.unrounded = padding, canvases, unrounded
+    source: Source
+    size: tuple[int, int]
+    seed: Sequence[int]
+    augment: Augment | None = None
+    padding: float = 1.0
+    canvases: np.ndarray | None = None
+    unrounded: bool = False
 
     def __len__(self) -> int:
         return len(self.source)
@@ -121,6 +118,7 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
     return batch
 
 
+@dataclass(eq=False)
 class EpochSampler(Sampler[Draw]):
     """The draws of one of `world` processes in an epoch: its share of a seeded shuffle, or of all in order.
 
@@ -135,11 +133,13 @@ class EpochSampler(Sampler[Draw]):
     [(0, 2), (0, 0), (0, 1), (1, 2), (1, 0), (1, 1)]
     """
 
-    def __init__(self, length: int, seed: int | None = None, rank: int = 0, world: int = 1, rounds: int = 1) -> None:
-        self.length, self.seed, self.rank, self.world = length, seed, rank, world
-        self.rounds = rounds
-        self.epoch = 0
-        self.resumed = (0, 0)  # an epoch, and the number of its draws that an earlier run made
+    length: int
+    seed: int | None = None
+    rank: int = 0
+    world: int = 1
+    rounds: int = 1
+    epoch: int = field(default=0, init=False)
+    resumed: tuple[int, int] = field(default=(0, 0), init=False)  # an epoch, and its draws that an earlier run made
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, by which samples are shuffled and augmented."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
-from softpoint.data.augment import PATCHES, Augment, Color, color_matrix
+from softpoint.data.augment import PATCHES, Augment, Color, blur_radius, color_matrix
 
 # Length of the table that noise is read from, for each image from another offset: faster than drawing noise.
 NOISE = 1 << 22
@@ -71,11 +71,6 @@ def recolor_batch(
         grain = (noise[indices].view_as(image) * (255 * sigma).view(-1, 1, 1, 1)).round()
         image = (image + grain).clamp(0, 255)
     return image
-
-
-def blur_radius(sigma: float) -> int:
-    """Radius in pixels of the blur's kernel."""
-    return int(3.5 * sigma)
 
 
 def _hide(image: Float[Tensor, "B 3 H W"], patches: Float[Tensor, "B P 7"]) -> Float[Tensor, "B 3 H W"]:

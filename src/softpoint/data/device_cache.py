@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from softpoint.data.augment import Augment
+from softpoint.data.augment import Augment, blur_radius
 from softpoint.data.crops import input_matrix
-from softpoint.data.device_augment import NOISE, blur_radius, recolor_batch, warp_batch
+from softpoint.data.device_augment import NOISE, recolor_batch, warp_batch
 from softpoint.data.geometry import transform, warp
 from softpoint.data.sources import Source
 from softpoint.images.memory import free_memory

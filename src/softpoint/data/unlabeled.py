@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ _STREAM = 3
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
 class UnlabeledImages:
     """Images without labels to train on.
 
@@ -45,21 +47,16 @@ class UnlabeledImages:
             was trained on, even without their labels, is not that on new ones (transductive learning).
     """
 
-    def __init__(
-        self,
-        source: str | Path,
-        augment: Augment,
-        per_sample: int = 1,
-        max_images: int = 1000,
-        exclude_held_out: bool = True,
-    ) -> None:
-        if per_sample < 1 or max_images < 1:
-            raise ValueError(
-                f"data.unlabeled_images.per_sample={per_sample} and data.unlabeled_images.max_images={max_images} must"
-                " be at least 1"
-            )
-        self.source, self.augment, self.per_sample = source, augment, per_sample
-        self.max_images, self.exclude_held_out = max_images, exclude_held_out
+    source: str | Path
+    augment: Augment
+    per_sample: int = 1
+    max_images: int = 1000
+    exclude_held_out: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("per_sample", "max_images"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"data.unlabeled_images.{name}={value} must be at least 1")
 
     def open(
         self, skeleton: Skeleton, like: ImageFolder, held_out: Sequence[Scan], cache: str, cache_dir: str | Path | None

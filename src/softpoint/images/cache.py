@@ -22,10 +22,10 @@ from softpoint.images import ImageFolder
 from softpoint.images.decode import find_source
 from softpoint.images.memory import free_memory
 from softpoint.images.thread_map import thread_map
-from softpoint.paths import atomic_write, exclusive_lock, normalize_path, user_cache_dir, write_text
+from softpoint.paths import atomic_write, exclusive_lock, normalize_path, user_cache_dir
 from softpoint.suggest import check_choice
 
-_FORMAT = "softpoint pixels 1"
+_FORMAT = "softpoint pixels 2"
 
 # Bytes of the header on disk; a page, so that images start on one.
 _HEADER = 4096
@@ -127,16 +127,15 @@ def _anonymous() -> int:
 
 def _on_disk(image_folder: ImageFolder, places: Mapping[str, Place], total: int, folder: Path) -> int:
     """Return an open file on disk that holds the pixels; it is made where there is no valid one."""
-    listed = {image: list(place) for image, place in places.items()}
-    index = {"format": _FORMAT, "sources": _sources(image_folder, places), "bytes": total, "places": listed}
+    header = _header(image_folder, places)
     contents = [str(image_folder.folder.resolve()), image_folder.exif, image_folder.max_pixels, sorted(places)]
     # Named by what is cached, not by its state: what is out of date is replaced, and does not pile up.
     path = folder / f"{_digest(contents)[:32]}.pixels"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(path.with_suffix(".lock")):
-            if not _valid(path, index):
-                _build(image_folder, places, path, index)
+            if not _valid(path, header, _HEADER + total):
+                _build(image_folder, places, path, header, _HEADER + total)
             return os.open(path, os.O_RDONLY)
     except FileNotFoundError:  # an image
         raise
@@ -147,27 +146,26 @@ def _on_disk(image_folder: ImageFolder, places: Mapping[str, Place], total: int,
         ) from error
 
 
-def _sources(image_folder: ImageFolder, places: Mapping[str, Place]) -> str:
-    """Return a digest that changes when an image does, or a library that decodes it."""
+def _header(image_folder: ImageFolder, places: Mapping[str, Place]) -> bytes:
+    """Return a header that changes when an image does, its place, or a library that decodes it."""
     states = []
-    for image in places:
+    for image, place in places.items():
         status = find_source(image_folder.path(image)).stat()
-        states.append((image, status.st_size, status.st_mtime_ns))
-    return _digest([states, cv2.__version__, PIL.__version__])
+        states.append((image, place, status.st_size, status.st_mtime_ns))
+    digest = _digest([states, cv2.__version__, PIL.__version__])
+    return f"{_FORMAT}\n{digest}\n".encode().ljust(_HEADER, b"\0")
 
 
-def _valid(path: Path, index: Mapping[str, Any]) -> bool:
-    """Return whether the file at `path` holds the pixels that `index` describes."""
+def _valid(path: Path, header: bytes, length: int) -> bool:
     try:
         with path.open("rb") as file:
-            complete = file.read(_HEADER) == _header(index) and path.stat().st_size == _HEADER + index["bytes"]
-        return complete and json.loads(path.with_suffix(".json").read_text()) == index
-    except (OSError, ValueError, RecursionError):
+            return file.read(_HEADER) == header and path.stat().st_size == length
+    except OSError:
         return False
 
 
-def _build(image_folder: ImageFolder, places: Mapping[str, Place], path: Path, index: Mapping[str, Any]) -> None:
-    needed, free = _HEADER + index["bytes"], shutil.disk_usage(path.parent).free
+def _build(image_folder: ImageFolder, places: Mapping[str, Place], path: Path, header: bytes, needed: int) -> None:
+    free = shutil.disk_usage(path.parent).free
     if needed > _SHARE * free:
         raise ValueError(
             f"data.cache=disk needs {_gib(needed)} for {len(places)} images, and {_gib(free)} are free in"
@@ -176,9 +174,8 @@ def _build(image_folder: ImageFolder, places: Mapping[str, Place], path: Path, i
     _log.info("decoding %d images into %s, %s", len(places), path, _gib(needed))
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         os.truncate(file.fileno(), needed)
-        _write(file.fileno(), _header(index), 0)
+        _write(file.fileno(), header, 0)
         _fill(image_folder, places, file.fileno(), _HEADER)
-    write_text(path.with_suffix(".json"), json.dumps(index))
 
 
 def _fill(image_folder: ImageFolder, places: Mapping[str, Place], number: int, offset: int) -> None:
@@ -201,10 +198,6 @@ def _write(number: int, content: Any, offset: int) -> None:
     while rest:  # the system may take less than requested
         written = os.pwrite(number, rest, offset)
         rest, offset = rest[written:], offset + written
-
-
-def _header(index: Mapping[str, Any]) -> bytes:
-    return f"{_FORMAT}\n{index['sources']}\n".encode().ljust(_HEADER, b"\0")
 
 
 def _digest(value: Any) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from softpoint.images.video_seek import Video
+from softpoint.images.video_seek import Video, explained
 
 # Number of containers that a process keeps open.
 _OPEN = 16
@@ -35,24 +34,30 @@ class Frame:
 
     def read(self, max_pixels: int) -> np.ndarray:
         """Return pixels, uint8 (H, W, 3) RGB."""
-        video, name, number = self._place(max_pixels)
-        return video.read(number) if isinstance(video, Video) else video.read(name, number)
+        images, number = self._open(max_pixels)
+        return images.read(number)
 
     def size(self, max_pixels: int) -> tuple[int, int]:
         """Return (height, width) as of `read`, without decoding."""
-        video, name, number = self._place(max_pixels)
-        return video.size if isinstance(video, Video) else video.size(name, number)
+        images, number = self._open(max_pixels)
+        return images.size if isinstance(images, Video) else images.size(number)
 
-    def _place(self, max_pixels: int) -> tuple[Video | Package, str, int]:
+    def _open(self, max_pixels: int) -> tuple[Video | PackedImages, int]:
+        try:
+            with self.container.open("rb") as file:
+                is_package, state = file.read(len(_HDF5)) == _HDF5, os.fstat(file.fileno())
+        except OSError as error:
+            raise ValueError(f"{self.container} cannot be opened: {error}") from error
         name, _, digits = self.inside.rpartition("/")
-        opened = _opened(self.container, max_pixels)
-        if not (digits.isascii() and digits.isdigit() and len(digits) < 12) or isinstance(opened, Video) == bool(name):
-            example = "000012" if isinstance(opened, Video) else "video0/000012"
+        if not (digits.isascii() and digits.isdigit() and len(digits) < 12) or bool(name) != is_package:
+            example = "video0/000012" if is_package else "000012"
             raise ValueError(
                 f"{self.container} holds images that are named by numbers, not {self.inside!r};"
                 f" write {self.container.name}/{example}"
             )
-        return opened, name, int(digits)
+        # A file that a parent process opened must not be shared with its forks: both would move one position.
+        version = (state.st_mtime_ns, state.st_size, os.getpid())
+        return _open(self.container, name, max_pixels, version), int(digits)
 
 
 def find(path: Path) -> Frame | None:
@@ -69,73 +74,64 @@ def find(path: Path) -> Frame | None:
     return None
 
 
-class Package:
-    """An open HDF5 file of images, each stored as PNG or JPEG, as SLEAP packs them, or as raw pixels."""
+class PackedImages:
+    """The images in a group or data set `name` of an HDF5 file: PNG or JPEG, as SLEAP packs them, or raw pixels."""
 
-    def __init__(self, path: Path, max_pixels: int) -> None:
-        self.path, self.max_pixels = path, max_pixels
-        with self._explained(""):
-            self._file = _h5py().File(path, "r")
-            self._rows: dict[str, dict[int, int]] = {}
+    def __init__(self, path: Path, name: str, max_pixels: int) -> None:
+        self.place, self.max_pixels = f"{path}: {name}", max_pixels
+        with explained(str(path), "copy the file again"):
+            file = _h5py().File(path, "r")
+        with self._explained():
+            group = file.get(name)
+            if group is None:
+                videos = ", ".join(sorted(key for key in file if key.startswith("video") and key[5:].isdigit()))
+                raise ValueError(f"does not exist; the file has {videos or 'no images'}")
+            is_group = not hasattr(group, "shape")
+            self._images = _own(file, group["video"] if is_group else group)
+            self._is_raw = self._images.ndim == 4
+            if self._is_raw:
+                self._check_raw()
+            count = self._images.shape[0]
+            numbers: Any = range(count)
+            if is_group and "frame_numbers" in group:
+                numbers = _own(file, group["frame_numbers"])[:count].astype(int).tolist()
+            self._rows = {number: row for row, number in enumerate(numbers)}
+            self._is_bgr = _is_bgr(file, self._images)
 
-    def read(self, name: str, number: int) -> np.ndarray:
-        """Return image `number` of the group or data set `name`, uint8 (H, W, 3) RGB."""
-        with self._explained(name):
-            stored, row = self._stored(name, number)
-            if stored.ndim == 4:
-                return np.broadcast_to(stored[row], (*stored.shape[1:3], 3)).copy()
-            with self._image(stored, row) as image:
+    def read(self, number: int) -> np.ndarray:
+        """Return image `number`, uint8 (H, W, 3) RGB."""
+        with self._explained():
+            row = self._row(number)
+            if self._is_raw:
+                return np.broadcast_to(self._images[row], (*self._images.shape[1:3], 3)).copy()
+            with self._opened(row) as image:
                 pixels = np.array(image.convert("RGB"))
-            return pixels[..., ::-1].copy() if self._reversed(stored) and image.mode == "RGB" else pixels
+            return pixels[..., ::-1].copy() if self._is_bgr and image.mode == "RGB" else pixels
 
-    def size(self, name: str, number: int) -> tuple[int, int]:
-        """Return (height, width) of that image."""
-        with self._explained(name):
-            stored, row = self._stored(name, number)
-            if stored.ndim == 4:
-                return int(stored.shape[1]), int(stored.shape[2])
-            with self._image(stored, row) as image:
+    def size(self, number: int) -> tuple[int, int]:
+        """Return (height, width) of image `number`."""
+        with self._explained():
+            row = self._row(number)
+            if self._is_raw:
+                return int(self._images.shape[1]), int(self._images.shape[2])
+            with self._opened(row) as image:
                 return image.height, image.width
 
-    def _stored(self, name: str, number: int) -> tuple[Any, int]:
-        """Return the data set that holds the image, and its row."""
-        group = self._file.get(name)
-        if group is None:
-            videos = ", ".join(sorted(key for key in self._file if key.startswith("video") and key[5:].isdigit()))
-            raise ValueError(f"does not exist; the file has {videos or 'no images'}")
-        stored = group if hasattr(group, "shape") else group["video"]
-        self._own(stored)
-        if stored.ndim == 4:
-            self._check_raw(stored)
-        rows = self._numbers(name, group, stored)
-        if number not in rows:
-            numbers = f", numbered from {min(rows)} to {max(rows)}" if rows else ""
-            raise ValueError(f"has no image {number}: it has {len(rows)}{numbers}")
-        return stored, rows[number]
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(self.place, "copy the file again")
 
-    def _numbers(self, name: str, group: Any, stored: Any) -> dict[int, int]:
-        """Return the row of each frame number."""
-        if name not in self._rows:
-            count = stored.shape[0]
-            numbers: Any = range(count)
-            if not hasattr(group, "shape") and "frame_numbers" in group:
-                self._own(group["frame_numbers"])
-                numbers = group["frame_numbers"][:count].astype(int).tolist()
-            self._rows[name] = {number: row for row, number in enumerate(numbers)}
-        return self._rows[name]
+    def _row(self, number: int) -> int:
+        if number not in self._rows:
+            numbers = f", numbered from {min(self._rows)} to {max(self._rows)}" if self._rows else ""
+            raise ValueError(f"has no image {number}: it has {len(self._rows)}{numbers}")
+        return self._rows[number]
 
-    def _own(self, stored: Any) -> None:
-        # HDF5 can take data from any other file of the machine, which an untrusted file must not.
-        if stored.file.filename != self._file.filename or stored.external or stored.is_virtual:
-            raise ValueError("lies in another file")
-        if stored.ndim < 1 or stored.shape[0] > 100_000_000:
-            raise ValueError(f"has a table of shape {stored.shape}")
-
-    def _check_raw(self, stored: Any) -> None:
-        _, height, width, channels = stored.shape
-        if stored.dtype != np.uint8 or channels not in (1, 3):
+    def _check_raw(self) -> None:
+        _, height, width, channels = self._images.shape
+        if self._images.dtype != np.uint8 or channels not in (1, 3):
             raise ValueError(
-                f"holds {stored.dtype} of shape {stored.shape}; it must be uint8 (frames, height, width, 1 or 3)"
+                f"holds {self._images.dtype} of shape {self._images.shape}; it must be uint8 (frames, height, width, 1"
+                " or 3)"
             )
         self._check_size(height, width)
 
@@ -143,47 +139,38 @@ class Package:
         if not 0 < height * width <= self.max_pixels:
             raise ValueError(f"is {width} x {height}; more than {self.max_pixels} pixels are refused")
 
-    def _image(self, stored: Any, row: int) -> Image.Image:
-        if stored.ndim == 2 and stored.shape[1] > 4 * self.max_pixels:
-            raise ValueError(f"holds {stored.shape[1]} bytes per image")
-        image = Image.open(BytesIO(np.asarray(stored[row]).tobytes()), formats=("PNG", "JPEG"))
+    def _opened(self, row: int) -> Image.Image:
+        if self._images.ndim == 2 and self._images.shape[1] > 4 * self.max_pixels:
+            raise ValueError(f"holds {self._images.shape[1]} bytes per image")
+        image = Image.open(BytesIO(np.asarray(self._images[row]).tobytes()), formats=("PNG", "JPEG"))
         self._check_size(image.height, image.width)
         if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
             raise ValueError(f"has pixels of kind {image.mode}; pack it with 8 bits per channel")
         return image
 
-    def _reversed(self, stored: Any) -> bool:
-        """Return whether red and blue are exchanged, as OpenCV packed them before format 1.4 stated the order."""
-        order = stored.attrs.get("channel_order")
-        if order is None:
-            metadata = self._file.get("metadata")
-            return metadata is not None and float(metadata.attrs.get("format_id", 1.4)) < 1.4
-        return (order.decode() if isinstance(order, bytes) else str(order)) == "BGR"
 
-    @contextmanager
-    def _explained(self, name: str) -> Iterator[None]:
-        place = f"{self.path}: {name}" if name else str(self.path)
-        try:
-            yield
-        except Exception as error:  # HDF5 and image decoders raise nearly anything on a damaged or hostile file
-            if type(error) is ValueError:
-                raise ValueError(f"{place} {error}") from error
-            raise ValueError(f"{place} cannot be read ({error}); copy the file again") from error
+def _own(file: Any, stored: Any) -> Any:
+    """Return a data set; ValueError unless its data is in this file."""
+    # HDF5 can take data from any other file of the machine, which an untrusted file must not.
+    if stored.file.filename != file.filename or stored.external or stored.is_virtual:
+        raise ValueError("lies in another file")
+    if stored.ndim < 1 or stored.shape[0] > 100_000_000:
+        raise ValueError(f"has a table of shape {stored.shape}")
+    return stored
 
 
-def _opened(path: Path, max_pixels: int) -> Video | Package:
-    try:
-        with path.open("rb") as file:
-            head, state = file.read(len(_HDF5)), os.fstat(file.fileno())
-    except OSError as error:
-        raise ValueError(f"{path} cannot be opened: {error}") from error
-    # A file that a parent process opened must not be shared with its forks: both would move one position.
-    return _open(path, head == _HDF5, max_pixels, state.st_mtime_ns, state.st_size, os.getpid())
+def _is_bgr(file: Any, stored: Any) -> bool:
+    """Return whether red and blue are exchanged, as OpenCV packed them before format 1.4 stated the order."""
+    order = stored.attrs.get("channel_order")
+    if order is None:
+        metadata = file.get("metadata")
+        return metadata is not None and float(metadata.attrs.get("format_id", 1.4)) < 1.4
+    return (order.decode() if isinstance(order, bytes) else str(order)) == "BGR"
 
 
 @lru_cache(maxsize=_OPEN)
-def _open(path: Path, package: bool, max_pixels: int, modified: int, length: int, process: int) -> Video | Package:
-    return Package(path, max_pixels) if package else Video(path, max_pixels)
+def _open(path: Path, name: str, max_pixels: int, version: tuple[int, int, int]) -> Video | PackedImages:
+    return PackedImages(path, name, max_pixels) if name else Video(path, max_pixels)
 
 
 def _h5py() -> Any:

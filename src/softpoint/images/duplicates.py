@@ -38,11 +38,7 @@ def identical(scans: Sequence[Scan]) -> list[tuple[int, ...]]:
     >>> identical([a, b, c])
     [(0, 2)]
     """
-    groups: dict[str, list[int]] = {}
-    for index in _once(scans):
-        if scans[index].digest:
-            groups.setdefault(scans[index].digest, []).append(index)
-    return [tuple(group) for group in groups.values() if len(group) > 1]
+    return [tuple(group) for group in _by_digest(scans) if len(group) > 1]
 
 
 def near_duplicates(scans: Sequence[Scan], distance: int = NEAR) -> list[tuple[int, int]]:
@@ -51,11 +47,8 @@ def near_duplicates(scans: Sequence[Scan], distance: int = NEAR) -> list[tuple[i
     Of identical images the first is compared, see `identical` for the rest. An image is paired with at most 20 of
     those before it, the nearest. Flat images have no near duplicates.
     """
-    firsts: dict[str, int] = {}
-    for index in _once(scans):
-        if scans[index].fingerprint:
-            firsts.setdefault(scans[index].digest, index)
-    rows = np.array(list(firsts.values()), dtype=np.int64)
+    firsts = [group[0] for group in _by_digest(scans)]
+    rows = np.array([index for index in firsts if scans[index].fingerprint], dtype=np.int64)
     words = _as_words([scans[i] for i in rows])
     pairs: list[tuple[int, int]] = []
     for start, block in _distances(words, words, earlier=True):
@@ -119,12 +112,13 @@ def _twins(
                 yield rest[row], others[int(bits.argmin())], int(bits.min())
 
 
-def _once(scans: Sequence[Scan]) -> list[int]:
-    """Return the first index of each image: several subjects may share one."""
-    firsts: dict[str, int] = {}
+def _by_digest(scans: Sequence[Scan]) -> list[list[int]]:
+    """Return groups of images with equal pixels, by the first index of each path: several subjects may share one."""
+    groups: dict[str, dict[str, int]] = {}
     for index, scan in enumerate(scans):
-        firsts.setdefault(normalize_path(scan.image), index)
-    return list(firsts.values())
+        if scan.digest:
+            groups.setdefault(scan.digest, {}).setdefault(normalize_path(scan.image), index)
+    return [list(group.values()) for group in groups.values()]
 
 
 def _as_words(scans: Sequence[Scan]) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from softpoint.images import ImageFolder
-from softpoint.images.containers import find
+from softpoint.images.decode import find_source
 from softpoint.images.headers import EXIF_ORIENTATION, read_header, valid_orientation
 from softpoint.images.thread_map import thread_map
 from softpoint.paths import exclusive_lock, write_text
@@ -23,7 +23,6 @@ from softpoint.paths import exclusive_lock, write_text
 # The fingerprint is the signs of the lowest 16 x 16 frequencies of a 64 x 64 thumbnail, less the mean. A
 # hash of 8 x 8 sees no more than the background that all images of a fixed camera share.
 _THUMBNAIL, _FREQUENCIES = 64, 16
-_WORDS = _FREQUENCIES**2 // 64
 
 # Standard deviation of gray levels below which an image has no detail to recognize it by.
 _FLAT = 2.0
@@ -120,8 +119,7 @@ def _key(image_folder: ImageFolder, image: str) -> str:
     """Return path, size and time of change of an image's file; "" where there is none."""
     try:
         path = image_folder.path(image)
-        frame = find(path)
-        state = (frame.container if frame else path).stat()
+        state = find_source(path).stat()
     except (OSError, ValueError):
         return ""
     return f"{path.absolute()}|{state.st_size}|{state.st_mtime_ns}"
@@ -146,7 +144,7 @@ def _read_memo(memo: Path, image_folder: ImageFolder) -> dict[str, Scan]:
 def _parse(row: list[Any]) -> Scan:
     size, digest, print_, orientation = row
     height, width = map(int, size)
-    if len(bytes.fromhex(digest)) != 16 or len(bytes.fromhex(print_)) not in (0, 8 * _WORDS):
+    if len(bytes.fromhex(digest)) != 16 or len(bytes.fromhex(print_)) not in (0, _FREQUENCIES**2 // 8):
         raise ValueError("not a scan")
     return Scan("", (height, width), None, digest, print_, int(orientation))
 

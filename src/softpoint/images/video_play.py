@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from softpoint.images.video_seek import explained, open_stream, pyav, timetable, upright
+from softpoint.images.video_seek import open_stream, pyav, timetable, upright, video_explained
 
 # More threads are hardly faster, and each holds a frame.
 _THREADS = min(4, os.cpu_count() or 1)
@@ -41,7 +41,7 @@ class Playback:
 
     def __init__(self, path: Path, max_pixels: int) -> None:
         self.path, self.max_pixels, self.cut = path, max_pixels, ""
-        with explained(path):
+        with video_explained(path):
             container, stream = open_stream(path, max_pixels, threads=1)
             with container:
                 self.time_base: Fraction = stream.time_base or Fraction(1, 1000)
@@ -65,7 +65,8 @@ class Playback:
             return
         decoded = self._decoded(self._key_before(start))
         first = next(decoded, None)
-        if start and _later(first, self._times[min(start, len(self._times) - 1)]):  # some containers seek too far
+        ticks, target = getattr(first, "pts", None), self._times[min(start, len(self._times) - 1)]
+        if start and (ticks is None or ticks > target):  # some containers seek too far
             decoded.close()
             decoded, first = self._decoded(None), None
         yield from self._placed(chain([] if first is None else [first], decoded), start)
@@ -80,7 +81,7 @@ class Playback:
 
     def _decoded(self, key: int | None) -> Generator[Any, None, None]:
         """Yield frames from the one at `key` on, and an error for each packet without one."""
-        with explained(self.path):
+        with video_explained(self.path):
             container, stream = open_stream(self.path, self.max_pixels, _THREADS)
         with container:
             if key is not None:
@@ -144,9 +145,3 @@ class _Packets:
                 yield packet
         except pyav().FFmpegError as error:
             self.error = f" ({error})"
-
-
-def _later(frame: Any, ticks: int) -> bool:
-    """Return whether a frame is after this time, or has none."""
-    pts = getattr(frame, "pts", None)
-    return pts is None or pts > ticks

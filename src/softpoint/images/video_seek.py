@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ class Video:
     def _explained(self) -> Iterator[None]:
         """Turn errors of the block into one about this video, after which reading starts over."""
         try:
-            with explained(self.path):
+            with video_explained(self.path):
                 yield
         except ValueError:
             self._at = self._decoded = None  # decoding cannot continue from there
@@ -127,14 +127,19 @@ class Video:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn any error of a decoder on a damaged or hostile file into a ValueError about this file."""
+def explained(place: str, advice: str) -> Iterator[None]:
+    """Turn any error of a decoder on a damaged or hostile file into a ValueError about `place`."""
     try:
         yield
     except Exception as error:
         if type(error) is ValueError:
-            raise ValueError(f"video {path} {error}") from error
-        raise ValueError(f"video {path} cannot be decoded ({error}); convert it to MP4 again") from error
+            raise ValueError(f"{place} {error}") from error
+        raise ValueError(f"{place} cannot be decoded ({error}); {advice}") from error
+
+
+def video_explained(path: Path) -> AbstractContextManager[None]:
+    """Turn any error of a decoder into a ValueError about the video at `path`."""
+    return explained(f"video {path}", "convert it to MP4 again")
 
 
 def open_stream(path: Path, max_pixels: int, threads: int) -> tuple[Any, Any]:

@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from helpers.streaming import open_streamed
 from helpers.training import NAMES
 from softpoint.data import LabeledData
-from softpoint.data.shards.description import Description
+from softpoint.data.shards.packed_format import Description, PackedSample, parse, validate
 from softpoint.data.shards.reader import check_index
-from softpoint.data.shards.sample import PackedSample, parse, validate
 from softpoint.data.shards.writer import pack
 
 pytest.importorskip("litdata")

@@ -13,8 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from softpoint.data.shards.description import DESCRIPTION, REPAIR, Description, read_json
-from softpoint.data.shards.sample import PackedSample, parse
+from softpoint.data.shards.packed_format import DESCRIPTION, REPAIR, Description, PackedSample, parse, read_json
 from softpoint.paths import user_cache_dir, write_text
 
 INDEX = "index.json"

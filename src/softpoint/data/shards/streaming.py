@@ -10,9 +10,8 @@ import numpy as np
 
 from softpoint.data.augment import Augment
 from softpoint.data.datamodule import KeypointData, Loader
-from softpoint.data.shards.description import Description
+from softpoint.data.shards.packed_format import Description, PackedSample
 from softpoint.data.shards.reader import Shards, open_set
-from softpoint.data.shards.sample import PackedSample
 from softpoint.data.sources import NO_PIXELS, Record, Source
 from softpoint.images.decode import MAX_PIXELS, decode_image
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from softpoint.data.shards.description import DESCRIPTION, Description
+from softpoint.data.shards.packed_format import DESCRIPTION, Description, PackedSample, validate
 from softpoint.data.shards.reader import Shards, streaming_library
-from softpoint.data.shards.sample import PackedSample, validate
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.images import ImageFolder
 from softpoint.paths import write_text

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -18,21 +17,8 @@ Color = Sequence[float]
 Point = tuple[float, float]
 
 
-class Part(Protocol):
-    """A filled shape with the bounding box `low` to `high`."""
-
-    low: Point
-    high: Point
-
-    def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the signed distance in px to the edge, positive inside, for x and y that broadcast to two axes."""
-
-    def coverage(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the share of each pixel that is inside, in [0, 1]."""
-
-
 class Polygon:
-    """A convex polygon (N, 2) in px, its corners in either order.
+    """A convex polygon (N, 2) in px, its corners in either order, with the bounding box `low` to `high`.
 
     >>> square = Polygon([(1, 1), (5, 1), (5, 5), (1, 5)])
     >>> square.distance(np.array([0, 1, 3]), np.array([[3]])).tolist()
@@ -53,7 +39,7 @@ class Polygon:
             self.lines.append((inward * nx, inward * ny, inward * offset))
 
     def distance(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the distance in px to the nearest of the lines through the edges, positive inside."""
+        """Return the distance in px to the nearest line through an edge, positive inside; x and y broadcast."""
         (nx, ny, offset), *others = self.lines
         nearest: np.ndarray = x * nx + (y * ny + offset)
         for nx, ny, offset in others:
@@ -74,7 +60,7 @@ class Polygon:
 
 
 class Capsule:
-    """A segment from `start` to `end` with a radius in px that changes linearly along it.
+    """A segment from `start` to `end` with a radius in px that changes linearly along it, and its bounding box.
 
     >>> Capsule((0, 0), (8, 0), 2, 2).distance(np.array([-1.0, 4.0]), np.array([[0.0]])).tolist()
     [[1.0, 2.0]]
@@ -110,6 +96,9 @@ class Capsule:
         return _to_unit(self.distance(x, y) + 0.5)
 
 
+Part = Polygon | Capsule
+
+
 def covers(part: Part, points: np.ndarray) -> np.ndarray:
     """Return which of the points (K, 2) in px are inside the part, bool (K,).
 
@@ -118,18 +107,6 @@ def covers(part: Part, points: np.ndarray) -> np.ndarray:
     """
     inside: np.ndarray = part.distance(points[None, :, 0], points[None, :, 1])[0] > 0
     return inside
-
-
-def window(parts: Sequence[Part], size: tuple[int, int]) -> tuple[slice, slice]:
-    """Return the rows and columns of an image of this size that the parts may touch."""
-    columns, rows = (
-        slice(
-            max(math.floor(min(part.low[axis] for part in parts)), 0),
-            max(math.ceil(max(part.high[axis] for part in parts)) + 1, 0),
-        )
-        for axis in (0, 1)
-    )
-    return slice(rows.start, min(rows.stop, size[0])), slice(columns.start, min(columns.stop, size[1]))
 
 
 def paint(image: np.ndarray, parts: Sequence[Part], colors: Sequence[Color]) -> None:
@@ -154,11 +131,12 @@ def shade(image: np.ndarray, part: Part, edge: Color, core: Color, rim: float) -
 
 
 def _patch(image: np.ndarray, parts: Sequence[Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The part of the image that the parts may touch, and the x (w,) and y (h, 1) of its pixels."""
-    rows, columns = window(parts, image.shape[:2])
-    x = np.arange(columns.start, columns.stop, dtype=np.float32)
-    y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
-    return image[rows, columns], x, y
+    """Return the pixels that the parts may touch, and their x (w,) and y (h, 1)."""
+    left, top = (max(math.floor(min(part.low[axis] for part in parts)), 0) for axis in (0, 1))
+    right, bottom = (max(math.ceil(max(part.high[axis] for part in parts)) + 1, 0) for axis in (0, 1))
+    x = np.arange(left, min(right, image.shape[1]), dtype=np.float32)
+    y = np.arange(top, min(bottom, image.shape[0]), dtype=np.float32)[:, None]
+    return image[top:bottom, left:right], x, y
 
 
 def _to_unit(values: np.ndarray) -> np.ndarray:

@@ -126,7 +126,7 @@ class Shapes:
         return [dict(zip(t.vertices, p.tolist(), strict=True)) for t, p in zip(TEMPLATES, placed, strict=True)]
 
     def _colors(self, rng: np.random.Generator, hue: float) -> list[canvas.Color]:
-        """A bright and a dark tone near the shape's hue."""
+        """Return a bright and a dark tone near the shape's hue."""
         shift, saturation, value = ((rng.random(3) - 0.5) * (0.2 + 0.8 * self.difficulty)).tolist()
         hue += 0.07 * shift
         return [
