@@ -29,8 +29,9 @@ def modules(folder: Path, beside: Path) -> dict[str, Path]:
 SOURCES = modules(PACKAGE, PACKAGE)
 SCRIPTS = modules(ROOT / "scripts", ROOT)
 ROOMS = (
-    "audit", "cli", "data", "datasets", "evaluation", "functional", "images", "inference", "labels", "layers",
-    "machine", "metrics", "models", "paths", "runtime", "serving", "studies", "suggest", "training", "types", "viz",
+    "audit", "cli", "data", "datasets", "evaluation", "extras", "functional", "images", "inference", "labels", "layers",
+    "machine", "metrics", "models", "paths", "renamed_keys", "runtime", "serving", "studies", "suggest", "training",
+    "types", "viz",
 )  # fmt: skip
 
 
@@ -61,8 +62,10 @@ def inside(room: str) -> list[str]:
 
 # Which rooms each room may open, itself aside. Signposts to a misspelled name serve everybody.
 ALLOWED = {
+    "extras": set(),
     "machine": set(),
     "paths": set(),
+    "renamed_keys": set(),
     "runtime": set(),
     "suggest": set(),
     "types": set(),
@@ -81,7 +84,8 @@ ALLOWED = {
         "paths", "suggest", "viz",
     },
     "inference": {
-        "data", "functional", "images", "labels", "layers", "metrics", "models", "paths", "runtime", "suggest", "viz",
+        "data", "extras", "functional", "images", "labels", "layers", "metrics", "models", "paths", "renamed_keys",
+        "runtime", "suggest", "viz",
     },
     "evaluation": {
         "data", "functional", "images", "inference", "labels", "machine", "metrics", "models", "paths", "suggest",
@@ -91,7 +95,7 @@ ALLOWED = {
         "data", "evaluation", "images", "inference", "labels", "machine", "metrics", "paths", "suggest", "training",
         "viz",
     },
-    "serving": {"images", "paths", "runtime", "suggest"},
+    "serving": {"extras", "images", "paths", "runtime", "suggest"},
     "cli": {*ROOMS},
 }  # fmt: skip
 
@@ -144,7 +148,7 @@ def allowed_users(*places: str) -> set[str]:
         ("onnxruntime", ("inference.export", "runtime")),
         (
             "huggingface_hub",
-            ("inference.folder", "inference.model_card", "inference.pretrained", "models.backbones.timm"),
+            ("inference.checkpoint", "inference.model_card", "inference.pretrained", "models.backbones.timm"),
         ),
         ("torchvision", ("models",)),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,14 +45,14 @@ def test_a_mistake_is_an_error_before_the_start(
     text.write_text("no model")
     with socket.create_server(("127.0.0.1", 0)) as other:
         names = {"FILE": str(teller_file), "TEXT": str(text), "TAKEN": str(other.getsockname()[1])}
-        given = [f"{key}={names.get(value, value)}" for key, value in (word.split("=") for word in words)]
+        overrides = [f"{key}={names.get(value, value)}" for key, value in (word.split("=") for word in words)]
         with pytest.raises(kind, match=message):
-            started(tmp_path, *given)
+            started(tmp_path, *overrides)
 
 
 def test_a_missing_library_is_an_error_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(server, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"serving needs .*, prometheus_client: pip install 'softpoint\[serve\]'"):
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(ImportError, match=r'serving needs prometheus_client: pip install "softpoint\[serve\]"'):
         server.require_libraries()
 
 
@@ -66,10 +67,10 @@ def test_a_model_that_cannot_predict_is_an_error_before_the_first_request(teller
 
 def test_responses_are_sent_without_delay():
     async def accepted() -> int:
-        found: list[int] = []
+        options: list[int] = []
 
         async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            found.append(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            options.append(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             writer.close()
 
         listening = server.listen("127.0.0.1", 0)
@@ -78,6 +79,6 @@ def test_responses_are_sent_without_delay():
             await reader.read()
             writer.close()
             await writer.wait_closed()
-        return found[0]
+        return options[0]
 
     assert asyncio.run(accepted())

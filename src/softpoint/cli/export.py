@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf
 from softpoint.cli.hydra_app import launch
 
 if TYPE_CHECKING:
-    from softpoint.evaluation.eval_sets import EvaluationSet
     from softpoint.inference import Checkpoint
     from softpoint.inference.export import ComparisonImage
 
@@ -82,18 +80,13 @@ def _images(cfg: DictConfig, checkpoint: Checkpoint, split: str, count: int) -> 
     except (FileNotFoundError, ValueError) as error:
         print(f"the {split} split cannot be opened ({error}); random images are used unless images=FOLDER is set")
         return []
-    order = _keypoint_order(dataset, checkpoint.skeleton.names)
+    names, labeled = checkpoint.skeleton.names, dataset.skeleton.names
+    order = [labeled.index(name) for name in names] if set(names) <= set(labeled) else None
     records = [dataset.source.load(0, i) for i in spaced(len(dataset))]
     return [
         ComparisonImage(np.ascontiguousarray(r.image), r.box, None if order is None else r.keypoints[order])
         for r in records
     ]
-
-
-def _keypoint_order(dataset: EvaluationSet, names: Sequence[str]) -> list[int] | None:
-    """Return the index of each of the network's keypoints in the labels; None if the labels lack some."""
-    labeled = dataset.skeleton.names
-    return [labeled.index(name) for name in names] if set(names) <= set(labeled) else None
 
 
 def run(words: list[str]) -> None:

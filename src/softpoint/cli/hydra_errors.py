@@ -17,7 +17,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from softpoint.cli.renamed_keys import RENAMED_KEYS
+from softpoint.renamed_keys import RENAMED_KEYS
 from softpoint.suggest import did_you_mean
 
 # In the package where a wheel was installed, at the top of the repository in a checkout.

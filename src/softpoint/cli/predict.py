@@ -21,8 +21,9 @@ def main(cfg: DictConfig) -> None:
     from softpoint.inference import load_predictor, read_checkpoint
     from softpoint.inference.batch.job import Job, UnreadableError
     from softpoint.inference.batch.options import PredictOptions
-    from softpoint.inference.batch.sources import ImageSource, boxes_labels, find_sources
+    from softpoint.inference.batch.sources import ImageSource, find_sources
     from softpoint.labels.boxes import boxes_by_image
+    from softpoint.labels.formats import read_labels
     from softpoint.labels.row_errors import first_few
 
     output, formats = Path(cfg.output), [cfg.formats] if isinstance(cfg.formats, str) else list(cfg.formats or [])
@@ -44,7 +45,7 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"video=true: there is no video in source={cfg.source}")
     boxes = None
     if file is not None:
-        labels = boxes_labels(file, first).with_any_of(predictor.skeleton.names)
+        labels = read_labels(file, images=first.folder).with_any_of(predictor.skeleton.names)
         boxes = boxes_by_image(labels, (predictor.crops or {}).get("boxes"))
     elif predictor.crops:
         print("this network was trained on crops of single subjects: without boxes=LABELS it sees whole images")

@@ -177,5 +177,5 @@ def _h5py() -> Any:
     try:
         import h5py
     except ImportError as error:
-        raise ValueError('needs h5py to be read: pip install -e ".[sleap]"') from error
+        raise ValueError('needs h5py to be read: pip install "softpoint[sleap]"') from error
     return h5py

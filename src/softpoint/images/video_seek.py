@@ -183,5 +183,5 @@ def pyav() -> Any:
     try:
         import av
     except ImportError as error:
-        raise ValueError('needs PyAV to be read: pip install -e ".[video]"') from error
+        raise ValueError('needs PyAV to be read: pip install "softpoint[video]"') from error
     return av

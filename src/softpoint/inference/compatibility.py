@@ -1,25 +1,17 @@
 """Checkpoints of earlier versions, brought to the names of this one.
 
-Every rename of something that a checkpoint holds has one row here: of its parts, its config, its record, its weights.
+Every rename of something that a checkpoint holds has one row, here or in `renamed_keys`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
+
+from softpoint.renamed_keys import RENAMED_KEYS
 
 # Of the checkpoint itself: Lightning keeps the state of a data module under the name of its class.
 RENAMED_PARTS = {"LabelledData": "LabeledData"}
-# Of `hyper_parameters`, as dotted paths.
-RENAMED_CONFIG = {
-    "callbacks.minutes": "callbacks.duration",
-    "callbacks.pictures": "callbacks.images",
-    "data.outside": "data.out_of_frame",
-    "data.resident": "data.device_cache",
-    "data.unlabelled": "data.unlabeled",
-    "data.unlabelled_images": "data.unlabeled_images",
-}
 # Values of any `_target_` in `hyper_parameters`.
 RENAMED_TARGETS = {
     "softpoint.data.LabelledData": "softpoint.data.LabeledData",
@@ -47,66 +39,63 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
     >>> upgrade({"record": {"data_licence": "MIT", "splits": {"test": {"pictures": 3}}}})
     {'record': {'data_license': 'MIT', 'splits': {'test': {'images': 3}}}}
     """
+    changes = {
+        "hyper_parameters": _upgrade_config, "record": _upgrade_record,
+        "state_dict": _upgrade_weights, "current_model_state": _upgrade_weights,
+    }  # fmt: skip
     result = _renamed(stored, RENAMED_PARTS)
-    for part, change in (("hyper_parameters", upgrade_config), ("record", _upgrade_record)):
-        result = _changed(result, part, change)
-    for part in ("state_dict", "current_model_state"):
-        result = _changed(result, part, _upgrade_weights)
+    for part, change in changes.items():
+        if isinstance(content := result.get(part), Mapping):
+            result[part] = change(content)
     return result
 
 
-def upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def _upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config of a run in today's keys and targets.
 
-    >>> upgrade_config({"data": {"unlabelled": "absent"}, "model": {"head": {"whole_map": True}}})
+    >>> _upgrade_config({"data": {"unlabelled": "absent"}, "model": {"head": {"whole_map": True}}})
     {'data': {'unlabeled': 'absent'}, 'model': {'head': {'decode': 'expectation'}}}
     """
-    result: dict[str, Any] = dict(_retargeted(config, 0))
-    for old, new in RENAMED_CONFIG.items():
-        group, _, key = old.partition(".")
-        result = _changed(result, group, partial(_renamed, names={key: new.partition(".")[2]}))
-    return _changed(result, "model", lambda model: _changed(model, "head", _upgrade_head))
+    result: dict[str, Any] = _copied(config)
+    for old, new in RENAMED_KEYS.items():
+        *groups, key = old.split(".")
+        group = _group(result, *groups)
+        if key in group:
+            group[new.rpartition(".")[2]] = group.pop(key)
+    head = _group(result, "model", "head")
+    if "whole_map" in head:
+        head.setdefault("decode", "expectation" if head.pop("whole_map") else "window")
+    return result
 
 
-def _upgrade_head(head: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a head's config in which `decode` stands for the earlier `whole_map`."""
-    if "whole_map" not in head:
-        return dict(head)
-    rest = {key: value for key, value in head.items() if key != "whole_map"}
-    return {"decode": "expectation" if head["whole_map"] else "window", **rest}
-
-
-def _upgrade_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    def counts(splits: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            split: _renamed(part, RENAMED_COUNTS) if isinstance(part, Mapping) else part
-            for split, part in splits.items()
-        }
-
-    return _changed(_renamed(record, RENAMED_RECORD), "splits", counts)
-
-
-def _retargeted(node: Any, depth: int) -> Any:
+def _copied(node: Any, depth: int = 0) -> Any:
+    """Return a copy of a config with today's targets."""
     if depth > MAX_DEPTH:
         return node
     if isinstance(node, Mapping):
-        return {
-            key: RENAMED_TARGETS.get(value, value)
-            if key == "_target_" and isinstance(value, str)
-            else _retargeted(value, depth + 1)
-            for key, value in node.items()
+        copy = {key: _copied(value, depth + 1) for key, value in node.items()}
+        if isinstance(target := copy.get("_target_"), str):
+            copy["_target_"] = RENAMED_TARGETS.get(target, target)
+        return copy
+    return [_copied(value, depth + 1) for value in node] if isinstance(node, list | tuple) else node
+
+
+def _group(config: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Return the group at nested keys; an empty one where there is none."""
+    node: Any = config
+    for key in keys:
+        node = node.get(key) if isinstance(node, dict) else None
+    return node if isinstance(node, dict) else {}
+
+
+def _upgrade_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    result = _renamed(record, RENAMED_RECORD)
+    if isinstance(splits := result.get("splits"), Mapping):
+        result["splits"] = {
+            split: _renamed(counts, RENAMED_COUNTS) if isinstance(counts, Mapping) else counts
+            for split, counts in splits.items()
         }
-    return [_retargeted(value, depth + 1) for value in node] if isinstance(node, list | tuple) else node
-
-
-def _renamed(part: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    return {names.get(key, key) if isinstance(key, str) else key: value for key, value in part.items()}
-
-
-def _changed(whole: Mapping[str, Any], part: str, change: Callable[[Mapping[str, Any]], Any]) -> dict[str, Any]:
-    """Return `whole` with `part` changed, if it is a dictionary."""
-    value = whole.get(part)
-    return {**whole, part: change(value)} if isinstance(value, Mapping) else dict(whole)
+    return result
 
 
 def _upgrade_weights(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,3 +104,7 @@ def _upgrade_weights(state: Mapping[str, Any]) -> dict[str, Any]:
         return key.removesuffix(old) + RENAMED_WEIGHTS[old] if old else key
 
     return {name(key): value for key, value in state.items()}
+
+
+def _renamed(part: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(key, key): value for key, value in part.items()}

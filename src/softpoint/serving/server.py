@@ -8,15 +8,15 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from importlib.util import find_spec
 from typing import Any
+
+from softpoint.extras import require
 
 
 def require_libraries() -> None:
     """Raise ImportError with the command that installs the server's libraries if one is missing."""
-    missing = [name for name in ("fastapi", "uvicorn", "prometheus_client") if find_spec(name) is None]
-    if missing:
-        raise ImportError(f"serving needs {', '.join(missing)}: pip install 'softpoint[serve]'")
+    for library in ("fastapi", "uvicorn", "prometheus_client"):
+        require(library, "serve", "serving")
 
 
 def listen(host: str, port: int) -> socket.socket:

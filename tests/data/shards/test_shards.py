@@ -231,5 +231,5 @@ def test_missing_litdata_is_an_error_with_the_command_that_installs_it(
         lambda: open_streamed("s3://bucket/set"),
         lambda: open_streamed(packed).sources["val"].load(0, 0),
     ):
-        with pytest.raises(ImportError, match=r"need litdata: pip install 'softpoint\[streaming\]'"):
+        with pytest.raises(ImportError, match=r'need litdata: pip install "softpoint\[streaming\]"'):
             use()

@@ -273,7 +273,7 @@ def test_several_skeletons_are_an_error(tmp_path: Path) -> None:
 
 def test_a_missing_library_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sleap_io.io", None)
-    with pytest.raises(ValueError, match=r'SLEAP files are read by sleap-io .*pip install -e "\.\[sleap\]"'):
+    with pytest.raises(ValueError, match=r'SLEAP files are read by sleap-io .*pip install "softpoint\[sleap\]"'):
         read_labels(home / "labels.slp")
 
 

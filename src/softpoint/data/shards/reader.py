@@ -32,7 +32,7 @@ def streaming_library() -> Any:
     try:
         import litdata.streaming
     except ImportError as error:
-        raise ImportError(f"packed sets need litdata: pip install 'softpoint[streaming]' ({error})") from error
+        raise ImportError(f'packed sets need litdata: pip install "softpoint[streaming]" ({error})') from error
     logging.getLogger("litdata").setLevel(logging.WARNING)
     return litdata.streaming
 

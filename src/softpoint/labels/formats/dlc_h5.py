@@ -72,7 +72,7 @@ def _frame(path: Path) -> tuple[_Names, _Names, np.ndarray]:
     try:
         import h5py
     except ImportError as error:
-        raise ImportError(f'{path} needs h5py: pip install -e ".[dlc]", or give the CSV beside it') from error
+        raise ImportError(f'{path} needs h5py: pip install "softpoint[dlc]", or give the CSV beside it') from error
     try:
         with h5py.File(path, "r") as file:
             group = next(_pandas_groups(file))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from softpoint.extras import require
 from softpoint.images.video_seek import pyav
 from softpoint.inference.batch.predictions import Predictions
 from softpoint.inference.batch.writers import coco, dlc, slp, table
@@ -17,18 +18,18 @@ write_table = table.write
 
 
 class Format(NamedTuple):
-    """Name of a file, the function that writes it, and the import of a library that it needs."""
+    """Name of a file, the function that writes it, and the library that it needs, with its extra."""
 
     file: str
     write: Callable[[Path, Predictions], None]
-    require: Callable[[], Any] | None = None
+    library: tuple[str, str] | None = None
 
 
 FORMATS: dict[str, Format] = {
     "coco": Format("predictions_coco.json", coco.write),
     "dlc_csv": Format("predictions_dlc.csv", dlc.write_csv),
-    "dlc_h5": Format("predictions_dlc.h5", dlc.write_h5, dlc.require_h5py),
-    "slp": Format("predictions.slp", slp.write, slp.require_sleap_io),
+    "dlc_h5": Format("predictions_dlc.h5", dlc.write_h5, ("h5py", "dlc")),
+    "slp": Format("predictions.slp", slp.write, ("sleap_io", "sleap")),
 }
 
 
@@ -37,7 +38,7 @@ def check_formats(formats: Sequence[str], video: bool = False) -> None:
     for name in formats:
         if name not in FORMATS:
             raise ValueError(f"formats={list(formats)}: {name!r}: {did_you_mean(name, FORMATS)}")
-        if (require := FORMATS[name].require) is not None:
-            require()
+        if library := FORMATS[name].library:
+            require(*library, f"formats=[{name}]")
     if video:
         pyav()

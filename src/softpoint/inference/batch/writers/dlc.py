@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from softpoint.extras import require
 from softpoint.inference.batch.predictions import INDIVIDUAL, Predictions
 from softpoint.labels.csv_io import exact, write_rows
 from softpoint.paths import atomic_write
@@ -30,7 +31,7 @@ def write_csv(path: Path, predictions: Predictions) -> None:
 
 def write_h5(path: Path, predictions: Predictions) -> None:
     """Write the same table for `pandas.read_hdf`, in pandas' fixed layout, which has no pickled object."""
-    h5py = require_h5py()
+    h5py = require("h5py", "dlc", "formats=[dlc_h5]")
     with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
         _mark(file, "GROUP", PYTABLES_FORMAT_VERSION="2.1")
         group = file.create_group(_KEY)
@@ -39,15 +40,6 @@ def write_h5(path: Path, predictions: Predictions) -> None:
         for axis in ("axis0", "block0_items"):
             _write_levels(group, axis, *_columns(predictions))
         _write_values(group, predictions)
-
-
-def require_h5py() -> Any:
-    """Return the library; ImportError with the command that installs it."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError('formats=[dlc_h5] needs h5py: pip install "softpoint[dlc]"') from error
-    return h5py
 
 
 def _columns(predictions: Predictions) -> tuple[list[str], list[list[str]]]:

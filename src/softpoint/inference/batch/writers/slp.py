@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from softpoint.extras import require
 from softpoint.inference.batch.predictions import Predictions
 from softpoint.paths import atomic_write
 
@@ -14,7 +15,7 @@ def write(path: Path, predictions: Predictions) -> None:
 
     sleap-io holds all of it in memory, about 5 kB per frame. Coordinates count from the centers of pixels.
     """
-    sleap_io = require_sleap_io()
+    sleap_io = require("sleap_io", "sleap", "formats=[slp]")
     skeleton, video, frames = _skeleton(sleap_io, predictions), _video(sleap_io, predictions), []
     for rows in predictions.by_image():
         instances = [
@@ -29,15 +30,6 @@ def write(path: Path, predictions: Predictions) -> None:
     labels = sleap_io.Labels(labeled_frames=frames, videos=[video], skeletons=[skeleton])
     with atomic_write(path) as temporary:
         labels.save(str(temporary), embed=False, verbose=False)
-
-
-def require_sleap_io() -> Any:
-    """Return the library; ImportError with the command that installs it."""
-    try:
-        import sleap_io
-    except ImportError as error:
-        raise ImportError('formats=[slp] needs sleap-io: pip install "softpoint[sleap]"') from error
-    return sleap_io
 
 
 def _skeleton(sleap_io: Any, predictions: Predictions) -> Any:

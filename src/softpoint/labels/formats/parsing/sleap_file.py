@@ -20,7 +20,7 @@ SECONDS_PER_MIB = 1.0
 _MAX_BYTES = 1 << 30  # of a table; HDF5 can state any size in a few bytes
 _NEXT_VERSION = 3.0  # from which the tables have another layout
 
-_MISSING = 'SLEAP files are read by sleap-io ({}); pip install -e ".[sleap]"'
+_MISSING = 'SLEAP files are read by sleap-io ({}): pip install "softpoint[sleap]"'
 
 _CODE = """
 from softpoint.labels.formats.parsing import sandbox, sleap_file
