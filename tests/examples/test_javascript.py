@@ -41,10 +41,8 @@ def exported(folder: Path, crops: dict | None) -> Path:
     """A small network as export.py writes it."""
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason=f'exporting needs {name}: pip install -e ".[export]"')
-    from softpoint.inference import Checkpoint
-    from softpoint.inference.export.graph import ExportModule
-    from softpoint.inference.export.metadata import describe, write_sidecar
-    from softpoint.inference.export.onnx_file import write_onnx
+    from softpoint.inference import Checkpoint, load_predictor
+    from softpoint.inference.export import ExportOptions, export
     from softpoint.labels.skeleton import Skeleton
 
     net = instantiate(composed("train", tiny(), folder / "run").model)(num_keypoints=3).eval()
@@ -56,10 +54,8 @@ def exported(folder: Path, crops: dict | None) -> Path:
     weights = folder / "best.ckpt"
     weights.write_bytes(b"weights")
     checkpoint = Checkpoint(net, Skeleton(("nose", "left ear", "tail")), (64, 96), crops, {}, weights)
-    module, path = ExportModule(checkpoint), folder / "model.onnx"
-    metadata = describe(checkpoint, module.outputs, "float32")
-    write_onnx(module, path, metadata)
-    write_sidecar(path, metadata)
+    path = folder / "model.onnx"
+    export(checkpoint, load_predictor(checkpoint), path, ExportOptions())
     return path
 
 

@@ -49,11 +49,11 @@ def test_every_head_and_model_exports_with_the_same_keypoints(make, tmp_path: Pa
     check_metadata(model.metadata, tmp_path / "model.onnx.json")
 
 
-def check_metadata(stated: dict, beside: Path) -> None:
-    assert stated == json.loads(beside.read_text())
-    assert stated["keypoints"] == ["nose", "left_ear", "right_ear"] and stated["color"] == "RGB"
-    assert stated["flip_pairs"] == [["left_ear", "right_ear"]] and stated["size"] == [64, 96]
-    assert stated["checkpoint_sha256"] == hashlib.sha256(b"weights").hexdigest()
+def check_metadata(metadata: dict, sidecar: Path) -> None:
+    assert metadata == json.loads(sidecar.read_text())
+    assert metadata["keypoints"] == ["nose", "left_ear", "right_ear"] and metadata["color"] == "RGB"
+    assert metadata["flip_pairs"] == [["left_ear", "right_ear"]] and metadata["size"] == [64, 96]
+    assert metadata["checkpoint_sha256"] == hashlib.sha256(b"weights").hexdigest()
 
 
 def test_crops_are_taken_inside_the_file(make, tmp_path: Path) -> None:
@@ -62,10 +62,10 @@ def test_crops_are_taken_inside_the_file(make, tmp_path: Path) -> None:
     model = load(tmp_path / "model.onnx", threads=1)
     image = random_images((200, 150), 1)[0].image
     boxes = np.array([[10.0, 20.0, 80.0, 90.0], [-5.5, 3.0, 30.0, 140.0]])
-    for given in (boxes, boxes[0], None):
-        expected, found = predictor(image, given), model(image, given)
-        np.testing.assert_allclose(found["keypoints"], expected["keypoints"], atol=0.01)
-        np.testing.assert_allclose(found["covariance"], expected["covariance"], rtol=1e-3)
+    for region in (boxes, boxes[0], None):
+        expected, actual = predictor(image, region), model(image, region)
+        np.testing.assert_allclose(actual["keypoints"], expected["keypoints"], atol=0.01)
+        np.testing.assert_allclose(actual["covariance"], expected["covariance"], rtol=1e-3)
     with pytest.raises(ValueError, match="area"):
         model(image, [5, 5, 5, 9])
 
@@ -77,8 +77,8 @@ def test_float16_is_near_heatmaps_sum_to_one_and_size_may_be_fixed(make, tmp_pat
     model = load(path, threads=1)
     assert model.metadata["precision"] == "float16"
     assert model.fixed_size == (50, 70) == tuple(model.metadata["image_size"])
-    found = model(np.zeros((50, 70, 3), np.uint8))
-    np.testing.assert_allclose(found["heatmaps"].sum((-2, -1)), 1, atol=1e-5)
+    actual = model(np.zeros((50, 70, 3), np.uint8))
+    np.testing.assert_allclose(actual["heatmaps"].sum((-2, -1)), 1, atol=1e-5)
     with pytest.raises(ValueError, match=r"images of \(50, 70\) .* got \(60, 70\)"):
         model(np.zeros((60, 70, 3), np.uint8))
 
@@ -101,9 +101,9 @@ def test_a_torch_program_predicts_the_same(make, tmp_path: Path) -> None:
 
 def test_a_file_that_differs_is_deleted_and_an_earlier_one_kept(make, tmp_path: Path) -> None:
     class Moved(Predictor):
-        def __call__(self, *given):
-            found = super().__call__(*given)
-            return {**found, "keypoints": found["keypoints"] + 0.06}
+        def __call__(self, *inputs):
+            result = super().__call__(*inputs)
+            return {**result, "keypoints": result["keypoints"] + 0.06}
 
     path, checkpoint = tmp_path / "model.pt2", make()
     path.write_bytes(b"an earlier one")
@@ -111,11 +111,11 @@ def test_a_file_that_differs_is_deleted_and_an_earlier_one_kept(make, tmp_path: 
     with pytest.raises(ValueError, match=r"differs from .*best.ckpt by 0\.0[68].* it was deleted"):
         export(checkpoint, moved, path, ExportOptions("torch_export"))
     assert path.read_bytes() == b"an earlier one"
-    assert [one.name for one in tmp_path.glob("*model*")] == ["model.pt2"]
+    assert [file.name for file in tmp_path.glob("*model*")] == ["model.pt2"]
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"),
+    ("wrong", "message"),
     [
         ({"format": "onx"}, "did you mean 'onnx'"),
         ({"precision": "int4"}, "int8"),
@@ -127,6 +127,6 @@ def test_a_file_that_differs_is_deleted_and_an_earlier_one_kept(make, tmp_path: 
         ({"size": (0, 5)}, "height and a width"),
     ],
 )
-def test_impossible_options_are_refused(wrong: dict, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_impossible_options_are_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         ExportOptions(**wrong)

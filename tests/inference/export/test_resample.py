@@ -27,13 +27,13 @@ SHAPES = [
 @pytest.mark.parametrize(("size", "into"), SHAPES)
 def test_a_whole_image_is_resampled_as_by_the_warp(size: tuple[int, int], into: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    given = torch.from_numpy(image)[None]
-    placed = letterboxed(size, into, given)
+    images = torch.from_numpy(image)[None]
+    placed = letterboxed(size, into, images)
     matrix = letterbox_matrix(size, into)
     np.testing.assert_allclose(placed.scale, matrix[0, 0], rtol=1e-12)
     np.testing.assert_allclose(placed.offset, matrix[:2, 2], atol=1e-9)
     expected = warp(image.astype(np.float32), matrix, into)
-    np.testing.assert_allclose(resample(given, placed, into)[0].permute(1, 2, 0), expected, atol=0.02)
+    np.testing.assert_allclose(resample(images, placed, into)[0].permute(1, 2, 0), expected, atol=0.02)
 
 
 def test_boxes_are_resampled_as_by_the_warp_each_at_its_own_scale() -> None:
@@ -41,10 +41,10 @@ def test_boxes_are_resampled_as_by_the_warp_each_at_its_own_scale() -> None:
     boxes = np.array(
         [[10.3, 20.2, 40.9, 90.1], [-30.0, -5.5, 60.0, 20.0], [0.0, 0.0, 209.0, 149.0], [200, 140, 206, 149]]
     )
-    given = torch.from_numpy(image)[None].expand(len(boxes), -1, -1, -1)
+    images = torch.from_numpy(image)[None].expand(len(boxes), -1, -1, -1)
     placed = cropped(torch.from_numpy(boxes), (64, 48), 1.25)
-    shown = resample(given, placed, (64, 48)).permute(0, 2, 3, 1)
+    resampled = resample(images, placed, (64, 48)).permute(0, 2, 3, 1)
     for i, box in enumerate(boxes):
         matrix = crop_matrix(box, (64, 48), 1.25)
         np.testing.assert_allclose(placed.offset[i], matrix[:2, 2], atol=1e-9)
-        np.testing.assert_allclose(shown[i], warp(image.astype(np.float32), matrix, (64, 48)), atol=0.02)
+        np.testing.assert_allclose(resampled[i], warp(image.astype(np.float32), matrix, (64, 48)), atol=0.02)

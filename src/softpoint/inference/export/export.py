@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from softpoint import __version__
 from softpoint.inference.checkpoint import Checkpoint
+from softpoint.inference.export.formats import FORMATS, open_file
 from softpoint.inference.export.graph import ExportModule
-from softpoint.inference.export.metadata import describe, write_sidecar
-from softpoint.inference.export.onnx_file import quantize, write_onnx
-from softpoint.inference.export.parity import ComparisonImage, Difference, measure_difference, open_file, random_images
-from softpoint.inference.export.programs import write_compiled, write_program
+from softpoint.inference.export.parity import ComparisonImage, Difference, measure_difference, random_images
+from softpoint.inference.export.quantize import quantize
 from softpoint.inference.predictor import Predictor
-from softpoint.paths import atomic_write
-from softpoint.suggest import did_you_mean
+from softpoint.paths import atomic_write, sha256, write_json
+from softpoint.runtime import FORMAT
+from softpoint.suggest import check_choice, did_you_mean
 
-
-class Format(NamedTuple):
-    """The suffix of a format's files, and the function that writes one."""
-
-    suffix: str
-    write: Callable[[ExportModule, Path, dict[str, Any], tuple[int, int] | None], None]
-
-
-FORMATS = {
-    "onnx": Format(".onnx", write_onnx),
-    "torch_export": Format(".pt2", write_program),
-    "aoti": Format(".pt2", write_compiled),
-}
 PRECISIONS = ("float32", "float16", "int8")
 
 # Pixels by which a keypoint of a float32 file may differ from the checkpoint's.
@@ -59,8 +47,7 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
             raise ValueError(f"format={self.format!r}: {did_you_mean(self.format, [*FORMATS, 'safetensors'])}")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision={self.precision!r}: {did_you_mean(self.precision, PRECISIONS)}")
+        check_choice("precision", self.precision, PRECISIONS)
         if self.precision == "int8" and self.format != "onnx":
             raise ValueError("precision=int8 is for format=onnx; choose float32 or float16 here")
         if self.size is not None and min(self.size) < 1:
@@ -95,15 +82,41 @@ def export(
         _write(module, temporary, metadata, options)
         exported, metadata = open_file(temporary, options.format)
         noise = random_images(options.size or checkpoint.size, fixed=options.size is not None)
-        differences = [
-            measure_difference(predictor, exported, [_with_box(image, checkpoint.crops) for image in part])
-            for part in (options.accepted(images), noise)
-            if part
-        ]
+        parts = [part for part in (options.accepted(images), noise) if part]
+        if checkpoint.crops:
+            parts = [[image._replace(box=image.box_or_whole()) for image in part] for part in parts]
+        differences = [measure_difference(predictor, exported, part) for part in parts]
         if options.precision == "float32":
             _check_exact(differences, checkpoint.path)
-    write_sidecar(path, metadata)
+    write_json(path.with_name(f"{path.name}.json"), metadata)
     return differences[0], metadata
+
+
+def describe(
+    checkpoint: Checkpoint, outputs: list[str], precision: str, size: tuple[int, int] | None
+) -> dict[str, Any]:
+    """Return all that a reader of the file needs, as plain values; `size` (H, W) is that of every image, if fixed."""
+    skeleton = checkpoint.skeleton
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "keypoints": list(skeleton.names),
+        "edges": [list(edge) for edge in skeleton.edges],
+        "flip_pairs": [list(pair) for pair in skeleton.flip_pairs],
+        "size": list(checkpoint.size),
+        "image_size": None if size is None else list(size),
+        "color": "RGB",
+        "crops": checkpoint.crops,
+        "inputs": {"images": "uint8 (B, H, W, 3)"} | ({"boxes": "float32 (B, 4)"} if checkpoint.crops else {}),
+        "outputs": outputs,
+        "coordinates": "(x, y) in pixels of the image; integers are pixel centers",
+        "confidence_radius": float(checkpoint.net.calibration.radius) or None,  # in pixels of the network's input
+        "precision": precision,
+        "metrics": checkpoint.record.get("metrics", {}),
+        "weights_license": checkpoint.record.get("weights_license"),
+        "checkpoint": checkpoint.path.name,
+        "checkpoint_sha256": sha256(checkpoint.weights_file),
+    }
 
 
 def _check_exact(differences: Sequence[Difference], path: Path) -> None:
@@ -125,19 +138,10 @@ def _write(module: ExportModule, path: Path, metadata: dict[str, Any], options: 
     full = path.with_name(f".{path.stem}.float32{path.suffix}")
     try:
         write(module, full, metadata, options.size)
-        quantize(full, path, (_inputs(image, module) for image in options.accepted(options.calibration)))
+        inputs = []
+        for image in options.accepted(options.calibration):
+            boxes = {} if module.padding is None else {"boxes": image.box_or_whole()[None].astype(np.float32)}
+            inputs.append({"images": image.image[None], **boxes})
+        quantize(full, path, inputs)
     finally:
         full.unlink(missing_ok=True)
-
-
-def _inputs(image: ComparisonImage, module: ExportModule) -> dict[str, np.ndarray]:
-    """Return an image as the file's inputs."""
-    inputs = {"images": image.image[None]}
-    if module.padding is not None:
-        inputs["boxes"] = image.box_or_whole()[None].astype(np.float32)
-    return inputs
-
-
-def _with_box(image: ComparisonImage, crops: dict[str, Any] | None) -> ComparisonImage:
-    """Return an image with a box if the network was trained on crops."""
-    return image._replace(box=image.box_or_whole()) if crops else image

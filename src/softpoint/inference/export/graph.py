@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -72,15 +71,9 @@ def _half(net: Any) -> Any:
     return net
 
 
-def dynamic_dims(inputs: Sequence[Tensor], any_size: bool) -> list[dict[int, Any]]:
-    """Return the dimensions of each input that are dynamic: the batch, and height and width for `any_size`."""
-    free = torch.export.Dim.DYNAMIC
-    return [{0: free} | ({1: free, 2: free} if any_size and i == 0 else {}) for i in range(len(inputs))]
-
-
-def example_inputs(module: ExportModule, size: tuple[int, int], batch: int = 2) -> tuple[Tensor, ...]:
-    """Return images (B, H, W, 3) to trace with, and boxes for a network that was trained on crops."""
-    images = torch.randint(0, 256, (batch, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+def example_inputs(module: ExportModule, size: tuple[int, int]) -> tuple[Tensor, ...]:
+    """Return two images (2, H, W, 3) to trace with, and boxes for a network that was trained on crops."""
+    images = torch.randint(0, 256, (2, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     if module.padding is None:
         return (images,)
-    return images, torch.tensor([[-0.5, -0.5, size[1] - 0.5, size[0] - 0.5]]).repeat(batch, 1)
+    return images, torch.tensor([[-0.5, -0.5, size[1] - 0.5, size[0] - 0.5]]).repeat(2, 1)

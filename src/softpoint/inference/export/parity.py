@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
 
+from softpoint.inference.export.formats import Predict
 from softpoint.inference.predictor import Predictor
-from softpoint.runtime import KEY
-
-# A model's prediction for an image (H, W, 3) and a box (4,) in it, or the whole image.
-Predict = Callable[[np.ndarray, np.ndarray | None], Mapping[str, np.ndarray]]
 
 
 class ComparisonImage(NamedTuple):
@@ -82,30 +76,3 @@ def random_images(size: tuple[int, int], count: int = 4, fixed: bool = False) ->
     noise = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
     blurred = [cv2.GaussianBlur(image, (0, 0), 3) for image in noise]
     return [ComparisonImage(cv2.normalize(image, np.empty_like(image), 0, 255, cv2.NORM_MINMAX)) for image in blurred]
-
-
-def open_file(path: Path, format: str) -> tuple[Predict, dict[str, Any]]:
-    """Return a file's prediction in its own runtime, and the metadata in it."""
-    if format == "onnx":
-        from softpoint.runtime import load
-
-        model = load(path)
-        return model, model.metadata
-    if format == "torch_export":
-        extra = {KEY: ""}
-        program: Any = torch.export.load(path, extra_files=extra).module()
-        metadata = json.loads(extra[KEY])
-    else:
-        program = torch._inductor.aoti_load_package(str(path))
-        metadata = json.loads(program.get_metadata()[KEY])
-
-    def predict(image: np.ndarray, box: np.ndarray | None) -> dict[str, np.ndarray]:
-        inputs = [torch.from_numpy(np.ascontiguousarray(image))[None]]
-        if "boxes" in metadata["inputs"]:
-            assert box is not None
-            inputs.append(torch.from_numpy(np.asarray(box, dtype=np.float32))[None])
-        with torch.no_grad():
-            outputs = program(*inputs)
-        return {name: value[0].numpy() for name, value in zip(metadata["outputs"], outputs, strict=True)}
-
-    return predict, metadata

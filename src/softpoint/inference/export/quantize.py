@@ -1,45 +1,15 @@
-"""ONNX: one file that onnxruntime runs anywhere, in float32, float16 or int8."""
+"""Quantization of ONNX files to int8."""
 
 from __future__ import annotations
 
-import json
-import logging
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from importlib import import_module
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from softpoint.inference.export.graph import ExportModule, dynamic_dims, example_inputs
-from softpoint.runtime import KEY
-
-OPSET = 18
-
-
-def write_onnx(module: ExportModule, path: Path, metadata: dict[str, Any], size: tuple[int, int] | None = None) -> None:
-    """Write the file, for images of any size unless `size` (H, W) is given.
-
-    Raises ImportError with the command that installs what is missing.
-    """
-    onnx = _require("onnx")
-    _require("onnxscript")
-    inputs = example_inputs(module, size or module.size)
-    names = ["images", "boxes"][: len(inputs)]
-    dynamic = dict(zip(names, dynamic_dims(inputs, size is None), strict=True))
-    with _quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            module.eval(), inputs, dynamo=True, opset_version=OPSET, verbose=False,
-            input_names=names, output_names=module.outputs, dynamic_shapes=dynamic,
-        )  # fmt: skip
-    assert program is not None
-    model = program.model_proto
-    for name, text in {KEY: json.dumps(metadata), "producer": "softpoint"}.items():
-        model.metadata_props.add(key=name, value=text)
-    onnx.save_model(model, str(path))
+from softpoint.extras import require
+from softpoint.inference.export.formats import quiet
 
 
 def quantize(path: Path, into: Path, images: Iterable[dict[str, np.ndarray]]) -> None:
@@ -48,8 +18,8 @@ def quantize(path: Path, into: Path, images: Iterable[dict[str, np.ndarray]]) ->
     Convolutions are quantized, weights per channel, except the first, whose input is the image, and the last,
     whose output is decoded: 256 levels are too coarse there, and both take little time.
     """
-    onnx = _require("onnx")
-    _require("onnxruntime")
+    onnx = require("onnx", "export", "precision=int8")
+    require("onnxruntime", "export", "precision=int8")
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -62,7 +32,7 @@ def quantize(path: Path, into: Path, images: Iterable[dict[str, np.ndarray]]) ->
 
     prepared = into.with_name(f".{into.name}.prepared")
     try:
-        with _quiet():
+        with quiet():
             quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
             quantize_static(
                 str(prepared), str(into), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
@@ -95,27 +65,3 @@ def _before(node: Any, makers: dict[str, Any]) -> set[str]:
         else:
             todo += maker.input
     return result
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporters' messages to their own developers."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "root")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _require(name: str) -> Any:
-    """Return the library; ImportError with the command that installs it."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ImportError(f'exporting needs {name}: pip install "softpoint[export]"') from error
