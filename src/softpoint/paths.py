@@ -67,6 +67,15 @@ def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
     write_text(path, json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def without_nan(content: Any) -> Any:
+    """Return plain values as JSON has them: NaN and infinity become None, tuples lists.
+
+    >>> without_nan({"epe": float("nan"), "size": (1, 2)})
+    {'epe': None, 'size': [1, 2]}
+    """
+    return json.loads(json.dumps(content), parse_constant=lambda _: None)
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 digest of a file, in hexadecimal."""
     with path.open("rb") as file:

@@ -57,27 +57,21 @@ class Model:
         (x, y) in pixels of the image, `confidence` (K,), `covariance` (K, 2, 2) in px^2, and other exported outputs;
         with a leading B or N for more than one. Raises ValueError for another shape or type.
         """
-        single = isinstance(images, np.ndarray) and images.ndim < 4
-        checked = [_checked(image) for image in (images[None] if single else images)]
-        if not checked:
-            raise ValueError("no images to predict: the list is empty")
-        self._check_sizes(checked)
-        regions = self._regions(checked, boxes, single)
-        if single and len(regions) > 1:
-            single, checked = False, checked * len(regions)
-        elif single and np.ndim(boxes) == 2:
-            single = False
-        outputs = self._run(checked, regions)
-        return {name: value[0] for name, value in outputs.items()} if single else outputs
-
-    def _check_sizes(self, images: list[np.ndarray]) -> None:
-        for height, width, _ in (image.shape for image in images):
+        checked, regions, single = check_inputs(images, boxes)
+        for height, width, _ in (image.shape for image in checked):
             if self.fixed_size not in (None, (height, width)):
                 raise ValueError(
                     f"{self.path} was exported for images of {self.fixed_size} (H, W), got {(height, width)}"
                 )
+        if "boxes" not in self._inputs and regions is not None:
+            raise ValueError(f"{self.path} was trained on whole images and takes no boxes")
+        if "boxes" in self._inputs and regions is None:
+            padding = (self.metadata["crops"] or {}).get("padding", 1.0)
+            regions = np.array([_whole(image.shape[:2], self.metadata["size"], padding) for image in checked])
+        outputs = self._run(checked, regions)
+        return {name: value[0] for name, value in outputs.items()} if single else outputs
 
-    def _run(self, images: list[np.ndarray], regions: np.ndarray) -> dict[str, np.ndarray]:
+    def _run(self, images: list[np.ndarray], regions: np.ndarray | None) -> dict[str, np.ndarray]:
         """Return outputs in order; images of one size are batched."""
         groups: dict[tuple[int, ...], list[int]] = {}
         for i, image in enumerate(images):
@@ -86,30 +80,46 @@ class Model:
         batches = [rows[i : i + _BATCH_SIZE] for rows in groups.values() for i in range(0, len(rows), _BATCH_SIZE)]
         for rows in batches:
             inputs = {"images": np.stack([images[i] for i in rows])}
-            if "boxes" in self._inputs:
+            if regions is not None:
                 inputs["boxes"] = regions[rows].astype(np.float32)
             values = self.session.run(None, inputs)
             for row, i in enumerate(rows):
                 results[i] = {name: value[row] for name, value in zip(self._outputs, values, strict=True)}
         return {name: np.stack([result[name] for result in results]) for name in self._outputs}
 
-    def _regions(self, images: list[np.ndarray], boxes: Any, single: bool) -> np.ndarray:
-        if boxes is None:
-            padding = (self.metadata["crops"] or {}).get("padding", 1.0)
-            return np.array([_whole(image.shape[:2], self.metadata["size"], padding) for image in images])
-        if "boxes" not in self._inputs:
-            raise ValueError(f"{self.path} was trained on whole images and takes no boxes")
-        rows = np.atleast_2d(np.asarray(boxes, dtype=float))
-        if rows.ndim != 2 or rows.shape[1] != 4 or not len(rows) or not (single or len(rows) == len(images)):
-            raise ValueError(f"boxes have shape {np.shape(boxes)}; {len(images)} images need ({len(images)}, 4)")
-        if not (np.isfinite(rows).all() and (rows[:, 2:] > rows[:, :2]).all()):
-            raise ValueError(f"boxes {rows.tolist()} must be (left, top, right, bottom), each with an area")
-        return rows
-
 
 def load(path: str | Path, threads: int = 0, providers: Sequence[str] | None = None) -> Model:
     """Return the model in an .onnx file; see `Model`."""
     return Model(path, threads, providers)
+
+
+def check_inputs(images: Any, boxes: Any) -> tuple[list[np.ndarray], np.ndarray | None, bool]:
+    """Return images and boxes (N, 4), one of each per prediction, and whether the one prediction has no leading axis.
+
+    Takes what `Model` takes; raises ValueError for another shape or type.
+    """
+    single = isinstance(images, np.ndarray) and images.ndim < 4
+    checked = [np.asarray(image) for image in (images[None] if single else images)]
+    if not checked:
+        raise ValueError("no images to predict: the list is empty")
+    for image in checked:
+        if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+            raise ValueError(
+                f"an image must be uint8 RGB of shape (H, W, 3), got {image.dtype} {image.shape};"
+                " softpoint.images.decode.read_image makes one from a file"
+            )
+    if boxes is None:
+        return checked, None, single
+    rows = np.atleast_2d(np.asarray(boxes, dtype=float))
+    count = len(checked)
+    if rows.ndim != 2 or rows.shape[1] != 4 or not len(rows) or not (single or len(rows) == count):
+        raise ValueError(
+            f"boxes have shape {np.shape(boxes)}; {count} images need ({count}, 4), one image (4,) or (N, 4)"
+        )
+    for i, box in enumerate(rows):
+        if not (np.isfinite(box).all() and (box[2:] > box[:2]).all()):
+            raise ValueError(f"box {i} is {box.tolist()}; it must be (left, top, right, bottom) with an area")
+    return (checked * len(rows) if single else checked), rows, single and np.ndim(boxes) == 1
 
 
 def _open(path: Path, threads: int, providers: list[str]) -> InferenceSession:
@@ -152,13 +162,6 @@ def _metadata(session: InferenceSession, path: Path) -> dict[str, Any]:
             f"{path} is of format {metadata['format']}, and this softpoint reads up to {FORMAT}; update it"
         )
     return metadata
-
-
-def _checked(value: Any) -> np.ndarray:
-    image = np.asarray(value)
-    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise ValueError(f"an image must be uint8 RGB of shape (H, W, 3), got {image.dtype} {image.shape}")
-    return image
 
 
 def _whole(size: Sequence[int], into: Sequence[int], padding: float) -> np.ndarray:

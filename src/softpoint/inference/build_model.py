@@ -45,11 +45,12 @@ def target_packages(config: Any) -> list[str]:
     >>> target_packages({"head": {"_target_": "mine.heads.Deep"}, "stages": [{"_target_": "softpoint.models.Small"}]})
     ['mine.heads', 'softpoint.models']
     """
-    children = (
-        list(config.values()) if isinstance(config, Mapping) else config if isinstance(config, list | tuple) else ()
-    )
-    own = [str(config["_target_"]).rpartition(".")[0]] if isinstance(config, Mapping) and "_target_" in config else []
-    return own + [package for child in children for package in target_packages(child)]
+    if isinstance(config, list | tuple):
+        return [package for node in config for package in target_packages(node)]
+    if not isinstance(config, Mapping):
+        return []
+    own = [str(config["_target_"]).rpartition(".")[0]] if "_target_" in config else []
+    return own + target_packages(list(config.values()))
 
 
 def shorten(value: object, length: int = 500) -> str:

@@ -1,7 +1,9 @@
-"""Networks rebuilt from checkpoints and shared folders, which may come from anyone."""
+"""Networks rebuilt from checkpoints, shared folders and the Hugging Face Hub, which may come from anyone."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,18 +11,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from softpoint.inference.build_model import build_model, shorten
 from softpoint.inference.compatibility import upgrade
-from softpoint.inference.folder import WEIGHTS, download, read_folder
 from softpoint.inference.safe_load import check_values, read_torch_file
 from softpoint.labels.skeleton import MAX_KEYPOINTS, Skeleton
 from softpoint.models import KeypointNet
 
+# Files of a shared folder, and the format of its config.
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+FORMAT = 1
+
 # Of a network's input: with more, a small file could ask for any amount of memory.
 MAX_PIXELS = 1 << 23
 MAX_CONFIG_VALUES, MAX_RECORD_VALUES, MAX_NAME = 10_000, 200_000, 256
+MAX_CONFIG_BYTES = 1 << 26
+
+_HUB = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 
 
 @dataclass(frozen=True)
@@ -73,10 +82,31 @@ def read_checkpoint(path: str | Path, trust: Sequence[str] = ()) -> Checkpoint:
     return Checkpoint(net, skeleton, size, crops, config, path, splits, record, versions, tuple(trust))
 
 
+def download(address: str) -> Path:
+    """Return the local folder of a model at "hf://user/name" or "hf://user/name@revision", downloaded if need be.
+
+    Only the config, the weights and the card are fetched, into the cache of huggingface_hub; without a network the copy
+    there is used. Raises ValueError for an address of another form, and FileNotFoundError where there is no model.
+    """
+    match = _HUB.fullmatch(address)
+    if match is None:
+        raise ValueError(f"{address!r} is no address of a model; write hf://user/name or hf://user/name@revision")
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(match[1], revision=match[2], allow_patterns=[CONFIG, WEIGHTS, CARD])
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0][:300]
+        raise FileNotFoundError(
+            f"{address} cannot be downloaded ({reason}); check the name, log in by `hf auth login` for a private model"
+        ) from error
+    return Path(folder)
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     """Return the content of a file or folder, in the layout of a checkpoint."""
     if path.is_dir():
-        return read_folder(path)
+        return _read_folder(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; a run keeps its own in checkpoints/best.ckpt")
     try:
@@ -88,24 +118,48 @@ def _read(path: Path) -> Mapping[str, Any]:
     return stored
 
 
+def _read_folder(folder: Path) -> dict[str, Any]:
+    """Return the content of a folder that `save_pretrained` wrote, in the layout of a checkpoint.
+
+    Both of its files hold plain values alone, and no value is larger than its file.
+    """
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"no checkpoint at {folder}, a folder without {name}; a run keeps its own in checkpoints/best.ckpt"
+            )
+    try:
+        if (folder / CONFIG).stat().st_size > MAX_CONFIG_BYTES:
+            raise ValueError(f"it is larger than {MAX_CONFIG_BYTES} bytes")
+        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not isinstance(content.get("format"), int):
+            raise ValueError("it has no format number")
+        check_values(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{folder / CONFIG} is no config of a softpoint model, or is damaged: {error}") from error
+    if content["format"] > FORMAT:
+        raise ValueError(
+            f"{folder} is of format {content['format']}, and this softpoint reads up to {FORMAT}; update it"
+        )
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except Exception as error:  # of the library's own types
+        raise ValueError(f"{folder / WEIGHTS} is no safetensors file, or is damaged: {error}") from error
+    return {**content, "state_dict": {f"net.{name}": value for name, value in weights.items()}}
+
+
 def _network(model: Any, num_keypoints: int, weights: dict[str, Tensor], trust: Sequence[str]) -> KeypointNet:
     """Return the network of a config with these weights; built without memory first, to compare it with the file."""
     with torch.device("meta"):
         empty = build_model(model, num_keypoints, trust)
-        _check_fit(empty, _with_calibration(weights, empty))
+    calibrated = any(key.startswith("calibration.") for key in weights)
+    _check_fit(empty, weights if calibrated else {**empty.calibration.state_dict(prefix="calibration."), **weights})
     for key, value in weights.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f"{key} holds NaN or infinity; its training diverged, or the file is damaged")
     net = build_model(model, num_keypoints, trust)
-    net.load_state_dict(_with_calibration(weights, net))
+    net.load_state_dict(weights, strict=calibrated)  # the first checkpoints have no calibration
     return net.eval()
-
-
-def _with_calibration(weights: Mapping[str, Tensor], net: KeypointNet) -> dict[str, Tensor]:
-    """Return the weights, with an unfitted calibration if they were saved before there was one."""
-    if any(key.startswith("calibration.") for key in weights):
-        return dict(weights)
-    return {**net.calibration.state_dict(prefix="calibration."), **weights}
 
 
 def _check_fit(net: KeypointNet, weights: Mapping[str, Tensor]) -> None:

@@ -64,9 +64,9 @@ def model_card(checkpoint: Checkpoint, extra: Mapping[str, Any] | None = None) -
         fraction=number(calibrate.get("fraction")),
         command=None if record.command is None else fenced(record.command),
         files={escape(name): escape(fact) for name, fact in files.items()},
-        some=_some,
+        listed=_listed,
         value=_value,
-        most=MAX_LISTED,
+        max_listed=MAX_LISTED,
         **_weaknesses(record),
     )
     card = ModelCard.from_template(_metadata(checkpoint, record), template_path=str(TEMPLATE), **facts)
@@ -147,7 +147,7 @@ def _value(name: str, value: float) -> str:
     return COLUMNS[name].text(value) if abs(value) < 1e6 else f"{value:.2e}"
 
 
-def _some(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     """Return a list of names, cut where there are many."""
     more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
     return ", ".join(names[:MAX_LISTED]) + more

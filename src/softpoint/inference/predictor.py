@@ -19,6 +19,7 @@ from softpoint.inference.checkpoint import Checkpoint, read_checkpoint
 from softpoint.inference.flip_tta import FlipAverage, flip_average
 from softpoint.labels.skeleton import Skeleton
 from softpoint.models import KeypointNet
+from softpoint.runtime import check_inputs
 from softpoint.types import Prediction
 
 Image = np.ndarray | torch.Tensor
@@ -58,7 +59,7 @@ class Predictor:
 
     @property
     def predicts_visibility(self) -> bool:
-        """Whether predictions have `visibility`."""
+        """True if predictions have `visibility`."""
         return getattr(self.net.head, "visibility", None) is not None
 
     def __call__(
@@ -72,17 +73,13 @@ class Predictor:
         where the network has learned it, `visibility` (K, 3), the probabilities of absent, occluded and visible;
         with a leading B or N for more than one. Raises ValueError for images or boxes of another shape or type.
         """
-        single = isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim < 4
-        checked = [_checked(image) for image in (images[None] if single else images)]  # type: ignore[call-overload]
-        if not checked:
-            raise ValueError("no images to predict: the list is empty")
-        regions: Sequence[np.ndarray | None] = [None] * len(checked)
-        if boxes is not None:
-            array = np.asarray(boxes, dtype=float)
-            regions = list(_checked_boxes(array, len(checked), single))
-            if single:
-                single, checked = array.ndim == 1, checked * len(regions)
-        inputs = [self.preprocess(image, box) for image, box in zip(checked, regions, strict=True)]
+        if isinstance(images, Tensor):
+            images = images.cpu().numpy()
+        elif not isinstance(images, np.ndarray):
+            images = [image.cpu().numpy() if isinstance(image, Tensor) else image for image in images]
+        checked, regions, single = check_inputs(images, boxes)
+        pairs = zip(checked, [None] * len(checked) if regions is None else regions, strict=True)
+        inputs = [self.preprocess(image, box) for image, box in pairs]
         predictions = self.predict(inputs, len(inputs))
         if single:
             return next(predictions)
@@ -171,25 +168,3 @@ def check_device(device: str | torch.device) -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device={device} cannot be used here; choose cpu, or cuda where torch sees a GPU") from error
-
-
-def _checked(image: Image) -> np.ndarray:
-    """The image as an array; ValueError unless it is uint8 RGB."""
-    array = image.cpu().numpy() if isinstance(image, torch.Tensor) else np.asarray(image)
-    if array.ndim != 3 or array.shape[-1] != 3 or array.dtype != np.uint8 or 0 in array.shape:
-        raise ValueError(
-            f"an image must be uint8 RGB of shape (H, W, 3), got {array.dtype} {array.shape};"
-            " softpoint.images.decode.read_image makes one from a file"
-        )
-    return array
-
-
-def _checked_boxes(boxes: np.ndarray, count: int, single: bool) -> np.ndarray:
-    """The boxes as (N, 4); ValueError unless each has an area, and there is one per image."""
-    rows = np.atleast_2d(boxes)
-    if rows.ndim != 2 or rows.shape[1] != 4 or not (single or len(rows) == count) or not len(rows):
-        raise ValueError(f"boxes have shape {boxes.shape}; {count} images need ({count}, 4), one image (4,) or (N, 4)")
-    for i, box in enumerate(rows):
-        if not (np.isfinite(box).all() and (box[2:] > box[:2]).all()):
-            raise ValueError(f"box {i} is {box.tolist()}; it must be (left, top, right, bottom) with an area")
-    return rows

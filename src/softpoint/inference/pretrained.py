@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,9 @@ import torch
 from safetensors.torch import save
 
 from softpoint import __version__
-from softpoint.inference.checkpoint import Checkpoint, read_checkpoint
-from softpoint.inference.folder import CARD, CONFIG, FORMAT, WEIGHTS
+from softpoint.inference.checkpoint import CARD, CONFIG, FORMAT, WEIGHTS, Checkpoint, read_checkpoint
 from softpoint.inference.model_card import write_card
-from softpoint.paths import write_json
+from softpoint.paths import without_nan, write_json
 
 
 def save_pretrained(checkpoint: Checkpoint | str | Path, folder: str | Path) -> Path:
@@ -67,20 +65,11 @@ def _config(checkpoint: Checkpoint) -> dict[str, Any]:
         "skeleton": checkpoint.skeleton.to_dict(),
         "size": list(checkpoint.size),
         "crops": checkpoint.crops,
-        "hyper_parameters": _without_nan(checkpoint.config),
+        "hyper_parameters": without_nan(checkpoint.config),
         "splits": checkpoint.splits,
         "versions": checkpoint.versions,
-        "record": _without_nan(checkpoint.record),
+        "record": without_nan(checkpoint.record),
     }
-
-
-def _without_nan(node: Any) -> Any:
-    """Return plain values as JSON has them: null for NaN and infinity."""
-    if isinstance(node, dict):
-        return {str(key): _without_nan(value) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return [_without_nan(value) for value in node]
-    return None if isinstance(node, float) and not math.isfinite(node) else node
 
 
 def _compare(checkpoint: Checkpoint, written: Checkpoint) -> None:

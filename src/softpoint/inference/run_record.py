@@ -66,7 +66,7 @@ def mapping(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class KeypointResult:
-    """How well one keypoint is predicted on the test split."""
+    """Accuracy of one keypoint on the test split."""
 
     name: str  # Markdown
     points: float | None  # that are labeled

@@ -4,7 +4,6 @@
 # not have `from __future__ import annotations`.
 
 import asyncio
-import json
 import logging
 import os
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from softpoint import __version__
+from softpoint.paths import without_nan
 from softpoint.runtime import Model
 from softpoint.serving.batcher import Batcher
 from softpoint.serving.schemas import FORMATS, RequestError, decode, header_size, parse_boxes, to_response
@@ -180,7 +180,7 @@ def create_app(service: Service) -> Any:
     @app.get("/model")
     async def model() -> JSONResponse:
         """Metadata of the exported file; a number that JSON cannot express is null."""
-        return JSONResponse(json.loads(json.dumps(service.model.metadata), parse_constant=lambda _: None))
+        return JSONResponse(without_nan(service.model.metadata))
 
     @app.exception_handler(RequestError)
     async def refused(_: Request, error: RequestError) -> JSONResponse:

@@ -46,7 +46,7 @@ class Batcher:
 
     @property
     def running(self) -> bool:
-        """Whether rows are processed: the batcher was started, and neither stopped nor failed."""
+        """True while rows are processed: the batcher was started, and neither stopped nor failed."""
         return self._thread.is_alive() and not self._closing
 
     def start(self) -> None:
@@ -71,7 +71,9 @@ class Batcher:
         while rows := self._next_batch():
             if active := [row for row in rows if row.result.set_running_or_notify_cancel()]:
                 self._observe(len(active))
-                self._run(active)
+                for boxed in (False, True):
+                    if group := [row for row in active if (row.box is not None) == boxed]:
+                        self._run(group)
 
     def _next_batch(self) -> list[_Row]:
         """Wait for a first row and for others that fill its batch; return no rows at the end."""
@@ -90,20 +92,16 @@ class Batcher:
         return rows
 
     def _run(self, rows: list[_Row]) -> None:
-        """Set each row's result or exception; if a batch fails, each of its rows is tried alone to spare the others."""
-        results: dict[int, Result] = {}
+        """Set the results of rows that all have a box, or none; if they fail together, each is tried alone."""
+        boxes = [row.box for row in rows if row.box is not None]
         try:
-            for boxed in (False, True):
-                if places := [i for i, row in enumerate(rows) if (row.box is not None) == boxed]:
-                    boxes = np.stack([box for i in places if (box := rows[i].box) is not None]) if boxed else None
-                    outputs = self.model([rows[i].image for i in places], boxes)
-                    results |= {i: {name: value[n] for name, value in outputs.items()} for n, i in enumerate(places)}
+            outputs = self.model([row.image for row in rows], np.stack(boxes) if boxes else None)
         except Exception as error:  # it belongs to one row, and the next batch may succeed
-            for row in rows:
-                if len(rows) == 1:
-                    row.result.set_exception(error)
-                else:
+            if len(rows) == 1:
+                rows[0].result.set_exception(error)
+            else:
+                for row in rows:
                     self._run([row])
         else:
             for i, row in enumerate(rows):
-                row.result.set_result(results[i])
+                row.result.set_result({name: value[i] for name, value in outputs.items()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-_EXIF = ("apply", "ignore", "error")
+from softpoint.suggest import check_choice
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ class Settings:
     exif: str
 
     def __post_init__(self) -> None:
-        if self.exif not in _EXIF:
-            raise ValueError(f"exif={self.exif!r} is unknown; choose from {', '.join(_EXIF)}")
+        check_choice("exif", self.exif, ("apply", "ignore", "error"))
         for name in (field.name for field in fields(self) if field.name != "exif"):
             value, whole = getattr(self, name), name not in ("wait_ms", "timeout_s")
             minimum = 0 if name == "wait_ms" else 1 if whole else 0.001

@@ -1,1 +1,1 @@
-"""Predicting whole sources: a journal on disk first, and every file that is asked for made from it."""
+"""Predicting whole sources: a journal on disk first, and every requested file made from it."""

@@ -17,8 +17,7 @@ import numpy as np
 from softpoint.images.video_play import Playback
 from softpoint.inference.batch.journal import Journal, check_same_job, row_dtype
 from softpoint.inference.batch.options import PredictOptions
-from softpoint.inference.batch.predictions import Predictions, Row, above_threshold, rounded, unpack
-from softpoint.inference.batch.smoothing import median_smoothed
+from softpoint.inference.batch.predictions import Predictions, Row, above_threshold, median_smoothed, rounded
 from softpoint.inference.batch.sources import Boxes, ImageSource, Source, VideoSource
 from softpoint.inference.batch.stream import Item, PredictedArrays, predict_items
 from softpoint.inference.batch.video import draw_rows, write_video
@@ -40,10 +39,6 @@ class UnreadableError(ValueError):
     """A source of which nothing can be read."""
 
 
-def _no_progress(items: Iterable[Any], **_: Any) -> Iterable[Any]:
-    return items
-
-
 @dataclass(frozen=True)
 class Job:
     """Predicts sources into the folder `output`; `progress` shows a bar over an iterable, as `rich.progress.track`."""
@@ -52,7 +47,7 @@ class Job:
     options: PredictOptions
     output: Path
     boxes: Boxes | None = None
-    progress: Progress = _no_progress
+    progress: Progress = lambda items, **_: items
 
     def run(self, source: Source) -> str:
         """Predict one source, write its files, and return one line that names them.
@@ -154,7 +149,7 @@ class Job:
         options, is_video = self.options, isinstance(source, VideoSource)
 
         def rows() -> Iterator[Row]:
-            result = unpack(journal.records())
+            result = journal.rows()
             result = median_smoothed(result, options.smoothing_window) if options.smooths and is_video else result
             return rounded(above_threshold(result, options.threshold) if options.drop_below_threshold else result)
 

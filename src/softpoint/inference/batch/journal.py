@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from softpoint.inference.batch.predictions import Row
 from softpoint.inference.batch.stream import Item, PredictedArrays
 
 _FORMAT = "softpoint predictions 2"
@@ -82,12 +83,14 @@ class Journal:
         self.file.flush()  # the system keeps it if this process is killed
         self.next += 1
 
-    def records(self) -> Iterator[np.ndarray]:
-        """Yield all records in order, in arrays (N,)."""
+    def rows(self) -> Iterator[Row]:
+        """Yield the predictions for all subjects, in order."""
+        size = self.dtype.itemsize
         with self.path.open("rb") as file:
             file.seek(self._start)
-            while content := file.read(_ROWS_READ_AT_ONCE * self.dtype.itemsize):
-                yield np.frombuffer(content[: len(content) // self.dtype.itemsize * self.dtype.itemsize], self.dtype)
+            while content := file.read(_ROWS_READ_AT_ONCE * size):
+                for record in np.frombuffer(content[: len(content) // size * size], self.dtype):
+                    yield _row(record)
 
     def close(self, discard: bool = False) -> None:
         """Close the file, and remove it to `discard` it or if it has no record."""
@@ -108,6 +111,22 @@ class Journal:
             count -= 1
         self.file.seek(self._start + count * size)
         self.file.truncate()
+
+
+def _row(record: Any) -> Row:
+    return Row(
+        number=int(record["index"]),
+        subject=int(record["subject"]),
+        has_subject=bool(record["subjects"]),
+        time=float(record["time"]),
+        size=(int(record["size"][0]), int(record["size"][1])),
+        error=record["error"].decode("utf-8", "replace"),
+        box=record["box"],
+        keypoints=record["keypoints"].astype(np.float64),
+        confidence=record["confidence"].astype(np.float64),
+        covariance=record["covariance"],
+        visibility=record["visibility"] if "visibility" in record.dtype.names else None,
+    )
 
 
 def _check_header(path: Path, job: Mapping[str, Any]) -> int:

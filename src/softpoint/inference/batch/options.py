@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from softpoint.inference.batch.smoothing import check_window
 from softpoint.inference.batch.writers import check_formats
-from softpoint.suggest import did_you_mean
+from softpoint.suggest import check_choice
 
 _OUTPUT_OPTIONS = ("video", "names", "ellipses", "threshold", "drop_below_threshold", "smoothing", "smoothing_window")
 
@@ -48,12 +47,10 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         check_formats(self.formats, self.video)
-        if self.on_error not in ("skip", "error"):
-            raise ValueError(f"on_error={self.on_error!r}: {did_you_mean(self.on_error, ('skip', 'error'))}")
-        if self.smoothing not in (None, "none", "median"):
-            raise ValueError(f"smoothing={self.smoothing!r}: {did_you_mean(self.smoothing, ('none', 'median'))}")
-        if self.smooths:
-            check_window(self.smoothing_window)
+        check_choice("on_error", self.on_error, ("skip", "error"))
+        check_choice("smoothing", self.smoothing or "none", ("none", "median"))
+        if self.smooths and (self.smoothing_window < 3 or self.smoothing_window % 2 == 0):
+            raise ValueError(f"smoothing_window={self.smoothing_window} must be an odd number of frames, 3 or more")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold={self.threshold:g} must be a probability, 0 to 1")
         if self.batch_size < 1:
@@ -61,7 +58,7 @@ class PredictOptions:
 
     @property
     def smooths(self) -> bool:
-        """Whether keypoints are smoothed over time."""
+        """True if keypoints are smoothed over time."""
         return self.smoothing == "median"
 
     def of_outputs(self) -> dict[str, Any]:

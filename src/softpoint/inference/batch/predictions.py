@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,25 +61,6 @@ class Predictions:
         return max((row.subject for row in self.rows()), default=0) + 1
 
 
-def unpack(records: Iterable[np.ndarray]) -> Iterator[Row]:
-    """Yield the rows of a journal's records."""
-    for array in records:
-        for record in array:
-            yield Row(
-                number=int(record["index"]),
-                subject=int(record["subject"]),
-                has_subject=bool(record["subjects"]),
-                time=float(record["time"]),
-                size=(int(record["size"][0]), int(record["size"][1])),
-                error=record["error"].decode("utf-8", "replace"),
-                box=record["box"],
-                keypoints=record["keypoints"].astype(np.float64),
-                confidence=record["confidence"].astype(np.float64),
-                covariance=record["covariance"],
-                visibility=record["visibility"] if "visibility" in (array.dtype.names or ()) else None,
-            )
-
-
 def above_threshold(rows: Iterable[Row], threshold: float) -> Iterator[Row]:
     """Yield the rows without the coordinates of keypoints whose confidence is below `threshold`."""
     for row in rows:
@@ -93,3 +75,49 @@ def rounded(rows: Iterable[Row]) -> Iterator[Row]:
             keypoints=np.round(row.keypoints, PIXEL_DECIMALS) + 0.0,  # no -0
             confidence=np.round(row.confidence, PROBABILITY_DECIMALS),
         )
+
+
+def median_smoothed(rows: Iterator[Row], window: int) -> Iterator[Row]:
+    """Yield rows with each keypoint at the median of its x and y over `window` frames, weighted by confidence.
+
+    The window is centered on the frame, and narrower near the ends of the video. A frame that cannot be read has no
+    weight and stays empty. Confidences and covariances stay those of the frame. Takes one row per frame and an odd
+    window.
+    """
+    reach, center = window // 2, 0
+    near = deque(islice(rows, reach + 1))  # begins up to `reach` rows before the one at `center`
+    while center < len(near):
+        side = min(center, len(near) - 1 - center)
+        yield _smoothed(near[center], [near[i] for i in range(center - side, center + side + 1)])
+        near.extend(islice(rows, 1))
+        if center == reach:
+            near.popleft()
+        else:
+            center += 1
+
+
+def _smoothed(row: Row, near: list[Row]) -> Row:
+    points = np.stack([neighbor.keypoints for neighbor in near])
+    weights = np.stack([neighbor.confidence for neighbor in near])[..., None]
+    median = weighted_median(points, np.broadcast_to(weights, points.shape))
+    return row._replace(keypoints=np.where(np.isfinite(row.keypoints), median, np.nan))
+
+
+def weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the weighted median (...) of `values` (N, ...); NaN has no weight, and the result is NaN without any.
+
+    Where half of the weight ends between two values it is their mean, as for an even number of equal weights.
+
+    >>> weighted_median(np.array([1.0, 2.0, 50.0]), np.array([1.0, 1.0, 1.0])).item()
+    2.0
+    >>> weighted_median(np.array([1.0, 2.0, 50.0]), np.array([0.9, 0.9, 0.0])).item()
+    1.5
+    """
+    weights = np.where(np.isfinite(values) & np.isfinite(weights), weights, 0.0)
+    order = np.argsort(values, axis=0)
+    values = np.take_along_axis(values, order, 0)
+    total = np.cumsum(np.take_along_axis(weights, order, 0), 0)
+    half, tolerance = total[-1:] / 2, 1e-12 * total[-1:]
+    low, high = ((total >= half - tolerance).argmax(0), (total > half + tolerance).argmax(0))
+    ends = [np.take_along_axis(values, index[None], 0)[0] for index in (low, high)]
+    return np.where(total[-1] > 0, (ends[0] + ends[1]) / 2, np.nan)

@@ -17,7 +17,6 @@ from softpoint.images.video_play import Playback
 from softpoint.images.video_seek import VIDEO_SUFFIXES
 from softpoint.inference.batch.stream import Item
 from softpoint.labels.formats import read_labels, recognize
-from softpoint.labels.schema import Labels
 from softpoint.paths import normalize_path
 
 # Boxes (N, 4) of the subjects in each image or frame, by its path.
@@ -131,11 +130,6 @@ def find_sources(source: str, output: Path | None = None) -> list[Source]:
     )
 
 
-def boxes_labels(file: Path, source: Source) -> Labels:
-    """Return the labels in `file`, whose paths start at the folder of a source."""
-    return read_labels(file, images=source.folder)
-
-
 def _file_source(path: Path) -> Source:
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
@@ -155,7 +149,7 @@ def _file_source(path: Path) -> Source:
 
 
 def _relative(folder: Path, image: str) -> str:
-    """Return the path of an image relative to the folder it is in, so that its results stay below theirs."""
+    """Return the path of an image relative to the folder it is in, so that its results stay in the job's."""
     path = Path(normalize_path(image))
     inside = path.is_absolute() and path.is_relative_to(folder.resolve())
     return path.relative_to(folder.resolve()).as_posix() if inside else normalize_path(image)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from softpoint.images.decode import MAX_PIXELS
 from softpoint.images.video_play import Playback
-from softpoint.inference.batch.prefetch import prefetch
 from softpoint.inference.predictor import NetworkInput, Predictor
 
 PredictedArrays = dict[str, np.ndarray]
+T = TypeVar("T")
+
+_END = object()
 
 
 class Item(NamedTuple):
@@ -63,6 +66,28 @@ def predict_video(
     items = (Item(frame.number, str(frame.number), frame.time, frame.pixels, None, frame.error) for frame in frames)
     for item, predictions in predict_items(predictor, items, batch_size):
         yield {**(predictions[0] if predictions else predictor.empty()), "time": np.array(item.time)}
+
+
+def prefetch(items: Iterable[T], count: int = 1) -> Iterator[T]:
+    """Yield the items, which a thread makes up to `count` + 1 ahead.
+
+    An error in making an item is raised in its place. The thread ends with this generator.
+
+    >>> list(prefetch(range(4), 2))
+    [0, 1, 2, 3]
+    """
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as thread:
+        pending: deque[Future[Any]] = deque(thread.submit(next, iterator, _END) for _ in range(count + 1))
+        try:
+            while (item := pending.popleft().result()) is not _END:
+                pending.append(thread.submit(next, iterator, _END))
+                yield item
+        finally:
+            for future in pending:
+                future.cancel()
+            if hasattr(iterator, "close"):  # in the thread that runs it, so that its files close now
+                thread.submit(iterator.close).result()
 
 
 def _batches(

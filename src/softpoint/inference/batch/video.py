@@ -12,7 +12,7 @@ import numpy as np
 from softpoint.images.video_play import Playback, VideoFrame
 from softpoint.images.video_seek import pyav
 from softpoint.inference.batch.predictions import Row
-from softpoint.inference.batch.prefetch import prefetch
+from softpoint.inference.batch.stream import prefetch
 from softpoint.labels.skeleton import Skeleton
 from softpoint.paths import atomic_write
 from softpoint.viz import draw_keypoints
