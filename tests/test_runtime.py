@@ -20,17 +20,13 @@ METADATA = {"format": 1, "keypoints": ["nose"], "size": [32, 32], "crops": None,
 
 def write(path: Path, metadata: dict | str | None = METADATA) -> Path:
     """A model that answers the mean color of each image, and says `metadata` of itself."""
-    helper, kinds = onnx.helper, onnx.TensorProto
-    color, mean = helper.make_node("Cast", ["images"], ["levels"], to=kinds.FLOAT), "ReduceMean"
-    axes = helper.make_tensor("axes", kinds.INT64, [2], [1, 2])
-    graph = helper.make_graph(
-        [color, helper.make_node(mean, ["levels", "axes"], ["keypoints"], keepdims=0)],
-        "means",
-        [helper.make_tensor_value_info("images", kinds.UINT8, ["B", "H", "W", 3])],
-        [helper.make_tensor_value_info("keypoints", kinds.FLOAT, ["B", 3])],
-        [axes],
+    model = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["" : 18]>
+        means (uint8[B, H, W, 3] images) => (float[B, 3] keypoints) <int64[2] axes = {1, 2}> {
+            levels = Cast <to = 1> (images)
+            keypoints = ReduceMean <keepdims = 0> (levels, axes)
+        }"""
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     if metadata is not None:
         text = metadata if isinstance(metadata, str) else json.dumps(metadata)
         model.metadata_props.add(key="softpoint", value=text)
@@ -58,7 +54,7 @@ def test_boxes_are_refused_by_a_model_of_whole_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metadata", "says"),
+    ("metadata", "message"),
     [
         (None, "was not written by softpoint"),
         ("{", "cannot be read"),
@@ -69,8 +65,8 @@ def test_boxes_are_refused_by_a_model_of_whole_images(tmp_path: Path) -> None:
         ("[]", "export it again"),
     ],
 )
-def test_damaged_metadata_is_refused(tmp_path: Path, metadata: dict | str | None, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+def test_damaged_metadata_is_refused(tmp_path: Path, metadata: dict | str | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         load(write(tmp_path / "m.onnx", metadata))
 
 

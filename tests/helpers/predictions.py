@@ -33,11 +33,11 @@ def predicted(
         time = index / 8 if images is None else np.nan
         empty = np.full((1, K, 2), np.nan)
         for i, points in enumerate(subjects if len(subjects) else empty):
-            found = len(subjects) > 0
-            box = np.array([1.0, 2.0, 30.5, 40.25]) + i if boxes and found else np.full(4, np.nan)
-            confidence = sure if found else np.full(K, np.nan)
-            said = None if states is None else states if found else np.full((K, 3), np.nan)
+            has_subject = len(subjects) > 0
+            box = np.array([1.0, 2.0, 30.5, 40.25]) + i if boxes and has_subject else np.full(4, np.nan)
+            confidence = sure if has_subject else np.full(K, np.nan)
+            state = None if states is None else states if has_subject else np.full((K, 3), np.nan)
             covariance = np.zeros((K, 2, 2))
-            rows.append(Row(index, i, found, time, (48, 64), "", box, points, confidence, covariance, said))
+            rows.append(Row(index, i, has_subject, time, (48, 64), "", box, points, confidence, covariance, state))
     named = None if images is None else tuple(images)
     return Predictions(skeleton, source, named, lambda: rounded(iter(rows)), boxes, visibility)

@@ -16,7 +16,7 @@ av = pytest.importorskip("av")
 
 
 def gray(number: int) -> int:
-    """How bright frame `number` is."""
+    """The gray level of frame `number`."""
     return 20 + 5 * (number % 40)
 
 

@@ -21,7 +21,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def stored(run: Path) -> dict[str, Any]:
-    """What its best checkpoint holds."""
+    """The content of its best checkpoint."""
     return torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
 
 

@@ -45,29 +45,29 @@ def test_a_mirrored_image_gives_the_mirrored_answer(head: str):
     net = flip_average(made(head), SKELETON)
     image = torch.rand(2, 3, 64, 96)
     with torch.inference_mode():
-        found, turned = net(image), net(image.flip(-1))
+        result, mirrored = net(image), net(image.flip(-1))
     swap = SKELETON.flip_index
-    points = turned["keypoints"][:, swap]
+    points = mirrored["keypoints"][:, swap]
     points[..., 0] = 95 - points[..., 0]
-    torch.testing.assert_close(points, found["keypoints"], atol=2e-3, rtol=0)
-    torch.testing.assert_close(turned["confidence"][:, swap], found["confidence"], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(points, result["keypoints"], atol=2e-3, rtol=0)
+    torch.testing.assert_close(mirrored["confidence"][:, swap], result["confidence"], atol=1e-4, rtol=1e-4)
     sign = torch.tensor([[1.0, -1], [-1, 1]])
-    torch.testing.assert_close(turned["covariance"][:, swap] * sign, found["covariance"], atol=1e-2, rtol=1e-3)
-    heatmaps = [spatial_softmax(x) for x in (turned["logits"][:, swap].flip(-1), found["logits"])]
+    torch.testing.assert_close(mirrored["covariance"][:, swap] * sign, result["covariance"], atol=1e-2, rtol=1e-3)
+    heatmaps = [spatial_softmax(x) for x in (mirrored["logits"][:, swap].flip(-1), result["logits"])]
     torch.testing.assert_close(*heatmaps, atol=1e-5, rtol=1e-3)
-    if "visibility" in found:
-        torch.testing.assert_close(turned["visibility"][:, swap], found["visibility"], atol=1e-4, rtol=1e-4)
-    assert not torch.allclose(made(head)(image)["keypoints"], found["keypoints"], atol=1e-2)
+    if "visibility" in result:
+        torch.testing.assert_close(mirrored["visibility"][:, swap], result["visibility"], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(made(head)(image)["keypoints"], result["keypoints"], atol=1e-2)
 
 
 def test_probabilities_are_averaged_and_then_decoded():
     net, image = made("expectation"), torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         seen, mirror = (spatial_softmax(net(x)["logits"].double()) for x in (image, image.flip(-1)))
-        found = flip_average(net, SKELETON)(image)
+        result = flip_average(net, SKELETON)(image)
     mean = (seen + mirror.flip(-1)[:, [0, 2, 1]]) / 2
-    torch.testing.assert_close(spatial_softmax(found["logits"]).double(), mean, atol=1e-7, rtol=1e-4)
-    cells = (found["keypoints"].double() + 0.5) / net.decoder.stride - 0.5
+    torch.testing.assert_close(spatial_softmax(result["logits"]).double(), mean, atol=1e-7, rtol=1e-4)
+    cells = (result["keypoints"].double() + 0.5) / net.decoder.stride - 0.5
     torch.testing.assert_close(cells, spatial_expectation(mean), atol=1e-4, rtol=0)
 
 
@@ -94,10 +94,10 @@ def test_calibration_comes_after_averaging():
     with torch.inference_mode():
         raw = averaged(image)
         net.calibration.set(radius=torch.tensor(5.0))
-        found = averaged(image)
-        wanted = net.calibration(raw, net.decoder.stride)
-    torch.testing.assert_close(found["confidence"], wanted["confidence"])
-    assert not torch.allclose(found["confidence"], raw["confidence"])
+        result = averaged(image)
+        expected = net.calibration(raw, net.decoder.stride)
+    torch.testing.assert_close(result["confidence"], expected["confidence"])
+    assert not torch.allclose(result["confidence"], raw["confidence"])
 
 
 def test_without_flip_pairs_the_user_must_confirm():

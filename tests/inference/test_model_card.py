@@ -59,38 +59,33 @@ def sections(text: str) -> dict[str, str]:
 
 def test_a_card_has_the_facts_of_the_record(checkpoint: Checkpoint) -> None:
     text = model_card(replace(checkpoint, record=RECORD), {"format": "onnx", "largest difference": "0.003 px"})
-    found = sections(text)
-    assert "\n# Keypoint model: mice\n" in text and tuple(found) == TITLES
+    parts = sections(text)
+    assert "\n# Keypoint model: mice\n" in text and tuple(parts) == TITLES
     assert "library_name: softpoint" in text and "license: apache-2.0" in text and "type: pck@0.1" in text
-    assert "64 x 64" in found["Model description"] and all(escape(name) in found["Model description"] for name in NAMES)
-    assert (
-        "| train | 1,200 | 1,300 | 5,100 |" in found["Training data"]
-        and "| test | 7 | - | 28 |" in found["Training data"]
-    )
-    assert "| mean Euclidean error, px (`epe`) | 3.46 | 2.10 to 4.90 |" in found["Evaluation results"]
-    assert (
-        "| fraction of points within 10 % of the subject's scale (`pck@0.1`) | 0.987 | - |"
-        in found["Evaluation results"]
-    )
-    order = [
-        line.split("|")[1].strip()
-        for line in found["Evaluation results"].split("worst first")[1].splitlines()[2:]
-        if line
-    ]
-    assert order == ["tail", "nose", "left\\_ear"]
-    assert "7 images" in found["Evaluation results"] and "12 %" in found["Confidence"]
-    assert (
-        f"{float(checkpoint.net.calibration.radius):.1f} px of the truth" in found["Confidence"]
-        and "5 % of the usual" in found["Confidence"]
-    )
-    use = found["Intended uses and limitations"]
-    assert "Largest mean errors: tail (9.87 px), nose (1.00 px)." in use
-    assert "confidence below one half: tail (50 %)." in use and "not measured: left\\_ear." in use
-    assert RECORD["command"] in found["Training procedure"] and "12.3 minutes" in found["Training procedure"]
-    assert "some processor" in found["Training procedure"] and "torch 2.14.1" in found["Training procedure"]
-    assert "timm resnet18.a1\\_in1k, under apache-2.0" in found["Licenses"] and "labels: MIT" in found["Licenses"]
-    assert hashlib.sha256(checkpoint.path.read_bytes()).hexdigest() in found["Files"]
-    assert "- format: onnx\n- largest difference: 0.003 px" in found["Files"]
+    facts = {
+        "Model description": ["64 x 64", *map(escape, NAMES)],
+        "Training data": ["| train | 1,200 | 1,300 | 5,100 |", "| test | 7 | - | 28 |"],
+        "Evaluation results": [
+            "| mean Euclidean error, px (`epe`) | 3.46 | 2.10 to 4.90 |",
+            "| fraction of points within 10 % of the subject's scale (`pck@0.1`) | 0.987 | - |",
+            "7 images",
+        ],
+        "Confidence": ["12 %", f"{float(checkpoint.net.calibration.radius):.1f} px of the truth", "5 % of the usual"],
+        "Intended uses and limitations": [
+            "Largest mean errors: tail (9.87 px), nose (1.00 px).",
+            "confidence below one half: tail (50 %).",
+            "not measured: left\\_ear.",
+        ],
+        "Training procedure": [RECORD["command"], "12.3 minutes", "some processor", "torch 2.14.1"],
+        "Licenses": ["timm resnet18.a1\\_in1k, under apache-2.0", "labels: MIT"],
+        "Files": [
+            hashlib.sha256(checkpoint.path.read_bytes()).hexdigest(),
+            "- format: onnx\n- largest difference: 0.003 px",
+        ],
+    }
+    assert not [fact for title in facts for fact in facts[title] if fact not in parts[title]]
+    rows = parts["Evaluation results"].split("worst first")[1].splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows if row] == ["tail", "nose", "left\\_ear"]
 
 
 def test_the_card_of_a_real_run_has_its_numbers(checkpoint: Checkpoint, run: Path) -> None:
@@ -128,8 +123,8 @@ def test_the_card_of_an_uncalibrated_model_claims_no_probability(checkpoint: Che
 
 
 def test_the_card_of_a_crop_model_asks_for_boxes(checkpoint: Checkpoint) -> None:
-    found = sections(model_card(replace(checkpoint, crops={"padding": 1.25, "boxes": None})))
-    assert "crops 1.25 times" in found["Model description"] and "needs a box" in found["Intended uses and limitations"]
+    parts = sections(model_card(replace(checkpoint, crops={"padding": 1.25, "boxes": None})))
+    assert "crops 1.25 times" in parts["Model description"] and "needs a box" in parts["Intended uses and limitations"]
 
 
 EVIL = (
@@ -190,4 +185,4 @@ def test_a_card_is_written_whole_or_not_at_all(checkpoint: Checkpoint, tmp_path:
     with pytest.raises(FileNotFoundError):
         write_card(gone, path)
     assert path.read_text(encoding="utf-8") == model_card(checkpoint, {"format": "onnx"})
-    assert [found.name for found in path.parent.iterdir()] == ["model_card.md"]
+    assert [file.name for file in path.parent.iterdir()] == ["model_card.md"]

@@ -53,36 +53,36 @@ def test_points_and_covariances_return_to_the_images_own_pixels(run: Path, size:
     sizes = [shape for shape in SIZES if min(shape) > 2]
     predictor: Any = load_predictor(run / "checkpoints" / "best.ckpt")
     predictor.net, predictor.size = Oracle(fractions, sizes, size), size
-    found = predictor(canvases(sizes))
+    result = predictor(canvases(sizes))
     for i, (height, width) in enumerate(sizes):
-        np.testing.assert_allclose(found["keypoints"][i], fractions * [width, height] - 0.5, atol=1e-3)
+        np.testing.assert_allclose(result["keypoints"][i], fractions * [width, height] - 0.5, atol=1e-3)
         scale = max(height / size[0], width / size[1])
         expected = np.broadcast_to(np.array([[4.0, 1.0], [1.0, 9.0]]) * scale**2, (3, 2, 2))
-        np.testing.assert_allclose(found["covariance"][i], expected, rtol=1e-4)
-    assert (found["confidence"] == 0.5).all()
+        np.testing.assert_allclose(result["covariance"][i], expected, rtol=1e-4)
+    assert (result["confidence"] == 0.5).all()
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_any_size_gives_finite_numbers(predictor: Predictor, size: tuple[int, int]) -> None:
-    found = predictor(canvases([size])[0])
-    assert {name: value.shape for name, value in found.items()} == {
+    result = predictor(canvases([size])[0])
+    assert {name: value.shape for name, value in result.items()} == {
         "keypoints": (4, 2), "confidence": (4,), "covariance": (4, 2, 2)
     }  # fmt: skip
-    for value in found.values():
+    for value in result.values():
         assert isinstance(value, np.ndarray) and value.dtype == np.float32 and np.isfinite(value).all()
-    assert ((found["confidence"] > 0) & (found["confidence"] <= 1)).all()
+    assert ((result["confidence"] > 0) & (result["confidence"] <= 1)).all()
 
 
 def test_single_list_batch_and_tensor_agree(predictor: Predictor) -> None:
     images = canvases([(80, 60)] * 3)
     single = [predictor(image) for image in images]
-    ways = [images, tuple(images), np.stack(images), torch.from_numpy(np.stack(images))]
-    for given in ways:
-        found = predictor(given)
-        for name, value in found.items():
+    variants = [images, tuple(images), np.stack(images), torch.from_numpy(np.stack(images))]
+    for inputs in variants:
+        result = predictor(inputs)
+        for name, value in result.items():
             np.testing.assert_allclose(value, [answer[name] for answer in single], rtol=1e-3, atol=1e-3)
-    one = predictor(torch.from_numpy(images[0]))
-    assert all(np.array_equal(one[name], single[0][name]) for name in one)
+    first = predictor(torch.from_numpy(images[0]))
+    assert all(np.array_equal(first[name], single[0][name]) for name in first)
 
 
 def test_views_and_read_only_arrays_are_accepted(predictor: Predictor) -> None:
@@ -129,10 +129,10 @@ def test_predictor_agrees_with_what_was_tested(run: Path, predictor: Predictor, 
         expected = module.eval()(batch["image"])
     images = [read_image(moved / data.labels.images[i]) for i in data.splits["test"]]
     back = softpoint.functional.transform_points(expected["keypoints"], batch["matrix"])
-    found = predictor(images)
+    result = predictor(images)
     # Batches hold whole gray levels, the predictor does not round: a network of two epochs hears that.
-    np.testing.assert_allclose(found["keypoints"], back, atol=0.1)
-    np.testing.assert_allclose(found["confidence"], expected["confidence"], atol=1e-2)
+    np.testing.assert_allclose(result["keypoints"], back, atol=0.1)
+    np.testing.assert_allclose(result["confidence"], expected["confidence"], atol=1e-2)
 
 
 def test_names_are_in_the_order_of_the_predictions(predictor: Predictor) -> None:
@@ -159,8 +159,8 @@ def test_a_box_is_cropped_as_in_training(run: Path) -> None:
     view = warp(image, np.linalg.inv(sample["matrix"].double().numpy()), predictor.size, rounded=False)
     np.testing.assert_allclose(sample["image"], view, atol=0.51)  # the sample is rounded
     with torch.inference_mode():
-        found = predictor.net(torch.from_numpy(view).permute(2, 0, 1)[None] / 255)["keypoints"]
-    expected = softpoint.functional.transform_points(found, sample["matrix"][None])[0]
+        result = predictor.net(torch.from_numpy(view).permute(2, 0, 1)[None] / 255)["keypoints"]
+    expected = softpoint.functional.transform_points(result, sample["matrix"][None])[0]
     np.testing.assert_allclose(predictor(image, box)["keypoints"], expected, atol=0.02)
     both = predictor(image, [box, box + 7])["keypoints"]
     assert both.shape == (2, 4, 2)
@@ -169,7 +169,7 @@ def test_a_box_is_cropped_as_in_training(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "boxes", "said"),
+    ("count", "boxes", "message"),
     [
         (1, [1, 2, 3], r"boxes have shape \(3,\)"),
         (2, [[0, 0, 9, 9]], r"2 images need \(2, 4\)"),
@@ -178,10 +178,10 @@ def test_a_box_is_cropped_as_in_training(run: Path) -> None:
         (1, np.zeros((0, 4)), r"shape \(0, 4\)"),
     ],
 )
-def test_malformed_boxes_are_refused(predictor: Predictor, count: int, boxes: Any, said: str) -> None:
-    given = canvases([(20, 30)] * count)
-    with pytest.raises(ValueError, match=said):
-        predictor(given[0] if count == 1 else given, boxes)
+def test_malformed_boxes_are_refused(predictor: Predictor, count: int, boxes: Any, message: str) -> None:
+    inputs = canvases([(20, 30)] * count)
+    with pytest.raises(ValueError, match=message):
+        predictor(inputs[0] if count == 1 else inputs, boxes)
 
 
 def test_flip_averaging_is_equivariant_to_a_mirror(run: Path) -> None:

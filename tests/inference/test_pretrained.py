@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 
 from softpoint.inference import load_predictor, pretrained, push_to_hub, read_checkpoint, save_pretrained
-from softpoint.inference.folder import download
+from softpoint.inference.checkpoint import download
 
 FILES = ["README.md", "config.json", "model.safetensors"]
 
@@ -101,13 +101,6 @@ def weights(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], obje
     return write
 
 
-def nested(levels: int) -> list[Any]:
-    node: list[Any] = []
-    for _ in range(levels):
-        node = [node]
-    return node
-
-
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -116,7 +109,7 @@ def nested(levels: int) -> list[Any]:
         (lambda f: (f / "config.json").write_bytes(b"\xff\xfe"), "is no config"),
         (lambda f: (f / "config.json").write_text("[]"), "has no format number"),
         (config(lambda c: c.update(format=99)), "of format 99.*update it"),
-        (config(lambda c: c.update(more=nested(100))), "values"),
+        (config(lambda c: c.update(more=json.loads("[" * 100 + "]" * 100))), "values"),
         (config(lambda c: c.pop("skeleton")), "lacks 'skeleton'"),
         (config(lambda c: c.update(size=[10**6, 10**6])), "pixels are possible"),
         (config(lambda c: c["hyper_parameters"]["model"].update(_target_="os.system")), "names 'os.system'"),
@@ -172,7 +165,7 @@ def test_only_the_files_of_a_model_are_downloaded(shared: Path, monkeypatch: pyt
     calls: list[tuple[Any, Any]] = []
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: calls.append((a, k)) or str(shared))
     assert download("hf://user/mice@v1.0") == shared
-    (arguments, options), _ = calls[0], None
+    [(arguments, options)] = calls
     assert arguments == ("user/mice",) and options["revision"] == "v1.0"
     assert sorted(options["allow_patterns"]) == FILES
 

@@ -111,46 +111,39 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
+TELLER = """
+<ir_version: 8, opset_import: ["" : 18]>
+teller (uint8[B, H, W, 3] images)
+=> (float[B, 2, 2] keypoints, float[B, 2] confidence, float[B, 2, 2, 2] covariance)
+<int64[2] rows_columns = {1, 2}, int64[2] red_blue = {0, 2}, int64[2] width_height = {2, 1}, int64[1] second = {1},
+ int64[1] last = {-1}, float zero = {0}, float unit = {1}, float half = {0.5}, float[2, 2] spread = {4, 1, 1, 2}>
+{
+    levels = Cast <to = 1> (images)
+    means = ReduceMean <keepdims = 0> (levels, rows_columns)
+    two = Gather <axis = 1> (means, red_blue)
+    color = Unsqueeze (two, second)
+    shape = Shape (images)
+    size = Gather <axis = 0> (shape, width_height)
+    size_float = Cast <to = 1> (size)
+    corner = Sub (size_float, unit)
+    blank = Mul (color, zero)
+    corners = Add (blank, corner)
+    keypoints = Concat <axis = 1> (corners, color)
+    zeros = Mul (keypoints, zero)
+    point_zeros = ReduceMean <keepdims = 0> (zeros, last)
+    confidence = Add (point_zeros, half)
+    tall = Unsqueeze (zeros, last)
+    covariance = Add (tall, spread)
+}
+"""
+
+
 @pytest.fixture(scope="session")
 def teller_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An .onnx file that computes what a Teller of whole images does, with a confidence of 0.5."""
     onnx = pytest.importorskip("onnx", reason='a file is made by onnx: pip install -e ".[export]"')
     pytest.importorskip("onnxruntime", reason="exported models run on onnxruntime")
-    from onnx import TensorProto, helper, numpy_helper
-
-    constants = {
-        "rows_columns": np.int64([1, 2]), "last": np.int64([2]), "one": np.int64([1]), "end": np.int64([-1]),
-        "red_blue": np.int64([0, 2]), "width_height": np.int64([2, 1]), "zero": np.float32(0), "unit": np.float32(1),
-        "half": np.float32(0.5), "spread": np.float32([[4, 1], [1, 2]]),
-    }  # fmt: skip
-    steps = [
-        ("Cast", ["images"], "float", {"to": TensorProto.FLOAT}),
-        ("ReduceMean", ["float", "rows_columns"], "means", {"keepdims": 0}),
-        ("Gather", ["means", "red_blue"], "two", {"axis": 1}),
-        ("Unsqueeze", ["two", "one"], "color", {}),
-        ("Shape", ["images"], "shape", {}),
-        ("Gather", ["shape", "width_height"], "size", {"axis": 0}),
-        ("Cast", ["size"], "size_float", {"to": TensorProto.FLOAT}),
-        ("Sub", ["size_float", "unit"], "corner", {}),
-        ("Mul", ["color", "zero"], "nought", {}),
-        ("Add", ["nought", "corner"], "corners", {}),
-        ("Concat", ["corners", "color"], "keypoints", {"axis": 1}),
-        ("ReduceMean", ["keypoints", "last"], "some", {"keepdims": 0}),
-        ("Mul", ["some", "zero"], "none", {}),
-        ("Add", ["none", "half"], "confidence", {}),
-        ("Unsqueeze", ["keypoints", "end"], "tall", {}),
-        ("Mul", ["tall", "zero"], "flat", {}),
-        ("Add", ["flat", "spread"], "covariance", {}),
-    ]
-    outputs = {"keypoints": ["B", 2, 2], "confidence": ["B", 2], "covariance": ["B", 2, 2, 2]}
-    graph = helper.make_graph(
-        [helper.make_node(kind, inputs, [output], **options) for kind, inputs, output, options in steps],
-        "teller",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["B", "H", "W", 3])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    model = onnx.parser.parse_model(TELLER)
     onnx.checker.check_model(model)
     metadata = {"format": 1, "keypoints": ["corner", "color"], "size": [8, 8], "crops": None}
     model.metadata_props.add(key="softpoint", value=json.dumps(metadata))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,12 +17,30 @@ def image(height: int, width: int, value: int = 0) -> np.ndarray:
     return np.full((height, width, 3), value, np.uint8)
 
 
-def results(teller: Teller, images: list, batch_size: int = 4, max_pixels: int = 10_000, wait_ms: float = 0) -> list:
-    """Results of rows that were queued while the model was busy with a first one."""
+def run(
+    teller: Teller,
+    conversation: Callable[[Batcher], Awaitable[Any]],
+    batch_size: int = 4,
+    max_pixels: int = 10_000,
+    wait_ms: float = 0,
+) -> Any:
+    """Return the result of `conversation(batcher)`, after which the batcher is stopped."""
 
-    async def whole() -> list:
+    async def whole() -> Any:
         batcher = Batcher(teller, batch_size, wait_ms, max_pixels, lambda rows: None)
         batcher.start()
+        result = await conversation(batcher)
+        if batcher.running:
+            await batcher.stop()
+        return result
+
+    return asyncio.run(whole())
+
+
+def results(teller: Teller, images: list, max_pixels: int = 10_000) -> list:
+    """Results of rows that were queued while the model was busy with a first one."""
+
+    async def conversation(batcher: Batcher) -> list:
         teller.gate.clear()
         first = asyncio.create_task(batcher.predict(image(2, 2)))
         await asyncio.sleep(0)
@@ -28,11 +48,9 @@ def results(teller: Teller, images: list, batch_size: int = 4, max_pixels: int =
         rest = [asyncio.create_task(batcher.predict(*row)) for row in images]
         await until(lambda: batcher.queue.qsize() == sum(1 if len(row) == 1 else len(row[1]) for row in images))
         teller.gate.set()
-        results = await asyncio.gather(first, *rest, return_exceptions=True)
-        await batcher.stop()
-        return results[1:]
+        return (await asyncio.gather(first, *rest, return_exceptions=True))[1:]
 
-    return asyncio.run(whole())
+    return run(teller, conversation, max_pixels=max_pixels)
 
 
 def test_waiting_images_form_batches_in_order(teller: Teller):
@@ -48,7 +66,7 @@ def test_rows_with_and_without_boxes_do_not_mix():
     teller = Teller()
     rows = results(teller, [(image(3, 4, 9),), (image(5, 6), boxes), (image(3, 4, 8),)])
     assert teller.calls == [1, 2, 2]
-    assert [[one["keypoints"][1].tolist() for one in answers] for answers in rows] == [
+    assert [[row["keypoints"][1].tolist() for row in responses] for responses in rows] == [
         [[9, 9]], [[1, 2], [5, 6]], [[8, 8]]
     ]  # fmt: skip
 
@@ -65,38 +83,32 @@ def test_an_image_that_fails_does_not_affect_the_others(teller: Teller):
 
 
 def test_an_idle_model_waits_for_a_batch_to_fill(teller: Teller):
-    async def whole() -> None:
-        batcher = Batcher(teller, 3, 60_000, 10_000, lambda rows: None)
-        batcher.start()
+    async def conversation(batcher: Batcher) -> None:
         tasks = []
         for _ in range(3):  # the third fills the batch, long before the wait is over
             tasks.append(asyncio.create_task(batcher.predict(image(2, 2))))
             await asyncio.sleep(0.01)
         await asyncio.gather(*tasks)
-        await batcher.stop()
 
-    asyncio.run(whole())
+    run(teller, conversation, batch_size=3, wait_ms=60_000)
     assert teller.calls == [3]
 
 
 def test_stopping_finishes_the_waiting_images(teller: Teller):
-    async def whole() -> list:
-        batcher = Batcher(teller, 2, 60_000, 10_000, lambda rows: None)
-        batcher.start()
+    async def conversation(batcher: Batcher) -> list:
         tasks = [asyncio.create_task(batcher.predict(image(2, 2 + i))) for i in range(5)]
         await asyncio.sleep(0)
         await batcher.stop()
         assert not batcher.running
         return await asyncio.gather(*tasks)
 
-    assert [answer["keypoints"][0, 0] for [answer] in asyncio.run(whole())] == [1, 2, 3, 4, 5]
+    responses = run(teller, conversation, batch_size=2, wait_ms=60_000)
+    assert [row["keypoints"][0, 0] for [row] in responses] == [1, 2, 3, 4, 5]
     assert teller.calls == [2, 2, 1]
 
 
 def test_a_cancelled_image_is_not_computed(teller: Teller):
-    async def whole() -> None:
-        batcher = Batcher(teller, 1, 0, 10_000, lambda rows: None)
-        batcher.start()
+    async def conversation(batcher: Batcher) -> None:
         teller.gate.clear()
         tasks = [asyncio.create_task(batcher.predict(image(2, 2))) for _ in range(3)]
         await asyncio.sleep(0)
@@ -105,11 +117,10 @@ def test_a_cancelled_image_is_not_computed(teller: Teller):
         tasks[1].cancel()
         await asyncio.sleep(0)
         teller.gate.set()
-        [answer] = await tasks[2]
-        assert answer["confidence"][0] == 0.75
-        await batcher.stop()
+        [row] = await tasks[2]
+        assert row["confidence"][0] == 0.75
 
-    asyncio.run(whole())
+    run(teller, conversation, batch_size=1)
     assert teller.calls == [1, 1]
 
 

@@ -114,14 +114,18 @@ def test_boxes_may_exceed_the_image(post):
     assert post(encoded(9, 9), "?box=-5,-5.5,100,100", Teller({"padding": 1.25})).status_code == 200
 
 
-def test_too_many_boxes_are_refused(post):
-    response = post(encoded(9, 9), "?" + "&".join(["box=1,2,3,4"] * 4), Teller({"padding": 1.25}))
-    assert response.status_code == 413 and "max_boxes=3" in response.json()["error"]
-
-
-def test_a_model_of_whole_images_takes_no_box(post):
-    response = post(encoded(9, 9), "?box=1,2,3,4")
-    assert response.status_code == 422 and "teller.onnx was trained on whole images" in response.json()["error"]
+@pytest.mark.parametrize(
+    ("boxes", "crops", "status", "message"),
+    [
+        (4, {"padding": 1.25}, 413, "max_boxes=3"),
+        (1, None, 422, "teller.onnx was trained on whole images"),
+    ],
+)
+def test_boxes_beyond_the_limit_or_for_whole_images_are_refused(
+    post, boxes: int, crops: dict | None, status: int, message: str
+):
+    response = post(encoded(9, 9), "?" + "&".join(["box=1,2,3,4"] * boxes), Teller(crops))
+    assert response.status_code == status and message in response.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +185,7 @@ def test_errors_of_other_paths_list_the_existing_ones(talk, method: str, path: s
         ("wait_ms", -1, "wait_ms=-1"),
         ("timeout_s", float("nan"), "timeout_s=nan"),
         ("max_bytes", "many", "max_bytes=many"),
-        ("exif", "turn", "exif='turn' is unknown; choose from apply, ignore, error"),
+        ("exif", "turn", "exif='turn': choose from apply, ignore, error"),
         ("queue_pixels", 9_999, "queue_pixels=9999 is less than max_pixels=10000"),
     ],
 )

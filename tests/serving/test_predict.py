@@ -39,7 +39,7 @@ def test_each_box_has_its_keypoints(post):
     answer = post(encoded(30, 40), "?box=1,2,11,12&box=3.5,4,20,29", Teller({"padding": 1.25})).json()
     assert answer["size"] == [30, 40]
     assert [subject["box"] for subject in answer["subjects"]] == [[1, 2, 11, 12], [3.5, 4, 20, 29]]
-    places = [(one["keypoints"][1]["x"], one["keypoints"][1]["y"]) for one in answer["subjects"]]
+    places = [(subject["keypoints"][1]["x"], subject["keypoints"][1]["y"]) for subject in answer["subjects"]]
     assert places == [(1, 2), (3.5, 4)]
 
 

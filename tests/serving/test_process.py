@@ -44,9 +44,9 @@ def server(teller_file: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen
     assert process.stdout
     try:
         first = process.stdout.readline()
-        found = re.search(r"answers POST (http://127\.0\.0\.1:\d+)/predict", first)
-        assert found, first + process.communicate(timeout=60)[1]
-        yield process, found[1]
+        match = re.search(r"answers POST (http://127\.0\.0\.1:\d+)/predict", first)
+        assert match, first + process.communicate(timeout=60)[1]
+        yield process, match[1]
     finally:
         process.kill()
         process.communicate()
@@ -63,15 +63,15 @@ def test_a_server_without_torch_finishes_waiting_requests_when_it_is_stopped(ser
         body = encoded(30, 40)
         # A client that sends everything before it reads sees the error all the same.
         assert client.post("/predict", content=bytes(25_000_000)).status_code == 413
-        asked = [
+        futures = [
             clients.submit(httpx.post, f"{address}/predict", content=body, timeout=100, trust_env=False) for _ in "abc"
         ]
         while "softpoint_requests_in_progress 3.0\n" not in client.get("/metrics").text:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        answers = [future.result() for future in asked]
-    assert [answer.status_code for answer in answers] == [200] * 3
-    corner, color = answers[0].json()["keypoints"]
+        responses = [future.result() for future in futures]
+    assert [answer.status_code for answer in responses] == [200] * 3
+    corner, color = responses[0].json()["keypoints"]
     assert (corner["x"], corner["y"], corner["confidence"]) == (39, 29, 0.5)
     assert (round(color["x"]), round(color["y"])) == (255, 102) and color["covariance"] == [[4, 1], [1, 2]]
     out, err = process.communicate(timeout=60)

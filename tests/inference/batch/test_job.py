@@ -38,12 +38,12 @@ def predictor(ckpt: Path) -> Any:
 
 @pytest.fixture
 def predict(predictor: Any, ckpt: Path, tmp_path: Path) -> Any:
-    """Predicts sources as a command line does; the outcome is the lines that were said."""
+    """Predicts sources as a command line does; returns the line printed per source."""
 
     def go(source: Path | str, boxes: Boxes | None = None, **settings: Any) -> list[str]:
         chosen = PredictOptions(**{"ckpt": ckpt, "batch_size": 4, **settings})
         work = Job(predictor, chosen, tmp_path / "out", boxes)
-        return [work.run(one) for one in find_sources(str(source), tmp_path / "out")]
+        return [work.run(item) for item in find_sources(str(source), tmp_path / "out")]
 
     return go
 
@@ -59,7 +59,7 @@ def images(folder: Path, count: int) -> Path:
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
-    """Whoever waits gives up after so many images."""
+    """Interrupt the job after so many images."""
     append = Journal.append
 
     def stop(self: Journal, *words: Any) -> None:
@@ -72,9 +72,9 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
 
 def test_row_k_is_frame_k(predict: Any, tmp_path: Path) -> None:
     steps = np.cumsum([0, *[1, 3, 1, 2] * 6][:24])
-    (said,) = predict(film(tmp_path / "a.mp4", times=steps.tolist()), formats=("coco", "dlc_csv"), video=True)
+    (line,) = predict(film(tmp_path / "a.mp4", times=steps.tolist()), formats=("coco", "dlc_csv"), video=True)
     out = tmp_path / "out"
-    assert said.startswith(f"24 frames: {out / 'predictions.csv'}, ") and str(out / "labeled.mp4") in said
+    assert line.startswith(f"24 frames: {out / 'predictions.csv'}, ") and str(out / "labeled.mp4") in line
     rows = read_csv(out / "predictions.csv")
     assert [row["frame"] for row in rows] == [str(i) for i in range(24)]
     np.testing.assert_allclose([float(row["time"]) for row in rows], steps / 10, atol=1e-6)
@@ -163,7 +163,7 @@ def _interrupting(run: Any, patch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"tta": "flip"}, "was started with tta=None, not tta='flip'"),
         ({"exif": "ignore"}, "was started with exif='apply', not exif='ignore'"),
@@ -174,7 +174,7 @@ def _interrupting(run: Any, patch: pytest.MonkeyPatch) -> Any:
     ],
 )
 def test_resume_refuses_another_job(
-    predict: Any, ckpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], said: str
+    predict: Any, ckpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], message: str
 ) -> None:
     source = images(tmp_path / "in", 8)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -186,7 +186,7 @@ def test_resume_refuses_another_job(
         images(source, 9)
     if "ckpt" in change:
         change = {"ckpt": ckpt.with_name("last.ckpt")}
-    with pytest.raises(ValueError, match=f"resume=true: .*{said}"):
+    with pytest.raises(ValueError, match=f"resume=true: .*{message}"):
         predict(source, resume=True, **change)
     assert [path.name for path in (tmp_path / "out").iterdir() if path.is_file()] == ["predictions.partial"]
 
@@ -195,12 +195,12 @@ def test_damaged_frames_have_empty_rows_and_a_warning(
     predict: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = holed(tmp_path / "hole.mp4", film(tmp_path / "whole.mp4", count=40, size=(96, 128), crf="1"))
-    lost = [one.number for one in Playback(source, 10**6).play() if one.pixels is None]
-    (said,) = predict(source, formats=("coco", "dlc_csv"))
+    lost = [item.number for item in Playback(source, 10**6).play() if item.pixels is None]
+    (line,) = predict(source, formats=("coco", "dlc_csv"))
     out = tmp_path / "out"
-    found = levels(out / "predictions.csv")
-    assert len(found) == 40 and [i for i, level in enumerate(found) if level is None] == lost != []
-    assert said.startswith(f"{40 - len(lost)} frames: ")
+    column = levels(out / "predictions.csv")
+    assert len(column) == 40 and [i for i, level in enumerate(column) if level is None] == lost != []
+    assert line.startswith(f"{40 - len(lost)} frames: ")
     assert f"{len(lost)} frames cannot be read, their rows are empty" in caplog.text
     assert f"hole.mp4/{lost[0]:06d}: cannot be decoded" in caplog.text
     assert len(json.loads((out / "job.json").read_text())["errors"]) == len(lost)
@@ -212,8 +212,8 @@ def test_damaged_frames_have_empty_rows_and_a_warning(
 def test_damaged_images_have_empty_rows_and_a_warning(predict: Any, tmp_path: Path, caplog: Any) -> None:
     source = images(tmp_path / "in", 5)
     spoil(source / "03.png")
-    (said,) = predict(source, formats=("dlc_csv",))
-    assert said.startswith("4 images: ") and "1 images cannot be read" in caplog.text
+    (line,) = predict(source, formats=("dlc_csv",))
+    assert line.startswith("4 images: ") and "1 images cannot be read" in caplog.text
     assert [row["image"] for row in read_csv(tmp_path / "out" / "predictions.csv")] == [f"{i:02}.png" for i in range(5)]
     assert levels(tmp_path / "out" / "predictions.csv")[3] is None
     assert len(list((tmp_path / "out" / "images").iterdir())) == 4
@@ -271,18 +271,26 @@ def test_each_box_has_a_row_and_every_frame_at_least_one(predict: Any, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"on_error": "ignore"}, "on_error='ignore': choose from skip, error"),
         ({"smoothing": "mean"}, r"smoothing='mean': did you mean 'median'\?"),
-        ({"smoothing": "median", "smoothing_window": 4}, "smoothing_window=4 must be an odd number"),
+        (
+            {"smoothing": "median", "smoothing_window": 4},
+            "smoothing_window=4 must be an odd number of frames, 3 or more",
+        ),
+        (
+            {"smoothing": "median", "smoothing_window": 1},
+            "smoothing_window=1 must be an odd number of frames, 3 or more",
+        ),
+        ({"smoothing": "median", "smoothing_window": -3}, "smoothing_window=-3 must be an odd number"),
         ({"threshold": 50.0}, "threshold=50 must be a probability, 0 to 1"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
         ({"formats": ("csv",)}, r"formats=\['csv'\]: 'csv': did you mean 'dlc_csv'\?"),
     ],
 )
-def test_impossible_options_are_refused(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_impossible_options_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         PredictOptions(**{"ckpt": Path("a.ckpt"), "batch_size": 4, **settings})
 
 

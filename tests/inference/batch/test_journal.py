@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from softpoint.inference.batch.journal import Journal, row_dtype
-from softpoint.inference.batch.predictions import Row, above_threshold, rounded, unpack
+from softpoint.inference.batch.predictions import above_threshold, rounded
 from softpoint.inference.batch.stream import Item
 
 JOB = {"ckpt": "abc", "tta": None}
@@ -19,12 +19,14 @@ JOB = {"ckpt": "abc", "tta": None}
 
 @pytest.fixture
 def opened() -> Iterator[Any]:
-    """Opens journals that the end of the test closes."""
+    """Opens journals that the end of the test closes, some of them filled."""
     with ExitStack() as stack:
 
-        def open(path: Path, resume: bool = False, job: dict[str, Any] = JOB) -> Journal:
+        def open(path: Path, resume: bool = False, job: dict[str, Any] = JOB, filled: bool = False) -> Journal:
             journal = Journal(path, job, row_dtype(2, True), resume)
             stack.callback(journal.file.close)
+            if filled:
+                fill(journal)
             return journal
 
         yield open
@@ -48,34 +50,26 @@ def fill(journal: Journal) -> None:
     journal.append(item(3, boxes=0), [])
 
 
-def rows(journal: Journal) -> list[Row]:
-    return list(unpack(journal.records()))
-
-
 def test_a_journal_reads_what_it_wrote(opened: Any, tmp_path: Path) -> None:
-    journal = opened(tmp_path / "deep" / "p.partial")
-    fill(journal)
-    found = rows(journal)
-    assert [(row.number, row.subject, row.has_subject) for row in found] == [
+    journal = opened(tmp_path / "deep" / "p.partial", filled=True)
+    result = list(journal.rows())
+    assert [(row.number, row.subject, row.has_subject) for row in result] == [
         (0, 0, True), (1, 0, True), (1, 1, True), (1, 2, True), (2, 0, False), (3, 0, False)
     ]  # fmt: skip
-    for row, i in zip(found[:4], range(4), strict=True):
+    for row, i in zip(result[:4], range(4), strict=True):
         for name, value in answer(i).items():
             np.testing.assert_array_equal(getattr(row, name), value)
-    np.testing.assert_array_equal(found[2].box, [4, 5, 6, 7])
-    assert np.isnan(found[0].box).all() and np.isnan(found[4].keypoints).all()
-    assert found[4].error.startswith("lost: üüü") and found[4].size == (0, 0) and found[0].size == (48, 64)
-    assert [row.time for row in found] == [0, 0.125, 0.125, 0.125, 0.25, 0.375]
-    journal.close()
+    np.testing.assert_array_equal(result[2].box, [4, 5, 6, 7])
+    assert np.isnan(result[0].box).all() and np.isnan(result[4].keypoints).all()
+    assert result[4].error.startswith("lost: üüü") and result[4].size == (0, 0) and result[0].size == (48, 64)
+    assert [row.time for row in result] == [0, 0.125, 0.125, 0.125, 0.25, 0.375]
 
 
 @pytest.mark.parametrize("lost", [1, 300, 700, 1100])
 def test_a_half_written_image_is_written_again(opened: Any, tmp_path: Path, lost: int) -> None:
     """Whatever a crash leaves of the last images, whole ones are kept and the rest comes again."""
     path = tmp_path / "p.partial"
-    whole = opened(path)
-    fill(whole)
-    whole.close()
+    opened(path, filled=True).close()
     content = path.read_bytes()
     path.write_bytes(content[:-lost])
     again = opened(path, resume=True)
@@ -93,27 +87,23 @@ def test_a_half_written_image_is_written_again(opened: Any, tmp_path: Path, lost
 
 def test_without_resume_a_journal_starts_empty(opened: Any, tmp_path: Path) -> None:
     path = tmp_path / "p.partial"
-    journal = opened(path)
-    fill(journal)
-    journal.close()
+    opened(path, filled=True).close()
     assert opened(path, resume=True).next == 4
     anew = opened(path)
-    assert anew.next == 0 and rows(anew) == []
+    assert anew.next == 0 and list(anew.rows()) == []
     anew.close()
     assert not path.exists(), "an empty one is not left behind"
 
 
 def test_an_option_that_differs_is_named(opened: Any, tmp_path: Path) -> None:
     path = tmp_path / "p.partial"
-    journal = opened(path)
-    fill(journal)
-    journal.close()
-    for job, said in [
+    opened(path, filled=True).close()
+    for job, message in [
         ({**JOB, "tta": "flip"}, r"p.partial was started with tta=None, not tta='flip'; use the same"),
         ({**JOB, "ckpt": "x"}, "was started with ckpt='abc', not ckpt='x'"),
         ({"tta": None}, "was started with ckpt='abc', not ckpt=None"),
     ]:
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             opened(path, resume=True, job=job)
     assert opened(path, resume=True).next == 4, "and is left as it was"
 
@@ -126,15 +116,13 @@ def test_other_files_are_refused(opened: Any, tmp_path: Path, content: bytes) ->
 
 
 def test_dropped_points_keep_their_confidence_and_rows_are_rounded(opened: Any, tmp_path: Path) -> None:
-    journal = opened(tmp_path / "p.partial")
-    fill(journal)
-    for row, shown in zip(rows(journal), above_threshold(unpack(journal.records()), 0.5), strict=True):
+    journal = opened(tmp_path / "p.partial", filled=True)
+    for row, drawn in zip(journal.rows(), above_threshold(journal.rows(), 0.5), strict=True):
         sure = row.confidence >= 0.5
-        np.testing.assert_array_equal(shown.keypoints[sure], row.keypoints[sure])
-        assert np.isnan(shown.keypoints[~sure]).all()
-        np.testing.assert_array_equal(shown.confidence, row.confidence)
-    for row, short in zip(rows(journal)[:4], rounded(unpack(journal.records())), strict=False):
+        np.testing.assert_array_equal(drawn.keypoints[sure], row.keypoints[sure])
+        assert np.isnan(drawn.keypoints[~sure]).all()
+        np.testing.assert_array_equal(drawn.confidence, row.confidence)
+    for row, short in list(zip(journal.rows(), rounded(journal.rows()), strict=True))[:4]:
         for value, text in zip(row.keypoints.ravel(), short.keypoints.ravel(), strict=True):
             assert text == float(f"{value:.3f}") or abs(value * 1000 % 1 - 0.5) < 1e-6
         np.testing.assert_allclose(short.confidence, row.confidence, atol=5.01e-5)
-    journal.close()

@@ -13,8 +13,7 @@ import pytest
 from helpers.videos import film, gray, holed, reading_brightness
 from softpoint.images.video_play import Playback
 from softpoint.inference import load_predictor, predict_video
-from softpoint.inference.batch.prefetch import prefetch
-from softpoint.inference.batch.stream import Item, predict_items
+from softpoint.inference.batch.stream import Item, predict_items, prefetch
 
 
 @pytest.fixture
@@ -76,11 +75,11 @@ def items(count: int, read: list[int]) -> Iterator[Item]:
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_every_item_has_a_prediction_per_subject(predictor: Any, batch_size: int) -> None:
     read: list[int] = []
-    for i, (item, answers) in enumerate(predict_items(predictor, items(60, read), batch_size)):
+    for i, (item, predictions) in enumerate(predict_items(predictor, items(60, read), batch_size)):
         assert item.number == i and item.image is None and len(read) <= i + 3 * batch_size + 1
         expected = 0 if i % 7 == 6 or i % 11 == 10 else 3 if i % 5 == 4 else 1
-        assert len(answers) == expected
-        assert all(answer["keypoints"][0, 0] == pytest.approx(i, abs=0.6) for answer in answers)
+        assert len(predictions) == expected
+        assert all(answer["keypoints"][0, 0] == pytest.approx(i, abs=0.6) for answer in predictions)
         assert item.size == ((0, 0) if i % 7 == 6 else (48, 64))
     assert i == 59
 
@@ -93,28 +92,28 @@ def test_images_are_kept_on_request(predictor: Any) -> None:
 
 
 def test_a_video_is_predicted_frame_by_frame(predictor: Any, tmp_path: Path) -> None:
-    path = film(tmp_path / "a.mp4", times=np.cumsum([0, *[1, 3] * 12][:24]).tolist())
-    found = list(predict_video(predictor, path, batch_size=5))
-    np.testing.assert_allclose([one["keypoints"][0, 0] for one in found], [gray(n) for n in range(24)], atol=4)
-    np.testing.assert_allclose([one["time"] for one in found], np.cumsum([0, *[1, 3] * 12][:24]) / 10)
-    assert {name: value.shape for name, value in found[0].items()} == {
+    times = np.cumsum([0, *[1, 3] * 12][:24])
+    path = film(tmp_path / "a.mp4", times=times.tolist())
+    predictions = list(predict_video(predictor, path, batch_size=5))
+    np.testing.assert_allclose([p["keypoints"][0, 0] for p in predictions], [gray(n) for n in range(24)], atol=4)
+    np.testing.assert_allclose([p["time"] for p in predictions], times / 10)
+    assert {name: value.shape for name, value in predictions[0].items()} == {
         "keypoints": (4, 2), "confidence": (4,), "covariance": (4, 2, 2), "time": ()
     }  # fmt: skip
 
 
 def test_a_frame_that_is_lost_is_nan(predictor: Any, tmp_path: Path) -> None:
     path = holed(tmp_path / "hole.mp4", film(tmp_path / "a.mp4", count=40, size=(96, 128), crf="1"))
-    lost = [one.number for one in Playback(path, 10**6).play() if one.pixels is None]
-    found = list(predict_video(predictor, str(path)))
-    assert len(found) == 40 and lost
-    for number, one in enumerate(found):
-        assert np.isfinite(one["time"]) and np.isnan(one["keypoints"]).any() == (number in lost)
+    lost = [frame.number for frame in Playback(path, 10**6).play() if frame.pixels is None]
+    predictions = list(predict_video(predictor, str(path)))
+    assert len(predictions) == 40 and lost
+    for number, prediction in enumerate(predictions):
+        assert np.isfinite(prediction["time"]) and np.isnan(prediction["keypoints"]).any() == (number in lost)
 
 
 def test_a_frame_is_predicted_as_an_image_is(run: Path, tmp_path: Path) -> None:
     predictor = load_predictor(run / "checkpoints" / "best.ckpt")
     path = film(tmp_path / "a.mp4", count=5)
-    for shown, found in zip(Playback(path, 10**6).play(), predict_video(predictor, path, 2), strict=True):
-        alone = predictor(shown.pixels)
-        for name, value in alone.items():
-            np.testing.assert_allclose(found[name], value, rtol=1e-3, atol=1e-3)
+    for frame, prediction in zip(Playback(path, 10**6).play(), predict_video(predictor, path, 2), strict=True):
+        for name, value in predictor(frame.pixels).items():
+            np.testing.assert_allclose(prediction[name], value, rtol=1e-3, atol=1e-3)

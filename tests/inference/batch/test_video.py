@@ -21,12 +21,12 @@ LIMIT = 100_000
 
 def rows(count: int) -> list[list[Row]]:
     """One point a frame, moving to the right."""
-    found = []
+    frames = []
     for i in range(count):
         where = np.array([[8.0 + i, 20.0]])
         sure, covariance = np.array([0.9]), np.eye(2)[None]
-        found.append([Row(i, 0, True, i / 10, (48, 64), "", np.full(4, np.nan), where, sure, covariance, None)])
-    return found
+        frames.append([Row(i, 0, True, i / 10, (48, 64), "", np.full(4, np.nan), where, sure, covariance, None)])
+    return frames
 
 
 def draw(image: np.ndarray, subjects: list[Row]) -> np.ndarray:
@@ -35,8 +35,8 @@ def draw(image: np.ndarray, subjects: list[Row]) -> np.ndarray:
 
 def labeled(tmp_path: Path, source: Path, size: tuple[int, int] = (48, 64), **options: Any) -> tuple[Any, list[str]]:
     playback = Playback(source, LIMIT)
-    told = write_video(tmp_path / "labeled.mp4", playback, rows(100), options.get("draw", draw), size)
-    return list(Playback(tmp_path / "labeled.mp4", LIMIT).play()), told
+    remarks = write_video(tmp_path / "labeled.mp4", playback, rows(100), options.get("draw", draw), size)
+    return list(Playback(tmp_path / "labeled.mp4", LIMIT).play()), remarks
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_frames_keep_the_times_of_the_original(
     uneven = name != "c.avi"
     steps = np.cumsum([0, *[1, 3, 1, 2] * 6][:24]) if uneven else np.arange(24)
     source = film(tmp_path / name, times=(steps * int(Fraction(1, 10) / unit)).tolist(), unit=unit, **options)
-    found, told = labeled(tmp_path, source)
-    assert told == [] and [one.number for one in found] == list(range(24))
-    np.testing.assert_allclose([one.time for one in found], steps / 10, atol=1e-6)
-    for one in found:
-        assert one.pixels.shape == (48, 64, 3)
+    frames, remarks = labeled(tmp_path, source)
+    assert remarks == [] and [frame.number for frame in frames] == list(range(24))
+    np.testing.assert_allclose([frame.time for frame in frames], steps / 10, atol=1e-6)
+    for frame in frames:
+        assert frame.pixels.shape == (48, 64, 3)
         if options.get("format") != "gray":  # whose range of values no file states
-            assert one.pixels[-8:].mean() == pytest.approx(gray(one.number), abs=4)
+            assert frame.pixels[-8:].mean() == pytest.approx(gray(frame.number), abs=4)
     with av.open(str(tmp_path / "labeled.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
@@ -72,26 +72,26 @@ def test_frames_keep_the_times_of_the_original(
 
 
 def test_points_are_where_they_were_predicted(tmp_path: Path) -> None:
-    found, _ = labeled(tmp_path, film(tmp_path / "a.mp4"))
-    for one in found:
-        orange = (one.pixels[..., 0].astype(int) - one.pixels[..., 2]).clip(0) ** 2
+    frames, _ = labeled(tmp_path, film(tmp_path / "a.mp4"))
+    for frame in frames:
+        orange = (frame.pixels[..., 0].astype(int) - frame.pixels[..., 2]).clip(0) ** 2
         place = (orange * np.arange(64)).sum() / orange.sum(), (orange.T * np.arange(48)).sum() / orange.sum()
-        np.testing.assert_allclose(place, (8 + one.number, 20), atol=0.7)
+        np.testing.assert_allclose(place, (8 + frame.number, 20), atol=0.7)
 
 
 @pytest.mark.parametrize("size", [(47, 64), (48, 63), (31, 45)])
 def test_an_odd_size_grows_by_a_copied_line(tmp_path: Path, size: tuple[int, int]) -> None:
     source = film(tmp_path / "odd.mkv", count=3, size=size, codec="ffv1", format="yuv444p")
-    found, told = labeled(tmp_path, source, size, draw=lambda image, _: np.full_like(image, 120))
+    frames, remarks = labeled(tmp_path, source, size, draw=lambda image, _: np.full_like(image, 120))
     even = tuple(length + length % 2 for length in size)
-    assert told == [f"{even[1]} x {even[0]} for {size[1]} x {size[0]}, as H.264 has even sizes only"]
-    assert all(one.pixels.shape == (*even, 3) and abs(one.pixels.astype(int) - 120).max() < 4 for one in found)
+    assert remarks == [f"{even[1]} x {even[0]} for {size[1]} x {size[0]}, as H.264 has even sizes only"]
+    assert all(frame.pixels.shape == (*even, 3) and abs(frame.pixels.astype(int) - 120).max() < 4 for frame in frames)
 
 
 def test_a_turned_video_is_written_upright_and_silent(tmp_path: Path) -> None:
     source = film(tmp_path / "turned.mp4", count=6, rotation=90, sound=True)
-    found, told = labeled(tmp_path, source, (64, 48))
-    assert told == ["without its sound"] and found[0].pixels.shape == (64, 48, 3) and len(found) == 6
+    frames, remarks = labeled(tmp_path, source, (64, 48))
+    assert remarks == ["without its sound"] and frames[0].pixels.shape == (64, 48, 3) and len(frames) == 6
     with av.open(str(tmp_path / "labeled.mp4")) as container:
         assert not container.streams.audio and next(container.decode(video=0)).rotation == 0
 
@@ -99,10 +99,10 @@ def test_a_turned_video_is_written_upright_and_silent(tmp_path: Path) -> None:
 def test_frames_that_cannot_be_decoded_are_black(tmp_path: Path) -> None:
     source = holed(tmp_path / "hole.mp4", film(tmp_path / "a.mp4", count=40, size=(96, 128), crf="1"))
     before = list(Playback(source, LIMIT).play())
-    found, _ = labeled(tmp_path, source, (96, 128))
-    assert [one.time for one in found] == pytest.approx([one.time for one in before], abs=1e-6)
-    for one, old in zip(found, before, strict=True):
-        level = one.pixels[-8:].mean()
+    frames, _ = labeled(tmp_path, source, (96, 128))
+    assert [frame.time for frame in frames] == pytest.approx([frame.time for frame in before], abs=1e-6)
+    for frame, old in zip(frames, before, strict=True):
+        level = frame.pixels[-8:].mean()
         assert level < 3 if old.pixels is None else level == pytest.approx(old.pixels[-8:].mean(), abs=4)
 
 
@@ -113,15 +113,12 @@ def test_a_cut_video_and_one_of_one_frame(tmp_path: Path) -> None:
     assert len(labeled(tmp_path, film(tmp_path / "one.mp4", count=1))[0]) == 1
 
 
-@pytest.mark.parametrize("codec", ["mpeg4"])
-def test_without_an_h264_encoder_another_is_used_with_a_remark(
-    tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(video, "_ENCODERS", ("none", codec))
+def test_without_an_h264_encoder_another_is_used_with_a_remark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "_ENCODERS", ("none", "mpeg4"))
     source = film(tmp_path / "a.mp4", unit=Fraction(1, 1_000_000), times=range(0, 2_400_000, 100_000))
-    found, told = labeled(tmp_path, source)
-    assert told == ["encoded as mpeg4, as no H.264 encoder is installed"] and len(found) == 24
-    np.testing.assert_allclose([one.time for one in found], np.arange(24) / 10, atol=1e-4)
+    frames, remarks = labeled(tmp_path, source)
+    assert remarks == ["encoded as mpeg4, as no H.264 encoder is installed"] and len(frames) == 24
+    np.testing.assert_allclose([frame.time for frame in frames], np.arange(24) / 10, atol=1e-4)
 
 
 def test_an_error_leaves_no_video(tmp_path: Path) -> None:

@@ -33,15 +33,15 @@ def lines(path: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def expected(found: list[np.ndarray]) -> np.ndarray:
-    """(N, K, 2) as files have them: one subject an image, NaN without."""
+def expected(all_points: list[np.ndarray]) -> np.ndarray:
+    """(N, K, 2) as files have them: one subject per image, NaN without."""
     nothing = np.full((1, len(SKELETON), 2), np.nan)
-    return np.round(np.concatenate([one if len(one) else nothing for one in found]), 3)
+    return np.round(np.concatenate([subjects if len(subjects) else nothing for subjects in all_points]), 3)
 
 
 def test_the_table_of_a_video_has_a_row_for_every_frame(tmp_path: Path) -> None:
-    found = [np.array([[[1.25, -2], [3, 4e3], [-1e-9, 7]]]), np.zeros((0, 3, 2))]
-    write_table(tmp_path / "new" / "p.csv", predicted(found))
+    all_points = [np.array([[[1.25, -2], [3, 4e3], [-1e-9, 7]]]), np.zeros((0, 3, 2))]
+    write_table(tmp_path / "new" / "p.csv", predicted(all_points))
     assert lines(tmp_path / "new" / "p.csv") == [
         ["frame", "time", *(f"{name}_{part}" for name in SKELETON.names for part in ("x", "y", "confidence"))],
         ["0", "0.000000", "1.250", "-2.000", "0.3000", "3.000", "4000.000", "0.4667", "0.000", "7.000", "0.6333"],
@@ -51,10 +51,10 @@ def test_the_table_of_a_video_has_a_row_for_every_frame(tmp_path: Path) -> None:
 
 
 def test_boxes_and_visibility_have_columns(tmp_path: Path) -> None:
-    found = predicted(
+    predictions = predicted(
         [np.array([[[1.0, 2.0]]] * 2)], ("a.png",), skeleton=Skeleton(("nose",)), boxes=True, visibility=True
     )
-    write_table(tmp_path / "p.csv", found)
+    write_table(tmp_path / "p.csv", predictions)
     header, first, second = (tmp_path / "p.csv").read_text().splitlines()
     assert (
         header == "image,box_left,box_top,box_right,box_bottom,nose_x,nose_y,nose_confidence,nose_absent,nose_occluded"
@@ -63,43 +63,41 @@ def test_boxes_and_visibility_have_columns(tmp_path: Path) -> None:
     assert second.startswith("a.png,2.000,3.000,31.500")
 
 
-def test_an_error_leaves_the_earlier_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("write", [write_table, coco.write, dlc.write_csv, dlc.write_h5])
+def test_an_error_leaves_the_earlier_files(tmp_path: Path, write: Any) -> None:
+    pytest.importorskip("h5py")
+
     def failing() -> Any:
         yield from predicted(points(1)).rows()
         raise ZeroDivisionError
 
     broken = Predictions(SKELETON, tmp_path / "clip.mp4", None, failing)
-    for write in (write_table, coco.write, dlc.write_csv, *([dlc.write_h5] if _has("h5py") else [])):
-        (tmp_path / "file").write_text("earlier")
-        with pytest.raises(ZeroDivisionError):
-            write(tmp_path / "file", broken)
-        assert (tmp_path / "file").read_text() == "earlier" and list(tmp_path.iterdir()) == [tmp_path / "file"]
-
-
-def _has(library: str) -> bool:
-    return pytest.importorskip(library) is not None
+    (tmp_path / "file").write_text("earlier")
+    with pytest.raises(ZeroDivisionError):
+        write(tmp_path / "file", broken)
+    assert (tmp_path / "file").read_text() == "earlier" and list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
 @pytest.mark.parametrize("images", [IMAGES, None])
 @pytest.mark.parametrize("write", [write_table, dlc.write_csv, dlc.write_h5])
 def test_softpoint_reads_the_same_numbers_back(tmp_path: Path, write: Any, images: tuple[str, ...] | None) -> None:
     pytest.importorskip("h5py")
-    found = points(1, 1, 0, 1)
+    all_points = points(1, 1, 0, 1)
     path = tmp_path / ("p.h5" if write is dlc.write_h5 else "p.csv")
-    write(path, predicted(found, images))
+    write(path, predicted(all_points, images))
     labels = read_labels(path)
     assert labels.images == (images or ("0", "1", "2", "3")) and labels.skeleton.names == SKELETON.names
-    np.testing.assert_array_equal(labels.keypoints, expected(found))
+    np.testing.assert_array_equal(labels.keypoints, expected(all_points))
 
 
 @pytest.mark.parametrize("images", [IMAGES, None])
 @pytest.mark.parametrize("counts", [(1, 1, 0, 1), (1, 3, 0, 2)])
 def test_pandas_reads_deeplabcuts_tables(tmp_path: Path, counts: tuple[int, ...], images: Any) -> None:
     pandas, _ = pytest.importorskip("pandas"), pytest.importorskip("tables")
-    found = points(*counts)
-    answers = predicted(found, images)
-    dlc.write_csv(tmp_path / "p.csv", answers)
-    dlc.write_h5(tmp_path / "p.h5", answers)
+    all_points = points(*counts)
+    predictions = predicted(all_points, images)
+    dlc.write_csv(tmp_path / "p.csv", predictions)
+    dlc.write_h5(tmp_path / "p.h5", predictions)
     levels = ["scorer", "individuals", "bodyparts", "coords"]
     levels = levels if max(counts) > 1 else [level for level in levels if level != "individuals"]
     frame = pandas.read_csv(tmp_path / "p.csv", header=list(range(len(levels))), index_col=0)
@@ -112,7 +110,7 @@ def test_pandas_reads_deeplabcuts_tables(tmp_path: Path, counts: tuple[int, ...]
         assert list(table.index) == list(images or range(4))
         np.testing.assert_array_equal(table.to_numpy(), stored.to_numpy())
     assert stored.columns.get_level_values("coords").tolist()[:3] == ["x", "y", "likelihood"]
-    for number, subjects in enumerate(found):
+    for number, subjects in enumerate(all_points):
         for i, subject in enumerate(subjects):
             mine = stored["softpoint"][f"individual{i + 1}"] if max(counts) > 1 else stored["softpoint"]
             for k, name in enumerate(SKELETON.names):
@@ -141,32 +139,32 @@ def test_the_hdf5_file_holds_no_pickle(tmp_path: Path) -> None:
 
 def test_many_frames_are_written_in_chunks(tmp_path: Path) -> None:
     pytest.importorskip("h5py")
-    found = points(*[1] * 600)
-    dlc.write_h5(tmp_path / "p.h5", predicted(found))
-    np.testing.assert_array_equal(read_labels(tmp_path / "p.h5").keypoints, expected(found))
+    all_points = points(*[1] * 600)
+    dlc.write_h5(tmp_path / "p.h5", predicted(all_points))
+    np.testing.assert_array_equal(read_labels(tmp_path / "p.h5").keypoints, expected(all_points))
 
 
 @pytest.mark.parametrize("images", [IMAGES, None])
 def test_coco_loads_its_results(tmp_path: Path, images: Any, capsys: pytest.CaptureFixture[str]) -> None:
     api = pytest.importorskip("pycocotools.coco")
-    found = points(1, 3, 0, 1)
-    found[3][0, 1] = np.nan
-    coco.write(tmp_path / "r.json", predicted(found, images))
+    all_points = points(1, 3, 0, 1)
+    all_points[3][0, 1] = np.nan
+    coco.write(tmp_path / "r.json", predicted(all_points, images))
     truth = api.COCO(str(tmp_path / "r_images.json"))
     results = truth.loadRes(str(tmp_path / "r.json"))
     assert truth.cats[1]["keypoints"] == list(SKELETON.names) and truth.cats[1]["skeleton"] == [[1, 2]]
     names = images or tuple(f"clip.mp4/{n:06d}" for n in range(4))
     assert [truth.imgs[i]["file_name"] for i in range(4)] == list(names)
     assert all((image["height"], image["width"]) == (48, 64) for image in truth.imgs.values())
-    for number, subjects in enumerate(found):
+    for number, subjects in enumerate(all_points):
         listed = results.imgToAnns[number]
         assert len(listed) == len(subjects)
-        for one, subject in zip(listed, subjects, strict=True):
-            triples = np.array(one["keypoints"]).reshape(-1, 3)
-            shown = np.isfinite(subject).all(1)
-            np.testing.assert_array_equal(triples[shown, :2], np.round(subject[shown], 3))
-            np.testing.assert_array_equal(triples[~shown], 0)
-            assert one["score"] == pytest.approx(np.mean([0.3, 0.4667, 0.6333]), abs=1e-6)
+        for instance, subject in zip(listed, subjects, strict=True):
+            triples = np.array(instance["keypoints"]).reshape(-1, 3)
+            finite = np.isfinite(subject).all(1)
+            np.testing.assert_array_equal(triples[finite, :2], np.round(subject[finite], 3))
+            np.testing.assert_array_equal(triples[~finite], 0)
+            assert instance["score"] == pytest.approx(np.mean([0.3, 0.4667, 0.6333]), abs=1e-6)
 
 
 def test_images_of_a_coco_file_keep_their_ids(tmp_path: Path) -> None:
@@ -179,21 +177,20 @@ def test_images_of_a_coco_file_keep_their_ids(tmp_path: Path) -> None:
     assert coco.read_ids(tmp_path / "coco.json") == ({"v/ü.png": 900, "c.png": 7}, 5)
     (tmp_path / "other.csv").write_text("image,nose_x,nose_y\na.png,1,2\n")
     assert coco.read_ids(tmp_path / "other.csv") == ({}, 1)
-    answers = predicted(points(1, 1), ("v/ü.png", "c.png"))
+    predictions = predicted(points(1, 1), ("v/ü.png", "c.png"))
     from dataclasses import replace
 
-    coco.write(tmp_path / "r.json", replace(answers, coco_ids=lambda: coco.read_ids(tmp_path / "coco.json")))
-    assert [(one["image_id"], one["category_id"]) for one in json.loads((tmp_path / "r.json").read_text())] == [
-        (900, 5), (7, 5)
-    ]  # fmt: skip
+    coco.write(tmp_path / "r.json", replace(predictions, coco_ids=lambda: coco.read_ids(tmp_path / "coco.json")))
+    results = json.loads((tmp_path / "r.json").read_text())
+    assert [(result["image_id"], result["category_id"]) for result in results] == [(900, 5), (7, 5)]
 
 
 @pytest.mark.parametrize("images", [IMAGES, None])
 def test_sleap_io_opens_the_file(tmp_path: Path, images: Any) -> None:
     sleap_io = pytest.importorskip("sleap_io")
-    found = points(1, 2, 0, 1)
-    found[3][0, 1] = np.nan
-    slp.write(tmp_path / "p.slp", predicted(found, images, tmp_path / "clip.mp4"))
+    all_points = points(1, 2, 0, 1)
+    all_points[3][0, 1] = np.nan
+    slp.write(tmp_path / "p.slp", predicted(all_points, images, tmp_path / "clip.mp4"))
     assert [path.name for path in tmp_path.iterdir()] == ["p.slp"]
     labels = sleap_io.load_file(str(tmp_path / "p.slp"), open_videos=False)
     assert labels.skeletons[0].node_names == list(SKELETON.names)
@@ -203,10 +200,10 @@ def test_sleap_io_opens_the_file(tmp_path: Path, images: Any) -> None:
     assert [tuple(edge) for edge in labels.skeletons[0].edge_names] == [("nose", "left_ear")]
     assert {frame.frame_idx: len(frame.instances) for frame in labels} == {0: 1, 1: 2, 3: 1}
     for frame in labels:
-        for one, subject in zip(frame.instances, found[frame.frame_idx], strict=True):
-            assert type(one).__name__ == "PredictedInstance"
-            np.testing.assert_array_equal(one.numpy(), np.round(subject, 3))
-            np.testing.assert_allclose(one.points["score"], [0.3, 0.4667, 0.6333])
+        for instance, subject in zip(frame.instances, all_points[frame.frame_idx], strict=True):
+            assert type(instance).__name__ == "PredictedInstance"
+            np.testing.assert_array_equal(instance.numpy(), np.round(subject, 3))
+            np.testing.assert_allclose(instance.points["score"], [0.3, 0.4667, 0.6333])
     written = labels.video.filename
     folder = tmp_path / "clip.mp4"
     assert written == (str(folder) if images is None else [str(folder / name) for name in images])
@@ -221,7 +218,7 @@ def test_formats_are_checked_before_anything_is_predicted(monkeypatch: pytest.Mo
         with pytest.raises(ImportError, match=rf'formats=\[{name}\] needs .*: pip install "softpoint\[{extra}\]"'):
             check_formats([name])
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(ValueError, match=r'needs PyAV.*pip install -e ".\[video\]"'):
+    with pytest.raises(ValueError, match=r'needs PyAV.*pip install "softpoint\[video\]"'):
         check_formats([], video=True)
     assert set(FORMATS) == {"coco", "dlc_csv", "dlc_h5", "slp"}
 
