@@ -54,8 +54,9 @@ def augmenters(images: Sequence[np.ndarray], points: np.ndarray, size: int, augm
     changed = {name for name, value in vars(augment).items() if value != vars(Augment())[name]}
     if changed - _COMPARED - {"recolor_probability"}:
         raise ValueError(f"no other pipeline here has augment.{min(changed - _COMPARED)}; benchmark augment=light")
+    dataset = samples(images, points, size, augment)
     return {
-        "softpoint": _softpoint(images, points, size, augment),
+        "softpoint": lambda i: dataset[Draw(i, i % len(images))],
         "torchvision": _torchvision(images, points, size, augment),
         "albumentations": _albumentations(images, points, size, augment),
         "plain OpenCV": _opencv(images, points, size, augment),
@@ -95,11 +96,6 @@ def samples(images: Sequence[np.ndarray], points: np.ndarray, size: int, augment
     labels = Labels("benchmark", "", Skeleton(tuple(f"point_{i}" for i in range(len(points)))), subjects)
     source = LabeledImages(labels, np.array([image.shape[:2] for image in images]), _Decoded(images))
     return KeypointDataset(source, (size, size), (0, 0), augment)
-
-
-def _softpoint(images: Sequence[np.ndarray], points: np.ndarray, size: int, augment: Augment) -> Work:
-    dataset = samples(images, points, size, augment)
-    return lambda i: dataset[Draw(i, i % len(images))]
 
 
 def _torchvision(images: Sequence[np.ndarray], points: np.ndarray, size: int, augment: Augment) -> Work:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: their command lines, configs composed as for a training, and a table of rates."""
+"""Shared parts of the benchmarks: their command lines, configs composed as for a training, and a table of rates."""
 
 from __future__ import annotations
 

@@ -72,9 +72,9 @@ def test_plain_opencv_does_the_same_work(paths: list[Path], size: int) -> None:
     points = np.array([[10.0, 20.0], [60.5, 3.0]])
     work = import_module("augmentation_baselines").augmenters(images, points, size, augment)
     for i in range(6):
-        ours, (plain, moved) = work["softpoint"](i), work["plain OpenCV"](i)
-        assert ours["keypoints"].numpy() == pytest.approx(moved, abs=1e-3)
-        assert np.median(np.abs(ours["image"].numpy().astype(int) - plain)) <= 2
+        sample, (plain, moved) = work["softpoint"](i), work["plain OpenCV"](i)
+        assert sample["keypoints"].numpy() == pytest.approx(moved, abs=1e-3)
+        assert np.median(np.abs(sample["image"].numpy().astype(int) - plain)) <= 2
 
 
 def test_every_pipeline_makes_an_input(paths: list[Path]) -> None:

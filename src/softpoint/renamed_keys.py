@@ -1,4 +1,4 @@
-"""Config keys of earlier versions: command lines are answered with the new name, checkpoints are upgraded to it."""
+"""Config keys of earlier versions: errors of command lines name the new key, and checkpoints are upgraded to it."""
 
 RENAMED_KEYS = {
     "hide": "drop_below_threshold",

@@ -12,6 +12,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
+from helpers.studies import Pretence
 from helpers.training import trained
 
 
@@ -62,3 +63,9 @@ def start(
         handler.close()
     root.handlers[:] = before
     root.setLevel(level)
+
+
+@pytest.fixture
+def pretence(monkeypatch: pytest.MonkeyPatch) -> Pretence:
+    """Trainings of no time."""
+    return Pretence(monkeypatch)

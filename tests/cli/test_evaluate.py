@@ -73,10 +73,10 @@ def test_two_checkpoints_are_compared(run: Path, start: Callable, tmp_path: Path
     pair = f"ckpt=[{folder / 'best.ckpt'},{folder / 'last.ckpt'}]"
     ending = start("evaluate", pair, *words[1:], f"output={output}", "draws=100", "oks_sigmas=0.1")
     assert ending.code == 0 and "P(A better)" in ending.out, ending.err
-    found = json.loads((output / "comparison.json").read_text())
+    comparison = json.loads((output / "comparison.json").read_text())
     a, b = (Results.read(output / f"predictions_{name}.csv") for name in "ab")
-    assert {"oks_ap", "ece", "coverage_90"} <= {*found["overall"]} and "not measured: nme_pair" not in ending.out
-    epe = found["overall"]["epe"]
+    assert {"oks_ap", "ece", "coverage_90"} <= {*comparison["overall"]} and "not measured: nme_pair" not in ending.out
+    epe = comparison["overall"]["epe"]
     assert epe["difference"] == pytest.approx(np.nanmean(a.errors) - np.nanmean(b.errors), abs=1e-9)
     assert epe["low"] <= epe["difference"] <= epe["high"] and 0 <= epe["p_a_better"] <= 1
 
@@ -116,7 +116,7 @@ def test_the_data_of_a_run_that_is_gone(run: Path, start: Callable, tmp_path: Pa
 
 
 def test_every_key_of_labeled_data_that_matters_can_be_set() -> None:
-    """What is not there is decided by training alone, or is set beside data."""
+    """Keys that are missing matter to training alone, or are set beside data."""
     from inspect import signature
 
     keys = {*OmegaConf.load(CONFIGS / "evaluate.yaml").data}

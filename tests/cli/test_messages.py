@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:The dirpath has changed", "ignore:.*is not empty"
 )
 
-# What stands on the command line, and what must be said.
+# An argument of the command line, and the message.
 MISTAKES = {
     "trainer.max_epoch=3": r"unknown key 'trainer.max_epoch'; did you mean 'trainer.max_epochs'\?",
     "max_epochs=3": r"unknown key 'max_epochs'; did you mean 'trainer.max_epochs'\?",
@@ -137,8 +137,8 @@ def test_image_that_is_damaged_while_training(start: Callable, tmp_path: Path, w
         spoil(path)
     ending = start("train", *words)
     assert ending.code == 1 and "Traceback" not in ending.err
-    said = ending.err.splitlines()[-1]  # below what the decoder itself may print
-    assert re.match(r"error: image .*video\d/img\d\d.png cannot be decoded: .*; copy it again", said)
+    message = ending.err.splitlines()[-1]  # below what the decoder itself may print
+    assert re.match(r"error: image .*video\d/img\d\d.png cannot be decoded: .*; copy it again", message)
 
 
 def test_resuming_something_else(start: Callable, tmp_path: Path, run: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_sweep_goes_on_after_a_job_that_fails(start: Callable, tmp_path: Path)
     assert read_csv(tmp_path / "sweep" / "1" / "test.csv")
 
 
-def test_our_own_errors_keep_their_traceback(start: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_keeps_its_traceback(start: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     import softpoint.data.datamodule
 
     def broken(*_: object) -> None:
@@ -183,7 +183,7 @@ def test_our_own_errors_keep_their_traceback(start: Callable, monkeypatch: pytes
         start("train", *tiny())
 
 
-def test_traceback_is_shown_when_asked_for(start: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_traceback_is_printed_on_request(start: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOFTPOINT_TRACEBACK", "1")
     ending = start("train", *tiny("head.window=4"))
     assert ending.code == 1 and "Traceback" in ending.err and "error: window must be an odd" in ending.err

@@ -1,4 +1,4 @@
-"""What evaluate measures is, bit for bit, what predict predicts for the same images."""
+"""The command evaluate measures, bit for bit, the predictions of predict for the same images."""
 
 from __future__ import annotations
 

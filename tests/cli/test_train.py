@@ -46,7 +46,7 @@ def test_a_run_leaves_what_help_promises(run: Path) -> None:
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
-def test_what_is_printed_tells_how_to_use_it(start: Callable, tmp_path: Path) -> None:
+def test_the_printed_command_names_the_checkpoint(start: Callable, tmp_path: Path) -> None:
     ending = start("train", *tiny(f"hydra.run.dir={tmp_path / 'here'}"))
     assert ending.code == 0 and ending.err == ""
     best = tmp_path / "here" / "checkpoints" / "best.ckpt"
@@ -102,7 +102,7 @@ def test_split_is_kept_and_honored_when_given_again(run: Path, tmp_path: Path) -
     assert {data.labels.images[i]: split for split, rows in data.splits.items() for i in rows} == kept
 
 
-def test_never_labeled_keypoint_is_told_apart(start: Callable, tmp_path: Path) -> None:
+def test_a_keypoint_that_is_never_labeled_has_no_error(start: Callable, tmp_path: Path) -> None:
     words = write_labels(tmp_path / "data", missing=[(i, 2) for i in range(12)])
     ending = start("train", *labeled(words, f"hydra.run.dir={tmp_path / 'here'}"))
     assert ending.code == 0 and "never labeled" in ending.out

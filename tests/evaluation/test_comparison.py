@@ -1,4 +1,4 @@
-"""A comparison sees what both models were asked, and nothing else."""
+"""A comparison counts what both models predicted, and nothing else."""
 
 from __future__ import annotations
 
@@ -7,65 +7,65 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers.results import answered
+from helpers.results import example_results
 from softpoint.evaluation import compare, evaluate
 from softpoint.evaluation.comparison import matched
 
 
 def test_a_model_is_not_better_than_itself():
-    found = compare(answered(), answered(), draws=50)
-    for entry in found["overall"].values():
+    comparison = compare(example_results(), example_results(), draws=50)
+    for entry in comparison["overall"].values():
         assert (entry["difference"], entry["low"], entry["high"], entry["p_a_better"]) == (0, 0, 0, 0.5)
 
 
 def test_differences_are_those_of_the_numbers():
-    a, b = answered(24), answered(24)
+    a, b = example_results(24), example_results(24)
     b = replace(b, keypoints=b.truth + 2 * (b.keypoints - b.truth))
     b = replace(b, keypoints=np.nan_to_num(b.keypoints))
-    found = compare(a, b, draws=300)["overall"]
+    comparison = compare(a, b, draws=300)["overall"]
     alone = [evaluate(results, draws=0)["overall"] for results in (a, b)]
-    for name, entry in found.items():
+    for name, entry in comparison.items():
         assert [entry["a"], entry["b"]] == [values[name]["value"] for values in alone]
         assert entry["difference"] == entry["a"] - entry["b"]
         assert entry["low"] <= entry["difference"] <= entry["high"]
-    assert found["epe"]["p_a_better"] == 1 and found["pck@5px"]["p_a_better"] > 0.95
+    assert comparison["epe"]["p_a_better"] == 1 and comparison["pck@5px"]["p_a_better"] > 0.95
     turned = compare(b, a, draws=300)["overall"]["epe"]
-    assert turned["difference"] == -found["epe"]["difference"] and turned["p_a_better"] == 0
+    assert turned["difference"] == -comparison["epe"]["difference"] and turned["p_a_better"] == 0
 
 
 def test_coverage_is_better_the_nearer_it_is_to_its_level():
-    a = answered(40, seed=1)
+    a = example_results(40, seed=1)
     a = replace(a, covariance=np.tile(np.eye(2) * np.nanmean(a.errors**2) / 2, (*a.errors.shape, 1, 1)))
     wide, narrow = (replace(a, covariance=factor * a.covariance) for factor in (100.0, 0.01))
     for other in (wide, narrow):
-        found = compare(a, other, fraction=0.05, oks_sigmas=0.1, draws=60)
-        entry = found["overall"]["coverage_90"]
+        comparison = compare(a, other, fraction=0.05, oks_sigmas=0.1, draws=60)
+        entry = comparison["overall"]["coverage_90"]
         assert entry["p_a_better"] > 0.95 and entry["difference"] == entry["a"] - entry["b"]
-        assert found["overall"]["oks_ap"]["difference"] == found["overall"]["ece"]["difference"] == 0
+        assert comparison["overall"]["oks_ap"]["difference"] == comparison["overall"]["ece"]["difference"] == 0
     skipped = compare(a, wide, draws=5)["skipped"]
     assert skipped["ece"] == "the confidences of the two models are about different errors" and "oks_ap" in skipped
 
 
 def test_sigmas_follow_the_keypoints_of_the_first():
-    a, sigmas = answered(), [0.02, 0.2, 0.1, 0.05]
+    a, sigmas = example_results(), [0.02, 0.2, 0.1, 0.05]
     kept = [a.skeleton.names[i] for i in (3, 1)]
-    found = compare(a, a.with_keypoints(kept), oks_sigmas=sigmas, draws=5)
-    assert dict(zip(found["keypoints"], found["oks_sigmas"], strict=True)) == {kept[0]: 0.05, kept[1]: 0.2}
-    assert found["overall"]["oks_ap"]["difference"] == 0
+    comparison = compare(a, a.with_keypoints(kept), oks_sigmas=sigmas, draws=5)
+    assert dict(zip(comparison["keypoints"], comparison["oks_sigmas"], strict=True)) == {kept[0]: 0.05, kept[1]: 0.2}
+    assert comparison["overall"]["oks_ap"]["difference"] == 0
 
 
 def test_pairing_removes_the_difficulty_of_images():
     """B is A plus 1 px everywhere: the difference has no spread, although each mean has."""
-    a = answered(24)
+    a = example_results(24)
     direction = (a.keypoints - a.truth) / a.errors[..., None]
     b = replace(a, keypoints=np.where(a.labeled[..., None], a.keypoints + direction, a.keypoints))
-    found = compare(a, b, draws=200)["overall"]["epe"]
-    assert [found["low"], found["high"]] == pytest.approx([-1, -1], abs=1e-9)
+    comparison = compare(a, b, draws=200)["overall"]["epe"]
+    assert [comparison["low"], comparison["high"]] == pytest.approx([-1, -1], abs=1e-9)
 
 
 def test_subjects_and_keypoints_are_matched_by_name():
-    a, order = answered(), [5, 1, 0, 9]
-    b = answered().select(order).with_keypoints(["tail", "nose"])
+    a, order = example_results(), [5, 1, 0, 9]
+    b = example_results().select(order).with_keypoints(["tail", "nose"])
     left, right = matched(a, b)
     assert left.skeleton.names == right.skeleton.names == ("nose", "tail")
     assert left.images == right.images == [a.images[i] for i in (0, 1, 5, 9)]
@@ -74,7 +74,7 @@ def test_subjects_and_keypoints_are_matched_by_name():
 
 
 def test_results_that_share_nothing_are_refused():
-    a = answered()
+    a = example_results()
     with pytest.raises(ValueError, match="no keypoint of the same name"):
         compare(a.with_keypoints(["nose"]), a.with_keypoints(["tail"]))
     with pytest.raises(ValueError, match="no image in common"):
@@ -84,6 +84,6 @@ def test_results_that_share_nothing_are_refused():
 
 
 def test_a_single_image_gives_no_interval():
-    one = answered(2)
+    one = example_results(2)
     entry = compare(one, one)["overall"]["epe"]
     assert entry == {"a": entry["a"], "b": entry["a"], "difference": 0}

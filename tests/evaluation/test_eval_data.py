@@ -1,4 +1,4 @@
-"""What is evaluated: the split that a run kept, other labels, and nothing that a stranger's checkpoint may ask for."""
+"""Evaluated data: the split of a run, other labels, and nothing that a stranger's checkpoint may request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from softpoint.models import KeypointNet
 
 
 class Fixed(KeypointNet):
-    """Answers the same input pixels for every image."""
+    """Predicts the same input pixels for every image."""
 
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
@@ -69,9 +69,9 @@ def test_the_split_of_the_run_is_evaluated(checkpoint: Checkpoint):
     assert len(open_set(checkpoint, "all")) == 12
 
 
-def test_answers_are_in_original_pixels(checkpoint: Checkpoint, folder: Path):
-    given = open_set(checkpoint, "all")
-    results = predict(load_predictor(checkpoint), given, batch_size=5)
+def test_predictions_are_in_original_pixels(checkpoint: Checkpoint, folder: Path):
+    eval_set = open_set(checkpoint, "all")
+    results = predict(load_predictor(checkpoint), eval_set, batch_size=5)
     labels = read_labels(folder / "labels.csv")
     assert np.array_equal(results.truth, labels.keypoints, equal_nan=True)
     assert np.array_equal(results.visibility, labels.visibility) and results.visibility[0, 0] == 0
@@ -89,8 +89,8 @@ def test_answers_are_in_original_pixels(checkpoint: Checkpoint, folder: Path):
 def test_crops_are_those_of_training(checkpoint: Checkpoint, folder: Path):
     shown = replace(checkpoint, crops={"padding": 1.5, "boxes": "keypoints"})
     words = {"_target_": "softpoint.data.LabeledData", "labels": str(folder / "labels.csv"), "images": str(folder)}
-    given = open_set(shown, "all", {**words, "size": 99, "mode": "image", "padding": 7.0})
-    assert given.padding == 1.5 and np.isfinite(given.source.boxes).all()
+    eval_set = open_set(shown, "all", {**words, "size": 99, "mode": "image", "padding": 7.0})
+    assert eval_set.padding == 1.5 and np.isfinite(eval_set.source.boxes).all()
     kept = open_set(shown, "all", {**words, "mode": "image"}, fixed=["mode"])
     assert kept.source.boxes is None
 
@@ -98,18 +98,18 @@ def test_crops_are_those_of_training(checkpoint: Checkpoint, folder: Path):
 def test_labels_and_images_may_have_moved(checkpoint: Checkpoint, folder: Path, tmp_path: Path):
     (tmp_path / "elsewhere").symlink_to(folder)
     moved = tmp_path / "elsewhere"
-    given = open_set(checkpoint, "test", {"labels": str(moved / "labels.csv"), "images": str(moved)})
-    assert given.images == checkpoint.splits["test"] and given.source.labels.source == str(moved / "labels.csv")
+    eval_set = open_set(checkpoint, "test", {"labels": str(moved / "labels.csv"), "images": str(moved)})
+    assert eval_set.images == checkpoint.splits["test"] and eval_set.source.labels.source == str(moved / "labels.csv")
     with pytest.raises(FileNotFoundError):
         open_set(checkpoint, "test", {"labels": str(tmp_path / "gone.csv")})
 
 
-def test_a_split_may_be_drawn_anew(checkpoint: Checkpoint, caplog: pytest.LogCaptureFixture):
+def test_a_split_may_be_drawn_again(checkpoint: Checkpoint, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING):
-        given = open_set(checkpoint, "test", {"fold": 0, "folds": 3})
-    assert 0 < len(given) < 12
-    seen = set(given.images) & set(checkpoint.splits["train"])
-    assert f"{len(seen)} of {len(given)} images bear the names of images that a.ckpt was trained on" in caplog.text
+        eval_set = open_set(checkpoint, "test", {"fold": 0, "folds": 3})
+    assert 0 < len(eval_set) < 12
+    seen = set(eval_set.images) & set(checkpoint.splits["train"])
+    assert f"{len(seen)} of {len(eval_set)} images bear the names of images that a.ckpt was trained on" in caplog.text
 
 
 def test_an_image_that_lost_its_labels_is_named(checkpoint: Checkpoint):
@@ -119,10 +119,10 @@ def test_an_image_that_lost_its_labels_is_named(checkpoint: Checkpoint):
 
 
 def test_keypoints_are_matched_by_name(checkpoint: Checkpoint):
-    given = open_set(checkpoint, "all", {"keypoints": ["tail", "nose"]})
+    eval_set = open_set(checkpoint, "all", {"keypoints": ["tail", "nose"]})
     with pytest.raises(ValueError, match=r"lack 2 of the model's 4 keypoints, first 'left_ear'.*missing=skip"):
-        predict(load_predictor(checkpoint), given)
-    part = predict(load_predictor(checkpoint), given, missing="skip")
+        predict(load_predictor(checkpoint), eval_set)
+    part = predict(load_predictor(checkpoint), eval_set, missing="skip")
     whole = predict(load_predictor(checkpoint), open_set(checkpoint, "all"))
     assert part.skeleton.names == ("nose", "tail")
     assert np.array_equal(part.errors, whole.errors[:, [0, 3]], equal_nan=True)
@@ -162,7 +162,7 @@ def test_a_checkpoint_reaches_no_other_machine(checkpoint: Checkpoint):
             open_set(replace(checkpoint, config=config))
 
 
-def test_a_checkpoint_without_data_is_told(checkpoint: Checkpoint):
+def test_a_checkpoint_without_data_is_refused(checkpoint: Checkpoint):
     with pytest.raises(ValueError, match="does not state the data that it was trained on; choose data=NAME"):
         open_set(replace(checkpoint, config={}))
 
@@ -177,8 +177,8 @@ def test_two_checkpoints_meet_on_what_neither_has_seen(checkpoint: Checkpoint):
 
 
 def test_flips_take_pairs_from_the_labels(checkpoint: Checkpoint):
-    given = open_set(checkpoint, "all", {"flip_pairs": []})
+    eval_set = open_set(checkpoint, "all", {"flip_pairs": []})
     with pytest.raises(ValueError, match="is known as a left or a right one"):
-        evaluation_predictor(checkpoint, given, tta="flip")
+        evaluation_predictor(checkpoint, eval_set, tta="flip")
     with pytest.raises(ValueError, match="tta='mirror' is unknown"):
-        evaluation_predictor(checkpoint, given, tta="mirror")
+        evaluation_predictor(checkpoint, eval_set, tta="mirror")

@@ -1,4 +1,4 @@
-"""OKS numbers are those of COCO's evaluator, and of resampled images evaluated anew."""
+"""OKS numbers are those of COCO's evaluator, and of resampled images evaluated again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 import numpy as np
 import pytest
 
-from helpers.results import answered
+from helpers.results import example_results
 from softpoint.evaluation import Results, evaluate
 from softpoint.evaluation.bootstrap import draw_counts
 from softpoint.evaluation.oks import COCO_SIGMAS, average_precision, find_sigmas, match
@@ -56,15 +56,15 @@ def by_hand(results: Results, sigmas: np.ndarray) -> list[float]:
 @pytest.mark.parametrize("areas", [None, np.linspace(2000, 9000, 30)])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_oks_metrics_are_those_of_the_evaluator(seed: int, areas: np.ndarray | None):
-    results = answered(30, seed, spread=3.0, areas=areas)
-    found = evaluate(results, oks_sigmas=SIGMAS.tolist(), draws=0)["overall"]
-    values = [found[name]["value"] for name in ("oks_ap", "oks_ap50", "oks_ap75", "oks_ar")]
+    results = example_results(30, seed, spread=3.0, areas=areas)
+    metrics = evaluate(results, oks_sigmas=SIGMAS.tolist(), draws=0)["overall"]
+    values = [metrics[name]["value"] for name in ("oks_ap", "oks_ap50", "oks_ap75", "oks_ar")]
     assert values == pytest.approx(by_hand(results, SIGMAS), abs=1e-12)
     assert 0.05 < values[0] < 0.95
 
 
 def test_a_resample_counts_as_if_its_images_were_there_more_than_once():
-    results = answered(20, 4, spread=3.0)
+    results = example_results(20, 4, spread=3.0)
     _, unit = np.unique(results.images, return_inverse=True)
     counts = draw_counts(int(unit.max()) + 1, 5, 0)
     drawn = average_precision(match(results, SIGMAS, unit), counts)
@@ -76,14 +76,14 @@ def test_a_resample_counts_as_if_its_images_were_there_more_than_once():
 
 
 def test_perfect_predictions_are_perfect():
-    results = answered(10, spread=0.0)
-    found = evaluate(results, oks_sigmas=0.05, draws=10)["overall"]
-    assert [found[f"oks_{name}"]["value"] for name in ("ap", "ap50", "ap75", "ar")] == pytest.approx([1] * 4)
+    results = example_results(10, spread=0.0)
+    metrics = evaluate(results, oks_sigmas=0.05, draws=10)["overall"]
+    assert [metrics[f"oks_{name}"]["value"] for name in ("ap", "ap50", "ap75", "ar")] == pytest.approx([1] * 4)
 
 
 def test_sigmas_are_given_or_oks_is_skipped():
-    theirs = cocoeval.Params("keypoints").kpt_oks_sigmas.tolist()
-    assert find_sigmas("coco", tuple(COCO_SIGMAS)).tolist() == pytest.approx(theirs)
+    published = cocoeval.Params("keypoints").kpt_oks_sigmas.tolist()
+    assert find_sigmas("coco", tuple(COCO_SIGMAS)).tolist() == pytest.approx(published)
     with pytest.raises(ValueError, match="COCO's 17 keypoints of people, not for nose, tail"):
         find_sigmas("coco", ("nose", "tail"))
     with pytest.raises(ValueError, match="oks_sigmas has 2 numbers, but there are 3"):
@@ -92,15 +92,15 @@ def test_sigmas_are_given_or_oks_is_skipped():
         find_sigmas([0.1, 0.0], ("a", "b"))
     with pytest.raises(ValueError, match="give coco, one number"):
         find_sigmas("human", ("a", "b"))
-    assert "oks_ap" in evaluate(answered(), draws=0)["skipped"]
+    assert "oks_ap" in evaluate(example_results(), draws=0)["skipped"]
 
 
 def test_a_subject_without_area_is_left_out():
-    results = answered(6, boxes=None)
+    results = example_results(6, boxes=None)
     visibility = np.zeros((6, 4), int)
     visibility[0, 0] = 2
     truth = np.where((visibility > 0)[..., None], np.full(2, 50.0), np.nan)
-    one = answered(6, boxes=None, visibility=visibility, truth=truth)
+    one = example_results(6, boxes=None, visibility=visibility, truth=truth)
     assert "area" in evaluate(one, oks_sigmas=0.1, draws=5)["skipped"]["oks_ap"]
     both = Results.concat([results, one])
     alone = evaluate(results, oks_sigmas=0.1, draws=0)["overall"]["oks_ap"]

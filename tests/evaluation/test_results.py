@@ -1,4 +1,4 @@
-"""Results survive a file to the last bit, and can be put together and taken apart."""
+"""Results survive a file to the last bit, and can be joined and selected."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.results import answered
+from helpers.results import example_results
 from softpoint.evaluation import Results
 from softpoint.labels.skeleton import Skeleton
 
@@ -27,20 +27,20 @@ def same(a: Results, b: Results) -> bool:
     "changes", [{}, {"boxes": None}, {"areas": np.array([3.5, np.nan] * 6)}, {"boxes": None, "areas": np.arange(12.0)}]
 )
 def test_a_file_keeps_every_bit(tmp_path: Path, changes: dict):
-    results = answered(**changes)
+    results = example_results(**changes)
     results.write(tmp_path / "predictions.csv")
     assert same(Results.read(tmp_path / "predictions.csv"), results)
 
 
 def test_keypoints_named_like_columns_are_distinguished(tmp_path: Path):
     names = ("a", "a_true", "box_left_x", "a,b")
-    results = answered(skeleton=Skeleton(names), boxes=None)
+    results = example_results(skeleton=Skeleton(names), boxes=None)
     results.write(tmp_path / "predictions.csv")
     assert same(Results.read(tmp_path / "predictions.csv"), results)
 
 
 def test_concatenated_parts_equal_the_whole():
-    whole = answered()
+    whole = example_results()
     parts = [whole.select(range(5)), whole.select(range(5, 12))]
     assert same(Results.concat(parts), whole)
     without = replace(parts[1], boxes=None)
@@ -49,14 +49,14 @@ def test_concatenated_parts_equal_the_whole():
 
 
 def test_keypoints_are_chosen_by_name():
-    whole = answered()
+    whole = example_results()
     part = whole.with_keypoints(["tail", "nose"])
     assert part.skeleton.names == ("tail", "nose")
     assert np.array_equal(part.errors, whole.errors[:, [3, 0]], equal_nan=True)
 
 
 def test_results_and_files_that_do_not_fit_are_refused(tmp_path: Path):
-    results = answered()
+    results = example_results()
     with pytest.raises(ValueError, match="results of tail cannot be joined with results of nose"):
         Results.concat([results.with_keypoints(["nose"]), results.with_keypoints(["tail"])])
     with pytest.raises(ValueError, match="no results to join"):
@@ -78,12 +78,12 @@ def test_results_and_files_that_do_not_fit_are_refused(tmp_path: Path):
 
 def test_a_prediction_that_is_nan_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "predictions.csv"
-    answered_results = answered()
-    answered_results.write(path)
-    assert len(Results.read(path)) == len(answered_results)
+    predictions = example_results()
+    predictions.write(path)
+    assert len(Results.read(path)) == len(predictions)
     lines = path.read_text().splitlines()
     cells = lines[1].split(",")
-    cells[lines[0].split(",").index(f"{answered_results.skeleton.names[0]}_x")] = "nan"
+    cells[lines[0].split(",").index(f"{predictions.skeleton.names[0]}_x")] = "nan"
     path.write_text("\n".join([lines[0], ",".join(cells), *lines[2:], ""]))
     with pytest.raises(ValueError, match="line 2: a predicted x, y, confidence or covariance is not a number"):
         Results.read(path)

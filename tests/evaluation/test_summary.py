@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.results import NAMES, answered, unlabeled
-from softpoint.evaluation import Results, evaluate
+from helpers.results import NAMES, example_results, unlabeled
+from softpoint.evaluation import evaluate
 
 
 def points_of(path: Path) -> list[dict]:
-    """One entry a labeled point, from the file alone."""
-    found = []
+    """One entry per labeled point, from the file alone."""
+    points = []
     for row in csv.DictReader(path.read_text().splitlines()):
         box = [float(row[f"box_{edge}"] or "nan") for edge in ("left", "top", "right", "bottom")]
         labeled = [name for name in NAMES if int(row[f"{name}_visibility"]) > 0]
@@ -27,7 +27,7 @@ def points_of(path: Path) -> list[dict]:
             box = [min(xs), min(ys), max(xs), max(ys)]
         ears = math.dist(truth["left_ear"], truth["right_ear"]) if {"left_ear", "right_ear"} <= {*truth} else None
         for name in labeled:
-            found.append(
+            points.append(
                 {
                     "name": name,
                     "group": row["group"],
@@ -39,11 +39,11 @@ def points_of(path: Path) -> list[dict]:
                     "ears": ears,
                 }
             )
-    return found
+    return points
 
 
 def expected(points: list[dict]) -> dict[str, float]:
-    """The numbers of some points, each by its definition."""
+    """The metrics of points, each by its definition."""
     errors = sorted(p["error"] for p in points)
 
     def mean(values: list[float]) -> float:
@@ -58,30 +58,30 @@ def expected(points: list[dict]) -> dict[str, float]:
     grid = np.linspace(0, 0.2, 20001)
     relative = np.sort([p["error"] / p["scale"] for p in points])
     area = np.trapezoid(np.searchsorted(relative, grid, side="right") / len(points), grid) / 0.2
-    found = {"epe": mean(errors), "median": quantile(0.5), "p95": quantile(0.95), "auc": float(area)}
-    found |= {f"pck@{limit}px": mean([p["error"] <= limit for p in points]) for limit in (5, 10)}
-    found |= {f"pck@{a}": mean([p["error"] <= a * p["scale"] for p in points]) for a in (0.05, 0.1, 0.2)}
-    found["nme"] = mean([p["error"] / p["scale"] for p in points])
-    found["nme_diagonal"] = mean([p["error"] / p["diagonal"] for p in points])
+    metrics = {"epe": mean(errors), "median": quantile(0.5), "p95": quantile(0.95), "auc": float(area)}
+    metrics |= {f"pck@{limit}px": mean([p["error"] <= limit for p in points]) for limit in (5, 10)}
+    metrics |= {f"pck@{a}": mean([p["error"] <= a * p["scale"] for p in points]) for a in (0.05, 0.1, 0.2)}
+    metrics["nme"] = mean([p["error"] / p["scale"] for p in points])
+    metrics["nme_diagonal"] = mean([p["error"] / p["diagonal"] for p in points])
     if sided := [p["error"] / p["side"] for p in points if p["side"]]:
-        found["nme_box"] = mean(sided)
+        metrics["nme_box"] = mean(sided)
     if eared := [p["error"] / p["ears"] for p in points if p["ears"]]:
-        found["nme_pair"] = mean(eared)
-    return found
+        metrics["nme_pair"] = mean(eared)
+    return metrics
 
 
-def agree(found: dict, points: list[dict]) -> None:
-    assert found["points"] == len(points)
+def agree(metrics: dict, points: list[dict]) -> None:
+    assert metrics["points"] == len(points)
     wanted = expected(points)
-    assert {*found} - {"points", "coverage_50", "coverage_90"} == {*wanted}
+    assert {*metrics} - {"points", "coverage_50", "coverage_90"} == {*wanted}
     for name, value in wanted.items():
-        assert found[name] == pytest.approx(value, rel=1e-9, abs=2e-4 if name == "auc" else 1e-12), name
+        assert metrics[name] == pytest.approx(value, rel=1e-9, abs=2e-4 if name == "auc" else 1e-12), name
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, list[dict]]:
     path = tmp_path_factory.mktemp("evaluated") / "predictions.csv"
-    results = answered(20)
+    results = example_results(20)
     results.write(path)
     return evaluate(results, nme_pair=["left_ear", "right_ear"], oks_sigmas=0.1, draws=200), points_of(path)
 
@@ -114,17 +114,11 @@ def test_intervals_contain_their_values(written: tuple[dict, list[dict]]):
             assert entry["low"] <= entry["value"] <= entry["high"], name
 
 
-def test_the_file_gives_the_same_numbers(tmp_path: Path):
-    results = answered()
-    results.write(tmp_path / "predictions.csv")
-    assert evaluate(Results.read(tmp_path / "predictions.csv"), draws=20) == evaluate(results, draws=20)
-
-
 def test_a_subject_without_a_scale_of_its_own_is_counted():
-    whole = answered(8)
+    whole = example_results(8)
     mask = np.zeros((8, 4), bool)
     mask[:3, 1:] = True
-    results = replace(answered(8, **unlabeled(whole, mask)), boxes=None)
+    results = replace(example_results(8, **unlabeled(whole, mask)), boxes=None)
     results.scale[:3] = np.hypot(*results.size[:3].T)
     metrics = evaluate(results, draws=0)
     alone = int((results.labeled[:3].sum(1) == 1).sum())
@@ -141,13 +135,13 @@ def test_a_subject_without_a_scale_of_its_own_is_counted():
 def test_a_resample_without_labels_takes_no_interval_away():
     mask = np.zeros((20, 4), bool)
     mask[3:] = True
-    few = evaluate(answered(20, **unlabeled(answered(20), mask)), draws=200)
+    few = evaluate(example_results(20, **unlabeled(example_results(20), mask)), draws=200)
     assert few["overall"]["ece"]["low"] <= few["overall"]["ece"]["value"] <= few["overall"]["ece"]["high"]
     assert few["notes"] == []
 
 
 def test_settings_are_stated():
-    metrics = evaluate(answered(), oks_sigmas=0.1, nme_pair=["nose", "tail"], draws=300, seed=4)
+    metrics = evaluate(example_results(), oks_sigmas=0.1, nme_pair=["nose", "tail"], draws=300, seed=4)
     assert metrics["oks_sigmas"] == [0.1] * 4 and metrics["nme_pair"] == ["nose", "tail"]
     assert metrics["resampled"]["seed"] == 4 and metrics["resampled"]["draws_of_calibration"] == 200
 
@@ -160,13 +154,13 @@ def all_numbers(node: object) -> list[float]:
 
 @pytest.mark.parametrize("case", ["one image", "one point", "nothing labeled", "a keypoint never labeled", "no ears"])
 def test_no_value_is_nan_and_absent_metrics_have_a_reason(case: str):
-    results = answered(1 if case == "one image" else 8)
+    results = example_results(1 if case == "one image" else 8)
     mask = np.zeros((len(results), 4), bool)
     mask[:, 1] = case in ("a keypoint never labeled", "no ears")
     mask |= case == "nothing labeled"
     mask[1:] |= case == "one point"
     mask[0, 1:] |= case == "one point"
-    results = answered(len(results), **unlabeled(results, mask))
+    results = example_results(len(results), **unlabeled(results, mask))
     metrics = evaluate(results, nme_pair=["left_ear", "right_ear"], oks_sigmas=0.1, draws=50)
     assert np.isfinite(all_numbers(metrics)).all() and json.dumps(metrics, allow_nan=False)
     measured = {*metrics["overall"]}
@@ -184,16 +178,16 @@ def test_no_value_is_nan_and_absent_metrics_have_a_reason(case: str):
 
 def test_a_set_without_images_is_refused():
     with pytest.raises(ValueError, match="nothing to evaluate"):
-        evaluate(answered(3).select([]))
+        evaluate(example_results(3).select([]))
 
 
 def test_a_pair_that_names_no_two_keypoints_is_refused():
     with pytest.raises(ValueError, match="no keypoint is named 'left_ea'; did you mean 'left_ear'"):
-        evaluate(answered(), nme_pair=["left_ea", "right_ear"])
+        evaluate(example_results(), nme_pair=["left_ea", "right_ear"])
     with pytest.raises(ValueError, match="must name two keypoints"):
-        evaluate(answered(), nme_pair=["nose"])
+        evaluate(example_results(), nme_pair=["nose"])
 
 
 def test_without_draws_there_are_values_alone():
-    metrics = evaluate(answered(), draws=0, oks_sigmas=0.1)
+    metrics = evaluate(example_results(), draws=0, oks_sigmas=0.1)
     assert all([*entry] == ["value"] for entry in metrics["overall"].values())

@@ -1,4 +1,4 @@
-"""Results as a model might have given them."""
+"""Example results of a model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from softpoint.labels.skeleton import Skeleton
 NAMES = ("nose", "left_ear", "right_ear", "tail")
 
 
-def answered(count: int = 12, seed: int = 0, spread: float = 4.0, **changes: Any) -> Results:
+def example_results(count: int = 12, seed: int = 0, spread: float = 4.0, **changes: Any) -> Results:
     """`count` subjects of four keypoints with errors of `spread` px; some points are hidden, some unlabeled.
 
     Subjects 0 and 1 share an image, the subjects come from 3 groups, every third box is unknown.

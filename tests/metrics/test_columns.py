@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from helpers.results import answered
+from helpers.results import example_results
 from helpers.training import composed, tiny
 from softpoint.evaluation import evaluate
 from softpoint.evaluation.console import metrics_tables
@@ -32,7 +32,7 @@ def squared(monkeypatch: pytest.MonkeyPatch) -> Column:
 
 
 def test_a_new_row_is_in_metrics_json_and_on_the_console(squared: Column) -> None:
-    results = answered()
+    results = example_results()
     metrics = evaluate(results, draws=50)
     value = float(np.nanmean(results.errors**2))
     entry = metrics["overall"]["mse"]

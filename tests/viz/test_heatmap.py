@@ -35,8 +35,8 @@ def test_the_blend_shows_a_cell_where_grid_to_image_puts_it(stride: int) -> None
     heatmap[4, 5] = 0.01
     light = blend_heatmap(image, heatmap).astype(float).sum(axis=-1)
     rows, columns = np.mgrid[:96, :128]
-    found = np.array([(light * columns).sum(), (light * rows).sum()]) / light.sum()
-    np.testing.assert_allclose(found, grid_to_image(np.array([5.0, 4.0]), stride), atol=0.02)
+    center = np.array([(light * columns).sum(), (light * rows).sum()]) / light.sum()
+    np.testing.assert_allclose(center, grid_to_image(np.array([5.0, 4.0]), stride), atol=0.02)
 
 
 def test_a_row_holds_nine_and_then_wraps() -> None:

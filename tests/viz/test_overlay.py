@@ -1,4 +1,4 @@
-"""Keypoints land where their coordinates say, whatever the enlargement, and nothing else is drawn."""
+"""Keypoints are drawn at their coordinates at any enlargement, and nothing else is drawn."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_label_without_a_prediction_is_named_where_it_is() -> None:
     assert 10 <= rows.min() < rows.max() <= 30
 
 
-def test_names_stay_inside_and_apart() -> None:
+def test_names_stay_inside_and_do_not_overlap() -> None:
     image = np.full((300, 300, 3), 200, np.uint8)
     corners = np.array([[2.0, 2.0], [297.0, 2.0], [2.0, 297.0], [297.0, 297.0]])
     skeleton = Skeleton(("upper_left", "upper_right", "lower_left", "lower_right"))
@@ -145,3 +145,17 @@ def test_shapes_that_disagree_are_quoted() -> None:
         draw_keypoints(BLACK / 255, points)
     with pytest.raises(ValueError, match="whole number of at least 1, got 0"):
         draw_keypoints(BLACK, points, upscale=0)
+
+
+def test_colors_are_distinct_and_keep_their_place() -> None:
+    colors = palette(128)
+    assert colors.dtype == np.uint8
+    assert len(np.unique(colors, axis=0)) == 128
+    np.testing.assert_array_equal(palette(17), colors[:17])
+    assert palette(0).shape == (0, 3)
+    assert palette(300).shape == (300, 3)
+
+
+def test_callers_cannot_spoil_the_palette() -> None:
+    palette(3)[:] = 0
+    assert palette(3).any(axis=1).all()

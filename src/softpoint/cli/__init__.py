@@ -20,6 +20,15 @@ COMMANDS = {
     "compare": "Train variants alike and compare their errors and costs",
     "curve": "Train on growing numbers of labels, or for longer, and draw the learning curve",
 }
+HELP = """\
+Train, measure and ship 2-D keypoint models.
+
+  softpoint COMMAND [KEY=VALUE ...]
+  softpoint COMMAND --help            the command's options and its whole config
+  softpoint COMMAND --config-dir DIR  also read your own config groups from DIR
+
+Commands
+"""
 
 
 def main(command: str | None = None) -> None:
@@ -27,7 +36,7 @@ def main(command: str | None = None) -> None:
     words = sys.argv[1:]
     if command is None:
         if not words or words[0] in ("-h", "--help"):
-            print(_help())
+            print(HELP, *(f"  {name:<10}{line}" for name, line in COMMANDS.items()), sep="\n")
             return
         if words[0] == "--version":
             from softpoint import __version__
@@ -41,20 +50,3 @@ def main(command: str | None = None) -> None:
             sys.exit(f"error: softpoint has no command {command!r}; {did_you_mean(command, COMMANDS)}")
     # sys.argv keeps the command, because Lightning starts the other processes of a distributed training by it.
     import_module(f"{__name__}.{command}").run(words)
-
-
-def _help() -> str:
-    lines = [f"  {name:<10}{line}" for name, line in COMMANDS.items()]
-    return "\n".join(
-        [
-            "Train, measure and ship 2-D keypoint models.",
-            "",
-            "  softpoint COMMAND [KEY=VALUE ...]",
-            "  softpoint COMMAND --help            the command's options and its whole config",
-            "  softpoint COMMAND --config-dir DIR  also read your own config groups from DIR",
-            "",
-            "Commands",
-            "",
-            *lines,
-        ]
-    )

@@ -21,11 +21,11 @@ from softpoint.cli.overrides import (
     whole_number,
     whole_numbers,
 )
-from softpoint.cli.study import budget_of, carry_out, check_outcomes, check_trials, command_of, composed
+from softpoint.cli.study import carry_out, composed, facts_of, finish
 
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint
-    from softpoint.studies.runs import Outcome, Trial
+    from softpoint.studies.runs import Trial
 
 
 def main(cfg: DictConfig) -> None:
@@ -33,38 +33,27 @@ def main(cfg: DictConfig) -> None:
     if cfg.get("study") is None:
         options = sorted(path.stem for path in (CONFIGS / "study").glob("*.yaml"))
         raise ValueError(f"no study is chosen; choose study=OPTION from {', '.join(options)}")
-    overrides, study = train_overrides(cfg), HydraConfig.get().runtime.choices["study"]
+    overrides, study = train_overrides(cfg.train), HydraConfig.get().runtime.choices["study"]
     rounds, calls = whole_number(cfg, "timing.rounds"), whole_number(cfg, "timing.calls", 1)
     variants = override_lists(cfg.study.get("variants"), "study.variants")
-    sets = {name: [*([f"data={name}"] if name else []), *overrides] for name in data_sets(cfg, overrides)}
-    bases = {name: composed(sets[name]) for name in sets}
-    check_folder_names([base.name for base in bases.values()], "on")
-    if cfg.study.get("shared"):
-        for of_set in sets.values():
-            for changes in variants.values():
-                check_head([*of_set, *changes])
-    command = command_of("compare", overrides)
+    sets = [[*([f"data={name}"] if name else []), *overrides] for name in data_sets(cfg, overrides)]
+    bases = [composed(words) for words in sets]
+    check_folder_names([base.name for base in bases], "on")
 
-    from softpoint.studies.markdown import hardware, update_page
     from softpoint.studies.reports import write_comparison
     from softpoint.studies.summaries import comparison
 
-    trials = {name: list(trials_of(cfg, base, sets[name], variants)) for name, base in bases.items()}
-    for planned in trials.values():
-        check_trials(planned)
-    outcomes, texts = carry_out([trial for planned in trials.values() for trial in planned], cfg.output), {}
-    for name, base in bases.items():
-        facts = {"study": study, "title": cfg.study.get("title", study), "on": base.name, "folds": cfg.folds}
-        facts |= {"seeds": whole_numbers(cfg, "seeds"), "command": command, "hardware": hardware()}
-        facts |= {"budget": budget_of(base), "note": cfg.study.get("note", "")}
-        of_name = [outcome for outcome in outcomes if outcome.trial in trials[name]]
-        costs = costs_of(of_name, rounds, calls) if rounds else {}
-        texts[base.name] = write_comparison(Path(cfg.output), comparison(of_name, variants, costs, facts))
-        print(f"\n{texts[base.name]}\n")
-    print(f"written to {cfg.output}")
-    check_outcomes(outcomes, cfg.output)
-    for name, text in texts.items() if cfg.page else ():
-        update_page(Path(cfg.page), f"{study} on {name}", text)
+    about = {"study": study, "title": cfg.study.get("title", study), "note": cfg.study.get("note", "")}
+    about |= {"seeds": whole_numbers(cfg, "seeds"), "folds": cfg.folds}
+    facts = [facts_of(base, overrides) | about | {"on": base.name} for base in bases]
+    planned = [list(trials_of(cfg, base, words, variants)) for base, words in zip(bases, sets, strict=True)]
+    trials, sections = carry_out([trial for of_set in planned for trial in of_set], cfg.output), {}
+    for i, base in enumerate(bases):
+        of_set = trials[i * len(planned[0]) : (i + 1) * len(planned[0])]
+        costs = costs_of(of_set, rounds, calls) if rounds else {}
+        text = write_comparison(Path(cfg.output), comparison(of_set, variants, costs, facts[i]))
+        sections[f"{study} on {base.name}"] = text
+    finish(cfg, trials, sections)
 
 
 def data_sets(cfg: DictConfig, overrides: Sequence[str]) -> list[str | None]:
@@ -83,22 +72,23 @@ def trials_of(
     """Yield every training on one data set, variants in turns, so that a slow hour of the machine meets them all."""
     from softpoint.studies.runs import Trial, slug
 
-    seeds, shared = whole_numbers(cfg, "seeds"), cfg.study.get("shared", False)
-    folds: list[int | None] = [None]
-    splits = [split_overrides(base, overrides, seeds[0])]
+    seeds, shared, output = whole_numbers(cfg, "seeds"), cfg.study.get("shared", False), Path(cfg.output).resolve()
+    splits: dict[int | None, list[str]] = {None: []}
     if cfg.folds is not None:
-        splits = fold_overrides(base, overrides, cfg.folds)
-        folds = list(range(len(splits)))
+        splits = dict(enumerate(fold_overrides(base, overrides, cfg.folds)))
+    elif not base.data.get("splits"):
+        splits = {None: split_overrides(base, overrides, seeds[0])}
+    heads = {name: head_settings(overrides, changes) if shared else {} for name, changes in variants.items()}
     for seed in seeds:
-        for fold, split in zip(folds, splits, strict=True):
+        for fold, split in splits.items():
             for variant, changes in variants.items():
-                folder = Path(cfg.output).resolve() / slug(base.name) / ("shared" if shared else slug(variant))
-                folder = folder / f"seed{seed}" / ("" if fold is None else f"fold{fold}")
+                folder = output / slug(base.name) / ("shared" if shared else slug(variant)) / f"seed{seed}"
+                folder /= "" if fold is None else f"fold{fold}"
                 own = (*overrides, *split, *(() if shared else changes), f"seed={seed}")
-                yield Trial(variant, seed, fold, own, folder, head_settings(changes) if shared else {})
+                yield Trial(variant, seed, fold, own, folder, heads[variant])
 
 
-def costs_of(outcomes: Sequence[Outcome], rounds: int, calls: int) -> dict[str, dict[str, float]]:
+def costs_of(trials: Sequence[Trial], rounds: int, calls: int) -> dict[str, dict[str, float]]:
     """Return the costs of each trained variant on the CPU; nothing where the first variant failed.
 
     "step" is the time of a training step on a batch of the training's size and "inference" that of one image, both
@@ -107,15 +97,14 @@ def costs_of(outcomes: Sequence[Outcome], rounds: int, calls: int) -> dict[str, 
     from softpoint.inference import read_checkpoint
     from softpoint.studies.timing import relative_times
 
-    first = {o.trial.variant: o.trial for o in reversed(outcomes) if not o.failed}
-    if outcomes[0].trial.variant not in first:
+    first = {trial.variant: trial for trial in reversed(trials) if not trial.failed}
+    if trials[0].variant not in first:
         return {}
-    variants = dict.fromkeys(o.trial.variant for o in outcomes if o.trial.variant in first)
-    nets = {variant: read_checkpoint(first[variant].evaluated_checkpoint) for variant in variants}
-    costs = {v: {"parameters": float(sum(p.numel() for p in one.net.parameters()))} for v, one in nets.items()}
-    kinds: dict[str, Callable[[Checkpoint], Callable[[int], Any]]] = {"inference": inference_of, "step": step_of}
-    for kind, work_of in kinds.items():
-        work = {variant: work_of(checkpoint) for variant, checkpoint in nets.items()}
+    variants = dict.fromkeys(trial.variant for trial in trials if trial.variant in first)
+    models = {variant: read_checkpoint(first[variant].evaluated_checkpoint) for variant in variants}
+    costs = {v: {"parameters": float(sum(p.numel() for p in model.net.parameters()))} for v, model in models.items()}
+    for kind, work_of in (("inference", inference_of), ("step", step_of)):
+        work = {variant: work_of(model) for variant, model in models.items()}
         for variant, multiple in relative_times(work, rounds, calls).items():
             costs[variant][kind] = multiple
     return costs
@@ -145,29 +134,22 @@ def step_of(checkpoint: Checkpoint) -> Callable[[int], Any]:
     return lambda _: step(batch)
 
 
-def check_head(overrides: Sequence[str]) -> None:
-    """Raise ValueError for settings of the head by which its heatmaps could not be decoded."""
+def head_settings(overrides: Sequence[str], changes: Sequence[str]) -> Any:
+    """Return the settings of the trained head that `changes` make to a training's overrides.
+
+    Raises ValueError for changes that need another training, and for settings by which no heatmap could be decoded.
+    """
     import torch
 
     from softpoint.functional import decode_heatmap
 
-    head = composed(overrides).head
-    decode_heatmap(torch.ones(1, 1), head.get("decode", "window"), head.get("window", 1))
-
-
-def head_settings(overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the settings of overrides of the head; ValueError for others, which need a training.
-
-    >>> head_settings(["head.decode=dark", "head.window=7"])
-    {'decode': 'dark', 'window': 7}
-    """
-    if wrong := [word for word in overrides if not word.startswith("head.") or "=" not in word]:
+    if wrong := [word for word in changes if not word.startswith("head.") or "=" not in word]:
         raise ValueError(
             f"{wrong[0]}: where study.shared=true, variants change the trained head alone, as head.KEY=VALUE"
         )
-    dotlist = [word.removeprefix("head.") for word in overrides]
-    settings: Any = OmegaConf.to_container(OmegaConf.from_dotlist(dotlist))
-    return settings  # type: ignore[no-any-return]
+    head = composed([*overrides, *changes]).head
+    decode_heatmap(torch.ones(1, 1), head.get("decode", "window"), head.get("window", 1))
+    return OmegaConf.to_container(OmegaConf.from_dotlist([word.removeprefix("head.") for word in changes]))
 
 
 def run(arguments: list[str]) -> None:

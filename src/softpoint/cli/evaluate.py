@@ -40,7 +40,9 @@ def main(cfg: DictConfig) -> None:
     if cfg.missing == "error":  # then all keypoints will be there, and an error need not wait for the predictions
         check_settings(first.skeleton, **settings)
     results, eval_set = predicted(cfg, first)
-    about = {"data": _data_name(cfg, eval_set), "split": cfg.split, "tta": cfg.tta}
+    labels = getattr(eval_set.source, "labels", None)
+    data = labels.source if labels else cfg.get("name") or "that of the run"
+    about = {"data": data, "split": cfg.split, "tta": cfg.tta}
     if others:
         # Where the command line decides what is tested, the splits of the runs do not.
         fair = None if decides_split(_overridden_data(cfg)) else held_out_of_both(first, others[0], cfg.split)
@@ -54,7 +56,8 @@ def main(cfg: DictConfig) -> None:
         console.print(comparison_tables(comparison), f"A is {paths[0]}\nB is {paths[1]}")
     else:
         fraction = confidence_fraction(first)
-        about = {"checkpoint": paths[0], **about, "confidence_radius": _radius(first), "confidence_fraction": fraction}
+        radius = float(first.net.calibration.radius) or None  # in input pixels; 0 where it was not calibrated
+        about = {"checkpoint": paths[0], **about, "confidence_radius": radius, "confidence_fraction": fraction}
         metrics = evaluate(results, **settings, **draws, fraction=fraction, about=about)
         write_evaluation(output, results, metrics, eval_set if cfg.figures else None)
         console.print(metrics_tables(metrics))
@@ -96,19 +99,8 @@ def _overridden_data(cfg: DictConfig) -> dict[str, Any]:
     """The keys of data that the command line sets, directly or by a choice of data=NAME."""
     from softpoint.evaluation.eval_data import STORED
 
-    given = {key: value for key, value in _plain(cfg.data).items() if value != STORED}
-    return given | ({"_target_": cfg.datamodule._target_} if "datamodule" in cfg else {})
-
-
-def _data_name(cfg: DictConfig, eval_set: EvaluationSet) -> str:
-    """The label file of the set, or else its name."""
-    labels = getattr(eval_set.source, "labels", None)
-    return labels.source if labels else cfg.get("name") or "that of the run"
-
-
-def _radius(checkpoint: Checkpoint) -> float | None:
-    """The error in input pixels up to which a confidence is a probability; None where it was not calibrated."""
-    return float(checkpoint.net.calibration.radius) or None
+    changes = {key: value for key, value in _plain(cfg.data).items() if value != STORED}
+    return changes | ({"_target_": cfg.datamodule._target_} if "datamodule" in cfg else {})
 
 
 def _plain(value: Any) -> Any:

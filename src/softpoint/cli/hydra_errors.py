@@ -109,12 +109,12 @@ def explain(error: BaseException, line: CommandLine) -> str:
     packed = re.search(rf"^Caught .*\n(?:\w+\.)*{type(cause).__name__}: (.*)\Z", message, re.DOTALL)
     message = packed[1].strip() if packed else message
     where = re.search(r"full_key: (\S+)", str(error))
-    ours = isinstance(cause, (ValueError, OSError, ImportError))
-    return message if ours or where is None else f"{where[1]}: {message}"
+    plain = isinstance(cause, (ValueError, OSError, ImportError))
+    return message if plain or where is None else f"{where[1]}: {message}"
 
 
 def is_override(word: str) -> bool:
-    """Whether an argument is KEY=VALUE or ~KEY, and not a flag.
+    """Return whether an argument is KEY=VALUE or ~KEY, and not a flag.
 
     >>> is_override("+a=1"), is_override("~a"), is_override("--config-dir=a"), is_override("a")
     (True, True, False, False)
@@ -132,7 +132,7 @@ def key_of(word: str) -> str:
 
 
 def hydras(word: str) -> bool:
-    """Whether an override is of Hydra's own config.
+    """Return whether an override is of Hydra's own config.
 
     >>> hydras("hydra/launcher=joblib"), hydras("+hydra.sweep.dir=x"), hydras("hydrant=1")
     (True, True, False)
@@ -162,12 +162,10 @@ def _missing_option(message: str, line: CommandLine) -> str:
 
 def _no_value(message: str, line: CommandLine) -> str:
     """Name every key without a value, because an interpolation has them under several names."""
-    config = line.compose()
-    missing = [key for key, node in _nodes(config) if node._is_missing()] or [message.split(":")[-1].split()[0]]
-    verb = "has" if len(missing) == 1 else "have"
-    return (
-        f"{' and '.join(missing)} {verb} no value; add to the command line: {' '.join(f'{key}=...' for key in missing)}"
-    )
+    nodes = _nodes(line.compose())
+    missing = [key for key, node in nodes if node._is_missing()] or [message.split(":")[-1].split()[0]]
+    verb, examples = "has" if len(missing) == 1 else "have", " ".join(f"{key}=..." for key in missing)
+    return f"{' and '.join(missing)} {verb} no value; add to the command line: {examples}"
 
 
 def _unknown_key(key: str, line: CommandLine) -> str:

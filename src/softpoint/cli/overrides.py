@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from softpoint.cli.hydra_errors import CONFIGS, hydras, is_override, key_of
 
 # Keys that every study sets itself, and the way out.
-_DECIDED = dict.fromkeys(("seed", "data.seed", "data.fold", "data.folds", "ckpt_path"), "set seeds and folds")
+DECIDED = dict.fromkeys(("seed", "data.seed", "data.fold", "data.folds", "ckpt_path"), "set seeds and folds")
 
 
 def split_arguments(arguments: Sequence[str], study: str) -> list[str]:
@@ -65,14 +65,18 @@ def whole_number(cfg: DictConfig, key: str, least: int = 0) -> int:
     return number
 
 
-def train_overrides(cfg: DictConfig, decided: Mapping[str, str] | None = None) -> list[str]:
-    """Return the overrides of all trainings; ValueError for a key that the study, or `decided`, sets itself."""
-    overrides = [str(word) for word in cfg.train]
-    _check_decided(overrides, decided)
-    return overrides
+def train_overrides(words: Sequence[str], decided: Mapping[str, str] = DECIDED) -> list[str]:
+    """Return overrides of a training; ValueError for a key that the study sets itself, with the advice of `decided`."""
+    for word in words:
+        key = key_of(word)
+        if hydras(word):
+            raise ValueError(f"{word}: give {key} to the study, not to a training")
+        if advice := decided.get(key):
+            raise ValueError(f"{word}: the study itself decides {key}; {advice} instead")
+    return list(words)
 
 
-def override_lists(lists: Any, key: str, decided: Mapping[str, str] | None = None) -> dict[str, list[str]]:
+def override_lists(lists: Any, key: str, decided: Mapping[str, str] = DECIDED) -> dict[str, list[str]]:
     """Return lists of overrides by name; ValueError for anything else, and for names of the same folder."""
     named: Any = OmegaConf.to_container(lists) if OmegaConf.is_config(lists) else lists
     if not isinstance(named, dict) or not named:
@@ -81,7 +85,7 @@ def override_lists(lists: Any, key: str, decided: Mapping[str, str] | None = Non
         if not isinstance(overrides, list) or not all(isinstance(word, str) for word in overrides):
             example = f'\'+{key}.{name}=["KEY=VALUE","KEY=VALUE"]\''
             raise ValueError(f"{key}.{name}={overrides} is no list of overrides; quote it and each of them: {example}")
-        _check_decided(overrides, decided)
+        train_overrides(overrides, decided)
     check_folder_names(named, key)
     return {str(name): overrides for name, overrides in named.items()}
 
@@ -98,7 +102,7 @@ def check_folder_names(names: Iterable[object], key: str) -> None:
 
 
 def fold_overrides(cfg: DictConfig, overrides: Sequence[str], folds: Any) -> list[list[str]]:
-    """Return for each fold the overrides that test a training of `cfg` on it, whatever its seed.
+    """Return for each fold the overrides that test a training of `cfg` on it, with any seed.
 
     Raises ValueError for fewer than 2 folds and for data without any.
     """
@@ -106,28 +110,12 @@ def fold_overrides(cfg: DictConfig, overrides: Sequence[str], folds: Any) -> lis
         raise ValueError(f"folds={folds}: give a whole number, at least 2")
     if "fold" not in cfg.data:
         raise ValueError(f"data={cfg.name} has no folds: it is no set of labeled images; compare seeds instead")
-    same = [*(["data.splits=null"] if cfg.data.splits else []), *_split_seed(cfg, overrides, 0)]
+    same = [*(["data.splits=null"] if cfg.data.splits else []), *split_overrides(cfg, overrides, 0)]
     return [[f"data.fold={fold}", f"data.folds={folds}", *same] for fold in range(folds)]
 
 
 def split_overrides(cfg: DictConfig, overrides: Sequence[str], seed: int) -> list[str]:
-    """Return the override by which trainings of any seed are tested on the same images; none with a split file."""
-    return [] if cfg.data.get("splits") else _split_seed(cfg, overrides, seed)
-
-
-def _split_seed(cfg: DictConfig, overrides: Sequence[str], seed: int) -> list[str]:
-    """The seed of the split; nothing for data without one, or where the user gives it."""
-    given = any(key_of(word) == "data.split_seed" for word in overrides)
-    if given or "split_seed" not in cfg.data or not OmegaConf.is_interpolation(cfg.data, "split_seed"):
-        return []
-    return [f"data.split_seed={seed}"]
-
-
-def _check_decided(overrides: Sequence[str], decided: Mapping[str, str] | None) -> None:
-    rules = {**_DECIDED, **(decided or {})}
-    for word in overrides:
-        key = key_of(word)
-        if hydras(word):
-            raise ValueError(f"{word}: give {key} to the study, not to a training")
-        if advice := rules.get(key):
-            raise ValueError(f"{word}: the study itself decides {key}; {advice} instead")
+    """Return the override by which trainings of any seed draw one split; none where the user or nothing draws it."""
+    drawn = "split_seed" in cfg.data and OmegaConf.is_interpolation(cfg.data, "split_seed")
+    chosen = any(key_of(word) == "data.split_seed" for word in overrides)
+    return [f"data.split_seed={seed}"] if drawn and not chosen else []

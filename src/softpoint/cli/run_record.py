@@ -7,11 +7,14 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.hydra_errors import CONFIGS
+
+if TYPE_CHECKING:
+    from softpoint.training.final_test import FinalTest
 
 
 def run_facts(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
@@ -36,15 +39,13 @@ def run_facts(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def conclude(best: Path, facts: Mapping[str, Any], trainer: Any) -> None:
-    """Add the outcome of the test to a run's record, write that into the best checkpoint, and its model card."""
+def conclude(best: Path, facts: Mapping[str, Any], trainer: Any, report: FinalTest) -> None:
+    """Write a run's record with the outcome of its test into the best checkpoint, and its model card."""
     from softpoint.inference import read_checkpoint
     from softpoint.inference.build_model import target_packages
     from softpoint.inference.model_card import write_card
-    from softpoint.training.final_test import FinalTest
     from softpoint.training.record import write_record
 
-    report = next((callback for callback in trainer.callbacks if isinstance(callback, FinalTest)), FinalTest())
     try:
         if report.failure:
             raise ValueError(report.failure)
@@ -52,8 +53,7 @@ def conclude(best: Path, facts: Mapping[str, Any], trainer: Any) -> None:
     except ValueError as error:  # the training diverged
         print(f"no model card: {error}")
         return
-    record = {**facts, **report.facts(), "finished": True}
+    record, card = {**facts, **report.facts(), "finished": True}, Path(trainer.default_root_dir) / "model_card.md"
     write_record(best, record)
-    card = Path(trainer.default_root_dir) / "model_card.md"
     write_card(replace(checkpoint, record=record), card)
     print(f"model card: {os.path.relpath(card)}")

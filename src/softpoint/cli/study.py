@@ -6,7 +6,8 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from omegaconf.errors import MissingMandatoryValue
 from softpoint.cli.hydra_errors import MISTAKES, CommandLine, explain, key_of
 
 if TYPE_CHECKING:
-    from softpoint.studies.runs import Outcome, Trial
+    from softpoint.studies.runs import Trial
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
@@ -37,67 +38,64 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         raise ValueError(explain(error, CommandLine("train", overrides))) from error
 
 
-def command_of(study: str, overrides: Sequence[str]) -> str:
-    """Return the command line that is running, with the overrides of its trainings as the user wrote them."""
-    from softpoint.studies.markdown import spelled
+def facts_of(base: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the command, without its output folder, the hardware, and the length of a training with config `base`."""
+    from softpoint.studies.markdown import hardware
 
-    own = [word for word in HydraConfig.get().overrides.task if not word.startswith("train=")]
-    return spelled(study, [*own, *overrides])
-
-
-def budget_of(cfg: DictConfig) -> str:
-    """Return the length of a training in one phrase."""
-    if cfg.minutes is not None:
-        return f"{cfg.minutes:g} minutes a training"
-    count = cfg.trainer.max_epochs
-    if count is None:
-        return "as many epochs a training as a set of this size usually wants"
-    return f"{count} epoch{'s' * (count != 1)} a training"
-
-
-def check_trials(trials: Sequence[Trial]) -> None:
-    """Raise ValueError for a variant that does not compose, and for a folder with a training of another config."""
-    variants = set()  # seeds and folds of a variant differ in numbers alone
-    for trial in trials:
-        begun = trial.measured or any((trial.folder / "checkpoints").glob("*.ckpt"))
-        if begun or trial.variant not in variants:
-            config = _plain(composed(trial.overrides))
-            variants.add(trial.variant)
-            if begun:
-                _check_same(trial, config)
+    running = HydraConfig.get()
+    words = [word for word in running.overrides.task if not word.startswith(("train=", "output=", "page="))]
+    epochs = base.trainer.max_epochs
+    if base.minutes is not None:
+        budget = f"{base.minutes:g} minutes a training"
+    elif epochs is None:
+        budget = "as many epochs a training as a set of this size usually wants"
+    else:
+        budget = f"{epochs} epoch{'s' * (epochs != 1)} a training"
+    command = shlex.join(["softpoint", str(running.job.config_name), *words, *overrides])
+    return {"command": command, "hardware": hardware(), "budget": budget}
 
 
-def carry_out(trials: Sequence[Trial], output: str) -> list[Outcome]:
-    """Train and evaluate what is not finished; a failure does not stop the others.
+def carry_out(trials: Sequence[Trial], output: str) -> list[Trial]:
+    """Train and evaluate what is not finished, and return all trials with the reasons of those that failed.
 
     `output` is the folder of all trials as the user named it. Trials that share a folder share a training, and each
-    training is one job of the launcher, which continues from its last.ckpt where it was interrupted.
+    training is one job of the launcher, which continues from its last.ckpt where it was interrupted. Raises ValueError,
+    before the first training, for overrides that do not compose and for a folder with a training of another config.
     """
-    from softpoint.studies.runs import Outcome
-
+    _check(trials)
     by_folder: dict[Path, list[Trial]] = {}
     for trial in trials:
         by_folder.setdefault(trial.folder, []).append(trial)
-    jobs = [some for some in by_folder.values() if not all(trial.measured for trial in some)]
+    jobs = [job for job in by_folder.values() if not all(trial.measured for trial in job)]
     if done := len(by_folder) - len(jobs):
         print(f"{done} of {len(by_folder)} trainings were finished before", flush=True)
     try:
-        failures = _launch(jobs, output) if jobs else {}
+        reasons = _launch(jobs, output) if jobs else {}
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
         print(f"stopped: the same command with {_again(output)} continues from here", file=sys.stderr)
         sys.exit(130)
-    return [Outcome(trial, None if trial.measured else failures[trial.folder]) for trial in trials]
+    return [trial if trial.measured else replace(trial, failed=reasons[trial.folder]) for trial in trials]
 
 
-def check_outcomes(outcomes: Sequence[Outcome], output: str) -> None:
-    """Raise ValueError with the number of trainings that failed and the first reason."""
-    if failed := [outcome for outcome in outcomes if outcome.failed]:
-        reason = f"{failed[0].trial.name}: {failed[0].failed}"
+def finish(cfg: DictConfig, trials: Sequence[Trial], sections: Mapping[str, str]) -> None:
+    """Print the reports of a study, by the section of `cfg.page` that each replaces.
+
+    Raises ValueError, and leaves the page as it is, where trainings failed.
+    """
+    from softpoint.studies.markdown import update_page
+
+    for text in sections.values():
+        print(f"\n{text}\n")
+    print(f"written to {cfg.output}")
+    if failed := [trial for trial in trials if trial.failed]:
+        reason = f"{failed[0].name}: {failed[0].failed}"
         raise ValueError(
-            f"{len(failed)} of {len(outcomes)} trainings failed, first {reason}"
+            f"{len(failed)} of {len(trials)} trainings failed, first {reason}"
             + ("\n" if "\n" in reason else "; ")
-            + f"the same command with {_again(output)} tries those again"
+            + f"the same command with {_again(cfg.output)} tries those again"
         )
+    for name, text in sections.items() if cfg.page else ():
+        update_page(Path(cfg.page), name, text)
 
 
 def run_job(cfg: DictConfig, jobs: Sequence[Sequence[Trial]]) -> str | None:
@@ -105,18 +103,19 @@ def run_job(cfg: DictConfig, jobs: Sequence[Sequence[Trial]]) -> str | None:
     from softpoint.cli import train
     from softpoint.studies.runs import evaluate_trial, timed
 
-    trials = jobs[HydraConfig.get().job.num]
+    number, results = HydraConfig.get().job.num, None
+    trials = jobs[number]
     first = trials[0]
-    name = f"[{HydraConfig.get().job.num + 1}/{len(jobs)}] {', '.join(trial.name for trial in trials)}"
+    name = f"[{number + 1}/{len(jobs)}] {', '.join(trial.name for trial in trials)}"
     action = "evaluating" if first.trained else "continuing" if cfg.ckpt_path else "training"
     print(f"{name}: {action} in {os.path.relpath(first.folder)}", flush=True)
     try:
         if not first.trained:
             with timed(first, resumed=cfg.ckpt_path is not None):
-                train.main(cfg)
+                _, results = train.train(cfg)
         for trial in trials:
             if not trial.measured:
-                evaluate_trial(trial)
+                evaluate_trial(trial, results)
     except Exception as error:
         if not isinstance(error, MISTAKES):
             traceback.print_exc()
@@ -135,30 +134,46 @@ def _launch(jobs: Sequence[Sequence[Trial]], output: str) -> dict[Path, str]:
     context = HydraContext(loader, Callbacks(config))
     task = partial(run_job, jobs=jobs)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
+    overrides = []
+    for trial, *_ in jobs:
+        subdir, last = trial.folder.relative_to(Path(output).resolve()), trial.folder / "checkpoints" / "last.ckpt"
+        resume = [f"ckpt_path={_quoted(last)}"] if last.is_file() and not trial.trained else []
+        overrides.append([*trial.overrides, f"hydra.sweep.subdir={subdir}", *resume])
     try:
-        results = launcher.launch([_job_overrides(trials[0], output) for trials in jobs], initial_job_idx=0)
-        reasons = [result.return_value for result in results]
+        reasons = [result.return_value for result in launcher.launch(overrides, initial_job_idx=0)]
     except Exception as error:  # of the launcher, such as a worker that was killed
         reasons = [str(error) or type(error).__name__] * len(jobs)
     return {trials[0].folder: str(reason) for trials, reason in zip(jobs, reasons, strict=True)}
 
 
-def _job_overrides(trial: Trial, output: str) -> list[str]:
-    subdir = trial.folder.relative_to(Path(output).resolve())
-    last = trial.folder / "checkpoints" / "last.ckpt"
-    resume = [f"ckpt_path={_quoted(last)}"] if last.is_file() and not trial.trained else []
-    return [*trial.overrides, f"hydra.sweep.subdir={subdir}", *resume]
+def _check(trials: Sequence[Trial]) -> None:
+    """Compose each config, once for all seeds and folds, and compare it with that of a training in its folder."""
+    checked = set()
+    for trial in trials:
+        kind = frozenset(word for word in trial.overrides if not word.startswith(("seed=", "data.fold=")))
+        begun = trial.measured or any((trial.folder / "checkpoints").glob("*.ckpt"))
+        if kind in checked and not begun:
+            continue
+        checked.add(kind)
+        config, path = _plain(composed(trial.overrides)), trial.folder / ".hydra" / "config.yaml"
+        _check_processes(config["trainer"])
+        stored = _plain(OmegaConf.load(path)) if path.is_file() else {}
+        if begun and stored != config:
+            differing = sorted(key for key in config.keys() | stored.keys() if config.get(key) != stored.get(key))
+            raise ValueError(
+                f"{os.path.relpath(trial.folder)} holds a training of another config, which differs in "
+                f"{', '.join(differing)}; name another output=FOLDER, or remove that one"
+            )
 
 
-def _check_same(trial: Trial, config: dict[str, Any]) -> None:
-    """Raise ValueError where the folder holds a training of another config."""
-    path = trial.folder / ".hydra" / "config.yaml"
-    stored = _plain(OmegaConf.load(path)) if path.is_file() else {}
-    if stored != config:
-        differing = sorted(key for key in config.keys() | stored.keys() if config.get(key) != stored.get(key))
+def _check_processes(trainer: Mapping[str, Any]) -> None:
+    """Raise ValueError for a training by several processes, each of which would start the whole study again."""
+    devices, nodes = trainer["devices"], trainer["num_nodes"]
+    count = len(devices) if isinstance(devices, list) else devices
+    if nodes != 1 or (isinstance(count, int) and count != 1) or str(trainer["strategy"]).startswith("ddp"):
         raise ValueError(
-            f"{os.path.relpath(trial.folder)} holds a training of another config, which differs in "
-            f"{', '.join(differing)}; name another output=FOLDER, or remove that one"
+            f"trainer.devices={devices} trainer.num_nodes={nodes} trainer.strategy={trainer['strategy']}: a training of"
+            " a study has one process; leave these as they are, and train several side by side by hydra/launcher=joblib"
         )
 
 

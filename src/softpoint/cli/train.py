@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.hydra_app import launch
 
+if TYPE_CHECKING:
+    from softpoint.evaluation import Results
+
 
 def main(cfg: DictConfig) -> float | None:
     """Run a training and return the best val/epe, which sweeps minimize."""
+    return train(cfg)[0]
+
+
+def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
+    """Run a training and return the best val/epe and the results of its test, on the first process."""
     # Imported here, so that --help and a misspelled key need not wait for torch.
     import logging
     import os
@@ -25,6 +33,7 @@ def main(cfg: DictConfig) -> float | None:
     from softpoint.inference import read_checkpoint
     from softpoint.inference.build_model import target_packages
     from softpoint.training import Record
+    from softpoint.training.final_test import FinalTest
 
     # Of Lightning's own use of torch, and its advice to use more workers than a laptop has cores.
     warnings.filterwarnings("ignore", ".*LeafSpec.*|.*many workers.*|.*smaller than the logging interval.*")
@@ -44,7 +53,7 @@ def main(cfg: DictConfig) -> float | None:
         print(f"{data.summary}; {module.summary}; writing to {os.path.relpath(trainer.default_root_dir)}")
     trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
     if trainer.fast_dev_run:
-        return None
+        return None, None
     score, best = trainer.checkpoint_callback.best_model_score, trainer.checkpoint_callback.best_model_path
     if score is None:
         raise ValueError(
@@ -52,14 +61,15 @@ def main(cfg: DictConfig) -> float | None:
             " saved; raise it, and keep callbacks.checkpoint"
         )
     trainer.test(module, data, ckpt_path=best, verbose=False, weights_only=True)
+    report = next((callback for callback in trainer.callbacks if isinstance(callback, FinalTest)), FinalTest())
     if trainer.is_global_zero:
-        conclude(Path(best), record.facts, trainer)
+        conclude(Path(best), record.facts, trainer, report)
         print(f"best checkpoint, val/epe {score:.3f} px: {os.path.relpath(best)}")
         command = shlex.quote(f"ckpt={os.path.relpath(best)}")
         own = sorted({package for package in trust if not package.startswith("softpoint.")})
         more = " boxes=LABELS" * bool(data.crops) + f" trust=[{','.join(own)}]" * bool(own)
         print(f"use it: softpoint predict {command} source=IMAGE_OR_FOLDER{more}")
-    return float(score)
+    return float(score), report.results if report.metrics else None
 
 
 def build(cfg: DictConfig) -> tuple[Any, Any, Any]:

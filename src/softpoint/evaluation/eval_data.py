@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 from softpoint.data.datamodule import KeypointData, Loader
@@ -34,7 +35,7 @@ _log = logging.getLogger(__name__)
 def open_set(
     checkpoint: Checkpoint,
     split: str = "test",
-    given: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
     fixed: Collection[str] = (),
     other: Checkpoint | None = None,
 ) -> EvaluationSet:
@@ -42,23 +43,26 @@ def open_set(
 
     Args:
         split: train, val, test, or all for every image that is labeled.
-        given: settings of data that replace the stored ones; with `_target_`, those of another set, which is
+        overrides: settings of data that replace the stored ones; with `_target_`, those of another set, which is
             cropped and resized as in training unless a key is among `fixed`.
         other: a second checkpoint to compare with: the set is cropped and resized as for that one.
 
-    The stored split is used unless `given` decides another. Raises FileNotFoundError and ValueError for missing
+    The stored split is used unless `overrides` decides another. Raises FileNotFoundError and ValueError for missing
     files, and ValueError for a checkpoint whose data is none of softpoint's.
     """
     if split not in SPLITS:
         raise ValueError(f"split={split!r}: {did_you_mean(split, SPLITS)}")
-    given = dict(given or {})
-    own = "_target_" in given
-    config = given if own else {**_stored(checkpoint, given), **given}
+    overrides = dict(overrides or {})
+    own = "_target_" in overrides
+    config = overrides if own else {**_stored(checkpoint, overrides), **overrides}
     if own or other is not None:
-        config = {**config, **_input_settings(other or checkpoint, fixed)}
+        model = other or checkpoint
+        crops = {key: model.crops[key] for key in ("padding", "boxes")} if model.crops else {}
+        inputs = {"size": list(model.size), "mode": "instance" if crops else "image", **crops}
+        config = {**config, **{key: value for key, value in inputs.items() if key not in fixed}}
     target = config.pop("_target_")
     kind = _data_class(target, checkpoint)
-    kept = None if decides_split(given) else checkpoint.splits
+    kept = None if decides_split(overrides) else checkpoint.splits
     try:
         if issubclass(kind, LabeledData) and (split == "all" or (kept and split in kept)):
             images = None if split == "all" or kept is None else kept[split]
@@ -66,14 +70,14 @@ def open_set(
         else:
             chosen = split_set(_module(kind, config, checkpoint), split)
     except FileNotFoundError as error:
-        if own or "labels" in given:
+        if own or "labels" in overrides:
             raise
         raise FileNotFoundError(
             f"{error}. {checkpoint.path} was trained on it; name its new place by data.labels=FILE data.images=FOLDER"
         ) from error
-    for trained in (checkpoint, other):
-        if trained is not None and split != "train":
-            _warn_seen(trained, chosen)
+    for trained in (checkpoint, other) if split != "train" else ():
+        if trained is not None and trained.splits:
+            _warn_of_trained_images(trained.path, trained.splits.get("train", ()), chosen.images)
     return chosen
 
 
@@ -85,19 +89,19 @@ def confidence_fraction(checkpoint: Checkpoint) -> float:
     return float(fraction) if isinstance(fraction, (int, float)) and 0 < fraction < 1 else FRACTION
 
 
-def decides_split(given: Mapping[str, Any]) -> bool:
+def decides_split(overrides: Mapping[str, Any]) -> bool:
     """Return whether replaced settings, or another set, decide the split in place of the stored one.
 
     >>> decides_split({"labels": "elsewhere.csv"}), decides_split({"fold": 1, "folds": 5})
     (False, True)
     """
-    return "_target_" in given or bool(set(given) & set(_SPLITTING))
+    return "_target_" in overrides or bool(set(overrides) & set(_SPLITTING))
 
 
 def held_out_of_both(first: Checkpoint, second: Checkpoint, split: str) -> set[str] | None:
     """Return the images, by `normalize_path`, of the first's stored split that the second was not trained or chosen on.
 
-    None stands for any image. Raises ValueError where there is none.
+    None means any image. Raises ValueError where there is none.
     """
     if split not in ("val", "test") or not first.splits or not second.splits:
         return None
@@ -111,22 +115,14 @@ def held_out_of_both(first: Checkpoint, second: Checkpoint, split: str) -> set[s
     return kept
 
 
-def _input_settings(checkpoint: Checkpoint, fixed: Collection[str]) -> dict[str, Any]:
-    """Return size, mode and crops of a checkpoint's own data, without the keys that are fixed."""
-    crops = checkpoint.crops
-    settings: dict[str, Any] = {"size": list(checkpoint.size), "mode": "instance" if crops else "image"}
-    settings |= {"padding": crops["padding"], "boxes": crops["boxes"]} if crops else {}
-    return {key: value for key, value in settings.items() if key not in fixed}
-
-
-def _stored(checkpoint: Checkpoint, given: Mapping[str, Any]) -> dict[str, Any]:
+def _stored(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return the stored settings and their `_target_`; ValueError for ones that would open another machine's data."""
     stored, module = checkpoint.config.get("data"), checkpoint.config.get("datamodule")
     node = module if isinstance(module, Mapping) else stored  # earlier versions kept the class beside the settings
     if not isinstance(stored, Mapping) or not isinstance(node, Mapping) or "_target_" not in node:
         raise ValueError(f"{checkpoint.path} does not state the data that it was trained on; choose data=NAME")
     folder = stored.get("folder")
-    if "folder" not in given and isinstance(folder, str) and ("://" in folder or folder.startswith("local:")):
+    if "folder" not in overrides and isinstance(folder, str) and ("://" in folder or folder.startswith("local:")):
         raise ValueError(
             f"{checkpoint.path} names data at {folder}, which is not opened for a checkpoint's sake; set"
             " data.folder=ADDRESS yourself"
@@ -187,14 +183,11 @@ def _scene(node: Mapping[str, Any]) -> Any:
     return getattr(scenes, name)(**{key: value for key, value in node.items() if key != "_target_"})
 
 
-def _warn_seen(checkpoint: Checkpoint, data: EvaluationSet) -> None:
+def _warn_of_trained_images(path: Path, trained: Collection[str], images: Sequence[str]) -> None:
     """Warn where the images have names of images that the network was trained on."""
-    trained = {normalize_path(image) for image in (checkpoint.splits or {}).get("train", ())}
-    if seen := [image for image in data.images if normalize_path(image) in trained]:
-        _log.warning(
-            "%d of %d images bear the names of images that %s was trained on, first %s: numbers on those flatter it",
-            len(seen),
-            len(data),
-            checkpoint.path,
-            seen[0],
+    trained = {normalize_path(image) for image in trained}
+    if seen := [image for image in images if normalize_path(image) in trained]:
+        message = (
+            "%d of %d images bear the names of images that %s was trained on, first %s: numbers on those flatter it"
         )
+        _log.warning(message, len(seen), len(images), path, seen[0])

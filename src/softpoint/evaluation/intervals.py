@@ -52,7 +52,7 @@ class Resamples:
         return cls(kind, unit, draw_counts(int(unit.max()) + 1, draws, seed), seed)
 
     def to_dict(self) -> dict[str, int | str]:
-        """What was drawn, as metrics.json states it."""
+        """The kind and number of units and draws, for metrics.json."""
         draws, units = self.counts.shape
         slow = min(draws, SLOW_DRAWS)
         return {"unit": self.kind, "units": units, "draws": draws, "draws_of_calibration": slow, "seed": self.seed}

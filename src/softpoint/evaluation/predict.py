@@ -39,7 +39,9 @@ def evaluation_predictor(
     if not skeleton.flip_pairs:
         pairs = tuple(pair for pair in eval_set.skeleton.flip_pairs if set(pair) <= set(skeleton.names))
         skeleton = replace(skeleton, flip_pairs=pairs)
-    if tta == "flip" and not _trained_with_flips(checkpoint):
+    data = checkpoint.config.get("data")
+    augment = data.get("augment") if isinstance(data, Mapping) else None
+    if tta == "flip" and not (isinstance(augment, Mapping) and augment.get("flip")):
         _log.warning("%s was trained without mirrored images (augment.flip): tta=flip may harm it", checkpoint.path)
     checkpoint = replace(checkpoint, skeleton=skeleton, size=size or checkpoint.size)
     return load_predictor(checkpoint, device, tta, unpaired)
@@ -116,9 +118,3 @@ def check_finite(results: Results) -> None:
                 f"the {name} predicted for {results.images[int(np.argmin(finite))]} is NaN or infinite; the weights or"
                 " the calibration are damaged, or the training diverged"
             )
-
-
-def _trained_with_flips(checkpoint: Checkpoint) -> bool:
-    data = checkpoint.config.get("data")
-    augment = data.get("augment") if isinstance(data, Mapping) else None
-    return isinstance(augment, Mapping) and bool(augment.get("flip"))

@@ -106,9 +106,18 @@ class Results:
         """Write a CSV with one row per subject, which `read` returns to the last bit."""
         boxes = () if self.boxes is None else _EDGES
         area = () if self.areas is None else ("area",)
-        points = [f"{name}_{part}" for name in self.skeleton.names for part in _PARTS]
-        rows = (self._row(i) for i in range(len(self)))
-        write_rows(Path(path), [[*_FIXED, *boxes, *area, *points], *rows])
+        columns = [f"{name}_{part}" for name in self.skeleton.names for part in _PARTS]
+        triangle = self.covariance[..., [0, 0, 1], [0, 1, 1]]
+        points = np.concatenate([self.keypoints, self.confidence[..., None], triangle, self.truth], axis=2)
+        rows = [[*_FIXED, *boxes, *area, *columns]]
+        for i, image in enumerate(self.images):
+            row = [image, self.groups[i], *map(str, self.size[i]), exact(self.scale[i])]
+            row += [] if self.boxes is None else map(exact, self.boxes[i])
+            row += [] if self.areas is None else [exact(self.areas[i])]
+            for point, state in zip(points[i], self.visibility[i], strict=True):
+                row += [*map(exact, point), str(state)]
+            rows.append(row)
+        write_rows(Path(path), rows)
 
     @classmethod
     def read(cls, path: str | Path) -> Results:
@@ -140,22 +149,6 @@ class Results:
             skeleton=Skeleton(tuple(names)),
             areas=numbers[:, len(before) - 3] if "area" in header else None,
         )
-
-    def _row(self, i: int) -> list[str]:
-        points = np.concatenate(
-            [
-                self.keypoints[i],
-                self.confidence[i, :, None],
-                self.covariance[i].reshape(-1, 4)[:, [0, 1, 3]],
-                self.truth[i],
-            ],
-            axis=1,
-        )
-        cells = [[*map(exact, row), str(state)] for row, state in zip(points, self.visibility[i], strict=True)]
-        box = [] if self.boxes is None else [exact(edge) for edge in self.boxes[i]]
-        area = [] if self.areas is None else [exact(self.areas[i])]
-        fixed = [self.images[i], self.groups[i], *map(str, self.size[i]), exact(self.scale[i])]
-        return [*fixed, *box, *area, *(cell for part in cells for cell in part)]
 
 
 def _stack(arrays: Sequence[np.ndarray | None], counts: Sequence[int]) -> np.ndarray | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,16 +25,6 @@ def hardware() -> str:
     return f"{gpu}{processor()}, {cores()} CPU cores, {used}, torch {torch.__version__}"
 
 
-def spelled(command: str, words: Sequence[str]) -> str:
-    """Return the command that repeats a measurement, without its output folder.
-
-    >>> spelled("compare", ["study=heads", "output=there", "loss=[heatmap_ce]"])
-    "softpoint compare study=heads 'loss=[heatmap_ce]'"
-    """
-    kept = [word for word in words if not word.startswith(("output=", "page=", "hydra."))]
-    return shlex.join(["softpoint", command, *kept])
-
-
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table with the first column aligned left, as text, and the others right, as numbers.
 
@@ -49,41 +38,43 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([text[0], "|---" + "|---:" * (len(header) - 1) + "|", *text[1:]])
 
 
-def failures(failed: Sequence[str]) -> list[str]:
-    """Return failures as lines of a Markdown list, and an empty line; nothing for none.
+def interval_text(entry: Mapping[str, Any], format_spec: str = ".2f") -> str:
+    """Return a value with the ends of its interval, which it may lack.
+
+    >>> interval_text({"value": -1.0, "low": -1.5, "high": 0.25}, "+.2f")
+    '-1.00 (-1.50 to +0.25)'
+    """
+    value, low, high = (entry.get(key) for key in ("value", "low", "high"))
+    return format(value, format_spec) + ("" if low is None else f" ({low:{format_spec}} to {high:{format_spec}})")
+
+
+def failures(failed: Sequence[str]) -> str:
+    """Return failures as a Markdown list; "" for none.
 
     >>> failures(["fold 1: no image\\nmouse.png"])
-    ['Failed:', '', '- fold 1: no image\\n  mouse.png', '']
+    'Failed:\\n\\n- fold 1: no image\\n  mouse.png'
     """
-    return ["Failed:", "", *("- " + one.replace("\n", "\n  ") for one in failed), ""] if failed else []
+    return "\n".join(["Failed:\n", *("- " + reason.replace("\n", "\n  ") for reason in failed)]) if failed else ""
 
 
-def replace_section(page: str, name: str, body: str) -> str:
-    """Return the page with the section between the markers of `name` replaced, or added at its end.
-
-    >>> page = replace_section("# Results\\n", "heads", "one")
-    >>> print(replace_section(page, "heads", "two"), end="")
-    # Results
-    <BLANKLINE>
-    <!-- heads: begin -->
-    two
-    <!-- heads: end -->
-    """
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    section = f"{begin}\n{body.strip()}\n{end}"
-    before, opened, rest = page.partition(begin)
-    if not opened:
-        return f"{page.rstrip()}\n\n{section}\n".lstrip()
-    _, closed, after = rest.partition(end)
-    if not closed:
-        raise ValueError(f"the page has {begin!r} without {end!r}; add it, or take both out")
-    return f"{before}{section}{after}"
+def paragraphs(*texts: str) -> str:
+    """Return texts separated by empty lines, without empty ones."""
+    return "\n\n".join(text for text in texts if text)
 
 
 def update_page(path: Path, name: str, body: str) -> None:
-    """Replace a section of the page at `path`, which is made where it is missing; see `replace_section`."""
+    """Replace the section between the markers of `name` in the page at `path`, or add it at the end.
+
+    A page that is missing is made. Raises ValueError for a first marker without the second.
+    """
     page = path.read_text(encoding="utf-8") if path.is_file() else "# Results\n"
-    write_text(path, replace_section(page, name, body))
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    section = f"{begin}\n{body.strip()}\n{end}"
+    before, opened, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if opened and not closed:
+        raise ValueError(f"{path} has {begin!r} without {end!r}; add it, or take both out")
+    write_text(path, f"{before}{section}{after}" if opened else f"{page.rstrip()}\n\n{section}\n".lstrip())
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

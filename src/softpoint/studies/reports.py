@@ -12,9 +12,8 @@ from softpoint.evaluation.results import Results
 from softpoint.metrics.columns import COLUMNS
 from softpoint.paths import write_json, write_text
 from softpoint.studies.charts import comparison_chart, curve_chart, fold_chart
-from softpoint.studies.markdown import failures, markdown_table, write_table
+from softpoint.studies.markdown import failures, interval_text, markdown_table, paragraphs, write_table
 from softpoint.studies.runs import slug
-from softpoint.studies.statistics import Interval
 from softpoint.viz.figures import write_figure
 
 
@@ -79,26 +78,22 @@ def describe_cross_validation(summary: Mapping[str, Any], name: str) -> str:
     ]
     if len(seeds) > 1:
         rows += [[f"seed {seed}", *_cells(metrics, shown)] for seed, metrics in seeds.items()]
-    rows.append(["all folds", *(Interval.of(overall[key]).text(COLUMNS[key].format) for key in shown)])
+    rows.append(["all folds", *(interval_text(overall[key], COLUMNS[key].format) for key in shown)])
     if "low" in overall["epe"]:
         intervals = f"In brackets, 95 % intervals by bootstrap over {summary['resampled']['unit']}."
     else:
         intervals = f"There are no intervals: {summary['skipped'].get('intervals', 'too few images')}."
     spread = ", ".join(f"fold {fold} {_number(m['epe']['spread'])}" for fold, m in summary["folds"].items())
-    lines = [
+    return paragraphs(
         f"### Cross-validation on {name}",
-        "",
         f"{summary['images']} images, each tested once per seed by a model trained without it; "
         f"{len(summary['folds'])} folds, seed {' and '.join(seeds)}. {intervals} Coverage is of the 90 % ellipses.",
-        "",
         markdown_table(["", *shown], rows),
-        "",
-        *([f"Standard deviation of EPE over the seeds: {spread}.", ""] if len(seeds) > 1 else []),
-        *failures([f"{failed['run']}: {failed['why']}" for failed in summary["failed"]]),
+        f"Standard deviation of EPE over the seeds: {spread}." if len(seeds) > 1 else "",
+        failures([f"{failed['run']}: {failed['why']}" for failed in summary["failed"]]),
         f"`{summary['command']}`, {summary['budget']}, {_number(summary['minutes'], '.1f')} minutes of training in "
         f"all, on {summary['hardware']}.",
-    ]
-    return "\n".join(lines)
+    )
 
 
 def describe_comparison(summary: Mapping[str, Any]) -> str:
@@ -121,21 +116,16 @@ def describe_comparison(summary: Mapping[str, Any]) -> str:
         f"{name}: " + (f"`{shlex.join(entry['overrides'])}`" if entry["overrides"] else "no change")
         for name, entry in summary["variants"].items()
     ]
-    lines = [
+    return paragraphs(
         f"### {summary['title']} on {summary['on']}",
-        "",
         f"{intervals} Step and inference are times as multiples of the first row's, on the CPU, measured in turns in"
         " one run.",
-        "",
-        *([summary["note"], ""] if summary.get("note") else []),
+        summary.get("note", ""),
         markdown_table(header, rows),
-        "",
-        *failures(failed),
+        failures(failed),
         "; ".join(overrides) + ".",
-        "",
         f"`{summary['command']}`, {summary['budget']}, on {summary['hardware']}.",
-    ]
-    return "\n".join(lines)
+    )
 
 
 def describe_curve(summary: Mapping[str, Any]) -> str:
@@ -145,7 +135,7 @@ def describe_curve(summary: Mapping[str, Any]) -> str:
     rows, failed = [], []
     for line, sizes in summary["lines"].items():
         for size, point in sizes.items():
-            epe = Interval.of(point["epe"]).text() if point["epe"] else "failed"
+            epe = interval_text(point["epe"]) if point["epe"] else "failed"
             rows.append([*([line] if several else []), size, epe, *_cells(point["means"], shown[1:])])
             failed += point["failed"]
     if unit == "minutes":
@@ -153,18 +143,14 @@ def describe_curve(summary: Mapping[str, Any]) -> str:
     else:
         title, trained = "Learning curve", f"on so many {unit}, the smaller sets of a seed inside its larger ones"
     source = "over the seeds" if len(seeds) > 1 else "by bootstrap over the test images"
-    lines = [
+    return paragraphs(
         f"### {title} on {summary['on']}",
-        "",
         f"Trained {trained}, and tested on the same images with every seed. "
         f"Seeds {', '.join(map(str, seeds))}; in brackets, 95 % intervals {source}.",
-        "",
         markdown_table([*(["line"] if several else []), unit, *shown], rows),
-        "",
-        *failures(failed),
+        failures(failed),
         f"`{summary['command']}`, {summary['budget']}, on {summary['hardware']}.",
-    ]
-    return "\n".join(lines)
+    )
 
 
 def _variant_row(name: str, entry: Mapping[str, Any], shown: Sequence[str]) -> list[str]:
@@ -172,11 +158,11 @@ def _variant_row(name: str, entry: Mapping[str, Any], shown: Sequence[str]) -> l
     if "epe" not in entry:
         return [name, "failed", *["-"] * (len(shown) + 5)]
     cost, difference = entry["cost"], entry.get("difference")
-    change = Interval.of(difference).text("+.2f") if difference else "-"
+    change = interval_text(difference, "+.2f") if difference else "-"
     parameters = cost.get("parameters")
     return [
         name + (f" (seed {' and '.join(entry['seeds'])} alone)" if entry["failed"] else ""),
-        Interval.of(entry["epe"]).text(),
+        interval_text(entry["epe"]),
         f"**{change}**" if difference and difference["excludes_zero"] else change,
         *_cells(entry["means"], shown),
         _number(entry["means"].get("minutes"), ".1f"),

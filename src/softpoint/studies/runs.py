@@ -20,7 +20,8 @@ class Trial:
     """A training and its evaluation.
 
     `overrides` are those of the train command and `folder` is that of the run. `head` changes settings of the trained
-    head before it is evaluated, so that several trials may share one training.
+    head before it is evaluated, so that several trials may share one training. `size` is its place on a learning
+    curve, such as (10, "images"), and `failed` the reason where it was carried out and failed.
     """
 
     variant: str
@@ -29,12 +30,15 @@ class Trial:
     overrides: tuple[str, ...]
     folder: Path
     head: Mapping[str, Any] = field(default_factory=dict)
+    size: tuple[int, str] | None = None
+    failed: str | None = None
 
     @property
     def name(self) -> str:
-        """Variant, fold and seed, for messages and tables."""
-        fold = "" if self.fold is None else f"fold {self.fold}, "
-        return f"{self.variant}, {fold}seed {self.seed}".removeprefix(", ")
+        """Variant, size, fold and seed, for messages and tables."""
+        size = "" if self.size is None else f"{self.size[0]} {self.size[1]}"
+        fold = "" if self.fold is None else f"fold {self.fold}"
+        return ", ".join(part for part in (self.variant, size, fold, f"seed {self.seed}") if part)
 
     @property
     def checkpoint(self) -> Path:
@@ -54,12 +58,12 @@ class Trial:
 
     @property
     def trained(self) -> bool:
-        """Whether training came to its end."""
+        """True where training came to its end."""
         return self.checkpoint.is_file() and (self.folder / "test.csv").is_file()
 
     @property
     def measured(self) -> bool:
-        """Whether its evaluation is complete."""
+        """True where its evaluation is complete."""
         return all((self.evaluation / name).is_file() for name in ("metrics.json", "predictions.csv"))
 
     def minutes(self) -> float | None:
@@ -77,14 +81,6 @@ class Trial:
         return Results.read(self.evaluation / "predictions.csv")
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A trial that was carried out; `failed` is the reason where it failed."""
-
-    trial: Trial
-    failed: str | None = None
-
-
 @contextmanager
 def timed(trial: Trial, resumed: bool) -> Iterator[None]:
     """Write minutes.json with the duration of the block, added to that of the part before where it was `resumed`."""
@@ -98,8 +94,11 @@ def timed(trial: Trial, resumed: bool) -> Iterator[None]:
         (trial.folder / "minutes.json").write_text(json.dumps({"minutes": minutes}), encoding="utf-8")
 
 
-def evaluate_trial(trial: Trial) -> None:
-    """Measure the best weights on the test split of their training, and write predictions.csv and metrics.json."""
+def evaluate_trial(trial: Trial, tested: Results | None = None) -> None:
+    """Measure the best weights on the test split of their training, and write predictions.csv and metrics.json.
+
+    `tested` is the outcome of the training's own test, which counts unless the trial changes the head.
+    """
     import torch
 
     from softpoint.evaluation import evaluate
@@ -111,12 +110,12 @@ def evaluate_trial(trial: Trial) -> None:
     if trial.head:
         _write_with_head(trial)
     checkpoint = read_checkpoint(trial.evaluated_checkpoint)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    eval_set = open_set(checkpoint, "test")
-    results = predict(evaluation_predictor(checkpoint, eval_set, device=device), eval_set)
+    if tested is None or trial.head:
+        device, eval_set = "cuda" if torch.cuda.is_available() else "cpu", open_set(checkpoint, "test")
+        tested = predict(evaluation_predictor(checkpoint, eval_set, device=device), eval_set)
     fraction = confidence_fraction(checkpoint)
     about = {"checkpoint": trial.evaluated_checkpoint.name, "split": "test", "confidence_fraction": fraction}
-    write_evaluation(trial.evaluation, results, evaluate(results, fraction=fraction, about=about))
+    write_evaluation(trial.evaluation, tested, evaluate(tested, fraction=fraction, about=about))
 
 
 def _write_with_head(trial: Trial) -> None:
@@ -158,8 +157,8 @@ def fraction_of(trials: Sequence[Trial]) -> float:
 def slug(name: str) -> str:
     """Return a name for a folder.
 
-    >>> slug("CBAM 7x7 + CE")
-    'cbam_7x7_ce'
+    >>> slug("CBAM 7x7 + CE"), slug("...")
+    ('cbam_7x7_ce', '_')
     """
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "_"
 

@@ -3,43 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
+
+import numpy as np
+from scipy import stats
 
 from softpoint.evaluation import compare, evaluate
 from softpoint.evaluation.results import Results
 from softpoint.metrics.columns import COLUMNS
-from softpoint.studies.runs import Outcome, Trial, fraction_of, pooled, values
-from softpoint.studies.statistics import Interval, mean_interval, over_seeds, paired_difference
+from softpoint.studies.runs import Trial, fraction_of, pooled, values
 
 Trials = Mapping[int, Sequence[Trial]]  # the trials of each seed
 Metrics = Mapping[int, Mapping[str, Any]]  # metrics.json of each seed
+Interval = dict[str, float | None]  # "value", "low" and "high", which are None where they cannot be estimated
 
 
-@dataclass(frozen=True)
-class Point:
-    """One training of a learning curve: its `line`, and its number of images, groups or minutes."""
+def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Return the mean with its interval by Student's t; without ends for a single value.
 
-    line: str
-    size: int
-    outcome: Outcome
+    >>> mean_interval([1.0, 2.0, 3.0])["low"]
+    -0.4841...
+    >>> mean_interval([2.0])
+    {'value': 2.0, 'low': None, 'high': None}
+    """
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return {"value": mean, "low": None, "high": None}
+    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values))
+    return {"value": mean, "low": mean - half, "high": mean + half}
 
 
-def cross_validation(outcomes: Sequence[Outcome], facts: Mapping[str, Any]) -> tuple[dict[str, Any], Results]:
+def cross_validation(trials: Sequence[Trial], facts: Mapping[str, Any]) -> tuple[dict[str, Any], Results]:
     """Return the content of crossval.json, and the predictions from which all of it can be recomputed.
 
     `facts` are the command, the hardware and the data. Raises ValueError where every fold failed, and where two folds
     of one seed tested the same image.
     """
-    trials = [outcome.trial for outcome in outcomes if not outcome.failed]
-    if not trials:
-        failed = next((f"{o.trial.name}: {o.failed}" for o in outcomes if o.failed), "-")
-        raise ValueError(f"none of {len(outcomes)} folds was trained and evaluated; the first failed: {failed}")
-    seeds = sorted({trial.seed for trial in trials})
-    by_seed = {seed: pooled([trial for trial in trials if trial.seed == seed]) for seed in seeds}
-    together, fraction = Results.concat(list(by_seed.values())), fraction_of(trials)
-    runs = [_run(outcome) for outcome in outcomes]
+    done, failed = [t for t in trials if not t.failed], [t for t in trials if t.failed]
+    if not done:
+        first = f"{failed[0].name}: {failed[0].failed}" if failed else "-"
+        raise ValueError(f"none of {len(trials)} folds was trained and evaluated; the first failed: {first}")
+    seeds = sorted({trial.seed for trial in done})
+    by_seed = {seed: pooled([trial for trial in done if trial.seed == seed]) for seed in seeds}
+    together, fraction = Results.concat(list(by_seed.values())), fraction_of(done)
+    runs = [_run(trial) for trial in trials]
     minutes = [run["minutes"] for run in runs if run["minutes"] is not None]
     summary = {
         **evaluate(together, fraction=fraction, about={"confidence_fraction": fraction}),
@@ -50,13 +58,13 @@ def cross_validation(outcomes: Sequence[Outcome], facts: Mapping[str, Any]) -> t
         },
         "folds": _by_fold(runs),
         "runs": runs,
-        "failed": [{"run": o.trial.name, "why": o.failed} for o in outcomes if o.failed],
+        "failed": [{"run": trial.name, "why": trial.failed} for trial in failed],
     }
     return summary, together
 
 
 def comparison(
-    outcomes: Sequence[Outcome],
+    trials: Sequence[Trial],
     variants: Mapping[str, Sequence[str]],
     costs: Mapping[str, Mapping[str, float]],
     facts: Mapping[str, Any],
@@ -66,54 +74,56 @@ def comparison(
     A seed of a variant counts if all its folds were measured. `costs` of a variant are its "step" and "inference"
     times as multiples of the first's, and its "parameters".
     """
-    trials = {variant: _complete_seeds(outcomes, variant) for variant in variants}
-    metrics = {v: {seed: _pooled_metrics(folds) for seed, folds in trials[v].items()} for v in variants}
+    done = {variant: _complete_seeds([t for t in trials if t.variant == variant]) for variant in variants}
+    metrics = {v: {seed: _pooled_metrics(folds) for seed, folds in done[v].items()} for v in variants}
     first, single_seed, entries = next(iter(variants)), len(facts["seeds"]) == 1, {}
     for variant, overrides in variants.items():
         failed = [
-            {"run": o.trial.name, "seed": o.trial.seed, "why": o.failed}
-            for o in outcomes
-            if o.failed and o.trial.variant == variant
+            {"run": trial.name, "seed": trial.seed, "why": trial.failed}
+            for trial in trials
+            if trial.failed and trial.variant == variant
         ]
         entry = {"overrides": list(overrides), "seeds": {}, "failed": failed, "cost": dict(costs.get(variant, {}))}
         if metrics[variant]:
-            entry |= _scores(trials[variant], metrics[variant], single_seed)
-        both = [(trials[v], metrics[v]) for v in (first, variant)]
+            entry |= _scores(done[variant], metrics[variant], single_seed)
+        both = [(done[v], metrics[v]) for v in (first, variant)]
         if variant != first and (difference := _difference(both[0], both[1], single_seed)):
-            entry["difference"] = difference.to_dict() | {"excludes_zero": difference.excludes_zero}
+            low, high = difference["low"], difference["high"]
+            excludes_zero = None if low is None or high is None else not low <= 0 <= high
+            entry["difference"] = {**difference, "excludes_zero": excludes_zero}
         entries[variant] = entry
     return {**facts, "variants": entries}
 
 
-def learning_curve(points: Sequence[Point], unit: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of curve.json: `facts`, and for each line its metrics at each number of `unit`.
+def learning_curve(trials: Sequence[Trial], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of curve.json: `facts`, among them the "unit" of sizes, and each line's metrics at each size.
 
     The interval of `epe` is over the seeds, or by bootstrap over the test images for one seed. Raises ValueError where
     every training failed.
     """
-    if all(point.outcome.failed for point in points):
-        failed = points[0].outcome.failed
-        raise ValueError(f"none of {len(points)} trainings came to an end; the first failed: {failed}")
+    if all(trial.failed for trial in trials):
+        raise ValueError(f"none of {len(trials)} trainings came to an end; the first failed: {trials[0].failed}")
+    groups: dict[tuple[str, str], list[Trial]] = {}
+    for trial in trials:
+        assert trial.size is not None
+        groups.setdefault((trial.variant, str(trial.size[0])), []).append(trial)
     lines: dict[str, dict[str, Any]] = {}
-    for line, size in dict.fromkeys((point.line, point.size) for point in points):
-        outcomes = [point.outcome for point in points if (point.line, point.size) == (line, size)]
-        trials = {o.trial.seed: [o.trial] for o in outcomes if not o.failed}
-        failed_runs = [f"{o.trial.name}: {o.failed}" for o in outcomes if o.failed]
-        entry: dict[str, Any] = {"failed": failed_runs, "epe": None, "means": {}, "seeds": {}}
-        if trials:
-            metrics = {seed: of_seed[0].metrics() for seed, of_seed in trials.items()}
-            entry |= _scores(trials, metrics, single_seed=len(outcomes) == 1)
-        lines.setdefault(line, {})[str(size)] = entry
-    return {**facts, "unit": unit, "lines": lines}
+    for (line, size), of_size in groups.items():
+        failed = [f"{trial.name}: {trial.failed}" for trial in of_size if trial.failed]
+        entry: dict[str, Any] = {"failed": failed, "epe": None, "means": {}, "seeds": {}}
+        if done := {trial.seed: [trial] for trial in of_size if not trial.failed}:
+            metrics = {seed: of_seed[0].metrics() for seed, of_seed in done.items()}
+            entry |= _scores(done, metrics, single_seed=len(of_size) == 1)
+        lines.setdefault(line, {})[size] = entry
+    return {**facts, "lines": lines}
 
 
-def _run(outcome: Outcome) -> dict[str, Any]:
+def _run(trial: Trial) -> dict[str, Any]:
     """Return a row of folds.csv."""
-    trial = outcome.trial
     row: dict[str, Any] = {"fold": trial.fold, "seed": trial.seed, "images": None, "points": None, "minutes": None}
     row |= {"epe": None, "epe_low": None, "epe_high": None}
-    row["failed"] = outcome.failed and outcome.failed.partition("\n")[0]
-    if outcome.failed:
+    row["failed"] = trial.failed and trial.failed.partition("\n")[0]
+    if trial.failed:
         return row
     metrics = trial.metrics()
     epe = metrics["overall"]["epe"]
@@ -135,12 +145,10 @@ def _by_fold(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return folds
 
 
-def _complete_seeds(outcomes: Sequence[Outcome], variant: str) -> dict[int, list[Trial]]:
+def _complete_seeds(trials: Sequence[Trial]) -> dict[int, list[Trial]]:
     """Return the trials of each seed of a variant, of which no fold failed."""
-    mine = [outcome for outcome in outcomes if outcome.trial.variant == variant]
-    incomplete = {outcome.trial.seed for outcome in mine if outcome.failed}
-    seeds = sorted({outcome.trial.seed for outcome in mine} - incomplete)
-    return {seed: [o.trial for o in mine if o.trial.seed == seed] for seed in seeds}
+    seeds = sorted({trial.seed for trial in trials} - {trial.seed for trial in trials if trial.failed})
+    return {seed: [trial for trial in trials if trial.seed == seed] for seed in seeds}
 
 
 def _pooled_metrics(trials: Sequence[Trial]) -> dict[str, Any]:
@@ -161,10 +169,10 @@ def _scores(trials: Trials, metrics: Metrics, single_seed: bool) -> dict[str, An
         complete = len(minutes) == len(trials[seed])
         seeds[str(seed)] = values(of_seed) | ({"minutes": sum(minutes)} if complete else {})
     entries = [of_seed["overall"]["epe"] for of_seed in metrics.values()]
-    epe = over_seeds(entries) if single_seed else mean_interval([entry["value"] for entry in entries])
+    epe = _interval(entries[0]) if single_seed else mean_interval([entry["value"] for entry in entries])
     shared = [name for name in next(iter(seeds.values())) if all(name in scores for scores in seeds.values())]
     means = {name: fmean(scores[name] for scores in seeds.values()) for name in shared}
-    return {"epe": epe.to_dict(), "means": means, "seeds": seeds}
+    return {"epe": epe, "means": means, "seeds": seeds}
 
 
 def _difference(first: tuple[Trials, Metrics], other: tuple[Trials, Metrics], single_seed: bool) -> Interval | None:
@@ -173,6 +181,10 @@ def _difference(first: tuple[Trials, Metrics], other: tuple[Trials, Metrics], si
     if single_seed and shared:
         seed = shared[0]
         entry = compare(pooled(other[0][seed]), pooled(first[0][seed]))["overall"]["epe"]
-        return Interval(entry["difference"], entry.get("low"), entry.get("high"))
-    before, after = ({seed: values(metrics)["epe"] for seed, metrics in side[1].items()} for side in (first, other))
-    return paired_difference(before, after)
+        return _interval({**entry, "value": entry["difference"]})
+    before, after = ([side[1][seed]["overall"]["epe"]["value"] for seed in shared] for side in (first, other))
+    return mean_interval([b - a for a, b in zip(before, after, strict=True)]) if shared else None
+
+
+def _interval(entry: Mapping[str, Any]) -> Interval:
+    return {key: entry.get(key) for key in ("value", "low", "high")}

@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from softpoint.paths import atomic_write
 
-# Okabe and Ito's colors, which color-blind readers tell apart, from the darkest; sky blue and yellow are too pale for
+# Okabe and Ito's colors, distinct for color-blind readers, from the darkest; sky blue and yellow are too pale for
 # lines on white.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 REFERENCE: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Many images on one page."""
+"""Pages of many images: tiles with keypoints drawn at the size at which they are viewed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from softpoint.viz.image_ops import check_image, letterbox
+from softpoint.functional.coordinates import grid_to_image
+from softpoint.labels.skeleton import Skeleton
+from softpoint.viz.image_ops import check_image, letterbox, resize
+from softpoint.viz.overlay import draw_keypoints
 from softpoint.viz.text import caption
 
 _WHITE = 255
+_GRAY = 128  # around an image
 _MIN_WIDTH = 160  # pixels of a tile, for its title
 
 
@@ -36,7 +40,11 @@ def contact_sheet(
         raise ValueError(f"a page needs an image and a column, got {len(images)} images, columns={columns}")
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"{len(images)} images but {len(titles)} titles")
-    tiles = [letterbox(image, size or _common_size(images), _WHITE) for image in images]
+    if size is None:  # scaled up where it is too narrow for a title
+        height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+        growth = max(1.0, _MIN_WIDTH / width)
+        size = round(height * growth), round(width * growth)
+    tiles = [letterbox(image, size, _WHITE) for image in images]
     if titles is not None:
         letters = float(np.clip(0.035 * tiles[0].shape[1], 11, 28))
         tiles = [caption(tile, title, letters, above=True) for tile, title in zip(tiles, titles, strict=True)]
@@ -50,8 +58,53 @@ def contact_sheet(
     return sheet
 
 
-def _common_size(images: Sequence[np.ndarray]) -> tuple[int, int]:
-    """Return the largest height and width, both scaled up where the width is too narrow for a title."""
-    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
-    growth = max(1.0, _MIN_WIDTH / width)
-    return round(height * growth), round(width * growth)
+def crop_around(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the part of an image (H, W, 3) that holds all `points` (N, 2), with a margin, and its origin (x, y).
+
+    For points outside it reaches beyond the image, by at most half the image's size, and is gray there.
+
+    >>> crop, origin = crop_around(np.zeros((200, 300, 3), np.uint8), np.array([[100.0, 90.0], [180.0, 110.0]]))
+    >>> crop.shape, origin.tolist()
+    ((85, 145, 3), [68.0, 58.0])
+    """
+    size = np.array(image.shape[1::-1])
+    low, high = np.clip(points.min(0), -size / 2, size), np.clip(points.max(0), 0, 1.5 * size)
+    margin = max(0.3 * float((high - low).max()), 32.0)
+    start, stop = np.floor(low - margin).astype(int), np.ceil(high + margin).astype(int) + 1
+    # Beyond the image only as far as the points, and 8 px more.
+    start = np.maximum(start, np.where(low < 0, np.floor(low - 8), 0).astype(int))
+    stop = np.minimum(stop, np.where(high >= size, np.ceil(high + 8), size).astype(int))
+    crop = np.full((stop[1] - start[1], stop[0] - start[0], 3), _GRAY, np.uint8)
+    (left, top), (right, bottom) = np.maximum(start, 0), np.minimum(stop, size)
+    seen = image[top:bottom, left:right]
+    crop[top - start[1] :, left - start[0] :][: seen.shape[0], : seen.shape[1]] = seen
+    return crop, start.astype(float)
+
+
+def draw_tile(
+    image: np.ndarray,
+    keypoints: np.ndarray,
+    size: tuple[int, int],
+    skeleton: Skeleton,
+    *,
+    truth: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    names: bool = False,
+) -> np.ndarray:
+    """Return a tile of `size` (height, width) with an image and the keypoints (N, K, 2) of N subjects.
+
+    Marks are drawn after the image is fitted into the tile, so that they stay legible. Points that are farther from
+    the image than the tile is large are left out. `truth` (N, K, 2) and `mask` (K,) are as in `draw_keypoints`.
+
+    >>> draw_tile(np.zeros((50, 100, 3), np.uint8), np.full((1, 1, 2), 5.0), (80, 80), Skeleton(("nose",))).shape
+    (80, 80, 3)
+    """
+    height, width = image.shape[:2]
+    scale = min(size[0] / height, size[1] / width)
+    canvas = resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
+    truth = np.full(keypoints.shape, np.nan) if truth is None else truth
+    both = grid_to_image(np.stack([keypoints, truth]), canvas.shape[1] / width)
+    both = np.where((np.abs(both) > 2 * max(size)).any(-1, keepdims=True), np.nan, both)
+    for points, labels in zip(*both, strict=True):
+        canvas = draw_keypoints(canvas, points, skeleton=skeleton, truth=labels, mask=mask, names=names, upscale=1)
+    return letterbox(canvas, size, _GRAY)

@@ -10,8 +10,8 @@ from softpoint.functional.coordinates import grid_to_image
 from softpoint.labels.skeleton import Skeleton
 from softpoint.viz.colors import palette
 from softpoint.viz.image_ops import check_image, enlarge
-from softpoint.viz.label_placement import draw_labels
 from softpoint.viz.primitives import draw_cross, draw_disc, draw_ellipse, draw_line, draw_ring
+from softpoint.viz.text import draw_labels
 
 _LEGIBLE = 900  # pixels of the longer side up to which an image is enlarged
 
@@ -43,7 +43,9 @@ def draw_keypoints(
     >>> image.shape, image[82, 42].tolist() == palette(1)[0].tolist()
     ((256, 256, 3), True)
     """
-    _check(image, keypoints, confidence, skeleton, truth, mask, covariance)
+    check_image(image)
+    arrays = {"keypoints": keypoints, "confidence": confidence, "truth": truth, "mask": mask, "covariance": covariance}
+    _check_shapes(arrays, len(keypoints), skeleton)
     if upscale is None:
         upscale = max(1, _LEGIBLE // max(image.shape[:2]))
     canvas, points = enlarge(image, upscale), grid_to_image(keypoints.astype(float), upscale)
@@ -120,27 +122,11 @@ def _finite(*arrays: np.ndarray) -> list[int]:
     return np.flatnonzero(np.isfinite(np.concatenate(arrays, axis=1)).all(axis=1)).tolist()
 
 
-def _check(
-    image: np.ndarray,
-    keypoints: np.ndarray,
-    confidence: np.ndarray | None,
-    skeleton: Skeleton | None,
-    truth: np.ndarray | None,
-    mask: np.ndarray | None,
-    covariance: np.ndarray | None,
-) -> None:
+def _check_shapes(arrays: Mapping[str, np.ndarray | None], K: int, skeleton: Skeleton | None) -> None:
     """Raise ValueError for an array that does not fit K keypoints, with its shape."""
-    check_image(image)
-    K = len(keypoints)
-    expected = {
-        "keypoints": (keypoints, (K, 2)),
-        "confidence": (confidence, (K,)),
-        "truth": (truth, (K, 2)),
-        "mask": (mask, (K,)),
-        "covariance": (covariance, (K, 2, 2)),
-    }
-    for name, (array, shape) in expected.items():
-        if array is not None and array.shape != shape:
-            raise ValueError(f"{name} has shape {array.shape} but {K} keypoints need {shape}")
+    shapes = {"keypoints": (K, 2), "confidence": (K,), "truth": (K, 2), "mask": (K,), "covariance": (K, 2, 2)}
+    for name, array in arrays.items():
+        if array is not None and array.shape != shapes[name]:
+            raise ValueError(f"{name} has shape {array.shape} but {K} keypoints need {shapes[name]}")
     if skeleton is not None and len(skeleton) != K:
         raise ValueError(f"the skeleton names {len(skeleton)} keypoints but {K} are given")

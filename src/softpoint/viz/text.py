@@ -1,4 +1,4 @@
-"""Text on images."""
+"""Text on images, and names next to points, kept off the points and off each other."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import numpy as np
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _CAPITAL = 22  # pixels of a capital letter at scale 1
 _MARGIN = 2  # pixels around the text
+# Candidate positions around a point, in order of preference: the sides, then the corners, then both farther away.
+_SIDES = np.array([(1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (-1, -1), (1, 1), (-1, 1)])
+_GAPS = np.array([1.0, 2.5])
 
 
 def text_size(text: str, height: float) -> tuple[int, int]:
@@ -50,6 +53,46 @@ def draw_tag(canvas: np.ndarray, text: str, corner: tuple[float, float], height:
     box = canvas[top : top + rise, left : left + width]
     box[:] = box * 0.25
     draw_text(canvas, text, (left, top), height, [(2 * channel + 255) // 3 for channel in color])
+
+
+def draw_labels(
+    canvas: np.ndarray,
+    points: np.ndarray,
+    labels: Sequence[str],
+    colors: Sequence[Sequence[int]],
+    clearance: float,
+    others: np.ndarray | None = None,
+) -> None:
+    """Write each label next to its point (K, 2) on `canvas` (H, W, 3) uint8, in place; none for a NaN point.
+
+    A label begins at least `clearance` pixels from its point, where it covers least of: the outside of the image,
+    the labels already written, and the squares of that half width around all points and `others` (N, 2).
+
+    >>> canvas = np.full((40, 80, 3), 90, np.uint8)
+    >>> draw_labels(canvas, np.array([[10.0, 20.0]]), ["nose"], [(255, 255, 255)], clearance=6)
+    >>> bool((canvas[:, :16] == 90).all()), bool((canvas[:, 16:] == 90).all())
+    (True, False)
+    """
+    height = float(np.clip(0.014 * np.hypot(*canvas.shape[:2]), 10, 40))
+    marks = points if others is None else np.concatenate([points, others])
+    marks = marks[np.isfinite(marks).all(axis=1)]
+    taken = np.concatenate([marks - clearance, marks + clearance], axis=1)
+    for i in np.flatnonzero(np.isfinite(points).all(axis=1)).tolist():
+        half = np.array(text_size(labels[i], height)) / 2
+        centers = points[i] + np.concatenate([_SIDES * (half + gap * clearance) for gap in _GAPS])
+        boxes = np.concatenate([centers - half, centers + half], axis=1)
+        inside = _overlap(boxes, np.array([[0, 0, canvas.shape[1], canvas.shape[0]]]))
+        box = boxes[np.argmin(_overlap(boxes, taken) - 2 * inside)]
+        draw_tag(canvas, labels[i], (box[0], box[1]), height, colors[i])
+        taken = np.concatenate([taken, box[None]])
+
+
+def _overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the area (N,) that each box (N, 4) shares with all others (M, 4)."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    area: np.ndarray = (high - low).clip(min=0).prod(axis=-1).sum(axis=1)
+    return area
 
 
 def caption(tile: np.ndarray, text: str, height: float, *, above: bool) -> np.ndarray:
