@@ -79,6 +79,13 @@ def collators(samples: list[Any]) -> dict[str, Work]:
     }
 
 
+def labels_of(images: Sequence[str], points: np.ndarray) -> Labels:
+    """Return labels of N images with visible `points` (N, K, 2)."""
+    visibility, skeleton = np.full(points.shape[1], 2), Skeleton(tuple(f"point_{k}" for k in range(points.shape[1])))
+    subjects = [Subject(name, f"row {i}", points[i], visibility) for i, name in enumerate(images)]
+    return Labels("benchmark", "", skeleton, tuple(subjects))
+
+
 class _Decoded:
     """A reader of images that are decoded already."""
 
@@ -91,9 +98,7 @@ class _Decoded:
 
 def samples(images: Sequence[np.ndarray], points: np.ndarray, size: int, augment: Augment) -> KeypointDataset:
     """Return softpoint's data set of decoded images."""
-    visibility = np.full(len(points), 2)
-    subjects = tuple(Subject(str(i), f"row {i}", points.astype(float), visibility) for i in range(len(images)))
-    labels = Labels("benchmark", "", Skeleton(tuple(f"point_{i}" for i in range(len(points)))), subjects)
+    labels = labels_of([str(i) for i in range(len(images))], np.tile(points.astype(float), (len(images), 1, 1)))
     source = LabeledImages(labels, np.array([image.shape[:2] for image in images]), _Decoded(images))
     return KeypointDataset(source, (size, size), (0, 0), augment)
 

@@ -5,7 +5,6 @@ python benchmarks/dataloader.py augment=light data.size=256 data.batch_size=8 --
 
 from __future__ import annotations
 
-import csv
 import sys
 import tempfile
 import time
@@ -19,9 +18,10 @@ import torch
 from hydra.utils import instantiate
 from rich.table import Table
 
-from augmentation_baselines import augmenters, collators, decoders, samples
+from augmentation_baselines import augmenters, collators, decoders, labels_of, samples
 from report import RatesTable, composed, parser, print_machine, print_wide, spread
 from softpoint.images.decode import list_images, read_image
+from softpoint.labels.formats import csv_wide
 from softpoint.studies.timing import training_step
 from softpoint.training import KeypointLoss
 
@@ -93,15 +93,8 @@ def draw_images(folder: Path, suffix: str, size: tuple[int, int], count: int) ->
 def write_labels(paths: Sequence[Path], size: tuple[int, int]) -> Path:
     """Write a label file for these images of `size` (height, width), with points anywhere, and return its path."""
     path, rng = paths[0].parent / "labels.csv", np.random.default_rng(1)
-    names = [f"point_{i}" for i in range(NUM_KEYPOINTS)]
-    with path.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["scorer", *["benchmark"] * 2 * NUM_KEYPOINTS])
-        rows.writerow(["bodyparts", *(name for name in names for _ in "xy")])
-        rows.writerow(["coords", *["x", "y"] * NUM_KEYPOINTS])
-        for image in paths:
-            places = rng.uniform(0, np.array(size[::-1]) - 1, (NUM_KEYPOINTS, 2)).round(1)
-            rows.writerow([image.name, *places.ravel().tolist()])
+    points = rng.uniform(0, np.array(size[::-1]) - 1, (len(paths), NUM_KEYPOINTS, 2)).round(1)
+    csv_wide.write(labels_of([image.name for image in paths], points), path, np.tile(size, (len(paths), 1)))
     return path
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from helpers.studies import IMAGES, Pretence, last_parts
 from helpers.training import labeled, read_csv, write_labels
@@ -113,15 +114,12 @@ def test_an_interrupted_fold_continues(crossval: START, pretence: Pretence, tmp_
 
 
 def test_overrides_of_a_training_are_separated() -> None:
-    words = ["folds=3", "loss=[heatmap_ce]", "~callbacks.ema", "hydra/launcher=joblib", "--help", "d='it''s'"]
-    own = split_arguments(words, "crossval")
-    assert own[1:] == ["folds=3", "hydra/launcher=joblib", "--help"]
-    assert own[0].startswith("train=['loss=[heatmap_ce]','~callbacks.ema',")
-    assert split_arguments(["data=openfield", "--cfg", "job"], "crossval") == [
-        "train=['data=openfield']",
-        "--cfg",
-        "job",
-    ]
+    of_training = ["loss=[heatmap_ce]", "~callbacks.ema", "d='it''s'", r"data.group='cam(\d+)'", "data.images=C:\\"]
+    train, *own = split_arguments(["folds=3", *of_training, "hydra/launcher=joblib", "--help"], "crossval")
+    assert own == ["folds=3", "hydra/launcher=joblib", "--help"]
+    assert [str(word) for word in OverridesParser.create().parse_override(train).value()] == of_training
+    own = ["--cfg", "job"]
+    assert split_arguments(["data=openfield", *own], "crossval") == ["train=['data=openfield']", *own]
     assert split_arguments(["folds=3"], "crossval") == ["folds=3"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_errors import CONFIGS, hydras, is_override, key_of
+from softpoint.cli.hydra_errors import CONFIGS, hydras, is_override, key_of, quoted
 
 # Keys that every study sets itself, and the way out.
 DECIDED = dict.fromkeys(("seed", "data.seed", "data.fold", "data.folds", "ckpt_path"), "set seeds and folds")
@@ -34,8 +34,7 @@ def split_arguments(arguments: Sequence[str], study: str) -> list[str]:
     of_training = [word for word in arguments if is_of_training(word)]
     if not of_training:
         return list(arguments)
-    quoted = ",".join("'" + word.replace("\\", "\\\\").replace("'", "\\'") + "'" for word in of_training)
-    return [f"train=[{quoted}]", *(word for word in arguments if word not in of_training)]
+    return [f"train=[{','.join(map(quoted, of_training))}]", *(word for word in arguments if word not in of_training)]
 
 
 def whole_numbers(cfg: DictConfig, key: str, least: int = 0) -> list[int]:

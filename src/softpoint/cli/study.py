@@ -21,7 +21,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from softpoint.cli.hydra_errors import MISTAKES, CommandLine, explain, key_of
+from softpoint.cli.hydra_errors import MISTAKES, CommandLine, explain, key_of, quoted
 
 if TYPE_CHECKING:
     from softpoint.studies.runs import Trial
@@ -129,7 +129,7 @@ def _launch(jobs: Sequence[Sequence[Trial]], output: str) -> dict[Path, str]:
     """Hand the jobs to the launcher that the command line chose; return the reasons of failures by folder."""
     chosen = [word for word in HydraConfig.get().overrides.hydra if "launcher" in key_of(word)]
     loader = GlobalHydra.instance().config_loader()
-    sweep = [*chosen, f"hydra.sweep.dir={_quoted(Path(output).resolve())}"]
+    sweep = [*chosen, f"hydra.sweep.dir={quoted(Path(output).resolve())}"]
     config = loader.load_configuration("train", sweep, RunMode.MULTIRUN)
     context = HydraContext(loader, Callbacks(config))
     task = partial(run_job, jobs=jobs)
@@ -137,7 +137,7 @@ def _launch(jobs: Sequence[Sequence[Trial]], output: str) -> dict[Path, str]:
     overrides = []
     for trial, *_ in jobs:
         subdir, last = trial.folder.relative_to(Path(output).resolve()), trial.folder / "checkpoints" / "last.ckpt"
-        resume = [f"ckpt_path={_quoted(last)}"] if last.is_file() and not trial.trained else []
+        resume = [f"ckpt_path={quoted(last)}"] if last.is_file() and not trial.trained else []
         overrides.append([*trial.overrides, f"hydra.sweep.subdir={subdir}", *resume])
     try:
         reasons = [result.return_value for result in launcher.launch(overrides, initial_job_idx=0)]
@@ -185,9 +185,3 @@ def _plain(cfg: Any) -> dict[str, Any]:
 
 def _again(output: str) -> str:
     return shlex.quote(f"output={output}")
-
-
-def _quoted(path: Path) -> str:
-    """A path in Hydra's quotes."""
-    text = str(path).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"
