@@ -83,7 +83,8 @@ def comparison(
             for trial in trials
             if trial.failed and trial.variant == variant
         ]
-        entry = {"overrides": list(overrides), "seeds": {}, "failed": failed, "cost": dict(costs.get(variant, {}))}
+        cost = dict(costs.get(variant, {}))
+        entry: dict[str, Any] = {"overrides": list(overrides), "seeds": {}, "failed": failed, "cost": cost}
         if metrics[variant]:
             entry |= _scores(done[variant], metrics[variant], single_seed)
         both = [(done[v], metrics[v]) for v in (first, variant)]
