@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from helpers.training import built, composed, labeled, write_labels
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:.*exists and is not empty.*"
+    "ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:.*is not empty.*", "ignore:The dirpath has changed"
 )
 
 
@@ -56,6 +58,7 @@ def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, node
 
 
+VERSION_0_1 = Path(__file__).parents[1] / "assets" / "version_0_1.ckpt.gz"
 # Where a run writes and how long it took differ between the two.
 PRIVATE = ("/hyper_parameters", "_path", "/best_k_models", "/dirpath", "/current_score")
 
@@ -82,6 +85,26 @@ def test_resumed_run_equals_the_whole_one(tmp_path: Path, workers: int, more: li
     found = {path: leaf for path, leaf in leaves(resumed) if not any(word in path for word in PRIVATE)}
     assert found.keys() == expected.keys()
     assert [path for path in expected if not same(found[path], expected[path])] == []
+
+
+def test_a_checkpoint_of_version_0_1_is_trained_further_in_the_rest_of_its_minutes(tmp_path: Path) -> None:
+    stored = torch.load(io.BytesIO(gzip.decompress(VERSION_0_1.read_bytes())), weights_only=True)
+    spent = {"train": 45.0, "sanity_check": 0, "validate": 0, "test": 0, "predict": 0}
+    stored["callbacks"]["TimeBudget"] = {"time_elapsed": spent}
+    torch.save(stored, tmp_path / "old.ckpt")
+    network = ["backbone.width=2", "decoder.channels=4", "data.unlabeled=unknown", "data.epoch_steps=1"]
+    words = labeled(write_labels(tmp_path / "data"), *network, "minutes=1")
+    module, data, trainer = built(composed("train", words, tmp_path / "run"))
+    progress = []
+
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+            progress.append((trainer.global_step, pl_module.progress(trainer.global_step)))
+            trainer.should_stop = True
+
+    trainer.callbacks.append(Watch())
+    trainer.fit(module, data, ckpt_path=tmp_path / "old.ckpt", weights_only=True)
+    assert progress[0][0] == stored["global_step"] == 1 and 0.75 <= progress[0][1] < 1
 
 
 def same(a: Any, b: Any) -> bool:

@@ -6,12 +6,15 @@ Every rename of something that a checkpoint holds has one row, here or in `renam
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from softpoint.renamed_keys import RENAMED_KEYS
 
 # Of the checkpoint itself: Lightning keeps the state of a data module under the name of its class.
 RENAMED_PARTS = {"LabelledData": "LabeledData"}
+# Of `callbacks`, where Lightning keeps the state of each under the name of its class.
+RENAMED_CALLBACKS = {"TimeBudget": "Duration"}
 # Values of any `_target_` in `hyper_parameters`.
 RENAMED_TARGETS = {
     "softpoint.data.LabelledData": "softpoint.data.LabeledData",
@@ -40,6 +43,7 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
     {'record': {'data_license': 'MIT', 'splits': {'test': {'images': 3}}}}
     """
     changes = {
+        "callbacks": partial(_renamed, names=RENAMED_CALLBACKS),
         "hyper_parameters": _upgrade_config, "record": _upgrade_record,
         "state_dict": _upgrade_weights, "current_model_state": _upgrade_weights,
     }  # fmt: skip
