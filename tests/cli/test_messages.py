@@ -52,6 +52,7 @@ MISTAKES = {
     "scheduler.warmup=2": r"scheduler.warmup is a fraction of the run in \[0, 1\), got 2",
     "trainer.max_epochs=-1": r"no end that a schedule could aim at; set minutes or trainer.max_epochs",
     "trainer.max_epochs=0": r"nothing to test: no epoch up to trainer.max_epochs=0 was trained",
+    "trainer.max_steps=1": r"no epoch up to trainer.max_epochs=1 and trainer.max_steps=1 was trained",
     "callbacks.ema.decay=2": r"callbacks.ema.decay must be in \[0, 1\), got 2",
     "scene.difficulty=7": r"difficulty 7 is outside \[0, 1\]",
     "data.test=0": r"data.train, data.val and data.test must be at least 1, got .*'test': 0",

@@ -35,8 +35,9 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     from softpoint.training import Record
     from softpoint.training.final_test import FinalTest
 
-    # Of Lightning's own use of torch, and its advice to use more workers than a laptop has cores.
-    warnings.filterwarnings("ignore", ".*LeafSpec.*|.*many workers.*|.*smaller than the logging interval.*")
+    # Of Lightning's own use of torch, its advice to use more workers than a laptop has cores, and epochs cut short.
+    ignored = ".*LeafSpec.*|.*many workers.*|.*smaller than the logging interval.*|.*could not find the monitored key.*"
+    warnings.filterwarnings("ignore", ignored)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     trust = target_packages(OmegaConf.to_container(cfg.model, resolve=True))
     if cfg.ckpt_path:
@@ -56,9 +57,10 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         return None, None
     score, best = trainer.checkpoint_callback.best_model_score, trainer.checkpoint_callback.best_model_path
     if score is None:
+        steps = f" and trainer.max_steps={trainer.max_steps}" if trainer.max_steps >= 0 else ""
         raise ValueError(
-            f"nothing to test: no epoch up to trainer.max_epochs={trainer.max_epochs} was trained, validated and"
-            " saved; raise it, and keep callbacks.checkpoint"
+            f"nothing to test: no epoch up to trainer.max_epochs={trainer.max_epochs}{steps} was trained, validated"
+            " and saved; raise it, and keep callbacks.checkpoint"
         )
     trainer.test(module, data, ckpt_path=best, verbose=False, weights_only=True)
     report = next((callback for callback in trainer.callbacks if isinstance(callback, FinalTest)), FinalTest())
