@@ -8,8 +8,7 @@ import torch
 from torch.autograd import gradcheck
 
 from softpoint.functional import decode_heatmap, render_gaussians, spatial_expectation, window_expectation
-from softpoint.functional.dark import taylor_peak
-from softpoint.functional.decode import DECODERS
+from softpoint.functional.decode import DECODERS, taylor_peak
 
 
 def places(count: int, height: int, width: int) -> torch.Tensor:

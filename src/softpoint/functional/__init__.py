@@ -5,24 +5,24 @@ from softpoint.functional.coordinates import grid_to_image, image_to_grid, trans
 from softpoint.functional.decode import decode_heatmap
 from softpoint.functional.gaussian import gaussian_axis, render_gaussians
 from softpoint.functional.gaussian_fit import window_expectation, window_mass
-from softpoint.functional.losses import (
-    axis_ce,
+from softpoint.functional.losses.coordinate import (
     coordinate_huber,
     coordinate_l1,
     coordinate_l2,
     coordinate_nll,
     coordinate_wing,
-    hard_keypoints,
+)
+from softpoint.functional.losses.heatmap import (
+    axis_ce,
     heatmap_awing,
     heatmap_ce,
     heatmap_js,
     heatmap_kl,
     heatmap_mse,
-    masked_mean,
-    spatial_softmax_with_loss,
     variance,
-    visibility_ce,
 )
+from softpoint.functional.losses.pixels import spatial_softmax_with_loss, visibility_ce
+from softpoint.functional.losses.reduction import hard_keypoints, masked_mean
 from softpoint.functional.spatial import (
     axis_softmax,
     entropy,

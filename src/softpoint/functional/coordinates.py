@@ -39,7 +39,7 @@ def transform_points(points: Float[Tensor, "B K 2"], matrix: Float[Tensor, "B 3 
     >>> transform_points(torch.tensor([[[1.0, 2.0]]]), shift).tolist()
     [[[11.0, 22.0]]]
     """
-    mapped = _product(torch.nn.functional.pad(points, (0, 1), value=1.0), matrix.transpose(-1, -2))
+    mapped = _homogeneous(points, matrix)
     return mapped[..., :2] / mapped[..., 2:]
 
 
@@ -52,10 +52,15 @@ def transform_covariance(
     >>> transform_covariance(torch.eye(2)[None, None], torch.zeros(1, 1, 2), double).tolist()
     [[[[4.0, 0.0], [0.0, 4.0]]]]
     """
-    mapped = _product(torch.nn.functional.pad(points, (0, 1), value=1.0), matrix.transpose(-1, -2))
-    position, depth = mapped[..., :2, None] / mapped[..., 2:, None], mapped[..., 2:, None]
+    mapped = _homogeneous(points, matrix)[..., None]
+    depth = mapped[..., 2:, :]
+    position = mapped[..., :2, :] / depth
     jacobian = (matrix[:, None, :2, :2] - position * matrix[:, None, 2:, :2]) / depth
     return _product(_product(jacobian, covariance), jacobian.transpose(-1, -2))
+
+
+def _homogeneous(points: Tensor, matrix: Tensor) -> Tensor:
+    return _product(torch.nn.functional.pad(points, (0, 1), value=1.0), matrix.transpose(-1, -2))
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

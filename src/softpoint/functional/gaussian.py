@@ -24,38 +24,28 @@ def render_gaussians(
     >>> render_gaussians(torch.tensor([1.0, 0.0]), 2.0, (1, 3))
     tensor([[0.3192, 0.3617, 0.3192]])
     """
-    _check_std(std)
     dtype = as_floating(mean).dtype
     mean = widen(as_floating(mean))
-    std = torch.as_tensor(std, device=mean.device, dtype=mean.dtype).expand_as(mean)
-    height, width = size
-    # An axis-aligned Gaussian is the product of two 1-D ones, each normalized without overflow by a softmax.
-    x = _axis(mean[..., 0], std[..., 0], width, normalized)
-    y = _axis(mean[..., 1], std[..., 1], height, normalized)
+    std_x, std_y = std.expand_as(mean).unbind(-1) if isinstance(std, Tensor) else (std, std)
+    # An axis-aligned Gaussian is the product of two 1-D ones.
+    x = gaussian_axis(mean[..., 0], std_x, size[1], normalized)
+    y = gaussian_axis(mean[..., 1], std_y, size[0], normalized)
     return (y[..., :, None] * x[..., None, :]).to(dtype)
 
 
-def gaussian_axis(mean: Float[Tensor, "..."], std: float | Float[Tensor, "..."], length: int) -> Float[Tensor, "... n"]:
-    """One Gaussian per mean on an axis of `length` cells, scaled to a sum of 1, with mean and std in cells.
-
-    The product of one along x and one along y is `render_gaussians`.
-
-    Raises ValueError for a number `std` that is not positive.
+def gaussian_axis(
+    mean: Float[Tensor, "..."], std: float | Float[Tensor, "..."], length: int, normalized: bool = False
+) -> Float[Tensor, "... n"]:
+    """One Gaussian per mean on an axis of `length` cells, scaled to a sum of 1: `render_gaussians` along x or y.
 
     >>> gaussian_axis(torch.tensor(1.0), 2.0, 3)
     tensor([0.3192, 0.3617, 0.3192])
     """
-    _check_std(std)
-    dtype = as_floating(mean).dtype
-    mean = widen(as_floating(mean))
-    return _axis(mean, torch.as_tensor(std, device=mean.device, dtype=mean.dtype), length, False).to(dtype)
-
-
-def _axis(mean: Tensor, std: Tensor, length: int, normalized: bool) -> Tensor:
-    cells = axis_positions(length, normalized, mean)
-    return (-0.5 * ((cells - mean[..., None]) / std[..., None]) ** 2).softmax(-1)
-
-
-def _check_std(std: float | Tensor) -> None:
     if not isinstance(std, Tensor) and not std > 0:
         raise ValueError(f"std must be positive, got {std}")
+    dtype = as_floating(mean).dtype
+    mean = widen(as_floating(mean))[..., None]
+    std = torch.as_tensor(std, device=mean.device, dtype=mean.dtype)[..., None]
+    cells = axis_positions(length, normalized, mean)
+    # A softmax normalizes without overflow, however far a mean is.
+    return (-0.5 * ((cells - mean) / std) ** 2).softmax(-1).to(dtype)

@@ -74,7 +74,10 @@ def window_expectation(maps: Float[Tensor, "*batch H W"], window: int) -> Float[
     fit, model = _fit(view, torch.zeros_like(view.lowest), None)
     once = _lowest_of_fit(view, fit, torch.zeros_like(view.lowest))
     fit, model = _fit(view, once, model)
-    share = _limit(once, _lowest_of_fit(view, fit, once)).minimum(view.lowest)
+    # The limit of the series 0, once, twice, ... if its steps shrink by a constant ratio (Aitken's extrapolation).
+    twice = _lowest_of_fit(view, fit, once)
+    ratio = ((twice - once) * once / (once * once).clamp_min(NEGLIGIBLE)).clamp(0.0, 0.9)
+    share = (twice + (twice - once) * ratio / (1 - ratio)).clamp_min(0).minimum(view.lowest)
     fit, _ = _fit(view, share, model)
     radius = view.cells.shape[-1] // 2
     low, high = view.first.clamp_min(-radius) - 0.5, view.last.clamp_max(radius) + 0.5
@@ -133,13 +136,6 @@ def _lowest_of_fit(view: _Marginals, fit: Parabola, share: Tensor) -> Tensor:
 
 def _total(view: _Marginals, share: Tensor) -> Tensor:
     return 1 + view.terms[..., 0, :].sum(-1) * share
-
-
-def _limit(once: Tensor, twice: Tensor) -> Tensor:
-    """Limit of the series 0, once, twice, ... if its steps shrink by a constant ratio (Aitken's extrapolation)."""
-    step = twice - once
-    ratio = (step * once / (once * once).clamp_min(1e-12)).clamp(0.0, 0.9)
-    return (twice + step * ratio / (1 - ratio)).clamp_min(0)
 
 
 def _both_axes(patch: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch 2 N"]:

@@ -119,10 +119,8 @@ def soft_argmax(
         return spatial_expectation(heatmap, normalized=normalized, dim=dim)
     maps = rows_and_columns_last(heatmap, dim)
     position = window_expectation(maps, window)
-    if not normalized:
-        return position
     last = position.new_tensor([maps.shape[-1] - 1, maps.shape[-2] - 1])
-    return position / last.clamp_min(1) * 2 - (last > 0).to(position)
+    return position / last.clamp_min(1) * 2 - (last > 0).to(position) if normalized else position
 
 
 def entropy(heatmap: Float[Tensor, "..."], dim: Dims = (-2, -1)) -> Float[Tensor, "..."]:

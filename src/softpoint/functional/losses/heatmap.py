@@ -92,8 +92,15 @@ def heatmap_awing(
     maps, target = rows_and_columns_last(logits, dim), widen(rows_and_columns_last(target, dim))
     peak = target.amax((-2, -1), keepdim=True).clamp_min(torch.finfo(target.dtype).tiny)
     share = _log_softmax(maps, (-2, -1)).exp().unflatten(-1, maps.shape[-2:]) / peak
-    weight = 1 + foreground * (_dilated(target / peak) >= 0.2)
-    losses = weight * _adaptive_wing(share, target / peak, width, threshold, curvature, power)
+    # The maximum of each cell and its eight neighbors.
+    dilated = F.max_pool2d((target / peak).reshape(-1, 1, *maps.shape[-2:]), 3, stride=1, padding=1).view(maps.shape)
+    weight = 1 + foreground * (dilated >= 0.2)
+    distance, exponent = (share - target / peak).abs(), power - target / peak
+    at_threshold = (threshold / curvature) ** exponent
+    slope = width * exponent * at_threshold / ((1 + at_threshold) * threshold)
+    constant = threshold * slope - width * torch.log1p(at_threshold)
+    near = width * torch.log1p((distance / curvature) ** exponent)
+    losses = weight * torch.where(distance < threshold, near, slope * distance - constant)
     return losses.sum((-2, -1)) if total else losses.mean((-2, -1))
 
 
@@ -120,24 +127,6 @@ def axis_ce(logits: Float[Tensor, "... n"], target: Float[Tensor, "... n"]) -> F
     1.3862...
     """
     return -(widen(target) * widen(as_floating(logits)).log_softmax(-1)).sum(-1)
-
-
-def _adaptive_wing(
-    prediction: Tensor, target: Tensor, width: float, threshold: float, curvature: float, power: float
-) -> Tensor:
-    exponent, ratio = power - target, threshold / curvature
-    distance = (prediction - target).abs()
-    at_threshold = ratio**exponent
-    slope = width * exponent * at_threshold / ((1 + at_threshold) * threshold)
-    constant = threshold * slope - width * torch.log1p(at_threshold)
-    near = width * torch.log1p((distance / curvature) ** exponent)
-    return torch.where(distance < threshold, near, slope * distance - constant)
-
-
-def _dilated(maps: Tensor) -> Tensor:
-    """The maximum of each cell and its eight neighbors."""
-    flat = maps.reshape(-1, 1, *maps.shape[-2:])
-    return F.max_pool2d(flat, 3, stride=1, padding=1).view(maps.shape)
 
 
 def _flat(maps: Tensor, dim: Dims) -> Tensor:

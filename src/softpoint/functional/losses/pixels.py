@@ -36,7 +36,9 @@ def spatial_softmax_with_loss(
         )
     weight = None if weight is None else widen(weight)
     if target.shape == logits.shape and target.is_floating_point():
-        loss = _distribution_loss(log_p, widen(target), weight)
+        if weight is not None:
+            target = widen(target) * (weight[:, None, None] if weight.ndim == 1 else weight[:, None])
+        loss = -(widen(target) * log_p).sum() / max(log_p.shape[0], 1)
     elif target.shape == per_pixel and not target.is_floating_point():
         loss = _label_loss(log_p, target.long(), weight, ignore_label)
     else:
@@ -58,12 +60,6 @@ def _label_loss(log_p: Tensor, label: Tensor, weight: Tensor | None, ignore_labe
     loss = -log_p.gather(1, index[:, None])[:, 0]
     total = weight.sum()
     return (weight * loss).sum() / torch.where(total > 0, total, 1)
-
-
-def _distribution_loss(log_p: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-    if weight is not None:
-        target = target * (weight[:, None, None] if weight.ndim == 1 else weight[:, None])
-    return -(target * log_p).sum() / max(log_p.shape[0], 1)
 
 
 def visibility_ce(logits: Float[Tensor, "... 3"], target: Integer[Tensor, "..."]) -> Float[Tensor, "..."]:
