@@ -188,7 +188,7 @@ def test_an_unknown_timm_network_or_stage_is_answered():
         Timm("resnet81")
     with pytest.raises(ValueError, match=r"no model 'zzzzqqqq'; timm.list_models\(\) lists them"):
         Timm("zzzzqqqq")
-    with pytest.raises(ValueError, match=r"stages of resnet18 must ascend within 1, .*, 5, got \[2, 9\]"):
+    with pytest.raises(ValueError, match=r"stages must ascend within 1, .*, 5, got \[2, 9\]"):
         Timm("resnet18", stages=(2, 9))
 
 

@@ -78,13 +78,14 @@ class Calibration(nn.Module):
         """Return the prediction with calibrated `confidence` and `covariance`, in float32."""
         if not self.fitted:
             return prediction
-        found = evidence(prediction, stride)
-        deviation = log_deviation(found.spread)
+        observed = evidence(prediction, stride)
+        deviation = log_deviation(observed.spread)
         scale = (self.log_scale + self.slope * deviation).exp()
         hit = torch.sigmoid(self.hit_weights[0] + self.hit_weights[1] * log_odds_within(self.radius, scale))
         weights = self.presence_weights
-        presence = torch.sigmoid(weights[0] + weights[1] * found.contrast + weights[2] * deviation) * found.presence
-        covariance = (self.covariance_scale * scale.square())[..., None, None] * unit_covariance(found.spread)
+        presence = torch.sigmoid(weights[0] + weights[1] * observed.contrast + weights[2] * deviation)
+        presence = presence * observed.presence
+        covariance = (self.covariance_scale * scale.square())[..., None, None] * unit_covariance(observed.spread)
         return {**prediction, "confidence": hit * presence, "covariance": covariance}
 
     def _load_from_state_dict(self, *arguments: Any, **keywords: Any) -> None:
@@ -97,9 +98,10 @@ def evidence(prediction: Prediction, stride: int) -> Evidence:
     logits, keypoints = prediction["logits"].detach().float(), prediction["keypoints"].detach().float()
     spread = local_moments(spatial_softmax(logits), image_to_grid(keypoints, stride)) * stride**2
     contrast = (logits.amax((-2, -1)) - logits.mean((-2, -1))).log1p()
-    if "visibility" not in prediction:
-        return Evidence(spread, contrast, torch.ones_like(contrast))
-    return Evidence(spread, contrast, 1 - prediction["visibility"].detach().float().softmax(-1)[..., 0])
+    presence = torch.ones_like(contrast)
+    if "visibility" in prediction:
+        presence = 1 - prediction["visibility"].detach().float().softmax(-1)[..., 0]
+    return Evidence(spread, contrast, presence)
 
 
 def local_moments(heatmap: Float[Tensor, "B K h w"], cells: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K 2 2"]:

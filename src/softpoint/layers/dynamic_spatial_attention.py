@@ -76,14 +76,19 @@ class DynamicSpatialAttention(nn.Module):
             nn.Softmax(dim=1),
         )
         self.eps = eps
-        self._set_temperature(temperature, learnable_temperature)
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        if not learnable_temperature:
+            self.register_buffer("T", torch.tensor(float(temperature)))
+        elif temperature > eps:
+            above = temperature - eps
+            # softplus^-1(t) = log(exp(t) - 1), written so that a large t does not overflow.
+            self.t_raw = nn.Parameter(torch.tensor(above + math.log(-math.expm1(-above))))
+        else:
+            raise ValueError(f"a learnable temperature must exceed eps={eps}, got {temperature}")
 
-    def forward(
-        self, x: Float[Tensor, "B C H W"]
-    ) -> (
-        tuple[Float[Tensor, "B C H W"], Float[Tensor, "B 1 H W"]]
-        | tuple[Float[Tensor, "B C H W"], Float[Tensor, "B 1 H W"], Float[Tensor, "B branches"]]
-    ):
+    def forward(self, x: Float[Tensor, "B C H W"]) -> tuple[Tensor, ...]:
+        """Return the features (B, C, H, W), the mask (B, 1, H, W) and, if set so, the weights (B, branches)."""
         statistics = channel_statistics(x)
         weights = self.router(statistics)  # (B, branches, 1, 1)
         logits = torch.cat([branch(statistics) for branch in self.branches], 1)  # (B, branches, H, W)
@@ -95,18 +100,6 @@ class DynamicSpatialAttention(nn.Module):
     def temperature(self) -> Tensor:
         """Divisor of the logits, always positive."""
         return F.softplus(self.t_raw) + self.eps if hasattr(self, "t_raw") else self.T
-
-    def _set_temperature(self, temperature: float, learnable: bool) -> None:
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
-        if not learnable:
-            self.register_buffer("T", torch.tensor(float(temperature)))
-            return
-        if not temperature > self.eps:
-            raise ValueError(f"a learnable temperature must exceed eps={self.eps}, got {temperature}")
-        above = temperature - self.eps
-        # softplus^-1(t) = log(exp(t) - 1), written so that a large t does not overflow.
-        self.t_raw = nn.Parameter(torch.tensor(above + math.log(-math.expm1(-above))))
 
 
 def _branch(kernel: int, dilation: int) -> nn.Conv2d:

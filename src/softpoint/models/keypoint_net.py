@@ -29,8 +29,7 @@ class KeypointNet(nn.Module):
         pad: extend an image whose sides are no multiples of the largest stride with zeros at its right and bottom,
             which changes no coordinate; otherwise such an image is an error.
 
-    Raises ValueError for an attention stage that the backbone does not return, and for an image whose size is no
-    multiple of the stride.
+    Raises ValueError for an attention stage that the backbone does not return.
     """
 
     backbone: Backbone
@@ -98,14 +97,14 @@ class KeypointNet(nn.Module):
 
     def _fit(self, image: Tensor) -> Tensor:
         """The image, padded to a multiple of the stride where `pad` allows it."""
-        missing = {"height": -image.shape[-2] % self.stride, "width": -image.shape[-1] % self.stride}
-        if not any(missing.values()):
-            return image
-        if self.pad:
-            return F.pad(image, (0, missing["width"], 0, missing["height"]))
-        side = "height" if missing["height"] else "width"
-        length = image.shape[-2 if side == "height" else -1]
-        raise ValueError(
-            f"image {side} {length} is not divisible by the network's stride {self.stride}; set data.size to "
-            f"a multiple, such as {length + missing[side]}, or model.pad=true"
-        )
+        height, width = image.shape[-2:]
+        below, right = -height % self.stride, -width % self.stride
+        if self.pad and (below or right):
+            return F.pad(image, (0, right, 0, below))
+        for side, length, missing in (("height", height, below), ("width", width, right)):
+            if missing:
+                raise ValueError(
+                    f"image {side} {length} is not divisible by the network's stride {self.stride}; set data.size to "
+                    f"a multiple, such as {length + missing}, or model.pad=true"
+                )
+        return image

@@ -1,7 +1,8 @@
-"""The interface of a backbone."""
+"""The interface of a backbone, and the check of its stages."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
@@ -18,3 +19,10 @@ class Backbone(Protocol):
     std: tuple[float, ...]
 
     def __call__(self, image: Tensor) -> list[Tensor]: ...
+
+
+def check_stages(stages: Sequence[int], available: Collection[int]) -> tuple[int, ...]:
+    """Return the stages as a tuple; ValueError unless they are some of those available, in ascending order."""
+    if not stages or list(stages) != sorted(set(stages)) or not {*stages} <= {*available}:
+        raise ValueError(f"backbone.stages must ascend within {', '.join(map(str, available))}, got {list(stages)}")
+    return tuple(stages)

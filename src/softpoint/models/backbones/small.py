@@ -8,6 +8,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from softpoint.models.backbones.backbone import check_stages
 from softpoint.models.backbones.weights import load_weights
 
 
@@ -36,21 +37,17 @@ class Small(nn.Module):
         self, width: int = 16, depth: int = 1, stages: Sequence[int] = (2, 3, 4, 5), weights: str | Path | None = None
     ) -> None:
         super().__init__()
-        if not stages or list(stages) != sorted(set(stages)) or not {*stages} <= {2, 3, 4, 5}:
-            raise ValueError(f"backbone.stages must ascend within 2, 3, 4, 5, got {list(stages)}")
-        self.stages = tuple(stages)
+        self.stages = check_stages(stages, range(2, 6))
         self.stride = tuple(2**stage for stage in stages)
         self.out_channels = tuple(width * 2 ** (stage - 2) for stage in stages)
         self.stem = nn.Sequential(
             _conv(3, width // 2, stride=2), nn.ReLU(), _conv(width // 2, width, stride=2), nn.ReLU()
         )
         self.body = nn.ModuleList()
-        channels = width
         for stage in range(2, stages[-1] + 1):
             out = width * 2 ** (stage - 2)
-            first = ResidualBlock(channels, out, stride=1 if stage == 2 else 2)
+            first = ResidualBlock(width, out) if stage == 2 else ResidualBlock(out // 2, out, stride=2)
             self.body.append(nn.Sequential(first, *(ResidualBlock(out, out) for _ in range(depth - 1))))
-            channels = out
         if weights is not None:
             load_weights(self, weights)
             self.started_from = {"weights": Path(weights).name, "license": None}

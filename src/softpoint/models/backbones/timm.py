@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from softpoint.models.backbones.backbone import check_stages
 from softpoint.models.backbones.weights import load_weights
 from softpoint.suggest import did_you_mean
 
@@ -56,9 +57,7 @@ class Timm(nn.Module):
             hint = hint if hint.startswith("did") else "timm.list_models() lists them"  # a thousand names
             raise ValueError(f"backbone.name: timm has no model {name!r}; {hint}")
         ends = _stage_ends(timm, name)
-        wanted = [stage for stage in ends if stage >= 2] if stages is None else list(stages)
-        if not wanted or wanted != sorted(set(wanted)) or not {*wanted} <= ends.keys():
-            raise ValueError(f"backbone.stages of {name} must ascend within {', '.join(map(str, ends))}, got {wanted}")
+        self.stages = check_stages([stage for stage in ends if stage >= 2] if stages is None else stages, ends)
         config: Any = timm.get_pretrained_cfg(name)
         if weights is not None:
             self.started_from = {"weights": Path(weights).name, "license": None}
@@ -67,11 +66,10 @@ class Timm(nn.Module):
             weights = path if folder and path.is_file() else None
             self.started_from = {"weights": f"timm {config.architecture}.{config.tag}", "license": config.license}
         download = pretrained is not False and weights is None
-        indices = [ends[stage] for stage in wanted]
+        indices = [ends[stage] for stage in self.stages]
         self.body, downloaded = _features(timm, name, indices, download, pretrained is None, folder)
         if download and not downloaded:
             self.started_from = None
-        self.stages = tuple(wanted)
         self.stride = tuple(self.body.feature_info.reduction())
         self.out_channels = tuple(self.body.feature_info.channels())
         self.channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"

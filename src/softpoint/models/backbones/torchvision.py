@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from softpoint.models.backbones.backbone import check_stages
 from softpoint.models.backbones.weights import load_weights
 from softpoint.suggest import did_you_mean
 
@@ -55,16 +56,16 @@ class Torchvision(nn.Module):
             network.load_state_dict(published.DEFAULT.get_state_dict(check_hash=True, weights_only=True))
             self.started_from = {"weights": f"torchvision {published.DEFAULT}", "license": "BSD-3-Clause"}
         whole = list(network.state_dict())
-        blocks = _blocks(network)
+        blocks = dict(getattr(network, "features", network).named_children())
+        for classifier in ("avgpool", "fc", "classifier", "head", "heads"):
+            blocks.pop(classifier, None)
         try:
             ends = _stage_ends(blocks)
         except (AssertionError, RuntimeError):  # blocks that do not follow one another
             ends = {}
         if not ends:
             raise ValueError(f"backbone.name: {name} has no stages of stride 2^k; choose another, such as resnet18")
-        if not stages or list(stages) != sorted(set(stages)) or not {*stages} <= ends.keys():
-            raise ValueError(f"backbone.stages must ascend within {', '.join(map(str, ends))}, got {list(stages)}")
-        self.stages = tuple(stages)
+        self.stages = check_stages(stages, ends)
         self.stride = tuple(2**stage for stage in stages)
         self.out_channels = tuple(ends[stage][1] for stage in stages)
         self._returned = tuple(ends[stage][0] for stage in stages)
@@ -82,15 +83,6 @@ class Torchvision(nn.Module):
         return features
 
 
-def _blocks(network: nn.Module) -> dict[str, nn.Module]:
-    """The network's blocks in order, up to the global pooling."""
-    body = getattr(network, "features", network)
-    blocks = dict(body.named_children())
-    for head in ("avgpool", "fc", "classifier", "head", "heads"):
-        blocks.pop(head, None)
-    return blocks
-
-
 @torch.no_grad()
 def _stage_ends(blocks: dict[str, nn.Module], side: int = 64) -> dict[int, tuple[int, int]]:
     """Position and channels of the last block of stride 2^k, for each stage k."""
@@ -98,16 +90,12 @@ def _stage_ends(blocks: dict[str, nn.Module], side: int = 64) -> dict[int, tuple
     stages = {side >> stage: stage for stage in range(6)}
     x = torch.empty(1, 3, side, side, device="meta")
     for i, block in enumerate(blocks.values()):
-        x = _shape_after(block, x)
+        # The shape after the block, whose own tensors hold data and statistics that must not change.
+        state = {key: torch.empty_like(value, device="meta") for key, value in block.state_dict().items()}
+        was_training = block.training
+        x = torch.func.functional_call(block.eval(), state, x)
+        block.train(was_training)
         # A convolution without padding leaves fewer cells than side / 2^k, which are on no grid of that stride.
         if x.shape[-1] == x.shape[-2] and x.shape[-1] in stages:
             ends[stages[x.shape[-1]]] = (i, x.shape[1])
     return ends
-
-
-def _shape_after(block: nn.Module, x: Tensor) -> Tensor:
-    state = {key: torch.empty_like(value, device="meta") for key, value in block.state_dict().items()}
-    was_training = block.training
-    result: Tensor = torch.func.functional_call(block.eval(), state, x)
-    block.train(was_training)
-    return result

@@ -54,14 +54,14 @@ def load_weights(module: nn.Module, path: str | Path, spare: Iterable[str] = (),
     ]
     differences = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
     if any(differences.values()):
-        listed = "; ".join(f"{len(keys)} {kind}: {_listed(keys)}" for kind, keys in differences.items() if keys)
-        raise ValueError(f"backbone.weights: {path} does not fit {type(module).__name__}: {listed}")
+        listed = [
+            f"{len(keys)} {kind}: {', '.join(keys[:8])}" + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
+            for kind, keys in differences.items()
+            if keys
+        ]
+        raise ValueError(f"backbone.weights: {path} does not fit {type(module).__name__}: {'; '.join(listed)}")
     module.load_state_dict({key: state[name] for name, (key, _) in own.items() if name in state}, strict=False)
 
 
 def _canonical(key: str) -> str:
     return key.replace(".", "_")
-
-
-def _listed(keys: list[str], limit: int = 8) -> str:
-    return ", ".join(keys[:limit]) + (f" and {len(keys) - limit} more" if len(keys) > limit else "")
