@@ -56,7 +56,10 @@ class Calibrate(Callback):
         """Write the fitted values into the checkpoint, and return a sentence about the fit."""
         # A resumed run may have its best checkpoint from an earlier version.
         stored = upgrade(torch.load(path, map_location="cpu", weights_only=True))
-        net = _uncalibrated(module, stored["state_dict"])
+        net: KeypointNet = copy.deepcopy(module.net).eval()
+        weights = {key.removeprefix("net."): value for key, value in stored["state_dict"].items() if key[:4] == "net."}
+        net.load_state_dict({**net.calibration.state_dict(prefix="calibration."), **weights})
+        net.calibration.set(radius=torch.tensor(0.0))  # measured before any calibration
         result = measure(net, _batches(trainer, module.device, self.images), self.fraction)
         if result is None:
             return "not calibrated, as no point of the validation split is labeled: confidence is the head's own"
@@ -80,24 +83,24 @@ def measure(net: KeypointNet, batches: Iterator[Batch], fraction: float) -> tupl
     Absent points are those labeled so, and labeled points in images shifted so far that they are outside. All values
     are on the CPU. None where no point is labeled.
     """
-    stride, rows, gone = net.decoder.stride, [], []
+    stride, rows, absent = net.decoder.stride, [], []
     for batch in batches:
         prediction, mask = net(batch["image"]), batch["visibility"] > 0
         truth = batch["keypoints"]
         # The root of the area of an input pixel in the original image is its length there.
         area: Tensor = torch.linalg.det(batch["matrix"][:, :2, :2].float()).abs()
-        found = evidence(prediction, stride)
-        rows.append((*found, prediction["keypoints"].float() - truth, mask, batch["scale"] / area.sqrt()))
-        gone.append(_select(found, batch["visibility"] == ABSENT))
+        observed = evidence(prediction, stride)
+        rows.append((*observed, prediction["keypoints"].float() - truth, mask, batch["scale"] / area.sqrt()))
+        absent.append([value[batch["visibility"] == ABSENT] for value in observed])
         for shifted, outside in shifts(batch["image"], truth, stride):
-            gone.append(_select(evidence(net(shifted), stride), outside & mask))
-    if not any(row[-2].any() for row in rows):
+            absent.append([value[outside & mask] for value in evidence(net(shifted), stride)])
+    *columns, error, mask, length = (torch.cat(column).cpu() for column in zip(*rows, strict=True))
+    if not mask.any():
         return None
-    spread, contrast, presence, error, mask, length = (torch.cat(column).cpu() for column in zip(*rows, strict=True))
-    scale = length[mask.any(1)]
     hit = error.norm(dim=-1) <= fraction * length[:, None]
-    absent = Evidence(*(torch.cat(column).cpu() for column in zip(*gone, strict=True)))
-    return Measured(Evidence(spread, contrast, presence), error, mask, hit), fraction * scale.median(), absent
+    radius = fraction * length[mask.any(1)].median()
+    joined = Evidence(*(torch.cat(column).cpu() for column in zip(*absent, strict=True)))
+    return Measured(Evidence(*columns), error, mask, hit), radius, joined
 
 
 def shifts(image: Tensor, keypoints: Tensor, margin: float) -> Iterator[tuple[Tensor, Tensor]]:
@@ -125,19 +128,6 @@ def _batches(trainer: Any, device: torch.device, images: int) -> Iterator[Batch]
     for batch in DataLoader(Subset(dataset, subset), data.batch_size, collate_fn=collate):
         # Not by the strategy, which would render the batch as one of training.
         yield data.render(move_data_to_device(batch, device), "val")
-
-
-def _uncalibrated(module: Any, state: dict[str, Tensor]) -> KeypointNet:
-    """The module's network with the weights of a checkpoint, before any calibration."""
-    net: KeypointNet = copy.deepcopy(module.net).eval()
-    weights = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
-    net.load_state_dict({**net.calibration.state_dict(prefix="calibration."), **weights})
-    net.calibration.set(radius=torch.tensor(0.0))
-    return net
-
-
-def _select(found: Evidence, mask: Tensor) -> Evidence:
-    return Evidence(*(value[mask] for value in found))
 
 
 def replace_checkpoint(path: Path, stored: dict[str, Any]) -> None:

@@ -46,18 +46,22 @@ def fit_calibration(measured: Measured, radius: Tensor, absent: Evidence) -> dic
 
     All are maximum a posteriori estimates: the fewer points there are, the nearer the values are to the priors.
     """
-    found = Evidence(*(value.double() for value in measured.evidence))
-    measured = Measured(found, measured.error.double(), measured.mask, measured.hit)
-    deviation, distance, mask = log_deviation(found.spread), _distance(measured), measured.mask
+    mask, observed = measured.mask, Evidence(*(value.double() for value in measured.evidence))
+    # The length of each error in units of its heatmap's unit ellipse.
+    error = torch.where(mask[..., None], measured.error.double(), 0)
+    squared = (error * torch.linalg.solve(unit_covariance(observed.spread), error)).sum(-1)
+    deviation, distance = log_deviation(observed.spread), squared.clamp_min(MIN_ERROR**2).sqrt()
     log_scale, slope = _fit_scale(deviation, distance, mask)
     scale = (log_scale + slope * deviation).exp()
+    log_odds = log_odds_within(radius.double(), scale)[mask]
+    features, ones = torch.stack((torch.ones_like(log_odds), log_odds), -1), torch.ones_like(log_odds)
     return {
         "radius": radius,
         "log_scale": log_scale,
         "slope": slope,
         "covariance_scale": _fit_covariance_scale((distance / scale).square()[mask]),
-        "hit_weights": _fit_hits(log_odds_within(radius.double(), scale)[mask], measured.hit[mask]),
-        "presence_weights": _fit_presence(measured, absent),
+        "hit_weights": _fit_logistic(features, measured.hit[mask].double(), ones, HIT),
+        "presence_weights": _fit_presence(observed.spread[mask], observed.contrast[mask], absent),
     }
 
 
@@ -89,33 +93,25 @@ def _fit_covariance_scale(squared: Tensor) -> Tensor:
     return prior * (needed.log() @ levels / levels.sum() - prior.log()).mul(weight).exp()
 
 
-def _fit_hits(log_odds: Tensor, hit: Tensor) -> Tensor:
-    """Weights of a constant and of the log odds, whose logistic function is the probability of a hit."""
-    features = torch.stack((torch.ones_like(log_odds), log_odds), -1)
-    return _fit_logistic(features, hit.double(), torch.ones_like(log_odds), HIT)
-
-
-def _fit_presence(measured: Measured, absent: Evidence) -> Tensor:
+def _fit_presence(spread: Tensor, contrast: Tensor, absent: Evidence) -> Tensor:
     """Weights of a logistic function that separates labeled keypoints from absent ones; 1 where none is absent."""
-    count, mask = len(absent.contrast), measured.mask
-    if not count or not mask.any():
+    present, count = len(contrast), len(absent.contrast)
+    if not count or not present:
         return torch.tensor([20.0, 0.0, 0.0])
-    present = _features(measured.evidence.spread[mask], measured.evidence.contrast[mask])
-    gone = _features(absent.spread.double(), absent.contrast.double())
-    weight = torch.cat((torch.ones(len(present)), torch.full((count,), ABSENT * len(present) / count)))
-    truth = torch.cat((torch.ones(len(present)), torch.zeros(count)))
-    weights = _fit_logistic(torch.cat((present, gone)), truth.double(), weight.double(), PRESENCE)
+    contrast = torch.cat((contrast, absent.contrast.double()))
+    deviation = log_deviation(torch.cat((spread, absent.spread.double())))
+    features = torch.stack((torch.ones_like(contrast), contrast - CENTER[1], deviation - CENTER[2]), -1)
+    weight = torch.cat((torch.ones(present), torch.full((count,), ABSENT * present / count)))
+    truth = torch.cat((torch.ones(present), torch.zeros(count)))
+    weights = _fit_logistic(features, truth.double(), weight.double(), PRESENCE)
     center = torch.tensor(CENTER, dtype=weights.dtype)
     return torch.cat((weights[:1] - (weights * center).sum(), weights[1:]))
-
-
-def _features(spread: Tensor, contrast: Tensor) -> Tensor:
-    return torch.stack((torch.ones_like(contrast), contrast - CENTER[1], log_deviation(spread) - CENTER[2]), -1)
 
 
 def _fit_logistic(
     features: Tensor, truth: Tensor, weight: Tensor, prior: tuple[tuple[float, ...], tuple[float, ...]]
 ) -> Tensor:
+    """Weights of the features whose logistic function is the probability of `truth`."""
     mean, deviation = torch.tensor(prior[0], dtype=features.dtype), torch.tensor(prior[1])
 
     def loss(weights: Tensor) -> Tensor:
@@ -143,10 +139,3 @@ def _minimize(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
     with torch.enable_grad():
         optimizer.step(closure)
     return values.detach()
-
-
-def _distance(measured: Measured) -> Tensor:
-    """Length of each error in units of its heatmap's unit ellipse, at least `MIN_ERROR`."""
-    error = torch.where(measured.mask[..., None], measured.error, 0)
-    squared: Tensor = (error * torch.linalg.solve(unit_covariance(measured.evidence.spread), error)).sum(-1)
-    return squared.clamp_min(MIN_ERROR**2).sqrt()

@@ -127,10 +127,8 @@ class Freeze(Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if not self.fraction:
             return
-        frozen, backbone = pl_module.progress(trainer.global_step) < self.fraction, pl_module.net.backbone
-        for parameter in backbone.parameters():
-            parameter.requires_grad_(not frozen)
-        backbone.train(not frozen)
+        learns = pl_module.progress(trainer.global_step) >= self.fraction
+        pl_module.net.backbone.requires_grad_(learns).train(learns)
 
 
 class ValidationImages(Callback):

@@ -87,7 +87,10 @@ class HeatmapTerm(LossTerm):
         hard_keypoints: int | None = None,
     ) -> None:
         super().__init__(weight, hard_keypoints)
-        self.loss, self.sigma, self.target = loss, Sigma.of(sigma), _axis_target(target)
+        if isinstance(target, str) and target not in TARGETS:
+            raise ValueError(f"a loss has no target {target!r}; {did_you_mean(target, TARGETS)}")
+        self.loss, self.sigma = loss, Sigma.of(sigma)
+        self.target = TARGETS[target] if isinstance(target, str) else target
 
     def forward(self, prediction: Prediction, target: Target) -> Losses:
         logits, std = prediction["logits"], self.sigma.at(target.progress) / target.stride
@@ -100,12 +103,12 @@ class AxisTerm(HeatmapTerm):
     needs = frozenset({"axes"})
 
     def forward(self, prediction: Prediction, target: Target) -> Losses:
-        std, losses = self.sigma.at(target.progress) / target.stride, []
-        logits = (prediction["axis_x"], prediction["axis_y"])
-        for i, (length, bins) in enumerate(_axes(prediction)):
-            along = self.target(grid_to_image(target.points[..., i], bins), std * bins, length)
-            losses.append(self.loss(logits[i], along))
-        return losses[0] + losses[1]
+        std, axes = self.sigma.at(target.progress) / target.stride, _axes(prediction)
+        x, y = (
+            self.target(grid_to_image(target.points[..., i], bins), std * bins, length)
+            for i, (length, bins) in enumerate(axes)
+        )
+        return self.loss(prediction["axis_x"], x) + self.loss(prediction["axis_y"], y)
 
 
 class CoordinateTerm(LossTerm):
@@ -198,14 +201,6 @@ class VisibilityTerm(LossTerm):
 
     def forward(self, prediction: Prediction, target: Target) -> Losses:
         return self.loss(prediction["visibility"], target.states)
-
-
-def _axis_target(target: str | AxisTarget) -> AxisTarget:
-    if not isinstance(target, str):
-        return target
-    if target not in TARGETS:
-        raise ValueError(f"a loss has no target {target!r}; {did_you_mean(target, TARGETS)}")
-    return TARGETS[target]
 
 
 def _axes(prediction: Prediction) -> list[tuple[int, float]]:

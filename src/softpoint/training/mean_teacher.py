@@ -76,11 +76,11 @@ class SemiSupervisedModule(KeypointModule):
     def teacher(self) -> nn.Module:
         """The averaged network; ValueError without `callbacks.ema`."""
         callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
-        average = next((callback for callback in callbacks if isinstance(callback, ExponentialAverage)), None)
-        if average is None:
-            raise ValueError("semi=mean_teacher needs the average that callbacks.ema keeps; do not drop that callback")
-        net: nn.Module = average.module.net
-        return net
+        for callback in callbacks:
+            if isinstance(callback, ExponentialAverage):
+                net: nn.Module = callback.module.net
+                return net
+        raise ValueError("semi=mean_teacher needs the average that callbacks.ema keeps; do not drop that callback")
 
     def _consistency_loss(self, views: UnlabeledViews) -> Tensor:
         """Loss of the augmented views against the teacher's points in the plain ones."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -115,10 +115,10 @@ class KeypointModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self._log_visibility("val")
-        for name, value in self.point_means.compute().items():
+        means = self.point_means.compute()
+        for name, value in means.items():
             self.log(f"val/{name}", value.float(), sync_dist=True, prog_bar=name == "epe")
-            if name == "epe":  # TensorBoard's table of hyperparameters shows this one beside them
-                self.log("hp_metric", value.float(), sync_dist=True)
+        self.log("hp_metric", means["epe"].float(), sync_dist=True)  # in TensorBoard's table of hyperparameters
 
     def configure_optimizers(self) -> Any:
         optimizer = slow_backbone(self.optimizer(parameter_groups(self.net)), self.backbone_rate)
@@ -155,11 +155,14 @@ class KeypointModule(pl.LightningModule):
                 f"({', '.join(names)}); train on the same keypoints (data.keypoints selects some) "
                 "or start a new run without ckpt_path"
             )
-        ours, theirs = _shapes(self.state_dict()), _shapes(checkpoint["state_dict"])
-        if differing := [key for key in ours | theirs if ours.get(key) != theirs.get(key)]:
+        here, there = (
+            {key: tuple(value.shape) for key, value in state.items()}
+            for state in (self.state_dict(), checkpoint["state_dict"])
+        )
+        if differing := [key for key in here | there if here.get(key) != there.get(key)]:
             raise ValueError(
                 f"the checkpoint holds another network: {len(differing)} tensors differ, first {differing[0]}, "
-                f"of shape {theirs.get(differing[0])} there and {ours.get(differing[0])} here; repeat the model, "
+                f"of shape {there.get(differing[0])} there and {here.get(differing[0])} here; repeat the model, "
                 "backbone and decoder of its run"
             )
 
@@ -240,7 +243,3 @@ def original_points(prediction: Prediction, batch: Batch) -> PointArrays:
     truth = transform_points(batch["keypoints"], matrix).where(labeled[..., None], math.nan)
     points = transform_points(prediction["keypoints"], matrix), truth, prediction["confidence"], covariance
     return PointArrays(*(value.detach().double().cpu().numpy() for value in (*points, batch["scale"], batch["size"])))
-
-
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(value.shape) for key, value in state.items()}

@@ -78,11 +78,11 @@ class Sigma:
         """Return the schedule of one number for the whole training, or of {start: 8, end: 3}."""
         if not isinstance(value, Mapping):
             return cls(value, value)
-        if set(value) != {"start", "end"}:
-            raise ValueError(
-                f"sigma must be a number, or have start and end, as in {{start: 8, end: 3}}; got {dict(value)}"
-            )
-        return cls(value["start"], value["end"])
+        if set(value) == {"start", "end"}:
+            return cls(value["start"], value["end"])
+        raise ValueError(
+            f"sigma must be a number, or have start and end, as in {{start: 8, end: 3}}; got {dict(value)}"
+        )
 
     def at(self, progress: float | None) -> float:
         """Return the width at the fraction `progress` of the training; None is its end."""
