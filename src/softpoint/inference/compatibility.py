@@ -5,7 +5,7 @@ Every rename of something that a checkpoint holds has one row, here or in `renam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -42,7 +42,7 @@ def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
     >>> upgrade({"record": {"data_licence": "MIT", "splits": {"test": {"pictures": 3}}}})
     {'record': {'data_license': 'MIT', 'splits': {'test': {'images': 3}}}}
     """
-    changes = {
+    changes: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
         "callbacks": partial(_renamed, names=RENAMED_CALLBACKS),
         "hyper_parameters": _upgrade_config, "record": _upgrade_record,
         "state_dict": _upgrade_weights, "current_model_state": _upgrade_weights,
