@@ -44,16 +44,19 @@ def test_a_single_image_without_drawing(run: Path, start: Callable, tmp_path: Pa
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["job.json", "predictions.csv"]
 
 
-def test_images_of_one_name_do_not_hide_each_other(run: Path, start: Callable, tmp_path: Path) -> None:
+def test_images_of_one_name_do_not_hide_each_other_and_folders_may_be_numbers(
+    run: Path, start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import shutil
 
-    source, output = tmp_path / "in", tmp_path / "out"
+    monkeypatch.chdir(tmp_path)
+    source, output = tmp_path / "2024", tmp_path / "7"
     source.mkdir()
     images = sorted((run.parent / "moved").glob("*/*.png"))
     shutil.copy(images[0], source / "a.png")
     shutil.copy(images[1], source / "a.bmp")
     shutil.copy(images[2], source / "a.b.png")
-    ending = start("predict", f"ckpt={run / 'checkpoints' / 'best.ckpt'}", f"source={source}", f"output={output}")
+    ending = start("predict", f"ckpt={run / 'checkpoints' / 'best.ckpt'}", "source=2024", "output=7")
     assert ending.code == 0 and len(read_csv(output / "predictions.csv")) == 3
     assert len(list((output / "images").iterdir())) == 3
 

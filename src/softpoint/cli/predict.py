@@ -26,17 +26,18 @@ def main(cfg: DictConfig) -> None:
     from softpoint.labels.formats import read_labels
     from softpoint.labels.row_errors import first_few
 
-    output, formats = Path(cfg.output), [cfg.formats] if isinstance(cfg.formats, str) else list(cfg.formats or [])
+    # A name such as 2024 arrives as a number.
+    output, formats = Path(str(cfg.output)), [cfg.formats] if isinstance(cfg.formats, str) else list(cfg.formats or [])
     if cfg.resume and cfg.output == HydraConfig.get().runtime.output_dir:
         raise ValueError("resume=true needs output=FOLDER, that of the interrupted job")
     plain = {field.name: cfg[field.name] for field in fields(PredictOptions)}
     checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
     predictor = load_predictor(checkpoint, cfg.device, cfg.tta)
-    sources = find_sources(cfg.source, output)
+    sources = find_sources(str(cfg.source), output)
     first = sources[0]
     # A label file as the source also gives boxes to a network that was trained on crops.
     source_labels = first.labels if isinstance(first, ImageSource) else None
-    file = Path(cfg.boxes) if cfg.boxes is not None else source_labels if predictor.crops else None
+    file = Path(str(cfg.boxes)) if cfg.boxes is not None else source_labels if predictor.crops else None
     paths = {"ckpt": checkpoint.weights_file, "boxes": file, "formats": tuple(formats)}
     options = PredictOptions(
         **plain | paths | {"exif": cfg.exif or orientation(checkpoint.config, file or source_labels)}
