@@ -19,7 +19,7 @@ METADATA = {"format": 1, "keypoints": ["nose"], "size": [32, 32], "crops": None,
 
 
 def write(path: Path, metadata: dict | str | None = METADATA) -> Path:
-    """A model that answers the mean color of each image, and says `metadata` of itself."""
+    """Write a model that returns the mean color of each image, with `metadata`."""
     model = onnx.parser.parse_model(
         """<ir_version: 9, opset_import: ["" : 18]>
         means (uint8[B, H, W, 3] images) => (float[B, 3] keypoints) <int64[2] axes = {1, 2}> {

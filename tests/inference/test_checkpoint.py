@@ -1,11 +1,9 @@
-"""A checkpoint rebuilds its network alone, and nothing that a stranger writes into one is run."""
+"""A checkpoint rebuilds its network alone, and nothing in an untrusted one is run."""
 
 from __future__ import annotations
 
 import os
-import pickle
 import socket
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,7 +85,7 @@ def test_a_module_in_the_wrong_place_is_an_error(changed: Any, target: str) -> N
 
 def test_starting_weights_are_neither_read_nor_downloaded(changed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("the network was asked")
+        raise AssertionError("a download was started")
 
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
@@ -119,6 +117,7 @@ def test_starting_weights_are_neither_read_nor_downloaded(changed: Any, monkeypa
         (lambda c: c["hyper_parameters"].update(model="softpoint.models.Small"), "a str, not a KeypointNet"),
         (lambda c: c.update(size="large"), "is no checkpoint of softpoint"),
         (lambda c: c.update(size=[64, 64, 3]), "is no checkpoint of softpoint"),
+        (lambda c: c.update(size=[float("inf"), 64]), "is no checkpoint of softpoint"),
         (lambda c: c["skeleton"].update(names=["nose"], flip_pairs=[]), "its weights do not fit its config"),
         (lambda c: c["skeleton"].update(names=[], flip_pairs=[]), "num_keypoints must be at least 1"),
         (lambda c: c["skeleton"].update(flip_pairs=[["nose", "x"]]), "no keypoint is named 'x'"),
@@ -126,6 +125,10 @@ def test_starting_weights_are_neither_read_nor_downloaded(changed: Any, monkeypa
         (lambda c: c["state_dict"].update({"net.x": torch.zeros(1)}), "its weights do not fit its config"),
         (lambda c: c["state_dict"].update({"net.head.logits.weight": torch.zeros(9)}), "its weights do not fit"),
         (lambda c: c["state_dict"].update({"net.head.logits.weight": "text"}), "its weights do not fit"),
+        (
+            lambda c: c["state_dict"]["net.head.logits.weight"].fill_(float("nan")),
+            "logits.weight holds NaN or infinity; its training diverged",
+        ),
         (lambda c: c["hyper_parameters"]["model"]["backbone"].update(width=16), "its weights do not fit its config"),
         (lambda c: c["hyper_parameters"]["model"]["backbone"].update(widht=16), "its network cannot be rebuilt"),
         (lambda c: c["hyper_parameters"]["model"]["backbone"].update(width="x"), "its network cannot be rebuilt"),
@@ -169,21 +172,6 @@ def test_whole_map_of_old_configs_becomes_decode(changed: Any, whole_map: bool, 
     assert read_checkpoint(changed(old)).net.head.decode == decode
 
 
-def test_a_pickle_bomb_does_not_go_off(tmp_path: Path, stored: dict[str, Any]) -> None:
-    fuse, path = tmp_path / "exploded", tmp_path / "bomb.ckpt"
-
-    class Bomb:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return os.system, (f"touch {fuse}",)
-
-    for save in (lambda bomb: path.write_bytes(pickle.dumps(bomb)), lambda bomb: torch.save(bomb, path)):
-        for bomb in (Bomb(), {**stored, "more": Bomb()}, {"state_dict": {"net.x": Bomb()}}):
-            save(bomb)
-            with pytest.raises(ValueError, match="nothing in it was run"):
-                read_checkpoint(path)
-            assert not fuse.exists()
-
-
 @pytest.mark.parametrize("content", [b"", b"hello\n", b"PK\x03\x04", b"\x80\x04.", b"image,split\n" * 99])
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "other.ckpt"
@@ -200,11 +188,7 @@ def test_truncated_files_are_refused(run: Path, tmp_path: Path) -> None:
             read_checkpoint(path)
 
 
-def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "archive.ckpt", "w") as archive:
-        archive.writestr("../../escape.txt", "x")
-    with pytest.raises(ValueError, match="is no checkpoint"):
-        read_checkpoint(tmp_path / "archive.ckpt")
+def test_tensors_of_something_else_are_refused(tmp_path: Path) -> None:
     torch.save([torch.zeros(2)], tmp_path / "list.ckpt")
     with pytest.raises(ValueError, match="it holds a list"):
         read_checkpoint(tmp_path / "list.ckpt")
@@ -214,12 +198,3 @@ def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*checkpoints/best.ckpt"):
         read_checkpoint(tmp_path / name)
-
-
-def test_weights_of_nan_are_refused(changed: Callable, stored: dict[str, Any]) -> None:
-    key = next(name for name in stored["state_dict"] if name.endswith("logits.weight"))
-    path = changed(lambda c: c["state_dict"][key].fill_(float("nan")))
-    with pytest.raises(ValueError, match=r"logits.weight holds NaN or infinity; its training diverged"):
-        read_checkpoint(path)
-    with pytest.raises(ValueError, match="is no checkpoint of softpoint"):
-        read_checkpoint(changed(lambda c: c.update(size=[float("inf"), 64])))

@@ -31,7 +31,7 @@ HEADS = {
 
 
 def made(head: str, pad: bool = False) -> KeypointNet:
-    """A network whose answers depend on the image and differ between keypoints."""
+    """A network whose predictions depend on the image and differ between keypoints."""
     torch.manual_seed(0)
     net = KeypointNet(3, Small(8), partial(FusionDecoder, channels=8), HEADS[head], pad=pad).eval()
     for name, parameter in net.head.named_parameters():

@@ -1,4 +1,4 @@
-"""A model card says what a checkpoint knows, names what it does not, and lets no stranger's text act."""
+"""A model card has the facts of a checkpoint, names missing ones, and shows untrusted text as text."""
 
 from __future__ import annotations
 

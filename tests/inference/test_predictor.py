@@ -1,4 +1,4 @@
-"""Predictions come back in each image's own pixels, whatever its size and however it is given."""
+"""Predictions are in each image's own pixels, for images of any size, as arrays, lists and tensors."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_predictor_agrees_with_what_was_tested(run: Path, predictor: Predictor, 
     images = [read_image(moved / data.labels.images[i]) for i in data.splits["test"]]
     back = softpoint.functional.transform_points(expected["keypoints"], batch["matrix"])
     result = predictor(images)
-    # Batches hold whole gray levels, the predictor does not round: a network of two epochs hears that.
+    # Batches hold whole gray levels, the predictor does not round: which changes the output of a network of two epochs.
     np.testing.assert_allclose(result["keypoints"], back, atol=0.1)
     np.testing.assert_allclose(result["confidence"], expected["confidence"], atol=1e-2)
 

@@ -32,7 +32,7 @@ def build_model(model: Any, num_keypoints: int, trust: Sequence[str] = ()) -> Ke
     try:
         built = _instantiate(model, trust)
         net = built(num_keypoints=num_keypoints) if callable(built) else built
-    except Exception as error:  # a stranger's config fails in any way
+    except Exception as error:  # an untrusted config fails in any way
         raise ValueError(f"its network cannot be rebuilt: {shorten(error)}") from error
     if not isinstance(net, KeypointNet):
         raise ValueError(f"its model is a {type(net).__name__}, not a KeypointNet")
@@ -54,7 +54,7 @@ def target_packages(config: Any) -> list[str]:
 
 
 def shorten(value: object, length: int = 500) -> str:
-    """Return text of a stranger as a message quotes it.
+    """Return untrusted text, shortened for a message.
 
     >>> shorten("abcdef", 3)
     'abc...'

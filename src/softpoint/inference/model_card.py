@@ -19,15 +19,8 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 MAX_LISTED = 60  # keypoints, in a sentence or a table
 UNITS = ("images", "subjects", "points")
-LICENSES = (
-    "apache-2.0",
-    "mit",
-    "bsd-3-clause",
-    "cc-by-4.0",
-    "cc-by-nc-4.0",
-    "cc-by-sa-4.0",
-    "cc0-1.0",
-)  # the Hub's names
+# The Hub's names.
+LICENSES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-sa-4.0", "cc0-1.0")
 
 
 def write_card(checkpoint: Checkpoint, path: Path, extra: Mapping[str, Any] | None = None) -> None:
@@ -74,7 +67,7 @@ def model_card(checkpoint: Checkpoint, extra: Mapping[str, Any] | None = None) -
 
 
 def _metadata(checkpoint: Checkpoint, record: RunRecord) -> ModelCardData:
-    """Return the metadata block: of a stranger's text only plain letters, digits and a few signs."""
+    """Return the metadata block, with only plain letters, digits and dashes of the checkpoint's own text."""
     from huggingface_hub import EvalResult, ModelCardData
 
     name = _plain(checkpoint.record.get("data")) or _plain(checkpoint.config.get("name")) or "keypoints"

@@ -97,7 +97,7 @@ class Predictor:
         """Return the network's prediction, in pixels of its input and in float32.
 
         With a `batch_size` the network sees that many images, blank ones after these: the same shape each time gives
-        the same bits for an image, whatever it is batched with.
+        the same bits for an image in every batch.
         """
         count = len(images)
         images = images.to(self.device)

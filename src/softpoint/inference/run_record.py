@@ -39,7 +39,7 @@ def escape(text: object, length: int = MAX_TEXT) -> str:
 
 
 def fenced(text: object, length: int = 4000) -> str:
-    """Return a Markdown block of code with the text in one line, whatever backticks are in it.
+    """Return a Markdown block of code with the text in one line, which may contain backticks.
 
     >>> fenced("a ``` b").splitlines()
     ['````', 'a ``` b', '````']

@@ -10,18 +10,9 @@ from softpoint.suggest import check_choice
 
 @dataclass(frozen=True)
 class Settings:
-    """Limits on requests; raises ValueError for a value that would refuse every request.
+    """Limits on requests, each described in configs/serve.yaml.
 
-    Args:
-        batch_size: images, or boxes, per call of the model.
-        wait_ms: milliseconds that an idle model waits for a batch to fill.
-        queue_size: requests in progress; further ones get 503.
-        queue_pixels: pixels of all decoded images in progress, of 3 bytes each; further images get 503.
-        timeout_s: seconds that a request may take before it gets 504, or 408 while its body is being received.
-        max_bytes: size of a body; a larger one gets 413.
-        max_pixels: size of an image by its header; a larger one gets 413.
-        max_boxes: boxes per request; more get 413.
-        exif: "apply" rotates images upright, "ignore" leaves them as stored, "error" refuses rotated ones with 422.
+    Raises ValueError for a value that would refuse every request.
     """
 
     batch_size: int

@@ -1,4 +1,4 @@
-"""A journal keeps what was predicted, cuts off what was half written, and knows its own job."""
+"""A journal keeps predictions, cuts off half-written ones, and is resumed by the same job alone."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_journal_reads_what_it_wrote(opened: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lost", [1, 300, 700, 1100])
 def test_a_half_written_image_is_written_again(opened: Any, tmp_path: Path, lost: int) -> None:
-    """Whatever a crash leaves of the last images, whole ones are kept and the rest comes again."""
+    """Of the images that a crash leaves, complete ones are kept and the others are written again."""
     path = tmp_path / "p.partial"
     opened(path, filled=True).close()
     content = path.read_bytes()
@@ -89,9 +89,9 @@ def test_without_resume_a_journal_starts_empty(opened: Any, tmp_path: Path) -> N
     path = tmp_path / "p.partial"
     opened(path, filled=True).close()
     assert opened(path, resume=True).next == 4
-    anew = opened(path)
-    assert anew.next == 0 and list(anew.rows()) == []
-    anew.close()
+    restarted = opened(path)
+    assert restarted.next == 0 and list(restarted.rows()) == []
+    restarted.close()
     assert not path.exists(), "an empty one is not left behind"
 
 

@@ -1,4 +1,4 @@
-"""An exported file answers as its checkpoint does, says what it is, and is not there when it does not."""
+"""An exported file predicts what its checkpoint does and describes itself; one that differs is deleted."""
 
 from __future__ import annotations
 

@@ -14,17 +14,9 @@ _OUTPUT_OPTIONS = ("video", "names", "ellipses", "threshold", "drop_below_thresh
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """Options of a job. Raises ValueError for impossible values, ImportError for a library that is not installed.
+    """Options of a job, each described in configs/predict.yaml; `ckpt` is the file of the predictor's weights.
 
-    Args:
-        ckpt: file of the predictor's weights; with `tta` and the label file `boxes` it identifies an interrupted job.
-        formats: names in `writers.FORMATS` of files to write beside predictions.csv.
-        images: draw the keypoints on each image.
-        video: write each video with its keypoints drawn.
-        threshold: keypoints with less confidence are not drawn; `drop_below_threshold` leaves them out of files, too.
-        smoothing: "median" over `smoothing_window` frames of a video, or "none".
-        on_error: "skip" gives an image that cannot be read an empty row, "error" stops.
-        resume: continue an interrupted job.
+    Raises ValueError for impossible values, ImportError for a library that is not installed.
     """
 
     ckpt: Path

@@ -87,20 +87,17 @@ def median_smoothed(rows: Iterator[Row], window: int) -> Iterator[Row]:
     reach, center = window // 2, 0
     near = deque(islice(rows, reach + 1))  # begins up to `reach` rows before the one at `center`
     while center < len(near):
-        side = min(center, len(near) - 1 - center)
-        yield _smoothed(near[center], [near[i] for i in range(center - side, center + side + 1)])
+        side, row = min(center, len(near) - 1 - center), near[center]
+        neighbors = list(islice(near, center - side, center + side + 1))
+        points = np.stack([neighbor.keypoints for neighbor in neighbors])
+        weights = np.stack([neighbor.confidence for neighbor in neighbors])[..., None]
+        median = weighted_median(points, np.broadcast_to(weights, points.shape))
+        yield row._replace(keypoints=np.where(np.isfinite(row.keypoints), median, np.nan))
         near.extend(islice(rows, 1))
         if center == reach:
             near.popleft()
         else:
             center += 1
-
-
-def _smoothed(row: Row, near: list[Row]) -> Row:
-    points = np.stack([neighbor.keypoints for neighbor in near])
-    weights = np.stack([neighbor.confidence for neighbor in near])[..., None]
-    median = weighted_median(points, np.broadcast_to(weights, points.shape))
-    return row._replace(keypoints=np.where(np.isfinite(row.keypoints), median, np.nan))
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -30,8 +31,8 @@ class ImageSource:
     folder: Path
     names: tuple[str, ...]  # relative to the folder
     labels: Path | None = None  # the label file that names them
-    output: str = field(default="", init=False)  # folder of the results, relative to that of the job
-    kind: str = field(default="image", init=False)
+    output: ClassVar[str] = ""  # folder of the results, relative to that of the job
+    kind: ClassVar[str] = "image"
 
     @property
     def path(self) -> Path:
@@ -63,7 +64,7 @@ class VideoSource:
     path: Path
     name: str  # relative to the folder that paths of boxes start at
     output: str = ""  # folder of the results, relative to that of the job
-    kind: str = field(default="frame", init=False)
+    kind: ClassVar[str] = "frame"
 
     @property
     def folder(self) -> Path:
