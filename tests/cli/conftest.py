@@ -1,4 +1,4 @@
-"""Scripts within the test's own process: what they print, how they end, and one tiny trained run."""
+"""Commands run in the test's own process, and one tiny trained run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Iterator[Callable[..., Ending]]:
-    """Starts a script as its command line does, and says how it ended."""
+    """Run a command as its command line does, and return its exit code and output."""
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # launch sets it; this takes it back afterwards
     monkeypatch.delenv("SOFTPOINT_TRACEBACK", raising=False)
     root = logging.getLogger()
@@ -43,9 +43,8 @@ def start(
 
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = None
-        folder = (
-            [] if any(word.startswith(("hydra.", "-")) for word in words) else [f"hydra.run.dir={tmp_path / 'run'}"]
-        )
+        free = not any(word.startswith(("hydra.", "-")) for word in words)
+        folder = [f"hydra.run.dir={tmp_path / 'run'}"] if free else []
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *words, *folder])
         capfd.readouterr()
         code = 0

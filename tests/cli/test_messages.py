@@ -109,17 +109,18 @@ def test_no_test_image(start: Callable, tmp_path: Path) -> None:
     one_line(start("train", *words, f"data.splits={splits}"), "has no test image among the 12 labeled")
 
 
-def test_image_that_is_not_there(start: Callable, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("spoil_file", "message"),
+    [
+        (Path.unlink, r"does not exist; .*set it so that"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-200]), r"cannot be decoded: .*; copy it again"),
+    ],
+    ids=["missing", "damaged"],
+)
+def test_image_that_cannot_be_read(start: Callable, tmp_path: Path, spoil_file: Callable, message: str) -> None:
     words = labeled(write_labels(tmp_path / "data"))
-    (tmp_path / "data" / "video1" / "img05.png").unlink()
-    one_line(start("train", *words), r".*labels.csv line 9: image .*img05.png does not exist; .*set it so that")
-
-
-def test_image_that_is_damaged(start: Callable, tmp_path: Path) -> None:
-    words = labeled(write_labels(tmp_path / "data"))
-    path = tmp_path / "data" / "video1" / "img05.png"
-    path.write_bytes(path.read_bytes()[:-200])
-    one_line(start("train", *words), r".*labels.csv line 9: image .*img05.png cannot be decoded: .*; copy it again")
+    spoil_file(tmp_path / "data" / "video1" / "img05.png")
+    one_line(start("train", *words), rf".*labels.csv line 9: image .*img05.png {message}")
 
 
 def test_many_damaged_images_are_one_message(start: Callable, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def write_evaluation(folder: Path, results: Results) -> None:
 
 
 class Pretence:
-    """Takes the place of training and evaluation: remembers each and leaves behind what it would.
+    """Replacement of training and evaluation that records each and writes its files.
 
     A training whose overrides match `failing` ends in an error; one that matches `interrupted` is stopped halfway.
     """

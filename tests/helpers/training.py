@@ -108,7 +108,7 @@ def trained(folder: Path, *more: str) -> Path:
 
 
 def spoil(path: Path) -> None:
-    """Makes an image one whose header is right and whose pixels are not."""
+    """Damage the pixels of an image file, not its header."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 100] = bytes(100)
     path.write_bytes(data)
