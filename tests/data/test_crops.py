@@ -71,8 +71,8 @@ def test_a_single_point_gets_a_box_of_the_median_side() -> None:
 def test_boxes_of_an_image_leave_out_subjects_without_one() -> None:
     points = np.array([[10.0, 20.0], [30.0, 60.0]])
     labels = subjects((points, None), (points + 1, None), (UNLABELED, None))
-    found = boxes_by_image(labels)
-    assert list(found) == ["0.png"] and found["0.png"].shape == (2, 4)
+    boxes = boxes_by_image(labels)
+    assert list(boxes) == ["0.png"] and boxes["0.png"].shape == (2, 4)
 
 
 def test_mistakes() -> None:

@@ -1,4 +1,4 @@
-"""The synthetic scenes show what their keypoints and visibilities say."""
+"""Synthetic scenes agree with their keypoints and visibilities."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from softpoint.data.synthetic.figure import _OWNERS, _depths, _dress
 from softpoint.data.synthetic.raster import Capsule, Polygon, covers, paint
 from softpoint.data.synthetic.shapes import TEMPLATES
 
-SIZES = [(32, 32), (33, 47), (64, 200), (129, 128), (256, 256)]
+SIZES = [(32, 32), (33, 47), (64, 200), (129, 128), (256, 256), (1024, 33)]
 WORLDS = [Shapes, Figure]
 HUES = {shape.name: shape.hue for shape in TEMPLATES}
 
@@ -48,7 +48,7 @@ def random_shape(rng: np.random.Generator) -> tuple[np.ndarray, list[Polygon]]:
     return np.array([placed[v] for v in ring]), pieces
 
 
-def test_a_shape_lies_where_its_corners_say() -> None:
+def test_a_shape_is_at_its_corners() -> None:
     rng = np.random.default_rng(0)
     shifts, growth = [], []
     for _ in range(400):
@@ -64,7 +64,7 @@ def test_a_shape_lies_where_its_corners_say() -> None:
     assert abs(np.mean(growth)) < 0.002
 
 
-def test_a_disc_and_a_rod_lie_where_their_ends_say() -> None:
+def test_a_disc_and_a_rod_are_at_their_ends() -> None:
     rng = np.random.default_rng(1)
     shifts = []
     for _ in range(100):
@@ -112,7 +112,7 @@ def test_a_scene_follows_from_its_seed_alone(world: type) -> None:
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("difficulty", [0, 0.5, 1])
-def test_scenes_have_the_promised_types_and_lie_in_the_frame(
+def test_scenes_have_the_promised_types_and_keypoints_in_the_frame(
     world: type, size: tuple[int, int], difficulty: float
 ) -> None:
     generator = world(difficulty)
@@ -125,12 +125,6 @@ def test_scenes_have_the_promised_types_and_lie_in_the_frame(
         assert scene.visibility.dtype == np.int64 and set(scene.visibility.tolist()) <= {1, 2}
         assert (scene.keypoints >= -0.5).all()
         assert (scene.keypoints <= np.array(size[::-1]) - 0.5).all()
-
-
-@pytest.mark.parametrize("world", WORLDS)
-def test_large_and_long_images_work(world: type) -> None:
-    for size in [(1024, 1024), (32, 1024), (1024, 33)]:
-        assert world(1.0).draw(np.random.default_rng(0), size).image.shape == (*size, 3)
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -148,7 +142,7 @@ def around(image: np.ndarray, point: np.ndarray, reach: int) -> np.ndarray:
 
 
 def hue_gap(pixel: np.ndarray, hue: float) -> float:
-    """How far a color is from a hue, in turns; 1 for a pale or dark one."""
+    """Return the distance of a color from a hue, in turns; 1 for a pale or dark color."""
     h, s, v = colorsys.rgb_to_hsv(*(pixel / 255).tolist())
     return min(abs(h - hue), 1 - abs(h - hue)) if s > 0.6 and v > 0.3 else 1.0
 

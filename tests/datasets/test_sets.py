@@ -215,16 +215,16 @@ def test_both_parts_of_coco_are_joined(data_root: Path, tmp_path: Path) -> None:
     sample = data_root / "keypoints" / "coco-sample" / "test_coco.json"
     if not sample.is_file():
         pytest.skip(f"no {sample}")
-    found = {"info": {}, "licenses": []} | json.loads(sample.read_text())
+    content = {"info": {}, "licenses": []} | json.loads(sample.read_text())
     (tmp_path / "annotations").mkdir()
-    images = sorted(found["images"], key=lambda image: image["id"])
-    for entry in [*found["images"], *found["annotations"]]:  # 785 becomes a multiple of 25
+    images = sorted(content["images"], key=lambda image: image["id"])
+    for entry in [*content["images"], *content["annotations"]]:  # 785 becomes a multiple of 25
         entry |= {key: 775 for key in ("id", "image_id") if entry.get(key) == 785}
     empty = {"id": 50, "file_name": "empty.jpg", "width": 9, "height": 9}
     for part, chosen in (("train2017", images[:3]), ("val2017", images[3:])):
         ids = {image["id"] for image in chosen}
-        annotations = [annotation for annotation in found["annotations"] if annotation["image_id"] in ids]
-        text = json.dumps(found | {"images": [*chosen, empty], "annotations": annotations})
+        annotations = [annotation for annotation in content["annotations"] if annotation["image_id"] in ids]
+        text = json.dumps(content | {"images": [*chosen, empty], "annotations": annotations})
         (tmp_path / "annotations" / f"person_keypoints_{part}.json").write_text(text)
     public_labels.coco_person(tmp_path)
     joined, single = read_labels(tmp_path / "trainval.json"), read_labels(sample)

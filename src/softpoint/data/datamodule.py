@@ -133,7 +133,7 @@ class KeypointData(pl.LightningDataModule, ABC):
 
     @property
     def has_hidden_points(self) -> bool:
-        """Whether training labels hold points that are occluded or absent, beside the visible ones."""
+        """True where training labels hold occluded or absent points beside the visible ones."""
         return False
 
     def mean_position(self) -> np.ndarray:
@@ -183,8 +183,7 @@ class KeypointData(pl.LightningDataModule, ABC):
     def state_dict(self) -> dict[str, Any]:
         """Return the number of completed epochs, and the position of training in the present one.
 
-        Lightning keeps the state of loaders too, but comes to load it only where nothing asked for the number of
-        steps before, as schedules do.
+        Lightning keeps the state of loaders too, but does not load it once a schedule has read the number of steps.
         """
         progress: Any = self.trainer.fit_loop.epoch_progress.current if self.trainer else None
         epochs = progress.processed if progress else 0

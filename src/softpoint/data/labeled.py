@@ -126,7 +126,7 @@ class LabeledData(KeypointData):
 
     @property
     def has_hidden_points(self) -> bool:
-        """Whether training labels hold points that are occluded or absent, beside the visible ones."""
+        """True where training labels hold occluded or absent points beside the visible ones."""
         return bool(np.isin(self.labels.visibility[self.splits["train"]], (OCCLUDED, ABSENT)).any())
 
     def dataset(self, split: str) -> KeypointDataset:
@@ -177,5 +177,5 @@ class LabeledData(KeypointData):
             if moved := set(images) ^ set(state_dict["splits"].get(split, ())):
                 raise ValueError(
                     f"the checkpoint was trained on another split: {len(moved)} images differ in {split}, first "
-                    f"{min(moved)}; set data.splits to the splits.csv of its run, or start anew without ckpt_path"
+                    f"{min(moved)}; set data.splits to the splits.csv of its run, or start again without ckpt_path"
                 )

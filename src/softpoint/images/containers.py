@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from softpoint.images.video_seek import Video, explained
+from softpoint.images.video_seek import Video, check_pixels, explained
 
 # Number of containers that a process keeps open.
 _OPEN = 16
@@ -87,16 +87,18 @@ class PackedImages:
                 videos = ", ".join(sorted(key for key in file if key.startswith("video") and key[5:].isdigit()))
                 raise ValueError(f"does not exist; the file has {videos or 'no images'}")
             is_group = not hasattr(group, "shape")
-            self._images = _own(file, group["video"] if is_group else group)
-            self._is_raw = self._images.ndim == 4
+            images = _own(file, group["video"] if is_group else group)
+            count, *shape = images.shape
+            self._images, self._is_raw, self._is_bgr = images, images.ndim == 4, _is_bgr(file, images)
             if self._is_raw:
-                self._check_raw()
-            count = self._images.shape[0]
+                check_pixels(shape[1], shape[0], max_pixels)
+                if images.dtype != np.uint8 or shape[2] not in (1, 3):
+                    kind = f"{images.dtype} of shape {images.shape}"
+                    raise ValueError(f"holds {kind}; it must be uint8 (frames, height, width, 1 or 3)")
             numbers: Any = range(count)
             if is_group and "frame_numbers" in group:
                 numbers = _own(file, group["frame_numbers"])[:count].astype(int).tolist()
             self._rows = {number: row for row, number in enumerate(numbers)}
-            self._is_bgr = _is_bgr(file, self._images)
 
     def read(self, number: int) -> np.ndarray:
         """Return image `number`, uint8 (H, W, 3) RGB."""
@@ -126,24 +128,11 @@ class PackedImages:
             raise ValueError(f"has no image {number}: it has {len(self._rows)}{numbers}")
         return self._rows[number]
 
-    def _check_raw(self) -> None:
-        _, height, width, channels = self._images.shape
-        if self._images.dtype != np.uint8 or channels not in (1, 3):
-            raise ValueError(
-                f"holds {self._images.dtype} of shape {self._images.shape}; it must be uint8 (frames, height, width, 1"
-                " or 3)"
-            )
-        self._check_size(height, width)
-
-    def _check_size(self, height: int, width: int) -> None:
-        if not 0 < height * width <= self.max_pixels:
-            raise ValueError(f"is {width} x {height}; more than {self.max_pixels} pixels are refused")
-
     def _opened(self, row: int) -> Image.Image:
         if self._images.ndim == 2 and self._images.shape[1] > 4 * self.max_pixels:
             raise ValueError(f"holds {self._images.shape[1]} bytes per image")
         image = Image.open(BytesIO(np.asarray(self._images[row]).tobytes()), formats=("PNG", "JPEG"))
-        self._check_size(image.height, image.width)
+        check_pixels(image.width, image.height, self.max_pixels)
         if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
             raise ValueError(f"has pixels of kind {image.mode}; pack it with 8 bits per channel")
         return image

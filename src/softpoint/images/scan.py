@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 class Scan(NamedTuple):
     """Facts about the pixels of one image."""
 
-    image: str  # as given
+    image: str  # as in the labels
     size: tuple[int, int]  # height and width as read; 0 where it cannot be
     error: str | None  # why it cannot be read
     digest: str  # equal where all pixels are; "" where it cannot be read

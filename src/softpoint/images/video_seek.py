@@ -142,14 +142,19 @@ def video_explained(path: Path) -> AbstractContextManager[None]:
     return explained(f"video {path}", "convert it to MP4 again")
 
 
+def check_pixels(width: int, height: int, max_pixels: int) -> None:
+    """Raise ValueError for an image without pixels, or with more than `max_pixels`."""
+    if not 0 < width * height <= max_pixels:
+        raise ValueError(f"is {width} x {height}; more than {max_pixels} pixels are refused")
+
+
 def open_stream(path: Path, max_pixels: int, threads: int) -> tuple[Any, Any]:
     """Return the open container and its first video stream; ValueError without one, and for too large frames."""
     container = pyav().open(str(path), options={"format_whitelist": _CONTAINERS})
     if not container.streams.video:
         raise ValueError("holds no video")
     stream = container.streams.video[0]
-    if not 0 < stream.width * stream.height <= max_pixels:
-        raise ValueError(f"is {stream.width} x {stream.height}; more than {max_pixels} pixels are refused")
+    check_pixels(stream.width, stream.height, max_pixels)
     stream.codec_context.thread_count = threads
     stream.codec_context.thread_type = "NONE" if threads == 1 else "AUTO"
     return container, stream
@@ -169,8 +174,7 @@ def timetable(stream: Any, packets: Iterable[Any]) -> tuple[list[int], list[int]
 
 def upright(frame: Any, max_pixels: int) -> np.ndarray:
     """Return the pixels of a decoded frame, uint8 (H, W, 3) RGB, turned upright by its rotation."""
-    if frame.width * frame.height > max_pixels:
-        raise ValueError(f"is {frame.width} x {frame.height}; more than {max_pixels} pixels are refused")
+    check_pixels(frame.width, frame.height, max_pixels)
     if frame.rotation % 90:
         raise ValueError(f"is to be shown turned by {frame.rotation} degrees; write it again upright")
     # The reformatter that a frame brings would outlive this call, and its threads would hang a forked worker.

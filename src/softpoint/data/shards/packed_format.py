@@ -42,9 +42,9 @@ class Description:
         """Return what `dumps` wrote; ValueError for anything else, with `path` in its message."""
         stored = read_json(text, path)
         if stored.get("format") != "softpoint" or stored.get("version") != VERSION:
-            found = f"format {stored.get('format')!r} version {stored.get('version')!r}"
             raise ValueError(
-                f"{path} has {found}, not 'softpoint' version {VERSION}; pack the set again with softpoint pack"
+                f"{path} has format {stored.get('format')!r} version {stored.get('version')!r}, not 'softpoint' version"
+                f" {VERSION}; pack the set again with softpoint pack"
             )
         try:
             skeleton = Skeleton.from_dict(stored["skeleton"])
@@ -52,11 +52,8 @@ class Description:
             if not len(skeleton) or not all(type(count) is int and 0 < count < 1 << 40 for count in samples.values()):
                 raise ValueError(f"{len(skeleton)} keypoints, samples {samples}")
             mode, exif, hidden = stored["mode"], stored["exif"], stored["has_hidden_points"]
-            if (
-                mode not in ("image", "instance")
-                or exif not in ("apply", "ignore", "error")
-                or type(hidden) is not bool
-            ):
+            modes, exifs = ("image", "instance"), ("apply", "ignore", "error")
+            if mode not in modes or exif not in exifs or type(hidden) is not bool:
                 raise ValueError(f"mode {mode!r}, exif {exif!r}, has_hidden_points {hidden!r}")
             return cls(skeleton, samples, mode, exif, hidden, str(stored["contents"]))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:

@@ -59,7 +59,7 @@ def open_set(folder: str, cache_dir: str | Path | None) -> tuple[Description, di
 class Shards:
     """The samples of one split; each process opens the shards for itself.
 
-    Raises ValueError for an index that is damaged or not ours, FileNotFoundError for a missing file.
+    Raises ValueError for an index that is damaged or of another kind, FileNotFoundError for a missing file.
 
     Args:
         folder: the packed set's folder or address.
@@ -126,7 +126,7 @@ class Shards:
 
 
 def check_index(text: bytes, path: str) -> list[tuple[str, int, int]]:
-    """Return name, samples and bytes of each shard in litdata's index; ValueError unless its fields are ours.
+    """Return name, samples and bytes of each shard in litdata's index; ValueError for other fields than bytes.
 
     >>> check_index(b'{"chunks": [], "config": {"data_format": ["int", "pickle"]}}', "index.json")
     Traceback (most recent call last):

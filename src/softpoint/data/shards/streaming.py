@@ -52,7 +52,7 @@ class StreamedData(KeypointData):
 
     @property
     def has_hidden_points(self) -> bool:
-        """Whether training labels had occluded or absent points when they were packed."""
+        """True where training labels had occluded or absent points when they were packed."""
         return self.description.has_hidden_points
 
     def typical_indices(self, count: int) -> Sequence[int]:

@@ -16,7 +16,7 @@ from softpoint.data.sources import LabeledImages, Source
 from softpoint.images import ImageFolder
 from softpoint.paths import write_text
 
-# Shows a loop over samples, given what to iterate and its name.
+# Progress of a loop: takes an iterable of samples and its name, and yields the samples.
 Progress = Callable[[Iterable[int], str], Iterable[int]]
 
 

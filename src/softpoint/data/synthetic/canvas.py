@@ -12,27 +12,21 @@ import numpy as np
 
 from softpoint.data.synthetic.raster import Capsule, Color, shade
 
-SMALLEST_SIDE = 32
 _STEPS = np.linspace(0, 1, 256)[:, None]
 
 
 class Scene(NamedTuple):
     """An image with its keypoints."""
 
-    image: np.ndarray
-    """uint8 (H, W, 3), RGB, C-contiguous."""
-    keypoints: np.ndarray
-    """float64 (K, 2), (x, y) in px; an integer is the center of a pixel."""
-    visibility: np.ndarray
-    """int64 (K,), as in COCO: 1 occluded, 2 visible; every keypoint of a scene is labeled."""
+    image: np.ndarray  # uint8 (H, W, 3) RGB, C-contiguous
+    keypoints: np.ndarray  # float64 (K, 2), (x, y) in px; an integer is the center of a pixel
+    visibility: np.ndarray  # int64 (K,), as in COCO: 1 occluded, 2 visible; every keypoint of a scene is labeled
 
 
 def check_difficulty(difficulty: float) -> float:
     """Return the difficulty; ValueError unless it is in [0, 1]."""
     if not 0 <= difficulty <= 1:
-        raise ValueError(
-            f"difficulty {difficulty} is outside [0, 1]; 0 is a plain background, 1 heavy clutter and noise"
-        )
+        raise ValueError(f"difficulty {difficulty} is outside [0, 1]; 0 is a plain background, 1 heavy clutter")
     return float(difficulty)
 
 
@@ -48,10 +42,8 @@ def hsv(hue: float, saturation: float, value: float) -> Color:
 
 def background(rng: np.random.Generator, size: tuple[int, int], difficulty: float) -> np.ndarray:
     """Return a uint8 (H, W, 3) background: a pattern of two muted colors, whose contrast grows with the difficulty."""
-    if min(size) < SMALLEST_SIDE:
-        raise ValueError(
-            f"image size {tuple(size)} is too small for a scene; both sides must be at least {SMALLEST_SIDE}"
-        )
+    if min(size) < 32:
+        raise ValueError(f"image size {tuple(size)} is too small for a scene; both sides must be at least 32")
     hue, saturation, value, turn, change = rng.random(5).tolist()
     first = np.array(hsv(hue, 0.35 * saturation, 0.3 + 0.65 * value))
     contrast = difficulty * (0.25 + 0.75 * change)
@@ -102,7 +94,7 @@ def _bytes(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def _phase(rng: np.random.Generator, size: tuple[int, int], angle: float) -> np.ndarray:
-    """Position of each pixel along a direction, uint8 (H, W), with a period of 8 to 40 % of the side."""
+    """Return the position of each pixel along a direction, uint8 (H, W), with a period of 8 to 40 % of the side."""
     step = 256 / (min(size) * rng.uniform(0.08, 0.4))
     x = np.arange(size[1], dtype=np.float32) * np.float32(step * np.cos(angle))
     y = np.arange(size[0], dtype=np.float32) * np.float32(step * np.sin(angle))
@@ -121,16 +113,15 @@ def distract(rng: np.random.Generator, image: np.ndarray, difficulty: float) -> 
         if kind == 0:
             box = (center.tolist(), (2 * axes[0], 2 * axes[1]), angle * 180)
             cv2.ellipse(image, box, color, -1, cv2.LINE_AA)
-            continue
-        if kind == 1:
+        elif kind == 1:
             way = np.array([np.cos(6.3 * angle), np.sin(6.3 * angle)]) * 3 * axes[0]
             start, end = (center - way).astype(int).tolist(), (center + way).astype(int).tolist()
             cv2.line(image, start, end, color, 1 + int(side * 0.02 * reach[1]), cv2.LINE_AA)
-            continue
-        turns = np.linspace(0, 2 * np.pi, 7 + int(4 * angle), endpoint=False)
-        radii = (0.5 + rng.random(len(turns))) * axes[0]
-        blob = center + np.stack([np.cos(turns), np.sin(turns)], 1) * radii[:, None]
-        cv2.fillPoly(image, [blob.round().astype(np.int32)], color, cv2.LINE_AA)
+        else:
+            turns = np.linspace(0, 2 * np.pi, 7 + int(4 * angle), endpoint=False)
+            radii = (0.5 + rng.random(len(turns))) * axes[0]
+            blob = center + np.stack([np.cos(turns), np.sin(turns)], 1) * radii[:, None]
+            cv2.fillPoly(image, [blob.round().astype(np.int32)], color, cv2.LINE_AA)
 
 
 def occluders(rng: np.random.Generator, size: tuple[int, int], difficulty: float) -> list[Capsule]:

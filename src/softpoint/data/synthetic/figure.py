@@ -85,7 +85,7 @@ class Figure:
         return canvas.Scene(canvas.photograph(rng, image, self.difficulty), keypoints, visibility)
 
     def _pose(self, rng: np.random.Generator, size: tuple[int, int]) -> tuple[dict[str, Point], float]:
-        """Position of each joint in px, and the px of one unit, which is about the doll's height."""
+        """Return the position of each joint in px, and the px of one unit, which is about the doll's height."""
         joints = _bend(rng, freedom=0.6 + 0.4 * self.difficulty)
         turn, extent, *place = rng.random(4).tolist()
         angle = (2 * turn - 1) * (0.25 + 0.75 * self.difficulty)
@@ -104,7 +104,7 @@ _HEAD, _NECK, _ARM, _HAND, _LEG, _FOOT = 0.115, 0.045, 0.047, 0.05, 0.06, 0.062
 
 
 def _bend(rng: np.random.Generator, freedom: float) -> dict[str, Point]:
-    """Joints of an upright doll in units of its height, x to the image's right and y down."""
+    """Return the joints of an upright doll in units of its height, x to the image's right and y down."""
     raised, bent, spread = ((2 * rng.random((3, 2)) - 1) * freedom).tolist()
     arm, leg = (1 + 0.12 * freedom * (2 * rng.random(2) - 1)).tolist()
     joints: dict[str, Point] = {"head": (0.0, -0.36), "neck": (0.0, -0.225), "torso": (0.0, -0.07)}
@@ -120,12 +120,12 @@ def _bend(rng: np.random.Generator, freedom: float) -> dict[str, Point]:
 
 
 def _reach(start: Point, sign: int, angle: float, length: float) -> Point:
-    """End of a limb that starts at an angle in radians from straight down, outwards."""
+    """Return the end of a limb that starts at an angle in radians from straight down, outwards."""
     return start[0] + sign * length * math.sin(angle), start[1] + length * math.cos(angle)
 
 
 def _depths(rng: np.random.Generator) -> list[str]:
-    """Layers from back to front: each arm in front of or behind the body, limbs in random order."""
+    """Return the layers from back to front: each arm in front of or behind the body, limbs in random order."""
     arms = [f"{_SIDES[i]}_arm" for i in rng.permutation(2).tolist()]
     legs = [f"{_SIDES[i]}_leg" for i in rng.permutation(2).tolist()]
     behind = (rng.random(2) < 0.4).tolist()
@@ -136,7 +136,7 @@ def _depths(rng: np.random.Generator) -> list[str]:
 def _dress(
     rng: np.random.Generator, joints: dict[str, Point], unit: float, difficulty: float
 ) -> dict[str, list[Piece]]:
-    """Pieces of each layer, from back to front, in px."""
+    """Return the pieces of each layer, from back to front, in px."""
     vary = ((2 * rng.random(5) - 1) * 0.05 * (0.3 + difficulty)).tolist()
     skin, shirt = _tones(0.07 + vary[0] / 2, 0.42, 1.0), _tones(0.47 + vary[1], 0.85, 0.85)
     trousers, shoes = _tones(0.68 + vary[2], 0.6, 0.65), _tones(0.05, 0.6, 0.45)
@@ -168,7 +168,7 @@ def _dress(
 
 
 def _tones(hue: float, saturation: float, value: float) -> tuple[Color, Color]:
-    """Colors at the rim and in the center of a round limb."""
+    """Return the colors at the rim and in the center of a round limb."""
     return canvas.hsv(hue, saturation * 1.1, value * 0.55), canvas.hsv(hue, saturation, value)
 
 
@@ -196,7 +196,7 @@ def _dot(center: Point, radius: float) -> Capsule:
 def _visibility(
     keypoints: np.ndarray, order: list[str], layers: dict[str, list[Piece]], rods: list[Capsule]
 ) -> np.ndarray:
-    """Visibility (K,): 2 where the frontmost layer at a joint is one that meets there, 1 where another occludes it."""
+    """Return the visibility (K,): 2 where the frontmost layer at a joint is one that meets there, else 1."""
     front = np.full(len(keypoints), -1)
     for depth, layer in enumerate(order):
         for piece in layers[layer]:

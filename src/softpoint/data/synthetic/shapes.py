@@ -28,45 +28,29 @@ class Template(NamedTuple):
 
 TEMPLATES = (
     Template(
-        "triangle",
-        0.01,
-        {"heel": (0, 0), "middle": (0.34, 0), "toe": (0.68, 0), "tip": (0, 1)},
-        bright=("heel", "middle", "tip"),
-        dark=("middle", "toe", "tip"),
-        keypoints=("tip", "heel", "toe"),
+        "triangle", 0.01, {"heel": (0, 0), "middle": (0.34, 0), "toe": (0.68, 0), "tip": (0, 1)},
+        bright=("heel", "middle", "tip"), dark=("middle", "toe", "tip"), keypoints=("tip", "heel", "toe"),
     ),
     Template(
-        "kite",
-        0.58,
-        {"nose": (0, 0.36), "bright": (-0.42, 0.06), "dark": (0.42, 0.06), "tail": (0, -0.74)},
-        bright=("nose", "bright", "tail"),
-        dark=("nose", "dark", "tail"),
-        keypoints=("nose", "tail", "bright", "dark"),
+        "kite", 0.58, {"nose": (0, 0.36), "bright": (-0.42, 0.06), "dark": (0.42, 0.06), "tail": (0, -0.74)},
+        bright=("nose", "bright", "tail"), dark=("nose", "dark", "tail"), keypoints=("nose", "tail", "bright", "dark"),
     ),
     Template(
-        "bracket",
-        0.34,
+        "bracket", 0.34,
         {"heel": (0, 0), "toe": (0.72, 0), "sole": (0.72, 0.3), "inner": (0.3, 0.3), "knee": (0.3, 1), "top": (0, 1)},
-        bright=("heel", "inner", "knee", "top"),
-        dark=("heel", "toe", "sole", "inner"),
+        bright=("heel", "inner", "knee", "top"), dark=("heel", "toe", "sole", "inner"),
         keypoints=("top", "heel", "toe"),
     ),
-)
+)  # fmt: skip
 
 SKELETON = Skeleton(
     names=tuple(f"{shape.name}_{corner}" for shape in TEMPLATES for corner in shape.keypoints),
     edges=(
-        ("triangle_tip", "triangle_heel"),
-        ("triangle_heel", "triangle_toe"),
-        ("triangle_toe", "triangle_tip"),
-        ("kite_nose", "kite_bright"),
-        ("kite_bright", "kite_tail"),
-        ("kite_tail", "kite_dark"),
-        ("kite_dark", "kite_nose"),
-        ("bracket_top", "bracket_heel"),
-        ("bracket_heel", "bracket_toe"),
+        ("triangle_tip", "triangle_heel"), ("triangle_heel", "triangle_toe"), ("triangle_toe", "triangle_tip"),
+        ("kite_nose", "kite_bright"), ("kite_bright", "kite_tail"), ("kite_tail", "kite_dark"),
+        ("kite_dark", "kite_nose"), ("bracket_top", "bracket_heel"), ("bracket_heel", "bracket_toe"),
     ),
-)
+)  # fmt: skip
 
 
 class Shapes:
@@ -89,9 +73,10 @@ class Shapes:
         image = canvas.background(rng, size, self.difficulty)
         canvas.distract(rng, image, self.difficulty)
         outlines = self._place([self._outline(rng, shape, size) for shape in TEMPLATES], rng, size)
-        layers: list[list[Part]] = []
-        for shape, outline in zip(TEMPLATES, outlines, strict=True):
-            layers.append([Polygon([outline[v] for v in piece]) for piece in (shape.bright, shape.dark)])
+        layers = [
+            [Polygon([outline[v] for v in piece]) for piece in (shape.bright, shape.dark)]
+            for shape, outline in zip(TEMPLATES, outlines, strict=True)
+        ]
         order = rng.permutation(len(TEMPLATES)).tolist()
         for i in order:
             paint(image, layers[i], self._colors(rng, TEMPLATES[i].hue))
@@ -102,7 +87,7 @@ class Shapes:
         return canvas.Scene(canvas.photograph(rng, image, self.difficulty), keypoints, visibility)
 
     def _outline(self, rng: np.random.Generator, shape: Template, size: tuple[int, int]) -> np.ndarray:
-        """Vertices (V, 2) in px about the center of their bounding box, rotated, tilted and scaled."""
+        """Return vertices (V, 2) in px about the center of their bounding box, rotated, tilted and scaled."""
         angle, extent, tilt_x, tilt_y = rng.random(4).tolist()
         c, s = np.cos(2 * np.pi * angle), np.sin(2 * np.pi * angle)
         flat = np.array(list(shape.vertices.values())) @ np.array([[c, s], [-s, c]])
@@ -135,8 +120,10 @@ class Shapes:
         ]
 
 
-def _visibility(keypoints: np.ndarray, layers: list[list[Part]], order: list[int], rods: Sequence[Part]) -> np.ndarray:
-    """Visibility (K,): 1 for a corner that a layer in front of its own covers, else 2."""
+def _visibility(
+    keypoints: np.ndarray, layers: Sequence[Sequence[Part]], order: list[int], rods: Sequence[Part]
+) -> np.ndarray:
+    """Return the visibility (K,): 1 for a corner that a layer in front of its own covers, else 2."""
     own = np.array([order.index(i) for i, shape in enumerate(TEMPLATES) for _ in shape.keypoints])
     visibility = np.full(len(keypoints), 2, dtype=np.int64)
     for depth, parts in enumerate([*(layers[i] for i in order), rods]):
