@@ -40,7 +40,7 @@ def test_it_says_what_it_does(start: Callable, tmp_path: Path, to: str) -> None:
 
 
 def test_a_stated_split_is_written_beside(start: Callable, tmp_path: Path, data_root: Path) -> None:
-    from softpoint.labels.split_file import read_splits
+    from softpoint.labels.split import read_splits
 
     output, source = tmp_path / "tubes.csv", data_root / "keypoints" / "glue-tubes"
     ending = start("convert_labels", f"labels={source}", "to=csv", f"output={output}")

@@ -19,8 +19,7 @@ from softpoint.data.crops import fitting_size
 from softpoint.data.dataset import EpochSampler
 from softpoint.data.synthetic import Figure, Shapes
 from softpoint.labels.load import LabelSource
-from softpoint.labels.split import Split
-from softpoint.labels.split_file import SPLITS
+from softpoint.labels.split import SPLITS, Split
 
 
 @pytest.mark.parametrize("painter", [Shapes, Figure])

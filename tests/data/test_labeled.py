@@ -16,7 +16,7 @@ from softpoint.data import LabeledData
 from softpoint.data.augment import Augment
 from softpoint.data.dataset import EpochSampler
 from softpoint.functional import transform_points
-from softpoint.labels.split_file import SPLITS, write_splits
+from softpoint.labels.split import SPLITS, write_splits
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from softpoint.datasets import PublicDataset, RemoteFile
 from softpoint.datasets import labels as public_labels
 from softpoint.datasets.unpack import content_digest
 from softpoint.labels.formats import read_labels
-from softpoint.labels.split_file import read_splits
+from softpoint.labels.split import read_splits
 
 SETS = {
     path.stem: instantiate(OmegaConf.load(path), _convert_="all") for path in sorted((CONFIGS / "fetch").glob("*.yaml"))

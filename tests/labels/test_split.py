@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from softpoint.labels.partition import fold_split, seeded_split
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
-from softpoint.labels.split import Split, split_labels, stated_split, with_groups
-from softpoint.labels.split_file import SPLITS
+from softpoint.labels.split import SPLITS, Split, split_labels, stated_split, with_groups
 
 
 def labels_of(images: list[str], labeled: np.ndarray | None = None, groups: list[str | None] | None = None) -> Labels:

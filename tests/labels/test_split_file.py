@@ -10,7 +10,7 @@ import pytest
 
 from softpoint.labels.formats import read_labels
 from softpoint.labels.partition import carve_val
-from softpoint.labels.split_file import SPLITS, read_splits, write_splits
+from softpoint.labels.split import SPLITS, read_splits, write_splits
 
 SHARED = Path(os.environ.get("SOFTPOINT_DATA", Path(__file__).parents[2].parent / "shared")) / "keypoints"
 IMAGES = ("v/a.png", "v/b.png", "v/c.png", "v/d.png")

@@ -12,10 +12,10 @@ import pytest
 from helpers.data import labeled_data
 from helpers.training import read_csv, write_labels
 from softpoint.data import LabeledData
+from softpoint.labels.partition import limit_rows, nested_order
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
-from softpoint.labels.split_file import read_splits, write_splits
-from softpoint.labels.subset import limit_rows, nested_order
+from softpoint.labels.split import read_splits, write_splits
 
 
 @pytest.fixture(scope="module")

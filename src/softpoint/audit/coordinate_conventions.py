@@ -14,8 +14,8 @@ import numpy as np
 
 from softpoint.audit.report import Example, Finding
 from softpoint.images import ImageFolder
+from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import Labels
-from softpoint.labels.subset import evenly_spaced
 
 # A convention maps points (..., 2) in an image of a height and width to our coordinates; the second entry is advice.
 Convention = Callable[[np.ndarray, int, int], np.ndarray]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from softpoint.audit.report import Example, Finding, finding_of
 from softpoint.images import ImageFolder
 from softpoint.images.decode import SUFFIXES
-from softpoint.images.duplicates import Leak, across_splits, identical, near_duplicates
+from softpoint.images.duplicates import across_splits, identical, near_duplicates
 from softpoint.images.scan import Scan
 from softpoint.labels.schema import Labels
 from softpoint.paths import normalize_path
@@ -31,8 +31,7 @@ def image_findings(
     `severity` is that of a row that training cannot use.
     """
     return [
-        *_unreadable(labels, scans, severity),
-        *_rotated(labels, image_folder, scans, severity),
+        *_unusable(labels, image_folder, scans, severity),
         *_size_mismatch(labels, scans, severity),
         *_duplicates(labels, scans),
         *_shared_by_splits(labels, scans, splits),
@@ -56,49 +55,35 @@ def unlabeled_images(labels: Labels, image_folder: ImageFolder) -> list[str]:
     return unlabeled
 
 
-def _unique_images(labels: Labels, scans: Sequence[Scan]) -> Iterator[tuple[str, Scan]]:
-    """Yield the first place and the scan of each image."""
-    seen = set()
+def _unusable(labels: Labels, image_folder: ImageFolder, scans: Sequence[Scan], severity: str) -> list[Finding]:
+    """Return the findings about images that cannot be read or that EXIF rotates, each with its first place."""
+    first: dict[str, tuple[str, Scan]] = {}
     for place, scan in zip(labels.places, scans, strict=True):
-        if (key := normalize_path(scan.image)) not in seen:
-            seen.add(key)
-            yield place, scan
-
-
-def _unreadable(labels: Labels, scans: Sequence[Scan], severity: str) -> list[Finding]:
-    examples = [
-        Example(scan.image, place, scan.error)
-        for place, scan in _unique_images(labels, scans)
-        if scan.error is not None and scan.orientation == 1
+        first.setdefault(normalize_path(scan.image), (place, scan))
+    unreadable, rotated = [], []
+    for place, scan in first.values():
+        if scan.orientation != 1:
+            rotated.append(Example(scan.image, place, f"EXIF orientation {scan.orientation}"))
+        elif scan.error is not None:
+            unreadable.append(Example(scan.image, place, scan.error))
+    copy_again = "copy them again, remove their rows, or leave them out by data.on_error=skip"
+    rotation = "set data.exif=apply if the labels were made on upright images, data.exif=ignore if not"
+    refused = image_folder.exif == "error"
+    if not refused:
+        rotation = f"data.exif={image_folder.exif} is set: check in images.png that the labels fit"
+    return [
+        *finding_of("unreadable", severity, "images that cannot be read", unreadable, copy_again),
+        *finding_of("exif", severity if refused else "info", "images with an EXIF orientation", rotated, rotation),
     ]
-    advice = "copy them again, remove their rows, or leave them out by data.on_error=skip"
-    return finding_of("unreadable", severity, "images that cannot be read", examples, advice)
-
-
-def _rotated(labels: Labels, image_folder: ImageFolder, scans: Sequence[Scan], severity: str) -> list[Finding]:
-    examples = [
-        Example(scan.image, place, f"EXIF orientation {scan.orientation}")
-        for place, scan in _unique_images(labels, scans)
-        if scan.orientation != 1
-    ]
-    advice = "set data.exif=apply if the labels were made on upright images, data.exif=ignore if not"
-    if image_folder.exif != "error":
-        severity = "info"
-        advice = f"data.exif={image_folder.exif} is set: check in images.png that the labels fit"
-    return finding_of("exif", severity, "images with an EXIF orientation", examples, advice)
 
 
 def _size_mismatch(labels: Labels, scans: Sequence[Scan], severity: str) -> list[Finding]:
-    examples = [
-        Example(
-            subject.image,
-            subject.place,
-            f"labeled at {subject.size[1]}x{subject.size[0]}, but the image is {scan.size[1]}x{scan.size[0]}",
-            index,
-        )
-        for index, (subject, scan) in enumerate(zip(labels.subjects, scans, strict=True))
-        if any(subject.size) and any(scan.size) and subject.size != scan.size
-    ]
+    examples = []
+    for index, (subject, scan) in enumerate(zip(labels.subjects, scans, strict=True)):
+        if any(subject.size) and any(scan.size) and subject.size != scan.size:
+            (height, width), (actual_height, actual_width) = subject.size, scan.size
+            value = f"labeled at {width}x{height}, but the image is {actual_width}x{actual_height}"
+            examples.append(Example(subject.image, subject.place, value, index))
     advice = "use the images that were labeled, or scale the labels to these"
     return finding_of("size_mismatch", severity, "subjects labeled on an image of another size", examples, advice)
 
@@ -113,21 +98,12 @@ def _duplicates(labels: Labels, scans: Sequence[Scan]) -> list[Finding]:
                 different.append(example._replace(value=difference))
             else:
                 equal.append(example._replace(value=f"equals {example.other}"))
+    keep = "keep the better labels and remove the other rows; the difference shows the annotators' error"
+    remove = "remove them: they count twice, and two splits may share them"
+    message = "images identical to an earlier one"
     return [
-        *finding_of(
-            "duplicate_labels_differ",
-            "warning",
-            "images identical to an earlier one but labeled differently",
-            different,
-            "keep the better labels and remove the other rows; the difference shows the annotators' error",
-        ),
-        *finding_of(
-            "duplicate",
-            "warning",
-            "images identical to an earlier one",
-            equal,
-            "remove them: they count twice, and two splits may share them",
-        ),
+        *finding_of("duplicate_labels_differ", "warning", f"{message} but labeled differently", different, keep),
+        *finding_of("duplicate", "warning", message, equal, remove),
     ]
 
 
@@ -160,16 +136,12 @@ def _poses_by_image(labels: Labels) -> dict[str, np.ndarray]:
 
 
 def _shared_by_splits(labels: Labels, scans: Sequence[Scan], splits: Mapping[str, Sequence[int]]) -> list[Finding]:
-    leaks = across_splits(scans, splits)
     place = dict(zip(labels.images, labels.places, strict=True))
-
-    def example(leak: Leak) -> Example:
+    exact, near = [], []
+    for leak in across_splits(scans, splits):
         relation = "identical to" if leak.identical else f"{leak.distance} of 255 bits from"
         value = f"{leak.split}, {relation} {leak.twin} in {leak.twin_split}"
-        return Example(leak.image, place[leak.image], value, other=leak.twin)
-
-    exact = [example(leak) for leak in leaks if leak.identical]
-    near = [example(leak) for leak in leaks if not leak.identical]
+        (exact if leak.identical else near).append(Example(leak.image, place[leak.image], value, other=leak.twin))
     advice = "keep such images in one split: name the splits in data.splits, or use one folder per video"
     message = "held-out images that are {} an image of an earlier split"
     return [
@@ -189,14 +161,14 @@ def _near_duplicates(labels: Labels, scans: Sequence[Scan]) -> list[Finding]:
 
 def _unlabeled(scans: Sequence[Scan], others: Sequence[Scan]) -> list[Finding]:
     labeled = {scan.digest: scan.image for scan in scans if scan.digest}
-    copies = [
-        Example(scan.image, "", f"equals {labeled[scan.digest]}", other=labeled[scan.digest])
-        for scan in others
-        if scan.digest in labeled
-    ]
-    rest = [Example(scan.image, "", scan.error or "no labels") for scan in others if scan.digest not in labeled]
-    kind, message = "unlabeled_duplicate", "images without labels that equal a labeled one"
+    copies, rest = [], []
+    for scan in others:
+        if twin := labeled.get(scan.digest):
+            copies.append(Example(scan.image, "", f"equals {twin}", other=twin))
+        else:
+            rest.append(Example(scan.image, "", scan.error or "no labels"))
+    message = "images without labels that equal a labeled one"
     return [
-        *finding_of(kind, "info", message, copies, "none needed"),
+        *finding_of("unlabeled_duplicate", "info", message, copies, "none needed"),
         *finding_of("unlabeled", "info", "images without labels beside labeled ones", rest, "label or ignore them"),
     ]

@@ -9,8 +9,8 @@ import numpy as np
 
 from softpoint.audit import Example, Finding
 from softpoint.audit.coordinate_conventions import CONVENTIONS
+from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import Labels
-from softpoint.labels.subset import evenly_spaced
 from softpoint.paths import normalize_path
 from softpoint.viz import contact_sheet, crop_around, draw_tile
 from softpoint.viz.text import caption

@@ -6,8 +6,7 @@ import numpy as np
 
 from softpoint.audit.report import Example, Finding, KeypointCounts, finding_of
 from softpoint.labels.schema import OCCLUDED, Labels
-from softpoint.labels.validate import outside_points
-from softpoint.paths import normalize_path
+from softpoint.labels.validate import outside_points, repeated_subjects
 
 # A keypoint with exactly the same coordinates in so many images, and this share of them, was not placed by a person.
 _CONSTANT, _CONSTANT_SHARE = 5, 0.1
@@ -81,13 +80,8 @@ def _fractions(labels: Labels, sizes: np.ndarray) -> list[Finding]:
 
 
 def _repeated_subjects(labels: Labels, severity: str) -> list[Finding]:
-    first: dict[tuple[object, ...], str] = {}
-    examples = []
-    for index, subject in enumerate(labels.subjects):
-        key = (normalize_path(subject.image), subject.keypoints.tobytes(), subject.box)
-        if subject.visibility.any() and key in first:
-            examples.append(_subject(labels, index, f"labeled exactly as in {first[key]}"))
-        first.setdefault(key, subject.place)
+    repeated = repeated_subjects(labels)
+    examples = [_subject(labels, i, f"labeled exactly as in {place}") for i, place in repeated.items()]
     return finding_of("repeated_subject", severity, "subjects labeled twice", examples, "remove one of the two rows")
 
 

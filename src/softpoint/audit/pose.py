@@ -12,6 +12,7 @@ import numpy as np
 
 from softpoint.audit.pose_model import PoseModel
 from softpoint.audit.report import Example, Finding, finding_of
+from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import Labels
 
 _MIN_SUBJECTS = 30  # to fit a model; and three per keypoint
@@ -47,21 +48,12 @@ def pose_findings(labels: Labels) -> list[Finding]:
                 example = Example(labels.images[i], labels.places[i], value, i, tuple(distances))
                 outliers.append((max(distances.values()), example))
     outliers.sort(key=lambda outlier: -outlier[0])
+    exchange = "check findings.png and exchange the labels; mirrored views may be right as they are"
+    message = "subjects with points far from where their other points predict them"
+    correct = "check findings.png; correct them, or keep them if the pose is rare but right"
     return [
-        *finding_of(
-            "left_right_swap",
-            "warning",
-            "subjects whose left and right seem exchanged",
-            swaps,
-            "check findings.png and exchange the labels; mirrored views may be right as they are",
-        ),
-        *finding_of(
-            "unusual_pose",
-            "warning",
-            "subjects with points far from where their other points predict them",
-            [example for _, example in outliers],
-            "check findings.png; correct them, or keep them if the pose is rare but right",
-        ),
+        *finding_of("left_right_swap", "warning", "subjects whose left and right seem exchanged", swaps, exchange),
+        *finding_of("unusual_pose", "warning", message, [example for _, example in outliers], correct),
     ]
 
 
@@ -76,7 +68,8 @@ def _judge(labels: Labels, rows: Sequence[int]) -> list[tuple[int, list[Pair], d
         return []
     folds = _FOLDS if len(used) < 2 * _MAX_SUBJECTS else _FEW_FOLDS
     fold = np.arange(len(used)) % folds
-    models = [PoseModel(_subset(poses[fold != f])) for f in range(folds)]
+    others = [poses[fold != f] for f in range(folds)]
+    models = [PoseModel(fitted[evenly_spaced(len(fitted), _MAX_SUBJECTS)]) for fitted in others]
     unit = _units(np.array([models[f].point_distances(pose) for f, pose in zip(fold, poses, strict=True)]))
     position = {int(k): at for at, k in enumerate(kept)}
     pairs = [(labels.skeleton.index(left), labels.skeleton.index(right)) for left, right in labels.skeleton.flip_pairs]
@@ -95,11 +88,6 @@ def _units(distances: np.ndarray) -> np.ndarray:
     """Return for each column (N, K) the unit in which its median is that of a 2-D Gaussian's distance, 2 ln 2."""
     medians = [np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else 0 for column in distances.T]
     return np.array([median / (2 * np.log(2)) if median > 0 else 1.0 for median in medians])
-
-
-def _subset(poses: np.ndarray) -> np.ndarray:
-    rows = np.unique(np.linspace(0, len(poses) - 1, min(len(poses), _MAX_SUBJECTS)).astype(int))
-    return np.asarray(poses[rows])
 
 
 def _normalized(labels: Labels, rows: Sequence[int]) -> np.ndarray:

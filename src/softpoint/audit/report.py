@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 SEVERITIES = ("error", "warning", "info")
@@ -66,10 +66,10 @@ class Report:
     subjects: int
     images: int
     unlabeled: int  # images without a labeled point
-    sizes: Mapping[str, int]  # number of images per "WIDTHxHEIGHT", the most frequent first
+    sizes: dict[str, int]  # number of images per "WIDTHxHEIGHT", the most frequent first
     keypoints: Sequence[KeypointCounts]
-    splits: Mapping[str, int]  # number of subjects per split; empty without a split
-    findings: Sequence[Finding] = field(default=())
+    splits: dict[str, int]  # number of subjects per split; empty without a split
+    findings: Sequence[Finding] = ()
 
     @property
     def has_errors(self) -> bool:
@@ -78,16 +78,9 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: the fields by name, `has_errors`, and the `version` of this layout."""
-        return {
-            "version": 1,
-            "source": self.source,
-            "subjects": self.subjects,
-            "images": self.images,
-            "unlabeled": self.unlabeled,
-            "sizes": dict(self.sizes),
+        return {"version": 1, "has_errors": self.has_errors} | {
+            **vars(self),
             "keypoints": [counts._asdict() for counts in self.keypoints],
-            "splits": dict(self.splits),
-            "has_errors": self.has_errors,
             "findings": [finding.to_dict() for finding in self.findings],
         }
 

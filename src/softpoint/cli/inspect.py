@@ -44,12 +44,13 @@ def main(cfg: DictConfig) -> None:
         "images.png": page_of_labels(labels, read, cfg.images),
         "findings.png": page_of_findings(labels, read, report.findings, cfg.examples),
     }
+    write_json(output / "report.json", report.to_dict())
+    written = ["report.json"]
     for name, page in pages.items():
         if page is not None:
             write_image(output / name, page)
-    write_json(output / "report.json", report.to_dict())
+            written.append(name)
     print_report(report)
-    written = ["report.json", *(name for name, page in pages.items() if page is not None)]
     print(f"{output}: {', '.join(written)}")
     if report.has_errors:
         sys.exit(1)
@@ -104,8 +105,7 @@ def quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         logging.disable(before)

@@ -20,9 +20,9 @@ from softpoint.data.dataset import EpochSampler, KeypointDataset, ResumableLoade
 from softpoint.data.device_cache import DeviceCache
 from softpoint.data.geometry import transform
 from softpoint.data.sources import PaintedScenes, Painter, Source
+from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.skeleton import Skeleton
-from softpoint.labels.split_file import SPLITS
-from softpoint.labels.subset import evenly_spaced
+from softpoint.labels.split import SPLITS
 from softpoint.machine import cores
 
 _SPLIT_OF = {RunningStage.TRAINING: "train", RunningStage.TESTING: "test"}

@@ -23,8 +23,7 @@ from softpoint.images.duplicates import across_splits, describe_leaks
 from softpoint.images.scan import scan
 from softpoint.labels.load import LabelSource, LoadedLabels, load_labels
 from softpoint.labels.schema import ABSENT, OCCLUDED, Labels
-from softpoint.labels.split import Split, images_of, split_labels, with_groups
-from softpoint.labels.split_file import write_splits
+from softpoint.labels.split import Split, images_of, split_labels, with_groups, write_splits
 from softpoint.suggest import check_choice
 
 _log = logging.getLogger(__name__)

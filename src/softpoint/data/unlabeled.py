@@ -22,9 +22,9 @@ from softpoint.images.decode import list_images
 from softpoint.images.duplicates import across_splits
 from softpoint.images.scan import Scan, memo_path, scan
 from softpoint.images.video_seek import Video
+from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import UNLABELED, Labels, Subject
 from softpoint.labels.skeleton import Skeleton
-from softpoint.labels.subset import evenly_spaced
 from softpoint.paths import user_cache_dir
 from softpoint.types import Sample
 

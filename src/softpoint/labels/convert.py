@@ -10,11 +10,8 @@ from softpoint.images import ImageFolder
 from softpoint.labels.formats import WRITERS
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
-from softpoint.labels.split_file import SPLITS, write_splits
+from softpoint.labels.split import SPLITS, write_splits
 from softpoint.suggest import check_choice
-
-# Formats that state the size of each image.
-_STATES_SIZES = ("coco",)
 
 
 def write_labels(labels: Labels, to: str, output: Path, image_folder: ImageFolder, errors: RowErrors) -> Labels:
@@ -25,7 +22,7 @@ def write_labels(labels: Labels, to: str, output: Path, image_folder: ImageFolde
     """
     check_choice("to", to, WRITERS)
     sizes = np.array([subject.size for subject in labels.subjects], dtype=np.int64).reshape(-1, 2)
-    if to in _STATES_SIZES:
+    if to == "coco":  # which states the size of each image
         labels, sizes = _with_sizes(labels, image_folder, errors)
     if not len(labels):
         raise ValueError(f"{labels.source}: no subject is left to write")

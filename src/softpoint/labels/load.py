@@ -136,13 +136,9 @@ def _decodable(
 ) -> tuple[Labels, np.ndarray]:
     """Return the subjects whose images decode to their last pixel, and the sizes of those."""
     broken = {scan.image: scan.error for scan in scans if scan.error is not None}
-    kept = []
-    for row, subject in enumerate(labels.subjects):
-        with errors.row(subject.place):
-            if subject.image in broken:
-                raise ValueError(broken[subject.image])
-            kept.append(row)
+    errors.errors += [f"{s.place}: {broken[s.image]}" for s in labels.subjects if s.image in broken]
     errors.raise_or_warn("")
+    kept = [row for row, image in enumerate(labels.images) if image not in broken]
     return labels.select(kept), sizes[kept]
 
 

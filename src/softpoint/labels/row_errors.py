@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from softpoint.suggest import did_you_mean
+from softpoint.suggest import check_choice
 
 # How many rows a message lists.
 _LISTED = 5
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 class RowErrors:
     """Errors in the rows of `source`; `raise_or_warn` raises them, or with `on_error` "skip" warns of them.
 
-    `key` is the config key that sets `on_error`, for messages. Raises ValueError for another `on_error`.
+    Raises ValueError for another `on_error`.
 
     >>> errors = RowErrors("labels.csv")
     >>> for line, cell in enumerate(["1", "two"], 2):
@@ -29,10 +29,9 @@ class RowErrors:
     ValueError: labels.csv line 3: 'two' is not a number; correct it, or leave it out by data.on_error=skip
     """
 
-    def __init__(self, source: str, on_error: str = "error", key: str = "data.on_error") -> None:
-        if on_error not in ("error", "skip"):
-            raise ValueError(f"{key}={on_error!r}: {did_you_mean(on_error, ('error', 'skip'))}")
-        self.source, self.on_error, self.key = source, on_error, key
+    def __init__(self, source: str, on_error: str = "error") -> None:
+        check_choice("data.on_error", on_error, ("error", "skip"))
+        self.source, self.on_error = source, on_error
         self.errors: list[str] = []  # since the last `raise_or_warn`
         self.skipped: list[str] = []  # all that were skipped so far
 
@@ -56,12 +55,12 @@ class RowErrors:
             self.skipped += errors
             _log.warning("%s: left out %d that cannot be used%s", self.source, len(errors), first_few(errors))
         elif len(errors) == 1:
-            message = "; ".join(filter(None, (errors[0], hint)))
-            raise ValueError(f"{self.source} {message}, or leave it out by {self.key}=skip")
+            message = f"{errors[0]}; {hint}" if hint else errors[0]
+            raise ValueError(f"{self.source} {message}, or leave it out by data.on_error=skip")
         else:
             raise ValueError(
                 f"{self.source}: {len(errors)} rows cannot be used{first_few(errors)}\n"
-                f"{hint or 'correct them'}, or leave them out by {self.key}=skip"
+                f"{hint or 'correct them'}, or leave them out by data.on_error=skip"
             )
 
 

@@ -112,8 +112,8 @@ class Labels:
 
     def with_any_of(self, names: Sequence[str]) -> Labels:
         """Return the labels of those of these keypoints that they have; of all, where they have none of them."""
-        known = [name for name in names if name in self.skeleton.names]
-        return self.with_keypoints(known) if known else self
+        shared = [name for name in names if name in self.skeleton.names]
+        return self.with_keypoints(shared) if shared else self
 
     def with_categories(self, names: Sequence[str]) -> Labels:
         """Return the subjects of these categories, and images without any, with the keypoints of these categories.

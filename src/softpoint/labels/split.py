@@ -1,19 +1,28 @@
-"""Assignment of labeled images to train, val and test."""
+"""Assignment of labeled images to train, val and test, by rules or by a split file."""
 
 from __future__ import annotations
 
 import logging
 import re
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from softpoint.labels.partition import carve_val, fold_split, seeded_split
+from softpoint.labels.csv_io import read_rows, write_rows
+from softpoint.labels.partition import carve_val, fold_split, limit_rows, seeded_split
 from softpoint.labels.schema import Labels
-from softpoint.labels.split_file import SPLITS, read_splits
-from softpoint.labels.subset import limit_rows
 from softpoint.paths import normalize_path
+from softpoint.suggest import did_you_mean
+
+SPLITS = ("train", "val", "test")
+
+# The split of images that belong to none of them, as data.limit leaves some.
+UNUSED = "unused"
+
+_SYNONYMS = {name: name for name in SPLITS} | {"validation": "val", "valid": "val", "dev": "val"}
 
 _log = logging.getLogger(__name__)
 
@@ -55,10 +64,9 @@ def with_groups(labels: Labels, pattern: str | None) -> Labels:
     The first parenthesis of the regular expression is the group's name, or all that it matches; "none" makes each
     image a group. Raises ValueError for a broken pattern, or a path in which it finds nothing.
     """
-    images = [normalize_path(image) for image in labels.images]
     if pattern is None:
         return labels
-    names = images
+    names = images = [normalize_path(image) for image in labels.images]
     if pattern != "none":
         try:
             search = re.compile(pattern).search
@@ -87,15 +95,13 @@ def split_labels(labels: Labels, split: Split, seed: int) -> dict[str, np.ndarra
             f"data.group={split.group!r} finds {labels.groups[0]!r} in every path, and one group cannot be split; write"
             " one that tells groups apart, or none to split single images"
         )
-    chosen = not (split.splits is None and split.fold is None and split.group is None)
-    stated = None if chosen else stated_split(labels, drawn_by, split.val)
     if split.splits is not None:
         rows = read_splits(split.splits, labels.images)
         if not len(rows["val"]):
             rows["train"], rows["val"] = carve_val(labels, rows["train"], np.random.default_rng(drawn_by), split.val)
     elif split.fold is not None and split.folds is not None:
         rows = fold_split(labels, drawn_by, split.fold, split.folds, split.val)
-    elif stated is not None:
+    elif split.group is None and (stated := stated_split(labels, drawn_by, split.val)) is not None:
         rows = stated
     else:
         rows = seeded_split(labels, drawn_by, split.val, split.test)
@@ -150,3 +156,75 @@ def _warn_large_test(rows: dict[str, np.ndarray], test: float) -> None:
             test,
             100 * test,
         )
+
+
+def split_name(word: str) -> str | None:
+    """Return train, val or test for any of its usual names; None for another word.
+
+    >>> split_name("Validation"), split_name("images")
+    ('val', None)
+    """
+    return _SYNONYMS.get(word.strip().lower())
+
+
+def read_splits(path: str | Path, images: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return indices into `images` for train, val and test from a split file.
+
+    val may be empty (see `carve_val`). An image with split "unused" is in none of them, one that the file
+    lacks is an error; a row for an image that is not in `images` is only a warning, because leaving bad labels out of
+    a set is good practice.
+    Raises FileNotFoundError for a missing file, ValueError for anything else.
+    """
+    path = Path(path)
+    split_of = _read(path)
+    keys = [normalize_path(image) for image in images]
+    if missing := [image for image, key in zip(images, keys, strict=True) if key not in split_of]:
+        raise ValueError(
+            f"{path} lacks {len(missing)} of {len(images)} labeled images, first {missing[0]};"
+            " add their rows, or leave data.splits empty for a seeded split"
+        )
+    if unknown := sorted(set(split_of) - set(keys)):
+        warnings.warn(
+            f"{path}: {len(unknown)} of its images are left out, not being labeled; first {unknown[0]}",
+            stacklevel=2,
+        )
+    splits = {name: np.array([i for i, key in enumerate(keys) if split_of[key] == name], int) for name in SPLITS}
+    for name in ("train", "test"):
+        if not len(splits[name]):
+            raise ValueError(f"{path} has no {name} image among the {len(images)} labeled; it needs at least one")
+    return splits
+
+
+def _read(path: Path) -> dict[str, str]:
+    """Return the split of each image in the file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"split file {path} does not exist; write one, or leave data.splits empty")
+    rows = read_rows(path)
+    header = rows[0][1] if rows else []
+    if len(header) != 2 or header[1].lower() != "split" or header[0].lower() not in ("", "image"):
+        raise ValueError(f"{path}: its header is {','.join(header)!r}; it must be 'image,split' or ',split'")
+    names = _SYNONYMS | {UNUSED: UNUSED}
+    splits: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    for line, cells in rows[1:]:
+        if len(cells) != 2 or not cells[0]:
+            raise ValueError(f"{path} line {line}: {cells} is not an image and its split")
+        image, split = normalize_path(cells[0]), names.get(cells[1].lower())
+        if split is None:
+            raise ValueError(f"{path} line {line}: split {cells[1]!r}; {did_you_mean(cells[1], names)}")
+        if image in splits:
+            raise ValueError(f"{path}: lines {lines[image]} and {line} both place {image}; remove one")
+        splits[image], lines[image] = split, line
+    return splits
+
+
+def write_splits(path: str | Path, images: Sequence[str], splits: Mapping[str, Sequence[int] | np.ndarray]) -> None:
+    """Write a CSV that `read_splits` reads back, atomically.
+
+    An image that several subjects share has one row: a split never divides it. Images of no split are unused.
+    """
+    names = {int(index): name for name, indices in splits.items() for index in indices}
+    assert len(names) == sum(map(len, splits.values())) <= len(images)
+    rows = {(image, names.get(index, UNUSED)): None for index, image in enumerate(images)}
+    assert len(rows) == len(set(images))
+    write_rows(Path(path), [("image", "split"), *rows])

@@ -11,7 +11,7 @@ import numpy as np
 
 from softpoint.images import ImageFolder
 from softpoint.labels.row_errors import RowErrors, first_few
-from softpoint.labels.schema import Labels, Subject
+from softpoint.labels.schema import UNLABELED, Labels
 from softpoint.paths import normalize_path
 
 # Pixels by which a point may be beyond the centers of the border pixels: labeling tools let people click on the
@@ -31,7 +31,10 @@ def validate(
     be read, have another size than the file states, or are labeled twice alike, unless `errors` skips
     them; and where nothing is labeled at all.
     """
-    labels = _without_repeats(labels, errors)
+    repeated = repeated_subjects(labels)
+    errors.errors += [f"{labels.places[i]}: labels {labels.images[i]} exactly as {repeated[i]} does" for i in repeated]
+    errors.raise_or_warn("remove one of them")
+    labels = labels.select(i for i in range(len(labels)) if i not in repeated)
     labels, sizes = _with_sizes(labels, image_folder, errors)
     labels, sizes = _inside(labels, sizes, errors, out_of_frame)
     if not (labels.visibility > 0).any():
@@ -42,26 +45,27 @@ def validate(
     return labels, sizes
 
 
+def repeated_subjects(labels: Labels) -> dict[int, str]:
+    """Return the index of each subject labeled exactly as an earlier one of its image, and the place of that one.
+
+    An image without labels may be listed more than once.
+    """
+    first: dict[tuple[Any, ...], str] = {}
+    repeated: dict[int, str] = {}
+    for index, subject in enumerate(labels.subjects):
+        key = (normalize_path(subject.image), subject.keypoints.tobytes(), subject.box)
+        if subject.visibility.any() and key in first:
+            repeated[index] = first[key]
+        first.setdefault(key, subject.place)
+    return repeated
+
+
 def outside_points(labels: Labels, sizes: np.ndarray) -> np.ndarray:
     """Return a mask (N, K) of labeled points beyond their image; `sizes` (N, 2) is height and width."""
     limits = sizes[:, None, ::-1] - 1 + BORDER
     with np.errstate(invalid="ignore"):
         beyond = ((labels.keypoints < -BORDER) | (labels.keypoints > limits)).any(axis=2)
     return beyond & (labels.visibility > 0)
-
-
-def _without_repeats(labels: Labels, errors: RowErrors) -> Labels:
-    first: dict[tuple[Any, ...], str] = {}
-    kept = []
-    for index, subject in enumerate(labels.subjects):
-        with errors.row(subject.place):
-            # An image may be listed without labels more than once; the same subject may not.
-            key = (normalize_path(subject.image), subject.keypoints.tobytes(), subject.box)
-            if subject.visibility.any() and (earlier := first.setdefault(key, subject.place)) != subject.place:
-                raise ValueError(f"labels {subject.image} exactly as {earlier} does")
-            kept.append(index)
-    errors.raise_or_warn("remove one of them")
-    return labels.select(kept)
 
 
 def _with_sizes(labels: Labels, image_folder: ImageFolder, errors: RowErrors) -> tuple[Labels, np.ndarray]:
@@ -107,34 +111,26 @@ def _inside(labels: Labels, sizes: np.ndarray, errors: RowErrors, out_of_frame: 
     beyond = outside_points(labels, sizes)
     if not beyond.any():
         return labels, sizes
-    messages = [(row, _outside_message(labels, sizes, row, point)) for row, point in np.argwhere(beyond)]
+    messages = []
+    for row, point in np.argwhere(beyond):
+        (x, y), (height, width) = labels.keypoints[row, point], sizes[row]
+        messages.append(
+            f"{labels.places[row]}: {labels.skeleton.names[point]} at ({x:g}, {y:g}) is outside its image"
+            f" {labels.images[row]}, which is {width} wide and {height} high"
+        )
     if out_of_frame == "drop":
         _log.warning(
             "%s: %d labeled points outside their image are treated as unlabeled%s",
             labels.source,
             len(messages),
-            first_few([f"{labels.places[row]}: {message}" for row, message in messages]),
+            first_few(messages),
         )
-        return replace(labels, subjects=tuple(map(_unlabel, labels.subjects, beyond))), sizes
-    for row, message in messages:
-        with errors.row(labels.places[row]):
-            raise ValueError(message)
+        keypoints = np.where(beyond[..., None], np.nan, labels.keypoints)
+        visibility = np.where(beyond, UNLABELED, labels.visibility)
+        rows = zip(labels.subjects, keypoints, visibility, strict=True)
+        subjects = tuple(replace(subject, keypoints=k, visibility=v) for subject, k, v in rows)
+        return replace(labels, subjects=subjects), sizes
+    errors.errors += messages
     errors.raise_or_warn("correct it, or set data.out_of_frame=drop to treat such points as unlabeled")
     kept = np.flatnonzero(~beyond.any(axis=1))
     return labels.select(kept), sizes[kept]
-
-
-def _unlabel(subject: Subject, points: np.ndarray) -> Subject:
-    return replace(
-        subject,
-        keypoints=np.where(points[:, None], np.nan, subject.keypoints),
-        visibility=np.where(points, 0, subject.visibility),
-    )
-
-
-def _outside_message(labels: Labels, sizes: np.ndarray, row: int, point: int) -> str:
-    (x, y), (height, width) = labels.keypoints[row, point], sizes[row]
-    return (
-        f"{labels.skeleton.names[point]} at ({x:g}, {y:g}) is outside its image {labels.images[row]},"
-        f" which is {width} wide and {height} high"
-    )

@@ -23,7 +23,7 @@ from softpoint.data.shards.writer import pack
 from softpoint.data.sources import LabeledImages
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
-from softpoint.labels.split_file import SPLITS
+from softpoint.labels.split import SPLITS
 
 pytest.importorskip("litdata")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from helpers.labels import FUZZ, assert_same, assert_valid_or_refused, damaged, random_labels, written
 from softpoint.labels.csv_io import exact, write_rows
 from softpoint.labels.formats import csv_long, csv_wide, read_labels, recognize
-from softpoint.labels.formats.parsing.csv_columns import subject_cell, used_columns
+from softpoint.labels.formats.parsing.csv_columns import subject_cells
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 
@@ -95,10 +95,10 @@ def test_a_damaged_file_raises_only_value_errors(content: bytes) -> None:
 
 def write_long(labels: Labels, path: Path) -> None:
     """Write labels with one row per point, independently of any reader."""
-    columns = used_columns(labels.subjects)
+    columns = subject_cells(labels.subjects)
     rows = [["image", *columns, "keypoint", "x", "y", "visibility"]]
-    for subject in labels.subjects:
-        fields = [subject.image, *(subject_cell(subject, column) for column in columns)]
+    for i, subject in enumerate(labels.subjects):
+        fields = [subject.image, *(cells[i] for cells in columns.values())]
         own = labels.categories.get(subject.category, labels.skeleton.names)
         for name, (x, y), visible in zip(labels.skeleton.names, subject.keypoints, subject.visibility, strict=True):
             rows += [[*fields, name, exact(x), exact(y), str(visible)]] if name in own else []

@@ -231,15 +231,6 @@ def test_losses_of_the_format_are_counted_in_a_warning(tmp_path: Path, caplog: p
     assert [s.name for s in read_labels(tmp_path / "out.csv").subjects] == ["individual1", "individual2", ""]
 
 
-def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = written(tmp_path, PLAIN)
-    labels = read_labels(path)
-    monkeypatch.setattr(dlc_csv, "_rows", lambda *_: (1 / 0 for _ in "x"))
-    with pytest.raises(ZeroDivisionError):
-        dlc_csv.write(labels, path, np.zeros((3, 2), int))
-    assert path.read_text() == PLAIN and list(tmp_path.iterdir()) == [path]
-
-
 @pytest.mark.parametrize(
     ("name", "images", "points", "missing"),
     [

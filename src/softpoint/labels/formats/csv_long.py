@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from softpoint.labels import csv_io
-from softpoint.labels.formats.csv_wide import point_state
 from softpoint.labels.formats.parsing import csv_columns
+from softpoint.labels.formats.parsing.rows import check_length, check_size, read_table, sniff
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import UNLABELED, Labels
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
@@ -62,13 +61,12 @@ def recognize(path: Path, head: bytes) -> bool:
     >>> recognize(Path(), b"x,y,image,keypoint"), recognize(Path(), b"image,nose_x,nose_y")
     (True, False)
     """
-    return csv_io.sniff(head, _fits) is not None
+    return sniff(head, _fits) is not None
 
 
 def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     """Return the labels, keypoints in the order of their first row. Raises ValueError for a header without them."""
-    separator = csv_io.separator_of(path, _fits)
-    rows = csv_io.read_rows(path, separator)
+    separator, rows = read_table(path, _fits)
     header = rows[0][1] if rows else []
     columns = _columns(header)
     if missing := [name for name in ("keypoint", "x", "y") if name not in columns]:
@@ -82,9 +80,9 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     for line, cells in rows[1:]:
         place = f"line {line}"
         with errors.row(place):
-            csv_io.same_length(cells, len(header))
+            check_length(cells, len(header))
             name = cells[columns["keypoint"]]
-            point = point_state(cells, name or "a keypoint without a name", columns, separator)
+            point = csv_columns.point_state(cells, name or "a keypoint without a name", columns, separator)
             if not name and point[2]:
                 raise ValueError("the row has coordinates but no keypoint; name the keypoint")
             fields = csv_columns.subject_fields(field_columns, cells, separator)
@@ -96,7 +94,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     if not names:
         errors.raise_or_warn()
         raise ValueError(f"{path} names no keypoint in any row; fill in its column {header[columns['keypoint']]!r}")
-    csv_io.bounded(str(path), len(names))
+    check_size(str(path), len(names))
     filled = [(subject.fields.get("category", ""), subject.points.keys()) for subject in subjects.values()]
     categories = csv_columns.category_keypoints(filled, names)
     skeleton = Skeleton(names, infer_flip_pairs(names))

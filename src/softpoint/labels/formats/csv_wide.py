@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from softpoint.labels import csv_io
+from softpoint.labels.csv_io import exact, write_rows
 from softpoint.labels.formats.parsing import csv_columns
-from softpoint.labels.formats.parsing.rows import UniqueRows
+from softpoint.labels.formats.parsing.rows import UniqueRows, check_length, check_size, read_table, sniff, warn_lost
 from softpoint.labels.row_errors import RowErrors
-from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
+from softpoint.labels.schema import OCCLUDED, Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 from softpoint.paths import normalize_path
 
@@ -43,16 +43,15 @@ def recognize(path: Path, head: bytes) -> bool:
     >>> recognize(Path(), b"id,X1,Y1"), recognize(Path(), b"image;nose.x;nose.y"), recognize(Path(), b"image,x,y")
     (True, True, False)
     """
-    return csv_io.sniff(head, _fits) is not None
+    return sniff(head, _fits) is not None
 
 
 def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     """Return the labels; scores are ignored. Raises ValueError for a header without keypoints."""
-    separator = csv_io.separator_of(path, _fits)
-    rows = csv_io.read_rows(path, separator)
+    separator, rows = read_table(path, _fits)
     header = rows[0][1] if rows else []
     keypoints = _complete_keypoints(path, header)
-    csv_io.bounded(str(path), len(keypoints))
+    check_size(str(path), len(keypoints))
     taken = {column for columns in keypoints.values() for column in columns.values()}
     fields = csv_columns.subject_columns(str(path), header, taken)
     csv_columns.warn_unused(str(path), header, taken | set(fields.values()))
@@ -63,11 +62,15 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     unique = UniqueRows()
     for line, cells in rows[1:]:
         with errors.row(f"line {line}"):
-            csv_io.same_length(cells, len(header))
-            states = [point_state(cells, name, columns, separator) for name, columns in keypoints.items()]
+            check_length(cells, len(header))
+            states = [csv_columns.point_state(cells, name, columns, separator) for name, columns in keypoints.items()]
             values = csv_columns.subject_fields(fields, cells, separator)
             subject = csv_columns.make_subject(f"line {line}", states, values)
-            _check_unique(unique, subject)
+            if subject.name or subject.visibility.any():
+                content = b"" if subject.name else subject.keypoints.tobytes() + repr(subject.box).encode()
+                key = (normalize_path(subject.image), subject.category, subject.name, content)
+                label = f"{subject.name} in {subject.image}" if subject.name else subject.image
+                unique.add(key, subject.place, label)
             subjects.append(subject)
             # An empty cell of an unlabeled keypoint means that the category has no such keypoint.
             used = {
@@ -81,16 +84,8 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     return Labels(str(path), str(path.parent), skeleton, tuple(subjects), categories)
 
 
-def _check_unique(unique: UniqueRows, subject: Subject) -> None:
-    """Raise ValueError if an earlier row has a subject of the same name, or the same points and box, in this image."""
-    if subject.name or subject.visibility.any():
-        content = b"" if subject.name else subject.keypoints.tobytes() + repr(subject.box).encode()
-        key = (normalize_path(subject.image), subject.category, subject.name, content)
-        unique.add(key, subject.place, f"{subject.name} in {subject.image}" if subject.name else subject.image)
-
-
 def _fits(rows: list[list[str]]) -> bool:
-    return any({"x", "y"} <= set(columns) for columns in _keypoints(rows[0]).values())
+    return bool(_keypoints(rows[0]))
 
 
 def _keypoints(header: Sequence[str]) -> Columns:
@@ -123,35 +118,20 @@ def _complete_keypoints(path: Path, header: Sequence[str]) -> Columns:
     return {name: columns for name, columns in keypoints.items() if "x" in columns}
 
 
-def point_state(cells: Sequence[str], name: str, columns: dict[str, int], separator: str) -> tuple[float, float, int]:
-    """Return x, y and visibility of a keypoint; raise ValueError for half a point or an impossible visibility."""
-    x, y = csv_io.point(cells, name, columns["x"], columns["y"], separator)
-    labeled = x == x
-    if "visibility" not in columns or not cells[columns["visibility"]]:
-        return x, y, VISIBLE if labeled else UNLABELED
-    state = csv_io.number(cells, columns["visibility"], separator)
-    if state not in (UNLABELED, OCCLUDED, VISIBLE):
-        raise ValueError(f"{name} has visibility {state:g}; it must be 0 (unlabeled), 1 (occluded) or 2 (visible)")
-    if state and not labeled:
-        raise ValueError(f"{name} has visibility {state:g} but no coordinates; give both, or visibility 0")
-    return (x, y, int(state)) if state else (np.nan, np.nan, UNLABELED)
-
-
 def write(labels: Labels, path: Path, sizes: np.ndarray) -> None:
     """Write one row per subject, with a column for every field that any subject has; numbers are exact."""
     # The visibility tells an unlabeled keypoint of a category from one that the category does not have.
     flags = bool(labels.categories) or bool((labels.visibility == OCCLUDED).any())
-    names, fields = labels.skeleton.names, csv_columns.used_columns(labels.subjects)
+    names, fields = labels.skeleton.names, csv_columns.subject_cells(labels.subjects)
     parts = ("x", "y", "visibility") if flags else ("x", "y")
     rows = [["image", *fields, *(f"{name}_{part}" for name in names for part in parts)]]
-    for subject in labels.subjects:
+    for i, subject in enumerate(labels.subjects):
         own = labels.categories.get(subject.category, names)
-        cells = [subject.image, *(csv_columns.subject_cell(subject, field) for field in fields)]
+        cells = [subject.image, *(column[i] for column in fields.values())]
         for name, xy, visible in zip(names, subject.keypoints, subject.visibility, strict=True):
-            cells += map(csv_io.exact, xy)
+            cells += map(exact, xy)
             if flags:
                 cells.append(str(visible) if name in own or visible else "")
         rows.append(cells)
-    csv_io.write_rows(path, rows)
-    pairs = set(labels.skeleton.flip_pairs) ^ set(infer_flip_pairs(names))
-    csv_io.warn_lost(path, {"edges": len(labels.skeleton.edges), "flip pairs that names do not show": len(pairs)})
+    write_rows(path, rows)
+    warn_lost(path, labels, {})

@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from softpoint.labels import csv_io
+from softpoint.labels.csv_io import Row, exact, write_rows
 from softpoint.labels.formats.parsing import dlc_table
+from softpoint.labels.formats.parsing.rows import check_length, parse_cell, read_table, sniff, warn_lost
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, Labels, Subject
-from softpoint.labels.skeleton import infer_flip_pairs
 from softpoint.paths import normalize_path
 
 DESCRIPTION = "a CSV whose first rows begin with scorer, bodyparts, coords, or scorer, individuals, bodyparts, coords"
@@ -31,7 +30,7 @@ def recognize(path: Path, head: bytes) -> bool:
     >>> recognize(Path(), b"scorer,anna,anna"), recognize(Path(), b"image,x,y")
     (True, False)
     """
-    return csv_io.sniff(head, _fits) is not None
+    return sniff(head, _fits) is not None
 
 
 def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str = "") -> Labels:
@@ -39,8 +38,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str 
 
     `prefix` precedes the line number in every place.
     """
-    separator = csv_io.separator_of(path, _fits)
-    rows = csv_io.read_rows(path, separator)
+    separator, rows = read_table(path, _fits)
     levels = _levels(path, rows)
     # pandas writes Unnamed: 5_level_0 over a column without a name.
     titles = ([re.sub(r"\AUnnamed: \d.*", "", cell) for cell in cells] for _, cells in rows)
@@ -50,17 +48,18 @@ def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str 
     width = next((i for i, pair in enumerate(pairs) if i and any(pair)), len(pairs))
     rows = rows[len(levels) :]
     columns = _columns(path, header, width, rows)
-    if rows and _is_index_name(rows[0][1], width):
+    # pandas may name the columns of the path in a row of its own, such as `img,,,`.
+    if rows and not any(rows[0][1][width:]) and not re.search(r"[\d./\\]", "".join(rows[0][1][:width])):
         rows = rows[1:]
     if not rows:
         raise ValueError(f"{path} has a header but no image below it; check that the file is complete")
 
     def parse(cells: list[str]) -> tuple[list[str], list[float]]:
-        csv_io.same_length(cells, len(header["coords"]))
+        check_length(cells, len(header["coords"]))
         values = [math.nan] * len(cells)
         for column in columns:
             if column.coord != "likelihood":
-                values[column.position] = csv_io.number(cells, column.position, separator)
+                values[column.position] = parse_cell(cells, column.position, separator)
         return cells[:width], values
 
     places = ((f"{prefix}line {line}", cells) for line, cells in rows)
@@ -80,13 +79,11 @@ def _depth(rows: list[list[str]]) -> int | None:
     return None
 
 
-def _levels(path: Path, rows: list[csv_io.Row]) -> tuple[str, ...]:
+def _levels(path: Path, rows: list[Row]) -> tuple[str, ...]:
     """Return the kind of each header row, by its first cell, or by its position if the first cells are no kinds."""
     first = tuple(cells[0].lower() for _, cells in rows[: len(_SEVERAL)])
-    levels = next(
-        (first[: len(named)] for named in (_SINGLE, _SEVERAL) if set(first[: len(named)]) == set(named)), None
-    )
-    if levels is None:
+    levels = next((first[: len(kinds)] for kinds in (_SINGLE, _SEVERAL) if set(first[: len(kinds)]) == set(kinds)), ())
+    if not levels:
         depth = _depth([cells for _, cells in rows[: len(_SEVERAL)]])
         levels = _SINGLE if depth == len(_SINGLE) else _SEVERAL
         misplaced = any(cell in _SEVERAL and cell != level for cell, level in zip(first, levels, strict=False))
@@ -103,7 +100,7 @@ def _levels(path: Path, rows: list[csv_io.Row]) -> tuple[str, ...]:
     return levels
 
 
-def _columns(path: Path, header: dict[str, list[str]], width: int, rows: list[csv_io.Row]) -> list[dlc_table.Column]:
+def _columns(path: Path, header: dict[str, list[str]], width: int, rows: list[Row]) -> list[dlc_table.Column]:
     """Return the columns after the path; one without a complete header is skipped if it is empty."""
     columns, skipped = [], []
     for i in range(width, len(header["coords"])):
@@ -126,11 +123,6 @@ def _columns(path: Path, header: dict[str, list[str]], width: int, rows: list[cs
     return columns
 
 
-def _is_index_name(cells: list[str], width: int) -> bool:
-    """Whether this is the row in which pandas names the columns of the path, such as `img,,,`."""
-    return not any(cells[width:]) and not re.search(r"[\d./\\]", "".join(cells[:width]))
-
-
 def write(labels: Labels, path: Path, sizes: np.ndarray) -> None:
     """Write three header rows, or four if subjects have names or share an image; coordinates are exact."""
     images: dict[str, list[Subject]] = {}
@@ -141,43 +133,39 @@ def write(labels: Labels, path: Path, sizes: np.ndarray) -> None:
         paths.setdefault(key, subject.image)
     several = any(len(members) > 1 or any(s.name for s in members) for members in images.values())
     named = {
-        key: dict(_named(members)) if several else dict(zip([""], members, strict=False))
+        key: _unique_names(members) if several else dict(zip([""], members, strict=False))
         for key, members in images.items()
     }
     individuals = sorted({name for members in named.values() for name in members}) if several else [""]
     columns = [(individual, part) for individual in individuals for part in labels.skeleton.names for _ in "xy"]
-    header = [["scorer", *("softpoint" for _ in columns)]]
-    header += [["individuals", *(individual for individual, _ in columns)]] if several else []
-    header += [["bodyparts", *(part for _, part in columns)], ["coords", *("xy" * (len(columns) // 2))]]
-    csv_io.write_rows(path, [*header, *_rows(named, paths, individuals, len(labels.skeleton))])
+    rows = [["scorer", *("softpoint" for _ in columns)]]
+    rows += [["individuals", *(individual for individual, _ in columns)]] if several else []
+    rows += [["bodyparts", *(part for _, part in columns)], ["coords", *("xy" * (len(columns) // 2))]]
+    empty = [""] * (2 * len(labels.skeleton))
+    for key, members in named.items():
+        cells = [paths[key]]
+        for name in individuals:
+            cells += map(exact, members[name].keypoints.flatten()) if name in members else empty
+        rows.append(cells)
+    write_rows(path, rows)
     _warn_of_losses(path, labels, several)
 
 
-def _named(subjects: list[Subject]) -> Iterator[tuple[str, Subject]]:
-    """Yield the subjects of an image under unique names."""
+def _unique_names(subjects: list[Subject]) -> dict[str, Subject]:
+    """Return the subjects of an image by unique names."""
+    result: dict[str, Subject] = {}
     taken = {subject.name for subject in subjects}
-    used: set[str] = set()
     for subject in subjects:
         name = subject.name
-        if not name or name in used:
+        if not name or name in result:
             numbered = (f"individual{i}" for i in range(1, len(subjects) + 2))
-            name = next(new for new in numbered if new not in taken | used)
-        used.add(name)
-        yield name, subject
-
-
-def _rows(
-    named: dict[str, dict[str, Subject]], paths: dict[str, str], individuals: list[str], K: int
-) -> Iterator[list[str]]:
-    for image, members in named.items():
-        cells = [paths[image]]
-        for name in individuals:
-            cells += map(csv_io.exact, members[name].keypoints.flatten()) if name in members else [""] * (2 * K)
-        yield cells
+            name = next(new for new in numbered if new not in taken | set(result))
+        result[name] = subject
+    return result
 
 
 def _warn_of_losses(path: Path, labels: Labels, several: bool) -> None:
-    subjects, skeleton = labels.subjects, labels.skeleton
+    subjects = labels.subjects
     unnamed = sum(not s.name and bool(s.visibility.any()) for s in subjects)
     counts = {
         "flags of occluded points": int((labels.visibility == OCCLUDED).sum()),
@@ -189,7 +177,5 @@ def _warn_of_losses(path: Path, labels: Labels, several: bool) -> None:
         "subjects without a point": sum(bool(s.name or s.box) and not s.visibility.any() for s in subjects),
         "subjects without a name (they become individual1, ...)": unnamed if several else 0,
         "sizes of images": sum(any(s.size) for s in subjects),
-        "edges": len(skeleton.edges),
-        "flip pairs that names do not show": len(set(skeleton.flip_pairs) ^ set(infer_flip_pairs(skeleton.names))),
     }
-    csv_io.warn_lost(path, counts)
+    warn_lost(path, labels, counts)

@@ -10,7 +10,6 @@ import io
 import math
 import pickle
 import pickletools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +61,8 @@ def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str 
             raise ValueError("a coordinate is infinite; leave it empty for unlabeled")
         return row
 
-    rows = enumerate(zip(index, values.tolist(), strict=True), 1)
-    places = ((f"{prefix}row {number}", row) for number, row in rows)
+    rows = zip(index, values.tolist(), strict=True)
+    places = ((f"{prefix}row {number}", row) for number, row in enumerate(rows, 1))
     return dlc_table.read_table(path, columns, places, parse, errors)
 
 
@@ -75,33 +74,23 @@ def _frame(path: Path) -> tuple[_Names, _Names, np.ndarray]:
         raise ImportError(f'{path} needs h5py: pip install "softpoint[dlc]", or give the CSV beside it') from error
     try:
         with h5py.File(path, "r") as file:
-            group = next(_pandas_groups(file))
+            # Links out of the file are not followed.
+            parts = (file[name] for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink))
+            groups = (part for part in parts if isinstance(part, h5py.Group) and "pandas_type" in part.attrs)
+            if (group := next(groups, None)) is None:
+                raise ValueError("it holds no table of pandas")
             names, index, values = _from_table(group) if "table" in group else _from_blocks(group)
+            if values.shape != (len(index), len(names)):
+                raise ValueError(
+                    f"it has {len(index)} rows and {len(names)} columns, but values of shape {values.shape}"
+                )
     except FileNotFoundError:
         raise
-    except StopIteration:
-        raise ValueError(f"{path} holds no table of pandas; give DeepLabCut's CollectedData file") from None
     except Exception as error:  # h5py raises nearly anything on a damaged or hostile file
         raise ValueError(
             f"{path} cannot be read as DeepLabCut's table: {error}; copy it again, or give the CSV beside it"
         ) from error
-    if values.shape != (len(index), len(names)):
-        raise ValueError(
-            f"{path} is damaged: it has {len(index)} rows and {len(names)} columns, but values of shape"
-            f" {values.shape}; copy it again, or give the CSV beside it"
-        )
     return names, index, values
-
-
-def _pandas_groups(file: Any) -> Iterator[Any]:
-    """Yield the top-level groups that hold a table of pandas; links out of the file are not followed."""
-    import h5py
-
-    for name in file:
-        if isinstance(file.get(name, getlink=True), h5py.HardLink):
-            group = file[name]
-            if isinstance(group, h5py.Group) and "pandas_type" in group.attrs:
-                yield group
 
 
 def _from_table(group: Any) -> tuple[_Names, _Names, np.ndarray]:

@@ -18,7 +18,7 @@ from softpoint.labels.formats.parsing.rows import read_head
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 from softpoint.labels.skeleton import Skeleton
-from softpoint.labels.split_file import split_name
+from softpoint.labels.split import split_name
 
 DESCRIPTION = "a folder with one JSON per image that has bboxes and keypoints, in annotations/ beside images/"
 
@@ -160,14 +160,10 @@ def _objects_of_file(content: dict[str, Any], image: str, place: str, errors: Ro
     objects = []
     for number, (values, bbox) in enumerate(zip(points, boxes, strict=True), 1):
         with errors.row(f"{place} object {number}"):
-            box = None if bbox is None else _box(bbox)
+            edges = None if bbox is None else json_values.as_numbers(bbox, "bbox", 4).tolist()
+            box = edges and json_values.box_from_corners(*edges, bbox)
             objects.append(_Object(image, f"{place} object {number}", _points(values), box))
     return objects if points else [_Object(image, place)]
-
-
-def _box(bbox: Any) -> tuple[float, float, float, float]:
-    left, top, right, bottom = json_values.as_numbers(bbox, "bbox", 4).tolist()
-    return json_values.box_from_corners(left, top, right, bottom, bbox)
 
 
 def _points(values: Any) -> np.ndarray:

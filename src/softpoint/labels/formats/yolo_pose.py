@@ -15,7 +15,6 @@ from softpoint.labels.formats.parsing.rows import parse_float, read_lines, unlab
 from softpoint.labels.formats.parsing.yolo_config import Config, find_config, read_config
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
-from softpoint.labels.split_file import split_name
 from softpoint.paths import normalize_path
 
 DESCRIPTION = "a YOLO data.yaml with kpt_shape, or the folder that holds it"
@@ -73,11 +72,10 @@ def _splits(file: Path, entries: list[tuple[str, str, str]]) -> dict[str, str]:
     """Return the split of each image; none at all if an image is in train and in another split."""
     splits: dict[str, str] = {}
     for split, image, _ in entries:
-        name = split_name(split) or "train"
-        if {splits.setdefault(image, name), name} == {"val", "test"}:
+        if {splits.setdefault(image, split), split} == {"val", "test"}:
             splits[image] = "test"  # often one folder serves as both
-        elif splits[image] != name:
-            _log.warning("%s: %s is in %s and in %s, so its splits are not used", file, image, splits[image], name)
+        elif splits[image] != split:
+            _log.warning("%s: %s is in %s and in %s, so its splits are not used", file, image, splits[image], split)
             return {}
     return splits
 

@@ -1,4 +1,4 @@
-"""Columns of a plain CSV that describe a subject as a whole: image, name, category, group, box, area, crowd, size."""
+"""Columns of a plain CSV: those of a keypoint, and those of a subject: image, name, category, group, box, ..."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from softpoint.labels.csv_io import exact, number
-from softpoint.labels.schema import Subject
+from softpoint.labels.csv_io import exact
+from softpoint.labels.formats.parsing.rows import parse_cell, whole_point
+from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Subject
 
 _log = logging.getLogger(__name__)
 
@@ -76,9 +77,9 @@ def subject_fields(columns: Mapping[str, int], cells: Sequence[str], separator: 
     if "group" in columns:
         fields["group"] = cells[columns["group"]] or None
     if _BOX[0] in columns:
-        fields["box"] = _box([number(cells, columns[edge], separator) for edge in _BOX])
+        fields["box"] = _box([parse_cell(cells, columns[edge], separator) for edge in _BOX])
     if "area" in columns:
-        fields["area"] = number(cells, columns["area"], separator)
+        fields["area"] = parse_cell(cells, columns["area"], separator)
         if fields["area"] < 0:
             raise ValueError(f"area {fields['area']:g} is negative; correct it, or leave it empty")
     if "crowd" in columns:
@@ -87,7 +88,7 @@ def subject_fields(columns: Mapping[str, int], cells: Sequence[str], separator: 
             raise ValueError(f"crowd is {cell!r}; write 0 or 1")
         fields["crowd"] = _CROWD[cell.lower()]
     if _SIZE[0] in columns:
-        fields["size"] = _size([number(cells, columns[length], separator) for length in _SIZE])
+        fields["size"] = _size([parse_cell(cells, columns[length], separator) for length in _SIZE])
     return fields
 
 
@@ -134,27 +135,29 @@ def make_subject(place: str, states: Sequence[tuple[float, float, int]], fields:
     return Subject(place=place, keypoints=keypoints, visibility=visibility, **fields)
 
 
-def used_columns(subjects: Sequence[Subject]) -> list[str]:
-    """Return the titles of the columns that these subjects need besides the image."""
-    used = {
-        ("subject",): any(s.name for s in subjects),
-        ("category",): any(s.category for s in subjects),
-        ("group",): any(s.group for s in subjects),
-        _BOX: any(s.box is not None for s in subjects),
-        ("area",): not all(math.isnan(s.area) for s in subjects),
-        ("crowd",): any(s.crowd for s in subjects),
-        _SIZE: any(any(s.size) for s in subjects),
+def point_state(cells: Sequence[str], name: str, columns: dict[str, int], separator: str) -> tuple[float, float, int]:
+    """Return x, y and visibility of a keypoint; raise ValueError for half a point or an impossible visibility."""
+    x, y = whole_point(name, parse_cell(cells, columns["x"], separator), parse_cell(cells, columns["y"], separator))
+    labeled = not math.isnan(x)
+    if "visibility" not in columns or not cells[columns["visibility"]]:
+        return x, y, VISIBLE if labeled else UNLABELED
+    state = parse_cell(cells, columns["visibility"], separator)
+    if state not in (UNLABELED, OCCLUDED, VISIBLE):
+        raise ValueError(f"{name} has visibility {state:g}; it must be 0 (unlabeled), 1 (occluded) or 2 (visible)")
+    if state and not labeled:
+        raise ValueError(f"{name} has visibility {state:g} but no coordinates; give both, or visibility 0")
+    return (x, y, int(state)) if state else (math.nan, math.nan, UNLABELED)
+
+
+def subject_cells(subjects: Sequence[Subject]) -> dict[str, list[str]]:
+    """Return the cells of all subjects in each column, besides the image, that any of them needs."""
+    columns = {
+        "subject": [s.name for s in subjects],
+        "category": [s.category for s in subjects],
+        "group": [s.group or "" for s in subjects],
+        **{edge: [exact(s.box[i]) if s.box else "" for s in subjects] for i, edge in enumerate(_BOX)},
+        "area": [exact(s.area) for s in subjects],
+        "crowd": [str(int(s.crowd)) for s in subjects] if any(s.crowd for s in subjects) else [],
+        **{length: [str(s.size[i] or "") for s in subjects] for i, length in enumerate(_SIZE)},
     }
-    return [title for titles, is_used in used.items() if is_used for title in titles]
-
-
-def subject_cell(subject: Subject, column: str) -> str:
-    """Return the cell of a subject in one of `used_columns`."""
-    if column in _BOX:
-        return exact(subject.box[_BOX.index(column)]) if subject.box else ""
-    if column in _SIZE:
-        return str(subject.size[_SIZE.index(column)] or "")
-    if column == "area":
-        return exact(subject.area)
-    texts = {"subject": subject.name, "category": subject.category, "group": subject.group or ""}
-    return texts[column] if column in texts else str(int(subject.crowd))
+    return {title: cells for title, cells in columns.items() if any(cells)}

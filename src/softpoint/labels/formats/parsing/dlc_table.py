@@ -8,8 +8,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from softpoint.labels.csv_io import bounded, whole_point
-from softpoint.labels.formats.parsing.rows import UniqueRows, unlabeled_points, visibility_of
+from softpoint.labels.formats.parsing.rows import UniqueRows, check_size, unlabeled_points, visibility_of, whole_point
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
@@ -34,11 +33,8 @@ class Column(NamedTuple):
         return f"{self.bodypart} of {self.individual}" if self.individual else self.bodypart
 
 
-class _Layout(NamedTuple):
-    """The keypoints of a table, and for each individual their index and the columns of x and y."""
-
-    names: tuple[str, ...]
-    individuals: dict[str, list[tuple[int, int, int]]]
+# For each individual the index of each keypoint, and its columns of x and y.
+_Individuals = dict[str, list[tuple[int, int, int]]]
 
 
 def read_table(
@@ -52,7 +48,8 @@ def read_table(
 
     `parse` returns the parts of the image's path and a number for each column; a ValueError is an error of the row.
     """
-    layout, unique = _layout(str(path), columns), UniqueRows()
+    names, individuals = _layout(str(path), columns)
+    unique = UniqueRows()
     subjects: list[Subject] = []
     for place, row in rows:
         with errors.row(place):
@@ -60,15 +57,15 @@ def read_table(
             if not all(parts):
                 raise ValueError(f"image path {list(parts)} has an empty part; write the whole path")
             image = "/".join(parts).replace("\\", "/")  # DeepLabCut on Windows writes backslashes
-            in_row = _row_subjects(layout, image, place, values)
+            in_row = _row_subjects(names, individuals, image, place, values)
             unique.add(normalize_path(image), place, image)
             subjects += in_row
-    skeleton = Skeleton(layout.names, infer_flip_pairs(layout.names))
+    skeleton = Skeleton(names, infer_flip_pairs(names))
     return Labels(str(path), str(_image_root(path, subjects)), skeleton, tuple(subjects))
 
 
-def _layout(source: str, columns: Sequence[Column]) -> _Layout:
-    """Return the layout; raise ValueError for a repeated or missing coordinate, and for a table without keypoints."""
+def _layout(source: str, columns: Sequence[Column]) -> tuple[tuple[str, ...], _Individuals]:
+    """Return the keypoints and their columns; raise ValueError for a repeated or missing coordinate, or no keypoint."""
     keypoints: dict[tuple[str, str], dict[str, Column]] = {}
     for column in columns:
         coords = keypoints.setdefault((column.individual, column.bodypart), {})
@@ -80,33 +77,35 @@ def _layout(source: str, columns: Sequence[Column]) -> _Layout:
     if not keypoints:
         raise ValueError(f"{source}: its header names no keypoint; it needs columns x and y for at least one")
     names = tuple(dict.fromkeys(bodypart for _, bodypart in keypoints))
-    bounded(source, len(names), len({individual for individual, _ in keypoints}))
+    check_size(source, len(names), len({individual for individual, _ in keypoints}))
     order = {name: index for index, name in enumerate(names)}
-    individuals: dict[str, list[tuple[int, int, int]]] = {}
+    individuals: _Individuals = {}
     for (individual, bodypart), coords in keypoints.items():
         if not {"x", "y"} <= set(coords):
             keypoint = next(iter(coords.values())).keypoint
             raise ValueError(f"{source}: keypoint {keypoint} has columns {', '.join(coords)}; it needs both x and y")
         position = (order[bodypart], coords["x"].position, coords["y"].position)
         individuals.setdefault(individual, []).append(position)
-    return _Layout(names, individuals)
+    return names, individuals
 
 
-def _row_subjects(layout: _Layout, image: str, place: str, values: Sequence[float]) -> list[Subject]:
+def _row_subjects(
+    names: Sequence[str], individuals: _Individuals, image: str, place: str, values: Sequence[float]
+) -> list[Subject]:
     """Return a subject for each individual with a labeled point in a row, or an unlabeled one if there is none.
 
     `values` has a number for each column of the table. Raises ValueError for half a point.
     """
     subjects = []
-    for individual, points in layout.individuals.items():
-        keypoints = np.full((len(layout.names), 2), np.nan)
+    for individual, points in individuals.items():
+        keypoints = np.full((len(names), 2), np.nan)
         for k, x, y in points:
-            name = f"{layout.names[k]} of {individual}" if individual else layout.names[k]
+            name = f"{names[k]} of {individual}" if individual else names[k]
             keypoints[k] = whole_point(name, values[x], values[y])
         if (visibility := visibility_of(keypoints)).any():
             label = f"{place}, {individual}" if individual else place
             subjects.append(Subject(image, label, keypoints, visibility, name=individual))
-    return subjects or [Subject(image, place, *unlabeled_points(len(layout.names)))]
+    return subjects or [Subject(image, place, *unlabeled_points(len(names)))]
 
 
 def _image_root(path: Path, subjects: Sequence[Subject]) -> Path:

@@ -1,13 +1,24 @@
-"""Text, numbers, keypoints and uniqueness of rows, for readers of any format."""
+"""Rows, cells and points of label files, for readers of any format."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import csv
+import io
+import logging
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from softpoint.labels.schema import UNLABELED, VISIBLE
+from softpoint.labels.csv_io import Row, read_rows
+from softpoint.labels.schema import UNLABELED, VISIBLE, Labels
+from softpoint.labels.skeleton import MAX_KEYPOINTS, infer_flip_pairs
+
+# Separators of cells. Where Excel writes decimal commas, it writes semicolons.
+_SEPARATORS = (",", ";", "\t")
+
+_log = logging.getLogger(__name__)
 
 
 def read_head(path: Path) -> bytes:
@@ -25,6 +36,33 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
 
 
+def sniff(head: bytes, fits: Callable[[list[list[str]]], bool]) -> str | None:
+    """Return the separator with which the first five rows that are not blank fit, or None; never raise.
+
+    >>> sniff(b"image;nose_x;nose_y", lambda rows: "nose_x" in rows[0])
+    ';'
+    """
+    text = head.decode("utf-8-sig", "replace")
+    for separator in _SEPARATORS:
+        rows: list[list[str]] = []
+        try:
+            for cells in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
+                rows += [[cell.strip() for cell in cells]] if any(map(str.strip, cells)) else []
+                if len(rows) == 5:
+                    break
+        except csv.Error:  # of a later row than those that were read
+            pass
+        if rows and fits(rows):
+            return separator
+    return None
+
+
+def read_table(path: Path, fits: Callable[[list[list[str]]], bool]) -> tuple[str, list[Row]]:
+    """Return the separator with which the first rows fit, a comma where none does, and the rows of a CSV."""
+    separator = sniff(read_head(path) if path.is_file() else b"", fits) or ","
+    return separator, read_rows(path, separator)
+
+
 def parse_float(text: str) -> float:
     """Return the number in a text, NaN and infinity included; ValueError for anything else, also for `1_000`.
 
@@ -37,6 +75,48 @@ def parse_float(text: str) -> float:
     except ValueError:
         pass
     raise ValueError(f"{text[:60]!r} is not a number")
+
+
+def parse_cell(cells: Sequence[str], column: int, separator: str = ",") -> float:
+    """Return a finite number, or NaN for an empty cell; ValueError that names the column for anything else.
+
+    >>> parse_cell(["a.png", "1.5"], 1), parse_cell(["a.png", "1,5"], 1, ";"), parse_cell(["a.png", ""], 1)
+    (1.5, 1.5, nan)
+    """
+    cell = cells[column]
+    try:
+        value = parse_float((cell.replace(",", ".") if separator == ";" else cell) or "nan")
+    except ValueError:
+        value = math.inf
+    if math.isinf(value):
+        shown = cell if len(cell) <= 40 else f"{cell[:40]}..."
+        raise ValueError(f"column {column + 1} {shown!r} is not a finite number; leave it empty for unlabeled")
+    return value
+
+
+def whole_point(name: str, x: float, y: float) -> tuple[float, float]:
+    """Return both coordinates, or both NaN; ValueError for half a point."""
+    if math.isnan(x) != math.isnan(y):
+        raise ValueError(f"{name} has x={x:g} and y={y:g}; give both, or leave both empty for unlabeled")
+    return x, y
+
+
+def check_size(source: str, keypoints: int, individuals: int = 1) -> None:
+    """Raise ValueError where a small file would need endless memory."""
+    if keypoints > MAX_KEYPOINTS or keypoints * individuals > 32 * MAX_KEYPOINTS:
+        raise ValueError(
+            f"{source} names {keypoints} keypoints for each of {individuals} individuals; more than {MAX_KEYPOINTS}"
+            " are taken for a mistake"
+        )
+
+
+def check_length(cells: Sequence[str], width: int) -> None:
+    """Raise ValueError for a row with another number of cells than its header; blank ones at its end do not count."""
+    if len(cells) < width or any(cells[width:]):
+        raise ValueError(
+            f"it has {len(cells)} columns, but its header has {width};"
+            " add the missing cells (they may be empty), or quote a path that holds a comma"
+        )
 
 
 def unlabeled_points(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -73,3 +153,12 @@ class UniqueRows:
         """Add the row at `place`; raise a ValueError that quotes `label` if an earlier row has its key."""
         if (earlier := self._places.setdefault(key, place)) != place:
             raise ValueError(f"{label} is labeled in {earlier} too; remove one of the two")
+
+
+def warn_lost(path: Path, labels: Labels, lost: Mapping[str, int]) -> None:
+    """Log one warning with counts of what a CSV cannot hold; none where nothing is lost."""
+    skeleton = labels.skeleton
+    pairs = set(skeleton.flip_pairs) ^ set(infer_flip_pairs(skeleton.names))
+    lost = {**lost, "edges": len(skeleton.edges), "flip pairs that names do not show": len(pairs)}
+    if counts := [f"{count} {name}" for name, count in lost.items() if count]:
+        _log.warning("%s: this format cannot hold %s; they are left out", path, ", ".join(counts))

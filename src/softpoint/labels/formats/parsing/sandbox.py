@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
+import numpy as np
+
 _MAX_BYTES = 1 << 30  # of the result, which is held as text and as Python objects
 
 T = TypeVar("T")
@@ -23,11 +25,28 @@ def run_sandboxed(code: str, path: Path, seconds: float, build: Callable[[Any], 
     The code passes its result on by `return_result`. Raises the ValueError that it raises, and one that names the file
     if its process crashes, takes longer than `seconds`, or returns an invalid result.
     """
+    modules = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     with TemporaryDirectory(prefix="softpoint-") as folder:
         output, log = Path(folder) / "output", Path(folder) / "log"
-        # -P, because the working folder may hold files with the names of modules.
-        command = [sys.executable, "-P", "-c", code, str(path), str(output), str(seconds)]
-        _run(command, path, seconds, log)
+        try:
+            with log.open("wb") as file:
+                process = subprocess.run(
+                    # -P, because the working folder may hold files with the names of modules.
+                    [sys.executable, "-P", "-c", code, str(path), str(output), str(seconds)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    env=os.environ | {"PYTHONPATH": modules},
+                    timeout=seconds,
+                    check=False,
+                )
+        except subprocess.TimeoutExpired:
+            raise _damaged(path, f"it was not read within {seconds:.3g} s") from None
+        if status := process.returncode:
+            crashed = -status in set(signal.Signals)
+            ending = f"crashed ({signal.Signals(-status).name})" if crashed else f"failed ({status})"
+            lines = log.read_bytes()[-300:].decode("utf-8", "replace").strip().splitlines()
+            raise _damaged(path, f"its reader {ending}" + (f" with {lines[-1]!r}" if lines else ""))
         try:
             if output.stat().st_size > _MAX_BYTES:
                 raise ValueError(f"{output.stat().st_size} bytes")
@@ -42,7 +61,7 @@ def run_sandboxed(code: str, path: Path, seconds: float, build: Callable[[Any], 
 
 
 def return_result(function: Callable[[Path], Any]) -> None:
-    """Write what `function` returns for the file, arrays and dataclasses included; called in the new process."""
+    """Write what `function` returns for the file, arrays and named tuples included; called in the new process."""
     path, output, seconds = sys.argv[1:]
     if hasattr(signal, "alarm"):  # ends this process even inside a library, if the parent process is gone
         signal.alarm(int(float(seconds)) + 5)
@@ -50,43 +69,7 @@ def return_result(function: Callable[[Path], Any]) -> None:
         content = {"result": function(Path(path))}
     except ValueError as error:
         content = {"error": str(error)}
-    Path(output).write_text(json.dumps(content, default=_plain), encoding="ascii")
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else vars(value)
-
-
-def _run(command: list[str], path: Path, seconds: float, log: Path) -> None:
-    modules = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    try:
-        with log.open("wb") as output:
-            process = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONPATH": modules},
-                timeout=seconds,
-                check=False,
-            )
-    except subprocess.TimeoutExpired:
-        raise _damaged(path, f"it was not read within {seconds:.3g} s") from None
-    if process.returncode:
-        lines = log.read_bytes()[-300:].decode("utf-8", "replace").strip().splitlines()
-        message = f" with {lines[-1]!r}" if lines else ""
-        raise _damaged(path, f"its reader {_ending(process.returncode)}{message}")
-
-
-def _ending(status: int) -> str:
-    """Return how a process ended.
-
-    >>> _ending(-6), _ending(3)
-    ('crashed (SIGABRT)', 'failed (3)')
-    """
-    if -status in set(signal.Signals):
-        return f"crashed ({signal.Signals(-status).name})"
-    return f"failed ({status})"
+    Path(output).write_text(json.dumps(content, default=np.ndarray.tolist), encoding="ascii")
 
 
 def _damaged(path: Path, reason: str) -> ValueError:

@@ -113,7 +113,10 @@ def read_in_process(path: Path) -> Project:
         by_frame = [instances[int(start) : int(end)] for start, end in spans]
         used = {id(i.skeleton): i.skeleton for i in chain.from_iterable(by_frame) if _is_placed(i)}
         return Project(
-            [_nodes(skeleton) for skeleton in used.values() or skeletons],
+            [
+                Nodes([str(name) for name in s.node_names], _pairs(s.symmetry_inds), _pairs(s.edge_inds))
+                for s in used.values() or skeletons
+            ],
             [_video(video, name) for video in videos],
             _frames(frames, videos, by_frame),
         )
@@ -148,16 +151,6 @@ def _is_placed(instance: Any) -> bool:
     return type(instance).__name__ == "Instance"
 
 
-def _instance(instance: Any) -> Instance:
-    track = "" if instance.track is None else str(instance.track.name)
-    return Instance(np.array(instance.numpy(), np.float64), track)
-
-
-def _nodes(skeleton: Any) -> Nodes:
-    names = [str(name) for name in skeleton.node_names]
-    return Nodes(names, [[i, j] for i, j in skeleton.symmetry_inds], [[i, j] for i, j in skeleton.edge_inds])
-
-
 def _video(video: Any, path: str) -> Video:
     names = video.backend_metadata.get("filenames")
     files = [str(name) for name in names or [video.filename]]
@@ -173,27 +166,25 @@ def _video(video: Any, path: str) -> Video:
 
 
 def _frames(table: np.ndarray, videos: list[Any], by_frame: list[list[Any]]) -> list[Frame]:
-    numbers = [int(number) for number in table["video"]]
-    positions = _positions(set(numbers), videos)
-    frames = []
-    for number, index, instances in zip(numbers, table["frame_idx"], by_frame, strict=True):
-        placed = [_instance(instance) for instance in instances if _is_placed(instance)]
-        frames.append(Frame(positions.get(number, number), int(index), placed, len(instances) - len(placed)))
-    return frames
-
-
-def _positions(numbers: set[int], videos: list[Any]) -> dict[int, int]:
-    """Return the index in `videos` of each video number.
+    """Return the frames, each with the index of its video in `videos`.
 
     A package of some of a project's videos keeps the numbers that these had in the project.
     """
-    if len(numbers) == len(videos) == max(numbers, default=0) + 1:
-        return {number: number for number in numbers}
-    positions = {}
-    for position, video in enumerate(videos):
-        match = re.match(r"video(\d{1,9})/", str(video.backend_metadata.get("dataset") or ""))
-        positions[int(match[1]) if match else position] = position
-    return positions
+    numbers = [int(number) for number in table["video"]]
+    positions: dict[int, int] = {}
+    if not len(set(numbers)) == len(videos) == max(numbers, default=0) + 1:
+        for position, video in enumerate(videos):
+            match = re.match(r"video(\d{1,9})/", str(video.backend_metadata.get("dataset") or ""))
+            positions[int(match[1]) if match else position] = position
+    frames = []
+    for number, index, instances in zip(numbers, table["frame_idx"], by_frame, strict=True):
+        placed = [
+            Instance(np.array(i.numpy(), np.float64), "" if i.track is None else str(i.track.name))
+            for i in instances
+            if _is_placed(i)
+        ]
+        frames.append(Frame(positions.get(number, number), int(index), placed, len(instances) - len(placed)))
+    return frames
 
 
 def _project(plain: list[Any]) -> Project:
@@ -217,5 +208,5 @@ def _project(plain: list[Any]) -> Project:
     )
 
 
-def _pairs(values: list[Any]) -> list[list[int]]:
+def _pairs(values: Any) -> list[list[int]]:
     return [[int(i), int(j)] for i, j in values]
