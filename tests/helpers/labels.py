@@ -32,6 +32,17 @@ def images(folder: Path, labels: Labels, size: tuple[int, int] = (10, 12)) -> No
         Image.new("L", size[::-1]).save(folder / image)
 
 
+def labels_of(images: list[str], labeled: np.ndarray | None = None, groups: list[str | None] | None = None) -> Labels:
+    """Return labels of one subject per image; `labeled` (N, K) masks the labeled ones of K keypoints, here two."""
+    mask = np.ones((len(images), 2), bool) if labeled is None else labeled
+    subjects = []
+    for i, image in enumerate(images):
+        points = np.where(mask[i, :, None], [1.0 + i, 1.0 + i], np.nan)
+        group = None if groups is None else groups[i]
+        subjects.append(Subject(image, f"line {i}", points, np.where(mask[i], 2, 0), group=group))
+    return Labels("labels.csv", ".", Skeleton(tuple(f"k{k}" for k in range(mask.shape[1]))), tuple(subjects))
+
+
 PIECES = [
     "", ",", ";", "\n", '"', "\0", "nan", "inf", "1e999", "-", "\\", "é", "\r", "scorer", "coords", "_x", "[[", ",,",
     "9" * 400, "\ufeff", "\ud800", "\t", "single", "box_left", "image", "{", "- [", ": ", "&a *a", "Unnamed: 1", " ",

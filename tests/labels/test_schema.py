@@ -12,41 +12,37 @@ from softpoint.paths import normalize_path
 NAN = (np.nan, np.nan)
 
 
-def subject(image: str, *points: tuple[float, float], **said) -> Subject:
+def subject(image: str, *points: tuple[float, float], **fields) -> Subject:
     keypoints = np.array(points, np.float64)
-    return Subject(image, f"row of {image}", keypoints, np.where(np.isnan(keypoints[:, 0]), 0, 2), **said)
+    return Subject(image, f"row of {image}", keypoints, np.where(np.isnan(keypoints[:, 0]), 0, 2), **fields)
 
 
 @pytest.fixture
 def labels() -> Labels:
     skeleton = Skeleton(("nose", "left_ear", "right_ear"), (("left_ear", "right_ear"),), (("nose", "left_ear"),))
-    found = (
+    subjects = (
         subject("v/a.png", (1, 2), (3, 4), NAN, category="mouse", box=(0, 0, 9, 9)),
         subject("v\\b.png", NAN, NAN, NAN, category="rat"),
         subject("w/c.png", (5, 6), NAN, NAN, category="rat", group="monday"),
     )
-    return Labels("a.csv", ".", skeleton, found, {"mouse": skeleton.names, "rat": ("nose",)})
+    return Labels("a.csv", ".", skeleton, subjects, {"mouse": skeleton.names, "rat": ("nose",)})
 
 
-def test_columns_of_all_subjects(labels: Labels) -> None:
+def test_fields_of_all_subjects_are_stacked(labels: Labels) -> None:
     assert len(labels) == 3 and labels.keypoints.shape == (3, 3, 2) and labels.keypoints.dtype == np.float64
     assert labels.visibility.tolist() == [[2, 2, 0], [0, 0, 0], [2, 0, 0]] and labels.visibility.dtype == np.int64
     assert labels.groups == ("v", "v", "monday") and labels.places[2] == "row of w/c.png"
     np.testing.assert_array_equal(labels.boxes, [[0, 0, 9, 9], [np.nan] * 4, [np.nan] * 4])
 
 
-def test_empty_labels_have_shapes_too(labels: Labels) -> None:
-    none = labels.select([])
+def test_selected_subjects_keep_their_order_and_shapes(labels: Labels) -> None:
+    two, none = labels.select(np.array([2, 0])), labels.select([])
+    assert two.images == ("w/c.png", "v/a.png") and two.groups == ("monday", "v")
+    assert two.visibility.tolist() == [[2, 0, 0], [2, 2, 0]]
     assert none.keypoints.shape == (0, 3, 2) and none.visibility.shape == (0, 3) and none.boxes.shape == (0, 4)
 
 
-def test_select(labels: Labels) -> None:
-    some = labels.select(np.array([2, 0]))
-    assert some.images == ("w/c.png", "v/a.png") and some.groups == ("monday", "v")
-    assert some.visibility.tolist() == [[2, 0, 0], [2, 2, 0]]
-
-
-def test_with_keypoints(labels: Labels) -> None:
+def test_keypoints_are_selected_in_order(labels: Labels) -> None:
     ears = labels.with_keypoints(["right_ear", "left_ear"])
     assert ears.skeleton == Skeleton(("right_ear", "left_ear"), (("left_ear", "right_ear"),))
     assert ears.keypoints[0, 1].tolist() == [3, 4] and ears.visibility[0].tolist() == [0, 2]
@@ -56,7 +52,7 @@ def test_with_keypoints(labels: Labels) -> None:
         labels.with_keypoints(["rightear"])
 
 
-def test_with_categories(labels: Labels) -> None:
+def test_categories_are_selected_with_their_keypoints(labels: Labels) -> None:
     rats = labels.with_categories(["rat"])
     assert rats.images == ("v\\b.png", "w/c.png") and rats.skeleton.names == ("nose",)
     assert labels.with_categories(["rat", "mouse"]).skeleton == labels.skeleton
@@ -71,7 +67,7 @@ def test_a_point_is_labeled_where_it_has_coordinates(labels: Labels) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["v/a.png", "./v//a.png", "v\\a.png", " v/x/../a.png "])
-def test_spellings_of_a_path(spelling: str) -> None:
+def test_spellings_of_a_path_are_one(spelling: str) -> None:
     assert normalize_path(spelling) == "v/a.png"
 
 

@@ -1,65 +1,20 @@
-"""Splits divide no group, share labels out evenly, and test every row of a cross-validation once."""
+"""Groups, splits that a label file states, and split files, which are written and read back."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from softpoint.labels.partition import fold_split, seeded_split
-from softpoint.labels.schema import Labels, Subject
-from softpoint.labels.skeleton import Skeleton
-from softpoint.labels.split import SPLITS, Split, split_labels, stated_split, with_groups
+from helpers.labels import labels_of, written
+from softpoint.labels.formats import read_labels
+from softpoint.labels.partition import carve_val
+from softpoint.labels.split import SPLITS, Split, read_splits, split_labels, stated_split, with_groups, write_splits
 
-
-def labels_of(images: list[str], labeled: np.ndarray | None = None, groups: list[str | None] | None = None) -> Labels:
-    """Labels with two keypoints; `labeled` (N, 2) says which points are."""
-    seen = np.ones((len(images), 2), bool) if labeled is None else labeled
-    subjects = tuple(
-        Subject(
-            image,
-            f"line {i}",
-            np.where(seen[i, :, None], 1.0 + i, np.nan) * np.ones((2, 2)),
-            np.where(seen[i], 2, 0),
-            group=None if groups is None else groups[i],
-        )
-        for i, image in enumerate(images)
-    )
-    return Labels("labels.csv", ".", Skeleton(("a", "b")), subjects)
-
-
-def videos(*counts: int) -> Labels:
-    return labels_of([f"video{v}/{i:03}.png" for v, count in enumerate(counts) for i in range(count)])
-
-
-def split_of(splits: dict[str, np.ndarray], count: int) -> list[str]:
-    names = dict.fromkeys(range(count), "")
-    for name, rows in splits.items():
-        for row in rows:
-            assert names[int(row)] == ""
-            names[int(row)] = name
-    assert "" not in names.values()
-    return list(names.values())
-
-
-def seeded(labels: Labels, seed: int = 0, val: float = 0.1, test: float = 0.1, group: str | None = None) -> list[str]:
-    splits = seeded_split(with_groups(labels, group), seed, val, test)
-    assert tuple(splits) == SPLITS
-    return split_of(splits, len(labels))
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 30), min_size=3, max_size=12), st.integers(0, 5))
-def test_test_images_share_no_video_with_others(counts: list[int], seed: int) -> None:
-    labels = videos(*counts)
-    names = seeded(labels, seed)
-    assert set(names) == set(SPLITS)
-    tested = {group for group, name in zip(labels.groups, names, strict=True) if name == "test"}
-    assert not tested & {group for group, name in zip(labels.groups, names, strict=True) if name != "test"}
+IMAGES = ("v/a.png", "v/b.png", "v/c.png", "v/d.png")
+FILE = "image,split\nv/a.png,train\nv/b.png,test\nv/c.png,train\nv/d.png,val\n"
 
 
 def test_a_stated_split_is_used_and_without_test_its_val_is() -> None:
@@ -69,82 +24,9 @@ def test_a_stated_split_is_used_and_without_test_its_val_is() -> None:
     names = {image: "train" if image.startswith("a") else "val" for image in images}
     splits = stated_split(replace(labels, splits=names), 0, 0.2)
     assert splits is not None
-    assert split_of(splits, 25)[20:] == ["test"] * 5 and len(splits["val"]) == 4
+    assert splits["test"].tolist() == list(range(20, 25)) and len(splits["val"]) == 4 and len(splits["train"]) == 16
     incomplete = replace(labels, splits=dict(list(names.items())[1:]))
     assert stated_split(incomplete, 0, 0.2) is None
-
-
-def test_many_videos_are_split_whole_by_the_fractions() -> None:
-    labels = videos(*[10] * 20)
-    names = seeded(labels)
-    assert {group: set() for group in labels.groups}.keys() == set(labels.groups)
-    assert all(
-        len({n for n, g in zip(names, labels.groups, strict=True) if g == group}) == 1 for group in labels.groups
-    )
-    assert names.count("test") == 20 and names.count("val") == 20
-
-
-def test_the_same_seed_gives_the_same_split_and_another_seed_another() -> None:
-    labels = videos(40)
-    assert seeded(labels, 1) == seeded(labels, 1) != seeded(labels, 2)
-
-
-def test_a_single_video_is_split_by_image() -> None:
-    names = seeded(videos(50))
-    assert [names.count(name) for name in SPLITS] == [40, 5, 5]
-
-
-def test_two_videos_are_tested_on_one_and_validated_within_the_other(caplog: pytest.LogCaptureFixture) -> None:
-    labels = videos(60, 20)
-    with caplog.at_level(logging.INFO):
-        names = seeded(labels)
-    assert names[60:] == ["test"] * 20 and set(names[:60]) == {"train", "val"}
-    assert "too few groups" in caplog.text
-
-
-def test_several_subjects_of_an_image_stay_together() -> None:
-    images = [f"img{i // 3}.png" for i in range(60)]
-    names = seeded(labels_of(images))
-    assert all(len({names[j] for j in range(i, i + 3)}) == 1 for i in range(0, 60, 3))
-
-
-def test_rare_labels_are_shared_out() -> None:
-    labeled = np.ones((100, 2), bool)
-    labeled[:, 1] = np.arange(100) % 10 == 0  # ten labels of the second keypoint
-    labels = labels_of([f"{i:03}.png" for i in range(100)], labeled)
-    for seed in range(20):
-        names = np.array(seeded(labels, seed, 0.2, 0.2))
-        rare = [(names[::10] == name).sum() for name in SPLITS]
-        assert rare[0] >= 5 and min(rare) >= 1, (seed, rare)
-
-
-def test_a_keypoint_labeled_twice_can_be_learned() -> None:
-    labeled = np.ones((40, 2), bool)
-    labeled[:, 1] = np.arange(40) < 1
-    labels = labels_of([f"{i:03}.png" for i in range(40)], labeled)
-    assert all(seeded(labels, seed)[0] == "train" for seed in range(20))
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(1, 9), min_size=5, max_size=12), st.integers(2, 5), st.integers(0, 3))
-def test_folds_test_everything_once_and_divide_no_video(counts: list[int], folds: int, seed: int) -> None:
-    labels = videos(*counts)
-    tested = np.zeros(len(labels), int)
-    for fold in range(folds):
-        splits = fold_split(labels, seed, fold, folds, 0.2)
-        split_of(splits, len(labels))
-        assert all(len(rows) for rows in splits.values())
-        tested[splits["test"]] += 1
-        held = {labels.groups[row] for row in splits["test"]}
-        assert not held & {labels.groups[row] for row in [*splits["train"], *splits["val"]]}
-    assert (tested == 1).all()
-
-
-def test_folds_of_single_images_are_of_one_size() -> None:
-    labels = videos(53)
-    labels = with_groups(labels, "none")
-    sizes = [len(fold_split(labels, 0, fold, 5, 0.1)["test"]) for fold in range(5)]
-    assert sum(sizes) == 53 and max(sizes) - min(sizes) <= 1
 
 
 @pytest.mark.parametrize(
@@ -156,7 +38,7 @@ def test_folds_of_single_images_are_of_one_size() -> None:
         ("none", "./a\\b.png", "a/b.png"),
     ],
 )
-def test_groups(pattern: str | None, image: str, group: str) -> None:
+def test_groups_are_read_from_paths(pattern: str | None, image: str, group: str) -> None:
     assert with_groups(labels_of([image]), pattern).groups == (group,)
 
 
@@ -179,12 +61,109 @@ def test_a_pattern_that_cannot_be_used_is_refused(pattern: str, message: str) ->
     assert message in str(caught.value)
 
 
-def test_too_few_images_or_groups_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 labeled images cannot fill"):
-        seeded(videos(2))
-    with pytest.raises(ValueError, match=r"val=0.5 and test=0.5 .*less than 1"):
-        seeded(videos(9), 0, 0.5, 0.5)
-    with pytest.raises(ValueError, match="2 groups of images cannot fill 3 folds"):
-        fold_split(videos(4, 4), 0, 0, 3, 0.1)
-    with pytest.raises(ValueError, match=r"data.fold=5 must be from 0 to data.folds - 1"):
-        fold_split(with_groups(videos(30), "none"), 0, 5, 5, 0.1)
+def as_lists(splits: dict[str, np.ndarray]) -> dict[str, list[int]]:
+    return {name: rows.tolist() for name, rows in splits.items()}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        FILE,
+        FILE.replace("image,", ","),
+        FILE.replace("val", "validation"),
+        FILE.replace("val", "Dev").replace("train", "TRAIN"),
+        "\ufeff" + FILE.replace("\n", "\r\n").replace("/", "\\") + "\r\n",
+        FILE.replace("v/a", "./v/a"),
+    ],
+)
+def test_spellings_read_the_same(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, text)
+    assert as_lists(read_splits(path, IMAGES)) == {"train": [0, 2], "val": [3], "test": [1]}
+    # The indices follow the labels, not the file.
+    assert as_lists(read_splits(path, IMAGES[::-1])) == {"train": [1, 3], "val": [0], "test": [2]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (FILE.replace("v/c.png,train\n", ""), r"lacks 1 of 4 labeled images, first v/c.png; add their rows"),
+        (FILE.replace("v/c.png,train", "v/c.png,trian"), r"line 4: split 'trian'; did you mean 'train'"),
+        (FILE + "v/a.png,test\n", r"lines 2 and 6 both place v/a.png"),
+        (FILE.replace("test", "val"), r"has no test image among the 4 labeled"),
+        (FILE.replace("train", "val"), r"has no train image"),
+        (FILE.replace("image,split", "path,set"), r"header is 'path,set'; it must be 'image,split' or ',split'"),
+        (FILE.replace("image,split\n", ""), r"its header is 'v/a.png,train'"),
+        (FILE + "v/e.png\n", r"line 6: \['v/e.png'\] is not an image and its split"),
+        (FILE + ",train\n", r"line 6: .* is not an image and its split"),
+        ("", r"its header is ''"),
+        (b"image,split\n\xff,train\n", r"is not a CSV in UTF-8"),
+        ("image,split\n" + "x" * 200_000, r"is not a CSV in UTF-8"),
+    ],
+)
+def test_invalid_files_are_refused(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_splits(written(tmp_path, text), IMAGES)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"split file .* does not exist"):
+        read_splits(tmp_path / "nowhere.csv", IMAGES)
+
+
+def test_images_without_labels_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="1 of its images are left out, not being labeled; first v/b.png"):
+        splits = read_splits(written(tmp_path, FILE + "v/e.png,test\n"), ("v/a.png", "v/c.png", "v/d.png", "v/e.png"))
+    assert splits["test"].tolist() == [3]
+
+
+def test_written_splits_are_read_back(tmp_path: Path) -> None:
+    images = [f"vidéo, 1/img{i}.png" for i in range(20)]
+    splits = {"train": np.arange(0, 16), "val": np.array([16, 17]), "test": np.array([18, 19])}
+    path = tmp_path / "run" / "splits.csv"
+    for _ in range(2):  # writing over an old file too
+        write_splits(path, images, splits)
+    assert as_lists(read_splits(path, images)) == as_lists(splits)
+    assert [file.name for file in path.parent.iterdir()] == ["splits.csv"]
+
+
+def test_an_image_of_several_subjects_is_written_once(tmp_path: Path) -> None:
+    images, splits = ["a", "a", "b", "c", "c"], {"train": [0, 1], "val": [2], "test": [3, 4]}
+    write_splits(tmp_path / "splits.csv", images, splits)
+    assert (tmp_path / "splits.csv").read_text() == "image,split\na,train\nb,val\nc,test\n"
+    assert as_lists(read_splits(tmp_path / "splits.csv", images)) == splits
+
+
+def test_interrupted_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path, FILE)
+    with pytest.raises(UnicodeEncodeError):
+        write_splits(path, ["a", "\ud800"], {"train": [0], "test": [1]})
+    assert path.read_text() == FILE and len(list(tmp_path.iterdir())) == 1
+
+    def interrupted(self: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_splits(path, ["a", "b"], {"train": [0], "test": [1]})
+    assert path.read_text() == FILE and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("mirror-mouse", (72, 9, 9)),
+        ("dlc-openfield", (93, 0, 23)),
+        ("fly-wing", (46, 0, 12)),
+        ("glue-tubes-single", (37, 0, 5)),
+        ("ultrasound-tongue", (548, 0, 1026)),
+    ],
+)
+def test_real_splits_cover_all_images(data_root: Path, name: str, sizes: tuple[int, ...]) -> None:
+    folder = data_root / "keypoints/labels"
+    labels = read_labels(folder / f"{name}.csv")
+    splits = read_splits(folder / f"{name}.splits.csv", labels.images)
+    assert tuple(len(splits[part]) for part in SPLITS) == sizes
+    assert sorted(np.concatenate(list(splits.values()))) == list(range(len(labels)))
+    if name == "ultrasound-tongue":
+        kept, val = carve_val(labels, splits["train"], np.random.default_rng(0), 0.1)
+        assert len(val) and not {labels.groups[i] for i in kept} & {labels.groups[i] for i in val}

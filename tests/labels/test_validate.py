@@ -30,8 +30,8 @@ def test_sizes_are_returned(tmp_path: Path) -> None:
     labels = read_labels(written(tmp_path, PLAIN))
     images(tmp_path, labels)
     Image.new("RGB", (7, 30)).save(tmp_path / "other/img3.png")
-    found, sizes = checked(labels, tmp_path)
-    assert sizes.tolist() == [[10, 12], [10, 12], [30, 7]] and found.subjects == labels.subjects
+    valid, sizes = checked(labels, tmp_path)
+    assert sizes.tolist() == [[10, 12], [10, 12], [30, 7]] and valid.subjects == labels.subjects
 
 
 def test_points_on_the_border_are_kept(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_points_outside_are_refused_or_dropped(tmp_path: Path, caplog: pytest.Lo
         LabelSource("labels.csv", out_of_frame="dorp")
 
 
-def test_missing_images_are_counted_and_found_elsewhere(tmp_path: Path) -> None:
+def test_missing_images_are_counted_and_searched_nearby(tmp_path: Path) -> None:
     labels = read_labels(written(tmp_path / "labels", PLAIN))
     with pytest.raises(ValueError, match=r"(?s)3 rows cannot be used\n  line 4: .*set it so that"):
         checked(labels, tmp_path / "labels")
@@ -74,8 +74,8 @@ def test_unreadable_images_are_listed_or_skipped(tmp_path: Path) -> None:
         (tmp_path / f"img{i}.png").write_bytes(b"")
     with pytest.raises(ValueError, match=r"(?s)7 rows.*img0.png is empty.*and 2 more\ncorrect them, or leave them out"):
         checked(labels, tmp_path)
-    found, sizes = checked(labels, tmp_path, on_error="skip")
-    assert found.images == ("img7.png", "img8.png") and sizes.tolist() == [[10, 12]] * 2
+    valid, sizes = checked(labels, tmp_path, on_error="skip")
+    assert valid.images == ("img7.png", "img8.png") and sizes.tolist() == [[10, 12]] * 2
 
 
 def test_an_image_of_another_size_is_refused(tmp_path: Path) -> None:

@@ -137,7 +137,8 @@ def _poses_by_image(labels: Labels) -> dict[str, np.ndarray]:
 
 def _shared_by_splits(labels: Labels, scans: Sequence[Scan], splits: Mapping[str, Sequence[int]]) -> list[Finding]:
     place = dict(zip(labels.images, labels.places, strict=True))
-    exact, near = [], []
+    exact: list[Example] = []
+    near: list[Example] = []
     for leak in across_splits(scans, splits):
         relation = "identical to" if leak.identical else f"{leak.distance} of 255 bits from"
         value = f"{leak.split}, {relation} {leak.twin} in {leak.twin_split}"

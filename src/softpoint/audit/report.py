@@ -73,7 +73,7 @@ class Report:
 
     @property
     def has_errors(self) -> bool:
-        """Whether a finding would stop training or spoil its result."""
+        """True if a finding would stop training or spoil its result."""
         return any(finding.severity == "error" for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:

@@ -247,9 +247,9 @@ def test_real_tables_survive_a_round_trip(
     source = data_root / "keypoints" / "labels" / f"{name}.csv"
     labels = read_labels(source)
     folder = data_root / "keypoints" / name.removesuffix("-single")
-    some = labels.select(range(0, images, 20))  # opening all of them takes seconds
-    _, sizes = validate(some, ImageFolder(folder), RowErrors(str(source)))
-    assert labels.keypoints.shape == (images, points, 2) and sizes.shape == (len(some), 2)
+    sample = labels.select(range(0, images, 20))  # opening all of them takes seconds
+    _, sizes = validate(sample, ImageFolder(folder), RowErrors(str(source)))
+    assert labels.keypoints.shape == (images, points, 2) and sizes.shape == (len(sample), 2)
     assert (labels.visibility == 0).sum() == missing
     dlc_csv.write(labels, tmp_path / "again.csv", np.zeros((images, 2), int))
     again = read_labels(tmp_path / "again.csv")
@@ -257,10 +257,10 @@ def test_real_tables_survive_a_round_trip(
     assert again.images == labels.images and again.skeleton == labels.skeleton
 
 
-def test_a_real_file_of_deeplabcut_agrees_with_our_table(data_root: Path) -> None:
+def test_a_real_file_of_deeplabcut_agrees_with_the_table_made_from_it(data_root: Path) -> None:
     folder = data_root / "keypoints" / "dlc-openfield"
     original = read_labels(folder / "labeled-data/m4s1/CollectedData_Pranav.csv")
-    ours = read_labels(data_root / "keypoints" / "labels" / "dlc-openfield.csv")
+    table = read_labels(data_root / "keypoints" / "labels" / "dlc-openfield.csv")
     assert original.folder == str(folder)
-    assert original.images == ours.images and original.skeleton.flip_pairs == (("leftear", "rightear"),)
-    assert original.keypoints == pytest.approx(ours.keypoints, abs=5e-4)
+    assert original.images == table.images and original.skeleton.flip_pairs == (("leftear", "rightear"),)
+    assert original.keypoints == pytest.approx(table.keypoints, abs=5e-4)

@@ -1,22 +1,10 @@
 """Readers and writers of label files, one module per format, chosen by content.
 
-A format is one module here with three public names, and a line in `FORMATS`, which lists the formats in the order
-in which they are tried:
-
-    DESCRIPTION = "an HDF5 file .h5 that ..."  # what the file is, for messages
-
-    def recognize(path: Path, head: bytes) -> bool:
-        # Whether a path, which may be a folder, is in this format; never raises.
-        # `head` is the first 64 KiB of a file, empty for a folder.
-
-    def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
-        # The labels. `images` is the folder of the images if the user names one; most readers do not need it.
-        # Raises ValueError for an invalid file. A row with an error is left out: its code runs within
-        # `with errors.row("line 4"):`, where a ValueError is collected and reported later.
+A format is one module here with the public names of `Format`, and a line in `FORMATS`, which lists the formats in the
+order in which they are tried. One that can be written has `write(labels, path, sizes)` too, and a line in `WRITERS`.
 
 Shared pieces are in `parsing/`. Files are untrusted: for any content a reader raises only ValueError or
 FileNotFoundError, and ImportError for a missing library; `tests/labels/formats` checks this with damaged files.
-A format that can be written has `write(labels, path, sizes)` too, and a line in `WRITERS`.
 """
 
 from __future__ import annotations
@@ -42,17 +30,23 @@ from softpoint.labels.formats import (
 from softpoint.labels.formats.parsing.rows import read_head
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
-from softpoint.suggest import did_you_mean
+from softpoint.suggest import check_choice
 
 
 class Format(Protocol):
     """The public names of a module that reads a format."""
 
-    DESCRIPTION: str
+    DESCRIPTION: str  # the kind of file, for messages: "an HDF5 file .h5 that ..."
 
-    def recognize(self, path: Path, head: bytes) -> bool: ...
+    def recognize(self, path: Path, head: bytes) -> bool:
+        """Return whether a file or folder is in this format; `head` is the first 64 KiB of a file. Never raises."""
 
-    def read(self, path: Path, errors: RowErrors, images: Path | None = None) -> Labels: ...
+    def read(self, path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
+        """Return the labels; `images` is the folder of the images if the user names one.
+
+        Raises ValueError for an invalid file. A row is read within `with errors.row("line 4"):`, which collects a
+        ValueError, to be reported later.
+        """
 
 
 FORMATS: dict[str, Format] = {
@@ -92,11 +86,10 @@ def read_labels(
     one.
     """
     path = Path(path)
-    if format is not None and format not in FORMATS:
-        raise ValueError(f"data.format={format!r}: {did_you_mean(format, FORMATS)}")
+    if format is not None:
+        check_choice("data.format", format, FORMATS)
     if not path.exists():
-        hint = "name a label file, or the folder of a project"
-        hint = hint if fetch is None else f"download them by softpoint fetch {fetch}"
+        hint = f"download them by softpoint fetch {fetch}" if fetch else "name a label file, or the folder of a project"
         raise FileNotFoundError(f"labels {path} do not exist; {hint}")
     errors = errors or RowErrors(str(path), on_error)
     labels = FORMATS[format or recognize(path)].read(path, errors, None if images is None else Path(images))

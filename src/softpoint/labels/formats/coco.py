@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 def recognize(path: Path, head: bytes) -> bool:
-    """Whether the file is a JSON object with COCO's lists, or the beginning of one.
+    """Return whether the file is a JSON object with COCO's lists, or the beginning of one.
 
     >>> recognize(Path(), b'{"images": [], "annotations": []}'), recognize(Path(), b'{"keypoints": []}')
     (True, False)
@@ -48,7 +48,7 @@ def recognize(path: Path, head: bytes) -> bool:
 
 
 def _has_lists(content: bytes | mmap.mmap) -> bool:
-    """Whether there are both lists, or one of them and a key of an entry."""
+    """Return whether there are both lists, or one of them and a key of an entry."""
     keys = {key for match in _KEYS.finditer(content) for key in match.groups() if key}
     return len(keys) > 1 and bool(keys & {b"images", b"annotations"})
 
@@ -62,7 +62,14 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     of an annotation identifies an individual, `group` of an annotation or image a video.
     Raises ValueError for a file that is not COCO's.
     """
-    content = _content(path)
+    try:
+        content = json_values.as_object(json_values.load_json(path))
+        for name in ("images", "annotations", "categories"):
+            if name not in content:
+                raise ValueError(f"it has no {name}; COCO's keypoint files have images, annotations and categories")
+            json_values.as_list(content[name], name)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     categories, skeleton = _categories(content["categories"], errors)
     if not len(skeleton):
         errors.raise_or_warn()
@@ -82,26 +89,13 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     if skipped:
         _log.info("%s: skipped %d annotations of categories without keypoints", path, skipped)
     subjects: list[Subject] = []
-    for image in dict.fromkeys(image for image in by_id.values() if image):
+    for image in dict.fromkeys(filter(None, by_id.values())):
         subjects += image.subjects
         if not image.subjects and not image.invalid:
             subjects.append(Subject(image.path, image.place, *unlabeled, group=image.group, size=image.size))
-    keypoints = {
-        category.name: category.keypoints for category in categories.values() if category and category.keypoints
-    }
+    keypoints = {category.name: category.keypoints for category in filter(None, categories.values())}
+    keypoints = {name: parts for name, parts in keypoints.items() if parts}
     return Labels(str(path), str(path.parent), skeleton, tuple(subjects), keypoints)
-
-
-def _content(path: Path) -> dict[str, list[Any]]:
-    try:
-        content = json_values.as_object(json_values.load_json(path))
-        for name in ("images", "annotations", "categories"):
-            if name not in content:
-                raise ValueError(f"it has no {name}; COCO's keypoint files have images, annotations and categories")
-            json_values.as_list(content[name], name)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return content
 
 
 def _categories(entries: list[Any], errors: RowErrors) -> tuple[dict[Any, Category | None], Skeleton]:
@@ -152,9 +146,7 @@ def _place(kind: str, position: int, entry: Any) -> str:
 def _id(entry: Entry, key: str) -> int | float | str:
     value = entry.get(key)
     # As a key of a dict 7.0 equals 7, and NaN equals nothing.
-    if (isinstance(value, (int, str)) and not isinstance(value, bool)) or (
-        isinstance(value, float) and value.is_integer()
-    ):
+    if type(value) in (int, str) or (isinstance(value, float) and value.is_integer()):
         return value
     raise ValueError(f"{key} is {json_values.quote(value)}; it must be an integer or text")
 
@@ -220,9 +212,8 @@ def write(labels: Labels, path: Path, sizes: np.ndarray) -> None:
     categories = []
     for name, parts in keypoints.items():
         edges = [[parts.index(a) + 1, parts.index(b) + 1] for a, b in labels.skeleton.edges if {a, b} <= {*parts}]
-        categories.append(
-            {"id": ids[name], "name": name, "supercategory": name, "keypoints": [*parts], "skeleton": edges}
-        )
+        entry = {"id": ids[name], "name": name, "supercategory": name, "keypoints": [*parts], "skeleton": edges}
+        categories.append(entry)
     _warn_of_changes(labels, path)
     content = {"info": {"description": "written by softpoint"}, "licenses": [], "images": [*images.values()]}
     write_json(path, content | {"annotations": annotations, "categories": categories}, indent=None)

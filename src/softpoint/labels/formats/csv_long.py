@@ -56,7 +56,7 @@ class _Rows:
 
 
 def recognize(path: Path, head: bytes) -> bool:
-    """Whether the header has columns for keypoint, x and y.
+    """Return whether the header has columns for keypoint, x and y.
 
     >>> recognize(Path(), b"x,y,image,keypoint"), recognize(Path(), b"image,nose_x,nose_y")
     (True, False)

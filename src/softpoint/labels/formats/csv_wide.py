@@ -38,7 +38,7 @@ Columns = dict[str, dict[str, int]]
 
 
 def recognize(path: Path, head: bytes) -> bool:
-    """Whether the header has both coordinates of a keypoint.
+    """Return whether the header has both coordinates of a keypoint.
 
     >>> recognize(Path(), b"id,X1,Y1"), recognize(Path(), b"image;nose.x;nose.y"), recognize(Path(), b"image,x,y")
     (True, True, False)

@@ -25,7 +25,7 @@ _SEVERAL = ("scorer", "individuals", "bodyparts", "coords")
 
 
 def recognize(path: Path, head: bytes) -> bool:
-    """Whether the header begins with scorer, or has a row of x and y.
+    """Return whether the header begins with scorer, or has a row of x and y.
 
     >>> recognize(Path(), b"scorer,anna,anna"), recognize(Path(), b"image,x,y")
     (True, False)

@@ -33,7 +33,7 @@ _Names = list[tuple[str, ...]]
 
 
 def recognize(path: Path, head: bytes) -> bool:
-    """Whether content and suffix are HDF5's.
+    """Return whether content and suffix are HDF5's.
 
     >>> recognize(Path("CollectedData_anna.h5"), b"\\x89HDF\\r\\n\\x1a\\n...")
     True

@@ -35,7 +35,7 @@ class _Config(NamedTuple):
 
 
 def recognize(path: Path, head: bytes) -> bool:
-    """Whether the path is such a folder, or the config.yaml of a project."""
+    """Return whether the path is such a folder, or the config.yaml of a project."""
     try:
         if path.name == "config.yaml" and path.is_file():
             return b"bodyparts" in head

@@ -38,7 +38,7 @@ class _Object(NamedTuple):
 
 
 def recognize(path: Path, head: bytes) -> bool:
-    """Whether a folder has such files in one of the layouts of `read`."""
+    """Return whether a folder has such files in one of the layouts of `read`."""
     try:
         files = [file for folder, _ in _folders(path) for file in _json_files(folder)] if path.is_dir() else []
         heads = map(read_head, files[:_TRIED])
@@ -161,7 +161,7 @@ def _objects_of_file(content: dict[str, Any], image: str, place: str, errors: Ro
     for number, (values, bbox) in enumerate(zip(points, boxes, strict=True), 1):
         with errors.row(f"{place} object {number}"):
             edges = None if bbox is None else json_values.as_numbers(bbox, "bbox", 4).tolist()
-            box = edges and json_values.box_from_corners(*edges, bbox)
+            box = edges and json_values.box_from_corners(edges, bbox)
             objects.append(_Object(image, f"{place} object {number}", _points(values), box))
     return objects if points else [_Object(image, place)]
 

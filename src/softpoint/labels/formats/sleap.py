@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 def recognize(path: Path, head: bytes) -> bool:
-    """Whether this is an HDF5 file named *.slp.
+    """Return whether this is an HDF5 file named *.slp.
 
     >>> recognize(Path("a.pkg.slp"), b"\\x89HDF\\r\\n\\x1a\\n"), recognize(Path("a.h5"), b"\\x89HDF\\r\\n\\x1a\\n")
     (True, False)

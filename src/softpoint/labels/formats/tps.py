@@ -40,7 +40,7 @@ class _Specimen:
 
 
 def recognize(path: Path, head: bytes) -> bool:
-    """Whether the file begins with LM= and a number.
+    """Return whether the file begins with LM= and a number.
 
     >>> recognize(Path(), b"LM=12\\n290. 108.\\n"), recognize(Path(), b"x,y")
     (True, False)

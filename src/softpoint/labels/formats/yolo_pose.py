@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def recognize(path: Path, head: bytes) -> bool:
-    """Whether this is a YAML file with kpt_shape, or a folder with one.
+    """Return whether this is a YAML file with kpt_shape, or a folder with one.
 
     >>> recognize(Path("data.yaml"), b"kpt_shape: [17, 3]"), recognize(Path("data.csv"), b"kpt_shape: [17, 3]")
     (True, False)

@@ -105,7 +105,7 @@ def parse_subject(entry: Entry, place: str, image: Image, category: Category, un
 def parse_bbox(bbox: Any) -> tuple[float, float, float, float]:
     """Return the edges of a box of x, y, width and height."""
     left, top, width, height = json_values.as_numbers(bbox, "bbox", 4).tolist()
-    return json_values.box_from_corners(left, top, left + width, top + height, bbox)
+    return json_values.box_from_corners((left, top, left + width, top + height), bbox)
 
 
 def _points(values: Any, category: Category, unlabeled: Points) -> Points:

@@ -7,6 +7,7 @@ import math
 import re
 import reprlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,20 +132,18 @@ def as_numbers(value: Any, name: str, count: int) -> np.ndarray:
         return np.array([_float(entry) for entry in value])
 
 
-def box_from_corners(
-    left: float, top: float, right: float, bottom: float, bbox: Any
-) -> tuple[float, float, float, float]:
+def box_from_corners(edges: Sequence[float], bbox: Any) -> tuple[float, float, float, float]:
     """Return edges in pixel-center coordinates from edges that count from the corner of the image.
 
     Raises a ValueError that quotes `bbox` for edges that are not finite or enclose no area.
 
-    >>> box_from_corners(0, 0, 640, 480, [0, 0, 640, 480])
+    >>> box_from_corners((0, 0, 640, 480), [0, 0, 640, 480])
     (-0.5, -0.5, 639.5, 479.5)
     """
-    edges = (left - 0.5, top - 0.5, right - 0.5, bottom - 0.5)
-    if not (all(map(math.isfinite, edges)) and edges[0] < edges[2] and edges[1] < edges[3]):
+    left, top, right, bottom = (edge - 0.5 for edge in edges)
+    if not (np.isfinite((left, top, right, bottom)).all() and left < right and top < bottom):
         raise ValueError(f"bbox {quote(bbox)} encloses no area; give it a width and height above 0, or remove it")
-    return edges
+    return left, top, right, bottom
 
 
 def check_keypoint_count(count: int) -> int:
