@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -143,3 +144,10 @@ def assert_valid_or_refused(path: Path, format: str) -> None:
             assert str(path) in str(error)
         else:
             assert_valid(labels)
+
+
+def assert_refused(path: Path, message: str, format: str | None = None, images: Path | None = None) -> None:
+    """Assert that a file raises a ValueError that names it and matches `message`."""
+    with pytest.raises(ValueError, match=message) as error:
+        read_labels(path, format, images=images)
+    assert str(path) in str(error.value)

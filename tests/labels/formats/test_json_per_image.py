@@ -41,12 +41,8 @@ def test_boxes_points_and_unlabeled_images_are_read(tmp_path: Path) -> None:
     labels = read_labels(tmp_path)
     assert labels.skeleton.names == ("keypoint_1", "keypoint_2") and labels.folder == str(tmp_path)
     assert labels.images == ("images/a.x.1.JPEG", "images/b.jpg", "images/b.jpg", "images/c.jpg")
-    assert labels.places == (
-        "annotations/a.x.1.json object 1",
-        "annotations/b.json object 1",
-        "annotations/b.json object 2",
-        "annotations/c.json",
-    )
+    places = ("a.x.1.json object 1", "b.json object 1", "b.json object 2", "c.json")
+    assert labels.places == tuple(f"annotations/{place}" for place in places)
     points = [[[12, 22], [28.5, 38]], [[1, 2], [NAN, NAN]], [[3, 4], [NAN, NAN]], [[NAN, NAN]] * 2]
     np.testing.assert_array_equal(labels.keypoints, points)
     np.testing.assert_array_equal(labels.visibility, [[2, 2], [2, 0], [2, 0], [0, 0]])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from softpoint.labels.formats.parsing import csv_columns
-from softpoint.labels.formats.parsing.rows import check_length, check_size, read_table, sniff
+from softpoint.labels.formats.parsing.rows import UniqueRows, check_length, check_size, read_table, sniff
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import UNLABELED, Labels
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
@@ -34,14 +34,9 @@ class _Rows:
     place: str  # of the first row
     fields: dict[str, Any]
     points: dict[str, tuple[float, float, int]] = field(default_factory=dict)
-    places: dict[str, str] = field(default_factory=dict)  # of each point
 
-    def add(self, place: str, fields: dict[str, Any], name: str, point: tuple[float, float, int]) -> None:
-        """Add a row; raise ValueError if it contradicts an earlier one. A field may be empty in some of the rows."""
-        if name in self.points:
-            raise ValueError(
-                f"{name} in {fields['image']} is labeled in {self.places[name]} too; remove one of the two"
-            )
+    def merged(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of all rows and a new one, empty in some of them; raise ValueError if it contradicts."""
         merged = dict(self.fields)
         for key, value in fields.items():
             if _is_empty(merged[key]):
@@ -50,9 +45,7 @@ class _Rows:
                 raise ValueError(
                     f"{key} is {value}, but {merged[key]} in {self.place} of the same subject; correct one"
                 )
-        self.fields = merged
-        if name:
-            self.points[name], self.places[name] = point, place
+        return merged
 
 
 def recognize(path: Path, head: bytes) -> bool:
@@ -77,6 +70,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     field_columns = csv_columns.subject_columns(str(path), header, set(columns.values()))
     csv_columns.warn_unused(str(path), header, {*columns.values(), *field_columns.values()})
     subjects: dict[tuple[str, str, str], _Rows] = {}
+    unique = UniqueRows()
     for line, cells in rows[1:]:
         place = f"line {line}"
         with errors.row(place):
@@ -88,7 +82,11 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
             fields = csv_columns.subject_fields(field_columns, cells, separator)
             key = (normalize_path(fields["image"]), fields.get("category", ""), fields.get("name", ""))
             subject = subjects.get(key) or _Rows(place, fields)
-            subject.add(place, fields, name, point)
+            merged = subject.merged(fields)
+            if name:
+                unique.add((key, name), place, f"{name} in {fields['image']}")
+                subject.points[name] = point
+            subject.fields = merged
             subjects[key] = subject
     names = tuple(dict.fromkeys(name for subject in subjects.values() for name in subject.points))
     if not names:

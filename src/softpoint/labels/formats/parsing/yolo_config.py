@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from softpoint.labels.formats.parsing import json_values
 from softpoint.labels.formats.parsing.rows import read_head
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 
@@ -163,7 +164,5 @@ def _entries(content: _Mapping) -> tuple[tuple[str, str], ...]:
 
 
 def _quote(value: Any) -> str:
-    # Aliases let a short file stand for a list of lists that would print for hours.
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    nested = any(isinstance(item, (list, dict, set, tuple)) for item in items)
-    return f"of {len(value)} entries" if nested or isinstance(value, (set, tuple)) else repr(value)[:80]
+    # Shortened before it is cut, because aliases let a short file stand for a list that would print for hours.
+    return json_values.quote(value)[:80]
