@@ -138,11 +138,12 @@ def _draw(sizes: np.ndarray, wanted: float, rng: np.random.Generator, leave: int
 def _unevenness(held: np.ndarray, sizes: np.ndarray, present: np.ndarray, wanted: float) -> float:
     """Return how far a choice is from the wanted number of rows and from its share of each keypoint's labels."""
     share = sizes[held].sum() / sizes.sum()
-    total = present.sum(0)
-    taken = present[held].sum(0) / total.clip(1)
+    present = present[:, present.any(0)]
+    taken = present[held].sum(0) / present.sum(0)
     # A keypoint that only held images show cannot be learned.
-    lost = ((taken == 1) & (total > 0)).sum()
-    return float(lost + ((taken - share)[total > 0] ** 2).mean() + (share - wanted / sizes.sum()) ** 2)
+    lost = (taken == 1).sum()
+    uneven = ((taken - share) ** 2).mean() if len(taken) else 0.0
+    return float(lost + uneven + (share - wanted / sizes.sum()) ** 2)
 
 
 def evenly_spaced(length: int, count: int) -> list[int]:
