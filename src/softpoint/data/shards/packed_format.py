@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from softpoint.labels.skeleton import Skeleton
-from softpoint.labels.split_file import SPLITS
+from softpoint.labels.split import SPLITS
 from softpoint.labels.validate import BORDER
 
 DESCRIPTION, VERSION = "softpoint.json", 2
