@@ -146,7 +146,9 @@ def _place(kind: str, position: int, entry: Any) -> str:
 def _id(entry: Entry, key: str) -> int | float | str:
     value = entry.get(key)
     # As a key of a dict 7.0 equals 7, and NaN equals nothing.
-    if type(value) in (int, str) or (isinstance(value, float) and value.is_integer()):
+    if isinstance(value, (int, str)) and not isinstance(value, bool):
+        return value
+    if isinstance(value, float) and value.is_integer():
         return value
     raise ValueError(f"{key} is {json_values.quote(value)}; it must be an integer or text")
 
