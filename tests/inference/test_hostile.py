@@ -206,6 +206,56 @@ def test_entries_may_not_share_their_bytes(tmp_path: Path, name: str, message: s
     assert message in refused(tmp_path / "x.ckpt")
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_names_that_differ_only_in_case_are_refused(tmp_path: Path, first: bool, unread: None) -> None:
+    """torch finds an entry in any case of its letters."""
+    pickles = {"x/data.pkl": b"\x80\x02}.", "x/DATA.PKL": HUNGRY[0][0]}
+    with zipfile.ZipFile(tmp_path / "x.ckpt", "w") as file:
+        for name in sorted(pickles, reverse=first):
+            file.writestr(name, pickles[name])
+    assert "share a name" in refused(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["x/DATA.PKL"], "has no data.pkl"),
+        (["x/data.pkl", "y/other"], "several folders"),
+        (["x/data.pkl\0y", "x/other"], "two names"),
+    ],
+)
+def test_names_that_two_readers_may_read_differently_are_refused(
+    tmp_path: Path, names: list[str], message: str, unread: None
+) -> None:
+    with zipfile.ZipFile(tmp_path / "x.ckpt", "w") as file:
+        for name in names:
+            file.writestr("z" * len(name), b"\x80\x02}.")
+    content = (tmp_path / "x.ckpt").read_bytes()
+    for name in names:
+        content = content.replace(b"z" * len(name), name.encode())
+    (tmp_path / "x.ckpt").write_bytes(content)
+    assert message in refused(tmp_path / "x.ckpt")
+
+
+def test_a_value_that_is_not_plain_is_refused() -> None:
+    with pytest.raises(ValueError, match="it holds a bytearray"):
+        safe_load.check_values({"a": [bytearray(3)]})
+
+
+def test_weights_that_share_their_memory_are_refused(changed: Callable[[Change], Path]) -> None:
+    def share(stored: dict[str, Any]) -> None:
+        numbers = torch.zeros(max(value.numel() for value in stored["state_dict"].values()))
+        shared = {
+            name: numbers[: value.numel()].view(value.shape) if value.is_floating_point() else value
+            for name, value in stored["state_dict"].items()
+        }
+        core = {key: stored[key] for key in ("hyper_parameters", "skeleton", "size")}
+        stored.clear()
+        stored.update(core, state_dict=shared)
+
+    assert "share their numbers" in refused(changed(share))
+
+
 def test_an_archive_with_an_ambiguous_directory_is_refused(tmp_path: Path, small: Path, unread: None) -> None:
     content, path = small.read_bytes(), tmp_path / "x.ckpt"
     for changed in (b"junk" + content, content + b"\0", content + content[-22:], content[:-2] + b"\1\0x"):

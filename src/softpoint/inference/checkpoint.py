@@ -76,6 +76,7 @@ def read_checkpoint(path: str | Path, trust: Sequence[str] = ()) -> Checkpoint:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{path} is no checkpoint of softpoint: {shorten(reason)}") from error
     try:
+        _check_memory(weights, path / WEIGHTS if path.is_dir() else path)
         net = _network(model, len(skeleton), weights, trust)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -160,6 +161,12 @@ def _network(model: Any, num_keypoints: int, weights: dict[str, Tensor], trust: 
     net = build_model(model, num_keypoints, trust)
     net.load_state_dict(weights, strict=calibrated)  # the first checkpoints have no calibration
     return net.eval()
+
+
+def _check_memory(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raise ValueError for tensors that share memory: loaded, they take more of it than their file has bytes."""
+    if sum(value.nbytes for value in weights.values()) > path.stat().st_size:
+        raise ValueError("its weights are larger than the file: several tensors share their numbers")
 
 
 def _check_fit(net: KeypointNet, weights: Mapping[str, Tensor]) -> None:

@@ -109,9 +109,9 @@ def _apply(opcode: pickletools.OpcodeInfo, stack: list[int], marks: list[int]) -
 
 
 def check_values(root: Any, max_values: int = MAX_VALUES) -> None:
-    """Raise ValueError for values that are too many or nested too deeply, and for a tensor that repeats its memory.
+    """Raise ValueError for values that are too many, nested too deeply or not plain.
 
-    A value that stands in several places counts in each of them.
+    Plain are tensors that do not repeat their memory, text, numbers and None. A value in several places counts in each.
     """
     waiting, count = [(root, 0)], 0
     while waiting:
@@ -121,18 +121,27 @@ def check_values(root: Any, max_values: int = MAX_VALUES) -> None:
             if count > max_values or depth > MAX_DEPTH:
                 raise ValueError(f"it holds more than {max_values:,} values, or nests them more than {MAX_DEPTH} deep")
             waiting += [(child, depth + 1) for child in (node.values() if isinstance(node, dict) else node)]
-        elif isinstance(node, torch.Tensor) and node.numel() * node.element_size() > node.untyped_storage().nbytes():
-            raise ValueError(f"a tensor has {node.numel()} numbers, more than the file holds for it")
+        elif isinstance(node, torch.Tensor):
+            if node.nbytes > node.untyped_storage().nbytes():
+                raise ValueError(f"a tensor has {node.numel()} numbers, more than the file holds for it")
+        elif not isinstance(node, str | int | float | None):  # bool is an int
+            raise ValueError(f"it holds a {type(node).__name__}")
 
 
 def _read_pickle(file: BinaryIO) -> bytes:
-    """Return the pickle of an archive of `torch.save`; ValueError unless its entries are stored, and fit the file."""
+    """Return the pickle of an archive of `torch.save`; ValueError for ambiguous entries, and ones beyond the file."""
     length = file.seek(0, os.SEEK_END)
     _check_directory(file, length)
     with zipfile.ZipFile(file) as archive:
-        entries = {entry.filename.partition("/")[2]: entry for entry in archive.infolist()}
-        if len(entries) != len(archive.infolist()):
+        listed = archive.infolist()
+        if any(entry.filename != entry.orig_filename for entry in listed):
+            raise ValueError("an entry of its archive has two names")
+        entries = {entry.filename.partition("/")[2]: entry for entry in listed}
+        # torch finds entries in any case of their letters, zipfile in one.
+        if len({name.lower() for name in entries}) != len(listed):
             raise ValueError("two entries of its archive share a name")
+        if len({entry.filename.partition("/")[0] for entry in listed}) > 1:
+            raise ValueError("the entries of its archive are in several folders")
         for name, entry in entries.items():
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
                 raise ValueError(f"{name[:80]!r} in its archive is compressed, which torch.save never does")
