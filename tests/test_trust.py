@@ -70,6 +70,29 @@ def test_no_source_can_build_what_a_file_asks_for() -> None:
     assert {name: wrong for name, tree in trees() if (wrong := unsafe(tree))} == {}
 
 
+def instantiated(tree: ast.AST) -> Iterator[str]:
+    """What Hydra instantiates that is neither the parameter `cfg` of a command nor composed from its overrides."""
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        nodes = list(ast.walk(function))
+        stored = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        of_command = {arg.arg for arg in function.args.args if arg.arg == "cfg"} - stored
+        for node in nodes:
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "instantiate":
+                argument = ast.unparse(node.args[0])
+                if argument.split(".")[0] not in of_command and not argument.startswith("composed("):
+                    yield argument
+
+
+def test_only_configs_of_the_command_line_are_instantiated() -> None:
+    found = {name: arguments for name, tree in trees() if (arguments := list(instantiated(tree)))}
+    # The package's own files of public data sets.
+    assert found == {"src/softpoint/cli/fetch.py": ["OmegaConf.load(path)"]}
+    code = "def step_of(checkpoint):\n    cfg = checkpoint.config\n    instantiate(cfg.loss)"
+    assert list(instantiated(ast.parse(code))) == ["cfg.loss"]
+
+
 def test_no_source_opens_pickles_but_the_one_that_reads_text_from_them() -> None:
     assert {name for name, tree in trees() if imported(tree) & PICKLES} == {PLAIN}
     tree = ast.parse((ROOT / PLAIN).read_text(encoding="utf-8"))

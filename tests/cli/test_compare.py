@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import initialize_config_dir
 
 from helpers.studies import IMAGES, Pretence, last_parts, results_of
-from helpers.training import CONFIGS, read_csv
+from helpers.training import CONFIGS, read_csv, tiny
 from softpoint.cli.study import composed
 
 START = Callable[..., tuple[int, str, str]]
@@ -125,26 +126,31 @@ def studies() -> list[tuple[str, str, Sequence[str]]]:
 
 @pytest.mark.parametrize(("study", "variant", "words"), studies())
 def test_every_variant_makes_a_training(study: str, variant: str, words: Sequence[str]) -> None:
-    from hydra import initialize_config_dir
-
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         assert composed(words).module is not None
 
 
-def test_costs_are_those_of_trained_variants(run: Path) -> None:
+def test_costs_are_those_of_trained_variants_by_their_own_overrides(run: Path, tmp_path: Path) -> None:
     from softpoint.cli.compare import costs_of, step_of
     from softpoint.inference import read_checkpoint
     from softpoint.studies.runs import Trial
 
-    checkpoint = read_checkpoint(run / "checkpoints" / "best.ckpt")
-    trials = [Trial(name, 0, None, (), run) for name in ("a", "b")]
-    costs = costs_of([*trials, Trial("c", 0, None, (), run, failed="failed")], rounds=1, calls=1)
+    stored = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    stored["hyper_parameters"]["optimizer"] = stored["hyper_parameters"]["loss"] = {"_target_": "os.abort"}
+    path = tmp_path / "checkpoints" / "best.ckpt"
+    path.parent.mkdir()
+    torch.save(stored, path)
+    checkpoint, overrides = read_checkpoint(path), tuple(tiny())
+    trials = [Trial(name, 0, None, overrides, tmp_path) for name in ("a", "b")]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        costs = costs_of([*trials, Trial("c", 0, None, (), run, failed="failed")], rounds=1, calls=1)
+        cfg = composed(overrides)
     count = sum(p.numel() for p in checkpoint.net.parameters())
     assert costs["a"] == {"parameters": count, "inference": 1.0, "step": 1.0}
     assert list(costs) == ["a", "b"] and costs["b"]["step"] > 0
     assert costs_of([Trial("a", 0, None, (), run, failed="failed"), trials[1]], 1, 1) == {}
     before = [p.clone() for p in checkpoint.net.parameters()]
-    step_of(checkpoint)(0)
+    step_of(checkpoint, cfg)(0)
     changed = [not torch.equal(a, b) for a, b in zip(before, checkpoint.net.parameters(), strict=True)]
     assert any(changed) and all(p.isfinite().all() for p in checkpoint.net.parameters())
 

@@ -21,6 +21,8 @@ PARTS = {
     "own_head": ("deep_head.py", "head=deep", "head.hidden=16"),
 }
 
+HEADS = ("soft_argmax", "simcc", "channel_softmax", "regression")
+
 
 def softpoint(folder: Path, example: str, *words: str, command: str = "train") -> subprocess.CompletedProcess[str]:
     """`softpoint COMMAND` in `folder`, with the example's folder for modules and configs."""
@@ -49,6 +51,16 @@ def test_a_head_of_another_package_is_tested_and_predicts_after_training(tmp_pat
     assert refused.returncode == 1 and "add its package by trust=[PACKAGE]" in refused.stderr
     done = softpoint(tmp_path, "own_head", *words, "trust=[deep_head]", command="predict")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_study_trains_and_evaluates_a_head_of_another_package(tmp_path: Path) -> None:
+    variants = [f'+study.variants.{name}=["head=deep","head.hidden={size}"]' for name, size in (("a", 8), ("b", 16))]
+    words = ["study=heads", *(f"~study.variants.{name}" for name in HEADS), *variants, "seeds=[0]", "output=out"]
+    done = softpoint(tmp_path, "own_head", *words, "timing.rounds=1", "timing.calls=1", *tiny(), command="compare")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (report,) = (tmp_path / "out").glob("*.json")
+    assert "step" in report.read_text(encoding="utf-8")
 
 
 def test_a_term_that_a_head_of_another_package_cannot_train_is_refused(tmp_path: Path) -> None:

@@ -82,10 +82,10 @@ class Pretence:
         head = {"head": OmegaConf.to_container(cfg.head)}
         stored = {"hyper_parameters": {**head, "model": head}, "optimizer_states": [1.0]}
         torch.save(stored, folder / "checkpoints" / "best.ckpt")
-        (folder / "test.csv").touch()
+        (folder / "model_card.md").touch()
         return 1.0, None
 
-    def evaluate(self, trial: Trial, tested: Results | None) -> None:
+    def evaluate(self, trial: Trial, tested: Results | None, trust: Sequence[str]) -> None:
         """Each fold tests its share of the images; a narrow network errs twice as much, argmax more."""
         overrides = " ".join(trial.overrides)
         fold = re.search(r"data\.fold=(\d+) data\.folds=(\d+)", overrides)

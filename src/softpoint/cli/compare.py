@@ -21,7 +21,7 @@ from softpoint.cli.overrides import (
     whole_number,
     whole_numbers,
 )
-from softpoint.cli.study import carry_out, composed, facts_of, finish
+from softpoint.cli.study import carry_out, composed, facts_of, finish, own_packages
 
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint
@@ -101,16 +101,18 @@ def costs_of(trials: Sequence[Trial], rounds: int, calls: int) -> dict[str, dict
     if trials[0].variant not in first:
         return {}
     variants = dict.fromkeys(trial.variant for trial in trials if trial.variant in first)
-    models = {variant: read_checkpoint(first[variant].evaluated_checkpoint) for variant in variants}
+    # Their own overrides, not the checkpoints, decide what is instantiated.
+    configs = {variant: composed(first[variant].overrides) for variant in variants}
+    models = {v: read_checkpoint(first[v].evaluated_checkpoint, own_packages(cfg)) for v, cfg in configs.items()}
     costs = {v: {"parameters": float(sum(p.numel() for p in model.net.parameters()))} for v, model in models.items()}
     for kind, work_of in (("inference", inference_of), ("step", step_of)):
-        work = {variant: work_of(model) for variant, model in models.items()}
+        work = {variant: work_of(model, configs[variant]) for variant, model in models.items()}
         for variant, multiple in relative_times(work, rounds, calls).items():
             costs[variant][kind] = multiple
     return costs
 
 
-def inference_of(checkpoint: Checkpoint) -> Callable[[int], Any]:
+def inference_of(checkpoint: Checkpoint, _: DictConfig) -> Callable[[int], Any]:
     """Return a prediction of the network on one image, as a function of a number that it ignores."""
     import torch
 
@@ -120,14 +122,13 @@ def inference_of(checkpoint: Checkpoint) -> Callable[[int], Any]:
     return lambda _: torch.inference_mode()(net)(image)
 
 
-def step_of(checkpoint: Checkpoint) -> Callable[[int], Any]:
-    """Return a training step of the network, as a function of a number that it ignores."""
+def step_of(checkpoint: Checkpoint, cfg: DictConfig) -> Callable[[int], Any]:
+    """Return a step of a training with config `cfg`, as a function of a number that it ignores."""
     from hydra.utils import instantiate
 
     from softpoint.studies.timing import random_batch, training_step
     from softpoint.training import KeypointLoss
 
-    cfg = OmegaConf.create(dict(checkpoint.config))
     optimizer = instantiate(cfg.optimizer)(checkpoint.net.parameters())
     step = training_step(checkpoint.net, KeypointLoss(instantiate(cfg.loss)), optimizer)
     batch = random_batch(checkpoint.size, cfg.data.batch_size, len(checkpoint.skeleton))

@@ -53,12 +53,15 @@ class CommandLine:
         """The config, less the overrides of one key; None where the rest does not compose."""
         words = [word for word in self.overrides if key_of(word) != without]
         search = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in self.folders[1:])}]"]
+        running = GlobalHydra.instance().hydra  # of a study, which goes on after a training that failed
         GlobalHydra.instance().clear()
         try:
             with initialize_config_dir(str(CONFIGS), version_base="1.3"):
                 return compose(self.config_name, overrides=[*words, *(search if self.folders[1:] else [])])
         except MISTAKES:
             return None
+        finally:
+            GlobalHydra.instance().hydra = running
 
 
 def leave(error: Exception, line: CommandLine) -> NoReturn:

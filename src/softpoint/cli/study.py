@@ -38,6 +38,13 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         raise ValueError(explain(error, CommandLine("train", overrides))) from error
 
 
+def own_packages(cfg: DictConfig) -> list[str]:
+    """Return the packages that the config of a training takes its network from, which its checkpoint may name."""
+    from softpoint.inference.build_model import target_packages
+
+    return target_packages(OmegaConf.to_container(cfg.model, resolve=True))
+
+
 def facts_of(base: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """Return the command, without its output folder, the hardware, and the length of a training with config `base`."""
     from softpoint.studies.markdown import hardware
@@ -115,7 +122,7 @@ def run_job(cfg: DictConfig, jobs: Sequence[Sequence[Trial]]) -> str | None:
                 _, results = train.train(cfg)
         for trial in trials:
             if not trial.measured:
-                evaluate_trial(trial, results)
+                evaluate_trial(trial, results, own_packages(cfg))
     except Exception as error:
         if not isinstance(error, MISTAKES):
             traceback.print_exc()

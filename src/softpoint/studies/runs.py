@@ -13,6 +13,7 @@ from typing import Any
 
 from softpoint.evaluation.results import Results
 from softpoint.metrics.calibration import FRACTION
+from softpoint.paths import atomic_write, write_json
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class Trial:
 
     @property
     def trained(self) -> bool:
-        """True where training came to its end."""
-        return self.checkpoint.is_file() and (self.folder / "test.csv").is_file()
+        """True where training came to its end: its model card is the last file that it writes."""
+        return self.checkpoint.is_file() and (self.folder / "model_card.md").is_file()
 
     @property
     def measured(self) -> bool:
@@ -90,14 +91,14 @@ def timed(trial: Trial, resumed: bool) -> Iterator[None]:
         yield
     finally:
         minutes = before + (time.monotonic() - start) / 60
-        trial.folder.mkdir(parents=True, exist_ok=True)
-        (trial.folder / "minutes.json").write_text(json.dumps({"minutes": minutes}), encoding="utf-8")
+        write_json(trial.folder / "minutes.json", {"minutes": minutes})
 
 
-def evaluate_trial(trial: Trial, tested: Results | None = None) -> None:
+def evaluate_trial(trial: Trial, tested: Results | None = None, trust: Sequence[str] = ()) -> None:
     """Measure the best weights on the test split of their training, and write predictions.csv and metrics.json.
 
-    `tested` is the outcome of the training's own test, which counts unless the trial changes the head.
+    `tested` is the outcome of the training's own test, which counts unless the trial changes the head. The network may
+    have modules of the packages `trust`.
     """
     import torch
 
@@ -109,7 +110,7 @@ def evaluate_trial(trial: Trial, tested: Results | None = None) -> None:
 
     if trial.head:
         _write_with_head(trial)
-    checkpoint = read_checkpoint(trial.evaluated_checkpoint)
+    checkpoint = read_checkpoint(trial.evaluated_checkpoint, trust)
     if tested is None or trial.head:
         device, eval_set = "cuda" if torch.cuda.is_available() else "cpu", open_set(checkpoint, "test")
         tested = predict(evaluation_predictor(checkpoint, eval_set, device=device), eval_set)
@@ -127,8 +128,8 @@ def _write_with_head(trial: Trial) -> None:
         head.update(trial.head)
     for key in ("optimizer_states", "lr_schedulers", "current_model_state"):
         stored.pop(key, None)
-    trial.evaluation.mkdir(parents=True, exist_ok=True)
-    torch.save(stored, trial.evaluated_checkpoint)
+    with atomic_write(trial.evaluated_checkpoint) as path:
+        torch.save(stored, path)
 
 
 def pooled(trials: Sequence[Trial]) -> Results:
