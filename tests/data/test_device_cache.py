@@ -97,3 +97,8 @@ def test_more_images_than_fit_are_refused_undecoded(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("softpoint.data.device_cache.free_memory", lambda: 10_000)
     with pytest.raises(ValueError, match=r"needs 0.0 GiB, and 0.0 GiB of memory are free; .*data.cache=disk"):
         opened(tmp_path, True)
+
+
+def test_test_images_which_workers_make_take_no_memory_of_the_device(tmp_path: Path) -> None:
+    data = opened(tmp_path, True)
+    assert data.device_caches.keys() == {"train", "val"} and "warp" not in data.dataset("test")[0]

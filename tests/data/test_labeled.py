@@ -16,6 +16,7 @@ from softpoint.data import LabeledData
 from softpoint.data.augment import Augment
 from softpoint.data.dataset import EpochSampler
 from softpoint.functional import transform_points
+from softpoint.images.cache import PixelCache
 from softpoint.labels.split import SPLITS, write_splits
 
 
@@ -198,7 +199,7 @@ def test_images_on_both_sides_of_a_split_are_reported(tmp_path: Path, caplog: py
     data = opened(tmp_path, splits=tmp_path / "splits.csv")
     data.trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path / "run")
     data.loaded.errors.skipped.append("line 3: something")
-    data.setup("fit")
+    data.train_dataloader()
     assert (tmp_path / "run" / "skipped.txt").read_text() == "line 3: something\n"
     assert "1 test image is in train too" in caplog.text
     assert "video3/img07.png (test) is identical to video1/img01.png (train)" in caplog.text
@@ -256,3 +257,12 @@ def test_several_devices_share_one_cache_on_disk(folder: Path, tmp_path: Path) -
     assert len(list(tmp_path.glob("*.pixels"))) == 1
     data.setup("fit")
     assert sum(len(source) for source in data.sources.values()) == 12
+
+
+def test_images_and_cache_are_opened_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opens = []
+    monkeypatch.setattr(PixelCache, "open", lambda *args: opens.append(args) or args[0])
+    data = opened(folder, cache="disk", cache_dir=tmp_path)
+    data.prepare_data()
+    data.setup("test")
+    assert len(opens) == 1

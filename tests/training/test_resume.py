@@ -109,3 +109,15 @@ def test_a_checkpoint_of_version_0_1_is_trained_further_in_the_rest_of_its_minut
 
 def same(a: Any, b: Any) -> bool:
     return torch.equal(a, b) if torch.is_tensor(a) and torch.is_tensor(b) else a == b
+
+
+def test_a_refused_resume_changes_no_file_of_its_run(tmp_path: Path) -> None:
+    overrides = labeled(write_labels(tmp_path / "data"), f"data.cache_dir={tmp_path / 'cache'}")
+    folder = tmp_path / "run"
+    run(overrides, folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert folder / "splits.csv" in before
+    other = ["data.split_seed=7", "trainer.max_epochs=2", f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}"]
+    with pytest.raises(ValueError, match="trained on another split"):
+        run([*overrides, *other], folder)
+    assert [path for path, content in before.items() if path.read_bytes() != content] == []

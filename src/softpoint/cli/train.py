@@ -82,7 +82,8 @@ def build(cfg: DictConfig) -> tuple[Any, Any, Any]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data, trainer = instantiate(cfg.datamodule), instantiate(cfg.trainer)
     data.trainer = trainer  # processes that train together share what one of them prepares
-    data.prepare_data()
+    if trainer.local_rank == 0:  # others that come first wait for the files they share, by locks
+        data.prepare_data()
     data.setup("fit")
     facts = {"skeleton": data.skeleton, "learn_visibility": data.has_hidden_points}
     module = instantiate(cfg.module, _partial_=True)(**facts)

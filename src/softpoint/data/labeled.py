@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch.utils.data import DataLoader
 
 from softpoint.data.augment import Augment
 from softpoint.data.crops import fitting_size
@@ -24,6 +25,7 @@ from softpoint.images.scan import scan
 from softpoint.labels.load import LabelSource, LoadedLabels, load_labels
 from softpoint.labels.schema import ABSENT, OCCLUDED, Labels
 from softpoint.labels.split import Split, images_of, split_labels, with_groups, write_splits
+from softpoint.paths import write_text
 from softpoint.suggest import check_choice
 
 _log = logging.getLogger(__name__)
@@ -84,16 +86,23 @@ class LabeledData(KeypointData):
         """The labels as read, validated and scanned, with their images."""
         return load_labels(self.source)
 
+    @cached_property
+    def reader(self) -> Reader:
+        """The reader of the images, through the cache if there is one."""
+        if self._cache_kind == "none":
+            return self.loaded.image_folder
+        images, sizes = self.loaded.labels.images, self.loaded.sizes
+        return PixelCache.open(self.loaded.image_folder, images, sizes, self._cache_kind, self.source.cache_dir)
+
     def prepare_data(self) -> None:
-        """Scan the images, and fill the cache on disk, in one process per machine."""
-        loaded = self.loaded
-        if self._cache_kind == "disk":
-            self._reader(loaded)
+        """Scan the images, also those without labels, and fill the cache on disk, in one process per machine."""
+        super().setup("fit")
+        if self.trainer and self.unlabeled_images and self.trainer.state.fn in (None, "fit"):
+            self._open_unlabeled(self.unlabeled_images)
 
     def open(self) -> dict[str, Source]:
         """Return the labeled images of each split."""
-        loaded = self.loaded
-        reader = self._reader(loaded)
+        loaded, reader = self.loaded, self.reader
         self.labels = with_groups(loaded.labels, self.split.group)
         self.splits = split_labels(self.labels, self.split, self.seed)
         if not hasattr(self, "size"):
@@ -107,21 +116,27 @@ class LabeledData(KeypointData):
         }
 
     def setup(self, stage: str) -> None:
-        """Open sources and caches; with a trainer, write the split and skipped rows to its folder and report leaks."""
+        """Open sources and caches."""
         super().setup(stage)
-        if stage == "fit" and self.trainer and self.trainer.is_global_zero and not self._reported:
-            self._reported = True
-            self._write_split(Path(self.trainer.default_root_dir))
         if stage == "fit" and self.unlabeled_images is not None:
             module = self.trainer.lightning_module if self.trainer else None
             if module is not None and not getattr(module, "learns_unlabeled", False):
                 raise ValueError("data.unlabeled_images are used by semi=mean_teacher alone; add it, or remove them")
-            if self.unlabeled is None:
-                self.unlabeled = self._open_unlabeled(self.unlabeled_images)
+            self._open_unlabeled(self.unlabeled_images)
         if self.device_cache and not self.device_caches:
-            for split, source in self.sources.items():
-                augment = self.augment if split == "train" else None
-                self.device_caches[split] = DeviceCache(source, self.size, augment, self.padding)
+            # Test samples are the unrounded input of a predictor, which workers make.
+            for split, augment in (("train", self.augment), ("val", None)):
+                self.device_caches[split] = DeviceCache(self.sources[split], self.size, augment, self.padding)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of training samples; the first time with a trainer, write the split and report leaks.
+
+        The trainer makes its loaders after it restored a checkpoint, so a refused resume leaves the files of its run.
+        """
+        if self.trainer and self.trainer.is_global_zero and not self._reported:
+            self._reported = True
+            self._write_split(Path(self.trainer.default_root_dir))
+        return super().train_dataloader()
 
     @property
     def has_hidden_points(self) -> bool:
@@ -141,16 +156,10 @@ class LabeledData(KeypointData):
         shared = self.trainer is not None and self.trainer.world_size > 1
         return "disk" if self.cache == "ram" and shared else self.cache
 
-    def _reader(self, loaded: LoadedLabels) -> Reader:
-        if self._cache_kind == "none":
-            return loaded.image_folder
-        images = loaded.labels.images
-        return PixelCache.open(loaded.image_folder, images, loaded.sizes, self._cache_kind, self.source.cache_dir)
-
     def _write_split(self, folder: Path) -> None:
         write_splits(folder / "splits.csv", self.labels.images, self.splits)
         if skipped := self.loaded.errors.skipped:
-            (folder / "skipped.txt").write_text("\n".join([*skipped, ""]), encoding="utf-8")
+            write_text(folder / "skipped.txt", "\n".join([*skipped, ""]))
         if scans := self.loaded.scans:
             place = {image: i for i, image in enumerate(scans)}
             images = images_of(self.labels, self.splits)
@@ -158,12 +167,15 @@ class LabeledData(KeypointData):
             if leaks := across_splits(list(scans.values()), rows):
                 _log.warning("%s", describe_leaks(leaks))
 
-    def _open_unlabeled(self, extra: UnlabeledImages) -> Source:
+    def _open_unlabeled(self, extra: UnlabeledImages) -> None:
+        if self.unlabeled is not None:
+            return
         images = images_of(self.labels, self.splits)
         held_out = [*images["val"], *images["test"]]
         folder, scans = self.loaded.image_folder, self.loaded.scans
         known = [scans[image] for image in held_out] if scans else scan(folder, held_out)
-        return extra.open(self.skeleton, folder, known, self._cache_kind, self.source.cache_dir)
+        settings = self._cache_kind, self.source.cache_dir
+        self.unlabeled = extra.open(self.skeleton, folder, known, *settings)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of training, and the images of each split."""
