@@ -14,11 +14,11 @@ from softpoint.functional import channel_statistics, gate
 
 def test_mean_then_maximum_of_the_channels():
     x = torch.randn(2, 5, 3, 4, dtype=torch.float64)
-    found = channel_statistics(x)
-    assert found.shape == (2, 2, 3, 4)
+    result = channel_statistics(x)
+    assert result.shape == (2, 2, 3, 4)
     for b, i, j in np.ndindex(2, 3, 4):
         channels = x[b, :, i, j].tolist()
-        assert found[b, :, i, j].tolist() == pytest.approx([math.fsum(channels) / 5, max(channels)])
+        assert result[b, :, i, j].tolist() == pytest.approx([math.fsum(channels) / 5, max(channels)])
 
 
 def test_the_gradient_of_tied_channels_goes_to_one_of_them():

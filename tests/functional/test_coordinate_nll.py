@@ -22,11 +22,11 @@ def density(name: str, d: float, scale: float) -> float:
 def test_it_is_the_log_of_the_product_of_two_densities(name: str):
     prediction, target = torch.randn(2, 4, 3, 2, dtype=torch.float64).mul(3).unbind(0)
     log_scale = torch.randn(4, 3, dtype=torch.float64)
-    found = coordinate_nll(prediction, target, log_scale, density=name)
+    result = coordinate_nll(prediction, target, log_scale, density=name)
     for i in np.ndindex(4, 3):
         dx, dy = (prediction[i] - target[i]).tolist()
         scale = math.exp(log_scale[i].item())
-        assert found[i].item() == pytest.approx(-math.log(density(name, dx, scale) * density(name, dy, scale)))
+        assert result[i].item() == pytest.approx(-math.log(density(name, dx, scale) * density(name, dy, scale)))
 
 
 @pytest.mark.parametrize(("name", "best"), [("laplace", 3.5), ("gaussian", math.sqrt((9 + 16) / 2))])

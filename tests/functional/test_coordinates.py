@@ -36,9 +36,9 @@ def by_hand(matrix: np.ndarray, x: float, y: float) -> np.ndarray:
 def test_points_follow_a_projective_matrix_each():
     points = torch.rand(2, 3, 2, dtype=torch.float64) * 100
     matrices = torch.stack((PROJECTIVE, torch.eye(3, dtype=torch.float64)))
-    found = transform_points(points, matrices)
+    result = transform_points(points, matrices)
     for b, k in np.ndindex(2, 3):
-        np.testing.assert_allclose(found[b, k], by_hand(matrices[b].numpy(), *points[b, k].tolist()), rtol=1e-12)
+        np.testing.assert_allclose(result[b, k], by_hand(matrices[b].numpy(), *points[b, k].tolist()), rtol=1e-12)
 
 
 def test_the_inverse_matrix_brings_points_back():
@@ -55,10 +55,10 @@ def test_covariance_is_carried_by_the_maps_jacobian():
         for dx, dy in ((h, 0), (0, h))
     ]
     jacobian = np.stack(columns, -1)
-    found = transform_covariance(
+    result = transform_covariance(
         torch.from_numpy(covariance)[None, None], torch.tensor([[[x, y]]], dtype=torch.float64), PROJECTIVE[None]
     )
-    np.testing.assert_allclose(found[0, 0], jacobian @ covariance @ jacobian.T, rtol=1e-7)
+    np.testing.assert_allclose(result[0, 0], jacobian @ covariance @ jacobian.T, rtol=1e-7)
 
 
 def test_autocast_does_not_coarsen_positions():

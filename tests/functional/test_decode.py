@@ -33,9 +33,9 @@ def test_a_gaussian_is_found_anywhere_alone_and_on_a_floor(method: str, std: flo
         mean = places(300, *size)
         mean[:4] = torch.tensor([[-0.5, -0.5], [size[1] - 0.5, -0.5], [-0.5, 2.0], [3.0, size[0] - 0.5]])
         heatmap = (1 - floor) * render_gaussians(mean, std, size) + floor / (size[0] * size[1])
-        found = decode_heatmap(heatmap.to(dtype), method)
-        assert found.dtype == dtype
-        assert (found - mean).norm(dim=-1).max() < 0.002
+        result = decode_heatmap(heatmap.to(dtype), method)
+        assert result.dtype == dtype
+        assert (result - mean).norm(dim=-1).max() < 0.002
 
 
 def test_the_default_is_the_window():
@@ -51,10 +51,10 @@ def test_expectation_is_the_mean_of_the_whole_map():
 
 def test_argmax_is_the_largest_cell():
     heatmap = torch.rand(2, 3, 7, 8)
-    found = decode_heatmap(heatmap, "argmax")
+    result = decode_heatmap(heatmap, "argmax")
     for b, k in np.ndindex(2, 3):
         row, column = np.unravel_index(int(heatmap[b, k].argmax()), (7, 8))
-        assert found[b, k].tolist() == [column, row]
+        assert result[b, k].tolist() == [column, row]
 
 
 def test_dark_is_exact_for_an_elongated_gaussian_across_the_axes():
@@ -66,7 +66,7 @@ def test_dark_is_a_newton_step_from_the_largest_cell():
     # With noise the step differs from the mean of the Gaussian below, but not from the one taken by numpy.
     mean = torch.rand(200, 2, dtype=torch.float64) * 8 + 6
     maps = turned(mean, 20, 20) * (0.05 * torch.randn(200, 20, 20).double()).exp()
-    found, compared = taylor_peak(maps).numpy(), 0
+    result, compared = taylor_peak(maps).numpy(), 0
     for i, z in enumerate(maps.log().numpy()):
         r, c = np.unravel_index(z.argmax(), z.shape)
         gradient = np.array([z[r, c + 1] - z[r, c - 1], z[r + 1, c] - z[r - 1, c]]) / 2
@@ -75,16 +75,16 @@ def test_dark_is_a_newton_step_from_the_largest_cell():
         step = -np.linalg.solve([[second[0], xy], [xy, second[1]]], gradient)
         if np.linalg.det([[second[0], xy], [xy, second[1]]]) > 0.01 and abs(step).max() < 1:
             compared += 1
-            np.testing.assert_allclose(found[i], [c + step[0], r + step[1]], rtol=1e-9)
+            np.testing.assert_allclose(result[i], [c + step[0], r + step[1]], rtol=1e-9)
     assert compared > 150
 
 
 @pytest.mark.parametrize("maps", [torch.zeros(5, 6), torch.ones(5, 6), torch.ones(2, 2), torch.ones(1, 1)])
 def test_dark_stays_at_the_largest_cell_where_there_is_no_summit(maps: torch.Tensor):
     maps = maps.clone().requires_grad_()
-    found = taylor_peak(maps)
-    assert found.tolist() == [0.0, 0.0]
-    found.sum().backward()
+    result = taylor_peak(maps)
+    assert result.tolist() == [0.0, 0.0]
+    result.sum().backward()
     assert maps.grad.isfinite().all()
 
 
@@ -97,24 +97,24 @@ def test_dark_steps_along_the_axes_that_have_three_cells():
 
 def test_dark_never_steps_further_than_a_cell_nor_off_the_map():
     maps = torch.rand(500, 9, 10)
-    found = taylor_peak(maps)
-    assert ((found - decode_heatmap(maps, "argmax")).abs() <= 1).all()
-    assert (found >= -0.5).all() and (found <= torch.tensor([9.5, 8.5])).all()
+    result = taylor_peak(maps)
+    assert ((result - decode_heatmap(maps, "argmax")).abs() <= 1).all()
+    assert (result >= -0.5).all() and (result <= torch.tensor([9.5, 8.5])).all()
 
 
 def test_dark_has_a_gradient_on_wild_maps():
     maps = torch.randn(200, 64, 64).mul(20).flatten(1).softmax(-1).unflatten(1, (64, 64)).requires_grad_()
-    found = taylor_peak(maps)
-    found.sum().backward()
-    assert found.isfinite().all() and maps.grad.isfinite().all()
+    result = taylor_peak(maps)
+    result.sum().backward()
+    assert result.isfinite().all() and maps.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("method", DECODERS)
 def test_any_leading_axes_and_any_float_will_do(method: str):
     heatmap = torch.rand(2, 3, 4, 7, 8)
-    found = decode_heatmap(heatmap, method, 5)
-    assert found.shape == (2, 3, 4, 2)
-    torch.testing.assert_close(decode_heatmap(heatmap[1, 2, 3], method, 5), found[1, 2, 3])
+    result = decode_heatmap(heatmap, method, 5)
+    assert result.shape == (2, 3, 4, 2)
+    torch.testing.assert_close(decode_heatmap(heatmap[1, 2, 3], method, 5), result[1, 2, 3])
     half = decode_heatmap(heatmap.half(), method, 5)
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, decode_heatmap(heatmap.half().float(), method, 5))

@@ -25,8 +25,8 @@ def closed_form(mean: tuple[float, float], std: tuple[float, float], xs: list[fl
 @pytest.mark.parametrize("std", [0.6, 1.0, 2.5])
 @pytest.mark.parametrize("mean", [(2.0, 3.0), (0.0, 0.0), (4.7, 1.2), (-3.0, 8.0)])
 def test_it_is_the_closed_form(mean: tuple[float, float], std: float):
-    found = render_gaussians(torch.tensor(mean, dtype=torch.float64), std, (5, 7))
-    np.testing.assert_allclose(found, closed_form(mean, (std, std), [*range(7)], [*range(5)]), rtol=1e-10)
+    result = render_gaussians(torch.tensor(mean, dtype=torch.float64), std, (5, 7))
+    np.testing.assert_allclose(result, closed_form(mean, (std, std), [*range(7)], [*range(5)]), rtol=1e-10)
 
 
 def test_a_tensor_std_is_round_or_has_its_own_x_and_y():
@@ -41,9 +41,9 @@ def test_a_tensor_std_is_round_or_has_its_own_x_and_y():
 
 
 def test_normalized_means_and_stds_count_from_minus_one_to_one():
-    found = render_gaussians(torch.tensor([0.25, -0.5], dtype=torch.float64), 0.3, (5, 9), normalized=True)
+    result = render_gaussians(torch.tensor([0.25, -0.5], dtype=torch.float64), 0.3, (5, 9), normalized=True)
     xs, ys = [-1 + 2 * j / 8 for j in range(9)], [-1 + 2 * i / 4 for i in range(5)]
-    np.testing.assert_allclose(found, closed_form((0.25, -0.5), (0.3, 0.3), xs, ys), rtol=1e-10)
+    np.testing.assert_allclose(result, closed_form((0.25, -0.5), (0.3, 0.3), xs, ys), rtol=1e-10)
 
 
 def test_its_moments_are_its_mean_and_variance():

@@ -101,17 +101,17 @@ def test_noise_moves_it_no_further_than_the_mean_of_the_window(noise: float, std
         logits = gaussians(places, std, size).clamp_min(1e-12).log()
         heatmap = (logits + noise * torch.from_numpy(rng.normal(size=logits.shape))).exp()
         means = np.array([centroid(h) for h in heatmap.numpy()])
-        found = np.linalg.norm(window_expectation(heatmap, 9).numpy() - places, axis=1)
-        assert found.mean() < factor * np.linalg.norm(means - places, axis=1).mean()
+        result = np.linalg.norm(window_expectation(heatmap, 9).numpy() - places, axis=1)
+        assert result.mean() < factor * np.linalg.norm(means - places, axis=1).mean()
 
 
 def test_it_never_leaves_the_window_or_the_map():
     maps = torch.randn(500, 20, 16).mul(3).exp()
     cell = maps.flatten(1).argmax(1)
     peak = torch.stack((cell % 16, cell // 16), -1)
-    found = window_expectation(maps, 5)
-    assert ((found - peak).abs() <= 2.5).all()
-    assert (found >= -0.5).all() and (found <= torch.tensor([15.5, 19.5])).all()
+    result = window_expectation(maps, 5)
+    assert ((result - peak).abs() <= 2.5).all()
+    assert (result >= -0.5).all() and (result <= torch.tensor([15.5, 19.5])).all()
 
 
 @pytest.mark.parametrize("window", [3, 5])
@@ -159,9 +159,9 @@ def test_a_flat_map_decodes_to_one_of_its_cells(value: float):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_decoded_in_single(dtype: torch.dtype):
     maps = gaussians(np.array([[700.3, 1.0]]), 1.5, (3, 1024)).to(dtype)
-    found = window_expectation(maps, 9)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found, window_expectation(maps.float(), 9))
+    result = window_expectation(maps, 9)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, window_expectation(maps.float(), 9))
 
 
 @pytest.mark.parametrize("window", [4, 0, -3])

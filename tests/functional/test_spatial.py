@@ -51,13 +51,6 @@ def one_hot(height: int, width: int, row: int, column: int) -> torch.Tensor:
     return logits
 
 
-def test_softmax_of_the_example():
-    p = spatial_softmax(EXAMPLE)
-    assert p.sum().item() == pytest.approx(1)
-    torch.testing.assert_close(p[2], torch.tensor([0.0585, 0.1589, 0.4319]), atol=5e-5, rtol=0)
-    torch.testing.assert_close(p[:2], torch.full((2, 3), 0.0585), atol=5e-5, rtol=0)
-
-
 def test_temperature_divides_so_that_less_is_sharper():
     # By hand: 7 cells of e^0, one of e^(1/T), one of e^(2/T).
     for temperature in (0.5, 1.0, 2.0):

@@ -43,8 +43,8 @@ def test_bilinear_weights_are_at_most_four_whose_mean_is_the_point():
     maps = render_target(GRID, 1.0, SIZE, bilinear_axis)
     torch.testing.assert_close(mean_of(maps), GRID.clamp(torch.zeros(2), torch.tensor([8.0, 5.0])))
     assert ((maps > 0).sum((-2, -1)) <= 4).all()
-    found = render_target(torch.tensor([2.25, 3.5]), 1.0, SIZE, bilinear_axis)
-    assert {(i, j): found[i, j].item() for i, j in np.ndindex(*SIZE) if found[i, j] > 0} == {
+    result = render_target(torch.tensor([2.25, 3.5]), 1.0, SIZE, bilinear_axis)
+    assert {(i, j): result[i, j].item() for i, j in np.ndindex(*SIZE) if result[i, j] > 0} == {
         (3, 2): 0.375, (3, 3): 0.125, (4, 2): 0.375, (4, 3): 0.125
     }  # fmt: skip
 
@@ -59,8 +59,8 @@ def test_the_gaussian_is_render_gaussians_and_its_axis_the_closed_form():
     assert torch.equal(render_target(GRID, 0.7, SIZE), render_gaussians(GRID, 0.7, SIZE))
     for mean, std in ((2.3, 0.6), (-0.5, 2.5), (12.0, 1.0)):
         expected = np.exp(-((np.arange(7) - mean) ** 2) / (2 * std**2))
-        found = gaussian_axis(torch.tensor(mean, dtype=torch.float64), std, 7)
-        np.testing.assert_allclose(found, expected / expected.sum(), rtol=1e-9, atol=1e-300)
+        result = gaussian_axis(torch.tensor(mean, dtype=torch.float64), std, 7)
+        np.testing.assert_allclose(result, expected / expected.sum(), rtol=1e-9, atol=1e-300)
     with pytest.raises(ValueError, match=r"std must be positive, got 0\.0"):
         gaussian_axis(torch.tensor(1.0), 0.0, 7)
 

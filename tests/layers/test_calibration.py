@@ -38,13 +38,13 @@ def test_nothing_changes_until_it_is_fitted():
 
 def test_moments_equal_those_of_numpy():
     heatmap, cells = torch.rand(2, 3, 7, 9, dtype=torch.float64), torch.rand(2, 3, 2, dtype=torch.float64) * 8
-    found = local_moments(heatmap, cells).numpy()
+    result = local_moments(heatmap, cells).numpy()
     y, x = np.mgrid[:7, :9]
     for b, k in np.ndindex(2, 3):
         dx, dy = x - cells[b, k, 0].item(), y - cells[b, k, 1].item()
         near = heatmap[b, k].numpy() / (1 + (dx**2 + dy**2) / 16)
         expected = [[(near * p * q).sum() for q in (dx, dy)] for p in (dx, dy)]
-        np.testing.assert_allclose(found[b, k], expected, rtol=1e-12)
+        np.testing.assert_allclose(result[b, k], expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [0.3, 2.0, 50.0])
@@ -55,8 +55,8 @@ def test_the_odds_are_the_mass_of_the_distribution(scale: float, radius: float):
     ring = (edges[1:] + edges[:-1]) / 2
     density = (1 + ring**2 / (TAIL * scale**2)) ** (-TAIL / 2 - 1) / (2 * math.pi * scale**2)
     mass = (density * 2 * math.pi * ring * np.diff(edges)).sum()
-    found = log_odds_within(torch.tensor(radius, dtype=torch.float64), torch.tensor(scale, dtype=torch.float64))
-    assert found.sigmoid().item() == pytest.approx(mass, rel=1e-4)
+    result = log_odds_within(torch.tensor(radius, dtype=torch.float64), torch.tensor(scale, dtype=torch.float64))
+    assert result.sigmoid().item() == pytest.approx(mass, rel=1e-4)
 
 
 def test_a_deviation_is_that_of_the_heatmap():
@@ -85,9 +85,9 @@ def test_the_covariance_is_scaled_and_lies_as_the_heatmap_does():
 
 
 def test_a_wider_heatmap_is_trusted_less():
-    found = [fitted()(prediction(std), STRIDE) for std in (0.6, 1.0, 1.5, 2.5, 4.0, 8.0)]
-    confidence = [one["confidence"].item() for one in found]
-    size = [torch.linalg.det(one["covariance"]).item() for one in found]
+    result = [fitted()(prediction(std), STRIDE) for std in (0.6, 1.0, 1.5, 2.5, 4.0, 8.0)]
+    confidence = [one["confidence"].item() for one in result]
+    size = [torch.linalg.det(one["covariance"]).item() for one in result]
     assert confidence == sorted(confidence, reverse=True) and confidence[0] > 0.9 > 0.7 > confidence[-1]
     assert size == sorted(size)
 
@@ -103,8 +103,8 @@ def test_what_the_network_says_of_absence_multiplies():
     raw = prediction()
     told = {**raw, "visibility": torch.tensor([[[2.0, 0.0, 0.0]]])}
     gone = torch.tensor([2.0, 0.0, 0.0]).softmax(0)[0]
-    found, expected = fitted()(told, STRIDE)["confidence"], fitted()(raw, STRIDE)["confidence"] * (1 - gone)
-    torch.testing.assert_close(found, expected)
+    result, expected = fitted()(told, STRIDE)["confidence"], fitted()(raw, STRIDE)["confidence"] * (1 - gone)
+    torch.testing.assert_close(result, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -114,19 +114,19 @@ def test_any_logits_give_finite_numbers(dtype: torch.dtype, kind: str):
     if kind != "flat":
         logits[..., 0 if kind == "corner" else 5, 0 if kind == "corner" else 9] = 1e4 if kind == "huge" else 30
     raw = {"logits": logits.to(dtype), "keypoints": torch.full((2, 3, 2), -2.0 if kind == "corner" else 37.5)}
-    found = fitted(3)(raw, STRIDE)
+    result = fitted(3)(raw, STRIDE)
     for name in ("confidence", "covariance"):
-        assert found[name].dtype == torch.float32 and found[name].isfinite().all()
-    assert ((found["confidence"] >= 0) & (found["confidence"] <= 1)).all()
-    assert (torch.linalg.eigvalsh(found["covariance"]) > 0).all()
+        assert result[name].dtype == torch.float32 and result[name].isfinite().all()
+    assert ((result["confidence"] >= 0) & (result["confidence"] <= 1)).all()
+    assert (torch.linalg.eigvalsh(result["covariance"]) > 0).all()
 
 
 def test_autocast_changes_nothing():
     raw = prediction()
     expected = fitted()(raw, STRIDE)
     with torch.autocast("cpu", torch.bfloat16):
-        found = fitted()(raw, STRIDE)
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+        result = fitted()(raw, STRIDE)
+    torch.testing.assert_close(result, expected, rtol=0, atol=0)
 
 
 def test_a_fit_travels_with_the_state():

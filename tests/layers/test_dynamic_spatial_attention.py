@@ -145,23 +145,6 @@ def test_what_it_cannot_be_is_refused_with_the_value(settings: dict, message: st
         DynamicSpatialAttention(**settings)
 
 
-def test_the_gradient_of_tied_channels_goes_to_one_of_them():
-    # With the mean's weights at zero, only the maximum passes a gradient to x, beside the product x * mask.
-    block = DynamicSpatialAttention((1,), use_dilated=False)
-    with torch.no_grad():
-        block.branches[0].weight[:, 0] = 0
-    x = torch.ones(1, 4, 1, 1, requires_grad=True)
-    (gradient,) = torch.autograd.grad(block(x)[1].sum(), x)
-    assert (gradient != 0).sum() == 1
-
-
-def test_weights_move_between_blocks_by_their_state():
-    a, b = DynamicSpatialAttention(temperature=2.0), DynamicSpatialAttention()
-    b.load_state_dict(a.state_dict())
-    x = torch.randn(1, 3, 6, 6)
-    assert torch.equal(a(x)[0], b(x)[0])
-
-
 def test_router_weights_sum_to_one_and_depend_on_the_image():
     block = DynamicSpatialAttention(return_router_weights=True)
     weights = block(torch.randn(3, 8, 9, 9) * torch.tensor([0.1, 1.0, 9.0]).view(3, 1, 1, 1))[2]

@@ -66,10 +66,10 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     assert other.wait(timeout=60) == 0
     expected = report(slice(None))
     reports = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
-    for found in reports:
-        assert found["means"] == pytest.approx(expected["means"], rel=1e-12)
-    assert np.sum([found["labeled"] for found in reports], axis=0).tolist() == expected["labeled"]
-    assert all(found["visibility"] == expected["visibility"] for found in reports)
+    for result in reports:
+        assert result["means"] == pytest.approx(expected["means"], rel=1e-12)
+    assert np.sum([result["labeled"] for result in reports], axis=0).tolist() == expected["labeled"]
+    assert all(result["visibility"] == expected["visibility"] for result in reports)
     assert all(len(scores) == 5 for scores in expected["visibility"])
 
 

@@ -25,7 +25,7 @@ def batch(B: int = 40) -> tuple[Tensor, Tensor]:
 
 
 def area(score: np.ndarray, positive: np.ndarray) -> float:
-    """How often a positive ranks above a negative, ties counting half."""
+    """Fraction of pairs in which the positive ranks above the negative, ties counting half."""
     pairs = itertools.product(score[positive], score[~positive])
     return float(np.mean([(a > b) + (a == b) / 2 for a, b in pairs]))
 
@@ -53,8 +53,8 @@ def by_hand(logits: Tensor, target: Tensor) -> dict[str, float]:
 
 
 def test_scores_are_those_counted_pair_by_pair() -> None:
-    found = visibility_scores(*batch())
-    assert {name: score.item() for name, score in found.items()} == pytest.approx(by_hand(*batch()), abs=1e-5)
+    result = visibility_scores(*batch())
+    assert {name: score.item() for name, score in result.items()} == pytest.approx(by_hand(*batch()), abs=1e-5)
 
 
 @pytest.mark.parametrize("answer", [0, 1, 2])

@@ -10,7 +10,7 @@ from softpoint.models import FusionDecoder
 
 
 def positions(stride: int, length: int) -> Tensor:
-    """Where each cell's center is in the image, written out."""
+    """Position of each cell's center in the image."""
     return torch.tensor([(i + 0.5) * stride - 0.5 for i in range(length // stride)])
 
 
@@ -41,11 +41,11 @@ def test_a_ramp_of_image_coordinates_stays_one(strides: tuple[int, ...], stride:
     features = [torch.zeros(1, 1, side // s, side // s) for s in strides]
     coarse = positions(strides[-1], side)
     features[-1] = (coarse[:, None] * 1000 + coarse).view(1, 1, len(coarse), -1)
-    found, at = decoder(features)[0, 0], positions(stride, side)
+    result, at = decoder(features)[0, 0], positions(stride, side)
     # Beyond the outermost coarse cells there is nothing to interpolate towards.
     inside = (at >= coarse[1]) & (at <= coarse[-2])
     expected = at[:, None] * 1000 + at
-    torch.testing.assert_close(found[inside][:, inside], expected[inside][:, inside])
+    torch.testing.assert_close(result[inside][:, inside], expected[inside][:, inside])
 
 
 def test_every_used_feature_reaches_the_output_and_finer_ones_are_left_out():

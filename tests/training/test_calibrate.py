@@ -70,13 +70,13 @@ def held(covariance: Tensor, error: Tensor, quantile: float) -> float:
 
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_gaussian_errors_give_back_their_covariance(many: Any, scale: float) -> None:
-    found = fit_calibration(drawn(many[0], scale), RADIUS, NONE)
-    covariance = calibrated(many[1], **found)["covariance"]
+    result = fit_calibration(drawn(many[0], scale), RADIUS, NONE)
+    covariance = calibrated(many[1], **result)["covariance"]
     seen = evidence(many[1], STRIDE)
     truth = scale**2 * (2 * log_deviation(seen.spread)).exp()[..., None, None] * unit_covariance(seen.spread)
     ratio = (torch.linalg.det(covariance) / torch.linalg.det(truth)).sqrt()
     assert ratio.log().mean().abs() < 0.2 and (ratio.log() - ratio.log().mean()).abs().max() < 0.3
-    assert found["slope"].item() == pytest.approx(1.0, abs=0.12)
+    assert result["slope"].item() == pytest.approx(1.0, abs=0.12)
 
 
 def test_doubled_errors_give_four_times_the_covariance(many: Any) -> None:
@@ -91,10 +91,10 @@ def test_doubled_errors_give_four_times_the_covariance(many: Any) -> None:
 @pytest.mark.parametrize("slope", [1.0, 1.5])
 def test_the_calibration_holds_for_new_errors(many: Any, tail: float, slope: float) -> None:
     values = fit_calibration(drawn(many[0], 0.7, slope, tail), RADIUS, NONE)
-    new, said = drawn(many[1], 0.7, slope, tail), calibrated(many[1], **values)
-    assert expected_calibration_error(said["confidence"].flatten().numpy(), new.hit.flatten().numpy()) < 0.04
-    assert 0.86 < held(said["covariance"], new.error, 4.605) < 0.94
-    assert 0.45 < held(said["covariance"], new.error, 1.386) < 0.65
+    new, message = drawn(many[1], 0.7, slope, tail), calibrated(many[1], **values)
+    assert expected_calibration_error(message["confidence"].flatten().numpy(), new.hit.flatten().numpy()) < 0.04
+    assert 0.86 < held(message["covariance"], new.error, 4.605) < 0.94
+    assert 0.45 < held(message["covariance"], new.error, 1.386) < 0.65
 
 
 def test_a_keypoint_with_larger_errors_has_a_larger_scale(many: Any) -> None:
@@ -172,9 +172,9 @@ def network() -> KeypointNet:
 def test_the_radius_is_a_part_of_the_typical_subject_in_input_pixels() -> None:
     net = network()
     torch.manual_seed(0)
-    found = measure(net, batches(), fraction=0.1)
-    assert found is not None
-    measured, radius, absent = found
+    result = measure(net, batches(), fraction=0.1)
+    assert result is not None
+    measured, radius, absent = result
     assert radius.item() == pytest.approx(0.1 * 70 / 2) and len(absent.contrast) > 0
     torch.manual_seed(0)
     for i, batch in enumerate(batches()):

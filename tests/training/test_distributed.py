@@ -73,7 +73,9 @@ def test_two_processes_train_and_measure_as_one(tmp_path: Path, monkeypatch: pyt
         torch.testing.assert_close(two["state_dict"][key], value, rtol=1e-5, atol=1e-6)
     assert not torch.equal(start["net.head.logits.weight"], one["state_dict"]["net.head.logits.weight"])
 
-    found = trainer.test(module, data, ckpt_path=folder / "checkpoints" / "best.ckpt", verbose=False, weights_only=True)
+    result = trainer.test(
+        module, data, ckpt_path=folder / "checkpoints" / "best.ckpt", verbose=False, weights_only=True
+    )
     rows = {row["keypoint"]: row for row in read_csv(folder / "test.csv")}
     single = {row["keypoint"]: row for row in read_csv(tmp_path / "one" / "test.csv")}
     assert rows["all"]["points"] == single["all"]["points"] == "19"
@@ -81,4 +83,4 @@ def test_two_processes_train_and_measure_as_one(tmp_path: Path, monkeypatch: pyt
         assert row["points"] == single[name]["points"]
         assert float(row["epe"]) == pytest.approx(float(single[name]["epe"]), rel=1e-6)
         assert float(row["mean_position_epe"]) == pytest.approx(float(single[name]["mean_position_epe"]), rel=1e-6)
-    assert float(rows["all"]["epe"]) == pytest.approx(found[0]["test/epe"], rel=1e-6)
+    assert float(rows["all"]["epe"]) == pytest.approx(result[0]["test/epe"], rel=1e-6)

@@ -30,7 +30,7 @@ def nats(p: np.ndarray, logits: Tensor) -> float:
 
 
 def centers(count: int, width: float) -> np.ndarray:
-    """Where bins `width` pixels wide have their middle, in pixels."""
+    """Middles, in pixels, of bins `width` pixels wide."""
     return (np.arange(count) + 0.5) * width - 0.5
 
 
@@ -39,8 +39,8 @@ def test_a_heatmap_target_is_the_gaussian_in_pixels_sampled_at_the_cells(point: 
     logits = torch.randn(1, 1, *SIZE)
     x, y = (gaussian(point[i], 5.0, centers(SIZE[1 - i], STRIDE)) for i in range(2))
     loss = KeypointLoss({"ce": HeatmapTerm(F.heatmap_ce, 1.0, sigma=5.0)})
-    found = loss({"logits": logits}, target_of(torch.tensor([[point]]), MASK, STRIDE))["ce"]
-    assert found.item() == pytest.approx(nats(np.outer(y, x), logits[0, 0]), rel=1e-5)
+    result = loss({"logits": logits}, target_of(torch.tensor([[point]]), MASK, STRIDE))["ce"]
+    assert result.item() == pytest.approx(nats(np.outer(y, x), logits[0, 0]), rel=1e-5)
 
 
 @pytest.mark.parametrize("bins", [1, 2, 5])
@@ -49,9 +49,9 @@ def test_an_axis_target_is_the_gaussian_in_pixels_sampled_at_the_bins(point: tup
     axes = [torch.randn(1, 1, SIZE[1] * bins), torch.randn(1, 1, SIZE[0] * bins)]
     prediction = {"logits": torch.zeros(1, 1, *SIZE), "axis_x": axes[0], "axis_y": axes[1]}
     loss = KeypointLoss({"ce": AxisTerm(F.axis_ce, 1.0, sigma=5.0)})
-    found = loss(prediction, target_of(torch.tensor([[point]]), MASK, STRIDE))["ce"]
+    result = loss(prediction, target_of(torch.tensor([[point]]), MASK, STRIDE))["ce"]
     targets = [gaussian(point[i], 5.0, centers(SIZE[1 - i] * bins, STRIDE / bins)) for i in range(2)]
-    assert found.item() == pytest.approx(sum(nats(targets[i], axes[i][0, 0]) for i in range(2)), rel=1e-5)
+    assert result.item() == pytest.approx(sum(nats(targets[i], axes[i][0, 0]) for i in range(2)), rel=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "pixels"), [("nearest", 1.0), ("bilinear", 0.0)])
@@ -86,13 +86,13 @@ def test_the_target_of_a_coordinate_with_sigma_is_the_mean_of_the_gaussian_on_th
     x, y = (centers(SIZE[1 - i] * finer, STRIDE / finer) for i in range(2))
     mean = [float((gaussian(point[i], 5.0, at) * at).sum()) for i, at in enumerate((x, y))]
     logits = torch.randn(1, 1, *SIZE)
-    found = F.soft_argmax(logits) if bins is None else torch.rand(1, 1, 2) * 5
+    result = F.soft_argmax(logits) if bins is None else torch.rand(1, 1, 2) * 5
     prediction = {"logits": logits} if bins is None else {
-        "logits": logits, "mean": found, "axis_x": torch.zeros(1, 1, len(x)), "axis_y": torch.zeros(1, 1, len(y))
+        "logits": logits, "mean": result, "axis_x": torch.zeros(1, 1, len(x)), "axis_y": torch.zeros(1, 1, len(y))
     }  # fmt: skip
     loss = KeypointLoss({"l1": CoordinateTerm(F.coordinate_l1, sigma=5.0)})
     value = loss(prediction, target_of(torch.tensor([[point]]), MASK, STRIDE))["l1"]
-    expected = np.abs(F.grid_to_image(found, STRIDE)[0, 0].double().numpy() - mean).sum() / STRIDE
+    expected = np.abs(F.grid_to_image(result, STRIDE)[0, 0].double().numpy() - mean).sum() / STRIDE
     assert value.item() == pytest.approx(expected, abs=2e-5)
 
 

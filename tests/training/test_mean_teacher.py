@@ -96,7 +96,7 @@ def test_the_loss_is_that_of_sure_points_inside_divided_by_all(labels: list[str]
     module, batch, _ = started(labels, tmp_path, Teacher(SPOTS, SURE), "loss=[heatmap_ce]", "module.threshold=0.8")
     views = batch["unlabeled"]
     module.eval()  # batch normalization would tell one call from the next
-    found = module._consistency_loss(views)
+    result = module._consistency_loss(views)
     image = views["image"].flatten(0, 1).permute(0, 3, 1, 2)
     prediction, total = module.net(image), 0.0
     order, count = views["order"].flatten(0, 1), 4 * len(image)
@@ -110,7 +110,7 @@ def test_the_loss_is_that_of_sure_points_inside_divided_by_all(labels: list[str]
                 target = target_of(points[i : i + 1, k : k + 1], mask, module.net.decoder.stride)
                 total += module.loss(one, target)["loss"] / count
     assert total.item() > 0
-    torch.testing.assert_close(found, total)
+    torch.testing.assert_close(result, total)
 
 
 def test_a_teacher_in_doubt_teaches_nothing(labels: list[str], tmp_path: Path) -> None:

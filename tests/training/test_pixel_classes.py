@@ -53,11 +53,11 @@ def by_cells(
 def test_the_loss_is_its_sum_over_cells(settings: dict, weights: list[float]) -> None:
     classes, points, mask = drawn()
     loss = KeypointLoss({"classes": PixelClassTerm(**settings)})
-    found = loss({"logits": classes[:, :3], "classes": classes}, target_of(points, mask, STRIDE))["classes"]
+    result = loss({"logits": classes[:, :3], "classes": classes}, target_of(points, mask, STRIDE))["classes"]
     shape = {"radius": 6.0, "smoothing": 0.0} | {
         k: v for k, v in settings.items() if k in ("radius", "ring", "smoothing")
     }
-    assert found.item() == pytest.approx(by_cells(classes, points, mask, weights, **shape), rel=1e-9)
+    assert result.item() == pytest.approx(by_cells(classes, points, mask, weights, **shape), rel=1e-9)
 
 
 def test_an_unlabeled_class_changes_nothing_and_has_no_gradient() -> None:

@@ -1,4 +1,4 @@
-"""What learns how fast and for how long: parameter groups, a frozen start, minutes instead of epochs."""
+"""Rates and durations of training: parameter groups, a frozen start, minutes instead of epochs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def test_every_parameter_learns_once_and_only_matrices_decay(tmp_path: Path) -> 
     module, data, trainer = built(composed("train", tiny("module.backbone_rate=0.25"), tmp_path))
     trainer.fit(module, data)
     groups = trainer.optimizers[0].param_groups
-    found = [id(parameter) for group in groups for parameter in group["params"]]
-    assert sorted(found) == sorted(id(parameter) for parameter in module.net.parameters())
+    result = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(result) == sorted(id(parameter) for parameter in module.net.parameters())
     backbone = {id(parameter) for parameter in module.net.backbone.parameters()}
     for group in groups:
         slow, vectors = group["name"].startswith("backbone"), group["name"].endswith("not decayed")
@@ -73,14 +73,14 @@ def test_minutes_end_a_run_and_its_schedule(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["minutes=0"], r"minutes must be a positive number, got 0"),
         (["callbacks.freeze.fraction=1"], r"callbacks.freeze.fraction must be in \[0, 1\), got 1"),
     ],
 )
-def test_what_makes_no_sense_is_refused(words: list[str], said: str, tmp_path: Path) -> None:
-    with pytest.raises(Exception, match=said):
+def test_what_makes_no_sense_is_refused(words: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=message):
         built(composed("train", tiny(*words), tmp_path))
 
 

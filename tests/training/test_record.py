@@ -95,7 +95,7 @@ def test_the_rest_of_the_checkpoint_is_as_it_was(run: Path, tmp_path: Path) -> N
     assert after.pop("record") == {"a": 1} and before.pop("record")["finished"]
     assert before.keys() == after.keys() and before["hyper_parameters"] == after["hyper_parameters"]
     assert all(torch.equal(value, after["state_dict"][key]) for key, value in before["state_dict"].items())
-    assert [found.name for found in tmp_path.iterdir()] == ["copy.ckpt"]
+    assert [result.name for result in tmp_path.iterdir()] == ["copy.ckpt"]
 
 
 def test_minutes_go_on_where_a_run_is_resumed(tmp_path: Path) -> None:
@@ -138,8 +138,8 @@ def test_a_test_on_synthetic_scenes_is_measured_too(tmp_path: Path) -> None:
 
 def test_the_command_line_tells_the_license_of_a_public_set() -> None:
     cfg = OmegaConf.create({"name": "openfield", "data": {"labels": "/x/y/Data.csv", "fetch": "openfield"}})
-    found = run_facts(cfg, ["data=openfield", "seed=1 2"])
-    assert found["command"] == "softpoint train data=openfield 'seed=1 2'"
-    assert (found["data"], found["labels"]) == ("openfield", "Data.csv") and "LGPL-3.0" in found["data_license"]
+    result = run_facts(cfg, ["data=openfield", "seed=1 2"])
+    assert result["command"] == "softpoint train data=openfield 'seed=1 2'"
+    assert (result["data"], result["labels"]) == ("openfield", "Data.csv") and "LGPL-3.0" in result["data_license"]
     for fetch in ("nowhere", "../data/custom", None):
         assert run_facts(OmegaConf.create({"name": "a", "data": {"fetch": fetch}}), [])["data_license"] is None

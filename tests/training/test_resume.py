@@ -82,9 +82,9 @@ def test_resumed_run_equals_the_whole_one(tmp_path: Path, workers: int, more: li
     assert first + second == whole
     assert second[0][0] == 2 and resumed["epoch"] == end["epoch"] == 3
     expected = {path: leaf for path, leaf in leaves(end) if not any(word in path for word in PRIVATE)}
-    found = {path: leaf for path, leaf in leaves(resumed) if not any(word in path for word in PRIVATE)}
-    assert found.keys() == expected.keys()
-    assert [path for path in expected if not same(found[path], expected[path])] == []
+    result = {path: leaf for path, leaf in leaves(resumed) if not any(word in path for word in PRIVATE)}
+    assert result.keys() == expected.keys()
+    assert [path for path in expected if not same(result[path], expected[path])] == []
 
 
 def test_a_checkpoint_of_version_0_1_is_trained_further_in_the_rest_of_its_minutes(tmp_path: Path) -> None:

@@ -19,28 +19,28 @@ def of(steps: int) -> Callable[[int], float]:
 
 
 def rates(make: dict, own: torch.optim.Optimizer, steps: int) -> list[float]:
-    found = []
+    result = []
     for _ in range(steps):
-        found.append(own.param_groups[0]["lr"])
+        result.append(own.param_groups[0]["lr"])
         own.step()
         make["scheduler"].step()
-    return found
+    return result
 
 
 def test_warmup_rises_and_cosine_falls_to_the_final_rate() -> None:
     own = optimizer()
-    found = rates(warmup_cosine(own, of(100), warmup=0.1, final=0.01), own, 101)
-    assert found[:10] == sorted(found[:10]) and found[0] > 0
-    assert max(found) == found[10] == pytest.approx(0.5)
-    assert found[10:] == sorted(found[10:], reverse=True)
-    assert found[55] == pytest.approx(0.5 * (0.01 + 0.99 / 2)) and found[100] == pytest.approx(0.005)
+    result = rates(warmup_cosine(own, of(100), warmup=0.1, final=0.01), own, 101)
+    assert result[:10] == sorted(result[:10]) and result[0] > 0
+    assert max(result) == result[10] == pytest.approx(0.5)
+    assert result[10:] == sorted(result[10:], reverse=True)
+    assert result[55] == pytest.approx(0.5 * (0.01 + 0.99 / 2)) and result[100] == pytest.approx(0.005)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_the_shortest_runs_have_a_rate(steps: int) -> None:
     own = optimizer()
-    found = rates(warmup_cosine(own, of(steps), warmup=0.05, final=0.0), own, steps)
-    assert all(0 < rate <= 0.5 for rate in found)
+    result = rates(warmup_cosine(own, of(steps), warmup=0.05, final=0.0), own, steps)
+    assert all(0 < rate <= 0.5 for rate in result)
 
 
 @pytest.mark.parametrize("warmup", [-0.1, 1.0, 2])

@@ -65,13 +65,13 @@ def test_absent_and_occluded_points_are_recognized_and_the_others_located_as_wel
     net = trained(shown)
     target = Target.of(points, seen, (SIDE, SIDE), net.decoder.stride)
     with torch.no_grad():
-        found = net(image)
-    scores = visibility_scores(found["visibility"], target.states)
+        result = net(image)
+    scores = visibility_scores(result["visibility"], target.states)
     assert scores["absent_auroc"] > 0.95 and scores["occluded_auroc"] > 0.8
     assert scores["balanced_accuracy"] > 0.6  # a third is chance
     # Probabilities are frequencies: each state is expected about as often as it occurs.
-    claimed = found["visibility"].softmax(-1).mean((0, 1))
+    claimed = result["visibility"].softmax(-1).mean((0, 1))
     frequency = target.states.flatten().bincount() / target.states.numel()
     torch.testing.assert_close(claimed, frequency, atol=0.03, rtol=0)
     # Without the visibility term it is as large: 1.1 to 1.2 px over four seeds.
-    assert (found["keypoints"] - points)[target.mask].norm(dim=-1).mean() < 1.5
+    assert (result["keypoints"] - points)[target.mask].norm(dim=-1).mean() < 1.5

@@ -20,14 +20,14 @@ def head(**settings) -> ChannelSoftmaxHead:
 
 def test_heatmap_and_confidence_are_the_class_probability():
     features = 3 * torch.randn(2, 3, 5, 6)
-    found = head()(features)
+    result = head()(features)
     e = np.exp(features.double().numpy())
     p = (e / e.sum(1, keepdims=True))[:, :2]
-    np.testing.assert_allclose(found["logits"].detach(), np.log(p), atol=1e-5)
-    heatmap = spatial_softmax(found["logits"].detach())
+    np.testing.assert_allclose(result["logits"].detach(), np.log(p), atol=1e-5)
+    heatmap = spatial_softmax(result["logits"].detach())
     np.testing.assert_allclose(heatmap, p / p.sum((2, 3), keepdims=True), rtol=1e-4)
-    np.testing.assert_allclose(found["confidence"].detach(), p.max((2, 3)), rtol=1e-5)
-    assert torch.equal(found["classes"], head().classes(features))
+    np.testing.assert_allclose(result["confidence"].detach(), p.max((2, 3)), rtol=1e-5)
+    assert torch.equal(result["classes"], head().classes(features))
 
 
 def disc(center: tuple[float, float], edge: float) -> torch.Tensor:
@@ -44,13 +44,13 @@ def disc(center: tuple[float, float], edge: float) -> torch.Tensor:
 @pytest.mark.parametrize(("edge", "error"), [(2.5, 0.3), (100.0, 2.0)])
 def test_the_middle_of_a_disc_is_found(center: tuple[float, float], edge: float, error: float):
     with torch.no_grad():
-        found = head()(disc(center, edge))["keypoints"][0, 0]
-    assert torch.linalg.vector_norm(found - (4 * torch.tensor(center) + 1.5)) < error
+        result = head()(disc(center, edge))["keypoints"][0, 0]
+    assert torch.linalg.vector_norm(result - (4 * torch.tensor(center) + 1.5)) < error
 
 
 def test_a_keypoint_that_is_nowhere_has_no_confidence():
     features = torch.zeros(1, 3, 6, 8)
     features[:, 2] = 8.0  # all background
     features[:, 0, 2, 3] = 16.0
-    found = head()(features)["confidence"][0]
-    assert found[0] > 0.99 and found[1] < 0.01
+    result = head()(features)["confidence"][0]
+    assert result[0] > 0.99 and result[1] < 0.01

@@ -1,4 +1,4 @@
-"""What every head promises, whatever it makes of its features."""
+"""Promises that every head keeps."""
 
 from __future__ import annotations
 
@@ -71,16 +71,16 @@ def features(*size: int) -> Tensor:
 
 @each_head
 def test_it_gives_the_promised_tensors(name: str):
-    found = head(name)(features())
-    assert {key: tuple(value.shape) for key, value in found.items()} == {
+    result = head(name)(features())
+    assert {key: tuple(value.shape) for key, value in result.items()} == {
         "logits": (2, 3, 6, 8),
         "keypoints": (2, 3, 2),
         "confidence": (2, 3),
         "covariance": (2, 3, 2, 2),
         **EXTRA.get(name, {}),
     }
-    assert ((found["confidence"] >= 0) & (found["confidence"] <= 1 + 1e-6)).all()
-    assert (torch.linalg.eigvalsh(found["covariance"]) >= -1e-3).all()
+    assert ((result["confidence"] >= 0) & (result["confidence"] <= 1 + 1e-6)).all()
+    assert (torch.linalg.eigvalsh(result["covariance"]) >= -1e-3).all()
 
 
 @each_head
@@ -118,18 +118,18 @@ def test_visibility_changes_no_other_parameter_and_no_random_number(name: str):
 @pytest.mark.parametrize("value", [0.0, 1.0, -50.0])
 def test_constant_features_give_finite_answers_and_gradients(name: str, value: float):
     reader, x = head(name), torch.full((1, 2, 5, 7), value, requires_grad=True)
-    found = reader(x)
-    sum(tensor.sum() for tensor in found.values()).backward()
-    assert all(tensor.isfinite().all() for tensor in found.values())
+    result = reader(x)
+    sum(tensor.sum() for tensor in result.values()).backward()
+    assert all(tensor.isfinite().all() for tensor in result.values())
     assert all(p.grad.isfinite().all() for p in reader.parameters()) and x.grad.isfinite().all()
 
 
 @each_head
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (6, 1), (3, 200)])
 def test_any_size_will_do(name: str, size: tuple[int, int]):
-    found = head(name)(features(*size)[:1])
-    assert found["logits"].shape == (1, 3, *size)
-    assert all(tensor.isfinite().all() for tensor in found.values())
+    result = head(name)(features(*size)[:1])
+    assert result["logits"].shape == (1, 3, *size)
+    assert all(tensor.isfinite().all() for tensor in result.values())
 
 
 @each_map
@@ -138,26 +138,26 @@ def test_only_convolutions_run_in_half_precision(name: str, dtype: torch.dtype):
     reader, x = peaked(name), torch.zeros(1, 2, 3, 1024)
     x[..., 1, -3] = 10
     with torch.no_grad(), torch.autocast("cpu", dtype):
-        found = reader(x)
-    assert {key for key, value in found.items() if value.dtype == dtype} <= {"logits", "classes"}
+        result = reader(x)
+    assert {key for key, value in result.items() if value.dtype == dtype} <= {"logits", "classes"}
     # bfloat16 knows no odd integer above 256.
     expected = torch.tensor([1021.5 * 4 - 0.5, 1.5 * 4 - 0.5]).expand(1, 3, 2)
-    torch.testing.assert_close(found["keypoints"], expected, atol=0.01, rtol=0)
-    assert all(value.isfinite().all() for value in found.values())
+    torch.testing.assert_close(result["keypoints"], expected, atol=0.01, rtol=0)
+    assert all(value.isfinite().all() for value in result.values())
 
 
 @each_head
 def test_logits_of_a_head_make_a_heatmap(name: str):
     reader = head(name)
-    found = reader(features())
-    heatmap = spatial_softmax(found["logits"].float())
+    result = reader(features())
+    heatmap = spatial_softmax(result["logits"].float())
     torch.testing.assert_close(heatmap.sum((-2, -1)), torch.ones(2, 3))
     # What a heatmap of this kind says of its keypoint is what `read` reads, from one's own maps or an average.
-    read = reader.read(found["logits"])
+    read = reader.read(result["logits"])
     if name in ("soft_argmax", "learnable"):
-        torch.testing.assert_close({key: found[key] for key in read}, read, rtol=0, atol=0)
+        torch.testing.assert_close({key: result[key] for key in read}, read, rtol=0, atol=0)
     if name == "channel_softmax":
-        torch.testing.assert_close(found["keypoints"], read["keypoints"], rtol=0, atol=0)
+        torch.testing.assert_close(result["keypoints"], read["keypoints"], rtol=0, atol=0)
 
 
 @each_map
@@ -166,11 +166,11 @@ def test_logits_of_a_head_make_a_heatmap(name: str):
 def test_a_sure_cell_decodes_to_the_middle_of_its_pixels(name: str, decode: str, cell: tuple[int, int]):
     logits = torch.full((1, 3, 9, 11), -1e4)
     logits[..., cell[1], cell[0]] = 1e4
-    found = head(name, decode=decode).read(logits)
+    result = head(name, decode=decode).read(logits)
     expected = torch.tensor([4 * cell[0] + 1.5, 4 * cell[1] + 1.5]).expand(1, 3, 2)
-    torch.testing.assert_close(found["keypoints"], expected, atol=1e-4, rtol=0)
-    torch.testing.assert_close(found["confidence"], torch.ones(1, 3))
-    assert torch.equal(found["covariance"], torch.zeros(1, 3, 2, 2))
+    torch.testing.assert_close(result["keypoints"], expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(result["confidence"], torch.ones(1, 3))
+    assert torch.equal(result["covariance"], torch.zeros(1, 3, 2, 2))
 
 
 @pytest.mark.parametrize("name", ["soft_argmax", "simcc", "channel_softmax"])
@@ -215,9 +215,9 @@ def test_keypoints_move_with_the_image(name: str, shift: tuple[int, int]):
 def test_a_padded_image_is_read_without_its_padding(name: str):
     net = network(name, pad=True)
     with torch.no_grad():
-        found = net(torch.rand(1, 3, 50, 70))
-    assert found["logits"].shape == (1, 3, 13, 18)
-    assert all(value.isfinite().all() for key, value in found.items())
+        result = net(torch.rand(1, 3, 50, 70))
+    assert result["logits"].shape == (1, 3, 13, 18)
+    assert all(value.isfinite().all() for key, value in result.items())
 
 
 # The others are made of the same operations; tests/test_graphs.py exports a network with a heatmap.
