@@ -40,7 +40,7 @@ class Column:
 
     @property
     def logged(self) -> bool:
-        """Whether it is measured after each validation, as a mean that processes can share."""
+        """True if it is measured after each validation, as a mean that processes can share."""
         return self.values is not None and self.quantile is None and self.in_batch
 
     def summarize(self, values: np.ndarray) -> float | None:

@@ -135,16 +135,16 @@ def label_extents(points: Points) -> np.ndarray:
 
 def _within(points: Points, limits: np.ndarray) -> np.ndarray:
     """1 for a point whose error is at most its subject's limit (N,), else 0."""
-    measured = np.isfinite(points.truth).all(-1) & _usable(limits)[:, None]
+    measured = np.isfinite(points.truth).all(-1) & np.isfinite(_positive(limits))
     return np.where(measured, errors(points) <= limits[:, None], np.nan)
 
 
 def _divided(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The values (N, K) over each subject's length (N,); NaN for a length that nothing can be divided by."""
-    result: np.ndarray = values / np.where(_usable(lengths), lengths, np.nan)[:, None]
-    return result
+    """The values (N, K) over each subject's length (N,)."""
+    quotients: np.ndarray = values / _positive(lengths)
+    return quotients
 
 
-def _usable(lengths: np.ndarray) -> np.ndarray:
-    usable: np.ndarray = (lengths > 0) & np.isfinite(lengths)
-    return usable
+def _positive(lengths: np.ndarray) -> np.ndarray:
+    """The lengths as a column (N, 1); NaN for one that nothing can be divided by."""
+    return np.where((lengths > 0) & np.isfinite(lengths), lengths, np.nan)[:, None]

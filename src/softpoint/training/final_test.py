@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ class FinalTest(Callback):
         eval_set, chosen = split_set(trainer.datamodule, "test"), list(rows)
         boxes, areas = (None if a is None else a[chosen] for a in (eval_set.boxes, eval_set.areas))
         eval_set = replace(eval_set, images=[eval_set.images[i] for i in chosen], boxes=boxes, areas=areas)
-        stacked = {name: np.stack([one[name] for one in predictions]) for name in predictions[0]}
+        stacked = {name: np.stack([prediction[name] for prediction in predictions]) for name in predictions[0]}
         self.results = join_labels(eval_set, records, stacked, pl_module.skeleton, pl_module.skeleton.names)
         mean_position = trainer.datamodule.mean_position()
         baseline = replace(self.results, keypoints=np.stack([transform(mean_position, m) for m in matrices]))
@@ -103,11 +104,10 @@ class FinalTest(Callback):
             name: {key: entry[key] for key in ("points", *brief) if key in entry}
             for name, entry in self.metrics["keypoints"].items()
         }
-        doubt = self.results.confidence < DOUBT
+        doubt, labeled = self.results.confidence < DOUBT, self.results.labeled
         for k, entry in enumerate(keypoints.values()):
-            labeled = self.results.labeled[:, k]
-            entry |= {"doubtful": float(doubt[labeled, k].mean())} if labeled.any() else {}
-        labeled = self.results.labeled
+            if labeled[:, k].any():
+                entry["doubtful"] = float(doubt[labeled[:, k], k].mean())
         return {
             "test_set": {key: self.metrics[key] for key in ("images", "subjects", "points")},
             "metrics": {name: entry["value"] for name, entry in overall.items()},
@@ -121,12 +121,12 @@ class FinalTest(Callback):
 def keypoint_errors(results: Results, baseline: Results) -> list[tuple[str, int, float, float]]:
     """Name, labeled points, mean error and mean error of the baseline, of each keypoint and then of "all"."""
     labeled = results.labeled
-    columns = {name: labeled & (np.arange(labeled.shape[1]) == k) for k, name in enumerate(results.skeleton.names)}
-    errors = results.errors, baseline.errors
-    return [
-        (name, int(mask.sum()), *(float(e[mask].mean()) if mask.any() else float("nan") for e in errors))
-        for name, mask in (columns | {"all": labeled}).items()
-    ]
+    masks = {name: labeled & (np.arange(labeled.shape[1]) == k) for k, name in enumerate(results.skeleton.names)}
+    rows = []
+    for name, mask in (masks | {"all": labeled}).items():
+        epe, guess = (float(e[mask].mean()) if mask.any() else math.nan for e in (results.errors, baseline.errors))
+        rows.append((name, int(mask.sum()), epe, guess))
+    return rows
 
 
 def _table(rows: list[tuple[str, int, float, float]]) -> Table:

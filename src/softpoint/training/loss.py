@@ -35,7 +35,7 @@ _PARTS = {
 class KeypointLoss(nn.Module):
     """Weighted sum of terms, over the keypoints that each term can train.
 
-    A keypoint that a term cannot train has exactly zero gradient, and a batch without any gives a finite loss of 0.
+    A keypoint that a term cannot train has exactly zero gradient, and a batch without any gives a loss of 0.
 
     >>> from softpoint.functional import heatmap_ce
     >>> from softpoint.training import HeatmapTerm
@@ -114,8 +114,8 @@ class KeypointLoss(nn.Module):
                 "add coordinate_nll",
                 names,
             )
-        peaked = any(term.trains_peak for term in self.terms.values())
-        if not peaked and provides & {"logits", "axes"} and getattr(head, "decode", None) != "expectation":
+        reads_window = provides & {"logits", "axes"} and getattr(head, "decode", None) != "expectation"
+        if reads_window and not any(term.trains_peak for term in self.terms.values()):
             _log.warning(
                 "loss=[%s] has no heatmap term, so the maps are not trained to have one peak, but the head reads a "
                 "window about it; set head.decode=expectation, or add a term such as %s",

@@ -81,8 +81,7 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def _count(source: Any) -> dict[str, int]:
-    labels = getattr(source, "labels", None)
-    if labels is None:
+    if (labels := getattr(source, "labels", None)) is None:
         return {"images": len(source)}
     points = int((labels.visibility > 0).sum())
     return {"images": len(set(labels.images)), "subjects": len(labels), "points": points}

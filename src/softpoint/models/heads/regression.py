@@ -64,7 +64,7 @@ class RegressionHead(Head):
         """Return the prediction with `mean` (B, K, 2) in cells and `log_scale` (B, K) of its error's scale in cells."""
         height, width = features.shape[-2:]
         hidden = self.hidden(F.adaptive_avg_pool2d(features, self.grid).flatten(1)).relu().float()
-        # Multiplied out, because autocast would run a matrix product in half precision.
+        # Multiplied out: autocast would run a matrix product in half precision.
         raw = ((hidden[:, None] * self.last.weight).sum(-1) + self.last.bias).unflatten(-1, (-1, 3))
         size = raw.new_tensor([width, height])
         mean = raw[..., :2] * size / 2 + (size - 1) / 2
