@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict
 
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Float, Float32, Integer, UInt8
 from torch import Tensor
 
 
@@ -15,7 +15,7 @@ class Sample(TypedDict):
     the device makes the image from the canvas that it keeps.
     """
 
-    image: NotRequired[UInt8[Tensor, "H W 3"]]
+    image: NotRequired[UInt8[Tensor, "H W 3"] | Float32[Tensor, "H W 3"]]  # float32: not rounded, as a predictor's
     keypoints: Float[Tensor, "K 2"]  # (x, y) in input pixels; 0 where unlabeled
     visibility: Integer[Tensor, " K"]  # 0 unlabeled, 1 labeled but occluded, 2 visible, -1 known to be absent
     matrix: Float[Tensor, "3 3"]  # input pixels -> pixels of the original image
@@ -41,7 +41,7 @@ class UnlabeledViews(TypedDict):
 class Batch(TypedDict):
     """B samples."""
 
-    image: UInt8[Tensor, "B 3 H W"]
+    image: UInt8[Tensor, "B 3 H W"] | Float32[Tensor, "B 3 H W"]
     keypoints: Float[Tensor, "B K 2"]
     visibility: Integer[Tensor, "B K"]
     matrix: Float[Tensor, "B 3 3"]

@@ -52,7 +52,7 @@ def test_the_printed_command_names_the_checkpoint(start: Callable, tmp_path: Pat
     best = tmp_path / "here" / "checkpoints" / "best.ckpt"
     printed = [word for line in ending.out.splitlines() if "ckpt=" in line for word in line.split() if "ckpt=" in word]
     assert (ROOT / printed[0].removeprefix("ckpt=")).resolve() == best
-    assert "10 keypoints, images 8 train, 4 val, 5 test, 64x64" in ending.out and "times better" in ending.out
+    assert "10 keypoints, images 8 train, 4 val, 5 test, 64x64" in ending.out and "mean position / epe" in ending.out
 
 
 def test_sweeps_minimize_the_best_validation_error(tmp_path: Path) -> None:

@@ -185,6 +185,7 @@ def test_scale_is_the_diagonal_of_the_labeled_points() -> None:
     assert subject_scale(points[:2], (300, 400)) == 500  # one point has no extent
     assert subject_scale(np.array([[5.0, 5.0], [5.0, 5.0]]), (300, 400)) == 500
     assert subject_scale(points, (300, 400), np.array([0.0, 0.0, 6.0, 8.0])) == 10  # the subject's own box
+    assert subject_scale(points, (300, 400), np.array([5.0, 5.0, 5.0, 5.0])) == 50  # which has no area
 
 
 def test_absent_points_stay_absent_and_padding_hides_them() -> None:

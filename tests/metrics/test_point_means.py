@@ -61,7 +61,7 @@ def test_reset_pickle_and_half_precision_keep_the_sums() -> None:
     torch.nn.ModuleList([copy]).to(torch.bfloat16)
     assert copy.total.dtype == torch.float64 and values(copy) == values(metric)
     copy.update(batch())
-    assert copy.labeled.equal(2 * metric.labeled)
+    assert copy.count.equal(2 * metric.count)
     copy.reset()
     assert all(map(math.isnan, values(copy).values()))
 
@@ -78,6 +78,14 @@ def test_a_scale_that_nothing_can_be_divided_by_shows() -> None:
     metric.update(batch()._replace(scale=np.zeros(24)))
     assert math.isnan(values(metric)["nme"]) and math.isnan(values(metric)["pck@0.1"])
     assert math.isfinite(values(metric)["epe"])
+
+
+def test_a_single_subject_without_a_scale_is_left_out_as_in_the_table() -> None:
+    points, metric = batch(), PointMeans(K)
+    points.scale[5] = 0
+    metric.update(points)
+    expected = {name: COLUMNS[name].summarize(COLUMNS[name].values(points)) for name in LOGGED}
+    assert values(metric) == pytest.approx(expected, rel=1e-12)
 
 
 def test_arguments_are_checked() -> None:

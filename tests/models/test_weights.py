@@ -8,6 +8,7 @@ import pickle
 import struct
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -107,3 +108,14 @@ def test_torchvisions_own_download_is_read_as_weights_alone(monkeypatch: pytest.
     assert asked["weights_only"] is True and asked["check_hash"] is True
     assert torch.equal(net.body["conv1"].weight, whole["conv1.weight"])
     assert net.started_from == {"weights": "torchvision ResNet18_Weights.IMAGENET1K_V1", "license": "BSD-3-Clause"}
+
+
+def test_a_download_that_fails_names_the_weights_and_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.models import _api
+
+    def download(*_: Any, **__: Any) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(_api, "load_state_dict_from_url", download)
+    with pytest.raises(OSError, match=r"could not download ResNet18_Weights.IMAGENET1K_V1 .*backbone.weights=FILE"):
+        Torchvision("resnet18", stages=(2,), pretrained=True)

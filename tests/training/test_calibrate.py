@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from softpoint.layers.calibration import TAIL, Evidence, evidence, log_deviation
 from softpoint.metrics import expected_calibration_error
 from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
 from softpoint.training import Calibrate
-from softpoint.training.calibrate import _batches, measure, shifts
+from softpoint.training.calibrate import _batches, measure, on_first_process, shifts
 from softpoint.training.calibration_fit import COVARIANCE_SCALE, LEVEL, SLOPE, Measured, fit_calibration
 
 RADIUS, STRIDE, K = torch.tensor(6.0), 4, 5
@@ -223,14 +224,15 @@ def test_the_best_checkpoint_is_calibrated_and_the_last_is_not(run: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
-def test_a_device_cache_is_measured_on_its_validation_images(tmp_path: Path) -> None:
+def test_calibration_measures_the_unrounded_input_of_a_predictor(tmp_path: Path) -> None:
     words = labeled(write_labels(tmp_path / "data"), "data.device_cache=true", "~callbacks.calibrate")
     module, data, trainer = built(composed("train", words, tmp_path / "run"))
     trainer.fit(module, data)
     trainer.state.stage = RunningStage.TRAINING  # as it is when a fit ends
     seen = torch.cat([batch["image"] for batch in _batches(trainer, torch.device("cpu"), 1000)])
-    wanted = [data.device_caches["val"].render(batch)["image"] for batch in data.val_dataloader()]
-    assert torch.equal(seen, torch.cat(wanted))
+    dataset = data.dataset("val", unrounded=True)
+    wanted = torch.stack([dataset[i]["image"] for i in range(len(dataset))]).movedim(-1, 1)
+    assert seen.dtype == torch.float32 and torch.equal(seen, wanted)
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:Checkpoint directory")
@@ -244,3 +246,21 @@ def test_a_training_that_goes_on_forgets_the_calibration(tmp_path: Path) -> None
     trainer.fit(module, data, ckpt_path=best, weights_only=True)
     last = read_checkpoint(tmp_path / "checkpoints/last.ckpt")
     assert trainer.current_epoch == 2 and last.net.calibration.radius == 0
+
+
+def test_an_error_of_the_first_process_is_raised_in_all() -> None:
+    sent: list[Any] = []
+
+    def broadcast(value: Any) -> Any:
+        sent.append(value)
+        return sent[0]
+
+    first, other = (
+        SimpleNamespace(is_global_zero=first, strategy=SimpleNamespace(broadcast=broadcast)) for first in (True, False)
+    )
+    with pytest.raises(ZeroDivisionError):
+        on_first_process(first, lambda: 1 / 0)
+    with pytest.raises(RuntimeError, match="the first process failed: ZeroDivisionError"):
+        on_first_process(other, lambda: None)
+    sent.clear()
+    assert [on_first_process(trainer, lambda: 5) for trainer in (first, other)] == [5, 5]

@@ -152,10 +152,13 @@ class KeypointData(pl.LightningDataModule, ABC):
         """Return up to `count` indices of training samples that represent all."""
         return evenly_spaced(len(self.sources["train"]), count)
 
-    def dataset(self, split: str) -> KeypointDataset:
-        """Return the samples of one split: augmented ones of train, and of test the unrounded input of a predictor."""
+    def dataset(self, split: str, unrounded: bool = False) -> KeypointDataset:
+        """Return the samples of one split, augmented ones of train.
+
+        Those of test, and of any split with `unrounded`, are the unrounded input of a predictor.
+        """
         augment = self.augment if split == "train" else None
-        unrounded, seed = split == "test", (self.seed, SPLITS.index(split))
+        unrounded, seed = unrounded or split == "test", (self.seed, SPLITS.index(split))
         canvases = self.device_caches[split].matrices if self.device_caches and not unrounded else None
         return KeypointDataset(self.sources[split], self.size, seed, augment, self.padding, canvases, unrounded)
 

@@ -143,9 +143,9 @@ class LabeledData(KeypointData):
         """True where training labels hold occluded or absent points beside the visible ones."""
         return bool(np.isin(self.labels.visibility[self.splits["train"]], (OCCLUDED, ABSENT)).any())
 
-    def dataset(self, split: str) -> KeypointDataset:
+    def dataset(self, split: str, unrounded: bool = False) -> KeypointDataset:
         """Return the samples of one split; those of train with unlabeled images, where there are any."""
-        samples, extra = super().dataset(split), self.unlabeled_images
+        samples, extra = super().dataset(split, unrounded), self.unlabeled_images
         if split != "train" or extra is None or self.unlabeled is None:
             return samples
         return WithUnlabeled(samples, self.unlabeled, extra.augment, extra.per_sample)

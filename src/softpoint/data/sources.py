@@ -110,12 +110,13 @@ class LabeledImages:
 def subject_scale(keypoints: np.ndarray, size: Sequence[int], box: np.ndarray | None = None) -> float:
     """Return the diagonal of a subject's box (left, top, right, bottom), in pixels.
 
-    Without a box, that of the box around its labeled points (K, 2); with fewer than two of them, of the image (H, W).
+    Without a box that has an area, that of the box around its labeled points (K, 2); with fewer than two of them,
+    of the image (H, W).
 
     >>> subject_scale(np.array([[0.0, 0.0], [30.0, 40.0]]), (100, 100))
     50.0
     """
-    if box is not None and np.isfinite(box).all():
+    if box is not None and (box[2:] > box[:2]).all() and np.isfinite(box).all():
         return float(np.hypot(*(box[2:] - box[:2])))
     labeled = keypoints[np.isfinite(keypoints).all(-1)]
     diagonal = float(np.linalg.norm(np.ptp(labeled, axis=0))) if len(labeled) > 1 else 0.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from softpoint.paths import normalize_path
+from softpoint.labels.csv_io import write_rows
+from softpoint.paths import normalize_path, write_json
 
 
 def celeba(folder: Path) -> None:
@@ -19,13 +19,14 @@ def celeba(folder: Path) -> None:
     points = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
     header = ["image", *(f"{point}_{axis}" for point in points for axis in "xy")]
     landmarks = _read_columns(folder / "list_landmarks_align_celeba.txt", skip=2, width=len(header))
-    _write_csv(folder / "landmarks.csv", header, [[f"img_align_celeba/{image}", *cells] for image, *cells in landmarks])
+    rows = [[f"img_align_celeba/{image}", *cells] for image, *cells in landmarks]
+    write_rows(folder / "landmarks.csv", [header, *rows])
     names, splits = {"0": "train", "1": "val", "2": "test"}, []
     for image, number in _read_columns(folder / "list_eval_partition.txt", skip=0, width=2):
         if number not in names:
             raise ValueError(f"list_eval_partition.txt has the partition {number!r}, not 0, 1 or 2; download it again")
         splits.append([f"img_align_celeba/{image}", names[number]])
-    _write_csv(folder / "splits.csv", ["image", "split"], splits)
+    write_rows(folder / "splits.csv", [("image", "split"), *splits])
 
 
 def coco_person(folder: Path) -> None:
@@ -49,9 +50,8 @@ def coco_person(folder: Path) -> None:
                 joined["images"].append(image | {"file_name": path})
                 split = "test" if part == "val2017" else "val" if image["id"] % 25 == 0 else "train"
                 splits.append((path, split))
-    with (folder / "trainval.json").open("w", encoding="utf-8") as file:
-        json.dump(joined, file, separators=(",", ":"))
-    _write_csv(folder / "splits.csv", ["image", "split"], splits)
+    write_json(folder / "trainval.json", joined, indent=None)
+    write_rows(folder / "splits.csv", [("image", "split"), *splits])
 
 
 def ultrasound_tongue(folder: Path) -> None:
@@ -66,9 +66,7 @@ def ultrasound_tongue(folder: Path) -> None:
         # The project was made on Windows, and its folder of images has another name here.
         labeled = [row for row in cells[3:] if any(row)]
         rows += [[f"images/{normalize_path(row[0]).partition('/')[2]}", *row[1:]] for row in labeled]
-    labels = folder.parent / "labels"
-    labels.mkdir(exist_ok=True)
-    _write_csv(labels / "ultrasound-tongue.csv", header[0], [*header[1:], *rows])
+    write_rows(folder.parent / "labels" / "ultrasound-tongue.csv", [*header, *rows])
 
 
 def _read_columns(path: Path, skip: int, width: int) -> list[list[str]]:
@@ -79,10 +77,3 @@ def _read_columns(path: Path, skip: int, width: int) -> list[list[str]]:
         if len(row) != width:
             raise ValueError(f"{path} line {number} has {len(row)} columns, not {width}; download it again")
     return rows
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

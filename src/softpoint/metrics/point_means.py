@@ -37,7 +37,7 @@ class PointMeans(Metric):
     full_state_update = False  # a batch's sums add to the epoch's: `forward` need not update twice
 
     total: Float[Tensor, "M K"]
-    labeled: Int[Tensor, " K"]
+    count: Int[Tensor, "M K"]
 
     def __init__(self, num_keypoints: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class PointMeans(Metric):
         self.num_keypoints = num_keypoints
         sums = torch.zeros(len(self.columns), num_keypoints, dtype=_SUM_DTYPE)
         self.add_state("total", sums, dist_reduce_fx="sum")
-        self.add_state("labeled", torch.zeros(num_keypoints, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros_like(sums, dtype=torch.long), dist_reduce_fx="sum")
 
     @property
     def update_called(self) -> bool:
@@ -62,14 +62,15 @@ class PointMeans(Metric):
                 f"the batch has {labeled.shape[1]} keypoints but PointMeans was built for {self.num_keypoints};"
                 " set num_keypoints to the data's"
             )
-        values = [column.values(points) for column in self.columns if column.values is not None]
-        sums = np.where(labeled, np.stack(values), 0).sum(1)
-        self.total = self.total + torch.from_numpy(sums).to(self.total)
-        self.labeled = self.labeled + torch.from_numpy(labeled.sum(0)).to(self.labeled)
+        values = np.stack([column.values(points) for column in self.columns if column.values is not None])
+        # A finite prediction without a value is not measured, as where a subject's scale is 0.
+        measured = labeled & ~(np.isnan(values) & np.isfinite(points.keypoints).all(-1))
+        self.total = self.total + torch.from_numpy(np.where(measured, values, 0).sum(1)).to(self.total)
+        self.count = self.count + torch.from_numpy(measured.sum(1)).to(self.count)
 
     def compute(self) -> dict[str, Float[Tensor, ""]]:
-        """Mean of each logged column over the labeled points of all keypoints, by name."""
-        means = self.total.sum(1) / self.labeled.sum()
+        """Mean of each logged column over the points of all keypoints that it measures, by name."""
+        means = self.total.sum(1) / self.count.sum(1)
         return {column.name: mean for column, mean in zip(self.columns, means, strict=True)}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,11 @@ class Calibrate(Callback):
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-        if trainer.is_global_zero and best and trainer.datamodule is not None and not trainer.fast_dev_run:
-            print(self._calibrate(trainer, pl_module, Path(best)))
-        trainer.strategy.barrier("calibrate")
+        if not best or trainer.datamodule is None or trainer.fast_dev_run:
+            return
+        message = on_first_process(trainer, lambda: self._calibrate(trainer, pl_module, Path(best)))
+        if trainer.is_global_zero:
+            print(message)
 
     def _calibrate(self, trainer: Any, module: Any, path: Path) -> str:
         """Write the fitted values into the checkpoint, and return a sentence about the fit."""
@@ -70,10 +72,30 @@ class Calibrate(Callback):
         replace_checkpoint(path, stored)
         images, points = len(measured.mask), int(measured.mask.sum())
         caution = f" with only {points} labeled points, so mostly from priors" if points < FEW_POINTS else ""
+        height, width = trainer.datamodule.size
         return (
-            f"calibrated on {images} images{caution}: confidence = probability of an error up to"
-            f" {100 * self.fraction:g} % of the subject's size, usually {radius:.1f} px of the input"
+            f"confidence: the probability that a point is within {radius:.1f} px (of the {height}x{width} input),"
+            f" fitted on {images} images{caution}"
         )
+
+
+def on_first_process(trainer: Any, work: Callable[[], Any]) -> Any:
+    """Return in every process what `work` returns in the first one.
+
+    If it fails there, its error is raised in all: the others would else wait for ever.
+    """
+    result, error = None, None
+    if trainer.is_global_zero:
+        try:
+            result = work()
+        except Exception as exception:
+            error = exception
+    result, message = trainer.strategy.broadcast((result, None if error is None else f"{error!r}"))
+    if error is not None:
+        raise error
+    if message is not None:
+        raise RuntimeError(f"the first process failed: {message}")
+    return result
 
 
 @torch.no_grad()
@@ -123,7 +145,7 @@ def shifts(image: Tensor, keypoints: Tensor, margin: float) -> Iterator[tuple[Te
 def _batches(trainer: Any, device: torch.device, images: int) -> Iterator[Batch]:
     """The validation split, or at most `images` images of it at even distances, whole in this process."""
     data = trainer.datamodule
-    dataset = data.dataset("val")
+    dataset = data.dataset("val", unrounded=True)  # as a predictor gets them
     subset = range(0, len(dataset), max(1, -(-len(dataset) // images)))
     for batch in DataLoader(Subset(dataset, subset), data.batch_size, collate_fn=collate):
         # Not by the strategy, which would render the batch as one of training.

@@ -23,7 +23,7 @@ from softpoint.evaluation.summary import evaluate
 from softpoint.labels.csv_io import exact, write_rows
 from softpoint.metrics.calibration import FRACTION
 from softpoint.metrics.columns import COLUMNS
-from softpoint.training.calibrate import Calibrate
+from softpoint.training.calibrate import Calibrate, on_first_process
 
 # Numbers of all resamples together that are computed in about a second.
 _WORK = 20_000_000
@@ -58,15 +58,14 @@ class FinalTest(Callback):
         if trainer.world_size > 1:
             shares = [None] * trainer.world_size
             torch.distributed.all_gather_object(shares, self._rows)
-        if trainer.is_global_zero:
-            rows = {index: row for share in shares for index, row in share.items()}
-            self._measure(trainer, pl_module, dict(sorted(rows.items())))
-        overall = trainer.strategy.broadcast(self.metrics.get("overall", {}))
+        rows = {index: row for share in shares for index, row in share.items()}
+        overall = on_first_process(trainer, lambda: self._measure(trainer, pl_module, dict(sorted(rows.items()))))
         for name, entry in overall.items():
             pl_module.log(f"test/{name}", entry["value"], sync_dist=True)
         self._rows = {}
 
-    def _measure(self, trainer: Any, pl_module: Any, rows: dict[int, Any]) -> None:
+    def _measure(self, trainer: Any, pl_module: Any, rows: dict[int, Any]) -> dict[str, Any]:
+        """Set `results` and `metrics`, print and write the table, and return the metrics of all keypoints together."""
         records, matrices, predictions = zip(*rows.values(), strict=True)
         eval_set, chosen = split_set(trainer.datamodule, "test"), list(rows)
         boxes, areas = (None if a is None else a[chosen] for a in (eval_set.boxes, eval_set.areas))
@@ -77,17 +76,25 @@ class FinalTest(Callback):
         baseline = replace(self.results, keypoints=np.stack([transform(mean_position, m) for m in matrices]))
         table = keypoint_errors(self.results, baseline)
         Console().print(_table(table))
+        _, _, error, guess = table[-1]
+        if error >= guess:
+            print(
+                "this model is worse than always answering the mean position; train longer (minutes=12) or check the"
+                " labels"
+            )
         lines = [[name, str(points), exact(epe), exact(guess)] for name, points, epe, guess in table]
         path = Path(trainer.default_root_dir) / "test.csv"
         write_rows(path, [["keypoint", "points", "epe", "mean_position_epe"], *lines])
         try:
             check_finite(self.results)
-        except ValueError as error:
-            self.failure = str(error)
-            return
+        except ValueError as fault:
+            self.failure = str(fault)
+            return {}
         fraction = next((c.fraction for c in trainer.callbacks if isinstance(c, Calibrate)), FRACTION)
         draws = max(200, min(DRAWS, _WORK // max(1, int(self.results.labeled.sum()))))
         self.metrics = evaluate(self.results, fraction=fraction, draws=draws)
+        overall: dict[str, Any] = self.metrics["overall"]
+        return overall
 
     def facts(self) -> dict[str, Any]:
         """The outcome for the run's record: plain values, {} where nothing was measured.
@@ -132,7 +139,7 @@ def keypoint_errors(results: Results, baseline: Results) -> list[tuple[str, int,
 def _table(rows: list[tuple[str, int, float, float]]) -> Table:
     table = Table(title="test error in original pixels (mean Euclidean distance)")
     table.add_column("keypoint")
-    for heading in ("points", "epe", "mean position", "times better"):
+    for heading in ("points", "epe", "mean position", "mean position / epe"):
         table.add_column(heading, justify="right")
     for name, count, error, guess in rows:
         if name == "all":

@@ -45,7 +45,7 @@ class KeypointModule(pl.LightningModule):
 
     skeleton: Skeleton
     net: KeypointNet
-    loss: Any
+    loss: KeypointLoss
     optimizer: Any
     scheduler: Any
     mean_loss: Any
@@ -72,7 +72,7 @@ class KeypointModule(pl.LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.backbone_rate = backbone_rate
-        self.mean_loss = nn.ModuleDict({"val": MeanMetric(), "test": MeanMetric()})
+        self.mean_loss = nn.ModuleDict({name: MeanMetric() for name in loss.terms})
         self.point_means = PointMeans(len(skeleton))
         self.visibility_scores = VisibilityScores(len(skeleton))
         if compile:
@@ -91,7 +91,7 @@ class KeypointModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Prediction:
         prediction: Prediction = self.net(batch["image"])
-        self._update_loss("val", prediction, batch)
+        self._update_loss(prediction, batch)
         self.point_means.update(original_points(prediction, batch))
         return prediction
 
@@ -100,21 +100,21 @@ class KeypointModule(pl.LightningModule):
         height, width = batch["image"].shape[-2:]
         predictor = Predictor(self.net, self.skeleton, (height, width), self.device)
         prediction = predictor.forward(batch["image"], getattr(self._data, "batch_size", None))
-        self._update_loss("test", prediction, batch)
+        self._update_loss(prediction, batch)
         return predictor.postprocess(prediction, batch["matrix"])
 
     def on_validation_epoch_start(self) -> None:
-        self.point_means.reset()
-        self.visibility_scores.reset()
+        for metric in (self.point_means, self.visibility_scores, *self.mean_loss.values()):
+            metric.reset()
 
     def on_test_epoch_start(self) -> None:
-        self.visibility_scores.reset()
+        self.on_validation_epoch_start()
 
     def on_test_epoch_end(self) -> None:
-        self._log_visibility("test")
+        self._log_loss("test")
 
     def on_validation_epoch_end(self) -> None:
-        self._log_visibility("val")
+        self._log_loss("val")
         means = self.point_means.compute()
         for name, value in means.items():
             self.log(f"val/{name}", value.float(), sync_dist=True, prog_bar=name == "epe")
@@ -202,9 +202,12 @@ class KeypointModule(pl.LightningModule):
 
     @property
     def summary(self) -> str:
-        """Description of the network with its number of parameters."""
+        """Description of the network: its backbone, the weights that this started from, the number of parameters."""
         count = sum(parameter.numel() for parameter in self.net.parameters())
-        return f"{type(self.net.backbone).__name__} network of {count / 1e6:.1f} M parameters"
+        name = getattr(self.net.backbone, "name", type(self.net.backbone).__name__)
+        start: Any = getattr(self.net.backbone, "started_from", None)
+        weights = f", started from {start['weights']}" if start else ", from random weights"
+        return f"{name} network of {count / 1e6:.1f} M parameters{weights}"
 
     @property
     def _progress(self) -> float | None:
@@ -223,17 +226,25 @@ class KeypointModule(pl.LightningModule):
         count: Tensor = self.trainer.strategy.reduce(mask.sum().float(), reduce_op="mean")
         return count
 
-    def _log_visibility(self, stage: str) -> None:
+    def _log_loss(self, stage: str) -> None:
+        """Log the loss of an epoch, in which each term is a mean over the points that it counts."""
+        means = {name: metric.compute() for name, metric in self.mean_loss.items() if metric.update_called}
+        if means:
+            values = torch.stack([self.loss.terms[name].weight * mean for name, mean in means.items()])
+            # A term without a point to count has no mean.
+            total = torch.where(values.isnan().all(), math.nan, values.nansum())
+            self.log(f"{stage}/loss", total, sync_dist=True)
         for name, score in self.visibility_scores.compute().items():
             self.log(f"{stage}/{name}", score, sync_dist=True)
 
-    def _update_loss(self, stage: str, prediction: Prediction, batch: Batch) -> None:
-        """Add a batch to the mean loss, and to the scores of visibility."""
+    def _update_loss(self, prediction: Prediction, batch: Batch) -> None:
+        """Add a batch to the mean of each term of the loss, and to the scores of visibility."""
         target = self._target(batch)
         if "visibility" in prediction:
             self.visibility_scores.update(prediction["visibility"], target.states)
-        self.mean_loss[stage].update(self.loss(prediction, target)["loss"], weight=target.mask.sum())
-        self.log(f"{stage}/loss", self.mean_loss[stage], batch_size=len(target.mask))
+        for name, value in self.loss(prediction, target).items():
+            if name != "loss":
+                self.mean_loss[name].update(value, weight=self.loss.terms[name].mask(target).sum())
 
 
 def original_points(prediction: Prediction, batch: Batch) -> PointArrays:

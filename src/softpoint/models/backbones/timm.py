@@ -50,6 +50,7 @@ class Timm(nn.Module):
         folder: str | Path | None = None,
     ) -> None:
         super().__init__()
+        self.name = name
         import timm  # takes a second, which other backbones need not wait for
 
         if not timm.is_model(name):

@@ -45,6 +45,7 @@ class Torchvision(nn.Module):
         weights: str | Path | None = None,
     ) -> None:
         super().__init__()
+        self.name = name
         import torchvision  # takes a second, which other backbones need not wait for
 
         names = torchvision.models.list_models(module=torchvision.models)
@@ -53,7 +54,13 @@ class Torchvision(nn.Module):
         network = torchvision.models.get_model(name)
         if pretrained:
             published: Any = torchvision.models.get_model_weights(name)
-            network.load_state_dict(published.DEFAULT.get_state_dict(check_hash=True, weights_only=True))
+            try:
+                network.load_state_dict(published.DEFAULT.get_state_dict(check_hash=True, weights_only=True))
+            except OSError as error:
+                raise OSError(
+                    f"backbone.pretrained=true could not download {published.DEFAULT} of torchvision ({error}); set"
+                    " backbone.weights=FILE.safetensors, or backbone.pretrained=false to start from random weights"
+                ) from error
             self.started_from = {"weights": f"torchvision {published.DEFAULT}", "license": "BSD-3-Clause"}
         whole = list(network.state_dict())
         blocks = dict(getattr(network, "features", network).named_children())
