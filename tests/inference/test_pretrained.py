@@ -18,6 +18,7 @@ import torch
 
 from softpoint.inference import load_predictor, pretrained, push_to_hub, read_checkpoint, save_pretrained
 from softpoint.inference.checkpoint import download
+from softpoint.paths import sha256
 
 FILES = ["README.md", "config.json", "model.safetensors"]
 
@@ -71,6 +72,24 @@ def test_a_failed_write_leaves_the_earlier_model(copied: Path, monkeypatch: pyte
     assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
 
 
+def test_an_interrupted_replacement_is_refused(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = read_checkpoint(copied)
+    with torch.no_grad():
+        other.net.head.logits.bias.add_(1)
+    replaced = Path.replace
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if target == copied / "config.json":
+            raise KeyboardInterrupt
+        return replaced(path, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_pretrained(other, copied)
+    with pytest.raises(ValueError, match=r"model\.safetensors does not belong to its config\.json"):
+        read_checkpoint(copied)
+
+
 def test_numbers_that_json_lacks_become_null(shared: Path, tmp_path: Path) -> None:
     checkpoint = read_checkpoint(shared)
     record = {**checkpoint.record, "metrics": {"epe": float("nan"), "median": 1.0}}
@@ -97,6 +116,17 @@ def weights(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], obje
         content = {name: value.clone() for name, value in content.items()}
         change(content)
         safetensors.torch.save_file(content, folder / "model.safetensors")
+        config(lambda c: c.update(weights_sha256=sha256(folder / "model.safetensors")))(folder)
+
+    return write
+
+
+def spoiled_weights(content: bytes) -> Callable[[Path], object]:
+    """A change of model.safetensors to these bytes, whose digest config.json names."""
+
+    def write(folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(content)
+        config(lambda c: c.update(weights_sha256=sha256(folder / "model.safetensors")))(folder)
 
     return write
 
@@ -115,8 +145,9 @@ def weights(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], obje
         (config(lambda c: c["hyper_parameters"]["model"].update(_target_="os.system")), "names 'os.system'"),
         (config(lambda c: c["hyper_parameters"]["model"]["backbone"].update(width=10**9)), "largest value"),
         (config(lambda c: c.update(record=5)), "is no checkpoint of softpoint"),
-        (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 100), "is no safetensors file"),
-        (lambda f: (f / "model.safetensors").write_bytes(b""), "is no safetensors file"),
+        (spoiled_weights(b"\xff" * 100), "is no safetensors file"),
+        (spoiled_weights(b""), "is no safetensors file"),
+        (lambda f: (f / "model.safetensors").write_bytes(b""), "does not belong to its config.json"),
         (weights(lambda w: w.popitem()), "do not fit its config"),
         (weights(lambda w: w["head.logits.bias"].fill_(float("nan"))), "holds NaN or infinity"),
     ],
@@ -170,7 +201,9 @@ def test_only_the_files_of_a_model_are_downloaded(shared: Path, monkeypatch: pyt
     assert sorted(options["allow_patterns"]) == FILES
 
 
-@pytest.mark.parametrize("address", ["hf://", "hf://user", "hf://a/b/c", "hf://a/b@", "hf://a b/c", "hf://../.."])
+@pytest.mark.parametrize(
+    "address", ["hf://", "hf://user", "hf://a/b/c", "hf://a/b@", "hf://a b/c", "hf://../..", "hf://a/b@../../c"]
+)
 def test_another_address_is_refused(address: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=r"no address of a model|cannot be downloaded"):
         read_checkpoint(address)

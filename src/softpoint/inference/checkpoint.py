@@ -19,6 +19,7 @@ from softpoint.inference.compatibility import upgrade
 from softpoint.inference.safe_load import check_values, read_torch_file
 from softpoint.labels.skeleton import MAX_KEYPOINTS, Skeleton
 from softpoint.models import KeypointNet
+from softpoint.paths import sha256
 
 # Files of a shared folder, and the format of its config.
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -29,7 +30,8 @@ MAX_PIXELS = 1 << 23
 MAX_CONFIG_VALUES, MAX_RECORD_VALUES, MAX_NAME = 10_000, 200_000, 256
 MAX_CONFIG_BYTES = 1 << 26
 
-_HUB = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+# A revision goes into paths of the local cache: no part of it may be "..".
+_HUB = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@((?!.*\.\.)[\w./-]+))?")
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,11 @@ def _read_folder(folder: Path) -> dict[str, Any]:
     if content["format"] > FORMAT:
         raise ValueError(
             f"{folder} is of format {content['format']}, and this softpoint reads up to {FORMAT}; update it"
+        )
+    if content.get("weights_sha256") not in (None, sha256(folder / WEIGHTS)):
+        raise ValueError(
+            f"{folder / WEIGHTS} does not belong to its {CONFIG}: writing them was interrupted, or one was replaced;"
+            " write or download both again"
         )
     try:
         weights = load_file(folder / WEIGHTS)

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from softpoint import __version__
 from softpoint.inference.checkpoint import CARD, CONFIG, FORMAT, WEIGHTS, Checkpoint, read_checkpoint
 from softpoint.inference.model_card import write_card
-from softpoint.paths import without_nan, write_json
+from softpoint.paths import atomic_write, sha256, without_nan, write_json
 
 
 def save_pretrained(checkpoint: Checkpoint | str | Path, folder: str | Path) -> Path:
@@ -20,7 +20,8 @@ def save_pretrained(checkpoint: Checkpoint | str | Path, folder: str | Path) -> 
 
     `model.safetensors` holds the weights with their calibration; `config.json` the network's config, keypoints, flip
     pairs, skeleton, input size, crops, split, library versions and record; `README.md` is the model card. The files are
-    read back and compared before they replace earlier ones. Raises ValueError if they differ.
+    read back and compared before they replace earlier ones; `config.json` names the digest of the weights, so that a
+    folder whose replacement was interrupted is refused. Raises ValueError if they differ.
     """
     checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else read_checkpoint(checkpoint)
     folder = Path(folder)
@@ -30,8 +31,9 @@ def save_pretrained(checkpoint: Checkpoint | str | Path, folder: str | Path) -> 
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as temporary:
         new = Path(temporary)
         weights = {name: value.detach().cpu().contiguous() for name, value in checkpoint.net.state_dict().items()}
-        (new / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))
-        write_json(new / CONFIG, _config(checkpoint))
+        with atomic_write(new / WEIGHTS) as file:
+            file.write_bytes(save(weights, metadata={"format": "pt"}))
+        write_json(new / CONFIG, {**_config(checkpoint), "weights_sha256": sha256(new / WEIGHTS)})
         written = read_checkpoint(new, checkpoint.trust)
         _compare(checkpoint, written)
         write_card(written, new / CARD)
