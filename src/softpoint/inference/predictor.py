@@ -24,6 +24,9 @@ from softpoint.types import Prediction
 
 Image = np.ndarray | torch.Tensor
 
+# Images that the network sees at a time where a `Predictor` is called with several; the default of `predict`, too.
+BATCH_SIZE = 16
+
 
 class NetworkInput(NamedTuple):
     """A network's input, float32 (h, w, 3) in [0, 1], and the matrix (3, 3) from its pixels to the image's."""
@@ -57,6 +60,11 @@ class Predictor:
         self.net = net.eval().to(device).to(memory_format=torch.channels_last)
         self.skeleton, self.size, self.device, self.crops = skeleton, size, torch.device(device), crops
 
+    def __repr__(self) -> str:
+        height, width = self.size
+        crops = ", crops" if self.crops else ""
+        return f"Predictor({len(self.skeleton)} keypoints, input {height}x{width}{crops}, {self.device})"
+
     @property
     def predicts_visibility(self) -> bool:
         """True if predictions have `visibility`."""
@@ -72,6 +80,9 @@ class Predictor:
         The result has float32 `keypoints` (K, 2) as (x, y), `confidence` (K,), `covariance` (K, 2, 2) in px^2 and,
         where the network has learned it, `visibility` (K, 3), the probabilities of absent, occluded and visible;
         with a leading B or N for more than one. Raises ValueError for images or boxes of another shape or type.
+
+        Several images are predicted in batches of `BATCH_SIZE`, with the same bits for an image as any other prediction
+        in batches of that size; one alone is predicted alone, which may differ by rounding.
         """
         if isinstance(images, Tensor):
             images = images.cpu().numpy()
@@ -79,8 +90,8 @@ class Predictor:
             images = [image.cpu().numpy() if isinstance(image, Tensor) else image for image in images]
         checked, regions, single = check_inputs(images, boxes)
         pairs = zip(checked, [None] * len(checked) if regions is None else regions, strict=True)
-        inputs = [self.preprocess(image, box) for image, box in pairs]
-        predictions = self.predict(inputs, len(inputs))
+        inputs = (self.preprocess(image, box) for image, box in pairs)
+        predictions = self.predict(inputs, 1 if len(checked) == 1 else BATCH_SIZE)
         if single:
             return next(predictions)
         stacked = list(predictions)

@@ -43,6 +43,12 @@ class PointArrays(NamedTuple):
     boxes: np.ndarray | None = None
 
 
+def distances(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Euclidean distances (...) of points (..., 2)."""
+    result: np.ndarray = np.linalg.norm(predicted - truth, axis=-1)
+    return result
+
+
 def errors(points: Points) -> np.ndarray:
     """Euclidean distances of predictions from labels in px.
 
@@ -50,8 +56,7 @@ def errors(points: Points) -> np.ndarray:
     >>> errors(points).tolist()
     [[5.0, nan]]
     """
-    distances: np.ndarray = np.linalg.norm(points.keypoints - points.truth, axis=-1)
-    return distances
+    return distances(points.keypoints, points.truth)
 
 
 def nme(points: Points) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 
 from softpoint.inference.export.formats import Predict
 from softpoint.inference.predictor import Predictor
+from softpoint.metrics.functional import distances
 
 
 class ComparisonImage(NamedTuple):
@@ -49,7 +50,7 @@ class Difference:
 
 def measure_difference(predictor: Predictor, exported: Predict, images: Sequence[ComparisonImage]) -> Difference:
     """Return the difference of predictions on `images`; ValueError for outputs of the file that are not finite."""
-    distances, errors, other = [], [], ""
+    differences, errors, other = [], [], ""
     for image, box, labels in images:
         expected, actual = predictor(image, box), exported(image, box)
         for name, value in expected.items():
@@ -58,14 +59,14 @@ def measure_difference(predictor: Predictor, exported: Predict, images: Sequence
             if name != "keypoints" and not np.allclose(actual[name], value, rtol=0.02, atol=0.02):
                 other = name
         points = expected["keypoints"], actual["keypoints"]
-        distances.append(np.linalg.norm(points[0] - points[1], axis=-1))
+        differences.append(distances(*points))
         if labels is not None:
-            errors.append([np.linalg.norm(predicted - labels, axis=-1) for predicted in points])
+            errors.append([distances(predicted, labels) for predicted in points])
     epe = None
     if np.isfinite(errors).any():
         checkpoint_epe, file_epe = np.nanmean(errors, axis=(0, 2)).tolist()
         epe = checkpoint_epe, file_epe
-    return Difference(len(images), float(np.mean(distances)), float(np.max(distances)), epe, other)
+    return Difference(len(images), float(np.mean(differences)), float(np.max(differences)), epe, other)
 
 
 def random_images(size: tuple[int, int], count: int = 4, fixed: bool = False) -> list[ComparisonImage]:
