@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import re
+from importlib.metadata import version
 from pathlib import Path
+
+from softpoint import __version__
 
 
 def cores() -> int:
@@ -23,3 +26,8 @@ def processor() -> str:
     text = listed.read_text(encoding="utf-8", errors="replace") if listed.is_file() else ""
     named = re.search(r"model name\s*: (.+)", text)
     return named[1].strip() if named else platform.processor() or platform.machine()
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of softpoint, from its source, and of torch and torchvision."""
+    return {"softpoint": __version__, **{name: version(name) for name in ("torch", "torchvision")}}

@@ -98,7 +98,7 @@ _ROWS = [
     Column("oks_ap75", "", False, "COCO's average precision at OKS 0.75"),
     Column("oks_ar", "", False, "COCO's average recall over OKS from 0.50 to 0.95"),
     Column("ece", "", True, "expected calibration error of the confidence as the probability of an error up to"
-           " confidence_fraction of the subject's scale", of_set=ece),
+           " a fraction (5 % by default) of the subject's scale", of_set=ece),
     Column("coverage_50", "", False, "fraction of points inside the 50 % ellipse of their covariance",
            values=partial(F.coverage, level=0.5), ideal=0.5, in_batch=False),
     Column("coverage_90", "", False, "fraction of points inside the 90 % ellipse of their covariance",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from softpoint.inference.compatibility import upgrade
 from softpoint.inference.predictor import Predictor
 from softpoint.labels.skeleton import Skeleton
 from softpoint.layers import Calibration
+from softpoint.machine import library_versions
 from softpoint.metrics import PointArrays, PointMeans, VisibilityScores
 from softpoint.models import KeypointNet
 from softpoint.training.callbacks import fraction_of_time
@@ -135,7 +135,7 @@ class KeypointModule(pl.LightningModule):
         checkpoint["skeleton"] = self.skeleton.to_dict()
         checkpoint["crops"] = getattr(self._data, "crops", None)
         checkpoint["size"] = getattr(self._data, "size", None)
-        checkpoint["versions"] = {name: version(name) for name in ("softpoint", "torch", "torchvision")}
+        checkpoint["versions"] = library_versions()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that a checkpoint is of the same data and network; ValueError where it is not."""

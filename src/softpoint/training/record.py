@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 
-from softpoint.machine import cores, processor
+from softpoint.machine import cores, library_versions, processor
 from softpoint.training.calibrate import replace_checkpoint
 
 
@@ -41,7 +40,7 @@ class Record(Callback):
             "splits": {split: _count(source) for split, source in trainer.datamodule.sources.items()},
             "starting_weights": started.get("weights"),
             "weights_license": started.get("license"),
-            "versions": {name: version(name) for name in ("softpoint", "torch", "torchvision")},
+            "versions": library_versions(),
             **self.command_facts,
         }
 
