@@ -162,6 +162,28 @@ def test_a_checkpoint_reaches_no_other_machine(checkpoint: Checkpoint):
             open_set(replace(checkpoint, config=config))
 
 
+@pytest.mark.parametrize("key", ["labels", "images", "splits"])
+@pytest.mark.parametrize("path", [5, ["a"], "//server/share", "\\\\server\\share"])
+def test_a_checkpoint_names_only_paths_of_this_machine(checkpoint: Checkpoint, key: str, path: Any):
+    config = {"data": {**checkpoint.config["data"], key: path}}
+    with pytest.raises(ValueError, match=rf"its data\.{key} is no path on this machine"):
+        open_set(replace(checkpoint, config=config))
+
+
+def test_a_checkpoint_paints_within_bounds(checkpoint: Checkpoint):
+    painter = {"_target_": "softpoint.data.synthetic.Shapes", "difficulty": 0.3}
+    data = {"_target_": "softpoint.data.SyntheticData", "size": 60_000, "train": 2, "val": 2, "test": 3, "seed": 0}
+    data |= {"painter": painter}
+    painted = replace(checkpoint, config={"data": data}, splits=None)
+    assert open_set(painted).source.load(0, 0).image.shape == (*checkpoint.size, 3)  # not that of the config
+    for count in (20_000_000, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=r"its data\.test=.* is more than 100000; set data.test=NUMBER yourself"):
+            open_set(replace(painted, config={"data": {**data, "test": count}}))
+    wrong = {"data": {**data, "painter": {**painter, "difficulty": 10**9}}}
+    with pytest.raises(ValueError, match="difficulty=1000000000 is more than 65536"):
+        open_set(replace(painted, config=wrong))
+
+
 def test_a_checkpoint_without_data_is_refused(checkpoint: Checkpoint):
     with pytest.raises(ValueError, match="does not state the data that it was trained on; choose data=NAME"):
         open_set(replace(checkpoint, config={}))

@@ -29,6 +29,10 @@ _SCENES = "softpoint.data.synthetic"
 # Keys that decide which images are tested.
 _SPLITTING = ("categories", "splits", "val", "test", "fold", "folds", "group", "split_seed", "seed")
 
+# Keys of paths, and bounds of a checkpoint's own numbers: of subjects in a split, and of the options of a scene.
+_PATHS = ("labels", "images", "splits", "folder")
+MAX_SUBJECTS, MAX_SCENE_NUMBER = 100_000, 1 << 16
+
 _log = logging.getLogger(__name__)
 
 
@@ -116,7 +120,10 @@ def held_out_of_both(first: Checkpoint, second: Checkpoint, split: str) -> set[s
 
 
 def _stored(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the stored settings and their `_target_`; ValueError for ones that would open another machine's data."""
+    """Return the stored settings and their `_target_`, with the size of the network's input.
+
+    Raises ValueError for settings that would open another machine's data, or paint without bound.
+    """
     stored, module = checkpoint.config.get("data"), checkpoint.config.get("datamodule")
     node = module if isinstance(module, Mapping) else stored  # earlier versions kept the class beside the settings
     if not isinstance(stored, Mapping) or not isinstance(node, Mapping) or "_target_" not in node:
@@ -127,9 +134,20 @@ def _stored(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, A
             f"{checkpoint.path} names data at {folder}, which is not opened for a checkpoint's sake; set"
             " data.folder=ADDRESS yourself"
         )
+    for key in set(_PATHS) & stored.keys() - overrides.keys():
+        value = stored[key]
+        if not isinstance(value, str | None) or str(value).startswith(("//", "\\\\")):
+            raise ValueError(
+                f"{checkpoint.path}: its data.{key} is no path on this machine; set data.{key}=PATH yourself"
+            )
+    for key in {"train", "val", "test"} & stored.keys() - overrides.keys():
+        if isinstance(value := stored[key], int | float) and not value <= MAX_SUBJECTS:
+            raise ValueError(
+                f"{checkpoint.path}: its data.{key}={value} is more than {MAX_SUBJECTS}; set data.{key}=NUMBER yourself"
+            )
     local = ("cache_dir", "max_cache_gb", "max_pixels", "window")
     settings = {key: value for key, value in stored.items() if key not in local}
-    return settings | {"_target_": node["_target_"]}
+    return settings | {"size": list(checkpoint.size), "_target_": node["_target_"]}
 
 
 def _data_class(target: Any, checkpoint: Checkpoint) -> type[KeypointData]:
@@ -180,6 +198,10 @@ def _scene(node: Mapping[str, Any]) -> Any:
     scenes = importlib.import_module(_SCENES)
     if package != _SCENES or name not in scenes.__all__:
         raise ValueError(f"the data names {node['_target_']!r}, and only scenes of {_SCENES} are built")
+    if wrong := [
+        key for key, value in node.items() if isinstance(value, int | float) and not value <= MAX_SCENE_NUMBER
+    ]:
+        raise ValueError(f"{node['_target_']}: {wrong[0]}={node[wrong[0]]} is more than {MAX_SCENE_NUMBER}")
     return getattr(scenes, name)(**{key: value for key, value in node.items() if key != "_target_"})
 
 
