@@ -198,3 +198,24 @@ def test_tensors_of_something_else_are_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*checkpoints/best.ckpt"):
         read_checkpoint(tmp_path / name)
+
+
+def test_the_checkpoint_of_a_run_is_named(run: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=f"is the folder of a run, and no checkpoint; give {run}/checkpoints/best"
+    ):
+        read_checkpoint(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a.onnx", "is an exported file: `softpoint.runtime.load`"),
+        ("a.pt2", "torch runs it"),
+        ("notes.txt", "a run keeps its own in checkpoints/best.ckpt"),
+    ],
+)
+def test_a_file_of_another_kind_names_a_way_out(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / name).write_text("text")
+    with pytest.raises(ValueError, match=reason):
+        read_checkpoint(tmp_path / name)

@@ -112,10 +112,16 @@ def _read(path: Path) -> Mapping[str, Any]:
         return _read_folder(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; a run keeps its own in checkpoints/best.ckpt")
+    if path.suffix in (".onnx", ".pt2"):
+        reader = "`softpoint.runtime.load` and `softpoint serve` run it" if path.suffix == ".onnx" else "torch runs it"
+        raise ValueError(f"{path} is an exported file: {reader}; here, give the run's checkpoints/best.ckpt")
     try:
         stored = read_torch_file(path)
     except ValueError as error:
-        raise ValueError(f"{path} is no checkpoint of softpoint, or is damaged: {error}") from error
+        raise ValueError(
+            f"{path} is no checkpoint of softpoint, or is damaged: {error};"
+            " a run keeps its own in checkpoints/best.ckpt"
+        ) from error
     if not isinstance(stored, Mapping):
         raise ValueError(f"{path} is no checkpoint of softpoint: it holds a {type(stored).__name__}")
     return stored
@@ -126,6 +132,8 @@ def _read_folder(folder: Path) -> dict[str, Any]:
 
     Both of its files hold plain values alone, and no value is larger than its file.
     """
+    if (best := folder / "checkpoints" / "best.ckpt").is_file():
+        raise FileNotFoundError(f"{folder} is the folder of a run, and no checkpoint; give {best}")
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise FileNotFoundError(
