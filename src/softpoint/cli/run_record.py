@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,12 +18,18 @@ if TYPE_CHECKING:
     from softpoint.training.final_test import FinalTest
 
 
+# The folders of an absolute path in an override, which are the user's own affair.
+_FOLDERS = re.compile(r"""(?<=[=,'"\[ ])(?:~?/|[A-Za-z]:[\\/])(?:[^,'"\[\]{}]*[\\/])?""")
+
+
 def run_facts(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     """Return the command of a run, and the name, labels and license of its data; None for what is not known.
 
     >>> cfg = OmegaConf.create({"name": "custom", "data": {"labels": "mine/labels.csv", "fetch": None}})
     >>> run_facts(cfg, ["data=custom"])["command"], run_facts(cfg, [])["labels"]
     ('softpoint train data=custom', 'labels.csv')
+    >>> run_facts(cfg, ["data.labels=/home/me/mine/labels.csv", "data.folder=s3://a/b"])["command"]
+    'softpoint train data.labels=labels.csv data.folder=s3://a/b'
     >>> run_facts(OmegaConf.create({"name": "mirror_mouse", "data": {"fetch": "mirror_mouse"}}), [])["data_license"]
     'MIT'
     """
@@ -31,7 +38,7 @@ def run_facts(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     public: Any = OmegaConf.load(about) if fetch and about.is_file() else {}
     painted = "none is needed for scenes that softpoint paints" if "painter" in cfg.data else None
     return {
-        "command": shlex.join(["softpoint", "train", *overrides]),
+        "command": shlex.join(["softpoint", "train", *(_FOLDERS.sub("", override) for override in overrides)]),
         "data": cfg.name,
         "labels": Path(labels).name if labels else None,
         "data_title": public.get("title"),
