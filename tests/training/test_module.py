@@ -48,3 +48,35 @@ def test_compiled_network_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, *_, **__: asked.append(type(self).__name__))
     built(composed("train", tiny("module.compile=true"), tmp_path))
     assert asked == ["KeypointNet"]
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
+def test_the_loss_of_an_epoch_does_not_depend_on_its_batches(tmp_path: Path) -> None:
+    """A position term counts other points than the term of visibility, and their numbers differ between images."""
+    absent = [(i, k) for i in range(4) for k in range(3)]
+    words = labeled(write_labels(tmp_path / "data", missing=absent), "data.unlabeled=absent")
+    words.append("loss=[heatmap_ce,visibility]")
+    losses = []
+    for size in (1, 3):
+        module, data, trainer = built(composed("train", [*words, f"data.batch_size={size}"], tmp_path / str(size)))
+        assert "visibility" in module.net.head.provides
+        losses.append(trainer.validate(module, data, verbose=False)[0]["val/loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_the_summary_names_backbone_and_weights(tmp_path: Path) -> None:
+    module = built(composed("train", tiny(), tmp_path))[0]
+    assert module.summary.startswith("Small network of") and module.summary.endswith(", from random weights")
+    module.net.backbone.name, module.net.backbone.started_from = "resnet18", {"weights": "timm resnet18.a1_in1k"}
+    assert module.summary.startswith("resnet18 network of")
+    assert module.summary.endswith(", started from timm resnet18.a1_in1k")
+
+
+@pytest.mark.parametrize(("error", "worse"), [(9.0, True), (3.0, False)])
+def test_a_model_that_is_worse_than_the_mean_position_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: float, worse: bool
+) -> None:
+    monkeypatch.setattr("softpoint.training.final_test.keypoint_errors", lambda *_: [("all", 5, error, 6.0)])
+    module, data, trainer = built(composed("train", tiny(), tmp_path))
+    trainer.test(module, data, verbose=False)
+    assert ("worse than always answering the mean position" in capsys.readouterr().out) == worse

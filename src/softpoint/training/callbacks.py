@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, Timer, WeightAveraging
+from pytorch_lightning.callbacks import Callback, RichProgressBar, Timer, WeightAveraging
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
@@ -60,6 +60,13 @@ class ExponentialAverage(WeightAveraging):
         # Lightning restores the unaveraged weights even for a test; only training goes on from those.
         if trainer.state.fn == TrainerFn.FITTING:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's progress bar, which names no last epoch of a run that its minutes end."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return super()._get_train_description(current_epoch).replace("/-2", "")
 
 
 class Duration(Timer):

@@ -227,7 +227,7 @@ class KeypointModule(pl.LightningModule):
         return count
 
     def _log_loss(self, stage: str) -> None:
-        """Log the loss of an epoch, in which each term is a mean over the points that it counts."""
+        """Log the scores of visibility, and the loss, in which each term is a mean over the points that it counts."""
         means = {name: metric.compute() for name, metric in self.mean_loss.items() if metric.update_called}
         if means:
             values = torch.stack([self.loss.terms[name].weight * mean for name, mean in means.items()])
