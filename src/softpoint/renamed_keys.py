@@ -1,11 +1,15 @@
 """Config keys of earlier versions: errors of command lines name the new key, and checkpoints are upgraded to it."""
 
+from __future__ import annotations
+
 RENAMED_KEYS = {
+    "pictures": "images",
+    "unlabelled": "unlabeled",
     "hide": "drop_below_threshold",
     "write_docs": "page",
-    "augment.compression": "augment.pixel",
     "callbacks.minutes": "callbacks.duration",
     "callbacks.pictures": "callbacks.images",
+    "callbacks.images.pictures": "callbacks.images.images",
     "callbacks.table": "callbacks.final_test",
     "data.outside": "data.out_of_frame",
     "data.resident": "data.device_cache",
@@ -15,3 +19,27 @@ RENAMED_KEYS = {
     "data.unlabeled_images.apart": "data.unlabeled_images.exclude_held_out",
     "data.unlabeled_images.most": "data.unlabeled_images.max_images",
 }
+
+# Keys without a successor of the same meaning, and what to do.
+REMOVED_KEYS = {
+    "augment.compression": "is gone; write 'augment.pixel=[{_target_: albumentations.ImageCompression,"
+    " quality_range: [50, 100], p: 0.5}]'",
+    "data.max_cache_gb": "is gone; leave it out",
+    "data.window": "is gone, because every epoch shuffles all shards; leave it out",
+    "module.pck_alpha": "is gone, because PCK has one definition everywhere; leave it out",
+}
+
+
+def advice(key: str) -> str | None:
+    """Return what to write instead of a key of an earlier version, or of a key below one; None for any other key.
+
+    >>> advice("callbacks.pictures.every_n_epochs")
+    'callbacks.pictures.every_n_epochs is now callbacks.images.every_n_epochs; rename it'
+    """
+    new = key
+    for old, renamed in RENAMED_KEYS.items():  # a key below a renamed one comes after it
+        if new == old or new.startswith(f"{old}."):
+            new = renamed + new.removeprefix(old)
+    if new != key:
+        return f"{key} is now {new}; rename it"
+    return next((f"{key} {reason}" for old, reason in REMOVED_KEYS.items() if key == old), None)

@@ -43,7 +43,7 @@ def start(
 
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = None
-        free = not any(word.startswith(("hydra.", "-")) for word in words)
+        free = words and not any(word.startswith(("hydra.", "-")) for word in words)
         folder = [f"hydra.run.dir={tmp_path / 'run'}"] if free else []
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *words, *folder])
         capfd.readouterr()

@@ -35,7 +35,7 @@ MISTAKES = {
     "loss=[]": r"no loss is chosen; choose loss=OPTION from axis_ce, ",
     "data=custom": r"data.labels has no value; add to the command line: data.labels=...",
     "backbone=timm": r"backbone.name has no value; add to the command line: backbone.name=...",
-    "word": r"'word' cannot be read as KEY=VALUE \(missing EQUAL",
+    "word": r"'word' is not KEY=VALUE; quote an argument that contains spaces",
     "data.size=[64,": r"'data.size=\[64,' cannot be read as KEY=VALUE",
     "head.temperature=0": r"temperature must be positive, got 0",
     "attention.temperature=-1": r"temperature must be positive, got -1",
@@ -61,6 +61,13 @@ MISTAKES = {
     "~logger.tensorboard": r"Cannot use `LearningRateMonitor` callback with `Trainer` that has no logger",
     "data.resident=true": r"data.resident is now data.device_cache; rename it",
     "+data.unlabelled=absent": r"data.unlabelled is now data.unlabeled; rename it",
+    "~callbacks.pictures": r"callbacks.pictures is now callbacks.images; rename it",
+    "callbacks.pictures.pictures=4": r"callbacks.pictures.pictures is now callbacks.images.images; rename it",
+    "data.window=8": r"data.window is gone, because every epoch shuffles all shards; leave it out",
+    "data.max_cache_gb=8": r"data.max_cache_gb is gone; leave it out",
+    "module.pck_alpha=0.2": r"module.pck_alpha is gone, because PCK has one definition everywhere; leave it out",
+    "+augment.compression=50": r"augment.compression is gone; write 'augment.pixel=\[{_target_: albumentations.Image",
+    "callbacks.final_test=null": r"callbacks.final_test=null: drop it with '~callbacks.final_test'",
     "++trainer.foo=1": r"trainer: .*unexpected keyword argument 'foo'",
 }
 
@@ -196,3 +203,55 @@ def test_the_process_ends_with_code_1_and_one_line(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr == "error: unknown key 'trainer.max_epoch'; did you mean 'trainer.max_epochs'?\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("predict", "ckpt and source have no value; add to the command line: ckpt=... source=..."),
+        ("evaluate", "ckpt has no value; add to the command line: ckpt=..."),
+        ("export", "ckpt has no value; add to the command line: ckpt=..."),
+        ("convert", "have no value; add to the command line: "),
+        ("serve", "no value; add to the command line: "),
+        ("compare", "no study is chosen; choose study=OPTION from "),
+        ("crossval", "has no folds"),
+        ("curve", "no axis: give numbers of training images as labels="),
+    ],
+)
+def test_a_command_without_arguments(
+    start: Callable, command: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one_line(start(command), re.escape(message))
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "message"),
+    [
+        ("predict", "pictures=false", "pictures is now images; rename it"),
+        ("inspect", "unlabelled=true", "unlabelled is now unlabeled; rename it"),
+        ("convert", "to=yolo", "to=yolo is not a format to write; choose from "),
+    ],
+)
+def test_mistake_of_another_command(start: Callable, command: str, word: str, message: str) -> None:
+    one_line(start(command, *(["labels=/nowhere.csv", "output=x.csv"] if command == "convert" else []), word), message)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["train", "--hlep"], "unknown option '--hlep'; did you mean '--help'"), (["trian"], "no command 'trian'; did")],
+)
+def test_mistake_before_hydra(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from softpoint import cli
+
+    monkeypatch.setattr(sys, "argv", ["softpoint", *words])
+    with pytest.raises(SystemExit, match=message):
+        cli.main()
+
+
+def test_help_of_a_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from softpoint import cli
+
+    monkeypatch.setattr(sys, "argv", ["softpoint", "help"])
+    cli.main()
+    assert "softpoint COMMAND --help" in capsys.readouterr().out

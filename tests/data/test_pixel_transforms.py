@@ -102,3 +102,8 @@ FLIP = {"_target_": "albumentations.HorizontalFlip"}
 def test_a_transform_that_may_move_or_retype_pixels_is_refused(pixel: dict[str, Any], message: str) -> None:
     with pytest.raises(Exception, match=message):
         augmented([pixel])
+
+
+def test_a_number_in_place_of_the_list_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"augment\.pixel=50 is not a list .*, such as \[\{_target_: albument"):
+        Augment(pixel=50)

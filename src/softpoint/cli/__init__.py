@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
 # Every command, which is the name of its module, and its line in `softpoint --help`.
@@ -20,6 +21,9 @@ COMMANDS = {
     "compare": "Train variants alike and compare their errors and costs",
     "curve": "Train on growing numbers of labels, or for longer, and draw the learning curve",
 }
+# Options of Hydra's command line, without and with a value.
+FLAGS = ("--help", "-h", "--hydra-help", "--multirun", "-m", "--run", "-r", "--resolve", "--info", "-i", "--version")
+VALUED = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
 HELP = """\
 Train, measure and ship 2-D keypoint models.
 
@@ -34,6 +38,8 @@ Commands
 def main(command: str | None = None) -> None:
     """Run `command` with the arguments of the command line, whose first one names it where it is None."""
     words = sys.argv[1:]
+    if command is None and words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     if command is None:
         if not words or words[0] in ("-h", "--help"):
             print(HELP, *(f"  {name:<10}{line}" for name, line in COMMANDS.items()), sep="\n")
@@ -49,4 +55,23 @@ def main(command: str | None = None) -> None:
 
             sys.exit(f"error: softpoint has no command {command!r}; {did_you_mean(command, COMMANDS)}")
     # sys.argv keeps the command, because Lightning starts the other processes of a distributed training by it.
-    import_module(f"{__name__}.{command}").run(words)
+    import_module(f"{__name__}.{command}").run(join_flags(words))
+
+
+def join_flags(words: Sequence[str]) -> list[str]:
+    """Return arguments with each flag and its value as one, so that no value is taken for KEY=VALUE.
+
+    >>> join_flags(["a=1", "--config-dir", "b=2", "-m"])
+    ['a=1', '--config-dir=b=2', '-m']
+    """
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in VALUED:
+            joined[-1] += f"={word}"
+        elif word.startswith("-") and word.partition("=")[0] not in (*FLAGS, *VALUED):
+            from softpoint.suggest import did_you_mean
+
+            sys.exit(f"error: unknown option {word!r}; {did_you_mean(word, (*FLAGS, *VALUED))}")
+        else:
+            joined.append(word)
+    return joined

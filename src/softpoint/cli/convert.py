@@ -13,9 +13,11 @@ def main(cfg: DictConfig) -> None:
 
     from softpoint.images import ImageFolder
     from softpoint.labels.convert import summary, write_labels, write_stated_splits
-    from softpoint.labels.formats import read_labels, recognize
+    from softpoint.labels.formats import WRITERS, read_labels, recognize
     from softpoint.labels.row_errors import RowErrors
 
+    if cfg.to not in WRITERS:
+        raise ValueError(f"to={cfg.to} is not a format to write; choose from {', '.join(WRITERS)}")
     output = Path(cfg.output)
     if output.is_dir():
         raise ValueError(f"output={output} is a folder; name a file in it")

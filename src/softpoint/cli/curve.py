@@ -56,7 +56,7 @@ def main(cfg: DictConfig) -> None:
     if timed:
         facts["budget"] = "on all labels"
     elif base.minutes is None:
-        facts["budget"] = f"{cfg.steps} steps a training"
+        facts["budget"] = f"{cfg.steps} steps per training run"
     split = [] if base.data.get("splits") else split_overrides(base, overrides, seeds[0])
     trials = trials_of(cfg, axis, lines, [*overrides, *length, *split])
     if not timed and not all(trial.trained for trial in trials):
@@ -71,7 +71,7 @@ def axis_of(cfg: DictConfig, base: DictConfig) -> str:
     axes = [axis for axis in AXES if cfg[axis] is not None]
     if len(axes) != 1:
         raise ValueError(
-            f"{', '.join(f'{axis}={cfg[axis]}' for axis in AXES)}: give numbers of training images as"
+            f"{', '.join(f'{axis}={cfg[axis]}' for axis in axes) or 'no axis'}: give numbers of training images as"
             " labels=[10,20,40], or of whole groups as groups=[1,3,9], or minutes of training as budgets=[3,6,12]"
         )
     if axes == ["budgets"] and base.minutes is not None:

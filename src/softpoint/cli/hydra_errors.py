@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +18,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from softpoint.renamed_keys import RENAMED_KEYS
+from softpoint.renamed_keys import REMOVED_KEYS, RENAMED_KEYS, advice
 from softpoint.suggest import did_you_mean
 
 # In the package where a wheel was installed, at the top of the repository in a checkout.
@@ -40,8 +41,7 @@ class CommandLine:
     @property
     def folders(self) -> list[Path]:
         """The folders that config groups are read from: the package's, then those of --config-dir."""
-        pairs = zip(self.words, [*self.words[1:], ""], strict=True)
-        own = [value for flag, value in pairs if flag in ("--config-dir", "-cd")]
+        own = [value for flag, value in pairwise(self.words) if flag in ("--config-dir", "-cd")]
         own += [word.partition("=")[2] for word in self.words if word.startswith("--config-dir=")]
         return [CONFIGS, *(Path(folder).absolute() for folder in own)]
 
@@ -79,11 +79,11 @@ def leave(error: Exception, line: CommandLine) -> NoReturn:
 
 def check_renamed(cfg: DictConfig) -> None:
     """Raise ValueError where a config, such as a user's own file, has a key of an earlier version of the package."""
-    for old, new in RENAMED_KEYS.items():
+    for old in (*RENAMED_KEYS, *REMOVED_KEYS):
         parent, _, leaf = old.rpartition(".")
         node = OmegaConf.select(cfg, parent) if parent else cfg
         if OmegaConf.is_dict(node) and leaf in node:
-            raise ValueError(f"{old} is now {new}; rename it")
+            raise ValueError(advice(old))
 
 
 def explain(error: BaseException, line: CommandLine) -> str:
@@ -103,7 +103,9 @@ def explain(error: BaseException, line: CommandLine) -> str:
         return _unknown_key(match[1].split("@")[0], line)
     if isinstance(error, OverrideParseException):
         reason = next(line for line in error.message.splitlines() if not line.startswith("Error parsing"))
-        key, _, value = error.override.partition("=")
+        key, equals, value = error.override.partition("=")
+        if not equals:
+            return f"{error.override!r} is not KEY=VALUE; quote an argument that contains spaces: 'KEY=VALUE'"
         return f"{error.override!r} cannot be read as KEY=VALUE ({reason}); quote it twice: '{key}=\"{value}\"'"
     converted = isinstance(cause, TypeError) or message.startswith(("invalid literal", "could not convert"))
     if converted and (suspects := _not_numbers(line)):
@@ -182,8 +184,8 @@ def _no_value(message: str, line: CommandLine) -> str:
 
 def _unknown_key(key: str, line: CommandLine) -> str:
     """Name the nearest key of the config as the rest of the command line composes it, or the option that has it."""
-    if key in RENAMED_KEYS:
-        return f"{key} is now {RENAMED_KEYS[key]}; rename it"
+    if message := advice(key):
+        return message
     config = line.compose(without=key)
     if config is None:
         return f"unknown key {key!r}, and not the only mistake: correct it first"

@@ -53,11 +53,11 @@ def facts_of(base: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     words = [word for word in running.overrides.task if not word.startswith(("train=", "output=", "page="))]
     epochs = base.trainer.max_epochs
     if base.minutes is not None:
-        budget = f"{base.minutes:g} minutes a training"
+        budget = f"{base.minutes:g} minutes per training run"
     elif epochs is None:
-        budget = "as many epochs a training as a set of this size usually wants"
+        budget = "the default number of epochs for a set of this size"
     else:
-        budget = f"{epochs} epoch{'s' * (epochs != 1)} a training"
+        budget = f"{epochs} epoch{'s' * (epochs != 1)} per training run"
     command = shlex.join(["softpoint", str(running.job.config_name), *words, *overrides])
     return {"command": command, "hardware": hardware(), "budget": budget}
 
@@ -168,7 +168,7 @@ def _check(trials: Sequence[Trial]) -> None:
         if begun and stored != config:
             differing = sorted(key for key in config.keys() | stored.keys() if config.get(key) != stored.get(key))
             raise ValueError(
-                f"{os.path.relpath(trial.folder)} holds a training of another config, which differs in "
+                f"{os.path.relpath(trial.folder)} holds a training run of another config, which differs in "
                 f"{', '.join(differing)}; name another output=FOLDER, or remove that one"
             )
 

@@ -39,6 +39,8 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     ignored = ".*LeafSpec.*|.*many workers.*|.*smaller than the logging interval.*|.*could not find the monitored key.*"
     warnings.filterwarnings("ignore", ignored)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    if empty := next((name for name, callback in (cfg.callbacks or {}).items() if callback is None), None):
+        raise ValueError(f"callbacks.{empty}=null: drop it with '~callbacks.{empty}'")
     trust = target_packages(OmegaConf.to_container(cfg.model, resolve=True))
     if cfg.ckpt_path:
         read_checkpoint(cfg.ckpt_path, trust)  # its message names the fault; Lightning's would not

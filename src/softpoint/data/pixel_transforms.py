@@ -20,6 +20,9 @@ def check_pixel_transforms(transforms: Sequence[Any]) -> list[Any]:
     """
     if not transforms:
         return []
+    if not isinstance(transforms, Sequence) or isinstance(transforms, str):
+        example = "[{_target_: albumentations.CLAHE, p: 0.2}]"
+        raise ValueError(f"augment.pixel={transforms} is not a list of albumentations' transforms, such as {example}")
     from albumentations import ImageOnlyTransform
 
     probe = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)

@@ -32,12 +32,14 @@ class RowErrors:
     def __init__(self, source: str, on_error: str = "error") -> None:
         check_choice("data.on_error", on_error, ("error", "skip"))
         self.source, self.on_error = source, on_error
+        self._rows = 0
         self.errors: list[str] = []  # since the last `raise_or_warn`
         self.skipped: list[str] = []  # all that were skipped so far
 
     @contextmanager
     def row(self, place: str) -> Iterator[None]:
         """Collect a ValueError or FileNotFoundError of the block as an error of the row at `place`."""
+        self._rows += 1
         try:
             yield
         except (ValueError, FileNotFoundError) as error:
@@ -48,7 +50,8 @@ class RowErrors:
 
         `hint` names the way out; it is "" where each error names its own.
         """
-        errors, self.errors = self.errors, []
+        errors, rows, self.errors, self._rows = self.errors, self._rows, [], 0
+        advised = 2 * len(errors) <= rows  # not where it would leave out most rows
         if not errors:
             return
         if self.on_error == "skip":
@@ -56,11 +59,12 @@ class RowErrors:
             _log.warning("%s: left out %d that cannot be used%s", self.source, len(errors), first_few(errors))
         elif len(errors) == 1:
             message = f"{errors[0]}; {hint}" if hint else errors[0]
-            raise ValueError(f"{self.source} {message}, or leave it out by data.on_error=skip")
+            skip = ", or leave it out by data.on_error=skip" if advised else ""
+            raise ValueError(f"{self.source} {message}{skip}")
         else:
+            skip = ", or leave them out by data.on_error=skip" if advised else ""
             raise ValueError(
-                f"{self.source}: {len(errors)} rows cannot be used{first_few(errors)}\n"
-                f"{hint or 'correct them'}, or leave them out by data.on_error=skip"
+                f"{self.source}: {len(errors)} rows cannot be used{first_few(errors)}\n{hint or 'correct them'}{skip}"
             )
 
 
