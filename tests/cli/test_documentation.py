@@ -1,10 +1,11 @@
-"""The reference of options is complete, and the notebook runs without errors."""
+"""The reference of options is complete, the notebook runs without errors, and what documents name is there."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ import yaml
 
 from helpers.training import CONFIGS, ROOT
 
+BASES = (ROOT, ROOT / "src", ROOT / "src/softpoint")
 NOTEBOOK = ROOT / "examples" / "your_first_model.ipynb"
 
 
@@ -74,3 +76,22 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         cell["source"] = "".join(cell["source"]).replace("epochs=5", "epochs=1").replace("=1024", "=64")
     (tmp_path / "short.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
     module(ROOT / "examples" / "run_notebook.py").run(tmp_path / "short.ipynb", keep=False)
+
+
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "ARCHITECTURE.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_paths_and_links_of_a_document_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    paths = re.findall(r"`([\w./]+/[\w.]+\.(?:py|yaml|md|jinja|ipynb))`", text)
+    missing = [path for path in paths if "NAME" not in path and not any((base / path).exists() for base in BASES)]
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    pages = {"first_model.md", "options.md"}  # that building the documentation makes
+    missing += [link for link in links if link and link not in pages and not (document.parent / link).exists()]
+    assert missing == []
