@@ -41,7 +41,7 @@ def test_variants_are_trained_in_turns_and_compared(compare: START, pretence: Pr
     difference = [thin[seed]["epe"] - plain[seed]["epe"] for seed in ("0", "3")]
     assert summary["variants"]["thin"]["difference"]["value"] == pytest.approx(sum(difference) / 2)
     assert summary["variants"]["dsa"]["difference"]["value"] == 0.0
-    assert summary["budget"] == "2 minutes a training" and "study=attention" in summary["command"]
+    assert summary["budget"] == "2 minutes per training run" and "study=attention" in summary["command"]
     assert "Attention on synthetic" in out and (tmp_path / "out" / "synthetic.png").is_file()
 
 

@@ -44,7 +44,7 @@ def test_every_fold_is_trained_and_pooled(crossval: START, pretence: Pretence, t
     assert (
         summary["command"] == "softpoint crossval folds=3 'seeds=[0,4]' data=mirror_mouse optimizer.lr=0.001 epochs=40"
     )
-    assert summary["budget"] == "40 epochs a training"
+    assert summary["budget"] == "40 epochs per training run"
     assert len(read_csv(tmp_path / "out" / "predictions.csv")) == 2 * len(IMAGES)
     assert "[6/6] fold 2, seed 4" in out and "all folds" in out
 
@@ -64,7 +64,7 @@ def test_another_config_in_the_folder_is_refused(crossval: START, pretence: Pret
     pretence.clear()
     code, _, err = crossval("optimizer.lr=0.5")
     assert code == 1 and pretence.trained == []
-    assert "fold0 holds a training of another config, which differs in optimizer; name another output=FOLDER" in err
+    assert "fold0 holds a training run of another config, which differs in optimizer; name another output=FOLDER" in err
     code, _, err = crossval("data.split_seed=7")
     assert code == 1 and "which differs in data" in err
 

@@ -47,7 +47,7 @@ def test_each_number_is_trained_alike_and_tested_on_the_same(curve: START, prete
         errors = [float(row["epe"]) for row in rows if row["images"] == size]
         assert reached["epe"]["value"] == pytest.approx(sum(errors) / 2) == pytest.approx(reached["means"]["epe"])
         assert reached["epe"]["low"] < min(errors) < max(errors) < reached["epe"]["high"]  # t of one degree is wide
-    assert summary["budget"] == "300 steps a training" in out
+    assert summary["budget"] == "300 steps per training run" in out
     assert (tmp_path / "out" / "curve.png").stat().st_size > 5000
     assert "softpoint curve 'labels=[20,5,10]' 'seeds=[0,4]' steps=300" in summary["command"]
 
@@ -61,7 +61,7 @@ def test_groups_minutes_and_several_lines(curve: START, pretence: Pretence, tmp_
     assert "data.limit_groups=1" in first and "minutes=3" in first and not any("max_steps" in word for word in first)
     assert "decoder.channels=4" in second and "decoder.channels=4" not in first
     summary = json.loads((tmp_path / "out" / "curve.json").read_text())
-    assert list(summary["lines"]) == ["supervised", "narrow"] and summary["budget"] == "3 minutes a training"
+    assert list(summary["lines"]) == ["supervised", "narrow"] and summary["budget"] == "3 minutes per training run"
     plain, narrow = (summary["lines"][line]["1"]["epe"] for line in ("supervised", "narrow"))
     assert narrow["value"] == pytest.approx(2 * plain["value"])  # so the pretended training has it
     assert plain["low"] < plain["value"] < plain["high"]  # of the bootstrap
@@ -98,7 +98,7 @@ def test_a_finished_training_is_kept_and_a_failure_is_reported(
     assert curve("labels=[6]", "steps=7")[0] == 0
     assert "trainer.val_check_interval=7" in pretence.overrides[-1]
     code, _, err = curve("labels=[5]", "steps=7")
-    assert code == 1 and "holds a training of another config, which differs in trainer" in err
+    assert code == 1 and "holds a training run of another config, which differs in trainer" in err
 
 
 def test_the_command_of_the_help_composes(curve: START, pretence: Pretence) -> None:

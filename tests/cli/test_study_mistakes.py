@@ -50,7 +50,7 @@ MISTAKES = [
     (
         "curve",
         ["labels=null"],
-        "labels=None, groups=None, budgets=None: give numbers of training images as labels=[10,",
+        "no axis: give numbers of training images as labels=[10,",
     ),
     ("curve", ["groups=[1]"], "labels=[5], groups=[1]"),
     ("curve", ["labels=null", "budgets=[1,2]", "minutes=3"], "minutes=3: budgets=[1, 2] sets the duration; leave"),

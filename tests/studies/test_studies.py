@@ -21,7 +21,7 @@ from softpoint.studies.reports import write_comparison, write_cross_validation
 from softpoint.studies.runs import Trial
 from softpoint.studies.summaries import comparison, cross_validation, mean_interval
 
-FACTS = {"command": "softpoint x", "hardware": "a machine", "data": "mice", "budget": "3 epochs a training"}
+FACTS = {"command": "softpoint x", "hardware": "a machine", "data": "mice", "budget": "3 epochs per training run"}
 STUDY = FACTS | {"study": "heads", "title": "Heads", "on": "mice", "seeds": [0, 1, 2]}
 
 
