@@ -73,7 +73,7 @@ def test_an_output_is_replaced_only_when_asked(start: Callable, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["to=cocoa"], r"error: to='cocoa': did you mean 'coco'?"),
+        (["to=cocoa"], r"error: to=cocoa is not a format to write; choose from dlc_csv, csv, coco"),
         (["to=coco"], r"rows cannot be used"),
         (["to=csv", "labels=nowhere.csv"], r"error: labels nowhere.csv do not exist"),
         (["to=csv", "format=dlc"], r"error: format='dlc'"),

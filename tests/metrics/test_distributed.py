@@ -32,7 +32,7 @@ def report(samples: slice) -> dict[str, Any]:
     metric = PointMeans(3)
     metric.update(PointArrays(*(values[samples] for values in arrays)))
     means = {name: value.item() for name, value in metric.compute().items()}
-    return {"means": means, "labeled": metric.labeled.tolist(), "visibility": visibility(samples)}
+    return {"means": means, "labeled": metric.count.tolist(), "visibility": visibility(samples)}
 
 
 def visibility(samples: slice) -> list[dict[str, float]]:

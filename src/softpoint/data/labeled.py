@@ -119,9 +119,6 @@ class LabeledData(KeypointData):
         """Open sources and caches."""
         super().setup(stage)
         if stage == "fit" and self.unlabeled_images is not None:
-            module = self.trainer.lightning_module if self.trainer else None
-            if module is not None and not getattr(module, "learns_unlabeled", False):
-                raise ValueError("data.unlabeled_images are used by semi=mean_teacher alone; add it, or remove them")
             self._open_unlabeled(self.unlabeled_images)
         if self.device_cache and not self.device_caches:
             # Test samples are the unrounded input of a predictor, which workers make.
@@ -168,6 +165,9 @@ class LabeledData(KeypointData):
                 _log.warning("%s", describe_leaks(leaks))
 
     def _open_unlabeled(self, extra: UnlabeledImages) -> None:
+        module = self.trainer.lightning_module if self.trainer else None
+        if module is not None and not getattr(module, "learns_unlabeled", False):
+            raise ValueError("data.unlabeled_images are used by semi=mean_teacher alone; add it, or remove them")
         if self.unlabeled is not None:
             return
         images = images_of(self.labels, self.splits)
