@@ -16,6 +16,7 @@ from softpoint.data.sources import Record
 from softpoint.evaluation.eval_sets import EvaluationSet, common_keypoints
 from softpoint.evaluation.results import Results
 from softpoint.inference import Checkpoint, Predictor, load_predictor
+from softpoint.inference.predictor import BATCH_SIZE
 from softpoint.labels.skeleton import Skeleton
 
 _log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def predict(
     predictor: Predictor,
     eval_set: EvaluationSet,
     *,
-    batch_size: int = 16,
+    batch_size: int = BATCH_SIZE,
     num_workers: int = 0,
     missing: str = "error",
     progress: Callable[[Any], Iterable[Any]] = iter,

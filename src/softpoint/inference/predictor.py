@@ -24,7 +24,7 @@ from softpoint.types import Prediction
 
 Image = np.ndarray | torch.Tensor
 
-# Images that the network sees at a time where a `Predictor` is called with several; the default of `predict`, too.
+# Images that the network sees at a time where a `Predictor` is called with several, and by default in an evaluation.
 BATCH_SIZE = 16
 
 
