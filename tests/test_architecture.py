@@ -31,8 +31,8 @@ SOURCES = modules(PACKAGE, PACKAGE)
 SCRIPTS = modules(ROOT / "scripts", ROOT)
 ROOMS = (
     "audit", "cli", "data", "datasets", "evaluation", "extras", "functional", "images", "inference", "labels", "layers",
-    "machine", "metrics", "models", "paths", "renamed_keys", "runtime", "serving", "studies", "suggest", "training",
-    "types", "viz",
+    "machine", "metrics", "models", "paths", "renamed_keys", "runtime", "serving", "studies", "suggest", "tables",
+    "training", "types", "viz",
 )  # fmt: skip
 
 
@@ -70,6 +70,7 @@ ALLOWED = {
     "renamed_keys": set(),
     "runtime": set(),
     "suggest": set(),
+    "tables": set(),
     "types": set(),
     "functional": set(),
     "layers": {"functional", "suggest"},
@@ -78,12 +79,12 @@ ALLOWED = {
     "images": {"paths", "suggest"},
     "labels": {"images", "paths", "suggest"},
     "data": {"functional", "images", "labels", "machine", "paths", "suggest"},
-    "audit": {"functional", "images", "labels", "paths", "suggest", "viz"},
+    "audit": {"functional", "images", "labels", "paths", "suggest", "tables", "viz"},
     "datasets": {"images", "labels", "paths", "suggest"},
     "viz": {"functional", "data", "labels", "paths", "suggest"},
     "training": {
         "data", "evaluation", "functional", "images", "inference", "labels", "layers", "machine", "metrics", "models",
-        "paths", "suggest", "viz",
+        "paths", "suggest", "tables", "viz",
     },
     "inference": {
         "data", "extras", "functional", "images", "labels", "layers", "metrics", "models", "paths", "renamed_keys",
@@ -91,7 +92,7 @@ ALLOWED = {
     },
     "evaluation": {
         "data", "functional", "images", "inference", "labels", "machine", "metrics", "models", "paths", "suggest",
-        "viz",
+        "tables", "viz",
     },
     "studies": {
         "data", "evaluation", "images", "inference", "labels", "machine", "metrics", "paths", "suggest", "training",

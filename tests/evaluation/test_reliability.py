@@ -128,6 +128,11 @@ def test_charts_plot_the_numbers_of_the_results():
     errors = np.sort(results.errors[np.isfinite(results.errors)])
     assert np.allclose(x[1:], errors) and y[-1] == 1
     confidence, coverage, points = reliability_figure(results).axes
+    drawn = np.concatenate([bars.lines[0].get_data() for bars in confidence.containers], axis=1).astype(float)
+    hit = results.errors <= 0.05 * results.scale[:, None]
+    ranked = sorted(zip(results.confidence[results.labeled], hit[results.labeled], strict=True))
+    parts = np.array_split(np.array(ranked, float), 9)  # 239 points, 26 or 27 in each
+    np.testing.assert_allclose(drawn.T, [part.mean(0) for part in parts])
     levels, inside = coverage.lines[0].get_data()
     assert inside[np.argmin(abs(levels - 0.5))] == reliability(results)["coverage_50"]
     assert len(points.lines[0].get_xdata()) == len(errors) and f"{reliability(results)['ece']:.3f}" in (

@@ -9,7 +9,7 @@ import pytest
 
 from softpoint.images.decode import read_image
 from softpoint.labels.skeleton import Skeleton
-from softpoint.viz import contact_sheet, crop_around, draw_tile, palette, write_image
+from softpoint.viz import contact_sheet, crop_around, draw_tile, legend, palette, write_image
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (80, 120, 3), dtype=np.uint8)
 
@@ -82,6 +82,15 @@ def test_a_point_is_drawn_where_it_is_in_the_tile() -> None:
     tile = draw_tile(np.zeros((50, 100, 3), np.uint8), np.array([[[25.0, 10.0]]]), (200, 200), Skeleton(("nose",)))
     rows, columns = np.nonzero((tile == palette(1)[0]).all(-1))
     assert np.allclose([columns.mean(), rows.mean()], [2 * 25.5 - 0.5, 50 + 2 * 10.5 - 0.5], atol=0.3)
+
+
+@pytest.mark.parametrize("width", [200, 400, 1700])
+def test_a_legend_shows_each_color_once_and_ends_lines_before_the_edge(width: int) -> None:
+    strip = legend([f"point_{i}" for i in range(17)], width)
+    assert strip.shape[1] == width and (strip[:, -4:] == 255).all() and (strip[-4:] == 255).all()
+    for color in palette(17):
+        rows, columns = np.nonzero((strip == color).all(-1))
+        assert len(rows) > 40 and np.ptp(rows) < 12 and np.ptp(columns) < 12
 
 
 def test_a_written_image_keeps_its_colors(tmp_path: Path) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from softpoint.audit.report import Finding, Report
+from softpoint.tables import NumberTable
 
 _COLORS = {"error": "bold red", "warning": "yellow", "info": "dim"}
 _MAX_EXAMPLES, _MAX_SIZES = 3, 4
@@ -24,11 +24,9 @@ def print_report(report: Report, console: Console | None = None) -> None:
         f" {report.unlabeled} of them without labels" + (f"; {splits}" if splits else "")
     )
     console.print(summary, markup=False, highlight=False, soft_wrap=True)
-    table = Table("keypoint")
-    for name in ("labeled", "occluded", "missing", "out of frame"):
-        table.add_column(name, justify="right")
+    table = NumberTable("keypoint", ["labeled", "occluded", "missing", "out of frame"])
     for counts in report.keypoints:
-        table.add_row(Text(counts.name), *map(str, counts[1:]))
+        table.add_row(counts.name, *map(str, counts[1:]))
     console.print(table)
     for finding in report.findings:
         _print_finding(finding, console)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 
 from softpoint.metrics.columns import COLUMNS
+from softpoint.tables import NumberTable
 
 _MAX_GROUPS = 30
 
@@ -16,7 +16,7 @@ _MAX_GROUPS = 30
 def metrics_tables(metrics: Mapping[str, Any]) -> Group:
     """Return tables of metrics.json: the overall metrics with their intervals, then those of parts of the points."""
     title = f"{metrics['points']} points of {metrics['subjects']} subjects in {metrics['images']} images"
-    overall = _table(f"{title}; {_intervals(metrics)}", "", "value", "95 % interval")
+    overall = NumberTable("", ["value", "95 % interval"], f"{title}; {_intervals(metrics)}")
     for name, entry in metrics["overall"].items():
         overall.add_row(_heading(name), COLUMNS[name].text(entry["value"]), _ends(name, entry))
     tables = [overall, _parts("keypoint", metrics["keypoints"])]
@@ -31,7 +31,7 @@ def metrics_tables(metrics: Mapping[str, Any]) -> Group:
 def comparison_tables(comparison: Mapping[str, Any]) -> Group:
     """Return the table of comparison.json: the metrics of both models and their differences."""
     title = f"A - B on {comparison['points']} points of {comparison['images']} images; {_intervals(comparison)}"
-    table = _table(title, "", "A", "B", "A - B", "95 % interval", "P(A better)")
+    table = NumberTable("", ["A", "B", "A - B", "95 % interval", "P(A\nbetter)"], title)
     for name, entry in comparison["overall"].items():
         a, b, difference = (
             COLUMNS[name].text(*value) for value in ((entry["a"],), (entry["b"],), (entry["difference"], "+"))
@@ -41,21 +41,13 @@ def comparison_tables(comparison: Mapping[str, Any]) -> Group:
     return Group(table, *_skipped(comparison))
 
 
-def _parts(kind: str, entries: Mapping[str, Mapping[str, Any]]) -> Table:
+def _parts(kind: str, entries: Mapping[str, Mapping[str, Any]]) -> NumberTable:
     """The brief columns of the metrics of each part."""
     names = [n for n, column in COLUMNS.items() if column.brief and any(n in entry for entry in entries.values())]
-    table = _table(None, kind, "points", *map(_heading, names))
+    table = NumberTable(kind, ["points", *map(_heading, names)])
     for part, entry in entries.items():
         values = [COLUMNS[name].text(entry[name]) if name in entry else "-" for name in names]
         table.add_row(part, str(entry["points"]), *values)
-    return table
-
-
-def _table(title: str | None, first: str, *headings: str) -> Table:
-    table = Table(title=title)
-    table.add_column(first)
-    for heading in headings:
-        table.add_column(heading, justify="right")
     return table
 
 

@@ -12,8 +12,8 @@ from scipy.stats import binomtest
 from softpoint.evaluation.eval_sets import EvaluationSet
 from softpoint.evaluation.results import Results
 from softpoint.metrics.calibration import (
+    BINS,
     FRACTION,
-    confidence_bins,
     confidences_and_hits,
     expected_calibration_error,
     predicted_and_real_errors,
@@ -21,7 +21,7 @@ from softpoint.metrics.calibration import (
 )
 from softpoint.metrics.functional import ellipse_radius, squared_mahalanobis
 from softpoint.paths import normalize_path
-from softpoint.viz import contact_sheet, crop_around, draw_tile
+from softpoint.viz import contact_sheet, crop_around, draw_tile, legend
 from softpoint.viz.figures import COLORS, REFERENCE, new_figure, number_log_axis, styled
 
 _TILE_WIDTH = 560
@@ -66,15 +66,16 @@ def error_figure(results: Results) -> Figure:
 def reliability_figure(results: Results, fraction: float = FRACTION) -> Figure:
     """Return the reliability of confidences and covariances: three panels, an ideal model on each dashed line.
 
-    Hit rate against confidence, with Wilson's 95 % intervals; the share of errors inside the ellipse of each
-    probability; and the error of each point against that predicted.
+    Hit rate against confidence, of points that are sorted by confidence and divided into equal parts, with Wilson's
+    95 % intervals; the share of errors inside the ellipse of each probability; and the error of each point against
+    that predicted.
     """
     confidence, hit = confidences_and_hits(results, fraction)
     figure, (left, middle, right) = new_figure(3, (11, 3.9))
-    mean, rate, count = confidence_bins(confidence, hit)
-    ends = [binomtest(round(r * n), int(n)).proportion_ci(method="wilson") for r, n in zip(rate, count, strict=True)]
-    lengths = np.abs(np.array(ends).reshape(-1, 2).T - rate)
-    left.errorbar(mean, rate, lengths, color=COLORS[0], marker="o", capsize=3)
+    for part in _equal_parts(confidence):
+        rate, hits = hit[part].mean(), binomtest(int(hit[part].sum()), len(part))
+        ends = np.abs(np.array([*hits.proportion_ci(method="wilson")]) - rate)[:, None]
+        left.errorbar(confidence[part].mean(), rate, ends, color=COLORS[0], marker="o", capsize=3, clip_on=False)
     left.set(title=f"Calibration error {expected_calibration_error(confidence, hit):.3f}", xlabel="confidence")
     left.set_ylabel(f"fraction within {100 * fraction:g} % of the subject")
     offsets = (results.keypoints - results.truth)[results.labeled]
@@ -100,6 +101,12 @@ def reliability_figure(results: Results, fraction: float = FRACTION) -> Figure:
     return figure
 
 
+def _equal_parts(confidence: np.ndarray) -> list[np.ndarray]:
+    """Return the indices of up to ten parts of at least 25 points, or of one part, from the lowest confidence up."""
+    parts = min(BINS, max(1, len(confidence) // 25))
+    return [part for part in np.array_split(np.argsort(confidence, kind="stable"), parts) if len(part)]
+
+
 def _fraction_inside(distance: np.ndarray, level: float) -> float:
     """Return the fraction of Mahalanobis distances (P,) inside the ellipse of this probability; NaN for none."""
     return float((distance <= ellipse_radius(level)).mean()) if len(distance) else float("nan")
@@ -108,8 +115,8 @@ def _fraction_inside(distance: np.ndarray, level: float) -> float:
 def worst_figure(results: Results, evaluated: EvaluationSet, count: int = 12) -> np.ndarray:
     """Return an image uint8 (H, W, 3) of the subjects with the largest mean error, worst first.
 
-    Labels are circles, predictions discs. `evaluated` is the set that was predicted. Raises ValueError for results
-    without a labeled point.
+    Labels are circles, predictions discs, as a legend below explains. `evaluated` is the set that was predicted.
+    Raises ValueError for results without a labeled point.
     """
     labeled = np.flatnonzero(results.labeled.any(1))
     if not len(labeled):
@@ -130,4 +137,5 @@ def worst_figure(results: Results, evaluated: EvaluationSet, count: int = 12) ->
         names = len(results.skeleton) <= _MAX_NAMES
         tiles.append(draw_tile(crop, predicted[None], size, results.skeleton, truth=truth[None], names=names))
         titles.append(f"{error:.1f} px: {PurePosixPath(normalize_path(results.images[i])).name}")
-    return contact_sheet(tiles, min(3, len(tiles)), titles=titles)
+    sheet = contact_sheet(tiles, min(3, len(tiles)), titles=titles)
+    return np.concatenate([sheet, legend(results.skeleton.names, sheet.shape[1])])

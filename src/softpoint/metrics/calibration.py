@@ -44,17 +44,10 @@ def expected_calibration_error(confidence: np.ndarray, hit: np.ndarray) -> float
     >>> expected_calibration_error(np.array([0.75, 0.75, 0.75, 0.75, 0.2]), np.array([True, True, True, False, False]))
     0.04
     """
-    mean, rate, count = confidence_bins(confidence, hit)
-    return float(np.abs(mean - rate) @ count / len(confidence)) if len(confidence) else float("nan")
-
-
-def confidence_bins(confidence: np.ndarray, hit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean confidence, hit rate and number of points of each of the 10 bins that has points."""
     index = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
-    count = np.bincount(index, minlength=BINS)
-    filled = count > 0
-    mean, rate = (np.bincount(index, values, BINS)[filled] / count[filled] for values in (confidence, hit))
-    return mean, rate, count[filled]
+    # The count of a bin cancels: |mean - rate| x count is the difference of two sums.
+    difference = np.bincount(index, confidence - hit, BINS)
+    return float(np.abs(difference).sum() / len(confidence)) if len(confidence) else float("nan")
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from pytorch_lightning.callbacks import Callback
 from rich.console import Console
-from rich.table import Table
 
 from softpoint.data.geometry import transform
 from softpoint.data.sources import Record
@@ -23,6 +22,7 @@ from softpoint.evaluation.summary import evaluate
 from softpoint.labels.csv_io import exact, write_rows
 from softpoint.metrics.calibration import FRACTION
 from softpoint.metrics.columns import COLUMNS
+from softpoint.tables import NumberTable
 from softpoint.training.calibrate import Calibrate, on_first_process
 
 # Numbers of all resamples together that are computed in about a second.
@@ -136,11 +136,9 @@ def keypoint_errors(results: Results, baseline: Results) -> list[tuple[str, int,
     return rows
 
 
-def _table(rows: list[tuple[str, int, float, float]]) -> Table:
-    table = Table(title="test error in original pixels (mean Euclidean distance)")
-    table.add_column("keypoint")
-    for heading in ("points", "epe", "mean position", "mean position / epe"):
-        table.add_column(heading, justify="right")
+def _table(rows: list[tuple[str, int, float, float]]) -> NumberTable:
+    headings = ["points", "epe", "mean position", "mean position / epe"]
+    table = NumberTable("keypoint", headings, "test error in original pixels (mean Euclidean distance)")
     for name, count, error, guess in rows:
         if name == "all":
             table.add_section()

@@ -8,9 +8,11 @@ import numpy as np
 
 from softpoint.functional.coordinates import grid_to_image
 from softpoint.labels.skeleton import Skeleton
+from softpoint.viz.colors import palette
 from softpoint.viz.image_ops import check_image, letterbox, resize
 from softpoint.viz.overlay import draw_keypoints
-from softpoint.viz.text import caption
+from softpoint.viz.primitives import draw_disc, draw_ring
+from softpoint.viz.text import caption, draw_text, text_size
 
 _WHITE = 255
 _GRAY = 128  # around an image
@@ -56,6 +58,31 @@ def contact_sheet(
         top, left = pad + i // columns * (height + pad), pad + i % columns * (width + pad)
         sheet[top : top + height, left : left + width] = tile
     return sheet
+
+
+def legend(names: Sequence[str], width: int, height: float = 16.0) -> np.ndarray:
+    """Return a white strip (h, width, 3) that explains the marks of `draw_keypoints`: shapes, then each name's color.
+
+    `height` is that of capital letters in pixels; entries that do not fit into a line begin another.
+
+    >>> legend(["nose"], width=300).shape[1]
+    300
+    """
+    gray, pad, line = [_GRAY] * 3, round(height), text_size("Ag", height)[1] + 6
+    entries = [("labeled", gray), ("predicted", gray), *zip(names, palette(len(names)).tolist(), strict=True)]
+    places, x, y = [], pad, 0
+    for text, _ in entries:
+        length = text_size(text, height)[0] + 3 * pad
+        if x > pad and x + length > width:
+            x, y = pad, y + line
+        places.append((x, y))
+        x += length
+    strip = np.full((y + line + pad // 2, width, 3), _WHITE, np.uint8)
+    for i, ((text, color), (x, y)) in enumerate(zip(entries, places, strict=True)):
+        draw_mark = draw_ring if i == 0 else draw_disc
+        draw_mark(strip, np.array([x + pad / 2, y + line / 2]), height / 3, color)
+        draw_text(strip, text, (x + 1.2 * pad, y + 2), height, (30, 30, 30))
+    return strip
 
 
 def crop_around(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

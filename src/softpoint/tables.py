@@ -1,0 +1,43 @@
+"""Tables on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+
+_UNLIMITED = 1 << 16
+
+
+class NumberTable(Table):
+    """A table of names, as they are written and never shortened, and columns of numbers.
+
+    Where the terminal is too narrow, the last columns are left out and named below the table.
+
+    >>> table = NumberTable("keypoint", ["points", "error (px)"])
+    >>> table.add_row("left[ear]", "12", "0.25")
+    >>> Console(width=40).print(table)
+    ┏━━━━━━━━━━━┳━━━━━━━━┳━━━━━━━━━━━━┓
+    ┃ keypoint  ┃ points ┃ error (px) ┃
+    ┡━━━━━━━━━━━╇━━━━━━━━╇━━━━━━━━━━━━┩
+    │ left[ear] │     12 │       0.25 │
+    └───────────┴────────┴────────────┘
+    """
+
+    def __init__(self, names: str, headings: Sequence[str], title: str | None = None) -> None:
+        super().__init__(title=title)
+        self.add_column(names, overflow="fold")
+        for heading in headings:
+            self.add_column(heading, justify="right")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        shown, options = copy(self), options.update(markup=False)
+        shown.columns = [*self.columns]
+        unlimited = options.update(width=_UNLIMITED)
+        while len(shown.columns) > 2 and shown.__rich_measure__(console, unlimited).maximum > options.max_width:
+            shown.columns.pop()
+        if left_out := [str(column.header) for column in self.columns[len(shown.columns) :]]:
+            shown.caption = f"widen the terminal for {', '.join(left_out)}"
+        yield from Table.__rich_console__(shown, console, options)
