@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,8 +21,10 @@ from softpoint.audit.pose import pose_findings
 from softpoint.audit.pose_model import PoseModel, fit
 from softpoint.images import ImageFolder
 from softpoint.images.decode import read_image
-from softpoint.images.scan import scan
+from softpoint.images.scan import Scan, scan
 from softpoint.labels.formats import read_labels
+from softpoint.labels.load import LoadedLabels
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 
@@ -71,8 +74,10 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Labels, ImageFold
     return labeled(poses), ImageFolder(folder)
 
 
-def audit(labels: Labels, images: ImageFolder, **more: object) -> Report:
-    return audit_labels(labels, images, scan(images, labels.images), **more)  # type: ignore[arg-type]
+def audit(labels: Labels, images: ImageFolder, scans: Sequence[Scan] | None = None, **more: Any) -> Report:
+    scans = scan(images, labels.images) if scans is None else scans
+    sizes, by_image = np.array([scan.size for scan in scans]), {scan.image: scan for scan in scans}
+    return audit_labels(LoadedLabels(labels, sizes, None, images, by_image, RowErrors("made")), **more)
 
 
 def kinds(report: Report) -> dict[str, int]:
@@ -179,9 +184,9 @@ def test_duplicate_images_with_several_subjects(painted: tuple[Labels, ImageFold
     scans = scan(images, [s.image for s in (*both, third, third)])
     here = [s._replace(digest=scans[0].digest, image=s.image) for s in scans]
     other_order = [replace(third, keypoints=both[1].keypoints), replace(third, keypoints=both[0].keypoints)]
-    report = audit_labels(replace(labels, subjects=(*both, *other_order)), images, here)
+    report = audit(replace(labels, subjects=(*both, *other_order)), images, here)
     assert kinds(report) == {"duplicate": 1}
-    report = audit_labels(replace(labels, subjects=(*both, other_order[0])), images, here[:3])
+    report = audit(replace(labels, subjects=(*both, other_order[0])), images, here[:3])
     assert report.findings[0].examples[0].value == "1 subjects, 2 in 000.png"
 
 

@@ -61,8 +61,7 @@ def test_what_training_refuses_is_reported(start: Callable, tmp_path: Path, word
     ending = start("inspect_data", *words)
     assert ending.code == 1 and "Traceback" not in ending.err
     found = {finding["kind"]: finding for finding in report(tmp_path)["findings"]}
-    assert set(found) == {"refused", "unreadable", "out_of_frame", "unlabeled_duplicate"}
-    assert "training refuses" in found["refused"]["message"]
+    assert set(found) == {"unreadable", "out_of_frame", "unlabeled_duplicate"}
     assert found["unreadable"]["count"] == 2 and found["out_of_frame"]["examples"][0]["place"] == "line 10"
     assert "subjects with points outside their image: 1" in ending.out
     assert report(tmp_path)["has_errors"] and report(tmp_path)["sizes"]["unknown"] == 2
@@ -77,13 +76,21 @@ def test_what_training_leaves_out_is_a_warning(start: Callable, tmp_path: Path, 
     assert (finding["kind"], finding["severity"]) == ("out_of_frame", "warning")
 
 
-def test_rows_that_cannot_be_understood(start: Callable, tmp_path: Path, words: list[str]) -> None:
+def test_a_row_that_cannot_be_read_is_reported_once(start: Callable, tmp_path: Path, words: list[str]) -> None:
     change(tmp_path / "data" / "labels.csv", 7, 1, "many")
     ending = start("inspect_data", *words)
-    assert ending.code == 1
-    assert report(tmp_path)["subjects"] == 11
-    (refused,) = [f for f in report(tmp_path)["findings"] if f["kind"] == "refused"]
-    assert "line 7" in refused["message"] and "'many'" in refused["message"]
+    assert ending.code == 1 and (ending.out + ending.err).count("'many'") == 1
+    found = report(tmp_path)
+    assert found["subjects"] == 11 and sum(found["splits"].values()) == 11
+    kinds = {finding["kind"]: finding for finding in found["findings"]}
+    assert "line 7" in kinds["unreadable_row"]["examples"][0]["value"] and "refused" not in kinds
+
+
+def test_a_refusal_that_no_finding_states_is_reported_once(start: Callable, tmp_path: Path, words: list[str]) -> None:
+    ending = start("inspect_data", *words, "data.group=png")
+    assert ending.code == 1 and (ending.out + ending.err).count("'png'") == 2  # the setting, and what it finds
+    (refused,) = report(tmp_path)["findings"]
+    assert refused["kind"] == "refused" and "finds 'png' in every path" in refused["message"]
 
 
 def test_keypoints_and_pairs_of_the_config_are_used(start: Callable, tmp_path: Path, words: list[str]) -> None:

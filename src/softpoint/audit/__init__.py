@@ -5,25 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from softpoint.audit.coordinate_conventions import convention_findings
 from softpoint.audit.images import image_findings, unlabeled_images
 from softpoint.audit.points import count_keypoints, point_findings
 from softpoint.audit.pose import pose_findings
-from softpoint.audit.report import SEVERITIES, Example, Finding, KeypointCounts, Report
-from softpoint.images import ImageFolder
+from softpoint.audit.report import SEVERITIES, Example, Finding, KeypointCounts, Report, finding_of
 from softpoint.images.scan import Scan
-from softpoint.labels.schema import Labels
+from softpoint.labels.load import LoadedLabels
 from softpoint.paths import normalize_path
 
 __all__ = ["Example", "Finding", "KeypointCounts", "Report", "audit_labels", "unlabeled_images"]
 
 
 def audit_labels(
-    labels: Labels,
-    image_folder: ImageFolder,
-    scans: Sequence[Scan],
+    loaded: LoadedLabels,
     splits: Mapping[str, Sequence[int]] | None = None,
     on_error: str = "error",
     out_of_frame: str = "error",
@@ -32,17 +27,25 @@ def audit_labels(
     """Return all findings about labels and their images, the most severe first.
 
     Args:
-        scans: one per subject, of its image; see `softpoint.images.scan`.
+        loaded: labels as `load_labels` returns them for an audit.
         splits: the subjects of each split, train first; None if there is no split.
         on_error, out_of_frame: the settings of the training. What training would leave out is a warning, not an error.
         others: scans of images without labels; see `unlabeled_images`.
     """
-    assert len(scans) == len(labels)
+    labels, sizes, image_folder = loaded.labels, loaded.sizes, loaded.image_folder
+    scans = [loaded.scans[image] for image in labels.images]
     splits = splits or {}
     severity = "error" if on_error == "error" else "warning"
-    sizes = np.array([scan.size for scan in scans], dtype=np.int64).reshape(-1, 2)
+    rows = [Example("", "", message) for message in loaded.errors.skipped]
     readable = [i for i, scan in enumerate(scans) if scan.error is None]
     findings = [
+        *finding_of(
+            "unreadable_row",
+            severity,
+            "rows that cannot be read",
+            rows,
+            "correct them, or leave them out by data.on_error=skip",
+        ),
         *image_findings(labels, image_folder, scans, others, splits, severity),
         *point_findings(labels, sizes, severity, severity if out_of_frame == "error" else "warning"),
         *convention_findings(labels, image_folder, readable),

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from softpoint.audit.report import Finding, Report
+from softpoint.audit.report import Report
 from softpoint.tables import NumberTable
 
 _COLORS = {"error": "bold red", "warning": "yellow", "info": "dim"}
@@ -14,7 +14,10 @@ _MAX_EXAMPLES, _MAX_SIZES = 3, 4
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
-    """Print the counts, a table of the keypoints, and every finding with its first examples."""
+    """Print the counts, a table of the keypoints, and every finding with its first examples.
+
+    Examples are numbered as on the page of findings: 2.1 is the first one of the second finding.
+    """
     console = console or Console()
     sizes = [f"{count} of {size}" for size, count in list(report.sizes.items())[:_MAX_SIZES]]
     sizes += ["..."] * (len(report.sizes) > _MAX_SIZES)
@@ -28,15 +31,14 @@ def print_report(report: Report, console: Console | None = None) -> None:
     for counts in report.keypoints:
         table.add_row(counts.name, *map(str, counts[1:]))
     console.print(table)
-    for finding in report.findings:
-        _print_finding(finding, console)
+    for number, finding in enumerate(report.findings, 1):
+        head = f"{number} ", (finding.severity, _COLORS[finding.severity]), f" {finding.kind}: {finding.message}"
+        console.print(Text.assemble(*head))
+        for i, example in enumerate(finding.examples[:_MAX_EXAMPLES], 1):
+            place = ", ".join(filter(None, (example.place, example.image)))
+            text = f"{number}.{i} " + ": ".join(filter(None, (place, example.value)))
+            console.print(Padding(Text(text), (0, 0, 0, 4)))
+        if finding.advice:
+            console.print(Padding(Text(f"-> {finding.advice}"), (0, 0, 0, 4)))
     if not report.findings:
         console.print("no findings")
-
-
-def _print_finding(finding: Finding, console: Console) -> None:
-    console.print(Text.assemble((finding.severity, _COLORS[finding.severity]), " ", finding.message))
-    for example in finding.examples[:_MAX_EXAMPLES]:
-        place = ", ".join(filter(None, (example.place, example.image)))
-        console.print(Padding(Text(": ".join(filter(None, (place, example.value)))), (0, 0, 0, 4)))
-    console.print(Padding(Text(f"-> {finding.advice}"), (0, 0, 0, 4)))

@@ -42,14 +42,18 @@ def page_of_labels(labels: Labels, read: Read, count: int = 12) -> np.ndarray | 
 
 
 def page_of_findings(labels: Labels, read: Read, findings: Sequence[Finding], each: int = 4) -> np.ndarray | None:
-    """Return a page uint8 (H, W, 3) of the first `each` examples of every finding; None where none can be drawn."""
+    """Return a page uint8 (H, W, 3) of the first `each` examples of every finding; None where none can be drawn.
+
+    Titles begin with the number of the example in the printed report.
+    """
     tiles, titles = [], []
-    for finding in findings:
+    for number, finding in enumerate(findings, 1):
         drawn = 0
-        for example in finding.examples[: 4 * each]:
+        for i, example in enumerate(finding.examples[: 4 * each], 1):
             if drawn < each and (tile := _draw_example(labels, read, finding, example)) is not None:
+                name = PurePosixPath(normalize_path(example.image)).name
+                titles.append(f"{number}.{i} {finding.kind}: {name}")
                 tiles.append(caption(tile, example.value, _CAPTION, above=False))
-                titles.append(f"{finding.kind}: {PurePosixPath(normalize_path(example.image)).name}")
                 drawn += 1
     return contact_sheet(tiles, 3, titles=titles) if tiles else None
 

@@ -16,7 +16,7 @@ from softpoint.cli.hydra_app import launch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from softpoint.audit import Finding, Report
+    from softpoint.audit import Report
     from softpoint.labels.load import LabelSource, LoadedLabels
     from softpoint.labels.split import Split
 
@@ -57,11 +57,11 @@ def main(cfg: DictConfig) -> None:
 
 
 def audit(loaded: LoadedLabels, source: LabelSource, split: Split, seed: int, unlabeled: bool) -> Report:
-    """Return all findings, first the reason for which training would refuse the data.
+    """Return all findings, with the reason for which training would refuse the data where no other states it.
 
     With `unlabeled`, images without labels beside the labeled ones are scanned too.
     """
-    from softpoint.audit import audit_labels, unlabeled_images
+    from softpoint.audit import Finding, audit_labels, unlabeled_images
     from softpoint.images.scan import memo_path, scan
     from softpoint.paths import user_cache_dir
 
@@ -69,27 +69,31 @@ def audit(loaded: LoadedLabels, source: LabelSource, split: Split, seed: int, un
     others = unlabeled_images(labels, folder) if unlabeled else []
     extra = scan(folder, others, memo_path(folder, user_cache_dir(source.cache_dir)))
     splits, refusal = training_split(loaded, source, split, seed)
-    scans = [loaded.scans[image] for image in labels.images]
-    report = audit_labels(labels, folder, scans, splits, source.on_error, source.out_of_frame, extra)
-    return replace(report, findings=[*refusal, *report.findings])
+    report = audit_labels(loaded, splits, source.on_error, source.out_of_frame, extra)
+    if refusal and not report.has_errors:
+        refused = Finding("refused", "error", f"training refuses the data: {refusal}", (), "", 1)
+        report = replace(report, findings=[refused, *report.findings])
+    return report
 
 
 def training_split(
     loaded: LoadedLabels, source: LabelSource, split: Split, seed: int
-) -> tuple[dict[str, list[int]], list[Finding]]:
-    """Return the subjects of each split of a training, and a finding where training refuses the data as it is."""
-    from softpoint.audit import Finding
-    from softpoint.labels.load import load_labels
+) -> tuple[dict[str, list[int]], str]:
+    """Return the subjects of each split of a training, and why training refuses the data as it is; "" if not."""
+    from softpoint.labels.load import usable_labels
+    from softpoint.labels.row_errors import RowErrors
     from softpoint.labels.split import images_of, split_labels, with_groups
 
-    refusal: list[Finding] = []
+    refusal = ""
     for attempt in (source, replace(source, on_error="skip", out_of_frame="drop")):
+        errors = RowErrors(str(source.labels), attempt.on_error)
         try:
             with quiet():
-                labels = with_groups(load_labels(attempt).labels, split.group)
+                usable = usable_labels(loaded.labels, loaded.image_folder, attempt, errors, loaded.scans)
+                labels = with_groups(usable.labels, split.group)
                 images = images_of(labels, split_labels(labels, split, seed))
-        except (ValueError, OSError, ImportError) as error:
-            refusal = refusal or [Finding("refused", "error", f"training refuses: {error}", (), "see below", 1)]
+        except (ValueError, OSError) as error:
+            refusal = refusal or str(error)
             continue
         names = loaded.labels.images
         members = {name: set(chosen) for name, chosen in images.items()}

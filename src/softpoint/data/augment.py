@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import cv2
 import numpy as np
@@ -20,13 +20,6 @@ from softpoint.data.pixel_transforms import apply_pixel_transforms, check_pixel_
 
 # Largest number of patches per image when `dropout` is on.
 PATCHES = 4
-
-# Largest value of each number of an augmentation; the smallest is 0.
-_LARGEST = {
-    "flip": 1, "rotate": 180, "translate": 1, "shear": 45, "probability": 1, "brightness": 1, "contrast": 1,
-    "saturation": 1, "hue": 0.5, "gamma": 2, "blur": 10, "noise": 1, "dropout": 0.9, "recolor_probability": 1,
-    "perspective": 0.25,  # beyond it the four corners may no longer form a convex shape
-}  # fmt: skip
 
 # Rec. 601: RGB to luma and two axes of color, in which saturation is a length and hue an angle.
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
@@ -77,6 +70,8 @@ class Color:
 class Augment:
     """Draws one geometric matrix and one change of color per image; each number is the largest strength of its step.
 
+    The annotation of a number states how large it may be; the smallest is 0.
+
     Geometry: `rotate` and `shear` in degrees, `scale` (smallest, largest) factor, `translate` and `perspective` (of
     each corner) as fractions of the side, for a fraction `probability` of the images; `flip` is the probability of a
     left-right mirror.
@@ -87,28 +82,29 @@ class Augment:
     Raises ValueError for a number out of range, and for a transform that may move pixels.
     """
 
-    flip: float = 0.0
-    rotate: float = 0.0
+    flip: Annotated[float, 1] = 0.0
+    rotate: Annotated[float, 180] = 0.0
     scale: Sequence[float] = (1.0, 1.0)
-    translate: float = 0.0
-    shear: float = 0.0
-    perspective: float = 0.0
-    probability: float = 1.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    gamma: float = 0.0
-    blur: float = 0.0
-    noise: float = 0.0
-    dropout: float = 0.0
-    recolor_probability: float = 0.5
+    translate: Annotated[float, 1] = 0.0
+    shear: Annotated[float, 45] = 0.0
+    perspective: Annotated[float, 0.25] = 0.0  # beyond, four corners may no longer form a convex shape
+    probability: Annotated[float, 1] = 1.0
+    brightness: Annotated[float, 1] = 0.0
+    contrast: Annotated[float, 1] = 0.0
+    saturation: Annotated[float, 1] = 0.0
+    hue: Annotated[float, 0.5] = 0.0
+    gamma: Annotated[float, 2] = 0.0
+    blur: Annotated[float, 10] = 0.0
+    noise: Annotated[float, 1] = 0.0
+    dropout: Annotated[float, 0.9] = 0.0
+    recolor_probability: Annotated[float, 1] = 0.5
     pixel: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
-        for name, largest in _LARGEST.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= largest:
+        for name, hint in get_type_hints(Augment, include_extras=True).items():
+            value, (largest,) = getattr(self, name), getattr(hint, "__metadata__", (None,))
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if largest is not None and not (number and 0 <= value <= largest):
                 raise ValueError(f"augment.{name}={value!r} is not a number from 0 to {largest}; 0 turns it off")
         try:
             low, high = (float(factor) for factor in self.scale)

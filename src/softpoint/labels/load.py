@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,25 +98,40 @@ def load_labels(source: LabelSource, images: Collection[str] | None = None, audi
     Raises FileNotFoundError for a missing file, and ValueError for labels that cannot be used: one error per step
     lists all rows, unless `on_error` skips them.
     """
-    errors = RowErrors(str(source.labels), "skip" if audit else source.on_error)
+    errors = RowErrors(str(source.labels), source.on_error, silent=audit)
     labels = read_labels(source.labels, source.format, source.on_error, source.images, source.fetch, errors)
     labels = select_labels(labels, source.categories, source.keypoints, source.flip_pairs, source.edges)
     image_folder = ImageFolder(Path(source.images or labels.folder), source.exif, source.max_pixels)
-    memo = memo_path(image_folder, user_cache_dir(source.cache_dir))
     if audit:
-        scans = scan(image_folder, labels.images, memo)
+        scans = _scan(labels.images, image_folder, source)
         sizes = np.array([scan.size for scan in scans], dtype=np.int64).reshape(-1, 2)
         return LoadedLabels(labels, sizes, None, image_folder, {scan.image: scan for scan in scans}, errors)
     if images is not None:
         labels = _of_images(labels, images)
+    return usable_labels(labels, image_folder, source, errors)
+
+
+def usable_labels(
+    labels: Labels,
+    image_folder: ImageFolder,
+    source: LabelSource,
+    errors: RowErrors,
+    scanned: Mapping[str, Scan] | None = None,
+) -> LoadedLabels:
+    """Return the samples of labels that were read and selected, which may have been `scanned`; see `load_labels`."""
     labels, sizes = validate(labels, image_folder, errors, source.out_of_frame)
-    scans = scan(image_folder, list(dict.fromkeys(labels.images)), memo) if source.verify else []
+    images = list(dict.fromkeys(labels.images)) if source.verify else []
+    scans = _scan(images, image_folder, source) if scanned is None else [scanned[image] for image in images]
     labels, sizes = _decodable(labels, sizes, scans, errors)
     labels, sizes, boxes = _samples(labels, sizes, source, errors)
     if source.unlabeled == "absent":
         subjects = (replace(s, visibility=np.where(s.visibility == 0, ABSENT, s.visibility)) for s in labels.subjects)
         labels = replace(labels, subjects=tuple(subjects))
     return LoadedLabels(labels, sizes, boxes, image_folder, {scan.image: scan for scan in scans}, errors)
+
+
+def _scan(images: Sequence[str], image_folder: ImageFolder, source: LabelSource) -> list[Scan]:
+    return scan(image_folder, images, memo_path(image_folder, user_cache_dir(source.cache_dir)))
 
 
 def _of_images(labels: Labels, images: Collection[str]) -> Labels:

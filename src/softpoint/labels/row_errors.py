@@ -17,6 +17,7 @@ _log = logging.getLogger(__name__)
 class RowErrors:
     """Errors in the rows of `source`; `raise_or_warn` raises them, or with `on_error` "skip" warns of them.
 
+    With `silent`, for an audit that reports them itself, it only collects them in `skipped`.
     Raises ValueError for another `on_error`.
 
     >>> errors = RowErrors("labels.csv")
@@ -29,9 +30,9 @@ class RowErrors:
     ValueError: labels.csv line 3: 'two' is not a number; correct it, or leave it out by data.on_error=skip
     """
 
-    def __init__(self, source: str, on_error: str = "error") -> None:
+    def __init__(self, source: str, on_error: str = "error", silent: bool = False) -> None:
         check_choice("data.on_error", on_error, ("error", "skip"))
-        self.source, self.on_error = source, on_error
+        self.source, self.on_error, self.silent = source, on_error, silent
         self._rows = 0
         self.errors: list[str] = []  # since the last `raise_or_warn`
         self.skipped: list[str] = []  # all that were skipped so far
@@ -54,9 +55,10 @@ class RowErrors:
         advised = 2 * len(errors) <= rows  # not where it would leave out most rows
         if not errors:
             return
-        if self.on_error == "skip":
+        if self.silent or self.on_error == "skip":
             self.skipped += errors
-            _log.warning("%s: left out %d that cannot be used%s", self.source, len(errors), first_few(errors))
+            if not self.silent:
+                _log.warning("%s: left out %d that cannot be used%s", self.source, len(errors), first_few(errors))
         elif len(errors) == 1:
             message = f"{errors[0]}; {hint}" if hint else errors[0]
             skip = ", or leave it out by data.on_error=skip" if advised else ""
