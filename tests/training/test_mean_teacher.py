@@ -16,7 +16,7 @@ from softpoint.data.augment import Augment
 from softpoint.data.unlabeled import UnlabeledImages
 from softpoint.functional import transform_points
 from softpoint.training.callbacks import ExponentialAverage
-from softpoint.training.mean_teacher import ramp_up
+from softpoint.training.mean_teacher import _average, _teach, ramp_up
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:.*is not empty.*")
 
@@ -74,15 +74,14 @@ SURE = torch.tensor([0.9, 0.8, 0.79, 1.0])
 def test_the_teacher_is_the_average_that_is_validated_and_saved(labels: list[str], tmp_path: Path) -> None:
     module, _, trainer = started(labels, tmp_path)
     average = next(one for one in trainer.callbacks if isinstance(one, ExponentialAverage))
-    assert module.teacher is average.module.net is not module.net and not module.teacher.training
-    assert not any(key.startswith("teacher") for key in module.state_dict())
+    assert _average(module) is average.module.net is not module.net and not average.module.net.training
 
 
 def test_targets_are_the_plain_view_s_points_moved_and_exchanged_by_a_mirror(labels: list[str], tmp_path: Path) -> None:
-    module, batch, _ = started(labels, tmp_path, teacher := Teacher(SPOTS, SURE))
+    _, batch, _ = started(labels, tmp_path, teacher := Teacher(SPOTS, SURE))
     views = batch["unlabeled"]
     assert views["plain"].shape == (2, 2, 64, 64, 3)
-    points, confidence = module._teach(views)
+    points, confidence = _teach(teacher.eval(), views)
     assert torch.equal(teacher.seen, views["plain"].flatten(0, 1).permute(0, 3, 1, 2))
     flat = zip(views["matrix"].flatten(0, 1).double(), views["order"].flatten(0, 1), points, confidence, strict=True)
     for matrix, order, moved, sure in flat:
@@ -93,10 +92,13 @@ def test_targets_are_the_plain_view_s_points_moved_and_exchanged_by_a_mirror(lab
 
 
 def test_the_loss_is_that_of_sure_points_inside_divided_by_all(labels: list[str], tmp_path: Path) -> None:
-    module, batch, _ = started(labels, tmp_path, Teacher(SPOTS, SURE), "loss=[heatmap_ce]", "module.threshold=0.8")
+    module, batch, _ = started(
+        labels, tmp_path, Teacher(SPOTS, SURE), "loss=[heatmap_ce]", "module.teacher.threshold=0.8"
+    )
     views = batch["unlabeled"]
     module.eval()  # batch normalization would tell one call from the next
-    result = module._consistency_loss(views)
+    module.teacher.ramp = 0.0  # the weight is 1 from the start
+    result = module.teacher.loss(module, batch)
     image = views["image"].flatten(0, 1).permute(0, 3, 1, 2)
     prediction, total = module.net(image), 0.0
     order, count = views["order"].flatten(0, 1), 4 * len(image)
@@ -115,17 +117,20 @@ def test_the_loss_is_that_of_sure_points_inside_divided_by_all(labels: list[str]
 
 def test_a_teacher_in_doubt_teaches_nothing(labels: list[str], tmp_path: Path) -> None:
     module, batch, _ = started(labels, tmp_path, Teacher(SPOTS, 0.5 * SURE))
-    taught = module._consistency_loss(batch["unlabeled"])
+    taught = module.teacher.loss(module, batch)
     taught.backward()
     assert taught.item() == 0
     assert all(p.grad is None or not p.grad.any() for p in module.net.parameters())
 
 
 def test_a_step_adds_the_weighted_loss_of_the_teacher_to_that_of_the_labels(labels: list[str], tmp_path: Path) -> None:
-    module, batch, _ = started(labels, tmp_path, Teacher(SPOTS, SURE), "module.consistency=3", "module.ramp=0.5")
+    module, batch, _ = started(
+        labels, tmp_path, Teacher(SPOTS, SURE), "module.teacher.consistency=3", "module.teacher.ramp=0.5"
+    )
     module.eval()
-    both, taught = module.training_step(batch, 0), module._consistency_loss(batch["unlabeled"])
-    alone = super(type(module), module).training_step(batch, 0)
+    both, teacher = module.training_step(batch, 0), module.teacher
+    module.teacher, teacher.ramp, teacher.consistency = None, 0.0, 1.0
+    alone, taught = module.training_step(batch, 0), teacher.loss(module, batch)
     torch.testing.assert_close(both, alone + 3 * float(np.exp(-5.0)) * taught)  # at the start of the run
     assert taught.item() > 0
 
@@ -139,7 +144,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(labels: list[str], tmp_p
     """Also the teacher, which a checkpoint holds as the weights that it saves."""
 
     def run(folder: Path, *more: str, stop: int | None = None) -> tuple[list[Any], dict[str, Any]]:
-        words = [*labels, "trainer.max_epochs=3", "module.threshold=0", *more]
+        words = [*labels, "trainer.max_epochs=3", "module.teacher.threshold=0", *more]
         module, data, trainer = built(cfg := composed("train", words, folder))
         seen: list[Any] = []
         usual = module.training_step
@@ -181,8 +186,8 @@ def test_a_missing_average_and_missing_images_are_named(labels: list[str], tmp_p
         trainer.fit(module, data)
 
 
-@pytest.mark.parametrize("word", ["module.consistency=-1", "module.threshold=1.5", "module.ramp=-0.1"])
+@pytest.mark.parametrize("word", ["teacher.consistency=-1", "teacher.threshold=1.5", "teacher.ramp=-0.1"])
 def test_numbers_out_of_range_are_refused(labels: list[str], tmp_path: Path, word: str) -> None:
     key, _, value = word.partition("=")
     with pytest.raises(Exception, match=rf"{key}={value}"):
-        built(composed("train", [*labels, word], tmp_path))
+        built(composed("train", [*labels, f"module.{word}"], tmp_path))

@@ -11,7 +11,7 @@ from softpoint.training.loss_terms import (
     VarianceTerm,
     VisibilityTerm,
 )
-from softpoint.training.mean_teacher import SemiSupervisedModule
+from softpoint.training.mean_teacher import MeanTeacher
 from softpoint.training.module import KeypointModule
 from softpoint.training.pixel_classes import PixelClassTerm
 from softpoint.training.record import Record
@@ -19,6 +19,6 @@ from softpoint.training.target import Target
 
 __all__ = [
     "AxisTerm", "Calibrate", "CoordinateTerm", "HeatmapTerm", "KeypointLoss", "KeypointModule",
-    "LikelihoodTerm", "LossTerm", "PixelClassTerm", "Record", "SemiSupervisedModule", "Target",
+    "LikelihoodTerm", "LossTerm", "MeanTeacher", "PixelClassTerm", "Record", "Target",
     "VarianceTerm", "VisibilityTerm",
 ]  # fmt: skip

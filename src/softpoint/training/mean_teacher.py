@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from softpoint.functional import transform_points
-from softpoint.labels.skeleton import Skeleton
-from softpoint.models import KeypointNet
 from softpoint.training.callbacks import ExponentialAverage
-from softpoint.training.loss import KeypointLoss
-from softpoint.training.module import KeypointModule
 from softpoint.training.target import Target
 from softpoint.types import Batch, UnlabeledViews
 
+if TYPE_CHECKING:
+    from softpoint.training.module import KeypointModule
 
-class SemiSupervisedModule(KeypointModule):
-    """A `KeypointModule` that also learns from images without labels: a mean teacher.
+
+class MeanTeacher:
+    """Teaches a `KeypointModule` by images without labels.
 
     The teacher is the average that `callbacks.ema` keeps, the network that is validated and saved. It predicts the
     plain view of each unlabeled image; the network in training has to predict the same points in a strongly augmented
@@ -34,74 +32,55 @@ class SemiSupervisedModule(KeypointModule):
         threshold: smallest confidence at which a point of the teacher is a target.
         ramp: fraction of the run during which the weight rises (`ramp_up`).
 
-    Raises ValueError for numbers out of range, and when training starts without `callbacks.ema` or unlabeled images.
+    Raises ValueError for numbers out of range.
     Sources: Tarvainen and Valpola, arXiv:1703.01780; Sohn et al., FixMatch, arXiv:2001.07685.
     """
 
-    learns_unlabeled = True
-
-    def __init__(
-        self,
-        skeleton: Skeleton,
-        net: Callable[..., KeypointNet],
-        loss: KeypointLoss,
-        optimizer: Callable[..., torch.optim.Optimizer],
-        scheduler: Callable[..., dict[str, Any]],
-        consistency: float,
-        threshold: float,
-        ramp: float,
-        learn_visibility: bool = False,
-        backbone_rate: float = 1.0,
-        compile: bool = False,
-    ) -> None:
+    def __init__(self, consistency: float, threshold: float, ramp: float) -> None:
         if consistency < 0 or not 0 <= threshold <= 1 or not 0 <= ramp <= 1:
             raise ValueError(
-                f"module.consistency={consistency} must be at least 0, module.threshold={threshold} and"
-                f" module.ramp={ramp} from 0 to 1"
+                f"module.teacher.consistency={consistency} must be at least 0, module.teacher.threshold={threshold} and"
+                f" module.teacher.ramp={ramp} from 0 to 1"
             )
-        super().__init__(skeleton, net, loss, optimizer, scheduler, learn_visibility, backbone_rate, compile)
         self.consistency, self.threshold, self.ramp = consistency, threshold, ramp
 
-    def on_train_start(self) -> None:
-        self.teacher.eval()
+    def loss(self, module: KeypointModule, batch: Batch) -> Tensor:
+        """Return the weighted loss of a batch's augmented views against the teacher's points in the plain ones.
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        Raises ValueError without unlabeled images, and without `callbacks.ema`.
+        """
         if "unlabeled" not in batch:
             raise ValueError("semi=mean_teacher needs images: data.unlabeled_images.source=FOLDER_OR_VIDEO")
-        loss = super().training_step(batch, batch_idx)
-        weight = self.consistency * ramp_up(self.progress(self.trainer.global_step), self.ramp)
-        return loss + weight * self._consistency_loss(batch["unlabeled"])
-
-    @property
-    def teacher(self) -> nn.Module:
-        """The averaged network; ValueError without `callbacks.ema`."""
-        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
-        for callback in callbacks:
-            if isinstance(callback, ExponentialAverage):
-                net: nn.Module = callback.module.net
-                return net
-        raise ValueError("semi=mean_teacher needs the average that callbacks.ema keeps; do not drop that callback")
-
-    def _consistency_loss(self, views: UnlabeledViews) -> Tensor:
-        """Loss of the augmented views against the teacher's points in the plain ones."""
+        views, progress = batch["unlabeled"], module.progress(module.trainer.global_step)
         image = _as_batch(views["image"])
-        points, confidence = self._teach(views)
+        points, confidence = _teach(_average(module), views)
         size, confident = (image.shape[-2], image.shape[-1]), 2 * (confidence >= self.threshold).long()
-        target = Target.of(points, confident, size, self.net.decoder.stride, self.progress(self.trainer.global_step))
+        target = Target.of(points, confident, size, module.net.decoder.stride, progress)
         # The teacher's points are no labels of visibility.
         target = replace(target, states=torch.full_like(target.states, -1))
         number = torch.tensor(float(confident.numel()), device=confident.device)
-        loss: Tensor = self.loss(self.net(image), target, lambda _: number)["loss"]
-        self.log("train/consistency", loss.detach(), batch_size=len(image))
-        self.log("train/confident", target.mask.float().mean(), batch_size=len(image))
-        return loss
+        loss: Tensor = module.loss(module.net(image), target, lambda _: number)["loss"]
+        module.log("train/consistency", loss.detach(), batch_size=len(image))
+        module.log("train/confident", target.mask.float().mean(), batch_size=len(image))
+        return self.consistency * ramp_up(progress, self.ramp) * loss
 
-    @torch.no_grad()
-    def _teach(self, views: UnlabeledViews) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"]]:
-        """The teacher's points, mapped into the augmented views, and their confidence."""
-        prediction, order = self.teacher(_as_batch(views["plain"])), views["order"].flatten(0, 1)
-        points = prediction["keypoints"].gather(1, order[..., None].expand(-1, -1, 2))
-        return transform_points(points, views["matrix"].flatten(0, 1)), prediction["confidence"].gather(1, order)
+
+def _average(module: KeypointModule) -> nn.Module:
+    """The averaged network; ValueError without `callbacks.ema`."""
+    callbacks: list[Any] = module.trainer.callbacks  # type: ignore[attr-defined]
+    for callback in callbacks:
+        if isinstance(callback, ExponentialAverage):
+            net: nn.Module = callback.module.net.eval()
+            return net
+    raise ValueError("semi=mean_teacher needs the average that callbacks.ema keeps; do not drop that callback")
+
+
+@torch.no_grad()
+def _teach(teacher: nn.Module, views: UnlabeledViews) -> tuple[Float[Tensor, "B K 2"], Float[Tensor, "B K"]]:
+    """The teacher's points, mapped into the augmented views, and their confidence."""
+    prediction, order = teacher(_as_batch(views["plain"])), views["order"].flatten(0, 1)
+    points = prediction["keypoints"].gather(1, order[..., None].expand(-1, -1, 2))
+    return transform_points(points, views["matrix"].flatten(0, 1)), prediction["confidence"].gather(1, order)
 
 
 def ramp_up(progress: float, ramp: float) -> float:

@@ -23,6 +23,7 @@ from softpoint.metrics import PointArrays, PointMeans, VisibilityScores
 from softpoint.models import KeypointNet
 from softpoint.training.callbacks import fraction_of_time
 from softpoint.training.loss import KeypointLoss
+from softpoint.training.mean_teacher import MeanTeacher
 from softpoint.training.param_groups import parameter_groups, slow_backbone
 from softpoint.training.target import Target
 from softpoint.types import Batch, Prediction
@@ -41,6 +42,7 @@ class KeypointModule(pl.LightningModule):
             term of the loss trains them.
         backbone_rate: learning rate of the backbone as a fraction of the optimizer's.
         compile: run the network through torch.compile.
+        teacher: adds a loss of images without labels; None learns from labels alone.
     """
 
     skeleton: Skeleton
@@ -60,6 +62,7 @@ class KeypointModule(pl.LightningModule):
         learn_visibility: bool = False,
         backbone_rate: float = 1.0,
         compile: bool = False,
+        teacher: MeanTeacher | None = None,
     ) -> None:
         super().__init__()
         self.skeleton = skeleton
@@ -71,7 +74,7 @@ class KeypointModule(pl.LightningModule):
         loss.check_head(self.net.head)
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.backbone_rate = backbone_rate
+        self.backbone_rate, self.teacher = backbone_rate, teacher
         self.mean_loss = nn.ModuleDict({name: MeanMetric() for name in loss.terms})
         self.point_means = PointMeans(len(skeleton))
         self.visibility_scores = VisibilityScores(len(skeleton))
@@ -87,7 +90,7 @@ class KeypointModule(pl.LightningModule):
         for name, value in values.items():
             self.log(f"train/{name}", value.detach(), batch_size=len(batch["image"]), prog_bar=name == "loss")
         loss: Tensor = values["loss"]
-        return loss
+        return loss if self.teacher is None else loss + self.teacher.loss(self, batch)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Prediction:
         prediction: Prediction = self.net(batch["image"])
@@ -195,6 +198,11 @@ class KeypointModule(pl.LightningModule):
             )
         done = step / steps if 0 < steps < math.inf else 0.0
         return min(max(done, spent or 0.0), 1.0)
+
+    @property
+    def learns_unlabeled(self) -> bool:
+        """True if training batches need images without labels."""
+        return self.teacher is not None
 
     @property
     def _data(self) -> Any:
