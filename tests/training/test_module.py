@@ -72,11 +72,12 @@ def test_the_summary_names_backbone_and_weights(tmp_path: Path) -> None:
     assert module.summary.endswith(", started from timm resnet18.a1_in1k")
 
 
-@pytest.mark.parametrize(("error", "worse"), [(9.0, True), (3.0, False)])
+@pytest.mark.parametrize(("moved", "worse"), [(0.0, True), (1000.0, False)])
 def test_a_model_that_is_worse_than_the_mean_position_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: float, worse: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], moved: float, worse: bool
 ) -> None:
-    monkeypatch.setattr("softpoint.training.final_test.keypoint_errors", lambda *_: [("all", 5, error, 6.0)])
     module, data, trainer = built(composed("train", tiny(), tmp_path))
+    mean = data.mean_position() + moved
+    monkeypatch.setattr(data, "mean_position", lambda: mean)
     trainer.test(module, data, verbose=False)
     assert ("worse than always answering the mean position" in capsys.readouterr().out) == worse

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from softpoint.training.calibrate import Calibrate, on_first_process
 
 # Numbers of all resamples together that are computed in about a second.
 _WORK = 20_000_000
+_EPE = COLUMNS["epe"]
 # A point of a lower confidence is more likely missed than hit.
 DOUBT = 0.5
 
@@ -35,12 +36,14 @@ class FinalTest(Callback):
     """Measures the predictions of `KeypointModule.test_step`, prints the error of each keypoint and writes test.csv.
 
     Each process predicts its share; all shares are joined, so that every subject counts once. `results` and `metrics`
-    hold the outcome on the first process; `metrics` is empty, and `failure` says why, for a network that diverged.
+    hold the outcome on the first process, and `mean_position_epe` the error of a constant answer. For a network that
+    diverged `metrics` is empty, and `failure` is the reason.
     """
 
     def __init__(self) -> None:
         self.results: Results | None = None
         self.metrics: dict[str, Any] = {}
+        self.mean_position_epe: float | None = None
         self.failure = ""
         self._rows: dict[int, tuple[Record, np.ndarray, dict[str, np.ndarray]]] = {}
 
@@ -72,19 +75,6 @@ class FinalTest(Callback):
         eval_set = replace(eval_set, images=[eval_set.images[i] for i in chosen], boxes=boxes, areas=areas)
         stacked = {name: np.stack([prediction[name] for prediction in predictions]) for name in predictions[0]}
         self.results = join_labels(eval_set, records, stacked, pl_module.skeleton, pl_module.skeleton.names)
-        mean_position = trainer.datamodule.mean_position()
-        baseline = replace(self.results, keypoints=np.stack([transform(mean_position, m) for m in matrices]))
-        table = keypoint_errors(self.results, baseline)
-        Console().print(_table(table))
-        _, _, error, guess = table[-1]
-        if error >= guess:
-            print(
-                "this model is worse than always answering the mean position; train longer (minutes=12) or check the"
-                " labels"
-            )
-        lines = [[name, str(points), exact(epe), exact(guess)] for name, points, epe, guess in table]
-        path = Path(trainer.default_root_dir) / "test.csv"
-        write_rows(path, [["keypoint", "points", "epe", "mean_position_epe"], *lines])
         try:
             check_finite(self.results)
         except ValueError as fault:
@@ -93,6 +83,23 @@ class FinalTest(Callback):
         fraction = next((c.fraction for c in trainer.callbacks if isinstance(c, Calibrate)), FRACTION)
         draws = max(200, min(DRAWS, _WORK // max(1, int(self.results.labeled.sum()))))
         self.metrics = evaluate(self.results, fraction=fraction, draws=draws)
+        mean_position = trainer.datamodule.mean_position()
+        constant = replace(self.results, keypoints=np.stack([transform(mean_position, m) for m in matrices]))
+        columns = [(*array.T, array) for array in (self.results.labeled, self.results.errors, constant.errors)]
+        table = [
+            (name, int(labeled.sum()), _EPE.summarize(errors), _EPE.summarize(guesses))
+            for name, labeled, errors, guesses in zip((*pl_module.skeleton.names, "all"), *columns, strict=True)
+        ]
+        Console().print(_table(table))
+        *_, error, self.mean_position_epe = table[-1]
+        if error is not None and self.mean_position_epe is not None and error >= self.mean_position_epe:
+            print(
+                "this model is worse than always answering the mean position; train longer (minutes=12) or check the"
+                " labels"
+            )
+        cells = [[name, str(n), *("" if e is None else exact(e) for e in errors)] for name, n, *errors in table]
+        header = ["keypoint", "points", "epe", "mean_position_epe"]
+        write_rows(Path(trainer.default_root_dir) / "test.csv", [header, *cells])
         overall: dict[str, Any] = self.metrics["overall"]
         return overall
 
@@ -125,23 +132,15 @@ class FinalTest(Callback):
         }
 
 
-def keypoint_errors(results: Results, baseline: Results) -> list[tuple[str, int, float, float]]:
-    """Name, labeled points, mean error and mean error of the baseline, of each keypoint and then of "all"."""
-    labeled = results.labeled
-    masks = {name: labeled & (np.arange(labeled.shape[1]) == k) for k, name in enumerate(results.skeleton.names)}
-    rows = []
-    for name, mask in (masks | {"all": labeled}).items():
-        epe, guess = (float(e[mask].mean()) if mask.any() else math.nan for e in (results.errors, baseline.errors))
-        rows.append((name, int(mask.sum()), epe, guess))
-    return rows
-
-
-def _table(rows: list[tuple[str, int, float, float]]) -> NumberTable:
+def _table(rows: Sequence[tuple[str, int, float | None, float | None]]) -> NumberTable:
+    """Table of name, points, error and error of the mean position; of each keypoint, and then of all together."""
     headings = ["points", "epe", "mean position", "mean position / epe"]
     table = NumberTable("keypoint", headings, "test error in original pixels (mean Euclidean distance)")
     for name, count, error, guess in rows:
         if name == "all":
             table.add_section()
-        measured = (COLUMNS["epe"].text(error), f"{guess:.1f}", f"{guess / error:.1f}" if error else "-")
-        table.add_row(name, str(count), *(measured if count else ("never labeled", "-", "-")))
+        if error is None or guess is None:
+            table.add_row(name, str(count), "never labeled", "-", "-")
+        else:
+            table.add_row(name, str(count), _EPE.text(error), f"{guess:.1f}", f"{guess / error:.1f}" if error else "-")
     return table
