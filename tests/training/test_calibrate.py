@@ -22,7 +22,7 @@ from softpoint.layers.calibration import TAIL, Evidence, evidence, log_deviation
 from softpoint.metrics import expected_calibration_error
 from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
 from softpoint.training import Calibrate
-from softpoint.training.calibrate import _batches, measure, on_first_process, shifts
+from softpoint.training.calibrate import _batches, best_checkpoint, measure, on_first_process, shifts
 from softpoint.training.calibration_fit import COVARIANCE_SCALE, LEVEL, SLOPE, Measured, fit_calibration
 
 RADIUS, STRIDE, K = torch.tensor(6.0), 4, 5
@@ -246,6 +246,16 @@ def test_a_training_that_goes_on_forgets_the_calibration(tmp_path: Path) -> None
     trainer.fit(module, data, ckpt_path=best, weights_only=True)
     last = read_checkpoint(tmp_path / "checkpoints/last.ckpt")
     assert trainer.current_epoch == 2 and last.net.calibration.radius == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:The dirpath has changed")
+def test_a_run_that_goes_on_elsewhere_leaves_the_best_checkpoint_of_the_first(run: Path, tmp_path: Path) -> None:
+    best = run / "checkpoints" / "best.ckpt"
+    before = best.read_bytes()
+    module, data, trainer = built(composed("train", tiny("data.val=6"), tmp_path))
+    trainer.fit(module, data, ckpt_path=run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert trainer.checkpoint_callback.best_model_path == str(best) and best_checkpoint(trainer) is None
+    assert best.read_bytes() == before
 
 
 def test_an_error_of_the_first_process_is_raised_in_all() -> None:

@@ -24,7 +24,6 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     import os
     import shlex
     import warnings
-    from pathlib import Path
 
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -33,6 +32,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     from softpoint.inference import read_checkpoint
     from softpoint.inference.build_model import target_packages
     from softpoint.training import Record
+    from softpoint.training.calibrate import best_checkpoint
     from softpoint.training.final_test import FinalTest
 
     # Of Lightning's own use of torch, its advice to use more workers than a laptop has cores, and epochs cut short.
@@ -57,23 +57,23 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
     if trainer.fast_dev_run:
         return None, None
-    score, best = trainer.checkpoint_callback.best_model_score, trainer.checkpoint_callback.best_model_path
-    if score is None:
+    if (best := best_checkpoint(trainer)) is None:
         steps = f" and trainer.max_steps={trainer.max_steps}" if trainer.max_steps >= 0 else ""
         raise ValueError(
             f"nothing to test: no epoch up to trainer.max_epochs={trainer.max_epochs}{steps} was trained, validated"
             " and saved; raise it, and keep callbacks.checkpoint"
         )
-    trainer.test(module, data, ckpt_path=best, verbose=False, weights_only=True)
+    path, score = best
+    trainer.test(module, data, ckpt_path=path, verbose=False, weights_only=True)
     report = next((callback for callback in trainer.callbacks if isinstance(callback, FinalTest)), FinalTest())
     if trainer.is_global_zero:
-        conclude(Path(best), record.facts, trainer, report)
-        print(f"best checkpoint, val/epe {score:.3f} px: {os.path.relpath(best)}")
-        command = shlex.quote(f"ckpt={os.path.relpath(best)}")
+        conclude(path, record.facts, trainer, report)
+        print(f"best checkpoint, val/epe {score:.3f} px: {os.path.relpath(path)}")
+        command = shlex.quote(f"ckpt={os.path.relpath(path)}")
         own = sorted({package for package in trust if not package.startswith("softpoint.")})
         more = " boxes=LABELS" * bool(data.crops) + f" trust=[{','.join(own)}]" * bool(own)
         print(f"use it: softpoint predict {command} source=IMAGE_OR_FOLDER{more}")
-    return float(score), report.results if report.metrics else None
+    return score, report.results if report.metrics else None
 
 
 def build(cfg: DictConfig) -> tuple[Any, Any, Any]:

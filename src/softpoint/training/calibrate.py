@@ -47,10 +47,10 @@ class Calibrate(Callback):
         self.fraction, self.images = fraction, images
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        best = getattr(trainer.checkpoint_callback, "best_model_path", "")
-        if not best or trainer.datamodule is None or trainer.fast_dev_run:
+        best = best_checkpoint(trainer)
+        if best is None or trainer.datamodule is None:
             return
-        message = on_first_process(trainer, lambda: self._calibrate(trainer, pl_module, Path(best)))
+        message = on_first_process(trainer, lambda: self._calibrate(trainer, pl_module, best[0]))
         if trainer.is_global_zero:
             print(message)
 
@@ -77,6 +77,17 @@ class Calibrate(Callback):
             f"confidence: the probability that a point is within {radius:.1f} px (of the {height}x{width} input),"
             f" fitted on {images} images{caution}"
         )
+
+
+def best_checkpoint(trainer: Any) -> tuple[Path, float] | None:
+    """Return the best checkpoint that this run wrote, and its val/epe; None where it wrote none.
+
+    A run that is resumed in another folder knows the path of the earlier run's best, but not its score.
+    """
+    for callback in trainer.checkpoint_callbacks:
+        if callback.monitor is not None and callback.best_model_score is not None:
+            return Path(callback.best_model_path), float(callback.best_model_score)
+    return None
 
 
 def on_first_process(trainer: Any, work: Callable[[], Any]) -> Any:
