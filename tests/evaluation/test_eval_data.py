@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,25 @@ def test_a_checkpoint_names_only_paths_of_this_machine(checkpoint: Checkpoint, k
     config = {"data": {**checkpoint.config["data"], key: path}}
     with pytest.raises(ValueError, match=rf"its data\.{key} is no path on this machine"):
         open_set(replace(checkpoint, config=config))
+
+
+@pytest.mark.parametrize("key", ["labels", "splits"])
+@pytest.mark.parametrize("format", [None, "csv_wide"])
+def test_content_of_a_file_that_a_checkpoint_alone_names_is_in_no_message(
+    checkpoint: Checkpoint, tmp_path: Path, key: str, format: str | None
+):
+    (tmp_path / "private.txt").write_text("user,password\nme,hunter2\n")
+    data = {**checkpoint.config["data"], key: str(tmp_path / "private.txt"), "format": format}
+    stranger = replace(checkpoint, config={"data": data}, splits=checkpoint.splits if key == "labels" else None)
+    with pytest.raises(ValueError, match=rf"private\.txt|set data\.{key}=") as caught:
+        open_set(stranger)
+    text = "".join(traceback.format_exception(caught.value))
+    assert "user" not in text.replace(str(tmp_path), "") and "hunter2" not in text
+
+
+def test_a_split_file_of_the_run_is_not_needed_to_split_anew(checkpoint: Checkpoint):
+    data = {**checkpoint.config["data"], "splits": "/gone/splits.csv"}
+    assert len(open_set(replace(checkpoint, config={"data": data}), "test", {"fold": 0, "folds": 3})) > 0
 
 
 def test_a_checkpoint_paints_within_bounds(checkpoint: Checkpoint):

@@ -14,6 +14,7 @@ from softpoint.data.datamodule import KeypointData, Loader
 from softpoint.data.labeled import LabeledData
 from softpoint.evaluation.eval_sets import EvaluationSet, labeled_set, split_set
 from softpoint.inference import Checkpoint
+from softpoint.labels.formats import recognize
 from softpoint.labels.load import LabelSource
 from softpoint.labels.split import Split
 from softpoint.metrics.calibration import FRACTION
@@ -145,9 +146,33 @@ def _stored(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, A
             raise ValueError(
                 f"{checkpoint.path}: its data.{key}={value} is more than {MAX_SUBJECTS}; set data.{key}=NUMBER yourself"
             )
+    if "labels" not in overrides and stored.get("labels") is not None:
+        _check_recognized(Path(stored["labels"]), checkpoint)
+    if "splits" not in overrides and stored.get("splits") is not None:
+        if not checkpoint.splits:
+            raise ValueError(
+                f"{checkpoint.path} keeps no split, and a split file is opened only where you name it: set"
+                f" data.splits={stored['splits']}"
+            )
+        stored = {**stored, "splits": None}
     local = ("cache_dir", "max_cache_gb", "max_pixels", "window")
     settings = {key: value for key, value in stored.items() if key not in local}
     return settings | {"size": list(checkpoint.size), "_target_": node["_target_"]}
+
+
+def _check_recognized(labels: Path, checkpoint: Checkpoint) -> None:
+    """Raise ValueError for a file that a checkpoint names as its labels and that has the content of none.
+
+    The message of a reader would quote that content: any file of this machine, by a checkpoint that may be anyone's.
+    """
+    try:
+        if labels.exists():
+            recognize(labels)
+    except ValueError:
+        raise ValueError(
+            f"{checkpoint.path} names {labels} as its labels, which is in no known label format and therefore not"
+            " opened; if it is yours, set data.labels=FILE"
+        ) from None
 
 
 def _data_class(target: Any, checkpoint: Checkpoint) -> type[KeypointData]:
