@@ -57,7 +57,7 @@ def painted(augment: Augment | None) -> KeypointDataset:
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-@pytest.mark.parametrize("workers", [0, 2, 5])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_sample_does_not_depend_on_process_or_time(workers: int) -> None:
     dataset, draws = painted(Augment(**STRONG)), [Draw(e, i) for e in (0, 1) for i in (3, 0, 5)]
     expected = {draw: dataset[draw] for draw in draws}
@@ -119,28 +119,15 @@ def test_matrix_leads_back_to_the_original(augment: Augment | None, size: tuple[
     assert batch["group"] == [f"video{i}" for i in range(5)] and batch["index"].tolist() == list(range(5))
 
 
-def test_a_mirror_needs_pairs() -> None:
-    album = Album(SIZES)
-    album.skeleton = Skeleton(album.skeleton.names)
-    dataset = KeypointDataset(album, (64, 64), (0,), Augment(flip=1.0))
-    assert all(torch.linalg.det(dataset[i]["matrix"]) > 0 for i in range(5))
-
-
-def test_letterbox_keeps_the_aspect_and_the_pixels() -> None:
-    dataset = KeypointDataset(Album(SIZES), (96, 96), (0,))
-    wide = dataset[1]
-    assert wide["matrix"][0, 0] == wide["matrix"][1, 1] == 1  # 48 x 96 fits a width of 96 as it is
-    image = Album(SIZES).load(0, 1).image
-    assert np.array_equal(wide["image"][24:72].numpy(), image)
-    assert not wide["image"][:24].any() and not wide["image"][72:].any()
-
-
 @pytest.mark.parametrize("padding", [False, True])
-def test_unlabeled_points_are_finite_zeros(padding: bool) -> None:
-    sample = KeypointDataset(Album(SIZES), (64, 64), (0,), Augment(**STRONG))[Draw(0, 2, padding)]
-    unlabeled = sample["visibility"] == 0
-    assert unlabeled.all() if padding else unlabeled.tolist() == [False, False, False, True]
-    assert not sample["keypoints"][unlabeled].any()
+def test_points_that_are_not_labeled_are_finite_zeros_and_padding_hides_all(padding: bool) -> None:
+    album = Album(SIZES)
+    record = album.load(0, 0)._replace(visibility=np.array([2, 1, -1, 0]))
+    record.keypoints[2] = np.nan
+    album.load = lambda epoch, index: record  # type: ignore[method-assign]
+    sample = KeypointDataset(album, (64, 64), (0,), Augment(rotate=40))[Draw(0, 0, padding)]
+    assert sample["visibility"].tolist() == ([0, 0, 0, 0] if padding else [2, 1, -1, 0])
+    assert not sample["keypoints"][sample["visibility"] <= 0].any()
     assert all(torch.isfinite(value).all() for value in sample.values() if torch.is_tensor(value))
 
 
@@ -186,17 +173,6 @@ def test_scale_is_the_diagonal_of_the_labeled_points() -> None:
     assert subject_scale(np.array([[5.0, 5.0], [5.0, 5.0]]), (300, 400)) == 500
     assert subject_scale(points, (300, 400), np.array([0.0, 0.0, 6.0, 8.0])) == 10  # the subject's own box
     assert subject_scale(points, (300, 400), np.array([5.0, 5.0, 5.0, 5.0])) == 50  # which has no area
-
-
-def test_absent_points_stay_absent_and_padding_hides_them() -> None:
-    album = Album(SIZES)
-    dataset = KeypointDataset(album, (64, 64), (0,))
-    record = album.load(0, 0)._replace(visibility=np.array([2, 1, -1, 0]))
-    record.keypoints[2] = np.nan
-    album.load = lambda epoch, index: record  # type: ignore[method-assign]
-    assert dataset[Draw(0, 0)]["visibility"].tolist() == [2, 1, -1, 0]
-    assert not dataset[Draw(0, 0)]["keypoints"][2:].any()
-    assert dataset[Draw(0, 0, padding=True)]["visibility"].tolist() == [0, 0, 0, 0]
 
 
 def test_a_crop_shows_its_box_alone() -> None:

@@ -75,12 +75,6 @@ def test_a_disc_and_a_rod_are_at_their_ends() -> None:
     assert np.abs(np.mean(shifts, axis=0)).max() < 0.003
 
 
-def test_coverage_does_not_depend_on_the_order_of_the_corners() -> None:
-    corners, _ = random_shape(np.random.default_rng(3))
-    corners = corners[:3]
-    np.testing.assert_allclose(mask(Polygon(corners)), mask(Polygon(corners[::-1])), atol=1 / 255)
-
-
 def test_no_seam_shows_between_two_pieces_of_one_color() -> None:
     image = np.zeros((40, 40, 3), np.uint8)
     a, b, c, d = (5.3, 7.1), (33.2, 9.4), (30.1, 35.6), (8.7, 30.2)
@@ -165,21 +159,6 @@ def test_a_visible_corner_shows_its_shape_and_a_hidden_one_another() -> None:
     assert all(right)
 
 
-def test_a_shape_has_a_corner_where_the_keypoint_is() -> None:
-    """The image beyond the sharp tip is background, and just behind the tip it is the shape."""
-    for seed in range(60):
-        scene = Shapes(0).draw(np.random.default_rng(seed), (256, 256))
-        if (scene.visibility == 1).any():
-            continue
-        tip, heel, toe = scene.keypoints[:3]
-        back = (heel + toe) / 2 - tip
-        back /= np.hypot(*back)
-        x, y = np.round(tip + 8 * back).astype(int)
-        assert hue_gap(scene.image[y, x], HUES["triangle"]) < 0.05
-        x, y = np.clip(np.round(tip - 4 * back).astype(int), 0, 255)
-        assert hue_gap(scene.image[y, x], HUES["triangle"]) > 0.05
-
-
 def test_an_occluded_joint_shows_another_part_and_a_visible_one_its_own() -> None:
     """Redraw each figure in flat colors, one a layer, and read which one the joint shows."""
     seen = {1: 0, 2: 0}
@@ -228,18 +207,6 @@ def test_the_sleeves_prefer_no_side_so_that_a_mirrored_image_is_a_true_one() -> 
         _, layers, _ = replay(seed, (64, 64))
         warm.append(layers["left_arm"][0].colors[1][1] > layers["right_arm"][0].colors[1][1])
     assert 0.4 < np.mean(warm) < 0.6
-
-
-def test_shapes_need_no_flip_pairs_and_name_every_shape() -> None:
-    assert Shapes.skeleton.flip_pairs == ()
-    assert len(Shapes.skeleton) == 10
-    assert {name.split("_")[0] for name in Shapes.skeleton.names} == set(HUES)
-
-
-def test_difficulty_zero_is_a_plain_background() -> None:
-    image = Shapes(0).draw(np.random.default_rng(3), (128, 128)).image
-    _, counts = np.unique(image.reshape(-1, 3), axis=0, return_counts=True)
-    assert counts.max() > image.shape[0] * image.shape[1] / 2
 
 
 @pytest.mark.parametrize("world", WORLDS)

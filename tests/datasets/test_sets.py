@@ -58,34 +58,24 @@ def test_the_folder_is_extracted_and_the_archive_removed(mice: PublicDataset, tm
     assert mice.fetch(tmp_path) == tmp_path / "keypoints" / "mice"  # without a request: nothing listens at its address
 
 
-def test_archives_are_kept_on_request(mice: PublicDataset, tmp_path: Path) -> None:
-    mice.fetch(tmp_path, keep=True)
-    assert (tmp_path / "downloads" / "mice.zip").is_file()
-
-
 def test_patterns_choose_files_and_target_places_them(mice: PublicDataset, tmp_path: Path) -> None:
     part = replace(mice.files[0], include=["*.png"], target="images", content=digest({"images/img/1.png": b"one"}))
-    replace(mice, files=[part]).fetch(tmp_path)
+    replace(mice, files=[part]).fetch(tmp_path, keep=True)
+    assert (tmp_path / "downloads" / "mice.zip").is_file()
     assert contents(tmp_path / "keypoints") == {"mice/images/img/1.png": b"one"}
 
 
-def test_unexpected_content_leaves_nothing(mice: PublicDataset, tmp_path: Path) -> None:
-    changed = replace(mice, files=[replace(mice.files[0], content="0" * 64)])
-    with pytest.raises(
-        ValueError, match=rf"mice.zip contains other files .* is {digest(TAKEN)}, not 0+; remove it and"
-    ):
-        changed.fetch(tmp_path)
-    assert list((tmp_path / "keypoints").iterdir()) == []
-
-
-def test_a_failing_conversion_leaves_nothing(mice: PublicDataset, tmp_path: Path) -> None:
+def test_a_failure_leaves_nothing_but_downloads(mice: PublicDataset, tmp_path: Path) -> None:
     def convert(folder: Path) -> None:
         assert contents(folder) == TAKEN
         raise ValueError("no labels")
 
-    with pytest.raises(ValueError, match="no labels"):
-        replace(mice, convert=convert).fetch(tmp_path)
-    assert list((tmp_path / "keypoints").iterdir()) == [] and (tmp_path / "downloads" / "mice.zip").is_file()
+    changed = replace(mice, files=[replace(mice.files[0], content="0" * 64)])
+    message = rf"mice.zip contains other files .* is {digest(TAKEN)}, not 0+; remove it and"
+    for wrong, match in ((changed, message), (replace(mice, convert=convert), "no labels")):
+        with pytest.raises(ValueError, match=match):
+            wrong.fetch(tmp_path)
+        assert list((tmp_path / "keypoints").iterdir()) == [] and (tmp_path / "downloads" / "mice.zip").is_file()
 
 
 def test_the_folder_of_a_killed_call_is_replaced(mice: PublicDataset, tmp_path: Path) -> None:

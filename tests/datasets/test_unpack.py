@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from softpoint.datasets.unpack import content_digest, unpack
 
 FILES = {"a.txt": b"first", "deep/er/b.bin": bytes(range(256)) * 40, "deep/empty": b"", "ünï cödé.txt": b"name"}
-Content = bytes | tarfile.TarInfo | zipfile.ZipInfo
 
 
 def zipped(path: Path, files: dict[str, bytes]) -> Path:
@@ -48,10 +47,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def refuses(archive: Path, match: str, folder: Path | None = None) -> None:
-    out = folder or archive.parent / "out"
+def refuses(archive: Path, match: str, place: Callable[[str], str | None] = same_path) -> None:
+    out = archive.parent / "out"
     with pytest.raises(ValueError, match=match) as caught:
-        unpack(archive, out, same_path)
+        unpack(archive, out, place)
     assert str(caught.value).startswith(f"{archive} is not unpacked: ")
     assert not out.exists()
 
@@ -91,17 +90,10 @@ def test_a_path_that_leaves_the_folder_is_refused(make: Callable, name: str, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archive"]
 
 
-def test_bad_members_are_refused_even_if_they_are_not_extracted(tmp_path: Path) -> None:
-    archive = tarred(tmp_path / "archive", {"good": b"1", "../x": b"x"})
-    with pytest.raises(ValueError, match="not a path below"):
-        unpack(archive, tmp_path / "out", {"good": "good"}.get)
-    assert not (tmp_path / "out").exists()
-
-
-KINDS = {"symlink": tarfile.SYMTYPE, "link": tarfile.LNKTYPE, "device": tarfile.CHRTYPE, "disk": tarfile.BLKTYPE}
-
-
-@pytest.mark.parametrize("kind", [*KINDS.values(), tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE, tarfile.CONTTYPE])
+@pytest.mark.parametrize(
+    "kind",
+    [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE, tarfile.CONTTYPE],
+)
 def test_links_and_devices_in_a_tar_are_refused(kind: bytes, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "archive", "w") as archive:
         info = tarfile.TarInfo("odd")
@@ -135,20 +127,6 @@ def test_a_bomb_is_refused(mode: str, tmp_path: Path) -> None:
     refuses(zipped(archive, files) if mode == "zip" else tarred(archive, files, mode), "more than 100 times as large")
 
 
-def test_a_tar_with_a_huge_header_is_refused(tmp_path: Path) -> None:
-    info = tarfile.TarInfo("pax")
-    info.type, info.size = tarfile.XHDTYPE, 1 << 32
-    (tmp_path / "archive").write_bytes(info.tobuf() + bytes(4096))
-    refuses(tmp_path / "archive", "damaged or not an archive .*a header of")
-
-
-def test_a_member_longer_than_the_archive_is_refused(tmp_path: Path) -> None:
-    info = tarfile.TarInfo("short")
-    info.size = 100_000
-    (tmp_path / "archive").write_bytes(info.tobuf() + bytes(512))
-    refuses(tmp_path / "archive", "damaged or not an archive")
-
-
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_two_files_with_the_same_path_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "archive", "w") as archive:
@@ -163,15 +141,28 @@ def test_a_file_that_is_a_folder_too_is_refused(make: Callable, tmp_path: Path) 
     refuses(make(tmp_path / "archive", {"a": b"1", "a/b": b"2"}), "'a' is both a file and a folder")
 
 
-@pytest.mark.parametrize("content", [b"", b"not an archive at all" * 99, b"PK\3\4", b"\x1f\x8b", bytes(10_000)])
-def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
+def header(kind: bytes, size: int) -> bytes:
+    info = tarfile.TarInfo("name")
+    info.type, info.size = kind, size
+    return info.tobuf()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        *((junk, "damaged or not|none of the expected") for junk in (b"", b"no archive" * 99, b"PK\3\4", b"\x1f\x8b")),
+        (header(tarfile.XHDTYPE, 1 << 32) + bytes(4096), "damaged or not an archive .*a header of"),
+        (header(tarfile.REGTYPE, 100_000) + bytes(512), "damaged or not an archive"),
+    ],
+)
+def test_other_files_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "archive").write_bytes(content)
-    refuses(tmp_path / "archive", "damaged or not an archive|none of the expected files")
+    refuses(tmp_path / "archive", message)
 
 
-def test_an_archive_without_the_expected_files_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="none of the expected files"):
-        unpack(zipped(tmp_path / "archive", FILES), tmp_path / "out", lambda path: None)
+def test_every_member_is_checked_and_one_is_expected(tmp_path: Path) -> None:
+    refuses(tarred(tmp_path / "archive", {"good": b"1", "../x": b"x"}), "not a path below", {"good": "good"}.get)
+    refuses(zipped(tmp_path / "archive", FILES), "none of the expected files", lambda path: None)
 
 
 @pytest.fixture(scope="module")
