@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -111,39 +112,45 @@ def _hold_out(
     units: list[np.ndarray], fraction: float, labels: Labels, rng: np.random.Generator, leave: int
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return (rest, held): random units that are about a `fraction` of all rows, while at least `leave` units stay."""
-    sizes = np.array([len(unit) for unit in units])
-    present = np.array([(labels.visibility[unit] > 0).sum(0) for unit in units])
-    wanted = max(1.0, fraction * sizes.sum())
-    choices = [_draw(sizes, wanted, rng, leave) for _ in range(_DRAWS)]
-    held = min(choices, key=lambda choice: _unevenness(choice, sizes, present, wanted))
+    sizes, present = _sizes_and_labels(units, labels)
+    present = present[:, present.any(0)]
+    rows, labeled = sizes.sum(), present.sum(0)
+    wanted = max(1.0, fraction * rows)
+
+    def unevenness(held: np.ndarray) -> float:
+        """How far a choice is from the wanted number of rows and from its share of each keypoint's labels."""
+        share, taken = sizes[held].sum() / rows, present[held].sum(0) / labeled
+        # A keypoint that only held images show cannot be learned.
+        lost = (taken == 1).sum()
+        uneven = ((taken - share) ** 2).mean() if len(taken) else 0.0
+        return float(lost + uneven + (share - wanted / rows) ** 2)
+
+    lengths = sizes.tolist()
+    held = min((_draw(lengths, wanted, rng, leave) for _ in range(_DRAWS)), key=unevenness)
     return [units[i] for i in np.flatnonzero(~held)], [units[i] for i in np.flatnonzero(held)]
 
 
-def _draw(sizes: np.ndarray, wanted: float, rng: np.random.Generator, leave: int) -> np.ndarray:
+def _draw(sizes: list[int], wanted: float, rng: np.random.Generator, leave: int) -> np.ndarray:
     """Return a random mask of units that hold about `wanted` rows; at least one unit."""
     held = np.zeros(len(sizes), bool)
-    room = wanted
-    for unit in rng.permutation(len(sizes)):
+    room, spare, smallest = wanted, len(sizes) - leave, min(sizes)
+    for unit in rng.permutation(len(sizes)).tolist():
         # A unit that overshoots is taken when that comes nearer than stopping short.
-        if sizes[unit] <= 2 * room and held.sum() < len(sizes) - leave:
+        if sizes[unit] <= 2 * room and spare > 0:
             held[unit] = True
-            room -= sizes[unit]
-        if 2 * room < sizes.min():
+            room, spare = room - sizes[unit], spare - 1
+        if 2 * room < smallest:
             break
     if not held.any():
-        held[np.argmin(sizes)] = True
+        held[sizes.index(smallest)] = True
     return held
 
 
-def _unevenness(held: np.ndarray, sizes: np.ndarray, present: np.ndarray, wanted: float) -> float:
-    """Return how far a choice is from the wanted number of rows and from its share of each keypoint's labels."""
-    share = sizes[held].sum() / sizes.sum()
-    present = present[:, present.any(0)]
-    taken = present[held].sum(0) / present.sum(0)
-    # A keypoint that only held images show cannot be learned.
-    lost = (taken == 1).sum()
-    uneven = ((taken - share) ** 2).mean() if len(taken) else 0.0
-    return float(lost + uneven + (share - wanted / sizes.sum()) ** 2)
+def _sizes_and_labels(units: list[np.ndarray], labels: Labels) -> tuple[np.ndarray, np.ndarray]:
+    """Return the number of rows (U,) of each unit, and that of its labels of each keypoint (U, K)."""
+    sizes = np.array([len(unit) for unit in units])
+    labeled = labels.visibility[np.concatenate(units)] > 0
+    return sizes, np.add.reduceat(labeled, sizes.cumsum() - sizes, dtype=np.int64)
 
 
 def evenly_spaced(length: int, count: int) -> list[int]:
@@ -176,9 +183,7 @@ def _first(key: str, number: int, unit: str, units: list[np.ndarray], labels: La
     if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= len(units):
         total = f"there {'is' if len(units) == 1 else 'are'} {len(units)} training {unit}{'s' * (len(units) != 1)}"
         raise ValueError(f"data.{key}={number}: {total}; choose a number from 1 to that, or null for all")
-    sizes = np.array([len(unit) for unit in units])
-    present = np.array([(labels.visibility[unit] > 0).sum(0) for unit in units])
-    order = nested_order(sizes, present, np.random.default_rng(seed), number)
+    order = nested_order(*_sizes_and_labels(units, labels), np.random.default_rng(seed), number)
     return np.sort(np.concatenate([units[i] for i in order]))
 
 
@@ -192,17 +197,20 @@ def nested_order(sizes: np.ndarray, present: np.ndarray, rng: np.random.Generato
     >>> sorted(order) == list(range(8)), order[-1], labels[order[:4]].sum(0).tolist()
     (True, 6, [4, 2])
     """
-    waiting = sorted(rng.permutation(len(sizes)).tolist(), key=lambda unit: not present[unit].any())
+    unlabeled = np.logical_not(present.any(1))
+    waiting = iter(sorted(rng.permutation(len(sizes)).tolist(), key=unlabeled.__getitem__))
+    competing = list(islice(waiting, _CANDIDATES))
     rows, total = sizes.sum(), present.sum(0).clip(1)
     order: list[int] = []
     taken, seen = np.zeros(present.shape[1]), 0.0
     while len(order) < count:
-        candidates = np.array(waiting[:_CANDIDATES])
-        if present[candidates[0]].any():
-            candidates = candidates[present[candidates].any(1)]
+        candidates = np.array(competing)
+        if not unlabeled[candidates[0]]:
+            candidates = candidates[~unlabeled[candidates]]
         shares = (taken + present[candidates]) / total - ((seen + sizes[candidates]) / rows)[:, None]
         chosen = int(candidates[(shares**2).sum(1).argmin()])
-        waiting.remove(chosen)
+        competing.remove(chosen)
+        competing += islice(waiting, 1)
         order.append(chosen)
         taken, seen = taken + present[chosen], seen + sizes[chosen]
     return order
