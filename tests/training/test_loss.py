@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -47,9 +48,10 @@ OTHERS = {
     "coordinate_l1 of a mean": (lambda **more: CoordinateTerm(F.coordinate_l1, sigma=5.0, **more), ("mean",)),
     "coordinate_nll": (lambda **more: LikelihoodTerm(F.coordinate_nll, **more), ("mean", "log_scale")),
     "pixel_classes": (lambda: PixelClassTerm(radius=6.0, ring=4.0, background=0.1, smoothing=0.1), ("classes",)),
+    "visibility": (lambda: VisibilityTerm(F.visibility_ce), ("visibility",)),
 }
 EVERY = {name: (make, ()) for name, make in TERMS.items()} | OTHERS
-PER_KEYPOINT = {name: case for name, case in EVERY.items() if name != "pixel_classes"}
+PER_KEYPOINT = {name: case for name, case in EVERY.items() if name not in ("pixel_classes", "visibility")}
 
 
 def predicted(parts: tuple[str, ...] = (), batch: int = 3) -> dict[str, Tensor]:
@@ -61,35 +63,41 @@ def predicted(parts: tuple[str, ...] = (), batch: int = 3) -> dict[str, Tensor]:
         "mean": torch.rand(batch, 4, 2) * 15,
         "log_scale": torch.randn(batch, 4),
         "classes": torch.randn(batch, 5, 16, 16),
+        "visibility": torch.randn(batch, 4, 3),
     }
     return {name: leaves[name].requires_grad_() for name in ("logits", *parts)}
 
 
-def drawn(parts: tuple[str, ...] = ()) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+def drawn(parts: tuple[str, ...] = ()) -> tuple[dict[str, Tensor], Target]:
+    """Random leaves, and a target in which the state of a keypoint is known where its position can be trained."""
     mask = torch.tensor([[1, 0, 1, 1], [0, 0, 0, 0], [1, 1, 0, 1]], dtype=torch.bool)
     points = (torch.rand(3, 4, 2) * 63).where(mask[..., None], float("nan"))
     points[1, 0] = torch.tensor([float("inf"), 1e30])
-    return predicted(parts), points, mask
+    states = torch.tensor([2, 0, 1, 2]).expand(3, 4).where(mask, -1)
+    return predicted(parts), target_of(points, mask, 4, states)
+
+
+def part_of(target: Target, rows: slice) -> Target:
+    return replace(target, points=target.points[rows], mask=target.mask[rows], states=target.states[rows])
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_masked_points_have_no_gradient_and_the_others_do(name: str) -> None:
     make, parts = EVERY[name]
-    prediction, points, mask = drawn(parts)
-    KeypointLoss({"term": make()})(prediction, target_of(points, mask, 4))["loss"].backward()
+    prediction, target = drawn(parts)
+    KeypointLoss({"term": make()})(prediction, target)["loss"].backward()
     for part in parts or ("logits",):
         gradient = prediction[part].grad[:, :4]
         assert torch.isfinite(gradient).all()
-        assert (gradient.flatten(2).abs().amax(-1) if gradient.ndim > 2 else gradient.abs()).gt(0).equal(mask)
+        assert (gradient.flatten(2).abs().amax(-1) if gradient.ndim > 2 else gradient.abs()).gt(0).equal(target.mask)
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_nothing_labeled_is_a_loss_of_zero(name: str) -> None:
     make, parts = EVERY[name]
-    prediction, points, mask = drawn(parts)
-    loss = KeypointLoss({"term": make()})(prediction, target_of(points * float("nan"), torch.zeros_like(mask), 4))[
-        "loss"
-    ]
+    prediction, target = drawn(parts)
+    nothing = target_of(torch.full((3, 4, 2), float("nan")), torch.zeros_like(target.mask), 4)
+    loss = KeypointLoss({"term": make()})(prediction, nothing)["loss"]
     loss.backward()
     assert loss.item() == 0
     for part in parts or ("logits",):  # a gradient, which other processes wait for
@@ -99,12 +107,11 @@ def test_nothing_labeled_is_a_loss_of_zero(name: str) -> None:
 @pytest.mark.parametrize("name", PER_KEYPOINT)
 def test_only_the_hardest_keypoints_of_each_sample_teach(name: str) -> None:
     make, parts = PER_KEYPOINT[name]
-    prediction, points, mask = drawn(parts)
-    target = target_of(points, mask, 4)
+    prediction, target = drawn(parts)
     losses = make()(prediction, target)
     value = KeypointLoss({"term": make(hard_keypoints=2)})(prediction, target)["term"]
     value.backward()
-    hardest = [sorted((losses[b, k].item(), k) for k in range(4) if mask[b, k])[-2:] for b in range(3)]
+    hardest = [sorted((losses[b, k].item(), k) for k in range(4) if target.mask[b, k])[-2:] for b in range(3)]
     # Both samples with labels have three, so that their means weigh alike.
     means = [sum(loss for loss, _ in kept) / 2 for kept in hardest if kept]
     assert value.item() == pytest.approx(sum(means) / 2, rel=1e-5)
@@ -121,9 +128,8 @@ def test_fewer_than_one_hard_keypoint_and_a_negative_weight_are_refused(term: ty
 
 
 def test_terms_add_up_with_their_weights() -> None:
-    prediction, points, mask = drawn()
+    prediction, target = drawn()
     terms = {name: make() for name, make in TERMS.items()}
-    target = target_of(points, mask, 4)
     values = KeypointLoss(terms)(prediction, target)
     torch.testing.assert_close(values["loss"], sum(term.weight * values[name] for name, term in terms.items()))
     alone = {name: KeypointLoss({name: term})(prediction, target)[name] for name, term in terms.items()}
@@ -134,14 +140,19 @@ def test_terms_add_up_with_their_weights() -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_shares_with_the_mean_count_average_to_the_whole(name: str, hard: dict[str, int]) -> None:
     make, parts = EVERY[name]
-    prediction, points, mask = drawn(parts)
+    prediction, target = drawn(parts)
     loss = KeypointLoss({"term": make(**hard) if name in PER_KEYPOINT else make()})
-    whole = loss(prediction, target_of(points, mask, 4))["loss"]
-    count = torch.stack([mask[:1].sum(), mask[1:2].sum(), mask[2:].sum()]).float().mean()
-    shares = [{part: leaf[i : i + 1] for part, leaf in prediction.items()} for i in range(3)]
-    targets = [target_of(points[i : i + 1], mask[i : i + 1], 4) for i in range(3)]
-    parts = [loss(shares[i], targets[i], lambda _: count)["loss"] for i in range(3)]
-    torch.testing.assert_close(torch.stack(parts).mean(), whole)
+    whole = loss(prediction, target)["loss"]
+    count = target.mask.sum() / 3
+    shares = [
+        loss(
+            {part: leaf[i : i + 1] for part, leaf in prediction.items()},
+            part_of(target, slice(i, i + 1)),
+            lambda _: count,
+        )
+        for i in range(3)
+    ]
+    torch.testing.assert_close(torch.stack([share["loss"] for share in shares]).mean(), whole)
 
 
 @pytest.mark.parametrize("stride", [1, 4, 8])
@@ -196,15 +207,6 @@ def test_points_outside_the_input_are_absent_and_the_other_labeled_ones_are_trai
     assert target.mask.item() is (state > 0)
 
 
-STATES = torch.tensor([[2, -1, 1, 0], [-1] * 4, [2, 2, -1, 2]])
-
-
-def drawn_states() -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """As `drawn`, with the logits of states."""
-    prediction, points, mask = drawn()
-    return prediction | {"visibility": torch.randn(3, 4, 3, requires_grad=True)}, points, mask
-
-
 def beside(weight: float = 1.0) -> KeypointLoss:
     return KeypointLoss(
         {"heatmap_ce": TERMS["heatmap_ce"](), "visibility": VisibilityTerm(F.visibility_ce, weight=weight)}
@@ -212,42 +214,16 @@ def beside(weight: float = 1.0) -> KeypointLoss:
 
 
 def test_visibility_is_the_mean_over_known_states_whichever_positions_are_trained() -> None:
-    prediction, points, mask = drawn_states()
-    values = beside(0.5)(prediction, target_of(points, mask, 4, STATES))
-    values["loss"].backward()
-    known, logits = STATES >= 0, prediction["visibility"]
-    expected = nn.functional.cross_entropy(logits[known], STATES[known])
+    prediction, target = drawn(("visibility",))
+    target = replace(target, states=torch.tensor([[2, -1, 1, 0], [-1] * 4, [2, 2, -1, 2]]))
+    values, known = beside(0.5)(prediction, target), target.states >= 0
+    expected = nn.functional.cross_entropy(prediction["visibility"][known], target.states[known])
     torch.testing.assert_close(values["visibility"], expected)
     torch.testing.assert_close(values["loss"], values["heatmap_ce"] + 0.5 * expected)
-    assert (logits.grad.abs().amax(-1) > 0).equal(known)
-
-
-def test_unknown_states_give_a_loss_of_zero_with_a_zero_gradient() -> None:
-    prediction, points, mask = drawn_states()
-    values = beside()(prediction, target_of(points, torch.zeros_like(mask), 4))
-    values["loss"].backward()
-    assert values["visibility"].item() == values["loss"].item() == 0
-    assert torch.equal(
-        prediction["visibility"].grad, torch.zeros(3, 4, 3)
-    )  # a gradient, which other processes wait for
-
-
-def test_shares_of_states_with_the_mean_count_average_to_the_whole() -> None:
-    prediction, points, mask = drawn_states()
-    loss = beside()
-    whole = loss(prediction, target_of(points, mask, 4, STATES))["visibility"]
-    count = torch.tensor([3, 0, 3]).float().mean()
-    parts = []
-    for i in range(3):
-        target = target_of(points[i : i + 1], mask[i : i + 1], 4, STATES[i : i + 1])
-        share = {name: leaf[i : i + 1] for name, leaf in prediction.items()}
-        parts.append(loss(share, target, lambda _: count)["visibility"])
-    torch.testing.assert_close(torch.stack(parts).mean(), whole)
 
 
 def test_a_visibility_term_is_left_out_where_no_states_are_predicted() -> None:
-    prediction, points, mask = drawn()
-    target = target_of(points, mask, 4, STATES)
+    prediction, target = drawn()
     alone = KeypointLoss({"heatmap_ce": TERMS["heatmap_ce"]()})(prediction, target)
     torch.testing.assert_close(beside()(prediction, target), alone, rtol=0, atol=0)
 
@@ -281,11 +257,11 @@ def test_a_loss_that_fits_a_head_trains_it_in_half_precision_too(kind: type[nn.M
     loss.check_head(made)
     if kind is RegressionHead:  # which starts blind, at the middle of the map
         nn.init.normal_(made.last.weight)
-    _, points, mask = drawn()
+    target = replace(drawn()[1], progress=0.3)
     features = torch.randn(3, 8, 16, 16, requires_grad=True)
     for dtype in (torch.float32, torch.bfloat16):
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            value = loss(made(features), target_of(points, mask, 4, progress=0.3))["loss"]
+            value = loss(made(features), target)["loss"]
         value.backward()
         assert value.dtype == torch.float32 and torch.isfinite(value) and torch.isfinite(features.grad).all()
         assert features.grad[[0, 2]].any() and not features.grad[1].any()

@@ -140,37 +140,6 @@ def test_the_weight_rises_and_stays() -> None:
     assert weights == sorted(weights) and weights[0] == pytest.approx(np.exp(-5)) and set(weights[40:]) == {1.0}
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(labels: list[str], tmp_path: Path) -> None:
-    """Also the teacher, which a checkpoint holds as the weights that it saves."""
-
-    def run(folder: Path, *more: str, stop: int | None = None) -> tuple[list[Any], dict[str, Any]]:
-        words = [*labels, "trainer.max_epochs=3", "module.teacher.threshold=0", *more]
-        module, data, trainer = built(cfg := composed("train", words, folder))
-        seen: list[Any] = []
-        usual = module.training_step
-
-        def step(batch: Any, batch_idx: int) -> Tensor:
-            if trainer.current_epoch == stop:
-                raise StopError
-            image = batch["unlabeled"]["image"].double().sum().item()
-            seen.append((trainer.current_epoch, image, usual(batch, batch_idx)))
-            return seen[-1][-1]
-
-        module.training_step = step
-        try:
-            trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
-        except StopError:
-            assert stop is not None
-        pages = [(epoch, image, loss.item()) for epoch, image, loss in seen]
-        return pages, torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-
-    whole, end = run(tmp_path / "whole")
-    first, _ = run(tmp_path / "parts", stop=1)
-    second, resumed = run(tmp_path / "parts", f"ckpt_path={tmp_path / 'parts/checkpoints/last.ckpt'}")
-    assert first + second == whole and second[0][0] == 1
-    assert all(torch.equal(end["state_dict"][key], value) for key, value in resumed["state_dict"].items())
-
-
 def test_a_missing_average_and_missing_images_are_named(labels: list[str], tmp_path: Path) -> None:
     module, data, trainer = built(composed("train", [*labels, "~callbacks.ema"], tmp_path))
     with pytest.raises(ValueError, match=r"needs the average that callbacks\.ema keeps; do not drop that callback"):

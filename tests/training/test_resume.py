@@ -69,12 +69,15 @@ PRIVATE = ("/hyper_parameters", "_path", "/best_k_models", "/dirpath", "/current
         (0, ["augment=strong"]),
         (1, ["augment=strong"]),
         (1, ["scheduler=constant", "trainer.check_val_every_n_epoch=2"]),
+        # The teacher is the average that a checkpoint holds as its weights.
+        (0, ["semi=mean_teacher", "data.unlabeled_images.source={data}", "module.teacher.threshold=0"]),
     ],
-    ids=["main", "worker", "rarely-validated"],
+    ids=["main", "worker", "rarely-validated", "mean-teacher"],
 )
 def test_resumed_run_equals_the_whole_one(tmp_path: Path, workers: int, more: list[str]) -> None:
     labels = write_labels(tmp_path / "data", missing=[(0, 1), (5, 3)])
-    overrides = labeled(labels, "data.batch_size=2", f"data.num_workers={workers}", "trainer.max_epochs=4", *more)
+    overrides = labeled(labels, "data.batch_size=2", f"data.num_workers={workers}", "trainer.max_epochs=4")
+    overrides += [word.format(data=tmp_path / "data") for word in more]
     whole, end = run(overrides, tmp_path / "whole")
     first, _ = run(overrides, tmp_path / "parts", stop=2)
     ckpt = f"ckpt_path={tmp_path / 'parts' / 'checkpoints' / 'last.ckpt'}"
