@@ -192,13 +192,38 @@ def test_a_model_of_the_hub_is_read_from_its_cache(
         read_checkpoint("hf://user/cats")
 
 
-def test_only_the_files_of_a_model_are_downloaded(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[Any, Any]] = []
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: calls.append((a, k)) or str(shared))
-    assert download("hf://user/mice@v1.0") == shared
-    [(arguments, options)] = calls
-    assert arguments == ("user/mice",) and options["revision"] == "v1.0"
-    assert sorted(options["allow_patterns"]) == FILES
+@pytest.mark.parametrize(
+    ("name", "size", "refused"),
+    [
+        ("model.safetensors", 2**32, None),
+        ("model.safetensors", 2**32 + 1, "model.safetensors has 4294967297 bytes, where at most 4294967296 are"),
+        ("config.json", 2**40, "config.json has 1099511627776 bytes"),
+        ("README.md", None, "README.md has None bytes"),
+    ],
+)
+def test_only_the_files_of_a_model_are_downloaded_and_only_of_usual_sizes(
+    shared: Path, monkeypatch: pytest.MonkeyPatch, name: str, size: int | None, refused: str | None
+) -> None:
+    downloads: list[str] = []
+
+    def snapshot_download(
+        repo: str, *, revision: str, allow_patterns: list[str], dry_run: bool = False
+    ) -> str | list[huggingface_hub.DryRunFileInfo]:
+        assert repo == "user/mice" and sorted(allow_patterns) == FILES
+        if dry_run:
+            assert revision == "v1.0"
+            sizes = dict.fromkeys(FILES, 9) | {name: size}
+            return [huggingface_hub.DryRunFileInfo("c0ffee", sizes[file], file, "", False, True) for file in FILES]
+        downloads.append(revision)
+        return str(shared)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    if refused is None:
+        assert download("hf://user/mice@v1.0") == shared and downloads == ["c0ffee"]
+    else:
+        with pytest.raises(ValueError, match=refused):
+            download("hf://user/mice@v1.0")
+        assert downloads == []
 
 
 @pytest.mark.parametrize(

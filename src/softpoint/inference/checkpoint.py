@@ -28,7 +28,7 @@ FORMAT = 1
 # Of a network's input: with more, a small file could ask for any amount of memory.
 MAX_PIXELS = 1 << 23
 MAX_CONFIG_VALUES, MAX_RECORD_VALUES, MAX_NAME = 10_000, 200_000, 256
-MAX_CONFIG_BYTES = 1 << 26
+MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES = 1 << 26, 1 << 32
 
 # A revision goes into paths of the local cache: no part of it may be "..".
 _HUB = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@((?!.*\.\.)[\w./-]+))?")
@@ -89,15 +89,29 @@ def download(address: str) -> Path:
     """Return the local folder of a model at "hf://user/name" or "hf://user/name@revision", downloaded if need be.
 
     Only the config, the weights and the card are fetched, into the cache of huggingface_hub; without a network the copy
-    there is used. Raises ValueError for an address of another form, and FileNotFoundError where there is no model.
+    there is used. Raises ValueError for an address of another form and for larger files than a model has, before they
+    are downloaded, and FileNotFoundError where there is no model.
     """
     match = _HUB.fullmatch(address)
     if match is None:
         raise ValueError(f"{address!r} is no address of a model; write hf://user/name or hf://user/name@revision")
     from huggingface_hub import snapshot_download
 
+    files = [CONFIG, WEIGHTS, CARD]
     try:
-        folder = snapshot_download(match[1], revision=match[2], allow_patterns=[CONFIG, WEIGHTS, CARD])
+        planned = snapshot_download(match[1], revision=match[2], allow_patterns=files, dry_run=True)
+    except (OSError, ValueError):  # without a network, or of what the download below raises again
+        planned = []
+    for file in planned:
+        limit = MAX_WEIGHTS_BYTES if file.filename == WEIGHTS else MAX_CONFIG_BYTES
+        if file.file_size is None or file.file_size > limit:
+            raise ValueError(
+                f"{address}: {file.filename} has {file.file_size} bytes, where at most {limit} are downloaded; if you"
+                " trust it, download it by `hf download`, and give its folder"
+            )
+    revision = planned[0].commit_hash if planned else match[2]  # what was measured, also if the branch moves on
+    try:
+        folder = snapshot_download(match[1], revision=revision, allow_patterns=files)
     except (OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0][:300]
         raise FileNotFoundError(
