@@ -142,7 +142,7 @@ def allowed_users(*places: str) -> set[str]:
         ("h5py", ("labels.formats", "images.containers", "inference.batch.writers.dlc")),
         ("av", ("images.video_seek",)),
         ("pycocotools", ("evaluation.oks",)),
-        ("fastapi", ("serving.app",)),
+        ("fastapi", ("serving",)),
         ("starlette", ("serving.app",)),
         ("uvicorn", ("serving.server",)),
         ("prometheus_client", ("serving.app",)),

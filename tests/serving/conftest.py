@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from softpoint.serving import Service, Settings, create_app
-
 LIMITS: dict[str, Any] = {
     "batch_size": 4, "wait_ms": 0, "queue_size": 8, "queue_pixels": 100_000, "timeout_s": 60, "max_bytes": 50_000,
     "max_pixels": 10_000, "max_boxes": 3, "exif": "apply",
@@ -80,6 +78,8 @@ def talk(teller: Teller) -> Talk:
     """Run `conversation(client, service)` with a service of other limits and return its result."""
     pytest.importorskip("fastapi", reason="serving needs its libraries: pip install 'softpoint[serve]'")
     httpx = pytest.importorskip("httpx", reason="requests are made by httpx")
+    from softpoint.serving.app import Service, create_app
+    from softpoint.serving.settings import Settings
 
     def talking(conversation: Callable[..., Awaitable[Any]], model: Any = None, **limits: Any) -> Any:
         async def whole() -> Any:

@@ -56,7 +56,7 @@ def test_the_metadata_of_the_model_is_returned(talk):
 def test_the_service_is_ready_until_it_stops(talk):
     async def both(client, service):
         before = await client.get("/health")
-        await service.stop()
+        await service.batcher.stop()
         return before, await client.get("/health"), await client.post("/predict", content=encoded(5, 5))
 
     before, after, late = talk(both)

@@ -10,20 +10,24 @@ from pathlib import Path
 import pytest
 
 from helpers.training import composed
+from serving.conftest import LIMITS
 from softpoint.cli import serve as script
-from softpoint.serving import Settings, server
+
+for library in ("fastapi", "uvicorn", "prometheus_client"):
+    pytest.importorskip(library, reason="serving needs its libraries: pip install 'softpoint[serve]'")
+from softpoint.serving import server  # noqa: E402
+from softpoint.serving.app import Service  # noqa: E402
+from softpoint.serving.settings import Settings  # noqa: E402
 
 
 def started(folder: Path, *words: str) -> None:
-    for library in ("fastapi", "uvicorn", "prometheus_client"):
-        pytest.importorskip(library, reason="serving needs its libraries: pip install 'softpoint[serve]'")
-    script.main(composed("serve", script.hydra_overrides(list(words)), folder))
+    script.main(composed("serve", script.arguments(list(words)), folder))
 
 
 def test_the_config_has_every_setting(tmp_path: Path):
-    cfg = composed("serve", script.hydra_overrides(["model=a.onnx"]), tmp_path)
+    cfg = composed("serve", script.arguments(["model=a.onnx"]), tmp_path)
     assert cfg.model_file == "a.onnx" and cfg.host == "127.0.0.1"
-    Settings(**{name: cfg[name] for name in Settings.__dataclass_fields__})
+    Settings(**{name: cfg[name] for name in Settings.model_fields})
 
 
 @pytest.mark.parametrize(
@@ -31,7 +35,8 @@ def test_the_config_has_every_setting(tmp_path: Path):
     [
         ([], ValueError, "add to the command line: model=FILE.onnx"),
         (["model=none.onnx"], FileNotFoundError, "no model at none.onnx"),
-        (["model=FILE", "batch_size=0"], ValueError, "batch_size=0 must be"),
+        (["model=FILE", "batch_size=0"], ValueError, "batch_size=0: Input should be greater than or equal to 1"),
+        (["model=FILE", "queue_pixels=5"], ValueError, "queue_pixels=5 is less than max_pixels=25000000"),
         (["model=FILE", "port=70000"], ValueError, "port=70000 must be between"),
         (["model=FILE", "port=TAKEN"], ValueError, r"port=\d+ is in use on host=127.0.0.1; choose another"),
         (["model=FILE", "port=0", "host=256.0.0.1"], ValueError, "cannot listen on host=256.0.0.1"),
@@ -50,16 +55,15 @@ def test_a_mistake_is_an_error_before_the_start(
             started(tmp_path, *overrides)
 
 
-def test_a_missing_library_is_an_error_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_library_is_an_error_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(ImportError, match=r'serving needs prometheus_client: pip install "softpoint\[serve\]"'):
-        server.require_libraries()
+        started(tmp_path, "model=a.onnx")
 
 
 def test_a_model_that_cannot_predict_is_an_error_before_the_first_request(teller):
-    from serving.conftest import LIMITS
-    from softpoint.serving import Service
-
     teller.metadata["size"] = [13, 13]
     with pytest.raises(ValueError, match=r"teller\.onnx cannot predict: unlucky"):
         Service(teller, Settings(**LIMITS)).warm_up()

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from collections.abc import Sequence
 
-from softpoint.cli.hydra_app import launch
+from omegaconf import DictConfig
 
 
 def main(cfg: DictConfig) -> None:
     """Load the model and answer requests until the process is stopped."""
-    from dataclasses import fields
-
+    from softpoint.extras import require
     from softpoint.runtime import load
-    from softpoint.serving import Service, Settings, create_app, serve
-    from softpoint.serving.server import listen, require_libraries
 
     if cfg.model_file is None:
         raise ValueError("model has no value; add to the command line: model=FILE.onnx, which softpoint export writes")
-    require_libraries()
-    settings = Settings(**{field.name: cfg[field.name] for field in fields(Settings)})
+    for library in ("fastapi", "uvicorn", "prometheus_client"):
+        require(library, "serve", "serving")
+    from pydantic import ValidationError
+
+    from softpoint.serving.app import Service, create_app
+    from softpoint.serving.server import listen, serve
+    from softpoint.serving.settings import Settings
+
+    try:
+        settings = Settings(**{name: cfg[name] for name in Settings.model_fields})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{key}={first['input']}: " for key in first["loc"])
+        raise ValueError(where + first["msg"].removeprefix("Value error, ")) from error
     service = Service(load(cfg.model_file, cfg.threads, cfg.providers), settings)
     service.warm_up()
     with listen(cfg.host, cfg.port) as listening:
@@ -28,15 +37,10 @@ def main(cfg: DictConfig) -> None:
         serve(create_app(service), listening, cfg.grace_s, cfg.access_log)
 
 
-def hydra_overrides(arguments: list[str]) -> list[str]:
+def arguments(words: Sequence[str]) -> list[str]:
     """Return the command line for Hydra, in whose config `model` is the group of networks and not a file.
 
-    >>> hydra_overrides(["model=a.onnx", "port=8000"])
+    >>> arguments(["model=a.onnx", "port=8000"])
     ['model_file=a.onnx', 'port=8000']
     """
-    return [f"model_file={text.removeprefix('model=')}" if text.startswith("model=") else text for text in arguments]
-
-
-def run(arguments: list[str]) -> None:
-    """Run the command with these arguments."""
-    launch("serve", main, hydra_overrides(arguments))
+    return [f"model_file={word.removeprefix('model=')}" if word.startswith("model=") else word for word in words]
