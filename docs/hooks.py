@@ -48,8 +48,7 @@ def options_page() -> str:
         "",
     ]
     for path in sorted(CONFIGS.glob("*.yaml")):
-        command = path.stem.removesuffix("_data").removesuffix("_labels")
-        lines += [f"## softpoint {command}", "", *section(path, "")]
+        lines += [f"## softpoint {path.stem}", "", *section(path, "")]
     for group in sorted(path for path in CONFIGS.iterdir() if path.is_dir() and path.name not in ("hydra", "fetch")):
         lines += [f"## {group.name}=", ""]
         for path in sorted(group.glob("*.yaml")):

@@ -7,7 +7,7 @@ import json
 import os
 import posixpath
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import get_ident
 from typing import Any
@@ -40,20 +40,23 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def exclusive_lock(path: Path) -> Iterator[None]:
-    """Let one process at a time into the block, by a lock on the file at `path`; all where locks do not work."""
-    file = None
-    with suppress(ImportError, OSError):
-        import fcntl
+def exclusive_lock(path: Path, wait: bool = True) -> Iterator[None]:
+    """Let one process at a time into the block, by a lock on the file at `path`; all where locks do not work.
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-        fcntl.flock(file, fcntl.LOCK_EX)
-    try:
+    Raises BlockingIOError instead of waiting for another process if `wait` is False.
+    """
+    with ExitStack() as stack:
+        try:
+            import fcntl
+
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(path.open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except (ImportError, OSError):
+            pass
         yield
-    finally:
-        if file is not None:
-            file.close()
 
 
 def write_text(path: Path, text: str) -> None:

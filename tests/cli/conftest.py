@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from helpers.studies import Pretence
 from helpers.training import trained
+from softpoint import cli
 
 
 class Ending(NamedTuple):
@@ -39,17 +40,15 @@ def start(
     before, level = root.handlers[:], root.level
 
     def go(name: str, *words: str) -> Ending:
-        from importlib import import_module
-
         GlobalHydra.instance().clear()
         HydraConfig.instance().cfg = None
-        free = words and not any(word.startswith(("hydra.", "-")) for word in words)
+        free = name == "train" and words and not any(word.startswith(("hydra.", "-")) for word in words)
         folder = [f"hydra.run.dir={tmp_path / 'run'}"] if free else []
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *words, *folder])
+        monkeypatch.setattr(sys, "argv", ["softpoint", name, *words, *folder])
         capfd.readouterr()
         code = 0
         try:
-            import_module(f"softpoint.cli.{name.partition('_')[0]}").run(sys.argv[1:])
+            cli.main()
         except SystemExit as stop:
             code = 1 if isinstance(stop.code, str) else int(stop.code or 0)
             print(stop.code if isinstance(stop.code, str) else "", file=sys.stderr)

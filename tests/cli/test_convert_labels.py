@@ -26,7 +26,7 @@ def test_it_says_what_it_does(start: Callable, tmp_path: Path, to: str) -> None:
     labels = written(tmp_path, PLAIN)
     images(tmp_path, read_labels(labels))
     output = tmp_path / ("out.json" if to == "coco" else "out.csv")
-    ending = start("convert_labels", f"labels={labels}", f"to={to}", f"output={output}")
+    ending = start("convert", f"labels={labels}", f"to={to}", f"output={output}")
     assert ending.code == 0, ending.err
     assert (
         f"read {labels} (csv_wide): 3 subjects in 3 images, 2 keypoints, 3 labeled points (1 occluded)\n" in ending.out
@@ -43,7 +43,7 @@ def test_a_stated_split_is_written_beside(start: Callable, tmp_path: Path, data_
     from softpoint.labels.split import read_splits
 
     output, source = tmp_path / "tubes.csv", data_root / "keypoints" / "glue-tubes"
-    ending = start("convert_labels", f"labels={source}", "to=csv", f"output={output}")
+    ending = start("convert", f"labels={source}", "to=csv", f"output={output}")
     splits = tmp_path / "tubes.splits.csv"
     assert ending.code == 0 and f"data.splits={splits}" in ending.out
     found, expected = read_labels(output), read_labels(source)
@@ -53,19 +53,19 @@ def test_a_stated_split_is_written_beside(start: Callable, tmp_path: Path, data_
 
 def test_advice_names_the_keys_of_this_script(start: Callable, tmp_path: Path) -> None:
     labels = written(tmp_path, PLAIN.replace("3,4", "three,4"))
-    ending = start("convert_labels", f"labels={labels}", "to=csv", f"output={tmp_path / 'out.csv'}")
+    ending = start("convert", f"labels={labels}", "to=csv", f"output={tmp_path / 'out.csv'}")
     assert ending.code == 1 and ending.err.endswith("or leave it out by on_error=skip")
     words = [f"labels={labels}", "to=csv", f"output={tmp_path / 'out.csv'}", "on_error=skip"]
-    assert start("convert_labels", *words).code == 0
+    assert start("convert", *words).code == 0
 
 
 def test_an_output_is_replaced_only_when_asked(start: Callable, tmp_path: Path) -> None:
     labels, output = written(tmp_path, PLAIN), written(tmp_path, "precious", "out/out.csv")
     words = [f"labels={labels}", "to=csv", f"output={output}"]
-    ending = start("convert_labels", *words)
+    ending = start("convert", *words)
     assert ending.code == 1 and "exists; name another file, or set overwrite=true" in ending.err
     assert output.read_text() == "precious"
-    ending = start("convert_labels", *words, "overwrite=true")
+    ending = start("convert", *words, "overwrite=true")
     assert ending.code == 0 and f"train on it with data.labels={output} data.images={tmp_path}" in ending.out
     assert_same(read_labels(output), read_labels(labels))
 
@@ -82,7 +82,7 @@ def test_an_output_is_replaced_only_when_asked(start: Callable, tmp_path: Path) 
 )
 def test_mistakes_are_explained(start: Callable, tmp_path: Path, words: list[str], message: str) -> None:
     given = [f"labels={written(tmp_path, PLAIN)}", f"output={tmp_path / 'out'}"]
-    ending = start("convert_labels", *(w for w in given if w.split("=")[0] not in " ".join(words)), *words)
+    ending = start("convert", *(w for w in given if w.split("=")[0] not in " ".join(words)), *words)
     assert ending.code == 1 and message in ending.err and "Traceback" not in ending.err
     assert not (tmp_path / "out").exists()
 
@@ -90,7 +90,7 @@ def test_mistakes_are_explained(start: Callable, tmp_path: Path, words: list[str
 def test_images_that_are_missing_can_be_left_out(start: Callable, tmp_path: Path) -> None:
     labels, output = written(tmp_path, PLAIN), tmp_path / "out.json"
     images(tmp_path, read_labels(labels).select([1]))
-    ending = start("convert_labels", f"labels={labels}", "to=coco", f"output={output}", "on_error=skip")
+    ending = start("convert", f"labels={labels}", "to=coco", f"output={output}", "on_error=skip")
     assert ending.code == 0 and "left out 2 that cannot be used" in ending.out
     assert f"wrote {output} (coco): 1 subjects" in ending.out and read_labels(output).images == ("v/b.png",)
 

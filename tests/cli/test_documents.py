@@ -5,21 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from helpers.training import CONFIGS, ROOT, composed
 from softpoint.cli import COMMANDS
-from softpoint.cli.overrides import split_arguments
-from softpoint.cli.serve import hydra_overrides
 
-STUDIES = ("crossval", "compare", "curve")
-
-
-# Commands whose config has another name.
-CONFIG_OF = {"inspect": "inspect_data", "convert": "convert_labels", "fetch": "fetch_data", "pack": "pack_data"}
 START = rf"(?:python scripts/\w+\.py|softpoint (?:{'|'.join(COMMANDS)})(?= [^ ]))"
 
 
@@ -40,16 +33,11 @@ def test_a_command_composes(command: str, tmp_path: Path, monkeypatch: pytest.Mo
     _, name, *words = shlex.split(command.split(" | ")[0])
     if name.startswith("scripts/"):
         assert (ROOT / name).is_file(), command
-        name = Path(name).stem
-    name = CONFIG_OF.get(name, name)
+        name = Path(name).stem.partition("_")[0]
     # What a help text says beside a command has no equals sign.
     words = [word for word in words if "=" in word or word.startswith("~")]
     if "-m" in command.split():
         words = [re.sub(r"=([^,\[]+),.*", r"=\1", word) for word in words if not word.startswith("hydra")]
     words = ["data=openfield" if word == "data=..." else word.replace("=...", "=SOMETHING") for word in words]
-    if name in STUDIES:
-        words = split_arguments(words, name)
-    if name == "serve":
-        words = hydra_overrides(words)
-    OmegaConf.register_new_resolver("run_dir", lambda ckpt, new: new, replace=True)
+    words = getattr(import_module(f"softpoint.cli.{name}"), "arguments", list)(words)
     assert composed(name, words, tmp_path) is not None

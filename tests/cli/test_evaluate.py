@@ -92,7 +92,7 @@ def test_two_checkpoints_are_compared(run: Path, start: Callable, tmp_path: Path
         (["data.labels=none.csv"], "none.csv"),
         (["data=custom", "data.labels=???"], "data.labels"),
         (["ckpt=[]"], "ckpt=[]: give the path of one checkpoint, or [A,B]"),
-        (["ckpt=123"], "ckpt=123: give the path"),
+        (["ckpt={a:1}"], "give the path of one checkpoint, or [A,B]"),
         (["draws=2.5"], "draws=2.5: give a whole number from 0 on"),
         (["seed=-1"], "seed=-1: give a whole number from 0 on"),
         (["device=gpu"], "device=gpu cannot be used here; choose cpu"),

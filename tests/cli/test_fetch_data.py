@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from helpers.training import CONFIGS, ROOT
-from softpoint.cli.fetch import hydra_overrides
+from softpoint.cli.fetch import arguments
 
 
 def test_the_list_has_every_data_set_and_marks_the_downloaded(start: Callable, tmp_path: Path) -> None:
     (tmp_path / "keypoints" / "fly-wing").mkdir(parents=True)
     (tmp_path / "keypoints" / "fly-wing" / "x").touch()
-    ending = start("fetch_data", *hydra_overrides(["list"]), f"root={tmp_path}")
+    ending = start("fetch", "list", f"root={tmp_path}")
     assert ending.code == 0 and not ending.err
     lines = {line.split()[0]: line for line in ending.out.splitlines() if line[:1].strip()}
     names = {path.stem for path in (CONFIGS / "fetch").glob("*.yaml")}
@@ -32,31 +32,26 @@ def test_a_data_set_is_downloaded_once(start: Callable, data_root: Path, tmp_pat
     with tarfile.open(tmp_path / "downloads" / "ml-morph.tar.gz", "w:gz", compresslevel=1) as archive:
         archive.add(ROOT / "LICENSE", "top/LICENSE")
         archive.add(source, "top")
-    ending = start("fetch_data", *hydra_overrides(["fly_wing"]), f"root={tmp_path}")
+    ending = start("fetch", "fly_wing", f"root={tmp_path}")
     where = tmp_path / "keypoints" / "fly-wing"
     assert ending.code == 0, ending.err
     assert "license: CC BY-NC-SA 3.0" in ending.out and f"{where} is complete" in ending.out
     assert len(list((where / "image-examples").iterdir())) == 58
-    again = start("fetch_data", *hydra_overrides(["fly_wing"]), f"root={tmp_path}")
+    again = start("fetch", "fly_wing", f"root={tmp_path}")
     assert again.out.strip() == f"{where} exists already; remove it to download it again"
 
 
 def test_a_wrong_archive_ends_in_one_message(start: Callable, tmp_path: Path) -> None:
     (tmp_path / "downloads").mkdir()
     (tmp_path / "downloads" / "ml-morph.tar.gz").write_bytes(b"<html>")
-    ending = start("fetch_data", *hydra_overrides(["fly_wing"]), f"root={tmp_path}")
+    ending = start("fetch", "fly_wing", f"root={tmp_path}")
     assert ending.code == 1 and ending.err.startswith(f"error: {tmp_path / 'downloads' / 'ml-morph.tar.gz'} is not unp")
     assert "Traceback" not in ending.err and not (tmp_path / "keypoints" / "fly-wing").exists()
 
 
 def test_a_misspelled_name_gets_a_suggestion(start: Callable) -> None:
-    ending = start("fetch_data", *hydra_overrides(["mirror-mouse"]))
+    ending = start("fetch", "mirror-mouse")
     assert ending.code == 1 and "no option 'mirror-mouse'; did you mean 'mirror_mouse'?" in ending.err
-
-
-def test_help_shows_the_commands(start: Callable) -> None:
-    ending = start("fetch_data", "--help")
-    assert ending.code == 0 and "softpoint fetch mirror_mouse" in ending.out
 
 
 @pytest.mark.parametrize(
@@ -70,9 +65,9 @@ def test_help_shows_the_commands(start: Callable) -> None:
     ],
 )
 def test_a_bare_name_chooses(line: list[str], expected: list[str]) -> None:
-    assert hydra_overrides(line) == expected
+    assert arguments(line) == expected
 
 
 def test_two_names_are_refused() -> None:
     with pytest.raises(SystemExit, match="openfield and celeba are several data sets"):
-        hydra_overrides(["openfield", "celeba"])
+        arguments(["openfield", "celeba"])

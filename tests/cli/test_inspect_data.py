@@ -37,7 +37,7 @@ def report(folder: Path) -> dict:
 
 
 def test_good_labels_end_with_code_0(start: Callable, tmp_path: Path, words: list[str]) -> None:
-    ending = start("inspect_data", *words)
+    ending = start("inspect", *words)
     assert ending.code == 0, ending.err
     assert "12 subjects in 12 images" in ending.out and "left_ear" in ending.out
     found = report(tmp_path)
@@ -58,7 +58,7 @@ def test_what_training_refuses_is_reported(start: Callable, tmp_path: Path, word
     (folder / "video0" / "img04.png").write_bytes((folder / "video0" / "img00.png").read_bytes()[:60])
     change(folder / "labels.csv", 10, 1, "5000")
     (folder / "video2" / "extra.png").write_bytes((folder / "video2" / "img02.png").read_bytes())
-    ending = start("inspect_data", *words)
+    ending = start("inspect", *words)
     assert ending.code == 1 and "Traceback" not in ending.err
     found = {finding["kind"]: finding for finding in report(tmp_path)["findings"]}
     assert set(found) == {"unreadable", "out_of_frame", "unlabeled_duplicate"}
@@ -70,7 +70,7 @@ def test_what_training_refuses_is_reported(start: Callable, tmp_path: Path, word
 
 def test_what_training_leaves_out_is_a_warning(start: Callable, tmp_path: Path, words: list[str]) -> None:
     change(tmp_path / "data" / "labels.csv", 10, 1, "5000")
-    ending = start("inspect_data", *words, "data.out_of_frame=drop")
+    ending = start("inspect", *words, "data.out_of_frame=drop")
     assert ending.code == 0
     (finding,) = report(tmp_path)["findings"]
     assert (finding["kind"], finding["severity"]) == ("out_of_frame", "warning")
@@ -78,7 +78,7 @@ def test_what_training_leaves_out_is_a_warning(start: Callable, tmp_path: Path, 
 
 def test_a_row_that_cannot_be_read_is_reported_once(start: Callable, tmp_path: Path, words: list[str]) -> None:
     change(tmp_path / "data" / "labels.csv", 7, 1, "many")
-    ending = start("inspect_data", *words)
+    ending = start("inspect", *words)
     assert ending.code == 1 and (ending.out + ending.err).count("'many'") == 1
     found = report(tmp_path)
     assert found["subjects"] == 11 and sum(found["splits"].values()) == 11
@@ -87,14 +87,14 @@ def test_a_row_that_cannot_be_read_is_reported_once(start: Callable, tmp_path: P
 
 
 def test_a_refusal_that_no_finding_states_is_reported_once(start: Callable, tmp_path: Path, words: list[str]) -> None:
-    ending = start("inspect_data", *words, "data.group=png")
+    ending = start("inspect", *words, "data.group=png")
     assert ending.code == 1 and (ending.out + ending.err).count("'png'") == 2  # the setting, and what it finds
     (refused,) = report(tmp_path)["findings"]
     assert refused["kind"] == "refused" and "finds 'png' in every path" in refused["message"]
 
 
 def test_keypoints_and_pairs_of_the_config_are_used(start: Callable, tmp_path: Path, words: list[str]) -> None:
-    ending = start("inspect_data", *words, "data.keypoints=[tail,nose]", "data.edges=[[nose,tail]]")
+    ending = start("inspect", *words, "data.keypoints=[tail,nose]", "data.edges=[[nose,tail]]")
     assert ending.code == 0
     assert [row["name"] for row in report(tmp_path)["keypoints"]] == ["tail", "nose"]
 
@@ -110,11 +110,11 @@ def test_keypoints_and_pairs_of_the_config_are_used(start: Callable, tmp_path: P
 )
 def test_mistakes_end_in_one_line(start: Callable, words: list[str], word: str, said: str) -> None:
     words = [] if word == "data=streaming" else words
-    ending = start("inspect_data", *words, word)
+    ending = start("inspect", *words, word)
     assert ending.code == 1 and said in ending.err and "Traceback" not in ending.err
 
 
 def test_painted_scenes_are_only_drawn(start: Callable, tmp_path: Path) -> None:
-    ending = start("inspect_data", "data=synthetic", f"output={tmp_path / 'out'}", "images=3")
+    ending = start("inspect", "data=synthetic", f"output={tmp_path / 'out'}", "images=3")
     assert ending.code == 0 and "nothing to inspect" in ending.out
     assert read_image(tmp_path / "out" / "images.png").std() > 20

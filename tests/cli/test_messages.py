@@ -59,14 +59,8 @@ MISTAKES = {
     "ckpt_path=/nowhere/last.ckpt": r"no checkpoint at /nowhere/last.ckpt; a run keeps its own in checkpoints/",
     "backbone.weights=/nowhere.pth": r"backbone.weights: no file at /nowhere.pth",
     "~logger.tensorboard": r"Cannot use `LearningRateMonitor` callback with `Trainer` that has no logger",
-    "data.resident=true": r"data.resident is now data.device_cache; rename it",
-    "+data.unlabelled=absent": r"data.unlabelled is now data.unlabeled; rename it",
     "~callbacks.pictures": r"callbacks.pictures is now callbacks.images; rename it",
     "callbacks.pictures.pictures=4": r"callbacks.pictures.pictures is now callbacks.images.images; rename it",
-    "data.window=8": r"data.window is gone, because every epoch shuffles all shards; leave it out",
-    "data.max_cache_gb=8": r"data.max_cache_gb is gone; leave it out",
-    "module.pck_alpha=0.2": r"module.pck_alpha is gone, because PCK has one definition everywhere; leave it out",
-    "+augment.compression=50": r"augment.compression is gone; write 'augment.pixel=\[{_target_: albumentations.Image",
     "callbacks.final_test=null": r"callbacks.final_test=null: drop it with '~callbacks.final_test'",
     "++trainer.foo=1": r"trainer: .*unexpected keyword argument 'foo'",
 }
@@ -223,18 +217,6 @@ def test_a_command_without_arguments(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     one_line(start(command), re.escape(message))
-
-
-@pytest.mark.parametrize(
-    ("command", "word", "message"),
-    [
-        ("predict", "pictures=false", "pictures is now images; rename it"),
-        ("inspect", "unlabelled=true", "unlabelled is now unlabeled; rename it"),
-        ("convert", "to=yolo", "to=yolo is not a format to write; choose from "),
-    ],
-)
-def test_mistake_of_another_command(start: Callable, command: str, word: str, message: str) -> None:
-    one_line(start(command, *(["labels=/nowhere.csv", "output=x.csv"] if command == "convert" else []), word), message)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from helpers.data import labeled_data, same
 from helpers.streaming import open_streamed
-from helpers.training import ROOT, SMALL, write_labels
+from helpers.training import SMALL, write_labels
 
 pytest.importorskip("litdata")
 
@@ -28,7 +28,7 @@ def packing(labels: list[str], output: Path) -> list[str]:
 
 
 def test_the_split_equals_that_of_training(start: Callable, labels: list[str], tmp_path: Path) -> None:
-    ending = start("pack_data", *packing(labels, tmp_path / "set"))
+    ending = start("pack", *packing(labels, tmp_path / "set"))
     assert ending.code == 0, ending.err
     folder = Path(labels[2].removeprefix("data.images="))
     plain = labeled_data(folder / "labels.csv", seed=2, val=0.2, test=0.2)
@@ -46,7 +46,7 @@ def test_the_split_equals_that_of_training(start: Callable, labels: list[str], t
 
 
 def test_the_printed_command_trains(start: Callable, labels: list[str], tmp_path: Path) -> None:
-    ending = start("pack_data", *packing(labels, tmp_path / "set"))
+    ending = start("pack", *packing(labels, tmp_path / "set"))
     words = next(line for line in ending.out.splitlines() if line.startswith("use it: ")).split()
     assert words[2:5] == ["softpoint", "train", "data=streaming"]
     assert (Path.cwd() / words[5].removeprefix("data.folder=")).resolve() == tmp_path / "set"
@@ -59,9 +59,7 @@ def test_real_labels_are_packed_unchanged(data_root: Path, start: Callable, tmp_
     if not labels.is_file():
         pytest.skip(f"no {labels}")
     images = data_root / "keypoints" / "mirror-mouse"
-    ending = start(
-        "pack_data", "data=custom", f"data.labels={labels}", f"data.images={images}", f"output={tmp_path / 's'}"
-    )
+    ending = start("pack", "data=custom", f"data.labels={labels}", f"data.images={images}", f"output={tmp_path / 's'}")
     assert ending.code == 0, ending.err
     plain = labeled_data(labels, images=images, size=256, batch_size=8)
     packed = open_streamed(tmp_path / "s", size=256, batch_size=8, augment=None)
@@ -74,10 +72,10 @@ def test_real_labels_are_packed_unchanged(data_root: Path, start: Callable, tmp_
 def test_mistakes_are_explained(start: Callable, labels: list[str], tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("")
-    ending = start("pack_data", *packing(labels, tmp_path / "full"))
+    ending = start("pack", *packing(labels, tmp_path / "full"))
     assert ending.code == 1 and "full exists and is not an empty folder; choose a new one" in ending.err
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
-    ending = start("pack_data", *labels)
+    ending = start("pack", *labels)
     assert ending.code == 1 and "output has no value; add to the command line: output=..." in ending.err
     ending = start("train", "data=streaming", f"data.folder={tmp_path}")
     assert ending.code == 1 and "softpoint.json is missing; the folder is not a packed set" in ending.err
@@ -88,13 +86,7 @@ def test_an_image_that_cannot_be_read_stops_packing(start: Callable, labels: lis
     broken = folder / "video1" / "img05.png"
     broken.write_bytes(broken.read_bytes()[:-200])
     words = ["data=custom", f"data.labels={folder / 'labels.csv'}", f"data.images={folder}"]
-    ending = start("pack_data", *packing(words, tmp_path / "set"))
+    ending = start("pack", *packing(words, tmp_path / "set"))
     assert ending.code == 1 and "img05.png cannot be decoded" in ending.err
     ending = start("train", "data=streaming", f"data.folder={tmp_path / 'set'}")
     assert ending.code == 1 and "or its packing was interrupted" in ending.err
-
-
-def test_help_has_both_commands(start: Callable) -> None:
-    ending = start("pack_data", "--help")
-    assert ending.code == 0 and "softpoint train data=streaming data.folder=SET" in ending.out
-    assert "augment" in ending.out and (ROOT / "scripts" / "pack_data.py").is_file()

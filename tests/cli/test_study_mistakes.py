@@ -44,9 +44,7 @@ MISTAKES = [
     ("crossval", ["seeds=[1,0,1]"], "seeds=[1, 0, 1] has 1 more than once"),
     ("crossval", ["foldz=3"], "unknown key 'foldz'; did you mean 'folds'?"),
     ("crossval", ["pages=x"], "did you mean 'page'?"),
-    ("crossval", ["write_docs=true"], "write_docs is now page; rename it"),
-    ("crossval", ["trainer.devices=2"], "a training of a study has one process; leave these as they are"),
-    ("crossval", ["trainer=ddp"], "trainer.strategy=ddp: a training of a study has one process"),
+    ("crossval", ["trainer.num_nodes=2"], "trainer.num_nodes=2: each node would start the whole study; train on one"),
     (
         "curve",
         ["labels=null"],

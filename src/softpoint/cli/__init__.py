@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 
 # Every command, which is the name of its module, and its line in `softpoint --help`.
 COMMANDS = {
@@ -55,7 +54,9 @@ def main(command: str | None = None) -> None:
 
             sys.exit(f"error: softpoint has no command {command!r}; {did_you_mean(command, COMMANDS)}")
     # sys.argv keeps the command, because Lightning starts the other processes of a distributed training by it.
-    import_module(f"{__name__}.{command}").run(join_flags(words))
+    from softpoint.cli.hydra_app import launch
+
+    launch(command, join_flags(words))
 
 
 def join_flags(words: Sequence[str]) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_app import launch
 from softpoint.cli.hydra_errors import CONFIGS, key_of
 from softpoint.cli.overrides import (
     check_folder_names,
@@ -21,11 +21,14 @@ from softpoint.cli.overrides import (
     whole_number,
     whole_numbers,
 )
-from softpoint.cli.study import carry_out, composed, facts_of, finish, own_packages
+from softpoint.cli.study import carry_out, composed, facts_of, own_packages
 
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint
     from softpoint.studies.runs import Trial
+
+
+arguments = partial(split_arguments, study="compare")
 
 
 def main(cfg: DictConfig) -> None:
@@ -47,13 +50,17 @@ def main(cfg: DictConfig) -> None:
     about |= {"seeds": whole_numbers(cfg, "seeds"), "folds": cfg.folds}
     facts = [facts_of(base, overrides) | about | {"on": base.name} for base in bases]
     planned = [list(trials_of(cfg, base, words, variants)) for base, words in zip(bases, sets, strict=True)]
-    trials, sections = carry_out([trial for of_set in planned for trial in of_set], cfg.output), {}
-    for i, base in enumerate(bases):
-        of_set = trials[i * len(planned[0]) : (i + 1) * len(planned[0])]
-        costs = costs_of(of_set, rounds, calls) if rounds else {}
-        text = write_comparison(Path(cfg.output), comparison(of_set, variants, costs, facts[i]))
-        sections[f"{study} on {base.name}"] = text
-    finish(cfg, trials, sections)
+
+    def report(trials: Sequence[Trial]) -> dict[str, str]:
+        sections = {}
+        for i, base in enumerate(bases):
+            of_set = trials[i * len(planned[0]) : (i + 1) * len(planned[0])]
+            costs = costs_of(of_set, rounds, calls) if rounds else {}
+            text = write_comparison(Path(cfg.output), comparison(of_set, variants, costs, facts[i]))
+            sections[f"{study} on {base.name}"] = text
+        return sections
+
+    carry_out(cfg, [trial for of_set in planned for trial in of_set], report)
 
 
 def data_sets(cfg: DictConfig, overrides: Sequence[str]) -> list[str | None]:
@@ -151,8 +158,3 @@ def head_settings(overrides: Sequence[str], changes: Sequence[str]) -> Any:
     head = composed([*overrides, *changes]).head
     decode_heatmap(torch.ones(1, 1), head.get("decode", "window"), head.get("window", 1))
     return OmegaConf.to_container(OmegaConf.from_dotlist([word.removeprefix("head.") for word in changes]))
-
-
-def run(arguments: list[str]) -> None:
-    """Run the command with these arguments."""
-    launch("compare", main, split_arguments(arguments, "compare"))

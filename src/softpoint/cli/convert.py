@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from softpoint.cli.hydra_app import launch
-
 
 def main(cfg: DictConfig) -> None:
     """Read any format that training reads, write another one, and print what was read and written."""
@@ -33,8 +31,3 @@ def main(cfg: DictConfig) -> None:
         print(f"wrote {splits}, the split that the labels state: train on it with data.splits={splits}")
     if folder.absolute() != output.parent.absolute():
         print(f"its paths start from {folder}: train on it with data.labels={output} data.images={folder}")
-
-
-def run(words: list[str]) -> None:
-    """Run the command with the arguments `words`."""
-    launch("convert_labels", main, words)

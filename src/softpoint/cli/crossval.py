@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from softpoint.cli.hydra_app import launch
 from softpoint.cli.overrides import fold_overrides, split_arguments, train_overrides, whole_numbers
-from softpoint.cli.study import carry_out, composed, facts_of, finish
+from softpoint.cli.study import carry_out, composed, facts_of
+
+arguments = partial(split_arguments, study="crossval")
 
 
 def main(cfg: DictConfig) -> None:
@@ -21,17 +24,14 @@ def main(cfg: DictConfig) -> None:
     from softpoint.studies.runs import Trial
     from softpoint.studies.summaries import cross_validation
 
+    def report(trials: Sequence[Trial]) -> dict[str, str]:
+        summary, results = cross_validation(trials, facts)
+        return {f"crossval {base.name}": write_cross_validation(output, summary, results, base.name)}
+
     facts = facts_of(base, overrides) | {"data": base.name}
     trials = [
         Trial("", seed, fold, (*overrides, *split, f"seed={seed}"), output / f"seed{seed}" / f"fold{fold}")
         for seed in seeds
         for fold, split in enumerate(splits)
     ]
-    trials = carry_out(trials, cfg.output)
-    text = write_cross_validation(output, *cross_validation(trials, facts), base.name)
-    finish(cfg, trials, {f"crossval {base.name}": text})
-
-
-def run(arguments: list[str]) -> None:
-    """Run the command with these arguments."""
-    launch("crossval", main, split_arguments(arguments, "crossval"))
+    carry_out(cfg, trials, report)

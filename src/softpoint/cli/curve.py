@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from softpoint.cli.hydra_app import launch
 from softpoint.cli.overrides import (
     DECIDED,
     override_lists,
@@ -18,7 +18,7 @@ from softpoint.cli.overrides import (
     whole_number,
     whole_numbers,
 )
-from softpoint.cli.study import carry_out, composed, facts_of, finish
+from softpoint.cli.study import carry_out, composed, facts_of
 
 if TYPE_CHECKING:
     from softpoint.studies.runs import Trial
@@ -38,6 +38,9 @@ DECIDED_BY_CURVE = {
 }
 # All lines of one curve train equally long.
 DECIDED_OF_LINES = {**DECIDED_BY_CURVE, "minutes": "give minutes=N or budgets=[...] for all lines"}
+
+
+arguments = partial(split_arguments, study="curve")
 
 
 def main(cfg: DictConfig) -> None:
@@ -61,9 +64,8 @@ def main(cfg: DictConfig) -> None:
     trials = trials_of(cfg, axis, lines, [*overrides, *length, *split])
     if not timed and not all(trial.trained for trial in trials):
         check_size(trials[-1])
-    trials = carry_out(trials, cfg.output)
-    text = write_curve(Path(cfg.output), learning_curve(trials, facts))
-    finish(cfg, trials, {f"{'minutes' if timed else 'curve'} {base.name}": text})
+    section = f"{'minutes' if timed else 'curve'} {base.name}"
+    carry_out(cfg, trials, lambda trials: {section: write_curve(Path(cfg.output), learning_curve(trials, facts))})
 
 
 def axis_of(cfg: DictConfig, base: DictConfig) -> str:
@@ -113,8 +115,3 @@ def trials_of(cfg: DictConfig, axis: str, lines: Mapping[str, Sequence[str]], ov
                 own = (*overrides, *changes, f"{key}={size}", f"seed={seed}")
                 trials.append(Trial(line, seed, None, own, folder, size=(size, unit)))
     return trials
-
-
-def run(arguments: list[str]) -> None:
-    """Run the command with these arguments."""
-    launch("curve", main, split_arguments(arguments, "curve"))

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_app import launch
 from softpoint.cli.overrides import whole_number
 
 if TYPE_CHECKING:
@@ -105,8 +104,3 @@ def _overridden_data(cfg: DictConfig) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value
-
-
-def run(words: list[str]) -> None:
-    """Run the command with the arguments `words`."""
-    launch("evaluate", main, words)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_app import launch
-
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint
     from softpoint.inference.export import ComparisonImage
@@ -23,7 +21,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.hub is not None and cfg.format != "safetensors":
         raise ValueError(f"hub={cfg.hub} uploads the folder of format=safetensors; add format=safetensors")
     if cfg.format == "safetensors":
-        folder = save_pretrained(checkpoint, str(cfg.output or f"{name}.model"))
+        folder = save_pretrained(checkpoint, cfg.output or f"{name}.model")
         print(f"{folder}: config.json, model.safetensors and README.md, read back with equal weights")
         if cfg.hub is not None:
             print(f"uploaded: load_predictor({push_to_hub(folder, cfg.hub, private=cfg.private)!r})")
@@ -40,7 +38,7 @@ def _export_program(cfg: DictConfig, checkpoint: Checkpoint, name: str) -> None:
     size = _image_size(cfg.image_size)
     calibration = _images(cfg, checkpoint, "train", cfg.calibration) if cfg.precision == "int8" else []
     options = ExportOptions(cfg.format, cfg.precision, cfg.heatmaps, size, calibration)
-    path = Path(str(cfg.output or f"{name}{FORMATS[cfg.format].suffix}"))
+    path = Path(cfg.output or f"{name}{FORMATS[cfg.format].suffix}")
     images = _images(cfg, checkpoint, "test", cfg.check)
     difference, metadata = export(checkpoint, load_predictor(checkpoint), path, options, images)
     facts = {"file": path.name, "format": cfg.format, "precision": cfg.precision, "difference": str(difference)}
@@ -71,7 +69,7 @@ def _images(cfg: DictConfig, checkpoint: Checkpoint, split: str, count: int) -> 
         return [i * length // min(length, count) for i in range(min(length, count))]
 
     if cfg.images is not None:
-        folder = Path(str(cfg.images))  # a name such as 2024 arrives as a number
+        folder = Path(cfg.images)
         paths = [path.relative_to(folder).as_posix() for path in list_images(folder)]
         image_folder = ImageFolder(folder, "apply", cfg.max_pixels)
         return [ComparisonImage(image_folder.read(paths[i])) for i in spaced(len(paths))]
@@ -87,8 +85,3 @@ def _images(cfg: DictConfig, checkpoint: Checkpoint, split: str, count: int) -> 
         ComparisonImage(np.ascontiguousarray(r.image), r.box, None if order is None else r.keypoints[order])
         for r in records
     ]
-
-
-def run(words: list[str]) -> None:
-    """Run the command with the arguments `words`."""
-    launch("export", main, words)

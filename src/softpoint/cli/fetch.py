@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_app import launch
 from softpoint.cli.hydra_errors import CONFIGS
 
 
@@ -39,19 +39,14 @@ def print_list(root: Path) -> None:
     Console().print(table)
 
 
-def hydra_overrides(arguments: list[str]) -> list[str]:
+def arguments(words: Sequence[str]) -> list[str]:
     """Return the command line for Hydra: a bare NAME chooses that data set, and `list` chooses none.
 
-    >>> hydra_overrides(["mirror_mouse", "keep=true"]), hydra_overrides(["list"])
+    >>> arguments(["mirror_mouse", "keep=true"]), arguments(["list"])
     (['fetch=mirror_mouse', 'keep=true'], [])
     """
-    names = [argument for argument in arguments if "=" not in argument and not argument.startswith("-")]
+    names = [word for word in words if "=" not in word and not word.startswith("-")]
     if len(names) > 1:
         sys.exit(f"error: {' and '.join(names)} are several data sets; fetch one at a time")
     chosen = [f"fetch={name}" for name in names if name != "list"]
-    return chosen + [argument for argument in arguments if argument not in names]
-
-
-def run(arguments: list[str]) -> None:
-    """Run the command with these arguments."""
-    launch("fetch_data", main, hydra_overrides(arguments))
+    return chosen + [word for word in words if word not in names]

@@ -3,35 +3,63 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
-from functools import wraps
-from pathlib import Path
+from collections.abc import Sequence
+from functools import update_wrapper
+from importlib import import_module
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_errors import CONFIGS, CommandLine, check_renamed, is_override, leave
+from softpoint.cli import run_folder
+from softpoint.cli.hydra_errors import CONFIGS, CommandLine, check_renamed, is_override, leave, quoted
+
+# Keys whose value is a path or a name, of every command and of single ones.
+_TEXTS = {
+    *("ckpt_path", "data.labels", "data.images", "data.splits", "data.folder", "data.cache_dir"),
+    *("data.unlabeled_images.source", "backbone.weights", "backbone.folder", "name"),
+}
+_TEXTS_OF = {
+    "evaluate": {"ckpt", "output"},
+    "predict": {"ckpt", "source", "output", "boxes"},
+    "export": {"ckpt", "output", "images", "hub"},
+    "serve": {"model"},
+    "inspect": {"output"},
+    "convert": {"labels", "output", "images"},
+    "fetch": {"root"},
+    "pack": {"output"},
+    **{study: {"output", "page"} for study in ("crossval", "compare", "curve")},
+}
+
+# Registered where the functions of a command are found, for the processes of a launcher too.
+OmegaConf.register_new_resolver("run_folder", run_folder.run_folder, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("new_folder", run_folder.new_folder, use_cache=True, replace=True)
 
 
-def launch(config_name: str, main: Callable[[DictConfig], Any], words: Sequence[str]) -> None:
-    """Run `main` with the config that `words` compose; SOFTPOINT_TRACEBACK=1 also prints where it failed."""
+def launch(command: str, words: Sequence[str]) -> None:
+    """Run a command with the config that `words` compose; SOFTPOINT_TRACEBACK=1 also prints where it failed."""
     # Threads that wait for each other sleep: spinning, they fight a loader or a neighbor for the same cores,
     # and a step takes five times as long on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print
-    OmegaConf.register_new_resolver("run_dir", run_dir, replace=True)
-    line, arguments = CommandLine(config_name, words), sys.argv
+    module = import_module(f"softpoint.cli.{command}")
+    words = [with_text(word, _TEXTS | _TEXTS_OF.get(command, set())) for word in words]
+    words = getattr(module, "arguments", list)(words)
+    line, arguments = CommandLine(command, words), sys.argv
+    OmegaConf.register_new_resolver(
+        "options", lambda *groups: "".join(f"{g}: {', '.join(line.options(g))}\n" for g in groups), replace=True
+    )
 
-    @wraps(main)
     def task(cfg: DictConfig) -> Any:
         sys.argv = arguments
         try:
             check_renamed(cfg)
-            return main(cfg)
+            return module.main(cfg)
         except Exception as error:
             # Hydra would print every override before the message. In a sweep it goes on with the next job.
             if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -41,18 +69,27 @@ def launch(config_name: str, main: Callable[[DictConfig], Any], words: Sequence[
     try:
         # Hydra parses sys.argv, and takes no override behind a flag.
         sys.argv = [arguments[0], *sorted(words, key=lambda word: not is_override(word))]
-        hydra.main(config_path=str(CONFIGS), config_name=config_name, version_base="1.3")(task)()
+        decorate = hydra.main(config_path=str(CONFIGS), config_name=command, version_base="1.3")
+        decorate(update_wrapper(task, module.main))()
     except Exception as error:
         leave(error, line)
     finally:
         sys.argv = arguments
+        run_folder.held.close()
 
 
-def run_dir(ckpt_path: str | None, new: str) -> str:
-    """Return the folder of the run that a checkpoint belongs to, so that resuming goes on there; else a new one.
+def with_text(word: str, keys: set[str]) -> str:
+    """Return an override in which the value of one of `keys` is a text, also where it looks like a number.
 
-    >>> run_dir("outputs/a/checkpoints/last.ckpt", "outputs/b"), run_dir(None, "outputs/b")
-    ('outputs/a', 'outputs/b')
+    >>> with_text("output=2024_01", {"output"}), with_text("+data.labels=[7,a,null]", {"data.labels"})
+    ("output='2024_01'", "+data.labels=['7',a,null]")
     """
-    folder = Path(ckpt_path or "").parent
-    return str(folder.parent) if folder.name == "checkpoints" else new
+    key, equals, value = word.partition("=")
+    if key.lstrip("+") not in keys or re.search(r"['\"({$]", value):
+        return word
+
+    def text(match: re.Match[str]) -> str:
+        parsed = OverridesParser.create().parse_override(f"key={match[0]}").value()
+        return quoted(match[0]) if isinstance(parsed, int | float) else match[0]
+
+    return key + equals + re.sub(r"(?<![^\[,])[\w.+-]+(?![^\],])", text, value)

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from softpoint.cli.hydra_app import launch
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -129,8 +127,3 @@ def show_scenes(cfg: DictConfig) -> None:
     path = Path(cfg.output) / "images.png"
     write_image(path, contact_sheet(drawn))
     print(f"painted scenes carry exact labels, so there is nothing to inspect; some are drawn in {path}")
-
-
-def run(words: list[str]) -> None:
-    """Run the command with the arguments `words`."""
-    launch("inspect_data", main, words)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from softpoint.cli.hydra_app import launch
-
 
 def main(cfg: DictConfig) -> None:
     """Write the train, val and test sets of a training with this data, and print the command that streams them."""
@@ -26,8 +24,3 @@ def main(cfg: DictConfig) -> None:
     counts = ", ".join(f"{count} {split}" for split, count in packed.samples.items())
     print(f"{len(packed.skeleton)} keypoints, samples {counts}, {bytes_written / 1e6:.1f} MB: {cfg.output}")
     print(f"use it: softpoint train data=streaming {shlex.quote(f'data.folder={os.path.relpath(cfg.output)}')}")
-
-
-def run(arguments: list[str]) -> None:
-    """Run the command with these arguments."""
-    launch("pack_data", main, arguments)

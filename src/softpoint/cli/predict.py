@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
-
-from softpoint.cli.hydra_app import launch
+from omegaconf import DictConfig, OmegaConf
 
 
 def main(cfg: DictConfig) -> None:
@@ -26,18 +23,17 @@ def main(cfg: DictConfig) -> None:
     from softpoint.labels.formats import read_labels
     from softpoint.labels.row_errors import first_few
 
-    # A name such as 2024 arrives as a number.
-    output, formats = Path(str(cfg.output)), [cfg.formats] if isinstance(cfg.formats, str) else list(cfg.formats or [])
-    if cfg.resume and cfg.output == HydraConfig.get().runtime.output_dir:
+    output, formats = Path(cfg.output), [cfg.formats] if isinstance(cfg.formats, str) else list(cfg.formats or [])
+    if cfg.resume and OmegaConf.is_interpolation(cfg, "output"):
         raise ValueError("resume=true needs output=FOLDER, that of the interrupted job")
     plain = {field.name: cfg[field.name] for field in fields(PredictOptions)}
     checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
     predictor = load_predictor(checkpoint, cfg.device, cfg.tta)
-    sources = find_sources(str(cfg.source), output)
+    sources = find_sources(cfg.source, output)
     first = sources[0]
     # A label file as the source also gives boxes to a network that was trained on crops.
     source_labels = first.labels if isinstance(first, ImageSource) else None
-    file = Path(str(cfg.boxes)) if cfg.boxes is not None else source_labels if predictor.crops else None
+    file = Path(cfg.boxes) if cfg.boxes is not None else source_labels if predictor.crops else None
     paths = {"ckpt": checkpoint.weights_file, "boxes": file, "formats": tuple(formats)}
     options = PredictOptions(
         **plain | paths | {"exif": cfg.exif or orientation(checkpoint.config, file or source_labels)}
@@ -67,8 +63,3 @@ def orientation(config: Mapping[str, Any], labels: Path | None) -> str:
     """Return how to treat EXIF orientations: with labels, as in the training; else apply them."""
     data = config.get("data") if labels is not None else None
     return "ignore" if isinstance(data, Mapping) and data.get("exif") == "ignore" else "apply"
-
-
-def run(words: list[str]) -> None:
-    """Run the command with the arguments `words`."""
-    launch("predict", main, words)

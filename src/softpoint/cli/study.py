@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,8 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from softpoint.cli.hydra_errors import MISTAKES, CommandLine, explain, key_of, quoted
+from softpoint.cli.hydra_errors import MISTAKES, CommandLine, check_renamed, explain, key_of, quoted
+from softpoint.cli.run_folder import lock
 
 if TYPE_CHECKING:
     from softpoint.studies.runs import Trial
@@ -31,6 +33,7 @@ def composed(overrides: Sequence[str]) -> DictConfig:
     """Return the config of a training with these overrides; ValueError with what is wrong with them."""
     try:
         cfg = compose("train", overrides=list(overrides))
+        check_renamed(cfg)
         if "'???'" in repr(_plain(cfg)):
             raise MissingMandatoryValue("Missing mandatory value: one at least")
         return cfg
@@ -62,13 +65,18 @@ def facts_of(base: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     return {"command": command, "hardware": hardware(), "budget": budget}
 
 
-def carry_out(trials: Sequence[Trial], output: str) -> list[Trial]:
-    """Train and evaluate what is not finished, and return all trials with the reasons of those that failed.
+def carry_out(cfg: DictConfig, trials: Sequence[Trial], report: Callable[[Sequence[Trial]], Mapping[str, str]]) -> None:
+    """Train and evaluate the trials that are not finished, and print the reports, which replace sections of `cfg.page`.
 
-    `output` is the folder of all trials as the user named it. Trials that share a folder share a training, and each
-    training is one job of the launcher, which continues from its last.ckpt where it was interrupted. Raises ValueError,
-    before the first training, for overrides that do not compose and for a folder with a training of another config.
+    Trials that share a folder share a training, and each training is one job of the launcher, which continues from its
+    last.ckpt where it was interrupted. `report` takes all trials, with the reasons of those that failed, and returns
+    Markdown by section. Raises ValueError before the first training for overrides that do not compose and for a folder
+    with a training of another config, and at the end, leaving the page as it is, where trainings failed.
     """
+    from softpoint.studies.markdown import update_page
+
+    output, again = Path(cfg.output), shlex.quote(f"output={cfg.output}")
+    lock(output)
     _check(trials)
     by_folder: dict[Path, list[Trial]] = {}
     for trial in trials:
@@ -77,20 +85,12 @@ def carry_out(trials: Sequence[Trial], output: str) -> list[Trial]:
     if done := len(by_folder) - len(jobs):
         print(f"{done} of {len(by_folder)} trainings were finished before", flush=True)
     try:
-        reasons = _launch(jobs, output) if jobs else {}
+        reasons = _launch(jobs, output.resolve()) if jobs else {}
     except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
-        print(f"stopped: the same command with {_again(output)} continues from here", file=sys.stderr)
+        print(f"stopped: the same command with {again} continues from here", file=sys.stderr)
         sys.exit(130)
-    return [trial if trial.measured else replace(trial, failed=reasons[trial.folder]) for trial in trials]
-
-
-def finish(cfg: DictConfig, trials: Sequence[Trial], sections: Mapping[str, str]) -> None:
-    """Print the reports of a study, by the section of `cfg.page` that each replaces.
-
-    Raises ValueError, and leaves the page as it is, where trainings failed.
-    """
-    from softpoint.studies.markdown import update_page
-
+    trials = [trial if trial.measured else replace(trial, failed=reasons[trial.folder]) for trial in trials]
+    sections = report(trials)
     for text in sections.values():
         print(f"\n{text}\n")
     print(f"written to {cfg.output}")
@@ -99,7 +99,7 @@ def finish(cfg: DictConfig, trials: Sequence[Trial], sections: Mapping[str, str]
         raise ValueError(
             f"{len(failed)} of {len(trials)} trainings failed, first {reason}"
             + ("\n" if "\n" in reason else "; ")
-            + f"the same command with {_again(cfg.output)} tries those again"
+            + f"the same command with {again} tries those again"
         )
     for name, text in sections.items() if cfg.page else ():
         update_page(Path(cfg.page), name, text)
@@ -119,7 +119,10 @@ def run_job(cfg: DictConfig, jobs: Sequence[Sequence[Trial]]) -> str | None:
     try:
         if not first.trained:
             with timed(first, resumed=cfg.ckpt_path is not None):
-                _, results = train.train(cfg)
+                if str(cfg.trainer.devices) == "1" and cfg.trainer.strategy == "auto":
+                    _, results = train.train(cfg)
+                else:
+                    _train_in_processes(first.folder)
         for trial in trials:
             if not trial.measured:
                 evaluate_trial(trial, results, own_packages(cfg))
@@ -132,18 +135,38 @@ def run_job(cfg: DictConfig, jobs: Sequence[Sequence[Trial]]) -> str | None:
     return None
 
 
-def _launch(jobs: Sequence[Sequence[Trial]], output: str) -> dict[Path, str]:
+def _train_in_processes(folder: Path) -> None:
+    """Train the running job as a command of its own, which Lightning repeats for each further process.
+
+    Raises ValueError with the reason of a failure.
+    """
+    running = HydraConfig.get()
+    own = [
+        f"--config-dir={source.path}" for source in running.runtime.config_sources if source.provider == "command-line"
+    ]
+    words = [*running.overrides.task, f"hydra.run.dir={quoted(folder)}", *own]
+    command, lines = [sys.executable, "-m", "softpoint.cli", "train", *words], []
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr or ():
+            sys.stderr.write(line)
+            lines.append(line)
+    if process.returncode:
+        ending = f"error: it ended with code {process.returncode}"
+        raise ValueError(next((line for line in lines if line.startswith("error: ")), ending)[7:].strip())
+
+
+def _launch(jobs: Sequence[Sequence[Trial]], output: Path) -> dict[Path, str]:
     """Hand the jobs to the launcher that the command line chose; return the reasons of failures by folder."""
     chosen = [word for word in HydraConfig.get().overrides.hydra if "launcher" in key_of(word)]
     loader = GlobalHydra.instance().config_loader()
-    sweep = [*chosen, f"hydra.sweep.dir={quoted(Path(output).resolve())}"]
+    sweep = [*chosen, f"hydra.sweep.dir={quoted(output)}"]
     config = loader.load_configuration("train", sweep, RunMode.MULTIRUN)
     context = HydraContext(loader, Callbacks(config))
     task = partial(run_job, jobs=jobs)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
     overrides = []
     for trial, *_ in jobs:
-        subdir, last = trial.folder.relative_to(Path(output).resolve()), trial.folder / "checkpoints" / "last.ckpt"
+        subdir, last = trial.folder.relative_to(output), trial.folder / "checkpoints" / "last.ckpt"
         resume = [f"ckpt_path={quoted(last)}"] if last.is_file() and not trial.trained else []
         overrides.append([*trial.overrides, f"hydra.sweep.subdir={subdir}", *resume])
     try:
@@ -163,7 +186,11 @@ def _check(trials: Sequence[Trial]) -> None:
             continue
         checked.add(kind)
         config, path = _plain(composed(trial.overrides)), trial.folder / ".hydra" / "config.yaml"
-        _check_processes(config["trainer"])
+        if (nodes := config["trainer"]["num_nodes"]) != 1:
+            raise ValueError(
+                f"trainer.num_nodes={nodes}: each node would start the whole study; train on one node, and several"
+                " trainings side by side by hydra/launcher=submitit"
+            )
         stored = _plain(OmegaConf.load(path)) if path.is_file() else {}
         if begun and stored != config:
             differing = sorted(key for key in config.keys() | stored.keys() if config.get(key) != stored.get(key))
@@ -173,22 +200,7 @@ def _check(trials: Sequence[Trial]) -> None:
             )
 
 
-def _check_processes(trainer: Mapping[str, Any]) -> None:
-    """Raise ValueError for a training by several processes, each of which would start the whole study again."""
-    devices, nodes = trainer["devices"], trainer["num_nodes"]
-    count = len(devices) if isinstance(devices, list) else devices
-    if nodes != 1 or (isinstance(count, int) and count != 1) or str(trainer["strategy"]).startswith("ddp"):
-        raise ValueError(
-            f"trainer.devices={devices} trainer.num_nodes={nodes} trainer.strategy={trainer['strategy']}: a training of"
-            " a study has one process; leave these as they are, and train several side by side by hydra/launcher=joblib"
-        )
-
-
 def _plain(cfg: Any) -> dict[str, Any]:
     """The config of a training as plain values, without where it resumes."""
     plain: Any = OmegaConf.to_container(cfg, resolve=False)
     return {str(key): value for key, value in plain.items() if key not in ("ckpt_path", "hydra")}
-
-
-def _again(output: str) -> str:
-    return shlex.quote(f"output={output}")

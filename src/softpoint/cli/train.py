@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_app import launch
-
 if TYPE_CHECKING:
     from softpoint.evaluation import Results
 
@@ -93,8 +91,3 @@ def build(cfg: DictConfig) -> tuple[Any, Any, Any]:
     decided = {"head": {"visibility": "visibility" in module.net.head.provides}} if "visibility" in cfg.head else {}
     module.save_hyperparameters(OmegaConf.to_container(OmegaConf.merge(cfg, decided), resolve=True))
     return module, data, trainer
-
-
-def run(words: list[str]) -> None:
-    """Run the command with the arguments `words`."""
-    launch("train", main, words)

@@ -1,0 +1,80 @@
+"""What a command line may contain: names that look like numbers, keys of earlier versions, options of groups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from helpers.training import CONFIGS
+from softpoint.cli import COMMANDS
+from softpoint.cli.hydra_app import with_text
+from softpoint.renamed_keys import REMOVED_KEYS, RENAMED_KEYS
+
+# Keys of earlier versions that are not of the train command.
+COMMAND_OF = {"pictures": "predict", "hide": "predict", "unlabelled": "inspect", "write_docs": "crossval"}
+NUMBERS = ["7", "2024_01", "1e5", "true", "nan", "0x1f", "-3"]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_value_of_a_path_is_the_text_that_was_typed(number: str) -> None:
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        for word, expected in ((f"data.labels={number}", number), (f"data.labels=[{number},a]", [number, "a"])):
+            cfg = compose("train", ["data=custom", with_text(word, {"data.labels"})])
+            assert cfg.data.labels == expected
+    for word in ("data.labels=null", "data.labels='7'", "data.labels=${name}", "data.limit=7", "~data.labels"):
+        assert with_text(word, {"data.labels"}) == word
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("evaluate ckpt=2024_01 output=5", "2024_01"),
+        ("evaluate ckpt=[2024_01,2024_02] output=5", "2024_01"),
+        ("predict ckpt=2024_01 source=6 output=7", "2024_01"),
+        ("export ckpt=2024_01 output=7", "2024_01"),
+        ("serve model=2024_01", "2024_01"),
+        ("inspect data.labels=2024_01 output=1", "labels 2024_01 "),
+        ("convert labels=2024_01 to=csv output=123 images=7", "labels 2024_01 "),
+        ("pack data.labels=2024_01 data.images=3 output=123", "labels 2024_01 "),
+        ("fetch mirror_mous root=123", "mirror_mous"),
+        ("train data=custom data.labels=2024_01 hydra.run.dir=run", "labels 2024_01 "),
+        ("train ckpt_path=2024_01 hydra.run.dir=run", "2024_01"),
+        ("crossval data=custom data.labels=2024_01 output=123 page=456", "labels 2024_01 "),
+    ],
+)
+def test_names_may_be_numbers(
+    start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ending = start(*words.split())
+    assert ending.code == 1 and "Traceback" not in ending.err and f"{named}" in ending.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("plus", ["", "++"])
+@pytest.mark.parametrize("old", [*RENAMED_KEYS, *REMOVED_KEYS])
+def test_a_key_of_an_earlier_version_is_refused_with_the_way_out(start: Callable, old: str, plus: str) -> None:
+    ending = start(COMMAND_OF.get(old, "train"), f"{plus}{old}=1")
+    way_out = f"is now {RENAMED_KEYS[old]}; rename it" if old in RENAMED_KEYS else REMOVED_KEYS[old]
+    assert ending.code == 1 and ending.err == f"error: {old} {way_out}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_lists_the_groups_that_the_command_chooses_from(start: Callable, command: str) -> None:
+    ending = start(command, "--help")
+    assert ending.code == 0 and f"softpoint {command} " in ending.out, ending.err
+    listed = dict(re.findall(r"^(\w+): ((?:[\w+]+, )*[\w+]+)$", ending.out.partition("\nConfig (")[0], re.MULTILINE))
+    for group, options in listed.items():
+        assert options.split(", ") == sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        choices = compose(command, return_hydra_config=True).hydra.runtime.choices
+    groups = {group.partition("@")[0] for group in choices if not group.startswith("hydra")}
+    if command == "train":
+        assert set(listed) == groups | {"loss"}  # of which a list is chosen
+    elif command in ("fetch", "crossval", "curve"):  # `fetch list` shows more, and the others take those of train
+        assert listed == {}
+    else:  # a choice of data brings a backbone and an augmentation, which only training uses
+        assert set(listed) == groups & {"data", "study"}
