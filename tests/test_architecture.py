@@ -138,7 +138,7 @@ def allowed_users(*places: str) -> set[str]:
         ("litdata", ("data.shards",)),
         ("pooch", ("datasets.download",)),
         ("requests", ("datasets.download",)),
-        ("sleap_io", ("labels.formats.parsing.sleap_file", "inference.batch.writers.slp")),
+        ("sleap_io", ("labels.formats.sleap", "inference.batch.writers.slp")),
         ("h5py", ("labels.formats", "images.containers", "inference.batch.writers.dlc")),
         ("av", ("images.video_seek",)),
         ("pycocotools", ("evaluation.oks",)),

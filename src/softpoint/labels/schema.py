@@ -45,7 +45,7 @@ class Labels:
 
     Where the file has categories with different keypoints, the skeleton holds all keypoints, and `categories` lists
     those of each. `splits` holds the train, val or test that the file itself states for its images, by their path;
-    it is empty where the file states none.
+    it is empty where the file states none. `unused` counts what else the file holds, such as predicted instances.
     """
 
     source: str  # file or folder, for messages
@@ -54,13 +54,11 @@ class Labels:
     subjects: tuple[Subject, ...]
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     splits: Mapping[str, str] = field(default_factory=dict)
+    unused: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for subject in self.subjects:
-            assert subject.keypoints.shape == (len(self.skeleton), 2), subject
-            assert subject.visibility.shape == (len(self.skeleton),), subject
-            # A point is labeled where it has coordinates.
-            assert np.array_equal(subject.visibility > 0, np.isfinite(subject.keypoints).all(-1)), subject
+        # A point is labeled where it has coordinates.
+        assert np.array_equal(self.visibility > 0, np.isfinite(self.keypoints).all(-1)), self.source
 
     def __len__(self) -> int:
         return len(self.subjects)

@@ -136,7 +136,7 @@ MISTAKES = [
     (PLAIN.replace("coords,x,y", "coords,x"), r"3 header rows have 5, 5, 4 columns"),
     (PLAIN.replace("coords,x,y", "coords,x,z"), r"column 3: its header has .*bodyparts 'left_ear', coords 'z'"),
     (PLAIN.replace("coords,x,y", "coords,x,x"), r"columns 2 and 3 both hold x of left_ear"),
-    (PLAIN.replace("coords,x,y", "coords,x,likelihood"), r"left_ear has columns x, likelihood; it needs both"),
+    (PLAIN.replace("coords,x,y", "coords,x,likelihood"), r"left_ear has columns x; it needs both"),
     (PLAIN.replace("left_ear,left_ear", "left_ear,"), r"column 3: its header has .*bodyparts ''"),
     (SEVERAL.replace("m2,m2", "m2,"), r"column 7: its header has individuals ''"),
     (SEVERAL.replace("tail,tail,nose,nose", "tail,tail,nose,food"), r"nose of m2 has columns x; it needs both"),

@@ -9,6 +9,7 @@ FileNotFoundError, and ImportError for a missing library; `tests/labels/formats`
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -31,6 +32,8 @@ from softpoint.labels.formats.parsing.rows import read_head
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 from softpoint.suggest import check_choice
+
+_log = logging.getLogger(__name__)
 
 
 class Format(Protocol):
@@ -96,6 +99,8 @@ def read_labels(
     errors.raise_or_warn()
     if not len(labels):
         raise ValueError(f"{path} labels no image; check that the file is complete")
+    if unused := ", ".join(f"{count} {content}" for content, count in labels.unused.items() if count):
+        _log.warning("%s: not used are %s", path, unused)
     return labels
 
 

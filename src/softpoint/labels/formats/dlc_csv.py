@@ -53,17 +53,13 @@ def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str 
         rows = rows[1:]
     if not rows:
         raise ValueError(f"{path} has a header but no image below it; check that the file is complete")
-
-    def parse(cells: list[str]) -> tuple[list[str], list[float]]:
-        check_length(cells, len(header["coords"]))
-        values = [math.nan] * len(cells)
-        for column in columns:
-            if column.coord != "likelihood":
-                values[column.position] = parse_cell(cells, column.position, separator)
-        return cells[:width], values
-
-    places = ((f"{prefix}line {line}", cells) for line, cells in rows)
-    return dlc_table.read_table(path, columns, places, parse, errors)
+    used, table = [column.number - 1 for column in columns], []
+    for line, cells in rows:
+        with errors.row(place := f"{prefix}line {line}"):
+            check_length(cells, len(pairs))
+            values = [parse_cell(cells, i, separator) for i in used]
+            table.append(dlc_table.Row(place, cells[:width], values))
+    return dlc_table.labels_of(path, columns, table, errors)
 
 
 def _fits(rows: list[list[str]]) -> bool:
@@ -101,26 +97,22 @@ def _levels(path: Path, rows: list[Row]) -> tuple[str, ...]:
 
 
 def _columns(path: Path, header: dict[str, list[str]], width: int, rows: list[Row]) -> list[dlc_table.Column]:
-    """Return the columns after the path; one without a complete header is skipped if it is empty."""
-    columns, skipped = [], []
+    """Return the columns x and y after the path; one without a complete header is skipped if it is empty."""
+    columns = []
     for i in range(width, len(header["coords"])):
         titles = {level: cells[i] for level, cells in header.items() if level != "scorer"}
-        if all(titles.values()) and titles["coords"].lower() in dlc_table.COORDS:
-            individual, coord = titles.get("individuals", ""), titles["coords"].lower()
-            columns.append(dlc_table.Column(i, individual, titles["bodyparts"], coord))
+        coord = titles["coords"].lower()
+        if all(titles.values()) and coord in dlc_table.COORDS:
+            columns.append(dlc_table.Column(i + 1, titles.get("individuals", ""), titles["bodyparts"], coord))
         elif any(cells[i] for _, cells in rows if i < len(cells)):
             raise ValueError(
                 f"{path} column {i + 1}: its header has {', '.join(f'{level} {titles[level]!r}' for level in titles)};"
                 f" a column with values needs {' and '.join(titles)}, the last being x, y or likelihood;"
                 " complete its header, or remove it"
             )
-        else:
-            skipped.append(i + 1)
-    if skipped:
-        _log.info("%s: skipped %d empty columns, first column %d", path, len(skipped), skipped[0])
     if any(column.coord == "likelihood" for column in columns):
         _log.info("%s: columns of likelihood are not used", path)
-    return columns
+    return [column for column in columns if column.coord != "likelihood"]
 
 
 def write(labels: Labels, path: Path, sizes: np.ndarray) -> None:

@@ -7,7 +7,6 @@ read here, and column names that are plain lists of text.
 from __future__ import annotations
 
 import io
-import math
 import pickle
 import pickletools
 from pathlib import Path
@@ -48,22 +47,16 @@ def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str 
     """
     names, index, values = _frame(path)
     columns = []
-    for i, name in enumerate(names):
+    for number, name in enumerate(names, 1):
         if len(name) not in (3, 4) or name[-1].lower() not in dlc_table.COORDS or not all(name):
             raise ValueError(
-                f"{path} column {i + 1} is named {', '.join(name)!r}; DeepLabCut's have scorer, perhaps individual,"
+                f"{path} column {number} is named {', '.join(name)!r}; DeepLabCut's have scorer, perhaps individual,"
                 " bodypart, and x, y or likelihood"
             )
-        columns.append(dlc_table.Column(i, name[1] if len(name) == 4 else "", name[-2], name[-1].lower()))
-
-    def parse(row: tuple[tuple[str, ...], list[float]]) -> tuple[tuple[str, ...], list[float]]:
-        if any(map(math.isinf, row[1])):
-            raise ValueError("a coordinate is infinite; leave it empty for unlabeled")
-        return row
-
-    rows = zip(index, values.tolist(), strict=True)
-    places = ((f"{prefix}row {number}", row) for number, row in enumerate(rows, 1))
-    return dlc_table.read_table(path, columns, places, parse, errors)
+        columns.append(dlc_table.Column(number, name[1] if len(name) == 4 else "", name[-2], name[-1].lower()))
+    used = [i for i, column in enumerate(columns) if column.coord != "likelihood"]
+    table = [dlc_table.Row(f"{prefix}row {i}", *row) for i, row in enumerate(zip(index, values[:, used], strict=True), 1)]
+    return dlc_table.labels_of(path, [columns[i] for i in used], table, errors)
 
 
 def _frame(path: Path) -> tuple[_Names, _Names, np.ndarray]:

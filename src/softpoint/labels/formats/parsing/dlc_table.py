@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
-from softpoint.labels.formats.parsing.rows import UniqueRows, check_size, unlabeled_points, visibility_of, whole_point
+from softpoint.labels.formats.parsing.rows import UniqueRows, check_size
 from softpoint.labels.row_errors import RowErrors
-from softpoint.labels.schema import Labels, Subject
+from softpoint.labels.schema import UNLABELED, VISIBLE, Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 from softpoint.paths import normalize_path
 
 COORDS = ("x", "y", "likelihood")
 
-Row = TypeVar("Row")
-
 
 class Column(NamedTuple):
     """The header of one column."""
 
-    position: int
+    number: int  # in the file, for messages
     individual: str  # "" in a table without individuals
     bodypart: str
     coord: str  # one of COORDS
@@ -33,79 +31,64 @@ class Column(NamedTuple):
         return f"{self.bodypart} of {self.individual}" if self.individual else self.bodypart
 
 
-# For each individual the index of each keypoint, and its columns of x and y.
-_Individuals = dict[str, list[tuple[int, int, int]]]
+class Row(NamedTuple):
+    """The content of one row."""
+
+    place: str
+    path: Sequence[str]  # the parts of the image's path
+    values: Sequence[float]  # one per column
 
 
-def read_table(
-    path: Path,
-    columns: Sequence[Column],
-    rows: Iterable[tuple[str, Row]],
-    parse: Callable[[Row], tuple[Sequence[str], Sequence[float]]],
-    errors: RowErrors,
-) -> Labels:
-    """Return the labels in rows, given as place and content.
+def labels_of(path: Path, columns: Sequence[Column], rows: Sequence[Row], errors: RowErrors) -> Labels:
+    """Return the labels of a table: a subject for each individual with a labeled point in a row, or an unlabeled one.
 
-    `parse` returns the parts of the image's path and a number for each column; a ValueError is an error of the row.
+    Raises ValueError for a header that repeats or lacks a coordinate, or names no keypoint.
     """
-    names, individuals = _layout(str(path), columns)
-    unique = UniqueRows()
-    subjects: list[Subject] = []
-    for place, row in rows:
-        with errors.row(place):
-            parts, values = parse(row)
-            if not all(parts):
-                raise ValueError(f"image path {list(parts)} has an empty part; write the whole path")
-            image = "/".join(parts).replace("\\", "/")  # DeepLabCut on Windows writes backslashes
-            in_row = _row_subjects(names, individuals, image, place, values)
-            unique.add(normalize_path(image), place, image)
-            subjects += in_row
-    skeleton = Skeleton(names, infer_flip_pairs(names))
-    return Labels(str(path), str(_image_root(path, subjects)), skeleton, tuple(subjects))
-
-
-def _layout(source: str, columns: Sequence[Column]) -> tuple[tuple[str, ...], _Individuals]:
-    """Return the keypoints and their columns; raise ValueError for a repeated or missing coordinate, or no keypoint."""
-    keypoints: dict[tuple[str, str], dict[str, Column]] = {}
-    for column in columns:
+    keypoints: dict[tuple[str, str], dict[str, int]] = {}
+    for i, column in enumerate(columns):
         coords = keypoints.setdefault((column.individual, column.bodypart), {})
-        if coords.setdefault(column.coord, column) != column:
+        if (first := coords.setdefault(column.coord, i)) != i:
             raise ValueError(
-                f"{source} columns {coords[column.coord].position + 1} and {column.position + 1} both hold"
-                f" {column.coord} of {column.keypoint}; remove one of the two"
+                f"{path} columns {columns[first].number} and {column.number} both hold {column.coord} of"
+                f" {column.keypoint}; remove one of the two"
             )
     if not keypoints:
-        raise ValueError(f"{source}: its header names no keypoint; it needs columns x and y for at least one")
-    names = tuple(dict.fromkeys(bodypart for _, bodypart in keypoints))
-    check_size(source, len(names), len({individual for individual, _ in keypoints}))
-    order = {name: index for index, name in enumerate(names)}
-    individuals: _Individuals = {}
+        raise ValueError(f"{path}: its header names no keypoint; it needs columns x and y for at least one")
+    individuals, names = (tuple(dict.fromkeys(level)) for level in zip(*keypoints, strict=True))
+    check_size(str(path), len(names), len(individuals))
+    position = np.full((len(individuals), len(names), 2), len(columns))  # of the column of NaN, appended below
     for (individual, bodypart), coords in keypoints.items():
         if not {"x", "y"} <= set(coords):
-            keypoint = next(iter(coords.values())).keypoint
-            raise ValueError(f"{source}: keypoint {keypoint} has columns {', '.join(coords)}; it needs both x and y")
-        position = (order[bodypart], coords["x"].position, coords["y"].position)
-        individuals.setdefault(individual, []).append(position)
-    return names, individuals
-
-
-def _row_subjects(
-    names: Sequence[str], individuals: _Individuals, image: str, place: str, values: Sequence[float]
-) -> list[Subject]:
-    """Return a subject for each individual with a labeled point in a row, or an unlabeled one if there is none.
-
-    `values` has a number for each column of the table. Raises ValueError for half a point.
-    """
-    subjects = []
-    for individual, points in individuals.items():
-        keypoints = np.full((len(names), 2), np.nan)
-        for k, x, y in points:
-            name = f"{names[k]} of {individual}" if individual else names[k]
-            keypoints[k] = whole_point(name, values[x], values[y])
-        if (visibility := visibility_of(keypoints)).any():
-            label = f"{place}, {individual}" if individual else place
-            subjects.append(Subject(image, label, keypoints, visibility, name=individual))
-    return subjects or [Subject(image, place, *unlabeled_points(len(names)))]
+            keypoint = columns[next(iter(coords.values()))].keypoint
+            raise ValueError(f"{path}: keypoint {keypoint} has columns {', '.join(coords)}; it needs both x and y")
+        position[individuals.index(individual), names.index(bodypart)] = coords["x"], coords["y"]
+    values = np.array([row.values for row in rows], np.float64).reshape(len(rows), len(columns))
+    points = np.pad(values, ((0, 0), (0, 1)), constant_values=np.nan)[:, position]  # (N, I, K, 2)
+    missing = np.isnan(points)
+    invalid = (missing[..., 0] != missing[..., 1]) | np.isinf(points).any(-1)
+    visibility = np.where(missing.any(-1), UNLABELED, VISIBLE)
+    labeled, usable = visibility.any(-1).tolist(), (~invalid.any((1, 2))).tolist()
+    unique = UniqueRows()
+    subjects: list[Subject] = []
+    for i, (place, parts, _) in enumerate(rows):
+        with errors.row(place):
+            if not all(parts):
+                raise ValueError(f"image path {list(parts)} has an empty part; write the whole path")
+            if not usable[i]:
+                j, k = np.argwhere(invalid[i])[0]
+                name = f"{names[k]} of {individuals[j]}" if individuals[j] else names[k]
+                x, y = points[i, j, k]
+                raise ValueError(f"{name} has x={x:g} and y={y:g}; give both, or leave both empty for unlabeled")
+            image = "/".join(parts).replace("\\", "/")  # DeepLabCut on Windows writes backslashes
+            unique.add(normalize_path(image), place, image)
+            subjects += [
+                Subject(image, f"{place}, {name}" if name else place, points[i, j], visibility[i, j], name=name)
+                for j, name in enumerate(individuals)
+                if labeled[i][j]
+            ] or [Subject(image, place, points[i, 0], visibility[i, 0])]
+    return Labels(
+        str(path), str(_image_root(path, subjects)), Skeleton(names, infer_flip_pairs(names)), tuple(subjects)
+    )
 
 
 def _image_root(path: Path, subjects: Sequence[Subject]) -> Path:

@@ -7,24 +7,30 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.schema import Labels, Subject
+from softpoint.labels.skeleton import Skeleton
+
 _MAX_BYTES = 1 << 30  # of the result, which is held as text and as Python objects
 
-T = TypeVar("T")
+_CODE = "from softpoint.labels.formats.parsing import sandbox; sandbox.run_in_process()"
 
 
-def run_sandboxed(code: str, path: Path, seconds: float, build: Callable[[Any], T]) -> T:
-    """Return what `build` makes of the plain values that `code`, run by a new Python, reads from the file `path`.
+def read_labels(module: str, path: Path, errors: RowErrors, images: Path | None, seconds: float) -> Labels:
+    """Return what `read_in_process` of a module, run by a new Python, reads from the file `path`.
 
-    The code passes its result on by `return_result`. Raises the ValueError that it raises, and one that names the file
-    if its process crashes, takes longer than `seconds`, or returns an invalid result.
+    Raises the ValueError that it raises, and one that names the file if its process crashes, takes longer than
+    `seconds`, or returns an invalid result. Errors of rows are added to `errors`.
     """
+    arguments = [module, str(path), "" if images is None else str(images), str(seconds)]
     modules = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     with TemporaryDirectory(prefix="softpoint-") as folder:
         output, log = Path(folder) / "output", Path(folder) / "log"
@@ -32,7 +38,7 @@ def run_sandboxed(code: str, path: Path, seconds: float, build: Callable[[Any], 
             with log.open("wb") as file:
                 process = subprocess.run(
                     # -P, because the working folder may hold files with the names of modules.
-                    [sys.executable, "-P", "-c", code, str(path), str(output), str(seconds)],
+                    [sys.executable, "-P", "-c", _CODE, str(output), *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=subprocess.STDOUT,
@@ -51,25 +57,49 @@ def run_sandboxed(code: str, path: Path, seconds: float, build: Callable[[Any], 
             if output.stat().st_size > _MAX_BYTES:
                 raise ValueError(f"{output.stat().st_size} bytes")
             content = json.loads(output.read_bytes())
-            refusal = content.get("error")
-            result = None if refusal else build(content["result"])
+            errors.rows |= {str(place) for place in content["rows"]}
+            errors.errors += [str(error) for error in content["errors"]]
+            labels = _labels(content["labels"]) if "labels" in content else None
         except Exception as error:  # a process misled by a hostile file may have written anything
             raise _damaged(path, f"its reader returned an invalid result ({type(error).__name__}: {error})") from error
-    if result is None:
-        raise ValueError(str(refusal))
-    return result
+    if labels is None:
+        raise ValueError(str(content["refusal"]))
+    return labels
 
 
-def return_result(function: Callable[[Path], Any]) -> None:
-    """Write what `function` returns for the file, arrays and named tuples included; called in the new process."""
-    path, output, seconds = sys.argv[1:]
+def run_in_process() -> None:
+    """Write what the reader returns as plain values; called in the new process."""
+    output, module, path, images, seconds = sys.argv[1:]
     if hasattr(signal, "alarm"):  # ends this process even inside a library, if the parent process is gone
         signal.alarm(int(float(seconds)) + 5)
+    errors = RowErrors(path)
+    content: dict[str, Any] = {}
     try:
-        content = {"result": function(Path(path))}
+        labels = import_module(module).read_in_process(Path(path), errors, Path(images) if images else None)
+        content["labels"] = asdict(labels)
     except ValueError as error:
-        content = {"error": str(error)}
+        content["refusal"] = str(error)
+    content |= {"rows": list(errors.rows), "errors": errors.errors}
     Path(output).write_text(json.dumps(content, default=np.ndarray.tolist), encoding="ascii")
+
+
+def _labels(plain: dict[str, Any]) -> Labels:
+    """Return the labels of plain values, types checked."""
+    skeleton = Skeleton.from_dict(plain["skeleton"])
+    shape = (len(skeleton), 2)
+    subjects = [
+        Subject(
+            image=str(subject["image"]),
+            place=str(subject["place"]),
+            keypoints=np.array(subject["keypoints"], np.float64).reshape(shape),
+            visibility=np.array(subject["visibility"], np.int64),
+            name=str(subject["name"]),
+            group=None if subject["group"] is None else str(subject["group"]),
+        )
+        for subject in plain["subjects"]
+    ]
+    unused = {str(content): int(count) for content, count in plain["unused"].items()}
+    return Labels(str(plain["source"]), str(plain["folder"]), skeleton, tuple(subjects), unused=unused)
 
 
 def _damaged(path: Path, reason: str) -> ValueError:
