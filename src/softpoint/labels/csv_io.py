@@ -22,12 +22,13 @@ def read_rows(path: Path, separator: str = ",") -> list[Row]:
             reader = csv.reader(file, delimiter=separator)
             for cells in reader:
                 line = reader.line_num
-                rows.append((line, [cell.strip() for cell in cells]))
+                if any(cells := [*map(str.strip, cells)]):
+                    rows.append((line, cells))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is not a CSV in UTF-8 (after line {line}: {error}); save it as CSV UTF-8") from error
     except (IsADirectoryError, PermissionError) as error:
         raise ValueError(f"{path} cannot be read as a file ({error.strerror}); name a CSV file") from error
-    return [(line, cells) for line, cells in rows if any(cells)]
+    return rows
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[str]]) -> None:

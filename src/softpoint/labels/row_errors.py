@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from softpoint.suggest import check_choice
 
@@ -12,6 +12,21 @@ from softpoint.suggest import check_choice
 _LISTED = 5
 
 _log = logging.getLogger(__name__)
+
+
+class _Row(NamedTuple):
+    """The context of one row; a generator's would take most of the time of reading a large file."""
+
+    errors: list[str]
+    place: str
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
+        if refused := isinstance(error, ValueError | FileNotFoundError):
+            self.errors.append(f"{self.place}: {error}")
+        return refused
 
 
 class RowErrors:
@@ -37,14 +52,10 @@ class RowErrors:
         self.errors: list[str] = []  # in these
         self.skipped: list[str] = []  # all that were skipped so far
 
-    @contextmanager
-    def row(self, place: str) -> Iterator[None]:
+    def row(self, place: str) -> _Row:
         """Collect a ValueError or FileNotFoundError of the block as an error of the row at `place`."""
         self.rows.add(place)
-        try:
-            yield
-        except (ValueError, FileNotFoundError) as error:
-            self.errors.append(f"{place}: {error}")
+        return _Row(self.errors, place)
 
     def raise_or_warn(self, hint: str = "correct it") -> None:
         """Raise one ValueError for the errors collected since the last call, or log one warning.

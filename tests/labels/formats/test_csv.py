@@ -153,7 +153,7 @@ MISTAKES = [
     (FULL_WIDE.replace("77.5", "-1"), r"line 2: area -1 is negative"),
     (FULL_WIDE.replace("77.5,0", "77.5,maybe"), r"line 2: crowd is 'maybe'"),
     (FULL_WIDE.replace("77.5,0,480", "77.5,0,48.5"), r"line 2: image_width is 640 and image_height 48.5"),
-    (FULL_WIDE.replace("77.5,0,480", "77.5,0,"), r"line 2: image_width is 640 and image_height 0"),
+    (FULL_WIDE.replace("77.5,0,480", "77.5,0,"), r"line 2: image_width is 640 and image_height nan"),
     (
         FULL_WIDE.replace("box_top", "top"),
         r"has no column 'box_top'; add it, or remove box_left, box_right, box_bottom",
@@ -171,6 +171,14 @@ MISTAKES = [
     (
         FULL_LONG.replace("tail,m1,a.png,,,,", "tail,m1,a.png,1,1,9,9"),
         r"line 3: box is .* in line 2 of the same subject",
+    ),
+    (
+        "image,area,crowd,keypoint,x,y\na.png,0,0,nose,1,2\na.png,3,,tail,1,2\n",
+        r"line 3: area is 3.0, but 0.0 in line 2 of the same subject",
+    ),
+    (
+        "image,area,crowd,keypoint,x,y\na.png,0,0,nose,1,2\na.png,,1,tail,1,2\n",
+        r"line 3: crowd is True, but False in line 2",
     ),
     ("image,keypoint,x,y\na.png,,,\n", r"names no keypoint in any row; fill in its column 'keypoint'"),
     ("image,keypoint,x,y,x\na.png,nose,1,2,3\n", r"columns 3 and 5 are both 'x'"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import sys
@@ -21,8 +20,7 @@ from PIL import Image
 from helpers.labels import assert_refused
 from softpoint.images.containers import find
 from softpoint.images.decode import read_image
-from softpoint.labels.formats import read_labels, recognize
-from softpoint.labels.formats import sleap
+from softpoint.labels.formats import read_labels, recognize, sleap
 from softpoint.labels.formats.parsing import sandbox
 
 sio = pytest.importorskip("sleap_io")
@@ -282,14 +280,14 @@ STAND_IN = "import os, sys; from pathlib import Path; write = Path(sys.argv[1]).
         ("1 / 0", r"its reader failed \(1\) with 'ZeroDivisionError: division by zero'"),
         ("os._exit(0)", r"its reader returned an invalid result \(FileNotFoundError"),
         ("write('{')", r"its reader returned an invalid result \(JSONDecodeError"),
-        ("write('{\"rows\": [], \"errors\": [], \"labels\": []}')", r"its reader returned an invalid result \(TypeError"),
+        ('write(\'{"rows": [], "errors": [], "labels": []}\')', r"its reader returned an invalid result \(TypeError"),
     ],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="a process ends by a signal")
 def test_a_crash_of_the_reader_is_an_error(
     home: Path, monkeypatch: pytest.MonkeyPatch, reader: str, message: str
 ) -> None:
-    monkeypatch.setattr(sandbox, "_CODE", STAND_IN.replace('{}', reader))
+    monkeypatch.setattr(sandbox, "_CODE", STAND_IN.replace("{}", reader))
     with pytest.raises(ValueError, match=rf"labels\.slp is damaged or hostile: {message}"):
         read_labels(home / "labels.slp")
 

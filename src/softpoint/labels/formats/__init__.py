@@ -9,6 +9,7 @@ FileNotFoundError, and ImportError for a missing library; `tests/labels/formats`
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -95,7 +96,14 @@ def read_labels(
         hint = f"download them by softpoint fetch {fetch}" if fetch else "name a label file, or the folder of a project"
         raise FileNotFoundError(f"labels {path} do not exist; {hint}")
     errors = errors or RowErrors(str(path), on_error)
-    labels = FORMATS[format or recognize(path)].read(path, errors, None if images is None else Path(images))
+    reader = FORMATS[format or recognize(path)]
+    collects = gc.isenabled()
+    gc.disable()  # a collection would search all that has been read so far, again and again
+    try:
+        labels = reader.read(path, errors, None if images is None else Path(images))
+    finally:
+        if collects:
+            gc.enable()
     errors.raise_or_warn()
     if not len(labels):
         raise ValueError(f"{path} labels no image; check that the file is complete")

@@ -11,10 +11,9 @@ import numpy as np
 
 from softpoint.labels.csv_io import exact, write_rows
 from softpoint.labels.formats.parsing import csv_columns
-from softpoint.labels.formats.parsing.rows import UniqueRows, check_length, check_size, read_table, sniff, warn_lost
+from softpoint.labels.formats.parsing.rows import UniqueRows, check_length, read_table, sniff, warn_lost
 from softpoint.labels.row_errors import RowErrors
-from softpoint.labels.schema import OCCLUDED, Labels, Subject
-from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
+from softpoint.labels.schema import OCCLUDED, Labels
 from softpoint.paths import normalize_path
 
 DESCRIPTION = "a CSV with columns image, NAME_x, NAME_y, ... and one row per subject"
@@ -51,37 +50,33 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     separator, rows = read_table(path, _fits)
     header = rows[0][1] if rows else []
     keypoints = _complete_keypoints(path, header)
-    check_size(str(path), len(keypoints))
     taken = {column for columns in keypoints.values() for column in columns.values()}
-    fields = csv_columns.subject_columns(str(path), header, taken)
-    csv_columns.warn_unused(str(path), header, taken | set(fields.values()))
+    field_columns = csv_columns.subject_columns(str(path), header, taken)
     if any("likelihood" in columns for columns in keypoints.values()):
         _log.info("%s: columns of likelihood or confidence are not used", path)
-    subjects: list[Subject] = []
-    filled: list[tuple[str, set[str]]] = []
+    subjects: list[csv_columns.Row] = []
     unique = UniqueRows()
     for line, cells in rows[1:]:
-        with errors.row(f"line {line}"):
+        place = f"line {line}"
+        with errors.row(place):
             check_length(cells, len(header))
-            states = [csv_columns.point_state(cells, name, columns, separator) for name, columns in keypoints.items()]
-            values = csv_columns.subject_fields(fields, cells, separator)
-            subject = csv_columns.make_subject(f"line {line}", states, values)
-            if subject.name or subject.visibility.any():
-                content = b"" if subject.name else subject.keypoints.tobytes() + repr(subject.box).encode()
-                key = (normalize_path(subject.image), subject.category, subject.name, content)
-                label = f"{subject.name} in {subject.image}" if subject.name else subject.image
-                unique.add(key, subject.place, label)
-            subjects.append(subject)
+            points = {
+                name: csv_columns.point_state(cells, name, columns, separator) for name, columns in keypoints.items()
+            }
+            fields = csv_columns.subject_fields(field_columns, cells, separator)
+            image, name = fields["image"], fields.get("name", "")
+            if name or any(state for *_, state in points.values()):
+                content = None if name else (str(points), fields.get("box"))
+                key = (normalize_path(image), fields.get("category"), name, content)
+                unique.add(key, place, f"{name} in {image}" if name else image)
             # An empty cell of an unlabeled keypoint means that the category has no such keypoint.
-            used = {
-                name
+            filled = {
+                name: points[name]
                 for name, columns in keypoints.items()
                 if any(cells[columns[part]] for part in ("x", "visibility") if part in columns)
             }
-            filled.append((subject.category, used))
-    skeleton = Skeleton(tuple(keypoints), infer_flip_pairs(keypoints))
-    categories = csv_columns.category_keypoints(filled, tuple(keypoints))
-    return Labels(str(path), str(path.parent), skeleton, tuple(subjects), categories)
+            subjects.append((place, fields, filled))
+    return csv_columns.labels_of(path, tuple(keypoints), subjects)
 
 
 def _fits(rows: list[list[str]]) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from softpoint.labels.csv_io import Row, exact, write_rows
 from softpoint.labels.formats.parsing import dlc_table
-from softpoint.labels.formats.parsing.rows import check_length, parse_cell, read_table, sniff, warn_lost
+from softpoint.labels.formats.parsing.rows import check_length, parse_cells, read_table, sniff, warn_lost
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, Labels, Subject
 from softpoint.paths import normalize_path
@@ -53,12 +53,12 @@ def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str 
         rows = rows[1:]
     if not rows:
         raise ValueError(f"{path} has a header but no image below it; check that the file is complete")
-    used, table = [column.number - 1 for column in columns], []
+    used = [column.number - 1 for column in columns]
+    table: list[dlc_table.Row] = []
     for line, cells in rows:
         with errors.row(place := f"{prefix}line {line}"):
             check_length(cells, len(pairs))
-            values = [parse_cell(cells, i, separator) for i in used]
-            table.append(dlc_table.Row(place, cells[:width], values))
+            table.append((place, cells[:width], parse_cells(cells, used, separator)))
     return dlc_table.labels_of(path, columns, table, errors)
 
 

@@ -55,7 +55,8 @@ def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str 
             )
         columns.append(dlc_table.Column(number, name[1] if len(name) == 4 else "", name[-2], name[-1].lower()))
     used = [i for i, column in enumerate(columns) if column.coord != "likelihood"]
-    table = [dlc_table.Row(f"{prefix}row {i}", *row) for i, row in enumerate(zip(index, values[:, used], strict=True), 1)]
+    rows = enumerate(zip(index, values[:, used].tolist(), strict=True), 1)
+    table = [(f"{prefix}row {number}", *row) for number, row in rows]
     return dlc_table.labels_of(path, [columns[i] for i in used], table, errors)
 
 

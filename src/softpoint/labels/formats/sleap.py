@@ -153,7 +153,7 @@ def _video(video: Any, path: Path) -> _Video:
 
 
 def _video_positions(numbers: list[int], videos: Sequence[Any]) -> dict[int, int]:
-    """Return the index in `videos` of each number that differs: a package of some videos keeps the project's numbers."""
+    """Return the index in `videos` of each number: a package of some videos keeps the numbers of the project."""
     if len(set(numbers)) == len(videos) == max(numbers, default=0) + 1:
         return {}
     positions = {}

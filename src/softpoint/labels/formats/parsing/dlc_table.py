@@ -31,12 +31,8 @@ class Column(NamedTuple):
         return f"{self.bodypart} of {self.individual}" if self.individual else self.bodypart
 
 
-class Row(NamedTuple):
-    """The content of one row."""
-
-    place: str
-    path: Sequence[str]  # the parts of the image's path
-    values: Sequence[float]  # one per column
+# Its place, the parts of its image's path, and a number per column.
+Row = tuple[str, Sequence[str], Sequence[float]]
 
 
 def labels_of(path: Path, columns: Sequence[Column], rows: Sequence[Row], errors: RowErrors) -> Labels:
@@ -62,7 +58,7 @@ def labels_of(path: Path, columns: Sequence[Column], rows: Sequence[Row], errors
             keypoint = columns[next(iter(coords.values()))].keypoint
             raise ValueError(f"{path}: keypoint {keypoint} has columns {', '.join(coords)}; it needs both x and y")
         position[individuals.index(individual), names.index(bodypart)] = coords["x"], coords["y"]
-    values = np.array([row.values for row in rows], np.float64).reshape(len(rows), len(columns))
+    values = np.array([values for *_, values in rows], np.float64).reshape(len(rows), len(columns))
     points = np.pad(values, ((0, 0), (0, 1)), constant_values=np.nan)[:, position]  # (N, I, K, 2)
     missing = np.isnan(points)
     invalid = (missing[..., 0] != missing[..., 1]) | np.isinf(points).any(-1)

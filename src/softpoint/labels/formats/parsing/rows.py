@@ -7,6 +7,7 @@ import io
 import logging
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -94,11 +95,14 @@ def parse_cell(cells: Sequence[str], column: int, separator: str = ",") -> float
     return value
 
 
-def whole_point(name: str, x: float, y: float) -> tuple[float, float]:
-    """Return both coordinates, or both NaN; ValueError for half a point."""
-    if math.isnan(x) != math.isnan(y):
-        raise ValueError(f"{name} has x={x:g} and y={y:g}; give both, or leave both empty for unlabeled")
-    return x, y
+def parse_cells(cells: Sequence[str], columns: Sequence[int], separator: str = ",") -> list[float]:
+    """Return `parse_cell` of each column, at once where all are plain numbers."""
+    texts = [cells[column] for column in columns]
+    with suppress(ValueError):
+        values = [float(text) if text else math.nan for text in texts]
+        if math.inf not in values and -math.inf not in values and "_" not in "".join(texts):
+            return values
+    return [parse_cell(cells, column, separator) for column in columns]
 
 
 def check_size(source: str, keypoints: int, individuals: int = 1) -> None:
