@@ -107,7 +107,8 @@ def read_labels(
     errors.raise_or_warn()
     if not len(labels):
         raise ValueError(f"{path} labels no image; check that the file is complete")
-    if unused := ", ".join(f"{count} {content}" for content, count in labels.unused.items() if count):
+    unused = ", ".join(f"{count} {content}" for content, count in labels.unused.items() if count)
+    if unused and not errors.silent:
         _log.warning("%s: not used are %s", path, unused)
     return labels
 
