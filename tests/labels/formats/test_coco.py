@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +101,14 @@ def test_a_subject_without_group_has_that_of_its_image(tmp_path: Path) -> None:
     assert [subject.group for subject in labels.subjects[:4]] == ["3", "3", "cam1", None]
 
 
-def test_annotations_of_categories_without_keypoints_are_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    read_labels(written(tmp_path, FARM))
-    assert "skipped 1 annotations of categories without keypoints" in caplog.text
+def test_content_without_use_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    farm = changed("annotations", 0, "face_kpts", to=[1, 2, 2, 3, 4, 1, 0, 0, 0])
+    assert read_labels(written(tmp_path, farm)).unused == {
+        "annotations of categories without keypoints": 1,
+        "points with coordinates but visibility 0": 2,
+        "labeled points in face_kpts": 2,
+    }
+    assert "not used are 2 points with coordinates but visibility 0, 2 labeled points in face_kpts" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -158,9 +159,16 @@ def test_images_that_share_an_id_are_both_skipped(tmp_path: Path) -> None:
     assert labels.images == ("c.png", "d.png")
 
 
-def test_two_entries_about_one_image_are_one_image(tmp_path: Path) -> None:
-    labels = read_labels(written(tmp_path, changed("images", 3, "file_name", to="farm\\.\\b.png")))
-    assert labels.images.count("farm/b.png") == 1 and len(labels) == 5
+def test_two_entries_of_one_file_name_are_refused_or_both_skipped(tmp_path: Path) -> None:
+    path = written(tmp_path, changed("images", 3, "file_name", to="farm\\.\\b.png"))
+    assert_refused(path, r"image 10: image 'b' has the file_name farm/./b.png too")
+    labels = read_labels(path, on_error="skip")
+    assert [s.place for s in labels.subjects] == ["annotation 2", "annotation 3", "annotation 4", "image 9"]
+
+
+def test_points_without_coordinates_are_unlabeled(tmp_path: Path) -> None:
+    labels = read_labels(written(tmp_path, changed("annotations", 1, "keypoints", slice(3, 5), to=[None, NAN])))
+    assert labels.visibility[0].tolist() == [2, 0, 0, 0] and np.isnan(labels.keypoints[0, 1]).all()
 
 
 @pytest.mark.parametrize(
@@ -196,7 +204,8 @@ def test_lists_beyond_the_first_64_kib_are_recognized(tmp_path: Path) -> None:
 def test_a_round_trip_loses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     farm = copy.deepcopy(FARM)
     farm["images"] = [image | {"width": 64, "height": 48} for image in farm["images"]]
-    del farm["annotations"][4], farm["annotations"][2]["keypoints"]
+    del farm["annotations"][4:], farm["annotations"][2]["keypoints"]
+    farm["annotations"][0]["keypoints"][3:] = [0, 0, 0]
     farm["annotations"] = [{"area": 3.1, "bbox": [1 / 3, 2.7, 1e-3, 40]} | entry for entry in farm["annotations"]]
     labels = read_labels(written(tmp_path, farm))
     coco.write(labels, tmp_path / "new/again.json", sizes(labels))

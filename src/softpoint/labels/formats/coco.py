@@ -6,6 +6,7 @@ import logging
 import math
 import mmap
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
@@ -78,24 +79,29 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
             " (COCO's person_keypoints_*.json, not instances_*.json)"
         )
     unlabeled = unlabeled_points(len(skeleton))
-    by_path: dict[str, Image] = {}
+    first: dict[str, tuple[Any, str]] = {}  # entry of each path
 
     def add_image(entry: Entry, place: str) -> Image:
         image = coco_schema.parse_image(entry, place)
-        return by_path.setdefault(normalize_path(image.path), image)  # two entries may mean one image
+        key, earlier = first.setdefault(normalize_path(image.path), (entry["id"], place))
+        if earlier != place:
+            by_id[key] = None  # which of the two the annotations are about cannot be decided
+            raise ValueError(
+                f"{earlier} has the file_name {image.path} too; give each image one entry and its own path"
+            )
+        return image
 
-    by_id = _by_id(content["images"], "image", add_image, errors)
-    skipped = _add_subjects(content["annotations"], by_id, categories, unlabeled, errors)
-    if skipped:
-        _log.info("%s: skipped %d annotations of categories without keypoints", path, skipped)
+    by_id: dict[Any, Image | None] = {}
+    _add_entries(by_id, content["images"], "image", add_image, errors)
+    unused = _add_subjects(content["annotations"], by_id, categories, unlabeled, errors)
     subjects: list[Subject] = []
-    for image in dict.fromkeys(filter(None, by_id.values())):
+    for image in filter(None, by_id.values()):
         subjects += image.subjects
         if not image.subjects and not image.invalid:
             subjects.append(Subject(image.path, image.place, *unlabeled, group=image.group, size=image.size))
     keypoints = {category.name: category.keypoints for category in filter(None, categories.values())}
     keypoints = {name: parts for name, parts in keypoints.items() if parts}
-    return Labels(str(path), str(path.parent), skeleton, tuple(subjects), keypoints)
+    return Labels(str(path), str(path.parent), skeleton, tuple(subjects), keypoints, unused=unused)
 
 
 def _categories(entries: list[Any], errors: RowErrors) -> tuple[dict[Any, Category | None], Skeleton]:
@@ -112,7 +118,8 @@ def _categories(entries: list[Any], errors: RowErrors) -> tuple[dict[Any, Catego
         names.update([category.name] if category.keypoints else [])
         return category
 
-    categories = _by_id(entries, "category", parse, errors)
+    categories: dict[Any, Category | None] = {}
+    _add_entries(categories, entries, "category", parse, errors)
     valid = [category for category in categories.values() if category]
     order = {part: k for k, part in enumerate(dict.fromkeys(chain.from_iterable(c.keypoints for c in valid)))}
     edges = tuple(dict.fromkeys(chain.from_iterable(category.edges for category in valid)))
@@ -123,9 +130,10 @@ def _categories(entries: list[Any], errors: RowErrors) -> tuple[dict[Any, Catego
     return indexed, Skeleton(tuple(order), infer_flip_pairs(order), edges)
 
 
-def _by_id(entries: list[Any], kind: str, parse: Callable[[Entry, str], _T], errors: RowErrors) -> dict[Any, _T | None]:
-    """Return the parsed entries by id; None for an entry with an error and for a repeated id."""
-    result: dict[Any, _T | None] = {}
+def _add_entries(
+    result: dict[Any, _T | None], entries: list[Any], kind: str, parse: Callable[[Entry, str], _T], errors: RowErrors
+) -> None:
+    """Add the parsed entries by id; None for an entry with an error and for a repeated id."""
     for position, entry in enumerate(entries):
         place = _place(kind, position, entry)
         with errors.row(place):
@@ -135,12 +143,13 @@ def _by_id(entries: list[Any], kind: str, parse: Callable[[Entry, str], _T], err
             if repeated:
                 raise ValueError(f"an earlier {kind} has the same id; give each its own")
             result[key] = parse(entry, place)
-    return result
 
 
 def _place(kind: str, position: int, entry: Any) -> str:
-    has_id = isinstance(entry, dict) and type(entry.get("id")) in (int, str)
-    return f"{kind} {json_values.quote(entry['id'])}" if has_id else f"{kind} number {position + 1}"
+    key = entry.get("id") if isinstance(entry, dict) else None
+    if type(key) is int:
+        return f"{kind} {key}" if abs(key) < 10**18 else f"{kind} {json_values.quote(key)}"
+    return f"{kind} {json_values.quote(key)}" if isinstance(key, str) else f"{kind} number {position + 1}"
 
 
 def _id(entry: Entry, key: str) -> int | float | str:
@@ -159,10 +168,10 @@ def _add_subjects(
     categories: dict[Any, Category | None],
     unlabeled: coco_schema.Points,
     errors: RowErrors,
-) -> int:
-    """Add the subjects to their images; return the number of annotations of categories without keypoints."""
+) -> Counter[str]:
+    """Add the subjects to their images; return the counts of what is not used."""
     ids: set[int | float | str] = set()
-    skipped = 0
+    unused: Counter[str] = Counter()
     for position, entry in enumerate(entries):
         place = _place("annotation", position, entry)
         with errors.row(place):
@@ -173,11 +182,12 @@ def _add_subjects(
                     raise ValueError("an earlier annotation has the same id; give each its own")
                 ids.add(key)
             category = _resolve(categories, entry, "category")
-            skipped += not category.keypoints
-            if category.keypoints and (subject := coco_schema.parse_subject(entry, place, image, category, unlabeled)):
+            if not category.keypoints:
+                unused["annotations of categories without keypoints"] += 1
+            elif subject := coco_schema.parse_subject(entry, place, image, category, unlabeled, unused):
                 image.subjects.append(subject)
             image.invalid -= 1
-    return skipped
+    return unused
 
 
 def _resolve(by_id: dict[Any, _T | None], entry: Entry, kind: str) -> _T:

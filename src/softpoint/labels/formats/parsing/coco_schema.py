@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from softpoint.labels.formats.parsing import json_values
-from softpoint.labels.schema import Subject
+from softpoint.labels.schema import UNLABELED, Subject
 
 Entry = dict[str, Any]
+
+_WHOLE_BODY = ("foot_kpts", "face_kpts", "lefthand_kpts", "righthand_kpts")
 
 # Coordinates (K, 2) and visibility (K,) in the skeleton of all categories.
 Points = tuple[np.ndarray, np.ndarray]
@@ -71,10 +74,13 @@ def parse_image(entry: Entry, place: str) -> Image:
     return Image(path, place, (lengths[0], lengths[1]) if all(lengths) else (0, 0), _optional_text(entry, "group"))
 
 
-def parse_subject(entry: Entry, place: str, image: Image, category: Category, unlabeled: Points) -> Subject | None:
+def parse_subject(
+    entry: Entry, place: str, image: Image, category: Category, unlabeled: Points, unused: Counter[str]
+) -> Subject | None:
     """Return the subject of an annotation; None if it has neither box nor labeled point.
 
-    `unlabeled` are the points of a subject without labeled ones; a crowd always has these.
+    `unlabeled` are the points of a subject without labeled ones; a crowd always has these. Points of the annotation
+    that the subject does not hold are counted in `unused`.
     """
     if (crowd := entry.get("iscrowd") or 0) not in (0, 1):
         raise ValueError(f"iscrowd is {json_values.quote(crowd)}; it must be 0 or 1")
@@ -83,6 +89,7 @@ def parse_subject(entry: Entry, place: str, image: Image, category: Category, un
     area = json_values.as_number(entry["area"], "area") if entry.get("area") is not None else math.nan
     if area < 0:
         raise ValueError(f"area is {area:g}; it must be 0 or more")
+    _count_unused(entry, unused)
     name, group = _optional_text(entry, "name") or "", _optional_text(entry, "group")
     if box is None and (crowd or points is unlabeled):
         return None
@@ -117,13 +124,28 @@ def _points(values: Any, category: Category, unlabeled: Points) -> Points:
     if not set(states.tolist()) <= {0.0, 1.0, 2.0}:
         wrong = int(np.argmin(np.isin(states, (0, 1, 2))))
         raise ValueError(f"{category.keypoints[wrong]} has visibility {states[wrong]:g}; it must be 0, 1 or 2")
-    labeled = np.flatnonzero(states)
-    for k in labeled[~np.isfinite(points[labeled]).all(axis=1)]:
-        raise ValueError(f"{category.keypoints[k]} is labeled at x={points[k, 0]:g} y={points[k, 1]:g}; correct it")
+    if not np.isfinite(points).all():
+        states[np.isnan(points).sum(axis=1) == 2] = UNLABELED
+        for k in np.flatnonzero((states > 0) & ~np.isfinite(points).all(axis=1)):
+            raise ValueError(f"{category.keypoints[k]} is labeled at x={points[k, 0]:g} y={points[k, 1]:g}; correct it")
+        if not states.any():
+            return unlabeled
     keypoints, visibility = unlabeled[0].copy(), unlabeled[1].copy()
-    keypoints[category.columns[labeled]] = points[labeled, :2]
-    visibility[category.columns[labeled]] = states[labeled]
+    keypoints[category.columns] = np.where(states[:, None] > 0, points[:, :2], np.nan)
+    visibility[category.columns] = states
     return keypoints, visibility
+
+
+def _count_unused(entry: Entry, unused: Counter[str]) -> None:
+    """Count points of visibility 0 that have coordinates, and all that COCO-WholeBody holds beside the keypoints."""
+    values = entry.get("keypoints") or []
+    states = values[2::3]
+    if values.count(0) < 3 * states.count(0):
+        points = zip(values[::3], values[1::3], states, strict=False)
+        unused["points with coordinates but visibility 0"] += sum(not v and bool(x or y) for x, y, v in points)
+    for key in _WHOLE_BODY:
+        if isinstance(entry.get(key), list):
+            unused[f"labeled points in {key}"] += sum(map(bool, entry[key][2::3]))
 
 
 def _optional_text(entry: Entry, key: str) -> str | None:

@@ -61,7 +61,7 @@ def labels_of(path: Path, columns: Sequence[Column], rows: Sequence[Row], errors
     values = np.array([values for *_, values in rows], np.float64).reshape(len(rows), len(columns))
     points = np.pad(values, ((0, 0), (0, 1)), constant_values=np.nan)[:, position]  # (N, I, K, 2)
     missing = np.isnan(points)
-    invalid: np.ndarray = (missing[..., 0] != missing[..., 1]) | np.isinf(points).any(-1)
+    invalid = np.not_equal(missing[..., 0], missing[..., 1]) | np.isinf(points).any(-1)
     visibility = np.where(missing.any(-1), UNLABELED, VISIBLE)
     labeled, usable = visibility.any(-1).tolist(), (~invalid.any((1, 2))).tolist()
     unique = UniqueRows()

@@ -17,6 +17,7 @@ from softpoint.labels.skeleton import MAX_KEYPOINTS
 
 # Lone surrogates cannot be written to any file, and control characters break lines and paths.
 _FORBIDDEN = re.compile("[\x00-\x1f\ud800-\udfff]")
+_NUMBERS = {int, float, type(None)}  # null is NaN
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 120
 
@@ -115,21 +116,21 @@ def as_number(value: Any, name: str) -> float:
 
 
 def as_numbers(value: Any, name: str, count: int) -> np.ndarray:
-    """Return float64 (count,) from a list of so many numbers, NaN and infinity included; raise ValueError otherwise.
+    """Return float64 (count,) from a list of so many numbers, NaN, null and infinity included; else raise ValueError.
 
-    >>> as_numbers([1, 2.5], "point", 2)
-    array([1. , 2.5])
+    >>> as_numbers([1, None], "point", 2)
+    array([ 1., nan])
     """
     if not isinstance(value, list) or len(value) != count:
         length = f"{len(value)} values" if isinstance(value, list) else quote(value)
         raise ValueError(f"{name} holds {length}; it must be a list of {count} numbers")
-    if not set(map(type, value)) <= {int, float}:
-        wrong = next(entry for entry in value if type(entry) not in (int, float))
+    if not set(map(type, value)) <= _NUMBERS:
+        wrong = next(entry for entry in value if type(entry) not in _NUMBERS)
         raise ValueError(f"{name} holds {quote(wrong)}; it must be a list of {count} numbers")
     try:
         return np.array(value, np.float64)
     except OverflowError:
-        return np.array([_float(entry) for entry in value])
+        return np.array([math.nan if entry is None else _float(entry) for entry in value])
 
 
 def box_from_corners(edges: Sequence[float], bbox: Any) -> tuple[float, float, float, float]:
@@ -141,7 +142,7 @@ def box_from_corners(edges: Sequence[float], bbox: Any) -> tuple[float, float, f
     (-0.5, -0.5, 639.5, 479.5)
     """
     left, top, right, bottom = (edge - 0.5 for edge in edges)
-    if not (np.isfinite((left, top, right, bottom)).all() and left < right and top < bottom):
+    if not (-math.inf < left < right < math.inf and -math.inf < top < bottom < math.inf):
         raise ValueError(f"bbox {quote(bbox)} encloses no area; give it a width and height above 0, or remove it")
     return left, top, right, bottom
 
