@@ -61,16 +61,17 @@ def labels_of(path: Path, columns: Sequence[Column], rows: Sequence[Row], errors
     values = np.array([values for *_, values in rows], np.float64).reshape(len(rows), len(columns))
     points = np.pad(values, ((0, 0), (0, 1)), constant_values=np.nan)[:, position]  # (N, I, K, 2)
     missing = np.isnan(points)
-    invalid = np.not_equal(missing[..., 0], missing[..., 1]) | np.isinf(points).any(-1)
+    invalid = (missing[..., 0] != missing[..., 1]) | np.isinf(points).any(-1)
     visibility = np.where(missing.any(-1), UNLABELED, VISIBLE)
-    labeled, usable = visibility.any(-1).tolist(), (~invalid.any((1, 2))).tolist()
+    labeled: list[list[bool]] = visibility.any(-1).tolist()
+    unusable = set(np.flatnonzero(invalid.any((1, 2))).tolist())
     unique = UniqueRows()
     subjects: list[Subject] = []
     for i, (place, parts, _) in enumerate(rows):
         with errors.row(place):
             if not all(parts):
                 raise ValueError(f"image path {list(parts)} has an empty part; write the whole path")
-            if not usable[i]:
+            if i in unusable:
                 j, k = np.argwhere(invalid[i])[0]
                 name = f"{names[k]} of {individuals[j]}" if individuals[j] else names[k]
                 x, y = points[i, j, k]
