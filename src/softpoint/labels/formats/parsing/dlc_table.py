@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def labels_of(path: Path, columns: Sequence[Column], rows: Sequence[Row], errors
     missing = np.isnan(points)
     invalid = (missing[..., 0] != missing[..., 1]) | np.isinf(points).any(-1)
     visibility = np.where(missing.any(-1), UNLABELED, VISIBLE)
-    labeled: list[list[bool]] = visibility.any(-1).tolist()
+    labeled: Any = visibility.any(-1).tolist()
     unusable = set(np.flatnonzero(invalid.any((1, 2))).tolist())
     unique = UniqueRows()
     subjects: list[Subject] = []
