@@ -77,7 +77,7 @@ ALLOWED = {
     "models": {"functional", "layers", "suggest"},
     "metrics": {"functional"},
     "images": {"paths", "suggest"},
-    "labels": {"images", "paths", "suggest"},
+    "labels": {"extras", "images", "paths", "suggest"},
     "data": {"functional", "images", "labels", "machine", "paths", "suggest"},
     "audit": {"functional", "images", "labels", "paths", "suggest", "tables", "viz"},
     "datasets": {"images", "labels", "paths", "suggest"},

@@ -171,7 +171,7 @@ def test_errors_name_file_place_and_value(
 
 def test_a_missing_library_is_named(frames: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
-    with pytest.raises(ImportError, match=r'needs h5py: pip install "softpoint\[dlc\]", or give the CSV beside it'):
+    with pytest.raises(ImportError, match=r'needs h5py: pip install "softpoint\[dlc\]"'):
         read_labels(frames["table"])
 
 

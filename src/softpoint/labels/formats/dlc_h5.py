@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from softpoint.extras import require
 from softpoint.labels.formats.parsing import dlc_table
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
@@ -62,10 +63,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str 
 
 def _frame(path: Path) -> tuple[_Names, _Names, np.ndarray]:
     """Return the names of columns, the names of rows, and the values (rows, columns)."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError(f'{path} needs h5py: pip install "softpoint[dlc]", or give the CSV beside it') from error
+    h5py = require("h5py", "dlc", str(path))
     try:
         with h5py.File(path, "r") as file:
             # Links out of the file are not followed.
