@@ -9,16 +9,12 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from softpoint.functional import soft_argmax, window_expectation, window_mass
+from softpoint.functional import render_gaussians, soft_argmax, window_expectation, window_mass
 
 
 def gaussians(places: np.ndarray, std: float | tuple[float, float], size: tuple[int, int]) -> torch.Tensor:
-    """One float64 map (H, W) a place (x, y), which sums to 1 on the grid."""
-    rows, columns = np.mgrid[: size[0], : size[1]]
-    across, down = np.broadcast_to(std, 2)
-    x, y = places[:, 0, None, None], places[:, 1, None, None]
-    blobs = np.exp(-(((columns - x) / across) ** 2) / 2 - ((rows - y) / down) ** 2 / 2)
-    return torch.from_numpy(blobs / blobs.sum((1, 2), keepdims=True))
+    """One float64 map (H, W) per place (x, y), which sums to 1 on the grid."""
+    return render_gaussians(torch.from_numpy(places), torch.tensor(np.broadcast_to(std, 2).copy()), size)
 
 
 def everywhere(size: tuple[int, int], count: int = 300) -> np.ndarray:
@@ -36,18 +32,6 @@ def errors(maps: torch.Tensor, places: np.ndarray, window: int | None = 9) -> np
     """Distances (N,), in cells, from what soft_argmax reads from the maps' logarithms in single precision."""
     logits = maps.clamp_min(1e-300).log().float()
     return np.linalg.norm(soft_argmax(logits, window=window).double().numpy() - places, axis=1)
-
-
-SIZES = [(8, 8), (16, 12), (64, 64)]
-
-
-@pytest.mark.parametrize("std", [0.5, 0.75, 1.25, 2.0, 3.0, 4.0])
-@pytest.mark.parametrize("size", SIZES)
-def test_a_gaussian_is_found_anywhere_on_a_map_alone_and_on_a_floor(size: tuple[int, int], std: float):
-    places = everywhere(size)
-    peak = gaussians(places, std, size)
-    assert errors(peak, places).max() < 0.02
-    assert errors(0.95 * peak + 0.05 / (size[0] * size[1]), places).max() < 0.02
 
 
 def test_a_large_map_is_no_harder():
@@ -129,16 +113,12 @@ def test_mass_counts_what_the_border_leaves_of_the_window():
     assert window_mass(maps, 99).item() == 25.0
 
 
-def test_a_mirrored_or_transposed_map_has_a_mirrored_or_transposed_position():
+def test_a_position_is_mirrored_and_transposed_with_its_map_and_not_moved_by_its_scale():
     maps = torch.rand(8, 7, 9, dtype=torch.float64)
     x, y = window_expectation(maps, 5).unbind(-1)
     torch.testing.assert_close(window_expectation(maps.flip(-1), 5), torch.stack((8 - x, y), -1))
     torch.testing.assert_close(window_expectation(maps.mT, 5), torch.stack((y, x), -1))
-
-
-def test_scale_does_not_matter():
-    maps = torch.rand(8, 7, 9, dtype=torch.float64)
-    torch.testing.assert_close(window_expectation(maps * 1e-8, 5), window_expectation(maps, 5))
+    torch.testing.assert_close(window_expectation(maps * 1e-8, 5), torch.stack((x, y), -1))
 
 
 def test_one_row_or_one_column_is_a_map():
@@ -154,20 +134,6 @@ def test_a_flat_map_decodes_to_one_of_its_cells(value: float):
     position = window_expectation(torch.full((5, 6), value), 3)
     assert position.isfinite().all()
     assert (position >= 0).all() and (position <= torch.tensor([5.0, 4.0])).all()
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_decoded_in_single(dtype: torch.dtype):
-    maps = gaussians(np.array([[700.3, 1.0]]), 1.5, (3, 1024)).to(dtype)
-    result = window_expectation(maps, 9)
-    assert result.dtype == torch.float32
-    torch.testing.assert_close(result, window_expectation(maps.float(), 9))
-
-
-@pytest.mark.parametrize("window", [4, 0, -3])
-def test_a_window_that_is_not_odd_and_positive_is_refused_with_one_that_is(window: int):
-    with pytest.raises(ValueError, match=rf"odd number of cells, got {window}; try {max(window, 0) + 1}"):
-        soft_argmax(torch.zeros(9, 9), window=window)
 
 
 @pytest.mark.parametrize("window", [3, 5, 99])

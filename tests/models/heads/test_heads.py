@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from softpoint.functional import spatial_softmax
+from softpoint.layers import SpatialAttention
 from softpoint.models import (
     ChannelSoftmaxHead,
     FusionDecoder,
@@ -46,7 +47,7 @@ each_decoder = pytest.mark.parametrize("decode", ["window", "expectation", "argm
 
 def head(name: str, **settings) -> nn.Module:
     """A head on two channels for three keypoints, with no weight at 0."""
-    made = HEADS[name](in_channels=2, num_keypoints=3, stride=4, **settings)
+    made = HEADS[name](**{"in_channels": 2, "num_keypoints": 3, "stride": 4} | settings)
     for parameter in made.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.1)
@@ -162,12 +163,13 @@ def test_logits_of_a_head_make_a_heatmap(name: str):
 
 @each_map
 @each_decoder
-@pytest.mark.parametrize("cell", [(0, 0), (10, 0), (3, 5), (10, 8)])
-def test_a_sure_cell_decodes_to_the_middle_of_its_pixels(name: str, decode: str, cell: tuple[int, int]):
+@pytest.mark.parametrize(("cell", "stride"), [((0, 0), 4), ((10, 0), 1), ((3, 5), 2), ((10, 8), 8)])
+def test_a_sure_cell_decodes_to_the_middle_of_its_pixels(name: str, decode: str, cell: tuple[int, int], stride: int):
     logits = torch.full((1, 3, 9, 11), -1e4)
     logits[..., cell[1], cell[0]] = 1e4
-    result = head(name, decode=decode).read(logits)
-    expected = torch.tensor([4 * cell[0] + 1.5, 4 * cell[1] + 1.5]).expand(1, 3, 2)
+    result = head(name, decode=decode, stride=stride).read(logits)
+    middle = [torch.arange(i * stride, (i + 1) * stride).float().mean() for i in cell]
+    expected = torch.stack(middle).expand(1, 3, 2)
     torch.testing.assert_close(result["keypoints"], expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(result["confidence"], torch.ones(1, 3))
     assert torch.equal(result["covariance"], torch.zeros(1, 3, 2, 2))
@@ -196,7 +198,7 @@ def head_of(name: str, in_channels: int, num_keypoints: int, stride: int) -> nn.
 def test_keypoints_move_with_the_image(name: str, shift: tuple[int, int]):
     # The backbone's mean color standardizes to zero, which no convolution here can tell from its padding;
     # positive weights on what a patch excites put each maximum on it rather than on that empty background.
-    net = network(name)
+    net = network(name, attention=SpatialAttention)
     maps = next(p for p in net.head.parameters() if p.ndim == 4)
     maps.data.abs_().mul_(30)
     if name == "channel_softmax":

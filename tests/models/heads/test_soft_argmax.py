@@ -17,18 +17,6 @@ def head(stride: int = 4, **settings) -> SoftArgmaxHead:
     return SoftArgmaxHead(in_channels=2, num_keypoints=3, stride=stride, **settings)
 
 
-@pytest.mark.parametrize("stride", [1, 2, 4, 8])
-@pytest.mark.parametrize("decode", ["window", "expectation"])
-def test_a_one_hot_map_gives_the_pixel_at_the_middle_of_its_cell(stride: int, decode: str):
-    logits = torch.full((1, 1, 9, 11), -1e4)
-    logits[0, 0, 2, 7] = 1e4
-    result = head(stride, decode=decode).read(logits)
-    pixels = np.arange(7 * stride, 8 * stride).mean(), np.arange(2 * stride, 3 * stride).mean()
-    assert result["keypoints"][0, 0].tolist() == list(pixels)
-    assert result["confidence"].item() == 1.0
-    assert torch.equal(result["covariance"], torch.zeros(1, 1, 2, 2))
-
-
 def test_covariance_is_in_squared_pixels_and_confidence_a_mass():
     heatmap = render_gaussians(torch.tensor([[[20.0, 20.0]]], dtype=torch.float64), torch.tensor([1.0, 2.0]), (41, 41))
     result = head(4, window=3).read(heatmap.log().clamp_min(-1e4))
