@@ -6,9 +6,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import jaxtyping
+import numpy as np
 import pytest
 import torch
+
+from softpoint.images.decode import read_image
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network for weights
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or the library for the newest version of albumentations
@@ -35,10 +39,31 @@ def unchecked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", before)
 
 
+# The folder with `keypoints/` and `weights/`: $SOFTPOINT_DATA, or `shared` beside the repository.
+DATA = Path(os.environ.get("SOFTPOINT_DATA", Path(__file__).parents[2] / "shared"))
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """The folder with `keypoints/` and `weights/`: $SOFTPOINT_DATA, or `shared` beside the repository."""
-    root = Path(os.environ.get("SOFTPOINT_DATA", Path(__file__).parents[2] / "shared"))
-    if not root.is_dir():
-        pytest.skip(f"no data at {root}; set SOFTPOINT_DATA to the folder that has keypoints/ and weights/")
-    return root
+    """The folder with real sets and weights; a test of it is skipped where there is none."""
+    if not DATA.is_dir():
+        pytest.skip(f"no data at {DATA}; set SOFTPOINT_DATA to the folder that has keypoints/ and weights/")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def photographs() -> list[np.ndarray]:
+    """A generated image with edges and the spectrum of a photograph, and real images where there are any."""
+    rng, (height, width) = np.random.default_rng(0), (333, 500)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)) + 1 / width
+    spectra = np.fft.fft2(rng.standard_normal((3, height, width))) / frequency
+    texture = np.ascontiguousarray(np.fft.ifft2(spectra).real.transpose(1, 2, 0))
+    image = (128 + 30 * texture / texture.std()).clip(0, 255).astype(np.uint8)
+    for color in rng.integers(0, 256, (40, 3)):
+        x, y, a, b = rng.integers(0, [width, height, 90, 90]).tolist()
+        cv2.ellipse(image, (x, y), (a, b), 30.0, 0, 360, color.tolist(), -1, cv2.LINE_AA)
+    sets = ("mirror-mouse", "dlc-openfield", "fly-wing", "glue-tubes", "ultrasound-tongue", "coco-sample")
+    suffixes = {".png", ".jpg", ".jpeg"}
+    real = [next(p for p in sorted((DATA / "keypoints" / name).rglob("*")) if p.suffix in suffixes) for name in sets
+            if (DATA / "keypoints" / name).is_dir()]  # fmt: skip
+    return [image, *(read_image(path) for path in real)]

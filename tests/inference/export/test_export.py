@@ -33,13 +33,16 @@ def exported(checkpoint: Checkpoint, path: Path, plan: ExportOptions | None = No
     ],
     ids=" ".join,
 )
-def test_every_head_and_model_exports_with_the_same_keypoints(make, tmp_path: Path, choice: tuple[str, ...]) -> None:
+def test_every_head_and_model_exports_with_the_same_keypoints(
+    make, tmp_path: Path, choice: tuple[str, ...], photographs: list[np.ndarray]
+) -> None:
     path = tmp_path / "model.onnx"
     predictor, difference = exported(make(*choice), path)
     assert difference.largest < 0.01
     model = load(path, threads=1)
-    images = [view.image for view in random_images((70, 90), 3)] + [np.zeros((5, 7, 3), np.uint8)]
+    images = [view.image for view in random_images((70, 90), 3)] + [np.zeros((5, 7, 3), np.uint8), *photographs]
     together, expected = model(images), predictor(images)
+    np.testing.assert_allclose(together["keypoints"], expected["keypoints"], rtol=0, atol=0.01)
     assert expected.keys() == together.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(together[name], value, rtol=1e-2, atol=1e-2, err_msg=name)
