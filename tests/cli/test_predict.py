@@ -44,6 +44,21 @@ def test_a_single_image_without_drawing(run: Path, start: Callable, tmp_path: Pa
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["job.json", "predictions.csv"]
 
 
+def test_the_parts_of_each_confidence_are_a_table(run: Path, start: Callable, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    words = [f"ckpt={run / 'checkpoints' / 'best.ckpt'}", f"source={run.parent / 'moved'}", f"output={output}"]
+    ending = start("predict", *words, "explain=true", "images=false")
+    assert ending.code == 0 and f"{output / 'confidence.csv'}" in ending.out
+    parts = read_csv(output / "confidence.csv")
+    expected = [(row["image"], name, row[f"{name}_confidence"]) for row in read_csv(output / "predictions.csv")
+                for name in NAMES]  # fmt: skip
+    assert [(row["image"], row["keypoint"], row["confidence"]) for row in parts] == expected
+    for row in parts:
+        product = float(row["in_image"]) * float(row["within_radius"])
+        assert product == pytest.approx(float(row["confidence"]), abs=2e-4)
+    assert "explain" in start("predict", *words, "images=false", "resume=true").err
+
+
 def test_images_of_one_name_do_not_hide_each_other_and_folders_may_be_numbers(
     run: Path, start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,27 @@ def test_single_list_batch_and_tensor_agree(predictor: Predictor) -> None:
     assert all(np.array_equal(first[name], single[0][name]) for name in first)
 
 
+@pytest.mark.parametrize("tta", [None, "flip"])
+def test_parts_of_a_confidence_are_in_the_images_own_pixels(run: Path, tta: str | None) -> None:
+    ckpt = run / "checkpoints" / "best.ckpt"
+    explaining, plain = load_predictor(ckpt, tta=tta, explain=True), load_predictor(ckpt, tta=tta)
+    small = canvases([(64, 64)])[0]
+    large = small.repeat(3, 0).repeat(3, 1)  # the mean of 3 x 3 equal pixels is that pixel
+    one, three = explaining(small), explaining(large)
+    assert {*explaining.empty()} == {*one} and one["radius"][0] == pytest.approx(float(plain.net.calibration.radius))
+    for result, image in ((one, small), (three, large)):
+        np.testing.assert_allclose(result["in_image"] * result["within_radius"], result["confidence"], rtol=1e-5)
+        assert all(np.array_equal(result[name], value) for name, value in plain(image).items())
+    for name in ("radius", "spread", "error_scale"):
+        np.testing.assert_allclose(three[name], 3 * one[name], rtol=1e-3)
+    np.testing.assert_allclose(three["contrast"], one["contrast"], rtol=1e-3)
+
+
+def test_a_confidence_that_was_not_calibrated_has_no_parts(run: Path) -> None:
+    with pytest.raises(ValueError, match="explain=true: this network was not calibrated"):
+        load_predictor(run / "checkpoints" / "last.ckpt", explain=True)
+
+
 def test_views_and_read_only_arrays_are_accepted(predictor: Predictor) -> None:
     image = canvases([(80, 60)])[0]
     expected = predictor(image[:, ::-1].copy())

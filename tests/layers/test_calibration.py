@@ -107,6 +107,22 @@ def test_what_the_network_says_of_absence_multiplies():
     torch.testing.assert_close(result, expected)
 
 
+@pytest.mark.parametrize("std", [0.6, 1.5, 4.0])
+def test_the_parts_multiply_to_the_confidence(std: float):
+    calibration = fitted(log_scale=torch.tensor([-0.3]), slope=torch.tensor(1.2), presence_weights=torch.ones(3))
+    raw = prediction(std)
+    seen = evidence(raw, STRIDE)
+    parts = calibration.parts(seen)
+    torch.testing.assert_close(parts.in_image * parts.within_radius, calibration(raw, STRIDE)["confidence"])
+    assert parts.radius.tolist() == [[16.0]] and torch.equal(parts.contrast, seen.contrast)
+    scale = parts.error_scale.item()
+    assert scale == pytest.approx(math.exp(-0.3) * parts.spread.item() ** 1.2, rel=1e-5)
+    # The mass of a t-distribution within the radius, and a logistic function of contrast and log spread.
+    assert parts.within_radius.item() == pytest.approx(1 - (1 + 256 / (TAIL * scale**2)) ** (-TAIL / 2), rel=1e-4)
+    logit = 1 + parts.contrast.item() + math.log(parts.spread.item())
+    assert parts.in_image.item() == pytest.approx(1 / (1 + math.exp(-logit)), rel=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("kind", ["flat", "one cell", "huge", "corner"])
 def test_any_logits_give_finite_numbers(dtype: torch.dtype, kind: str):

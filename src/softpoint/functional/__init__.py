@@ -1,7 +1,13 @@
 """Pure tensor functions: they need torch alone and hold no state."""
 
 from softpoint.functional.attention import channel_statistics, gate
-from softpoint.functional.coordinates import grid_to_image, image_to_grid, transform_covariance, transform_points
+from softpoint.functional.coordinates import (
+    grid_to_image,
+    image_to_grid,
+    pixel_length,
+    transform_covariance,
+    transform_points,
+)
 from softpoint.functional.decode import decode_heatmap
 from softpoint.functional.gaussian import gaussian_axis, render_gaussians
 from softpoint.functional.gaussian_fit import window_expectation, window_mass
@@ -38,8 +44,8 @@ __all__ = [
     "axis_ce", "axis_softmax", "bilinear_axis", "channel_statistics", "coordinate_huber", "coordinate_l1",
     "coordinate_l2", "coordinate_nll", "coordinate_wing", "decode_heatmap", "disc_classes", "entropy", "gate",
     "gaussian_axis", "grid_to_image", "hard_keypoints", "heatmap_awing", "heatmap_ce", "heatmap_js", "heatmap_kl",
-    "heatmap_mse", "image_to_grid", "information_content", "masked_mean", "nearest_axis", "render_gaussians",
-    "render_target", "soft_argmax", "spatial_covariance", "spatial_expectation", "spatial_softmax",
+    "heatmap_mse", "image_to_grid", "information_content", "masked_mean", "nearest_axis", "pixel_length",
+    "render_gaussians", "render_target", "soft_argmax", "spatial_covariance", "spatial_expectation", "spatial_softmax",
     "spatial_softmax_with_loss", "transform_covariance", "transform_points", "variance", "visibility_ce",
     "window_expectation", "window_mass",
 ]  # fmt: skip

@@ -59,6 +59,16 @@ def transform_covariance(
     return _product(_product(jacobian, covariance), jacobian.transpose(-1, -2))
 
 
+def pixel_length(matrix: Float[Tensor, "B 3 3"]) -> Float[Tensor, " B"]:
+    """Length that a pixel has after an affine matrix: the root of the area that it is mapped to.
+
+    >>> pixel_length(torch.diag(torch.tensor([2.0, 8.0, 1.0]))[None]).item()
+    4.0
+    """
+    area: Tensor = torch.linalg.det(matrix[:, :2, :2].float()).abs()
+    return area.sqrt()
+
+
 def _homogeneous(points: Tensor, matrix: Tensor) -> Tensor:
     return _product(torch.nn.functional.pad(points, (0, 1), value=1.0), matrix.transpose(-1, -2))
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from softpoint.functional import grid_to_image
 from softpoint.labels.skeleton import Skeleton
+from softpoint.layers import Calibration
 from softpoint.models import KeypointNet
 from softpoint.types import Prediction
 
@@ -58,7 +59,7 @@ class FlipAverage(nn.Module):
         return self.net.head.head
 
     @property
-    def calibration(self) -> nn.Module:
+    def calibration(self) -> Calibration:
         """The calibration of the network itself."""
         return self.net.calibration
 

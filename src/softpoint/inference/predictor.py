@@ -14,10 +14,11 @@ from torch import Tensor
 
 from softpoint.data.crops import input_matrix
 from softpoint.data.dataset import unrounded_input
-from softpoint.functional import transform_covariance, transform_points
+from softpoint.functional import pixel_length, transform_covariance, transform_points
 from softpoint.inference.checkpoint import Checkpoint, read_checkpoint
 from softpoint.inference.flip_tta import FlipAverage, flip_average
 from softpoint.labels.skeleton import Skeleton
+from softpoint.layers.calibration import ConfidenceParts, evidence
 from softpoint.models import KeypointNet
 from softpoint.runtime import check_inputs
 from softpoint.types import Prediction
@@ -47,6 +48,8 @@ class Predictor:
         size: (height, width) of the network's input.
         device: of the network.
         crops: `padding` by which the network's training enlarged the box of a subject; None for whole images.
+        explain: predictions also have the `ConfidenceParts`, with lengths in original pixels. Raises ValueError for a
+            network that was not calibrated.
     """
 
     def __init__(
@@ -56,9 +59,16 @@ class Predictor:
         size: tuple[int, int],
         device: str | torch.device,
         crops: Mapping[str, Any] | None = None,
+        explain: bool = False,
     ) -> None:
+        if explain and not net.calibration.fitted:
+            raise ValueError(
+                "explain=true: this network was not calibrated, and the confidence that a head reads from its heatmap"
+                " has no parts; use the best.ckpt of a training with callbacks.calibrate"
+            )
         self.net = net.eval().to(device).to(memory_format=torch.channels_last)
         self.skeleton, self.size, self.device, self.crops = skeleton, size, torch.device(device), crops
+        self.explain = explain
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -130,6 +140,10 @@ class Predictor:
         }
         if "visibility" in prediction:
             result["visibility"] = prediction["visibility"].float().softmax(-1)
+        if self.explain:
+            parts = self.net.calibration.parts(evidence(prediction, self.net.head.stride))._asdict()
+            pixel = pixel_length(matrix)[:, None]
+            result |= parts | {name: parts[name] * pixel for name in ("radius", "spread", "error_scale")}
         return {name: value.float().cpu().numpy() for name, value in result.items()}
 
     def predict(self, inputs: Iterable[NetworkInput], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
@@ -147,6 +161,8 @@ class Predictor:
         shapes: dict[str, tuple[int, ...]] = {"keypoints": (K, 2), "confidence": (K,), "covariance": (K, 2, 2)}
         if self.predicts_visibility:
             shapes["visibility"] = (K, 3)
+        if self.explain:
+            shapes |= dict.fromkeys(ConfidenceParts._fields, (K,))
         return {name: np.full(shape, np.nan, np.float32) for name, shape in shapes.items()}
 
 
@@ -156,13 +172,15 @@ def load_predictor(
     tta: str | None = None,
     unpaired: bool = False,
     trust: Sequence[str] = (),
+    explain: bool = False,
 ) -> Predictor:
     """Return a predictor from a .ckpt file, a folder of `save_pretrained` or "hf://user/name", see `read_checkpoint`.
 
     The network is rebuilt from the config in it, of softpoint's modules and those of the packages in `trust`.
 
     A `Checkpoint` that has been read lends its network. `tta="flip"` averages over each image and its mirror;
-    `unpaired` allows that for keypoints of which none is a left or a right (see `flip_average`).
+    `unpaired` allows that for keypoints of which none is a left or a right (see `flip_average`). With `explain`,
+    predictions also have the parts of each confidence (`softpoint.layers.calibration.ConfidenceParts`).
     Raises FileNotFoundError or ValueError as `read_checkpoint` does, and ValueError for another device or `tta`.
     """
     check_device(device)
@@ -170,7 +188,7 @@ def load_predictor(
     if tta not in (None, "flip"):
         raise ValueError(f"tta={tta!r} is unknown; choose flip, or null")
     net = flip_average(checkpoint.net, checkpoint.skeleton, unpaired) if tta else checkpoint.net
-    return Predictor(net, checkpoint.skeleton, checkpoint.size, device, checkpoint.crops)
+    return Predictor(net, checkpoint.skeleton, checkpoint.size, device, checkpoint.crops, explain)
 
 
 def check_device(device: str | torch.device) -> None:

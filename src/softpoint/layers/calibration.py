@@ -27,6 +27,17 @@ class Evidence(NamedTuple):
     presence: Float[Tensor, "*n"]  # the network's own probability that the keypoint is in the image; 1 without one
 
 
+class ConfidenceParts(NamedTuple):
+    """The factors of a confidence, `in_image` x `within_radius`, and what they follow from."""
+
+    in_image: Float[Tensor, "*n"]  # probability that the keypoint is in the image
+    within_radius: Float[Tensor, "*n"]  # probability of an error up to `radius`, for a keypoint in the image
+    radius: Float[Tensor, "*n"]  # px
+    spread: Float[Tensor, "*n"]  # standard deviation of the heatmap near its point, px
+    error_scale: Float[Tensor, "*n"]  # scale of the t-distribution of the error, px
+    contrast: Float[Tensor, "*n"]  # log of 1 + the largest logit less the mean logit
+
+
 class Calibration(nn.Module):
     """Confidence as the probability of an error up to `radius` input px, covariance as that of the error.
 
@@ -79,14 +90,20 @@ class Calibration(nn.Module):
         if not self.fitted:
             return prediction
         observed = evidence(prediction, stride)
+        parts = self.parts(observed)
+        variance = self.covariance_scale * parts.error_scale.square()
+        covariance = variance[..., None, None] * unit_covariance(observed.spread)
+        return {**prediction, "confidence": parts.within_radius * parts.in_image, "covariance": covariance}
+
+    def parts(self, observed: Evidence) -> ConfidenceParts:
+        """Return the parts of the confidence that the evidence gives; lengths are in input pixels."""
         deviation = log_deviation(observed.spread)
         scale = (self.log_scale + self.slope * deviation).exp()
         hit = torch.sigmoid(self.hit_weights[0] + self.hit_weights[1] * log_odds_within(self.radius, scale))
         weights = self.presence_weights
         presence = torch.sigmoid(weights[0] + weights[1] * observed.contrast + weights[2] * deviation)
-        presence = presence * observed.presence
-        covariance = (self.covariance_scale * scale.square())[..., None, None] * unit_covariance(observed.spread)
-        return {**prediction, "confidence": hit * presence, "covariance": covariance}
+        radius = self.radius.expand_as(scale)
+        return ConfidenceParts(presence * observed.presence, hit, radius, deviation.exp(), scale, observed.contrast)
 
     def _load_from_state_dict(self, *arguments: Any, **keywords: Any) -> None:
         super()._load_from_state_dict(*arguments, **keywords)

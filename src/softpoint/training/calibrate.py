@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
 from softpoint.data.dataset import collate
+from softpoint.functional import pixel_length
 from softpoint.inference.compatibility import upgrade
 from softpoint.labels.schema import ABSENT
 from softpoint.layers.calibration import Evidence, evidence
@@ -120,10 +121,10 @@ def measure(net: KeypointNet, batches: Iterator[Batch], fraction: float) -> tupl
     for batch in batches:
         prediction, mask = net(batch["image"]), batch["visibility"] > 0
         truth = batch["keypoints"]
-        # The root of the area of an input pixel in the original image is its length there.
-        area: Tensor = torch.linalg.det(batch["matrix"][:, :2, :2].float()).abs()
         observed = evidence(prediction, stride)
-        rows.append((*observed, prediction["keypoints"].float() - truth, mask, batch["scale"] / area.sqrt()))
+        rows.append(
+            (*observed, prediction["keypoints"].float() - truth, mask, batch["scale"] / pixel_length(batch["matrix"]))
+        )
         absent.append([value[batch["visibility"] == ABSENT] for value in observed])
         for shifted, outside in shifts(batch["image"], truth, stride):
             absent.append([value[outside & mask] for value in evidence(net(shifted), stride)])

@@ -21,7 +21,7 @@ from softpoint.inference.batch.predictions import Predictions, Row, above_thresh
 from softpoint.inference.batch.sources import Boxes, ImageSource, Source, VideoSource
 from softpoint.inference.batch.stream import Item, PredictedArrays, predict_items
 from softpoint.inference.batch.video import draw_rows, write_video
-from softpoint.inference.batch.writers import FORMATS, write_table
+from softpoint.inference.batch.writers import FORMATS, write_confidence, write_table
 from softpoint.inference.batch.writers.coco import read_ids
 from softpoint.inference.predictor import Predictor
 from softpoint.labels.row_errors import first_few
@@ -61,7 +61,7 @@ class Job:
         if self.options.resume and finished.exists() and not partial_file.exists():
             check_same_job(_read_job(finished), identity | self.options.of_outputs(), finished)
             return f"{source.path} is complete: {folder / 'predictions.csv'}"
-        dtype = row_dtype(len(self.predictor.skeleton), self.predictor.predicts_visibility)
+        dtype = row_dtype(len(self.predictor.skeleton), self.predictor.predicts_visibility, self.options.explain)
         journal = Journal(partial_file, identity, dtype, self.options.resume)
         complete = False
         try:
@@ -112,6 +112,7 @@ class Job:
             "exif": options.exif,
             "max_pixels": options.max_pixels,
             "images": drawn,
+            "explain": options.explain or None,  # as in jobs from before there was this option
         }
 
     def _predict(self, source: Source, journal: Journal) -> Playback | None:
@@ -177,6 +178,9 @@ class Job:
             size = next(row.size for row in predictions.rows() if any(row.size))
             bar = partial(self.progress, description=f"drawing {predictions.source.name}", total=playback.count)
             remarks = write_video(files[-1], playback, frames, draw, size, bar)
+        if options.explain:
+            files.append(folder / "confidence.csv")
+            write_confidence(files[-1], predictions)
         write_table(folder / "predictions.csv", predictions)
         files += [folder / "images"] if options.images and playback is None else []
         note = f" (the video is {'; '.join(remarks)})" if remarks else ""

@@ -11,12 +11,13 @@ import numpy as np
 
 from softpoint.inference.batch.predictions import Row
 from softpoint.inference.batch.stream import Item, PredictedArrays
+from softpoint.layers.calibration import ConfidenceParts
 
 _FORMAT = "softpoint predictions 2"
 _ROWS_READ_AT_ONCE, _MAX_HEADER = 256, 1 << 20
 
 
-def row_dtype(num_keypoints: int, visibility: bool) -> np.dtype:
+def row_dtype(num_keypoints: int, visibility: bool, explained: bool = False) -> np.dtype:
     """Return the record of one subject in an image, or of an image without any, whose `subjects` is 0.
 
     >>> row_dtype(2, False)["keypoints"].shape
@@ -35,7 +36,8 @@ def row_dtype(num_keypoints: int, visibility: bool) -> np.dtype:
         ("confidence", "<f4", (K,)),
         ("covariance", "<f4", (K, 2, 2)),
     ]
-    return np.dtype([*fields, *([("visibility", "<f4", (K, 3))] if visibility else [])])
+    fields += [("visibility", "<f4", (K, 3))] * visibility
+    return np.dtype(fields + [(name, "<f4", (K,)) for name in ConfidenceParts._fields] * explained)
 
 
 class Journal:
@@ -126,6 +128,7 @@ def _row(record: Any) -> Row:
         confidence=record["confidence"].astype(np.float64),
         covariance=record["covariance"],
         visibility=record["visibility"] if "visibility" in record.dtype.names else None,
+        parts={name: record[name] for name in ConfidenceParts._fields} if "in_image" in record.dtype.names else None,
     )
 
 

@@ -30,6 +30,7 @@ class PredictOptions:
     video: bool = False
     names: bool = False
     ellipses: bool = False
+    explain: bool = False
     threshold: float = 0.0
     drop_below_threshold: bool = False
     smoothing: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -33,6 +33,7 @@ class Row(NamedTuple):
     confidence: np.ndarray  # (K,)
     covariance: np.ndarray  # (K, 2, 2)
     visibility: np.ndarray | None  # (K, 3), of networks that learned it
+    parts: Mapping[str, np.ndarray] | None = None  # (K,) each, the `ConfidenceParts` of a predictor that explains
 
 
 @dataclass(frozen=True)

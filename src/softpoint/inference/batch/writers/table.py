@@ -1,4 +1,4 @@
-"""predictions.csv: one row per subject, for spreadsheets and for softpoint's own reader of labels."""
+"""predictions.csv, one row per subject, for spreadsheets and softpoint's own reader of labels; and confidence.csv."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from softpoint.inference.batch.predictions import PIXEL_DECIMALS, PROBABILITY_DECIMALS, Predictions, Row
 from softpoint.labels.csv_io import write_rows
+from softpoint.layers.calibration import ConfidenceParts
 
 
 def write(path: Path, predictions: Predictions) -> None:
@@ -18,6 +19,26 @@ def write(path: Path, predictions: Predictions) -> None:
     NAME_occluded, two probabilities.
     """
     write_rows(path, _lines(predictions))
+
+
+def write_confidence(path: Path, predictions: Predictions) -> None:
+    """Write one row per keypoint of each subject: its confidence and the parts of it (`ConfidenceParts`)."""
+
+    def lines() -> Iterator[list[str]]:
+        yield [
+            "image" if predictions.images else "frame",
+            "subject",
+            "keypoint",
+            "confidence",
+            *ConfidenceParts._fields,
+        ]
+        for row in predictions.rows():
+            name = predictions.name(row.number) if predictions.images else str(row.number)
+            values = np.stack([row.confidence, *(row.parts or {}).values()], axis=1)
+            for keypoint, numbers in zip(predictions.skeleton.names, values.tolist(), strict=True):
+                yield [name, str(row.subject), keypoint, *_cells(numbers, PROBABILITY_DECIMALS)]
+
+    write_rows(path, lines())
 
 
 def _lines(predictions: Predictions) -> Iterator[list[str]]:
