@@ -131,8 +131,8 @@ def test_a_report_is_json_with_documented_keys(painted: tuple[Labels, ImageFolde
     points[3, 0] = 500, 20
     stored = json.loads(json.dumps(audit(moved(labels, points), images).to_dict()))
     assert set(stored) == {
-        "version", "source", "subjects", "images", "unlabeled", "sizes", "keypoints", "splits", "has_errors",
-        "findings",
+        "version", "source", "subjects", "images", "unlabeled", "sizes", "keypoints", "mirroring", "splits",
+        "has_errors", "findings",
     }  # fmt: skip
     outside = stored["findings"][0]
     assert set(outside) == {"kind", "severity", "message", "advice", "count", "examples"}

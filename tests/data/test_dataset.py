@@ -17,7 +17,7 @@ from softpoint.data.dataset import Draw, EpochSampler, KeypointDataset, Resumabl
 from softpoint.data.sources import PaintedScenes, Record, subject_scale
 from softpoint.data.synthetic import Shapes
 from softpoint.functional import transform_points
-from softpoint.labels.skeleton import Skeleton
+from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 
 STRONG = {"flip": 0.5, "rotate": 40, "scale": (0.7, 1.4), "translate": 0.1, "perspective": 0.04, "noise": 0.05,
           "brightness": 0.3, "blur": 1.0, "dropout": 0.2}  # fmt: skip
@@ -117,6 +117,14 @@ def test_matrix_leads_back_to_the_original(augment: Augment | None, size: tuple[
     assert batch["size"].tolist() == [list(size) for size in SIZES]
     assert batch["scale"].tolist() == [10.0, 11.0, 12.0, 13.0, 14.0]
     assert batch["group"] == [f"video{i}" for i in range(5)] and batch["index"].tolist() == list(range(5))
+
+
+@pytest.mark.parametrize("names", ["nose left_ear right_ear left_hip", "nose a b tail"])
+def test_a_mirror_needs_a_partner_for_every_side(names: str) -> None:
+    album = Album(SIZES)
+    album.skeleton = Skeleton(tuple(names.split()), infer_flip_pairs(names.split()))
+    dataset = KeypointDataset(album, (64, 64), (0,), Augment(flip=1.0))
+    assert all(torch.linalg.det(dataset[i]["matrix"]) > 0 for i in range(5))
 
 
 @pytest.mark.parametrize("padding", [False, True])

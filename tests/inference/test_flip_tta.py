@@ -100,8 +100,14 @@ def test_calibration_comes_after_averaging():
     assert not torch.allclose(result["confidence"], raw["confidence"])
 
 
-def test_without_flip_pairs_the_user_must_confirm():
-    plain = Skeleton(("nose", "tail"))
-    with pytest.raises(ValueError, match=r"is known as a left or a right one.*data.flip_pairs=.*tta_unpaired"):
-        flip_average(made("soft_argmax"), plain)
-    assert isinstance(flip_average(made("soft_argmax"), plain, unpaired=True), FlipAverage)
+@pytest.mark.parametrize(
+    ("skeleton", "message"),
+    [
+        (Skeleton(("nose", "tail")), "is known as a left or a right one"),
+        (Skeleton((*SKELETON.names, "left_hip"), SKELETON.flip_pairs), "would confuse left_hip, which have no partner"),
+    ],
+)
+def test_without_all_flip_pairs_the_user_must_confirm(skeleton, message):
+    with pytest.raises(ValueError, match=f"{message}.*data.flip_pairs=.*tta_unpaired"):
+        flip_average(made("soft_argmax"), skeleton)
+    assert isinstance(flip_average(made("soft_argmax"), skeleton, unpaired=True), FlipAverage)

@@ -78,6 +78,8 @@ def test_spellings_of_a_path_are_one(spelling: str) -> None:
         ("eye_l", "eye_r"), ("LeftEye", "RightEye"), ("left-eye", "right-eye"), ("Left Eye", "Right Eye"),
         ("leftear", "rightear"), ("EAR_LEFT", "EAR_RIGHT"), ("LM1", "RM1"), ("L1", "R1"), ("FL", "FR"),
         ("foreLPaw", "foreRPaw"), ("left_L1", "right_L1"), ("left_L1", "right_R1"), ("ear.L", "ear.R"),
+        ("LA", "RA"), ("LFP", "RFP"), ("Lsho", "Rsho"), ("lpaw", "rpaw"), ("LEYE", "REYE"), ("Nearknee", "Offknee"),
+        ("near_fore", "off_fore"), ("fore_near", "fore_off"),
     ],
 )  # fmt: skip
 def test_names_that_differ_in_their_side_are_a_pair(left: str, right: str) -> None:
@@ -92,6 +94,34 @@ def test_names_that_differ_in_their_side_are_a_pair(left: str, right: str) -> No
 )  # fmt: skip
 def test_names_that_differ_otherwise_are_none(one: str, other: str) -> None:
     assert infer_flip_pairs([one, other]) == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "partnerless"),
+    [
+        ("nose left_ear right_ear tail", ""),
+        ("nose left_ear right_ear left_hip", "left_hip"),
+        ("left_ear right_ear hipRight", "hipRight"),
+        ("left_ear right_ear l_hip hip_R", "l_hip hip_R"),
+        ("left_ear right_ear bright upright cleft L1 L2 rump", ""),  # no sides, nor a vertebra's letter
+        ("earleft earright hipleft", "hipleft"),
+        ("earL earR kneeL L1", "kneeL L1"),  # letters are sides where a pair has them
+        ("lpaw rpaw lhip rump", "lhip"),
+        ("near_knee off_knee near_hock", "near_hock"),
+    ],
+)
+def test_a_side_without_a_partner_prevents_mirroring(names: str, partnerless: str) -> None:
+    skeleton = Skeleton(tuple(names.split()), infer_flip_pairs(names.split()))
+    assert skeleton.partnerless == tuple(partnerless.split()) and skeleton.can_mirror == (not partnerless)
+    assert ("No image is mirrored" in skeleton.mirroring) == bool(partnerless)
+    assert skeleton.mirroring.startswith(f"flip pairs: {' and '.join(skeleton.flip_pairs[0])}")
+
+
+def test_pairs_that_leave_an_obvious_one_out_prevent_mirroring() -> None:
+    names = ("lear", "rear", "left_eye", "right_eye", "nose")
+    assert Skeleton(names, (("left_eye", "right_eye"),)).partnerless == ("lear", "rear")
+    assert Skeleton(names, (("left_eye", "right_eye"), ("lear", "rear"))).can_mirror
+    assert not Skeleton(names).can_mirror
 
 
 def test_no_keypoint_is_in_two_pairs() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from softpoint.audit.coordinate_conventions import convention_findings
 from softpoint.audit.images import image_findings, unlabeled_images
+from softpoint.audit.mirror import pair_findings
 from softpoint.audit.points import count_keypoints, point_findings
 from softpoint.audit.pose import pose_findings
 from softpoint.audit.report import SEVERITIES, Example, Finding, KeypointCounts, Report, finding_of
@@ -50,6 +51,7 @@ def audit_labels(
         *point_findings(labels, sizes, severity, severity if out_of_frame == "error" else "warning"),
         *convention_findings(labels, image_folder, readable),
         *pose_findings(labels),
+        *pair_findings(labels),
     ]
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     size_of = {normalize_path(scan.image): scan.size for scan in scans}
@@ -62,6 +64,7 @@ def audit_labels(
         unlabeled=len(size_of) - len(labeled),
         sizes=dict(counts.most_common()),
         keypoints=count_keypoints(labels, sizes),
+        mirroring=labels.skeleton.mirroring,
         splits={name: len(rows) for name, rows in splits.items()},
         findings=findings,
     )

@@ -31,6 +31,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
     for counts in report.keypoints:
         table.add_row(counts.name, *map(str, counts[1:]))
     console.print(table)
+    console.print(report.mirroring, markup=False, highlight=False, soft_wrap=True)
     for number, finding in enumerate(report.findings, 1):
         head = f"{number} ", (finding.severity, _COLORS[finding.severity]), f" {finding.kind}: {finding.message}"
         console.print(Text.assemble(*head))

@@ -59,7 +59,7 @@ def pose_findings(labels: Labels) -> list[Finding]:
 
 def _judge(labels: Labels, rows: Sequence[int]) -> list[tuple[int, list[Pair], dict[int, float]]]:
     """Return index, exchanged pairs and outliers with their distance, for each subject in `rows` that has any."""
-    points = _normalized(labels, rows)
+    points = normalized_points(labels, rows)
     labeled = np.isfinite(points[..., 0])
     kept = np.flatnonzero(labeled.sum(axis=0) >= _MIN_SUBJECTS / 3)  # rarer keypoints have no usual position
     enough = labeled[:, kept].sum(axis=1) >= 2
@@ -90,7 +90,7 @@ def _units(distances: np.ndarray) -> np.ndarray:
     return np.array([median / (2 * np.log(2)) if median > 0 else 1.0 for median in medians])
 
 
-def _normalized(labels: Labels, rows: Sequence[int]) -> np.ndarray:
+def normalized_points(labels: Labels, rows: Sequence[int]) -> np.ndarray:
     """Return points (N, K, 2) relative to their boxes, or in pixels if one has no box; NaN for absurd coordinates."""
     points, boxes = labels.keypoints[list(rows)], labels.boxes[list(rows)]
     points = np.where((np.abs(points) < _MAX_COORDINATE).all(axis=2, keepdims=True), points, np.nan)

@@ -23,25 +23,28 @@ class PoseModel:
         flat = points.reshape(len(points), -1)
         weight = np.ones(len(flat), bool)
         for _ in range(3):
-            self._precisions: dict[bytes, np.ndarray] = {}
+            self._precisions: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
             self.mean, self.covariance = fit(flat, weight)
             distances = np.array([self.distance(row) / np.isfinite(row).sum() for row in flat])
             weight = distances <= np.quantile(distances, 1 - _TRIMMED)
 
-    def precision(self, observed: np.ndarray) -> np.ndarray:
-        """Return the inverse covariance (M, M) of the M observed coordinates."""
+    def precision(self, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the inverse covariance P (M, M) of M observed coordinates, and P_bb^-1 (M / 2, 2, 2) of points b."""
         key = observed.tobytes()
         if key not in self._precisions:
             if len(self._precisions) * self.covariance.size > _CACHE:
                 self._precisions.clear()
-            self._precisions[key] = np.linalg.inv(self.covariance[np.ix_(observed, observed)])
+            precision = np.linalg.inv(self.covariance[np.ix_(observed, observed)])
+            points = np.arange(len(observed) // 2)
+            blocks = precision.reshape(len(points), 2, len(points), 2)[points, :, points]
+            self._precisions[key] = precision, np.linalg.inv(blocks)
         return self._precisions[key]
 
     def distance(self, pose: np.ndarray) -> float:
         """Return the squared Mahalanobis distance of a pose (2 K,)."""
         observed = np.flatnonzero(np.isfinite(pose))
         residual = pose[observed] - self.mean[observed]
-        return float(residual @ self.precision(observed) @ residual)
+        return float(residual @ self.precision(observed)[0] @ residual)
 
     def point_distances(self, pose: np.ndarray) -> np.ndarray:
         """Return each point's (K,) squared Mahalanobis distance given the others in `pose` (K, 2); NaN without others.
@@ -53,13 +56,9 @@ class PoseModel:
         distances = np.full(len(pose), np.nan)
         if len(observed) < 4:
             return distances
-        precision = self.precision(observed)
-        gradient = precision @ (pose.ravel()[observed] - self.mean[observed])
-        for first in range(0, len(observed), 2):
-            block = slice(first, first + 2)
-            distances[observed[first] // 2] = gradient[block] @ np.linalg.solve(
-                precision[block, block], gradient[block]
-            )
+        precision, inverse = self.precision(observed)
+        gradient = (precision @ (pose.ravel()[observed] - self.mean[observed])).reshape(-1, 2)
+        distances[observed[::2] // 2] = np.einsum("bi,bij,bj->b", gradient, inverse, gradient)
         return distances
 
 

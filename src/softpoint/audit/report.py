@@ -68,6 +68,7 @@ class Report:
     unlabeled: int  # images without a labeled point
     sizes: dict[str, int]  # number of images per "WIDTHxHEIGHT", the most frequent first
     keypoints: Sequence[KeypointCounts]
+    mirroring: str  # flip pairs in force, and the keypoints without; see `Skeleton.mirroring`
     splits: dict[str, int]  # number of subjects per split; empty without a split
     findings: Sequence[Finding] = ()
 

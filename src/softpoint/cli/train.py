@@ -52,6 +52,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     trainer.callbacks.append(record)
     if trainer.is_global_zero:
         print(f"{data.summary}; {module.summary}; writing to {os.path.relpath(trainer.default_root_dir)}")
+        print(data.skeleton.mirroring)
     trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
     if trainer.fast_dev_run:
         return None, None

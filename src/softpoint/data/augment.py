@@ -121,8 +121,8 @@ class Augment:
     def matrix(self, rng: np.random.Generator, size: tuple[int, int], can_flip: bool) -> tuple[np.ndarray, bool]:
         """Return a (3, 3) matrix from an input of `size` (H, W) to its augmented self, and whether it mirrors.
 
-        `can_flip` requires a skeleton with flip pairs, because a mirror turns a left ear into a right ear. The same
-        numbers are drawn whatever the settings, so that changing one setting does not reshuffle the others.
+        `can_flip` is that of `Skeleton.can_mirror`: a mirror turns a left ear into a right ear. The same numbers are
+        drawn whatever the settings, so that changing one setting does not reshuffle the others.
         """
         gate, coin, spread = *rng.random(2), rng.uniform(-1, 1, 14)
         flips = bool(can_flip and coin < self.flip)

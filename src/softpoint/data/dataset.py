@@ -70,7 +70,7 @@ class KeypointDataset(Dataset[Sample]):
         order = list(range(len(record.keypoints)))
         if self.augment is not None:
             skeleton = self.source.skeleton
-            change, flipped = self.augment.matrix(rng, self.size, bool(skeleton.flip_pairs))
+            change, flipped = self.augment.matrix(rng, self.size, skeleton.can_mirror)
             matrix, order = change @ matrix, skeleton.flip_index if flipped else order
         keypoints, visibility = record.keypoints[order], record.visibility[order] * (not padding)
         sample: Sample = {

@@ -145,7 +145,7 @@ class WithUnlabeled(KeypointDataset):
         order = np.random.default_rng([self.seed[0], _STREAM, turn, 1]).permutation(len(self.images))
         record = self.images.load(0, int(order[place]))
         matrix = input_matrix(record.size, None, self.size)
-        change, flipped = self.strong.matrix(rng, self.size, bool(self.source.skeleton.flip_pairs))
+        change, flipped = self.strong.matrix(rng, self.size, self.source.skeleton.can_mirror)
         keypoints = self.source.skeleton.flip_index if flipped else list(range(len(record.keypoints)))
         image = self.strong.recolor(rng, warp(record.image, change @ matrix, self.size))
         return {

@@ -24,9 +24,15 @@ _MAPS = ("logits", "classes", "axis_x")
 def flip_average(net: KeypointNet, skeleton: Skeleton, unpaired: bool = False) -> FlipAverage:
     """Return `net` averaged over an image and its mirror, in which left and right keypoints change places.
 
-    Raises ValueError for a skeleton without flip pairs, unless `unpaired` states that none of its keypoints is a left
-    or a right.
+    Raises ValueError for a skeleton without flip pairs, or with a left or right keypoint that has no partner, unless
+    `unpaired` states that none without a partner is a left or a right.
     """
+    if skeleton.partnerless and not unpaired:
+        raise ValueError(
+            f"tta=flip: a mirror would confuse {', '.join(skeleton.partnerless)}, which have no partner among the"
+            " keypoints; name all pairs in training by data.flip_pairs=[[LEFT,RIGHT],...], or evaluate with"
+            " tta_unpaired=true if they are neither left nor right"
+        )
     if not skeleton.flip_pairs and not unpaired:
         raise ValueError(
             f"tta=flip: none of the {len(skeleton)} keypoints ({', '.join(skeleton.names[:4])}...) is known as a left"

@@ -119,7 +119,8 @@ def usable_labels(
     scanned: Mapping[str, Scan] | None = None,
 ) -> LoadedLabels:
     """Return the samples of labels that were read and selected, which may have been `scanned`; see `load_labels`."""
-    labels, sizes = validate(labels, image_folder, errors, source.out_of_frame)
+    known = {image: scan.size for image, scan in (scanned or {}).items() if scan.error is None}
+    labels, sizes = validate(labels, image_folder, errors, source.out_of_frame, known)
     images = list(dict.fromkeys(labels.images)) if source.verify else []
     scans = _scan(images, image_folder, source) if scanned is None else [scanned[image] for image in images]
     labels, sizes = _decodable(labels, sizes, scans, errors)

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from softpoint.suggest import did_you_mean
@@ -57,6 +58,38 @@ class Skeleton:
             order[i], order[j] = j, i
         return order
 
+    @cached_property
+    def partnerless(self) -> tuple[str, ...]:
+        """The keypoints that have a left or right side and no partner: a mirror would make each of them another one.
+
+        >>> Skeleton(("nose", "left_ear", "right_ear", "left_hip"), (("left_ear", "right_ear"),)).partnerless
+        ('left_hip',)
+        """
+        paired = {name for pair in self.flip_pairs for name in pair}
+        inferred = {name for pair in infer_flip_pairs(self.names) for name in pair}
+        sides = [_SIDE, *(side for side in _WEAK_SIDES if any(map(side.search, paired)))]
+        single = [name for name in self.names if name not in paired]
+        return tuple(name for name in single if name in inferred or any(side.search(name) for side in sides))
+
+    @property
+    def can_mirror(self) -> bool:
+        """True where a mirrored image has a right label for every keypoint."""
+        return bool(self.flip_pairs) and not self.partnerless
+
+    @property
+    def mirroring(self) -> str:
+        """A sentence on the keypoints that a mirror exchanges, and on those that stand alone."""
+        paired = {name for pair in self.flip_pairs for name in pair}
+        pairs = [" and ".join(pair) for pair in self.flip_pairs]
+        single = [name for name in self.names if name not in paired]
+        text = f"flip pairs: {_first_of(pairs)}; unpaired: {_first_of(single)}"
+        if not self.partnerless:
+            return text
+        return (
+            f"{text}. No image is mirrored, because {_first_of(self.partnerless)} would need a partner: name all pairs"
+            " by data.flip_pairs=[[LEFT,RIGHT],...], or leave such keypoints out by data.keypoints"
+        )
+
     def subset(self, names: Sequence[str]) -> Skeleton:
         """Return the skeleton of these keypoints only, in this order."""
         for name in names:
@@ -82,17 +115,25 @@ class Skeleton:
         return cls(tuple(map(str, stored["names"])), *pairs)
 
 
+def _first_of(names: Sequence[str], count: int = 20) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more if names else "none"
+
+
 def infer_flip_pairs(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Return the (left, right) pairs of names that differ only in the marker of the side.
 
-    The marker is the word left or right, anywhere; or a letter L or R that is separate (l_eye, paw-L, L1), a capital
-    joined to a word (LEye, kneeL, foreLPaw), or next to F, M or H for fore, mid and hind (paw1LH, FL). A letter within
-    a word is no marker: tail and tair are no pair, nor lear and rear.
+    The marker is the word left or right, anywhere; or near and off, a horse's left and right, at the beginning of a
+    word; or a letter L or R that is separate (l_eye, paw-L, L1), a capital joined to a word (LEye, kneeL, foreLPaw),
+    next to one or two other capitals (LA, FL, paw1LH), or before a part of a body (lpaw, Lsho). Another letter within
+    a word is no marker: tail and tair are no pair. Nor are lear and rear, unless other names show pairs.
 
     >>> infer_flip_pairs(["nose", "leftear", "rightear", "paw_L", "paw_R"])
     (('leftear', 'rightear'), ('paw_L', 'paw_R'))
     >>> infer_flip_pairs(["LEye", "REye", "kneeL", "kneeR", "paw1LH", "paw1RH", "Left Ear", "Right Ear"])
     (('LEye', 'REye'), ('kneeL', 'kneeR'), ('paw1LH', 'paw1RH'), ('Left Ear', 'Right Ear'))
+    >>> infer_flip_pairs(["LA", "RA", "lpaw", "rpaw", "Lsho", "Rsho", "nearfore", "offfore", "lear", "rear"])
+    (('LA', 'RA'), ('lpaw', 'rpaw'), ('Lsho', 'Rsho'), ('nearfore', 'offfore'), ('lear', 'rear'))
     >>> infer_flip_pairs(["tail", "tair", "ball", "barr", "lear", "rear", "left_hip"])
     ()
     """
@@ -100,7 +141,9 @@ def infer_flip_pairs(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     paired: dict[str, str] = {}
     taken: set[str] = set()
     # Words first: in left_L1 and right_L1 the letter belongs to the name of a vertebra.
-    for markers in ((_WORD,), (_WORD, _LETTER), (_LETTER,)):
+    for markers in ((_WORD,), (_WORD, _LETTER), (_LETTER,), (_NEAR,), (_PART,), (_EAR,)):
+        if markers == (_EAR,) and not paired:
+            break
         for name in names:
             mirrored = name
             for marker in markers:
@@ -111,17 +154,38 @@ def infer_flip_pairs(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return tuple((name, paired[name]) for name in names if name in paired)
 
 
-# Only the left name matches, so that each pair is formed once.
-_WORD = re.compile("left", re.IGNORECASE)
-_LETTER = re.compile(
+_RIGHT = {"left": "right", "l": "r", "near": "off"}
+
+_LETTER_MARKER = (
     r"(?<![A-Za-z])[Ll](?![A-Za-z])"  # separate
     r"|(?<![A-Z])L(?=[A-Z][a-z])"  # before a capitalized word
     r"|(?<=[a-z])L(?![A-Za-z])"  # after a word
-    r"|(?<![A-Z])L(?=[FMH](?![A-Za-z]))|(?<=(?<![A-Z])[FMH])L(?![A-Za-z])"  # LF, HL
+    r"|(?<![A-Z])L(?=[FMH](?![A-Za-z]))|(?<=(?<![A-Z])[FHMR])L(?![A-Za-z])"  # foreLH, FL
+    r"|(?<![A-Za-z])L(?=[A-Z]{1,2}(?![A-Za-z]))"  # LA, LFP
+)
+_BODY = (
+    "ank|antenna|arm|brow|cheek|elb|eye|feet|fin|foot|fore|front|hand|heel|hind|hip|hock|hoof|horn|knee|kne(?![a-z])|leg"
+    "|mouth|nostril|paw|sho|thigh|thumb|toe|whisker|wing|wri"
+)
+
+# Only the left name matches, so that each pair is formed once.
+_WORD = re.compile("left", re.IGNORECASE)
+_LETTER = re.compile(_LETTER_MARKER)
+_NEAR = re.compile("(?<![A-Za-z])near", re.IGNORECASE)
+_PART = re.compile(f"(?<![A-Za-z])l(?={_BODY})", re.IGNORECASE)
+_EAR = re.compile("(?<![A-Za-z])l(?=ear)", re.IGNORECASE)  # rear is a word of its own
+
+# A marker that shows the side of a name alone, and those that do where a pair of the set has them too.
+_SIDE = re.compile(r"(?i:(?<![a-z])(left|right))|(?<=[a-z])(Left|Right)|(?<![A-Za-z0-9])[LlRr](?![A-Za-z0-9])")
+_WEAK_SIDES = (
+    re.compile("(left|right)$", re.IGNORECASE),
+    re.compile(f"{_LETTER_MARKER}|{_LETTER_MARKER.replace('L', 'R').replace('l', 'r')}"),
+    re.compile(f"(?<![A-Za-z])[lr](?={_BODY}|ear)", re.IGNORECASE),
+    re.compile("(?<![A-Za-z])(near|off)", re.IGNORECASE),
 )
 
 
 def _swapped(left: re.Match[str]) -> str:
     text = left.group()
-    right = "right" if len(text) > 1 else "r"
+    right = _RIGHT[text.lower()]
     return right.upper() if text.isupper() else right.capitalize() if text[0].isupper() else right

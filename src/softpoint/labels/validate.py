@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,12 +24,17 @@ _log = logging.getLogger(__name__)
 
 
 def validate(
-    labels: Labels, image_folder: ImageFolder, errors: RowErrors, out_of_frame: str = "error"
+    labels: Labels,
+    image_folder: ImageFolder,
+    errors: RowErrors,
+    out_of_frame: str = "error",
+    sizes: Mapping[str, tuple[int, int]] = MappingProxyType({}),
 ) -> tuple[Labels, np.ndarray]:
     """Return labels that fit their images, and the height and width (N, 2) of each subject's image.
 
     A labeled point outside its image is an error, or becomes unlabeled where `out_of_frame` is "drop".
-    Images without any labeled point are kept. Raises ValueError for images that are missing or cannot
+    Images without any labeled point are kept. `sizes` are those of images that were read before.
+    Raises ValueError for images that are missing or cannot
     be read, have another size than the file states, or are labeled twice alike, unless `errors` skips
     them; and where nothing is labeled at all.
     """
@@ -35,14 +42,14 @@ def validate(
     errors.errors += [f"{labels.places[i]}: labels {labels.images[i]} exactly as {repeated[i]} does" for i in repeated]
     errors.raise_or_warn("remove one of them")
     labels = labels.select(i for i in range(len(labels)) if i not in repeated)
-    labels, sizes = _with_sizes(labels, image_folder, errors)
-    labels, sizes = _inside(labels, sizes, errors, out_of_frame)
+    labels, shapes = _with_sizes(labels, image_folder, errors, sizes)
+    labels, shapes = _inside(labels, shapes, errors, out_of_frame)
     if not (labels.visibility > 0).any():
         raise ValueError(
             f"{labels.source}: none of its {len(labels)} subjects has a labeled point; label some, or check"
             " that its coordinates are filled in"
         )
-    return labels, sizes
+    return labels, shapes
 
 
 def repeated_subjects(labels: Labels) -> dict[int, str]:
@@ -68,9 +75,11 @@ def outside_points(labels: Labels, sizes: np.ndarray) -> np.ndarray:
     return beyond & (labels.visibility > 0)
 
 
-def _with_sizes(labels: Labels, image_folder: ImageFolder, errors: RowErrors) -> tuple[Labels, np.ndarray]:
-    """Return the subjects whose images have a size, and the sizes; one header is read per image."""
-    sizes: dict[str, tuple[int, int] | Exception] = {}
+def _with_sizes(
+    labels: Labels, image_folder: ImageFolder, errors: RowErrors, known: Mapping[str, tuple[int, int]]
+) -> tuple[Labels, np.ndarray]:
+    """Return the subjects whose images have a size, and the sizes; one header is read per image of no `known` size."""
+    sizes: dict[str, tuple[int, int] | Exception] = {**known}
     missing: list[str] = []
     kept = []
     for index, subject in enumerate(labels.subjects):
