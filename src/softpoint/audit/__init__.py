@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from softpoint.audit.coordinate_conventions import convention_findings
-from softpoint.audit.images import image_findings, unlabeled_images
+from softpoint.audit.images import image_findings, name_group_findings, unlabeled_images
 from softpoint.audit.mirror import pair_findings
 from softpoint.audit.points import count_keypoints, point_findings
 from softpoint.audit.pose import pose_findings
@@ -24,6 +26,7 @@ def audit_labels(
     on_error: str = "error",
     out_of_frame: str = "error",
     others: Sequence[Scan] = (),
+    group: str | None = None,
 ) -> Report:
     """Return all findings about labels and their images, the most severe first.
 
@@ -32,6 +35,7 @@ def audit_labels(
         splits: the subjects of each split, train first; None if there is no split.
         on_error, out_of_frame: the settings of the training. What training would leave out is a warning, not an error.
         others: scans of images without labels; see `unlabeled_images`.
+        group: the setting of the split; without it, groups that file names show are compared with the split.
     """
     labels, sizes, image_folder = loaded.labels, loaded.sizes, loaded.image_folder
     scans = [loaded.scans[image] for image in labels.images]
@@ -48,6 +52,7 @@ def audit_labels(
             "correct them, or leave them out by data.on_error=skip",
         ),
         *image_findings(labels, image_folder, scans, others, splits, severity),
+        *([] if group or not splits else name_group_findings(labels, splits)),
         *point_findings(labels, sizes, severity, severity if out_of_frame == "error" else "warning"),
         *convention_findings(labels, image_folder, readable),
         *pose_findings(labels),
@@ -55,7 +60,7 @@ def audit_labels(
     ]
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     size_of = {normalize_path(scan.image): scan.size for scan in scans}
-    labeled = {normalize_path(subject.image) for subject in labels.subjects if (subject.visibility > 0).any()}
+    labeled = {labels.paths[i] for i in np.flatnonzero((labels.visibility > 0).any(1))}
     counts = Counter(f"{width}x{height}" if height else "unknown" for height, width in size_of.values())
     return Report(
         source=labels.source,

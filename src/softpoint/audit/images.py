@@ -12,8 +12,8 @@ from softpoint.images import ImageFolder
 from softpoint.images.decode import SUFFIXES
 from softpoint.images.duplicates import across_splits, identical, near_duplicates
 from softpoint.images.scan import Scan
+from softpoint.labels.name_groups import shared_name_groups
 from softpoint.labels.schema import Labels
-from softpoint.paths import normalize_path
 
 _SAME_POINT = 2.0  # pixels within which two labels of one image count as equal
 
@@ -58,8 +58,8 @@ def unlabeled_images(labels: Labels, image_folder: ImageFolder) -> list[str]:
 def _unusable(labels: Labels, image_folder: ImageFolder, scans: Sequence[Scan], severity: str) -> list[Finding]:
     """Return the findings about images that cannot be read or that EXIF rotates, each with its first place."""
     first: dict[str, tuple[str, Scan]] = {}
-    for place, scan in zip(labels.places, scans, strict=True):
-        first.setdefault(normalize_path(scan.image), (place, scan))
+    for path, place, scan in zip(labels.paths, labels.places, scans, strict=True):
+        first.setdefault(path, (place, scan))
     unreadable, rotated = [], []
     for place, scan in first.values():
         if scan.orientation != 1:
@@ -109,7 +109,7 @@ def _duplicates(labels: Labels, scans: Sequence[Scan]) -> list[Finding]:
 
 def _label_difference(labels: Labels, poses: Mapping[str, np.ndarray], first: int, copy: int) -> str:
     """Return how the labels of two identical images differ, or "" if they agree."""
-    original, repeated = (poses[normalize_path(labels.images[index])] for index in (first, copy))
+    original, repeated = (poses[labels.paths[index]] for index in (first, copy))
     if len(original) != len(repeated):
         return f"{len(repeated)} subjects, {len(original)} in {labels.images[first]}"
     # Each subject against the most similar one; a point labeled in only one of the two is infinitely far.
@@ -128,8 +128,8 @@ def _label_difference(labels: Labels, poses: Mapping[str, np.ndarray], first: in
 def _poses_by_image(labels: Labels) -> dict[str, np.ndarray]:
     """Return the points (n, K, 2) of the labeled subjects in each image."""
     poses: dict[str, list[np.ndarray]] = {}
-    for subject in labels.subjects:
-        in_image = poses.setdefault(normalize_path(subject.image), [])
+    for subject, path in zip(labels.subjects, labels.paths, strict=True):
+        in_image = poses.setdefault(path, [])
         if subject.visibility.any():
             in_image.append(subject.keypoints)
     return {image: np.array(rows).reshape(len(rows), len(labels.skeleton), 2) for image, rows in poses.items()}
@@ -149,6 +149,17 @@ def _shared_by_splits(labels: Labels, scans: Sequence[Scan], splits: Mapping[str
         *finding_of("split_duplicate", "warning", message.format("identical to"), exact, advice),
         *finding_of("split_near_duplicate", "warning", message.format("nearly identical to"), near, advice),
     ]
+
+
+def name_group_findings(labels: Labels, splits: Mapping[str, Sequence[int]]) -> list[Finding]:
+    """Return a finding about held-out images that, by their names, are of a video or track that also trains."""
+    if (shared := shared_name_groups(labels, splits)) is None:
+        return []
+    row, twin = shared.example
+    other = labels.images[twin]
+    example = Example(labels.images[row], labels.places[row], f"and {other} in train", row, other=other)
+    count = sum(shared.held_out.values())
+    return [Finding("split_name_group", "warning", shared.message, [example], shared.advice, count)]
 
 
 def _near_duplicates(labels: Labels, scans: Sequence[Scan]) -> list[Finding]:

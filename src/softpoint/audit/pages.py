@@ -87,7 +87,8 @@ def _pair(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 def _all_subjects(image: np.ndarray, labels: Labels, name: str, size: tuple[int, int]) -> np.ndarray:
     """Return a tile with all subjects of an image."""
-    rows = [i for i, other in enumerate(labels.images) if normalize_path(other) == normalize_path(name)]
+    path = normalize_path(name)
+    rows = [i for i, other in enumerate(labels.paths) if other == path]
     return _draw(image, labels.keypoints[rows], labels, size)
 
 

@@ -23,6 +23,7 @@ from softpoint.images.cache import PixelCache
 from softpoint.images.duplicates import across_splits, describe_leaks
 from softpoint.images.scan import scan
 from softpoint.labels.load import LabelSource, LoadedLabels, load_labels
+from softpoint.labels.name_groups import shared_name_groups
 from softpoint.labels.schema import ABSENT, OCCLUDED, Labels
 from softpoint.labels.split import Split, images_of, split_labels, with_groups, write_splits
 from softpoint.paths import write_text
@@ -155,6 +156,9 @@ class LabeledData(KeypointData):
 
     def _write_split(self, folder: Path) -> None:
         write_splits(folder / "splits.csv", self.labels.images, self.splits)
+        if self.split.group is None and (shared := shared_name_groups(self.labels, self.splits)):
+            first, train = (self.labels.images[row] for row in shared.example)
+            _log.warning("%s, such as %s and %s; %s", shared.message, first, train, shared.advice)
         if skipped := self.loaded.errors.skipped:
             write_text(folder / "skipped.txt", "\n".join([*skipped, ""]))
         if scans := self.loaded.scans:

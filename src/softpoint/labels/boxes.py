@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from softpoint.labels.schema import Labels
-from softpoint.paths import normalize_path
 from softpoint.suggest import check_choice
 
 
@@ -33,9 +32,9 @@ def subject_boxes(labels: Labels, source: str | None = None) -> np.ndarray:
 def boxes_by_image(labels: Labels, source: str | None = None) -> dict[str, np.ndarray]:
     """Return the boxes (N, 4) of each image's subjects, by its path; images without any are left out."""
     boxes: dict[str, list[np.ndarray]] = {}
-    for subject, box in zip(labels.subjects, subject_boxes(labels, source), strict=True):
+    for subject, path, box in zip(labels.subjects, labels.paths, subject_boxes(labels, source), strict=True):
         if not subject.crowd and np.isfinite(box).all():
-            boxes.setdefault(normalize_path(subject.image), []).append(box)
+            boxes.setdefault(path, []).append(box)
     return {image: np.array(rows) for image, rows in boxes.items()}
 
 

@@ -138,8 +138,8 @@ def _scan(images: Sequence[str], image_folder: ImageFolder, source: LabelSource)
 def _of_images(labels: Labels, images: Collection[str]) -> Labels:
     """Return the labels of these images alone; ValueError where one of them is not labeled."""
     wanted = {normalize_path(image) for image in images}
-    rows = [i for i, image in enumerate(labels.images) if normalize_path(image) in wanted]
-    if missing := sorted(wanted - {normalize_path(labels.images[i]) for i in rows}):
+    rows = [i for i, path in enumerate(labels.paths) if path in wanted]
+    if missing := sorted(wanted - {labels.paths[i] for i in rows}):
         raise ValueError(
             f"{labels.source} lacks {len(missing)} of the {len(wanted)} images of the stored split, first {missing[0]};"
             " evaluate all of another set by split=all"
@@ -174,7 +174,7 @@ def _samples(
     for row in np.flatnonzero(single).tolist():
         subject = labels.subjects[row]
         with errors.row(subject.place):
-            if (earlier := first.setdefault(normalize_path(subject.image), subject.place)) != subject.place:
+            if (earlier := first.setdefault(labels.paths[row], subject.place)) != subject.place:
                 raise ValueError(f"labels {subject.image}, which {earlier} labels too")
             kept.append(row)
     errors.raise_or_warn("with several subjects in an image set data.mode=instance, which crops each")

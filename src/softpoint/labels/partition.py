@@ -9,7 +9,6 @@ from itertools import islice
 import numpy as np
 
 from softpoint.labels.schema import Labels
-from softpoint.paths import normalize_path
 
 # Number of random partitions of which the most even one is taken.
 _DRAWS = 64
@@ -30,7 +29,7 @@ def seeded_split(labels: Labels, seed: int, val: float, test: float) -> dict[str
     labels of every keypoint out most evenly is taken.
     Raises ValueError for fewer than three images or fractions that leave nothing to train on.
     """
-    if (count := len(set(map(normalize_path, labels.images)))) < 3:
+    if (count := len(set(labels.paths))) < 3:
         raise ValueError(f"{count} labeled images cannot fill train, val and test; label at least 3")
     if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
         raise ValueError(f"split fractions val={val} and test={test} must be above 0 and sum to less than 1")
@@ -99,7 +98,7 @@ def units_of(rows: Iterable[int], names: Sequence[str]) -> list[np.ndarray]:
 
 def image_units(labels: Labels, rows: Iterable[int]) -> list[np.ndarray]:
     """Return `rows` by their image."""
-    return units_of(rows, [normalize_path(image) for image in labels.images])
+    return units_of(rows, labels.paths)
 
 
 def _largest_units(labels: Labels) -> list[np.ndarray]:

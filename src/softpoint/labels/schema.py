@@ -69,6 +69,11 @@ class Labels:
         return tuple(subject.image for subject in self.subjects)
 
     @cached_property
+    def paths(self) -> tuple[str, ...]:
+        """Image of each subject in one spelling: equal for the subjects of one image."""
+        return tuple(map(normalize_path, self.images))
+
+    @cached_property
     def keypoints(self) -> np.ndarray:
         """float64 (N, K, 2), NaN where unlabeled."""
         return _stack([subject.keypoints for subject in self.subjects], (len(self.skeleton), 2), np.float64)
@@ -87,8 +92,8 @@ class Labels:
     def groups(self) -> tuple[str, ...]:
         """Group of each subject's image: a video, a session, a person; else its folder."""
         return tuple(
-            posixpath.dirname(normalize_path(subject.image)) if subject.group is None else subject.group
-            for subject in self.subjects
+            posixpath.dirname(path) if subject.group is None else subject.group
+            for subject, path in zip(self.subjects, self.paths, strict=True)
         )
 
     @cached_property

@@ -66,18 +66,18 @@ def with_groups(labels: Labels, pattern: str | None) -> Labels:
     """
     if pattern is None:
         return labels
-    names = images = [normalize_path(image) for image in labels.images]
+    names: Sequence[str] = labels.paths
     if pattern != "none":
         try:
             search = re.compile(pattern).search
         except re.error as error:
             raise ValueError(f"data.group={pattern!r} is not a regular expression: {error}") from error
-        matches = [search(image) for image in images]
+        matches = [search(path) for path in labels.paths]
         names = [(match[1 if match.re.groups else 0] or "") if match else "" for match in matches]
     if "" in names:
         raise ValueError(
             f"data.group={pattern!r} finds nothing in {names.count('')} of {len(names)} paths, first"
-            f" {images[names.index('')]!r}; write one that matches every path, or none to split single images"
+            f" {labels.paths[names.index('')]!r}; write one that matches every path, or none to split single images"
         )
     subjects = (replace(subject, group=name) for subject, name in zip(labels.subjects, names, strict=True))
     return replace(labels, subjects=tuple(subjects))

@@ -1,0 +1,58 @@
+"""Groups that file names show are announced where a split divides them, with an expression that mends it."""
+
+from __future__ import annotations
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from helpers.labels import labels_of
+from softpoint.labels.name_groups import EXPRESSIONS, shared_name_groups
+from softpoint.labels.split import Split, split_labels, with_groups
+
+COUNTERS = range(100, 110)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names", "groups"),
+    [
+        ("frames/clip{}_{:04}.png", "abcd", ["frames/clipa", "frames/clipb", "frames/clipc", "frames/clipd"]),
+        ("track{}_{:04}_left.png", "123", ["track1", "track2", "track3"]),
+        ("mouse{}-frame{:04}.png", "123", ["mouse1", "mouse2", "mouse3"]),
+        ("{}img{}.jpg", ("anna", "otto", "ida"), ["anna", "ida", "otto"]),
+        ("{}_{:06}.jpg", ("20240101", "20240102", "20240103"), ["20240101", "20240102", "20240103"]),
+        ("{}_c1s1_{}_00.jpg", ("0001", "0002", "0003"), ["0001_c1s1", "0002_c1s1", "0003_c1s1"]),
+        ("x/{0}_{2}.png", ("anna", "otto", "ida"), ["x/anna", "x/ida", "x/otto"]),
+    ],
+)
+def test_the_proposed_expression_keeps_the_groups_whole(pattern: str, names: str, groups: list[str]) -> None:
+    labels = labels_of([pattern.format(name, i, chr(i)) for i in COUNTERS for name in names])
+    shared = shared_name_groups(labels, split_labels(labels, Split(), 0))
+    assert shared is not None and shared.groups == len(names) and set(shared.held_out) == {"val", "test"}
+    mended = with_groups(labels, shared.expression)
+    assert sorted(set(mended.groups)) == groups
+    held, trained = (mended.groups[row] for row in shared.example)
+    assert held == trained
+    assert (
+        shared_name_groups(labels, split_labels(mended, Split(group=shared.expression, val=0.3, test=0.3), 0)) is None
+    )
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        [f"img{i:04}.png" for i in range(60)],
+        [f"{7919 * i:012}.jpg" for i in range(60)],
+        [f"{7919 * i**3 % 2**32:08x}.jpg" for i in range(1, 61)],
+        [f"video{v}/img{i}.png" for v in range(6) for i in range(10)],  # folders are whole as they are
+        [f"{'a' if i < 50 else i}_{i}.png" for i in range(60)],  # one group with most images
+    ],
+    ids=["one counter", "numbers", "digests", "folders", "one large group"],
+)
+def test_names_without_groups_are_left_alone(images: list[str]) -> None:
+    labels = labels_of(images)
+    assert shared_name_groups(labels, split_labels(labels, Split(), 0)) is None
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_the_advice_can_be_given_on_a_command_line(expression: str) -> None:
+    assert OverridesParser.create().parse_override(f"data.group='{expression}'").value() == expression
