@@ -117,8 +117,8 @@ def test_no_way_through_the_formats_loses_a_point(labels: Labels) -> None:
             write(labels, first, one, folder)
             for second in WRITERS:
                 two = folder / f"two_{second}"
-                write(read_labels(one), second, two, folder)
-                assert points(read_labels(two)) == points(labels), (first, second)
+                write(read_labels(one, missing="none"), second, two, folder)
+                assert points(read_labels(two, missing="none")) == points(labels), (first, second)
 
 
 def write(labels: Labels, to: str, path: Path, folder: Path) -> None:
@@ -153,3 +153,10 @@ def test_real_sets(data_root: Path, tmp_path: Path, name: str, to: str) -> None:
         np.testing.assert_array_equal(found.visibility, labels.visibility)
     if to == "csv":
         assert_same(found, replace(labels, skeleton=replace(labels.skeleton, edges=())))
+
+
+def test_two_sizes_of_one_image_are_refused(start: Callable, tmp_path: Path) -> None:
+    text = "image,subject,image_height,image_width,nose_x,nose_y\na.png,m1,10,12,1,2\n./a.png,m2,12,10,3,4\n"
+    ending = start("convert", f"labels={written(tmp_path, text)}", "to=coco", f"output={tmp_path / 'out.json'}")
+    assert ending.code == 1 and not (tmp_path / "out.json").exists()
+    assert "line 3: it states that ./a.png is 10 wide and 12 high, but an earlier row 12 and 10" in ending.err

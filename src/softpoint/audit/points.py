@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from softpoint.audit.report import Example, Finding, KeypointCounts, finding_of
+from softpoint.labels.missing import repeated_points
 from softpoint.labels.schema import OCCLUDED, Labels
 from softpoint.labels.validate import outside_points, repeated_subjects
-
-# A keypoint with exactly the same coordinates in so many images, and this share of them, was not placed by a person.
-_CONSTANT, _CONSTANT_SHARE = 5, 0.1
 
 # Distance from its box that a point may have, as a fraction of the box's diagonal: boxes are drawn roughly.
 _BOX_MARGIN = 0.1
@@ -23,15 +21,16 @@ def point_findings(labels: Labels, sizes: np.ndarray, severity: str, out_of_fram
     advice = "correct them, or set data.out_of_frame=drop to treat such points as unlabeled"
     beyond = _examples(labels, beyond_image(labels, sizes))
     at_origin = _examples(labels, (labels.keypoints == 0).all(axis=2))
-    cells = "leave the cells of unlabeled points empty: (0, 0) is the corner pixel"
+    marks = "none needed for points in the corner; set data.missing=[[0,0]] if they mean that the point is missing"
     return [
         *_fractions(labels, sizes),
         *finding_of("out_of_frame", out_of_frame, "subjects with points outside their image", beyond, advice),
         *_repeated_subjects(labels, severity),
         *_never_labeled(labels),
-        *finding_of("at_origin", "warning", "subjects with points at exactly (0, 0)", at_origin, cells),
+        *finding_of("at_origin", "warning", "subjects with points at exactly (0, 0)", at_origin, marks),
         *_coincident(labels),
         *_constant(labels),
+        *_unused(labels),
         *_boxes(labels),
     ]
 
@@ -105,16 +104,18 @@ def _coincident(labels: Labels) -> list[Finding]:
 def _constant(labels: Labels) -> list[Finding]:
     """Return the keypoints with exactly the same coordinates in many images."""
     examples = []
-    for k, name in enumerate(labels.skeleton.names):
-        points = labels.keypoints[labels.visibility[:, k] > 0, k]
-        positions, counts = np.unique(points, axis=0, return_counts=True)
-        for position, count in zip(positions, counts, strict=True):
-            if count >= max(_CONSTANT, _CONSTANT_SHARE * len(points)) and position.any() and len(positions) > 1:
-                first = int(np.flatnonzero((labels.keypoints[:, k] == position).all(axis=1))[0])
-                value = f"{name} is at exactly ({_xy(position)}) in {count} of {len(points)}"
-                examples.append(_subject(labels, first, value, (k,)))
-    advice = "none needed for a fixed mark; otherwise label it again: a default value was kept"
-    return finding_of("constant", "info", "keypoints at exactly one position in many images", examples, advice)
+    for k, position, rows in repeated_points(labels):
+        labeled = int((labels.visibility[:, k] > 0).sum())
+        value = f"{labels.skeleton.names[k]} is at exactly ({_xy(position)}) in {len(rows)} of {labeled}"
+        examples.append(_subject(labels, int(rows[0]), value, (k,)))
+    advice = "none needed for a fixed mark; if they mean that the point is missing, list them in data.missing"
+    return finding_of("constant", "warning", "keypoints at exactly one position in many images", examples, advice)
+
+
+def _unused(labels: Labels) -> list[Finding]:
+    examples = [Example("", "", f"{count} {content}") for content, count in labels.unused.items() if count]
+    advice = "none needed if it is not what you want to train on"
+    return finding_of("unused", "warning", "kinds of content of the labels that are not used", examples, advice)
 
 
 def _boxes(labels: Labels) -> list[Finding]:

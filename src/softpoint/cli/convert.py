@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"output={output} is a folder; name a file in it")
     if output.exists() and not cfg.overwrite:
         raise ValueError(f"output={output} exists; name another file, or set overwrite=true")
-    labels = read_labels(cfg.labels, cfg.format, cfg.on_error, cfg.images)
+    labels = read_labels(cfg.labels, cfg.format, cfg.on_error, cfg.images, missing=cfg.missing)
     print(f"read {cfg.labels} ({cfg.format or recognize(Path(cfg.labels))}): {summary(labels)}")
     folder = Path(cfg.images or labels.folder)
     image_folder = ImageFolder(folder, cfg.exif, cfg.max_pixels)

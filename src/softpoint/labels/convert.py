@@ -11,6 +11,7 @@ from softpoint.labels.formats import WRITERS
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 from softpoint.labels.split import SPLITS, write_splits
+from softpoint.paths import normalize_path
 from softpoint.suggest import check_choice
 
 
@@ -43,14 +44,22 @@ def write_stated_splits(labels: Labels, output: Path) -> Path | None:
 def _with_sizes(labels: Labels, image_folder: ImageFolder, errors: RowErrors) -> tuple[Labels, np.ndarray]:
     """Return the subjects whose images have a size, and the sizes: the stated one, or that of the image's header."""
     sizes: dict[str, tuple[int, int]] = {}
-    kept = []
+    kept: dict[int, tuple[int, int]] = {}
     for index, subject in enumerate(labels.subjects):
         with errors.row(subject.place):
-            if subject.image not in sizes:
-                sizes[subject.image] = subject.size if all(subject.size) else image_folder.size(subject.image)
-            kept.append(index)
-    errors.raise_or_warn(f"name the folder that the paths start from by images (now {image_folder.folder})")
-    return labels.select(kept), np.array([sizes[labels.images[i]] for i in kept], dtype=np.int64).reshape(-1, 2)
+            stated = subject.size if all(subject.size) else None
+            image = normalize_path(subject.image)
+            if image not in sizes:
+                sizes[image] = stated or image_folder.size(subject.image)
+            size = sizes[image]
+            if stated not in (None, size):
+                raise ValueError(
+                    f"it states that {subject.image} is {subject.size[1]} wide and {subject.size[0]} high, but an"
+                    f" earlier row {size[1]} and {size[0]}"
+                )
+            kept[index] = size
+    errors.raise_or_warn(f"correct it, or set images to the folder of the images (now {image_folder.folder})")
+    return labels.select(kept), np.array([*kept.values()], dtype=np.int64).reshape(-1, 2)
 
 
 def summary(labels: Labels) -> str:

@@ -14,6 +14,7 @@ from softpoint.images.decode import MAX_PIXELS
 from softpoint.images.scan import Scan, memo_path, scan
 from softpoint.labels.boxes import subject_boxes
 from softpoint.labels.formats import read_labels
+from softpoint.labels.missing import Missing, marks_of, repeated_points
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import ABSENT, Labels, select_labels
 from softpoint.labels.validate import validate
@@ -39,6 +40,7 @@ class LabelSource:
         padding: factor by which a crop is larger than its box.
         categories, keypoints: names to select; None for all.
         flip_pairs, edges: replace those that the labels state or their names suggest.
+        missing: coordinates of missing points, "auto" or "none"; see `marks_of`.
         unlabeled: "unknown", or "absent" where an unlabeled point is not in the image.
         out_of_frame: "error", or "drop" to unlabel points outside their image.
         on_error: "error", or "skip" to leave out rows and images that cannot be used.
@@ -59,6 +61,7 @@ class LabelSource:
     keypoints: Sequence[str] | None = None
     flip_pairs: Pairs | None = None
     edges: Pairs | None = None
+    missing: Missing = "auto"
     unlabeled: str = "unknown"
     out_of_frame: str = "error"
     on_error: str = "error"
@@ -69,6 +72,7 @@ class LabelSource:
 
     def __post_init__(self) -> None:
         check_choice("data.mode", self.mode, ("image", "instance"))
+        marks_of(self.missing)
         check_choice("data.unlabeled", self.unlabeled, ("unknown", "absent"))
         check_choice("data.out_of_frame", self.out_of_frame, ("error", "drop"))
         check_choice("data.on_error", self.on_error, ("error", "skip"))
@@ -99,7 +103,9 @@ def load_labels(source: LabelSource, images: Collection[str] | None = None, audi
     lists all rows, unless `on_error` skips them.
     """
     errors = RowErrors(str(source.labels), source.on_error, silent=audit)
-    labels = read_labels(source.labels, source.format, source.on_error, source.images, source.fetch, errors)
+    labels = read_labels(
+        source.labels, source.format, source.on_error, source.images, source.fetch, errors, source.missing
+    )
     labels = select_labels(labels, source.categories, source.keypoints, source.flip_pairs, source.edges)
     image_folder = ImageFolder(Path(source.images or labels.folder), source.exif, source.max_pixels)
     if audit:
@@ -108,6 +114,11 @@ def load_labels(source: LabelSource, images: Collection[str] | None = None, audi
         return LoadedLabels(labels, sizes, None, image_folder, {scan.image: scan for scan in scans}, errors)
     if images is not None:
         labels = _of_images(labels, images)
+    for k, (x, y), rows in repeated_points(labels):
+        _log.warning(
+            "%s: %s is at exactly (%g, %g) in %d images; if that means that it is missing, set data.missing=[[%g,%g]]",
+            *(labels.source, labels.skeleton.names[k], x, y, len(rows), x, y),
+        )
     return usable_labels(labels, image_folder, source, errors)
 
 

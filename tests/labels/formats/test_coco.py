@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from helpers.hostile_json import hostile
 from helpers.labels import FUZZ, assert_refused, assert_same, assert_valid_or_refused
 from softpoint.labels.formats import coco, read_labels, recognize
-from softpoint.labels.formats.parsing.coco_schema import parse_bbox
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
@@ -254,12 +253,6 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
         coco.write(dataclasses.replace(labels, subjects=(endless,)), tmp_path / "labels.json", np.full((1, 2), 9))
     assert_same(read_labels(tmp_path / "labels.json"), labels)
     assert len(list(tmp_path.iterdir())) == 1
-
-
-@given(st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=2), st.lists(st.floats(1e-3, 1e4), min_size=2, max_size=2))
-def test_boxes_are_written_exactly(start: list[float], extent: list[float]) -> None:
-    edges = parse_bbox([*start, *extent])
-    assert parse_bbox(coco._bbox(edges)) == edges
 
 
 def test_a_real_file_survives_a_round_trip(data_root: Path, tmp_path: Path) -> None:

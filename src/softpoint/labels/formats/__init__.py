@@ -30,6 +30,7 @@ from softpoint.labels.formats import (
     yolo_pose,
 )
 from softpoint.labels.formats.parsing.rows import read_head
+from softpoint.labels.missing import Missing, marks_of, without_marks
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 from softpoint.suggest import check_choice
@@ -81,15 +82,17 @@ def read_labels(
     images: str | Path | None = None,
     fetch: str | None = None,
     errors: RowErrors | None = None,
+    missing: Missing = "auto",
 ) -> Labels:
     """Return the labels in a file or folder, in the named `format` or in the one that its content shows.
 
     `images` is the folder of the images if it differs from that of the labels; `fetch` names the public set of the
-    labels, for a message. Rows with errors raise one ValueError, or with `on_error` "skip" are left out with one
-    warning; `errors` collects them instead. Raises FileNotFoundError for a missing file and ValueError for an invalid
-    one.
+    labels, for a message; `missing` are the coordinates of missing points, see `marks_of`. Rows with errors raise one
+    ValueError, or with `on_error` "skip" are left out with one warning; `errors` collects them instead. Raises
+    FileNotFoundError for a missing file and ValueError for an invalid one.
     """
     path = Path(path)
+    marks_of(missing)  # refuses a wrong value
     if format is not None:
         check_choice("data.format", format, FORMATS)
     if not path.exists():
@@ -107,6 +110,7 @@ def read_labels(
     errors.raise_or_warn()
     if not len(labels):
         raise ValueError(f"{path} labels no image; check that the file is complete")
+    labels = without_marks(labels, missing)
     unused = ", ".join(f"{count} {content}" for content, count in labels.unused.items() if count)
     if unused and not errors.silent:
         _log.warning("%s: not used are %s", path, unused)

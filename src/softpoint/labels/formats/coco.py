@@ -254,7 +254,8 @@ def _annotation(subject: Subject, columns: list[int]) -> Entry:
     if edges is None:  # the edges of the pixels of the labeled points
         low, high = np.nanmin(subject.keypoints, axis=0) - 0.5, np.nanmax(subject.keypoints, axis=0) + 0.5
         edges = (*low.tolist(), *high.tolist())
-    bbox = _bbox(edges)
+    left, top, right, bottom = map(float, edges)
+    bbox = [left + 0.5, top + 0.5, right - left, bottom - top]  # from the corner of the image
     extension = {"name": subject.name or None, "group": subject.group}
     return {
         "bbox": bbox,
@@ -264,18 +265,6 @@ def _annotation(subject: Subject, columns: list[int]) -> Entry:
         "keypoints": [*chain.from_iterable((*point, int(v)) for point, v in zip(points.tolist(), states, strict=True))],
         "segmentation": [],
     } | {key: value for key, value in extension.items() if value is not None}
-
-
-def _bbox(edges: Iterable[float]) -> list[float]:
-    """Return x, y, width and height from the corner of the image, from which `read` computes the same edges."""
-    left, top, right, bottom = map(float, edges)
-    return [left + 0.5, top + 0.5, _extent(left + 0.5, right), _extent(top + 0.5, bottom)]
-
-
-def _extent(start: float, edge: float) -> float:
-    nearest = edge + 0.5 - start
-    candidates = (nearest, math.nextafter(nearest, math.inf), math.nextafter(nearest, 0))
-    return next((extent for extent in candidates if start + extent - 0.5 == edge), nearest)
 
 
 def _warn_of_changes(labels: Labels, path: Path) -> None:

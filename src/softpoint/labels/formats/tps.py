@@ -14,6 +14,7 @@ import numpy as np
 from softpoint.images.decode import image_size
 from softpoint.labels.formats.parsing.path_search import best_folder, folders_near, tail_below
 from softpoint.labels.formats.parsing.rows import parse_float, read_lines, unlabeled_points, visibility_of
+from softpoint.labels.missing import MARKS, WORDS
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
@@ -132,7 +133,7 @@ def _point(line: int, text: str) -> tuple[float, float]:
     cells = text.split()
     if len(cells) != 2:
         raise ValueError(f"line {line} {text[:60]!r} is not two numbers x and y")
-    if all(cell.upper() in ("NA", "NAN") for cell in cells):
+    if all(cell.lower() in WORDS for cell in cells):
         return math.nan, math.nan
     try:
         x, y = map(parse_float, cells)
@@ -140,4 +141,4 @@ def _point(line: int, text: str) -> tuple[float, float]:
         x = y = math.inf
     if not (math.isfinite(x) and math.isfinite(y)):
         raise ValueError(f"line {line} {text[:60]!r} is not two finite numbers; write NA NA for a missing one")
-    return (x, y) if x >= 0 and y >= 0 else (math.nan, math.nan)
+    return (x, y) if x >= 0 and y >= 0 and (x, y) not in MARKS else (math.nan, math.nan)

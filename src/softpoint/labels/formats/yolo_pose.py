@@ -60,12 +60,12 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     if not any(_label_file(root, image).is_file() for image in groups):
         example = _label_file(root, next(iter(groups)))
         raise ValueError(f"{file}: none of its {len(groups)} images has a label file such as {example}; add them")
+    unused = {}
     if config.dimensions == 2:
         missing = sum(config.count - int((s.visibility > 0).sum()) for s in subjects if s.category)
-        if missing:
-            _log.warning("%s: %d keypoints at (0, 0) or below 0 are treated as unlabeled", file, missing)
+        unused["keypoints without a flag at (0, 0) or below 0, which mark missing ones"] = missing
     splits = _splits(file, entries)
-    return Labels(str(file), str(root), config.skeleton, tuple(subjects), config.categories(), splits)
+    return Labels(str(file), str(root), config.skeleton, tuple(subjects), config.categories(), splits, unused)
 
 
 def _splits(file: Path, entries: list[tuple[str, str, str]]) -> dict[str, str]:

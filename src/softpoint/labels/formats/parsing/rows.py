@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from softpoint.labels.csv_io import Row, read_rows
+from softpoint.labels.missing import WORDS
 from softpoint.labels.schema import UNLABELED, VISIBLE, Labels
 from softpoint.labels.skeleton import MAX_KEYPOINTS, infer_flip_pairs
 
@@ -79,14 +80,16 @@ def parse_float(text: str) -> float:
 
 
 def parse_cell(cells: Sequence[str], column: int, separator: str = ",") -> float:
-    """Return a finite number, or NaN for an empty cell; ValueError that names the column for anything else.
+    """Return a finite number, or NaN for a missing one; ValueError that names the column for anything else.
 
     >>> parse_cell(["a.png", "1.5"], 1), parse_cell(["a.png", "1,5"], 1, ";"), parse_cell(["a.png", ""], 1)
     (1.5, 1.5, nan)
     """
     cell = cells[column]
+    if cell.lower() in WORDS:
+        return math.nan
     try:
-        value = parse_float((cell.replace(",", ".") if separator == ";" else cell) or "nan")
+        value = parse_float(cell.replace(",", ".") if separator == ";" else cell)
     except ValueError:
         value = math.inf
     if math.isinf(value):

@@ -1,0 +1,84 @@
+"""Marks of missing points: words in place of numbers, and coordinates that tools write where there is no point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from softpoint.labels.schema import UNLABELED, Labels
+from softpoint.paths import normalize_path
+
+# What a cell without a number holds, in small letters.
+WORDS = {"", "na", "n/a", "nan", "none", "null"}
+
+# Coordinates of missing points: the first is no pixel; the second is one, where a person may place a single point.
+MARKS = ((-1.0, -1.0), (0.0, 0.0))
+
+# The same coordinates in so many images, and in this share of those that label a keypoint, were not placed by a person.
+_REPEATED, _REPEATED_SHARE = 5, 0.1
+
+_MARKED = "points at exactly ({:g}, {:g}), which mark missing ones (data.missing=none keeps them)"
+
+Missing = str | Sequence[Sequence[float]]
+
+
+def marks_of(missing: Missing) -> np.ndarray:
+    """Return the coordinates (M, 2) that mark missing points by data.missing: "auto", "none", or a list of them.
+
+    >>> marks_of("none").shape, marks_of([[-5, -5]]).tolist()
+    ((0, 2), [[-5.0, -5.0]])
+    """
+    if missing in ("auto", "none"):
+        return np.array(MARKS if missing == "auto" else [], np.float64).reshape(-1, 2)
+    try:
+        marks = np.array([] if isinstance(missing, str) else missing, np.float64)
+    except (ValueError, TypeError):
+        marks = np.array([])
+    if marks.ndim != 2 or marks.shape[1] != 2:
+        raise ValueError(f"data.missing={missing}: write auto, none, or a list of points such as [[-1,-1]]")
+    return marks
+
+
+def without_marks(labels: Labels, missing: Missing = "auto") -> Labels:
+    """Return the labels without the points at exactly the coordinates of `marks_of`, which `unused` counts.
+
+    With "auto" a single point at (0, 0) stays. A subject without any other point and box is left out, unless it is the
+    only one of its image.
+    """
+    unused = dict(labels.unused)
+    marked = np.zeros(labels.visibility.shape, bool)
+    for mark in marks_of(missing):
+        here = (labels.keypoints == mark).all(axis=2)
+        if missing == "auto" and not mark.any() and here.sum() == 1:
+            continue
+        unused[_MARKED.format(*mark)] = int(here.sum())
+        marked |= here
+    if not marked.any():
+        return labels
+    subjects, rows = list(labels.subjects), set(np.flatnonzero(marked.any(axis=1)).tolist())
+    for i in rows:
+        points = np.where(marked[i, :, None], np.nan, subjects[i].keypoints)
+        states = np.where(marked[i], UNLABELED, subjects[i].visibility)
+        subjects[i] = replace(subjects[i], keypoints=points, visibility=states)
+    images = {normalize_path(s.image) for s in subjects if s.box or s.visibility.any()}
+    kept = []
+    for i, subject in enumerate(subjects):
+        image = normalize_path(subject.image)
+        if i not in rows or subject.box or subject.visibility.any() or image not in images:
+            kept.append(subject)
+            images.add(image)
+    return replace(labels, subjects=tuple(kept), unused=unused)
+
+
+def repeated_points(labels: Labels) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Return keypoint, coordinates (2,) and subjects of the points that many images have at exactly one position."""
+    repeated = []
+    for k in range(len(labels.skeleton)):
+        rows = np.flatnonzero(labels.visibility[:, k] > 0)
+        positions, which, counts = np.unique(labels.keypoints[rows, k], axis=0, return_inverse=True, return_counts=True)
+        for i in np.flatnonzero(counts >= max(_REPEATED, _REPEATED_SHARE * len(rows))):
+            if len(positions) > 1:
+                repeated.append((k, positions[i], rows[which.ravel() == i]))
+    return repeated

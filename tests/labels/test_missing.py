@@ -1,0 +1,112 @@
+"""One rule for missing points in every format: words, (-1, -1), repeated (0, 0), and what data.missing lists."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.labels import images, labels_of, written
+from softpoint.labels.formats import read_labels
+from softpoint.labels.load import LabelSource, load_labels
+from softpoint.labels.missing import WORDS, repeated_points, without_marks
+
+POINTS = [("a.png", (5, 6), None), ("b.png", None, (3, 4)), ("c.png", (1, 2), None), ("d.png", (7, 8), (9, 3))]
+
+
+def wide(mark: str) -> str:
+    rows = [",".join([image, *(f"{p[0]},{p[1]}" if p else mark for p in points)]) for image, *points in POINTS]
+    return "\n".join(["image,nose_x,nose_y,tail_x,tail_y", *rows])
+
+
+def long(mark: str) -> str:
+    rows = [
+        f"{image},{name}," + (f"{point[0]},{point[1]}" if point else mark)
+        for image, *points in POINTS
+        for name, point in zip(("nose", "tail"), points, strict=True)
+    ]
+    return "\n".join(["image,keypoint,x,y", *rows])
+
+
+def deeplabcut(mark: str) -> str:
+    header = "scorer,me,me,me,me\nbodyparts,nose,nose,tail,tail\ncoords,x,y,x,y"
+    return "\n".join([header, *wide(mark).splitlines()[1:]])
+
+
+def coco(mark: str) -> str:
+    values = [None if word in WORDS else float(word) for word in mark.split(",")]
+    return json.dumps(
+        {
+            "images": [{"id": i, "file_name": image} for i, (image, *_) in enumerate(POINTS)],
+            "annotations": [
+                {"image_id": i, "category_id": 1, "keypoints": [v for p in points for v in (*(p or values), 2)]}
+                for i, (_, *points) in enumerate(POINTS)
+            ],
+            "categories": [{"id": 1, "name": "x", "keypoints": ["nose", "tail"]}],
+        }
+    )
+
+
+@pytest.mark.parametrize("write", [wide, long, deeplabcut, coco])
+@pytest.mark.parametrize("mark", ["-1,-1", "0,0", "-1.0,-1.0", *(f"{word},{word}" for word in sorted(WORDS))])
+def test_a_marked_point_is_unlabeled_in_every_format(tmp_path: Path, write, mark: str) -> None:
+    labels = read_labels(written(tmp_path, write(mark), "labels.json" if write is coco else "labels.csv"))
+    assert labels.visibility.tolist() == [[2, 0], [0, 2], [2, 0], [2, 2]]
+    np.testing.assert_array_equal(labels.keypoints[:, 0], [[5, 6], [np.nan] * 2, [1, 2], [7, 8]])
+
+
+def test_marked_points_are_counted_and_can_be_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = written(tmp_path, wide("-1,-1"))
+    read_labels(path)
+    assert "not used are 3 points at exactly (-1, -1), which mark missing ones (data.missing=none" in caplog.text
+    assert (read_labels(path, missing="none").visibility == 2).all()
+    assert read_labels(path, missing=[[1, 2]]).visibility.tolist() == [[2, 2], [2, 2], [0, 2], [2, 2]]
+
+
+def test_a_single_point_in_the_corner_stays() -> None:
+    labels = labels_of(["a.png"])
+    labels = replace(labels, subjects=(replace(labels.subjects[0], keypoints=np.array([[0.0, 0.0], [3, 3]])),))
+    assert (without_marks(labels).visibility == 2).all()
+    assert without_marks(labels, [[0, 0]]).visibility.tolist() == [[0, 2]]
+
+
+@pytest.mark.parametrize("value", ["nan", [-1, -1], [[1, 2, 3]], [["a", "b"]], [[1], [1, 2]]])
+def test_a_wrong_value_of_data_missing_is_refused(value) -> None:
+    with pytest.raises(ValueError, match=r"data.missing=.*: write auto, none, or a list of points"):
+        LabelSource("labels.csv", missing=value)
+
+
+def test_a_subject_of_marks_alone_is_left_out_beside_others(tmp_path: Path) -> None:
+    text = "image,subject,nose_x,nose_y\na.png,m1,-1,-1\na.png,m2,3,4\nb.png,m1,-1,-1\nb.png,m2,-1,-1\n"
+    assert read_labels(written(tmp_path, text)).places == ("line 3", "line 4")
+
+
+def test_repeated_coordinates_are_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [f"{i}.png,{i},{i % 7},{5 if i < 6 else i},4" for i in range(9)]
+    path = written(tmp_path, "\n".join(["image,nose_x,nose_y,tail_x,tail_y", *rows]))
+    images(tmp_path, read_labels(path))
+    ((keypoint, point, subjects),) = repeated_points(read_labels(path))
+    assert (keypoint, point.tolist(), subjects.tolist()) == (1, [5, 4], [0, 1, 2, 3, 4, 5])
+    with caplog.at_level(logging.WARNING):
+        load_labels(LabelSource(path))
+    assert "tail is at exactly (5, 4) in 6 images; if that means that it is missing, set data.missing=[[5,4]]" in (
+        caplog.text
+    )
+    caplog.clear()
+    assert (load_labels(LabelSource(path, missing=[[5, 4]])).labels.visibility[:6, 1] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("minus1.csv", 16), ("dlc_minus1.csv", 16), ("none.csv", 16), ("null.csv", 16), ("coco_minus1_v2.json", 10)],
+)
+def test_real_files_with_marks_agree_with_empty_cells(data_root: Path, name: str, count: int) -> None:
+    folder = data_root / "cases" / "missing"
+    labels, empty = read_labels(folder / name), read_labels(folder / "na.csv")
+    assert (labels.visibility == 0).sum() == count and labels.skeleton == empty.skeleton
+    both = (labels.visibility > 0) & (empty.visibility > 0)
+    np.testing.assert_array_equal(labels.keypoints[both], empty.keypoints[both])
