@@ -140,7 +140,7 @@ def allowed_users(*places: str) -> set[str]:
         ("requests", ("datasets.download",)),
         ("sleap_io", ("labels.formats.sleap", "inference.batch.writers.slp")),
         ("h5py", ("labels.formats", "images.containers", "inference.batch.writers.dlc")),
-        ("av", ("images.video_seek",)),
+        ("av", ("images.video",)),
         ("pycocotools", ("evaluation.oks",)),
         ("fastapi", ("serving",)),
         ("starlette", ("serving.app",)),

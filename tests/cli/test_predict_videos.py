@@ -11,7 +11,7 @@ import pytest
 
 from helpers.training import NAMES, read_csv
 from helpers.videos import film
-from softpoint.images.video_play import Playback
+from softpoint.images.video import Video
 from softpoint.inference import load_predictor, predict_video
 
 
@@ -56,7 +56,7 @@ def test_one_folder_of_results_a_video(ckpt: str, start: Callable, videos: Path,
         assert ending.code == 0, ending.err
         for place, count, size in zip(places, (7, 5), ((48, 64), (32, 80)), strict=True):
             assert [row["frame"] for row in read_csv(out / place / "predictions.csv")] == [str(i) for i in range(count)]
-            shown = list(Playback(out / place / "labeled.mp4", 10**6).play())
+            shown = list(Video(out / place / "labeled.mp4", 10**6).play())
             assert len(shown) == count and shown[0].pixels is not None and shown[0].pixels.shape == (*size, 3)
 
 

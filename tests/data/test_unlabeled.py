@@ -19,7 +19,7 @@ from softpoint.data.augment import Augment
 from softpoint.data.dataset import Draw
 from softpoint.data.geometry import transform
 from softpoint.data.unlabeled import UnlabeledImages, WithUnlabeled, image_names
-from softpoint.images.video_seek import Video
+from softpoint.images.video import Video
 
 BLOBS = {f"clip/frame{i}.png": (20.0 + 6 * i, 44.0 - 5 * i) for i in range(5)}
 

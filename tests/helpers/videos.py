@@ -1,8 +1,8 @@
-"""Videos for tests, whose every frame says its number."""
+"""Videos for tests, whose every frame shows its number."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,18 @@ def gray(number: int) -> int:
     return 20 + 5 * (number % 40)
 
 
+def bits(number: int) -> np.ndarray:
+    """A frame (48, 64, 3) of 2 x 4 black and white blocks, the bits of its number."""
+    blocks = np.array([number >> bit & 1 for bit in range(8)], np.uint8).reshape(2, 4)
+    return np.repeat((40 + 170 * blocks).repeat(24, 0).repeat(16, 1)[..., None], 3, 2)
+
+
+def number_of(pixels: np.ndarray) -> int:
+    """The number that a frame of `bits` shows."""
+    centers = pixels.reshape(2, 24, 4, 16, 3)[:, 6:18, :, 4:12].mean((1, 3, 4)).ravel()
+    return sum(1 << bit for bit, level in enumerate(centers) if level > 125)
+
+
 def film(
     path: Path,
     count: int = 24,
@@ -30,9 +42,10 @@ def film(
     rotation: int = 0,
     sound: bool = False,
     format: str = "yuv420p",
+    draw: Callable[[int], np.ndarray] | None = None,
     **options: str,
 ) -> Path:
-    """A video whose frame n is noise about `gray(n)`, shown at `times` in units of `unit` seconds."""
+    """A video whose frame n is `draw(n)`, or noise about `gray(n)`, shown at `times` in units of `unit` seconds."""
     noise = np.random.default_rng(0).integers(-15, 16, (*size, 1))
     with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as container:
         stream = container.add_stream(codec, rate=10, options={"g": "8", "bf": "2", **options})
@@ -43,7 +56,7 @@ def film(
         if rotation:
             stream.set_display_rotation(rotation)
         for number, time in zip(range(count), times or range(count), strict=False):
-            pixels = np.broadcast_to(gray(number) + noise, (*size, 3)).astype(np.uint8)
+            pixels = draw(number) if draw else np.broadcast_to(gray(number) + noise, (*size, 3)).astype(np.uint8)
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(format=format)
             frame.pts, frame.time_base = time, unit
             container.mux(stream.encode(frame))
@@ -57,6 +70,38 @@ def _add_sound(container: Any) -> None:
     frame.sample_rate = 8000
     container.mux(stream.encode(frame))
     container.mux(stream.encode())
+
+
+def copied(path: Path, clip: Path, first: int = 0) -> Path:
+    """A copy of the packets of a video, from number `first` on, in another container."""
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in [packet for packet in source.demux(video=0) if packet.size][first:]:
+            packet.stream = stream
+            target.mux(packet)
+    return path
+
+
+def packed(path: Path, clip: Path) -> Path:
+    """A copy of MPEG-4 with one B-frame at a time as DivX packs it: beside the frame it needs, then an empty packet."""
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        contents: list[tuple[bytes, bool]] = []
+        last = -1
+        for packet in source.demux(video=0):
+            if packet.size and packet.pts < last:
+                contents[-1] = (contents[-1][0] + bytes(packet), contents[-1][1])
+                contents.append((b"\0\0\1\xb6\x50\x60\x7f", False))
+            elif packet.size:
+                content = bytes(packet).replace(b"\0\0\1\xb6", b"\0\0\1\xb2DivX503b1393p\0\0\1\xb6", packet.is_keyframe)
+                contents.append((content, packet.is_keyframe))
+                last = packet.pts
+        for number, (content, is_key) in enumerate(contents):
+            packet = av.Packet(content)
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 10), is_key
+            packet.pts = packet.dts = number
+            target.mux(packet)
+    return path
 
 
 def holed(path: Path, clip: Path) -> Path:

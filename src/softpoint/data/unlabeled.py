@@ -21,7 +21,7 @@ from softpoint.images.cache import PixelCache
 from softpoint.images.decode import list_images
 from softpoint.images.duplicates import across_splits
 from softpoint.images.scan import Scan, memo_path, scan
-from softpoint.images.video_seek import Video
+from softpoint.images.video import Video
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import UNLABELED, Labels, Subject
 from softpoint.labels.skeleton import Skeleton

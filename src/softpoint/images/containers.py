@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from softpoint.images.video_seek import Video, check_pixels, explained
+from softpoint.images.video import Video, check_pixels, explained
 
 # Number of containers that a process keeps open.
 _OPEN = 16

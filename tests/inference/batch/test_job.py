@@ -13,7 +13,7 @@ import pytest
 from helpers.training import read_csv, spoil
 from helpers.videos import cut, film, gray, holed, reading_brightness
 from softpoint.images.decode import read_image
-from softpoint.images.video_play import Playback
+from softpoint.images.video import Video
 from softpoint.inference import load_predictor
 from softpoint.inference.batch import job
 from softpoint.inference.batch.job import Job
@@ -102,8 +102,8 @@ def test_a_resumed_video_has_the_same_files_as_an_uninterrupted_one(
     assert [path.name for path in out.iterdir()] == ["predictions.partial"]
     assert f"{after} frames are kept in {out / 'predictions.partial'}; output={out} resume=true" in caplog.text
     seen = []
-    play = Playback.play
-    monkeypatch.setattr(Playback, "play", lambda self, start=0: (seen.append(start), play(self, start))[1])
+    play = Video.play
+    monkeypatch.setattr(Video, "play", lambda self, start=0: (seen.append(start), play(self, start))[1])
     predict(source, formats=("coco",), resume=True)
     assert seen == [after]
     assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
@@ -195,7 +195,7 @@ def test_damaged_frames_have_empty_rows_and_a_warning(
     predict: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = holed(tmp_path / "hole.mp4", film(tmp_path / "whole.mp4", count=40, size=(96, 128), crf="1"))
-    lost = [item.number for item in Playback(source, 10**6).play() if item.pixels is None]
+    lost = [item.number for item in Video(source, 10**6).play() if item.pixels is None]
     (line,) = predict(source, formats=("coco", "dlc_csv"))
     out = tmp_path / "out"
     column = levels(out / "predictions.csv")
@@ -227,7 +227,7 @@ def test_a_truncated_video_is_warned_of(predict: Any, tmp_path: Path, caplog: py
     source = cut(tmp_path / "cut.mp4", film(tmp_path / "whole.mp4"))
     predict(source)
     assert "ends early" in caplog.text
-    assert len(levels(tmp_path / "out" / "predictions.csv")) == Playback(source, 10**6).count
+    assert len(levels(tmp_path / "out" / "predictions.csv")) == Video(source, 10**6).count
 
 
 def test_points_below_the_threshold_are_not_drawn_and_dropped_on_request(predict: Any, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from helpers.videos import film, gray, holed, reading_brightness
-from softpoint.images.video_play import Playback
+from softpoint.images.video import Video
 from softpoint.inference import load_predictor, predict_video
 from softpoint.inference.batch.stream import Item, predict_items, prefetch
 
@@ -104,7 +104,7 @@ def test_a_video_is_predicted_frame_by_frame(predictor: Any, tmp_path: Path) -> 
 
 def test_a_frame_that_is_lost_is_nan(predictor: Any, tmp_path: Path) -> None:
     path = holed(tmp_path / "hole.mp4", film(tmp_path / "a.mp4", count=40, size=(96, 128), crf="1"))
-    lost = [frame.number for frame in Playback(path, 10**6).play() if frame.pixels is None]
+    lost = [frame.number for frame in Video(path, 10**6).play() if frame.pixels is None]
     predictions = list(predict_video(predictor, str(path)))
     assert len(predictions) == 40 and lost
     for number, prediction in enumerate(predictions):
@@ -114,6 +114,6 @@ def test_a_frame_that_is_lost_is_nan(predictor: Any, tmp_path: Path) -> None:
 def test_a_frame_is_predicted_as_an_image_is(run: Path, tmp_path: Path) -> None:
     predictor = load_predictor(run / "checkpoints" / "best.ckpt")
     path = film(tmp_path / "a.mp4", count=5)
-    for frame, prediction in zip(Playback(path, 10**6).play(), predict_video(predictor, path, 2), strict=True):
+    for frame, prediction in zip(Video(path, 10**6).play(), predict_video(predictor, path, 2), strict=True):
         for name, value in predictor(frame.pixels).items():
             np.testing.assert_allclose(prediction[name], value, rtol=1e-3, atol=1e-3)

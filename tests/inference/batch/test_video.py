@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from helpers.videos import av, cut, film, gray, holed
-from softpoint.images.video_play import Playback
+from softpoint.images.video import Video
 from softpoint.inference.batch import video
 from softpoint.inference.batch.predictions import Row
 from softpoint.inference.batch.video import draw_rows, write_video
@@ -34,9 +34,9 @@ def draw(image: np.ndarray, subjects: list[Row]) -> np.ndarray:
 
 
 def labeled(tmp_path: Path, source: Path, size: tuple[int, int] = (48, 64), **options: Any) -> tuple[Any, list[str]]:
-    playback = Playback(source, LIMIT)
+    playback = Video(source, LIMIT)
     remarks = write_video(tmp_path / "labeled.mp4", playback, rows(100), options.get("draw", draw), size)
-    return list(Playback(tmp_path / "labeled.mp4", LIMIT).play()), remarks
+    return list(Video(tmp_path / "labeled.mp4", LIMIT).play()), remarks
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_turned_video_is_written_upright_and_silent(tmp_path: Path) -> None:
 
 def test_frames_that_cannot_be_decoded_are_black(tmp_path: Path) -> None:
     source = holed(tmp_path / "hole.mp4", film(tmp_path / "a.mp4", count=40, size=(96, 128), crf="1"))
-    before = list(Playback(source, LIMIT).play())
+    before = list(Video(source, LIMIT).play())
     frames, _ = labeled(tmp_path, source, (96, 128))
     assert [frame.time for frame in frames] == pytest.approx([frame.time for frame in before], abs=1e-6)
     for frame, old in zip(frames, before, strict=True):
@@ -109,7 +109,7 @@ def test_frames_that_cannot_be_decoded_are_black(tmp_path: Path) -> None:
 def test_a_cut_video_and_one_of_one_frame(tmp_path: Path) -> None:
     whole = film(tmp_path / "a.mp4")
     source = cut(tmp_path / "cut.mp4", whole)
-    assert len(labeled(tmp_path, source)[0]) == Playback(source, LIMIT).count
+    assert len(labeled(tmp_path, source)[0]) == Video(source, LIMIT).count
     assert len(labeled(tmp_path, film(tmp_path / "one.mp4", count=1))[0]) == 1
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from softpoint.images.video_play import Playback
+from softpoint.images.video import Video
 from softpoint.inference.batch.journal import Journal, check_same_job, row_dtype
 from softpoint.inference.batch.options import PredictOptions
 from softpoint.inference.batch.predictions import Predictions, Row, above_threshold, median_smoothed, rounded
@@ -65,10 +65,10 @@ class Job:
         journal = Journal(partial_file, identity, dtype, self.options.resume)
         complete = False
         try:
-            playback = self._predict(source, journal)
+            video = self._predict(source, journal)
             predictions = self._predictions(source, journal)
-            count, errors = _errors(source, predictions, playback)
-            files = self._write_files(folder, predictions, playback)
+            count, errors = _errors(source, predictions, video)
+            files = self._write_files(folder, predictions, video)
             facts = {"ckpt": str(self.options.ckpt), f"{source.kind}s": count, "errors": errors[:MAX_LISTED]}
             write_json(finished, {"job": identity | self.options.of_outputs(), **facts})
             complete = True
@@ -115,19 +115,19 @@ class Job:
             "explain": options.explain or None,  # as in jobs from before there was this option
         }
 
-    def _predict(self, source: Source, journal: Journal) -> Playback | None:
-        """Predict the rest of the source into the journal; return the playback of a video."""
-        options, playback = self.options, None
+    def _predict(self, source: Source, journal: Journal) -> Video | None:
+        """Predict the rest of the source into the journal; return the video of a source that is one."""
+        options, video = self.options, None
         if isinstance(source, ImageSource):
             items = source.items(options.exif, options.max_pixels, self.boxes, journal.next)
             total: int | None = len(source.names)
         else:
             try:
-                playback = Playback(source.path, options.max_pixels)
+                video = Video(source.path, options.max_pixels)
             except ValueError as error:
                 raise UnreadableError(str(error)) from error
-            items, total = source.items(playback, self.boxes, journal.next), playback.count
-        draws = options.images and playback is None
+            items, total = source.items(video, self.boxes, journal.next), video.count
+        draws = options.images and video is None
         bar = {"description": f"predicting {source.path.name}", "total": total, "completed": journal.next}
         with closing(predict_items(self.predictor, items, options.batch_size, keep=draws)) as results:
             for item, predictions in self.progress(results, **bar):
@@ -136,7 +136,7 @@ class Job:
                 if draws and predictions and item.image is not None:
                     self._draw(item, predictions, self.output / source.output / "images" / f"{item.name}.jpg")
                 journal.append(item, predictions)
-        return playback
+        return video
 
     def _draw(self, item: Item, predictions: list[PredictedArrays], path: Path) -> None:
         assert item.image is not None
@@ -164,30 +164,30 @@ class Job:
             coco_ids=partial(read_ids, source.labels) if isinstance(source, ImageSource) and source.labels else None,
         )
 
-    def _write_files(self, folder: Path, predictions: Predictions, playback: Playback | None) -> str:
+    def _write_files(self, folder: Path, predictions: Predictions, video: Video | None) -> str:
         """Write all files of the options, predictions.csv last, and return their paths as text."""
         options = self.options
         files = [folder / FORMATS[name].file for name in options.formats]
         for name, path in zip(options.formats, files, strict=True):
             FORMATS[name].write(path, predictions)
         remarks: list[str] = []
-        if options.video and playback is not None:
+        if options.video and video is not None:
             files.append(folder / "labeled.mp4")
             frames = (list(above_threshold(rows, options.threshold)) for rows in predictions.by_image())
             draw = partial(draw_rows, skeleton=predictions.skeleton, names=options.names, ellipses=options.ellipses)
             size = next(row.size for row in predictions.rows() if any(row.size))
-            bar = partial(self.progress, description=f"drawing {predictions.source.name}", total=playback.count)
-            remarks = write_video(files[-1], playback, frames, draw, size, bar)
+            bar = partial(self.progress, description=f"drawing {predictions.source.name}", total=video.count)
+            remarks = write_video(files[-1], video, frames, draw, size, bar)
         if options.explain:
             files.append(folder / "confidence.csv")
             write_confidence(files[-1], predictions)
         write_table(folder / "predictions.csv", predictions)
-        files += [folder / "images"] if options.images and playback is None else []
+        files += [folder / "images"] if options.images and video is None else []
         note = f" (the video is {'; '.join(remarks)})" if remarks else ""
         return ", ".join(map(str, [folder / "predictions.csv", *files])) + note
 
 
-def _errors(source: Source, predictions: Predictions, playback: Playback | None) -> tuple[int, list[str]]:
+def _errors(source: Source, predictions: Predictions, video: Video | None) -> tuple[int, list[str]]:
     """Return the number of images, and a line for each that cannot be read, which are warned of.
 
     Raises UnreadableError if none can be read.
@@ -197,8 +197,8 @@ def _errors(source: Source, predictions: Predictions, playback: Playback | None)
         count += 1
         if rows[0].error:
             errors.append(f"{source.kind} {predictions.name(rows[0].number)}: {rows[0].error}")
-    if playback is not None and playback.cut:
-        _log.warning("video %s %s", source.path, playback.cut)
+    if video is not None and video.missing:
+        _log.warning("video %s %s", source.path, video.missing)
     if errors:
         few = first_few(errors)
         _log.warning("%s: %d %ss cannot be read, their rows are empty%s", source.path, len(errors), source.kind, few)

@@ -14,8 +14,7 @@ import numpy as np
 from softpoint.images import ImageFolder
 from softpoint.images.containers import find
 from softpoint.images.decode import SUFFIXES
-from softpoint.images.video_play import Playback
-from softpoint.images.video_seek import VIDEO_SUFFIXES
+from softpoint.images.video import VIDEO_SUFFIXES, Video
 from softpoint.inference.batch.stream import Item
 from softpoint.labels.formats import read_labels, recognize
 from softpoint.paths import normalize_path
@@ -71,13 +70,13 @@ class VideoSource:
         """The folder that its name starts at."""
         return self.path.parents[len(Path(self.name).parts) - 1]
 
-    def items(self, playback: Playback, boxes: Boxes | None, start: int = 0) -> Iterator[Item]:
+    def items(self, video: Video, boxes: Boxes | None, start: int = 0) -> Iterator[Item]:
         """Yield the frames from number `start` on; one that cannot be decoded has an error instead.
 
         With boxes, a frame without any has no subject.
         """
         by_frame = None if boxes is None else self._by_frame(boxes)
-        for frame in playback.play(start):
+        for frame in video.play(start):
             own = None if by_frame is None else by_frame.get(frame.number, np.empty((0, 4)))
             yield Item(frame.number, str(frame.number), frame.time, frame.pixels, own, frame.error)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from softpoint.images.decode import MAX_PIXELS
-from softpoint.images.video_play import Playback
+from softpoint.images.video import Video
 from softpoint.inference.predictor import NetworkInput, Predictor
 
 PredictedArrays = dict[str, np.ndarray]
@@ -62,7 +62,7 @@ def predict_video(
     decoded while the network runs, at most 3 batches ahead, so memory does not grow with the video. A model trained on
     crops sees whole frames. Needs PyAV; raises ValueError for a file that is no video.
     """
-    frames = Playback(Path(path), max_pixels).play()
+    frames = Video(Path(path), max_pixels).play()
     items = (Item(frame.number, str(frame.number), frame.time, frame.pixels, None, frame.error) for frame in frames)
     for item, predictions in predict_items(predictor, items, batch_size):
         yield {**(predictions[0] if predictions else predictor.empty()), "time": np.array(item.time)}

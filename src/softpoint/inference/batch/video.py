@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from softpoint.images.video_play import Playback, VideoFrame
-from softpoint.images.video_seek import pyav
+from softpoint.images.video import Video, VideoFrame, pyav
 from softpoint.inference.batch.predictions import Row
 from softpoint.inference.batch.stream import prefetch
 from softpoint.labels.skeleton import Skeleton
@@ -29,7 +28,7 @@ _PREFETCH = 8  # frames decoded ahead
 
 def write_video(
     path: Path,
-    playback: Playback,
+    video: Video,
     rows: Iterable[list[Row]],
     draw: Callable[[np.ndarray, list[Row]], np.ndarray],
     size: tuple[int, int],
@@ -42,11 +41,11 @@ def write_video(
     that no point moves. Sound is left out. An error leaves no file.
     """
     with atomic_write(path) as temporary, pyav().open(str(temporary), "w", format="mp4") as container:
-        encoder = _Encoder(container, playback, size)
-        for frame, frame_rows in progress(zip(prefetch(playback.play(), _PREFETCH), rows, strict=False)):
+        encoder = _Encoder(container, video, size)
+        for frame, frame_rows in progress(zip(prefetch(video.play(), _PREFETCH), rows, strict=False)):
             encoder.write(frame, None if frame.pixels is None else draw(frame.pixels, frame_rows))
         encoder.flush()
-    return encoder.remarks + ["without its sound"] * playback.sound
+    return encoder.remarks + ["without its sound"] * video.sound
 
 
 def draw_rows(
@@ -69,25 +68,25 @@ def draw_rows(
 class _Encoder:
     """Encodes frames at their own times."""
 
-    def __init__(self, container: Any, playback: Playback, size: tuple[int, int]) -> None:
+    def __init__(self, container: Any, video: Video, size: tuple[int, int]) -> None:
         codec = next(name for name in _ENCODERS if name in pyav().codecs_available)
         height, width = (length + length % 2 for length in size)
         self.remarks = [] if "264" in codec else [f"encoded as {codec}, as no H.264 encoder is installed"]
         if (height, width) != tuple(size):
             self.remarks.append(f"{width} x {height} for {size[1]} x {size[0]}, as H.264 has even sizes only")
-        self._container, self._playback, self._size = container, playback, (height, width)
+        self._container, self._video, self._size = container, video, (height, width)
         self._first: int | None = None
         self._last = -1
-        self._time_base = _MPEG4_TIME_BASE if codec == "mpeg4" else playback.time_base
+        self._time_base = _MPEG4_TIME_BASE if codec == "mpeg4" else video.time_base
         options = {"crf": "20", "preset": "veryfast"} if codec == "libx264" else {}
-        self._stream = container.add_stream(codec, rate=playback.rate.limit_denominator(60_000), options=options)
+        self._stream = container.add_stream(codec, rate=video.rate.limit_denominator(60_000), options=options)
         self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, "yuv420p"
         context = self._stream.codec_context
         context.time_base = self._time_base
         # Stored in the file, because players guess from the size otherwise.
         context.colorspace, context.color_range = _BT601, _LIMITED
         if not options:
-            self._stream.bit_rate = int(height * width * min(float(playback.rate), 60.0) / 5)
+            self._stream.bit_rate = int(height * width * min(float(video.rate), 60.0) / 5)
 
     def write(self, original: VideoFrame, image: np.ndarray | None) -> None:
         """Encode one frame, black if `image` is None."""
@@ -108,7 +107,7 @@ class _Encoder:
 
     def _ticks(self, frame: VideoFrame) -> int:
         """Return the time of a frame after the first, in the encoder's time base and later than any before."""
-        if frame.ticks is None or self._time_base != self._playback.time_base:
+        if frame.ticks is None or self._time_base != self._video.time_base:
             ticks = round(Fraction(frame.time) / self._time_base)
         else:
             self._first = frame.ticks if self._first is None else self._first
