@@ -73,8 +73,8 @@ def test_points_that_are_not_finite_or_far_away_leave_no_trace(x: float) -> None
 def test_unlabeled_truth_is_not_drawn() -> None:
     here, truth = np.array([[20.0, 20.0]]), np.array([[40.0, 30.0]])
     alone = draw_keypoints(BLACK, here)
-    np.testing.assert_array_equal(draw_keypoints(BLACK, here, truth=truth, mask=np.array([False])), alone)
-    assert (draw_keypoints(BLACK, here, truth=truth, mask=np.array([True])) != alone).any()
+    np.testing.assert_array_equal(draw_keypoints(BLACK, here, truth=np.full((1, 2), NAN)), alone)
+    assert (draw_keypoints(BLACK, here, truth=truth) != alone).any()
 
 
 def test_everything_at_once_leaves_the_inputs_alone() -> None:
@@ -84,7 +84,6 @@ def test_everything_at_once_leaves_the_inputs_alone() -> None:
         "keypoints": rng.uniform(5, 40, (3, 2)).astype(np.float32),
         "confidence": np.array([0.9, 0.2, NAN], np.float32),
         "truth": np.array([[10, 10], [NAN, NAN], [30, 30]], np.float32),
-        "mask": np.array([True, False, True]),
         "covariance": np.array([np.eye(2), np.zeros((2, 2)), np.full((2, 2), NAN)], np.float32),
     }
     kept = image.copy(), {name: array.copy() for name, array in arrays.items()}

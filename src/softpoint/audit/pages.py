@@ -105,6 +105,6 @@ def _draw(
     image: np.ndarray, keypoints: np.ndarray, labels: Labels, size: tuple[int, int], suspects: Sequence[int] = ()
 ) -> np.ndarray:
     """Return a tile of an image with the keypoints (N, K, 2) of its subjects, suspicious ones in a ring."""
-    mask = np.isin(np.arange(len(labels.skeleton)), suspects)
+    ringed = np.where(np.isin(np.arange(len(labels.skeleton)), suspects)[:, None], keypoints, np.nan)
     names = len(keypoints) == 1 and len(labels.skeleton) <= _MAX_NAMES
-    return draw_tile(image, keypoints, size, labels.skeleton, truth=keypoints, mask=mask, names=names)
+    return draw_tile(image, keypoints, size, labels.skeleton, truth=ringed, names=names)

@@ -166,8 +166,7 @@ class ValidationImages(Callback):
                 _numpy(outputs["keypoints"][i]),
                 confidence=_numpy(outputs["confidence"][i]),
                 skeleton=module.skeleton,
-                truth=_numpy(batch["keypoints"][i]),
-                mask=_numpy(batch["visibility"][i] > 0),
+                truth=_numpy(batch["keypoints"][i].where(batch["visibility"][i, :, None] > 0, torch.nan)),
                 upscale=max(1, 384 // max(image.shape[:2])),
             )
             for i, image in enumerate(images)

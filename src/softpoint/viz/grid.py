@@ -115,13 +115,12 @@ def draw_tile(
     skeleton: Skeleton,
     *,
     truth: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
     names: bool = False,
 ) -> np.ndarray:
     """Return a tile of `size` (height, width) with an image and the keypoints (N, K, 2) of N subjects.
 
     Marks are drawn after the image is fitted into the tile, so that they stay legible. Points that are farther from
-    the image than the tile is large are left out. `truth` (N, K, 2) and `mask` (K,) are as in `draw_keypoints`.
+    the image than the tile is large are left out. `truth` (N, K, 2) is as in `draw_keypoints`.
 
     >>> draw_tile(np.zeros((50, 100, 3), np.uint8), np.full((1, 1, 2), 5.0), (80, 80), Skeleton(("nose",))).shape
     (80, 80, 3)
@@ -133,5 +132,5 @@ def draw_tile(
     both = grid_to_image(np.stack([keypoints, truth]), canvas.shape[1] / width)
     both = np.where((np.abs(both) > 2 * max(size)).any(-1, keepdims=True), np.nan, both)
     for points, labels in zip(*both, strict=True):
-        canvas = draw_keypoints(canvas, points, skeleton=skeleton, truth=labels, mask=mask, names=names, upscale=1)
+        canvas = draw_keypoints(canvas, points, skeleton=skeleton, truth=labels, names=names, upscale=1)
     return letterbox(canvas, size, _GRAY)

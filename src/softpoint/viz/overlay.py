@@ -23,7 +23,6 @@ def draw_keypoints(
     confidence: np.ndarray | None = None,
     skeleton: Skeleton | None = None,
     truth: np.ndarray | None = None,
-    mask: np.ndarray | None = None,
     covariance: np.ndarray | None = None,
     names: bool = False,
     threshold: float = 0.5,
@@ -33,28 +32,27 @@ def draw_keypoints(
     """Return a copy (H * upscale, W * upscale, 3) uint8 of `image` (H, W, 3) uint8 RGB with its keypoints.
 
     A prediction of `keypoints` (K, 2), in pixels of `image`, is a disc in its keypoint's color, or a cross
-    where `confidence` (K,) is below `threshold`. A labeled point of `truth` (K, 2) is a larger open circle,
-    with a line to its prediction; `mask` (K,) bool marks the labeled ones. `covariance` (K, 2, 2) in px²
-    adds an ellipse of `sigmas` standard deviations, `skeleton` its edges, and `names` its names, or indices
-    without a skeleton. Points that are not finite are left out. Each pixel becomes a square of `upscale` pixels; by
-    default a small image grows to at most 900 pixels. Raises ValueError where shapes disagree.
+    where `confidence` (K,) is below `threshold`. A label of `truth` (K, 2) is a larger open circle, with a line
+    to its prediction. `covariance` (K, 2, 2) in px² adds an ellipse of `sigmas` standard deviations, `skeleton` its
+    edges, and `names` its names, or indices without a skeleton. Points that are not finite are left out. Each pixel
+    becomes a square of `upscale` pixels; by default a small image grows to at most 900 pixels. Raises ValueError where
+    shapes disagree.
 
     >>> image = draw_keypoints(np.zeros((64, 64, 3), np.uint8), np.array([[10.0, 20.0]]), upscale=4)
     >>> image.shape, image[82, 42].tolist() == palette(1)[0].tolist()
     ((256, 256, 3), True)
     """
     check_image(image)
-    arrays = {"keypoints": keypoints, "confidence": confidence, "truth": truth, "mask": mask, "covariance": covariance}
+    truth = np.full(keypoints.shape, np.nan) if truth is None else truth
+    arrays = {"keypoints": keypoints, "confidence": confidence, "truth": truth, "covariance": covariance}
     _check_shapes(arrays, len(keypoints), skeleton)
     if upscale is None:
         upscale = max(1, _LEGIBLE // max(image.shape[:2]))
-    canvas, points = enlarge(image, upscale), grid_to_image(keypoints.astype(float), upscale)
+    canvas = enlarge(image, upscale)
+    points, labeled = (grid_to_image(places.astype(float), upscale) for places in (keypoints, truth))
     radius = max(3.0, 0.006 * float(np.hypot(*canvas.shape[:2])))
     width = max(1, round(radius / 4))
     colors = palette(len(points)).tolist()
-    labeled = np.full(points.shape, np.nan)
-    if truth is not None:
-        labeled = grid_to_image(np.where(True if mask is None else mask[:, None], truth, np.nan), upscale)
     if skeleton is not None:
         _draw_edges(canvas, points, skeleton, colors, width)
     if names:
@@ -124,7 +122,7 @@ def _finite(*arrays: np.ndarray) -> list[int]:
 
 def _check_shapes(arrays: Mapping[str, np.ndarray | None], K: int, skeleton: Skeleton | None) -> None:
     """Raise ValueError for an array that does not fit K keypoints, with its shape."""
-    shapes = {"keypoints": (K, 2), "confidence": (K,), "truth": (K, 2), "mask": (K,), "covariance": (K, 2, 2)}
+    shapes = {"keypoints": (K, 2), "confidence": (K,), "truth": (K, 2), "covariance": (K, 2, 2)}
     for name, array in arrays.items():
         if array is not None and array.shape != shapes[name]:
             raise ValueError(f"{name} has shape {array.shape} but {K} keypoints need {shapes[name]}")
