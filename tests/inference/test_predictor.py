@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,17 @@ def test_flip_averaging_is_equivariant_to_a_mirror(run: Path) -> None:
 def test_an_unknown_averaging_is_refused(run: Path) -> None:
     with pytest.raises(ValueError, match="tta='flop' is unknown; choose flip, or null"):
         load_predictor(run / "checkpoints/best.ckpt", tta="flop")
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("flip", [0.5, 0.0])
+def test_flip_averaging_of_a_network_that_saw_no_mirrored_image_is_warned_of(
+    run: Path, caplog: pytest.LogCaptureFixture, known: bool, flip: float
+) -> None:
+    checkpoint = read_checkpoint(run / "checkpoints" / "best.ckpt")
+    pairs, config = checkpoint.skeleton.flip_pairs, {"data": {"augment": {"flip": flip}}}
+    skeleton = checkpoint.skeleton if known else replace(checkpoint.skeleton, flip_pairs=())
+    load_predictor(replace(checkpoint, skeleton=skeleton, config=config), tta="flip", flip_pairs=pairs)
+    mirrored = known and flip > 0  # training mirrors no image whose pairs it does not know
+    warnings = [text for text in caplog.messages if "was trained without mirrored images" in text]
+    assert len(pairs) == 1 and len(warnings) == (not mirrored)

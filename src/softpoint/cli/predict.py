@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> None:
         raise ValueError("resume=true needs output=FOLDER, that of the interrupted job")
     plain = {field.name: cfg[field.name] for field in fields(PredictOptions)}
     checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
-    predictor = load_predictor(checkpoint, cfg.device, cfg.tta, explain=cfg.explain)
+    predictor = load_predictor(checkpoint, cfg.device, cfg.tta, cfg.tta_unpaired, explain=cfg.explain)
     sources = find_sources(cfg.source, output)
     first = sources[0]
     # A label file as the source also gives boxes to a network that was trained on crops.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,8 +18,6 @@ from softpoint.inference import Checkpoint, Predictor, load_predictor
 from softpoint.inference.predictor import BATCH_SIZE
 from softpoint.labels.skeleton import Skeleton
 
-_log = logging.getLogger(__name__)
-
 
 def evaluation_predictor(
     checkpoint: Checkpoint,
@@ -36,16 +33,9 @@ def evaluation_predictor(
     `tta` is "flip" to average over each image and its mirror, see `flip_average`; `size` (height, width) replaces
     that of the network's input.
     """
-    skeleton = checkpoint.skeleton
-    if not skeleton.flip_pairs:
-        pairs = tuple(pair for pair in eval_set.skeleton.flip_pairs if set(pair) <= set(skeleton.names))
-        skeleton = replace(skeleton, flip_pairs=pairs)
-    data = checkpoint.config.get("data")
-    augment = data.get("augment") if isinstance(data, Mapping) else None
-    if tta == "flip" and not (isinstance(augment, Mapping) and augment.get("flip")):
-        _log.warning("%s was trained without mirrored images (augment.flip): tta=flip may harm it", checkpoint.path)
-    checkpoint = replace(checkpoint, skeleton=skeleton, size=size or checkpoint.size)
-    return load_predictor(checkpoint, device, tta, unpaired)
+    pairs = [pair for pair in eval_set.skeleton.flip_pairs if {*pair} <= {*checkpoint.skeleton.names}]
+    checkpoint = replace(checkpoint, size=size or checkpoint.size)
+    return load_predictor(checkpoint, device, tta, unpaired, flip_pairs=pairs)
 
 
 def predict(

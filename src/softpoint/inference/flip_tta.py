@@ -36,8 +36,8 @@ def flip_average(net: KeypointNet, skeleton: Skeleton, unpaired: bool = False) -
     if not skeleton.flip_pairs and not unpaired:
         raise ValueError(
             f"tta=flip: none of the {len(skeleton)} keypoints ({', '.join(skeleton.names[:4])}...) is known as a left"
-            " or a right one, and a mirror would confuse those; name them in training by"
-            " data.flip_pairs=[[LEFT,RIGHT],...], or evaluate with tta_unpaired=true if there are none"
+            " or a right one, and a mirror would confuse those; train with data.flip_pairs=[[LEFT,RIGHT],...], or set"
+            " tta_unpaired=true if there are none"
         )
     return FlipAverage(net, skeleton.flip_index)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -27,6 +29,8 @@ Image = np.ndarray | torch.Tensor
 
 # Images that the network sees at a time where a `Predictor` is called with several, and by default in an evaluation.
 BATCH_SIZE = 16
+
+_log = logging.getLogger(__name__)
 
 
 class NetworkInput(NamedTuple):
@@ -173,13 +177,15 @@ def load_predictor(
     unpaired: bool = False,
     trust: Sequence[str] = (),
     explain: bool = False,
+    flip_pairs: Sequence[tuple[str, str]] = (),
 ) -> Predictor:
     """Return a predictor from a .ckpt file, a folder of `save_pretrained` or "hf://user/name", see `read_checkpoint`.
 
     The network is rebuilt from the config in it, of softpoint's modules and those of the packages in `trust`.
 
     A `Checkpoint` that has been read lends its network. `tta="flip"` averages over each image and its mirror;
-    `unpaired` allows that for keypoints of which none is a left or a right (see `flip_average`). With `explain`,
+    `flip_pairs` are the left and right keypoints where the checkpoint knows none, and `unpaired` states that there are
+    none (see `flip_average`). A network that was trained without mirrored images is warned of. With `explain`,
     predictions also have the parts of each confidence (`softpoint.layers.calibration.ConfidenceParts`).
     Raises FileNotFoundError or ValueError as `read_checkpoint` does, and ValueError for another device or `tta`.
     """
@@ -187,7 +193,20 @@ def load_predictor(
     checkpoint = ckpt if isinstance(ckpt, Checkpoint) else read_checkpoint(ckpt, trust)
     if tta not in (None, "flip"):
         raise ValueError(f"tta={tta!r} is unknown; choose flip, or null")
-    net = flip_average(checkpoint.net, checkpoint.skeleton, unpaired) if tta else checkpoint.net
+    net: KeypointNet | FlipAverage = checkpoint.net
+    if tta:
+        pairs = checkpoint.skeleton.flip_pairs
+        net = flip_average(
+            checkpoint.net, replace(checkpoint.skeleton, flip_pairs=pairs or tuple(flip_pairs)), unpaired
+        )
+        data = checkpoint.config.get("data")
+        augment = data.get("augment") if isinstance(data, Mapping) else None
+        if not (pairs and isinstance(augment, Mapping) and augment.get("flip")):
+            _log.warning(
+                "%s was trained without mirrored images, which augment.flip makes where data.flip_pairs are known:"
+                " tta=flip may harm it; softpoint evaluate measures both",
+                checkpoint.path,
+            )
     return Predictor(net, checkpoint.skeleton, checkpoint.size, device, checkpoint.crops, explain)
 
 
