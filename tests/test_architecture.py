@@ -91,8 +91,8 @@ ALLOWED = {
         "runtime", "suggest", "viz",
     },
     "evaluation": {
-        "data", "functional", "images", "inference", "labels", "machine", "metrics", "models", "paths", "suggest",
-        "tables", "viz",
+        "data", "extras", "functional", "images", "inference", "labels", "machine", "metrics", "models", "paths",
+        "suggest", "tables", "viz",
     },
     "studies": {
         "data", "evaluation", "images", "inference", "labels", "machine", "metrics", "paths", "suggest", "training",

@@ -42,11 +42,32 @@ def test_the_test_split_of_the_run(run: Path, start: Callable, tmp_path: Path, w
         assert float(row["epe"]) == pytest.approx(trained[row["keypoint"]], abs=1e-4)
     again = evaluate(results, draws=100, oks_sigmas=0.1, nme_pair=["nose", "tail"])
     assert {key: metrics[key] for key in again} == json.loads(json.dumps(again))
-    about = {"checkpoint", "data", "split", "tta", "confidence_radius", "confidence_fraction"}
+    about = {"checkpoint", "data", "split", "tta", "group", "confidence_radius", "confidence_radius_original"}
+    about |= {"confidence_fraction"}
     assert {*metrics} - {*again} == about and metrics["split"] == "test"
     for name in ("errors", "worst", "reliability"):
         assert read_image(output / f"{name}.png").std() > 5
     assert "not measured: occluded" in ending.out and f"written to {output}" in ending.out
+    sizes = {image: read_image(run.parent / "moved" / image).shape[:2] for image in tested}
+    radius = metrics["confidence_radius"] * np.median([max(size) / 64 for size in sizes.values()])
+    assert metrics["confidence_radius_original"] == pytest.approx(radius)
+    assert f"the probability that a point is within {radius:.1f} px of these images" in ending.out
+    assert "independent units" in " ".join(ending.out.split()) and "crossval" in ending.out
+
+
+def test_the_units_of_the_intervals_can_be_named(run: Path, start: Callable, tmp_path: Path, words: list[str]) -> None:
+    output, metrics = tmp_path / "out", {}
+    usual = [*words, f"output={output}", "figures=false", "draws=200", "split=all"]
+    for group, units, kind in (("null", 4, "groups"), (r"img(\d)", 2, "groups"), ("none", 12, "groups")):
+        ending = start("evaluate", *usual, f"group='{group}'" if "(" in group else f"group={group}")
+        assert ending.code == 0, ending.err
+        metrics[group] = json.loads((output / "metrics.json").read_text())
+        assert [metrics[group]["resampled"][key] for key in ("units", "unit")] == [units, kind]
+        results = Results.read(output / "predictions.csv")
+        again = evaluate(results, draws=200)["overall"]["epe"]
+        assert len(set(results.groups)) == units and metrics[group]["overall"]["epe"] == pytest.approx(again)
+    assert "group='(' is not a regular expression" in start("evaluate", *usual, "group='('").err
+    assert "group='zzz' finds nothing in 12 of 12 paths" in start("evaluate", *usual, "group=zzz").err
 
 
 def test_another_set_and_flips(run: Path, start: Callable, tmp_path: Path, words: list[str]) -> None:

@@ -10,7 +10,7 @@ from softpoint.evaluation.bootstrap import draw_counts, find_units, interval, me
 
 def test_the_interval_of_a_mean_is_the_normal_one():
     values = np.random.default_rng(0).normal(5, 2, (400, 1))
-    low, high = interval(mean_draws(values, np.arange(400), draw_counts(400, 4000, 1)))
+    low, high = interval(mean_draws(values, np.arange(400), draw_counts(400, 4000, 1)), 400)
     half = 1.96 * values.std() / 20
     assert low == pytest.approx(values.mean() - half, abs=0.06 * half)
     assert high == pytest.approx(values.mean() + half, abs=0.06 * half)
@@ -44,16 +44,25 @@ def test_a_resample_without_values_is_nan_and_does_not_count():
     counts = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
     for draws in (mean_draws(values, unit, counts), quantile_draws(values, unit, counts, 0.5)):
         assert np.array_equal(draws, [1, 1, np.nan], equal_nan=True)
-        assert interval(draws) == (1, 1)
-    assert interval(np.array([np.nan])) is None
+        assert interval(draws, 2) == (1, 1)
+    assert interval(np.array([np.nan]), 2) is interval(np.ones(5), 1) is None
     assert np.isnan(quantile_draws(values[1:], unit[:1], counts[:, :1], 0.5)).all()
 
 
-def test_groups_are_drawn_where_there_are_five():
+@pytest.mark.parametrize(("units", "least"), [(6, 0.91), (10, 0.92), (40, 0.93)])
+def test_intervals_of_few_units_hold_the_truth_as_often_as_those_of_many(units: int, least: float):
+    rng, unit, counts = np.random.default_rng(7), np.arange(units), draw_counts(units, 1000, 0)
+    ends = np.array([interval(mean_draws(rng.normal(size=(units, 1)), unit, counts), units) for _ in range(1500)])
+    assert least < ((ends[:, 0] < 0) & (ends[:, 1] > 0)).mean() < 0.965
+
+
+@pytest.mark.parametrize("groups", [2, 5])
+def test_units_are_groups_unless_there_is_only_one(groups: int):
     images = [f"{i}.png" for i in range(10)]
-    unit, kind = find_units(images, [f"v{i % 5}" for i in range(10)])
-    assert kind == "groups" and unit.tolist() == [0, 1, 2, 3, 4] * 2
-    assert find_units(images, [f"v{i % 4}" for i in range(10)])[1] == "images"
+    unit, kind = find_units(images, [f"v{i % groups}" for i in range(10)])
+    assert kind == "groups" and unit.tolist() == [i % groups for i in range(10)]
+    unit, kind = find_units(["a", "b", "a"], ["v"] * 3)
+    assert kind == "images" and unit.tolist() == [0, 1, 0]
 
 
 def test_a_seed_decides_the_draws():

@@ -84,6 +84,6 @@ def test_results_that_share_nothing_are_refused():
 
 
 def test_a_single_image_gives_no_interval():
-    one = example_results(2)
+    one = example_results(2, groups=["video"] * 2)
     entry = compare(one, one)["overall"]["epe"]
     assert entry == {"a": entry["a"], "b": entry["a"], "difference": 0}

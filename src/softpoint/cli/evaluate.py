@@ -11,7 +11,7 @@ from softpoint.cli.overrides import whole_number
 if TYPE_CHECKING:
     from softpoint.evaluation import Results
     from softpoint.evaluation.eval_sets import EvaluationSet
-    from softpoint.inference import Checkpoint
+    from softpoint.inference import Checkpoint, Predictor
 
 
 def main(cfg: DictConfig) -> None:
@@ -20,6 +20,7 @@ def main(cfg: DictConfig) -> None:
 
     from rich.console import Console
 
+    from softpoint.data.dataset import input_pixel
     from softpoint.evaluation import compare, evaluate
     from softpoint.evaluation.console import comparison_tables, metrics_tables
     from softpoint.evaluation.eval_data import confidence_fraction, decides_split, held_out_of_both
@@ -38,15 +39,15 @@ def main(cfg: DictConfig) -> None:
     settings = {"oks_sigmas": _plain(cfg.oks_sigmas), "nme_pair": _plain(cfg.nme_pair)}
     if cfg.missing == "error":  # then all keypoints will be there, and an error need not wait for the predictions
         check_settings(first.skeleton, **settings)
-    results, eval_set = predicted(cfg, first)
+    results, eval_set, predictor = predicted(cfg, first)
     labels = getattr(eval_set.source, "labels", None)
     data = labels.source if labels else cfg.get("name") or "that of the run"
-    about = {"data": data, "split": cfg.split, "tta": cfg.tta}
+    about = {"data": data, "split": cfg.split, "tta": cfg.tta, "group": cfg.group}
     if others:
         # Where the command line decides what is tested, the splits of the runs do not.
         fair = None if decides_split(_overridden_data(cfg)) else held_out_of_both(first, others[0], cfg.split)
         a = results.select(i for i, image in enumerate(results.images) if fair is None or normalize_path(image) in fair)
-        b, _ = predicted(cfg, first, others[0])
+        b, *_ = predicted(cfg, first, others[0])
         fractions = [confidence_fraction(checkpoint) for checkpoint in (first, others[0])]
         about = {"a": paths[0], "b": paths[1], **about, "confidence_fractions": fractions}
         fraction = fractions[0] if fractions[0] == fractions[1] else None
@@ -56,10 +57,15 @@ def main(cfg: DictConfig) -> None:
     else:
         fraction = confidence_fraction(first)
         radius = float(first.net.calibration.radius) or None  # in input pixels; 0 where it was not calibrated
-        about = {"checkpoint": paths[0], **about, "confidence_radius": radius, "confidence_fraction": fraction}
-        metrics = evaluate(results, **settings, **draws, fraction=fraction, about=about)
+        original = radius and radius * input_pixel(eval_set.source, predictor.size, eval_set.padding)
+        radii = {"confidence_radius": radius, "confidence_radius_original": original, "confidence_fraction": fraction}
+        metrics = evaluate(
+            results, **settings, **draws, fraction=fraction, about={"checkpoint": paths[0], **about, **radii}
+        )
         write_evaluation(output, results, metrics, eval_set if cfg.figures else None)
         console.print(metrics_tables(metrics))
+        if original:
+            print(f"confidence: the probability that a point is within {original:.1f} px of these images")
     print(f"written to {output}")
 
 
@@ -73,8 +79,9 @@ def checkpoint_paths(cfg: DictConfig) -> list[str]:
 
 def predicted(
     cfg: DictConfig, checkpoint: Checkpoint, other: Checkpoint | None = None
-) -> tuple[Results, EvaluationSet]:
-    """Return the predictions of a checkpoint, or of the other one, on the data of the first, and that set."""
+) -> tuple[Results, EvaluationSet, Predictor]:
+    """Return the predictions of a checkpoint, or of the other one, on the data of the first; the set; the predictor."""
+    from dataclasses import replace
     from functools import partial
 
     from hydra.core.hydra_config import HydraConfig
@@ -83,15 +90,18 @@ def predicted(
     from softpoint.data.datamodule import check_size
     from softpoint.evaluation.eval_data import open_set
     from softpoint.evaluation.predict import evaluation_predictor, predict
+    from softpoint.labels.split import group_names
 
     keys = [word.lstrip("+").split("=")[0] for word in HydraConfig.get().overrides.task]
     fixed = [key.removeprefix("data.") for key in keys if key.startswith("data.")]
     eval_set = open_set(checkpoint, cfg.split, _overridden_data(cfg), fixed, other)
+    groups = None if cfg.group is None else group_names(eval_set.images, cfg.group, "group")
     size = check_size(_plain(cfg.data.size)) if "size" in fixed and cfg.data.size is not None else None
     options = {"device": cfg.device, "tta": cfg.tta, "unpaired": cfg.tta_unpaired, "size": size}
     predictor = evaluation_predictor(other or checkpoint, eval_set, **options)
     loading = {key: cfg[key] for key in ("batch_size", "num_workers", "missing")}
-    return predict(predictor, eval_set, progress=partial(track, description="predicting"), **loading), eval_set
+    results = predict(predictor, eval_set, progress=partial(track, description="predicting"), **loading)
+    return replace(results, groups=groups or results.groups), eval_set, predictor
 
 
 def _overridden_data(cfg: DictConfig) -> dict[str, Any]:

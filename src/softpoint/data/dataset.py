@@ -16,6 +16,7 @@ from softpoint.data.crops import input_matrix
 from softpoint.data.device_augment import color_numbers
 from softpoint.data.geometry import transform, warp
 from softpoint.data.sources import NO_PIXELS, Source
+from softpoint.labels.partition import evenly_spaced
 from softpoint.types import Sample
 
 
@@ -102,6 +103,12 @@ def unrounded_input(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]
     Not rounded to whole levels: a network may respond to a single level, and runtimes round halves differently.
     """
     return warp(image, matrix, size, rounded=False) / np.float32(255)
+
+
+def input_pixel(source: Source, size: tuple[int, int], padding: float) -> float:
+    """Return the usual length, in original pixels, of a pixel of an input of `size` (H, W): a median over records."""
+    records = [source.describe(index) for index in evenly_spaced(len(source), 100)]
+    return float(1 / np.median([input_matrix(record.size, record.box, size, padding)[0, 0] for record in records]))
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:

@@ -68,7 +68,8 @@ def compare(
         "keypoints": list(names),
         **settings(pair[0].skeleton, oks_sigmas, nme_pair),
         "resampled": resamples.to_dict(),
-        "overall": {name: _difference(name, both[0][name], both[1][name]) for name in shared},
+        "overall": {name: _difference(name, both[0][name], both[1][name], resamples.units) for name in shared},
+        "notes": [resamples.describe()],
         "skipped": skipped,
         "definitions": definitions(dict.fromkeys(shared)),
     }
@@ -108,10 +109,10 @@ def _keys(results: Results) -> list[tuple[str, bytes, int]]:
     return keys
 
 
-def _difference(name: str, a: Drawn, b: Drawn) -> dict[str, float]:
+def _difference(name: str, a: Drawn, b: Drawn, units: int) -> dict[str, float]:
     """Both values and A - B; with resamples also its interval and the probability that A is better."""
     entry = {"a": a.value, "b": b.value, "difference": a.value - b.value}
-    if len(a.draws) != len(b.draws) or (ends := interval(a.draws - b.draws)) is None:
+    if len(a.draws) != len(b.draws) or (ends := interval(a.draws - b.draws, units)) is None:
         return entry
     gain = COLUMNS[name].loss(b.draws) - COLUMNS[name].loss(a.draws)
     gain = gain[np.isfinite(gain)]

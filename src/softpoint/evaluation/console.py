@@ -16,7 +16,7 @@ _MAX_GROUPS = 30
 def metrics_tables(metrics: Mapping[str, Any]) -> Group:
     """Return tables of metrics.json: the overall metrics with their intervals, then those of parts of the points."""
     title = f"{metrics['points']} points of {metrics['subjects']} subjects in {metrics['images']} images"
-    overall = NumberTable("", ["value", "95 % interval"], f"{title}; {_intervals(metrics)}")
+    overall = NumberTable("", ["value", "95 % interval"], title)
     for name, entry in metrics["overall"].items():
         overall.add_row(_heading(name), COLUMNS[name].text(entry["value"]), _ends(name, entry))
     tables = [overall, _parts("keypoint", metrics["keypoints"])]
@@ -30,7 +30,7 @@ def metrics_tables(metrics: Mapping[str, Any]) -> Group:
 
 def comparison_tables(comparison: Mapping[str, Any]) -> Group:
     """Return the table of comparison.json: the metrics of both models and their differences."""
-    title = f"A - B on {comparison['points']} points of {comparison['images']} images; {_intervals(comparison)}"
+    title = f"A - B on {comparison['points']} points of {comparison['images']} images"
     table = NumberTable("", ["A", "B", "A - B", "95 % interval", "P(A\nbetter)"], title)
     for name, entry in comparison["overall"].items():
         a, b, difference = (
@@ -38,7 +38,7 @@ def comparison_tables(comparison: Mapping[str, Any]) -> Group:
         )
         probability = f"{entry['p_a_better']:.3f}" if "p_a_better" in entry else "-"
         table.add_row(_heading(name), a, b, difference, _ends(name, entry, "+"), probability)
-    return Group(table, *_skipped(comparison))
+    return Group(table, *comparison["notes"], *_skipped(comparison))
 
 
 def _parts(kind: str, entries: Mapping[str, Mapping[str, Any]]) -> NumberTable:
@@ -54,10 +54,6 @@ def _parts(kind: str, entries: Mapping[str, Mapping[str, Any]]) -> NumberTable:
 def _heading(name: str) -> str:
     """A metric's name and unit."""
     return f"{name} ({COLUMNS[name].unit})" if COLUMNS[name].unit else name
-
-
-def _intervals(content: Mapping[str, Any]) -> str:
-    return f"intervals resample {content['resampled']['units']} {content['resampled']['unit']}"
 
 
 def _ends(name: str, entry: Mapping[str, Any], sign: str = "") -> str:

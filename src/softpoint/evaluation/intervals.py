@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from softpoint.evaluation.bootstrap import draw_counts, find_units, interval, mean_draws, quantile_draws
-from softpoint.evaluation.oks import average_precision, check_evaluator, find_sigmas, match
+from softpoint.evaluation.oks import average_precision, evaluator, find_sigmas, match
 from softpoint.evaluation.results import Results
 from softpoint.labels.skeleton import Skeleton
 from softpoint.metrics import COLUMNS, Column
@@ -21,6 +21,8 @@ Sigmas = str | float | Sequence[float]
 DRAWS = 2000
 # Metrics of a whole set are computed again on every resample, one by one.
 SLOW_DRAWS = 200
+# Units below which a split says little about new ones.
+FEW_UNITS = 10
 OKS = ("oks_ap", "oks_ap50", "oks_ap75", "oks_ar")
 
 
@@ -30,9 +32,9 @@ class Drawn(NamedTuple):
     value: float
     draws: np.ndarray
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self, units: int) -> dict[str, float]:
         """The value and the ends of its 95 % interval; the value alone where there are no resamples."""
-        ends = interval(self.draws)
+        ends = interval(self.draws, units)
         return {"value": self.value} if ends is None else {"value": self.value, "low": ends[0], "high": ends[1]}
 
 
@@ -41,21 +43,38 @@ class Resamples:
     """The units that a bootstrap draws: what they are, which each subject is in, and how often each draw has each."""
 
     kind: str  # "groups" or "images"
+    group: str  # one of them, or that of all images
     unit: np.ndarray  # (N,)
     counts: np.ndarray  # (draws, units)
     seed: int
 
     @classmethod
     def of(cls, results: Results, draws: int, seed: int) -> Resamples:
-        """Resamples of the groups of `results`, or of its images where there are few groups."""
+        """Resamples of the groups of `results`, or of its images where all are of one group."""
         unit, kind = find_units(results.images, results.groups)
-        return cls(kind, unit, draw_counts(int(unit.max()) + 1, draws, seed), seed)
+        return cls(kind, results.groups[0], unit, draw_counts(int(unit.max()) + 1, draws, seed), seed)
+
+    @property
+    def units(self) -> int:
+        """Number of units."""
+        return int(self.counts.shape[1])
 
     def to_dict(self) -> dict[str, int | str]:
         """The kind and number of units and draws, for metrics.json."""
-        draws, units = self.counts.shape
+        draws = len(self.counts)
         slow = min(draws, SLOW_DRAWS)
-        return {"unit": self.kind, "units": units, "draws": draws, "draws_of_calibration": slow, "seed": self.seed}
+        return {"unit": self.kind, "units": self.units, "draws": draws, "draws_of_calibration": slow, "seed": self.seed}
+
+    def describe(self) -> str:
+        """A sentence on the independent units, and a caution where they are few."""
+        if self.kind == "groups":
+            kind = f"groups of images, such as {self.group!r}"
+        else:
+            kind = (
+                f"images, all of the group {self.group!r} (group=REGEX, or data.group in training, finds smaller ones)"
+            )
+        few = "; so few give coarse numbers, and crossval tests every image" if self.units < FEW_UNITS else ""
+        return f"independent units: {self.units} {kind}{few}"
 
     def rows(self, draw: int) -> np.ndarray:
         """The subjects of one resample, each as often as its unit was drawn."""
@@ -111,7 +130,7 @@ def oks_metrics(
     if sigmas is None:
         skipped |= dict.fromkeys(OKS, "oks_sigmas is not set")
         return {}
-    check_evaluator()
+    evaluator()
     try:
         matches = match(results, find_sigmas(sigmas, results.skeleton.names), resamples.unit)
     except ValueError as error:

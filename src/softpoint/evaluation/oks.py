@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from softpoint.evaluation.results import Results
+from softpoint.extras import require
 from softpoint.metrics.functional import box_areas
 
 # Spread of annotators' clicks as a fraction of the subject's size, which COCO measured for these 17 alone.
@@ -55,14 +56,9 @@ def find_sigmas(sigmas: str | float | Sequence[float], names: Sequence[str]) -> 
     return np.broadcast_to(values, (len(names),)).copy()
 
 
-def check_evaluator() -> None:
-    """Raise ImportError with the install command unless COCO's evaluator is installed."""
-    try:
-        import pycocotools.cocoeval  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "OKS needs COCO's evaluator: pip install 'softpoint[eval]', or leave oks_sigmas out"
-        ) from error
+def evaluator() -> tuple[Any, Any]:
+    """Return COCO's modules `coco` and `cocoeval`; ImportError with the install command unless they are there."""
+    return require("pycocotools.coco", "eval", "OKS"), require("pycocotools.cocoeval", "eval", "OKS")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,15 +81,13 @@ def match(results: Results, sigmas: np.ndarray, unit: np.ndarray) -> Matches:
     if not len(kept := np.flatnonzero(results.labeled.any(1) & (subject_areas(results) > 0))):
         raise ValueError("no subject has a labeled point and an area")
     results, unit, units = results.select(kept), unit[kept], int(unit.max()) + 1
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
+    coco, cocoeval = evaluator()
     numbers = {image: i for i, image in enumerate(dict.fromkeys(results.images), 1)}
     with redirect_stdout(io.StringIO()):  # it prints its progress
-        truth = COCO()
+        truth = coco.COCO()
         truth.dataset = _dataset(results, numbers)
         truth.createIndex()
-        judge = COCOeval(truth, truth.loadRes(_detections(results, numbers)), "keypoints")
+        judge = cocoeval.COCOeval(truth, truth.loadRes(_detections(results, numbers)), "keypoints")
         judge.params.kpt_oks_sigmas = sigmas
         judge.params.areaRng, judge.params.areaRngLbl = [[0, 1e10]], ["all"]
         judge.params.maxDets = [max(20, *np.unique(results.images, return_counts=True)[1].tolist())]

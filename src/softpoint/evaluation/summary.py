@@ -17,7 +17,7 @@ from softpoint.evaluation.intervals import (
     point_metrics,
     set_metrics,
 )
-from softpoint.evaluation.oks import check_evaluator, find_sigmas
+from softpoint.evaluation.oks import evaluator, find_sigmas
 from softpoint.evaluation.results import Results
 from softpoint.labels.skeleton import Skeleton
 from softpoint.metrics.calibration import FRACTION
@@ -52,7 +52,7 @@ def evaluate(
     columns, skipped = point_columns(results.skeleton, nme_pair), {}
     values = {column.name: column.values(results) for column in columns if column.values is not None}
     resamples = Resamples.of(results, draws, seed)
-    if resamples.counts.shape[1] < 2:
+    if resamples.units < 2:
         skipped["intervals"] = f"there is only one {resamples.kind.removesuffix('s')}"
     metrics = point_metrics(columns, values, resamples) | oks_metrics(results, oks_sigmas, resamples, skipped)
     metrics |= set_metrics(results, fraction, resamples, skipped)
@@ -60,7 +60,9 @@ def evaluate(
     for name in (*values, "nme_pair"):
         if name not in metrics:
             skipped[name] = _reason(name, nme_pair, labeled)
-    overall: dict[str, dict[str, float]] = {name: metrics[name].to_dict() for name in COLUMNS if name in metrics}
+    overall: dict[str, dict[str, float]] = {
+        name: metrics[name].to_dict(resamples.units) for name in COLUMNS if name in metrics
+    }
     for name in values.keys() & overall.keys():
         if (count := int(np.isfinite(values[name]).sum())) != labeled:
             overall[name]["points"] = count
@@ -73,7 +75,7 @@ def evaluate(
         "resampled": resamples.to_dict(),
         "overall": overall,
         **_parts(results, values, skipped),
-        "notes": _notes(results),
+        "notes": [resamples.describe(), *_notes(results)],
         "skipped": skipped,
         "definitions": definitions(overall),
     }
@@ -96,7 +98,7 @@ def definitions(names: Mapping[str, Any]) -> dict[str, str]:
 def check_settings(skeleton: Skeleton, oks_sigmas: Sigmas | None = None, nme_pair: Sequence[str] | None = None) -> None:
     """Raise the errors of `evaluate` for these settings, before anything is predicted."""
     if oks_sigmas is not None:
-        check_evaluator()
+        evaluator()
         find_sigmas(oks_sigmas, skeleton.names)
     if nme_pair is not None:
         find_pair(nme_pair, skeleton)

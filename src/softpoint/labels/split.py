@@ -66,21 +66,32 @@ def with_groups(labels: Labels, pattern: str | None) -> Labels:
     """
     if pattern is None:
         return labels
-    names: Sequence[str] = labels.paths
-    if pattern != "none":
-        try:
-            search = re.compile(pattern).search
-        except re.error as error:
-            raise ValueError(f"data.group={pattern!r} is not a regular expression: {error}") from error
-        matches = [search(path) for path in labels.paths]
-        names = [(match[1 if match.re.groups else 0] or "") if match else "" for match in matches]
-    if "" in names:
-        raise ValueError(
-            f"data.group={pattern!r} finds nothing in {names.count('')} of {len(names)} paths, first"
-            f" {labels.paths[names.index('')]!r}; write one that matches every path, or none to split single images"
-        )
+    names = group_names(labels.paths, pattern)
     subjects = (replace(subject, group=name) for subject, name in zip(labels.subjects, names, strict=True))
     return replace(labels, subjects=tuple(subjects))
+
+
+def group_names(images: Sequence[str], pattern: str, key: str = "data.group") -> list[str]:
+    """Return the group of each image, as `with_groups`; errors name the option `key`.
+
+    >>> group_names(["a1/7.png", "b2/7.png"], "[a-z]"), group_names(["a1/7.png"], "none")
+    (['a', 'b'], ['a1/7.png'])
+    """
+    images = [normalize_path(image) for image in images]
+    if pattern == "none":
+        return images
+    try:
+        search = re.compile(pattern).search
+    except re.error as error:
+        raise ValueError(f"{key}={pattern!r} is not a regular expression: {error}") from error
+    matches = [search(image) for image in images]
+    names = [(match[1 if match.re.groups else 0] or "") if match else "" for match in matches]
+    if "" in names:
+        raise ValueError(
+            f"{key}={pattern!r} finds nothing in {names.count('')} of {len(names)} paths, first"
+            f" {images[names.index('')]!r}; write one that matches every path, or none for single images"
+        )
+    return names
 
 
 def split_labels(labels: Labels, split: Split, seed: int) -> dict[str, np.ndarray]:

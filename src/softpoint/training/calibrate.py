@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
-from softpoint.data.dataset import collate
+from softpoint.data.dataset import collate, input_pixel
 from softpoint.functional import pixel_length
 from softpoint.inference.compatibility import upgrade
 from softpoint.labels.schema import ABSENT
@@ -73,10 +73,12 @@ class Calibrate(Callback):
         replace_checkpoint(path, stored)
         images, points = len(measured.mask), int(measured.mask.sum())
         caution = f" with only {points} labeled points, so mostly from priors" if points < FEW_POINTS else ""
-        height, width = trainer.datamodule.size
+        data = trainer.datamodule
+        original = radius * input_pixel(data.sources["val"], data.size, data.padding)
         return (
-            f"confidence: the probability that a point is within {radius:.1f} px (of the {height}x{width} input),"
-            f" fitted on {images} images{caution}"
+            f"confidence: the probability that a point is within {original:.1f} px ({100 * self.fraction:g} % of the"
+            f" usual subject's size; {radius:.1f} px of the {data.size[0]}x{data.size[1]} input), fitted on {images}"
+            f" images{caution}"
         )
 
 

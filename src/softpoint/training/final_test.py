@@ -83,6 +83,7 @@ class FinalTest(Callback):
         fraction = next((c.fraction for c in trainer.callbacks if isinstance(c, Calibrate)), FRACTION)
         draws = max(200, min(DRAWS, _WORK // max(1, int(self.results.labeled.sum()))))
         self.metrics = evaluate(self.results, fraction=fraction, draws=draws)
+        print(*self.metrics["notes"], sep="\n")
         mean_position = trainer.datamodule.mean_position()
         constant = replace(self.results, keypoints=np.stack([transform(mean_position, m) for m in matrices]))
         columns = [(*array.T, array) for array in (self.results.labeled, self.results.errors, constant.errors)]
