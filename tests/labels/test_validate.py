@@ -11,7 +11,7 @@ from PIL import Image
 from helpers.labels import images, written
 from softpoint.images import ImageFolder
 from softpoint.labels.formats import read_labels
-from softpoint.labels.load import LabelSource
+from softpoint.labels.load import LabelSource, load_labels
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 from softpoint.labels.validate import validate
@@ -66,6 +66,20 @@ def test_missing_images_are_counted_and_searched_nearby(tmp_path: Path) -> None:
             checked(labels, wrong)
 
 
+def test_a_folder_is_suggested_only_where_it_has_nearly_all_images(tmp_path: Path) -> None:
+    rows = "".join(f"v/{i}.png,1,1,2,{i + 1}\n" for i in range(8))
+    labels = read_labels(written(tmp_path / "labels", HEADER + rows))
+    for name, count in (("mine", 7), ("theirs", 8), ("other", 4)):
+        images(tmp_path / name, labels.select(range(8 - count, 8)))
+    with pytest.raises(ValueError, match=r"line 4: .*0.png.* the other 7 images are in data.images=.*mine: restore it"):
+        checked(labels, tmp_path / "mine")
+    with pytest.raises(ValueError, match=rf"v/0.png exists under {tmp_path / 'theirs'}: set data.images="):
+        checked(labels, tmp_path / "labels")
+    images(tmp_path / "deeper/images", labels)
+    with pytest.raises(ValueError, match=r"exists under .*deeper/images and .*theirs: set data.images to the one"):
+        checked(labels, tmp_path / "labels")
+
+
 def test_unreadable_images_are_listed_or_skipped(tmp_path: Path) -> None:
     rows = "".join(f"img{i}.png,1,1,1,1\n" for i in range(9))
     labels = read_labels(written(tmp_path, HEADER + rows))
@@ -108,6 +122,21 @@ def test_labels_without_points_are_refused(tmp_path: Path) -> None:
     images(tmp_path, labels)
     with pytest.raises(ValueError, match="none of its 2 subjects has a labeled point"):
         checked(labels, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            "dlc_deleted",
+            r"img0003.png does not exist.*the other 19 images are in data.images=.*dlc_deleted",
+        ),
+        ("cvat_coco/annotations/person_keypoints_default.json", r"exists under .*images/default: set data.images="),
+    ],
+)
+def test_real_sets_with_missing_images_are_explained(data_root: Path, labels: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_labels(LabelSource(data_root / "cases" / labels))
 
 
 def test_the_right_folder_is_suggested_for_real_labels(data_root: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from softpoint.images import ImageFolder
+from softpoint.labels.formats.parsing.path_search import folders_with
 from softpoint.labels.row_errors import RowErrors, first_few
 from softpoint.labels.schema import UNLABELED, Labels
 from softpoint.paths import normalize_path
@@ -19,6 +20,9 @@ from softpoint.paths import normalize_path
 # Pixels by which a point may be beyond the centers of the border pixels: labeling tools let people click on the
 # border itself, x = width.
 BORDER = 1.0
+
+# Number of images that are looked for in other folders.
+_SAMPLE = 50
 
 _log = logging.getLogger(__name__)
 
@@ -100,19 +104,21 @@ def _with_sizes(
                     f" {subject.size[0]}: they were made on another version of it"
                 )
             kept.append(index)
-    errors.raise_or_warn(_folder_hint(missing[0], Path(labels.source), image_folder.folder) if missing else "")
+    errors.raise_or_warn(_folder_hint(labels, missing, image_folder.folder) if missing else "")
     return labels.select(kept), np.array([sizes[labels.images[i]] for i in kept], dtype=np.int64).reshape(-1, 2)
 
 
-def _folder_hint(missing: str, source: Path, folder: Path) -> str:
-    """Return the way out for a missing image: a nearby folder under which it does exist, if there is one."""
-    near = [folder.parent, folder.parent.parent, source, *list(source.parents)[:4]]
-    for parent in (folder, source.parent, source.parent.parent):
-        near += sorted(path for path in parent.iterdir() if path.is_dir()) if parent.is_dir() else []
-    for base in near:
-        if (base / missing).is_file():
-            return f"{missing} exists under {base}: set data.images={base}"
-    return f"paths are taken relative to data.images={folder}: set it so that {folder / missing} exists"
+def _folder_hint(labels: Labels, missing: list[str], folder: Path) -> str:
+    """Return the way out for missing images: the only nearby folder that has nearly all of them, if they are there."""
+    images, lost = list(dict.fromkeys(labels.images)), len(set(missing))
+    if 2 * lost < len(images):
+        return f"the other {len(images) - lost} images are in data.images={folder}: restore it"
+    found = folders_with(images[:: -(-len(images) // _SAMPLE)], Path(labels.source), folder)
+    if len(found) == 1:
+        return f"{missing[0]} exists under {found[0]}: set data.images={found[0]}"
+    if found:
+        return f"{missing[0]} exists under {' and '.join(map(str, found))}: set data.images to the one that was labeled"
+    return f"paths are taken relative to data.images={folder}: set it so that {folder / missing[0]} exists"
 
 
 def _inside(labels: Labels, sizes: np.ndarray, errors: RowErrors, out_of_frame: str) -> tuple[Labels, np.ndarray]:

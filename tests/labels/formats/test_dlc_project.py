@@ -125,13 +125,21 @@ def test_the_scorer_of_the_config_is_chosen(project: Path) -> None:
         read_labels(project)
 
 
-def test_the_h5_is_read_only_without_a_csv(project: Path) -> None:
-    pytest.importorskip("h5py")
-    written(project, b"\x89HDF\r\n\x1a\n", "labeled-data/m1/CollectedData_anna.h5")
-    assert len(read_labels(project)) == 3
-    (project / "labeled-data" / "m1" / "CollectedData_anna.csv").unlink()
-    with pytest.raises(ValueError, match=r"m1/CollectedData_anna.h5 cannot be read as DeepLabCut's table"):
-        read_labels(project)
+def test_a_csv_and_an_h5_must_agree(project: Path) -> None:
+    pandas, _ = pytest.importorskip("pandas"), pytest.importorskip("tables")
+    file = project / "labeled-data/m1/CollectedData_anna.csv"
+    frame = pandas.read_csv(file, header=[0, 1, 2], index_col=0)
+    frame.to_hdf(file.with_suffix(".h5"), key="df_with_missing", mode="w")
+    whole = read_labels(project)
+    written(project, FIRST.replace("5,6", "5,7"), "labeled-data/m1/CollectedData_anna.csv")
+    message = r"CollectedData_anna.csv and CollectedData_anna.h5 differ in 1 points, first nose of a.png. DeepLabCut"
+    assert_refused(project, message)
+    written(project, FIRST.replace("5,6", ","), "labeled-data/m1/CollectedData_anna.csv")
+    assert_refused(project, message)
+    file.unlink()
+    np.testing.assert_array_equal(read_labels(project).keypoints, whole.keypoints)
+    file.with_suffix(".h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    assert_refused(project, r"m1/CollectedData_anna.h5 cannot be read as DeepLabCut's table")
 
 
 def test_frames_are_beside_their_labels(project: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -140,6 +148,12 @@ def test_frames_are_beside_their_labels(project: Path, caplog: pytest.LogCapture
     with caplog.at_level(logging.INFO, "softpoint"):
         assert read_labels(project).images[-1] == "labeled-data/renamed/a.png"
     assert "1 paths lead to another folder" in caplog.text
+    written(project, b"", "labeled-data/m2/a.png")
+    written(project, FIRST.replace("/m1/", "/m2/"), "labeled-data/m1/CollectedData_anna.csv")
+    assert read_labels(project).images[0] == "labeled-data/m2/a.png"
+    two = FIRST + "labeled-data/gone/a.png,1,2,3,4,5,6\n"
+    written(project, two, "labeled-data/m1/CollectedData_anna.csv")
+    assert_refused(project, r"line 5: labeled-data/m1/a.png is labeled in .* line 4 too; remove one")
 
 
 def test_bodyparts_that_the_config_lacks_are_left_out(project: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -145,7 +145,7 @@ def test_videos_of_another_machine_are_searched(home: Path, tmp_path: Path) -> N
             name["filename"] = "D:\\anna\\" + Path(name["backend"]["filename"]).name
             name["backend"]["filename"] = name["filename"]
         renamed(file, names)
-    missing = r"D:/anna/one.mp4 was not found below .*; set data.images to the folder of one.mp4"
+    missing = r"D:/anna/one.mp4 was not found below .*; set data.images to the folder of it"
     with pytest.raises(ValueError, match=missing.replace("/", r"[/\\]")):
         read_labels(path)
     labels = read_labels(path, images=home / "videos")

@@ -97,7 +97,11 @@ def test_spellings_read_the_same(folder: Path, text: str) -> None:
         (("100.5 0", "1e999 0"), r"line 3 '1e999 0' is not two finite"),
         (("100.5 0", "1_0 0"), r"line 3 '1_0 0' is not two finite"),
         (("IMAGE=63001.png\n", ""), r"specimen 1 .*: it has no line IMAGE="),
-        (("63001.png", "missing.png"), r"image missing.png was not found in .*; put the images beside the TPS file"),
+        (
+            ("63001.png", "missing.png"),
+            r"missing.png was not found below .*; set data.images to the folder of it",
+        ),
+        (("63001.png", "day2/63002.png"), r"day2/63002.png and C:.wings.63002.png both end in 63002.png"),
         (("SCALE=0.004", "SCALE=0.004\n5 5"), r"line 8 '5 5' is neither a landmark nor KEY=VALUE"),
     ],
 )

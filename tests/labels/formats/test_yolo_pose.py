@@ -202,13 +202,23 @@ def test_missing_folders_images_and_labels(folder: Path, caplog: pytest.LogCaptu
     assert len(read_labels(folder)) == 4 and "the test images images/later were not found" in caplog.text
     put(folder / "list.txt", "images/train/a.png\nimages/train/gone.png\n")
     put(folder / "data.yaml", YAML.replace("images/train", "list.txt"))
-    with pytest.raises(ValueError, match=r"list.txt line 2: image images/train/gone.png was not found"):
+    with pytest.raises(ValueError, match=r"list.txt line 2: images/train/gone.png was not found"):
         read_labels(folder)
     for file in folder.glob("labels/*/*.txt"):
         file.unlink()
     put(folder / "data.yaml", YAML)
     with pytest.raises(ValueError, match=r"none of its 3 images has a label file such as .*labels"):
         read_labels(folder)
+
+
+def test_no_image_gets_the_labels_of_another(folder: Path) -> None:
+    images(folder, "images/train/a.jpg")
+    with pytest.raises(ValueError, match=r"train/a.txt: images/train/a.jpg and images/train/a.png both have its name"):
+        read_labels(folder)
+    assert read_labels(folder, on_error="skip").images == ("images/train/night/b.png", "images/val/c.png")
+    put(folder / "data.yaml", YAML.replace("images/train", "/x/day1/val").replace("images/val", "/x/day2/val"))
+    with pytest.raises(ValueError, match=r"/x/day1/val and /x/day2/val both end in val, the only such file below"):
+        read_labels(folder, images=folder / "images")
 
 
 def test_a_damaged_image_or_label_file_is_an_error_of_its_row(folder: Path) -> None:

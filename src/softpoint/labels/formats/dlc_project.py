@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 
 from softpoint.labels.formats import dlc_csv, dlc_h5
+from softpoint.labels.formats.parsing.rows import UniqueRows
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
@@ -24,6 +25,9 @@ DESCRIPTION = (
 )
 
 _log = logging.getLogger(__name__)
+
+
+_SAME = 0.01  # pixels between coordinates that are equal
 
 
 class _Config(NamedTuple):
@@ -54,11 +58,13 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     config = _read_config(root / "config.yaml")
     parts = []
     for folder in _video_folders(root, start):
-        file = _label_file(folder, config.scorer)
-        if file is None:
-            _log.info("%s has no CollectedData file and is skipped", folder)
+        files = _files_of_scorer(folder, config.scorer)
+        if files:
+            parts.append(_read_video(root, files[0], errors))
         else:
-            parts.append(_read_video(root, file, errors))
+            _log.info("%s has no CollectedData file and is skipped", folder)
+        if len(files) > 1:
+            _check_equal(parts[-1], files)
     if not parts:
         raise ValueError(f"{path}: no folder in its labeled-data has a CollectedData_*.csv or .h5; label frames first")
     names = config.bodyparts or tuple(dict.fromkeys(name for part in parts for name in part.skeleton.names))
@@ -95,17 +101,43 @@ def _label_files(folder: Path) -> list[Path]:
     return sorted(f for f in folder.glob("CollectedData*") if f.suffix in (".csv", ".h5") and f.is_file())
 
 
-def _label_file(folder: Path, scorer: str) -> Path | None:
-    """Return the file of the scorer in config.yaml, or the only one; its CSV if it has one."""
-    files = {file.stem: file for file in reversed(_label_files(folder))}  # the CSV replaces the HDF5
-    if len(files) <= 1:
-        return next(iter(files.values()), None)
-    if f"CollectedData_{scorer}" not in files:
+def _files_of_scorer(folder: Path, scorer: str) -> list[Path]:
+    """Return the CSV and HDF5 file, or one of them, of the scorer in config.yaml, or of the only one."""
+    files = _label_files(folder)
+    names = sorted({file.stem for file in files})
+    if len(names) > 1 and f"CollectedData_{scorer}" not in names:
         raise ValueError(
-            f"{folder} has labels in {', '.join(sorted(files))}, but config.yaml names scorer {scorer!r}; name one of"
+            f"{folder} has labels in {', '.join(names)}, but config.yaml names scorer {scorer!r}; name one of"
             " these scorers there, or give one of the files"
         )
-    return files[f"CollectedData_{scorer}"]
+    return [file for file in files if len(names) == 1 or file.stem == f"CollectedData_{scorer}"]
+
+
+def _check_equal(labels: Labels, files: list[Path]) -> None:
+    """Raise ValueError unless the HDF5 file, the second of `files`, holds the labels of the first."""
+    try:
+        other = dlc_h5.read(files[1], RowErrors(str(files[1]), "skip", silent=True))
+    except ImportError as error:
+        _log.warning("%s is read without comparing it to the HDF5 file that DeepLabCut reads: %s", files[0], error)
+        return
+    one, two = (
+        {
+            (normalize_path(s.image).rpartition("/")[2], s.name, name): s.keypoints[k]
+            for s in part.subjects
+            for k, name in enumerate(part.skeleton.names)
+            if s.visibility[k]
+        }
+        for part in (labels, other)
+    )
+    nowhere = np.full(2, np.inf)
+    differing = [key for key in one | two if np.abs(one.get(key, nowhere) - two.get(key, nowhere)).max() > _SAME]
+    if differing:
+        image, individual, name = differing[0]
+        raise ValueError(
+            f"{files[0]} and {files[1].name} differ in {len(differing)} points, first {name} of"
+            f" {' in '.join(filter(None, (individual, image)))}. DeepLabCut reads the .h5: remove the file that is"
+            " outdated, or name the right one in data.labels"
+        )
 
 
 def _read_video(root: Path, file: Path, errors: RowErrors) -> Labels:
@@ -115,14 +147,16 @@ def _read_video(root: Path, file: Path, errors: RowErrors) -> Labels:
     labels = read_file(file, errors, prefix=f"{(folder / file.name).as_posix()} ")
     if folder == Path():
         return labels
-    subjects, moved = [], 0
+    unique, subjects, moved = UniqueRows(), [], 0
     for subject in labels.subjects:
         name = normalize_path(subject.image)
-        if not name.startswith(f"{folder.as_posix()}/"):
-            image = f"{folder.as_posix()}/{name.rsplit('/', 1)[-1]}"
+        if not name.startswith(f"{folder.as_posix()}/") and not (root / name).is_file():
+            image = f"{folder.as_posix()}/{name.rpartition('/')[2]}"
             moved += image != subject.image
             subject = replace(subject, image=image)
-        subjects.append(subject)
+        with errors.row(subject.place):
+            unique.add((normalize_path(subject.image), subject.name), subject.place, subject.image)
+            subjects.append(subject)
     if moved:
         _log.info("%s: %d paths lead to another folder; the images in its own folder are used", file, moved)
     return replace(labels, subjects=tuple(subjects))

@@ -14,7 +14,7 @@ import numpy as np
 from softpoint.extras import require
 from softpoint.images.decode import SUFFIXES
 from softpoint.labels.formats.parsing import sandbox
-from softpoint.labels.formats.parsing.path_search import best_folder, folders_near, tail_below
+from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near
 from softpoint.labels.formats.parsing.rows import unlabeled_points, visibility_of
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
@@ -83,10 +83,11 @@ def read_in_process(path: Path, errors: RowErrors, images: Path | None) -> Label
     skeleton = _skeleton(path, skeletons)
     labeled = {frame.video for frame in frames}
     folder = _folder(path, [video for number, video in enumerate(videos) if number in labeled], images)
+    tails = Tails(folder, [name for video in videos if not video.embedded for name in video.files])
     subjects: list[Subject] = []
     for frame in frames:
         with errors.row(f"frame {frame.number} of video {frame.video}"):
-            subjects += _subjects(path, folder, videos, frame, len(skeleton))
+            subjects += _subjects(path, tails, videos, frame, len(skeleton))
     predicted = sum(frame.predicted for frame in frames)
     return Labels(str(path), str(folder), skeleton, tuple(subjects), unused={"predicted instances": predicted})
 
@@ -192,13 +193,13 @@ def _folder(path: Path, videos: list[_Video], images: Path | None) -> Path:
     return best_folder(folders, [name for video in videos if not video.embedded for name in video.files])
 
 
-def _subjects(path: Path, folder: Path, videos: list[_Video], frame: _Frame, count: int) -> list[Subject]:
+def _subjects(path: Path, tails: Tails, videos: list[_Video], frame: _Frame, count: int) -> list[Subject]:
     if frame.predicted and not frame.placed:
         return []
     if not 0 <= frame.video < len(videos):
         raise ValueError(f"there is no video {frame.video}: the file has {len(videos)}, counted from 0")
     group = videos[frame.video].group or None
-    image = _image(path, folder, videos[frame.video], frame.number)
+    image = _image(path, tails, videos[frame.video], frame.number)
     place = f"frame {frame.number} of {group or image}"
     if not frame.placed:
         return [Subject(image, place, *unlabeled_points(count), group=group)]
@@ -216,8 +217,8 @@ def _subjects(path: Path, folder: Path, videos: list[_Video], frame: _Frame, cou
     return subjects
 
 
-def _image(path: Path, folder: Path, video: _Video, index: int) -> str:
-    """Return the name of a video's frame, relative to `folder`."""
+def _image(path: Path, tails: Tails, video: _Video, index: int) -> str:
+    """Return the name of a video's frame, relative to the folder of `tails`."""
     if video.cropped:
         raise ValueError("its video is a cropped view of another; save the project with whole videos")
     if ".." in video.dataset.split("/"):
@@ -225,14 +226,9 @@ def _image(path: Path, folder: Path, video: _Video, index: int) -> str:
     if not 0 <= index < (len(video.files) if video.is_list else index + 1):
         raise ValueError(f"there is no frame {index}: its video has {len(video.files)} images, counted from 0")
     if video.embedded:
-        file = _absolute(path).relative_to(_absolute(folder)).as_posix()
+        file = _absolute(path).relative_to(_absolute(tails.folder)).as_posix()
     else:
-        written = video.files[index if video.is_list else 0]
-        tail = tail_below(folder, written)
-        if tail is None:
-            name = written.replace("\\", "/").rpartition("/")[2]
-            raise FileNotFoundError(f"{written} was not found below {folder}; set data.images to the folder of {name}")
-        file = tail
+        file = tails[video.files[index if video.is_list else 0]]
     if video.is_list or PurePosixPath(file).suffix.lower() in SUFFIXES:
         return file
     return "/".join(part for part in (file, video.dataset, f"{index:06d}") if part)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from softpoint.images.decode import image_size
-from softpoint.labels.formats.parsing.path_search import best_folder, folders_near, tail_below
+from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near
 from softpoint.labels.formats.parsing.rows import parse_float, read_lines, unlabeled_points, visibility_of
 from softpoint.labels.missing import MARKS, WORDS
 from softpoint.labels.row_errors import RowErrors
@@ -63,11 +63,12 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
         raise ValueError(f"{path}: none of its {len(specimens)} specimens has landmarks; place them with tpsDig")
     count = counts.most_common(1)[0][0]
     folder = best_folder([images] if images else folders_near(path), [specimen.image for specimen in specimens])
+    tails = Tails(folder, [specimen.image for specimen in specimens])
     subjects = []
     for number, specimen in enumerate(specimens, 1):
         place = f"specimen {number} (line {specimen.line})"
         with errors.row(place):
-            subjects.append(_subject(specimen, place, count, folder))
+            subjects.append(_subject(specimen, place, count, tails))
     # Landmarks have no names, so that flip pairs are unknown.
     return Labels(str(path), str(folder), Skeleton(tuple(f"LM{i}" for i in range(1, count + 1))), tuple(subjects))
 
@@ -104,7 +105,7 @@ def _specimens(path: Path) -> list[_Specimen]:
     return specimens
 
 
-def _subject(specimen: _Specimen, place: str, count: int, folder: Path) -> Subject:
+def _subject(specimen: _Specimen, place: str, count: int, tails: Tails) -> Subject:
     rows = specimen.rows
     if not (specimen.stated.isascii() and specimen.stated.isdigit()):
         raise ValueError(f"LM={specimen.stated!r} is not a number of landmarks")
@@ -117,12 +118,8 @@ def _subject(specimen: _Specimen, place: str, count: int, folder: Path) -> Subje
         raise ValueError(f"it has {len(rows)} landmarks, but most have {count}; give all of them the same number")
     if not specimen.image:
         raise ValueError("it has no line IMAGE=; add one that names its image")
-    image = tail_below(folder, specimen.image)
-    if image is None:
-        raise FileNotFoundError(
-            f"image {specimen.image} was not found in {folder}; put the images beside the TPS file, or set data.images"
-        )
-    size = image_size(folder / image)
+    image = tails[specimen.image]
+    size = image_size(tails.folder / image)
     points = np.array([_point(line, text) for line, text in rows]) if rows else unlabeled_points(count)[0]
     points[:, 1] = size[0] - points[:, 1]
     return Subject(image, place, points, visibility_of(points), name=specimen.name, size=size)

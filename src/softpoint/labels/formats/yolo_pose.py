@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from softpoint.images.decode import image_size, list_images
-from softpoint.labels.formats.parsing.path_search import tail_below
+from softpoint.labels.formats.parsing.path_search import Tails, tail_below
 from softpoint.labels.formats.parsing.rows import parse_float, read_lines, unlabeled_points
 from softpoint.labels.formats.parsing.yolo_config import Config, find_config, read_config
 from softpoint.labels.row_errors import RowErrors
@@ -56,9 +56,18 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     if not groups:
         errors.raise_or_warn()
         raise ValueError(f"{file}: its folders {', '.join(config.entry_names())} below {root} hold no image")
-    subjects = [subject for image, group in groups.items() for subject in _subjects(root, image, group, config, errors)]
-    if not any(_label_file(root, image).is_file() for image in groups):
-        example = _label_file(root, next(iter(groups)))
+    label_files: dict[Path, list[str]] = {}
+    for image in groups:
+        label_files.setdefault(_label_file(root, image), []).append(image)
+    subjects: list[Subject] = []
+    for labels, sharing in label_files.items():
+        with errors.row(Path(os.path.relpath(labels, root)).as_posix()):
+            if len(sharing) > 1 and labels.is_file():
+                raise ValueError(f"{' and '.join(sharing)} both have its name; rename one of the two and its labels")
+            for image in sharing:
+                subjects += _subjects(root, image, labels, groups[image], config, errors)
+    if not any(map(Path.is_file, label_files)):
+        example = next(iter(label_files))
         raise ValueError(f"{file}: none of its {len(groups)} images has a label file such as {example}; add them")
     unused = {}
     if config.dimensions == 2:
@@ -85,7 +94,7 @@ def _root(file: Path, config: Config, images: Path | None) -> Path:
     roots = [images] if images else [file.parent / config.root, file.parent]
     roots = [Path(os.path.normpath(root)) for root in dict.fromkeys(roots)]
     for root in roots:
-        if any(_below(root, root, entry) for _, entry in config.entries):
+        if any(tail_below(root, entry) for _, entry in config.entries):
             return root
     raise ValueError(
         f"{file}: {', '.join(config.entry_names())} was not found below {' or '.join(map(str, roots))};"
@@ -93,21 +102,16 @@ def _root(file: Path, config: Config, images: Path | None) -> Path:
     )
 
 
-def _below(root: Path, start: Path, written: str) -> str | None:
-    """Return a path relative to `root`; one that leads out of it is searched within."""
-    inside = Path(os.path.normpath(start / written))
-    if inside.is_relative_to(root) and os.path.exists(inside):  # noqa: PTH110, it accepts any name
-        return inside.relative_to(root).as_posix()
-    return tail_below(root, written)
-
-
 def _images(root: Path, config: Config, errors: RowErrors) -> Iterator[tuple[str, str, str]]:
     """Yield split, path relative to `root` and group of each image."""
+    tails = Tails(root, config.entry_names())
     for split, entry in config.entries:
-        place = _below(root, root, entry)
-        if place is None:
+        try:
+            place = tails[entry]
+        except FileNotFoundError:
             _log.warning("%s: the %s images %s were not found below %s", errors.source, split, entry, root)
-        elif place.lower().endswith(".txt"):
+            continue
+        if place.lower().endswith(".txt"):
             for image in _listed_images(root, place, errors):
                 yield split, image, _group(Path(image).parent)
         else:
@@ -122,14 +126,15 @@ def _images(root: Path, config: Config, errors: RowErrors) -> Iterator[tuple[str
 
 def _listed_images(root: Path, place: str, errors: RowErrors) -> Iterator[str]:
     """Yield the images in a text file with one path per line."""
-    for number, line in read_lines(root / place):
+    # As in Ultralytics, only a path that begins with ./ is relative to the folder of the list.
+    lines = [
+        (number, (Path(place).parent / line).as_posix() if line.startswith("./") else line)
+        for number, line in read_lines(root / place)
+    ]
+    tails = Tails(root, [line for _, line in lines])
+    for number, line in lines:
         with errors.row(f"{place} line {number}"):
-            # As in Ultralytics, only a path that begins with ./ is relative to the folder of the list.
-            start = (root / place).parent if line.startswith("./") else root
-            image = _below(root, start, line)
-            if image is None:
-                raise FileNotFoundError(f"image {line} was not found below {root}")
-            yield image
+            yield tails[line]
 
 
 def _group(folder: Path) -> str:
@@ -144,22 +149,18 @@ def _label_file(root: Path, image: str) -> Path:
     return Path(f"{head}/labels/{tail}" if separator else path).with_suffix(".txt")
 
 
-def _subjects(root: Path, image: str, group: str, config: Config, errors: RowErrors) -> list[Subject]:
+def _subjects(root: Path, image: str, file: Path, group: str, config: Config, errors: RowErrors) -> list[Subject]:
     """Return the subjects of an image, or an unlabeled one if it has no labels."""
-    file = _label_file(root, image)
     place = Path(os.path.relpath(file, root)).as_posix()
-    lines: list[tuple[int, str]] = []
-    with errors.row(place):
-        lines = read_lines(file) if file.is_file() else []
-        if not lines:
-            return [Subject(image, f"image {image}", *unlabeled_points(len(config.skeleton)), group=group)]
-        size = image_size(root / image, exif="apply")  # Ultralytics measures an image as it is shown
-        subjects = []
-        for number, line in lines:
-            with errors.row(f"{place} line {number}"):
-                subjects.append(_subject(line.split(), image, f"{place} line {number}", group, config, size))
-        return subjects
-    return []
+    lines = read_lines(file) if file.is_file() else []
+    if not lines:
+        return [Subject(image, f"image {image}", *unlabeled_points(len(config.skeleton)), group=group)]
+    size = image_size(root / image, exif="apply")  # Ultralytics measures an image as it is shown
+    subjects = []
+    for number, line in lines:
+        with errors.row(f"{place} line {number}"):
+            subjects.append(_subject(line.split(), image, f"{place} line {number}", group, config, size))
+    return subjects
 
 
 def _subject(cells: list[str], image: str, place: str, group: str, config: Config, size: tuple[int, int]) -> Subject:

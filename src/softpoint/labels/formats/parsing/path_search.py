@@ -7,8 +7,13 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from softpoint.paths import normalize_path
+
 # Limits: subfolders searched beside a label file, parts of a path compared, and paths that decide on a folder.
 _MAX_FOLDERS, _MAX_PARTS, _MAX_PATHS = 100, 8, 50
+
+# Share of the images that a folder must hold to be suggested.
+_MIN_FOUND = 0.9
 
 
 def tail_below(folder: Path, written: str) -> str | None:
@@ -24,6 +29,47 @@ def tail_below(folder: Path, written: str) -> str | None:
         if os.path.exists(os.path.join(folder, tail)):  # noqa: PTH110, PTH118
             return tail
     return None
+
+
+class Tails:
+    """The files below `folder` that paths of another machine end in; two different paths never lead to one file.
+
+    >>> folder = Path(__file__).parent
+    >>> Tails(folder, ["a/path_search.py", "sandbox.py"])["sandbox.py"]
+    'sandbox.py'
+    >>> Tails(folder, ["a/path_search.py", "b/path_search.py"])["a/path_search.py"]
+    Traceback (most recent call last):
+    ValueError: a/path_search.py and b/path_search.py both end in path_search.py, the only such file below ...
+    """
+
+    def __init__(self, folder: Path, written: Iterable[str]) -> None:
+        self.folder = folder
+        self._tails = {path: tail_below(folder, path) for path in dict.fromkeys(written)}
+        self._paths: dict[str | None, dict[str, str]] = {}
+        for path, tail in self._tails.items():
+            self._paths.setdefault(tail, {}).setdefault(normalize_path(path), path)
+
+    def __getitem__(self, written: str) -> str:
+        """Return the tail of one of the paths; FileNotFoundError without any, ValueError where it is another's too."""
+        if (tail := self._tails[written]) is None:
+            raise FileNotFoundError(f"{written} was not found below {self.folder}; set data.images to the folder of it")
+        if others := [path for key, path in self._paths[tail].items() if key != normalize_path(written)]:
+            raise ValueError(
+                f"{written} and {others[0]} both end in {tail}, the only such file below {self.folder}; set data.images"
+                " to the folder that has both"
+            )
+        return tail
+
+
+def folders_with(images: Sequence[str], source: Path, folder: Path) -> list[Path]:
+    """Return the folders near the labels `source` and the `folder` of images below which nearly all images exist."""
+    first, count = images[0], _MIN_FOUND * len(images)
+    near = [folder.parent, folder.parent.parent, source, *list(source.parents)[:4]]
+    for parent in (folder, source.parent, source.parent.parent):
+        near += [deeper for child in _subfolders(parent) for deeper in (child, *_subfolders(child))]
+    distinct = {os.path.abspath(base): base for base in reversed(near)}  # noqa: PTH100, links stay as they are
+    candidates = [base for base in reversed(distinct.values()) if (base / first).is_file()]
+    return [base for base in candidates if sum((base / image).is_file() for image in images) >= count]
 
 
 def best_folder(folders: Sequence[Path], written: Iterable[str]) -> Path:
