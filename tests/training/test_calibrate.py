@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pytorch_lightning.trainer.states import RunningStage
@@ -216,10 +217,18 @@ def test_the_best_checkpoint_is_calibrated_and_the_last_is_not(run: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
-def test_calibration_measures_the_unrounded_input_of_a_predictor(tmp_path: Path) -> None:
-    words = labeled(write_labels(tmp_path / "data"), "data.device_cache=true", "~callbacks.calibrate")
+def test_calibration_measures_the_unrounded_input_of_a_predictor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = labeled(write_labels(tmp_path / "data"), "data.device_cache=true")
     module, data, trainer = built(composed("train", words, tmp_path / "run"))
     trainer.fit(module, data)
+    radius = read_checkpoint(tmp_path / "run/checkpoints/best.ckpt").net.calibration.radius
+    rows = data.splits["val"]
+    pixel = np.median([max(data.sources["val"].describe(i).size) / 64 for i in range(len(rows))])
+    message = f"within {radius * pixel:.1f} px (5 % of the usual subject's size; {radius:.1f} px of the 64x64 input)"
+    count = len({data.labels.groups[row] for row in rows})
+    assert f"{message}, fitted on {len(rows)} images of {count} group" in capsys.readouterr().out
     trainer.state.stage = RunningStage.TRAINING  # as it is when a fit ends
     seen = torch.cat([batch["image"] for batch in _batches(trainer, torch.device("cpu"), 1000)])
     dataset = data.dataset("val", unrounded=True)

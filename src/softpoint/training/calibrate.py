@@ -63,7 +63,14 @@ class Calibrate(Callback):
         weights = {key.removeprefix("net."): value for key, value in stored["state_dict"].items() if key[:4] == "net."}
         net.load_state_dict({**net.calibration.state_dict(prefix="calibration."), **weights})
         net.calibration.set(radius=torch.tensor(0.0))  # measured before any calibration
-        result = measure(net, _batches(trainer, module.device, self.images), self.fraction)
+        groups: set[str] = set()
+
+        def batches() -> Iterator[Batch]:
+            for batch in _batches(trainer, module.device, self.images):
+                groups.update(batch["group"])
+                yield batch
+
+        result = measure(net, batches(), self.fraction)
         if result is None:
             return "not calibrated, as no point of the validation split is labeled: confidence is the head's own"
         measured, radius, absent = result
@@ -78,7 +85,7 @@ class Calibrate(Callback):
         return (
             f"confidence: the probability that a point is within {original:.1f} px ({100 * self.fraction:g} % of the"
             f" usual subject's size; {radius:.1f} px of the {data.size[0]}x{data.size[1]} input), fitted on {images}"
-            f" images{caution}"
+            f" images of {len(groups)} group{'s' * (len(groups) > 1)}{caution}"
         )
 
 
