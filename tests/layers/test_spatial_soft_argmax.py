@@ -25,18 +25,6 @@ def test_each_keypoint_learns_its_own_temperature():
     assert gradient[1] != 0 and gradient[0] == gradient[2] == 0
 
 
-def test_training_can_find_the_temperature():
-    logits = torch.randn(64, 1, 5, 5)
-    target = soft_argmax(logits, 0.4)
-    layer = SpatialSoftArgmax(1.5, learnable_temperature=True)
-    optimizer = torch.optim.Adam(layer.parameters(), lr=0.05)
-    for _ in range(100):
-        optimizer.zero_grad()
-        (layer(logits) - target).square().mean().backward()
-        optimizer.step()
-    assert layer.temperature.item() == pytest.approx(0.4, rel=0.02)
-
-
 def test_a_fixed_temperature_is_stored_but_does_not_learn():
     layer = SpatialSoftArgmax(3.0)
     assert not [p for p in layer.parameters() if p.requires_grad]

@@ -124,11 +124,6 @@ def test_counters_of_batch_norm_may_be_missing(tmp_path: Path):
     Small(8, weights=tmp_path / "w.safetensors")
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"no file at .*absent\.safetensors"):
-        Small(8, weights=tmp_path / "absent.safetensors")
-
-
 @pytest.mark.parametrize(("name", "nearest"), [("resnet81", "resnet18"), ("convnxt_tiny", "convnext_tiny")])
 def test_an_unknown_network_is_answered_by_the_nearest(name: str, nearest: str):
     with pytest.raises(ValueError, match=f"no model '{name}'; did you mean '{nearest}'"):
