@@ -41,7 +41,7 @@ class KeypointModule(pl.LightningModule):
         learn_visibility: predict states of keypoints where the head leaves it open (`head.visibility=null`) and a
             term of the loss trains them.
         backbone_rate: learning rate of the backbone as a fraction of the optimizer's.
-        compile: run the network through torch.compile.
+        compile: run the network up to its head through torch.compile.
         teacher: adds a loss of images without labels; None learns from labels alone.
     """
 
@@ -79,7 +79,10 @@ class KeypointModule(pl.LightningModule):
         self.point_means = PointMeans(len(skeleton))
         self.visibility_scores = VisibilityScores(len(skeleton))
         if compile:
-            self.net.compile()
+            # Not the head: inductor's gradient of the window that it reads, which no loss trains, is NaN on CPUs for
+            # three keypoints whose logits have their channels last.
+            for part in (self.net.backbone, self.net.decoder, *self.net.attention.values()):
+                part.compile()
 
     def forward(self, image: Tensor, return_attention: bool = False) -> Prediction:
         prediction: Prediction = self.net(image, return_attention)
