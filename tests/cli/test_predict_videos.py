@@ -74,28 +74,10 @@ def test_a_video_that_is_none_does_not_stop_the_others(
     assert not (tmp_path / "out2" / "b").exists()
 
 
-def test_boxes_of_frames(ckpt: str, start: Callable, videos: Path, tmp_path: Path) -> None:
-    lines = ["image,box_left,box_top,box_right,box_bottom,nose_x,nose_y"]
-    lines += ["day1/a.mp4/000002,5,5,40,40,,", "day1/a.mp4/000002,10,12,60,47,,"]
-    (tmp_path / "boxes.csv").write_text("\n".join(lines))
-    words = [f"source={videos / 'day1' / 'a.mp4'}", f"boxes={tmp_path / 'boxes.csv'}", f"output={tmp_path / 'out'}"]
-    ending = start("predict", ckpt, *words)
-    assert ending.code == 1 and "no frame of a.mp4 has a box; name frames a.mp4/000012" in ending.err
-    (tmp_path / "boxes.csv").write_text("\n".join(lines).replace("day1/", ""))
-    assert start("predict", ckpt, *words).code == 0
-    rows = read_csv(tmp_path / "out" / "predictions.csv")
-    assert [row["frame"] for row in rows] == ["0", "1", "2", "2", "3", "4", "5", "6"]
-    assert [bool(row["nose_x"]) for row in rows] == [row["frame"] == "2" for row in rows]
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["formats=[dlc]"], "formats=['dlc']: 'dlc': did you mean 'dlc_h5'?"),
         (["formats=cocoo"], "formats=['cocoo']: 'cocoo': did you mean 'coco'?"),
-        (["threshold=2"], "threshold=2 must be a probability, 0 to 1"),
-        (["batch_size=0"], "batch_size=0 must be at least 1"),
-        (["smoothing=median", "smoothing_window=2"], "smoothing_window=2 must be an odd number of frames"),
         (["tta=mirror"], "tta='mirror' is unknown"),
         (["max_pixels=100"], "a.mp4 is 64 x 48; more than 100 pixels are refused"),
         (["resume=true"], "is no file of an interrupted job of this version; remove it"),
