@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from helpers.training import NAMES, ROOT, built, composed, labeled, read_csv, tiny, write_labels
+from softpoint.cli.shell import command
 from softpoint.data.geometry import letterbox_matrix, transform
 
 pytestmark = pytest.mark.filterwarnings(
@@ -43,13 +45,56 @@ def test_a_run_leaves_what_help_promises(run: Path) -> None:
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
 
 
-def test_the_printed_command_names_the_checkpoint(start: Callable, tmp_path: Path) -> None:
-    ending = start("train", *tiny(f"hydra.run.dir={tmp_path / 'here'}"))
-    assert ending.code == 0 and ending.err == ""
-    best = tmp_path / "here" / "checkpoints" / "best.ckpt"
-    printed = [word for line in ending.out.splitlines() if "ckpt=" in line for word in line.split() if "ckpt=" in word]
-    assert (ROOT / printed[0].removeprefix("ckpt=")).resolve() == best
+def test_the_printed_command_predicts_where_it_is_typed(
+    start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder whose name Hydra and a shell would misread."""
+    folder = tmp_path / "it's lr=1,2"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    ending = start("train", *tiny("name='a=b, c'"), "hydra.verbose=false")
+    assert ending.code == 0 and ending.err == "", ending.err
     assert "10 keypoints, images 8 train, 4 val, 5 test, 64x64" in ending.out and "mean position / epe" in ending.out
+    printed = next(line for line in ending.out.splitlines() if line.startswith("use it: "))
+    write_labels(folder, 2)
+    program, *words = shlex.split(printed.removeprefix("use it: ").replace("IMAGE_OR_FOLDER", "video0"))
+    assert program == "softpoint" and "outputs/a=b, c/20" in words[1]
+    ending = start(*words, "output=out")
+    assert ending.code == 0 and len(read_csv(folder / "out" / "predictions.csv")) == 1, ending.err
+
+
+@pytest.mark.parametrize(
+    ("started", "expected"),
+    [
+        ("scripts/train.py", "{python} scripts/predict.py"),
+        ("../my folder/train.py", "softpoint predict"),  # which is no script of this repository
+        ("/x/softpoint/cli/__main__.py", "{python} -m softpoint.cli predict"),
+        ("/nowhere/bin/softpoint", "/nowhere/bin/softpoint predict"),
+        ("softpoint", "softpoint predict"),
+    ],
+)
+def test_a_printed_command_is_started_as_this_one(monkeypatch: pytest.MonkeyPatch, started: str, expected: str) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("shutil.which", lambda name: {"python": sys.executable, "softpoint": "softpoint"}[name])
+    monkeypatch.setattr(sys, "argv", [started])
+    assert command("predict") == expected.format(python="python")
+
+
+@pytest.mark.parametrize(
+    ("definition", "message"),
+    [
+        ("class head(SoftArgmaxHead): pass", "commands that read its checkpoints need 'trust=[mine]'"),
+        ("def head(**k): return SoftArgmaxHead(**k)", "no command will read the checkpoints of this training, nor re"),
+    ],
+)
+def test_a_network_of_own_modules_is_announced_before_it_is_trained(
+    start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, definition: str, message: str
+) -> None:
+    (tmp_path / "mine.py").write_text(f"from softpoint.models import SoftArgmaxHead\n{definition}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    ending = start("train", *tiny("head._target_=mine.head", "trainer.fast_dev_run=true"))
+    assert ending.code == 0 and message in ending.out, ending.err
 
 
 def test_sweeps_minimize_the_best_validation_error(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
+from softpoint.cli.shell import setting
+
 
 def main(cfg: DictConfig) -> None:
     """Read any format that training reads, write another one, and print what was read and written."""
@@ -28,6 +30,7 @@ def main(cfg: DictConfig) -> None:
     written = write_labels(labels, cfg.to, output, image_folder, RowErrors(str(cfg.labels), cfg.on_error))
     print(f"wrote {output} ({cfg.to}): {summary(written)}")
     if (splits := write_stated_splits(written, output)) is not None:
-        print(f"wrote {splits}, the split that the labels state: train on it with data.splits={splits}")
+        print(f"wrote {splits}, the split that the labels state: train on it with {setting('data.splits', splits)}")
     if folder.absolute() != output.parent.absolute():
-        print(f"its paths start from {folder}: train on it with data.labels={output} data.images={folder}")
+        words = f"{setting('data.labels', output)} {setting('data.images', folder)}"
+        print(f"its paths start from {folder}: train on it with {words}")

@@ -17,7 +17,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli import run_folder
-from softpoint.cli.hydra_errors import CONFIGS, CommandLine, check_renamed, is_override, leave, quoted
+from softpoint.cli.hydra_errors import CONFIGS, CommandLine, check_renamed, is_override, leave
+from softpoint.cli.shell import quoted
 
 # Keys whose value is a path or a name, of every command and of single ones.
 _TEXTS = {

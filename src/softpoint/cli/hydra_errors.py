@@ -145,15 +145,6 @@ def hydras(word: str) -> bool:
     return re.match(r"[+~]*hydra\b", word) is not None
 
 
-def quoted(text: object) -> str:
-    """Return a text in the quotes of Hydra's overrides, where backslashes escape before a quote and at the end alone.
-
-    >>> print(quoted(r"it's \\d"))
-    'it\\'s \\d'
-    """
-    return "'" + re.sub(r"(\\*)('|\Z)", lambda m: 2 * m[1] + m[2].replace("'", "\\'"), str(text)) + "'"
-
-
 def _without_group(message: str, line: CommandLine) -> str:
     """The message, with settings of data named as a command without that group names them."""
     keys: Any = OmegaConf.load(CONFIGS / f"{line.config_name}.yaml")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
+from softpoint.cli.shell import command, here, setting
+
 
 def main(cfg: DictConfig) -> None:
     """Write the train, val and test sets of a training with this data, and print the command that streams them."""
-    import os
-    import shlex
     from pathlib import Path
 
     from hydra.utils import instantiate
@@ -23,4 +23,4 @@ def main(cfg: DictConfig) -> None:
     bytes_written = sum(path.stat().st_size for path in Path(cfg.output).rglob("*.bin"))
     counts = ", ".join(f"{count} {split}" for split, count in packed.samples.items())
     print(f"{len(packed.skeleton)} keypoints, samples {counts}, {bytes_written / 1e6:.1f} MB: {cfg.output}")
-    print(f"use it: softpoint train data=streaming {shlex.quote(f'data.folder={os.path.relpath(cfg.output)}')}")
+    print(f"use it: {command('train')} data=streaming {setting('data.folder', here(cfg.output))}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import sys
@@ -22,8 +21,9 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from softpoint.cli.hydra_errors import MISTAKES, CommandLine, check_renamed, explain, key_of, quoted
+from softpoint.cli.hydra_errors import MISTAKES, CommandLine, check_renamed, explain, key_of
 from softpoint.cli.run_folder import lock
+from softpoint.cli.shell import here, quoted, setting
 
 if TYPE_CHECKING:
     from softpoint.studies.runs import Trial
@@ -75,7 +75,7 @@ def carry_out(cfg: DictConfig, trials: Sequence[Trial], report: Callable[[Sequen
     """
     from softpoint.studies.markdown import update_page
 
-    output, again = Path(cfg.output), shlex.quote(f"output={cfg.output}")
+    output, again = Path(cfg.output), setting("output", cfg.output)
     lock(output)
     _check(trials)
     by_folder: dict[Path, list[Trial]] = {}
@@ -115,7 +115,7 @@ def run_job(cfg: DictConfig, jobs: Sequence[Sequence[Trial]]) -> str | None:
     first = trials[0]
     name = f"[{number + 1}/{len(jobs)}] {', '.join(trial.name for trial in trials)}"
     action = "evaluating" if first.trained else "continuing" if cfg.ckpt_path else "training"
-    print(f"{name}: {action} in {os.path.relpath(first.folder)}", flush=True)
+    print(f"{name}: {action} in {here(first.folder)}", flush=True)
     try:
         if not first.trained:
             with timed(first, resumed=cfg.ckpt_path is not None):
@@ -195,7 +195,7 @@ def _check(trials: Sequence[Trial]) -> None:
         if begun and stored != config:
             differing = sorted(key for key in config.keys() | stored.keys() if config.get(key) != stored.get(key))
             raise ValueError(
-                f"{os.path.relpath(trial.folder)} holds a training run of another config, which differs in "
+                f"{here(trial.folder)} holds a training run of another config, which differs in "
                 f"{', '.join(differing)}; name another output=FOLDER, or remove that one"
             )
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
+
+from softpoint.cli.shell import command, here, setting
 
 if TYPE_CHECKING:
     from softpoint.evaluation import Results
@@ -19,8 +22,6 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     """Run a training and return the best val/epe and the results of its test, on the first process."""
     # Imported here, so that --help and a misspelled key need not wait for torch.
     import logging
-    import os
-    import shlex
     import warnings
 
     from hydra.core.hydra_config import HydraConfig
@@ -51,8 +52,9 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     record = Record(run_facts(cfg, HydraConfig.get().overrides.task))
     trainer.callbacks.append(record)
     if trainer.is_global_zero:
-        print(f"{data.summary}; {module.summary}; writing to {os.path.relpath(trainer.default_root_dir)}")
+        print(f"{data.summary}; {module.summary}; writing to {here(trainer.default_root_dir)}")
         print(data.skeleton.mirroring)
+        trusted = announce_trust(module, trust)
     trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
     if trainer.fast_dev_run:
         return None, None
@@ -67,12 +69,31 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     report = next((callback for callback in trainer.callbacks if isinstance(callback, FinalTest)), FinalTest())
     if trainer.is_global_zero:
         conclude(path, record.facts, trainer, report)
-        print(f"best checkpoint, val/epe {score:.3f} px: {os.path.relpath(path)}")
-        command = shlex.quote(f"ckpt={os.path.relpath(path)}")
-        own = sorted({package for package in trust if not package.startswith("softpoint.")})
-        more = " boxes=LABELS" * bool(data.crops) + f" trust=[{','.join(own)}]" * bool(own)
-        print(f"use it: softpoint predict {command} source=IMAGE_OR_FOLDER{more}")
+        print(f"best checkpoint, val/epe {score:.3f} px: {here(path)}")
+        boxes = " boxes=LABELS" * bool(data.crops)
+        print(f"use it: {command('predict')} {setting('ckpt', here(path))} source=IMAGE_OR_FOLDER{boxes}{trusted}")
     return score, report.results if report.metrics else None
+
+
+def announce_trust(module: Any, trust: Sequence[str]) -> str:
+    """Print what commands need to read the checkpoints of a network with modules of the user's own; return it."""
+    import shlex
+
+    import torch
+
+    from softpoint.inference.build_model import build_model
+
+    try:
+        with torch.device("meta"):
+            build_model(module.hparams["model"], len(module.skeleton), trust)
+    except ValueError as error:
+        print(f"warning: no command will read the checkpoints of this training, nor resume it: {error}")
+    own = sorted({package for package in trust if not package.startswith("softpoint.")})
+    if not own:
+        return ""
+    trusted = shlex.quote(f"trust=[{','.join(own)}]")
+    print(f"the network has modules of your own: commands that read its checkpoints need {trusted}")
+    return f" {trusted}"
 
 
 def build(cfg: DictConfig) -> tuple[Any, Any, Any]:

@@ -1,0 +1,60 @@
+"""Commands and settings as a user types them, in the quotes of Hydra and of a shell."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+
+def quoted(text: object) -> str:
+    """Return a text in the quotes of Hydra's overrides, where backslashes escape before a quote and at the end alone.
+
+    >>> print(quoted(r"it's \\d"))
+    'it\\'s \\d'
+    """
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda m: 2 * m[1] + m[2].replace("'", "\\'"), str(text)) + "'"
+
+
+def setting(key: str, value: object) -> str:
+    """Return KEY=VALUE of a text for a shell, quoted where Hydra or the shell would read the value as anything else.
+
+    >>> print(setting("ckpt", "runs/a/best.ckpt"), setting("ckpt", "a=1/best.ckpt"), setting("output", 7))
+    ckpt=runs/a/best.ckpt 'ckpt='"'"'a=1/best.ckpt'"'"'' 'output='"'"'7'"'"''
+    """
+    try:
+        plain = OverridesParser.create().parse_override(f"{key}={value}").value() == str(value)
+    except HydraException:
+        plain = False
+    return shlex.quote(f"{key}={value if plain else quoted(value)}")
+
+
+def here(path: str | Path) -> str:
+    """Return a path relative to the folder in which the running command was typed."""
+    return os.path.relpath(path, HydraConfig.get().runtime.cwd)
+
+
+def command(name: str) -> str:
+    """Return the start of another command, in the way in which this process was started.
+
+    >>> sys.argv, before = ["scripts/train.py"], sys.argv
+    >>> command("inspect").removeprefix(sys.executable).removeprefix("python"); sys.argv = before
+    ' scripts/inspect_data.py'
+    """
+    started = Path(sys.argv[0])
+    found = shutil.which("python")
+    python = "python" if found and Path(found) == Path(sys.executable) else shlex.quote(sys.executable)
+    if started.name == "__main__.py":
+        return f"{python} -m softpoint.cli {name}"
+    if started.suffix == ".py" and (scripts := [*started.parent.glob(f"{name}*.py")]):
+        return f"{python} {shlex.quote(str(scripts[0]))}"
+    if started.name == "softpoint" and shutil.which("softpoint") != str(started):
+        return f"{shlex.quote(str(started))} {name}"
+    return f"softpoint {name}"
