@@ -67,12 +67,6 @@ def test_a_sample_does_not_depend_on_its_batch(tmp_path: Path) -> None:
             assert torch.equal(image, of_one[index])
 
 
-def test_epochs_differ(tmp_path: Path) -> None:
-    data = opened(tmp_path, True, GEOMETRY, batch_size=6)
-    first, second = (batches(data, "train", epoch)[0]["image"] for epoch in (0, 1))
-    assert not torch.equal(first, second)
-
-
 def test_canvases_reach_as_far_as_the_augmentation() -> None:
     """An output shows nothing beyond the reach, and no reach is much larger than needed."""
     for scale, rotate in itertools.product([(1.0, 1.0), (0.5, 1.0)], [0, 45]):

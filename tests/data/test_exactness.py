@@ -15,11 +15,9 @@ import torch
 
 from helpers.blobs import assert_exact, blob, centroid
 from softpoint.data.augment import Augment
-from softpoint.data.crops import input_matrix
 from softpoint.data.dataset import Draw, KeypointDataset
 from softpoint.data.device_cache import DeviceCache
 from softpoint.data.sources import Record
-from softpoint.functional import transform_points
 from softpoint.labels.skeleton import Skeleton
 
 SINGLE: dict[str, dict[str, Any]] = {
@@ -114,13 +112,3 @@ def test_batches_changed_on_their_device(crop: bool) -> None:
         image = resident.render(batch)["image"][0].permute(1, 2, 0).numpy()
         errors.append(centroid(image) - sample["keypoints"][0].numpy())
     prove(errors)
-
-
-@pytest.mark.parametrize("box", [None, np.array([100.25, 40.5, 300.0, 200.75])])
-def test_a_prediction_returns_to_original_pixels(box: np.ndarray | None) -> None:
-    """Input pixels, original pixels, input pixels: the same place, in the float32 that travels."""
-    matrix = input_matrix((480, 640), box, (256, 192), 1.25)
-    points = torch.from_numpy(np.random.default_rng(0).uniform(0, 192, (1, 50, 2))).float()
-    back, forth = (torch.from_numpy(m).float()[None] for m in (np.linalg.inv(matrix), matrix))
-    original = transform_points(points, back)
-    torch.testing.assert_close(transform_points(original, forth), points, atol=1e-3, rtol=0)

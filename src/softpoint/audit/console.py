@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from softpoint.audit.report import Report
@@ -34,12 +33,12 @@ def print_report(report: Report, console: Console | None = None) -> None:
     console.print(report.mirroring, markup=False, highlight=False, soft_wrap=True)
     for number, finding in enumerate(report.findings, 1):
         head = f"{number} ", (finding.severity, _COLORS[finding.severity]), f" {finding.kind}: {finding.message}"
-        console.print(Text.assemble(*head))
+        console.print(Text.assemble(*head), soft_wrap=True)
         for i, example in enumerate(finding.examples[:_MAX_EXAMPLES], 1):
             place = ", ".join(filter(None, (example.place, example.image)))
-            text = f"{number}.{i} " + ": ".join(filter(None, (place, example.value)))
-            console.print(Padding(Text(text), (0, 0, 0, 4)))
+            text = ": ".join(filter(None, (place, example.value)))
+            console.print(Text(f"    {number}.{i} {text}"), soft_wrap=True)
         if finding.advice:
-            console.print(Padding(Text(f"-> {finding.advice}"), (0, 0, 0, 4)))
+            console.print(Text(f"    -> {finding.advice}"), soft_wrap=True)
     if not report.findings:
         console.print("no findings")

@@ -56,28 +56,15 @@ def mirror_pairs(points: np.ndarray) -> list[tuple[int, int]]:
         return []
     poses = poses / np.sqrt(np.nanvar(poses, axis=1).sum(1)).clip(1e-9)[:, None, None]
     distances = np.sqrt(np.nanmean(((poses[:, :, None] - poses[:, None]) ** 2).sum(-1), 0))
+    turns = _orientation(poses)
     triples = np.array(list(combinations(range(len(kept)), 3)))
-    a, b, c = (poses[:, corner] for corner in triples.T)
-    areas = (b - a)[..., 0] * (c - a)[..., 1] - (b - a)[..., 1] * (c - a)[..., 0]
-    with np.errstate(invalid="ignore"):
-        turns = np.nan_to_num((np.nanmean(areas, 0) / np.nanstd(areas, 0).clip(1e-9)).clip(-3, 3))
-    orientation = np.zeros((len(kept),) * 3)  # of each triangle, for any order of its corners
-    for order, sign in (
-        ((0, 1, 2), 1),
-        ((1, 2, 0), 1),
-        ((2, 0, 1), 1),
-        ((0, 2, 1), -1),
-        ((2, 1, 0), -1),
-        ((1, 0, 2), -1),
-    ):
-        orientation[tuple(triples[:, order].T)] = sign * turns
 
     def cost(partner: np.ndarray) -> float:
         """Return the share of the orientation that stays, of the triangles whose own corners do not settle it."""
         image = partner[triples]
-        open_ = (np.sort(image, 1) != triples).any(1) | (image == triples).all(1)
-        stays = turns[open_] + orientation[tuple(image[open_].T)]
-        return float((stays**2).sum() / max(4 * (turns[open_] ** 2).sum(), 1e-9))
+        unsettled = (np.sort(image, 1) != triples).any(1) | (image == triples).all(1)
+        before, after = (turns[tuple(corners[unsettled].T)] for corners in (triples, image))
+        return float(((before + after) ** 2).sum() / max(4 * (before**2).sum(), 1e-9))
 
     partners = list(islice(_isometries(distances), _MAX_CHOICES))
     choices = sorted((cost(partner), partner.tolist()) for partner in partners) if len(partners) < _MAX_CHOICES else []
@@ -85,6 +72,19 @@ def mirror_pairs(points: np.ndarray) -> list[tuple[int, int]]:
     if best > _CLEAR or (len(choices) > 1 and choices[1][0] < 2 * best + _NEXT):
         return []
     return [(int(kept[i]), int(kept[j])) for i, j in enumerate(partner) if i < j]
+
+
+def _orientation(poses: np.ndarray) -> np.ndarray:
+    """Return mean by standard deviation, (K, K, K) and at most 3, of the signed area of each triangle of keypoints."""
+    total, square, count = np.zeros((3, *[poses.shape[1]] * 3))
+    for x, y in poses.transpose(0, 2, 1):
+        cross = np.outer(x, y) - np.outer(y, x)
+        area = cross[:, :, None] + cross + cross.T[:, None]
+        known = np.isfinite(area)
+        area[~known] = 0
+        total, square, count = total + area, square + area**2, count + known
+    mean = total / count.clip(1)
+    return np.asarray((mean / np.sqrt((square / count.clip(1) - mean**2).clip(1e-12))).clip(-3, 3))
 
 
 def _isometries(distances: np.ndarray) -> Iterator[np.ndarray]:
