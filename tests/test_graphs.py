@@ -73,6 +73,7 @@ FUNCTIONS: list[tuple[Callable, tuple[Callable, ...]]] = [
     (S.image_to_grid, (points, lambda: 4)),
     (S.information_content, (heatmaps,)),
     (S.masked_mean, (anything, lambda: anything() > 0.3)),
+    (S.pixel_length, (matrices,)),
     (S.render_gaussians, (points, lambda: 1.5, lambda: (6, 7))),
     (S.render_gaussians, (points, lambda: points() + 1, lambda: (6, 7), lambda: True)),
     (S.nearest_axis, (lambda: points()[..., 0], lambda: 1.0, lambda: 7)),
