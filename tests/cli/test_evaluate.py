@@ -51,14 +51,14 @@ def test_the_test_split_of_the_run(run: Path, start: Callable, tmp_path: Path, w
     sizes = {image: read_image(run.parent / "moved" / image).shape[:2] for image in tested}
     radius = metrics["confidence_radius"] * np.median([max(size) / 64 for size in sizes.values()])
     assert metrics["confidence_radius_original"] == pytest.approx(radius)
-    assert f"the probability that a point is within {radius:.1f} px of these images" in ending.out
+    assert f"the probability of an error of at most {radius:.1f} px in these images" in ending.out
     assert "independent units" in " ".join(ending.out.split()) and "crossval" in ending.out
 
 
 def test_the_units_of_the_intervals_can_be_named(run: Path, start: Callable, tmp_path: Path, words: list[str]) -> None:
     output, metrics = tmp_path / "out", {}
     usual = [*words, f"output={output}", "figures=false", "draws=200", "split=all"]
-    for group, units, kind in (("null", 4, "groups"), (r"img(\d)", 2, "groups"), ("none", 12, "groups")):
+    for group, units, kind in (("null", 4, "groups"), (r"img(\d)", 2, "groups"), ("none", 12, "images")):
         ending = start("evaluate", *usual, f"group='{group}'" if "(" in group else f"group={group}")
         assert ending.code == 0, ending.err
         metrics[group] = json.loads((output / "metrics.json").read_text())

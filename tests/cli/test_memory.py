@@ -32,24 +32,30 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
             (folder / name).write_bytes((folder / "0.jpg").read_bytes())
         header = [["scorer", *["us"] * 8], ["bodyparts", *np.repeat(NAMES, 2)], ["coords", *"xy" * 4]]
         rows = [[name, *range(40, 520, 60)] for name in names]
-        splits = ["train", "train", "train", "train", "val", "val", *["test"] * count]
-        with (folder / "labels.csv").open("w") as labels, (folder / "splits.csv").open("w") as file:
-            csv.writer(labels).writerows([*header, *rows])
-            csv.writer(file).writerows([["image", "split"], *zip(names, splits, strict=True)])
+        with (folder / "labels.csv").open("w") as file:
+            csv.writer(file).writerows([*header, *rows])
+        for few, many in (("val", "test"), ("test", "val")):
+            splits = [*["train"] * 4, few, few, *[many] * count]
+            with (folder / f"{many}.csv").open("w") as file:
+                csv.writer(file).writerows([["image", "split"], *zip(names, splits, strict=True)])
     return folders
 
 
-@pytest.fixture(params=["final test", "evaluate", "predict", "inspect"])
+@pytest.fixture(params=["final test", "calibration", "evaluate", "predict", "inspect"])
 def work(request: pytest.FixtureRequest, run: Path, start: Callable, tmp_path: Path) -> Callable[[Path], object]:
     """A function that reads the images of a folder."""
     ckpt, output = f"ckpt={run / 'checkpoints' / 'best.ckpt'}", f"output={tmp_path / 'out'}"
 
     def go(folder: Path) -> None:
         data = [f"data.labels={folder / 'labels.csv'}", f"data.images={folder}"]
-        if request.param == "final test":
-            words = labeled(["data=custom", *data, f"data.splits={folder / 'splits.csv'}"], "data.verify=false")
-            module, source, trainer = built(composed("train", words, tmp_path / "train"))
-            trainer.test(module, source, verbose=False)
+        if request.param in ("final test", "calibration"):
+            splits = folder / ("test.csv" if request.param == "final test" else "val.csv")
+            words = labeled(["data=custom", *data, f"data.splits={splits}"], "data.verify=false")
+            module, source, trainer = built(composed("train", words, tmp_path / folder.name))
+            if request.param == "final test":
+                trainer.test(module, source, verbose=False)
+            else:
+                trainer.fit(module, source)
         else:
             command = {
                 "evaluate": [ckpt, output, "data=custom", *data, "split=all", "draws=0", "figures=false"],
@@ -62,7 +68,7 @@ def work(request: pytest.FixtureRequest, run: Path, start: Callable, tmp_path: P
     return go
 
 
-@pytest.mark.filterwarnings("ignore:.*many workers.*")
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
 @pytest.mark.skipif(not (PROCESS / "clear_refs").exists(), reason="only Linux can reset the peak of a process's memory")
 def test_more_images_take_no_more_memory(work: Callable[[Path], object], sets: dict[int, Path]) -> None:
     peaks = []

@@ -57,12 +57,13 @@ def test_intervals_of_few_units_hold_the_truth_as_often_as_those_of_many(units: 
 
 
 @pytest.mark.parametrize("groups", [2, 5])
-def test_units_are_groups_unless_there_is_only_one(groups: int):
+def test_units_are_groups_unless_there_is_only_one_or_one_for_each_image(groups: int):
     images = [f"{i}.png" for i in range(10)]
     unit, kind = find_units(images, [f"v{i % groups}" for i in range(10)])
     assert kind == "groups" and unit.tolist() == [i % groups for i in range(10)]
-    unit, kind = find_units(["a", "b", "a"], ["v"] * 3)
-    assert kind == "images" and unit.tolist() == [0, 1, 0]
+    for names in (["v"] * 3, ["a", "b", "a"]):
+        unit, kind = find_units(["a", "b", "a"], names)
+        assert kind == "images" and unit.tolist() == [0, 1, 0]
 
 
 def test_a_seed_decides_the_draws():

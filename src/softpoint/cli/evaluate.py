@@ -65,7 +65,7 @@ def main(cfg: DictConfig) -> None:
         write_evaluation(output, results, metrics, eval_set if cfg.figures else None)
         console.print(metrics_tables(metrics))
         if original:
-            print(f"confidence: the probability that a point is within {original:.1f} px of these images")
+            print(f"confidence: the probability of an error of at most {original:.1f} px in these images")
     print(f"written to {output}")
 
 

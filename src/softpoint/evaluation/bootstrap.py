@@ -23,7 +23,7 @@ def find_units(images: Sequence[str], groups: Sequence[str]) -> tuple[np.ndarray
     >>> find_units(["a.png", "a.png", "b.png"], ["v", "v", "v"])
     (array([0, 0, 1]), 'images')
     """
-    kind = "groups" if len(set(groups)) > 1 else "images"
+    kind = "groups" if 1 < len(set(groups)) < len(set(images)) else "images"
     return np.unique(groups if kind == "groups" else images, return_inverse=True)[1], kind
 
 

@@ -43,7 +43,7 @@ class Resamples:
     """The units that a bootstrap draws: what they are, which each subject is in, and how often each draw has each."""
 
     kind: str  # "groups" or "images"
-    group: str  # one of them, or that of all images
+    group: str | None  # one of them, or that of all images; None where each image is one
     unit: np.ndarray  # (N,)
     counts: np.ndarray  # (draws, units)
     seed: int
@@ -52,7 +52,8 @@ class Resamples:
     def of(cls, results: Results, draws: int, seed: int) -> Resamples:
         """Resamples of the groups of `results`, or of its images where all are of one group."""
         unit, kind = find_units(results.images, results.groups)
-        return cls(kind, results.groups[0], unit, draw_counts(int(unit.max()) + 1, draws, seed), seed)
+        group = results.groups[0] if kind == "groups" or len(set(results.groups)) == 1 else None
+        return cls(kind, group, unit, draw_counts(int(unit.max()) + 1, draws, seed), seed)
 
     @property
     def units(self) -> int:
@@ -69,10 +70,11 @@ class Resamples:
         """A sentence on the independent units, and a caution where they are few."""
         if self.kind == "groups":
             kind = f"groups of images, such as {self.group!r}"
+        elif self.group is None:
+            kind = "images"
         else:
-            kind = (
-                f"images, all of the group {self.group!r} (group=REGEX, or data.group in training, finds smaller ones)"
-            )
+            place = f"the group {self.group!r}" if self.group else "one folder"
+            kind = f"images, all of {place} (group=REGEX, or data.group in training, finds smaller groups)"
         few = "; so few give coarse numbers, and crossval tests every image" if self.units < FEW_UNITS else ""
         return f"independent units: {self.units} {kind}{few}"
 
