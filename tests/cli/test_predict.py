@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers.training import NAMES, labeled, read_csv, write_labels
 from softpoint.images.decode import read_image
@@ -31,8 +32,24 @@ def test_a_folder_becomes_a_table_and_images(run: Path, start: Callable, tmp_pat
         points = np.array([numbers(row, "x"), numbers(row, "y")]).T
         np.testing.assert_allclose(points, found["keypoints"], atol=6e-4)
         np.testing.assert_allclose(numbers(row, "confidence"), found["confidence"], atol=6e-5)
-        drawn = read_image(output / "images" / f"{row['image']}.jpg")
+        drawn = read_image(output / "images" / Path(row["image"]).with_suffix(".jpg"))
         assert drawn.shape[0] * image.shape[1] == pytest.approx(drawn.shape[1] * image.shape[0], rel=0.02)
+
+
+def test_every_page_is_predicted_and_wide_values_as_in_the_training(run: Path, start: Callable, tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((40, 50), value, np.uint16)) for value in (4000, 800, 1600)]
+    pages[0].save(tmp_path / "movie.tif", save_all=True, append_images=pages[1:])
+    output, ckpt = tmp_path / "out", run / "checkpoints" / "best.ckpt"
+    words = [f"ckpt={ckpt}", f"source={tmp_path / 'movie.tif'}", f"output={output}"]
+    ending = start("predict", *words)
+    assert ending.code == 0 and "movie.tif: the 16-bit images use 12 bits" in ending.out
+    rows = read_csv(output / "predictions.csv")
+    assert [row["image"] for row in rows] == [f"movie.tif/{number:06}" for number in range(3)]
+    assert sorted(path.name for path in (output / "images/movie.tif").iterdir()) == [f"{n:06}.jpg" for n in range(3)]
+    assert start("predict", *words, "bits=12").code == 0
+    for row, value in zip(read_csv(output / "predictions.csv"), (250, 50, 100), strict=True):
+        expected = load_predictor(ckpt)(np.full((40, 50, 3), value, np.uint8))["keypoints"]
+        np.testing.assert_allclose(numbers(row, "x"), expected[:, 0], atol=6e-4)
 
 
 def test_a_single_image_without_drawing(run: Path, start: Callable, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import random
 import shutil
 import sys
 from collections.abc import Iterator
@@ -13,11 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from helpers.videos import bits, film, number_of
-from softpoint.images.containers import Frame, find
-from softpoint.images.decode import image_size, read_image
+from softpoint.images.containers import Frame, find, page_names
+from softpoint.images.decode import image_size, read_image, used_bits
 
 h5py = pytest.importorskip("h5py")
 
@@ -84,6 +85,38 @@ def test_missing_libraries_are_named(clip: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ValueError, match=r"a.pkg.slp needs h5py.*\[sleap\]"):
         find(packed / "video0/0").read(LIMIT)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".gif", ".webp", ".png"])
+def test_pages_of_an_image_file(tmp_path: Path, suffix: str) -> None:
+    frames = [Image.fromarray(bits(number)) for number in range(20)]
+    path = tmp_path / f"movie{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    names = page_names(path)
+    assert names == [f"movie{suffix}/{number:06}" for number in range(20)]
+    for number in random.Random(0).choices(range(20), k=30):
+        assert number_of(read_image(tmp_path / names[number])) == number
+    assert image_size(tmp_path / names[3]) == (48, 64)
+    with pytest.raises(ValueError, match=r"has no page 20: it has 20, counted from 0"):
+        read_image(path / "20")
+    frames[0].save(path)
+    assert page_names(path) == [path.name]
+
+
+def test_the_thumbnail_of_a_tiff_is_no_page(tmp_path: Path) -> None:
+    thumbnail = TiffImagePlugin.ImageFileDirectory_v2()
+    thumbnail[254] = 1
+    small = Image.new("L", (8, 6))
+    small.encoderinfo = {"tiffinfo": thumbnail}
+    Image.fromarray(bits(1)).save(tmp_path / "a.tif", save_all=True, append_images=[small])
+    assert page_names(tmp_path / "a.tif") == ["a.tif"]
+
+
+def test_pages_of_sixteen_bits(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((4, 4), value, np.uint16)) for value in (800, 1600)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    assert (read_image(tmp_path / "a.tif/1", bits=12) == 100).all()
+    assert used_bits(tmp_path / "a.tif/1") == 10
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG") -> np.ndarray:

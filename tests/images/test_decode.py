@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
-from softpoint.images.decode import image_size, list_images, read_image
+from softpoint.images.decode import image_size, list_images, read_image, used_bits
 from softpoint.images.headers import read_header, turned
 
 GRADIENT = np.stack(np.broadcast_arrays(np.arange(40)[None] * 6, np.arange(30)[:, None] * 8, 77), axis=-1)
@@ -56,13 +56,6 @@ def test_transparency_is_dropped(tmp_path: Path) -> None:
     expected = np.asarray(palette.convert("RGB"))
     path = saved(tmp_path, palette, ".png", transparency=bytes(range(256)))
     assert np.array_equal(read_image(path), expected)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_sixteen_bits_keep_the_upper_byte(tmp_path: Path, suffix: str) -> None:
-    gray = (np.arange(30)[:, None] * 2000 + np.arange(40)[None]).astype(np.uint16)
-    image = read_image(saved(tmp_path, Image.fromarray(gray), suffix))
-    assert np.array_equal(image, np.repeat((gray // 256).astype(np.uint8)[..., None], 3, axis=2))
 
 
 def tagged(folder: Path, orientation: int, suffix: str, **options: object) -> Path:
@@ -135,15 +128,6 @@ def test_another_value_of_exif_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, Image.fromarray(RGB), ".png")
     with pytest.raises(ValueError, match=r"data.exif='aply': did you mean 'apply'"):
         read_image(path, exif="aply")
-
-
-def test_float_pixels_are_refused(tmp_path: Path) -> None:
-    path = saved(tmp_path, Image.fromarray(np.ones((4, 4), np.float32)), ".tif")
-    with pytest.raises(ValueError, match=r"floating-point.*save it with 8 or 16 bits"):
-        read_image(path)
-    path = saved(tmp_path, Image.fromarray(np.full((4, 4), 70000, np.int32)), ".tif")
-    with pytest.raises(ValueError, match="span 70000 to 70000"):
-        read_image(path)
 
 
 def test_missing_and_folder_and_empty(tmp_path: Path) -> None:
@@ -286,13 +270,63 @@ def test_a_png_with_too_few_rows_is_refused(tmp_path: Path) -> None:
         read_image(path)
 
 
-@pytest.mark.parametrize(("color", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
-def test_sixteen_bits_of_every_kind_keep_the_upper_byte(tmp_path: Path, color: int, channels: int) -> None:
-    values = np.random.default_rng(0).integers(0, 65536, (5, 7, channels))
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    (tmp_path / "deep.png").write_bytes(png(7, 5, 16, color, rows))
-    expected = np.broadcast_to((values >> 8)[..., : 3 if channels > 2 else 1], (5, 7, 3))
-    assert np.array_equal(read_image(tmp_path / "deep.png"), expected)
+def deep(folder: Path, kind: str, values: np.ndarray) -> Path:
+    """A file of these values (H, W) in one of the ways in which more than 8 bits are stored."""
+    path = folder / f"deep.{kind[:3]}"
+    if kind.startswith("png"):
+        channels = int(kind[-1])
+        rows = np.repeat(values[..., None], channels, axis=2).astype(">u2")
+        color = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+        path.write_bytes(png(values.shape[1], len(values), 16, color, b"".join(b"\0" + row.tobytes() for row in rows)))
+        return path
+    dtype = np.int32 if kind == "tif int32" else np.uint16
+    saved(folder, Image.fromarray(values.astype(dtype)), ".tif").rename(path)
+    data = bytearray(path.read_bytes())
+    if kind == "tif white is 0":
+        place = data.index(struct.pack("<HHI", 262, 3, 1)) + 8
+        data[place] = 0
+    path.write_bytes(data)
+    return path
+
+
+WIDE = ["png 1", "png 2", "png 3", "png 4", "tif", "tif int32", "tif white is 0"]
+
+
+@pytest.mark.parametrize("kind", WIDE)
+@pytest.mark.parametrize(("used", "bits"), [(16, None), (12, 12), (8, 8)])
+def test_the_upper_eight_of_the_used_bits_are_kept(tmp_path: Path, kind: str, used: int, bits: int | None) -> None:
+    values = np.random.default_rng(0).integers(0, 1 << used, (5, 7))
+    values[0, 0] = (1 << used) - 1
+    path, expected = deep(tmp_path, kind, values), values >> (used - 8)
+    expected = 255 - expected if kind == "tif white is 0" else expected
+    assert np.array_equal(read_image(path, bits=bits), np.repeat(expected[..., None], 3, axis=2))
+    assert used_bits(path) == used
+    with pytest.raises(
+        ValueError, match=rf"deep.* has values up to {values.max()}, more than .*; set data.bits={used}"
+    ):
+        read_image(path, bits=used - 1)
+
+
+def test_declared_bits_are_those_that_are_used(tmp_path: Path) -> None:
+    """Signed values of 16 bits have 15 for their size."""
+    values = np.random.default_rng(0).integers(0, 1 << 15, (5, 7))
+    signed = TiffImagePlugin.ImageFileDirectory_v2()
+    signed[339] = 2
+    path = saved(tmp_path, Image.fromarray(values.astype(np.uint16)), ".tif", tiffinfo=signed)
+    assert np.array_equal(read_image(path)[..., 0], values >> 7) and used_bits(path) == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.ones((4, 4), np.float32), r"floating-point.*save it with 8 or 16 bits"),
+        (np.full((4, 4), 70000, np.int32), "span 70000 to 70000; save it with 8 or 16 bits"),
+        (np.full((4, 4), -5, np.int32), "span -5 to -5"),
+    ],
+)
+def test_values_without_a_range_are_refused(tmp_path: Path, values: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_image(saved(tmp_path, Image.fromarray(values), ".tif"))
 
 
 def test_cmyk_of_adobe_is_inverted(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from softpoint.images import ImageFolder
 from softpoint.images.decode import list_images, read_image
 from softpoint.images.duplicates import NEAR, Leak, across_splits, describe_leaks, identical, near_duplicates
-from softpoint.images.scan import Scan, fingerprint, scan
+from softpoint.images.scan import Scan, fingerprint, scan, unused_bits
 
 
 def texture(seed: int, size: tuple[int, int] = (60, 80)) -> np.ndarray:
@@ -76,6 +76,18 @@ def test_an_orientation_is_stated_even_where_it_is_refused(tmp_path: Path) -> No
         assert result.orientation == 6 and result.size == size
 
 
+def test_unused_bits_and_further_pages_are_counted(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((4, 4), value, np.uint16)) for value in (900, 4000)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    pages[1].save(tmp_path / "b.png")
+    Image.fromarray(texture(0)).save(tmp_path / "c.png")
+    names, memo = ["a.tif", "b.png", "c.png"], tmp_path / "memo.json"
+    for scans in (scan(ImageFolder(tmp_path), names, memo), scan(ImageFolder(tmp_path), names, memo)):
+        assert [(s.bits, s.pages) for s in scans] == [(10, 2), (12, 1), (0, 1)]
+        assert "use 12 bits (b.png has the largest value), so that white is read as 15 of 255" in unused_bits(scans)
+        assert unused_bits(scans[2:]) == unused_bits([scans[0]._replace(bits=15)]) == unused_bits([]) == ""
+
+
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The images that are read in the test, in order."""
@@ -120,8 +132,8 @@ def test_scans_of_other_images_stay_in_a_memo(folder: Path, reads: list[str]) ->
         b"[1]",
         b'{"made": 1}',
         b"[" * 100_000,
-        b'{"made": [1, "error", 100000000], "scans": {"k": [[1e999, 1], "", "", 1]}}',
-        b'{"made": [1, "error", 100000000], "scans": []}',
+        b'{"made": [2, "error", 100000000, null], "scans": {"k": [[1e999, 1], "", "", 1, 0, 1]}}',
+        b'{"made": [2, "error", 100000000, null], "scans": []}',
     ],
 )
 def test_a_damaged_memo_is_rebuilt(folder: Path, damage: bytes) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers.labels import images, written
 from helpers.training import spoil
@@ -44,6 +46,20 @@ def test_a_damaged_image_is_refused_or_skipped_with_its_subjects(labels: Path) -
     with pytest.raises(ValueError, match=r"line 2: image .*a\.png (.|\n)*line 4: image .*a\.png"):
         load_labels(source)
     assert load_labels(LabelSource(labels, mode="instance", on_error="skip")).labels.places == ("line 3",)
+
+
+def test_unused_bits_are_refused_and_chosen(labels: Path, caplog: pytest.LogCaptureFixture) -> None:
+    wide = Image.fromarray(np.full((10, 12), 4000, np.uint16))
+    wide.save(labels.parent / "b.png", format="TIFF", save_all=True, append_images=[wide])
+    source = LabelSource(labels, mode="instance")
+    with pytest.raises(ValueError, match=r"labels.csv: the 16-bit images use 12 bits \(b.png .*; set data.bits=12"):
+        load_labels(source)
+    assert load_labels(source, audit=True).scans["b.png"].bits == 12
+    loaded = load_labels(replace(source, bits=12))
+    assert (loaded.image_folder.read("b.png") == 250).all()
+    assert "of 1 images with several pages or frames the first is read; name another as b.png/000001" in caplog.text
+    with pytest.raises(ValueError, match=r"data.bits=7 must be 8 to 16, or null"):
+        load_labels(replace(source, bits=7))
 
 
 def test_chosen_images_alone_are_loaded(labels: Path) -> None:

@@ -11,7 +11,7 @@ from softpoint.audit.report import Example, Finding, finding_of
 from softpoint.images import ImageFolder
 from softpoint.images.decode import SUFFIXES
 from softpoint.images.duplicates import across_splits, identical, near_duplicates
-from softpoint.images.scan import Scan
+from softpoint.images.scan import Scan, unused_bits
 from softpoint.labels.name_groups import shared_name_groups
 from softpoint.labels.schema import Labels
 
@@ -56,7 +56,7 @@ def unlabeled_images(labels: Labels, image_folder: ImageFolder) -> list[str]:
 
 
 def _unusable(labels: Labels, image_folder: ImageFolder, scans: Sequence[Scan], severity: str) -> list[Finding]:
-    """Return the findings about images that cannot be read or that EXIF rotates, each with its first place."""
+    """Return the findings about images that cannot be read, that EXIF rotates, or of another depth or several pages."""
     first: dict[str, tuple[str, Scan]] = {}
     for path, place, scan in zip(labels.paths, labels.places, scans, strict=True):
         first.setdefault(path, (place, scan))
@@ -69,10 +69,22 @@ def _unusable(labels: Labels, image_folder: ImageFolder, scans: Sequence[Scan], 
     copy_again = "copy them again, remove their rows, or leave them out by data.on_error=skip"
     rotation = "set data.exif=apply if the labels were made on upright images, data.exif=ignore if not"
     refused = image_folder.exif == "error"
+    scans = [scan for _, scan in first.values()]
+    dark = unused_bits(scans) if image_folder.bits is None else ""
+    wide = [Example(scan.image, place, f"{scan.bits} bits") for place, scan in first.values() if scan.bits]
+    paged = [Example(scan.image, place, f"{scan.pages} pages") for place, scan in first.values() if scan.pages > 1]
     if not refused:
         rotation = f"data.exif={image_folder.exif} is set: check in images.png that the labels fit"
     return [
         *finding_of("unreadable", severity, "images that cannot be read", unreadable, copy_again),
+        *finding_of("bits", severity, "images of 16 bits that use fewer", wide if dark else [], dark),
+        *finding_of(
+            "pages",
+            "info",
+            "images with several pages or frames, of which the first is read",
+            paged,
+            "name another page as IMAGE/000001",
+        ),
         *finding_of("exif", severity if refused else "info", "images with an EXIF orientation", rotated, rotation),
     ]
 

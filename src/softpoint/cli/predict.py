@@ -35,9 +35,11 @@ def main(cfg: DictConfig) -> None:
     source_labels = first.labels if isinstance(first, ImageSource) else None
     file = Path(cfg.boxes) if cfg.boxes is not None else source_labels if predictor.crops else None
     paths = {"ckpt": checkpoint.weights_file, "boxes": file, "formats": tuple(formats)}
-    options = PredictOptions(
-        **plain | paths | {"exif": cfg.exif or orientation(checkpoint.config, file or source_labels)}
-    )
+    reading = {
+        "exif": cfg.exif or orientation(checkpoint.config, file or source_labels),
+        "bits": cfg.bits or _of_data(checkpoint.config).get("bits"),
+    }
+    options = PredictOptions(**plain | paths | reading)
     if cfg.video and all(isinstance(source, ImageSource) for source in sources):
         raise ValueError(f"video=true: there is no video in source={cfg.source}")
     boxes = None
@@ -61,5 +63,9 @@ def main(cfg: DictConfig) -> None:
 
 def orientation(config: Mapping[str, Any], labels: Path | None) -> str:
     """Return how to treat EXIF orientations: with labels, as in the training; else apply them."""
-    data = config.get("data") if labels is not None else None
-    return "ignore" if isinstance(data, Mapping) and data.get("exif") == "ignore" else "apply"
+    return "ignore" if labels is not None and _of_data(config).get("exif") == "ignore" else "apply"
+
+
+def _of_data(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    data = config.get("data")
+    return data if isinstance(data, Mapping) else {}

@@ -67,7 +67,7 @@ class UnlabeledImages:
         """
         folder, names = image_names(Path(self.source), like.max_pixels)
         names = [names[i] for i in evenly_spaced(len(names), self.max_images)]
-        image_folder = ImageFolder(folder, like.exif, like.max_pixels)
+        image_folder = ImageFolder(folder, like.exif, like.max_pixels, like.bits)
         scans = scan(image_folder, names, memo_path(image_folder, user_cache_dir(cache_dir)))
         if damaged := [scan for scan in scans if scan.error is not None]:
             _log.warning("%d of %d unlabeled images are left out: %s", len(damaged), len(scans), damaged[0].error)

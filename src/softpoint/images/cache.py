@@ -128,7 +128,8 @@ def _anonymous() -> int:
 def _on_disk(image_folder: ImageFolder, places: Mapping[str, Place], total: int, folder: Path) -> int:
     """Return an open file on disk that holds the pixels; it is made where there is no valid one."""
     header = _header(image_folder, places)
-    contents = [str(image_folder.folder.resolve()), image_folder.exif, image_folder.max_pixels, sorted(places)]
+    how = [image_folder.exif, image_folder.max_pixels, image_folder.bits]
+    contents = [str(image_folder.folder.resolve()), *how, sorted(places)]
     # Named by what is cached, not by its state: what is out of date is replaced, and does not pile up.
     path = folder / f"{_digest(contents)[:32]}.pixels"
     try:

@@ -1,9 +1,12 @@
-"""Images inside other files: frames of a video, and images in an HDF5 file."""
+"""Images inside other files: frames of a video, pages of an image file, and images in an HDF5 file."""
 
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -11,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
+from softpoint.images.decode import pillow_limit
+from softpoint.images.decode_errors import FORMATS, image_explained
+from softpoint.images.depth import rgb
 from softpoint.images.video import Video, check_pixels, explained
 
 # Number of containers that a process keeps open.
@@ -20,10 +26,13 @@ _OPEN = 16
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
+# Suffixes of image files that may hold several images.
+_PAGED = (".tif", ".tiff", ".gif", ".webp", ".png")
+
 
 @dataclass(frozen=True)
 class Frame:
-    """An image `inside` the file `container`: frame "000012" of a video, image "video0/000012" of a package.
+    """An image `inside` the file `container`: frame or page "000012", or image "video0/000012" of a package.
 
     Its methods raise ValueError where the container cannot be read, has no such image, or one of more than
     `max_pixels`.
@@ -32,17 +41,17 @@ class Frame:
     container: Path
     inside: str
 
-    def read(self, max_pixels: int) -> np.ndarray:
-        """Return pixels, uint8 (H, W, 3) RGB."""
+    def read(self, max_pixels: int, bits: int | None = None) -> np.ndarray:
+        """Return pixels, uint8 (H, W, 3) RGB; `bits` as in `read_image`."""
         images, number = self._open(max_pixels)
-        return images.read(number)
+        return images.read(number, bits) if isinstance(images, Pages) else images.read(number)
 
     def size(self, max_pixels: int) -> tuple[int, int]:
         """Return (height, width) as of `read`, without decoding."""
         images, number = self._open(max_pixels)
         return images.size if isinstance(images, Video) else images.size(number)
 
-    def _open(self, max_pixels: int) -> tuple[Video | PackedImages, int]:
+    def _open(self, max_pixels: int) -> tuple[Video | Pages | PackedImages, int]:
         try:
             with self.container.open("rb") as file:
                 is_package, state = file.read(len(_HDF5)) == _HDF5, os.fstat(file.fileno())
@@ -72,6 +81,59 @@ def find(path: Path) -> Frame | None:
         if os.path.isfile(parent):  # noqa: PTH113
             return Frame(parent, path.relative_to(parent).as_posix())
     return None
+
+
+class Pages:
+    """The pages of a TIFF, or the frames of a GIF, WebP or PNG, counted from 0; thumbnails of a TIFF are left out."""
+
+    def __init__(self, path: Path, max_pixels: int) -> None:
+        self.path, self.max_pixels, self._lock = path, max_pixels, threading.Lock()
+        self._file = path.open("rb")
+        weakref.finalize(self, self._file.close)
+        with image_explained(path), pillow_limit.at_least(max_pixels):
+            # Stays open, because a frame of an animation builds on those before it.
+            self._image = image = Image.open(self._file, formats=FORMATS)
+            self._numbers = list(range(getattr(image, "n_frames", 1)))
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                self._numbers = [n for n in self._numbers if not _is_thumbnail(image, n)]
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def read(self, number: int, bits: int | None = None) -> np.ndarray:
+        """Return page `number`, uint8 (H, W, 3) RGB."""
+        with self._page(number) as page:
+            return rgb(page, bits)
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Return (height, width) of page `number`."""
+        with self._page(number) as page:
+            return page.height, page.width
+
+    @contextmanager
+    def _page(self, number: int) -> Iterator[Image.Image]:
+        if number >= len(self):
+            raise ValueError(f"{self.path} has no page {number}: it has {len(self)}, counted from 0")
+        with self._lock, image_explained(self.path), pillow_limit.at_least(self.max_pixels):
+            if number < self._image.tell() and isinstance(self._image, PngImagePlugin.PngImageFile):
+                self._image = Image.open(self._file, formats=FORMATS)  # Pillow does not rewind it after the last frame
+            self._image.seek(self._numbers[number])
+            check_pixels(self._image.width, self._image.height, self.max_pixels)
+            yield self._image
+
+
+def _is_thumbnail(tiff: TiffImagePlugin.TiffImageFile, number: int) -> bool:
+    tiff.seek(number)
+    return bool(tiff.tag_v2.get(254, 0) & 1)  # NewSubfileType: a smaller version of another page
+
+
+def page_names(path: Path) -> list[str]:
+    """Return the names of the pages of an image file below its folder: its own where it has one, or cannot be read."""
+    try:
+        count = len(Pages(path, 1 << 62)) if path.suffix.lower() in _PAGED else 1
+    except (OSError, ValueError):
+        count = 1
+    return [path.name] if count == 1 else [f"{path.name}/{number:06}" for number in range(count)]
 
 
 class PackedImages:
@@ -158,8 +220,10 @@ def _is_bgr(file: Any, stored: Any) -> bool:
 
 
 @lru_cache(maxsize=_OPEN)
-def _open(path: Path, name: str, max_pixels: int, version: tuple[int, int, int]) -> Video | PackedImages:
-    return PackedImages(path, name, max_pixels) if name else Video(path, max_pixels)
+def _open(path: Path, name: str, max_pixels: int, version: tuple[int, int, int]) -> Video | Pages | PackedImages:
+    if name:
+        return PackedImages(path, name, max_pixels)
+    return Pages(path, max_pixels) if path.suffix.lower() in _PAGED else Video(path, max_pixels)
 
 
 def _h5py() -> Any:

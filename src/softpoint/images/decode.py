@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +12,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin
 
+from softpoint.images.decode_errors import FORMATS, RefusedError, image_explained
+from softpoint.images.depth import narrowed, rgb, wide_values
 from softpoint.images.headers import EXIF_ORIENTATION, Header, read_header, turned, valid_orientation
 from softpoint.suggest import did_you_mean
 
@@ -23,36 +24,52 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm", ".jp2")
 
-# Formats that Pillow may read: some of its other readers start programs (EPS) or are hardly ever used, and an image is
-# untrusted input.
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
-
 # A larger image is treated as a decompression bomb.
 MAX_PIXELS = 100_000_000
 
 _EXIF = ("apply", "ignore", "error")
 
-# RGB of 8 bits per value; of 16 bits the upper byte is kept.
 _DECODE = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
-def read_image(path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(
+    path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS, bits: int | None = None
+) -> np.ndarray:
     """Return an image as writable uint8 (H, W, 3) RGB.
 
-    Transparency is dropped, and of several frames or pages the first is taken. Values of 16 bits keep their
-    upper byte, always: stretching each image by its own range would change brightness from one to the
-    next, so a camera's 12 bits stored in the lower part of 16 come out dark. Where there is an EXIF orientation,
+    Transparency is dropped, and of several frames or pages the first is taken. Of wider values the upper 8 of `bits`
+    are kept, for cameras that use the lower 12 of 16 bits; None takes all bits that the file declares. No image is
+    stretched by its own range, which would change brightness from one to the next. Where there is an EXIF orientation,
     `exif` "apply" turns the image upright, "ignore" keeps the pixels of the file, and "error" refuses it.
     An image of more than `max_pixels` is refused before it is decoded.
-    A `path` below a video or an HDF5 file names a frame in it.
+    A `path` below a video, a file of several pages or an HDF5 file names a frame in it.
     Raises FileNotFoundError for a missing file and ValueError for one that cannot be read.
     """
     path = Path(path)
     if (frame := _frame(path)) is not None:
-        return frame.read(max_pixels)
-    with _explained(path), path.open("rb") as file:
+        return frame.read(max_pixels, bits)
+    with image_explained(path), path.open("rb") as file:
         data = _content(file, max_pixels)
-        return _pixels(file if data is None else BytesIO(data), data, exif, max_pixels)
+        return _pixels(file if data is None else BytesIO(data), data, exif, max_pixels, bits)
+
+
+def used_bits(path: str | Path) -> int:
+    """Return how many bits the largest value takes in a PNG or TIFF of 16 bits, of which the first page is taken.
+
+    0 for other files; raises as `read_image`.
+    """
+    path = find_source(Path(path))
+    with image_explained(path), path.open("rb") as file:
+        values, header = None, read_header(file)
+        file.seek(0)
+        if header is not None and header.is_wide:
+            values = _by_opencv(file.read(), header)
+        elif header is None and file.read(2) in (b"II", b"MM"):
+            with opened(file, 1 << 62) as image:
+                if image.mode.startswith("I"):
+                    values, declared = wide_values(image)
+                    values = values if declared == 16 else None
+        return 0 if values is None else int(values.max()).bit_length()
 
 
 def image_size(path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -61,18 +78,20 @@ def image_size(path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_
     if (frame := _frame(path)) is not None:
         return frame.size(max_pixels)
     # A small buffer, because parts of a header are far between.
-    with _explained(path), path.open("rb", buffering=512) as file:
+    with image_explained(path), path.open("rb", buffering=512) as file:
         return _size(file, exif, max_pixels)
 
 
-def decode_image(data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_image(
+    data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS, bits: int | None = None
+) -> np.ndarray:
     """Return the pixels (H, W, 3) of an image in memory, as `read_image` those of a file; ValueError where it cannot.
 
     >>> decode_image(b"P6 2 1 255\\n" + bytes([255, 0, 0, 0, 0, 255])).tolist()
     [[[255, 0, 0], [0, 0, 255]]]
     """
-    with _explained(None):
-        return _pixels(BytesIO(data), data, exif, max_pixels)
+    with image_explained(None):
+        return _pixels(BytesIO(data), data, exif, max_pixels, bits)
 
 
 def decoded_size(data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -81,7 +100,7 @@ def decoded_size(data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIX
     >>> decoded_size(b"P6 2 1 255\\n" + bytes(6))
     (1, 2)
     """
-    with _explained(None):
+    with image_explained(None):
         return _size(BytesIO(data), exif, max_pixels)
 
 
@@ -92,7 +111,7 @@ def find_source(path: Path) -> Path:
     """
     if (frame := _frame(path)) is not None:
         return frame.container
-    with _explained(path):
+    with image_explained(path):
         return path
 
 
@@ -125,19 +144,21 @@ def _frame(path: Path) -> Frame | None:
     return None
 
 
-def _pixels(file: BinaryIO, data: bytes | None, exif: str, max_pixels: int) -> np.ndarray:
+def _pixels(file: BinaryIO, data: bytes | None, exif: str, max_pixels: int, bits: int | None) -> np.ndarray:
     """Return the pixels of a file; `data` is its content, for the faster decoder, or None."""
     if (header := read_header(file)) is None:
-        return _by_pillow(file, exif, max_pixels)
+        return _by_pillow(file, exif, max_pixels, bits)
     _admit(header, exif, max_pixels)
-    pixels = None if data is None else _by_opencv(data, header)
+    values = None if data is None else _by_opencv(data, header)
     # In doubt Pillow decides, which distinguishes a truncated file from one with bytes after its end.
-    return _by_pillow(file, exif, max_pixels) if pixels is None else _shown(pixels, header, exif)
+    if values is None:
+        return _by_pillow(file, exif, max_pixels, bits)
+    return _shown(narrowed(values, 16, bits) if header.is_wide else values, header, exif)
 
 
 def _size(file: BinaryIO, exif: str, max_pixels: int) -> tuple[int, int]:
     if (header := read_header(file)) is None:
-        with _opened(file, max_pixels) as image:
+        with opened(file, max_pixels) as image:
             header = _header(image)
     return _admit(header, exif, max_pixels)
 
@@ -145,15 +166,15 @@ def _size(file: BinaryIO, exif: str, max_pixels: int) -> tuple[int, int]:
 def _admit(header: Header, exif: str, max_pixels: int) -> tuple[int, int]:
     """Return the size that the image will have; ValueError for one that is refused."""
     if exif not in _EXIF:
-        raise _RefusedError(f"data.exif={exif!r}: {did_you_mean(exif, _EXIF)}")
+        raise RefusedError(f"data.exif={exif!r}: {did_you_mean(exif, _EXIF)}")
     size = (header.height, header.width)
     if header.height * header.width > max_pixels:
-        raise _RefusedError(
+        raise RefusedError(
             f"image {{path}} is {header.width} wide and {header.height} high, more than data.max_pixels={max_pixels};"
             " set it higher if that is meant, or scale the image down"
         )
     if header.orientation != 1 and exif == "error":
-        raise _RefusedError(
+        raise RefusedError(
             f"image {{path}} carries the EXIF orientation {header.orientation}: viewers turn it, many labeling tools do"
             " not; set data.exif=apply if it was labeled upright, data.exif=ignore if it was labeled as stored"
         )
@@ -175,25 +196,26 @@ def _content(file: BinaryIO, max_pixels: int) -> bytes | None:
 
 
 def _by_opencv(data: bytes, header: Header) -> np.ndarray | None:
-    """Return the pixels by the faster decoder, equal to Pillow's; None for a JPEG that may be truncated."""
+    """Return the values by the faster decoder, equal to Pillow's; None for a JPEG that may be truncated."""
     if header.scan:
         # Pixels cannot contain the marker of the end. OpenCV decodes a truncated file and makes up the rest.
         end = data.find(b"\xff\xd9", header.scan) + 2
         if end < 2 or data[end:].strip(b"\0"):
             return None
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _DECODE)
+    flags = _DECODE | (cv2.IMREAD_ANYDEPTH if header.is_wide else 0)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
         raise ValueError("it is truncated or damaged")
     return pixels
 
 
-def _by_pillow(file: BinaryIO, exif: str, max_pixels: int) -> np.ndarray:
-    with _opened(file, max_pixels) as image:
+def _by_pillow(file: BinaryIO, exif: str, max_pixels: int, bits: int | None) -> np.ndarray:
+    with opened(file, max_pixels) as image:
         header = _header(image)
         _admit(header, exif, max_pixels)
         if image.format == "JPEG2000":
             _require_end(file)
-        pixels = _rgb(image)
+        pixels = rgb(image, bits)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         # Pillow turns this format alone by itself.
         pixels = turned(pixels, {6: 8, 8: 6}.get(header.orientation, header.orientation))
@@ -218,9 +240,10 @@ def _header(image: Image.Image) -> Header:
 
 
 @contextmanager
-def _opened(file: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
+def opened(file: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
+    """Open an image with Pillow; an error for more than `max_pixels`."""
     file.seek(0)
-    with _limit.at_least(max_pixels), Image.open(file, formats=_FORMATS) as image:
+    with pillow_limit.at_least(max_pixels), Image.open(file, formats=FORMATS) as image:
         yield image
 
 
@@ -247,53 +270,4 @@ class _Limit:
                     Image.MAX_IMAGE_PIXELS = self._before
 
 
-_limit = _Limit()
-
-
-class _RefusedError(ValueError):
-    """An error whose message is complete but for `{path}`."""
-
-
-def _rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I"):  # Pillow would clip 16-bit values at 255, which turns nearly every image white
-        gray = np.asarray(image)
-        if gray.min() < 0 or gray.max() > np.iinfo(np.uint16).max:
-            raise ValueError(f"its pixels span {gray.min()} to {gray.max()}; save it with 8 or 16 bits")
-        return np.repeat((gray >> 8).astype(np.uint8)[..., None], 3, axis=2)
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers without a known range; save it with 8 or 16 bits")
-    if "transparency" in image.info:
-        image = image.convert("RGBA")
-    return np.array(image.convert("RGB"))
-
-
-@contextmanager
-def _explained(path: Path | None) -> Iterator[None]:
-    """Turn any error of the block into one clear error about the image at `path`, or about one in memory."""
-    try:
-        if path and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # opening a pipe would wait forever
-            raise _RefusedError("image {path} is no ordinary file; name an image")
-        yield
-    except Exception as error:  # decoders raise nearly anything on a damaged or hostile file
-        raise _explain(path, error) from error
-
-
-def _explain(path: Path | None, error: Exception) -> Exception:
-    if isinstance(error, _RefusedError):
-        return ValueError(str(error).replace("{path}", str(path or "in memory")))
-    if path is None:
-        reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
-        return ValueError(f"the image cannot be decoded: {reason}; send it again, or convert it to PNG")
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return FileNotFoundError(f"image {path} does not exist; check the path and data.images")
-    if isinstance(error, IsADirectoryError):
-        return ValueError(f"image {path} is a folder; name an image inside it")
-    if isinstance(error, PermissionError):
-        return ValueError(f"image {path} may not be read by this user; change its permissions")
-    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
-        return ValueError(f"image {path} is too large ({error}); set data.max_pixels higher, or scale it down")
-    if isinstance(error, UnidentifiedImageError):
-        if path.stat().st_size == 0:
-            return ValueError(f"image {path} is empty (0 bytes); copy it again, or remove it from the labels")
-        return ValueError(f"{path} is not an image that can be read ({', '.join(_FORMATS)}); convert it or remove it")
-    return ValueError(f"image {path} cannot be decoded: {error}; copy it again, or convert it to PNG")
+pillow_limit = _Limit()

@@ -24,6 +24,7 @@ class Header(NamedTuple):
     width: int
     orientation: int  # EXIF's: 1 upright, 2 to 8 mirrored or turned
     scan: int  # where the first scan of a JPEG begins, in bytes; 0 for a PNG
+    is_wide: bool = False  # values have more than 8 bits
 
 
 def read_header(file: BinaryIO) -> Header | None:
@@ -112,7 +113,7 @@ def _png(file: BinaryIO) -> Header | None:
             return None
         if kind == b"eXIf":
             turn = orientation(file.read(length))
-    return Header(height, width, turn, 0)
+    return Header(height, width, turn, 0, head[16] > 8)
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:

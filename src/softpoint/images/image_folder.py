@@ -28,11 +28,17 @@ class ImageFolder:
         exif: for images with an EXIF orientation: "apply" turns them upright, "ignore" keeps the pixels of
             the file, "error" refuses them.
         max_pixels: a larger image is refused before it is decoded.
+        bits: that the values of 16-bit files use, 8 to 16; None takes all that a file declares.
     """
 
     folder: Path
     exif: str = "error"
     max_pixels: int = MAX_PIXELS
+    bits: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.bits is not None and not 8 <= self.bits <= 16:
+            raise ValueError(f"data.bits={self.bits} must be 8 to 16, or null")
 
     def path(self, image: str) -> Path:
         """Return the path of an image; ValueError for one out of the folder."""
@@ -56,4 +62,4 @@ class ImageFolder:
 
     def read(self, image: str) -> np.ndarray:
         """Return pixels, uint8 (H, W, 3) RGB; raise as `read_image` does."""
-        return read_image(self.path(image), exif=self.exif, max_pixels=self.max_pixels)
+        return read_image(self.path(image), exif=self.exif, max_pixels=self.max_pixels, bits=self.bits)

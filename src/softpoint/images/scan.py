@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from softpoint.images import ImageFolder
-from softpoint.images.decode import find_source
+from softpoint.images.containers import page_names
+from softpoint.images.decode import find_source, used_bits
 from softpoint.images.headers import EXIF_ORIENTATION, read_header, valid_orientation
 from softpoint.images.thread_map import thread_map
 from softpoint.paths import exclusive_lock, write_text
@@ -26,6 +27,9 @@ _THUMBNAIL, _FREQUENCIES = 64, 16
 
 # Standard deviation of gray levels below which an image has no detail to recognize it by.
 _FLAT = 2.0
+
+# Bits that the values of 16-bit files use at most where the scale is in question: cameras have 10, 12 or 14.
+_DARK = 14
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +43,8 @@ class Scan(NamedTuple):
     digest: str  # equal where all pixels are; "" where it cannot be read
     fingerprint: str  # 64 hexadecimal digits, similar where images are; "" for a flat image
     orientation: int  # of its EXIF, 1 being upright
+    bits: int = 0  # that the largest value takes in a file of 16 bits; 0 for other files
+    pages: int = 1  # of the file, of which the first is read
 
 
 def scan(image_folder: ImageFolder, images: Sequence[str], memo: Path | None = None) -> list[Scan]:
@@ -57,6 +63,23 @@ def scan(image_folder: ImageFolder, images: Sequence[str], memo: Path | None = N
     else:
         scans = _scan_new(image_folder, keys, stored)
     return [scans[image] for image in images]
+
+
+def unused_bits(scans: Iterable[Scan]) -> str:
+    """Return a message where no image of 16 bits uses the upper ones, so that all would be dark; else "".
+
+    >>> unused_bits([Scan("a.png", (8, 8), None, "", "", 1, 12), Scan("b.jpg", (8, 8), None, "", "", 1)])
+    'the 16-bit images use 12 bits (a.png has the largest value), so that white is read as 15 of 255; set data.bits=12,
+    or data.bits=16 if they are meant to be so dark'
+    """
+    brightest = max(scans, key=lambda scan: scan.bits, default=None)
+    if brightest is None or not 0 < brightest.bits <= _DARK:
+        return ""
+    white, bits = ((1 << brightest.bits) - 1) >> 8, max(brightest.bits, 8)
+    return (
+        f"the 16-bit images use {brightest.bits} bits ({brightest.image} has the largest value), so that white is read"
+        f" as {white} of 255; set data.bits={bits}, or data.bits=16 if they are meant to be so dark"
+    )
 
 
 def memo_path(image_folder: ImageFolder, folder: Path) -> Path:
@@ -89,16 +112,18 @@ def _scan_new(image_folder: ImageFolder, keys: dict[str, str], stored: dict[str,
 
 
 def _scan_one(image_folder: ImageFolder, image: str) -> Scan:
-    orientation = 1
+    orientation, bits, pages = 1, 0, 1
     try:
-        orientation = _orientation(image_folder.path(image))
+        path = image_folder.path(image)
+        orientation = _orientation(path)
         pixels = image_folder.read(image)
+        bits, pages = used_bits(path), len(page_names(path))
     except (ValueError, FileNotFoundError) as error:
         return Scan(image, (0, 0), str(error), "", "", orientation)
     height, width = pixels.shape[:2]
     digest = hashlib.blake2b(f"{height} {width} ".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels).data)
-    return Scan(image, (height, width), None, digest.hexdigest(), fingerprint(pixels), orientation)
+    return Scan(image, (height, width), None, digest.hexdigest(), fingerprint(pixels), orientation, bits, pages)
 
 
 def _orientation(path: Path) -> int:
@@ -127,7 +152,7 @@ def _key(image_folder: ImageFolder, image: str) -> str:
 
 def _header(image_folder: ImageFolder) -> list[Any]:
     """Return what must be equal for stored scans to be valid; the first number is the version of a scan."""
-    return [1, image_folder.exif, image_folder.max_pixels]
+    return [2, image_folder.exif, image_folder.max_pixels, image_folder.bits]
 
 
 def _read_memo(memo: Path, image_folder: ImageFolder) -> dict[str, Scan]:
@@ -142,22 +167,19 @@ def _read_memo(memo: Path, image_folder: ImageFolder) -> dict[str, Scan]:
 
 
 def _parse(row: list[Any]) -> Scan:
-    size, digest, print_, orientation = row
+    size, digest, print_, *numbers = row
+    orientation, bits, pages = map(int, numbers)
     height, width = map(int, size)
     if len(bytes.fromhex(digest)) != 16 or len(bytes.fromhex(print_)) not in (0, _FREQUENCIES**2 // 8):
         raise ValueError("not a scan")
-    return Scan("", (height, width), None, digest, print_, int(orientation))
+    return Scan("", (height, width), None, digest, print_, orientation, bits, pages)
 
 
 def _write_memo(memo: Path, image_folder: ImageFolder, stored: dict[str, Scan], scans: dict[str, Scan]) -> None:
     """Add scans to the memo in the place of earlier ones; an image that cannot be read is tried again next time."""
     new = {key.rsplit("|", 2)[0] for key in scans}
     kept = {key: scan for key, scan in stored.items() if key.rsplit("|", 2)[0] not in new}
-    rows = {
-        key: [list(scan.size), scan.digest, scan.fingerprint, scan.orientation]
-        for key, scan in {**kept, **scans}.items()
-        if scan.error is None
-    }
+    rows = {key: [list(scan.size), *scan[3:]] for key, scan in {**kept, **scans}.items() if scan.error is None}
     try:
         write_text(memo, json.dumps({"made": _header(image_folder), "scans": rows}))
     except OSError as error:  # a read-only disk costs time, not the run

@@ -11,7 +11,7 @@ import numpy as np
 
 from softpoint.images import ImageFolder
 from softpoint.images.decode import MAX_PIXELS
-from softpoint.images.scan import Scan, memo_path, scan
+from softpoint.images.scan import Scan, memo_path, scan, unused_bits
 from softpoint.labels.boxes import subject_boxes
 from softpoint.labels.formats import read_labels
 from softpoint.labels.missing import Missing, marks_of, repeated_points
@@ -44,7 +44,7 @@ class LabelSource:
         unlabeled: "unknown", or "absent" where an unlabeled point is not in the image.
         out_of_frame: "error", or "drop" to unlabel points outside their image.
         on_error: "error", or "skip" to leave out rows and images that cannot be used.
-        exif, max_pixels: see `ImageFolder`.
+        exif, max_pixels, bits: see `ImageFolder`.
         verify: decode every image once, to find damaged ones and those that two splits share; results are kept
             in `cache_dir` until an image changes.
         cache_dir: of scans and decoded images; see `user_cache_dir`.
@@ -67,6 +67,7 @@ class LabelSource:
     on_error: str = "error"
     exif: str = "error"
     max_pixels: int = MAX_PIXELS
+    bits: int | None = None
     verify: bool = True
     cache_dir: str | Path | None = None
 
@@ -107,7 +108,7 @@ def load_labels(source: LabelSource, images: Collection[str] | None = None, audi
         source.labels, source.format, source.on_error, source.images, source.fetch, errors, source.missing
     )
     labels = select_labels(labels, source.categories, source.keypoints, source.flip_pairs, source.edges)
-    image_folder = ImageFolder(Path(source.images or labels.folder), source.exif, source.max_pixels)
+    image_folder = ImageFolder(Path(source.images or labels.folder), source.exif, source.max_pixels, source.bits)
     if audit:
         scans = _scan(labels.images, image_folder, source)
         sizes = np.array([scan.size for scan in scans], dtype=np.int64).reshape(-1, 2)
@@ -135,6 +136,13 @@ def usable_labels(
     images = list(dict.fromkeys(labels.images)) if source.verify else []
     scans = _scan(images, image_folder, source) if scanned is None else [scanned[image] for image in images]
     labels, sizes = _decodable(labels, sizes, scans, errors)
+    if source.bits is None and (message := unused_bits(scans)):
+        raise ValueError(f"{labels.source}: {message}")
+    if paged := [scan for scan in scans if scan.pages > 1]:
+        _log.warning(
+            "%s: of %d images with several pages or frames the first is read; name another as %s/%06d",
+            *(labels.source, len(paged), paged[0].image, 1),
+        )
     labels, sizes, boxes = _samples(labels, sizes, source, errors)
     if source.unlabeled == "absent":
         subjects = (replace(s, visibility=np.where(s.visibility == 0, ABSENT, s.visibility)) for s in labels.subjects)

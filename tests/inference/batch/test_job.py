@@ -236,7 +236,7 @@ def test_points_below_the_threshold_are_not_drawn_and_dropped_on_request(predict
     drawn = []
     for threshold in (0.0, 0.5, 1.0):
         predict(source, threshold=threshold)
-        drawn.append(read_image(out / "images" / "00.png.jpg").astype(int))
+        drawn.append(read_image(out / "images" / "00.jpg").astype(int))
         assert all(read_csv(out / "predictions.csv")[0].values())
     changed = [(abs(image - gray(0)) > 25).any(2).sum() for image in drawn]
     assert changed[0] > changed[1] > 0 and changed[2] == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from softpoint.images import ImageFolder
 from softpoint.images.decode import list_images
 from softpoint.inference.batch.sources import ImageSource, VideoSource, find_sources
 from softpoint.viz import write_image
@@ -82,10 +83,12 @@ def test_labels_stand_for_their_images(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("\n".join(rows))
     (album,) = find_sources(str(tmp_path / "labels.csv"))
     assert isinstance(album, ImageSource) and album.names == ("v/b.png", "c.png", "../escape.png")
-    shots = list(album.items("apply", 1000, None))
+    shots = list(album.items(ImageFolder(album.folder, "apply", 1000), None))
     assert [shot.image is None for shot in shots] == [False, False, True]
     assert "lies outside" in shots[2].error
-    assert [shot.name for shot in album.items("apply", 1000, None, start=1)] == list(album.names[1:])
+    assert [shot.name for shot in album.items(ImageFolder(album.folder, "apply", 1000), None, start=1)] == list(
+        album.names[1:]
+    )
 
 
 def test_boxes_select_images_and_frames(tree: Path) -> None:

@@ -88,11 +88,11 @@ def _sample(source: Source, index: int) -> PackedSample:
 
 
 def _encoded(source: Source, index: int) -> tuple[bytes, str]:
-    """Return an image's file, or a PNG if it has no file of its own, and its path in the labels."""
+    """Return an image's file, or a PNG of 8 bits where it has none or `bits` are set, and its path in the labels."""
     if isinstance(source, LabeledImages):
         path, reader = source.labels.subjects[index].image, source.reader
         pixels = reader.read(path)  # a damaged image is an error now, not in the middle of a training
-        if isinstance(reader, ImageFolder) and (file := reader.path(path)).is_file():
+        if isinstance(reader, ImageFolder) and reader.bits is None and (file := reader.path(path)).is_file():
             return file.read_bytes(), path
     else:
         path, pixels = f"{index:08}", source.load(0, index).image

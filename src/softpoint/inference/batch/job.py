@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from softpoint.images import ImageFolder
+from softpoint.images.scan import scan, unused_bits
 from softpoint.images.video import Video
 from softpoint.inference.batch.journal import Journal, check_same_job, row_dtype
 from softpoint.inference.batch.options import PredictOptions
 from softpoint.inference.batch.predictions import Predictions, Row, above_threshold, median_smoothed, rounded
-from softpoint.inference.batch.sources import Boxes, ImageSource, Source, VideoSource
+from softpoint.inference.batch.sources import Boxes, ImageSource, Source, VideoSource, without_suffixes
 from softpoint.inference.batch.stream import Item, PredictedArrays, predict_items
 from softpoint.inference.batch.video import draw_rows, write_video
 from softpoint.inference.batch.writers import FORMATS, write_confidence, write_table
@@ -112,6 +114,7 @@ class Job:
             "exif": options.exif,
             "max_pixels": options.max_pixels,
             "images": drawn,
+            "bits": options.bits,
             "explain": options.explain or None,  # as in jobs from before there was this option
         }
 
@@ -119,7 +122,10 @@ class Job:
         """Predict the rest of the source into the journal; return the video of a source that is one."""
         options, video = self.options, None
         if isinstance(source, ImageSource):
-            items = source.items(options.exif, options.max_pixels, self.boxes, journal.next)
+            image_folder = ImageFolder(source.folder, options.exif, options.max_pixels, options.bits)
+            if options.bits is None and (message := unused_bits(scan(image_folder, source.names[:3]))):
+                _log.warning("%s: %s", source.path, message.replace("data.", ""))
+            items, drawn = source.items(image_folder, self.boxes, journal.next), without_suffixes(source.names)
             total: int | None = len(source.names)
         else:
             try:
@@ -134,7 +140,7 @@ class Job:
                 if item.error and options.on_error == "error":
                     raise ValueError(f"{source.path} {source.kind} {item.name}: {item.error}; or use on_error=skip")
                 if draws and predictions and item.image is not None:
-                    self._draw(item, predictions, self.output / source.output / "images" / f"{item.name}.jpg")
+                    self._draw(item, predictions, self.output / source.output / "images" / f"{drawn[item.number]}.jpg")
                 journal.append(item, predictions)
         return video
 

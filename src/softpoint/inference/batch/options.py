@@ -25,6 +25,7 @@ class PredictOptions:
     boxes: Path | None = None
     exif: str = "apply"
     max_pixels: int = 100_000_000
+    bits: int | None = None
     formats: tuple[str, ...] = ()
     images: bool = True
     video: bool = False

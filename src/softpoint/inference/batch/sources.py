@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 import numpy as np
 
 from softpoint.images import ImageFolder
-from softpoint.images.containers import find
+from softpoint.images.containers import find, page_names
 from softpoint.images.decode import SUFFIXES
 from softpoint.images.video import VIDEO_SUFFIXES, Video
 from softpoint.inference.batch.stream import Item
@@ -36,7 +37,11 @@ class ImageSource:
     @property
     def path(self) -> Path:
         """The path for messages."""
-        return self.labels or (self.folder / self.names[0] if len(self.names) == 1 else self.folder)
+        first = self.folder / self.names[0]
+        pages_of = (
+            first.parent if first.parent.is_file() and len({Path(name).parent for name in self.names}) == 1 else None
+        )
+        return self.labels or (first if len(self.names) == 1 else pages_of or self.folder)
 
     def with_boxes(self, boxes: Boxes) -> ImageSource:
         """Return the images that have boxes; ValueError if none has."""
@@ -45,9 +50,8 @@ class ImageSource:
             raise ValueError(f"boxes: no image of source={self.path} has a box; paths in it start at {self.folder}")
         return ImageSource(self.folder, names, self.labels)
 
-    def items(self, exif: str, max_pixels: int, boxes: Boxes | None, start: int = 0) -> Iterator[Item]:
+    def items(self, image_folder: ImageFolder, boxes: Boxes | None, start: int = 0) -> Iterator[Item]:
         """Yield the images from number `start` on; one that cannot be read has an error instead."""
-        image_folder = ImageFolder(self.folder, exif, max_pixels)
         for number, name in enumerate(self.names[start:], start):
             own = None if boxes is None else boxes[normalize_path(name)]
             try:
@@ -133,7 +137,7 @@ def find_sources(source: str, output: Path | None = None) -> list[Source]:
 def _file_source(path: Path) -> Source:
     suffix = path.suffix.lower()
     if suffix in SUFFIXES:
-        return ImageSource(path.parent, (path.name,))
+        return ImageSource(path.parent, tuple(page_names(path)))
     if suffix in VIDEO_SUFFIXES:
         return VideoSource(path, path.name)
     try:
@@ -175,13 +179,28 @@ def _visible_files(folder: Path, paths: Iterable[Path], output: Path | None) -> 
 
 def _group(folder: Path, paths: list[Path], begin: str) -> list[Source]:
     """Return the images among the paths as one source, and each video as one."""
-    images = tuple(path.relative_to(folder).as_posix() for path in paths if path.suffix.lower() in SUFFIXES)
-    videos = [path.relative_to(folder) for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+    images = tuple(
+        (path.parent.relative_to(folder) / name).as_posix()
+        for path in paths
+        if path.suffix.lower() in SUFFIXES
+        for name in page_names(path)
+    )
+    videos = [path.relative_to(folder).as_posix() for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
     if not images and not videos:
         suffixes = f"{' '.join(SUFFIXES)} and {' '.join(VIDEO_SUFFIXES)}"
         raise ValueError(f"{begin} no image and no video; looked for {suffixes}")
-    # Results of a video go to a folder of its name, with the suffix where two videos differ in it alone.
-    stems = [video.with_suffix("").as_posix() for video in videos]
-    outputs = [stem if stems.count(stem) == 1 else video.as_posix() for video, stem in zip(videos, stems, strict=True)]
     sources: list[Source] = [ImageSource(folder, images)] if images else []
-    return sources + [VideoSource(folder / v, v.as_posix(), o) for v, o in zip(videos, outputs, strict=True)]
+    # Results of a video go to a folder of its name.
+    outputs = without_suffixes(videos)
+    return sources + [VideoSource(folder / v, v, o) for v, o in zip(videos, outputs, strict=True)]
+
+
+def without_suffixes(names: Sequence[str]) -> list[str]:
+    """Return the paths without their suffixes, but with them where two differ in those alone.
+
+    >>> without_suffixes(["a.png", "day1/b.jpg", "day1/b.png", "film.tif/000001"])
+    ['a', 'day1/b.jpg', 'day1/b.png', 'film.tif/000001']
+    """
+    stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
+    counts = Counter(stems)
+    return [stem if counts[stem] == 1 else name for name, stem in zip(names, stems, strict=True)]

@@ -1,0 +1,50 @@
+"""Errors of decoders as one clear error about an image."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+# Formats that Pillow may read: some of its other readers start programs (EPS) or are hardly ever used, and an image is
+# untrusted input.
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
+
+
+class RefusedError(ValueError):
+    """An error whose message is complete but for `{path}`."""
+
+
+@contextmanager
+def image_explained(path: Path | None) -> Iterator[None]:
+    """Turn any error of the block into one clear error about the image at `path`, or about one in memory."""
+    try:
+        if path and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # opening a pipe would wait forever
+            raise RefusedError("image {path} is no ordinary file; name an image")
+        yield
+    except Exception as error:  # decoders raise nearly anything on a damaged or hostile file
+        raise _explain(path, error) from error
+
+
+def _explain(path: Path | None, error: Exception) -> Exception:
+    if isinstance(error, RefusedError):
+        return ValueError(str(error).replace("{path}", str(path or "in memory")))
+    if path is None:
+        reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
+        return ValueError(f"the image cannot be decoded: {reason}; send it again, or convert it to PNG")
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return FileNotFoundError(f"image {path} does not exist; check the path and data.images")
+    if isinstance(error, IsADirectoryError):
+        return ValueError(f"image {path} is a folder; name an image inside it")
+    if isinstance(error, PermissionError):
+        return ValueError(f"image {path} may not be read by this user; change its permissions")
+    if isinstance(error, (Image.DecompressionBombError, Image.DecompressionBombWarning)):
+        return ValueError(f"image {path} is too large ({error}); set data.max_pixels higher, or scale it down")
+    if isinstance(error, UnidentifiedImageError):
+        if path.stat().st_size == 0:
+            return ValueError(f"image {path} is empty (0 bytes); copy it again, or remove it from the labels")
+        return ValueError(f"{path} is not an image that can be read ({', '.join(FORMATS)}); convert it or remove it")
+    return ValueError(f"image {path} cannot be decoded: {error}; copy it again, or convert it to PNG")
