@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from torch.distributed import TCPStore
 
 from helpers.training import tiny
 from softpoint.cli import run_folder
@@ -38,6 +39,20 @@ def test_runs_of_the_same_second_have_folders_of_their_own(one_second: None, tmp
     (tmp_path / first / "best.ckpt").touch()
     run_folder.held.close()
     assert [path.name for path in (tmp_path / "outputs" / "a").iterdir()] == ["2026-01-02_12-00-00"]
+
+
+def test_processes_of_torchrun_have_one_folder_though_they_start_apart(
+    one_second: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    for name, value in (address | {"RANK": "0"}).items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "outputs" / "2026-01-02_12-00-00").mkdir(parents=True)
+    assert run_folder.new_folder("outputs") == "outputs/2026-01-02_12-00-00_2"
+    monkeypatch.setattr(run_folder, "datetime", datetime)
+    monkeypatch.setenv("RANK", "1")
+    assert run_folder.new_folder("outputs") == "outputs/2026-01-02_12-00-00_2"
 
 
 @pytest.mark.parametrize("variable", ["LOCAL_RANK", "RANK", "NODE_RANK"])

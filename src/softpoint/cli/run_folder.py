@@ -51,11 +51,17 @@ def run_folder(ckpt_path: str | None, parent: str) -> str:
 def new_folder(parent: str) -> str:
     """Return a folder in `parent`, named by the time, that this process alone has made.
 
-    The other processes of a distributed training use the first one's.
+    The other processes of a distributed training use the first one's: Lightning gives it to those that it starts, and
+    those of torchrun ask the store that torchrun keeps.
     """
-    name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    name, store = f"{datetime.now():%Y-%m-%d_%H-%M-%S}", None
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        from torch.distributed import TCPStore
+
+        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+        key = f"softpoint/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}/{parent}"
     if _follows():
-        return str(Path(parent, name))
+        return store.get(key).decode() if store else str(Path(parent, name))
     for suffix in chain([""], map("_{}".format, count(2))):
         folder = Path(parent, name + suffix)
         missing = [above for above in folder.absolute().parents if not above.exists()]
@@ -63,6 +69,8 @@ def new_folder(parent: str) -> str:
             folder.mkdir(parents=True)
             held.callback(_remove_without_result, folder.absolute(), missing)
             break
+    if store:
+        store.set(key, str(folder))
     return str(folder)
 
 
