@@ -84,9 +84,7 @@ def test_budgets_are_trained_as_train_does_for_so_many_minutes(
     assert "Minutes of training on mirror_mouse" in out and (tmp_path / "out" / "curve.png").stat().st_size > 5000
 
 
-def test_a_finished_training_is_kept_and_a_failure_is_reported(
-    curve: START, pretence: Pretence, tmp_path: Path
-) -> None:
+def test_a_training_that_fails_is_reported(curve: START, pretence: Pretence, tmp_path: Path) -> None:
     pretence.failing = r"data\.limit=10"
     code, _, err = curve("labels=[5,10]")
     assert code == 1 and "1 of 2 trainings failed, first supervised, 10 images, seed 0: the learning rate" in err
@@ -95,13 +93,8 @@ def test_a_finished_training_is_kept_and_a_failure_is_reported(
     text = (tmp_path / "out" / "curve.md").read_text()
     assert "- supervised, 10 images, seed 0: the learning rate is too high" in text
     pretence.failing = "$^"
-    pretence.clear()
-    assert curve("labels=[5,10,20]")[0] == 0
-    assert last_parts(pretence.trained) == ["images10/seed0", "images20/seed0"]
     assert curve("labels=[6]", "steps=7")[0] == 0
     assert "trainer.val_check_interval=7" in pretence.overrides[-1]
-    code, _, err = curve("labels=[5]", "steps=7")
-    assert code == 1 and "holds a training run of another config, which differs in trainer" in err
 
 
 def test_the_command_of_the_help_composes(curve: START, pretence: Pretence) -> None:

@@ -49,11 +49,6 @@ def test_a_wrong_archive_ends_in_one_message(start: Callable, tmp_path: Path) ->
     assert "Traceback" not in ending.err and not (tmp_path / "keypoints" / "fly-wing").exists()
 
 
-def test_a_misspelled_name_gets_a_suggestion(start: Callable) -> None:
-    ending = start("fetch", "mirror-mouse")
-    assert ending.code == 1 and "no option 'mirror-mouse'; did you mean 'mirror_mouse'?" in ending.err
-
-
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

@@ -23,7 +23,14 @@ from softpoint.cli.shell import quoted
 # Keys whose value is a path or a name, of every command and of single ones.
 _TEXTS = {
     *("ckpt_path", "data.labels", "data.images", "data.splits", "data.folder", "data.cache_dir"),
-    *("data.unlabeled_images.source", "backbone.weights", "backbone.folder", "name"),
+    *(
+        "data.unlabeled_images.source",
+        "backbone.weights",
+        "backbone.folder",
+        "name",
+        "hydra.run.dir",
+        "hydra.sweep.dir",
+    ),
 }
 _TEXTS_OF = {
     "evaluate": {"ckpt", "output"},
