@@ -56,7 +56,7 @@ def new_folder(parent: str) -> str:
     """
     name, store = f"{datetime.now():%Y-%m-%d_%H-%M-%S}", None
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        from torch.distributed import TCPStore
+        from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
         store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
         key = f"softpoint/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}/{parent}"
