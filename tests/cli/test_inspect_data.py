@@ -86,6 +86,13 @@ def test_a_row_that_cannot_be_read_is_reported_once(start: Callable, tmp_path: P
     assert "line 7" in kinds["unreadable_row"]["examples"][0]["value"] and "refused" not in kinds
 
 
+def test_labels_of_which_no_row_can_be_read_are_refused_with_their_rows(start: Callable, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("image,nose_x,nose_y\na.png,1,one\nb.png,2,two\n")
+    ending = start("inspect", f"data.labels={tmp_path / 'labels.csv'}")
+    assert ending.code == 1 and "labels no image; no row can be used" in ending.err
+    assert "line 2: " in ending.err and "line 3: " in ending.err
+
+
 def test_a_refusal_that_no_finding_states_is_reported_once(start: Callable, tmp_path: Path, words: list[str]) -> None:
     ending = start("inspect", *words, "data.group=png")
     assert ending.code == 1 and (ending.out + ending.err).count("'png'") == 2  # the setting, and what it finds

@@ -31,7 +31,7 @@ from softpoint.labels.formats import (
 )
 from softpoint.labels.formats.parsing.rows import read_head
 from softpoint.labels.missing import Missing, marks_of, without_marks
-from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.row_errors import RowErrors, first_few
 from softpoint.labels.schema import Labels
 from softpoint.suggest import check_choice
 
@@ -109,7 +109,8 @@ def read_labels(
             gc.enable()
     errors.raise_or_warn()
     if not len(labels):
-        raise ValueError(f"{path} labels no image; check that the file is complete")
+        reasons = f"; no row can be used{first_few(errors.skipped)}" if errors.silent and errors.skipped else ""
+        raise ValueError(f"{path} labels no image{reasons or '; check that the file is complete'}")
     labels = without_marks(labels, missing)
     unused = ", ".join(f"{count} {content}" for content, count in labels.unused.items() if count)
     if unused and not errors.silent:
