@@ -62,7 +62,7 @@ def test_a_marked_point_is_unlabeled_in_every_format(tmp_path: Path, write, mark
 def test_marked_points_are_counted_and_can_be_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = written(tmp_path, wide("-1,-1"))
     read_labels(path)
-    assert "not used are 3 points at exactly (-1, -1), which mark missing ones (data.missing=none" in caplog.text
+    assert "left out 3 points at exactly (-1, -1), which mark missing ones (data.missing=none" in caplog.text
     assert (read_labels(path, missing="none").visibility == 2).all()
     assert read_labels(path, missing=[[1, 2]]).visibility.tolist() == [[2, 2], [2, 2], [0, 2], [2, 2]]
 

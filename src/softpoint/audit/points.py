@@ -115,7 +115,7 @@ def _constant(labels: Labels) -> list[Finding]:
 def _unused(labels: Labels) -> list[Finding]:
     examples = [Example("", "", f"{count} {content}") for content, count in labels.unused.items() if count]
     advice = "none needed if it is not what you want to train on"
-    return finding_of("unused", "warning", "kinds of content of the labels that are not used", examples, advice)
+    return finding_of("unused", "warning", "kinds of content of the labels that are left out", examples, advice)
 
 
 def _boxes(labels: Labels) -> list[Finding]:

@@ -48,13 +48,13 @@ class RowErrors:
     def __init__(self, source: str, on_error: str = "error", silent: bool = False) -> None:
         check_choice("data.on_error", on_error, ("error", "skip"))
         self.source, self.on_error, self.silent = source, on_error, silent
-        self.rows: set[str] = set()  # places of all rows since the last `raise_or_warn`
+        self.rows = 0  # number of all rows since the last `raise_or_warn`
         self.errors: list[str] = []  # in these
         self.skipped: list[str] = []  # all that were skipped so far
 
     def row(self, place: str) -> _Row:
         """Collect a ValueError or FileNotFoundError of the block as an error of the row at `place`."""
-        self.rows.add(place)
+        self.rows += 1
         return _Row(self.errors, place)
 
     def raise_or_warn(self, hint: str = "correct it") -> None:
@@ -62,8 +62,8 @@ class RowErrors:
 
         `hint` names the way out; it is "" where each error names its own.
         """
-        errors, rows, self.errors, self.rows = self.errors, self.rows, [], set()
-        advised = 2 * len(errors) <= len(rows)  # not where it would leave out most rows
+        errors, rows, self.errors, self.rows = self.errors, self.rows, [], 0
+        advised = 2 * len(errors) <= rows  # not where it would leave out most rows
         if not errors:
             return
         if self.silent or self.on_error == "skip":

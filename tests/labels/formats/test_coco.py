@@ -107,7 +107,7 @@ def test_content_without_use_is_counted(tmp_path: Path, caplog: pytest.LogCaptur
         "points with coordinates but visibility 0": 2,
         "labeled points in face_kpts": 2,
     }
-    assert "not used are 2 points with coordinates but visibility 0, 2 labeled points in face_kpts" in caplog.text
+    assert "left out 2 points with coordinates but visibility 0, 2 labeled points in face_kpts" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_a_project_gives_the_placed_instances(home: Path, caplog: pytest.LogCapt
     assert labels.places[1] == f"frame 3 of {home / one}, instance 2" and len(set(labels.places)) == 4
     assert labels.skeleton.names == tuple(NODES)
     assert labels.skeleton.flip_pairs == (("ear_a", "ear_b"),) and labels.skeleton.edges == (("nose", "ear_a"),)
-    assert "not used are 2 predicted instances" in caplog.text
+    assert "left out 2 predicted instances" in caplog.text
     levels = [level(home / image) for image in labels.images]
     np.testing.assert_allclose(levels, [25, 25, 155, 100], atol=3)
 

@@ -128,7 +128,7 @@ def test_without_flags_missing_points_are_unlabeled(folder: Path, caplog: pytest
     put(folder / "labels/train/a.txt", "0 .5 .5 .1 .1 0 0 -0.001 0.5 0 0.5")
     labels = read_labels(folder)
     np.testing.assert_array_equal(labels.keypoints[0], [[np.nan] * 2, [np.nan] * 2, [0, 25]])
-    assert "not used are 2 keypoints without a flag at (0, 0) or below 0" in caplog.text
+    assert "left out 2 keypoints without a flag at (0, 0) or below 0" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def read_labels(
     labels = without_marks(labels, missing)
     unused = ", ".join(f"{count} {content}" for content, count in labels.unused.items() if count)
     if unused and not errors.silent:
-        _log.warning("%s: not used are %s", path, unused)
+        _log.warning("%s: left out %s", path, unused)
     return labels
 
 

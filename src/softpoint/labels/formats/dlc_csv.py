@@ -56,9 +56,13 @@ def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str 
     used = [column.number - 1 for column in columns]
     table: list[dlc_table.Row] = []
     for line, cells in rows:
-        with errors.row(place := f"{prefix}line {line}"):
+        values: list[float] | ValueError
+        try:
             check_length(cells, len(pairs))
-            table.append((place, cells[:width], parse_cells(cells, used, separator)))
+            values = parse_cells(cells, used, separator)
+        except ValueError as error:
+            values = error
+        table.append((f"{prefix}line {line}", cells[:width], values))
     return dlc_table.labels_of(path, columns, table, errors)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,32 @@ def write_csv(path: Path, predictions: Predictions) -> None:
 def write_h5(path: Path, predictions: Predictions) -> None:
     """Write the same table for `pandas.read_hdf`, in pandas' fixed layout, which has no pickled object."""
     h5py = require("h5py", "dlc", "formats=[dlc_h5]")
+    levels, names = _columns(predictions)
     with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
         _mark(file, "GROUP", PYTABLES_FORMAT_VERSION="2.1")
         group = file.create_group(_KEY)
-        _mark(group, "GROUP", pandas_type="frame", encoding="UTF-8", errors="strict")
+        _mark(group, "GROUP", pandas_type="frame", encoding="UTF-8", errors="strict", axis1_variety="regular")
         group.attrs.update(ndim=np.int64(2), nblocks=np.int64(1))
+        # The columns are a MultiIndex: the distinct texts of each level, and the index of each column's text in them.
         for axis in ("axis0", "block0_items"):
-            _write_levels(group, axis, *_columns(predictions))
-        _write_values(group, predictions)
+            _mark(group, "GROUP", **{f"{axis}_variety": "multi"})
+            group.attrs[f"{axis}_nlevels"] = np.int64(len(levels))
+            for number, (level, texts) in enumerate(zip(levels, names, strict=True)):
+                # Sorted, because pandas looks columns up by bisection.
+                distinct, codes = np.unique(np.char.encode(texts, "utf-8"), return_inverse=True)
+                _array(group, f"{axis}_level{number}", distinct, kind="string", name=level, nan_rep="")
+                _array(group, f"{axis}_label{number}", codes.astype(np.int32))
+        rows, indices, width = _values(predictions), list[int](), len(names[0])
+        data = _array(group, "block0_values", np.empty((0, width)), maxshape=(None, width), chunks=(_ROWS, width))
+        while chunk := list(islice(rows, _ROWS)):
+            indices += [index for index, _ in chunk]
+            data.resize(len(indices), axis=0)
+            data[-len(chunk) :] = np.stack([values for _, values in chunk])
+        if predictions.images is None:
+            _array(group, "axis1", np.array(indices, np.int64), kind="integer")
+        else:
+            images = np.char.encode([predictions.name(index) for index in indices], "utf-8")
+            _array(group, "axis1", images, kind="string", nan_rep="")
 
 
 def _columns(predictions: Predictions) -> tuple[list[str], list[list[str]]]:
@@ -71,55 +90,9 @@ def _lines(predictions: Predictions) -> Iterator[list[str]]:
         yield [predictions.name(index) if predictions.images is not None else str(index), *map(exact, values.tolist())]
 
 
-def _write_levels(group: Any, axis: str, levels: list[str], names: list[list[str]]) -> None:
-    """Write a pandas MultiIndex: the distinct texts of each level, and the index of each column's text in them."""
-    _mark(group, "GROUP", **{f"{axis}_variety": "multi"})
-    group.attrs[f"{axis}_nlevels"] = np.int64(len(levels))
-    for number, (level, texts) in enumerate(zip(levels, names, strict=True)):
-        # Sorted, because pandas looks columns up by bisection.
-        distinct = sorted(set(texts))
-        index = {text: i for i, text in enumerate(distinct)}
-        stored = _array(group, f"{axis}_level{number}", _encoded(distinct))
-        _mark(stored, "ARRAY", kind="string", name=level, nan_rep="")
-        _array(group, f"{axis}_label{number}", np.array([index[text] for text in texts], np.int32))
-
-
-def _write_values(group: Any, predictions: Predictions) -> None:
-    """Write the numbers, and the names of the rows: frame numbers, or paths of images."""
-    width = len(_columns(predictions)[1][0])
-    _mark(group, "GROUP", axis1_variety="regular")
-    data = group.create_dataset("block0_values", (0, width), np.float64, maxshape=(None, width), chunks=(_ROWS, width))
-    _mark(data, "ARRAY", FLAVOR="numpy")
-    data.attrs["transposed"] = np.uint8(1)
-    indices: list[int] = []
-    chunk: list[np.ndarray] = []
-    for index, values in _values(predictions):
-        indices.append(index)
-        chunk.append(values)
-        if len(chunk) == _ROWS:
-            _extend(data, chunk)
-    _extend(data, chunk)
-    if predictions.images is None:
-        _mark(_array(group, "axis1", np.array(indices, np.int64)), "ARRAY", kind="integer")
-    else:
-        names = _encoded([predictions.name(index) for index in indices])
-        _mark(_array(group, "axis1", names), "ARRAY", kind="string", nan_rep="")
-
-
-def _extend(data: Any, chunk: list[np.ndarray]) -> None:
-    if chunk:
-        data.resize(len(data) + len(chunk), axis=0)
-        data[-len(chunk) :] = np.stack(chunk)
-        chunk.clear()
-
-
-def _encoded(texts: list[str]) -> np.ndarray:
-    return np.array([text.encode() for text in texts])
-
-
-def _array(group: Any, name: str, values: np.ndarray) -> Any:
-    stored = group.create_dataset(name, data=values)
-    _mark(stored, "ARRAY", FLAVOR="numpy")
+def _array(group: Any, name: str, values: np.ndarray, /, maxshape: Any = None, chunks: Any = None, **texts: str) -> Any:
+    stored = group.create_dataset(name, data=values, maxshape=maxshape, chunks=chunks)
+    _mark(stored, "ARRAY", FLAVOR="numpy", **texts)
     stored.attrs["transposed"] = np.uint8(1)
     return stored
 

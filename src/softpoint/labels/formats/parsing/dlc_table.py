@@ -31,8 +31,8 @@ class Column(NamedTuple):
         return f"{self.bodypart} of {self.individual}" if self.individual else self.bodypart
 
 
-# Its place, the parts of its image's path, and a number per column.
-Row = tuple[str, Sequence[str], Sequence[float]]
+# Its place, the parts of its image's path, and a number per column, or what is wrong with it.
+Row = tuple[str, Sequence[str], Sequence[float] | ValueError]
 
 
 def labels_of(path: Path, columns: Sequence[Column], rows: Sequence[Row], errors: RowErrors) -> Labels:
@@ -58,8 +58,11 @@ def labels_of(path: Path, columns: Sequence[Column], rows: Sequence[Row], errors
             keypoint = columns[next(iter(coords.values()))].keypoint
             raise ValueError(f"{path}: keypoint {keypoint} has columns {', '.join(coords)}; it needs both x and y")
         position[individuals.index(individual), names.index(bodypart)] = coords["x"], coords["y"]
-    values = np.array([values for *_, values in rows], np.float64).reshape(len(rows), len(columns))
-    points = np.pad(values, ((0, 0), (0, 1)), constant_values=np.nan)[:, position]  # (N, I, K, 2)
+    none = [np.nan] * len(columns)
+    values = np.array([none if isinstance(row[2], ValueError) else row[2] for row in rows], np.float64)
+    points = np.pad(values.reshape(len(rows), len(columns)), ((0, 0), (0, 1)), constant_values=np.nan)[
+        :, position
+    ]  # (N, I, K, 2)
     missing = np.isnan(points)
     invalid = (missing[..., 0] != missing[..., 1]) | np.isinf(points).any(-1)
     visibility = np.where(missing.any(-1), UNLABELED, VISIBLE)
@@ -67,8 +70,10 @@ def labels_of(path: Path, columns: Sequence[Column], rows: Sequence[Row], errors
     unusable = set(np.flatnonzero(invalid.any((1, 2))).tolist())
     unique = UniqueRows()
     subjects: list[Subject] = []
-    for i, (place, parts, _) in enumerate(rows):
+    for i, (place, parts, numbers) in enumerate(rows):
         with errors.row(place):
+            if isinstance(numbers, ValueError):
+                raise numbers
             if not all(parts):
                 raise ValueError(f"image path {list(parts)} has an empty part; write the whole path")
             if i in unusable:
