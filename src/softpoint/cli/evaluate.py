@@ -27,6 +27,7 @@ def main(cfg: DictConfig) -> None:
     from softpoint.evaluation.files import write_comparison, write_evaluation
     from softpoint.evaluation.summary import check_settings
     from softpoint.inference import read_checkpoint
+    from softpoint.inference.faults import warn_of_faults
     from softpoint.inference.predictor import check_device
     from softpoint.paths import normalize_path
 
@@ -36,6 +37,8 @@ def main(cfg: DictConfig) -> None:
     check_device(cfg.device)
     draws: dict[str, Any] = {key: whole_number(cfg, key) for key in ("draws", "seed")}
     first, *others = [read_checkpoint(path, list(cfg.trust)) for path in paths]
+    for checkpoint in (first, *others) if cfg.warn else ():
+        warn_of_faults(checkpoint)
     settings = {"oks_sigmas": _plain(cfg.oks_sigmas), "nme_pair": _plain(cfg.nme_pair)}
     if cfg.missing == "error":  # then all keypoints will be there, and an error need not wait for the predictions
         check_settings(first.skeleton, **settings)

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 def main(cfg: DictConfig) -> None:
     """Write the model, its metadata and its card, and print how it differs from the checkpoint."""
     from softpoint.inference import push_to_hub, read_checkpoint, save_pretrained
+    from softpoint.inference.faults import warn_of_faults
 
     checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
+    if cfg.warn:
+        warn_of_faults(checkpoint)
     name = (checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.resolve().parent.parent).name or "model"
     if cfg.hub is not None and cfg.format != "safetensors":
         raise ValueError(f"hub={cfg.hub} uploads the folder of format=safetensors; add format=safetensors")

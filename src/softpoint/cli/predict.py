@@ -19,6 +19,7 @@ def main(cfg: DictConfig) -> None:
     from softpoint.inference.batch.job import Job, UnreadableError
     from softpoint.inference.batch.options import PredictOptions
     from softpoint.inference.batch.sources import ImageSource, find_sources
+    from softpoint.inference.faults import warn_of_faults
     from softpoint.labels.boxes import boxes_by_image
     from softpoint.labels.formats import read_labels
     from softpoint.labels.row_errors import first_few
@@ -28,6 +29,8 @@ def main(cfg: DictConfig) -> None:
         raise ValueError("resume=true needs output=FOLDER, that of the interrupted job")
     plain = {field.name: cfg[field.name] for field in fields(PredictOptions)}
     checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
+    if cfg.warn:
+        warn_of_faults(checkpoint)
     predictor = load_predictor(checkpoint, cfg.device, cfg.tta, cfg.tta_unpaired, explain=cfg.explain)
     sources = find_sources(cfg.source, output)
     first = sources[0]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from softpoint import __version__
 from softpoint.inference.checkpoint import Checkpoint
+from softpoint.inference.faults import find_faults
 from softpoint.inference.run_record import KEYPOINT_METRICS, RunRecord, escape, fenced, mapping, number
 from softpoint.metrics.columns import COLUMNS
 from softpoint.paths import sha256, write_text
@@ -42,6 +44,7 @@ def model_card(checkpoint: Checkpoint, extra: Mapping[str, Any] | None = None) -
     files |= {**(extra or {}), "card written by": f"softpoint {__version__}"}
     facts: dict[str, Any] = dict(
         record=record,
+        faults=[escape(fault, 600) for fault in find_faults(replace(checkpoint, path=Path(checkpoint.path.name)))],
         title=record.text.get("data") or _text(checkpoint.config, "name") or "keypoints",
         network=f"{type(checkpoint.net.backbone).__name__} network",
         keypoints=[escape(name) for name in checkpoint.skeleton.names],

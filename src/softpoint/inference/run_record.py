@@ -87,6 +87,7 @@ class RunRecord:
     command: str | None  # not escaped
     from_scratch: bool
     minutes: float | None
+    calibration_units: float | None  # independent images, or groups of them, that the calibration was fitted to
     versions: dict[str, str]
     splits: dict[str, dict[str, float]]
     metrics: dict[str, float]
@@ -107,6 +108,7 @@ class RunRecord:
             command=command if isinstance(command, str) else None,
             from_scratch="starting_weights" in record and record["starting_weights"] is None,
             minutes=number(record.get("minutes")),
+            calibration_units=number(record.get("calibration_units")),
             versions={escape(name): escape(versions[name]) for name in list(versions)[:MAX_PARTS]},
             splits={escape(name): _numbers(mapping(splits, name)) for name in list(splits)[:MAX_PARTS]},
             metrics=_numbers(mapping(record, "metrics")),
