@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning.trainer.states import RunningStage
 from torch import Tensor
 
 from helpers.training import built, composed, labeled, tiny, write_labels
@@ -23,7 +22,7 @@ from softpoint.layers.calibration import TAIL, Evidence, evidence, log_deviation
 from softpoint.metrics import expected_calibration_error
 from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
 from softpoint.training import Calibrate
-from softpoint.training.calibrate import _batches, best_checkpoint, measure, on_first_process, shifts
+from softpoint.training.calibrate import best_checkpoint, measure, on_first_process, shifts
 from softpoint.training.calibration_fit import COVARIANCE_SCALE, LEVEL, SLOPE, Measured, fit_calibration
 
 RADIUS, STRIDE, K = torch.tensor(6.0), 4, 5
@@ -217,23 +216,35 @@ def test_the_best_checkpoint_is_calibrated_and_the_last_is_not(run: Path) -> Non
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
-def test_calibration_measures_the_unrounded_input_of_a_predictor(
+def test_the_message_has_the_radius_in_original_pixels_and_the_number_of_groups(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = labeled(write_labels(tmp_path / "data"), "data.device_cache=true")
+    words = labeled(write_labels(tmp_path / "data"))
     module, data, trainer = built(composed("train", words, tmp_path / "run"))
     trainer.fit(module, data)
     radius = read_checkpoint(tmp_path / "run/checkpoints/best.ckpt").net.calibration.radius
     rows = data.splits["val"]
     pixel = np.median([max(data.sources["val"].describe(i).size) / 64 for i in range(len(rows))])
     message = f"within {radius * pixel:.1f} px (5 % of the usual subject's size; {radius:.1f} px of the 64x64 input)"
-    count = len({data.labels.groups[row] for row in rows})
-    assert f"{message}, fitted on {len(rows)} images of {count} group" in capsys.readouterr().out
-    trainer.state.stage = RunningStage.TRAINING  # as it is when a fit ends
-    seen = torch.cat([batch["image"] for batch in _batches(trainer, torch.device("cpu"), 1000)])
+    groups = len({data.labels.groups[row] for row in rows})
+    units = f"{groups} groups" if groups > 1 else f"{len(rows)} images"
+    assert f"{message}, fitted on {len(rows)} images; independent units: {units}; with fewer" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
+def test_calibration_measures_the_unrounded_input_of_a_predictor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = labeled(write_labels(tmp_path / "data"), "data.device_cache=true")
+    module, data, trainer = built(composed("train", words, tmp_path / "run"))
+    seen: list[Tensor] = []
+    monkeypatch.setattr(
+        "softpoint.training.calibrate.measure", lambda net, batches, _: seen.extend(b["image"] for b in batches)
+    )
+    trainer.fit(module, data)
     dataset = data.dataset("val", unrounded=True)
     wanted = torch.stack([dataset[i]["image"] for i in range(len(dataset))]).movedim(-1, 1)
-    assert seen.dtype == torch.float32 and torch.equal(seen, wanted)
+    assert seen[0].dtype == torch.float32 and torch.equal(torch.cat(seen), wanted)
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:Checkpoint directory")

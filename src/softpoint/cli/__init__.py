@@ -9,6 +9,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "train": "Train a keypoint model, test it, and write checkpoints and metrics",
     "evaluate": "Measure a trained model on held-out images, or compare two models",
+    "calibrate": "Calibrate the confidence of a model whose training was interrupted",
     "predict": "Predict keypoints on images and videos",
     "export": "Write a trained model as a file that runs without this package's training code",
     "serve": "Serve an exported model over HTTP",

@@ -1,11 +1,11 @@
-"""The callback that calibrates the best checkpoint on the validation split."""
+"""Calibration on the validation split: after a training, or of a checkpoint that a stopped training left."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric.utilities import move_data_to_device
@@ -14,9 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 
-from softpoint.data.dataset import collate, input_pixel
+from softpoint.data.dataset import KeypointDataset, collate, input_pixel
+from softpoint.evaluation.bootstrap import find_units
 from softpoint.functional import pixel_length
 from softpoint.inference.compatibility import upgrade
+from softpoint.inference.predictor import BATCH_SIZE
+from softpoint.inference.safe_load import read_torch_file
 from softpoint.labels.schema import ABSENT
 from softpoint.layers.calibration import Evidence, evidence
 from softpoint.models import KeypointNet
@@ -24,8 +27,8 @@ from softpoint.paths import atomic_write
 from softpoint.training.calibration_fit import Measured, fit_calibration
 from softpoint.types import Batch
 
-# Number of labeled points below which the message says that the priors dominate.
-FEW_POINTS = 30
+# Number of independent images, or groups of them, below which a calibration stays close to its priors.
+FEW_UNITS = 20
 
 
 class Calibrate(Callback):
@@ -57,46 +60,86 @@ class Calibrate(Callback):
 
     def _calibrate(self, trainer: Any, module: Any, path: Path) -> str:
         """Write the fitted values into the checkpoint, and return a sentence about the fit."""
-        # A resumed run may have its best checkpoint from an earlier version.
-        stored = upgrade(torch.load(path, map_location="cpu", weights_only=True))
-        net: KeypointNet = copy.deepcopy(module.net).eval()
+        stored = read_stored(path)
+        net: KeypointNet = copy.deepcopy(module.net).eval().to(trainer.strategy.root_device)
         weights = {key.removeprefix("net."): value for key, value in stored["state_dict"].items() if key[:4] == "net."}
         net.load_state_dict({**net.calibration.state_dict(prefix="calibration."), **weights})
-        net.calibration.set(radius=torch.tensor(0.0))  # measured before any calibration
-        groups: set[str] = set()
+        samples = trainer.datamodule.dataset("val", unrounded=True)  # as a predictor gets them
+        fit = calibrate(net, samples, self.fraction, self.images)
+        if fit.radius:
+            write_calibration(path, stored, net, fit)
+        return str(fit)
 
-        def batches() -> Iterator[Batch]:
-            for batch in _batches(trainer, module.device, self.images):
-                groups.update(batch["group"])
-                yield batch
 
-        result = measure(net, batches(), self.fraction)
-        if result is None:
+class Fit(NamedTuple):
+    """The outcome of a calibration."""
+
+    fraction: float  # of a subject's scale
+    radius: float  # in input pixels; 0 without a labeled point
+    pixel: float  # length of an input pixel in the original images
+    size: tuple[int, int]  # of the input
+    images: int
+    units: int  # groups of them, or images of a single group
+    kind: str  # "groups" or "images"
+
+    def __str__(self) -> str:
+        if not self.radius:
             return "not calibrated, as no point of the validation split is labeled: confidence is the head's own"
-        measured, radius, absent = result
-        net.calibration.set(**fit_calibration(measured, radius, absent))
-        for name, value in net.calibration.state_dict(prefix="net.calibration.").items():
-            stored["state_dict"][name] = value.cpu()
-        replace_checkpoint(path, stored)
-        images, points = len(measured.mask), int(measured.mask.sum())
-        caution = f" with only {points} labeled points, so mostly from priors" if points < FEW_POINTS else ""
-        data = trainer.datamodule
-        original = radius * input_pixel(data.sources["val"], data.size, data.padding)
+        few = f"; with fewer than {FEW_UNITS} it stays close to what is usual: validate on more"
         return (
-            f"confidence: the probability that a point is within {original:.1f} px ({100 * self.fraction:g} % of the"
-            f" usual subject's size; {radius:.1f} px of the {data.size[0]}x{data.size[1]} input), fitted on {images}"
-            f" images of {len(groups)} group{'s' * (len(groups) > 1)}{caution}"
+            f"confidence: the probability that a point is within {self.radius * self.pixel:.1f} px"
+            f" ({100 * self.fraction:g} % of the usual subject's size; {self.radius:.1f} px of the"
+            f" {self.size[0]}x{self.size[1]} input), fitted on {self.images} images; independent units: {self.units}"
+            f" {self.kind}{few * (self.units < FEW_UNITS)}"
         )
 
 
+def calibrate(
+    net: KeypointNet, samples: KeypointDataset, fraction: float, images: int, batch_size: int = BATCH_SIZE
+) -> Fit:
+    """Fit `net.calibration` to unrounded samples, at most `images` of them, and return the outcome."""
+    device, groups = net.calibration.radius.device, []
+    chosen = range(0, len(samples), max(1, -(-len(samples) // images)))  # at even distances
+
+    def batches() -> Iterator[Batch]:
+        for batch in DataLoader(Subset(samples, chosen), batch_size, collate_fn=collate):
+            groups.extend(batch["group"])
+            yield move_data_to_device(batch, device)
+
+    net.calibration.set(radius=torch.tensor(0.0))  # measured before any calibration
+    result = measure(net, batches(), fraction)
+    unit, kind = find_units([str(index) for index in chosen], groups)
+    units, radius = int(unit.max()) + 1, 0.0
+    if result is not None:
+        measured, within, absent = result
+        net.calibration.set(**fit_calibration(measured, within, absent, min(1.0, units / FEW_UNITS)))
+        radius = float(within)
+    pixel = input_pixel(samples.source, samples.size, samples.padding)
+    return Fit(fraction, radius, pixel, samples.size, len(chosen), units, kind)
+
+
+def read_stored(path: Path) -> dict[str, Any]:
+    """Return the content of a checkpoint under today's names; one of a resumed run may be from an earlier version."""
+    return upgrade(read_torch_file(path))
+
+
+def write_calibration(path: Path, stored: dict[str, Any], net: KeypointNet, fit: Fit) -> None:
+    """Replace a checkpoint with the content `stored` by one with the calibration of `net`, atomically."""
+    for name, value in net.calibration.state_dict(prefix="net.calibration.").items():
+        stored["state_dict"][name] = value.cpu()
+    stored["record"] = {**stored.get("record", {}), "calibration_units": fit.units}
+    replace_checkpoint(path, stored)
+
+
 def best_checkpoint(trainer: Any) -> tuple[Path, float] | None:
-    """Return the best checkpoint that this run wrote, and its val/epe; None where it wrote none.
+    """Return the best checkpoint that this run wrote, and its val/epe; None where it wrote none of a finite one.
 
     A run that is resumed in another folder knows the path of the earlier run's best, but not its score.
     """
     for callback in trainer.checkpoint_callbacks:
-        if callback.monitor is not None and callback.best_model_score is not None:
-            return Path(callback.best_model_path), float(callback.best_model_score)
+        score = callback.best_model_score
+        if callback.monitor is not None and score is not None and score.isfinite():
+            return Path(callback.best_model_path), float(score)
     return None
 
 
@@ -161,16 +204,6 @@ def shifts(image: Tensor, keypoints: Tensor, margin: float) -> Iterator[tuple[Te
         beyond = torch.maximum(-0.5 - points, points - points.new_tensor([width - 0.5, height - 0.5])).amax(-1)
         # Padding by a negative number cuts.
         yield F.pad(image, (dx, -dx, dy, -dy)), beyond > margin
-
-
-def _batches(trainer: Any, device: torch.device, images: int) -> Iterator[Batch]:
-    """The validation split, or at most `images` images of it at even distances, whole in this process."""
-    data = trainer.datamodule
-    dataset = data.dataset("val", unrounded=True)  # as a predictor gets them
-    subset = range(0, len(dataset), max(1, -(-len(dataset) // images)))
-    for batch in DataLoader(Subset(dataset, subset), data.batch_size, collate_fn=collate):
-        # Not by the strategy, which would render the batch as one of training.
-        yield data.render(move_data_to_device(batch, device), "val")
 
 
 def replace_checkpoint(path: Path, stored: dict[str, Any]) -> None:

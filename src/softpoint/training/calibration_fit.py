@@ -41,31 +41,33 @@ class Measured(NamedTuple):
     hit: Bool[Tensor, "N K"]  # whether the error is within the distance that the confidence refers to
 
 
-def fit_calibration(measured: Measured, radius: Tensor, absent: Evidence) -> dict[str, Tensor]:
+def fit_calibration(measured: Measured, radius: Tensor, absent: Evidence, weight: float = 1.0) -> dict[str, Tensor]:
     """Return values for `Calibration.set`; `absent` is the evidence (M,) of keypoints known to be out of the image.
 
-    All are maximum a posteriori estimates: the fewer points there are, the nearer the values are to the priors.
+    All are maximum a posteriori estimates: the fewer points there are, the nearer the values are to the priors. A point
+    counts as `weight` points, below 1 where few images are independent.
     """
     mask, observed = measured.mask, Evidence(*(value.double() for value in measured.evidence))
     # The length of each error in units of its heatmap's unit ellipse.
     error = torch.where(mask[..., None], measured.error.double(), 0)
     squared = (error * torch.linalg.solve(unit_covariance(observed.spread), error)).sum(-1)
     deviation, distance = log_deviation(observed.spread), squared.clamp_min(MIN_ERROR**2).sqrt()
-    log_scale, slope = _fit_scale(deviation, distance, mask)
+    log_scale, slope = _fit_scale(deviation, distance, mask, weight)
     scale = (log_scale + slope * deviation).exp()
     log_odds = log_odds_within(radius.double(), scale)[mask]
-    features, ones = torch.stack((torch.ones_like(log_odds), log_odds), -1), torch.ones_like(log_odds)
+    features = torch.stack((torch.ones_like(log_odds), log_odds), -1)
+    weights = torch.full_like(log_odds, weight)
     return {
         "radius": radius,
         "log_scale": log_scale,
         "slope": slope,
-        "covariance_scale": _fit_covariance_scale((distance / scale).square()[mask]),
-        "hit_weights": _fit_logistic(features, measured.hit[mask].double(), ones, HIT),
-        "presence_weights": _fit_presence(observed.spread[mask], observed.contrast[mask], absent),
+        "covariance_scale": _fit_covariance_scale((distance / scale).square()[mask], weight),
+        "hit_weights": _fit_logistic(features, measured.hit[mask].double(), weights, HIT),
+        "presence_weights": _fit_presence(observed.spread[mask], observed.contrast[mask], absent, weight),
     }
 
 
-def _fit_scale(deviation: Tensor, distance: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def _fit_scale(deviation: Tensor, distance: Tensor, mask: Tensor, weight: float) -> tuple[Tensor, Tensor]:
     """`log_scale` (K,) and `slope` of the t-distribution under which the distances are most likely."""
     centered = deviation - CENTER[2]
 
@@ -74,7 +76,7 @@ def _fit_scale(deviation: Tensor, distance: Tensor, mask: Tensor) -> tuple[Tenso
         log_scale = level + own + slope * centered
         tail = (distance * torch.exp(-log_scale)).square() / TAIL
         nll = torch.where(mask, 2 * log_scale + (TAIL / 2 + 1) * tail.log1p(), 0).sum()
-        return nll + _gaussian_nll(level, LEVEL) + _gaussian_nll(slope, SLOPE) + _gaussian_nll(own, KEYPOINT)
+        return weight * nll + _gaussian_nll(level, LEVEL) + _gaussian_nll(slope, SLOPE) + _gaussian_nll(own, KEYPOINT)
 
     start = torch.zeros(2 + mask.shape[1], dtype=deviation.dtype)
     start[0], start[1] = LEVEL[0], SLOPE[0]
@@ -82,18 +84,18 @@ def _fit_scale(deviation: Tensor, distance: Tensor, mask: Tensor) -> tuple[Tenso
     return level + own - slope * CENTER[2] + OPTIMISM, slope[0]
 
 
-def _fit_covariance_scale(squared: Tensor) -> Tensor:
+def _fit_covariance_scale(squared: Tensor, weight: float) -> Tensor:
     """Covariance over squared scale whose ellipses of 50 and 90 % hold these shares of the squared distances."""
     prior = torch.tensor(COVARIANCE_SCALE, dtype=squared.dtype)
     if not len(squared):
         return prior
     levels = torch.tensor([0.5, 0.9], dtype=squared.dtype)
     needed = squared.quantile(levels).clamp_min(1e-6) * math.exp(2 * OPTIMISM) / (-2 * (1 - levels).log())
-    weight = len(squared) / (len(squared) + COVARIANCE_POINTS)
-    return prior * (needed.log() @ levels / levels.sum() - prior.log()).mul(weight).exp()
+    share = weight * len(squared) / (weight * len(squared) + COVARIANCE_POINTS)
+    return prior * (needed.log() @ levels / levels.sum() - prior.log()).mul(share).exp()
 
 
-def _fit_presence(spread: Tensor, contrast: Tensor, absent: Evidence) -> Tensor:
+def _fit_presence(spread: Tensor, contrast: Tensor, absent: Evidence, weight: float) -> Tensor:
     """Weights of a logistic function that separates labeled keypoints from absent ones; 1 where none is absent."""
     present, count = len(contrast), len(absent.contrast)
     if not count or not present:
@@ -101,9 +103,9 @@ def _fit_presence(spread: Tensor, contrast: Tensor, absent: Evidence) -> Tensor:
     contrast = torch.cat((contrast, absent.contrast.double()))
     deviation = log_deviation(torch.cat((spread, absent.spread.double())))
     features = torch.stack((torch.ones_like(contrast), contrast - CENTER[1], deviation - CENTER[2]), -1)
-    weight = torch.cat((torch.ones(present), torch.full((count,), ABSENT * present / count)))
+    counts = weight * torch.cat((torch.ones(present), torch.full((count,), ABSENT * present / count)))
     truth = torch.cat((torch.ones(present), torch.zeros(count)))
-    weights = _fit_logistic(features, truth.double(), weight.double(), PRESENCE)
+    weights = _fit_logistic(features, truth.double(), counts.double(), PRESENCE)
     center = torch.tensor(CENTER, dtype=weights.dtype)
     return torch.cat((weights[:1] - (weights * center).sum(), weights[1:]))
 

@@ -1,0 +1,46 @@
+"""Calibrate a model on its validation split: softpoint calibrate ckpt=RUN/checkpoints/best.ckpt"""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from softpoint.cli.hydra_app import launch
+from softpoint.cli.overrides import whole_number
+
+
+def main(cfg: DictConfig) -> None:
+    """Fit confidence and covariance to the errors on the validation split, and write them into the checkpoint."""
+    from dataclasses import replace
+
+    from softpoint.data.dataset import KeypointDataset
+    from softpoint.evaluation.eval_data import STORED, confidence_fraction, open_set
+    from softpoint.inference import read_checkpoint, save_pretrained
+    from softpoint.inference.predictor import check_device
+    from softpoint.training.calibrate import calibrate, read_stored, write_calibration
+
+    images, batch_size = (whole_number(cfg, key, 1) for key in ("images", "batch_size"))
+    check_device(cfg.device)
+    checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
+    overrides = {str(key): value for key, value in cfg.data.items() if value != STORED}
+    val = open_set(checkpoint, "val", overrides)
+    if val.skeleton.names != checkpoint.skeleton.names:
+        raise ValueError(
+            f"the labels name {', '.join(val.skeleton.names)}, and the model {', '.join(checkpoint.skeleton.names)};"
+            " give labels of the same keypoints"
+        )
+    samples = KeypointDataset(val.source, checkpoint.size, (0,), padding=val.padding, unrounded=True)
+    fraction = confidence_fraction(checkpoint)
+    fit = calibrate(checkpoint.net.to(cfg.device), samples, fraction, images, batch_size)
+    if not fit.radius:
+        raise ValueError(f"{fit}; nothing was written")
+    if checkpoint.path.is_dir():
+        record = {**checkpoint.record, "calibration_units": fit.units}
+        save_pretrained(replace(checkpoint, net=checkpoint.net.cpu(), record=record), checkpoint.path)
+    else:
+        write_calibration(checkpoint.path, read_stored(checkpoint.path), checkpoint.net, fit)
+    print(f"{fit}\nwritten into {checkpoint.path}")
+
+
+def run(words: list[str]) -> None:
+    """Run the command with the arguments `words`."""
+    launch("calibrate", main, words)
