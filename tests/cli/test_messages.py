@@ -49,10 +49,13 @@ MISTAKES = {
     "data.size=big": r"data.size=big is no size; give one number for a square, or \[height,width\]",
     "optimizer.lr=fast": r"optimizer.lr=fast is no number, as [\d.]+ is: ",
     "seed=lucky": r"seed=lucky is no number, as 0 is: ",
+    "optimizer.lr=1e30": r"the training diverged: val/epe is nan after 2 steps, and no epoch was better; lower",
     "scheduler.warmup=2": r"scheduler.warmup is a fraction of the run in \[0, 1\), got 2",
     "trainer.max_epochs=-1": r"no end that a schedule could aim at; set minutes or trainer.max_epochs",
-    "trainer.max_epochs=0": r"nothing to test: no epoch up to trainer.max_epochs=0 was trained",
-    "trainer.max_steps=1": r"no epoch up to trainer.max_epochs=1 and trainer.max_steps=1 was trained",
+    "trainer.max_epochs=0": r"trainer.max_epochs=0 trains nothing; give at least 1",
+    "trainer.max_steps=0": r"trainer.max_steps=0 trains nothing; give at least 1",
+    "trainer.limit_val_batches=0": r"trainer.limit_val_batches=0 leaves no val batch, but a run trains, chooses its",
+    "trainer.check_val_every_n_epoch=2": r"trainer.check_val_every_n_epoch=2 is more than the 1 epochs of the run",
     "callbacks.ema.decay=2": r"callbacks.ema.decay must be in \[0, 1\), got 2",
     "scene.difficulty=7": r"difficulty 7 is outside \[0, 1\]",
     "data.test=0": r"data.train, data.val and data.test must be at least 1, got .*'test': 0",
@@ -111,6 +114,22 @@ def test_no_test_image(start: Callable, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("data.size=100", r"image height 100 is not divisible by the network's stride 32"),
+        ("decoder.stride=3", r"decoder.stride must be a power of two"),
+        ("trainer.limit_test_batches=0", r"trainer.limit_test_batches=0 leaves no test batch"),
+    ],
+)
+def test_a_mistake_is_found_before_an_image_is_decoded(
+    start: Callable, tmp_path: Path, word: str, message: str
+) -> None:
+    words = [w for w in labeled(write_labels(tmp_path / "data")) if w.split("=")[0] != word.split("=")[0]]
+    spoil(tmp_path / "data" / "video1" / "img05.png")
+    one_line(start("train", *words, word), message)
+
+
+@pytest.mark.parametrize(
     ("spoil_file", "message"),
     [
         (Path.unlink, r"does not exist; .*set it so that"),
@@ -154,7 +173,7 @@ def test_resuming_something_else(start: Callable, tmp_path: Path, run: Path) -> 
     one_line(start("train", *words, "decoder.channels=16"), "the checkpoint holds another network: .* tensors differ")
     (tmp_path / "text.ckpt").write_text("hello")
     one_line(start("train", *words, f"ckpt_path={tmp_path / 'text.ckpt'}"), "text.ckpt is no checkpoint of softpoint")
-    one_line(start("train", *words, "trainer.max_epochs=2"), "nothing to test: no epoch up to trainer.max_epochs=2")
+    one_line(start("train", *words, "trainer.max_epochs=2"), "nothing to test: the run ended after all of its 2 ep")
 
 
 def test_precision_that_rounds_labels(start: Callable) -> None:

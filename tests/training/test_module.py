@@ -82,14 +82,3 @@ def test_the_summary_names_backbone_and_weights(tmp_path: Path) -> None:
     module.net.backbone.name, module.net.backbone.started_from = "resnet18", {"weights": "timm resnet18.a1_in1k"}
     assert module.summary.startswith("resnet18 network of")
     assert module.summary.endswith(", started from timm resnet18.a1_in1k")
-
-
-@pytest.mark.parametrize(("moved", "worse"), [(0.0, True), (1000.0, False)])
-def test_a_model_that_is_worse_than_the_mean_position_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], moved: float, worse: bool
-) -> None:
-    module, data, trainer = built(composed("train", tiny(), tmp_path))
-    mean = data.mean_position() + moved
-    monkeypatch.setattr(data, "mean_position", lambda: mean)
-    trainer.test(module, data, verbose=False)
-    assert ("worse than always answering the mean position" in capsys.readouterr().out) == worse

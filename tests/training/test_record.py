@@ -13,7 +13,7 @@ import torch
 from omegaconf import OmegaConf
 
 from helpers.training import NAMES, built, composed, labeled, tiny, write_labels
-from softpoint.cli.run_record import run_facts
+from softpoint.cli.train import run_facts
 from softpoint.inference import read_checkpoint
 from softpoint.training import Record
 from softpoint.training.record import describe_hardware
@@ -85,14 +85,14 @@ def test_an_interrupted_run_has_what_was_known(run: Path) -> None:
 
 
 def test_the_rest_of_the_checkpoint_is_as_it_was(run: Path, tmp_path: Path) -> None:
-    from softpoint.training.record import write_record
+    from softpoint.training.record import add_to_record
 
     best = run / "checkpoints" / "best.ckpt"
     path = tmp_path / "copy.ckpt"
     path.write_bytes(best.read_bytes())
-    write_record(path, {"a": 1})
+    add_to_record(path, {"minutes": 1, "a": 1})
     before, after = (torch.load(p, weights_only=True) for p in (best, path))
-    assert after.pop("record") == {"a": 1} and before.pop("record")["finished"]
+    assert after.pop("record") == {**before.pop("record"), "minutes": 1, "a": 1}
     assert before.keys() == after.keys() and before["hyper_parameters"] == after["hyper_parameters"]
     assert all(torch.equal(value, after["state_dict"][key]) for key, value in before["state_dict"].items())
     assert [result.name for result in tmp_path.iterdir()] == ["copy.ckpt"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from helpers.training import built, composed, labeled, write_labels
+from softpoint.training.ending import SIGNALS
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:.*is not empty.*", "ignore:The dirpath has changed"
@@ -21,32 +23,44 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 class Diary(Callback):
-    """Writes down what was drawn, at which rate, and what was measured; pulls the plug after `stop` epochs."""
+    """Writes down what was drawn, at which rate, and what was measured; pulls the plug after `stop` epochs.
 
-    def __init__(self, stop: int | None = None) -> None:
-        self.stop, self.pages = stop, []
+    Or it sends this process a `sent` signal in the second step of that epoch.
+    """
+
+    def __init__(self, stop: int | None = None, sent: int | None = None) -> None:
+        self.stop, self.sent, self.pages = stop, sent, []
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         image = batch["image"].double().sum().item()
         self.pages.append((trainer.current_epoch, trainer.global_step, batch["index"].tolist(), image, rate))
 
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self.sent and trainer.current_epoch == self.stop and batch_idx == 1:
+            signal.raise_signal(self.sent)
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.pages.append((trainer.current_epoch, trainer.callback_metrics["val/epe"].item()))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        if trainer.current_epoch == self.stop:
+        if trainer.current_epoch == self.stop and not self.sent:
             raise InterruptedError
 
 
-def run(overrides: list[str], folder: Path, stop: int | None = None) -> tuple[list[Any], dict[str, Any]]:
+def run(
+    overrides: list[str], folder: Path, stop: int | None = None, sent: int | None = None
+) -> tuple[list[Any], dict[str, Any]]:
     """The diary of a run, and the last checkpoint that it wrote."""
     module, data, trainer = built(cfg := composed("train", overrides, folder))
-    trainer.callbacks.append(diary := Diary(stop))
+    # Before the callback that stops the run in the same hook.
+    trainer.callbacks.insert(0, diary := Diary(stop, sent))
     try:
         trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
     except InterruptedError:
         assert stop is not None
+    except SystemExit as end:
+        assert end.code == 128 + (sent or 0)
     return diary.pages, torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
 
 
@@ -64,22 +78,25 @@ PRIVATE = ("/hyper_parameters", "_path", "/best_k_models", "/dirpath", "/current
 
 
 @pytest.mark.parametrize(
-    ("workers", "more"),
+    ("workers", "more", "sent"),
     [
-        (0, ["augment=strong"]),
-        (1, ["augment=strong"]),
-        (1, ["scheduler=constant", "trainer.check_val_every_n_epoch=2"]),
+        (0, ["augment=strong"], None),
+        (0, ["augment=strong"], signal.SIGTERM),
+        (1, ["augment=strong"], signal.SIGINT),
+        (1, ["scheduler=constant", "trainer.check_val_every_n_epoch=2"], None),
         # The teacher is the average that a checkpoint holds as its weights.
-        (0, ["semi=mean_teacher", "data.unlabeled_images.source={data}", "module.teacher.threshold=0"]),
+        (0, ["semi=mean_teacher", "data.unlabeled_images.source={data}", "module.teacher.threshold=0"], None),
     ],
-    ids=["main", "worker", "rarely-validated", "mean-teacher"],
+    ids=["main", "terminated", "worker-interrupted", "rarely-validated", "mean-teacher"],
 )
-def test_resumed_run_equals_the_whole_one(tmp_path: Path, workers: int, more: list[str]) -> None:
+def test_resumed_run_equals_the_whole_one(tmp_path: Path, workers: int, more: list[str], sent: int | None) -> None:
     labels = write_labels(tmp_path / "data", missing=[(0, 1), (5, 3)])
     overrides = labeled(labels, "data.batch_size=2", f"data.num_workers={workers}", "trainer.max_epochs=4")
     overrides += [word.format(data=tmp_path / "data") for word in more]
     whole, end = run(overrides, tmp_path / "whole")
-    first, _ = run(overrides, tmp_path / "parts", stop=2)
+    handlers = [signal.getsignal(number) for number in SIGNALS]
+    first, _ = run(overrides, tmp_path / "parts", 2, sent)
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers
     ckpt = f"ckpt_path={tmp_path / 'parts' / 'checkpoints' / 'last.ckpt'}"
     second, resumed = run([*overrides, ckpt], tmp_path / "parts")
     assert first + second == whole

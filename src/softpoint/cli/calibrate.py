@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from softpoint.cli.hydra_app import launch
 from softpoint.cli.overrides import whole_number
 
 
@@ -39,8 +38,3 @@ def main(cfg: DictConfig) -> None:
     else:
         write_calibration(checkpoint.path, read_stored(checkpoint.path), checkpoint.net, fit)
     print(f"{fit}\nwritten into {checkpoint.path}")
-
-
-def run(words: list[str]) -> None:
-    """Run the command with the arguments `words`."""
-    launch("calibrate", main, words)

@@ -34,6 +34,7 @@ _TEXTS = {
 }
 _TEXTS_OF = {
     "evaluate": {"ckpt", "output"},
+    "calibrate": {"ckpt"},
     "predict": {"ckpt", "source", "output", "boxes"},
     "export": {"ckpt", "output", "images", "hub"},
     "serve": {"model"},

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from softpoint.cli.hydra_errors import CONFIGS
 from softpoint.cli.shell import command, here, setting
 
 if TYPE_CHECKING:
     from softpoint.evaluation import Results
+
+# The folders of an absolute path in an override, which are the user's own affair.
+_FOLDERS = re.compile(r"""(?<=[=,'"\[ ])(?:~?/|[A-Za-z]:[\\/])(?:[^,'"\[\]{}]*[\\/])?""")
 
 
 def main(cfg: DictConfig) -> float | None:
@@ -19,7 +26,11 @@ def main(cfg: DictConfig) -> float | None:
 
 
 def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
-    """Run a training and return the best val/epe and the results of its test, on the first process."""
+    """Run a training and return the best val/epe and the results of its test, on the first process.
+
+    Raises ValueError for a training that diverges, and SystemExit for one that Ctrl-C or SIGTERM ends, after it printed
+    the commands that go on.
+    """
     # Imported here, so that --help and a misspelled key need not wait for torch.
     import logging
     import warnings
@@ -27,15 +38,16 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from softpoint.cli.run_record import conclude, run_facts
     from softpoint.inference import read_checkpoint
     from softpoint.inference.build_model import target_packages
     from softpoint.training import Record
-    from softpoint.training.calibrate import best_checkpoint
+    from softpoint.training.ending import exit_on_signals, usable_best
     from softpoint.training.final_test import FinalTest
 
     # Of Lightning's own use of torch, its advice to use more workers than a laptop has cores, and epochs cut short.
     ignored = ".*LeafSpec.*|.*many workers.*|.*smaller than the logging interval.*|.*could not find the monitored key.*"
+    if cfg.ckpt_path:
+        ignored += "|Checkpoint directory .* is not empty.*"  # a resumed run goes on in its own
     warnings.filterwarnings("ignore", ignored)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     if empty := next((name for name, callback in (cfg.callbacks or {}).items() if callback is None), None):
@@ -43,32 +55,35 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     trust = target_packages(OmegaConf.to_container(cfg.model, resolve=True))
     if cfg.ckpt_path:
         read_checkpoint(cfg.ckpt_path, trust)  # its message names the fault; Lightning's would not
-    module, data, trainer = build(cfg)
-    if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
-        raise ValueError(
-            f"each of the {trainer.world_size} processes would start the whole sweep again; run -m with one process"
-            " per job (trainer.devices=1), or train these one by one"
-        )
-    record = Record(run_facts(cfg, HydraConfig.get().overrides.task))
-    trainer.callbacks.append(record)
-    if trainer.is_global_zero:
-        print(f"{data.summary}; {module.summary}; writing to {here(trainer.default_root_dir)}")
-        print(data.skeleton.mirroring)
-        trusted = announce_trust(module, trust)
-    trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
-    if trainer.fast_dev_run:
-        return None, None
-    if (best := best_checkpoint(trainer)) is None:
-        steps = f" and trainer.max_steps={trainer.max_steps}" if trainer.max_steps >= 0 else ""
-        raise ValueError(
-            f"nothing to test: no epoch up to trainer.max_epochs={trainer.max_epochs}{steps} was trained, validated"
-            " and saved; raise it, and keep callbacks.checkpoint"
-        )
-    path, score = best
-    trainer.test(module, data, ckpt_path=path, verbose=False, weights_only=True)
+    with exit_on_signals():
+        module, data, trainer = build(cfg)
+        if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
+            raise ValueError(
+                f"each of the {trainer.world_size} processes would start the whole sweep again; run -m with one process"
+                " per job (trainer.devices=1), or train these one by one"
+            )
+        record = Record(run_facts(cfg, HydraConfig.get().overrides.task))
+        trainer.callbacks.append(record)
+        if trainer.is_global_zero:
+            print(f"{data.summary}; {module.summary}; writing to {here(trainer.default_root_dir)}")
+            print(data.skeleton.mirroring)
+            trusted = announce_trust(module, trust)
+        try:
+            trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
+            if trainer.fast_dev_run:
+                return None, None
+            path, score = usable_best(trainer)
+            if trainer.is_global_zero:
+                print(f"training ended {record.facts['end']}, in {trainer.global_step} steps")
+            trainer.test(module, data, ckpt_path=path, verbose=False, weights_only=True)
+        except SystemExit as stop:
+            if trainer.is_global_zero:
+                print(_way_on(trainer, stop.code, trusted))
+            raise
     report = next((callback for callback in trainer.callbacks if isinstance(callback, FinalTest)), FinalTest())
+    if report.failure:
+        raise ValueError(report.failure)
     if trainer.is_global_zero:
-        conclude(path, record.facts, trainer, report)
         print(f"best checkpoint, val/epe {score:.3f} px: {here(path)}")
         boxes = " boxes=LABELS" * bool(data.crops)
         print(f"use it: {command('predict')} {setting('ckpt', here(path))} source=IMAGE_OR_FOLDER{boxes}{trusted}")
@@ -97,19 +112,72 @@ def announce_trust(module: Any, trust: Sequence[str]) -> str:
 
 
 def build(cfg: DictConfig) -> tuple[Any, Any, Any]:
-    """Return the module, the data and the trainer of a training."""
+    """Return the module, the data and the trainer of a training; mistakes are found before an image is decoded."""
     import pytorch_lightning as pl
+    import torch
     from hydra.utils import instantiate
+
+    from softpoint.training.ending import check_lengths
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data, trainer = instantiate(cfg.datamodule), instantiate(cfg.trainer)
+    make_module = instantiate(cfg.module, _partial_=True)
+    check_lengths(trainer)
+    with torch.device("meta"):  # without memory: the data will tell the number of keypoints
+        net = make_module.keywords["net"](num_keypoints=1)
+    if hasattr(data, "size"):
+        net.check_size(*data.size)
     data.trainer = trainer  # processes that train together share what one of them prepares
     if trainer.local_rank == 0:  # others that come first wait for the files they share, by locks
         data.prepare_data()
     data.setup("fit")
-    facts = {"skeleton": data.skeleton, "learn_visibility": data.has_hidden_points}
-    module = instantiate(cfg.module, _partial_=True)(**facts)
+    module = make_module(skeleton=data.skeleton, learn_visibility=data.has_hidden_points)
     # A checkpoint rebuilds its network from these values, so they hold the choice that the data made.
     decided = {"head": {"visibility": "visibility" in module.net.head.provides}} if "visibility" in cfg.head else {}
     module.save_hyperparameters(OmegaConf.to_container(OmegaConf.merge(cfg, decided), resolve=True))
     return module, data, trainer
+
+
+def run_facts(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the command of a run, and the name, labels and license of its data; None for what is not known.
+
+    >>> cfg = OmegaConf.create({"name": "custom", "data": {"labels": "mine/labels.csv", "fetch": None}})
+    >>> run_facts(cfg, ["data=custom"])["command"], run_facts(cfg, [])["labels"]
+    ('softpoint train data=custom', 'labels.csv')
+    >>> run_facts(cfg, ["data.labels=/home/me/mine/labels.csv", "data.folder=s3://a/b"])["command"]
+    'softpoint train data.labels=labels.csv data.folder=s3://a/b'
+    >>> run_facts(OmegaConf.create({"name": "mirror_mouse", "data": {"fetch": "mirror_mouse"}}), [])["data_license"]
+    'MIT'
+    """
+    labels, fetch = cfg.data.get("labels"), cfg.data.get("fetch")
+    about = CONFIGS / "fetch" / f"{Path(str(fetch)).name}.yaml"
+    public: Any = OmegaConf.load(about) if fetch and about.is_file() else {}
+    painted = "none is needed for scenes that softpoint paints" if "painter" in cfg.data else None
+    return {
+        "command": shlex.join(["softpoint", "train", *(_FOLDERS.sub("", override) for override in overrides)]),
+        "data": cfg.name,
+        "labels": Path(labels).name if labels else None,
+        "data_title": public.get("title"),
+        "data_license": public.get("license", painted),
+    }
+
+
+def _way_on(trainer: Any, code: Any, trusted: str) -> str:
+    """Return where a run was stopped, and the commands that go on with it or finish what it has."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from softpoint.training.calibrate import best_checkpoint
+    from softpoint.training.ending import SIGNALS
+
+    by = next((f" by {name}" for number, name in SIGNALS.items() if code == 128 + number), "")
+    lines = [f"stopped{by} after {trainer.global_step} steps"]
+    last, hydra = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt", HydraConfig.get()
+    if last.is_file():
+        flags = [f"--config-dir={s.path}" for s in hydra.runtime.config_sources if s.provider == "command-line"]
+        words = [*flags, *hydra.overrides.hydra, *hydra.overrides.task]
+        kept = shlex.join(word for word in words if not word.startswith(("ckpt_path=", "hydra.mode=")))
+        lines.append(f"go on:  {command('train')} {kept} {setting('ckpt_path', here(last))}")
+    if best := best_checkpoint(trainer):
+        calibrate = f"{command('calibrate')} {setting('ckpt', here(best[0]))}{trusted}"
+        lines.append(f"or use its best epoch so far, val/epe {best[1]:.3f} px:  {calibrate}")
+    return "\n".join(lines)

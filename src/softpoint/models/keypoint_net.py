@@ -95,16 +95,18 @@ class KeypointNet(nn.Module):
         x, *masks[place] = self.attention[place](x)
         return x
 
-    def _fit(self, image: Tensor) -> Tensor:
-        """The image, padded to a multiple of the stride where `pad` allows it."""
-        height, width = image.shape[-2:]
-        below, right = -height % self.stride, -width % self.stride
-        if self.pad and (below or right):
-            return F.pad(image, (0, right, 0, below))
-        for side, length, missing in (("height", height, below), ("width", width, right)):
-            if missing:
+    def check_size(self, height: int, width: int) -> None:
+        """Raise ValueError for a size of images that is no multiple of the network's stride, without `pad`."""
+        for side, length in (("height", height), ("width", width)):
+            if (missing := -length % self.stride) and not self.pad:
                 raise ValueError(
                     f"image {side} {length} is not divisible by the network's stride {self.stride}; set data.size to "
                     f"a multiple, such as {length + missing}, or model.pad=true"
                 )
-        return image
+
+    def _fit(self, image: Tensor) -> Tensor:
+        """The image, padded to a multiple of the stride where `pad` allows it."""
+        height, width = image.shape[-2:]
+        self.check_size(height, width)
+        below, right = -height % self.stride, -width % self.stride
+        return F.pad(image, (0, right, 0, below)) if below or right else image

@@ -72,8 +72,8 @@ class ProgressBar(RichProgressBar):
 class Duration(Timer):
     """Ends a run after `minutes`, or else after the Trainer's `max_epochs`, or else after the data's usual epochs.
 
-    With minutes, schedules end when the time does (`KeypointModule.progress`), the last weights are validated, and a
-    resumed run uses the rest of its time.
+    The last weights are validated, also where the minutes or the Trainer's `max_steps` end within an epoch. With
+    minutes, schedules end when the time does (`KeypointModule.progress`), and a resumed run uses the rest of its time.
 
     Args:
         max_epochs: that of the Trainer; None, without minutes, takes `default_epochs` of the data.
@@ -84,7 +84,7 @@ class Duration(Timer):
         if minutes is not None and not (isinstance(minutes, int | float) and 0 < minutes < math.inf):
             raise ValueError(f"minutes must be a positive number, got {minutes}; null trains for a number of epochs")
         super().__init__(None if minutes is None else timedelta(minutes=minutes), verbose=False)
-        self.max_epochs = max_epochs
+        self.max_epochs, self.minutes = max_epochs, minutes
         self.spent: float | None = None  # fraction of the minutes; None without a limit
 
     def setup(self, trainer: Any, pl_module: pl.LightningModule, stage: str) -> None:
@@ -94,6 +94,11 @@ class Duration(Timer):
             self.spent = 0.0
         elif self.max_epochs is None and stage == "fit" and data is not None and not trainer.fast_dev_run:
             trainer.fit_loop.max_epochs = data.default_epochs
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
+        super().on_train_batch_end(trainer, *arguments)
+        if 0 <= trainer.max_steps <= trainer.global_step:
+            trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self._duration is None else super().state_dict()

@@ -92,12 +92,7 @@ class FinalTest(Callback):
             for name, labeled, errors, guesses in zip((*pl_module.skeleton.names, "all"), *columns, strict=True)
         ]
         Console().print(_table(table))
-        *_, error, self.mean_position_epe = table[-1]
-        if error is not None and self.mean_position_epe is not None and error >= self.mean_position_epe:
-            print(
-                "this model is worse than always answering the mean position; train longer (minutes=12) or check the"
-                " labels"
-            )
+        self.mean_position_epe = table[-1][-1]
         cells = [[name, str(n), *("" if e is None else exact(e) for e in errors)] for name, n, *errors in table]
         header = ["keypoint", "points", "epe", "mean_position_epe"]
         write_rows(Path(trainer.default_root_dir) / "test.csv", [header, *cells])
@@ -128,6 +123,7 @@ class FinalTest(Callback):
             "metrics": {name: entry["value"] for name, entry in overall.items()},
             "intervals": {name: [entry["low"], entry["high"]] for name, entry in overall.items() if "low" in entry},
             "resampled": f"{resampled['units']} {resampled['unit']}",
+            "mean_position_epe": self.mean_position_epe,
             "per_keypoint": keypoints,
             **({"doubtful": float(doubt[labeled].mean())} if labeled.any() else {}),
         }

@@ -255,6 +255,8 @@ class KeypointModule(pl.LightningModule):
             self.visibility_scores.update(prediction["visibility"], target.states)
         for name, value in self.loss(prediction, target).items():
             if name != "loss":
+                # A mean leaves out NaN, which would hide that a loss is not finite.
+                value = value.nan_to_num(nan=math.inf, posinf=math.inf)
                 self.mean_loss[name].update(value, weight=self.loss.terms[name].mask(target).sum())
 
 

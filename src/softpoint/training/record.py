@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,16 +13,24 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 
+from softpoint.inference import read_checkpoint
+from softpoint.inference.build_model import target_packages
+from softpoint.inference.faults import warn_of_faults
+from softpoint.inference.model_card import write_card
+from softpoint.inference.safe_load import read_torch_file
 from softpoint.machine import cores, library_versions, processor
-from softpoint.training.calibrate import replace_checkpoint
+from softpoint.training.calibrate import best_checkpoint, replace_checkpoint
+from softpoint.training.ending import reason_of_end
+from softpoint.training.final_test import FinalTest
 
 
 class Record(Callback):
-    """Writes facts of a run into each of its checkpoints, as plain values under `record`.
+    """Writes facts of a run into each of its checkpoints, as plain values under `record`, and its model card.
 
     `command_facts` come from the command line. `splits` counts images, subjects and labeled points of each split, where
     that needs no synthetic image; `weights_license` is that of the starting weights, None without any or if it is
-    unknown. `minutes` includes those before a run was resumed.
+    unknown. `minutes` includes those before a run was resumed. The best checkpoint gets the outcome of the final test,
+    and model_card.md is the last file of a run.
     """
 
     def __init__(self, command_facts: Mapping[str, Any]) -> None:
@@ -48,7 +57,19 @@ class Record(Callback):
         checkpoint["record"] = {**self.facts, "minutes": self._minutes}
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        self.facts["minutes"] = self._minutes
+        self.facts |= {"minutes": self._minutes, "end": reason_of_end(trainer)}
+
+    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+        best = best_checkpoint(trainer)
+        report = next((callback for callback in trainer.callbacks if isinstance(callback, FinalTest)), FinalTest())
+        if best is None or report.failure or not trainer.is_global_zero:
+            return
+        add_to_record(best[0], {**self.facts, **report.facts(), "finished": True})
+        checkpoint = read_checkpoint(best[0], target_packages(pl_module.hparams["model"]))
+        card = Path(trainer.default_root_dir) / "model_card.md"
+        write_card(checkpoint, card)
+        print(f"model card: {os.path.relpath(card)}")
+        warn_of_faults(checkpoint)
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
@@ -73,10 +94,10 @@ def describe_hardware(device: torch.device, count: int) -> str:
     return f"{cores()} CPU core{'s' * (cores() > 1)} ({processor()}){processes}"
 
 
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Replace the record in a checkpoint of this run, atomically."""
-    stored = torch.load(path, map_location="cpu", weights_only=True)
-    replace_checkpoint(path, {**stored, "record": dict(record)})
+def add_to_record(path: Path, facts: Mapping[str, Any]) -> None:
+    """Add facts to the record in a checkpoint of this run, atomically."""
+    stored = read_torch_file(path)
+    replace_checkpoint(path, {**stored, "record": {**stored["record"], **facts}})
 
 
 def _count(source: Any) -> dict[str, int]:

@@ -1,0 +1,110 @@
+"""What an interrupted training leaves is named as uncalibrated, and the printed commands finish it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from helpers.training import ROOT, labeled, tiny, write_labels
+from softpoint.inference import read_checkpoint, save_pretrained
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:.*is not empty")
+
+
+def calibration(path: Path) -> dict[str, torch.Tensor]:
+    return read_checkpoint(path).net.calibration.state_dict()
+
+
+@pytest.fixture
+def stopped(run: Path, tmp_path: Path) -> Path:
+    """The checkpoint of a run as it is before the calibration."""
+    stored: dict[str, Any] = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    stored["state_dict"]["net.calibration.radius"] = torch.tensor(0.0)
+    stored["record"] = {"finished": False}
+    torch.save(stored, tmp_path / "best.ckpt")
+    return tmp_path / "best.ckpt"
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_command_calibrates_as_the_training_does(
+    run: Path, stopped: Path, tmp_path: Path, start: Callable, shared: bool
+) -> None:
+    path = save_pretrained(stopped, tmp_path / "shared") if shared else stopped
+    data = [f"data.labels={run.parent / 'labels.csv'}", f"data.images={run.parent / 'moved'}"]
+    ending = start("calibrate", f"ckpt={path}", *data, f"hydra.run.dir={tmp_path}")
+    assert ending.code == 0 and f"written into {path}" in ending.out, ending.err
+    expected = calibration(run / "checkpoints" / "best.ckpt")
+    assert expected["radius"] > 0
+    torch.testing.assert_close(calibration(path), expected)
+    before, after = (read_checkpoint(p).net.backbone.state_dict() for p in (stopped, path))
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+    assert read_checkpoint(path).record["calibration_units"] > 0
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["images=0"], "images=0: give a whole number from 1 on"),
+        (["data.labels=none.csv"], "none.csv"),
+        (["device=gpu"], "device=gpu cannot be used here"),
+    ],
+)
+def test_a_mistake_leaves_the_checkpoint_as_it_is(
+    stopped: Path, start: Callable, tmp_path: Path, more: list[str], message: str
+) -> None:
+    before = stopped.read_bytes()
+    ending = start("calibrate", f"ckpt={stopped}", *more, f"hydra.run.dir={tmp_path}")
+    assert ending.code == 1 and message in ending.err and stopped.read_bytes() == before
+
+
+def test_other_commands_warn_of_it_unless_they_are_not_to(run: Path, stopped: Path, start: Callable) -> None:
+    words = [f"ckpt={stopped}", f"source={run.parent / 'moved'}", "images=false"]
+    for warn in (True, False):
+        ending = start("predict", *words, f"warn={str(warn).lower()}", f"output={stopped.parent / str(warn)}")
+        assert ending.code == 0
+        for text in (f"softpoint calibrate ckpt={stopped}", "saved before its training ended"):
+            assert (text in ending.out + ending.err) == warn
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_training_with_its_code_and_the_commands_that_go_on(
+    tmp_path: Path, start: Callable, number: int, code: int
+) -> None:
+    words = tiny("data.val=24", "trainer.max_epochs=100000", f"hydra.run.dir={tmp_path / 'run'}")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "softpoint.cli", "train", *words],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    while not best.is_file():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code and "Traceback" not in err, err
+    assert not read_checkpoint(best).net.calibration.fitted
+    go_on, finish = (re.search(rf"softpoint {name} .*", out)[0] for name in ("train", "calibrate"))  # type: ignore[index]
+    command, *words = shlex.split(finish)[1:]
+    assert (
+        start(command, *words, f"hydra.run.dir={tmp_path}").code == 0 and read_checkpoint(best).net.calibration.fitted
+    )
+    _, *words = shlex.split(go_on)[1:]
+    steps = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+    ending = start("train", *words, f"trainer.max_steps={steps + 3}")
+    assert ending.code == 0 and f"training ended after trainer.max_steps={steps + 3}" in ending.out, ending.err
+
+
+def test_labels_of_few_groups_are_named(tmp_path: Path, start: Callable) -> None:
+    ending = start("train", *labeled(write_labels(tmp_path / "data"), f"hydra.run.dir={tmp_path / 'run'}"))
+    assert "fitted on 3 images; with 1 independent images or groups (data.group), fewer than 20" in ending.out
