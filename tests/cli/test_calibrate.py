@@ -105,6 +105,6 @@ def test_a_signal_ends_a_training_with_its_code_and_the_commands_that_go_on(
     assert ending.code == 0 and f"training ended after trainer.max_steps={steps + 3}" in ending.out, ending.err
 
 
-def test_labels_of_few_groups_are_named(tmp_path: Path, start: Callable) -> None:
+def test_few_independent_images_are_named(tmp_path: Path, start: Callable) -> None:
     ending = start("train", *labeled(write_labels(tmp_path / "data"), f"hydra.run.dir={tmp_path / 'run'}"))
-    assert "fitted on 3 images; with 1 independent images or groups (data.group), fewer than 20" in ending.out
+    assert "fitted on 3 images; independent units: 3 images; with fewer than 20 it stays close" in ending.out
