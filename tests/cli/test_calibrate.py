@@ -94,7 +94,7 @@ def test_a_signal_ends_a_training_with_its_code_and_the_commands_that_go_on(
     out, err = process.communicate(timeout=60)
     assert process.returncode == code and "Traceback" not in err, err
     assert not read_checkpoint(best).net.calibration.fitted
-    go_on, finish = (re.search(rf"softpoint {name} .*", out)[0] for name in ("train", "calibrate"))  # type: ignore[index]
+    go_on, finish = (re.search(rf"softpoint(?:\.cli)? {name} .*", out)[0] for name in ("train", "calibrate"))  # type: ignore[index]
     command, *words = shlex.split(finish)[1:]
     assert (
         start(command, *words, f"hydra.run.dir={tmp_path}").code == 0 and read_checkpoint(best).net.calibration.fitted

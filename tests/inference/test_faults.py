@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from softpoint.inference import Checkpoint, read_checkpoint
-from softpoint.inference.faults import find_faults, warn_of_faults
+from softpoint.inference.faults import find_faults
 from softpoint.inference.model_card import model_card
 
 
@@ -21,25 +21,23 @@ def checkpoint(run: Path) -> Checkpoint:
 
 
 def test_each_fault_is_named_in_words_of_ours(checkpoint: Checkpoint) -> None:
-    assert find_faults(checkpoint) == [] == find_faults(replace(checkpoint, record={}))
-    (stopped,) = find_faults(replace(checkpoint, record={"finished": False}))
+    assert find_faults(checkpoint, "") == [] == find_faults(replace(checkpoint, record={}), "")
+    (stopped,) = find_faults(replace(checkpoint, record={"finished": False}), "")
     assert stopped == "it was saved before its training ended, and was never tested"
-    (worse,) = find_faults(replace(checkpoint, record={**checkpoint.record, "mean_position_epe": 3.0}))
+    (worse,) = find_faults(replace(checkpoint, record={**checkpoint.record, "mean_position_epe": 3.0}), "")
     assert "3.00 px, that of the mean position 3.00 px" in worse
     net = copy.deepcopy(checkpoint.net)
     net.calibration.set(radius=net.calibration.radius * 0)
-    (raw,) = find_faults(replace(checkpoint, net=net, path=Path("a b/best.ckpt")))
-    assert raw.endswith("softpoint calibrate 'ckpt=a b/best.ckpt'")
+    (raw,) = find_faults(replace(checkpoint, net=net), "softpoint calibrate ckpt=a")
+    assert raw.endswith("calibrate it by softpoint calibrate ckpt=a")
 
 
 @pytest.mark.parametrize("value", [None, "<b>", [1], {"epe": "x"}, float("nan")])
 def test_a_record_of_anything_is_no_fault(checkpoint: Checkpoint, value: object) -> None:
-    assert find_faults(replace(checkpoint, record=dict.fromkeys(checkpoint.record, value))) == []
+    assert find_faults(replace(checkpoint, record=dict.fromkeys(checkpoint.record, value)), "") == []
 
 
-def test_faults_are_warned_of_and_stand_in_the_card(checkpoint: Checkpoint, caplog: pytest.LogCaptureFixture) -> None:
+def test_faults_stand_in_the_card(checkpoint: Checkpoint) -> None:
     stopped = replace(checkpoint, record={"finished": False})
-    warn_of_faults(stopped)
-    assert caplog.messages == [f"{checkpoint.path}: {find_faults(stopped)[0]}"]
-    assert f"Caution: {find_faults(stopped)[0]}.\n" in model_card(stopped)
+    assert f"Caution: {find_faults(stopped, '')[0]}.\n" in model_card(stopped)
     assert "Caution" not in model_card(checkpoint)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.overrides import whole_number
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ def main(cfg: DictConfig) -> None:
     from softpoint.evaluation.files import write_comparison, write_evaluation
     from softpoint.evaluation.summary import check_settings
     from softpoint.inference import read_checkpoint
-    from softpoint.inference.faults import warn_of_faults
     from softpoint.inference.predictor import check_device
     from softpoint.paths import normalize_path
 

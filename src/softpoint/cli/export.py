@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from softpoint.cli.faults import warn_of_faults
+
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint
     from softpoint.inference.export import ComparisonImage
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 def main(cfg: DictConfig) -> None:
     """Write the model, its metadata and its card, and print how it differs from the checkpoint."""
     from softpoint.inference import push_to_hub, read_checkpoint, save_pretrained
-    from softpoint.inference.faults import warn_of_faults
 
     checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
     if cfg.warn:

@@ -8,6 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from softpoint.cli.faults import warn_of_faults
+
 
 def main(cfg: DictConfig) -> None:
     """Write predictions.csv, in pixels of each image or frame, and the other files of the options."""
@@ -19,7 +21,6 @@ def main(cfg: DictConfig) -> None:
     from softpoint.inference.batch.job import Job, UnreadableError
     from softpoint.inference.batch.options import PredictOptions
     from softpoint.inference.batch.sources import ImageSource, find_sources
-    from softpoint.inference.faults import warn_of_faults
     from softpoint.labels.boxes import boxes_by_image
     from softpoint.labels.formats import read_labels
     from softpoint.labels.row_errors import first_few

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.hydra_errors import CONFIGS
 from softpoint.cli.shell import command, here, setting
 
@@ -56,6 +57,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     if cfg.ckpt_path:
         read_checkpoint(cfg.ckpt_path, trust)  # its message names the fault; Lightning's would not
     with exit_on_signals():
+        trusted = ""
         module, data, trainer = build(cfg)
         if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
             raise ValueError(
@@ -83,6 +85,8 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     report = next((callback for callback in trainer.callbacks if isinstance(callback, FinalTest)), FinalTest())
     if report.failure:
         raise ValueError(report.failure)
+    if record.checkpoint is not None:
+        warn_of_faults(record.checkpoint)
     if trainer.is_global_zero:
         print(f"best checkpoint, val/epe {score:.3f} px: {here(path)}")
         boxes = " boxes=LABELS" * bool(data.crops)
@@ -92,8 +96,6 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
 
 def announce_trust(module: Any, trust: Sequence[str]) -> str:
     """Print what commands need to read the checkpoints of a network with modules of the user's own; return it."""
-    import shlex
-
     import torch
 
     from softpoint.inference.build_model import build_model

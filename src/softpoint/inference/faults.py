@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import shlex
-
 from softpoint.inference.checkpoint import Checkpoint
 from softpoint.inference.run_record import mapping, number
 
-_log = logging.getLogger(__name__)
 
-
-def find_faults(checkpoint: Checkpoint) -> list[str]:
+def find_faults(checkpoint: Checkpoint, calibrate: str) -> list[str]:
     """Return sentences about a model that was stopped, learned nothing, or is not calibrated; [] for a sound one.
 
-    They hold no text of the checkpoint, which may be anyone's.
+    They hold no text of the checkpoint, which may be anyone's; `calibrate` is the command that calibrates it.
     """
     record, faults = checkpoint.record, []
     if record.get("finished") is False:
@@ -26,15 +21,8 @@ def find_faults(checkpoint: Checkpoint) -> list[str]:
             f" {error:.2f} px, that of the mean position {constant:.2f} px; train longer, or check the labels"
         )
     if not checkpoint.net.calibration.fitted:
-        command = shlex.quote(f"ckpt={checkpoint.path}")
         faults.append(
             "it is not calibrated: its confidence is no probability, and its covariance not that of its errors;"
-            f" calibrate it by softpoint calibrate {command}"
+            f" calibrate it by {calibrate}"
         )
     return faults
-
-
-def warn_of_faults(checkpoint: Checkpoint) -> None:
-    """Log a warning for each fault of a model."""
-    for fault in find_faults(checkpoint):
-        _log.warning("%s: %s", checkpoint.path, fault)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +39,12 @@ def model_card(checkpoint: Checkpoint, extra: Mapping[str, Any] | None = None) -
     record = RunRecord.parse(checkpoint.record)
     splits = record.splits or {escape(k): {"images": float(len(v))} for k, v in (checkpoint.splits or {}).items()}
     calibrate = mapping(mapping(checkpoint.config, "callbacks"), "calibrate")
+    file = checkpoint.path.name
     files = {"weights": checkpoint.weights_file.name, "SHA-256 of the weights": sha256(checkpoint.weights_file)}
     files |= {**(extra or {}), "card written by": f"softpoint {__version__}"}
     facts: dict[str, Any] = dict(
         record=record,
-        faults=[escape(fault, 600) for fault in find_faults(replace(checkpoint, path=Path(checkpoint.path.name)))],
+        faults=[escape(fault, 600) for fault in find_faults(checkpoint, f"softpoint calibrate ckpt={file}")],
         title=record.text.get("data") or _text(checkpoint.config, "name") or "keypoints",
         network=f"{type(checkpoint.net.backbone).__name__} network",
         keypoints=[escape(name) for name in checkpoint.skeleton.names],

@@ -13,9 +13,8 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 
-from softpoint.inference import read_checkpoint
+from softpoint.inference import Checkpoint, read_checkpoint
 from softpoint.inference.build_model import target_packages
-from softpoint.inference.faults import warn_of_faults
 from softpoint.inference.model_card import write_card
 from softpoint.inference.safe_load import read_torch_file
 from softpoint.machine import cores, library_versions, processor
@@ -36,6 +35,7 @@ class Record(Callback):
     def __init__(self, command_facts: Mapping[str, Any]) -> None:
         self.command_facts = dict(command_facts)
         self.facts: dict[str, Any] = {}
+        self.checkpoint: Checkpoint | None = None  # the best one, after the test
         self._start, self._minutes_before = time.monotonic(), 0.0
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
@@ -65,11 +65,14 @@ class Record(Callback):
         if best is None or report.failure or not trainer.is_global_zero:
             return
         add_to_record(best[0], {**self.facts, **report.facts(), "finished": True})
-        checkpoint = read_checkpoint(best[0], target_packages(pl_module.hparams["model"]))
+        try:
+            self.checkpoint = read_checkpoint(best[0], target_packages(pl_module.hparams["model"]))
+        except ValueError as error:  # of a network that no command can build again
+            print(f"no model card: {error}")
+            return
         card = Path(trainer.default_root_dir) / "model_card.md"
-        write_card(checkpoint, card)
+        write_card(self.checkpoint, card)
         print(f"model card: {os.path.relpath(card)}")
-        warn_of_faults(checkpoint)
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
