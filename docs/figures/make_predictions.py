@@ -59,7 +59,7 @@ def main(checkpoint: Path) -> None:
                 upscale=1,
             )
         )
-    sheet = Image.fromarray(contact_sheet(tiles, COUNT, pad=6))
+    sheet = Image.fromarray(contact_sheet(tiles, COUNT))
     sheet.save(Path(__file__).with_name("predictions.png"), optimize=True)
 
 

@@ -97,14 +97,14 @@ def test_everything_at_once_leaves_the_inputs_alone() -> None:
 
 
 def test_the_ellipse_has_the_covariance_it_is_given() -> None:
-    """A uniform ellipse of s standard deviations has s²/4 of the covariance."""
-    covariance = np.array([[800.0, 300.0], [300.0, 500.0]])
+    """A uniform ellipse of two standard deviations has the covariance."""
+    covariance = np.array([[1800.0, 675.0], [675.0, 1125.0]])
     image, center = np.zeros((301, 401, 3), np.uint8), np.array([[200.3, 150.6]])
-    canvas = draw_keypoints(image, center, covariance=covariance[None], sigmas=3, upscale=1)
+    canvas = draw_keypoints(image, center, covariance=covariance[None], upscale=1)
     rows, columns = np.nonzero(canvas.any(axis=-1))
     points = np.stack([columns, rows])
     np.testing.assert_allclose(points.mean(axis=1), center[0], atol=0.1)
-    np.testing.assert_allclose(np.cov(points), covariance * 9 / 4, rtol=0.05)
+    np.testing.assert_allclose(np.cov(points), covariance, rtol=0.05)
 
 
 def test_an_edge_joins_finite_ends_only() -> None:

@@ -16,25 +16,19 @@ from softpoint.viz.text import caption, draw_text, text_size
 
 _WHITE = 255
 _GRAY = 128  # around an image
+_PAD = 8  # pixels between tiles and around them
 _MIN_WIDTH = 160  # pixels of a tile, for its title
 
 
-def contact_sheet(
-    images: Sequence[np.ndarray],
-    columns: int = 4,
-    *,
-    pad: int = 8,
-    titles: Sequence[str] | None = None,
-    size: tuple[int, int] | None = None,
-) -> np.ndarray:
+def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, titles: Sequence[str] | None = None) -> np.ndarray:
     """Return one image uint8 RGB with `images` (H, W, 3) in rows, each below its title.
 
-    Every image is fitted into a tile of `size` (height, width), by default the largest height and width among
-    them, its aspect ratio kept; `pad` white pixels separate and surround the tiles. A title too long for its tile
-    is shortened. Raises ValueError for no image, and for a number of titles other than that of the images.
+    Every image is fitted into a tile of the largest height and width among them, its aspect ratio kept, with white
+    around it. A title too long for its tile is shortened. Raises ValueError for no image, and for a number of titles
+    other than that of the images.
 
-    >>> contact_sheet([np.zeros((100, 200, 3), np.uint8)] * 3, columns=2, pad=10).shape
-    (230, 430, 3)
+    >>> contact_sheet([np.zeros((100, 200, 3), np.uint8)] * 3, columns=2).shape
+    (224, 424, 3)
     """
     for image in images:
         check_image(image)
@@ -42,20 +36,18 @@ def contact_sheet(
         raise ValueError(f"a page needs an image and a column, got {len(images)} images, columns={columns}")
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"{len(images)} images but {len(titles)} titles")
-    if size is None:  # scaled up where it is too narrow for a title
-        height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
-        growth = max(1.0, _MIN_WIDTH / width)
-        size = round(height * growth), round(width * growth)
-    tiles = [letterbox(image, size, _WHITE) for image in images]
+    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+    growth = max(1.0, _MIN_WIDTH / width)  # where it is too narrow for a title
+    tiles = [letterbox(image, (round(height * growth), round(width * growth)), _WHITE) for image in images]
     if titles is not None:
         letters = float(np.clip(0.035 * tiles[0].shape[1], 11, 28))
         tiles = [caption(tile, title, letters, above=True) for tile, title in zip(tiles, titles, strict=True)]
     columns = min(columns, len(tiles))
     height, width = tiles[0].shape[:2]
     rows = -(-len(tiles) // columns)
-    sheet = np.full((rows * (height + pad) + pad, columns * (width + pad) + pad, 3), _WHITE, np.uint8)
+    sheet = np.full((rows * (height + _PAD) + _PAD, columns * (width + _PAD) + _PAD, 3), _WHITE, np.uint8)
     for i, tile in enumerate(tiles):
-        top, left = pad + i // columns * (height + pad), pad + i % columns * (width + pad)
+        top, left = _PAD + i // columns * (height + _PAD), _PAD + i % columns * (width + _PAD)
         sheet[top : top + height, left : left + width] = tile
     return sheet
 

@@ -25,15 +25,13 @@ def draw_keypoints(
     truth: np.ndarray | None = None,
     covariance: np.ndarray | None = None,
     names: bool = False,
-    threshold: float = 0.5,
-    sigmas: float = 2.0,
     upscale: int | None = None,
 ) -> np.ndarray:
     """Return a copy (H * upscale, W * upscale, 3) uint8 of `image` (H, W, 3) uint8 RGB with its keypoints.
 
     A prediction of `keypoints` (K, 2), in pixels of `image`, is a disc in its keypoint's color, or a cross
-    where `confidence` (K,) is below `threshold`. A label of `truth` (K, 2) is a larger open circle, with a line
-    to its prediction. `covariance` (K, 2, 2) in px² adds an ellipse of `sigmas` standard deviations, `skeleton` its
+    where `confidence` (K,) is below 0.5. A label of `truth` (K, 2) is a larger open circle, with a line
+    to its prediction. `covariance` (K, 2, 2) in px² adds an ellipse of two standard deviations, `skeleton` its
     edges, and `names` its names, or indices without a skeleton. Points that are not finite are left out. Each pixel
     becomes a square of `upscale` pixels; by default a small image grows to at most 900 pixels. Raises ValueError where
     shapes disagree.
@@ -61,13 +59,13 @@ def draw_keypoints(
         draw_labels(canvas, anchors, labels, colors, clearance=2 * radius, others=labeled)
     if covariance is not None:
         for i in _finite(points, covariance.reshape(-1, 4)):
-            draw_ellipse(canvas, points[i], covariance[i] * upscale**2, sigmas, colors[i])
+            draw_ellipse(canvas, points[i], covariance[i] * upscale**2, colors[i])
     for i in _finite(points, labeled):
         draw_line(canvas, labeled[i], points[i], colors[i])
     for i in _finite(labeled):
         draw_ring(canvas, labeled[i], 1.8 * radius, colors[i], width=width)
     for i in _finite(points):
-        if confidence is None or confidence[i] >= threshold:
+        if confidence is None or confidence[i] >= 0.5:
             draw_disc(canvas, points[i], radius, colors[i])
         else:
             draw_cross(canvas, points[i], radius, colors[i], width=1 + width)

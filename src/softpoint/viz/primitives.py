@@ -48,11 +48,11 @@ def draw_line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, color: Col
     _draw_lines(canvas, np.array([[start, end]]), color, width)
 
 
-def draw_ellipse(canvas: np.ndarray, center: np.ndarray, covariance: np.ndarray, sigmas: float, color: Color) -> None:
-    """Draw a translucent ellipse: `sigmas` standard deviations of a covariance (2, 2) in px² around the center."""
+def draw_ellipse(canvas: np.ndarray, center: np.ndarray, covariance: np.ndarray, color: Color) -> None:
+    """Draw a translucent ellipse: two standard deviations of a covariance (2, 2) in px² around the center."""
     angle = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     variance, axes = np.linalg.eigh(covariance)
-    half_axes = sigmas * np.sqrt(variance.clip(min=0)) * axes
+    half_axes = 2 * np.sqrt(variance.clip(min=0)) * axes
     outline = center + np.stack([np.cos(angle), np.sin(angle)], axis=1) @ half_axes.T
     points = np.array([_fixed(point) for point in outline], dtype=np.int32)
     opacity = np.zeros(canvas.shape[:2], np.uint8)
