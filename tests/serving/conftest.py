@@ -17,6 +17,7 @@ from PIL import Image
 LIMITS: dict[str, Any] = {
     "batch_size": 4, "wait_ms": 0, "queue_size": 8, "queue_pixels": 100_000, "timeout_s": 60, "max_bytes": 50_000,
     "max_pixels": 10_000, "max_boxes": 3, "exif": "apply",
+    "bits": None,
 }  # fmt: skip
 
 

@@ -35,6 +35,14 @@ def test_an_image_is_rotated_by_its_exif_orientation(post, kind: str, exif: str,
     assert [answer["keypoints"][0]["x"], answer["keypoints"][0]["y"]] == [size[1] - 1, size[0] - 1]
 
 
+@pytest.mark.parametrize(("bits", "level"), [(None, 15), (12, 250)])
+def test_wide_values_are_read_by_the_bits_that_they_use(post, bits: int | None, level: int):
+    file = io.BytesIO()
+    Image.fromarray(np.full((30, 40), 4000, np.uint16)).save(file, "PNG")
+    _, color = post(file.getvalue(), bits=bits).json()["keypoints"]
+    assert [color["x"], color["y"]] == [level, level]
+
+
 def test_each_box_has_its_keypoints(post):
     answer = post(encoded(30, 40), "?box=1,2,11,12&box=3.5,4,20,29", Teller({"padding": 1.25})).json()
     assert answer["size"] == [30, 40]

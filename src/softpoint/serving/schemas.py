@@ -65,10 +65,10 @@ def image_size(body: bytes, exif: str, max_pixels: int) -> tuple[int, int]:
     return height, width
 
 
-def image_pixels(body: bytes, exif: str, max_pixels: int) -> np.ndarray:
+def image_pixels(body: bytes, exif: str, max_pixels: int, bits: int | None = None) -> np.ndarray:
     """Return an image's pixels, uint8 RGB (H, W, 3); HTTPException 422 if it is damaged."""
     with damaged():
-        return decode_image(body, exif=exif, max_pixels=max_pixels)
+        return decode_image(body, exif=exif, max_pixels=max_pixels, bits=bits)
 
 
 @contextmanager

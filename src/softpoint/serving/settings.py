@@ -21,6 +21,7 @@ class Settings(BaseModel, strict=True, frozen=True, allow_inf_nan=False):
     max_pixels: Whole
     max_boxes: Whole
     exif: Literal["apply", "ignore", "error"]
+    bits: Annotated[int, Field(ge=8, le=16)] | None
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
