@@ -75,7 +75,7 @@ def _images(cfg: DictConfig, checkpoint: Checkpoint, split: str, count: int) -> 
     if cfg.images is not None:
         folder = Path(cfg.images)
         paths = [path.relative_to(folder).as_posix() for path in list_images(folder)]
-        image_folder = ImageFolder(folder, "apply", cfg.max_pixels)
+        image_folder = ImageFolder(folder, "apply", cfg.max_pixels, checkpoint.bits)
         return [ComparisonImage(image_folder.read(paths[i])) for i in spaced(len(paths))]
     try:
         dataset = open_set(checkpoint, split)

@@ -41,7 +41,7 @@ def main(cfg: DictConfig) -> None:
     paths = {"ckpt": checkpoint.weights_file, "boxes": file, "formats": tuple(formats)}
     reading = {
         "exif": cfg.exif or orientation(checkpoint.config, file or source_labels),
-        "bits": cfg.bits or _of_data(checkpoint.config).get("bits"),
+        "bits": cfg.bits or checkpoint.bits,
     }
     options = PredictOptions(**plain | paths | reading)
     if cfg.video and all(isinstance(source, ImageSource) for source in sources):
@@ -67,9 +67,5 @@ def main(cfg: DictConfig) -> None:
 
 def orientation(config: Mapping[str, Any], labels: Path | None) -> str:
     """Return how to treat EXIF orientations: with labels, as in the training; else apply them."""
-    return "ignore" if labels is not None and _of_data(config).get("exif") == "ignore" else "apply"
-
-
-def _of_data(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    data = config.get("data")
-    return data if isinstance(data, Mapping) else {}
+    data = config.get("data") if labels is not None else None
+    return "ignore" if isinstance(data, Mapping) and data.get("exif") == "ignore" else "apply"

@@ -18,7 +18,8 @@ from softpoint.data.geometry import warp
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.images import ImageFolder, Reader
 from softpoint.images.cache import PixelCache
-from softpoint.images.decode import list_images
+from softpoint.images.containers import page_names
+from softpoint.images.decode import SUFFIXES, list_images
 from softpoint.images.duplicates import across_splits
 from softpoint.images.scan import Scan, memo_path, scan
 from softpoint.images.video import Video
@@ -104,7 +105,7 @@ class UnlabeledImages:
 
 
 def image_names(source: Path, max_pixels: int) -> tuple[Path, list[str]]:
-    """Return a base folder, and the path below it of each image in a folder, or of each frame of a video.
+    """Return a base folder, and the path below it of each image in a folder, page of an image, or frame of a video.
 
     Raises FileNotFoundError for a missing source, ValueError for a file that is no video.
     """
@@ -114,6 +115,8 @@ def image_names(source: Path, max_pixels: int) -> tuple[Path, list[str]]:
         raise FileNotFoundError(
             f"data.unlabeled_images.source={source} does not exist; name a folder of images, or a video"
         )
+    if source.suffix.lower() in SUFFIXES:
+        return source.parent, page_names(source)
     return source.parent, [f"{source.name}/{frame:06}" for frame in range(len(Video(source, max_pixels)))]
 
 

@@ -50,6 +50,12 @@ class Checkpoint:
     trust: tuple[str, ...] = ()  # packages of the user that the network may be built of
 
     @property
+    def bits(self) -> int | None:
+        """The bits that the values of 16-bit images use, as the training read them; see `ImageFolder`."""
+        data = self.config.get("data")
+        return data.get("bits") if isinstance(data, Mapping) else None
+
+    @property
     def weights_file(self) -> Path:
         """The file that holds the weights."""
         return self.path / WEIGHTS if self.path.is_dir() else self.path
