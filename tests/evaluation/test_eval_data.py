@@ -220,7 +220,7 @@ def test_two_checkpoints_meet_on_what_neither_has_seen(checkpoint: Checkpoint):
 
 def test_flips_take_pairs_from_the_labels(checkpoint: Checkpoint):
     eval_set = open_set(checkpoint, "all", {"flip_pairs": []})
-    with pytest.raises(ValueError, match="is known as a left or a right one"):
+    with pytest.raises(ValueError, match="would confuse left_ear, right_ear"):
         evaluation_predictor(checkpoint, eval_set, tta="flip")
     with pytest.raises(ValueError, match="tta='mirror' is unknown"):
         evaluation_predictor(checkpoint, eval_set, tta="mirror")
