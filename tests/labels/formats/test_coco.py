@@ -121,7 +121,6 @@ def test_content_without_use_is_counted(tmp_path: Path, caplog: pytest.LogCaptur
         (changed("annotations", 1, "keypoints", 3, to=10**400), "annotation 2: left_ear is labeled at x=inf"),
         (changed("annotations", 1, "area", to=-1), "annotation 2: area is -1"),
         (changed("annotations", 2, "iscrowd", to=2), "annotation 3: iscrowd is 2"),
-        (changed("annotations", 0, "bbox", 2, to=0), r"annotation 1: bbox \[0, 0, 0, 20\] encloses no area"),
         (changed("annotations", 0, "bbox", 3, to=-4), "annotation 1: bbox .* encloses no area"),
         (changed("annotations", 0, "bbox", to=[1, 2, 3]), "annotation 1: bbox holds 3 values"),
         (changed("annotations", 0, "image_id", to=77), "annotation 1: image_id 77 is the id of no image"),
@@ -133,9 +132,6 @@ def test_content_without_use_is_counted(tmp_path: Path, caplog: pytest.LogCaptur
         (changed("images", 0, "width", to=-64), "image 7: width is -64"),
         (changed("images", 0, "file_name", to=""), "image 7: file_name is ''"),
         (changed("images", 0, "file_name", to="a\0.png"), "image 7: file_name 'a.x00.png' has characters"),
-        (changed("categories", 0, "skeleton", to=[[0, 1]]), "category 1: skeleton joins keypoint 0, but COCO counts"),
-        (changed("categories", 0, "skeleton", to=[[1, 4]]), "category 1: skeleton joins keypoint 4"),
-        (changed("categories", 0, "skeleton", to=[[1, 2, 3]]), "category 1: an edge of the skeleton holds 3 values"),
         (changed("categories", 0, "keypoints", 1, to="nose"), "category 1: keypoint 'nose' repeats"),
         (changed("categories", 0, "keypoints", to=["x"] * 5000), "category 1: it has 5000 keypoints"),
         (changed("categories", 2, "name", to="horse"), "category 2: an earlier category is named 'horse' too"),
@@ -163,6 +159,33 @@ def test_two_entries_of_one_file_name_are_refused_or_both_skipped(tmp_path: Path
     assert_refused(path, r"image 10: image 'b' has the file_name farm/./b.png too")
     labels = read_labels(path, on_error="skip")
     assert [s.place for s in labels.subjects] == ["annotation 2", "annotation 3", "annotation 4", "image 9"]
+
+
+@pytest.mark.parametrize("edges", [[[0, 1], [1, 2]], [[1, 4]], [[1, 2, 3]], [["nose", "tail"]], [None], [[True, [1]]]])
+def test_edges_that_join_no_keypoints_are_left_out(tmp_path: Path, edges: list[Any]) -> None:
+    labels = read_labels(written(tmp_path, changed("categories", 0, "skeleton", to=edges)))
+    assert labels.skeleton.edges == (("nose", "tail"),) and labels.unused == {
+        "edges of category horse, which do not join keypoints counted from 1 (set data.edges)": len(edges)
+    } | {key: count for key, count in labels.unused.items() if "edges" not in key}
+
+
+@pytest.mark.parametrize("place", ["/home/anna/set/", "C:\\Users\\anna\\set\\", "https://bucket.example.com/set/"])
+def test_images_of_another_machine_are_searched(tmp_path: Path, place: str) -> None:
+    farm = copy.deepcopy(FARM)
+    for image in farm["images"]:
+        (tmp_path / "images" / image["file_name"]).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / image["file_name"]).touch()
+        image["file_name"] = place + image["file_name"]
+    labels = read_labels(written(tmp_path, farm))
+    assert labels.folder == str(tmp_path / "images") and labels.images[0] == "farm/a.png"
+    (tmp_path / "images/c.png").unlink()
+    assert_refused(tmp_path / "labels.json", r"image 9: .*c.png was not found below .*images; set data.images")
+
+
+@pytest.mark.parametrize("box", [[0, 0, 0, 20], [3, 4, 5, 0], [0, 0, 0, 0]])
+def test_a_box_without_area_is_no_box(tmp_path: Path, box: list[int]) -> None:
+    labels = read_labels(written(tmp_path, changed("annotations", 0, "bbox", to=box)))
+    assert labels.subjects[3].place == "annotation 1" and labels.subjects[3].box is None
 
 
 def test_points_without_coordinates_are_unlabeled(tmp_path: Path) -> None:

@@ -39,22 +39,16 @@ FULL_LONG = (
 )
 
 
-def test_a_wide_file_gives_points_states_and_groups(tmp_path: Path) -> None:
-    path = written(tmp_path, WIDE)
+@pytest.mark.parametrize(("text", "format", "lines"), [(WIDE, "csv_wide", (2, 3, 4)), (LONG, "csv_long", (2, 4, 6))])
+def test_a_file_gives_points_states_and_groups(
+    tmp_path: Path, text: str, format: str, lines: tuple[int, int, int]
+) -> None:
+    path = written(tmp_path, text)
     labels = read_labels(path)
-    assert recognize(path) == "csv_wide" and labels.folder == str(tmp_path)
-    assert labels.images == ("v/a.png", "v/b.png", "w/c.png") and labels.places == ("line 2", "line 3", "line 4")
+    assert recognize(path) == format and labels.folder == str(tmp_path)
+    assert labels.images == ("v/a.png", "v/b.png", "w/c.png") and labels.places == tuple(f"line {i}" for i in lines)
     assert labels.skeleton.names == ("left_ear", "tail") and labels.categories == {}
     assert labels.visibility.tolist() == [[2, 2], [0, 2], [0, 0]] and labels.groups == ("v", "v", "w")
-    np.testing.assert_array_equal(labels.keypoints[1], [[np.nan, np.nan], [5, 6.25]])
-
-
-def test_a_long_file_gives_one_subject_per_image(tmp_path: Path) -> None:
-    path = written(tmp_path, LONG)
-    labels = read_labels(path)
-    assert recognize(path) == "csv_long" and labels.skeleton.names == ("left_ear", "tail")
-    assert labels.images == ("v/a.png", "v/b.png", "w/c.png") and labels.places == ("line 2", "line 4", "line 6")
-    assert labels.visibility.tolist() == [[2, 2], [0, 2], [0, 0]]
     np.testing.assert_array_equal(labels.keypoints[1], [[np.nan, np.nan], [5, 6.25]])
 
 
@@ -91,14 +85,13 @@ LONG_SPELLINGS = {
 }
 
 
-@pytest.mark.parametrize("text", WIDE_SPELLINGS.values(), ids=WIDE_SPELLINGS)
-def test_spellings_of_wide_columns_read_the_same(tmp_path: Path, text: str) -> None:
-    assert_same(read_labels(written(tmp_path, text)), read_labels(written(tmp_path, WIDE, "plain.csv")))
-
-
-@pytest.mark.parametrize("text", LONG_SPELLINGS.values(), ids=LONG_SPELLINGS)
-def test_spellings_of_long_columns_read_the_same(tmp_path: Path, text: str) -> None:
-    assert_same(read_labels(written(tmp_path, text)), read_labels(written(tmp_path, LONG, "plain.csv")))
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [pytest.param(text, WIDE, id=f"wide-{name}") for name, text in WIDE_SPELLINGS.items()]
+    + [pytest.param(text, LONG, id=f"long-{name}") for name, text in LONG_SPELLINGS.items()],
+)
+def test_spellings_of_columns_read_the_same(tmp_path: Path, text: str, plain: str) -> None:
+    assert_same(read_labels(written(tmp_path, text)), read_labels(written(tmp_path, plain, "plain.csv")))
 
 
 def test_numbers_may_name_keypoints(tmp_path: Path) -> None:
@@ -198,17 +191,14 @@ def test_a_forced_format_names_the_missing_columns(tmp_path: Path) -> None:
 
 
 @FUZZ
-@given(damaged(WIDE) | damaged(FULL_WIDE) | damaged(FULL_WIDE.replace(",", ";")) | st.binary(max_size=60))
-def test_a_damaged_wide_file_raises_only_value_errors(content: bytes) -> None:
+@given(
+    st.sampled_from(["csv_wide", "csv_long"]),
+    st.sampled_from([WIDE, FULL_WIDE, FULL_WIDE.replace(",", ";"), LONG, FULL_LONG]).flatmap(damaged)
+    | st.binary(max_size=60),
+)
+def test_a_damaged_file_raises_only_value_errors(format: str, content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        assert_valid_or_refused(written(Path(folder), content), "csv_wide")
-
-
-@FUZZ
-@given(damaged(LONG) | damaged(FULL_LONG) | damaged(FULL_LONG.replace(",", "\t")) | st.binary(max_size=60))
-def test_a_damaged_long_file_raises_only_value_errors(content: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        assert_valid_or_refused(written(Path(folder), content), "csv_long")
+        assert_valid_or_refused(written(Path(folder), content), format)
 
 
 @FUZZ

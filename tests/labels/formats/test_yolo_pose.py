@@ -117,6 +117,7 @@ def test_keypoints_may_have_names_per_class(folder: Path) -> None:
     names, pairs, _, _ = read("kpt_names: {0: [nose, left_ear, right_ear]}")
     assert names == ("nose", "left_ear", "right_ear") and pairs == (("left_ear", "right_ear"),)
     assert read("kpt_names: [a, b, c]", "flip_idx: [0, 1, 2]")[:2] == (("a", "b", "c"), ())
+    assert read("kpt_names: [a, left_b, right_b]", "flip_idx: []")[1] == ()
     names, pairs, parts, x = read("kpt_names: {0: [a, b, c], 1: [a, d, e]}", "flip_idx: [0, 2, 1]")
     assert names == ("a", "b", "c", "d", "e") and parts == ("a", "d", "e")
     assert pairs == (("b", "c"), ("d", "e"))

@@ -16,6 +16,7 @@ import numpy as np
 
 from softpoint.labels.formats.parsing import coco_schema, json_values
 from softpoint.labels.formats.parsing.coco_schema import Category, Entry, Image
+from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near
 from softpoint.labels.formats.parsing.rows import unlabeled_points
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
@@ -28,6 +29,7 @@ DEFAULT_CATEGORY = "subject"  # in `write`, of subjects without category
 
 _log = logging.getLogger(__name__)
 _KEYS = re.compile(rb'"(images|annotations)"\s*:\s*\[|"(file_name|image_id)"\s*:')
+_ABSOLUTE = re.compile(r"[/\\]|\w:[/\\]|\w+://")
 _T = TypeVar("_T")
 
 
@@ -59,7 +61,8 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
 
     Annotations of categories without keypoints are skipped. The other categories share one skeleton: the keypoints of
     all, in the order of their first appearance. A crowd keeps only its box; an annotation with neither box nor labeled
-    point is dropped. `file_name` is relative to the folder of the JSON file. Two keys are an extension of COCO: `name`
+    point is dropped. `file_name` is relative to the folder of the JSON file; of an absolute path or a URL, the end that
+    exists below `images` or near the file counts. Two keys are an extension of COCO: `name`
     of an annotation identifies an individual, `group` of an annotation or image a video.
     Raises ValueError for a file that is not COCO's.
     """
@@ -71,7 +74,8 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
             json_values.as_list(content[name], name)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    categories, skeleton = _categories(content["categories"], errors)
+    unused: Counter[str] = Counter()
+    categories, skeleton = _categories(content["categories"], errors, unused)
     if not len(skeleton):
         errors.raise_or_warn()
         raise ValueError(
@@ -79,10 +83,16 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
             " (COCO's person_keypoints_*.json, not instances_*.json)"
         )
     unlabeled = unlabeled_points(len(skeleton))
+    names = [entry.get("file_name") for entry in content["images"] if isinstance(entry, dict)]
+    absolute = [name for name in names if isinstance(name, str) and _ABSOLUTE.match(name)]
+    folder = best_folder([images] if images else folders_near(path), absolute) if absolute else path.parent
+    tails = Tails(folder, absolute)
     first: dict[str, tuple[Any, str]] = {}  # entry of each path
 
     def add_image(entry: Entry, place: str) -> Image:
         image = coco_schema.parse_image(entry, place)
+        if _ABSOLUTE.match(image.path):
+            image.path = tails[entry["file_name"]]
         key, earlier = first.setdefault(normalize_path(image.path), (entry["id"], place))
         if earlier != place:
             by_id[key] = None  # which of the two the annotations are about cannot be decided
@@ -93,7 +103,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
 
     by_id: dict[Any, Image | None] = {}
     _add_entries(by_id, content["images"], "image", add_image, errors)
-    unused = _add_subjects(content["annotations"], by_id, categories, unlabeled, errors)
+    _add_subjects(content["annotations"], by_id, categories, unlabeled, errors, unused)
     subjects: list[Subject] = []
     for image in filter(None, by_id.values()):
         subjects += image.subjects
@@ -101,16 +111,18 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
             subjects.append(Subject(image.path, image.place, *unlabeled, group=image.group, size=image.size))
     keypoints = {category.name: category.keypoints for category in filter(None, categories.values())}
     keypoints = {name: parts for name, parts in keypoints.items() if parts}
-    return Labels(str(path), str(path.parent), skeleton, tuple(subjects), keypoints, unused=unused)
+    return Labels(str(path), str(folder), skeleton, tuple(subjects), keypoints, unused=unused)
 
 
-def _categories(entries: list[Any], errors: RowErrors) -> tuple[dict[Any, Category | None], Skeleton]:
+def _categories(
+    entries: list[Any], errors: RowErrors, unused: Counter[str]
+) -> tuple[dict[Any, Category | None], Skeleton]:
     """Return the categories by id, and the skeleton of all of them."""
     names: set[str] = set()
     keypoints: set[str] = set()
 
     def parse(entry: Entry, place: str) -> Category:
-        category = coco_schema.parse_category(entry)
+        category = coco_schema.parse_category(entry, unused)
         if category.keypoints and category.name in names:
             raise ValueError(f"an earlier category is named {category.name!r} too; rename one of the two")
         keypoints.update(category.keypoints)
@@ -168,10 +180,10 @@ def _add_subjects(
     categories: dict[Any, Category | None],
     unlabeled: coco_schema.Points,
     errors: RowErrors,
-) -> Counter[str]:
-    """Add the subjects to their images; return the counts of what is not used."""
+    unused: Counter[str],
+) -> None:
+    """Add the subjects to their images, and count in `unused` what they do not hold."""
     ids: set[int | float | str] = set()
-    unused: Counter[str] = Counter()
     for position, entry in enumerate(entries):
         place = _place("annotation", position, entry)
         with errors.row(place):
@@ -187,7 +199,6 @@ def _add_subjects(
             elif subject := coco_schema.parse_subject(entry, place, image, category, unlabeled, unused):
                 image.subjects.append(subject)
             image.invalid -= 1
-    return unused
 
 
 def _resolve(by_id: dict[Any, _T | None], entry: Entry, kind: str) -> _T:

@@ -41,8 +41,8 @@ class Image:
     invalid: int = 0  # number of annotations that cannot be used; such an image does not count as unlabeled
 
 
-def parse_category(entry: Entry) -> Category:
-    """Return name, keypoints and edges; raise ValueError for edges that are not pairs of keypoints, counted from 1."""
+def parse_category(entry: Entry, unused: Counter[str]) -> Category:
+    """Return name, keypoints and edges; edges that are not pairs of keypoints, counted from 1, are left out."""
     name = json_values.as_text(entry.get("name"), "name")
     keypoints = tuple(
         json_values.as_text(part, "keypoint") for part in json_values.as_list(entry.get("keypoints") or [], "keypoints")
@@ -52,14 +52,15 @@ def parse_category(entry: Entry) -> Category:
         repeated = next(part for part in keypoints if keypoints.count(part) > 1)
         raise ValueError(f"keypoint {repeated!r} repeats; rename one of the two")
     pairs = json_values.as_list(entry.get("skeleton") or [], "skeleton") if keypoints else []
-    edges = [json_values.as_numbers(pair, "an edge of the skeleton", 2).tolist() for pair in pairs]
-    for position in (end for edge in edges for end in edge):
-        if not (1 <= position <= len(keypoints) and position.is_integer()):
-            raise ValueError(
-                f"skeleton joins keypoint {position:g}, but COCO counts them from 1, here to {len(keypoints)};"
-                " renumber the edges, or remove skeleton"
-            )
-    return Category(name, keypoints, tuple((keypoints[int(a) - 1], keypoints[int(b) - 1]) for a, b in edges))
+    names = dict(enumerate(keypoints, 1))
+    known = (
+        isinstance(pair, list) and len(pair) == 2 and all(type(end) in (int, float) and end in names for end in pair)
+        for pair in pairs
+    )
+    if not all(known):  # counted from 0, perhaps: then none of them is right
+        unused[f"edges of category {name}, which do not join keypoints counted from 1 (set data.edges)"] = len(pairs)
+        pairs = []
+    return Category(name, keypoints, tuple((names[a], names[b]) for a, b in pairs))
 
 
 def parse_image(entry: Entry, place: str) -> Image:
@@ -109,9 +110,11 @@ def parse_subject(
     )
 
 
-def parse_bbox(bbox: Any) -> tuple[float, float, float, float]:
-    """Return the edges of a box of x, y, width and height."""
+def parse_bbox(bbox: Any) -> tuple[float, float, float, float] | None:
+    """Return the edges of a box of x, y, width and height; None for one without area."""
     left, top, width, height = json_values.as_numbers(bbox, "bbox", 4).tolist()
+    if width == 0 or height == 0:
+        return None
     return json_values.box_from_corners((left, top, left + width, top + height), bbox)
 
 

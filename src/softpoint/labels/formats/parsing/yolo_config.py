@@ -141,6 +141,8 @@ def _keypoints(value: Any, classes: dict[int, str], count: int) -> dict[int, tup
 def _flip_pairs(value: Any, keypoints: dict[int, tuple[str, ...]], names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     if value is None:
         return infer_flip_pairs(names)
+    if value == []:  # no keypoint has a partner
+        return ()
     count = len(next(iter(keypoints.values())))
     if not isinstance(value, list) or any(type(number) is not int for number in value):
         raise ValueError(f"flip_idx {_quote(value)} must be a list of {count} numbers")
