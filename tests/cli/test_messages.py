@@ -132,7 +132,7 @@ def test_a_mistake_is_found_before_an_image_is_decoded(
 @pytest.mark.parametrize(
     ("spoil_file", "message"),
     [
-        (Path.unlink, r"does not exist; .*set it so that"),
+        (Path.unlink, r"does not exist; .*the other 11 images are in data.images=.*: restore it, or leave it out"),
         (lambda path: path.write_bytes(path.read_bytes()[:-200]), r"cannot be decoded: .*; copy it again"),
     ],
     ids=["missing", "damaged"],
