@@ -59,7 +59,7 @@ def work(request: pytest.FixtureRequest, run: Path, start: Callable, tmp_path: P
         else:
             command = {
                 "evaluate": [ckpt, output, "data=custom", *data, "split=all", "draws=0", "figures=false"],
-                "predict": [ckpt, output, f"source={folder}", "images=false", "batch_size=4"],
+                "predict": [ckpt, output, f"source={folder}", "images=false", "batch_size=2"],
                 "inspect": [*data, output],
             }[request.param]
             ending = start(request.param, *command)
@@ -78,4 +78,7 @@ def test_more_images_take_no_more_memory(work: Callable[[Path], object], sets: d
         work(sets[count])
         peak = re.search(r"VmHWM:\s+(\d+) kB", (PROCESS / "status").read_text())
         peaks.append(1024 * int(peak[1]) / IMAGE)  # type: ignore[index]
-    assert peaks[1] - peaks[0] < 6, f"{MANY - FEW} images more took the memory of {peaks[1] - peaks[0]:.1f}"
+    # Of images that stay, all count; of those that are read ahead, and of freed memory, a few may.
+    assert peaks[1] - peaks[0] < (MANY - FEW) / 2, (
+        f"{MANY - FEW} images more took the memory of {peaks[1] - peaks[0]:.1f}"
+    )
