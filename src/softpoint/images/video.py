@@ -198,7 +198,9 @@ class Video:
         for key in self._keys[max(place - 2, 0) : place][::-1]:
             frames = self._decoded(key, threads)
             first = next(frames, None)
-            if first is not None and first.key_frame and (number := self._numbers.get(first.pts, start + 1)) <= start:
+            if first is None or not first.key_frame or first.is_corrupt:
+                continue
+            if (number := self._numbers.get(first.pts, start + 1)) <= start:
                 return number, chain([first], frames)
         return 0, self._decoded(0, threads)
 
@@ -210,8 +212,10 @@ class Video:
         with container, suppress(damage):
             packets: Iterable[Any] = container.demux(stream)
             if key:
+                # The start of a stream may hold parameters that its header lacks; a decoder keeps them when it seeks.
+                next(container.decode(stream), None)
                 container.seek(self._times[key], stream=stream)
-                packets = dropwhile(lambda packet: not packet.is_keyframe, packets)
+                packets = dropwhile(lambda packet: not packet.is_keyframe, container.demux(stream))
             for packet in packets:
                 try:
                     yield from packet.decode()
