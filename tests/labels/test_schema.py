@@ -108,6 +108,9 @@ def test_names_that_differ_otherwise_are_none(one: str, other: str) -> None:
         ("earL earR kneeL L1", "kneeL L1"),  # letters are sides where a pair has them
         ("lpaw rpaw lhip rump", "lhip"),
         ("near_knee off_knee near_hock", "near_hock"),
+        ("left_eye right_eye lpectoral rpectoral ltail rtail tail", ""),
+        ("LeftEye RightEye lHip", "lHip"),
+        ("left_eye right_eye eyel eyer lace", "eyel eyer"),
     ],
 )
 def test_a_side_without_a_partner_prevents_mirroring(names: str, partnerless: str) -> None:

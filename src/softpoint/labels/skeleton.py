@@ -68,7 +68,11 @@ class Skeleton:
         paired = {name for pair in self.flip_pairs for name in pair}
         inferred = {name for pair in infer_flip_pairs(self.names) for name in pair}
         sides = [_SIDE, *(side for side in _WEAK_SIDES if any(map(side.search, paired)))]
-        single = [name for name in self.names if name not in paired]
+        single = dict.fromkeys(name for name in self.names if name not in paired)
+        for name in single:
+            for letter in re.finditer("[lL]", name):  # two that differ in it alone, as eyel and eyer, may be a pair
+                mirrored = name[: letter.start()] + _swapped(letter) + name[letter.end() :]
+                inferred |= {name, mirrored} if mirrored in single else set()
         return tuple(name for name in single if name in inferred or any(side.search(name) for side in sides))
 
     @property
@@ -125,8 +129,8 @@ def infer_flip_pairs(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
 
     The marker is the word left or right, anywhere; or near and off, a horse's left and right, at the beginning of a
     word; or a letter L or R that is separate (l_eye, paw-L, L1), a capital joined to a word (LEye, kneeL, foreLPaw),
-    next to one or two other capitals (LA, FL, paw1LH), or before a part of a body (lpaw, Lsho). Another letter within
-    a word is no marker: tail and tair are no pair. Nor are lear and rear, unless other names show pairs.
+    next to one or two other capitals (LA, FL, paw1LH), before a part of a body (lpaw, Lsho), or, where other names show
+    pairs, before any word (ltail). Another letter within a word is no marker: tail and tair are no pair.
 
     >>> infer_flip_pairs(["nose", "leftear", "rightear", "paw_L", "paw_R"])
     (('leftear', 'rightear'), ('paw_L', 'paw_R'))
@@ -141,8 +145,8 @@ def infer_flip_pairs(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     paired: dict[str, str] = {}
     taken: set[str] = set()
     # Words first: in left_L1 and right_L1 the letter belongs to the name of a vertebra.
-    for markers in ((_WORD,), (_WORD, _LETTER), (_LETTER,), (_NEAR,), (_PART,), (_EAR,)):
-        if markers == (_EAR,) and not paired:
+    for markers in ((_WORD,), (_WORD, _LETTER), (_LETTER,), (_NEAR,), (_PART,), (_FIRST,)):
+        if markers == (_FIRST,) and not paired:
             break
         for name in names:
             mirrored = name
@@ -158,6 +162,7 @@ _RIGHT = {"left": "right", "l": "r", "near": "off"}
 
 _LETTER_MARKER = (
     r"(?<![A-Za-z])[Ll](?![A-Za-z])"  # separate
+    r"|(?<![A-Za-z])l(?=[A-Z])"  # lHip
     r"|(?<![A-Z])L(?=[A-Z][a-z])"  # before a capitalized word
     r"|(?<=[a-z])L(?![A-Za-z])"  # after a word
     r"|(?<![A-Z])L(?=[FMH](?![A-Za-z]))|(?<=(?<![A-Z])[FHMR])L(?![A-Za-z])"  # foreLH, FL
@@ -173,10 +178,12 @@ _WORD = re.compile("left", re.IGNORECASE)
 _LETTER = re.compile(_LETTER_MARKER)
 _NEAR = re.compile("(?<![A-Za-z])near", re.IGNORECASE)
 _PART = re.compile(f"(?<![A-Za-z])l(?={_BODY})", re.IGNORECASE)
-_EAR = re.compile("(?<![A-Za-z])l(?=ear)", re.IGNORECASE)  # rear is a word of its own
+_FIRST = re.compile("(?<![A-Za-z])l(?=[a-z])", re.IGNORECASE)  # lear and rear, of which rear is a word of its own
 
 # A marker that shows the side of a name alone, and those that do where a pair of the set has them too.
-_SIDE = re.compile(r"(?i:(?<![a-z])(left|right))|(?<=[a-z])(Left|Right)|(?<![A-Za-z0-9])[LlRr](?![A-Za-z0-9])")
+_SIDE = re.compile(
+    r"(?i:(?<![a-z])(left|right))|(?<=[a-z])(Left|Right)|(?<![A-Za-z0-9])[LlRr](?![A-Za-z0-9])|(?<![A-Za-z])[lr](?=[A-Z])"
+)
 _WEAK_SIDES = (
     re.compile("(left|right)$", re.IGNORECASE),
     re.compile(f"{_LETTER_MARKER}|{_LETTER_MARKER.replace('L', 'R').replace('l', 'r')}"),
