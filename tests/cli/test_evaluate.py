@@ -92,7 +92,9 @@ def test_another_set_and_flips(run: Path, start: Callable, tmp_path: Path, words
 def test_two_checkpoints_are_compared(run: Path, start: Callable, tmp_path: Path, words: list[str]) -> None:
     folder, output = run / "checkpoints", tmp_path / "out"
     pair = f"ckpt=[{folder / 'best.ckpt'},{folder / 'last.ckpt'}]"
-    ending = start("evaluate", pair, *words[1:], f"output={output}", "draws=100", "oks_sigmas=0.1")
+    ending = start(
+        "evaluate", pair, *words[1:], f"output={output}", "draws=100", "oks_sigmas=0.1", "split=all", "group=none"
+    )
     assert ending.code == 0 and "P(A" in ending.out, ending.err
     comparison = json.loads((output / "comparison.json").read_text())
     a, b = (Results.read(output / f"predictions_{name}.csv") for name in "ab")

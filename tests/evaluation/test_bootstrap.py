@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from softpoint.evaluation.bootstrap import draw_counts, find_units, interval, mean_draws, quantile_draws
+from softpoint.evaluation.bootstrap import (
+    MIN_UNITS,
+    draw_counts,
+    find_units,
+    interval,
+    mean_draws,
+    probability_above,
+    quantile_draws,
+)
 
 
 def test_the_interval_of_a_mean_is_the_normal_one():
@@ -44,16 +52,23 @@ def test_a_resample_without_values_is_nan_and_does_not_count():
     counts = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
     for draws in (mean_draws(values, unit, counts), quantile_draws(values, unit, counts, 0.5)):
         assert np.array_equal(draws, [1, 1, np.nan], equal_nan=True)
-        assert interval(draws, 2) == (1, 1)
-    assert interval(np.array([np.nan]), 2) is interval(np.ones(5), 1) is None
+        assert interval(draws, 6) == (1, 1)
+    assert interval(np.array([np.nan]), 6) is interval(np.ones(5), 5) is None
     assert np.isnan(quantile_draws(values[1:], unit[:1], counts[:, :1], 0.5)).all()
 
 
-@pytest.mark.parametrize(("units", "least"), [(6, 0.91), (10, 0.92), (40, 0.93)])
-def test_intervals_of_few_units_hold_the_truth_as_often_as_those_of_many(units: int, least: float):
+@pytest.mark.parametrize("units", [2, 3, 4, 5, 6, 7, 8, 10, 40])
+def test_an_interval_holds_the_truth_as_often_as_its_level_or_is_none(units: int):
     rng, unit, counts = np.random.default_rng(7), np.arange(units), draw_counts(units, 1000, 0)
-    ends = np.array([interval(mean_draws(rng.normal(size=(units, 1)), unit, counts), units) for _ in range(1500)])
-    assert least < ((ends[:, 0] < 0) & (ends[:, 1] > 0)).mean() < 0.965
+    draws = [mean_draws(rng.normal(size=(units, 1)), unit, counts) for _ in range(1500)]
+    ends = [interval(values, units) for values in draws]
+    if units < MIN_UNITS:
+        assert ends == [None] * 1500
+        return
+    inside = np.mean([low < 0 < high for low, high in ends])
+    assert 0.915 < inside < 0.965
+    above = np.array([probability_above(values, units) for values in draws])
+    assert np.mean((above > 0.025) & (above < 0.975)) == pytest.approx(inside, abs=0.01)
 
 
 @pytest.mark.parametrize("groups", [2, 5])

@@ -83,6 +83,13 @@ def test_results_that_share_nothing_are_refused():
         compare(a, replace(a, truth=a.truth + 1))
 
 
+def test_few_groups_give_neither_an_interval_nor_a_probability():
+    few = example_results(20, groups=[f"video{i % 5}" for i in range(20)])
+    comparison = compare(few, replace(few, keypoints=few.keypoints + 1), oks_sigmas=0.1, fraction=0.05, draws=50)
+    assert all({*entry} == {"a", "b", "difference"} for entry in comparison["overall"].values())
+    assert comparison["skipped"]["intervals"] == "only 5 independent groups; at least 6 are needed"
+
+
 def test_a_single_image_gives_no_interval():
     one = example_results(2, groups=["video"] * 2)
     entry = compare(one, one)["overall"]["epe"]

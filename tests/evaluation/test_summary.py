@@ -130,8 +130,8 @@ def test_the_interval_is_that_of_whole_groups_by_hand():
     assert [epe["low"], epe["high"]] == pytest.approx(np.quantile(means, [beyond, 1 - beyond]))
     assert metrics["resampled"]["unit"] == "groups" and metrics["resampled"]["units"] == 6
     assert metrics["notes"][0] == (
-        "independent units: 6 groups of images, such as 'video0'; so few give coarse numbers, and crossval tests every"
-        " image"
+        "independent units: 6 groups of images, such as 'video0'; results on so few depend on the split: softpoint"
+        " crossval tests on every labeled image"
     )
     comparison = compare(results, replace(results, keypoints=results.keypoints - shift), draws=400, seed=3)
     assert comparison["resampled"] == metrics["resampled"] and comparison["notes"] == metrics["notes"][:1]
@@ -161,9 +161,12 @@ def test_a_subject_without_a_scale_of_its_own_is_counted():
 
 def test_a_resample_without_labels_takes_no_interval_away():
     mask = np.zeros((20, 4), bool)
-    mask[3:] = True
+    mask[8:] = True
     few = evaluate(example_results(20, **unlabeled(example_results(20), mask)), draws=200)
     assert few["overall"]["ece"]["low"] <= few["overall"]["ece"]["value"] <= few["overall"]["ece"]["high"]
+    mask[3:] = True  # leaves two of the six groups
+    fewer = evaluate(example_results(20, **unlabeled(example_results(20), mask)), oks_sigmas=0.1, draws=50)
+    assert all("low" not in entry for entry in fewer["overall"].values())
 
 
 def test_settings_are_stated():
@@ -193,7 +196,8 @@ def test_no_value_is_nan_and_absent_metrics_have_a_reason(case: str):
     for name in ("epe", "auc", "nme_box", "nme_pair", "oks_ap", "ece", "rank_correlation"):
         assert (name in measured) != (name in metrics["skipped"])
     if case == "one image":
-        assert "low" not in metrics["overall"]["epe"] and "intervals" in metrics["skipped"]
+        assert "low" not in metrics["overall"]["epe"]
+        assert metrics["skipped"]["intervals"] == "only 1 independent image; at least 6 are needed"
     if case == "nothing labeled":
         assert not measured and metrics["points"] == 0
     if case == "a keypoint never labeled":

@@ -15,7 +15,7 @@ NAMES = ("nose", "left_ear", "right_ear", "tail")
 def example_results(count: int = 12, seed: int = 0, spread: float = 4.0, **changes: Any) -> Results:
     """`count` subjects of four keypoints with errors of `spread` px; some points are hidden, some unlabeled.
 
-    Subjects 0 and 1 share an image, the subjects come from 3 groups, every third box is unknown.
+    Subjects 0 and 1 share an image, the subjects come from 6 groups, every third box is unknown.
     """
     rng = np.random.default_rng(seed)
     K = len(NAMES)
@@ -26,8 +26,8 @@ def example_results(count: int = 12, seed: int = 0, spread: float = 4.0, **chang
     boxes[2::3] = np.nan
     factor = rng.normal(0, 2, (count, K, 2, 2))
     given = {
-        "images": [f"video{i % 3}/img{max(i, 1):03}.png" for i in range(count)],
-        "groups": [f"video{i % 3}" for i in range(count)],
+        "images": [f"video{i % 6}/img{max(i, 1):03}.png" for i in range(count)],
+        "groups": [f"video{i % 6}" for i in range(count)],
         "keypoints": keypoints,
         "truth": np.where((visibility > 0)[..., None], truth, np.nan),
         "visibility": visibility,

@@ -31,11 +31,11 @@ def plain(node: Any) -> bool:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run of scripts/train.py on twelve images."""
+    """The folder of a finished run of scripts/train.py on thirty images."""
     from softpoint.cli.train import main
 
     folder = tmp_path_factory.mktemp("recorded")
-    main(composed("train", labeled(write_labels(folder / "data")), folder / "run"))
+    main(composed("train", labeled(write_labels(folder / "data", 30)), folder / "run"))
     return folder / "run"
 
 

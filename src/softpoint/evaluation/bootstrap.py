@@ -3,7 +3,8 @@
 Whole units are drawn with replacement, the groups that a split never divides (videos, sessions, persons), because the
 errors of points of one image are correlated, and those of images of one video. Images of a single group are drawn
 alone. Percentiles of few units would be too narrow, so that intervals are expanded as Student's t is wider than a
-Gaussian (the expanded percentile interval of Hesterberg, arXiv:1411.5279).
+Gaussian (the expanded percentile interval of Hesterberg, arXiv:1411.5279). Fewer than `MIN_UNITS` units give none:
+their resamples never reach as far as an interval must.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
+MIN_UNITS = 6
 _CELLS = 1 << 23  # numbers held at a time
 
 
@@ -65,7 +67,7 @@ def quantile_draws(values: np.ndarray, unit: np.ndarray, counts: np.ndarray, sha
 
 
 def interval(draws: np.ndarray, units: int) -> tuple[float, float] | None:
-    """Return the ends of the 95 % interval that draws from so many units give; None where no draw is finite.
+    """Return the ends of the 95 % interval of draws from so many units; None for fewer than 6, or no finite draw.
 
     With many units they hold the middle 95 % of the draws, with few of them more.
 
@@ -73,11 +75,25 @@ def interval(draws: np.ndarray, units: int) -> tuple[float, float] | None:
     [[25, 975], [9, 991]]
     """
     finite = draws[np.isfinite(draws)]
-    if not len(finite) or units < 2:
+    if not len(finite) or units < MIN_UNITS:
         return None
     beyond = stats.norm.sf(stats.t.ppf((1 + LEVEL) / 2, units - 1) * np.sqrt(units / (units - 1)))
     low, high = np.quantile(finite, [beyond, 1 - beyond])
     return float(low), float(high)
+
+
+def probability_above(draws: np.ndarray, units: int) -> float:
+    """Return the probability that a value is above 0, by draws of it from so many units, of which some are finite.
+
+    With many units it is the fraction of the draws, half of those at 0 included; with few of them it is nearer to 0.5,
+    and 0.975 where `interval` begins at 0.
+
+    >>> [round(probability_above(np.arange(1001.0) - 25, units), 3) for units in (100_000, 10)]
+    [0.975, 0.951]
+    """
+    finite = draws[np.isfinite(draws)]
+    share = (finite > 0).mean() + (finite == 0).mean() / 2
+    return float(stats.t.cdf(stats.norm.ppf(share) * np.sqrt((units - 1) / units), units - 1))
 
 
 def _weighted_quantile(ranked: np.ndarray, weights: np.ndarray, share: float) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from softpoint.evaluation.bootstrap import interval
+from softpoint.evaluation.bootstrap import interval, probability_above
 from softpoint.evaluation.intervals import (
     DRAWS,
     Drawn,
@@ -39,10 +39,9 @@ def compare(
     """Return the content of comparison.json: each metric of both, and A - B with its 95 % interval.
 
     Subjects are matched by image and labels, keypoints by name; only what both have is counted. Both are resampled
-    together, so that the difficulty of an image cancels. `p_a_better` is the fraction of resamples in which A is
-    better, plus half of those in which they are equal. `fraction` is what the confidences of both are about; without
-    it their calibration error is not compared. Raises ValueError where nothing matches or the labels differ, and the
-    errors of `evaluate`.
+    together, so that the difficulty of an image cancels. `p_a_better` is the probability that A is better (see
+    `probability_above`). `fraction` is what the confidences of both are about; without it their calibration error is
+    not compared. Raises ValueError where nothing matches or the labels differ, and the errors of `evaluate`.
     """
     pair = matched(first, second)
     names = pair[0].skeleton.names
@@ -52,7 +51,7 @@ def compare(
     resamples = Resamples.of(pair[0], draws, seed)
     columns = point_columns(pair[0].skeleton, nme_pair)
     both: list[dict[str, Drawn]] = []
-    skipped: dict[str, str] = {}
+    skipped = resamples.without_intervals()
     for results in pair:
         values = {column.name: column.values(results) for column in columns if column.values is not None}
         metrics = point_metrics(columns, values, resamples) | oks_metrics(results, oks_sigmas, resamples, skipped)
@@ -68,7 +67,7 @@ def compare(
         "keypoints": list(names),
         **settings(pair[0].skeleton, oks_sigmas, nme_pair),
         "resampled": resamples.to_dict(),
-        "overall": {name: _difference(name, both[0][name], both[1][name], resamples.units) for name in shared},
+        "overall": {name: _difference(name, both[0][name], both[1][name]) for name in shared},
         "notes": [resamples.describe()],
         "skipped": skipped,
         "definitions": definitions(dict.fromkeys(shared)),
@@ -109,11 +108,10 @@ def _keys(results: Results) -> list[tuple[str, bytes, int]]:
     return keys
 
 
-def _difference(name: str, a: Drawn, b: Drawn, units: int) -> dict[str, float]:
-    """Both values and A - B; with resamples also its interval and the probability that A is better."""
-    entry = {"a": a.value, "b": b.value, "difference": a.value - b.value}
+def _difference(name: str, a: Drawn, b: Drawn) -> dict[str, float]:
+    """Both values and A - B; with enough units also its interval and the probability that A is better."""
+    entry, units = {"a": a.value, "b": b.value, "difference": a.value - b.value}, min(a.units, b.units)
     if len(a.draws) != len(b.draws) or (ends := interval(a.draws - b.draws, units)) is None:
         return entry
     gain = COLUMNS[name].loss(b.draws) - COLUMNS[name].loss(a.draws)
-    gain = gain[np.isfinite(gain)]
-    return entry | {"low": ends[0], "high": ends[1], "p_a_better": float((gain > 0).mean() + (gain == 0).mean() / 2)}
+    return entry | {"low": ends[0], "high": ends[1], "p_a_better": probability_above(gain, units)}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from softpoint.evaluation.bootstrap import draw_counts, find_units, interval, mean_draws, quantile_draws
+from softpoint.evaluation.bootstrap import MIN_UNITS, draw_counts, find_units, interval, mean_draws, quantile_draws
 from softpoint.evaluation.oks import average_precision, evaluator, find_sigmas, match
 from softpoint.evaluation.results import Results
 from softpoint.labels.skeleton import Skeleton
@@ -27,14 +27,15 @@ OKS = ("oks_ap", "oks_ap50", "oks_ap75", "oks_ar")
 
 
 class Drawn(NamedTuple):
-    """A metric, and its value in each resample (draws,)."""
+    """A metric, its value in each resample (draws,), and the number of units that it is measured on."""
 
     value: float
     draws: np.ndarray
+    units: int
 
-    def to_dict(self, units: int) -> dict[str, float]:
-        """The value and the ends of its 95 % interval; the value alone where there are no resamples."""
-        ends = interval(self.draws, units)
+    def to_dict(self) -> dict[str, float]:
+        """The value and the ends of its 95 % interval; the value alone where there are too few resamples or units."""
+        ends = interval(self.draws, self.units)
         return {"value": self.value} if ends is None else {"value": self.value, "low": ends[0], "high": ends[1]}
 
 
@@ -75,8 +76,19 @@ class Resamples:
         else:
             place = f"the group {self.group!r}" if self.group else "one folder"
             kind = f"images, all of {place} (group=REGEX, or data.group in training, finds smaller groups)"
-        few = "; so few give coarse numbers, and crossval tests every image" if self.units < FEW_UNITS else ""
-        return f"independent units: {self.units} {kind}{few}"
+        few = "; results on so few depend on the split: softpoint crossval tests on every labeled image"
+        return f"independent units: {self.units} {kind}{few * (self.units < FEW_UNITS)}"
+
+    def without_intervals(self) -> dict[str, str]:
+        """The reason why there are no intervals, under "intervals"; empty where there are."""
+        if self.units >= MIN_UNITS:
+            return {}
+        kind = self.kind if self.units > 1 else self.kind.removesuffix("s")
+        return {"intervals": f"only {self.units} independent {kind}; at least {MIN_UNITS} are needed"}
+
+    def measured(self, mask: np.ndarray) -> int:
+        """Number of units with a point in `mask` (N, K)."""
+        return len(np.unique(self.unit[mask.any(1)]))
 
     def rows(self, draw: int) -> np.ndarray:
         """The subjects of one resample, each as often as its unit was drawn."""
@@ -121,7 +133,7 @@ def point_metrics(
             arguments = values[column.name], resamples.unit, resamples.counts
             quantile = column.quantile
             draws = mean_draws(*arguments) if quantile is None else quantile_draws(*arguments, quantile)
-            metrics[column.name] = Drawn(value, draws)
+            metrics[column.name] = Drawn(value, draws, resamples.measured(np.isfinite(values[column.name])))
     return metrics
 
 
@@ -141,7 +153,8 @@ def oks_metrics(
     counts = resamples.counts
     values = average_precision(matches, np.ones((1, counts.shape[1])))
     draws = average_precision(matches, counts) if len(counts) else {}
-    return {name: Drawn(float(values[name][0]), draws.get(name, np.empty(0))) for name in OKS}
+    units = resamples.measured(results.labeled)
+    return {name: Drawn(float(values[name][0]), draws.get(name, np.empty(0)), units) for name in OKS}
 
 
 def set_metrics(results: Results, fraction: float, resamples: Resamples, skipped: dict[str, str]) -> dict[str, Drawn]:
@@ -155,7 +168,9 @@ def set_metrics(results: Results, fraction: float, resamples: Resamples, skipped
     skipped |= {name: "too few labeled points" for name in values if name not in measured}
     draws = min(len(resamples.counts), SLOW_DRAWS) if measured else 0
     parts = [results.select(resamples.rows(draw)) for draw in range(draws)]
-    metrics = {n: Drawn(v, np.array([functions[n](part, fraction) for part in parts])) for n, v in measured.items()}
+    units = resamples.measured(results.labeled)
+    drawn = {name: np.array([functions[name](part, fraction) for part in parts]) for name in measured}
+    metrics = {name: Drawn(value, drawn[name], units) for name, value in measured.items()}
     if "ece" in metrics:
         metrics["ece"] = _centered(metrics["ece"])
     return metrics
@@ -164,4 +179,6 @@ def set_metrics(results: Results, fraction: float, resamples: Resamples, skipped
 def _centered(ece: Drawn) -> Drawn:
     """The calibration error without the bias of resampling: repeated points err together, in every bin."""
     finite = np.isfinite(ece.draws)
-    return Drawn(ece.value, (ece.draws - ece.draws[finite].mean() + ece.value).clip(0)) if finite.any() else ece
+    if not finite.any():
+        return ece
+    return ece._replace(draws=(ece.draws - ece.draws[finite].mean() + ece.value).clip(0))

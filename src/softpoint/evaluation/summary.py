@@ -49,20 +49,17 @@ def evaluate(
     """
     if not len(results):
         raise ValueError("there is nothing to evaluate: the split has no image")
-    columns, skipped = point_columns(results.skeleton, nme_pair), {}
+    columns = point_columns(results.skeleton, nme_pair)
     values = {column.name: column.values(results) for column in columns if column.values is not None}
     resamples = Resamples.of(results, draws, seed)
-    if resamples.units < 2:
-        skipped["intervals"] = f"there is only one {resamples.kind.removesuffix('s')}"
+    skipped = resamples.without_intervals()
     metrics = point_metrics(columns, values, resamples) | oks_metrics(results, oks_sigmas, resamples, skipped)
     metrics |= set_metrics(results, fraction, resamples, skipped)
     labeled = int(results.labeled.sum())
     for name in (*values, "nme_pair"):
         if name not in metrics:
             skipped[name] = _reason(name, nme_pair, labeled)
-    overall: dict[str, dict[str, float]] = {
-        name: metrics[name].to_dict(resamples.units) for name in COLUMNS if name in metrics
-    }
+    overall: dict[str, dict[str, float]] = {name: metrics[name].to_dict() for name in COLUMNS if name in metrics}
     for name in values.keys() & overall.keys():
         if (count := int(np.isfinite(values[name]).sum())) != labeled:
             overall[name]["points"] = count
