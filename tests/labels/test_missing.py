@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers.labels import images, labels_of, written
 from softpoint.labels.formats import read_labels
@@ -64,7 +65,7 @@ def test_marked_points_are_counted_and_can_be_kept(tmp_path: Path, caplog: pytes
     read_labels(path)
     assert "left out 3 points at exactly (-1, -1), which mark missing ones (data.missing=none" in caplog.text
     assert (read_labels(path, missing="none").visibility == 2).all()
-    assert read_labels(path, missing=[[1, 2]]).visibility.tolist() == [[2, 2], [2, 2], [0, 2], [2, 2]]
+    assert read_labels(path, missing=[[1, 2]]).visibility.tolist() == [[2, 0], [0, 2], [0, 0], [2, 2]]
 
 
 def test_a_single_point_in_the_corner_stays() -> None:
@@ -72,6 +73,35 @@ def test_a_single_point_in_the_corner_stays() -> None:
     labels = replace(labels, subjects=(replace(labels.subjects[0], keypoints=np.array([[0.0, 0.0], [3, 3]])),))
     assert (without_marks(labels).visibility == 2).all()
     assert without_marks(labels, [[0, 0]]).visibility.tolist() == [[0, 2]]
+
+
+def tps(points: list[str]) -> str:
+    return "".join(f"LM=2\n{point}\n{i + 2} 3\nIMAGE={i}.png\n" for i, point in enumerate(points))
+
+
+@pytest.mark.parametrize("mark", ["-1 -1", "0 0", "-5 -5"])
+@pytest.mark.parametrize("flags", [None, "", " 2"], ids=["tps", "yolo", "yolo with flags"])
+def test_marks_are_found_as_the_file_writes_them(tmp_path: Path, flags: str | None, mark: str) -> None:
+    points, folder = [mark, mark, "0.5 0.25", mark], tmp_path / "images"
+    folder.mkdir()
+    for i in range(4):
+        Image.new("L", (40, 20 + i)).save(folder / f"{i}.png")
+    if flags is None:
+        path = written(folder, tps(points), "labels.tps")
+    else:
+        path = written(tmp_path, f"train: images\nkpt_shape: [2, {3 if flags else 2}]\nnames: [a]", "data.yaml")
+        (tmp_path / "labels").mkdir()
+        for i, point in enumerate(points):
+            text = f"0 .5 .5 .9 .9 {point}{flags} 0.{i + 2} 0.3{flags}"
+            written(tmp_path / "labels", text, f"{i}.txt")
+    wanted = [[0, 2], [0, 2], [2, 2], [0, 2]]
+    assert read_labels(path, missing=[[-5, -5]]).visibility.tolist() == wanted
+    assert read_labels(path).visibility.tolist() == (wanted if "5" not in mark or flags == "" else [[2, 2]] * 4)
+    kept = read_labels(path, missing="none")
+    assert (kept.visibility > 0).sum() == (5 if flags == "" and "-" in mark else 8)
+    if flags is None:
+        x, y = map(float, mark.split())
+        np.testing.assert_array_equal(kept.keypoints[:2, 0], [[x, 20 - y], [x, 21 - y]])
 
 
 @pytest.mark.parametrize("value", ["nan", [-1, -1], [[1, 2, 3]], [["a", "b"]], [[1], [1, 2]]])
@@ -98,6 +128,13 @@ def test_repeated_coordinates_are_a_warning(tmp_path: Path, caplog: pytest.LogCa
     )
     caplog.clear()
     assert (load_labels(LabelSource(path, missing=[[5, 4]])).labels.visibility[:6, 1] == 0).all()
+
+
+def test_a_keypoint_that_is_always_at_one_position_is_a_warning(tmp_path: Path) -> None:
+    rows = [f"{i}.png,{i},{i},1,1" for i in range(1, 7)]
+    labels = read_labels(written(tmp_path, "\n".join(["image,nose_x,nose_y,tail_x,tail_y", *rows])))
+    ((keypoint, point, subjects),) = repeated_points(labels)
+    assert (keypoint, point.tolist(), len(subjects)) == (1, [1, 1], 6)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ class LabelSource:
         padding: factor by which a crop is larger than its box.
         categories, keypoints: names to select; None for all.
         flip_pairs, edges: replace those that the labels state or their names suggest.
-        missing: coordinates of missing points, "auto" or "none"; see `marks_of`.
+        missing: "auto", "none", or a list of further coordinates that mark missing points; see `marks_of`.
         unlabeled: "unknown", or "absent" where an unlabeled point is not in the image.
         out_of_frame: "error", or "drop" to unlabel points outside their image.
         on_error: "error", or "skip" to leave out rows and images that cannot be used.

@@ -25,10 +25,10 @@ Missing = str | Sequence[Sequence[float]]
 
 
 def marks_of(missing: Missing) -> np.ndarray:
-    """Return the coordinates (M, 2) that mark missing points by data.missing: "auto", "none", or a list of them.
+    """Return the coordinates (M, 2) that mark missing points by data.missing: "auto", "none", or a list of others.
 
     >>> marks_of("none").shape, marks_of([[-5, -5]]).tolist()
-    ((0, 2), [[-5.0, -5.0]])
+    ((0, 2), [[-1.0, -1.0], [0.0, 0.0], [-5.0, -5.0]])
     """
     if missing in ("auto", "none"):
         return np.array(MARKS if missing == "auto" else [], np.float64).reshape(-1, 2)
@@ -37,21 +37,21 @@ def marks_of(missing: Missing) -> np.ndarray:
     except (ValueError, TypeError):
         marks = np.array([])
     if marks.ndim != 2 or marks.shape[1] != 2:
-        raise ValueError(f"data.missing={missing}: write auto, none, or a list of points such as [[-1,-1]]")
-    return marks
+        raise ValueError(f"data.missing={missing}: write auto, none, or a list of points such as [[-5,-5]]")
+    return np.concatenate([MARKS, marks])
 
 
 def without_marks(labels: Labels, missing: Missing = "auto") -> Labels:
-    """Return the labels without the points at exactly the coordinates of `marks_of`, which `unused` counts.
+    """Return the labels without the points that the file writes at exactly the coordinates of `marks_of`.
 
-    With "auto" a single point at (0, 0) stays. A subject without any other point and box is left out, unless it is the
-    only one of its image.
+    `unused` counts them. A single point at (0, 0) stays unless that is listed. A subject without any other point and
+    box is left out, unless it is the only one of its image.
     """
     unused = dict(labels.unused)
     marked = np.zeros(labels.visibility.shape, bool)
-    for mark in marks_of(missing):
-        here = (labels.keypoints == mark).all(axis=2)
-        if missing == "auto" and not mark.any() and here.sum() == 1:
+    for number, mark in enumerate(marks_of(missing)):
+        here = (labels.written == mark).all(axis=2) & (labels.visibility > 0)
+        if number < len(MARKS) and not mark.any() and here.sum() == 1:
             continue
         unused[_MARKED.format(*mark)] = int(here.sum())
         marked |= here
@@ -73,12 +73,11 @@ def without_marks(labels: Labels, missing: Missing = "auto") -> Labels:
 
 
 def repeated_points(labels: Labels) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Return keypoint, coordinates (2,) and subjects of the points that many images have at exactly one position."""
+    """Return keypoint, written coordinates (2,) and subjects of the points that many images have at one position."""
     repeated = []
     for k in range(len(labels.skeleton)):
         rows = np.flatnonzero(labels.visibility[:, k] > 0)
-        positions, which, counts = np.unique(labels.keypoints[rows, k], axis=0, return_inverse=True, return_counts=True)
+        positions, which, counts = np.unique(labels.written[rows, k], axis=0, return_inverse=True, return_counts=True)
         for i in np.flatnonzero(counts >= max(_REPEATED, _REPEATED_SHARE * len(rows))):
-            if len(positions) > 1:
-                repeated.append((k, positions[i], rows[which.ravel() == i]))
+            repeated.append((k, positions[i], rows[which.ravel() == i]))
     return repeated

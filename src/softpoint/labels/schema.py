@@ -37,6 +37,7 @@ class Subject:
     area: float = float("nan")  # of its outline in px^2, where the file states one
     crowd: bool = False  # a box about many subjects at once, with no points of its own
     size: tuple[int, int] = (0, 0)  # height and width that the file states for the image; 0 where it does not
+    written: np.ndarray | None = None  # float64 (K, 2), the coordinates in the file where these are no such pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,12 @@ class Labels:
         return _stack([subject.keypoints for subject in self.subjects], (len(self.skeleton), 2), np.float64)
 
     @cached_property
+    def written(self) -> np.ndarray:
+        """float64 (N, K, 2), the coordinates as in the file, in which missing points are marked."""
+        rows = [subject.keypoints if subject.written is None else subject.written for subject in self.subjects]
+        return _stack(rows, (len(self.skeleton), 2), np.float64)
+
+    @cached_property
     def visibility(self) -> np.ndarray:
         """int64 (N, K)."""
         return _stack([subject.visibility for subject in self.subjects], (len(self.skeleton),), np.int64)
@@ -109,7 +116,15 @@ class Labels:
         """Return the labels of these keypoints alone, in this order; ValueError for an unknown name."""
         skeleton = self.skeleton.subset(names)
         order = [self.skeleton.index(name) for name in names]
-        subjects = (replace(s, keypoints=s.keypoints[order], visibility=s.visibility[order]) for s in self.subjects)
+        subjects = (
+            replace(
+                s,
+                keypoints=s.keypoints[order],
+                visibility=s.visibility[order],
+                written=None if s.written is None else s.written[order],
+            )
+            for s in self.subjects
+        )
         kept = {kind: tuple(name for name in parts if name in names) for kind, parts in self.categories.items()}
         return replace(self, skeleton=skeleton, subjects=tuple(subjects), categories=kept)
 

@@ -87,7 +87,7 @@ def read_labels(
     """Return the labels in a file or folder, in the named `format` or in the one that its content shows.
 
     `images` is the folder of the images if it differs from that of the labels; `fetch` names the public set of the
-    labels, for a message; `missing` are the coordinates of missing points, see `marks_of`. Rows with errors raise one
+    labels, for a message; `missing` names the coordinates of missing points, see `marks_of`. Rows with errors raise one
     ValueError, or with `on_error` "skip" are left out with one warning; `errors` collects them instead. Raises
     FileNotFoundError for a missing file and ValueError for an invalid one.
     """

@@ -14,7 +14,7 @@ import numpy as np
 from softpoint.images.decode import image_size
 from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near
 from softpoint.labels.formats.parsing.rows import parse_float, read_lines, unlabeled_points, visibility_of
-from softpoint.labels.missing import MARKS, WORDS
+from softpoint.labels.missing import WORDS
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
@@ -53,7 +53,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     """Return the landmarks of every specimen, in pixels of its image.
 
     TPS counts y upwards from the lower border: y = height - y_tps, so the images must be available; they are searched
-    below `images`, or near the file. NA and negative coordinates, tpsDig's mark for missing, are unlabeled; a specimen
+    below `images`, or near the file. NA NA is unlabeled; (-1, -1) is the mark of tpsDig. A specimen
     without landmarks is an unlabeled image. Scale, curves and outlines are ignored.
     Raises ValueError for an invalid file or landmarks in 3-D.
     """
@@ -120,9 +120,9 @@ def _subject(specimen: _Specimen, place: str, count: int, tails: Tails) -> Subje
         raise ValueError("it has no line IMAGE=; add one that names its image")
     image = tails[specimen.image]
     size = image_size(tails.folder / image)
-    points = np.array([_point(line, text) for line, text in rows]) if rows else unlabeled_points(count)[0]
-    points[:, 1] = size[0] - points[:, 1]
-    return Subject(image, place, points, visibility_of(points), name=specimen.name, size=size)
+    written = np.array([_point(line, text) for line, text in rows]) if rows else unlabeled_points(count)[0]
+    points = np.stack([written[:, 0], size[0] - written[:, 1]], axis=1)
+    return Subject(image, place, points, visibility_of(points), name=specimen.name, size=size, written=written)
 
 
 def _point(line: int, text: str) -> tuple[float, float]:
@@ -138,4 +138,4 @@ def _point(line: int, text: str) -> tuple[float, float]:
         x = y = math.inf
     if not (math.isfinite(x) and math.isfinite(y)):
         raise ValueError(f"line {line} {text[:60]!r} is not two finite numbers; write NA NA for a missing one")
-    return (x, y) if x >= 0 and y >= 0 and (x, y) not in MARKS else (math.nan, math.nan)
+    return x, y

@@ -44,8 +44,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
 
     Keypoints are x_px = x * width, without half a pixel: tools divide pixel indices by the size. Boxes count from the
     corner of the image, so half a pixel is subtracted. An image without label file is unlabeled. A keypoint is
-    unlabeled if its flag is 0; without flags, if a coordinate is negative, as in Ultralytics, or at exactly (0, 0),
-    where tools leave missing ones.
+    unlabeled if its flag is 0; without flags, if a coordinate is negative, as in Ultralytics.
     Raises ValueError for an invalid data.yaml, or if its folders are not found.
     """
     file = (find_config(path) or path / "data.yaml") if path.is_dir() else path
@@ -72,7 +71,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     unused = {}
     if config.dimensions == 2:
         missing = sum(config.count - int((s.visibility > 0).sum()) for s in subjects if s.category)
-        unused["keypoints without a flag at (0, 0) or below 0, which mark missing ones"] = missing
+        unused["keypoints without a flag that have a coordinate below 0, which YOLO leaves unlabeled"] = missing
     splits = _splits(file, entries)
     return Labels(str(file), str(root), config.skeleton, tuple(subjects), config.categories(), splits, unused)
 
@@ -178,17 +177,19 @@ def _subject(cells: list[str], image: str, place: str, group: str, config: Confi
     columns = [config.skeleton.names.index(name) for name in config.keypoints[number]]
     visibility[columns] = _visibility(points)
     labeled = visibility[columns] > 0
-    _check_fractions(points[labeled, :2])
+    _check_fractions(points[labeled & ~(points[:, :2] < 0).all(axis=1), :2])  # (-1, -1) and the like may be marks
+    written = keypoints.copy()
+    written[columns] = points[:, :2]
     keypoints[columns] = np.where(labeled[:, None], points[:, :2] * size[::-1], np.nan)
     box = _box(values[1:5], size)
-    return Subject(image, place, keypoints, visibility, box, config.classes[number], group=group, size=size)
+    category = config.classes[number]
+    return Subject(image, place, keypoints, visibility, box, category, group=group, size=size, written=written)
 
 
 def _visibility(points: np.ndarray) -> np.ndarray:
     """Return the visibility (K,) of points (K, 2 or 3)."""
     if points.shape[1] == 2:
-        missing = (points < 0).any(axis=1) | (points == 0).all(axis=1)
-        return np.where(missing, UNLABELED, VISIBLE)
+        return np.where((points < 0).any(axis=1), UNLABELED, VISIBLE)
     flags = points[:, 2]
     if not (valid := np.isin(flags, (UNLABELED, OCCLUDED, VISIBLE))).all():
         raise ValueError(f"visibility {flags[~valid][0]:g} is not 0 (unlabeled), 1 (occluded) or 2 (visible)")
