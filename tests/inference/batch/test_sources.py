@@ -9,7 +9,7 @@ import pytest
 
 from softpoint.images import ImageFolder
 from softpoint.images.decode import list_images
-from softpoint.inference.batch.sources import ImageSource, VideoSource, find_sources
+from softpoint.inference.batch.sources import ImageSource, VideoSource, find_sources, without_suffixes
 from softpoint.viz import write_image
 
 
@@ -40,6 +40,18 @@ def test_a_folder_is_one_image_source_and_a_source_per_video(tree: Path) -> None
     ]
     assert len(find_sources(str(tree))) == 6, "without knowing the output, its video is one more"
     assert described(find_sources("day1", Path("elsewhere")))[0] == ("c.png",)
+
+
+@pytest.mark.parametrize(
+    ("names", "outputs"),
+    [
+        (["clip.avi", "clip.mp4", "clip.mp4.mkv"], ["clip.avi", "clip.mp4", "clip.mp4.mkv"]),
+        (["a.jpg", "a.png", "a.png.png", "a.png.png.png"], ["a.jpg", "a.png", "a.png.png", "a.png.png.png"]),
+        (["clip.mp4", "clip.mp4.mkv", "day1/clip.mkv"], ["clip", "clip.mp4.mkv", "day1/clip"]),
+    ],
+)
+def test_no_two_sources_have_one_output(names: list[str], outputs: list[str]) -> None:
+    assert without_suffixes(names) == outputs and len(set(outputs)) == len(names)
 
 
 def test_a_folder_of_images_is_listed_as_elsewhere(tree: Path) -> None:

@@ -196,11 +196,11 @@ def _group(folder: Path, paths: list[Path], begin: str) -> list[Source]:
 
 
 def without_suffixes(names: Sequence[str]) -> list[str]:
-    """Return the paths without their suffixes, but with them where two differ in those alone.
+    """Return the paths without their suffixes, but with them where two would then be the same.
 
     >>> without_suffixes(["a.png", "day1/b.jpg", "day1/b.png", "film.tif/000001"])
     ['a', 'day1/b.jpg', 'day1/b.png', 'film.tif/000001']
     """
     stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
-    counts = Counter(stems)
-    return [stem if counts[stem] == 1 else name for name, stem in zip(names, stems, strict=True)]
+    counts, taken = Counter(stems), set(names)
+    return [stem if counts[stem] == 1 and stem not in taken else name for name, stem in zip(names, stems, strict=True)]
