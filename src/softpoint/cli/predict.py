@@ -39,8 +39,10 @@ def main(cfg: DictConfig) -> None:
     source_labels = first.labels if isinstance(first, ImageSource) else None
     file = Path(cfg.boxes) if cfg.boxes is not None else source_labels if predictor.crops else None
     paths = {"ckpt": checkpoint.weights_file, "boxes": file, "formats": tuple(formats)}
+    stored = checkpoint.config.get("data")
+    data = stored if isinstance(stored, Mapping) else {}
     reading = {
-        "exif": cfg.exif or orientation(checkpoint.config, file or source_labels),
+        "exif": cfg.exif or orientation(data, file or source_labels),
         "bits": cfg.bits or checkpoint.bits,
     }
     options = PredictOptions(**plain | paths | reading)
@@ -48,7 +50,8 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"video=true: there is no video in source={cfg.source}")
     boxes = None
     if file is not None:
-        labels = read_labels(file, images=first.folder).with_any_of(predictor.skeleton.names)
+        labels = read_labels(file, images=first.folder, missing=data.get("missing", "auto"))
+        labels = labels.with_any_of(predictor.skeleton.names)
         boxes = boxes_by_image(labels, (predictor.crops or {}).get("boxes"))
     elif predictor.crops:
         print("this network was trained on crops of single subjects: without boxes=LABELS it sees whole images")
@@ -65,7 +68,6 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"{len(unreadable)} of {len(sources)} sources cannot be predicted{first_few(unreadable)}")
 
 
-def orientation(config: Mapping[str, Any], labels: Path | None) -> str:
-    """Return how to treat EXIF orientations: with labels, as in the training; else apply them."""
-    data = config.get("data") if labels is not None else None
-    return "ignore" if isinstance(data, Mapping) and data.get("exif") == "ignore" else "apply"
+def orientation(data: Mapping[str, Any], labels: Path | None) -> str:
+    """Return how to treat EXIF orientations: with labels, as in the training on `data`; else apply them."""
+    return "ignore" if labels is not None and data.get("exif") == "ignore" else "apply"
