@@ -21,6 +21,8 @@ COUNTERS = range(100, 110)
         ("{}img{}.jpg", ("anna", "otto", "ida"), ["anna", "ida", "otto"]),
         ("{}_{:06}.jpg", ("20240101", "20240102", "20240103"), ["20240101", "20240102", "20240103"]),
         ("{}_c1s1_{}_00.jpg", ("0001", "0002", "0003"), ["0001_c1s1", "0002_c1s1", "0003_c1s1"]),
+        ("cam{}_shot{:03}.png", "123", ["cam1", "cam2", "cam3"]),
+        ("v{}_f0{}_id7.png", "123", ["v1", "v2", "v3"]),
         ("x/{0}_{2}.png", ("anna", "otto", "ida"), ["x/anna", "x/ida", "x/otto"]),
     ],
 )
@@ -44,13 +46,25 @@ def test_the_proposed_expression_keeps_the_groups_whole(pattern: str, names: str
         [f"{7919 * i:012}.jpg" for i in range(60)],
         [f"{7919 * i**3 % 2**32:08x}.jpg" for i in range(1, 61)],
         [f"video{v}/img{i}.png" for v in range(6) for i in range(10)],  # folders are whole as they are
+        [f"{frame:03}-mouse{m}.jpg" for m in range(6) for frame in range(10)],  # frames are no videos
+        [f"{frame:06}_t{track}.png" for track in range(8) for frame in range(10)],
+        [f"v1_f{frame:04}_id{i}.png" for i in range(20) for frame in range(3)],
         [f"{'a' if i < 50 else i}_{i}.png" for i in range(60)],  # one group with most images
     ],
-    ids=["one counter", "numbers", "digests", "folders", "one large group"],
+    ids=["one counter", "numbers", "digests", "folders", "mice last", "tracks last", "one video", "one large group"],
 )
 def test_names_without_groups_are_left_alone(images: list[str]) -> None:
     labels = labels_of(images)
     assert shared_name_groups(labels, split_labels(labels, Split(), 0)) is None
+
+
+def test_two_videos_in_one_folder_are_announced() -> None:
+    labels = labels_of([f"vid{video}_{i:03}.png" for i in range(40) for video in "AB"])
+    shared = shared_name_groups(labels, split_labels(labels, Split(), 0))
+    assert shared is not None and shared.groups == 2
+    mended = with_groups(labels, shared.expression)
+    split = split_labels(mended, Split(group=shared.expression), 0)
+    assert {mended.groups[i] for i in split["test"]}.isdisjoint(mended.groups[i] for i in split["train"])
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)

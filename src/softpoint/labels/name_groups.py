@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -12,12 +13,13 @@ from softpoint.labels.schema import Labels
 from softpoint.labels.split import with_groups
 
 # Expressions for `data.group`, from the finest groups to the coarsest: all that is before the last number of a name,
-# its frame counter, which may follow a word; before the last two numbers, of a frame and an object; the first word.
+# its frame counter, which may follow a word; before the last two numbers, of a frame and an object; the first word,
+# which is no number.
 EXPRESSIONS = (
     r"(.+)[-_]\d+",
     r"(.+?)[-_. ]*(?:frame|image|img|f)?[-_. ]*\d+[^/\d]*$",
     r"(.+)[-_][^-_/]*\d+[-_][^-_/]*\d+",
-    r"(.*/[^-_./]+|^[^-_./]+)[-_.]",
+    r"(.*/\d*[^-_./\d][^-_./]*|^\d*[^-_./\d][^-_./]*)[-_.]",
 )
 
 
@@ -44,7 +46,8 @@ class NameGroups(NamedTuple):
 def shared_name_groups(labels: Labels, rows: Mapping[str, Sequence[int] | np.ndarray]) -> NameGroups | None:
     """Return the groups of file names that the training rows share with the val or test rows; None without any.
 
-    Groups are proposed only where they make sense: three or more, few with a single image, and none with most images.
+    Groups are proposed only where they make sense: two or more, few with a single image, and none with most images.
+    The last number counts frames unless a word is joined to it and another number varies: 004-mouse3 is of mouse 3.
     """
     for expression in EXPRESSIONS:
         try:
@@ -53,7 +56,11 @@ def shared_name_groups(labels: Labels, rows: Mapping[str, Sequence[int] | np.nda
             continue
         sizes = Counter(dict(zip(labels.paths, groups, strict=True)).values())
         images, alone = sum(sizes.values()), sum(size == 1 for size in sizes.values())
-        if len(sizes) < 3 or max(sizes.values()) > images / 2 or images < 2 * len(sizes) or 5 * alone > images:
+        most = images / 2 if len(sizes) > 2 else images * 3 / 4
+        if len(sizes) < 2 or max(sizes.values()) > most or images < 2 * len(sizes) or 5 * alone > images:
+            continue
+        names = [group.rpartition("/")[2] for group in sizes]
+        if any(name[-1:].isalpha() for name in names) and len({tuple(re.findall(r"\d+", name)) for name in names}) > 1:
             continue
         trained = {groups[row]: int(row) for row in reversed(rows["train"])}
         shared = [(split, int(row)) for split in ("val", "test") for row in rows[split] if groups[row] in trained]

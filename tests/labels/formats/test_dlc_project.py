@@ -148,6 +148,16 @@ def test_frames_are_beside_their_labels(project: Path, caplog: pytest.LogCapture
     with caplog.at_level(logging.INFO, "softpoint"):
         assert read_labels(project).images[-1] == "labeled-data/renamed/a.png"
     assert "1 paths lead to another folder" in caplog.text
+
+
+def test_labels_never_go_to_the_images_of_another_folder(project: Path) -> None:
+    written(project, FIRST.replace("m1/a.png", "m2/a.png"), "labeled-data/m1/CollectedData_anna.csv")
+    for folder in ("m1", "m2"):
+        written(project, "", f"labeled-data/{folder}/a.png")
+    with pytest.raises(ValueError, match=r"names labeled-data/m2/a.png, but the folder of .* holds .*/m1/a.png"):
+        read_labels(project)
+    (project / "labeled-data/m1/a.png").unlink()
+    assert read_labels(project).images[0] == "labeled-data/m2/a.png"
     written(project, b"", "labeled-data/m2/a.png")
     written(project, FIRST.replace("/m1/", "/m2/"), "labeled-data/m1/CollectedData_anna.csv")
     assert read_labels(project).images[0] == "labeled-data/m2/a.png"

@@ -150,11 +150,14 @@ def _read_video(root: Path, file: Path, errors: RowErrors) -> Labels:
     unique, subjects, moved = UniqueRows(), [], 0
     for subject in labels.subjects:
         name = normalize_path(subject.image)
-        if not name.startswith(f"{folder.as_posix()}/") and not (root / name).is_file():
-            image = f"{folder.as_posix()}/{name.rpartition('/')[2]}"
-            moved += image != subject.image
-            subject = replace(subject, image=image)
+        own = f"{folder.as_posix()}/{name.rpartition('/')[2]}"
+        elsewhere = not name.startswith(f"{folder.as_posix()}/") and (root / name).is_file()
+        if not name.startswith(f"{folder.as_posix()}/") and not elsewhere:
+            moved += own != subject.image
+            subject = replace(subject, image=own)
         with errors.row(subject.place):
+            if elsewhere and (root / own).is_file():
+                raise ValueError(f"names {name}, but the folder of the labels holds {own}")
             unique.add((normalize_path(subject.image), subject.name), subject.place, subject.image)
             subjects.append(subject)
     if moved:
