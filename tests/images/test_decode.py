@@ -11,13 +11,14 @@ from contextlib import nullcontext
 from io import BytesIO
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
-from softpoint.images.decode import image_size, list_images, read_image, used_bits
+from softpoint.images.decode import decode_image, image_size, list_images, read_image, used_bits
 from softpoint.images.headers import read_header, turned
 
 GRADIENT = np.stack(np.broadcast_arrays(np.arange(40)[None] * 6, np.arange(30)[:, None] * 8, 77), axis=-1)
@@ -274,6 +275,10 @@ def deep(folder: Path, kind: str, values: np.ndarray) -> Path:
         color = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
         path.write_bytes(png(values.shape[1], len(values), 16, color, b"".join(b"\0" + row.tobytes() for row in rows)))
         return path
+    if kind in ("tif rgb", "pgm", "ppm", "jp2", "jp2 rgb"):
+        colors = np.repeat(values[..., None], 3, axis=2) if kind in ("tif rgb", "ppm", "jp2 rgb") else values
+        cv2.imwrite(str(path), colors.astype(np.uint16), [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])
+        return path
     dtype = np.int32 if kind == "tif int32" else np.uint16
     saved(folder, Image.fromarray(values.astype(dtype)), ".tif").rename(path)
     data = bytearray(path.read_bytes())
@@ -284,13 +289,26 @@ def deep(folder: Path, kind: str, values: np.ndarray) -> Path:
     return path
 
 
-WIDE = ["png 1", "png 2", "png 3", "png 4", "tif", "tif int32", "tif white is 0"]
+WIDE = [
+    "png 1",
+    "png 2",
+    "png 3",
+    "png 4",
+    "tif",
+    "tif int32",
+    "tif white is 0",
+    "tif rgb",
+    "pgm",
+    "ppm",
+    "jp2",
+    "jp2 rgb",
+]
 
 
 @pytest.mark.parametrize("kind", WIDE)
 @pytest.mark.parametrize(("used", "bits"), [(16, None), (12, 12), (8, 8)])
 def test_the_upper_eight_of_the_used_bits_are_kept(tmp_path: Path, kind: str, used: int, bits: int | None) -> None:
-    values = np.random.default_rng(0).integers(0, 1 << used, (5, 7))
+    values = np.random.default_rng(0).integers(0, 1 << used, (128, 160))
     values[0, 0] = (1 << used) - 1
     path, expected = deep(tmp_path, kind, values), values >> (used - 8)
     expected = 255 - expected if kind == "tif white is 0" else expected
@@ -309,6 +327,40 @@ def test_declared_bits_are_those_that_are_used(tmp_path: Path) -> None:
     signed[339] = 2
     path = saved(tmp_path, Image.fromarray(values.astype(np.uint16)), ".tif", tiffinfo=signed)
     assert np.array_equal(read_image(path)[..., 0], values >> 7) and used_bits(path) == 0
+
+
+@pytest.mark.parametrize(("kind", "largest"), [(2, 4095), (5, 4095), (5, 1000), (6, 4095), (3, 300)])
+def test_the_largest_value_of_netpbm_is_white(tmp_path: Path, kind: int, largest: int) -> None:
+    values = np.random.default_rng(0).integers(0, largest + 1, (5, 7, 3 if kind % 3 == 0 else 1))
+    values[0, 0] = largest
+    content = b" ".join(b"%d" % v for v in values.ravel()) if kind < 4 else values.astype(">u2").tobytes()
+    path = tmp_path / "a.pgm"
+    path.write_bytes(b"P%d\n# a comment of 9 9 9\n7 5\n%d\n%s\n" % (kind, largest, content))
+    expected = np.broadcast_to(values * 256 // (largest + 1), (5, 7, 3))
+    assert np.array_equal(read_image(path), expected) and expected.max() == 255
+    if largest == 4095:
+        assert np.array_equal(read_image(path, bits=12), expected)
+    assert np.array_equal(decode_image(path.read_bytes()), expected) and used_bits(path) == 0
+
+
+def test_wide_colors_keep_their_order_and_orientation(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (5, 7, 3)).astype(np.uint16)
+    cv2.imwritemulti(str(tmp_path / "a.tif"), [values[..., ::-1], values[::-1, :, ::-1]])
+    assert np.array_equal(read_image(tmp_path / "a.tif", bits=12), values >> 4)
+    assert np.array_equal(decode_image((tmp_path / "a.tif").read_bytes(), bits=12), values >> 4)
+    assert np.array_equal(read_image(tmp_path / "a.tif/1", bits=12), values[::-1] >> 4)
+    data = cv2.imencode(".tif", values[..., ::-1])[1].tobytes()
+    place = data.index(struct.pack("<HHI", 339, 3, 3))  # the sample format has a default
+    data = data[:place] + struct.pack("<HHII", 274, 3, 1, 6) + data[place + 12 :]
+    assert np.array_equal(decode_image(data, bits=12), values >> 4)
+    assert np.array_equal(decode_image(data, exif="apply", bits=12), turned(values >> 4, 6))
+
+
+def test_wide_colors_in_separate_planes_are_refused(tmp_path: Path) -> None:
+    data = cv2.imencode(".tif", np.zeros((5, 7, 3), np.uint16))[1].tobytes()
+    place = data.index(struct.pack("<HHI", 284, 3, 1)) + 8
+    with pytest.raises(ValueError, match="separate planes; save it with interleaved colors"):
+        decode_image(data[:place] + b"\2" + data[place + 1 :])
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from softpoint.images.thread_map import thread_map
 from softpoint.paths import atomic_write, exclusive_lock, normalize_path, user_cache_dir
 from softpoint.suggest import check_choice
 
-_FORMAT = "softpoint pixels 2"
+_FORMAT = "softpoint pixels 3"
 
 # Bytes of the header on disk; a page, so that images start on one.
 _HEADER = 4096

@@ -29,6 +29,8 @@ MAX_PIXELS = 100_000_000
 
 _EXIF = ("apply", "ignore", "error")
 
+_LARGEST = 65535  # value of 16 bits
+
 _DECODE = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
@@ -38,7 +40,7 @@ def read_image(
     """Return an image as writable uint8 (H, W, 3) RGB.
 
     Transparency is dropped, and of several frames or pages the first is taken. Of wider values the upper 8 of `bits`
-    are kept, for cameras that use the lower 12 of 16 bits; None takes all bits that the file declares. No image is
+    are kept, for cameras that use the lower 12 of 16 bits; None takes the range that the file declares. No image is
     stretched by its own range, which would change brightness from one to the next. Where there is an EXIF orientation,
     `exif` "apply" turns the image upright, "ignore" keeps the pixels of the file, and "error" refuses it.
     An image of more than `max_pixels` is refused before it is decoded.
@@ -54,22 +56,20 @@ def read_image(
 
 
 def used_bits(path: str | Path) -> int:
-    """Return how many bits the largest value takes in a PNG or TIFF of 16 bits, of which the first page is taken.
+    """Return how many bits the largest value takes in a file that declares 16, of which the first page is taken.
 
     0 for other files; raises as `read_image`.
     """
     path = find_source(Path(path))
     with image_explained(path), path.open("rb") as file:
-        values, header = None, read_header(file)
-        file.seek(0)
-        if header is not None and header.is_wide:
-            values = _by_opencv(file.read(), header)
-        elif header is None and file.read(2) in (b"II", b"MM"):
+        wide, header = None, read_header(file)
+        if header is None:
             with opened(file, 1 << 62) as image:
-                if image.mode.startswith("I"):
-                    values, declared = wide_values(image)
-                    values = values if declared == 16 else None
-        return 0 if values is None else int(values.max()).bit_length()
+                wide = wide_values(image)
+        elif header.is_wide:
+            file.seek(0)
+            wide = _by_opencv(file.read(), header), _LARGEST
+        return int(wide[0].max()).bit_length() if wide and wide[0] is not None and wide[1] == _LARGEST else 0
 
 
 def image_size(path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -153,7 +153,7 @@ def _pixels(file: BinaryIO, data: bytes | None, exif: str, max_pixels: int, bits
     # In doubt Pillow decides, which distinguishes a truncated file from one with bytes after its end.
     if values is None:
         return _by_pillow(file, exif, max_pixels, bits)
-    return _shown(narrowed(values, 16, bits) if header.is_wide else values, header, exif)
+    return _shown(narrowed(values, _LARGEST, bits) if header.is_wide else values, header, exif)
 
 
 def _size(file: BinaryIO, exif: str, max_pixels: int) -> tuple[int, int]:

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from io import BytesIO
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from softpoint.images.decode_errors import RefusedError
 
 # Tags of TIFF.
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
-_WHITE_IS_ZERO, _SIGNED = 0, 2
+_BITS, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT = 258, 262, 284, 339
+_WHITE_IS_ZERO, _SEPARATE, _SIGNED = 0, 2, 2
+
+_NETPBM = re.compile(rb"P[2356](?:(?:\s|#[^\n]*\n)+(\d+)){3}")  # width, height, largest value
+_JPEG2000_SIZES = b"\xff\x4f\xff\x51"  # 42 bytes after its start stands the depth of the first channel
 
 
 def rgb(image: Image.Image, bits: int | None) -> np.ndarray:
     """Return the pixels of an open image, uint8 (H, W, 3); `bits` as in `read_image`."""
-    if image.mode.startswith("I"):  # Pillow would clip values at 255, which turns nearly every image white
-        values, declared = wide_values(image)
-        pixels = narrowed(values, declared, bits)
+    if (wide := wide_values(image)) is not None:
+        pixels = narrowed(*wide, bits)
         if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
             pixels = 255 - pixels
-        return np.repeat(pixels[..., None], 3, axis=2)
+        return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers without a known range; save it with 8 or 16 bits")
     if "transparency" in image.info:
@@ -29,21 +34,65 @@ def rgb(image: Image.Image, bits: int | None) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def wide_values(image: Image.Image) -> tuple[np.ndarray, int]:
-    """Return the values (H, W) of a gray image, and how many bits the file declares for them, at most 16."""
+def wide_values(image: Image.Image) -> tuple[np.ndarray, int] | None:
+    """Return values of more than 8 bits, uint16 (H, W) or (H, W, 3) RGB, and the largest that the file declares.
+
+    None for an image of 8 bits, and for one of floating-point numbers. Pillow has only the upper 8 bits of colors, and
+    scales some gray images.
+    """
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tags: Any = image.tag_v2
+        depth = max(tags.get(_BITS, (1,)))
+        if image.mode in ("RGB", "RGBA") and depth > 8:
+            if tags.get(_PLANES) == _SEPARATE:
+                raise ValueError("its colors of 16 bits lie in separate planes; save it with interleaved colors")
+            return _all_bits(image), (1 << depth) - 1
+        largest = (1 << min(16, depth - (tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED))) - 1
+    elif image.format == "PPM" and (match := _NETPBM.match(_content(image, 1 << 16))):
+        largest = int(match[1])
+        return (_all_bits(image), largest) if largest > 255 else None
+    elif image.format == "JPEG2000" and image.mode in ("I;16", "RGB", "RGBA"):
+        data = _content(image)
+        depth = (data[data.index(_JPEG2000_SIZES) + 42] & 127) + 1
+        return (_all_bits(image), (1 << min(16, depth)) - 1) if depth > 8 else None
+    else:
+        largest = 65535
+    if not image.mode.startswith("I"):
+        return None
     values = np.asarray(image)
     if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
         raise ValueError(f"its pixels span {values.min()} to {values.max()}; save it with 8 or 16 bits")
-    tags: Any = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    declared = tags.get(_BITS, (16,))[0] - (tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED)
-    return values.astype(np.uint16), min(16, declared)
+    return values.astype(np.uint16), largest
 
 
 def narrowed(values: np.ndarray, declared: int, bits: int | None) -> np.ndarray:
-    """Return the upper 8 of `bits`, or of the declared ones, as uint8."""
-    if (largest := int(values.max())) >> (bits or declared):
+    """Return values as uint8, of which 255 is white: the upper 8 of `bits`, or of those up to the `declared` value."""
+    limit = declared if bits is None else (1 << bits) - 1
+    if (largest := int(values.max())) > limit:
         raise RefusedError(
             f"image {{path}} has values up to {largest}, more than data.bits={bits} allows; set"
             f" data.bits={largest.bit_length()}"
         )
-    return (values >> ((bits or declared) - 8)).astype(np.uint8)
+    return (values.astype(np.uint32) * 256 // (limit + 1)).astype(np.uint8)
+
+
+def _content(image: Any, size: int = -1) -> bytes:
+    """Return the first bytes of an open image that is not yet loaded, or all."""
+    place = image.fp.tell()
+    image.fp.seek(0)
+    data: bytes = image.fp.read(size)
+    image.fp.seek(place)
+    return data
+
+
+def _all_bits(image: Any) -> np.ndarray:
+    """Return all bits of the values of an open image, uint16 (H, W) or (H, W, 3) RGB."""
+    file, page = image.fp, image.tell()
+    image.load()  # an error for a truncated file, of which OpenCV makes up the rest
+    if isinstance(file, BytesIO):
+        values = cv2.imdecode(np.frombuffer(file.getvalue(), np.uint8), cv2.IMREAD_UNCHANGED)
+    else:
+        values = next(iter(cv2.imreadmulti(str(file.name), page, 1, flags=cv2.IMREAD_UNCHANGED)[1]), None)
+    if values is None or values.dtype != np.uint16:
+        raise ValueError("its values of 16 bits cannot be read")
+    return values if values.ndim == 2 else values[..., 2::-1]

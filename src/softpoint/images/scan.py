@@ -152,7 +152,7 @@ def _key(image_folder: ImageFolder, image: str) -> str:
 
 def _header(image_folder: ImageFolder) -> list[Any]:
     """Return what must be equal for stored scans to be valid; the first number is the version of a scan."""
-    return [2, image_folder.exif, image_folder.max_pixels, image_folder.bits]
+    return [3, image_folder.exif, image_folder.max_pixels, image_folder.bits]
 
 
 def _read_memo(memo: Path, image_folder: ImageFolder) -> dict[str, Scan]:
