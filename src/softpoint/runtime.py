@@ -153,6 +153,8 @@ def _metadata(session: InferenceSession, path: Path) -> dict[str, Any]:
         later = metadata["format"] > FORMAT
         height, width = map(int, metadata["size"])
         metadata |= {"keypoints": list(map(str, metadata["keypoints"])), "size": [height, width]}
+        if (bits := metadata.setdefault("bits", None)) is not None:
+            metadata["bits"] = int(bits)
         if (crops := metadata["crops"]) is not None:
             crops["padding"] = float(crops["padding"])
     except (KeyError, TypeError, ValueError) as error:

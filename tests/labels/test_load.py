@@ -58,8 +58,9 @@ def test_unused_bits_are_refused_and_chosen(labels: Path, caplog: pytest.LogCapt
     loaded = load_labels(replace(source, bits=12))
     assert (loaded.image_folder.read("b.png") == 250).all()
     assert "of 1 images with several pages or frames the first is read; name another as b.png/000001" in caplog.text
-    with pytest.raises(ValueError, match=r"data.bits=7 must be 8 to 16, or null"):
-        load_labels(replace(source, bits=7))
+    for bits in (7, 12.5, 17):
+        with pytest.raises(ValueError, match=rf"data.bits={bits} must be a whole number from 8 to 16, or null"):
+            load_labels(replace(source, bits=bits))
 
 
 def test_chosen_images_alone_are_loaded(labels: Path) -> None:

@@ -35,11 +35,15 @@ def test_an_image_is_rotated_by_its_exif_orientation(post, kind: str, exif: str,
     assert [answer["keypoints"][0]["x"], answer["keypoints"][0]["y"]] == [size[1] - 1, size[0] - 1]
 
 
-@pytest.mark.parametrize(("bits", "level"), [(None, 15), (12, 250)])
-def test_wide_values_are_read_by_the_bits_that_they_use(post, bits: int | None, level: int):
+@pytest.mark.parametrize(
+    ("trained", "bits", "level"), [(None, None, 15), (None, 12, 250), (12, None, 250), (12, 16, 15)]
+)
+def test_wide_values_are_read_by_the_bits_that_they_use(post, trained: int | None, bits: int | None, level: int):
+    teller = Teller()
+    teller.metadata["bits"] = trained
     file = io.BytesIO()
     Image.fromarray(np.full((30, 40), 4000, np.uint16)).save(file, "PNG")
-    _, color = post(file.getvalue(), bits=bits).json()["keypoints"]
+    _, color = post(file.getvalue(), model=teller, bits=bits).json()["keypoints"]
     assert [color["x"], color["y"]] == [level, level]
 
 

@@ -62,14 +62,15 @@ def used_bits(path: str | Path) -> int:
     """
     path = find_source(Path(path))
     with image_explained(path), path.open("rb") as file:
-        wide, header = None, read_header(file)
+        values: np.ndarray | None = None
+        declared, header = _LARGEST, read_header(file)
         if header is None:
             with opened(file, 1 << 62) as image:
-                wide = wide_values(image)
+                values, declared = wide_values(image) or (None, 0)
         elif header.is_wide:
             file.seek(0)
-            wide = _by_opencv(file.read(), header), _LARGEST
-        return int(wide[0].max()).bit_length() if wide and wide[0] is not None and wide[1] == _LARGEST else 0
+            values = _by_opencv(file.read(), header)
+        return 0 if values is None or declared != _LARGEST else int(values.max()).bit_length()
 
 
 def image_size(path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

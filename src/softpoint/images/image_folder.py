@@ -37,8 +37,8 @@ class ImageFolder:
     bits: int | None = None
 
     def __post_init__(self) -> None:
-        if self.bits is not None and not 8 <= self.bits <= 16:
-            raise ValueError(f"data.bits={self.bits} must be 8 to 16, or null")
+        if self.bits is not None and (type(self.bits) is not int or not 8 <= self.bits <= 16):
+            raise ValueError(f"data.bits={self.bits} must be a whole number from 8 to 16, or null")
 
     def path(self, image: str) -> Path:
         """Return the path of an image; ValueError for one out of the folder."""

@@ -73,7 +73,8 @@ class Service:
         settings, path = self.settings, self.model.path
         size = await asyncio.to_thread(image_size, body, settings.exif, settings.max_pixels)
         with self.reserved("pixels", size[0] * size[1], "queue_pixels"):
-            image = await asyncio.to_thread(image_pixels, body, settings.exif, settings.max_pixels, settings.bits)
+            bits = settings.bits or self.model.metadata.get("bits")
+            image = await asyncio.to_thread(image_pixels, body, settings.exif, settings.max_pixels, bits)
             try:
                 rows = await self.batcher.predict(image, boxes)
             except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,10 +76,11 @@ def test_crops_are_taken_inside_the_file(make, tmp_path: Path) -> None:
 
 def test_float16_is_near_heatmaps_sum_to_one_and_size_may_be_fixed(make, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    _, difference = exported(make(), path, ExportOptions(precision="float16", heatmaps=True, size=(50, 70)))
+    checkpoint = replace(make(), config={"data": {"bits": 12}})
+    _, difference = exported(checkpoint, path, ExportOptions(precision="float16", heatmaps=True, size=(50, 70)))
     assert 0 < difference.mean < 2
     model = load(path, threads=1)
-    assert model.metadata["precision"] == "float16"
+    assert model.metadata["precision"] == "float16" and model.metadata["bits"] == 12
     assert model.fixed_size == (50, 70) == tuple(model.metadata["image_size"])
     actual = model(np.zeros((50, 70, 3), np.uint8))
     np.testing.assert_allclose(actual["heatmaps"].sum((-2, -1)), 1, atol=1e-5)

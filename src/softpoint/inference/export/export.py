@@ -106,6 +106,7 @@ def describe(
         "size": list(checkpoint.size),
         "image_size": None if size is None else list(size),
         "color": "RGB",
+        "bits": checkpoint.bits,  # that the values of 16-bit images use, of which the upper 8 are the input; None: all
         "crops": checkpoint.crops,
         "inputs": {"images": "uint8 (B, H, W, 3)"} | ({"boxes": "float32 (B, 4)"} if checkpoint.crops else {}),
         "outputs": outputs,
