@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig
+from pytorch_lightning.utilities import rank_zero_only
 from torch.distributed import TCPStore
 
 from helpers.training import tiny
@@ -41,29 +44,80 @@ def test_runs_of_the_same_second_have_folders_of_their_own(one_second: None, tmp
     assert [path.name for path in (tmp_path / "outputs" / "a").iterdir()] == ["2026-01-02_12-00-00"]
 
 
+def trainer_of(devices: int = 1, num_nodes: int = 1, strategy: str = "auto") -> DictConfig:
+    return DictConfig({"accelerator": "cpu", "devices": devices, "num_nodes": num_nodes, "strategy": strategy})
+
+
 def test_processes_of_torchrun_have_one_folder_though_they_start_apart(
     one_second: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
-    for name, value in (address | {"RANK": "0"}).items():
+    ranks = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"}
+    for name, value in (address | ranks).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
     (tmp_path / "outputs" / "2026-01-02_12-00-00").mkdir(parents=True)
-    assert run_folder.new_folder("outputs") == "outputs/2026-01-02_12-00-00_2"
+    assert run_folder.run_folder(None, "outputs", trainer_of(2)) == "outputs/2026-01-02_12-00-00_2"
     monkeypatch.setattr(run_folder, "datetime", datetime)
     monkeypatch.setenv("RANK", "1")
-    assert run_folder.new_folder("outputs") == "outputs/2026-01-02_12-00-00_2"
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert run_folder.run_folder(None, "outputs", trainer_of(2)) == "outputs/2026-01-02_12-00-00_2"
 
 
-@pytest.mark.parametrize("variable", ["LOCAL_RANK", "RANK", "NODE_RANK"])
-def test_the_other_processes_of_a_training_join_the_first(
-    one_second: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+SLURM = {"SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_NODEID": "0", "SLURM_JOB_NAME": "a"}
+SLURM |= {"SLURM_NTASKS_PER_NODE": "2"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "trainer", "joins"),
+    [
+        ({"LOCAL_RANK": "1"}, trainer_of(2), True),
+        ({"NODE_RANK": "1"}, trainer_of(num_nodes=2), True),
+        (SLURM, trainer_of(2), True),
+        (SLURM, trainer_of(strategy="ddp"), True),
+        (SLURM, trainer_of(), False),
+        ({"LOCAL_RANK": "1"}, trainer_of(), False),
+        (SLURM | {"SLURM_JOB_NAME": "interactive"}, trainer_of(), False),
+        (SLURM | {"SLURM_JOB_NAME": "interactive"}, trainer_of(num_nodes=2), False),
+        ({"RANK": "1"}, trainer_of(2), False),
+        ({}, trainer_of(2), False),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*srun.*")
+def test_a_process_joins_the_first_where_lightning_trains_them_together(
+    one_second: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    trainer: DictConfig,
+    joins: bool,
 ) -> None:
-    with exclusive_lock(tmp_path / run_folder.LOCK):
-        monkeypatch.setenv(variable, "1")
-        run_folder.lock(tmp_path)
-        assert run_folder.new_folder("outputs") == "outputs/2026-01-02_12-00-00"
-        assert not (tmp_path / "outputs").exists()
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    first = tmp_path / "outputs" / "2026-01-02_12-00-00"
+    first.mkdir(parents=True)
+    assert run_folder.run_folder(None, "outputs", trainer) == f"outputs/2026-01-02_12-00-00{'_2' * (not joins)}"
+    config = DictConfig({"trainer": trainer, "hydra": {"run": {"dir": str(first)}, "sweep": {"dir": str(first)}}})
+    with exclusive_lock(first / run_folder.LOCK):
+        with nullcontext() if joins else pytest.raises(SystemExit, match="another process is writing"):
+            run_folder.LockFolder().on_run_start(config)
+        with pytest.raises(SystemExit, match="another process is writing"):
+            run_folder.LockFolder().on_multirun_start(config)
+
+
+def test_tasks_of_slurm_that_train_apart_have_folders_and_logs_of_their_own(
+    one_second: None, start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in ("1", "2"):
+        for name, value in (SLURM | {"SLURM_NTASKS": "3", "SLURM_PROCID": number}).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(rank_zero_only, "rank", int(number))  # as Lightning reads it when it is imported
+        assert start("train", *tiny(), "~callbacks.images", "logger=csv", "hydra.verbose=false", "name=a").code == 0
+    for folder in ("2026-01-02_12-00-00", "2026-01-02_12-00-00_2"):
+        run = tmp_path / "outputs" / "a" / folder
+        assert (run / "checkpoints" / "best.ckpt").is_file() and [*run.rglob("metrics.csv")]
 
 
 def test_a_folder_that_a_run_is_writing_to_is_refused_until_it_ends(start: Callable, tmp_path: Path) -> None:

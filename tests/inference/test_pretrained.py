@@ -226,6 +226,27 @@ def test_only_the_files_of_a_model_are_downloaded_and_only_of_usual_sizes(
         assert downloads == []
 
 
+@pytest.mark.parametrize("failure", [OSError("the server is busy"), ValueError("no such revision")])
+@pytest.mark.parametrize("cached", [True, False])
+def test_what_cannot_be_measured_is_read_from_the_cache_alone(
+    shared: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception, cached: bool
+) -> None:
+    def snapshot_download(repo: str, *, dry_run: bool = False, local_files_only: bool = False, **_: object) -> str:
+        if dry_run:
+            raise failure
+        assert local_files_only
+        if not cached:
+            raise FileNotFoundError("not in the cache")
+        return str(shared)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    if cached:
+        assert download("hf://user/mice") == shared
+    else:
+        with pytest.raises(FileNotFoundError, match=rf"hf://user/mice cannot be downloaded \({failure}\)"):
+            download("hf://user/mice")
+
+
 @pytest.mark.parametrize(
     "address", ["hf://", "hf://user", "hf://a/b/c", "hf://a/b@", "hf://a b/c", "hf://../..", "hf://a/b@../../c"]
 )

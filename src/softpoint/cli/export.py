@@ -68,15 +68,13 @@ def _images(cfg: DictConfig, checkpoint: Checkpoint, split: str, count: int) -> 
     from softpoint.images import ImageFolder
     from softpoint.images.decode import list_images
     from softpoint.inference.export import ComparisonImage
-
-    def spaced(length: int) -> list[int]:
-        return [i * length // min(length, count) for i in range(min(length, count))]
+    from softpoint.labels.partition import evenly_spaced
 
     if cfg.images is not None:
         folder = Path(cfg.images)
         paths = [path.relative_to(folder).as_posix() for path in list_images(folder)]
         image_folder = ImageFolder(folder, "apply", cfg.max_pixels, checkpoint.bits)
-        return [ComparisonImage(image_folder.read(paths[i])) for i in spaced(len(paths))]
+        return [ComparisonImage(image_folder.read(paths[i])) for i in evenly_spaced(len(paths), count)]
     try:
         dataset = open_set(checkpoint, split)
     except (FileNotFoundError, ValueError) as error:
@@ -84,7 +82,7 @@ def _images(cfg: DictConfig, checkpoint: Checkpoint, split: str, count: int) -> 
         return []
     names, labeled = checkpoint.skeleton.names, dataset.skeleton.names
     order = [labeled.index(name) for name in names] if set(names) <= set(labeled) else None
-    records = [dataset.source.load(0, i) for i in spaced(len(dataset))]
+    records = [dataset.source.load(0, i) for i in evenly_spaced(len(dataset), count)]
     return [
         ComparisonImage(np.ascontiguousarray(r.image), r.box, None if order is None else r.keypoints[order])
         for r in records

@@ -26,7 +26,8 @@ class LockFolder(Callback):
     """Hydra's callback that locks the folder of a run or a sweep before Hydra writes the config there."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        self._lock(config.hydra.run.dir)
+        if not _follows(config.trainer):
+            self._lock(config.hydra.run.dir)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         self._lock(config.hydra.sweep.dir)
@@ -38,30 +39,35 @@ class LockFolder(Callback):
             sys.exit(f"error: {error}")
 
 
-def run_folder(ckpt_path: str | None, parent: str) -> str:
+def run_folder(ckpt_path: str | None, parent: str, trainer: DictConfig) -> str:
     """Return the folder of the run that a checkpoint belongs to, so that resuming goes on there; else a new one.
 
-    >>> run_folder("outputs/a/checkpoints/last.ckpt", "outputs/b")
+    All processes of a distributed training use the first one's: Lightning gives it to those that it starts, and those
+    of torchrun ask the store that torchrun keeps.
+
+    >>> run_folder("outputs/a/checkpoints/last.ckpt", "outputs/b", DictConfig({}))
     'outputs/a'
     """
     folder = Path(ckpt_path or "").parent
-    return str(folder.parent) if folder.name == "checkpoints" else new_folder(parent)
-
-
-def new_folder(parent: str) -> str:
-    """Return a folder in `parent`, named by the time, that this process alone has made.
-
-    The other processes of a distributed training use the first one's: Lightning gives it to those that it starts, and
-    those of torchrun ask the store that torchrun keeps.
-    """
-    name, store = f"{datetime.now():%Y-%m-%d_%H-%M-%S}", None
+    if folder.name == "checkpoints":
+        return str(folder.parent)
+    store, follows = None, _follows(trainer)
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
         store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
         key = f"softpoint/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}/{parent}"
-    if _follows():
-        return store.get(key).decode() if store else str(Path(parent, name))
+    if follows:
+        return store.get(key).decode() if store else str(Path(parent, _now()))
+    new = new_folder(parent)
+    if store and os.environ.get("RANK") == "0":
+        store.set(key, new)
+    return new
+
+
+def new_folder(parent: str) -> str:
+    """Return a folder in `parent`, named by the time, that this process alone has made."""
+    name = _now()
     for suffix in chain([""], map("_{}".format, count(2))):
         folder = Path(parent, name + suffix)
         missing = [above for above in folder.absolute().parents if not above.exists()]
@@ -69,15 +75,11 @@ def new_folder(parent: str) -> str:
             folder.mkdir(parents=True)
             held.callback(_remove_without_result, folder.absolute(), missing)
             break
-    if store:
-        store.set(key, str(folder))
     return str(folder)
 
 
 def lock(folder: Path) -> None:
     """Keep other commands from writing to a folder until this one ends; ValueError where one does already."""
-    if _follows():
-        return
     try:
         held.enter_context(exclusive_lock(folder / LOCK, wait=False))
     except BlockingIOError as error:
@@ -86,10 +88,24 @@ def lock(folder: Path) -> None:
         ) from error
 
 
-def _follows() -> bool:
-    """Return whether this is not the first process of a distributed training."""
-    names = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
-    return any(int(os.environ.get(name) or 0) for name in names)
+def _follows(trainer: DictConfig) -> bool:
+    """Return whether this is not the first of several processes that train together.
+
+    Launchers number their processes also where each trains for itself, so Lightning decides.
+    """
+    names = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+    names += ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
+    if not any(int(os.environ.get(name) or 0) for name in names):
+        return False
+    from pytorch_lightning import Trainer
+
+    options = {key: trainer[key] for key in ("accelerator", "devices", "num_nodes", "strategy")}
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False}
+    return Trainer(**options, logger=False, enable_checkpointing=False, **quiet).global_rank > 0
+
+
+def _now() -> str:
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
 
 
 def _remove_without_result(folder: Path, above: Sequence[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from softpoint.cli.shell import command, here, setting
 if TYPE_CHECKING:
     from softpoint.evaluation import Results
 
+# Set in the trainings of a study, which itself prints how to go on.
+STUDY = "SOFTPOINT_STUDY"
 # The folders of an absolute path in an override, which are the user's own affair.
 _FOLDERS = re.compile(r"""(?<=[=,'"\[ ])(?:~?/|[A-Za-z]:[\\/])(?:[^,'"\[\]{}]*[\\/])?""")
 
@@ -29,8 +32,8 @@ def main(cfg: DictConfig) -> float | None:
 def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     """Run a training and return the best val/epe and the results of its test, on the first process.
 
-    Raises ValueError for a training that diverges, and SystemExit for one that Ctrl-C or SIGTERM ends, after it printed
-    the commands that go on.
+    Raises ValueError for a training that diverges, and SystemExit for one that Ctrl-C or SIGTERM ends; outside of a
+    study, the commands that go on are printed before.
     """
     # Imported here, so that --help and a misspelled key need not wait for torch.
     import logging
@@ -38,6 +41,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
 
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
+    from pytorch_lightning.utilities import rank_zero_only
 
     from softpoint.inference import read_checkpoint
     from softpoint.inference.build_model import target_packages
@@ -64,6 +68,8 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
                 f"each of the {trainer.world_size} processes would start the whole sweep again; run -m with one process"
                 " per job (trainer.devices=1), or train these one by one"
             )
+        # Lightning takes it from the launcher when it is imported, also in processes that train apart.
+        rank_zero_only.rank = trainer.global_rank
         record = Record(run_facts(cfg, HydraConfig.get().overrides.task))
         trainer.callbacks.append(record)
         if trainer.is_global_zero:
@@ -79,7 +85,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
                 print(f"training ended {record.facts['end']}, in {trainer.global_step} steps")
             trainer.test(module, data, ckpt_path=path, verbose=False, weights_only=True)
         except SystemExit as stop:
-            if trainer.is_global_zero:
+            if trainer.is_global_zero and STUDY not in os.environ:
                 print(_way_on(trainer, stop.code, trusted))
             raise
     report = next((callback for callback in trainer.callbacks if isinstance(callback, FinalTest)), FinalTest())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +105,13 @@ def download(address: str) -> Path:
         raise ValueError(f"{address!r} is no address of a model; write hf://user/name or hf://user/name@revision")
     from huggingface_hub import snapshot_download
 
-    files = [CONFIG, WEIGHTS, CARD]
+    fetch = partial(snapshot_download, match[1], allow_patterns=[CONFIG, WEIGHTS, CARD])
     try:
-        planned = snapshot_download(match[1], revision=match[2], allow_patterns=files, dry_run=True)
-    except (OSError, ValueError):  # without a network, or of what the download below raises again
-        planned = []
+        planned = fetch(revision=match[2], dry_run=True)
+    except (OSError, ValueError) as error:  # what cannot be measured is not downloaded
+        with suppress(OSError, ValueError):
+            return Path(fetch(revision=match[2], local_files_only=True))
+        raise _no_download(address, error.__cause__ or error) from error
     for file in planned:
         limit = MAX_WEIGHTS_BYTES if file.filename == WEIGHTS else MAX_CONFIG_BYTES
         if file.file_size is None or file.file_size > limit:
@@ -115,15 +119,19 @@ def download(address: str) -> Path:
                 f"{address}: {file.filename} has {file.file_size} bytes, where at most {limit} are downloaded; if you"
                 " trust it, download it by `hf download`, and give its folder"
             )
-    revision = planned[0].commit_hash if planned else match[2]  # what was measured, also if the branch moves on
+    if not planned:
+        raise _no_download(address, f"it holds neither {CONFIG} nor {WEIGHTS}")
     try:
-        folder = snapshot_download(match[1], revision=revision, allow_patterns=files)
+        return Path(fetch(revision=planned[0].commit_hash))  # what was measured, also if the branch moves on
     except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0][:300]
-        raise FileNotFoundError(
-            f"{address} cannot be downloaded ({reason}); check the name, log in by `hf auth login` for a private model"
-        ) from error
-    return Path(folder)
+        raise _no_download(address, error) from error
+
+
+def _no_download(address: str, reason: object) -> FileNotFoundError:
+    line = str(reason).strip().partition("\n")[0][:300]
+    return FileNotFoundError(
+        f"{address} cannot be downloaded ({line}); check the name, log in by `hf auth login` for a private model"
+    )
 
 
 def _read(path: Path) -> Mapping[str, Any]:

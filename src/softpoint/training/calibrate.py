@@ -20,6 +20,7 @@ from softpoint.functional import pixel_length
 from softpoint.inference.compatibility import upgrade
 from softpoint.inference.predictor import BATCH_SIZE
 from softpoint.inference.safe_load import read_torch_file
+from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import ABSENT
 from softpoint.layers.calibration import Evidence, evidence
 from softpoint.models import KeypointNet
@@ -99,7 +100,7 @@ def calibrate(
 ) -> Fit:
     """Fit `net.calibration` to unrounded samples, at most `images` of them, and return the outcome."""
     device, groups = net.calibration.radius.device, []
-    chosen = range(0, len(samples), max(1, -(-len(samples) // images)))  # at even distances
+    chosen = evenly_spaced(len(samples), images)
 
     def batches() -> Iterator[Batch]:
         for batch in DataLoader(Subset(samples, chosen), batch_size, collate_fn=collate):
