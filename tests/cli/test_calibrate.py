@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from helpers.training import ROOT, labeled, tiny, write_labels
+from softpoint.cli.faults import calibration_command
 from softpoint.inference import read_checkpoint, save_pretrained
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:.*is not empty")
@@ -103,6 +105,23 @@ def test_a_signal_ends_a_training_with_its_code_and_the_commands_that_go_on(
     steps = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     ending = start("train", *words, f"trainer.max_steps={steps + 3}")
     assert ending.code == 0 and f"training ended after trainer.max_steps={steps + 3}" in ending.out, ending.err
+
+
+def test_the_printed_command_trusts_what_the_model_needs_and_copies_one_of_the_hub(
+    stopped: Path, monkeypatch: pytest.MonkeyPatch, start: Callable
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["softpoint", "predict"])
+    monkeypatch.setattr("softpoint.cli.faults.command", "softpoint {}".format)
+    checkpoint = read_checkpoint(stopped, ["mine.nets", "softpoint.models"])
+    assert calibration_command(checkpoint) == f"softpoint calibrate ckpt={stopped} 'trust=[mine.nets]'"
+    remote = replace(checkpoint, trust=(), address="hf://user/mice@v1")
+    copy = "hf download user/mice --revision v1 --local-dir mice && softpoint calibrate ckpt=mice"
+    assert calibration_command(remote) == copy
+
+    before = stopped.read_bytes()
+    monkeypatch.setattr("softpoint.inference.read_checkpoint", lambda *_: remote)
+    ending = start("calibrate", "ckpt='hf://user/mice@v1'", f"hydra.run.dir={stopped.parent}")
+    assert ending.code == 1 and copy in ending.err and stopped.read_bytes() == before
 
 
 def test_few_independent_images_are_named(tmp_path: Path, start: Callable) -> None:

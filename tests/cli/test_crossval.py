@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -99,10 +100,15 @@ def test_a_fold_that_fails_is_reported(crossval: START, pretence: Pretence, tmp_
     assert json.loads((tmp_path / "out" / "crossval.json").read_text())["images"] == 12
 
 
-def test_an_interrupted_fold_continues(crossval: START, pretence: Pretence, tmp_path: Path) -> None:
-    pretence.interrupted = "data.fold=1"
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_fold_continues(
+    crossval: START, pretence: Pretence, tmp_path: Path, number: signal.Signals
+) -> None:
+    pretence.interrupted, pretence.signal = "data.fold=1", number
     code, _, err = crossval()
-    assert code == 130 and err == f"stopped: the same command with output={tmp_path / 'out'} continues from here"
+    assert (
+        code == 128 + number and err == f"stopped: the same command with output={tmp_path / 'out'} continues from here"
+    )
     assert not (tmp_path / "out" / "crossval.json").exists()
     pretence.interrupted = "$^"
     pretence.clear()

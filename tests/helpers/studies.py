@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,7 +66,7 @@ class Pretence:
         self.trained: list[Path] = []  # folders in the order of training
         self.overrides: list[list[str]] = []  # of the same trainings
         self.evaluated: list[Path] = []
-        self.failing, self.interrupted = "$^", "$^"
+        self.failing, self.interrupted, self.signal = "$^", "$^", signal.SIGTERM
         monkeypatch.setattr("softpoint.cli.train.train", self.train)
         monkeypatch.setattr("softpoint.studies.runs.evaluate_trial", self.evaluate)
 
@@ -78,7 +79,7 @@ class Pretence:
         (folder / "checkpoints").mkdir(exist_ok=True)
         (folder / "checkpoints" / "last.ckpt").touch()
         if re.search(self.interrupted, " ".join(overrides)):
-            raise KeyboardInterrupt
+            signal.raise_signal(self.signal)
         head = {"head": OmegaConf.to_container(cfg.head)}
         stored = {"hyper_parameters": {**head, "model": head}, "optimizer_states": [1.0]}
         torch.save(stored, folder / "checkpoints" / "best.ckpt")

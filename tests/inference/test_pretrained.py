@@ -187,7 +187,8 @@ def test_a_model_of_the_hub_is_read_from_its_cache(
     )
     predictor, expected = load_predictor("hf://user/mice"), load_predictor(shared)
     assert all(np.array_equal(value, expected(images())[name]) for name, value in predictor(images()).items())
-    assert read_checkpoint("hf://user/mice@main").path == snapshot
+    found = read_checkpoint("hf://user/mice@main")
+    assert (found.path, found.address) == (snapshot, "hf://user/mice@main")
     with pytest.raises(FileNotFoundError, match="hf://user/cats cannot be downloaded"):
         read_checkpoint("hf://user/cats")
 

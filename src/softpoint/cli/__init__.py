@@ -55,9 +55,13 @@ def main(command: str | None = None) -> None:
 
             sys.exit(f"error: softpoint has no command {command!r}; {did_you_mean(command, COMMANDS)}")
     # sys.argv keeps the command, because Lightning starts the other processes of a distributed training by it.
-    from softpoint.cli.hydra_app import launch
+    try:
+        from softpoint.cli.hydra_app import launch
 
-    launch(command, join_flags(words))
+        launch(command, join_flags(words))
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(130)
 
 
 def join_flags(words: Sequence[str]) -> list[str]:

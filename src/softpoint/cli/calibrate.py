@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
+from softpoint.cli.faults import calibration_command
 from softpoint.cli.overrides import whole_number
 
 
@@ -20,6 +21,11 @@ def main(cfg: DictConfig) -> None:
     images, batch_size = (whole_number(cfg, key, 1) for key in ("images", "batch_size"))
     check_device(cfg.device)
     checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
+    if checkpoint.address is not None:
+        raise ValueError(
+            f"{checkpoint.address} is a model of the Hub, and its copy in the cache is not changed; calibrate one of"
+            f" your own: {calibration_command(checkpoint)}"
+        )
     overrides = {str(key): value for key, value in cfg.data.items() if value != STORED}
     val = open_set(checkpoint, "val", overrides)
     if val.skeleton.names != checkpoint.skeleton.names:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from softpoint.cli.shell import command, setting
+from softpoint.cli.shell import command, setting, trust_setting
 
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint
@@ -17,5 +17,15 @@ def warn_of_faults(checkpoint: Checkpoint) -> None:
     """Log a warning for each fault of a model."""
     from softpoint.inference.faults import find_faults
 
-    for fault in find_faults(checkpoint, f"{command('calibrate')} {setting('ckpt', checkpoint.path)}"):
-        _log.warning("%s: %s", checkpoint.path, fault)
+    for fault in find_faults(checkpoint, calibration_command(checkpoint)):
+        _log.warning("%s: %s", checkpoint.address or checkpoint.path, fault)
+
+
+def calibration_command(checkpoint: Checkpoint) -> str:
+    """Return what to type to calibrate a model; one of the Hub is copied first, as its cached copy stays as it is."""
+    copy, path = "", str(checkpoint.path)
+    if checkpoint.address is not None:
+        repo, _, revision = checkpoint.address.removeprefix("hf://").partition("@")
+        path = repo.partition("/")[2]
+        copy = f"hf download {repo}{revision and f' --revision {revision}'} --local-dir {path} && "
+    return f"{copy}{command('calibrate')} {setting('ckpt', path)}{trust_setting(checkpoint.trust)}"

@@ -93,15 +93,15 @@ def _follows(trainer: DictConfig) -> bool:
 
     Launchers number their processes also where each trains for itself, so Lightning decides.
     """
-    names = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
-    names += ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
+    names = ["RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"]
+    names += ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"]
     if not any(int(os.environ.get(name) or 0) for name in names):
         return False
     from pytorch_lightning import Trainer
 
-    options = {key: trainer[key] for key in ("accelerator", "devices", "num_nodes", "strategy")}
-    quiet = {"enable_progress_bar": False, "enable_model_summary": False}
-    return Trainer(**options, logger=False, enable_checkpointing=False, **quiet).global_rank > 0
+    options: dict[str, Any] = {key: trainer[key] for key in ("accelerator", "devices", "num_nodes", "strategy")}
+    options |= dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    return Trainer(**options).global_rank > 0
 
 
 def _now() -> str:

@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -34,6 +35,16 @@ def setting(key: str, value: object) -> str:
     except HydraException:
         plain = False
     return shlex.quote(f"{key}={value if plain else quoted(value)}")
+
+
+def trust_setting(packages: Iterable[str]) -> str:
+    """Return what follows a command that reads a network with modules of these packages, if any is the user's own.
+
+    >>> trust_setting(["softpoint.models", "mine"]), trust_setting(["softpoint.models"])
+    (" 'trust=[mine]'", '')
+    """
+    own = sorted({package for package in packages if not f"{package}.".startswith("softpoint.")})
+    return " " + shlex.quote(f"trust=[{','.join(own)}]") if own else ""
 
 
 def here(path: str | Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import subprocess
 import sys
 import traceback
@@ -24,6 +25,7 @@ from omegaconf.errors import MissingMandatoryValue
 from softpoint.cli.hydra_errors import MISTAKES, CommandLine, check_renamed, explain, key_of
 from softpoint.cli.run_folder import lock
 from softpoint.cli.shell import here, quoted, setting
+from softpoint.cli.train import STUDY
 
 if TYPE_CHECKING:
     from softpoint.studies.runs import Trial
@@ -74,6 +76,7 @@ def carry_out(cfg: DictConfig, trials: Sequence[Trial], report: Callable[[Sequen
     with a training of another config, and at the end, leaving the page as it is, where trainings failed.
     """
     from softpoint.studies.markdown import update_page
+    from softpoint.training.ending import exit_on_signals
 
     output, again = Path(cfg.output), setting("output", cfg.output)
     lock(output)
@@ -85,10 +88,11 @@ def carry_out(cfg: DictConfig, trials: Sequence[Trial], report: Callable[[Sequen
     if done := len(by_folder) - len(jobs):
         print(f"{done} of {len(by_folder)} trainings were finished before", flush=True)
     try:
-        reasons = _launch(jobs, output.resolve()) if jobs else {}
-    except (KeyboardInterrupt, SystemExit):  # Lightning turns the first into the second
+        with exit_on_signals():
+            reasons = _launch(jobs, output.resolve()) if jobs else {}
+    except SystemExit:
         print(f"stopped: the same command with {again} continues from here", file=sys.stderr)
-        sys.exit(130)
+        raise
     trials = [trial if trial.measured else replace(trial, failed=reasons[trial.folder]) for trial in trials]
     sections = report(trials)
     for text in sections.values():
@@ -147,9 +151,14 @@ def _train_in_processes(folder: Path) -> None:
     words = [*running.overrides.task, f"hydra.run.dir={quoted(folder)}", *own]
     command, lines = [sys.executable, "-m", "softpoint.cli", "train", *words], []
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stderr or ():
-            sys.stderr.write(line)
-            lines.append(line)
+        try:
+            for line in process.stderr or ():
+                sys.stderr.write(line)
+                lines.append(line)
+        except SystemExit as stop:
+            if stop.code == 128 + signal.SIGTERM:  # a terminal sends Ctrl-C to both processes
+                process.terminate()
+            raise
     if process.returncode:
         ending = f"error: it ended with code {process.returncode}"
         raise ValueError(next((line for line in lines if line.startswith("error: ")), ending)[7:].strip())
@@ -164,11 +173,11 @@ def _launch(jobs: Sequence[Sequence[Trial]], output: Path) -> dict[Path, str]:
     context = HydraContext(loader, Callbacks(config))
     task = partial(run_job, jobs=jobs)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
-    overrides = []
+    overrides, study = [], f"+hydra.job.env_set.{STUDY}='1'"
     for trial, *_ in jobs:
         subdir, last = trial.folder.relative_to(output), trial.folder / "checkpoints" / "last.ckpt"
         resume = [f"ckpt_path={quoted(last)}"] if last.is_file() and not trial.trained else []
-        overrides.append([*trial.overrides, f"hydra.sweep.subdir={subdir}", *resume])
+        overrides.append([*trial.overrides, f"hydra.sweep.subdir={subdir}", study, *resume])
     try:
         reasons = [result.return_value for result in launcher.launch(overrides, initial_job_idx=0)]
     except Exception as error:  # of the launcher, such as a worker that was killed

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.hydra_errors import CONFIGS
-from softpoint.cli.shell import command, here, setting
+from softpoint.cli.shell import command, here, setting, trust_setting
 
 if TYPE_CHECKING:
     from softpoint.evaluation import Results
@@ -69,7 +69,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
                 " per job (trainer.devices=1), or train these one by one"
             )
         # Lightning takes it from the launcher when it is imported, also in processes that train apart.
-        rank_zero_only.rank = trainer.global_rank
+        rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
         record = Record(run_facts(cfg, HydraConfig.get().overrides.task))
         trainer.callbacks.append(record)
         if trainer.is_global_zero:
@@ -111,12 +111,9 @@ def announce_trust(module: Any, trust: Sequence[str]) -> str:
             build_model(module.hparams["model"], len(module.skeleton), trust)
     except ValueError as error:
         print(f"warning: no command will read the checkpoints of this training, nor resume it: {error}")
-    own = sorted({package for package in trust if not package.startswith("softpoint.")})
-    if not own:
-        return ""
-    trusted = shlex.quote(f"trust=[{','.join(own)}]")
-    print(f"the network has modules of your own: commands that read its checkpoints need {trusted}")
-    return f" {trusted}"
+    if trusted := trust_setting(trust):
+        print(f"the network has modules of your own: commands that read its checkpoints need{trusted}")
+    return trusted
 
 
 def build(cfg: DictConfig) -> tuple[Any, Any, Any]:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +49,7 @@ class Checkpoint:
     record: dict[str, Any] = field(default_factory=dict)  # facts of the run (`training.record`); {} in old checkpoints
     versions: dict[str, str] = field(default_factory=dict)  # of the libraries in training
     trust: tuple[str, ...] = ()  # packages of the user that the network may be built of
+    address: str | None = None  # on the Hub, of a model whose `path` is its copy in the cache
 
     @property
     def bits(self) -> int | None:
@@ -70,9 +70,8 @@ def read_checkpoint(path: str | Path, trust: Sequence[str] = ()) -> Checkpoint:
     ValueError for a file that is damaged, holds more than tensors and plain values, is no model of softpoint, or
     configures anything but softpoint's own modules of usual sizes.
     """
-    if isinstance(path, str) and path.startswith("hf://"):
-        path = download(path)
-    path = Path(path)
+    address = path if isinstance(path, str) and path.startswith("hf://") else None
+    path = download(address) if address else Path(path)
     stored = upgrade(_read(path))
     try:
         config, skeleton, size = stored["hyper_parameters"], _skeleton(stored["skeleton"]), _size(stored)
@@ -90,7 +89,7 @@ def read_checkpoint(path: str | Path, trust: Sequence[str] = ()) -> Checkpoint:
         net = _network(model, len(skeleton), weights, trust)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return Checkpoint(net, skeleton, size, crops, config, path, splits, record, versions, tuple(trust))
+    return Checkpoint(net, skeleton, size, crops, config, path, splits, record, versions, tuple(trust), address)
 
 
 def download(address: str) -> Path:
@@ -105,12 +104,12 @@ def download(address: str) -> Path:
         raise ValueError(f"{address!r} is no address of a model; write hf://user/name or hf://user/name@revision")
     from huggingface_hub import snapshot_download
 
-    fetch = partial(snapshot_download, match[1], allow_patterns=[CONFIG, WEIGHTS, CARD])
+    repo, revision, files = match[1], match[2], [CONFIG, WEIGHTS, CARD]
     try:
-        planned = fetch(revision=match[2], dry_run=True)
+        planned = snapshot_download(repo, revision=revision, allow_patterns=files, dry_run=True)
     except (OSError, ValueError) as error:  # what cannot be measured is not downloaded
         with suppress(OSError, ValueError):
-            return Path(fetch(revision=match[2], local_files_only=True))
+            return Path(snapshot_download(repo, revision=revision, allow_patterns=files, local_files_only=True))
         raise _no_download(address, error.__cause__ or error) from error
     for file in planned:
         limit = MAX_WEIGHTS_BYTES if file.filename == WEIGHTS else MAX_CONFIG_BYTES
@@ -122,7 +121,8 @@ def download(address: str) -> Path:
     if not planned:
         raise _no_download(address, f"it holds neither {CONFIG} nor {WEIGHTS}")
     try:
-        return Path(fetch(revision=planned[0].commit_hash))  # what was measured, also if the branch moves on
+        measured = planned[0].commit_hash  # also if the branch moves on
+        return Path(snapshot_download(repo, revision=measured, allow_patterns=files))
     except (OSError, ValueError) as error:
         raise _no_download(address, error) from error
 
