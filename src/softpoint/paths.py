@@ -6,11 +6,15 @@ import hashlib
 import json
 import os
 import posixpath
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import get_ident
 from typing import Any
+
+# The number of a frame or page below a file with a suffix, or below a video in a package.
+_FRAME = re.compile(r"(\.[a-zA-Z]\w*/(?:video\d+/)?)([0-9]{1,11})$")
 
 
 @contextmanager
@@ -86,12 +90,13 @@ def sha256(path: Path) -> str:
 
 
 def normalize_path(image: str) -> str:
-    """Return a relative path in one normalized spelling, to compare image paths.
+    """Return a relative path in one normalized spelling, to compare image paths; numbers of pages have six digits.
 
-    >>> normalize_path(".\\\\video\\\\img1.png")
-    'video/img1.png'
+    >>> normalize_path(".\\\\video\\\\img1.png"), normalize_path("film.tif/3"), normalize_path("a.slp/video0/0012")
+    ('video/img1.png', 'film.tif/000003', 'a.slp/video0/000012')
     """
-    return posixpath.normpath(image.strip().replace("\\", "/"))
+    path = posixpath.normpath(image.strip().replace("\\", "/"))
+    return _FRAME.sub(lambda match: f"{match[1]}{int(match[2]):06}", path)
 
 
 def user_cache_dir(folder: str | Path | None = None) -> Path:

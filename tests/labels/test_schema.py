@@ -72,6 +72,17 @@ def test_spellings_of_a_path_are_one(spelling: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("spelling", "one"),
+    [
+        ("m.tif/3", "m.tif/000003"), ("v/m.mp4/0000003", "v/m.mp4/000003"), ("a.slp/video0/12", "a.slp/video0/000012"),
+        ("m.tif/1234567", "m.tif/1234567"), ("a/3", "a/3"), ("m.tif/3.png", "m.tif/3.png"), ("day.1/3", "day.1/3"),
+    ],
+)  # fmt: skip
+def test_spellings_of_a_page_number_are_one(spelling: str, one: str) -> None:
+    assert normalize_path(spelling) == one
+
+
+@pytest.mark.parametrize(
     ("left", "right"),
     [
         ("LEye", "REye"), ("eyeL", "eyeR"), ("kneeL", "kneeR"), ("paw1LH", "paw1RH"), ("l_eye", "r_eye"),

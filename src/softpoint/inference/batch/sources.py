@@ -37,11 +37,13 @@ class ImageSource:
     @property
     def path(self) -> Path:
         """The path for messages."""
-        first = self.folder / self.names[0]
-        pages_of = (
-            first.parent if first.parent.is_file() and len({Path(name).parent for name in self.names}) == 1 else None
-        )
-        return self.labels or (first if len(self.names) == 1 else pages_of or self.folder)
+        if self.labels is not None:
+            return self.labels
+        if len(self.names) == 1:
+            return self.folder / self.names[0]
+        parents = {(self.folder / name).parent for name in self.names}
+        shared = parents.pop()
+        return shared if not parents and shared.is_file() else self.folder
 
     def with_boxes(self, boxes: Boxes) -> ImageSource:
         """Return the images that have boxes; ValueError if none has."""
