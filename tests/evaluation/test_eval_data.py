@@ -110,7 +110,7 @@ def test_a_split_may_be_drawn_again(checkpoint: Checkpoint, caplog: pytest.LogCa
         eval_set = open_set(checkpoint, "test", {"fold": 0, "folds": 3})
     assert 0 < len(eval_set) < 12
     seen = set(eval_set.images) & set(checkpoint.splits["train"])
-    assert f"{len(seen)} of {len(eval_set)} images bear the names of images that a.ckpt was trained on" in caplog.text
+    assert f"{len(seen)} of {len(eval_set)} images have the names of images that a.ckpt was trained on" in caplog.text
 
 
 def test_an_image_that_lost_its_labels_is_named(checkpoint: Checkpoint):

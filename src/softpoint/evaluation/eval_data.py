@@ -235,6 +235,7 @@ def _warn_of_trained_images(path: Path, trained: Collection[str], images: Sequen
     trained = {normalize_path(image) for image in trained}
     if seen := [image for image in images if normalize_path(image) in trained]:
         message = (
-            "%d of %d images bear the names of images that %s was trained on, first %s: numbers on those flatter it"
+            "%d of %d images have the names of images that %s was trained on, first %s; if they are the same images,"
+            " the metrics are better than on new ones"
         )
         _log.warning(message, len(seen), len(images), path, seen[0])

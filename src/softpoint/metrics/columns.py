@@ -23,7 +23,8 @@ class Column:
 
     A metric of points has `values`, one per point; it is their mean or, with `quantile`, that quantile. A metric of a
     whole set has `of_set` instead, called with the points and the fraction of the scale that confidences are about.
-    OKS has neither: COCO's evaluator computes it.
+    OKS has neither: COCO's evaluator computes it. Nor have the scores of visibility: `VisibilityScores` computes them
+    after each validation, and they are not in metrics.json.
     """
 
     name: str

@@ -86,7 +86,7 @@ class Fit(NamedTuple):
     def __str__(self) -> str:
         if not self.radius:
             return "not calibrated, as no point of the validation split is labeled: confidence is the head's own"
-        few = f"; with fewer than {FEW_UNITS} it stays close to what is usual: validate on more"
+        few = f"; fewer than {FEW_UNITS} can correct the confidence only in part: validate on more {self.kind}"
         return (
             f"confidence: the probability that a point is within {self.radius * self.pixel:.1f} px"
             f" ({100 * self.fraction:g} % of the usual subject's size; {self.radius:.1f} px of the"
