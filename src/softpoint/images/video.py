@@ -85,17 +85,7 @@ class Video:
                 raise ValueError("holds no frame that can be decoded")
             self.size: tuple[int, int] = upright(first, max_pixels).shape[:2]
             self._start = first.pts
-            # AVI, and what was copied from it, states the order of decoding as that of showing.
-            times = [time for time, _, is_hidden in packets if not is_hidden]
-            keys = {time for time, is_key, is_hidden in packets if is_key and not is_hidden}
-            self._timed = not (None in [first.pts, *times] or (reorders and (form == "avi" or times == sorted(times))))
-            # Times after a seek are guesses in a program stream, where not every packet states its time, and shifted in
-            # an AVI without some of its frames.
-            self._seekable = form != "mpeg" and not (form == "avi" and self.missing)
-            # A stream that was cut begins with packets that give no frame.
-            whole = self._timed and times[0] in keys and first.pts == min(times) and len(set(times)) == len(times)
-            if whole and self._seekable and codec in _ONE_FRAME_PER_PACKET:
-                self._set_times(sorted(times), keys)
+            self._judge_times(packets, codec, form, reorders)
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -153,6 +143,20 @@ class Video:
         self.count = len(times)
         if self._seekable and None not in times and len(set(times)) == len(times):
             self._set_times(times, keys)
+
+    def _judge_times(self, packets: list[tuple[Any, bool, bool]], codec: str, form: str, reorders: bool) -> None:
+        """Find whether the times, key frames and hidden frames of the packets give the times of all frames."""
+        # AVI, and what was copied from it, states the order of decoding as that of showing.
+        times = [time for time, _, is_hidden in packets if not is_hidden]
+        keys = {time for time, is_key, is_hidden in packets if is_key and not is_hidden}
+        self._timed = not (None in [self._start, *times] or (reorders and (form == "avi" or times == sorted(times))))
+        # Times after a seek are guesses in a program stream, where not every packet states its time, and shifted in an
+        # AVI without some of its frames.
+        self._seekable = form != "mpeg" and not (form == "avi" and self.missing)
+        # A stream that was cut begins with packets that give no frame.
+        whole = self._timed and times[0] in keys and self._start == min(times) and len(set(times)) == len(times)
+        if whole and self._seekable and codec in _ONE_FRAME_PER_PACKET:
+            self._set_times(sorted(times), keys)
 
     def _set_times(self, times: list[int], keys: set[int]) -> None:
         """Seek by the times of the packets of all frames from now on; without them, count frames."""
