@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from softpoint.audit.mirror import mirror_pairs, pair_findings
 from softpoint.data.synthetic import Figure, Shapes
@@ -57,4 +59,10 @@ def test_real_sets(data_root: Path, name: str, advice: str | None) -> None:
     unnamed = replace(labels, skeleton=replace(labels.skeleton, names=names, flip_pairs=()))
     findings = pair_findings(unnamed)
     assert len(findings) == (advice is not None)
+    spaced = replace(
+        labels, skeleton=replace(labels.skeleton, names=tuple(f"{name}, 1" for name in names), flip_pairs=())
+    )
+    for finding in pair_findings(spaced):
+        (typed,) = [word for word in shlex.split(finding.advice) if word.startswith("data.flip_pairs=")]
+        assert OverridesParser.create().parse_override(typed.rstrip(",")).value() == [["b, 1", "c, 1"]]
     assert all(f"data.flip_pairs={advice}" in finding.advice for finding in findings)

@@ -123,7 +123,7 @@ def test_repeated_coordinates_are_a_warning(tmp_path: Path, caplog: pytest.LogCa
     assert (keypoint, point.tolist(), subjects.tolist()) == (1, [5, 4], [0, 1, 2, 3, 4, 5])
     with caplog.at_level(logging.WARNING):
         load_labels(LabelSource(path))
-    assert "tail is at exactly (5, 4) in 6 images; if that means that it is missing, set data.missing=[[5,4]]" in (
+    assert "tail is at exactly (5, 4) in 6 images; if that means that it is missing, set 'data.missing=[[5,4]]'" in (
         caplog.text
     )
     caplog.clear()

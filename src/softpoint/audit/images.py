@@ -169,7 +169,9 @@ def name_group_findings(labels: Labels, splits: Mapping[str, Sequence[int]]) -> 
         return []
     row, twin = shared.example
     other = labels.images[twin]
-    example = Example(labels.images[row], labels.places[row], f"and {other} in train", row, other=other)
+    example = Example(
+        labels.images[row], labels.places[row], f"by its name of one group with {other} in train", row, other=other
+    )
     count = sum(shared.held_out.values())
     return [Finding("split_name_group", "warning", shared.message, [example], shared.advice, count)]
 

@@ -6,6 +6,7 @@ three keypoints the other way round.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from itertools import combinations, islice
 
@@ -15,6 +16,7 @@ from softpoint.audit.pose import normalized_points
 from softpoint.audit.report import Example, Finding
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import Labels
+from softpoint.suggest import quoted_name
 
 _MIN_SUBJECTS, _MAX_SUBJECTS = 30, 200
 _MAX_KEYPOINTS = 60  # every three of them are compared
@@ -35,8 +37,8 @@ def pair_findings(labels: Labels) -> list[Finding]:
         return []
     named = [(labels.skeleton.names[a], labels.skeleton.names[b]) for a, b in pairs]
     message = f"keypoints that mirror each other, though their names show no left and right: {len(pairs)} pairs"
-    setting = ",".join(f"[{a},{b}]" for a, b in named)
-    advice = f"if these are left and right, set data.flip_pairs=[{setting}], in either order"
+    setting = ",".join(f"[{quoted_name(a)},{quoted_name(b)}]" for a, b in named)
+    advice = f"if these are left and right, set {shlex.quote(f'data.flip_pairs=[{setting}]')}, in either order"
     return [
         Finding("flip_pairs", "info", message, [Example("", "", f"{a} and {b}") for a, b in named], advice, len(pairs))
     ]

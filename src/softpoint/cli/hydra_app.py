@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli import run_folder
 from softpoint.cli.hydra_errors import CONFIGS, CommandLine, check_renamed, is_override, leave
-from softpoint.cli.shell import quoted
+from softpoint.suggest import quoted
 
 # Keys whose value is a path or a name, of every command and of single ones.
 _TEXTS = {

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.hydra_errors import CONFIGS, hydras, is_override, key_of
-from softpoint.cli.shell import quoted
+from softpoint.suggest import quoted
 
 # Keys that every study sets itself, and the way out.
 DECIDED = dict.fromkeys(("seed", "data.seed", "data.fold", "data.folds", "ckpt_path"), "set seeds and folds")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -14,14 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-
-def quoted(text: object) -> str:
-    """Return a text in the quotes of Hydra's overrides, where backslashes escape before a quote and at the end alone.
-
-    >>> print(quoted(r"it's \\d"))
-    'it\\'s \\d'
-    """
-    return "'" + re.sub(r"(\\*)('|\Z)", lambda m: 2 * m[1] + m[2].replace("'", "\\'"), str(text)) + "'"
+from softpoint.suggest import quoted
 
 
 def setting(key: str, value: object) -> str:

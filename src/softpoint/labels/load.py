@@ -117,7 +117,8 @@ def load_labels(source: LabelSource, images: Collection[str] | None = None, audi
         labels = _of_images(labels, images)
     for k, (x, y), rows in repeated_points(labels):
         _log.warning(
-            "%s: %s is at exactly (%g, %g) in %d images; if that means that it is missing, set data.missing=[[%g,%g]]",
+            "%s: %s is at exactly (%g, %g) in %d images; if that means that it is missing,"
+            " set 'data.missing=[[%g,%g]]'",
             *(labels.source, labels.skeleton.names[k], x, y, len(rows), x, y),
         )
     return usable_labels(labels, image_folder, source, errors)

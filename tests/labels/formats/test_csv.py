@@ -127,7 +127,7 @@ def test_a_table_of_predictions_is_a_label_file(tmp_path: Path, caplog: pytest.L
 
 
 MISTAKES = [
-    (WIDE.replace("1.5,2", "1.5,"), r"labels.csv line 2: left_ear has x=1.5 and y=nan"),
+    (WIDE.replace("1.5,2", "1.5,"), r"labels.csv line 2: left_ear has x=1.5 and no y"),
     (WIDE.replace("6.25", "six"), r"line 3: column 5 'six' is not a finite number"),
     (WIDE.replace("6.25", "-inf"), r"line 3: column 5 '-inf'"),
     (WIDE.replace("v/b.png", ""), r"line 3: the cell of the image is empty"),
@@ -152,7 +152,7 @@ MISTAKES = [
         r"has no column 'box_top'; add it, or remove box_left, box_right, box_bottom",
     ),
     (FULL_WIDE.replace("group", "individual"), r"columns 2 and 4 both hold the name"),
-    (LONG.replace("5,6.25", "5,"), r"labels.csv line 5: tail has x=5 and y=nan"),
+    (LONG.replace("5,6.25", "5,"), r"labels.csv line 5: tail has x=5 and no y"),
     (LONG.replace("6.25", "six"), r"line 5: column 4 'six' is not a finite number"),
     (LONG.replace("6.25", "inf"), r"line 5: column 4 'inf'"),
     (LONG.replace("v/a.png,tail", "v/a.png,left_ear"), r"line 3: left_ear in v/a.png is labeled in line 2 too"),

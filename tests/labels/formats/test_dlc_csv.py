@@ -119,7 +119,7 @@ def test_likelihood_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture
 
 
 MISTAKES = [
-    (PLAIN.replace("1.5,2", ",2"), r"labels.csv line 4: left_ear has x=nan and y=2; give both"),
+    (PLAIN.replace("1.5,2", ",2"), r"labels.csv line 4: left_ear has no x and y=2; give both"),
     (PLAIN.replace("6.25", "six"), r"labels.csv line 5: column 5 'six' is not a finite number"),
     (PLAIN.replace("6.25", "inf"), r"line 5: column 5 'inf'"),
     (PLAIN.replace("6.25", "1_0"), r"line 5: column 5 '1_0'"),
@@ -130,7 +130,7 @@ MISTAKES = [
     (PLAIN.replace("video/img2.png", ""), r"line 5: image path \[''\] has an empty part"),
     (PLAIN.replace("img2", "img1"), r"line 5: video/img1.png is labeled in line 4 too; remove one"),
     (SEVERAL.replace("v/2", "./v/1"), r"line 6: ./v/1.png is labeled in line 5 too"),
-    (SEVERAL.replace("9,10", "9,"), r"line 6: tail of m1 has x=9 and y=nan"),
+    (SEVERAL.replace("9,10", "9,"), r"line 6: tail of m1 has x=9 and no y"),
     (HEADER, r"has a header but no image below it"),
     (PLAIN.replace("bodyparts", "coords"), r"first rows begin with scorer, coords, coords; they must"),
     (PLAIN.replace("coords,x,y", "coords,x"), r"3 header rows have 5, 5, 4 columns"),

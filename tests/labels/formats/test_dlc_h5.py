@@ -146,7 +146,7 @@ def elsewhere(group) -> None:
 
 
 CHANGES = {
-    "half": ("fixed", filled([1, 2, 3, np.nan]), r"row 1: left_ear has x=3 and y=nan"),
+    "half": ("fixed", filled([1, 2, 3, np.nan]), r"row 1: left_ear has x=3 and no y"),
     "infinite": ("fixed", filled(np.inf), r"row 1: nose has x=inf and y=inf"),
     "shape": ("fixed", replaced("block0_values", np.zeros((3, 5))), r"3 rows and 4 columns, but .*\(5, 3\)"),
     "text": ("fixed", replaced("block0_values", np.full((3, 4), b"a")), r"block 0 holds \|S1, not numbers"),

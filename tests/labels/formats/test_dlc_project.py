@@ -200,7 +200,7 @@ def test_a_yaml_tag_is_text(project: Path) -> None:
 
 def test_errors_in_a_row_name_its_file(project: Path) -> None:
     written(project, SECOND.replace("7,8", "7,"), "labeled-data/m2/CollectedData_anna.csv")
-    assert_refused(project, r"2024 labeled-data/m2/CollectedData_anna.csv line 4: on has x=7 and y=nan")
+    assert_refused(project, r"2024 labeled-data/m2/CollectedData_anna.csv line 4: on has x=7 and no y")
     assert len(read_labels(project, on_error="skip")) == 2
 
 

@@ -142,10 +142,8 @@ def _points(values: Any, category: Category, unlabeled: Points) -> Points:
 def _count_unused(entry: Entry, unused: Counter[str]) -> None:
     """Count points of visibility 0 that have coordinates, and all that COCO-WholeBody holds beside the keypoints."""
     values = entry.get("keypoints") or []
-    states = values[2::3]
-    if values.count(0) < 3 * states.count(0):
-        points = zip(values[::3], values[1::3], states, strict=False)
-        unused["points with coordinates but visibility 0"] += sum(not v and bool(x or y) for x, y, v in points)
+    points = zip(values[::3], values[1::3], values[2::3], strict=False)
+    unused["points with coordinates but visibility 0"] += sum(1 for x, y, v in points if not v and (x or y))
     for key in _WHOLE_BODY:
         if isinstance(entry.get(key), list):
             unused[f"labeled points in {key}"] += sum(map(bool, entry[key][2::3]))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from softpoint.labels.csv_io import exact
-from softpoint.labels.formats.parsing.rows import check_size, parse_cell
+from softpoint.labels.formats.parsing.rows import check_size, half_point, parse_cell
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 
@@ -111,7 +111,7 @@ def point_state(cells: Sequence[str], name: str, columns: dict[str, int], separa
     """Return x, y and visibility of a keypoint; raise ValueError for half a point or an impossible visibility."""
     x, y = (parse_cell(cells, columns[axis], separator) for axis in "xy")
     if math.isnan(x) != math.isnan(y):
-        raise ValueError(f"{name} has x={x:g} and y={y:g}; give both, or leave both empty for unlabeled")
+        raise half_point(name, x, y)
     labeled = not math.isnan(x)
     state = parse_cell(cells, columns["visibility"], separator) if "visibility" in columns else math.nan
     if math.isnan(state):

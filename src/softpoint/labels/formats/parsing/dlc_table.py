@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from softpoint.labels.formats.parsing.rows import UniqueRows, check_size
+from softpoint.labels.formats.parsing.rows import UniqueRows, check_size, half_point
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import UNLABELED, VISIBLE, Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
@@ -80,7 +80,7 @@ def labels_of(path: Path, columns: Sequence[Column], rows: Sequence[Row], errors
                 j, k = np.argwhere(invalid[i])[0]
                 name = f"{names[k]} of {individuals[j]}" if individuals[j] else names[k]
                 x, y = points[i, j, k]
-                raise ValueError(f"{name} has x={x:g} and y={y:g}; give both, or leave both empty for unlabeled")
+                raise half_point(name, x, y)
             image = "/".join(parts).replace("\\", "/")  # DeepLabCut on Windows writes backslashes
             unique.add(normalize_path(image), place, image)
             subjects += [

@@ -79,6 +79,12 @@ def parse_float(text: str) -> float:
     raise ValueError(f"{text[:60]!r} is not a number")
 
 
+def half_point(name: str, x: float, y: float) -> ValueError:
+    """Return the error about a point of which a coordinate is NaN or infinite."""
+    texts = (f"no {axis}" if math.isnan(value) else f"{axis}={value:g}" for axis, value in (("x", x), ("y", y)))
+    return ValueError(f"{name} has {' and '.join(texts)}; give both, or leave both empty for unlabeled")
+
+
 def parse_cell(cells: Sequence[str], column: int, separator: str = ",") -> float:
     """Return a finite number, or NaN for a missing one; ValueError that names the column for anything else.
 
