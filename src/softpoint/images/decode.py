@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from softpoint.images.decode_errors import FORMATS, RefusedError, image_explained
 from softpoint.images.depth import narrowed, rgb, wide_values
@@ -65,7 +65,7 @@ def used_bits(path: str | Path) -> int:
         values: np.ndarray | None = None
         declared, header = _LARGEST, read_header(file)
         if header is None:
-            with opened(file, 1 << 62) as image:
+            with suppress(UnidentifiedImageError), opened(file, 1 << 62) as image:  # a video or package is none
                 values, declared = wide_values(image) or (None, 0)
         elif header.is_wide:
             file.seek(0)
