@@ -90,7 +90,7 @@ def test_a_fold_that_fails_is_reported(crossval: START, pretence: Pretence, tmp_
     pretence.failing = "data.fold=1"
     code, _, err = crossval()
     assert code == 1 and len(err.splitlines()) == 1
-    assert "error: 1 of 3 trainings failed, first fold 1, seed 0: the learning rate is too high; the same" in err
+    assert "error: 1 of 3 training runs failed, first fold 1, seed 0: the learning rate is too high; the same" in err
     assert f"with output={tmp_path / 'out'} tries those again" in err
     summary = json.loads((tmp_path / "out" / "crossval.json").read_text())
     assert list(summary["folds"]) == ["0", "2"] and summary["failed"][0]["run"] == "fold 1, seed 0"
@@ -147,7 +147,7 @@ def test_a_launcher_of_hydra_trains_folds_side_by_side(tmp_path: Path) -> None:
     tested = Results.read(evaluation / "predictions.csv")  # by the training's own test
     (evaluation / "metrics.json").unlink()
     again = start("hydra/launcher=basic")
-    assert again.returncode == 0 and "1 of 2 trainings were finished before" in again.stdout, again.stderr
+    assert again.returncode == 0 and "1 of 2 training runs were finished before" in again.stdout, again.stderr
     assert "evaluating in" in again.stdout and ": training in" not in again.stdout
     predicted = Results.read(evaluation / "predictions.csv")
     assert predicted.images == tested.images and np.allclose(predicted.keypoints, tested.keypoints, atol=1e-3)

@@ -87,7 +87,7 @@ def test_budgets_are_trained_as_train_does_for_so_many_minutes(
 def test_a_training_that_fails_is_reported(curve: START, pretence: Pretence, tmp_path: Path) -> None:
     pretence.failing = r"data\.limit=10"
     code, _, err = curve("labels=[5,10]")
-    assert code == 1 and "1 of 2 trainings failed, first supervised, 10 images, seed 0: the learning rate" in err
+    assert code == 1 and "1 of 2 training runs failed, first supervised, 10 images, seed 0: the learning rate" in err
     summary = json.loads((tmp_path / "out" / "curve.json").read_text())
     assert summary["lines"]["supervised"]["10"]["epe"] is None
     text = (tmp_path / "out" / "curve.md").read_text()
@@ -142,7 +142,7 @@ def test_a_training_of_a_study_may_have_two_processes(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "softpoint.cli", "curve", *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=250)
     assert done.returncode == 1, done.stderr
-    assert "1 of 2 trainings failed, first even, 4 images, seed 0: window must be an odd number" in done.stderr
+    assert "1 of 2 training runs failed, first even, 4 images, seed 0: window must be an odd number" in done.stderr
     assert done.stdout.count("training in study") == 2 and "Learning curve on custom" in done.stdout
     run = tmp_path / "study" / "supervised" / "images4" / "seed0"
     record = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["record"]

@@ -17,7 +17,7 @@ COMMANDS = {
     "convert": "Write labels in another format",
     "fetch": "Download a public data set",
     "pack": "Pack images and labels into shards for streaming",
-    "crossval": "Cross-validate a training and pool the results of all folds",
+    "crossval": "Cross-validate a training run and pool the results of all folds",
     "compare": "Train variants alike and compare their errors and costs",
     "curve": "Train on growing numbers of labels, or for longer, and draw the learning curve",
 }

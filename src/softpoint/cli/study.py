@@ -74,7 +74,7 @@ def carry_out(cfg: DictConfig, trials: Sequence[Trial], report: Callable[[Sequen
     Trials that share a folder share a training, and each training is one job of the launcher, which continues from its
     last.ckpt where it was interrupted. `report` takes all trials, with the reasons of those that failed, and returns
     Markdown by section. Raises ValueError before the first training for overrides that do not compose and for a folder
-    with a training of another config, and at the end, leaving the page as it is, where trainings failed.
+    with a training of another config, and at the end, leaving the page as it is, where training runs failed.
     """
     from softpoint.studies.markdown import update_page
     from softpoint.training.ending import exit_on_signals
@@ -87,7 +87,7 @@ def carry_out(cfg: DictConfig, trials: Sequence[Trial], report: Callable[[Sequen
         by_folder.setdefault(trial.folder, []).append(trial)
     jobs = [job for job in by_folder.values() if not all(trial.measured for trial in job)]
     if done := len(by_folder) - len(jobs):
-        print(f"{done} of {len(by_folder)} trainings were finished before", flush=True)
+        print(f"{done} of {len(by_folder)} training runs were finished before", flush=True)
     try:
         with exit_on_signals():
             reasons = _launch(jobs, output.resolve()) if jobs else {}
@@ -102,7 +102,7 @@ def carry_out(cfg: DictConfig, trials: Sequence[Trial], report: Callable[[Sequen
     if failed := [trial for trial in trials if trial.failed]:
         reason = f"{failed[0].name}: {failed[0].failed}"
         raise ValueError(
-            f"{len(failed)} of {len(trials)} trainings failed, first {reason}"
+            f"{len(failed)} of {len(trials)} training runs failed, first {reason}"
             + ("\n" if "\n" in reason else "; ")
             + f"the same command with {again} tries those again"
         )

@@ -43,7 +43,7 @@ class NetworkInput(NamedTuple):
 class Predictor:
     """Predicts keypoints in images of any size: `preprocess`, `forward`, `postprocess`.
 
-    `predict`, `evaluate`, the final test of a training and the comparison of an export all run these three steps, so
+    `predict`, `evaluate`, the final test of a training run and the comparison of an export all run these three steps, so
     that what is measured is what is predicted.
 
     Args:

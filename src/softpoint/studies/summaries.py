@@ -103,7 +103,7 @@ def learning_curve(trials: Sequence[Trial], facts: Mapping[str, Any]) -> dict[st
     every training failed.
     """
     if all(trial.failed for trial in trials):
-        raise ValueError(f"none of {len(trials)} trainings came to an end; the first failed: {trials[0].failed}")
+        raise ValueError(f"none of {len(trials)} training runs came to an end; the first failed: {trials[0].failed}")
     groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials:
         assert trial.size is not None
