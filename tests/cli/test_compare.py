@@ -85,7 +85,8 @@ def test_decoders_share_a_training(compare: START, pretence: Pretence, tmp_path:
 def test_a_variant_that_fails_is_shown(compare: START, pretence: Pretence, tmp_path: Path) -> None:
     pretence.failing = "model=cbam"
     code, _, err = compare(*ATTENTION, "seeds=[0]")
-    assert code == 1 and "error: 1 of 4 training runs failed, first cbam_7x7, seed 0: the learning rate is too high" in err
+    assert code == 1
+    assert "error: 1 of 4 training runs failed, first cbam_7x7, seed 0: the learning rate is too high" in err
     text = (tmp_path / "out" / "synthetic.md").read_text()
     assert "| cbam_7x7 | failed |" in text and "- cbam_7x7, seed 0: the learning rate is too high" in text
     pretence.failing = "."

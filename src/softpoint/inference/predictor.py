@@ -43,8 +43,8 @@ class NetworkInput(NamedTuple):
 class Predictor:
     """Predicts keypoints in images of any size: `preprocess`, `forward`, `postprocess`.
 
-    `predict`, `evaluate`, the final test of a training run and the comparison of an export all run these three steps, so
-    that what is measured is what is predicted.
+    `predict`, `evaluate`, the final test of a training run and the comparison of an export all run these three steps,
+    so that what is measured is what is predicted.
 
     Args:
         net: predicts keypoints in the pixels of its input.
