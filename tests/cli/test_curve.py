@@ -119,7 +119,7 @@ def test_too_many_labels_are_refused_before_any_training(
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
 def test_steps_are_the_budget_of_a_training_that_epochs_would_end_at_once(tmp_path: Path) -> None:
-    """Twelve images and a batch of four: an epoch is one step; seven steps validated after each third."""
+    """Twelve images and a batch of four: an epoch is one step; seven steps, validated by threes and at the end."""
     from softpoint.cli.curve import budget_overrides
 
     plain = labeled(write_labels(tmp_path / "data"))
@@ -130,7 +130,7 @@ def test_steps_are_the_budget_of_a_training_that_epochs_would_end_at_once(tmp_pa
     usual = module.on_validation_epoch_end
     module.on_validation_epoch_end = lambda: (validated.append(trainer.global_step), usual())[1]
     trainer.fit(module, data)
-    assert trainer.global_step == 7 and validated == [3, 6]
+    assert trainer.global_step == 7 and validated == [3, 6, 7]
     assert module.progress(7) == 1.0
 
 
