@@ -228,7 +228,7 @@ def test_the_message_has_the_radius_in_original_pixels_and_the_number_of_groups(
     message = f"within {radius * pixel:.1f} px (5 % of the usual subject's size; {radius:.1f} px of the 64x64 input)"
     groups = len({data.labels.groups[row] for row in rows})
     units = f"{groups} groups" if groups > 1 else f"{len(rows)} images"
-    assert f"{message}, fitted on {len(rows)} images; independent units: {units}; with fewer" in capsys.readouterr().out
+    assert f"{message}, fitted on {len(rows)} images; independent units: {units}; fewer" in capsys.readouterr().out
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
