@@ -39,18 +39,14 @@ def main(cfg: DictConfig) -> None:
     source_labels = first.labels if isinstance(first, ImageSource) else None
     file = Path(cfg.boxes) if cfg.boxes is not None else source_labels if predictor.crops else None
     paths = {"ckpt": checkpoint.weights_file, "boxes": file, "formats": tuple(formats)}
-    stored = checkpoint.config.get("data")
-    data = stored if isinstance(stored, Mapping) else {}
-    reading = {
-        "exif": cfg.exif or orientation(data, file or source_labels),
-        "bits": cfg.bits or checkpoint.bits,
-    }
+    exif = cfg.exif or orientation(checkpoint.data, file or source_labels)
+    reading = {"exif": exif, "bits": cfg.bits or checkpoint.bits}
     options = PredictOptions(**plain | paths | reading)
     if cfg.video and all(isinstance(source, ImageSource) for source in sources):
         raise ValueError(f"video=true: there is no video in source={cfg.source}")
     boxes = None
     if file is not None:
-        labels = read_labels(file, images=first.folder, missing=data.get("missing", "auto"))
+        labels = read_labels(file, images=first.folder, missing=checkpoint.data.get("missing", "auto"))
         labels = labels.with_any_of(predictor.skeleton.names)
         boxes = boxes_by_image(labels, (predictor.crops or {}).get("boxes"))
     elif predictor.crops:

@@ -52,10 +52,15 @@ class Checkpoint:
     address: str | None = None  # on the Hub, of a model whose `path` is its copy in the cache
 
     @property
+    def data(self) -> Mapping[str, Any]:
+        """The settings `data.*` of the training; empty without any."""
+        data = self.config.get("data")
+        return data if isinstance(data, Mapping) else {}
+
+    @property
     def bits(self) -> int | None:
         """The bits that the values of 16-bit images use, as the training read them; see `ImageFolder`."""
-        data = self.config.get("data")
-        return data.get("bits") if isinstance(data, Mapping) else None
+        return self.data.get("bits")
 
     @property
     def weights_file(self) -> Path:

@@ -199,8 +199,7 @@ def load_predictor(
         net = flip_average(
             checkpoint.net, replace(checkpoint.skeleton, flip_pairs=pairs or tuple(flip_pairs)), unpaired
         )
-        data = checkpoint.config.get("data")
-        augment = data.get("augment") if isinstance(data, Mapping) else None
+        augment = checkpoint.data.get("augment")
         if not (pairs and isinstance(augment, Mapping) and augment.get("flip")):
             _log.warning(
                 "%s was trained without mirrored images, which augment.flip makes where data.flip_pairs are known:"
