@@ -47,6 +47,11 @@ class FinalTest(Callback):
         self.failure = ""
         self._rows: dict[int, tuple[Record, np.ndarray, dict[str, np.ndarray]]] = {}
 
+    @classmethod
+    def of(cls, trainer: Any) -> FinalTest:
+        """Return the one among the callbacks of a trainer; an empty one where it was dropped."""
+        return next((callback for callback in trainer.callbacks if isinstance(callback, cls)), cls())
+
     def on_test_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self.results, self.metrics, self.failure, self._rows = None, {}, "", {}
 

@@ -61,7 +61,7 @@ class Record(Callback):
 
     def on_test_end(self, trainer: Any, pl_module: Any) -> None:
         best = best_checkpoint(trainer)
-        report = next((callback for callback in trainer.callbacks if isinstance(callback, FinalTest)), FinalTest())
+        report = FinalTest.of(trainer)
         if best is None or report.failure or not trainer.is_global_zero:
             return
         add_to_record(best[0], {**self.facts, **report.facts(), "finished": True})
