@@ -22,15 +22,8 @@ from softpoint.suggest import quoted
 
 # Keys whose value is a path or a name, of every command and of single ones.
 _TEXTS = {
-    *("ckpt_path", "data.labels", "data.images", "data.splits", "data.folder", "data.cache_dir"),
-    *(
-        "data.unlabeled_images.source",
-        "backbone.weights",
-        "backbone.folder",
-        "name",
-        "hydra.run.dir",
-        "hydra.sweep.dir",
-    ),
+    *("data.labels", "data.images", "data.splits", "data.folder", "data.cache_dir", "data.unlabeled_images.source"),
+    *("backbone.weights", "backbone.folder", "ckpt_path", "name", "hydra.run.dir", "hydra.sweep.dir"),
 }
 _TEXTS_OF = {
     "evaluate": {"ckpt", "output"},

@@ -36,9 +36,6 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     study, the commands that go on are printed before.
     """
     # Imported here, so that --help and a misspelled key need not wait for torch.
-    import logging
-    import warnings
-
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from pytorch_lightning.utilities import rank_zero_only
@@ -49,12 +46,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     from softpoint.training.ending import exit_on_signals, usable_best
     from softpoint.training.final_test import FinalTest
 
-    # Of Lightning's own use of torch, its advice to use more workers than a laptop has cores, and epochs cut short.
-    ignored = ".*LeafSpec.*|.*many workers.*|.*smaller than the logging interval.*|.*could not find the monitored key.*"
-    if cfg.ckpt_path:
-        ignored += "|Checkpoint directory .* is not empty.*"  # a resumed run goes on in its own
-    warnings.filterwarnings("ignore", ignored)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    _quiet_lightning(resumed=bool(cfg.ckpt_path))
     if empty := next((name for name, callback in (cfg.callbacks or {}).items() if callback is None), None):
         raise ValueError(f"callbacks.{empty}=null: drop it with '~callbacks.{empty}'")
     trust = target_packages(OmegaConf.to_container(cfg.model, resolve=True))
@@ -88,7 +80,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
             if trainer.is_global_zero and STUDY not in os.environ:
                 print(_way_on(trainer, stop.code, trusted))
             raise
-    report = next((callback for callback in trainer.callbacks if isinstance(callback, FinalTest)), FinalTest())
+    report = FinalTest.of(trainer)
     if report.failure:
         raise ValueError(report.failure)
     if record.checkpoint is not None:
@@ -98,6 +90,19 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         boxes = " boxes=LABELS" * bool(data.crops)
         print(f"use it: {command('predict')} {setting('ckpt', here(path))} source=IMAGE_OR_FOLDER{boxes}{trusted}")
     return score, report.results if report.metrics else None
+
+
+def _quiet_lightning(resumed: bool) -> None:
+    """Silence Lightning's notes on progress, and its warnings that are of no use to a user."""
+    import logging
+    import warnings
+
+    # Of its own use of torch, its advice to use more workers than a laptop has cores, and epochs cut short.
+    ignored = ".*LeafSpec.*|.*many workers.*|.*smaller than the logging interval.*|.*could not find the monitored key.*"
+    if resumed:
+        ignored += "|Checkpoint directory .* is not empty.*"  # a resumed run goes on in its own
+    warnings.filterwarnings("ignore", ignored)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
 def announce_trust(module: Any, trust: Sequence[str]) -> str:

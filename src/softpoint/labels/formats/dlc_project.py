@@ -151,8 +151,9 @@ def _read_video(root: Path, file: Path, errors: RowErrors) -> Labels:
     for subject in labels.subjects:
         name = normalize_path(subject.image)
         own = f"{folder.as_posix()}/{name.rpartition('/')[2]}"
-        elsewhere = not name.startswith(f"{folder.as_posix()}/") and (root / name).is_file()
-        if not name.startswith(f"{folder.as_posix()}/") and not elsewhere:
+        outside = not name.startswith(f"{folder.as_posix()}/")
+        elsewhere = outside and (root / name).is_file()
+        if outside and not elsewhere:
             moved += own != subject.image
             subject = replace(subject, image=own)
         with errors.row(subject.place):
