@@ -15,6 +15,7 @@ from softpoint.audit.pose import pose_findings
 from softpoint.audit.report import SEVERITIES, Example, Finding, KeypointCounts, Report, finding_of
 from softpoint.images.scan import Scan
 from softpoint.labels.load import LoadedLabels
+from softpoint.labels.split import Split
 from softpoint.paths import normalize_path
 
 __all__ = ["Example", "Finding", "KeypointCounts", "Report", "audit_labels", "unlabeled_images"]
@@ -26,7 +27,7 @@ def audit_labels(
     on_error: str = "error",
     out_of_frame: str = "error",
     others: Sequence[Scan] = (),
-    group: str | None = None,
+    split: Split | None = None,
 ) -> Report:
     """Return all findings about labels and their images, the most severe first.
 
@@ -35,7 +36,7 @@ def audit_labels(
         splits: the subjects of each split, train first; None if there is no split.
         on_error, out_of_frame: the settings of the training. What training would leave out is a warning, not an error.
         others: scans of images without labels; see `unlabeled_images`.
-        group: the setting of the split; without it, groups that file names show are compared with the split.
+        split: the rules of the split; without a group, groups that file names show are compared with it.
     """
     labels, sizes, image_folder = loaded.labels, loaded.sizes, loaded.image_folder
     scans = [loaded.scans[image] for image in labels.images]
@@ -52,7 +53,7 @@ def audit_labels(
             "correct them, or leave them out by data.on_error=skip",
         ),
         *image_findings(labels, image_folder, scans, others, splits, severity),
-        *([] if group or not splits else name_group_findings(labels, splits)),
+        *name_group_findings(labels, splits, split or Split()),
         *point_findings(labels, sizes, severity, severity if out_of_frame == "error" else "warning"),
         *convention_findings(labels, image_folder, readable),
         *pose_findings(labels),

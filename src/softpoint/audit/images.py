@@ -14,6 +14,7 @@ from softpoint.images.duplicates import across_splits, identical, near_duplicate
 from softpoint.images.scan import Scan, unused_bits
 from softpoint.labels.name_groups import shared_name_groups
 from softpoint.labels.schema import Labels
+from softpoint.labels.split import Split
 
 _SAME_POINT = 2.0  # pixels within which two labels of one image count as equal
 
@@ -163,8 +164,13 @@ def _shared_by_splits(labels: Labels, scans: Sequence[Scan], splits: Mapping[str
     ]
 
 
-def name_group_findings(labels: Labels, splits: Mapping[str, Sequence[int]]) -> list[Finding]:
-    """Return a finding about held-out images that, by their names, are of a video or track that also trains."""
+def name_group_findings(labels: Labels, splits: Mapping[str, Sequence[int]], split: Split) -> list[Finding]:
+    """Return a finding about held-out images that, by their names, are of a video or track that also trains.
+
+    `split` holds the rules that led to `splits`; where it states groups, names are not asked.
+    """
+    if split.group or not splits:
+        return []
     if (shared := shared_name_groups(labels, splits)) is None:
         return []
     row, twin = shared.example
@@ -173,7 +179,7 @@ def name_group_findings(labels: Labels, splits: Mapping[str, Sequence[int]]) -> 
         labels.images[row], labels.places[row], f"by its name of one group with {other} in train", row, other=other
     )
     count = sum(shared.held_out.values())
-    return [Finding("split_name_group", "warning", shared.message, [example], shared.advice, count)]
+    return [Finding("split_name_group", "warning", shared.message, [example], shared.advice(split.splits), count)]
 
 
 def _near_duplicates(labels: Labels, scans: Sequence[Scan]) -> list[Finding]:

@@ -67,7 +67,7 @@ def audit(loaded: LoadedLabels, source: LabelSource, split: Split, seed: int, un
     others = unlabeled_images(labels, folder) if unlabeled else []
     extra = scan(folder, others, memo_path(folder, user_cache_dir(source.cache_dir)))
     splits, refusal = training_split(loaded, source, split, seed)
-    report = audit_labels(loaded, splits, source.on_error, source.out_of_frame, extra, split.group)
+    report = audit_labels(loaded, splits, source.on_error, source.out_of_frame, extra, split)
     if refusal and not report.has_errors:
         refused = Finding("refused", "error", f"training refuses the data: {refusal}", (), "", 1)
         report = replace(report, findings=[refused, *report.findings])

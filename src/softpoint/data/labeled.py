@@ -158,7 +158,7 @@ class LabeledData(KeypointData):
         write_splits(folder / "splits.csv", self.labels.images, self.splits)
         if self.split.group is None and (shared := shared_name_groups(self.labels, self.splits)):
             first, train = (self.labels.images[row] for row in shared.example)
-            _log.warning("%s, such as %s and %s; %s", shared.message, first, train, shared.advice)
+            _log.warning("%s, such as %s and %s; %s", shared.message, first, train, shared.advice(self.split.splits))
         if skipped := self.loaded.errors.skipped:
             write_text(folder / "skipped.txt", "\n".join([*skipped, ""]))
         if scans := self.loaded.scans:

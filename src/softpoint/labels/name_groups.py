@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +14,16 @@ import numpy as np
 from softpoint.labels.schema import Labels
 from softpoint.labels.split import with_groups
 
+# Words of a frame counter.
+_FRAME = "(?i:frame|image|img|f)"
 # Expressions for `data.group`, from the finest groups to the coarsest: all that is before the last number of a name,
-# its frame counter, which may follow a word; before the last two numbers, of a frame and an object; the first word,
-# which is no number.
+# its frame counter, which may follow a word; before the last two numbers, of a frame and an object; the word and number
+# after a frame counter; the first word, which is no number.
 EXPRESSIONS = (
     r"(.+)[-_]\d+",
-    r"(.+?)[-_. ]*(?:frame|image|img|f)?[-_. ]*\d+[^/\d]*$",
+    rf"(.+?)[-_. ]*{_FRAME}?[-_. ]*\d+[^/\d]*$",
     r"(.+)[-_][^-_/]*\d+[-_][^-_/]*\d+",
+    rf"(?:^|[-_/])(?:{_FRAME}[-_. ]*\d\d\d|\d{{5}})\d*[-_]([a-zA-Z]+[-_]?\d+)[^-_/\d]*$",
     r"(.*/\d*[^-_./\d][^-_./]*|^\d*[^-_./\d][^-_./]*)[-_.]",
 )
 
@@ -37,17 +42,19 @@ class NameGroups(NamedTuple):
         counts = " and ".join(f"{count} {split}" for split, count in self.held_out.items())
         return f"{counts} images seem to be of the same video, track or subject as training images, by their names"
 
-    @property
-    def advice(self) -> str:
-        """The setting that keeps the groups whole."""
-        return f"\"data.group='{self.expression}'\" keeps the {self.groups} groups of such names in one split each"
+    def advice(self, split_file: str | Path | None = None) -> str:
+        """The setting that keeps the groups whole, in place of the file that divides them, if there is one."""
+        instead = "" if split_file is None else f" in place of data.splits={split_file}"
+        setting = f"\"data.group='{self.expression}'\"{instead}"
+        return f"{setting} keeps the {self.groups} groups of such names in one split each"
 
 
 def shared_name_groups(labels: Labels, rows: Mapping[str, Sequence[int] | np.ndarray]) -> NameGroups | None:
     """Return the groups of file names that the training rows share with the val or test rows; None without any.
 
-    Groups are proposed only where they make sense: two or more, few with a single image, and none with most images.
-    The last number counts frames unless a word is joined to it and another number varies: 004-mouse3 is of mouse 3.
+    Groups are proposed only where they make sense: two or more, few with a single image, and none with nearly all.
+    The last number counts frames unless another number varies, and a word is joined to it (004-mouse3 is of mouse 3)
+    or a word comes before it and it takes fewer values (0004_mouse_3 too, but 03_shot_0012 is of shot 3).
     """
     for expression in EXPRESSIONS:
         try:
@@ -56,11 +63,9 @@ def shared_name_groups(labels: Labels, rows: Mapping[str, Sequence[int] | np.nda
             continue
         sizes = Counter(dict(zip(labels.paths, groups, strict=True)).values())
         images, alone = sum(sizes.values()), sum(size == 1 for size in sizes.values())
-        most = images / 2 if len(sizes) > 2 else images * 3 / 4
-        if len(sizes) < 2 or max(sizes.values()) > most or images < 2 * len(sizes) or 5 * alone > images:
+        if len(sizes) < 2 or max(sizes.values()) > images * 3 / 4 or images < 2 * len(sizes) or 5 * alone > images:
             continue
-        names = [group.rpartition("/")[2] for group in sizes]
-        if any(name[-1:].isalpha() for name in names) and len({tuple(re.findall(r"\d+", name)) for name in names}) > 1:
+        if _ends_in_an_object(labels.paths, groups, expression):
             continue
         trained = {groups[row]: int(row) for row in reversed(rows["train"])}
         shared = [(split, int(row)) for split in ("val", "test") for row in rows[split] if groups[row] in trained]
@@ -72,3 +77,15 @@ def shared_name_groups(labels: Labels, rows: Mapping[str, Sequence[int] | np.nda
             expression, len(sizes), dict(sorted(counts.items(), reverse=True)), (first, trained[groups[first]])
         )
     return None
+
+
+def _ends_in_an_object(paths: Sequence[str], groups: Sequence[str], expression: str) -> bool:
+    """Return whether the groups may be those of a frame: their names hold its number, and an object's comes last."""
+    names = {group.rpartition("/")[2] for group in groups}
+    if expression == EXPRESSIONS[3]:  # the groups are the objects, of which a video has fewer than frames
+        return len(names) ** 2 >= len(paths)
+    numbers = {tuple(re.findall(r"\d+", name)) for name in names}
+    if len(numbers) == 1 or not any(name[-1].isalpha() for name in names):
+        return False
+    last = {re.findall(r"\d+", path)[-1] for path in paths}
+    return expression != EXPRESSIONS[0] or len(last) < max(len(set(column)) for column in zip_longest(*numbers))
