@@ -24,7 +24,14 @@ def same(a: Results, b: Results) -> bool:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"boxes": None}, {"areas": np.array([3.5, np.nan] * 6)}, {"boxes": None, "areas": np.arange(12.0)}]
+    "changes",
+    [
+        {},
+        {"boxes": None},
+        {"areas": np.array([3.5, np.nan] * 6)},
+        {"boxes": None, "areas": np.arange(12.0)},
+        {"predicted_visibility": np.random.default_rng(0).dirichlet([1, 1, 1], (12, 4))},
+    ],
 )
 def test_a_file_keeps_every_bit(tmp_path: Path, changes: dict):
     results = example_results(**changes)
@@ -40,7 +47,7 @@ def test_keypoints_named_like_columns_are_distinguished(tmp_path: Path):
 
 
 def test_concatenated_parts_equal_the_whole():
-    whole = example_results()
+    whole = example_results(predicted_visibility=np.full((12, 4, 3), 1 / 3))
     parts = [whole.select(range(5)), whole.select(range(5, 12))]
     assert same(Results.concat(parts), whole)
     without = replace(parts[1], boxes=None)

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from helpers.results import NAMES, example_results, unlabeled
-from softpoint.evaluation import compare, evaluate
+from softpoint.evaluation import Results, compare, evaluate
 from softpoint.metrics import COLUMNS
 
 
@@ -196,7 +196,7 @@ def test_no_value_is_nan_and_absent_metrics_have_a_reason(case: str):
     measured = {*metrics["overall"]}
     for name in COLUMNS:
         assert (name in measured) != (name in metrics["skipped"])
-    assert metrics["skipped"]["absent_auroc"].startswith("logged as val/NAME after each validation")
+    assert metrics["skipped"]["absent_auroc"].startswith("the network predicts no visibility")
     if case == "one image":
         assert "low" not in metrics["overall"]["epe"]
         assert metrics["skipped"]["intervals"] == "only 1 independent image; at least 6 are needed"
@@ -206,6 +206,26 @@ def test_no_value_is_nan_and_absent_metrics_have_a_reason(case: str):
         assert metrics["keypoints"]["left_ear"] == {"points": 0} and "keypoints.left_ear" in metrics["skipped"]
     if case == "no ears":
         assert metrics["skipped"]["nme_pair"] == "no subject has both points of the pair"
+
+
+def test_predicted_visibility_is_scored_with_an_interval(tmp_path: Path):
+    results = example_results(60)
+    absent = np.random.default_rng(1).random(results.visibility.shape) < 0.3
+    results = replace(results, **unlabeled(results, absent), predicted_visibility=None)
+    states = np.where(absent, -1, results.visibility)
+    probability = np.random.default_rng(2).dirichlet([1, 1, 1], states.shape)
+    results = replace(results, visibility=states, predicted_visibility=probability)
+    results.write(tmp_path / "predictions.csv")
+    metrics = evaluate(Results.read(tmp_path / "predictions.csv"), draws=50)
+    known, truth = states != 0, np.where(states == -1, 0, states)
+    right = probability.argmax(-1) == truth
+    recalls = [right[known & (truth == state)].mean() for state in range(3)]
+    entry = metrics["overall"]["balanced_accuracy"]
+    assert entry["value"] == pytest.approx(np.mean(recalls)) and entry["low"] < entry["value"] < entry["high"]
+    assert {"absent_auroc", "absent_ap", "occluded_auroc", "occluded_ap"} <= {*metrics["overall"]}
+    worse = replace(results, predicted_visibility=np.full_like(probability, 1 / 3))
+    difference = compare(results, worse, draws=50)["overall"]["absent_auroc"]
+    assert difference["b"] == 0.5 and difference["a"] == metrics["overall"]["absent_auroc"]["value"]
 
 
 def test_a_set_without_images_is_refused():

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from softpoint.metrics import VisibilityScores, visibility_scores
+from softpoint.metrics import PointArrays, VisibilityScores, visibility_scores
+from softpoint.metrics.visibility import NAMES, visibility_score
 
 K = 3
 
@@ -89,6 +90,21 @@ def test_what_does_not_occur_is_not_scored(states: list[int], names: set[str]) -
     scores = visibility_scores(torch.randn(3, 1, 3), torch.tensor(states)[:, None])
     assert set(scores) == names
     assert all(0 <= score <= 1 for score in scores.values())
+
+
+def test_a_set_in_original_pixels_has_the_scores_of_its_logits() -> None:
+    logits, target = batch()
+    target[:, 0] = target[:, 0].where(target[:, 0] != 0, 1)
+    inside, states = np.full((40, K, 2), 4.0), target.numpy()
+    truth = np.where((states == 0)[..., None], [30.0, 4.0], inside)  # labeled beyond the image of 20 x 10: absent there
+    labels = np.where(states == 0, 2, np.where(states < 0, 0, states))
+    labels[0, 1], states[0, 1] = -1, 0  # labeled as absent
+    unused = [np.ones(40)] * 3
+    points = PointArrays(inside, truth, *unused, np.full((40, 2), [10, 20]), None, labels, logits.softmax(-1).numpy())
+    result = {name: visibility_score(points, 0.0, name) for name in NAMES}
+    expected = {name: value.item() for name, value in visibility_scores(logits, torch.from_numpy(states)).items()}
+    assert result == pytest.approx(expected, abs=1e-6)
+    assert all(np.isnan(visibility_score(points._replace(predicted_visibility=None), 0.0, name)) for name in NAMES)
 
 
 def test_the_unknown_may_hold_anything() -> None:

@@ -165,7 +165,7 @@ def set_metrics(results: Results, fraction: float, resamples: Resamples, skipped
     functions = {name: column.of_set for name, column in COLUMNS.items() if column.of_set is not None}
     values = {name: function(results, fraction) for name, function in functions.items()}
     measured = {name: value for name, value in values.items() if np.isfinite(value)}
-    skipped |= {name: "too few labeled points" for name in values if name not in measured}
+    skipped |= {name: COLUMNS[name].unmeasured for name in values if name not in measured}
     draws = min(len(resamples.counts), SLOW_DRAWS) if measured else 0
     parts = [results.select(resamples.rows(draw)) for draw in range(draws)]
     units = resamples.measured(results.labeled)

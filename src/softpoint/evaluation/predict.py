@@ -85,11 +85,12 @@ def join_labels(
     predicted, labeled = ([s.index(name) for name in names] for s in (skeleton, eval_set.skeleton))
     visibility = np.stack([record.visibility for record in records])[:, labeled]
     truth = np.stack([record.keypoints for record in records])[:, labeled]
-    kept = ("keypoints", "confidence", "covariance")
+    kept = {"keypoints": "keypoints", "confidence": "confidence", "covariance": "covariance"}
+    kept |= {"predicted_visibility": "visibility"} if "visibility" in predictions else {}
     return Results(
         images=eval_set.images,
         groups=[record.group for record in records],
-        **{name: predictions[name][:, predicted].astype(float) for name in kept},
+        **{name: predictions[part][:, predicted].astype(float) for name, part in kept.items()},
         truth=np.where((visibility > 0)[..., None], truth, np.nan),
         visibility=visibility,
         scale=np.array([record.scale for record in records]),

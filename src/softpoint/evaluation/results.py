@@ -16,7 +16,8 @@ from softpoint.metrics.functional import errors
 _FIXED = ("image", "group", "height", "width", "scale")
 _EDGES = ("box_left", "box_top", "box_right", "box_bottom")
 # Columns of each keypoint, in this order.
-_PARTS = ("x", "y", "confidence", "xx", "xy", "yy", "true_x", "true_y", "visibility")
+_PARTS: tuple[str, ...] = ("x", "y", "confidence", "xx", "xy", "yy", "true_x", "true_y", "visibility")
+_STATES = ("absent", "occluded", "visible")  # further columns where the network predicts them
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +36,14 @@ class Results:
     size: np.ndarray  # int64 (N, 2), height and width
     skeleton: Skeleton
     areas: np.ndarray | None = None  # float64 (N,) in px^2 of the outlines that the labels give; NaN for none
+    # float64 (N, K, 3), predicted probabilities of absent, occluded and visible; None where the network has none
+    predicted_visibility: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         N, K = len(self.images), len(self.skeleton)
         shapes = {"keypoints": (N, K, 2), "truth": (N, K, 2), "visibility": (N, K), "confidence": (N, K)}
         shapes |= {"covariance": (N, K, 2, 2), "scale": (N,), "boxes": (N, 4), "size": (N, 2), "areas": (N,)}
+        shapes["predicted_visibility"] = (N, K, 3)
         for name, shape in shapes.items():
             array = getattr(self, name)
             assert array is None or array.shape == shape, (name, array.shape, shape)
@@ -76,8 +80,9 @@ class Results:
         """Return these keypoints alone, in this order; ValueError for an unknown name."""
         skeleton = self.skeleton.subset(names)
         order = [self.skeleton.index(name) for name in names]
-        per_point = ("keypoints", "truth", "visibility", "confidence", "covariance")
-        return replace(self, skeleton=skeleton, **{name: getattr(self, name)[:, order] for name in per_point})
+        per_point = ("keypoints", "truth", "visibility", "confidence", "covariance", "predicted_visibility")
+        arrays = {name: value[:, order] for name in per_point if (value := getattr(self, name)) is not None}
+        return replace(self, skeleton=skeleton, **arrays)
 
     @classmethod
     def concat(cls, parts: Sequence[Results]) -> Results:
@@ -106,7 +111,10 @@ class Results:
         """Write a CSV with one row per subject, which `read` returns to the last bit."""
         boxes = () if self.boxes is None else _EDGES
         area = () if self.areas is None else ("area",)
-        columns = [f"{name}_{part}" for name in self.skeleton.names for part in _PARTS]
+        predicted, parts = np.empty((len(self), len(self.skeleton), 0)), _PARTS
+        if self.predicted_visibility is not None:
+            predicted, parts = self.predicted_visibility, _PARTS + _STATES
+        columns = [f"{name}_{part}" for name in self.skeleton.names for part in parts]
         triangle = self.covariance[..., [0, 0, 1], [0, 1, 1]]
         points = np.concatenate([self.keypoints, self.confidence[..., None], triangle, self.truth], axis=2)
         rows = [[*_FIXED, *boxes, *area, *columns]]
@@ -114,8 +122,8 @@ class Results:
             row = [image, self.groups[i], *map(str, self.size[i]), exact(self.scale[i])]
             row += [] if self.boxes is None else map(exact, self.boxes[i])
             row += [] if self.areas is None else [exact(self.areas[i])]
-            for point, state in zip(points[i], self.visibility[i], strict=True):
-                row += [*map(exact, point), str(state)]
+            for point, state, probabilities in zip(points[i], self.visibility[i], predicted[i], strict=True):
+                row += [*map(exact, point), str(state), *map(exact, probabilities)]
             rows.append(row)
         write_rows(Path(path), rows)
 
@@ -130,11 +138,12 @@ class Results:
             raise FileNotFoundError(f"no predictions at {path}; softpoint evaluate writes predictions.csv")
         (_, header), *rows = read_rows(path) or [(0, [])]
         before = [*_FIXED, *(_EDGES if "box_left" in header else ()), *(["area"] if "area" in header else [])]
-        names = [column.removesuffix("_x") for column in header[len(before) :: len(_PARTS)]]
-        if header != [*before, *(f"{name}_{part}" for name in names for part in _PARTS)]:
+        parts = _PARTS + _STATES if header and header[-1].endswith("_visible") else _PARTS
+        names = [column.removesuffix("_x") for column in header[len(before) :: len(parts)]]
+        if header != [*before, *(f"{name}_{part}" for name in names for part in parts)]:
             raise ValueError(f"{path} is no predictions.csv of softpoint evaluate: its columns differ")
-        numbers = _numbers(path, rows, len(before), len(header))
-        points = numbers[:, len(before) - 2 :].reshape(len(rows), len(names), len(_PARTS))
+        numbers = _numbers(path, rows, len(before), len(header), len(parts))
+        points = numbers[:, len(before) - 2 :].reshape(len(rows), len(names), len(parts))
         return cls(
             [cells[0] for _, cells in rows],
             [cells[1] for _, cells in rows],
@@ -148,6 +157,7 @@ class Results:
             size=numbers[:, :2].astype(np.int64),
             skeleton=Skeleton(tuple(names)),
             areas=numbers[:, len(before) - 3] if "area" in header else None,
+            predicted_visibility=points[..., 9:] if len(parts) > len(_PARTS) else None,
         )
 
 
@@ -160,8 +170,11 @@ def _stack(arrays: Sequence[np.ndarray | None], counts: Sequence[int]) -> np.nda
     return np.concatenate([blank if a is None else a for a, blank in zip(arrays, blanks, strict=True)])
 
 
-def _numbers(path: Path, rows: Sequence[tuple[int, list[str]]], start: int, width: int) -> np.ndarray:
-    """The columns after image and group as float64 (N, columns), NaN for an empty cell."""
+def _numbers(path: Path, rows: Sequence[tuple[int, list[str]]], start: int, width: int, parts: int) -> np.ndarray:
+    """The columns after image and group as float64 (N, columns), NaN for an empty cell.
+
+    Those of keypoints begin at `start` and are `parts` each.
+    """
     numbers = np.full((len(rows), width - 2), np.nan)
     for i, (line, cells) in enumerate(rows):
         if len(cells) != width:
@@ -170,8 +183,8 @@ def _numbers(path: Path, rows: Sequence[tuple[int, list[str]]], start: int, widt
             numbers[i] = [float(cell or "nan") for cell in cells[2:]]
         except ValueError as error:
             raise ValueError(f"{path} line {line}: {error}") from error
-        if not np.isfinite(numbers[i, start - 2 :].reshape(-1, len(_PARTS))[:, :6]).all():
+        if not np.isfinite(numbers[i, start - 2 :].reshape(-1, parts)[:, :6]).all():
             raise ValueError(f"{path} line {line}: a predicted x, y, confidence or covariance is not a number")
-        if not np.isfinite(numbers[i, [0, 1, 2]]).all() or not np.isfinite(numbers[i, start + 6 :: len(_PARTS)]).all():
+        if not np.isfinite(numbers[i, [0, 1, 2]]).all() or not np.isfinite(numbers[i, start + 6 :: parts]).all():
             raise ValueError(f"{path} line {line}: its size, its scale and every visibility must be numbers")
     return numbers

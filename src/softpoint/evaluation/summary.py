@@ -59,8 +59,6 @@ def evaluate(
     for name in (*values, "nme_pair"):
         if name not in metrics:
             skipped[name] = _reason(name, nme_pair, labeled)
-    validated = "logged as val/NAME after each validation, where the network learns visibility"
-    skipped |= {name: validated for name in COLUMNS if name not in metrics and name not in skipped}
     overall: dict[str, dict[str, float]] = {name: metrics[name].to_dict() for name in COLUMNS if name in metrics}
     for name in values.keys() & overall.keys():
         if (count := int(np.isfinite(values[name]).sum())) != labeled:

@@ -15,6 +15,7 @@ import numpy as np
 from softpoint.metrics import functional as F
 from softpoint.metrics.calibration import ece, error_rank_correlation
 from softpoint.metrics.functional import Points
+from softpoint.metrics.visibility import visibility_score
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,7 @@ class Column:
 
     A metric of points has `values`, one per point; it is their mean or, with `quantile`, that quantile. A metric of a
     whole set has `of_set` instead, called with the points and the fraction of the scale that confidences are about.
-    OKS has neither: COCO's evaluator computes it. Nor have the scores of visibility: `VisibilityScores` computes them
-    after each validation, and they are not in metrics.json.
+    OKS has neither: COCO's evaluator computes it.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Column:
     values: Callable[[Points], np.ndarray] | None = None
     quantile: float | None = None
     of_set: Callable[[Points, float], float] | None = None
+    unmeasured: str = "too few labeled points"  # why `of_set` returns NaN, where it does
     ideal: float | None = None  # the best value, where neither lower nor higher is better
     brief: bool = False  # also a column of tables that show parts of a set, such as keypoints
     in_batch: bool = True  # a validation batch holds all that it needs
@@ -74,6 +75,8 @@ class Column:
 # What `pck@...`, `auc` and `nme` measure errors by.
 SCALE = "diagonal of the subject's box: the labels' box, else that around its labeled points, else the image"
 
+_NO_VISIBILITY = "the network predicts no visibility, or no keypoint has labels of both states"
+
 _ROWS = [
     Column("epe", "px", True, "mean Euclidean error", ".2f", F.errors, brief=True),
     Column("median", "px", True, "median Euclidean error", ".2f", F.errors, quantile=0.5, brief=True),
@@ -106,10 +109,15 @@ _ROWS = [
            values=partial(F.coverage, level=0.9), ideal=0.9, in_batch=False),
     Column("rank_correlation", "", False, "Spearman's rank correlation of predicted and real error",
            of_set=error_rank_correlation),
-    Column("balanced_accuracy", "", False, "mean recall of the visibility states absent, occluded and visible"),
-    Column("absent_auroc", "", False, "area under the ROC curve of absent against present, mean over keypoints"),
-    Column("absent_ap", "", False, "average precision of absent against present, mean over keypoints"),
-    Column("occluded_auroc", "", False, "area under the ROC curve of occluded against visible, mean over keypoints"),
-    Column("occluded_ap", "", False, "average precision of occluded against visible, mean over keypoints"),
+    *(
+        Column(name, "", False, description, of_set=partial(visibility_score, name=name), unmeasured=_NO_VISIBILITY)
+        for name, description in (
+            ("balanced_accuracy", "mean recall of the visibility states absent, occluded and visible"),
+            ("absent_auroc", "area under the ROC curve of absent against present, mean over keypoints"),
+            ("absent_ap", "average precision of absent against present, mean over keypoints"),
+            ("occluded_auroc", "area under the ROC curve of occluded against visible, mean over keypoints"),
+            ("occluded_ap", "average precision of occluded against visible, mean over keypoints"),
+        )
+    ),
 ]  # fmt: skip
 COLUMNS = {column.name: column for column in _ROWS}

@@ -29,6 +29,12 @@ class Points(Protocol):
     def size(self) -> np.ndarray: ...  # (N, 2), height and width of the image
     @property
     def boxes(self) -> np.ndarray | None: ...  # (N, 4) left, top, right, bottom; NaN for none
+    @property
+    def visibility(
+        self,
+    ) -> np.ndarray | None: ...  # (N, K) of the labels: 0 unlabeled, 1 occluded, 2 visible, -1 absent
+    @property
+    def predicted_visibility(self) -> np.ndarray | None: ...  # (N, K, 3), probabilities of absent, occluded, visible
 
 
 class PointArrays(NamedTuple):
@@ -41,6 +47,8 @@ class PointArrays(NamedTuple):
     scale: np.ndarray
     size: np.ndarray
     boxes: np.ndarray | None = None
+    visibility: np.ndarray | None = None
+    predicted_visibility: np.ndarray | None = None
 
 
 def distances(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:

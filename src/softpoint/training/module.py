@@ -121,6 +121,8 @@ class KeypointModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self._log_loss("val")
+        for name, score in self.visibility_scores.compute().items():
+            self.log(f"val/{name}", score, sync_dist=True)
         means = self.point_means.compute()
         for name, value in means.items():
             self.log(f"val/{name}", value.float(), sync_dist=True, prog_bar=name == "epe")
@@ -238,15 +240,13 @@ class KeypointModule(pl.LightningModule):
         return count
 
     def _log_loss(self, stage: str) -> None:
-        """Log the scores of visibility, and the loss, in which each term is a mean over the points that it counts."""
+        """Log the loss, in which each term is a mean over the points that it counts."""
         means = {name: metric.compute() for name, metric in self.mean_loss.items() if metric.update_called}
         if means:
             values = torch.stack([self.loss.terms[name].weight * mean for name, mean in means.items()])
             # A term without a point to count has no mean.
             total = torch.where(values.isnan().all(), math.nan, values.nansum())
             self.log(f"{stage}/loss", total, sync_dist=True)
-        for name, score in self.visibility_scores.compute().items():
-            self.log(f"{stage}/{name}", score, sync_dist=True)
 
     def _update_loss(self, prediction: Prediction, batch: Batch) -> None:
         """Add a batch to the mean of each term of the loss, and to the scores of visibility."""
