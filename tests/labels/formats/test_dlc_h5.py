@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -63,6 +64,32 @@ def test_a_real_file_agrees_with_its_csv(data_root: Path) -> None:
     labels, csv = read_labels(file), read_labels(file.with_suffix(".csv"))
     assert labels.images == csv.images and labels.skeleton == csv.skeleton and labels.folder == csv.folder
     np.testing.assert_allclose(labels.keypoints, csv.keypoints, rtol=1e-12)
+
+
+@pytest.mark.parametrize("part", ["block0_values", "axis1_label0"])
+def test_a_small_file_of_a_huge_table_is_refused_unread(frames: dict[str, Path], tmp_path: Path, part: str) -> None:
+    path = tmp_path / "huge.h5"
+    path.write_bytes(frames["fixed-path-in-three"].read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file["df_with_missing"][part]
+        file["df_with_missing"].create_dataset(part, (100, 100_000), np.int8, fillvalue=1)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=rf"its {part} of shape \(100, 100000\) is too large for what the file holds"):
+        read_labels(path)
+    assert tracemalloc.get_traced_memory()[1] < 2e6
+    tracemalloc.stop()
+
+
+def test_numbers_are_bounded_as_floats(frames: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "huge.h5"
+    path.write_bytes(frames["fixed"].read_bytes())
+    with h5py.File(path, "r+") as file:
+        del file["df_with_missing"]["block0_values"]
+        data = file["df_with_missing"].create_dataset("block0_values", (200, 1 << 20), np.int8, chunks=(1, 1 << 20))
+        data[:1] = 1
+        assert data.size * 8 > dlc_h5._MAX_BYTES > data.nbytes < dlc_h5._MAX_RATIO * data.id.get_storage_size()
+    with pytest.raises(ValueError, match=r"its block0_values of shape .* is too large"):
+        read_labels(path)
 
 
 class Trap:

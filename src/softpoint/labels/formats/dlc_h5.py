@@ -7,6 +7,7 @@ read here, and column names that are plain lists of text.
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import pickletools
 from pathlib import Path
@@ -27,7 +28,9 @@ _PLAIN = {
     "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "PUT", "BINPUT", "GET", "BINGET", "MEMOIZE", "PROTO", "FRAME", "STOP",
 }  # fmt: skip
 
-_MAX_BYTES = 1 << 30  # of an array; HDF5 can state any size in a few bytes
+# Bytes of an array as floats, and its bytes per byte in the file: HDF5 can state any size in a few bytes.
+_MAX_BYTES, _MAX_RATIO = 1 << 30, 1100  # of which zlib reaches 1032
+_HEADER = 64  # bytes of an array so small that its description holds it
 
 _Names = list[tuple[str, ...]]
 
@@ -102,8 +105,9 @@ def _from_blocks(group: Any) -> tuple[_Names, _Names, np.ndarray]:
         if array.dtype.kind not in "fiu":
             raise ValueError(f"its block {block} holds {array.dtype}, not numbers")
         names += _axis(group, f"block{block}_items")
-        values.append(array if group[f"block{block}_values"].attrs.get("transposed") else array.T)
-    return names, _axis(group, "axis1"), np.concatenate(values, axis=1).astype(np.float64)
+        array = array if group[f"block{block}_values"].attrs.get("transposed") else array.T
+        values.append(array.astype(np.float64))
+    return names, _axis(group, "axis1"), np.concatenate(values, axis=1)
 
 
 def _axis(group: Any, name: str) -> _Names:
@@ -129,8 +133,10 @@ def _array(group: Any, name: str) -> np.ndarray:
         raise ValueError(f"its {name} holds Python objects, which are never opened")
     if data.is_virtual or data.external:
         raise ValueError(f"its {name} is stored in another file")
-    if data.size * data.dtype.itemsize > _MAX_BYTES:
-        raise ValueError(f"its {name} of shape {data.shape} is too large")
+    types = [kind for kind, *_ in (data.dtype.fields or {"": (data.dtype,)}).values()]
+    size = data.size * sum(max(kind.itemsize, 8 * math.prod(kind.shape)) for kind in types)
+    if size > _MAX_BYTES or data.nbytes > _MAX_RATIO * (data.id.get_storage_size() + _HEADER):
+        raise ValueError(f"its {name} of shape {data.shape} is too large for what the file holds")
     return np.asarray(data[()])
 
 
