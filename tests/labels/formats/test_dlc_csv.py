@@ -96,6 +96,17 @@ def test_paths_start_above_a_file_that_is_beside_its_images(tmp_path: Path) -> N
     assert read_labels(written(tmp_path, text, "elsewhere/CollectedData.csv")).folder == str(tmp_path / "elsewhere")
 
 
+@pytest.mark.parametrize("order", ["m1,m1,single,single", "single,single,m1,m1"])
+def test_the_points_of_single_belong_to_the_only_animal(tmp_path: Path, order: str) -> None:
+    header = f"scorer,a,a,a,a\nindividuals,{order}\nbodyparts,nose,nose,corner,corner\ncoords,x,y,x,y\n"
+    labels = read_labels(written(tmp_path, header + "1.png,1,2,3,4\n2.png,,,5,6\n"))
+    assert [subject.name for subject in labels.subjects] == ["m1", "m1"]
+    assert labels.skeleton.names == ("nose", "corner")
+    np.testing.assert_array_equal(labels.keypoints, [[[1, 2], [3, 4]], [[np.nan, np.nan], [5, 6]]])
+    both = read_labels(written(tmp_path, header.replace("corner", "nose") + "1.png,1,2,3,4\n"))
+    assert {subject.name for subject in both.subjects} == {"m1", "single"}  # one name cannot be two points
+
+
 def test_individuals_are_subjects(tmp_path: Path) -> None:
     labels = read_labels(written(tmp_path, SEVERAL))
     assert labels.skeleton.names == ("nose", "tail", "food")

@@ -16,6 +16,8 @@ from softpoint.paths import normalize_path
 
 COORDS = ("x", "y", "likelihood")
 
+_UNIQUE = "single"  # in place of an individual, above the points that an image has once
+
 
 class Column(NamedTuple):
     """The header of one column."""
@@ -40,7 +42,7 @@ def labels_of(path: Path, columns: Sequence[Column], rows: Sequence[Row], errors
 
     Raises ValueError for a header that repeats or lacks a coordinate, or names no keypoint.
     """
-    keypoints: dict[tuple[str, str], dict[str, int]] = {}
+    columns, keypoints = _of_one_animal(columns), dict[tuple[str, str], dict[str, int]]()
     for i, column in enumerate(columns):
         coords = keypoints.setdefault((column.individual, column.bodypart), {})
         if (first := coords.setdefault(column.coord, i)) != i:
@@ -91,6 +93,17 @@ def labels_of(path: Path, columns: Sequence[Column], rows: Sequence[Row], errors
     return Labels(
         str(path), str(_image_root(path, subjects)), Skeleton(names, infer_flip_pairs(names)), tuple(subjects)
     )
+
+
+def _of_one_animal(columns: Sequence[Column]) -> Sequence[Column]:
+    """Return the columns with the points of "single", DeepLabCut's unique ones, given to the only animal beside it."""
+    parts: dict[str, set[str]] = {}
+    for column in columns:
+        parts.setdefault(column.individual, set()).add(column.bodypart)
+    if len(parts) != 2 or _UNIQUE not in parts or set.intersection(*parts.values()):
+        return columns
+    (animal,) = parts.keys() - {_UNIQUE}
+    return [column._replace(individual=animal) for column in columns]
 
 
 def _image_root(path: Path, subjects: Sequence[Subject]) -> Path:
