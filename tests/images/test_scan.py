@@ -97,6 +97,16 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return reads
 
 
+def test_an_image_of_the_size_and_time_of_an_earlier_one_is_read_again(tmp_path: Path) -> None:
+    image, memo = tmp_path / "a.bmp", tmp_path / "m.json"
+    cv2.imwrite(str(image), texture(1, (8, 8)))
+    before, (first,) = image.stat(), scan(ImageFolder(tmp_path), ["a.bmp"], memo)
+    cv2.imwrite(str(image), texture(2, (8, 8)))
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert image.stat().st_size == before.st_size and image.stat().st_mtime_ns == before.st_mtime_ns
+    assert scan(ImageFolder(tmp_path), ["a.bmp"], memo)[0].digest != first.digest
+
+
 def test_images_in_a_memo_are_not_read_again(folder: Path, reads: list[str]) -> None:
     memo, names = folder / "memo" / "m.json", ["0.png", "1.png", "broken.png"]
     first = scan(ImageFolder(folder), names, memo)

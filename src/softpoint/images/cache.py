@@ -152,7 +152,7 @@ def _header(image_folder: ImageFolder, places: Mapping[str, Place]) -> bytes:
     states = []
     for image, place in places.items():
         status = find_source(image_folder.path(image)).stat()
-        states.append((image, place, status.st_size, status.st_mtime_ns))
+        states.append((image, place, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
     digest = _digest([states, cv2.__version__, PIL.__version__])
     return f"{_FORMAT}\n{digest}\n".encode().ljust(_HEADER, b"\0")
 

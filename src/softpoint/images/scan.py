@@ -50,7 +50,7 @@ class Scan(NamedTuple):
 def scan(image_folder: ImageFolder, images: Sequence[str], memo: Path | None = None) -> list[Scan]:
     """Return one `Scan` for each of `images`; repeated ones are read once, and those in the memo not at all.
 
-    The memo is a file that recognizes an image by path, size and time of change; one process at a time adds to it.
+    The memo is a file that recognizes an image by path, size and times of change; one process at a time adds to it.
     It is rebuilt where it is damaged, and does without where it cannot be written.
     """
     keys = {image: _key(image_folder, image) for image in dict.fromkeys(images)}
@@ -141,18 +141,21 @@ def _orientation(path: Path) -> int:
 
 
 def _key(image_folder: ImageFolder, image: str) -> str:
-    """Return path, size and time of change of an image's file; "" where there is none."""
+    """Return path, size and times of change of an image's file; "" where there is none.
+
+    The second time, of its inode, also tells a file that was copied here with the time of an earlier one.
+    """
     try:
         path = image_folder.path(image)
         state = find_source(path).stat()
     except (OSError, ValueError):
         return ""
-    return f"{path.absolute()}|{state.st_size}|{state.st_mtime_ns}"
+    return f"{path.absolute()}|{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}"
 
 
 def _header(image_folder: ImageFolder) -> list[Any]:
     """Return what must be equal for stored scans to be valid; the first number is the version of a scan."""
-    return [3, image_folder.exif, image_folder.max_pixels, image_folder.bits]
+    return [4, image_folder.exif, image_folder.max_pixels, image_folder.bits]
 
 
 def _read_memo(memo: Path, image_folder: ImageFolder) -> dict[str, Scan]:
@@ -177,8 +180,8 @@ def _parse(row: list[Any]) -> Scan:
 
 def _write_memo(memo: Path, image_folder: ImageFolder, stored: dict[str, Scan], scans: dict[str, Scan]) -> None:
     """Add scans to the memo in the place of earlier ones; an image that cannot be read is tried again next time."""
-    new = {key.rsplit("|", 2)[0] for key in scans}
-    kept = {key: scan for key, scan in stored.items() if key.rsplit("|", 2)[0] not in new}
+    new = {key.rsplit("|", 3)[0] for key in scans}
+    kept = {key: scan for key, scan in stored.items() if key.rsplit("|", 3)[0] not in new}
     rows = {key: [list(scan.size), *scan[3:]] for key, scan in {**kept, **scans}.items() if scan.error is None}
     try:
         write_text(memo, json.dumps({"made": _header(image_folder), "scans": rows}))
