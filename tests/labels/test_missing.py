@@ -52,7 +52,12 @@ def coco(mark: str) -> str:
     )
 
 
-@pytest.mark.parametrize("write", [wide, long, deeplabcut, coco])
+def deeplabcut_of_animals(mark: str) -> str:
+    header = "scorer,me,me,me,me\nindividuals,m1,m1,m1,m1\n"
+    return header + deeplabcut(mark).partition("\n")[2]
+
+
+@pytest.mark.parametrize("write", [wide, long, deeplabcut, deeplabcut_of_animals, coco])
 @pytest.mark.parametrize("mark", ["-1,-1", "0,0", "-1.0,-1.0", *(f"{word},{word}" for word in sorted(WORDS))])
 def test_a_marked_point_is_unlabeled_in_every_format(tmp_path: Path, write, mark: str) -> None:
     labels = read_labels(written(tmp_path, write(mark), "labels.json" if write is coco else "labels.csv"))
@@ -102,6 +107,25 @@ def test_marks_are_found_as_the_file_writes_them(tmp_path: Path, flags: str | No
     if flags is None:
         x, y = map(float, mark.split())
         np.testing.assert_array_equal(kept.keypoints[:2, 0], [[x, 20 - y], [x, 21 - y]])
+
+
+@pytest.mark.parametrize("words", [(None, None), (float("nan"), float("nan")), (-1, -1), (0, 0)])
+def test_a_json_file_per_image_marks_points_too(tmp_path: Path, words: tuple) -> None:
+    for i in range(2):
+        text = json.dumps({"bboxes": [[0, 0, 9, 9]], "keypoints": [[[*words, 2], [1, i + 1, 2]]]})
+        written(tmp_path, text, f"{i}.json")
+        (tmp_path / f"{i}.png").write_bytes(b"")
+    assert read_labels(tmp_path).visibility.tolist() == [[0, 2], [0, 2]]
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "None", "null"])
+@pytest.mark.parametrize("flag", ["", " 2"])
+def test_yolo_takes_words_for_missing_points(tmp_path: Path, word: str, flag: str) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("L", (40, 20)).save(tmp_path / "images/a.png")
+    path = written(tmp_path, f"train: images\nkpt_shape: [2, {3 if flag else 2}]\nnames: [a]", "data.yaml")
+    written(tmp_path, f"0 .5 .5 .9 .9 {word} {word}{flag} .5 .5{flag}", "labels/a.txt")
+    assert read_labels(path).visibility.tolist() == [[0, 2]]
 
 
 @pytest.mark.parametrize("value", ["nan", [-1, -1], [[1, 2, 3]], [["a", "b"]], [[1], [1, 2]]])

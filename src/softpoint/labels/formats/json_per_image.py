@@ -176,6 +176,8 @@ def _points(values: Any) -> np.ndarray:
     for k, (x, y, state) in enumerate(points.tolist(), 1):
         if state not in (UNLABELED, OCCLUDED, VISIBLE):
             raise ValueError(f"keypoint {k} has visibility {state:g}; it must be 0, 1 or 2")
-        if state and not math.isfinite(x + y):
+        if math.isnan(x) and math.isnan(y):
+            points[k - 1, 2] = UNLABELED
+        elif state and not math.isfinite(x + y):
             raise ValueError(f"keypoint {k} is labeled at x={x:g} y={y:g}; correct it")
     return points

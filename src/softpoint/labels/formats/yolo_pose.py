@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from softpoint.images.decode import image_size, list_images
 from softpoint.labels.formats.parsing.path_search import Tails, tail_below
 from softpoint.labels.formats.parsing.rows import parse_float, read_lines, unlabeled_points
 from softpoint.labels.formats.parsing.yolo_config import Config, find_config, read_config
+from softpoint.labels.missing import WORDS
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 from softpoint.paths import normalize_path
@@ -168,7 +170,7 @@ def _subject(cells: list[str], image: str, place: str, group: str, config: Confi
             f"it has {len(cells)} numbers; kpt_shape [{config.count}, {config.dimensions}] requires"
             f" {5 + config.count * config.dimensions}: class, box and {config.count} keypoints"
         )
-    values = np.array([parse_float(cell) for cell in cells])
+    values = np.array([math.nan if cell.lower() in WORDS else parse_float(cell) for cell in cells])
     number = next((number for number in config.classes if number == values[0]), None)
     if number is None:
         raise ValueError(f"class {cells[0]} is not one of names: {', '.join(map(str, config.classes))}")
@@ -189,8 +191,8 @@ def _subject(cells: list[str], image: str, place: str, group: str, config: Confi
 def _visibility(points: np.ndarray) -> np.ndarray:
     """Return the visibility (K,) of points (K, 2 or 3)."""
     if points.shape[1] == 2:
-        return np.where((points < 0).any(axis=1), UNLABELED, VISIBLE)
-    flags = points[:, 2]
+        return np.where((points < 0).any(axis=1) | np.isnan(points).all(axis=1), UNLABELED, VISIBLE)
+    flags = np.where(np.isnan(points[:, :2]).all(axis=1), UNLABELED, points[:, 2])
     if not (valid := np.isin(flags, (UNLABELED, OCCLUDED, VISIBLE))).all():
         raise ValueError(f"visibility {flags[~valid][0]:g} is not 0 (unlabeled), 1 (occluded) or 2 (visible)")
     return flags.astype(np.int64)
