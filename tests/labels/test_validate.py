@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,33 @@ def test_a_folder_is_suggested_only_where_it_has_nearly_all_images(tmp_path: Pat
         checked(labels, tmp_path / "labels")
 
 
+@pytest.mark.parametrize(
+    ("path", "image"),
+    [
+        ("v/A.PNG", "v/a.png"),
+        ("V/a.png", "v/a.png"),
+        ("v/a", "v/a.png"),
+        ("v/a.jpg", "v/a.png"),
+        ("v/cafe\u0301.png", "v/caf\u00e9.png"),
+        ("v/caf\u00e9.png", "v/cafe\u0301.png"),
+        ("v/a.png", "v/a.png "),
+    ],
+)
+def test_the_name_that_was_meant_is_named(tmp_path: Path, path: str, image: str) -> None:
+    labels = read_labels(written(tmp_path, HEADER + f"{path},1,1,2,2\n"))
+    (tmp_path / "v").mkdir()
+    (tmp_path / image).write_bytes(b"")
+    message = re.escape(f"{tmp_path} has {image}, not {path}: correct the paths in the labels, or rename the images")
+    with pytest.raises(ValueError, match=message):
+        checked(labels, tmp_path)
+    (tmp_path / "v" / "a.tif").write_bytes(b"")
+    (tmp_path / "v" / "CAF\u00c9.png").write_bytes(b"")
+    if path in ("v/a.jpg", "v/a", "v/caf\u00e9.png", "v/cafe\u0301.png"):  # two names are as near
+        with pytest.raises(ValueError, match="does not exist") as error:
+            checked(labels, tmp_path)
+        assert "rename the images" not in str(error.value)
+
+
 def test_unreadable_images_are_listed_or_skipped(tmp_path: Path) -> None:
     rows = "".join(f"img{i}.png,1,1,1,1\n" for i in range(9))
     labels = read_labels(written(tmp_path, HEADER + rows))
@@ -105,6 +133,20 @@ def test_an_image_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     images(tmp_path / "set", labels)
     with pytest.raises(ValueError, match=r"line 4: its image '../a.png' lies outside data.images"):
         checked(labels, tmp_path / "set")
+
+
+def test_one_image_has_one_name(tmp_path: Path) -> None:
+    rows = f"v/a.png,1,1,2,2\nw/a.png,3,3,4,4\nb.png,1,1,1,1\nlink.png,1,1,1,1\n{tmp_path / 'b.png'},3,3,1,1\n"
+    labels = read_labels(written(tmp_path, HEADER + rows + "hard.png,1,1,2,2\n"))
+    images(tmp_path, labels.select([0, 2]))
+    (tmp_path / "w").symlink_to("v")
+    (tmp_path / "link.png").symlink_to("b.png")
+    (tmp_path / "hard.png").hardlink_to(tmp_path / "b.png")  # a copy, as far as a file system tells
+    with pytest.raises(ValueError, match=r"3 rows .*") as error:
+        checked(labels, tmp_path)
+    assert "line 5: w/a.png is the image v/a.png of line 4 by another name" in str(error.value)
+    assert "line 7: link.png is the image b.png of line 6 by another name" in str(error.value)
+    assert checked(labels, tmp_path, on_error="skip")[0].images == ("v/a.png", "b.png", "hard.png")
 
 
 @pytest.mark.parametrize("again", ["a.png", "./a.png", "v/..\\\\a.png"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from softpoint.images import ImageFolder
-from softpoint.labels.formats.parsing.path_search import folders_with
+from softpoint.labels.formats.parsing.path_search import folders_with, near_miss
 from softpoint.labels.row_errors import RowErrors, first_few
-from softpoint.labels.schema import UNLABELED, Labels
+from softpoint.labels.schema import UNLABELED, Labels, Subject
 from softpoint.paths import normalize_path
 
 # Pixels by which a point may be beyond the centers of the border pixels: labeling tools let people click on the
@@ -46,6 +48,7 @@ def validate(
     errors.errors += [f"{labels.places[i]}: labels {labels.images[i]} exactly as {repeated[i]} does" for i in repeated]
     errors.raise_or_warn("remove one of them")
     labels = labels.select(i for i in range(len(labels)) if i not in repeated)
+    labels = _by_one_name(labels, image_folder, errors)
     labels, shapes = _with_sizes(labels, image_folder, errors, sizes)
     labels, shapes = _inside(labels, shapes, errors, out_of_frame)
     if not (labels.visibility > 0).any():
@@ -77,6 +80,31 @@ def outside_points(labels: Labels, sizes: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         beyond = ((labels.keypoints < -BORDER) | (labels.keypoints > limits)).any(axis=2)
     return beyond & (labels.visibility > 0)
+
+
+def _by_one_name(labels: Labels, image_folder: ImageFolder, errors: RowErrors) -> Labels:
+    """Return the labels without the subjects whose image has another name, by a link or another spelling, before."""
+    first: dict[str, Subject] = {}
+    for subject, path in zip(labels.subjects, labels.paths, strict=True):
+        first.setdefault(path, subject)
+    owner: dict[tuple[int, int, str], str] = {}
+    again: dict[str, Subject] = {}
+    for path in first:
+        with suppress(OSError, ValueError):  # a frame of a video, or missing, which is found later
+            file = image_folder.path(path)
+            status = file.stat()
+            link = os.path.realpath(file) if status.st_nlink > 1 else ""  # hard links are equal files, not one
+            if (other := owner.setdefault((status.st_dev, status.st_ino, link), path)) != path:
+                again[path] = first[other]
+    kept = []
+    for index, (subject, path) in enumerate(zip(labels.subjects, labels.paths, strict=True)):
+        with errors.row(subject.place):
+            if path in again:
+                earlier = again[path]
+                raise ValueError(f"{subject.image} is the image {earlier.image} of {earlier.place} by another name")
+            kept.append(index)
+    errors.raise_or_warn("give each image one name")
+    return labels.select(kept)
 
 
 def _with_sizes(
@@ -113,6 +141,8 @@ def _folder_hint(labels: Labels, missing: list[str], folder: Path) -> str:
     images, lost = list(dict.fromkeys(labels.images)), len(set(missing))
     if 2 * lost < len(images):
         return f"the other {len(images) - lost} images are in data.images={folder}: restore it"
+    if (near := near_miss(folder, missing[0])) is not None:
+        return f"{folder} has {near}, not {missing[0]}: correct the paths in the labels, or rename the images"
     found = folders_with(images[:: -(-len(images) // _SAMPLE)], Path(labels.source), folder)
     if len(found) == 1:
         return f"{missing[0]} exists under {found[0]}: set data.images={found[0]}"

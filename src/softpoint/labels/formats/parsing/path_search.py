@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from softpoint.images.decode import SUFFIXES
 from softpoint.paths import normalize_path
 
 # Limits: subfolders searched beside a label file, parts of a path compared, and paths that decide on a folder.
 _MAX_FOLDERS, _MAX_PARTS, _MAX_PATHS = 100, 8, 50
+
+_log = logging.getLogger(__name__)
 
 # Share of the images that a folder must hold to be suggested.
 _MIN_FOUND = 0.9
@@ -29,6 +34,37 @@ def tail_below(folder: Path, written: str) -> str | None:
         if os.path.exists(os.path.join(folder, tail)):  # noqa: PTH110, PTH118
             return tail
     return None
+
+
+def near_miss(folder: Path, written: str) -> str | None:
+    """Return the path below `folder` that differs from a missing one in case, spaces, accents or suffix alone.
+
+    >>> near_miss(Path(__file__).parent, "Path_Search.PY"), near_miss(Path(__file__).parent, "path_search.jpg")
+    ('path_search.py', None)
+    """
+    path, parts = folder, normalize_path(written).split("/")
+    for number, part in enumerate(parts, 1):
+        names = _names(path)
+        alike = [part] * (part in names) or [name for name in names if _plain(name) == _plain(part)]
+        if not alike and number == len(parts):
+            stem = _plain(PurePosixPath(part).stem if PurePosixPath(part).suffix.lower() in SUFFIXES else part)
+            images = [PurePosixPath(name) for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
+            alike = [image.name for image in images if _plain(image.stem) == stem]
+        if len(alike) != 1:
+            return None
+        path /= alike[0]
+    return path.relative_to(folder).as_posix()
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip().casefold()
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208, names alone, of which there may be many
+    except (OSError, ValueError):
+        return []
 
 
 class Tails:
@@ -73,11 +109,20 @@ def folders_with(images: Sequence[str], source: Path, folder: Path) -> list[Path
 
 
 def best_folder(folders: Sequence[Path], written: Iterable[str]) -> Path:
-    """Return the first folder below which most of the paths exist, judged by 50 of them."""
+    """Return the first folder below which most of the paths exist, judged by 50 of them.
+
+    Warn of one beside the first where it has no more than the names of files, which another set of images may have too.
+    """
     assert folders
     paths = sorted(set(written))
     paths = paths[:: -(-len(paths) // _MAX_PATHS) or 1]
-    return max(folders, key=lambda folder: sum(tail_below(folder, path) is not None for path in paths))
+    best = max(folders, key=lambda folder: sum(tail_below(folder, path) is not None for path in paths))
+    if not best.is_relative_to(folders[0]):
+        tails = [(path, tail) for path in paths if (tail := tail_below(best, path)) is not None]
+        if tails and all("/" not in tail and re.search(r"[/\\]", path) for path, tail in tails):
+            message = "images are taken from %s, which has files named as in %s; if they are others, set data.images"
+            _log.warning(message, best, tails[0][0])
+    return best
 
 
 def folders_near(source: Path) -> list[Path]:
