@@ -110,6 +110,8 @@ def test_names_that_differ_otherwise_are_none(one: str, other: str) -> None:
 @pytest.mark.parametrize(
     ("names", "partnerless"),
     [
+        ("earleft1 earright1 earleft2", "earleft2"),
+        ("lt_ear rt_ear lt_eye", "lt_eye"),
         ("nose left_ear right_ear tail", ""),
         ("nose left_ear right_ear left_hip", "left_hip"),
         ("left_ear right_ear hipRight", "hipRight"),

@@ -128,9 +128,9 @@ def infer_flip_pairs(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Return the (left, right) pairs of names that differ only in the marker of the side.
 
     The marker is the word left or right, anywhere; or near and off, a horse's left and right, at the beginning of a
-    word; or a letter L or R that is separate (l_eye, paw-L, L1), a capital joined to a word (LEye, kneeL, foreLPaw),
-    next to one or two other capitals (LA, FL, paw1LH), before a part of a body (lpaw, Lsho), or, where other names show
-    pairs, before any word (ltail). Another letter within a word is no marker: tail and tair are no pair.
+    word; or Lt and Rt; or a letter L or R that is separate (l_eye, paw-L, L1), a capital joined to a word (LEye, kneeL,
+    foreLPaw), next to one or two other capitals (LA, FL, paw1LH), before a part of a body (lpaw, Lsho), or, where other
+    names show pairs, before any word (ltail). Another letter within a word is no marker: tail and tair are no pair.
 
     >>> infer_flip_pairs(["nose", "leftear", "rightear", "paw_L", "paw_R"])
     (('leftear', 'rightear'), ('paw_L', 'paw_R'))
@@ -138,6 +138,8 @@ def infer_flip_pairs(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     (('LEye', 'REye'), ('kneeL', 'kneeR'), ('paw1LH', 'paw1RH'), ('Left Ear', 'Right Ear'))
     >>> infer_flip_pairs(["LA", "RA", "lpaw", "rpaw", "Lsho", "Rsho", "nearfore", "offfore", "lear", "rear"])
     (('LA', 'RA'), ('lpaw', 'rpaw'), ('Lsho', 'Rsho'), ('nearfore', 'offfore'), ('lear', 'rear'))
+    >>> infer_flip_pairs(["lt_ear", "rt_ear", "Lt.eye", "Rt.eye"])
+    (('lt_ear', 'rt_ear'), ('Lt.eye', 'Rt.eye'))
     >>> infer_flip_pairs(["tail", "tair", "ball", "barr", "lear", "rear", "left_hip"])
     ()
     """
@@ -145,7 +147,7 @@ def infer_flip_pairs(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     paired: dict[str, str] = {}
     taken: set[str] = set()
     # Words first: in left_L1 and right_L1 the letter belongs to the name of a vertebra.
-    for markers in ((_WORD,), (_WORD, _LETTER), (_LETTER,), (_NEAR,), (_PART,), (_FIRST,)):
+    for markers in ((_WORD,), (_WORD, _LETTER), (_LETTER,), (_NEAR,), (_LT,), (_PART,), (_FIRST,)):
         if markers == (_FIRST,) and not paired:
             break
         for name in names:
@@ -158,7 +160,7 @@ def infer_flip_pairs(names: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return tuple((name, paired[name]) for name in names if name in paired)
 
 
-_RIGHT = {"left": "right", "l": "r", "near": "off"}
+_RIGHT = {"left": "right", "l": "r", "near": "off", "lt": "rt"}
 
 _LETTER_MARKER = (
     r"(?<![A-Za-z])[Ll](?![A-Za-z])"  # separate
@@ -177,6 +179,7 @@ _BODY = (
 _WORD = re.compile("left", re.IGNORECASE)
 _LETTER = re.compile(_LETTER_MARKER)
 _NEAR = re.compile("(?<![A-Za-z])near", re.IGNORECASE)
+_LT = re.compile("(?<![A-Za-z])lt(?![A-Za-z])", re.IGNORECASE)
 _PART = re.compile(f"(?<![A-Za-z])l(?={_BODY})", re.IGNORECASE)
 _FIRST = re.compile("(?<![A-Za-z])l(?=[a-z])", re.IGNORECASE)  # lear and rear, of which rear is a word of its own
 
@@ -185,7 +188,8 @@ _SIDE = re.compile(
     r"(?i:(?<![a-z])(left|right))|(?<=[a-z])(Left|Right)|(?<![A-Za-z0-9])[LlRr](?![A-Za-z0-9])|(?<![A-Za-z])[lr](?=[A-Z])"
 )
 _WEAK_SIDES = (
-    re.compile("(left|right)$", re.IGNORECASE),
+    re.compile("(?<=[a-z])(left|right)", re.IGNORECASE),
+    re.compile("(?<![A-Za-z])(lt|rt)(?![A-Za-z])", re.IGNORECASE),
     re.compile(f"{_LETTER_MARKER}|{_LETTER_MARKER.replace('L', 'R').replace('l', 'r')}"),
     re.compile(f"(?<![A-Za-z])[lr](?={_BODY}|ear)", re.IGNORECASE),
     re.compile("(?<![A-Za-z])(near|off)", re.IGNORECASE),
