@@ -49,34 +49,41 @@ def mirror_pairs(points: np.ndarray) -> list[tuple[int, int]]:
 
     Return none where there are too few poses, and where no choice or more than one explains them.
     """
+    kept, poses = _usable(points)
+    choices = list(islice(_isometries(_mean_distances(poses)), _MAX_CHOICES)) if len(kept) else []
+    if not 0 < len(choices) < _MAX_CHOICES:
+        return []
+    turns, triangles = _turns(poses), np.array(list(combinations(range(len(kept)), 3)))
+    ranked = sorted((_unturned_share(partner, turns, triangles), partner.tolist()) for partner in choices)
+    best, partner = ranked[0]
+    if best > _CLEAR or (len(ranked) > 1 and ranked[1][0] < 2 * best + _NEXT):
+        return []
+    return [(int(kept[i]), int(kept[j])) for i, j in enumerate(partner) if i < j]
+
+
+def _usable(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the keypoints that are labeled often enough, and some poses of these (N, K, 2), of unit spread.
+
+    Return no keypoint where there are too few or too many, or where two are hardly ever labeled together.
+    """
     labeled = np.isfinite(points).all(2)
     kept = np.flatnonzero(labeled.sum(0) >= _MIN_SUBJECTS)
     poses = points[labeled[:, kept].sum(1) >= 3][:, kept]
     poses = poses[evenly_spaced(len(poses), _MAX_SUBJECTS)]
     known = np.isfinite(poses[..., 0]).astype(int)
-    if not 3 <= len(kept) <= _MAX_KEYPOINTS or (known.T @ known).min(initial=_MIN_SUBJECTS) < _MIN_SUBJECTS / 3:
-        return []
-    poses = poses / np.sqrt(np.nanvar(poses, axis=1).sum(1)).clip(1e-9)[:, None, None]
-    distances = np.sqrt(np.nanmean(((poses[:, :, None] - poses[:, None]) ** 2).sum(-1), 0))
-    turns = _orientation(poses)
-    triples = np.array(list(combinations(range(len(kept)), 3)))
-
-    def cost(partner: np.ndarray) -> float:
-        """Return the share of the orientation that stays, of the triangles whose own corners do not settle it."""
-        image = partner[triples]
-        unsettled = (np.sort(image, 1) != triples).any(1) | (image == triples).all(1)
-        before, after = (turns[tuple(corners[unsettled].T)] for corners in (triples, image))
-        return float(((before + after) ** 2).sum() / max(4 * (before**2).sum(), 1e-9))
-
-    partners = list(islice(_isometries(distances), _MAX_CHOICES))
-    choices = sorted((cost(partner), partner.tolist()) for partner in partners) if len(partners) < _MAX_CHOICES else []
-    best, partner = choices[0] if choices else (1.0, [])
-    if best > _CLEAR or (len(choices) > 1 and choices[1][0] < 2 * best + _NEXT):
-        return []
-    return [(int(kept[i]), int(kept[j])) for i, j in enumerate(partner) if i < j]
+    together = (known.T @ known).min(initial=_MIN_SUBJECTS)
+    if not 3 <= len(kept) <= _MAX_KEYPOINTS or together < _MIN_SUBJECTS / 3:
+        return np.empty(0, int), poses
+    spread = np.sqrt(np.nanvar(poses, axis=1).sum(1)).clip(1e-9)
+    return kept, poses / spread[:, None, None]
 
 
-def _orientation(poses: np.ndarray) -> np.ndarray:
+def _mean_distances(poses: np.ndarray) -> np.ndarray:
+    """Return the root mean squared distances (K, K) between the keypoints of poses (N, K, 2)."""
+    return np.asarray(np.sqrt(np.nanmean(((poses[:, :, None] - poses[:, None]) ** 2).sum(-1), 0)))
+
+
+def _turns(poses: np.ndarray) -> np.ndarray:
     """Return mean by standard deviation, (K, K, K) and at most 3, of the signed area of each triangle of keypoints."""
     total, square, count = np.zeros((3, *[poses.shape[1]] * 3))
     for x, y in poses.transpose(0, 2, 1):
@@ -86,29 +93,47 @@ def _orientation(poses: np.ndarray) -> np.ndarray:
         area[~known] = 0
         total, square, count = total + area, square + area**2, count + known
     mean = total / count.clip(1)
-    return np.asarray((mean / np.sqrt((square / count.clip(1) - mean**2).clip(1e-12))).clip(-3, 3))
+    deviation = np.sqrt((square / count.clip(1) - mean**2).clip(1e-12))
+    return np.asarray((mean / deviation).clip(-3, 3))
+
+
+def _unturned_share(partner: np.ndarray, turns: np.ndarray, triangles: np.ndarray) -> float:
+    """Return the share of the orientation that an exchange leaves as it was: 0 where every triangle turns round.
+
+    A triangle that two of its own corners are exchanged in turns round by that alone, and says nothing.
+    """
+    images = partner[triangles]
+    is_own_image = (np.sort(images, 1) == triangles).all(1)
+    is_fixed = (images == triangles).all(1)
+    compared = ~is_own_image | is_fixed
+    before, after = (turns[tuple(corners[compared].T)] for corners in (triangles, images))
+    return float(((before + after) ** 2).sum() / max(4 * (before**2).sum(), 1e-9))
 
 
 def _isometries(distances: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the exchanges of pairs, as the partner (K,) of each keypoint, that keep all distances (K, K) nearly."""
+    """Yield the exchanges of pairs, as the partner (K,) of each keypoint, that keep all distances (K, K) nearly.
+
+    Keypoints get their partners in order, each itself or a later one, if the distances to all decided ones fit.
+    """
     partner = np.full(len(distances), -1)
     steps = iter(range(_MAX_STEPS))
 
-    def extend(first: int) -> Iterator[np.ndarray]:
-        while first < len(partner) and partner[first] >= 0:
-            first += 1
-        if first == len(partner):
+    def fits(one: int, other: int) -> bool:
+        decided = np.flatnonzero(partner >= 0)
+        ours = np.concatenate([distances[one, decided], distances[other, decided]])
+        theirs = np.concatenate([distances[other, partner[decided]], distances[one, partner[decided]]])
+        return bool((np.abs(ours - theirs) <= _TOLERANCE * (ours + theirs) / 2).all())
+
+    def extend() -> Iterator[np.ndarray]:
+        undecided = np.flatnonzero(partner < 0).tolist()
+        if not undecided:
             yield partner.copy()
             return
-        for other in range(first, len(partner)):
-            if partner[other] >= 0 or next(steps, None) is None:
-                continue
-            decided = np.flatnonzero(partner >= 0)
-            ours = np.concatenate([distances[first, decided], distances[other, decided]])
-            theirs = np.concatenate([distances[other, partner[decided]], distances[first, partner[decided]]])
-            if (np.abs(ours - theirs) <= _TOLERANCE * (ours + theirs) / 2).all():
-                partner[first], partner[other] = other, first
-                yield from extend(first + 1)
-                partner[first] = partner[other] = -1
+        one = undecided[0]
+        for other in undecided:
+            if next(steps, None) is not None and fits(one, other):
+                partner[one], partner[other] = other, one
+                yield from extend()
+                partner[one] = partner[other] = -1
 
-    yield from extend(0)
+    yield from extend()
