@@ -21,8 +21,7 @@ def main(cfg: DictConfig) -> None:
     from softpoint.inference.batch.job import Job, UnreadableError
     from softpoint.inference.batch.options import PredictOptions
     from softpoint.inference.batch.sources import ImageSource, find_sources
-    from softpoint.labels.boxes import boxes_by_image
-    from softpoint.labels.formats import read_labels
+    from softpoint.labels.box_files import read_boxes
     from softpoint.labels.row_errors import first_few
 
     output, formats = Path(cfg.output), [cfg.formats] if isinstance(cfg.formats, str) else list(cfg.formats or [])
@@ -46,9 +45,9 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"video=true: there is no video in source={cfg.source}")
     boxes = None
     if file is not None:
-        labels = read_labels(file, images=first.folder, missing=checkpoint.data.get("missing", "auto"))
-        labels = labels.with_any_of(predictor.skeleton.names)
-        boxes = boxes_by_image(labels, (predictor.crops or {}).get("boxes"))
+        data, kind = checkpoint.data, (predictor.crops or {}).get("boxes")
+        chosen, missing = data.get("categories") or (), data.get("missing", "auto")
+        boxes = read_boxes(file, predictor.skeleton.names, chosen, missing, kind, first.folder, source_labels)
     elif predictor.crops:
         print("this network was trained on crops of single subjects: without boxes=LABELS it sees whole images")
     job = Job(predictor, options, output, boxes, track)

@@ -1,0 +1,86 @@
+"""Boxes for predictions: the same from labels and from every form of a detector's file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from helpers.hostile_json import hostile
+from helpers.labels import FUZZ, written
+from softpoint.labels.box_files import read_boxes
+
+NAMES = ("nose", "left_ear", "right_ear", "tail")
+IMAGES = [{"id": 7, "file_name": "./v/a.png"}, {"id": 8, "file_name": "b.png"}]
+KINDS = [{"id": 1, "name": "mouse"}, {"id": 2, "name": "rat"}]
+BOXES = [
+    {"image_id": 7, "category_id": 1, "bbox": [0, 0, 4, 5], "score": 0.9},
+    {"image_id": 7, "category_id": 2, "bbox": [1, 1, 4, 5]},
+    {"image_id": 8, "category_id": 1, "bbox": [2, 2, 0, 0]},
+]
+
+
+def of(folder: Path, content: Any, **options: Any) -> dict[str, list]:
+    text = content if isinstance(content, str) else json.dumps(content)
+    path = written(folder, text, "boxes.csv" if isinstance(content, str) else "boxes.json")
+    return {image: boxes.tolist() for image, boxes in read_boxes(path, NAMES, **options).items()}
+
+
+@pytest.mark.parametrize("name", ["boxes.csv", "boxes_detections.json", "boxes_instances.json"])
+def test_real_boxes_of_a_detector_are_those_of_labels(data_root: Path, name: str) -> None:
+    folder = data_root / "cases/missing"
+    wanted = read_boxes(folder / "boxes_withnames.json", NAMES)
+    found = read_boxes(folder / name, NAMES, image_file=folder / "boxes_withnames.json")
+    assert found.keys() == wanted.keys() and len(wanted) == 20
+    # A table counts from the centers of pixels, COCO from the corner of the image.
+    shift = 0.5 if name == "boxes.csv" else 0.0
+    np.testing.assert_allclose([found[image] - shift for image in wanted], [*wanted.values()])
+
+
+def test_categories_are_those_of_the_training(tmp_path: Path) -> None:
+    coco = {"images": IMAGES, "annotations": BOXES, "categories": KINDS}
+    mouse, rat = [-0.5, -0.5, 3.5, 4.5], [0.5, 0.5, 4.5, 5.5]
+    file = written(tmp_path, json.dumps(coco), "images.json")
+    paths = [{**box, "image_id": "v/a.png"} for box in BOXES[:2]]
+    for content in (coco, BOXES, paths):
+        assert of(tmp_path, content, image_file=file) == {"v/a.png": [mouse, rat]}
+        assert of(tmp_path, content, image_file=file, categories=["rat", "cat"]) == {"v/a.png": [rat]}
+        assert of(tmp_path, content, image_file=file, categories=["person"]) == {"v/a.png": [mouse, rat]}
+    labels = coco | {"categories": [kind | {"keypoints": ["nose"]} for kind in KINDS]}
+    assert of(tmp_path, labels, categories=["rat"]) == {"v/a.png": [rat]}
+    header = "image,category,box_left,box_top,box_right,box_bottom\n"
+    assert of(tmp_path, f"{header}a.png,rat,1,2,3,4\na.png,mouse,0,0,1,1\n", categories=["rat"]) == {
+        "a.png": [[1, 2, 3, 4]]
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (BOXES, r"image_id 7 is the id of no image known here; predict with source= the COCO file"),
+        ([{"image_id": "a.png", "bbox": [0, 0, 1]}], r"box 1: bbox holds 3 values"),
+        ([{"image_id": "a.png"}], r"box 1: bbox holds None"),
+        ([], "has no box of an image"),
+        ("image,box_left,box_top,box_right,box_bottom\na.png,3,1,2,2\n", "line 2: box has left 3"),
+        ("image,box_left,box_top,box_right,box_bottom\n", "has no box of an image"),
+    ],
+)
+def test_wrong_files_are_refused(tmp_path: Path, content: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        of(tmp_path, content)
+
+
+@FUZZ
+@given(hostile({"images": IMAGES, "annotations": BOXES, "categories": KINDS}) | hostile(BOXES))
+def test_a_damaged_file_raises_only_value_errors(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = written(tmp_path_factory.getbasetemp(), content, "hostile.json")
+    try:
+        boxes = read_boxes(path, NAMES)
+    except ValueError as error:
+        assert str(path) in str(error)
+    else:
+        assert all(box.shape[1] == 4 and np.isfinite(box).all() for box in boxes.values())
