@@ -123,6 +123,15 @@ def point_state(cells: Sequence[str], name: str, columns: dict[str, int], separa
     return (x, y, int(state)) if state else (math.nan, math.nan, UNLABELED)
 
 
+def checked_point(name: str, x: float, y: float, state: int) -> State:
+    """Return a labeled point, or an unlabeled one where both coordinates are NaN; ValueError for half a point."""
+    if math.isnan(x) and math.isnan(y):
+        return x, y, UNLABELED
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise half_point(name, x, y)
+    return x, y, state
+
+
 def labels_of(path: Path, names: Sequence[str], rows: Iterable[Row]) -> Labels:
     """Return the labels of the rows, with the keypoints `names`.
 

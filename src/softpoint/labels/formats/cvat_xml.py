@@ -1,0 +1,139 @@
+"""CVAT's own XML, "CVAT for images 1.1": skeletons, or single points whose label is the name of a keypoint."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from softpoint.labels.formats.parsing import csv_columns, json_values
+from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near
+from softpoint.labels.formats.parsing.rows import UniqueRows, parse_float
+from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels
+from softpoint.paths import normalize_path
+
+DESCRIPTION = "an XML file of CVAT (CVAT for images 1.1), or the folder that holds it as annotations.xml"
+
+_FILE = "annotations.xml"
+_MISSING = (float("nan"), float("nan"), UNLABELED)
+
+
+def recognize(path: Path, head: bytes) -> bool:
+    """Return whether this is an XML file of CVAT's annotations, or a folder with one.
+
+    >>> recognize(Path(), b"<?xml version='1.0'?><annotations><version>"), recognize(Path(), b"<annotation>")
+    (True, False)
+    """
+    if not head:
+        return (path / _FILE).is_file()
+    return (
+        re.match(rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)?<annotations>", head, re.DOTALL) is not None
+    )
+
+
+def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
+    """Return a subject per skeleton, and one per group of single points in an image, coordinates as written.
+
+    A point that is `outside` is unlabeled, an `occluded` one occluded. A box of the same `group_id` is the subject's.
+    Other shapes are counted in `unused`; an image without shapes is unlabeled. Images are searched below `images`, or
+    near the file.
+    Raises ValueError for tracks of a video, whose frames have no names, and for a file without points.
+    """
+    file = path / _FILE if path.is_dir() else path
+    root = _parse(file)
+    if root.find("track") is not None:
+        raise ValueError(f"{file} holds tracks of a video, whose frames it does not name; export CVAT for images 1.1")
+    entries = root.findall("image")
+    names = [entry.get("name", "") for entry in entries]
+    tails = Tails(best_folder([images] if images else folders_near(file), names), names)
+    unused: Counter[str] = Counter()
+    rows: list[csv_columns.Row] = []
+    unique = UniqueRows()
+    for number, (entry, name) in enumerate(zip(entries, names, strict=True), 1):
+        place = f"image {entry.get('id', number)}"
+        with errors.row(place):
+            image = tails[json_values.as_text(name, "name")]
+            unique.add(normalize_path(image), place, image)
+            rows += _rows(entry, place, image, unused)
+    keypoints = tuple(dict.fromkeys(name for *_, points in rows for name in points))
+    if not keypoints:
+        errors.raise_or_warn()
+        raise ValueError(f"{file}: none of its {len(entries)} images has a point; label skeletons or points")
+    labels = csv_columns.labels_of(file, keypoints, rows)
+    return Labels(str(file), str(tails.folder), labels.skeleton, labels.subjects, labels.categories, unused=unused)
+
+
+def _parse(file: Path) -> Element:
+    try:
+        content = file.read_bytes()
+        if b"<!DOCTYPE" in content or b"<!ENTITY" in content:  # entities can stand for endless text
+            raise ValueError("it declares entities, which CVAT never writes")
+        return ElementTree.fromstring(content)
+    except FileNotFoundError:
+        raise
+    except (OSError, LookupError, ValueError, ElementTree.ParseError) as error:
+        raise ValueError(f"{file} cannot be read as XML: {error}; export it again") from error
+
+
+def _rows(entry: Element, place: str, image: str, unused: Counter[str]) -> list[csv_columns.Row]:
+    """Return the subjects of an image, or an unlabeled one."""
+    size = tuple(int(_number(entry, key, "0")) for key in ("height", "width"))
+    known: dict[str, Any] = {"image": image} | ({"size": size} if all(size) else {})
+    boxes = {box.get("group_id"): box for box in entry.findall("box") if box.get("group_id")}
+    rows: list[csv_columns.Row] = []
+    loose: dict[str, dict[str, csv_columns.State]] = {}
+    for shape in entry:
+        if shape.tag == "skeleton":
+            points: dict[str, csv_columns.State] = {}
+            for point in shape.findall("points"):
+                _add_points(points, point)
+            fields = known | {"category": _label(shape)}
+            rows.append(
+                (f"{place}, {shape.tag} {len(rows) + 1}", _with_box(fields, boxes.get(shape.get("group_id"))), points)
+            )
+        elif shape.tag == "points":
+            _add_points(loose.setdefault(shape.get("group_id") or "", {}), shape)
+        elif not (shape.tag == "box" and shape.get("group_id")):
+            unused["shapes that are neither skeletons nor points"] += 1
+    for group, points in loose.items():
+        rows.append((f"{place}, group {group}" if group else place, _with_box(dict(known), boxes.get(group)), points))
+    return rows or [(place, known, {})]
+
+
+def _with_box(fields: dict[str, Any], box: Element | None) -> dict[str, Any]:
+    if box is not None:
+        edges = [_number(box, key) for key in ("xtl", "ytl", "xbr", "ybr")]
+        fields["box"] = json_values.box_from_corners(edges, edges)
+    return fields
+
+
+def _add_points(points: dict[str, csv_columns.State], shape: Element) -> None:
+    """Add the point of a shape, named by its label, or its points, which are numbered then."""
+    label, pairs = _label(shape), (shape.get("points") or "").split(";")
+    for number, pair in enumerate(pairs, 1):
+        name = label if len(pairs) == 1 else f"{label}_{number}"
+        if name in points:
+            raise ValueError(f"it has two points {name}; give the points of each subject a group_id of their own")
+        if shape.get("outside") == "1":
+            points[name] = _MISSING
+            continue
+        x, comma, y = pair.partition(",")
+        if not comma:
+            raise ValueError(f"{name} is at {pair[:40]!r}, not at x,y; correct it")
+        state = OCCLUDED if shape.get("occluded") == "1" else VISIBLE
+        points[name] = csv_columns.checked_point(name, parse_float(x), parse_float(y), state)
+
+
+def _label(shape: Element) -> str:
+    return json_values.as_text(shape.get("label"), "label").strip()
+
+
+def _number(element: Element, key: str, default: str = "") -> float:
+    try:
+        return json_values.as_number(parse_float(element.get(key, default)), key)
+    except ValueError as error:
+        raise ValueError(f"{key} of {element.tag} is {element.get(key)!r}; it must be a number") from error

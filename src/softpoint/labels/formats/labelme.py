@@ -1,0 +1,141 @@
+"""LabelMe: a folder with one JSON file of shapes per image; a point's label is the name of its keypoint."""
+
+from __future__ import annotations
+
+import posixpath
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from softpoint.labels.formats.parsing import csv_columns, json_values
+from softpoint.labels.formats.parsing.path_search import Tails
+from softpoint.labels.formats.parsing.rows import UniqueRows, read_head
+from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.schema import OCCLUDED, VISIBLE, Labels
+from softpoint.paths import normalize_path
+
+DESCRIPTION = "a folder with one JSON per image that has shapes and imagePath (LabelMe)"
+
+_TRIED = 5  # files that `recognize` opens: the first ones may be of something else
+
+
+@dataclass
+class _Subject:
+    """The shapes of one group of one image."""
+
+    points: dict[str, csv_columns.State] = field(default_factory=dict)
+    boxes: list[tuple[str, tuple[float, float, float, float]]] = field(default_factory=list)  # label and edges
+
+
+def recognize(path: Path, head: bytes) -> bool:
+    """Return whether this is a folder in which one of the first JSON files has shapes of an image."""
+    try:
+        heads = map(read_head, _files(path)[:_TRIED] if path.is_dir() else [])
+        return any(b'"shapes"' in head and (b'"imagePath"' in head or b'"flags"' in head) for head in heads)
+    except OSError:
+        return False
+
+
+def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
+    """Return the points of every file, one subject per `group_id`, coordinates as written.
+
+    A rectangle of the group is its box, and the rectangle's label its category; a point with the flag `occluded` is
+    occluded. Other shapes are counted in `unused`. `imagePath` starts from the JSON file; its end counts, below
+    `images` or the folder. A file without shapes is an unlabeled image.
+    Raises ValueError for a folder without points.
+    """
+    if not path.is_dir():
+        raise ValueError(f"{path} is a file; name the folder of the JSON files")
+    unused: Counter[str] = Counter()
+    contents: dict[str, tuple[str, dict[str, Any]]] = {}
+    for file in _files(path):
+        place = file.relative_to(path).as_posix()
+        with errors.row(place):
+            content = json_values.load_json(file)
+            if not isinstance(content, dict) or "shapes" not in content:
+                unused["JSON files without shapes"] += 1
+                continue
+            image = json_values.as_text(content.get("imagePath"), "imagePath")
+            contents[place] = (
+                normalize_path(posixpath.join(posixpath.dirname(place), image.replace("\\", "/"))),
+                content,
+            )
+    tails = Tails(images or path, [image for image, _ in contents.values()])
+    rows: list[csv_columns.Row] = []
+    unique = UniqueRows()
+    for place, (written, content) in contents.items():
+        with errors.row(place):
+            image = tails[written]
+            _check_own(Path(path, place), image)
+            unique.add(normalize_path(image), place, image)
+            rows += _rows(place, image, content, unused)
+    names = tuple(dict.fromkeys(name for *_, points in rows for name in points))
+    if not names:
+        errors.raise_or_warn()
+        raise ValueError(
+            f"{path}: none of its {len(contents)} files has a point; label keypoints by points of their name"
+        )
+    labels = csv_columns.labels_of(path, names, rows)
+    return Labels(str(path), str(tails.folder), labels.skeleton, labels.subjects, labels.categories, unused=unused)
+
+
+def _files(folder: Path) -> list[Path]:
+    files = (file for file in folder.rglob("*.json") if not file.name.startswith("."))
+    return sorted(file for file in files if file.is_file())
+
+
+def _check_own(file: Path, image: str) -> None:
+    """Raise ValueError where a JSON file names another image than the one that lies beside it."""
+    name = PurePosixPath(image)
+    if name.stem != file.stem and (own := file.with_suffix(name.suffix)).is_file():
+        raise ValueError(
+            f"its imagePath is {image}, but {own.name} lies beside it; correct imagePath, or rename the file"
+        )
+
+
+def _rows(place: str, image: str, content: dict[str, Any], unused: Counter[str]) -> list[csv_columns.Row]:
+    """Return the subjects of a file, or an unlabeled one."""
+    groups: dict[Any, _Subject] = {}
+    for shape in json_values.as_list(content["shapes"], "shapes"):
+        _add_shape(groups, json_values.as_object(shape), unused)
+    size = [content.get(key) for key in ("imageHeight", "imageWidth")]
+    known = {"image": image} | ({"size": tuple(size)} if all(type(n) is int and n > 0 for n in size) else {})
+    rows: list[csv_columns.Row] = []
+    for number, group in groups.items():
+        fields: dict[str, Any] = dict(known)
+        if len(group.boxes) == 1:
+            fields["category"], fields["box"] = group.boxes[0]
+        else:
+            unused["rectangles that share a group_id"] += len(group.boxes)
+        if group.points or len(group.boxes) == 1:
+            rows.append((place if number is None else f"{place} group {number}", fields, group.points))
+    return rows or [(place, dict(known), {})]
+
+
+def _add_shape(groups: dict[Any, _Subject], shape: dict[str, Any], unused: Counter[str]) -> None:
+    number, label = shape.get("group_id"), json_values.as_text(shape.get("label"), "label").strip()
+    if number is not None and not isinstance(number, int | str):
+        raise ValueError(f"group_id is {json_values.quote(number)}; it must be a whole number")
+    kind = shape.get("shape_type", "point")
+    if kind not in ("point", "rectangle"):
+        unused["shapes that are neither points nor rectangles"] += 1
+        return
+    corners = [
+        json_values.as_numbers(xy, f"points of {label}", 2).tolist()
+        for xy in json_values.as_list(shape.get("points"), "points")
+    ]
+    if len(corners) != 1 if kind == "point" else len(corners) < 2:
+        raise ValueError(f"{kind} {label} has {len(corners)} pairs of coordinates; draw it again")
+    group = groups.setdefault(number, _Subject())
+    if kind == "rectangle":
+        columns = list(zip(*corners, strict=True))
+        edges = (*map(min, columns), *map(max, columns))
+        group.boxes.append((label, json_values.box_from_corners(edges, shape["points"])))
+        return
+    (x, y), flags = corners[0], shape.get("flags")
+    if label in group.points:
+        raise ValueError(f"it has two points {label}; give the points of each subject a group_id of their own")
+    group.points[label] = csv_columns.checked_point(
+        label, x, y, OCCLUDED if isinstance(flags, dict) and flags.get("occluded") else VISIBLE
+    )

@@ -1,0 +1,97 @@
+"""OpenPose: a folder with NAME_keypoints.json for each image, the points of all people in it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from softpoint.images.decode import SUFFIXES
+from softpoint.labels.formats.parsing import json_values
+from softpoint.labels.formats.parsing.rows import unlabeled_points, visibility_of
+from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.schema import Labels, Subject
+from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
+
+DESCRIPTION = "a folder with NAME_keypoints.json beside each image NAME (OpenPose)"
+
+_ENDING = "_keypoints.json"
+_POINTS = "pose_keypoints_2d"
+_OTHER_POINTS = ("face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d")
+_ARMS = "Nose Neck RShoulder RElbow RWrist LShoulder LElbow LWrist"
+_COCO = f"{_ARMS} RHip RKnee RAnkle LHip LKnee LAnkle REye LEye REar LEar"
+_BODY_25 = (
+    f"{_ARMS} MidHip RHip RKnee RAnkle LHip LKnee LAnkle REye LEye REar LEar LBigToe LSmallToe LHeel RBigToe RSmallToe"
+    " RHeel"
+)
+_NAMES = {len(names.split()): tuple(names.split()) for names in (_COCO, _BODY_25)}
+
+
+def recognize(path: Path, head: bytes) -> bool:
+    """Return whether this is a folder with such files."""
+    try:
+        return path.is_dir() and any(path.glob(f"*{_ENDING}"))
+    except OSError:
+        return False
+
+
+def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
+    """Return the people of every file; a point of confidence 0 is unlabeled, and other confidences are not used.
+
+    25 points have the names of BODY_25 and 18 those of COCO, others are keypoint_1 and so on. The image of
+    x_keypoints.json is x with any suffix of an image, in `images` or beside the file. Points of face and hands are
+    counted in `unused`.
+    Raises ValueError for a folder without such points.
+    """
+    folder = images or path
+    unused: Counter[str] = Counter()
+    people: list[tuple[str, str, np.ndarray | None]] = []
+    for file in sorted(path.glob(f"*{_ENDING}")):
+        with errors.row(file.name):
+            image = _image(folder, file.name.removesuffix(_ENDING))
+            content = json_values.as_object(json_values.load_json(file))
+            entries = json_values.as_list(content.get("people"), "people")
+            people += [(f"{file.name} person {i}", image, _points(e, unused)) for i, e in enumerate(entries, 1)]
+            people += [] if entries else [(file.name, image, None)]
+    counts = Counter(len(points) for *_, points in people if points is not None)
+    if not counts:
+        errors.raise_or_warn()
+        raise ValueError(f"{path}: none of its files has a person with {_POINTS}; run OpenPose with write_json")
+    count = counts.most_common(1)[0][0]
+    subjects = []
+    for place, image, points in people:
+        with errors.row(place):
+            if points is not None and len(points) != count:
+                raise ValueError(f"it has {len(points)} points, but most have {count}; leave it out")
+            keypoints = unlabeled_points(count)[0] if points is None else points
+            subjects.append(Subject(image, place, keypoints, visibility_of(keypoints)))
+    names = _NAMES.get(count) or tuple(f"keypoint_{i}" for i in range(1, count + 1))
+    return Labels(str(path), str(folder), Skeleton(names, infer_flip_pairs(names)), tuple(subjects), unused=unused)
+
+
+def _image(folder: Path, stem: str) -> str:
+    """Return the only image of this name; ValueError for none or several."""
+    endings = [*SUFFIXES, *map(str.upper, SUFFIXES)]
+    found = sorted({name for ending in endings if (folder / (name := stem + ending)).is_file()})
+    if len(found) != 1:
+        listed = " and ".join(found) or f"no image {stem}.*"
+        raise ValueError(f"{listed} lies in {folder}; there must be one, or set data.images to its folder")
+    return json_values.as_text(found[0], "image")
+
+
+def _points(entry: Any, unused: Counter[str]) -> np.ndarray:
+    """Return float64 (K, 2) of a person, NaN for confidence 0."""
+    person = json_values.as_object(entry)
+    for key in _OTHER_POINTS:
+        values = person.get(key)
+        unused[f"points in {key}"] += sum(bool(c) for c in values[2::3]) if isinstance(values, list) else 0
+    values = json_values.as_list(person.get(_POINTS), _POINTS)
+    count = json_values.check_keypoint_count(len(values) // 3)
+    points = json_values.as_numbers(values, _POINTS, 3 * count).reshape(-1, 3)
+    points[~(points[:, 2] > 0)] = math.nan
+    if not count or np.isinf(points).any() or (np.isnan(points[:, 0]) != np.isnan(points[:, 1])).any():
+        raise ValueError(f"{_POINTS} {json_values.quote(values)} must be finite x, y and confidence of each point")
+    return points[:, :2]
