@@ -64,6 +64,7 @@ def test_y_counts_from_the_lower_border(folder: Path, caplog: pytest.LogCaptureF
     assert [subject.name for subject in labels.subjects] == ["left 1", "", "2"]
     assert {subject.size for subject in labels.subjects} == {(12, 400)}
     assert "ignored SCALE (1), CURVES (1), POINTS (2), COMMENT (1)" in caplog.text
+    assert labels.unused["curves and outlines"] == 2
 
 
 @pytest.mark.parametrize(

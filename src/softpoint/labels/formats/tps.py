@@ -54,10 +54,10 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
 
     TPS counts y upwards from the lower border: y = height - y_tps, so the images must be available; they are searched
     below `images`, or near the file. NA NA is unlabeled; (-1, -1) is the mark of tpsDig. A specimen
-    without landmarks is an unlabeled image. Scale, curves and outlines are ignored.
+    without landmarks is an unlabeled image. Scale is ignored; curves and outlines are counted in `unused`.
     Raises ValueError for an invalid file or landmarks in 3-D.
     """
-    specimens = _specimens(path)
+    specimens, ignored = _specimens(path)
     counts = Counter(len(specimen.rows) for specimen in specimens if specimen.rows)
     if not counts:
         raise ValueError(f"{path}: none of its {len(specimens)} specimens has landmarks; place them with tpsDig")
@@ -70,10 +70,12 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
         with errors.row(place):
             subjects.append(_subject(specimen, place, count, tails))
     # Landmarks have no names, so that flip pairs are unknown.
-    return Labels(str(path), str(folder), Skeleton(tuple(f"LM{i}" for i in range(1, count + 1))), tuple(subjects))
+    skeleton = Skeleton(tuple(f"LM{i}" for i in range(1, count + 1)))
+    return Labels(str(path), str(folder), skeleton, tuple(subjects), unused={"curves and outlines": ignored["POINTS"]})
 
 
-def _specimens(path: Path) -> list[_Specimen]:
+def _specimens(path: Path) -> tuple[list[_Specimen], Counter[str]]:
+    """Return the specimens, and how often each key of no use occurs."""
     specimens: list[_Specimen] = []
     rows = before = list[_Line]()  # the list that collects lines without a key
     ignored: Counter[str] = Counter()
@@ -102,7 +104,7 @@ def _specimens(path: Path) -> list[_Specimen]:
     if ignored:
         keys = ", ".join(f"{key} ({count})" for key, count in ignored.items())
         _log.info("%s: ignored %s; coordinates are in pixels", path, keys)
-    return specimens
+    return specimens, ignored
 
 
 def _subject(specimen: _Specimen, place: str, count: int, tails: Tails) -> Subject:
