@@ -15,6 +15,7 @@ from helpers.labels import images, labels_of, written
 from softpoint.labels.formats import read_labels
 from softpoint.labels.load import LabelSource, load_labels
 from softpoint.labels.missing import WORDS, repeated_points, without_marks
+from softpoint.labels.schema import Labels, Subject
 
 POINTS = [("a.png", (5, 6), None), ("b.png", None, (3, 4)), ("c.png", (1, 2), None), ("d.png", (7, 8), (9, 3))]
 
@@ -152,6 +153,25 @@ def test_repeated_coordinates_are_a_warning(tmp_path: Path, caplog: pytest.LogCa
     )
     caplog.clear()
     assert (load_labels(LabelSource(path, missing=[[5, 4]])).labels.visibility[:6, 1] == 0).all()
+
+
+def test_a_rare_mark_is_found_where_it_stands_alone_in_several_videos() -> None:
+    def moved(groups: int, spot: tuple[float, float], scale: float) -> Labels:
+        labels = labels_of([f"v{i % groups}/{i}.png" for i in range(300)])
+        points = np.random.default_rng(0).normal((20, 20), scale, (300, 2, 2)).round()
+        points[:6, 1] = spot
+        return replace(labels, subjects=tuple(map(at, labels.subjects, points)))
+
+    def at(subject: Subject, points: np.ndarray) -> Subject:
+        return replace(subject, keypoints=points)
+
+    ((keypoint, point, rows),) = repeated_points(moved(3, (1, 1), 5))
+    assert (keypoint, point.tolist(), rows.tolist()) == (1, [1, 1], [*range(6)])
+    assert not repeated_points(moved(3, (20, 20), 5))  # among others of whole pixels
+    assert not repeated_points(moved(300, (20, 20), 5))
+    one = moved(2, (1, 1), 5)
+    still = [replace(s, group="still" if i < 6 else "other") for i, s in enumerate(one.subjects)]
+    assert not repeated_points(replace(one, subjects=tuple(still)))  # copied from frame to frame
 
 
 def test_a_keypoint_that_is_always_at_one_position_is_a_warning(tmp_path: Path) -> None:

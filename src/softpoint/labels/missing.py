@@ -16,8 +16,9 @@ WORDS = {"", "na", "n/a", "nan", "none", "null"}
 # Coordinates of missing points: the first is no pixel; the second is one, where a person may place a single point.
 MARKS = ((-1.0, -1.0), (0.0, 0.0))
 
-# The same coordinates in so many images, and in this share of those that label a keypoint, were not placed by a person.
-_REPEATED, _REPEATED_SHARE = 5, 0.1
+# The same coordinates in so many images, and in this share of those that label a keypoint, or more than within so many
+# pixels about them, were not placed by a person.
+_REPEATED, _REPEATED_SHARE, _NEAR = 5, 0.1, 3
 
 _MARKED = "points at exactly ({:g}, {:g}), which mark missing ones (data.missing=none keeps them)"
 
@@ -73,11 +74,20 @@ def without_marks(labels: Labels, missing: Missing = "auto") -> Labels:
 
 
 def repeated_points(labels: Labels) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Return keypoint, written coordinates (2,) and subjects of the points that many images have at one position."""
+    """Return keypoint, written coordinates (2,) and subjects of the points that many images have at one position.
+
+    Many are a share of the images that label the keypoint; or more than have it elsewhere within a few pixels, in more
+    than one video or folder: a person who copies the labels of a still frame does that within one.
+    """
     repeated = []
+    groups = np.unique(np.array(labels.groups, dtype=object).astype(str), return_inverse=True)[1].ravel()
     for k in range(len(labels.skeleton)):
         rows = np.flatnonzero(labels.visibility[:, k] > 0)
         positions, which, counts = np.unique(labels.written[rows, k], axis=0, return_inverse=True, return_counts=True)
-        for i in np.flatnonzero(counts >= max(_REPEATED, _REPEATED_SHARE * len(rows))):
-            repeated.append((k, positions[i], rows[which.ravel() == i]))
+        for i in np.flatnonzero(counts >= _REPEATED):
+            here = rows[which.ravel() == i]
+            near = counts[(np.abs(positions - positions[i]) <= _NEAR).all(1)].sum() - counts[i]
+            spread = len(set(groups[here])) > 1 or not groups.any()
+            if counts[i] >= _REPEATED_SHARE * len(rows) or (spread and counts[i] > near):
+                repeated.append((k, positions[i], here))
     return repeated
