@@ -98,7 +98,7 @@ def _ids(content: Any) -> tuple[dict[str, str], dict[str, str]]:
     for name, key in (("images", "file_name"), ("categories", "name")):
         entries = content.get(name) if isinstance(content, dict) else None
         entries = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-        tables.append({str(entry.get("id")): str(entry.get(key)) for entry in entries})
+        tables.append({str(e.get("id")): e[key] for e in entries if isinstance(e.get(key), str)})
     return tables[0], tables[1]
 
 

@@ -145,7 +145,9 @@ def _folder_hint(labels: Labels, missing: list[str], folder: Path) -> str:
         return f"{folder} has {near}, not {missing[0]}: correct the paths in the labels, or rename the images"
     found = folders_with(images[:: -(-len(images) // _SAMPLE)], Path(labels.source), folder)
     if len(found) == 1:
-        return f"{missing[0]} exists under {found[0]}: set data.images={found[0]}"
+        # Names of files alone may be those of other images too.
+        sure = "" if any("/" in path for path in labels.paths) else " if those are the images that were labeled"
+        return f"{missing[0]} exists under {found[0]}: set data.images={found[0]}{sure}"
     if found:
         return f"{missing[0]} exists under {' and '.join(map(str, found))}: set data.images to the one that was labeled"
     return f"paths are taken relative to data.images={folder}: set it so that {folder / missing[0]} exists"

@@ -182,6 +182,27 @@ def test_images_of_another_machine_are_searched(tmp_path: Path, place: str) -> N
     assert_refused(tmp_path / "labels.json", r"image 9: .*c.png was not found below .*images; set data.images")
 
 
+@pytest.mark.parametrize(
+    ("place", "announced"),
+    [("images/a.jpg", True), ("frames/a.jpg", False), ("labels/a.jpg", False), ("labels/own/a.jpg", False)],
+)
+def test_a_folder_beside_that_fits_by_file_names_alone_is_announced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, place: str, announced: bool
+) -> None:
+    content = {
+        "images": [{"id": 1, "file_name": "C:\\data\\frames\\a.jpg"}],
+        "annotations": [{"image_id": 1, "category_id": 1, "keypoints": [1, 2, 2]}],
+        "categories": [{"id": 1, "name": "x", "keypoints": ["nose"]}],
+    }
+    for file in (tmp_path / place, tmp_path / "labels/labels.json"):
+        file.parent.mkdir(exist_ok=True, parents=True)
+        file.touch()
+    labels = read_labels(written(tmp_path / "labels", content))
+    assert (Path(labels.folder) / labels.images[0]).resolve() == (tmp_path / place).resolve()
+    message = rf"images are taken from {tmp_path / 'images'}, which has files named as in C:\data\frames\a.jpg"
+    assert (message in caplog.text) == announced
+
+
 @pytest.mark.parametrize("box", [[0, 0, 0, 20], [3, 4, 5, 0], [0, 0, 0, 0]])
 def test_a_box_without_area_is_no_box(tmp_path: Path, box: list[int]) -> None:
     labels = read_labels(written(tmp_path, changed("annotations", 0, "bbox", to=box)))
