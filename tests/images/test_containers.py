@@ -18,7 +18,7 @@ from PIL import Image, TiffImagePlugin
 
 from helpers.videos import bits, film, number_of
 from softpoint.images.containers import Frame, find, page_names
-from softpoint.images.decode import image_size, read_image, used_bits
+from softpoint.images.decode import decoded, image_size, read_image
 
 h5py = pytest.importorskip("h5py")
 
@@ -32,7 +32,10 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _child(paths: list[Path], numbers: list[int]) -> list[int]:
-    return [number_of(find(path / f"{number:06}").read(LIMIT)) for path, number in zip(paths, numbers, strict=True)]
+    return [
+        number_of(find(path / f"{number:06}").decoded(LIMIT).pixels)
+        for path, number in zip(paths, numbers, strict=True)
+    ]
 
 
 def test_forked_workers_read_for_themselves(clip: Path, tmp_path: Path) -> None:
@@ -49,7 +52,7 @@ def test_forked_workers_read_for_themselves(clip: Path, tmp_path: Path) -> None:
 
 def test_a_missing_frame_is_named(clip: Path) -> None:
     with pytest.raises(ValueError, match=r"clip\.mp4 has no frame 24: it has 24, counted from 0"):
-        find(clip / "000024").read(LIMIT)
+        find(clip / "000024").decoded(LIMIT)
     for name in ("a", "12.png", "-1", "1e3", "video0/3", "9" * 30, "²"):
         with pytest.raises(ValueError, match=r"named by numbers.*write clip.mp4/000012"):
             find(clip / name).size(LIMIT)
@@ -79,12 +82,12 @@ def test_missing_libraries_are_named(clip: Path, tmp_path: Path, monkeypatch: py
     path.write_bytes(clip.read_bytes())
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ValueError, match=r"copy.mp4 needs PyAV.*\[video\]"):
-        find(path / "0").read(LIMIT)
+        find(path / "0").decoded(LIMIT)
     packed = tmp_path / "a.pkg.slp"
     packed.write_bytes(b"\x89HDF\r\n\x1a\n")
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ValueError, match=r"a.pkg.slp needs h5py.*\[sleap\]"):
-        find(packed / "video0/0").read(LIMIT)
+        find(packed / "video0/0").decoded(LIMIT)
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".gif", ".webp", ".png"])
@@ -116,7 +119,7 @@ def test_pages_of_sixteen_bits(tmp_path: Path) -> None:
     pages = [Image.fromarray(np.full((4, 4), value, np.uint16)) for value in (800, 1600)]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     assert (read_image(tmp_path / "a.tif/1", bits=12) == 100).all()
-    assert used_bits(tmp_path / "a.tif/1") == 10
+    assert decoded(tmp_path / "a.tif/1").bits == 11  # of this page
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG") -> np.ndarray:
@@ -153,11 +156,11 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_packed_images(package: Path) -> None:
     for row, number in enumerate((40, 7, 12)):
-        np.testing.assert_array_equal(find(package / f"video0/{number:06d}").read(LIMIT), COLORS[row])
+        np.testing.assert_array_equal(find(package / f"video0/{number:06d}").decoded(LIMIT).pixels, COLORS[row])
     for row in range(3):
-        np.testing.assert_array_equal(find(package / f"video1/{row}").read(LIMIT), COLORS[row][..., ::-1])
-        np.testing.assert_array_equal(find(package / f"raw/{row}").read(LIMIT), COLORS[row])
-        np.testing.assert_array_equal(find(package / f"gray/{row}").read(LIMIT), COLORS[row][..., [0, 0, 0]])
+        np.testing.assert_array_equal(find(package / f"video1/{row}").decoded(LIMIT).pixels, COLORS[row][..., ::-1])
+        np.testing.assert_array_equal(find(package / f"raw/{row}").decoded(LIMIT).pixels, COLORS[row])
+        np.testing.assert_array_equal(find(package / f"gray/{row}").decoded(LIMIT).pixels, COLORS[row][..., [0, 0, 0]])
     assert {find(package / f"{name}/12").size(LIMIT) for name in ("video0",)} == {(6, 8)}
     assert find(package / "raw/1").size(LIMIT) == find(package / "video1/1").size(LIMIT) == (6, 8)
 
@@ -176,7 +179,7 @@ def test_packed_images(package: Path) -> None:
 )
 def test_packed_images_that_are_not_there(package: Path, inside: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        find(package / inside).read(LIMIT)
+        find(package / inside).decoded(LIMIT)
     with pytest.raises(ValueError, match=message):
         find(package / inside).size(LIMIT)
 
@@ -193,9 +196,9 @@ def test_other_files_are_not_read(package: Path, tmp_path: Path) -> None:
         file.create_dataset("bomb", (1, 1 << 20, 1 << 20, 3), np.uint8, chunks=(1, 16, 16, 3))
     for name in ("outside", "elsewhere", "virtual"):
         with pytest.raises(ValueError, match="lies in another file"):
-            find(path / f"{name}/0").read(LIMIT)
+            find(path / f"{name}/0").decoded(LIMIT)
     with pytest.raises(ValueError, match="more than 10000 pixels"):
-        find(path / "bomb/0").read(LIMIT)
+        find(path / "bomb/0").decoded(LIMIT)
 
 
 def test_images_that_sleap_packs_are_read(tmp_path: Path) -> None:
@@ -209,7 +212,7 @@ def test_images_that_sleap_packs_are_read(tmp_path: Path) -> None:
     path = tmp_path / "colors.pkg.slp"
     sleap_io.Labels(frames).save(str(path), embed=True, verbose=False)
     for number in (0, 2):
-        np.testing.assert_array_equal(find(path / f"video0/{number}").read(LIMIT), COLORS[number])
+        np.testing.assert_array_equal(find(path / f"video0/{number}").decoded(LIMIT).pixels, COLORS[number])
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +229,7 @@ def test_damaged_videos(small: tuple[bytes, Path], data: st.DataObject) -> None:
     path.write_bytes(damaged(whole, data))
     frame = find(path / str(data.draw(st.integers(0, 25))))
     try:
-        assert frame.size(LIMIT) == frame.read(LIMIT).shape[:2]
+        assert frame.size(LIMIT) == frame.decoded(LIMIT).pixels.shape[:2]
     except ValueError as error:
         assert "damaged.mp4" in str(error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import resource
 import struct
 import zlib
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
-from softpoint.images.decode import decode_image, image_size, list_images, read_image, used_bits
+from softpoint.images.decode import decode_image, decoded, image_size, list_images, read_image
 from softpoint.images.headers import read_header, turned
 
 GRADIENT = np.stack(np.broadcast_arrays(np.arange(40)[None] * 6, np.arange(30)[:, None] * 8, 77), axis=-1)
@@ -313,7 +314,7 @@ def test_the_upper_eight_of_the_used_bits_are_kept(tmp_path: Path, kind: str, us
     path, expected = deep(tmp_path, kind, values), values >> (used - 8)
     expected = 255 - expected if kind == "tif white is 0" else expected
     assert np.array_equal(read_image(path, bits=bits), np.repeat(expected[..., None], 3, axis=2))
-    assert used_bits(path) == used
+    assert decoded(path).bits == used
     with pytest.raises(
         ValueError, match=rf"deep.* has values up to {values.max()}, more than .*; set data.bits={used}"
     ):
@@ -326,7 +327,7 @@ def test_declared_bits_are_those_that_are_used(tmp_path: Path) -> None:
     signed = TiffImagePlugin.ImageFileDirectory_v2()
     signed[339] = 2
     path = saved(tmp_path, Image.fromarray(values.astype(np.uint16)), ".tif", tiffinfo=signed)
-    assert np.array_equal(read_image(path)[..., 0], values >> 7) and used_bits(path) == 0
+    assert np.array_equal(read_image(path)[..., 0], values >> 7) and decoded(path).bits == 0
 
 
 @pytest.mark.parametrize(("kind", "largest"), [(2, 4095), (5, 4095), (5, 1000), (6, 4095), (3, 300)])
@@ -340,7 +341,7 @@ def test_the_largest_value_of_netpbm_is_white(tmp_path: Path, kind: int, largest
     assert np.array_equal(read_image(path), expected) and expected.max() == 255
     if largest == 4095:
         assert np.array_equal(read_image(path, bits=12), expected)
-    assert np.array_equal(decode_image(path.read_bytes()), expected) and used_bits(path) == 0
+    assert np.array_equal(decode_image(path.read_bytes()), expected) and decoded(path).bits == 0
 
 
 def test_wide_colors_keep_their_order_and_orientation(tmp_path: Path) -> None:
@@ -463,6 +464,17 @@ def test_other_formats_of_the_library_stay_closed(tmp_path: Path) -> None:
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n%%EOF\n")
     with pytest.raises(ValueError, match="is not an image"):
         read_image(path)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives freed memory back so early")
+def test_memory_of_an_image_is_used_for_the_next() -> None:
+    data = cv2.imencode(".jpg", np.zeros((480, 640, 3), np.uint8))[1].tobytes()
+    decode_image(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        decode_image(data)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert faults < 20 * 225 / 2, "each image touches its 225 pages for the first time"
 
 
 def test_list_images(tmp_path: Path) -> None:

@@ -92,8 +92,8 @@ def test_unused_bits_and_further_pages_are_counted(tmp_path: Path) -> None:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The images that are read in the test, in order."""
     reads: list[str] = []
-    read = ImageFolder.read
-    monkeypatch.setattr(ImageFolder, "read", lambda self, image: (reads.append(image), read(self, image))[1])
+    decoded = ImageFolder.decoded
+    monkeypatch.setattr(ImageFolder, "decoded", lambda self, image: (reads.append(image), decoded(self, image))[1])
     return reads
 
 
@@ -142,8 +142,8 @@ def test_scans_of_other_images_stay_in_a_memo(folder: Path, reads: list[str]) ->
         b"[1]",
         b'{"made": 1}',
         b"[" * 100_000,
-        b'{"made": [2, "error", 100000000, null], "scans": {"k": [[1e999, 1], "", "", 1, 0, 1]}}',
-        b'{"made": [2, "error", 100000000, null], "scans": []}',
+        b'{"made": [5, "error", 100000000, null], "scans": {"k": [[1e999, 1], "", "", 1, 0, 1]}}',
+        b'{"made": [5, "error", 100000000, null], "scans": []}',
     ],
 )
 def test_a_damaged_memo_is_rebuilt(folder: Path, damage: bytes) -> None:

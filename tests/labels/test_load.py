@@ -83,10 +83,11 @@ def test_a_source_reads_no_file_and_checks_its_options() -> None:
         LabelSource("nowhere.csv", mode="imgae")
 
 
-def test_images_are_decoded_once(labels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_opened_once(labels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from softpoint.images import ImageFolder
 
     source = LabelSource(labels, mode="instance")
     first = load_labels(source)
-    monkeypatch.setattr(ImageFolder, "read", lambda self, image: pytest.fail(f"{image} is decoded again"))
+    for name in ("size", "decoded"):
+        monkeypatch.setattr(ImageFolder, name, lambda self, image: pytest.fail(f"{image} is opened again"))
     assert load_labels(source).scans == first.scans and any(user_cache_dir().glob("*.scans.json"))

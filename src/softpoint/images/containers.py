@@ -18,7 +18,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from softpoint.images.decode import pillow_limit
 from softpoint.images.decode_errors import FORMATS, image_explained
-from softpoint.images.depth import rgb
+from softpoint.images.depth import Decoded, rgb
 from softpoint.images.video import Video, check_pixels, explained
 
 # Number of containers that a process keeps open.
@@ -41,10 +41,10 @@ class Frame:
     container: Path
     inside: str
 
-    def read(self, max_pixels: int, bits: int | None = None) -> np.ndarray:
-        """Return pixels, uint8 (H, W, 3) RGB; `bits` as in `read_image`."""
+    def decoded(self, max_pixels: int, bits: int | None = None) -> Decoded:
+        """Return the image; `bits` as in `read_image`."""
         images, number = self._open(max_pixels)
-        return images.read(number, bits) if isinstance(images, Pages) else images.read(number)
+        return images.read(number, bits) if isinstance(images, Pages) else Decoded(images.read(number))
 
     def size(self, max_pixels: int) -> tuple[int, int]:
         """Return (height, width) as of `read`, without decoding."""
@@ -100,8 +100,8 @@ class Pages:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def read(self, number: int, bits: int | None = None) -> np.ndarray:
-        """Return page `number`, uint8 (H, W, 3) RGB."""
+    def read(self, number: int, bits: int | None = None) -> Decoded:
+        """Return page `number`."""
         with self._page(number) as page:
             return rgb(page, bits)
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin
 
 from softpoint.images.decode_errors import FORMATS, RefusedError, image_explained
-from softpoint.images.depth import narrowed, rgb, wide_values
+from softpoint.images.depth import LARGEST, Decoded, narrowed, rgb
 from softpoint.images.headers import EXIF_ORIENTATION, Header, read_header, turned, valid_orientation
+from softpoint.images.memory import keep_freed_memory
 from softpoint.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", "
 MAX_PIXELS = 100_000_000
 
 _EXIF = ("apply", "ignore", "error")
-
-_LARGEST = 65535  # value of 16 bits
 
 _DECODE = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
@@ -47,30 +46,19 @@ def read_image(
     A `path` below a video, a file of several pages or an HDF5 file names a frame in it.
     Raises FileNotFoundError for a missing file and ValueError for one that cannot be read.
     """
+    return decoded(path, exif=exif, max_pixels=max_pixels, bits=bits).pixels
+
+
+def decoded(
+    path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS, bits: int | None = None
+) -> Decoded:
+    """Return an image as `read_image` does, with the number of bits that a file of 16 uses; raise as it does."""
     path = Path(path)
     if (frame := _frame(path)) is not None:
-        return frame.read(max_pixels, bits)
+        return frame.decoded(max_pixels, bits)
     with image_explained(path), path.open("rb") as file:
         data = _content(file, max_pixels)
-        return _pixels(file if data is None else BytesIO(data), data, exif, max_pixels, bits)
-
-
-def used_bits(path: str | Path) -> int:
-    """Return how many bits the largest value takes in a file that declares 16, of which the first page is taken.
-
-    0 for other files; raises as `read_image`.
-    """
-    path = find_source(Path(path))
-    with image_explained(path), path.open("rb") as file:
-        values: np.ndarray | None = None
-        declared, header = _LARGEST, read_header(file)
-        if header is None:
-            with suppress(UnidentifiedImageError), opened(file, 1 << 62) as image:  # a video or package is none
-                values, declared = wide_values(image) or (None, 0)
-        elif header.is_wide:
-            file.seek(0)
-            values = _by_opencv(file.read(), header)
-        return 0 if values is None or declared != _LARGEST else int(values.max()).bit_length()
+        return _decoded(file if data is None else BytesIO(data), data, exif, max_pixels, bits)
 
 
 def image_size(path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -92,7 +80,7 @@ def decode_image(
     [[[255, 0, 0], [0, 0, 255]]]
     """
     with image_explained(None):
-        return _pixels(BytesIO(data), data, exif, max_pixels, bits)
+        return _decoded(BytesIO(data), data, exif, max_pixels, bits).pixels
 
 
 def decoded_size(data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -145,8 +133,9 @@ def _frame(path: Path) -> Frame | None:
     return None
 
 
-def _pixels(file: BinaryIO, data: bytes | None, exif: str, max_pixels: int, bits: int | None) -> np.ndarray:
-    """Return the pixels of a file; `data` is its content, for the faster decoder, or None."""
+def _decoded(file: BinaryIO, data: bytes | None, exif: str, max_pixels: int, bits: int | None) -> Decoded:
+    """Return the image in a file; `data` is its content, for the faster decoder, or None."""
+    keep_freed_memory()
     if (header := read_header(file)) is None:
         return _by_pillow(file, exif, max_pixels, bits)
     _admit(header, exif, max_pixels)
@@ -154,7 +143,7 @@ def _pixels(file: BinaryIO, data: bytes | None, exif: str, max_pixels: int, bits
     # In doubt Pillow decides, which distinguishes a truncated file from one with bytes after its end.
     if values is None:
         return _by_pillow(file, exif, max_pixels, bits)
-    return _shown(narrowed(values, _LARGEST, bits) if header.is_wide else values, header, exif)
+    return _shown(narrowed(values, LARGEST, bits) if header.is_wide else Decoded(values), header, exif)
 
 
 def _size(file: BinaryIO, exif: str, max_pixels: int) -> tuple[int, int]:
@@ -182,10 +171,13 @@ def _admit(header: Header, exif: str, max_pixels: int) -> tuple[int, int]:
     return size[::-1] if exif == "apply" and header.orientation >= 5 else size
 
 
-def _shown(pixels: np.ndarray, header: Header, exif: str) -> np.ndarray:
+def _shown(image: Decoded, header: Header, exif: str) -> Decoded:
+    pixels = image.pixels
     if pixels.shape[:2] != (header.height, header.width):
         raise ValueError(f"its header states {header.height} rows of {header.width}, its pixels are {pixels.shape[:2]}")
-    return turned(pixels, header.orientation) if exif == "apply" and header.orientation != 1 else pixels
+    if exif != "apply" or header.orientation == 1:
+        return image
+    return image._replace(pixels=turned(pixels, header.orientation))
 
 
 def _content(file: BinaryIO, max_pixels: int) -> bytes | None:
@@ -210,17 +202,18 @@ def _by_opencv(data: bytes, header: Header) -> np.ndarray | None:
     return pixels
 
 
-def _by_pillow(file: BinaryIO, exif: str, max_pixels: int, bits: int | None) -> np.ndarray:
+def _by_pillow(file: BinaryIO, exif: str, max_pixels: int, bits: int | None) -> Decoded:
     with opened(file, max_pixels) as image:
         header = _header(image)
         _admit(header, exif, max_pixels)
         if image.format == "JPEG2000":
             _require_end(file)
-        pixels = rgb(image, bits)
+        stored = rgb(image, bits)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         # Pillow turns this format alone by itself.
-        pixels = turned(pixels, {6: 8, 8: 6}.get(header.orientation, header.orientation))
-    return _shown(pixels, header, exif)
+        back = {6: 8, 8: 6}.get(header.orientation, header.orientation)
+        stored = stored._replace(pixels=turned(stored.pixels, back))
+    return _shown(stored, header, exif)
 
 
 def _require_end(jpeg2000: BinaryIO) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,18 +20,29 @@ _NETPBM = re.compile(rb"P[2356](?:(?:\s|#[^\n]*\n)+(\d+)){3}")  # width, height,
 _JPEG2000_SIZES = b"\xff\x4f\xff\x51"  # 42 bytes after its start stands the depth of the first channel
 
 
-def rgb(image: Image.Image, bits: int | None) -> np.ndarray:
-    """Return the pixels of an open image, uint8 (H, W, 3); `bits` as in `read_image`."""
+# The largest value of files that declare 16 bits.
+LARGEST = 65535
+
+
+class Decoded(NamedTuple):
+    """An image, and the part of its range that it uses."""
+
+    pixels: np.ndarray  # uint8 (H, W, 3) RGB
+    bits: int = 0  # that the largest value takes in a file of 16 bits; 0 for other files
+
+
+def rgb(image: Image.Image, bits: int | None) -> Decoded:
+    """Return the pixels of an open image; `bits` as in `read_image`."""
     if (wide := wide_values(image)) is not None:
-        pixels = narrowed(*wide, bits)
+        pixels, used = narrowed(*wide, bits)
         if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
             pixels = 255 - pixels
-        return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
+        return Decoded(np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels, used)
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers without a known range; save it with 8 or 16 bits")
     if "transparency" in image.info:
         image = image.convert("RGBA")
-    return np.array(image.convert("RGB"))
+    return Decoded(np.array(image.convert("RGB")))
 
 
 def wide_values(image: Image.Image) -> tuple[np.ndarray, int] | None:
@@ -56,7 +67,7 @@ def wide_values(image: Image.Image) -> tuple[np.ndarray, int] | None:
         depth = (data[data.index(_JPEG2000_SIZES) + 42] & 127) + 1
         return (_all_bits(image), (1 << min(16, depth)) - 1) if depth > 8 else None
     else:
-        largest = 65535
+        largest = LARGEST
     if not image.mode.startswith("I"):
         return None
     values = np.asarray(image)
@@ -65,7 +76,7 @@ def wide_values(image: Image.Image) -> tuple[np.ndarray, int] | None:
     return values.astype(np.uint16), largest
 
 
-def narrowed(values: np.ndarray, declared: int, bits: int | None) -> np.ndarray:
+def narrowed(values: np.ndarray, declared: int, bits: int | None) -> Decoded:
     """Return values as uint8, of which 255 is white: the upper 8 of `bits`, or of those up to the `declared` value."""
     limit = declared if bits is None else (1 << bits) - 1
     if (largest := int(values.max())) > limit:
@@ -73,7 +84,8 @@ def narrowed(values: np.ndarray, declared: int, bits: int | None) -> np.ndarray:
             f"image {{path}} has values up to {largest}, more than data.bits={bits} allows; set"
             f" data.bits={largest.bit_length()}"
         )
-    return (values.astype(np.uint32) * 256 // (limit + 1)).astype(np.uint8)
+    pixels = (values.astype(np.uint32) * 256 // (limit + 1)).astype(np.uint8)
+    return Decoded(pixels, largest.bit_length() if declared == LARGEST else 0)
 
 
 def _content(image: Any, size: int = -1) -> bytes:

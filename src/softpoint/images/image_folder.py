@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from softpoint.images.decode import MAX_PIXELS, image_size, read_image
+from softpoint.images.decode import MAX_PIXELS, decoded, image_size
+from softpoint.images.depth import Decoded
 from softpoint.paths import normalize_path
 
 
@@ -62,4 +63,8 @@ class ImageFolder:
 
     def read(self, image: str) -> np.ndarray:
         """Return pixels, uint8 (H, W, 3) RGB; raise as `read_image` does."""
-        return read_image(self.path(image), exif=self.exif, max_pixels=self.max_pixels, bits=self.bits)
+        return self.decoded(image).pixels
+
+    def decoded(self, image: str) -> Decoded:
+        """Return the image as of `read`, with the number of bits that a file of 16 uses."""
+        return decoded(self.path(image), exif=self.exif, max_pixels=self.max_pixels, bits=self.bits)

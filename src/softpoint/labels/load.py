@@ -11,7 +11,7 @@ import numpy as np
 
 from softpoint.images import ImageFolder
 from softpoint.images.decode import MAX_PIXELS
-from softpoint.images.scan import Scan, memo_path, scan, unused_bits
+from softpoint.images.scan import Scan, memo_path, remembered, scan, unused_bits
 from softpoint.labels.boxes import subject_boxes
 from softpoint.labels.formats import read_labels
 from softpoint.labels.missing import Missing, marks_of, repeated_points
@@ -110,7 +110,7 @@ def load_labels(source: LabelSource, images: Collection[str] | None = None, audi
     labels = select_labels(labels, source.categories, source.keypoints, source.flip_pairs, source.edges)
     image_folder = ImageFolder(Path(source.images or labels.folder), source.exif, source.max_pixels, source.bits)
     if audit:
-        scans = _scan(labels.images, image_folder, source)
+        scans = scan(image_folder, labels.images, _memo(image_folder, source))
         sizes = np.array([scan.size for scan in scans], dtype=np.int64).reshape(-1, 2)
         return LoadedLabels(labels, sizes, None, image_folder, {scan.image: scan for scan in scans}, errors)
     if images is not None:
@@ -132,10 +132,11 @@ def usable_labels(
     scanned: Mapping[str, Scan] | None = None,
 ) -> LoadedLabels:
     """Return the samples of labels that were read and selected, which may have been `scanned`; see `load_labels`."""
-    known = {image: scan.size for image, scan in (scanned or {}).items() if scan.error is None}
-    labels, sizes = validate(labels, image_folder, errors, source.out_of_frame, known)
-    images = list(dict.fromkeys(labels.images)) if source.verify else []
-    scans = _scan(images, image_folder, source) if scanned is None else [scanned[image] for image in images]
+    memo = _memo(image_folder, source) if source.verify else None
+    known = remembered(image_folder, set(labels.images), memo) if scanned is None else scanned
+    known_sizes = {image: scan.size for image, scan in known.items() if scan.error is None}
+    labels, sizes = validate(labels, image_folder, errors, source.out_of_frame, known_sizes)
+    scans = scan(image_folder, list(dict.fromkeys(labels.images)), memo, known) if source.verify else []
     labels, sizes = _decodable(labels, sizes, scans, errors)
     if source.bits is None and (message := unused_bits(scans)):
         raise ValueError(f"{labels.source}: {message}")
@@ -151,8 +152,8 @@ def usable_labels(
     return LoadedLabels(labels, sizes, boxes, image_folder, {scan.image: scan for scan in scans}, errors)
 
 
-def _scan(images: Sequence[str], image_folder: ImageFolder, source: LabelSource) -> list[Scan]:
-    return scan(image_folder, images, memo_path(image_folder, user_cache_dir(source.cache_dir)))
+def _memo(image_folder: ImageFolder, source: LabelSource) -> Path:
+    return memo_path(image_folder, user_cache_dir(source.cache_dir))
 
 
 def _of_images(labels: Labels, images: Collection[str]) -> Labels:
