@@ -29,6 +29,7 @@ REMOVED_KEYS = {
     " quality_range: [50, 100], p: 0.5}]'",
     "data.max_cache_gb": "is gone; leave it out",
     "data.window": "is gone, because every epoch shuffles all shards; leave it out",
+    "trainer.max_time": "is gone, because it had no effect; set minutes=NUMBER",
     "module.pck_alpha": "is gone, because PCK has one definition everywhere; leave it out",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -33,12 +34,38 @@ def check_choice(key: str, value: object, options: Iterable[object]) -> None:
 
 
 def quoted(text: object) -> str:
-    """Return a text in the quotes of Hydra's overrides, where backslashes escape before a quote and at the end alone.
+    """Return a text in the quotes of Hydra's overrides.
 
-    >>> print(quoted(r"it's \\d"))
-    'it\\'s \\d'
+    Backslashes escape only before a quote, a reference, and at the end.
+
+    >>> print(quoted(r"it's \\d of ${x}"))
+    'it\\'s \\d of \\${x}'
     """
-    return "'" + re.sub(r"(\\*)('|\Z)", lambda m: 2 * m[1] + m[2].replace("'", "\\'"), str(text)) + "'"
+    escaped = re.sub(r"(\\*)('|\$\{|\Z)", lambda m: 2 * m[1] + ("\\" + m[2] if m[2] else ""), str(text))
+    return f"'{escaped}'"
+
+
+def setting(key: str, value: object) -> str:
+    """Return KEY=VALUE of a text for a shell, quoted where Hydra or the shell would read the value as anything else.
+
+    >>> print(setting("ckpt", "runs/a/best.ckpt"), setting("ckpt", "a=1/best.ckpt"), setting("output", "2024_01"))
+    ckpt=runs/a/best.ckpt "ckpt='a=1/best.ckpt'" "output='2024_01'"
+    """
+    text = str(value)
+    plain = re.fullmatch(r"[\w./][\w./@%+-]*", text, re.ASCII) and not _is_value(text)
+    word = f"{key}={text if plain else quoted(text)}"
+    # Double quotes where they take all as it is, also in a shell of Windows, which has no single ones.
+    return f'"{word}"' if "'" in word and not re.search(r'["$`\\!%]', word) else shlex.quote(word)
+
+
+def trust_setting(packages: Iterable[str]) -> str:
+    """Return what follows a command that reads a network with modules of these packages, if any is the user's own.
+
+    >>> trust_setting(["softpoint.models", "mine"]), trust_setting(["softpoint.models"])
+    (" 'trust=[mine]'", '')
+    """
+    own = sorted({package for package in packages if not f"{package}.".startswith("softpoint.")})
+    return " " + shlex.quote(f"trust=[{','.join(own)}]") if own else ""
 
 
 def quoted_name(name: str) -> str:
@@ -47,6 +74,14 @@ def quoted_name(name: str) -> str:
     >>> print(quoted_name("ear_1"), quoted_name("ear 1"), quoted_name("null"))
     ear_1 'ear 1' 'null'
     """
-    values = ("null", "true", "false", "nan", "inf")
-    plain = re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) and name.lower() not in values
+    plain = re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) and not _is_value(name)
     return name if plain else quoted(name)
+
+
+def _is_value(text: str) -> bool:
+    """Return whether Hydra reads an unquoted text as a number, a truth value or nothing."""
+    try:
+        float(text)
+    except ValueError:
+        return text.lower() in ("null", "true", "false")
+    return True

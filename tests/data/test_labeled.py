@@ -109,7 +109,7 @@ def test_only_training_samples_are_augmented(folder: Path) -> None:
     [
         ({"keypoints": ["nsoe"]}, r"data.keypoints: no keypoint is named 'nsoe'; did you mean 'nose'\?"),
         ({"size": 0}, r"data.size \[0, 0\] must be positive"),
-        ({"batch_size": 0}, r"data.batch_size 0 must be positive"),
+        ({"batch_size": 0}, r"data.batch_size=0: give a whole number from 1 on"),
         ({"val": 0.0}, r"split fractions val=0.0 and test=0.2 must be above 0"),
         ({"format": "dlc_cvs"}, r"data.format='dlc_cvs': did you mean 'dlc_csv'\?"),
         ({"splits": "nowhere.csv"}, r"split file nowhere.csv does not exist"),

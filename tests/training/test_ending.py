@@ -35,10 +35,10 @@ def test_the_end_of_a_run_is_named_and_its_last_weights_are_validated(
     module, data, trainer = built(composed("train", tiny(*words), tmp_path))
     trainer.fit(module, data)
     assert trainer.global_step == steps and reason_of_end(trainer) == reason
-    path, score = usable_best(trainer)
-    assert (path, score) == best_checkpoint(trainer) and path == tmp_path / "checkpoints" / "best.ckpt"
+    best = usable_best(trainer)
+    assert best == best_checkpoint(trainer) and best.path == tmp_path / "checkpoints" / "best.ckpt"
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == steps
-    assert read_checkpoint(path).net.calibration.fitted
+    assert read_checkpoint(best.path).net.calibration.fitted
 
 
 @pytest.mark.parametrize("diverged", [0, 1])
@@ -56,7 +56,7 @@ def test_a_run_that_diverges_is_an_error_that_names_its_best_epoch(tmp_path: Pat
     assert (best is None) == (diverged == 0)
     with pytest.raises(ValueError, match=r"the training diverged: val/epe is nan after .*lower optimizer\.lr") as error:
         usable_best(trainer)
-    assert best is None or f"of an epoch before, {best[1]:.3f} px" in str(error.value)
+    assert best is None or f"of an epoch before, val/epe {best.score:.3f} px" in str(error.value)
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from softpoint.cli.shell import setting
+from softpoint.suggest import setting
 
 
 def main(cfg: DictConfig) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from softpoint.cli.shell import command, setting, trust_setting
+from softpoint.cli.shell import command
+from softpoint.suggest import setting, trust_setting
 
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from softpoint.cli.shell import command, here, setting
+from softpoint.cli.shell import command, here
+from softpoint.suggest import setting
 
 
 def main(cfg: DictConfig) -> None:

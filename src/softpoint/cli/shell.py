@@ -1,4 +1,4 @@
-"""Commands and settings as a user types them, in the quotes of Hydra and of a shell."""
+"""Commands as a user types them, where the running one was typed."""
 
 from __future__ import annotations
 
@@ -6,37 +6,9 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-
-from softpoint.suggest import quoted
-
-
-def setting(key: str, value: object) -> str:
-    """Return KEY=VALUE of a text for a shell, quoted where Hydra or the shell would read the value as anything else.
-
-    >>> print(setting("ckpt", "runs/a/best.ckpt"), setting("ckpt", "a=1/best.ckpt"), setting("output", 7))
-    ckpt=runs/a/best.ckpt 'ckpt='"'"'a=1/best.ckpt'"'"'' 'output='"'"'7'"'"''
-    """
-    try:
-        plain = OverridesParser.create().parse_override(f"{key}={value}").value() == str(value)
-    except HydraException:
-        plain = False
-    return shlex.quote(f"{key}={value if plain else quoted(value)}")
-
-
-def trust_setting(packages: Iterable[str]) -> str:
-    """Return what follows a command that reads a network with modules of these packages, if any is the user's own.
-
-    >>> trust_setting(["softpoint.models", "mine"]), trust_setting(["softpoint.models"])
-    (" 'trust=[mine]'", '')
-    """
-    own = sorted({package for package in packages if not f"{package}.".startswith("softpoint.")})
-    return " " + shlex.quote(f"trust=[{','.join(own)}]") if own else ""
 
 
 def here(path: str | Path) -> str:

@@ -13,7 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.hydra_errors import CONFIGS
-from softpoint.cli.shell import command, here, setting, trust_setting
+from softpoint.cli.overrides import whole_number
+from softpoint.cli.shell import command, here
+from softpoint.suggest import setting, trust_setting
 
 if TYPE_CHECKING:
     from softpoint.evaluation import Results
@@ -25,12 +27,12 @@ _FOLDERS = re.compile(r"""(?<=[=,'"\[ ])(?:~?/|[A-Za-z]:[\\/])(?:[^,'"\[\]{}]*[\
 
 
 def main(cfg: DictConfig) -> float | None:
-    """Run a training and return the best val/epe, which sweeps minimize."""
+    """Run a training and return the val/epe of its best epoch, which sweeps minimize."""
     return train(cfg)[0]
 
 
 def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
-    """Run a training and return the best val/epe and the results of its test, on the first process.
+    """Run a training and return the score of its best epoch, val/epe, and on the first process the results of its test.
 
     Raises ValueError for a training that diverges, and SystemExit for one that Ctrl-C or SIGTERM ends; outside of a
     study, the commands that go on are printed before.
@@ -72,10 +74,10 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
             trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
             if trainer.fast_dev_run:
                 return None, None
-            path, score = usable_best(trainer)
+            best = usable_best(trainer)
             if trainer.is_global_zero:
                 print(f"training ended {record.facts['end']}, in {trainer.global_step} steps")
-            trainer.test(module, data, ckpt_path=path, verbose=False, weights_only=True)
+            trainer.test(module, data, ckpt_path=best.path, verbose=False, weights_only=True)
         except SystemExit as stop:
             if trainer.is_global_zero and STUDY not in os.environ:
                 print(_way_on(trainer, stop.code, trusted))
@@ -86,10 +88,10 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     if record.checkpoint is not None:
         warn_of_faults(record.checkpoint)
     if trainer.is_global_zero:
-        print(f"best checkpoint, val/epe {score:.3f} px: {here(path)}")
+        print(f"best checkpoint, {best}: {here(best.path)}")
         boxes = " boxes=LABELS" * bool(data.crops)
-        print(f"use it: {command('predict')} {setting('ckpt', here(path))} source=IMAGE_OR_FOLDER{boxes}{trusted}")
-    return score, report.results if report.metrics else None
+        print(f"use it: {command('predict')} {setting('ckpt', here(best.path))} source=IMAGE_OR_FOLDER{boxes}{trusted}")
+    return best.score, report.results if report.metrics else None
 
 
 def _quiet_lightning(resumed: bool) -> None:
@@ -127,12 +129,13 @@ def build(cfg: DictConfig) -> tuple[Any, Any, Any]:
     import torch
     from hydra.utils import instantiate
 
-    from softpoint.training.ending import check_lengths
+    from softpoint.training.checks import check_batches, check_trainer
 
+    whole_number(cfg, "seed")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data, trainer = instantiate(cfg.datamodule), instantiate(cfg.trainer)
     make_module = instantiate(cfg.module, _partial_=True)
-    check_lengths(trainer)
+    check_trainer(trainer)
     with torch.device("meta"):  # without memory: the data will tell the number of keypoints
         net = make_module.keywords["net"](num_keypoints=1)
     if hasattr(data, "size"):
@@ -141,6 +144,7 @@ def build(cfg: DictConfig) -> tuple[Any, Any, Any]:
     if trainer.local_rank == 0:  # others that come first wait for the files they share, by locks
         data.prepare_data()
     data.setup("fit")
+    check_batches(trainer, data)
     module = make_module(skeleton=data.skeleton, learn_visibility=data.has_hidden_points)
     # A checkpoint rebuilds its network from these values, so they hold the choice that the data made.
     decided = {"head": {"visibility": "visibility" in module.net.head.provides}} if "visibility" in cfg.head else {}
@@ -188,6 +192,6 @@ def _way_on(trainer: Any, code: Any, trusted: str) -> str:
         kept = shlex.join(word for word in words if not word.startswith(("ckpt_path=", "hydra.mode=")))
         lines.append(f"go on:  {command('train')} {kept} {setting('ckpt_path', here(last))}")
     if best := best_checkpoint(trainer):
-        calibrate = f"{command('calibrate')} {setting('ckpt', here(best[0]))}{trusted}"
-        lines.append(f"or use its best epoch so far, val/epe {best[1]:.3f} px:  {calibrate}")
+        calibrate = f"{command('calibrate')} {setting('ckpt', here(best.path))}{trusted}"
+        lines.append(f"or use its best epoch so far, {best}:  {calibrate}")
     return "\n".join(lines)

@@ -41,8 +41,9 @@ class Loader:
     num_workers: int | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"data.batch_size {self.batch_size} must be positive")
+        for key, value, least in (("batch_size", self.batch_size, 1), ("num_workers", self.num_workers or 0, 0)):
+            if type(value) is not int or value < least:
+                raise ValueError(f"data.{key}={value}: give a whole number from {least} on")
 
     @property
     def workers(self) -> int:
@@ -204,6 +205,10 @@ class KeypointData(pl.LightningDataModule, ABC):
         length = len(self.sources[split])
         rounds = -(-self.epoch_steps * self.batch_size * world // length) if shuffled else 1
         return EpochSampler(length, self.seed if shuffled else None, rank, world, rounds)
+
+    def batches(self, split: str) -> int:
+        """Return the number of batches that this process goes through in an epoch, or a validation or test."""
+        return len(self._loader(split, shuffled=split == "train"))
 
     def _loader(self, split: str, shuffled: bool) -> DataLoader[Any]:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

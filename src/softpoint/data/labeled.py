@@ -69,8 +69,8 @@ class LabeledData(KeypointData):
     ) -> None:
         super().__init__(size, loader, seed, augment)
         check_choice("data.cache", cache, ("none", "ram", "disk"))
-        if epoch_steps < 1:
-            raise ValueError(f"data.epoch_steps={epoch_steps} must be at least 1")
+        if type(epoch_steps) is not int or epoch_steps < 1:
+            raise ValueError(f"data.epoch_steps={epoch_steps}: give a whole number from 1 on")
         if unlabeled_images is not None and source.mode != "image":
             raise ValueError(
                 f"data.mode={source.mode}: data.unlabeled_images have no boxes to crop; set data.mode=image"

@@ -19,7 +19,7 @@ from softpoint.labels.load import LabelSource
 from softpoint.labels.split import Split
 from softpoint.metrics.calibration import FRACTION
 from softpoint.paths import normalize_path
-from softpoint.suggest import did_you_mean
+from softpoint.suggest import did_you_mean, setting
 
 SPLITS = ("train", "val", "test", "all")
 # Value of a config key that the checkpoint provides.
@@ -152,7 +152,7 @@ def _stored(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, A
         if not checkpoint.splits:
             raise ValueError(
                 f"{checkpoint.path} keeps no split, and a split file is opened only where you name it: set"
-                f" data.splits={stored['splits']}"
+                f" {setting('data.splits', stored['splits'])}"
             )
         stored = {**stored, "splits": None}
     local = ("cache_dir", "max_cache_gb", "max_pixels", "window")

@@ -13,6 +13,7 @@ from softpoint.inference.faults import find_faults
 from softpoint.inference.run_record import KEYPOINT_METRICS, RunRecord, escape, fenced, mapping, number
 from softpoint.metrics.columns import COLUMNS
 from softpoint.paths import sha256, write_text
+from softpoint.suggest import setting, trust_setting
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
@@ -38,13 +39,13 @@ def model_card(checkpoint: Checkpoint, extra: Mapping[str, Any] | None = None) -
 
     record = RunRecord.parse(checkpoint.record)
     splits = record.splits or {escape(k): {"images": float(len(v))} for k, v in (checkpoint.splits or {}).items()}
-    calibrate = mapping(mapping(checkpoint.config, "callbacks"), "calibrate")
-    file = checkpoint.path.name
+    fitting = mapping(mapping(checkpoint.config, "callbacks"), "calibrate")
+    calibrate = f"softpoint calibrate {setting('ckpt', checkpoint.path.name)}{trust_setting(checkpoint.trust)}"
     files = {"weights": checkpoint.weights_file.name, "SHA-256 of the weights": sha256(checkpoint.weights_file)}
     files |= {**(extra or {}), "card written by": f"softpoint {__version__}"}
     facts: dict[str, Any] = dict(
         record=record,
-        faults=[escape(fault, 600) for fault in find_faults(checkpoint, f"softpoint calibrate ckpt={file}")],
+        faults=[escape(fault, 600) for fault in find_faults(checkpoint, calibrate)],
         title=record.text.get("data") or _text(checkpoint.config, "name") or "keypoints",
         network=f"{type(checkpoint.net.backbone).__name__} network",
         keypoints=[escape(name) for name in checkpoint.skeleton.names],
@@ -57,7 +58,7 @@ def model_card(checkpoint: Checkpoint, extra: Mapping[str, Any] | None = None) -
         metrics=_metrics(record),
         keypoint_columns=KEYPOINT_METRICS,
         radius=float(checkpoint.net.calibration.radius),
-        fraction=number(calibrate.get("fraction")),
+        fraction=number(fitting.get("fraction")),
         command=None if record.command is None else fenced(record.command),
         files={escape(name): escape(fact) for name, fact in files.items()},
         listed=_listed,

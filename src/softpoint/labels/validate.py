@@ -18,6 +18,7 @@ from softpoint.labels.formats.parsing.path_search import folders_with, near_miss
 from softpoint.labels.row_errors import RowErrors, first_few
 from softpoint.labels.schema import UNLABELED, Labels, Subject
 from softpoint.paths import normalize_path
+from softpoint.suggest import setting
 
 # Pixels by which a point may be beyond the centers of the border pixels: labeling tools let people click on the
 # border itself, x = width.
@@ -147,7 +148,7 @@ def _folder_hint(labels: Labels, missing: list[str], folder: Path) -> str:
     if len(found) == 1:
         # Names of files alone may be those of other images too.
         sure = "" if any("/" in path for path in labels.paths) else " if those are the images that were labeled"
-        return f"{missing[0]} exists under {found[0]}: set data.images={found[0]}{sure}"
+        return f"{missing[0]} exists under {found[0]}: set {setting('data.images', found[0])}{sure}"
     if found:
         return f"{missing[0]} exists under {' and '.join(map(str, found))}: set data.images to the one that was labeled"
     return f"paths are taken relative to data.images={folder}: set it so that {folder / missing[0]} exists"

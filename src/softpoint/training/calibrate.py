@@ -55,7 +55,7 @@ class Calibrate(Callback):
         best = best_checkpoint(trainer)
         if best is None or trainer.datamodule is None:
             return
-        message = on_first_process(trainer, lambda: self._calibrate(trainer, pl_module, best[0]))
+        message = on_first_process(trainer, lambda: self._calibrate(trainer, pl_module, best.path))
         if trainer.is_global_zero:
             print(message)
 
@@ -132,15 +132,30 @@ def write_calibration(path: Path, stored: dict[str, Any], net: KeypointNet, fit:
     replace_checkpoint(path, stored)
 
 
-def best_checkpoint(trainer: Any) -> tuple[Path, float] | None:
-    """Return the best checkpoint that this run wrote, and its val/epe; None where it wrote none of a finite one.
+class Best(NamedTuple):
+    """The best checkpoint of a run, and the value by which it was chosen.
+
+    >>> print(Best(Path("best.ckpt"), 3.21, "val/epe"), Best(Path("best.ckpt"), 0.5, "val/loss"), sep="; ")
+    val/epe 3.210 px; val/loss 0.500
+    """
+
+    path: Path
+    score: float
+    monitor: str
+
+    def __str__(self) -> str:
+        return f"{self.monitor} {self.score:.3f}{' px' * (self.monitor == 'val/epe')}"
+
+
+def best_checkpoint(trainer: Any) -> Best | None:
+    """Return the best checkpoint that this run wrote; None where it wrote none of a finite score.
 
     A run that is resumed in another folder knows the path of the earlier run's best, but not its score.
     """
     for callback in trainer.checkpoint_callbacks:
         score = callback.best_model_score
         if callback.monitor is not None and score is not None and score.isfinite():
-            return Path(callback.best_model_path), float(score)
+            return Best(Path(callback.best_model_path), float(score), callback.monitor)
     return None
 
 

@@ -147,6 +147,11 @@ class ValidationImages(Callback):
     """Shows the first validation images in TensorBoard every few epochs: truth, predictions, one heatmap row."""
 
     def __init__(self, every_n_epochs: int, images: int) -> None:
+        for key, value in (("every_n_epochs", every_n_epochs), ("images", images)):
+            if type(value) is not int or value < 1:
+                raise ValueError(
+                    f"callbacks.images.{key}={value}: give a whole number from 1 on, or drop '~callbacks.images'"
+                )
         self.every_n_epochs, self.images = every_n_epochs, images
 
     def on_validation_batch_end(

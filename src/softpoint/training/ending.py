@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 
-from softpoint.training.calibrate import best_checkpoint
+from softpoint.training.calibrate import Best, best_checkpoint
 from softpoint.training.callbacks import Duration
 
 # Signals that end a run, and their names in messages.
@@ -72,33 +72,14 @@ class Interruption(Callback):
             sys.exit(128 + received)
 
 
-def check_lengths(trainer: Any) -> None:
-    """Raise ValueError for a trainer that would leave out training, validation or test, or never come to validate."""
-    for split in ("train", "val", "test"):
-        if getattr(trainer, f"limit_{split}_batches") == 0:
-            raise ValueError(
-                f"trainer.limit_{split}_batches=0 leaves no {split} batch, but a run trains, chooses its best epoch by"
-                " val and is measured on test; give at least 1, or null for all"
-            )
-    for key in ("max_epochs", "max_steps"):
-        if getattr(trainer, key) == 0:
-            raise ValueError(f"trainer.{key}=0 trains nothing; give at least 1")
-    every, epochs = trainer.check_val_every_n_epoch or 1, trainer.max_epochs or 0
-    if 0 < epochs < every:
-        raise ValueError(
-            f"trainer.check_val_every_n_epoch={every} is more than the {epochs} epochs of the run, which would never be"
-            " validated; lower it"
-        )
-
-
-def usable_best(trainer: Any) -> tuple[Path, float]:
-    """Return the best checkpoint of a training that has ended, and its val/epe.
+def usable_best(trainer: Any) -> Best:
+    """Return the best checkpoint of a training that has ended.
 
     Raises ValueError for a training that diverged, and for one that saved no checkpoint.
     """
     best, error = best_checkpoint(trainer), trainer.callback_metrics.get("val/epe")
     if error is not None and not error.isfinite():
-        kept = f"best.ckpt is of an epoch before, {best[1]:.3f} px, and untested" if best else "no epoch was better"
+        kept = f"best.ckpt is of an epoch before, {best}, and untested" if best else "no epoch was better"
         raise ValueError(
             f"the training diverged: val/epe is {float(error)} after {trainer.global_step} steps, and {kept}; lower"
             " optimizer.lr, or find the step by trainer.detect_anomaly=true"
@@ -122,7 +103,7 @@ def reason_of_end(trainer: Any) -> str:
         return f"after trainer.max_steps={trainer.max_steps}"
     if 0 <= (trainer.max_epochs or -1) <= trainer.current_epoch:
         return f"after all of its {trainer.max_epochs} epochs"
-    return "early, by trainer.max_time or a callback"
+    return "early, by a callback"
 
 
 def _handle_signals(handler: Callable[[int, Any], None]) -> dict[int, Any]:

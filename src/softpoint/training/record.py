@@ -64,9 +64,9 @@ class Record(Callback):
         report = FinalTest.of(trainer)
         if best is None or report.failure or not trainer.is_global_zero:
             return
-        add_to_record(best[0], {**self.facts, **report.facts(), "finished": True})
+        add_to_record(best.path, {**self.facts, **report.facts(), "finished": True})
         try:
-            self.checkpoint = read_checkpoint(best[0], target_packages(pl_module.hparams["model"]))
+            self.checkpoint = read_checkpoint(best.path, target_packages(pl_module.hparams["model"]))
         except ValueError as error:  # of a network that no command can build again
             print(f"no model card: {error}")
             return

@@ -1,0 +1,90 @@
+"""Checks of a run's settings: before an image is decoded, and once the number of batches is known."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pytorch_lightning.accelerators import CPUAccelerator
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+
+from softpoint.labels.split import SPLITS
+from softpoint.metrics.columns import COLUMNS
+from softpoint.metrics.visibility import NAMES
+from softpoint.suggest import check_choice
+from softpoint.training.callbacks import Duration
+
+# Keys of the trainer that are whole numbers, and a value beside those from 1 on that turns a limit off.
+_WHOLE = {"max_epochs": -1, "max_steps": -1, "accumulate_grad_batches": None, "check_val_every_n_epoch": None}
+
+
+def check_trainer(trainer: Any) -> None:
+    """Raise ValueError for a trainer that leaves out a part of a run, never validates, or keeps the worst epoch."""
+    for split in SPLITS:
+        if getattr(trainer, f"limit_{split}_batches") == 0:
+            raise ValueError(
+                f"trainer.limit_{split}_batches=0 leaves no {split} batch, but a run trains, chooses its best epoch by"
+                " val and is measured on test; give at least 1, or null for all"
+            )
+    for key, off in _WHOLE.items():
+        if (value := getattr(trainer, key)) not in (None, off):
+            _check_whole(f"trainer.{key}", value)
+    if trainer.val_check_interval == 0:
+        raise ValueError("trainer.val_check_interval=0: give a number of batches, or a fraction of an epoch")
+    if (trainer.gradient_clip_val or 0) < 0:
+        raise ValueError(f"trainer.gradient_clip_val={trainer.gradient_clip_val}: give a positive number, or null")
+    every, epochs = trainer.check_val_every_n_epoch or 1, trainer.max_epochs or 0
+    if 0 < epochs < every:
+        raise ValueError(
+            f"trainer.check_val_every_n_epoch={every} is more than the {epochs} epochs of the run, which would never be"
+            " validated; lower it"
+        )
+    processors = os.cpu_count() or 1
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > max(2, processors):
+        raise ValueError(
+            f"trainer.devices={trainer.num_devices} would start as many processes on {processors} CPU cores; lower it"
+        )
+    for callback in trainer.callbacks:
+        if isinstance(callback, EarlyStopping | ModelCheckpoint):
+            _check_monitor(callback)
+
+
+def check_batches(trainer: Any, data: Any) -> None:
+    """Raise ValueError where the number of batches of an epoch leaves nothing to train, to validate or to test."""
+    for split in SPLITS:
+        limit, batches = getattr(trainer, f"limit_{split}_batches"), data.batches(split)
+        if isinstance(limit, float) and int(limit * batches) < 1:
+            raise ValueError(
+                f"trainer.limit_{split}_batches={limit:g} of {batches} batches is less than one; give a larger"
+                " fraction, or a whole number of batches"
+            )
+    limit, every, batches = trainer.limit_train_batches, trainer.val_check_interval, data.batches("train")
+    epochs = data.default_epochs if trainer.max_epochs is None else trainer.max_epochs
+    total = epochs * (min(limit, batches) if isinstance(limit, int) else int(limit * batches))
+    # The other ends of a run validate its last weights.
+    by_epochs = trainer.max_steps < 0 and not any(isinstance(c, Duration) and c.minutes for c in trainer.callbacks)
+    if trainer.check_val_every_n_epoch is None and isinstance(every, int) and by_epochs and 0 < total < every:
+        raise ValueError(
+            f"trainer.val_check_interval={every} is more than the {total} batches of the run, which would never be"
+            " validated; lower it"
+        )
+
+
+def _check_whole(key: str, value: Any) -> None:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{key}={value}: give a whole number from 1 on")
+
+
+def _check_monitor(callback: EarlyStopping | ModelCheckpoint) -> None:
+    """Raise ValueError for a metric that no validation measures, and for one whose better values are not chosen."""
+    kind, monitor, group = type(callback).__name__, callback.monitor or "", "val/"
+    if isinstance(callback, EarlyStopping):
+        _check_whole("patience of EarlyStopping", callback.patience)
+    if not monitor.startswith(group):
+        return
+    logged = [f"val/{column.name}" for column in COLUMNS.values() if column.logged or column.name in NAMES]
+    check_choice(f"monitor of {kind}", monitor, ["val/loss", *logged])
+    column = COLUMNS.get(monitor.removeprefix(group))
+    better = "min" if column is None or column.lower_is_better else "max"
+    if callback.mode != better:
+        raise ValueError(f"{kind} of {monitor} must have mode={better}, or it takes the worst epoch for the best")

@@ -1,0 +1,85 @@
+"""Settings that would train, validate or test nothing, or keep the worst epoch, are refused before a step."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+
+from softpoint.training.callbacks import Duration
+from softpoint.training.checks import check_batches, check_trainer
+
+QUIET = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
+
+
+def trainer(*callbacks: Any, **settings: Any) -> Trainer:
+    usual = {"accelerator": "cpu", "devices": 1, "max_epochs": 2, "enable_checkpointing": bool(callbacks)}
+    return Trainer(**usual | QUIET | settings, callbacks=list(callbacks))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_epochs": 0}, "trainer.max_epochs=0: give a whole number from 1 on"),
+        ({"max_epochs": 1.5}, "trainer.max_epochs=1.5: give a whole"),
+        ({"max_steps": 0}, "trainer.max_steps=0: give a whole"),
+        ({"accumulate_grad_batches": 0}, "trainer.accumulate_grad_batches=0: give a whole"),
+        ({"check_val_every_n_epoch": 0}, "trainer.check_val_every_n_epoch=0: give a whole"),
+        ({"check_val_every_n_epoch": 3}, "trainer.check_val_every_n_epoch=3 is more than the 2 epochs"),
+        ({"val_check_interval": 0}, "trainer.val_check_interval=0: give a number of batches"),
+        ({"gradient_clip_val": -1}, "trainer.gradient_clip_val=-1: give a positive number, or null"),
+        ({"limit_train_batches": 0}, "trainer.limit_train_batches=0 leaves no train batch"),
+        ({"limit_val_batches": 0.0}, "trainer.limit_val_batches=0 leaves no val batch"),
+        ({"devices": 100_000}, "trainer.devices=100000 would start as many processes on "),
+    ],
+)
+def test_a_trainer_that_leaves_out_a_part_of_a_run_is_refused(settings: dict[str, Any], message: str) -> None:
+    check_trainer(trainer())
+    with pytest.raises(ValueError, match=message):
+        check_trainer(trainer(**settings))
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (EarlyStopping("val/epe", patience=0), "patience of EarlyStopping=0: give a whole number from 1 on"),
+        (EarlyStopping("val/ep"), "monitor of EarlyStopping='val/ep': did you mean 'val/epe'?"),
+        (ModelCheckpoint(monitor="val/median"), "monitor of ModelCheckpoint='val/median'"),
+        (ModelCheckpoint(monitor="val/auc"), "ModelCheckpoint of val/auc must have mode=max"),
+        (EarlyStopping("val/loss", mode="max"), "EarlyStopping of val/loss must have mode=min"),
+    ],
+)
+def test_a_metric_that_is_not_logged_or_read_the_wrong_way_round_is_refused(callback: Any, message: str) -> None:
+    for sound in (ModelCheckpoint(monitor="val/auc", mode="max"), ModelCheckpoint(), EarlyStopping("train/loss")):
+        check_trainer(trainer(sound))
+    with pytest.raises(ValueError, match=message):
+        check_trainer(trainer(callback))
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        ({}, None),
+        ({"limit_test_batches": 0.2}, "trainer.limit_test_batches=0.2 of 4 batches is less than one"),
+        ({"limit_test_batches": 0.25}, None),
+        ({"val_check_interval": 21}, "trainer.val_check_interval=21 is more than the 20 batches of the run"),
+        ({"val_check_interval": 20}, None),
+        ({"val_check_interval": 11, "limit_train_batches": 5}, "more than the 10 batches"),
+        ({"val_check_interval": 21, "max_steps": 3}, None),
+        ({"val_check_interval": 21, "callbacks": [Duration(None, 1.0)]}, None),
+        ({"val_check_interval": 31, "max_epochs": None}, "more than the 30 batches"),
+    ],
+)
+def test_a_run_without_a_validation_or_a_test_is_refused(settings: dict[str, Any], refused: str | None) -> None:
+    data = SimpleNamespace(batches={"train": 10, "val": 4, "test": 4}.get, default_epochs=3)
+    every = {"check_val_every_n_epoch": None} if "val_check_interval" in settings else {}
+    callbacks = settings.pop("callbacks", [])
+    tried = trainer(*callbacks, **settings, **every)
+    if refused is None:
+        check_batches(tried, data)
+    else:
+        with pytest.raises(ValueError, match=refused):
+            check_batches(tried, data)
