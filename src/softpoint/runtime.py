@@ -25,8 +25,8 @@ _BATCH_SIZE = 8  # images in memory as floats
 class Model:
     """A model that `softpoint export format=onnx` wrote.
 
-    `metadata` is that of the export; `names` are those of the keypoints, in the order of predictions. Raises ValueError
-    for a file that is no such model, FileNotFoundError if there is none.
+    `metadata` is that of the export, with `faults` that make the model doubtful; `names` are those of the keypoints, in
+    the order of predictions. Raises ValueError for a file that is no such model, FileNotFoundError if there is none.
 
     Args:
         path: of the .onnx file.
@@ -155,6 +155,7 @@ def _metadata(session: InferenceSession, path: Path) -> dict[str, Any]:
         metadata |= {"keypoints": list(map(str, metadata["keypoints"])), "size": [height, width]}
         if (bits := metadata.setdefault("bits", None)) is not None:
             metadata["bits"] = int(bits)
+        metadata["faults"] = list(map(str, metadata.get("faults", [])))
         if (crops := metadata["crops"]) is not None:
             crops["padding"] = float(crops["padding"])
     except (KeyError, TypeError, ValueError) as error:

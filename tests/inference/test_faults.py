@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from softpoint.inference import Checkpoint, read_checkpoint
+from softpoint.inference.export.export import describe
 from softpoint.inference.faults import find_faults
 from softpoint.inference.model_card import model_card
 
@@ -41,3 +42,9 @@ def test_faults_stand_in_the_card(checkpoint: Checkpoint) -> None:
     stopped = replace(checkpoint, record={"finished": False})
     assert f"Caution: {find_faults(stopped, '')[0]}.\n" in model_card(stopped)
     assert "Caution" not in model_card(checkpoint)
+
+
+def test_an_exported_file_names_them(checkpoint: Checkpoint) -> None:
+    assert describe(checkpoint, [], "float32", None)["faults"] == []
+    stopped = replace(checkpoint, record={"finished": False})
+    assert describe(stopped, [], "float32", None)["faults"] == find_faults(stopped, "")

@@ -30,7 +30,8 @@ class Teller:
 
     def __init__(self, crops: dict | None = None) -> None:
         self.path, self.names = Path("folder/teller.onnx"), ["corner", "color"]
-        self.metadata = {"keypoints": self.names, "size": [8, 8], "crops": crops, "metrics": {"epe": float("nan")}}
+        self.metadata = {"keypoints": self.names, "size": [8, 8], "crops": crops, "faults": []}
+        self.metadata["metrics"] = {"epe": float("nan")}
         self.fixed_size = None
         self.calls: list[int] = []
         self.gate = threading.Event()

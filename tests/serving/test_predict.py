@@ -62,7 +62,13 @@ def test_a_model_of_crops_predicts_whole_images_without_boxes(post):
 
 def test_the_metadata_of_the_model_is_returned(talk):
     metadata = talk(lambda client, _: client.get("/model")).json()
-    assert metadata == {"keypoints": ["corner", "color"], "size": [8, 8], "crops": None, "metrics": {"epe": None}}
+    assert metadata == {
+        "keypoints": ["corner", "color"],
+        "size": [8, 8],
+        "crops": None,
+        "faults": [],
+        "metrics": {"epe": None},
+    }
 
 
 def test_the_service_is_ready_until_it_stops(talk):

@@ -69,6 +69,17 @@ def test_a_model_that_cannot_predict_is_an_error_before_the_first_request(teller
         Service(teller, Settings(**LIMITS)).warm_up()
 
 
+@pytest.mark.parametrize("warn", [True, False])
+def test_the_faults_of_a_model_are_warned_of_unless_they_are_not_to(
+    teller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, warn: bool
+):
+    teller.metadata["faults"] = ["it is not calibrated\x1b[1m"]
+    monkeypatch.setattr("softpoint.runtime.load", lambda *_: teller)
+    with pytest.raises(ValueError, match="port=70000"):
+        started(tmp_path, "model=a.onnx", "port=70000", f"warn={warn}")
+    assert caplog.messages == ["a.onnx: it is not calibrated[1m"] * warn
+
+
 def test_responses_are_sent_without_delay():
     async def accepted() -> int:
         options: list[int] = []

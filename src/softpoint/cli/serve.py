@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from omegaconf import DictConfig
+
+_log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig) -> None:
@@ -30,6 +33,8 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(where + first["msg"].removeprefix("Value error, ")) from error
     service = Service(load(cfg.model_file, cfg.threads, cfg.providers), settings)
     service.warm_up()
+    for fault in service.model.metadata["faults"] if cfg.warn else ():
+        _log.warning("%s: %s", cfg.model_file, "".join(filter(str.isprintable, fault[:600])))
     with listen(cfg.host, cfg.port) as listening:
         host, port = listening.getsockname()[:2]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

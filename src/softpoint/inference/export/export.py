@@ -15,6 +15,7 @@ from softpoint.inference.export.formats import FORMATS, open_file
 from softpoint.inference.export.graph import ExportModule
 from softpoint.inference.export.parity import ComparisonImage, Difference, measure_difference, random_images
 from softpoint.inference.export.quantize import quantize
+from softpoint.inference.faults import find_faults
 from softpoint.inference.predictor import Predictor
 from softpoint.paths import atomic_write, sha256, write_json
 from softpoint.runtime import FORMAT
@@ -112,6 +113,7 @@ def describe(
         "outputs": outputs,
         "coordinates": "(x, y) in pixels of the image; integers are pixel centers",
         "confidence_radius": float(checkpoint.net.calibration.radius) or None,  # in pixels of the network's input
+        "faults": find_faults(checkpoint, "softpoint calibrate, before it is exported again"),
         "precision": precision,
         "metrics": checkpoint.record.get("metrics", {}),
         "weights_license": checkpoint.record.get("weights_license"),
