@@ -1,0 +1,34 @@
+"""A signal ends a command with its code and one line, also while it imports or waits for processes of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from helpers.training import composed, tiny
+from softpoint.cli.study import _train_in_processes
+from softpoint.training.ending import exit_on_signals
+
+
+def test_ctrl_c_during_the_imports_is_one_line(start: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("softpoint.cli.hydra_app.import_module", interrupted)
+    ending = start("train")
+    assert (ending.code, ending.err) == (130, "stopped by Ctrl-C")
+
+
+def test_sigterm_is_passed_on_to_the_processes_of_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\ntrap 'touch ended; exit 143' TERM\nkill -TERM $PPID\nwhile :; do sleep 0.01; done\n")
+    program.chmod(0o755)
+    composed("train", tiny(), tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(SystemExit) as end, exit_on_signals():
+        _train_in_processes(tmp_path / "run")
+    assert end.value.code == 143 and (tmp_path / "ended").exists()
