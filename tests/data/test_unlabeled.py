@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers.blobs import blob, centroid
 from helpers.data import labeled_data
@@ -164,6 +165,14 @@ def test_a_video_gives_its_frames_evenly(folder: Path, data_root: Path) -> None:
     assert images == tuple(f"test_vid.mp4/{frame:06}" for frame in (0, 248, 496, 745, 993))
     last = Video(path, 10**9).read(993)
     np.testing.assert_array_equal(data.unlabeled.load(0, 4).image, last)
+
+
+def test_a_folder_gives_every_page_of_its_images(tmp_path: Path) -> None:
+    pages = [Image.new("L", (9, 9), level) for level in (20, 90, 160)]
+    (tmp_path / "day").mkdir()
+    pages[0].save(tmp_path / "day/b.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "a.png")
+    assert image_names(tmp_path, 100) == (tmp_path, ["a.png", *(f"day/b.tif/00000{page}" for page in range(3))])
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.h264"])

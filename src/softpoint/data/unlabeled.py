@@ -18,7 +18,7 @@ from softpoint.data.geometry import warp
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.images import ImageFolder, Reader
 from softpoint.images.cache import PixelCache
-from softpoint.images.containers import page_names
+from softpoint.images.containers import page_names, page_paths
 from softpoint.images.decode import SUFFIXES, list_images
 from softpoint.images.duplicates import across_splits
 from softpoint.images.scan import Scan, memo_path, scan
@@ -105,12 +105,12 @@ class UnlabeledImages:
 
 
 def image_names(source: Path, max_pixels: int) -> tuple[Path, list[str]]:
-    """Return a base folder, and the path below it of each image in a folder, page of an image, or frame of a video.
+    """Return a base folder, and the path below it of each page of the images in a folder, or frame of a video.
 
     Raises FileNotFoundError for a missing source, ValueError for a file that is no video.
     """
     if source.is_dir():
-        return source, [path.relative_to(source).as_posix() for path in list_images(source)]
+        return source, page_paths(source, list_images(source))
     if not source.is_file():
         raise FileNotFoundError(
             f"data.unlabeled_images.source={source} does not exist; name a folder of images, or a video"

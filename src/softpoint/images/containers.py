@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -134,6 +134,11 @@ def page_names(path: Path) -> list[str]:
     except (OSError, ValueError):
         count = 1
     return [path.name] if count == 1 else [f"{path.name}/{number:06}" for number in range(count)]
+
+
+def page_paths(folder: Path, files: Iterable[Path]) -> list[str]:
+    """Return the paths below `folder` of the pages of image files in it, in order."""
+    return [(file.parent.relative_to(folder) / name).as_posix() for file in files for name in page_names(file)]
 
 
 class PackedImages:

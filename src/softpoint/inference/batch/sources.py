@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from softpoint.images import ImageFolder
-from softpoint.images.containers import find, page_names
+from softpoint.images.containers import find, page_names, page_paths
 from softpoint.images.decode import SUFFIXES
 from softpoint.images.video import VIDEO_SUFFIXES, Video
 from softpoint.inference.batch.stream import Item
@@ -181,12 +181,7 @@ def _visible_files(folder: Path, paths: Iterable[Path], output: Path | None) -> 
 
 def _group(folder: Path, paths: list[Path], begin: str) -> list[Source]:
     """Return the images among the paths as one source, and each video as one."""
-    images = tuple(
-        (path.parent.relative_to(folder) / name).as_posix()
-        for path in paths
-        if path.suffix.lower() in SUFFIXES
-        for name in page_names(path)
-    )
+    images = tuple(page_paths(folder, (path for path in paths if path.suffix.lower() in SUFFIXES)))
     videos = [path.relative_to(folder).as_posix() for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
     if not images and not videos:
         suffixes = f"{' '.join(SUFFIXES)} and {' '.join(VIDEO_SUFFIXES)}"
