@@ -159,6 +159,17 @@ def test_a_subject_labeled_twice_is_refused_or_skipped(tmp_path: Path, again: st
     assert checked(labels, tmp_path, on_error="skip")[0].places == ("line 2", "line 4", "line 5", "line 6")
 
 
+@pytest.mark.parametrize("page", ["a.tif/000000", "a.tif/1"])
+def test_pages_beside_their_whole_file_are_refused_or_skipped(tmp_path: Path, page: str) -> None:
+    labels = read_labels(written(tmp_path, f"image,nose_x,nose_y\na.tif,1,2\n{page},3,4\nb.tif/0,1,2\n"))
+    pages = [Image.new("L", (9, 9), level) for level in (20, 90)]
+    for name in ("a.tif", "b.tif"):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
+    with pytest.raises(ValueError, match=f"line 3: labels .*{page}, a page of a.tif; the file is labeled as a whole"):
+        checked(labels, tmp_path)
+    assert checked(labels, tmp_path, on_error="skip")[0].places == ("line 2", "line 4")
+
+
 def test_labels_without_points_are_refused(tmp_path: Path) -> None:
     labels = read_labels(written(tmp_path, HEADER + "a.png,,,,\nb.png,,,,\n"))
     images(tmp_path, labels)

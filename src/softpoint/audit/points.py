@@ -7,7 +7,7 @@ import numpy as np
 from softpoint.audit.report import Example, Finding, KeypointCounts, finding_of
 from softpoint.labels.missing import repeated_points
 from softpoint.labels.schema import OCCLUDED, Labels
-from softpoint.labels.validate import outside_points, repeated_subjects
+from softpoint.labels.validate import outside_points, pages_of_whole_files, repeated_subjects
 
 # Distance from its box that a point may have, as a fraction of the box's diagonal: boxes are drawn roughly.
 _BOX_MARGIN = 0.1
@@ -26,6 +26,7 @@ def point_findings(labels: Labels, sizes: np.ndarray, severity: str, out_of_fram
         *_fractions(labels, sizes),
         *finding_of("out_of_frame", out_of_frame, "subjects with points outside their image", beyond, advice),
         *_repeated_subjects(labels, severity),
+        *_pages_of_whole_files(labels, severity),
         *_never_labeled(labels),
         *finding_of("at_origin", "warning", "subjects with points at exactly (0, 0)", at_origin, marks),
         *_coincident(labels),
@@ -82,6 +83,13 @@ def _repeated_subjects(labels: Labels, severity: str) -> list[Finding]:
     repeated = repeated_subjects(labels)
     examples = [_subject(labels, i, f"labeled exactly as in {place}") for i, place in repeated.items()]
     return finding_of("repeated_subject", severity, "subjects labeled twice", examples, "remove one of the two rows")
+
+
+def _pages_of_whole_files(labels: Labels, severity: str) -> list[Finding]:
+    pages = pages_of_whole_files(labels).items()
+    examples = [_subject(labels, i, f"a page of {file}, which is labeled as a whole, too") for i, file in pages]
+    message, advice = "subjects on pages of files that are also labeled as a whole", "label the pages alone"
+    return finding_of("page_of_whole_file", severity, message, examples, advice)
 
 
 def _never_labeled(labels: Labels) -> list[Finding]:

@@ -49,6 +49,10 @@ def validate(
     errors.errors += [f"{labels.places[i]}: labels {labels.images[i]} exactly as {repeated[i]} does" for i in repeated]
     errors.raise_or_warn("remove one of them")
     labels = labels.select(i for i in range(len(labels)) if i not in repeated)
+    pages = pages_of_whole_files(labels)
+    errors.errors += [f"{labels.places[i]}: labels {labels.images[i]}, a page of {pages[i]}" for i in pages]
+    errors.raise_or_warn("the file is labeled as a whole, too, which is its page 000000: label its pages alone")
+    labels = labels.select(i for i in range(len(labels)) if i not in pages)
     labels = _by_one_name(labels, image_folder, errors)
     labels, shapes = _with_sizes(labels, image_folder, errors, sizes)
     labels, shapes = _inside(labels, shapes, errors, out_of_frame)
@@ -73,6 +77,16 @@ def repeated_subjects(labels: Labels) -> dict[int, str]:
             repeated[index] = first[key]
         first.setdefault(key, subject.place)
     return repeated
+
+
+def pages_of_whole_files(labels: Labels) -> dict[int, str]:
+    """Return the index of each subject on a page of a file that is also labeled as a whole, and that file.
+
+    The whole stands for its first page, which would have two names, and its pages would be in two groups.
+    """
+    whole = set(labels.paths)
+    files = [path.rpartition("/")[0] for path in labels.paths]
+    return {index: file for index, file in enumerate(files) if file in whole}
 
 
 def outside_points(labels: Labels, sizes: np.ndarray) -> np.ndarray:
