@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -151,6 +152,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file["video2/video"] = np.zeros((3, 6, 8, 4), np.float32)
         file["video3/video"] = np.zeros((3, 9), np.int8)
         file["video4/other"] = 1
+        deep = cv2.imencode(".png", COLORS[0].astype(np.uint16) << 4)[1]
+        file["video5/video"] = deep.view(np.int8)[None]
     return path
 
 
@@ -170,6 +173,7 @@ def test_packed_images(package: Path) -> None:
     [
         ("video0/8", "video0 has no image 8: it has 3, numbered from 7 to 40"),
         ("video9/0", "video9 does not exist; the file has video0, video1"),
+        ("video5/0", "video5 has pixels of kind RGB of more than 8 bits; pack it with 8 bits per channel"),
         ("000000", "named by numbers"),
         ("video2/0", "holds float32 of shape"),
         ("video3/0", "cannot be decoded"),

@@ -357,6 +357,34 @@ def test_wide_colors_keep_their_order_and_orientation(tmp_path: Path) -> None:
     assert np.array_equal(decode_image(data, exif="apply", bits=12), turned(values >> 4, 6))
 
 
+def test_signed_values_of_eight_bits(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (5, 7)).astype(np.uint8)
+    signed = TiffImagePlugin.ImageFileDirectory_v2()
+    signed[339] = 2
+    path = saved(tmp_path, Image.fromarray(values >> 1), ".tif", tiffinfo=signed)
+    assert np.array_equal(read_image(path)[..., 0], values >> 1 << 1) and used_bits(path) == 0
+    with pytest.raises(ValueError, match="span -128 to 127; save it with 8 or 16 bits from 0 on"):
+        read_image(saved(tmp_path, Image.fromarray(np.array([[128, 127]], np.uint8)), ".tif", tiffinfo=signed))
+
+
+def test_an_animation_of_wide_colors_is_refused() -> None:
+    still = cv2.imencode(".png", np.full((5, 7, 3), 4095, np.uint16))[1].tobytes()
+    control = b"acTL" + struct.pack(">II", 1, 0)
+    place = still.index(b"IDAT") - 4
+    moving = still[:place] + struct.pack(">I", 8) + control + struct.pack(">I", zlib.crc32(control)) + still[place:]
+    assert (decode_image(still, bits=12) == 255).all()
+    with pytest.raises(ValueError, match="colors of 16 bits are in an animation; save each frame"):
+        decode_image(moving, bits=12)
+
+
+def test_an_unusual_tiff_is_named(tmp_path: Path) -> None:
+    path = saved(tmp_path, Image.fromarray(RGB[..., 0]), ".tif")
+    place = path.read_bytes().index(struct.pack("<HHI", 258, 3, 1)) + 8
+    path.write_bytes(path.read_bytes()[:place] + b"\x0a" + path.read_bytes()[place + 1 :])
+    with pytest.raises(ValueError, match=r"image.tif is a TIFF of an unusual kind .*; save it again with 8 or 16 bits"):
+        read_image(path)
+
+
 def test_wide_colors_in_separate_planes_are_refused(tmp_path: Path) -> None:
     data = cv2.imencode(".tif", np.zeros((5, 7, 3), np.uint16))[1].tobytes()
     place = data.index(struct.pack("<HHI", 284, 3, 1)) + 8

@@ -19,6 +19,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from softpoint.images.decode import pillow_limit
 from softpoint.images.decode_errors import FORMATS, image_explained
 from softpoint.images.depth import Decoded, rgb
+from softpoint.images.headers import read_header
 from softpoint.images.video import Video, check_pixels, explained
 
 # Number of containers that a process keeps open.
@@ -91,6 +92,7 @@ class Pages:
         self._file = path.open("rb")
         weakref.finalize(self, self._file.close)
         with image_explained(path), pillow_limit.at_least(max_pixels):
+            read_header(self._file)  # an error for what cannot be read whole
             # Stays open, because a frame of an animation builds on those before it.
             self._image = image = Image.open(self._file, formats=FORMATS)
             self._numbers = list(range(getattr(image, "n_frames", 1)))
@@ -198,10 +200,12 @@ class PackedImages:
     def _opened(self, row: int) -> Image.Image:
         if self._images.ndim == 2 and self._images.shape[1] > 4 * self.max_pixels:
             raise ValueError(f"holds {self._images.shape[1]} bytes per image")
-        image = Image.open(BytesIO(np.asarray(self._images[row]).tobytes()), formats=("PNG", "JPEG"))
+        file = BytesIO(np.asarray(self._images[row]).tobytes())
+        is_wide = (header := read_header(file)) is not None and header.is_wide
+        image = Image.open(file, formats=("PNG", "JPEG"))
         check_pixels(image.width, image.height, self.max_pixels)
-        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
-            raise ValueError(f"has pixels of kind {image.mode}; pack it with 8 bits per channel")
+        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA") or is_wide:
+            raise ValueError(f"has pixels of kind {image.mode} of more than 8 bits; pack it with 8 bits per channel")
         return image
 
 

@@ -14,6 +14,11 @@ from PIL import Image, UnidentifiedImageError
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
 
 
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+_RESAVE = "save it again with 8 or 16 bits, without compression or with LZW or deflate"
+
+
 class RefusedError(ValueError):
     """An error whose message is complete but for `{path}`."""
 
@@ -46,5 +51,8 @@ def _explain(path: Path | None, error: Exception) -> Exception:
     if isinstance(error, UnidentifiedImageError):
         if path.stat().st_size == 0:
             return ValueError(f"image {path} is empty (0 bytes); copy it again, or remove it from the labels")
+        with path.open("rb") as file:
+            if file.read(4) in _TIFF:
+                return ValueError(f"image {path} is a TIFF of an unusual kind of values or compression; {_RESAVE}")
         return ValueError(f"{path} is not an image that can be read ({', '.join(FORMATS)}); convert it or remove it")
     return ValueError(f"image {path} cannot be decoded: {error}; copy it again, or convert it to PNG")

@@ -58,7 +58,10 @@ def wide_values(image: Image.Image) -> tuple[np.ndarray, int] | None:
             if tags.get(_PLANES) == _SEPARATE:
                 raise ValueError("its colors of 16 bits lie in separate planes; save it with interleaved colors")
             return _all_bits(image), (1 << depth) - 1
-        largest = (1 << min(16, depth - (tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED))) - 1
+        is_signed = tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED
+        largest = (1 << min(16, depth - is_signed)) - 1
+        if image.mode == "L" and depth == 8 and is_signed:  # which Pillow reads as unsigned
+            return _unsigned(np.asarray(image).view(np.int8)), largest
     elif image.format == "PPM" and (match := _NETPBM.match(_content(image, 1 << 16))):
         largest = int(match[1])
         return (_all_bits(image), largest) if largest > 255 else None
@@ -70,10 +73,7 @@ def wide_values(image: Image.Image) -> tuple[np.ndarray, int] | None:
         largest = LARGEST
     if not image.mode.startswith("I"):
         return None
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
-        raise ValueError(f"its pixels span {values.min()} to {values.max()}; save it with 8 or 16 bits")
-    return values.astype(np.uint16), largest
+    return _unsigned(np.asarray(image)), largest
 
 
 def narrowed(values: np.ndarray, declared: int, bits: int | None) -> Decoded:
@@ -86,6 +86,13 @@ def narrowed(values: np.ndarray, declared: int, bits: int | None) -> Decoded:
         )
     pixels = (values.astype(np.uint32) * 256 // (limit + 1)).astype(np.uint8)
     return Decoded(pixels, largest.bit_length() if declared == LARGEST else 0)
+
+
+def _unsigned(values: np.ndarray) -> np.ndarray:
+    """Return values as uint16; ValueError for those that do not fit."""
+    if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+        raise ValueError(f"its pixels span {values.min()} to {values.max()}; save it with 8 or 16 bits from 0 on")
+    return values.astype(np.uint16)
 
 
 def _content(image: Any, size: int = -1) -> bytes:

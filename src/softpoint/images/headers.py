@@ -13,6 +13,8 @@ EXIF_ORIENTATION = 0x0112  # EXIF's tag
 # Upper limits of parts: before the pixels of a JPEG, in a PNG.
 _SEGMENTS, _CHUNKS = 1000, 1_000_000
 
+_GRAY = 0  # color type of a PNG
+
 # Starts of frames that hold Huffman-coded samples of 8 or 12 bits; the rest are lossless, arithmetic or hierarchical.
 _FRAMES, _OTHER_FRAMES = (0xC0, 0xC1, 0xC2), (0xC3, 0xC5, 0xC6, 0xC7, *range(0xC9, 0xCC), *range(0xCD, 0xD0))
 
@@ -30,7 +32,7 @@ class Header(NamedTuple):
 def read_header(file: BinaryIO) -> Header | None:
     """Return the header of a common JPEG or PNG; None for other files, the unusual and most damaged ones among them.
 
-    Raises ValueError for a PNG that ends before its end.
+    Raises ValueError for a PNG that ends before its end, and for an animated one with colors of 16 bits.
     """
     file.seek(0)
     magic = file.read(8)
@@ -110,6 +112,8 @@ def _png(file: BinaryIO) -> Header | None:
         return None
     for kind, length in _chunks(file):
         if kind == b"acTL":  # animated
+            if head[16] > 8 and head[17] != _GRAY:  # of which Pillow has the upper 8 bits alone
+                raise ValueError("its colors of 16 bits are in an animation; save each frame as a file of its own")
             return None
         if kind == b"eXIf":
             turn = orientation(file.read(length))
