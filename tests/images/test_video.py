@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from itertools import pairwise, product
@@ -45,7 +46,8 @@ _FILMS = [
     *((c, suffix, group) for c in _CONTAINERS for suffix, group in product(_CONTAINERS[c], _GROUPS[c])),
     *((codec, suffix, "") for codec, suffix in [
         ("mjpeg", "avi"), ("mjpeg", "mov"), ("ffv1", "mkv"), ("wmv2", "wmv"), ("flv", "flv"),
-        ("libsvtav1", "mp4"), ("gif", "gif"),
+        ("libsvtav1", "mp4"), ("gif", "gif"), ("mpeg2video", "m2v"), ("ffv1", "nut"), ("libvpx-vp9", "ivf"),
+        ("wrapped_avframe", "y4m"),
     ]),
 ]  # fmt: skip
 _FORMATS = {"mjpeg": "yuvj420p", "gif": "rgb8"}
@@ -108,6 +110,16 @@ def test_streams_copied_from_an_avi(tmp_path: Path, codec: str, group: str, suff
     """Their packets carry the order of decoding as times."""
     path = copied(tmp_path / f"copy.{suffix}", numbered(tmp_path / "film.avi", codec, group))
     assert_exact(path, counted_by_opencv(path))
+
+
+def test_an_avi_whose_frames_last_many_ticks_is_whole(tmp_path: Path) -> None:
+    path = copied(tmp_path / "copy.avi", numbered(tmp_path / "film.mp4", "mpeg4", "short"))
+    assert_exact(path, list(range(COUNT)))
+    with av.open(str(path)) as container:
+        ticks = container.streams.video[0].frames
+    assert ticks > COUNT
+    path.write_bytes(path.read_bytes().replace(struct.pack("<I", ticks), struct.pack("<I", ticks + ticks // COUNT)))
+    assert "ends early" in Video(path, LIMIT).missing
 
 
 @pytest.mark.parametrize("suffix", ["avi", "mkv", "mp4"])
@@ -214,6 +226,16 @@ def test_damaged_videos_are_read_alike_in_any_order(
                 video.read(number)
         else:
             np.testing.assert_array_equal(video.read(number), expected)
+
+
+def test_the_rest_of_a_damaged_mjpeg_frame_is_not_that_of_another(tmp_path: Path) -> None:
+    whole = numbered(tmp_path / "whole.mov", "mjpeg")
+    with av.open(str(whole)) as source:
+        sixth = [bytes(packet) for packet in source.demux(video=0) if packet.size][5]
+    (tmp_path / "a.mov").write_bytes(whole.read_bytes().replace(sixth, sixth[:-30] + bytes(28) + sixth[-2:]))
+    assert [frame.number for frame in played(tmp_path / "a.mov") if frame.error] == [5]
+    with pytest.raises(ValueError, match="frame 5 cannot be decoded"):
+        Video(tmp_path / "a.mov", LIMIT).read(5)
 
 
 def test_a_truncated_video_is_reported(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from fractions import Fraction
-from itertools import chain, dropwhile
+from itertools import chain, dropwhile, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,16 +17,23 @@ import numpy as np
 # Suffixes of video files.
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".ogv",
+    ".3gp", ".asf", ".dv", ".f4v", ".ivf", ".m2v", ".mxf", ".nut", ".vob", ".y4m",
 )  # fmt: skip
 
 # A video is untrusted: of FFmpeg's readers only those of plain video files, none that opens further files
 # or addresses (playlists, concatenations).
-_CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,gif,h264,hevc,m4v,mjpeg,apng,nut"
+_CONTAINERS = ",".join((
+    "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,gif,h264,hevc,m4v,mjpeg,apng,nut,mxf,dv,ivf",
+    "yuv4mpegpipe",
+))  # fmt: skip
 
 # Codecs in which every packet is one frame, so that the packets state the time of every frame.
 _ONE_FRAME_PER_PACKET = {
     "h264", "hevc", "mpeg4", "mjpeg", "vp9", "av1", "ffv1", "png", "rawvideo", "prores", "dnxhd", "huffyuv",
 }  # fmt: skip
+
+# Codecs whose decoders would fill up a damaged frame with what they decoded before it.
+_FILLED_UP = {"mjpeg", "hevc"}
 
 # More threads are hardly faster, and each holds a frame.
 _THREADS = min(4, os.cpu_count() or 1)
@@ -69,14 +76,16 @@ class Video:
                 self.sound = bool(container.streams.audio)
                 codec, form = stream.codec_context.codec.canonical_name, container.format.name
                 promised, reorders = stream.frames, stream.codec_context.has_b_frames
-                packets: list[tuple[Any, bool, bool]] = []
+                packets: list[tuple[Any, Any, bool, bool]] = []
                 error = ""
                 try:
-                    packets.extend((p.pts, p.is_keyframe, p.is_discard) for p in container.demux(stream) if p.size)
+                    packets.extend(
+                        (p.pts, p.dts, p.is_keyframe, p.is_discard) for p in container.demux(stream) if p.size
+                    )
                 except pyav().FFmpegError as problem:
                     error = f" ({problem})"
             # The header of an AVI also counts frames that are left out, each of which takes a tick.
-            held = (packets[-1][0] or 0) + 1 if form == "avi" and packets else len(packets)
+            held = _ticks_until_end([dts or 0 for _, dts, *_ in packets]) if form == "avi" else len(packets)
             if error or held < promised:
                 of = f" of the {promised} in its header" if promised else ""
                 self.missing = f"ends early: it holds {len(packets)} frames{of}{error}"
@@ -144,12 +153,14 @@ class Video:
         if self._seekable and None not in times and len(set(times)) == len(times):
             self._set_times(times, keys)
 
-    def _judge_times(self, packets: list[tuple[Any, bool, bool]], codec: str, form: str, reorders: bool) -> None:
+    def _judge_times(self, packets: list[tuple[Any, Any, bool, bool]], codec: str, form: str, reorders: bool) -> None:
         """Find whether the times, key frames and hidden frames of the packets give the times of all frames."""
         # AVI, and what was copied from it, states the order of decoding as that of showing.
-        times = [time for time, _, is_hidden in packets if not is_hidden]
-        keys = {time for time, is_key, is_hidden in packets if is_key and not is_hidden}
-        self._timed = not (None in [self._start, *times] or (reorders and (form == "avi" or times == sorted(times))))
+        times = [time for time, *_, is_hidden in packets if not is_hidden]
+        keys = {time for time, _, is_key, is_hidden in packets if is_key and not is_hidden}
+        # A bare stream of MPEG-1 or 2 states no times, and those that FFmpeg gives it may have another order.
+        stated = form != "mpegvideo" and None not in [self._start, *times]
+        self._timed = stated and not (reorders and (form == "avi" or times == sorted(times)))
         # Times after a seek are guesses in a program stream, where not every packet states its time, and shifted in an
         # AVI without some of its frames.
         self._seekable = form != "mpeg" and not (form == "avi" and self.missing)
@@ -268,14 +279,28 @@ def pyav() -> Any:
     return av
 
 
+def _ticks_until_end(ticks: list[int]) -> int:
+    """Return the number of ticks up to the end of the last frame, which lasts as long as most do.
+
+    >>> _ticks_until_end([0, 60, 120, 360, 420])
+    480
+    """
+    steps = sorted(later - earlier for earlier, later in pairwise(ticks))
+    return ticks[-1] + (steps[len(steps) // 2] if steps else 1) if ticks else 0
+
+
 def _open_stream(path: Path, max_pixels: int, threads: int) -> tuple[Any, Any]:
     """Return the open container and its first video stream; ValueError without one, and for too large frames."""
     container = pyav().open(str(path), options={"format_whitelist": _CONTAINERS})
     if not container.streams.video:
         raise ValueError("holds no video")
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise ValueError("is in a codec that FFmpeg does not know; convert it to MP4")
     if stream.width:  # not where the file begins without a header of the codec
         check_pixels(stream.width, stream.height, max_pixels)
+    if stream.codec_context.codec.canonical_name in _FILLED_UP:
+        stream.codec_context.options = {"err_detect": "explode"}  # an error instead
     stream.codec_context.thread_count = threads
     stream.codec_context.thread_type = "NONE" if threads == 1 else "AUTO"
     return container, stream
