@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from softpoint.images.decode import pillow_limit
-from softpoint.images.decode_errors import FORMATS, image_explained
+from softpoint.images.decode_errors import FORMATS, explained, image_explained
 from softpoint.images.depth import Decoded, rgb
 from softpoint.images.headers import read_header
-from softpoint.images.video import Video, check_pixels, explained
+from softpoint.images.video import Video, check_pixels
 
 # Number of containers that a process keeps open.
 _OPEN = 16

@@ -13,9 +13,7 @@ from PIL import Image, UnidentifiedImageError
 # untrusted input.
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
 
-
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
 _RESAVE = "save it again with 8 or 16 bits, without compression or with LZW or deflate"
 
 
@@ -32,6 +30,17 @@ def image_explained(path: Path | None) -> Iterator[None]:
         yield
     except Exception as error:  # decoders raise nearly anything on a damaged or hostile file
         raise _explain(path, error) from error
+
+
+@contextmanager
+def explained(place: str, advice: str) -> Iterator[None]:
+    """Turn any error of a decoder on a damaged or hostile file into a ValueError about `place`."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is ValueError:
+            raise ValueError(f"{place} {error}") from error
+        raise ValueError(f"{place} cannot be decoded ({error}); {advice}") from error
 
 
 def _explain(path: Path | None, error: Exception) -> Exception:

@@ -6,13 +6,15 @@ import os
 import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from fractions import Fraction
 from itertools import chain, dropwhile, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from softpoint.images.decode_errors import explained
 
 # Suffixes of video files.
 VIDEO_SUFFIXES = (
@@ -236,17 +238,6 @@ class Video:
                     yield from packet.decode()
                 except damage:
                     yield None
-
-
-@contextmanager
-def explained(place: str, advice: str) -> Iterator[None]:
-    """Turn any error of a decoder on a damaged or hostile file into a ValueError about `place`."""
-    try:
-        yield
-    except Exception as error:
-        if type(error) is ValueError:
-            raise ValueError(f"{place} {error}") from error
-        raise ValueError(f"{place} cannot be decoded ({error}); {advice}") from error
 
 
 def video_explained(path: Path) -> AbstractContextManager[None]:
