@@ -362,7 +362,7 @@ def test_signed_values_of_eight_bits(tmp_path: Path) -> None:
     signed = TiffImagePlugin.ImageFileDirectory_v2()
     signed[339] = 2
     path = saved(tmp_path, Image.fromarray(values >> 1), ".tif", tiffinfo=signed)
-    assert np.array_equal(read_image(path)[..., 0], values >> 1 << 1) and used_bits(path) == 0
+    assert np.array_equal(read_image(path)[..., 0], values >> 1 << 1) and decoded(path).bits == 0
     with pytest.raises(ValueError, match="span -128 to 127; save it with 8 or 16 bits from 0 on"):
         read_image(saved(tmp_path, Image.fromarray(np.array([[128, 127]], np.uint8)), ".tif", tiffinfo=signed))
 
@@ -377,11 +377,15 @@ def test_an_animation_of_wide_colors_is_refused() -> None:
         decode_image(moving, bits=12)
 
 
-def test_an_unusual_tiff_is_named(tmp_path: Path) -> None:
+def test_an_unusual_tiff_or_jpeg_is_named(tmp_path: Path) -> None:
     path = saved(tmp_path, Image.fromarray(RGB[..., 0]), ".tif")
     place = path.read_bytes().index(struct.pack("<HHI", 258, 3, 1)) + 8
     path.write_bytes(path.read_bytes()[:place] + b"\x0a" + path.read_bytes()[place + 1 :])
     with pytest.raises(ValueError, match=r"image.tif is a TIFF of an unusual kind .*; save it again with 8 or 16 bits"):
+        read_image(path)
+    path = saved(tmp_path, Image.fromarray(RGB[..., 0]), ".jpg")
+    path.write_bytes(path.read_bytes().replace(b"\xff\xc0\0\x0b\x08", b"\xff\xc1\0\x0b\x0c"))  # of 12 bits
+    with pytest.raises(ValueError, match=r"image.jpg is a JPEG of an unusual kind"):
         read_image(path)
 
 

@@ -13,8 +13,9 @@ from PIL import Image, UnidentifiedImageError
 # untrusted input.
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_RESAVE = "save it again with 8 or 16 bits, without compression or with LZW or deflate"
+# First bytes of formats that Pillow does not identify where the kind of their values is unusual.
+_KNOWN = {b"\xff\xd8": "JPEG", b"II": "TIFF", b"MM": "TIFF"}
+_RESAVE = "save it again with 8 or 16 bits, or as PNG"
 
 
 class RefusedError(ValueError):
@@ -61,7 +62,7 @@ def _explain(path: Path | None, error: Exception) -> Exception:
         if path.stat().st_size == 0:
             return ValueError(f"image {path} is empty (0 bytes); copy it again, or remove it from the labels")
         with path.open("rb") as file:
-            if file.read(4) in _TIFF:
-                return ValueError(f"image {path} is a TIFF of an unusual kind of values or compression; {_RESAVE}")
+            if kind := _KNOWN.get(file.read(2)):
+                return ValueError(f"image {path} is a {kind} of an unusual kind of values or compression; {_RESAVE}")
         return ValueError(f"{path} is not an image that can be read ({', '.join(FORMATS)}); convert it or remove it")
     return ValueError(f"image {path} cannot be decoded: {error}; copy it again, or convert it to PNG")
