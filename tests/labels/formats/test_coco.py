@@ -169,6 +169,17 @@ def test_edges_that_join_no_keypoints_are_left_out(tmp_path: Path, edges: list[A
     } | {key: count for key, count in labels.unused.items() if "edges" not in key}
 
 
+def test_an_id_is_a_number_or_its_text(tmp_path: Path) -> None:
+    content: dict[str, Any] = {
+        "images": [{"id": "7", "file_name": "a.png"}, {"id": "07", "file_name": "b.png"}],
+        "annotations": [{"image_id": image, "category_id": "1", "keypoints": [1, 2, 2]} for image in (7, "07")],
+        "categories": [{"id": 1, "name": "x", "keypoints": ["nose"]}],
+    }
+    assert (read_labels(written(tmp_path, content)).visibility == 2).all()
+    content["images"][1]["id"] = 7
+    assert_refused(written(tmp_path, content), "image 7: an earlier image has the same id")
+
+
 @pytest.mark.parametrize("place", ["/home/anna/set/", "C:\\Users\\anna\\set\\", "https://bucket.example.com/set/"])
 def test_images_of_another_machine_are_searched(tmp_path: Path, place: str) -> None:
     farm = copy.deepcopy(FARM)

@@ -167,7 +167,9 @@ def _place(kind: str, position: int, entry: Any) -> str:
 def _id(entry: Entry, key: str) -> int | float | str:
     value = entry.get(key)
     # As a key of a dict 7.0 equals 7, and NaN equals nothing.
-    if isinstance(value, (int, str)) and not isinstance(value, bool):
+    if isinstance(value, str):  # some tools write the ids of images as text, and those of annotations as numbers
+        return int(value) if re.fullmatch(r"0|[1-9]\d{0,17}", value, re.ASCII) else value
+    if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, float) and value.is_integer():
         return value
