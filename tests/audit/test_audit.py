@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -17,6 +18,7 @@ from PIL import Image
 
 from softpoint.audit import Report, audit_labels, unlabeled_images
 from softpoint.audit.coordinate_conventions import CONVENTIONS, convention_findings, convention_scores
+from softpoint.audit.images import image_findings
 from softpoint.audit.pose import pose_findings
 from softpoint.audit.pose_model import PoseModel, fit
 from softpoint.images import ImageFolder
@@ -115,6 +117,24 @@ def planted_swaps(labels: Labels, share: float, seed: int) -> tuple[Labels, dict
 def swaps_in(labels: Labels) -> dict[int, set[int]]:
     examples = [e for f in pose_findings(labels) if f.kind == "left_right_swap" for e in f.examples]
     return {e.subject: set(e.keypoints) for e in examples if e.subject is not None}
+
+
+def test_images_that_were_extracted_again_are_found(tmp_path: Path) -> None:
+    source = tmp_path / "labels.csv"
+    source.write_text("")
+    labels = labeled(animals(10), str(source))
+    for image in labels.images:
+        Image.new("L", (4, 4)).save(tmp_path / image)
+    folder = ImageFolder(tmp_path)
+
+    def images_of(count: int) -> list[str]:
+        for image in labels.images[:count]:
+            os.utime(tmp_path / image, (0, source.stat().st_mtime + 7200))
+        findings = image_findings(labels, folder, scan(folder, labels.images), [], {}, "error")
+        return [example.image for f in findings if f.kind == "replaced" for example in f.examples]
+
+    assert images_of(0) == [] and images_of(2) == ["000.png", "001.png"]
+    assert images_of(6) == []  # a set that was copied
 
 
 def test_correct_labels_give_no_findings(painted: tuple[Labels, ImageFolder]) -> None:

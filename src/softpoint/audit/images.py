@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from softpoint.labels.schema import Labels
 from softpoint.labels.split import Split
 
 _SAME_POINT = 2.0  # pixels within which two labels of one image count as equal
+_NEWER = 3600.0  # seconds between images and labels that were not written together
 
 
 def image_findings(
@@ -34,6 +36,7 @@ def image_findings(
     return [
         *_unusable(labels, image_folder, scans, severity),
         *_size_mismatch(labels, scans, severity),
+        *_replaced(labels, image_folder),
         *_duplicates(labels, scans),
         *_shared_by_splits(labels, scans, splits),
         *_near_duplicates(labels, scans),
@@ -99,6 +102,21 @@ def _size_mismatch(labels: Labels, scans: Sequence[Scan], severity: str) -> list
             examples.append(Example(subject.image, subject.place, value, index))
     advice = "use the images that were labeled, or scale the labels to these"
     return finding_of("size_mismatch", severity, "subjects labeled on an image of another size", examples, advice)
+
+
+def _replaced(labels: Labels, image_folder: ImageFolder) -> list[Finding]:
+    """Return the finding about images that are newer than their labels, unless most are, as after a copy of the set."""
+    source, newer = Path(labels.source), []
+    images = dict(zip(labels.paths, range(len(labels)), strict=True))
+    for index in images.values() if source.is_file() else []:
+        with suppress(OSError, ValueError):  # an image that cannot be read is another finding
+            seconds = image_folder.path(labels.images[index]).stat().st_mtime - source.stat().st_mtime
+            if seconds > _NEWER:
+                value = f"changed {seconds / 3600:.0f} h after the labels"
+                newer.append(Example(labels.images[index], labels.places[index], value, index))
+    advice = "if frames were extracted again, check in images.png that the labels are still about them"
+    message = "images that changed after the labels were saved, unlike most others"
+    return finding_of("replaced", "info", message, newer if 2 * len(newer) <= len(images) else [], advice)
 
 
 def _duplicates(labels: Labels, scans: Sequence[Scan]) -> list[Finding]:
