@@ -54,7 +54,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     rows: list[csv_columns.Row] = []
     unique = UniqueRows()
     for number, (entry, name) in enumerate(zip(entries, names, strict=True), 1):
-        place = f"image {entry.get('id', number)}"
+        place = f"image number {number}"
         with errors.row(place):
             image = tails[json_values.as_text(name, "name")]
             unique.add(normalize_path(image), place, image)
