@@ -30,9 +30,9 @@ def modules(folder: Path, beside: Path) -> dict[str, Path]:
 SOURCES = modules(PACKAGE, PACKAGE)
 SCRIPTS = modules(ROOT / "scripts", ROOT)
 ROOMS = (
-    "audit", "cli", "data", "datasets", "evaluation", "extras", "functional", "images", "inference", "labels", "layers",
-    "machine", "metrics", "models", "paths", "renamed_keys", "runtime", "serving", "studies", "suggest", "tables",
-    "training", "types", "viz",
+    "audit", "cli", "data", "datasets", "demo", "evaluation", "extras", "functional", "images", "inference", "labels",
+    "layers", "machine", "metrics", "models", "paths", "renamed_keys", "runtime", "serving", "studies", "suggest",
+    "tables", "training", "types", "viz",
 )  # fmt: skip
 
 
@@ -82,6 +82,7 @@ ALLOWED = {
     "audit": {"functional", "images", "labels", "paths", "suggest", "tables", "viz"},
     "datasets": {"images", "labels", "paths", "suggest"},
     "viz": {"functional", "data", "labels", "paths", "suggest"},
+    "demo": {"functional", "layers", "suggest", "tables", "viz"},
     "training": {
         "data", "evaluation", "functional", "images", "inference", "labels", "layers", "machine", "metrics", "models",
         "paths", "suggest", "tables", "viz",
@@ -133,7 +134,7 @@ def allowed_users(*places: str) -> set[str]:
         ("lightning", ()),
         ("hydra", ("cli",)),
         ("albumentations", ("data.pixel_transforms",)),
-        ("matplotlib", ("viz.figures", "studies.charts", "evaluation.plots")),
+        ("matplotlib", ("viz.figures", "studies.charts", "evaluation.plots", "demo")),
         ("timm", ("models.backbones.timm",)),
         ("litdata", ("data.shards",)),
         ("pooch", ("datasets.download",)),

@@ -20,6 +20,7 @@ COMMANDS = {
     "crossval": "Cross-validate a training run and pool the results of all folds",
     "compare": "Train variants alike and compare their errors and costs",
     "curve": "Train on growing numbers of labels, or for longer, and draw the learning curve",
+    "demo": "Show spatial softmax and attention in numbers and figures",
 }
 # Options of Hydra's command line, without and with a value.
 FLAGS = ("--help", "-h", "--hydra-help", "--multirun", "-m", "--run", "-r", "--resolve", "--info", "-i", "--version")

@@ -35,6 +35,7 @@ _TEXTS_OF = {
     "convert": {"labels", "output", "images"},
     "fetch": {"root"},
     "pack": {"output"},
+    "demo": {"image", "file", "output"},
     **{study: {"output", "page"} for study in ("crossval", "compare", "curve")},
 }
 

@@ -45,10 +45,10 @@ STYLE: dict[str, Any] = {
 styled = rc_context(STYLE)  # type: ignore[arg-type]
 
 
-def new_figure(panels: int = 1, size: tuple[float, float] = (7, 4)) -> tuple[Figure, list[Axes]]:
-    """Return a figure of `size` (width, height) in inches, and its panels from left to right."""
+def new_figure(panels: int = 1, size: tuple[float, float] = (7, 4), rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return a figure of `size` (width, height) in inches, and its `rows` of panels, from left to right in each."""
     figure = Figure(figsize=size)
-    return figure, list(figure.subplots(1, panels, squeeze=False)[0])
+    return figure, list(figure.subplots(rows, panels, squeeze=False).flat)
 
 
 def number_log_axis(axis: Axis) -> None:
@@ -60,11 +60,14 @@ def number_log_axis(axis: Axis) -> None:
 
 
 @styled
-def write_figure(path: Path, figure: Figure) -> None:
-    """Write the figure as `path`.png, at 150 dots per inch, and as `path`.svg."""
+def write_figure(path: Path, figure: Figure, description: str | None = None) -> None:
+    """Write the figure as `path`.png, at 150 dots per inch, and as `path`.svg, with a description inside for readers
+    who do not see it.
+    """
     png, svg = (path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "svg"))
     with warnings.catch_warnings(), atomic_write(png) as temporary_png, atomic_write(svg) as temporary_svg:
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
         warnings.filterwarnings("ignore", "constrained_layout not applied")  # a name as long as the figure
-        figure.savefig(temporary_png, dpi=150)
-        figure.savefig(temporary_svg, metadata={"Date": None})
+        about = {} if description is None else {"Description": description}
+        figure.savefig(temporary_png, dpi=150, metadata=about)
+        figure.savefig(temporary_svg, metadata={"Date": None, **about})
