@@ -16,7 +16,7 @@ from helpers.data import labeled_data
 from helpers.labels import labels_of
 from helpers.training import read_csv, write_labels
 from softpoint.data import LabeledData
-from softpoint.labels.partition import fold_split, limit_rows, nested_order, seeded_split
+from softpoint.labels.partition import _draw, fold_split, limit_rows, nested_order, seeded_split
 from softpoint.labels.schema import Labels
 from softpoint.labels.split import SPLITS, read_splits, with_groups, write_splits
 
@@ -248,3 +248,16 @@ def test_a_run_resumes_only_with_the_same_limit(folder: Path, tmp_path: Path) ->
     # As the message advises: its own split file says what was left out.
     write_splits(tmp_path / "splits.csv", part.labels.images, part.splits)
     opened(folder, splits=tmp_path / "splits.csv").load_state_dict(state)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.floats(0, 1), st.integers(0, 2), st.integers(0, 99))
+@settings(deadline=None)
+def test_units_are_taken_in_a_random_order_while_they_fit(sizes: list[int], part: float, leave: int, seed: int) -> None:
+    room = wanted = max(1.0, part * sum(sizes))
+    held: list[int] = []
+    for unit in np.random.default_rng(seed).permutation(len(sizes)).tolist():
+        if sizes[unit] <= 2 * room and len(held) < len(sizes) - leave:
+            held.append(unit)
+            room -= sizes[unit]
+    drawn = _draw(np.array(sizes), wanted, np.random.default_rng(seed), leave)
+    assert np.flatnonzero(drawn).tolist() == sorted(held or [sizes.index(min(sizes))])

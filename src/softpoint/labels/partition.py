@@ -124,24 +124,29 @@ def _hold_out(
         uneven = ((taken - share) ** 2).mean() if len(taken) else 0.0
         return float(lost + uneven + (share - wanted / rows) ** 2)
 
-    lengths = sizes.tolist()
-    held = min((_draw(lengths, wanted, rng, leave) for _ in range(_DRAWS)), key=unevenness)
+    held = min((_draw(sizes, wanted, rng, leave) for _ in range(_DRAWS)), key=unevenness)
     return [units[i] for i in np.flatnonzero(~held)], [units[i] for i in np.flatnonzero(held)]
 
 
-def _draw(sizes: list[int], wanted: float, rng: np.random.Generator, leave: int) -> np.ndarray:
+def _draw(sizes: np.ndarray, wanted: float, rng: np.random.Generator, leave: int) -> np.ndarray:
     """Return a random mask of units that hold about `wanted` rows; at least one unit."""
     held = np.zeros(len(sizes), bool)
-    room, spare, smallest = wanted, len(sizes) - leave, min(sizes)
-    for unit in rng.permutation(len(sizes)).tolist():
-        # A unit that overshoots is taken when that comes nearer than stopping short.
-        if sizes[unit] <= 2 * room and spare > 0:
+    order, smallest = rng.permutation(len(sizes)), int(sizes.argmin())
+    rooms = wanted - (sizes[order].cumsum() - sizes[order])  # before each unit, if all before it are taken
+    # A unit that overshoots is taken when that comes nearer than stopping short.
+    fits = np.append(sizes[order] <= 2 * rooms, False)[: len(sizes) - leave + 1]
+    fits[-1] = False  # the spare units are taken
+    first = int(fits.argmin())
+    held[order[:first]] = True
+    room, spare = wanted - float(sizes[order[:first]].sum()), len(sizes) - leave - first
+    for unit in order[first:] if spare else ():
+        if 2 * room < sizes[smallest]:
+            break
+        if spare and sizes[unit] <= 2 * room:
             held[unit] = True
             room, spare = room - sizes[unit], spare - 1
-        if 2 * room < smallest:
-            break
     if not held.any():
-        held[sizes.index(smallest)] = True
+        held[smallest] = True
     return held
 
 
