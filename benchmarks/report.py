@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import platform
 from collections.abc import Mapping, Sequence
 from statistics import median
 
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from softpoint.cli.hydra_errors import CONFIGS
+from softpoint.machine import cores, processor
 from softpoint.studies.timing import Work, rates_in_turns
 
 
@@ -40,7 +40,7 @@ def print_machine() -> None:
     """Print the processor, the threads and the version of torch, and let OpenCV use one thread."""
     cv2.setNumThreads(0)
     torch.manual_seed(0)
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(f"{processor()}, {cores()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}")
 
 
 class RatesTable:

@@ -102,6 +102,14 @@ def test_images_of_the_user_are_timed(paths: list[Path], capsys: pytest.CaptureF
     assert "decode drawn" in out and "% of the speed" not in out
 
 
+def test_label_files_splits_and_scans_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pycocotools")
+    start("labels", "--rounds=1", "--megabytes=0.05", "--rows=8", "--images=20", "--scanned=2")
+    out = capsys.readouterr().out
+    for name in ("pycocotools", "softpoint", "DeepLabCut", "five folds", "scan of 2"):
+        assert name in out, name
+
+
 def test_networks_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
     start("networks", *TINY, "data.size=32")
     out = capsys.readouterr().out

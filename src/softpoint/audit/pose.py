@@ -14,6 +14,7 @@ from softpoint.audit.pose_model import PoseModel
 from softpoint.audit.report import Example, Finding, finding_of
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import Labels
+from softpoint.progress import track
 
 _MIN_SUBJECTS = 30  # to fit a model; and three per keypoint
 _MAX_SUBJECTS = 1000  # that a model is fitted to
@@ -75,7 +76,7 @@ def _judge(labels: Labels, rows: Sequence[int]) -> list[tuple[int, list[Pair], d
     pairs = [(labels.skeleton.index(left), labels.skeleton.index(right)) for left, right in labels.skeleton.flip_pairs]
     pairs = [(position[a], position[b]) for a, b in pairs if a in position and b in position]
     verdicts = []
-    for row, f, pose in zip(used, fold, poses, strict=True):
+    for row, f, pose in track(zip(used, fold, poses, strict=True), "judging poses", len(used)):
         swapped, pose = _undo_swaps(models[f], pose, pairs, unit)
         outliers = _outliers(models[f], pose, unit)
         if swapped or outliers:

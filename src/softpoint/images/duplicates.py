@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
 from softpoint.images.scan import Scan
 from softpoint.paths import normalize_path
+from softpoint.progress import track
 
 # Two images are nearly the same where at most this many of the 255 bits of their fingerprints differ. Measured on
 # five sets: recompression, half the size, other brightness, noise and a shift by one pixel change up to 15 bits
@@ -51,11 +53,11 @@ def near_duplicates(scans: Sequence[Scan], distance: int = NEAR) -> list[tuple[i
     rows = np.array([index for index in firsts if scans[index].fingerprint], dtype=np.int64)
     words = _as_words([scans[i] for i in rows])
     pairs: list[tuple[int, int]] = []
-    for start, block in _distances(words, words, earlier=True):
-        for row, near in enumerate(block, start):
-            earlier = np.flatnonzero(near[:row] <= distance)
-            earlier = earlier[np.argsort(near[earlier], kind="stable")[:_PARTNERS]]
-            pairs += [(int(i), int(rows[row])) for i in rows[np.sort(earlier)]]
+    distances = chain.from_iterable(block for _, block in _distances(words, words, earlier=True))
+    for row, near in enumerate(track(distances, "comparing images", len(rows))):
+        earlier = np.flatnonzero(near[:row] <= distance)
+        earlier = earlier[np.argsort(near[earlier], kind="stable")[:_PARTNERS]]
+        pairs += [(int(i), int(rows[row])) for i in rows[np.sort(earlier)]]
     return pairs
 
 
