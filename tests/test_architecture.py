@@ -31,8 +31,8 @@ SOURCES = modules(PACKAGE, PACKAGE)
 SCRIPTS = modules(ROOT / "scripts", ROOT)
 ROOMS = (
     "audit", "cli", "data", "datasets", "demo", "evaluation", "extras", "functional", "images", "inference", "labels",
-    "layers", "machine", "metrics", "models", "paths", "renamed_keys", "runtime", "serving", "studies", "suggest",
-    "tables", "training", "types", "viz",
+    "layers", "machine", "metrics", "models", "paths", "progress", "renamed_keys", "runtime", "serving", "studies",
+    "suggest", "tables", "training", "types", "viz",
 )  # fmt: skip
 
 
@@ -67,6 +67,7 @@ ALLOWED = {
     "extras": set(),
     "machine": set(),
     "paths": set(),
+    "progress": set(),
     "renamed_keys": set(),
     "runtime": set(),
     "suggest": set(),
@@ -76,10 +77,10 @@ ALLOWED = {
     "layers": {"functional", "suggest"},
     "models": {"functional", "layers", "suggest"},
     "metrics": {"functional"},
-    "images": {"paths", "suggest"},
+    "images": {"paths", "progress", "suggest"},
     "labels": {"extras", "images", "paths", "suggest"},
     "data": {"functional", "images", "labels", "machine", "paths", "suggest"},
-    "audit": {"functional", "images", "labels", "paths", "suggest", "tables", "viz"},
+    "audit": {"functional", "images", "labels", "paths", "progress", "suggest", "tables", "viz"},
     "datasets": {"images", "labels", "paths", "suggest"},
     "viz": {"functional", "data", "labels", "paths", "suggest"},
     "demo": {"functional", "layers", "suggest", "tables", "viz"},
