@@ -142,8 +142,9 @@ def _points(values: Any, category: Category, unlabeled: Points) -> Points:
 def _count_unused(entry: Entry, unused: Counter[str]) -> None:
     """Count points of visibility 0 that have coordinates, and all that COCO-WholeBody holds beside the keypoints."""
     values = entry.get("keypoints") or []
-    points = zip(values[::3], values[1::3], values[2::3], strict=False)
-    unused["points with coordinates but visibility 0"] += sum(1 for x, y, v in points if not v and (x or y))
+    if any(values):  # half of COCO's subjects have zeros alone
+        points = zip(values[::3], values[1::3], values[2::3], strict=False)
+        unused["points with coordinates but visibility 0"] += sum([1 for x, y, v in points if not v and (x or y)])
     for key in _WHOLE_BODY:
         if isinstance(entry.get(key), list):
             unused[f"labeled points in {key}"] += sum(map(bool, entry[key][2::3]))
