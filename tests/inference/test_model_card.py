@@ -39,6 +39,7 @@ RECORD: dict[str, Any] = {
     "intervals": {"epe": [2.1, 4.9]},
     "resampled": "7 images",
     "doubtful": 0.125,
+    "calibration_radius": 23.44,
     "per_keypoint": {
         "nose": {"points": 7, "epe": 1.0, "median": 0.9, "p95": 2.0, "pck@0.1": 1.0, "doubtful": 0.0},
         "tail": {"points": 6, "epe": 9.87, "median": 8.0, "p95": 20.0, "pck@0.1": 0.5, "doubtful": 0.5},
@@ -62,6 +63,7 @@ def test_a_card_has_the_facts_of_the_record(checkpoint: Checkpoint) -> None:
     parts = sections(text)
     assert "\n# Keypoint model: mice\n" in text and tuple(parts) == TITLES
     assert "library_name: softpoint" in text and "license: apache-2.0" in text and "type: pck@0.1" in text
+    radius = f"{float(checkpoint.net.calibration.radius):.1f} px of the input"
     facts = {
         "Model description": ["64 x 64", *map(escape, NAMES)],
         "Training data": ["| train | 1,200 | 1,300 | 5,100 |", "| test | 7 | - | 28 |"],
@@ -70,7 +72,7 @@ def test_a_card_has_the_facts_of_the_record(checkpoint: Checkpoint) -> None:
             "| fraction of points within 10 % of the subject's scale (`pck@0.1`) | 0.987 | - |",
             "7 images",
         ],
-        "Confidence": ["12 %", f"{float(checkpoint.net.calibration.radius):.1f} px of the truth", "5 % of the usual"],
+        "Confidence": ["12 %", f"within 23.4 px of the truth in images of the size of the validation split ({radius})"],
         "Intended uses and limitations": [
             "Largest mean errors: tail (9.87 px), nose (1.00 px).",
             "confidence below one half: tail (50 %).",
@@ -97,6 +99,7 @@ def test_the_card_of_a_real_run_has_its_numbers(checkpoint: Checkpoint, run: Pat
 
 def test_missing_facts_are_named(checkpoint: Checkpoint) -> None:
     old = sections(model_card(replace(checkpoint, record={})))
+    assert "px of the truth, in pixels of the network's input, 5 % of the usual" in old["Confidence"]
     assert tuple(old) == TITLES
     for title in ("Evaluation results", "Training procedure"):
         assert "from a version that kept no record" in old[title]

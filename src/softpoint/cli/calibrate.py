@@ -39,7 +39,7 @@ def main(cfg: DictConfig) -> None:
     if not fit.radius:
         raise ValueError(f"{fit}; nothing was written")
     if checkpoint.path.is_dir():
-        record = {**checkpoint.record, "calibration_units": fit.units}
+        record = {**checkpoint.record, **fit.facts}
         save_pretrained(replace(checkpoint, net=checkpoint.net.cpu(), record=record), checkpoint.path)
     else:
         write_calibration(checkpoint.path, read_stored(checkpoint.path), checkpoint.net, fit)

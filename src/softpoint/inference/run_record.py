@@ -88,6 +88,7 @@ class RunRecord:
     from_scratch: bool
     minutes: float | None
     calibration_units: float | None  # independent images, or groups of them, that the calibration was fitted to
+    calibration_radius: float | None  # that the confidence is about, in px of the original images
     versions: dict[str, str]
     splits: dict[str, dict[str, float]]
     metrics: dict[str, float]
@@ -109,6 +110,7 @@ class RunRecord:
             from_scratch="starting_weights" in record and record["starting_weights"] is None,
             minutes=number(record.get("minutes")),
             calibration_units=number(record.get("calibration_units")),
+            calibration_radius=number(record.get("calibration_radius")),
             versions={escape(name): escape(versions[name]) for name in list(versions)[:MAX_PARTS]},
             splits={escape(name): _numbers(mapping(splits, name)) for name in list(splits)[:MAX_PARTS]},
             metrics=_numbers(mapping(record, "metrics")),

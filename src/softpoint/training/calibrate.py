@@ -83,6 +83,11 @@ class Fit(NamedTuple):
     units: int  # groups of them, or images of a single group
     kind: str  # "groups" or "images"
 
+    @property
+    def facts(self) -> dict[str, float]:
+        """What the record of the run keeps of it; the radius is in pixels of the original images."""
+        return {"calibration_units": self.units, "calibration_radius": self.radius * self.pixel}
+
     def __str__(self) -> str:
         if not self.radius:
             return "not calibrated, as no point of the validation split is labeled: confidence is the head's own"
@@ -128,7 +133,7 @@ def write_calibration(path: Path, stored: dict[str, Any], net: KeypointNet, fit:
     """Replace a checkpoint with the content `stored` by one with the calibration of `net`, atomically."""
     for name, value in net.calibration.state_dict(prefix="net.calibration.").items():
         stored["state_dict"][name] = value.cpu()
-    stored["record"] = {**stored.get("record", {}), "calibration_units": fit.units}
+    stored["record"] = {**stored.get("record", {}), **fit.facts}
     replace_checkpoint(path, stored)
 
 
