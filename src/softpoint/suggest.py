@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from difflib import get_close_matches
 
 
@@ -31,6 +31,15 @@ def check_choice(key: str, value: object, options: Iterable[object]) -> None:
     options = list(options)
     if value not in options:
         raise ValueError(f"{key}={value!r}: {did_you_mean(str(value), map(str, options))}")
+
+
+def without_data(message: str, keys: Container[str] = ("bits", "exif", "max_pixels")) -> str:
+    """Return a message for a command that has these settings of data as keys of its own, without that group.
+
+    >>> without_data("data.png has 12 bits; set data.bits=12")
+    'data.png has 12 bits; set bits=12'
+    """
+    return re.sub(r"\bdata\.(\w+)", lambda match: match[1] if match[1] in keys else match[0], message)
 
 
 def quoted(text: object) -> str:

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from softpoint.renamed_keys import REMOVED_KEYS, RENAMED_KEYS, advice
-from softpoint.suggest import did_you_mean
+from softpoint.suggest import did_you_mean, without_data
 
 # In the package where a wheel was installed, at the top of the repository in a checkout.
 CONFIGS = next(folder for parent in (1, 3) if (folder := Path(__file__).resolve().parents[parent] / "configs").is_dir())
@@ -150,7 +150,7 @@ def _without_group(message: str, line: CommandLine) -> str:
     keys: Any = OmegaConf.load(CONFIGS / f"{line.config_name}.yaml")
     if any("data" in entry for entry in keys.get("defaults", []) if OmegaConf.is_dict(entry)):
         return message
-    return re.sub(r"\bdata\.(\w+)", lambda match: match[1] if match[1] in keys else match[0], message)
+    return without_data(message, keys)
 
 
 def _missing_option(message: str, line: CommandLine) -> str:

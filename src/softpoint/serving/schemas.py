@@ -12,6 +12,7 @@ from fastapi import HTTPException
 from pydantic import BaseModel, Field
 
 from softpoint.images.decode import decode_image, decoded_size
+from softpoint.suggest import without_data
 
 # First bytes, then bytes from the ninth on, of the accepted formats.
 FORMATS = {
@@ -76,8 +77,8 @@ def damaged() -> Iterator[None]:
     """Turn an error of decoding into HTTPException 422."""
     try:
         yield
-    except ValueError as error:  # which names the settings of data, without that prefix here
-        raise HTTPException(422, str(error).replace("data.", "")) from error
+    except ValueError as error:
+        raise HTTPException(422, without_data(str(error))) from error
 
 
 def to_response(

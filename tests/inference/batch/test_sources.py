@@ -98,6 +98,8 @@ def test_labels_stand_for_their_images(tmp_path: Path) -> None:
     shots = list(album.items(ImageFolder(album.folder, "apply", 1000), None))
     assert [shot.image is None for shot in shots] == [False, False, True]
     assert "lies outside" in shots[2].error
+    large = next(album.items(ImageFolder(album.folder, "apply", 9), None))
+    assert "more than max_pixels=9;" in large.error  # the setting of predict, not data.max_pixels
     assert [shot.name for shot in album.items(ImageFolder(album.folder, "apply", 1000), None, start=1)] == list(
         album.names[1:]
     )

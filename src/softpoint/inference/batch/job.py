@@ -28,6 +28,7 @@ from softpoint.inference.batch.writers.coco import read_ids
 from softpoint.inference.predictor import Predictor
 from softpoint.labels.row_errors import first_few
 from softpoint.paths import sha256, write_json
+from softpoint.suggest import without_data
 from softpoint.viz import draw_subjects, write_image
 
 _log = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ class Job:
         if isinstance(source, ImageSource):
             image_folder = ImageFolder(source.folder, options.exif, options.max_pixels, options.bits)
             if options.bits is None and (message := unused_bits(scan(image_folder, source.names[:3]))):
-                _log.warning("%s: %s", source.path, message.replace("data.", ""))
+                _log.warning("%s: %s", source.path, without_data(message))
             items, drawn = source.items(image_folder, self.boxes, journal.next), without_suffixes(source.names)
             total: int | None = len(source.names)
         else:

@@ -19,6 +19,7 @@ from softpoint.images.video import VIDEO_SUFFIXES, Video
 from softpoint.inference.batch.stream import Item
 from softpoint.labels.formats import read_labels, recognize
 from softpoint.paths import normalize_path
+from softpoint.suggest import without_data
 
 # Boxes (N, 4) of the subjects in each image or frame, by its path.
 Boxes = Mapping[str, np.ndarray]
@@ -59,7 +60,7 @@ class ImageSource:
             try:
                 yield Item(number, name, float("nan"), image_folder.read(name), own)
             except (ValueError, FileNotFoundError) as error:
-                yield Item(number, name, float("nan"), None, own, str(error))
+                yield Item(number, name, float("nan"), None, own, without_data(str(error)))
 
 
 @dataclass(frozen=True)
