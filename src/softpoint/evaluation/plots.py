@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -88,7 +90,9 @@ def reliability_figure(results: Results, fraction: float = FRACTION) -> Figure:
     predicted, error = predicted_and_real_errors(results)
     right.set(title=f"Rank correlation {rank_correlation(predicted, error):.2f}")
     predicted, error = predicted.clip(1e-2), error.clip(1e-2)
-    right.loglog(predicted, error, "o", color=COLORS[0], alpha=0.6 if len(error) < 500 else 0.3, ms=3, mew=0)
+    # Many points are pale, so that their density shows, and pixels, as an SVG of each would be large.
+    opacity, many = float(np.clip(300 / max(len(error), 1), 0.06, 0.6)), len(error) > 2000
+    right.loglog(predicted, error, "o", color=COLORS[0], alpha=opacity, ms=3, mew=0, rasterized=many)
     right.set(xlabel="predicted error (px)", ylabel="error (px)")
     for panel in (left, middle):
         panel.plot([0, 1], [0, 1], **REFERENCE)
@@ -130,12 +134,24 @@ def worst_figure(results: Results, evaluated: EvaluationSet, count: int = 12) ->
         crops.append(crop_around(image, around.clip(0, np.array(image.shape[1::-1]) - 1)))
     shape = float(np.median([crop.shape[0] / crop.shape[1] for crop, _ in crops]))
     size = round(_TILE_WIDTH * float(np.clip(shape, 0.4, 1.4))), _TILE_WIDTH
-    tiles, titles = [], []
+    tiles, titles, names = [], [], _short_names(results.images)
     for i, error, (crop, origin) in zip(labeled[order], mean[order], crops, strict=True):
         predicted = np.where(results.labeled[i, :, None], results.keypoints[i], np.nan) - origin
         truth = results.truth[i] - origin
-        names = len(results.skeleton) <= _MAX_NAMES
-        tiles.append(draw_tile(crop, predicted[None], size, results.skeleton, truth=truth[None], names=names))
-        titles.append(f"{error:.1f} px: {PurePosixPath(normalize_path(results.images[i])).name}")
+        named = len(results.skeleton) <= _MAX_NAMES
+        tiles.append(draw_tile(crop, predicted[None], size, results.skeleton, truth=truth[None], names=named))
+        titles.append(f"{error:.1f} px: {names[i]}")
     sheet = contact_sheet(tiles, min(3, len(tiles)), titles=titles)
     return np.concatenate([sheet, legend(results.skeleton.names, sheet.shape[1])])
+
+
+def _short_names(images: Sequence[str]) -> list[str]:
+    """Return the paths of images below the folder that holds them all, as frames of two videos may have one name.
+
+    >>> _short_names(["data/a/img1.png", "data/b/img1.png"]), _short_names(["a/img1.png"])
+    (['a/img1.png', 'b/img1.png'], ['img1.png'])
+    """
+    paths = [PurePosixPath(normalize_path(image)) for image in images]
+    folders = zip(*(path.parts[:-1] for path in paths), strict=False)
+    shared = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, folders))
+    return ["/".join(path.parts[shared:]) for path in paths]

@@ -34,10 +34,11 @@ def flip_average(net: KeypointNet, skeleton: Skeleton, unpaired: bool = False) -
             " tta_unpaired=true if they are neither left nor right"
         )
     if not skeleton.flip_pairs and not unpaired:
+        names = ", ".join([*skeleton.names[:4], *(["..."] if len(skeleton) > 4 else [])])
         raise ValueError(
-            f"tta=flip: none of the {len(skeleton)} keypoints ({', '.join(skeleton.names[:4])}...) is known as a left"
-            " or a right one, and a mirror would confuse those; train with data.flip_pairs=[[LEFT,RIGHT],...], or set"
-            " tta_unpaired=true if there are none"
+            f"tta=flip: none of the {len(skeleton)} keypoints ({names}) is known as a left or a right one, and a mirror"
+            " would confuse those; train with data.flip_pairs=[[LEFT,RIGHT],...], or set tta_unpaired=true if there are"
+            " none"
         )
     return FlipAverage(net, skeleton.flip_index)
 

@@ -195,15 +195,15 @@ def load_predictor(
         raise ValueError(f"tta={tta!r} is unknown; choose flip, or null")
     net: KeypointNet | FlipAverage = checkpoint.net
     if tta:
-        pairs = checkpoint.skeleton.flip_pairs
+        skeleton = checkpoint.skeleton
         net = flip_average(
-            checkpoint.net, replace(checkpoint.skeleton, flip_pairs=pairs or tuple(flip_pairs)), unpaired
+            checkpoint.net, replace(skeleton, flip_pairs=skeleton.flip_pairs or tuple(flip_pairs)), unpaired
         )
         augment = checkpoint.data.get("augment")
-        if not (pairs and isinstance(augment, Mapping) and augment.get("flip")):
+        if not (skeleton.can_mirror and isinstance(augment, Mapping) and augment.get("flip")):
             _log.warning(
-                "%s was trained without mirrored images, which augment.flip makes where data.flip_pairs are known:"
-                " tta=flip may harm it; softpoint evaluate measures both",
+                "%s was trained without mirrored images, which augment.flip makes where data.flip_pairs hold every"
+                " keypoint that has a side: tta=flip may harm it; softpoint evaluate measures both",
                 checkpoint.path,
             )
     return Predictor(net, checkpoint.skeleton, checkpoint.size, device, checkpoint.crops, explain)
