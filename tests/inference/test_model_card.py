@@ -125,6 +125,12 @@ def test_the_card_of_an_uncalibrated_model_claims_no_probability(checkpoint: Che
     assert "Not calibrated" in sections(model_card(replace(checkpoint, net=net)))["Confidence"]
 
 
+@pytest.mark.parametrize(("units", "few"), [(19, True), (20, False)])
+def test_the_card_says_on_how_few_units_the_confidence_rests(checkpoint: Checkpoint, units: int, few: bool) -> None:
+    text = sections(model_card(replace(checkpoint, record={**RECORD, "calibration_units": units})))["Confidence"]
+    assert f"which has {units} independent images or groups" in text and ("too few to correct" in text) == few
+
+
 def test_the_card_of_a_crop_model_asks_for_boxes(checkpoint: Checkpoint) -> None:
     parts = sections(model_card(replace(checkpoint, crops={"padding": 1.25, "boxes": None})))
     assert "crops 1.25 times" in parts["Model description"] and "needs a box" in parts["Intended uses and limitations"]

@@ -11,6 +11,7 @@ from softpoint import __version__
 from softpoint.inference.checkpoint import Checkpoint
 from softpoint.inference.faults import find_faults
 from softpoint.inference.run_record import KEYPOINT_METRICS, RunRecord, escape, fenced, mapping, number
+from softpoint.layers.calibration import FEW_UNITS
 from softpoint.metrics.columns import COLUMNS
 from softpoint.paths import sha256, write_text
 from softpoint.suggest import setting, trust_setting
@@ -58,6 +59,7 @@ def model_card(checkpoint: Checkpoint, extra: Mapping[str, Any] | None = None) -
         metrics=_metrics(record),
         keypoint_columns=KEYPOINT_METRICS,
         radius=float(checkpoint.net.calibration.radius),
+        few_units=FEW_UNITS,
         fraction=number(fitting.get("fraction")),
         command=None if record.command is None else fenced(record.command),
         files={escape(name): escape(fact) for name, fact in files.items()},

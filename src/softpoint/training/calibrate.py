@@ -22,14 +22,11 @@ from softpoint.inference.predictor import BATCH_SIZE
 from softpoint.inference.safe_load import read_torch_file
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import ABSENT
-from softpoint.layers.calibration import Evidence, evidence
+from softpoint.layers.calibration import FEW_UNITS, Evidence, evidence
 from softpoint.models import KeypointNet
 from softpoint.paths import atomic_write
 from softpoint.training.calibration_fit import Measured, fit_calibration
 from softpoint.types import Batch
-
-# Number of independent images, or groups of them, below which a calibration stays close to its priors.
-FEW_UNITS = 20
 
 
 class Calibrate(Callback):
