@@ -9,6 +9,7 @@ import torch
 
 from helpers.training import CONFIGS, built, composed, labeled, tiny, write_labels
 from softpoint.functional import transform_points
+from softpoint.inference.build_model import build_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
 
@@ -72,6 +73,8 @@ def test_the_loss_of_an_epoch_does_not_depend_on_its_batches(tmp_path: Path) -> 
     for size in (1, 3):
         module, data, trainer = built(composed("train", [*words, f"data.batch_size={size}"], tmp_path / str(size)))
         assert "visibility" in module.net.head.provides
+        # What the checkpoint states builds the network that the data decided.
+        build_model(module.hparams["model"], len(module.skeleton)).load_state_dict(module.net.state_dict())
         losses.append(trainer.validate(module, data, verbose=False)[0]["val/loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 

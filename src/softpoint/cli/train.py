@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shlex
@@ -133,6 +134,7 @@ def build(cfg: DictConfig) -> tuple[Any, Any, Any]:
 
     whole_number(cfg, "seed")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    stated = copy.deepcopy(cfg)  # `instantiate` puts values in the place of references
     data, trainer = instantiate(cfg.datamodule), instantiate(cfg.trainer)
     make_module = instantiate(cfg.module, _partial_=True)
     check_trainer(trainer)
@@ -148,7 +150,7 @@ def build(cfg: DictConfig) -> tuple[Any, Any, Any]:
     module = make_module(skeleton=data.skeleton, learn_visibility=data.has_hidden_points)
     # A checkpoint rebuilds its network from these values, so they hold the choice that the data made.
     decided = {"head": {"visibility": "visibility" in module.net.head.provides}} if "visibility" in cfg.head else {}
-    module.save_hyperparameters(OmegaConf.to_container(OmegaConf.merge(cfg, decided), resolve=True))
+    module.save_hyperparameters(OmegaConf.to_container(OmegaConf.merge(stated, decided), resolve=True))
     return module, data, trainer
 
 
