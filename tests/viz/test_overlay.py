@@ -158,3 +158,9 @@ def test_colors_are_distinct_and_keep_their_place() -> None:
 def test_callers_cannot_spoil_the_palette() -> None:
     palette(3)[:] = 0
     assert palette(3).any(axis=1).all()
+
+
+def test_a_name_that_no_file_can_hold_is_drawn() -> None:
+    skeleton = Skeleton(("\ud800", "\x1b[0m"))  # half of a surrogate pair crashed OpenCV
+    image = draw_keypoints(np.zeros((64, 64, 3), np.uint8), np.full((2, 2), 30.0), skeleton=skeleton, names=True)
+    assert image.any()

@@ -21,7 +21,7 @@ def text_size(text: str, height: float) -> tuple[int, int]:
     >>> text_size("nose", 12)[0] < text_size("left ear", 12)[0]
     True
     """
-    (width, rise), descent = cv2.getTextSize(text, _FONT, height / _CAPITAL, 1)
+    (width, rise), descent = cv2.getTextSize(_encodable(text), _FONT, height / _CAPITAL, 1)
     return width + 2 * _MARGIN, rise + descent + 2 * _MARGIN
 
 
@@ -33,11 +33,17 @@ def draw_text(canvas: np.ndarray, text: str, corner: tuple[float, float], height
     >>> int(canvas.max()) > 200
     True
     """
+    text = _encodable(text)
     (_, rise), _ = cv2.getTextSize(text, _FONT, height / _CAPITAL, 1)
     origin = (round(corner[0]) + _MARGIN, round(corner[1]) + _MARGIN + rise)
     opacity = np.zeros(canvas.shape[:2], np.uint8)
     cv2.putText(opacity, text, origin, _FONT, height / _CAPITAL, 255, 1, cv2.LINE_AA)
     paint(canvas, opacity, color)
+
+
+def _encodable(text: str) -> str:
+    """The text with "?" for each half of a surrogate pair, which JSON may hold, and which crashes OpenCV."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def draw_tag(canvas: np.ndarray, text: str, corner: tuple[float, float], height: float, color: Sequence[int]) -> None:
