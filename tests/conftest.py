@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.browser import CHROMIUM, DRIVER, Browser
 from softpoint.images.decode import read_image
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network for weights
@@ -67,3 +68,14 @@ def photographs() -> list[np.ndarray]:
     real = [next(p for p in sorted((DATA / "keypoints" / name).rglob("*")) if p.suffix in suffixes) for name in sets
             if (DATA / "keypoints" / name).is_dir()]  # fmt: skip
     return [image, *(read_image(path) for path in real)]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; a test of it is skipped where there is none."""
+    pytest.importorskip("selenium", reason="no selenium; install softpoint[dev]")
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("no chromium with its driver; on Debian: apt-get install chromium chromium-driver")
+    started = Browser()
+    yield started
+    started.driver.quit()
