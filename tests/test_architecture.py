@@ -31,8 +31,8 @@ SOURCES = modules(PACKAGE, PACKAGE)
 SCRIPTS = modules(ROOT / "scripts", ROOT)
 ROOMS = (
     "audit", "cli", "data", "datasets", "demo", "evaluation", "extras", "functional", "images", "inference", "labels",
-    "layers", "machine", "metrics", "models", "paths", "progress", "renamed_keys", "runtime", "serving", "studies",
-    "suggest", "tables", "training", "types", "viz",
+    "layers", "machine", "metrics", "models", "paths", "progress", "renamed_keys", "report", "runtime", "serving",
+    "studies", "suggest", "tables", "training", "types", "viz",
 )  # fmt: skip
 
 
@@ -100,6 +100,7 @@ ALLOWED = {
         "data", "evaluation", "images", "inference", "labels", "machine", "metrics", "paths", "suggest", "training",
         "viz",
     },
+    "report": {"evaluation", "inference", "metrics", "paths", "viz"},
     "serving": {"extras", "images", "paths", "runtime", "suggest"},
     "cli": {*ROOMS},
 }  # fmt: skip
@@ -135,7 +136,14 @@ def allowed_users(*places: str) -> set[str]:
         ("lightning", ()),
         ("hydra", ("cli",)),
         ("albumentations", ("data.pixel_transforms",)),
-        ("matplotlib", ("viz.figures", "studies.charts", "evaluation.plots", "demo")),
+        (
+            "matplotlib",
+            (
+                *("viz.figures", "studies.charts", "evaluation.plots", "evaluation.reliability_plots"),
+                *("report.figures", "demo"),
+            ),
+        ),
+        ("jinja2", ("report.pages",)),
         ("timm", ("models.backbones.timm",)),
         ("litdata", ("data.shards",)),
         ("pooch", ("datasets.download",)),

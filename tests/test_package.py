@@ -46,6 +46,10 @@ def test_a_wheel_holds_the_configs_and_a_command_runs_from_it(wheel: Path) -> No
     assert (wheel / "softpoint/py.typed").is_file()
     modules = {path.relative_to(wheel) for path in (wheel / "softpoint").rglob("*.py")}
     assert modules == {path.relative_to(ROOT / "src") for path in (ROOT / "src").rglob("*.py")}
+    assert (
+        len(list((wheel / "softpoint/report").glob("*.jinja"))) == 4
+        and (wheel / "softpoint/report/report.css").is_file()
+    )
     (metadata,) = wheel.glob("*.dist-info")
     assert metadata.name == f"softpoint-{__version__}.dist-info"
     assert "softpoint = softpoint.cli:main" in (metadata / "entry_points.txt").read_text()

@@ -26,7 +26,7 @@ class Ending(NamedTuple):
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder; what it was trained on has been moved away."""
-    return trained(tmp_path_factory.mktemp("trained"), "data.batch_size=2", "trainer.max_epochs=2")
+    return trained(tmp_path_factory.mktemp("trained"), "data.batch_size=2", "trainer.max_epochs=2", "report=true")
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,12 +27,14 @@ def words(run: Path) -> list[str]:
         f"ckpt={run / 'checkpoints' / 'best.ckpt'}",
         f"data.labels={run.parent / 'labels.csv'}",
         f"data.images={run.parent / 'moved'}",
+        "report=false",
     ]
 
 
 def test_the_test_split_of_the_run(run: Path, start: Callable, tmp_path: Path, words: list[str]) -> None:
     output = tmp_path / "out"
-    ending = start("evaluate", *words, f"output={output}", "draws=100", "oks_sigmas=0.1", "nme_pair=[nose,tail]")
+    words += ["report=true", "figures=true", f"output={output}"]
+    ending = start("evaluate", *words, "draws=100", "oks_sigmas=0.1", "nme_pair=[nose,tail]")
     assert ending.code == 0, ending.err
     metrics = json.loads((output / "metrics.json").read_text())
     tested = {row["image"] for row in read_csv(run / "splits.csv") if row["split"] == "test"}
@@ -45,8 +49,14 @@ def test_the_test_split_of_the_run(run: Path, start: Callable, tmp_path: Path, w
     about = {"checkpoint", "data", "split", "tta", "group", "confidence_radius", "confidence_radius_original"}
     about |= {"confidence_fraction"}
     assert {*metrics} - {*again} == about and metrics["split"] == "test"
-    for name in ("errors", "worst", "reliability"):
+    for name in ("errors", "reliability"):
         assert read_image(output / f"{name}.png").std() > 5
+    page, after_training = ((folder / "report.html").read_text() for folder in (output, run))
+    for value in (metrics["overall"]["epe"]["value"], metrics["overall"]["oks_ap"]["value"]):
+        assert f'<data value="{value}">' in page
+    assert f"{metrics['overall']['epe']['value']:.2f}</data>" in after_training
+    assert page.count("<img ") == after_training.count("<img ") == len(tested)
+    assert f"evaluate {' '.join(words)}" in html.unescape(page).replace("'", "") and "its confidence is no" not in page
     assert "not measured: occluded" in ending.out and f"written to {output}" in ending.out
     sizes = {image: read_image(run.parent / "moved" / image).shape[:2] for image in tested}
     radius = metrics["confidence_radius"] * np.median([max(size) / 64 for size in sizes.values()])
@@ -57,7 +67,7 @@ def test_the_test_split_of_the_run(run: Path, start: Callable, tmp_path: Path, w
 
 def test_the_units_of_the_intervals_can_be_named(run: Path, start: Callable, tmp_path: Path, words: list[str]) -> None:
     output, metrics = tmp_path / "out", {}
-    usual = [*words, f"output={output}", "figures=false", "draws=200", "split=all"]
+    usual = [*words, f"output={output}", "draws=200", "split=all"]
     for group, units, kind in (("null", 4, "groups"), (r"img(\d)", 2, "groups"), ("none", 12, "images")):
         ending = start("evaluate", *usual, f"group='{group}'" if "(" in group else f"group={group}")
         assert ending.code == 0, ending.err
@@ -71,9 +81,9 @@ def test_the_units_of_the_intervals_can_be_named(run: Path, start: Callable, tmp
 
 
 def test_another_set_and_flips(run: Path, start: Callable, tmp_path: Path, words: list[str]) -> None:
-    ckpt, labels, images = words
+    ckpt, labels, images, _ = words
     output = tmp_path / "out"
-    usual = [ckpt, f"output={output}", "figures=false", "draws=20", "split=all"]
+    usual = [ckpt, f"output={output}", "report=false", "draws=20", "split=all"]
     other = ["data=custom", labels, images, "data.keypoints=[tail,nose]"]
     assert "lack 2 of the model's 4 keypoints" in start("evaluate", *usual, *other).err
     assert not output.exists()
@@ -104,6 +114,24 @@ def test_two_checkpoints_are_compared(run: Path, start: Callable, tmp_path: Path
     assert epe["low"] <= epe["difference"] <= epe["high"] and 0 <= epe["p_a_better"] <= 1
 
 
+def test_more_checkpoints_are_compared_with_the_first(
+    run: Path, start: Callable, tmp_path: Path, words: list[str]
+) -> None:
+    best, last = (run / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
+    output = tmp_path / "out"
+    usual = [*words[1:3], f"output={output}", "draws=50", "split=all", "group=none"]
+    ending = start("evaluate", f"ckpt=[{best},{last},{best}]", *usual)
+    assert ending.code == 0 and f"C is {best}" in ending.out, ending.err
+    pairs = [json.loads((output / f"comparison_a{other}.json").read_text()) for other in "bc"]
+    assert pairs[1]["overall"]["epe"]["difference"] == 0 and {*pairs[0]} == {*pairs[1]}
+    page = (output / "report.html").read_text()
+    shown = [float(value) for value in re.findall(r'<data value="([^"]*)">', page)]
+    keys = ("a", "b", "difference", "low", "high", "p_a_better")
+    assert shown == [e[key] for pair in pairs for e in pair["overall"].values() for key in keys if key in e]
+    assert start("evaluate", f"ckpt=[{best},{last}]", *usual, "report=false").code == 0
+    assert {path.name for path in output.iterdir()} == {"comparison.json", "predictions_a.csv", "predictions_b.csv"}
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -114,8 +142,8 @@ def test_two_checkpoints_are_compared(run: Path, start: Callable, tmp_path: Path
         (["oks_sigmas=[0.1]"], "oks_sigmas has 1 numbers, but there are 4 keypoints"),
         (["data.labels=none.csv"], "none.csv"),
         (["data=custom", "data.labels=???"], "data.labels"),
-        (["ckpt=[]"], "ckpt=[]: give the path of one checkpoint, or [A,B]"),
-        (["ckpt={a:1}"], "give the path of one checkpoint, or [A,B]"),
+        (["ckpt=[]"], "ckpt=[]: give the path of one checkpoint, or [A,B,...]"),
+        (["ckpt={a:1}"], "give the path of one checkpoint, or [A,B,...]"),
         (["draws=2.5"], "draws=2.5: give a whole number from 0 on"),
         (["seed=-1"], "seed=-1: give a whole number from 0 on"),
         (["device=gpu"], "device=gpu cannot be used here; choose cpu"),

@@ -58,7 +58,7 @@ def work(request: pytest.FixtureRequest, run: Path, start: Callable, tmp_path: P
                 trainer.fit(module, source)
         else:
             command = {
-                "evaluate": [ckpt, output, "data=custom", *data, "split=all", "draws=0", "figures=false"],
+                "evaluate": [ckpt, output, "data=custom", *data, "split=all", "draws=0", "report=false"],
                 "predict": [ckpt, output, f"source={folder}", "images=false", "batch_size=2"],
                 "inspect": [*data, output],
             }[request.param]

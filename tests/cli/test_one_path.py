@@ -51,7 +51,7 @@ def test_evaluate_measures_what_predict_predicts(
     header, rows = labels.read_text().splitlines()[:3], labels.read_text().splitlines()[3:]
     random.Random(0).shuffle(rows)
     shuffled.write_text("\n".join([*header, *rows, ""]))
-    data = [f"data.labels={shuffled}", f"data.images={images}", "split=all", "figures=false", "draws=5"]
+    data = [f"data.labels={shuffled}", f"data.images={images}", "split=all", "report=false", "draws=5"]
     evaluation = start("evaluate", *usual, *data, f"output={tmp_path / 'a'}")
     boxes = [f"boxes={labels}"] if mode == "instance" else []
     prediction = start("predict", *usual, *boxes, f"source={images}", "images=false", f"output={tmp_path / 'b'}")

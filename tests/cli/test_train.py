@@ -38,6 +38,7 @@ def test_a_run_leaves_what_help_promises(run: Path) -> None:
     assert {path.name for path in run.iterdir()} == {
         "checkpoints",
         "model_card.md",
+        "report.html",
         "splits.csv",
         "tensorboard",
         "test.csv",

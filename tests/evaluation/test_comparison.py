@@ -66,7 +66,7 @@ def test_pairing_removes_the_difficulty_of_images():
 def test_subjects_and_keypoints_are_matched_by_name():
     a, order = example_results(), [5, 1, 0, 9]
     b = example_results().select(order).with_keypoints(["tail", "nose"])
-    left, right = matched(a, b)
+    left, right = matched([a, b])
     assert left.skeleton.names == right.skeleton.names == ("nose", "tail")
     assert left.images == right.images == [a.images[i] for i in (0, 1, 5, 9)]
     # Two subjects stand in the first image, in the other order there.

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from helpers.training import NAMES, write_labels
-from softpoint.evaluation.eval_data import held_out_of_both, open_set
+from softpoint.evaluation.eval_data import held_out_of_all, open_set
 from softpoint.evaluation.eval_sets import common_keypoints
 from softpoint.evaluation.predict import evaluation_predictor, predict
 from softpoint.inference import Checkpoint, load_predictor
@@ -212,10 +212,10 @@ def test_a_checkpoint_without_data_is_refused(checkpoint: Checkpoint):
 def test_two_checkpoints_meet_on_what_neither_has_seen(checkpoint: Checkpoint):
     images = [image for part in checkpoint.splits.values() for image in part]
     other = replace(checkpoint, splits={"train": images[:3] + images[9:11], "val": images[3:6], "test": images[6:9]})
-    assert held_out_of_both(checkpoint, other, "test") == {images[11]}
-    assert held_out_of_both(checkpoint, other, "all") is None
-    with pytest.raises(ValueError, match="compare them on images that are new to both"):
-        held_out_of_both(checkpoint, replace(other, splits={"train": images, "test": [], "val": []}), "test")
+    assert held_out_of_all([checkpoint, other], "test") == {images[11]}
+    assert held_out_of_all([checkpoint, other], "all") is None
+    with pytest.raises(ValueError, match="compare them on images that are new to all of them"):
+        held_out_of_all([checkpoint, replace(other, splits={"train": images, "test": [], "val": []})], "test")
 
 
 def test_flips_take_pairs_from_the_labels(checkpoint: Checkpoint):

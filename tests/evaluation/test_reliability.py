@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from softpoint.evaluation import Results
-from softpoint.evaluation.plots import error_figure, reliability_figure
+from softpoint.evaluation.plots import error_figure
+from softpoint.evaluation.reliability_plots import reliability_figure
 from softpoint.images.decode import read_image
 from softpoint.labels.skeleton import Skeleton
 from softpoint.metrics import COLUMNS, expected_calibration_error, rank_correlation

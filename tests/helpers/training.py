@@ -31,6 +31,7 @@ SMALL = (
     "~callbacks.progress",
     "trainer.enable_progress_bar=false",
     "trainer.log_every_n_steps=1",
+    "report=false",
 )
 SYNTHETIC = ("backbone.width=8", "data.train=8", "data.val=4", "data.test=5")
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 # Every command, which is the name of its module, and its line in `softpoint --help`.
 COMMANDS = {
     "train": "Train a keypoint model, test it, and write checkpoints and metrics",
-    "evaluate": "Measure a trained model on held-out images, or compare two models",
+    "evaluate": "Measure a trained model on held-out images, or compare several",
     "calibrate": "Calibrate the confidence of a model whose training was interrupted",
     "predict": "Predict keypoints on images and videos",
     "export": "Write a trained model as a file that runs without this package's training code",

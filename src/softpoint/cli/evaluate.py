@@ -2,81 +2,151 @@
 
 from __future__ import annotations
 
+import string
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.overrides import whole_number
+from softpoint.cli.report import collected_warnings, typed_command
 
 if TYPE_CHECKING:
     from softpoint.evaluation import Results
     from softpoint.evaluation.eval_sets import EvaluationSet
     from softpoint.inference import Checkpoint, Predictor
 
+_LETTERS = string.ascii_uppercase  # names of models that are compared
+
 
 def main(cfg: DictConfig) -> None:
-    """Write metrics.json and the files it is made of; for two checkpoints comparison.json."""
+    """Write metrics.json, what it is made of, and a report; for several checkpoints comparison.json."""
+    from pathlib import Path
+
+    from softpoint.evaluation.summary import check_settings
+    from softpoint.inference import read_checkpoint
+    from softpoint.inference.predictor import check_device
+
+    paths, output = checkpoint_paths(cfg), Path(cfg.output)
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"output={output} is a file; name a folder")
+    check_device(cfg.device)
+    settings: dict[str, Any] = {"oks_sigmas": _plain(cfg.oks_sigmas), "nme_pair": _plain(cfg.nme_pair)}
+    draws = {key: whole_number(cfg, key) for key in ("draws", "seed")}
+    with collected_warnings() as warnings:
+        checkpoints = [read_checkpoint(path, list(cfg.trust)) for path in paths]
+        for checkpoint in checkpoints if cfg.warn else ():
+            warn_of_faults(checkpoint)
+        if cfg.missing == "error":  # then all keypoints will be there, and an error need not wait for the predictions
+            check_settings(checkpoints[0].skeleton, **settings)
+        write = _write_evaluation if len(paths) == 1 else _write_comparison
+        write(cfg, checkpoints, settings | draws, warnings)
+    print(f"written to {output}")
+
+
+def _write_evaluation(
+    cfg: DictConfig, checkpoints: list[Checkpoint], settings: Mapping[str, Any], warnings: list[str]
+) -> None:
+    """Measure one model, print the tables and write the files."""
     from pathlib import Path
 
     from rich.console import Console
 
     from softpoint.data.dataset import input_pixel
-    from softpoint.evaluation import compare, evaluate
-    from softpoint.evaluation.console import comparison_tables, metrics_tables
-    from softpoint.evaluation.eval_data import confidence_fraction, decides_split, held_out_of_both
-    from softpoint.evaluation.files import write_comparison, write_evaluation
-    from softpoint.evaluation.summary import check_settings
-    from softpoint.inference import read_checkpoint
-    from softpoint.inference.predictor import check_device
+    from softpoint.evaluation import evaluate
+    from softpoint.evaluation.console import metrics_tables
+    from softpoint.evaluation.eval_data import confidence_fraction
+    from softpoint.evaluation.files import write_evaluation
+    from softpoint.report import evaluation_page
+    from softpoint.report.facts import model_facts
+
+    (checkpoint,) = checkpoints
+    results, eval_set, predictor = predicted(cfg, checkpoint)
+    fraction = confidence_fraction(checkpoint)
+    radius = float(checkpoint.net.calibration.radius) or None  # in input pixels; 0 where it was not calibrated
+    original = radius and radius * input_pixel(eval_set.source, predictor.size, eval_set.padding)
+    about = {"checkpoint": checkpoint_paths(cfg)[0], **_about(cfg, eval_set), "confidence_radius": radius}
+    about |= {"confidence_radius_original": original, "confidence_fraction": fraction}
+    metrics = evaluate(results, **settings, fraction=fraction, about=about)
+    page = ""
+    if cfg.report:
+        facts = model_facts(checkpoint)
+        page = evaluation_page(results, metrics, eval_set.image, facts, warnings, typed_command("evaluate"))
+    write_evaluation(Path(cfg.output), results, metrics, figures=cfg.figures, report=page)
+    Console().print(metrics_tables(metrics))
+    if original:
+        print(f"confidence: the probability of an error of at most {original:.1f} px in these images")
+
+
+def _write_comparison(
+    cfg: DictConfig, checkpoints: list[Checkpoint], settings: Mapping[str, Any], warnings: list[str]
+) -> None:
+    """Compare the first model with each other one on what all have in common, print the tables and write the files."""
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from softpoint.evaluation import compare
+    from softpoint.evaluation.comparison import matched_rows
+    from softpoint.evaluation.console import comparison_tables
+    from softpoint.evaluation.eval_data import confidence_fraction, decides_split, held_out_of_all
+    from softpoint.evaluation.files import write_comparison
     from softpoint.paths import normalize_path
 
-    paths, output, console = checkpoint_paths(cfg), Path(cfg.output), Console()
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"output={output} is a file; name a folder")
-    check_device(cfg.device)
-    draws: dict[str, Any] = {key: whole_number(cfg, key) for key in ("draws", "seed")}
-    first, *others = [read_checkpoint(path, list(cfg.trust)) for path in paths]
-    for checkpoint in (first, *others) if cfg.warn else ():
-        warn_of_faults(checkpoint)
-    settings = {"oks_sigmas": _plain(cfg.oks_sigmas), "nme_pair": _plain(cfg.nme_pair)}
-    if cfg.missing == "error":  # then all keypoints will be there, and an error need not wait for the predictions
-        check_settings(first.skeleton, **settings)
-    results, eval_set, predictor = predicted(cfg, first)
+    first, *others = checkpoints
+    paths, (results, eval_set, _) = checkpoint_paths(cfg), predicted(cfg, first)
+    # Where the command line decides what is tested, the splits of the runs do not.
+    fair = None if decides_split(_overridden_data(cfg)) else held_out_of_all(checkpoints, cfg.split)
+    kept = [i for i, image in enumerate(results.images) if fair is None or normalize_path(image) in fair]
+    measured = [results.select(kept), *(predicted(cfg, first, other)[0] for other in others)]
+    rows = matched_rows(measured)
+    models = {letter: part.select(own) for letter, part, own in zip(_LETTERS, measured, rows, strict=False)}
+    fractions = [confidence_fraction(checkpoint) for checkpoint in checkpoints]
+    comparisons = {}
+    for letter, path, own in zip(_LETTERS[1:], paths[1:], fractions[1:], strict=False):
+        about = {"a": paths[0], "b": path, **_about(cfg, eval_set), "confidence_fractions": [fractions[0], own]}
+        same = fractions[0] if fractions[0] == own else None
+        comparisons[letter] = compare(models["A"], models[letter], **settings, fraction=same, about=about)
+        Console().print(comparison_tables(comparisons[letter], letter))
+    print(*(f"{letter} is {path}" for letter, path in zip(_LETTERS, paths, strict=False)), sep="\n")
+    images = [kept[i] for i in rows[0]]
+    page = _comparison_page(cfg, checkpoints, models, comparisons, eval_set, images, warnings) if cfg.report else ""
+    write_comparison(Path(cfg.output), dict(zip(_LETTERS, measured, strict=False)), comparisons, page)
+
+
+def _comparison_page(
+    cfg: DictConfig,
+    checkpoints: list[Checkpoint],
+    models: Mapping[str, Results],
+    comparisons: Mapping[str, Mapping[str, Any]],
+    eval_set: EvaluationSet,
+    images: Sequence[int],
+    warnings: list[str],
+) -> str:
+    """The report of models on the same subjects, whose places in the set are `images`."""
+    from softpoint.evaluation.comparison import matched
+    from softpoint.report import comparison_page
+    from softpoint.report.facts import model_facts
+
+    facts = dict(zip(models, map(model_facts, checkpoints), strict=True))
+    alike = dict(zip(models, matched(list(models.values())), strict=True))  # the keypoints that all have
+    command = typed_command("evaluate")
+    return comparison_page(alike, comparisons, lambda i: eval_set.image(images[i]), facts, warnings, command)
+
+
+def _about(cfg: DictConfig, eval_set: EvaluationSet) -> dict[str, Any]:
+    """What is measured, as metrics.json and comparison.json state it."""
     labels = getattr(eval_set.source, "labels", None)
     data = labels.source if labels else cfg.get("name") or "that of the run"
-    about = {"data": data, "split": cfg.split, "tta": cfg.tta, "group": cfg.group}
-    if others:
-        # Where the command line decides what is tested, the splits of the runs do not.
-        fair = None if decides_split(_overridden_data(cfg)) else held_out_of_both(first, others[0], cfg.split)
-        a = results.select(i for i, image in enumerate(results.images) if fair is None or normalize_path(image) in fair)
-        b, *_ = predicted(cfg, first, others[0])
-        fractions = [confidence_fraction(checkpoint) for checkpoint in (first, others[0])]
-        about = {"a": paths[0], "b": paths[1], **about, "confidence_fractions": fractions}
-        fraction = fractions[0] if fractions[0] == fractions[1] else None
-        comparison = compare(a, b, **settings, **draws, fraction=fraction, about=about)
-        write_comparison(output, a, b, comparison)
-        console.print(comparison_tables(comparison), f"A is {paths[0]}\nB is {paths[1]}")
-    else:
-        fraction = confidence_fraction(first)
-        radius = float(first.net.calibration.radius) or None  # in input pixels; 0 where it was not calibrated
-        original = radius and radius * input_pixel(eval_set.source, predictor.size, eval_set.padding)
-        radii = {"confidence_radius": radius, "confidence_radius_original": original, "confidence_fraction": fraction}
-        metrics = evaluate(
-            results, **settings, **draws, fraction=fraction, about={"checkpoint": paths[0], **about, **radii}
-        )
-        write_evaluation(output, results, metrics, eval_set if cfg.figures else None)
-        console.print(metrics_tables(metrics))
-        if original:
-            print(f"confidence: the probability of an error of at most {original:.1f} px in these images")
-    print(f"written to {output}")
+    return {"data": data, "split": cfg.split, "tta": cfg.tta, "group": cfg.group}
 
 
 def checkpoint_paths(cfg: DictConfig) -> list[str]:
-    """Return the paths of one checkpoint or two; ValueError for anything else."""
+    """Return the paths of one checkpoint or of up to 26; ValueError for anything else."""
     paths = list(cfg.ckpt) if OmegaConf.is_list(cfg.ckpt) else [cfg.ckpt]
-    if not all(isinstance(path, str) for path in paths) or len(paths) not in (1, 2):
-        raise ValueError(f"ckpt={cfg.ckpt}: give the path of one checkpoint, or [A,B] to compare two")
+    if not all(isinstance(path, str) for path in paths) or not 0 < len(paths) <= len(_LETTERS):
+        raise ValueError(f"ckpt={cfg.ckpt}: give the path of one checkpoint, or [A,B,...] to compare up to 26")
     return paths
 
 

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-def warn_of_faults(checkpoint: Checkpoint) -> None:
-    """Log a warning for each fault of a model."""
+def warn_of_faults(checkpoint: Checkpoint) -> list[str]:
+    """Log a warning for each fault of a model, and return them."""
     from softpoint.inference.faults import find_faults
 
-    for fault in find_faults(checkpoint, calibration_command(checkpoint)):
-        _log.warning("%s: %s", checkpoint.address or checkpoint.path, fault)
+    faults = find_faults(checkpoint, calibration_command(checkpoint))
+    messages = [f"{checkpoint.address or checkpoint.path}: {fault}" for fault in faults]
+    for message in messages:
+        _log.warning("%s", message)
+    return messages
 
 
 def calibration_command(checkpoint: Checkpoint) -> str:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.hydra_errors import CONFIGS
 from softpoint.cli.overrides import whole_number
+from softpoint.cli.report import collected_warnings, write_test_report
 from softpoint.cli.shell import command, here
 from softpoint.suggest import setting, trust_setting
 
@@ -55,7 +56,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     trust = target_packages(OmegaConf.to_container(cfg.model, resolve=True))
     if cfg.ckpt_path:
         read_checkpoint(cfg.ckpt_path, trust)  # its message names the fault; Lightning's would not
-    with exit_on_signals():
+    with exit_on_signals(), collected_warnings() as warnings:
         trusted = ""
         module, data, trainer = build(cfg)
         if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
@@ -87,10 +88,12 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     if report.failure:
         raise ValueError(report.failure)
     if record.checkpoint is not None:
-        warn_of_faults(record.checkpoint)
+        warnings += warn_of_faults(record.checkpoint)
     if trainer.is_global_zero:
         print(f"best checkpoint, {best}: {here(best.path)}")
         boxes = " boxes=LABELS" * bool(data.crops)
+        if cfg.report and report.results is not None and STUDY not in os.environ:
+            write_test_report(trainer, report, record.checkpoint, best.path, warnings)
         print(f"use it: {command('predict')} {setting('ckpt', here(best.path))} source=IMAGE_OR_FOLDER{boxes}{trusted}")
     return best.score, report.results if report.metrics else None
 

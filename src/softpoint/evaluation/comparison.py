@@ -43,7 +43,7 @@ def compare(
     `probability_above`). `fraction` is what the confidences of both are about; without it their calibration error is
     not compared. Raises ValueError where nothing matches or the labels differ, and the errors of `evaluate`.
     """
-    pair = matched(first, second)
+    pair = matched([first, second])
     names = pair[0].skeleton.names
     if oks_sigmas is not None:  # given in the order of the first's keypoints
         sigmas = dict(zip(first.skeleton.names, find_sigmas(oks_sigmas, first.skeleton.names).tolist(), strict=True))
@@ -74,27 +74,33 @@ def compare(
     }
 
 
-def matched(first: Results, second: Results) -> tuple[Results, Results]:
-    """Return both results with the subjects and keypoints that both have, in one order.
+def matched(results: Sequence[Results]) -> list[Results]:
+    """Return results with the subjects and keypoints that all have, in one order; errors as `matched_rows` has them."""
+    rows, first = matched_rows(results), results[0]
+    names = [name for name in first.skeleton.names if all(name in other.skeleton.names for other in results)]
+    return [part.select(chosen).with_keypoints(names) for part, chosen in zip(results, rows, strict=True)]
+
+
+def matched_rows(results: Sequence[Results]) -> list[list[int]]:
+    """Return for each of the results the places of the subjects that all have, in the order of the first.
 
     Subjects of one image are distinguished by their labels. Raises ValueError where there is nothing in common, and
-    where an image is in both but none of its labels are.
+    where an image is in all but none of its labels are.
     """
-    names = [name for name in first.skeleton.names if name in second.skeleton.names]
+    names = [name for name in results[0].skeleton.names if all(name in other.skeleton.names for other in results)]
     if not names:
-        raise ValueError("the two results have no keypoint of the same name; evaluate the same keypoints")
-    a, b = first.with_keypoints(names), second.with_keypoints(names)
-    rows = {key: i for i, key in enumerate(_keys(b))}
-    pairs = [(i, rows[key]) for i, key in enumerate(_keys(a)) if key in rows]
-    shared, same_labels = set(a.images) & set(b.images), {a.images[i] for i, _ in pairs}
+        raise ValueError("the results have no keypoint of the same name; evaluate the same keypoints")
+    places = [{key: i for i, key in enumerate(_keys(part.with_keypoints(names)))} for part in results]
+    common = [key for key in places[0] if all(key in others for others in places)]
+    shared, same_labels = set.intersection(*(set(part.images) for part in results)), {image for image, *_ in common}
     if not shared:
-        raise ValueError("the two results have no image in common; evaluate both on the same data and split")
+        raise ValueError("the results have no image in common; evaluate all on the same data and split")
     if differing := shared - same_labels:
         raise ValueError(
-            f"the labels of {len(differing)} images differ between the two results, first of {min(differing)};"
-            " evaluate both on the same labels"
+            f"the labels of {len(differing)} images differ between the results, first of {min(differing)};"
+            " evaluate all on the same labels"
         )
-    return a.select(i for i, _ in pairs), b.select(j for _, j in pairs)
+    return [[own[key] for key in common] for own in places]
 
 
 def _keys(results: Results) -> list[tuple[str, bytes, int]]:

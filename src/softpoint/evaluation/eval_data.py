@@ -103,21 +103,24 @@ def decides_split(overrides: Mapping[str, Any]) -> bool:
     return "_target_" in overrides or bool(set(overrides) & set(_SPLITTING))
 
 
-def held_out_of_both(first: Checkpoint, second: Checkpoint, split: str) -> set[str] | None:
-    """Return the images, by `normalize_path`, of the first's stored split that the second was not trained or chosen on.
+def held_out_of_all(checkpoints: Sequence[Checkpoint], split: str) -> set[str] | None:
+    """Return the images, by `normalize_path`, of the first's stored split that no other was trained or chosen on.
 
     None means any image. Raises ValueError where there is none.
     """
-    if split not in ("val", "test") or not first.splits or not second.splits:
+    first, *others = checkpoints
+    if split not in ("val", "test") or not first.splits:
         return None
-    seen = {normalize_path(image) for name, images in second.splits.items() if name != split for image in images}
-    kept = {normalize_path(image) for image in first.splits.get(split, ())} - seen
-    if not kept:
-        raise ValueError(
-            f"{second.path} was trained or chosen on every {split} image of {first.path}; compare them on images that"
-            " are new to both, by data=NAME split=all"
-        )
-    return kept
+    kept = {normalize_path(image) for image in first.splits.get(split, ())}
+    for other in others:
+        for name, images in (other.splits or {}).items():
+            kept -= {normalize_path(image) for image in images} if name != split else set()
+        if other.splits and not kept:
+            raise ValueError(
+                f"{other.path} was trained or chosen on every {split} image of {first.path} that is left; compare them"
+                " on images that are new to all of them, by data=NAME split=all"
+            )
+    return kept if any(other.splits for other in others) else None
 
 
 def _stored(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,10 @@ class EvaluationSet:
         """The keypoints of the labels."""
         return self.source.skeleton
 
+    def image(self, index: int) -> np.ndarray:
+        """Return the original image uint8 RGB (H, W, 3) of a subject."""
+        return self.source.load(0, index).image
+
 
 def labeled_set(source: LabelSource, group: str | None = None, images: Collection[str] | None = None) -> EvaluationSet:
     """Return the labeled images of a source, all or these `images`, never split; `group` as in `Split`.

@@ -6,43 +6,56 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from softpoint.evaluation.eval_sets import EvaluationSet
-from softpoint.evaluation.plots import error_figure, reliability_figure, worst_figure
+from softpoint.evaluation.plots import error_figure
+from softpoint.evaluation.reliability_plots import reliability_figure
 from softpoint.evaluation.results import Results
 from softpoint.labels.csv_io import exact, write_rows
 from softpoint.metrics.calibration import FRACTION
 from softpoint.metrics.columns import COLUMNS
-from softpoint.paths import write_json
-from softpoint.viz import write_image
+from softpoint.paths import write_json, write_text
 from softpoint.viz.figures import write_figure
 
+REPORT = "report.html"
+# Of this version and of earlier ones.
 _FIGURES = ("errors.png", "errors.svg", "reliability.png", "reliability.svg", "worst.png")
 
 
 def write_evaluation(
-    folder: Path, results: Results, metrics: Mapping[str, Any], eval_set: EvaluationSet | None = None
+    folder: Path, results: Results, metrics: Mapping[str, Any], *, figures: bool = False, report: str = ""
 ) -> None:
-    """Write predictions.csv, per_keypoint.csv, metrics.json and, with the set that was predicted, figures.
+    """Write predictions.csv, per_keypoint.csv, metrics.json and, if wanted, figures and the text of report.html.
 
     Files of an earlier evaluation are removed first, and metrics.json is written last: if it exists, all do.
     """
-    for name in ("metrics.json", *_FIGURES):
+    for name in ("metrics.json", REPORT, *_FIGURES):
         (folder / name).unlink(missing_ok=True)
     results.write(folder / "predictions.csv")
     write_per_keypoint(folder / "per_keypoint.csv", metrics)
-    if eval_set is not None and results.labeled.any():
+    if figures and results.labeled.any():
         write_figure(folder / "errors", error_figure(results))
         write_figure(folder / "reliability", reliability_figure(results, metrics.get("confidence_fraction", FRACTION)))
-        write_image(folder / "worst.png", worst_figure(results, eval_set))
+    if report:
+        write_text(folder / REPORT, report)
     write_json(folder / "metrics.json", metrics)
 
 
-def write_comparison(folder: Path, first: Results, second: Results, comparison: Mapping[str, Any]) -> None:
-    """Write predictions_a.csv, predictions_b.csv and, last, comparison.json; an earlier one is removed first."""
-    (folder / "comparison.json").unlink(missing_ok=True)
-    first.write(folder / "predictions_a.csv")
-    second.write(folder / "predictions_b.csv")
-    write_json(folder / "comparison.json", comparison)
+def write_comparison(
+    folder: Path, models: Mapping[str, Results], comparisons: Mapping[str, Mapping[str, Any]], report: str = ""
+) -> None:
+    """Write predictions_a.csv and so on of each model, report.html, and last what compares A with each other model.
+
+    That is comparison.json of two models, and comparison_ab.json, comparison_ac.json and so on of more. Files of an
+    earlier comparison are removed first.
+    """
+    for path in (folder / REPORT, *folder.glob("comparison*.json"), *folder.glob("predictions_[a-z].csv")):
+        path.unlink(missing_ok=True)
+    for letter, results in models.items():
+        results.write(folder / f"predictions_{letter.lower()}.csv")
+    if report:
+        write_text(folder / REPORT, report)
+    for other, comparison in comparisons.items():
+        pair = "" if len(comparisons) == 1 else f"_a{other.lower()}"
+        write_json(folder / f"comparison{pair}.json", comparison)
 
 
 def write_per_keypoint(path: Path, metrics: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from softpoint.evaluation.intervals import (
 from softpoint.evaluation.oks import evaluator, find_sigmas
 from softpoint.evaluation.results import Results
 from softpoint.labels.skeleton import Skeleton
-from softpoint.metrics.calibration import FRACTION
+from softpoint.metrics.calibration import FRACTION, confidences_and_hits
 from softpoint.metrics.columns import COLUMNS, SCALE
 from softpoint.metrics.functional import label_extents
 
@@ -72,6 +72,7 @@ def evaluate(
         "resampled": resamples.to_dict(),
         "overall": overall,
         **_parts(results, values, skipped),
+        "confidence_quarters": _quarters(results, values, fraction),
         "notes": [resamples.describe(), *_notes(results)],
         "skipped": skipped,
         "definitions": definitions(overall),
@@ -135,6 +136,21 @@ def _parts(results: Results, values: Mapping[str, np.ndarray], skipped: dict[str
             skipped[".".join(path)] = "no such point is labeled"
         (parts if len(path) == 1 else parts[path[0]])[path[-1]] = entry
     return parts
+
+
+def _quarters(results: Results, values: Mapping[str, np.ndarray], fraction: float) -> list[dict[str, Any]]:
+    """The reliability of each quarter of the labeled points by confidence, the lowest first; of few points, of fewer.
+
+    `confidence` is the mean of a quarter, `hits` the fraction of its errors within `fraction` of the subject's scale.
+    """
+    confidence, hits = confidences_and_hits(results, fraction)
+    measured = {name: values[name][results.labeled] for name in ("median", "coverage_50", "coverage_90")}
+    return [
+        {"points": len(part), "confidence": float(confidence[part].mean()), "hits": float(hits[part].mean())}
+        | {name: COLUMNS[name].summarize(value[part]) for name, value in measured.items()}
+        for part in np.array_split(np.argsort(confidence, kind="stable"), min(4, len(confidence)) or 1)
+        if len(part)
+    ]
 
 
 def _masks(results: Results) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:

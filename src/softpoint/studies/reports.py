@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from softpoint.evaluation.plots import reliability_figure
+from softpoint.evaluation.reliability_plots import reliability_figure
 from softpoint.evaluation.results import Results
 from softpoint.metrics.columns import COLUMNS
 from softpoint.paths import write_json, write_text

@@ -37,11 +37,12 @@ class FinalTest(Callback):
 
     Each process predicts its share; all shares are joined, so that every subject counts once. `results` and `metrics`
     hold the outcome on the first process, and `mean_position_epe` the error of a constant answer. For a network that
-    diverged `metrics` is empty, and `failure` is the reason.
+    diverged `metrics` is empty, and `failure` is the reason. `tested` is the place of each subject in the test split.
     """
 
     def __init__(self) -> None:
         self.results: Results | None = None
+        self.tested: list[int] = []
         self.metrics: dict[str, Any] = {}
         self.mean_position_epe: float | None = None
         self.failure = ""
@@ -75,9 +76,9 @@ class FinalTest(Callback):
     def _measure(self, trainer: Any, pl_module: Any, rows: dict[int, Any]) -> dict[str, Any]:
         """Set `results` and `metrics`, print and write the table, and return the metrics of all keypoints together."""
         records, matrices, predictions = zip(*rows.values(), strict=True)
-        eval_set, chosen = split_set(trainer.datamodule, "test"), list(rows)
-        boxes, areas = (None if a is None else a[chosen] for a in (eval_set.boxes, eval_set.areas))
-        eval_set = replace(eval_set, images=[eval_set.images[i] for i in chosen], boxes=boxes, areas=areas)
+        eval_set, self.tested = split_set(trainer.datamodule, "test"), list(rows)
+        boxes, areas = (None if a is None else a[self.tested] for a in (eval_set.boxes, eval_set.areas))
+        eval_set = replace(eval_set, images=[eval_set.images[i] for i in self.tested], boxes=boxes, areas=areas)
         stacked = {name: np.stack([prediction[name] for prediction in predictions]) for name in predictions[0]}
         self.results = join_labels(eval_set, records, stacked, pl_module.skeleton, pl_module.skeleton.names)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import cv2
@@ -32,6 +33,60 @@ def palette(num_keypoints: int) -> np.ndarray:
     [[230, 159, 0], [86, 180, 233]]
     """
     return _ranked_colors()[np.arange(num_keypoints) % _DISTINCT]
+
+
+def line_colors(num_keypoints: int) -> list[str]:
+    """Return the palette as #RRGGBB for lines on white: pale colors are darkened until their contrast is 3.
+
+    >>> line_colors(2)
+    ['#c68900', '#4b9dcb']
+    """
+    return [to_hex(readable(color, (255, 255, 255), 3)) for color in palette(num_keypoints).tolist()]
+
+
+def to_hex(color: Sequence[int]) -> str:
+    """Return an RGB color as #RRGGBB.
+
+    >>> to_hex((0, 158, 115))
+    '#009e73'
+    """
+    return "#" + "".join(f"{channel:02x}" for channel in color)
+
+
+def luminance(color: Sequence[int]) -> float:
+    """Return the relative luminance of an RGB color, 0 for black and 1 for white (WCAG 2.2).
+
+    >>> round(luminance((255, 0, 0)), 4)
+    0.2126
+    """
+    channels = np.array(color) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def contrast(first: Sequence[int], second: Sequence[int]) -> float:
+    """Return the contrast ratio of two RGB colors, from 1 to 21 (WCAG 2.2).
+
+    >>> contrast((0, 0, 0), (255, 255, 255))
+    21.0
+    """
+    dark, light = sorted((luminance(first), luminance(second)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def readable(color: Sequence[int], background: Sequence[int], ratio: float) -> tuple[int, int, int]:
+    """Return the color, mixed with as little black or white as gives it a contrast of `ratio` to the background.
+
+    Black is mixed in on a light background, white on a dark one.
+
+    >>> readable((0, 114, 178), (255, 255, 255), 3)
+    (0, 114, 178)
+    """
+    end = np.zeros(3) if luminance(background) > 0.18 else np.full(3, 255.0)
+    shares = np.linspace(0, 1, 101)[:, None]
+    mixed = np.round((1 - shares) * np.array(color) + shares * end).astype(int).tolist()
+    r, g, b = next((shade for shade in mixed if contrast(shade, background) >= ratio), mixed[-1])
+    return r, g, b
 
 
 @cache

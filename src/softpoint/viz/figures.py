@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +68,25 @@ def write_figure(path: Path, figure: Figure, description: str | None = None) -> 
     who do not see it.
     """
     png, svg = (path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "svg"))
-    with warnings.catch_warnings(), atomic_write(png) as temporary_png, atomic_write(svg) as temporary_svg:
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
-        warnings.filterwarnings("ignore", "constrained_layout not applied")  # a name as long as the figure
-        about = {} if description is None else {"Description": description}
+    about = {} if description is None else {"Description": description}
+    with _any_names(), atomic_write(png) as temporary_png, atomic_write(svg) as temporary_svg:
         figure.savefig(temporary_png, dpi=150, metadata=about)
         figure.savefig(temporary_svg, metadata={"Date": None, **about})
+
+
+@styled
+def svg_text(figure: Figure) -> str:
+    """Return the figure as SVG without a background, in which text stays text."""
+    file = io.StringIO()
+    with _any_names(), rc_context({"svg.fonttype": "none"}):
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    return file.getvalue()
+
+
+@contextmanager
+def _any_names() -> Iterator[None]:
+    """Ignore warnings of names in a script that the font lacks, and of names as long as the figure."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as a box
+        warnings.filterwarnings("ignore", "constrained_layout not applied")
+        yield

@@ -1,0 +1,113 @@
+"""Tables of evaluations and comparisons as plain rows, which the console prints and the report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from softpoint.metrics.columns import COLUMNS
+
+_STATES = ("visible", "occluded")
+
+
+class Number(NamedTuple):
+    """A number as a table shows it, and its exact value."""
+
+    text: str
+    value: float
+
+
+Cell = Sequence[Number]  # one number, the two ends of an interval, or nothing
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a name and a cell for each heading."""
+
+    title: str
+    names: str  # heading of the names
+    headings: list[str]
+    rows: Sequence[tuple[str, Sequence[Cell]]]
+
+
+def overall_table(metrics: Mapping[str, Any]) -> Table:
+    """Return the overall metrics of metrics.json with their intervals."""
+    title = f"{metrics['points']} points of {metrics['subjects']} subjects in {metrics['images']} images"
+    rows = [
+        (heading(name), [(_number(name, entry["value"]),), _ends(name, entry)])
+        for name, entry in metrics["overall"].items()
+    ]
+    return Table(title, "", ["value", "95 % interval"], rows)
+
+
+def parts_table(kind: str, entries: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return the brief columns of the metrics of each part of the points: keypoint, group or state."""
+    names = [n for n, column in COLUMNS.items() if column.brief and any(n in entry for entry in entries.values())]
+    rows = [
+        (part, [(_count(entry["points"]),), *((_number(n, entry[n]),) if n in entry else () for n in names)])
+        for part, entry in entries.items()
+    ]
+    return Table("", kind, ["points", *map(heading, names)], rows)
+
+
+def states_table(metrics: Mapping[str, Any]) -> Table | None:
+    """Return the metrics of visible and of occluded points; None unless both are labeled."""
+    states = {name: metrics[name] for name in _STATES if metrics[name]["points"]}
+    return parts_table("state", states) if len(states) > 1 else None
+
+
+def quarters_table(metrics: Mapping[str, Any], fraction: float) -> Table:
+    """Return the reliability of each quarter of the points by confidence; `fraction` is what hits are within."""
+    columns = {"confidence": "mean confidence", "hits": f"within {100 * fraction:g} %", "median": heading("median")}
+    columns |= {name: name for name in ("coverage_50", "coverage_90")}
+    rows = []
+    for i, quarter in enumerate(metrics["confidence_quarters"]):
+        values = [(Number(f"{quarter[name]:.{2 if name == 'median' else 3}f}", quarter[name]),) for name in columns]
+        rows.append((_ordinal(i, len(metrics["confidence_quarters"])), [(_count(quarter["points"]),), *values]))
+    return Table("", "confidence", ["points", *columns.values()], rows)
+
+
+def comparison_table(comparison: Mapping[str, Any], other: str = "B") -> Table:
+    """Return the metrics of comparison.json: both models, called A and `other`, and their difference."""
+    title = f"A - {other} on {comparison['points']} points of {comparison['images']} images"
+    rows = []
+    for name, entry in comparison["overall"].items():
+        values = [(_number(name, entry[key], sign),) for key, sign in (("a", ""), ("b", ""), ("difference", "+"))]
+        better = entry.get("p_a_better")
+        probability = () if better is None else (Number(f"{better:.3f}", better),)
+        rows.append((heading(name), [*values, _ends(name, entry, "+"), probability]))
+    return Table(title, "", ["A", other, f"A - {other}", "95 % interval", "P(A\nbetter)"], rows)
+
+
+def skipped_lines(content: Mapping[str, Any]) -> list[str]:
+    """Return one line per reason, with the metrics that are not measured for it."""
+    names: dict[str, list[str]] = {}
+    for name, reason in content["skipped"].items():
+        names.setdefault(reason, []).append(name)
+    return [f"not measured: {', '.join(group)} ({reason})" for reason, group in names.items()]
+
+
+def heading(name: str) -> str:
+    """Return a metric's name and unit.
+
+    >>> heading("epe"), heading("auc")
+    ('epe (px)', 'auc')
+    """
+    return f"{name} ({COLUMNS[name].unit})" if COLUMNS[name].unit else name
+
+
+def _number(name: str, value: float, sign: str = "") -> Number:
+    return Number(COLUMNS[name].text(value, sign), value)
+
+
+def _ordinal(i: int, count: int) -> str:
+    return f"{i + 1}{', lowest' if i == 0 else ', highest' if i == count - 1 else ''}"
+
+
+def _count(count: int) -> Number:
+    return Number(str(count), count)
+
+
+def _ends(name: str, entry: Mapping[str, Any], sign: str = "") -> Cell:
+    return (_number(name, entry["low"], sign), _number(name, entry["high"], sign)) if "low" in entry else ()
