@@ -41,6 +41,7 @@ def test_the_value_of_a_path_is_the_text_that_was_typed(number: str) -> None:
         ("convert labels=2024_01 to=csv output=123 images=7", "labels 2024_01 "),
         ("pack data.labels=2024_01 data.images=3 output=123", "labels 2024_01 "),
         ("fetch mirror_mous root=123", "mirror_mous"),
+        ("demo softmax file=2024_01 output=7", "2024_01"),
         ("train data=custom data.labels=2024_01 hydra.run.dir=run", "labels 2024_01 "),
         ("train ckpt_path=2024_01 hydra.run.dir=run", "2024_01"),
         ("crossval data=custom data.labels=2024_01 output=123 page=456", "labels 2024_01 "),

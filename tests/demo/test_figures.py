@@ -44,6 +44,8 @@ def test_grids_have_a_panel_for_each_map_and_temperature() -> None:
     assert len(channels_figure(batch[1]).figure.axes) == 8
     many = batch_figure(np.tile(batch, (2, 1, 1, 2)))
     assert len(many.figure.axes) == 4 * 6 and "4 of 6 samples by 6 of 8 channels" in many.text
+    third_of_second = many.figure.axes[6 + 2].images[0].get_array()
+    assert np.array_equal(third_of_second, analyze(batch[1, :, :, 2]).softmax)
 
 
 def test_attention_is_shown_with_its_router_weights() -> None:
