@@ -133,6 +133,7 @@ def build(cfg: DictConfig) -> tuple[Any, Any, Any]:
     import torch
     from hydra.utils import instantiate
 
+    from softpoint.training.checkpoint_io import AtomicCheckpointIO
     from softpoint.training.checks import check_batches, check_trainer
 
     whole_number(cfg, "seed")
@@ -141,6 +142,7 @@ def build(cfg: DictConfig) -> tuple[Any, Any, Any]:
     data, trainer = instantiate(cfg.datamodule), instantiate(cfg.trainer)
     make_module = instantiate(cfg.module, _partial_=True)
     check_trainer(trainer)
+    trainer.strategy.checkpoint_io = AtomicCheckpointIO()
     with torch.device("meta"):  # without memory: the data will tell the number of keypoints
         net = make_module.keywords["net"](num_keypoints=1)
     if hasattr(data, "size"):

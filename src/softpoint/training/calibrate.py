@@ -24,8 +24,8 @@ from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import ABSENT
 from softpoint.layers.calibration import FEW_UNITS, Evidence, evidence
 from softpoint.models import KeypointNet
-from softpoint.paths import atomic_write
 from softpoint.training.calibration_fit import Measured, fit_calibration
+from softpoint.training.checkpoint_io import replace_checkpoint
 from softpoint.types import Batch
 
 
@@ -222,9 +222,3 @@ def shifts(image: Tensor, keypoints: Tensor, margin: float) -> Iterator[tuple[Te
         beyond = torch.maximum(-0.5 - points, points - points.new_tensor([width - 0.5, height - 0.5])).amax(-1)
         # Padding by a negative number cuts.
         yield F.pad(image, (dx, -dx, dy, -dy)), beyond > margin
-
-
-def replace_checkpoint(path: Path, stored: dict[str, Any]) -> None:
-    """Write a checkpoint beside the one that it then replaces."""
-    with atomic_write(path) as beside:
-        torch.save(stored, beside)

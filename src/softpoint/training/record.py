@@ -18,7 +18,8 @@ from softpoint.inference.build_model import target_packages
 from softpoint.inference.model_card import write_card
 from softpoint.inference.safe_load import read_torch_file
 from softpoint.machine import cores, library_versions, processor
-from softpoint.training.calibrate import best_checkpoint, replace_checkpoint
+from softpoint.training.calibrate import best_checkpoint
+from softpoint.training.checkpoint_io import replace_checkpoint
 from softpoint.training.ending import reason_of_end
 from softpoint.training.final_test import FinalTest
 
