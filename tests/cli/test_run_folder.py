@@ -129,6 +129,8 @@ def test_a_folder_that_a_run_is_writing_to_is_refused_until_it_ends(start: Calla
         for words in ([*short, f"hydra.run.dir='{run}'"], [*short, *resume]):
             ending = start("train", *words)
             assert ending.code == 1 and ending.err.startswith(f"error: another process is writing to {run}; wait")
+        best = f"ckpt='{run / 'checkpoints' / 'best.ckpt'}'"
+        assert f"error: another process is writing to {run}; wait" in start("calibrate", best).err
         study = start("crossval", "data=mirror_mouse", f"output='{run}'")
         assert study.code == 1 and f"error: another process is writing to {run}; wait" in study.err
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before

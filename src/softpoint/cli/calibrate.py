@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 
 from softpoint.cli.faults import calibration_command
 from softpoint.cli.overrides import whole_number
+from softpoint.cli.run_folder import lock
 
 
 def main(cfg: DictConfig) -> None:
@@ -26,6 +27,8 @@ def main(cfg: DictConfig) -> None:
             f"{checkpoint.address} is a model of the Hub, and its copy in the cache is not changed; calibrate one of"
             f" your own: {calibration_command(checkpoint)}"
         )
+    if checkpoint.path.parent.name == "checkpoints":  # of a run, which may still be writing a better one
+        lock(checkpoint.path.absolute().parents[1])
     overrides = {str(key): value for key, value in cfg.data.items() if value != STORED}
     val = open_set(checkpoint, "val", overrides)
     if val.skeleton.names != checkpoint.skeleton.names:
