@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
 
 from helpers.training import composed, tiny
+from softpoint.cli import main
+from softpoint.cli.hydra_errors import CommandLine, leave
 from softpoint.cli.study import _train_in_processes
 from softpoint.training.ending import exit_on_signals
 
@@ -20,6 +24,21 @@ def test_ctrl_c_during_the_imports_is_one_line(start: Callable, monkeypatch: pyt
     monkeypatch.setattr("softpoint.cli.hydra_app.import_module", interrupted)
     ending = start("train")
     assert (ending.code, ending.err) == (130, "stopped by Ctrl-C")
+
+
+def test_a_closed_output_ends_a_command_as_sigpipe_does() -> None:
+    with pytest.raises(SystemExit) as end:
+        leave(BrokenPipeError(), CommandLine("train", []))
+    assert end.value.code == 128 + signal.SIGPIPE
+
+
+def test_a_character_that_a_terminal_lacks_ends_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = BytesIO()
+    monkeypatch.setattr(sys, "stdout", TextIOWrapper(output, "ascii"))
+    monkeypatch.setattr(sys, "argv", ["softpoint"])
+    main()
+    print("\u2192", flush=True)
+    assert output.getvalue().endswith(b"\\u2192\n")
 
 
 def test_sigterm_is_passed_on_to_the_processes_of_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 # Every command, which is the name of its module, and its line in `softpoint --help`.
 COMMANDS = {
@@ -38,6 +39,9 @@ Commands
 
 def main(command: str | None = None) -> None:
     """Run `command` with the arguments of the command line, whose first one names it where it is None."""
+    for stream in (sys.stdout, sys.stderr):  # a name that a terminal cannot show is no reason to lose a run
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:]
     if command is None and words[:1] == ["help"]:
         words = [*words[1:], "--help"]

@@ -66,8 +66,8 @@ class CommandLine:
 
 def leave(error: Exception, line: CommandLine) -> NoReturn:
     """End the process with the message of a user's mistake; raise any other error again."""
-    if isinstance(error, BrokenPipeError):  # the reader of the output, such as `head`, has enough
-        sys.exit(0)
+    if isinstance(error, BrokenPipeError):  # the reader of the output, such as `head`, has enough: as SIGPIPE ends
+        sys.exit(141)
     wrong_type = isinstance(error, TypeError) and _not_numbers(line)
     # Lightning's class for what a Trainer cannot do is not worth importing it.
     if not (isinstance(error, MISTAKES) or wrong_type or type(error).__name__ == "MisconfigurationException"):
