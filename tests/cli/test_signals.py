@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,11 +44,13 @@ def test_a_character_that_a_terminal_lacks_ends_no_command(monkeypatch: pytest.M
 
 def test_sigterm_is_passed_on_to_the_processes_of_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "python"
-    program.write_text("#!/bin/sh\ntrap 'touch ended; exit 143' TERM\nkill -TERM $PPID\nwhile :; do sleep 0.01; done\n")
+    program.write_text("#!/bin/sh\ntrap 'touch ended; exit 143' TERM\necho ready >&2\nwhile :; do sleep 0.01; done\n")
     program.chmod(0o755)
     composed("train", tiny(), tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "executable", str(program))
+    # As soon as the process has set its trap, of which this repeats the output.
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=lambda _: signal.raise_signal(signal.SIGTERM)))
     with pytest.raises(SystemExit) as end, exit_on_signals():
         _train_in_processes(tmp_path / "run")
     assert end.value.code == 143 and (tmp_path / "ended").exists()
