@@ -216,3 +216,10 @@ def test_a_public_definition_has_a_docstring(name: str):
     assert ast.get_docstring(tree)
     definitions = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     assert not [d.name for d in definitions if not d.name.startswith("_") and not ast.get_docstring(d)]
+
+
+def test_the_shapes_of_every_module_are_checked(pytestconfig: pytest.Config) -> None:
+    *checked, _ = pytestconfig.getoption("--jaxtyping-packages").split(",")
+    shaped = {f"softpoint.{name}" for name, path in SOURCES.items() if "jaxtyping" in libraries(path)}
+    shaped.remove("softpoint.types")  # names of shapes, and no function
+    assert {name for name in shaped if not any(f"{name}.".startswith(f"{part}.") for part in checked)} == set()

@@ -138,7 +138,9 @@ def renamed(file: Any, names: list[dict]) -> None:
 
 
 def test_videos_of_another_machine_are_searched(home: Path, tmp_path: Path) -> None:
-    path = tmp_path / "labels.slp"
+    folder = tmp_path / "project"  # folders beside it are searched too, and those of other tests are none of its own
+    folder.mkdir()
+    path = folder / "labels.slp"
     with altered(home, path) as file:
         names = [json.loads(text) for text in file["videos_json"]]
         for name in names:
@@ -152,8 +154,8 @@ def test_videos_of_another_machine_are_searched(home: Path, tmp_path: Path) -> N
     assert labels.folder == str(home / "videos") and labels.groups[0] == "D:/anna/one.mp4"
     assert labels.images[0] == "one.mp4/000003"
     np.testing.assert_array_equal(labels.keypoints, POINTS)
-    shutil.copytree(home / "videos", tmp_path / "films")
-    assert read_labels(path).folder == str(tmp_path / "films")
+    shutil.copytree(home / "videos", folder / "films")
+    assert read_labels(path).folder == str(folder / "films")
 
 
 def test_a_package_of_some_videos_keeps_their_numbers(home: Path, tmp_path: Path) -> None:
