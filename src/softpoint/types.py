@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
+import numpy as np
 from jaxtyping import Float, Float32, Integer, UInt8
 from torch import Tensor
 
@@ -67,3 +68,12 @@ class Prediction(TypedDict):
     mean: NotRequired[Float[Tensor, "B K 2"]]  # SimCC and regression: expected position in cells
     log_scale: NotRequired[Float[Tensor, "B K"]]  # regression: log of the errors' scale in cells
     attention: NotRequired[dict[str, list[Tensor]]]  # masks and router weights of each place, on request
+
+
+class AttentionMaps(NamedTuple):
+    """The maps of one attention block for one image; a block of one branch and without a router has empty others."""
+
+    mask: Float[np.ndarray, "h w"]  # that the features are multiplied by
+    branches: Float[np.ndarray, "n h w"] = np.empty((0, 1, 1))  # the mask that each branch alone would make
+    router_weights: Float[np.ndarray, " n"] = np.empty(0)  # of the branches; their sum is 1
+    names: tuple[str, ...] = ()  # of the branches

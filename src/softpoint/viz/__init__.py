@@ -1,12 +1,14 @@
 """Keypoints and heatmaps drawn on images, which are uint8 RGB arrays (H, W, 3), and the style of charts."""
 
 from softpoint.viz.colors import palette
+from softpoint.viz.explain import attention_panel, confidence_parts, heatmap_panels, weight_bars
 from softpoint.viz.grid import contact_sheet, crop_around, draw_tile, legend
 from softpoint.viz.heatmap import blend_heatmap, colorize, heatmap_row
 from softpoint.viz.image_ops import write_image
 from softpoint.viz.overlay import draw_keypoints, draw_subjects
 
 __all__ = [
-    "blend_heatmap", "colorize", "contact_sheet", "crop_around", "draw_keypoints", "draw_subjects", "draw_tile",
-    "heatmap_row", "legend", "palette", "write_image",
+    "attention_panel", "blend_heatmap", "colorize", "confidence_parts", "contact_sheet", "crop_around",
+    "draw_keypoints", "draw_subjects", "draw_tile", "heatmap_panels", "heatmap_row", "legend", "palette",
+    "weight_bars", "write_image",
 ]  # fmt: skip

@@ -13,28 +13,30 @@ from softpoint.viz.image_ops import check_image, resize
 _TILE_WIDTH, _COLUMNS = 240, 9
 
 
-def colorize(heatmap: np.ndarray) -> np.ndarray:
-    """Return RGB (h, w, 3) uint8 of `heatmap` (h, w): black at 0, pale yellow at its own maximum.
+def colorize(heatmap: np.ndarray, top: float | None = None) -> np.ndarray:
+    """Return RGB (h, w, 3) uint8 of `heatmap` (h, w): black at 0, pale yellow at `top`, or at its own maximum.
 
     >>> colorize(np.array([[0.0, 0.1, 0.2]])).sum(axis=-1).tolist()
     [[4, 327, 671]]
     """
-    gray = np.round(255 * _normalized(heatmap)).astype(np.uint8)
+    gray = np.round(255 * _normalized(heatmap, top)).astype(np.uint8)
     return cv2.cvtColor(cv2.applyColorMap(gray, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
 
 
-def blend_heatmap(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
+def blend_heatmap(image: np.ndarray, heatmap: np.ndarray, top: float | None = None) -> np.ndarray:
     """Return `image` (H, W, 3) uint8 in gray under the colors of `heatmap` (h, w), which spans the whole image.
+
+    The brightest color is that of `top`, by default of the heatmap's own maximum.
 
     >>> blend_heatmap(np.zeros((8, 8, 3), np.uint8), np.eye(2)).shape
     (8, 8, 3)
     """
     check_image(image)
-    heat = resize(_normalized(heatmap), (image.shape[0], image.shape[1]))
+    heat = resize(_normalized(heatmap, top), (image.shape[0], image.shape[1]))
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
     # The root keeps a faint background visible, which biases a soft-argmax.
     cover = 0.85 * np.sqrt(heat)[..., None]
-    blend: np.ndarray = np.round((1 - cover) * gray + cover * colorize(heat)).astype(np.uint8)
+    blend: np.ndarray = np.round((1 - cover) * gray + cover * colorize(heat, 1.0 if top else None)).astype(np.uint8)
     return blend
 
 
@@ -49,13 +51,22 @@ def heatmap_row(image: np.ndarray, heatmaps: np.ndarray, names: Sequence[str]) -
     check_image(image)
     if heatmaps.ndim != 3 or len(heatmaps) != len(names):
         raise ValueError(f"heatmaps have shape {heatmaps.shape} but {len(names)} names need one map (h, w) each")
-    height = max(1, round(image.shape[0] * _TILE_WIDTH / image.shape[1]))
-    small = resize(image, (height, _TILE_WIDTH))
+    small = fit_width(image, _TILE_WIDTH)
     return contact_sheet([blend_heatmap(small, heatmap) for heatmap in heatmaps], _COLUMNS, titles=names)
 
 
-def _normalized(heatmap: np.ndarray) -> np.ndarray:
-    """Return `heatmap` (h, w) as float32 with maximum 1; negative and non-finite values become 0."""
+def fit_width(image: np.ndarray, width: int) -> np.ndarray:
+    """Return `image` (H, W, 3) resized to `width`, its aspect ratio kept.
+
+    >>> fit_width(np.zeros((10, 20, 3), np.uint8), 40).shape
+    (20, 40, 3)
+    """
+    check_image(image)
+    return resize(image, (max(1, round(image.shape[0] * width / image.shape[1])), width))
+
+
+def _normalized(heatmap: np.ndarray, top: float | None = None) -> np.ndarray:
+    """Return `heatmap` (h, w) as float32, 1 at `top` or at its maximum; negative and non-finite values become 0."""
     heat = np.where(np.isfinite(heatmap), heatmap, 0).astype(np.float32).clip(min=0)
-    normalized: np.ndarray = heat / max(float(heat.max()), np.finfo(np.float32).tiny)
-    return normalized
+    normalized: np.ndarray = heat / max(float(heat.max()) if top is None else top, np.finfo(np.float32).tiny)
+    return normalized.clip(max=1)
