@@ -90,7 +90,7 @@ def attention_steps(
 ) -> AttentionSteps:
     """Return the steps of a module that returns router weights on one image's features, at several temperatures."""
     statistics = channel_statistics(x)
-    branches = torch.cat([branch(statistics) for branch in module.branches], 1)
+    branches = module.branch_logits(statistics)
     weights = module(x)[2]
     mixed = (branches * weights[..., None, None]).sum(1)
     masks = {temperature: gate(mixed, temperature, module.gate)[0].numpy() for temperature in temperatures}

@@ -70,6 +70,11 @@ class FlipAverage(nn.Module):
         """The calibration of the network itself."""
         return self.net.calibration
 
+    @property
+    def attention(self) -> nn.ModuleDict:
+        """The attention blocks of the network itself, which see images (B, ...) followed by their mirrors."""
+        return self.net.attention
+
     def forward(self, image: Float[Tensor, "B 3 H W"] | Tensor) -> Prediction:
         """Return the prediction, as `KeypointNet.forward` does; ValueError for a width that the network would pad.
 

@@ -91,10 +91,23 @@ class DynamicSpatialAttention(nn.Module):
         """Return the features (B, C, H, W), the mask (B, 1, H, W) and, if set so, the weights (B, branches)."""
         statistics = channel_statistics(x)
         weights = self.router(statistics)  # (B, branches, 1, 1)
-        logits = torch.cat([branch(statistics) for branch in self.branches], 1)  # (B, branches, H, W)
-        mask = gate((logits * weights).sum(1, keepdim=True), self.temperature, self.gate)
+        mask = gate((self.branch_logits(statistics) * weights).sum(1, keepdim=True), self.temperature, self.gate)
         y = x * mask
         return (y, mask, weights.flatten(1)) if self.return_router_weights else (y, mask)
+
+    def branch_logits(self, statistics: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "B branches H W"]:
+        """Return the logits of each branch for the channel statistics of the features."""
+        return torch.cat([branch(statistics) for branch in self.branches], 1)
+
+    def branch_maps(self, x: Float[Tensor, "B C H W"]) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        """Return the mask (B, branches, H, W) of each branch alone, the router weights (B, branches), and the names.
+
+        >>> DynamicSpatialAttention().branch_maps(torch.zeros(1, 4, 8, 8))[2]
+        ('3 x 3', '7 x 7', '7 x 7, dilation 2')
+        """
+        statistics = channel_statistics(x)
+        masks = gate(self.branch_logits(statistics), self.temperature, self.gate)
+        return masks, self.router(statistics).flatten(1), tuple(map(_name, self.branches))
 
     @property
     def temperature(self) -> Tensor:
@@ -107,3 +120,9 @@ def _branch(kernel: int, dilation: int) -> nn.Conv2d:
         raise ValueError(f"a branch needs kernel >= 1 and dilation >= 1, got kernel {kernel}, dilation {dilation}")
     kernel += 1 - kernel % 2
     return nn.Conv2d(2, 1, kernel, padding=dilation * (kernel - 1) // 2, dilation=dilation, bias=False)
+
+
+def _name(branch: nn.Module) -> str:
+    assert isinstance(branch, nn.Conv2d)
+    (height, width), dilation = branch.kernel_size, branch.dilation[0]
+    return f"{height} x {width}" + f", dilation {dilation}" * (dilation > 1)
