@@ -55,8 +55,9 @@ def test_names_may_be_numbers(
     assert ending.code == 1 and "Traceback" not in ending.err and f"{named}" in ending.err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("plus", ["", "++"])
-@pytest.mark.parametrize("old", [*RENAMED_KEYS, *REMOVED_KEYS])
+@pytest.mark.parametrize(
+    ("old", "plus"), [(old, ["", "++"][i % 2]) for i, old in enumerate([*RENAMED_KEYS, *REMOVED_KEYS])]
+)
 def test_a_key_of_an_earlier_version_is_refused_with_the_way_out(start: Callable, old: str, plus: str) -> None:
     ending = start(COMMAND_OF.get(old, "train"), f"{plus}{old}=1")
     way_out = f"is now {RENAMED_KEYS[old]}; rename it" if old in RENAMED_KEYS else REMOVED_KEYS[old]

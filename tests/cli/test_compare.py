@@ -42,7 +42,7 @@ def test_variants_are_trained_in_turns_and_compared(compare: START, pretence: Pr
     assert summary["variants"]["thin"]["difference"]["value"] == pytest.approx(sum(difference) / 2)
     assert summary["variants"]["dsa"]["difference"]["value"] == 0.0
     assert summary["budget"] == "2 minutes per training run" and "study=attention" in summary["command"]
-    assert "Attention on synthetic" in out and (tmp_path / "out" / "synthetic.png").is_file()
+    assert "Attention on synthetic" in out and pretence.figures == [tmp_path / "out" / "synthetic"]
 
 
 def test_sets_and_folds(compare: START, pretence: Pretence, tmp_path: Path) -> None:

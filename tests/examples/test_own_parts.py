@@ -7,13 +7,19 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from helpers.commands import Ending
 from helpers.training import ROOT, tiny
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:The dirpath has changed", "ignore:.*is not empty"
+)
 
 EXAMPLES = ROOT / "examples"
 PARTS = {
@@ -24,49 +30,64 @@ PARTS = {
 HEADS = ("soft_argmax", "simcc", "channel_softmax", "regression")
 
 
-def softpoint(folder: Path, example: str, *words: str, command: str = "train") -> subprocess.CompletedProcess[str]:
-    """`softpoint COMMAND` in `folder`, with the example's folder for modules and configs."""
-    path = os.pathsep.join([str(EXAMPLES / example), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    line = [sys.executable, "-m", "softpoint.cli", command, "--config-dir", str(EXAMPLES / example), *words]
-    return subprocess.run(line, cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+Own = Callable[..., Ending]
+
+
+@pytest.fixture
+def own(start: Callable[..., Ending], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Own:
+    """Run a command in an empty folder, with an example's folder for modules and configs."""
+    monkeypatch.chdir(tmp_path)
+    for name, *_ in PARTS.values():
+        monkeypatch.setitem(sys.modules, Path(name).stem, None)  # forgets it afterwards
+        del sys.modules[Path(name).stem]
+
+    def run(command: str, example: str, *words: str) -> Ending:
+        monkeypatch.syspath_prepend(EXAMPLES / example)
+        return start(command, "--config-dir", str(EXAMPLES / example), *words)
+
+    return run
 
 
 @pytest.mark.parametrize("example", PARTS)
-def test_a_part_of_another_package_trains_a_step(example: str, tmp_path: Path) -> None:
+def test_a_part_of_another_package_trains_a_step(example: str, own: Own) -> None:
     _, choice, setting = PARTS[example]
-    done = softpoint(tmp_path, example, *tiny(choice, setting, "trainer.fast_dev_run=true", "data.batch_size=2"))
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = own("train", example, *tiny(choice, setting, "trainer.fast_dev_run=true", "data.batch_size=2"))
+    assert done.code == 0, done.out + done.err
 
 
 @pytest.mark.slow
-def test_a_head_of_another_package_is_tested_and_predicts_after_training(tmp_path: Path) -> None:
-    run = f"hydra.run.dir={tmp_path / 'run'}"
-    done = softpoint(tmp_path, "own_head", *tiny("head=deep", run))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "model card" in done.stdout and "trust=[deep_head]" in done.stdout, done.stdout
+def test_a_head_of_another_package_is_tested_and_predicts_after_training(tmp_path: Path, own: Own) -> None:
+    """The training in a process of its own, as a user starts it."""
+    folder = EXAMPLES / "own_head"
+    path = os.pathsep.join([str(folder), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    line = [sys.executable, "-m", "softpoint.cli", "train", "--config-dir", str(folder), *tiny("head=deep")]
+    line.append(f"hydra.run.dir={tmp_path / 'run'}")
+    trained = subprocess.run(line, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    assert "model card" in trained.stdout and "trust=[deep_head]" in trained.stdout, trained.stdout
     (tmp_path / "images").mkdir()
     cv2.imwrite(str(tmp_path / "images" / "one.png"), np.zeros((64, 64, 3), np.uint8))
     words = [f"ckpt={tmp_path / 'run/checkpoints/best.ckpt'}", f"source={tmp_path / 'images'}"]
-    refused = softpoint(tmp_path, "own_head", *words, command="predict")
-    assert refused.returncode == 1 and "add its package by trust=[PACKAGE]" in refused.stderr
-    done = softpoint(tmp_path, "own_head", *words, "trust=[deep_head]", command="predict")
-    assert done.returncode == 0, done.stdout + done.stderr
+    refused = own("predict", "own_head", *words)
+    assert refused.code == 1 and "add its package by trust=[PACKAGE]" in refused.err
+    done = own("predict", "own_head", *words, "trust=[deep_head]")
+    assert done.code == 0, done.out + done.err
 
 
 @pytest.mark.slow
-def test_a_study_trains_and_evaluates_a_head_of_another_package(tmp_path: Path) -> None:
+def test_a_study_trains_and_evaluates_a_head_of_another_package(tmp_path: Path, own: Own) -> None:
     variants = [f'+study.variants.{name}=["head=deep","head.hidden={size}"]' for name, size in (("a", 8), ("b", 16))]
     words = ["study=heads", *(f"~study.variants.{name}" for name in HEADS), *variants, "seeds=[0]", "output=out"]
-    done = softpoint(tmp_path, "own_head", *words, "timing.rounds=1", "timing.calls=1", *tiny(), command="compare")
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = own("compare", "own_head", *words, "timing.rounds=1", "timing.calls=1", *tiny())
+    assert done.code == 0, done.out + done.err
     (report,) = (tmp_path / "out").glob("*.json")
     assert "step" in report.read_text(encoding="utf-8")
 
 
-def test_a_term_that_a_head_of_another_package_cannot_train_is_refused(tmp_path: Path) -> None:
-    done = softpoint(tmp_path, "own_head", *tiny("head=deep", "loss=axis_ce"))
-    assert done.returncode == 1
-    assert "head=deep provides heatmap logits, and axis_ce needs axis distributions" in done.stderr
+def test_a_term_that_a_head_of_another_package_cannot_train_is_refused(own: Own) -> None:
+    done = own("train", "own_head", *tiny("head=deep", "loss=axis_ce"))
+    assert done.code == 1
+    assert "head=deep provides heatmap logits, and axis_ce needs axis distributions" in done.err
 
 
 @pytest.mark.parametrize("example", PARTS)

@@ -67,6 +67,8 @@ class Pretence:
         self.overrides: list[list[str]] = []  # of the same trainings
         self.evaluated: list[Path] = []
         self.failing, self.interrupted, self.signal = "$^", "$^", signal.SIGTERM
+        self.figures: list[Path] = []  # without their suffix; they are drawn in tests/studies
+        monkeypatch.setattr("softpoint.studies.reports.write_figure", lambda path, _: self.figures.append(path))
         monkeypatch.setattr("softpoint.cli.train.train", self.train)
         monkeypatch.setattr("softpoint.studies.runs.evaluate_trial", self.evaluate)
 

@@ -9,6 +9,7 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -335,9 +336,18 @@ def deep() -> list[Any]:
     ],
 )
 def test_recursive_and_huge_values_are_refused(
-    changed: Callable[[Change], Path], make: Callable[[], Any], place: Callable[[dict, Any], object]
+    changed: Callable[[Change], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[], Any],
+    place: Callable[[dict, Any], object],
 ) -> None:
+    # Fewer, because all these are counted anywhere.
+    monkeypatch.setattr(safe_load, "check_values", partial(safe_load.check_values, max_values=100_000))
     refused(changed(lambda stored: place(stored, make())))
+
+
+def test_the_values_that_a_file_may_hold_are_counted_in_seconds(changed: Callable[[Change], Path]) -> None:
+    assert f"more than {safe_load.MAX_VALUES:,} values" in refused(changed(lambda stored: stored.update(more=laughs())))
 
 
 def model(**values: Any) -> Change:

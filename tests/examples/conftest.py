@@ -1,0 +1,5 @@
+"""Commands run in the test's own process."""
+
+from helpers.commands import start
+
+__all__ = ["start"]
