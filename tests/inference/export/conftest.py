@@ -26,7 +26,7 @@ def make(tmp_path: Path) -> Making:
     """Makes a calibrated checkpoint of the config that overrides of train.py give."""
 
     def making(*overrides: str, size: tuple[int, int] = (64, 96), crops: dict | None = None) -> Checkpoint:
-        cfg = composed("train", tiny("head.visibility=false", *overrides), tmp_path / "run")
+        cfg = composed("train", tiny("head.visibility=false", "backbone.stages=[2,3]", *overrides), tmp_path / "run")
         torch.manual_seed(0)
         net = instantiate(cfg.model)(num_keypoints=3).eval()
         with torch.no_grad():

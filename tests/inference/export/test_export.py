@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -99,24 +100,26 @@ def test_int8_leaves_the_first_and_the_last_convolution_alone(make, tmp_path: Pa
     assert not quantized[0] and not quantized[-1] and all(quantized[1:-1]) and len(quantized) > 5
 
 
-def test_a_torch_program_predicts_the_same(make, tmp_path: Path) -> None:
-    _, difference = exported(make(), tmp_path / "model.pt2", ExportOptions("torch_export"))
-    assert difference.largest < 0.01
-
-
-def test_a_file_that_differs_is_deleted_and_an_earlier_one_kept(make, tmp_path: Path) -> None:
+def test_a_torch_program_predicts_the_same_and_one_that_differs_is_deleted_and_an_earlier_kept(
+    make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Moved(Predictor):
         def __call__(self, *inputs):
             result = super().__call__(*inputs)
             return {**result, "keypoints": result["keypoints"] + 0.06}
 
-    path, checkpoint = tmp_path / "model.pt2", make()
-    path.write_bytes(b"an earlier one")
+    path, checkpoint, options = tmp_path / "model.pt2", make(), ExportOptions("torch_export")
+    _, difference = exported(checkpoint, path, options)
+    assert difference.largest < 0.01
+    kept, module = path.read_bytes(), import_module("softpoint.inference.export.export")
+    monkeypatch.setattr(module, "_write", lambda _, new, *__: new.write_bytes(kept + b"\0" * 9))
     moved = Moved(checkpoint.net, checkpoint.skeleton, checkpoint.size, "cpu")
+    opened = module.open_file(path, options.format)
+    monkeypatch.setattr(module, "open_file", lambda *_: opened)
     with pytest.raises(ValueError, match=r"differs from .*best.ckpt by 0\.0[68].* it was deleted"):
-        export(checkpoint, moved, path, ExportOptions("torch_export"))
-    assert path.read_bytes() == b"an earlier one"
-    assert [file.name for file in tmp_path.glob("*model*")] == ["model.pt2"]
+        export(checkpoint, moved, path, options)
+    assert path.read_bytes() == kept
+    assert sorted(file.name for file in tmp_path.glob("*model*")) == ["model.pt2", "model.pt2.json"]
 
 
 @pytest.mark.parametrize(
