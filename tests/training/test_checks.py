@@ -16,8 +16,8 @@ QUIET = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"),
 
 
 def trainer(*callbacks: Any, **settings: Any) -> Trainer:
-    usual = {"accelerator": "cpu", "devices": 1, "max_epochs": 2, "enable_checkpointing": bool(callbacks)}
-    return Trainer(**usual | QUIET | settings, callbacks=list(callbacks))
+    usual = {"accelerator": "cpu", "devices": 1, "max_epochs": 2}
+    return Trainer(**usual | QUIET | settings, callbacks=[ModelCheckpoint(monitor="val/epe"), *callbacks])
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,10 @@ def test_a_run_without_a_validation_or_a_test_is_refused(settings: dict[str, Any
     else:
         with pytest.raises(ValueError, match=refused):
             check_batches(tried, data)
+
+
+def test_a_run_that_keeps_no_best_epoch_is_refused() -> None:
+    without = Trainer(accelerator="cpu", devices=1, max_epochs=2, callbacks=[ModelCheckpoint()], **QUIET)
+    with pytest.raises(ValueError, match="no callback would save the best epoch"):
+        check_trainer(without)
+    check_trainer(Trainer(accelerator="cpu", fast_dev_run=True, **QUIET))

@@ -47,6 +47,11 @@ def check_trainer(trainer: Any) -> None:
     for callback in trainer.callbacks:
         if isinstance(callback, EarlyStopping | ModelCheckpoint):
             _check_monitor(callback)
+    if not trainer.fast_dev_run and not any(callback.monitor for callback in trainer.checkpoint_callbacks):
+        raise ValueError(
+            "no callback would save the best epoch, which a run tests and calibrates in the end; keep"
+            " callbacks.checkpoint, or add a ModelCheckpoint with a monitor"
+        )
 
 
 def check_batches(trainer: Any, data: Any) -> None:
