@@ -98,8 +98,8 @@ def test_lightning_pose_has_one_file_beside_labeled_data(tmp_path: Path) -> None
 
 def test_a_project_of_several_animals(project: Path) -> None:
     text = (
-        "scorer,anna,anna,anna,anna\nindividuals,m1,m1,single,single\nbodyparts,nose,nose,food,food\ncoords,x,y,x,y\n"
-        "labeled-data/m1/a.png,1,2,3,4\n"
+        "scorer,anna,anna,anna,anna,anna,anna\nindividuals,m1,m1,m2,m2,single,single\n"
+        "bodyparts,nose,nose,nose,nose,food,food\ncoords,x,y,x,y,x,y\nlabeled-data/m1/a.png,1,2,5,6,3,4\n"
     )
     for video in ("m1", "m2"):
         written(project, text.replace("/m1/", f"/{video}/"), f"labeled-data/{video}/CollectedData_anna.csv")
@@ -108,11 +108,9 @@ def test_a_project_of_several_animals(project: Path) -> None:
     written(project, several, "config.yaml")
     labels = read_labels(project)
     assert labels.skeleton.names == ("nose", "food")
-    assert [(s.image, s.name) for s in labels.subjects] == [
-        ("labeled-data/m1/a.png", "m1"), ("labeled-data/m1/a.png", "single"),
-        ("labeled-data/m2/a.png", "m1"), ("labeled-data/m2/a.png", "single"),
-    ]  # fmt: skip
-    assert len(set(labels.places)) == 4
+    images, names = ("labeled-data/m1/a.png", "labeled-data/m2/a.png"), ("m1", "m2", "single")
+    assert [(s.image, s.name) for s in labels.subjects] == [(image, name) for image in images for name in names]
+    assert len(set(labels.places)) == 6
 
 
 def test_the_scorer_of_the_config_is_chosen(project: Path) -> None:

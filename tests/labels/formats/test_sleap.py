@@ -332,7 +332,7 @@ def test_a_real_package_agrees_with_sleap_io(data_root: Path) -> None:
     video = sio.load_slp(labels.source).videos[0]
     frame = find(Path(labels.folder) / labels.images[0])
     assert frame.size(10**6) == (384, 384)
-    np.testing.assert_array_equal(frame.read(10**6)[..., :1], video[0])
+    np.testing.assert_array_equal(frame.decoded(10**6).pixels[..., :1], video[0])
 
 
 @pytest.mark.slow
