@@ -71,6 +71,11 @@ class FlipAverage(nn.Module):
         return self.net.calibration
 
     @property
+    def stride(self) -> int:
+        """That of the network itself."""
+        return self.net.stride
+
+    @property
     def attention(self) -> nn.ModuleDict:
         """The attention blocks of the network itself, which see images (B, ...) followed by their mirrors."""
         return self.net.attention

@@ -152,12 +152,24 @@ class Predictor:
 
     def predict(self, inputs: Iterable[NetworkInput], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
         """Yield the prediction for each of the inputs of `preprocess`, which are taken `batch_size` at a time."""
+        for batch, prediction in self.batches(inputs, batch_size):
+            yield from self.postprocess_each(batch, prediction)
+
+    def batches(
+        self, inputs: Iterable[NetworkInput], batch_size: int
+    ) -> Iterator[tuple[list[NetworkInput], Prediction]]:
+        """Yield `batch_size` inputs at a time, fewer at the end, with the network's prediction for them."""
         remaining = iter(inputs)
         while batch := list(islice(remaining, batch_size)):
             images = torch.from_numpy(np.stack([image for image, _ in batch])).permute(0, 3, 1, 2)
-            matrices = torch.from_numpy(np.stack([matrix for _, matrix in batch]))
-            result = self.postprocess(self.forward(images, batch_size), matrices)
-            yield from ({name: value[i] for name, value in result.items()} for i in range(len(batch)))
+            yield batch, self.forward(images, batch_size)
+
+    def postprocess_each(
+        self, batch: Sequence[NetworkInput], prediction: Prediction
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the prediction in original pixels for each input of a batch."""
+        result = self.postprocess(prediction, torch.from_numpy(np.stack([matrix for _, matrix in batch])))
+        yield from ({name: value[i] for name, value in result.items()} for i in range(len(batch)))
 
     def empty(self) -> dict[str, np.ndarray]:
         """Return the prediction for an image that cannot be read: NaN, in the shapes of one image's prediction."""

@@ -8,15 +8,16 @@ import numpy as np
 
 from softpoint.functional.coordinates import grid_to_image
 from softpoint.types import AttentionMaps
+from softpoint.viz.colors import palette
 from softpoint.viz.grid import contact_sheet
 from softpoint.viz.heatmap import blend_heatmap, fit_width
-from softpoint.viz.overlay import draw_keypoints
-from softpoint.viz.text import draw_text, text_size
+from softpoint.viz.primitives import draw_ring
+from softpoint.viz.text import draw_text, shortened, text_size
 
-_TILE_WIDTH, _LETTERS = 240, 11.0  # pixels
+_TILE_WIDTH, _LETTERS, _RING = 240, 11.0, 9.0  # pixels; a ring is open, so that the peak inside is seen
 _INK, _TRACK, _BAR = (30, 30, 30), (228, 228, 228), (0, 114, 178)
 _FLAT = 0.05  # a mask whose values differ by less than this is drawn as flat
-_SURE = 0.9  # a factor of a confidence from which on it is not a reason for doubt
+_SURE = 0.9  # a confidence from which on there is no reason for doubt
 
 
 def heatmap_panels(
@@ -26,10 +27,12 @@ def heatmap_panels(
     confidence: np.ndarray,
     keypoints: np.ndarray | None = None,
     columns: int = 6,
+    chosen: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Return copies of `image` (H, W, 3) uint8 under each of `heatmaps` (K, h, w), titled "name: confidence".
 
-    Each heatmap is scaled by its own maximum and spans the whole image; `keypoints` (K, 2) mark its point.
+    Each heatmap is scaled by its own maximum and spans the whole image; a ring in the keypoint's color is
+    about its point of `keypoints` (K, 2). `chosen` are the indices of those to draw, by default all.
 
     >>> heatmap_panels(np.zeros((48, 64, 3), np.uint8), np.ones((2, 6, 8)), ["nose", "tail"], np.ones(2)).ndim
     3
@@ -42,12 +45,14 @@ def heatmap_panels(
         )
     small = fit_width(image, _TILE_WIDTH)
     points = grid_to_image(points.astype(float), _TILE_WIDTH / image.shape[1])
-    tiles = []
-    for i, heatmap in enumerate(heatmaps):
-        marked = np.full(points.shape, np.nan)  # all but one are left out, which keeps its color
-        marked[i] = points[i]
-        tiles.append(draw_keypoints(blend_heatmap(small, heatmap), marked, confidence=confidence, upscale=1))
-    titles = [f"{name}: {value:.2f}" for name, value in zip(names, confidence.tolist(), strict=True)]
+    colors = palette(len(names)).tolist()
+    tiles, titles = [], []
+    for i in range(len(names)) if chosen is None else chosen:
+        tiles.append(tile := blend_heatmap(small, heatmaps[i]))
+        if np.isfinite(points[i]).all():
+            draw_ring(tile, points[i], _RING, colors[i])
+        value = f": {confidence[i]:.2f}"
+        titles.append(shortened(names[i], _LETTERS, _TILE_WIDTH - text_size(value, _LETTERS)[0]) + value)
     return contact_sheet(tiles, columns, titles)
 
 
@@ -106,13 +111,13 @@ def confidence_reason(in_image: float, within_radius: float, radius: float, spre
     """
     if not np.isfinite(in_image * within_radius):
         return "not predicted"
-    if min(in_image, within_radius) >= _SURE:
+    if in_image * within_radius >= _SURE:
         return "sure: in the image, and its error is far below the radius"
     if in_image < within_radius:
         return "a faint heatmap: it may not be in the image"
     if error_scale > radius:
         return "the expected error exceeds the radius"
-    return f"the expected error is {error_scale / radius:.0%} of the radius, and some errors are far larger"
+    return f"errors of {error_scale / radius:.0%} of the radius are usual, but some are far larger"
 
 
 def draw_table(rows: Sequence[Sequence[str]], colors: np.ndarray | None = None) -> np.ndarray:

@@ -108,10 +108,19 @@ def caption(tile: np.ndarray, text: str, height: float, *, above: bool) -> np.nd
     [255, 255, 255]
     """
     bar = np.full((text_size("Ag", height)[1] + 4, tile.shape[1], 3), 255, np.uint8)
-    while len(text) > 3 and text_size(text, height)[0] > tile.shape[1]:
-        text = text.removesuffix("..")[:-1] + ".."
-    draw_text(bar, text, (0, 0), height, (30, 30, 30))
+    draw_text(bar, shortened(text, height, tile.shape[1]), (0, 0), height, (30, 30, 30))
     return np.concatenate([bar, tile] if above else [tile, bar])
+
+
+def shortened(text: str, height: float, width: int) -> str:
+    """Return a text without as many of its last letters as it takes to fit into `width` pixels.
+
+    >>> shortened("left ear of the mouse", 12, 90)
+    'left ear ..'
+    """
+    while len(text) > 3 and text_size(text, height)[0] > width:
+        text = text.removesuffix("..")[:-1] + ".."
+    return text
 
 
 def paint(canvas: np.ndarray, opacity: np.ndarray, color: Sequence[int]) -> None:

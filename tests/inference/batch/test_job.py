@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from helpers.training import read_csv, spoil
-from helpers.videos import cut, film, gray, holed, reading_brightness
+from helpers.videos import bits, cut, film, gray, holed, number_of, reading_brightness
 from softpoint.images.decode import read_image
 from softpoint.images.video import Video
 from softpoint.inference import load_predictor
@@ -299,3 +299,52 @@ def test_a_video_without_frames_is_an_error(predict: Any, tmp_path: Path, caplog
     with caplog.at_level(logging.WARNING), pytest.raises(ValueError, match=r"text.mp4 cannot be decoded"):
         predict(tmp_path / "text.mp4")
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.fixture
+def explain(ckpt: Path, tmp_path: Path) -> Any:
+    """Predicts a source with the parts of each confidence; returns the line printed and the names of the pages."""
+
+    def go(source: Path, boxes: Boxes | None = None, **settings: Any) -> tuple[str, list[str]]:
+        options = PredictOptions(ckpt, 4, explain=True, images=False, **settings)
+        work = Job(load_predictor(ckpt, explain=True), options, tmp_path / "out", boxes)
+        (line,) = [work.run(item) for item in find_sources(str(source), tmp_path / "out")]
+        folder = tmp_path / "out" / "explain"
+        return line, sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+
+    return go
+
+
+def test_the_least_confident_images_have_a_page_each(explain: Any, tmp_path: Path) -> None:
+    source, table = images(tmp_path / "in", 5), tmp_path / "out" / "confidence.csv"
+    assert explain(source, explain_images=0)[1] == [] and table.exists()
+    line, pages = explain(source, explain_images=2)
+    assert line.endswith(f"{tmp_path / 'out' / 'explain'} (the 2 least confident of 5; explain_images=5 draws all)")
+    confidence = {f"{number:02}": 0.0 for number in range(5)}
+    for row in read_csv(table):
+        confidence[Path(row["image"]).stem] += float(row["confidence"])
+    assert [Path(page).stem for page in pages] == sorted(sorted(confidence, key=lambda name: confidence[name])[:2])
+    line, pages = explain(source)
+    assert len(pages) == 5 and line.endswith(str(tmp_path / "out" / "explain"))
+
+
+def test_frames_and_subjects_have_pages(explain: Any, tmp_path: Path) -> None:
+    clip = film(tmp_path / "a.mp4", 12, draw=bits)
+    _, pages = explain(clip, explain_images=3)
+    chosen = [int(Path(page).stem) for page in pages]
+    assert len(chosen) == 3 and set(chosen) < {*range(12)}
+    assert [number_of(job.read_frame(Video(clip, 10**6), number)) for number in chosen] == chosen
+    (tmp_path / "out" / "job.json").unlink()
+    boxes = {"01.png": np.array([[1.0, 2, 30, 40], [5, 5, 60, 40]])}
+    _, pages = explain(images(tmp_path / "in", 2), boxes)
+    assert {"01.subject0.png", "01.subject1.png"} < {*pages} and not any(page.startswith("00.") for page in pages)
+
+
+def test_pages_of_another_number_are_another_job(explain: Any, tmp_path: Path) -> None:
+    source = images(tmp_path / "in", 2)
+    explain(source)
+    assert "is complete" in explain(source, resume=True)[0]
+    with pytest.raises(ValueError, match=r"started with explain_images=20, not explain_images=1"):
+        explain(source, resume=True, explain_images=1)
+    with pytest.raises(ValueError, match="explain_images=-1 must be a number of pages, 0 for none"):
+        explain(source, explain_images=-1)

@@ -17,6 +17,7 @@ import numpy as np
 from softpoint.images import ImageFolder
 from softpoint.images.scan import scan, unused_bits
 from softpoint.images.video import Video
+from softpoint.inference.batch.explanations import least_confident, write_explanations
 from softpoint.inference.batch.journal import Journal, check_same_job, row_dtype
 from softpoint.inference.batch.options import PredictOptions
 from softpoint.inference.batch.predictions import Predictions, Row, above_threshold, median_smoothed, rounded
@@ -71,7 +72,8 @@ class Job:
             video = self._predict(source, journal)
             predictions = self._predictions(source, journal)
             count, errors = _errors(source, predictions, video)
-            files = self._write_files(folder, predictions, video)
+            read = self._image_reader(source, video)
+            files = self._write_files(folder, predictions, video, read)
             facts = {"ckpt": str(self.options.ckpt), f"{source.kind}s": count, "errors": errors[:MAX_LISTED]}
             write_json(finished, {"job": identity | self.options.of_outputs(), **facts})
             complete = True
@@ -123,7 +125,7 @@ class Job:
         """Predict the rest of the source into the journal; return the video of a source that is one."""
         options, video = self.options, None
         if isinstance(source, ImageSource):
-            image_folder = ImageFolder(source.folder, options.exif, options.max_pixels, options.bits)
+            image_folder = self._image_folder(source)
             if options.bits is None and (message := unused_bits(scan(image_folder, source.names[:3]))):
                 _log.warning("%s: %s", source.path, without_data(message))
             items, drawn = source.items(image_folder, self.boxes, journal.next), without_suffixes(source.names)
@@ -171,27 +173,59 @@ class Job:
             coco_ids=partial(read_ids, source.labels) if isinstance(source, ImageSource) and source.labels else None,
         )
 
-    def _write_files(self, folder: Path, predictions: Predictions, video: Video | None) -> str:
+    def _image_folder(self, source: ImageSource) -> ImageFolder:
+        return ImageFolder(source.folder, self.options.exif, self.options.max_pixels, self.options.bits)
+
+    def _image_reader(self, source: Source, video: Video | None) -> Callable[[int], np.ndarray]:
+        """Return a function that reads the image of a number again."""
+        if isinstance(source, ImageSource):
+            names, image_folder = source.names, self._image_folder(source)
+            return lambda number: image_folder.read(names[number])
+        assert video is not None
+        return partial(read_frame, video)
+
+    def _write_files(
+        self, folder: Path, predictions: Predictions, video: Video | None, read: Callable[[int], np.ndarray]
+    ) -> str:
         """Write all files of the options, predictions.csv last, and return their paths as text."""
         options = self.options
-        files = [folder / FORMATS[name].file for name in options.formats]
-        for name, path in zip(options.formats, files, strict=True):
+        files: list[Path | str] = []
+        for name in options.formats:
+            files.append(path := folder / FORMATS[name].file)
             FORMATS[name].write(path, predictions)
         remarks: list[str] = []
         if options.video and video is not None:
-            files.append(folder / "labeled.mp4")
+            files.append(path := folder / "labeled.mp4")
             frames = (list(above_threshold(rows, options.threshold)) for rows in predictions.by_image())
             draw = partial(draw_rows, skeleton=predictions.skeleton, names=options.names, ellipses=options.ellipses)
             size = next(row.size for row in predictions.rows() if any(row.size))
             bar = partial(self.progress, description=f"drawing {predictions.source.name}", total=video.count)
-            remarks = write_video(files[-1], video, frames, draw, size, bar)
+            remarks = write_video(path, video, frames, draw, size, bar)
         if options.explain:
-            files.append(folder / "confidence.csv")
-            write_confidence(files[-1], predictions)
+            files += self._explain(folder, predictions, read)
         write_table(folder / "predictions.csv", predictions)
         files += [folder / "images"] if options.images and video is None else []
         note = f" (the video is {'; '.join(remarks)})" if remarks else ""
         return ", ".join(map(str, [folder / "predictions.csv", *files])) + note
+
+    def _explain(self, folder: Path, predictions: Predictions, read: Callable[[int], np.ndarray]) -> list[Path | str]:
+        """Write the parts of each confidence, and pages of the least confident predictions; return their paths."""
+        write_confidence(table := folder / "confidence.csv", predictions)
+        if not (count := self.options.explain_images):
+            return [table]
+        total = sum(row.has_subject for row in predictions.rows())
+        rows = least_confident(predictions.rows(), count)
+        bar = partial(self.progress, description=f"explaining {predictions.source.name}", total=len(rows))
+        write_explanations(folder / "explain", self.predictor, predictions, rows, read, self.options.batch_size, bar)
+        more = f" (the {count} least confident of {total}; explain_images={total} draws all)" if count < total else ""
+        return [table, f"{folder / 'explain'}{more}"]
+
+
+def read_frame(video: Video, number: int) -> np.ndarray:
+    """Return a frame (H, W, 3) that could be decoded before."""
+    pixels = next(video.play(number)).pixels
+    assert pixels is not None
+    return pixels
 
 
 def _errors(source: Source, predictions: Predictions, video: Video | None) -> tuple[int, list[str]]:

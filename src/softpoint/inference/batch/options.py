@@ -32,6 +32,7 @@ class PredictOptions:
     names: bool = False
     ellipses: bool = False
     explain: bool = False
+    explain_images: int = 20
     threshold: float = 0.0
     drop_below_threshold: bool = False
     smoothing: str | None = None
@@ -47,6 +48,8 @@ class PredictOptions:
             raise ValueError(f"smoothing_window={self.smoothing_window} must be an odd number of frames, 3 or more")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold={self.threshold:g} must be a probability, 0 to 1")
+        if type(self.explain_images) is not int or self.explain_images < 0:
+            raise ValueError(f"explain_images={self.explain_images} must be a number of pages, 0 for none")
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size} must be at least 1")
 
@@ -57,4 +60,6 @@ class PredictOptions:
 
     def of_outputs(self) -> dict[str, Any]:
         """Return the options that change the files, but not the predictions, as plain values."""
-        return {"formats": list(self.formats), **{name: getattr(self, name) for name in _OUTPUT_OPTIONS}}
+        options = {name: getattr(self, name) for name in _OUTPUT_OPTIONS}
+        pages = self.explain_images if self.explain else 0
+        return {"formats": list(self.formats), **options, "explain_images": pages or None}  # None as before there were

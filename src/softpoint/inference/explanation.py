@@ -1,0 +1,125 @@
+"""What predictions are made of: the network's input, heatmaps, attention and the parts of each confidence, in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from softpoint.functional import grid_to_image, spatial_softmax
+from softpoint.inference.predictor import NetworkInput, Predictor
+from softpoint.labels.skeleton import Skeleton
+from softpoint.models.attention_maps import collect_attention
+from softpoint.types import AttentionMaps
+from softpoint.viz import (
+    attention_panel,
+    confidence_parts,
+    contact_sheet,
+    draw_keypoints,
+    heatmap_panels,
+    palette,
+)
+from softpoint.viz.explain import draw_table, stack
+from softpoint.viz.image_ops import resize
+from softpoint.viz.text import caption, draw_text, text_size
+
+_PER_PAGE = 24  # keypoints
+_MAX_NAMES = 40  # keypoints whose names fit beside their points
+_INPUT_SIDE = 736  # pixels of the longer side of the input on a page
+_LETTERS = 12  # pixels of a capital letter in a title
+_GRAY = 128  # beyond the input, where the network sees its mean color
+
+
+class Explanation(NamedTuple):
+    """One prediction and what it is made of, which a page shows."""
+
+    image: np.ndarray  # uint8 (H, W, 3), the network's input, with what it pads
+    heatmaps: np.ndarray  # (K, h, w), which span the image
+    attention: dict[str, AttentionMaps]  # by place, which span the image
+    keypoints: np.ndarray  # (K, 2) in pixels of `image`
+    covariance: np.ndarray  # (K, 2, 2) in pixels^2 of `image`
+    prediction: dict[str, np.ndarray]  # in original pixels, as `Predictor` returns it
+
+
+def explain(predictor: Predictor, inputs: Iterable[NetworkInput], batch_size: int = 1) -> Iterator[Explanation]:
+    """Yield what the prediction for each of the inputs of `Predictor.preprocess` is made of.
+
+    Predictions have the same bits as those of `Predictor.predict` with this batch size. A predictor with `explain` adds
+    the parts of each confidence. Attention is that to the image, also where its mirror is averaged.
+    """
+    with collect_attention(predictor.net.attention) as maps:
+        for batch, prediction in predictor.batches(inputs, batch_size):
+            results = predictor.postprocess_each(batch, prediction)
+            heatmaps = _array(spatial_softmax(prediction["logits"].float()))
+            keypoints, covariance = _array(prediction["keypoints"]), _array(prediction["covariance"])
+            for i, result in enumerate(results):
+                image, cells = _padded(batch[i].image, heatmaps[i], predictor)
+                attention = {place: values[i] for place, values in maps.items()}
+                yield Explanation(image, cells, attention, keypoints[i], covariance[i], result)
+
+
+def explanation_pages(explanation: Explanation, skeleton: Skeleton, title: str) -> list[np.ndarray]:
+    """Return images uint8 RGB: points, attention, then heatmaps and parts of the confidence, 24 keypoints on each."""
+    names, confidence = skeleton.names, explanation.prediction["confidence"]
+    pages = []
+    for start in range(0, len(names), _PER_PAGE):
+        chosen = range(start, min(start + _PER_PAGE, len(names)))
+        panels = [] if start else [_points(explanation, skeleton, title)]
+        if explanation.attention and not start:
+            panels.append(_titled(attention_panel(explanation.image, explanation.attention), "Attention by block"))
+        maps = heatmap_panels(
+            explanation.image, explanation.heatmaps, names, confidence, explanation.keypoints, chosen=chosen
+        )
+        panels.append(_titled(maps, "Heatmaps, and the confidence of each point"))
+        if "in_image" in explanation.prediction:
+            panels.append(_parts(explanation.prediction, names, chosen))
+        pages.append(stack(panels))
+    return pages
+
+
+def _padded(image: np.ndarray, heatmaps: np.ndarray, predictor: Predictor) -> tuple[np.ndarray, np.ndarray]:
+    """Return an input as uint8 and its heatmaps, both extended as far as the network extends the input."""
+    stride, cell = predictor.net.stride, predictor.net.head.stride
+    height, width = (-(-length // stride) * stride for length in image.shape[:2])
+    canvas = np.full((height, width, 3), _GRAY, np.uint8)
+    canvas[: image.shape[0], : image.shape[1]] = np.round(255 * image).clip(0, 255)
+    margins = [(0, max(0, full // cell - has)) for full, has in zip((height, width), heatmaps.shape[1:], strict=True)]
+    return canvas, np.pad(heatmaps, [(0, 0), *margins])
+
+
+def _points(explanation: Explanation, skeleton: Skeleton, title: str) -> np.ndarray:
+    """Return the input with its points and names, and beside it with the ellipses, which may cover it."""
+    height, width = explanation.image.shape[:2]
+    factor = _INPUT_SIDE / max(height, width)
+    image = resize(explanation.image, (max(1, round(factor * height)), max(1, round(factor * width))))
+    points = grid_to_image(explanation.keypoints.astype(np.float64), factor)
+    confidence = explanation.prediction["confidence"]
+    draw = partial(draw_keypoints, image, points, confidence=confidence, skeleton=skeleton, upscale=1)
+    named = draw(names=len(skeleton) <= _MAX_NAMES)
+    ellipses = draw(covariance=explanation.covariance.astype(np.float64) * factor**2)
+    pair = [
+        caption(named, "points; a cross has confidence below 0.5", _LETTERS, above=True),
+        caption(ellipses, "ellipses of two standard deviations", _LETTERS, above=True),
+    ]
+    return _titled(contact_sheet(pair, 2), f"{title}: the network's input, {width} x {height}")
+
+
+def _parts(prediction: dict[str, np.ndarray], names: Sequence[str], chosen: Sequence[int]) -> np.ndarray:
+    parts = {name: values[list(chosen)] for name, values in prediction.items()}
+    table = confidence_parts(parts, [names[i] for i in chosen])
+    return _titled(draw_table(table, palette(len(names))[list(chosen)]), "Confidence, in pixels of the original image")
+
+
+def _titled(panel: np.ndarray, title: str) -> np.ndarray:
+    """Return a panel below a line of text, as wide as that needs."""
+    width, height = text_size(title, _LETTERS)
+    line = np.full((height + 10, width + 16, 3), 255, np.uint8)
+    draw_text(line, title, (8, 10), _LETTERS, (0, 0, 0))
+    return stack([line, panel])
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.float().cpu().numpy()
