@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from rich.table import Table
 
 from dataloader import draw_images
 from report import parser, print_machine, print_wide, spread
+from softpoint.cli.inspect import quiet
 from softpoint.images import ImageFolder
 from softpoint.images.scan import scan
 from softpoint.labels.formats import dlc_csv, read_labels
@@ -43,9 +43,8 @@ def main(arguments: Sequence[str]) -> None:
     arguments_of.add_argument("--scanned", type=int, default=2_000, help="images of 640 x 480 that are scanned")
     options = arguments_of.parse_intermixed_args(arguments)
     print_machine()
-    logging.disable(logging.WARNING)
     table = Table("work", "by", "CPU s", "fastest to slowest", "time, first = 1", title=f"{options.rounds} rounds")
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, quiet():
         folder = Path(name)
         coco = write_coco(folder / "coco.json", options.megabytes)
         add_rows(table, f"COCO, {coco.stat().st_size / 1e6:.0f} MB", readers(coco), options.rounds)

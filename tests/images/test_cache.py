@@ -32,10 +32,10 @@ KINDS = ("ram", "disk")
 class Counting(ImageFolder):
     """Remembers what it decoded."""
 
-    decoded: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def read(self, image: str) -> np.ndarray:
-        self.decoded.append(image)
+        self.requests.append(image)
         return super().read(image)
 
 
@@ -71,7 +71,7 @@ def prove(cached: Reader, images: ImageFolder) -> None:
 def test_pixels_are_those_of_decoding(images: Counting, keep: Path, kind: str) -> None:
     cached = opened(images, kind, keep)
     prove(cached, images)
-    assert sorted(images.decoded) == sorted(SIZES)
+    assert sorted(images.requests) == sorted(SIZES)
     first, again = cached.read("a.png"), cached.read("a.png")
     assert np.shares_memory(first, again) and first.dtype == np.uint8 and first.flags.c_contiguous
     with pytest.raises(ValueError, match="read-only"):
@@ -81,15 +81,15 @@ def test_pixels_are_those_of_decoding(images: Counting, keep: Path, kind: str) -
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_spellings_of_a_path_are_one_image(images: Counting, keep: Path, kind: str) -> None:
     cached = opened(images, kind, keep, ("b/c.jpg", "./b//c.jpg", "a.png", "b/c.jpg"))
-    assert len(images.decoded) == 2
+    assert len(images.requests) == 2
     assert np.shares_memory(cached.read("b/c.jpg"), cached.read("./b//c.jpg"))
 
 
 def test_pixels_on_disk_are_reused_in_any_order(images: Counting, keep: Path) -> None:
     opened(images, "disk", keep)
-    images.decoded.clear()
+    images.requests.clear()
     prove(opened(images, "disk", keep, tuple(reversed(SIZES))), images)
-    assert not images.decoded and len(list(keep.glob("*.pixels"))) == 1
+    assert not images.requests and len(list(keep.glob("*.pixels"))) == 1
 
 
 def flip(path: Path, place: int) -> None:
@@ -113,9 +113,9 @@ def test_a_damaged_cache_is_rebuilt(images: Counting, keep: Path, damage: str) -
     opened(images, "disk", keep)
     (path,) = keep.glob("*.pixels")
     DAMAGE[damage](path)
-    images.decoded.clear()
+    images.requests.clear()
     prove(opened(images, "disk", keep), images)
-    assert len(images.decoded) == len(SIZES)
+    assert len(images.requests) == len(SIZES)
 
 
 def test_a_changed_image_is_noticed(images: Counting, keep: Path) -> None:
@@ -124,12 +124,12 @@ def test_a_changed_image_is_noticed(images: Counting, keep: Path) -> None:
     prove(opened(images, "disk", keep), images)
     stat = (images.folder / "e.png").stat()
     os.utime(images.folder / "e.png", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    images.decoded.clear()
+    images.requests.clear()
     opened(images, "disk", keep)
-    assert len(images.decoded) == len(SIZES)
+    assert len(images.requests) == len(SIZES)
     os.utime(images.folder / "e.png", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))  # as cp -p and tar leave it
     opened(images, "disk", keep)
-    assert len(images.decoded) == 2 * len(SIZES)
+    assert len(images.requests) == 2 * len(SIZES)
     assert len(list(keep.glob("*.pixels"))) == 1  # what is out of date was replaced
 
 
@@ -159,7 +159,7 @@ def test_builders_at_the_same_time_agree(images: Counting, keep: Path, monkeypat
         [thread.join() for thread in threads]
 
     race()
-    assert len(images.decoded) == len(SIZES)  # one decoded, the others waited
+    assert len(images.requests) == len(SIZES)  # one decoded, the others waited
     monkeypatch.setattr("fcntl.flock", unsupported)
     [path.unlink() for path in keep.glob("*.pixels")]
     race()
@@ -201,7 +201,7 @@ def test_images_that_do_not_fit_are_refused_with_the_way_out(
         opened(images, "disk", keep / "file")
     with pytest.raises(ValueError, match=r"data.cache='dsk': did you mean 'disk'"):
         opened(images, "dsk", keep)
-    assert not images.decoded
+    assert not images.requests
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -281,4 +281,4 @@ def test_frames_of_a_video_depend_on_the_video_file(data_root: Path, keep: Path)
     cached = PixelCache.open(images, [name], size, "disk", keep)
     assert np.array_equal(cached.read(name), ImageFolder.read(images, name))
     PixelCache.open(images, [name], size, "disk", keep)
-    assert images.decoded == [name]
+    assert images.requests == [name]

@@ -94,3 +94,10 @@ def test_a_large_group_is_announced_beside_others() -> None:
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_the_advice_can_be_given_on_a_command_line(expression: str) -> None:
     assert OverridesParser.create().parse_override(f"data.group='{expression}'").value() == expression
+
+
+def test_a_split_of_single_images_across_folders_is_announced() -> None:
+    """A frame counter may be all that a name has."""
+    labels = with_groups(labels_of([f"{video}/img{i}.png" for video in "abc" for i in COUNTERS]), "none")
+    shared = shared_name_groups(labels, split_labels(labels, Split(group="none"), 0))
+    assert shared is not None and shared.groups == 3

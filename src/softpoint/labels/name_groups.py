@@ -85,7 +85,7 @@ def _ends_in_an_object(paths: Sequence[str], groups: Sequence[str], expression: 
     if expression == EXPRESSIONS[3]:  # the groups are the objects, of which a video has fewer than frames
         return len(names) ** 2 >= len(paths)
     numbers = {tuple(re.findall(r"\d+", name)) for name in names}
-    if len(numbers) == 1 or not any(name[-1].isalpha() for name in names):
+    if len(numbers) == 1 or not any(name[-1:].isalpha() for name in names):
         return False
     last = {re.findall(r"\d+", path)[-1] for path in paths}
     return expression != EXPRESSIONS[0] or len(last) < max(len(set(column)) for column in zip_longest(*numbers))
