@@ -31,8 +31,8 @@ SOURCES = modules(PACKAGE, PACKAGE)
 SCRIPTS = modules(ROOT / "scripts", ROOT)
 ROOMS = (
     "audit", "cli", "data", "datasets", "demo", "evaluation", "extras", "functional", "images", "inference", "labels",
-    "layers", "machine", "metrics", "models", "paths", "progress", "renamed_keys", "report", "runtime", "serving",
-    "studies", "suggest", "tables", "training", "types", "viz",
+    "layers", "machine", "metrics", "models", "paths", "progress", "renamed_keys", "report", "runtime", "selection",
+    "serving", "studies", "suggest", "tables", "training", "types", "viz",
 )  # fmt: skip
 
 
@@ -101,6 +101,9 @@ ALLOWED = {
         "viz",
     },
     "report": {"evaluation", "inference", "metrics", "paths", "viz"},
+    "selection": {
+        "evaluation", "functional", "images", "inference", "labels", "layers", "metrics", "paths", "viz",
+    },
     "serving": {"extras", "images", "paths", "runtime", "suggest"},
     "cli": {*ROOMS},
 }  # fmt: skip

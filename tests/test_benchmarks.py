@@ -110,6 +110,18 @@ def test_label_files_splits_and_scans_are_timed(capsys: pytest.CaptureFixture[st
         assert name in out, name
 
 
+def test_thirty_label_errors_are_planted_in_as_many_images() -> None:
+    labels = import_module("labels").random_labels(50)
+    wrong, planted = import_module("suggestions").plant(labels, np.random.default_rng(0))
+    assert len({one.image for one in planted}) == 30
+    assert {kind: [one.kind for one in planted].count(kind) for kind in ("swapped", "shifted", "forgotten")} == (
+        dict.fromkeys(("swapped", "shifted", "forgotten"), 10)
+    )
+    changed = ~np.isclose(labels.keypoints, wrong.keypoints, equal_nan=True).all(-1)
+    places = {one.image: set(one.keypoints) for one in planted}
+    assert [{*np.flatnonzero(row)} for row in changed] == [places.get(image, set()) for image in labels.images]
+
+
 def test_networks_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
     start("networks", *TINY, "data.size=32")
     out = capsys.readouterr().out

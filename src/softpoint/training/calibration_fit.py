@@ -11,7 +11,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from softpoint.layers.calibration import TAIL, Evidence, log_deviation, log_odds_within, unit_covariance
+from softpoint.layers.calibration import (
+    COVARIANCE_SCALE,
+    TAIL,
+    Evidence,
+    log_deviation,
+    log_odds_within,
+    unit_covariance,
+)
 
 # Priors, as mean and deviation, from calibrations on several public sets. Of the log scale of the errors where a
 # heatmap has a deviation of 4 px, of the slope with which it grows with the heatmap's log deviation, and of a
@@ -23,9 +30,8 @@ PRESENCE, CENTER = ((3.0, 0.0, 0.0), (3.0, 5.0, 5.0)), (0.0, 2.0, math.log(4.0))
 
 # Smallest error in px that counts: a few errors of exactly 0 would else draw the scale to 0.
 MIN_ERROR = 0.05
-# Covariance over squared scale at which 90 % ellipses of the t-distribution are right and 50 % ellipses a little
-# large, and the number of points with which the data weighs as much as this prior.
-COVARIANCE_SCALE, COVARIANCE_POINTS = 2.1, 300
+# Number of points with which the data weighs as much as the prior `COVARIANCE_SCALE`.
+COVARIANCE_POINTS = 300
 # Log factor from the errors that are fitted to new ones: the best epoch was chosen by the same errors.
 OPTIMISM = 0.05
 # Assumed number of keypoints out of the image per keypoint in it.

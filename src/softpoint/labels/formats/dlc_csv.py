@@ -119,7 +119,7 @@ def _columns(path: Path, header: dict[str, list[str]], width: int, rows: list[Ro
     return [column for column in columns if column.coord != "likelihood"]
 
 
-def write(labels: Labels, path: Path, sizes: np.ndarray) -> None:
+def write(labels: Labels, path: Path, sizes: np.ndarray, scorer: str = "softpoint") -> None:
     """Write three header rows, or four if subjects have names or share an image; coordinates are exact."""
     images: dict[str, list[Subject]] = {}
     paths: dict[str, str] = {}
@@ -134,7 +134,7 @@ def write(labels: Labels, path: Path, sizes: np.ndarray) -> None:
     }
     individuals = sorted({name for members in named.values() for name in members}) if several else [""]
     columns = [(individual, part) for individual in individuals for part in labels.skeleton.names for _ in "xy"]
-    rows = [["scorer", *("softpoint" for _ in columns)]]
+    rows = [["scorer", *(scorer for _ in columns)]]
     rows += [["individuals", *(individual for individual, _ in columns)]] if several else []
     rows += [["bodyparts", *(part for _, part in columns)], ["coords", *("xy" * (len(columns) // 2))]]
     empty = [""] * (2 * len(labels.skeleton))

@@ -11,7 +11,7 @@ import numpy as np
 
 from softpoint.extras import require
 from softpoint.inference.batch.predictions import INDIVIDUAL, Predictions
-from softpoint.labels.csv_io import exact, write_rows
+from softpoint.labels.csv_io import exact, read_rows, write_rows
 from softpoint.paths import atomic_write
 
 _SCORER, _COORDS = "softpoint", ("x", "y", "likelihood")
@@ -32,8 +32,26 @@ def write_csv(path: Path, predictions: Predictions) -> None:
 
 def write_h5(path: Path, predictions: Predictions) -> None:
     """Write the same table for `pandas.read_hdf`, in pandas' fixed layout, which has no pickled object."""
-    h5py = require("h5py", "dlc", "formats=[dlc_h5]")
-    levels, names = _columns(predictions)
+    named = predictions.images is not None
+    rows = ((predictions.name(index) if named else index, values) for index, values in _values(predictions))
+    _write_frame(path, *_columns(predictions), rows)
+
+
+def write_labels_h5(path: Path, table: Path) -> None:
+    """Write a CSV of `labels.formats.dlc_csv` as the HDF5 file that DeepLabCut has beside it."""
+    cells = [cells for _, cells in read_rows(table)]
+    depth = 1 + next(i for i, (first, *_) in enumerate(cells) if first == "coords")
+    levels, names = [row[0] for row in cells[:depth]], [row[1:] for row in cells[:depth]]
+    _write_frame(
+        path, levels, names, ((row[0], np.array([float(c or "nan") for c in row[1:]])) for row in cells[depth:])
+    )
+
+
+def _write_frame(
+    path: Path, levels: list[str], names: list[list[str]], rows: Iterator[tuple[int | str, np.ndarray]]
+) -> None:
+    """Write a table of pandas: the levels of its columns, the texts of each, and its rows by their index."""
+    h5py = require("h5py", "dlc", str(path))
     with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
         _mark(file, "GROUP", PYTABLES_FORMAT_VERSION="2.1")
         group = file.create_group(_KEY)
@@ -48,17 +66,16 @@ def write_h5(path: Path, predictions: Predictions) -> None:
                 distinct, codes = np.unique(np.char.encode(texts, "utf-8"), return_inverse=True)
                 _array(group, f"{axis}_level{number}", distinct, kind="string", name=level, nan_rep="")
                 _array(group, f"{axis}_label{number}", codes.astype(np.int32))
-        rows, indices, width = _values(predictions), list[int](), len(names[0])
+        index, width = list[int | str](), len(names[0])
         data = _array(group, "block0_values", np.empty((0, width)), maxshape=(None, width), chunks=(_ROWS, width))
         while chunk := list(islice(rows, _ROWS)):
-            indices += [index for index, _ in chunk]
-            data.resize(len(indices), axis=0)
+            index += [name for name, _ in chunk]
+            data.resize(len(index), axis=0)
             data[-len(chunk) :] = np.stack([values for _, values in chunk])
-        if predictions.images is None:
-            _array(group, "axis1", np.array(indices, np.int64), kind="integer")
+        if isinstance(index[0], str):
+            _array(group, "axis1", np.char.encode(list(map(str, index)), "utf-8"), kind="string", nan_rep="")
         else:
-            images = np.char.encode([predictions.name(index) for index in indices], "utf-8")
-            _array(group, "axis1", images, kind="string", nan_rep="")
+            _array(group, "axis1", np.array(index, np.int64), kind="integer")
 
 
 def _columns(predictions: Predictions) -> tuple[list[str], list[list[str]]]:

@@ -1,4 +1,4 @@
-"""SLEAP's project file, with predictions as predicted instances."""
+"""SLEAP's project file, with predictions as predicted instances, or as if a person had placed them."""
 
 from __future__ import annotations
 
@@ -6,30 +6,32 @@ from pathlib import Path
 from typing import Any
 
 from softpoint.extras import require
-from softpoint.inference.batch.predictions import Predictions
+from softpoint.inference.batch.predictions import Predictions, Row
 from softpoint.paths import atomic_write
 
 
-def write(path: Path, predictions: Predictions) -> None:
+def write(path: Path, predictions: Predictions, placed: bool = False) -> None:
     """Write a file for SLEAP and `sleap_io.load_file`, without frames that have no subject or cannot be read.
 
-    sleap-io holds all of it in memory, about 5 kB per frame. Coordinates count from the centers of pixels.
+    With `placed` its instances are those of a person, which SLEAP trains on. sleap-io holds all of it in memory, about
+    5 kB per frame. Coordinates count from the centers of pixels.
     """
-    sleap_io = require("sleap_io", "sleap", "formats=[slp]")
+    sleap_io = require("sleap_io", "sleap", path.name)
     skeleton, video, frames = _skeleton(sleap_io, predictions), _video(sleap_io, predictions), []
     for rows in predictions.by_image():
-        instances = [
-            sleap_io.PredictedInstance.from_numpy(
-                row.keypoints, skeleton=skeleton, point_scores=row.confidence, score=float(row.confidence.mean())
-            )
-            for row in rows
-            if row.has_subject
-        ]
+        instances = [_instance(sleap_io, row, skeleton, placed) for row in rows if row.has_subject]
         if instances:
             frames.append(sleap_io.LabeledFrame(video=video, frame_idx=rows[0].number, instances=instances))
     labels = sleap_io.Labels(labeled_frames=frames, videos=[video], skeletons=[skeleton])
     with atomic_write(path) as temporary:
         labels.save(str(temporary), embed=False, verbose=False)
+
+
+def _instance(sleap_io: Any, row: Row, skeleton: Any, placed: bool) -> Any:
+    if placed:
+        return sleap_io.Instance.from_numpy(row.keypoints, skeleton=skeleton)
+    scores, mean = row.confidence, float(row.confidence.mean())
+    return sleap_io.PredictedInstance.from_numpy(row.keypoints, skeleton=skeleton, point_scores=scores, score=mean)
 
 
 def _skeleton(sleap_io: Any, predictions: Predictions) -> Any:

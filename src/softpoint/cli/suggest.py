@@ -1,0 +1,244 @@
+"""Images to label next, and labels to check: softpoint suggest ckpt=RUN/checkpoints/best.ckpt source=VIDEO_OR_FOLDER"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from softpoint.cli.faults import warn_of_faults
+from softpoint.cli.overrides import whole_number
+from softpoint.cli.predict import orientation
+from softpoint.cli.shell import command
+from softpoint.suggest import setting
+
+if TYPE_CHECKING:
+    from softpoint.inference import Checkpoint
+    from softpoint.inference.batch.sources import Source
+    from softpoint.selection.candidates import Candidate, FeaturePredictor, Pool, Reading
+    from softpoint.selection.diversity import Choice
+    from softpoint.selection.judged import Judged
+    from softpoint.selection.label_errors import Suspicion
+
+
+def main(cfg: DictConfig) -> None:
+    """Choose images of a source, or rank labels."""
+    for key in ("count", "pool", "batch_size"):
+        whole_number(cfg, key, 1)
+    if isinstance(cfg.threshold, str | bool | None) or not 0 <= cfg.threshold <= 1:
+        raise ValueError(f"threshold={cfg.threshold} must be a probability, 0 to 1")
+    if cfg.source is not None:
+        if cfg.crossval is not None:
+            raise ValueError("crossval=FOLDER judges labels, and source=WHAT chooses images: give one of the two")
+        suggest_images(cfg)
+    elif cfg.labels is not None or cfg.ckpt is not None:
+        rank_labels(cfg)
+    else:
+        raise ValueError("give source=VIDEO_OR_FOLDER to choose images from, or labels=LABELS to check")
+
+
+def suggest_images(cfg: DictConfig) -> None:
+    """Write the images of a source whose labels would help most, their predictions as labels, and a contact sheet."""
+    from softpoint.inference import read_checkpoint
+    from softpoint.inference.batch.sources import find_sources
+    from softpoint.inference.predictor import check_device
+    from softpoint.labels.row_errors import first_few
+    from softpoint.paths import normalize_path
+    from softpoint.selection.candidates import FeaturePredictor, Pool, collect
+    from softpoint.selection.diversity import choose
+
+    if cfg.ckpt is None:
+        raise ValueError(
+            "source=WHAT needs a model that knows what it does not know: give ckpt=RUN/checkpoints/best.ckpt"
+        )
+    check_device(cfg.device)
+    output, sources = Path(cfg.output), find_sources(cfg.source, Path(cfg.output))
+    if (output / "job.json").exists():
+        raise ValueError(f"output={output} holds results already; name another folder")
+    checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
+    if cfg.warn:
+        warn_of_faults(checkpoint)
+    predictor = FeaturePredictor(checkpoint, cfg.device)
+    reading = _reading(cfg, checkpoint, sources)
+    known = {normalize_path(image) for images in (checkpoint.splits or {}).values() for image in images}
+    pool = Pool(max(cfg.pool, cfg.count))
+    for source in sources:
+        collect(predictor, source, reading, pool, known)
+    labeled = _labeled(cfg, predictor, reading)
+    choices = choose(pool.candidates(), cfg.count, labeled)
+    if not choices:
+        raise ValueError(
+            f"nothing in source={cfg.source} is left to label: {_counts(pool)}{first_few(pool.unreadable)}"
+        )
+    print(f"{_counts(pool)}{first_few(pool.unreadable)}")
+    _write_suggestions(cfg, predictor, choices, reading, output)
+
+
+def _labeled(cfg: DictConfig, predictor: FeaturePredictor, reading: Reading) -> list[Candidate]:
+    """Return the images of the labels that there are, which need no more."""
+    if cfg.labels is None:
+        return []
+    from dataclasses import replace
+
+    from softpoint.inference.batch.sources import ImageSource
+    from softpoint.labels.formats import read_labels
+    from softpoint.selection.candidates import Pool, collect
+
+    labels = read_labels(cfg.labels, images=cfg.images)
+    names = {image for image, subject in zip(labels.paths, labels.subjects, strict=True) if subject.visibility.any()}
+    source = ImageSource(Path(cfg.images or labels.folder), tuple(sorted(names)), Path(cfg.labels))
+    pool = Pool(max(len(names), 1))
+    collect(predictor, source, replace(reading, boxes=None), pool)
+    return pool.candidates()
+
+
+def _reading(cfg: DictConfig, checkpoint: Checkpoint, sources: list[Source]) -> Reading:
+    from functools import partial
+
+    from rich.progress import track
+
+    from softpoint.evaluation.eval_data import confidence_fraction
+    from softpoint.labels.box_files import read_boxes
+    from softpoint.selection.candidates import Reading
+
+    boxes, labels = None, None if cfg.labels is None else Path(cfg.labels)
+    if cfg.boxes is not None:
+        kind = (checkpoint.crops or {}).get("boxes")
+        boxes = read_boxes(Path(cfg.boxes), checkpoint.skeleton.names, source=kind, images=sources[0].folder)
+    elif checkpoint.crops:
+        print("this network was trained on crops of single subjects: without boxes=LABELS it sees whole images")
+    exif, fraction = orientation(checkpoint.data, labels), confidence_fraction(checkpoint)
+    bar = partial(track, transient=True)
+    return Reading(fraction, cfg.batch_size, exif, cfg.max_pixels, checkpoint.bits, boxes, bar)
+
+
+def _counts(pool: Pool) -> str:
+    """Return what was looked at and left out, in one phrase."""
+    parts = [f"{pool.seen} images or frames read"]
+    parts += [f"{pool.labeled} of them left out, which the model was trained or tested on"] * (pool.labeled > 0)
+    parts += [f"{pool.flat} left out, which show nothing"] * (pool.flat > 0)
+    parts += [f"{len(pool.unreadable)} cannot be read"] * bool(pool.unreadable)
+    return ", ".join(parts)
+
+
+def _write_suggestions(
+    cfg: DictConfig, predictor: FeaturePredictor, choices: list[Choice], reading: Reading, output: Path
+) -> None:
+    from softpoint.paths import write_json
+    from softpoint.selection.lists import write_suggested
+    from softpoint.selection.prelabels import copy_images, write_prelabels
+    from softpoint.selection.sheets import MAX_TILES, predicted_tile, sheet
+    from softpoint.viz import write_image
+
+    rank = {id(choice.candidate): i for i, choice in enumerate(choices)}
+    copies, tiles = {}, {}
+    for copy, pixels in copy_images([choice.candidate for choice in choices], output, reading):
+        i = rank[id(copy.candidate)]
+        copies[i] = copy
+        if i < MAX_TILES:
+            tiles[i] = predicted_tile(pixels, copy.candidate.predictions, predictor.skeleton)
+    ordered = [copies[i] for i in range(len(choices))]
+    files, remarks = write_prelabels(ordered, output, predictor.skeleton, cfg.threshold, cfg.scorer)
+    write_suggested(output / "suggested.csv", choices, {i: copy.file for i, copy in copies.items()}, predictor.skeleton)
+    titles = [f"{i + 1}. {copies[i].file} {copies[i].candidate.errors.mean():.1f} px" for i in range(len(tiles))]
+    write_image(output / "sheet.png", sheet([tiles[i] for i in range(len(tiles))], titles))
+    # By which a later search for images knows a folder of results.
+    write_json(output / "job.json", {key: str(cfg[key]) for key in ("ckpt", "source", "labels", "count", "threshold")})
+    for remark in remarks:
+        print(remark)
+    if len(choices) < cfg.count:
+        print(f"only {len(choices)} of count={cfg.count}: all others are near duplicates of these or of labeled ones")
+    print(f"{len(choices)} images to label in {output}: images/, {', '.join(files)}, suggested.csv, sheet.png")
+
+
+def rank_labels(cfg: DictConfig) -> None:
+    """Write the labels that are unlikely under predictions, the most unlikely first."""
+    from softpoint.selection.label_errors import suspicions
+    from softpoint.selection.lists import write_suspicious
+    from softpoint.selection.sheets import sheet, suspicious_tile
+    from softpoint.viz import write_image
+
+    judged, output = _judged(cfg), Path(cfg.output)
+    found = suspicions(judged.results, judged.fraction)
+    write_suspicious(output / "suspicious.csv", judged, found)
+    files = ["suspicious.csv"]
+    if drawn := found[: cfg.count]:
+        names = [f"{i}. {one.kind}: {judged.results.images[one.subject]}" for i, one in enumerate(drawn, 1)]
+        write_image(output / "sheet.png", sheet([suspicious_tile(judged, one) for one in drawn], names))
+        files.append("sheet.png")
+    _print_suspicions(judged, drawn)
+    subjects = len({one.subject for one in found})
+    print(f"{subjects} of {len(judged.results)} labeled subjects have a suspicious label")
+    for note in filter(None, (judged.note, _advice(cfg, judged))):
+        print(note)
+    print(f"{output}: {', '.join(files)}")
+
+
+def _judged(cfg: DictConfig) -> Judged:
+    from functools import partial
+
+    from rich.progress import track
+
+    from softpoint.images import ImageFolder
+    from softpoint.inference import read_checkpoint
+    from softpoint.labels.formats import read_labels
+    from softpoint.selection.judged import judged_by_folds, judged_by_model
+
+    if cfg.crossval is not None:
+        if cfg.labels is None or cfg.ckpt is not None:
+            raise ValueError("crossval=FOLDER judges labels=LABELS, without ckpt")
+        labels = read_labels(cfg.labels, images=cfg.images)
+        folder = Path(cfg.images or labels.folder)
+        return judged_by_folds(labels, Path(cfg.crossval), ImageFolder(folder, "apply", cfg.max_pixels))
+    if cfg.ckpt is None:
+        labels = read_labels(cfg.labels, images=cfg.images)
+        print(f"to judge labels by models that did not learn them:{_commands(labels.source, cfg.images)}")
+        raise ValueError(
+            f"labels={cfg.labels} are judged by models: run the two commands above, or give ckpt=CHECKPOINT, a model that"
+            " knows the faults of what it learned"
+        )
+    checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
+    if cfg.warn:
+        warn_of_faults(checkpoint)
+    data: dict[str, Any] = {key: cfg[key] for key in ("labels", "images") if cfg[key] is not None}
+    bar = partial(track, description="predicting", transient=True)
+    return judged_by_model(checkpoint, data, cfg.device, cfg.batch_size, bar)
+
+
+def _print_suspicions(judged: Judged, found: list[Suspicion]) -> None:
+    """Print the first suspicions as a table."""
+    from rich.console import Console
+
+    from softpoint.selection.label_errors import odds
+    from softpoint.tables import NumberTable
+
+    table = NumberTable("image", ["kind", "keypoints", "right labels like this"])
+    for one in found:
+        names = ", ".join(judged.results.skeleton.names[k] for k in one.keypoints[:3]) + ", ..." * (
+            len(one.keypoints) > 3
+        )
+        table.add_row(judged.results.images[one.subject], one.kind, names, odds(one.score))
+    if found:
+        Console().print(table)
+
+
+def _advice(cfg: DictConfig, judged: Judged) -> str:
+    """Return what to run where labels were judged by a model that learned them; "" where none was."""
+    learned = int((~judged.held_out).sum())
+    if not learned:
+        return ""
+    commands = _commands(judged.labels.source, cfg.images or judged.labels.folder)
+    return (
+        f"{learned} of {len(judged.results)} labels were learned by this model, which hides their faults (held_out=no);"
+        f" to judge all by models that did not learn them:{commands}"
+    )
+
+
+def _commands(labels: str, images: str | None) -> str:
+    """Return the commands that judge labels by a cross-validation, each in a line."""
+    folder = "outputs/crossval_labels"
+    data = [setting("data.labels", labels), *([setting("data.images", images)] if images else [])]
+    own = [setting("labels", labels), *([setting("images", images)] if images else [])]
+    first = f"{command('crossval')} data=custom {' '.join(data)} output={folder}"
+    return f"\n  {first}\n  {command('suggest')} {' '.join(own)} crossval={folder}"

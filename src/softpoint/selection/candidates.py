@@ -1,0 +1,185 @@
+"""Images and frames that may be labeled, with the expected error and the features of each, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from heapq import heappush, heappushpop
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from softpoint.images import ImageFolder
+from softpoint.images.duplicates import NEAR
+from softpoint.images.scan import fingerprint
+from softpoint.images.video import Video
+from softpoint.inference import Checkpoint, Predictor
+from softpoint.inference.batch.sources import Boxes, ImageSource, Source
+from softpoint.inference.batch.stream import Item, PredictedArrays, predict_items
+from softpoint.paths import normalize_path
+from softpoint.selection.expected_error import expected_errors
+from softpoint.types import Prediction
+
+Progress = Callable[..., Iterable[Any]]
+
+
+class FeaturePredictor(Predictor):
+    """A predictor whose predictions explain their confidence and hold `features` (C,), the mean of the coarsest map."""
+
+    def __init__(self, checkpoint: Checkpoint, device: str) -> None:
+        if not checkpoint.net.calibration.fitted:
+            raise ValueError(
+                f"{checkpoint.path} is not calibrated, and its expected errors need that: run softpoint calibrate"
+                " ckpt=... first"
+            )
+        super().__init__(checkpoint.net, checkpoint.skeleton, checkpoint.size, device, checkpoint.crops, explain=True)
+        self._features = torch.empty(0)
+        checkpoint.net.backbone.register_forward_hook(self._keep)  # type: ignore[attr-defined]
+
+    def _keep(self, _: Any, __: Any, features: list[Tensor]) -> None:
+        self._features = features[-1].mean((-2, -1))
+
+    def postprocess(self, prediction: Prediction, matrix: Float[Tensor, "B 3 3"]) -> dict[str, np.ndarray]:
+        """Return a prediction in original pixels with its features; the last call of `forward` gave it."""
+        features = self._features[: len(matrix)].float().cpu().numpy()
+        return {**super().postprocess(prediction, matrix), "features": features}
+
+
+@dataclass
+class Candidate:
+    """An image or frame with its predictions."""
+
+    source: Source
+    number: int  # in its source
+    name: str  # path relative to the folder of the source, VIDEO/000012 for a frame
+    time: float  # in seconds; NaN for images
+    size: tuple[int, int]
+    boxes: np.ndarray | None
+    predictions: Sequence[PredictedArrays]  # of its subjects
+    errors: np.ndarray  # (K,) expected, px, of its worst subject
+    score: float  # mean of these by the subject's size
+    features: np.ndarray  # (C,)
+    print: int  # 256 bits that hardly change where the image hardly does
+
+    def near(self, other: int) -> bool:
+        """Return whether an image of this fingerprint is nearly the same."""
+        return (self.print ^ other).bit_count() <= NEAR
+
+
+@dataclass
+class Pool:
+    """The candidates of the highest scores, at most `limit`; of near duplicates in a row only the best."""
+
+    limit: int
+    seen: int = 0  # images and frames that could be read
+    unreadable: list[str] = field(default_factory=list)
+    labeled: int = 0  # left out, as the model was trained or tested on them
+    flat: int = 0  # left out, as they show nothing
+    _heap: list[tuple[float, int, Candidate]] = field(default_factory=list)
+    _best: Candidate | None = None  # of the row of near duplicates that goes on
+    _first: int = 0  # fingerprint of the first of these
+
+    def add(self, candidate: Candidate) -> None:
+        """Take a candidate, which follows the one before in its source."""
+        if self._best is not None and candidate.near(self._first):
+            self._best = max(self._best, candidate, key=lambda one: one.score)
+            return
+        self.end_row()
+        self._best, self._first = candidate, candidate.print
+
+    def end_row(self) -> None:
+        """End the row of near duplicates."""
+        if self._best is not None:
+            push = heappush if len(self._heap) < self.limit else heappushpop
+            push(self._heap, (self._best.score, -self.seen, self._best))
+        self._best = None
+
+    def candidates(self) -> list[Candidate]:
+        """Return all, the highest score first."""
+        self.end_row()
+        return [candidate for *_, candidate in sorted(self._heap, key=lambda entry: entry[:2], reverse=True)]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images are read and predicted."""
+
+    fraction: float
+    batch_size: int = 16
+    exif: str = "apply"
+    max_pixels: int = 100_000_000
+    bits: int | None = None
+    boxes: Boxes | None = None
+    progress: Progress = lambda items, **_: items
+
+
+def collect(predictor: Predictor, source: Source, reading: Reading, pool: Pool, known: Collection[str] = ()) -> None:
+    """Add the images or frames of a source to a pool, all but those that a path in `known` ends in or names."""
+    prints: dict[int, str] = {}
+    items, total = _items(source, reading)
+    with closing(predict_items(predictor, _printed(items, prints), reading.batch_size)) as results:
+        bar = {"description": f"predicting {source.path.name}", "total": total}
+        for item, predictions in reading.progress(results, **bar):
+            mark = prints.pop(item.number, "")
+            name = item.name if isinstance(source, ImageSource) else f"{source.name}/{item.number:06d}"
+            if item.error:
+                pool.unreadable.append(f"{name}: {item.error}")
+                continue
+            pool.seen += 1
+            if is_known(source.folder / name, known):
+                pool.labeled += 1
+            elif not mark:
+                pool.flat += 1
+            elif predictions:
+                pool.add(_candidate(source, item._replace(name=name), predictions, int(mark, 16), reading))
+    pool.end_row()
+
+
+def is_known(path: Path, known: Collection[str]) -> bool:
+    """Return whether the path of an image ends in one of these relative paths, of a folder and a file at least.
+
+    >>> is_known(Path("data/day1/a.png"), {"day1/a.png"}), is_known(Path("data/day2/a.png"), {"day1/a.png", "a.png"})
+    (True, False)
+    """
+    parts = normalize_path(str(path.absolute())).split("/")
+    return any("/".join(parts[-length:]) in known for length in range(2, len(parts)))
+
+
+def _items(source: Source, reading: Reading) -> tuple[Iterator[Item], int | None]:
+    """Return the images or frames of a source, and their number where it is known."""
+    if isinstance(source, ImageSource):
+        folder = ImageFolder(source.folder, reading.exif, reading.max_pixels, reading.bits)
+        source = source if reading.boxes is None else source.with_boxes(reading.boxes)
+        return source.items(folder, reading.boxes), len(source.names)
+    video = Video(source.path, reading.max_pixels)
+    return source.items(video, reading.boxes), video.count
+
+
+def _printed(items: Iterator[Item], prints: dict[int, str]) -> Iterator[Item]:
+    """Yield the items, and keep the fingerprint of each."""
+    for item in items:
+        if item.image is not None:
+            prints[item.number] = fingerprint(item.image)
+        yield item
+
+
+def _candidate(
+    source: Source, item: Item, predictions: Sequence[PredictedArrays], mark: int, reading: Reading
+) -> Candidate:
+    errors = [expected_errors(prediction, reading.fraction) for prediction in predictions]
+    relative = [_score(one, prediction, reading.fraction) for one, prediction in zip(errors, predictions, strict=True)]
+    worst = int(np.argmax(relative))
+    features = np.mean([prediction["features"] for prediction in predictions], 0)
+    return Candidate(
+        source, item.number, item.name, item.time, item.size, item.boxes, predictions,
+        errors[worst], relative[worst], features, mark,
+    )  # fmt: skip
+
+
+def _score(errors: np.ndarray, prediction: Mapping[str, np.ndarray], fraction: float) -> float:
+    return float((errors * fraction / prediction["radius"]).mean())
