@@ -66,11 +66,13 @@ def main(arguments: Sequence[str]) -> None:
     print_machine()
     os.environ[STUDY] = "1"
     how = f"`python benchmarks/suggestions.py {shlex.join(arguments)}`, on {hardware()}."
-    sections = {f"suggestions {name}": curve(name, options, how) for name in options.curves}
-    sections |= {f"label errors {name}": recall(name, options, how) for name in options.errors}
-    for name, text in sections.items():
+    work = [("label errors", recall, name) for name in options.errors]
+    work += [("suggestions", curve, name) for name in options.curves]
+    for kind, section, name in work:
+        text = section(name, options, how)
+        print(text, flush=True)
         if options.page:
-            update_page(options.page, name, text)
+            update_page(options.page, f"{kind} {name}", text)
 
 
 def configured(overrides: Sequence[str], folder: Path) -> DictConfig:
@@ -121,15 +123,13 @@ def curve(name: str, options: Any, how: str) -> str:
         [str(size), *(f"{fmean(by_seed[i] for by_seed in errors[way]):.2f}" for way in errors), difference(errors, i)]
         for i, size in enumerate(sizes)
     ]
-    text = (
+    return (
         f"### Labels by suggestion on {name}\n\n"
         f"EPE in px on {len(test)} test images after trainings on so many labels (a fifth of them to calibrate), of"
         f" {len(pool)} that could be chosen; means of {options.seeds} seeds. Each round's model chooses the next"
         " images. In brackets, 95 % intervals of the difference by Student's t over the seeds, which share their"
         f" start.\n\n{markdown_table(['labels', 'random', 'suggested', 'difference'], table)}\n\n{how}"
     )
-    print(text, flush=True)
-    return text
 
 
 def difference(errors: dict[str, list[list[float]]], i: int) -> str:
@@ -182,14 +182,12 @@ def recall(name: str, options: Any, how: str) -> str:
         own = [one for one in planted if kind in (one.kind, "all")]
         hits = [sum(any(o.image == i and k & {*o.keypoints} for i, k in found[:n]) for o in own) for n in (30, 60)]
         rows.append([kind, str(len(own)), *map(str, hits)])
-    text = (
+    return (
         f"### Planted label errors on {name}\n\n"
         f"{len(labels)} images, {len(labels.skeleton)} keypoints; {FOLDS} folds trained on the labels with their"
         " errors. Found: planted errors among the first 30 and 60 of the list of `softpoint suggest`, which has"
         f" {len(found)}.\n\n{markdown_table(['kind', 'planted', 'in 30', 'in 60'], rows)}\n\n{how}"
     )
-    print(text, flush=True)
-    return text
 
 
 def plant(labels: Labels, rng: np.random.Generator) -> tuple[Labels, list[Planted]]:

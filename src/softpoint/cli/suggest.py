@@ -195,8 +195,8 @@ def _judged(cfg: DictConfig) -> Judged:
         labels = read_labels(cfg.labels, images=cfg.images)
         print(f"to judge labels by models that did not learn them:{_commands(labels.source, cfg.images)}")
         raise ValueError(
-            f"labels={cfg.labels} are judged by models: run the two commands above, or give ckpt=CHECKPOINT, a model that"
-            " knows the faults of what it learned"
+            f"labels={cfg.labels} are judged by models: run the two commands above, or give ckpt=CHECKPOINT, one model,"
+            " which hides the faults of what it learned"
         )
     checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
     if cfg.warn:
