@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from report import parser, print_machine
-from softpoint.cli.hydra_app import CONFIGS
+from softpoint.cli.hydra_errors import CONFIGS
 from softpoint.cli.train import STUDY, train
 from softpoint.evaluation import Results
 from softpoint.inference import read_checkpoint
