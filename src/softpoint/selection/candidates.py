@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from softpoint.images import ImageFolder
@@ -44,7 +43,7 @@ class FeaturePredictor(Predictor):
     def _keep(self, _: Any, __: Any, features: list[Tensor]) -> None:
         self._features = features[-1].mean((-2, -1))
 
-    def postprocess(self, prediction: Prediction, matrix: Float[Tensor, "B 3 3"]) -> dict[str, np.ndarray]:
+    def postprocess(self, prediction: Prediction, matrix: Tensor) -> dict[str, np.ndarray]:
         """Return a prediction in original pixels with its features; the last call of `forward` gave it."""
         features = self._features[: len(matrix)].float().cpu().numpy()
         return {**super().postprocess(prediction, matrix), "features": features}
