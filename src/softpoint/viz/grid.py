@@ -37,8 +37,9 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, titles: Sequen
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"{len(images)} images but {len(titles)} titles")
     height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
-    growth = max(1.0, _MIN_WIDTH / width)  # where it is too narrow for a title
-    tiles = [letterbox(image, (round(height * growth), round(width * growth)), _WHITE) for image in images]
+    growth = max(1.0, _MIN_WIDTH / max(height, width))
+    size = round(height * growth), max(_MIN_WIDTH, round(width * growth))
+    tiles = [letterbox(image, size, _WHITE) for image in images]
     if titles is not None:
         letters = float(np.clip(0.035 * tiles[0].shape[1], 11, 28))
         tiles = [caption(tile, title, letters, above=True) for tile, title in zip(tiles, titles, strict=True)]
