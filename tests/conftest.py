@@ -16,6 +16,7 @@ from helpers.browser import CHROMIUM, DRIVER, Browser
 from softpoint.images.decode import read_image
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network for weights
+os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # more would start a process that imports torch
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or the library for the newest version of albumentations
 
 

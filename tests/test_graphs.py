@@ -170,13 +170,9 @@ def test_a_compiled_loss_has_the_same_gradient():
 
 @pytest.mark.slow
 def test_the_default_compiler_agrees():
-    block, x = DynamicSpatialAttention(), maps()
-
-    def decode(x: Tensor) -> Tensor:
-        return S.soft_argmax(block(x)[0], window=5)
-
-    with torch.no_grad():
-        close(compiled(decode, "inductor")(x), decode(x))
+    """On a decoding; a block of attention is compiled in tests/training."""
+    x = maps()
+    close(compiled(partial(S.soft_argmax, window=5), "inductor")(x), S.soft_argmax(x, window=5))
 
 
 class Call(nn.Module):
