@@ -44,7 +44,7 @@ def heatmap_panels(
             " must be as many each"
         )
     small = fit_width(image, _TILE_WIDTH)
-    points = grid_to_image(points.astype(float), small.shape[1] / image.shape[1])
+    points = grid_to_image(points.astype(float), _TILE_WIDTH / image.shape[1])
     colors = palette(len(names)).tolist()
     tiles, titles = [], []
     for i in range(len(names)) if chosen is None else chosen:
@@ -82,7 +82,9 @@ def weight_bars(weights: Mapping[str, float], width: int) -> np.ndarray:
         top = 2 * i * line + 4
         draw_text(strip, f"{name}: {weight:.2f}", (2, top), _LETTERS, _INK)
         strip[top + line : top + line + 8, 4:-4] = _TRACK
-        strip[top + line : top + line + 8, 4 : 4 + round(float(np.clip(weight, 0, 1)) * (width - 8))] = _BAR
+        strip[top + line : top + line + 8, 4 : 4 + round(float(np.clip(np.nan_to_num(weight), 0, 1)) * (width - 8))] = (
+            _BAR
+        )
     return strip
 
 
@@ -114,7 +116,7 @@ def confidence_reason(in_image: float, within_radius: float, radius: float, spre
     if in_image * within_radius >= _SURE:
         return "sure: in the image, and its error is far below the radius"
     if in_image < within_radius:
-        return "it may be hidden, or not be in the image"
+        return "a faint heatmap: it may not be in the image"
     if error_scale > radius:
         return "the expected error exceeds the radius"
     return f"errors of {error_scale / radius:.0%} of the radius are usual, but some are far larger"

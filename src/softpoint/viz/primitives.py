@@ -54,7 +54,7 @@ def draw_ellipse(canvas: np.ndarray, center: np.ndarray, covariance: np.ndarray,
     variance, axes = np.linalg.eigh(covariance)
     half_axes = 2 * np.sqrt(variance.clip(min=0)) * axes
     outline = center + np.stack([np.cos(angle), np.sin(angle)], axis=1) @ half_axes.T
-    points = np.array([_fixed(point) for point in outline], dtype=np.int32)
+    points = np.round(outline.clip(-_LIMIT, _LIMIT) * 2**_SHIFT).astype(np.int32)
     opacity = np.zeros(canvas.shape[:2], np.uint8)
     cv2.fillPoly(opacity, [points], 70, cv2.LINE_AA, _SHIFT)
     cv2.polylines(opacity, [points], True, 200, 1, cv2.LINE_AA, _SHIFT)
