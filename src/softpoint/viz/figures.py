@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -72,6 +74,20 @@ def write_figure(path: Path, figure: Figure, description: str | None = None) -> 
     with _any_names(), atomic_write(png) as temporary_png, atomic_write(svg) as temporary_svg:
         figure.savefig(temporary_png, dpi=150, metadata=about)
         figure.savefig(temporary_svg, metadata={"Date": None, **about})
+
+
+@styled
+def figure_image(figure: Figure, dpi: int = 100) -> np.ndarray:
+    """Return the figure as an image (H, W, 3) uint8 on white.
+
+    >>> figure_image(new_figure(size=(2, 1))[0]).shape
+    (100, 200, 3)
+    """
+    canvas: Any = FigureCanvasAgg(figure)
+    figure.set_dpi(dpi)
+    with _any_names():
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 @styled

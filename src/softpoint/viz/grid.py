@@ -37,9 +37,8 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, titles: Sequen
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"{len(images)} images but {len(titles)} titles")
     height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
-    growth = max(1.0, _MIN_WIDTH / max(height, width))
-    size = round(height * growth), max(_MIN_WIDTH, round(width * growth))
-    tiles = [letterbox(image, size, _WHITE) for image in images]
+    growth = max(1.0, _MIN_WIDTH / width)  # where it is too narrow for a title
+    tiles = [letterbox(image, (round(height * growth), round(width * growth)), _WHITE) for image in images]
     if titles is not None:
         letters = float(np.clip(0.035 * tiles[0].shape[1], 11, 28))
         tiles = [caption(tile, title, letters, above=True) for tile, title in zip(tiles, titles, strict=True)]
@@ -108,12 +107,15 @@ def draw_tile(
     skeleton: Skeleton,
     *,
     truth: np.ndarray | None = None,
+    confidence: np.ndarray | None = None,
+    covariance: np.ndarray | None = None,
     names: bool = False,
 ) -> np.ndarray:
     """Return a tile of `size` (height, width) with an image and the keypoints (N, K, 2) of N subjects.
 
     Marks are drawn after the image is fitted into the tile, so that they stay legible. Points that are farther from
-    the image than the tile is large are left out. `truth` (N, K, 2) is as in `draw_keypoints`.
+    the image than the tile is large are left out. `truth` (N, K, 2), `confidence` (N, K) and `covariance`
+    (N, K, 2, 2) are as in `draw_keypoints`.
 
     >>> draw_tile(np.zeros((50, 100, 3), np.uint8), np.full((1, 1, 2), 5.0), (80, 80), Skeleton(("nose",))).shape
     (80, 80, 3)
@@ -122,8 +124,18 @@ def draw_tile(
     scale = min(size[0] / height, size[1] / width)
     canvas = resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
     truth = np.full(keypoints.shape, np.nan) if truth is None else truth
-    both = grid_to_image(np.stack([keypoints, truth]), canvas.shape[1] / width)
+    growth = canvas.shape[1] / width
+    both = grid_to_image(np.stack([keypoints, truth]), growth)
     both = np.where((np.abs(both) > 2 * max(size)).any(-1, keepdims=True), np.nan, both)
-    for points, labels in zip(*both, strict=True):
-        canvas = draw_keypoints(canvas, points, skeleton=skeleton, truth=labels, names=names, upscale=1)
+    for i, (points, labels) in enumerate(zip(*both, strict=True)):
+        canvas = draw_keypoints(
+            canvas,
+            points,
+            confidence=None if confidence is None else confidence[i],
+            covariance=None if covariance is None else covariance[i].astype(float) * growth**2,
+            skeleton=skeleton,
+            truth=labels,
+            names=names,
+            upscale=1,
+        )
     return letterbox(canvas, size, _GRAY)
