@@ -36,8 +36,9 @@ from softpoint.metrics.calibration import FRACTION
 from softpoint.selection.candidates import Candidate, FeaturePredictor, Pool, Reading, collect
 from softpoint.selection.diversity import choose
 from softpoint.selection.label_errors import suspicions
-from softpoint.studies.markdown import hardware, interval_text, markdown_table, update_page
+from softpoint.studies.markdown import hardware, interval_text, update_page
 from softpoint.studies.summaries import mean_interval
+from softpoint.tables import markdown_table
 
 QUIET = ("~callbacks.progress", "trainer.enable_progress_bar=false", "report=false", "data.num_workers=0")
 FOLDS, EACH = 5, 10  # of the planted errors: swapped, shifted and forgotten

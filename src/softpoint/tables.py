@@ -1,4 +1,4 @@
-"""Tables on a terminal."""
+"""Tables on a terminal and in Markdown."""
 
 from __future__ import annotations
 
@@ -41,3 +41,16 @@ class NumberTable(Table):
         if left_out := [str(column.header) for column in self.columns[len(shown.columns) :]]:
             shown.caption = f"widen the terminal for {', '.join(left_out)}"
         yield from Table.__rich_console__(shown, console, options)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table with the first column aligned left, as text, and the others right, as numbers.
+
+    >>> print(markdown_table(["head", "EPE"], [["a|b", "1.0"]]))
+    | head | EPE |
+    |---|---:|
+    | a\\|b | 1.0 |
+    """
+    lines = [header, *rows]
+    text = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]
+    return "\n".join([text[0], "|---" + "|---:" * (len(header) - 1) + "|", *text[1:]])

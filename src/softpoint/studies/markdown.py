@@ -25,19 +25,6 @@ def hardware() -> str:
     return f"{gpu}{processor()}, {cores()} CPU cores, {used}, torch {torch.__version__}"
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table with the first column aligned left, as text, and the others right, as numbers.
-
-    >>> print(markdown_table(["head", "EPE"], [["a|b", "1.0"]]))
-    | head | EPE |
-    |---|---:|
-    | a\\|b | 1.0 |
-    """
-    lines = [header, *rows]
-    text = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]
-    return "\n".join([text[0], "|---" + "|---:" * (len(header) - 1) + "|", *text[1:]])
-
-
 def interval_text(entry: Mapping[str, Any], format_spec: str = ".2f") -> str:
     """Return a value with the ends of its interval, which it may lack.
 
