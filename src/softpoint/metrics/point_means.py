@@ -45,6 +45,8 @@ class PointMeans(Metric):
             raise ValueError(f"num_keypoints must be at least 1, got {num_keypoints}")
         self.columns = [column for column in COLUMNS.values() if column.logged]
         self.num_keypoints = num_keypoints
+        self.by_keypoint: dict[str, Tensor] = {}
+        self.points_by_keypoint = torch.zeros(num_keypoints, dtype=torch.long)
         sums = torch.zeros(len(self.columns), num_keypoints, dtype=_SUM_DTYPE)
         self.add_state("total", sums, dist_reduce_fx="sum")
         self.add_state("count", torch.zeros_like(sums, dtype=torch.long), dist_reduce_fx="sum")
@@ -69,7 +71,14 @@ class PointMeans(Metric):
         self.count = self.count + torch.from_numpy(measured.sum(1)).to(self.count)
 
     def compute(self) -> dict[str, Float[Tensor, ""]]:
-        """Mean of each logged column over the points of all keypoints that it measures, by name."""
+        """Mean of each logged column over the points of all keypoints that it measures, by name.
+
+        Sets `by_keypoint` to the means (K,) of each keypoint, NaN for one without points, by name of the column, and
+        `points_by_keypoint` (K,) to the number of its labeled points.
+        """
+        self.points_by_keypoint = self.count.amax(0)
+        rows = zip(self.columns, self.total / self.count, strict=True)
+        self.by_keypoint = {column.name: means for column, means in rows}
         means = self.total.sum(1) / self.count.sum(1)
         return {column.name: mean for column, mean in zip(self.columns, means, strict=True)}
 

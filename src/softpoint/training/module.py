@@ -89,14 +89,18 @@ class KeypointModule(pl.LightningModule):
         return prediction
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        values = self.loss(self.net(batch["image"]), self._target(batch, self._progress), self._mean_count)
+        prediction, target = self.net(batch["image"]), self._target(batch, self._progress)
+        values = self.loss(prediction, target, self._mean_count)
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (self.trainer.global_step + 1) % every == 0:
+            self._measure(prediction, batch, target)
         for name, value in values.items():
             self.log(f"train/{name}", value.detach(), batch_size=len(batch["image"]), prog_bar=name == "loss")
         loss: Tensor = values["loss"]
         return loss if self.teacher is None else loss + self.teacher.loss(self, batch)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Prediction:
-        prediction: Prediction = self.net(batch["image"])
+        prediction: Prediction = self.net(batch["image"], return_attention=True)
         self._update_loss(prediction, batch)
         self.point_means.update(original_points(prediction, batch))
         return prediction
@@ -126,7 +130,6 @@ class KeypointModule(pl.LightningModule):
         means = self.point_means.compute()
         for name, value in means.items():
             self.log(f"val/{name}", value.float(), sync_dist=True, prog_bar=name == "epe")
-        self.log("hp_metric", means["epe"].float(), sync_dist=True)  # in TensorBoard's table of hyperparameters
 
     def configure_optimizers(self) -> Any:
         optimizer = slow_backbone(self.optimizer(parameter_groups(self.net)), self.backbone_rate)
@@ -239,13 +242,21 @@ class KeypointModule(pl.LightningModule):
         count: Tensor = self.trainer.strategy.reduce(mask.sum().float(), reduce_op="mean")
         return count
 
+    def _measure(self, prediction: Prediction, batch: Batch, target: Target) -> None:
+        """Log the metrics of a training batch, without the points that augmentation moved out of it."""
+        inside: Any = {**batch, "visibility": batch["visibility"].where(target.mask, 0)}
+        means = PointMeans(len(self.skeleton)).to(self.device)
+        means.update(original_points(prediction, inside))
+        self.log_dict({f"train/{name}": value.float() for name, value in means.compute().items()})
+
     def _log_loss(self, stage: str) -> None:
-        """Log the loss, in which each term is a mean over the points that it counts."""
+        """Log the loss and its terms before their weights; each term is a mean over the points that it counts."""
         means = {name: metric.compute() for name, metric in self.mean_loss.items() if metric.update_called}
         if means:
             values = torch.stack([self.loss.terms[name].weight * mean for name, mean in means.items()])
             # A term without a point to count has no mean.
             total = torch.where(values.isnan().all(), math.nan, values.nansum())
+            self.log_dict({f"{stage}/{name}": mean for name, mean in means.items()}, sync_dist=True)
             self.log(f"{stage}/loss", total, sync_dist=True)
 
     def _update_loss(self, prediction: Prediction, batch: Batch) -> None:
@@ -260,6 +271,7 @@ class KeypointModule(pl.LightningModule):
                 self.mean_loss[name].update(value, weight=self.loss.terms[name].mask(target).sum())
 
 
+@torch.no_grad()
 def original_points(prediction: Prediction, batch: Batch) -> PointArrays:
     """Return the predictions and labels of a batch in original pixels."""
     matrix, labeled = batch["matrix"], batch["visibility"] > 0
