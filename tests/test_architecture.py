@@ -30,9 +30,9 @@ def modules(folder: Path, beside: Path) -> dict[str, Path]:
 SOURCES = modules(PACKAGE, PACKAGE)
 SCRIPTS = modules(ROOT / "scripts", ROOT)
 ROOMS = (
-    "audit", "cli", "data", "datasets", "demo", "evaluation", "explorer", "extras", "functional", "images", "inference",
-    "labels", "layers", "machine", "metrics", "models", "paths", "progress", "renamed_keys", "report", "runtime",
-    "selection", "serving", "studies", "suggest", "tables", "training", "types", "viz",
+    "audit", "cli", "data", "datasets", "demo", "evaluation", "extras", "functional", "images", "inference", "labels",
+    "layers", "machine", "metrics", "models", "paths", "progress", "renamed_keys", "report", "runtime", "selection",
+    "serving", "studies", "suggest", "tables", "training", "types", "viz",
 )  # fmt: skip
 
 
@@ -85,8 +85,8 @@ ALLOWED = {
     "viz": {"functional", "data", "labels", "paths", "suggest"},
     "demo": {"functional", "layers", "suggest", "tables", "viz"},
     "training": {
-        "data", "evaluation", "functional", "images", "inference", "labels", "layers", "machine", "metrics", "models",
-        "paths", "suggest", "tables", "viz",
+        "data", "evaluation", "extras", "functional", "images", "inference", "labels", "layers", "machine", "metrics",
+        "models", "paths", "suggest", "tables", "viz",
     },
     "inference": {
         "data", "extras", "functional", "images", "labels", "layers", "metrics", "models", "paths", "renamed_keys",
@@ -97,12 +97,8 @@ ALLOWED = {
         "suggest", "tables", "viz",
     },
     "studies": {
-        "data", "evaluation", "images", "inference", "labels", "machine", "metrics", "paths", "suggest", "training",
-        "viz",
-    },
-    "explorer": {
-        "audit", "data", "demo", "functional", "images", "inference", "labels", "layers", "models", "paths", "report",
-        "suggest", "viz",
+        "data", "evaluation", "images", "inference", "labels", "machine", "metrics", "paths", "suggest", "tables",
+        "training", "viz",
     },
     "report": {"evaluation", "inference", "metrics", "paths", "viz"},
     "selection": {
@@ -159,8 +155,9 @@ def allowed_users(*places: str) -> set[str]:
         ("h5py", ("labels.formats", "images.containers", "inference.batch.writers.dlc")),
         ("av", ("images.video",)),
         ("pycocotools", ("evaluation.oks",)),
-        ("fastapi", ("serving", "explorer.app")),
-        ("gradio", ("explorer",)),
+        ("wandb", ("training.dashboard",)),
+        ("tensorboard", ("training.dashboard",)),
+        ("fastapi", ("serving",)),
         ("starlette", ("serving.app",)),
         ("uvicorn", ("serving.server",)),
         ("prometheus_client", ("serving.app",)),

@@ -9,7 +9,8 @@ RENAMED_KEYS = {
     "write_docs": "page",
     "callbacks.minutes": "callbacks.duration",
     "callbacks.pictures": "callbacks.images",
-    "callbacks.images.pictures": "callbacks.images.images",
+    "callbacks.images": "callbacks.dashboard",
+    "callbacks.dashboard.pictures": "callbacks.dashboard.images",
     "callbacks.table": "callbacks.final_test",
     "data.outside": "data.out_of_frame",
     "data.resident": "data.device_cache",
@@ -38,7 +39,7 @@ def advice(key: str) -> str | None:
     """Return what to write instead of a key of an earlier version, or of a key below one; None for any other key.
 
     >>> advice("callbacks.pictures.every_n_epochs")
-    'callbacks.pictures.every_n_epochs is now callbacks.images.every_n_epochs; rename it'
+    'callbacks.pictures.every_n_epochs is now callbacks.dashboard.every_n_epochs; rename it'
     """
     new = key
     for old, renamed in RENAMED_KEYS.items():  # a key below a renamed one comes after it

@@ -61,8 +61,8 @@ MISTAKES = {
     "ckpt_path=/nowhere/last.ckpt": r"no checkpoint at /nowhere/last.ckpt; a run keeps its own in checkpoints/",
     "backbone.weights=/nowhere.pth": r"backbone.weights: no file at /nowhere.pth",
     "~logger.tensorboard": r"Cannot use `LearningRateMonitor` callback with `Trainer` that has no logger",
-    "~callbacks.pictures": r"callbacks.pictures is now callbacks.images; rename it",
-    "callbacks.pictures.pictures=4": r"callbacks.pictures.pictures is now callbacks.images.images; rename it",
+    "~callbacks.pictures": r"callbacks.pictures is now callbacks.dashboard; rename it",
+    "callbacks.pictures.pictures=4": r"callbacks.pictures.pictures is now callbacks.dashboard.images; rename it",
     "callbacks.final_test=null": r"callbacks.final_test=null: drop it with '~callbacks.final_test'",
     "++trainer.foo=1": r"trainer: .*unexpected keyword argument 'foo'",
 }

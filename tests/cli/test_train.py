@@ -154,28 +154,6 @@ def test_a_keypoint_that_is_never_labeled_has_no_error(start: Callable, tmp_path
     assert rows["right_ear"]["points"] == "0" and np.isfinite(float(rows["all"]["epe"]))
 
 
-def test_tensorboard_holds_curves_images_and_hyperparameters(tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    from softpoint.cli.train import main
-
-    main(composed("train", tiny("trainer.max_epochs=2"), tmp_path))
-    scalars: set[str] = set()
-    images: dict[str, int] = {}
-    plugins: set[str] = set()
-    for path in (tmp_path / "tensorboard").glob("events*"):
-        events = EventAccumulator(str(path), size_guidance={"images": 0})
-        events.Reload()
-        scalars |= set(events.Tags()["scalars"])
-        images |= {tag: len(events.Images(tag)) for tag in events.Tags()["images"]}
-        plugins |= set(events.summary_metadata)
-    curves = {"train/loss", "train/heatmap_ce", "train/coordinate_l1", "lr-AdamW/backbone", "hp_metric"}
-    curves |= {f"{stage}/{name}" for stage in ("val", "test") for name in ("loss", "epe", "pck@0.1", "nme")}
-    assert curves <= scalars
-    assert images == {"val/predictions": 2, "val/heatmaps": 2}
-    assert any("hparams" in name for name in plugins)
-
-
 def test_fast_dev_run_leaves_no_checkpoint(start: Callable, tmp_path: Path) -> None:
     ending = start("train", *tiny("trainer.fast_dev_run=true", f"hydra.run.dir={tmp_path / 'here'}"))
     assert ending.code == 0 and not list((tmp_path / "here").glob("**/*.ckpt"))

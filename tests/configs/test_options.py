@@ -46,6 +46,7 @@ ELSEWHERE = (
     "data=custom",
     "data=streaming",
     "logger=wandb",
+    "logger=mlflow",
     "semi=mean_teacher",
     *PUBLIC,
 )

@@ -71,6 +71,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         if trainer.is_global_zero:
             print(f"{data.summary}; {module.summary}; writing to {here(trainer.default_root_dir)}")
             print(data.skeleton.mirroring)
+            print(_way_to_watch(trainer), end="")
             trusted = announce_trust(module, trust)
         try:
             trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
@@ -181,6 +182,20 @@ def run_facts(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
         "data_title": public.get("title"),
         "data_license": public.get("license", painted),
     }
+
+
+def _way_to_watch(trainer: Any) -> str:
+    """Return the line with the command that shows this run and those beside it; "" without TensorBoard.
+
+    A run below outputs/ is shown with all runs there.
+    """
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    if not any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers):
+        return ""
+    folder = Path(here(trainer.default_root_dir))
+    shown = folder.parts[0] if folder.parts[:1] == ("outputs",) else str(folder)
+    return f"watch it: {shlex.join(['tensorboard', '--logdir', shown])}\n"
 
 
 def _way_on(trainer: Any, code: Any, trusted: str) -> str:

@@ -19,7 +19,8 @@ RENAMED_CALLBACKS = {"TimeBudget": "Duration"}
 RENAMED_TARGETS = {
     "softpoint.data.LabelledData": "softpoint.data.LabeledData",
     "softpoint.training.callbacks.TimeBudget": "softpoint.training.callbacks.Duration",
-    "softpoint.training.callbacks.ValidationPictures": "softpoint.training.callbacks.ValidationImages",
+    "softpoint.training.callbacks.ValidationPictures": "softpoint.training.dashboard.Dashboard",
+    "softpoint.training.callbacks.ValidationImages": "softpoint.training.dashboard.Dashboard",
 }
 # Of `record`, and of each of its splits.
 RENAMED_RECORD = {"weights_licence": "weights_license", "data_licence": "data_license"}

@@ -1,4 +1,4 @@
-"""Callbacks of a training: averaged weights, its duration, a frozen start, images."""
+"""Callbacks of a training: averaged weights, its duration, a frozen start."""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ import math
 from datetime import timedelta
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, RichProgressBar, Timer, WeightAveraging
-from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
-
-from softpoint.functional import spatial_softmax
-from softpoint.viz import contact_sheet, draw_keypoints, heatmap_row
 
 
 class ExponentialAverage(WeightAveraging):
@@ -141,50 +136,3 @@ class Freeze(Callback):
             return
         learns = pl_module.progress(trainer.global_step) >= self.fraction
         pl_module.net.backbone.requires_grad_(learns).train(learns)
-
-
-class ValidationImages(Callback):
-    """Shows the first validation images in TensorBoard every few epochs: truth, predictions, one heatmap row."""
-
-    def __init__(self, every_n_epochs: int, images: int) -> None:
-        for key, value in (("every_n_epochs", every_n_epochs), ("images", images)):
-            if type(value) is not int or value < 1:
-                raise ValueError(
-                    f"callbacks.images.{key}={value}: give a whole number from 1 on, or drop '~callbacks.images'"
-                )
-        self.every_n_epochs, self.images = every_n_epochs, images
-
-    def on_validation_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
-    ) -> None:
-        due = trainer.current_epoch % self.every_n_epochs == 0 or trainer.current_epoch + 1 == trainer.max_epochs
-        if batch_idx or not due or not trainer.is_global_zero:
-            return
-        boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        if not boards:
-            return
-        sheet, row = self._draw(pl_module, outputs, batch)
-        for board in boards:
-            board.experiment.add_image("val/predictions", sheet, trainer.global_step, dataformats="HWC")
-            board.experiment.add_image("val/heatmaps", row, trainer.global_step, dataformats="HWC")
-
-    def _draw(self, module: Any, outputs: dict[str, Tensor], batch: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        images = _numpy(batch["image"].permute(0, 2, 3, 1))[: self.images]
-        overlays = [
-            draw_keypoints(
-                image,
-                _numpy(outputs["keypoints"][i]),
-                confidence=_numpy(outputs["confidence"][i]),
-                skeleton=module.skeleton,
-                truth=_numpy(batch["keypoints"][i].where(batch["visibility"][i, :, None] > 0, torch.nan)),
-                upscale=max(1, 384 // max(image.shape[:2])),
-            )
-            for i, image in enumerate(images)
-        ]
-        heatmaps = _numpy(spatial_softmax(outputs["logits"][0].float()))
-        return contact_sheet(overlays), heatmap_row(images[0], heatmaps, module.skeleton.names)
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()

@@ -1,3 +1,0 @@
-from softpoint.cli import main
-
-main("explore")

@@ -1,0 +1,158 @@
+"""The callback that draws what a training sees, in the validations that happen anyway."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.trainer.states import TrainerFn
+
+from softpoint.models.attention_maps import collect_attention
+from softpoint.training.dashboard.graph import show_graph
+from softpoint.training.dashboard.images import attention_sheet, curves, heatmaps_sheet, points_sheet
+from softpoint.training.dashboard.layout import custom_layout, keypoint_table, write_hyperparameters
+from softpoint.training.dashboard.samples import Validation, choose_images
+from softpoint.training.dashboard.scalars import BestEpoch, keypoint_entries
+from softpoint.training.dashboard.writers import event_files, forget_from, writers
+from softpoint.training.final_test import FinalTest
+from softpoint.types import AttentionMaps
+
+
+class Dashboard(Callback):
+    """Shows a training in TensorBoard, W&B and MLflow, from the first process alone.
+
+    Every `every_n_epochs` epochs, and in the first and the last one: the same validation images with their points,
+    heatmaps and attention, the worst images of the epoch, its PCK curve and reliability diagram, a table by keypoint,
+    and histograms of router weights. After each validation: the error of each keypoint, and as `best/...` the metrics
+    of the best epoch. In TensorBoard also a page of custom charts and the table of hyperparameters.
+
+    Args:
+        images: number of fixed validation images, evenly from their groups.
+        worst: number of worst images.
+        share: of the training's time that drawing may take: an epoch between the first and the last is left out where
+            it has taken more so far.
+        graph: also show the graph of the network.
+    """
+
+    def __init__(self, every_n_epochs: int, images: int, worst: int, share: float, graph: bool) -> None:
+        for key, value in (("every_n_epochs", every_n_epochs), ("images", images), ("worst", worst)):
+            if type(value) is not int or value < 1:
+                raise ValueError(
+                    f"callbacks.dashboard.{key}={value}: give a whole number from 1 on, or drop '~callbacks.dashboard'"
+                )
+        if not 0 < share <= 1:
+            raise ValueError(f"callbacks.dashboard.share={share}: give a fraction of the time, above 0 and up to 1")
+        self.every_n_epochs, self.images, self.worst = every_n_epochs, images, worst
+        self.share, self.graph = share, graph
+        self.best = BestEpoch()
+        self.spent, self._start = 0.0, time.monotonic()  # seconds of drawing; start of the training
+        self._validation: Validation | None = None
+        self._hooks = ExitStack()  # that collect the attention to the images of a batch
+        self._maps: dict[str, list[AttentionMaps]] = {}
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        self.spent, self._start = 0.0, time.monotonic()
+        size = getattr(trainer.datamodule, "size", None)
+        for board in event_files(trainer):
+            board.add_custom_scalars(custom_layout(pl_module.skeleton.names, list(pl_module.loss.terms)))
+            write_hyperparameters(board, pl_module.hparams)
+            if self.graph and size is not None:
+                show_graph(board, pl_module.net, size)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        for board in event_files(trainer) if trainer.global_step else ():
+            forget_from(board, trainer.global_step)
+
+    def on_validation_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        self._validation = None
+        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if fitting and writers(trainer) and self._is_due(trainer):
+            source = getattr(trainer.datamodule, "sources", {}).get("val")
+            self._validation = Validation(source, self._fixed(trainer, source), self.worst)
+
+    def on_validation_batch_start(self, trainer: Any, pl_module: Any, batch: Any, *_: Any) -> None:
+        if self._validation is not None and self._validation.holds_fixed(batch):
+            self._maps = self._hooks.enter_context(collect_attention(pl_module.net.attention))
+
+    def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
+        if self._validation is not None:
+            with self._timed():
+                self._hooks.close()
+                self._validation.add(outputs, batch, self._maps)
+                self._maps = {}
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        self._log_scalars(trainer, pl_module)
+        if self._validation is not None:
+            with self._timed():
+                self._draw(trainer, pl_module, self._validation)
+            self._validation = None
+
+    def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+        test, step = FinalTest.of(trainer), trainer.global_step
+        if test.results is None or not test.metrics or not (shown := writers(trainer)):
+            return
+        images, table = curves(test.results), keypoint_table(test.metrics["keypoints"])
+        for writer in shown:
+            for name, image in images.items():
+                writer.image(f"test/{name}", image, step)
+            writer.text("test/by_keypoint", table, step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best.value}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best.value = state_dict.get("best")
+
+    def _is_due(self, trainer: Any) -> bool:
+        epoch = trainer.current_epoch
+        if self.spent == 0 or epoch + 1 == trainer.max_epochs or trainer.should_stop:
+            return True
+        afford = self.spent <= self.share * (time.monotonic() - self._start)
+        return bool(afford and epoch % self.every_n_epochs == 0)
+
+    def _fixed(self, trainer: Any, source: Any) -> list[int]:
+        """The indices of the images that are drawn each time, among those that the first process validates."""
+        length = self.images if source is None else len(source)
+        batches, size = trainer.num_val_batches, getattr(trainer.datamodule, "batch_size", 1)
+        limit = min(length, int(min(batches[0] * size, length)) if batches else 0)
+        seen = range(0, length, trainer.world_size)[:limit]
+        return choose_images(getattr(source, "groups", [""] * length), seen, self.images)
+
+    def _log_scalars(self, trainer: Any, module: Any) -> None:
+        entries = keypoint_entries(module)
+        values = {f"val_epe/{name}": entry["epe"] for name, entry in entries.items() if "epe" in entry}
+        values |= self.best.update(trainer)
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step - 1)  # the step of Lightning's own curves
+
+    def _draw(self, trainer: Any, module: Any, validation: Validation) -> None:
+        shown, step, skeleton = writers(trainer), trainer.global_step - 1, module.skeleton
+        fixed = [validation.fixed[index] for index in sorted(validation.fixed)]
+        images: dict[str, np.ndarray] = {}
+        if fixed:
+            images |= {"predictions": points_sheet(fixed, skeleton), "heatmaps": heatmaps_sheet(fixed[0], skeleton)}
+            if fixed[0].attention:
+                images["attention"] = attention_sheet(fixed, module.net.stride)
+        if validation.worst:
+            images["worst"] = points_sheet([sample for _, sample in validation.worst], skeleton)
+        images |= curves(validation.results(skeleton))
+        table = keypoint_table(keypoint_entries(module))
+        for writer in shown:
+            for name, image in images.items():
+                writer.image(f"val/{name}", image, step)
+            writer.text("val/by_keypoint", table, step)
+            for name, weights in validation.router_weights().items():
+                writer.histogram(f"router/{name}", weights, step)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.spent += time.monotonic() - start
