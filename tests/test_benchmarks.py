@@ -122,6 +122,14 @@ def test_thirty_label_errors_are_planted_in_as_many_images() -> None:
     assert [{*np.flatnonzero(row)} for row in changed] == [places.get(image, set()) for image in labels.images]
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_dashboard_is_timed_beside_its_training(capsys: pytest.CaptureFixture[str]) -> None:
+    start("dashboard", *TINY, "data.size=32", "data.val=4")
+    out = capsys.readouterr().out
+    for name in ("step", "curves", "validation", "drawing", "% of the CPU time"):
+        assert name in out, name
+
+
 def test_networks_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
     start("networks", *TINY, "data.size=32")
     out = capsys.readouterr().out
@@ -131,8 +139,7 @@ def test_networks_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.usefixtures("unchecked")
 def test_exports_are_timed_beside_torch(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("onnxscript", reason='needs the extra: pip install "softpoint[export]"')
-    small = (*TINY, "backbone.stages=[2,3]", "head.decode=expectation", "data.size=32")
-    start("exports", *small, "--image", "40", "50", "--precisions", "int8")
+    start("exports", *TINY, "backbone.stages=[2,3]", "data.size=32", "--image", "40", "50", "--precisions", "int8")
     out = capsys.readouterr().out
     for name in ("50x40 to 32x32", "torch", "int8"):
         assert name in out, name
