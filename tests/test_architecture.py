@@ -30,9 +30,9 @@ def modules(folder: Path, beside: Path) -> dict[str, Path]:
 SOURCES = modules(PACKAGE, PACKAGE)
 SCRIPTS = modules(ROOT / "scripts", ROOT)
 ROOMS = (
-    "audit", "cli", "data", "datasets", "demo", "evaluation", "extras", "functional", "images", "inference", "labels",
-    "layers", "machine", "metrics", "models", "paths", "progress", "renamed_keys", "report", "runtime", "selection",
-    "serving", "studies", "suggest", "tables", "training", "types", "viz",
+    "audit", "cli", "data", "datasets", "demo", "evaluation", "explorer", "extras", "functional", "images", "inference",
+    "labels", "layers", "machine", "metrics", "models", "paths", "progress", "renamed_keys", "report", "runtime",
+    "selection", "serving", "studies", "suggest", "tables", "training", "types", "viz",
 )  # fmt: skip
 
 
@@ -100,6 +100,10 @@ ALLOWED = {
         "data", "evaluation", "images", "inference", "labels", "machine", "metrics", "paths", "suggest", "tables",
         "training", "viz",
     },
+    "explorer": {
+        "audit", "data", "demo", "functional", "images", "inference", "labels", "layers", "models", "paths", "report",
+        "suggest", "viz",
+    },
     "report": {"evaluation", "inference", "metrics", "paths", "viz"},
     "selection": {
         "evaluation", "functional", "images", "inference", "labels", "layers", "metrics", "paths", "viz",
@@ -157,7 +161,8 @@ def allowed_users(*places: str) -> set[str]:
         ("pycocotools", ("evaluation.oks",)),
         ("wandb", ("training.dashboard",)),
         ("tensorboard", ("training.dashboard",)),
-        ("fastapi", ("serving",)),
+        ("fastapi", ("serving", "explorer.app")),
+        ("gradio", ("explorer",)),
         ("starlette", ("serving.app",)),
         ("uvicorn", ("serving.server",)),
         ("prometheus_client", ("serving.app",)),

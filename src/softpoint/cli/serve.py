@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     from pydantic import ValidationError
 
     from softpoint.serving.app import Service, create_app
-    from softpoint.serving.server import listen, serve
+    from softpoint.serving.server import address_of, listen, serve
     from softpoint.serving.settings import Settings
 
     try:
@@ -36,9 +36,7 @@ def main(cfg: DictConfig) -> None:
     for fault in service.model.metadata["faults"] if cfg.warn else ():
         _log.warning("%s: %s", cfg.model_file, "".join(filter(str.isprintable, fault[:600])))
     with listen(cfg.host, cfg.port) as listening:
-        host, port = listening.getsockname()[:2]
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        print(f"{cfg.model_file} answers POST http://{address}/predict", flush=True)
+        print(f"{cfg.model_file} answers POST {address_of(listening)}/predict", flush=True)
         serve(create_app(service), listening, cfg.grace_s, cfg.access_log)
 
 

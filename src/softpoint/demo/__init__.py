@@ -4,10 +4,10 @@ from softpoint.demo.analysis import MapAnalysis, Statistics, analyze
 from softpoint.demo.arrays import as_batch, load_maps
 from softpoint.demo.attention import attention_steps, map_features, seeded_module, seeded_run
 from softpoint.demo.feature_maps import KINDS, feature_map, intensity
-from softpoint.demo.sources import NamedMap, file_map, image_map, kind_map, snippet
+from softpoint.demo.sources import NamedMap, array_map, file_map, image_map, kind_map, snippet
 
 __all__ = [
-    "KINDS", "MapAnalysis", "NamedMap", "Statistics", "analyze", "as_batch", "attention_steps", "feature_map",
-    "file_map", "image_map", "intensity", "kind_map", "load_maps", "map_features", "seeded_module", "seeded_run",
-    "snippet",
+    "KINDS", "MapAnalysis", "NamedMap", "Statistics", "analyze", "array_map", "as_batch", "attention_steps",
+    "feature_map", "file_map", "image_map", "intensity", "kind_map", "load_maps", "map_features", "seeded_module",
+    "seeded_run", "snippet",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,8 @@ from softpoint.layers import DynamicSpatialAttention
 
 TEMPERATURES = (0.5, 1.0, 2.0, 5.0)
 BRANCHES = ("3 x 3", "7 x 7", "7 x 7, dilation 2")  # of the default module
-_CHANNELS, _MAX_CELLS = 64, 256 * 256
+MAX_CELLS = 256 * 256  # of a map, of which there are 64 copies
+_CHANNELS = 64
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ def map_features(logits: np.ndarray, seed: int = 0) -> Float[Tensor, "1 C H W"]:
     torch.Size([1, 64, 8, 9])
     """
     generator = torch.Generator().manual_seed(seed)
-    if logits.size > _MAX_CELLS:
+    if logits.size > MAX_CELLS:
         raise ValueError(
-            f"attention is shown on maps of up to {_MAX_CELLS} cells, got {logits.shape}; give a smaller size"
+            f"attention is shown on maps of up to {MAX_CELLS} cells, got {logits.shape}; give a smaller size"
         )
     above = logits.astype(np.float64) - logits.min()
     unit = above / max(above.max(), 1e-6)
@@ -77,11 +78,16 @@ def map_features(logits: np.ndarray, seed: int = 0) -> Float[Tensor, "1 C H W"]:
     return gains * torch.from_numpy(unit.astype(np.float32)) + 0.1 * noise
 
 
-def seeded_module(seed: int = 0) -> DynamicSpatialAttention:
-    """Return the default module with the random weights of a seed; torch's own random numbers go on as before."""
+def seeded_module(
+    seed: int = 0, make: Callable[..., DynamicSpatialAttention] = DynamicSpatialAttention
+) -> DynamicSpatialAttention:
+    """Return the module that `make` makes, with the random weights of a seed, which returns its router's weights.
+
+    torch's own random numbers go on as before.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return DynamicSpatialAttention(return_router_weights=True)
+        return make(return_router_weights=True)
 
 
 @torch.inference_mode()

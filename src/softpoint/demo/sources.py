@@ -34,14 +34,19 @@ def kind_map(kind: str, size: Size = (64, 64), seed: int = 0) -> NamedMap:
 
 
 def image_map(image: np.ndarray, path: str | Path, side: int = 64) -> NamedMap:
-    """Return the brightness of an image that was read from `path`."""
-    code = f"demo.intensity(read_image({str(path)!r}), side={side})"
+    """Return the brightness of an image that was read from `path`, upright."""
+    code = f"demo.intensity(read_image({str(path)!r}, exif='apply'), side={side})"
     return NamedMap(intensity(image, side), Path(path).name, code, _READ_IMAGE)
 
 
 def file_map(path: str | Path, sample: int = 0, channel: int = 0) -> NamedMap:
-    """Return one map of a .npy file; ValueError as of `load_maps`, and for a sample or channel it has not."""
-    maps = as_batch(load_maps(path))
+    """Return one map of a .npy file; ValueError as of `load_maps` and `array_map`."""
+    return array_map(load_maps(path), path, sample, channel)
+
+
+def array_map(maps: np.ndarray, path: str | Path, sample: int = 0, channel: int = 0) -> NamedMap:
+    """Return one of the maps that were read from `path`; ValueError for a sample or channel that it has not."""
+    maps = as_batch(maps)
     for name, number, count in (("sample", sample, len(maps)), ("channel", channel, maps.shape[-1])):
         if not 0 <= number < count:
             raise ValueError(f"{name}={number} is not in {path}, which has {count}; number them from 0")
@@ -49,8 +54,8 @@ def file_map(path: str | Path, sample: int = 0, channel: int = 0) -> NamedMap:
     return NamedMap(maps[sample, :, :, channel], f"{Path(path).name}, channel {channel}", code)
 
 
-def snippet(source: NamedMap, temperature: float = 1.0, window: int = 9) -> str:
-    """Return the lines of Python that compute what `analyze` answers about a map.
+def snippet(source: NamedMap, temperature: float = 1.0, window: int = 9, cell: tuple[int, int] | None = None) -> str:
+    """Return the lines of Python that compute what `analyze` answers about a map and a `cell` (x, y) of it.
 
     >>> print(snippet(kind_map("floor")).splitlines()[0])
     import torch
@@ -60,6 +65,7 @@ def snippet(source: NamedMap, temperature: float = 1.0, window: int = 9) -> str:
         code=source.code,
         temperature=float(temperature),
         window=window,
+        chosen="heatmap.max()" if cell is None else f"heatmap[{cell[1]}, {cell[0]}]",
     )
 
 
@@ -76,5 +82,5 @@ fit = soft_argmax(logits, temperature={temperature}, window={window})  # of a Ga
 argmax = decode_heatmap(heatmap, "argmax")
 covariance = spatial_covariance(heatmap)  # cells squared
 bits = entropy(heatmap)
-information = information_content(heatmap.max())
+information = information_content({chosen})
 """

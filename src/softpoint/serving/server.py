@@ -32,6 +32,12 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.socket(bound.family, bound.type, socket.IPPROTO_TCP, bound.detach())
 
 
+def address_of(listening: socket.socket) -> str:
+    """Return the address of a listening socket, http://HOST:PORT."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def serve(app: Any, listening: socket.socket, grace_s: int, access_log: bool) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish the requests in progress within `grace_s` seconds."""
     # uvicorn raises the signal again when it is done, which is a normal end, as it is before uvicorn starts.

@@ -1,0 +1,49 @@
+"""The page of the explorer as an application that any ASGI server runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import gradio as gr
+from fastapi import FastAPI
+
+from softpoint.explorer import attention_tab, softmax_tab
+from softpoint.explorer.guard import Guard
+from softpoint.explorer.page import css, theme
+from softpoint.explorer.uploads import MAX_BYTES
+
+_SESSIONS = 32  # visitors whose uploads are kept in memory; the oldest are forgotten
+_KEPT_S = 600  # seconds that an uploaded file is kept on disk
+
+
+def create_app(folder: Path, host: str = "127.0.0.1") -> FastAPI:
+    """Return the application, which keeps uploads in `folder` and listens on `host`.
+
+    It loads nothing from other servers, sends nothing to them, and hands out no file.
+    """
+    assert os.environ["GRADIO_TEMP_DIR"] == str(folder), "gradio takes its folder from there when it is imported"
+    tabs = {"Spatial softmax": softmax_tab.build, "Attention": attention_tab.build}
+    page = build_page(tabs)
+    page.state_session_capacity = _SESSIONS
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    gr.mount_gradio_app(
+        app, page, "/", footer_links=[], run_history=False, allowed_paths=[], show_error=True, max_file_size=MAX_BYTES,
+        ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, theme=theme(), css=css(),
+    )  # fmt: skip
+    page.has_launched = True  # which mounting leaves out, and without which gradio does not check the paths of files
+    app.add_middleware(Guard, folder=folder, max_bytes=MAX_BYTES, host=host)
+    return app
+
+
+def build_page(tabs: dict[str, Callable[[], None]]) -> gr.Blocks:
+    """Return the page with a tab of each name, which its function fills."""
+    page = gr.Blocks(analytics_enabled=False, title="softpoint", delete_cache=(60, _KEPT_S))
+    with page:
+        gr.HTML("<h1>softpoint explorer</h1>", elem_classes="page-html")
+        with gr.Tabs():
+            for name, build in tabs.items():
+                with gr.Tab(name):
+                    build()
+    return page

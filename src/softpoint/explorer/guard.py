@@ -1,0 +1,153 @@
+"""What a request may reach: the page, its parts and its events, and no file of the machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+# Whole paths, and folders of the page's own parts. Everything else that gradio answers is left out: files, addresses
+# that it would fetch, monitoring, and the editor of its own source.
+EVENT = "/gradio_api/queue/join"
+PATHS = {
+    "/", "/config", "/theme.css", "/manifest.json", "/favicon.ico", EVENT,
+    "/gradio_api/queue/data", "/gradio_api/upload", "/gradio_api/upload_progress", "/gradio_api/startup-events",
+    "/gradio_api/reset", "/gradio_api/cancel",
+}  # fmt: skip
+FOLDERS = ("/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/")
+MAX_EVENT = 1_000_000  # bytes of an event, which holds settings and no file
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
+    "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
+)
+_HEADERS = [
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+
+
+class Guard:
+    """Passes requests of known paths on, with bodies of a stated and limited length, and files from `folder` alone.
+
+    A server that listens on this machine alone also refuses other names of it in a request: a page elsewhere could
+    give its own name to this address, and read what is shown here.
+    """
+
+    def __init__(self, app: App, folder: Path, max_bytes: int, host: str) -> None:
+        self.app, self.folder, self.max_bytes = app, folder, max_bytes
+        self.local = _is_loopback(host)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request, with headers that keep the page from loading anything from elsewhere."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send) if scope["type"] == "lifespan" else None
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+            await send(message)
+
+        refusal = self.refusal(scope)
+        if refusal is None and scope["path"] == EVENT:
+            body = await _whole(receive)
+            receive = _again(body, receive)
+            if not names_only_uploads(body, self.folder):
+                refusal = 403, "a file of an event must have been uploaded here"
+        if refusal:
+            status, text = refusal
+            headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
+            await sending({"type": "http.response.start", "status": status, "headers": headers})
+            return await send({"type": "http.response.body", "body": text.encode()})
+        return await self.app(scope, receive, sending)
+
+    def refusal(self, scope: Message) -> tuple[int, str] | None:
+        """Return status and reason for a request that is refused."""
+        headers, path = dict(scope["headers"]), scope["path"]
+        if self.local and not _is_loopback(_name(headers.get(b"host", b"").decode("latin-1"))):
+            return 421, "this server answers to 127.0.0.1 and localhost alone"
+        if path not in PATHS and not path.startswith(FOLDERS):
+            return 404, "there is no such page"
+        if scope["method"] in ("GET", "HEAD"):
+            return None
+        if scope["method"] != "POST":
+            return 405, "there are GET and POST"
+        length, limit = headers.get(b"content-length", b""), MAX_EVENT
+        if path == "/gradio_api/upload":
+            limit = self.max_bytes + 10_000  # of the parts between files
+        if not length.isdigit():
+            return 411, "state the length of the body"
+        return (413, f"the body has more than {limit} bytes") if int(length[:20]) > limit else None
+
+
+def names_only_uploads(body: bytes, folder: Path) -> bool:
+    """Return whether a body is JSON in which every `path` is of a file in `folder`, also behind links.
+
+    The library itself would copy any file of the machine, or fetch an address, for an event that names it.
+
+    >>> names_only_uploads(b'{"data": [{"path": "/etc/passwd"}]}', Path("/tmp/uploads"))
+    False
+    """
+    try:
+        remaining, inside = [json.loads(body)], folder.resolve()
+        while remaining:
+            value = remaining.pop()
+            if isinstance(value, dict):
+                if "path" in value and not Path(value["path"]).resolve().is_relative_to(inside):
+                    return False
+                remaining += value.values()
+            elif isinstance(value, list):
+                remaining += value
+    except (ValueError, TypeError, RecursionError, OSError):
+        return False
+    return True
+
+
+async def _whole(receive: Receive) -> bytes:
+    """Return a body, which is as long as was stated."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Return what gives a body that was read, and then what follows it."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replay
+
+
+def _name(host: str) -> str:
+    """Return the name in a Host header.
+
+    >>> _name("127.0.0.1:80"), _name("[::1]:80"), _name("localhost")
+    ('127.0.0.1', '::1', 'localhost')
+    """
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def _is_loopback(host: str) -> bool:
+    """Return whether a name is of this machine alone.
+
+    >>> _is_loopback("127.0.0.1"), _is_loopback("localhost"), _is_loopback("0.0.0.0"), _is_loopback("a.example")
+    (True, True, False, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,102 @@
+"""What a program may ask the explorer for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from softpoint.explorer.guard import MAX_EVENT, Guard, names_only_uploads
+from softpoint.viz import write_image
+
+httpx = pytest.importorskip("httpx", reason="requests are made by httpx")
+
+
+def refused(guard: Guard, path: str, method: str = "GET", **headers: str) -> int | None:
+    """The status of a refusal, or None."""
+    sent = {"host": "127.0.0.1:80"} | {name.replace("_", "-"): value for name, value in headers.items()}
+    pairs = [(name.encode(), value.encode()) for name, value in sent.items()]
+    refusal = guard.refusal({"path": path, "method": method, "headers": pairs})
+    return refusal and refusal[0]
+
+
+async def nothing(scope: object, receive: object, send: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", None), ("/assets/a.js", None), ("/theme.css", None), ("/gradio_api/heartbeat/x", None),
+        ("/gradio_api/file=/etc/passwd", 404), ("/gradio_api/file/etc/passwd", 404), ("/file=a", 404),
+        ("/gradio_api/proxy=http://example.org", 404), ("/monitoring", 404), ("/gradio_api/vibe-code", 404),
+        ("/gradio_api/component_server", 404), ("/gradio_api/info", 404), ("/docs", 404), ("/login", 404),
+        ("/gradio_api/run/predict", 404), ("/gradio_api/stream/a/b/c/playlist-file", 404),
+    ],
+)  # fmt: skip
+def test_only_the_page_and_its_events_are_answered(path: str, status: int | None) -> None:
+    assert refused(Guard(nothing, Path("uploads"), 100, "127.0.0.1"), path) == status
+
+
+def test_bodies_have_a_stated_length_within_the_limit() -> None:
+    guard, join, upload = (
+        Guard(nothing, Path("uploads"), 2_000_000, "0.0.0.0"),
+        "/gradio_api/queue/join",
+        "/gradio_api/upload",
+    )
+    assert refused(guard, join, "POST", content_length=str(MAX_EVENT)) is None
+    assert refused(guard, join, "POST", content_length=str(MAX_EVENT + 1)) == 413
+    assert refused(guard, join, "POST", content_length="9" * 5000) == 413
+    assert refused(guard, upload, "POST", content_length="2000100") is None
+    assert refused(guard, upload, "POST", content_length="2010001") == 413
+    assert refused(guard, upload, "POST") == refused(guard, upload, "POST", content_length="-1") == 411
+    assert refused(guard, join, "DELETE") == 405
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "10.0.0.1"])
+def test_a_server_of_this_machine_has_no_other_name(host: str) -> None:
+    assert refused(Guard(nothing, Path("uploads"), 100, "127.0.0.1"), "/", host=host) == 421
+    assert refused(Guard(nothing, Path("uploads"), 100, "0.0.0.0"), "/", host=host) is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost", "localhost:1", "[::1]:7860"])
+def test_it_answers_to_each_of_its_own_names(host: str) -> None:
+    assert refused(Guard(nothing, Path("uploads"), 100, "127.0.0.1"), "/", host=host) is None
+
+
+def test_an_event_names_files_of_the_folder_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    (folder / "link.png").symlink_to("/etc/passwd")
+    (folder / "a.png").touch()
+
+    def admitted(path: object) -> bool:
+        return names_only_uploads(json.dumps({"data": [1, [{"x": {"path": path}}]]}).encode(), folder)
+
+    assert admitted(str(folder / "a.png"))
+    for path in ("/etc/passwd", f"{folder}/../a.png", f"{folder}/link.png", "http://example.org/a.png", 3, "a\0"):
+        assert not admitted(path), path
+    assert not names_only_uploads(b"{", folder) and not names_only_uploads(b"[" * 100_000, folder)
+
+
+def test_a_program_gets_no_file_of_the_machine(address: str, send: Callable[..., str], tmp_path: Path) -> None:
+    for path in ("/gradio_api/file=/etc/passwd", "/assets/../../../etc/passwd", "/static/%2e%2e/%2e%2e/app.py"):
+        assert httpx.get(address + path, trust_env=False).status_code in (403, 404)
+    secret = tmp_path / "secret.png"
+    write_image(secret, np.zeros((8, 8, 3), np.uint8))
+    file = {"orig_name": "a.png", "meta": {"_type": "gradio.FileData"}}
+    for path in (str(secret), "/etc/passwd", f"{address}/theme.css"):
+        for event, target, place in (("upload", "upload", 0), ("input", "kind", 1), ("cell", "softmax", 2)):
+            data: list = [None, "floor", 1, 9, 64, 0, "", 0, 0][: 4 if place == 0 else 9]
+            data[place] = file | {"path": path}
+            assert send(event, target, data) == "403 a file of an event must have been uploaded here"
+    policy = httpx.get(address, trust_env=False).headers["content-security-policy"]
+    assert "default-src 'self'" in policy and "http" not in policy
+
+
+def test_an_event_of_wrong_values_is_refused_without_a_file(send: Callable[..., str]) -> None:
+    for wrong in ("no kind", None, 3, [1], {"a": 1}):
+        answer = send("input", "kind", [None, wrong, 1, 9, 64, 0, "", 0, 0])
+        assert "Traceback" not in answer and "<svg" not in answer
