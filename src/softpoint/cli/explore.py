@@ -1,4 +1,4 @@
-"""Explore spatial softmax and attention in a browser: softpoint explore"""
+"""Explore spatial softmax, attention and a model in a browser: softpoint explore ckpt=FILE"""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ import logging
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
+
+from softpoint.cli.faults import warn_of_faults
+
+if TYPE_CHECKING:
+    from softpoint.inference import Predictor
 
 
 def main(cfg: DictConfig) -> None:
@@ -24,6 +30,19 @@ def main(cfg: DictConfig) -> None:
         require("gradio", "explore", "exploring")
         from softpoint.explorer.app import create_app
 
-        app = create_app(Path(folder), cfg.host)
+        app = create_app(Path(folder), cfg.host, opened_model(cfg))
         print(f"open {address_of(listening)}/ in a browser; Ctrl-C stops", flush=True)
         serve(app, listening, grace_s=1, access_log=False)
+
+
+def opened_model(cfg: DictConfig) -> tuple[Predictor, str] | None:
+    """Return a predictor that explains its confidence where it can, and its name; None without a checkpoint."""
+    from softpoint.inference import load_predictor, read_checkpoint
+
+    if cfg.ckpt is None:
+        return None
+    checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
+    if cfg.warn:
+        warn_of_faults(checkpoint)
+    predictor = load_predictor(checkpoint, cfg.device, explain=checkpoint.net.calibration.fitted)
+    return predictor, "/".join(Path(cfg.ckpt).parts[-3:])  # no more of the machine's folders

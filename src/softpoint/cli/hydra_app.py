@@ -37,6 +37,7 @@ _TEXTS_OF = {
     "fetch": {"root"},
     "pack": {"output"},
     "demo": {"image", "file", "output"},
+    "explore": {"ckpt"},
     **{study: {"output", "page"} for study in ("crossval", "compare", "curve")},
 }
 

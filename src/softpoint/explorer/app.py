@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
 from fastapi import FastAPI
 
-from softpoint.explorer import attention_tab, softmax_tab
+from softpoint.explorer import attention_tab, model_tab, softmax_tab
 from softpoint.explorer.guard import Guard
 from softpoint.explorer.page import css, theme
 from softpoint.explorer.uploads import MAX_BYTES
+from softpoint.inference.predictor import Predictor
 
 _SESSIONS = 32  # visitors whose uploads are kept in memory; the oldest are forgotten
 _KEPT_S = 600  # seconds that an uploaded file is kept on disk
 
 
-def create_app(folder: Path, host: str = "127.0.0.1") -> FastAPI:
-    """Return the application, which keeps uploads in `folder` and listens on `host`.
+def create_app(folder: Path, host: str = "127.0.0.1", model: tuple[Predictor, str] | None = None) -> FastAPI:
+    """Return the application, which keeps uploads in `folder` and listens on `host`; a `model` has a name.
 
     It loads nothing from other servers, sends nothing to them, and hands out no file.
     """
     assert os.environ["GRADIO_TEMP_DIR"] == str(folder), "gradio takes its folder from there when it is imported"
     tabs = {"Spatial softmax": softmax_tab.build, "Attention": attention_tab.build}
+    if model is not None:
+        tabs["Model"] = partial(model_tab.build, *model)
     page = build_page(tabs)
     page.state_session_capacity = _SESSIONS
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from softpoint.functional import grid_to_image, spatial_softmax
 from softpoint.inference.predictor import NetworkInput, Predictor
 from softpoint.labels.skeleton import Skeleton
 from softpoint.models.attention_maps import collect_attention
-from softpoint.types import AttentionMaps
+from softpoint.types import AttentionMaps, Prediction
 from softpoint.viz import (
     attention_panel,
     confidence_parts,
@@ -52,13 +52,22 @@ def explain(predictor: Predictor, inputs: Iterable[NetworkInput], batch_size: in
     """
     with collect_attention(predictor.net.attention) as maps:
         for batch, prediction in predictor.batches(inputs, batch_size):
-            results = predictor.postprocess_each(batch, prediction)
-            heatmaps = _array(spatial_softmax(prediction["logits"].float()))
-            keypoints, covariance = _array(prediction["keypoints"]), _array(prediction["covariance"])
-            for i, result in enumerate(results):
-                image, cells = _padded(batch[i].image, heatmaps[i], predictor)
-                attention = {place: values[i] for place, values in maps.items()}
-                yield Explanation(image, cells, attention, keypoints[i], covariance[i], result)
+            yield from explained(predictor, batch, prediction, maps)
+
+
+def explained(
+    predictor: Predictor,
+    batch: Sequence[NetworkInput],
+    prediction: Prediction,
+    attention: Mapping[str, Sequence[AttentionMaps]],
+) -> Iterator[Explanation]:
+    """Yield what a prediction for a batch of inputs, in their pixels, is made of."""
+    heatmaps = _array(spatial_softmax(prediction["logits"].float()))
+    keypoints, covariance = _array(prediction["keypoints"]), _array(prediction["covariance"])
+    for i, result in enumerate(predictor.postprocess_each(batch, prediction)):
+        image, cells = _padded(batch[i].image, heatmaps[i], predictor)
+        maps = {place: values[i] for place, values in attention.items()}
+        yield Explanation(image, cells, maps, keypoints[i], covariance[i], result)
 
 
 def explanation_pages(explanation: Explanation, skeleton: Skeleton, title: str) -> list[np.ndarray]:

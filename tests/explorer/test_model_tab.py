@@ -1,0 +1,91 @@
+"""What the tab of a model shows, without a browser."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import json
+import re
+from functools import partial
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("gradio", reason="exploring needs gradio: pip install 'softpoint[explore]'")
+
+from helpers import videos
+from softpoint.explorer.model_tab import _receive, _turn_to, show
+from softpoint.explorer.predictions import read, see
+from softpoint.inference import Predictor
+from softpoint.labels.skeleton import Skeleton
+from softpoint.layers import DynamicSpatialAttention
+from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
+
+IMAGE = np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)
+NAMES = ("<nose>", "tail")
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    torch.manual_seed(0)
+    decoder = partial(FusionDecoder, channels=8)
+    net = KeypointNet(2, Small(width=8), decoder, SoftArgmaxHead, DynamicSpatialAttention, (3,))
+    net.head.logits.weight.data *= 30  # as of a trained one: its heatmaps are not flat
+    net.calibration.set(radius=torch.tensor(3.0))
+    return Predictor(net, Skeleton(NAMES), (64, 96), "cpu", explain=True)
+
+
+def test_the_prediction_is_that_of_the_predictor_and_a_temperature_that_of_its_head(predictor: Predictor) -> None:
+    seen, expected = see(predictor, IMAGE, "a.png"), predictor(IMAGE)
+    for name, value in read(predictor, seen).prediction.items():
+        np.testing.assert_array_equal(value, expected[name])
+    warm = read(predictor, seen, 3.0)
+    try:
+        predictor.net.head.fixed_temperature = 3.0
+        direct = predictor(IMAGE)
+    finally:
+        predictor.net.head.fixed_temperature = 1.0
+    for name, value in warm.prediction.items():
+        np.testing.assert_allclose(value, direct[name], rtol=1e-4)
+    assert not np.allclose(warm.prediction["confidence"], expected["confidence"], rtol=1e-3)
+
+
+def test_files_and_tables_hold_what_is_above_the_threshold(predictor: Predictor) -> None:
+    seen, expected = see(predictor, IMAGE, "a.png"), predictor(IMAGE)
+    low, high = np.argsort(expected["confidence"])
+    page = show(predictor, seen, threshold=float(expected["confidence"].mean()))
+    links = re.findall(r'download="([^"]+)" href="data:[a-z/]+;base64,([^"]+)"', page)
+    files = {name: base64.b64decode(data).decode() for name, data in links}
+    assert [*files] == ["predictions.csv", "predictions_coco.json", "predictions_coco_images.json"]
+    (row,) = csv.DictReader(StringIO(files["predictions.csv"]))
+    assert row["image"] == "a.png" and row[f"{NAMES[low]}_x"] == ""
+    assert float(row[f"{NAMES[high]}_x"]) == pytest.approx(expected["keypoints"][high, 0], abs=1e-3)
+    (subject,) = json.loads(files["predictions_coco.json"])
+    assert subject["keypoints"][3 * low : 3 * low + 3] == [0, 0, 0]
+    assert "1 of 2 keypoints" in page and "<nose>" not in page and html.escape("<nose>") in page
+    assert page.count("<img") == 3 == len(re.findall('alt="[^"]', page)) and "What each confidence is made of" in page
+
+
+def test_frames_of_a_video_are_seen_one_at_a_time(predictor: Predictor, tmp_path: Path) -> None:
+    pytest.importorskip("av", reason="videos are read by PyAV: pip install 'softpoint[video]'")
+    path = str(videos.film(tmp_path / "a.mp4", count=6))
+    seen, video, slider, page = _receive(predictor, path)
+    assert video == path and slider.maximum == 5 and (seen.frame, seen.size) == (0, (48, 64))
+    later, page = _turn_to(predictor, path, 4)
+    assert later.frame == 4 and "a.mp4, frame 4" in page
+    assert abs(later.image.mean() - videos.gray(4)) < 6
+    Path(path).unlink()
+    assert "upload it again" in _turn_to(predictor, path, 4)[1]
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.mp4", b"no video"), ("a.png", b"no image"), ("a.png", b"")])
+def test_a_file_that_cannot_be_used_is_named_alone(
+    predictor: Predictor, tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    page = _receive(predictor, str(tmp_path / name))[-1]
+    assert 'role="alert"' in page and name in page and str(tmp_path) not in page
