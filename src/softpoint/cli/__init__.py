@@ -23,7 +23,7 @@ COMMANDS = {
     "compare": "Train variants alike and compare their errors and costs",
     "curve": "Train on growing numbers of labels, or for longer, and draw the learning curve",
     "demo": "Show spatial softmax and attention in numbers and figures",
-    "explore": "Explore spatial softmax, attention and a model in a browser",
+    "explore": "Explore spatial softmax, attention, a model and labels in a browser",
 }
 # Options of Hydra's command line, without and with a value.
 FLAGS = ("--help", "-h", "--hydra-help", "--multirun", "-m", "--run", "-r", "--resolve", "--info", "-i", "--version")

@@ -1,4 +1,4 @@
-"""Explore spatial softmax, attention and a model in a browser: softpoint explore ckpt=FILE"""
+"""Explore spatial softmax, attention, a model and labels in a browser: softpoint explore ckpt=FILE"""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.faults import warn_of_faults
 
 if TYPE_CHECKING:
+    from softpoint.explorer.data_tab import AuditedSet
     from softpoint.inference import Predictor
 
 
@@ -30,7 +31,7 @@ def main(cfg: DictConfig) -> None:
         require("gradio", "explore", "exploring")
         from softpoint.explorer.app import create_app
 
-        app = create_app(Path(folder), cfg.host, opened_model(cfg))
+        app = create_app(Path(folder), cfg.host, opened_model(cfg), audited_set(cfg))
         print(f"open {address_of(listening)}/ in a browser; Ctrl-C stops", flush=True)
         serve(app, listening, grace_s=1, access_log=False)
 
@@ -46,3 +47,19 @@ def opened_model(cfg: DictConfig) -> tuple[Predictor, str] | None:
         warn_of_faults(checkpoint)
     predictor = load_predictor(checkpoint, cfg.device, explain=checkpoint.net.calibration.fitted)
     return predictor, "/".join(Path(cfg.ckpt).parts[-3:])  # no more of the machine's folders
+
+
+def audited_set(cfg: DictConfig) -> AuditedSet | None:
+    """Return the labels of the data group with their audit; None where no labels are named."""
+    from hydra.utils import instantiate
+
+    from softpoint.cli.inspect import audit, training_split
+    from softpoint.explorer.data_tab import AuditedSet
+    from softpoint.labels.load import load_labels
+
+    if OmegaConf.is_missing(cfg.data, "labels"):
+        return None
+    source, split = instantiate(cfg.datamodule.source), instantiate(cfg.datamodule.split)
+    loaded = load_labels(source, audit=True)
+    report = audit(loaded, source, split, cfg.data.seed, unlabeled=False)
+    return AuditedSet(loaded, report, training_split(loaded, source, split, cfg.data.seed)[0])

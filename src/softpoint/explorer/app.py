@@ -10,7 +10,8 @@ from pathlib import Path
 import gradio as gr
 from fastapi import FastAPI
 
-from softpoint.explorer import attention_tab, model_tab, softmax_tab
+from softpoint.explorer import attention_tab, data_tab, model_tab, softmax_tab
+from softpoint.explorer.data_tab import AuditedSet
 from softpoint.explorer.guard import Guard
 from softpoint.explorer.page import css, theme
 from softpoint.explorer.uploads import MAX_BYTES
@@ -20,7 +21,9 @@ _SESSIONS = 32  # visitors whose uploads are kept in memory; the oldest are forg
 _KEPT_S = 600  # seconds that an uploaded file is kept on disk
 
 
-def create_app(folder: Path, host: str = "127.0.0.1", model: tuple[Predictor, str] | None = None) -> FastAPI:
+def create_app(
+    folder: Path, host: str = "127.0.0.1", model: tuple[Predictor, str] | None = None, data: AuditedSet | None = None
+) -> FastAPI:
     """Return the application, which keeps uploads in `folder` and listens on `host`; a `model` has a name.
 
     It loads nothing from other servers, sends nothing to them, and hands out no file.
@@ -29,6 +32,8 @@ def create_app(folder: Path, host: str = "127.0.0.1", model: tuple[Predictor, st
     tabs = {"Spatial softmax": softmax_tab.build, "Attention": attention_tab.build}
     if model is not None:
         tabs["Model"] = partial(model_tab.build, *model)
+    if data is not None:
+        tabs["Data"] = partial(data_tab.build, data)
     page = build_page(tabs)
     page.state_session_capacity = _SESSIONS
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
