@@ -15,6 +15,9 @@ from torch.nn.utils import get_total_norm
 from softpoint.labels.skeleton import Skeleton
 from softpoint.training.callbacks import ExponentialAverage
 
+# With the epoch five, which TensorBoard's table of runs shows of all curves.
+_BEST = ("epe", "nme", "pck@0.05", "pck@0.1")
+
 
 class Monitor(Callback):
     """Logs, each `trainer.log_every_n_steps` optimizer steps, how a training runs.
@@ -106,7 +109,7 @@ class BestEpoch:
         self.value: float | None = None
 
     def update(self, trainer: Any) -> dict[str, float]:
-        """Return all metrics of the last validation as `best/...` if it is the best so far, else {}."""
+        """Return the main metrics of the last validation as `best/...` if it is the best so far, else {}."""
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for callback in trainer.checkpoint_callbacks:
             value = logged.get(callback.monitor, math.nan)
@@ -115,7 +118,7 @@ class BestEpoch:
                 if self.value is not None and sign * value >= sign * self.value:
                     return {}
                 self.value = value
-                metrics = {f"best/{name[4:]}": value for name, value in logged.items() if name.startswith("val/")}
+                metrics = {f"best/{name}": logged[f"val/{name}"] for name in _BEST if f"val/{name}" in logged}
                 return metrics | {"best/epoch": float(trainer.current_epoch)}
         return {}
 
