@@ -7,6 +7,7 @@ from copy import copy
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
+from rich.text import Text
 
 _UNLIMITED = 1 << 16
 
@@ -27,7 +28,7 @@ class NumberTable(Table):
     """
 
     def __init__(self, names: str, headings: Sequence[str], title: str | None = None) -> None:
-        super().__init__(title=title)
+        super().__init__(title=None if title is None else Text(title))
         self.add_column(names, overflow="fold")
         for heading in headings:
             self.add_column(heading, justify="right")

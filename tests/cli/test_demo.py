@@ -61,3 +61,8 @@ def test_without_a_topic_the_topics_are_listed(
     ending = start("demo")
     assert [line.split()[2] for line in ending.out.splitlines()] == ["softmax", "temperature", "attention"]
     assert ending.code == 0 and not list(tmp_path.iterdir())
+
+
+def test_a_key_of_another_topic_is_refused(start: Callable) -> None:
+    ending = start("demo", "temperature", "temperature=3")
+    assert ending.code == 1 and "demo temperature has no temperature; see softpoint demo --help" in ending.err

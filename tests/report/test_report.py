@@ -16,6 +16,7 @@ import pytest
 
 from helpers.browser import Browser
 from helpers.results import example_results, unlabeled
+from softpoint.cli.report import write_report
 from softpoint.evaluation import Results, compare, evaluate
 from softpoint.images.decode import read_image
 from softpoint.labels.skeleton import Skeleton
@@ -222,3 +223,11 @@ def test_a_browser_shows_it(browser: Browser, tmp_path: Path) -> None:
     browser.open(path, "dark")
     tick = "getComputedStyle(document.querySelector('svg text')).fill"
     assert browser.run(f"return {tick}") == "rgb(232, 234, 237)"
+
+
+def test_a_page_that_cannot_be_made_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def page() -> str:
+        raise ValueError("a.png cannot be read")
+
+    write_report(tmp_path, page)
+    assert "report.html was not written: a.png cannot be read" in caplog.text and not [*tmp_path.iterdir()]

@@ -47,6 +47,7 @@ def test_a_trainer_that_leaves_out_a_part_of_a_run_is_refused(settings: dict[str
     [
         (EarlyStopping("val/epe", patience=0), "patience of EarlyStopping=0: give a whole number from 1 on"),
         (EarlyStopping("val/ep"), "monitor of EarlyStopping='val/ep': did you mean 'val/epe'?"),
+        (EarlyStopping("epe"), "monitor of EarlyStopping='epe'"),
         (ModelCheckpoint(monitor="val/median"), "monitor of ModelCheckpoint='val/median'"),
         (ModelCheckpoint(monitor="val/auc"), "ModelCheckpoint of val/auc must have mode=max"),
         (EarlyStopping("val/loss", mode="max"), "EarlyStopping of val/loss must have mode=min"),

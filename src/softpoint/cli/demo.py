@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.overrides import whole_number
@@ -37,6 +38,10 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"no topic {cfg.topic!r}; {did_you_mean(str(cfg.topic), TOPICS)}")
     from softpoint.viz.figures import write_figure
 
+    whole_number(cfg, "seed")
+    given = {word.split("=")[0] for word in HydraConfig.get().overrides.task}
+    if unused := given & _OTHERS_KEYS[cfg.topic]:
+        raise ValueError(f"demo {cfg.topic} has no {min(unused)}; see softpoint demo --help")
     drawings = dict(TOPICS[cfg.topic](cfg))
     for name, drawing in drawings.items():
         write_figure(Path(cfg.output) / name, drawing.figure, drawing.text)
@@ -105,6 +110,8 @@ def attention(cfg: DictConfig) -> Iterator[tuple[str, Drawing]]:
     yield "attention", attention_figure(attention_steps(features, seeded_module(seed), temperatures))
 
 
+# Keys of other topics.
+_OTHERS_KEYS = {"softmax": {"temperatures"}, "temperature": {"temperature"}, "attention": {"temperature", "window"}}
 TOPICS: dict[str, Callable[[DictConfig], Iterator[tuple[str, Drawing]]]] = {
     "softmax": softmax,
     "temperature": temperature,

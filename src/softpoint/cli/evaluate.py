@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.overrides import whole_number
-from softpoint.cli.report import collected_warnings, typed_command
+from softpoint.cli.report import collected_warnings, typed_command, write_report
 
 if TYPE_CHECKING:
     from softpoint.evaluation import Results
@@ -69,12 +69,13 @@ def _write_evaluation(
     about = {"checkpoint": checkpoint_paths(cfg)[0], **_about(cfg, eval_set), "confidence_radius": radius}
     about |= {"confidence_radius_original": original, "confidence_fraction": fraction}
     metrics = evaluate(results, **settings, fraction=fraction, about=about)
-    page = ""
-    if cfg.report:
-        facts = model_facts(checkpoint)
-        page = evaluation_page(results, metrics, eval_set.image, facts, warnings, typed_command("evaluate"))
-    write_evaluation(Path(cfg.output), results, metrics, figures=cfg.figures, report=page)
+    write_evaluation(Path(cfg.output), results, metrics, figures=cfg.figures)
     Console().print(metrics_tables(metrics))
+    if cfg.report:
+        facts, again = model_facts(checkpoint), typed_command("evaluate")
+        write_report(
+            Path(cfg.output), lambda: evaluation_page(results, metrics, eval_set.image, facts, warnings, again)
+        )
     if original:
         print(f"confidence: the probability of an error of at most {original:.1f} px in these images")
 
@@ -111,12 +112,15 @@ def _write_comparison(
         Console().print(comparison_tables(comparisons[letter], letter))
     print(*(f"{letter} is {path}" for letter, path in zip(_LETTERS, paths, strict=False)), sep="\n")
     images = [kept[i] for i in rows[0]]
-    page = _comparison_page(cfg, checkpoints, models, comparisons, eval_set, images, warnings) if cfg.report else ""
-    write_comparison(Path(cfg.output), dict(zip(_LETTERS, measured, strict=False)), comparisons, page)
+    write_comparison(Path(cfg.output), dict(zip(_LETTERS, measured, strict=False)), comparisons)
+    if cfg.report:
+        write_report(
+            Path(cfg.output),
+            lambda: _comparison_page(checkpoints, models, comparisons, eval_set, images, warnings),
+        )
 
 
 def _comparison_page(
-    cfg: DictConfig,
     checkpoints: list[Checkpoint],
     models: Mapping[str, Results],
     comparisons: Mapping[str, Mapping[str, Any]],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from softpoint.inference import Checkpoint
     from softpoint.training.final_test import FinalTest
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -50,14 +52,30 @@ def typed_command(name: str) -> str:
     return f"{command(name)} {shlex.join([*flags, *words, *config.overrides.task])}"
 
 
+def write_report(folder: Path, page: Callable[[], str]) -> None:
+    """Write what `page` returns as report.html; a failure is a warning, because the results are written already."""
+    from softpoint.evaluation.files import REPORT
+    from softpoint.paths import write_text
+
+    try:
+        write_text(folder / REPORT, page())
+    except (OSError, ValueError) as error:
+        _log.warning("%s was not written: %s", folder / REPORT, error)
+    else:
+        print(f"report: {here(folder / REPORT)}")
+
+
 def write_test_report(
-    trainer: Any, test: FinalTest, checkpoint: Checkpoint | None, path: Path, warnings: Sequence[str]
+    trainer: Any,
+    test: FinalTest,
+    checkpoint: Checkpoint | None,
+    path: Path,
+    warnings: Sequence[str],
+    trusted: str,
 ) -> None:
     """Write report.html of the final test into the folder of a run; `path` is the checkpoint that was tested."""
     from softpoint.evaluation.eval_data import confidence_fraction
-    from softpoint.evaluation.files import REPORT
     from softpoint.metrics.calibration import FRACTION
-    from softpoint.paths import write_text
     from softpoint.report import evaluation_page
     from softpoint.report.facts import model_facts
 
@@ -65,12 +83,13 @@ def write_test_report(
     fraction = FRACTION if checkpoint is None else confidence_fraction(checkpoint)
     metrics = {"split": "test", "confidence_fraction": fraction, **test.metrics}
     facts = [] if checkpoint is None else model_facts(checkpoint)
-    source, file = trainer.datamodule.sources["test"], Path(trainer.default_root_dir) / REPORT
+    source, results = trainer.datamodule.sources["test"], test.results
 
     def load(i: int) -> np.ndarray:
         image: np.ndarray = source.load(0, test.tested[i]).image
         return image
 
-    again = f"{command('evaluate')} {setting('ckpt', here(path))}"
-    write_text(file, evaluation_page(test.results, metrics, load, facts, warnings, again))
-    print(f"report: {here(file)}")
+    again = f"{command('evaluate')} {setting('ckpt', here(path))}{trusted}"
+    write_report(
+        Path(trainer.default_root_dir), lambda: evaluation_page(results, metrics, load, facts, warnings, again)
+    )

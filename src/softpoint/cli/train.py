@@ -94,7 +94,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         print(f"best checkpoint, {best}: {here(best.path)}")
         boxes = " boxes=LABELS" * bool(data.crops)
         if cfg.report and report.results is not None and STUDY not in os.environ:
-            write_test_report(trainer, report, record.checkpoint, best.path, warnings)
+            write_test_report(trainer, report, record.checkpoint, best.path, warnings, trusted)
         print(f"use it: {command('predict')} {setting('ckpt', here(best.path))} source=IMAGE_OR_FOLDER{boxes}{trusted}")
     return best.score, report.results if report.metrics else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 from softpoint.evaluation.plots import error_figure
@@ -12,7 +13,7 @@ from softpoint.evaluation.results import Results
 from softpoint.labels.csv_io import exact, write_rows
 from softpoint.metrics.calibration import FRACTION
 from softpoint.metrics.columns import COLUMNS
-from softpoint.paths import write_json, write_text
+from softpoint.paths import write_json
 from softpoint.viz.figures import write_figure
 
 REPORT = "report.html"
@@ -20,10 +21,8 @@ REPORT = "report.html"
 _FIGURES = ("errors.png", "errors.svg", "reliability.png", "reliability.svg", "worst.png")
 
 
-def write_evaluation(
-    folder: Path, results: Results, metrics: Mapping[str, Any], *, figures: bool = False, report: str = ""
-) -> None:
-    """Write predictions.csv, per_keypoint.csv, metrics.json and, if wanted, figures and the text of report.html.
+def write_evaluation(folder: Path, results: Results, metrics: Mapping[str, Any], *, figures: bool = False) -> None:
+    """Write predictions.csv, per_keypoint.csv, metrics.json and, if wanted, figures.
 
     Files of an earlier evaluation are removed first, and metrics.json is written last: if it exists, all do.
     """
@@ -34,25 +33,22 @@ def write_evaluation(
     if figures and results.labeled.any():
         write_figure(folder / "errors", error_figure(results))
         write_figure(folder / "reliability", reliability_figure(results, metrics.get("confidence_fraction", FRACTION)))
-    if report:
-        write_text(folder / REPORT, report)
     write_json(folder / "metrics.json", metrics)
 
 
-def write_comparison(
-    folder: Path, models: Mapping[str, Results], comparisons: Mapping[str, Mapping[str, Any]], report: str = ""
-) -> None:
-    """Write predictions_a.csv and so on of each model, report.html, and last what compares A with each other model.
+def write_comparison(folder: Path, models: Mapping[str, Results], comparisons: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write predictions_a.csv and so on of each model, and last what compares A with each other model.
 
     That is comparison.json of two models, and comparison_ab.json, comparison_ac.json and so on of more. Files of an
     earlier comparison are removed first.
     """
-    for path in (folder / REPORT, *folder.glob("comparison*.json"), *folder.glob("predictions_[a-z].csv")):
-        path.unlink(missing_ok=True)
+    for other in ("", *ascii_lowercase[1:]):
+        if (earlier := folder / f"comparison{f'_a{other}' if other else ''}.json").is_file():
+            for path in (earlier, *(folder / f"predictions_{letter}.csv" for letter in ("a", other or "b"))):
+                path.unlink(missing_ok=True)
+    (folder / REPORT).unlink(missing_ok=True)
     for letter, results in models.items():
         results.write(folder / f"predictions_{letter.lower()}.csv")
-    if report:
-        write_text(folder / REPORT, report)
     for other, comparison in comparisons.items():
         pair = "" if len(comparisons) == 1 else f"_a{other.lower()}"
         write_json(folder / f"comparison{pair}.json", comparison)

@@ -21,7 +21,7 @@ def free_memory() -> int | None:
 
 @cache
 def keep_freed_memory() -> None:
-    """Make the C library keep freed memory, up to 64 MB, for the next image.
+    """Make the C library keep freed memory for the next image: up to 64 MB in each thread that reads.
 
     glibc gives freed memory back to the system above twice the size of the largest mapped block that was freed, which
     an image and its decoder's copy of it reach each time: 450 faults of pages for 640 x 480 pixels, 45 % of the time

@@ -55,15 +55,22 @@ def check_trainer(trainer: Any) -> None:
 
 
 def check_batches(trainer: Any, data: Any) -> None:
-    """Raise ValueError where the number of batches of an epoch leaves nothing to train, to validate or to test."""
+    """Raise ValueError where the number of batches of an epoch leaves nothing to train, to validate or to test.
+
+    The data is that of all processes.
+    """
     for split in SPLITS:
-        limit, batches = getattr(trainer, f"limit_{split}_batches"), data.batches(split)
+        limit, batches = getattr(trainer, f"limit_{split}_batches"), -(-data.batches(split) // trainer.world_size)
         if isinstance(limit, float) and int(limit * batches) < 1:
             raise ValueError(
                 f"trainer.limit_{split}_batches={limit:g} of {batches} batches is less than one; give a larger"
                 " fraction, or a whole number of batches"
             )
-    limit, every, batches = trainer.limit_train_batches, trainer.val_check_interval, data.batches("train")
+    limit, every, batches = (
+        trainer.limit_train_batches,
+        trainer.val_check_interval,
+        -(-data.batches("train") // trainer.world_size),
+    )
     epochs = data.default_epochs if trainer.max_epochs is None else trainer.max_epochs
     total = epochs * (min(limit, batches) if isinstance(limit, int) else int(limit * batches))
     # The other ends of a run validate its last weights.
@@ -85,7 +92,7 @@ def _check_monitor(callback: EarlyStopping | ModelCheckpoint) -> None:
     kind, monitor, group = type(callback).__name__, callback.monitor or "", "val/"
     if isinstance(callback, EarlyStopping):
         _check_whole("patience of EarlyStopping", callback.patience)
-    if not monitor.startswith(group):
+    if not monitor or monitor.startswith("train/"):
         return
     logged = [f"val/{column.name}" for column in COLUMNS.values() if column.logged or column.name in NAMES]
     check_choice(f"monitor of {kind}", monitor, ["val/loss", *logged])

@@ -333,7 +333,7 @@ def test_frames_and_subjects_have_pages(explain: Any, tmp_path: Path) -> None:
     _, pages = explain(clip, explain_images=3)
     chosen = [int(Path(page).stem) for page in pages]
     assert len(chosen) == 3 and set(chosen) < {*range(12)}
-    assert [number_of(job.read_frame(Video(clip, 10**6), number)) for number in chosen] == chosen
+    assert [number_of(Video(clip, 10**6).read(number)) for number in chosen] == chosen
     (tmp_path / "out" / "job.json").unlink()
     boxes = {"01.png": np.array([[1.0, 2, 30, 40], [5, 5, 60, 40]])}
     _, pages = explain(images(tmp_path / "in", 2), boxes)

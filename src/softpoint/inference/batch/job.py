@@ -182,7 +182,7 @@ class Job:
             names, image_folder = source.names, self._image_folder(source)
             return lambda number: image_folder.read(names[number])
         assert video is not None
-        return partial(read_frame, video)
+        return video.read
 
     def _write_files(
         self, folder: Path, predictions: Predictions, video: Video | None, read: Callable[[int], np.ndarray]
@@ -219,13 +219,6 @@ class Job:
         write_explanations(folder / "explain", self.predictor, predictions, rows, read, self.options.batch_size, bar)
         more = f" (the {count} least confident of {total}; explain_images={total} draws all)" if count < total else ""
         return [table, f"{folder / 'explain'}{more}"]
-
-
-def read_frame(video: Video, number: int) -> np.ndarray:
-    """Return a frame (H, W, 3) that could be decoded before."""
-    pixels = next(video.play(number)).pixels
-    assert pixels is not None
-    return pixels
 
 
 def _errors(source: Source, predictions: Predictions, video: Video | None) -> tuple[int, list[str]]:
