@@ -49,7 +49,17 @@ def test_images_are_chosen_with_their_predictions_as_labels(
         np.testing.assert_allclose(found[kept], expected[kept], atol=2e-3)
     assert read_image(output / "sheet.png").shape[2] == 3
     again = start("suggest", *words)
-    assert again.code == 1 and f"output={output} holds results already" in again.err
+    assert again.code == 1 and f"output={output} exists and is not empty" in again.err
+
+
+@pytest.mark.parametrize("words", [["ckpt=a.ckpt", "source=here"], ["labels=a.csv", "ckpt=a.ckpt"]])
+def test_nothing_of_a_person_is_overwritten(start: Callable, tmp_path: Path, words: list[str]) -> None:
+    table = tmp_path / "labeled-data" / "video" / "CollectedData_anna.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("mine")
+    ending = start("suggest", *words, f"output={tmp_path}")
+    assert ending.code == 1 and f"output={tmp_path} exists and is not empty" in ending.err
+    assert table.read_text() == "mine"
 
 
 def test_images_of_the_run_and_labeled_ones_are_left_out(

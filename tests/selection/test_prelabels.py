@@ -68,6 +68,16 @@ def test_all_formats_give_the_points_back(copies: list[Copy], tmp_path: Path) ->
             np.testing.assert_allclose(found[image], points, err_msg=str(template))
 
 
+def test_a_copy_never_replaces_a_file(copies: list[Copy], tmp_path: Path) -> None:
+    original = tmp_path / "out" / "images" / "day1" / "img0.png"
+    source = ImageSource(original.parent, (original.name,))
+    original.write_bytes((tmp_path / "source/day2/img0.png").read_bytes())
+    before = original.read_bytes()
+    with pytest.raises(FileExistsError, match=r"img0\.png exists, and is not overwritten"):
+        list(copy_images([candidate(source=source, name=original.name)], tmp_path / "out", READING))
+    assert original.read_bytes() == before
+
+
 def test_coco_has_boxes_and_deeplabcut_its_scorer(copies: list[Copy], tmp_path: Path) -> None:
     write_prelabels(copies, tmp_path / "out", SKELETON, 0.1, "anna")
     box = read_labels(tmp_path / "out" / COCO).boxes[0]

@@ -53,9 +53,8 @@ def suggest_images(cfg: DictConfig) -> None:
             "source=WHAT needs a model that knows what it does not know: give ckpt=RUN/checkpoints/best.ckpt"
         )
     check_device(cfg.device)
-    output, sources = Path(cfg.output), find_sources(cfg.source, Path(cfg.output))
-    if (output / "job.json").exists():
-        raise ValueError(f"output={output} holds results already; name another folder")
+    output = _new_output(cfg)
+    sources = find_sources(cfg.source, output)
     checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
     if cfg.warn:
         warn_of_faults(checkpoint)
@@ -73,6 +72,14 @@ def suggest_images(cfg: DictConfig) -> None:
         )
     print(f"{_counts(pool)}{first_few(pool.unreadable)}")
     _write_suggestions(cfg, predictor, choices, reading, output)
+
+
+def _new_output(cfg: DictConfig) -> Path:
+    """Return the folder of the results; ValueError where it holds anything, which might be a person's labels."""
+    output = Path(cfg.output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"output={output} exists and is not empty, and nothing is overwritten; name a new folder")
+    return output
 
 
 def _labeled(cfg: DictConfig, predictor: FeaturePredictor, reading: Reading) -> list[Candidate]:
@@ -159,7 +166,7 @@ def rank_labels(cfg: DictConfig) -> None:
     from softpoint.selection.sheets import sheet, suspicious_tile
     from softpoint.viz import write_image
 
-    judged, output = _judged(cfg), Path(cfg.output)
+    output, judged = _new_output(cfg), _judged(cfg)
     found = suspicions(judged.results, judged.fraction)
     write_suspicious(output / "suspicious.csv", judged, found)
     files = ["suspicious.csv"]

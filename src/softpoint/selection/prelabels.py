@@ -59,6 +59,8 @@ def copy_images(chosen: Sequence[Candidate], output: Path, reading: Reading) -> 
                 file = str(PurePosixPath(file).with_suffix(".png"))
         file = _unique(file, taken)
         path = output / IMAGES / file
+        if path.exists():
+            raise FileExistsError(f"{path} exists, and is not overwritten; name a new folder by output=FOLDER")
         path.parent.mkdir(parents=True, exist_ok=True)
         if original is None:
             write_image(path, pixels)
@@ -144,7 +146,7 @@ def _write_dlc(labels: Labels, output: Path, scorer: str, remarks: list[str]) ->
         folder, _, name = subject.place.partition("/")
         path = output / LABELED_DATA / folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # a subject before had the same image
         try:
             os.link(output / subject.image, path)
         except OSError:
