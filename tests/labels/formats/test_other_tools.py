@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,50 @@ def test_labelme_groups_are_subjects(tmp_path: Path) -> None:
     assert labels.unused["points at exactly (-1, -1), which mark missing ones (data.missing=none keeps them)"] == 1
 
 
+SCALE = shape("scale_bar", (20, 18), (28, 19), kind="rectangle")
+AROUND = shape("mouse", (1, 1), (9, 9), kind="rectangle")
+
+
+@pytest.mark.parametrize(
+    ("rectangles", "groups", "boxes", "unused"),
+    [
+        ([SCALE], (None, None), [None], 1),
+        ([SCALE, AROUND], (None, None), [(0.5, 0.5, 8.5, 8.5)], 1),
+        ([SCALE, AROUND], (1, 1), [(0.5, 0.5, 8.5, 8.5)], 1),
+        ([AROUND, AROUND], (None, None), [None], 2),
+        ([AROUND], (1, 2), [None, None], 1),
+        ([AROUND], (None, 2), [None, None], 1),
+        ([AROUND | {"group_id": 3}], (None, None), [None], 1),
+        ([AROUND | {"group_id": 2}], (1, 2), [None, (0.5, 0.5, 8.5, 8.5)], 0),
+        ([SCALE | {"group_id": 2}, AROUND | {"group_id": 2}], (1, 2), [None, None], 2),
+    ],
+)
+def test_a_labelme_rectangle_is_a_box_only_of_its_own_subject(
+    tmp_path: Path, rectangles: list, groups: tuple, boxes: list, unused: int
+) -> None:
+    put(tmp_path, "a.jpg")
+    points = [shape("nose", (2, 2), group=groups[0]), shape("tail", (8, 8), group=groups[1])]
+    put(tmp_path, "a.json", labelme("a.jpg", *points, *rectangles))
+    labels = read_labels(tmp_path)
+    assert [s.box for s in labels.subjects] == boxes
+    assert [s.category for s in labels.subjects] == ["mouse" if box else "" for box in boxes]
+    assert labels.unused["rectangles that are not the only one of a subject"] == unused
+
+
+def test_labelme_keeps_no_image_in_memory(tmp_path: Path) -> None:
+    for i in range(20):
+        put(tmp_path, f"{i}.jpg")
+        content = labelme(f"{i}.jpg", shape("nose", (1, i), mask="x" * 250_000)) | {"imageData": "x" * 250_000}
+        put(tmp_path, f"{i}.json", content)
+    tracemalloc.start()
+    try:
+        labels = read_labels(tmp_path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(labels) == 20 and peak < 5_000_000  # the files hold 10 MB, and one of them is read in 2
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -170,10 +215,41 @@ def test_cvat_skeletons_points_and_boxes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("subjects", "boxes", "found", "unused"),
+    [
+        ([7], [7], [True], 0),
+        ([7, 8], [8], [False, True], 0),
+        ([7], [9], [False], 1),
+        ([7], [7, 7], [False], 2),
+        ([7, 7], [7], [False, False], 1),
+    ],
+)
+@pytest.mark.parametrize("kind", ["skeleton", "points"])
+def test_a_cvat_box_is_that_of_one_subject(
+    tmp_path: Path, kind: str, subjects: list, boxes: list, found: list, unused: int
+) -> None:
+    put(tmp_path, "a.png")
+    if kind == "points":
+        if len(subjects) > len(set(subjects)):
+            pytest.skip("single points of one group are one subject")
+        shapes = [cvat_point(label, "1,2", group_id=group) for group in subjects for label in ("nose", "tail")]
+    else:
+        point = cvat_point("nose", "1,2")
+        shapes = [f'<skeleton label="mouse" group_id="{group}">{point}</skeleton>' for group in subjects]
+    shapes += [f'<box label="mouse" xtl="0" ytl="1" xbr="10" ybr="11" group_id="{group}"/>' for group in boxes]
+    labels = read_labels(written(tmp_path, cvat(cvat_image("a.png", "".join(shapes))), "annotations.xml"))
+    assert [s.box is not None for s in labels.subjects] == found
+    assert labels.unused["boxes whose group_id is not that of one box and one subject"] == unused
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         (cvat('<track id="0"/>'), "holds tracks of a video"),
-        (cvat(cvat_image("a.png", cvat_point("nose", "1;2"))), "image number 1: nose_1 is at '1', not at x,y"),
+        (
+            cvat(cvat_image("a.png", cvat_point("nose", "1;2"))),
+            "image number 1: nose_1 is at '1', not at x,y; correct it$",
+        ),
         (
             cvat(*[cvat_image("a.png", cvat_point("nose", "1,2"))] * 2),
             "image number 2: a.png is labeled in image number 1 too",

@@ -38,9 +38,9 @@ def recognize(path: Path, head: bytes) -> bool:
 def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     """Return a subject per skeleton, and one per group of single points in an image, coordinates as written.
 
-    A point that is `outside` is unlabeled, an `occluded` one occluded. A box of the same `group_id` is the subject's.
-    Other shapes are counted in `unused`; an image without shapes is unlabeled. Images are searched below `images`, or
-    near the file.
+    A point that is `outside` is unlabeled, an `occluded` one occluded. The only box of a `group_id` is that of its only
+    subject. Other shapes are counted in `unused`; an image without shapes is unlabeled. Images are searched below
+    `images`, or near the file.
     Raises ValueError for tracks of a video, whose frames have no names, and for a file without points.
     """
     file = path / _FILE if path.is_dir() else path
@@ -83,7 +83,7 @@ def _rows(entry: Element, place: str, image: str, unused: Counter[str]) -> list[
     """Return the subjects of an image, or an unlabeled one."""
     size = tuple(int(_number(entry, key, "0")) for key in ("height", "width"))
     known: dict[str, Any] = {"image": image} | ({"size": size} if all(size) else {})
-    boxes = {box.get("group_id"): box for box in entry.findall("box") if box.get("group_id")}
+    boxes = _boxes(entry, unused)
     rows: list[csv_columns.Row] = []
     loose: dict[str, dict[str, csv_columns.State]] = {}
     for shape in entry:
@@ -93,7 +93,11 @@ def _rows(entry: Element, place: str, image: str, unused: Counter[str]) -> list[
                 _add_points(points, point)
             fields = known | {"category": _label(shape)}
             rows.append(
-                (f"{place}, {shape.tag} {len(rows) + 1}", _with_box(fields, boxes.get(shape.get("group_id"))), points)
+                (
+                    f"{place}, {shape.tag} {len(rows) + 1}",
+                    _with_box(fields, boxes.get(shape.get("group_id", ""))),
+                    points,
+                )
             )
         elif shape.tag == "points":
             _add_points(loose.setdefault(shape.get("group_id") or "", {}), shape)
@@ -102,6 +106,18 @@ def _rows(entry: Element, place: str, image: str, unused: Counter[str]) -> list[
     for group, points in loose.items():
         rows.append((f"{place}, group {group}" if group else place, _with_box(dict(known), boxes.get(group)), points))
     return rows or [(place, known, {})]
+
+
+def _boxes(entry: Element, unused: Counter[str]) -> dict[str, Element]:
+    """Return the box of each group of an image that has one box and one subject."""
+    boxes = [box for box in entry.findall("box") if box.get("group_id")]
+    counts = Counter(box.get("group_id") for box in boxes)
+    subjects = Counter(skeleton.get("group_id") for skeleton in entry.findall("skeleton"))
+    subjects.update({points.get("group_id") for points in entry.findall("points")})
+    used = {box.get("group_id", ""): box for box in boxes}
+    used = {group: box for group, box in used.items() if counts[group] == subjects[group] == 1}
+    unused["boxes whose group_id is not that of one box and one subject"] += len(boxes) - len(used)
+    return used
 
 
 def _with_box(fields: dict[str, Any], box: Element | None) -> dict[str, Any]:
@@ -123,7 +139,7 @@ def _add_points(points: dict[str, csv_columns.State], shape: Element) -> None:
             continue
         x, comma, y = pair.partition(",")
         if not comma:
-            raise ValueError(f"{name} is at {pair[:40]!r}, not at x,y; correct it")
+            raise ValueError(f"{name} is at {pair[:40]!r}, not at x,y")
         state = OCCLUDED if shape.get("occluded") == "1" else VISIBLE
         points[name] = csv_columns.checked_point(name, parse_float(x), parse_float(y), state)
 

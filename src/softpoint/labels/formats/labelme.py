@@ -40,15 +40,16 @@ def recognize(path: Path, head: bytes) -> bool:
 def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     """Return the points of every file, one subject per `group_id`, coordinates as written.
 
-    A rectangle of the group is its box, and the rectangle's label its category; a point with the flag `occluded` is
-    occluded. Other shapes are counted in `unused`. `imagePath` starts from the JSON file; its end counts, below
+    The only rectangle of its `group_id` is a subject's box, and the rectangle's label its category; without `group_id`,
+    the only one that encloses the points of a file's only subject. A point with the flag `occluded` is occluded. Other
+    shapes are counted in `unused`. `imagePath` starts from the JSON file; its end counts, below
     `images` or the folder. A file without shapes is an unlabeled image.
     Raises ValueError for a folder without points.
     """
     if not path.is_dir():
         raise ValueError(f"{path} is a file; name the folder of the JSON files")
     unused: Counter[str] = Counter()
-    contents: dict[str, tuple[str, dict[str, Any]]] = {}
+    contents: dict[str, tuple[str, list[csv_columns.Row]]] = {}  # without the images that the files may hold
     for file in _files(path):
         place = file.relative_to(path).as_posix()
         with errors.row(place):
@@ -59,17 +60,17 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
             image = json_values.as_text(content.get("imagePath"), "imagePath")
             contents[place] = (
                 normalize_path(posixpath.join(posixpath.dirname(place), image.replace("\\", "/"))),
-                content,
+                _rows(place, content, unused),
             )
     tails = Tails(images or path, [image for image, _ in contents.values()])
     rows: list[csv_columns.Row] = []
     unique = UniqueRows()
-    for place, (written, content) in contents.items():
+    for place, (written, subjects) in contents.items():
         with errors.row(place):
             image = tails[written]
             _check_own(Path(path, place), image)
             unique.add(normalize_path(image), place, image)
-            rows += _rows(place, image, content, unused)
+            rows += [(where, {"image": image} | fields, points) for where, fields, points in subjects]
     names = tuple(dict.fromkeys(name for *_, points in rows for name in points))
     if not names:
         errors.raise_or_warn()
@@ -94,23 +95,31 @@ def _check_own(file: Path, image: str) -> None:
         )
 
 
-def _rows(place: str, image: str, content: dict[str, Any], unused: Counter[str]) -> list[csv_columns.Row]:
-    """Return the subjects of a file, or an unlabeled one."""
+def _rows(place: str, content: dict[str, Any], unused: Counter[str]) -> list[csv_columns.Row]:
+    """Return the subjects of a file, still without its image, or an unlabeled one."""
     groups: dict[Any, _Subject] = {}
     for shape in json_values.as_list(content["shapes"], "shapes"):
         _add_shape(groups, json_values.as_object(shape), unused)
     size = [content.get(key) for key in ("imageHeight", "imageWidth")]
-    known = {"image": image} | ({"size": tuple(size)} if all(type(n) is int and n > 0 for n in size) else {})
+    known: dict[str, Any] = {"size": tuple(size)} if all(type(n) is int and n > 0 for n in size) else {}
+    loose = groups[None].boxes if None in groups else []
+    subjects = {number: group for number, group in groups.items() if group.points}
     rows: list[csv_columns.Row] = []
-    for number, group in groups.items():
-        fields: dict[str, Any] = dict(known)
-        if len(group.boxes) == 1:
-            fields["category"], fields["box"] = group.boxes[0]
-        else:
-            unused["rectangles that share a group_id"] += len(group.boxes)
-        if group.points or len(group.boxes) == 1:
-            rows.append((place if number is None else f"{place} group {number}", fields, group.points))
-    return rows or [(place, dict(known), {})]
+    for number, group in subjects.items():
+        boxes = [] if number is None else group.boxes
+        if not boxes and len(subjects) == 1:
+            boxes = [box for box in loose if _encloses(box[1], group.points)]
+        fields = known | (dict(zip(("category", "box"), boxes[0], strict=True)) if len(boxes) == 1 else {})
+        rows.append((place if number is None else f"{place} group {number}", fields, group.points))
+    used = sum("box" in fields for _, fields, _ in rows)
+    unused["rectangles that are not the only one of a subject"] += sum(len(g.boxes) for g in groups.values()) - used
+    return rows or [(place, known, {})]
+
+
+def _encloses(box: tuple[float, float, float, float], points: dict[str, csv_columns.State]) -> bool:
+    """Return whether all labeled points lie in the box."""
+    left, top, right, bottom = box
+    return all(left <= x <= right and top <= y <= bottom for x, y, state in points.values() if state)
 
 
 def _add_shape(groups: dict[Any, _Subject], shape: dict[str, Any], unused: Counter[str]) -> None:
