@@ -291,10 +291,17 @@ def test_rectlabel_categories_are_keypoints(tmp_path: Path) -> None:
     path = put(tmp_path, "coco.json", rectlabel([(0, 2, 3, 4), (1, 1, 5, 6), (0, 1, -1, -1), (1, 2, NAN, NAN)]))
     labels = read_labels(path)
     assert labels.skeleton.names == ("nose", "tail") and labels.visibility.tolist() == [[0, 2], [2, 0]]
+    texts = rectlabel([(0, 2, 3, 4), (1, 1, 5, 6)])
+    for image in texts["images"]:
+        image["id"] = str(image["id"])
+    assert read_labels(put(tmp_path, "coco.json", texts)).visibility.tolist() == [[0, 2], [2, 0]]
+    twice = rectlabel([(0, 1, 3, 4)])
+    twice["images"][1]["id"] = "0"
     for content, message in (
         (rectlabel([(0, 1, 3, 4), (0, 1, 5, 6)]), "a.png has two points nose"),
-        (rectlabel([(7, 1, 3, 4)]), "is the id of none"),
-        (rectlabel([(0, 1, 3, 4)], ("a.png", "./a.png")), "a.png has the file_name or id of another"),
+        (rectlabel([(7, 1, 3, 4)]), "is the id of none; correct it, or"),
+        (rectlabel([(0, 1, 3, 4)], ("a.png", "./a.png")), r"image number 2: ./a.png is labeled in image number 1 too"),
+        (twice, "image number 2: b.png has the id of image number 1 too"),
     ):
         with pytest.raises(ValueError, match=message):
             read_labels(put(tmp_path, "coco.json", content))

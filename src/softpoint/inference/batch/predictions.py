@@ -46,7 +46,7 @@ class Predictions:
     rows: Callable[[], Iterator[Row]]
     has_boxes: bool = False
     has_visibility: bool = False
-    coco_ids: Callable[[], tuple[dict[str, int], int]] | None = None  # ids of the images and of the category
+    coco_ids: Callable[[], tuple[dict[str, int | str], int | str]] | None = None  # ids of images and category
 
     def name(self, number: int) -> str:
         """Return the path of an image as readers of labels have it, VIDEO/000012 for a frame."""

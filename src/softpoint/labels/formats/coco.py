@@ -149,7 +149,7 @@ def _add_entries(
     for position, entry in enumerate(entries):
         place = _place(kind, position, entry)
         with errors.row(place):
-            key = _id(json_values.as_object(entry), "id")
+            key = coco_schema.parse_id(json_values.as_object(entry), "id")
             repeated = key in result
             result[key] = None
             if repeated:
@@ -164,18 +164,6 @@ def _place(kind: str, position: int, entry: Any) -> str:
     return f"{kind} {json_values.quote(key)}" if isinstance(key, str) else f"{kind} number {position + 1}"
 
 
-def _id(entry: Entry, key: str) -> int | float | str:
-    value = entry.get(key)
-    # As a key of a dict 7.0 equals 7, and NaN equals nothing.
-    if isinstance(value, str):  # some tools write the ids of images as text, and those of annotations as numbers
-        return int(value) if re.fullmatch(r"0|[1-9]\d{0,17}", value, re.ASCII) else value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, float) and value.is_integer():
-        return value
-    raise ValueError(f"{key} is {json_values.quote(value)}; it must be an integer or text")
-
-
 def _add_subjects(
     entries: list[Any],
     images: dict[Any, Image | None],
@@ -185,14 +173,14 @@ def _add_subjects(
     unused: Counter[str],
 ) -> None:
     """Add the subjects to their images, and count in `unused` what they do not hold."""
-    ids: set[int | float | str] = set()
+    ids: set[int | str] = set()
     for position, entry in enumerate(entries):
         place = _place("annotation", position, entry)
         with errors.row(place):
             image = _resolve(images, json_values.as_object(entry), "image")
             image.invalid += 1
             if entry.get("id") is not None:  # nothing refers to an annotation, and some tools do not number them
-                if (key := _id(entry, "id")) in ids:
+                if (key := coco_schema.parse_id(entry, "id")) in ids:
                     raise ValueError("an earlier annotation has the same id; give each its own")
                 ids.add(key)
             category = _resolve(categories, entry, "category")
@@ -204,7 +192,7 @@ def _add_subjects(
 
 
 def _resolve(by_id: dict[Any, _T | None], entry: Entry, kind: str) -> _T:
-    key = _id(entry, f"{kind}_id")
+    key = coco_schema.parse_id(entry, f"{kind}_id")
     if key not in by_id:
         raise ValueError(f"{kind}_id {json_values.quote(key)} is the id of no {kind}; correct it")
     if (result := by_id[key]) is None:

@@ -10,7 +10,8 @@ from typing import Any
 
 from softpoint.labels.formats import coco
 from softpoint.labels.formats.parsing import csv_columns, json_values
-from softpoint.labels.formats.parsing.coco_schema import Image, parse_image
+from softpoint.labels.formats.parsing.coco_schema import Image, parse_id, parse_image
+from softpoint.labels.formats.parsing.rows import UniqueRows
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import VISIBLE, Labels
 from softpoint.paths import normalize_path
@@ -42,20 +43,21 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
         content = json_values.as_object(json_values.load_json(path))
         lists = [json_values.as_list(content.get(name), name) for name in ("images", "annotations", "categories")]
         kinds = [json_values.as_object(entry) for entry in lists[2]]
-        names = {_key(kind, "id"): json_values.as_text(kind.get("name"), "name") for kind in kinds}
+        names = {parse_id(kind, "id"): json_values.as_text(kind.get("name"), "name") for kind in kinds}
         if len(set(names.values())) < len(kinds):
             raise ValueError("its categories repeat an id or a name; give each keypoint its own")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     found: dict[Any, tuple[Image, dict[str, csv_columns.State]]] = {}
-    unique: dict[str, str] = {}
+    unique = UniqueRows()
     for number, entry in enumerate(lists[0], 1):
         place = f"image number {number}"
         with errors.row(place):
-            image = parse_image(json_values.as_object(entry), place)
-            if (earlier := unique.setdefault(normalize_path(image.path), place)) != place or _key(entry, "id") in found:
-                raise ValueError(f"{image.path} has the file_name or id of another ({earlier}); give each its own")
-            found[_key(entry, "id")] = image, {}
+            image, key = parse_image(json_values.as_object(entry), place), parse_id(entry, "id")
+            unique.add(normalize_path(image.path), place, image.path)
+            if key in found:
+                raise ValueError(f"{image.path} has the id of {found[key][0].place} too; give each its own")
+            found[key] = image, {}
     unused: Counter[str] = Counter()
     for number, entry in enumerate(lists[1], 1):
         with errors.row(f"annotation number {number}"):
@@ -73,9 +75,9 @@ def _add_point(
     names: dict[Any, str],
     unused: Counter[str],
 ) -> None:
-    image, name = images.get(_key(entry, "image_id")), names.get(_key(entry, "category_id"))
+    image, name = images.get(parse_id(entry, "image_id")), names.get(parse_id(entry, "category_id"))
     if image is None or name is None:
-        raise ValueError("its image_id or category_id is the id of none; correct it")
+        raise ValueError("its image_id or category_id is the id of none")
     parts = entry.get("segmentation")
     if not (isinstance(parts, list) and len(parts) == 1 and isinstance(parts[0], list) and len(parts[0]) == 2):
         unused["annotations that are no points"] += 1
@@ -84,10 +86,3 @@ def _add_point(
     if name in image[1]:
         raise ValueError(f"{image[0].path} has two points {name}; with several subjects label COCO keypoints")
     image[1][name] = csv_columns.checked_point(name, x, y, VISIBLE)
-
-
-def _key(entry: dict[str, Any], key: str) -> int | str:
-    value = entry.get(key)
-    if type(value) is not int and not isinstance(value, str):
-        raise ValueError(f"{key} is {json_values.quote(value)}; it must be an integer or text")
-    return value

@@ -11,6 +11,7 @@ import numpy as np
 
 from softpoint.inference.batch.predictions import Predictions, Row
 from softpoint.labels.formats import recognize
+from softpoint.labels.formats.parsing.coco_schema import parse_id
 from softpoint.labels.formats.parsing.json_values import load_json
 from softpoint.paths import atomic_write, normalize_path
 
@@ -38,7 +39,7 @@ def write(path: Path, predictions: Predictions) -> None:
     _write_lines(path, "[\n", (_subject(row, predictions, ids, category) for row in subjects), "]\n")
 
 
-def read_ids(labels: Path) -> tuple[dict[str, int], int]:
+def read_ids(labels: Path) -> tuple[dict[str, int | str], int | str]:
     """Return the id of each image in a COCO file, by its path, and that of its category with keypoints.
 
     Label files of other formats have none: ({}, 1).
@@ -46,19 +47,17 @@ def read_ids(labels: Path) -> tuple[dict[str, int], int]:
     if recognize(labels) != "coco":
         return {}, _CATEGORY
     content = load_json(labels)
-    images = {
-        normalize_path(str(image["file_name"])): image["id"] for image in content["images"] if type(image["id"]) is int
-    }
-    kinds = [kind["id"] for kind in content["categories"] if kind.get("keypoints") and type(kind["id"]) is int]
+    images = {normalize_path(str(image["file_name"])): parse_id(image, "id") for image in content["images"]}
+    kinds = [parse_id(kind, "id") for kind in content["categories"] if kind.get("keypoints")]
     return images, kinds[0] if kinds else _CATEGORY
 
 
-def _image(row: Row, predictions: Predictions, ids: Mapping[str, int]) -> dict[str, Any]:
+def _image(row: Row, predictions: Predictions, ids: Mapping[str, int | str]) -> dict[str, Any]:
     name, (height, width) = predictions.name(row.number), row.size
     return {"id": ids.get(normalize_path(name), row.number), "file_name": name, "width": width, "height": height}
 
 
-def _subject(row: Row, predictions: Predictions, ids: Mapping[str, int], category: int) -> dict[str, Any]:
+def _subject(row: Row, predictions: Predictions, ids: Mapping[str, int | str], category: int | str) -> dict[str, Any]:
     finite = np.isfinite(row.keypoints).all(1)
     triples = np.where(finite[:, None], np.concatenate([row.keypoints, row.confidence[:, None]], axis=1), 0.0)
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -39,6 +40,22 @@ class Image:
     group: str | None
     subjects: list[Subject] = field(default_factory=list)
     invalid: int = 0  # number of annotations that cannot be used; such an image does not count as unlabeled
+
+
+def parse_id(entry: Entry, key: str) -> int | str:
+    """Return an id; a text of digits is a number, as some tools write ids of images as text, and references as numbers.
+
+    >>> parse_id({"id": "7"}, "id"), parse_id({"id": 7.0}, "id"), parse_id({"id": "007"}, "id")
+    (7, 7, '007')
+    """
+    value = entry.get(key)
+    if isinstance(value, str):
+        return int(value) if re.fullmatch(r"0|[1-9]\d{0,17}", value, re.ASCII) else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    raise ValueError(f"{key} is {json_values.quote(value)}; it must be an integer or text")
 
 
 def parse_category(entry: Entry, unused: Counter[str]) -> Category:
