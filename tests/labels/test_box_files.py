@@ -49,9 +49,14 @@ def test_categories_are_those_of_the_training(tmp_path: Path) -> None:
     for content in (coco, BOXES, paths):
         assert of(tmp_path, content, image_file=file) == {"v/a.png": [mouse, rat]}
         assert of(tmp_path, content, image_file=file, categories=["rat", "cat"]) == {"v/a.png": [rat]}
-        assert of(tmp_path, content, image_file=file, categories=["person"]) == {"v/a.png": [mouse, rat]}
+        with pytest.raises(ValueError, match=r"has boxes of mouse, rat, but the model was trained on person;"):
+            of(tmp_path, content, image_file=file, categories=["person"])
+    with pytest.raises(ValueError, match=r"has boxes of category_id 1, category_id 2, but the model was"):
+        of(tmp_path, paths, categories=["rat"])
     labels = coco | {"categories": [kind | {"keypoints": ["nose"]} for kind in KINDS]}
     assert of(tmp_path, labels, categories=["rat"]) == {"v/a.png": [rat]}
+    with pytest.raises(ValueError, match=r"has boxes of mouse, rat, but the model was trained on person;"):
+        of(tmp_path, labels, categories=["person"])
     header = "image,category,box_left,box_top,box_right,box_bottom\n"
     assert of(tmp_path, f"{header}a.png,rat,1,2,3,4\na.png,mouse,0,0,1,1\n", categories=["rat"]) == {
         "a.png": [[1, 2, 3, 4]]
@@ -64,6 +69,11 @@ def test_categories_are_those_of_the_training(tmp_path: Path) -> None:
         (BOXES, r"image_id 7 is the id of no image known here; predict with source= the COCO file"),
         ([{"image_id": "a.png", "bbox": [0, 0, 1]}], r"box 1: bbox holds 3 values"),
         ([{"image_id": "a.png"}], r"box 1: bbox holds None"),
+        ([{"image_id": "77", "bbox": [0, 0, 1, 1]}], "box 1: image_id 77 is the id of no image known here"),
+        (
+            {"images": [*IMAGES, {"id": "7", "file_name": "c.png"}], "annotations": []},
+            "a.png and c.png have one id, 7;",
+        ),
         ([], "has no box of an image"),
         ("image,box_left,box_top,box_right,box_bottom\na.png,3,1,2,2\n", "line 2: box has left 3"),
         ("image,box_left,box_top,box_right,box_bottom\n", "has no box of an image"),
@@ -72,6 +82,28 @@ def test_categories_are_those_of_the_training(tmp_path: Path) -> None:
 def test_wrong_files_are_refused(tmp_path: Path, content: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         of(tmp_path, content)
+
+
+def test_what_is_not_used_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    crowd, lost = BOXES[0] | {"iscrowd": 1}, BOXES[0] | {"image_id": "v/lost.png"}
+    coco = {"images": IMAGES, "annotations": [*BOXES, crowd, lost], "categories": KINDS}
+    found = of(tmp_path, coco, categories=["mouse"])
+    assert {image: len(boxes) for image, boxes in found.items()} == {"v/a.png": 1, "v/lost.png": 1}
+    for text in (
+        "3 scores",
+        "1 crowds",
+        "1 boxes without area",
+        "1 boxes of other categories",
+        "1 boxes of images that",
+    ):
+        assert text in caplog.text
+    caplog.clear()
+    text = [{"image_id": "7", "bbox": [0, 0, 4, 5]}]
+    file = written(tmp_path, json.dumps(coco), "images.json")
+    assert [*of(tmp_path, text, image_file=file)] == ["v/a.png"] and not caplog.text
+    header = "image,crowd,box_left,box_top,box_right,box_bottom\n"
+    assert [*of(tmp_path, f"{header}a.png,1,0,0,1,1\nb.png,0,0,0,1,1\n", categories=["rat"])] == ["b.png"]
+    assert "1 crowds" in caplog.text and "it states none, so that every box counts" in caplog.text
 
 
 @FUZZ
