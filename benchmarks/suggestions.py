@@ -25,6 +25,8 @@ from report import parser, print_machine
 from softpoint.cli.hydra_errors import CONFIGS
 from softpoint.cli.train import STUDY, train
 from softpoint.evaluation import Results
+from softpoint.evaluation.eval_data import open_set
+from softpoint.evaluation.predict import evaluation_predictor, predict
 from softpoint.inference import read_checkpoint
 from softpoint.inference.batch.sources import ImageSource
 from softpoint.labels.csv_io import write_rows
@@ -88,7 +90,11 @@ def configured(overrides: Sequence[str], folder: Path) -> DictConfig:
 
 
 def trained(overrides: Sequence[str], folder: Path) -> Results:
-    """Return the predictions of a new training for its test split."""
+    """Return the predictions of a training for its test split; one that an earlier call ended is not repeated."""
+    if (folder / "model_card.md").is_file():
+        checkpoint = read_checkpoint(folder / "checkpoints" / "best.ckpt")
+        eval_set = open_set(checkpoint, "test")
+        return predict(evaluation_predictor(checkpoint, eval_set), eval_set)
     folder.mkdir(parents=True, exist_ok=True)
     results = train(configured(overrides, folder))[1]
     assert results is not None

@@ -175,8 +175,7 @@ def rank_labels(cfg: DictConfig) -> None:
         write_image(output / "sheet.png", sheet([suspicious_tile(judged, one) for one in drawn], names))
         files.append("sheet.png")
     _print_suspicions(judged, drawn)
-    subjects = len({one.subject for one in found})
-    print(f"{subjects} of {len(judged.results)} labeled subjects have a suspicious label")
+    print(f"the most unlikely {len(drawn)} of {len(found)} labels that are listed, of {len(judged.results)} subjects")
     for note in filter(None, (judged.note, _advice(cfg, judged))):
         print(note)
     print(f"{output}: {', '.join(files)}")

@@ -16,9 +16,11 @@ KINDS = {
     "shifted": "a label far from its prediction, measured by what the model states to know",
     "forgotten": "no label where the model is sure of the keypoint",
 }
-# Surprise from which on a label is listed: one that 5 % of right labels have. An exchange saves as much at least, and
-# leaves less.
-LEAST = 3.0
+# Surprise from which on a label is listed: the list is a ranking, and ends where it has nothing more to say. Of the
+# labels of one subject those follow that are at least half as surprising as the first.
+LEAST = 1.0
+# Surprise per label that an exchange saves, and the largest that it leaves.
+_SAVED, _LEFT = 1.5, 3.0
 # Largest probability that a model may give itself of having recognized a keypoint: it bounds every surprise.
 _SURE = 0.999
 
@@ -73,7 +75,8 @@ def _of_subject(results: Results, row: int, fraction: float) -> list[Suspicion]:
     absent = results.visibility[row] < 0  # which the labels state
     missed = np.where(labeled | absent, 0.0, -np.log1p(-results.confidence[row].clip(0, _SURE)))
     for kind, scores in (("shifted", alone), ("forgotten", missed)):
-        order = [int(k) for k in np.argsort(-scores, kind="stable") if scores[k] > LEAST]
+        least = max(LEAST, float(scores.max()) / 2)
+        order = [int(k) for k in np.argsort(-scores, kind="stable") if scores[k] > least]
         found += [Suspicion(row, kind, tuple(order), float(scores[order[0]]))] if order else []
     return found
 
@@ -90,7 +93,7 @@ def _exchanged(surprise: np.ndarray, labeled: np.ndarray, row: int) -> list[Susp
     saved = 0.0
     for cycle in _cycles(place):
         gain, after = float((own[cycle] - surprise[cycle, place[cycle]]).sum()), surprise[cycle, place[cycle]]
-        if gain > LEAST * len(cycle) / 2 and after.mean() < LEAST:
+        if gain > _SAVED * len(cycle) and after.mean() < _LEFT:
             moved, saved = [*moved, *cycle], saved + gain
     return [Suspicion(row, "exchanged", tuple(moved), saved)] if moved else []
 
