@@ -95,16 +95,18 @@ def test_labels_of_another_image_and_of_a_mirror_are_found() -> None:
     assert {one.subject for one in suspicions(results, FRACTION)[:2]} == {30, 60}
 
 
-def test_a_forgotten_point_is_found_where_the_model_is_sure_and_no_other() -> None:
+def test_a_forgotten_point_is_found_where_the_model_is_sure_or_others_have_it() -> None:
     results, row = predicted(), 5
-    points, confidence = results.truth[row].copy(), results.confidence.copy()
-    points[[2, 3]] = np.nan
-    confidence[row, 2], confidence[row, 3] = 0.3, 0.99
-    one = first(planted(replace(results, confidence=confidence, keypoints=results.truth), row, points), row)
-    assert (one.kind, one.keypoints) == ("forgotten", (3,))
-    absent = planted(replace(results, confidence=confidence, keypoints=results.truth), row, points)
-    absent = replace(absent, visibility=np.where(absent.visibility == 0, -1, absent.visibility))
-    assert not [one for one in suspicions(absent, FRACTION) if one.subject == row]
+    truth, confidence = results.truth.copy(), results.confidence.copy()
+    truth[::2, 2], truth[row, 2:5] = np.nan, np.nan  # every other subject has no such point
+    confidence[row, 2:5] = 0.1, 0.99, 0.1
+    results = replace(
+        results, truth=truth, visibility=np.where(np.isfinite(truth[..., 0]), 2, 0), confidence=confidence
+    )
+    one = next(one for one in suspicions(results, FRACTION) if one.subject == row and one.kind == "forgotten")
+    assert one.keypoints == (3, 4) and one.score == pytest.approx(-np.log(0.01 * 2 / 202))
+    absent = replace(results, visibility=np.where(results.visibility == 0, -1, results.visibility))
+    assert not [one for one in suspicions(absent, FRACTION) if one.kind == "forgotten"]
 
 
 def test_an_unsure_prediction_accuses_no_label() -> None:

@@ -14,7 +14,7 @@ from softpoint.layers.calibration import COVARIANCE_SCALE, TAIL
 KINDS = {
     "exchanged": "labels that fit much better under the names of each other",
     "shifted": "a label far from its prediction, measured by what the model states to know",
-    "forgotten": "no label where the model is sure of the keypoint",
+    "forgotten": "no label where the model is sure of the keypoint, and most subjects have one",
 }
 # Surprise from which on a label is listed: the list is a ranking, and ends where it has nothing more to say. Of the
 # labels of one subject those follow that are at least half as surprising as the first.
@@ -39,10 +39,11 @@ def suspicions(results: Results, fraction: float) -> list[Suspicion]:
 
     The surprise of a label is -log of the probability that a right one is as far from the prediction: the tail of the
     calibrated t-distribution, or 1 where the model did not recognize the keypoint. That of no label is -log of the
-    probability that the model is not within its radius of the keypoint. `fraction` is that of the subject's size which
-    the confidences of the results are about.
+    share of subjects without a label of this keypoint, times the probability that the model is not within its radius of
+    it. `fraction` is that of the subject's size which the confidences of the results are about.
     """
-    found = [one for row in range(len(results)) for one in _of_subject(results, row, fraction)]
+    rare = -np.log(((~results.labeled).sum(0) + 1) / (len(results) + 2))
+    found = [one for row in range(len(results)) for one in _of_subject(results, row, fraction, rare)]
     return sorted(found, key=lambda one: -one.score)
 
 
@@ -66,14 +67,14 @@ def _tail(squared: np.ndarray) -> np.ndarray:
     return np.asarray((1 + squared / TAIL) ** (-TAIL / 2))
 
 
-def _of_subject(results: Results, row: int, fraction: float) -> list[Suspicion]:
+def _of_subject(results: Results, row: int, fraction: float, rare: np.ndarray) -> list[Suspicion]:
     surprise = surprises(results, row, fraction)
     labeled = results.labeled[row]
     found = _exchanged(surprise, np.flatnonzero(labeled), row)
     moved = {keypoint for one in found for keypoint in one.keypoints}
     alone = np.where([k in moved for k in range(len(labeled))], 0.0, np.nan_to_num(np.diag(surprise)))
     absent = results.visibility[row] < 0  # which the labels state
-    missed = np.where(labeled | absent, 0.0, -np.log1p(-results.confidence[row].clip(0, _SURE)))
+    missed = np.where(labeled | absent, 0.0, rare - np.log1p(-results.confidence[row].clip(0, _SURE)))
     for kind, scores in (("shifted", alone), ("forgotten", missed)):
         least = max(LEAST, float(scores.max()) / 2)
         order = [int(k) for k in np.argsort(-scores, kind="stable") if scores[k] > least]
