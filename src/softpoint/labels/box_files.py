@@ -50,7 +50,7 @@ def read_boxes(
     if (found := _detected(path, errors, image_file, unused)) is None:
         labels = read_labels(path, images=images, missing=missing).with_any_of(keypoints)
         chosen = _chosen(path, labels.categories, categories)
-        return boxes_by_image(labels.with_categories(chosen) if chosen else labels, source)
+        return boxes_by_image(labels.with_categories(sorted(chosen)) if chosen else labels, source)
     errors.raise_or_warn()
     kinds = _chosen(path, [kind for _, kind, _ in found], categories)
     unused["boxes of other categories"] += sum(kind not in kinds for _, kind, _ in found) if kinds else 0
