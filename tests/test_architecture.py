@@ -101,8 +101,8 @@ ALLOWED = {
         "training", "viz",
     },
     "explorer": {
-        "audit", "data", "demo", "functional", "images", "inference", "labels", "layers", "models", "paths", "report",
-        "suggest", "viz",
+        "audit", "data", "demo", "functional", "images", "inference", "labels", "layers", "models", "paths", "suggest",
+        "viz",
     },
     "report": {"evaluation", "inference", "metrics", "paths", "viz"},
     "selection": {

@@ -22,9 +22,9 @@ from softpoint.images.decode import read_image
 from softpoint.labels.skeleton import Skeleton
 from softpoint.report import comparison_page, evaluation_page
 from softpoint.report.gallery import mean_errors
-from softpoint.report.theme import PALETTE, dark_twin
 from softpoint.viz.colors import contrast, line_colors, palette, to_hex
 from softpoint.viz.figures import COLORS
+from softpoint.viz.theme import PALETTE, dark_twin
 
 LIMIT = 15_000_000  # bytes of a page
 HOSTILE = ("<script>alert(1)</script>", '"a\' onload="x()', "$x^2$ & {{ 7*7 }}", "\x1b[31m\u202e\ud800</svg>")

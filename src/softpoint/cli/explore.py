@@ -38,10 +38,10 @@ def main(cfg: DictConfig) -> None:
 
 def opened_model(cfg: DictConfig) -> tuple[Predictor, str] | None:
     """Return a predictor that explains its confidence where it can, and its name; None without a checkpoint."""
-    from softpoint.inference import load_predictor, read_checkpoint
-
     if cfg.ckpt is None:
         return None
+    from softpoint.inference import load_predictor, read_checkpoint
+
     checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
     if cfg.warn:
         warn_of_faults(checkpoint)
@@ -51,14 +51,14 @@ def opened_model(cfg: DictConfig) -> tuple[Predictor, str] | None:
 
 def audited_set(cfg: DictConfig) -> AuditedSet | None:
     """Return the labels of the data group with their audit; None where no labels are named."""
+    if OmegaConf.is_missing(cfg.data, "labels"):
+        return None
     from hydra.utils import instantiate
 
     from softpoint.cli.inspect import audit, training_split
     from softpoint.explorer.data_tab import AuditedSet
     from softpoint.labels.load import load_labels
 
-    if OmegaConf.is_missing(cfg.data, "labels"):
-        return None
     source, split = instantiate(cfg.datamodule.source), instantiate(cfg.datamodule.split)
     loaded = load_labels(source, audit=True)
     report = audit(loaded, source, split, cfg.data.seed, unlabeled=False)

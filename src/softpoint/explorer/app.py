@@ -6,16 +6,19 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
 from fastapi import FastAPI
 
-from softpoint.explorer import attention_tab, data_tab, model_tab, softmax_tab
-from softpoint.explorer.data_tab import AuditedSet
+from softpoint.explorer import attention_tab, softmax_tab
 from softpoint.explorer.guard import Guard
 from softpoint.explorer.page import css, theme
 from softpoint.explorer.uploads import MAX_BYTES
-from softpoint.inference.predictor import Predictor
+
+if TYPE_CHECKING:
+    from softpoint.explorer.data_tab import AuditedSet
+    from softpoint.inference.predictor import Predictor
 
 _SESSIONS = 32  # visitors whose uploads are kept in memory; the oldest are forgotten
 _KEPT_S = 600  # seconds that an uploaded file is kept on disk
@@ -30,9 +33,13 @@ def create_app(
     """
     assert os.environ["GRADIO_TEMP_DIR"] == str(folder), "gradio takes its folder from there when it is imported"
     tabs = {"Spatial softmax": softmax_tab.build, "Attention": attention_tab.build}
-    if model is not None:
+    if model is not None:  # whose imports take seconds
+        from softpoint.explorer import model_tab
+
         tabs["Model"] = partial(model_tab.build, *model)
     if data is not None:
+        from softpoint.explorer import data_tab
+
         tabs["Data"] = partial(data_tab.build, data)
     page = build_page(tabs)
     page.state_session_capacity = _SESSIONS

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from softpoint.report.theme import PALETTE
+from softpoint.viz.theme import PALETTE
 
 
 def theme() -> gr.themes.Base:

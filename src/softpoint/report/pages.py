@@ -23,9 +23,9 @@ from softpoint.metrics.calibration import FRACTION
 from softpoint.report import figures
 from softpoint.report.facts import Facts, data_facts
 from softpoint.report.gallery import DIFFERENT, Load, cases, choose, mean_errors
-from softpoint.report.theme import style_sheet
 from softpoint.viz import palette
 from softpoint.viz.colors import line_colors, to_hex
+from softpoint.viz.theme import style_sheet
 
 _FOLDER = Path(__file__).parent
 _HEADLINES = ("epe", "median", "pck@0.05", "pck@0.1", "ece", "coverage_90")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from softpoint.report.theme import HEX
+from softpoint.viz.theme import HEX
 
 _TAGS = ("svg", "g", "defs", "clipPath", "path", "rect", "use", "text", "tspan")
 _ATTRIBUTES = ("id", "d", "x", "y", "width", "height", "transform", "clip-path", "href", "style")
