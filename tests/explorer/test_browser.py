@@ -25,8 +25,14 @@ def page(browser: Browser, address: str) -> Browser:
     """The page as it is opened, and nothing asked for or complained of before."""
     browser.complaints(), browser.requests()
     browser.open(address)
-    until(lambda: point(browser, "argmax"))
+    until(lambda: ready(browser))
     return browser
+
+
+def ready(page: Browser) -> bool:
+    """Whether the result and the last of the controls are there."""
+    needed = ("#softmax .panel", "#temperature input[type=range]", "#cell input", "input[type=file]")
+    return bool(page.run(f"return {list(needed)}.every(part => document.querySelector(part))"))
 
 
 def until(condition: Callable[[], Any]) -> Any:
@@ -94,7 +100,7 @@ def test_an_upload_is_shown_to_its_visitor_alone_and_a_bad_one_explained(
     page.driver.switch_to.new_window("tab")
     try:
         page.open(address)
-        until(lambda: point(page, "argmax"))
+        until(lambda: ready(page))
         page.run("document.querySelector('#kind input[value=\"my file\"]').click()")
         alert = until(lambda: page.run("return document.querySelector('#softmax [role=alert]')?.innerText"))
         assert "first" in alert
@@ -106,14 +112,14 @@ def test_an_upload_is_shown_to_its_visitor_alone_and_a_bad_one_explained(
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_every_text_is_readable_and_every_control_named(browser: Browser, address: str, mode: str) -> None:
     browser.open(address, mode)
-    until(lambda: point(browser, "argmax"))
+    until(lambda: ready(browser))
     for tab in browser.driver.find_elements("css selector", "button[role=tab]"):
         tab.click()
         until(lambda: tab.get_attribute("aria-selected") == "true")  # noqa: B023
         assert browser.run(CONTRAST) == []
         check_names(browser)
     browser.open(address, mode, 420)
-    until(lambda: point(browser, "argmax"))
+    until(lambda: ready(browser))
     assert browser.run("return document.documentElement.scrollWidth") <= 420
 
 
