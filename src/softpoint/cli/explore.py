@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from softpoint.cli.faults import warn_of_faults
 
@@ -51,7 +51,7 @@ def opened_model(cfg: DictConfig) -> tuple[Predictor, str] | None:
 
 def audited_set(cfg: DictConfig) -> AuditedSet | None:
     """Return the labels of the data group with their audit; None where no labels are named."""
-    if OmegaConf.is_missing(cfg.data, "labels"):
+    if "labels" not in cfg.data:  # or without a value
         return None
     from hydra.utils import instantiate
 
