@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from helpers.training import NAMES, read_csv
+from softpoint.cli.faults import calibration_command
+from softpoint.cli.suggest import feature_predictor
 from softpoint.images.decode import read_image
 from softpoint.inference import load_predictor, read_checkpoint
 from softpoint.labels.formats import read_labels
@@ -81,6 +83,14 @@ def test_features_are_those_of_each_image_in_any_batch(run: Path) -> None:
     together = [found["features"] for found in predictor.predict(inputs, 4)]
     np.testing.assert_array_equal(one_by_one, together)
     assert len({feature.tobytes() for feature in together}) == len(images)
+
+
+def test_a_model_without_calibration_is_refused_with_the_command(run: Path) -> None:
+    checkpoint = read_checkpoint(run / "checkpoints" / "best.ckpt")
+    checkpoint.net.calibration.fitted = False
+    with pytest.raises(ValueError, match="is not calibrated") as error:
+        feature_predictor(checkpoint, "cpu")
+    assert calibration_command(checkpoint) in str(error.value)
 
 
 def test_labels_are_ranked_by_one_model_with_what_it_learned(run: Path, start: Callable, tmp_path: Path) -> None:

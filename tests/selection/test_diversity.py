@@ -68,6 +68,13 @@ def test_a_pool_keeps_the_best_of_a_still_scene_and_the_best_of_all() -> None:
     assert [one.number for one in pool.candidates()] == [1, 5, 6]
 
 
+def test_a_pool_keeps_the_first_of_equal_scores() -> None:
+    pool = Pool(limit=2)
+    for i in range(4):  # none was counted between
+        pool.add(candidate(i, 0.5))
+    assert [one.number for one in pool.candidates()] == [0, 1]
+
+
 @pytest.mark.parametrize(("path", "known"), [("a/day1/x.png", True), ("a/day2/x.png", False), ("day1/x.png/7", False)])
 def test_an_image_is_known_by_its_folder_and_name(path: str, known: bool) -> None:
     assert is_known(Path(path), {"day1/x.png", "x.png", "clip.mp4/000003"}) is known

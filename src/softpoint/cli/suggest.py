@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from softpoint.cli.faults import warn_of_faults
+from softpoint.cli.faults import calibration_command, warn_of_faults
 from softpoint.cli.overrides import whole_number
 from softpoint.cli.predict import orientation
 from softpoint.cli.shell import command
@@ -45,7 +45,7 @@ def suggest_images(cfg: DictConfig) -> None:
     from softpoint.inference.predictor import check_device
     from softpoint.labels.row_errors import first_few
     from softpoint.paths import normalize_path
-    from softpoint.selection.candidates import FeaturePredictor, Pool, collect
+    from softpoint.selection.candidates import Pool, collect
     from softpoint.selection.diversity import choose
 
     if cfg.ckpt is None:
@@ -58,7 +58,7 @@ def suggest_images(cfg: DictConfig) -> None:
     checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
     if cfg.warn:
         warn_of_faults(checkpoint)
-    predictor = FeaturePredictor(checkpoint, cfg.device)
+    predictor = feature_predictor(checkpoint, cfg.device)
     reading = _reading(cfg, checkpoint, sources)
     known = {normalize_path(image) for images in (checkpoint.splits or {}).values() for image in images}
     pool = Pool(max(cfg.pool, cfg.count))
@@ -72,6 +72,18 @@ def suggest_images(cfg: DictConfig) -> None:
         )
     print(f"{_counts(pool)}{first_few(pool.unreadable)}")
     _write_suggestions(cfg, predictor, choices, reading, output)
+
+
+def feature_predictor(checkpoint: Checkpoint, device: str) -> FeaturePredictor:
+    """Return the predictor of a model; ValueError unless it is calibrated."""
+    from softpoint.selection.candidates import FeaturePredictor
+
+    if not checkpoint.net.calibration.fitted:
+        raise ValueError(
+            f"{checkpoint.path} is not calibrated, and its expected errors need that; first run:"
+            f" {calibration_command(checkpoint)}"
+        )
+    return FeaturePredictor(checkpoint, device)
 
 
 def _new_output(cfg: DictConfig) -> Path:

@@ -31,11 +31,6 @@ class FeaturePredictor(Predictor):
     """A predictor whose predictions explain their confidence and hold `features` (C,), the mean of the coarsest map."""
 
     def __init__(self, checkpoint: Checkpoint, device: str) -> None:
-        if not checkpoint.net.calibration.fitted:
-            raise ValueError(
-                f"{checkpoint.path} is not calibrated, and its expected errors need that: run softpoint calibrate"
-                " ckpt=... first"
-            )
         super().__init__(checkpoint.net, checkpoint.skeleton, checkpoint.size, device, checkpoint.crops, explain=True)
         self._features = torch.empty(0)
         checkpoint.net.backbone.register_forward_hook(self._keep)  # type: ignore[attr-defined]
@@ -80,6 +75,7 @@ class Pool:
     labeled: int = 0  # left out, as the model was trained or tested on them
     flat: int = 0  # left out, as they show nothing
     _heap: list[tuple[float, int, Candidate]] = field(default_factory=list)
+    _rows: int = 0  # that ended: no two entries of the heap are equal
     _best: Candidate | None = None  # of the row of near duplicates that goes on
     _first: int = 0  # fingerprint of the first of these
 
@@ -95,7 +91,8 @@ class Pool:
         """End the row of near duplicates."""
         if self._best is not None:
             push = heappush if len(self._heap) < self.limit else heappushpop
-            push(self._heap, (self._best.score, -self.seen, self._best))
+            self._rows += 1
+            push(self._heap, (self._best.score, -self._rows, self._best))
         self._best = None
 
     def candidates(self) -> list[Candidate]:

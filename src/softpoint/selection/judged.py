@@ -50,7 +50,7 @@ def judged_by_folds(labels: Labels, folder: Path, image_folder: ImageFolder) -> 
     predicted = Results.read(folder / "predictions.csv")
     names = common_keypoints(predicted.skeleton.names, labels.skeleton.names, "skip")
     labels, predicted = labels.with_keypoints(names), predicted.with_keypoints(names)
-    pairs = _matches(labels, predicted)
+    pairs = _matches(labels, predicted, len(content["seeds"]))
     if not pairs:
         raise ValueError(
             f"no image of {labels.source} was predicted in {folder}, whose first is {predicted.images[0]}; name the"
@@ -59,15 +59,15 @@ def judged_by_folds(labels: Labels, folder: Path, image_folder: ImageFolder) -> 
     judged, rows = labels.select(pairs), predicted.select(pairs.values())
     results = replace(rows, truth=judged.keypoints, visibility=judged.visibility, skeleton=labels.skeleton)
     left = sum(bool((subject.visibility > 0).any()) for subject in labels.subjects) - len(pairs)
-    note = f"{left} labeled subjects were not in the cross-validation" if left > 0 else ""
+    note = f"{left} labeled subjects were not in the cross-validation, or not in all its seeds" if left > 0 else ""
     fraction = float(content.get("confidence_fraction") or FRACTION)
     return Judged(results, judged, np.ones(len(judged), bool), image_folder.read, fraction, note)
 
 
-def _matches(labels: Labels, predicted: Results) -> dict[int, int]:
+def _matches(labels: Labels, predicted: Results, seeds: int) -> dict[int, int]:
     """Return the first row of the results for each subject, by image, and by order within an image.
 
-    An image with another number of subjects than was predicted is left out. Several seeds have several rows each.
+    An image with another number of subjects than each of the `seeds` predicted is left out. Each seed has its own rows.
     """
     ours, theirs = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
     for i, subject in enumerate(labels.subjects):
@@ -78,7 +78,7 @@ def _matches(labels: Labels, predicted: Results) -> dict[int, int]:
     pairs: dict[int, int] = {}
     for image, subjects in ours.items():
         rows = theirs[image]
-        if rows and len(rows) % len(subjects) == 0:
+        if len(rows) == seeds * len(subjects):
             pairs |= dict(zip(subjects, rows, strict=False))
     return pairs
 

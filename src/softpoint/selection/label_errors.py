@@ -23,6 +23,7 @@ LEAST = 1.0
 _SAVED, _LEFT = 1.5, 3.0
 # Largest probability that a model may give itself of having recognized a keypoint: it bounds every surprise.
 _SURE = 0.999
+_RAREST = 1e9  # that is printed as a number: an exchange of many keypoints is beyond all floats
 
 
 class Suspicion(NamedTuple):
@@ -118,7 +119,7 @@ def _cycles(place: np.ndarray) -> list[list[int]]:
 def odds(score: float) -> str:
     """Return a score as the frequency of right labels that are as unlikely.
 
-    >>> odds(3.0), odds(12.0)
-    ('1 in 20', '1 in 162755')
+    >>> odds(3.0), odds(12.0), odds(800.0)
+    ('1 in 20', '1 in 162755', 'less than 1 in 1000000000')
     """
-    return f"1 in {math.exp(score):.0f}"
+    return f"less than 1 in {_RAREST:.0f}" if score > math.log(_RAREST) else f"1 in {math.exp(score):.0f}"
