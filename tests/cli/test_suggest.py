@@ -33,6 +33,7 @@ def test_images_are_chosen_with_their_predictions_as_labels(
     ckpt, output = run / "checkpoints" / "best.ckpt", tmp_path / "out"
     words = [f"ckpt={ckpt}", f"source={unseen}", f"output={output}", "count=3", "threshold=0"]
     ending = start("suggest", *words)
+    assert "the images that the model was trained on are not where they were" in ending.out
     assert (
         ending.code == 0 and "12 images or frames read" in ending.out and f"3 images to label in {output}" in ending.out
     )
@@ -68,9 +69,9 @@ def test_images_of_the_run_and_labeled_ones_are_left_out(
     run: Path, start: Callable, unseen: Path, tmp_path: Path
 ) -> None:
     words = [f"ckpt={run / 'checkpoints' / 'best.ckpt'}", f"output={tmp_path / 'out'}"]
-    ending = start("suggest", *words, f"source={run.parent / 'moved'}")
-    assert ending.code == 1 and "12 of them left out, which the model was trained or tested on" in ending.err
     labels = [f"labels={run.parent / 'labels.csv'}", f"images={run.parent / 'moved'}"]
+    ending = start("suggest", *words, f"source={run.parent / 'moved'}", *labels)
+    assert ending.code == 1 and "12 of them left out, which the model was trained or tested on" in ending.err
     ending = start("suggest", *words, f"source={unseen}", *labels)
     assert ending.code == 1 and "is left to label" in ending.err
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 from helpers.selection import candidate
 from softpoint.images.duplicates import NEAR
-from softpoint.selection.candidates import Pool, is_known
+from softpoint.selection.candidates import Pool
 from softpoint.selection.diversity import choose
 
 
@@ -73,9 +70,3 @@ def test_a_pool_keeps_the_first_of_equal_scores() -> None:
     for i in range(4):  # none was counted between
         pool.add(candidate(i, 0.5))
     assert [one.number for one in pool.candidates()] == [0, 1]
-
-
-@pytest.mark.parametrize(("path", "known"), [("a/day1/x.png", True), ("a/day2/x.png", False), ("day1/x.png/7", False)])
-def test_an_image_is_known_by_its_folder_and_name(path: str, known: bool) -> None:
-    assert is_known(Path(path), {"day1/x.png", "x.png", "clip.mp4/000003"}) is known
-    assert is_known(Path("videos/clip.mp4/000003"), {"clip.mp4/000003"})

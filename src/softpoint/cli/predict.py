@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.faults import warn_of_faults
+
+if TYPE_CHECKING:
+    from softpoint.inference import Checkpoint
+    from softpoint.inference.batch.sources import Boxes, Source
 
 
 def main(cfg: DictConfig) -> None:
@@ -21,7 +25,6 @@ def main(cfg: DictConfig) -> None:
     from softpoint.inference.batch.job import Job, UnreadableError
     from softpoint.inference.batch.options import PredictOptions
     from softpoint.inference.batch.sources import ImageSource, find_sources
-    from softpoint.labels.box_files import read_boxes
     from softpoint.labels.row_errors import first_few
 
     output, formats = Path(cfg.output), [cfg.formats] if isinstance(cfg.formats, str) else list(cfg.formats or [])
@@ -34,22 +37,14 @@ def main(cfg: DictConfig) -> None:
     predictor = load_predictor(checkpoint, cfg.device, cfg.tta, cfg.tta_unpaired, explain=cfg.explain)
     sources = find_sources(cfg.source, output)
     first = sources[0]
-    # A label file as the source also gives boxes to a network that was trained on crops.
     source_labels = first.labels if isinstance(first, ImageSource) else None
-    file = Path(cfg.boxes) if cfg.boxes is not None else source_labels if predictor.crops else None
+    file, boxes = boxes_for(checkpoint, cfg.boxes, first)
     paths = {"ckpt": checkpoint.weights_file, "boxes": file, "formats": tuple(formats)}
     exif = cfg.exif or orientation(checkpoint.data, file or source_labels)
     reading = {"exif": exif, "bits": cfg.bits or checkpoint.bits}
     options = PredictOptions(**plain | paths | reading)
     if cfg.video and all(isinstance(source, ImageSource) for source in sources):
         raise ValueError(f"video=true: there is no video in source={cfg.source}")
-    boxes = None
-    if file is not None:
-        data, kind = checkpoint.data, (predictor.crops or {}).get("boxes")
-        chosen, missing = data.get("categories") or (), data.get("missing", "auto")
-        boxes = read_boxes(file, predictor.skeleton.names, chosen, missing, kind, first.folder, source_labels)
-    elif predictor.crops:
-        print("this network was trained on crops of single subjects: without boxes=LABELS it sees whole images")
     job = Job(predictor, options, output, boxes, track)
     unreadable = []
     for source in sources:
@@ -61,6 +56,24 @@ def main(cfg: DictConfig) -> None:
                 raise
     if unreadable:
         raise ValueError(f"{len(unreadable)} of {len(sources)} sources cannot be predicted{first_few(unreadable)}")
+
+
+def boxes_for(checkpoint: Checkpoint, path: str | None, source: Source) -> tuple[Path | None, Boxes | None]:
+    """Return the file of the subjects' boxes and its boxes, read as the labels were in training; None without any.
+
+    A label file as the source also gives boxes to a network that was trained on crops.
+    """
+    from softpoint.labels.box_files import read_boxes
+
+    labels: Path | None = getattr(source, "labels", None)
+    file = Path(path) if path is not None else labels if checkpoint.crops else None
+    if file is None:
+        if checkpoint.crops:
+            print("this network was trained on crops of single subjects: without boxes=LABELS it sees whole images")
+        return None, None
+    data, kind = checkpoint.data, (checkpoint.crops or {}).get("boxes")
+    chosen, missing = data.get("categories") or (), data.get("missing", "auto")
+    return file, read_boxes(file, checkpoint.skeleton.names, chosen, missing, kind, source.folder, labels)
 
 
 def orientation(data: Mapping[str, Any], labels: Path | None) -> str:

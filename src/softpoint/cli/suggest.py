@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +11,9 @@ from omegaconf import DictConfig
 
 from softpoint.cli.faults import calibration_command, warn_of_faults
 from softpoint.cli.overrides import whole_number
-from softpoint.cli.predict import orientation
+from softpoint.cli.predict import boxes_for, orientation
 from softpoint.cli.shell import command
-from softpoint.suggest import setting
+from softpoint.suggest import quoted_name, setting
 
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint
@@ -44,9 +46,9 @@ def suggest_images(cfg: DictConfig) -> None:
     from softpoint.inference.batch.sources import find_sources
     from softpoint.inference.predictor import check_device
     from softpoint.labels.row_errors import first_few
-    from softpoint.paths import normalize_path
     from softpoint.selection.candidates import Pool, collect
     from softpoint.selection.diversity import choose
+    from softpoint.selection.trained import trained_images
 
     if cfg.ckpt is None:
         raise ValueError(
@@ -60,10 +62,15 @@ def suggest_images(cfg: DictConfig) -> None:
         warn_of_faults(checkpoint)
     predictor = feature_predictor(checkpoint, cfg.device)
     reading = _reading(cfg, checkpoint, sources)
-    known = {normalize_path(image) for images in (checkpoint.splits or {}).values() for image in images}
+    known = trained_images(checkpoint, _labels_folder(cfg))
+    if known is None:
+        print(
+            "the images that the model was trained on are not where they were, so that none can be left out; give"
+            " labels=LABELS images=FOLDER, with which it was trained"
+        )
     pool = Pool(max(cfg.pool, cfg.count))
     for source in sources:
-        collect(predictor, source, reading, pool, known)
+        collect(predictor, source, reading, pool, known or ())
     labeled = _labeled(cfg, predictor, reading)
     choices = choose(pool.candidates(), cfg.count, labeled)
     if not choices:
@@ -94,6 +101,15 @@ def _new_output(cfg: DictConfig) -> Path:
     return output
 
 
+def _labels_folder(cfg: DictConfig) -> str | None:
+    """Return the folder that the paths in the given labels start from."""
+    if cfg.labels is None or cfg.images is not None:
+        return cfg.images  # type: ignore[no-any-return]
+    from softpoint.labels.formats import read_labels
+
+    return read_labels(cfg.labels).folder
+
+
 def _labeled(cfg: DictConfig, predictor: FeaturePredictor, reading: Reading) -> list[Candidate]:
     """Return the images of the labels that there are, which need no more."""
     if cfg.labels is None:
@@ -118,15 +134,10 @@ def _reading(cfg: DictConfig, checkpoint: Checkpoint, sources: list[Source]) -> 
     from rich.progress import track
 
     from softpoint.evaluation.eval_data import confidence_fraction
-    from softpoint.labels.box_files import read_boxes
     from softpoint.selection.candidates import Reading
 
-    boxes, labels = None, None if cfg.labels is None else Path(cfg.labels)
-    if cfg.boxes is not None:
-        kind = (checkpoint.crops or {}).get("boxes")
-        boxes = read_boxes(Path(cfg.boxes), checkpoint.skeleton.names, source=kind, images=sources[0].folder)
-    elif checkpoint.crops:
-        print("this network was trained on crops of single subjects: without boxes=LABELS it sees whole images")
+    file, boxes = boxes_for(checkpoint, cfg.boxes, sources[0])
+    labels = file if cfg.labels is None else Path(cfg.labels)
     exif, fraction = orientation(checkpoint.data, labels), confidence_fraction(checkpoint)
     bar = partial(track, transient=True)
     return Reading(fraction, cfg.batch_size, exif, cfg.max_pixels, checkpoint.bits, boxes, bar)
@@ -178,7 +189,8 @@ def rank_labels(cfg: DictConfig) -> None:
     from softpoint.selection.sheets import sheet, suspicious_tile
     from softpoint.viz import write_image
 
-    output, judged = _new_output(cfg), _judged(cfg)
+    output = _new_output(cfg)
+    judged, data = _judged(cfg)
     found = suspicions(judged.results, judged.fraction)
     write_suspicious(output / "suspicious.csv", judged, found)
     files = ["suspicious.csv"]
@@ -188,12 +200,13 @@ def rank_labels(cfg: DictConfig) -> None:
         files.append("sheet.png")
     _print_suspicions(judged, drawn)
     print(f"the most unlikely {len(drawn)} of {len(found)} labels that are listed, of {len(judged.results)} subjects")
-    for note in filter(None, (judged.note, _advice(cfg, judged))):
+    for note in filter(None, (judged.note, _advice(cfg, judged, data))):
         print(note)
     print(f"{output}: {', '.join(files)}")
 
 
-def _judged(cfg: DictConfig) -> Judged:
+def _judged(cfg: DictConfig) -> tuple[Judged, Mapping[str, Any]]:
+    """Return the judged labels, and the settings of data of the model that judged them; {} for several models."""
     from functools import partial
 
     from rich.progress import track
@@ -208,10 +221,10 @@ def _judged(cfg: DictConfig) -> Judged:
             raise ValueError("crossval=FOLDER judges labels=LABELS, without ckpt")
         labels = read_labels(cfg.labels, images=cfg.images)
         folder = Path(cfg.images or labels.folder)
-        return judged_by_folds(labels, Path(cfg.crossval), ImageFolder(folder, "apply", cfg.max_pixels))
+        return judged_by_folds(labels, Path(cfg.crossval), ImageFolder(folder, "apply", cfg.max_pixels)), {}
     if cfg.ckpt is None:
         labels = read_labels(cfg.labels, images=cfg.images)
-        print(f"to judge labels by models that did not learn them:{_commands(labels.source, cfg.images)}")
+        print(f"to judge labels by models that did not learn them:{_commands(labels.source, cfg.images, {})}")
         raise ValueError(
             f"labels={cfg.labels} are judged by models: run the two commands above, or give ckpt=CHECKPOINT, one model,"
             " which hides the faults of what it learned"
@@ -221,7 +234,7 @@ def _judged(cfg: DictConfig) -> Judged:
         warn_of_faults(checkpoint)
     data: dict[str, Any] = {key: cfg[key] for key in ("labels", "images") if cfg[key] is not None}
     bar = partial(track, description="predicting", transient=True)
-    return judged_by_model(checkpoint, data, cfg.device, cfg.batch_size, bar)
+    return judged_by_model(checkpoint, data, cfg.device, cfg.batch_size, bar), checkpoint.data
 
 
 def _print_suspicions(judged: Judged, found: list[Suspicion]) -> None:
@@ -241,22 +254,48 @@ def _print_suspicions(judged: Judged, found: list[Suspicion]) -> None:
         Console().print(table)
 
 
-def _advice(cfg: DictConfig, judged: Judged) -> str:
+def _advice(cfg: DictConfig, judged: Judged, data: Mapping[str, Any]) -> str:
     """Return what to run where labels were judged by a model that learned them; "" where none was."""
     learned = int((~judged.held_out).sum())
     if not learned:
         return ""
-    commands = _commands(judged.labels.source, cfg.images or judged.labels.folder)
+    commands = _commands(judged.labels.source, cfg.images or judged.labels.folder, data)
     return (
         f"{learned} of {len(judged.results)} labels were learned by this model, which hides their faults (held_out=no);"
         f" to judge all by models that did not learn them:{commands}"
     )
 
 
-def _commands(labels: str, images: str | None) -> str:
-    """Return the commands that judge labels by a cross-validation, each in a line."""
+def _commands(labels: str, images: str | None, read: Mapping[str, Any]) -> str:
+    """Return the commands that judge labels by a cross-validation, each in a line; it reads them as `read` says."""
     folder = "outputs/crossval_labels"
-    data = [setting("data.labels", labels), *([setting("data.images", images)] if images else [])]
+    data = [setting("data.labels", labels), *([setting("data.images", images)] if images else []), *_reading_of(read)]
     own = [setting("labels", labels), *([setting("images", images)] if images else [])]
     first = f"{command('crossval')} data=custom {' '.join(data)} output={folder}"
     return f"\n  {first}\n  {command('suggest')} {' '.join(own)} crossval={folder}"
+
+
+def _reading_of(data: Mapping[str, Any]) -> list[str]:
+    """Return the settings of a training by which labels and images are read, all but the defaults.
+
+    >>> print(*_reading_of({"mode": "instance", "flip_pairs": [["l", "r"]], "missing": "auto", "size": 64}))
+    data.mode=instance 'data.flip_pairs=[[l,r]]'
+    """
+    from dataclasses import fields
+
+    from softpoint.labels.load import LabelSource
+
+    kept = {field.name: field.default for field in fields(LabelSource)} | {"group": None}
+    for own in ("labels", "images", "fetch", "verify", "cache_dir"):
+        del kept[own]
+    changed = {key: data[key] for key, default in kept.items() if key in data and data[key] != default}
+    return [_data_setting(key, value) for key, value in changed.items()]
+
+
+def _data_setting(key: str, value: Any) -> str:
+    def word(part: Any) -> str:
+        if isinstance(part, list | tuple):
+            return f"[{','.join(map(word, part))}]"
+        return quoted_name(part) if isinstance(part, str) else "null" if part is None else str(part)
+
+    return setting(f"data.{key}", value) if isinstance(value, str) else shlex.quote(f"data.{key}={word(value)}")

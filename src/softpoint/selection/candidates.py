@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import closing
 from dataclasses import dataclass, field
 from heapq import heappush, heappushpop
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,8 @@ from softpoint.images.video import Video
 from softpoint.inference import Checkpoint, Predictor
 from softpoint.inference.batch.sources import Boxes, ImageSource, Source
 from softpoint.inference.batch.stream import Item, PredictedArrays, predict_items
-from softpoint.paths import normalize_path
 from softpoint.selection.expected_error import expected_errors
+from softpoint.selection.trained import full_path
 from softpoint.types import Prediction
 
 Progress = Callable[..., Iterable[Any]]
@@ -115,8 +114,9 @@ class Reading:
 
 
 def collect(predictor: Predictor, source: Source, reading: Reading, pool: Pool, known: Collection[str] = ()) -> None:
-    """Add the images or frames of a source to a pool, all but those that a path in `known` ends in or names."""
+    """Add the images or frames of a source to a pool, all but those of a full path in `known`."""
     prints: dict[int, str] = {}
+    folder = source.folder.resolve()
     items, total = _items(source, reading)
     with closing(predict_items(predictor, _printed(items, prints), reading.batch_size)) as results:
         bar = {"description": f"predicting {source.path.name}", "total": total}
@@ -127,23 +127,13 @@ def collect(predictor: Predictor, source: Source, reading: Reading, pool: Pool, 
                 pool.unreadable.append(f"{name}: {item.error}")
                 continue
             pool.seen += 1
-            if is_known(source.folder / name, known):
+            if full_path(folder, name) in known:
                 pool.labeled += 1
             elif not mark:
                 pool.flat += 1
             elif predictions:
                 pool.add(_candidate(source, item._replace(name=name), predictions, int(mark, 16), reading))
     pool.end_row()
-
-
-def is_known(path: Path, known: Collection[str]) -> bool:
-    """Return whether the path of an image ends in one of these relative paths, of a folder and a file at least.
-
-    >>> is_known(Path("data/day1/a.png"), {"day1/a.png"}), is_known(Path("data/day2/a.png"), {"day1/a.png", "a.png"})
-    (True, False)
-    """
-    parts = normalize_path(str(path.absolute())).split("/")
-    return any("/".join(parts[-length:]) in known for length in range(2, len(parts)))
 
 
 def _items(source: Source, reading: Reading) -> tuple[Iterator[Item], int | None]:
