@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -78,23 +80,49 @@ def test_other_commands_warn_of_it_unless_they_are_not_to(run: Path, stopped: Pa
             assert (text in ending.out + ending.err) == warn
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_training_with_its_code_and_the_commands_that_go_on(
-    tmp_path: Path, start: Callable, number: int, code: int
-) -> None:
-    words = tiny("data.val=24", "trainer.max_epochs=100000", f"hydra.run.dir={tmp_path / 'run'}")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "softpoint.cli", "train", *words],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+Ending = tuple[int, str, str]
+
+
+def stopped_process(number: int, best: Path, words: list[str], start: Callable) -> Ending:
+    """The ending of a training in a process of its own, which gets a signal once it has a best checkpoint."""
+    command = [sys.executable, "-m", "softpoint.cli", "train", *words]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not best.is_file():
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == code and "Traceback" not in err, err
+    return process.returncode, out, err
+
+
+def stopped_here(number: int, best: Path, words: list[str], start: Callable) -> Ending:
+    """The ending of the same training in this process."""
+
+    def send() -> None:
+        while training and not best.is_file():
+            time.sleep(0.05)
+        if training:
+            os.kill(os.getpid(), number)
+
+    training, thread = [True], threading.Thread(target=send)
+    thread.start()
+    ending: Ending = start("train", *words)
+    training.clear()
+    thread.join()
+    return ending
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stop", "number", "code"), [(stopped_process, signal.SIGINT, 130), (stopped_here, signal.SIGTERM, 143)]
+)
+def test_a_signal_ends_a_training_with_its_code_and_the_commands_that_go_on(
+    tmp_path: Path, start: Callable, stop: Callable[..., Ending], number: int, code: int
+) -> None:
+    words = tiny("data.val=24", "trainer.max_epochs=100000", f"hydra.run.dir={tmp_path / 'run'}")
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    ended, out, err = stop(number, best, words, start)
+    assert ended == code and "Traceback" not in err, err
     assert not read_checkpoint(best).net.calibration.fitted
     go_on, finish = (re.search(rf"softpoint(?:\.cli)? {name} .*", out)[0] for name in ("train", "calibrate"))  # type: ignore[index]
     command, *words = shlex.split(finish)[1:]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -139,15 +137,14 @@ def test_steps_are_the_budget_of_a_training_that_epochs_would_end_at_once(tmp_pa
 
 
 @pytest.mark.slow
-def test_a_training_of_a_study_may_have_two_processes(tmp_path: Path) -> None:
-    words = [*labeled(write_labels(tmp_path / "data")), "labels=[4]", "steps=2", "output=study"]
+def test_a_training_of_a_study_may_have_two_processes(start: Callable, tmp_path: Path) -> None:
+    words = [*labeled(write_labels(tmp_path / "data")), "labels=[4]", "steps=2", f"output={tmp_path / 'study'}"]
     words = [word for word in words if not word.startswith("trainer.max_epochs")]
     words += ["trainer.devices=2", '+lines.even=["head.window=4"]']
-    command = [sys.executable, "-m", "softpoint.cli", "curve", *words]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=250)
-    assert done.returncode == 1, done.stderr
-    assert "1 of 2 training runs failed, first even, 4 images, seed 0: window must be an odd number" in done.stderr
-    assert done.stdout.count("training in study") == 2 and "Learning curve on custom" in done.stdout
+    done = start("curve", *words)
+    assert done.code == 1, done.err
+    assert "1 of 2 training runs failed, first even, 4 images, seed 0: window must be an odd number" in done.err
+    assert done.out.count(": training in ") == 2 and "Learning curve on custom" in done.out
     run = tmp_path / "study" / "supervised" / "images4" / "seed0"
     record = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["record"]
     assert record["finished"] and "2 processes" in record["hardware"]

@@ -14,7 +14,7 @@ from softpoint.training import Target
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 SCENES = [
-    "backbone.width=16", "decoder.channels=16", "scene.difficulty=0",
+    "backbone.width=16", "backbone.stages=[2,3]", "decoder.channels=16", "scene.difficulty=0",
     "data.train=2", "data.val=1", "data.test=1", "data.batch_size=2",
 ]  # fmt: skip
 
@@ -54,7 +54,7 @@ WHOLE_MAP = "head.decode=expectation"
         (f"loss=coordinate_l1 {WHOLE_MAP}", 150, 0.01),
         (f"loss=coordinate_l2 {WHOLE_MAP}", 150, 0.01),
         (f"loss=coordinate_huber {WHOLE_MAP}", 100, 0.01),
-        (f"loss=coordinate_wing {WHOLE_MAP}", 250, 0.01),
+        (f"loss=coordinate_wing {WHOLE_MAP} backbone.stages=[2,3,4,5]", 250, 0.01),
         (f"loss=[coordinate_l2,variance] {WHOLE_MAP}", 200, 0.01),
         (f"loss=[coordinate_l2,heatmap_js] {WHOLE_MAP}", 150, 0.01),
         ("loss=heatmap_ce head.learnable_temperature=true", 80, 0.01),

@@ -20,6 +20,7 @@ def filled(strip: np.ndarray) -> int:
 @pytest.mark.parametrize("width", [200, 333])
 def test_a_bar_is_as_long_as_its_weight(width: int) -> None:
     full = filled(weight_bars({"a": 1.0}, width))
+    assert full == 8 * (width - 8)
     assert filled(weight_bars({"a": 0.25}, width)) == pytest.approx(full / 4, abs=8)
     assert filled(weight_bars({"a": 0.3, "b": 0.7}, width)) == pytest.approx(full, abs=8)
     assert filled(weight_bars({"a": 0.0}, width)) == 0
@@ -59,6 +60,15 @@ def test_a_block_without_branches_is_a_mask_and_one_with_a_router_has_bars() -> 
         attention_panel(PHOTO, {})
 
 
+def test_a_mask_that_is_nearly_the_same_everywhere_is_drawn_so() -> None:
+    gray, ramp = np.full((60, 80, 3), 128, np.uint8), np.linspace(0, 1, 32).reshape(4, 8)
+    flat, steep = (
+        attention_panel(gray, {"head": AttentionMaps(0.5 + size * ramp)})[100, 8:-8].std(0).sum()
+        for size in (0.001, 0.1)
+    )
+    assert 0 < 3 * flat < steep
+
+
 def test_the_top_of_a_blend_is_the_same_for_two_maps() -> None:
     half, whole = (blend_heatmap(PHOTO, np.full((3, 4), value), top=1.0) for value in (0.5, 1.0))
     assert (half != whole).any()
@@ -71,6 +81,6 @@ def test_the_parts_name_the_smaller_factor() -> None:
     header, *rows = confidence_parts({name: np.array(part) for name, part in parts.items()}, ["a", "b", "c"])
     assert all(len(row) == len(header) for row in rows)
     assert [row[1] for row in rows] == ["0.18", "0.30", "0.99"]
-    for row, word in zip(rows, ("may not be in the image", "exceeds the radius", "sure"), strict=True):
+    for row, word in zip(rows, ("not be in the image", "exceeds the radius", "sure"), strict=True):
         assert word in row[-1]
     assert confidence_reason(*[float("nan")] * 5) == "not predicted"

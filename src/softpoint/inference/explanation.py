@@ -24,10 +24,9 @@ from softpoint.viz import (
 )
 from softpoint.viz.explain import draw_table, stack
 from softpoint.viz.image_ops import resize
-from softpoint.viz.text import caption, draw_text, text_size
+from softpoint.viz.text import draw_text, text_size
 
 _PER_PAGE = 24  # keypoints
-_MAX_NAMES = 40  # keypoints whose names fit beside their points
 _INPUT_SIDE = 736  # pixels of the longer side of the input on a page
 _LETTERS = 12  # pixels of a capital letter in a title
 _GRAY = 128  # beyond the input, where the network sees its mean color
@@ -71,17 +70,15 @@ def explained(
 
 
 def explanation_pages(explanation: Explanation, skeleton: Skeleton, title: str) -> list[np.ndarray]:
-    """Return images uint8 RGB: points, attention, then heatmaps and parts of the confidence, 24 keypoints on each."""
-    names, confidence = skeleton.names, explanation.prediction["confidence"]
+    """Return images uint8 RGB: points, attention, heatmaps and parts of the confidence, of 24 keypoints on each."""
+    image, names, confidence = explanation.image, skeleton.names, explanation.prediction["confidence"]
     pages = []
     for start in range(0, len(names), _PER_PAGE):
         chosen = range(start, min(start + _PER_PAGE, len(names)))
-        panels = [] if start else [_points(explanation, skeleton, title)]
+        panels = [_points(explanation, skeleton, title, chosen)]
         if explanation.attention and not start:
-            panels.append(_titled(attention_panel(explanation.image, explanation.attention), "Attention by block"))
-        maps = heatmap_panels(
-            explanation.image, explanation.heatmaps, names, confidence, explanation.keypoints, chosen=chosen
-        )
+            panels.append(_titled(attention_panel(image, explanation.attention), "Attention by block"))
+        maps = heatmap_panels(image, explanation.heatmaps, names, confidence, explanation.keypoints, chosen=chosen)
         panels.append(_titled(maps, "Heatmaps, and the confidence of each point"))
         if "in_image" in explanation.prediction:
             panels.append(_parts(explanation.prediction, names, chosen))
@@ -99,21 +96,22 @@ def _padded(image: np.ndarray, heatmaps: np.ndarray, predictor: Predictor) -> tu
     return canvas, np.pad(heatmaps, [(0, 0), *margins])
 
 
-def _points(explanation: Explanation, skeleton: Skeleton, title: str) -> np.ndarray:
-    """Return the input with its points and names, and beside it with the ellipses, which may cover it."""
+def _points(explanation: Explanation, skeleton: Skeleton, title: str, chosen: Sequence[int]) -> np.ndarray:
+    """Return the input with the chosen points and their names, and beside it with the ellipses, which may cover it."""
     height, width = explanation.image.shape[:2]
     factor = _INPUT_SIDE / max(height, width)
     image = resize(explanation.image, (max(1, round(factor * height)), max(1, round(factor * width))))
-    points = grid_to_image(explanation.keypoints.astype(np.float64), factor)
+    points = np.full(explanation.keypoints.shape, np.nan)
+    points[list(chosen)] = grid_to_image(explanation.keypoints[list(chosen)].astype(np.float64), factor)
     confidence = explanation.prediction["confidence"]
     draw = partial(draw_keypoints, image, points, confidence=confidence, skeleton=skeleton, upscale=1)
-    named = draw(names=len(skeleton) <= _MAX_NAMES)
     ellipses = draw(covariance=explanation.covariance.astype(np.float64) * factor**2)
     pair = [
-        caption(named, "points; a cross has confidence below 0.5", _LETTERS, above=True),
-        caption(ellipses, "ellipses of two standard deviations", _LETTERS, above=True),
+        _titled(draw(names=True), "points; a cross has confidence below 0.5"),
+        _titled(ellipses, "ellipses of two standard deviations"),
     ]
-    return _titled(contact_sheet(pair, 2), f"{title}: the network's input, {width} x {height}")
+    part = f"; keypoints {chosen[0] + 1} to {chosen[-1] + 1} of {len(skeleton)}" * (len(chosen) < len(skeleton))
+    return _titled(contact_sheet(pair, 2), f"{title}: the network's input, {width} x {height}{part}")
 
 
 def _parts(prediction: dict[str, np.ndarray], names: Sequence[str], chosen: Sequence[int]) -> np.ndarray:

@@ -56,13 +56,16 @@ def heatmap_row(image: np.ndarray, heatmaps: np.ndarray, names: Sequence[str]) -
 
 
 def fit_width(image: np.ndarray, width: int) -> np.ndarray:
-    """Return `image` (H, W, 3) resized to `width`, its aspect ratio kept.
+    """Return `image` (H, W, 3) resized to `width`, or to less if its height would exceed twice that.
 
     >>> fit_width(np.zeros((10, 20, 3), np.uint8), 40).shape
     (20, 40, 3)
+    >>> fit_width(np.zeros((40, 10, 3), np.uint8), 40).shape
+    (80, 20, 3)
     """
     check_image(image)
-    return resize(image, (max(1, round(image.shape[0] * width / image.shape[1])), width))
+    scale = min(width / image.shape[1], 2 * width / image.shape[0])
+    return resize(image, (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))))
 
 
 def _normalized(heatmap: np.ndarray, top: float | None = None) -> np.ndarray:
