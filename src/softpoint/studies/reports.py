@@ -14,6 +14,7 @@ from softpoint.paths import write_json, write_text
 from softpoint.studies.charts import comparison_chart, curve_chart, fold_chart
 from softpoint.studies.markdown import failures, interval_text, paragraphs, write_table
 from softpoint.studies.runs import slug
+from softpoint.tables import markdown_table
 from softpoint.viz.figures import write_figure
 
 
