@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import dis
 import doctest
 import inspect
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from types import CodeType
 
 import pytest
 
@@ -233,3 +236,27 @@ def test_the_shapes_of_every_module_are_checked(pytestconfig: pytest.Config) -> 
     shaped = {f"softpoint.{name}" for name, path in SOURCES.items() if "jaxtyping" in libraries(path)}
     shaped.remove("softpoint.types")  # names of shapes, and no function
     assert {name for name in shaped if not any(f"{name}.".startswith(f"{part}.") for part in checked)} == set()
+
+
+def names_of(code: CodeType) -> tuple[set[str], set[str]]:
+    """The names that code, that of its functions included, reads from its module, and those that it sets there."""
+    reads, sets = set(), set()
+    for operation in dis.get_instructions(code):
+        if operation.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            reads.add(operation.argval)
+        elif operation.opname in ("STORE_GLOBAL", "STORE_NAME"):
+            sets.add(operation.argval)
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            for names, more in zip((reads, sets), names_of(part), strict=True):
+                names |= more
+    return reads, sets
+
+
+@pytest.mark.parametrize("folder", ["src", "benchmarks"])
+def test_every_name_is_defined(folder: str) -> None:
+    """Names of axes in annotations are defined nowhere, so that neither ruff nor mypy looks for undefined names."""
+    for path in (ROOT / folder).rglob("*.py"):
+        reads, sets = names_of(compile(path.read_text(), str(path), "exec"))
+        undefined = reads - sets - {*dir(builtins), "__file__", "__path__", "__name__", "__annotations__"}
+        assert not undefined, (path, undefined)
