@@ -8,7 +8,7 @@ RENAMED_KEYS = {
     "hide": "drop_below_threshold",
     "write_docs": "page",
     "callbacks.minutes": "callbacks.duration",
-    "callbacks.pictures": "callbacks.images",
+    "callbacks.pictures": "callbacks.dashboard",
     "callbacks.images": "callbacks.dashboard",
     "callbacks.dashboard.pictures": "callbacks.dashboard.images",
     "callbacks.table": "callbacks.final_test",

@@ -30,7 +30,7 @@ def test_an_old_checkpoint_is_read_with_its_split_and_record(old: Path) -> None:
     assert checkpoint.splits and sum(map(len, checkpoint.splits.values())) == 12
     assert set(checkpoint.record["splits"]["test"]) == {"images", "subjects", "points"}
     assert "data_license" in checkpoint.record and "weights_license" in checkpoint.record
-    assert checkpoint.config["data"]["unlabeled"] == "unknown" and "images" in checkpoint.config["callbacks"]
+    assert checkpoint.config["data"]["unlabeled"] == "unknown" and "dashboard" in checkpoint.config["callbacks"]
     assert checkpoint.config["data"]["_target_"].rpartition(".")[2] == "LabeledData"
     assert checkpoint.net.calibration.fitted
 

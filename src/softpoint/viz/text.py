@@ -115,8 +115,8 @@ def caption(tile: np.ndarray, text: str, height: float, *, above: bool) -> np.nd
 def shortened(text: str, height: float, width: int) -> str:
     """Return a text without as many of its last letters as it takes to fit into `width` pixels.
 
-    >>> shortened("left ear of the mouse", 12, 90)
-    'left ear ..'
+    >>> shortened("nose", 12, 90), shortened("left ear of the mouse", 12, 20)
+    ('nose', 'l..')
     """
     while len(text) > 3 and text_size(text, height)[0] > width:
         text = text.removesuffix("..")[:-1] + ".."
