@@ -6,9 +6,13 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+
+from softpoint.suggest import quoted_name, setting
 
 
 def here(path: str | Path) -> str:
@@ -33,3 +37,29 @@ def command(name: str) -> str:
     if started.name == "softpoint" and shutil.which("softpoint") != str(started):
         return f"{shlex.quote(str(started))} {name}"
     return f"softpoint {name}"
+
+
+def data_settings(data: Mapping[str, Any]) -> list[str]:
+    """Return the settings of a training by which labels and images are read, all but the defaults.
+
+    >>> print(*data_settings({"mode": "instance", "flip_pairs": [["l", "r"]], "missing": "auto", "size": 64}))
+    data.mode=instance 'data.flip_pairs=[[l,r]]'
+    """
+    from dataclasses import fields
+
+    from softpoint.labels.load import LabelSource
+
+    kept = {field.name: field.default for field in fields(LabelSource)} | {"group": None}
+    for own in ("labels", "images", "fetch", "verify", "cache_dir"):
+        del kept[own]
+    changed = {key: data[key] for key, default in kept.items() if key in data and data[key] != default}
+    return [_data_setting(key, value) for key, value in changed.items()]
+
+
+def _data_setting(key: str, value: Any) -> str:
+    def word(part: Any) -> str:
+        if isinstance(part, list | tuple):
+            return f"[{','.join(map(word, part))}]"
+        return quoted_name(part) if isinstance(part, str) else "null" if part is None else str(part)
+
+    return setting(f"data.{key}", value) if isinstance(value, str) else shlex.quote(f"data.{key}={word(value)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +11,13 @@ from omegaconf import DictConfig
 from softpoint.cli.faults import calibration_command, warn_of_faults
 from softpoint.cli.overrides import whole_number
 from softpoint.cli.predict import boxes_for, orientation
-from softpoint.cli.shell import command
-from softpoint.suggest import quoted_name, setting
+from softpoint.cli.shell import command, data_settings
+from softpoint.suggest import setting
 
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint
     from softpoint.inference.batch.sources import Source
+    from softpoint.labels.schema import Labels
     from softpoint.selection.candidates import Candidate, FeaturePredictor, Pool, Reading
     from softpoint.selection.diversity import Choice
     from softpoint.selection.judged import Judged
@@ -45,6 +45,7 @@ def suggest_images(cfg: DictConfig) -> None:
     from softpoint.inference import read_checkpoint
     from softpoint.inference.batch.sources import find_sources
     from softpoint.inference.predictor import check_device
+    from softpoint.labels.formats import read_labels
     from softpoint.labels.row_errors import first_few
     from softpoint.selection.candidates import Pool, collect
     from softpoint.selection.diversity import choose
@@ -62,7 +63,9 @@ def suggest_images(cfg: DictConfig) -> None:
         warn_of_faults(checkpoint)
     predictor = feature_predictor(checkpoint, cfg.device)
     reading = _reading(cfg, checkpoint, sources)
-    known = trained_images(checkpoint, _labels_folder(cfg))
+    labels = None if cfg.labels is None else read_labels(cfg.labels, images=cfg.images)
+    folder = cfg.images if cfg.images is not None or labels is None else labels.folder
+    known = trained_images(checkpoint, folder)
     if known is None:
         print(
             "the images that the model was trained on are not where they were, so that none can be left out; give"
@@ -71,7 +74,7 @@ def suggest_images(cfg: DictConfig) -> None:
     pool = Pool(max(cfg.pool, cfg.count))
     for source in sources:
         collect(predictor, source, reading, pool, known or ())
-    labeled = _labeled(cfg, predictor, reading)
+    labeled = [] if labels is None else _labeled(labels, Path(folder), predictor, reading)
     choices = choose(pool.candidates(), cfg.count, labeled)
     if not choices:
         raise ValueError(
@@ -101,28 +104,15 @@ def _new_output(cfg: DictConfig) -> Path:
     return output
 
 
-def _labels_folder(cfg: DictConfig) -> str | None:
-    """Return the folder that the paths in the given labels start from."""
-    if cfg.labels is None or cfg.images is not None:
-        return cfg.images  # type: ignore[no-any-return]
-    from softpoint.labels.formats import read_labels
-
-    return read_labels(cfg.labels).folder
-
-
-def _labeled(cfg: DictConfig, predictor: FeaturePredictor, reading: Reading) -> list[Candidate]:
+def _labeled(labels: Labels, folder: Path, predictor: FeaturePredictor, reading: Reading) -> list[Candidate]:
     """Return the images of the labels that there are, which need no more."""
-    if cfg.labels is None:
-        return []
     from dataclasses import replace
 
     from softpoint.inference.batch.sources import ImageSource
-    from softpoint.labels.formats import read_labels
     from softpoint.selection.candidates import Pool, collect
 
-    labels = read_labels(cfg.labels, images=cfg.images)
     names = {image for image, subject in zip(labels.paths, labels.subjects, strict=True) if subject.visibility.any()}
-    source = ImageSource(Path(cfg.images or labels.folder), tuple(sorted(names)), Path(cfg.labels))
+    source = ImageSource(folder, tuple(sorted(names)), Path(labels.source))
     pool = Pool(max(len(names), 1))
     collect(predictor, source, replace(reading, boxes=None), pool)
     return pool.candidates()
@@ -269,33 +259,7 @@ def _advice(cfg: DictConfig, judged: Judged, data: Mapping[str, Any]) -> str:
 def _commands(labels: str, images: str | None, read: Mapping[str, Any]) -> str:
     """Return the commands that judge labels by a cross-validation, each in a line; it reads them as `read` says."""
     folder = "outputs/crossval_labels"
-    data = [setting("data.labels", labels), *([setting("data.images", images)] if images else []), *_reading_of(read)]
+    data = [setting("data.labels", labels), *([setting("data.images", images)] if images else []), *data_settings(read)]
     own = [setting("labels", labels), *([setting("images", images)] if images else [])]
     first = f"{command('crossval')} data=custom {' '.join(data)} output={folder}"
     return f"\n  {first}\n  {command('suggest')} {' '.join(own)} crossval={folder}"
-
-
-def _reading_of(data: Mapping[str, Any]) -> list[str]:
-    """Return the settings of a training by which labels and images are read, all but the defaults.
-
-    >>> print(*_reading_of({"mode": "instance", "flip_pairs": [["l", "r"]], "missing": "auto", "size": 64}))
-    data.mode=instance 'data.flip_pairs=[[l,r]]'
-    """
-    from dataclasses import fields
-
-    from softpoint.labels.load import LabelSource
-
-    kept = {field.name: field.default for field in fields(LabelSource)} | {"group": None}
-    for own in ("labels", "images", "fetch", "verify", "cache_dir"):
-        del kept[own]
-    changed = {key: data[key] for key, default in kept.items() if key in data and data[key] != default}
-    return [_data_setting(key, value) for key, value in changed.items()]
-
-
-def _data_setting(key: str, value: Any) -> str:
-    def word(part: Any) -> str:
-        if isinstance(part, list | tuple):
-            return f"[{','.join(map(word, part))}]"
-        return quoted_name(part) if isinstance(part, str) else "null" if part is None else str(part)
-
-    return setting(f"data.{key}", value) if isinstance(value, str) else shlex.quote(f"data.{key}={word(value)}")
