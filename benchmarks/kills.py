@@ -1,0 +1,272 @@
+"""Trainings killed at random moments and resumed, compared bit by bit with the same trainings never killed.
+
+python benchmarks/reliability.py kills --trials 60
+
+Networks, schedules and data of several kinds take turns. A trial starts a training in a process of its own and ends it
+by SIGKILL, at a random moment or while a checkpoint is being written, once or twice. Then it reads the checkpoints that
+are left, resumes the run, and compares each value of last.ckpt and best.ckpt, each logged value and test.csv with those
+of a run of this kind that was never killed. TMPDIR is on another file system in half of the trials.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from softpoint.inference.safe_load import read_torch_file
+from softpoint.machine import cores, processor
+
+SMALL = (
+    "data.size=64", "data.batch_size=2", "decoder.channels=8", "trainer.accelerator=cpu", "epochs=3",
+    "trainer.enable_progress_bar=false", "trainer.log_every_n_steps=1", "callbacks.dashboard.share=1", "report=false",
+)  # fmt: skip
+SYNTHETIC = ("data.train=16", "data.val=4", "data.test=4")
+# The settings of each kind of training; {labels} and {shards} are folders of small sets.
+KINDS = {
+    "cosine": (*SYNTHETIC, "backbone.width=8", "data.num_workers=0"),
+    "efficientnet": (*SYNTHETIC, "backbone=efficientnet_b0", "backbone.stages=[2,3,4]", "data.num_workers=0"),
+    "convnext": (*SYNTHETIC, "backbone=convnext_tiny", "backbone.stages=[2,3]", "data.num_workers=1"),
+    "plateau": (*SYNTHETIC, "backbone.width=8", "scheduler=plateau", "scheduler.patience=0", "data.num_workers=1",
+                "trainer.accumulate_grad_batches=2", "callbacks.freeze.fraction=0.4", "augment=strong"),
+    "mean-teacher": ("data=custom", "data.labels={labels}/labels.csv", "backbone=small", "backbone.width=8",
+                     "data.epoch_steps=8", "semi=mean_teacher", "data.unlabeled_images.source={labels}",
+                     "module.teacher.threshold=0", "data.num_workers=0"),
+    "streaming": ("data=streaming", "data.folder={shards}", "backbone=small", "backbone.width=8", "data.epoch_steps=8",
+                  "optimizer=sgd", "scheduler=constant", "head=simcc", "data.num_workers=2"),
+}  # fmt: skip
+# Where a run is and what the clock decides.
+PRIVATE = ("/hyper_parameters", "path", "/best_k_models", "/dirpath", "/record/minutes", "/record/date", "time_elapsed")
+CLOCK = ("speed/",)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the trials and print what became of them; exit code 1 unless all resumed and were bit-identical."""
+    parser = argparse.ArgumentParser(
+        prog="reliability.py kills", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    options = parser.parse_args(arguments)
+    print(f"{processor()}, {cores()} cores, torch {torch.__version__}", flush=True)
+    folder = Path(tempfile.mkdtemp(prefix="kills-"))
+    draw = random.Random(options.seed)
+    write_labels(folder / "labels")
+    run(["pack", "data=custom", f"data.labels={folder}/labels/labels.csv", f"output={folder}/shards"], folder / "pack")
+    wholes = {kind: Whole(kind, folder) for kind in options.kinds}
+    counts: Counter[str] = Counter()
+    for number in range(options.trials):
+        whole = wholes[options.kinds[number % len(options.kinds)]]
+        outcome = trial(whole, folder / "trial", draw, elsewhere=number % 2 == 1)
+        counts.update(outcome)
+        print(f"{number + 1}/{options.trials} {whole.kind}: {', '.join(outcome)}", flush=True)
+        if "bit-identical" in outcome:
+            shutil.rmtree(folder / "trial")
+        else:
+            shutil.move(folder / "trial", folder / f"failed-{number + 1}")
+    print(", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
+    if counts["bit-identical"] != options.trials:
+        sys.exit(f"failed: see the folders failed-* in {folder}")
+    shutil.rmtree(folder)
+
+
+class Whole:
+    """A training of one kind that is never killed, trained where it is first needed."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        places = {"labels": folder / "labels", "shards": folder / "shards"}
+        self.kind, self.folder, self.seconds = kind, folder / kind, 0.0
+        self.words = [*SMALL, "checkpoint_every.steps=3", *(word.format(**places) for word in KINDS[kind])]
+
+    def train(self) -> None:
+        """Train it, unless it was."""
+        if not self.seconds:
+            start = time.monotonic()
+            code = run(["train", *self.words, f"hydra.run.dir={self.folder}"], self.folder / "log.txt")
+            assert code == 0, (self.folder / "log.txt").read_text()
+            self.seconds = time.monotonic() - start
+
+
+def trial(whole: Whole, folder: Path, draw: random.Random, elsewhere: bool) -> list[str]:
+    """Kill a training once or twice, resume it, and return what was done and how it ended."""
+    whole.train()
+    words, log = ["train", *whole.words, f"hydra.run.dir={folder}"], folder / "log.txt"
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if elsewhere else None) as temporary:
+        environment, outcome = {"TMPDIR": temporary}, []
+        for _ in range(draw.choice((1, 1, 2))):
+            saving = draw.random() < 0.4
+            how = while_saving(folder, draw) if saving else at(draw.uniform(0, 1.05 * whole.seconds))
+            if run(words, log, environment, how) >= 0:
+                outcome.append("ended before its kill")
+            else:
+                outcome.append("kill while saving" if saving else "kill")
+            for path in folder.glob("checkpoints/*.ckpt"):
+                try:
+                    read_torch_file(path)
+                except ValueError as error:
+                    return [*outcome, f"unreadable {path.name} ({error})"]
+            if (folder / "checkpoints" / "last.ckpt").exists():
+                words = ["resume", str(folder)]
+        code = run(words, log, environment)
+        if code != 0:
+            return [*outcome, f"exit code {code}"]
+    differing = differences(whole.folder, folder)
+    return [*outcome, f"differs: {', '.join(differing[:5])}" if differing else "bit-identical"]
+
+
+Ending = Callable[[int], None]
+
+
+def at(seconds: float) -> Ending:
+    """Return a function that ends a process group so many seconds after its start."""
+
+    def end(process: int) -> None:
+        time.sleep(seconds)
+        os.killpg(process, signal.SIGKILL)
+
+    return end
+
+
+def while_saving(folder: Path, draw: random.Random) -> Ending:
+    """Return a function that ends a process group while it writes one of its first checkpoints."""
+    seen, wanted, delay = set[str](), draw.randrange(1, 16), draw.choice((0, 0, 0.001, 0.01))
+
+    def end(process: int) -> None:
+        while len(seen) < wanted and os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            # Each writer of a file has a name of its own beside it, which is renamed.
+            seen.update(
+                f"{path.name} {path.stat().st_ino}" for path in folder.glob("checkpoints/.*.ckpt") if path.exists()
+            )
+        time.sleep(delay)
+        os.killpg(process, signal.SIGKILL)
+
+    return end
+
+
+def run(words: Sequence[str], log: Path, environment: dict[str, str] | None = None, end: Ending | None = None) -> int:
+    """Run a command of softpoint in a process forked from this one; return its exit code, negative if killed."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    process = os.fork()
+    if process == 0:
+        os.setsid()
+        _command(words, log, environment or {})
+    if end:
+        end(process)
+    status = os.waitpid(process, 0)[1]
+    if end:  # workers that outlive their parent for a moment hold files open
+        while _alive(process):
+            time.sleep(0.01)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _alive(group: int) -> bool:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _command(words: Sequence[str], log: Path, environment: dict[str, str]) -> None:
+    """Be the command, its output in the file `log`; never returns."""
+    from softpoint.cli import main
+
+    code = 1
+    try:
+        file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        os.environ.update(environment)
+        tempfile.tempdir = None  # computed again from TMPDIR
+        torch.set_num_threads(1)
+        sys.argv = ["softpoint", *words]
+        main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def differences(whole: Path, other: Path) -> list[str]:
+    """Return the names of values that differ between two runs."""
+    differing = []
+    for name in ("last.ckpt", "best.ckpt"):
+        expected, result = (dict(leaves(read_torch_file(run / "checkpoints" / name))) for run in (whole, other))
+        differing += [f"{name}{path}" for path in sorted(expected.keys() ^ result.keys())]
+        differing += [f"{name}{path}" for path in expected.keys() & result.keys()
+                      if not same(expected[path], result[path])]  # fmt: skip
+    if (whole / "test.csv").read_bytes() != (other / "test.csv").read_bytes():
+        differing.append("test.csv")
+    return differing + [f"curve {tag}" for tag in _differing_curves(curves(whole), curves(other))]
+
+
+def _differing_curves(whole: dict[str, dict[int, float]], other: dict[str, dict[int, float]]) -> list[str]:
+    tags = sorted(whole.keys() | other.keys())
+    return [tag for tag in tags if not _same_curve(whole.get(tag, {}), other.get(tag, {}))]
+
+
+def _same_curve(a: dict[int, float], b: dict[int, float]) -> bool:
+    return a.keys() == b.keys() and all(same(a[step], b[step]) for step in a)
+
+
+def curves(run: Path) -> dict[str, dict[int, float]]:
+    """Return the logged values of a run by tag and step, all but those of the clock."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
+    board.Reload()
+    tags = [tag for tag in board.Tags()["scalars"] if not tag.startswith(CLOCK)]
+    return {tag: {event.step: event.value for event in board.Scalars(tag)} for tag in tags}
+
+
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each value of a checkpoint with its place, all but those that differ between any two runs."""
+    if isinstance(node, dict | list | tuple):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from leaves(value, f"{path}/{key}")
+    elif not any(word in path for word in PRIVATE):
+        yield path, node
+
+
+def same(a: Any, b: Any) -> bool:
+    """Return whether two values are equal bit by bit; NaN equals NaN."""
+    if torch.is_tensor(a) and torch.is_tensor(b):
+        return a.dtype == b.dtype and torch.equal(torch.nan_to_num(a, 9e9), torch.nan_to_num(b, 9e9))
+    return a == b or (isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b))
+
+
+def write_labels(folder: Path, count: int = 24) -> None:
+    """Write images of two discs each and their labels."""
+    draw = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    rows = [",a,a,b,b", "bodyparts,a,a,b,b", "coords,x,y,x,y"]
+    for number in range(count):
+        image, points = draw.integers(0, 60, (64, 64, 3), dtype=np.uint8), draw.integers(6, 58, (2, 2))
+        for point, color in zip(points.tolist(), ((255, 40, 40), (40, 255, 40)), strict=True):
+            cv2.circle(image, point, 4, color, -1)
+        cv2.imwrite(str(folder / f"{number:02}.png"), image)
+        rows.append(",".join(map(str, [f"{number:02}.png", *points.ravel().tolist()])))
+    (folder / "labels.csv").write_text("\n".join(["scorer,us,us,us,us", *rows[1:], ""]))
