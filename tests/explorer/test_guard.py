@@ -66,6 +66,27 @@ def test_it_answers_to_each_of_its_own_names(host: str) -> None:
     assert refused(Guard(nothing, Path("uploads"), 100, "127.0.0.1"), "/", host=host) is None
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, None), ({"sec-fetch-site": "same-origin"}, None), ({"origin": "http://127.0.0.1:80"}, None),
+        ({"sec-fetch-site": "cross-site"}, 403), ({"origin": "http://evil.example"}, 403), ({"origin": "null"}, 403),
+        ({"sec-fetch-site": "same-site", "origin": "http://127.0.0.1:81"}, 403), ({"origin": "http://[x"}, 403),
+        # A proxy may give the request another name: what the browser knows decides.
+        ({"sec-fetch-site": "same-origin", "origin": "https://lab.example"}, None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/cancel", "/config", "/"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_other_pages_send_and_read_nothing(headers: dict[str, str], status: int | None, path: str, host: str) -> None:
+    guard = Guard(nothing, Path("uploads"), 100, host)
+    for method in ("GET", "POST"):
+        assert refused(guard, path, method, **headers, content_length="9") == status
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert refused(guard, path, **link) == (None if path == "/" else 403)
+    assert refused(guard, path, **link | {"origin": "http://evil.example"}) == 403
+
+
 def test_an_event_names_files_of_the_folder_alone(tmp_path: Path) -> None:
     folder = tmp_path / "uploads"
     folder.mkdir()
@@ -96,7 +117,11 @@ def test_a_program_gets_no_file_of_the_machine(address: str, send: Callable[...,
     assert "default-src 'self'" in policy and "http" not in policy
 
 
-def test_an_event_of_wrong_values_is_refused_without_a_file(send: Callable[..., str]) -> None:
-    for wrong in ("no kind", None, 3, [1], {"a": 1}):
+def test_an_event_of_wrong_values_is_answered_and_logged_in_a_line(send: Callable[..., str], address: str) -> None:
+    for wrong in ("<b>", None, 3, [1], {"a": 1}):
         answer = send("input", "kind", [None, wrong, 1, 9, 64, 0, "", 0, 0])
-        assert "Traceback" not in answer and "<svg" not in answer
+        assert "Traceback" not in answer and "<svg" not in answer and "<b>" not in answer
+    for data in ([None, "floor", "x", 9, 64, 0, "", 0, 0], [None, "floor", 1, 9, 64, 0, None, 0, 0], []):
+        assert "no answer to these values" in send("input", "kind", data)
+    body = {"data": [], "fn_index": 99999, "session_hash": "a"}
+    assert httpx.post(f"{address}/gradio_api/queue/join", json=body, trust_env=False).status_code == 500

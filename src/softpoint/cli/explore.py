@@ -22,8 +22,9 @@ def main(cfg: DictConfig) -> None:
     from softpoint.extras import require
 
     require("uvicorn", "explore", "exploring")
-    from softpoint.serving.server import address_of, listen, serve
+    from softpoint.serving.server import address_of, exit_on_sigterm, listen, serve
 
+    exit_on_sigterm()
     with listen(cfg.host, cfg.port) as listening, TemporaryDirectory(prefix="softpoint-explore-") as folder:
         # gradio reads these when it is imported.
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}

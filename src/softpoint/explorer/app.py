@@ -12,6 +12,7 @@ import gradio as gr
 from fastapi import FastAPI
 
 from softpoint.explorer import attention_tab, softmax_tab
+from softpoint.explorer.events import OneLineErrors
 from softpoint.explorer.guard import Guard
 from softpoint.explorer.page import css, theme
 from softpoint.explorer.uploads import MAX_BYTES
@@ -55,7 +56,7 @@ def create_app(
 
 def build_page(tabs: dict[str, Callable[[], None]]) -> gr.Blocks:
     """Return the page with a tab of each name, which its function fills."""
-    page = gr.Blocks(analytics_enabled=False, title="softpoint", delete_cache=(60, _KEPT_S))
+    page = OneLineErrors(analytics_enabled=False, title="softpoint", delete_cache=(60, _KEPT_S))
     with page:
         gr.HTML("<h1>softpoint explorer</h1>", elem_classes="page-html")
         with gr.Tabs():

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
+
+from softpoint.explorer.guard import in_a_line
+from softpoint.explorer.html import text
+
+_log = logging.getLogger(__name__)
 
 # Each click on the first row of maps as a cell, by the matrix from the screen to the coordinates of the map.
 CLICKED_CELL = """
@@ -28,3 +35,18 @@ def follow(
 ) -> None:
     """Call `answer` with the values of `inputs` whenever a visitor changes one of the `controls`."""
     gr.on([control.input for control in controls], answer, list(inputs), outputs, **LIVE)
+
+
+class OneLineErrors(gr.Blocks):
+    """A page that answers an event which fails with one line, and logs that, in place of a traceback."""
+
+    async def process_api(self, *arguments: Any, **settings: Any) -> dict[str, Any]:
+        """Return the answer to an event. Raises gradio's error, which the visitor sees, for one that fails."""
+        try:
+            return await super().process_api(*arguments, **settings)
+        except Exception as error:  # of values that no control sends, mostly
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            reason = in_a_line(error.message if isinstance(error, gr.Error) else error)
+            _log.warning("no answer to an event: %s (%s, line %d)", reason, frame.filename, frame.lineno)
+            _log.debug("the event", exc_info=True)
+            raise gr.Error(text(f"no answer to these values: {reason}"), print_exception=False) from None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -35,12 +37,15 @@ _HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
 
+_log = logging.getLogger(__name__)
+
 
 class Guard:
     """Passes requests of known paths on, with bodies of a stated and limited length, and files from `folder` alone.
 
+    Other pages that a visitor's browser has open may link to the page and no more: they could send events and uploads.
     A server that listens on this machine alone also refuses other names of it in a request: a page elsewhere could
-    give its own name to this address, and read what is shown here.
+    give its own name to this address, and read what is shown here. A request that fails is logged in one line.
     """
 
     def __init__(self, app: App, folder: Path, max_bytes: int, host: str) -> None:
@@ -49,11 +54,16 @@ class Guard:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request, with headers that keep the page from loading anything from elsewhere."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
         if scope["type"] != "http":
-            return await self.app(scope, receive, send) if scope["type"] == "lifespan" else None
+            return
+        started = False
 
         async def sending(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 message["headers"] = [*message.get("headers", ()), *_HEADERS]
             await send(message)
 
@@ -63,18 +73,22 @@ class Guard:
             receive = _again(body, receive)
             if not names_only_uploads(body, self.folder):
                 refusal = 403, "a file of an event must have been uploaded here"
-        if refusal:
-            status, text = refusal
-            headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
-            await sending({"type": "http.response.start", "status": status, "headers": headers})
-            return await send({"type": "http.response.body", "body": text.encode()})
-        return await self.app(scope, receive, sending)
+        if refusal is None:
+            try:
+                await self.app(scope, receive, sending)
+            except Exception as error:
+                _log.warning("no answer to %s %s: %s", scope["method"], in_a_line(scope["path"]), in_a_line(error))
+                refusal = 500, "this request cannot be answered"
+        if refusal and not started:
+            await _refuse(sending, *refusal)
 
     def refusal(self, scope: Message) -> tuple[int, str] | None:
         """Return status and reason for a request that is refused."""
         headers, path = dict(scope["headers"]), scope["path"]
         if self.local and not _is_loopback(_name(headers.get(b"host", b"").decode("latin-1"))):
             return 421, "this server answers to 127.0.0.1 and localhost alone"
+        if _of_another_page(headers) and not (path == "/" and _is_link(scope["method"], headers)):
+            return 403, "this request comes from another page"
         if path not in PATHS and not path.startswith(FOLDERS):
             return 404, "there is no such page"
         if scope["method"] in ("GET", "HEAD"):
@@ -110,6 +124,44 @@ def names_only_uploads(body: bytes, folder: Path) -> bool:
     except (ValueError, TypeError, RecursionError, OSError):
         return False
     return True
+
+
+def in_a_line(content: object) -> str:
+    """Return a text of anyone as one line of up to 300 letters, for a log.
+
+    >>> in_a_line("no\\nsuch file\\x1b[1m")
+    'no such file[1m'
+    """
+    return "".join(filter(str.isprintable, " ".join(str(content).split())))[:300]
+
+
+def _of_another_page(headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether a browser states that a page from elsewhere asks, also one of another port of this machine.
+
+    >>> _of_another_page({b"sec-fetch-site": b"same-site"}), _of_another_page({})
+    (True, False)
+    >>> _of_another_page({b"origin": b"http://evil.example", b"host": b"127.0.0.1:7860"})
+    True
+    """
+    if (site := headers.get(b"sec-fetch-site")) is not None:
+        return site not in (b"same-origin", b"none")
+    if (origin := headers.get(b"origin")) is None:  # of a program, or an older browser's request for a part of a page
+        return False
+    try:
+        return urlsplit(origin).netloc != headers.get(b"host")
+    except ValueError:
+        return True
+
+
+def _is_link(method: str, headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether a browser goes to a page, which shows it to its visitor alone."""
+    return method == "GET" and headers.get(b"sec-fetch-mode") == b"navigate" and b"origin" not in headers
+
+
+async def _refuse(send: Send, status: int, reason: str) -> None:
+    headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": reason.encode()})
 
 
 async def _whole(receive: Receive) -> bytes:

@@ -6,7 +6,6 @@ import errno
 import signal
 import socket
 import sys
-from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -32,6 +31,11 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.socket(bound.family, bound.type, socket.IPPROTO_TCP, bound.detach())
 
 
+def exit_on_sigterm() -> None:
+    """Let SIGTERM end the process by SystemExit until it serves, so that nothing temporary stays."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+
 def address_of(listening: socket.socket) -> str:
     """Return the address of a listening socket, http://HOST:PORT."""
     host, port = listening.getsockname()[:2]
@@ -40,8 +44,6 @@ def address_of(listening: socket.socket) -> str:
 
 def serve(app: Any, listening: socket.socket, grace_s: int, access_log: bool) -> None:
     """Serve until SIGTERM or Ctrl-C, then finish the requests in progress within `grace_s` seconds."""
-    # uvicorn raises the signal again when it is done, which is a normal end, as it is before uvicorn starts.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     config = uvicorn.Config(
         app,
         lifespan="on",
@@ -50,5 +52,12 @@ def serve(app: Any, listening: socket.socket, grace_s: int, access_log: bool) ->
         server_header=False,
         timeout_graceful_shutdown=grace_s,
     )
-    with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+    server = uvicorn.Server(config)
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    # Before uvicorn handles signals itself, and when it raises them again at its end, which is a normal one.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    server.run(sockets=[listening])
