@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from helpers.results import example_results
+from helpers.results import example_results, unlabeled
 from softpoint.evaluation import compare, evaluate
 from softpoint.evaluation.comparison import matched
 
@@ -31,6 +31,30 @@ def test_differences_are_those_of_the_numbers():
     assert comparison["epe"]["p_a_better"] == 1 and comparison["pck@5px"]["p_a_better"] > 0.95
     turned = compare(b, a, draws=300)["overall"]["epe"]
     assert turned["difference"] == -comparison["epe"]["difference"] and turned["p_a_better"] == 0
+
+
+def test_parts_are_compared_as_they_alone_would_be():
+    a, b = example_results(60), example_results(60)
+    b = replace(b, keypoints=np.nan_to_num(b.truth + 1.1 * (b.keypoints - b.truth)))
+    comparison = compare(a, b, draws=100)
+    keys = ("a", "b", "difference", "low", "high", "p_a_better")
+    for name, entry in comparison["keypoints"].items():
+        alone = compare(a.with_keypoints([name]), b.with_keypoints([name]), draws=100)
+        assert [entry["epe"][key] for key in keys] == pytest.approx([alone["overall"]["epe"][key] for key in keys])
+        assert entry["points"] == alone["points"]
+    assert {*comparison["groups"]} == {*a.groups} and len(comparison["groups"]) == 6
+    for group, entry in comparison["groups"].items():
+        rows = [i for i, own in enumerate(a.groups) if own == group]
+        alone = compare(a.select(rows), b.select(rows), draws=100)
+        assert entry == {"points": alone["points"], "epe": alone["overall"]["epe"]} and alone["groups"] == {}
+
+
+def test_a_part_without_a_label_has_no_errors():
+    mask = np.zeros((12, 4), bool)
+    mask[:, 1] = True
+    bare = replace(example_results(), **unlabeled(example_results(), mask))
+    comparison = compare(bare, bare, draws=20)
+    assert comparison["keypoints"]["left_ear"] == {"points": 0} and "epe" in comparison["keypoints"]["nose"]
 
 
 def test_coverage_is_better_the_nearer_it_is_to_its_level():

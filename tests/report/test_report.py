@@ -175,13 +175,18 @@ def test_a_comparison_has_the_numbers_of_each_pair() -> None:
     facts = {letter: [("checkpoint", letter)] for letter in models}
     page = check_closed(comparison_page(models, pairs, blank(models["A"]), facts))
     keys = ("a", "b", "difference", "low", "high", "p_a_better")
-    expected = [
-        entry[key] for pair in pairs.values() for entry in pair["overall"].values() for key in keys if key in entry
-    ]
-    assert [value for value, _ in page.numbers] == expected
+
+    def numbers(entries: list[dict[str, Any]]) -> list[float]:
+        return [entry[key] for entry in entries for key in keys if key in entry]
+
+    expected = [x for pair in pairs.values() for x in numbers([*pair["overall"].values()])]
+    parts = [part for kind in ("keypoints", "groups") for pair in pairs.values() for part in pair[kind].values()]
+    expected += [x for part in parts for x in (part["points"], *numbers([part["epe"]]))]
+    assert [value for value, _ in page.numbers] == expected and len(parts) == 2 * (4 + 6)
     assert len(page.named("img")) == 3 * 6 and "C is <script>" in " ".join(page.text.split())
     bold = len(page.named("strong")) - 3  # the names of the models
-    clear = [e for pair in pairs.values() for e in pair["overall"].values() if e.get("low", 0) * e.get("high", 0) > 0]
+    entries = [e for pair in pairs.values() for e in pair["overall"].values()] + [part["epe"] for part in parts]
+    clear = [entry for entry in entries if entry.get("low", 0) * entry.get("high", 0) > 0]
     assert bold == len(clear) > 0
 
 

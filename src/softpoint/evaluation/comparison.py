@@ -20,7 +20,7 @@ from softpoint.evaluation.intervals import (
     set_metrics,
 )
 from softpoint.evaluation.oks import find_sigmas
-from softpoint.evaluation.results import Results
+from softpoint.evaluation.results import Results, group_rows
 from softpoint.evaluation.summary import definitions, settings
 from softpoint.metrics.columns import COLUMNS
 
@@ -40,8 +40,10 @@ def compare(
 
     Subjects are matched by image and labels, keypoints by name; only what both have is counted. Both are resampled
     together, so that the difficulty of an image cancels. `p_a_better` is the probability that A is better (see
-    `probability_above`). `fraction` is what the confidences of both are about; without it their calibration error is
-    not compared. Raises ValueError where nothing matches or the labels differ, and the errors of `evaluate`.
+    `probability_above`). EPE is also compared on the points of each keypoint and, where there are several, of each
+    group, whose images are then resampled. `fraction` is what the confidences of both are about; without it their
+    calibration error is not compared. Raises ValueError where nothing matches or the labels differ, and the errors of
+    `evaluate`.
     """
     pair = matched([first, second])
     names = pair[0].skeleton.names
@@ -64,10 +66,11 @@ def compare(
         "images": len(set(pair[0].images)),
         "subjects": len(pair[0]),
         "points": int(pair[0].labeled.sum()),
-        "keypoints": list(names),
         **settings(pair[0].skeleton, oks_sigmas, nme_pair),
         "resampled": resamples.to_dict(),
         "overall": {name: _difference(name, both[0][name], both[1][name]) for name in shared},
+        "keypoints": _by_keypoint(pair, resamples),
+        "groups": _by_group(pair, draws, seed),
         "notes": [resamples.describe()],
         "skipped": skipped,
         "definitions": definitions(dict.fromkeys(shared)),
@@ -112,6 +115,34 @@ def _keys(results: Results) -> list[tuple[str, bytes, int]]:
         keys.append((*key, seen[key]))
         seen[key] += 1
     return keys
+
+
+def _by_keypoint(pair: Sequence[Results], resamples: Resamples) -> dict[str, Any]:
+    errors = [results.errors for results in pair]
+    return {
+        name: _part([values[:, [k]] for values in errors], resamples) for k, name in enumerate(pair[0].skeleton.names)
+    }
+
+
+def _by_group(pair: Sequence[Results], draws: int, seed: int) -> dict[str, Any]:
+    """The comparison within each group, by its images; empty where all are of one."""
+    first, errors = pair[0], [results.errors for results in pair]
+    groups = group_rows(first.groups)
+    if len(groups) < 2:
+        return {}
+    return {
+        group: _part([values[rows] for values in errors], Resamples.of(first.select(rows), draws, seed))
+        for group, rows in groups.items()
+    }
+
+
+def _part(errors: Sequence[np.ndarray], resamples: Resamples) -> dict[str, Any]:
+    """The number of labeled points and, if there are any, EPE of both and the difference; `errors` (N, K) of each."""
+    points = int(np.isfinite(errors[0]).sum())
+    if not points:
+        return {"points": 0}
+    a, b = (point_metrics([COLUMNS["epe"]], {"epe": values}, resamples)["epe"] for values in errors)
+    return {"points": points, "epe": _difference("epe", a, b)}
 
 
 def _difference(name: str, a: Drawn, b: Drawn) -> dict[str, float]:

@@ -9,6 +9,7 @@ from rich.console import Group
 
 from softpoint.evaluation.tables import (
     Table,
+    compared_parts_table,
     comparison_table,
     overall_table,
     parts_table,
@@ -31,8 +32,11 @@ def metrics_tables(metrics: Mapping[str, Any]) -> Group:
 
 
 def comparison_tables(comparison: Mapping[str, Any], other: str = "B") -> Group:
-    """Return the table of comparison.json: the metrics of both models, A and `other`, and their differences."""
-    return Group(_printed(comparison_table(comparison, other)), *comparison["notes"], *skipped_lines(comparison))
+    """Return tables of comparison.json: the metrics of both models, A and `other`, and EPE of parts of the points."""
+    tables = [comparison_table(comparison, other), compared_parts_table("keypoint", comparison["keypoints"], other)]
+    if 1 < len(comparison["groups"]) <= _MAX_GROUPS:
+        tables.append(compared_parts_table("group", comparison["groups"], other))
+    return Group(*map(_printed, tables), *comparison["notes"], *skipped_lines(comparison))
 
 
 def _printed(table: Table) -> NumberTable:

@@ -88,22 +88,26 @@ def models_pck_figure(models: Mapping[str, Results]) -> Figure:
 
 
 @styled
-def models_parts_figure(models: Mapping[str, Results]) -> Figure:
-    """Return the median error of each keypoint by each model; of more than 30 keypoints the 30 largest."""
-    first = next(iter(models.values()))
-    named = [k for k in range(len(first.skeleton)) if first.labeled[:, k].any()]
-    medians = {name: {k: np.nanmedian(results.errors[:, k]) for k in named} for name, results in models.items()}
+def models_parts_figure(kind: str, models: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Return the mean error of each part of the points, keypoint or group, by each model; of many the 30 largest.
+
+    `models` are the errors of each part by each model, of the same labeled points.
+    """
+    named = [name for name, errors in next(iter(models.values())).items() if np.isfinite(errors).any()]
+    means = {model: {name: np.nanmean(parts[name]) for name in named} for model, parts in models.items()}
+    title = f"Mean error by {kind}"
     if len(named) > MAX_PARTS:
-        named = sorted(named, key=lambda k: -max(reached[k] for reached in medians.values()))[:MAX_PARTS]
+        named = sorted(named, key=lambda name: -max(reached[name] for reached in means.values()))[:MAX_PARTS]
+        title += f", the {MAX_PARTS} largest"
     figure, (axes,) = new_figure(size=(_SIZE[0], 1.5 + 0.26 * max(len(named), 2)))
-    for i, (model, reached) in enumerate(medians.items()):
-        rows = np.arange(len(named)) + (0.4 * i / (len(medians) - 1) - 0.2 if len(medians) > 1 else 0)
-        values = [max(reached[k], 1e-3) for k in named]
+    for i, (model, reached) in enumerate(means.items()):
+        rows = np.arange(len(named)) + (0.4 * i / (len(means) - 1) - 0.2 if len(means) > 1 else 0)
+        values = [max(reached[name], 1e-3) for name in named]
         axes.plot(values, rows, "osD^v"[i % 5], color=COLORS[i % 5], ms=5, label=model)
-    axes.set(title="Median error by keypoint", xscale="log", xlabel=_PX, ylim=(max(len(named), 1) - 0.4, -0.6))
-    axes.set_yticks(range(len(named)), [short(first.skeleton.names[k]) for k in named])
+    axes.set(title=title, xscale="log", xlabel=_PX, ylim=(max(len(named), 1) - 0.4, -0.6))
+    axes.set_yticks(range(len(named)), [short(name) for name in named])
     number_log_axis(axes.xaxis)
-    figure.legend(loc="outside lower center", ncols=len(medians) if len(medians) < 6 else 5)
+    figure.legend(loc="outside lower center", ncols=min(len(means), 5))
     return figure
 
 

@@ -161,6 +161,18 @@ class Results:
         )
 
 
+def group_rows(groups: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the places of the subjects of each group, by its name.
+
+    >>> {group: rows.tolist() for group, rows in group_rows(["b", "a", "b"]).items()}
+    {'b': [0, 2], 'a': [1]}
+    """
+    numbers = {group: i for i, group in enumerate(dict.fromkeys(groups))}
+    number = np.array([numbers[group] for group in groups], int)
+    order = np.argsort(number, kind="stable")
+    return dict(zip(numbers, np.split(order, np.cumsum(np.bincount(number))[:-1]), strict=True))
+
+
 def _stack(arrays: Sequence[np.ndarray | None], counts: Sequence[int]) -> np.ndarray | None:
     """The arrays concatenated, NaN in place of those that are None; None if all are."""
     shape = next((array.shape[1:] for array in arrays if array is not None), None)

@@ -18,7 +18,7 @@ from softpoint.evaluation.intervals import (
     set_metrics,
 )
 from softpoint.evaluation.oks import evaluator, find_sigmas
-from softpoint.evaluation.results import Results
+from softpoint.evaluation.results import Results, group_rows
 from softpoint.labels.skeleton import Skeleton
 from softpoint.metrics.calibration import FRACTION, confidences_and_hits
 from softpoint.metrics.columns import COLUMNS, SCALE
@@ -128,9 +128,10 @@ def _notes(results: Results) -> list[str]:
 def _parts(results: Results, values: Mapping[str, np.ndarray], skipped: dict[str, str]) -> dict[str, Any]:
     """The metrics of each keypoint, each group, and of visible and occluded points."""
     parts: dict[str, Any] = {"keypoints": {}, "groups": {}}
-    for path, mask in _masks(results):
-        entry: dict[str, Any] = {"points": int((mask & results.labeled).sum())}
-        summaries = {name: COLUMNS[name].summarize(value[mask]) for name, value in values.items()}
+    labeled = results.labeled
+    for path, points in _points(results):
+        entry: dict[str, Any] = {"points": int(labeled[points].sum())}
+        summaries = {name: COLUMNS[name].summarize(value[points]) for name, value in values.items()}
         entry |= {name: value for name, value in summaries.items() if value is not None}
         if not entry["points"]:
             skipped[".".join(path)] = "no such point is labeled"
@@ -153,13 +154,11 @@ def _quarters(results: Results, values: Mapping[str, np.ndarray], fraction: floa
     ]
 
 
-def _masks(results: Results) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """The points (N, K) of each part, by the keys under which the output has it."""
-    blank = np.zeros_like(results.labeled)
+def _points(results: Results) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What selects the points of each part from (N, K), by the keys under which the output has it."""
     for k, name in enumerate(results.skeleton.names):
-        yield ("keypoints", name), blank | (np.arange(blank.shape[1]) == k)
-    groups = np.array(results.groups)
-    for group in dict.fromkeys(results.groups):
-        yield ("groups", group), blank | (groups == group)[:, None]
+        yield ("keypoints", name), (slice(None), k)
+    for group, rows in group_rows(results.groups).items():
+        yield ("groups", group), rows
     yield ("visible",), results.visibility == 2
     yield ("occluded",), results.visibility == 1

@@ -71,13 +71,17 @@ def quarters_table(metrics: Mapping[str, Any], fraction: float) -> Table:
 def comparison_table(comparison: Mapping[str, Any], other: str = "B") -> Table:
     """Return the metrics of comparison.json: both models, called A and `other`, and their difference."""
     title = f"A - {other} on {comparison['points']} points of {comparison['images']} images"
-    rows = []
-    for name, entry in comparison["overall"].items():
-        values = [(_number(name, entry[key], sign),) for key, sign in (("a", ""), ("b", ""), ("difference", "+"))]
-        better = entry.get("p_a_better")
-        probability = () if better is None else (Number(f"{better:.3f}", better),)
-        rows.append((heading(name), [*values, _ends(name, entry, "+"), probability]))
-    return Table(title, "", ["A", other, f"A - {other}", "95 % interval", "P(A\nbetter)"], rows)
+    rows = [(heading(name), _difference(name, entry)) for name, entry in comparison["overall"].items()]
+    return Table(title, "", _difference_headings(other), rows)
+
+
+def compared_parts_table(kind: str, entries: Mapping[str, Mapping[str, Any]], other: str = "B") -> Table:
+    """Return EPE of both models of comparison.json on each keypoint or group, and the difference."""
+    rows = [
+        (part, [(_count(entry["points"]),), *(_difference("epe", entry["epe"]) if "epe" in entry else [()] * 5)])
+        for part, entry in entries.items()
+    ]
+    return Table(f"{heading('epe')} of each {kind}", kind, ["points", *_difference_headings(other)], rows)
 
 
 def skipped_lines(content: Mapping[str, Any]) -> list[str]:
@@ -95,6 +99,17 @@ def heading(name: str) -> str:
     ('epe (px)', 'auc')
     """
     return f"{name} ({COLUMNS[name].unit})" if COLUMNS[name].unit else name
+
+
+def _difference_headings(other: str) -> list[str]:
+    return ["A", other, f"A - {other}", "95 % interval", "P(A\nbetter)"]
+
+
+def _difference(name: str, entry: Mapping[str, float]) -> list[Cell]:
+    values = [(_number(name, entry[key], sign),) for key, sign in (("a", ""), ("b", ""), ("difference", "+"))]
+    better = entry.get("p_a_better")
+    probability = () if better is None else (Number(f"{better:.3f}", better),)
+    return [*values, _ends(name, entry, "+"), probability]
 
 
 def _number(name: str, value: float, sign: str = "") -> Number:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from softpoint.evaluation import plots, reliability_plots
-from softpoint.evaluation.results import Results
+from softpoint.evaluation.results import Results, group_rows
 from softpoint.report.svg import figure_colors, inline_svg
 from softpoint.viz.colors import line_colors
 from softpoint.viz.figures import svg_text
@@ -63,9 +63,8 @@ _BARS = "Dot: median. Bar: the middle half of the errors. Line: up to the 95th p
 
 def keypoint_plot(figures: Plots, results: Results) -> Plot:
     """Return the errors of each keypoint."""
-    errors, names = results.errors, results.skeleton.names
-    parts = {name: errors[:, k] for k, name in enumerate(names)}
-    figure = plots.parts_figure("Errors by keypoint", parts, line_colors(len(names)))
+    parts = _by_keypoint(results)
+    figure = plots.parts_figure("Errors by keypoint", parts, line_colors(len(parts)))
     measured = {name: np.nanmedian(values) for name, values in parts.items() if np.isfinite(values).any()}
     worst = max(measured, key=lambda name: measured[name])
     label = f"Errors of each keypoint; the largest median is that of {worst}, {measured[worst]:.2f} px."
@@ -74,11 +73,18 @@ def keypoint_plot(figures: Plots, results: Results) -> Plot:
 
 def group_plot(figures: Plots, results: Results) -> Plot:
     """Return the errors of each group of images."""
-    groups, errors = np.array(results.groups), results.errors
-    order = np.argsort(groups, kind="stable")
-    names, starts = np.unique(groups[order], return_index=True)
-    parts = dict(zip(names.tolist(), np.split(errors[order], starts[1:]), strict=True))
+    parts = _by_group(results)
     return figures.add(plots.parts_figure("Errors by group", parts), f"Errors of {len(parts)} groups of images.", _BARS)
+
+
+def _by_keypoint(results: Results) -> dict[str, np.ndarray]:
+    errors = results.errors
+    return {name: errors[:, k] for k, name in enumerate(results.skeleton.names)}
+
+
+def _by_group(results: Results) -> dict[str, np.ndarray]:
+    errors = results.errors
+    return {group: errors[rows] for group, rows in sorted(group_rows(results.groups).items())}
 
 
 def reliability(figures: Plots, results: Results, metrics: Mapping[str, Any], fraction: float) -> list[Plot]:
@@ -123,9 +129,20 @@ def model_plots(figures: Plots, models: Mapping[str, Results]) -> list[Plot]:
             "PCK of each model against the distance, from 0 to 20 % of the subject's size.",
             "The fraction of points within a distance that grows with the subject; a higher curve is better.",
         ),
-        figures.add(
-            plots.models_parts_figure(models),
-            "Median error of each keypoint by each model.",
-            "Median errors on the same points; farther left is better.",
-        ),
     ]
+
+
+def model_keypoint_plot(figures: Plots, models: Mapping[str, Results]) -> Plot:
+    """Return the errors of each keypoint by each model."""
+    return _model_parts(figures, "keypoint", {name: _by_keypoint(results) for name, results in models.items()})
+
+
+def model_group_plot(figures: Plots, models: Mapping[str, Results]) -> Plot:
+    """Return the errors of each group of images by each model."""
+    return _model_parts(figures, "group", {name: _by_group(results) for name, results in models.items()})
+
+
+def _model_parts(figures: Plots, kind: str, models: Mapping[str, Mapping[str, np.ndarray]]) -> Plot:
+    figure = plots.models_parts_figure(kind, models)
+    label = f"Mean error of each {kind} by each model, as in the tables."
+    return figures.add(figure, label, "Mean errors on the same points; farther left is better.")

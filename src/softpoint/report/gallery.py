@@ -28,6 +28,7 @@ class Case:
     """One subject: a crop for each model, and its errors in px by each."""
 
     image: str
+    group: str  # "" where all images are of one
     errors: list[float]
     tiles: list[str]  # data URIs
     size: tuple[int, int]  # width and height of the tiles
@@ -61,8 +62,12 @@ def mean_errors(results: Results) -> np.ndarray:
 def cases(models: Mapping[str, Results], rows: Sequence[int], load: Load) -> list[Case]:
     """Return the cases of these subjects, which all models have in the same order; images are opened one at a time."""
     errors = {name: mean_errors(results) for name, results in models.items()}
-    names = short_names(next(iter(models.values())).images)
-    return [_case(models, i, names[i], load(i), [float(errors[name][i]) for name in models]) for i in rows]
+    first = next(iter(models.values()))
+    names, grouped = short_names(first.images), len(set(first.groups)) > 1
+    return [
+        _case(models, i, names[i], first.groups[i] * grouped, load(i), [float(errors[name][i]) for name in models])
+        for i in rows
+    ]
 
 
 def short_names(images: Sequence[str]) -> list[str]:
@@ -77,7 +82,7 @@ def short_names(images: Sequence[str]) -> list[str]:
     return ["/".join(path.parts[shared:]) for path in paths]
 
 
-def _case(models: Mapping[str, Results], i: int, name: str, image: np.ndarray, errors: list[float]) -> Case:
+def _case(models: Mapping[str, Results], i: int, name: str, group: str, image: np.ndarray, errors: list[float]) -> Case:
     """The part of the image that holds the points of all models, drawn once for each."""
     first = next(iter(models.values()))
     points = first.labeled[i]
@@ -94,7 +99,7 @@ def _case(models: Mapping[str, Results], i: int, name: str, image: np.ndarray, e
     worst = int(np.nanargmax(first.errors[i]))
     description = f"{points.sum()} labeled points, rings, and their predictions, discs;"
     description += f" the largest error is {first.errors[i, worst]:.1f} px, of {first.skeleton.names[worst]}"
-    return Case(name, errors, tiles, size[::-1], description)
+    return Case(name, group, errors, tiles, size[::-1], description)
 
 
 def _data_uri(image: np.ndarray) -> str:

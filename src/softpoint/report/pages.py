@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from softpoint import __version__
 from softpoint.evaluation.results import Results
 from softpoint.evaluation.tables import (
+    Table,
+    compared_parts_table,
     comparison_table,
     overall_table,
     parts_table,
@@ -52,7 +54,7 @@ def evaluation_page(
     """
     fraction, drawn = metrics.get("confidence_fraction", FRACTION), figures.Plots()
     labeled = bool(results.labeled.any())
-    groups = _largest(metrics["groups"]) if len(metrics["groups"]) > 1 else {}
+    groups = _largest(metrics["groups"], _mean_error) if len(metrics["groups"]) > 1 else {}
     overall = overall_table(metrics)
     return _render(
         "evaluation.html.jinja",
@@ -61,7 +63,7 @@ def evaluation_page(
         headlines=[row for name, row in zip(metrics["overall"], overall.rows, strict=True) if name in _HEADLINES],
         overall=overall,
         states=states_table(metrics),
-        keypoints=parts_table("keypoint", _largest(metrics["keypoints"])),
+        keypoints=parts_table("keypoint", _largest(metrics["keypoints"], _mean_error)),
         groups=parts_table("group", groups) if groups else None,
         quarters=quarters_table(metrics, fraction) if labeled else None,
         curves=figures.curves(drawn, results) if labeled else [],
@@ -100,20 +102,23 @@ def comparison_page(
     labeled = np.flatnonzero(np.isfinite(errors[0]))
     spread = np.ptp(errors[:, labeled], axis=0)
     differing = labeled[np.argsort(-spread, kind="stable")][:DIFFERENT].tolist()
-    tables = {other: comparison_table(comparison, other) for other, comparison in comparisons.items()}
-    skeleton = next(iter(models.values())).skeleton
+    skeleton, grouped = next(iter(models.values())).skeleton, bool(first["groups"])
     return _render(
         "comparison.html.jinja",
         drawn,
         title=f"Comparison of {len(models)} models",
         models={"A": first.get("a", "A")}
         | {other: comparison.get("b", other) for other, comparison in comparisons.items()},
-        tables=tables,
+        tables={other: comparison_table(comparison, other) for other, comparison in comparisons.items()},
+        keypoints=_compared_parts("keypoint", comparisons),
+        groups=_compared_parts("group", comparisons) if grouped else {},
         curves=figures.model_plots(drawn, models) if len(labeled) else [],
+        keypoint_plots=[figures.model_keypoint_plot(drawn, models)] if len(labeled) else [],
+        group_plots=[figures.model_group_plot(drawn, models)] if len(labeled) and grouped else [],
         swatches=dict(zip(skeleton.names, map(to_hex, palette(len(skeleton)).tolist()), strict=True)),
         gallery={"Where the models differ most": cases(models, differing, load)} if differing else {},
         letters=list(models),
-        counts={"keypoints": len(skeleton)},
+        counts={"keypoints": len(skeleton), "groups": len(first["groups"])},
         facts={**{f"Model {letter}": entries for letter, entries in facts.items()}, "Data": data_facts(first)},
         warnings=warnings,
         notes=list(dict.fromkeys(note for comparison in comparisons.values() for note in comparison["notes"])),
@@ -123,12 +128,29 @@ def comparison_page(
     )
 
 
-def _largest(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The entries; of more than a page can show those of the largest mean error."""
+def _compared_parts(kind: str, comparisons: Mapping[str, Mapping[str, Any]]) -> dict[str, Table]:
+    """The table of each other model's errors on each keypoint or group beside those of A."""
+    return {
+        other: compared_parts_table(kind, _largest(comparison[f"{kind}s"], _difference_size), other)
+        for other, comparison in comparisons.items()
+    }
+
+
+def _difference_size(entry: Mapping[str, Any]) -> float:
+    return abs(entry["epe"]["difference"]) if "epe" in entry else -1.0
+
+
+def _mean_error(entry: Mapping[str, Any]) -> float:
+    return float(entry.get("epe", -1.0))
+
+
+def _largest(
+    entries: Mapping[str, Mapping[str, Any]], size: Callable[[Mapping[str, Any]], float]
+) -> dict[str, Mapping[str, Any]]:
+    """The entries; of more than a page can show those of the largest size."""
     if len(entries) <= _MAX_ROWS:
         return dict(entries)
-    kept = sorted(entries, key=lambda name: -entries[name].get("epe", -1.0))[:_MAX_ROWS]
-    return {name: entries[name] for name in kept}
+    return {name: entries[name] for name in sorted(entries, key=lambda name: -size(entries[name]))[:_MAX_ROWS]}
 
 
 def _render(template: str, drawn: figures.Plots, **content: Any) -> str:
