@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from softpoint.layers import DynamicSpatialAttention, SpatialAttention
 from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
@@ -49,3 +50,16 @@ def test_a_block_of_one_branch_has_a_mask_alone_and_nothing_is_collected_afterwa
     with collect_attention(network(None).attention) as maps:
         net(image)
     assert not maps
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_maps_of_a_compiled_block_are_collected_without_compiling_it_again() -> None:
+    graphs: list[Any] = []
+    block, features = DynamicSpatialAttention(), torch.rand(2, 4, 8, 8)
+    block.compile(backend=lambda graph, _: graphs.append(graph) or graph.forward)
+    for _ in range(2):
+        block(features)
+        with collect_attention(nn.ModuleDict({"head": block})) as maps:
+            _, masks = block(features)
+        np.testing.assert_array_equal([each.mask for each in maps["head"]], masks[:, 0].detach())
+    assert len(graphs) == 1

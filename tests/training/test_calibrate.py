@@ -22,8 +22,9 @@ from softpoint.layers.calibration import TAIL, Evidence, evidence, log_deviation
 from softpoint.metrics import expected_calibration_error
 from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
 from softpoint.training import Calibrate
-from softpoint.training.calibrate import best_checkpoint, measure, on_first_process, shifts
+from softpoint.training.calibrate import best_checkpoint, measure, shifts
 from softpoint.training.calibration_fit import COVARIANCE_SCALE, LEVEL, SLOPE, Measured, fit_calibration
+from softpoint.training.processes import on_first_process
 
 RADIUS, STRIDE, K = torch.tensor(6.0), 4, 5
 NONE = Evidence(torch.zeros(0, 2, 2), torch.zeros(0), torch.zeros(0))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +30,10 @@ from torch.utils.tensorboard import SummaryWriter
 from helpers.training import composed, tiny
 from softpoint.functional import gaussian_axis
 from softpoint.labels.skeleton import Skeleton
+from softpoint.layers import DynamicSpatialAttention
+from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
 from softpoint.training.dashboard import Dashboard, Monitor, scalars
+from softpoint.training.dashboard.graph import show_graph
 from softpoint.training.dashboard.images import attention_sheet, curves, heatmaps_sheet, points_sheet
 from softpoint.training.dashboard.layout import custom_layout, write_hyperparameters
 from softpoint.training.dashboard.loggers import mlflow_logger, wandb_logger
@@ -129,6 +134,17 @@ def test_every_epoch_has_its_images(events: EventAccumulator) -> None:
     assert sum(values.sum for values in last) == pytest.approx(5)  # the weights of an image add up to 1
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_the_graph_shows_the_parts_of_the_network(tmp_path: Path) -> None:
+    decoder = partial(FusionDecoder, channels=4, stride=4)
+    net = KeypointNet(1, Small(width=4, stages=(2,)), decoder, SoftArgmaxHead, DynamicSpatialAttention)
+    with SummaryWriter(str(tmp_path)) as board:
+        show_graph(board, net, (16, 24))
+    nodes = EventAccumulator(str(tmp_path)).Reload().Graph().node
+    boxes = {node.name.split("/")[1] for node in nodes if node.name.startswith("KeypointNet/")}
+    assert {"FusionDecoder[decoder]", "DynamicSpatialAttention[head]", "SoftArgmaxHead[head]"} <= boxes
+
+
 def test_the_custom_charts_show_curves_of_the_run(events: EventAccumulator) -> None:
     config = events.Tensors("custom_scalars__config__")[-1].tensor_proto.string_val[0]
     scalars, charts = events.Tags()["scalars"], 0
@@ -163,7 +179,8 @@ def test_the_table_of_hyperparameters_shows_first_what_differs(run: Path, tmp_pa
     columns = [info.name for info in table.hparam_infos]
     assert [info.name for info in table.hparam_infos if info.differs] == columns[:1] == ["optimizer.lr"]
     assert {"backbone", "backbone.width", "data.batch_size", "seed", "head.decode"} <= {*columns}
-    assert len(columns) < 120 and not [name for name in columns if "dirpath" in name or name.startswith("datamodule")]
+    assert len(columns) < 120 and "epochs" in columns and not [name for name in columns if "max_epochs" in name]
+    assert not [name for name in columns if "dirpath" in name or name.startswith("datamodule")]
     assert [info.name.tag for info in table.metric_infos] == ["best/epe"]
 
 
@@ -226,6 +243,49 @@ def test_the_worst_images_are_those_of_the_largest_errors() -> None:
     assert [sample.title for _, sample in validation.worst] == [
         f"image {i}: {error * 2**0.5:.1f} px" for i, error in ((1, 9), (3, 7), (5, 5))
     ]
+
+
+def test_shares_of_processes_are_joined_to_the_validation_of_one() -> None:
+    prediction, batch = batch_of(2, 5, True)
+    batch["keypoints"] = prediction["keypoints"] + torch.tensor([3.0, 9, 1, 7, 2])[:, None, None]
+    one, shares = Validation(None, [0, 3], 2), [Validation(None, [0, 3], 2) for _ in range(2)]
+    one.add(prediction, batch, {})
+    for first, share in enumerate(shares):
+        rows = [*range(first, 5, 2)] + [0] * first  # the first image again, without labels, fills up the second share
+        part, guess = taken(batch, rows), taken(prediction, rows)
+        part["visibility"] = part["visibility"] * torch.tensor([[2 * (i or not first)] for i in rows])
+        share.add(guess, part, {})
+    joined = pickle.loads(pickle.dumps(shares[0]))
+    joined.join(shares[1:])
+    skeleton = Skeleton(("nose", "tail"))
+    np.testing.assert_array_equal(joined.results(skeleton).errors, one.results(skeleton).errors)
+    for name, weights in one.router_weights().items():
+        assert len(joined.router_weights()[name]) == len(weights) == 5
+    for (error, shown), (expected, same) in zip(joined.worst, one.worst, strict=True):
+        assert error == expected and shown.title == same.title
+    assert {i: shown.title for i, shown in joined.fixed.items()} == {i: shown.title for i, shown in one.fixed.items()}
+
+
+def taken(values: Any, rows: list[int]) -> Any:
+    """The samples of these rows of a batch or a prediction, or of a part of them."""
+    if isinstance(values, dict):
+        return {name: taken(part, rows) for name, part in values.items()}
+    if isinstance(values, list) and isinstance(values[0], torch.Tensor):  # the maps of an attention block
+        return [taken(part, rows) for part in values]
+    return [values[i] for i in rows] if isinstance(values, list) else values[rows]
+
+
+def test_wide_ellipses_do_not_hide_an_image() -> None:
+    skeleton, (prediction, batch) = Skeleton(("nose",)), batch_of(1, 2, True)
+    batch["image"][:], prediction["keypoints"][:] = 0, 16.0
+    drawn = {}
+    for deviation in (1e-3, 3.9, 4.1):  # of an image of 32 pixels
+        validation = Validation(None, [0], 1)
+        prediction["covariance"] = deviation**2 * torch.eye(2).expand(2, 1, 2, 2)
+        validation.add(prediction, batch, {})
+        drawn[deviation] = points_sheet([validation.fixed[0]], skeleton)
+    assert (drawn[3.9] != drawn[1e-3]).sum() > 10_000
+    assert (drawn[4.1] == drawn[1e-3]).mean() > 0.999
 
 
 def test_only_the_first_process_writes(tmp_path: Path) -> None:

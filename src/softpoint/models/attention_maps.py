@@ -19,7 +19,8 @@ def collect_attention(blocks: nn.ModuleDict) -> Iterator[dict[str, list[Attentio
     """Fill a mapping from each place of `blocks` (`KeypointNet.attention`) to its maps for each image of a forward.
 
     A block that has `branch_maps`, as `DynamicSpatialAttention` has, also gives the masks of its branches and the
-    weights of its router, whatever it is set to return; of another one it is the mask alone.
+    weights of its router, whatever it is set to return; of another one it is the mask alone. Meanwhile nothing
+    compiled is used, since a compiled block would be compiled once more to collect its maps.
 
     >>> from softpoint.layers import DynamicSpatialAttention
     >>> blocks = nn.ModuleDict({"head": DynamicSpatialAttention()})
@@ -31,7 +32,8 @@ def collect_attention(blocks: nn.ModuleDict) -> Iterator[dict[str, list[Attentio
     maps: dict[str, list[AttentionMaps]] = {}
     handles = [block.register_forward_hook(partial(_collect, maps, place)) for place, block in blocks.items()]
     try:
-        yield maps
+        with torch.compiler.set_stance("force_eager"):
+            yield maps
     finally:
         for handle in handles:
             handle.remove()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from softpoint.layers.calibration import FEW_UNITS, Evidence, evidence
 from softpoint.models import KeypointNet
 from softpoint.training.calibration_fit import Measured, fit_calibration
 from softpoint.training.checkpoint_io import replace_checkpoint
+from softpoint.training.processes import on_first_process
 from softpoint.types import Batch
 
 
@@ -159,25 +160,6 @@ def best_checkpoint(trainer: Any) -> Best | None:
         if callback.monitor is not None and score is not None and score.isfinite():
             return Best(Path(callback.best_model_path), float(score), callback.monitor)
     return None
-
-
-def on_first_process(trainer: Any, work: Callable[[], Any]) -> Any:
-    """Return in every process what `work` returns in the first one.
-
-    If it fails there, its error is raised in all: the others would else wait for ever.
-    """
-    result, error = None, None
-    if trainer.is_global_zero:
-        try:
-            result = work()
-        except Exception as exception:
-            error = exception
-    result, message = trainer.strategy.broadcast((result, None if error is None else f"{error!r}"))
-    if error is not None:
-        raise error
-    if message is not None:
-        raise RuntimeError(f"the first process failed: {message}")
-    return result
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 
@@ -23,7 +22,8 @@ from softpoint.labels.csv_io import exact, write_rows
 from softpoint.metrics.calibration import FRACTION
 from softpoint.metrics.columns import COLUMNS
 from softpoint.tables import NumberTable
-from softpoint.training.calibrate import Calibrate, on_first_process
+from softpoint.training.calibrate import Calibrate
+from softpoint.training.processes import gather_objects, on_first_process
 
 # Numbers of all resamples together that are computed in about a second.
 _WORK = 20_000_000
@@ -63,11 +63,7 @@ class FinalTest(Callback):
             self._rows[index] = (batch["record"][i], matrices[i], prediction)
 
     def on_test_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        shares: list[Any] = [self._rows]
-        if trainer.world_size > 1:
-            shares = [None] * trainer.world_size
-            torch.distributed.all_gather_object(shares, self._rows)
-        rows = {index: row for share in shares for index, row in share.items()}
+        rows = {index: row for share in gather_objects(trainer, self._rows) for index, row in share.items()}
         overall = on_first_process(trainer, lambda: self._measure(trainer, pl_module, dict(sorted(rows.items()))))
         for name, entry in overall.items():
             pl_module.log(f"test/{name}", entry["value"], sync_dist=True)

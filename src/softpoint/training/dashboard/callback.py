@@ -19,11 +19,12 @@ from softpoint.training.dashboard.samples import Validation, choose_images
 from softpoint.training.dashboard.scalars import BestEpoch, keypoint_entries
 from softpoint.training.dashboard.writers import event_files, forget_from, writers
 from softpoint.training.final_test import FinalTest
+from softpoint.training.processes import gather_objects
 from softpoint.types import AttentionMaps
 
 
 class Dashboard(Callback):
-    """Shows a training in TensorBoard, W&B and MLflow, from the first process alone.
+    """Shows a training in TensorBoard, W&B and MLflow, written by the first process, of the images of all.
 
     Every `every_n_epochs` epochs, and in the first and the last one: the same validation images with their points,
     heatmaps and attention, the worst images of the epoch, its PCK curve and reliability diagram, a table by keypoint,
@@ -58,7 +59,8 @@ class Dashboard(Callback):
         self.spent, self._start = 0.0, time.monotonic()
         size = getattr(trainer.datamodule, "size", None)
         for board in event_files(trainer):
-            board.add_custom_scalars(custom_layout(pl_module.skeleton.names, list(pl_module.loss.terms)))
+            terms = [*pl_module.loss.terms, *["consistency"] * pl_module.learns_unlabeled]
+            board.add_custom_scalars(custom_layout(pl_module.skeleton.names, terms))
             write_hyperparameters(board, pl_module.hparams)
             if self.graph and size is not None:
                 show_graph(board, pl_module.net, size)
@@ -69,8 +71,9 @@ class Dashboard(Callback):
 
     def on_validation_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         self._validation = None
-        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
-        if fitting and writers(trainer) and self._is_due(trainer):
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        if trainer.strategy.broadcast(bool(writers(trainer)) and self._is_due(trainer)):
             source = getattr(trainer.datamodule, "sources", {}).get("val")
             self._validation = Validation(source, self._fixed(trainer, source), self.worst)
 
@@ -84,6 +87,13 @@ class Dashboard(Callback):
                 self._hooks.close()
                 self._validation.add(outputs, batch, self._maps)
                 self._maps = {}
+
+    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if self._validation is not None:
+            with self._timed():
+                first, *others = gather_objects(trainer, self._validation)
+                self._validation = first if trainer.is_global_zero else None
+                first.join(others)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not trainer.is_global_zero:
@@ -118,12 +128,11 @@ class Dashboard(Callback):
         return bool(afford and epoch % self.every_n_epochs == 0)
 
     def _fixed(self, trainer: Any, source: Any) -> list[int]:
-        """The indices of the images that are drawn each time, among those that the first process validates."""
+        """The indices of the images that are drawn each time, among those that are validated."""
         length = self.images if source is None else len(source)
-        batches, size = trainer.num_val_batches, getattr(trainer.datamodule, "batch_size", 1)
-        limit = min(length, int(min(batches[0] * size, length)) if batches else 0)
-        seen = range(0, length, trainer.world_size)[:limit]
-        return choose_images(getattr(source, "groups", [""] * length), seen, self.images)
+        batches = trainer.num_val_batches[0] if trainer.num_val_batches else 0
+        seen = min(length, batches * getattr(trainer.datamodule, "batch_size", 1) * trainer.world_size)
+        return choose_images(getattr(source, "groups", [""] * length), range(int(seen)), self.images)
 
     def _log_scalars(self, trainer: Any, module: Any) -> None:
         entries = keypoint_entries(module)

@@ -34,7 +34,7 @@ def points_sheet(samples: Sequence[Shown], skeleton: Skeleton) -> np.ndarray:
     tiles = [
         draw_tile(
             sample.image, sample.keypoints[None], size, skeleton, truth=sample.truth[None],
-            confidence=sample.confidence[None], covariance=sample.covariance[None],
+            confidence=sample.confidence[None], covariance=_drawable(sample.covariance, max(height, width) / 8)[None],
         )
         for sample in samples
     ]  # fmt: skip

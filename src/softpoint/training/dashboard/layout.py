@@ -13,8 +13,9 @@ from softpoint.inference.run_record import escape
 from softpoint.metrics.columns import COLUMNS
 from softpoint.tables import markdown_table
 
-# Groups of a config that repeat others, or that say where a run is and not what it does.
-_LEFT_OUT = ("datamodule", "logger", "name", "ckpt_path", "report")
+# Parts of a config that repeat others, or that say where a run is or what it shows and not what it does.
+_LEFT_OUT = ("datamodule", "logger", "name", "ckpt_path", "report", "data.seed", "trainer.max_epochs",
+             "callbacks.duration", "callbacks.dashboard", "callbacks.progress")  # fmt: skip
 _PLACES = ("_partial_", "default_root_dir", "dirpath", "filename", "save_dir")
 _LINES = 10  # of a chart
 
@@ -63,10 +64,8 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float]:
     {'optimizer': 'AdamW', 'optimizer.lr': 0.1, 'seed': 0, 'epochs': 'None', 'module.compile': 'False'}
     """
     groups = [value for value in config.values() if isinstance(value, Mapping)]
-    kept = {name: value for name, value in config.items() if name not in _LEFT_OUT}
-    return {
-        key: value if type(value) in (int, float) else str(value) for key, value in _leaves(kept, groups) if value != []
-    }
+    leaves = _leaves(config, groups)
+    return {key: value if type(value) in (int, float) else str(value) for key, value in leaves if value != []}
 
 
 def write_hyperparameters(board: Any, config: Mapping[str, Any]) -> None:
@@ -81,6 +80,8 @@ def write_hyperparameters(board: Any, config: Mapping[str, Any]) -> None:
 def _leaves(node: Mapping[str, Any], groups: Sequence[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in node.items():
         key = f"{prefix}{name}"
+        if key in _LEFT_OUT:
+            continue
         if isinstance(value, Mapping):
             if not prefix or value not in groups:
                 yield from _leaves(value, groups, f"{key}.")

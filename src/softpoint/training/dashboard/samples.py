@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,11 +42,10 @@ class Validation:
         self.fixed: dict[int, Shown] = {}
         self.worst: list[tuple[float, Shown]] = []  # from the largest error on
         self.branches: dict[str, tuple[str, ...]] = {}  # names of the branches at each place of a router
-        self._router_weights: dict[str, list[np.ndarray]] = {}
         self._names = getattr(getattr(source, "labels", None), "images", None)
         self._chosen, self._count = frozenset(fixed), worst
-        self._points: list[PointArrays] = []
-        self._about: list[tuple[list[int], list[str]]] = []  # indices and groups of each batch
+        self._points: dict[int, tuple[str, PointArrays]] = {}  # group and points of each image
+        self._router_weights: dict[str, dict[int, np.ndarray]] = {}  # of each image at each place
 
     def holds_fixed(self, batch: Batch) -> bool:
         """Whether a batch has an image that is always drawn."""
@@ -55,46 +54,73 @@ class Validation:
     def add(self, prediction: Prediction, batch: Batch, attention: Mapping[str, Sequence[AttentionMaps]]) -> None:
         """Keep what is needed of a batch; `attention` are the maps of each image with branches, where collected."""
         points, indices = original_points(prediction, batch), batch["index"].tolist()
-        self._points.append(points)
-        self._about.append((indices, list(batch["group"])))
+        rows = zip(batch["group"], map(PointArrays, *points[:6]), strict=True)
+        first_wins(self._points, zip(indices, rows, strict=True))
         for place, (_, *weights) in prediction.get("attention", {}).items():
-            self._router_weights.setdefault(place, []).extend(map(to_numpy, weights))
+            for values in weights:
+                first_wins(self._router_weights.setdefault(place, {}), zip(indices, to_numpy(values), strict=True))
         self.branches |= {place: blocks[0].names for place, blocks in attention.items()}
         pixels, relative = _means(errors(points)), _means(nme(points))
         titles = [self._title(index, error) for index, error in zip(indices, pixels, strict=True)]
         for i in [i for i, index in enumerate(indices) if index in self._chosen]:
             maps = {place: blocks[i] for place, blocks in attention.items()}
-            self.fixed[indices[i]] = show(prediction, batch, i, titles[i], maps)
+            self.fixed.setdefault(indices[i], show(prediction, batch, i, titles[i], maps))
         for i in np.argsort(-np.nan_to_num(relative, nan=-1.0))[: self._count].tolist():
             least = self.worst[-1][0] if len(self.worst) == self._count else -1.0
             if relative[i] > least:
-                entry = (float(relative[i]), show(prediction, batch, i, titles[i]))
-                self.worst = sorted([*self.worst, entry], key=lambda kept: -kept[0])[: self._count]
+                self._keep_worst([(float(relative[i]), show(prediction, batch, i, titles[i]))])
+
+    def join(self, others: Sequence[Validation]) -> None:
+        """Add what other processes kept of their images, which come in the order of the processes.
+
+        An image that fills up a later process's share, without its labels, is there before.
+        """
+        for other in others:
+            for name in ("fixed", "branches", "_points"):
+                first_wins(getattr(self, name), getattr(other, name).items())
+            for place, weights in other._router_weights.items():
+                first_wins(self._router_weights.setdefault(place, {}), weights.items())
+            self._keep_worst(other.worst)
 
     def router_weights(self) -> dict[str, np.ndarray]:
         """Return the finite weights of each branch for all images, by "place/branch"."""
         columns: dict[str, np.ndarray] = {}
-        for place, parts in self._router_weights.items():
-            for i, values in enumerate(np.concatenate(parts).T if parts else ()):
+        for place, rows in self._router_weights.items():
+            for i, values in enumerate(np.stack([*rows.values()]).T if rows else ()):
                 names = self.branches.get(place, ())
                 columns[f"{place}/{names[i] if i < len(names) else f'branch {i}'}"] = values[np.isfinite(values)]
         return {name: values for name, values in columns.items() if len(values)}
 
     def results(self, skeleton: Skeleton) -> Results:
-        """Return the points of all images as those of an evaluation."""
-        arrays = {name: np.concatenate([getattr(p, name) for p in self._points]) for name in PointArrays._fields[:6]}
+        """Return the points of all images, in their order in the split, as those of an evaluation."""
+        indices = sorted(self._points)
+        groups, points = zip(*(self._points[index] for index in indices), strict=True)
+        arrays = {name: np.stack([getattr(row, name) for row in points]) for name in PointArrays._fields[:6]}
         return Results(
-            images=[str(index) for indices, _ in self._about for index in indices],
-            groups=[group for _, groups in self._about for group in groups],
+            images=[str(index) for index in indices],
+            groups=list(groups),
             visibility=2 * np.isfinite(arrays["truth"]).all(-1).astype(np.int64),
             boxes=None,
             skeleton=skeleton,
             **arrays | {"size": arrays["size"].astype(np.int64)},
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The names of all images stay in their process."""
+        return {**self.__dict__, "_names": None}
+
+    def _keep_worst(self, entries: Sequence[tuple[float, Shown]]) -> None:
+        self.worst = sorted([*self.worst, *entries], key=lambda kept: -kept[0])[: self._count]
+
     def _title(self, index: int, error: float) -> str:
         name = f"image {index}" if self._names is None else "/".join(str(self._names[index]).split("/")[-2:])
         return f"{name}: {error:.1f} px" if np.isfinite(error) else f"{name}: no label"
+
+
+def first_wins(mapping: dict[Any, Any], items: Iterable[tuple[Any, Any]]) -> None:
+    """Add the items whose keys a mapping lacks."""
+    for key, value in items:
+        mapping.setdefault(key, value)
 
 
 def choose_images(groups: Sequence[str], seen: Sequence[int], count: int) -> list[int]:
