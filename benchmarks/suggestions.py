@@ -183,7 +183,7 @@ def recall(name: str, options: Any, how: str) -> str:
     words += ["data.group=none", f"data.folds={FOLDS}"]
     folds = [trained([*words, f"data.fold={fold}"], folder / f"fold{fold}") for fold in range(FOLDS)]
     results = Results.concat(folds)
-    found = [(results.images[one.subject], {*one.keypoints}) for one in suspicions(results, FRACTION)]
+    found = [(results.images[one.subject], {*one.keypoints}) for one in suspicions([results], FRACTION)]
     rows = []
     for kind in ("swapped", "shifted", "forgotten", "all"):
         own = [one for one in planted if kind in (one.kind, "all")]

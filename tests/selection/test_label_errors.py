@@ -47,12 +47,12 @@ def planted(results: Results, row: int, points: np.ndarray) -> Results:
 
 
 def first(results: Results, row: int) -> Suspicion:
-    return next(one for one in suspicions(results, FRACTION) if one.subject == row)
+    return next(one for one in suspicions([results], FRACTION) if one.subject == row)
 
 
 def test_right_labels_are_as_surprising_as_they_should_be() -> None:
     results = predicted(1000)
-    own = np.array([np.diag(surprises(results, row, FRACTION)) for row in range(len(results))]).ravel()
+    own = np.array([np.diag(surprises([results], row, FRACTION)) for row in range(len(results))]).ravel()
     assert (own > 3).mean() == pytest.approx(np.exp(-3), rel=0.2)
 
 
@@ -61,7 +61,7 @@ def test_a_surprise_is_the_tail_of_the_distribution() -> None:
     sigma = np.sqrt(results.covariance[0, 2, 0, 0] / COVARIANCE_SCALE)
     moved = planted(results, 0, results.keypoints[0] + [[5 * sigma, 0]] * K)
     expected = -np.log(0.995 * (1 + 25 / TAIL) ** (-TAIL / 2) + 0.005)
-    assert np.diag(surprises(moved, 0, FRACTION))[2] == pytest.approx(expected)
+    assert np.diag(surprises([moved], 0, FRACTION))[2] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_exchanged_names_are_found_first(order: tuple[int, ...], moved: set[int]
     apart = [row for row, points in enumerate(results.truth) if pdist(points).min() > 30]
     for row in apart[:3]:
         results = planted(results, row, results.truth[row, list(order)])
-    found = suspicions(results, FRACTION)[:3]
+    found = suspicions([results], FRACTION)[:3]
     assert {one.subject for one in found} == {*apart[:3]}
     assert all(one.kind == "exchanged" and set(one.keypoints) == moved for one in found)
 
@@ -92,7 +92,7 @@ def test_labels_of_another_image_and_of_a_mirror_are_found() -> None:
     results = predicted()
     mirrored = results.truth[30] * [-1, 1] + [200, 0]
     results = planted(planted(results, 30, mirrored), 60, results.truth[61])
-    assert {one.subject for one in suspicions(results, FRACTION)[:2]} == {30, 60}
+    assert {one.subject for one in suspicions([results], FRACTION)[:2]} == {30, 60}
 
 
 def test_a_forgotten_point_is_found_where_the_model_is_sure_or_others_have_it() -> None:
@@ -103,10 +103,10 @@ def test_a_forgotten_point_is_found_where_the_model_is_sure_or_others_have_it() 
     results = replace(
         results, truth=truth, visibility=np.where(np.isfinite(truth[..., 0]), 2, 0), confidence=confidence
     )
-    one = next(one for one in suspicions(results, FRACTION) if one.subject == row and one.kind == "forgotten")
+    one = next(one for one in suspicions([results], FRACTION) if one.subject == row and one.kind == "forgotten")
     assert one.keypoints == (3, 4) and one.score == pytest.approx(-np.log(0.01 * 2 / 202))
     absent = replace(results, visibility=np.where(results.visibility == 0, -1, results.visibility))
-    assert not [one for one in suspicions(absent, FRACTION) if one.kind == "forgotten"]
+    assert not [one for one in suspicions([absent], FRACTION) if one.kind == "forgotten"]
 
 
 def test_an_unsure_prediction_accuses_no_label() -> None:
@@ -114,4 +114,15 @@ def test_an_unsure_prediction_accuses_no_label() -> None:
     confidence = results.confidence.copy()
     confidence[4] = 0.1
     far = planted(replace(results, confidence=confidence), 4, results.truth[4] + 80)
-    assert np.diag(surprises(far, 4, FRACTION)).max() < LEAST
+    assert np.diag(surprises([far], 4, FRACTION)).max() < LEAST
+
+
+def test_one_of_three_models_that_is_lost_neither_accuses_nor_hides() -> None:
+    results = predicted(40)
+    lost = replace(results, keypoints=results.keypoints + 150.0)
+    wrong = [planted(one, 9, one.truth[9] + [[70.0, 0.0], *[[0.0, 0.0]] * (K - 1)]) for one in (results, lost, results)]
+    one = suspicions(wrong, FRACTION)[0]
+    assert (one.subject, one.kind, one.keypoints) == (9, "shifted", (0,))
+    for row in range(10, 40):  # a probability is at least two thirds of that of the two
+        assert (surprises(wrong, row, FRACTION) <= surprises([results], row, FRACTION) + np.log(1.5) + 1e-9).all()
+    np.testing.assert_allclose(surprises([results] * 2, 3, FRACTION), surprises([results], 3, FRACTION))

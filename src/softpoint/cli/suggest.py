@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,8 @@ from softpoint.suggest import setting
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint
     from softpoint.inference.batch.sources import Source
-    from softpoint.labels.schema import Labels
-    from softpoint.selection.candidates import Candidate, FeaturePredictor, Pool, Reading
-    from softpoint.selection.diversity import Choice
+    from softpoint.selection.candidates import FeaturePredictor, Reading
     from softpoint.selection.judged import Judged
-    from softpoint.selection.label_errors import Suspicion
 
 
 def main(cfg: DictConfig) -> None:
@@ -31,8 +29,6 @@ def main(cfg: DictConfig) -> None:
     if isinstance(cfg.threshold, str | bool | None) or not 0 <= cfg.threshold <= 1:
         raise ValueError(f"threshold={cfg.threshold} must be a probability, 0 to 1")
     if cfg.source is not None:
-        if cfg.crossval is not None:
-            raise ValueError("crossval=FOLDER judges labels, and source=WHAT chooses images: give one of the two")
         suggest_images(cfg)
     elif cfg.labels is not None or cfg.ckpt is not None:
         rank_labels(cfg)
@@ -42,46 +38,58 @@ def main(cfg: DictConfig) -> None:
 
 def suggest_images(cfg: DictConfig) -> None:
     """Write the images of a source whose labels would help most, their predictions as labels, and a contact sheet."""
-    from softpoint.inference import read_checkpoint
     from softpoint.inference.batch.sources import find_sources
     from softpoint.inference.predictor import check_device
     from softpoint.labels.formats import read_labels
-    from softpoint.labels.row_errors import first_few
-    from softpoint.selection.candidates import Pool, collect
+    from softpoint.paths import write_json
+    from softpoint.selection.candidates import Pool, collect, covering
     from softpoint.selection.diversity import choose
-    from softpoint.selection.trained import trained_images
+    from softpoint.selection.outputs import new_folder, write_suggestions
+    from softpoint.selection.trained import known_images
 
+    if cfg.crossval is not None:
+        raise ValueError("crossval=FOLDER judges labels, and source=WHAT chooses images: give one of the two")
     if cfg.ckpt is None:
         raise ValueError(
             "source=WHAT needs a model that knows what it does not know: give ckpt=RUN/checkpoints/best.ckpt"
         )
     check_device(cfg.device)
-    output = _new_output(cfg)
+    output = new_folder(Path(cfg.output))
     sources = find_sources(cfg.source, output)
-    checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
-    if cfg.warn:
-        warn_of_faults(checkpoint)
-    predictor = feature_predictor(checkpoint, cfg.device)
-    reading = _reading(cfg, checkpoint, sources)
-    labels = None if cfg.labels is None else read_labels(cfg.labels, images=cfg.images)
-    folder = cfg.images if cfg.images is not None or labels is None else labels.folder
-    known = trained_images(checkpoint, folder)
-    if known is None:
+    checkpoint = _checkpoint(cfg)
+    predictor, reading = feature_predictor(checkpoint, cfg.device), _reading(cfg, checkpoint, sources)
+    missing = checkpoint.data.get("missing", "auto")
+    labels = None if cfg.labels is None else read_labels(cfg.labels, images=cfg.images, missing=missing)
+    known = known_images(checkpoint, labels, cfg.images)
+    if known.trained is None:
         print(
             "the images that the model was trained on are not where they were, so that none can be left out; give"
             " labels=LABELS images=FOLDER, with which it was trained"
         )
     pool = Pool(max(cfg.pool, cfg.count))
     for source in sources:
-        collect(predictor, source, reading, pool, known or ())
-    labeled = [] if labels is None else _labeled(labels, Path(folder), predictor, reading)
-    choices = choose(pool.candidates(), cfg.count, labeled)
+        collect(predictor, source, reading, pool, known.trained or ())
+    covered = covering(known.labeled, known.folder, predictor, reading, cfg.pool)
+    choices = choose(pool.candidates(), cfg.count, covered)
     if not choices:
-        raise ValueError(
-            f"nothing in source={cfg.source} is left to label: {_counts(pool)}{first_few(pool.unreadable)}"
-        )
-    print(f"{_counts(pool)}{first_few(pool.unreadable)}")
-    _write_suggestions(cfg, predictor, choices, reading, output)
+        raise ValueError(f"nothing in source={cfg.source} is left to label: {pool}")
+    print(pool)
+    if len(choices) < cfg.count:
+        print(f"only {len(choices)} of count={cfg.count}: all others are near duplicates of these or of labeled ones")
+    remarks = write_suggestions(choices, reading, output, predictor.skeleton, cfg.threshold, cfg.scorer)
+    # By which a later search for images knows a folder of results.
+    write_json(output / "job.json", {key: str(cfg[key]) for key in ("ckpt", "source", "labels", "count", "threshold")})
+    print(*remarks, sep="\n")
+
+
+def _checkpoint(cfg: DictConfig) -> Checkpoint:
+    """Return the model, with warnings of its faults."""
+    from softpoint.inference import read_checkpoint
+
+    checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
+    if cfg.warn:
+        warn_of_faults(checkpoint)
+    return checkpoint
 
 
 def feature_predictor(checkpoint: Checkpoint, device: str) -> FeaturePredictor:
@@ -96,31 +104,8 @@ def feature_predictor(checkpoint: Checkpoint, device: str) -> FeaturePredictor:
     return FeaturePredictor(checkpoint, device)
 
 
-def _new_output(cfg: DictConfig) -> Path:
-    """Return the folder of the results; ValueError where it holds anything, which might be a person's labels."""
-    output = Path(cfg.output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f"output={output} exists and is not empty, and nothing is overwritten; name a new folder")
-    return output
-
-
-def _labeled(labels: Labels, folder: Path, predictor: FeaturePredictor, reading: Reading) -> list[Candidate]:
-    """Return the images of the labels that there are, which need no more."""
-    from dataclasses import replace
-
-    from softpoint.inference.batch.sources import ImageSource
-    from softpoint.selection.candidates import Pool, collect
-
-    names = {image for image, subject in zip(labels.paths, labels.subjects, strict=True) if subject.visibility.any()}
-    source = ImageSource(folder, tuple(sorted(names)), Path(labels.source))
-    pool = Pool(max(len(names), 1))
-    collect(predictor, source, replace(reading, boxes=None), pool)
-    return pool.candidates()
-
-
 def _reading(cfg: DictConfig, checkpoint: Checkpoint, sources: list[Source]) -> Reading:
-    from functools import partial
-
+    """Return how images are read: with labels, as in the training."""
     from rich.progress import track
 
     from softpoint.evaluation.eval_data import confidence_fraction
@@ -133,62 +118,20 @@ def _reading(cfg: DictConfig, checkpoint: Checkpoint, sources: list[Source]) -> 
     return Reading(fraction, cfg.batch_size, exif, cfg.max_pixels, checkpoint.bits, boxes, bar)
 
 
-def _counts(pool: Pool) -> str:
-    """Return what was looked at and left out, in one phrase."""
-    parts = [f"{pool.seen} images or frames read"]
-    parts += [f"{pool.labeled} of them left out, which the model was trained or tested on"] * (pool.labeled > 0)
-    parts += [f"{pool.flat} left out, which show nothing"] * (pool.flat > 0)
-    parts += [f"{len(pool.unreadable)} cannot be read"] * bool(pool.unreadable)
-    return ", ".join(parts)
-
-
-def _write_suggestions(
-    cfg: DictConfig, predictor: FeaturePredictor, choices: list[Choice], reading: Reading, output: Path
-) -> None:
-    from softpoint.paths import write_json
-    from softpoint.selection.lists import write_suggested
-    from softpoint.selection.prelabels import copy_images, write_prelabels
-    from softpoint.selection.sheets import MAX_TILES, predicted_tile, sheet
-    from softpoint.viz import write_image
-
-    rank = {id(choice.candidate): i for i, choice in enumerate(choices)}
-    copies, tiles = {}, {}
-    for copy, pixels in copy_images([choice.candidate for choice in choices], output, reading):
-        i = rank[id(copy.candidate)]
-        copies[i] = copy
-        if i < MAX_TILES:
-            tiles[i] = predicted_tile(pixels, copy.candidate.predictions, predictor.skeleton)
-    ordered = [copies[i] for i in range(len(choices))]
-    files, remarks = write_prelabels(ordered, output, predictor.skeleton, cfg.threshold, cfg.scorer)
-    write_suggested(output / "suggested.csv", choices, {i: copy.file for i, copy in copies.items()}, predictor.skeleton)
-    titles = [f"{i + 1}. {copies[i].file} {copies[i].candidate.errors.mean():.1f} px" for i in range(len(tiles))]
-    write_image(output / "sheet.png", sheet([tiles[i] for i in range(len(tiles))], titles))
-    # By which a later search for images knows a folder of results.
-    write_json(output / "job.json", {key: str(cfg[key]) for key in ("ckpt", "source", "labels", "count", "threshold")})
-    for remark in remarks:
-        print(remark)
-    if len(choices) < cfg.count:
-        print(f"only {len(choices)} of count={cfg.count}: all others are near duplicates of these or of labeled ones")
-    print(f"{len(choices)} images to label in {output}: images/, {', '.join(files)}, suggested.csv, sheet.png")
-
-
 def rank_labels(cfg: DictConfig) -> None:
     """Write the labels that are unlikely under predictions, the most unlikely first."""
-    from softpoint.selection.label_errors import suspicions
-    from softpoint.selection.lists import write_suspicious
-    from softpoint.selection.sheets import sheet, suspicious_tile
-    from softpoint.viz import write_image
+    from rich.console import Console
 
-    output = _new_output(cfg)
+    from softpoint.selection.label_errors import suspicions
+    from softpoint.selection.lists import suspicion_table
+    from softpoint.selection.outputs import new_folder, write_suspicions
+
+    output = new_folder(Path(cfg.output))
     judged, data = _judged(cfg)
-    found = suspicions(judged.results, judged.fraction)
-    write_suspicious(output / "suspicious.csv", judged, found)
-    files = ["suspicious.csv"]
-    if drawn := found[: cfg.count]:
-        names = [f"{i}. {one.kind}: {judged.results.images[one.subject]}" for i, one in enumerate(drawn, 1)]
-        write_image(output / "sheet.png", sheet([suspicious_tile(judged, one) for one in drawn], names))
-        files.append("sheet.png")
-    _print_suspicions(judged, drawn)
+    found = suspicions(judged.by_seed, judged.fraction)
+    files, drawn = write_suspicions(found, judged, output, cfg.count), found[: cfg.count]
+    if drawn:
+        Console().print(suspicion_table(judged, drawn))
     print(f"the most unlikely {len(drawn)} of {len(found)} labels that are listed, of {len(judged.results)} subjects")
     for note in filter(None, (judged.note, _advice(cfg, judged, data))):
         print(note)
@@ -197,21 +140,18 @@ def rank_labels(cfg: DictConfig) -> None:
 
 def _judged(cfg: DictConfig) -> tuple[Judged, Mapping[str, Any]]:
     """Return the judged labels, and the settings of data of the model that judged them; {} for several models."""
-    from functools import partial
-
     from rich.progress import track
 
-    from softpoint.images import ImageFolder
     from softpoint.inference import read_checkpoint
     from softpoint.labels.formats import read_labels
-    from softpoint.selection.judged import judged_by_folds, judged_by_model
+    from softpoint.selection.judged import all_labels, judged_by_folds, judged_by_model, model_of_folds
 
+    data: dict[str, Any] = {key: cfg[key] for key in ("labels", "images", "max_pixels") if cfg[key] is not None}
     if cfg.crossval is not None:
         if cfg.labels is None or cfg.ckpt is not None:
             raise ValueError("crossval=FOLDER judges labels=LABELS, without ckpt")
-        labels = read_labels(cfg.labels, images=cfg.images)
-        folder = Path(cfg.images or labels.folder)
-        return judged_by_folds(labels, Path(cfg.crossval), ImageFolder(folder, "apply", cfg.max_pixels)), {}
+        model = read_checkpoint(model_of_folds(Path(cfg.crossval)), list(cfg.trust))
+        return judged_by_folds(all_labels(model, data), Path(cfg.crossval)), {}
     if cfg.ckpt is None:
         labels = read_labels(cfg.labels, images=cfg.images)
         print(f"to judge labels by models that did not learn them:{_commands(labels.source, cfg.images, {})}")
@@ -219,29 +159,9 @@ def _judged(cfg: DictConfig) -> tuple[Judged, Mapping[str, Any]]:
             f"labels={cfg.labels} are judged by models: run the two commands above, or give ckpt=CHECKPOINT, one model,"
             " which hides the faults of what it learned"
         )
-    checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
-    if cfg.warn:
-        warn_of_faults(checkpoint)
-    data: dict[str, Any] = {key: cfg[key] for key in ("labels", "images") if cfg[key] is not None}
+    checkpoint = _checkpoint(cfg)
     bar = partial(track, description="predicting", transient=True)
-    return judged_by_model(checkpoint, data, cfg.device, cfg.batch_size, bar), checkpoint.data
-
-
-def _print_suspicions(judged: Judged, found: list[Suspicion]) -> None:
-    """Print the first suspicions as a table."""
-    from rich.console import Console
-
-    from softpoint.selection.label_errors import odds
-    from softpoint.tables import NumberTable
-
-    table = NumberTable("image", ["kind", "keypoints", "right labels like this"])
-    for one in found:
-        names = ", ".join(judged.results.skeleton.names[k] for k in one.keypoints[:3]) + ", ..." * (
-            len(one.keypoints) > 3
-        )
-        table.add_row(judged.results.images[one.subject], one.kind, names, odds(one.score))
-    if found:
-        Console().print(table)
+    return judged_by_model(checkpoint, all_labels(checkpoint, data), cfg.device, cfg.batch_size, bar), checkpoint.data
 
 
 def _advice(cfg: DictConfig, judged: Judged, data: Mapping[str, Any]) -> str:

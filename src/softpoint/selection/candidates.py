@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from heapq import heappush, heappushpop
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from softpoint.images.video import Video
 from softpoint.inference import Checkpoint, Predictor
 from softpoint.inference.batch.sources import Boxes, ImageSource, Source
 from softpoint.inference.batch.stream import Item, PredictedArrays, predict_items
+from softpoint.labels.partition import evenly_spaced
+from softpoint.labels.row_errors import first_few
 from softpoint.selection.expected_error import expected_errors
 from softpoint.selection.trained import full_path
 from softpoint.types import Prediction
@@ -94,6 +97,13 @@ class Pool:
             push(self._heap, (self._best.score, -self._rows, self._best))
         self._best = None
 
+    def __str__(self) -> str:
+        parts = [f"{self.seen} images or frames read"]
+        parts += [f"{self.labeled} of them left out, which the model was trained or tested on"] * (self.labeled > 0)
+        parts += [f"{self.flat} left out, which show nothing"] * (self.flat > 0)
+        parts += [f"{len(self.unreadable)} cannot be read"] * bool(self.unreadable)
+        return ", ".join(parts) + first_few(self.unreadable)
+
     def candidates(self) -> list[Candidate]:
         """Return all, the highest score first."""
         self.end_row()
@@ -136,6 +146,15 @@ def collect(predictor: Predictor, source: Source, reading: Reading, pool: Pool, 
     pool.end_row()
 
 
+def covering(names: Sequence[str], folder: Path, predictor: Predictor, reading: Reading, limit: int) -> list[Candidate]:
+    """Return images that need no label as candidates, at most `limit`, spread evenly over their names."""
+    chosen = tuple(names[i] for i in evenly_spaced(len(names), limit))
+    pool = Pool(max(len(chosen), 1))
+    if chosen:
+        collect(predictor, ImageSource(folder, chosen), replace(reading, boxes=None), pool)
+    return pool.candidates()
+
+
 def _items(source: Source, reading: Reading) -> tuple[Iterator[Item], int | None]:
     """Return the images or frames of a source, and their number where it is known."""
     if isinstance(source, ImageSource):
@@ -161,8 +180,10 @@ def _candidate(
     relative = [_score(one, prediction, reading.fraction) for one, prediction in zip(errors, predictions, strict=True)]
     worst = int(np.argmax(relative))
     features = np.mean([prediction["features"] for prediction in predictions], 0)
+    # Copies: a view would keep the arrays of its whole batch.
+    kept = [{name: value.copy() for name, value in one.items() if name != "features"} for one in predictions]
     return Candidate(
-        source, item.number, item.name, item.time, item.size, item.boxes, predictions,
+        source, item.number, item.name, item.time, item.size, item.boxes, kept,
         errors[worst], relative[worst], features, mark,
     )  # fmt: skip
 

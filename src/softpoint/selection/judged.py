@@ -6,16 +6,16 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from softpoint.evaluation.eval_data import confidence_fraction, open_set
-from softpoint.evaluation.eval_sets import common_keypoints
+from softpoint.evaluation.eval_sets import EvaluationSet, common_keypoints
 from softpoint.evaluation.predict import evaluation_predictor, predict
 from softpoint.evaluation.results import Results
-from softpoint.images import ImageFolder
 from softpoint.inference import Checkpoint
 from softpoint.labels.schema import Labels
 from softpoint.metrics.calibration import FRACTION
@@ -25,29 +25,29 @@ from softpoint.selection.candidates import Progress
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """N labeled subjects and their predictions, in the same order."""
+    """N labeled subjects and their predictions by one model or several, in the same order."""
 
-    results: Results
+    by_seed: tuple[Results, ...]  # of each model that predicted all subjects
     labels: Labels
     held_out: np.ndarray  # (N,), False where the model of the prediction was trained on the label
     read: Callable[[str], np.ndarray]  # opens an image by its path in the labels
     fraction: float  # of the subject's size that the confidences are about
     note: str = ""  # labels that are not judged
 
+    @cached_property
+    def results(self) -> Results:
+        """The labels with the median of the predicted points."""
+        points = np.median([results.keypoints for results in self.by_seed], 0)
+        return replace(self.by_seed[0], keypoints=points)
 
-def judged_by_folds(labels: Labels, folder: Path, image_folder: ImageFolder) -> Judged:
+
+def judged_by_folds(eval_set: EvaluationSet, folder: Path) -> Judged:
     """Return labels beside the predictions of a cross-validation of them, by models that did not learn them.
 
-    Labels that were corrected since are compared as they are now. Raises FileNotFoundError for a folder without
-    results, and ValueError where they are of other labels.
+    Labels that were corrected since are compared as they are now. Raises ValueError for predictions of other labels.
     """
-    if not (folder / "predictions.csv").is_file() or not (folder / "crossval.json").is_file():
-        raise FileNotFoundError(
-            f"crossval={folder} holds no finished cross-validation (crossval.json, predictions.csv); name the output of"
-            " softpoint crossval, and start it again with that output where it was interrupted"
-        )
     content = json.loads((folder / "crossval.json").read_text(encoding="utf-8"))
-    predicted = Results.read(folder / "predictions.csv")
+    predicted, labels = Results.read(folder / "predictions.csv"), labels_of(eval_set, folder)
     names = common_keypoints(predicted.skeleton.names, labels.skeleton.names, "skip")
     labels, predicted = labels.with_keypoints(names), predicted.with_keypoints(names)
     pairs = _matches(labels, predicted, len(content["seeds"]))
@@ -56,18 +56,35 @@ def judged_by_folds(labels: Labels, folder: Path, image_folder: ImageFolder) -> 
             f"no image of {labels.source} was predicted in {folder}, whose first is {predicted.images[0]}; name the"
             " labels that were cross-validated"
         )
-    judged, rows = labels.select(pairs), predicted.select(pairs.values())
-    results = replace(rows, truth=judged.keypoints, visibility=judged.visibility, skeleton=labels.skeleton)
+    judged = labels.select(pairs)
+    now: dict[str, Any] = {"truth": judged.keypoints, "visibility": judged.visibility, "skeleton": labels.skeleton}
+    by_seed = tuple(replace(predicted.select(rows), **now) for rows in zip(*pairs.values(), strict=True))
     left = sum(bool((subject.visibility > 0).any()) for subject in labels.subjects) - len(pairs)
     note = f"{left} labeled subjects were not in the cross-validation, or not in all its seeds" if left > 0 else ""
     fraction = float(content.get("confidence_fraction") or FRACTION)
-    return Judged(results, judged, np.ones(len(judged), bool), image_folder.read, fraction, note)
+    return Judged(by_seed, judged, np.ones(len(judged), bool), _reader(eval_set), fraction, note)
 
 
-def _matches(labels: Labels, predicted: Results, seeds: int) -> dict[int, int]:
-    """Return the first row of the results for each subject, by image, and by order within an image.
+def model_of_folds(folder: Path) -> Path:
+    """Return a checkpoint of a cross-validation; FileNotFoundError for a folder without results."""
+    models = sorted(folder.glob("seed*/fold*/checkpoints/best.ckpt"))
+    if missing := [name for name in ("crossval.json", "predictions.csv") if not (folder / name).is_file()]:
+        raise FileNotFoundError(
+            f"crossval={folder} holds no finished cross-validation, which has {', '.join(missing)}; name the output of"
+            " softpoint crossval, and start it again with that output where it was interrupted"
+        )
+    if not models:
+        raise FileNotFoundError(
+            f"crossval={folder} has no seed0/fold0/checkpoints/best.ckpt, which says how its labels are read; start"
+            " softpoint crossval again with that output"
+        )
+    return models[0]
 
-    An image with another number of subjects than each of the `seeds` predicted is left out. Each seed has its own rows.
+
+def _matches(labels: Labels, predicted: Results, seeds: int) -> dict[int, list[int]]:
+    """Return the rows of the results for each subject, one per seed, by image, and by order within an image.
+
+    An image with another number of subjects than each of the `seeds` predicted is left out.
     """
     ours, theirs = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
     for i, subject in enumerate(labels.subjects):
@@ -75,29 +92,43 @@ def _matches(labels: Labels, predicted: Results, seeds: int) -> dict[int, int]:
             ours[labels.paths[i]].append(i)
     for row, image in enumerate(predicted.images):
         theirs[normalize_path(image)].append(row)
-    pairs: dict[int, int] = {}
+    pairs: dict[int, list[int]] = {}
     for image, subjects in ours.items():
         rows = theirs[image]
         if len(rows) == seeds * len(subjects):
-            pairs |= dict(zip(subjects, rows, strict=False))
+            pairs |= {subject: rows[i :: len(subjects)] for i, subject in enumerate(subjects)}
     return pairs
 
 
 def judged_by_model(
-    checkpoint: Checkpoint, data: Mapping[str, Any], device: str, batch_size: int, progress: Progress
+    checkpoint: Checkpoint, eval_set: EvaluationSet, device: str, batch_size: int, progress: Progress
 ) -> Judged:
-    """Return all labels of a checkpoint's data beside its predictions; `data` replaces settings of the training.
-
-    Raises FileNotFoundError and ValueError as `open_set` does, and ValueError for data without a label file.
-    """
-    eval_set = open_set(replace(checkpoint, splits=None), "all", data)
-    labels = getattr(eval_set.source, "labels", None)
-    if not isinstance(labels, Labels):
-        raise ValueError(f"{checkpoint.path} was trained on data without a label file; name one by labels=FILE")
+    """Return all labels of a set beside the predictions of one model, which was trained on some of them."""
+    labels = labels_of(eval_set, checkpoint.path)
     predictor = evaluation_predictor(checkpoint, eval_set, device=device)
     results = predict(predictor, eval_set, batch_size=batch_size, missing="skip", progress=progress)
     trained = {normalize_path(image) for image in (checkpoint.splits or {}).get("train", ())}
     held_out = np.array([path not in trained for path in labels.paths])
     labels = labels.with_keypoints(results.skeleton.names)
-    read = {image: row for row, image in reversed(list(enumerate(eval_set.images)))}
-    return Judged(results, labels, held_out, lambda image: eval_set.image(read[image]), confidence_fraction(checkpoint))
+    return Judged((results,), labels, held_out, _reader(eval_set), confidence_fraction(checkpoint))
+
+
+def all_labels(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> EvaluationSet:
+    """Return every label of a checkpoint's data, read as in its training; `settings` replaces some of that.
+
+    Raises FileNotFoundError and ValueError as `open_set` does.
+    """
+    return open_set(replace(checkpoint, splits=None), "all", settings)
+
+
+def labels_of(eval_set: EvaluationSet, model: Path) -> Labels:
+    """Return the labels of a set; ValueError for one without a label file."""
+    labels = getattr(eval_set.source, "labels", None)
+    if not isinstance(labels, Labels):
+        raise ValueError(f"{model} was trained on data without a label file; name one by labels=FILE")
+    return labels
+
+
+def _reader(eval_set: EvaluationSet) -> Callable[[str], np.ndarray]:
+    rows = {image: row for row, image in reversed(list(enumerate(eval_set.images)))}
+    return lambda image: eval_set.image(rows[image])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,28 +36,35 @@ class Suspicion(NamedTuple):
     score: float  # surprise of the most unlikely one; of an exchange, the surprise that it would save
 
 
-def suspicions(results: Results, fraction: float) -> list[Suspicion]:
+def suspicions(by_seed: Sequence[Results], fraction: float) -> list[Suspicion]:
     """Return what seems wrong with the labels of results, the most unlikely first; at most one per subject and kind.
 
     The surprise of a label is -log of the probability that a right one is as far from the prediction: the tail of the
     calibrated t-distribution, or 1 where the model did not recognize the keypoint. That of no label is -log of the
     share of subjects without a label of this keypoint, times the probability that the model is not within its radius of
-    it. `fraction` is that of the subject's size which the confidences of the results are about.
+    it. Several models predicted the same subjects: probabilities are their means. `fraction` is that of the subject's
+    size which the confidences of the results are about.
     """
-    rare = -np.log(((~results.labeled).sum(0) + 1) / (len(results) + 2))
-    found = [one for row in range(len(results)) for one in _of_subject(results, row, fraction, rare)]
+    first = by_seed[0]
+    rare = -np.log(((~first.labeled).sum(0) + 1) / (len(first) + 2))
+    found = [one for row in range(len(first)) for one in _of_subject(by_seed, row, fraction, rare)]
     return sorted(found, key=lambda one: -one.score)
 
 
-def surprises(results: Results, row: int, fraction: float) -> np.ndarray:
+def surprises(by_seed: Sequence[Results], row: int, fraction: float) -> np.ndarray:
     """Return the surprise (K, K) of each label of a subject, were it that of each keypoint; NaN for no label."""
+    return np.asarray(-np.log(np.mean([_probabilities(results, row, fraction) for results in by_seed], 0)))
+
+
+def _probabilities(results: Results, row: int, fraction: float) -> np.ndarray:
+    """Return the probability (K, K) by one model that a right label of each keypoint is as far as each label."""
     scale = results.covariance[row] / COVARIANCE_SCALE
     offsets = results.truth[row][:, None] - results.keypoints[row][None]
     squared = np.einsum("ijx,jxy,ijy->ij", offsets, np.linalg.inv(scale), offsets)
     radius = fraction * results.scale[row]
     within = 1 - _tail(radius**2 / np.sqrt(np.linalg.det(scale)))
     recognized = (results.confidence[row] / within).clip(0, _SURE)
-    return np.asarray(-np.log(recognized * _tail(squared) + 1 - recognized))
+    return np.asarray(recognized * _tail(squared) + 1 - recognized)
 
 
 def _tail(squared: np.ndarray) -> np.ndarray:
@@ -68,14 +76,14 @@ def _tail(squared: np.ndarray) -> np.ndarray:
     return np.asarray((1 + squared / TAIL) ** (-TAIL / 2))
 
 
-def _of_subject(results: Results, row: int, fraction: float, rare: np.ndarray) -> list[Suspicion]:
-    surprise = surprises(results, row, fraction)
-    labeled = results.labeled[row]
+def _of_subject(by_seed: Sequence[Results], row: int, fraction: float, rare: np.ndarray) -> list[Suspicion]:
+    surprise = surprises(by_seed, row, fraction)
+    labeled, absent = by_seed[0].labeled[row], by_seed[0].visibility[row] < 0  # which the labels state
+    confidence = np.mean([results.confidence[row] for results in by_seed], 0)
     found = _exchanged(surprise, np.flatnonzero(labeled), row)
     moved = {keypoint for one in found for keypoint in one.keypoints}
     alone = np.where([k in moved for k in range(len(labeled))], 0.0, np.nan_to_num(np.diag(surprise)))
-    absent = results.visibility[row] < 0  # which the labels state
-    missed = np.where(labeled | absent, 0.0, rare - np.log1p(-results.confidence[row].clip(0, _SURE)))
+    missed = np.where(labeled | absent, 0.0, rare - np.log1p(-confidence.clip(0, _SURE)))
     for kind, scores in (("shifted", alone), ("forgotten", missed)):
         least = max(LEAST, float(scores.max()) / 2)
         order = [int(k) for k in np.argsort(-scores, kind="stable") if scores[k] > least]

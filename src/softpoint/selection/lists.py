@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +11,14 @@ from softpoint.labels.csv_io import write_rows
 from softpoint.labels.skeleton import Skeleton
 from softpoint.selection.diversity import Choice
 from softpoint.selection.judged import Judged
-from softpoint.selection.label_errors import Suspicion
+from softpoint.selection.label_errors import Suspicion, odds
+from softpoint.tables import NumberTable
 
 _NAMED = 3  # keypoints of the largest expected errors
 
 
-def write_suggested(path: Path, choices: Sequence[Choice], files: Mapping[int, str], skeleton: Skeleton) -> None:
-    """Write a row per chosen image, the first choice first; `files` are the copies by their index in the choices."""
+def write_suggested(path: Path, choices: Sequence[Choice], files: Sequence[str], skeleton: Skeleton) -> None:
+    """Write a row per chosen image, the first choice first; `files` are their copies."""
     rows = [["rank", "image", "source", "time", "score", "expected_error", "distance", "why"]]
     for i, (one, distance) in enumerate(choices):
         time = "" if np.isnan(one.time) else f"{one.time:.3f}"
@@ -52,3 +53,13 @@ def _suspicious_rows(judged: Judged, found: Sequence[Suspicion]) -> Iterator[lis
             points = [*results.truth[row, k].tolist(), *results.keypoints[row, k].tolist()]
             cells = ["" if value != value else f"{value:.2f}" for value in points]
             yield [*head, results.skeleton.names[k], *cells, held_out]
+
+
+def suspicion_table(judged: Judged, found: Sequence[Suspicion]) -> NumberTable:
+    """Return suspicious labels as a table for a terminal; a narrow one keeps how unlikely each is."""
+    table = NumberTable("image", ["right labels like this", "kind", "keypoints"])
+    for one in found:
+        names = ", ".join(judged.results.skeleton.names[k] for k in one.keypoints[:_NAMED])
+        more = ", ..." * (len(one.keypoints) > _NAMED)
+        table.add_row(judged.results.images[one.subject], odds(one.score), one.kind, names + more)
+    return table

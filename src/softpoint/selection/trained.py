@@ -1,27 +1,42 @@
-"""Images that a model was trained, validated or tested on, by their full paths."""
+"""Images that a model was trained, validated or tested on, and those that are labeled, by their paths."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from softpoint.inference import Checkpoint
 from softpoint.labels.formats import read_labels
+from softpoint.labels.schema import Labels
 from softpoint.paths import normalize_path
 
 
-def trained_images(checkpoint: Checkpoint, folder: str | Path | None = None) -> set[str] | None:
-    """Return the full paths of the images of a model's splits; None where it is unknown where they are.
+class Known(NamedTuple):
+    """Images that need no label."""
 
-    Their paths start from `folder`, else from the folder of the training, if that is still there.
+    folder: Path  # that the names start from
+    labeled: tuple[str, ...]  # names of labeled images; without labels, those of the model's splits
+    trained: frozenset[str] | None  # full paths of the images of the model's splits; None where they are not there
+
+
+def known_images(checkpoint: Checkpoint, labels: Labels | None = None, images: str | Path | None = None) -> Known:
+    """Return the images of a model's splits and of labels.
+
+    Paths start from the folder `images`, else from that of the labels, else from that of the training.
     """
-    images = [image for split in (checkpoint.splits or {}).values() for image in split]
-    if not images:
-        return set()
-    start = _stored_folder(checkpoint) if folder is None else Path(folder)
+    given = images or (None if labels is None else labels.folder)
+    folder = _stored_folder(checkpoint) if given is None else Path(given)
+    trained = tuple(image for split in (checkpoint.splits or {}).values() for image in split)
     # Frames and pages are below a file, which is a parent that exists.
-    if start is None or not any(path.exists() for path in (start / images[0], (start / images[0]).parent)):
-        return None
-    return {full_path(start.resolve(), image) for image in images}
+    there = folder and trained and any(path.exists() for path in (folder / trained[0], (folder / trained[0]).parent))
+    start = (folder or Path()).resolve()
+    paths = frozenset(full_path(start, image) for image in trained)
+    if labels is not None:
+        pairs = zip(labels.paths, labels.subjects, strict=True)
+        labeled = {image for image, subject in pairs if (subject.visibility > 0).any()}
+    else:
+        labeled = {*trained} if there else set()
+    return Known(start, tuple(sorted(labeled)), paths if there or not trained else None)
 
 
 def full_path(folder: Path, image: str) -> str:
