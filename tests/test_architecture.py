@@ -109,7 +109,7 @@ ALLOWED = {
     },
     "report": {"evaluation", "inference", "metrics", "paths", "viz"},
     "selection": {
-        "evaluation", "functional", "images", "inference", "labels", "layers", "metrics", "paths", "viz",
+        "evaluation", "functional", "images", "inference", "labels", "layers", "metrics", "paths", "tables", "viz",
     },
     "serving": {"extras", "images", "paths", "runtime", "suggest"},
     "cli": {*ROOMS},
