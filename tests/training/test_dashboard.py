@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import posixpath
 import re
 import sys
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ from softpoint.training.dashboard import Dashboard, Monitor, scalars
 from softpoint.training.dashboard.graph import show_graph
 from softpoint.training.dashboard.images import attention_sheet, curves, heatmaps_sheet, points_sheet
 from softpoint.training.dashboard.layout import custom_layout, write_hyperparameters
-from softpoint.training.dashboard.loggers import mlflow_logger, wandb_logger
+from softpoint.training.dashboard.loggers import SpelledMLFlowLogger, mlflow_logger, wandb_logger
 from softpoint.training.dashboard.samples import Validation, choose_images
 from softpoint.training.dashboard.scalars import BestEpoch, temperatures
 from softpoint.training.dashboard.writers import event_files, forget_from, writers
@@ -331,23 +332,35 @@ class FakeMLFlow(MLFlowLogger):
 
 def test_wandb_and_mlflow_get_images_by_their_own_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = {"Image": lambda image: ("image", image.shape), "Histogram": lambda v: ("histogram", len(v))}
-    kinds["Table"] = lambda **named: ("table", named["data"])
+    kinds["Table"] = lambda **named: (named["columns"], named["data"])
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(**kinds))
     wandb, mlflow = FakeWandb(), FakeMLFlow()
     for writer in writers(SimpleNamespace(is_global_zero=True, loggers=[wandb, mlflow])):
         writer.image("val/worst", image := np.zeros((2, 3, 3), np.uint8), 5)
-        writer.text("val/by_keypoint", "| a |", 5)
+        writer.table("val/by_keypoint", ["keypoint", "epe (px)"], [["left_ear", "1.50"], ["tail", "-"]], 5)
         writer.histogram("router/head/branch 0", np.ones(4), 5)
     step = {"trainer/global_step": 5}
     assert wandb._experiment.made == [
         ("log", {"val/worst": [("image", (2, 3, 3))], **step}),
-        ("log", {"val/by_keypoint": ("table", [["| a |"]]), **step}),
+        ("log", {"val/by_keypoint": (["keypoint", "epe (px)"], [["left_ear", 1.5], ["tail", None]]), **step}),
         ("log", {"router/head/branch 0": ("histogram", 4), **step}),
     ]
+    markdown = "| keypoint | epe (px) |\n|---|---:|\n| left\\_ear | 1.50 |\n| tail | - |"
     assert mlflow.calls.made == [
         ("log_image", "7", image, ("key", "val/worst"), ("step", 5)),
-        ("log_text", "7", "| a |", "val/by_keypoint/000005.md"),
+        ("log_text", "7", markdown, "val/by_keypoint/000005.md"),
     ]
+
+
+def test_mlflow_gets_a_metric_of_every_keypoint_whatever_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Any] = []
+    monkeypatch.setattr(MLFlowLogger, "log_metrics", lambda _, metrics, step: sent.append((metrics, step)))
+    names = ["val_epe/左目", "val_epe/右目", "val_epe/a//b", "val_epe/..", "val_epe/left ear.1"]
+    SpelledMLFlowLogger.log_metrics(object.__new__(SpelledMLFlowLogger), dict.fromkeys(names, 1.0), 3)
+    ((metrics, step),) = sent
+    assert len(metrics) == len(names) and step == 3 and "val_epe/left ear.1" in metrics
+    for name in metrics:  # Lightning and MLflow take it as it is
+        assert re.fullmatch("[a-zA-Z0-9_/. -]+", name) and posixpath.normpath(name) == name
 
 
 @pytest.mark.parametrize(

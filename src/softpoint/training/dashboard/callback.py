@@ -112,7 +112,7 @@ class Dashboard(Callback):
         for writer in shown:
             for name, image in images.items():
                 writer.image(f"test/{name}", image, step)
-            writer.text("test/by_keypoint", table, step)
+            writer.table("test/by_keypoint", *table, step)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best.value}
@@ -156,7 +156,7 @@ class Dashboard(Callback):
         for writer in shown:
             for name, image in images.items():
                 writer.image(f"val/{name}", image, step)
-            writer.text("val/by_keypoint", table, step)
+            writer.table("val/by_keypoint", *table, step)
             for name, weights in validation.router_weights().items():
                 writer.histogram(f"router/{name}", weights, step)
 

@@ -9,9 +9,7 @@ from typing import Any
 from torch.utils.tensorboard.summary import hparams
 
 from softpoint.evaluation.tables import parts_table
-from softpoint.inference.run_record import escape
 from softpoint.metrics.columns import COLUMNS
-from softpoint.tables import markdown_table
 
 # Parts of a config that repeat others, or that say where a run is or what it shows and not what it does.
 _LEFT_OUT = ("datamodule", "logger", "name", "ckpt_path", "report", "data.seed", "trainer.max_epochs",
@@ -92,17 +90,12 @@ def _leaves(node: Mapping[str, Any], groups: Sequence[Any], prefix: str = "") ->
             yield key, value
 
 
-def keypoint_table(entries: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the metrics of each keypoint as a Markdown table; `entries` are those of metrics.json.
+def keypoint_table(entries: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the rows of a table of the metrics of each keypoint; `entries` are those of metrics.json.
 
-    >>> print(keypoint_table({"nose": {"points": 3, "epe": 1.5, "pck@0.1": 1.0}}))
-    | keypoint | points | epe (px) | pck@0.1 |
-    |---|---:|---:|---:|
-    | nose | 3 | 1.50 | 1.000 |
+    >>> keypoint_table({"nose": {"points": 3, "epe": 1.5, "pck@0.1": 1.0}})
+    (['keypoint', 'points', 'epe (px)', 'pck@0.1'], [['nose', '3', '1.50', '1.000']])
     """
     table = parts_table("keypoint", entries)
-    rows = [
-        [escape(name), *(" to ".join(number.text for number in cell) or "-" for cell in cells)]
-        for name, cells in table.rows
-    ]
-    return markdown_table([table.names, *table.headings], rows)
+    texts = [(name, (" to ".join(number.text for number in cell) for cell in cells)) for name, cells in table.rows]
+    return [table.names, *table.headings], [[name, *(text or "-" for text in row)] for name, row in texts]

@@ -1,7 +1,8 @@
-"""Images, text and histograms in each of the loggers of a run, by its own calls."""
+"""Images, tables and histograms in each of the loggers of a run, by its own calls."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import cv2
@@ -9,6 +10,9 @@ import numpy as np
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
+
+from softpoint.inference.run_record import escape
+from softpoint.tables import markdown_table
 
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 
@@ -20,8 +24,8 @@ class Writer(Protocol):
         """Show an image (H, W, 3) uint8 RGB."""
         ...
 
-    def text(self, tag: str, markdown: str, step: int) -> None:
-        """Show Markdown."""
+    def table(self, tag: str, header: Sequence[str], rows: Sequence[Sequence[str]], step: int) -> None:
+        """Show a table of names and numbers."""
         ...
 
     def histogram(self, tag: str, values: np.ndarray, step: int) -> None:
@@ -42,8 +46,8 @@ class TensorBoardWriter:
         content = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=encoded.tobytes())
         self.board._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=content)]), step)
 
-    def text(self, tag: str, markdown: str, step: int) -> None:
-        self.board.add_text(tag, markdown, step)
+    def table(self, tag: str, header: Sequence[str], rows: Sequence[Sequence[str]], step: int) -> None:
+        self.board.add_text(tag, _markdown(header, rows), step)
 
     def histogram(self, tag: str, values: np.ndarray, step: int) -> None:
         self.board.add_histogram(tag, values, step)
@@ -58,8 +62,9 @@ class WandbWriter:
     def image(self, tag: str, image: np.ndarray, step: int) -> None:
         self.logger.log_image(tag, [image], step)
 
-    def text(self, tag: str, markdown: str, step: int) -> None:
-        self.logger.log_text(tag, ["markdown"], [[markdown]], step=step)
+    def table(self, tag: str, header: Sequence[str], rows: Sequence[Sequence[str]], step: int) -> None:
+        numbers = [[name, *(None if text == "-" else float(text) for text in row)] for name, *row in rows]
+        self.logger.log_table(tag, [*header], numbers, step=step)
 
     def histogram(self, tag: str, values: np.ndarray, step: int) -> None:
         import wandb
@@ -77,11 +82,15 @@ class MLFlowWriter:
     def image(self, tag: str, image: np.ndarray, step: int) -> None:
         self.client.log_image(self.run, image, key=tag, step=step)
 
-    def text(self, tag: str, markdown: str, step: int) -> None:
-        self.client.log_text(self.run, markdown, f"{tag}/{step:06}.md")
+    def table(self, tag: str, header: Sequence[str], rows: Sequence[Sequence[str]], step: int) -> None:
+        self.client.log_text(self.run, _markdown(header, rows), f"{tag}/{step:06}.md")
 
     def histogram(self, tag: str, values: np.ndarray, step: int) -> None:
         pass
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return markdown_table(header, [[escape(name), *texts] for name, *texts in rows])
 
 
 _WRITERS: dict[type[Logger], Any] = {
