@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
+from softpoint.images.costs import check_parts, check_pixels_of
 from softpoint.images.decode import pillow_limit
 from softpoint.images.decode_errors import FORMATS, explained, image_explained
 from softpoint.images.depth import Decoded, rgb
@@ -93,6 +94,7 @@ class Pages:
         weakref.finalize(self, self._file.close)
         with image_explained(path), pillow_limit.at_least(max_pixels):
             read_header(self._file)  # an error for what cannot be read whole
+            check_parts(self._file)
             # Stays open, because a frame of an animation builds on those before it.
             self._image = image = Image.open(self._file, formats=FORMATS)
             self._numbers = list(range(getattr(image, "n_frames", 1)))
@@ -121,6 +123,7 @@ class Pages:
                 self._image = Image.open(self._file, formats=FORMATS)  # Pillow does not rewind it after the last frame
             self._image.seek(self._numbers[number])
             check_pixels(self._image.width, self._image.height, self.max_pixels)
+            check_pixels_of(self._image, self._file, self.max_pixels)
             yield self._image
 
 
@@ -202,6 +205,7 @@ class PackedImages:
             raise ValueError(f"holds {self._images.shape[1]} bytes per image")
         file = BytesIO(np.asarray(self._images[row]).tobytes())
         is_wide = (header := read_header(file)) is not None and header.is_wide
+        check_parts(file)
         image = Image.open(file, formats=("PNG", "JPEG"))
         check_pixels(image.width, image.height, self.max_pixels)
         if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA") or is_wide:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from softpoint.images.costs import MAX_PIXELS, check_jpeg, check_parts, check_pixels_of, has_many_scans
 from softpoint.images.decode_errors import FORMATS, RefusedError, image_explained
 from softpoint.images.depth import LARGEST, Decoded, narrowed, rgb
 from softpoint.images.headers import EXIF_ORIENTATION, Header, read_header, turned, valid_orientation
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from softpoint.images.containers import Frame
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm", ".jp2")
-
-# A larger image is treated as a decompression bomb.
-MAX_PIXELS = 100_000_000
 
 _EXIF = ("apply", "ignore", "error")
 
@@ -195,6 +193,8 @@ def _by_opencv(data: bytes, header: Header) -> np.ndarray | None:
         end = data.find(b"\xff\xd9", header.scan) + 2
         if end < 2 or data[end:].strip(b"\0"):
             return None
+        if has_many_scans(data, header.scan):
+            check_jpeg(data)
     flags = _DECODE | (cv2.IMREAD_ANYDEPTH if header.is_wide else 0)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
@@ -206,6 +206,7 @@ def _by_pillow(file: BinaryIO, exif: str, max_pixels: int, bits: int | None) -> 
     with opened(file, max_pixels) as image:
         header = _header(image)
         _admit(header, exif, max_pixels)
+        check_pixels_of(image, file, max_pixels)
         if image.format == "JPEG2000":
             _require_end(file)
         stored = rgb(image, bits)
@@ -235,8 +236,8 @@ def _header(image: Image.Image) -> Header:
 
 @contextmanager
 def opened(file: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
-    """Open an image with Pillow; an error for more than `max_pixels`."""
-    file.seek(0)
+    """Open an image with Pillow; an error for more than `max_pixels`, and for too many parts."""
+    check_parts(file)
     with pillow_limit.at_least(max_pixels), Image.open(file, formats=FORMATS) as image:
         yield image
 

@@ -40,9 +40,7 @@ def rgb(image: Image.Image, bits: int | None) -> Decoded:
         return Decoded(np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels, used)
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers without a known range; save it with 8 or 16 bits")
-    if "transparency" in image.info:
-        image = image.convert("RGBA")
-    return Decoded(np.array(image.convert("RGB")))
+    return Decoded(_colors(image))
 
 
 def wide_values(image: Image.Image) -> tuple[np.ndarray, int] | None:
@@ -84,8 +82,30 @@ def narrowed(values: np.ndarray, declared: int, bits: int | None) -> Decoded:
             f"image {{path}} has values up to {largest}, more than data.bits={bits} allows; set"
             f" data.bits={largest.bit_length()}"
         )
-    pixels = (values.astype(np.uint32) * 256 // (limit + 1)).astype(np.uint8)
+    pixels = np.empty(values.shape, np.uint8)
+    for rows in _bands(len(values)):
+        pixels[rows] = values[rows].astype(np.uint32) * 256 // (limit + 1)
     return Decoded(pixels, largest.bit_length() if declared == LARGEST else 0)
+
+
+def _colors(image: Image.Image) -> np.ndarray:
+    """Return the pixels of an open image of 8 bits, uint8 (H, W, 3) RGB."""
+    image.load()
+    colors = np.empty((image.height, image.width, 3), np.uint8)
+    for rows in _bands(image.height):  # whole copies would take three times the memory
+        band = image.crop((0, rows.start, image.width, rows.stop))
+        band = band.convert("RGBA") if "transparency" in image.info else band
+        colors[rows] = np.asarray(band.convert("RGB"))
+    return colors
+
+
+def _bands(height: int) -> list[slice]:
+    """Return slices of rows.
+
+    >>> _bands(300)
+    [slice(0, 256, None), slice(256, 300, None)]
+    """
+    return [slice(top, min(top + 256, height)) for top in range(0, height, 256)]
 
 
 def _unsigned(values: np.ndarray) -> np.ndarray:

@@ -10,8 +10,9 @@ from PIL import Image
 
 EXIF_ORIENTATION = 0x0112  # EXIF's tag
 
-# Upper limits of parts: before the pixels of a JPEG, in a PNG.
-_SEGMENTS, _CHUNKS = 1000, 1_000_000
+# Upper limits of parts: before the pixels of a JPEG, in a PNG; and of bytes of compressed texts in a PNG, which
+# decoders expand by up to 1000 times.
+_SEGMENTS, _CHUNKS, _TEXTS = 1000, 1_000_000, 1 << 18
 
 _GRAY = 0  # color type of a PNG
 
@@ -106,7 +107,7 @@ def _segments(file: BinaryIO) -> Iterator[tuple[int, int]]:
 
 
 def _png(file: BinaryIO) -> Header | None:
-    head, turn = file.read(21), 1
+    head, turn, texts = file.read(21), 1, 0
     width, height = int.from_bytes(head[8:12], "big"), int.from_bytes(head[12:16], "big")
     if head[:8] != b"\0\0\0\x0dIHDR" or not (width and height):
         return None
@@ -117,6 +118,10 @@ def _png(file: BinaryIO) -> Header | None:
             return None
         if kind == b"eXIf":
             turn = orientation(file.read(length))
+        if kind == b"zTXt" or (kind == b"iTXt" and b"\0\1\0" in file.read(min(length, 84))):  # a name, and a flag
+            texts += length
+        if texts > _TEXTS:
+            raise ValueError(f"its compressed texts have more than {_TEXTS} bytes; save it again without them")
     return Header(height, width, turn, 0, head[16] > 8)
 
 

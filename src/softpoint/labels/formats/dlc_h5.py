@@ -28,8 +28,9 @@ _PLAIN = {
     "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "PUT", "BINPUT", "GET", "BINGET", "MEMOIZE", "PROTO", "FRAME", "STOP",
 }  # fmt: skip
 
-# Bytes of an array as floats, and its bytes per byte in the file: HDF5 can state any size in a few bytes.
-_MAX_BYTES, _MAX_RATIO = 1 << 30, 1100  # of which zlib reaches 1032
+# Bytes of all arrays as floats, each of which takes six times as many as a Python object, and bytes of one array per
+# byte in the file: HDF5 can state any size in a few bytes.
+_MAX_BYTES, _MAX_RATIO = 1 << 26, 1100  # of which zlib reaches 1032
 _HEADER = 64  # bytes of an array so small that its description holds it
 
 _Names = list[tuple[str, ...]]
@@ -74,6 +75,7 @@ def _frame(path: Path) -> tuple[_Names, _Names, np.ndarray]:
             groups = (part for part in parts if isinstance(part, h5py.Group) and "pandas_type" in part.attrs)
             if (group := next(groups, None)) is None:
                 raise ValueError("it holds no table of pandas")
+            _check_size(group)
             names, index, values = _from_table(group) if "table" in group else _from_blocks(group)
             if values.shape != (len(index), len(names)):
                 raise ValueError(
@@ -122,6 +124,20 @@ def _axis(group: Any, name: str) -> _Names:
     return list(zip(*levels, strict=True))
 
 
+def _check_size(group: Any) -> None:
+    """Raise ValueError for arrays that are too large together; one of several names counts for each."""
+    import h5py
+
+    size = 0
+    for name in group:
+        data = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
+        if isinstance(data, h5py.Dataset):
+            types = [kind for kind, *_ in (data.dtype.fields or {"": (data.dtype,)}).values()]
+            size += data.size * sum(max(kind.itemsize, 8 * math.prod(kind.shape)) for kind in types)
+    if size > _MAX_BYTES:
+        raise ValueError(f"its arrays take {size} bytes as floats, more than {_MAX_BYTES}; split it")
+
+
 def _array(group: Any, name: str) -> np.ndarray:
     """Return an array of numbers, text or records; raise ValueError for objects, links, and too large arrays."""
     import h5py
@@ -133,9 +149,7 @@ def _array(group: Any, name: str) -> np.ndarray:
         raise ValueError(f"its {name} holds Python objects, which are never opened")
     if data.is_virtual or data.external:
         raise ValueError(f"its {name} is stored in another file")
-    types = [kind for kind, *_ in (data.dtype.fields or {"": (data.dtype,)}).values()]
-    size = data.size * sum(max(kind.itemsize, 8 * math.prod(kind.shape)) for kind in types)
-    if size > _MAX_BYTES or data.nbytes > _MAX_RATIO * (data.id.get_storage_size() + _HEADER):
+    if data.nbytes > _MAX_RATIO * (data.id.get_storage_size() + _HEADER):
         raise ValueError(f"its {name} of shape {data.shape} is too large for what the file holds")
     return np.asarray(data[()])
 
