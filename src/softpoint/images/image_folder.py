@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from softpoint.images.decode import MAX_PIXELS, decoded, image_size
+from softpoint.images.costs import MAX_PIXELS
+from softpoint.images.decode import decoded, image_size
 from softpoint.images.depth import Decoded
 from softpoint.paths import normalize_path
 

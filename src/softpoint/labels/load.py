@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from softpoint.images import ImageFolder
-from softpoint.images.decode import MAX_PIXELS
+from softpoint.images.costs import MAX_PIXELS
 from softpoint.images.scan import Scan, memo_path, remembered, scan, unused_bits
 from softpoint.labels.boxes import subject_boxes
 from softpoint.labels.formats import read_labels

@@ -13,7 +13,8 @@ from softpoint.data.datamodule import KeypointData, Loader
 from softpoint.data.shards.packed_format import Description, PackedSample
 from softpoint.data.shards.reader import Shards, open_set
 from softpoint.data.sources import NO_PIXELS, Record, Source
-from softpoint.images.decode import MAX_PIXELS, decode_image
+from softpoint.images.costs import MAX_PIXELS
+from softpoint.images.decode import decode_image
 
 
 class StreamedData(KeypointData):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from softpoint.images.decode import MAX_PIXELS
+from softpoint.images.costs import MAX_PIXELS
 from softpoint.images.video import Video
 from softpoint.inference.predictor import NetworkInput, Predictor
 
