@@ -127,10 +127,11 @@ def _check_tiff(file: BinaryIO) -> None:
     """Raise ValueError for pages that refer to too many numbers, which Pillow reads again for each page."""
     head, end = file.read(16).ljust(16, b"\0"), file.seek(0, 2)
     order, is_big = ("<" if head[:1] == b"I" else ">"), b"+" in head[2:4]
-    wide = "8" if is_big else "4"
-    kind = np.dtype([("tag", "u2"), ("type", "u2"), ("count", "u" + wide), ("at", "V" + wide)]).newbyteorder(order)
+    short, wide = f"{order}u2", "8" if is_big else "4"
+    kind = np.dtype([("tag", short), ("type", short), ("count", f"{order}u{wide}"), ("at", f"V{wide}")])
     number, link = ("Q", "Q") if is_big else ("H", "I")
-    place, referred, seen = struct.unpack(order + link, head[8:16] if is_big else head[4:8])[0], 0, set()
+    place, referred = struct.unpack(order + link, head[8:16] if is_big else head[4:8])[0], 0
+    seen: set[int] = set()
     while place and place not in seen and len(seen) < _TIFF_PAGES:
         seen.add(place)
         count, fields = _tiff_fields(file, place, order + number, kind)
