@@ -24,17 +24,26 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-class FrozenNorms(Callback):
-    """Normalizes by the stored statistics, because those of a batch depend on how it is divided."""
+# A sample of the second epoch's first step, of two processes in the share of the second.
+_SECOND = EpochSampler(12, seed=0)
+_SECOND.set_epoch(1)
+SPOILED = int(_SECOND.order()[1])
 
-    def on_train_batch_start(self, trainer: Any, pl_module: nn.Module, *_: Any) -> None:
+
+class FrozenNorms(Callback):
+    """Normalizes by stored statistics, because those of a batch depend on how it is divided, and spoils a sample."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: nn.Module, batch: Any, batch_idx: int) -> None:
         for module in pl_module.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
+        if trainer.current_epoch == 1:
+            batch["image"] = batch["image"].float()
+            batch["image"][batch["index"] == SPOILED] = torch.nan
 
 
 def words(folder: Path, batch: int) -> list[str]:
-    """Three steps on 12 images: one process without a label, uneven counts, all labeled; 3 val, 5 test."""
+    """Three steps on 12 images: one process without a label, uneven counts, all labeled; 3 val, 5 test; twice."""
     order = [draw.index for draw in EpochSampler(12, seed=0)]
     nothing = [(order[i], k) for i in (1, 3) for k in range(4)]
     uneven = [(order[4], 0), (order[5], 1), (order[5], 2), (order[7], 3)]
@@ -44,6 +53,7 @@ def words(folder: Path, batch: int) -> list[str]:
     (folder / "splits.csv").write_text("\n".join(["image,split", *rows]))
     plain = ["optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false", "scheduler=constant"]
     frozen = ["~callbacks.ema", "+callbacks.frozen._target_=test_distributed.FrozenNorms"]
+    plain += ["trainer.max_epochs=2"]
     return labeled(data, f"data.splits={folder / 'splits.csv'}", f"data.batch_size={batch}", *plain, *frozen)
 
 
@@ -66,7 +76,9 @@ def test_two_processes_train_and_measure_as_one(tmp_path: Path, monkeypatch: pyt
     two, one = (
         torch.load(path / "checkpoints" / "last.ckpt", weights_only=True) for path in (folder, tmp_path / "one")
     )
-    assert two["global_step"] == one["global_step"] == 3
+    assert two["global_step"] == one["global_step"] == 6
+    assert done.stdout.count("1 of 6 steps were skipped") + done.stderr.count("1 of 6 steps were skipped") == 1
+    assert f"is nan in batch 1 of epoch 2 (video{SPOILED % 4}/img{SPOILED:02}.png, " in done.stdout + done.stderr
     before = composed("train", words(tmp_path / "data", 4), tmp_path / "start")
     start = built(before)[0].state_dict()
     for key, value in one["state_dict"].items():

@@ -43,7 +43,9 @@ def test_the_end_of_a_run_is_named_and_its_last_weights_are_validated(
 
 @pytest.mark.parametrize("diverged", [0, 1])
 def test_a_run_that_diverges_is_an_error_that_names_its_best_epoch(tmp_path: Path, diverged: int) -> None:
-    module, data, trainer = built(composed("train", tiny("trainer.max_epochs=5", "~callbacks.ema"), tmp_path))
+    module, data, trainer = built(
+        composed("train", tiny("trainer.max_epochs=5", "~callbacks.ema", "~callbacks.guard"), tmp_path)
+    )
     usual = module.training_step
 
     def step(batch: object, batch_idx: int) -> torch.Tensor:

@@ -107,6 +107,14 @@ class LabeledImages:
         return Record(NO_PIXELS, (height, width), *points, scale, self.groups[index], box)
 
 
+def image_name(source: Source, index: int) -> str:
+    """Return the path of the image of the sample at `index`, as in the labels; its number among painted scenes."""
+    if (labels := getattr(source, "labels", None)) is not None:
+        return str(labels.subjects[index].image)
+    shards = getattr(source, "shards", None)
+    return f"scene {index}" if shards is None else str(shards.read(index).path)
+
+
 def subject_scale(keypoints: np.ndarray, size: Sequence[int], box: np.ndarray | None = None) -> float:
     """Return the diagonal of a subject's box (left, top, right, bottom), in pixels.
 

@@ -51,6 +51,7 @@ class KeypointModule(pl.LightningModule):
     optimizer: Any
     scheduler: Any
     mean_loss: Any
+    losses: dict[str, Tensor]  # of the training batch in progress: the loss that is minimized, and its terms
 
     def __init__(
         self,
@@ -96,8 +97,12 @@ class KeypointModule(pl.LightningModule):
             self._measure(prediction, batch, target)
         for name, value in values.items():
             self.log(f"train/{name}", value.detach(), batch_size=len(batch["image"]), prog_bar=name == "loss")
+        if self.teacher is not None:
+            values["consistency"] = self.teacher.loss(self, batch)
+            values["loss"] = values["loss"] + values["consistency"]
+        self.losses = {name: value.detach() for name, value in values.items()}
         loss: Tensor = values["loss"]
-        return loss if self.teacher is None else loss + self.teacher.loss(self, batch)
+        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Prediction:
         prediction: Prediction = self.net(batch["image"], return_attention=True)
