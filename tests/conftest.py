@@ -54,6 +54,14 @@ def data_root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one tiny trained run; what it was trained on has been moved away, see `trained`."""
+    from helpers.training import trained
+
+    return trained(tmp_path_factory.mktemp("trained"), "trainer.max_epochs=2")
+
+
+@pytest.fixture(scope="session")
 def photographs() -> list[np.ndarray]:
     """A generated image with edges and the spectrum of a photograph, and real images where there are any."""
     rng, (height, width) = np.random.default_rng(0), (333, 500)

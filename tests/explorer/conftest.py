@@ -9,20 +9,30 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from helpers.training import ROOT
+from softpoint.audit import audit_labels
+from softpoint.labels.load import LabelSource, load_labels
+from softpoint.viz import write_image
+
+if TYPE_CHECKING:
+    from softpoint.explorer.data_tab import AuditedSet
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running explorer, which ends in order on a signal and leaves nothing behind."""
+def address(tmp_path_factory: pytest.TempPathFactory, run: Path) -> Iterator[str]:
+    """The address of an explorer of a model and its labels, which ends in order on a signal and leaves nothing."""
     pytest.importorskip("gradio", reason="exploring needs gradio: pip install 'softpoint[explore]'")
     folder, temporary = (tmp_path_factory.mktemp(name) for name in ("explorer", "temporary"))
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts/explore.py"), "port=0"],
+        [sys.executable, str(ROOT / "scripts/explore.py"), "port=0", "warn=false",
+         f"ckpt={run / 'checkpoints' / 'best.ckpt'}",
+         f"data.labels={run.parent / 'labels.csv'}", f"data.images={run.parent / 'moved'}"],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(temporary)},
     )  # fmt: skip
@@ -64,3 +74,20 @@ def send(address: str) -> Callable[..., str]:
         return json.dumps(json.loads(lines[0].removeprefix("data: "))["output"])
 
     return sending
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> AuditedSet:
+    """Six images, of which the third has its tail beyond the image, and the fifth has no nose."""
+    pytest.importorskip("gradio", reason="exploring needs gradio: pip install 'softpoint[explore]'")
+    from softpoint.explorer.data_tab import AuditedSet
+
+    lines = ["image,nose_x,nose_y,tail_x,tail_y"]
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        write_image(tmp_path / f"{i}.png", rng.integers(0, 256, (40, 60, 3), np.uint8))
+        lines.append(f"{i}.png,{'' if i == 4 else 10 + i},{'' if i == 4 else 12},{200 if i == 2 else 30 + i},{20 + i}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    loaded = load_labels(LabelSource(tmp_path / "labels.csv", cache_dir=tmp_path), audit=True)
+    splits = {"train": [0, 1, 2, 3], "val": [4, 5]}
+    return AuditedSet(loaded, audit_labels(loaded, splits), splits)

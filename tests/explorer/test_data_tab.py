@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 pytest.importorskip("gradio", reason="exploring needs gradio: pip install 'softpoint[explore]'")
 
-from softpoint.audit import audit_labels
 from softpoint.explorer.data_tab import AuditedSet, show
-from softpoint.labels.load import LabelSource, load_labels
-from softpoint.viz import write_image
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> AuditedSet:
-    """Six images, of which the third has its tail beyond the image, and the fifth has no nose."""
-    lines = ["image,nose_x,nose_y,tail_x,tail_y"]
-    rng = np.random.default_rng(0)
-    for i in range(6):
-        write_image(tmp_path / f"{i}.png", rng.integers(0, 256, (40, 60, 3), np.uint8))
-        lines.append(f"{i}.png,{'' if i == 4 else 10 + i},{'' if i == 4 else 12},{200 if i == 2 else 30 + i},{20 + i}")
-    (tmp_path / "labels.csv").write_text("\n".join(lines))
-    loaded = load_labels(LabelSource(tmp_path / "labels.csv", cache_dir=tmp_path), audit=True)
-    splits = {"train": [0, 1, 2, 3], "val": [4, 5]}
-    return AuditedSet(loaded, audit_labels(loaded, splits), splits)
+from softpoint.explorer.errors import Measured
+from softpoint.inference.predictor import NetworkInput, Predictor
+from softpoint.labels.skeleton import Skeleton
 
 
 def test_filters_choose_subjects_by_finding_keypoint_and_split(data: AuditedSet) -> None:
@@ -47,7 +34,44 @@ def test_a_subject_is_shown_with_its_labels_and_findings(data: AuditedSet) -> No
 
 
 def test_no_match_and_an_unreadable_image_are_explained(data: AuditedSet) -> None:
-    assert 'role="alert"' in show(data, "out_of_frame", "nose")
+    assert 'role="alert"' in show(data, kind="out_of_frame", keypoint="nose")
     (data.loaded.image_folder.folder / "0.png").unlink()
     page = show(data)
     assert 'role="alert"' in page and "does not exist" in page and "1 of 6: 0.png" in page
+
+
+def test_every_subject_of_an_image_is_listed(data: AuditedSet) -> None:
+    assert "in the same image" not in show(data)
+    subjects = [replace(subject, image="1.png") for subject in data.loaded.labels.subjects]
+    loaded = replace(data.loaded, labels=replace(data.loaded.labels, subjects=subjects))
+    page = show(AuditedSet(loaded, data.report, data.splits))
+    assert page.count("in the same image: line") == 5 and "those of 5 more subjects" in page
+
+
+def test_errors_of_a_model_are_measured_once_and_choose_the_images(data: AuditedSet) -> None:
+    calls = []
+
+    class Constant(Predictor):
+        """Finds every tail at (30, 20), knows no nose, and reports what it saw."""
+
+        def __init__(self) -> None:
+            self.skeleton, self.crops = Skeleton(("tail", "ear")), None
+
+        def preprocess(self, image: np.ndarray, box: np.ndarray | None = None) -> NetworkInput:
+            calls.append(image)
+            return NetworkInput(image, np.eye(3))
+
+        def predict(self, inputs: Iterable[NetworkInput], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+            return ({"keypoints": np.array([[30.0, 20.0], [1.0, 1.0]])} for _ in inputs)
+
+    (data.loaded.image_folder.folder / "3.png").unlink()
+    measured = Measured(Constant(), data.loaded)
+    assert measured.errors is None and "error (px)" not in show(data, measured)
+    measured.measure(), measured.measure()
+    assert len(calls) == 5
+    expected = [0, 2**0.5, (170**2 + 2**2) ** 0.5, np.nan, 32**0.5, 50**0.5]
+    np.testing.assert_allclose(measured.errors, np.stack([np.full(6, np.nan), expected], axis=1))
+    assert "1 of 6: 2.png" in show(data, measured) and "<td>170.01</td>" in show(data, measured)
+    assert "1 of 2: 5.png" in show(data, measured, split="val", least=4)
+    assert "2 of 3: 5.png" in show(data, measured, keypoint="tail", least=4, number=2)
+    assert 'role="alert"' in show(data, measured, keypoint="nose", least=4)

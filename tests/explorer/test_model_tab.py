@@ -18,12 +18,15 @@ import torch
 pytest.importorskip("gradio", reason="exploring needs gradio: pip install 'softpoint[explore]'")
 
 from helpers import videos
-from softpoint.explorer.model_tab import _receive, _turn_to, show
+from softpoint.explorer.data_tab import AuditedSet
+from softpoint.explorer.model_page import show, show_maps
+from softpoint.explorer.model_tab import _choose, _look_again, _receive, dragged_box, parse_box
 from softpoint.explorer.predictions import read, see
 from softpoint.inference import Predictor
 from softpoint.labels.skeleton import Skeleton
 from softpoint.layers import DynamicSpatialAttention
 from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
+from softpoint.viz import write_image
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)
 NAMES = ("<nose>", "tail")
@@ -67,19 +70,41 @@ def test_files_and_tables_hold_what_is_above_the_threshold(predictor: Predictor)
     (subject,) = json.loads(files["predictions_coco.json"])
     assert subject["keypoints"][3 * low : 3 * low + 3] == [0, 0, 0]
     assert "1 of 2 keypoints" in page and "<nose>" not in page and html.escape("<nose>") in page
-    assert page.count("<img") == 3 == len(re.findall('alt="[^"]', page)) and "What each confidence is made of" in page
+    assert "What each confidence is made of" in page
+    page += show_maps(predictor, seen)
+    assert page.count("<img") == 3 == len(re.findall('alt="[^"]', page))
 
 
 def test_frames_of_a_video_are_seen_one_at_a_time(predictor: Predictor, tmp_path: Path) -> None:
     pytest.importorskip("av", reason="videos are read by PyAV: pip install 'softpoint[video]'")
     path = str(videos.film(tmp_path / "a.mp4", count=6))
-    seen, video, slider, page = _receive(predictor, path)
-    assert video == path and slider.maximum == 5 and (seen.frame, seen.size) == (0, (48, 64))
-    later, page = _turn_to(predictor, path, 4)
+    source, slider, *_, seen, _, _ = _receive(predictor, path)
+    assert source == path and (slider.maximum, slider.visible) == (5, True)
+    assert (seen.frame, seen.size) == (0, (48, 64))
+    later, page, _ = _look_again(predictor, None, path, 4, "")
     assert later.frame == 4 and "a.mp4, frame 4" in page
     assert abs(later.image.mean() - videos.gray(4)) < 6
     Path(path).unlink()
-    assert "upload it again" in _turn_to(predictor, path, 4)[1]
+    assert "upload it again" in _look_again(predictor, None, path, 4, "")[1]
+
+
+def test_a_network_of_crops_sees_the_box_that_is_written_dragged_or_labeled(
+    predictor: Predictor, data: AuditedSet, tmp_path: Path
+) -> None:
+    crops = Predictor(predictor.net, predictor.skeleton, (64, 96), "cpu", {"padding": 1.25, "boxes": None})
+    write_image(tmp_path / "upload.png", IMAGE)
+    seen, page, _ = _look_again(crops, None, str(tmp_path / "upload.png"), 0, "5, 8, 45.5, 40")
+    expected = crops(IMAGE, (5, 8, 45.5, 40))["keypoints"]
+    np.testing.assert_array_equal(read(crops, seen).prediction["keypoints"], expected)
+    columns = "image,box_left,box_top,box_right,box_bottom,"
+    assert columns in base64.b64decode(re.findall(r"text/csv;base64,([^\"]+)", page)[0]).decode()
+    assert dragged_box({"start": [0.9, 0.2], "end": [0.1, 7]}, seen) == "6.5, 9.5, 62.5, 49.5"
+    row, slider, box, _, seen, *_ = _choose(crops, data, 2)
+    subject = data.loaded.labels.subjects[1]
+    assert row == 1 and seen.name == subject.image and slider.visible is False
+    np.testing.assert_allclose(parse_box(box), data.boxes(None)[1], atol=0.05)
+    for wrong in ("5", "5, 8, 4, 40", "1, 2, 3, x", "1, 2, 3, 4, 5", "nan, 0, 1, 1"):
+        assert "is no box" in _look_again(crops, data, 1, 0, wrong)[1]
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.mp4", b"no video"), ("a.png", b"no image"), ("a.png", b"")])
@@ -87,5 +112,5 @@ def test_a_file_that_cannot_be_used_is_named_alone(
     predictor: Predictor, tmp_path: Path, name: str, content: bytes
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    page = _receive(predictor, str(tmp_path / name))[-1]
+    page = _receive(predictor, str(tmp_path / name))[-2]
     assert 'role="alert"' in page and name in page and str(tmp_path) not in page

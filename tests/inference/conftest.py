@@ -1,4 +1,4 @@
-"""One tiny trained run, for everything that reads a checkpoint."""
+"""The checkpoint of one tiny trained run, and changed copies of it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-
-from helpers.training import trained
-
-
-@pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run's folder; what it was trained on has been moved away."""
-    return trained(tmp_path_factory.mktemp("trained"), "trainer.max_epochs=2")
 
 
 @pytest.fixture(scope="session")

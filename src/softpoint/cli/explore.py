@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> None:
 
         app = create_app(Path(folder), cfg.host, opened_model(cfg), audited_set(cfg))
         print(f"open {address_of(listening)}/ in a browser; Ctrl-C stops", flush=True)
-        serve(app, listening, grace_s=1, access_log=False)
+        serve(app, listening, grace_s=1, access_log=False, on_end=app.state.end_streams)
 
 
 def opened_model(cfg: DictConfig) -> tuple[Predictor, str] | None:

@@ -43,7 +43,7 @@ def build() -> None:
             temperature = gr.Slider(0.1, 10, 1, step=0.1, label="Temperature", elem_id="attention-temperature")
             gate = gr.Radio(["sigmoid", "hardsigmoid"], value="sigmoid", label="Gate", elem_id="gate")
             kernels = gr.Textbox("3, 7", label="Kernels", max_length=30, max_lines=1, elem_id="kernels")
-            dilation = gr.Slider(0, 4, 2, step=1, label="Dilation of a further 7 x 7 branch, 0 for none",
+            dilation = gr.Slider(0, 4, 2, step=1, label="Dilation", info="Of a further 7 x 7 branch; 0 for none.",
                                  elem_id="dilation")  # fmt: skip
             router = gr.Slider(1, _WIDEST_ROUTER, 8, step=1, label="Router width", elem_id="router")
             size = gr.Slider(8, 96, 56, step=8, label="Size (cells)", elem_id="attention-size")

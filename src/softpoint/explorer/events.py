@@ -23,6 +23,28 @@ element.addEventListener('click', (event) => {
   trigger('cell', {x: Math.round(point.x), y: Math.round(point.y)});
 });
 """
+# A box that is drawn over the first image, by its corners in parts of the image.
+DRAGGED_BOX = """
+let start = null;
+const place = (event, image) => {
+  const {left, top, width, height} = image.getBoundingClientRect();
+  return [(event.clientX - left) / width, (event.clientY - top) / height];
+};
+element.addEventListener('pointerdown', (event) => {
+  const image = element.querySelector('img.drawing');
+  if (!image || event.target !== image) return;
+  event.preventDefault();
+  start = place(event, image);
+});
+window.addEventListener('pointerup', (event) => {
+  const image = element.querySelector('img.drawing');
+  if (start && image) {
+    const end = place(event, image);
+    if (Math.abs(end[0] - start[0]) > 0.01 && Math.abs(end[1] - start[1]) > 0.01) trigger('box', {start, end});
+  }
+  start = null;
+});
+"""
 # Nothing is offered to programs, and a newer setting replaces one that still waits.
 LIVE: dict[str, Any] = {
     "show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private", "concurrency_limit": None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import logging
@@ -76,6 +77,9 @@ class Guard:
         if refusal is None:
             try:
                 await self.app(scope, receive, sending)
+            except asyncio.CancelledError:  # the server ends
+                if started:
+                    await sending({"type": "http.response.body"})
             except Exception as error:
                 _log.warning("no answer to %s %s: %s", scope["method"], in_a_line(scope["path"]), in_a_line(error))
                 refusal = 500, "this request cannot be answered"

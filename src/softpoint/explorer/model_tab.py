@@ -1,8 +1,8 @@
-"""The tab of a trained model: keypoints of an uploaded image or frame, and what they are made of."""
+"""The tab of a trained model: keypoints of an image or a frame that is uploaded, or of a labeled image."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,156 +10,144 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from softpoint.explorer.events import ONCE, follow
-from softpoint.explorer.html import download, drawing, problem, table, text
-from softpoint.explorer.predictions import Seen, files, read, see
+from softpoint.explorer.data_tab import AuditedSet
+from softpoint.explorer.events import DRAGGED_BOX, LIVE, ONCE, follow
+from softpoint.explorer.html import problem
+from softpoint.explorer.model_page import FIRST, facts, show, show_maps
+from softpoint.explorer.predictions import Seen, see
 from softpoint.explorer.uploads import MAX_PIXELS, read_pixels
-from softpoint.functional.coordinates import grid_to_image
 from softpoint.images.video import VIDEO_SUFFIXES, Video
-from softpoint.inference.explanation import Explanation
 from softpoint.inference.predictor import Predictor
-from softpoint.viz import attention_panel, confidence_parts, draw_keypoints, heatmap_panels, palette
-from softpoint.viz.colors import to_hex
 
-_FIRST = (
-    "<p>Upload an image or a video: its keypoints, their heatmaps and what their confidence is made of come here.</p>"
-)
-Result = Mapping[str, np.ndarray]
-_KINDS = {".csv": "text/csv", ".json": "application/json"}
+Source = str | int  # path of an upload, or row of a labeled subject
+_UNUSABLE = (ValueError, OSError, ImportError)
 
 
-def build(predictor: Predictor, name: str) -> None:
-    """Add the tab's controls and its result to the page."""
+def build(predictor: Predictor, name: str, data: AuditedSet | None = None) -> None:
+    """Add the tab's controls and its result to the page; labeled images of `data` may be chosen."""
+    crops, labeled = predictor.crops is not None, data is not None
     with gr.Row(equal_height=False, elem_classes="split"):
         with gr.Column(scale=1, min_width=280):
-            seen, video = gr.State(None), gr.State(None)
-            gr.HTML(_facts(predictor, name), elem_classes="page-html")
+            seen, source = gr.State(None), gr.State(None)
+            gr.HTML(facts(predictor, name), elem_classes="page-html")
             button = gr.UploadButton("Upload an image or a video", size="md", elem_id="model-upload")
+            count = len(data.loaded.labels) if data else 1
+            number = gr.Number(None, precision=0, minimum=1, maximum=count, visible=labeled, elem_id="labeled",
+                               label=f"Or a labeled subject (1 to {count})")  # fmt: skip
             frame = gr.Slider(0, 1, 0, step=1, label="Frame", visible=False, elem_id="frame")
-            has_temperature = hasattr(predictor.net.head, "temperature")
+            box = gr.Textbox("", label="Box: left, top, right, bottom (px)", visible=crops, max_lines=1,
+                             max_length=60, info="Or drag over the image. Empty: the whole image.",
+                             elem_id="box")  # fmt: skip
             temperature = gr.Slider(
-                0.1, 10, 1, step=0.1, label="Temperature, on top of the head's own", visible=has_temperature,
-                elem_id="model-temperature",
+                0.1, 10, 1, step=0.1, label="Temperature", info="On top of the head's own.",
+                visible=hasattr(predictor.net.head, "temperature"), elem_id="model-temperature",
             )  # fmt: skip
             threshold = gr.Slider(0, 1, 0, step=0.01, label="Confidence threshold", elem_id="threshold")
             ellipses = gr.Checkbox(True, label="Ellipses of two standard deviations", elem_id="ellipses")
         with gr.Column(scale=3, min_width=320):
-            result = gr.HTML(_FIRST, elem_id="model", elem_classes="page-html words")
-    settings, outputs = [temperature, threshold, ellipses], [seen, video, frame, result]
-    follow(settings, partial(show, predictor), [seen, *settings], result)
-    button.upload(partial(_receive, predictor), [button, *settings], outputs, **ONCE)
-    follow([frame], partial(_turn_to, predictor), [video, frame, *settings], [seen, result])
+            result = gr.HTML(FIRST, elem_id="model", elem_classes="page-html words",
+                             js_on_load=DRAGGED_BOX if crops else "")  # fmt: skip
+            maps = gr.HTML("", elem_id="model-maps", elem_classes="page-html words")
+    settings, looked = [temperature, threshold, ellipses], [seen, result, maps]
+    follow([threshold, ellipses], partial(show, predictor), [seen, *settings], result)
+    follow([temperature], partial(_read_again, predictor), [seen, *settings], [result, maps])
+    changed = [source, frame, box, number, *looked]
+    button.upload(partial(_receive, predictor), [button, *settings], changed, **ONCE)
+    follow([frame, box], partial(_look_again, predictor, data), [source, frame, box, *settings], looked)
+    if data:
+        follow([number], partial(_choose, predictor, data), [number, *settings], changed)
+
+    def drag(event: gr.EventData, seen: Seen | None, source: Source | None, *values: Any) -> list[Any]:
+        corners = dragged_box(event._data, seen)
+        frame, _, *settings = values
+        return [corners, *_look_again(predictor, data, source, frame, corners, *settings)]
+
+    if crops:
+        result.box(drag, [seen, source, frame, box, *settings], [box, *looked], **LIVE)
 
 
-def show(
-    predictor: Predictor, seen: Seen | None, temperature: float = 1.0, threshold: float = 0.0, ellipses: bool = True
-) -> str:
-    """Return the drawings, tables and files of what was seen, or the reason why there are none."""
-    if seen is None:
-        return _FIRST
+def parse_box(words: str) -> np.ndarray | None:
+    """Return the box that is written as "left, top, right, bottom", None for an empty text.
+
+    Raises ValueError for another text.
+
+    >>> parse_box("3, 5.5, 30, 40"), parse_box(" ")
+    (array([ 3. ,  5.5, 30. , 40. ]), None)
+    """
+    if not words.strip():
+        return None
+    number = r"(-?\d{1,6}(?:\.\d{1,6})?)"
+    match = re.fullmatch(rf"\s*{number}(?:\s*[,\s]\s*{number}){{3}}\s*", words)
+    numbers = [float(value) for value in re.findall(number, words)] if match else []
+    if len(numbers) != 4 or numbers[2] <= numbers[0] or numbers[3] <= numbers[1]:
+        raise ValueError(f"{words!r} is no box; write its left, top, right and bottom edge as 10, 20, 110, 220")
+    return np.array(numbers)
+
+
+def dragged_box(corners: dict[str, Any], seen: Seen | None) -> str:
+    """Return the box between two corners, in parts of the image, as it is written in pixels."""
+    height, width = seen.size if seen else (1, 1)
+    places = np.array([corners["start"], corners["end"]], float).reshape(2, 2).clip(0, 1) * (width, height)
+    return ", ".join(f"{value - 0.5:.1f}" for value in (*places.min(0), *places.max(0)))
+
+
+def _look(predictor: Predictor, data: AuditedSet | None, source: Source, frame: float, box: str) -> Seen:
+    """Return what is seen of an upload, a frame of it, or a labeled image, in a box if there is one."""
+    crop = parse_box(box)
+    if isinstance(source, int):
+        assert data
+        name = data.loaded.labels.subjects[source].image
+        return see(predictor, data.loaded.image_folder.read(name), name, box=crop)
+    path = Path(source)
+    if not path.exists():
+        raise ValueError(f"{path.name} is kept for ten minutes alone; upload it again")
+    if _is_video(path):
+        return see(predictor, Video(path, MAX_PIXELS).read(int(frame)), path.name, int(frame), crop)
+    return see(predictor, read_pixels(path), path.name, box=crop)
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _read_again(predictor: Predictor, seen: Seen | None, temperature: float = 1.0, *settings: Any) -> list[str]:
+    return [show(predictor, seen, temperature, *settings), show_maps(predictor, seen, temperature)]
+
+
+def _look_again(
+    predictor: Predictor, data: AuditedSet | None, source: Source | None, frame: float, box: str, *settings: Any
+) -> list[Any]:
+    """Return what is seen in another frame or box, the result and its maps; a reason in place of the result."""
+    if source is None:
+        return [gr.skip(), FIRST, ""]
     try:
-        explanation = read(predictor, seen, temperature)
-    except ValueError as error:
-        return problem(error)
-    result = explanation.prediction
-    return "".join(
-        (
-            _keypoints(predictor, seen, result, threshold, ellipses),
-            _confidence(predictor, result),
-            _heatmaps(predictor, explanation),
-            _attention(explanation),
-            _downloads(predictor, seen, result, threshold),
-        )
-    )
-
-
-def _keypoints(predictor: Predictor, seen: Seen, result: Result, threshold: float, ellipses: bool) -> str:
-    kept = result["confidence"] >= threshold
-    points = np.where(kept[:, None], grid_to_image(result["keypoints"].astype(float), seen.scale), np.nan)
-    drawn = draw_keypoints(
-        seen.image, points, confidence=result["confidence"], skeleton=predictor.skeleton, names=True,
-        covariance=result["covariance"] * seen.scale**2 if ellipses else None,
-    )  # fmt: skip
-    rows: list[tuple[str, ...]] = [("keypoint", "x (px)", "y (px)", "confidence", "std (px)")]
-    deviations = np.sqrt(np.trace(result["covariance"], axis1=1, axis2=2) / 2)
-    columns = zip(result["keypoints"].tolist(), result["confidence"].tolist(), deviations.tolist(), strict=True)
-    for name, ((x, y), confidence, deviation) in zip(predictor.skeleton.names, columns, strict=True):
-        rows.append((name, f"{x:.2f}", f"{y:.2f}", f"{confidence:.3f}", f"{deviation:.2f}"))
-    title = seen.name if seen.frame is None else f"{seen.name}, frame {seen.frame}"
-    described = f"{title} with {int(kept.sum())} of {len(kept)} keypoints and their names"
-    return f'{drawing(drawn, described)}<div class="tables">{table(rows, title, _colors(predictor))}</div>'
-
-
-def _confidence(predictor: Predictor, result: Result) -> str:
-    if "in_image" not in result:
-        return "<p>The confidence is read from the heatmap: this network was not calibrated.</p>"
-    rows = confidence_parts(result, predictor.skeleton.names)
-    return f"<h3>What each confidence is made of</h3><div class=scroll>{table(rows, '', _colors(predictor))}</div>"
-
-
-def _heatmaps(predictor: Predictor, explanation: Explanation) -> str:
-    names, confidence = predictor.skeleton.names, explanation.prediction["confidence"]
-    panels = heatmap_panels(explanation.image, explanation.heatmaps, names, confidence, explanation.keypoints)
-    described = f"Heatmaps over the network's input, one for each of {', '.join(names)}"
-    return f"<h3>Heatmaps</h3>{drawing(panels, described)}"
-
-
-def _attention(explanation: Explanation) -> str:
-    if not explanation.attention:
-        return ""
-    rows: list[tuple[str, ...]] = [("block", "mask mean", "std", "min", "max", "router weights")]
-    for place, (mask, _, weights, names) in explanation.attention.items():
-        listed = ", ".join(f"{name}: {weight:.3f}" for name, weight in zip(names, weights.tolist(), strict=False))
-        rows.append((place, *(f"{value:.3f}" for value in (mask.mean(), mask.std(), mask.min(), mask.max())), listed))
-    described = f"Attention masks of {', '.join(explanation.attention)}, their branches and router weights"
-    panel = drawing(attention_panel(explanation.image, explanation.attention), described)
-    return f"<h3>Attention</h3>{panel}<div class=scroll>{table(rows)}</div>"
-
-
-def _downloads(predictor: Predictor, seen: Seen, result: Result, threshold: float) -> str:
-    links = (
-        download(name, content, _KINDS[Path(name).suffix], f"Download {name}")
-        for name, content in files(predictor, seen, result, threshold).items()
-    )
-    return f"<h3>Files</h3><p>{' '.join(links)}</p>"
-
-
-def _colors(predictor: Predictor) -> list[str]:
-    return [to_hex(color) for color in palette(len(predictor.skeleton)).tolist()]
-
-
-def _facts(predictor: Predictor, name: str) -> str:
-    height, width = predictor.size
-    crops = ", trained on crops of single subjects; here it sees the whole image" if predictor.crops else ""
-    return f"<p>{text(name)}: {len(predictor.skeleton)} keypoints, input {height} x {width} px{crops}.</p>"
+        seen = _look(predictor, data, source, frame, box)
+    except _UNUSABLE as error:
+        reason = str(error) if isinstance(source, int) else str(error).replace(source, Path(source).name)
+        return [gr.skip(), problem(reason), ""]
+    return [seen, *_read_again(predictor, seen, *settings)]
 
 
 def _receive(predictor: Predictor, path: str, *settings: Any) -> list[Any]:
-    """Return what is seen, the video, its slider and the result; of a file that cannot be used, the message alone."""
+    """Return the upload, the slider of its frames, no box, no labeled image, and what is seen; see `_look_again`."""
+    skipped = [gr.skip()] * 4
     try:
-        if Path(path).suffix.lower() in VIDEO_SUFFIXES:
-            video = _open(path)
-            seen = see(predictor, video.read(0), video.path.name, 0)
-            slider = gr.Slider(0, maximum=max(1, len(video) - 1), value=0, visible=True)
-            return [seen, path, slider, show(predictor, seen, *settings)]
-        seen = see(predictor, read_pixels(path), Path(path).name)
-    except (ValueError, OSError, ImportError) as error:
-        return [gr.skip(), gr.skip(), gr.skip(), problem(str(error).replace(path, Path(path).name))]
-    return [seen, None, gr.Slider(visible=False), show(predictor, seen, *settings)]
+        frames = len(Video(Path(path), MAX_PIXELS)) if _is_video(Path(path)) else 0
+    except _UNUSABLE as error:
+        return [*skipped, gr.skip(), problem(str(error).replace(path, Path(path).name)), ""]
+    looked = _look_again(predictor, None, path, 0, "", *settings)
+    if not isinstance(looked[0], Seen):
+        return [*skipped, *looked]
+    slider = gr.Slider(0, maximum=max(1, frames - 1), value=0, visible=frames > 0, label=f"Frame (0 to {frames - 1})")
+    return [path, slider, "", None, *looked]
 
 
-def _turn_to(predictor: Predictor, path: str | None, frame: float, *settings: Any) -> tuple[Any, str]:
-    """Return what is seen in a frame of the uploaded video, and the result."""
-    if path is None:
-        return gr.skip(), _FIRST
-    if not Path(path).exists():
-        return gr.skip(), problem(f"{Path(path).name} is kept for ten minutes alone; upload it again")
-    try:
-        seen = see(predictor, _open(path).read(int(frame)), Path(path).name, int(frame))
-    except (ValueError, OSError) as error:
-        return gr.skip(), problem(str(error).replace(path, Path(path).name))
-    return seen, show(predictor, seen, *settings)
-
-
-def _open(path: str) -> Video:
-    return Video(Path(path), MAX_PIXELS)
+def _choose(predictor: Predictor, data: AuditedSet, number: float | None, *settings: Any) -> list[Any]:
+    """Return a labeled subject as `_receive` an upload, with its own box where the network needs one."""
+    if number is None:
+        return [gr.skip()] * 7
+    row = min(max(int(number), 1), len(data.loaded.labels)) - 1
+    box = data.boxes(predictor.crops.get("boxes"))[row] if predictor.crops else np.full(4, np.nan)
+    written = ", ".join(f"{edge:.1f}" for edge in box) if np.isfinite(box).all() else ""
+    looked = _look_again(predictor, data, row, 0, written, *settings)
+    return [row, gr.Slider(visible=False), written, gr.skip(), *looked]

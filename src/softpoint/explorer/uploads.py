@@ -14,6 +14,7 @@ from softpoint.demo.sources import NamedMap, array_map, image_map
 from softpoint.images.decode import decode_image, decoded_size
 
 MAX_BYTES, MAX_PIXELS = 20_000_000, 25_000_000  # of a file, and of an image
+MAX_VIDEO_BYTES = 200_000_000
 _MAGIC = b"\x93NUMPY"
 
 

@@ -11,7 +11,6 @@ from safetensors.torch import save
 
 from softpoint import __version__
 from softpoint.inference.checkpoint import CARD, CONFIG, FORMAT, WEIGHTS, Checkpoint, read_checkpoint
-from softpoint.inference.model_card import write_card
 from softpoint.paths import atomic_write, sha256, without_nan, write_json
 
 
@@ -24,6 +23,8 @@ def save_pretrained(checkpoint: Checkpoint | str | Path, folder: str | Path) -> 
     folder whose replacement was interrupted is refused. Raises ValueError if they differ.
     """
     checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else read_checkpoint(checkpoint)
+    from softpoint.inference.model_card import write_card  # whose metrics take seconds to import
+
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; name a folder to write the model to")

@@ -6,6 +6,8 @@ import errno
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -42,8 +44,16 @@ def address_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(app: Any, listening: socket.socket, grace_s: int, access_log: bool) -> None:
-    """Serve until SIGTERM or Ctrl-C, then finish the requests in progress within `grace_s` seconds."""
+def serve(
+    app: Any, listening: socket.socket, grace_s: int, access_log: bool, on_end: Callable[[], object] = lambda: None
+) -> None:
+    """Serve until SIGTERM or Ctrl-C, call `on_end`, and finish the requests in progress within `grace_s` seconds."""
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            on_end()
+            super().handle_exit(sig, frame)
+
     config = uvicorn.Config(
         app,
         lifespan="on",
@@ -52,7 +62,7 @@ def serve(app: Any, listening: socket.socket, grace_s: int, access_log: bool) ->
         server_header=False,
         timeout_graceful_shutdown=grace_s,
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
 
     def end(*_: object) -> None:
         server.should_exit = True

@@ -51,15 +51,15 @@ def draw_keypoints(
     radius = max(3.0, 0.006 * float(np.hypot(*canvas.shape[:2])))
     width = max(1, round(radius / 4))
     colors = palette(len(points)).tolist()
+    if covariance is not None:
+        for i in _finite(points, covariance.reshape(-1, 4)):
+            draw_ellipse(canvas, points[i], covariance[i] * upscale**2, colors[i])
     if skeleton is not None:
         _draw_edges(canvas, points, skeleton, colors, width)
     if names:
         labels = [str(i) for i in range(len(points))] if skeleton is None else skeleton.names
         anchors = np.where(np.isfinite(points).all(axis=1, keepdims=True), points, labeled)
         draw_labels(canvas, anchors, labels, colors, clearance=2 * radius, others=labeled)
-    if covariance is not None:
-        for i in _finite(points, covariance.reshape(-1, 4)):
-            draw_ellipse(canvas, points[i], covariance[i] * upscale**2, colors[i])
     for i in _finite(points, labeled):
         draw_line(canvas, labeled[i], points[i], colors[i])
     for i in _finite(labeled):

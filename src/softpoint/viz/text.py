@@ -132,5 +132,8 @@ def paint(canvas: np.ndarray, opacity: np.ndarray, color: Sequence[int]) -> None
     [[9, 0]]
     """
     x, y, width, height = cv2.boundingRect(opacity)
-    region, cover = canvas[y : y + height, x : x + width], opacity[y : y + height, x : x + width, None] / 255
-    region[:] = np.round(region + cover * (np.array(color) - region))
+    region, cover = canvas[y : y + height, x : x + width], opacity[y : y + height, x : x + width, None]
+    sums = np.multiply(region, 255 - cover, dtype=np.uint16) + np.multiply(
+        cover, np.array(color, np.uint16), dtype=np.uint16
+    )
+    region[:] = (sums + np.uint16(127)) // np.uint16(255)  # to the nearest, which is never halfway
