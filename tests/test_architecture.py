@@ -81,10 +81,10 @@ ALLOWED = {
     "models": {"functional", "layers", "suggest"},
     "metrics": {"functional"},
     "images": {"paths", "progress", "suggest"},
-    "labels": {"extras", "images", "paths", "suggest"},
+    "labels": {"extras", "images", "paths", "progress", "suggest"},
     "data": {"functional", "images", "labels", "machine", "paths", "suggest"},
     "audit": {"functional", "images", "labels", "paths", "progress", "suggest", "tables", "viz"},
-    "datasets": {"images", "labels", "paths", "suggest"},
+    "datasets": {"images", "labels", "paths", "progress", "suggest"},
     "viz": {"functional", "data", "labels", "paths", "suggest"},
     "demo": {"functional", "layers", "suggest", "tables", "viz"},
     "training": {
@@ -107,7 +107,7 @@ ALLOWED = {
         "audit", "data", "demo", "functional", "images", "inference", "labels", "layers", "models", "paths", "suggest",
         "viz",
     },
-    "report": {"evaluation", "inference", "metrics", "paths", "viz"},
+    "report": {"evaluation", "inference", "metrics", "paths", "progress", "viz"},
     "selection": {
         "evaluation", "functional", "images", "inference", "labels", "layers", "metrics", "paths", "tables", "viz",
     },

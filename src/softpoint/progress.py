@@ -1,34 +1,72 @@
-"""Progress of long work: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of long work on stderr: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
-# Seconds between two lines.
-_PAUSE = 10.0
+# Seconds before the first line, and at most between two: the pause doubles after each.
+_PAUSE, _LONGEST = 5.0, 80.0
 
 
-def track(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
-    """Yield `total` items, and show on stderr how many are done; work of less than ten seconds prints no line.
+def track(items: Iterable[Item], description: str, total: int | None = None, completed: int = 0) -> Iterator[Item]:
+    """Yield the items, and show how many are done; work of less than five seconds prints no line.
 
-    >>> list(track("ab", "counting", 2))
+    `total` is their number where they have no length, together with those that were `completed` before.
+
+    >>> list(track("ab", "counting"))
     ['a', 'b']
     """
+    known = len(items) if total is None and isinstance(items, Sized) else total
+    with shown(description, known, completed) as show:
+        for done, item in enumerate(items, completed + 1):
+            yield item
+            show(done)
+
+
+@contextmanager
+def shown(
+    description: str, total: int | None, completed: int = 0, in_bytes: bool = False
+) -> Iterator[Callable[[int], None]]:
+    """Yield a function that is to be called with how much of `total` is done, now and then."""
     from rich.console import Console
-    from rich.progress import track as bar
+    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
     console = Console(stderr=True)
-    if console.is_terminal:
-        yield from bar(items, title, total, console=console, transient=True)
+    if not console.is_terminal:
+        yield _Lines(description, total, completed, in_bytes)
         return
-    start = last = time.monotonic()
-    for done, item in enumerate(items, 1):
-        yield item
-        if (now := time.monotonic()) - last >= _PAUSE:
-            last, left = now, (now - start) / done * (total - done)
-            print(f"{title}: {done} of {total}, about {left:.0f} s left", file=sys.stderr, flush=True)
+    columns = [*Progress.get_default_columns(), *([DownloadColumn(), TransferSpeedColumn()] if in_bytes else [])]
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(description, total=total, completed=completed)
+        yield lambda done: bar.update(task, completed=done)
+
+
+class _Lines:
+    """Prints how much is done, ever less often."""
+
+    def __init__(self, description: str, total: int | None, completed: int, in_bytes: bool) -> None:
+        self.description, self.total, self.completed = description, total, completed
+        self.text = (lambda count: f"{count / 1e6:.1f} MB") if in_bytes else str
+        self.start, self.pause = time.monotonic(), _PAUSE
+        self.next = self.start + self.pause
+
+    def __call__(self, done: int) -> None:
+        """Print a line if it is time for one."""
+        now = time.monotonic()
+        if now < self.next:
+            return
+        self.pause = min(2 * self.pause, _LONGEST)
+        self.next = now + self.pause
+        parts = [self.text(done)]
+        if self.total is not None:
+            parts[0] += f" of {self.text(self.total)}"
+            if done > self.completed:
+                left = (now - self.start) / (done - self.completed) * max(0, self.total - done)
+                parts.append(f"about {left:.0f} s left")
+        print(f"{self.description}: {', '.join(parts)}", file=sys.stderr, flush=True)

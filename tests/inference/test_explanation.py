@@ -20,12 +20,15 @@ from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
 IMAGE = np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)
 
 
-def predictor(num_keypoints: int = 2, attention: Any = None, pad: bool = False, size: tuple = (64, 96)) -> Predictor:
+def predictor(
+    num_keypoints: int = 2, attention: Any = None, pad: bool = False, size: tuple = (64, 96), calibrated: bool = True
+) -> Predictor:
     torch.manual_seed(0)
     decoder = partial(FusionDecoder, channels=8)
     net = KeypointNet(num_keypoints, Small(width=8), decoder, SoftArgmaxHead, attention, (3,), pad=pad)
-    net.calibration.set(radius=torch.tensor(3.0))
-    return Predictor(net, Skeleton(tuple(f"point {i}" for i in range(num_keypoints))), size, "cpu", explain=True)
+    if calibrated:
+        net.calibration.set(radius=torch.tensor(3.0))
+    return Predictor(net, Skeleton(tuple(f"point {i}" for i in range(num_keypoints))), size, "cpu", explain=calibrated)
 
 
 @pytest.mark.parametrize("tta", [None, "flip"])
@@ -40,12 +43,17 @@ def test_it_explains_the_prediction_that_is_made(run: Path, tta: str | None) -> 
         np.testing.assert_allclose(back[:, :2], made["keypoints"], atol=1e-3)
     # Of three images and their mirrors, each has its own attention: that of the plain network to it alone.
     plain = load_predictor(run / "checkpoints" / "best.ckpt", explain=True)
-    for explained, alone in zip(
-        explain(loaded, inputs, 2), (next(explain(plain, [one])) for one in inputs), strict=True
-    ):
-        assert explained.attention.keys() == alone.attention.keys() != set()
-        for place, maps in explained.attention.items():
-            np.testing.assert_allclose(maps.mask, alone.attention[place].mask, atol=1e-4)
+    for explained, one in zip(explain(loaded, inputs, 2), inputs, strict=True):
+        mirror = one._replace(image=one.image[:, ::-1].copy())
+        alone, flipped = (next(explain(plain, [seen])).attention for seen in (one, mirror))
+        assert len(explained.attention) == len(alone) * (1 if tta is None else 2) > 0
+        for place, maps in alone.items():
+            np.testing.assert_allclose(explained.attention[place].mask, maps.mask, atol=1e-4)
+            if tta == "flip":
+                seen = explained.attention[f"mirror, {place}"]
+                np.testing.assert_allclose(seen.mask[:, ::-1], flipped[place].mask, atol=1e-4)
+                np.testing.assert_allclose(seen.branches[..., ::-1], flipped[place].branches, atol=1e-4)
+                np.testing.assert_allclose(seen.router_weights, flipped[place].router_weights, atol=1e-4)
 
 
 def test_heatmaps_and_masks_span_what_a_padded_network_sees() -> None:
@@ -70,6 +78,15 @@ def test_pages_with_any_attention(attention: Any) -> None:
     (page,) = explanation_pages(explained, explaining.skeleton, "an image")
     without = explained._replace(attention={})
     assert len(page) - len(explanation_pages(without, explaining.skeleton, "an image")[0]) > 0 or attention is None
+
+
+def test_a_page_of_a_network_that_is_not_calibrated_says_so() -> None:
+    bare = predictor(calibrated=False)
+    (explained,) = explain(bare, [bare.preprocess(IMAGE)])
+    assert not explained.calibrated
+    (page,) = explanation_pages(explained, bare.skeleton, "an image")
+    (silent,) = explanation_pages(explained._replace(calibrated=True), bare.skeleton, "an image")
+    assert len(page) > len(silent) and np.array_equal(page[: len(silent), : silent.shape[1]], silent)
 
 
 @pytest.mark.parametrize(("num_keypoints", "pages"), [(1, 1), (24, 1), (25, 2), (200, 9)])

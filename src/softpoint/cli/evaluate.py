@@ -162,12 +162,12 @@ def predicted(
     from functools import partial
 
     from hydra.core.hydra_config import HydraConfig
-    from rich.progress import track
 
     from softpoint.data.datamodule import check_size
     from softpoint.evaluation.eval_data import open_set
     from softpoint.evaluation.predict import evaluation_predictor, predict
     from softpoint.labels.split import group_names
+    from softpoint.progress import track
 
     keys = [word.lstrip("+").split("=")[0] for word in HydraConfig.get().overrides.task]
     fixed = [key.removeprefix("data.") for key in keys if key.startswith("data.")]

@@ -13,9 +13,9 @@ def main(cfg: DictConfig) -> None:
     from pathlib import Path
 
     from hydra.utils import instantiate
-    from rich.progress import track
 
     from softpoint.data.shards.writer import pack
+    from softpoint.progress import track
 
     data = instantiate(cfg.datamodule)
     data.prepare_data()

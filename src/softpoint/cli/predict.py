@@ -19,13 +19,12 @@ def main(cfg: DictConfig) -> None:
     """Write predictions.csv, in pixels of each image or frame, and the other files of the options."""
     from dataclasses import fields
 
-    from rich.progress import track
-
     from softpoint.inference import load_predictor, read_checkpoint
     from softpoint.inference.batch.job import Job, UnreadableError
     from softpoint.inference.batch.options import PredictOptions
     from softpoint.inference.batch.sources import ImageSource, find_sources
     from softpoint.labels.row_errors import first_few
+    from softpoint.progress import track
 
     output, formats = Path(cfg.output), [cfg.formats] if isinstance(cfg.formats, str) else list(cfg.formats or [])
     if cfg.resume and OmegaConf.is_interpolation(cfg, "output"):
@@ -34,7 +33,10 @@ def main(cfg: DictConfig) -> None:
     checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
     if cfg.warn:
         warn_of_faults(checkpoint)
-    predictor = load_predictor(checkpoint, cfg.device, cfg.tta, cfg.tta_unpaired, explain=cfg.explain)
+    parts = cfg.explain and checkpoint.net.calibration.fitted  # of a confidence that is a probability
+    if cfg.explain and not parts:
+        print("explain=true: without a calibration a confidence has no parts, so that there is no confidence.csv")
+    predictor = load_predictor(checkpoint, cfg.device, cfg.tta, cfg.tta_unpaired, explain=parts)
     sources = find_sources(cfg.source, output)
     first = sources[0]
     source_labels = first.labels if isinstance(first, ImageSource) else None

@@ -106,16 +106,14 @@ def feature_predictor(checkpoint: Checkpoint, device: str) -> FeaturePredictor:
 
 def _reading(cfg: DictConfig, checkpoint: Checkpoint, sources: list[Source]) -> Reading:
     """Return how images are read: with labels, as in the training."""
-    from rich.progress import track
-
     from softpoint.evaluation.eval_data import confidence_fraction
+    from softpoint.progress import track
     from softpoint.selection.candidates import Reading
 
     file, boxes = boxes_for(checkpoint, cfg.boxes, sources[0])
     labels = file if cfg.labels is None else Path(cfg.labels)
     exif, fraction = orientation(checkpoint.data, labels), confidence_fraction(checkpoint)
-    bar = partial(track, transient=True)
-    return Reading(fraction, cfg.batch_size, exif, cfg.max_pixels, checkpoint.bits, boxes, bar)
+    return Reading(fraction, cfg.batch_size, exif, cfg.max_pixels, checkpoint.bits, boxes, track)
 
 
 def rank_labels(cfg: DictConfig) -> None:
@@ -140,10 +138,9 @@ def rank_labels(cfg: DictConfig) -> None:
 
 def _judged(cfg: DictConfig) -> tuple[Judged, Mapping[str, Any]]:
     """Return the judged labels, and the settings of data of the model that judged them; {} for several models."""
-    from rich.progress import track
-
     from softpoint.inference import read_checkpoint
     from softpoint.labels.formats import read_labels
+    from softpoint.progress import track
     from softpoint.selection.judged import all_labels, judged_by_folds, judged_by_model, model_of_folds
 
     data: dict[str, Any] = {key: cfg[key] for key in ("labels", "images", "max_pixels") if cfg[key] is not None}
@@ -160,7 +157,7 @@ def _judged(cfg: DictConfig) -> tuple[Judged, Mapping[str, Any]]:
             " which hides the faults of what it learned"
         )
     checkpoint = _checkpoint(cfg)
-    bar = partial(track, description="predicting", transient=True)
+    bar = partial(track, description="predicting")
     return judged_by_model(checkpoint, all_labels(checkpoint, data), cfg.device, cfg.batch_size, bar), checkpoint.data
 
 

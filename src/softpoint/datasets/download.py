@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pooch
 import requests
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from softpoint.progress import shown
 
 _CHUNK = 1 << 16
 _TEMPORARY = (408, 416, 425, 429)  # and every status from 500 on: a later attempt may succeed
@@ -85,12 +87,11 @@ class _Transfer:
     def __call__(self, url: str, output_file: str, _: Any, check_only: bool = False) -> None:
         """Download `url` and move the complete file to `output_file`."""
         furthest, failures = _length(self.part), 0
-        columns = BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
-        with requests.Session() as session, Progress(TextColumn("{task.description}"), *columns) as progress:
-            progress.add_task(self.part.name.removesuffix(".part"), total=self.size)
+        name, held = self.part.name.removesuffix(".part"), furthest if self.exact else 0
+        with requests.Session() as session, shown(name, self.size, held, in_bytes=True) as show:
             while not (self.exact and _length(self.part) == self.size):
                 try:
-                    self._attempt(session, url, progress)
+                    self._attempt(session, url, show)
                     break
                 except (_Interrupted, requests.ConnectionError, requests.Timeout) as error:
                     failures = 0 if _length(self.part) > furthest else failures + 1
@@ -103,7 +104,7 @@ class _Transfer:
                     time.sleep(self.wait * 2 ** max(failures - 1, 0))
         shutil.move(self.part, output_file)
 
-    def _attempt(self, session: requests.Session, url: str, progress: Progress) -> None:
+    def _attempt(self, session: requests.Session, url: str, show: Callable[[int], None]) -> None:
         """Request the bytes that are missing and append them to the partial file."""
         held = _length(self.part) if self.exact else 0
         headers = {"User-Agent": "softpoint", "Accept-Encoding": "identity"}
@@ -119,7 +120,7 @@ class _Transfer:
                                 f"{url} sends more than the expected {limit} bytes; report it to its owner"
                             )
                         file.write(chunk)
-                        progress.update(progress.task_ids[0], completed=file.tell())
+                        show(file.tell())
         except requests.exceptions.ChunkedEncodingError as error:
             raise _Interrupted(f"the connection closed early ({error})") from error
         except (requests.exceptions.InvalidSchema, requests.TooManyRedirects) as error:

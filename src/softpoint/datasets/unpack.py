@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from rich.progress import track
-
 from softpoint.paths import sha256
+from softpoint.progress import track
 
 # How many times larger than the archive its content may be: images hardly shrink, labels tenfold.
 MAX_RATIO = 100

@@ -51,7 +51,7 @@ def predict(
 
     Args:
         missing: "skip" to leave out keypoints that the labels lack, see `common_keypoints`.
-        progress: wraps the batches, such as `rich.progress.track`.
+        progress: wraps the batches, such as `softpoint.progress.track`.
 
     Raises ValueError for a set without subjects, and for predictions that are not finite.
     """

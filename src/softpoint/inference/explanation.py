@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from softpoint.functional import grid_to_image, spatial_softmax
+from softpoint.inference.flip_tta import FlipAverage
 from softpoint.inference.predictor import NetworkInput, Predictor
 from softpoint.labels.skeleton import Skeleton
 from softpoint.models.attention_maps import collect_attention
@@ -24,12 +25,17 @@ from softpoint.viz import (
 )
 from softpoint.viz.explain import draw_table, stack
 from softpoint.viz.image_ops import resize
-from softpoint.viz.text import draw_text, text_size
+from softpoint.viz.text import text_line
 
 _PER_PAGE = 24  # keypoints
 _INPUT_SIDE = 736  # pixels of the longer side of the input on a page
 _LETTERS = 12  # pixels of a capital letter in a title
+_MARGIN = 6  # pixels above and left of a line of text
 _GRAY = 128  # beyond the input, where the network sees its mean color
+_UNCALIBRATED = (
+    "Not calibrated: confidences are what the head reads from its heatmaps, no probabilities, and ellipses are those of"
+    " the heatmaps."
+)
 
 
 class Explanation(NamedTuple):
@@ -37,17 +43,18 @@ class Explanation(NamedTuple):
 
     image: np.ndarray  # uint8 (H, W, 3), the network's input, with what it pads
     heatmaps: np.ndarray  # (K, h, w), which span the image
-    attention: dict[str, AttentionMaps]  # by place, which span the image
+    attention: dict[str, AttentionMaps]  # by place, which span the image; of its mirror, flipped back, where averaged
     keypoints: np.ndarray  # (K, 2) in pixels of `image`
     covariance: np.ndarray  # (K, 2, 2) in pixels^2 of `image`
     prediction: dict[str, np.ndarray]  # in original pixels, as `Predictor` returns it
+    calibrated: bool
 
 
 def explain(predictor: Predictor, inputs: Iterable[NetworkInput], batch_size: int = 1) -> Iterator[Explanation]:
     """Yield what the prediction for each of the inputs of `Predictor.preprocess` is made of.
 
     Predictions have the same bits as those of `Predictor.predict` with this batch size. A predictor with `explain` adds
-    the parts of each confidence. Attention is that to the image, also where its mirror is averaged.
+    the parts of each confidence.
     """
     with collect_attention(predictor.net.attention) as maps:
         for batch, prediction in predictor.batches(inputs, batch_size):
@@ -63,10 +70,11 @@ def explained(
     """Yield what a prediction for a batch of inputs, in their pixels, is made of."""
     heatmaps = _array(spatial_softmax(prediction["logits"].float()))
     keypoints, covariance = _array(prediction["keypoints"]), _array(prediction["covariance"])
+    mirrors, calibrated = isinstance(predictor.net, FlipAverage), predictor.net.calibration.fitted
     for i, result in enumerate(predictor.postprocess_each(batch, prediction)):
         image, cells = _padded(batch[i].image, heatmaps[i], predictor)
-        maps = {place: values[i] for place, values in attention.items()}
-        yield Explanation(image, cells, maps, keypoints[i], covariance[i], result)
+        maps = _attention_of(i, attention, mirrors)
+        yield Explanation(image, cells, maps, keypoints[i], covariance[i], result, calibrated)
 
 
 def explanation_pages(explanation: Explanation, skeleton: Skeleton, title: str) -> list[np.ndarray]:
@@ -82,8 +90,22 @@ def explanation_pages(explanation: Explanation, skeleton: Skeleton, title: str) 
         panels.append(_titled(maps, "Heatmaps, and the confidence of each point"))
         if "in_image" in explanation.prediction:
             panels.append(_parts(explanation.prediction, names, chosen))
+        elif not explanation.calibrated:
+            panels.append(_line(_UNCALIBRATED))
         pages.append(stack(panels))
     return pages
+
+
+def _attention_of(i: int, attention: Mapping[str, Sequence[AttentionMaps]], mirrors: bool) -> dict[str, AttentionMaps]:
+    """The maps of the i-th image of a batch and, where mirrors follow the images, of its mirror, flipped back."""
+    maps = {}
+    for place, values in attention.items():
+        maps[place] = values[i]
+        if mirrors:
+            mirror = values[len(values) // 2 + i]
+            mask, branches = mirror.mask[..., ::-1], mirror.branches[..., ::-1]
+            maps[f"mirror, {place}"] = mirror._replace(mask=mask, branches=branches)
+    return maps
 
 
 def _padded(image: np.ndarray, heatmaps: np.ndarray, predictor: Predictor) -> tuple[np.ndarray, np.ndarray]:
@@ -122,10 +144,11 @@ def _parts(prediction: dict[str, np.ndarray], names: Sequence[str], chosen: Sequ
 
 def _titled(panel: np.ndarray, title: str) -> np.ndarray:
     """Return a panel below a line of text, as wide as that needs."""
-    width, height = text_size(title, _LETTERS)
-    line = np.full((height + 10, width + 16, 3), 255, np.uint8)
-    draw_text(line, title, (8, 10), _LETTERS, (0, 0, 0))
-    return stack([line, panel])
+    return stack([_line(title), panel])
+
+
+def _line(text: str) -> np.ndarray:
+    return np.pad(text_line(text, _LETTERS), ((_MARGIN, 0), (_MARGIN, 0), (0, 0)), constant_values=255)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 
 from softpoint.evaluation.results import Results
 from softpoint.paths import normalize_path
+from softpoint.progress import track
 from softpoint.viz import crop_around, draw_tile
 
 Load = Callable[[int], np.ndarray]  # the image uint8 RGB (H, W, 3) of a subject
@@ -66,7 +67,7 @@ def cases(models: Mapping[str, Results], rows: Sequence[int], load: Load) -> lis
     names, grouped = short_names(first.images), len(set(first.groups)) > 1
     return [
         _case(models, i, names[i], first.groups[i] * grouped, load(i), [float(errors[name][i]) for name in models])
-        for i in rows
+        for i in track(rows, "drawing cases")
     ]
 
 

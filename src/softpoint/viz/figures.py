@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from softpoint.paths import atomic_write
 
@@ -59,7 +59,10 @@ def new_figure(panels: int = 1, size: tuple[float, float] = (7, 4), rows: int = 
 def number_log_axis(axis: Axis) -> None:
     """Number a logarithmic axis in plain numbers, with more of them on a short axis; call it after plotting."""
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 12 * low else (1, 1.5, 2, 3, 4, 5, 7)))
+    if high > 4 * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 12 * low else (1, 1.5, 2, 3, 4, 5, 7)))
+    else:
+        axis.set_major_locator(MaxNLocator(5))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter(NullFormatter())
 

@@ -107,9 +107,20 @@ def caption(tile: np.ndarray, text: str, height: float, *, above: bool) -> np.nd
     >>> caption(np.zeros((40, 90, 3), np.uint8), "nose", 12, above=True)[0, 0].tolist()
     [255, 255, 255]
     """
-    bar = np.full((text_size("Ag", height)[1] + 4, tile.shape[1], 3), 255, np.uint8)
-    draw_text(bar, shortened(text, height, tile.shape[1]), (0, 0), height, (30, 30, 30))
+    bar = text_line(shortened(text, height, tile.shape[1]), height, tile.shape[1])
     return np.concatenate([bar, tile] if above else [tile, bar])
+
+
+def text_line(text: str, height: float, width: int | None = None) -> np.ndarray:
+    """Return a line of text on white (h, w, 3), of a width or as wide as it needs.
+
+    >>> text_line("nose", 12).shape[1] < text_line("left ear", 12).shape[1], text_line("nose", 12, 90).shape[1]
+    (True, 90)
+    """
+    width = text_size(text, height)[0] if width is None else width
+    line = np.full((text_size("Ag", height)[1] + 4, width, 3), 255, np.uint8)
+    draw_text(line, text, (0, 0), height, (30, 30, 30))
+    return line
 
 
 def shortened(text: str, height: float, width: int) -> str:

@@ -1,4 +1,4 @@
-"""Colors of a report in its light and its dark mode, each readable on its background (WCAG 2.2, level AA)."""
+"""Colors of pages, those of reports and of the explorer, in light and dark mode: readable (WCAG 2.2, level AA)."""
 
 from __future__ import annotations
 

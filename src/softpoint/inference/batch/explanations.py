@@ -28,7 +28,7 @@ def write_explanations(
     """Write pages on some rows of the predictions; `read` returns the image (H, W, 3) of a number.
 
     A page is FOLDER/NAME.png of its image, or NAME.subject1.png where boxes give subjects; further ones for many
-    keypoints are NAME.page2.png.
+    keypoints are NAME.page2.png. Where an image's own name is that of another page, "_" follows.
     """
 
     def inputs() -> Iterator[NetworkInput]:
@@ -36,12 +36,27 @@ def write_explanations(
             yield predictor.preprocess(read(row.number), None if np.isnan(row.box).any() else row.box)
 
     names = None if predictions.images is None else without_suffixes(predictions.images)
+    taken: set[str] = set()
     for row, explanation in progress(zip(rows, explain(predictor, inputs(), batch_size), strict=True)):
         stem = f"{row.number:06d}" if names is None else names[row.number]
         stem += f".subject{row.subject}" * predictions.has_boxes
         title = predictions.name(row.number) + f", subject {row.subject}" * predictions.has_boxes
         for page, image in enumerate(explanation_pages(explanation, predictions.skeleton, title), 1):
-            write_image(folder / f"{stem}{f'.page{page}' * (page > 1)}.png", image)
+            name = free_name(f"{stem}{f'.page{page}' * (page > 1)}", taken)
+            write_image(folder / f"{name}.png", image)
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """Return a name, followed by "_" as often as it takes to be none of `taken`, to which it is added.
+
+    >>> taken = {"a"}
+    >>> [free_name(name, taken) for name in ("a.page2", "b", "a.page2", "a.page2")]
+    ['a.page2', 'b', 'a.page2_', 'a.page2__']
+    """
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
 
 
 def least_confident(rows: Iterable[Row], count: int) -> list[Row]:

@@ -45,7 +45,7 @@ class UnreadableError(ValueError):
 
 @dataclass(frozen=True)
 class Job:
-    """Predicts sources into the folder `output`; `progress` shows a bar over an iterable, as `rich.progress.track`."""
+    """Predicts sources into the folder `output`; `progress` shows progress, as `softpoint.progress.track`."""
 
     predictor: Predictor
     options: PredictOptions
@@ -65,7 +65,7 @@ class Job:
         if self.options.resume and finished.exists() and not partial_file.exists():
             check_same_job(_read_job(finished), identity | self.options.of_outputs(), finished)
             return f"{source.path} is complete: {folder / 'predictions.csv'}"
-        dtype = row_dtype(len(self.predictor.skeleton), self.predictor.predicts_visibility, self.options.explain)
+        dtype = row_dtype(len(self.predictor.skeleton), self.predictor.predicts_visibility, self.predictor.explain)
         journal = Journal(partial_file, identity, dtype, self.options.resume)
         complete = False
         try:
@@ -209,16 +209,22 @@ class Job:
         return ", ".join(map(str, [folder / "predictions.csv", *files])) + note
 
     def _explain(self, folder: Path, predictions: Predictions, read: Callable[[int], np.ndarray]) -> list[Path | str]:
-        """Write the parts of each confidence, and pages of the least confident predictions; return their paths."""
-        write_confidence(table := folder / "confidence.csv", predictions)
+        """Write the parts of each confidence, if it has any, and pages of the least confident predictions.
+
+        Return their paths.
+        """
+        tables: list[Path | str] = []
+        if self.predictor.explain:
+            tables.append(folder / "confidence.csv")
+            write_confidence(folder / "confidence.csv", predictions)
         if not (count := self.options.explain_images):
-            return [table]
+            return tables
         total = sum(row.has_subject for row in predictions.rows())
         rows = least_confident(predictions.rows(), count)
         bar = partial(self.progress, description=f"explaining {predictions.source.name}", total=len(rows))
         write_explanations(folder / "explain", self.predictor, predictions, rows, read, self.options.batch_size, bar)
         more = f" (the {count} least confident of {total}; explain_images={total} draws all)" if count < total else ""
-        return [table, f"{folder / 'explain'}{more}"]
+        return [*tables, f"{folder / 'explain'}{more}"]
 
 
 def _errors(source: Source, predictions: Predictions, video: Video | None) -> tuple[int, list[str]]:

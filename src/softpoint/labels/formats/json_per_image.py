@@ -19,6 +19,7 @@ from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 from softpoint.labels.split import split_name
+from softpoint.progress import track
 
 DESCRIPTION = "a folder with one JSON per image that has bboxes and keypoints, in annotations/ beside images/"
 
@@ -126,7 +127,7 @@ def _objects(root: Path, errors: RowErrors) -> list[_Object]:
     for folder, image_folder in _folders(root):
         images = _images(image_folder)
         files = _json_files(folder)
-        for file in files:
+        for file in track(files, "reading labels"):
             place = file.relative_to(root).as_posix()
             with errors.row(place):
                 names = images.get(file.stem, [])

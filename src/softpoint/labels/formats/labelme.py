@@ -14,6 +14,7 @@ from softpoint.labels.formats.parsing.rows import UniqueRows, read_head
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, VISIBLE, Labels
 from softpoint.paths import normalize_path
+from softpoint.progress import track
 
 DESCRIPTION = "a folder with one JSON per image that has shapes and imagePath (LabelMe)"
 
@@ -50,7 +51,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
         raise ValueError(f"{path} is a file; name the folder of the JSON files")
     unused: Counter[str] = Counter()
     contents: dict[str, tuple[str, list[csv_columns.Row]]] = {}  # without the images that the files may hold
-    for file in _files(path):
+    for file in track(_files(path), "reading labels"):
         place = file.relative_to(path).as_posix()
         with errors.row(place):
             content = json_values.load_json(file)

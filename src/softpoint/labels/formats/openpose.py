@@ -15,6 +15,7 @@ from softpoint.labels.formats.parsing.rows import unlabeled_points, visibility_o
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
+from softpoint.progress import track
 
 DESCRIPTION = "a folder with NAME_keypoints.json beside each image NAME (OpenPose)"
 
@@ -49,7 +50,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     folder = images or path
     unused: Counter[str] = Counter()
     people: list[tuple[str, str, np.ndarray | None]] = []
-    for file in sorted(path.glob(f"*{_ENDING}")):
+    for file in track(sorted(path.glob(f"*{_ENDING}")), "reading labels"):
         with errors.row(file.name):
             image = _image(folder, file.name.removesuffix(_ENDING))
             content = json_values.as_object(json_values.load_json(file))

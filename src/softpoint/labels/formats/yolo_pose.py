@@ -18,6 +18,7 @@ from softpoint.labels.missing import WORDS
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 from softpoint.paths import normalize_path
+from softpoint.progress import track
 
 DESCRIPTION = "a YOLO data.yaml with kpt_shape, or the folder that holds it"
 
@@ -61,7 +62,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     for image in groups:
         label_files.setdefault(_label_file(root, image), []).append(image)
     subjects: list[Subject] = []
-    for labels, sharing in label_files.items():
+    for labels, sharing in track(label_files.items(), "reading labels"):
         with errors.row(Path(os.path.relpath(labels, root)).as_posix()):
             if len(sharing) > 1 and labels.is_file():
                 raise ValueError(f"{' and '.join(sharing)} both have its name; rename one of the two and its labels")
