@@ -144,7 +144,7 @@ def test_a_folder_that_a_run_is_writing_to_is_refused_until_it_ends(start: Calla
     "words",
     [
         ("train", "head.window=4", "hydra.verbose=false"),
-        ("train", "-m", "trainer.devices=2", "trainer.accelerator=cpu"),
+        ("train", "-m", "trainer.num_nodes=2", "seed=0,1"),
         ("evaluate", "ckpt=none.ckpt"),
         ("predict", "ckpt=none.ckpt", "source=nowhere"),
         ("inspect", "data.labels=none.csv"),

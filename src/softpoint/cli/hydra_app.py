@@ -11,8 +11,10 @@ from importlib import import_module
 from typing import Any
 
 import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -44,6 +46,9 @@ _TEXTS_OF = {
 # Registered where the functions of a command are found, for the processes of a launcher too.
 OmegaConf.register_new_resolver("run_folder", run_folder.run_folder, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("new_folder", run_folder.new_folder, use_cache=True, replace=True)
+# Where Hydra's plugin for Optuna 2 is installed, its schema of that name would be in the way of ours.
+Plugins.instance()
+ConfigStore.instance().repo["hydra"].get("sweeper", {}).pop("optuna.yaml", None)
 
 
 def launch(command: str, words: Sequence[str]) -> None:

@@ -23,6 +23,8 @@ from softpoint.suggest import did_you_mean, without_data
 
 # In the package where a wheel was installed, at the top of the repository in a checkout.
 CONFIGS = next(folder for parent in (1, 3) if (folder := Path(__file__).resolve().parents[parent] / "configs").is_dir())
+# Launchers of Hydra and the extra that installs each.
+_LAUNCHERS = {"joblib": "joblib", "ray": "ray", "submitit": "slurm"}
 MISTAKES = (HydraException, OmegaConfBaseException, ValueError, OSError, ImportError)
 
 
@@ -157,7 +159,10 @@ def _missing_option(message: str, line: CommandLine) -> str:
     named = re.search(r"Could not (?:find|load) '([^']+)'", message)
     group, _, option = named[1].rpartition("/") if named else ("", "", "")
     if group == "hydra/launcher":
-        return f"hydra/launcher={option} is not installed; run pip install hydra-{option}-launcher"
+        extra = next((extra for extra in _LAUNCHERS if option.startswith(extra)), None)
+        if extra:
+            return f'{group}={option} needs pip install "softpoint[{_LAUNCHERS[extra]}]"'
+        return f"{group} has no option {option!r}; {did_you_mean(option, ['basic', 'joblib', 'ray', 'submitit_slurm'])}"
     if not (options := line.options(group)):
         return message
     near = did_you_mean(option, options)

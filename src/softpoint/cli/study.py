@@ -1,10 +1,8 @@
-"""Trainings that a study plans, carried out by Hydra's launcher: hydra/launcher=basic, joblib, ray or submitit."""
+"""Trainings that a study plans, by a launcher of Hydra: hydra/launcher=basic, joblib, ray or submitit_slurm."""
 
 from __future__ import annotations
 
 import shlex
-import signal
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from softpoint.cli.hydra_errors import MISTAKES, CommandLine, check_renamed, explain, key_of
+from softpoint.cli.processes import has_several, train_in_processes
 from softpoint.cli.run_folder import lock
 from softpoint.cli.shell import here
 from softpoint.cli.train import STUDY
@@ -124,10 +123,10 @@ def run_job(cfg: DictConfig, jobs: Sequence[Sequence[Trial]]) -> str | None:
     try:
         if not first.trained:
             with timed(first, resumed=cfg.ckpt_path is not None):
-                if str(cfg.trainer.devices) == "1" and cfg.trainer.strategy == "auto":
-                    _, results = train.train(cfg)
+                if has_several(cfg):
+                    train_in_processes(first.folder)
                 else:
-                    _train_in_processes(first.folder)
+                    _, results = train.train(cfg)
         for trial in trials:
             if not trial.measured:
                 evaluate_trial(trial, results, own_packages(cfg))
@@ -138,31 +137,6 @@ def run_job(cfg: DictConfig, jobs: Sequence[Sequence[Trial]]) -> str | None:
         print(f"{name} failed: {reason}", flush=True)
         return reason
     return None
-
-
-def _train_in_processes(folder: Path) -> None:
-    """Train the running job as a command of its own, which Lightning repeats for each further process.
-
-    Raises ValueError with the reason of a failure.
-    """
-    running = HydraConfig.get()
-    own = [
-        f"--config-dir={source.path}" for source in running.runtime.config_sources if source.provider == "command-line"
-    ]
-    words = [*running.overrides.task, f"hydra.run.dir={quoted(folder)}", *own]
-    command, lines = [sys.executable, "-m", "softpoint.cli", "train", *words], []
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            for line in process.stderr or ():
-                sys.stderr.write(line)
-                lines.append(line)
-        except SystemExit as stop:
-            if stop.code == 128 + signal.SIGTERM:  # a terminal sends Ctrl-C to both processes
-                process.terminate()
-            raise
-    if process.returncode:
-        ending = f"error: it ended with code {process.returncode}"
-        raise ValueError(next((line for line in lines if line.startswith("error: ")), ending)[7:].strip())
 
 
 def _launch(jobs: Sequence[Sequence[Trial]], output: Path) -> dict[Path, str]:
@@ -196,11 +170,7 @@ def _check(trials: Sequence[Trial]) -> None:
             continue
         checked.add(kind)
         config, path = _plain(composed(trial.overrides)), trial.folder / ".hydra" / "config.yaml"
-        if (nodes := config["trainer"]["num_nodes"]) != 1:
-            raise ValueError(
-                f"trainer.num_nodes={nodes}: each node would start the whole study; train on one node, and several"
-                " trainings side by side by hydra/launcher=submitit"
-            )
+        has_several(OmegaConf.create(config))
         stored = _plain(OmegaConf.load(path)) if path.is_file() else {}
         if begun and stored != config:
             differing = sorted(key for key in config.keys() | stored.keys() if config.get(key) != stored.get(key))

@@ -29,7 +29,14 @@ _FOLDERS = re.compile(r"""(?<=[=,'"\[ ])(?:~?/|[A-Za-z]:[\\/])(?:[^,'"\[\]{}]*[\
 
 
 def main(cfg: DictConfig) -> float | None:
-    """Run a training and return the val/epe of its best epoch, which sweeps minimize."""
+    """Run a training, or a job of a sweep, and return the val/epe of its best epoch, which sweeps minimize."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        from softpoint.cli.sweep import run_job
+
+        return run_job(cfg)
     return train(cfg)[0]
 
 
@@ -41,7 +48,6 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     """
     # Imported here, so that --help and a misspelled key need not wait for torch.
     from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
     from pytorch_lightning.utilities import rank_zero_only
 
     from softpoint.inference import read_checkpoint
@@ -49,6 +55,8 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     from softpoint.training import Record
     from softpoint.training.ending import exit_on_signals, usable_best
     from softpoint.training.final_test import FinalTest
+    from softpoint.training.pruning import is_pruned
+    from softpoint.training.ranks import expect_ranks
 
     _quiet_lightning(resumed=bool(cfg.ckpt_path))
     if empty := next((name for name, callback in (cfg.callbacks or {}).items() if callback is None), None):
@@ -59,11 +67,6 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     with exit_on_signals(), collected_warnings() as warnings:
         trusted = ""
         module, data, trainer = build(cfg)
-        if HydraConfig.get().mode == RunMode.MULTIRUN and trainer.world_size > 1:
-            raise ValueError(
-                f"each of the {trainer.world_size} processes would start the whole sweep again; run -m with one process"
-                " per job (trainer.devices=1), or train these one by one"
-            )
         # Lightning takes it from the launcher when it is imported, also in processes that train apart.
         rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
         record = Record(run_facts(cfg, HydraConfig.get().overrides.task))
@@ -73,6 +76,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
             print(data.skeleton.mirroring)
             print(_way_to_watch(trainer), end="")
             trusted = announce_trust(module, trust)
+        expect_ranks(trainer)
         try:
             trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
             if trainer.fast_dev_run:
@@ -80,6 +84,8 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
             best = usable_best(trainer)
             if trainer.is_global_zero:
                 print(f"training ended {record.facts['end']}, in {trainer.global_step} steps")
+            if is_pruned(trainer):
+                return best.score, None
             trainer.test(module, data, ckpt_path=best.path, verbose=False, weights_only=True)
         except SystemExit as stop:
             if trainer.is_global_zero and STUDY not in os.environ:

@@ -162,6 +162,12 @@ def best_checkpoint(trainer: Any) -> Best | None:
     return None
 
 
+def stored_score(path: Path) -> float:
+    """Return the score of a best checkpoint, which another process may have written."""
+    states = read_torch_file(path)["callbacks"].values()
+    return next(float(state["best_model_score"]) for state in states if state.get("monitor"))
+
+
 @torch.no_grad()
 def measure(net: KeypointNet, batches: Iterator[Batch], fraction: float) -> tuple[Measured, Tensor, Evidence] | None:
     """Return the errors of `net`, the radius that is `fraction` of the typical scale, and evidence of absent points.

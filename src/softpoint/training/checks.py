@@ -7,6 +7,7 @@ from typing import Any
 
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from softpoint.labels.split import SPLITS
 from softpoint.metrics.columns import COLUMNS
@@ -44,6 +45,7 @@ def check_trainer(trainer: Any) -> None:
         raise ValueError(
             f"trainer.devices={trainer.num_devices} would start as many processes on {processors} CPU cores; lower it"
         )
+    _check_nodes(trainer)
     for callback in trainer.callbacks:
         if isinstance(callback, EarlyStopping | ModelCheckpoint):
             _check_monitor(callback)
@@ -79,6 +81,18 @@ def check_batches(trainer: Any, data: Any) -> None:
         raise ValueError(
             f"trainer.val_check_interval={every} is more than the {total} batches of the run, which would never be"
             " validated; lower it"
+        )
+
+
+def _check_nodes(trainer: Any) -> None:
+    """Raise ValueError for several machines of which none could find the others."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in os.environ]
+    if trainer.num_nodes > 1 and isinstance(environment, LightningEnvironment) and missing:
+        raise ValueError(
+            f"trainer.num_nodes={trainer.num_nodes}, but {' and '.join(missing)} say not where the others are: set them"
+            " on every node (the address and a free port of the first one, and 0, 1, ... by node), or start by torchrun"
+            " or SLURM"
         )
 
 

@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping
 
 from softpoint.training.calibrate import Best, best_checkpoint
 from softpoint.training.callbacks import Duration
+from softpoint.training.pruning import is_pruned
 
 # Signals that end a run, and their names in messages.
 SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
@@ -99,6 +100,8 @@ def reason_of_end(trainer: Any) -> str:
             return f"after {callback.wait_count} validations without a better {callback.monitor}"
         if isinstance(callback, Duration) and (callback.spent or 0.0) >= 1:
             return f"after its {callback.minutes:g} minutes"
+    if is_pruned(trainer):
+        return "early, being worse than the other trainings of its sweep"
     if 0 <= trainer.max_steps <= trainer.global_step:
         return f"after trainer.max_steps={trainer.max_steps}"
     if 0 <= (trainer.max_epochs or -1) <= trainer.current_epoch:

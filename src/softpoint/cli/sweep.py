@@ -1,0 +1,80 @@
+"""Trainings of a sweep, softpoint train -m: each keeps its outcome, and the ranking of all ends it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from softpoint.cli.hydra_errors import MISTAKES, CommandLine, explain
+from softpoint.cli.processes import has_several, train_in_processes
+
+
+class Ranking(Callback):
+    """Hydra's callback that ranks the trainings of a sweep at its end, and ends it with an error where some failed."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            sys.exit("error: each process of torchrun would start the whole sweep; start it without torchrun")
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        from rich.console import Console
+
+        from softpoint.cli.shell import command
+        from softpoint.studies.sweeps import ranking_table, read_outcomes, write_ranking
+        from softpoint.suggest import setting
+
+        folder = Path(config.hydra.sweep.dir)
+        outcomes = read_outcomes(folder)
+        best = next((name for name, outcome in outcomes.items() if outcome.score is not None), None)
+        if best is not None:
+            write_ranking(folder, outcomes)
+            Console().print(ranking_table(outcomes))
+            print(f"ranking: {folder / 'ranking.csv'} and .png")
+            kept = setting("ckpt", str(folder / best / "checkpoints" / "best.ckpt"))
+            print(f"use the best: {command('predict')} {kept} source=IMAGE_OR_FOLDER", flush=True)
+        if failed := {name: outcome.failed for name, outcome in outcomes.items() if outcome.failed}:
+            first, *others = dict.fromkeys(failed.values())
+            if len(failed) == len(outcomes) and not others:
+                sys.exit(f"error: {first}")
+            reasons = "\n".join(f"  {folder / name}: {reason}" for name, reason in failed.items())
+            sys.exit(f"error: {len(failed)} of {len(outcomes)} trainings failed:\n{reasons}")
+
+
+def run_job(cfg: DictConfig) -> float | None:
+    """Train as the running job of a sweep and keep the outcome in its folder; return the score, None for a failure."""
+    from softpoint.studies.sweeps import Outcome
+    from softpoint.training.pruning import was_pruned
+
+    running, start = HydraConfig.get(), time.monotonic()
+    folder, words = Path(running.runtime.output_dir), list(running.overrides.task)
+    score, failed = None, ""
+    try:
+        score = _score(cfg, folder)
+    except Exception as error:
+        if not isinstance(error, MISTAKES):
+            traceback.print_exc()
+        failed = explain(error, CommandLine("train", words)) or type(error).__name__
+        print(f"training {running.job.num} failed: {failed}", flush=True)
+    minutes = (time.monotonic() - start) / 60
+    monitor = OmegaConf.select(cfg, "callbacks.checkpoint.monitor", default="val/epe")
+    Outcome(words, score, monitor, minutes, score is not None and was_pruned(), failed).write(folder)
+    return score
+
+
+def _score(cfg: DictConfig, folder: Path) -> float | None:
+    """Train, in several processes where the config asks for them, and return the score of the best epoch."""
+    from softpoint.cli import train
+    from softpoint.training.calibrate import stored_score
+
+    if not has_several(cfg):
+        return train.train(cfg)[0]
+    train_in_processes(folder)
+    return stored_score(folder / "checkpoints" / "best.ckpt")

@@ -1,0 +1,99 @@
+"""A process that is gone, or never comes, is named and ends the others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from torch import distributed
+
+from softpoint.training import ranks
+from softpoint.training.ranks import DONE, FAILED, Ranks, Watch
+
+
+@pytest.fixture
+def store() -> distributed.HashStore:
+    return distributed.HashStore()
+
+
+def test_processes_that_report_are_not_gone(store: distributed.HashStore) -> None:
+    first, second = Watch(store, 0, 2, 0.05), Watch(store, 1, 2, 0.05)
+    for _ in range(4):
+        assert first.beat() == second.beat() == ""
+        time.sleep(0.02)
+    second.leave(DONE)
+    first.beat()
+    time.sleep(0.1)
+    assert first.beat() == ""
+
+
+def test_a_silent_process_is_named_to_all(store: distributed.HashStore) -> None:
+    first, second, third = (Watch(store, rank, 3, 0.05) for rank in range(3))
+    for watch in (third, second, first):
+        assert watch.beat() == ""
+    time.sleep(0.1)
+    second.beat()
+    lost = first.beat()
+    assert lost.startswith(f"rank 2 (process {os.getpid()} on ") and lost.endswith("has not answered for 0.05 s")
+    first.tell(lost)
+    assert second.beat() == lost
+
+
+def test_a_process_that_ended_is_found_at_once(store: distributed.HashStore) -> None:
+    first = Watch(store, 0, 2, 1000)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    store.set("softpoint/alive/1", f"7 {ranks._place()} {child.pid}")
+    assert first.beat().startswith(f"rank 1 (process {child.pid} on ") and first.beat().endswith("has ended")
+    store.set("softpoint/alive/1", f"{FAILED}image a.png is damaged")
+    assert first.beat() == "rank 1 failed: image a.png is damaged"
+
+
+def test_a_store_that_is_gone_is_the_first_process(store: distributed.HashStore) -> None:
+    class Gone:
+        def __getattr__(self, name: str) -> object:
+            raise RuntimeError("Connection reset by peer")
+
+    second = Watch(store, 1, 2, 0.05)
+    second.store = Gone()
+    assert second.beat() == ""
+    time.sleep(0.1)
+    assert second.beat().startswith("rank 0 ") and "has not answered" in second.beat()
+
+
+def test_processes_that_do_not_come_are_waited_for_no_longer_than_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+    monkeypatch.setattr(ranks, "_end", lambda trainer, message: ended.append(message))
+    monkeypatch.setenv("MASTER_ADDR", "10.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "1234")
+    trainer = SimpleNamespace(world_size=4, num_nodes=2, global_rank=2)
+    callback = Ranks(timeout=45, wait=0.05)
+    callback.expect(trainer)
+    callback._thread.join(5)
+    assert ended and ended[0].startswith(
+        "rank 2 waits for the 3 other processes, of 2 nodes, and they did not all come to"
+    )
+    assert "10.0.0.1:1234 in 0.05 s" in ended[0]
+    ended.clear()
+    callback = Ranks(timeout=45, wait=0.3)
+    callback.expect(trainer)
+    callback.setup(SimpleNamespace(world_size=1), None, "fit")
+    callback._thread.join(5)
+    assert not ended and not callback._thread.is_alive()
+
+
+def test_several_nodes_need_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytorch_lightning import Trainer
+
+    from softpoint.training.checks import check_trainer
+
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    monkeypatch.setenv("MASTER_ADDR", "10.0.0.1")
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = Trainer(accelerator="cpu", devices=1, num_nodes=2, strategy="ddp", **quiet)
+    with pytest.raises(ValueError, match=r"trainer.num_nodes=2, but MASTER_PORT and NODE_RANK say not where"):
+        check_trainer(trainer)
