@@ -48,7 +48,7 @@ class OptunaSweeper(Sweeper):
         """Take what Hydra gives every sweeper."""
         self.hydra_context, self.config = hydra_context, config
         self.folder = Path(config.hydra.sweep.dir).absolute()
-        self.launcher = Plugins.instance().instantiate_launcher(
+        self.jobs = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
@@ -61,7 +61,7 @@ class OptunaSweeper(Sweeper):
         while trials := self._next(study, space):
             batch = [[*fixed, *self._words(trial)] for trial in trials]
             self.validate_batch_is_legal(batch)
-            returns = self.launcher.launch(batch, initial_job_idx=trials[0].number)
+            returns = self.jobs.launch(batch, initial_job_idx=trials[0].number)
             scores = [result.return_value for result in returns]
             for trial, score in zip(trials, scores, strict=True):
                 _tell(study, trial, score)
@@ -146,8 +146,10 @@ def _distribution(override: Override) -> Any:
         whole = isinstance(sweep.start, int) and isinstance(sweep.end, int)
         kind = kinds.IntDistribution if whole else kinds.FloatDistribution
         return kind(sweep.start, sweep.end, log="log" in sweep.tags)
-    if isinstance(sweep, RangeSweep) and all(isinstance(v, int) for v in (sweep.start, sweep.stop, sweep.step)):
-        return kinds.IntDistribution(sweep.start, max(sweep.start, sweep.stop - 1), step=sweep.step)
+    if isinstance(sweep, RangeSweep):
+        numbers = [*sweep.range()]
+        kind = kinds.IntDistribution if all(isinstance(x, int) for x in numbers) else kinds.FloatDistribution
+        return kind(min(numbers), max(numbers), step=abs(sweep.step or 1))
     return kinds.CategoricalDistribution([str(x) for x in override.sweep_iterator(transformer=Transformer.encode)])
 
 

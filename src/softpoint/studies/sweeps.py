@@ -89,7 +89,7 @@ def write_ranking(folder: Path, outcomes: Mapping[str, Outcome]) -> None:
     """Write ranking.csv, and a chart of the scores against each value that differs as ranking.png and .svg."""
     columns, rows = swept(outcomes), []
     for i, (name, outcome) in enumerate(outcomes.items()):
-        facts = {"score": outcome.score, "minutes": round(outcome.minutes, 2), "pruned": outcome.pruned}
+        facts: dict[str, Any] = {"score": outcome.score, "minutes": round(outcome.minutes, 2), "pruned": outcome.pruned}
         values = {key: column[i] for key, column in columns.items()}
         rows.append({"run": name, "metric": outcome.monitor, **facts, **values, "failed": outcome.failed})
     write_table(folder / "ranking.csv", rows)

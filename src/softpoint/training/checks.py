@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from softpoint.labels.split import SPLITS
 from softpoint.metrics.columns import COLUMNS
