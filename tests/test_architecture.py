@@ -149,7 +149,13 @@ def allowed_users(*places: str) -> set[str]:
         (
             "matplotlib",
             (
-                *("viz.figures", "studies.charts", "evaluation.plots", "evaluation.reliability_plots"),
+                *(
+                    "viz.figures",
+                    "studies.charts",
+                    "studies.sweeps",
+                    "evaluation.plots",
+                    "evaluation.reliability_plots",
+                ),
                 *("report.figures", "demo"),
             ),
         ),
