@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning.callbacks import Callback
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from helpers.training import ROOT, built, composed, labeled, read_csv, write_labels
@@ -69,6 +70,9 @@ def test_two_processes_train_and_measure_as_one(tmp_path: Path, monkeypatch: pyt
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("best checkpoint") == 1 and "Traceback" not in done.stderr
+
+    shown = EventAccumulator(str(folder / "tensorboard")).Reload().Histograms("router/head/3 x 3")
+    assert [event.histogram_value.num for event in shown] == [3]  # of all validation images, each once
 
     monkeypatch.syspath_prepend(here)
     module, data, trainer = built(composed("train", words(tmp_path / "data", 4), tmp_path / "one"))

@@ -55,11 +55,11 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, str | float]:
     """Return the values of a run's config for a table of runs, by dotted keys; each is there once.
 
     A group that another one refers to is left out there, `_target_` becomes the name of a class, and lists and None
-    become text.
+    become text. An empty group, as of `attention=none`, is "none".
 
-    >>> config = {"optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.1}, "seed": 0, "epochs": None}
+    >>> config = {"optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.1}, "attention": {}, "epochs": None}
     >>> hyperparameters({**config, "module": {"optimizer": config["optimizer"], "compile": False}})
-    {'optimizer': 'AdamW', 'optimizer.lr': 0.1, 'seed': 0, 'epochs': 'None', 'module.compile': 'False'}
+    {'optimizer': 'AdamW', 'optimizer.lr': 0.1, 'attention': 'none', 'epochs': 'None', 'module.compile': 'False'}
     """
     groups = [value for value in config.values() if isinstance(value, Mapping)]
     leaves = _leaves(config, groups)
@@ -78,16 +78,15 @@ def write_hyperparameters(board: Any, config: Mapping[str, Any]) -> None:
 def _leaves(node: Mapping[str, Any], groups: Sequence[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in node.items():
         key = f"{prefix}{name}"
-        if key in _LEFT_OUT:
+        if key in _LEFT_OUT or (prefix and isinstance(value, Mapping) and value in groups):
             continue
-        if isinstance(value, Mapping):
-            if not prefix or value not in groups:
-                yield from _leaves(value, groups, f"{key}.")
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, groups, f"{key}.")
         elif name == "_target_":
             if prefix.count(".") == 1:
                 yield prefix[:-1], str(value).rpartition(".")[2]
         elif name not in _PLACES and not (isinstance(value, list) and any(isinstance(v, Mapping) for v in value)):
-            yield key, value
+            yield key, "none" if value == {} else value
 
 
 def keypoint_table(entries: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
