@@ -8,7 +8,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import get_ident
 from typing import Any
@@ -36,11 +36,21 @@ def atomic_write(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}-{get_ident()}.{path.name}")
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        sync(temporary)
         temporary.replace(path)
+        with suppress(OSError):  # a system that opens no folders
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Flush a file to the disk, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

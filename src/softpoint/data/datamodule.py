@@ -227,6 +227,8 @@ class KeypointData(pl.LightningDataModule, ABC):
             prefetch_factor=4 if workers else None,
             pin_memory=torch.cuda.is_available(),
             collate_fn=collate,
+            # Of its own, so that the beginning of an epoch draws nothing from the one that a network uses.
+            generator=torch.Generator(),
         )
         if isinstance(loader, ResumableLoader):
             self._training = loader

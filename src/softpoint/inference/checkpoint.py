@@ -91,6 +91,7 @@ def read_checkpoint(path: str | Path, trust: Sequence[str] = ()) -> Checkpoint:
         raise ValueError(f"{path} is no checkpoint of softpoint: {shorten(reason)}") from error
     try:
         _check_memory(weights, path / WEIGHTS if path.is_dir() else path)
+        _check_finite(weights)
         net = _network(model, len(skeleton), weights, trust)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -233,6 +234,15 @@ def _check_fit(net: KeypointNet, weights: Mapping[str, Tensor]) -> None:
         raise ValueError(
             f"its weights do not fit its config: {len(differing)} tensors differ, first {shorten(key, 80)}, which is"
             f" {actual.get(key, 'absent')} in the file and {expected.get(key, 'absent')} by the config"
+        )
+
+
+def _check_finite(weights: Mapping[str, Tensor]) -> None:
+    """Raise ValueError for weights that a training ruined."""
+    if ruined := [key for key, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]:
+        raise ValueError(
+            f"{len(ruined)} of its weights hold NaN or infinity, first {shorten(ruined[0], 80)}: its training diverged;"
+            " use a checkpoint from before, or train again with a lower optimizer.lr"
         )
 
 

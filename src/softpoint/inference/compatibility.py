@@ -14,7 +14,11 @@ from softpoint.renamed_keys import RENAMED_KEYS
 # Of the checkpoint itself: Lightning keeps the state of a data module under the name of its class.
 RENAMED_PARTS = {"LabelledData": "LabeledData"}
 # Of `callbacks`, where Lightning keeps the state of each under the name of its class.
-RENAMED_CALLBACKS = {"TimeBudget": "Duration"}
+RENAMED_CALLBACKS = {
+    "TimeBudget": "Duration",
+    "ModelCheckpoint{'monitor': None, 'mode': 'min', 'every_n_train_steps': 0, 'every_n_epochs': 1, "
+    "'train_time_interval': None}": "KeepLast",
+}
 # Values of any `_target_` in `hyper_parameters`.
 RENAMED_TARGETS = {
     "softpoint.data.LabelledData": "softpoint.data.LabeledData",

@@ -43,6 +43,7 @@ def read_torch_file(path: Path) -> Any:
     with path.open("rb") as file:
         try:
             check_pickle(_read_pickle(file))
+            _check_sums(file)
             file.seek(0)
             content = torch.load(file, map_location="cpu", weights_only=True)
             check_values(content)
@@ -152,6 +153,24 @@ def _read_pickle(file: BinaryIO) -> bytes:
         if "byteorder" in entries and archive.read(entries["byteorder"]) != sys.byteorder.encode():
             raise ValueError("it was written on a machine of another byte order")
         return archive.read(entries["data.pkl"])
+
+
+def _check_sums(file: BinaryIO) -> None:
+    """Raise ValueError where the content of an entry has another CRC-32 than was written with it.
+
+    torch.load does not compare them, and would return damaged weights.
+    """
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            with archive.open(entry) as content:
+                try:
+                    while content.read(1 << 20):
+                        pass
+                except zipfile.BadZipFile as error:
+                    name = entry.filename.partition("/")[2]
+                    raise ValueError(
+                        f"{name[:80]!r} in its archive is damaged: its bytes are not those written"
+                    ) from error
 
 
 def _check_directory(file: BinaryIO, length: int) -> None:

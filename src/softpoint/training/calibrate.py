@@ -151,13 +151,9 @@ class Best(NamedTuple):
 
 
 def best_checkpoint(trainer: Any) -> Best | None:
-    """Return the best checkpoint that this run wrote; None where it wrote none of a finite score.
-
-    A run that is resumed in another folder knows the path of the earlier run's best, but not its score.
-    """
+    """Return the best checkpoint that this run wrote; None where it wrote none of a finite score."""
     for callback in trainer.checkpoint_callbacks:
-        score = callback.best_model_score
-        if callback.monitor is not None and score is not None and score.isfinite():
+        if callback.monitor is not None and (score := callback.best_model_score) is not None and score.isfinite():
             return Best(Path(callback.best_model_path), float(score), callback.monitor)
     return None
 

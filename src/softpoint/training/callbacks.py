@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning import callbacks
 from pytorch_lightning.callbacks import Callback, RichProgressBar, Timer, WeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
+
+from softpoint.inference.safe_load import read_torch_file
+
+_log = logging.getLogger(__name__)
 
 
 class ExponentialAverage(WeightAveraging):
@@ -55,6 +62,45 @@ class ExponentialAverage(WeightAveraging):
         # Lightning restores the unaveraged weights even for a test; only training goes on from those.
         if trainer.state.fn == TrainerFn.FITTING:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+class EarlyStopping(callbacks.EarlyStopping):
+    """Lightning's, which a resumed run continues with the patience of its own config, and which ends no run twice."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+class ModelCheckpoint(callbacks.ModelCheckpoint):
+    """Lightning's, of which a resumed run knows its best checkpoint after a move or a copy of the run's folder too.
+
+    It forgets a best checkpoint that is gone or damaged, so that the best of the epochs to come replaces it.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath), Path(path).name)) if path else ""
+
+        best = here(state_dict["best_model_path"])
+        if not best or not _is_intact(Path(best)):
+            return
+        moved = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        kept = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": kept, "dirpath": self.dirpath})
+
+
+def _is_intact(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        read_torch_file(path)
+    except ValueError as error:
+        _log.warning("%s is damaged, and the best of the epochs to come replaces it: %s", path, error)
+        return False
+    return True
 
 
 class ProgressBar(RichProgressBar):

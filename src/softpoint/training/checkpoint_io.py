@@ -1,28 +1,75 @@
-"""Checkpoints, each written beside the one that it then replaces."""
+"""Checkpoints, each written beside the one that it then replaces, and checked when it is read."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
-from softpoint.paths import atomic_write
+from softpoint.inference.safe_load import read_torch_file
+from softpoint.paths import atomic_write, sync
+
+# The checkpoint that a run is resumed from, and the one before it, for the case that a disk damages the last.
+LAST, PREVIOUS = "last.ckpt", "last-previous.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Leaves the earlier checkpoint as it is until the new one is complete, also on a full disk.
 
-    Lightning's own copies the new one over it, where the folder of temporary files is on another disk.
+    Lightning's own copies the new one over it, where the folder of temporary files is on another disk, and its reader
+    does not notice damage.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         assert storage_options is None
         replace_checkpoint(Path(path), checkpoint)
 
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        stored: dict[str, Any] = read_torch_file(Path(path))
+        return stored
+
 
 def replace_checkpoint(path: Path, stored: dict[str, Any]) -> None:
-    """Write a checkpoint beside the one that it then replaces."""
+    """Write a checkpoint beside the one that it then replaces, and keep that one as PREVIOUS where it is LAST."""
     with atomic_write(path) as beside:
         torch.save(stored, beside)
+        if path.name == LAST and path.exists():
+            sync(beside)
+            _keep(path, path.with_name(PREVIOUS))
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove checkpoints that a killed process was writing; no other one may be writing there."""
+    for path in folder.glob(".*.ckpt"):
+        path.unlink(missing_ok=True)
+
+
+def finite_tensors(stored: dict[str, Any]) -> str | None:
+    """Return the name of a weight or value of the optimizer that is not finite; None where all are.
+
+    >>> finite_tensors({"state_dict": {"a": torch.ones(2), "b": torch.tensor(torch.nan)}})
+    'state_dict.b'
+    """
+    parts = ("state_dict", "current_model_state", "optimizer_states")
+    return next((name for part in parts for name in _not_finite(stored.get(part), part)), None)
+
+
+def _not_finite(node: Any, name: str) -> Iterator[str]:
+    if isinstance(node, dict | list | tuple):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _not_finite(value, f"{name}.{key}")
+    elif isinstance(node, torch.Tensor) and node.is_floating_point() and not node.isfinite().all():
+        yield name
+
+
+def _keep(path: Path, kept: Path) -> None:
+    """Give a file a second name, at which it stays when another replaces it; the first name is never without a file."""
+    beside = kept.with_name(f".{os.getpid()}.{kept.name}")
+    with suppress(OSError):  # a file system without links, or a full disk
+        os.link(path, beside)
+        beside.replace(kept)

@@ -7,11 +7,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.callbacks import EarlyStopping
 
 from softpoint.training.calibrate import Best, best_checkpoint
 from softpoint.training.callbacks import Duration
@@ -21,10 +19,17 @@ from softpoint.training.pruning import is_pruned
 SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
+def handle_signals(handler: Callable[[int, Any], None]) -> dict[int, Any]:
+    """Set the handler of SIGNALS and return those from before; a thread beside the main one cannot."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.signal(number, handler) for number in SIGNALS}
+
+
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the block by SystemExit, with 128 plus the signal's number as the exit code."""
-    before = _handle_signals(_exit)
+    before = handle_signals(lambda number, frame: leave(number))
     try:
         yield
     finally:
@@ -32,45 +37,10 @@ def exit_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class Interruption(Callback):
-    """Ends a run after the step in which Ctrl-C or SIGTERM arrives, by SystemExit, with its position in last.ckpt.
-
-    A second signal ends it at once, as does one outside of the training loop (`exit_on_signals`). Of several processes
-    all end after the same step.
-    """
-
-    def __init__(self) -> None:
-        self.received = 0
-
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        _handle_signals(self._receive)  # until Lightning restores the handlers from before
-
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        self._exit_if_received(trainer, pl_module)
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        # The end of an epoch is saved after its validation, and gradients that are still summed are not saved.
-        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if stepped and batch_idx + 1 < trainer.num_training_batches:
-            self._exit_if_received(trainer, pl_module, save=True)
-
-    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        self._exit_if_received(trainer, pl_module)
-
-    def _receive(self, number: int, frame: Any) -> None:
-        if self.received:
-            _exit(number, frame)
-        self.received = number
-
-    def _exit_if_received(self, trainer: Any, module: Any, save: bool = False) -> None:
-        received = self.received
-        if trainer.world_size > 1:
-            number = torch.tensor(received, device=module.device)
-            received = int(trainer.strategy.reduce(number, reduce_op="max"))
-        if received and save:
-            trainer.save_checkpoint(Path(trainer.checkpoint_callback.dirpath) / "last.ckpt")
-        if received:
-            sys.exit(128 + received)
+def leave(received: int) -> None:
+    """End the command by SystemExit, where a signal was received."""
+    if received:
+        sys.exit(128 + received)
 
 
 def usable_best(trainer: Any) -> Best:
@@ -107,14 +77,3 @@ def reason_of_end(trainer: Any) -> str:
     if 0 <= (trainer.max_epochs or -1) <= trainer.current_epoch:
         return f"after all of its {trainer.max_epochs} epochs"
     return "early, by a callback"
-
-
-def _handle_signals(handler: Callable[[int, Any], None]) -> dict[int, Any]:
-    """Set the handler of SIGNALS and return those from before; a thread beside the main one cannot."""
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    return {number: signal.signal(number, handler) for number in SIGNALS}
-
-
-def _exit(number: int, frame: Any) -> None:
-    sys.exit(128 + number)

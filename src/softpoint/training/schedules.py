@@ -41,9 +41,6 @@ def warmup_cosine(optimizer: Optimizer, progress: Progress, warmup: float, final
 
 
 def plateau(optimizer: Optimizer, progress: Progress, factor: float, patience: int) -> dict[str, Any]:
-    """Return a schedule that multiplies the rate by `factor` after `patience` validations without a better val/epe.
-
-    A resumed run misses one validation in that count, because Lightning saves a checkpoint before it counts.
-    """
+    """Return a schedule that multiplies the rate by `factor` after `patience` validations without a better val/epe."""
     scheduler = ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": "val/epe"}
