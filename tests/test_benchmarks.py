@@ -110,16 +110,20 @@ def test_label_files_splits_and_scans_are_timed(capsys: pytest.CaptureFixture[st
         assert name in out, name
 
 
-def test_thirty_label_errors_are_planted_in_as_many_images() -> None:
-    labels = import_module("labels").random_labels(50)
-    wrong, planted = import_module("suggestions").plant(labels, np.random.default_rng(0))
-    assert len({one.image for one in planted}) == 30
-    assert {kind: [one.kind for one in planted].count(kind) for kind in ("swapped", "shifted", "forgotten")} == (
-        dict.fromkeys(("swapped", "shifted", "forgotten"), 10)
-    )
+def test_label_errors_of_every_kind_are_planted_in_as_many_images_and_found_in_a_list() -> None:
+    labels, module = import_module("labels").random_labels(50), import_module("planted")
+    wrong, planted = module.plant(labels, 4, np.random.default_rng(0))
+    assert len({one.row for one in planted}) == 32 and {one.kind for one in planted} == {*module.KINDS}
     changed = ~np.isclose(labels.keypoints, wrong.keypoints, equal_nan=True).all(-1)
-    places = {one.image: set(one.keypoints) for one in planted}
-    assert [{*np.flatnonzero(row)} for row in changed] == [places.get(image, set()) for image in labels.images]
+    places = {one.row: set(one.keypoints) for one in planted}
+    assert [{*np.flatnonzero(row)} for row in changed] == [places.get(row, set()) for row in range(50)]
+    for one in planted:
+        moved = np.linalg.norm(wrong.keypoints[one.row] - labels.keypoints[one.row], axis=-1)[list(one.keypoints)]
+        size = np.linalg.norm(np.ptp(labels.keypoints[one.row][np.isfinite(labels.keypoints[one.row][:, 0])], axis=0))
+        if one.kind == "shifted 5 to 8 %":
+            assert 0.05 * size - 1e-6 <= moved.item() <= 0.08 * size + 1e-6
+    listed = [(planted[1].row, planted[1].keypoints), (99, (0,)), (planted[0].row, planted[0].keypoints)]
+    assert import_module("suggestions").first_ranks(planted[:3], listed) == [2, 0, np.inf]
 
 
 @pytest.mark.filterwarnings("ignore")

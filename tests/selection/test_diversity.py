@@ -1,8 +1,10 @@
-"""Images are chosen by expected error and difference, near duplicates never, and a pool holds the best."""
+"""Images are chosen by the expected error that their labels take away, near duplicates never; a pool holds the best."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from scipy.spatial.distance import pdist, squareform
 
 from helpers.selection import candidate
 from softpoint.images.duplicates import NEAR
@@ -14,23 +16,37 @@ def numbers(choices: list) -> list[int]:
     return [choice.candidate.number for choice in choices]
 
 
-def test_of_equal_images_the_larger_error_and_of_equal_errors_the_other_look_is_chosen() -> None:
-    looks = [(0, 0, 0), (0.1, 0, 0), (5, 0, 0), (5.1, 0, 0)]
-    candidates = [
-        candidate(i, score, look) for i, (score, look) in enumerate(zip((1, 0.9, 0.7, 0.6), looks, strict=True))
-    ]
-    assert numbers(choose(candidates, 2)) == [0, 2]
-    assert numbers(choose(candidates, 9)) == [0, 2, 1, 3]
+def left_after(scores: np.ndarray, looks: np.ndarray, chosen: list[int]) -> float:
+    """The expected error that is left: by the nearest chosen image, in units of the median distance."""
+    looks = (looks - looks.mean(0)) / looks.std(0)
+    distances = squareform(pdist(looks)) / np.median(pdist(looks))
+    return float((scores * np.minimum(distances[:, chosen], 1).min(1)).sum())
 
 
-def test_an_odd_image_counts_no_more_than_a_usual_pair() -> None:
+def test_each_choice_takes_away_most_of_the_expected_error_that_is_left() -> None:
     rng = np.random.default_rng(0)
-    looks = rng.normal(size=(30, 3))
-    looks[7] = 1000.0
-    scores = np.ones(30)
-    scores[7], scores[3] = 0.3, 1.1
-    chosen = choose([candidate(i, float(scores[i]), looks[i]) for i in range(30)], 5)
-    assert 7 not in numbers(chosen) and numbers(chosen)[0] == 3
+    looks, scores = rng.normal(size=(40, 3)), rng.uniform(0.1, 1, 40)
+    chosen = numbers(choose([candidate(i, float(scores[i]), looks[i]) for i in range(40)], 8))
+    for n, one in enumerate(chosen):
+        left = [left_after(scores, looks, [*chosen[:n], other]) for other in range(40)]
+        assert left[one] == pytest.approx(min(left))
+
+
+def test_of_two_kinds_of_images_the_one_with_larger_errors_comes_first_and_then_the_other() -> None:
+    looks = [(0, 0, 0), (0.1, 0, 0), (0.2, 0, 0), (5, 0, 0), (5.1, 0, 0), (5.2, 0, 0)]
+    scores = (0.5, 0.5, 0.5, 0.8, 0.7, 0.8)
+    candidates = [candidate(i, score, look) for i, (score, look) in enumerate(zip(scores, looks, strict=True))]
+    assert numbers(choose(candidates, 2)) == [4, 1]  # the middle of each
+    assert sorted(numbers(choose(candidates, 9))) == [*range(6)]
+
+
+def test_an_odd_image_is_not_chosen_for_being_odd_even_if_the_model_is_lost_there() -> None:
+    rng = np.random.default_rng(0)
+    looks = rng.normal(size=(60, 3))
+    looks[7] = 6.0
+    scores = np.where(np.arange(60) == 7, 2.0, 1.0)
+    chosen = choose([candidate(i, float(scores[i]), looks[i]) for i in range(60)], 5)
+    assert 7 not in numbers(chosen)
     assert chosen[0].distance == 1.0 and all(0 < choice.distance <= 1 for choice in chosen)
 
 

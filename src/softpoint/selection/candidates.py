@@ -142,7 +142,7 @@ def collect(predictor: Predictor, source: Source, reading: Reading, pool: Pool, 
             elif not mark:
                 pool.flat += 1
             elif predictions:
-                pool.add(_candidate(source, item._replace(name=name), predictions, int(mark, 16), reading))
+                pool.add(as_candidate(source, item._replace(name=name), predictions, int(mark, 16), reading))
     pool.end_row()
 
 
@@ -173,7 +173,7 @@ def _printed(items: Iterator[Item], prints: dict[int, str]) -> Iterator[Item]:
         yield item
 
 
-def _candidate(
+def as_candidate(
     source: Source, item: Item, predictions: Sequence[PredictedArrays], mark: int, reading: Reading
 ) -> Candidate:
     errors = [expected_errors(prediction, reading.fraction) for prediction in predictions]

@@ -1,8 +1,8 @@
-"""The choice of images with large expected errors that differ from each other."""
+"""The choice of images whose labels would take away most of the expected error of all."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,27 +21,45 @@ class Choice(NamedTuple):
 
 
 def choose(candidates: Sequence[Candidate], count: int, labeled: Sequence[Candidate] = ()) -> list[Choice]:
-    """Return up to `count` candidates, each the one with the greatest product of score and distance when it is chosen.
+    """Return up to `count` candidates, each the one whose label takes away most of the expected error that is left.
 
-    The distance is that of the features to the nearest image that is `labeled` or chosen, in units of the median
-    distance between two candidates, at most 1: so no image is chosen for being odd alone. Near duplicates of labeled
-    and chosen images are left out.
+    The error that is left of an image is its score times the distance of its features to the nearest image that is
+    `labeled` or chosen, in units of the median distance between two candidates, at most 1. So an image counts by its
+    own error and by those of the images that look like it: neither a usual image that the model knows nor an odd one
+    is chosen first. Near duplicates of labeled and chosen images are left out.
+
+    This is weighted facility location, whose gains only shrink while images are chosen: the greedy choice takes away at
+    least 1 - 1/e of what the best one would (Nemhauser, Wolsey and Fisher, 1978).
     """
     if not candidates:
         return []
     features, covered = _standardized(candidates, labeled)
-    unit = _median_distance(features)
+    unit, scores = _median_distance(features), np.array([one.score for one in candidates])
     distance = np.ones(len(features))
     for other in covered:
         distance = np.minimum(distance, _distances(features, other, unit))
+
+    def gain(index: int) -> float:
+        nearer = np.maximum(distance - _distances(features, features[index], unit), 0)
+        return float(scores @ nearer)
+
     left = np.array([not any(one.near(other.print) for other in labeled) for one in candidates])
-    scores, choices = np.array([one.score for one in candidates]), list[Choice]()
+    bounds, choices = np.array([gain(i) if left[i] else 0.0 for i in range(len(features))]), list[Choice]()
     while left.any() and len(choices) < count:
-        best = int(np.argmax(np.where(left, scores * distance, -1.0)))
+        best = _largest(gain, bounds, left)
         choices.append(Choice(candidates[best], float(distance[best])))
         left &= np.array([not one.near(candidates[best].print) for one in candidates])
         distance = np.minimum(distance, _distances(features, features[best], unit))
     return choices
+
+
+def _largest(gain: Callable[[int], float], bounds: np.ndarray, left: np.ndarray) -> int:
+    """Return the index of the largest gain of those `left`, whose gains are at most `bounds`, which become tighter."""
+    while True:
+        best = int(np.argmax(np.where(left, bounds, -1.0)))
+        if (value := gain(best)) >= bounds[best]:
+            return best
+        bounds[best] = value
 
 
 def _standardized(candidates: Sequence[Candidate], labeled: Sequence[Candidate]) -> tuple[np.ndarray, np.ndarray]:
