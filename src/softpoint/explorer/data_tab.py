@@ -17,8 +17,11 @@ from softpoint.explorer.html import drawing, problem, table, text
 from softpoint.functional.coordinates import grid_to_image
 from softpoint.labels.boxes import subject_boxes
 from softpoint.labels.load import LoadedLabels
+from softpoint.labels.schema import Labels
+from softpoint.labels.skeleton import Skeleton
 from softpoint.viz import draw_tile, palette
 from softpoint.viz.colors import to_hex
+from softpoint.viz.primitives import draw_line
 
 ANY = "any"
 _SIZE = (700, 900)  # height and width up to which an image is shown
@@ -167,30 +170,37 @@ def _points(data: AuditedSet, measured: Measured | None, row: int, title: str) -
 
 
 def _image(data: AuditedSet, measured: Measured | None, row: int, others: Sequence[int], suspects: set[int]) -> str:
-    """Return the image with the points of all its subjects, names beside those of this one."""
-    labels = data.loaded.labels
-    subject, skeleton = labels.subjects[row], labels.skeleton
+    """Return the image with the points of all its subjects, and a sentence on what is drawn."""
+    subject = data.loaded.labels.subjects[row]
     try:
         image = data.loaded.image_folder.read(subject.image)
     except (ValueError, OSError) as error:
         return problem(error)
+    predicted = None if measured is None or measured.points is None else measured.points[row]
+    described = f"{subject.image} with {int((subject.visibility > 0).sum())} labeled keypoints"
+    described += f" and those of {len(others)} more subjects" if others else ""
+    described += ", suspicious ones in a ring" if suspects else ""
+    described += "" if predicted is None else ", and lines to the model's points, which are crosses"
+    tile = _tile(image, data.loaded.labels, row, others, suspects, predicted)
+    return drawing(tile, described) + f"<p>{text(described)}.</p>"
+
+
+def _tile(
+    image: np.ndarray, labels: Labels, row: int, others: Sequence[int], suspects: set[int], predicted: np.ndarray | None
+) -> np.ndarray:
+    """Return an image with the points of a subject and their names, its `predicted` points, and those of `others`."""
+    skeleton = labels.skeleton
     scale = min(_SIZE[0] / image.shape[0], _SIZE[1] / image.shape[1])
     size = (max(1, round(scale * image.shape[0])), max(1, round(scale * image.shape[1])))
     tile = draw_tile(image, labels.keypoints[others], size, skeleton)
     growth = tile.shape[1] / image.shape[1]
-    points = grid_to_image(subject.keypoints, growth)
+    points = grid_to_image(labels.subjects[row].keypoints, growth)
+    crosses = np.full(points.shape, np.nan) if predicted is None else grid_to_image(predicted, growth)
+    for k in np.flatnonzero(np.isfinite(points + crosses).all(1)):
+        draw_line(tile, points[k], crosses[k], palette(len(skeleton))[k].tolist())
     ringed = np.where(np.isin(np.arange(len(skeleton)), list(suspects))[:, None], points, np.nan)
-    names = len(skeleton) <= _MAX_NAMES
-    predicted = "" if measured is None or measured.points is None else ", and the model's points as crosses"
-    if measured is not None and measured.points is not None:
-        crosses = grid_to_image(measured.points[row], growth)[None]
-        tile = draw_tile(tile, crosses, size, skeleton, confidence=np.zeros((1, len(skeleton))))
-    tile = draw_tile(tile, points[None], size, skeleton, truth=ringed[None], names=names)
-    count = int((subject.visibility > 0).sum())
-    more = f" and those of {len(others)} more subjects" if others else ""
-    rings = ", suspicious ones in a ring" if suspects else ""
-    described = f"{subject.image} with {count} labeled keypoints{more}{rings}{predicted}"
-    return drawing(tile, described) + f"<p>{text(described)}.</p>"
+    tile = draw_tile(tile, points[None], size, skeleton, truth=ringed[None], names=len(skeleton) <= _MAX_NAMES)
+    return draw_tile(tile, crosses[None], size, Skeleton(skeleton.names), confidence=np.zeros((1, len(skeleton))))
 
 
 def _findings(report: Report) -> str:
