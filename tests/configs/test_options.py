@@ -42,6 +42,7 @@ PUBLIC = [f"data={path.stem}" for path in sorted((CONFIGS / "fetch").glob("*.yam
 # Those that need another machine, an account or files; they are composed here and trained elsewhere.
 ELSEWHERE = (
     "trainer=gpu",
+    "trainer=mps",
     "trainer=ddp",
     "data=custom",
     "data=streaming",

@@ -46,6 +46,9 @@ def far(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
             if not Path(local_filepath).exists():  # as the downloaders of litdata do
                 shutil.copy(self.local(remote_filepath), local_filepath)
 
+        def download_fileobj(self, remote_filepath: str, fileobj: Any) -> None:
+            fileobj.write(self.local(remote_filepath).read_bytes())
+
         def download_bytes(self, remote_filepath: str, offset: int, length: int, local_chunkpath: str) -> bytes:
             with self.local(remote_filepath).open("rb") as file:
                 file.seek(offset)

@@ -69,6 +69,8 @@ def launch(command: str, words: Sequence[str]) -> None:
         sys.argv = arguments
         try:
             check_renamed(cfg)
+            if cfg.get("device") == "auto":
+                cfg.device = _best_device()
             return module.main(cfg)
         except Exception as error:
             # Hydra would print every override before the message. In a sweep it goes on with the next job.
@@ -86,6 +88,13 @@ def launch(command: str, words: Sequence[str]) -> None:
     finally:
         sys.argv = arguments
         run_folder.held.close()
+
+
+def _best_device() -> str:
+    from softpoint.inference.predictor import best_device
+
+    print(f"device: {(device := best_device())}", flush=True)
+    return device
 
 
 def with_text(word: str, keys: set[str]) -> str:

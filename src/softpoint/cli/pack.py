@@ -10,18 +10,19 @@ from softpoint.suggest import setting
 
 def main(cfg: DictConfig) -> None:
     """Write the train, val and test sets of a training with this data, and print the command that streams them."""
-    from pathlib import Path
-
     from hydra.utils import instantiate
 
+    from softpoint.data.shards.upload import local_folder
     from softpoint.data.shards.writer import pack
     from softpoint.progress import track
 
     data = instantiate(cfg.datamodule)
-    data.prepare_data()
-    data.setup("fit")
-    packed = pack(data.sources, cfg.output, cfg.chunk_mb, data.seed, data.has_hidden_points, track)
-    bytes_written = sum(path.stat().st_size for path in Path(cfg.output).rglob("*.bin"))
+    with local_folder(cfg.output) as folder:
+        data.prepare_data()
+        data.setup("fit")
+        packed = pack(data.sources, folder, cfg.chunk_mb, data.seed, data.has_hidden_points, track)
+        bytes_written = sum(path.stat().st_size for path in folder.rglob("*.bin"))
     counts = ", ".join(f"{count} {split}" for split, count in packed.samples.items())
     print(f"{len(packed.skeleton)} keypoints, samples {counts}, {bytes_written / 1e6:.1f} MB: {cfg.output}")
-    print(f"use it: {command('train')} data=streaming {setting('data.folder', here(cfg.output))}")
+    place = cfg.output if "://" in cfg.output else here(cfg.output)
+    print(f"use it: {command('train')} data=streaming {setting('data.folder', place)}")

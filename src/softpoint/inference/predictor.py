@@ -201,6 +201,7 @@ def load_predictor(
     predictions also have the parts of each confidence (`softpoint.layers.calibration.ConfidenceParts`).
     Raises FileNotFoundError or ValueError as `read_checkpoint` does, and ValueError for another device or `tta`.
     """
+    device = best_device() if device == "auto" else device
     check_device(device)
     checkpoint = ckpt if isinstance(ckpt, Checkpoint) else read_checkpoint(ckpt, trust)
     if tta not in (None, "flip"):
@@ -221,9 +222,21 @@ def load_predictor(
     return Predictor(net, checkpoint.skeleton, checkpoint.size, device, checkpoint.crops, explain)
 
 
+def best_device() -> str:
+    """Return the device that torch is fastest on here: cuda, mps or another accelerator, else cpu.
+
+    >>> best_device() in ("cpu", "cuda", "mps")
+    True
+    """
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if accelerator is None else accelerator.type
+
+
 def check_device(device: str | torch.device) -> None:
     """Raise ValueError for a device that torch does not know or see."""
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device={device} cannot be used here; choose cpu, or cuda where torch sees a GPU") from error
+        raise ValueError(
+            f"device={device} cannot be used here; choose auto, cpu, or cuda where torch sees a GPU"
+        ) from error

@@ -96,7 +96,8 @@ class KeypointModule(pl.LightningModule):
         if every and (self.trainer.global_step + 1) % every == 0:
             self._measure(prediction, batch, target)
         for name, value in values.items():
-            self.log(f"train/{name}", value.detach(), batch_size=len(batch["image"]), prog_bar=name == "loss")
+            log = {"batch_size": len(batch["image"]), "prog_bar": name == "loss"}
+            self.log(f"train/{name}", value.detach(), sync_dist=True, **log)  # the mean is that of the whole batch
         if self.teacher is not None:
             values["consistency"] = self.teacher.loss(self, batch)
             values["loss"] = values["loss"] + values["consistency"]

@@ -77,7 +77,9 @@ class Ranks(Callback):
         while not stop.wait(1.0):
             if lost := _dead_child(trainer) or watch.beat():
                 watch.tell(lost)
-                _end(trainer, f"{lost}, so that the others cannot go on; ckpt_path=RUN/checkpoints/last.ckpt resumes")
+                last = Path(trainer.default_root_dir, "checkpoints", "last.ckpt")
+                again = f"; the same command with ckpt_path={last} goes on" if last.is_file() else ""
+                _end(trainer, f"{lost}, so that the others cannot go on{again}")
         watch.leave(self._ending)
 
     def _await_all(self, trainer: Any) -> None:

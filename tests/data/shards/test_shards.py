@@ -19,6 +19,7 @@ from helpers.training import NAMES
 from softpoint.data import LabeledData
 from softpoint.data.shards.packed_format import Description, PackedSample, parse, validate
 from softpoint.data.shards.reader import check_index
+from softpoint.data.shards.upload import local_folder
 from softpoint.data.shards.writer import pack
 
 pytest.importorskip("litdata")
@@ -210,8 +211,13 @@ def test_mistakes_are_explained(packed: Path, labeled: LabeledData, tmp_path: Pa
         pack(labeled.sources, packed, 1, 0, False)
     with pytest.raises(ValueError, match=r"chunk_mb=0 must be above 0"):
         pack(labeled.sources, tmp_path / "set", 0, 0, False)
-    with pytest.raises(ValueError, match=r"output=s3://b/set is not a folder of this machine"):
-        pack(labeled.sources, "s3://b/set", 1, 0, False)
+    with local_folder("memory://taken/set") as folder:
+        folder.mkdir()
+        (folder / "softpoint.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"output=memory://taken/set holds a packed set already"):
+        local_folder("memory://taken/set").__enter__()
+    with pytest.raises(ValueError, match=r"output=nowhere://b/set cannot be written"):
+        local_folder("nowhere://b/set").__enter__()
 
 
 def test_a_description_of_an_earlier_version_asks_to_pack_again(packed: Path) -> None:

@@ -177,8 +177,9 @@ def _download(address: str, name: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, name)
         try:
-            get_downloader(address, folder, []).download_file(f"{address}/{name}", str(path))
-            path.stat()
+            # Not to a path, for which it may start threads that loading processes cannot be forked with.
+            with path.open("wb") as file:
+                get_downloader(address, folder, []).download_fileobj(f"{address}/{name}", file)
         except Exception as error:  # each object store has its own
             hint = "check the address, your credentials, and that the set is complete"
             raise FileNotFoundError(f"{address}/{name} cannot be downloaded ({_first_line(error)}); {hint}") from error

@@ -36,8 +36,6 @@ def pack(
     library = streaming_library()
     if not 0 < chunk_mb <= 2000:
         raise ValueError(f"chunk_mb={chunk_mb} must be above 0 and at most 2000; 64 suits most sets")
-    if "://" in str(output):
-        raise ValueError(f"output={output} is not a folder of this machine; pack into one, then copy it there")
     output = Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"output={output} exists and is not an empty folder; choose a new one")

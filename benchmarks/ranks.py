@@ -1,0 +1,222 @@
+"""Trainings in several processes, of one host or two, beside one in a single process.
+
+python benchmarks/reliability.py ranks
+python benchmarks/reliability.py ranks --hosts   two hosts too, which are network namespaces: needs root and `ip`
+
+One process trains on batches of 8 images, two on 4 each, four on 2 each, with batch statistics that are fixed, because
+those of a batch depend on its size. Their losses at each step and their weights must agree to float tolerance. The
+metrics of the test split, measured by the processes together, must be those of `softpoint evaluate` in one process, to
+1e-6. Then a process is killed or stopped, and the others must end within a minute and name its rank.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from softpoint.inference.safe_load import read_torch_file
+from softpoint.machine import cores, processor
+
+SETTINGS = (
+    "data.size=64", "data.train=48", "data.val=9", "data.test=21", "data.num_workers=0", "decoder.channels=8",
+    "backbone.width=8", "trainer.accelerator=cpu", "trainer.max_epochs=3", "trainer.enable_progress_bar=false",
+    "~callbacks.progress",
+    "trainer.log_every_n_steps=1", "report=false", "logger=csv", "~callbacks.dashboard", "optimizer=sgd",
+    "optimizer.lr=0.01", "+callbacks.frozen._target_=ranks.FrozenStatistics",
+)  # fmt: skip
+PORT = "29731"
+LIMIT = 60.0  # seconds until the end of a training whose process is gone
+
+
+class FrozenStatistics(Callback):
+    """Normalizes by stored statistics, because those of a batch depend on how it is divided."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: torch.nn.Module, *_: Any) -> None:
+        for module in pl_module.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine, which has a name, an address, and a prefix for its commands."""
+
+    address: str = "127.0.0.1"
+    prefix: Sequence[str] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run all parts and print what they measured; exit code 1 where one fails."""
+    parser = argparse.ArgumentParser(
+        prog="reliability.py ranks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--hosts", action="store_true", help="also across two network namespaces")
+    options = parser.parse_args(arguments)
+    print(f"{processor()}, {cores()} cores, torch {torch.__version__}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="ranks-") as temporary:
+        folder, failures = Path(temporary), list[str]()
+        wait(train([Host()], 1, folder / "1"), folder / "1")
+        failures += compare(folder, "2", [Host()], 2)
+        failures += lose(folder, "killed", [Host()], 1, signal.SIGKILL)
+        failures += lose(folder, "stopped", [Host()], 1, signal.SIGSTOP)
+        if options.hosts:
+            with two_hosts() as hosts:
+                failures += compare(folder, "2x2", hosts, 2)
+                failures += lose(folder, "killed of another host", hosts, 3, signal.SIGKILL)
+                failures += lose(folder, "cut off", hosts, 2, None)
+                failures += alone(folder, hosts)
+    if failures:
+        sys.exit("failed: " + "; ".join(failures))
+
+
+def train(hosts: Sequence[Host], devices: int, folder: Path, *more: str) -> list[subprocess.Popen[str]]:
+    """Start the first process of a training on each host; it writes to `folder` and a log beside it."""
+    processes = []
+    batch, nodes = 8 // (devices * len(hosts)), len(hosts)
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "src")]
+    several = ["trainer=ddp", f"trainer.devices={devices}", f"trainer.num_nodes={nodes}"] * (devices * nodes > 1)
+    words = [*several, *SETTINGS, f"data.batch_size={batch}", *more, f"hydra.run.dir={folder}"]
+    for node, host in enumerate(hosts):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths), **host.environment}
+        if nodes > 1:
+            environment |= {"MASTER_ADDR": hosts[0].address, "MASTER_PORT": PORT, "NODE_RANK": str(node)}
+        command = [*host.prefix, sys.executable, "-m", "softpoint.cli", "train", *words]
+        with log_of(folder, node).open("w") as file:
+            processes.append(subprocess.Popen(command, env=environment, stdout=file, stderr=file, text=True))
+    return processes
+
+
+def log_of(folder: Path, node: int = 0) -> Path:
+    """Return the file of what a host prints."""
+    return folder.with_name(f"{folder.name}.{node}.txt")
+
+
+def wait(processes: Sequence[subprocess.Popen[str]], folder: Path) -> None:
+    """Wait for the end of a training; RuntimeError where it fails."""
+    for node, process in enumerate(processes):
+        if process.wait(600):
+            raise RuntimeError(log_of(folder, node).read_text()[-2000:])
+
+
+def compare(folder: Path, name: str, hosts: Sequence[Host], devices: int) -> list[str]:
+    """Train, and return how the curve, weights or metrics differ from those of one process."""
+    wait(train(hosts, devices, folder / name), folder / name)
+    one, several = (losses(folder / run) for run in ("1", name))
+    curve = max(abs(a - b) / abs(a) for a, b in zip(one, several, strict=True))
+    first, last = (read_torch_file(folder / run / "checkpoints/last.ckpt")["state_dict"] for run in ("1", name))
+    weights = max(float((last[key].double() - first[key].double()).abs().max()) for key in first)
+    metrics = measured(folder / name)
+    print(
+        f"{name} processes: {len(one)} losses differ by {curve:.1e} of them, weights by {weights:.1e}, and the"
+        f" errors on 21 images from those of one process by {metrics:.1e} px",
+        flush=True,
+    )
+    return [f"{name} processes differ"] * (curve > 1e-4 or weights > 1e-4 or metrics > 1e-6)
+
+
+def losses(run: Path) -> list[float]:
+    """Return the loss at each step of a run."""
+    with next(run.glob("csv/**/metrics.csv")).open(newline="") as file:
+        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+
+
+def measured(run: Path) -> float:
+    """Return the largest difference of an error in the test of a run from that which one process evaluates."""
+    words = [f"ckpt={run}/checkpoints/best.ckpt", f"output={run}/evaluation", "warn=false"]
+    command = [sys.executable, "-m", "softpoint.cli", "evaluate", *words]
+    subprocess.run(command, check=True, capture_output=True)
+    stored = json.loads((run / "evaluation" / "metrics.json").read_text())
+    with (run / "test.csv").open(newline="") as file:
+        rows = {row["keypoint"]: float(row["epe"]) for row in csv.DictReader(file)}
+    values = {name: entry["epe"] for name, entry in stored["keypoints"].items()}
+    values["all"] = stored["overall"]["epe"]["value"]
+    return max(abs(rows[name] - float(value)) for name, value in values.items())
+
+
+def lose(folder: Path, how: str, hosts: Sequence[Host], rank: int, number: int | None) -> list[str]:
+    """Train, end or cut off the process of a rank, and return whether the others do not end in time and name it."""
+    run = folder / how.replace(" ", "-")
+    processes = train(hosts, 2, run, "data.train=4000", "trainer.max_epochs=1000")
+    while not (run / "checkpoints" / "last.ckpt").is_file():
+        time.sleep(1)
+        assert all(process.poll() is None for process in processes), log_of(run).read_text()
+    start = time.monotonic()
+    if number is None:
+        subprocess.run([*hosts[1].prefix, "ip", "link", "set", "veth1", "down"], check=True)
+    else:
+        os.kill(process_of(run, rank), number)
+    survivor = processes[0]
+    survivor.wait(LIMIT + 30)
+    seconds = time.monotonic() - start
+    for process in processes:
+        process.kill()
+    told = [line for line in log_of(run).read_text().splitlines() if line.startswith("error: ")]
+    named = any(f"rank {rank} " in line for line in told)
+    print(f"rank {rank} {how}: the others ended after {seconds:.0f} s: {told[-1] if told else '-'}", flush=True)
+    return [f"rank {rank} {how}"] * (not named or seconds > LIMIT)
+
+
+def process_of(run: Path, rank: int) -> int:
+    """Return the process of a rank, by its command line and environment."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words, environment = ((path / name).read_bytes().split(b"\0") for name in ("cmdline", "environ"))
+        except OSError:
+            continue
+        values = dict(entry.decode(errors="replace").partition("=")[::2] for entry in environment)
+        ours = b"train" in words and any(str(run).encode() in word for word in words) and b"python" in words[0]
+        if ours and 2 * int(values.get("NODE_RANK", 0)) + int(values.get("LOCAL_RANK", 0)) == rank:
+            return int(path.name)
+    raise RuntimeError(f"no process has rank {rank}")
+
+
+def alone(folder: Path, hosts: Sequence[Host]) -> list[str]:
+    """Start the first of two hosts alone, and return whether it does not say so and end."""
+    environment = {"MASTER_ADDR": hosts[0].address, "MASTER_PORT": PORT, "NODE_RANK": "0"}
+    run = folder / "alone"
+    first = Host(hosts[0].address, hosts[0].prefix, {**hosts[0].environment, **environment})
+    (process,) = train([first], 2, run, "trainer.num_nodes=2", "callbacks.ranks.wait=20")
+    process.wait(120)
+    told = log_of(run).read_text().splitlines()[-1]
+    print(f"the other host does not come: {told}", flush=True)
+    return ["a host alone"] * ("did not all come" not in told)
+
+
+@contextmanager
+def two_hosts() -> Iterator[list[Host]]:
+    """Yield two network namespaces that are joined by a cable."""
+    names, commands = ("softpoint0", "softpoint1"), list[str]()
+    for node, name in enumerate(names):
+        commands.append(f"ip netns add {name}")
+        if node:
+            commands.append(f"ip link add veth0 netns {names[0]} type veth peer name veth1 netns {names[1]}")
+    for node, name in enumerate(names):
+        own = f"ip -n {name}"
+        commands += [f"{own} addr add 10.77.0.{node + 1}/24 dev veth{node}", f"{own} link set veth{node} up"]
+        commands.append(f"{own} link set lo up")
+    try:
+        for command in commands:
+            subprocess.run(command.split(), check=True)
+        yield [
+            Host(f"10.77.0.{node + 1}", ("ip", "netns", "exec", name), {"GLOO_SOCKET_IFNAME": f"veth{node}"})
+            for node, name in enumerate(names)
+        ]
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False)
