@@ -234,5 +234,5 @@ def test_a_page_that_cannot_be_made_is_a_warning(tmp_path: Path, caplog: pytest.
     def page() -> str:
         raise ValueError("a.png cannot be read")
 
-    write_report(tmp_path, page)
+    write_report(tmp_path / "report.html", page)
     assert "report.html was not written: a.png cannot be read" in caplog.text and not [*tmp_path.iterdir()]

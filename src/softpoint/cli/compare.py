@@ -43,7 +43,9 @@ def main(cfg: DictConfig) -> None:
     bases = [composed(words) for words in sets]
     check_folder_names([base.name for base in bases], "on")
 
+    from softpoint.cli.study_report import write_variants_page
     from softpoint.studies.reports import write_comparison
+    from softpoint.studies.runs import slug
     from softpoint.studies.summaries import comparison
 
     about = {"study": study, "title": cfg.study.get("title", study), "note": cfg.study.get("note", "")}
@@ -56,8 +58,10 @@ def main(cfg: DictConfig) -> None:
         for i, base in enumerate(bases):
             of_set = trials[i * len(planned[0]) : (i + 1) * len(planned[0])]
             costs = costs_of(of_set, rounds, calls) if rounds else {}
-            text = write_comparison(Path(cfg.output), comparison(of_set, variants, costs, facts[i]))
-            sections[f"{study} on {base.name}"] = text
+            summary = comparison(of_set, variants, costs, facts[i])
+            sections[f"{study} on {base.name}"] = write_comparison(Path(cfg.output), summary)
+            if base.report:
+                write_variants_page(Path(cfg.output), slug(base.name), of_set, summary)
         return sections
 
     carry_out(cfg, [trial for of_set in planned for trial in of_set], report)

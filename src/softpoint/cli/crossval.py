@@ -20,13 +20,17 @@ def main(cfg: DictConfig) -> None:
     base, output = composed(overrides), Path(cfg.output).resolve()
     splits = fold_overrides(base, overrides, cfg.folds)
 
+    from softpoint.cli.study_report import write_folds_page
     from softpoint.studies.reports import write_cross_validation
     from softpoint.studies.runs import Trial
     from softpoint.studies.summaries import cross_validation
 
     def report(trials: Sequence[Trial]) -> dict[str, str]:
         summary, results = cross_validation(trials, facts)
-        return {f"crossval {base.name}": write_cross_validation(output, summary, results, base.name)}
+        text = write_cross_validation(output, summary, results, base.name)
+        if base.report:
+            write_folds_page(output, trials, summary, results)
+        return {f"crossval {base.name}": text}
 
     facts = facts_of(base, overrides) | {"data": base.name}
     trials = [

@@ -57,7 +57,7 @@ def _write_evaluation(
     from softpoint.evaluation import evaluate
     from softpoint.evaluation.console import metrics_tables
     from softpoint.evaluation.eval_data import confidence_fraction
-    from softpoint.evaluation.files import write_evaluation
+    from softpoint.evaluation.files import REPORT, write_evaluation
     from softpoint.report import evaluation_page
     from softpoint.report.facts import model_facts
 
@@ -74,7 +74,7 @@ def _write_evaluation(
     if cfg.report:
         facts, again = model_facts(checkpoint), typed_command("evaluate")
         write_report(
-            Path(cfg.output), lambda: evaluation_page(results, metrics, eval_set.image, facts, warnings, again)
+            Path(cfg.output) / REPORT, lambda: evaluation_page(results, metrics, eval_set.image, facts, warnings, again)
         )
     if original:
         print(f"confidence: the probability of an error of at most {original:.1f} px in these images")
@@ -92,7 +92,7 @@ def _write_comparison(
     from softpoint.evaluation.comparison import matched_rows
     from softpoint.evaluation.console import comparison_tables
     from softpoint.evaluation.eval_data import confidence_fraction, decides_split, held_out_of_all
-    from softpoint.evaluation.files import write_comparison
+    from softpoint.evaluation.files import REPORT, write_comparison
     from softpoint.paths import normalize_path
 
     first, *others = checkpoints
@@ -115,7 +115,7 @@ def _write_comparison(
     write_comparison(Path(cfg.output), dict(zip(_LETTERS, measured, strict=False)), comparisons)
     if cfg.report:
         write_report(
-            Path(cfg.output),
+            Path(cfg.output) / REPORT,
             lambda: _comparison_page(checkpoints, models, comparisons, eval_set, images, warnings),
         )
 

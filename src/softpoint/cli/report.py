@@ -52,17 +52,16 @@ def typed_command(name: str) -> str:
     return f"{command(name)} {shlex.join([*flags, *words, *config.overrides.task])}"
 
 
-def write_report(folder: Path, page: Callable[[], str]) -> None:
-    """Write what `page` returns as report.html; a failure is a warning, because the results are written already."""
-    from softpoint.evaluation.files import REPORT
+def write_report(path: Path, page: Callable[[], str]) -> None:
+    """Write what `page` returns to an HTML file; a failure is a warning, because the results are written already."""
     from softpoint.paths import write_text
 
     try:
-        write_text(folder / REPORT, page())
+        write_text(path, page())
     except (OSError, ValueError) as error:
-        _log.warning("%s was not written: %s", folder / REPORT, error)
+        _log.warning("%s was not written: %s", path, error)
     else:
-        print(f"report: {here(folder / REPORT)}")
+        print(f"report: {here(path)}")
 
 
 def write_test_report(
@@ -75,6 +74,7 @@ def write_test_report(
 ) -> None:
     """Write report.html of the final test into the folder of a run; `path` is the checkpoint that was tested."""
     from softpoint.evaluation.eval_data import confidence_fraction
+    from softpoint.evaluation.files import REPORT
     from softpoint.metrics.calibration import FRACTION
     from softpoint.report import evaluation_page
     from softpoint.report.facts import model_facts
@@ -91,5 +91,5 @@ def write_test_report(
 
     again = f"{command('evaluate')} {setting('ckpt', here(path))}{trusted}"
     write_report(
-        Path(trainer.default_root_dir), lambda: evaluation_page(results, metrics, load, facts, warnings, again)
+        Path(trainer.default_root_dir) / REPORT, lambda: evaluation_page(results, metrics, load, facts, warnings, again)
     )

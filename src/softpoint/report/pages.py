@@ -42,6 +42,7 @@ def evaluation_page(
     facts: Facts,
     warnings: Sequence[str] = (),
     command: str = "",
+    title: str = "",
 ) -> str:
     """Return the report of one model as HTML.
 
@@ -51,6 +52,7 @@ def evaluation_page(
         facts: of the model, see `model_facts`.
         warnings: those that the command gave.
         command: writes this page again.
+        title: of the page; by default it names the split.
     """
     fraction, drawn = metrics.get("confidence_fraction", FRACTION), figures.Plots()
     labeled = bool(results.labeled.any())
@@ -59,7 +61,7 @@ def evaluation_page(
     return _render(
         "evaluation.html.jinja",
         drawn,
-        title=f"Evaluation on {metrics.get('split', 'the test')} images",
+        title=title or f"Evaluation on {metrics.get('split', 'the test')} images",
         headlines=[row for name, row in zip(metrics["overall"], overall.rows, strict=True) if name in _HEADLINES],
         overall=overall,
         states=states_table(metrics),
@@ -91,6 +93,7 @@ def comparison_page(
     facts: Mapping[str, Facts],
     warnings: Sequence[str] = (),
     command: str = "",
+    title: str = "",
 ) -> str:
     """Return the report of several models, called A, B, and so on, on the same points.
 
@@ -106,7 +109,7 @@ def comparison_page(
     return _render(
         "comparison.html.jinja",
         drawn,
-        title=f"Comparison of {len(models)} models",
+        title=title or f"Comparison of {len(models)} models",
         models={"A": first.get("a", "A")}
         | {other: comparison.get("b", other) for other, comparison in comparisons.items()},
         tables={other: comparison_table(comparison, other) for other, comparison in comparisons.items()},
