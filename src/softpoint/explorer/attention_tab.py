@@ -24,7 +24,7 @@ from softpoint.demo.feature_maps import KINDS
 from softpoint.explorer.events import ONCE, follow
 from softpoint.explorer.html import code, problem, table
 from softpoint.explorer.map_panels import logits_panel
-from softpoint.explorer.maps import SAMPLE, UPLOAD, chosen_map
+from softpoint.explorer.maps import SAMPLE, UPLOAD, chosen_map, one_thread
 from softpoint.explorer.uploads import UploadedMaps, read_maps
 from softpoint.layers import DynamicSpatialAttention
 
@@ -55,6 +55,7 @@ def build() -> None:
     button.upload(_receive, [button, *controls[1:]], [upload, kind, result], **ONCE)
 
 
+@one_thread()
 def show(
     upload: UploadedMaps | None = None,
     kind: str = "two_peaks",

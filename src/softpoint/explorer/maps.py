@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
+import torch
 
 from softpoint.data.synthetic import Figure
 from softpoint.demo.feature_maps import intensity
@@ -10,6 +14,17 @@ from softpoint.demo.sources import NamedMap, kind_map
 from softpoint.explorer.uploads import UploadedMaps
 
 SAMPLE, UPLOAD = "sample image", "my file"
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: for small maps, waiting for others takes longer than they save."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def chosen_map(kind: str, upload: UploadedMaps | None, size: int, seed: int, sample: int, channel: int) -> NamedMap:

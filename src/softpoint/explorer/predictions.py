@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
+from softpoint.explorer.maps import one_thread
 from softpoint.inference.batch.predictions import Predictions, Row, above_threshold, rounded
 from softpoint.inference.batch.writers import coco, table
 from softpoint.inference.explanation import Explanation, explained
@@ -54,6 +55,7 @@ def see(
     return Seen(name, frame, (height, width), small, box, network_input, prediction, maps)
 
 
+@one_thread()
 @torch.inference_mode()
 def read(predictor: Predictor, seen: Seen, temperature: float = 1.0) -> Explanation:
     """Return the prediction of the image and what it is made of, at a temperature on top of the head's own.

@@ -16,7 +16,7 @@ from softpoint.demo.sources import NamedMap, snippet
 from softpoint.explorer.events import CLICKED_CELL, LIVE, ONCE, follow
 from softpoint.explorer.html import code, problem, table
 from softpoint.explorer.map_panels import legend, logits_panel, softmax_panel, window_panel
-from softpoint.explorer.maps import SAMPLE, UPLOAD, chosen_map
+from softpoint.explorer.maps import SAMPLE, UPLOAD, chosen_map, one_thread
 from softpoint.explorer.uploads import UploadedMaps, read_maps
 
 Row = tuple[str, ...]
@@ -48,6 +48,7 @@ def build() -> None:
     button.upload(_receive, [button, temperature, window, size], [upload, kind, cell, sample, channel, result], **ONCE)
 
 
+@one_thread()
 def show(
     upload: UploadedMaps | None = None,
     kind: str = "floor",

@@ -143,8 +143,22 @@ def paint(canvas: np.ndarray, opacity: np.ndarray, color: Sequence[int]) -> None
     [[9, 0]]
     """
     x, y, width, height = cv2.boundingRect(opacity)
-    region, cover = canvas[y : y + height, x : x + width], opacity[y : y + height, x : x + width, None]
-    sums = np.multiply(region, 255 - cover, dtype=np.uint16) + np.multiply(
-        cover, np.array(color, np.uint16), dtype=np.uint16
-    )
-    region[:] = (sums + np.uint16(127)) // np.uint16(255)  # to the nearest, which is never halfway
+    if not width:
+        return
+    region, cover = canvas[y : y + height, x : x + width], opacity[y : y + height, x : x + width]
+    # All of a large shape but its edge has one opacity: a table of 256 values blends that.
+    middle = cover[height // 2, width // 2]
+    inside = (cover == middle).astype(np.uint8)
+    edge = np.nonzero((cover != 0) & (cover != middle))
+    blended = _blend(region[edge], cover[edge][:, None], color)
+    table = _blend(np.arange(256, dtype=np.uint8)[:, None].repeat(3, axis=1), middle[None, None], color)
+    cv2.copyTo(cv2.LUT(region, table[:, None]), inside, region)
+    region[edge] = blended
+
+
+def _blend(values: np.ndarray, cover: np.ndarray, color: Sequence[int]) -> np.ndarray:
+    """Return `color` over values (N, 3), uint8, to the nearest, which is never halfway."""
+    sums = np.multiply(values, 255 - cover, dtype=np.uint16)
+    sums += np.multiply(cover, np.array(color, np.uint16), dtype=np.uint16) + np.uint16(127)
+    blended: np.ndarray = (sums // np.uint16(255)).astype(np.uint8)
+    return blended
