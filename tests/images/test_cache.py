@@ -248,6 +248,34 @@ def test_free_memory_is_the_least_of_all_limits(tmp_path: Path, monkeypatch: pyt
     assert memory.free_memory() is None
 
 
+def test_overwritten_pixels_are_decoded_again(images: Counting, keep: Path, caplog: pytest.LogCaptureFixture) -> None:
+    opened(images, "disk", keep)
+    images.requests.clear()
+    (path,) = keep.glob("*.pixels")
+    with path.open("r+b") as file:
+        file.seek(4096 + 100)
+        file.write(bytes(50))
+    cached = opened(images, "disk", keep)
+    prove(cached, images)
+    prove(opened(images, "disk", keep), images)  # mended for good
+    damaged = "a.png"
+    assert images.requests == [damaged] and caplog.text.count("the pixels of a.png are damaged") == 1
+    path.write_bytes(path.read_bytes()[:-2] + b"xx")
+    prove(opened(images, "disk", keep), images)
+    assert sorted(images.requests) == sorted([damaged, *SIZES]) and "is damaged, and is made again" in caplog.text
+
+
+def test_an_image_that_changed_after_its_cache_was_opened_is_refused(images: Counting, keep: Path) -> None:
+    cached = opened(images, "disk", keep)
+    (path,) = keep.glob("*.pixels")
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(bytes(50))
+    paint(images.folder / "a.png", SIZES["a.png"], 99)
+    with pytest.raises(ValueError, match=r"a\.png has changed since .*\.pixels was made of it; start again"):
+        cached.read("a.png")
+
+
 def samples(reader: Reader, workers: int, method: str | None = None) -> list[torch.Tensor]:
     rng = np.random.default_rng(0)
     subjects = tuple(

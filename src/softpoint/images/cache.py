@@ -10,9 +10,10 @@ import os
 import shutil
 import tempfile
 import weakref
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -25,7 +26,7 @@ from softpoint.images.thread_map import thread_map
 from softpoint.paths import atomic_write, exclusive_lock, normalize_path, user_cache_dir
 from softpoint.suggest import check_choice
 
-_FORMAT = "softpoint pixels 3"
+_FORMAT = "softpoint pixels 4"
 
 # Bytes of the header on disk; a page, so that images start on one.
 _HEADER = 4096
@@ -38,15 +39,25 @@ _log = logging.getLogger(__name__)
 Place = tuple[int, int, int]  # offset in bytes, height, width
 
 
+class Stored(NamedTuple):
+    """A cache on disk: the images that it was made of, and the CRC-32 of the pixels at each offset."""
+
+    image_folder: ImageFolder
+    path: Path
+    checksums: dict[int, int]
+
+
 class PixelCache:
     """A reader of decoded images: read-only views on pixels that all processes share.
 
-    Forked and spawned workers get the same pixels, not a copy. `open` makes one.
+    Forked and spawned workers get the same pixels, not a copy. `open` makes one. Each process proves the pixels of an
+    image on disk when it first reads them, and decodes the image again where they are damaged.
     """
 
-    def __init__(self, places: Mapping[str, Place], number: int, offset: int) -> None:
+    def __init__(self, places: Mapping[str, Place], number: int, offset: int, stored: Stored | None = None) -> None:
         """Take over the open file `number`, whose pixels start at `offset` bytes."""
-        self.places, self._number, self._offset = dict(places), number, offset
+        self.places, self._number, self._offset, self._stored = dict(places), number, offset, stored
+        self._proved: set[int] = set()
         weakref.finalize(self, os.close, number)
         self._pixels = np.frombuffer(mmap.mmap(number, 0, prot=mmap.PROT_READ), np.uint8)[offset:]
 
@@ -68,20 +79,35 @@ class PixelCache:
         places, total = _places(images, sizes)
         if kind == "ram":
             return cls(places, _in_memory(image_folder, places, total), 0)
-        return cls(places, _on_disk(image_folder, places, total, user_cache_dir(folder)), _HEADER)
+        number, stored = _on_disk(image_folder, places, total, user_cache_dir(folder))
+        return cls(places, number, _HEADER, stored)
 
     def read(self, image: str) -> np.ndarray:
         """Return pixels, uint8 (H, W, 3) RGB, as a view that cannot be written to."""
         offset, height, width = self.places[image]
-        return self._pixels[offset : offset + 3 * height * width].reshape(height, width, 3)
+        pixels = self._pixels[offset : offset + 3 * height * width]
+        if self._stored is not None and offset not in self._proved:
+            if zlib.crc32(pixels) != self._stored.checksums[offset]:
+                self._mend(self._stored, image)
+            self._proved.add(offset)
+        return pixels.reshape(height, width, 3)
+
+    def _mend(self, stored: Stored, image: str) -> None:
+        """Decode an image into its damaged place; ValueError where the file cannot be written, or differs by now."""
+        place = self.places[image]
+        _log.warning("%s: the pixels of %s are damaged, and are decoded again", stored.path, image)
+        with stored.path.open("r+b") as file:
+            checksum = _fill_one(stored.image_folder, image, place, file.fileno(), _HEADER)
+        if checksum != stored.checksums[place[0]]:
+            raise ValueError(f"{image} has changed since {stored.path} was made of it; start again")
 
     def __getstate__(self) -> dict[str, Any]:
         from multiprocessing.reduction import DupFd  # hands the open file itself to the other process
 
-        return {"places": self.places, "file": DupFd(self._number), "offset": self._offset}
+        return {"places": self.places, "file": DupFd(self._number), "offset": self._offset, "stored": self._stored}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["places"], state["file"].detach(), state["offset"])  # type: ignore[misc]
+        self.__init__(state["places"], state["file"].detach(), state["offset"], state["stored"])  # type: ignore[misc]
 
 
 def _places(images: Sequence[str], sizes: np.ndarray) -> tuple[dict[str, Place], int]:
@@ -125,8 +151,8 @@ def _anonymous() -> int:
         return os.dup(file.fileno())
 
 
-def _on_disk(image_folder: ImageFolder, places: Mapping[str, Place], total: int, folder: Path) -> int:
-    """Return an open file on disk that holds the pixels; it is made where there is no valid one."""
+def _on_disk(image_folder: ImageFolder, places: Mapping[str, Place], total: int, folder: Path) -> tuple[int, Stored]:
+    """Return an open file on disk that holds the pixels, and what proves them; it is made where there is none."""
     header = _header(image_folder, places)
     how = [image_folder.exif, image_folder.max_pixels, image_folder.bits]
     contents = [str(image_folder.folder.resolve()), *how, sorted(places)]
@@ -135,9 +161,9 @@ def _on_disk(image_folder: ImageFolder, places: Mapping[str, Place], total: int,
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(path.with_suffix(".lock")):
-            if not _valid(path, header, _HEADER + total):
-                _build(image_folder, places, path, header, _HEADER + total)
-            return os.open(path, os.O_RDONLY)
+            if (checksums := _read_checksums(path, header, places, total)) is None:
+                checksums = _build(image_folder, places, path, header, total)
+            return os.open(path, os.O_RDONLY), Stored(image_folder, path, checksums)
     except FileNotFoundError:  # an image
         raise
     except OSError as error:
@@ -157,15 +183,32 @@ def _header(image_folder: ImageFolder, places: Mapping[str, Place]) -> bytes:
     return f"{_FORMAT}\n{digest}\n".encode().ljust(_HEADER, b"\0")
 
 
-def _valid(path: Path, header: bytes, length: int) -> bool:
+def _read_checksums(path: Path, header: bytes, places: Mapping[str, Place], total: int) -> dict[int, int] | None:
+    """Return the CRC-32 at each offset of a cache; None where it is out of date or damaged beside its pixels.
+
+    They are the end of the file, and followed by their own.
+    """
+    offsets = sorted({offset for offset, *_ in places.values()})
+    length = 4 * len(offsets)
     try:
         with path.open("rb") as file:
-            return file.read(_HEADER) == header and path.stat().st_size == length
+            if file.read(_HEADER) != header or path.stat().st_size != _HEADER + total + length + 4:
+                return None
+            file.seek(_HEADER + total)
+            end = file.read()
     except OSError:
-        return False
+        return None
+    if zlib.crc32(end[:length]) != int.from_bytes(end[length:], "little"):
+        _log.warning("%s is damaged, and is made again", path)
+        return None
+    return dict(zip(offsets, np.frombuffer(end[:length], "<u4").tolist(), strict=True))
 
 
-def _build(image_folder: ImageFolder, places: Mapping[str, Place], path: Path, header: bytes, needed: int) -> None:
+def _build(
+    image_folder: ImageFolder, places: Mapping[str, Place], path: Path, header: bytes, total: int
+) -> dict[int, int]:
+    """Write a cache, and return the CRC-32 of the pixels at each offset."""
+    needed = _HEADER + total
     free = shutil.disk_usage(path.parent).free
     if needed > _SHARE * free:
         raise ValueError(
@@ -176,22 +219,31 @@ def _build(image_folder: ImageFolder, places: Mapping[str, Place], path: Path, h
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         os.truncate(file.fileno(), needed)
         _write(file.fileno(), header, 0)
-        _fill(image_folder, places, file.fileno(), _HEADER)
+        checksums = dict(sorted(_fill(image_folder, places, file.fileno(), _HEADER).items()))
+        end = np.array(list(checksums.values()), "<u4").tobytes()
+        _write(file.fileno(), end + zlib.crc32(end).to_bytes(4, "little"), needed)
+    return checksums
 
 
-def _fill(image_folder: ImageFolder, places: Mapping[str, Place], number: int, offset: int) -> None:
-    """Write each image to its place in the file."""
-
-    def fill(item: tuple[Place, str]) -> None:
-        (start, height, width), image = item
-        pixels = image_folder.read(image)
-        if pixels.shape != (height, width, 3):
-            raise ValueError(f"{image} was {width} wide and {height} high, and is no longer; start again")
-        _write(number, pixels, offset + start)
-
+def _fill(image_folder: ImageFolder, places: Mapping[str, Place], number: int, offset: int) -> dict[int, int]:
+    """Write each image to its place in the file, and return the CRC-32 of the pixels at each offset."""
     unique = {place: image for image, place in places.items()}
-    for _ in thread_map(fill, unique.items(), "decoding images"):
-        pass
+
+    def fill(item: tuple[Place, str]) -> tuple[int, int]:
+        place, image = item
+        return place[0], _fill_one(image_folder, image, place, number, offset)
+
+    return dict(thread_map(fill, unique.items(), "decoding images"))
+
+
+def _fill_one(image_folder: ImageFolder, image: str, place: Place, number: int, offset: int) -> int:
+    """Write an image to its place in the file, and return the CRC-32 of its pixels."""
+    start, height, width = place
+    pixels = np.ascontiguousarray(image_folder.read(image))
+    if pixels.shape != (height, width, 3):
+        raise ValueError(f"{image} was {width} wide and {height} high, and is no longer; start again")
+    _write(number, pixels, offset + start)
+    return zlib.crc32(pixels)
 
 
 def _write(number: int, content: Any, offset: int) -> None:
