@@ -56,9 +56,9 @@ def test_the_printed_command_predicts_where_it_is_typed(
     ending = start("train", *tiny("name='a=b, c'"), "hydra.verbose=false")
     assert ending.code == 0 and ending.err == "", ending.err
     assert "10 keypoints, images 8 train, 4 val, 5 test, 64x64" in ending.out and "mean position / epe" in ending.out
-    printed = next(line for line in ending.out.splitlines() if line.startswith("use it: "))
+    printed = next(line for line in ending.out.splitlines() if line.startswith("try it: "))
     write_labels(folder, 2)
-    program, *words = shlex.split(printed.removeprefix("use it: ").replace("IMAGE_OR_FOLDER", "video0"))
+    program, *words = shlex.split(printed.removeprefix("try it: ").replace("IMAGE_OR_FOLDER", "video0"))
     assert program == "softpoint" and "outputs/a=b, c/20" in words[1]
     ending = start(*words, "output=out")
     assert ending.code == 0 and len(read_csv(folder / "out" / "predictions.csv")) == 1, ending.err

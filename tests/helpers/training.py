@@ -32,6 +32,7 @@ SMALL = (
     "trainer.enable_progress_bar=false",
     "trainer.log_every_n_steps=1",
     "report=false",
+    "must_work=false",
 )
 SYNTHETIC = ("backbone.width=8", "data.train=8", "data.val=4", "data.test=5")
 

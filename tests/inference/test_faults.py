@@ -17,7 +17,7 @@ from softpoint.inference.model_card import model_card
 @pytest.fixture
 def checkpoint(run: Path) -> Checkpoint:
     """A calibrated checkpoint whose record is that of a sound model."""
-    record = {"finished": True, "metrics": {"epe": 3.0}, "mean_position_epe": 9.0}
+    record = {"finished": True, "metrics": {"epe": 3.0}, "mean_position_epe": 9.0, "mean_position_gain": [5.0, 7.0]}
     return replace(read_checkpoint(run / "checkpoints" / "best.ckpt"), record=record)
 
 
@@ -27,6 +27,11 @@ def test_each_fault_is_named_in_words_of_ours(checkpoint: Checkpoint) -> None:
     assert stopped == "it was saved before its training ended, and was never tested"
     (worse,) = find_faults(replace(checkpoint, record={**checkpoint.record, "mean_position_epe": 3.0}), "")
     assert "3.00 px, that of the mean position 3.00 px" in worse
+    near = {**checkpoint.record, "mean_position_gain": [-0.5, 12.5], "steps": 60, "usual_steps": 2400}
+    (unsure,) = find_faults(replace(checkpoint, record=near), "")
+    assert unsure.startswith("it is not surely better") and "may be -0.50 px on other images" in unsure
+    assert unsure.endswith("train longer than for 60 of about 2,400 usual steps, or check the labels")
+    assert find_faults(replace(checkpoint, record={**near, "mean_position_gain": [0.5, 11.5]}), "") == []
     net = copy.deepcopy(checkpoint.net)
     net.calibration.set(radius=net.calibration.radius * 0)
     (raw,) = find_faults(replace(checkpoint, net=net), "softpoint calibrate ckpt=a")

@@ -6,7 +6,7 @@ import copy
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
 
     from softpoint.inference import read_checkpoint
     from softpoint.inference.build_model import target_packages
+    from softpoint.inference.faults import find_useless
     from softpoint.training import Record
     from softpoint.training.ending import exit_on_signals, usable_best
     from softpoint.training.final_test import FinalTest
@@ -101,8 +102,43 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         boxes = " boxes=LABELS" * bool(data.crops)
         if cfg.report and report.results is not None and STUDY not in os.environ:
             write_test_report(trainer, report, record.checkpoint, best.path, warnings, trusted)
-        print(f"use it: {command('predict')} {setting('ckpt', here(best.path))} source=IMAGE_OR_FOLDER{boxes}{trusted}")
+        useless = find_useless(record.checkpoint.record if record.checkpoint else {})
+        if useless and must_work(cfg, trainer):
+            raise ValueError(f"no model to use: {useless} (must_work=false ends such a run without an error)")
+        if not useless and under_trained(record.facts):
+            steps, usual = record.facts["steps"], record.facts["usual_steps"]
+            print(f"it may get better: it was trained for {steps:,} of about {usual:,} usual steps")
+        verb = "try" if useless else "use"
+        print(
+            f"{verb} it: {command('predict')} {setting('ckpt', here(best.path))} source=IMAGE_OR_FOLDER{boxes}{trusted}"
+        )
     return best.score, report.results if report.metrics else None
+
+
+def must_work(cfg: DictConfig, trainer: Any) -> bool:
+    """Return whether a model that is not better than the mean position is an error: not in a try-out of a few batches.
+
+    A sweep and a study go on with their next training.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if HydraConfig.get().mode == RunMode.MULTIRUN or STUDY in os.environ:
+        return False
+    limits = [cfg.trainer.get(f"limit_{split}_batches") for split in ("train", "val", "test")]
+    tried_out = any(limit is not None for limit in limits) or bool(trainer.overfit_batches)
+    return not tried_out if cfg.must_work is None else bool(cfg.must_work)
+
+
+def under_trained(facts: Mapping[str, Any]) -> bool:
+    """Return whether a run ended long before its usual number of steps, and still learned.
+
+    >>> facts = {"steps": 100, "usual_steps": 2000, "end": "after all of its 2 epochs"}
+    >>> under_trained(facts), under_trained({**facts, "steps": 1000})
+    (True, False)
+    """
+    stalled = "without a better" in facts.get("end", "")
+    return not stalled and facts.get("steps", 0) < facts.get("usual_steps", 0) / 5
 
 
 def _quiet_lightning(resumed: bool) -> None:

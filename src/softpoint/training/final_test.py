@@ -13,6 +13,7 @@ from rich.console import Console
 
 from softpoint.data.geometry import transform
 from softpoint.data.sources import Record
+from softpoint.evaluation.bootstrap import draw_counts, find_units, interval, mean_draws
 from softpoint.evaluation.eval_sets import split_set
 from softpoint.evaluation.intervals import DRAWS
 from softpoint.evaluation.predict import check_finite, join_labels
@@ -36,8 +37,9 @@ class FinalTest(Callback):
     """Measures the predictions of `KeypointModule.test_step`, prints the error of each keypoint and writes test.csv.
 
     Each process predicts its share; all shares are joined, so that every subject counts once. `results` and `metrics`
-    hold the outcome on the first process, and `mean_position_epe` the error of a constant answer. For a network that
-    diverged `metrics` is empty, and `failure` is the reason. `tested` is the place of each subject in the test split.
+    hold the outcome on the first process, `mean_position_epe` the error of a constant answer, and `gain` the ends of
+    the 95 % interval of how much larger that is, where there are enough images for one. For a network that diverged
+    `metrics` is empty, and `failure` is the reason. `tested` is the place of each subject in the test split.
     """
 
     def __init__(self) -> None:
@@ -45,6 +47,7 @@ class FinalTest(Callback):
         self.tested: list[int] = []
         self.metrics: dict[str, Any] = {}
         self.mean_position_epe: float | None = None
+        self.gain: list[float] | None = None
         self.failure = ""
         self._rows: dict[int, tuple[Record, np.ndarray, dict[str, np.ndarray]]] = {}
 
@@ -95,6 +98,7 @@ class FinalTest(Callback):
         ]
         Console().print(_table(table))
         self.mean_position_epe = table[-1][-1]
+        self.gain = _gain(self.results, constant.errors, draws)
         cells = [[name, str(n), *("" if e is None else exact(e) for e in errors)] for name, n, *errors in table]
         header = ["keypoint", "points", "epe", "mean_position_epe"]
         write_rows(Path(trainer.default_root_dir) / "test.csv", [header, *cells])
@@ -126,9 +130,18 @@ class FinalTest(Callback):
             "intervals": {name: [entry["low"], entry["high"]] for name, entry in overall.items() if "low" in entry},
             "resampled": f"{resampled['units']} {resampled['unit']}",
             "mean_position_epe": self.mean_position_epe,
+            "mean_position_gain": self.gain,
             "per_keypoint": keypoints,
             **({"doubtful": float(doubt[labeled].mean())} if labeled.any() else {}),
         }
+
+
+def _gain(results: Results, guesses: np.ndarray, draws: int) -> list[float] | None:
+    """Return the 95 % interval of the mean of `guesses` (N, K) less the errors, both of the same resampled images."""
+    unit, _ = find_units(results.images, results.groups)
+    units = int(unit.max()) + 1
+    ends = interval(mean_draws(guesses - results.errors, unit, draw_counts(units, draws, seed=0)), units)
+    return None if ends is None else list(ends)
 
 
 def _table(rows: Sequence[tuple[str, int, float | None, float | None]]) -> NumberTable:

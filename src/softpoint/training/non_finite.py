@@ -14,6 +14,7 @@ from torch.nn.utils import get_total_norm
 
 from softpoint.data.sources import image_name
 from softpoint.training.callbacks import ExponentialAverage
+from softpoint.training.processes import gather_objects
 
 _log = logging.getLogger(__name__)
 
@@ -170,11 +171,8 @@ class NonFiniteGuard(Callback):
         images = [image_name(source, i) for micro in bad or self._seen for i in micro.samples.tolist()]
         terms = {f"{name} is {value.item():g}" for micro in bad for name, value in _not_finite(micro).items()}
         numbers = [micro.number + 1 for micro in bad or self._seen]
-        facts: list[Any] = [(numbers, images, sorted(terms))]
-        if trainer.world_size > 1:
-            facts = [None] * trainer.world_size
-            torch.distributed.all_gather_object(facts, (numbers, images, sorted(terms)))
-            facts = [fact for fact in facts if fact[2]] or facts
+        facts = gather_objects(trainer, (numbers, images, sorted(terms)))
+        facts = [fact for fact in facts if fact[2]] or facts
         numbers, images, found = (sorted({item for fact in facts for item in fact[i]}) for i in range(3))
         fault = ", ".join(found) or "the loss is finite and its gradient is not"
         more = f" and {len(images) - _NAMED} more" if len(images) > _NAMED else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -58,7 +59,8 @@ class Record(Callback):
         checkpoint["record"] = {**self.facts, "minutes": self._minutes}
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        self.facts |= {"minutes": self._minutes, "end": reason_of_end(trainer)}
+        self.facts |= {"minutes": self._minutes, "end": reason_of_end(trainer), "steps": trainer.global_step}
+        self.facts["usual_steps"] = usual_steps(trainer)
 
     def on_test_end(self, trainer: Any, pl_module: Any) -> None:
         best = best_checkpoint(trainer)
@@ -82,6 +84,14 @@ class Record(Callback):
     @property
     def _minutes(self) -> float:
         return self._minutes_before + (time.monotonic() - self._start) / 60
+
+
+def usual_steps(trainer: Any) -> int:
+    """Return about how many steps a training on a set of this size needs."""
+    data = trainer.datamodule
+    samples = data.default_epochs * len(data.sampler("train", True, 0, trainer.world_size))
+    steps: int = math.ceil(samples / data.batch_size / trainer.accumulate_grad_batches)
+    return steps
 
 
 def describe_hardware(device: torch.device, count: int) -> str:
