@@ -87,7 +87,7 @@ class PixelCache:
         offset, height, width = self.places[image]
         pixels = self._pixels[offset : offset + 3 * height * width]
         if self._stored is not None and offset not in self._proved:
-            if zlib.crc32(pixels) != self._stored.checksums[offset]:
+            if zlib.crc32(pixels.data) != self._stored.checksums[offset]:
                 self._mend(self._stored, image)
             self._proved.add(offset)
         return pixels.reshape(height, width, 3)
@@ -243,7 +243,7 @@ def _fill_one(image_folder: ImageFolder, image: str, place: Place, number: int, 
     if pixels.shape != (height, width, 3):
         raise ValueError(f"{image} was {width} wide and {height} high, and is no longer; start again")
     _write(number, pixels, offset + start)
-    return zlib.crc32(pixels)
+    return zlib.crc32(pixels.data)
 
 
 def _write(number: int, content: Any, offset: int) -> None:
