@@ -121,10 +121,10 @@ def compare(folder: Path, name: str, hosts: Sequence[Host], devices: int) -> lis
     curve = max(abs(a - b) / abs(a) for a, b in zip(one, several, strict=True))
     first, last = (read_torch_file(folder / run / "checkpoints/last.ckpt")["state_dict"] for run in ("1", name))
     weights = max(float((last[key].double() - first[key].double()).abs().max()) for key in first)
-    metrics = measured(folder / name)
+    metrics = measured(folder / name)  # relative, as float32 is
     print(
         f"{name} processes: {len(one)} losses differ by {curve:.1e} of them, weights by {weights:.1e}, and the"
-        f" errors on 21 images from those of one process by {metrics:.1e} px",
+        f" errors on 21 images from those of one process by {metrics:.1e} of them",
         flush=True,
     )
     return [f"{name} processes differ"] * (curve > 1e-4 or weights > 1e-4 or metrics > 1e-6)
@@ -137,7 +137,7 @@ def losses(run: Path) -> list[float]:
 
 
 def measured(run: Path) -> float:
-    """Return the largest difference of an error in the test of a run from that which one process evaluates."""
+    """Return the largest relative difference of an error in a run's test from that which one process evaluates."""
     words = [f"ckpt={run}/checkpoints/best.ckpt", f"output={run}/evaluation", "warn=false"]
     command = [sys.executable, "-m", "softpoint.cli", "evaluate", *words]
     subprocess.run(command, check=True, capture_output=True)
@@ -146,7 +146,7 @@ def measured(run: Path) -> float:
         rows = {row["keypoint"]: float(row["epe"]) for row in csv.DictReader(file)}
     values = {name: entry["epe"] for name, entry in stored["keypoints"].items()}
     values["all"] = stored["overall"]["epe"]["value"]
-    return max(abs(rows[name] - float(value)) for name, value in values.items())
+    return max(abs(rows[name] - float(value)) / float(value) for name, value in values.items())
 
 
 def lose(folder: Path, how: str, hosts: Sequence[Host], rank: int, number: int | None) -> list[str]:

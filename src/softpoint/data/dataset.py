@@ -157,7 +157,8 @@ class EpochSampler(Sampler[Draw]):
         if self.seed is None:
             return np.tile(np.arange(self.length), self.rounds)
         passes = range(self.epoch * self.rounds, (self.epoch + 1) * self.rounds)
-        return np.concatenate([np.random.default_rng([self.seed, i]).permutation(self.length) for i in passes])
+        orders = [np.random.default_rng([self.seed, i]).permutation(self.length) for i in passes]
+        return orders[0] if len(orders) == 1 else np.concatenate(orders)  # of a large set, a copy is felt
 
     @property
     def terms(self) -> dict[str, int | None]:
