@@ -120,7 +120,7 @@ def test_an_unsure_prediction_accuses_no_label() -> None:
 def test_one_of_three_models_that_is_lost_neither_accuses_nor_hides() -> None:
     results = predicted(40)
     lost = replace(results, keypoints=results.keypoints + 150.0)
-    wrong = [planted(one, 9, one.truth[9] + [[70.0, 0.0], *[[0.0, 0.0]] * (K - 1)]) for one in (results, lost, results)]
+    wrong = [planted(one, 9, one.truth[9] + [[70.0, 0.0], *[[0.0, 0.0]] * (K - 1)]) for one in (lost, results, results)]
     one = suspicions(wrong, FRACTION)[0]
     assert (one.subject, one.kind, one.keypoints) == (9, "shifted", (0,))
     for row in range(10, 40):  # a probability is at least two thirds of that of the two
