@@ -47,10 +47,12 @@ def points_of(labels: Labels) -> dict[str, np.ndarray]:
 
 
 def test_all_formats_give_the_points_back(copies: list[Copy], tmp_path: Path) -> None:
-    pytest.importorskip("sleap_io")
+    sleap_io = pytest.importorskip("sleap_io")
     output = tmp_path / "out"
     files, remarks = write_prelabels(copies, output, SKELETON, 0.1, "anna")
     assert files == [COCO, f"{LABELED_DATA}/", SLEAP] and not remarks
+    suggested = sleap_io.load_file(str(output / SLEAP), open_videos=False).suggestions
+    assert [one.frame_idx for one in suggested] == [*range(len(copies))]
     nan = np.nan
     expected = {
         "day1/img0.png": [[10, 20], [30, 12], [40, 33.5]],

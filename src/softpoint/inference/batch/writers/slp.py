@@ -13,16 +13,18 @@ from softpoint.paths import atomic_write
 def write(path: Path, predictions: Predictions, placed: bool = False) -> None:
     """Write a file for SLEAP and `sleap_io.load_file`, without frames that have no subject or cannot be read.
 
-    With `placed` its instances are those of a person, which SLEAP trains on. sleap-io holds all of it in memory, about
-    5 kB per frame. Coordinates count from the centers of pixels.
+    With `placed` its instances are those of a person, which SLEAP trains on, and all frames are suggestions to label.
+    sleap-io holds all of it in memory, about 5 kB per frame. Coordinates count from the centers of pixels.
     """
     sleap_io = require("sleap_io", "sleap", path.name)
-    skeleton, video, frames = _skeleton(sleap_io, predictions), _video(sleap_io, predictions), []
+    skeleton, video, frames, numbers = _skeleton(sleap_io, predictions), _video(sleap_io, predictions), [], []
     for rows in predictions.by_image():
+        numbers.append(rows[0].number)
         instances = [_instance(sleap_io, row, skeleton, placed) for row in rows if row.has_subject]
         if instances:
             frames.append(sleap_io.LabeledFrame(video=video, frame_idx=rows[0].number, instances=instances))
-    labels = sleap_io.Labels(labeled_frames=frames, videos=[video], skeletons=[skeleton])
+    suggestions = [sleap_io.SuggestionFrame(video, number) for number in numbers * placed]
+    labels = sleap_io.Labels(labeled_frames=frames, videos=[video], skeletons=[skeleton], suggestions=suggestions)
     with atomic_write(path) as temporary:
         labels.save(str(temporary), embed=False, verbose=False)
 
