@@ -34,16 +34,12 @@ def main(arguments: Sequence[str]) -> None:
     arguments_of.add_argument("--precisions", nargs="+", default=["float32", "float16", "int8"])
     options = arguments_of.parse_intermixed_args(arguments)
     print_machine()
-    cfg, rng = composed("data.size=[288,384]", *options.overrides), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (*options.image, 3), dtype=np.uint8) for _ in range(4)]
-    size = check_size(cfg.data.size if isinstance(cfg.data.size, int) else list(cfg.data.size))
-    net = instantiate(cfg.model)(num_keypoints=NUM_KEYPOINTS).eval()
-    skeleton = Skeleton(tuple(f"keypoint{k}" for k in range(NUM_KEYPOINTS)))
     table = RatesTable(options.rounds, options.calls)
     with tempfile.TemporaryDirectory() as folder:
-        stored = Path(folder, "weights.pt")
-        torch.save(net.state_dict(), stored)
-        checkpoint = Checkpoint(net, skeleton, size, None, {}, stored)
+        checkpoint = untrained(Path(folder), "data.size=[288,384]", *options.overrides)
+        size = checkpoint.size
         predictor = load_predictor(checkpoint)
         work: dict[str, Work] = {"torch": partial(predict, predictor, images)}
         for precision in options.precisions:
@@ -55,6 +51,16 @@ def main(arguments: Sequence[str]) -> None:
         height, width = options.image
         table.measure(f"{width}x{height} to {size[1]}x{size[0]}", work)
     table.print()
+
+
+def untrained(folder: Path, *overrides: str) -> Checkpoint:
+    """Return a network of a composed config without training, as a checkpoint whose weights are kept in `folder`."""
+    cfg = composed(*overrides)
+    size = check_size(cfg.data.size if isinstance(cfg.data.size, int) else list(cfg.data.size))
+    net = instantiate(cfg.model)(num_keypoints=NUM_KEYPOINTS).eval()
+    skeleton = Skeleton(tuple(f"keypoint{k}" for k in range(NUM_KEYPOINTS)))
+    torch.save(net.state_dict(), stored := folder / "weights.pt")
+    return Checkpoint(net, skeleton, size, None, {}, stored)
 
 
 def predict(model: Any, images: list[np.ndarray], i: int) -> None:

@@ -14,6 +14,7 @@ from importlib import import_module
 
 # Every part, which is the name of its module, and its line in the help.
 PARTS = {
+    "hostile": "Attack a server with hostile clients and measure what honest ones wait for",
     "kills": "Kill trainings at random moments, resume them, and compare all bits with those of a run never killed",
     "ranks": "Train in several processes, also of two hosts, compare them with one, and end one of them",
 }

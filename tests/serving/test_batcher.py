@@ -128,20 +128,20 @@ def test_a_request_out_of_time_frees_its_place(talk, teller: Teller):
     async def conversation(client, service):
         teller.gate.clear()
         late = await client.post("/predict", content=encoded(5, 6))
-        used = {**service.in_progress}
+        used = (service.line.requests, service.line.used)
         teller.gate.set()
         return late, used
 
     late, used = talk(conversation, timeout_s=0.7)
     assert late.status_code == 504 and "timeout_s=0.7" in late.json()["error"]
-    assert used == {"requests": 0, "pixels": 0}
+    assert used == (0, 0)
 
 
 def test_images_posted_at_once_share_a_batch(talk, teller: Teller):
     async def conversation(client, service):
         teller.gate.clear()
         tasks = [asyncio.create_task(client.post("/predict", content=encoded(5, 5 + i))) for i in range(5)]
-        await until(lambda: service.in_progress["pixels"] == sum(5 * (5 + i) for i in range(5)))
+        await until(lambda: service.line.used == sum(5 * (5 + i) for i in range(5)))
         teller.gate.set()
         return await asyncio.gather(*tasks), (await client.get("/metrics")).text
 

@@ -127,24 +127,36 @@ def test_boxes_beyond_the_limit_or_for_whole_images_are_refused(
     assert response.status_code == status and message in response.json()["error"]
 
 
-@pytest.mark.parametrize(
-    ("limits", "setting"), [({"queue_size": 2}, "queue_size=2"), ({"queue_pixels": 10_000}, "queue_pixels=10000")]
-)
-def test_a_request_beyond_the_limits_is_asked_to_come_back(talk, teller: Teller, limits: dict, setting: str):
+def test_a_request_beyond_the_limit_is_asked_to_come_back(talk, teller: Teller):
     async def conversation(client, service):
         teller.gate.clear()
         tasks = []
         for i in range(2):
             tasks.append(asyncio.create_task(client.post("/predict", content=encoded(50, 100))))
-            await until(lambda i=i: service.in_progress["pixels"] == 5000 * (i + 1))
+            await until(lambda i=i: service.line.used == 5000 * (i + 1))
         full = await client.post("/predict", content=encoded(50, 100))
         teller.gate.set()
         done = await asyncio.gather(*tasks)
         return full, done, await client.post("/predict", content=encoded(50, 100))
 
-    full, done, after = talk(conversation, **limits)
-    assert full.status_code == 503 and full.headers["retry-after"] == "1" and setting in full.json()["error"]
+    full, done, after = talk(conversation, queue_size=2)
+    assert full.status_code == 503 and full.headers["retry-after"] == "1" and "queue_size=2" in full.json()["error"]
     assert [response.status_code for response in [*done, after]] == [200, 200, 200]
+
+
+def test_an_image_waits_for_the_room_of_its_pixels(talk, teller: Teller):
+    async def conversation(client, service):
+        teller.gate.clear()
+        first = asyncio.create_task(client.post("/predict", content=encoded(90, 100)))
+        await until(lambda: service.line.used == 9000)
+        second = asyncio.create_task(client.post("/predict", content=encoded(50, 100)))
+        await until(lambda: len(service.line.waiting) == 1)
+        teller.gate.set()
+        return await asyncio.gather(first, second)
+
+    first, second = talk(conversation, queue_pixels=10_000)
+    assert (first.json()["size"], second.json()["size"]) == ([90, 100], [50, 100])
+    assert teller.calls == [1, 1]
 
 
 def test_a_body_that_does_not_arrive_in_time_is_refused(post):
@@ -152,18 +164,18 @@ def test_a_body_that_does_not_arrive_in_time_is_refused(post):
         yield encoded(9, 9)[:20]
         await asyncio.sleep(60)
 
-    response = post(slow(), timeout_s=0.05)
-    assert response.status_code == 408 and "timeout_s=0.05" in response.json()["error"]
+    response = post(slow(), body_s=0.05)
+    assert response.status_code == 408 and "body_s=0.05" in response.json()["error"]
 
 
 def test_refused_requests_free_their_places(talk):
     async def conversation(client, service):
         for body, _, _ in HOSTILE.values():
             await client.post("/predict", content=body)
-        return {**service.in_progress}, await client.post("/predict", content=encoded(9, 9))
+        return (service.line.requests, service.line.used), await client.post("/predict", content=encoded(9, 9))
 
     used, after = talk(conversation)
-    assert used == {"requests": 0, "pixels": 0} and after.status_code == 200
+    assert used == (0, 0) and after.status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ def main(cfg: DictConfig) -> None:
         require(library, "serve", "serving")
     from pydantic import ValidationError
 
-    from softpoint.serving.app import Service, create_app
+    from softpoint.serving.app import DRAIN_S, Service, create_app
+    from softpoint.serving.connections import Limits
     from softpoint.serving.server import address_of, listen, serve
     from softpoint.serving.settings import Settings
 
@@ -37,7 +38,8 @@ def main(cfg: DictConfig) -> None:
         _log.warning("%s: %s", cfg.model_file, "".join(filter(str.isprintable, fault[:600])))
     with listen(cfg.host, cfg.port) as listening:
         print(f"{cfg.model_file} answers POST {address_of(listening)}/predict", flush=True)
-        serve(create_app(service), listening, cfg.grace_s, cfg.access_log)
+        limits = Limits(settings.max_connections, settings.header_s, settings.body_s + DRAIN_S)
+        serve(create_app(service), listening, cfg.grace_s, cfg.access_log, limits)
 
 
 def arguments(words: Sequence[str]) -> list[str]:

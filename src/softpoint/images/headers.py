@@ -12,7 +12,7 @@ EXIF_ORIENTATION = 0x0112  # EXIF's tag
 
 # Upper limits of parts: before the pixels of a JPEG, in a PNG; and of bytes of compressed texts in a PNG, which
 # decoders expand by up to 1000 times.
-_SEGMENTS, _CHUNKS, _TEXTS = 1000, 1_000_000, 1 << 18
+_SEGMENTS, _CHUNKS, _TEXTS = 1000, 100_000, 1 << 18
 
 _GRAY = 0  # color type of a PNG
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Annotated, Any
 
 import numpy as np
@@ -22,29 +22,38 @@ from softpoint import __version__
 from softpoint.paths import without_nan
 from softpoint.runtime import Model
 from softpoint.serving.batcher import Batcher
-from softpoint.serving.schemas import BODY, Query, image_pixels, image_size, to_response
+from softpoint.serving.bodies import Room, chunks
+from softpoint.serving.decoders import Decoders, Reading
+from softpoint.serving.line import Line
+from softpoint.serving.schemas import BODY, Query, to_response
 from softpoint.serving.settings import Settings
 
 PATHS = ("/predict", "/health", "/metrics", "/model")
 
-_DRAIN_S = 2
+DRAIN_S = 2  # seconds that a body is read on after an error, for a client that sends it all before it reads
 _log = logging.getLogger(__name__)
 
 
 class Service:
-    """Predictions of one exported model within limits; `in_progress` counts requests, and pixels of decoded images."""
+    """Predictions of one exported model within limits."""
 
     def __init__(self, model: Model, settings: Settings) -> None:
-        self.model, self.settings, self.in_progress = model, settings, {"requests": 0, "pixels": 0}
+        self.model, self.settings = model, settings
+        self.room = Room(settings)
         self.registry = registry = CollectorRegistry()
         self.answered = Counter("softpoint_requests", "answered requests", ["path", "status"], registry=registry)
         self.seconds = Histogram("softpoint_predict_seconds", "seconds per POST /predict", registry=registry)
         sizes = [1, 2, 4, 8, 16, 32, 64]
         batches = Histogram("softpoint_batch_images", "images per batch", registry=registry, buckets=sizes)
         self.batcher = Batcher(model, settings.batch_size, settings.wait_ms, settings.max_pixels, batches.observe)
+        reading = Reading(settings.exif, settings.max_pixels, settings.bits or model.metadata.get("bits"))
+        count = settings.decoder_count
+        self.headers = Decoders(reading, min(1, count), settings.decode_s)  # which waits for no image
+        self.decoders = Decoders(reading, count, settings.decode_s)
+        self.line = Line(settings.queue_size, settings.queue_pixels, settings.max_pixels, count or 4)
         for name, description, value in (
             ("softpoint_queue_images", "images waiting for a batch", self.batcher.queue.qsize),
-            ("softpoint_requests_in_progress", "predictions in progress", lambda: self.in_progress["requests"]),
+            ("softpoint_requests_in_progress", "predictions in progress", lambda: self.line.requests),
         ):
             Gauge(name, description, registry=registry).set_function(value)
 
@@ -55,48 +64,29 @@ class Service:
         except Exception as error:  # onnxruntime has an exception class per kind of fault
             raise ValueError(f"{self.model.path} cannot predict: {error}; export it again") from error
 
-    @contextmanager
-    def reserved(self, kind: str, amount: int, setting: str) -> Iterator[None]:
-        """Hold an amount of requests or pixels; HTTPException 503 beyond the limit."""
-        used, limit = self.in_progress[kind], getattr(self.settings, setting)
-        if used + amount > limit:
-            message = f"{used} {kind} are in progress, and {setting}={limit} does not allow {amount} more; try again"
-            raise HTTPException(503, message)
-        self.in_progress[kind] += amount
+    async def decode(self, body: bytes | bytearray, held: AsyncExitStack) -> np.ndarray:
+        """Return the pixels of an image when it is its turn; `held` keeps its place."""
+        async with self.headers.borrowed() as decoder:
+            height, width = await decoder.size(body)
+        place = await held.enter_async_context(self.line.place(height * width))
         try:
-            yield
+            async with self.decoders.borrowed() as decoder:
+                await decoder.size(body)
+                return await decoder.pixels()
         finally:
-            self.in_progress[kind] -= amount
+            self.line.decoded(place)
 
-    async def predict(self, body: bytes, boxes: np.ndarray | None) -> dict[str, Any]:
-        """Return the response to an image, read, decoded and predicted outside the event loop."""
-        settings, path = self.settings, self.model.path
-        size = await asyncio.to_thread(image_size, body, settings.exif, settings.max_pixels)
-        with self.reserved("pixels", size[0] * size[1], "queue_pixels"):
-            bits = settings.bits or self.model.metadata.get("bits")
-            image = await asyncio.to_thread(image_pixels, body, settings.exif, settings.max_pixels, bits)
-            try:
-                rows = await self.batcher.predict(image, boxes)
-            except ValueError as error:
-                raise HTTPException(422, str(error).replace(str(path), path.name)) from error
-            except Exception as error:
-                _log.exception("%s failed on an image of %s", path, image.shape)
-                raise HTTPException(500, f"the model failed on an image of {size}; see the server's log") from error
+    async def predict(self, image: np.ndarray, boxes: np.ndarray | None) -> dict[str, Any]:
+        """Return the response to an image."""
+        path, size = self.model.path, image.shape[:2]
+        try:
+            rows = await self.batcher.predict(image, boxes)
+        except ValueError as error:
+            raise HTTPException(422, str(error).replace(str(path), path.name)) from error
+        except Exception as error:
+            _log.exception("%s failed on an image of %s", path, image.shape)
+            raise HTTPException(500, f"the model failed on an image of {size}; see the server's log") from error
         return to_response(self.model.names, size, boxes, rows)
-
-
-async def receive(request: Request, max_bytes: int, stated: bool = True) -> bytes:
-    """Return the body; HTTPException 413 as soon as its length, `stated` or actual, is too large."""
-    too_large = HTTPException(413, f"the body has more than max_bytes={max_bytes}; send a smaller image")
-    length = request.headers.get("content-length", "")
-    if stated and length.isdecimal() and int(length[:20]) > max_bytes:
-        raise too_large
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise too_large
-    return bytes(body)
 
 
 def _service(request: Request) -> Service:
@@ -111,7 +101,7 @@ router = APIRouter()
 @router.post("/predict", openapi_extra={"requestBody": BODY})
 async def predict(request: Request, service: TheService, query: Annotated[Query, FromQuery()]) -> JSONResponse:
     """Keypoints of the image in the body."""
-    body, settings, boxes = None, service.settings, query.boxes()
+    settings, boxes = service.settings, query.boxes()
     if not service.batcher.running:
         raise HTTPException(503, "the server is stopping; try again")
     if len(query.box) > settings.max_boxes:
@@ -121,16 +111,16 @@ async def predict(request: Request, service: TheService, query: Annotated[Query,
         message = f"{service.model.path.name} was trained on whole images and takes no box; leave box out"
         raise HTTPException(422, message)
     try:
-        with service.reserved("requests", 1, "queue_size"):
-            async with asyncio.timeout(settings.timeout_s):
-                body = await receive(request, settings.max_bytes)
-                return JSONResponse(await service.predict(body, boxes))
+        async with asyncio.timeout(None) as limit:
+            async with AsyncExitStack() as held:
+                async with service.room.received(request) as body:
+                    limit.reschedule(asyncio.get_running_loop().time() + settings.timeout_s)
+                    image = await service.decode(body, held)
+                    del body
+                return JSONResponse(await service.predict(image, boxes))
     except TimeoutError as error:
-        limit = f"within timeout_s={settings.timeout_s:g}"
-        if body is None:
-            raise HTTPException(408, f"the body did not arrive {limit}; send a smaller image") from error
-        message = f"the prediction was not ready {limit}; try again, or send fewer requests at once"
-        raise HTTPException(504, message) from error
+        message = f"the prediction was not ready within timeout_s={settings.timeout_s:g}"
+        raise HTTPException(504, f"{message}; try again, or send fewer requests at once") from error
 
 
 @router.get("/health")
@@ -157,8 +147,9 @@ async def explain(request: Request, error: Exception) -> JSONResponse:
     """Return the response to a request that was refused: {"error": message}."""
     with suppress(TimeoutError, HTTPException, ClientDisconnect, RuntimeError):  # the last where all was received
         # A client that is still sending would not see the error otherwise.
-        async with asyncio.timeout(_DRAIN_S):
-            await receive(request, _service(request).settings.max_bytes, stated=False)
+        async with asyncio.timeout(DRAIN_S):
+            async for _ in chunks(request, _service(request).settings.max_bytes, stated=False):
+                pass
     if isinstance(error, RequestValidationError):
         unknown = error.errors()[0]["loc"][-1]
         message = f"unknown query parameter {str(unknown)[:100]!r}; the only one is box=LEFT,TOP,RIGHT,BOTTOM"
@@ -192,7 +183,11 @@ def create_app(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.batcher.start()
+        for decoders in (service.headers, service.decoders):
+            await decoders.start()
         yield
+        for decoders in (service.headers, service.decoders):
+            decoders.stop()
         await service.batcher.stop()  # finishes the requests in progress
 
     # FastAPI's pages of documentation would load scripts from other sites; /openapi.json stays.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import signal
 import socket
 import sys
@@ -11,6 +13,11 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+
+from softpoint.serving.connections import Limits, bounded
+
+_SENT_AHEAD = 1 << 17  # bytes that the system keeps for a client that does not take its answers
+_END_S = 2  # of the time to end, in which requests are given up
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -29,6 +36,7 @@ def listen(host: str, port: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise ValueError(f"port={port} is in use on host={host}; choose another, or 0 for a free one") from error
         raise ValueError(f"cannot listen on host={host} port={port}: {error}") from error
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SENT_AHEAD)
     # asyncio sends without delay only on sockets that state their protocol, which create_server's do not.
     return socket.socket(bound.family, bound.type, socket.IPPROTO_TCP, bound.detach())
 
@@ -45,7 +53,12 @@ def address_of(listening: socket.socket) -> str:
 
 
 def serve(
-    app: Any, listening: socket.socket, grace_s: int, access_log: bool, on_end: Callable[[], object] = lambda: None
+    app: Any,
+    listening: socket.socket,
+    grace_s: int,
+    access_log: bool,
+    limits: Limits | None = None,
+    on_end: Callable[[], object] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, call `on_end`, and finish the requests in progress within `grace_s` seconds."""
 
@@ -56,12 +69,15 @@ def serve(
 
     config = uvicorn.Config(
         app,
+        http=bounded(limits or Limits()),
+        ws="none",
         lifespan="on",
         log_level="info" if access_log else "warning",
         access_log=access_log,
         server_header=False,
-        timeout_graceful_shutdown=grace_s,
+        timeout_graceful_shutdown=max(1, grace_s - _END_S),
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     server = Server(config)
 
     def end(*_: object) -> None:
@@ -71,3 +87,8 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     server.run(sockets=[listening])
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Return whether a record is to be logged: uvicorn reports each request that it gives up at the end as a fault."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))

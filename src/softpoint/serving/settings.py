@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -16,6 +17,12 @@ class Settings(BaseModel, strict=True, frozen=True, allow_inf_nan=False):
     wait_ms: Annotated[float, Field(ge=0)]
     queue_size: Whole
     queue_pixels: Whole
+    queue_bytes: Whole
+    max_connections: Whole
+    header_s: Annotated[float, Field(ge=0.001)]
+    body_s: Annotated[float, Field(ge=0.001)]
+    decoders: Annotated[int, Field(ge=0)] | None
+    decode_s: Annotated[float, Field(ge=0.001)]
     timeout_s: Annotated[float, Field(ge=0.001)]
     max_bytes: Whole
     max_pixels: Whole
@@ -25,9 +32,13 @@ class Settings(BaseModel, strict=True, frozen=True, allow_inf_nan=False):
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
-        if self.queue_pixels < self.max_pixels:
-            raise ValueError(
-                f"queue_pixels={self.queue_pixels} is less than max_pixels={self.max_pixels}, so the largest images"
-                " would always be refused; raise it"
-            )
+        for queue, largest in (("queue_pixels", "max_pixels"), ("queue_bytes", "max_bytes")):
+            if (held := getattr(self, queue)) < (limit := getattr(self, largest)):
+                problem = f"{queue}={held} is less than {largest}={limit}"
+                raise ValueError(f"{problem}, so the largest images would always be refused; raise it")
         return self
+
+    @property
+    def decoder_count(self) -> int:
+        """The number of processes that decode."""
+        return min(8, os.cpu_count() or 1) if self.decoders is None else self.decoders

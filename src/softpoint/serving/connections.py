@@ -1,0 +1,113 @@
+"""Connections of a server, bounded in number, and in the time that they may wait for a client."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_LATE = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits on the connections of a server."""
+
+    max_connections: int = 512
+    header_s: float = 10  # seconds until a header has arrived
+    body_s: float = 60  # seconds until a body has arrived
+    write_s: float = 30  # seconds until a client takes what is sent to it
+    end_s: float = 2  # seconds for both when the server is stopping
+
+
+def bounded(limits: Limits) -> type[H11Protocol]:
+    """Return uvicorn's protocol within limits."""
+    return type("Bounded", (_Bounded,), {"limits": limits})
+
+
+class _Bounded(H11Protocol):
+    """A connection that ends where its client is late.
+
+    Where there are too many, the one that has waited for the longest time for the rest of a request is ended, so that
+    a client that sends at a usual speed gets in, however many others wait.
+    """
+
+    limits: Limits
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._awaited: Any = None  # h11's state: IDLE for a header, SEND_BODY for a body, None for nothing
+        self._since = 0.0
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for a header, in the place of a connection that waits if there are too many."""
+        super().connection_made(transport)
+        self._watch()
+        if len(self.connections) > self.limits.max_connections:
+            bounded = [other for other in self.connections if isinstance(other, _Bounded)]
+            waiting = [other for other in bounded if other._awaited is not None]  # this one at least
+            min(waiting, key=lambda other: other._since).drop(_FULL)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        super().connection_lost(exc)
+        for timer in self._timers.values():
+            timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Receive a part of a request."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        self._watch()
+
+    def pause_writing(self) -> None:
+        """Wait for the client to take a response."""
+        super().pause_writing()
+        self._set_timer("write", self.limits.write_s)
+
+    def resume_writing(self) -> None:
+        """Go on to send."""
+        super().resume_writing()
+        self._set_timer("write", None)
+
+    def shutdown(self) -> None:
+        """End when the request in progress is answered, or soon if the client does not go on."""
+        super().shutdown()
+        if self._awaited is not None or "write" in self._timers:
+            self._set_timer("read", self.limits.end_s)
+
+    def drop(self, reply: bytes) -> None:
+        """End the connection, with a reply if the application has not begun one."""
+        if self.transport.is_closing():
+            return
+        self._awaited = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(reply)
+            self.transport.close()
+        else:
+            self.transport.abort()
+        self.connections.discard(self)  # at once, because a client that takes nothing may keep it open
+
+    def _watch(self) -> None:
+        """Begin to measure the time where the connection waits for another part than before."""
+        state = self.conn.their_state
+        awaited = state if state in (h11.IDLE, h11.SEND_BODY) else None
+        if awaited is not self._awaited:
+            self._awaited, self._since = awaited, self.loop.time()
+            limit = self.limits.header_s if awaited is h11.IDLE else self.limits.body_s
+            self._set_timer("read", None if awaited is None else limit)
+
+    def _set_timer(self, name: str, seconds: float | None) -> None:
+        if (timer := self._timers.pop(name, None)) is not None:
+            timer.cancel()
+        if seconds is not None:
+            self._timers[name] = self.loop.call_later(seconds, self.drop, _LATE)

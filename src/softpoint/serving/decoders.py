@@ -1,0 +1,236 @@
+"""Images decoded in processes of their own, which can be ended: a stranger's image may take any time and memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import numpy as np
+from fastapi import HTTPException
+
+from softpoint.serving.schemas import image_pixels, image_size
+
+Result = TypeVar("Result")
+
+_CODE = "from softpoint.serving import decoders; decoders.run_in_process()"
+_START_S = 60  # for a process, on a busy machine
+_BASE, _PER_PIXEL = 1 << 30, 24  # bytes that a process may take, whose libraries alone take some hundred million
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Settings of decoding."""
+
+    exif: str
+    max_pixels: int
+    bits: int | None
+
+
+class Decoder:
+    """Decodes one image after another in this process."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading, self._body = reading, b""
+
+    def ready(self) -> None:
+        """Wait until it can decode."""
+
+    def size(self, body: bytes | bytearray) -> tuple[int, int]:
+        """Return (height, width) of an image as `schemas.image_size` does, and keep it for `pixels`."""
+        self._body = bytes(body)
+        return image_size(self._body, self.reading.exif, self.reading.max_pixels)
+
+    def pixels(self) -> np.ndarray:
+        """Return the pixels of the image as `schemas.image_pixels` does."""
+        return image_pixels(self._body, self.reading.exif, self.reading.max_pixels, self.reading.bits)
+
+    def end(self) -> None:
+        """Nothing is left to end."""
+
+
+class ProcessDecoder(Decoder):
+    """Decodes in a new process, in which no code of a hostile image would reach the server; EOFError where it ends."""
+
+    def __init__(self, reading: Reading) -> None:
+        super().__init__(reading)
+        modules = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+        self.process = subprocess.Popen(
+            # -P, because the working folder may hold files with the names of modules.
+            [sys.executable, "-P", "-c", _CODE, json.dumps(vars(reading))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": modules, "OPENCV_FOR_THREADS_NUM": "1"},
+            start_new_session=True,  # Ctrl-C is for the server, which finishes its requests
+        )
+        assert self.process.stdin and self.process.stdout
+        self._requests, self._replies = self.process.stdin, self.process.stdout
+        self._is_ready = False
+
+    def ready(self) -> None:
+        """Wait until the process has started, which takes longer than most images."""
+        if not self._is_ready:
+            self._is_ready = self._reply() == []
+
+    def size(self, body: bytes | bytearray) -> tuple[int, int]:
+        """Return (height, width) as of `Decoder`."""
+        _write(self._requests, b"size", body)
+        height, width = self._reply()
+        return height, width
+
+    def pixels(self) -> np.ndarray:
+        """Return the pixels as of `Decoder`."""
+        _write(self._requests, b"pixels", b"")
+        shape = self._reply()
+        return np.frombuffer(_read(self._replies), np.uint8).reshape(shape)
+
+    def end(self) -> None:
+        """End the process at once."""
+        self.process.kill()
+        self.process.wait()
+        self._replies.close()
+        with suppress(OSError):  # of what was still to be sent
+            self._requests.close()
+
+    def _reply(self) -> list[int]:
+        """Return the numbers that the process sends; HTTPException where it refuses the image."""
+        reply = json.loads(_read(self._replies))
+        if "error" in reply:
+            raise HTTPException(int(reply["status"]), str(reply["error"]))
+        return [int(number) for number in reply["numbers"]]
+
+
+class Decoders:
+    """`count` processes, each of which decodes an image in at most `seconds`; 0 decodes in this one, which goes on."""
+
+    def __init__(self, reading: Reading, count: int, seconds: float) -> None:
+        self.reading, self.count, self.seconds = reading, count, seconds
+        self._free: asyncio.Queue[Decoder] = asyncio.Queue()
+        self._running: set[Decoder] = set()
+
+    async def start(self) -> None:
+        """Start the processes, and wait until they can decode."""
+        self._threads = ThreadPoolExecutor(max(4, 2 * self.count), "decoder")  # those of ended processes end soon
+        for _ in range(self.count or 4):
+            self._add()
+        await asyncio.gather(*(self.run(decoder, _START_S, decoder.ready) for decoder in tuple(self._running)))
+
+    def stop(self) -> None:
+        """End the processes, whatever they do."""
+        for decoder in tuple(self._running):
+            self._end(decoder)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @asynccontextmanager
+    async def borrowed(self) -> AsyncIterator[Borrowed]:
+        """Wait for a decoder and borrow it; where it had to be ended, a new one takes its place."""
+        decoder = await self._free.get()
+        try:
+            await self.run(decoder, _START_S, decoder.ready)
+            yield Borrowed(self, decoder)
+        finally:
+            if decoder in self._running:
+                self._free.put_nowait(decoder)
+            else:
+                self._add()
+
+    async def run(self, decoder: Decoder, seconds: float, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Return what a method of a decoder returns; HTTPException 422 where it takes too long, or ends its process."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        except HTTPException:
+            raise
+        except BaseException as error:
+            self._end(decoder)
+            if isinstance(error, TimeoutError):
+                message = f"the image was not decoded within decode_s={seconds:g}; save it again in another format"
+            elif isinstance(error, EOFError | OSError | ValueError):
+                message = "the image ended the process that decoded it; save it again in another format"
+            else:
+                raise
+            raise HTTPException(422, message) from error
+
+    def _add(self) -> None:
+        decoder = ProcessDecoder(self.reading) if self.count else Decoder(self.reading)
+        self._running.add(decoder)
+        self._free.put_nowait(decoder)
+
+    def _end(self, decoder: Decoder) -> None:
+        self._running.discard(decoder)
+        decoder.end()
+
+
+class Borrowed:
+    """A decoder for one image."""
+
+    def __init__(self, decoders: Decoders, decoder: Decoder) -> None:
+        self._decoders, self._decoder = decoders, decoder
+
+    async def size(self, body: bytes | bytearray) -> tuple[int, int]:
+        """Return (height, width) of an image."""
+        return await self._decoders.run(self._decoder, self._decoders.seconds, self._decoder.size, body)
+
+    async def pixels(self) -> np.ndarray:
+        """Return the pixels of the image, uint8 (H, W, 3) RGB."""
+        return await self._decoders.run(self._decoder, self._decoders.seconds, self._decoder.pixels)
+
+
+def run_in_process() -> None:
+    """Answer the requests of a `ProcessDecoder` until it ends."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print is no reply
+    decoder = Decoder(Reading(**json.loads(sys.argv[1])))
+    _write(replies, json.dumps({"numbers": []}).encode())
+    _limit_memory(_BASE + _PER_PIXEL * decoder.reading.max_pixels)
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            function, body = _read(sys.stdin.buffer), _read(sys.stdin.buffer)
+            pixels = None
+            try:
+                if function == b"size":
+                    numbers = decoder.size(body)
+                else:
+                    pixels = decoder.pixels()
+                    numbers = pixels.shape
+                reply: dict[str, Any] = {"numbers": numbers}
+            except HTTPException as error:
+                reply = {"status": error.status_code, "error": error.detail}
+            _write(replies, json.dumps(reply).encode(), *(() if pixels is None else (pixels.data,)))
+
+
+def _limit_memory(limit: int) -> None:
+    """Let the process take no more bytes, where the system can."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _write(file: IO[bytes], *parts: bytes | bytearray | memoryview) -> None:
+    for part in parts:
+        file.write(struct.pack("<Q", memoryview(part).nbytes))
+        file.write(part)
+    file.flush()
+
+
+def _read(file: IO[bytes]) -> bytearray:
+    """Return the next part; EOFError at the end."""
+    (length,) = struct.unpack("<Q", _exactly(file, 8))
+    return _exactly(file, length)
+
+
+def _exactly(file: IO[bytes], length: int) -> bytearray:
+    data = bytearray(length)
+    if file.readinto(data) < length:  # type: ignore[attr-defined]
+        raise EOFError
+    return data
