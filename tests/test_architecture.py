@@ -173,7 +173,7 @@ def allowed_users(*places: str) -> set[str]:
         ("fastapi", ("serving", "explorer.app")),
         ("gradio", ("explorer",)),
         ("starlette", ("serving.app",)),
-        ("uvicorn", ("serving.server",)),
+        ("uvicorn", ("serving.server", "serving.connections")),
         ("prometheus_client", ("serving.app",)),
         ("onnx", ("inference.export",)),
         ("onnxscript", ("inference.export",)),
