@@ -33,21 +33,24 @@ from softpoint.machine import cores, processor
 
 SMALL = (
     "data.size=64", "data.batch_size=2", "decoder.channels=8", "trainer.accelerator=cpu", "epochs=3",
-    "trainer.enable_progress_bar=false", "trainer.log_every_n_steps=1", "callbacks.dashboard.share=1", "report=false",
+    "callbacks.dashboard.images=1", "callbacks.dashboard.worst=1", "~callbacks.progress",
+    "trainer.enable_progress_bar=false", "trainer.log_every_n_steps=1", "report=false", "must_work=false",
 )  # fmt: skip
+PLAIN = "~callbacks.dashboard"  # whose drawings take more time than such a training
 SYNTHETIC = ("data.train=16", "data.val=4", "data.test=4")
 # The settings of each kind of training; {labels} and {shards} are folders of small sets.
 KINDS = {
     "cosine": (*SYNTHETIC, "backbone.width=8", "data.num_workers=0"),
-    "efficientnet": (*SYNTHETIC, "backbone=efficientnet_b0", "backbone.stages=[2,3,4]", "data.num_workers=0"),
-    "convnext": (*SYNTHETIC, "backbone=convnext_tiny", "backbone.stages=[2,3]", "data.num_workers=1"),
-    "plateau": (*SYNTHETIC, "backbone.width=8", "scheduler=plateau", "scheduler.patience=0", "data.num_workers=1",
-                "trainer.accumulate_grad_batches=2", "callbacks.freeze.fraction=0.4", "augment=strong"),
-    "mean-teacher": ("data=custom", "data.labels={labels}/labels.csv", "backbone=small", "backbone.width=8",
+    "efficientnet": (*SYNTHETIC, PLAIN, "backbone=efficientnet_b0", "backbone.stages=[2,3,4]", "data.num_workers=0"),
+    "convnext": (*SYNTHETIC, PLAIN, "backbone=convnext_tiny", "backbone.stages=[2,3]", "data.num_workers=1"),
+    "plateau": (*SYNTHETIC, PLAIN, "backbone.width=8", "scheduler=plateau", "scheduler.patience=0",
+                "data.num_workers=1", "trainer.accumulate_grad_batches=2", "callbacks.freeze.fraction=0.4",
+                "augment=strong"),
+    "mean-teacher": (PLAIN, "data=custom", "data.labels={labels}/labels.csv", "backbone=small", "backbone.width=8",
                      "data.epoch_steps=8", "semi=mean_teacher", "data.unlabeled_images.source={labels}",
                      "module.teacher.threshold=0", "data.num_workers=0"),
-    "streaming": ("data=streaming", "data.folder={shards}", "backbone=small", "backbone.width=8", "data.epoch_steps=8",
-                  "optimizer=sgd", "scheduler=constant", "head=simcc", "data.num_workers=2"),
+    "streaming": (PLAIN, "data=streaming", "data.folder={shards}", "backbone=small", "backbone.width=8",
+                  "data.epoch_steps=8", "optimizer=sgd", "scheduler=constant", "head=simcc", "data.num_workers=2"),
 }  # fmt: skip
 # Where a run is and what the clock decides.
 PRIVATE = ("/hyper_parameters", "path", "/best_k_models", "/dirpath", "/record/minutes", "/record/date", "time_elapsed")

@@ -114,7 +114,7 @@ class OptunaSweeper(Sweeper):
         last = self.folder / str(trial.number) / "checkpoints" / "last.ckpt"
         return [
             *(f"{key}={value}" for key, value in trial.params.items()),
-            *([f"ckpt_path={quoted(last)}"] if last.is_file() else []),
+            *([f"resume={quoted(last)}"] if last.is_file() else []),
             f"hydra.sweep.subdir='{trial.number}'",
             f"+hydra.job.env_set.{TRIAL}={quoted(json.dumps(address))}",
         ]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import re
-from importlib.metadata import version
+import subprocess
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from softpoint import __version__
 
@@ -28,6 +31,39 @@ def processor() -> str:
     return named[1].strip() if named else platform.processor() or platform.machine()
 
 
+# What decides samples and networks, beside softpoint itself.
+_LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "timm", "numpy", "opencv-python-headless", "albumentations")
+
+
 def library_versions() -> dict[str, str]:
-    """Return the versions of softpoint, from its source, and of torch and torchvision."""
-    return {"softpoint": __version__, **{name: version(name) for name in ("torch", "torchvision")}}
+    """Return the versions of softpoint, from its source, of Python, and of the libraries that decide a training."""
+    installed = {}
+    for name in _LIBRARIES:
+        with suppress(PackageNotFoundError):  # OpenCV under another name
+            installed[name] = version(name)
+    return {"softpoint": __version__, "python": platform.python_version(), **installed}
+
+
+def git_state(folder: Path, tracked: Path | None = None) -> dict[str, Any] | None:
+    """Return the commit of the repository at a folder and the number of changed files in it.
+
+    None without a repository, and where it does not hold the file `tracked`.
+    """
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        if tracked is not None:
+            git("ls-files", "--error-unmatch", str(tracked))
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return {"commit": git("rev-parse", "HEAD"), "changed_files": len(changed.splitlines())}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def slurm_job() -> str | None:
+    """Return the number of this job of SLURM, which it keeps when it is started again; None without one."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID')}" if array else os.environ.get("SLURM_JOB_ID")

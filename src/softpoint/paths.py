@@ -64,7 +64,7 @@ def exclusive_lock(path: Path, wait: bool = True) -> Iterator[None]:
             import fcntl
 
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(path.open("w"))
+            file = stack.enter_context(path.open("a"))
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise

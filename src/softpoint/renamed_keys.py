@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 RENAMED_KEYS = {
+    "ckpt_path": "resume",
     "pictures": "images",
     "unlabelled": "unlabeled",
     "hide": "drop_below_threshold",

@@ -43,7 +43,7 @@ def test_the_value_of_a_path_is_the_text_that_was_typed(number: str) -> None:
         ("fetch mirror_mous root=123", "mirror_mous"),
         ("demo softmax file=2024_01 output=7", "2024_01"),
         ("train data=custom data.labels=2024_01 hydra.run.dir=run", "labels 2024_01 "),
-        ("train ckpt_path=2024_01 hydra.run.dir=run", "2024_01"),
+        ("train resume=2024_01 hydra.run.dir=run", "2024_01"),
         ("crossval data=custom data.labels=2024_01 output=123 page=456", "labels 2024_01 "),
     ],
 )
@@ -72,9 +72,9 @@ def test_help_lists_the_groups_that_the_command_chooses_from(start: Callable, co
     for group, options in listed.items():
         assert options.split(", ") == sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        choices = compose(command, return_hydra_config=True).hydra.runtime.choices
+        choices = compose(command.replace("resume", "train"), return_hydra_config=True).hydra.runtime.choices
     groups = {group.partition("@")[0] for group in choices if not group.startswith("hydra")}
-    if command == "train":
+    if command in ("train", "resume"):
         assert set(listed) == groups | {"loss"}  # of which a list is chosen
     elif command in ("fetch", "crossval", "curve"):  # `fetch list` shows more, and the others take those of train
         assert listed == {}

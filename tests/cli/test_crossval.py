@@ -113,8 +113,8 @@ def test_an_interrupted_fold_continues(
     code, out, err = crossval()
     assert code == 0, err
     last = tmp_path / "out" / "seed0" / "fold1" / "checkpoints" / "last.ckpt"
-    assert pretence.overrides[0][-1] == f"ckpt_path='{last}'" and "continuing in" in out
-    assert not any("ckpt_path" in word for words in pretence.overrides[1:] for word in words)
+    assert pretence.overrides[0][-1] == f"resume='{last}'" and "continuing in" in out
+    assert not any("resume" in word for words in pretence.overrides[1:] for word in words)
 
 
 def test_overrides_of_a_training_are_separated() -> None:

@@ -58,7 +58,7 @@ MISTAKES = {
     "callbacks.ema.decay=2": r"callbacks.ema.decay must be in \[0, 1\), got 2",
     "scene.difficulty=7": r"difficulty 7 is outside \[0, 1\]",
     "data.test=0": r"data.train, data.val and data.test must be at least 1, got .*'test': 0",
-    "ckpt_path=/nowhere/last.ckpt": r"no checkpoint at /nowhere/last.ckpt; a run keeps its own in checkpoints/",
+    "resume=/nowhere/last.ckpt": r"no checkpoint at /nowhere/last.ckpt; a run keeps its own in checkpoints/",
     "backbone.weights=/nowhere.pth": r"backbone.weights: no file at /nowhere.pth",
     "~logger.tensorboard": r"Cannot use `LearningRateMonitor` callback with `Trainer` that has no logger",
     "~callbacks.pictures": r"callbacks.pictures is now callbacks.dashboard; rename it",
@@ -163,7 +163,7 @@ def test_image_that_is_damaged_while_training(start: Callable, tmp_path: Path, w
 
 
 def test_resuming_something_else(start: Callable, tmp_path: Path, run: Path) -> None:
-    ckpt = f"ckpt_path={run / 'checkpoints' / 'last.ckpt'}"
+    ckpt = f"resume={run / 'checkpoints' / 'last.ckpt'}"
     words = [f"data.labels={run.parent / 'labels.csv'}", f"data.images={run.parent / 'moved'}"]
     words = labeled(["data=custom", *words], ckpt, "trainer.max_epochs=3")
     one_line(start("train", *words, "data.keypoints=[nose,tail]"), "the checkpoint predicts 4 keypoints .* data has 2")
@@ -171,7 +171,7 @@ def test_resuming_something_else(start: Callable, tmp_path: Path, run: Path) -> 
     one_line(start("train", *tiny(), ckpt), "the checkpoint was not trained on SyntheticData, so its split")
     one_line(start("train", *words, "decoder.channels=16"), "the checkpoint holds another network: .* tensors differ")
     (tmp_path / "text.ckpt").write_text("hello")
-    one_line(start("train", *words, f"ckpt_path={tmp_path / 'text.ckpt'}"), "text.ckpt is no checkpoint of softpoint")
+    one_line(start("train", *words, f"resume={tmp_path / 'text.ckpt'}"), "text.ckpt is no checkpoint of softpoint")
     one_line(start("train", *words, "trainer.max_epochs=2"), "nothing to test: the run ended after all of its 2 ep")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -124,17 +125,22 @@ def test_a_folder_that_a_run_is_writing_to_is_refused_until_it_ends(start: Calla
     run, short = tmp_path / "a run", [*tiny(), "~callbacks.dashboard", "logger=csv"]
     assert start("train", *short, f"hydra.run.dir='{run}'").code == 0
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    resume = [f"ckpt_path='{run / 'checkpoints' / 'last.ckpt'}'", "hydra.verbose=false", "trainer.max_epochs=2"]
+    resume = [f"resume='{run / 'checkpoints' / 'last.ckpt'}'", "hydra.verbose=false", "trainer.max_epochs=2"]
     with exclusive_lock(run / run_folder.LOCK):
         for words in ([*short, f"hydra.run.dir='{run}'"], [*short, *resume]):
             ending = start("train", *words)
-            assert ending.code == 1 and ending.err.startswith(f"error: another process is writing to {run}; wait")
+            assert ending.code == 1 and ending.err.startswith(
+                f"error: another process is writing to {run} (pid={os.getpid()} host="
+            )
         best = f"ckpt='{run / 'checkpoints' / 'best.ckpt'}'"
-        assert f"error: another process is writing to {run}; wait" in start("calibrate", best).err
+        assert f"error: another process is writing to {run} (pid=" in start("calibrate", best).err
         study = start("crossval", "data=mirror_mouse", f"output='{run}'")
-        assert study.code == 1 and f"error: another process is writing to {run}; wait" in study.err
+        assert study.code == 1 and f"error: another process is writing to {run} (pid=" in study.err
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
-    ending = start("train", *short, *resume)
+    ending = start("train", "--config-dir", str(run))
+    assert ending.code == 1 and f"softpoint resume {run} goes on" in ending.err
+    ending = start("resume", str(run), "trainer.max_epochs=2")
+    assert "changed since the run was stopped: trainer.max_epochs 1 -> 2" in ending.out
     assert (
         ending.code == 0 and (run / "checkpoints" / "last.ckpt").read_bytes() != before[run / "checkpoints/last.ckpt"]
     )

@@ -30,7 +30,7 @@ def test_help_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    for word in ("softpoint predict ckpt=", "tensorboard --logdir", "ckpt_path=", "best.ckpt", "max_epochs"):
+    for word in ("softpoint predict ckpt=", "tensorboard --logdir", "softpoint resume RUN", "best.ckpt", "max_epochs"):
         assert word in done.stdout
 
 

@@ -446,5 +446,5 @@ def test_training_does_not_resume_from_such_a_file(tmp_path: Path, unread: None)
     fuse, path = tmp_path / "sprung", tmp_path / "last.ckpt"
     path.write_bytes(pickle.dumps({"state_dict": Trap(fuse)}))
     with pytest.raises(ValueError, match="nothing in it was run"):
-        main(composed("train", tiny(f"ckpt_path={path}"), tmp_path / "run"))
+        main(composed("train", tiny(f"resume={path}"), tmp_path / "run"))
     assert not fuse.exists() and not list((tmp_path / "run").iterdir())

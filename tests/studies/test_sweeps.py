@@ -15,7 +15,7 @@ def written(folder: Path) -> Path:
     for number, (rate, head, score) in enumerate(
         [("0.1", "simcc", 3.0), ("0.001", "simcc", 2.0), ("0.01", "soft_argmax", 2.5)]
     ):
-        words = [*same, f"optimizer.lr={rate}", f"head={head}", f"ckpt_path={number}/last.ckpt"]
+        words = [*same, f"optimizer.lr={rate}", f"head={head}", f"resume={number}/last.ckpt"]
         Outcome(words, score, minutes=1.5, pruned=number == 0).write(folder / str(number))
     Outcome([*same, "optimizer.lr=9", "head=simcc"], failed="the training diverged").write(folder / "3")
     return folder
@@ -28,7 +28,7 @@ def test_the_best_comes_first_with_what_differs(tmp_path: Path) -> None:
         console.print(ranking_table(outcomes))
     lines = [line for line in captured.get().splitlines() if "optimizer.lr" in line]
     assert "optimizer.lr=0.001 head=simcc" in lines[0] and " 2.000 " in lines[0] and "data=" not in captured.get()
-    assert "3.000 (pruned)" in lines[2] and "failed" in lines[3] and "ckpt_path" not in captured.get()
+    assert "3.000 (pruned)" in lines[2] and "failed" in lines[3] and "resume" not in captured.get()
     write_ranking(tmp_path, outcomes)
     rows = read_csv(tmp_path / "ranking.csv")
     assert [rows[0][key] for key in ("run", "score", "optimizer.lr")] == ["1", "2.0", "0.001"]

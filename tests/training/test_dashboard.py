@@ -57,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words += ["callbacks.dashboard.images=2", "callbacks.dashboard.worst=1", "data.val=5"]
     words += ["head.learnable_temperature=true", "attention.learnable_temperature=true", "~callbacks.calibrate"]
     main(composed("train", tiny(*words, "trainer.max_epochs=2"), folder))
-    last = f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}"
+    last = f"resume={folder / 'checkpoints' / 'last.ckpt'}"
     main(composed("train", tiny(*words, f"trainer.max_epochs={EPOCHS}", last), folder))
     return folder
 

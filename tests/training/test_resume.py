@@ -61,7 +61,7 @@ def run(
     # Before the callback that stops the run in the same hook.
     trainer.callbacks.insert(0, diary := Diary(stop, sent))
     try:
-        trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
+        trainer.fit(module, data, ckpt_path=cfg.resume, weights_only=True)
     except InterruptedError:
         assert stop is not None
     except SystemExit as end:
@@ -103,7 +103,7 @@ def test_resumed_run_equals_the_whole_one(tmp_path: Path, workers: int, more: li
     handlers = [signal.getsignal(number) for number in SIGNALS]
     first, _ = run(overrides, tmp_path / "parts", 2, sent)
     assert [signal.getsignal(number) for number in SIGNALS] == handlers
-    ckpt = f"ckpt_path={tmp_path / 'parts' / 'checkpoints' / 'last.ckpt'}"
+    ckpt = f"resume={tmp_path / 'parts' / 'checkpoints' / 'last.ckpt'}"
     second, resumed = run([*overrides, ckpt], tmp_path / "parts")
     assert first + second == whole
     assert second[0][0] == 2 and resumed["epoch"] == end["epoch"] == 4
@@ -143,7 +143,7 @@ def test_a_refused_resume_changes_no_file_of_its_run(tmp_path: Path) -> None:
     run(overrides, folder)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert folder / "splits.csv" in before
-    other = ["data.split_seed=7", "trainer.max_epochs=2", f"ckpt_path={folder / 'checkpoints' / 'last.ckpt'}"]
+    other = ["data.split_seed=7", "trainer.max_epochs=2", f"resume={folder / 'checkpoints' / 'last.ckpt'}"]
     with pytest.raises(ValueError, match="trained on another split"):
         run([*overrides, *other], folder)
     assert [path for path, content in before.items() if path.read_bytes() != content] == []

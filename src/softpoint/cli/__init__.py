@@ -9,6 +9,7 @@ from io import TextIOWrapper
 # Every command, which is the name of its module, and its line in `softpoint --help`.
 COMMANDS = {
     "train": "Train a keypoint model, test it, and write checkpoints and metrics",
+    "resume": "Go on with a training that was stopped",
     "evaluate": "Measure a trained model on held-out images, or compare several",
     "calibrate": "Calibrate the confidence of a model whose training was interrupted",
     "predict": "Predict keypoints on images and videos",
@@ -27,7 +28,19 @@ COMMANDS = {
 }
 # Options of Hydra's command line, without and with a value.
 FLAGS = ("--help", "-h", "--hydra-help", "--multirun", "-m", "--run", "-r", "--resolve", "--info", "-i", "--version")
-VALUED = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--cfg", "-c", "--package", "-p")
+VALUED = (
+    "--config-dir",
+    "-cd",
+    "--config-name",
+    "-cn",
+    "--config-path",
+    "-cp",
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--from",
+)
 HELP = """\
 Train, measure and ship 2-D keypoint models.
 

@@ -19,13 +19,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli import run_folder
-from softpoint.cli.hydra_errors import CONFIGS, CommandLine, check_renamed, is_override, leave
+from softpoint.cli.hydra_errors import CONFIGS, CommandLine, check_config_folders, check_renamed, is_override, leave
 from softpoint.suggest import quoted
 
 # Keys whose value is a path or a name, of every command and of single ones.
 _TEXTS = {
     *("data.labels", "data.images", "data.splits", "data.folder", "data.cache_dir", "data.unlabeled_images.source"),
-    *("backbone.weights", "backbone.folder", "ckpt_path", "name", "hydra.run.dir", "hydra.sweep.dir"),
+    *("backbone.weights", "backbone.folder", "resume", "name", "hydra.run.dir", "hydra.sweep.dir"),
 }
 _TEXTS_OF = {
     "evaluate": {"ckpt", "output"},
@@ -60,7 +60,8 @@ def launch(command: str, words: Sequence[str]) -> None:
     module = import_module(f"softpoint.cli.{command}")
     words = [with_text(word, _TEXTS | _TEXTS_OF.get(command, set())) for word in words]
     words = getattr(module, "arguments", list)(words)
-    line, arguments = CommandLine(command, words), sys.argv
+    config = getattr(module, "CONFIG", command)
+    line, arguments = CommandLine(config, words), sys.argv
     OmegaConf.register_new_resolver(
         "options", lambda *groups: "".join(f"{g}: {', '.join(line.options(g))}\n" for g in groups), replace=True
     )
@@ -79,9 +80,10 @@ def launch(command: str, words: Sequence[str]) -> None:
             leave(error, line)
 
     try:
+        check_config_folders(line)
         # Hydra parses sys.argv, and takes no override behind a flag.
         sys.argv = [arguments[0], *sorted(words, key=lambda word: not is_override(word))]
-        decorate = hydra.main(config_path=str(CONFIGS), config_name=command, version_base="1.3")
+        decorate = hydra.main(config_path=str(CONFIGS), config_name=config, version_base="1.3")
         decorate(update_wrapper(task, module.main))()
     except Exception as error:
         leave(error, line)

@@ -88,6 +88,16 @@ def check_renamed(cfg: DictConfig) -> None:
             raise ValueError(advice(old))
 
 
+def check_config_folders(line: CommandLine) -> None:
+    """Raise ValueError for --config-dir with the folder of a run, from which Hydra would read nothing."""
+    for folder in line.folders[1:]:
+        if (folder / ".hydra").is_dir() or (folder / "checkpoints").is_dir():
+            raise ValueError(
+                f"--config-dir={folder} is the folder of a run and holds no config groups; softpoint train --from"
+                f" {folder} repeats the run, softpoint resume {folder} goes on with it"
+            )
+
+
 def explain(error: BaseException, line: CommandLine) -> str:
     """Return what is wrong and the way out, from an exception of Hydra's or our own."""
     cause: BaseException = error

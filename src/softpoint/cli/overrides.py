@@ -12,7 +12,7 @@ from softpoint.cli.hydra_errors import CONFIGS, hydras, is_override, key_of
 from softpoint.suggest import quoted
 
 # Keys that every study sets itself, and the way out.
-DECIDED = dict.fromkeys(("seed", "data.seed", "data.fold", "data.folds", "ckpt_path"), "set seeds and folds")
+DECIDED = dict.fromkeys(("seed", "data.seed", "data.fold", "data.folds", "resume"), "set seeds and folds")
 
 
 def split_arguments(arguments: Sequence[str], study: str) -> list[str]:

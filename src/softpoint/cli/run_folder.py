@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -13,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, flag_override
 
+from softpoint.cli.stored_run import newest_run, owner
+from softpoint.machine import slurm_job
 from softpoint.paths import exclusive_lock
 
 LOCK = ".lock"
+AUTO = "auto"  # value of `resume`
 # The locks and the new folders of the running command; closing it unlocks, and removes folders without a result.
 held = ExitStack()
 
@@ -26,8 +30,12 @@ class LockFolder(Callback):
     """Hydra's callback that locks the folder of a run or a sweep before Hydra writes the config there."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        folder = Path(config.hydra.run.dir)
         if not _follows(config.trainer):
             self._lock(config.hydra.run.dir)
+        if (folder / "checkpoints").is_dir():  # Hydra would replace its config before anything is checked
+            with flag_override(config, ["readonly", "struct"], False):
+                config.hydra.output_subdir = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         self._lock(config.hydra.sweep.dir)
@@ -39,27 +47,32 @@ class LockFolder(Callback):
             sys.exit(f"error: {error}")
 
 
-def run_folder(ckpt_path: str | None, parent: str, trainer: DictConfig) -> str:
-    """Return the folder of the run that a checkpoint belongs to, so that resuming goes on there; else a new one.
+def run_folder(resume: str | None, parent: str, trainer: DictConfig, words: Sequence[str] = ()) -> str:
+    """Return the folder of the run that goes on, or a new one.
 
-    All processes of a distributed training use the first one's: Lightning gives it to those that it starts, and those
-    of torchrun ask the store that torchrun keeps.
+    `resume` is the folder or a checkpoint of a run; with "auto", and where a cluster or torchrun starts a job again,
+    the newest run in `parent` of the command line `words` goes on. All processes of a distributed training use the
+    first one's: Lightning gives it to those that it starts, and those of torchrun ask the store that torchrun keeps.
 
     >>> run_folder("outputs/a/checkpoints/last.ckpt", "outputs/b", DictConfig({}))
     'outputs/a'
     """
-    folder = Path(ckpt_path or "").parent
-    if folder.name == "checkpoints":
-        return str(folder.parent)
+    if resume not in (None, AUTO):
+        place = Path(str(resume))
+        if place.is_dir() or place.parent.name == "checkpoints":
+            return str(place if place.is_dir() else place.parent.parent)
     store, follows = None, _follows(trainer)
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
         store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
         key = f"softpoint/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}/{parent}"
+    if follows and store:
+        return store.get(key).decode()
+    before = newest_run(Path(parent), words, None if resume else slurm_job()) if resume == AUTO or restarted() else None
     if follows:
-        return store.get(key).decode() if store else str(Path(parent, _now()))
-    new = new_folder(parent)
+        return str(before or Path(parent, _now()))
+    new = str(before or new_folder(parent))
     if store and os.environ.get("RANK") == "0":
         store.set(key, new)
     return new
@@ -83,9 +96,18 @@ def lock(folder: Path) -> None:
     try:
         held.enter_context(exclusive_lock(folder / LOCK, wait=False))
     except BlockingIOError as error:
+        by = f" ({owner(folder)})" if owner(folder) else ""
         raise ValueError(
-            f"another process is writing to {folder}; wait until it has ended, or name another folder"
+            f"another process is writing to {folder}{by}; wait until it has ended, or name another folder"
         ) from error
+    with suppress(OSError):
+        of_job = f" job={slurm_job()}" * bool(slurm_job())
+        (folder / LOCK).write_text(f"pid={os.getpid()} host={socket.gethostname()}{of_job}", encoding="utf-8")
+
+
+def restarted() -> bool:
+    """Return whether a cluster or torchrun started this job again."""
+    return any(int(os.environ.get(name) or 0) > 0 for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"))
 
 
 def _follows(trainer: DictConfig) -> bool:

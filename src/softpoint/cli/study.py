@@ -118,11 +118,11 @@ def run_job(cfg: DictConfig, jobs: Sequence[Sequence[Trial]]) -> str | None:
     trials = jobs[number]
     first = trials[0]
     name = f"[{number + 1}/{len(jobs)}] {', '.join(trial.name for trial in trials)}"
-    action = "evaluating" if first.trained else "continuing" if cfg.ckpt_path else "training"
+    action = "evaluating" if first.trained else "continuing" if cfg.resume else "training"
     print(f"{name}: {action} in {here(first.folder)}", flush=True)
     try:
         if not first.trained:
-            with timed(first, resumed=cfg.ckpt_path is not None):
+            with timed(first, resumed=cfg.resume is not None):
                 if has_several(cfg):
                     train_in_processes(first.folder)
                 else:
@@ -151,7 +151,7 @@ def _launch(jobs: Sequence[Sequence[Trial]], output: Path) -> dict[Path, str]:
     overrides, study = [], f"+hydra.job.env_set.{STUDY}='1'"
     for trial, *_ in jobs:
         subdir, last = trial.folder.relative_to(output), trial.folder / "checkpoints" / "last.ckpt"
-        resume = [f"ckpt_path={quoted(last)}"] if last.is_file() and not trial.trained else []
+        resume = [f"resume={quoted(last)}"] if last.is_file() and not trial.trained else []
         overrides.append([*trial.overrides, f"hydra.sweep.subdir={subdir}", study, *resume])
     try:
         reasons = [result.return_value for result in launcher.launch(overrides, initial_job_idx=0)]
@@ -183,4 +183,4 @@ def _check(trials: Sequence[Trial]) -> None:
 def _plain(cfg: Any) -> dict[str, Any]:
     """The config of a training as plain values, without where it resumes."""
     plain: Any = OmegaConf.to_container(cfg, resolve=False)
-    return {str(key): value for key, value in plain.items() if key not in ("ckpt_path", "hydra")}
+    return {str(key): value for key, value in plain.items() if key not in ("resume", "hydra")}

@@ -6,7 +6,9 @@ import copy
 import os
 import re
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,9 @@ from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.hydra_errors import CONFIGS
 from softpoint.cli.overrides import whole_number
 from softpoint.cli.report import collected_warnings, write_test_report
+from softpoint.cli.run_folder import AUTO, restarted
 from softpoint.cli.shell import command, here
+from softpoint.cli.stored_run import keep_words, own_words, stored_words
 from softpoint.suggest import setting, trust_setting
 
 if TYPE_CHECKING:
@@ -26,6 +30,17 @@ if TYPE_CHECKING:
 STUDY = "SOFTPOINT_STUDY"
 # The folders of an absolute path in an override, which are the user's own affair.
 _FOLDERS = re.compile(r"""(?<=[=,'"\[ ])(?:~?/|[A-Za-z]:[\\/])(?:[^,'"\[\]{}]*[\\/])?""")
+
+
+def arguments(words: Sequence[str]) -> list[str]:
+    """Return the command line, in which --from RUN stands for the settings of another run."""
+    run = next((word.partition("=")[2] for word in words if word.startswith("--from=")), None)
+    if run is None:
+        return list(words)
+    try:
+        return stored_words(Path(run).absolute(), [word for word in words if not word.startswith("--from=")])
+    except FileNotFoundError as error:
+        sys.exit(f"error: {error}")
 
 
 def main(cfg: DictConfig) -> float | None:
@@ -54,32 +69,47 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     from softpoint.inference.build_model import target_packages
     from softpoint.inference.faults import find_useless
     from softpoint.training import Record
+    from softpoint.training.calibrate import stored_score
     from softpoint.training.ending import exit_on_signals, usable_best
     from softpoint.training.final_test import FinalTest
     from softpoint.training.pruning import is_pruned
     from softpoint.training.ranks import expect_ranks
+    from softpoint.training.resume import Resume, find_checkpoint, finished_end
 
-    _quiet_lightning(resumed=bool(cfg.ckpt_path))
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    ckpt, stored = find_checkpoint(place) if (place := _place(cfg.resume, folder)) else (None, {})
+    _quiet_lightning(resumed=ckpt is not None)
     if empty := next((name for name, callback in (cfg.callbacks or {}).items() if callback is None), None):
         raise ValueError(f"callbacks.{empty}=null: drop it with '~callbacks.{empty}'")
     trust = target_packages(OmegaConf.to_container(cfg.model, resolve=True))
-    if cfg.ckpt_path:
-        read_checkpoint(cfg.ckpt_path, trust)  # its message names the fault; Lightning's would not
+    if ckpt:
+        read_checkpoint(ckpt, trust)  # its message names the fault; Lightning's would not
+    keep = partial(_keep_config, folder, copy.deepcopy(cfg))  # `build` puts values in the place of references
     with exit_on_signals(), collected_warnings() as warnings:
         trusted = ""
         module, data, trainer = build(cfg)
         # Lightning takes it from the launcher when it is imported, also in processes that train apart.
         rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
-        record = Record(run_facts(cfg, HydraConfig.get().overrides.task))
+        record = Record(run_facts(cfg, own_words(HydraConfig.get().overrides.task)), keep)
         trainer.callbacks.append(record)
+        resumed = Resume(stored, module.hparams) if ckpt else None
+        if resumed:
+            trainer.callbacks.append(resumed)
         if trainer.is_global_zero:
             print(f"{data.summary}; {module.summary}; writing to {here(trainer.default_root_dir)}")
             print(data.skeleton.mirroring)
             print(_way_to_watch(trainer), end="")
             trusted = announce_trust(module, trust)
+            if resumed:
+                print(f"going on after {stored['global_step']} steps\n{resumed}".strip())
+        best_before = folder / "checkpoints" / "best.ckpt"
+        if resumed and not resumed.changes and (end := finished_end(best_before)):
+            if trainer.is_global_zero:
+                print(f"this run is finished: it ended {end}; a longer one: trainer.max_epochs=N, or minutes=N")
+            return stored_score(best_before), None
         expect_ranks(trainer)
         try:
-            trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
+            trainer.fit(module, data, ckpt_path=ckpt, weights_only=True)
             if trainer.fast_dev_run:
                 return None, None
             best = usable_best(trainer)
@@ -139,6 +169,23 @@ def under_trained(facts: Mapping[str, Any]) -> bool:
     """
     stalled = "without a better" in facts.get("end", "")
     return not stalled and facts.get("steps", 0) < facts.get("usual_steps", 0) / 5
+
+
+def _place(resume: str | None, folder: Path) -> Path | None:
+    """Return the folder or the checkpoint of a run to go on with; None for a new run."""
+    from softpoint.training.resume import has_checkpoint
+
+    if resume == AUTO or (resume is None and restarted()):
+        return folder if has_checkpoint(folder) else None
+    return Path(resume) if resume else None
+
+
+def _keep_config(folder: Path, cfg: DictConfig) -> None:
+    """Write the config of a run that goes on; Hydra writes that of a new one."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if HydraConfig.get().output_subdir is None:
+        keep_words(folder, cfg, HydraConfig.get().overrides.task)
 
 
 def _quiet_lightning(resumed: bool) -> None:
@@ -219,6 +266,7 @@ def run_facts(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     painted = "none is needed for scenes that softpoint paints" if "painter" in cfg.data else None
     return {
         "command": shlex.join(["softpoint", "train", *(_FOLDERS.sub("", override) for override in overrides)]),
+        "seed": cfg.get("seed"),
         "data": cfg.name,
         "labels": Path(labels).name if labels else None,
         "data_title": public.get("title"),
@@ -242,19 +290,14 @@ def _way_to_watch(trainer: Any) -> str:
 
 def _way_on(trainer: Any, code: Any, trusted: str) -> str:
     """Return where a run was stopped, and the commands that go on with it or finish what it has."""
-    from hydra.core.hydra_config import HydraConfig
-
     from softpoint.training.calibrate import best_checkpoint
     from softpoint.training.ending import SIGNALS
+    from softpoint.training.resume import has_checkpoint
 
     by = next((f" by {name}" for number, name in SIGNALS.items() if code == 128 + number), "")
     lines = [f"stopped{by} after {trainer.global_step} steps"]
-    last, hydra = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt", HydraConfig.get()
-    if last.is_file():
-        flags = [f"--config-dir={s.path}" for s in hydra.runtime.config_sources if s.provider == "command-line"]
-        words = [*flags, *hydra.overrides.hydra, *hydra.overrides.task]
-        kept = shlex.join(word for word in words if not word.startswith(("ckpt_path=", "hydra.mode=")))
-        lines.append(f"go on:  {command('train')} {kept} {setting('ckpt_path', here(last))}")
+    if has_checkpoint(Path(trainer.default_root_dir)):
+        lines.append(f"go on:  {command('resume')} {shlex.quote(here(trainer.default_root_dir))}")
     if best := best_checkpoint(trainer):
         calibrate = f"{command('calibrate')} {setting('ckpt', here(best.path))}{trusted}"
         lines.append(f"or use its best epoch so far, {best}:  {calibrate}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from functools import cached_property
@@ -183,7 +184,18 @@ class LabeledData(KeypointData):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of training, and the images of each split."""
-        return super().state_dict() | {"splits": images_of(self.labels, self.splits)}
+        return super().state_dict() | {"splits": images_of(self.labels, self.splits), "checksums": self.checksums}
+
+    @cached_property
+    def checksums(self) -> dict[str, str]:
+        """Digests of the values of the labels and, where the images were scanned, of their pixels."""
+        labels, scans = self.labels, self.loaded.scans
+        values = (labels.keypoints, labels.visibility)
+        digest = hashlib.sha256("\n".join(labels.images).encode())
+        for array in values:
+            digest.update(np.ascontiguousarray(array).tobytes())
+        pixels = hashlib.sha256("\n".join(f"{name} {scans[name].digest}" for name in sorted(scans)).encode())
+        return {"labels": digest.hexdigest()} | ({"images": pixels.hexdigest()} if scans else {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue after the samples that were drawn; ValueError for another split: it would test trained images."""
@@ -192,5 +204,11 @@ class LabeledData(KeypointData):
             if moved := set(images) ^ set(state_dict["splits"].get(split, ())):
                 raise ValueError(
                     f"the checkpoint was trained on another split: {len(moved)} images differ in {split}, first "
-                    f"{min(moved)}; set data.splits to the splits.csv of its run, or start again without ckpt_path"
+                    f"{min(moved)}; set data.splits to the splits.csv of its run, or start a new run"
                 )
+        before = state_dict.get("checksums", {})
+        if changed := [part for part, digest in self.checksums.items() if before.get(part, digest) != digest]:
+            _log.warning(
+                "the values of the %s are not those that the run was trained on so far; it goes on with the new ones",
+                " and the ".join(changed),
+            )

@@ -40,7 +40,7 @@ class Outcome:
     def values(self) -> dict[str, str]:
         """The overrides as values by key."""
         words = (word.lstrip("+").partition("=") for word in self.overrides)
-        return {key: value for key, _, value in words if key != "ckpt_path"}
+        return {key: value for key, _, value in words if key != "resume"}
 
 
 def read_outcomes(folder: Path) -> dict[str, Outcome]:

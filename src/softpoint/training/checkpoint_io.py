@@ -49,20 +49,20 @@ def remove_unfinished(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def finite_tensors(stored: dict[str, Any]) -> str | None:
+def not_finite(stored: dict[str, Any]) -> str | None:
     """Return the name of a weight or value of the optimizer that is not finite; None where all are.
 
-    >>> finite_tensors({"state_dict": {"a": torch.ones(2), "b": torch.tensor(torch.nan)}})
+    >>> not_finite({"state_dict": {"a": torch.ones(2), "b": torch.tensor(torch.nan)}})
     'state_dict.b'
     """
     parts = ("state_dict", "current_model_state", "optimizer_states")
-    return next((name for part in parts for name in _not_finite(stored.get(part), part)), None)
+    return next((name for part in parts for name in _names(stored.get(part), part)), None)
 
 
-def _not_finite(node: Any, name: str) -> Iterator[str]:
+def _names(node: Any, name: str) -> Iterator[str]:
     if isinstance(node, dict | list | tuple):
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from _not_finite(value, f"{name}.{key}")
+            yield from _names(value, f"{name}.{key}")
     elif isinstance(node, torch.Tensor) and node.is_floating_point() and not node.isfinite().all():
         yield name
 

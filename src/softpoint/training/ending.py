@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.callbacks import EarlyStopping
 
+from softpoint.machine import slurm_job
 from softpoint.training.calibrate import Best, best_checkpoint
 from softpoint.training.callbacks import Duration
 from softpoint.training.pruning import is_pruned
 
 # Signals that end a run, and their names in messages.
 SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+# With which SLURM says that a job's time is over soon (sbatch --signal=USR1@90).
+REQUEUE = getattr(signal, "SIGUSR1", None)
 
 
 def handle_signals(handler: Callable[[int, Any], None]) -> dict[int, Any]:
     """Set the handler of SIGNALS and return those from before; a thread beside the main one cannot."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    return {number: signal.signal(number, handler) for number in SIGNALS}
+    numbers = [*SIGNALS, *([REQUEUE] if REQUEUE and SLURMEnvironment.detect() else [])]
+    return {number: signal.signal(number, handler) for number in numbers}
 
 
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the block by SystemExit, with 128 plus the signal's number as the exit code."""
+    """Let Ctrl-C and SIGTERM, and USR1 under SLURM, end the block by SystemExit of 128 plus the signal's number."""
     before = handle_signals(lambda number, frame: leave(number))
     try:
         yield
@@ -38,7 +45,9 @@ def exit_on_signals() -> Iterator[None]:
 
 
 def leave(received: int) -> None:
-    """End the command by SystemExit, where a signal was received."""
+    """End the command by SystemExit, where a signal was received; a job of SLURM is started again after USR1."""
+    if received and received == REQUEUE:
+        _requeue()
     if received:
         sys.exit(128 + received)
 
@@ -77,3 +86,16 @@ def reason_of_end(trainer: Any) -> str:
     if 0 <= (trainer.max_epochs or -1) <= trainer.current_epoch:
         return f"after all of its {trainer.max_epochs} epochs"
     return "early, by a callback"
+
+
+def _requeue() -> None:
+    """Ask SLURM to start this job again, once of all of its processes; its command then goes on with the run."""
+    job = slurm_job() or ""
+    if os.environ.get("SLURM_PROCID", "0") != "0":
+        return
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
+        failed = done.stderr.strip() if done.returncode else ""
+    except (OSError, subprocess.SubprocessError) as error:
+        failed = str(error)
+    print(f"warning: SLURM did not requeue job {job}: {failed}" if failed else f"SLURM starts job {job} again")

@@ -170,7 +170,7 @@ class KeypointModule(pl.LightningModule):
             raise ValueError(
                 f"the checkpoint predicts {len(stored)} keypoints ({', '.join(stored)}), but the data has {len(names)} "
                 f"({', '.join(names)}); train on the same keypoints (data.keypoints selects some) "
-                "or start a new run without ckpt_path"
+                "or start a new run"
             )
         here, there = (
             {key: tuple(value.shape) for key, value in state.items()}
@@ -189,7 +189,7 @@ class KeypointModule(pl.LightningModule):
         if self._data is not None and kind not in checkpoint:
             raise ValueError(
                 f"the checkpoint was not trained on {kind}, so its split is another; use the data= of its run, or start"
-                " a new run without ckpt_path"
+                " a new run"
             )
         groups = len(parameter_groups(self.net))
         for stored in checkpoint.get("optimizer_states", ()):

@@ -78,7 +78,7 @@ class Ranks(Callback):
             if lost := _dead_child(trainer) or watch.beat():
                 watch.tell(lost)
                 last = Path(trainer.default_root_dir, "checkpoints", "last.ckpt")
-                again = f"; the same command with ckpt_path={last} goes on" if last.is_file() else ""
+                again = f"; softpoint resume {trainer.default_root_dir} goes on" if last.is_file() else ""
                 _end(trainer, f"{lost}, so that the others cannot go on{again}")
         watch.leave(self._ending)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from softpoint.inference import Checkpoint, read_checkpoint
 from softpoint.inference.build_model import target_packages
 from softpoint.inference.model_card import write_card
 from softpoint.inference.safe_load import read_torch_file
-from softpoint.machine import cores, library_versions, processor
+from softpoint.machine import cores, git_state, library_versions, processor
+from softpoint.paths import write_json
 from softpoint.training.calibrate import best_checkpoint
 from softpoint.training.checkpoint_io import replace_checkpoint
 from softpoint.training.ending import reason_of_end
@@ -31,11 +32,12 @@ class Record(Callback):
     `command_facts` come from the command line. `splits` counts images, subjects and labeled points of each split, where
     that needs no synthetic image; `weights_license` is that of the starting weights, None without any or if it is
     unknown. `minutes` includes those before a run was resumed. The best checkpoint gets the outcome of the final test,
-    and model_card.md is the last file of a run.
+    and model_card.md is the last file of a run. Once a run is accepted, run.json in its folder has the facts, and
+    `started` is called.
     """
 
-    def __init__(self, command_facts: Mapping[str, Any]) -> None:
-        self.command_facts = dict(command_facts)
+    def __init__(self, command_facts: Mapping[str, Any], started: Callable[[], None] = lambda: None) -> None:
+        self.command_facts, self.started = dict(command_facts), started
         self.facts: dict[str, Any] = {}
         self.checkpoint: Checkpoint | None = None  # the best one, after the test
         self._start, self._minutes_before = time.monotonic(), 0.0
@@ -52,8 +54,17 @@ class Record(Callback):
             "starting_weights": started.get("weights"),
             "weights_license": started.get("license"),
             "versions": library_versions(),
+            "git": git_state(Path.cwd()),
+            "softpoint_git": git_state(Path(__file__).parent, tracked=Path(__file__)),
+            "threads": torch.get_num_threads(),
+            "checksums": dict(getattr(trainer.datamodule, "checksums", {})),
             **self.command_facts,
         }
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            write_json(Path(trainer.default_root_dir) / "run.json", self.facts)
+            self.started()
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         checkpoint["record"] = {**self.facts, "minutes": self._minutes}

@@ -111,7 +111,7 @@ def fit(packed: Path, folder: Path, *more: str, stop: int | None = None) -> tupl
     module, data, trainer = built(cfg := composed("train", [*SMALL, *words, *more], folder))
     trainer.callbacks.append(diary := Diary(stop))
     try:
-        trainer.fit(module, data, ckpt_path=cfg.ckpt_path, weights_only=True)
+        trainer.fit(module, data, ckpt_path=cfg.resume, weights_only=True)
     except InterruptedError:
         assert stop is not None
     return diary.pages, module.net.state_dict()
@@ -134,7 +134,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     assert [page[:2] for page in pages] == [(epoch, batch) for epoch in range(2) for batch in range(5)]
     words = [f"data.num_workers={workers}", f"checkpoint_every.steps={when}"]
     first, _ = fit(packed, tmp_path, *words, stop=stop)
-    second, resumed = fit(packed, tmp_path, *words, f"ckpt_path={tmp_path / 'checkpoints' / 'last.ckpt'}")
+    second, resumed = fit(packed, tmp_path, *words, f"resume={tmp_path / 'checkpoints' / 'last.ckpt'}")
     assert first == pages[:stop] and second == pages[stop:]
     assert all(torch.equal(resumed[key], end[key]) for key in end)
 

@@ -70,7 +70,7 @@ class StreamedData(KeypointData):
         if state_dict.get("contents") != self.description.contents:
             raise ValueError(
                 f"the checkpoint was not trained on the set at {self.folder}: its samples or its split differ; set"
-                " data.folder to that set, or start again without ckpt_path"
+                " data.folder to that set, or start a new run"
             )
 
 

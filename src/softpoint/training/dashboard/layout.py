@@ -12,7 +12,7 @@ from softpoint.evaluation.tables import parts_table
 from softpoint.metrics.columns import COLUMNS
 
 # Parts of a config that repeat others, or that say where a run is or what it shows and not what it does.
-_LEFT_OUT = ("datamodule", "logger", "name", "ckpt_path", "report", "data.seed", "trainer.max_epochs",
+_LEFT_OUT = ("datamodule", "logger", "name", "resume", "report", "data.seed", "trainer.max_epochs",
              "callbacks.duration", "callbacks.dashboard", "callbacks.progress")  # fmt: skip
 _PLACES = ("_partial_", "default_root_dir", "dirpath", "filename", "save_dir")
 _LINES = 10  # of a chart

@@ -1,0 +1,31 @@
+"""Go on with a training run that was stopped: softpoint resume RUN"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from softpoint.cli.stored_run import stored_words
+from softpoint.cli.train import main
+from softpoint.suggest import quoted
+
+CONFIG = "train"  # the command that it becomes
+
+__all__ = ["CONFIG", "arguments", "main"]
+
+
+def arguments(words: Sequence[str]) -> list[str]:
+    """Return the command line of the training that goes on; the folder of its run is the first word."""
+    if any(word in ("--help", "-h") for word in words):
+        return ["--help"]
+    run = next((word for word in words if not word.startswith("-")), None)
+    if run is None:
+        sys.exit("error: give the folder of a run, as in: softpoint resume outputs/NAME/DATE")
+    folder, changes = Path(run).absolute(), [word for word in words if word != run]
+    if folder.name in ("checkpoints", ".hydra"):
+        folder = folder.parent
+    try:
+        return [*stored_words(folder, changes), f"resume={quoted(folder)}"]
+    except FileNotFoundError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,124 @@
+"""The command of a run as the folder of the run keeps it: to go on with it, and to repeat it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from softpoint.cli.hydra_errors import CommandLine, hydras, key_of
+from softpoint.suggest import quoted
+
+# Keys of one start of a run: it may differ at the next.
+_OF_A_START = ("resume", "ckpt_path")
+
+
+def stored_words(run: Path, changes: Sequence[str] = ()) -> list[str]:
+    """Return a command line of `softpoint train` that composes the config of a run, followed by `changes`.
+
+    Where a default has another value than the run had, it is set to that, and said. The working directory becomes that
+    of the run, if there is one still, because paths of the command line start there.
+
+    Raises FileNotFoundError for a folder that is no run's.
+    """
+    folder = run / ".hydra"
+    if not (folder / "config.yaml").is_file() or not (folder / "hydra.yaml").is_file():
+        raise FileNotFoundError(
+            f"{run} is not the folder of a run: it has no .hydra/config.yaml; give outputs/NAME/DATE"
+        )
+    started: Any = OmegaConf.load(folder / "hydra.yaml")
+    _work_in(Path(started.hydra.runtime.cwd))
+    own = [f"--config-dir={s.path}" for s in started.hydra.runtime.config_sources if s.provider == "command-line"]
+    words = [*own, *own_words(str(word) for word in OmegaConf.load(folder / "overrides.yaml"))]
+    changed = {key_of(word) for word in changes}
+    restored = [
+        word for word in _restored(words, OmegaConf.load(folder / "config.yaml")) if key_of(word) not in changed
+    ]
+    for word in restored:
+        print(f"{word}, as in the run: the default is another one now")
+    return [*words, *restored, *changes]
+
+
+def keep_words(run: Path, config: DictConfig, words: Sequence[str]) -> None:
+    """Write the config and the command line of a run that goes on into its folder, for the next time."""
+    folder = run / ".hydra"
+    folder.mkdir(exist_ok=True)
+    OmegaConf.save(config, folder / "config.yaml")
+    OmegaConf.save(OmegaConf.create(own_words(words)), folder / "overrides.yaml")
+
+
+def own_words(words: Iterable[str]) -> list[str]:
+    """Return the words of a command line that every start of its run has.
+
+    >>> own_words(["seed=1", "resume=auto", "hydra.run.dir=a"])
+    ['seed=1']
+    """
+    return [word for word in words if key_of(word) not in _OF_A_START and not hydras(word)]
+
+
+def newest_run(parent: Path, words: Sequence[str], job: str | None = None) -> Path | None:
+    """Return the newest run in `parent` of the same command line, and of the same job of a cluster if one is given."""
+    command = sorted(own_words(words))
+    for folder in sorted(parent.glob("*"), reverse=True):
+        if job is not None and f"job={job}" not in owner(folder).split():
+            continue
+        path = folder / ".hydra" / "overrides.yaml"
+        if path.is_file() and sorted(own_words(map(str, OmegaConf.load(path)))) == command:
+            return folder
+    return None
+
+
+def owner(run: Path) -> str:
+    """Return the process, the host and the job that wrote last into the folder of a run; "" where it is not known."""
+    lock = run / ".lock"
+    return lock.read_text(encoding="utf-8", errors="replace").strip()[:200] if lock.is_file() else ""
+
+
+def _work_in(folder: Path) -> None:
+    if folder.is_dir() and folder != Path.cwd():
+        os.chdir(folder)
+        print(f"working in {folder}, where the run was started")
+
+
+def _restored(words: Sequence[str], stored: Any) -> list[str]:
+    """Return overrides of the plain values that the command line would now compose differently."""
+    now = CommandLine("train", words).compose()
+    if now is None:
+        return []  # Hydra says why
+    values = dict(_plain_values(now))
+    return [
+        f"{key}={_value(value)}"
+        for key, value in _plain_values(stored)
+        if key in values and values[key] != value and not _refers(value) and key not in _OF_A_START
+    ]
+
+
+def _plain_values(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    plain: Any = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node
+    for key, value in plain.items():
+        if isinstance(value, Mapping) and value:
+            yield from _plain_values(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _refers(value: Any) -> bool:
+    return "${" in str(value) or "???" in str(value)
+
+
+def _value(value: Any) -> str:
+    """Return a plain value as an override has it.
+
+    >>> _value([1, None, "a b", {"x": True}])
+    "[1,null,'a b',{x:true}]"
+    """
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_value, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_value(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, str):
+        return quoted(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)

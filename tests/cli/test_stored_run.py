@@ -1,0 +1,51 @@
+"""The folder of a run keeps the command that goes on with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from helpers.training import composed
+from softpoint.cli.hydra_errors import CommandLine
+from softpoint.cli.run_folder import LOCK
+from softpoint.cli.stored_run import keep_words, newest_run, stored_words
+
+WORDS = ["optimizer=sgd", "data.train=8", "augment=strong", "resume=auto"]
+
+
+def stored(folder: Path) -> Path:
+    """A run's folder, whose rate and patience were other defaults than today's."""
+    cfg = composed("train", [*WORDS, "optimizer.lr=0.123"], folder)
+    keep_words(folder, cfg, WORDS)
+    started = {"runtime": {"cwd": str(Path.cwd()), "config_sources": []}}
+    OmegaConf.save({"hydra": started}, folder / ".hydra" / "hydra.yaml")
+    return folder
+
+
+def test_the_stored_config_is_the_start_and_words_change_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = stored_words(stored(tmp_path), ["data.train=9"])
+    assert words == [*WORDS[:3], "optimizer.lr=0.123", "data.train=9"]
+    assert capsys.readouterr().out == "optimizer.lr=0.123, as in the run: the default is another one now\n"
+    cfg = CommandLine("train", words).compose()
+    assert cfg is not None and (cfg.optimizer.lr, cfg.data.train, cfg.optimizer.nesterov) == (0.123, 9, True)
+    assert "optimizer.lr=0.5" in stored_words(tmp_path, ["optimizer.lr=0.5"])
+    with pytest.raises(FileNotFoundError, match="is not the folder of a run"):
+        stored_words(tmp_path / "nowhere")
+
+
+def test_a_job_finds_the_newest_run_of_its_command(tmp_path: Path) -> None:
+    for name in ("2026-01-01", "2026-01-02"):
+        stored(tmp_path / name)
+    (tmp_path / "2026-01-03").mkdir()
+    (tmp_path / "2026-01-01" / LOCK).write_text("pid=1 host=a job=7")
+    assert newest_run(tmp_path, WORDS[:3]) == tmp_path / "2026-01-02"
+    assert newest_run(tmp_path, WORDS[:3], job="7") == tmp_path / "2026-01-01"
+    assert newest_run(tmp_path, WORDS[:2]) is None
+
+
+@pytest.mark.parametrize("words", [["resume"], ["resume", "nowhere"], ["train", "--from", "nowhere"]], ids=" ".join)
+def test_a_folder_that_is_no_run_is_refused(start, words: list[str]) -> None:
+    ending = start(*words)
+    assert ending.code == 1 and "error: " in ending.err and "outputs/NAME/DATE" in ending.err

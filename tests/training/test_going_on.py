@@ -1,0 +1,140 @@
+"""A run goes on from a checkpoint that is proved, with the settings that its command changed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from softpoint.inference.safe_load import read_torch_file
+from softpoint.training.callbacks import EarlyStopping, ModelCheckpoint
+from softpoint.training.checkpoint_io import LAST, PREVIOUS, remove_unfinished, replace_checkpoint
+from softpoint.training.ending import leave
+from softpoint.training.resume import Resume, find_checkpoint
+from softpoint.training.schedules import constant, plateau
+
+
+def checkpoint(step: int, weight: float = 1.0) -> dict[str, Any]:
+    weights = {"net.a": torch.full((64,), weight)}
+    return {"global_step": step, "hyper_parameters": {"seed": 0}, "state_dict": weights}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run that has written two checkpoints."""
+    for step in (3, 6):
+        replace_checkpoint(tmp_path / "checkpoints" / LAST, checkpoint(step))
+    return tmp_path
+
+
+def flip_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    place = content.find(torch.full((64,), 1.0).numpy().tobytes())
+    content[place + 9] ^= 1
+    path.write_bytes(content)
+
+
+def test_the_last_checkpoint_and_the_one_before_are_kept(run: Path) -> None:
+    assert find_checkpoint(run)[1]["global_step"] == 6
+    assert read_torch_file(run / "checkpoints" / PREVIOUS)["global_step"] == 3
+    (run / "checkpoints" / f".12-34.{LAST}").touch()
+    remove_unfinished(run / "checkpoints")
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {LAST, PREVIOUS}
+
+
+@pytest.mark.parametrize("fault", ["damaged", "missing", "cut", "ruined"])
+def test_a_run_goes_on_from_the_checkpoint_before_a_bad_one(
+    run: Path, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = run / "checkpoints" / LAST
+    if fault == "damaged":
+        flip_bit(last)
+        with pytest.raises(ValueError, match="its bytes are not those written"):
+            read_torch_file(last)
+    elif fault == "ruined":
+        torch.save(checkpoint(6, torch.nan), last)
+    else:
+        last.unlink() if fault == "missing" else last.write_bytes(last.read_bytes()[:500])
+    path, stored = find_checkpoint(run)
+    assert path.name == PREVIOUS and stored["global_step"] == 3
+    assert "goes on from last-previous.ckpt, step 3, and repeats 0.0 minutes" in capsys.readouterr().out
+    flip_bit(path)
+    with pytest.raises(ValueError, match="start a new run"):
+        find_checkpoint(run)
+
+
+def config(**optimizer: Any) -> dict[str, Any]:
+    return {"optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.1, "weight_decay": 0.01} | optimizer}
+
+
+@pytest.mark.parametrize("schedule", [constant, plateau])
+def test_a_changed_learning_rate_scales_the_one_that_was_reached(schedule: Any) -> None:
+    weights = [torch.nn.Parameter(torch.ones(1)) for _ in range(2)]
+    groups = [{"params": weights[:1]}, {"params": weights[1:], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=0.1, weight_decay=0.01)
+    arguments = {} if schedule is constant else {"factor": 0.5, "patience": 1}
+    scheduler = schedule(optimizer, lambda step: 0.0, **arguments)["scheduler"]
+    trainer = SimpleNamespace(optimizers=[optimizer], lr_scheduler_configs=[SimpleNamespace(scheduler=scheduler)])
+    stored = {"hyper_parameters": config() | {"scheduler": {"patience": 1}}, "versions": {"numpy": "1.0"}}
+    resume = Resume(stored, config(lr=0.02, weight_decay=0.5) | {"scheduler": {"patience": 7}})
+    resume.on_train_start(trainer, None)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.02, 0.02])
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.0]
+    assert schedule is constant or scheduler.patience == 7
+    optimizer.step()
+    if schedule is constant:
+        scheduler.step()
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.02)
+    assert "optimizer.lr 0.1 -> 0.02" in str(resume) and "numpy 1.0 -> " in str(resume)
+
+
+def test_another_optimizer_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"optimizer._target_ was torch.optim.AdamW .* start a new run"):
+        Resume({"hyper_parameters": config()}, config(_target_="torch.optim.SGD"))
+
+
+def test_a_moved_run_keeps_its_best_checkpoint_unless_that_is_damaged(run: Path, tmp_path: Path) -> None:
+    first = ModelCheckpoint(tmp_path / "gone", monitor="val/epe")
+    best = str(tmp_path / "gone" / LAST)
+    first.best_model_path, first.kth_best_model_path, first.best_model_score = best, best, torch.tensor(3.0)
+    first.best_k_models = {best: torch.tensor(3.0)}
+    moved = ModelCheckpoint(run / "checkpoints", monitor="val/epe")
+    moved.load_state_dict(first.state_dict())
+    here = str(run / "checkpoints" / LAST)
+    assert moved.best_model_score == 3 and moved.best_model_path == moved.kth_best_model_path == here
+    assert moved.best_k_models == {here: 3.0}
+    flip_bit(run / "checkpoints" / LAST)
+    again = ModelCheckpoint(run / "checkpoints", monitor="val/epe")
+    again.load_state_dict(moved.state_dict())
+    assert again.best_model_score is None and again.best_model_path == ""
+
+
+def test_a_run_that_had_stopped_does_not_go_on() -> None:
+    stopped, trainer = EarlyStopping("val/epe", patience=2), SimpleNamespace(should_stop=False)
+    stopped.wait_count = 2
+    longer = EarlyStopping("val/epe", patience=9)
+    for callback, stops in ((longer, False), (EarlyStopping("val/epe", patience=2), True)):
+        callback.load_state_dict(stopped.state_dict())
+        callback.on_fit_start(trainer, None)
+        assert trainer.should_stop is stops
+
+
+def test_usr1_asks_slurm_to_start_the_job_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "scontrol"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("SLURM_JOB_ID", "42")
+    for rank, asked in (("1", False), ("0", True)):
+        monkeypatch.setenv("SLURM_PROCID", rank)
+        with pytest.raises(SystemExit) as end:
+            leave(signal.SIGUSR1)
+        assert end.value.code == 128 + signal.SIGUSR1 and (tmp_path / "asked").exists() is asked
+    assert (tmp_path / "asked").read_text() == "requeue 42\n" and "SLURM starts job 42 again" in capsys.readouterr().out
