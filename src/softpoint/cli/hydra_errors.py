@@ -18,6 +18,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from softpoint.cli.resource_errors import resource_message
 from softpoint.renamed_keys import REMOVED_KEYS, RENAMED_KEYS, advice
 from softpoint.suggest import did_you_mean, without_data
 
@@ -72,7 +73,8 @@ def leave(error: Exception, line: CommandLine) -> NoReturn:
         sys.exit(141)
     wrong_type = isinstance(error, TypeError) and _not_numbers(line)
     # Lightning's class for what a Trainer cannot do is not worth importing it.
-    if not (isinstance(error, MISTAKES) or wrong_type or type(error).__name__ == "MisconfigurationException"):
+    known = isinstance(error, MISTAKES) or wrong_type or resource_message(error)
+    if not (known or type(error).__name__ == "MisconfigurationException"):
         raise error
     if os.environ.get("SOFTPOINT_TRACEBACK"):
         traceback.print_exc()
@@ -100,6 +102,8 @@ def check_config_folders(line: CommandLine) -> None:
 
 def explain(error: BaseException, line: CommandLine) -> str:
     """Return what is wrong and the way out, from an exception of Hydra's or our own."""
+    if ran_out := resource_message(error):
+        return ran_out
     cause: BaseException = error
     while cause.__cause__ is not None and isinstance(cause, HydraException):
         cause = cause.__cause__

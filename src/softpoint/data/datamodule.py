@@ -20,6 +20,7 @@ from softpoint.data.dataset import EpochSampler, KeypointDataset, ResumableLoade
 from softpoint.data.device_cache import DeviceCache
 from softpoint.data.geometry import transform
 from softpoint.data.sources import PaintedScenes, Painter, Source
+from softpoint.data.watched_loader import WatchedLoader
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.skeleton import Skeleton
 from softpoint.labels.split import SPLITS
@@ -35,15 +36,19 @@ class Loader:
     Args:
         batch_size: samples per process and step.
         num_workers: processes that load; 0 loads in the main one, None takes one per core, less one, up to eight.
+        timeout: seconds after which a batch that such a process owes ends the run.
     """
 
     batch_size: int
     num_workers: int | None = None
+    timeout: float = 120
 
     def __post_init__(self) -> None:
         for key, value, least in (("batch_size", self.batch_size, 1), ("num_workers", self.num_workers or 0, 0)):
             if type(value) is not int or value < least:
                 raise ValueError(f"data.{key}={value}: give a whole number from {least} on")
+        if not self.timeout > 0:
+            raise ValueError(f"data.timeout={self.timeout}: give a positive number of seconds")
 
     @property
     def workers(self) -> int:
@@ -216,7 +221,7 @@ class KeypointData(pl.LightningDataModule, ABC):
         # On resuming, workers fetch their first batches before Lightning calls set_epoch.
         sampler.set_epoch(self.epochs)
         batch_size, workers = self.batch_size, self.loader.workers
-        loader = (ResumableLoader if shuffled else DataLoader)(
+        loader = (ResumableLoader if shuffled else WatchedLoader)(
             self.dataset(split),
             batch_size,
             sampler=sampler,
@@ -230,6 +235,7 @@ class KeypointData(pl.LightningDataModule, ABC):
             # Of its own, so that the beginning of an epoch draws nothing from the one that a network uses.
             generator=torch.Generator(),
         )
+        loader.wait = self.loader.timeout
         if isinstance(loader, ResumableLoader):
             self._training = loader
             loader.load_state_dict(self._position)

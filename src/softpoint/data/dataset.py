@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
+from torch.utils.data import Dataset, Sampler, default_collate, get_worker_info
 
 from softpoint.data.augment import Augment
 from softpoint.data.crops import input_matrix
 from softpoint.data.device_augment import color_numbers
 from softpoint.data.geometry import transform, warp
 from softpoint.data.sources import NO_PIXELS, Source
+from softpoint.data.watched_loader import WatchedLoader
 from softpoint.labels.partition import evenly_spaced
 from softpoint.types import Sample
 
@@ -176,7 +177,7 @@ class EpochSampler(Sampler[Draw]):
             yield Draw(epoch, int(order[i % total]), padding=i >= total and self.seed is None)
 
 
-class ResumableLoader(DataLoader[Sample]):
+class ResumableLoader(WatchedLoader):
     """A loader whose state is the number of batches of an epoch that it has yielded, and that continues after them.
 
     With another sampler than `EpochSampler`, which Lightning sets to overfit a few batches, it has no state.

@@ -1,0 +1,64 @@
+"""One sentence, with the way out, for memory, disks, files and loading processes that ran out."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+_SMALLER = "lower data.batch_size (and raise trainer.accumulate_grad_batches by the same factor) or data.size"
+_FILES = "too many files are open: raise the limit (ulimit -n 8192), or set data.num_workers=0"
+_SHARED = (
+    "the shared memory that loading processes hand batches over by, /dev/shm, is full: set data.num_workers=0, or"
+    " enlarge it (docker run --shm-size=8g)"
+)
+
+# What a message of torch contains, and what we say; the first that fits.
+_MESSAGES = {
+    "(CUDA|HIP|XPU|MPS).*out of memory": (
+        f"the memory of the GPU is full: {_SMALLER}, or set trainer.precision=bf16-mixed"
+    ),
+    "can't allocate memory|not enough memory|bad_alloc": f"the memory is full: {_SMALLER}, or data.num_workers",
+    "Too many open files|items of ancdata": _FILES,
+    "signal: Bus error|(shared memory|torch_).*No space left|No space left.*torch_": _SHARED,
+    r"worker \(pid(\(s\))? (?P<pid>[\d, ]+)\) (exited unexpectedly|is killed by signal: (?P<signal>[^.]*))": (
+        "a process that loads data (pid {pid}) was ended ({signal}), as the system does where memory is short: lower"
+        " data.num_workers (0 loads in the main process) or data.batch_size, and continue from last.ckpt"
+    ),
+    "PytorchStreamWriter failed|inline_container": (
+        "a checkpoint cannot be written, and the one before it stays: the disk is full, or its quota is used up; free"
+        " space and continue from last.ckpt"
+    ),
+}
+_CODES = {
+    errno.ENOSPC: "the disk is full: free space, or name a folder on another one",
+    errno.EDQUOT: "the quota of the disk is used up: free space, or name a folder on another one",
+    errno.EROFS: "the folder is read-only: name another one",
+    errno.EACCES: "no permission to read or write it: change its permissions, or name another one",
+    errno.EMFILE: _FILES,
+    errno.ENFILE: _FILES,
+    errno.ENOMEM: f"the memory is full: {_SMALLER}, or data.num_workers",
+}
+
+
+def resource_message(error: BaseException) -> str:
+    """Return what ran out and the way out; "" for another error.
+
+    >>> resource_message(OSError(errno.ENOSPC, "No space left on device", "run/test.csv"))
+    'run/test.csv: the disk is full: free space, or name a folder on another one'
+    >>> resource_message(RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. "))
+    'a process that loads data (pid 12) was ended (Killed), as the system does where memory is short: lower
+    data.num_workers (0 loads in the main process) or data.batch_size, and continue from last.ckpt'
+    >>> resource_message(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    ''
+    """
+    if isinstance(error, OSError) and error.errno in _CODES:
+        return ": ".join([*([str(error.filename)] if error.filename else []), _CODES[error.errno]])
+    if isinstance(error, MemoryError):
+        return _CODES[errno.ENOMEM]
+    if not isinstance(error, RuntimeError):
+        return ""
+    for pattern, message in _MESSAGES.items():
+        if found := re.search(pattern, str(error), re.DOTALL):
+            facts = found.groupdict()
+            return message.format(pid=facts.get("pid"), signal=facts.get("signal") or "without a word")
+    return ""
