@@ -25,6 +25,7 @@ class Sample(TypedDict):
     index: int
     group: str  # video, session or subject, which a split never divides
     record: NotRequired[Any]  # of an unrounded sample: labels in original pixels (`data.sources.Record`)
+    error: NotRequired[str]  # why its image is blank and its points are hidden
     warp: NotRequired[Float[Tensor, "3 3"]]  # input pixels -> pixels of the canvas on the device
     color: NotRequired[Float[Tensor, " C"]]  # the color augmentation drawn for this sample, as numbers
     unlabeled: NotRequired[dict[str, Tensor]]  # images without labels in two views, see `WithUnlabeled`

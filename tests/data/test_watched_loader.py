@@ -6,13 +6,21 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 
 from softpoint.cli.resource_errors import resource_message
+from softpoint.data.dataset import KeypointDataset, collate
+from softpoint.data.sources import LabeledImages
 from softpoint.data.watched_loader import WatchedLoader
+from softpoint.images import ImageFolder
+from softpoint.labels.schema import Labels, Subject
+from softpoint.labels.skeleton import Skeleton
 
 
 @dataclass
@@ -54,3 +62,29 @@ def test_a_killed_process_is_one_sentence_with_the_way_out() -> None:
     with pytest.raises(RuntimeError) as error:
         batches("SIGKILL")
     assert "was ended (Killed), as the system does where memory is short: lower" in resource_message(error.value)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_vanishes_or_changes_is_left_out_and_counted(
+    tmp_path: Path, workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ("a.png", "b.png", "c.png")
+    for name in names:
+        Image.new("RGB", (40, 30), "white").save(tmp_path / name)
+    subjects = tuple(Subject(name, "row", np.full((2, 2), 9.0), np.array([2, 2])) for name in names)
+    labels = Labels("labels.csv", "", Skeleton(("left", "right")), subjects)
+    sizes = np.array([(30, 40)] * 3)
+    (tmp_path / "b.png").unlink()
+    Image.new("RGB", (20, 30)).save(tmp_path / "c.png")
+    source = LabeledImages(labels, sizes, ImageFolder(tmp_path), skip=True)
+    loader = WatchedLoader(KeypointDataset(source, (32, 32), (0,)), 3, num_workers=workers, collate_fn=collate)
+    for _ in range(2):
+        (batch,) = loader
+        assert batch["visibility"].tolist() == [[2, 2], [0, 0], [0, 0]] and "error" not in batch
+        assert batch["image"][0].any() and not batch["image"][1:].any()
+    assert list(loader.errors.values()) == [2, 2]
+    assert caplog.text.count("1 image cannot be read any more, left out: b.png: ") == 1
+    assert "c.png was 40x30 when it was scanned, and is 20x30 now" in caplog.text
+    for index in (1, 2):
+        with pytest.raises((OSError, ValueError), match=names[index]):
+            LabeledImages(labels, sizes, ImageFolder(tmp_path)).load(0, index)

@@ -84,6 +84,8 @@ class KeypointDataset(Dataset[Sample]):
             "index": index,
             "group": record.group,
         }
+        if record.error:
+            sample["error"] = record.error
         if self.unrounded:
             sample["record"] = record._replace(image=NO_PIXELS)
             sample["image"] = torch.from_numpy(unrounded_input(record.image, matrix, self.size))
@@ -115,12 +117,11 @@ def input_pixel(source: Source, size: tuple[int, int], padding: float) -> float:
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:
     """Return a batch of samples; its images (B, 3, H, W) are channels-last in memory, which convolutions prefer.
 
-    Records stay a list.
+    Records stay a list, as do errors of images, which a `WatchedLoader` takes out.
     """
-    records = [sample["record"] for sample in samples if "record" in sample]
-    batch: dict[str, Any] = default_collate([{k: v for k, v in sample.items() if k != "record"} for sample in samples])
-    if records:
-        batch["record"] = records
+    lists = {key: [sample[key] for sample in samples if key in sample] for key in ("record", "error")}
+    batch: dict[str, Any] = default_collate([{k: v for k, v in sample.items() if k not in lists} for sample in samples])
+    batch |= {key: values for key, values in lists.items() if values}
     if "image" in batch:
         batch["image"] = batch["image"].permute(0, 3, 1, 2)
     return batch

@@ -112,7 +112,11 @@ class LabeledData(KeypointData):
         boxes = loaded.boxes
         return {
             split: LabeledImages(
-                self.labels.select(rows), loaded.sizes[rows], reader, None if boxes is None else boxes[rows]
+                self.labels.select(rows),
+                loaded.sizes[rows],
+                reader,
+                None if boxes is None else boxes[rows],
+                skip=self.source.on_error == "skip",
             )
             for split, rows in self.splits.items()
         }

@@ -28,6 +28,7 @@ class Record(NamedTuple):
     scale: float  # length in pixels that PCK and NME divide by
     group: str  # video, subject or session
     box: np.ndarray | None = None  # left, top, right, bottom of a crop; None for the whole image
+    error: str = ""  # why its image is blank and its points are hidden
 
 
 class Source(Protocol):
@@ -83,11 +84,19 @@ class PaintedScenes:
 class LabeledImages:
     """Labeled subjects, whose images `reader` opens.
 
-    `sizes` (N, 2) is the height and width of each subject's image, `boxes` (N, 4) that of each crop.
+    `sizes` (N, 2) is the height and width of each subject's image, `boxes` (N, 4) that of each crop. With `skip`, an
+    image that cannot be read any more is blank, and its points are unlabeled.
     """
 
-    def __init__(self, labels: Labels, sizes: np.ndarray, reader: Reader, boxes: np.ndarray | None = None) -> None:
-        self.labels, self.sizes, self.reader, self.boxes = labels, sizes, reader, boxes
+    def __init__(
+        self,
+        labels: Labels,
+        sizes: np.ndarray,
+        reader: Reader,
+        boxes: np.ndarray | None = None,
+        skip: bool = False,
+    ) -> None:
+        self.labels, self.sizes, self.reader, self.boxes, self.skip = labels, sizes, reader, boxes, skip
         self.skeleton, self.groups = labels.skeleton, labels.groups
         rows = zip(labels.keypoints, labels.boxes, sizes, strict=True)
         self.scales = [subject_scale(points, size, box) for points, box, size in rows]
@@ -97,7 +106,21 @@ class LabeledImages:
 
     def load(self, epoch: int, index: int) -> Record:
         """Return the record at `index`, the same in every epoch."""
-        return self.describe(index)._replace(image=self.reader.read(self.labels.subjects[index].image))
+        record, image = self.describe(index), self.labels.subjects[index].image
+        try:
+            pixels = self.reader.read(image)
+            if pixels.shape[:2] != record.size:
+                before, now = record.size, pixels.shape[:2]
+                raise ValueError(
+                    f"{image} was {before[1]}x{before[0]} when it was scanned, and is {now[1]}x{now[0]} now"
+                )
+        except (OSError, ValueError) as error:
+            if not self.skip:
+                raise
+            hidden = np.full_like(record.keypoints, np.nan), np.zeros_like(record.visibility)
+            blank = np.zeros((*record.size, 3), np.uint8)
+            return record._replace(image=blank, keypoints=hidden[0], visibility=hidden[1], error=f"{image}: {error}")
+        return record._replace(image=pixels)
 
     def describe(self, index: int) -> Record:
         """Return the record at `index` without pixels."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from signal import strsignal
 from threading import Event, Thread
@@ -27,18 +30,32 @@ class WatchedLoader(DataLoader[Any]):
 
     wait: float = 120.0
 
+    @cached_property
+    def errors(self) -> Counter[str]:
+        """How often each image was left out that could not be read."""
+        return Counter()
+
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         batches = super().__iter__()
         if not self.num_workers:
-            yield from batches
+            yield from map(self._without_errors, batches)
             return
         watch = _Watch(batches, self.wait)
         watch.start()
         try:
             while (batch := watch.next()) is not None:
-                yield batch
+                yield self._without_errors(batch)
         finally:
             watch.ended.set()
+
+    def _without_errors(self, batch: Any) -> Any:
+        """Take the errors of images out of a batch, count them, and warn once of each."""
+        for error in batch.pop("error", ()) if isinstance(batch, dict) else ():
+            self.errors[error] += 1
+            if self.errors[error] == 1:
+                count = len(self.errors)
+                _log.warning("%d image%s cannot be read any more, left out: %s", count, "s" * (count > 1), error)
+        return batch
 
 
 class _Watch(Thread):
@@ -62,8 +79,11 @@ class _Watch(Thread):
                     f"{self.fault}; load without processes by data.num_workers=0, or give slow files more time by"
                     " data.timeout"
                 ) from error
-            if isinstance(error, OSError | EOFError) and (killed := self._killed()):
-                raise RuntimeError(killed) from error  # as where the process did not just hand a batch over
+            if isinstance(error, OSError | EOFError):  # of a process that just handed a batch over
+                if killed := self._killed():
+                    raise RuntimeError(killed) from error
+                if isinstance(error, EOFError):
+                    raise OSError(errno.EMFILE, "no file handle is left to receive a batch by") from error
             raise
         finally:
             self._waiting = False
