@@ -36,7 +36,7 @@ def train_in_processes(folder: Path) -> None:
     own = [
         f"--config-dir={source.path}" for source in running.runtime.config_sources if source.provider == "command-line"
     ]
-    words = [*running.overrides.task, f"hydra.run.dir={quoted(folder)}", *own, "hydra.mode=RUN"]
+    words = [*running.overrides.task, f"hydra.run.dir={quoted(folder)}", *own, "hydra.mode=RUN", "must_work=false"]
     command, lines = [sys.executable, "-m", "softpoint.cli", "train", *words], []
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
