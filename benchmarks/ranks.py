@@ -35,7 +35,7 @@ from softpoint.machine import cores, processor
 SETTINGS = (
     "data.size=64", "data.train=48", "data.val=9", "data.test=21", "data.num_workers=0", "decoder.channels=8",
     "backbone.width=8", "trainer.accelerator=cpu", "trainer.max_epochs=3", "trainer.enable_progress_bar=false",
-    "~callbacks.progress", "must_work=false",
+    "~callbacks.progress", "~callbacks.ema", "must_work=false",
     "trainer.log_every_n_steps=1", "report=false", "logger=csv", "~callbacks.dashboard", "optimizer=sgd",
     "optimizer.lr=0.01", "+callbacks.frozen._target_=ranks.FrozenStatistics",
 )  # fmt: skip
@@ -66,6 +66,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="reliability.py ranks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--lose", action=argparse.BooleanOptionalAction, default=True, help="end processes too")
     parser.add_argument("--hosts", action="store_true", help="also across two network namespaces")
     options = parser.parse_args(arguments)
     print(f"{processor()}, {cores()} cores, torch {torch.__version__}", flush=True)
@@ -73,8 +74,10 @@ def main(arguments: Sequence[str]) -> None:
         folder, failures = Path(temporary), list[str]()
         wait(train([Host()], 1, folder / "1"), folder / "1")
         failures += compare(folder, "2", [Host()], 2)
-        failures += lose(folder, "killed", [Host()], 1, signal.SIGKILL)
-        failures += lose(folder, "stopped", [Host()], 1, signal.SIGSTOP)
+        failures += compare(folder, "2 sharded", [Host()], 2, "fsdp")
+        if options.lose:
+            failures += lose(folder, "killed", [Host()], 1, signal.SIGKILL)
+            failures += lose(folder, "stopped", [Host()], 1, signal.SIGSTOP)
         if options.hosts:
             with two_hosts() as hosts:
                 failures += compare(folder, "2x2", hosts, 2)
@@ -90,7 +93,7 @@ def train(hosts: Sequence[Host], devices: int, folder: Path, *more: str) -> list
     processes = []
     batch, nodes = 8 // (devices * len(hosts)), len(hosts)
     paths = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "src")]
-    several = ["trainer=ddp", f"trainer.devices={devices}", f"trainer.num_nodes={nodes}"] * (devices * nodes > 1)
+    several = [] if devices * nodes == 1 else [f"trainer.devices={devices}", f"trainer.num_nodes={nodes}"]
     words = [*several, *SETTINGS, f"data.batch_size={batch}", *more, f"hydra.run.dir={folder}"]
     for node, host in enumerate(hosts):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths), **host.environment}
@@ -114,9 +117,9 @@ def wait(processes: Sequence[subprocess.Popen[str]], folder: Path) -> None:
             raise RuntimeError(log_of(folder, node).read_text()[-2000:])
 
 
-def compare(folder: Path, name: str, hosts: Sequence[Host], devices: int) -> list[str]:
+def compare(folder: Path, name: str, hosts: Sequence[Host], devices: int, trainer: str = "ddp") -> list[str]:
     """Train, and return how the curve, weights or metrics differ from those of one process."""
-    wait(train(hosts, devices, folder / name), folder / name)
+    wait(train(hosts, devices, folder / name, f"trainer={trainer}"), folder / name)
     one, several = (losses(folder / run) for run in ("1", name))
     curve = max(abs(a - b) / abs(a) for a, b in zip(one, several, strict=True))
     first, last = (read_torch_file(folder / run / "checkpoints/last.ckpt")["state_dict"] for run in ("1", name))
@@ -152,7 +155,7 @@ def measured(run: Path) -> float:
 def lose(folder: Path, how: str, hosts: Sequence[Host], rank: int, number: int | None) -> list[str]:
     """Train, end or cut off the process of a rank, and return whether the others do not end in time and name it."""
     run = folder / how.replace(" ", "-")
-    processes = train(hosts, 2, run, "data.train=4000", "trainer.max_epochs=1000")
+    processes = train(hosts, 2, run, "trainer=ddp", "data.train=4000", "trainer.max_epochs=1000")
     while not (run / "checkpoints" / "last.ckpt").is_file():
         time.sleep(1)
         assert all(process.poll() is None for process in processes), log_of(run).read_text()
@@ -191,7 +194,7 @@ def alone(folder: Path, hosts: Sequence[Host]) -> list[str]:
     environment = {"MASTER_ADDR": hosts[0].address, "MASTER_PORT": PORT, "NODE_RANK": "0"}
     run = folder / "alone"
     first = Host(hosts[0].address, hosts[0].prefix, {**hosts[0].environment, **environment})
-    (process,) = train([first], 2, run, "trainer.num_nodes=2", "callbacks.ranks.wait=20")
+    (process,) = train([first], 2, run, "trainer=ddp", "trainer.num_nodes=2", "callbacks.ranks.wait=20")
     process.wait(120)
     told = log_of(run).read_text().splitlines()[-1]
     print(f"the other host does not come: {told}", flush=True)

@@ -44,6 +44,7 @@ ELSEWHERE = (
     "trainer=gpu",
     "trainer=mps",
     "trainer=ddp",
+    "trainer=fsdp",
     "data=custom",
     "data=streaming",
     "logger=wandb",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
+from hydra.utils import instantiate
 from omegaconf import DictConfig, flag_override
 
 from softpoint.cli.stored_run import newest_run, owner
@@ -122,6 +123,8 @@ def _follows(trainer: DictConfig) -> bool:
     from pytorch_lightning import Trainer
 
     options: dict[str, Any] = {key: trainer[key] for key in ("accelerator", "devices", "num_nodes", "strategy")}
+    if isinstance(trainer.strategy, DictConfig):
+        options["strategy"] = instantiate(trainer.strategy)
     options |= dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     return Trainer(**options).global_rank > 0
 

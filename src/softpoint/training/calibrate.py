@@ -60,7 +60,7 @@ class Calibrate(Callback):
     def _calibrate(self, trainer: Any, module: Any, path: Path) -> str:
         """Write the fitted values into the checkpoint, and return a sentence about the fit."""
         stored = read_stored(path)
-        net: KeypointNet = copy.deepcopy(module.net).eval().to(trainer.strategy.root_device)
+        net: KeypointNet = copy.deepcopy(whole_net(trainer, module)).eval().to(trainer.strategy.root_device)
         weights = {key.removeprefix("net."): value for key, value in stored["state_dict"].items() if key[:4] == "net."}
         net.load_state_dict({**net.calibration.state_dict(prefix="calibration."), **weights})
         samples = trainer.datamodule.dataset("val", unrounded=True)  # as a predictor gets them
@@ -68,6 +68,12 @@ class Calibrate(Callback):
         if fit.radius:
             write_calibration(path, stored, net, fit)
         return str(fit)
+
+
+def whole_net(trainer: Any, module: Any) -> KeypointNet:
+    """Return the network of a module, or where processes have divided it, one like it without its weights."""
+    net: KeypointNet = getattr(trainer.strategy, "whole", None) or module.net
+    return net
 
 
 class Fit(NamedTuple):

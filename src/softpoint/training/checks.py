@@ -7,13 +7,14 @@ from typing import Any
 
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.accelerators import CPUAccelerator
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 
 from softpoint.labels.split import SPLITS
 from softpoint.metrics.columns import COLUMNS
 from softpoint.metrics.visibility import NAMES
 from softpoint.suggest import check_choice
 from softpoint.training.callbacks import Duration
+from softpoint.training.sharded import ShardedStrategy
 
 # Keys of the trainer that are whole numbers, and a value beside those from 1 on that turns a limit off.
 _WHOLE = {"max_epochs": -1, "max_steps": -1, "accumulate_grad_batches": None, "check_val_every_n_epoch": None}
@@ -46,6 +47,11 @@ def check_trainer(trainer: Any) -> None:
             f"trainer.devices={trainer.num_devices} would start as many processes on {processors} CPU cores; lower it"
         )
     _check_nodes(trainer)
+    if isinstance(trainer.strategy, ShardedStrategy) and any(isinstance(c, WeightAveraging) for c in trainer.callbacks):
+        raise ValueError(
+            "trainer=fsdp divides the weights between the processes, which callbacks.ema cannot average; add"
+            " '~callbacks.ema'"
+        )
     for callback in trainer.callbacks:
         if isinstance(callback, EarlyStopping | ModelCheckpoint):
             _check_monitor(callback)
