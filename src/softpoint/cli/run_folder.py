@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from hydra.utils import instantiate
 from omegaconf import DictConfig, flag_override
 
 from softpoint.cli.stored_run import newest_run, owner
@@ -122,9 +121,9 @@ def _follows(trainer: DictConfig) -> bool:
         return False
     from pytorch_lightning import Trainer
 
+    import softpoint.training.sharded  # noqa: F401  the strategy of that name
+
     options: dict[str, Any] = {key: trainer[key] for key in ("accelerator", "devices", "num_nodes", "strategy")}
-    if isinstance(trainer.strategy, DictConfig):
-        options["strategy"] = instantiate(trainer.strategy)
     options |= dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     return Trainer(**options).global_rank > 0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from lightning_fabric.strategies.model_parallel import _rekey_optimizer_state_if_needed
-from pytorch_lightning.strategies import ModelParallelStrategy, Strategy
+from pytorch_lightning.strategies import ModelParallelStrategy, Strategy, StrategyRegistry
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import distributed
 from torch.distributed.checkpoint.state_dict import (
@@ -74,6 +74,9 @@ class ShardedStrategy(ModelParallelStrategy):
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             whole = _rekey_optimizer_state_if_needed(state, self.model)
             set_optimizer_state_dict(self.model, optimizer, optim_state_dict=whole, options=_WHOLE)
+
+
+StrategyRegistry.register("sharded", ShardedStrategy, "FSDP2, with checkpoints as of one process")
 
 
 def shard(net: KeypointNet, mesh: Any) -> None:
