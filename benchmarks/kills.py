@@ -50,7 +50,7 @@ KINDS = {
                      "data.epoch_steps=8", "semi=mean_teacher", "data.unlabeled_images.source={labels}",
                      "module.teacher.threshold=0", "data.num_workers=0"),
     "streaming": (PLAIN, "data=streaming", "data.folder={shards}", "backbone=small", "backbone.width=8",
-                  "data.epoch_steps=8", "optimizer=sgd", "scheduler=constant", "head=simcc", "data.num_workers=2"),
+                  "optimizer=sgd", "scheduler=constant", "head=simcc", "data.num_workers=2"),
 }  # fmt: skip
 # Where a run is and what the clock decides.
 PRIVATE = ("/hyper_parameters", "path", "/best_k_models", "/dirpath", "/record/minutes", "/record/date", "time_elapsed")

@@ -39,11 +39,12 @@ def test_a_run_leaves_what_help_promises(run: Path) -> None:
         "checkpoints",
         "model_card.md",
         "report.html",
+        "run.json",
         "splits.csv",
         "tensorboard",
         "test.csv",
     }
-    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "last-previous.ckpt"}
 
 
 def test_the_printed_command_predicts_where_it_is_typed(

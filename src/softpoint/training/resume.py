@@ -31,7 +31,9 @@ def find_checkpoint(place: Path) -> tuple[Path, dict[str, Any]]:
     names = (LAST, PREVIOUS) if place.name == LAST else (place.name,)
     paths = [path for name in names if (path := place.with_name(name)).is_file()]
     if not paths:
-        raise FileNotFoundError(f"no checkpoint at {place}; a run keeps its own in checkpoints/{LAST}")
+        run = place.parent.parent
+        again = f"; softpoint train --from {run} starts the run again" if (run / ".hydra").is_dir() else ""
+        raise FileNotFoundError(f"no checkpoint at {place}; a run keeps its own in checkpoints/{LAST}{again}")
     faults = []
     for path in paths:
         try:
