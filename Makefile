@@ -7,7 +7,7 @@ EXTRAS  = dev,dlc,sleap,video,streaming,export,serve,explore,joblib,docs
 # One thread per process, and none that spins: two processes share two cores.
 PYTEST  = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: train test check test-fast lint types format docs notebook wheel clean
+.PHONY: train test check test-fast lint types format docs notebook wheel hashes clean
 
 train: $(VENV)/installed
 	$(BIN)/python scripts/train.py $(ARGS)
@@ -42,6 +42,14 @@ notebook: $(VENV)/installed
 # dist/softpoint-VERSION-py3-none-any.whl
 wheel: $(VENV)/installed
 	$(BIN)/hatchling build -t wheel
+
+# constraints-hashes.txt: the versions of constraints.txt with the hashes of all their files, for pip's --require-hashes
+hashes: $(VENV)/installed
+	$(PYTHON) -m venv --clear $(VENV)-hashes
+	$(VENV)-hashes/bin/python -m pip install --quiet uv
+	$(VENV)-hashes/bin/uv pip compile constraints.txt --quiet --generate-hashes --no-deps --no-annotate --no-header \
+	  --python $(BIN)/python --output-file constraints-hashes.txt
+	rm -rf $(VENV)-hashes
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

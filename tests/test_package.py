@@ -109,3 +109,12 @@ def test_every_import_is_declared() -> None:
 
 def _normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_hashes_are_of_the_constrained_versions_and_name_no_address() -> None:
+    text = (ROOT / "constraints-hashes.txt").read_text(encoding="utf-8")
+    versions = set(re.findall(r"^([A-Za-z0-9._-]+==\S+)", text, re.MULTILINE))
+    constrained = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    expected = {re.sub(r"^[^=]+", lambda name: re.sub("[-_.]+", "-", name[0]).lower(), line) for line in constrained}
+    assert versions == {line for line in expected if "==" in line}, "write them by: make hashes"
+    assert "://" not in text and not re.search(r"^[^ ]+ *$", text, re.MULTILINE)

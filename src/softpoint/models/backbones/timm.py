@@ -95,11 +95,15 @@ def _features(
     build = partial(timm.create_model, name, features_only=True, out_indices=indices)
     if not download:
         return build(pretrained=False), False
+    hub = timm.get_pretrained_cfg(name).hf_hub_id or "its own page"
+    _log.info(
+        "starting from the weights of %s: asking huggingface.co for %s; without the network: backbone.pretrained=false,"
+        " or %s.safetensors in backbone.folder=%s", name, hub, name, folder,
+    )  # fmt: skip
     try:
         with _offline_at_once():
             return build(pretrained=True), True
     except Exception as error:  # whatever a library for downloads raises without a network
-        hub = timm.get_pretrained_cfg(name).hf_hub_id or "its own page"
         message = (
             f"timm could not download the weights of {name} ({type(error).__name__}); fetch model.safetensors of {hub} "
             f"on the Hugging Face hub elsewhere and put it, as {name}.safetensors, in "
