@@ -7,6 +7,7 @@ import csv
 import html
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -18,7 +19,9 @@ import torch
 pytest.importorskip("gradio", reason="exploring needs gradio: pip install 'softpoint[explore]'")
 
 from helpers import videos
+from softpoint.explorer import maps
 from softpoint.explorer.data_tab import AuditedSet
+from softpoint.explorer.maps import one_forward, one_thread
 from softpoint.explorer.model_page import show, show_maps
 from softpoint.explorer.model_tab import _choose, _look_again, _receive, dragged_box, parse_box
 from softpoint.explorer.predictions import read, see
@@ -55,6 +58,27 @@ def test_the_prediction_is_that_of_the_predictor_and_a_temperature_that_of_its_h
     for name, value in warm.prediction.items():
         np.testing.assert_allclose(value, direct[name], rtol=1e-4)
     assert not np.allclose(warm.prediction["confidence"], expected["confidence"], rtol=1e-3)
+
+
+def test_networks_compute_one_at_a_time_and_afterwards_on_all_threads(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ThreadPoolExecutor(1) as other, one_forward():
+        waiting = other.submit(see, predictor, IMAGE, "a.png")
+        with pytest.raises(TimeoutError):
+            waiting.result(0.2)
+    assert waiting.result().name == "a.png"
+    before = torch.get_num_threads()
+    monkeypatch.setattr(maps, "_THREADS", 3)
+    try:
+        first, second = one_thread(), one_thread()
+        first.__enter__(), second.__enter__()
+        assert torch.get_num_threads() == 1
+        first.__exit__(None, None, None), second.__exit__(None, None, None)
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(torch.get_num_threads).result() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_files_and_tables_hold_what_is_above_the_threshold(predictor: Predictor) -> None:

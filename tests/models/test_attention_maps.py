@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -50,6 +51,16 @@ def test_a_block_of_one_branch_has_a_mask_alone_and_nothing_is_collected_afterwa
     with collect_attention(network(None).attention) as maps:
         net(image)
     assert not maps
+
+
+def test_a_forward_of_another_thread_is_not_collected() -> None:
+    net, image = network(SpatialAttention), torch.rand(1, 3, 64, 64)
+    with torch.no_grad(), collect_attention(net.attention) as maps:
+        net(image)
+        expected = maps["head"][0].mask
+        with ThreadPoolExecutor(1) as other:
+            other.submit(net, torch.rand(1, 3, 64, 64)).result()
+    assert maps["head"][0].mask is expected
 
 
 @pytest.mark.usefixtures("unchecked")

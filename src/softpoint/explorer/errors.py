@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
+from softpoint.explorer.maps import one_forward
 from softpoint.inference.predictor import BATCH_SIZE, NetworkInput, Predictor
 from softpoint.labels.boxes import subject_boxes
 from softpoint.labels.load import LoadedLabels
@@ -59,6 +61,10 @@ def predicted_points(
     result: Any = np.full((len(labels), len(labels.skeleton), 2), np.nan)
     both = [name for name in labels.skeleton.names if name in predictor.skeleton.names]
     ours, theirs = ([skeleton.index(name) for name in both] for skeleton in (labels.skeleton, predictor.skeleton))
-    for i, prediction in enumerate(predictor.predict(inputs(), BATCH_SIZE)):
-        result[rows[i], ours] = prediction["keypoints"][theirs]
+    remaining = inputs()
+    while batch := list(islice(remaining, BATCH_SIZE)):
+        with one_forward():  # a batch at a time, so that other visitors wait for no more
+            predictions = list(predictor.predict(batch, BATCH_SIZE))
+        for row, prediction in zip(rows[-len(batch) :], predictions, strict=True):
+            result[row, ours] = prediction["keypoints"][theirs]
     return np.asarray(result)

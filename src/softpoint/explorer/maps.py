@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import numpy as np
 import torch
@@ -14,17 +15,29 @@ from softpoint.demo.sources import NamedMap, kind_map
 from softpoint.explorer.uploads import UploadedMaps
 
 SAMPLE, UPLOAD = "sample image", "my file"
+_THREADS = torch.get_num_threads()
+_forward = Lock()
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one thread: for small maps, waiting for others takes longer than they save."""
-    before = torch.get_num_threads()
+    """Compute on one thread: for small maps, waiting for others takes longer than they save.
+
+    Afterwards new threads compute on as many as at the start of the process, whoever else computes meanwhile.
+    """
     torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(_THREADS)
+
+
+@contextmanager
+def one_forward() -> Iterator[None]:
+    """Let a network compute alone, on all threads: what is collected within it is of no other visitor's image."""
+    with _forward:
+        torch.set_num_threads(_THREADS)
+        yield
 
 
 def chosen_map(kind: str, upload: UploadedMaps | None, size: int, seed: int, sample: int, channel: int) -> NamedMap:

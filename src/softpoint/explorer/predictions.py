@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from softpoint.explorer.maps import one_thread
+from softpoint.explorer.maps import one_forward, one_thread
 from softpoint.inference.batch.predictions import Predictions, Row, above_threshold, rounded
 from softpoint.inference.batch.writers import coco, table
 from softpoint.inference.explanation import Explanation, explained
@@ -47,7 +47,7 @@ def see(
 ) -> Seen:
     """Return what the network makes of an image uint8 (H, W, 3), or of a frame of a video, or of a box (4,) in it."""
     network_input = predictor.preprocess(image, box)
-    with collect_attention(predictor.net.attention) as maps:
+    with one_forward(), collect_attention(predictor.net.attention) as maps:
         ((_, prediction),) = predictor.batches([network_input], 1)
     height, width = image.shape[:2]
     scale = min(1.0, _LARGEST / max(height, width))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ def collect_attention(blocks: nn.ModuleDict) -> Iterator[dict[str, list[Attentio
     """Fill a mapping from each place of `blocks` (`KeypointNet.attention`) to its maps for each image of a forward.
 
     A block that has `branch_maps`, as `DynamicSpatialAttention` has, also gives the masks of its branches and the
-    weights of its router, whatever it is set to return; of another one it is the mask alone. Meanwhile nothing
-    compiled is used, since a compiled block would be compiled once more to collect its maps.
+    weights of its router, whatever it is set to return; of another one it is the mask alone. A forward of another
+    thread is not collected. Meanwhile nothing compiled is used, since a compiled block would be compiled once more to
+    collect its maps.
 
     >>> from softpoint.layers import DynamicSpatialAttention
     >>> blocks = nn.ModuleDict({"head": DynamicSpatialAttention()})
@@ -30,7 +32,9 @@ def collect_attention(blocks: nn.ModuleDict) -> Iterator[dict[str, list[Attentio
     (2, (3, 8, 8))
     """
     maps: dict[str, list[AttentionMaps]] = {}
-    handles = [block.register_forward_hook(partial(_collect, maps, place)) for place, block in blocks.items()]
+    handles = [
+        block.register_forward_hook(partial(_collect, maps, place, get_ident())) for place, block in blocks.items()
+    ]
     try:
         with torch.compiler.set_stance("force_eager"):
             yield maps
@@ -40,8 +44,15 @@ def collect_attention(blocks: nn.ModuleDict) -> Iterator[dict[str, list[Attentio
 
 
 def _collect(
-    maps: dict[str, list[AttentionMaps]], place: str, block: Any, inputs: tuple[Tensor, ...], outputs: Any
+    maps: dict[str, list[AttentionMaps]],
+    place: str,
+    thread: int,
+    block: Any,
+    inputs: tuple[Tensor, ...],
+    outputs: Any,
 ) -> None:
+    if get_ident() != thread:
+        return
     masks = _numpy(outputs[1][:, 0])
     if not hasattr(block, "branch_maps"):
         maps[place] = [AttentionMaps(mask) for mask in masks]
