@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from softpoint.explorer.bodies import Message, Receive, Room
 from softpoint.explorer.guard import MAX_EVENT, Guard, names_only_uploads
 from softpoint.viz import write_image
 
@@ -23,7 +28,19 @@ def refused(guard: Guard, path: str, method: str = "GET", **headers: str) -> int
     return refusal and refusal[0]
 
 
-async def nothing(scope: object, receive: object, send: object) -> None: ...
+async def nothing(*_: object) -> Any: ...
+
+
+def answered(guard: Guard, path: str, receive: Receive) -> int:
+    """The status of the answer to a POST that states 10 bytes."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"content-length", b"10")]
+    asyncio.run(guard({"type": "http", "method": "POST", "path": path, "headers": headers}, receive, send))
+    return int(sent[0]["status"])
 
 
 @pytest.mark.parametrize(
@@ -53,6 +70,40 @@ def test_bodies_have_a_stated_length_within_the_limit() -> None:
     assert refused(guard, upload, "POST", content_length="2010001") == 413
     assert refused(guard, upload, "POST") == refused(guard, upload, "POST", content_length="-1") == 411
     assert refused(guard, join, "DELETE") == 405
+    assert refused(guard, join, "POST", content_length="10", transfer_encoding="chunked") == 411
+
+
+def test_a_body_of_another_length_than_was_stated_is_refused(address: str, tmp_path: Path) -> None:
+    name, port = address.removeprefix("http://").split(":")
+    for path in ("/gradio_api/queue/join", "/gradio_api/upload"):
+        with socket.create_connection((name, int(port)), timeout=10) as client:
+            head = f"POST {path} HTTP/1.1\r\nHost: {name}\r\nContent-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\n"
+            client.sendall(head.encode() + b"10000\r\n" + b"x" * 9)
+            assert client.recv(100).startswith(b"HTTP/1.1 411 ")
+
+    async def receive() -> Message:  # of a server that does not count
+        return {"type": "http.request", "body": b" " * 8, "more_body": True}
+
+    assert answered(Guard(nothing, tmp_path, 100, "0.0.0.0"), "/gradio_api/queue/join", receive) == 413
+
+
+def test_files_that_are_kept_have_limited_room(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old.png").write_bytes(bytes(900_000))
+    os.utime(tmp_path / "a" / "old.png", (0, 0))
+    room = Room(tmp_path, 1_000_000, kept_s=600)
+    with room.taken(600_000) as first, room.taken(500_000) as second, room.taken(400_000) as third:
+        assert (first, second, third) == (True, False, True)
+    assert not (tmp_path / "a" / "old.png").exists()
+    for i in range(9):
+        (tmp_path / f"{i}.png").touch()  # which counts as 100,000 bytes
+    with room.taken(100_000) as there, room.taken(1) as more:
+        assert there and not more
+    with room.taken(100_001) as there:
+        assert not there
+    (tmp_path / "large.png").write_bytes(bytes(1000))
+    guard = Guard(nothing, tmp_path, 50_000, "0.0.0.0")
+    assert answered(guard, "/gradio_api/upload", nothing) == 507
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "10.0.0.1"])

@@ -22,6 +22,7 @@ def main(cfg: DictConfig) -> None:
     from softpoint.extras import require
 
     require("uvicorn", "explore", "exploring")
+    from softpoint.serving.connections import Limits
     from softpoint.serving.server import address_of, exit_on_sigterm, listen, serve
 
     exit_on_sigterm()
@@ -32,9 +33,10 @@ def main(cfg: DictConfig) -> None:
         require("gradio", "explore", "exploring")
         from softpoint.explorer.app import create_app
 
-        app = create_app(Path(folder), cfg.host, opened_model(cfg), audited_set(cfg))
+        app = create_app(Path(folder), listening.getsockname()[0], opened_model(cfg), audited_set(cfg))
         print(f"open {address_of(listening)}/ in a browser; Ctrl-C stops", flush=True)
-        serve(app, listening, grace_s=1, access_log=False, on_end=app.state.end_streams)
+        limits = Limits(body_s=600)  # of a video, which goes to the disk
+        serve(app, listening, grace_s=1, access_log=False, limits=limits, on_end=app.state.end_streams)
 
 
 def opened_model(cfg: DictConfig) -> tuple[Predictor, str] | None:

@@ -14,7 +14,7 @@ from fastapi.routing import Mount
 
 from softpoint.explorer import attention_tab, softmax_tab
 from softpoint.explorer.events import OneLineErrors
-from softpoint.explorer.guard import Guard
+from softpoint.explorer.guard import KEPT_S, Guard
 from softpoint.explorer.page import css, theme
 from softpoint.explorer.uploads import MAX_BYTES, MAX_VIDEO_BYTES
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from softpoint.inference.predictor import Predictor
 
 _SESSIONS = 32  # visitors whose uploads are kept in memory; the oldest are forgotten
-_KEPT_S = 600  # seconds that an uploaded file is kept on disk
 
 
 def create_app(
@@ -62,7 +61,7 @@ def create_app(
 
 def build_page(tabs: dict[str, Callable[[], None]]) -> gr.Blocks:
     """Return the page with a tab of each name, which its function fills."""
-    page = OneLineErrors(analytics_enabled=False, title="softpoint", delete_cache=(60, _KEPT_S))
+    page = OneLineErrors(analytics_enabled=False, title="softpoint", delete_cache=(60, KEPT_S))
     with page:
         gr.HTML("<h1>softpoint explorer</h1>", elem_classes="page-html")
         with gr.Tabs():

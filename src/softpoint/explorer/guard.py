@@ -6,26 +6,28 @@ import asyncio
 import ipaddress
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-Message = MutableMapping[str, Any]
+from softpoint.explorer.bodies import Message, Receive, Room, TooLongError, again, counted, whole
+
 Send = Callable[[Message], Awaitable[None]]
-Receive = Callable[[], Awaitable[Message]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 # Whole paths, and folders of the page's own parts. Everything else that gradio answers is left out: files, addresses
 # that it would fetch, monitoring, and the editor of its own source.
-EVENT = "/gradio_api/queue/join"
+EVENT, UPLOAD = "/gradio_api/queue/join", "/gradio_api/upload"
 PATHS = {
     "/", "/config", "/theme.css", "/manifest.json", "/favicon.ico", EVENT,
-    "/gradio_api/queue/data", "/gradio_api/upload", "/gradio_api/upload_progress", "/gradio_api/startup-events",
+    "/gradio_api/queue/data", UPLOAD, "/gradio_api/upload_progress", "/gradio_api/startup-events",
     "/gradio_api/reset", "/gradio_api/cancel",
 }  # fmt: skip
 FOLDERS = ("/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/")
 MAX_EVENT = 1_000_000  # bytes of an event, which holds settings and no file
+KEPT_S = 600  # seconds that an uploaded file is kept on disk
+_LARGEST_FILES = 10  # files of the largest size that are kept at a time
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
@@ -51,6 +53,7 @@ class Guard:
 
     def __init__(self, app: App, folder: Path, max_bytes: int, host: str) -> None:
         self.app, self.folder, self.max_bytes = app, folder, max_bytes
+        self.room = Room(folder, _LARGEST_FILES * max_bytes, KEPT_S + 120)  # what the library deletes is gone by then
         self.local = _is_loopback(host)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -59,32 +62,44 @@ class Guard:
             await self.app(scope, receive, send)
         if scope["type"] != "http":
             return
+        send, length = _with_headers(send), 0
+        if (refusal := self.refusal(scope)) is None and scope["method"] == "POST":
+            length = _stated(dict(scope["headers"]))
+        with self.room.taken(length) if scope["path"] == UPLOAD else nullcontext(True) as there:
+            refusal = refusal if there else (507, "too many files are kept here; try again in ten minutes")
+            if refusal is None:
+                await self.answer(scope, counted(receive, length), send)
+            else:
+                await _refuse(send, *refusal)
+
+    async def answer(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request that is not refused, or refuse it for what its body holds."""
         started = False
 
         async def sending(message: Message) -> None:
             nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+            started = True
             await send(message)
 
-        refusal = self.refusal(scope)
-        if refusal is None and scope["path"] == EVENT:
-            body = await _whole(receive)
-            receive = _again(body, receive)
-            if not names_only_uploads(body, self.folder):
-                refusal = 403, "a file of an event must have been uploaded here"
-        if refusal is None:
-            try:
+        refusal = None
+        try:
+            if scope["path"] == EVENT:
+                body = await whole(receive)
+                receive = again(body, receive)
+                if not names_only_uploads(body, self.folder):
+                    refusal = 403, "a file of an event must have been uploaded here"
+            if refusal is None:
                 await self.app(scope, receive, sending)
-            except asyncio.CancelledError:  # the server ends
-                if started:
-                    await sending({"type": "http.response.body"})
-            except Exception as error:
-                _log.warning("no answer to %s %s: %s", scope["method"], in_a_line(scope["path"]), in_a_line(error))
-                refusal = 500, "this request cannot be answered"
+        except asyncio.CancelledError:  # the server ends
+            if started:
+                await send({"type": "http.response.body"})
+        except TooLongError as error:
+            refusal = 413, str(error)
+        except Exception as error:
+            _log.warning("no answer to %s %s: %s", scope["method"], in_a_line(scope["path"]), in_a_line(error))
+            refusal = 500, "this request cannot be answered"
         if refusal and not started:
-            await _refuse(sending, *refusal)
+            await _refuse(send, *refusal)
 
     def refusal(self, scope: Message) -> tuple[int, str] | None:
         """Return status and reason for a request that is refused."""
@@ -100,11 +115,11 @@ class Guard:
         if scope["method"] != "POST":
             return 405, "there are GET and POST"
         length, limit = headers.get(b"content-length", b""), MAX_EVENT
-        if path == "/gradio_api/upload":
+        if path == UPLOAD:
             limit = self.max_bytes + 10_000  # of the parts between files
-        if not length.isdigit():
+        if not length.isdigit() or b"transfer-encoding" in headers:  # which counts more than the length
             return 411, "state the length of the body"
-        return (413, f"the body has more than {limit} bytes") if int(length[:20]) > limit else None
+        return (413, f"the body has more than {limit} bytes") if _stated(headers) > limit else None
 
 
 def names_only_uploads(body: bytes, folder: Path) -> bool:
@@ -139,6 +154,10 @@ def in_a_line(content: object) -> str:
     return "".join(filter(str.isprintable, " ".join(str(content).split())))[:300]
 
 
+def _stated(headers: Mapping[bytes, bytes]) -> int:
+    return int(headers[b"content-length"][:20])  # a number of thousands of digits takes long
+
+
 def _of_another_page(headers: Mapping[bytes, bytes]) -> bool:
     """Return whether a browser states that a page from elsewhere asks, also one of another port of this machine.
 
@@ -162,30 +181,19 @@ def _is_link(method: str, headers: Mapping[bytes, bytes]) -> bool:
     return method == "GET" and headers.get(b"sec-fetch-mode") == b"navigate" and b"origin" not in headers
 
 
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), *_HEADERS]
+        await send(message)
+
+    return sending
+
+
 async def _refuse(send: Send, status: int, reason: str) -> None:
     headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": reason.encode()})
-
-
-async def _whole(receive: Receive) -> bytes:
-    """Return a body, which is as long as was stated."""
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    return body
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Return what gives a body that was read, and then what follows it."""
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def replay() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return replay
 
 
 def _name(host: str) -> str:
