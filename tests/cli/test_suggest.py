@@ -71,7 +71,7 @@ def test_images_of_the_run_and_labeled_ones_are_left_out(
     words = [f"ckpt={run / 'checkpoints' / 'best.ckpt'}", f"output={tmp_path / 'out'}"]
     labels = [f"labels={run.parent / 'labels.csv'}", f"images={run.parent / 'moved'}"]
     ending = start("suggest", *words, f"source={run.parent / 'moved'}", *labels)
-    assert ending.code == 1 and "12 of them left out, which the model was trained or tested on" in ending.err
+    assert ending.code == 1 and "12 of them left out, which are labeled or known to the model" in ending.err
     ending = start("suggest", *words, f"source={unseen}", *labels)
     assert ending.code == 1 and "is left to label" in ending.err
 

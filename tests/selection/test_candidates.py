@@ -56,12 +56,23 @@ def test_each_box_is_a_subject_and_the_label_to_correct_keeps_it(tmp_path: Path)
         np.testing.assert_allclose([s.keypoints[1] for s in subjects], (boxes[:, :2] + boxes[:, 2:]) / 2)
 
 
-def test_labeled_images_are_seen_whole_and_at_most_a_limit_of_them(tmp_path: Path) -> None:
+def test_labeled_images_are_seen_as_the_candidates_are_and_at_most_a_limit_of_them(tmp_path: Path) -> None:
     predictor: Any = Centers()
     source = images(tmp_path)
-    found = covering(source.names, tmp_path, predictor, Reading(0.05, boxes=BOXES), 2)
-    assert len(found) == 2 and predictor.boxes == [None, None]
-    assert covering((), tmp_path, predictor, Reading(0.05), 2) == []
+    found = covering(source.names, tmp_path, predictor, Reading(0.05), 2, BOXES)
+    assert len(found.candidates()) == 2 and predictor.boxes == [None, None]
+    own = {"b.png": np.array([[1.0, 1, 9, 9]]), "c.png": BOXES["c.png"]}
+    found = covering(source.names, tmp_path, predictor, Reading(0.05, boxes=BOXES), 3, own)
+    assert {one.name for one in found.candidates()} == {*own}
+    np.testing.assert_array_equal(predictor.boxes[2:], np.concatenate([*own.values()]))
+    assert covering((), tmp_path, predictor, Reading(0.05), 2).candidates() == []
+
+
+def test_labeled_images_that_show_nothing_or_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    write_image(tmp_path / "black.png", np.zeros((48, 64, 3), np.uint8))
+    names = [*images(tmp_path).names, "black.png", "gone.png"]
+    found = covering(names, tmp_path, Centers(), Reading(0.05), 9)  # type: ignore[arg-type]
+    assert "1 left out, which show nothing, 1 cannot be read\n  gone.png" in str(found)
 
 
 def test_a_pool_keeps_no_more_than_its_limit_alive(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def suggest_images(cfg: DictConfig) -> None:
     from softpoint.selection.candidates import Pool, collect, covering
     from softpoint.selection.diversity import choose
     from softpoint.selection.outputs import new_folder, write_suggestions
-    from softpoint.selection.trained import known_images
+    from softpoint.selection.trained import known_images, labeled_boxes
 
     if cfg.crossval is not None:
         raise ValueError("crossval=FOLDER judges labels, and source=WHAT chooses images: give one of the two")
@@ -61,19 +61,22 @@ def suggest_images(cfg: DictConfig) -> None:
     missing = checkpoint.data.get("missing", "auto")
     labels = None if cfg.labels is None else read_labels(cfg.labels, images=cfg.images, missing=missing)
     known = known_images(checkpoint, labels, cfg.images)
-    if known.trained is None:
+    if not known.complete:
         print(
-            "the images that the model was trained on are not where they were, so that none can be left out; give"
-            " labels=LABELS images=FOLDER, with which it was trained"
+            "the images that the model was trained on are not where they were, so that none of them can be left out;"
+            " give labels=LABELS images=FOLDER, with which it was trained"
         )
     pool = Pool(max(cfg.pool, cfg.count))
     for source in sources:
-        collect(predictor, source, reading, pool, known.trained or ())
-    covered = covering(known.labeled, known.folder, predictor, reading, cfg.pool)
-    choices = choose(pool.candidates(), cfg.count, covered)
+        collect(predictor, source, reading, pool, known.paths)
+    boxes = labeled_boxes(checkpoint, labels) if known.labeled and reading.boxes is not None else None
+    covered = covering(known.labeled, known.folder, predictor, reading, cfg.pool, boxes)
+    choices = choose(pool.candidates(), cfg.count, covered.candidates())
     if not choices:
         raise ValueError(f"nothing in source={cfg.source} is left to label: {pool}")
     print(pool)
+    if known.labeled:
+        print(f"compared with {len(known.labeled)} images that need no label: {covered}")
     if len(choices) < cfg.count:
         print(f"only {len(choices)} of count={cfg.count}: all others are near duplicates of these or of labeled ones")
     remarks = write_suggestions(choices, reading, output, predictor.skeleton, cfg.threshold, cfg.scorer)

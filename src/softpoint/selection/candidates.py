@@ -22,6 +22,7 @@ from softpoint.inference.batch.sources import Boxes, ImageSource, Source
 from softpoint.inference.batch.stream import Item, PredictedArrays, predict_items
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.row_errors import first_few
+from softpoint.paths import normalize_path
 from softpoint.selection.expected_error import expected_errors
 from softpoint.selection.trained import full_path
 from softpoint.types import Prediction
@@ -74,7 +75,7 @@ class Pool:
     limit: int
     seen: int = 0  # images and frames that could be read
     unreadable: list[str] = field(default_factory=list)
-    labeled: int = 0  # left out, as the model was trained or tested on them
+    labeled: int = 0  # left out: labeled images, and those that the model was trained or tested on
     flat: int = 0  # left out, as they show nothing
     _heap: list[tuple[float, int, Candidate]] = field(default_factory=list)
     _rows: int = 0  # that ended: no two entries of the heap are equal
@@ -99,7 +100,7 @@ class Pool:
 
     def __str__(self) -> str:
         parts = [f"{self.seen} images or frames read"]
-        parts += [f"{self.labeled} of them left out, which the model was trained or tested on"] * (self.labeled > 0)
+        parts += [f"{self.labeled} of them left out, which are labeled or known to the model"] * (self.labeled > 0)
         parts += [f"{self.flat} left out, which show nothing"] * (self.flat > 0)
         parts += [f"{len(self.unreadable)} cannot be read"] * bool(self.unreadable)
         return ", ".join(parts) + first_few(self.unreadable)
@@ -146,13 +147,22 @@ def collect(predictor: Predictor, source: Source, reading: Reading, pool: Pool, 
     pool.end_row()
 
 
-def covering(names: Sequence[str], folder: Path, predictor: Predictor, reading: Reading, limit: int) -> list[Candidate]:
-    """Return images that need no label as candidates, at most `limit`, spread evenly over their names."""
+def covering(
+    names: Sequence[str], folder: Path, predictor: Predictor, reading: Reading, limit: int, boxes: Boxes | None = None
+) -> Pool:
+    """Return images that need no label as candidates, at most `limit`, spread evenly over their names.
+
+    They are seen as the candidates are: where these have boxes, by `boxes`, their own; None for whole images.
+    """
+    if reading.boxes is None or boxes is None:
+        reading = replace(reading, boxes=None)
+    else:
+        reading, names = replace(reading, boxes=boxes), [name for name in names if normalize_path(name) in boxes]
     chosen = tuple(names[i] for i in evenly_spaced(len(names), limit))
     pool = Pool(max(len(chosen), 1))
     if chosen:
-        collect(predictor, ImageSource(folder, chosen), replace(reading, boxes=None), pool)
-    return pool.candidates()
+        collect(predictor, ImageSource(folder, chosen), reading, pool)
+    return pool
 
 
 def _items(source: Source, reading: Reading) -> tuple[Iterator[Item], int | None]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from softpoint.inference import Checkpoint
+from softpoint.inference.batch.sources import Boxes
+from softpoint.labels.boxes import boxes_by_image
 from softpoint.labels.formats import read_labels
+from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import Labels
 from softpoint.paths import normalize_path
+
+_TRIED = 20  # images of the training, by which its folder is known
 
 
 class Known(NamedTuple):
@@ -16,7 +22,8 @@ class Known(NamedTuple):
 
     folder: Path  # that the names start from
     labeled: tuple[str, ...]  # names of labeled images; without labels, those of the model's splits
-    trained: frozenset[str] | None  # full paths of the images of the model's splits; None where they are not there
+    paths: frozenset[str]  # full paths of the labeled images, and of those of the model's splits
+    complete: bool  # False where the images of the model's splits are not there
 
 
 def known_images(checkpoint: Checkpoint, labels: Labels | None = None, images: str | Path | None = None) -> Known:
@@ -27,16 +34,28 @@ def known_images(checkpoint: Checkpoint, labels: Labels | None = None, images: s
     given = images or (None if labels is None else labels.folder)
     folder = _stored_folder(checkpoint) if given is None else Path(given)
     trained = tuple(image for split in (checkpoint.splits or {}).values() for image in split)
-    # Frames and pages are below a file, which is a parent that exists.
-    there = folder and trained and any(path.exists() for path in (folder / trained[0], (folder / trained[0]).parent))
-    start = (folder or Path()).resolve()
-    paths = frozenset(full_path(start, image) for image in trained)
+    there = folder is not None and _hold(folder, trained)
+    start, known = (folder or Path()).resolve(), {*trained} if there else set()
+    labeled = known
     if labels is not None:
         pairs = zip(labels.paths, labels.subjects, strict=True)
         labeled = {image for image, subject in pairs if (subject.visibility > 0).any()}
-    else:
-        labeled = {*trained} if there else set()
-    return Known(start, tuple(sorted(labeled)), paths if there or not trained else None)
+    paths = frozenset(full_path(start, image) for image in known | labeled)
+    return Known(start, tuple(sorted(labeled)), paths, there or not trained)
+
+
+def labeled_boxes(checkpoint: Checkpoint, labels: Labels | None = None) -> Boxes | None:
+    """Return the boxes of the labels, else of those of the training; None where these cannot be read."""
+    labels = _stored_labels(checkpoint) if labels is None else labels
+    around_points = (checkpoint.crops or {}).get("boxes") == "keypoints"
+    return None if labels is None else boxes_by_image(labels, "keypoints" if around_points else None)
+
+
+def _hold(folder: Path, images: Sequence[str]) -> bool:
+    """Return whether a folder has most of some images; frames and pages are below a file."""
+    tried = [folder / images[i] for i in evenly_spaced(len(images), _TRIED)]
+    there = sum(path.exists() or any(parent.is_file() for parent in path.parents) for path in tried)
+    return 2 * there > len(tried)
 
 
 def full_path(folder: Path, image: str) -> str:
@@ -50,11 +69,24 @@ def full_path(folder: Path, image: str) -> str:
 
 def _stored_folder(checkpoint: Checkpoint) -> Path | None:
     """Return the folder of the training's images; None where it, or the labels that lead to it, cannot be read."""
-    images, labels = (checkpoint.data.get(key) for key in ("images", "labels"))
-    name = labels if images is None else images
-    if not isinstance(name, str) or name.startswith(("//", "\\\\")):  # another machine's
+    images = checkpoint.data.get("images")
+    if images is None:
+        labels = _stored_labels(checkpoint)
+        return None if labels is None else Path(labels.folder)
+    return Path(images) if _is_local(images) else None
+
+
+def _stored_labels(checkpoint: Checkpoint) -> Labels | None:
+    """Return the labels of the training; None where they cannot be read."""
+    labels, images = (checkpoint.data.get(key) for key in ("labels", "images"))
+    if not _is_local(labels) or not (images is None or _is_local(images)):
         return None
     try:
-        return Path(name) if images is not None else Path(read_labels(name).folder)
+        return read_labels(labels, images=images, missing=checkpoint.data.get("missing", "auto"))
     except (OSError, ValueError, ImportError):
         return None
+
+
+def _is_local(path: object) -> TypeGuard[str]:
+    """Return whether a stored value is a path, and none of another machine."""
+    return isinstance(path, str) and not path.startswith(("//", "\\\\"))
