@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from torch import distributed
@@ -97,3 +98,21 @@ def test_several_nodes_need_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Trainer(accelerator="cpu", devices=1, num_nodes=2, strategy="ddp", **quiet)
     with pytest.raises(ValueError, match=r"trainer.num_nodes=2, but MASTER_PORT and NODE_RANK say not where"):
         check_trainer(trainer)
+
+
+def test_processes_that_torchrun_starts_again_meet_apart_from_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    for name, value in address.items():
+        monkeypatch.setenv(name, value)
+    joined: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(distributed, "init_process_group", lambda backend, **rest: joined.append((backend, rest)))
+    strategy = SimpleNamespace(_get_process_group_backend=lambda: "gloo")
+    trainer = SimpleNamespace(world_size=2, global_rank=1, strategy=strategy, callbacks=[])
+    for start in ("0", "1"):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", start)
+        ranks.expect_ranks(trainer)
+    ((backend, rest),) = joined
+    assert (backend, rest["rank"], rest["world_size"]) == ("gloo", 1, 2)
+    rest["store"].set("address", "new")
+    assert not server.check(["address"]) and server.get("softpoint/start/1/address") == b"new"

@@ -103,6 +103,25 @@ def expect_ranks(trainer: Any) -> None:
     for callback in trainer.callbacks:
         if isinstance(callback, Ranks):
             callback.expect(trainer)
+    _meet_again(trainer)
+
+
+def _meet_again(trainer: Any) -> None:
+    """Join processes that torchrun started again, in a part of its store of their own, where Lightning finds them.
+
+    torch (2.14) would take the addresses of the processes before, which are still in that store.
+    """
+    start = int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0)
+    if start and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and trainer.world_size > 1:
+        from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+
+        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+        distributed.init_process_group(
+            trainer.strategy._get_process_group_backend(),
+            store=PrefixStore(f"softpoint/start/{start}", store),
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
 
 
 class Watch:
