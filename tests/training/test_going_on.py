@@ -13,7 +13,7 @@ import torch
 
 from softpoint.inference.safe_load import read_torch_file
 from softpoint.training.callbacks import EarlyStopping, ModelCheckpoint
-from softpoint.training.checkpoint_io import LAST, PREVIOUS, remove_unfinished, replace_checkpoint
+from softpoint.training.checkpoint_io import LAST, PREVIOUS, remove_unfinished, replace_checkpoint, set_unused_aside
 from softpoint.training.ending import leave
 from softpoint.training.resume import Resume, find_checkpoint
 from softpoint.training.schedules import constant, plateau
@@ -63,7 +63,11 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_bad_one(
     path, stored = find_checkpoint(run)
     assert path.name == PREVIOUS and stored["global_step"] == 3
     assert "goes on from last-previous.ckpt, step 3, and repeats 0.0 minutes" in capsys.readouterr().out
+    set_unused_aside(last, path)
+    replace_checkpoint(last, checkpoint(5))
+    assert find_checkpoint(run)[1]["global_step"] == 5 and read_torch_file(path)["global_step"] == 3
     flip_bit(path)
+    last.unlink()
     with pytest.raises(ValueError, match="start a new run"):
         find_checkpoint(run)
 

@@ -291,10 +291,11 @@ def _way_to_watch(trainer: Any) -> str:
 def _way_on(trainer: Any, code: Any, trusted: str) -> str:
     """Return where a run was stopped, and the commands that go on with it or finish what it has."""
     from softpoint.training.calibrate import best_checkpoint
-    from softpoint.training.ending import SIGNALS
+    from softpoint.training.ending import REQUEUE, SIGNALS
     from softpoint.training.resume import has_checkpoint
 
-    by = next((f" by {name}" for number, name in SIGNALS.items() if code == 128 + number), "")
+    names = SIGNALS | ({REQUEUE: "SLURM's USR1"} if REQUEUE else {})
+    by = next((f" by {name}" for number, name in names.items() if code == 128 + number), "")
     lines = [f"stopped{by} after {trainer.global_step} steps"]
     if has_checkpoint(Path(trainer.default_root_dir)):
         lines.append(f"go on:  {command('resume')} {shlex.quote(here(trainer.default_root_dir))}")

@@ -16,6 +16,7 @@ from softpoint.paths import atomic_write, sync
 
 # The checkpoint that a run is resumed from, and the one before it, for the case that a disk damages the last.
 LAST, PREVIOUS = "last.ckpt", "last-previous.ckpt"
+UNUSED = "last-unused.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -47,6 +48,12 @@ def remove_unfinished(folder: Path) -> None:
     """Remove checkpoints that a killed process was writing; no other one may be writing there."""
     for path in folder.glob(".*.ckpt"):
         path.unlink(missing_ok=True)
+
+
+def set_unused_aside(last: Path, resumed: str | Path | None) -> None:
+    """Rename the last checkpoint of a run that goes on from the one before, which the next to be written then keeps."""
+    if resumed and last.exists() and Path(resumed).resolve() == last.with_name(PREVIOUS).resolve():
+        last.replace(last.with_name(UNUSED))
 
 
 def not_finite(stored: dict[str, Any]) -> str | None:

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
-from softpoint.training.checkpoint_io import LAST, remove_unfinished
+from softpoint.training.checkpoint_io import LAST, remove_unfinished, set_unused_aside
 from softpoint.training.ending import handle_signals, leave
 from softpoint.training.loops import add_moments
 from softpoint.training.random_state import random_states, restore_random_state
@@ -50,6 +50,7 @@ class KeepLast(Checkpoint):
         handle_signals(self._receive)  # until Lightning restores the handlers from before
         if trainer.is_global_zero:
             remove_unfinished(self.path.parent)
+            set_unused_aside(self.path, trainer.ckpt_path)
         restore_random_state(trainer, self._random)
         self._saved = time.monotonic()
 

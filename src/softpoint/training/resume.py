@@ -39,7 +39,7 @@ def find_checkpoint(place: Path) -> tuple[Path, dict[str, Any]]:
         try:
             stored = _read(path)
         except ValueError as error:
-            faults.append(f"{path} is no checkpoint of softpoint, or is damaged: {error}")
+            faults.append(f"{path} is no checkpoint of softpoint or is damaged: {error}")
             continue
         if path.name != place.name:
             lost = max(0.0, place.stat().st_mtime - path.stat().st_mtime) / 60 if place.is_file() else 0.0
