@@ -160,6 +160,13 @@ def test_other_files_are_refused(content: bytes, message: str, tmp_path: Path) -
     refuses(tmp_path / "archive", message)
 
 
+def test_an_entry_before_the_start_of_a_zip_is_refused(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "archive", FILES)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + whole[54:])  # from its directory on, which counts places from the end, all is whole
+    refuses(path, "begins before the archive does")
+
+
 def test_every_member_is_checked_and_one_is_expected(tmp_path: Path) -> None:
     refuses(tarred(tmp_path / "archive", {"good": b"1", "../x": b"x"}), "not a path below", {"good": "good"}.get)
     refuses(zipped(tmp_path / "archive", FILES), "none of the expected files", lambda path: None)

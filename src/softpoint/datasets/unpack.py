@@ -89,6 +89,8 @@ def _describe(archive: Path, member: Member) -> tuple[str, int, bool]:
         regular = stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG, stat.S_IFDIR)
         if member.flag_bits & 1:
             raise _refusal(archive, f"{name!r} is encrypted")
+        if member.header_offset < 0:
+            raise _refusal(archive, f"it is damaged: {name!r} begins before the archive does")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     strange = "\\" in name or not name.isprintable() or any(len(part.encode()) > 255 for part in parts)
     if name.startswith("/") or ".." in parts or ":" in "".join(parts[:1]) or strange:

@@ -145,9 +145,10 @@ async def model(service: TheService) -> JSONResponse:
 
 async def explain(request: Request, error: Exception) -> JSONResponse:
     """Return the response to a request that was refused: {"error": message}."""
+    is_late = isinstance(error, StarletteHTTPException) and error.status_code == 408
     with suppress(TimeoutError, HTTPException, ClientDisconnect, RuntimeError):  # the last where all was received
         # A client that is still sending would not see the error otherwise.
-        async with asyncio.timeout(DRAIN_S):
+        async with asyncio.timeout(0 if is_late else DRAIN_S):
             async for _ in chunks(request, _service(request).settings.max_bytes, stated=False):
                 pass
     if isinstance(error, RequestValidationError):
