@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +153,9 @@ def while_saving(folder: Path, draw: random.Random) -> Ending:
     def end(process: int) -> None:
         while len(seen) < wanted and os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             # Each writer of a file has a name of its own beside it, which is renamed.
-            seen.update(
-                f"{path.name} {path.stat().st_ino}" for path in folder.glob("checkpoints/.*.ckpt") if path.exists()
-            )
+            with suppress(FileNotFoundError), os.scandir(folder / "checkpoints") as entries:
+                seen.update(f"{entry.name} {entry.inode()}" for entry in entries if entry.name[0] == ".")
+            time.sleep(0.0005)
         time.sleep(delay)
         os.killpg(process, signal.SIGKILL)
 
