@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from helpers.selection import prediction
+from softpoint.inference.expected_distance import expected_distance, with_expected_error
 from softpoint.layers.calibration import TAIL
-from softpoint.selection.expected_error import LOST, expected_distance, expected_errors
+from softpoint.selection.expected_error import LOST, expected_errors
+from softpoint.viz import confidence_parts
 
 
 def test_the_mean_length_is_that_of_drawn_errors() -> None:
@@ -24,6 +26,14 @@ def test_it_grows_with_the_scale_and_does_not_depend_on_size_or_turn_of_the_cova
     once = expected_distance(np.array(1.0), shape)
     assert expected_distance(np.array(3.0), 7 * quarter @ shape @ quarter.T) == pytest.approx(3 * once)
     assert expected_distance(np.array(1.0), np.eye(2)) < once  # of one area, the circle is the shortest
+
+
+def test_the_parts_of_a_confidence_state_the_expected_error_and_compare_it_with_the_radius() -> None:
+    parts = {"in_image": 1.0, "within_radius": 0.4, "radius": 10.0, "spread": 5.0, "error_scale": 7.0}
+    prediction = {name: np.array([value]) for name, value in parts.items()} | {"covariance": np.eye(2)[None]}
+    (*_, causes, reason) = confidence_parts(with_expected_error(prediction), ["nose"])[1]
+    assert causes == f"expected error {7 * 3**0.5:.1f} px, heatmap 5.0 px wide"
+    assert reason == "the expected error exceeds the radius"
 
 
 def test_a_point_costs_its_error_and_none_costs_nothing() -> None:

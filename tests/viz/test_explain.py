@@ -77,7 +77,7 @@ def test_the_top_of_a_blend_is_the_same_for_two_maps() -> None:
 
 def test_the_parts_name_the_smaller_factor() -> None:
     parts = {"in_image": [0.2, 1.0, 1.0], "within_radius": [0.9, 0.3, 0.99], "radius": [5.0] * 3}
-    parts |= {"spread": [2.0] * 3, "error_scale": [1.0, 9.0, 0.5]}
+    parts |= {"spread": [2.0] * 3, "expected_error": [1.0, 9.0, 0.5]}
     header, *rows = confidence_parts({name: np.array(part) for name, part in parts.items()}, ["a", "b", "c"])
     assert all(len(row) == len(header) for row in rows)
     assert [row[1] for row in rows] == ["0.18", "0.30", "0.99"]

@@ -10,6 +10,7 @@ import numpy as np
 from softpoint.explorer.html import download, drawing, problem, table, text
 from softpoint.explorer.predictions import Seen, files, read
 from softpoint.functional.coordinates import grid_to_image
+from softpoint.inference.expected_distance import expected_distance, with_expected_error
 from softpoint.inference.explanation import Explanation
 from softpoint.inference.predictor import Predictor
 from softpoint.viz import attention_panel, confidence_parts, draw_keypoints, heatmap_panels, palette
@@ -63,11 +64,13 @@ def _keypoints(predictor: Predictor, seen: Seen, result: Result, threshold: floa
         _framed(seen), points, confidence=result["confidence"], skeleton=predictor.skeleton, names=True,
         covariance=result["covariance"] * seen.scale**2 if ellipses else None,
     )  # fmt: skip
-    rows: list[tuple[str, ...]] = [("keypoint", "x (px)", "y (px)", "confidence", "std (px)")]
-    deviations = np.sqrt(np.trace(result["covariance"], axis1=1, axis2=2) / 2)
-    columns = zip(result["keypoints"].tolist(), result["confidence"].tolist(), deviations.tolist(), strict=True)
-    for name, ((x, y), confidence, deviation) in zip(predictor.skeleton.names, columns, strict=True):
-        rows.append((name, f"{x:.2f}", f"{y:.2f}", f"{confidence:.3f}", f"{deviation:.2f}"))
+    kind, lengths = "std of the heatmap (px)", np.sqrt(np.trace(result["covariance"], axis1=1, axis2=2) / 2)
+    if "error_scale" in result:
+        kind, lengths = "expected error (px)", expected_distance(result["error_scale"], result["covariance"])
+    rows: list[tuple[str, ...]] = [("keypoint", "x (px)", "y (px)", "confidence", kind)]
+    columns = zip(result["keypoints"].tolist(), result["confidence"].tolist(), lengths.tolist(), strict=True)
+    for name, ((x, y), confidence, length) in zip(predictor.skeleton.names, columns, strict=True):
+        rows.append((name, f"{x:.2f}", f"{y:.2f}", f"{confidence:.3f}", f"{length:.2f}"))
     title = seen.name if seen.frame is None else f"{seen.name}, frame {seen.frame}"
     described = f"{title} with {int(kept.sum())} of {len(kept)} keypoints and their names"
     note = "<p>A cross has a confidence below 0.5.</p>" if (result["confidence"][kept] < 0.5).any() else ""
@@ -89,7 +92,7 @@ def _framed(seen: Seen) -> np.ndarray:
 def _confidence(predictor: Predictor, result: Result) -> str:
     if "in_image" not in result:
         return "<p>The confidence is read from the heatmap: this network was not calibrated.</p>"
-    rows = confidence_parts(result, predictor.skeleton.names)
+    rows = confidence_parts(with_expected_error(result), predictor.skeleton.names)
     return f"<h3>What each confidence is made of</h3><div class=scroll>{table(rows, '', _colors(predictor))}</div>"
 
 

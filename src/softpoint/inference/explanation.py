@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from softpoint.functional import grid_to_image, spatial_softmax
+from softpoint.inference.expected_distance import with_expected_error
 from softpoint.inference.flip_tta import FlipAverage
 from softpoint.inference.predictor import NetworkInput, Predictor
 from softpoint.labels.skeleton import Skeleton
@@ -137,7 +138,7 @@ def _points(explanation: Explanation, skeleton: Skeleton, title: str, chosen: Se
 
 
 def _parts(prediction: dict[str, np.ndarray], names: Sequence[str], chosen: Sequence[int]) -> np.ndarray:
-    parts = {name: values[list(chosen)] for name, values in prediction.items()}
+    parts = {name: values[list(chosen)] for name, values in with_expected_error(prediction).items()}
     table = confidence_parts(parts, [names[i] for i in chosen])
     return _titled(draw_table(table, palette(len(names))[list(chosen)]), "Confidence, in pixels of the original image")
 

@@ -89,23 +89,25 @@ def weight_bars(weights: Mapping[str, float], width: int) -> np.ndarray:
 
 
 def confidence_parts(parts: Mapping[str, np.ndarray], names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return a table as text, its header first, of the parts (K,) of each confidence (`ConfidenceParts`), in words.
+    """Return a table as text, its header first, of the parts (K,) of each confidence, in words.
 
-    >>> parts = {"in_image": 0.99, "within_radius": 0.32, "radius": 9.3, "spread": 5.0, "error_scale": 12.0}
+    They are `ConfidenceParts`, and `expected_error`, the mean length of an error in the lengths of those.
+
+    >>> parts = {"in_image": 0.99, "within_radius": 0.32, "radius": 9.3, "spread": 5.0, "expected_error": 12.0}
     >>> confidence_parts({name: np.array([value]) for name, value in parts.items()}, ["nose"])[1][:4]
-    ('nose', '0.32', '0.99 in the image x 0.32 within 9.3 px', 'errors of about 12.0 px, heatmap 5.0 px wide')
+    ('nose', '0.32', '0.99 in the image x 0.32 within 9.3 px', 'expected error 12.0 px, heatmap 5.0 px wide')
     """
     rows: list[tuple[str, ...]] = [("keypoint", "confidence", "product of", "from", "why")]
-    keys = ("in_image", "within_radius", "radius", "spread", "error_scale")
+    keys = ("in_image", "within_radius", "radius", "spread", "expected_error")
     for name, values in zip(names, np.stack([parts[key] for key in keys], axis=1).tolist(), strict=True):
         in_image, within, radius, spread, error = values
         product = f"{in_image:.2f} in the image x {within:.2f} within {radius:.1f} px"
-        causes = f"errors of about {error:.1f} px, heatmap {spread:.1f} px wide"
+        causes = f"expected error {error:.1f} px, heatmap {spread:.1f} px wide"
         rows.append((name, f"{in_image * within:.2f}", product, causes, confidence_reason(*values)))
     return rows
 
 
-def confidence_reason(in_image: float, within_radius: float, radius: float, spread: float, error_scale: float) -> str:
+def confidence_reason(in_image: float, within_radius: float, radius: float, spread: float, expected: float) -> str:
     """Return one sentence on the smaller factor of a confidence, with lengths in pixels.
 
     >>> confidence_reason(0.99, 0.32, 9.3, 5.0, 12.0)
@@ -117,9 +119,9 @@ def confidence_reason(in_image: float, within_radius: float, radius: float, spre
         return "sure: in the image, and its error is far below the radius"
     if in_image < within_radius:
         return "a faint heatmap: it may not be in the image"
-    if error_scale > radius:
+    if expected > radius:
         return "the expected error exceeds the radius"
-    return f"errors of {error_scale / radius:.0%} of the radius are usual, but some are far larger"
+    return f"the expected error is {expected / radius:.0%} of the radius, and some are far larger"
 
 
 def draw_table(rows: Sequence[Sequence[str]], colors: np.ndarray | None = None) -> np.ndarray:
