@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from softpoint.evaluation import Results
-from softpoint.evaluation.plots import error_figure
+from softpoint.evaluation.plots import error_figure, models_parts_figure
 from softpoint.evaluation.reliability_plots import reliability_figure
 from softpoint.images.decode import read_image
 from softpoint.labels.skeleton import Skeleton
@@ -139,3 +139,9 @@ def test_charts_plot_the_numbers_of_the_results():
     assert len(points.lines[0].get_xdata()) == len(errors) and f"{reliability(results)['ece']:.3f}" in (
         confidence.get_title(loc="left")
     )
+
+
+def test_no_two_of_many_models_have_one_mark() -> None:
+    models = {str(i): {"nose": np.array([i + 1.0])} for i in range(12)}
+    lines = models_parts_figure("keypoint", models).axes[0].get_lines()
+    assert len({(line.get_marker(), line.get_color()) for line in lines}) == 12

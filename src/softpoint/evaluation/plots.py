@@ -103,7 +103,7 @@ def models_parts_figure(kind: str, models: Mapping[str, Mapping[str, np.ndarray]
     for i, (model, reached) in enumerate(means.items()):
         rows = np.arange(len(named)) + (0.4 * i / (len(means) - 1) - 0.2 if len(means) > 1 else 0)
         values = [max(reached[name], 1e-3) for name in named]
-        axes.plot(values, rows, "osD^v"[i % 5], color=COLORS[i % 5], ms=5, label=model)
+        axes.plot(values, rows, "osD^v"[(i + i // 5) % 5], color=COLORS[i % 5], ms=5, label=model)
     axes.set(title=title, xscale="log", xlabel=_PX, ylim=(max(len(named), 1) - 0.4, -0.6))
     axes.set_yticks(range(len(named)), [short(name) for name in named])
     number_log_axis(axes.xaxis)
