@@ -7,7 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
+
+from softpoint.cli.demo import softmax
+from softpoint.viz import write_image
 
 
 def test_attention_prints_the_published_numbers(start: Callable, tmp_path: Path) -> None:
@@ -29,6 +33,12 @@ def test_a_file_gives_one_figure_and_its_python(start: Callable, tmp_path: Path)
     assert ending.code == 0, ending.err
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"softmax.png", "softmax.svg"}
     assert f"demo.load_maps('{tmp_path / '7.npy'}'))[0, :, :, 0]" in ending.out and "7.npy, channel 0" in ending.out
+
+
+def test_an_image_gives_the_figure_of_its_map_alone(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", np.eye(30, dtype=np.uint8)[..., None].repeat(3, 2) * 255)
+    keys = {"image": str(tmp_path / "a.png"), "file": None, "size": 16, "seed": 0, "temperature": 1, "window": 3}
+    assert [name for name, _ in softmax(OmegaConf.create(keys))] == ["softmax"]
 
 
 @pytest.mark.parametrize(

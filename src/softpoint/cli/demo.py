@@ -66,6 +66,8 @@ def softmax(cfg: DictConfig) -> Iterator[tuple[str, Drawing]]:
     Console().print(softmax_tables(analysis, source.name))
     print(f"The same in Python:\n\n{snippet(source, temperature, window)}")
     yield "softmax", softmax_figure(analysis, source.name)
+    if cfg.image is not None:  # one map alone
+        return
     own = cfg.file is not None
     maps = as_batch(load_maps(cfg.file)) if own else example_batch(_size(cfg), whole_number(cfg, "seed"))
     if maps.shape[-1] > 1:
