@@ -25,6 +25,7 @@ from softpoint.explorer.maps import one_forward, one_thread
 from softpoint.explorer.model_page import show, show_maps
 from softpoint.explorer.model_tab import _choose, _look_again, _receive, dragged_box, parse_box
 from softpoint.explorer.predictions import read, see
+from softpoint.images.video import Video
 from softpoint.inference import Predictor
 from softpoint.labels.skeleton import Skeleton
 from softpoint.layers import DynamicSpatialAttention
@@ -99,17 +100,20 @@ def test_files_and_tables_hold_what_is_above_the_threshold(predictor: Predictor)
     assert page.count("<img") == 3 == len(re.findall('alt="[^"]', page))
 
 
-def test_frames_of_a_video_are_seen_one_at_a_time(predictor: Predictor, tmp_path: Path) -> None:
+def test_frames_of_a_video_are_seen_one_at_a_time_and_it_is_opened_once(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("av", reason="videos are read by PyAV: pip install 'softpoint[video]'")
     path = str(videos.film(tmp_path / "a.mp4", count=6))
     source, slider, *_, seen, _, _ = _receive(predictor, path)
-    assert source == path and (slider.maximum, slider.visible) == (5, True)
+    assert str(source.path) == path and (slider.maximum, slider.visible) == (5, True)
     assert (seen.frame, seen.size) == (0, (48, 64))
-    later, page, _ = _look_again(predictor, None, path, 4, "")
+    monkeypatch.setattr(Video, "__init__", None)
+    later, page, _ = _look_again(predictor, None, source, 4, "")
     assert later.frame == 4 and "a.mp4, frame 4" in page
     assert abs(later.image.mean() - videos.gray(4)) < 6
     Path(path).unlink()
-    assert "upload it again" in _look_again(predictor, None, path, 4, "")[1]
+    assert "upload it again" in _look_again(predictor, None, source, 4, "")[1]
 
 
 def test_a_network_of_crops_sees_the_box_that_is_written_dragged_or_labeled(
@@ -117,7 +121,7 @@ def test_a_network_of_crops_sees_the_box_that_is_written_dragged_or_labeled(
 ) -> None:
     crops = Predictor(predictor.net, predictor.skeleton, (64, 96), "cpu", {"padding": 1.25, "boxes": None})
     write_image(tmp_path / "upload.png", IMAGE)
-    seen, page, _ = _look_again(crops, None, str(tmp_path / "upload.png"), 0, "5, 8, 45.5, 40")
+    seen, page, _ = _look_again(crops, None, tmp_path / "upload.png", 0, "5, 8, 45.5, 40")
     expected = crops(IMAGE, (5, 8, 45.5, 40))["keypoints"]
     np.testing.assert_array_equal(read(crops, seen).prediction["keypoints"], expected)
     columns = "image,box_left,box_top,box_right,box_bottom,"

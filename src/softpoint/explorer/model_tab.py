@@ -19,7 +19,7 @@ from softpoint.explorer.uploads import MAX_PIXELS, read_pixels
 from softpoint.images.video import VIDEO_SUFFIXES, Video
 from softpoint.inference.predictor import Predictor
 
-Source = str | int  # path of an upload, or row of a labeled subject
+Source = Path | Video | int  # an uploaded image, an opened video, or the row of a labeled subject
 _UNUSABLE = (ValueError, OSError, ImportError)
 
 
@@ -98,16 +98,21 @@ def _look(predictor: Predictor, data: AuditedSet | None, source: Source, frame: 
         assert data
         name = data.loaded.labels.subjects[source].image
         return see(predictor, data.loaded.image_folder.read(name), name, box=crop)
-    path = Path(source)
+    path = _path(source)
     if not path.exists():
         raise ValueError(f"{path.name} is kept for ten minutes alone; upload it again")
-    if _is_video(path):
-        return see(predictor, Video(path, MAX_PIXELS).read(int(frame)), path.name, int(frame), crop)
+    if isinstance(source, Video):
+        return see(predictor, source.read(int(frame)), path.name, int(frame), crop)
     return see(predictor, read_pixels(path), path.name, box=crop)
 
 
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES
+def _path(source: Path | Video) -> Path:
+    return source.path if isinstance(source, Video) else source
+
+
+def _opened(path: Path) -> Path | Video:
+    """Return an upload, opened once if it is a video: its frames are counted by reading it to its end."""
+    return Video(path, MAX_PIXELS) if path.suffix.lower() in VIDEO_SUFFIXES else path
 
 
 def _read_again(predictor: Predictor, seen: Seen | None, temperature: float = 1.0, *settings: Any) -> list[str]:
@@ -123,23 +128,28 @@ def _look_again(
     try:
         seen = _look(predictor, data, source, frame, box)
     except _UNUSABLE as error:
-        reason = str(error) if isinstance(source, int) else str(error).replace(source, Path(source).name)
+        reason = str(error) if isinstance(source, int) else _named_alone(error, _path(source))
         return [gr.skip(), problem(reason), ""]
     return [seen, *_read_again(predictor, seen, *settings)]
+
+
+def _named_alone(error: Exception, path: Path) -> str:
+    return str(error).replace(str(path), path.name)
 
 
 def _receive(predictor: Predictor, path: str, *settings: Any) -> list[Any]:
     """Return the upload, the slider of its frames, no box, no labeled image, and what is seen; see `_look_again`."""
     skipped = [gr.skip()] * 4
     try:
-        frames = len(Video(Path(path), MAX_PIXELS)) if _is_video(Path(path)) else 0
+        source = _opened(Path(path))
+        frames = len(source) if isinstance(source, Video) else 0
     except _UNUSABLE as error:
-        return [*skipped, gr.skip(), problem(str(error).replace(path, Path(path).name)), ""]
-    looked = _look_again(predictor, None, path, 0, "", *settings)
+        return [*skipped, gr.skip(), problem(_named_alone(error, Path(path))), ""]
+    looked = _look_again(predictor, None, source, 0, "", *settings)
     if not isinstance(looked[0], Seen):
         return [*skipped, *looked]
     slider = gr.Slider(0, maximum=max(1, frames - 1), value=0, visible=frames > 0, label=f"Frame (0 to {frames - 1})")
-    return [path, slider, "", None, *looked]
+    return [source, slider, "", None, *looked]
 
 
 def _choose(predictor: Predictor, data: AuditedSet, number: float | None, *settings: Any) -> list[Any]:
