@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="exploring needs gradio: pip install 'softpoint[explore]'")
 
+from softpoint.audit import Example
 from softpoint.explorer.data_tab import AuditedSet, show
 from softpoint.explorer.errors import Measured
 from softpoint.inference.predictor import NetworkInput, Predictor
@@ -21,6 +22,23 @@ def test_filters_choose_subjects_by_finding_keypoint_and_split(data: AuditedSet)
     assert data.rows("nose") == [0, 1, 2, 3, 5] and data.rows("nose", "val") == [5]
     assert data.rows(kind="out_of_frame") == [2] == data.rows("tail", "train", "out_of_frame")
     assert data.rows("nose", kind="out_of_frame") == [] == data.rows(split="val", kind="out_of_frame")
+
+
+def test_examples_are_those_of_the_subject_or_its_image(data: AuditedSet) -> None:
+    of_subject, of_images, of_none = (
+        Example("2.png", "line 4", "1", subject=2),
+        Example("2.png", "line 4", "1", other="4.png"),
+        Example("x.png", "line 4", "1"),
+    )
+    finding = replace(data.report.findings[0], examples=[of_subject, of_images, of_none])
+    shown = AuditedSet(data.loaded, replace(data.report, findings=[finding]), data.splits)
+    assert shown.examples == {2: [(finding, of_subject), (finding, of_images)], 4: [(finding, of_images)]}
+
+
+def test_a_keypoint_may_have_any_name(data: AuditedSet) -> None:
+    labels = replace(data.loaded.labels, skeleton=Skeleton(("any", "tail")))
+    named = AuditedSet(replace(data.loaded, labels=labels), data.report, data.splits)
+    assert named.rows() == [*range(6)] and named.rows("any") == [0, 1, 2, 3, 5]
 
 
 def test_a_subject_is_shown_with_its_labels_and_findings(data: AuditedSet) -> None:

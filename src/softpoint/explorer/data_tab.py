@@ -23,7 +23,7 @@ from softpoint.viz import draw_tile, palette
 from softpoint.viz.colors import to_hex
 from softpoint.viz.primitives import draw_line
 
-ANY = "any"
+ANY = ""  # which is no name of a keypoint or split
 _SIZE = (700, 900)  # height and width up to which an image is shown
 _MAX_NAMES = 24  # keypoints up to which names are written
 _MAX_TABLES = 12  # subjects of an image whose points are listed
@@ -53,15 +53,17 @@ class AuditedSet:
         except ValueError:
             return np.full((len(self.loaded.labels), 4), np.nan)
 
-    def examples(self, row: int) -> list[tuple[Finding, Example]]:
-        """Return each finding that concerns a subject, or its image, with the example."""
-        image = self.loaded.labels.subjects[row].image
-        return [
-            (finding, example)
-            for finding in self.report.findings
-            for example in finding.examples
-            if (example.subject == row if example.subject is not None else image in (example.image, example.other))
-        ]
+    @cached_property
+    def examples(self) -> Mapping[int, list[tuple[Finding, Example]]]:
+        """Each finding that concerns a subject, or its image, with the example; by subject."""
+        examples: dict[int, list[tuple[Finding, Example]]] = {}
+        for finding in self.report.findings:
+            for example in finding.examples:
+                images = dict.fromkeys((example.image, example.other))
+                rows = (row for image in images for row in self.of_image.get(image, ()))
+                for row in rows if example.subject is None else [example.subject]:
+                    examples.setdefault(row, []).append((finding, example))
+        return examples
 
     def rows(self, keypoint: str = ANY, split: str = ANY, kind: str = ANY) -> list[int]:
         """Return the subjects in which a keypoint is labeled, of a split, and with a kind of finding.
@@ -72,7 +74,7 @@ class AuditedSet:
         rows = range(len(labels)) if split == ANY else sorted(self.splits.get(split, ()))
         k = None if keypoint == ANY else labels.skeleton.index(keypoint)
         if kind != ANY:
-            found = ((row, [e for f, e in self.examples(row) if f.kind == kind]) for row in rows)
+            found = ((row, [e for f, e in self.examples.get(row, ()) if f.kind == kind]) for row in rows)
             return [
                 row
                 for row, examples in found
@@ -91,7 +93,8 @@ def build(data: AuditedSet, measured: Measured | None = None) -> None:
                 ("Split", list(data.splits), "split"),
             )
             kind, keypoint, split = (
-                gr.Dropdown([ANY, *names], value=ANY, label=label, elem_id=name) for label, names, name in choices
+                gr.Dropdown([("any", ANY), *((one, one) for one in names)], value=ANY, label=label, elem_id=name)
+                for label, names, name in choices
             )
             number = gr.Number(1, precision=0, minimum=1, label="Number among these", elem_id="number")
             button = gr.Button("Measure the model's errors", visible=measured is not None, elem_id="measure")
@@ -143,7 +146,7 @@ def by_error(rows: Sequence[int], errors: np.ndarray, least: float) -> list[int]
 
 def _subject(data: AuditedSet, measured: Measured | None, row: int, position: str) -> str:
     """Return a subject's image, its points and findings, and the points of the image's other subjects."""
-    labels, examples = data.loaded.labels, data.examples(row)
+    labels, examples = data.loaded.labels, data.examples.get(row, [])
     subject = labels.subjects[row]
     others = [other for other in data.of_image[subject.image] if other != row]
     title = f"{position}: {subject.image}, {subject.place}"
