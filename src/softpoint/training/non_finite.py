@@ -68,7 +68,7 @@ class NonFiniteGuard(Callback):
         self._buffers = [(buffers, [buffer.clone() for buffer in buffers]) for buffers in by_type.values()]
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        if trainer.state.fn == "fit" and not all_finite(_state(trainer)):
+        if trainer.state.fn == "fit" and not _finite_everywhere(trainer):
             self._go_back(trainer, "a weight is no longer finite")
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
@@ -113,7 +113,7 @@ class NonFiniteGuard(Callback):
             self._go_back(trainer, f"{self.row} steps in a row were skipped; {self._describe(trainer)}")
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        if not all_finite(_state(trainer)):
+        if not _finite_everywhere(trainer):
             self._stop(trainer, "a weight is no longer finite, and the last checkpoint is left as it was")
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
@@ -185,6 +185,12 @@ class NonFiniteGuard(Callback):
 def all_finite(tensors: Iterator[Tensor]) -> bool:
     """Return whether all numbers of all tensors are finite."""
     return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point())
+
+
+def _finite_everywhere(trainer: Any) -> bool:
+    """Return whether the state of all processes is finite; batch statistics are each one's own."""
+    bad = torch.tensor(float(not all_finite(_state(trainer))), device=trainer.strategy.root_device)
+    return not (trainer.strategy.reduce(bad, reduce_op="max") if trainer.world_size > 1 else bad)
 
 
 def _warn(trainer: Any, message: str) -> None:
