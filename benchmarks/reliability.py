@@ -16,6 +16,7 @@ from importlib import import_module
 PARTS = {
     "hostile": "Attack a server with hostile clients and measure what honest ones wait for",
     "kills": "Kill trainings at random moments, resume them, and compare all bits with those of a run never killed",
+    "memory": "Train many steps, and compare the memory of all processes at the end with that of the beginning",
     "mutations": "Damage inputs of every reader, and requests to a server",
     "ranks": "Train in several processes, also of two hosts, compare them with one, and end one of them",
 }
