@@ -3,6 +3,7 @@
 python benchmarks/dashboard.py data.size=256 data.batch_size=8 --rounds 7
 
 Each validation is drawn here, and the share is computed for the epochs and the settings of the config.
+Not counted is that a compiled network runs uncompiled in the few batches of which attention is drawn.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from rich.table import Table
 
 from report import composed, parser, print_machine, print_wide, spread
+from softpoint.models import attention_maps
 from softpoint.training.callbacks import ExponentialAverage
 from softpoint.training.dashboard import Monitor
 
 STEPS = ("on_train_epoch_start", "on_validation_end", "on_train_batch_start", "on_before_optimizer_step",
          "on_train_batch_end")  # fmt: skip
-VALIDATIONS = ("on_validation_epoch_start", "on_validation_batch_start", "on_validation_batch_end", "on_validation_end")
+VALIDATIONS = ("on_validation_epoch_start", "on_validation_batch_start", "on_validation_batch_end",
+               "on_validation_epoch_end", "on_validation_end")  # fmt: skip
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -79,6 +82,7 @@ def measure(cfg: DictConfig, folder: str, rounds: int, calls: int) -> tuple[dict
     clock.watch("curves", monitor, STEPS)
     clock.watch("curves", module, ("_measure",))
     clock.watch("drawing", dashboard, VALIDATIONS)
+    clock.watch("drawing", attention_maps, ("_collect",))  # in the forward of a validation
     clock.watch("step", trainer.fit_loop.epoch_loop, ("advance",))
     clock.watch("validation", trainer.fit_loop.epoch_loop.val_loop, ("run",))
     clock.watch("", dashboard, ("on_train_epoch_start",), clock.lap)

@@ -29,11 +29,13 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from helpers.training import composed, tiny
+from softpoint.evaluation import Results
 from softpoint.functional import gaussian_axis
 from softpoint.labels.skeleton import Skeleton
 from softpoint.layers import DynamicSpatialAttention
 from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
-from softpoint.training.dashboard import Dashboard, Monitor, scalars
+from softpoint.training.calibrate import Calibrate, confidence_fraction
+from softpoint.training.dashboard import Dashboard, Monitor, images, scalars
 from softpoint.training.dashboard.graph import show_graph
 from softpoint.training.dashboard.images import attention_sheet, curves, heatmaps_sheet, points_sheet
 from softpoint.training.dashboard.layout import custom_layout, write_hyperparameters
@@ -118,13 +120,13 @@ def test_temperatures_are_those_of_the_checkpoint(run: Path, events: EventAccumu
 
 
 def test_every_epoch_has_its_images(events: EventAccumulator) -> None:
-    images = {tag: events.Images(tag) for tag in events.Tags()["images"]}
+    drawn = {tag: events.Images(tag) for tag in events.Tags()["images"]}
     kinds = ("predictions", "worst", "heatmaps", "attention", "pck_curve", "reliability")
-    assert {tag: len(shown) for tag, shown in images.items() if tag.startswith("val/")} == {
+    assert {tag: len(shown) for tag, shown in drawn.items() if tag.startswith("val/")} == {
         f"val/{kind}": EPOCHS for kind in kinds
     }
-    assert {tag for tag in images if tag.startswith("test/")} == {"test/pck_curve", "test/reliability"}
-    for shown in images.values():
+    assert {tag for tag in drawn if tag.startswith("test/")} == {"test/pck_curve", "test/reliability"}
+    for shown in drawn.values():
         pixels = cv2.imdecode(np.frombuffer(shown[-1].encoded_image_string, np.uint8), cv2.IMREAD_COLOR)
         assert pixels.shape == (shown[-1].height, shown[-1].width, 3)
     weights = {tag: events.Histograms(tag) for tag in events.Tags()["histograms"]}
@@ -216,7 +218,7 @@ def test_any_number_of_keypoints_and_labels_is_drawn(K: int, B: int, labeled: bo
     sample = validation.fixed[0]
     for sheet in (points_sheet([sample], skeleton), heatmaps_sheet(sample, skeleton), attention_sheet([sample], 32)):
         assert sheet.ndim == 3 and max(sheet.shape) < 3000 and sheet.std() > 0
-    assert {*curves(validation.results(skeleton))} == ({"pck_curve", "reliability"} if labeled else set())
+    assert {*curves(validation.results(skeleton), 0.05)} == ({"pck_curve", "reliability"} if labeled else set())
     assert len(validation.worst) == (B if labeled else 0)
 
 
@@ -230,7 +232,43 @@ def test_predictions_that_are_not_finite_are_drawn_too() -> None:
     points_sheet([validation.fixed[0]], skeleton), heatmaps_sheet(validation.fixed[0], skeleton)
     attention_sheet([validation.fixed[0]], 32)
     assert validation.router_weights() == {}
-    assert curves(validation.results(skeleton)) == {}
+    assert curves(validation.results(skeleton), 0.05) == {}
+
+
+def test_heatmaps_and_attention_are_kept_for_the_images_of_which_they_are_drawn() -> None:
+    validation, (prediction, batch) = Validation(None, [5, 1, 2, 3, 4], 3), batch_of(2, 6, True)
+    validation.add(prediction, batch, {})
+    assert [i for i, shown in validation.fixed.items() if shown.heatmaps is not None] == [1]
+    assert [i for i, shown in validation.fixed.items() if shown.attention] == [1, 2, 3, 4]
+    assert all(shown.heatmaps is None and not shown.attention for _, shown in validation.worst)
+    needed: list[bool] = [validation.needs_attention(taken(batch, [i])) for i in (0, 4, 5)]
+    assert needed == [False, True, False]
+
+
+def test_reliability_is_about_the_fraction_of_the_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    used, figure = list[float](), images.reliability_figure
+
+    def kept(results: Results, fraction: float) -> Any:
+        used.append(fraction)
+        return figure(results, fraction)
+
+    monkeypatch.setattr(images, "reliability_figure", kept)
+    validation = Validation(None, [0], 2)
+    validation.add(*batch_of(2, 2, True), {})
+    curves(validation.results(Skeleton(("nose", "tail"))), 0.2)
+    assert used == [0.2]
+    assert confidence_fraction(SimpleNamespace(callbacks=[Calibrate(0.2, 9)])) == 0.2
+
+
+def test_the_time_of_collecting_attention_counts() -> None:
+    board, blocks = Dashboard(1, 2, 1, 0.5, False), nn.ModuleDict({"head": DynamicSpatialAttention()})
+    board._validation = Validation(None, [0], 1)
+    module = SimpleNamespace(net=SimpleNamespace(attention=blocks))
+    board.on_validation_batch_start(None, module, {"index": torch.tensor([0])})
+    assert board.spent == 0
+    blocks["head"](torch.zeros(1, 4, 8, 8))
+    assert board.spent > 0 and {*board._maps} == {"head"}
+    board._hooks.close()
 
 
 def test_the_worst_images_are_those_of_the_largest_errors() -> None:

@@ -56,10 +56,18 @@ def _suspicious_rows(judged: Judged, found: Sequence[Suspicion]) -> Iterator[lis
 
 
 def suspicion_table(judged: Judged, found: Sequence[Suspicion]) -> NumberTable:
-    """Return suspicious labels as a table for a terminal; a narrow one keeps how unlikely each is."""
+    """Return suspicious labels as a table for a terminal; a narrow one keeps how unlikely each is.
+
+    The score of an exchange is what it saves, not the surprise of a label, and has no frequency.
+    """
     table = NumberTable("image", ["right labels like this", "kind", "keypoints"])
     for one in found:
         names = ", ".join(judged.results.skeleton.names[k] for k in one.keypoints[:_NAMED])
         more = ", ..." * (len(one.keypoints) > _NAMED)
-        table.add_row(judged.results.images[one.subject], odds(one.score), one.kind, names + more)
+        table.add_row(
+            judged.results.images[one.subject],
+            "-" if one.kind == "exchanged" else odds(one.score),
+            one.kind,
+            names + more,
+        )
     return table

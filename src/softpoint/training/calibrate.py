@@ -23,6 +23,7 @@ from softpoint.inference.safe_load import read_torch_file
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import ABSENT
 from softpoint.layers.calibration import FEW_UNITS, Evidence, evidence
+from softpoint.metrics.calibration import FRACTION
 from softpoint.models import KeypointNet
 from softpoint.training.calibration_fit import Measured, fit_calibration
 from softpoint.training.checkpoint_io import replace_checkpoint
@@ -212,3 +213,8 @@ def shifts(image: Tensor, keypoints: Tensor, margin: float) -> Iterator[tuple[Te
         beyond = torch.maximum(-0.5 - points, points - points.new_tensor([width - 0.5, height - 0.5])).amax(-1)
         # Padding by a negative number cuts.
         yield F.pad(image, (dx, -dx, dy, -dy)), beyond > margin
+
+
+def confidence_fraction(trainer: Any) -> float:
+    """Return the fraction of a subject's scale that the confidences of a training are about."""
+    return next((callback.fraction for callback in trainer.callbacks if isinstance(callback, Calibrate)), FRACTION)

@@ -20,10 +20,9 @@ from softpoint.evaluation.predict import check_finite, join_labels
 from softpoint.evaluation.results import Results
 from softpoint.evaluation.summary import evaluate
 from softpoint.labels.csv_io import exact, write_rows
-from softpoint.metrics.calibration import FRACTION
 from softpoint.metrics.columns import COLUMNS
 from softpoint.tables import NumberTable
-from softpoint.training.calibrate import Calibrate
+from softpoint.training.calibrate import confidence_fraction
 from softpoint.training.processes import gather_objects, on_first_process
 
 # Numbers of all resamples together that are computed in about a second.
@@ -85,7 +84,7 @@ class FinalTest(Callback):
         except ValueError as fault:
             self.failure = str(fault)
             return {}
-        fraction = next((c.fraction for c in trainer.callbacks if isinstance(c, Calibrate)), FRACTION)
+        fraction = confidence_fraction(trainer)
         draws = max(200, min(DRAWS, _WORK // max(1, int(self.results.labeled.sum()))))
         self.metrics = evaluate(self.results, fraction=fraction, draws=draws)
         print(*self.metrics["notes"], sep="\n")

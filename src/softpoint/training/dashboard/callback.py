@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 
 from softpoint.models.attention_maps import collect_attention
+from softpoint.training.calibrate import confidence_fraction
 from softpoint.training.dashboard.graph import show_graph
 from softpoint.training.dashboard.images import attention_sheet, curves, heatmaps_sheet, points_sheet
 from softpoint.training.dashboard.layout import custom_layout, keypoint_table, write_hyperparameters
@@ -78,8 +79,8 @@ class Dashboard(Callback):
             self._validation = Validation(source, self._fixed(trainer, source), self.worst)
 
     def on_validation_batch_start(self, trainer: Any, pl_module: Any, batch: Any, *_: Any) -> None:
-        if self._validation is not None and self._validation.holds_fixed(batch):
-            self._maps = self._hooks.enter_context(collect_attention(pl_module.net.attention))
+        if self._validation is not None and self._validation.needs_attention(batch):
+            self._maps = self._hooks.enter_context(collect_attention(pl_module.net.attention, self._timed))
 
     def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, *_: Any) -> None:
         if self._validation is not None:
@@ -108,7 +109,7 @@ class Dashboard(Callback):
         test, step = FinalTest.of(trainer), trainer.global_step
         if test.results is None or not test.metrics or not (shown := writers(trainer)):
             return
-        images, table = curves(test.results), keypoint_table(test.metrics["keypoints"])
+        images, table = curves(test.results, confidence_fraction(trainer)), keypoint_table(test.metrics["keypoints"])
         for writer in shown:
             for name, image in images.items():
                 writer.image(f"test/{name}", image, step)
@@ -146,12 +147,14 @@ class Dashboard(Callback):
         fixed = [validation.fixed[index] for index in sorted(validation.fixed)]
         images: dict[str, np.ndarray] = {}
         if fixed:
-            images |= {"predictions": points_sheet(fixed, skeleton), "heatmaps": heatmaps_sheet(fixed[0], skeleton)}
+            images["predictions"] = points_sheet(fixed, skeleton)
+            if fixed[0].heatmaps is not None:
+                images["heatmaps"] = heatmaps_sheet(fixed[0], skeleton)
             if fixed[0].attention:
                 images["attention"] = attention_sheet(fixed, module.net.stride)
         if validation.worst:
             images["worst"] = points_sheet([sample for _, sample in validation.worst], skeleton)
-        images |= curves(validation.results(skeleton))
+        images |= curves(validation.results(skeleton), confidence_fraction(trainer))
         table = keypoint_table(keypoint_entries(module))
         for writer in shown:
             for name, image in images.items():

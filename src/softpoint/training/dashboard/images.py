@@ -11,14 +11,13 @@ from softpoint.evaluation.reliability_plots import reliability_figure
 from softpoint.evaluation.results import Results
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.skeleton import Skeleton
-from softpoint.training.dashboard.samples import Shown
+from softpoint.training.dashboard.samples import MAX_ATTENTION, Shown
 from softpoint.viz import attention_panel, contact_sheet, draw_tile, heatmap_panels, legend
 from softpoint.viz.explain import stack
 from softpoint.viz.figures import figure_image
 
 _TILE = 320  # pixels of an image's longer side
 _MAX_HEATMAPS = 36
-_MAX_ATTENTION = 4  # images
 _MAX_LEGEND = 24  # names
 _GRAY = 128  # beyond an image
 
@@ -46,6 +45,7 @@ def heatmaps_sheet(sample: Shown, skeleton: Skeleton) -> np.ndarray:
     """Return the heatmap of each keypoint over an image; of many keypoints, of some along the list."""
     chosen = evenly_spaced(len(skeleton), _MAX_HEATMAPS)
     points = sample.keypoints
+    assert sample.heatmaps is not None
     return heatmap_panels(sample.image, sample.heatmaps, skeleton.names, sample.confidence, points, chosen=chosen)
 
 
@@ -55,7 +55,7 @@ def attention_sheet(samples: Sequence[Shown], stride: int) -> np.ndarray:
     Masks span an image as a network of this stride extends it.
     """
     panels = []
-    for sample in samples[:_MAX_ATTENTION]:
+    for sample in samples[:MAX_ATTENTION]:
         below, right = (-side % stride for side in sample.image.shape[:2])
         image = np.pad(sample.image, ((0, below), (0, right), (0, 0)), constant_values=_GRAY)
         panels.append(attention_panel(image, sample.attention))
@@ -68,9 +68,13 @@ def _drawable(covariance: np.ndarray, limit: float) -> np.ndarray:
     return np.where((deviation <= limit)[:, None, None], covariance, np.nan)
 
 
-def curves(results: Results) -> dict[str, np.ndarray]:
-    """Return the PCK curve and the reliability diagram, by name; {} where no finite point is labeled."""
+def curves(results: Results, fraction: float) -> dict[str, np.ndarray]:
+    """Return the PCK curve and the reliability diagram, by name; {} where no finite point is labeled.
+
+    Confidences are about errors up to this `fraction` of the subject's scale.
+    """
     finite = np.isfinite(results.errors) & np.isfinite(results.confidence) & np.isfinite(results.covariance).all((2, 3))
     if not finite.any() or (results.labeled & ~finite).any():
         return {}
-    return {"pck_curve": figure_image(pck_figure(results)), "reliability": figure_image(reliability_figure(results))}
+    reliability = reliability_figure(results, fraction)
+    return {"pck_curve": figure_image(pck_figure(results)), "reliability": figure_image(reliability)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from softpoint.metrics.functional import PointArrays, errors, nme
 from softpoint.training.module import original_points
 from softpoint.types import AttentionMaps, Batch, Prediction
 
+MAX_ATTENTION = 4  # images whose attention is drawn
+
 
 @dataclass(frozen=True, eq=False)
 class Shown:
@@ -28,14 +30,15 @@ class Shown:
     truth: np.ndarray  # (K, 2), NaN where unlabeled
     confidence: np.ndarray  # (K,)
     covariance: np.ndarray  # (K, 2, 2) in px^2
-    heatmaps: np.ndarray  # (K, h, w)
+    heatmaps: np.ndarray | None  # (K, h, w) of the image whose heatmaps are drawn
     attention: dict[str, AttentionMaps]  # of each place of a block
 
 
 class Validation:
     """One validation, of whose batches are kept the points, the images `fixed` and the `worst` ones.
 
-    The worst are those of the largest mean error over the subject's scale. `source` names the images.
+    The worst are those of the largest mean error over the subject's scale. `source` names the images. Of the fixed ones
+    the first has its heatmaps, and the first `MAX_ATTENTION` have their attention.
     """
 
     def __init__(self, source: Any, fixed: Sequence[int], worst: int) -> None:
@@ -43,13 +46,13 @@ class Validation:
         self.worst: list[tuple[float, Shown]] = []  # from the largest error on
         self.branches: dict[str, tuple[str, ...]] = {}  # names of the branches at each place of a router
         self._names = getattr(getattr(source, "labels", None), "images", None)
-        self._chosen, self._count = frozenset(fixed), worst
+        self._chosen, self._count = sorted(fixed), worst
         self._points: dict[int, tuple[str, PointArrays]] = {}  # group and points of each image
         self._router_weights: dict[str, dict[int, np.ndarray]] = {}  # of each image at each place
 
-    def holds_fixed(self, batch: Batch) -> bool:
-        """Whether a batch has an image that is always drawn."""
-        return not self._chosen.isdisjoint(batch["index"].tolist())
+    def needs_attention(self, batch: Batch) -> bool:
+        """Whether a batch has an image whose attention is drawn."""
+        return not set(self._chosen[:MAX_ATTENTION]).isdisjoint(batch["index"].tolist())
 
     def add(self, prediction: Prediction, batch: Batch, attention: Mapping[str, Sequence[AttentionMaps]]) -> None:
         """Keep what is needed of a batch; `attention` are the maps of each image with branches, where collected."""
@@ -63,8 +66,13 @@ class Validation:
         pixels, relative = _means(errors(points)), _means(nme(points))
         titles = [self._title(index, error) for index, error in zip(indices, pixels, strict=True)]
         for i in [i for i, index in enumerate(indices) if index in self._chosen]:
-            maps = {place: blocks[i] for place, blocks in attention.items()}
-            self.fixed.setdefault(indices[i], show(prediction, batch, i, titles[i], maps))
+            shown = show(prediction, batch, i, titles[i])
+            if indices[i] in self._chosen[:MAX_ATTENTION]:
+                collected = {place: blocks[i] for place, blocks in attention.items()}
+                shown = replace(shown, attention=_masks(prediction, i) | collected)
+            if indices[i] == self._chosen[0]:
+                shown = replace(shown, heatmaps=to_numpy(spatial_softmax(prediction["logits"][i].float())))
+            self.fixed.setdefault(indices[i], shown)
         for i in np.argsort(-np.nan_to_num(relative, nan=-1.0))[: self._count].tolist():
             least = self.worst[-1][0] if len(self.worst) == self._count else -1.0
             if relative[i] > least:
@@ -144,13 +152,8 @@ def choose_images(groups: Sequence[str], seen: Sequence[int], count: int) -> lis
     return sorted(part[i] for part, n in zip(parts, shares, strict=True) for i in evenly_spaced(len(part), n))
 
 
-def show(
-    prediction: Prediction, batch: Batch, i: int, title: str, attention: Mapping[str, AttentionMaps] | None = None
-) -> Shown:
-    """Return sample `i` of a batch on the CPU."""
-    masks = {
-        place: AttentionMaps(to_numpy(mask[i, 0])) for place, (mask, *_) in prediction.get("attention", {}).items()
-    }
+def show(prediction: Prediction, batch: Batch, i: int, title: str) -> Shown:
+    """Return sample `i` of a batch on the CPU, without heatmaps and attention."""
     truth = batch["keypoints"][i].where(batch["visibility"][i, :, None] > 0, float("nan"))
     image = to_numpy(batch["image"][i].permute(1, 2, 0))
     return Shown(
@@ -160,9 +163,14 @@ def show(
         truth=to_numpy(truth),
         confidence=to_numpy(prediction["confidence"][i]),
         covariance=to_numpy(prediction["covariance"][i]),
-        heatmaps=to_numpy(spatial_softmax(prediction["logits"][i].float())),
-        attention=masks | dict(attention or {}),
+        heatmaps=None,
+        attention={},
     )
+
+
+def _masks(prediction: Prediction, i: int) -> dict[str, AttentionMaps]:
+    """Return the mask of each place for sample `i`, where the prediction has them."""
+    return {place: AttentionMaps(to_numpy(mask[i, 0])) for place, (mask, *_) in prediction.get("attention", {}).items()}
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
