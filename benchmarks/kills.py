@@ -119,7 +119,7 @@ def trial(whole: Whole, folder: Path, draw: random.Random, elsewhere: bool) -> l
                 outcome.append("ended before its kill")
             else:
                 outcome.append("kill while saving" if saving else "kill")
-            for path in folder.glob("checkpoints/*.ckpt"):
+            for path in folder.glob("checkpoints/[!.]*.ckpt"):  # those that are complete have their names
                 try:
                     read_torch_file(path)
                 except ValueError as error:
