@@ -127,10 +127,12 @@ def test_a_network_of_crops_sees_the_box_that_is_written_dragged_or_labeled(
     columns = "image,box_left,box_top,box_right,box_bottom,"
     assert columns in base64.b64decode(re.findall(r"text/csv;base64,([^\"]+)", page)[0]).decode()
     assert dragged_box({"start": [0.9, 0.2], "end": [0.1, 7]}, seen) == "6.5, 9.5, 62.5, 49.5"
-    row, slider, box, _, seen, *_ = _choose(crops, data, 2)
+    row, slider, box, _, seen, *_ = _choose(crops, data, " 2")
     subject = data.loaded.labels.subjects[1]
     assert row == 1 and seen.name == subject.image and slider.visible is False
     np.testing.assert_allclose(parse_box(box), data.boxes(None)[1], atol=0.05)
+    for wrong in ("0", "7", "x", "²", "-1"):
+        assert "is no labeled subject" in _choose(crops, data, wrong)[-2]
     for wrong in ("5", "5, 8, 4, 40", "1, 2, 3, x", "1, 2, 3, 4, 5", "nan, 0, 1, 1"):
         assert "is no box" in _look_again(crops, data, 1, 0, wrong)[1]
 

@@ -32,8 +32,8 @@ def build(predictor: Predictor, name: str, data: AuditedSet | None = None) -> No
             gr.HTML(facts(predictor, name), elem_classes="page-html")
             button = gr.UploadButton("Upload an image or a video", size="md", elem_id="model-upload")
             count = len(data.loaded.labels) if data else 1
-            number = gr.Number(None, precision=0, minimum=1, maximum=count, visible=labeled, elem_id="labeled",
-                               label=f"Or a labeled subject (1 to {count})")  # fmt: skip
+            number = gr.Textbox("", max_lines=1, max_length=9, visible=labeled, elem_id="labeled",
+                                label=f"Or a labeled subject (1 to {count})")  # fmt: skip
             frame = gr.Slider(0, 1, 0, step=1, label="Frame", visible=False, elem_id="frame")
             box = gr.Textbox("", label="Box: left, top, right, bottom (px)", visible=crops, max_lines=1,
                              max_length=60, info="Or drag over the image. Empty: the whole image.",
@@ -149,14 +149,17 @@ def _receive(predictor: Predictor, path: str, *settings: Any) -> list[Any]:
     if not isinstance(looked[0], Seen):
         return [*skipped, *looked]
     slider = gr.Slider(0, maximum=max(1, frames - 1), value=0, visible=frames > 0, label=f"Frame (0 to {frames - 1})")
-    return [source, slider, "", None, *looked]
+    return [source, slider, "", "", *looked]
 
 
-def _choose(predictor: Predictor, data: AuditedSet, number: float | None, *settings: Any) -> list[Any]:
+def _choose(predictor: Predictor, data: AuditedSet, number: str, *settings: Any) -> list[Any]:
     """Return a labeled subject as `_receive` an upload, with its own box where the network needs one."""
-    if number is None:
+    if not number.strip():
         return [gr.skip()] * 7
-    row = min(max(int(number), 1), len(data.loaded.labels)) - 1
+    count = len(data.loaded.labels)
+    if not number.strip().isdecimal() or not 1 <= int(number) <= count:
+        return [*[gr.skip()] * 5, problem(f"{number!r} is no labeled subject; write a number from 1 to {count}"), ""]
+    row = int(number) - 1
     box = data.boxes(predictor.crops.get("boxes"))[row] if predictor.crops else np.full(4, np.nan)
     written = ", ".join(f"{edge:.1f}" for edge in box) if np.isfinite(box).all() else ""
     looked = _look_again(predictor, data, row, 0, written, *settings)
