@@ -14,7 +14,7 @@ import pytest
 from helpers.training import composed, tiny
 from softpoint.cli import main
 from softpoint.cli.hydra_errors import CommandLine, leave
-from softpoint.cli.study import _train_in_processes
+from softpoint.cli.processes import train_in_processes
 from softpoint.training.ending import exit_on_signals
 
 
@@ -52,5 +52,5 @@ def test_sigterm_is_passed_on_to_the_processes_of_a_training(tmp_path: Path, mon
     # As soon as the process has set its trap, of which this repeats the output.
     monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=lambda _: signal.raise_signal(signal.SIGTERM)))
     with pytest.raises(SystemExit) as end, exit_on_signals():
-        _train_in_processes(tmp_path / "run")
+        train_in_processes(tmp_path / "run")
     assert end.value.code == 143 and (tmp_path / "ended").exists()
