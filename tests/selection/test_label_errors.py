@@ -10,7 +10,7 @@ from scipy.spatial.distance import pdist
 
 from softpoint.evaluation import Results
 from softpoint.labels.skeleton import Skeleton
-from softpoint.layers.calibration import COVARIANCE_SCALE, TAIL
+from softpoint.layers.calibration import TAIL
 from softpoint.selection.label_errors import LEAST, Suspicion, surprises, suspicions
 
 K, SIZE, FRACTION = 6, 200.0, 0.05
@@ -31,7 +31,7 @@ def predicted(count: int = 200, seed: int = 0) -> Results:
         truth=truth,
         visibility=np.full((count, K), 2),
         confidence=0.995 * within,
-        covariance=COVARIANCE_SCALE * scale[..., None, None] ** 2 * np.eye(2),
+        covariance=scale[..., None, None] ** 2 * np.eye(2),
         scale=np.full(count, SIZE),
         boxes=None,
         size=np.full((count, 2), 200),
@@ -58,7 +58,7 @@ def test_right_labels_are_as_surprising_as_they_should_be() -> None:
 
 def test_a_surprise_is_the_tail_of_the_distribution() -> None:
     results = predicted(1)
-    sigma = np.sqrt(results.covariance[0, 2, 0, 0] / COVARIANCE_SCALE)
+    sigma = np.sqrt(results.covariance[0, 2, 0, 0])
     moved = planted(results, 0, results.keypoints[0] + [[5 * sigma, 0]] * K)
     expected = -np.log(0.995 * (1 + 25 / TAIL) ** (-TAIL / 2) + 0.005)
     assert np.diag(surprises([moved], 0, FRACTION))[2] == pytest.approx(expected)
@@ -107,6 +107,14 @@ def test_a_forgotten_point_is_found_where_the_model_is_sure_or_others_have_it() 
     assert one.keypoints == (3, 4) and one.score == pytest.approx(-np.log(0.01 * 2 / 202))
     absent = replace(results, visibility=np.where(results.visibility == 0, -1, results.visibility))
     assert not [one for one in suspicions([absent], FRACTION) if one.kind == "forgotten"]
+
+
+def test_a_singular_covariance_is_no_failure() -> None:
+    results = predicted(3)
+    covariance = results.covariance.copy()
+    covariance[1, 0], covariance[2, 1] = 0.0, 1.0
+    assert np.isfinite(surprises([replace(results, covariance=covariance)], 1, FRACTION)).all()
+    assert np.isfinite(surprises([replace(results, covariance=covariance)], 2, FRACTION)).all()
 
 
 def test_an_unsure_prediction_accuses_no_label() -> None:

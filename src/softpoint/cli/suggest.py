@@ -99,12 +99,17 @@ def feature_predictor(checkpoint: Checkpoint, device: str) -> FeaturePredictor:
     """Return the predictor of a model; ValueError unless it is calibrated."""
     from softpoint.selection.candidates import FeaturePredictor
 
+    check_calibrated(checkpoint)
+    return FeaturePredictor(checkpoint, device)
+
+
+def check_calibrated(checkpoint: Checkpoint) -> None:
+    """Raise ValueError for a model that is not calibrated."""
     if not checkpoint.net.calibration.fitted:
         raise ValueError(
-            f"{checkpoint.path} is not calibrated, and its expected errors need that; first run:"
+            f"{checkpoint.path} is not calibrated, and errors to expect need that; first run:"
             f" {calibration_command(checkpoint)}"
         )
-    return FeaturePredictor(checkpoint, device)
 
 
 def _reading(cfg: DictConfig, checkpoint: Checkpoint, sources: list[Source]) -> Reading:
@@ -144,14 +149,15 @@ def _judged(cfg: DictConfig) -> tuple[Judged, Mapping[str, Any]]:
     from softpoint.inference import read_checkpoint
     from softpoint.labels.formats import read_labels
     from softpoint.progress import track
-    from softpoint.selection.judged import all_labels, judged_by_folds, judged_by_model, model_of_folds
+    from softpoint.selection.judged import all_labels, fold_scales, judged_by_folds, judged_by_model, model_of_folds
 
     data: dict[str, Any] = {key: cfg[key] for key in ("labels", "images", "max_pixels") if cfg[key] is not None}
     if cfg.crossval is not None:
         if cfg.labels is None or cfg.ckpt is not None:
             raise ValueError("crossval=FOLDER judges labels=LABELS, without ckpt")
         model = read_checkpoint(model_of_folds(Path(cfg.crossval)), list(cfg.trust))
-        return judged_by_folds(all_labels(model, data), Path(cfg.crossval)), {}
+        scales = fold_scales(Path(cfg.crossval), list(cfg.trust))
+        return judged_by_folds(all_labels(model, data), Path(cfg.crossval), scales), {}
     if cfg.ckpt is None:
         labels = read_labels(cfg.labels, images=cfg.images)
         print(f"to judge labels by models that did not learn them:{_commands(labels.source, cfg.images, {})}")
@@ -160,6 +166,7 @@ def _judged(cfg: DictConfig) -> tuple[Judged, Mapping[str, Any]]:
             " which hides the faults of what it learned"
         )
     checkpoint = _checkpoint(cfg)
+    check_calibrated(checkpoint)
     bar = partial(track, description="predicting")
     return judged_by_model(checkpoint, all_labels(checkpoint, data), cfg.device, cfg.batch_size, bar), checkpoint.data
 

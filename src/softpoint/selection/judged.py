@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from softpoint.evaluation.eval_data import confidence_fraction, open_set
 from softpoint.evaluation.eval_sets import EvaluationSet, common_keypoints
 from softpoint.evaluation.predict import evaluation_predictor, predict
 from softpoint.evaluation.results import Results
-from softpoint.inference import Checkpoint
+from softpoint.inference import Checkpoint, read_checkpoint
 from softpoint.labels.schema import Labels
 from softpoint.metrics.calibration import FRACTION
 from softpoint.paths import normalize_path
@@ -27,7 +27,8 @@ from softpoint.selection.candidates import Progress
 class Judged:
     """N labeled subjects and their predictions by one model or several, in the same order."""
 
-    by_seed: tuple[Results, ...]  # of each model that predicted all subjects
+    # Of each model that predicted all subjects; each covariance is the squared scale of the errors' t-distribution.
+    by_seed: tuple[Results, ...]
     labels: Labels
     held_out: np.ndarray  # (N,), False where the model of the prediction was trained on the label
     read: Callable[[str], np.ndarray]  # opens an image by its path in the labels
@@ -41,10 +42,11 @@ class Judged:
         return replace(self.by_seed[0], keypoints=points)
 
 
-def judged_by_folds(eval_set: EvaluationSet, folder: Path) -> Judged:
+def judged_by_folds(eval_set: EvaluationSet, folder: Path, scales: Sequence[Mapping[str, float]]) -> Judged:
     """Return labels beside the predictions of a cross-validation of them, by models that did not learn them.
 
-    Labels that were corrected since are compared as they are now. Raises ValueError for predictions of other labels.
+    Labels that were corrected since are compared as they are now. `scales` has, for each seed, the covariance scale of
+    the model that predicted an image by its path, see `fold_scales`. Raises ValueError for predictions of other labels.
     """
     content = json.loads((folder / "crossval.json").read_text(encoding="utf-8"))
     predicted, labels = Results.read(folder / "predictions.csv"), labels_of(eval_set, folder)
@@ -58,11 +60,45 @@ def judged_by_folds(eval_set: EvaluationSet, folder: Path) -> Judged:
         )
     judged = labels.select(pairs)
     now: dict[str, Any] = {"truth": judged.keypoints, "visibility": judged.visibility, "skeleton": labels.skeleton}
-    by_seed = tuple(replace(predicted.select(rows), **now) for rows in zip(*pairs.values(), strict=True))
+    if lost := next((path for own in scales for path in judged.paths if path not in own), None):
+        raise ValueError(
+            f"no model in {folder} has {lost} in its test split; start softpoint crossval again with that output"
+        )
+    rows_by_seed = zip(zip(*pairs.values(), strict=True), scales, strict=True)
+    by_seed = tuple(
+        replace(as_scales(predicted.select(rows), [own[path] for path in judged.paths]), **now)
+        for rows, own in rows_by_seed
+    )
     left = sum(bool((subject.visibility > 0).any()) for subject in labels.subjects) - len(pairs)
     note = f"{left} labeled subjects were not in the cross-validation, or not in all its seeds" if left > 0 else ""
     fraction = float(content.get("confidence_fraction") or FRACTION)
     return Judged(by_seed, judged, np.ones(len(judged), bool), _reader(eval_set), fraction, note)
+
+
+def fold_scales(folder: Path, trust: Sequence[str] = ()) -> list[dict[str, float]]:
+    """Return for each seed the covariance scale of the model that predicted an image, by its path.
+
+    Raises ValueError for a model that is not calibrated.
+    """
+    content = json.loads((folder / "crossval.json").read_text(encoding="utf-8"))
+    scales: list[dict[str, float]] = []
+    for seed in content["seeds"]:
+        scales.append({})
+        for path in sorted(folder.glob(f"seed{seed}/fold*/checkpoints/best.ckpt")):
+            checkpoint = read_checkpoint(path, trust)
+            if not checkpoint.net.calibration.fitted:
+                raise ValueError(
+                    f"{path} is not calibrated, and how unlikely a label is needs that; cross-validate again without"
+                    " ~callbacks.calibrate"
+                )
+            tested = map(normalize_path, (checkpoint.splits or {}).get("test", ()))
+            scales[-1] |= dict.fromkeys(tested, float(checkpoint.net.calibration.covariance_scale))
+    return scales
+
+
+def as_scales(results: Results, scales: float | Sequence[float]) -> Results:
+    """Return results whose covariances are divided by the covariance scale of their model, one or one per subject."""
+    return replace(results, covariance=results.covariance / np.reshape(scales, (-1, 1, 1, 1)))
 
 
 def model_of_folds(folder: Path) -> Path:
@@ -110,6 +146,7 @@ def judged_by_model(
     trained = {normalize_path(image) for image in (checkpoint.splits or {}).get("train", ())}
     held_out = np.array([path not in trained for path in labels.paths])
     labels = labels.with_keypoints(results.skeleton.names)
+    results = as_scales(results, float(checkpoint.net.calibration.covariance_scale))
     return Judged((results,), labels, held_out, _reader(eval_set), confidence_fraction(checkpoint))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from softpoint.evaluation.results import Results
-from softpoint.layers.calibration import COVARIANCE_SCALE, TAIL
+from softpoint.layers.calibration import TAIL
 
 KINDS = {
     "exchanged": "labels that fit much better under the names of each other",
@@ -22,6 +22,8 @@ KINDS = {
 LEAST = 1.0
 # Surprise per label that an exchange saves, and the largest that it leaves.
 _SAVED, _LEFT = 1.5, 3.0
+# Added to variances, px^2: no error is known better than to a thousandth of a pixel, and no matrix is singular.
+_ROUND = 1e-6
 # Largest probability that a model may give itself of having recognized a keypoint: it bounds every surprise.
 _SURE = 0.999
 _RAREST = 1e9  # that is printed as a number: an exchange of many keypoints is beyond all floats
@@ -43,7 +45,8 @@ def suspicions(by_seed: Sequence[Results], fraction: float) -> list[Suspicion]:
     calibrated t-distribution, or 1 where the model did not recognize the keypoint. That of no label is -log of the
     share of subjects without a label of this keypoint, times the probability that the model is not within its radius of
     it. Several models predicted the same subjects: probabilities are their means. `fraction` is that of the subject's
-    size which the confidences of the results are about.
+    size which the confidences of the results are about; their covariances are squared scales of the t-distribution, as
+    those of `Judged` are.
     """
     first = by_seed[0]
     rare = -np.log(((~first.labeled).sum(0) + 1) / (len(first) + 2))
@@ -58,7 +61,7 @@ def surprises(by_seed: Sequence[Results], row: int, fraction: float) -> np.ndarr
 
 def _probabilities(results: Results, row: int, fraction: float) -> np.ndarray:
     """Return the probability (K, K) by one model that a right label of each keypoint is as far as each label."""
-    scale = results.covariance[row] / COVARIANCE_SCALE
+    scale = results.covariance[row] + _ROUND * np.eye(2)
     offsets = results.truth[row][:, None] - results.keypoints[row][None]
     squared = np.einsum("ijx,jxy,ijy->ij", offsets, np.linalg.inv(scale), offsets)
     radius = fraction * results.scale[row]
