@@ -179,13 +179,6 @@ def test_precision_that_rounds_labels(start: Callable) -> None:
     one_line(start("train", *tiny(), "trainer.precision=bf16-true"), "bf16-true would round the labels themselves")
 
 
-def test_a_sweep_of_ddp_jobs_is_refused(start: Callable, tmp_path: Path) -> None:
-    words = tiny("trainer.devices=2", "trainer.accelerator=cpu", f"hydra.sweep.dir={tmp_path / 'sweep'}")
-    ending = start("train", "-m", *words)
-    assert ending.code == 1 and "Traceback" not in ending.err
-    assert "error: each of the 2 processes would start the whole sweep again; run -m with one process" in ending.err
-
-
 def test_a_sweep_goes_on_after_a_job_that_fails(start: Callable, tmp_path: Path) -> None:
     words = tiny("head.window=4,5", f"hydra.sweep.dir={tmp_path / 'sweep'}")
     ending = start("train", "-m", *words)
