@@ -137,8 +137,10 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         return
     while (await receive()).get("more_body"):
         pass
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
+    body = bytes(32_000_000) if scope["path"] == "/large" else b"ok"
+    length = str(len(body)).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+    await send({"type": "http.response.body", "body": body})
 
 
 def connected(limits: Limits, conversation: Callable[[int], Awaitable[Any]]) -> Any:
@@ -194,6 +196,22 @@ def test_of_too_many_connections_the_one_that_waits_longest_ends() -> None:
 
     first, last = connected(Limits(max_connections=2), conversation)
     assert first.startswith(b"HTTP/1.1 503") and last.startswith(b"HTTP/1.1 200")
+
+
+def test_of_too_many_connections_one_ends_whose_client_takes_no_response() -> None:
+    async def conversation(port: int) -> bytes:
+        streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        for reader, writer in streams:
+            writer.write(2 * b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HEADER + b"12345")
+        last = await reader.read(15)
+        for _, other in [*streams, (reader, writer)]:
+            other.close()
+        return last
+
+    assert connected(Limits(max_connections=2), conversation).startswith(b"HTTP/1.1 200")
 
 
 def test_of_too_many_bytes_the_body_that_arrives_longest_is_given_up(talk: Any) -> None:

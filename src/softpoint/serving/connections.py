@@ -32,8 +32,8 @@ def bounded(limits: Limits) -> type[H11Protocol]:
 class _Bounded(H11Protocol):
     """A connection that ends where its client is late.
 
-    Where there are too many, the one that has waited for the longest time for the rest of a request is ended, so that
-    a client that sends at a usual speed gets in, however many others wait.
+    Where there are too many, the one that has waited for the longest time for its client, for the rest of a request or
+    until a response is taken, is ended, so that a client of a usual speed gets in, however many others wait.
     """
 
     limits: Limits
@@ -41,8 +41,8 @@ class _Bounded(H11Protocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._awaited: Any = None  # h11's state: IDLE for a header, SEND_BODY for a body, None for nothing
-        self._since = 0.0
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}  # of "read" and "write" while each waits for the client
+        self._since: dict[str, float] = {}  # the time when each of them began to wait
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a header, in the place of a connection that waits if there are too many."""
@@ -50,8 +50,8 @@ class _Bounded(H11Protocol):
         self._watch()
         if len(self.connections) > self.limits.max_connections:
             bounded = [other for other in self.connections if isinstance(other, _Bounded)]
-            waiting = [other for other in bounded if other._awaited is not None]  # this one at least
-            min(waiting, key=lambda other: other._since).drop(_FULL)
+            waiting = [other for other in bounded if other._since]  # this one at least
+            min(waiting, key=lambda other: min(other._since.values())).drop(_FULL)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -82,7 +82,7 @@ class _Bounded(H11Protocol):
     def shutdown(self) -> None:
         """End when the request in progress is answered, or soon if the client does not go on."""
         super().shutdown()
-        if self._awaited is not None or "write" in self._timers:
+        if self._timers:
             self._set_timer("read", self.limits.end_s)
 
     def drop(self, reply: bytes) -> None:
@@ -92,22 +92,25 @@ class _Bounded(H11Protocol):
         self._awaited = None
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(reply)
-            self.transport.close()
-        else:
+        if self.transport.get_write_buffer_size():  # a client that takes nothing would keep it open for ever
             self.transport.abort()
-        self.connections.discard(self)  # at once, because a client that takes nothing may keep it open
+        else:
+            self.transport.close()
+        self.connections.discard(self)
 
     def _watch(self) -> None:
         """Begin to measure the time where the connection waits for another part than before."""
         state = self.conn.their_state
         awaited = state if state in (h11.IDLE, h11.SEND_BODY) else None
         if awaited is not self._awaited:
-            self._awaited, self._since = awaited, self.loop.time()
+            self._awaited = awaited
             limit = self.limits.header_s if awaited is h11.IDLE else self.limits.body_s
             self._set_timer("read", None if awaited is None else limit)
 
     def _set_timer(self, name: str, seconds: float | None) -> None:
         if (timer := self._timers.pop(name, None)) is not None:
             timer.cancel()
+        self._since.pop(name, None)
         if seconds is not None:
+            self._since[name] = self.loop.time()
             self._timers[name] = self.loop.call_later(seconds, self.drop, _LATE)
