@@ -108,6 +108,29 @@ def test_a_process_joins_the_first_where_lightning_trains_them_together(
             run_folder.LockFolder().on_multirun_start(config)
 
 
+@pytest.mark.parametrize("resume", ["auto", "a/checkpoints/last.ckpt", None])
+def test_a_new_run_replaces_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: str | None) -> None:
+    run = {
+        "resume": resume,
+        "trainer": trainer_of(),
+        "hydra": {"run": {"dir": str(tmp_path)}, "output_subdir": ".hydra"},
+    }
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    (checkpoints / ".12-34.last.ckpt").touch()  # which a run that was killed left
+    start = run_folder.LockFolder().on_run_start
+    start(DictConfig(run))
+    run_folder.held.close()
+    (checkpoints / "best.ckpt").touch()
+    refused = pytest.raises(SystemExit, match=rf"resume {tmp_path}, or give the new one another hydra.run.dir")
+    with nullcontext() if resume else refused:
+        start(DictConfig(run))
+    run_folder.held.close()
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    start(DictConfig(run))
+    run_folder.held.close()
+
+
 def test_tasks_of_slurm_that_train_apart_have_folders_and_logs_of_their_own(
     one_second: None, start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import socket
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, flag_override
 
+from softpoint.cli.shell import command
 from softpoint.cli.stored_run import newest_run, owner
 from softpoint.machine import slurm_job
 from softpoint.paths import exclusive_lock
@@ -33,6 +35,7 @@ class LockFolder(Callback):
         folder = Path(config.hydra.run.dir)
         if not _follows(config.trainer):
             self._lock(config.hydra.run.dir)
+            _keep_other_run(folder, config.get("resume"))
         if (folder / "checkpoints").is_dir():  # Hydra would replace its config before anything is checked
             with flag_override(config, ["readonly", "struct"], False):
                 config.hydra.output_subdir = None
@@ -103,6 +106,15 @@ def lock(folder: Path) -> None:
     with suppress(OSError):
         of_job = f" job={slurm_job()}" * bool(slurm_job())
         (folder / LOCK).write_text(f"pid={os.getpid()} host={socket.gethostname()}{of_job}", encoding="utf-8")
+
+
+def _keep_other_run(folder: Path, resume: str | None) -> None:
+    """End the command where its new run would replace the checkpoints of another one."""
+    if resume is None and not restarted() and any((folder / "checkpoints").glob("[!.]*.ckpt")):
+        sys.exit(
+            f"error: {folder} holds the checkpoints of a run, which a new one would replace; go on with that by"
+            f" {command('resume')} {shlex.quote(str(folder))}, or give the new one another hydra.run.dir"
+        )
 
 
 def restarted() -> bool:
