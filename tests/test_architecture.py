@@ -7,6 +7,7 @@ import builtins
 import dis
 import doctest
 import inspect
+import re
 import subprocess
 import sys
 from functools import cache
@@ -187,6 +188,13 @@ def allowed_users(*places: str) -> set[str]:
 )
 def test_a_library_stays_in_its_room(library: str, places: tuple[str, ...]):
     assert users(library) <= allowed_users(*places)
+
+
+def test_every_loader_is_watched():
+    # Others name torch's loader as a type only.
+    made = [name for name, path in SOURCES.items() if re.search(r"\bDataLoader(\[\w+\])?\(", path.read_text())]
+    extended = [name for name, path in SOURCES.items() if re.search(r"class \w+\(DataLoader\b", path.read_text())]
+    assert (made, extended) == ([], ["data.watched_loader"])
 
 
 def test_nothing_is_called_utils():

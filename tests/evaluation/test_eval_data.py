@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 import torch
 
 from helpers.training import NAMES, write_labels
+from softpoint.data.watched_loader import WatchedLoader
 from softpoint.evaluation.eval_data import held_out_of_all, open_set
 from softpoint.evaluation.eval_sets import common_keypoints
 from softpoint.evaluation.predict import evaluation_predictor, predict
@@ -85,6 +88,14 @@ def test_predictions_are_in_original_pixels(checkpoint: Checkpoint, folder: Path
         assert np.ptp(off, axis=0).max() < 1e-4 and np.abs(off).max() <= 0.5 * scale
         np.testing.assert_allclose(results.covariance[i], np.eye(2)[None] * [scale**2] * np.ones((4, 1, 1)), rtol=1e-5)
     assert results.groups == list(labels.groups) and results.boxes is None
+
+
+def test_a_stopped_process_ends_an_evaluation_with_its_own_key(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch):
+    eval_set = open_set(checkpoint, "test")
+    monkeypatch.setattr(eval_set.source, "load", lambda epoch, index: os.kill(os.getpid(), signal.SIGSTOP))
+    monkeypatch.setattr(WatchedLoader, "wait", 0.8)
+    with pytest.raises(ValueError, match=r"was stopped by a signal; load without processes by num_workers=0$"):
+        predict(load_predictor(checkpoint), eval_set, num_workers=1)
 
 
 def test_crops_are_those_of_training(checkpoint: Checkpoint, folder: Path):

@@ -29,6 +29,7 @@ class WatchedLoader(DataLoader[Any]):
     """
 
     wait: float = 120.0
+    remedy = "load without processes by data.num_workers=0, or give slow files more time by data.timeout"
 
     @cached_property
     def errors(self) -> Counter[str]:
@@ -40,7 +41,7 @@ class WatchedLoader(DataLoader[Any]):
         if not self.num_workers:
             yield from map(self._without_errors, batches)
             return
-        watch = _Watch(batches, self.wait)
+        watch = _Watch(batches, self.wait, self.remedy)
         watch.start()
         try:
             while (batch := watch.next()) is not None:
@@ -61,9 +62,9 @@ class WatchedLoader(DataLoader[Any]):
 class _Watch(Thread):
     """Ends the processes of a loader's iterator where the next batch takes too long."""
 
-    def __init__(self, batches: Any, seconds: float) -> None:
+    def __init__(self, batches: Any, seconds: float, remedy: str) -> None:
         super().__init__(daemon=True)
-        self.batches, self.seconds = batches, seconds
+        self.batches, self.seconds, self.remedy = batches, seconds, remedy
         self.ended = Event()
         self.fault = ""
         self._waiting, self._number = False, 0
@@ -75,11 +76,8 @@ class _Watch(Thread):
             return next(self.batches, None)
         except Exception as error:
             if self.fault:
-                raise ValueError(
-                    f"{self.fault}; load without processes by data.num_workers=0, or give slow files more time by"
-                    " data.timeout"
-                ) from error
-            if isinstance(error, OSError | EOFError):  # of a process that just handed a batch over
+                raise ValueError(f"{self.fault}; {self.remedy}") from error
+            if isinstance(error, OSError | EOFError) or "exited unexpectedly" in str(error):  # while it handed one over
                 if killed := self._killed():
                     raise RuntimeError(killed) from error
                 if isinstance(error, EOFError):

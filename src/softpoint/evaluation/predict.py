@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from softpoint.data.dataset import KeypointDataset, collate
 from softpoint.data.sources import Record
+from softpoint.data.watched_loader import WatchedLoader
 from softpoint.evaluation.eval_sets import EvaluationSet, common_keypoints
 from softpoint.evaluation.results import Results
 from softpoint.inference import Checkpoint, Predictor, load_predictor
@@ -59,7 +59,8 @@ def predict(
         raise ValueError("there is nothing to evaluate: the split has no image")
     names = common_keypoints(predictor.skeleton.names, eval_set.skeleton.names, missing)
     samples = KeypointDataset(eval_set.source, predictor.size, (0,), padding=eval_set.padding, unrounded=True)
-    loader = DataLoader(samples, batch_size, num_workers=num_workers, collate_fn=collate)
+    loader = WatchedLoader(samples, batch_size, num_workers=num_workers, collate_fn=collate)
+    loader.remedy = "load without processes by num_workers=0"
     records: list[Record] = []
     parts: list[Mapping[str, np.ndarray]] = []
     for batch in progress(loader):

@@ -12,9 +12,10 @@ from lightning_fabric.utilities import move_data_to_device
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import Subset
 
 from softpoint.data.dataset import KeypointDataset, collate, input_pixel
+from softpoint.data.watched_loader import WatchedLoader
 from softpoint.evaluation.bootstrap import find_units
 from softpoint.functional import pixel_length
 from softpoint.inference.compatibility import upgrade
@@ -113,7 +114,7 @@ def calibrate(
     chosen = evenly_spaced(len(samples), images)
 
     def batches() -> Iterator[Batch]:
-        for batch in DataLoader(Subset(samples, chosen), batch_size, collate_fn=collate):
+        for batch in WatchedLoader(Subset(samples, chosen), batch_size, collate_fn=collate):
             groups.extend(batch["group"])
             yield move_data_to_device(batch, device)
 
