@@ -19,12 +19,14 @@ from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+FAILURES = 5  # in a row for one reason, after which the next would be another
+
 
 class OptunaSweeper(Sweeper):
     """Trainings whose swept values Optuna draws, `n_jobs` at a time until `n_trials` of the study have ended.
 
     A sweep in the folder of an earlier one continues its study: trainings that were interrupted go on from their
-    last.ckpt, and those that failed are not counted.
+    last.ckpt, and those that failed are not counted. Only failures in a row end it before.
     """
 
     def __init__(
@@ -53,11 +55,11 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Train until the study has its number of trainings, or all of a batch failed."""
+        """Train until the study has its number of trainings, or it is hopeless."""
         space, fixed = search_space([*(f"{key}={value}" for key, value in self.params.items()), *arguments])
         self.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
-        study = self._open(fixed)
+        study, failures = self._open(fixed), list[str]()  # the reasons since the last that did not fail
         while trials := self._next(study, space):
             batch = [[*fixed, *self._words(trial)] for trial in trials]
             self.validate_batch_is_legal(batch)
@@ -65,7 +67,9 @@ class OptunaSweeper(Sweeper):
             scores = [result.return_value for result in returns]
             for trial, score in zip(trials, scores, strict=True):
                 _tell(study, trial, score)
-            if all(score is None for score in scores):
+                failures = [*failures, self._reason(trial)] if score is None else []
+            if is_hopeless(failures, self.n_trials):
+                print(f"the sweep ends, because {len(failures)} trainings in a row failed", flush=True)
                 return
 
     def _open(self, fixed: Sequence[str]) -> Any:
@@ -104,6 +108,12 @@ class OptunaSweeper(Sweeper):
         trials += [study.ask(space) for _ in range(count - len(trials))]
         return trials
 
+    def _reason(self, trial: Any) -> str:
+        from softpoint.studies.sweeps import read_outcomes
+
+        outcome = read_outcomes(self.folder / str(trial.number)).get(".")
+        return outcome.failed if outcome else ""
+
     def _words(self, trial: Any) -> list[str]:
         """Return the overrides of one training: the values drawn, its folder, where it continues, how it reports."""
         from softpoint.suggest import quoted
@@ -118,6 +128,16 @@ class OptunaSweeper(Sweeper):
             f"hydra.sweep.subdir='{trial.number}'",
             f"+hydra.job.env_set.{TRIAL}={quoted(json.dumps(address))}",
         ]
+
+
+def is_hopeless(failures: Sequence[str], n_trials: int) -> bool:
+    """Return whether to give a sweep up after failures in a row, of which the last ones have one reason.
+
+    >>> is_hopeless(["disk full"] * 4, 30), is_hopeless(["disk full"] * 5, 30), is_hopeless(["a", "b"], 2)
+    (False, True, True)
+    """
+    last = failures[-min(FAILURES, n_trials) :]
+    return len(failures) >= n_trials or (len(last) == FAILURES and len(set(last)) == 1)
 
 
 def search_space(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:

@@ -91,6 +91,28 @@ def test_optuna_continues_its_study(start: Callable, trained: list[float], tmp_p
     assert other.code == 1 and "is of trainings with other settings (seed=1)" in other.err and len(trained) == 5
 
 
+def test_optuna_goes_on_after_failures(start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("optuna", reason='needs pip install "softpoint[sweep]"')
+    done, reasons = list[str](), ["a", "", "b", ""]
+
+    def score(cfg: DictConfig) -> tuple[float, None]:
+        done.append(reasons[len(done)])
+        if done[-1]:
+            raise ValueError(done[-1])
+        return cfg.optimizer.lr, None
+
+    monkeypatch.setattr(train, "train", score)
+    words = ["-m", "hydra/sweeper=optuna", "optimizer.lr=interval(1,5)", f"hydra.sweep.dir={tmp_path}"]
+    assert start("train", *words, "hydra.sweeper.n_trials=2").code == 1 and done == reasons
+
+
+def test_optuna_gives_up_after_failures_of_one_reason() -> None:
+    plugin = pytest.importorskip("hydra_plugins.softpoint_optuna")
+    full = ["other", *["disk full"] * 4]
+    assert not plugin.is_hopeless(full, 30) and plugin.is_hopeless([*full, "disk full"], 30)
+    assert plugin.is_hopeless(["disk full", "other"], 2)
+
+
 def test_sweeper_without_optuna_names_what_to_install(start: Callable, trained: list[float], tmp_path: Path) -> None:
     try:
         import optuna  # noqa: F401
