@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from helpers.training import composed
+from helpers.training import CONFIGS, composed
 from softpoint.cli.hydra_errors import CommandLine
 from softpoint.cli.run_folder import LOCK
 from softpoint.cli.stored_run import keep_words, newest_run, stored_words
@@ -26,13 +28,24 @@ def stored(folder: Path) -> Path:
 
 def test_the_stored_config_is_the_start_and_words_change_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = stored_words(stored(tmp_path), ["data.train=9"])
-    assert words == [*WORDS[:3], "optimizer.lr=0.123", "data.train=9"]
+    assert words == [*WORDS[:3], "optimizer.lr=0.123", "hydra.mode=RUN", "data.train=9"]
     assert capsys.readouterr().out == "optimizer.lr=0.123, as in the run: the default is another one now\n"
     cfg = CommandLine("train", words).compose()
     assert cfg is not None and (cfg.optimizer.lr, cfg.data.train, cfg.optimizer.nesterov) == (0.123, 9, True)
     assert "optimizer.lr=0.5" in stored_words(tmp_path, ["optimizer.lr=0.5"])
     with pytest.raises(FileNotFoundError, match="is not the folder of a run"):
         stored_words(tmp_path / "nowhere")
+
+
+def test_a_run_of_a_sweep_starts_another_only_if_asked(tmp_path: Path) -> None:
+    stored(tmp_path)
+    OmegaConf.save(OmegaConf.create(["sweep=learning_rate"]), tmp_path / ".hydra" / "overrides.yaml")
+    modes = {RunMode.RUN: ["seed=1"], RunMode.MULTIRUN: ["sweep=attention"]}
+    for mode, changes in modes.items():
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            words = stored_words(tmp_path, changes)
+            assert compose("train", words, return_hydra_config=True).hydra.mode == mode
+    assert "hydra.mode=RUN" not in stored_words(tmp_path, ["-m", "seed=1,2"])
 
 
 def test_a_job_finds_the_newest_run_of_its_command(tmp_path: Path) -> None:

@@ -39,7 +39,9 @@ def stored_words(run: Path, changes: Sequence[str] = ()) -> list[str]:
     ]
     for word in restored:
         print(f"{word}, as in the run: the default is another one now")
-    return [*words, *restored, *changes]
+    # A sweep's settings make a sweep of each of its runs again.
+    alone = [] if {"-m", "--multirun"} & {*changes} or "sweep" in changed else ["hydra.mode=RUN"]
+    return [*words, *restored, *alone, *changes]
 
 
 def keep_words(run: Path, config: DictConfig, words: Sequence[str]) -> None:
