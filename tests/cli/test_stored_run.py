@@ -56,6 +56,10 @@ def test_a_job_finds_the_newest_run_of_its_command(tmp_path: Path) -> None:
     assert newest_run(tmp_path, WORDS[:3]) == tmp_path / "2026-01-02"
     assert newest_run(tmp_path, WORDS[:3], job="7") == tmp_path / "2026-01-01"
     assert newest_run(tmp_path, WORDS[:2]) is None
+    for name, folder in (("last.ckpt", "2026-01-01"), ("last-previous.ckpt", "2026-01-02")):
+        (tmp_path / folder / "checkpoints").mkdir()
+        (tmp_path / folder / "checkpoints" / name).touch()  # the newest run that can go on
+        assert newest_run(tmp_path, WORDS[:3]) == tmp_path / folder
 
 
 @pytest.mark.parametrize("words", [["resume"], ["resume", "nowhere"], ["train", "--from", "nowhere"]], ids=" ".join)

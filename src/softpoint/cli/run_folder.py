@@ -72,9 +72,12 @@ def run_folder(resume: str | None, parent: str, trainer: DictConfig, words: Sequ
         key = f"softpoint/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}/{parent}"
     if follows and store:
         return store.get(key).decode()
-    before = newest_run(Path(parent), words, None if resume else slurm_job()) if resume == AUTO or restarted() else None
+    again = resume == AUTO or restarted()
+    before = newest_run(Path(parent), words, None if resume else slurm_job()) if again else None
     if follows:
         return str(before or Path(parent, _now()))
+    if again:
+        print(f"resume: {f'the run in {before}' if before else 'no run of this command yet, so this is a new one'}")
     new = str(before or new_folder(parent))
     if store and os.environ.get("RANK") == "0":
         store.set(key, new)

@@ -62,15 +62,23 @@ def own_words(words: Iterable[str]) -> list[str]:
 
 
 def newest_run(parent: Path, words: Sequence[str], job: str | None = None) -> Path | None:
-    """Return the newest run in `parent` of the same command line, and of the same job of a cluster if one is given."""
-    command = sorted(own_words(words))
-    for folder in sorted(parent.glob("*"), reverse=True):
-        if job is not None and f"job={job}" not in owner(folder).split():
-            continue
-        path = folder / ".hydra" / "overrides.yaml"
-        if path.is_file() and sorted(own_words(map(str, OmegaConf.load(path)))) == command:
-            return folder
-    return None
+    """Return the newest run in `parent` of the same command line, and of the same job of a cluster if one is given.
+
+    One with a checkpoint comes before those without.
+    """
+    from softpoint.training.resume import has_checkpoint
+
+    runs = [
+        folder for folder in sorted(parent.glob("*"), reverse=True) if _is_of(folder, sorted(own_words(words)), job)
+    ]
+    return next(filter(has_checkpoint, runs), runs[0] if runs else None)
+
+
+def _is_of(folder: Path, command: Sequence[str], job: str | None) -> bool:
+    if job is not None and f"job={job}" not in owner(folder).split():
+        return False
+    path = folder / ".hydra" / "overrides.yaml"
+    return path.is_file() and sorted(own_words(map(str, OmegaConf.load(path)))) == command
 
 
 def owner(run: Path) -> str:
