@@ -21,6 +21,7 @@ from softpoint.data.shards.packed_format import Description, PackedSample, parse
 from softpoint.data.shards.reader import check_index
 from softpoint.data.shards.upload import local_folder
 from softpoint.data.shards.writer import pack
+from softpoint.labels.split import SPLITS
 
 pytest.importorskip("litdata")
 
@@ -69,7 +70,9 @@ def test_a_description_truncated_anywhere_is_one_error(copy: Path, name: str) ->
 def test_a_missing_file_at_an_address_is_an_error(far: dict[str, Any], tmp_path: Path) -> None:
     data = open_streamed(**far)
     (tmp_path / "bucket" / "set" / "val" / "chunk-0-0.bin").unlink()
-    with pytest.raises(ValueError, match=r"sample 0 of s3://bucket/set/val cannot be read: .*chunk-0-0"):
+    with pytest.raises(
+        ValueError, match=r"sample 0 of s3://bucket/set/val, in chunk-0-0.bin, cannot be read: .*chunk-0-0"
+    ):
         data.sources["val"].load(0, 0)
     with pytest.raises(FileNotFoundError, match=r"softpoint.json cannot be downloaded \(.*\); check the address"):
         open_streamed(**far | {"folder": "s3://bucket/nowhere"})
@@ -131,7 +134,7 @@ def test_a_pickle_is_never_opened(copy: Path, tmp_path: Path) -> None:
     description = json.loads((copy / "softpoint.json").read_text())
     description["samples"]["train"] = 1
     (copy / "softpoint.json").write_text(json.dumps(description))
-    with pytest.raises(ValueError, match=r"sample 0 of .*/train cannot be read: "):
+    with pytest.raises(ValueError, match=r"sample 0 of .*/train, in chunk-0-0.bin, cannot be read: "):
         open_streamed(copy).sources["train"].load(0, 0)
     assert not mark.exists()
 
@@ -197,11 +200,51 @@ def test_contradictions_are_refused(change: dict[str, Any], message: str) -> Non
         validate(fair._replace(**change))
 
 
+def earlier(description: str) -> str:
+    """Return the description of a set whose labels have no checksums, as an earlier version wrote it."""
+    stored = json.loads(description)
+    assert stored.pop("checksums") is True
+    return json.dumps(stored)
+
+
+def test_one_changed_bit_of_an_image_or_label_is_an_error_that_names_the_shard(copy: Path) -> None:
+    shards = open_streamed(copy).sources["train"].shards
+    index = len(shards) - 1
+    path, sample = sorted((copy / "train").glob("*.bin"))[-1], shards.read(index)
+    content = path.read_bytes()
+    assert len(list(path.parent.glob("*.bin"))) > 1
+    for part, offset in ((sample.image, -20), (sample.label(), 15), (b'"crc32"', 1)):  # the last one of each
+        changed = bytearray(content)
+        place = content.rindex(part[:-1]) + offset % len(part)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        opened = open_streamed(copy).sources["train"]
+        message = f"sample {index} of .*/train, in {path.name}, cannot be read: .*the checksum is not that of .*pack it"
+        with pytest.raises(ValueError, match=message):
+            opened.load(0, index)
+        assert opened.load(0, 0).image.size
+
+
+def test_a_set_of_an_earlier_version_stays_readable(labeled: LabeledData, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("softpoint.data.shards.writer.seal", lambda image, label: label)
+        patch.setattr("softpoint.data.shards.reader.unseal", lambda image, label: label)
+        pack(dict.fromkeys(SPLITS, labeled.sources["val"]), tmp_path / "set", 1, 0, False)
+    file = tmp_path / "set" / "softpoint.json"
+    file.write_text(earlier(file.read_text()))
+    opened = open_streamed(tmp_path / "set").sources["val"]
+    for index in range(len(opened)):
+        assert np.array_equal(opened.load(0, index).image, labeled.sources["val"].load(0, index).image)
+
+
 def test_a_damaged_image_is_one_error(copy: Path) -> None:
+    (copy / "softpoint.json").write_text(earlier((copy / "softpoint.json").read_text()))
     path, sample = copy / "val" / "chunk-0-0.bin", open_streamed(copy).sources["val"].shards.read(0)
     path.write_bytes(path.read_bytes().replace(sample.image[:100], b"nope" + sample.image[4:100], 1))
     source = open_streamed(copy).sources["val"]
-    with pytest.raises(ValueError, match=r"sample 0 of .*/val cannot be read: .*video\d/img\d\d.png"):
+    with pytest.raises(
+        ValueError, match=r"sample 0 of .*/val, in chunk-0-0.bin, cannot be read: .*video\d/img\d\d.png"
+    ):
         source.load(0, 0)
     assert source.load(0, 1).image.size
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import numpy as np
 
@@ -31,6 +32,7 @@ class Description:
     exif: str  # meaning of an EXIF orientation, see `ImageFolder`
     has_hidden_points: bool  # whether training labels have occluded or absent points
     contents: str  # a digest of all samples
+    checksums: bool = False  # whether each label ends with a checksum, see `seal`; earlier versions wrote none
 
     def dumps(self) -> str:
         """Return the text of softpoint.json."""
@@ -52,10 +54,11 @@ class Description:
             if not len(skeleton) or not all(type(count) is int and 0 < count < 1 << 40 for count in samples.values()):
                 raise ValueError(f"{len(skeleton)} keypoints, samples {samples}")
             mode, exif, hidden = stored["mode"], stored["exif"], stored["has_hidden_points"]
+            checksums = stored.get("checksums", False)
             modes, exifs = ("image", "instance"), ("apply", "ignore", "error")
-            if mode not in modes or exif not in exifs or type(hidden) is not bool:
-                raise ValueError(f"mode {mode!r}, exif {exif!r}, has_hidden_points {hidden!r}")
-            return cls(skeleton, samples, mode, exif, hidden, str(stored["contents"]))
+            if mode not in modes or exif not in exifs or not type(hidden) is type(checksums) is bool:
+                raise ValueError(f"mode {mode!r}, exif {exif!r}, hidden points {hidden!r}, checksums {checksums!r}")
+            return cls(skeleton, samples, mode, exif, hidden, str(stored["contents"]), checksums)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); {REPAIR}") from error
 
@@ -96,6 +99,23 @@ class PackedSample(NamedTuple):
         fields["visibility"] = self.visibility.astype(int).tolist()
         fields["box"] = None if np.isnan(self.box).all() else self.box.tolist()
         return json.dumps(fields).encode()
+
+
+def seal(image: bytes, label: bytes) -> bytes:
+    """Return a label with the CRC-32 of the image and of itself as its last member.
+
+    >>> seal(b"image", b'{"scale": 1.0}')
+    b'{"scale": 1.0, "crc32": "7dbf51ce"}'
+    """
+    return label[:-1] + b', "crc32": "%08x"}' % crc32(label, crc32(image))
+
+
+def unseal(image: bytes, label: bytes) -> bytes:
+    """Return the label that `seal` got; ValueError where a byte of the image or the label is another since then."""
+    inner = label[: -len(b', "crc32": "01234567"}')] + b"}"
+    if seal(image, inner) != label:
+        raise ValueError("its image or label is damaged: the checksum is not that of the packing")
+    return inner
 
 
 def parse(image: bytes, label: bytes, num_keypoints: int) -> PackedSample:

@@ -8,12 +8,14 @@ import logging
 import os
 import re
 import tempfile
+from bisect import bisect
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from softpoint.data.shards.packed_format import DESCRIPTION, REPAIR, Description, PackedSample, parse, read_json
+from softpoint.data.shards.packed_format import DESCRIPTION, REPAIR, Description, PackedSample, parse, read_json, unseal
 from softpoint.paths import user_cache_dir, write_text
 
 INDEX = "index.json"
@@ -68,6 +70,7 @@ class Shards:
 
     def __init__(self, folder: str, split: str, description: Description, copies: Path | None = None) -> None:
         self.path, self.num_keypoints = f"{folder}/{split}", len(description.skeleton)
+        self.checksums = description.checksums
         self.local, self.remote = Path(folder if copies is None else copies) / split, copies is not None
         index = self.local / INDEX
         if self.remote and not index.exists():
@@ -77,6 +80,7 @@ class Shards:
             except OSError as error:
                 raise ValueError(f"data.cache_dir={copies} cannot be written to: {error}") from error
         shards = check_index(_read(index, f"{self.path}/{INDEX}"), f"{self.path}/{INDEX}")
+        self.names, self.ends = [name for name, _, _ in shards], list(accumulate(count for _, count, _ in shards))
         self.length = sum(count for _, count, _ in shards)
         if self.length != description.samples[split]:
             expected = description.samples[split]
@@ -103,7 +107,8 @@ class Shards:
             self._opened = (os.getpid(), self._open())
         try:
             item = self._opened[1][index]
-            return parse(bytes(item["image"]), bytes(item["label"]), self.num_keypoints)
+            image, label = bytes(item["image"]), bytes(item["label"])
+            return parse(image, unseal(image, label) if self.checksums else label, self.num_keypoints)
         except Exception as error:  # each object store has its own
             raise self.damaged(index, error) from error
 
@@ -115,7 +120,8 @@ class Shards:
 
     def damaged(self, index: int, error: Exception) -> ValueError:
         """Return the error of a sample that cannot be read or decoded."""
-        return ValueError(f"sample {index} of {self.path} cannot be read: {_first_line(error)}; {REPAIR}")
+        shard = self.names[bisect(self.ends, index)]
+        return ValueError(f"sample {index} of {self.path}, in {shard}, cannot be read: {_first_line(error)}; {REPAIR}")
 
     def _open(self) -> Any:
         library = streaming_library()

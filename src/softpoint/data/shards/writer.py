@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from softpoint.data.shards.packed_format import DESCRIPTION, Description, PackedSample, validate
+from softpoint.data.shards.packed_format import DESCRIPTION, Description, PackedSample, seal, validate
 from softpoint.data.shards.reader import Shards, streaming_library
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.images import ImageFolder
@@ -48,8 +48,9 @@ def pack(
             warnings.filterwarnings("ignore", "An item was larger than the target chunk size")
             for number, index in enumerate(progress(order, split)):
                 sample = _sample(source, index)
-                digest.update(sample.image + sample.label())
-                shards[number] = {"image": sample.image, "label": sample.label()}
+                label = sample.label()
+                digest.update(sample.image + label)
+                shards[number] = {"image": sample.image, "label": seal(sample.image, label)}
             shards.done()
             shards.merge()
     train = sources["train"]
@@ -61,6 +62,7 @@ def pack(
         reader.exif if isinstance(reader, ImageFolder) else "ignore",
         has_hidden_points,
         digest.hexdigest(),
+        checksums=True,
     )
     for split in sources:
         (packed := Shards(str(output), split, description)).read(len(packed) - 1)
