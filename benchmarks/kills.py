@@ -11,9 +11,9 @@ of a run of this kind that was never killed. TMPDIR is on another file system in
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -54,7 +54,9 @@ KINDS = {
                   "optimizer=sgd", "scheduler=constant", "head=simcc", "data.num_workers=2"),
 }  # fmt: skip
 # Where a run is and what the clock decides.
-PRIVATE = ("/hyper_parameters", "path", "/best_k_models", "/dirpath", "/record/minutes", "/record/date", "time_elapsed")
+PRIVATE = re.compile(
+    "/(dirpath|save_dir|default_root_dir|(best|kth_best|last)_model_path|best_k_models/.*|record/(minutes|date)|time_elapsed)$"
+)
 CLOCK = ("speed/",)
 
 
@@ -63,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="reliability.py kills", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--trials", type=int, default=60, help="that resume from a checkpoint; others are not counted")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     options = parser.parse_args(arguments)
@@ -74,18 +76,20 @@ def main(arguments: Sequence[str]) -> None:
     run(["pack", "data=custom", f"data.labels={folder}/labels/labels.csv", f"output={folder}/shards"], folder / "pack")
     wholes = {kind: Whole(kind, folder) for kind in options.kinds}
     counts: Counter[str] = Counter()
-    for number in range(options.trials):
-        whole = wholes[options.kinds[number % len(options.kinds)]]
-        outcome = trial(whole, folder / "trial", draw, elsewhere=number % 2 == 1)
+    number, kinds = 0, len(options.kinds)
+    while counts["resumed"] < options.trials and number < 3 * options.trials:
+        whole = wholes[options.kinds[number % kinds]]
+        outcome = trial(whole, folder / "trial", draw, elsewhere=number // kinds % 2 == 1)
         counts.update(outcome)
-        print(f"{number + 1}/{options.trials} {whole.kind}: {', '.join(outcome)}", flush=True)
+        number += 1
+        print(f"{counts['resumed']}/{options.trials} {whole.kind}: {', '.join(outcome)}", flush=True)
         if "bit-identical" in outcome:
             shutil.rmtree(folder / "trial")
         else:
-            shutil.move(folder / "trial", folder / f"failed-{number + 1}")
+            shutil.move(folder / "trial", folder / f"failed-{number}")
     print(", ".join(f"{count} {name}" for name, count in sorted(counts.items())))
-    if counts["bit-identical"] != options.trials:
-        sys.exit(f"failed: see the folders failed-* in {folder}")
+    if counts["bit-identical"] != number or counts["resumed"] < options.trials:
+        sys.exit(f"failed: fewer resumed than were asked for, or see the folders failed-* in {folder}")
     shutil.rmtree(folder)
 
 
@@ -126,6 +130,8 @@ def trial(whole: Whole, folder: Path, draw: random.Random, elsewhere: bool) -> l
                     return [*outcome, f"unreadable {path.name} ({error})"]
             if (folder / "checkpoints" / "last.ckpt").exists():
                 words = ["resume", str(folder)]
+        if words[0] == "resume":
+            outcome.append("resumed")
         code = run(words, log, environment)
         if code != 0:
             return [*outcome, f"exit code {code}"]
@@ -227,23 +233,27 @@ def differences(whole: Path, other: Path) -> list[str]:
     return differing + [f"curve {tag}" for tag in _differing_curves(curves(whole), curves(other))]
 
 
-def _differing_curves(whole: dict[str, dict[int, float]], other: dict[str, dict[int, float]]) -> list[str]:
+def _differing_curves(whole: dict[str, dict[int, list[float]]], other: dict[str, dict[int, list[float]]]) -> list[str]:
     tags = sorted(whole.keys() | other.keys())
     return [tag for tag in tags if not _same_curve(whole.get(tag, {}), other.get(tag, {}))]
 
 
-def _same_curve(a: dict[int, float], b: dict[int, float]) -> bool:
-    return a.keys() == b.keys() and all(same(a[step], b[step]) for step in a)
+def _same_curve(a: dict[int, list[float]], b: dict[int, list[float]]) -> bool:
+    return a.keys() == b.keys() and all(same(x, y) for step in a for x in a[step] for y in b[step])
 
 
-def curves(run: Path) -> dict[str, dict[int, float]]:
-    """Return the logged values of a run by tag and step, all but those of the clock."""
+def curves(run: Path) -> dict[str, dict[int, list[float]]]:
+    """Return the logged values of a run by tag and step, also those logged twice, all but those of the clock."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    board = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
+    board = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0}, purge_orphaned_data=False)
     board.Reload()
     tags = [tag for tag in board.Tags()["scalars"] if not tag.startswith(CLOCK)]
-    return {tag: {event.step: event.value for event in board.Scalars(tag)} for tag in tags}
+    found: dict[str, dict[int, list[float]]] = {tag: {} for tag in tags}
+    for tag in tags:
+        for event in board.Scalars(tag):
+            found[tag].setdefault(event.step, []).append(event.value)
+    return found
 
 
 def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -251,15 +261,17 @@ def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(node, dict | list | tuple):
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
             yield from leaves(value, f"{path}/{key}")
-    elif not any(word in path for word in PRIVATE):
+    elif not PRIVATE.search(path):
         yield path, node
 
 
 def same(a: Any, b: Any) -> bool:
-    """Return whether two values are equal bit by bit; NaN equals NaN."""
-    if torch.is_tensor(a) and torch.is_tensor(b):
-        return a.dtype == b.dtype and torch.equal(torch.nan_to_num(a, 9e9), torch.nan_to_num(b, 9e9))
-    return a == b or (isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b))
+    """Return whether two values have one type and the same bits."""
+    if type(a) is not type(b):
+        return False
+    if torch.is_tensor(a):
+        return bool(a.dtype == b.dtype and a.shape == b.shape) and a.numpy().tobytes() == b.numpy().tobytes()
+    return bool(np.float64(a).tobytes() == np.float64(b).tobytes() if isinstance(a, float) else a == b)
 
 
 def write_labels(folder: Path, count: int = 24) -> None:
