@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ import torch
 
 from helpers.training import NAMES, ROOT, built, composed, labeled, read_csv, tiny, write_labels
 from softpoint.cli.shell import command
+from softpoint.cli.train import STUDY, is_complete, tell_end
 from softpoint.data.geometry import letterbox_matrix, transform
 
 pytestmark = pytest.mark.filterwarnings(
@@ -45,6 +48,34 @@ def test_a_run_leaves_what_help_promises(run: Path) -> None:
         "test.csv",
     }
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "last-previous.ckpt"}
+
+
+def test_a_run_is_complete_with_all_its_files(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill after the test and before the model card or the report leaves a run that goes on."""
+    cfg = composed("train", tiny("report=true"), tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    shutil.copy(run / "checkpoints" / "best.ckpt", tmp_path / "checkpoints")
+    assert not is_complete(cfg, tmp_path)
+    (tmp_path / "model_card.md").touch()
+    assert not is_complete(cfg, tmp_path) and is_complete(composed("train", tiny(), tmp_path), tmp_path)
+    (tmp_path / "report.html").touch()
+    assert is_complete(cfg, tmp_path)
+    (tmp_path / "report.html").unlink()
+    monkeypatch.setenv(STUDY, "1")  # which writes no report
+    assert is_complete(cfg, tmp_path)
+
+
+def test_a_finished_run_without_a_model_to_use_stays_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = SimpleNamespace(overfit_batches=0)
+    record = {"end": "after its 2 minutes", "metrics": {"epe": 9.0}, "mean_position_epe": 8.0}
+    tell_end(composed("train", tiny(), tmp_path), trainer, record)
+    assert "this run is finished: it ended after its 2 minutes" in capsys.readouterr().out
+    cfg = composed("train", tiny("must_work=null"), tmp_path)
+    tell_end(cfg, trainer, record | {"mean_position_epe": 10.0})
+    with pytest.raises(ValueError, match="no model to use: it is worse"):
+        tell_end(cfg, trainer, record)
 
 
 def test_the_printed_command_predicts_where_it_is_typed(

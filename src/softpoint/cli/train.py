@@ -74,7 +74,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     from softpoint.training.final_test import FinalTest
     from softpoint.training.pruning import is_pruned
     from softpoint.training.ranks import expect_ranks
-    from softpoint.training.resume import Resume, find_checkpoint, finished_end
+    from softpoint.training.resume import Resume, find_checkpoint, finished_record
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     ckpt, stored = find_checkpoint(place) if (place := _place(cfg.resume, folder)) else (None, {})
@@ -102,10 +102,10 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
             trusted = announce_trust(module, trust)
             if resumed:
                 print(f"going on after {stored['global_step']} steps\n{resumed}".strip())
-        best_before = folder / "checkpoints" / "best.ckpt"
-        if resumed and not resumed.changes and (end := finished_end(best_before)):
+        if resumed and not resumed.changes and is_complete(cfg, folder):
+            best_before = folder / "checkpoints" / "best.ckpt"
             if trainer.is_global_zero:
-                print(f"this run is finished: it ended {end}; a longer one: trainer.max_epochs=N, or minutes=N")
+                tell_end(cfg, trainer, finished_record(best_before))
             return stored_score(best_before), None
         expect_ranks(trainer)
         try:
@@ -133,8 +133,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         if cfg.report and report.results is not None and STUDY not in os.environ:
             write_test_report(trainer, report, record.checkpoint, best.path, warnings, trusted)
         useless = find_useless(record.checkpoint.record if record.checkpoint else {})
-        if useless and must_work(cfg, trainer):
-            raise ValueError(f"no model to use: {useless} (must_work=false ends such a run without an error)")
+        _check_use(useless, cfg, trainer)
         if not useless and under_trained(record.facts):
             steps, usual = record.facts["steps"], record.facts["usual_steps"]
             print(f"it may get better: it was trained for {steps:,} of about {usual:,} usual steps")
@@ -143,6 +142,30 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
             f"{verb} it: {command('predict')} {setting('ckpt', here(best.path))} source=IMAGE_OR_FOLDER{boxes}{trusted}"
         )
     return best.score, report.results if report.metrics else None
+
+
+def is_complete(cfg: DictConfig, folder: Path) -> bool:
+    """Return whether a run was tested and has the files that are written after that."""
+    from softpoint.evaluation.files import REPORT
+    from softpoint.training.resume import finished_record
+
+    if not (record := finished_record(folder / "checkpoints" / "best.ckpt")):
+        return False
+    reported = cfg.report and "metrics" in record and STUDY not in os.environ
+    return all((folder / name).is_file() for name in ("model_card.md", *[REPORT] * bool(reported)))
+
+
+def tell_end(cfg: DictConfig, trainer: Any, record: Mapping[str, Any]) -> None:
+    """Print how a finished run ended; ValueError where it has no model to use."""
+    from softpoint.inference.faults import find_useless
+
+    print(f"this run is finished: it ended {record.get('end')}; a longer one: trainer.max_epochs=N, or minutes=N")
+    _check_use(find_useless(record), cfg, trainer)
+
+
+def _check_use(useless: str, cfg: DictConfig, trainer: Any) -> None:
+    if useless and must_work(cfg, trainer):
+        raise ValueError(f"no model to use: {useless} (must_work=false ends such a run without an error)")
 
 
 def must_work(cfg: DictConfig, trainer: Any) -> bool:

@@ -52,13 +52,13 @@ def find_checkpoint(place: Path) -> tuple[Path, dict[str, Any]]:
     raise ValueError(f"{'; '.join(faults)}; start a new run, or give another checkpoint of this one")
 
 
-def finished_end(best: Path) -> str | None:
-    """Return how the run of a best checkpoint ended, if it was tested; None otherwise."""
+def finished_record(best: Path) -> dict[str, Any]:
+    """Return the record in the best checkpoint of a run that was tested; {} of another."""
     try:
-        record = read_torch_file(best).get("record", {}) if best.is_file() else {}
+        record: dict[str, Any] = read_torch_file(best).get("record", {}) if best.is_file() else {}
     except ValueError:
-        return None
-    return str(record.get("end", "")) if record.get("finished") else None
+        return {}
+    return record if record.get("finished") else {}
 
 
 def has_checkpoint(run: Path) -> bool:
