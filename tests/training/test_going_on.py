@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from threading import get_ident
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,6 +46,25 @@ def test_the_last_checkpoint_and_the_one_before_are_kept(run: Path) -> None:
     (run / "checkpoints" / f".12-34.{LAST}").touch()
     remove_unfinished(run / "checkpoints")
     assert {path.name for path in (run / "checkpoints").iterdir()} == {LAST, PREVIOUS}
+
+
+@pytest.mark.parametrize("state", ["one file", "no links", "stray"])
+def test_the_checkpoint_before_is_kept_after_a_kill_and_without_links(
+    run: Path, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last, previous = (run / "checkpoints" / name for name in (LAST, PREVIOUS))
+    if state == "one file":  # a kill between the two renames
+        previous.unlink()
+        os.link(last, previous)
+    elif state == "stray":  # a kill before both, of a process with the number and thread of this one
+        os.link(last, previous.with_name(f".{os.getpid()}-{get_ident()}.{PREVIOUS}"))
+    else:
+        monkeypatch.setattr(os, "link", lambda *_: (run / "no such file").stat())
+    for step in (7, 8):
+        replace_checkpoint(last, checkpoint(step))
+        before = 6 if step == 7 else 7
+        assert read_torch_file(last)["global_step"] == step and read_torch_file(previous)["global_step"] == before
+        assert {*last.parent.iterdir()} == {last, previous}
 
 
 @pytest.mark.parametrize("fault", ["damaged", "missing", "cut", "ruined"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -75,8 +76,13 @@ def _names(node: Any, name: str) -> Iterator[str]:
 
 
 def _keep(path: Path, kept: Path) -> None:
-    """Give a file a second name, at which it stays when another replaces it; the first name is never without a file."""
-    beside = kept.with_name(f".{os.getpid()}.{kept.name}")
-    with suppress(OSError):  # a file system without links, or a full disk
-        os.link(path, beside)
-        beside.replace(kept)
+    """Give a file a second name, at which it stays when another replaces it; the first name is never without a file.
+
+    A copy takes the second name where a file system has no links.
+    """
+    with suppress(OSError), atomic_write(kept) as beside:  # a full disk leaves the one kept before
+        beside.unlink(missing_ok=True)  # of a killed process of the same number
+        try:
+            os.link(path, beside)
+        except OSError:
+            shutil.copyfile(path, beside)
