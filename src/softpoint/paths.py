@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import get_ident
-from typing import Any
+from typing import IO, Any
 
 # The number of a frame or page below a file with a suffix, or below a video in a package.
 _FRAME = re.compile(r"(\.[a-zA-Z]\w*/(?:video\d+/)?)([0-9]{1,11})$")
@@ -53,10 +53,26 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+# Files locked by this process.
+_locked: set[IO[str]] = set()
+
+
+def _close_locked() -> None:
+    """Close, in a forked process, the files that the first one has locked: it would keep them locked."""
+    for file in _locked:
+        file.close()
+    _locked.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_locked)
+
+
 @contextmanager
 def exclusive_lock(path: Path, wait: bool = True) -> Iterator[None]:
     """Let one process at a time into the block, by a lock on the file at `path`; all where locks do not work.
 
+    The lock ends with this process, even where ones that it forked go on.
     Raises BlockingIOError instead of waiting for another process if `wait` is False.
     """
     with ExitStack() as stack:
@@ -65,6 +81,8 @@ def exclusive_lock(path: Path, wait: bool = True) -> Iterator[None]:
 
             path.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(path.open("a"))
+            _locked.add(file)
+            stack.callback(_locked.discard, file)
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import datetime
+from multiprocessing import Pipe, get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -142,6 +144,25 @@ def test_tasks_of_slurm_that_train_apart_have_folders_and_logs_of_their_own(
     for folder in ("2026-01-02_12-00-00", "2026-01-02_12-00-00_2"):
         run = tmp_path / "outputs" / "a" / folder
         assert (run / "checkpoints" / "best.ckpt").is_file() and [*run.rglob("metrics.csv")]
+
+
+def wait_for_the_end(end: Connection) -> None:
+    end.send("started")
+    end.recv()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_lock_ends_with_its_process_though_a_forked_one_goes_on(tmp_path: Path) -> None:
+    here, there = Pipe()
+    with exclusive_lock(tmp_path / "lock"):
+        worker = get_context("fork").Process(target=wait_for_the_end, args=(there,), daemon=True)
+        worker.start()
+        assert here.recv() == "started"
+        with pytest.raises(BlockingIOError), exclusive_lock(tmp_path / "lock", wait=False):
+            pass
+    with exclusive_lock(tmp_path / "lock", wait=False):
+        here.send("end")
+        worker.join()
 
 
 def test_a_folder_that_a_run_is_writing_to_is_refused_until_it_ends(start: Callable, tmp_path: Path) -> None:
