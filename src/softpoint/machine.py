@@ -32,7 +32,8 @@ def processor() -> str:
 
 
 # What decides samples and networks, beside softpoint itself.
-_LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "timm", "numpy", "opencv-python-headless", "albumentations")
+_LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "timm", "numpy", "opencv-python-headless", "pillow",
+              "albumentations")  # fmt: skip
 
 
 def library_versions() -> dict[str, str]:
