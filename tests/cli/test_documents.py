@@ -18,7 +18,7 @@ START = rf"(?:python scripts/\w+\.py|softpoint (?:{'|'.join(COMMANDS)})(?= [^ ])
 
 def commands() -> Iterator[str]:
     for path in (ROOT / "README.md", ROOT / "data/README.md", *sorted((ROOT / "docs").rglob("*.md"))):
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
         yield from re.findall(rf"`({START}[^`\n]*)`", text)
         yield from re.findall(rf"^({START}[^\n#]*?)(?:\s+#.*)?$", text, re.MULTILINE)
     for path in sorted(CONFIGS.rglob("*.yaml")):
