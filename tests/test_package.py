@@ -44,7 +44,7 @@ def test_a_wheel_holds_the_configs_and_a_command_runs_from_it(wheel: Path) -> No
     shipped = {str(path.relative_to(wheel / "softpoint/configs")) for path in (wheel / "softpoint").rglob("*.yaml")}
     assert shipped == {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")}
     assert (wheel / "softpoint/py.typed").is_file()
-    modules = {path.relative_to(wheel) for path in (wheel / "softpoint").rglob("*.py")}
+    modules = {path.relative_to(wheel) for path in wheel.rglob("*.py")}
     assert modules == {path.relative_to(ROOT / "src") for path in (ROOT / "src").rglob("*.py")}
     assert (
         len(list((wheel / "softpoint/report").glob("*.jinja"))) == 4

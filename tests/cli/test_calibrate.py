@@ -124,14 +124,14 @@ def test_a_signal_ends_a_training_with_its_code_and_the_commands_that_go_on(
     ended, out, err = stop(number, best, words, start)
     assert ended == code and "Traceback" not in err, err
     assert not read_checkpoint(best).net.calibration.fitted
-    go_on, finish = (re.search(rf"softpoint(?:\.cli)? {name} .*", out)[0] for name in ("train", "calibrate"))  # type: ignore[index]
+    go_on, finish = (re.search(rf"softpoint(?:\.cli)? {name} .*", out)[0] for name in ("resume", "calibrate"))  # type: ignore[index]
     command, *words = shlex.split(finish)[1:]
     assert (
         start(command, *words, f"hydra.run.dir={tmp_path}").code == 0 and read_checkpoint(best).net.calibration.fitted
     )
     _, *words = shlex.split(go_on)[1:]
     steps = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-    ending = start("train", *words, f"trainer.max_steps={steps + 3}")
+    ending = start("resume", *words, f"trainer.max_steps={steps + 3}")
     assert ending.code == 0 and f"training ended after trainer.max_steps={steps + 3}" in ending.out, ending.err
 
 

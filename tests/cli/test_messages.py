@@ -182,7 +182,7 @@ def test_precision_that_rounds_labels(start: Callable) -> None:
 def test_a_sweep_goes_on_after_a_job_that_fails(start: Callable, tmp_path: Path) -> None:
     words = tiny("head.window=4,5", f"hydra.sweep.dir={tmp_path / 'sweep'}")
     ending = start("train", "-m", *words)
-    assert ending.code == 1 and "error: window must be an odd number" in ending.err
+    assert ending.code == 1 and "0: window must be an odd number" in ending.err
     assert read_csv(tmp_path / "sweep" / "1" / "test.csv")
 
 

@@ -44,7 +44,11 @@ MISTAKES = [
     ("crossval", ["seeds=[1,0,1]"], "seeds=[1, 0, 1] has 1 more than once"),
     ("crossval", ["foldz=3"], "unknown key 'foldz'; did you mean 'folds'?"),
     ("crossval", ["pages=x"], "did you mean 'page'?"),
-    ("crossval", ["trainer.num_nodes=2"], "trainer.num_nodes=2: each node would start the whole study; train on one"),
+    (
+        "crossval",
+        ["trainer.num_nodes=2"],
+        "trainer.num_nodes=2: each node would start all trainings again; train on one",
+    ),
     (
         "curve",
         ["labels=null"],

@@ -149,7 +149,7 @@ def spoiled_weights(content: bytes) -> Callable[[Path], object]:
         (spoiled_weights(b""), "is no safetensors file"),
         (lambda f: (f / "model.safetensors").write_bytes(b""), "does not belong to its config.json"),
         (weights(lambda w: w.popitem()), "do not fit its config"),
-        (weights(lambda w: w["head.logits.bias"].fill_(float("nan"))), "holds NaN or infinity"),
+        (weights(lambda w: w["head.logits.bias"].fill_(float("nan"))), "hold NaN or infinity"),
     ],
 )
 def test_a_hostile_folder_is_refused(copied: Path, spoil: Callable[[Path], object], reason: str) -> None:
