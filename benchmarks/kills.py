@@ -55,7 +55,7 @@ KINDS = {
 }  # fmt: skip
 # Where a run is and what the clock decides.
 PRIVATE = re.compile(
-    "/(dirpath|save_dir|default_root_dir|(best|kth_best|last)_model_path|best_k_models/.*|record/(minutes|date)|time_elapsed)$"
+    "/(hyper_parameters/resume|dirpath|save_dir|default_root_dir|(best|kth_best|last)_model_path|best_k_models/.*|record/(minutes|date)|time_elapsed)$"
 )
 CLOCK = ("speed/",)
 
