@@ -123,6 +123,7 @@ def test_a_signal_ends_a_training_with_its_code_and_the_commands_that_go_on(
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"
     ended, out, err = stop(number, best, words, start)
     assert ended == code and "Traceback" not in err, err
+    assert "saving after this step" in err or stop is stopped_here  # of which only what Python writes is read
     assert not read_checkpoint(best).net.calibration.fitted
     go_on, finish = (re.search(rf"softpoint(?:\.cli)? {name} .*", out)[0] for name in ("resume", "calibrate"))  # type: ignore[index]
     command, *words = shlex.split(finish)[1:]

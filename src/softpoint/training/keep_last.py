@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_only
 
 from softpoint.training.checkpoint_io import LAST, remove_unfinished, set_unused_aside
 from softpoint.training.ending import handle_signals, leave
@@ -96,3 +98,6 @@ class KeepLast(Checkpoint):
         if self.received:
             sys.exit(128 + number)
         self.received = number
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            # Not by print, which cannot be entered again where the signal came within it.
+            os.write(2, b"\nstopping: saving after this step or validation; a second signal ends at once\n")
