@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from helpers.training import built, composed, tiny
-from softpoint.training.callbacks import ExponentialAverage, ProgressBar
+from softpoint.training.callbacks import ExponentialAverage, ModelCheckpoint, ProgressBar
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
 
@@ -70,3 +70,10 @@ def test_the_progress_bar_names_a_last_epoch_only_where_there_is_one(max_epochs:
     progress = ProgressBar()
     progress._trainer = SimpleNamespace(max_epochs=max_epochs, sanity_checking=False)
     assert progress._get_train_description(3).strip() == text
+
+
+def test_the_score_of_the_last_validation_is_kept(tmp_path: Path) -> None:
+    before, after = (ModelCheckpoint(dirpath=tmp_path, monitor="val/epe") for _ in range(2))
+    before.current_score = torch.tensor(3.0)
+    after.load_state_dict(before.state_dict())
+    assert after.state_dict()["current_score"] == 3

@@ -84,6 +84,7 @@ class ModelCheckpoint(callbacks.ModelCheckpoint):
         def here(path: str) -> str:
             return str(Path(str(self.dirpath), Path(path).name)) if path else ""
 
+        self.current_score = state_dict.get("current_score")  # which Lightning stores and does not restore
         best = here(state_dict["best_model_path"])
         if not best or not _is_intact(Path(best)):
             return
