@@ -204,9 +204,6 @@ def _network(model: Any, num_keypoints: int, weights: dict[str, Tensor], trust: 
         empty = build_model(model, num_keypoints, trust)
     calibrated = any(key.startswith("calibration.") for key in weights)
     _check_fit(empty, weights if calibrated else {**empty.calibration.state_dict(prefix="calibration."), **weights})
-    for key, value in weights.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise ValueError(f"{key} holds NaN or infinity; its training diverged, or the file is damaged")
     net = build_model(model, num_keypoints, trust)
     net.load_state_dict(weights, strict=calibrated)  # the first checkpoints have no calibration
     return net.eval()
