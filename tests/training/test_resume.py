@@ -79,7 +79,7 @@ def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 VERSION_0_1 = Path(__file__).parents[1] / "assets" / "version_0_1.ckpt.gz"
 # Where a run writes, how long it took, and what a module drew when it was first imported differ between the two.
-PRIVATE = ("/python", "/hyper_parameters", "_path", "/best_k_models", "/dirpath", "/current_score")
+PRIVATE = ("/python", "/hyper_parameters", "_path", "/best_k_models", "/dirpath")
 
 
 @pytest.mark.parametrize(
