@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from helpers.training import NAMES, ROOT, built, composed, labeled, read_csv, tiny, write_labels
+from softpoint.cli.run_end import STUDY, is_complete, tell_end
 from softpoint.cli.shell import command
-from softpoint.cli.train import STUDY, is_complete, tell_end
 from softpoint.data.geometry import letterbox_matrix, transform
 
 pytestmark = pytest.mark.filterwarnings(

@@ -22,9 +22,9 @@ from omegaconf.errors import MissingMandatoryValue
 
 from softpoint.cli.hydra_errors import MISTAKES, CommandLine, check_renamed, explain, key_of
 from softpoint.cli.processes import has_several, train_in_processes
+from softpoint.cli.run_end import STUDY
 from softpoint.cli.run_folder import lock
 from softpoint.cli.shell import here
-from softpoint.cli.train import STUDY
 from softpoint.suggest import quoted, setting
 
 if TYPE_CHECKING:
