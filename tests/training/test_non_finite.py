@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from helpers.training import built, composed, labeled, tiny, write_labels
+from softpoint.inference.safe_load import read_torch_file
 from softpoint.training.non_finite import NonFiniteGuard
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
@@ -56,13 +58,23 @@ def guard_of(trainer: Any) -> NonFiniteGuard:
     return next(callback for callback in trainer.callbacks if isinstance(callback, NonFiniteGuard))
 
 
-def run(folder: Path, factors: dict[int, float], words: Sequence[str]) -> Any:
+class Copies(Callback):
+    """Keeps a copy of last.ckpt of each step."""
+
+    def on_step_done(self, trainer: Any, pl_module: Any) -> None:
+        folder = Path(trainer.default_root_dir)
+        shutil.copy(folder / "checkpoints" / "last.ckpt", folder / f"{trainer.global_step}.ckpt")
+
+    on_epoch_done = on_step_done
+
+
+def run(folder: Path, factors: dict[int, float], words: Sequence[str], *more: Callback, ckpt: Any = None) -> Any:
     """The trainer after a run of which some batches are spoiled."""
     unneeded = ("~callbacks.dashboard", "~callbacks.calibrate", "~callbacks.monitor", "~callbacks.lr_monitor")
     module, data, trainer = built(composed("train", [*words, *unneeded, "logger=csv"], folder))
     trainer.callbacks[:0] = [Poison(factors)]
-    trainer.callbacks.append(After())
-    trainer.fit(module, data)
+    trainer.callbacks += [After(), *more]
+    trainer.fit(module, data, ckpt_path=ckpt, weights_only=True)
     return trainer
 
 
@@ -95,6 +107,22 @@ def test_after_many_in_a_row_the_last_good_weights_return_and_then_the_run_stops
     assert "in batch 9 of epoch 1 (scene " in str(end.value)
     assert caplog.text.count("the weights of the start return, with 0.1 times the learning rate") == 2
     assert not (tmp_path / "checkpoints" / "last.ckpt").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*is not empty.*")
+def test_a_resumed_run_returns_to_the_weights_of_the_run_that_never_stopped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = tiny("data.train=16", "trainer.max_epochs=2", "callbacks.guard.in_a_row=2", "checkpoint_every.steps=1")
+    spoiled: dict[int, float] = {1: math.nan, 2: math.nan}
+    whole = run(tmp_path / "whole", spoiled, words, Copies())
+    after_epoch, within = (read_torch_file(tmp_path / "whole" / f"{step}.ckpt")["good_weights"] for step in (4, 5))
+    assert after_epoch == {"name": "of epoch 1"} and within["name"] == "of epoch 1"
+    caplog.clear()
+    resumed = run(tmp_path / "resumed", spoiled, words, ckpt=tmp_path / "whole" / "5.ckpt")
+    assert "the weights of epoch 1 return, with 0.1 times the learning rate" in caplog.text
+    torch.testing.assert_close(state(resumed), state(whole), rtol=0, atol=0)
+    assert resumed.optimizers[0].param_groups[0]["lr"] == whole.optimizers[0].param_groups[0]["lr"]
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterator
 from typing import Any, NamedTuple, NoReturn
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from softpoint.data.sources import image_name
-from softpoint.training.callbacks import ExponentialAverage
+from softpoint.training.good_weights import GoodWeights, weights_of
 from softpoint.training.processes import gather_objects
 
 _log = logging.getLogger(__name__)
@@ -58,10 +57,13 @@ class NonFiniteGuard(Callback):
         self._seen: list[MicroBatch] = []
         self._batch: tuple[int, Tensor] | None = None
         self._buffers: list[tuple[list[Tensor], list[Tensor]]] = []  # of each type, and their values before the step
-        self._kept: tuple[str, list[Tensor], dict[str, Any]] | None = None
+        self._good, self._resumed = GoodWeights(), dict[str, Any]()
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self._keep(trainer, "of the start")
+        if trainer.global_step:
+            self._good.load_state_dict(trainer, self._resumed)
+        else:
+            self._good.keep(trainer, "of the start")
         by_type: dict[torch.dtype, list[Tensor]] = {}
         for buffer in pl_module.buffers():
             by_type.setdefault(buffer.dtype, []).append(buffer)
@@ -74,7 +76,7 @@ class NonFiniteGuard(Callback):
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         error = trainer.callback_metrics.get("val/loss")
         if trainer.state.fn == "fit" and not self.row and error is not None and bool(error.isfinite()):
-            self._keep(trainer, f"of epoch {trainer.current_epoch + 1}")
+            self._good.keep(trainer, f"of epoch {trainer.current_epoch + 1}")
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         self._batch = batch_idx, batch["index"]
@@ -115,6 +117,12 @@ class NonFiniteGuard(Callback):
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if not _finite_everywhere(trainer):
             self._stop(trainer, "a weight is no longer finite, and the last checkpoint is left as it was")
+        if self._good.name:
+            checkpoint["good_weights"] = self._good.state_dict(trainer)
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn == "fit":
+            self._resumed = checkpoint.get("good_weights", {})
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         if self.skipped:
@@ -134,29 +142,18 @@ class NonFiniteGuard(Callback):
             self.first = self._describe(trainer)
             _warn(trainer, f"a step was skipped, and further ones will be counted: {self.first}")
 
-    def _keep(self, trainer: Any, name: str) -> None:
-        """Keep a copy of weights and optimizer, in the memory of the processor."""
-        copies = [tensor.to("cpu", copy=True) for tensor in _weights(trainer)]
-        self._kept = name, copies, _on_cpu(trainer.optimizers[0].state_dict())
-
     def _go_back(self, trainer: Any, fault: str) -> None:
         """Restore the last good weights with a lower learning rate, or stop."""
-        if self.returned == self.returns or self._kept is None:
+        if self.returned == self.returns or not self._good.name:
             self._stop(trainer, fault)
         self.returned, self.row = self.returned + 1, 0
-        name, copies, state = self._kept
-        for tensor, kept in zip(_weights(trainer), copies, strict=True):
-            tensor.copy_(kept)
-        optimizer = trainer.optimizers[0]
-        groups = [{**group, "params": []} for group in optimizer.param_groups]
-        optimizer.load_state_dict(copy.deepcopy(state))
-        for group, now in zip(optimizer.param_groups, groups, strict=True):
-            group |= {key: value for key, value in now.items() if key != "params"}
+        self._good.restore(trainer)
+        for group in trainer.optimizers[0].param_groups:
             group |= {key: self.rate * group[key] for key in ("lr", "initial_lr") if key in group}
         for config in trainer.lr_scheduler_configs:
             if hasattr(config.scheduler, "base_lrs"):
                 config.scheduler.base_lrs = [self.rate * lr for lr in config.scheduler.base_lrs]
-        _warn(trainer, f"{fault}: the weights {name} return, with {self.rate:g} times the learning rate")
+        _warn(trainer, f"{fault}: the weights {self._good.name} return, with {self.rate:g} times the learning rate")
 
     def _stop(self, trainer: Any, fault: str) -> NoReturn:
         lowered = f", also at {self.rate**self.returned:g} times the learning rate" if self.returned else ""
@@ -199,28 +196,12 @@ def _warn(trainer: Any, message: str) -> None:
         _log.warning("%s", message)
 
 
-def _weights(trainer: Any) -> Iterator[Tensor]:
-    """The parameters and buffers of the network in training, and of its average."""
-    modules = [trainer.lightning_module]
-    modules += [callback.module for callback in trainer.callbacks if isinstance(callback, ExponentialAverage)]
-    for module in modules:
-        yield from (tensor.detach() for tensor in (*module.parameters(), *module.buffers()))
-
-
 def _state(trainer: Any) -> Iterator[Tensor]:
     """All that a checkpoint keeps of the weights and of the optimizers."""
-    yield from _weights(trainer)
+    yield from weights_of(trainer)
     for optimizer in trainer.optimizers:
         for state in optimizer.state.values():
             yield from (value for value in state.values() if isinstance(value, Tensor))
-
-
-def _on_cpu(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        return {key: _on_cpu(item) for key, item in value.items()}
-    return [_on_cpu(item) for item in value] if isinstance(value, list) else value
 
 
 def _not_finite(micro: MicroBatch) -> dict[str, Tensor]:
