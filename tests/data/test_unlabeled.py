@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,18 @@ def shown(data: LabeledData, draws: list[Draw]) -> list[int]:
     places = np.array(list(BLOBS.values()))
     samples = [data.dataset("train")[draw]["unlabeled"]["plain"] for draw in draws]
     return [int(np.linalg.norm(places - centroid(v.numpy()), axis=1).argmin()) for views in samples for v in views]
+
+
+def test_a_run_that_goes_on_with_other_images_says_so(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = shutil.copytree(folder / "more", tmp_path / "more")
+    state = opened(folder, images).state_dict()
+    opened(folder, images).load_state_dict(state)
+    assert caplog.text == ""
+    shutil.copy(images / "clip" / "frame0.png", images / "clip" / "frame1.png")
+    opened(folder, images).load_state_dict(state)
+    assert "the values of the unlabeled images are not those that the run was trained on so far" in caplog.text
 
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])

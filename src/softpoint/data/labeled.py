@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from softpoint.data.unlabeled import UnlabeledImages, WithUnlabeled
 from softpoint.images import Reader
 from softpoint.images.cache import PixelCache
 from softpoint.images.duplicates import across_splits, describe_leaks
-from softpoint.images.scan import scan
+from softpoint.images.scan import Scan, scan
 from softpoint.labels.load import LabelSource, LoadedLabels, load_labels
 from softpoint.labels.name_groups import shared_name_groups
 from softpoint.labels.schema import ABSENT, OCCLUDED, Labels
@@ -79,6 +79,7 @@ class LabeledData(KeypointData):
         self.source, self.split, self.pixels, self.epoch_steps = source, split, pixels, epoch_steps
         self.cache, self.device_cache, self.unlabeled_images = cache, device_cache, unlabeled_images
         self.unlabeled: Source | None = None
+        self.unlabeled_scans: Sequence[Scan] = ()
         self._reported = False
         if source.mode == "instance":
             self.crops = {"padding": source.padding, "boxes": source.boxes}
@@ -184,7 +185,7 @@ class LabeledData(KeypointData):
         folder, scans = self.loaded.image_folder, self.loaded.scans
         known = [scans[image] for image in held_out] if scans else scan(folder, held_out)
         settings = self._cache_kind, self.source.cache_dir
-        self.unlabeled = extra.open(self.skeleton, folder, known, *settings)
+        self.unlabeled, self.unlabeled_scans = extra.open(self.skeleton, folder, known, *settings)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of training, and the images of each split."""
@@ -192,14 +193,13 @@ class LabeledData(KeypointData):
 
     @cached_property
     def checksums(self) -> dict[str, str]:
-        """Digests of the values of the labels and, where the images were scanned, of their pixels."""
-        labels, scans = self.labels, self.loaded.scans
-        values = (labels.keypoints, labels.visibility)
-        digest = hashlib.sha256("\n".join(labels.images).encode())
-        for array in values:
+        """Digests of the values of the labels and of the pixels of all images that were scanned."""
+        digest = hashlib.sha256("\n".join(self.labels.images).encode())
+        for array in (self.labels.keypoints, self.labels.visibility):
             digest.update(np.ascontiguousarray(array).tobytes())
-        pixels = hashlib.sha256("\n".join(f"{name} {scans[name].digest}" for name in sorted(scans)).encode())
-        return {"labels": digest.hexdigest()} | ({"images": pixels.hexdigest()} if scans else {})
+        scanned = {"images": self.loaded.scans, "unlabeled_images": {scan.image: scan for scan in self.unlabeled_scans}}
+        pixels = {part: _digest_of_pixels(scans) for part, scans in scanned.items() if scans}
+        return {"labels": digest.hexdigest()} | pixels
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue after the samples that were drawn; ValueError for another split: it would test trained images."""
@@ -214,5 +214,10 @@ class LabeledData(KeypointData):
         if changed := [part for part, digest in self.checksums.items() if before.get(part, digest) != digest]:
             _log.warning(
                 "the values of the %s are not those that the run was trained on so far; it goes on with the new ones",
-                " and the ".join(changed),
+                " and the ".join(changed).replace("_", " "),
             )
+
+
+def _digest_of_pixels(scans: Mapping[str, Scan]) -> str:
+    lines = (f"{name} {scans[name].digest}" for name in sorted(scans))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

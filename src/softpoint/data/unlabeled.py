@@ -61,8 +61,8 @@ class UnlabeledImages:
 
     def open(
         self, skeleton: Skeleton, like: ImageFolder, held_out: Sequence[Scan], cache: str, cache_dir: str | Path | None
-    ) -> Source:
-        """Return the images, opened with the settings of `like`, without those that cannot be read.
+    ) -> tuple[Source, list[Scan]]:
+        """Return the images and their scans, with the settings of `like`, without those that cannot be read.
 
         Raises FileNotFoundError for a missing source, ValueError where no image remains.
         """
@@ -79,7 +79,7 @@ class UnlabeledImages:
             reader = PixelCache.open(image_folder, [scan.image for scan in scans], sizes, cache, cache_dir)
         points, states = np.full((len(skeleton), 2), np.nan), np.full(len(skeleton), UNLABELED)
         subjects = tuple(Subject(scan.image, scan.image, points, states) for scan in scans)
-        return LabeledImages(Labels(str(self.source), "", skeleton, subjects), sizes, reader)
+        return LabeledImages(Labels(str(self.source), "", skeleton, subjects), sizes, reader), scans
 
     def _without_held_out(self, scans: Sequence[Scan], held_out: Sequence[Scan]) -> list[Scan]:
         rows = {"held out": range(len(held_out)), "new": range(len(held_out), len(held_out) + len(scans))}
