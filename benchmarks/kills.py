@@ -13,22 +13,21 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import re
 import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
+from run_differences import differences
 from softpoint.inference.safe_load import read_torch_file
 from softpoint.machine import cores, processor
 
@@ -53,11 +52,6 @@ KINDS = {
     "streaming": (PLAIN, "data=streaming", "data.folder={shards}", "backbone=small", "backbone.width=8",
                   "optimizer=sgd", "scheduler=constant", "head=simcc", "data.num_workers=2"),
 }  # fmt: skip
-# Where a run is and what the clock decides.
-PRIVATE = re.compile(
-    "/(hyper_parameters/resume|dirpath|save_dir|default_root_dir|(best|kth_best|last)_model_path|best_k_models/.*|record/(minutes|date)|time_elapsed)$"
-)
-CLOCK = ("speed/",)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -113,7 +107,7 @@ class Whole:
 def trial(whole: Whole, folder: Path, draw: random.Random, elsewhere: bool) -> list[str]:
     """Kill a training once or twice, resume it, and return what was done and how it ended."""
     whole.train()
-    words, log = ["train", *whole.words, f"hydra.run.dir={folder}"], folder / "log.txt"
+    words, log = ["train", *whole.words, f"hydra.run.dir={folder}", "resume=auto"], folder / "log.txt"
     with tempfile.TemporaryDirectory(dir="/dev/shm" if elsewhere else None) as temporary:
         environment, outcome = {"TMPDIR": temporary}, []
         for _ in range(draw.choice((1, 1, 2))):
@@ -218,60 +212,6 @@ def _command(words: Sequence[str], log: Path, environment: dict[str, str]) -> No
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-
-
-def differences(whole: Path, other: Path) -> list[str]:
-    """Return the names of values that differ between two runs."""
-    differing = []
-    for name in ("last.ckpt", "best.ckpt"):
-        expected, result = (dict(leaves(read_torch_file(run / "checkpoints" / name))) for run in (whole, other))
-        differing += [f"{name}{path}" for path in sorted(expected.keys() ^ result.keys())]
-        differing += [f"{name}{path}" for path in expected.keys() & result.keys()
-                      if not same(expected[path], result[path])]  # fmt: skip
-    if (whole / "test.csv").read_bytes() != (other / "test.csv").read_bytes():
-        differing.append("test.csv")
-    return differing + [f"curve {tag}" for tag in _differing_curves(curves(whole), curves(other))]
-
-
-def _differing_curves(whole: dict[str, dict[int, list[float]]], other: dict[str, dict[int, list[float]]]) -> list[str]:
-    tags = sorted(whole.keys() | other.keys())
-    return [tag for tag in tags if not _same_curve(whole.get(tag, {}), other.get(tag, {}))]
-
-
-def _same_curve(a: dict[int, list[float]], b: dict[int, list[float]]) -> bool:
-    return a.keys() == b.keys() and all(same(x, y) for step in a for x in a[step] for y in b[step])
-
-
-def curves(run: Path) -> dict[str, dict[int, list[float]]]:
-    """Return the logged values of a run by tag and step, also those logged twice, all but those of the clock."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    board = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0}, purge_orphaned_data=False)
-    board.Reload()
-    tags = [tag for tag in board.Tags()["scalars"] if not tag.startswith(CLOCK)]
-    found: dict[str, dict[int, list[float]]] = {tag: {} for tag in tags}
-    for tag in tags:
-        for event in board.Scalars(tag):
-            found[tag].setdefault(event.step, []).append(event.value)
-    return found
-
-
-def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each value of a checkpoint with its place, all but those that differ between any two runs."""
-    if isinstance(node, dict | list | tuple):
-        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from leaves(value, f"{path}/{key}")
-    elif not PRIVATE.search(path):
-        yield path, node
-
-
-def same(a: Any, b: Any) -> bool:
-    """Return whether two values have one type and the same bits."""
-    if type(a) is not type(b):
-        return False
-    if torch.is_tensor(a):
-        return bool(a.dtype == b.dtype and a.shape == b.shape) and a.numpy().tobytes() == b.numpy().tobytes()
-    return bool(np.float64(a).tobytes() == np.float64(b).tobytes() if isinstance(a, float) else a == b)
 
 
 def write_labels(folder: Path, count: int = 24) -> None:

@@ -150,7 +150,7 @@ def test_exports_are_timed_beside_torch(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_equal_values_of_two_runs_have_the_same_bits() -> None:
-    same, nan, zero = import_module("kills").same, torch.tensor([float("nan"), 1.0]), torch.tensor(0.0)
+    same, nan, zero = import_module("run_differences").same, torch.tensor([float("nan"), 1.0]), torch.tensor(0.0)
     assert same(nan, nan.clone()) and same(zero, zero.clone()) and same(float("nan"), float("nan")) and same("a", "a")
     assert not same(nan, torch.tensor([9e9, 1.0])) and not same(zero, -zero) and not same(0.0, -0.0)
     assert not same(torch.tensor([float("inf")]), torch.tensor([torch.finfo(torch.float32).max]))
@@ -160,13 +160,13 @@ def test_equal_values_of_two_runs_have_the_same_bits() -> None:
 def test_values_that_a_resumed_run_logs_twice_are_all_compared(tmp_path: Path) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
-    kills = import_module("kills")
+    differences = import_module("run_differences")
     for run, values in {"whole": [(0, 1.0), (1, 2.0)], "other": [(0, 1.0), (1, 3.0), (1, 2.0)]}.items():
         with SummaryWriter(tmp_path / run / "tensorboard") as writer:
             for step, value in values:
                 writer.add_scalar("loss", value, step)
-    whole, other = (kills.curves(tmp_path / run) for run in ("whole", "other"))
-    assert kills._differing_curves(whole, whole) == [] and kills._differing_curves(whole, other) == ["loss"]
+    whole, other = (differences.curves(tmp_path / run) for run in ("whole", "other"))
+    assert differences._differing_curves(whole, whole) == [] and differences._differing_curves(whole, other) == ["loss"]
 
 
 def test_a_difference_that_is_not_a_number_is_the_largest() -> None:
@@ -177,7 +177,7 @@ def test_a_difference_that_is_not_a_number_is_the_largest() -> None:
 def test_of_a_checkpoint_only_places_and_the_clock_are_not_compared() -> None:
     node = {"callbacks": {"C": {"dirpath": "a", "best_k_models": {"/a/b.ckpt": 1.0}, "wait": 2}}, "paths": ["x"]}
     node |= {"hyper_parameters": {"save_dir": "a", "data": {"image_path": "y"}}, "record": {"minutes": 1, "seed": 3}}
-    compared = dict(import_module("kills").leaves(node))
+    compared = dict(import_module("run_differences").leaves(node))
     assert compared == {
         "/callbacks/C/wait": 2, "/paths/0": "x", "/hyper_parameters/data/image_path": "y", "/record/seed": 3
     }  # fmt: skip
