@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import datetime
+from functools import partial
 from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -102,7 +103,12 @@ def test_a_process_joins_the_first_where_lightning_trains_them_together(
     first = tmp_path / "outputs" / "2026-01-02_12-00-00"
     first.mkdir(parents=True)
     assert run_folder.run_folder(None, "outputs", trainer) == f"outputs/2026-01-02_12-00-00{'_2' * (not joins)}"
-    config = DictConfig({"trainer": trainer, "hydra": {"run": {"dir": str(first)}, "sweep": {"dir": str(first)}}})
+    config = DictConfig(
+        {
+            "trainer": trainer,
+            "hydra": {"run": {"dir": str(first)}, "sweep": {"dir": str(first)}, "sweeper": {"_target_": ""}},
+        }
+    )
     with exclusive_lock(first / run_folder.LOCK):
         with nullcontext() if joins else pytest.raises(SystemExit, match="another process is writing"):
             run_folder.LockFolder().on_run_start(config)
@@ -110,10 +116,10 @@ def test_a_process_joins_the_first_where_lightning_trains_them_together(
             run_folder.LockFolder().on_multirun_start(config)
 
 
-@pytest.mark.parametrize("resume", ["auto", "a/checkpoints/last.ckpt", None])
-def test_a_new_run_replaces_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: str | None) -> None:
+@pytest.mark.parametrize("resume", ["auto", "{run}/checkpoints/last.ckpt", "{run}", "a/checkpoints/last.ckpt", None])
+def test_a_run_replaces_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: str | None) -> None:
     run = {
-        "resume": resume,
+        "resume": resume and resume.format(run=tmp_path),
         "trainer": trainer_of(),
         "hydra": {"run": {"dir": str(tmp_path)}, "output_subdir": ".hydra"},
     }
@@ -125,11 +131,28 @@ def test_a_new_run_replaces_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyP
     run_folder.held.close()
     (checkpoints / "best.ckpt").touch()
     refused = pytest.raises(SystemExit, match=rf"resume {tmp_path}, or give the new one another hydra.run.dir")
-    with nullcontext() if resume else refused:
+    with nullcontext() if resume in ("auto", "{run}/checkpoints/last.ckpt", "{run}") else refused:
         start(DictConfig(run))
     run_folder.held.close()
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     start(DictConfig(run))
+    run_folder.held.close()
+
+
+@pytest.mark.parametrize(
+    ("resume", "sweeper", "refused"),
+    [(None, "BasicSweeper", True), ("auto", "BasicSweeper", False), (None, "optuna", False)],
+)
+def test_a_new_sweep_replaces_no_other(tmp_path: Path, resume: str | None, sweeper: str, refused: bool) -> None:
+    hydra = {"sweep": {"dir": str(tmp_path)}, "sweeper": {"_target_": sweeper}}
+    start = partial(run_folder.LockFolder().on_multirun_start, DictConfig({"resume": resume, "hydra": hydra}))
+    start()
+    run_folder.held.close()
+    (tmp_path / "0" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "0" / "checkpoints" / "best.ckpt").touch()
+    ways = r"same command with resume=auto, or give the new ones another hydra.sweep.dir"
+    with pytest.raises(SystemExit, match=ways) if refused else nullcontext():
+        start()
     run_folder.held.close()
 
 

@@ -42,6 +42,8 @@ class LockFolder(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         self._lock(config.hydra.sweep.dir)
+        if "optuna" not in config.hydra.sweeper._target_:  # which goes on with the study in its folder
+            _keep_other_sweep(Path(config.hydra.sweep.dir), config.get("resume"))
 
     def _lock(self, folder: str) -> None:
         try:
@@ -63,7 +65,7 @@ def run_folder(resume: str | None, parent: str, trainer: DictConfig, words: Sequ
     if resume not in (None, AUTO):
         place = Path(str(resume))
         if place.is_dir() or place.parent.name == "checkpoints":
-            return str(place if place.is_dir() else place.parent.parent)
+            return str(_run_of(str(resume)))
     store, follows = None, _follows(trainer)
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -112,12 +114,28 @@ def lock(folder: Path) -> None:
 
 
 def _keep_other_run(folder: Path, resume: str | None) -> None:
-    """End the command where its new run would replace the checkpoints of another one."""
-    if resume is None and not restarted() and any((folder / "checkpoints").glob("[!.]*.ckpt")):
+    """End the command where its run would replace the checkpoints of another one."""
+    own = resume == AUTO or restarted() or (resume and _run_of(resume).resolve() == folder.resolve())
+    if not own and any((folder / "checkpoints").glob("[!.]*.ckpt")):
+        new = f"the one that goes on from {resume}" if resume else "a new one"
         sys.exit(
-            f"error: {folder} holds the checkpoints of a run, which a new one would replace; go on with that by"
+            f"error: {folder} holds the checkpoints of a run, which {new} would replace; go on with that by"
             f" {command('resume')} {shlex.quote(str(folder))}, or give the new one another hydra.run.dir"
         )
+
+
+def _keep_other_sweep(folder: Path, resume: str | None) -> None:
+    """End the command where the trainings of its sweep would replace those of another one."""
+    if resume is None and not restarted() and any(folder.glob("*/checkpoints/[!.]*.ckpt")):
+        sys.exit(
+            f"error: {folder} holds the trainings of a sweep, which new ones would replace; go on with them by the"
+            " same command with resume=auto, or give the new ones another hydra.sweep.dir"
+        )
+
+
+def _run_of(place: str) -> Path:
+    """Return the folder of the run of a checkpoint, or of a run itself."""
+    return Path(place) if Path(place).is_dir() else Path(place).parent.parent
 
 
 def restarted() -> bool:

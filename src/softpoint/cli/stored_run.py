@@ -32,7 +32,9 @@ def stored_words(run: Path, changes: Sequence[str] = ()) -> list[str]:
     started: Any = OmegaConf.load(folder / "hydra.yaml")
     _work_in(Path(started.hydra.runtime.cwd))
     own = [f"--config-dir={s.path}" for s in started.hydra.runtime.config_sources if s.provider == "command-line"]
-    words = [*own, *own_words(str(word) for word in OmegaConf.load(folder / "overrides.yaml"))]
+    # Without the sweep that a run was a training of.
+    stored = [str(word) for word in OmegaConf.load(folder / "overrides.yaml") if key_of(str(word)) != "sweep"]
+    words = [*own, *own_words(stored)]
     changed = {key_of(word) for word in changes}
     restored = [
         word for word in _restored(words, OmegaConf.load(folder / "config.yaml")) if key_of(word) not in changed
