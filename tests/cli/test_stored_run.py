@@ -11,8 +11,10 @@ from omegaconf import OmegaConf
 
 from helpers.training import CONFIGS, composed
 from softpoint.cli.hydra_errors import CommandLine
+from softpoint.cli.resume import arguments
 from softpoint.cli.run_folder import LOCK
 from softpoint.cli.stored_run import keep_words, newest_run, stored_words
+from softpoint.suggest import quoted
 
 WORDS = ["optimizer=sgd", "data.train=8", "augment=strong", "resume=auto"]
 
@@ -37,10 +39,17 @@ def test_the_stored_config_is_the_start_and_words_change_it(tmp_path: Path, caps
         stored_words(tmp_path / "nowhere")
 
 
+def test_a_checkpoint_names_its_run(tmp_path: Path) -> None:
+    best = stored(tmp_path) / "checkpoints" / "best.ckpt"
+    assert arguments([str(best), "data.train=9"])[-2:] == ["data.train=9", f"resume={quoted(best)}"]
+    assert arguments([str(best.parent)])[-1] == f"resume={quoted(tmp_path)}"
+
+
 def test_a_run_of_a_sweep_starts_another_only_if_asked(tmp_path: Path) -> None:
     stored(tmp_path)
     OmegaConf.save(OmegaConf.create(["sweep=learning_rate"]), tmp_path / ".hydra" / "overrides.yaml")
     modes = {RunMode.RUN: ["seed=1"], RunMode.MULTIRUN: ["sweep=attention"]}
+    assert "sweep=learning_rate" not in stored_words(tmp_path, ["-m", "seed=1,2"])
     for mode, changes in modes.items():
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             words = stored_words(tmp_path, changes)

@@ -88,8 +88,13 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_bad_one(
     assert find_checkpoint(run)[1]["global_step"] == 5 and read_torch_file(path)["global_step"] == 3
     flip_bit(path)
     last.unlink()
-    with pytest.raises(ValueError, match="start a new run"):
+    with pytest.raises(ValueError, match=r"is damaged: .*; start a new run$"):
         find_checkpoint(run)
+    best = path.with_name("best.ckpt")
+    torch.save(checkpoint(4), best)
+    with pytest.raises(ValueError, match=f"go on from its best epoch by softpoint resume {best}, or start a new run$"):
+        find_checkpoint(run)
+    assert find_checkpoint(best)[1]["global_step"] == 4
 
 
 def config(**optimizer: Any) -> dict[str, Any]:
@@ -105,10 +110,19 @@ def test_a_changed_learning_rate_scales_the_one_that_was_reached(schedule: Any) 
     scheduler = schedule(optimizer, lambda step: 0.0, **arguments)["scheduler"]
     trainer = SimpleNamespace(optimizers=[optimizer], lr_scheduler_configs=[SimpleNamespace(scheduler=scheduler)])
     stored = {"hyper_parameters": config() | {"scheduler": {"patience": 1}}, "versions": {"numpy": "1.0"}}
-    resume = Resume(stored, config(lr=0.02, weight_decay=0.5) | {"scheduler": {"patience": 7}})
+    changed = {"lr": 0.02, "weight_decay": 0.5, "betas": [0.8, 0.9]}  # of which the run had none, but a default
+    resume = Resume(stored, config(**changed) | {"scheduler": {"patience": 7}})
+    before = optimizer.state_dict()
+    scheduler.patience = 7
+    optimizer.param_groups[0] |= {"weight_decay": 0.5, "betas": (0.8, 0.9)}  # as made from the new config
+    optimizer.param_groups[1]["betas"] = (0.8, 0.9)
+    resume.on_fit_start(trainer, None)
+    optimizer.load_state_dict(before)
+    scheduler.patience = 1
     resume.on_train_start(trainer, None)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.02, 0.02])
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.0]
+    assert [group["betas"] for group in optimizer.param_groups] == [(0.8, 0.9)] * 2
     assert schedule is constant or scheduler.patience == 7
     optimizer.step()
     if schedule is constant:
@@ -120,6 +134,21 @@ def test_a_changed_learning_rate_scales_the_one_that_was_reached(schedule: Any) 
 def test_another_optimizer_is_refused() -> None:
     with pytest.raises(ValueError, match=r"optimizer._target_ was torch.optim.AdamW .* start a new run"):
         Resume({"hyper_parameters": config()}, config(_target_="torch.optim.SGD"))
+
+
+@pytest.mark.parametrize("part", ["optimizer", "scheduler"])
+def test_a_setting_that_neither_optimizer_nor_schedule_has_is_refused(part: str) -> None:
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))])
+    scheduler = plateau(optimizer, lambda step: 0.0, factor=0.5, patience=1)["scheduler"]
+    trainer = SimpleNamespace(optimizers=[optimizer], lr_scheduler_configs=[SimpleNamespace(scheduler=scheduler)])
+    before = config() | {"scheduler": {"patience": 1}}
+    resume = Resume({"hyper_parameters": before}, before | {part: before[part] | {"lookahead": 2}})
+    with pytest.raises(
+        ValueError, match=rf"{part}.lookahead was none in the run so far and is 2 now, .* start a new run"
+    ):
+        resume.on_fit_start(trainer, None)
+    with pytest.raises(ValueError, match=r"optimizer.lr was none in the run so far and is 0.1 now"):
+        Resume({"hyper_parameters": {"optimizer": {}}}, {"optimizer": {"lr": 0.1}})
 
 
 def test_a_moved_run_keeps_its_best_checkpoint_unless_that_is_damaged(run: Path, tmp_path: Path) -> None:

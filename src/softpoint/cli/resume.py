@@ -16,16 +16,18 @@ __all__ = ["CONFIG", "arguments", "main"]
 
 
 def arguments(words: Sequence[str]) -> list[str]:
-    """Return the command line of the training that goes on; the folder of its run is the first word."""
+    """Return the command line of the training that goes on; its run, or one of its checkpoints, is the first word."""
     if any(word in ("--help", "-h") for word in words):
         return ["--help"]
     run = next((word for word in words if not word.startswith("-")), None)
     if run is None:
         sys.exit("error: give the folder of a run, as in: softpoint resume outputs/NAME/DATE")
-    folder, changes = Path(run).absolute(), [word for word in words if word != run]
+    place, changes = Path(run).absolute(), [word for word in words if word != run]
+    checkpoint = place if place.suffix == ".ckpt" else None
+    folder = place.parent if checkpoint else place
     if folder.name in ("checkpoints", ".hydra"):
         folder = folder.parent
     try:
-        return [*stored_words(folder, changes), f"resume={quoted(folder)}"]
+        return [*stored_words(folder, changes), f"resume={quoted(checkpoint or folder)}"]
     except FileNotFoundError as error:
         sys.exit(f"error: {error}")

@@ -52,8 +52,8 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def set_unused_aside(last: Path, resumed: str | Path | None) -> None:
-    """Rename the last checkpoint of a run that goes on from the one before, which the next to be written then keeps."""
-    if resumed and last.exists() and Path(resumed).resolve() == last.with_name(PREVIOUS).resolve():
+    """Rename the last checkpoint of a run that goes on from another of its checkpoints, which else would be lost."""
+    if resumed and last.exists() and Path(resumed).resolve() != last.resolve():
         last.replace(last.with_name(UNUSED))
 
 

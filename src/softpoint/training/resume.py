@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.callbacks import Callback
+from torch.optim.lr_scheduler import LambdaLR
 
 from softpoint.inference.compatibility import upgrade
 from softpoint.inference.safe_load import read_torch_file
@@ -18,7 +21,8 @@ _REPEATED = ("datamodule", "hydra", "module.loss", "module.net", "module.optimiz
              "resume", "trainer.callbacks", "trainer.default_root_dir", "trainer.logger")  # fmt: skip
 _FOLDERS = ("dirpath", "save_dir", "folder")
 # Settings that the state of a run is of, so that another value would be a new run.
-_FIXED = ("optimizer._target_", "scheduler._target_", "module.backbone_rate", "callbacks.ema._target_")
+_FIXED = ("optimizer._target_", "optimizer.amsgrad", "optimizer.centered", "scheduler._target_",
+          "module.backbone_rate", "callbacks.ema._target_", "attention.temperature")  # fmt: skip
 
 
 def find_checkpoint(place: Path) -> tuple[Path, dict[str, Any]]:
@@ -49,7 +53,9 @@ def find_checkpoint(place: Path) -> tuple[Path, dict[str, Any]]:
                 f" {lost:.1f} minutes"
             )
         return path, stored
-    raise ValueError(f"{'; '.join(faults)}; start a new run, or give another checkpoint of this one")
+    best = place.with_name("best.ckpt")
+    ways = [f"go on from its best epoch by softpoint resume {shlex.quote(str(best))}"] * _is_intact(best)
+    raise ValueError(f"{'; '.join(faults)}; {', or '.join([*ways, 'start a new run'])}")
 
 
 def finished_record(best: Path) -> dict[str, Any]:
@@ -64,6 +70,12 @@ def finished_record(best: Path) -> dict[str, Any]:
 def has_checkpoint(run: Path) -> bool:
     """Return whether a folder holds a run that can go on."""
     return any((run / "checkpoints" / name).is_file() for name in (LAST, PREVIOUS))
+
+
+def _is_intact(path: Path) -> bool:
+    with suppress(ValueError):
+        return path.is_file() and bool(_read(path))
+    return False
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -115,13 +127,11 @@ class Resume(Callback):
         self.changes = changed_settings(stored["hyper_parameters"], config)
         versions, now = stored.get("versions") or {}, library_versions()
         self.versions = {name: (old, now[name]) for name, old in versions.items() if name in now and old != now[name]}
-        for key in _FIXED:
-            if key in self.changes:
-                before, new = self.changes[key]
-                raise ValueError(
-                    f"{key} was {before} in the run so far and is {new} now, which its state cannot take over; leave"
-                    " it as it was, or start a new run"
-                )
+        # As the config makes them, before the checkpoint replaces them: each group of the optimizer, and the schedule.
+        self._groups, self._schedule = list[dict[str, Any]](), dict[str, Any]()
+        self._refuse(key for key in _FIXED if key in self.changes)
+        before, new = self.changes.get("optimizer.lr", (1.0, 1.0))
+        self._refuse(["optimizer.lr"] * (not before or new is None))
 
     def __str__(self) -> str:
         changes = [
@@ -129,18 +139,37 @@ class Resume(Callback):
         ]
         return "\n".join(f"changed since the run was stopped: {change}" for change in changes)
 
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        groups, scheduler = trainer.optimizers[0].param_groups, trainer.lr_scheduler_configs[0].scheduler
+        self._groups, self._schedule = [{**group} for group in groups], {**vars(scheduler)}
+        self._refuse(key for key, name in self._of("optimizer") if any(name not in group for group in groups))
+        if not isinstance(scheduler, LambdaLR):  # whose function is made of the new settings, and in no checkpoint
+            self._refuse(key for key, name in self._of("scheduler") if name not in self._schedule)
+
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         optimizer, scheduler = trainer.optimizers[0], trainer.lr_scheduler_configs[0].scheduler
-        for key, (old, new) in self.changes.items():
-            group, _, name = key.partition(".")
-            if key == "optimizer.lr":
+        for key, name in self._of("optimizer"):
+            if name == "lr":
+                old, new = self.changes[key]
                 _scale_rates(optimizer, scheduler, new / old)
-            elif group == "optimizer":
-                for part in optimizer.param_groups:
-                    if _plain(part.get(name)) == old:  # others have a value of their own, such as no decay
-                        part[name] = new
-            elif group == "scheduler" and hasattr(scheduler, name):
-                setattr(scheduler, name, new)
+                continue
+            for group, made in zip(optimizer.param_groups, self._groups, strict=True):
+                group[name] = made[name]
+        for _, name in self._of("scheduler"):
+            if name in self._schedule:
+                setattr(scheduler, name, self._schedule[name])
+
+    def _of(self, part: str) -> list[tuple[str, str]]:
+        """The changed settings of a part of the config: their keys, and their names in it."""
+        return [(key, key.removeprefix(f"{part}.")) for key in self.changes if key.startswith(f"{part}.")]
+
+    def _refuse(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            before, new = (_shown(value) for value in self.changes[key])
+            raise ValueError(
+                f"{key} was {before} in the run so far and is {new} now, which its state cannot take over; leave"
+                " it as it was, or start a new run"
+            )
 
 
 def _scale_rates(optimizer: Any, scheduler: Any, factor: float) -> None:
