@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from softpoint.cli.faults import warn_of_faults
+from softpoint.cli.report import write_test_report
 from softpoint.cli.shell import command, here
 from softpoint.suggest import setting
+
+if TYPE_CHECKING:
+    from softpoint.evaluation import Results
+    from softpoint.training.calibrate import Best
 
 # Set in the trainings of a study, which itself prints how to go on.
 STUDY = "SOFTPOINT_STUDY"
@@ -36,7 +42,29 @@ def tell_end(cfg: DictConfig, trainer: Any, record: Mapping[str, Any]) -> None:
     _check_use(find_useless(record), cfg, trainer)
 
 
-def tell_use(cfg: DictConfig, trainer: Any, record: Any, best: str, more: str) -> None:
+def tell_result(
+    cfg: DictConfig, trainer: Any, record: Any, best: Best, warnings: Sequence[str], trusted: str
+) -> Results | None:
+    """Print how good the model of a tested run is and how to use it, write its report, and return the test's results.
+
+    Raises ValueError where the test failed, and for a model of no use.
+    """
+    from softpoint.training.final_test import FinalTest
+
+    report = FinalTest.of(trainer)
+    if report.failure:
+        raise ValueError(report.failure)
+    if record.checkpoint is not None:
+        warn_of_faults(record.checkpoint)
+    if trainer.is_global_zero:
+        print(f"best checkpoint, {best}: {here(best.path)}")
+        if cfg.report and report.results is not None and STUDY not in os.environ:
+            write_test_report(trainer, report, record.checkpoint, best.path, warnings, trusted)
+        _tell_use(cfg, trainer, record, here(best.path), f"{' boxes=LABELS' * bool(trainer.datamodule.crops)}{trusted}")
+    return report.results if report.metrics else None
+
+
+def _tell_use(cfg: DictConfig, trainer: Any, record: Any, best: str, more: str) -> None:
     """Print the command that uses the model at `best`, with the words of `more`; ValueError where it is of no use."""
     from softpoint.inference.faults import find_useless
 

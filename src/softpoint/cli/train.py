@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.hydra_errors import CONFIGS
 from softpoint.cli.overrides import whole_number
-from softpoint.cli.report import collected_warnings, write_test_report
-from softpoint.cli.run_end import STUDY, is_complete, tell_end, tell_use, way_on
+from softpoint.cli.report import collected_warnings
+from softpoint.cli.run_end import STUDY, is_complete, tell_end, tell_result, way_on
 from softpoint.cli.run_folder import AUTO, restarted
 from softpoint.cli.shell import here
 from softpoint.cli.stored_run import keep_words, own_words, stored_words
@@ -26,6 +25,7 @@ from softpoint.suggest import trust_setting
 
 if TYPE_CHECKING:
     from softpoint.evaluation import Results
+    from softpoint.training.calibrate import Best
 
 # The folders of an absolute path in an override, which are the user's own affair.
 _FOLDERS = re.compile(r"""(?<=[=,'"\[ ])(?:~?/|[A-Za-z]:[\\/])(?:[^,'"\[\]{}]*[\\/])?""")
@@ -64,40 +64,27 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     from hydra.core.hydra_config import HydraConfig
     from pytorch_lightning.utilities import rank_zero_only
 
-    from softpoint.inference import read_checkpoint
-    from softpoint.inference.build_model import target_packages
     from softpoint.training import Record
     from softpoint.training.calibrate import stored_score
-    from softpoint.training.ending import exit_on_signals, usable_best
-    from softpoint.training.final_test import FinalTest
+    from softpoint.training.ending import exit_on_signals
     from softpoint.training.pruning import is_pruned
-    from softpoint.training.ranks import expect_ranks
     from softpoint.training.resume import Resume, find_checkpoint, finished_record
 
     folder = Path(HydraConfig.get().runtime.output_dir)
-    ckpt, stored = find_checkpoint(place) if (place := _place(cfg.resume, folder)) else (None, {})
-    _quiet_lightning(resumed=ckpt is not None)
-    if empty := next((name for name, callback in (cfg.callbacks or {}).items() if callback is None), None):
-        raise ValueError(f"callbacks.{empty}=null: drop it with '~callbacks.{empty}'")
-    trust = target_packages(OmegaConf.to_container(cfg.model, resolve=True))
-    if ckpt:
-        read_checkpoint(ckpt, trust)  # its message names the fault; Lightning's would not
-    keep = partial(_keep_config, folder, copy.deepcopy(cfg))  # `build` puts values in the place of references
     with exit_on_signals(), collected_warnings() as warnings:
-        trusted = ""
+        ckpt, stored = find_checkpoint(place) if (place := _place(cfg.resume, folder)) else (None, {})
+        _quiet_lightning(resumed=ckpt is not None)
+        trust = _check(cfg, ckpt)
+        keep = partial(_keep_config, folder, copy.deepcopy(cfg))  # `build` puts values in the place of references
         module, data, trainer = build(cfg)
         # Lightning takes it from the launcher when it is imported, also in processes that train apart.
         rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
         record = Record(run_facts(cfg, own_words(HydraConfig.get().overrides.task)), keep)
-        trainer.callbacks.append(record)
         resumed = Resume(stored, module.hparams) if ckpt else None
-        if resumed:
-            trainer.callbacks.append(resumed)
+        trainer.callbacks += [record, *filter(None, [resumed])]
+        trusted = ""
         if trainer.is_global_zero:
-            print(f"{data.summary}; {module.summary}; writing to {here(trainer.default_root_dir)}")
-            print(data.skeleton.mirroring)
-            print(_way_to_watch(trainer), end="")
-            trusted = announce_trust(module, trust)
+            trusted = _tell_start(module, data, trainer, trust)
             if resumed:
                 print(f"going on after {stored['global_step']} steps\n{resumed}".strip())
         if resumed and not resumed.changes and is_complete(cfg, folder):
@@ -105,41 +92,63 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
             if trainer.is_global_zero:
                 tell_end(cfg, trainer, finished_record(best_before))
             return stored_score(best_before), None
-        expect_ranks(trainer)
-        try:
-            trainer.fit(module, data, ckpt_path=ckpt, weights_only=True)
-            if trainer.fast_dev_run:
-                return None, None
-            best = usable_best(trainer)
-            if trainer.is_global_zero:
-                print(f"training ended {record.facts['end']}, in {trainer.global_step} steps")
-            if is_pruned(trainer):
-                return best.score, None
+        best = _fit_and_test(module, data, trainer, record, ckpt, trusted)
+        if best is None or is_pruned(trainer):
+            return best and best.score, None
+        return best.score, tell_result(cfg, trainer, record, best, warnings, trusted)
+
+
+def _check(cfg: DictConfig, ckpt: Path | None) -> list[str]:
+    """Return the packages of the network's own classes; ValueError for settings or a checkpoint that cannot be used."""
+    from softpoint.inference import read_checkpoint
+    from softpoint.inference.build_model import target_packages
+
+    if empty := next((name for name, callback in (cfg.callbacks or {}).items() if callback is None), None):
+        raise ValueError(f"callbacks.{empty}=null: drop it with '~callbacks.{empty}'")
+    trust = target_packages(OmegaConf.to_container(cfg.model, resolve=True))
+    if ckpt:
+        read_checkpoint(ckpt, trust)  # its message names the fault; Lightning's would not
+    return trust
+
+
+def _tell_start(module: Any, data: Any, trainer: Any, trust: Sequence[str]) -> str:
+    """Print what will be trained and where to watch it; return what commands need to read its checkpoints."""
+    print(f"{data.summary}; {module.summary}; writing to {here(trainer.default_root_dir)}")
+    print(data.skeleton.mirroring)
+    print(_way_to_watch(trainer), end="")
+    return announce_trust(module, trust)
+
+
+def _fit_and_test(module: Any, data: Any, trainer: Any, record: Any, ckpt: Path | None, trusted: str) -> Best | None:
+    """Train, test the best checkpoint and return it; None for a try-out of a batch, and untested where it is pruned."""
+    from softpoint.training.ending import usable_best
+    from softpoint.training.pruning import is_pruned
+    from softpoint.training.ranks import expect_ranks
+
+    expect_ranks(trainer)
+    try:
+        trainer.fit(module, data, ckpt_path=ckpt, weights_only=True)
+        if trainer.fast_dev_run:
+            return None
+        best = usable_best(trainer)
+        if trainer.is_global_zero:
+            print(f"training ended {record.facts['end']}, in {trainer.global_step} steps")
+        if not is_pruned(trainer):
             trainer.test(module, data, ckpt_path=best.path, verbose=False, weights_only=True)
-        except SystemExit as stop:
-            if trainer.is_global_zero and STUDY not in os.environ:
-                print(way_on(trainer, stop.code, trusted))
-            raise
-    report = FinalTest.of(trainer)
-    if report.failure:
-        raise ValueError(report.failure)
-    if record.checkpoint is not None:
-        warnings += warn_of_faults(record.checkpoint)
-    if trainer.is_global_zero:
-        print(f"best checkpoint, {best}: {here(best.path)}")
-        if cfg.report and report.results is not None and STUDY not in os.environ:
-            write_test_report(trainer, report, record.checkpoint, best.path, warnings, trusted)
-        tell_use(cfg, trainer, record, here(best.path), f"{' boxes=LABELS' * bool(data.crops)}{trusted}")
-    return best.score, report.results if report.metrics else None
+        return best
+    except SystemExit as stop:
+        if trainer.is_global_zero and STUDY not in os.environ:
+            print(way_on(trainer, stop.code, trusted))
+        raise
 
 
 def _place(resume: str | None, folder: Path) -> Path | None:
     """Return the folder or the checkpoint of a run to go on with; None for a new run."""
     from softpoint.training.resume import has_checkpoint
 
-    if resume == AUTO or (resume is None and restarted()):
-        return folder if has_checkpoint(folder) else None
-    return Path(resume) if resume else None
+    if has_checkpoint(folder) and (resume == AUTO or restarted()):
+        return folder
+    return Path(resume) if resume not in (None, AUTO) else None
 
 
 def _keep_config(folder: Path, cfg: DictConfig) -> None:

@@ -36,12 +36,17 @@ def handle_signals(handler: Callable[[int, Any], None]) -> dict[int, Any]:
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM, and USR1 under SLURM, end the block by SystemExit of 128 plus the signal's number."""
-    before = handle_signals(lambda number, frame: leave(number))
+    before = handle_signals(_leave_now)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _leave_now(number: int, frame: Any) -> None:
+    os.write(2, b"\nstopping\n")  # not by print, which cannot be entered again where the signal came within it
+    leave(number)
 
 
 def leave(received: int) -> None:
