@@ -184,10 +184,6 @@ def test_labels_without_points_are_refused(tmp_path: Path) -> None:
             "dlc_deleted",
             r"img0003.png does not exist.*the other 19 images are in data.images=.*dlc_deleted",
         ),
-        (
-            "cvat_coco/annotations/person_keypoints_default.json",
-            r"exists under .*images/default: set data.images=.*default if those are",
-        ),
     ],
 )
 def test_real_sets_with_missing_images_are_explained(data_root: Path, labels: str, message: str) -> None:

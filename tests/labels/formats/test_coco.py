@@ -101,13 +101,59 @@ def test_a_subject_without_group_has_that_of_its_image(tmp_path: Path) -> None:
 
 
 def test_content_without_use_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    farm = changed("annotations", 0, "face_kpts", to=[1, 2, 2, 3, 4, 1, 0, 0, 0])
-    assert read_labels(written(tmp_path, farm)).unused == {
+    assert read_labels(written(tmp_path, FARM)).unused == {
         "annotations of categories without keypoints": 1,
         "points with coordinates but visibility 0": 2,
-        "labeled points in face_kpts": 2,
     }
-    assert "left out 2 points with coordinates but visibility 0, 2 labeled points in face_kpts" in caplog.text
+    assert "left out 2 points with coordinates but visibility 0" in caplog.text
+
+
+def people(points: list[int], *names: str, **more: Any) -> dict[str, Any]:
+    """Return a file of one person, whose category has these names."""
+    kind = {"id": 1, "name": "person"} | ({"keypoints": [*names]} if names else {})
+    person = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": points} | more
+    images = [{"id": 1, "file_name": "a.png"}]
+    return {"images": images, "annotations": [person], "categories": [kind, {"id": 2, "name": "car"}]}
+
+
+def test_images_are_found_in_the_folders_of_cvat(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "images/default").mkdir(parents=True)
+    path = written(tmp_path / "annotations", people([1, 2, 2, 3, 4, 1], "nose", "tail"))
+    assert read_labels(path).folder == str(path.parent)  # where they are nowhere, for the message
+    (tmp_path / "images/default/a.png").touch()
+    assert read_labels(path).folder == str(tmp_path / "images/default")
+    assert f"images are taken from {tmp_path / 'images/default'}; if they are others, set data.images" in caplog.text
+    (tmp_path / "annotations/a.png").touch()
+    assert read_labels(path).folder == str(path.parent)
+
+
+def test_keypoints_without_names_are_numbered(tmp_path: Path) -> None:
+    labels = read_labels(written(tmp_path, people([1, 2, 2, 3, 4, 1])))
+    assert labels.skeleton.names == ("keypoint_1", "keypoint_2") and labels.visibility.tolist() == [[2, 1]]
+    assert len(read_labels(written(tmp_path, people([1, 2, 2] * 68))).skeleton.flip_pairs) == 29
+
+
+@pytest.mark.parametrize(("flag", "state"), [(1, 2), (2, 2)])
+def test_whole_body_has_its_133_points(tmp_path: Path, flag: int, state: int) -> None:
+    names = [f"point_{i}" for i in range(17)]
+    feet, face, hand = ([*range(n)] for n in (6, 68, 21))
+    lists = {
+        "foot_kpts": [value for i in feet for value in (i, 1, flag)],
+        "face_kpts": [value for i in face for value in (i, 2, flag)],
+        "righthand_kpts": [value for i in hand for value in (i, 3, 0 if i else flag)],
+    }
+    labels = read_labels(written(tmp_path, people([7, 8, 1] * 17, *names, **lists)))
+    (subject,) = labels.subjects
+    assert len(labels.skeleton) == 133 and labels.skeleton.names[17] == "left_big_toe"
+    assert subject.visibility.tolist() == [1] * 17 + [state] * (6 + 68) + [0] * 21 + [state] + [0] * 20
+    face_1 = labels.skeleton.index("face-1")
+    assert subject.keypoints[face_1].tolist() == [1, 2] and face_1 == 17 + 6 + 1
+    pairs = {frozenset(pair) for pair in labels.skeleton.flip_pairs}
+    assert len(pairs) == 3 + 29 + 21  # feet, face, hands; the names of the body show none here
+    assert {frozenset(p) for p in (("face-0", "face-16"), ("left_thumb1", "right_thumb1"))} <= pairs
+    with pytest.raises(ValueError, match="annotation 1: keypoints holds 396 values; it must be a list of 399 numbers"):
+        read_labels(written(tmp_path, people([7, 8, 1] * 17, *names, **lists | {"face_kpts": lists["face_kpts"][3:]})))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import mmap
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,9 @@ import numpy as np
 
 from softpoint.labels.formats.parsing import coco_schema, json_values
 from softpoint.labels.formats.parsing.coco_schema import Category, Entry, Image
-from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near
+from softpoint.labels.formats.parsing.coco_unnamed import complete
+from softpoint.labels.formats.parsing.known_skeletons import skeleton_of
+from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near, folders_with, tail_below
 from softpoint.labels.formats.parsing.rows import unlabeled_points
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
@@ -30,6 +33,7 @@ DEFAULT_CATEGORY = "subject"  # in `write`, of subjects without category
 _log = logging.getLogger(__name__)
 _KEYS = re.compile(rb'"(images|annotations)"\s*:\s*\[|"(file_name|image_id)"\s*:')
 _ABSOLUTE = re.compile(r"[/\\]|\w:[/\\]|\w+://")
+_TRIED = 50  # images that decide on a folder
 _T = TypeVar("_T")
 
 
@@ -59,11 +63,13 @@ def _has_lists(content: bytes | mmap.mmap) -> bool:
 def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     """Return the labels in the order of the list `images`; an image without annotations is kept as unlabeled.
 
-    Annotations of categories without keypoints are skipped. The other categories share one skeleton: the keypoints of
-    all, in the order of their first appearance. A crowd keeps only its box; an annotation with neither box nor labeled
-    point is dropped. `file_name` is relative to the folder of the JSON file; of an absolute path or a URL, the end that
-    exists below `images` or near the file counts. Two keys are an extension of COCO: `name`
-    of an annotation identifies an individual, `group` of an annotation or image a video.
+    Annotations of categories without keypoints are skipped; where no category names any, the points are numbered, and
+    COCO-WholeBody's 133 points are read by their names, see `complete`. The other categories share one skeleton: the
+    keypoints of all, in the order of their first appearance. A crowd keeps only its box; an annotation with neither box
+    nor labeled point is dropped. `file_name` is relative to the folder of the JSON file, or the one near it that has
+    nearly all images; of an absolute path or a URL, the end that exists below `images` or near the file counts. Two
+    keys are an extension of COCO: `name` of an annotation identifies an individual, `group` of an annotation or image a
+    video.
     Raises ValueError for a file that is not COCO's.
     """
     try:
@@ -75,6 +81,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     unused: Counter[str] = Counter()
+    complete(content["categories"], content["annotations"])
     categories, skeleton = _categories(content["categories"], errors, unused)
     if not len(skeleton):
         errors.raise_or_warn()
@@ -84,8 +91,12 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
         )
     unlabeled = unlabeled_points(len(skeleton))
     names = [entry.get("file_name") for entry in content["images"] if isinstance(entry, dict)]
-    absolute = [name for name in names if isinstance(name, str) and _ABSOLUTE.match(name)]
-    folder = best_folder([images] if images else folders_near(path), absolute) if absolute else path.parent
+    written = [name for name in names if isinstance(name, str)]
+    absolute = [name for name in written if _ABSOLUTE.match(name)]
+    if absolute:
+        folder = best_folder([images] if images else folders_near(path), absolute)
+    else:
+        folder = images or _folder(path, written)
     tails = Tails(folder, absolute)
     first: dict[str, tuple[Any, str]] = {}  # entry of each path
 
@@ -114,6 +125,16 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     return Labels(str(path), str(folder), skeleton, tuple(subjects), keypoints, unused=unused)
 
 
+def _folder(path: Path, written: list[str]) -> Path:
+    """Return the folder of the file, or where it has none of the images the one near it that has nearly all."""
+    if not written or any(tail_below(path.parent, name) == normalize_path(name) for name in written[:_TRIED]):
+        return path.parent
+    folder = next(iter(folders_with(written, path.parent, path.parent)), None)
+    if folder is not None:
+        _log.warning("%s: images are taken from %s; if they are others, set data.images", path, folder)
+    return folder or path.parent
+
+
 def _categories(
     entries: list[Any], errors: RowErrors, unused: Counter[str]
 ) -> tuple[dict[Any, Category | None], Skeleton]:
@@ -139,7 +160,7 @@ def _categories(
         key: category and category._replace(columns=np.array([order[part] for part in category.keypoints], int))
         for key, category in categories.items()
     }
-    return indexed, Skeleton(tuple(order), infer_flip_pairs(order), edges)
+    return indexed, replace(skeleton_of(tuple(order)), edges=edges)
 
 
 def _add_entries(

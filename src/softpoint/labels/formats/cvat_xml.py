@@ -6,15 +6,15 @@ import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from softpoint.labels.formats.parsing import csv_columns, json_values
-from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near
-from softpoint.labels.formats.parsing.rows import UniqueRows, parse_float
+from softpoint.labels.formats.parsing.path_search import folders_near
+from softpoint.labels.formats.parsing.rows import parse_float
+from softpoint.labels.formats.parsing.shapes import labels_of_images, size_of
+from softpoint.labels.formats.parsing.xml_file import number_of, parse_xml
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels
-from softpoint.paths import normalize_path
 
 DESCRIPTION = "an XML file of CVAT (CVAT for images 1.1), or the folder that holds it as annotations.xml"
 
@@ -44,45 +44,24 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     Raises ValueError for tracks of a video, whose frames have no names, and for a file without points.
     """
     file = path / _FILE if path.is_dir() else path
-    root = _parse(file)
+    root = parse_xml(file)
     if root.find("track") is not None:
         raise ValueError(f"{file} holds tracks of a video, whose frames it does not name; export CVAT for images 1.1")
     entries = root.findall("image")
-    names = [entry.get("name", "") for entry in entries]
-    tails = Tails(best_folder([images] if images else folders_near(file), names), names)
     unused: Counter[str] = Counter()
-    rows: list[csv_columns.Row] = []
-    unique = UniqueRows()
-    for number, (entry, name) in enumerate(zip(entries, names, strict=True), 1):
+    contents: dict[str, tuple[str, list[csv_columns.Row]]] = {}
+    for number, entry in enumerate(entries, 1):
         place = f"image number {number}"
         with errors.row(place):
-            image = tails[json_values.as_text(name, "name")]
-            unique.add(normalize_path(image), place, image)
-            rows += _rows(entry, place, image, unused)
-    keypoints = tuple(dict.fromkeys(name for *_, points in rows for name in points))
-    if not keypoints:
-        errors.raise_or_warn()
-        raise ValueError(f"{file}: none of its {len(entries)} images has a point; label skeletons or points")
-    labels = csv_columns.labels_of(file, keypoints, rows)
-    return Labels(str(file), str(tails.folder), labels.skeleton, labels.subjects, labels.categories, unused=unused)
+            contents[place] = json_values.as_text(entry.get("name"), "name"), _rows(entry, place, unused)
+    folders = [images] if images else folders_near(file)
+    return labels_of_images(file, folders, contents, errors, unused, "label skeletons or points")
 
 
-def _parse(file: Path) -> Element:
-    try:
-        content = file.read_bytes()
-        if b"<!DOCTYPE" in content or b"<!ENTITY" in content:  # entities can stand for endless text
-            raise ValueError("it declares entities, which CVAT never writes")
-        return ElementTree.fromstring(content)
-    except FileNotFoundError:
-        raise
-    except (OSError, LookupError, ValueError, ElementTree.ParseError) as error:
-        raise ValueError(f"{file} cannot be read as XML: {error}; export it again") from error
-
-
-def _rows(entry: Element, place: str, image: str, unused: Counter[str]) -> list[csv_columns.Row]:
+def _rows(entry: Element, place: str, unused: Counter[str]) -> list[csv_columns.Row]:
     """Return the subjects of an image, or an unlabeled one."""
-    size = tuple(int(_number(entry, key, "0")) for key in ("height", "width"))
-    known: dict[str, Any] = {"image": image} | ({"size": size} if all(size) else {})
+    size = tuple(int(number_of(entry, key, "0")) for key in ("height", "width"))
+    known = size_of(*size)
     boxes = _boxes(entry, unused)
     rows: list[csv_columns.Row] = []
     loose: dict[str, dict[str, csv_columns.State]] = {}
@@ -122,7 +101,7 @@ def _boxes(entry: Element, unused: Counter[str]) -> dict[str, Element]:
 
 def _with_box(fields: dict[str, Any], box: Element | None) -> dict[str, Any]:
     if box is not None:
-        edges = [_number(box, key) for key in ("xtl", "ytl", "xbr", "ybr")]
+        edges = [number_of(box, key) for key in ("xtl", "ytl", "xbr", "ybr")]
         fields["box"] = json_values.box_from_corners(edges, edges)
     return fields
 
@@ -146,10 +125,3 @@ def _add_points(points: dict[str, csv_columns.State], shape: Element) -> None:
 
 def _label(shape: Element) -> str:
     return json_values.as_text(shape.get("label"), "label").strip()
-
-
-def _number(element: Element, key: str, default: str = "") -> float:
-    try:
-        return json_values.as_number(parse_float(element.get(key, default)), key)
-    except ValueError as error:
-        raise ValueError(f"{key} of {element.tag} is {element.get(key)!r}; it must be a number") from error

@@ -14,6 +14,7 @@ import numpy as np
 
 from softpoint.images.decode import SUFFIXES
 from softpoint.labels.formats.parsing import json_values
+from softpoint.labels.formats.parsing.known_skeletons import numbered
 from softpoint.labels.formats.parsing.rows import read_head
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
@@ -86,7 +87,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
         subjects = [replace(subject, visibility=VISIBLE * subject.visibility) for subject in subjects]
     # Subfolders may be named after splits.
     splits = {s.image: name for s in subjects if (name := split_name(s.image.split("/")[0]))}
-    skeleton = Skeleton(tuple(f"keypoint_{number}" for number in range(1, count + 1)))
+    skeleton = Skeleton(numbered(count))
     return Labels(str(path), str(path), skeleton, tuple(subjects), splits=splits)
 
 

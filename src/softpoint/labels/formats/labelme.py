@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from softpoint.labels.formats.parsing import csv_columns, json_values
-from softpoint.labels.formats.parsing.path_search import Tails
-from softpoint.labels.formats.parsing.rows import UniqueRows, read_head
+from softpoint.labels.formats.parsing.rows import read_head
+from softpoint.labels.formats.parsing.shapes import Shapes, labels_of_images, size_of
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, VISIBLE, Labels
 from softpoint.paths import normalize_path
@@ -19,14 +18,6 @@ from softpoint.progress import track
 DESCRIPTION = "a folder with one JSON per image that has shapes and imagePath (LabelMe)"
 
 _TRIED = 5  # files that `recognize` opens: the first ones may be of something else
-
-
-@dataclass
-class _Subject:
-    """The shapes of one group of one image."""
-
-    points: dict[str, csv_columns.State] = field(default_factory=dict)
-    boxes: list[tuple[str, tuple[float, float, float, float]]] = field(default_factory=list)  # label and edges
 
 
 def recognize(path: Path, head: bytes) -> bool:
@@ -63,23 +54,10 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
                 normalize_path(posixpath.join(posixpath.dirname(place), image.replace("\\", "/"))),
                 _rows(place, content, unused),
             )
-    tails = Tails(images or path, [image for image, _ in contents.values()])
-    rows: list[csv_columns.Row] = []
-    unique = UniqueRows()
-    for place, (written, subjects) in contents.items():
-        with errors.row(place):
-            image = tails[written]
-            _check_own(Path(path, place), image)
-            unique.add(normalize_path(image), place, image)
-            rows += [(where, {"image": image} | fields, points) for where, fields, points in subjects]
-    names = tuple(dict.fromkeys(name for *_, points in rows for name in points))
-    if not names:
-        errors.raise_or_warn()
-        raise ValueError(
-            f"{path}: none of its {len(contents)} files has a point; label keypoints by points of their name"
-        )
-    labels = csv_columns.labels_of(path, names, rows)
-    return Labels(str(path), str(tails.folder), labels.skeleton, labels.subjects, labels.categories, unused=unused)
+    return labels_of_images(
+        *(path, [images or path], contents, errors, unused, "label keypoints by points of their name"),
+        check=lambda place, image: _check_own(Path(path, place), image),
+    )
 
 
 def _files(folder: Path) -> list[Path]:
@@ -98,32 +76,13 @@ def _check_own(file: Path, image: str) -> None:
 
 def _rows(place: str, content: dict[str, Any], unused: Counter[str]) -> list[csv_columns.Row]:
     """Return the subjects of a file, still without its image, or an unlabeled one."""
-    groups: dict[Any, _Subject] = {}
+    shapes = Shapes()
     for shape in json_values.as_list(content["shapes"], "shapes"):
-        _add_shape(groups, json_values.as_object(shape), unused)
-    size = [content.get(key) for key in ("imageHeight", "imageWidth")]
-    known: dict[str, Any] = {"size": tuple(size)} if all(type(n) is int and n > 0 for n in size) else {}
-    loose = groups[None].boxes if None in groups else []
-    subjects = {number: group for number, group in groups.items() if group.points}
-    rows: list[csv_columns.Row] = []
-    for number, group in subjects.items():
-        boxes = [] if number is None else group.boxes
-        if not boxes and len(subjects) == 1:
-            boxes = [box for box in loose if _encloses(box[1], group.points)]
-        fields = known | (dict(zip(("category", "box"), boxes[0], strict=True)) if len(boxes) == 1 else {})
-        rows.append((place if number is None else f"{place} group {number}", fields, group.points))
-    used = sum("box" in fields for _, fields, _ in rows)
-    unused["rectangles that are not the only one of a subject"] += sum(len(g.boxes) for g in groups.values()) - used
-    return rows or [(place, known, {})]
+        _add_shape(shapes, json_values.as_object(shape), unused)
+    return shapes.rows(place, size_of(content.get("imageHeight"), content.get("imageWidth")), unused)
 
 
-def _encloses(box: tuple[float, float, float, float], points: dict[str, csv_columns.State]) -> bool:
-    """Return whether all labeled points lie in the box."""
-    left, top, right, bottom = box
-    return all(left <= x <= right and top <= y <= bottom for x, y, state in points.values() if state)
-
-
-def _add_shape(groups: dict[Any, _Subject], shape: dict[str, Any], unused: Counter[str]) -> None:
+def _add_shape(shapes: Shapes, shape: dict[str, Any], unused: Counter[str]) -> None:
     number, label = shape.get("group_id"), json_values.as_text(shape.get("label"), "label").strip()
     if number is not None and not isinstance(number, int | str):
         raise ValueError(f"group_id is {json_values.quote(number)}; it must be a whole number")
@@ -137,15 +96,11 @@ def _add_shape(groups: dict[Any, _Subject], shape: dict[str, Any], unused: Count
     ]
     if len(corners) != 1 if kind == "point" else len(corners) < 2:
         raise ValueError(f"{kind} {label} has {len(corners)} pairs of coordinates; draw it again")
-    group = groups.setdefault(number, _Subject())
     if kind == "rectangle":
         columns = list(zip(*corners, strict=True))
         edges = (*map(min, columns), *map(max, columns))
-        group.boxes.append((label, json_values.box_from_corners(edges, shape["points"])))
+        shapes.add_box(number, label, json_values.box_from_corners(edges, shape["points"]))
         return
     (x, y), flags = corners[0], shape.get("flags")
-    if label in group.points:
-        raise ValueError(f"it has two points {label}; give the points of each subject a group_id of their own")
-    group.points[label] = csv_columns.checked_point(
-        label, x, y, OCCLUDED if isinstance(flags, dict) and flags.get("occluded") else VISIBLE
-    )
+    occluded = isinstance(flags, dict) and flags.get("occluded")
+    shapes.add_point(number, label, x, y, OCCLUDED if occluded else VISIBLE)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from softpoint.images.decode import SUFFIXES
 from softpoint.labels.formats.parsing import json_values
+from softpoint.labels.formats.parsing.known_skeletons import numbered
+from softpoint.labels.formats.parsing.path_search import image_of_stem
 from softpoint.labels.formats.parsing.rows import unlabeled_points, visibility_of
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
@@ -52,7 +53,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     people: list[tuple[str, str, np.ndarray | None]] = []
     for file in track(sorted(path.glob(f"*{_ENDING}")), "reading labels"):
         with errors.row(file.name):
-            image = _image(folder, file.name.removesuffix(_ENDING))
+            image = json_values.as_text(image_of_stem(folder, file.name.removesuffix(_ENDING)), "image")
             content = json_values.as_object(json_values.load_json(file))
             entries = json_values.as_list(content.get("people"), "people")
             people += [(f"{file.name} person {i}", image, _points(e, unused)) for i, e in enumerate(entries, 1)]
@@ -69,18 +70,8 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
                 raise ValueError(f"it has {len(points)} points, but most have {count}; leave it out")
             keypoints = unlabeled_points(count)[0] if points is None else points
             subjects.append(Subject(image, place, keypoints, visibility_of(keypoints)))
-    names = _NAMES.get(count) or tuple(f"keypoint_{i}" for i in range(1, count + 1))
+    names = _NAMES.get(count) or numbered(count)
     return Labels(str(path), str(folder), Skeleton(names, infer_flip_pairs(names)), tuple(subjects), unused=unused)
-
-
-def _image(folder: Path, stem: str) -> str:
-    """Return the only image of this name; ValueError for none or several."""
-    endings = [*SUFFIXES, *map(str.upper, SUFFIXES)]
-    found = sorted({name for ending in endings if (folder / (name := stem + ending)).is_file()})
-    if len(found) != 1:
-        listed = " and ".join(found) or f"no image {stem}.*"
-        raise ValueError(f"{listed} lies in {folder}; there must be one, or set data.images to its folder")
-    return json_values.as_text(found[0], "image")
 
 
 def _points(entry: Any, unused: Counter[str]) -> np.ndarray:

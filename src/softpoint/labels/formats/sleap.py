@@ -14,6 +14,7 @@ import numpy as np
 from softpoint.extras import require
 from softpoint.images.decode import SUFFIXES
 from softpoint.labels.formats.parsing import sandbox
+from softpoint.labels.formats.parsing.hdf5 import check_table
 from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near
 from softpoint.labels.formats.parsing.rows import unlabeled_points, visibility_of
 from softpoint.labels.row_errors import RowErrors
@@ -26,7 +27,6 @@ DESCRIPTION = "a SLEAP project or package, *.slp"
 SECONDS = 60.0
 SECONDS_PER_MIB = 1.0
 
-_MAX_BYTES = 1 << 30  # of a table; HDF5 can state any size in a few bytes
 _NEXT_VERSION = 3.0  # from which the tables have another layout
 
 
@@ -100,7 +100,7 @@ def _content(path: Path) -> tuple[list[Any], list[_Video], list[_Frame]]:
 
     name = os.path.abspath(path)  # noqa: PTH100, sleap-io never takes an absolute path for an address
     with h5py.File(name, "r") as file:
-        file.visititems(_check_table)
+        file.visititems(check_table)
         for part in file:
             if not isinstance(file.get(part, getlink=True), h5py.HardLink):
                 raise ValueError(f"its part {part} is a link")
@@ -121,15 +121,6 @@ def _content(path: Path) -> tuple[list[Any], list[_Video], list[_Frame]]:
         frames.append(_Frame(position.get(video, video), number, placed, len(instances[start:end]) - len(placed)))
     used = {id(i.skeleton): i.skeleton for i in chain.from_iterable(frame.placed for frame in frames)}
     return list(used.values()) or skeletons, [_video(video, path) for video in videos], frames
-
-
-def _check_table(name: str, part: Any) -> None:
-    """Raise ValueError for a table whose size would fill the memory, and for one in another file of the machine."""
-    if hasattr(part, "nbytes"):
-        if part.external or part.is_virtual:
-            raise ValueError(f"its table {name} is stored in another file")
-        if part.nbytes > _MAX_BYTES and not name.endswith("/video"):
-            raise ValueError(f"its table {name} has {part.nbytes} bytes, which is too large")
 
 
 def _check_spans(table: str, rows: np.ndarray, key: str, count: int) -> None:

@@ -15,8 +15,6 @@ from softpoint.labels.schema import UNLABELED, Subject
 
 Entry = dict[str, Any]
 
-_WHOLE_BODY = ("foot_kpts", "face_kpts", "lefthand_kpts", "righthand_kpts")
-
 # Coordinates (K, 2) and visibility (K,) in the skeleton of all categories.
 Points = tuple[np.ndarray, np.ndarray]
 
@@ -157,14 +155,11 @@ def _points(values: Any, category: Category, unlabeled: Points) -> Points:
 
 
 def _count_unused(entry: Entry, unused: Counter[str]) -> None:
-    """Count points of visibility 0 that have coordinates, and all that COCO-WholeBody holds beside the keypoints."""
+    """Count points of visibility 0 that have coordinates."""
     values = entry.get("keypoints") or []
     if any(values):  # half of COCO's subjects have zeros alone
         points = zip(values[::3], values[1::3], values[2::3], strict=False)
         unused["points with coordinates but visibility 0"] += sum([1 for x, y, v in points if not v and (x or y)])
-    for key in _WHOLE_BODY:
-        if isinstance(entry.get(key), list):
-            unused[f"labeled points in {key}"] += sum(map(bool, entry[key][2::3]))
 
 
 def _optional_text(entry: Entry, key: str) -> str | None:

@@ -67,6 +67,16 @@ def _names(folder: Path) -> list[str]:
         return []
 
 
+def image_of_stem(folder: Path, stem: str) -> str:
+    """Return the name of the only image in a folder that is called `stem`; ValueError for none or several."""
+    endings = [*SUFFIXES, *map(str.upper, SUFFIXES)]
+    found = sorted({name for ending in endings if (folder / (name := stem + ending)).is_file()})
+    if len(found) != 1:
+        listed = " and ".join(found) or f"no image {stem}.*"
+        raise ValueError(f"{listed} lies in {folder}; there must be one, or set data.images to its folder")
+    return found[0]
+
+
 class Tails:
     """The files below `folder` that paths of another machine end in; two different paths never lead to one file.
 

@@ -1,0 +1,31 @@
+"""XML files, which are untrusted: no entities, and one error for whatever the parser refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from softpoint.labels.formats.parsing import json_values
+from softpoint.labels.formats.parsing.rows import parse_float
+
+
+def parse_xml(file: Path) -> Element:
+    """Return the root of a file; FileNotFoundError, and a ValueError that names the file for anything else."""
+    try:
+        content = file.read_bytes()
+        if b"<!DOCTYPE" in content or b"<!ENTITY" in content:  # entities can stand for endless text
+            raise ValueError("it declares entities, which no label file needs")
+        return ElementTree.fromstring(content)
+    except FileNotFoundError:
+        raise
+    except (OSError, LookupError, ValueError, ElementTree.ParseError) as error:
+        raise ValueError(f"{file} cannot be read as XML: {error}; export it again") from error
+
+
+def number_of(element: Element, key: str, default: str = "") -> float:
+    """Return a finite number of an element's attribute; ValueError that quotes anything else."""
+    try:
+        return json_values.as_number(parse_float(element.get(key, default)), key)
+    except ValueError as error:
+        raise ValueError(f"{key} of {element.tag} is {element.get(key)!r}; it must be a number") from error

@@ -1,0 +1,100 @@
+"""JSON lists of poses that another model predicted: AlphaPose's, and COCO's result lists as of MMPose."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from softpoint.labels.formats.parsing import json_values
+from softpoint.labels.formats.parsing.coco_schema import parse_bbox, parse_id
+from softpoint.labels.formats.parsing.known_skeletons import COCO, numbered, skeleton_of
+from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near, image_of_stem
+from softpoint.labels.formats.parsing.rows import visibility_of
+from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.schema import Labels, Subject
+
+DESCRIPTION = "a JSON list of image_id and keypoints (results of AlphaPose or MMPose)"
+
+_DIGITS = 12  # of an id in the names of COCO's images
+_TRIED = 50  # ids that decide on a folder
+
+_Entry = dict[str, Any]
+
+
+def recognize(path: Path, head: bytes) -> bool:
+    """Return whether the file begins with a list of poses.
+
+    >>> recognize(Path(), b'[{"image_id": "a.jpg", "keypoints": [1, 2, 0.9]}]'), recognize(Path(), b'[{"image_id": 1}]')
+    (True, False)
+    """
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
+    return start and b'"image_id"' in head and b'"keypoints"' in head
+
+
+def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
+    """Return a subject per entry; a point of confidence 0 is unlabeled, and other confidences are not used.
+
+    An image_id is the path of an image, or COCO's id of one whose name is this number. 17 points of AlphaPose have
+    COCO's names, others numbers.
+    Raises ValueError for an empty list.
+    """
+    try:
+        entries = json_values.as_list(json_values.load_json(path), "the file")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    poses: list[tuple[str, int | str, np.ndarray, Any]] = []
+    for number, entry in enumerate(entries, 1):
+        place = f"entry number {number}"
+        with errors.row(place):
+            fields = json_values.as_object(entry)
+            box = parse_bbox(edges) if (edges := fields.get("bbox", fields.get("box"))) else None
+            poses.append((place, parse_id(fields, "image_id"), _points(fields), box))
+    counts = Counter(len(points) for _, _, points, _ in poses)
+    if not counts:
+        errors.raise_or_warn()
+        raise ValueError(f"{path} has no pose; check that the file is complete")
+    count = counts.most_common(1)[0][0]
+    folders = [images] if images else folders_near(path)
+    named = [key for _, key, *_ in poses if isinstance(key, str)]
+    numbers = [key for _, key, *_ in poses if isinstance(key, int)][:_TRIED]
+    numbered_in = {folder: sum(_of_number(folder, key) is not None for key in numbers) for folder in folders}
+    tails = Tails(max(folders, key=numbered_in.__getitem__) if numbers else best_folder(folders, named), named)
+    subjects = []
+    for place, key, points, box in poses:
+        with errors.row(place):
+            if len(points) != count:
+                raise ValueError(f"it has {len(points)} keypoints, but most have {count}; leave it out")
+            image = _of_number(tails.folder, key) if isinstance(key, int) else tails[key]
+            if image is None:
+                raise ValueError(
+                    f"image_id {json_values.quote(key)} is not the name of an image in {tails.folder}; set data.images"
+                    f" to the folder that has {str(key)[:40].zfill(_DIGITS)}.jpg, or write paths as image_id"
+                )
+            subjects.append(Subject(image, place, points, visibility_of(points), box))
+    alphapose = any(isinstance(entry, dict) and "box" in entry for entry in entries)
+    names = COCO if alphapose and count == len(COCO) else numbered(count)
+    return Labels(str(path), str(tails.folder), skeleton_of(names), tuple(subjects))
+
+
+def _points(fields: _Entry) -> np.ndarray:
+    """Return float64 (K, 2) of a pose, NaN for confidence 0."""
+    values = json_values.as_list(fields.get("keypoints"), "keypoints")
+    count = json_values.check_keypoint_count(len(values) // 3)
+    points = json_values.as_numbers(values, "keypoints", 3 * count).reshape(-1, 3)
+    points[~(points[:, 2] > 0)] = math.nan
+    if not count or np.isinf(points).any() or (np.isnan(points[:, 0]) != np.isnan(points[:, 1])).any():
+        raise ValueError(f"keypoints {json_values.quote(values)} must be finite x, y and confidence of each point")
+    return points[:, :2]
+
+
+def _of_number(folder: Path, key: int) -> str | None:
+    """Return the image in a folder whose name is a number, with or without leading zeros."""
+    for stem in (str(key)[:40].zfill(_DIGITS), str(key)[:40]):
+        with suppress(ValueError):
+            return image_of_stem(folder, stem)
+    return None

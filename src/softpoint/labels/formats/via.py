@@ -1,0 +1,175 @@
+"""VGG Image Annotator (VIA 1 and 2): its projects, its JSON and its CSV of regions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from softpoint.labels.formats.parsing import csv_columns, json_values
+from softpoint.labels.formats.parsing.known_skeletons import numbered
+from softpoint.labels.formats.parsing.path_search import folders_near
+from softpoint.labels.formats.parsing.rows import check_length, read_table, sniff
+from softpoint.labels.formats.parsing.shapes import Shapes, labels_of_images
+from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.schema import OCCLUDED, VISIBLE, Labels
+
+DESCRIPTION = "a JSON or CSV of regions from VIA, the VGG Image Annotator (version 1 or 2)"
+
+_COLUMNS = ("region_shape_attributes", "region_attributes")
+_PROJECT = "_via_img_metadata"
+# Attributes of a region that name its keypoint and its subject, in any case; the first that occurs is taken.
+_NAMES = ("keypoint", "landmark", "bodypart", "joint", "part", "point", "label", "name", "type", "class")
+_SUBJECTS = ("subject", "individual", "animal", "person", "instance", "object", "group", "track", "id")
+_APART = "give the points of each subject a region attribute subject of their own"
+
+_Entry = dict[str, Any]
+
+
+class _Region(NamedTuple):
+    shape: _Entry
+    attributes: _Entry
+
+
+def recognize(path: Path, head: bytes) -> bool:
+    """Return whether the file has VIA's regions.
+
+    >>> recognize(Path(), b'{"a.png12": {"filename": "a.png", "regions": [], "file_attributes": {}}}')
+    True
+    """
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start.startswith(b"{"):
+        entry = b'"regions"' in head and b'"filename"' in head
+        return b'"_via_' in head or (entry and (b'"file_attributes"' in head or b'"shape_attributes"' in head))
+    return sniff(head, _fits) is not None
+
+
+def _fits(rows: list[list[str]]) -> bool:
+    return {*_COLUMNS} <= {*rows[0]}
+
+
+def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
+    """Return the points of every image, coordinates as written.
+
+    The region attribute keypoint, label, name or the like names a point, the attribute subject, id or the like its
+    subject, and a true attribute occluded makes it occluded. Where no point of the file has an attribute with text, the
+    points are numbered, and each image must have as many. The only rectangle of a subject, or the only one about the
+    points of an image with one subject, is its box. Other regions are counted in `unused`.
+    Raises ValueError for a file without points, and for one of VIA 3.
+    """
+    unused: Counter[str] = Counter()
+    entries = dict((_of_csv if _is_csv(path) else _of_json)(path, errors))
+    regions = [region for _, found in entries.values() for region in found]
+    points = [region for region in regions if region.shape.get("name") == "point"]
+    unused["regions that are neither points nor rectangles"] = sum(
+        region.shape.get("name") not in ("point", "rect") for region in regions
+    )
+    name = _attribute((region.attributes for region in points), _NAMES)
+    subject = _attribute(({k: v for k, v in r.attributes.items() if k != name} for r in points), _SUBJECTS, True)
+    if max(_sizes(entries.values(), subject), default=0) < 2:  # it numbers regions, not subjects
+        subject = None
+    contents: dict[str, tuple[str, list[csv_columns.Row]]] = {}
+    for place, (image, own) in entries.items():
+        with errors.row(place):
+            contents[place] = image, _rows(place, own, name, subject, unused)
+    counts = Counter(len(rows[0][2]) for _, rows in contents.values())
+    if name is None and len({*counts} - {0}) > 1:
+        raise ValueError(
+            f"{path}: its points have no name, and images have {' or '.join(map(str, sorted(counts)[:5]))} of them;"
+            " name each by a region attribute"
+        )
+    folders = [images] if images else folders_near(path)
+    return labels_of_images(path, folders, contents, errors, unused, "mark keypoints as points")
+
+
+def _is_csv(path: Path) -> bool:
+    with path.open("rb") as file:
+        return not file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
+
+
+def _of_json(path: Path, errors: RowErrors) -> Iterator[tuple[str, tuple[str, list[_Region]]]]:
+    """Yield place, image and regions of each image of a project, or of what it exports."""
+    try:
+        content = json_values.as_object(json_values.load_json(path))
+        if _PROJECT not in content and {"project", "metadata"} <= {*content}:
+            raise ValueError("it is a project of VIA 3, which is not read; export COCO from it")
+        content = json_values.as_object(content.get(_PROJECT, content))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    for number, entry in enumerate(content.values(), 1):
+        place = f"image number {number}"
+        with errors.row(place):
+            fields = json_values.as_object(entry)
+            image = json_values.as_text(fields.get("filename"), "filename").replace("\\", "/")
+            found = fields.get("regions") or []
+            found = [*found.values()] if isinstance(found, dict) else json_values.as_list(found, "regions")
+            yield place, (image, [_region(json_values.as_object(region)) for region in found])
+
+
+def _region(fields: _Entry) -> _Region:
+    return _Region(*(json_values.as_object(fields.get(key) or {}) for key in ("shape_attributes", "region_attributes")))
+
+
+def _of_csv(path: Path, errors: RowErrors) -> Iterator[tuple[str, tuple[str, list[_Region]]]]:
+    """Yield the same of a CSV, which has a line for each region, and one for an image without."""
+    _, rows = read_table(path, _fits)
+    header = [title.lstrip("#").strip() for title in rows[0][1]] if rows else []
+    if missing := [title for title in ("filename", *_COLUMNS) if title not in header]:
+        raise ValueError(f"{path} has no column {missing[0]}; export the annotations of VIA as CSV")
+    columns = [header.index(title) for title in ("filename", *_COLUMNS)]
+    found: dict[str, tuple[str, list[_Region]]] = {}
+    for line, cells in rows[1:]:
+        with errors.row(f"line {line}"):
+            check_length(cells, len(header))
+            image, *texts = (cells[column] for column in columns)
+            image = json_values.as_text(image, "filename").replace("\\", "/")
+            region = _Region(*(json_values.as_object(json_values.parse_json(text or "{}")) for text in texts))
+            own = found.setdefault(image, (f"line {line}", []))[1]
+            own += [region] if region.shape else []
+    yield from ((place, (image, own)) for image, (place, own) in found.items())
+
+
+def _attribute(regions: Iterable[_Entry], names: Sequence[str], listed: bool = False) -> str | None:
+    """Return the attribute that the first of the names is, or unless it must be `listed` the only one with text."""
+    keys = dict.fromkeys(key for attributes in regions for key, value in attributes.items() if _text(value))
+    lower = {key.strip().lower(): key for key in reversed(keys)}
+    known = next((lower[name] for name in names if name in lower), None)
+    return known or (next(iter(keys), None) if len(keys) == 1 and not listed else None)
+
+
+def _sizes(entries: Iterable[tuple[str, list[_Region]]], subject: str | None) -> Iterator[int]:
+    """Yield the number of points of each subject."""
+    for _, regions in entries:
+        owners = (_text(r.attributes.get(subject or "")) for r in regions if r.shape.get("name") == "point")
+        yield from Counter(owners).values()
+
+
+def _text(value: Any) -> str:
+    """Return the text of an attribute; of a list of boxes to check the only one that is."""
+    if isinstance(value, dict):
+        checked = [key for key, state in value.items() if state]
+        return str(checked[0]) if len(checked) == 1 else ""
+    text = str(value).strip() if isinstance(value, str | int | float) else ""
+    return "" if text == "undefined" else text
+
+
+def _rows(
+    place: str, regions: Sequence[_Region], name: str | None, subject: str | None, unused: Counter[str]
+) -> list[csv_columns.Row]:
+    shapes, counts = Shapes(_APART), Counter[str | None]()
+    for number, (shape, attributes) in enumerate(regions, 1):
+        kind, owner = shape.get("name"), _text(attributes.get(subject or "")) or None
+        if kind == "point":
+            counts[owner] += 1
+            label = _text(attributes.get(name)) if name else numbered(counts[owner])[-1]
+            if not label:
+                raise ValueError(f"region {number} has no {name}; name its keypoint")
+            x, y = (json_values.as_number(shape.get(key), key) for key in ("cx", "cy"))
+            hidden = _text(attributes.get("occluded")).lower() in ("1", "true", "yes")
+            shapes.add_point(owner, json_values.as_text(label, name or ""), x, y, OCCLUDED if hidden else VISIBLE)
+        elif kind == "rect":
+            left, top, *lengths = (json_values.as_number(shape.get(key), key) for key in ("x", "y", "width", "height"))
+            edges = (left, top, left + lengths[0], top + lengths[1])
+            shapes.add_box(owner, _text(attributes.get(name or "")), json_values.box_from_corners(edges, edges))
+    return shapes.rows(place, {}, unused)
