@@ -112,7 +112,7 @@ def trial(whole: Whole, folder: Path, draw: random.Random, elsewhere: bool) -> l
         environment, outcome = {"TMPDIR": temporary}, []
         for _ in range(draw.choice((1, 1, 2))):
             saving = draw.random() < 0.4
-            how = while_saving(folder, draw) if saving else at(draw.uniform(0, 1.05 * whole.seconds))
+            how = while_saving(folder, draw) if saving else at_random(folder, whole.seconds, draw)
             if run(words, log, environment, how) >= 0:
                 outcome.append("ended before its kill")
             else:
@@ -136,11 +136,14 @@ def trial(whole: Whole, folder: Path, draw: random.Random, elsewhere: bool) -> l
 Ending = Callable[[int], None]
 
 
-def at(seconds: float) -> Ending:
-    """Return a function that ends a process group so many seconds after its start."""
+def at_random(folder: Path, seconds: float, draw: random.Random) -> Ending:
+    """Return a function that ends a process group at any moment, in three of four cases after the first checkpoint."""
+    late, share = draw.random() < 0.75, draw.random()
 
     def end(process: int) -> None:
-        time.sleep(seconds)
+        while late and not (folder / "checkpoints" / "last.ckpt").exists() and _runs(process):
+            time.sleep(0.001)
+        time.sleep(share * seconds * (0.6 if late else 1.05))
         os.killpg(process, signal.SIGKILL)
 
     return end
@@ -151,7 +154,7 @@ def while_saving(folder: Path, draw: random.Random) -> Ending:
     seen, wanted, delay = set[str](), draw.randrange(1, 16), draw.choice((0, 0, 0.001, 0.01))
 
     def end(process: int) -> None:
-        while len(seen) < wanted and os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        while len(seen) < wanted and _runs(process):
             # Each writer of a file has a name of its own beside it, which is renamed.
             with suppress(FileNotFoundError), os.scandir(folder / "checkpoints") as entries:
                 seen.update(f"{entry.name} {entry.inode()}" for entry in entries if entry.name[0] == ".")
@@ -162,14 +165,19 @@ def while_saving(folder: Path, draw: random.Random) -> Ending:
     return end
 
 
+def _runs(process: int) -> bool:
+    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
 def run(words: Sequence[str], log: Path, environment: dict[str, str] | None = None, end: Ending | None = None) -> int:
     """Run a command of softpoint in a process forked from this one; return its exit code, negative if killed."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     process = os.fork()
     if process == 0:
-        os.setsid()
+        os.setpgid(0, 0)
         _command(words, log, environment or {})
+    os.setpgid(process, process)  # whichever of the two is first
     if end:
         end(process)
     status = os.waitpid(process, 0)[1]
