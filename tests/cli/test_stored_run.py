@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from helpers.training import CONFIGS, composed
 from softpoint.cli.hydra_errors import CommandLine
 from softpoint.cli.resume import arguments
 from softpoint.cli.run_folder import LOCK
-from softpoint.cli.stored_run import keep_words, newest_run, stored_words
+from softpoint.cli.stored_run import absolute, keep_words, newest_run, stored_words
 from softpoint.suggest import quoted
 
 WORDS = ["optimizer=sgd", "data.train=8", "augment=strong", "resume=auto"]
@@ -43,6 +45,16 @@ def test_a_checkpoint_names_its_run(tmp_path: Path) -> None:
     best = stored(tmp_path) / "checkpoints" / "best.ckpt"
     assert arguments([str(best), "data.train=9"])[-2:] == ["data.train=9", f"resume={quoted(best)}"]
     assert arguments([str(best.parent)])[-1] == f"resume={quoted(tmp_path)}"
+
+
+@pytest.mark.parametrize("words", [("--from", "a"), ("--from=a",)])
+def test_further_processes_find_a_run_from_its_own_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: Sequence[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["softpoint", "train", *words, "seed=1"])
+    assert absolute("a") == tmp_path / "a"
+    assert "=".join(sys.argv[2:-1]) == f"--from={tmp_path / 'a'}" and sys.argv[-1] == "seed=1"
 
 
 def test_a_run_of_a_sweep_starts_another_only_if_asked(tmp_path: Path) -> None:

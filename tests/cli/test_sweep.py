@@ -6,13 +6,16 @@ import itertools
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from helpers.training import CONFIGS, built, composed, read_csv, tiny
 from softpoint.cli import processes, train
+from softpoint.cli.run_end import way_on
 from softpoint.suggest import quoted
 
 
@@ -132,3 +135,14 @@ def test_every_training_of_a_shipped_sweep_can_be_built(name: str, tmp_path: Pat
     assert len(combinations) == {"attention": 12, "heads_losses": 8}[name]
     for words in combinations[::5]:
         built(composed("train", tiny(f"sweep={name}", "logger=csv", *words), tmp_path))
+
+
+def test_a_stopped_training_of_a_sweep_names_the_way_on_with_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path.parent)
+    folder = tmp_path / "a" / "3"
+    composed("train", [f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=a/3"], folder, RunMode.MULTIRUN)
+    trainer = SimpleNamespace(global_step=7, default_root_dir=str(folder), checkpoint_callbacks=[])
+    words = f"the same command with hydra.sweep.dir={tmp_path.name} resume=auto"
+    assert way_on(trainer, 143, "") == f"stopped by SIGTERM after 7 steps\nor with its sweep:  {words}"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from softpoint.cli.stored_run import stored_words
+from softpoint.cli.stored_run import absolute, stored_words
 from softpoint.cli.train import main
 from softpoint.suggest import quoted
 
@@ -22,7 +21,7 @@ def arguments(words: Sequence[str]) -> list[str]:
     run = next((word for word in words if not word.startswith("-")), None)
     if run is None:
         sys.exit("error: give the folder of a run, as in: softpoint resume outputs/NAME/DATE")
-    place, changes = Path(run).absolute(), [word for word in words if word != run]
+    place, changes = absolute(run), [word for word in words if word != run]
     checkpoint = place if place.suffix == ".ckpt" else None
     folder = place.parent if checkpoint else place
     if folder.name in ("checkpoints", ".hydra"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,17 @@ def stored_words(run: Path, changes: Sequence[str] = ()) -> list[str]:
     # A sweep's settings make a sweep of each of its runs again.
     alone = [] if {"-m", "--multirun"} & {*changes} or "sweep" in changed else ["hydra.mode=RUN"]
     return [*words, *restored, *alone, *changes]
+
+
+def absolute(place: str) -> Path:
+    """Return the absolute path of a run that is named on the command line, where it then stands too.
+
+    Further processes of a training repeat the command line in the working directory of the run.
+    """
+    path = Path(place).absolute()
+    named = {place: str(path), f"--from={place}": f"--from={path}"}
+    sys.argv[1:] = [named.get(word, word) for word in sys.argv[1:]]
+    return path
 
 
 def keep_words(run: Path, config: DictConfig, words: Sequence[str]) -> None:

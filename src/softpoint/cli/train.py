@@ -20,7 +20,7 @@ from softpoint.cli.report import collected_warnings
 from softpoint.cli.run_end import STUDY, is_complete, tell_end, tell_result, way_on
 from softpoint.cli.run_folder import AUTO, restarted
 from softpoint.cli.shell import here
-from softpoint.cli.stored_run import keep_words, own_words, stored_words
+from softpoint.cli.stored_run import absolute, keep_words, own_words, stored_words
 from softpoint.suggest import trust_setting
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def arguments(words: Sequence[str]) -> list[str]:
     if run is None:
         return list(words)
     try:
-        return stored_words(Path(run).absolute(), [word for word in words if not word.startswith("--from=")])
+        return stored_words(absolute(run), [word for word in words if not word.startswith("--from=")])
     except FileNotFoundError as error:
         sys.exit(f"error: {error}")
 
