@@ -26,6 +26,7 @@ from softpoint.suggest import quoted
 _TEXTS = {
     *("data.labels", "data.images", "data.splits", "data.folder", "data.cache_dir", "data.unlabeled_images.source"),
     *("backbone.weights", "backbone.folder", "resume", "name", "hydra.run.dir", "hydra.sweep.dir"),
+    *("data.keypoints", "data.categories"),
 }
 _TEXTS_OF = {
     "evaluate": {"ckpt", "output"},
