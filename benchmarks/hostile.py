@@ -137,9 +137,11 @@ def measure(port: int, clients: int, seconds: float) -> bool:
 
 
 def peak_mib(process: int) -> int:
-    """Return the largest memory that a process has had, without those that it started."""
+    """Return the sum of the largest memories that a process and those that it started, and that run, have had."""
     status = Path(f"/proc/{process}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) >> 10
+    children = (path.read_text().split() for path in Path(f"/proc/{process}/task").glob("*/children"))
+    own = int(status.split("VmHWM:")[1].split()[0]) >> 10 if "VmHWM:" in status else 0
+    return own + sum(peak_mib(int(child)) for several in children for child in several)
 
 
 def connections(process: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -181,3 +183,39 @@ def test_of_a_checkpoint_only_places_and_the_clock_are_not_compared() -> None:
     assert compared == {
         "/callbacks/C/wait": 2, "/paths/0": "x", "/hyper_parameters/data/image_path": "y", "/record/seed": 3
     }  # fmt: skip
+
+
+def test_a_file_or_link_outside_the_output_is_noticed(tmp_path: Path) -> None:
+    entries, place = import_module("mutations").entries, tmp_path / "input"
+    (place / "out").mkdir(parents=True)
+    before = entries(tmp_path)
+    (place / "out" / "written").touch()
+    (place / "a.png").touch()
+    assert entries(tmp_path) == before
+    for path in (tmp_path / "written", place / "written"):
+        path.touch()
+        assert entries(tmp_path) != before
+        path.unlink()
+        path.symlink_to("/absent")
+        assert {Path(name) for name, *_ in entries(tmp_path) - before} == {path}
+        path.unlink()
+
+
+def test_each_valid_seed_of_a_reader_is_read_before_any_is_damaged(tmp_path: Path) -> None:
+    module, target = import_module("mutations"), import_module("mutation_seeds").Target
+
+    def read(path: Path, _: Path) -> None:
+        if path.read_bytes() == b"bad":
+            raise ValueError("bad")
+
+    assert module.readable(target("a", [b"good", b"fine"], read, [b"bad"]), tmp_path / "1")
+    assert not module.readable(target("a", [b"good", b"bad"], read), tmp_path / "2")
+
+
+def test_memory_of_a_server_is_that_of_its_processes_too() -> None:
+    peak_mib = import_module("hostile").peak_mib
+    with subprocess.Popen(["sleep", "60"]) as process:
+        with_child = peak_mib(os.getpid())
+        assert with_child >= peak_mib(process.pid)
+        process.kill()
+    assert peak_mib(os.getpid()) < with_child

@@ -47,6 +47,9 @@ def imported(tree: ast.AST) -> set[str]:
 def unsafe(tree: ast.AST) -> list[str]:
     """The calls that would build whatever a file says."""
     found = []
+    classes = (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    loaders = {"yaml.BaseLoader", "yaml.SafeLoader"}
+    loaders |= {node.name for node in classes if loaders.issuperset(_bases(node)) and node.bases}
     for name, owner, keywords in calls(tree):
         # A network's own `eval()` and `compile()`, and `re.compile`, are no such thing: those have an owner.
         if name in FORBIDDEN and not (owner and name in ("eval", "compile")):
@@ -57,7 +60,7 @@ def unsafe(tree: ast.AST) -> list[str]:
             found += [] if keywords.get("weights_only") == "True" else [f"{name} without weights_only=True"]
         if name == "load" and owner in ("np", "numpy", "joblib", "torch.jit", "torch.package"):
             found.append(f"{owner}.load")
-        if name == "load" and owner == "yaml" and keywords.get("Loader") not in ("yaml.BaseLoader", "yaml.SafeLoader"):
+        if name == "load" and owner == "yaml" and keywords.get("Loader") not in loaders:
             found.append("yaml.load")
         if keywords.get("allow_pickle", "False") != "False" or keywords.get("shell", "False") != "False":
             found.append(f"{name} with allow_pickle or shell")
@@ -113,6 +116,7 @@ def test_no_source_opens_pickles_but_the_one_that_reads_text_from_them() -> None
         "pickle.load(file)",
         "pd.read_pickle(path)",
         "yaml.load(text, Loader=yaml.Loader)",
+        "class Any(yaml.Loader):\n  pass\nyaml.load(text, Loader=Any)",
         "eval(text)",
         "os.system(text)",
         "subprocess.run(text, shell=True)",
@@ -123,7 +127,14 @@ def test_the_check_finds_unsafe_calls(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["net.eval()", "torch.load(p, weights_only=True)", "yaml.load(t, Loader=yaml.BaseLoader)", "re.compile(p)"]
+    "code",
+    [
+        "net.eval()",
+        "torch.load(p, weights_only=True)",
+        "yaml.load(t, Loader=yaml.BaseLoader)",
+        "class Plain(yaml.SafeLoader):\n  pass\nyaml.load(t, Loader=Plain)",
+        "re.compile(p)",
+    ],
 )
 def test_the_check_passes_safe_calls(code: str) -> None:
     assert not unsafe(ast.parse(code))

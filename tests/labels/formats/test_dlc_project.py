@@ -182,6 +182,7 @@ def test_bodyparts_that_the_config_lacks_are_left_out(project: Path, caplog: pyt
         (BOMB + "multianimalproject: *l99\nscorer: *l99\nskeleton: *l99\nbodyparts: nose", r"is 'nose'; it must"),
         ("bodyparts: [", r"config.yaml is not YAML"),
         ("[" * 500, r"config.yaml is not YAML"),
+        ("bodyparts: [nose]\n" + "#" * 2**20, r"config.yaml has 1048594 bytes, more than 1048576"),
         (b"\xff\xfe", r"config.yaml is not YAML"),
     ],
 )

@@ -234,8 +234,8 @@ def test_links_and_huge_tables_are_refused(home: Path, tmp_path: Path) -> None:
             elif change == "external":
                 file.create_dataset("points", (count,), kind, external=[(str(home / "labels.slp"), 0, 10**6)])
             else:
-                file.create_dataset("points", (2**40,), kind, chunks=(64,))
-        with pytest.raises(ValueError, match=r"is a link|stored in another file|has \d+ bytes|is of version 3"):
+                file.create_dataset("points", (2**24,), kind, chunks=(64,))
+        with pytest.raises(ValueError, match=r"is a link|stored in another file|too large for what|is of version 3"):
             read_labels(path, images=home)
 
 

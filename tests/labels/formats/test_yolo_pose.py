@@ -261,6 +261,15 @@ def test_damaged_files_raise_only_value_errors(folder_of_images: Path, yaml: byt
     assert_valid_or_refused(put(folder_of_images / "data.yaml", yaml), "yolo_pose")
 
 
+def test_mappings_that_multiply_by_merging_are_refused_at_once(folder: Path) -> None:
+    merges = [f"m{i}: &m{i} {{<<: [{', '.join([f'*m{i - 1}'] * 9)}]}}" for i in range(1, 10)]
+    put(folder / "data.yaml", "\n".join(["m0: &m0 {a: 1}", *merges, YAML]))
+    with pytest.raises(ValueError, match="a mapping has more than 20000 entries"):
+        read_labels(folder)
+    put(folder / "data.yaml", "\n".join(["m0: &m0 {a: 1}", *merges[:2], YAML]))
+    assert len(read_labels(folder))
+
+
 def test_multiplying_aliases_give_short_messages(folder: Path) -> None:
     lines = ["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 60)]
     for key in ("kpt_shape", "names", "kpt_names", "flip_idx", "train", "path"):

@@ -17,6 +17,7 @@ import numpy as np
 
 from softpoint.extras import require
 from softpoint.labels.formats.parsing import dlc_table
+from softpoint.labels.formats.parsing.hdf5 import check_array
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 
@@ -28,10 +29,8 @@ _PLAIN = {
     "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "PUT", "BINPUT", "GET", "BINGET", "MEMOIZE", "PROTO", "FRAME", "STOP",
 }  # fmt: skip
 
-# Bytes of all arrays as floats, each of which takes six times as many as a Python object, and bytes of one array per
-# byte in the file: HDF5 can state any size in a few bytes.
-_MAX_BYTES, _MAX_RATIO = 1 << 26, 1100  # of which zlib reaches 1032
-_HEADER = 64  # bytes of an array so small that its description holds it
+# Bytes of all arrays as floats, each of which takes six times as many as a Python object.
+_MAX_BYTES = 1 << 26
 
 _Names = list[tuple[str, ...]]
 
@@ -147,10 +146,7 @@ def _array(group: Any, name: str) -> np.ndarray:
     data = group[name]
     if not isinstance(data, h5py.Dataset) or data.dtype.hasobject:
         raise ValueError(f"its {name} holds Python objects, which are never opened")
-    if data.is_virtual or data.external:
-        raise ValueError(f"its {name} is stored in another file")
-    if data.nbytes > _MAX_RATIO * (data.id.get_storage_size() + _HEADER):
-        raise ValueError(f"its {name} of shape {data.shape} is too large for what the file holds")
+    check_array(name, data)
     return np.asarray(data[()])
 
 

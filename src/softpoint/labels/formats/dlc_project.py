@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 _SAME = 0.01  # pixels between coordinates that are equal
+_MAX_CONFIG = 1 << 20  # bytes of config.yaml, which YAML's parser takes seconds for
 
 
 class _Config(NamedTuple):
@@ -190,6 +191,8 @@ def _read_config(path: Path) -> _Config:
     """Return the settings in config.yaml, all values as text; raise ValueError for a file without settings."""
     if not path.is_file():
         return _Config()
+    if (size := path.stat().st_size) > _MAX_CONFIG:
+        raise ValueError(f"{path} has {size} bytes, more than {_MAX_CONFIG}; remove entries that are not of bodyparts")
     try:
         # The base loader makes only text, lists and dictionaries.
         config = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)

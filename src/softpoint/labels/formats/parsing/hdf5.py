@@ -5,15 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 MAX_BYTES = 1 << 30  # of a table
+_MAX_RATIO = 1100  # bytes of an array per byte in the file, of which zlib reaches 1032
+_HEADER = 64  # bytes of an array so small that its description holds it
 
 
 def check_table(name: str, part: Any) -> None:
     """Raise ValueError for a table whose size would fill the memory, and for one in another file of the machine."""
     if hasattr(part, "nbytes"):
-        if part.external or part.is_virtual:
-            raise ValueError(f"its table {name} is stored in another file")
+        check_array(f"table {name}", part)
         if part.nbytes > MAX_BYTES and not name.endswith("/video"):
             raise ValueError(f"its table {name} has {part.nbytes} bytes, which is too large")
+
+
+def check_array(name: str, data: Any) -> None:
+    """Raise ValueError for an array that is in another file, or larger than its part of this one can give."""
+    if data.is_virtual or data.external:
+        raise ValueError(f"its {name} is stored in another file")
+    if data.nbytes > _MAX_RATIO * (data.id.get_storage_size() + _HEADER):
+        raise ValueError(f"its {name} of shape {data.shape} is too large for what the file holds")
 
 
 def part_of(group: Any, key: str) -> Any:

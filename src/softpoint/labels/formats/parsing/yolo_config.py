@@ -17,6 +17,7 @@ from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 # Limits of bytes, nested brackets, keypoints and classes: a larger file is no description of a data set but keeps the
 # YAML parser busy for hours.
 _MAX_BYTES, _MAX_DEPTH, _MAX_KEYPOINTS, _MAX_CLASSES = 1 << 18, 50, 1000, 10_000
+_MAX_ENTRIES = 20_000  # of a mapping, into which a few lines can merge others again and again
 
 _Mapping = dict[str, Any]
 
@@ -40,6 +41,16 @@ class Config:
     def entry_names(self) -> list[str]:
         """Return the folders and lists of images as written."""
         return list(dict.fromkeys(entry for _, entry in self.entries))
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values, as of `yaml.safe_load`."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merge the mappings that `<<` names; raise ValueError for too many entries."""
+        super().flatten_mapping(node)
+        if len(node.value) > _MAX_ENTRIES:
+            raise ValueError(f"a mapping has more than {_MAX_ENTRIES} entries")
 
 
 def find_config(folder: Path) -> Path | None:
@@ -76,7 +87,7 @@ def _load(file: Path) -> _Mapping:
         steps = np.array([(byte in b"[{") - (byte in b"]}") for byte in text], int)
         if len(text) > _MAX_BYTES or steps.cumsum().max(initial=0) > _MAX_DEPTH:
             raise ValueError("it is too long or too deeply nested for a description of data")
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader=_Loader)
     except Exception as error:  # hostile YAML makes the parser raise nearly anything
         raise ValueError(f"{file} cannot be read as YAML: {error}") from error
     if not isinstance(content, dict):
