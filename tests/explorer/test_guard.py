@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from softpoint.explorer.bodies import Message, Receive, Room
+from softpoint.explorer.bodies import Message, Receive, UploadFolder
 from softpoint.explorer.guard import MAX_EVENT, Guard, names_only_uploads
 from softpoint.viz import write_image
 
@@ -91,7 +91,7 @@ def test_files_that_are_kept_have_limited_room(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "old.png").write_bytes(bytes(900_000))
     os.utime(tmp_path / "a" / "old.png", (0, 0))
-    room = Room(tmp_path, 1_000_000, kept_s=600)
+    room = UploadFolder(tmp_path, 1_000_000, kept_s=600)
     with room.taken(600_000) as first, room.taken(500_000) as second, room.taken(400_000) as third:
         assert (first, second, third) == (True, False, True)
     assert not (tmp_path / "a" / "old.png").exists()

@@ -53,8 +53,8 @@ def again(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-class Room:
-    """Room for uploads in `folder`: `max_bytes` in all, of files and of those that arrive.
+class UploadFolder:
+    """Uploads in `folder`: `max_bytes` in all, of files and of those that arrive.
 
     Files that are older than `kept_s` seconds are deleted: the page's library deletes those that it handed on, and
     forgets those of an upload that was broken off.
