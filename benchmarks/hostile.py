@@ -54,7 +54,8 @@ def main(arguments: Sequence[str]) -> None:
     allow_connections()
     with tempfile.TemporaryDirectory() as folder:
         process, port = serve(Path(folder))
-        if not measure(port, options.honest, 2):
+        peak = Peak(process.pid)
+        if not measure(peak, port, options.honest, 2):
             process.kill()
             sys.exit("failed: an honest client was refused or waited too long without hostile clients")
         command = [sys.executable, str(CLIENTS), str(port), str(options.clients), *options.kinds]
@@ -63,9 +64,9 @@ def main(arguments: Sequence[str]) -> None:
             start = time.monotonic()  # a server that holds fewer than half of them is measured with those
             while connections(process.pid) < options.clients / 2 and time.monotonic() < start + ARRIVE_S:
                 time.sleep(0.1)
-            fine = measure(port, options.honest, options.seconds)
+            fine = measure(peak, port, options.honest, options.seconds)
             fine = hostile.poll() is None and fine
-            print(f"server: {peak_mib(process.pid)} MiB at most, {connections(process.pid)} files and connections open")
+            print(f"server: {peak.mib} MiB at most, {connections(process.pid)} files and connections open")
             print(f"answers by path and status: {', '.join(answers(port))}")
             fine = stop(process) and fine
         finally:
@@ -100,7 +101,7 @@ def stop(process: subprocess.Popen[str]) -> bool:
     return process.returncode == 0
 
 
-def measure(port: int, clients: int, seconds: float) -> bool:
+def measure(peak: Peak, port: int, clients: int, seconds: float) -> bool:
     """Return whether all honest clients got all their predictions in time, and print their times."""
     times: list[float] = []
     refused: list[str] = []
@@ -120,6 +121,7 @@ def measure(port: int, clients: int, seconds: float) -> bool:
                 except (OSError, http.client.HTTPException) as error:
                     refused.append(f"{type(error).__name__} {error}")
             times.append(time.perf_counter() - start)
+            peak.look()
             time.sleep(0.05)
 
     threads = [threading.Thread(target=ask) for _ in range(clients)]
@@ -136,10 +138,24 @@ def measure(port: int, clients: int, seconds: float) -> bool:
     return not refused and max(times) < LIMIT_S
 
 
+class Peak:
+    """The largest memory of a server and of the processes that it started, summed over those that run together."""
+
+    def __init__(self, process: int) -> None:
+        self.process, self.mib = process, 0
+
+    def look(self) -> None:
+        """Note the memory until now; a process that ended since the last look is not seen."""
+        self.mib = max(self.mib, peak_mib(self.process))
+
+
 def peak_mib(process: int) -> int:
     """Return the sum of the largest memories that a process and those that it started, and that run, have had."""
-    status = Path(f"/proc/{process}/status").read_text()
-    children = (path.read_text().split() for path in Path(f"/proc/{process}/task").glob("*/children"))
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+        children = [path.read_text().split() for path in Path(f"/proc/{process}/task").glob("*/children")]
+    except (FileNotFoundError, ProcessLookupError):  # it ended
+        return 0
     own = int(status.split("VmHWM:")[1].split()[0]) >> 10 if "VmHWM:" in status else 0
     return own + sum(peak_mib(int(child)) for several in children for child in several)
 

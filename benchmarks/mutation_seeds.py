@@ -7,7 +7,7 @@ import io
 import json
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,12 @@ import h5py
 import numpy as np
 from PIL import Image
 
+from hostile_images import hostile_images
+from hostile_labels import hostile_labels
+from hostile_models import hostile_models
 from softpoint.data.shards.reader import check_index
 from softpoint.datasets.unpack import unpack
+from softpoint.demo.arrays import load_maps
 from softpoint.images.containers import page_names
 from softpoint.images.decode import image_size, read_image
 from softpoint.images.video import Video
@@ -25,24 +29,36 @@ from softpoint.inference.checkpoint import read_checkpoint
 from softpoint.inference.export import ExportOptions, export
 from softpoint.inference.predictor import load_predictor
 from softpoint.inference.pretrained import save_pretrained
-from softpoint.labels.formats import read_labels
+from softpoint.labels.formats import read_labels, sleap
+from softpoint.labels.row_errors import RowErrors
 from softpoint.runtime import load
 
 ROOT = Path(__file__).parents[1]
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
 
 
+SECRET = "secret"  # a file that no input may open; hostile ones name it
+
+
 class Target(NamedTuple):
-    """A reader: it is called with the path of a file, one of `seeds` after damage, and a folder to write to."""
+    """A reader: it is called with the path of a file, a seed after damage, and a folder to write to."""
 
     name: str  # of the file that it reads
-    seeds: list[bytes]
+    seeds: Sequence[bytes]
     read: Callable[[Path, Path], Any]
+    hostile: Sequence[bytes] = ()  # seeds that may be refused without damage
+    beside: Mapping[str, bytes] = {}  # files that it needs
 
 
 def targets(folder: Path) -> list[Target]:
     """Return all readers, with seeds that are made in `folder`."""
-    return [*_images(folder), *_labels(folder), *_models(folder), *_archives(), _index()]
+    secret = folder / SECRET
+    secret.write_bytes(b"secret")
+    found = [*_images(folder), *_labels(folder), *_models(folder), _archives(), _index()]
+    valid = {target.name: target.seeds[0] for target in found}
+    hostile = hostile_images(secret) | hostile_labels(folder, secret, valid) | hostile_models(secret, valid)
+    assert hostile.keys() <= valid.keys()
+    return [target._replace(hostile=hostile.get(target.name, ())) for target in found]
 
 
 def _images(folder: Path) -> list[Target]:
@@ -89,26 +105,21 @@ def _video(path: Path) -> bytes:
 
 def _labels(folder: Path) -> list[Target]:
     image = _encoded("PNG", Image.fromarray(PIXELS))
-    yolo: dict[str, bytes] = {
-        "data.yaml": b"train: images\nkpt_shape: [3, 3]\nnames: {0: animal}\nflip_idx: [0, 2, 1]\n"
-    }
-    yolo["labels/a.txt"] = b"0 0.5 0.5 0.4 0.4 0.1 0.2 2 0.3 0.4 1 0 0 0\n"
+    yaml = b"train: images\nkpt_shape: [3, 3]\nnames: {0: animal}\nflip_idx: [0, 2, 1]\n"
+    rows = b"0 0.5 0.5 0.4 0.4 0.1 0.2 2 0.3 0.4 1 0 0 0\n"
 
     def read(path: Path, _: Path) -> None:
-        """Read a file beside its image, or its folder where that is the format."""
-        (path.parent / "a.png").write_bytes(image)
-        if path.name in ("a.json", "a_keypoints.json"):
-            path = path.parent
-        if path.name in ("data.yaml", "a.txt"):
-            for name, content in {"images/a.png": image, **yolo}.items():
-                place = path.parent / name
-                place.parent.mkdir(exist_ok=True)
-                if place.name != path.name:
-                    place.write_bytes(content)
-                elif place != path:
-                    place.write_bytes(path.read_bytes())
-            path = path.parent / "data.yaml"
         read_labels(path, on_error="skip")
+
+    def read_folder(path: Path, _: Path) -> None:
+        read_labels(path.parent, on_error="skip")
+
+    def read_slp(path: Path, _: Path) -> None:
+        """Read in this process what is otherwise read in one of its own, which takes a second to start."""
+        sleap.read_in_process(path, RowErrors(str(path), "skip"), None)
+
+    def read_yolo(path: Path, _: Path) -> None:
+        read_labels(path.parents[path.name == "a.txt"] / "data.yaml", on_error="skip")
 
     points: list[list[float]] = [[3.5, 4.0, 2], [7.25, 9.5, 1], [0, 0, 0]]
     flat = [value for point in points for value in point]
@@ -126,25 +137,23 @@ def _labels(folder: Path) -> list[Target]:
         '<skeleton label="animal"><points label="nose" points="3.5,4.0" occluded="0" outside="0"/><points label="left" '
         'points="1,2" occluded="1" outside="0"/></skeleton></image></annotations>'
     )
-    entity = '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd"><!ENTITY c "&b;&b;&b;">]>' + cvat.replace(
-        "nose", "&c;"
-    )
     dlc = "scorer,anna,anna,anna,anna\nbodyparts,nose,nose,tail,tail\ncoords,x,y,x,y\nlabeled-data/a/img1.png,1,2,3,4\n"
     texts = {
         "labels.csv": ["image,nose_x,nose_y,tail_x,tail_y\na.png,1,2,3,4\nb.png,5,,7,8\n", dlc],
         "long.csv": ["image,keypoint,x,y\na.png,nose,1,2\na.png,tail,3,4\n"],
         "coco.json": [json.dumps(coco)],
-        "a.json": [json.dumps(labelme)],
-        "a_keypoints.json": [json.dumps(openpose)],
-        "cvat.xml": [cvat, entity],
+        "cvat.xml": [cvat],
         "labels.tps": ["LM=2\n1.5 2.5\n3 4\nIMAGE=a.png\nID=0\n"],
-        "data.yaml": [
-            yolo["data.yaml"].decode(),
-            "!!python/object/apply:os.system ['touch canary']\n",
-        ],
     }
-    texts["a.txt"] = [yolo["labels/a.txt"].decode()]
-    found = [Target(name, [text.encode() for text in seeds], read) for name, seeds in texts.items()]
+    beside = {"a.png": image}
+    found = [Target(name, [text.encode() for text in seeds], read, beside=beside) for name, seeds in texts.items()]
+    for name, content in {"a.json": labelme, "a_keypoints.json": openpose}.items():
+        found.append(Target(name, [json.dumps(content).encode()], read_folder, beside=beside))
+    found.append(Target("data.yaml", [yaml], read_yolo, beside={"images/a.png": image, "labels/a.txt": rows}))
+    found.append(Target("labels/a.txt", [rows], read_yolo, beside={"images/a.png": image, "data.yaml": yaml}))
+    config = b"scorer: anna\nskeleton:\n- [nose, tail]\nbodyparts: [nose, tail]\n"
+    found.append(Target("config.yaml", [config], read, beside={"labeled-data/a/CollectedData_anna.csv": dlc.encode()}))
+    found.append(Target("labels.slp", [_slp(folder / "labels.slp")], read_slp))
     return [*found, Target("labels.h5", [_h5(folder / "labels.h5")], read)]
 
 
@@ -160,13 +169,19 @@ def _h5(path: Path) -> bytes:
                 group[f"{axis}_level{number}"] = np.array([text.encode() for text in level])
                 group[f"{axis}_label{number}"] = (np.arange(counts[0]) // count % len(level)).astype(np.int8)
         group["block0_values"].attrs["transposed"] = True
-        group["pickled"] = np.frombuffer(_trap(), np.uint8)
     return path.read_bytes()
 
 
-def _trap() -> bytes:
-    """Return a pickle that would write a file."""
-    return b"\x80\x02cposix\nsystem\nX\x0c\x00\x00\x00touch canary\x85R."
+def _slp(path: Path) -> bytes:
+    import sleap_io
+
+    skeleton = sleap_io.Skeleton([sleap_io.Node(name) for name in ("nose", "tail")])
+    video = sleap_io.Video("a.mp4", open_backend=False)
+    video.backend_metadata["shape"] = (2, 24, 32, 3)
+    instances = [sleap_io.Instance.from_numpy(np.array([[1.0, 2], [3, 4]]) + n, skeleton) for n in range(2)]
+    frames = [sleap_io.LabeledFrame(video, number, [one]) for number, one in enumerate(instances)]
+    sleap_io.save_slp(sleap_io.Labels(frames), str(path))
+    return path.read_bytes()
 
 
 def _models(folder: Path) -> list[Target]:
@@ -175,37 +190,29 @@ def _models(folder: Path) -> list[Target]:
     checkpoint = read_checkpoint(source)
     shared = save_pretrained(checkpoint, folder / "shared")
     export(checkpoint, load_predictor(checkpoint), folder / "model.onnx", ExportOptions())
-    trap = io.BytesIO()
-    with zipfile.ZipFile(trap, "w") as archive:
-        archive.writestr("x/data.pkl", _trap())
+    parts = {name: (shared / name).read_bytes() for name in ("config.json", "model.safetensors")}
 
     def read_shared(path: Path, _: Path) -> None:
-        for name in ("config.json", "model.safetensors"):
-            if name != path.name:
-                (path.parent / name).write_bytes((shared / name).read_bytes())
         read_checkpoint(path.parent)
 
     def run(path: Path, _: Path) -> None:
         load(path, threads=1)(PIXELS)
 
+    maps = io.BytesIO()
+    np.save(maps, np.arange(24, dtype=np.float32).reshape(2, 3, 4))
     return [
-        Target("last.ckpt", [source.read_bytes(), trap.getvalue(), _trap()], lambda path, _: read_checkpoint(path)),
-        Target("config.json", [(shared / "config.json").read_bytes()], read_shared),
-        Target("model.safetensors", [(shared / "model.safetensors").read_bytes()], read_shared),
+        Target("maps.npy", [maps.getvalue()], lambda path, _: load_maps(path)),
+        Target("last.ckpt", [source.read_bytes()], lambda path, _: read_checkpoint(path)),
+        Target("config.json", [parts["config.json"]], read_shared, beside=parts),
+        Target("model.safetensors", [parts["model.safetensors"]], read_shared, beside=parts),
         Target("model.onnx", [(folder / "model.onnx").read_bytes()], run),
     ]
 
 
-def _archives() -> list[Target]:
-    content = {
-        "set/a.csv": b"image,nose_x,nose_y\n",
-        "../../outside": b"x",
-        "/outside": b"x",
-        "set/b/c.txt": bytes(5000),
-    }
-    files = [dict(list(content.items())[:1]), content, {"set/b/c.txt": bytes(5000)}]
+def _archives() -> Target:
+    files: list[dict[str, bytes]] = [{"set/a.csv": b"image,nose_x,nose_y\n"}, {"set/b/c.txt": bytes(5000)}]
     seeds = [_zip(names) for names in files] + [_tar(names, mode) for names in files for mode in ("w", "w:gz", "w:xz")]
-    return [Target("set.archive", seeds, lambda path, out: unpack(path, out, lambda name: name))]
+    return Target("set.archive", seeds, lambda path, out: unpack(path, out, lambda name: name))
 
 
 def _zip(content: dict[str, bytes]) -> bytes:
@@ -223,10 +230,6 @@ def _tar(content: dict[str, bytes], mode: Any) -> bytes:
             entry = tarfile.TarInfo(name)
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
-        link = tarfile.TarInfo("set/link")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc"
-        if len(content) > 1:
-            archive.addfile(link)
     return file.getvalue()
 
 

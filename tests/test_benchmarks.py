@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import pickle
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -185,37 +190,76 @@ def test_of_a_checkpoint_only_places_and_the_clock_are_not_compared() -> None:
     }  # fmt: skip
 
 
-def test_a_file_or_link_outside_the_output_is_noticed(tmp_path: Path) -> None:
-    entries, place = import_module("mutations").entries, tmp_path / "input"
-    (place / "out").mkdir(parents=True)
-    before = entries(tmp_path)
-    (place / "out" / "written").touch()
-    (place / "a.png").touch()
-    assert entries(tmp_path) == before
-    for path in (tmp_path / "written", place / "written"):
-        path.touch()
-        assert entries(tmp_path) != before
-        path.unlink()
-        path.symlink_to("/absent")
-        assert {Path(name) for name, *_ in entries(tmp_path) - before} == {path}
-        path.unlink()
+def _grow(path: Path) -> None:
+    assert np.ones(60 << 17).all()  # 60 MiB
 
 
-def test_each_valid_seed_of_a_reader_is_read_before_any_is_damaged(tmp_path: Path) -> None:
+def _compute(path: Path) -> None:
+    while time.process_time() < 60:
+        pass
+
+
+def _outside(path: Path) -> Path:
+    return path.parents[5]
+
+
+# What a reader does in spite of its promise, and what the trials of damaged inputs call it.
+PLANTED: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "nothing": (lambda path: None, "read"),
+    "a refusal": (lambda path: int("a"), "refused"),
+    "an error without a message": (lambda path: next(iter({}.__getitem__(0))), "foreign error"),
+    "a crash": (lambda path: os.kill(os.getpid(), signal.SIGSEGV), "crash SIGSEGV"),
+    "a hang": (lambda path: time.sleep(60), "crash SIGKILL"),
+    "memory": (_grow, "too expensive"),
+    "time": (_compute, "crash SIGKILL"),
+    "a file of C": (lambda path: cv2.imwrite(str(path.parent / "a.png"), np.zeros((2, 2))), "outside"),
+    "a file of C above": (lambda path: cv2.imwrite(str(_outside(path) / "a.png"), np.zeros((2, 2))), "outside"),
+    "its own file": (lambda path: path.write_bytes(b"other"), "outside"),
+    "a link": (lambda path: (path.parent / "link").symlink_to("/absent"), "outside"),
+    "a folder": (lambda path: (path.parent / "folder").mkdir(), "outside"),
+    "a file elsewhere": (lambda path: open(os.devnull, "wb").close(), "outside"),  # noqa: PTH123
+    "a file that is removed": (
+        lambda path: [(_outside(path) / "a").write_bytes(b"a"), (_outside(path) / "a").unlink()],
+        "outside",
+    ),
+    "a program": (lambda path: subprocess.run(["true"], check=True), "outside"),
+    "a process": (lambda path: os.fork() or os._exit(0), "outside"),
+    "a pickle": (lambda path: pickle.loads(pickle.dumps(Path)), "outside"),
+    "a secret": (lambda path: cv2.imread(str(_outside(path) / "secret")), "outside"),
+    "a connection": (lambda path: socket.socket().connect(("127.0.0.1", 9)), "outside"),
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured by the /proc of Linux")
+def test_each_fault_of_a_reader_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, target = import_module("mutations"), import_module("mutation_seeds").Target
+    (tmp_path / "secret").touch()
+    monkeypatch.setattr(import_module("mutation_work"), "MIB", 30)
+    monkeypatch.setattr(module, "SECONDS", 0.1)  # 12 times as long without a report is a hang
 
-    def read(path: Path, _: Path) -> None:
-        if path.read_bytes() == b"bad":
-            raise ValueError("bad")
+    def cases(number: int) -> Any:
+        name, (act, _) = list(PLANTED.items())[number]
+        return target(name, [b""], lambda path, out: [(out / "made").mkdir(), act(path)]), b""
 
-    assert module.readable(target("a", [b"good", b"fine"], read, [b"bad"]), tmp_path / "1")
-    assert not module.readable(target("a", [b"good", b"bad"], read), tmp_path / "2")
+    seen = {one["name"]: one["kind"] for one in module.outcomes(cases, len(PLANTED), tmp_path)}
+    assert {name: kind for name, (_, kind) in PLANTED.items()} == {
+        name: "outside" if "outside" in kind else kind for name, kind in seen.items()
+    }
+
+
+def test_an_input_that_takes_long_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, target = import_module("mutation_work"), import_module("mutation_seeds").Target
+    monkeypatch.setattr(work, "SECONDS", 0.0)
+    assert work.attempt(target("a", [b""], lambda path, out: None), tmp_path, tmp_path)["kind"] == "too expensive"
 
 
 def test_memory_of_a_server_is_that_of_its_processes_too() -> None:
-    peak_mib = import_module("hostile").peak_mib
-    with subprocess.Popen(["sleep", "60"]) as process:
-        with_child = peak_mib(os.getpid())
-        assert with_child >= peak_mib(process.pid)
+    hostile = import_module("hostile")
+    peak = hostile.Peak(os.getpid())
+    peak.look()
+    before, code = peak.mib, "x = b'1' * (200 << 20); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline()
+        peak.look()
         process.kill()
-    assert peak_mib(os.getpid()) < with_child
+    assert peak.mib >= before + 200 > hostile.peak_mib(os.getpid())

@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from softpoint.explorer.bodies import Message, Receive, UploadFolder, TooLongError, again, counted, whole
+from softpoint.explorer.bodies import Message, Receive, TooLongError, UploadFolder, again, counted, whole
 
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
@@ -53,7 +53,8 @@ class Guard:
 
     def __init__(self, app: App, folder: Path, max_bytes: int, host: str) -> None:
         self.app, self.folder, self.max_bytes = app, folder, max_bytes
-        self.room = UploadFolder(folder, _LARGEST_FILES * max_bytes, KEPT_S + 120)  # what the library deletes is gone by then
+        # What the library deletes is gone by then.
+        self.room = UploadFolder(folder, _LARGEST_FILES * max_bytes, KEPT_S + 120)
         self.local = _is_loopback(host)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
