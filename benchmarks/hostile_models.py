@@ -211,6 +211,7 @@ def _indices(valid: bytes, secret: Path) -> list[bytes]:
     index = json.loads(valid)
     places = (str(secret), "../" * 5 + "secret", "a\0.bin", "s3://bucket/a.bin", "a" * 100_000 + ".bin")
     found = [json.dumps(index | {"chunks": [index["chunks"][0] | {"filename": name}]}).encode() for name in places]
-    for value in (10**300, -1, 1e308, [], "9" * 1000, None):
+    sizes: list[Any] = [10**300, -1, 1e308, [], "9" * 1000, None]
+    for value in sizes:
         found.append(json.dumps(index | {"chunks": [index["chunks"][0] | {"chunk_size": value}]}).encode())
     return [*found, json.dumps(index | {"chunks": index["chunks"] * 100_000}).encode(), NESTED]

@@ -43,7 +43,7 @@ class Config:
         return list(dict.fromkeys(entry for _, entry in self.entries))
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc] # PyYAML has no types
     """Plain values, as of `yaml.safe_load`."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
