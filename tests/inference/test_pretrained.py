@@ -281,7 +281,9 @@ def test_an_own_module_is_built_only_where_it_is_trusted(
         "from softpoint.models import SoftArgmaxHead\n"
         "class Head(SoftArgmaxHead):\n    pass\n"
         "def run(**_):\n    raise SystemExit\n"
+        "from torch.nn import Identity\nimport elsewhere\nfrom elsewhere import Foreign\n"
     )
+    (tmp_path / "elsewhere.py").write_text("from mine import Head\nclass Foreign(Head):\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     checkpoint = read_checkpoint(shared)
     settings = copy.deepcopy(checkpoint.config)
@@ -291,6 +293,15 @@ def test_an_own_module_is_built_only_where_it_is_trusted(
     for trust in ((), ("min",), ("mine.more",)):
         with pytest.raises(ValueError, match=r"names 'mine.Head'.* trust=\[PACKAGE\]"):
             read_checkpoint(folder, trust)
-    config(lambda c: c["hyper_parameters"]["model"]["head"].update(_target_="mine.run"))(folder)
-    with pytest.raises(ValueError, match="no network module"):
-        read_checkpoint(folder, ["mine"])
+    for target, message in {
+        "mine.run": "no network module",
+        "mine.elsewhere.Foreign": "cannot be rebuilt: No module named 'mine.elsewhere'",
+        "mine.os.system": "cannot be rebuilt: No module named 'mine.os'",
+        "mine.Foreign": "defined in elsewhere; .* trust=.mine,elsewhere.",
+        "mine.Identity": "defined in torch.nn.modules.linear",
+        "mine2.Head": "names 'mine2.Head', and only",
+        "mine..Head": "cannot be rebuilt",
+    }.items():
+        config(lambda c, target=target: c["hyper_parameters"]["model"]["head"].update(_target_=target))(folder)
+        with pytest.raises(ValueError, match=message):
+            read_checkpoint(folder, ["mine"])

@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> None:
 
     images, batch_size = (whole_number(cfg, key, 1) for key in ("images", "batch_size"))
     check_device(cfg.device)
-    checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
+    checkpoint = read_checkpoint(cfg.ckpt, cfg.trust)
     if checkpoint.address is not None:
         raise ValueError(
             f"{checkpoint.address} is a model of the Hub, and its copy in the cache is not changed; calibrate one of"

@@ -35,7 +35,7 @@ def main(cfg: DictConfig) -> None:
     settings: dict[str, Any] = {"oks_sigmas": _plain(cfg.oks_sigmas), "nme_pair": _plain(cfg.nme_pair)}
     draws = {key: whole_number(cfg, key) for key in ("draws", "seed")}
     with collected_warnings() as warnings:
-        checkpoints = [read_checkpoint(path, list(cfg.trust)) for path in paths]
+        checkpoints = [read_checkpoint(path, cfg.trust) for path in paths]
         for checkpoint in checkpoints if cfg.warn else ():
             warn_of_faults(checkpoint)
         if cfg.missing == "error":  # then all keypoints will be there, and an error need not wait for the predictions

@@ -45,7 +45,7 @@ def opened_model(cfg: DictConfig) -> tuple[Predictor, str] | None:
         return None
     from softpoint.inference import load_predictor, read_checkpoint
 
-    checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
+    checkpoint = read_checkpoint(cfg.ckpt, cfg.trust)
     if cfg.warn:
         warn_of_faults(checkpoint)
     predictor = load_predictor(checkpoint, cfg.device, explain=checkpoint.net.calibration.fitted)

@@ -18,7 +18,7 @@ def main(cfg: DictConfig) -> None:
     """Write the model, its metadata and its card, and print how it differs from the checkpoint."""
     from softpoint.inference import push_to_hub, read_checkpoint, save_pretrained
 
-    checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
+    checkpoint = read_checkpoint(cfg.ckpt, cfg.trust)
     if cfg.warn:
         warn_of_faults(checkpoint)
     name = (checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.resolve().parent.parent).name or "model"

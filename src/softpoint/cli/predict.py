@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.resume and OmegaConf.is_interpolation(cfg, "output"):
         raise ValueError("resume=true needs output=FOLDER, that of the interrupted job")
     plain = {field.name: cfg[field.name] for field in fields(PredictOptions)}
-    checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
+    checkpoint = read_checkpoint(cfg.ckpt, cfg.trust)
     if cfg.warn:
         warn_of_faults(checkpoint)
     parts = cfg.explain and checkpoint.net.calibration.fitted  # of a confidence that is a probability

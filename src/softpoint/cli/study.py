@@ -25,6 +25,7 @@ from softpoint.cli.processes import has_several, train_in_processes
 from softpoint.cli.run_end import STUDY
 from softpoint.cli.run_folder import lock
 from softpoint.cli.shell import here
+from softpoint.cli.train import own_packages
 from softpoint.suggest import quoted, setting
 
 if TYPE_CHECKING:
@@ -41,13 +42,6 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         return cfg
     except MISTAKES as error:
         raise ValueError(explain(error, CommandLine("train", overrides))) from error
-
-
-def own_packages(cfg: DictConfig) -> list[str]:
-    """Return the packages that the config of a training takes its network from, which its checkpoint may name."""
-    from softpoint.inference.build_model import target_packages
-
-    return target_packages(OmegaConf.to_container(cfg.model, resolve=True))
 
 
 def facts_of(base: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:

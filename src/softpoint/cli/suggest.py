@@ -89,7 +89,7 @@ def _checkpoint(cfg: DictConfig) -> Checkpoint:
     """Return the model, with warnings of its faults."""
     from softpoint.inference import read_checkpoint
 
-    checkpoint = read_checkpoint(cfg.ckpt, list(cfg.trust))
+    checkpoint = read_checkpoint(cfg.ckpt, cfg.trust)
     if cfg.warn:
         warn_of_faults(checkpoint)
     return checkpoint
@@ -155,8 +155,8 @@ def _judged(cfg: DictConfig) -> tuple[Judged, Mapping[str, Any]]:
     if cfg.crossval is not None:
         if cfg.labels is None or cfg.ckpt is not None:
             raise ValueError("crossval=FOLDER judges labels=LABELS, without ckpt")
-        model = read_checkpoint(model_of_folds(Path(cfg.crossval)), list(cfg.trust))
-        scales = fold_scales(Path(cfg.crossval), list(cfg.trust))
+        model = read_checkpoint(model_of_folds(Path(cfg.crossval)), cfg.trust)
+        scales = fold_scales(Path(cfg.crossval), cfg.trust)
         return judged_by_folds(all_labels(model, data), Path(cfg.crossval), scales), {}
     if cfg.ckpt is None:
         labels = read_labels(cfg.labels, images=cfg.images)

@@ -101,11 +101,10 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
 def _check(cfg: DictConfig, ckpt: Path | None) -> list[str]:
     """Return the packages of the network's own classes; ValueError for settings or a checkpoint that cannot be used."""
     from softpoint.inference import read_checkpoint
-    from softpoint.inference.build_model import target_packages
 
     if empty := next((name for name, callback in (cfg.callbacks or {}).items() if callback is None), None):
         raise ValueError(f"callbacks.{empty}=null: drop it with '~callbacks.{empty}'")
-    trust = target_packages(OmegaConf.to_container(cfg.model, resolve=True))
+    trust = own_packages(cfg)
     if ckpt:
         read_checkpoint(ckpt, trust)  # its message names the fault; Lightning's would not
     return trust
@@ -170,6 +169,14 @@ def _quiet_lightning(resumed: bool) -> None:
         ignored += "|Checkpoint directory .* is not empty.*"  # a resumed run goes on in its own
     warnings.filterwarnings("ignore", ignored)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+
+
+def own_packages(cfg: DictConfig) -> list[str]:
+    """Return the packages that the config of a training takes its network from, which its checkpoint may name."""
+    from softpoint.inference.build_model import target_packages
+
+    stated = [cfg.trust] if isinstance(cfg.trust, str) else cfg.trust
+    return [*target_packages(OmegaConf.to_container(cfg.model, resolve=True)), *stated]
 
 
 def announce_trust(module: Any, trust: Sequence[str]) -> str:

@@ -27,7 +27,8 @@ MAX_LENGTH, MAX_DEPTH = 256, 16
 def build_model(model: Any, num_keypoints: int, trust: Sequence[str] = ()) -> KeypointNet:
     """Return the network of a config, with initial weights; ValueError for any other content of the config.
 
-    `trust` names packages of the user's own whose modules may be built, too: never taken from a file.
+    `trust` names packages of the user's own, never taken from a file: network modules that these and those below them
+    define may be built, too.
     """
     try:
         built = _instantiate(model, trust)
@@ -85,8 +86,7 @@ def _instantiate(node: Any, trust: Sequence[str], key: str = "", depth: int = 0)
 def _module_class(target: Any, trust: Sequence[str]) -> type[nn.Module]:
     """Return the class of a `_target_`; ValueError unless it is a module of an allowed or trusted package."""
     package, _, name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
-    trusted = package and any(f"{package}.".startswith(f"{own}.") for own in trust)
-    if package not in ALLOWED_PACKAGES and not trusted:
+    if package not in ALLOWED_PACKAGES and not _is_below(package, trust):
         raise ValueError(
             f"its config names {shorten(repr(target), 200)}, and only classes of {' and '.join(ALLOWED_PACKAGES)} are"
             " built; if it is your own, add its package by trust=[PACKAGE]"
@@ -94,4 +94,18 @@ def _module_class(target: Any, trust: Sequence[str]) -> type[nn.Module]:
     result = getattr(importlib.import_module(package), name, None)
     if not (isinstance(result, type) and issubclass(result, nn.Module)):
         raise ValueError(f"its config names {target!r}, which is no network module")
+    if not _is_below(result.__module__, (*ALLOWED_PACKAGES, *trust)):  # imported there from anywhere
+        raise ValueError(
+            f"its config names {target!r}, which is defined in {result.__module__}; if that is your own, add it by"
+            f" trust=[{','.join([*trust, result.__module__])}]"
+        )
     return result
+
+
+def _is_below(package: str, packages: Sequence[str]) -> bool:
+    """Return whether a package is one of `packages`, or below one.
+
+    >>> _is_below("mine.heads", ["mine"]), _is_below("mine2", ["mine"]), _is_below("", [""])
+    (True, False, False)
+    """
+    return bool(package) and any(f"{package}.".startswith(f"{own}.") for own in packages)

@@ -77,6 +77,7 @@ def read_checkpoint(path: str | Path, trust: Sequence[str] = ()) -> Checkpoint:
     """
     address = path if isinstance(path, str) and path.startswith("hf://") else None
     path = download(address) if address else Path(path)
+    trust = (trust,) if isinstance(trust, str) else tuple(trust)
     stored = upgrade(_read(path))
     try:
         config, skeleton, size = stored["hyper_parameters"], _skeleton(stored["skeleton"]), _size(stored)
@@ -95,7 +96,7 @@ def read_checkpoint(path: str | Path, trust: Sequence[str] = ()) -> Checkpoint:
         net = _network(model, len(skeleton), weights, trust)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return Checkpoint(net, skeleton, size, crops, config, path, splits, record, versions, tuple(trust), address)
+    return Checkpoint(net, skeleton, size, crops, config, path, splits, record, versions, trust, address)
 
 
 def download(address: str) -> Path:

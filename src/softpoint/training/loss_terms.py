@@ -2,7 +2,7 @@
 
 A loss of your own needs two files. If it compares logit maps with target maps, or positions with positions, write a
 function and a YAML that passes it to `HeatmapTerm` or `CoordinateTerm`, as `configs/loss/heatmap_ce.yaml` does.
-Otherwise write a child of `LossTerm`. See `examples/own_loss/` for one that is not part of this package.
+Otherwise write a child of `LossTerm`. See `examples/own_modules/` for one that is not part of this package.
 """
 
 from __future__ import annotations

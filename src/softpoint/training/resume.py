@@ -18,7 +18,7 @@ from softpoint.training.checkpoint_io import LAST, PREVIOUS, not_finite
 
 # Settings that repeat others, or are of one start of a run.
 _REPEATED = ("datamodule", "hydra", "module.loss", "module.net", "module.optimizer", "module.scheduler", "report",
-             "resume", "trainer.callbacks", "trainer.default_root_dir", "trainer.logger")  # fmt: skip
+             "resume", "trainer.callbacks", "trainer.default_root_dir", "trainer.logger", "trust")  # fmt: skip
 _FOLDERS = ("dirpath", "save_dir", "folder")
 # Settings that the state of a run is of, so that another value would be a new run.
 _FIXED = ("optimizer._target_", "optimizer.amsgrad", "optimizer.centered", "scheduler._target_",

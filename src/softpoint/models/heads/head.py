@@ -17,7 +17,7 @@ class Head(nn.Module):
     """Reads keypoints from features (B, C, h, w).
 
     A child creates its layers, calls `set_visibility` last, and implements `predict`. It is built with `in_channels`,
-    `num_keypoints` and `stride`, and with settings of its own. See `examples/own_head/` for one in another package.
+    `num_keypoints` and `stride`, and with settings of its own. See `examples/own_modules/` for one in another package.
 
     Args:
         in_channels, stride: of the features.

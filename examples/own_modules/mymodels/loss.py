@@ -1,8 +1,4 @@
-"""A loss of your own, outside of softpoint, in two files: this function, and `loss/focal_heatmap.yaml` beside it.
-
-Put the folder of the function on PYTHONPATH, and give the folder with the groups of YAML files by --config-dir:
-
-    PYTHONPATH=examples/own_loss softpoint train --config-dir examples/own_loss 'loss=[focal_heatmap,visibility]'
+"""A loss of your own: this function, and `loss/focal_heatmap.yaml`.
 
 The YAML passes the function to `softpoint.training.HeatmapTerm`, which renders the target maps, masks keypoints that
 are unlabeled or outside the image, and weights the result. A loss that needs more than logits and target maps is a

@@ -1,8 +1,4 @@
-"""A head of your own, outside of softpoint, in two files: this class, and `head/deep.yaml` beside it.
-
-Put the folder of the class on PYTHONPATH, and give the folder with the groups of YAML files by --config-dir:
-
-    PYTHONPATH=examples/own_head softpoint train --config-dir examples/own_head head=deep head.hidden=32
+"""A head of your own: this class, and `head/deep.yaml`.
 
 `parts` names what a loss may train. Logits fit the default loss; a head with another part of its prediction, such as
 an embedding, names it there, and a `LossTerm` that needs this part trains it.
