@@ -181,7 +181,7 @@ def allowed_users(*places: str) -> set[str]:
         ("onnxruntime", ("inference.export", "runtime")),
         (
             "huggingface_hub",
-            ("inference.checkpoint", "inference.model_card", "inference.pretrained", "models.backbones.timm"),
+            ("inference.hub", "inference.model_card", "inference.pretrained", "models.backbones.timm"),
         ),
         ("torchvision", ("models",)),
     ],

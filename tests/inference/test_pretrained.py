@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 
 from softpoint.inference import load_predictor, pretrained, push_to_hub, read_checkpoint, save_pretrained
-from softpoint.inference.checkpoint import download
+from softpoint.inference.hub import download
 from softpoint.paths import sha256
 
 FILES = ["README.md", "config.json", "model.safetensors"]

@@ -25,7 +25,7 @@ from softpoint.suggest import quoted
 # Keys whose value is a path or a name, of every command and of single ones.
 _TEXTS = {
     *("data.labels", "data.images", "data.splits", "data.folder", "data.cache_dir", "data.unlabeled_images.source"),
-    *("backbone.weights", "backbone.folder", "resume", "name", "hydra.run.dir", "hydra.sweep.dir"),
+    *("backbone.weights", "backbone.folder", "init", "resume", "name", "hydra.run.dir", "hydra.sweep.dir"),
     *("data.keypoints", "data.categories"),
 }
 _TEXTS_OF = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import re
 import shlex
@@ -23,8 +24,11 @@ from softpoint.cli.shell import here
 from softpoint.cli.stored_run import absolute, keep_words, own_words, stored_words
 from softpoint.suggest import trust_setting
 
+_log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from softpoint.evaluation import Results
+    from softpoint.inference.checkpoint import Content
     from softpoint.training.calibrate import Best
 
 # The folders of an absolute path in an override, which are the user's own affair.
@@ -67,6 +71,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     from softpoint.training import Record
     from softpoint.training.calibrate import stored_score
     from softpoint.training.ending import exit_on_signals
+    from softpoint.training.initial_model import find_model
     from softpoint.training.pruning import is_pruned
     from softpoint.training.resume import Resume, find_checkpoint, finished_record
 
@@ -75,8 +80,9 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         ckpt, stored = find_checkpoint(place) if (place := _place(cfg.resume, folder)) else (None, {})
         _quiet_lightning(resumed=ckpt is not None)
         trust = _check(cfg, ckpt)
+        initial = find_model(cfg.init) if cfg.init and not ckpt else None
         keep = partial(_keep_config, folder, copy.deepcopy(cfg))  # `build` puts values in the place of references
-        module, data, trainer = build(cfg)
+        module, data, trainer = build(cfg, initial)
         # Lightning takes it from the launcher when it is imported, also in processes that train apart.
         rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
         record = Record(run_facts(cfg, own_words(HydraConfig.get().overrides.task)), keep)
@@ -85,6 +91,8 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         trusted = ""
         if trainer.is_global_zero:
             trusted = _tell_start(module, data, trainer, trust)
+            if initial:
+                _tell_transfer(module, data, initial)
             if resumed:
                 print(f"going on after {stored['global_step']} steps\n{resumed}".strip())
         if resumed and not resumed.changes and is_complete(cfg, folder):
@@ -116,6 +124,19 @@ def _tell_start(module: Any, data: Any, trainer: Any, trust: Sequence[str]) -> s
     print(data.skeleton.mirroring)
     print(_way_to_watch(trainer), end="")
     return announce_trust(module, trust)
+
+
+def _tell_transfer(module: Any, data: Any, initial: Content) -> None:
+    """Print what the network took over from the model that it starts from."""
+    from rich.console import Console
+
+    from softpoint.training.initial_model import trained_on
+
+    print(f"the network starts from {here(initial.path)}:")
+    Console().print(module.transfer.table)
+    print(module.transfer)
+    if learned := trained_on(initial, data.sources):
+        _log.warning("%s", learned)
 
 
 def _fit_and_test(module: Any, data: Any, trainer: Any, record: Any, ckpt: Path | None, trusted: str) -> Best | None:
@@ -160,7 +181,6 @@ def _keep_config(folder: Path, cfg: DictConfig) -> None:
 
 def _quiet_lightning(resumed: bool) -> None:
     """Silence Lightning's notes on progress, and its warnings that are of no use to a user."""
-    import logging
     import warnings
 
     # Of its own use of torch, its advice to use more workers than a laptop has cores, and epochs cut short.
@@ -195,14 +215,18 @@ def announce_trust(module: Any, trust: Sequence[str]) -> str:
     return trusted
 
 
-def build(cfg: DictConfig) -> tuple[Any, Any, Any]:
-    """Return the module, the data and the trainer of a training; mistakes are found before an image is decoded."""
+def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, Any]:
+    """Return the module, the data and the trainer of a training; mistakes are found before an image is decoded.
+
+    The network starts from the model `initial`, and `module.transfer` then is what it took over.
+    """
     import pytorch_lightning as pl
     import torch
     from hydra.utils import instantiate
 
     from softpoint.training.checkpoint_io import AtomicCheckpointIO
     from softpoint.training.checks import check_batches, check_trainer
+    from softpoint.training.initial_model import start_from
 
     whole_number(cfg, "seed")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -224,6 +248,9 @@ def build(cfg: DictConfig) -> tuple[Any, Any, Any]:
     # A checkpoint rebuilds its network from these values, so they hold the choice that the data made.
     decided = {"head": {"visibility": "visibility" in module.net.head.provides}} if "visibility" in cfg.head else {}
     module.save_hyperparameters(OmegaConf.to_container(OmegaConf.merge(stated, decided), resolve=True))
+    if initial is not None:
+        names, config = data.skeleton.names, module.hparams["model"]
+        module.transfer = start_from(initial, module.net, names, config, make_module.keywords["net"])
     return module, data, trainer
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,22 +15,18 @@ from torch import Tensor
 
 from softpoint.inference.build_model import build_model, shorten
 from softpoint.inference.compatibility import upgrade
+from softpoint.inference.hub import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, download
 from softpoint.inference.safe_load import check_values, read_torch_file
 from softpoint.labels.skeleton import MAX_KEYPOINTS, Skeleton
 from softpoint.models import KeypointNet
 from softpoint.paths import sha256
 
-# Files of a shared folder, and the format of its config.
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+# Of the config in a shared folder.
 FORMAT = 1
 
 # Of a network's input: with more, a small file could ask for any amount of memory.
 MAX_PIXELS = 1 << 23
 MAX_CONFIG_VALUES, MAX_RECORD_VALUES, MAX_NAME = 10_000, 200_000, 256
-MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES = 1 << 26, 1 << 32
-
-# A revision goes into paths of the local cache: no part of it may be "..".
-_HUB = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@((?!.*\.\.)[\w./-]+))?")
 
 
 @dataclass(frozen=True)
@@ -68,6 +62,20 @@ class Checkpoint:
         return self.path / WEIGHTS if self.path.is_dir() else self.path
 
 
+class Content(NamedTuple):
+    """Content of a checkpoint, in the order of the fields of `Checkpoint`, with its weights instead of the network."""
+
+    weights: dict[str, Tensor]  # of the network, by name
+    skeleton: Skeleton
+    size: tuple[int, int]
+    crops: dict[str, Any] | None
+    config: dict[str, Any]
+    path: Path
+    splits: dict[str, list[str]] | None
+    record: dict[str, Any]
+    versions: dict[str, str]
+
+
 def read_checkpoint(path: str | Path, trust: Sequence[str] = ()) -> Checkpoint:
     """Return the network in a .ckpt file, in a folder of `save_pretrained`, or at "hf://user/name" on the Hub.
 
@@ -75,14 +83,24 @@ def read_checkpoint(path: str | Path, trust: Sequence[str] = ()) -> Checkpoint:
     ValueError for a file that is damaged, holds more than tensors and plain values, is no model of softpoint, or
     configures anything but softpoint's own modules of usual sizes.
     """
-    address = path if isinstance(path, str) and path.startswith("hf://") else None
-    path = download(address) if address else Path(path)
     trust = (trust,) if isinstance(trust, str) else tuple(trust)
+    content = read_content(path)
+    try:
+        net = _network(content.config["model"], len(content.skeleton), content.weights, trust)
+    except ValueError as error:
+        raise ValueError(f"{content.path}: {error}") from error
+    address = path if isinstance(path, str) and path.startswith("hf://") else None
+    return Checkpoint(net, *content[1:], trust, address)
+
+
+def read_content(path: str | Path) -> Content:
+    """Return what `read_checkpoint` reads, and raise what it raises, without building a network."""
+    path = download(path) if isinstance(path, str) and path.startswith("hf://") else Path(path)
     stored = upgrade(_read(path))
     try:
         config, skeleton, size = stored["hyper_parameters"], _skeleton(stored["skeleton"]), _size(stored)
-        model, weights = config["model"], _weights(stored["state_dict"])
-        check_values(model, MAX_CONFIG_VALUES)
+        weights = _weights(stored["state_dict"])
+        check_values(config["model"], MAX_CONFIG_VALUES)
         check_values(stored.get("record", {}), MAX_RECORD_VALUES)
         record = {str(key): value for key, value in stored.get("record", {}).items()}
         versions = {str(key): str(value) for key, value in (stored.get("versions") or {}).items()}
@@ -93,52 +111,9 @@ def read_checkpoint(path: str | Path, trust: Sequence[str] = ()) -> Checkpoint:
     try:
         _check_memory(weights, path / WEIGHTS if path.is_dir() else path)
         _check_finite(weights)
-        net = _network(model, len(skeleton), weights, trust)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return Checkpoint(net, skeleton, size, crops, config, path, splits, record, versions, trust, address)
-
-
-def download(address: str) -> Path:
-    """Return the local folder of a model at "hf://user/name" or "hf://user/name@revision", downloaded if need be.
-
-    Only the config, the weights and the card are fetched, into the cache of huggingface_hub; without a network the copy
-    there is used. Raises ValueError for an address of another form and for larger files than a model has, before they
-    are downloaded, and FileNotFoundError where there is no model.
-    """
-    match = _HUB.fullmatch(address)
-    if match is None:
-        raise ValueError(f"{address!r} is no address of a model; write hf://user/name or hf://user/name@revision")
-    from huggingface_hub import snapshot_download
-
-    repo, revision, files = match[1], match[2], [CONFIG, WEIGHTS, CARD]
-    try:
-        planned = snapshot_download(repo, revision=revision, allow_patterns=files, dry_run=True)
-    except (OSError, ValueError) as error:  # what cannot be measured is not downloaded
-        with suppress(OSError, ValueError):
-            return Path(snapshot_download(repo, revision=revision, allow_patterns=files, local_files_only=True))
-        raise _no_download(address, error.__cause__ or error) from error
-    for file in planned:
-        limit = MAX_WEIGHTS_BYTES if file.filename == WEIGHTS else MAX_CONFIG_BYTES
-        if file.file_size is None or file.file_size > limit:
-            raise ValueError(
-                f"{address}: {file.filename} has {file.file_size} bytes, where at most {limit} are downloaded; if you"
-                " trust it, download it by `hf download`, and give its folder"
-            )
-    if not planned:
-        raise _no_download(address, f"it holds neither {CONFIG} nor {WEIGHTS}")
-    try:
-        measured = planned[0].commit_hash  # also if the branch moves on
-        return Path(snapshot_download(repo, revision=measured, allow_patterns=files))
-    except (OSError, ValueError) as error:
-        raise _no_download(address, error) from error
-
-
-def _no_download(address: str, reason: object) -> FileNotFoundError:
-    line = str(reason).strip().partition("\n")[0][:300]
-    return FileNotFoundError(
-        f"{address} cannot be downloaded ({line}); check the name, log in by `hf auth login` for a private model"
-    )
+    return Content(weights, skeleton, size, crops, config, path, splits, record, versions)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save
 
 from softpoint import __version__
-from softpoint.inference.checkpoint import CARD, CONFIG, FORMAT, WEIGHTS, Checkpoint, read_checkpoint
+from softpoint.inference.checkpoint import FORMAT, Checkpoint, read_checkpoint
+from softpoint.inference.hub import CARD, CONFIG, WEIGHTS
 from softpoint.paths import atomic_write, sha256, without_nan, write_json
 
 

@@ -17,6 +17,10 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"backbone.weights: no file at {path}")
+    if path.suffix == ".ckpt":
+        raise ValueError(
+            f"backbone.weights: {path} is a checkpoint; init={path} starts a training from one of softpoint"
+        )
     if path.suffix != ".safetensors":
         raise ValueError(
             f"backbone.weights: {path} is no .safetensors file, and other formats can hold code; convert one that you"
@@ -59,7 +63,9 @@ def load_weights(module: nn.Module, path: str | Path, spare: Iterable[str] = (),
             for kind, keys in differences.items()
             if keys
         ]
-        raise ValueError(f"backbone.weights: {path} does not fit {type(module).__name__}: {'; '.join(listed)}")
+        whole = any(name.startswith("head_") for name in state) and Path(path).with_name("config.json").is_file()
+        advice = f"; it is a whole model of softpoint, which init={Path(path).parent} starts from" if whole else ""
+        raise ValueError(f"backbone.weights: {path} does not fit {type(module).__name__}: {'; '.join(listed)}{advice}")
     module.load_state_dict({key: state[name] for name, (key, _) in own.items() if name in state}, strict=False)
 
 

@@ -1,0 +1,201 @@
+"""A training that starts from a finished model: what fits by name is copied, and the rest is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from softpoint.inference.checkpoint import Content, read_content
+from softpoint.inference.run_record import one_line
+from softpoint.labels.skeleton import MAX_KEYPOINTS
+from softpoint.models import KeypointNet
+from softpoint.tables import NumberTable
+from softpoint.training.checkpoint_io import LAST
+from softpoint.training.resume import changed_settings
+
+# Parts of a network, in the order of the table; the calibration is fitted anew.
+PARTS = ("backbone", "decoder", "attention", "head")
+
+
+class Transfer(NamedTuple):
+    """The outcome of `start_from`."""
+
+    path: Path
+    copied: dict[str, int]  # tensors that were copied, by part
+    tensors: dict[str, int]  # all that the part has
+    shared: list[str]  # keypoints that both have
+    new: list[str]
+    left_out: list[str]  # keypoints of the model that the training has not
+    changes: dict[str, tuple[Any, Any]]  # settings of the network that differ, as (in the model, now)
+
+    @property
+    def table(self) -> NumberTable:
+        """How much of each part of the network was copied."""
+        table = NumberTable("part", ["tensors copied", "of"])
+        for part, count in self.tensors.items():
+            table.add_row(part, str(self.copied[part]), str(count))
+        table.add_row("keypoints", str(len(self.shared)), str(len(self.shared) + len(self.new)))
+        return table
+
+    @property
+    def differences(self) -> list[str]:
+        """The settings of the network that differ, as sentences."""
+        return [f"the model had {one_line(f'{key}={was}', 120)}, not {now}" for key, (was, now) in self.changes.items()]
+
+    def __str__(self) -> str:
+        names = {"new, from random weights": self.new, "of the model alone": self.left_out}
+        lines = [f"keypoints {kind}: {one_line(', '.join(found))}" for kind, found in names.items() if found]
+        if self.copied != self.tensors:
+            lines += self.differences
+        lines.append(
+            "not taken over: the state of the optimizer, and the calibration, which is fitted anew; mean and std of the"
+            " input are those of this backbone"
+        )
+        return "\n".join(lines)
+
+
+def find_model(place: str) -> Content:
+    """Return the model at init=PLACE: the best epoch of a run's folder, or what `read_checkpoint` reads.
+
+    Raises FileNotFoundError and ValueError as that does.
+    """
+    run = Path(place).parent if Path(place).name == "checkpoints" else Path(place)
+    in_run = [path for name in ("best.ckpt", LAST) if (path := run / "checkpoints" / name).is_file()]
+    try:
+        return read_content(str(in_run[0]) if in_run else place)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"init={place}: {error}; init= takes the folder of a run, a .ckpt file, a folder of softpoint export, or"
+            " hf://user/name"
+        ) from error
+
+
+def start_from(
+    content: Content, net: KeypointNet, names: Sequence[str], config: Mapping[str, Any], make_net: Callable[..., Any]
+) -> Transfer:
+    """Copy the weights of a model into `net` where name and shape agree, and return what was copied.
+
+    A weight that has rows for each keypoint is copied row by row, by the `names` of the keypoints. `make_net` is called
+    with `num_keypoints` to learn which weights have such rows, and `config` is that of the new network. Raises
+    ValueError where nothing of the backbone fits.
+    """
+    state = {name: value for name, value in net.state_dict().items() if name.partition(".")[0] in PARTS}
+    rows = _rows_per_keypoint(net, state, len(names), make_net)
+    copied = {}
+    for name in state.keys() & content.weights.keys():
+        fitted = _fitted(state[name], content.weights[name], rows[name], names, content.skeleton.names)
+        if fitted is not None:
+            copied[name] = fitted
+    tensors, fitting = (_count(found) for found in (state, copied))
+    counts = {part: fitting[part] for part in PARTS if tensors[part]}
+    transfer = Transfer(
+        content.path,
+        counts,
+        {part: tensors[part] for part in counts},
+        *_compared(names, content.skeleton.names),
+        changed_settings(_plain(content.config["model"]), _plain(config)),
+    )
+    if not counts.get("backbone"):
+        listed = "; ".join(transfer.differences) or "its tensors have other names"
+        raise ValueError(f"init={content.path}: nothing of its backbone fits this network: {listed}")
+    net.load_state_dict(copied, strict=False)
+    _inherit(net.backbone, content)
+    return transfer
+
+
+def _count(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return the number of tensors of each part, without counters of batches."""
+    return {
+        part: sum(name.startswith(f"{part}.") and value.dim() > 0 for name, value in state.items()) for part in PARTS
+    }
+
+
+def _compared(names: Sequence[str], before: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Return the keypoints that both have, the new ones, and those that are left out.
+
+    >>> _compared(["nose", "ear"], ["tail", "nose"])
+    (['nose'], ['ear'], ['tail'])
+    """
+    shared = [name for name in names if name in before]
+    return shared, [name for name in names if name not in before], [name for name in before if name not in names]
+
+
+def _rows_per_keypoint(
+    net: KeypointNet, state: Mapping[str, Tensor], count: int, make_net: Callable[..., Any]
+) -> dict[str, int]:
+    """Return how many rows of each weight of a network of `count` keypoints belong to one of them.
+
+    They are those that a network of more keypoints has more of.
+    """
+    more = MAX_KEYPOINTS + 1 - count  # never 0, as no skeleton has so many
+    with torch.device("meta"):
+        wide = make_net(num_keypoints=count + more)
+        if getattr(net.head, "visibility", None) is not None:
+            wide.head.set_visibility(True)
+    sizes = {name: value.shape[0] for name, value in wide.head.state_dict(prefix="head.").items() if value.dim()}
+    return {name: (sizes[name] - len(value)) // more if name in sizes else 0 for name, value in state.items()}
+
+
+def _fitted(value: Tensor, old: Tensor, rows: int, names: Sequence[str], before: Sequence[str]) -> Tensor | None:
+    """Return `value` with what it can take over from `old`; None where the shapes do not agree.
+
+    The keypoints have `rows` rows each, in their order; what follows them, such as a background, is copied.
+
+    >>> new, old = torch.zeros(4, 1), torch.tensor([[1.0], [2.0], [9.0]])
+    >>> _fitted(new, old, 1, ("tail", "ear", "nose"), ("nose", "tail")).flatten().tolist()
+    [2.0, 0.0, 1.0, 9.0]
+    """
+    rest = value.shape[0] - rows * len(names) if value.dim() else 0
+    expected = (rows * len(before) + rest, *value.shape[1:]) if rows else tuple(value.shape)
+    if tuple(old.shape) != expected:
+        return None
+    if not rows:
+        return old.to(value.dtype)
+    fitted = value.clone()
+    for k, name in enumerate(names):
+        if name in before:
+            j = before.index(name)
+            fitted[k * rows : (k + 1) * rows] = old[j * rows : (j + 1) * rows].to(value.dtype)
+    if rest:
+        fitted[-rest:] = old[-rest:].to(value.dtype)
+    return fitted
+
+
+def trained_on(content: Content, sources: Mapping[str, Any]) -> str:
+    """Return a warning of images in the val and test sources that the model was trained on; "" for none."""
+    learned = set((content.splits or {}).get("train", ()))
+    labels = [labels for split in ("val", "test") if (labels := getattr(sources.get(split), "labels", None))]
+    held_out = {image for part in labels for image in part.images}
+    if not (both := held_out & learned):
+        return ""
+    return (
+        f"the model of init was trained on {len(both)} of the {len(held_out)} images of val and test, such as"
+        f" {one_line(min(both), 80)}: their errors will be too small; hold out the images that its run held out, by"
+        " data.splits"
+    )
+
+
+def _inherit(backbone: Any, content: Content) -> None:
+    """Name the model, and the weights and the license that it started from itself, as those of the backbone."""
+    weights, license_ = (content.record.get(key) for key in ("starting_weights", "weights_license"))
+    name = content.path.name if content.path.is_dir() else f"{content.path.parent.parent.name}/{content.path.name}"
+    before = f", which started from {one_line(weights)}" if isinstance(weights, str) else ""
+    backbone.started_from = {
+        "weights": f"{name}{before}", "license": license_ if isinstance(license_, str) else None,
+    }  # fmt: skip
+
+
+def _plain(model: Any) -> dict[str, Any]:
+    """Return the config of a network without what concerns its first weights."""
+    leaves = {"weights", "pretrained", "folder"}
+    if not isinstance(model, Mapping):
+        return {}
+    return {
+        str(key): _plain(value) if isinstance(value, Mapping) else value
+        for key, value in model.items()
+        if key not in leaves
+    }

@@ -1,0 +1,108 @@
+"""A training that starts from a finished model copies what fits by name, and says the rest."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from softpoint.inference.checkpoint import Content
+from softpoint.labels.skeleton import Skeleton
+from softpoint.models import (
+    ChannelSoftmaxHead,
+    FusionDecoder,
+    KeypointNet,
+    RegressionHead,
+    SimCCHead,
+    SoftArgmaxHead,
+)
+from softpoint.models.backbones import Small
+from softpoint.models.backbones.weights import read_weights
+from softpoint.training.initial_model import Transfer, find_model, start_from, trained_on
+
+HEADS = [
+    partial(SoftArgmaxHead, learnable_temperature=True, visibility=True),
+    partial(SimCCHead, visibility=True),
+    ChannelSoftmaxHead,
+    partial(RegressionHead, grid=2, hidden=8),
+]
+
+
+def make_net(num_keypoints: int, head: Any = SoftArgmaxHead, width: int = 8) -> KeypointNet:
+    net = KeypointNet(num_keypoints, Small(width), partial(FusionDecoder, channels=8), head)
+    with torch.no_grad():
+        for parameter in net.head.parameters():  # no row equals another one
+            parameter.normal_()
+    return net.eval()
+
+
+def started(
+    names: tuple[str, ...], before: tuple[str, ...], head: Any = SoftArgmaxHead, width: int = 8
+) -> tuple[KeypointNet, KeypointNet, Transfer]:
+    """A model of the keypoints `before`, a network of `names`, and what it took over from the model."""
+    torch.manual_seed(0)
+    model, net = make_net(len(before), head), make_net(len(names), head, width)
+    config = {"model": {"backbone": {"width": 8, "pretrained": True}}}
+    place, splits = Path("run/checkpoints/best.ckpt"), {"train": ["1.png"]}
+    content = Content(model.state_dict(), Skeleton(before), (64, 64), None, config, place, splits, {}, {})
+    now = {"backbone": {"width": width, "pretrained": False}}
+    return model, net, start_from(content, net, names, now, partial(make_net, head=head, width=width))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_keypoints_are_copied_by_name_whatever_the_head(head: Any) -> None:
+    """Reordered, without one, and with a new one in the middle: the shared keypoints predict what they predicted."""
+    before, names = ("nose", "tail", "left", "right"), ("right", "nose", "new", "left")
+    model, net, transfer = started(names, before, head)
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        old, new = model(image), net(image)
+    for part in set(old) - {"classes", "attention"}:
+        pairs = [(names.index(name), before.index(name)) for name in transfer.shared]
+        # Classes of a pixel share a sum, which the new keypoint changes: their ratios alone stay.
+        for i, j in pairs if head is not ChannelSoftmaxHead else []:
+            torch.testing.assert_close(new[part][:, i], old[part][:, j], msg=f"{part} of {names[i]}")
+    if head is ChannelSoftmaxHead:
+        torch.testing.assert_close(new["classes"][:, [0, 1, 3, 4]], old["classes"][:, [3, 0, 2, 4]])
+    assert (transfer.shared, transfer.new, transfer.left_out) == (["right", "nose", "left"], ["new"], ["tail"])
+    assert transfer.copied == transfer.tensors and "the model had" not in str(transfer)
+
+
+def test_reordered_keypoints_of_the_same_number_are_not_confused() -> None:
+    model, net, _ = started(("a", "b"), ("b", "a"))
+    assert torch.equal(net.head.logits.weight, model.head.logits.weight.flip(0))
+
+
+def test_another_head_or_backbone_is_said_and_nothing_that_fits_is_an_error() -> None:
+    torch.manual_seed(0)
+    _, net, _ = started(("a",), ("a",))
+    assert net.backbone.started_from == {"weights": "run/best.ckpt", "license": None}
+    with pytest.raises(ValueError, match=r"nothing of its backbone fits .*: the model had backbone.width=8, not 16"):
+        started(("a",), ("a",), width=16)
+
+
+def test_the_calibration_stays_that_of_an_untrained_network() -> None:
+    _, net, transfer = started(("a", "b"), ("b", "a"))
+    assert not net.calibration.fitted and "calibration" not in transfer.tensors and "fitted anew" in str(transfer)
+
+
+def test_held_out_images_that_the_model_knows_are_counted() -> None:
+    content = Content({}, Skeleton(("a",)), (1, 1), None, {}, Path("a"), {"train": ["1.png", "2.png"]}, {}, {})
+    sources: dict[str, Any] = {
+        split: SimpleNamespace(labels=SimpleNamespace(images=images))
+        for split, images in {"train": ["3.png"], "val": ["4.png"], "test": ["1.png", "5.png"]}.items()
+    }
+    assert "trained on 1 of the 3 images of val and test, such as 1.png" in trained_on(content, sources)
+    assert trained_on(content, {"test": sources["val"]}) == trained_on(content, {"test": object()}) == ""
+
+
+def test_a_place_without_a_model_and_a_checkpoint_as_weights_of_a_backbone_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"init=.* no checkpoint at .*the folder of a run"):
+        find_model(str(tmp_path))
+    (tmp_path / "best.ckpt").touch()
+    with pytest.raises(ValueError, match=r"init=.*best\.ckpt starts a training"):
+        read_weights(tmp_path / "best.ckpt")
