@@ -142,6 +142,11 @@ def test_attention_may_follow_stages(attention: str, tmp_path: Path) -> None:
     step(tiny(f"attention={attention}", "model.attention_stages=[2,5]"), tmp_path)
 
 
+def test_every_argument_of_the_trainer_is_a_key() -> None:
+    keys = {*OmegaConf.load(CONFIGS / "trainer" / "default.yaml")} - {"_target_"}
+    assert set(inspect.signature(pl.Trainer).parameters) - keys == {"max_time"}  # minutes= is what ends schedules too
+
+
 def test_loggers_keep_the_numbers(tmp_path: Path) -> None:
     module, data, trainer = built(composed("train", tiny("logger=[csv,tensorboard]"), tmp_path))
     trainer.fit(module, data)

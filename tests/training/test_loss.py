@@ -105,6 +105,39 @@ def test_nothing_labeled_is_a_loss_of_zero(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PER_KEYPOINT)
+def test_keypoints_weigh_by_name_in_every_mean(name: str) -> None:
+    """Closed form: the weighted mean of the losses; a weight of 0 has no gradient, and equal weights change nothing."""
+    make, parts = PER_KEYPOINT[name]
+    prediction, target = drawn(parts)
+    losses = make()(prediction, target).detach()
+    weighted = KeypointLoss({"term": make()}, {"ear": 3, "tail": 0})
+    weighted.set_keypoints(["nose", "ear", "tail", "paw"])
+    value = weighted(prediction, target)["term"]
+    shares = target.mask * torch.tensor([1.0, 3.0, 0.0, 1.0])
+    torch.testing.assert_close(value, losses.where(target.mask, 0).mul(shares).sum() / shares.sum())
+    value.backward()
+    assert all(not prediction[part].grad[:, 2].any() for part in parts or ("logits",))
+    same = KeypointLoss({"term": make()}, dict.fromkeys(("nose", "ear", "tail", "paw"), 2.5))
+    same.set_keypoints(["nose", "ear", "tail", "paw"])
+    torch.testing.assert_close(same(prediction, target), KeypointLoss({"term": make()})(prediction, target))
+    assert same.state_dict().keys() == KeypointLoss({"term": make()}).state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"nsoe": 2}, "names 'nsoe': did you mean 'nose'"),
+        ({"nose": -1}, "nose=-1; give a number from 0 on"),
+        ({"nose": "2"}, "nose='2'; give a number"),
+        ({"nose": 0, "tail": 0}, "0 for every keypoint"),
+    ],
+)
+def test_impossible_weights_of_keypoints_are_refused(weights: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        KeypointLoss({"term": CoordinateTerm(torch.sub)}, weights).set_keypoints(["nose", "tail"])
+
+
+@pytest.mark.parametrize("name", PER_KEYPOINT)
 def test_only_the_hardest_keypoints_of_each_sample_teach(name: str) -> None:
     make, parts = PER_KEYPOINT[name]
     prediction, target = drawn(parts)

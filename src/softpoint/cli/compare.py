@@ -139,10 +139,10 @@ def step_of(checkpoint: Checkpoint, cfg: DictConfig) -> Callable[[int], Any]:
     from hydra.utils import instantiate
 
     from softpoint.studies.timing import random_batch, training_step
-    from softpoint.training import KeypointLoss
+    from softpoint.training import keypoint_loss
 
     optimizer = instantiate(cfg.optimizer)(checkpoint.net.parameters())
-    step = training_step(checkpoint.net, KeypointLoss(instantiate(cfg.loss)), optimizer)
+    step = training_step(checkpoint.net, keypoint_loss(instantiate(cfg.loss)), optimizer)
     batch = random_batch(checkpoint.size, cfg.data.batch_size, len(checkpoint.skeleton))
     return lambda _: step(batch)
 

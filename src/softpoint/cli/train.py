@@ -189,6 +189,7 @@ def _quiet_lightning(resumed: bool) -> None:
         ignored += "|Checkpoint directory .* is not empty.*"  # a resumed run goes on in its own
     warnings.filterwarnings("ignore", ignored)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # their tables
 
 
 def own_packages(cfg: DictConfig) -> list[str]:
@@ -234,6 +235,8 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     data, trainer = instantiate(cfg.datamodule), instantiate(cfg.trainer)
     make_module = instantiate(cfg.module, _partial_=True)
     check_trainer(trainer)
+    if not trainer.loggers:  # which that callback refuses
+        trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, pl.callbacks.LearningRateMonitor)]
     trainer.strategy.checkpoint_io = AtomicCheckpointIO()
     with torch.device("meta"):  # without memory: the data will tell the number of keypoints
         net = make_module.keywords["net"](num_keypoints=1)

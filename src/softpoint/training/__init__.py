@@ -1,7 +1,7 @@
 """Training with Lightning: the module, its loss, schedules and callbacks."""
 
 from softpoint.training.calibrate import Calibrate
-from softpoint.training.loss import KeypointLoss
+from softpoint.training.loss import KeypointLoss, keypoint_loss
 from softpoint.training.loss_terms import (
     AxisTerm,
     CoordinateTerm,
@@ -20,5 +20,5 @@ from softpoint.training.target import Target
 __all__ = [
     "AxisTerm", "Calibrate", "CoordinateTerm", "HeatmapTerm", "KeypointLoss", "KeypointModule",
     "LikelihoodTerm", "LossTerm", "MeanTeacher", "PixelClassTerm", "Record", "Target",
-    "VarianceTerm", "VisibilityTerm",
+    "VarianceTerm", "VisibilityTerm", "keypoint_loss",
 ]  # fmt: skip

@@ -6,15 +6,17 @@ Targets are rendered here, on the device, from keypoints in input pixels: data s
 from __future__ import annotations
 
 import logging
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from softpoint.functional import gaussian_axis, hard_keypoints, masked_mean
+from softpoint.suggest import did_you_mean
 from softpoint.training.loss_terms import LossTerm
 from softpoint.training.target import Target
 from softpoint.types import Prediction
@@ -43,32 +45,69 @@ class KeypointLoss(nn.Module):
     >>> target = Target.of(torch.zeros(1, 1, 2), torch.zeros(1, 1), size=(32, 32), stride=4)
     >>> loss({"logits": torch.zeros(1, 1, 8, 8)}, target)["loss"].item()
     0.0
+
+    Args:
+        terms: by name.
+        keypoint_weights: of keypoints by name, 1 for all others: how much each counts in the mean of every term. They
+            are relative, and apply once `set_keypoints` has told the names.
     """
 
     terms: Any
+    weights: Tensor | None  # (K,)
 
-    def __init__(self, terms: Mapping[str, LossTerm]) -> None:
+    def __init__(self, terms: Mapping[str, LossTerm], keypoint_weights: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         if not terms:
             raise ValueError("the loss has no terms; choose at least one, such as loss=heatmap_ce")
         self.terms = nn.ModuleDict(dict(terms))
+        self.keypoint_weights = dict(keypoint_weights or {})
+        self.register_buffer("weights", None, persistent=False)
+
+    def set_keypoints(self, names: Sequence[str]) -> None:
+        """Apply `keypoint_weights` to keypoints in this order; ValueError for other names and impossible weights.
+
+        >>> from softpoint.training import CoordinateTerm
+        >>> loss = KeypointLoss({"l1": CoordinateTerm(torch.sub)}, {"nsoe": 2})
+        >>> loss.set_keypoints(["nose", "tail"])
+        Traceback (most recent call last):
+        ValueError: loss.keypoint_weights names 'nsoe': did you mean 'nose'?
+        """
+        for name, weight in self.keypoint_weights.items():
+            if name not in names:
+                raise ValueError(f"loss.keypoint_weights names {name!r}: {did_you_mean(name, names)}")
+            if not (isinstance(weight, int | float) and 0 <= weight < math.inf):
+                raise ValueError(f"loss.keypoint_weights: {name}={weight!r}; give a number from 0 on")
+        weights = [float(self.keypoint_weights.get(name, 1.0)) for name in names]
+        if not any(weights):
+            raise ValueError("loss.keypoint_weights are 0 for every keypoint, which trains nothing; give one a weight")
+        if not self.keypoint_weights:
+            return
+        self.weights = torch.tensor(weights)
+        for term in self.terms.values():
+            if getattr(term, "keypoint_weights", weights) is None:  # of classes of pixels, which have one loss
+                term.keypoint_weights = weights
+
+    def shares(self, term: LossTerm, target: Target) -> Shaped[Tensor, "B K"]:
+        """Return how much each keypoint counts in the mean of a term: whether, or by its weight."""
+        mask = term.mask(target)
+        return mask if self.weights is None else mask * self.weights
 
     def forward(
-        self, prediction: Prediction, target: Target, count: Callable[[Bool[Tensor, "B K"]], Tensor] = torch.sum
+        self, prediction: Prediction, target: Target, count: Callable[[Shaped[Tensor, "B K"]], Tensor] = torch.sum
     ) -> dict[str, Float[Tensor, ""]]:
         """Return `loss`, and the masked mean of each term before its weight.
 
-        `count` gives the divisor of each mean from its mask. Under several processes that is the mean number of true
-        entries per process: the averaged gradient is then that of one process with the whole batch.
+        `count` gives the divisor of each mean from the `shares`. Under several processes that is the mean of their sum
+        per process: the averaged gradient is then that of one process with the whole batch.
         """
         values = {}
         for name, term in self.terms.items():
             if term.optional and not term.needs & prediction.keys():
                 continue
-            losses, mask = term(prediction, target), term.mask(target)
+            losses, shares = term(prediction, target), self.shares(term, target)
             if term.hard_keypoints is not None:
-                losses = hard_keypoints(losses, mask, term.hard_keypoints)
-            values[name] = masked_mean(losses, mask, count(mask))
+                losses = hard_keypoints(losses, term.mask(target), term.hard_keypoints)
+            values[name] = masked_mean(losses * shares, shares > 0, count(shares))
         total = torch.stack([self.terms[name].weight * value for name, value in values.items()]).sum()
         return {"loss": total, **values}
 
@@ -134,6 +173,12 @@ class KeypointLoss(nn.Module):
                         "they disagree; set loss.%s.sigma=%s",
                         *(name, beside, name, "null" if wanted is None else f"'${{loss.{beside}.sigma}}'"),
                     )
+
+
+def keypoint_loss(loss: Mapping[str, Any]) -> KeypointLoss:
+    """Return the loss of the config group `loss`: terms by name, and beside them `keypoint_weights`."""
+    terms = {name: term for name, term in loss.items() if name != "keypoint_weights"}
+    return KeypointLoss(terms, loss.get("keypoint_weights"))
 
 
 def _rank(part: str) -> tuple[int, str]:

@@ -73,6 +73,7 @@ class KeypointModule(pl.LightningModule):
             self.net.head.set_visibility(learn_visibility and loss.trains("visibility"))
         self.loss = loss
         loss.check_head(self.net.head)
+        loss.set_keypoints(skeleton.names)
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.backbone_rate, self.teacher = backbone_rate, teacher
@@ -240,12 +241,12 @@ class KeypointModule(pl.LightningModule):
         size = (batch["image"].shape[-2], batch["image"].shape[-1])
         return Target.of(batch["keypoints"], batch["visibility"], size, self.net.decoder.stride, progress)
 
-    def _mean_count(self, mask: Tensor) -> Tensor:
-        """Number of true entries, as a mean over the processes.
+    def _mean_count(self, shares: Tensor) -> Tensor:
+        """Sum of the shares, as a mean over the processes.
 
         Each process divides by it, so that averaging their gradients weighs points, not processes.
         """
-        count: Tensor = self.trainer.strategy.reduce(mask.sum().float(), reduce_op="mean")
+        count: Tensor = self.trainer.strategy.reduce(shares.sum().float(), reduce_op="mean")
         return count
 
     def _measure(self, prediction: Prediction, batch: Batch, target: Target) -> None:
@@ -274,7 +275,7 @@ class KeypointModule(pl.LightningModule):
             if name != "loss":
                 # A mean leaves out NaN, which would hide that a loss is not finite.
                 value = value.nan_to_num(nan=math.inf, posinf=math.inf)
-                self.mean_loss[name].update(value, weight=self.loss.terms[name].mask(target).sum())
+                self.mean_loss[name].update(value, weight=self.loss.shares(self.loss.terms[name], target).sum())
 
 
 @torch.no_grad()
