@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import h5py
 import numpy as np
 
 DEPTH, DIGITS = 100_000, 1_000_000
+JSON = ("studio.json", "via.json", "hrnet.json", "results.json")
 TRAP = b"\x80\x02cposix\nsystem\nX\x0c\x00\x00\x00touch canary\x85R."  # a pickle that would write a file
 NESTED = b"[" * DEPTH + b"]" * DEPTH
 
@@ -28,9 +31,10 @@ def hostile_labels(folder: Path, secret: Path, valid: dict[str, bytes]) -> dict[
         ],
         "long.csv": [b"image,keypoint,x,y\n" + b"".join(b"a.png,k%d,1,2\n" % n for n in range(200_000))],
         "coco.json": [*_json(valid["coco.json"]), *_coco(valid["coco.json"], secret)],
-        "a.json": _json(valid["a.json"]),
-        "a_keypoints.json": _json(valid["a_keypoints.json"]),
+        **{name: _json(valid[name]) for name in ("a.json", "a_keypoints.json", *JSON)},
         "cvat.xml": _xml(valid["cvat.xml"], secret),
+        "dlib.xml": _xml(valid["dlib.xml"], secret),
+        "a.pts": [b"n_points: 99999999999\n{\n1 2\n}\n", b"n_points: 1000000\n{\n" + b"1 2\n" * 1_000_000 + b"}\n"],
         "labels.tps": [
             b"LM=99999999999\n1 2\nIMAGE=a.png\n",
             b"LM=1\n" + b"1 " * 5_000_000 + b"\nIMAGE=a.png\n",
@@ -41,16 +45,24 @@ def hostile_labels(folder: Path, secret: Path, valid: dict[str, bytes]) -> dict[
         "labels/a.txt": [b"0" + b" 0.5" * 2_000_000, b"9" * DIGITS, b"0 " * 30 + b"\n" * 2_000_000],
         "labels.h5": _hdf5(folder / "hostile.h5", secret, valid["labels.h5"], "df"),
         "labels.slp": _hdf5(folder / "hostile.slp", secret, valid["labels.slp"], "frames"),
+        "labels.nwb": [
+            hostile
+            for part in ("Skeletons/mouse/nodes", "PoseTraining/training_frames/0/skeleton_instances/0/node_locations")
+            for hostile in _hdf5(folder / "hostile.nwb", secret, valid["labels.nwb"], f"processing/behavior/{part}")
+        ],
+        "labels.mat": _mat(valid["labels.mat"]),
     }
 
 
 def _json(valid: bytes) -> list[bytes]:
     """Return a file of the same keys with values of great depth and length."""
-    content = json.loads(valid)
-    key = next(key for key in content if isinstance(content[key], list))
+    outer = json.loads(valid)
+    content = outer[0] if isinstance(outer, list) else outer
+    key = next(key for key in content if isinstance(content[key], list | dict))
     found = [NESTED, b'{"a":' * DEPTH + b"1" + b"}" * DEPTH, valid.replace(b"1", b"9" * DIGITS, 1), b"9" * DIGITS]
     for value in (NESTED, b"[" * 900 + b"]" * 900, b"1e999999", b'"\\ud800\\u0000"', b"[" + b"{}," * 300_000 + b"{}]"):
-        found.append(json.dumps(content | {key: "HERE"}).encode().replace(b'"HERE"', value))
+        changed = json.dumps(content | {key: "HERE"}).encode().replace(b'"HERE"', value)
+        found.append(b"[" + changed + b"]" if isinstance(outer, list) else changed)
     found.append(b"{" + b",".join(b'"k%d":0' % number for number in range(200_000)) + b',"k0":1}')
     return found
 
@@ -147,4 +159,17 @@ def _hdf5(path: Path, secret: Path, valid: bytes, name: str) -> list[bytes]:
         changed(lambda file: [file.attrs.update({f"a{n}": "x" * 60_000}) for n in range(20)]),
         changed(lambda file: file.update({"pickled": np.frombuffer(TRAP, np.uint8)})),
         changed(lambda file: [file.create_group(f"g{n}") for n in range(2000)]),
+    ]
+
+
+def _mat(valid: bytes) -> list[bytes]:
+    """Return MATLAB files that unpack to gigabytes, claim more than they hold, or nest without end."""
+    packed, part = zlib.compress(bytes(1 << 28), 9), struct.Struct("<II")
+    nested = b"".join(part.pack(14, 1 << 20) + part.pack(6, 8) + part.pack(1, 0) for _ in range(5000))
+    return [
+        valid[:128] + part.pack(15, len(packed)) + packed,
+        valid + (part.pack(15, len(packed)) + packed) * 8,
+        valid[:128] + part.pack(14, 0xFFFFFFFF) + bytes(100),
+        valid[:128] + nested,
+        valid[:128] + part.pack(15, len(zlib.compress(nested))) + zlib.compress(nested),
     ]

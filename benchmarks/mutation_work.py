@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mutation_seeds import SECRET, Target
+from mutation_target import SECRET, Target
 
 SECONDS, MIB = 5, 1024
 INPUT = "1/2/3/4/input"  # so deep that "../../../x" is a place that is looked at

@@ -28,7 +28,8 @@ from typing import Any
 
 from mutation_damage import mutated
 from mutation_requests import requests
-from mutation_seeds import Target, targets
+from mutation_seeds import targets
+from mutation_target import Target
 from mutation_work import SECONDS, work
 from softpoint.machine import cores, processor
 

@@ -232,7 +232,7 @@ PLANTED: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured by the /proc of Linux")
 def test_each_fault_of_a_reader_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module, target = import_module("mutations"), import_module("mutation_seeds").Target
+    module, target = import_module("mutations"), import_module("mutation_target").Target
     (tmp_path / "secret").touch()
     monkeypatch.setattr(import_module("mutation_work"), "MIB", 30)
     monkeypatch.setattr(module, "SECONDS", 0.1)  # 12 times as long without a report is a hang
@@ -248,7 +248,7 @@ def test_each_fault_of_a_reader_is_seen(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_an_input_that_takes_long_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    work, target = import_module("mutation_work"), import_module("mutation_seeds").Target
+    work, target = import_module("mutation_work"), import_module("mutation_target").Target
     monkeypatch.setattr(work, "SECONDS", 0.0)
     assert work.attempt(target("a", [b""], lambda path, out: None), tmp_path, tmp_path)["kind"] == "too expensive"
 

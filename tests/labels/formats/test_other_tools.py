@@ -266,6 +266,15 @@ def test_wrong_cvat_files_are_refused(tmp_path: Path, text: str, message: str) -
         read_labels(written(tmp_path, text, "annotations.xml"))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_entities_are_refused_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    text = "<!DOCTYPE a [<!ENTITY e 'nose'>]>" + cvat(cvat_image("a.png", cvat_point("nose", "1,2")))
+    path = tmp_path / "annotations.xml"
+    path.write_text(text, encoding)
+    with pytest.raises(ValueError, match="it declares entities"):
+        read_labels(path, format="cvat_xml")
+
+
 def test_openpose_people_are_subjects(tmp_path: Path) -> None:
     put(tmp_path, "a.png"), put(tmp_path, "b.JPG")
     hands = {"hand_left_keypoints_2d": [1, 1, 0.5, 0, 0, 0]}
