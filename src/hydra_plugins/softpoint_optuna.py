@@ -105,7 +105,9 @@ class OptunaSweeper(Sweeper):
         count = min(self.n_jobs, self.n_trials - _ended(study))
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         trials = [Trial(study, trial._trial_id) for trial in running[: max(0, count)]]
-        trials += [study.ask(space) for _ in range(count - len(trials))]
+        trials += [study.ask() for _ in range(count - len(trials))]
+        for trial in trials:
+            _draw(trial, space)
         return trials
 
     def _reason(self, trial: Any) -> str:
@@ -171,6 +173,16 @@ def _distribution(override: Override) -> Any:
         kind = kinds.IntDistribution if all(isinstance(x, int) for x in numbers) else kinds.FloatDistribution
         return kind(min(numbers), max(numbers), step=abs(sweep.step or 1))
     return kinds.CategoricalDistribution([str(x) for x in override.sweep_iterator(transformer=Transformer.encode)])
+
+
+def _draw(trial: Any, space: Mapping[str, Any]) -> None:
+    """Give a trial the values that it lacks, also one that was interrupted between two of them."""
+    for key, distribution in space.items():
+        try:
+            trial._suggest(key, distribution)
+        except ValueError as error:
+            again = "give the values of the sweep before, or another hydra.sweep.dir"
+            raise ValueError(f"{key} has other values than in its study ({error}); {again}") from error
 
 
 def _tell(study: Any, trial: Any, score: float | None) -> None:

@@ -6,16 +6,14 @@ import itertools
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from helpers.training import CONFIGS, built, composed, read_csv, tiny
-from softpoint.cli import processes, train
-from softpoint.cli.run_end import way_on
+from softpoint.cli import processes, run_folder, train
+from softpoint.paths import exclusive_lock
 from softpoint.suggest import quoted
 
 
@@ -47,6 +45,28 @@ def test_a_sweep_ends_with_its_ranking_and_names_what_failed(
     assert [(row["score"], row["optimizer.lr"]) for row in rows[:2]] == [("0.5", "2.5"), ("2", "1")]
     assert f"{tmp_path.name}/2/checkpoints/best.ckpt" in ending.out and (tmp_path / "ranking.png").is_file()
     assert ending.out.rindex("optimizer.lr=2.5 ") < ending.out.rindex("optimizer.lr=1 ")
+
+
+def test_a_sweep_that_is_stopped_ranks_what_has_ended_and_leaves_what_another_process_trains(
+    start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped_at_3(cfg: DictConfig) -> tuple[float, None]:
+        if cfg.optimizer.lr == 3:
+            raise SystemExit(130)  # as after Ctrl-C
+        return cfg.optimizer.lr, None
+
+    monkeypatch.setattr(train, "train", stopped_at_3)
+    with exclusive_lock(tmp_path / "0" / run_folder.LOCK):
+        ending = start("train", "-m", "optimizer.lr=1,2,3,4", f"hydra.sweep.dir={tmp_path}")
+    assert ending.code == 130 and not (tmp_path / "3").exists()
+    (first, _, score), (second, failed, _) = (
+        [row[key] for key in ("run", "failed", "score")] for row in read_csv(tmp_path / "ranking.csv")
+    )
+    assert (first, score, second) == ("1", "2", "0") and "another process is writing to" in failed
+    assert ending.out.endswith(
+        f"stopped with 2 trainings ended; the same command with resume=auto hydra.sweep.dir={tmp_path}"
+        " goes on with the sweep\n"
+    )
 
 
 def test_one_mistake_in_all_trainings_is_the_line_of_a_single_run(
@@ -83,30 +103,25 @@ def test_a_job_of_several_processes_is_a_command_of_its_own(
     assert f"hydra.run.dir={quoted(tmp_path / '0')}" in command and "hydra.mode=RUN" in command and "seed=3" in command
 
 
-def test_optuna_continues_its_study(start: Callable, trained: list[float], tmp_path: Path) -> None:
-    pytest.importorskip("optuna", reason='needs pip install "softpoint[sweep]"')
-    words = ["-m", "hydra/sweeper=optuna", "optimizer.lr=interval(1,5)", f"hydra.sweep.dir={tmp_path}"]
-    assert start("train", *words, "hydra.sweeper.n_trials=3").code == 0 and len(trained) == 3
-    assert start("train", *words, "hydra.sweeper.n_trials=5").code == 0 and len({*trained}) == 5
-    rows = read_csv(tmp_path / "ranking.csv")
-    assert [float(row["score"]) for row in rows] == sorted(abs(rate - 3) for rate in trained)
-    other = start("train", *words, "hydra.sweeper.n_trials=9", "seed=1")
-    assert other.code == 1 and "is of trainings with other settings (seed=1)" in other.err and len(trained) == 5
-
-
-def test_optuna_goes_on_after_failures(start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("optuna", reason='needs pip install "softpoint[sweep]"')
-    done, reasons = list[str](), ["a", "", "b", ""]
-
-    def score(cfg: DictConfig) -> tuple[float, None]:
-        done.append(reasons[len(done)])
-        if done[-1]:
-            raise ValueError(done[-1])
-        return cfg.optimizer.lr, None
-
-    monkeypatch.setattr(train, "train", score)
-    words = ["-m", "hydra/sweeper=optuna", "optimizer.lr=interval(1,5)", f"hydra.sweep.dir={tmp_path}"]
-    assert start("train", *words, "hydra.sweeper.n_trials=2").code == 1 and done == reasons
+def test_optuna_continues_its_study_and_goes_on_after_failures(
+    start: Callable, trained: list[float], tmp_path: Path
+) -> None:
+    optuna = pytest.importorskip("optuna", reason='needs pip install "softpoint[sweep]"')
+    words = ["-m", "hydra/sweeper=optuna", "optimizer.lr=range(1,6)", f"hydra.sweep.dir={tmp_path}", "seed=1"]
+    assert start("train", *words, "hydra.sweeper.n_trials=3").code in (0, 1) and len(trained) == 3
+    study = optuna.load_study(study_name="softpoint", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    before = len(study.trials)
+    study.ask()  # a kill between this and its values leaves a trial without any
+    study.enqueue_trial({"optimizer.lr": 4})  # which fails
+    assert start("train", *words, "hydra.sweeper.n_trials=5").code == 1 and len(trained) == 5
+    states = [trial.state.name for trial in study.trials]
+    assert states.count("COMPLETE") == 5 and states.count("FAIL") == len(states) - 5 > 0
+    assert len(study.trials[before].params) == 1
+    scores = [float(row["score"]) for row in read_csv(tmp_path / "ranking.csv") if row["score"]]
+    assert scores == sorted(abs(rate - 3) for rate in trained)
+    other = start("train", *words, "hydra.sweeper.n_trials=9", "seed=2")
+    assert other.code == 1 and "is of trainings with other settings (seed=1, seed=2)" in other.err
+    assert len(trained) == 5
 
 
 def test_optuna_gives_up_after_failures_of_one_reason() -> None:
@@ -135,14 +150,3 @@ def test_every_training_of_a_shipped_sweep_can_be_built(name: str, tmp_path: Pat
     assert len(combinations) == {"attention": 12, "heads_losses": 8}[name]
     for words in combinations[::5]:
         built(composed("train", tiny(f"sweep={name}", "logger=csv", *words), tmp_path))
-
-
-def test_a_stopped_training_of_a_sweep_names_the_way_on_with_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path.parent)
-    folder = tmp_path / "a" / "3"
-    composed("train", [f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=a/3"], folder, RunMode.MULTIRUN)
-    trainer = SimpleNamespace(global_step=7, default_root_dir=str(folder), checkpoint_callbacks=[])
-    words = f"the same command with hydra.sweep.dir={tmp_path.name} resume=auto"
-    assert way_on(trainer, 143, "") == f"stopped by SIGTERM after 7 steps\nor with its sweep:  {words}"

@@ -80,17 +80,17 @@ def launch(command: str, words: Sequence[str]) -> None:
                 raise
             leave(error, line)
 
-    try:
-        check_config_folders(line)
-        # Hydra parses sys.argv, and takes no override behind a flag.
-        sys.argv = [arguments[0], *sorted(words, key=lambda word: not is_override(word))]
-        decorate = hydra.main(config_path=str(CONFIGS), config_name=config, version_base="1.3")
-        decorate(update_wrapper(task, module.main))()
-    except Exception as error:
-        leave(error, line)
-    finally:
-        sys.argv = arguments
-        run_folder.held.close()
+    with run_folder.held:  # its callbacks see how the command ends
+        try:
+            check_config_folders(line)
+            # Hydra parses sys.argv, and takes no override behind a flag.
+            sys.argv = [arguments[0], *sorted(words, key=lambda word: not is_override(word))]
+            decorate = hydra.main(config_path=str(CONFIGS), config_name=config, version_base="1.3")
+            decorate(update_wrapper(task, module.main))()
+        except Exception as error:
+            leave(error, line)
+        finally:
+            sys.argv = arguments
 
 
 def _best_device() -> str:

@@ -119,22 +119,7 @@ def way_on(trainer: Any, code: Any, trusted: str) -> str:
     lines = [f"stopped{by} after {trainer.global_step} steps"]
     if has_checkpoint(Path(trainer.default_root_dir)):
         lines.append(f"go on:  {command('resume')} {shlex.quote(here(trainer.default_root_dir))}")
-    lines += _way_on_with_sweep()
     if best := best_checkpoint(trainer):
         calibrate = f"{command('calibrate')} {setting('ckpt', here(best.path))}{trusted}"
         lines.append(f"or use its best epoch so far, {best}:  {calibrate}")
     return "\n".join(lines)
-
-
-def _way_on_with_sweep() -> list[str]:
-    """Return the line that says how to go on with the sweep of the running training; none outside of one."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    running = HydraConfig.get()
-    if running.mode != RunMode.MULTIRUN:
-        return []
-    below = len(Path(str(running.sweep.subdir)).parts)
-    sweep = setting("hydra.sweep.dir", here(Path(running.runtime.output_dir).parents[below - 1]))
-    again = "" if "optuna" in running.sweeper._target_ else " resume=auto"
-    return [f"or with its sweep:  the same command with {sweep}{again}"]

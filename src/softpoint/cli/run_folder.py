@@ -99,10 +99,10 @@ def new_folder(parent: str) -> str:
     return str(folder)
 
 
-def lock(folder: Path) -> None:
+def lock(folder: Path, until: ExitStack = held) -> None:
     """Keep other commands from writing to a folder until this one ends; ValueError where one does already."""
     try:
-        held.enter_context(exclusive_lock(folder / LOCK, wait=False))
+        until.enter_context(exclusive_lock(folder / LOCK, wait=False))
     except BlockingIOError as error:
         by = f" ({owner(folder)})" if owner(folder) else ""
         raise ValueError(

@@ -6,8 +6,11 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
@@ -15,6 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.hydra_errors import MISTAKES, CommandLine, explain
 from softpoint.cli.processes import has_several, train_in_processes
+from softpoint.cli.run_folder import AUTO, held, lock
+from softpoint.cli.shell import command
+
+if TYPE_CHECKING:
+    from softpoint.studies.sweeps import Outcome
 
 
 class Ranking(Callback):
@@ -23,29 +31,55 @@ class Ranking(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         if "TORCHELASTIC_RUN_ID" in os.environ:
             sys.exit("error: each process of torchrun would start the whole sweep; start it without torchrun")
+        from softpoint.training.ending import exit_on_signals
+
+        held.enter_context(exit_on_signals())
+        held.push(partial(_tell_stopped, config.hydra))
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        from rich.console import Console
-
-        from softpoint.cli.shell import command
-        from softpoint.studies.sweeps import ranking_table, read_outcomes, write_ranking
-        from softpoint.suggest import setting
+        from softpoint.studies.sweeps import read_outcomes
 
         folder = Path(config.hydra.sweep.dir)
         outcomes = read_outcomes(folder)
-        best = next((name for name, outcome in outcomes.items() if outcome.score is not None), None)
-        if best is not None:
-            write_ranking(folder, outcomes)
-            Console().print(ranking_table(outcomes))
-            print(f"ranking: {folder / 'ranking.csv'} and .png")
-            kept = setting("ckpt", str(folder / best / "checkpoints" / "best.ckpt"))
-            print(f"use the best: {command('predict')} {kept} source=IMAGE_OR_FOLDER", flush=True)
+        _rank(folder, outcomes)
         if failed := {name: outcome.failed for name, outcome in outcomes.items() if outcome.failed}:
             first, *others = dict.fromkeys(failed.values())
             if len(failed) == len(outcomes) and not others:
                 sys.exit(f"error: {first}")
             reasons = "\n".join(f"  {folder / name}: {reason}" for name, reason in failed.items())
             sys.exit(f"error: {len(failed)} of {len(outcomes)} trainings failed:\n{reasons}")
+
+
+def _rank(folder: Path, outcomes: Mapping[str, Outcome]) -> None:
+    """Print and write the ranking of the trainings, where one has a score."""
+    from rich.console import Console
+
+    from softpoint.studies.sweeps import ranking_table, write_ranking
+    from softpoint.suggest import setting
+
+    best = next((name for name, outcome in outcomes.items() if outcome.score is not None), None)
+    if best is not None:
+        write_ranking(folder, outcomes)
+        Console().print(ranking_table(outcomes))
+        print(f"ranking: {folder / 'ranking.csv'} and .png")
+        kept = setting("ckpt", str(folder / best / "checkpoints" / "best.ckpt"))
+        print(f"use the best: {command('predict')} {kept} source=IMAGE_OR_FOLDER", flush=True)
+
+
+def _tell_stopped(running: DictConfig, _kind: Any, error: BaseException | None, _trace: Any) -> None:
+    """Rank what a sweep has that a signal stopped, and print how to go on with it."""
+    from softpoint.studies.sweeps import read_outcomes
+    from softpoint.suggest import setting
+    from softpoint.training.ending import SIGNALS
+
+    if not isinstance(error, SystemExit) or error.code not in [128 + number for number in SIGNALS]:
+        return
+    folder = Path(running.sweep.dir)
+    _rank(folder, outcomes := read_outcomes(folder))
+    again = "" if "optuna" in running.sweeper._target_ else f"resume={AUTO} "
+    words = f"{again}{setting('hydra.sweep.dir', str(folder))}"
+    ended = f"{len(outcomes)} training{'s' * (len(outcomes) != 1)}"
+    print(f"stopped with {ended} ended; the same command with {words} goes on with the sweep")
 
 
 def run_job(cfg: DictConfig) -> float | None:
@@ -75,6 +109,8 @@ def _score(cfg: DictConfig, folder: Path) -> float | None:
     from softpoint.training.calibrate import stored_score
 
     if not has_several(cfg):
-        return train.train(cfg)[0]
+        with ExitStack() as job:
+            lock(folder, job)  # a process of a sweep that was killed may still train there
+            return train.train(cfg)[0]
     train_in_processes(folder)
     return stored_score(folder / "checkpoints" / "best.ckpt")
