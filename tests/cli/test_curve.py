@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 from omegaconf import OmegaConf
 
 from helpers.studies import Pretence, last_parts
@@ -136,17 +135,22 @@ def test_steps_are_the_budget_of_a_training_that_epochs_would_end_at_once(tmp_pa
     assert module.progress(7) == 1.0
 
 
-@pytest.mark.slow
-def test_a_training_of_a_study_may_have_two_processes(start: Callable, tmp_path: Path) -> None:
-    words = [*labeled(write_labels(tmp_path / "data")), "labels=[4]", "steps=2", f"output={tmp_path / 'study'}"]
-    words = [word for word in words if not word.startswith("trainer.max_epochs")]
-    words += ["trainer.devices=2", '+lines.even=["head.window=4"]']
-    done = start("curve", *words)
-    assert done.code == 1, done.err
-    assert "1 of 2 training runs failed, first even, 4 images, seed 0: window must be an odd number" in done.err
-    assert done.out.count(": training in ") == 2 and "Learning curve on custom" in done.out
-    run = tmp_path / "study" / "supervised" / "images4" / "seed0"
-    record = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["record"]
-    assert record["finished"] and "2 processes" in record["hardware"]
-    lines = json.loads((tmp_path / "study" / "curve.json").read_text())["lines"]
+def test_a_training_of_a_study_may_have_two_processes(
+    curve: START, pretence: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which tests/training trains; here they take no time, and those of one line fail."""
+    started: list[Path] = []
+
+    def train(folder: Path) -> None:
+        started.append(folder)
+        if "even" in folder.parts:
+            raise ValueError("window must be an odd number of cells, got 4; try 5")
+
+    monkeypatch.setattr("softpoint.cli.study.train_in_processes", train)
+    code, out, err = curve("labels=[4]", "steps=2", "trainer.devices=2", '+lines.even=["head.window=4"]')
+    assert code == 1 and pretence.trained == [], err
+    assert last_parts(started, 3) == [f"{line}/images4/seed0" for line in ("supervised", "even")]
+    assert "1 of 2 training runs failed, first even, 4 images, seed 0: window must be an odd number" in err
+    assert out.count(": training in ") == 2 and "Learning curve on mirror_mouse" in out
+    lines = json.loads((tmp_path / "out" / "curve.json").read_text())["lines"]
     assert lines["supervised"]["4"]["epe"]["value"] > 0 and lines["even"]["4"]["epe"] is None

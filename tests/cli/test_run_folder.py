@@ -163,7 +163,7 @@ def test_tasks_of_slurm_that_train_apart_have_folders_and_logs_of_their_own(
         for name, value in (SLURM | {"SLURM_NTASKS": "3", "SLURM_PROCID": number}).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(rank_zero_only, "rank", int(number))  # as Lightning reads it when it is imported
-        assert start("train", *tiny(), "~callbacks.dashboard", "logger=csv", "hydra.verbose=false", "name=a").code == 0
+        assert start("train", *tiny(), "logger=csv", "hydra.verbose=false", "name=a").code == 0
     for folder in ("2026-01-02_12-00-00", "2026-01-02_12-00-00_2"):
         run = tmp_path / "outputs" / "a" / folder
         assert (run / "checkpoints" / "best.ckpt").is_file() and [*run.rglob("metrics.csv")]
@@ -189,7 +189,7 @@ def test_a_lock_ends_with_its_process_though_a_forked_one_goes_on(tmp_path: Path
 
 
 def test_a_folder_that_a_run_is_writing_to_is_refused_until_it_ends(start: Callable, tmp_path: Path) -> None:
-    run, short = tmp_path / "a run", [*tiny(), "~callbacks.dashboard", "logger=csv"]
+    run, short = tmp_path / "a run", [*tiny(), "logger=csv"]
     assert start("train", *short, f"hydra.run.dir='{run}'").code == 0
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     resume = [f"resume='{run / 'checkpoints' / 'last.ckpt'}'", "hydra.verbose=false", "trainer.max_epochs=2"]

@@ -20,7 +20,9 @@ from softpoint.cli import train
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
 
-# What makes any training small: the network, its input, one epoch, nothing drawn on the terminal.
+# What makes any training small: the network, its input, one epoch, nothing drawn on the terminal, and no figures for
+# TensorBoard, which take as long as all the rest.
+DASHBOARD = "~callbacks.dashboard"
 SMALL = (
     "data.size=64",
     "data.batch_size=4",
@@ -29,6 +31,7 @@ SMALL = (
     "trainer.accelerator=cpu",
     "trainer.max_epochs=1",
     "~callbacks.progress",
+    DASHBOARD,
     "trainer.enable_progress_bar=false",
     "trainer.log_every_n_steps=1",
     "report=false",
@@ -43,7 +46,7 @@ NAMES = ("nose", "left_ear", "right_ear", "tail")
 def composed(name: str, overrides: Sequence[str], output: Path, mode: RunMode = RunMode.RUN) -> DictConfig:
     """The config that a script would get from this command line, with `output` as the run's folder."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        cfg = compose(name, list(overrides), return_hydra_config=True)
+        cfg = compose(name, list(dict.fromkeys(overrides)), return_hydra_config=True)  # nothing is dropped twice
     output.mkdir(parents=True, exist_ok=True)
     cfg.hydra.runtime.output_dir, cfg.hydra.mode = str(output), mode
     HydraConfig.instance().set_config(cfg)
@@ -55,6 +58,11 @@ def composed(name: str, overrides: Sequence[str], output: Path, mode: RunMode = 
 def tiny(*overrides: str) -> list[str]:
     """Overrides of a tiny training on synthetic scenes, the last ones winning."""
     return [*SMALL, *SYNTHETIC, *overrides]
+
+
+def drawn(overrides: Sequence[str]) -> list[str]:
+    """The overrides of a small training, with its figures."""
+    return [word for word in overrides if word != DASHBOARD]
 
 
 # Module, data and trainer.

@@ -28,7 +28,7 @@ from tensorboard.plugins.hparams.backend_context import Context
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from helpers.training import composed, tiny
+from helpers.training import composed, drawn, tiny
 from softpoint.evaluation import Results
 from softpoint.functional import gaussian_axis
 from softpoint.labels.skeleton import Skeleton
@@ -58,9 +58,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["data.train=16", "data.size=32", "callbacks.dashboard.every_n_epochs=1", "callbacks.dashboard.share=1"]
     words += ["callbacks.dashboard.images=2", "callbacks.dashboard.worst=1", "data.val=5"]
     words += ["head.learnable_temperature=true", "attention.learnable_temperature=true", "~callbacks.calibrate"]
-    main(composed("train", tiny(*words, "trainer.max_epochs=2"), folder))
+    main(composed("train", drawn(tiny(*words, "trainer.max_epochs=2")), folder))
     last = f"resume={folder / 'checkpoints' / 'last.ckpt'}"
-    main(composed("train", tiny(*words, f"trainer.max_epochs={EPOCHS}", last), folder))
+    main(composed("train", drawn(tiny(*words, f"trainer.max_epochs={EPOCHS}", last)), folder))
     return folder
 
 

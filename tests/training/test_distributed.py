@@ -1,4 +1,4 @@
-"""Two processes, started as users start them, train and measure what one process would.
+"""Two processes, started as a study or a sweep starts them, train and measure what one process would.
 
 The processes also run the callback of this file, by its name on their command line.
 """
@@ -6,8 +6,6 @@ The processes also run the callback of this file, by its name on their command l
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,8 @@ from pytorch_lightning.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from helpers.training import ROOT, built, composed, labeled, read_csv, write_labels
+from helpers.training import ROOT, built, composed, drawn, labeled, read_csv, write_labels
+from softpoint.cli.processes import train_in_processes
 from softpoint.data.dataset import EpochSampler
 
 pytestmark = pytest.mark.filterwarnings(
@@ -55,21 +54,24 @@ def words(folder: Path, batch: int) -> list[str]:
     plain = ["optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false", "scheduler=constant"]
     frozen = ["~callbacks.ema", "+callbacks.frozen._target_=test_distributed.FrozenNorms"]
     plain += ["trainer.max_epochs=2"]
-    return labeled(data, f"data.splits={folder / 'splits.csv'}", f"data.batch_size={batch}", *plain, *frozen)
+    return drawn(labeled(data, f"data.splits={folder / 'splits.csv'}", f"data.batch_size={batch}", *plain, *frozen))
 
 
 @pytest.mark.slow
-def test_two_processes_train_and_measure_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "two"
-    ddp = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", f"hydra.run.dir={folder}"]
-    command = [sys.executable, "-W", "error::UserWarning", "scripts/train.py", *words(tmp_path / "data", 2), *ddp]
-    here = Path(__file__).parent
-    # An earlier group of processes in this one may have left its address.
-    kept = {key: value for key, value in os.environ.items() if key not in ("MASTER_ADDR", "MASTER_PORT")}
-    env = kept | {"PYTHONPATH": f"{ROOT}/src{os.pathsep}{here}{os.pathsep}{here.parent}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("best checkpoint") == 1 and "Traceback" not in done.stderr
+def test_two_processes_train_and_measure_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, here = tmp_path / "two", Path(__file__).parent
+    for name in ("MASTER_ADDR", "MASTER_PORT"):  # which an earlier group of processes in this one may have left
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}/src{os.pathsep}{here}{os.pathsep}{here.parent}")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONWARNINGS", "error::UserWarning")
+    ddp = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
+    composed("train", [*words(tmp_path / "data", 2), *ddp], folder)
+    train_in_processes(folder)
+    out, err = capfd.readouterr()
+    assert out.count("best checkpoint") == 1 and "Traceback" not in err
 
     shown = EventAccumulator(str(folder / "tensorboard")).Reload().Histograms("router/head/3 x 3")
     assert [event.histogram_value.num for event in shown] == [3]  # of all validation images, each once
@@ -81,8 +83,10 @@ def test_two_processes_train_and_measure_as_one(tmp_path: Path, monkeypatch: pyt
         torch.load(path / "checkpoints" / "last.ckpt", weights_only=True) for path in (folder, tmp_path / "one")
     )
     assert two["global_step"] == one["global_step"] == 6
-    assert done.stdout.count("1 of 6 steps were skipped") + done.stderr.count("1 of 6 steps were skipped") == 1
-    assert f"is nan in batch 1 of epoch 2 (video{SPOILED % 4}/img{SPOILED:02}.png, " in done.stdout + done.stderr
+    assert (out + err).count("1 of 6 steps were skipped") == 1
+    assert f"is nan in batch 1 of epoch 2 (video{SPOILED % 4}/img{SPOILED:02}.png, " in out + err
+    record = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)["record"]
+    assert record["finished"] and "2 processes" in record["hardware"]
     before = composed("train", words(tmp_path / "data", 4), tmp_path / "start")
     start = built(before)[0].state_dict()
     for key, value in one["state_dict"].items():

@@ -70,7 +70,7 @@ class Copies(Callback):
 
 def run(folder: Path, factors: dict[int, float], words: Sequence[str], *more: Callback, ckpt: Any = None) -> Any:
     """The trainer after a run of which some batches are spoiled."""
-    unneeded = ("~callbacks.dashboard", "~callbacks.calibrate", "~callbacks.monitor", "~callbacks.lr_monitor")
+    unneeded = ("~callbacks.calibrate", "~callbacks.monitor", "~callbacks.lr_monitor")
     module, data, trainer = built(composed("train", [*words, *unneeded, "logger=csv"], folder))
     trainer.callbacks[:0] = [Poison(factors)]
     trainer.callbacks += [After(), *more]
