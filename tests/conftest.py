@@ -1,19 +1,21 @@
-"""Fixtures that every test may use."""
+"""Fixtures that every test may use.
+
+What is slow to import is imported where it is used: the process that hands the tests to the others uses none of it.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
-import jaxtyping
-import numpy as np
 import pytest
-import torch
 
 from helpers.browser import CHROMIUM, DRIVER, Browser
-from softpoint.images.decode import read_image
+
+if TYPE_CHECKING:
+    import numpy as np
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network for weights
 os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # more would start a process that imports torch
@@ -23,6 +25,8 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or the library for the newest ve
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """Every test draws the same random tensors, whatever ran before it."""
+    import torch
+
     torch.manual_seed(0)
 
 
@@ -35,6 +39,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture
 def unchecked() -> Iterator[None]:
     """Switches annotation checks off, which no compiler can trace through."""
+    import jaxtyping
+
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
@@ -64,6 +70,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def photographs() -> list[np.ndarray]:
     """A generated image with edges and the spectrum of a photograph, and real images where there are any."""
+    import cv2
+    import numpy as np
+
+    from softpoint.images.decode import read_image
+
     rng, (height, width) = np.random.default_rng(0), (333, 500)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)) + 1 / width
     spectra = np.fft.fft2(rng.standard_normal((3, height, width))) / frequency
