@@ -83,20 +83,33 @@ def test_other_commands_warn_of_it_unless_they_are_not_to(run: Path, stopped: Pa
 Ending = tuple[int, str, str]
 
 
-def stopped_process(number: int, best: Path, words: list[str], start: Callable) -> Ending:
-    """The ending of a training in a process of its own, which gets a signal once it has a best checkpoint."""
-    command = [sys.executable, "-m", "softpoint.cli", "train", *words]
+@pytest.fixture
+def endless(tmp_path: Path) -> list[str]:
+    """The words of a training that only a signal ends."""
+    return tiny("data.val=24", "trainer.max_epochs=100000", f"hydra.run.dir={tmp_path / 'run'}")
+
+
+@pytest.fixture
+def best(tmp_path: Path) -> Path:
+    """Its best checkpoint."""
+    return tmp_path / "run" / "checkpoints" / "best.ckpt"
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_process_of_a_training_after_its_step(best: Path, endless: list[str]) -> None:
+    command = [sys.executable, "-m", "softpoint.cli", "train", *endless]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not best.is_file():
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
+    assert process.returncode == 130 and "Traceback" not in err and "saving after this step" in err, err
+    assert all(re.search(rf"softpoint\.cli {name} .*", out) for name in ("resume", "calibrate")), out
 
 
 def stopped_here(number: int, best: Path, words: list[str], start: Callable) -> Ending:
-    """The ending of the same training in this process."""
+    """The ending of a training in this process, which gets a signal once it has a best checkpoint."""
 
     def send() -> None:
         while training and not best.is_file():
@@ -113,17 +126,11 @@ def stopped_here(number: int, best: Path, words: list[str], start: Callable) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("stop", "number", "code"), [(stopped_process, signal.SIGINT, 130), (stopped_here, signal.SIGTERM, 143)]
-)
 def test_a_signal_ends_a_training_with_its_code_and_the_commands_that_go_on(
-    tmp_path: Path, start: Callable, stop: Callable[..., Ending], number: int, code: int
+    tmp_path: Path, start: Callable, best: Path, endless: list[str]
 ) -> None:
-    words = tiny("data.val=24", "trainer.max_epochs=100000", f"hydra.run.dir={tmp_path / 'run'}")
-    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
-    ended, out, err = stop(number, best, words, start)
-    assert ended == code and "Traceback" not in err, err
-    assert "saving after this step" in err or stop is stopped_here  # of which only what Python writes is read
+    code, out, err = stopped_here(signal.SIGTERM, best, endless, start)
+    assert code == 143 and "Traceback" not in err, err
     assert not read_checkpoint(best).net.calibration.fitted
     go_on, finish = (re.search(rf"softpoint(?:\.cli)? {name} .*", out)[0] for name in ("resume", "calibrate"))  # type: ignore[index]
     command, *words = shlex.split(finish)[1:]

@@ -167,7 +167,7 @@ def test_experiment_trains_a_step(name: str, data_root: Path, tmp_path: Path, mo
     # A whole video is read once, to leave copies of test images out: a minute for what its own tests show.
     write_labels(tmp_path / "frames", 3)
     instead = [f"data.unlabeled_images.source={tmp_path / 'frames'}"] if beside else []
-    step([f"experiment={name}", *SMALL, "data.batch_size=2", *instead], tmp_path)
+    step([f"experiment={name}", *SMALL, "data.batch_size=2", "data.verify=false", *instead], tmp_path)
 
 
 @pytest.mark.parametrize("option", PUBLIC)
