@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from softpoint.suggest import setting
+from softpoint.suggest import check_choice, setting
 
 
 def main(cfg: DictConfig) -> None:
@@ -13,7 +13,8 @@ def main(cfg: DictConfig) -> None:
 
     from softpoint.images import ImageFolder
     from softpoint.labels.convert import summary, write_labels, write_stated_splits
-    from softpoint.labels.formats import WRITERS, read_labels, recognize
+    from softpoint.labels.formats import WRITERS, recognize
+    from softpoint.labels.label_sets import as_paths, folder_of, read_sets, source_name
     from softpoint.labels.row_errors import RowErrors
 
     if cfg.to not in WRITERS:
@@ -23,11 +24,14 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"output={output} is a folder; name a file in it")
     if output.exists() and not cfg.overwrite:
         raise ValueError(f"output={output} exists; name another file, or set overwrite=true")
-    labels = read_labels(cfg.labels, cfg.format, cfg.on_error, cfg.images, missing=cfg.missing)
-    print(f"read {cfg.labels} ({cfg.format or recognize(Path(cfg.labels))}): {summary(labels)}")
-    folder = Path(cfg.images or labels.folder)
+    check_choice("skeleton", cfg.skeleton, ("same", "union"))
+    errors = RowErrors(source_name(cfg.labels), cfg.on_error)
+    labels = read_sets(cfg.labels, cfg.format, cfg.images, None, errors, cfg.missing, None, cfg.skeleton)
+    formats = ", ".join(dict.fromkeys(cfg.format or recognize(path) for path in as_paths(cfg.labels)))
+    print(f"read {source_name(cfg.labels)} ({formats}): {summary(labels)}")
+    folder = folder_of(labels, cfg.images)
     image_folder = ImageFolder(folder, cfg.exif, cfg.max_pixels)
-    written = write_labels(labels, cfg.to, output, image_folder, RowErrors(str(cfg.labels), cfg.on_error))
+    written = write_labels(labels, cfg.to, output, image_folder, errors)
     print(f"wrote {output} ({cfg.to}): {summary(written)}")
     if (splits := write_stated_splits(written, output)) is not None:
         print(f"wrote {splits}, the split that the labels state: train on it with {setting('data.splits', splits)}")

@@ -78,13 +78,14 @@ def training_split(
     loaded: LoadedLabels, source: LabelSource, split: Split, seed: int
 ) -> tuple[dict[str, list[int]], str]:
     """Return the subjects of each split of a training, and why training refuses the data as it is; "" if not."""
+    from softpoint.labels.label_sets import source_name
     from softpoint.labels.load import usable_labels
     from softpoint.labels.row_errors import RowErrors
     from softpoint.labels.split import images_of, split_labels, with_groups
 
     refusal = ""
     for attempt in (source, replace(source, on_error="skip", out_of_frame="drop")):
-        errors = RowErrors(str(source.labels), attempt.on_error)
+        errors = RowErrors(source_name(source.labels), attempt.on_error)
         try:
             with quiet():
                 usable = usable_labels(loaded.labels, loaded.image_folder, attempt, errors, loaded.scans)

@@ -268,6 +268,8 @@ def run_facts(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     >>> run_facts(OmegaConf.create({"name": "mirror_mouse", "data": {"fetch": "mirror_mouse"}}), [])["data_license"]
     'MIT'
     """
+    from softpoint.labels.label_sets import as_paths
+
     labels, fetch = cfg.data.get("labels"), cfg.data.get("fetch")
     about = CONFIGS / "fetch" / f"{Path(str(fetch)).name}.yaml"
     public: Any = OmegaConf.load(about) if fetch and about.is_file() else {}
@@ -276,7 +278,7 @@ def run_facts(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
         "command": shlex.join(["softpoint", "train", *(_FOLDERS.sub("", override) for override in overrides)]),
         "seed": cfg.get("seed"),
         "data": cfg.name,
-        "labels": Path(labels).name if labels else None,
+        "labels": ", ".join(path.name for path in as_paths(labels)) if labels else None,
         "data_title": public.get("title"),
         "data_license": public.get("license", painted),
     }

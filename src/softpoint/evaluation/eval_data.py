@@ -15,6 +15,7 @@ from softpoint.data.labeled import LabeledData
 from softpoint.evaluation.eval_sets import EvaluationSet, labeled_set, split_set
 from softpoint.inference import Checkpoint
 from softpoint.labels.formats import recognize
+from softpoint.labels.label_sets import as_paths
 from softpoint.labels.load import LabelSource
 from softpoint.labels.split import Split
 from softpoint.metrics.calibration import FRACTION
@@ -32,6 +33,7 @@ _SPLITTING = ("categories", "splits", "val", "test", "fold", "folds", "group", "
 
 # Keys of paths, and bounds of a checkpoint's own numbers: of subjects in a split, and of the options of a scene.
 _PATHS = ("labels", "images", "splits", "folder")
+_LISTS = ("labels", "images")  # of these, which may be lists
 MAX_SUBJECTS, MAX_SCENE_NUMBER = 100_000, 1 << 16
 
 _log = logging.getLogger(__name__)
@@ -139,8 +141,9 @@ def _stored(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, A
             " data.folder=ADDRESS yourself"
         )
     for key in set(_PATHS) & stored.keys() - overrides.keys():
-        value = stored[key]
-        if not isinstance(value, str | None) or str(value).startswith(("//", "\\\\")):
+        listed = isinstance(stored[key], list) and key in _LISTS
+        values = stored[key] if listed else [stored[key] or ""]
+        if not all(isinstance(value, str) and not value.startswith(("//", "\\\\")) for value in values):
             raise ValueError(
                 f"{checkpoint.path}: its data.{key} is no path on this machine; set data.{key}=PATH yourself"
             )
@@ -150,7 +153,8 @@ def _stored(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, A
                 f"{checkpoint.path}: its data.{key}={value} is more than {MAX_SUBJECTS}; set data.{key}=NUMBER yourself"
             )
     if "labels" not in overrides and stored.get("labels") is not None:
-        _check_recognized(Path(stored["labels"]), checkpoint)
+        for path in as_paths(stored["labels"]):
+            _check_recognized(path, checkpoint)
     if "splits" not in overrides and stored.get("splits") is not None:
         if not checkpoint.splits:
             raise ValueError(

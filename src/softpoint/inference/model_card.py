@@ -132,8 +132,14 @@ def _data(config: Mapping[str, Any], record: RunRecord) -> str:
     facts = [record.text.get(key, "") for key in ("data", "labels", "data_title")]
     if not any(facts):
         labels = mapping(config, "data").get("labels")
-        facts = [_text(config, "name"), escape(Path(labels).name) if isinstance(labels, str) else ""]
+        facts = [_text(config, "name"), escape(_names(labels))]
     return "; ".join(filter(None, facts))
+
+
+def _names(labels: Any) -> str:
+    """Return the names of a label file or of several; "" for anything else."""
+    paths = labels if isinstance(labels, list) else [labels]
+    return ", ".join(Path(path).name for path in paths if isinstance(path, str))
 
 
 def _text(config: Mapping[str, Any], key: str) -> str:

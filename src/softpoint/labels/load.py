@@ -13,7 +13,7 @@ from softpoint.images import ImageFolder
 from softpoint.images.costs import MAX_PIXELS
 from softpoint.images.scan import Scan, memo_path, remembered, scan, unused_bits
 from softpoint.labels.boxes import subject_boxes
-from softpoint.labels.formats import read_labels
+from softpoint.labels.label_sets import Paths, folder_of, read_sets, source_name
 from softpoint.labels.missing import Missing, marks_of, repeated_points
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import ABSENT, Labels, select_labels
@@ -31,8 +31,8 @@ class LabelSource:
     """Labeled images and how they are read.
 
     Args:
-        labels: a label file or the folder of a project.
-        images: the folder that the paths in it start from; None for the folder of the labels.
+        labels: a label file or the folder of a project, or a list of these; see `merge_labels`.
+        images: the folder that the paths in it start from, or one for each of a list; None for that of the labels.
         format: of the labels; None recognizes it.
         fetch: the public set that the labels belong to, for the message that they are missing.
         mode: "image" makes one sample per image with one subject each, "instance" one crop per subject.
@@ -40,6 +40,7 @@ class LabelSource:
         padding: factor by which a crop is larger than its box.
         categories, keypoints: names to select; None for all.
         flip_pairs, edges: replace those that the labels state or their names suggest.
+        skeleton: of a list: "same" in all, or the "union".
         missing: "auto", "none", or a list of further coordinates that mark missing points; see `marks_of`.
         unlabeled: "unknown", or "absent" where an unlabeled point is not in the image.
         out_of_frame: "error", or "drop" to unlabel points outside their image.
@@ -50,8 +51,8 @@ class LabelSource:
         cache_dir: of scans and decoded images; see `user_cache_dir`.
     """
 
-    labels: str | Path
-    images: str | Path | None = None
+    labels: Paths
+    images: Paths | None = None
     format: str | None = None
     fetch: str | None = None
     mode: str = "image"
@@ -61,6 +62,7 @@ class LabelSource:
     keypoints: Sequence[str] | None = None
     flip_pairs: Pairs | None = None
     edges: Pairs | None = None
+    skeleton: str = "same"
     missing: Missing = "auto"
     unlabeled: str = "unknown"
     out_of_frame: str = "error"
@@ -74,6 +76,7 @@ class LabelSource:
     def __post_init__(self) -> None:
         check_choice("data.mode", self.mode, ("image", "instance"))
         marks_of(self.missing)
+        check_choice("data.skeleton", self.skeleton, ("same", "union"))
         check_choice("data.unlabeled", self.unlabeled, ("unknown", "absent"))
         check_choice("data.out_of_frame", self.out_of_frame, ("error", "drop"))
         check_choice("data.on_error", self.on_error, ("error", "skip"))
@@ -103,12 +106,13 @@ def load_labels(source: LabelSource, images: Collection[str] | None = None, audi
     Raises FileNotFoundError for a missing file, and ValueError for labels that cannot be used: one error per step
     lists all rows, unless `on_error` skips them.
     """
-    errors = RowErrors(str(source.labels), source.on_error, silent=audit)
-    labels = read_labels(
-        source.labels, source.format, source.on_error, source.images, source.fetch, errors, source.missing
+    errors = RowErrors(source_name(source.labels), source.on_error, silent=audit)
+    labels = read_sets(
+        *(source.labels, source.format, source.images, source.fetch, errors, source.missing),
+        *(source.keypoints, source.skeleton),
     )
     labels = select_labels(labels, source.categories, source.keypoints, source.flip_pairs, source.edges)
-    image_folder = ImageFolder(Path(source.images or labels.folder), source.exif, source.max_pixels, source.bits)
+    image_folder = ImageFolder(folder_of(labels, source.images), source.exif, source.max_pixels, source.bits)
     if audit:
         scans = scan(image_folder, labels.images, _memo(image_folder, source))
         sizes = np.array([scan.size for scan in scans], dtype=np.int64).reshape(-1, 2)

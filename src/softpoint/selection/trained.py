@@ -9,8 +9,9 @@ from typing import NamedTuple, TypeGuard
 from softpoint.inference import Checkpoint
 from softpoint.inference.batch.sources import Boxes
 from softpoint.labels.boxes import boxes_by_image
-from softpoint.labels.formats import read_labels
+from softpoint.labels.label_sets import read_sets, source_name
 from softpoint.labels.partition import evenly_spaced
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 from softpoint.paths import normalize_path
 
@@ -70,10 +71,10 @@ def full_path(folder: Path, image: str) -> str:
 def _stored_folder(checkpoint: Checkpoint) -> Path | None:
     """Return the folder of the training's images; None where it, or the labels that lead to it, cannot be read."""
     images = checkpoint.data.get("images")
-    if images is None:
+    if images is None or isinstance(images, list):
         labels = _stored_labels(checkpoint)
         return None if labels is None else Path(labels.folder)
-    return Path(images) if _is_local(images) else None
+    return Path(images) if isinstance(images, str) and _is_local(images) else None
 
 
 def _stored_labels(checkpoint: Checkpoint) -> Labels | None:
@@ -82,11 +83,13 @@ def _stored_labels(checkpoint: Checkpoint) -> Labels | None:
     if not _is_local(labels) or not (images is None or _is_local(images)):
         return None
     try:
-        return read_labels(labels, images=images, missing=checkpoint.data.get("missing", "auto"))
+        settings = {key: checkpoint.data[key] for key in ("missing", "skeleton") if key in checkpoint.data}
+        return read_sets(labels, None, images, None, RowErrors(source_name(labels)), **settings)
     except (OSError, ValueError, ImportError):
         return None
 
 
-def _is_local(path: object) -> TypeGuard[str]:
-    """Return whether a stored value is a path, and none of another machine."""
-    return isinstance(path, str) and not path.startswith(("//", "\\\\"))
+def _is_local(path: object) -> TypeGuard[str | list[str]]:
+    """Return whether a stored value is a path, or a list of them, and none of another machine."""
+    paths = path if isinstance(path, list) and path else [path]
+    return all(isinstance(name, str) and not name.startswith(("//", "\\\\")) for name in paths)

@@ -1,0 +1,95 @@
+"""Several sets of labels are one: keypoints by name, images, groups and splits of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from helpers.labels import images, written
+from softpoint.labels.label_sets import read_sets
+from softpoint.labels.load import LabelSource, load_labels
+from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.schema import Labels
+from softpoint.labels.split import Split, split_labels
+
+
+def put(folder: Path, name: str, header: str, *rows: str) -> Path:
+    """Write a CSV and its images, whose points are within 9 pixels."""
+    path = written(folder, "\n".join([f"image,{header}", *rows]), name)
+    images(path.parent, read([path]))
+    return path
+
+
+def read(paths: list[Path], **options: Any) -> Labels:
+    return read_sets(paths, None, None, None, RowErrors("labels"), **options)
+
+
+A = ("nose_x,nose_y,ear_x,ear_y", "a.png,1,2,3,4", "b.png,5,6,,")
+B = ("ear_x,ear_y,nose_x,nose_y", "a.png,7,8,2,1")
+
+
+def test_keypoints_are_matched_by_name_and_images_kept_apart(tmp_path: Path) -> None:
+    paths = [put(tmp_path / "one", "x.csv", *A), put(tmp_path / "two", "x.csv", *B)]
+    labels = load_labels(LabelSource(paths, cache_dir=tmp_path / "cache")).labels
+    assert labels.skeleton.names == ("nose", "ear") and labels.images == ("one/a.png", "one/b.png", "two/a.png")
+    expected = [[[1, 2], [3, 4]], [[5, 6], [np.nan] * 2], [[2, 1], [7, 8]]]
+    np.testing.assert_array_equal(labels.keypoints, expected)
+    assert labels.visibility.tolist() == [[2, 2], [2, 0], [2, 2]]
+    assert labels.places == ("one/x.csv line 2", "one/x.csv line 3", "two/x.csv line 2")
+    alone = load_labels(LabelSource(paths[0], cache_dir=tmp_path / "cache")).labels
+    np.testing.assert_array_equal(labels.keypoints[:2], alone.keypoints)
+
+
+def test_other_keypoints_are_listed_or_joined(tmp_path: Path) -> None:
+    paths = [
+        put(tmp_path / "one", "x.csv", *A),
+        put(tmp_path / "two", "x.csv", "tail_x,tail_y,nose_x,nose_y", "a.png,7,8,2,1"),
+    ]
+    with pytest.raises(
+        ValueError, match=r"different keypoints: ear only in .*one/x.csv; tail only in .*two/x.csv. Rename"
+    ):
+        read(paths)
+    assert read(paths, keypoints=["nose"]).keypoints[:, 0].tolist() == [[1, 2], [5, 6], [2, 1]]
+    joined = read(paths, skeleton="union")
+    assert joined.skeleton.names == ("nose", "ear", "tail") and joined.visibility.tolist() == [
+        [2, 2, 0],
+        [2, 0, 0],
+        [2, 0, 2],
+    ]
+
+
+def test_groups_of_one_name_are_two(tmp_path: Path) -> None:
+    rows = [f"{group}/{i}.png,1,1,{group}" for group in "uv" for i in range(2)]
+    paths = [put(tmp_path / name, "x.csv", "nose_x,nose_y,group", *rows) for name in ("one", "two")]
+    labels = read([*paths, put(tmp_path / "flat", "y.csv", "nose_x,nose_y", "0.png,1,1", "1.png,1,1")])
+    groups = dict(zip(labels.images, labels.groups, strict=True))
+    assert groups["one/u/0.png"] == groups["one/u/1.png"] != groups["two/u/0.png"]
+    assert len(set(labels.groups)) == 4 + 2  # the images of a flat folder are groups of their own
+
+
+def test_splits_are_those_of_the_names(tmp_path: Path) -> None:
+    header, rows = "nose_x,nose_y", ["0.png,1,1", "1.png,2,2"]
+    paths = [put(tmp_path / name, "x.csv", header, *rows) for name in ("train", "valid", "test")]
+    rows_of = split_labels(read(paths), Split(), 0)
+    assert {name: found.tolist() for name, found in rows_of.items()} == {"train": [0, 1], "val": [2, 3], "test": [4, 5]}
+    assert not read([paths[0], put(tmp_path / "other", "x.csv", header, *rows)]).splits
+
+
+def test_an_image_of_two_sets_is_refused(tmp_path: Path) -> None:
+    paths = [put(tmp_path, "x.csv", *A), put(tmp_path, "y.csv", *B)]
+    with pytest.raises(ValueError, match=r"a.png is labeled in .*x.csv and in .*y.csv; remove it from one of them"):
+        read(paths)
+    with pytest.raises(ValueError, match=r"x.csv is named twice"):
+        read([paths[0], paths[0]])
+    with pytest.raises(ValueError, match=r"data.labels names 2 sets of labels and data.images 1 folders"):
+        read_sets(paths, None, [tmp_path], None, RowErrors("labels"))
+
+
+def test_each_set_has_a_folder_of_images_of_its_own(tmp_path: Path) -> None:
+    paths = [put(tmp_path / "one", "x.csv", *A), put(tmp_path / "two", "y.csv", *B)]
+    moved = [path.rename(tmp_path / path.name) for path in paths]
+    labels = read_sets(moved, None, [path.parent for path in paths], None, RowErrors("labels"))
+    assert all((Path(labels.folder) / image).is_file() for image in labels.images)
