@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 
 from helpers.hostile_json import hostile
-from helpers.labels import FUZZ, written
+from helpers.labels import FUZZ, images, labels_of, written
 from softpoint.labels.box_files import read_boxes
 
 NAMES = ("nose", "left_ear", "right_ear", "tail")
@@ -106,8 +106,50 @@ def test_what_is_not_used_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert "1 crowds" in caplog.text and "it states none, so that every box counts" in caplog.text
 
 
+CORNERS = [[1, 2, 11, 7], [3, 4, 13, 9]]
+SUMMARY = [
+    {"name": "mouse", "class": 0, "confidence": 0.9, "box": dict(zip(("x1", "y1", "x2", "y2"), c, strict=True))}
+    for c in CORNERS
+]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"v/a.png": {"boxes": CORNERS, "labels": [1, 1], "scores": [0.9, 0.8]}},
+        [{"file_name": "v/a.png", "boxes": CORNERS}],
+        [{"image": "v/a", "boxes": CORNERS[:1]}, {"image_id": "v/a.png", "bbox": [3, 4, 10, 5], "score": 1}],
+        [{"image_id": "a", "file_name": "v/a.png", "category_id": 0, "bbox": [x, y, 10, 5]} for x, y, *_ in CORNERS],
+        {"v/a.png": SUMMARY},
+        "filename,width,height,class,xmin,ymin,xmax,ymax\nv/a.png,30,20,mouse,1,2,11,7\nv/a.png,30,20,mouse,3,4,13,9",
+        "image,x,y,w,h\nv/a.png,1,2,10,5\nv\\a.png,3,4,10,5",
+        "image;x1;y1;x2;y2\nv/a.png;1;2;11;7\nv/a.png;3;4;13;9",
+    ],
+)
+def test_every_form_counts_from_the_corner(tmp_path: Path, content: Any) -> None:
+    written(tmp_path, b"", "v/a.png")
+    expected = (np.array(CORNERS) - 0.5).tolist()
+    assert of(tmp_path, content, images=tmp_path) == {"v/a.png": expected}
+
+
+def test_text_files_of_yolo(tmp_path: Path) -> None:
+    images(tmp_path / "v", labels_of(["a.png", "b.png"]), (20, 40))
+    lines = [f"0 {(x + X) / 80} {(y + Y) / 40} {(X - x) / 40} {(Y - y) / 20} 0.9" for x, y, X, Y in CORNERS]
+    written(tmp_path, "\n".join(lines), "runs/labels/a.txt")
+    found = read_boxes(tmp_path / "runs", NAMES, images=tmp_path / "v")
+    np.testing.assert_allclose(found["a.png"], np.array(CORNERS) - 0.5, atol=1e-9)
+    written(tmp_path, "0 1 1", "runs/labels/b.txt")
+    with pytest.raises(ValueError, match=r"b.txt: line 1 has 3 numbers; a box has class, x, y, width, height"):
+        read_boxes(tmp_path / "runs", NAMES, images=tmp_path / "v")
+
+
 @FUZZ
-@given(hostile({"images": IMAGES, "annotations": BOXES, "categories": KINDS}) | hostile(BOXES))
+@given(
+    hostile({"v/a.png": SUMMARY})
+    | hostile([{"file_name": "a.png", "boxes": CORNERS}])
+    | hostile({"images": IMAGES, "annotations": BOXES, "categories": KINDS})
+    | hostile(BOXES)
+)
 def test_a_damaged_file_raises_only_value_errors(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = written(tmp_path_factory.getbasetemp(), content, "hostile.json")
     try:
