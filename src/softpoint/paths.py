@@ -127,6 +127,20 @@ def normalize_path(image: str) -> str:
     return _FRAME.sub(lambda match: f"{match[1]}{int(match[2]):06}", path)
 
 
+def natural_key(path: Path) -> tuple[list[list[Any]], Path]:
+    """Return a key that sorts paths with their numbers in order of size.
+
+    >>> [path.name for path in sorted(map(Path, ["f10.png", "f9.png", "f09.png"]), key=natural_key)]
+    ['f09.png', 'f9.png', 'f10.png']
+    """
+
+    def pieces(name: str) -> list[Any]:
+        texts = re.split(r"([0-9]+)", name)  # text and digits by turns
+        return [(len(t.lstrip("0")), t.lstrip("0")) if i % 2 else t for i, t in enumerate(texts)]
+
+    return [pieces(part) for part in path.parts], path
+
+
 def user_cache_dir(folder: str | Path | None = None) -> Path:
     """Return the folder of caches: `folder`, else $SOFTPOINT_CACHE, else `softpoint` in the user's cache folder.
 

@@ -15,7 +15,7 @@ from softpoint.labels.formats import read_labels
 from softpoint.labels.load import LabelSource, load_labels
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
-from softpoint.labels.validate import validate
+from softpoint.labels.validate import validate, with_found_names
 
 HEADER = "scorer,anna,anna,anna,anna\nbodyparts,left_ear,left_ear,right_ear,right_ear\ncoords,x,y,x,y\n"
 PLAIN = HEADER + "video/img1.png,1.5,2,3,4\nvideo/img2.png,,,5,6.25\nother/img3.png,,,,\n"
@@ -93,13 +93,20 @@ def test_a_folder_is_suggested_only_where_it_has_nearly_all_images(tmp_path: Pat
         ("v/a.png", "v/a.png "),
     ],
 )
-def test_the_name_that_was_meant_is_named(tmp_path: Path, path: str, image: str) -> None:
+def test_the_name_that_was_meant_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, path: str, image: str
+) -> None:
     labels = read_labels(written(tmp_path, HEADER + f"{path},1,1,2,2\n"))
     (tmp_path / "v").mkdir()
     (tmp_path / image).write_bytes(b"")
     message = re.escape(f"{tmp_path} has {image}, not {path}: correct the paths in the labels, or rename the images")
     with pytest.raises(ValueError, match=message):
         checked(labels, tmp_path)
+    assert with_found_names(labels, ImageFolder(tmp_path)).images == (image,)
+    assert f"1 images have another name, as {path}, which is {image} here" in caplog.text
+    if image == image.strip():  # else a table names one image twice
+        twice = read_labels(written(tmp_path, HEADER + f"{path},1,1,2,2\n{image},3,3,2,2\n"))
+        assert with_found_names(twice, ImageFolder(tmp_path)).images == twice.images
     (tmp_path / "v" / "a.tif").write_bytes(b"")
     (tmp_path / "v" / "CAF\u00c9.png").write_bytes(b"")
     if path in ("v/a.jpg", "v/a", "v/caf\u00e9.png", "v/cafe\u0301.png"):  # two names are as near

@@ -16,6 +16,7 @@ def main(cfg: DictConfig) -> None:
     from softpoint.labels.formats import WRITERS, recognize
     from softpoint.labels.label_sets import as_paths, folder_of, read_sets, source_name
     from softpoint.labels.row_errors import RowErrors
+    from softpoint.labels.validate import with_found_names
 
     if cfg.to not in WRITERS:
         raise ValueError(f"to={cfg.to} is not a format to write; choose from {', '.join(WRITERS)}")
@@ -31,6 +32,7 @@ def main(cfg: DictConfig) -> None:
     print(f"read {source_name(cfg.labels)} ({formats}): {summary(labels)}")
     folder = folder_of(labels, cfg.images)
     image_folder = ImageFolder(folder, cfg.exif, cfg.max_pixels)
+    labels = with_found_names(labels, image_folder)
     written = write_labels(labels, cfg.to, output, image_folder, errors)
     print(f"wrote {output} ({cfg.to}): {summary(written)}")
     if (splits := write_stated_splits(written, output)) is not None:

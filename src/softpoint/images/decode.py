@@ -19,6 +19,7 @@ from softpoint.images.decode_errors import FORMATS, RefusedError, image_explaine
 from softpoint.images.depth import LARGEST, Decoded, narrowed, rgb
 from softpoint.images.headers import EXIF_ORIENTATION, Header, read_header, turned, valid_orientation
 from softpoint.images.memory import keep_freed_memory
+from softpoint.paths import natural_key
 from softpoint.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def find_source(path: Path) -> Path:
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """Return all images in a folder and below it, sorted; hidden files and folders are left out.
+    """Return all images in a folder and below it, numbers in order; hidden files and folders are left out.
 
     Raises FileNotFoundError where there is no such folder, ValueError where it holds no image.
     """
@@ -112,7 +113,8 @@ def list_images(folder: str | Path) -> list[Path]:
         problem = "is a file, not a folder" if folder.exists() else "does not exist"
         raise FileNotFoundError(f"image folder {folder} {problem}; name a folder that holds images")
     images = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    paths = sorted(path for path in images if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    shown = (path for path in images if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    paths = sorted(shown, key=natural_key)
     if not paths:
         raise ValueError(f"{folder} holds no image; looked below it for {' '.join(SUFFIXES)}")
     return paths

@@ -17,7 +17,7 @@ from softpoint.labels.label_sets import Paths, folder_of, read_sets, source_name
 from softpoint.labels.missing import Missing, marks_of, repeated_points
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import ABSENT, Labels, select_labels
-from softpoint.labels.validate import validate
+from softpoint.labels.validate import validate, with_found_names
 from softpoint.paths import normalize_path, user_cache_dir
 from softpoint.suggest import check_choice
 
@@ -113,6 +113,7 @@ def load_labels(source: LabelSource, images: Collection[str] | None = None, audi
     )
     labels = select_labels(labels, source.categories, source.keypoints, source.flip_pairs, source.edges)
     image_folder = ImageFolder(folder_of(labels, source.images), source.exif, source.max_pixels, source.bits)
+    labels = with_found_names(labels, image_folder)
     if audit:
         scans = scan(image_folder, labels.images, _memo(image_folder, source))
         sizes = np.array([scan.size for scan in scans], dtype=np.int64).reshape(-1, 2)

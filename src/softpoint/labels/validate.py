@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from softpoint.images import ImageFolder
-from softpoint.labels.formats.parsing.path_search import folders_with, near_miss
+from softpoint.labels.formats.parsing.path_search import folders_with, near_miss, near_misses
 from softpoint.labels.row_errors import RowErrors, first_few
 from softpoint.labels.schema import UNLABELED, Labels, Subject
 from softpoint.paths import normalize_path
@@ -62,6 +63,35 @@ def validate(
             " that its coordinates are filled in"
         )
     return labels, shapes
+
+
+def with_found_names(labels: Labels, image_folder: ImageFolder) -> Labels:
+    """Return the labels with the names of the files where these differ in case, spaces, accents or suffix alone.
+
+    A file that is labeled by its own name, or that two names would stand for, is left for `validate` to refuse.
+    """
+    names = dict.fromkeys(labels.paths)
+    missing = [name for name in names if not _exists(image_folder, name)]
+    found = near_misses(image_folder.folder, missing)
+    counts = Counter(found.values())
+    found = {name: file for name, file in found.items() if counts[file] == 1 and file not in names}
+    if not found:
+        return labels
+    name, file = next(iter(found.items()))
+    _log.warning("%s: %d images have another name, as %s, which is %s here", labels.source, len(found), name, file)
+    subjects = (
+        replace(s, image=found.get(path, s.image)) for s, path in zip(labels.subjects, labels.paths, strict=True)
+    )
+    splits = {found.get(normalize_path(image), image): split for image, split in labels.splits.items()}
+    return replace(labels, subjects=tuple(subjects), splits=splits)
+
+
+def _exists(image_folder: ImageFolder, image: str) -> bool:
+    try:
+        path = image_folder.path(image)
+    except (OSError, ValueError):  # refused later
+        return True
+    return path.exists() or any(parent.is_file() for parent in path.parents)  # or a frame of a video
 
 
 def repeated_subjects(labels: Labels) -> dict[int, str]:

@@ -18,7 +18,7 @@ from softpoint.images.decode import SUFFIXES
 from softpoint.images.video import VIDEO_SUFFIXES, Video
 from softpoint.inference.batch.stream import Item
 from softpoint.labels.formats import read_labels, recognize
-from softpoint.paths import normalize_path
+from softpoint.paths import natural_key, normalize_path
 from softpoint.suggest import without_data
 
 # Boxes (N, 4) of the subjects in each image or frame, by its path.
@@ -163,7 +163,7 @@ def _relative(folder: Path, image: str) -> str:
 
 
 def _visible_files(folder: Path, paths: Iterable[Path], output: Path | None) -> list[Path]:
-    """Return the files that are neither hidden nor results of an earlier job, sorted."""
+    """Return the files that are neither hidden nor results of an earlier job, numbers in order."""
     top, results = folder.resolve(), None if output is None else output.resolve()
     if results == top:
         raise ValueError(f"output={output} is the folder that is predicted; name another")
@@ -177,7 +177,8 @@ def _visible_files(folder: Path, paths: Iterable[Path], output: Path | None) -> 
     def is_hidden(path: Path) -> bool:
         return any(part.startswith(".") and part != ".." for part in path.relative_to(folder).parts)
 
-    return sorted(p for p in paths if not is_hidden(p) and not is_result(p.resolve().parent) and p.is_file())
+    shown = (p for p in paths if not is_hidden(p) and not is_result(p.resolve().parent) and p.is_file())
+    return sorted(shown, key=natural_key)
 
 
 def _group(folder: Path, paths: list[Path], begin: str) -> list[Source]:

@@ -42,18 +42,43 @@ def near_miss(folder: Path, written: str) -> str | None:
     >>> near_miss(Path(__file__).parent, "Path_Search.PY"), near_miss(Path(__file__).parent, "path_search.jpg")
     ('path_search.py', None)
     """
-    path, parts = folder, normalize_path(written).split("/")
-    for number, part in enumerate(parts, 1):
-        names = _names(path)
-        alike = [part] * (part in names) or [name for name in names if _plain(name) == _plain(part)]
-        if not alike and number == len(parts):
-            stem = _plain(PurePosixPath(part).stem if PurePosixPath(part).suffix.lower() in SUFFIXES else part)
-            images = [PurePosixPath(name) for name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
-            alike = [image.name for image in images if _plain(image.stem) == stem]
-        if len(alike) != 1:
-            return None
-        path /= alike[0]
-    return path.relative_to(folder).as_posix()
+    return near_misses(folder, [written]).get(written)
+
+
+def near_misses(folder: Path, written: Iterable[str]) -> dict[str, str]:
+    """Return `near_miss` of each path that has one; a folder is listed once."""
+    listings: dict[Path, dict[str, list[str]]] = {}
+
+    def alike(place: Path, key: str) -> list[str]:
+        if place not in listings:
+            listings[place] = _listing(place)
+        return listings[place].get(key, [])
+
+    found = {}
+    for path in written:
+        place, parts = folder, normalize_path(path).split("/")
+        for number, part in enumerate(parts, 1):
+            names = alike(place, f"={part}") or alike(place, _plain(part))
+            if not names and number == len(parts):
+                stem = PurePosixPath(part).stem if PurePosixPath(part).suffix.lower() in SUFFIXES else part
+                names = alike(place, f"{_plain(stem)}.*")
+            if len(names) != 1:
+                break
+            place /= names[0]
+        else:
+            found[path] = place.relative_to(folder).as_posix()
+    return found
+
+
+def _listing(folder: Path) -> dict[str, list[str]]:
+    """Return the names in a folder by their exact spelling, their plain one, and an image's without its suffix."""
+    listing: dict[str, list[str]] = {}
+    for name in _names(folder):
+        image = PurePosixPath(name)
+        keys = [f"={name}", _plain(name), *([f"{_plain(image.stem)}.*"] if image.suffix.lower() in SUFFIXES else [])]
+        for key in keys:
+            listing.setdefault(key, []).append(name)
+    return listing
 
 
 def _plain(name: str) -> str:
