@@ -74,7 +74,7 @@ def _stored_folder(checkpoint: Checkpoint) -> Path | None:
     if images is None or isinstance(images, list):
         labels = _stored_labels(checkpoint)
         return None if labels is None else Path(labels.folder)
-    return Path(images) if isinstance(images, str) and _is_local(images) else None
+    return Path(images) if _is_local(images) and isinstance(images, str) else None
 
 
 def _stored_labels(checkpoint: Checkpoint) -> Labels | None:
