@@ -130,6 +130,30 @@ def test_a_network_of_own_modules_is_announced_before_it_is_trained(
     assert ending.code == 0 and message in ending.out, ending.err
 
 
+def test_all_images_are_trained_on_and_a_second_round_starts_from_that_model(start: Callable, tmp_path: Path) -> None:
+    words, first = labeled(write_labels(tmp_path / "data")), f"hydra.run.dir={tmp_path / 'first'}"
+    everything = ["data.val=0", "data.test=0", "logger=none", "trainer.profiler=simple", first]
+    ending = start("train", *words, *everything)
+    assert ending.code == 0, ending.err
+    for part in ("12 train, 0 val, 0 test", "as it usually is on other sets", "no image was left to test", "Profiler"):
+        assert part in ending.out + ending.err, part
+    stored, last = (
+        torch.load(tmp_path / "first" / "checkpoints" / name, weights_only=True) for name in ("best.ckpt", "last.ckpt")
+    )
+    assert stored["record"]["finished"] and stored["state_dict"]["net.calibration.radius"] > 0
+    assert all(torch.equal(v, stored["state_dict"][k]) for k, v in last["state_dict"].items() if "calibration" not in k)
+    again = start("resume", str(tmp_path / "first"))
+    assert again.code == 0 and "this run is finished" in again.out, again.err
+    second = [f"init={tmp_path / 'first'}", "data.keypoints=[tail,nose]", "data.size=96", "trainer.fast_dev_run=true"]
+    ending = start("train", *words, "data.val=0.2", "data.test=0.2", "loss.keypoint_weights={nose: 2}", *second)
+    assert ending.code == 0, ending.err
+    assert "keypoints of the model alone: left_ear, right_ear" in ending.out
+    assert (
+        "the model of init was trained on" in ending.out + ending.err
+        and "images of val and test" in ending.out + ending.err
+    )
+
+
 def test_sweeps_minimize_the_best_validation_error(tmp_path: Path) -> None:
     from softpoint.cli.train import main
 

@@ -71,6 +71,8 @@ def test_the_split_of_the_run_is_evaluated(checkpoint: Checkpoint):
     for split, images in checkpoint.splits.items():
         assert open_set(checkpoint, split).images == images
     assert len(open_set(checkpoint, "all")) == 12
+    with pytest.raises(ValueError, match=r"a\.ckpt has no test image: it was trained without that split; name labels"):
+        open_set(replace(checkpoint, splits={**checkpoint.splits, "test": []}))
 
 
 def test_predictions_are_in_original_pixels(checkpoint: Checkpoint, folder: Path):

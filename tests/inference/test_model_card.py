@@ -131,6 +131,11 @@ def test_the_card_says_on_how_few_units_the_confidence_rests(checkpoint: Checkpo
     assert f"which has {units} independent images or groups" in text and ("too few to correct" in text) == few
 
 
+def test_the_card_of_a_model_of_all_images_claims_no_fit(checkpoint: Checkpoint) -> None:
+    text = sections(model_card(replace(checkpoint, record={**RECORD, "calibration_units": 0})))["Confidence"]
+    assert "as they usually are on other sets" in text and "fitted to the errors" not in text
+
+
 def test_the_card_of_a_crop_model_asks_for_boxes(checkpoint: Checkpoint) -> None:
     parts = sections(model_card(replace(checkpoint, crops={"padding": 1.25, "boxes": None})))
     assert "crops 1.25 times" in parts["Model description"] and "needs a box" in parts["Intended uses and limitations"]

@@ -25,6 +25,13 @@ def videos(*counts: int) -> Labels:
     return labels_of([f"video{v}/{i:03}.png" for v, count in enumerate(counts) for i in range(count)])
 
 
+@pytest.mark.parametrize(("val", "test"), [(0.0, 0.0), (0.2, 0.0), (0.0, 0.2)])
+def test_a_fraction_of_zero_holds_nothing_out(val: float, test: float) -> None:
+    splits = seeded_split(videos(5, 5, 5), 0, val, test)
+    assert [bool(len(splits[split])) for split in SPLITS] == [True, bool(val), bool(test)]
+    split_of(splits, 15)
+
+
 def split_of(splits: dict[str, np.ndarray], count: int) -> list[str]:
     """Return the split of each row, which must be in exactly one."""
     names = {int(row): name for name, rows in splits.items() for row in rows}

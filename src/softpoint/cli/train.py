@@ -153,7 +153,11 @@ def _fit_and_test(module: Any, data: Any, trainer: Any, record: Any, ckpt: Path 
         best = usable_best(trainer)
         if trainer.is_global_zero:
             print(f"training ended {record.facts['end']}, in {trainer.global_step} steps")
-        if not is_pruned(trainer):
+        if is_pruned(trainer):
+            return best
+        if not data.batches("test"):
+            record.finish(trainer, module)
+        else:
             trainer.test(module, data, ckpt_path=best.path, verbose=False, weights_only=True)
         return best
     except SystemExit as stop:
@@ -226,7 +230,7 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     from hydra.utils import instantiate
 
     from softpoint.training.checkpoint_io import AtomicCheckpointIO
-    from softpoint.training.checks import check_batches, check_trainer
+    from softpoint.training.checks import check_batches, check_trainer, leave_out_validation
     from softpoint.training.initial_model import start_from
 
     whole_number(cfg, "seed")
@@ -247,6 +251,8 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
         data.prepare_data()
     data.setup("fit")
     check_batches(trainer, data)
+    if not data.batches("val"):
+        leave_out_validation(trainer)
     module = make_module(skeleton=data.skeleton, learn_visibility=data.has_hidden_points)
     # A checkpoint rebuilds its network from these values, so they hold the choice that the data made.
     decided = {"head": {"visibility": "visibility" in module.net.head.provides}} if "visibility" in cfg.head else {}

@@ -161,9 +161,9 @@ class KeypointData(pl.LightningDataModule, ABC):
     def dataset(self, split: str, unrounded: bool = False) -> KeypointDataset:
         """Return the samples of one split, augmented ones of train.
 
-        Those of test, and of any split with `unrounded`, are the unrounded input of a predictor.
+        Those of test, and of any split with `unrounded`, are the unrounded input of a predictor, not augmented.
         """
-        augment = self.augment if split == "train" else None
+        augment = self.augment if split == "train" and not unrounded else None
         unrounded, seed = unrounded or split == "test", (self.seed, SPLITS.index(split))
         canvases = self.device_caches[split].matrices if self.device_caches and not unrounded else None
         return KeypointDataset(self.sources[split], self.size, seed, augment, self.padding, canvases, unrounded)

@@ -130,6 +130,8 @@ class LabeledData(KeypointData):
         if self.device_cache and not self.device_caches:
             # Test samples are the unrounded input of a predictor, which workers make.
             for split, augment in (("train", self.augment), ("val", None)):
+                if not len(self.sources[split]):
+                    continue
                 self.device_caches[split] = DeviceCache(self.sources[split], self.size, augment, self.padding)
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -150,7 +152,7 @@ class LabeledData(KeypointData):
     def dataset(self, split: str, unrounded: bool = False) -> KeypointDataset:
         """Return the samples of one split; those of train with unlabeled images, where there are any."""
         samples, extra = super().dataset(split, unrounded), self.unlabeled_images
-        if split != "train" or extra is None or self.unlabeled is None:
+        if split != "train" or unrounded or extra is None or self.unlabeled is None:
             return samples
         return WithUnlabeled(samples, self.unlabeled, extra.augment, extra.per_sample)
 

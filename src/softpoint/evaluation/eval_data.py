@@ -70,6 +70,11 @@ def open_set(
     target = config.pop("_target_")
     kind = _data_class(target, checkpoint)
     kept = None if decides_split(overrides) else checkpoint.splits
+    if kept and split != "all" and not kept.get(split, [""]):
+        raise ValueError(
+            f"{checkpoint.path} has no {split} image: it was trained without that split; name labels that it did not"
+            " learn, by data=custom data.labels=FILE split=all"
+        )
     try:
         if issubclass(kind, LabeledData) and (split == "all" or (kept and split in kept)):
             images = None if split == "all" or kept is None else kept[split]

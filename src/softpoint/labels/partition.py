@@ -17,6 +17,8 @@ _DRAWS = 64
 # helps it.
 _CANDIDATES = 16
 
+_NONE = np.array([], int)
+
 _log = logging.getLogger(__name__)
 
 
@@ -26,16 +28,18 @@ def seeded_split(labels: Labels, seed: int, val: float, test: float) -> dict[str
     Test is whole groups where there are two or more. So is val, unless that would leave less than half of the
     images to train on: then val is single images of the training groups, which choose the model but do not
     enter the final number. With one group all are single images. Of many random partitions, the one that shares the
-    labels of every keypoint out most evenly is taken.
-    Raises ValueError for fewer than three images or fractions that leave nothing to train on.
+    labels of every keypoint out most evenly is taken. A split of fraction 0 is empty.
+    Raises ValueError for fewer images than splits, and for fractions that leave nothing to train on.
     """
-    if (count := len(set(labels.paths))) < 3:
-        raise ValueError(f"{count} labeled images cannot fill train, val and test; label at least 3")
-    if not (0 < val < 1 and 0 < test < 1 and val + test < 1):
-        raise ValueError(f"split fractions val={val} and test={test} must be above 0 and sum to less than 1")
+    count, needed = len(set(labels.paths)), 1 + (val > 0) + (test > 0)
+    if count < needed:
+        raise ValueError(f"{count} labeled images cannot fill train, val and test; label at least {needed}")
+    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
+        raise ValueError(f"split fractions val={val} and test={test} must be 0 or more and sum to less than 1")
     rng = np.random.default_rng(seed)
-    units = _largest_units(labels)
-    rest, held = _hold_out(units, test, labels, rng, leave=2 if len(units) > 2 else 1)
+    rest, held = _largest_units(labels), [_NONE]
+    if test:
+        rest, held = _hold_out(rest, test, labels, rng, leave=2 if len(rest) > 2 else 1)
     train, chosen = carve_val(labels, np.concatenate(rest), rng, val / (1 - test))
     return {"train": train, "val": chosen, "test": np.sort(np.concatenate(held))}
 
@@ -69,8 +73,10 @@ def carve_val(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (train, val): about a `fraction` of `rows`, as whole groups if that leaves half of them to train on.
 
-    Raises ValueError where `rows` are of fewer than two images.
+    A fraction of 0 takes none. Raises ValueError where `rows` are of fewer than two images.
     """
+    if fraction == 0:
+        return np.sort(rows), _NONE
     by_image = image_units(labels, rows)
     if len(by_image) < 2 or not 0 < fraction < 1:
         raise ValueError(

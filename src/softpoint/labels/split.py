@@ -33,7 +33,7 @@ class Split:
 
     Args:
         splits: a CSV that assigns images to train, val and test; without val, val is taken out of train.
-        val, test: fractions of the images, without such a file.
+        val, test: fractions of the images, without such a file. Both 0 trains on all, whatever the labels state.
         split_seed: of the random split; None for the seed of the data.
         fold, folds: for cross-validation: the test split is this one of so many parts.
         group: regular expression on the path that names an image's group; see `with_groups`.
@@ -98,7 +98,7 @@ def split_labels(labels: Labels, split: Split, seed: int) -> dict[str, np.ndarra
     """Return the rows of `labels` that belong to train, val and test; `labels` have the groups of `split.group`.
 
     A split file decides, else folds, else the split that the labels state, else a random one by `split_seed`; `seed`
-    draws the images of a limit. Raises ValueError where a split would be without a labeled point.
+    draws the images of a limit. Raises ValueError where a split has images and no labeled point.
     """
     drawn_by = seed if split.split_seed is None else split.split_seed
     if split.group not in (None, "none") and len(set(labels.groups)) == 1 < len(set(labels.images)):
@@ -112,6 +112,8 @@ def split_labels(labels: Labels, split: Split, seed: int) -> dict[str, np.ndarra
             rows["train"], rows["val"] = carve_val(labels, rows["train"], np.random.default_rng(drawn_by), split.val)
     elif split.fold is not None and split.folds is not None:
         rows = fold_split(labels, drawn_by, split.fold, split.folds, split.val)
+    elif split.val == split.test == 0:
+        rows = seeded_split(labels, drawn_by, 0, 0)
     elif split.group is None and (stated := stated_split(labels, drawn_by, split.val)) is not None:
         rows = stated
     else:
@@ -146,7 +148,7 @@ def images_of(labels: Labels, rows: dict[str, np.ndarray]) -> dict[str, list[str
 
 def _check_labeled(labels: Labels, rows: dict[str, np.ndarray]) -> None:
     for split, indices in rows.items():
-        if not (labels.visibility[indices] > 0).any():
+        if (len(indices) or split == "train") and not (labels.visibility[indices] > 0).any():
             raise ValueError(
                 f"none of the {len(indices)} {split} images has a labeled point in {labels.source}; "
                 "move labeled images there by data.splits, or change seed"

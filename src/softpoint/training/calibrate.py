@@ -31,6 +31,9 @@ from softpoint.training.checkpoint_io import replace_checkpoint
 from softpoint.training.processes import on_first_process
 from softpoint.types import Batch
 
+# What the best checkpoint of a run without validation follows: its last weights.
+STEP = "step"
+
 
 class Calibrate(Callback):
     """After training, fits `net.calibration` to the validation split and writes it into the best checkpoint.
@@ -65,8 +68,9 @@ class Calibrate(Callback):
         net: KeypointNet = copy.deepcopy(whole_net(trainer, module)).eval().to(trainer.strategy.root_device)
         weights = {key.removeprefix("net."): value for key, value in stored["state_dict"].items() if key[:4] == "net."}
         net.load_state_dict({**net.calibration.state_dict(prefix="calibration."), **weights})
-        samples = trainer.datamodule.dataset("val", unrounded=True)  # as a predictor gets them
-        fit = calibrate(net, samples, self.fraction, self.images)
+        held_out = "val" if trainer.limit_val_batches else None
+        samples = trainer.datamodule.dataset(held_out or "train", unrounded=True)  # as a predictor gets them
+        fit = calibrate(net, samples, self.fraction, self.images, learned=held_out is None)
         if fit.radius:
             write_calibration(path, stored, net, fit)
         return str(fit)
@@ -97,19 +101,29 @@ class Fit(NamedTuple):
     def __str__(self) -> str:
         if not self.radius:
             return "not calibrated, as no point of the validation split is labeled: confidence is the head's own"
+        fitted = f"fitted on {self.images} images; independent units: {self.units} {self.kind}"
+        if not self.units:
+            fitted = "as it usually is on other sets, since no image is left to fit it on"
         few = f"; fewer than {FEW_UNITS} can correct the confidence only in part: validate on more {self.kind}"
         return (
             f"confidence: the probability that a point is within {self.radius * self.pixel:.1f} px"
             f" ({100 * self.fraction:g} % of the usual subject's size; {self.radius:.1f} px of the"
-            f" {self.size[0]}x{self.size[1]} input), fitted on {self.images} images; independent units: {self.units}"
-            f" {self.kind}{few * (self.units < FEW_UNITS)}"
+            f" {self.size[0]}x{self.size[1]} input), {fitted}{few * (0 < self.units < FEW_UNITS)}"
         )
 
 
 def calibrate(
-    net: KeypointNet, samples: KeypointDataset, fraction: float, images: int, batch_size: int = BATCH_SIZE
+    net: KeypointNet,
+    samples: KeypointDataset,
+    fraction: float,
+    images: int,
+    batch_size: int = BATCH_SIZE,
+    learned: bool = False,
 ) -> Fit:
-    """Fit `net.calibration` to unrounded samples, at most `images` of them, and return the outcome."""
+    """Fit `net.calibration` to unrounded samples, at most `images` of them, and return the outcome.
+
+    Samples that were `learned` say how large subjects are, but nothing of errors on others: the priors remain.
+    """
     device, groups = net.calibration.radius.device, []
     chosen = evenly_spaced(len(samples), images)
 
@@ -124,6 +138,7 @@ def calibrate(
     units, radius = int(unit.max()) + 1, 0.0
     if result is not None:
         measured, within, absent = result
+        units = 0 if learned else units
         net.calibration.set(**fit_calibration(measured, within, absent, min(1.0, units / FEW_UNITS)))
         radius = float(within)
     pixel = input_pixel(samples.source, samples.size, samples.padding)
@@ -148,13 +163,17 @@ class Best(NamedTuple):
 
     >>> print(Best(Path("best.ckpt"), 3.21, "val/epe"), Best(Path("best.ckpt"), 0.5, "val/loss"), sep="; ")
     val/epe 3.210 px; val/loss 0.500
+    >>> print(Best(Path("best.ckpt"), None, STEP))
+    the last weights
     """
 
     path: Path
-    score: float
+    score: float | None  # None without validation, which keeps the last weights
     monitor: str
 
     def __str__(self) -> str:
+        if self.score is None:
+            return "the last weights"
         return f"{self.monitor} {self.score:.3f}{' px' * (self.monitor == 'val/epe')}"
 
 
@@ -162,14 +181,16 @@ def best_checkpoint(trainer: Any) -> Best | None:
     """Return the best checkpoint that this run wrote; None where it wrote none of a finite score."""
     for callback in trainer.checkpoint_callbacks:
         if callback.monitor is not None and (score := callback.best_model_score) is not None and score.isfinite():
-            return Best(Path(callback.best_model_path), float(score), callback.monitor)
+            value = None if callback.monitor == STEP else float(score)
+            return Best(Path(callback.best_model_path), value, callback.monitor)
     return None
 
 
-def stored_score(path: Path) -> float:
-    """Return the score of a best checkpoint, which another process may have written."""
+def stored_score(path: Path) -> float | None:
+    """Return the score of a best checkpoint, which another process may have written; None of one without validation."""
     states = read_torch_file(path)["callbacks"].values()
-    return next(float(state["best_model_score"]) for state in states if state.get("monitor"))
+    monitored = (state for state in states if state.get("monitor"))
+    return next((float(state["best_model_score"]) for state in monitored if state["monitor"] != STEP), None)
 
 
 @torch.no_grad()

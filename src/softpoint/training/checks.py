@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
+import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
@@ -13,6 +15,7 @@ from softpoint.labels.split import SPLITS
 from softpoint.metrics.columns import COLUMNS
 from softpoint.metrics.visibility import NAMES
 from softpoint.suggest import check_choice
+from softpoint.training.calibrate import STEP
 from softpoint.training.callbacks import Duration
 from softpoint.training.sharded import ShardedStrategy
 
@@ -67,7 +70,7 @@ def check_batches(trainer: Any, data: Any) -> None:
 
     The data is that of all processes.
     """
-    for split in SPLITS:
+    for split in filter(data.batches, SPLITS):
         limit, batches = getattr(trainer, f"limit_{split}_batches"), -(-data.batches(split) // trainer.world_size)
         if isinstance(limit, float) and int(limit * batches) < 1:
             raise ValueError(
@@ -88,6 +91,17 @@ def check_batches(trainer: Any, data: Any) -> None:
             f"trainer.val_check_interval={every} is more than the {total} batches of the run, which would never be"
             " validated; lower it"
         )
+
+
+def leave_out_validation(trainer: Any) -> None:
+    """Let a run without validation images keep its last weights as best.ckpt, and end by its length alone."""
+    trainer.limit_val_batches = 0
+    for callback in trainer.checkpoint_callbacks:
+        if (callback.monitor or "").startswith("val/"):  # of steps, the last is the largest
+            callback.monitor, callback.mode, callback.kth_value = STEP, "max", torch.tensor(-math.inf)
+    trainer.callbacks = [
+        c for c in trainer.callbacks if not (isinstance(c, EarlyStopping) and c.monitor.startswith("val/"))
+    ]
 
 
 def _check_nodes(trainer: Any) -> None:

@@ -74,6 +74,10 @@ class Record(Callback):
         self.facts["usual_steps"] = usual_steps(trainer)
 
     def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+        self.finish(trainer, pl_module)
+
+    def finish(self, trainer: Any, pl_module: Any) -> None:
+        """Add the outcome of the run to the best checkpoint, and write the model card; also of a run without a test."""
         best = best_checkpoint(trainer)
         report = FinalTest.of(trainer)
         if best is None or report.failure or not trainer.is_global_zero:
@@ -84,6 +88,8 @@ class Record(Callback):
         except ValueError as error:  # of a network that no command can build again
             print(f"no model card: {error}")
             return
+        if not report.metrics:
+            print("no image was left to test the model on")
         card = Path(trainer.default_root_dir) / "model_card.md"
         write_card(self.checkpoint, card)
         print(f"model card: {os.path.relpath(card)}")
