@@ -22,6 +22,7 @@ COMMANDS = {
     "pack": "Pack images and labels into shards for streaming",
     "crossval": "Cross-validate a training run and pool the results of all folds",
     "compare": "Train variants alike and compare their errors and costs",
+    "tune": "Search for a learning rate or a batch size",
     "curve": "Train on growing numbers of labels, or for longer, and draw the learning curve",
     "demo": "Show spatial softmax and attention in numbers and figures",
     "explore": "Explore spatial softmax, attention, a model and labels in a browser",

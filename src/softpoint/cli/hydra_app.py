@@ -41,6 +41,7 @@ _TEXTS_OF = {
     "pack": {"output"},
     "demo": {"image", "file", "output"},
     "explore": {"ckpt"},
+    "tune": {"output"},
     **{study: {"output", "page"} for study in ("crossval", "compare", "curve")},
 }
 

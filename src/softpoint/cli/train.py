@@ -78,7 +78,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     folder = Path(HydraConfig.get().runtime.output_dir)
     with exit_on_signals(), collected_warnings() as warnings:
         ckpt, stored = find_checkpoint(place) if (place := _place(cfg.resume, folder)) else (None, {})
-        _quiet_lightning(resumed=ckpt is not None)
+        quiet_lightning(resumed=ckpt is not None)
         trust = _check(cfg, ckpt)
         initial = find_model(cfg.init) if cfg.init and not ckpt else None
         keep = partial(_keep_config, folder, copy.deepcopy(cfg))  # `build` puts values in the place of references
@@ -183,7 +183,7 @@ def _keep_config(folder: Path, cfg: DictConfig) -> None:
         keep_words(folder, cfg, HydraConfig.get().overrides.task)
 
 
-def _quiet_lightning(resumed: bool) -> None:
+def quiet_lightning(resumed: bool) -> None:
     """Silence Lightning's notes on progress, and its warnings that are of no use to a user."""
     import warnings
 

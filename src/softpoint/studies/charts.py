@@ -1,4 +1,4 @@
-"""Charts of studies: the error of each fold, of each variant, and against the size of the training set."""
+"""Charts of studies: errors of folds and variants and against the size of the training set, and of a search."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from softpoint.training.tuning import BatchSizes, Rates
 from softpoint.viz.figures import COLORS, REFERENCE, new_figure, number_log_axis, styled
 
 _EPE = "mean error (px of the original image)"
@@ -76,6 +77,26 @@ def curve_chart(summary: Mapping[str, Any], title: str, x_label: str) -> Figure:
     number_log_axis(axes.yaxis)
     if len(summary["lines"]) > 1:
         figure.legend(loc="outside right upper")
+    return figure
+
+
+@styled
+def tuning_chart(found: Rates | BatchSizes) -> Figure:
+    """Return the chart of a search: the loss by learning rate, or the speed by batch size."""
+    figure, (axes,) = new_figure()
+    if isinstance(found, Rates):
+        axes.plot(found.rate, found.loss, color=COLORS[0])
+        axes.axvline(found.suggested, label=f"steepest fall, {found.suggested:.2g}", **REFERENCE)
+        axes.set(xscale="log", xlabel="learning rate", ylabel="training loss, smoothed", title="learning rate")
+    else:
+        axes.plot(found.size, found.speed, marker="o", color=COLORS[0])
+        axes.axvline(found.fastest, label=f"as fast as larger ones, {found.fastest}", **REFERENCE)
+        axes.set(xscale="log", xlabel="batch size", ylabel="images per second", title="batch size", ylim=(0, None))
+        axes.set_xticks(found.size, [str(size) for size in found.size])
+        axes.set_xticks([], minor=True)
+    if isinstance(found, Rates):
+        number_log_axis(axes.xaxis)
+    figure.legend(loc="outside right upper")
     return figure
 
 
