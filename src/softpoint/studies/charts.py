@@ -88,14 +88,13 @@ def tuning_chart(found: Rates | BatchSizes) -> Figure:
         axes.plot(found.rate, found.loss, color=COLORS[0])
         axes.axvline(found.suggested, label=f"steepest fall, {found.suggested:.2g}", **REFERENCE)
         axes.set(xscale="log", xlabel="learning rate", ylabel="training loss, smoothed", title="learning rate")
+        axes.xaxis.set_major_formatter("{x:g}")
     else:
         axes.plot(found.size, found.speed, marker="o", color=COLORS[0])
         axes.axvline(found.fastest, label=f"as fast as larger ones, {found.fastest}", **REFERENCE)
         axes.set(xscale="log", xlabel="batch size", ylabel="images per second", title="batch size", ylim=(0, None))
         axes.set_xticks(found.size, [str(size) for size in found.size])
         axes.set_xticks([], minor=True)
-    if isinstance(found, Rates):
-        number_log_axis(axes.xaxis)
     figure.legend(loc="outside right upper")
     return figure
 

@@ -10,7 +10,10 @@ from pytorch_lightning.tuner.tuning import Tuner
 
 
 class Rates(NamedTuple):
-    """Learning rates that were tried in ascending order, a step each, and the smoothed loss after it."""
+    """Learning rates that were tried in ascending order, a step each, and the smoothed loss after it.
+
+    The first ones are left out: Lightning's mean starts there, far below the loss.
+    """
 
     rate: list[float]
     loss: list[float]
@@ -22,10 +25,10 @@ class Rates(NamedTuple):
         return [["lr", "loss"], *([f"{r:.4g}", f"{loss:.5g}"] for r, loss in zip(self.rate, self.loss, strict=True))]
 
     def __str__(self) -> str:
-        lowest = self.rate[self.loss.index(min(self.loss))]
+        lowest = min(zip(self.loss, self.rate, strict=True))[1]
         return (
             f"learning rate: the loss falls most steeply at {self.suggested:.2g}, and is smallest at {lowest:.2g};"
-            " a good rate is between the two"
+            " a good rate is from the first to a tenth of the second"
         )
 
     @property
@@ -77,13 +80,14 @@ def find_rate(trainer: Any, module: Any, data: Any, low: float, high: float, ste
         module, datamodule=data, min_lr=low, max_lr=high, num_training=steps, update_attr=False
     )
     rate, loss = finder.results["lr"], finder.results["loss"]
-    suggested = finder.suggestion(skip_begin=min(10, len(loss) // 4))
+    first = min(10, len(loss) // 4)
+    suggested = finder.suggestion(skip_begin=first)
     if suggested is None:
         raise ValueError(
             f"no learning rate is found: the loss diverged within {len(loss)} steps from lr_min={low:g}; lower"
             " lr_min and lr_max"
         )
-    return Rates([float(r) for r in rate], [float(value) for value in loss], float(suggested))
+    return Rates([float(r) for r in rate[first:]], [float(value) for value in loss[first:]], float(suggested))
 
 
 def find_batch_size(trainer: Any, module: Any, data: Any, largest: int, steps: int) -> BatchSizes:
