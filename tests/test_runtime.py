@@ -63,6 +63,8 @@ def test_boxes_are_refused_by_a_model_of_whole_images(tmp_path: Path) -> None:
         ({**METADATA, "crops": {"padding": [1]}}, "export it again"),
         ({"format": 1}, "export it again"),
         ("[]", "export it again"),
+        ("[" * 100_000, "export it again"),
+        (json.dumps(METADATA).replace(json.dumps(METADATA["size"]), "[1e999, 1]"), "export it again"),
     ],
 )
 def test_damaged_metadata_is_refused(tmp_path: Path, metadata: dict | str | None, message: str) -> None:

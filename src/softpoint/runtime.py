@@ -158,7 +158,7 @@ def _metadata(session: InferenceSession, path: Path) -> dict[str, Any]:
         metadata["faults"] = list(map(str, metadata.get("faults", [])))
         if (crops := metadata["crops"]) is not None:
             crops["padding"] = float(crops["padding"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path}: its metadata cannot be read ({error!r}); export it again") from error
     if later:
         raise ValueError(
