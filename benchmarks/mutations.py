@@ -70,8 +70,9 @@ def damaged(readers: Sequence[Target], trials: int, seed: int, folder: Path) -> 
 
     def at(number: int) -> tuple[Target, bytes]:
         reader, draw = readers[number % len(readers)], random.Random(f"{seed} {number}")
-        seeds = [one for one in (*reader.seeds, *reader.hostile) if len(one) <= LARGE]
-        return reader, mutated(draw, draw.choice(seeds), seeds)
+        hostile = [one for one in reader.hostile if len(one) <= LARGE]
+        seeds = hostile if hostile and draw.random() < 1 / 3 else reader.seeds
+        return reader, mutated(draw, draw.choice(seeds), [*reader.seeds, *hostile])
 
     return tried(readers, outcomes(at, trials, folder), ("read", "refused"))
 
