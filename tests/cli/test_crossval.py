@@ -46,6 +46,7 @@ def test_every_fold_is_trained_and_pooled(crossval: START, pretence: Pretence, t
     assert summary["budget"] == "40 epochs per training run"
     assert len(read_csv(tmp_path / "out" / "predictions.csv")) == 2 * len(IMAGES)
     assert "[6/6] fold 2, seed 4" in out and "all folds" in out
+    assert pretence.pages == [tmp_path / "out" / "report.html"]
 
 
 def test_a_finished_training_is_not_repeated(crossval: START, pretence: Pretence, tmp_path: Path) -> None:

@@ -68,7 +68,9 @@ class Pretence:
         self.evaluated: list[Path] = []
         self.failing, self.interrupted, self.signal = "$^", "$^", signal.SIGTERM
         self.figures: list[Path] = []  # without their suffix; they are drawn in tests/studies
+        self.pages: list[Path] = []  # which are made in test_study_report.py
         monkeypatch.setattr("softpoint.studies.reports.write_figure", lambda path, _: self.figures.append(path))
+        monkeypatch.setattr("softpoint.cli.study_report.write_report", lambda path, _: self.pages.append(path))
         monkeypatch.setattr("softpoint.cli.train.train", self.train)
         monkeypatch.setattr("softpoint.studies.runs.evaluate_trial", self.evaluate)
 
