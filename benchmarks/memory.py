@@ -41,6 +41,8 @@ def main(arguments: Sequence[str]) -> None:
     # Caches fill, and the first images are drawn, in the first fifth; the last samples are of the test.
     early, late = (statistics.median(seen[len(seen) * a // 20 : len(seen) * b // 20]) for a, b in ((4, 7), (16, 19)))
     growth = 100 * (late / early - 1)
+    tenths = [statistics.median(seen[len(seen) * n // 10 : len(seen) * (n + 1) // 10]) for n in range(10)]
+    print("MiB in each tenth of the time:", *(f"{tenth / 2**20:.1f}" for tenth in tenths))
     sizes = f"{early / 2**20:.1f} MiB, then {late / 2**20:.1f} MiB, {growth:+.2f} %"
     print(f"{options.steps:,} steps, {len(seen)} samples: {sizes}")
     if growth >= options.limit:
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _watch(process: subprocess.Popen[bytes]) -> Iterator[int]:
-    """Yield the bytes of a process and its children every second until it ends, shared pages counted once."""
+    """Yield the memory of a process and its children every second until it ends, shared pages counted once."""
     while process.poll() is None:
         if size := _bytes(process.pid):
             yield size
@@ -56,13 +58,16 @@ def _watch(process: subprocess.Popen[bytes]) -> Iterator[int]:
 
 
 def _bytes(pid: int) -> int:
-    """Return the proportional set size of a process and of those below it; 0 for one that is gone."""
+    """Return the memory of a process and of those below it, without pages of files; 0 for one that is gone.
+
+    A page of a library counts less while other programs of the machine use it too, which is no growth of this one.
+    """
     try:
         rows = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
     except OSError:
         return 0
-    own = next((1024 * int(row.split()[1]) for row in rows if row.startswith("Pss:")), 0)
+    own = sum(1024 * int(row.split()[1]) for row in rows if row.startswith(("Pss_Anon:", "Pss_Shmem:")))
     return own + sum(_bytes(int(child)) for child in children)
 
 
