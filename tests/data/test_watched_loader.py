@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
+import weakref
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from torch.utils.data import Dataset
 from softpoint.cli.resource_errors import resource_message
 from softpoint.data.dataset import KeypointDataset, collate
 from softpoint.data.sources import LabeledImages
-from softpoint.data.watched_loader import WatchedLoader
+from softpoint.data.watched_loader import WatchedLoader, shared_with_workers
 from softpoint.images import ImageFolder
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
@@ -88,3 +91,18 @@ def test_an_image_that_vanishes_or_changes_is_left_out_and_counted(
     for index in (1, 2):
         with pytest.raises((OSError, ValueError), match=names[index]):
             LabeledImages(labels, sizes, ImageFolder(tmp_path)).load(0, index)
+
+
+def test_objects_are_not_searched_for_garbage_while_workers_share_them() -> None:
+    class Ring:
+        pass
+
+    old = Ring()
+    old.self, watched = old, weakref.ref(old)  # type: ignore[attr-defined]
+    with suppress(KeyError), shared_with_workers():
+        del old
+        gc.collect()
+        assert watched() is not None
+        raise KeyError
+    gc.collect()
+    assert watched() is None

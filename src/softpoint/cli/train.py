@@ -141,13 +141,15 @@ def _tell_transfer(module: Any, data: Any, initial: Content) -> None:
 
 def _fit_and_test(module: Any, data: Any, trainer: Any, record: Any, ckpt: Path | None, trusted: str) -> Best | None:
     """Train, test the best checkpoint and return it; None for a try-out of a batch, and untested where it is pruned."""
+    from softpoint.data.watched_loader import shared_with_workers
     from softpoint.training.ending import usable_best
     from softpoint.training.pruning import is_pruned
     from softpoint.training.ranks import expect_ranks
 
     expect_ranks(trainer)
     try:
-        trainer.fit(module, data, ckpt_path=ckpt, weights_only=True)
+        with shared_with_workers():
+            trainer.fit(module, data, ckpt_path=ckpt, weights_only=True)
         if trainer.fast_dev_run:
             return None
         best = usable_best(trainer)
