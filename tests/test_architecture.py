@@ -36,7 +36,7 @@ SCRIPTS = modules(ROOT / "scripts", ROOT)
 ROOMS = (
     "audit", "cli", "data", "datasets", "demo", "evaluation", "explorer", "extras", "functional", "images", "inference",
     "labels", "layers", "machine", "metrics", "models", "paths", "progress", "renamed_keys", "report", "runtime",
-    "selection", "serving", "studies", "suggest", "tables", "training", "types", "viz",
+    "selection", "serving", "studies", "suggest", "tables", "training", "types", "viz", "watchdog",
 )  # fmt: skip
 
 
@@ -81,7 +81,8 @@ ALLOWED = {
     "layers": {"functional", "suggest"},
     "models": {"functional", "layers", "suggest"},
     "metrics": {"functional"},
-    "images": {"paths", "progress", "suggest"},
+    "watchdog": set(),
+    "images": {"paths", "progress", "suggest", "watchdog"},
     "labels": {"extras", "images", "paths", "progress", "suggest"},
     "data": {"functional", "images", "labels", "machine", "paths", "suggest"},
     "audit": {"functional", "images", "labels", "paths", "progress", "suggest", "tables", "viz"},

@@ -205,6 +205,15 @@ def test_other_files_are_not_read(package: Path, tmp_path: Path) -> None:
         find(path / "bomb/0").decoded(LIMIT)
 
 
+def test_images_that_are_compressed_together_are_refused(tmp_path: Path) -> None:
+    """One would take the memory of all."""
+    path, shape = tmp_path / "a.pkg.slp", (64, 4000, 5000, 3)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("raw", shape, np.uint8, chunks=shape, compression="gzip")
+    with pytest.raises(ValueError, match=r"raw is stored in pieces of 3840000000 bytes; pack it again, one image in"):
+        read_image(path / "raw/0")
+
+
 def test_images_that_sleap_packs_are_read(tmp_path: Path) -> None:
     sleap_io = pytest.importorskip("sleap_io")
     for number, pixels in enumerate(COLORS):

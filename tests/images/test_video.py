@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from helpers.videos import av, bits, copied, cut, film, gray, holed, number_of, packed
-from softpoint.images.video import Video, VideoFrame
+from softpoint.images.video import Video, VideoFrame, upright
 
 LIMIT = 100_000
 COUNT = 40
@@ -236,6 +236,26 @@ def test_the_rest_of_a_damaged_mjpeg_frame_is_not_that_of_another(tmp_path: Path
     assert [frame.number for frame in played(tmp_path / "a.mov") if frame.error] == [5]
     with pytest.raises(ValueError, match="frame 5 cannot be decoded"):
         Video(tmp_path / "a.mov", LIMIT).read(5)
+
+
+def test_a_frame_larger_than_the_file_states_is_refused_before_it_takes_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    monkeypatch.setattr(
+        "softpoint.images.video.upright", lambda frame, limit: sizes.append(frame.width) or upright(frame, limit)
+    )
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        for number, scale in enumerate((1, 10)):
+            packet = av.Packet(cv2.imencode(".jpg", np.zeros((48 * scale, 64 * scale, 3), np.uint8))[1].tobytes())
+            packet.stream, packet.time_base = stream, Fraction(1, 10)
+            packet.pts = packet.dts = number
+            container.mux(packet)
+    assert [frame.pixels is None for frame in Video(tmp_path / "a.avi", 640 * 480).play()] == [False, False]
+    assert [frame.pixels is None for frame in Video(tmp_path / "a.avi", 640 * 480 - 1).play()] == [False, True]
+    assert sizes == [64, 64, 640, 64, 64]
 
 
 def test_a_truncated_video_is_reported(tmp_path: Path) -> None:

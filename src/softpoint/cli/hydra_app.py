@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from softpoint.cli import run_folder
 from softpoint.cli.hydra_errors import CONFIGS, CommandLine, check_config_folders, check_renamed, is_override, leave
 from softpoint.suggest import quoted
+from softpoint.watchdog import end_command, watchdog
 
 # Keys whose value is a path or a name, of every command and of single ones.
 _TEXTS = {
@@ -59,6 +60,7 @@ def launch(command: str, words: Sequence[str]) -> None:
     # and a step takes five times as long on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print
+    watchdog.late = end_command
     module = import_module(f"softpoint.cli.{command}")
     words = [with_text(word, _TEXTS | _TEXTS_OF.get(command, set())) for word in words]
     words = getattr(module, "arguments", list)(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import weakref
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from softpoint.images.costs import check_parts, check_pixels_of
+from softpoint.images import isolated
+from softpoint.images.costs import check_parts, check_pixels_of, is_costly_image, max_bytes
 from softpoint.images.decode import pillow_limit
 from softpoint.images.decode_errors import FORMATS, explained, image_explained
 from softpoint.images.depth import Decoded, rgb
@@ -107,6 +109,8 @@ class Pages:
     def read(self, number: int, bits: int | None = None) -> Decoded:
         """Return page `number`."""
         with self._page(number) as page:
+            if is_costly_image(page) and not isolated.is_isolated:
+                return isolated.decoded(self.path / f"{number:06}", b"", "ignore", self.max_pixels, bits)
             return rgb(page, bits)
 
     def size(self, number: int) -> tuple[int, int]:
@@ -118,7 +122,11 @@ class Pages:
     def _page(self, number: int) -> Iterator[Image.Image]:
         if number >= len(self):
             raise ValueError(f"{self.path} has no page {number}: it has {len(self)}, counted from 0")
-        with self._lock, image_explained(self.path), pillow_limit.at_least(self.max_pixels):
+        place = f"page {number} of {self.path}"
+        with (
+            self._lock, image_explained(self.path), pillow_limit.at_least(self.max_pixels),
+            isolated.watched(place, self.max_pixels),
+        ):  # fmt: skip
             if number < self._image.tell() and isinstance(self._image, PngImagePlugin.PngImageFile):
                 self._image = Image.open(self._file, formats=FORMATS)  # Pillow does not rewind it after the last frame
             self._image.seek(self._numbers[number])
@@ -161,6 +169,8 @@ class PackedImages:
             is_group = not hasattr(group, "shape")
             images = _own(file, group["video"] if is_group else group)
             count, *shape = images.shape
+            if images.chunks and (size := math.prod(images.chunks) * images.dtype.itemsize) > max_bytes(max_pixels):
+                raise ValueError(f"is stored in pieces of {size} bytes; pack it again, one image in each")
             self._images, self._is_raw, self._is_bgr = images, images.ndim == 4, _is_bgr(file, images)
             if self._is_raw:
                 check_pixels(shape[1], shape[0], max_pixels)
@@ -174,7 +184,7 @@ class PackedImages:
 
     def read(self, number: int) -> np.ndarray:
         """Return image `number`, uint8 (H, W, 3) RGB."""
-        with self._explained():
+        with self._explained(), isolated.watched(f"image {number} of {self.place}", self.max_pixels):
             row = self._row(number)
             if self._is_raw:
                 return np.broadcast_to(self._images[row], (*self._images.shape[1:3], 3)).copy()

@@ -30,6 +30,16 @@ _TIFF_PAGES, _TIFF_NUMBERS = 20_000, 200_000
 _COSTS = {"WEBP": 2, "JPEG2000": 4, "bmp_rle": 8, "ppm": 20, "ppm_plain": 100}
 _BYTES_PER_PIXEL, _BYTES = 20, 1 << 20
 
+# Times that a pixel may cost more than usual ones of its kind where a file is made for it, and scans that cost as much
+# as a PNG; of TIFFs in the compressions below, none. Beyond MAX_PIXELS times all that, an image is decoded apart.
+_WORST = {"JPEG2000": 25, "JPEG": 5, "TIFF": 20}
+_USUAL_TIFF = ("raw", "tiff_lzw", "packbits", "tiff_deflate", "tiff_adobe_deflate")
+_USUAL_SCANS = 10
+_WIDE = 3  # of values of 16 bits
+
+# Bytes that an image may take while it is decoded, as data.max_pixels is by default.
+_MEMORY = 1 << 30
+
 _MARKER = re.compile(rb"\xff[^\xff\0\xd0-\xd7]", re.DOTALL)
 _SOS, _EOI, _ALONE = 0xDA, 0xD9, (0x01, 0xD8)
 
@@ -66,6 +76,40 @@ def check_pixels_of(image: Image.Image, file: BinaryIO, max_pixels: int) -> None
         raise ValueError(f"it has {length} bytes, far more than its {pixels} pixels take")
 
 
+def is_costly(pixels: int, scans: int = 1) -> bool:
+    """Return whether a JPEG of so many scans, or a PNG, may take longer than the largest PNG by default.
+
+    >>> is_costly(MAX_PIXELS), is_costly(MAX_PIXELS // 4, 50)
+    (False, True)
+    """
+    return pixels * -(-scans // _USUAL_SCANS) > MAX_PIXELS
+
+
+def is_costly_image(image: Image.Image) -> bool:
+    """Return whether an open image may take longer than the largest PNG by default."""
+    kind = image.format or ""
+    is_wide = image.mode[0] in "IF" or "16" in str(getattr(image, "tile", ""))
+    worst = _WORST.get(kind, 1)
+    if kind == "TIFF" and image.info.get("compression") in _USUAL_TIFF:
+        worst = _WIDE if is_wide else 1
+    return image.width * image.height * worst > MAX_PIXELS
+
+
+def max_bytes(max_pixels: int) -> int:
+    """Return the memory that an image may take where images may have `max_pixels`."""
+    return int(_MEMORY * max(1.0, max_pixels / MAX_PIXELS))
+
+
+def check_memory(pixels: int, each: int, length: int, max_pixels: int) -> None:
+    """Raise ValueError where a file of a `length`, with `each` byte of a pixel, takes more memory than it may."""
+    size, allowed = each * pixels + length, max_bytes(max_pixels)
+    if size > allowed:
+        raise RefusedError(
+            f"image {{path}} takes {size >> 20} MiB while it is decoded, and {allowed >> 20} MiB are the limit: save it"
+            f" again with 8 bits, or smaller, or set data.max_pixels={-(-size * MAX_PIXELS // _MEMORY)}"
+        )
+
+
 def check_jpeg(data: bytes) -> None:
     """Raise ValueError for a JPEG of too many scans or other parts.
 
@@ -87,9 +131,9 @@ def check_jpeg(data: bytes) -> None:
         place += 0 if marker in _ALONE else int.from_bytes(data[place : place + 2], "big")
 
 
-def has_many_scans(data: bytes, start: int) -> bool:
-    """Return whether the bytes from `start` on may hold too many scans, which `check_jpeg` then counts exactly."""
-    return data.count(b"\xff\xda", start) > MAX_SCANS
+def most_scans(data: bytes, start: int) -> int:
+    """Return how many scans the bytes from `start` on hold at most, which `check_jpeg` counts exactly."""
+    return data.count(b"\xff\xda", start)
 
 
 def _check_gif(data: bytes) -> None:

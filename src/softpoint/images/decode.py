@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
+from functools import partial
+from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -14,10 +15,12 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from softpoint.images.costs import MAX_PIXELS, check_jpeg, check_parts, check_pixels_of, has_many_scans
+from softpoint.images import costs, isolated
+from softpoint.images.costs import MAX_PIXELS
 from softpoint.images.decode_errors import FORMATS, RefusedError, image_explained
 from softpoint.images.depth import LARGEST, Decoded, narrowed, rgb
 from softpoint.images.headers import EXIF_ORIENTATION, Header, read_header, turned, valid_orientation
+from softpoint.images.isolated import watched
 from softpoint.images.memory import keep_freed_memory
 from softpoint.paths import natural_key
 from softpoint.suggest import did_you_mean
@@ -49,15 +52,24 @@ def read_image(
 
 
 def decoded(
-    path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS, bits: int | None = None
+    source: str | Path | bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS, bits: int | None = None
 ) -> Decoded:
-    """Return an image as `read_image` does, with the number of bits that a file of 16 uses; raise as it does."""
-    path = Path(path)
+    """Return an image as `read_image` does, with the number of bits that a file of 16 uses; raise as it does.
+
+    `source` may be the content of a file. A costly one is decoded in a process that is ended where it takes too long.
+    """
+    apart = partial(isolated.decoded, exif=exif, max_pixels=max_pixels, bits=bits)
+    if isinstance(source, bytes):
+        with image_explained(None):
+            return _decoded(BytesIO(source), source, exif, max_pixels, bits, partial(apart, None, source))
+    path = Path(source)
     if (frame := _frame(path)) is not None:
         return frame.decoded(max_pixels, bits)
-    with image_explained(path), path.open("rb") as file:
-        data = _content(file, max_pixels)
-        return _decoded(file if data is None else BytesIO(data), data, exif, max_pixels, bits)
+    # Without a buffer, which would copy the content.
+    with image_explained(path), path.open("rb", buffering=0) as raw, watched(f"image {path}", max_pixels):
+        data = _content(raw, max_pixels)
+        file = BufferedReader(raw) if data is None else BytesIO(data)
+        return _decoded(file, data, exif, max_pixels, bits, partial(apart, path, b""))
 
 
 def image_size(path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -78,8 +90,7 @@ def decode_image(
     >>> decode_image(b"P6 2 1 255\\n" + bytes([255, 0, 0, 0, 0, 255])).tolist()
     [[[255, 0, 0], [0, 0, 255]]]
     """
-    with image_explained(None):
-        return _decoded(BytesIO(data), data, exif, max_pixels, bits).pixels
+    return decoded(data, exif=exif, max_pixels=max_pixels, bits=bits).pixels
 
 
 def decoded_size(data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -133,17 +144,36 @@ def _frame(path: Path) -> Frame | None:
     return None
 
 
-def _decoded(file: BinaryIO, data: bytes | None, exif: str, max_pixels: int, bits: int | None) -> Decoded:
-    """Return the image in a file; `data` is its content, for the faster decoder, or None."""
+def _decoded(
+    file: BinaryIO, data: bytes | None, exif: str, max_pixels: int, bits: int | None, apart: Callable[[], Decoded]
+) -> Decoded:
+    """Return the image in a file, `apart` for a costly one; `data` is its content, for the faster decoder, or None."""
     keep_freed_memory()
     if (header := read_header(file)) is None:
-        return _by_pillow(file, exif, max_pixels, bits)
+        return _by_pillow(file, exif, max_pixels, bits, apart)
     _admit(header, exif, max_pixels)
-    values = None if data is None else _by_opencv(data, header)
+    if data is not None:
+        if (
+            costs.is_costly(header.height * header.width, _check_costs(data, header, max_pixels))
+            and not isolated.is_isolated
+        ):
+            return apart()
+        values = _by_opencv(data, header)
     # In doubt Pillow decides, which distinguishes a truncated file from one with bytes after its end.
-    if values is None:
-        return _by_pillow(file, exif, max_pixels, bits)
+    if data is None or values is None:
+        return _by_pillow(file, exif, max_pixels, bits, apart)
     return _shown(narrowed(values, LARGEST, bits) if header.is_wide else Decoded(values), header, exif)
+
+
+def _check_costs(data: bytes, header: Header, max_pixels: int) -> int:
+    """Return how many scans a JPEG or PNG has at most; ValueError for too many, or too much memory."""
+    scans = costs.most_scans(data, header.scan) if header.scan else 1
+    if scans > costs.MAX_SCANS:
+        costs.check_jpeg(data)
+    # Values of 16 bits and then of 8; a JPEG of several scans keeps 16 bits until the last.
+    each = 3 if scans == 1 and not header.is_wide else 6 if header.is_gray else 9
+    costs.check_memory(header.height * header.width, each, len(data), max_pixels)
+    return scans
 
 
 def _size(file: BinaryIO, exif: str, max_pixels: int) -> tuple[int, int]:
@@ -180,12 +210,12 @@ def _shown(image: Decoded, header: Header, exif: str) -> Decoded:
     return image._replace(pixels=turned(pixels, header.orientation))
 
 
-def _content(file: BinaryIO, max_pixels: int) -> bytes | None:
+def _content(file: FileIO, max_pixels: int) -> bytes | None:
     """Return all bytes of a JPEG or PNG, unless there are more than 8 per allowed pixel; None for other files."""
     magic = file.read(2)
     file.seek(0)
     common = magic in (b"\xff\xd8", b"\x89P")
-    return file.read() if common and os.fstat(file.fileno()).st_size <= 8 * max_pixels + (1 << 24) else None
+    return file.readall() if common and os.fstat(file.fileno()).st_size <= 8 * max_pixels + (1 << 24) else None
 
 
 def _by_opencv(data: bytes, header: Header) -> np.ndarray | None:
@@ -195,20 +225,22 @@ def _by_opencv(data: bytes, header: Header) -> np.ndarray | None:
         end = data.find(b"\xff\xd9", header.scan) + 2
         if end < 2 or data[end:].strip(b"\0"):
             return None
-        if has_many_scans(data, header.scan):
-            check_jpeg(data)
-    flags = _DECODE | (cv2.IMREAD_ANYDEPTH if header.is_wide else 0)
+    flags = _DECODE
+    if header.is_wide:
+        flags = cv2.IMREAD_ANYDEPTH | (cv2.IMREAD_IGNORE_ORIENTATION if header.is_gray else _DECODE)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
         raise ValueError("it is truncated or damaged")
     return pixels
 
 
-def _by_pillow(file: BinaryIO, exif: str, max_pixels: int, bits: int | None) -> Decoded:
+def _by_pillow(file: BinaryIO, exif: str, max_pixels: int, bits: int | None, apart: Callable[[], Decoded]) -> Decoded:
     with opened(file, max_pixels) as image:
         header = _header(image)
         _admit(header, exif, max_pixels)
-        check_pixels_of(image, file, max_pixels)
+        costs.check_pixels_of(image, file, max_pixels)
+        if costs.is_costly_image(image) and not isolated.is_isolated:
+            return apart()
         if image.format == "JPEG2000":
             _require_end(file)
         stored = rgb(image, bits)
@@ -239,7 +271,7 @@ def _header(image: Image.Image) -> Header:
 @contextmanager
 def opened(file: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
     """Open an image with Pillow; an error for more than `max_pixels`, and for too many parts."""
-    check_parts(file)
+    costs.check_parts(file)
     with pillow_limit.at_least(max_pixels), Image.open(file, formats=FORMATS) as image:
         yield image
 

@@ -37,7 +37,7 @@ def rgb(image: Image.Image, bits: int | None) -> Decoded:
         pixels, used = narrowed(*wide, bits)
         if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
             pixels = 255 - pixels
-        return Decoded(np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels, used)
+        return Decoded(pixels, used)
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers without a known range; save it with 8 or 16 bits")
     return Decoded(_colors(image))
@@ -75,16 +75,17 @@ def wide_values(image: Image.Image) -> tuple[np.ndarray, int] | None:
 
 
 def narrowed(values: np.ndarray, declared: int, bits: int | None) -> Decoded:
-    """Return values as uint8, of which 255 is white: the upper 8 of `bits`, or of those up to the `declared` value."""
+    """Return values as uint8 RGB, of which 255 is white: the upper 8 of `bits`, or of the `declared` range."""
     limit = declared if bits is None else (1 << bits) - 1
     if (largest := int(values.max())) > limit:
         raise RefusedError(
             f"image {{path}} has values up to {largest}, more than data.bits={bits} allows; set"
             f" data.bits={largest.bit_length()}"
         )
-    pixels = np.empty(values.shape, np.uint8)
+    pixels = np.empty((*values.shape[:2], 3), np.uint8)
     for rows in _bands(len(values)):
-        pixels[rows] = values[rows].astype(np.uint32) * 256 // (limit + 1)
+        narrow = values[rows].astype(np.uint32) * 256 // (limit + 1)
+        pixels[rows] = narrow[..., None] if narrow.ndim == 2 else narrow
     return Decoded(pixels, largest.bit_length() if declared == LARGEST else 0)
 
 

@@ -28,6 +28,7 @@ class Header(NamedTuple):
     orientation: int  # EXIF's: 1 upright, 2 to 8 mirrored or turned
     scan: int  # where the first scan of a JPEG begins, in bytes; 0 for a PNG
     is_wide: bool = False  # values have more than 8 bits
+    is_gray: bool = False  # a PNG without colors and transparency
 
 
 def read_header(file: BinaryIO) -> Header | None:
@@ -122,7 +123,7 @@ def _png(file: BinaryIO) -> Header | None:
             texts += length
         if texts > _TEXTS:
             raise ValueError(f"its compressed texts have more than {_TEXTS} bytes; save it again without them")
-    return Header(height, width, turn, 0, head[16] > 8)
+    return Header(height, width, turn, 0, head[16] > 8, head[17] == _GRAY)
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:

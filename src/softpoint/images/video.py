@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from softpoint.images import isolated
 from softpoint.images.decode_errors import explained
 
 # Suffixes of video files.
@@ -36,6 +37,8 @@ _ONE_FRAME_PER_PACKET = {
 
 # Codecs whose decoders would fill up a damaged frame with what they decoded before it.
 _FILLED_UP = {"mjpeg", "hevc"}
+
+_LARGEST = (1 << 31) - 1  # number of pixels that FFmpeg can be told
 
 # More threads are hardly faster, and each holds a frame.
 _THREADS = min(4, os.cpu_count() or 1)
@@ -71,7 +74,7 @@ class Video:
         self._lock, self._next = threading.Lock(), -1
         self._cursor: Iterator[tuple[int, Any]] = iter(())
         with video_explained(path):
-            container, stream = _open_stream(path, max_pixels, threads=1)
+            container, stream = self._open(threads=1)
             with container:
                 self.time_base: Fraction = stream.time_base or Fraction(1, 1000)
                 self.rate: Fraction = stream.average_rate or stream.guessed_rate or Fraction(25)
@@ -223,7 +226,7 @@ class Video:
 
     def _decoded(self, key: int, threads: int) -> Iterator[Any]:
         """Yield each frame from key frame number `key`, or from the first; None for a packet that is damaged."""
-        container, stream = _open_stream(self.path, self.max_pixels, threads)
+        container, stream = self._open(threads)
         damage = pyav().FFmpegError
         # A file may end within a packet.
         with container, suppress(damage):
@@ -235,9 +238,15 @@ class Video:
                 packets = dropwhile(lambda packet: not packet.is_keyframe, container.demux(stream))
             for packet in packets:
                 try:
-                    yield from packet.decode()
+                    with isolated.watched(f"video {self.path}", self.max_pixels):
+                        frames = packet.decode()
+                    yield from frames
                 except damage:
                     yield None
+
+    def _open(self, threads: int) -> tuple[Any, Any]:
+        with isolated.watched(f"video {self.path}", self.max_pixels):
+            return _open_stream(self.path, self.max_pixels, threads)
 
 
 def video_explained(path: Path) -> AbstractContextManager[None]:
@@ -282,7 +291,9 @@ def _ticks_until_end(ticks: list[int]) -> int:
 
 def _open_stream(path: Path, max_pixels: int, threads: int) -> tuple[Any, Any]:
     """Return the open container and its first video stream; ValueError without one, and for too large frames."""
-    container = pyav().open(str(path), options={"format_whitelist": _CONTAINERS})
+    # A frame may be larger than the file states, and is refused before its memory is taken.
+    limits = {"max_pixels": str(min(max_pixels, _LARGEST))}
+    container = pyav().open(str(path), options={"format_whitelist": _CONTAINERS, **limits})
     if not container.streams.video:
         raise ValueError("holds no video")
     stream = container.streams.video[0]
@@ -291,7 +302,8 @@ def _open_stream(path: Path, max_pixels: int, threads: int) -> tuple[Any, Any]:
     if stream.width:  # not where the file begins without a header of the codec
         check_pixels(stream.width, stream.height, max_pixels)
     if stream.codec_context.codec.canonical_name in _FILLED_UP:
-        stream.codec_context.options = {"err_detect": "explode"}  # an error instead
+        limits["err_detect"] = "explode"  # an error instead
+    stream.codec_context.options = limits
     stream.codec_context.thread_count = threads
     stream.codec_context.thread_type = "NONE" if threads == 1 else "AUTO"
     return container, stream

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import struct
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from fastapi import HTTPException
 
+from softpoint.images import isolated
+from softpoint.images.costs import max_bytes
+from softpoint.images.process import Process, answer
 from softpoint.serving.schemas import image_pixels, image_size
 
 Result = TypeVar("Result")
 
-_CODE = "from softpoint.serving import decoders; decoders.run_in_process()"
 _START_S = 60  # for a process, on a busy machine
-_BASE, _PER_PIXEL = 1 << 30, 24  # bytes that a process may take, whose libraries alone take some hundred million
 
 
 @dataclass(frozen=True)
@@ -63,47 +60,33 @@ class ProcessDecoder(Decoder):
 
     def __init__(self, reading: Reading) -> None:
         super().__init__(reading)
-        modules = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-        self.process = subprocess.Popen(
-            # -P, because the working folder may hold files with the names of modules.
-            [sys.executable, "-P", "-c", _CODE, json.dumps(vars(reading))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": modules, "OPENCV_FOR_THREADS_NUM": "1"},
-            start_new_session=True,  # Ctrl-C is for the server, which finishes its requests
-        )
-        assert self.process.stdin and self.process.stdout
-        self._requests, self._replies = self.process.stdin, self.process.stdout
-        self._is_ready = False
+        self._process, self._is_ready = Process(__name__, json.dumps(vars(reading))), False
+        self.process = self._process.process
 
     def ready(self) -> None:
         """Wait until the process has started, which takes longer than most images."""
         if not self._is_ready:
-            self._is_ready = self._reply() == []
+            self._is_ready = self._process.receive() == b""
 
     def size(self, body: bytes | bytearray) -> tuple[int, int]:
         """Return (height, width) as of `Decoder`."""
-        _write(self._requests, b"size", body)
+        self._process.send(b"size", body)
         height, width = self._reply()
         return height, width
 
     def pixels(self) -> np.ndarray:
         """Return the pixels as of `Decoder`."""
-        _write(self._requests, b"pixels", b"")
+        self._process.send(b"pixels", b"")
         shape = self._reply()
-        return np.frombuffer(_read(self._replies), np.uint8).reshape(shape)
+        return np.frombuffer(self._process.receive(), np.uint8).reshape(shape)
 
     def end(self) -> None:
         """End the process at once."""
-        self.process.kill()
-        self.process.wait()
-        self._replies.close()
-        with suppress(OSError):  # of what was still to be sent
-            self._requests.close()
+        self._process.end()
 
     def _reply(self) -> list[int]:
         """Return the numbers that the process sends; HTTPException where it refuses the image."""
-        reply = json.loads(_read(self._replies))
+        reply = json.loads(self._process.receive())
         if "error" in reply:
             raise HTTPException(int(reply["status"]), str(reply["error"]))
         return [int(number) for number in reply["numbers"]]
@@ -187,50 +170,17 @@ class Borrowed:
 
 def run_in_process() -> None:
     """Answer the requests of a `ProcessDecoder` until it ends."""
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print is no reply
     decoder = Decoder(Reading(**json.loads(sys.argv[1])))
-    _write(replies, json.dumps({"numbers": []}).encode())
-    _limit_memory(_BASE + _PER_PIXEL * decoder.reading.max_pixels)
-    with suppress(EOFError, BrokenPipeError):
-        while True:
-            function, body = _read(sys.stdin.buffer), _read(sys.stdin.buffer)
-            pixels = None
-            try:
-                if function == b"size":
-                    numbers = decoder.size(body)
-                else:
-                    pixels = decoder.pixels()
-                    numbers = pixels.shape
-                reply: dict[str, Any] = {"numbers": numbers}
-            except HTTPException as error:
-                reply = {"status": error.status_code, "error": error.detail}
-            _write(replies, json.dumps(reply).encode(), *(() if pixels is None else (pixels.data,)))
 
+    def reply(part: Callable[[], bytearray]) -> Sequence[bytes | memoryview]:
+        function, body = part(), part()
+        try:
+            if function == b"size":
+                return [json.dumps({"numbers": decoder.size(body)}).encode()]
+            pixels = decoder.pixels()
+            return [json.dumps({"numbers": pixels.shape}).encode(), pixels.data]
+        except HTTPException as error:
+            return [json.dumps({"status": error.status_code, "error": error.detail}).encode()]
 
-def _limit_memory(limit: int) -> None:
-    """Let the process take no more bytes, where the system can."""
-    with suppress(ImportError, OSError, ValueError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-
-
-def _write(file: IO[bytes], *parts: bytes | bytearray | memoryview) -> None:
-    for part in parts:
-        file.write(struct.pack("<Q", memoryview(part).nbytes))
-        file.write(part)
-    file.flush()
-
-
-def _read(file: IO[bytes]) -> bytearray:
-    """Return the next part; EOFError at the end."""
-    (length,) = struct.unpack("<Q", _exactly(file, 8))
-    return _exactly(file, length)
-
-
-def _exactly(file: IO[bytes], length: int) -> bytearray:
-    data = bytearray(length)
-    if file.readinto(data) < length:  # type: ignore[attr-defined]
-        raise EOFError
-    return data
+    isolated.is_isolated = True
+    answer(reply, max_bytes(decoder.reading.max_pixels))

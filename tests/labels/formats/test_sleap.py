@@ -22,6 +22,7 @@ from softpoint.images.containers import find
 from softpoint.images.decode import read_image
 from softpoint.labels.formats import read_labels, recognize, sleap
 from softpoint.labels.formats.parsing import sandbox
+from softpoint.labels.row_errors import RowErrors
 
 sio = pytest.importorskip("sleap_io")
 h5py = pytest.importorskip("h5py")
@@ -303,6 +304,15 @@ def test_a_reader_that_hangs_is_ended(home: Path, tmp_path: Path, monkeypatch: p
         read_labels(home / "labels.slp")
     with pytest.raises(ProcessLookupError):
         os.kill(int(note.read_text()), 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is limited on Linux")
+def test_the_memory_of_a_reader_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "greedy.py").write_text("def read_in_process(*_): bytearray(1 << 31)")
+    (tmp_path / "a.slp").write_bytes(b"")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"its reader failed \(1\) with 'MemoryError'"):
+        sandbox.read_labels("greedy", tmp_path / "a.slp", RowErrors("a.slp"), None, 60)
 
 
 def test_larger_files_have_a_longer_time_limit(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

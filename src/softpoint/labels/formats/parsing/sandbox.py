@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from softpoint.images.process import limit_memory
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 
 _MAX_BYTES = 1 << 30  # of the result, which is held as text and as Python objects
+_MEMORY, _MEMORY_PER_BYTE = 1 << 30, 100  # bytes that a reader may take, and further ones for each of its file
 
 _CODE = "from softpoint.labels.formats.parsing import sandbox; sandbox.run_in_process()"
 
@@ -72,6 +74,7 @@ def run_in_process() -> None:
     output, module, path, images, seconds = sys.argv[1:]
     if hasattr(signal, "alarm"):  # ends this process even inside a library, if the parent process is gone
         signal.alarm(int(float(seconds)) + 5)
+    limit_memory(_MEMORY + _MEMORY_PER_BYTE * Path(path).stat().st_size)
     errors = RowErrors(path)
     content: dict[str, Any] = {}
     try:
