@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -61,6 +62,11 @@ def test_a_run_that_goes_on_with_other_images_says_so(
     shutil.copy(images / "clip" / "frame0.png", images / "clip" / "frame1.png")
     opened(folder, images).load_state_dict(state)
     assert "the values of the unlabeled images are not those that the run was trained on so far" in caplog.text
+    caplog.clear()
+    tested = opened(folder, images)
+    tested.trainer = SimpleNamespace(state=SimpleNamespace(fn="test"))
+    tested.load_state_dict(state)
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])

@@ -212,6 +212,8 @@ class LabeledData(KeypointData):
                     f"the checkpoint was trained on another split: {len(moved)} images differ in {split}, first "
                     f"{min(moved)}; set data.splits to the splits.csv of its run, or start a new run"
                 )
+        if self.trainer and self.trainer.state.fn == "test":
+            return  # of the run's own best checkpoint
         before = state_dict.get("checksums", {})
         if changed := [part for part, digest in self.checksums.items() if before.get(part, digest) != digest]:
             _log.warning(
