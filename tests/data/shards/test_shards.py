@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from helpers.streaming import open_streamed
 from helpers.training import NAMES
 from softpoint.data import LabeledData
+from softpoint.data.shards import reader
 from softpoint.data.shards.packed_format import Description, PackedSample, parse, validate
 from softpoint.data.shards.reader import check_index
 from softpoint.data.shards.upload import local_folder
@@ -282,3 +283,19 @@ def test_missing_litdata_is_an_error_with_the_command_that_installs_it(
     ):
         with pytest.raises(ImportError, match=r'need litdata: pip install "softpoint\[streaming\]"'):
             use()
+
+
+def test_a_reply_that_breaks_off_is_requested_again(far: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = open_streamed(**far).sources["val"].shards
+    expected, broken = shards.read(1), [ConnectionResetError("reset")]
+
+    class Once:
+        def __getitem__(self, index: int) -> Any:
+            if broken:
+                raise broken.pop()
+            return opened[index]
+
+    pid, opened = shards._opened
+    shards._opened = (pid, Once())
+    monkeypatch.setattr(reader.time, "sleep", lambda seconds: None)
+    assert shards.read(1).path == expected.path and not broken

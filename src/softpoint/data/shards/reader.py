@@ -8,9 +8,12 @@ import logging
 import os
 import re
 import tempfile
+import time
 from bisect import bisect
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -20,10 +23,13 @@ from softpoint.paths import user_cache_dir, write_text
 
 INDEX = "index.json"
 
-REMOTES = ("s3://", "gs://", "r2://")  # of which litdata reads byte ranges; it would copy whole shards of others
+REMOTES = ("s3://", "gs://")  # of which litdata reads byte ranges; it would copy whole shards of others
 
 _FIELDS = ("image", "label")
+PATIENCE = 60  # seconds of failures of an object store after which a sample is given up
+TIMEOUT = 10  # seconds without a byte that are one failure
 _CONNECTIONS = 16  # per loading process
+_TABLES = 1 << 12  # of offsets, one per shard, that a loading process keeps: some kilobytes each
 _MAX_BYTES = 1 << 28  # of a description or an index: a mebibyte of index describes half a tebibyte of images
 _SHARD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.bin")
 
@@ -35,7 +41,8 @@ def streaming_library() -> Any:
         import litdata.streaming
     except ImportError as error:
         raise ImportError(f'packed sets need litdata: pip install "softpoint[streaming]" ({error})') from error
-    logging.getLogger("litdata").setLevel(logging.WARNING)
+    for name in ("litdata", "botocore"):  # which tells where it found its settings
+        logging.getLogger(name).setLevel(logging.WARNING)
     return litdata.streaming
 
 
@@ -80,7 +87,8 @@ class Shards:
             except OSError as error:
                 raise ValueError(f"data.cache_dir={copies} cannot be written to: {error}") from error
         shards = check_index(_read(index, f"{self.path}/{INDEX}"), f"{self.path}/{INDEX}")
-        self.names, self.ends = [name for name, _, _ in shards], list(accumulate(count for _, count, _ in shards))
+        self.names, self.counts = [name for name, _, _ in shards], [count for _, count, _ in shards]
+        self.ends = list(accumulate(self.counts))
         self.length = sum(count for _, count, _ in shards)
         if self.length != description.samples[split]:
             expected = description.samples[split]
@@ -105,12 +113,16 @@ class Shards:
         """Return the sample at `index`, its image still encoded; ValueError for one that cannot be read."""
         if self._opened[0] != os.getpid():  # connections do not survive a fork
             self._opened = (os.getpid(), self._open())
-        try:
-            item = self._opened[1][index]
-            image, label = bytes(item["image"]), bytes(item["label"])
-            return parse(image, unseal(image, label) if self.checksums else label, self.num_keypoints)
-        except Exception as error:  # each object store has its own
-            raise self.damaged(index, error) from error
+        start = time.monotonic()
+        while True:
+            try:
+                item = self._opened[1][index]
+                image, label = bytes(item["image"]), bytes(item["label"])
+                return parse(image, unseal(image, label) if self.checksums else label, self.num_keypoints)
+            except Exception as error:  # each object store has its own
+                if not self._is_of_transfer(error) or time.monotonic() - start > PATIENCE:
+                    raise self.damaged(index, error) from error
+            time.sleep(1)
 
     def read_batch(self, indices: Sequence[int]) -> list[PackedSample]:
         """Return several samples, of which an object store sends all but the first at once, to hide its latency."""
@@ -121,14 +133,57 @@ class Shards:
     def damaged(self, index: int, error: Exception) -> ValueError:
         """Return the error of a sample that cannot be read or decoded."""
         shard = self.names[bisect(self.ends, index)]
-        return ValueError(f"sample {index} of {self.path}, in {shard}, cannot be read: {_first_line(error)}; {REPAIR}")
+        hint = "check the network and the store, then go on with the run" if self._is_of_transfer(error) else REPAIR
+        return ValueError(f"sample {index} of {self.path}, in {shard}, cannot be read: {_first_line(error)}; {hint}")
+
+    def _is_of_transfer(self, error: Exception) -> bool:
+        """Return whether an object store failed for now: not by what it sent, nor because it has or shows nothing."""
+        reply = getattr(error, "response", None)
+        status = reply.get("ResponseMetadata", {}).get("HTTPStatusCode", 500) if isinstance(reply, dict) else 500
+        lasting = isinstance(error, ValueError | FileNotFoundError) or type(error) is OSError  # a shard that is cut
+        return self.remote and status >= 500 and not lasting
 
     def _open(self) -> Any:
         library = streaming_library()
         from litdata.streaming.resolver import Dir
+        from litdata.utilities.env import _WorkerEnv
 
         place = Dir(path=str(self.local.resolve()), url=self.path if self.remote else None)
-        return library.StreamingDataset(place, batch_decode=0)
+        data = library.StreamingDataset(place, batch_decode=0, storage_options=_options(self.path))
+        if self.remote:
+            with suppress(AttributeError):  # another litdata asks twice for each sample
+                data.cache = data._create_cache(_WorkerEnv.detect())
+                _keep_tables(data.cache._reader._try_load_config(), self.counts)
+        return data
+
+
+def _options(address: str) -> dict[str, Any]:
+    """Return how to ask an object store: litdata would ask S3 a thousand times, for hours, before it fails."""
+    if not address.startswith("s3://"):
+        return {}
+    from botocore.config import Config
+
+    retries: Any = {"mode": "standard", "total_max_attempts": 2}  # `read` goes on
+    return {
+        "config": Config(
+            connect_timeout=TIMEOUT, read_timeout=TIMEOUT, retries=retries, max_pool_connections=_CONNECTIONS
+        )
+    }
+
+
+def _keep_tables(config: Any, counts: Sequence[int]) -> None:
+    """Let litdata request the table of offsets at the beginning of a shard once, not for each sample."""
+    fetch = config.download_chunk_bytes_from_index
+
+    @lru_cache(_TABLES)
+    def table(shard: int) -> bytes:
+        return bytes(fetch(shard, 0, 4 * (counts[shard] + 2)))
+
+    def read(shard: int, offset: int, length: int) -> bytes:
+        end = int(offset) + int(length)
+        return table(shard)[offset:end] if end <= 4 * (counts[shard] + 2) else fetch(shard, offset, length)
+
+    config.download_chunk_bytes_from_index = read
 
 
 def check_index(text: bytes, path: str) -> list[tuple[str, int, int]]:
@@ -185,7 +240,7 @@ def _download(address: str, name: str) -> bytes:
         try:
             # Not to a path, for which it may start threads that loading processes cannot be forked with.
             with path.open("wb") as file:
-                get_downloader(address, folder, []).download_fileobj(f"{address}/{name}", file)
+                get_downloader(address, folder, [], _options(address)).download_fileobj(f"{address}/{name}", file)
         except Exception as error:  # each object store has its own
             hint = "check the address, your credentials, and that the set is complete"
             raise FileNotFoundError(f"{address}/{name} cannot be downloaded ({_first_line(error)}); {hint}") from error
