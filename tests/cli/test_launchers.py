@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +19,7 @@ def apart(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Processes that find the package and the helpers of the tests, and a cluster of Ray that ends with the test."""
     monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'src'}:{ROOT / 'tests'}")
     yield
-    if find_spec("ray"):
+    if "ray" in sys.modules:
         import ray
 
         ray.shutdown()
@@ -49,7 +50,7 @@ def test_a_launcher_starts_trainings_whose_outcomes_are_ranked(
 
 
 def test_a_launcher_that_is_not_installed_names_its_extra(start: Callable, tmp_path: Path) -> None:
-    if find_spec("ray"):
+    if find_spec("hydra_plugins.hydra_ray_launcher"):
         pytest.skip("Ray is installed")
     absent = start("train", "-m", "hydra/launcher=ray", f"hydra.sweep.dir={tmp_path}")
     assert absent.err == 'error: hydra/launcher=ray needs pip install "softpoint[ray]"'
