@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from softpoint.layers import DynamicSpatialAttention, SpatialAttention
+from softpoint.layers import DynamicSpatialAttention, GroupNorm, SpatialAttention
 from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
+from softpoint.models.backbones import Backbone, Timm
 
 ALL = (2, 3, 4, 5)
 
@@ -139,3 +141,15 @@ def test_a_state_rebuilds_the_network():
     image = torch.rand(1, 3, 32, 64)
     with torch.no_grad():
         torch.testing.assert_close(b(image), a(image), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("backbone", [lambda: Small(8), lambda: Timm("test_efficientnet")])
+def test_group_normalization_lets_no_image_depend_on_its_batch(backbone: Callable[[], Backbone]) -> None:
+    decoder = partial(FusionDecoder, channels=8)
+    net = KeypointNet(3, backbone(), decoder, SoftArgmaxHead, norm=GroupNorm).train()
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+    assert sum(isinstance(module, nn.GroupNorm) for module in net.modules()) > 5
+    images = torch.rand(3, 3, 64, 64)
+    logits = net(images)["logits"]
+    torch.testing.assert_close(logits[:1], net(images[:1])["logits"], rtol=1e-4, atol=1e-5)
+    assert logits.std() > 0.01

@@ -2,8 +2,12 @@
 
 from softpoint.layers.calibration import Calibration
 from softpoint.layers.dynamic_spatial_attention import DynamicSpatialAttention
+from softpoint.layers.group_norm import GroupNorm, replace_batch_norms
 from softpoint.layers.normalize import Normalize
 from softpoint.layers.spatial_attention import SpatialAttention
 from softpoint.layers.spatial_soft_argmax import SpatialSoftArgmax
 
-__all__ = ["Calibration", "DynamicSpatialAttention", "Normalize", "SpatialAttention", "SpatialSoftArgmax"]
+__all__ = [
+    "Calibration", "DynamicSpatialAttention", "GroupNorm", "Normalize", "SpatialAttention", "SpatialSoftArgmax",
+    "replace_batch_norms",
+]  # fmt: skip

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softpoint.layers import Calibration, Normalize
+from softpoint.layers import Calibration, Normalize, replace_batch_norms
 from softpoint.models.backbones import Backbone
 from softpoint.types import Prediction
 
@@ -26,6 +26,7 @@ class KeypointNet(nn.Module):
             for none.
         attention_stages: backbone stages after which a block follows (stage k has stride 2^k).
         attention_before_head: whether a block is between decoder and head.
+        norm: called with a number of channels, returns what takes the place of each batch normalization; None keeps it.
         pad: extend an image whose sides are no multiples of the largest stride with zeros at its right and bottom,
             which changes no coordinate; otherwise such an image is an error.
 
@@ -45,6 +46,7 @@ class KeypointNet(nn.Module):
         attention: Callable[[], nn.Module] | Mapping[str, Any] | None = None,
         attention_stages: Sequence[int] = (),
         attention_before_head: bool = True,
+        norm: Callable[[int], nn.Module] | None = None,
         pad: bool = False,
     ) -> None:
         super().__init__()
@@ -64,6 +66,8 @@ class KeypointNet(nn.Module):
         places = [f"stage{stage}" for stage in attention_stages] + ["head"] * attention_before_head
         self.attention = nn.ModuleDict({place: attention() for place in places} if callable(attention) else {})
         self.calibration = Calibration(num_keypoints)
+        if norm is not None:
+            replace_batch_norms(self, norm)
 
     @property
     def stride(self) -> int:
