@@ -181,7 +181,7 @@ def test_shares_with_the_mean_count_average_to_the_whole(name: str, hard: dict[s
         loss(
             {part: leaf[i : i + 1] for part, leaf in prediction.items()},
             part_of(target, slice(i, i + 1)),
-            lambda _: count,
+            {"term": count},
         )
         for i in range(3)
     ]

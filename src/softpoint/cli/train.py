@@ -238,7 +238,7 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     whole_number(cfg, "seed")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     stated = copy.deepcopy(cfg)  # `instantiate` puts values in the place of references
-    data, trainer = instantiate(cfg.datamodule), instantiate(cfg.trainer)
+    data, trainer = instantiate(cfg.datamodule), _trainer(cfg.trainer)
     make_module = instantiate(cfg.module, _partial_=True)
     check_trainer(trainer)
     if not trainer.loggers:  # which that callback refuses
@@ -263,6 +263,26 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
         names, config = data.skeleton.names, module.hparams["model"]
         module.transfer = start_from(initial, module.net, names, config, make_module.keywords["net"])
     return module, data, trainer
+
+
+def _trainer(cfg: DictConfig) -> Any:
+    """Return Lightning's Trainer, which with accumulate=auto divides batches that memory does not hold."""
+    from hydra.utils import instantiate
+    from omegaconf import open_dict
+
+    from softpoint.training.micro_batches import MicroBatches
+
+    settings = copy.deepcopy(cfg)
+    with open_dict(settings):
+        accumulate = settings.pop("accumulate", None)
+    if accumulate not in ("auto", None):
+        raise ValueError(
+            f"trainer.accumulate={accumulate}: give auto, which divides batches that memory does not hold, or null;"
+            " trainer.accumulate_grad_batches sums the gradients of so many batches"
+        )
+    trainer = instantiate(settings)
+    trainer.callbacks += [MicroBatches()] if accumulate else []
+    return trainer
 
 
 def run_facts(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:

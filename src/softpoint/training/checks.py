@@ -17,6 +17,7 @@ from softpoint.metrics.visibility import NAMES
 from softpoint.suggest import check_choice
 from softpoint.training.calibrate import STEP
 from softpoint.training.callbacks import Duration
+from softpoint.training.micro_batches import micro_batches
 from softpoint.training.sharded import ShardedStrategy
 
 # Keys of the trainer that are whole numbers, and a value beside those from 1 on that turns a limit off.
@@ -50,10 +51,16 @@ def check_trainer(trainer: Any) -> None:
             f"trainer.devices={trainer.num_devices} would start as many processes on {processors} CPU cores; lower it"
         )
     _check_nodes(trainer)
+    _check_joined_statistics(trainer)
     if isinstance(trainer.strategy, ShardedStrategy) and any(isinstance(c, WeightAveraging) for c in trainer.callbacks):
         raise ValueError(
             "trainer=fsdp divides the weights between the processes, which callbacks.ema cannot average; add"
             " '~callbacks.ema'"
+        )
+    if isinstance(trainer.strategy, ShardedStrategy) and micro_batches(trainer):
+        raise ValueError(
+            "trainer=fsdp sums the gradients of the processes part by part, so that trainer.accumulate=auto cannot"
+            " repeat a batch; lower data.batch_size and set trainer.accumulate_grad_batches"
         )
     for callback in trainer.callbacks:
         if isinstance(callback, EarlyStopping | ModelCheckpoint):
@@ -113,6 +120,22 @@ def _check_nodes(trainer: Any) -> None:
             f"trainer.num_nodes={trainer.num_nodes}, but {' and '.join(missing)} say not where the others are: set them"
             " on every node (the address and a free port of the first one, and 0, 1, ... by node), or start by torchrun"
             " or SLURM"
+        )
+
+
+def _check_joined_statistics(trainer: Any) -> None:
+    """Raise ValueError for batch statistics of all processes where torch cannot join them, or one may drop out."""
+    if trainer.world_size == 1 or not getattr(trainer.strategy, "_layer_sync", None):
+        return
+    if isinstance(trainer.accelerator, CPUAccelerator):
+        raise ValueError(
+            "trainer.sync_batchnorm=true joins batch statistics on GPUs only; on CPUs leave it out, or choose"
+            " norm=group, which needs no other image"
+        )
+    if micro_batches(trainer):
+        raise ValueError(
+            "trainer.sync_batchnorm=true lets all processes wait within the network, where trainer.accumulate=auto lets"
+            " one start again; choose one of them, or norm=group in place of the first"
         )
 
 

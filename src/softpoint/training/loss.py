@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -93,12 +93,12 @@ class KeypointLoss(nn.Module):
         return mask if self.weights is None else mask * self.weights
 
     def forward(
-        self, prediction: Prediction, target: Target, count: Callable[[Shaped[Tensor, "B K"]], Tensor] = torch.sum
+        self, prediction: Prediction, target: Target, counts: Mapping[str, Tensor] | None = None
     ) -> dict[str, Float[Tensor, ""]]:
         """Return `loss`, and the masked mean of each term before its weight.
 
-        `count` gives the divisor of each mean from the `shares`. Under several processes that is the mean of their sum
-        per process: the averaged gradient is then that of one process with the whole batch.
+        `counts` has the divisor of each term's mean, in place of the sum of the `shares` here. Under several processes
+        that is the mean of their sums: the averaged gradient is then that of one process with the whole batch.
         """
         values = {}
         for name, term in self.terms.items():
@@ -107,9 +107,14 @@ class KeypointLoss(nn.Module):
             losses, shares = term(prediction, target), self.shares(term, target)
             if term.hard_keypoints is not None:
                 losses = hard_keypoints(losses, term.mask(target), term.hard_keypoints)
-            values[name] = masked_mean(losses * shares, shares > 0, count(shares))
+            count = shares.sum() if counts is None else counts[name]
+            values[name] = masked_mean(losses * shares, shares > 0, count)
         total = torch.stack([self.terms[name].weight * value for name, value in values.items()]).sum()
         return {"loss": total, **values}
+
+    def counts(self, target: Target) -> dict[str, Float[Tensor, ""]]:
+        """Return the sum of the `shares` of each term, the divisor of its mean."""
+        return {name: self.shares(term, target).sum().float() for name, term in self.terms.items()}
 
     def trains(self, part: str) -> bool:
         """Return whether a term can train this part of a prediction."""

@@ -44,25 +44,33 @@ class MeanTeacher:
             )
         self.consistency, self.threshold, self.ramp = consistency, threshold, ramp
 
-    def loss(self, module: KeypointModule, batch: Batch) -> Tensor:
-        """Return the weighted loss of a batch's augmented views against the teacher's points in the plain ones.
-
-        Raises ValueError without unlabeled images, and without `callbacks.ema`.
-        """
+    def count(self, batch: Batch) -> Tensor:
+        """Return the number of points of a batch that are taught; ValueError without unlabeled images."""
         if "unlabeled" not in batch:
             raise ValueError("semi=mean_teacher needs images: data.unlabeled_images.source=FOLDER_OR_VIDEO")
-        views, progress = batch["unlabeled"], module.progress(module.trainer.global_step)
+        order = batch["unlabeled"]["order"]
+        return torch.tensor(float(order.numel()), device=order.device)
+
+    def weight(self, module: KeypointModule) -> float:
+        """Return the factor of the consistency in the loss, at the present step of a training."""
+        return self.consistency * ramp_up(module.progress(module.trainer.global_step), self.ramp)
+
+    def losses(self, module: KeypointModule, batch: Batch, count: Tensor) -> dict[str, Tensor]:
+        """Return the loss of the augmented views against the teacher's points in the plain ones, divided by `count`.
+
+        It is `consistency`, before its weight; `confident` is the fraction of points that are taught. Raises ValueError
+        without `callbacks.ema`.
+        """
+        views = batch["unlabeled"]
         image = _as_batch(views["image"])
         points, confidence = _teach(_average(module), views)
         size, confident = (image.shape[-2], image.shape[-1]), 2 * (confidence >= self.threshold).long()
+        progress = module.progress(module.trainer.global_step)
         target = Target.of(points, confident, size, module.net.decoder.stride, progress)
         # The teacher's points are no labels of visibility.
         target = replace(target, states=torch.full_like(target.states, -1))
-        number = torch.tensor(float(confident.numel()), device=confident.device)
-        loss: Tensor = module.loss(module.net(image), target, lambda _: number)["loss"]
-        module.log("train/consistency", loss.detach(), batch_size=len(image))
-        module.log("train/confident", target.mask.float().mean(), batch_size=len(image))
-        return self.consistency * ramp_up(progress, self.ramp) * loss
+        loss: Tensor = module.loss(module.net(image), target, dict.fromkeys(module.loss.terms, count))["loss"]
+        return {"consistency": loss, "confident": target.mask.sum() / count}
 
 
 def _average(module: KeypointModule) -> nn.Module:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from softpoint.models import KeypointNet
 from softpoint.training.callbacks import fraction_of_time
 from softpoint.training.loss import KeypointLoss
 from softpoint.training.mean_teacher import MeanTeacher
+from softpoint.training.micro_batches import StepLosses, micro_batches
 from softpoint.training.param_groups import parameter_groups, slow_backbone
 from softpoint.training.target import Target
 from softpoint.types import Batch, Prediction
@@ -91,20 +93,17 @@ class KeypointModule(pl.LightningModule):
         return prediction
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        prediction, target = self.net(batch["image"]), self._target(batch, self._progress)
-        values = self.loss(prediction, target, self._mean_count)
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and (self.trainer.global_step + 1) % every == 0:
-            self._measure(prediction, batch, target)
-        for name, value in values.items():
-            log = {"batch_size": len(batch["image"]), "prog_bar": name == "loss"}
+        target = self._target(batch, self._progress)
+        losses = partial(self._step_losses, counts=self._mean_counts(batch, target))
+        divided = micro_batches(self.trainer)
+        step = losses(batch) if divided is None else divided.step(self, batch, losses)
+        if (every := self.trainer.log_every_n_steps) and (self.trainer.global_step + 1) % every == 0:  # type: ignore[attr-defined]
+            self._measure(step.prediction, batch, target)
+        for name, value in step.values.items():
+            log: Any = {"batch_size": len(batch["image"]), "prog_bar": name == "loss"}
             self.log(f"train/{name}", value.detach(), sync_dist=True, **log)  # the mean is that of the whole batch
-        if self.teacher is not None:
-            values["consistency"] = self.teacher.loss(self, batch)
-            values["loss"] = values["loss"] + values["consistency"]
-        self.losses = {name: value.detach() for name, value in values.items()}
-        loss: Tensor = values["loss"]
-        return loss
+        self.losses = {name: value.detach() for name, value in {**step.values, "loss": step.total}.items()}
+        return step.total
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Prediction:
         prediction: Prediction = self.net(batch["image"], return_attention=True)
@@ -241,13 +240,26 @@ class KeypointModule(pl.LightningModule):
         size = (batch["image"].shape[-2], batch["image"].shape[-1])
         return Target.of(batch["keypoints"], batch["visibility"], size, self.net.decoder.stride, progress)
 
-    def _mean_count(self, shares: Tensor) -> Tensor:
-        """Sum of the shares, as a mean over the processes.
+    def _mean_counts(self, batch: Batch, target: Target) -> dict[str, Tensor]:
+        """The divisor of each term's mean in a batch, as a mean over the processes.
 
         Each process divides by it, so that averaging their gradients weighs points, not processes.
         """
-        count: Tensor = self.trainer.strategy.reduce(shares.sum().float(), reduce_op="mean")
-        return count
+        counts = self.loss.counts(target)
+        if self.teacher is not None:
+            counts["consistency"] = self.teacher.count(batch)
+        means: Tensor = self.trainer.strategy.reduce(torch.stack([*counts.values()]), reduce_op="mean")
+        return dict(zip(counts, means.unbind(), strict=True))
+
+    def _step_losses(self, batch: Batch, counts: Mapping[str, Tensor]) -> StepLosses:
+        """Return the losses of a batch, or of a part of the one whose `counts` divide them."""
+        prediction = self.net(batch["image"])
+        values = self.loss(prediction, self._target(batch, self._progress), counts)
+        total = values["loss"]
+        if self.teacher is not None:
+            taught = self.teacher.losses(self, batch, counts["consistency"])
+            total, values = total + self.teacher.weight(self) * taught["consistency"], {**values, **taught}
+        return StepLosses(total, values, prediction)
 
     def _measure(self, prediction: Prediction, batch: Batch, target: Target) -> None:
         """Log the metrics of a training batch, without the points that augmentation moved out of it."""
