@@ -205,8 +205,8 @@ def test_a_crop_shows_its_box_alone() -> None:
     np.testing.assert_allclose(back, within[:3] + np.array([130, 60]), atol=1e-4)
 
 
-def loader_of(batch_size: int, workers: int = 0, seed: int = 1) -> ResumableLoader:
-    dataset, sampler = KeypointDataset(Album([(8, 8)] * 10), (8, 8), (0,)), EpochSampler(10, seed)
+def loader_of(batch_size: int, workers: int = 0, seed: int = 1, rank: int = 0, world: int = 1) -> ResumableLoader:
+    dataset, sampler = KeypointDataset(Album([(8, 8)] * 10), (8, 8), (0,)), EpochSampler(10, seed, rank, world)
     return ResumableLoader(dataset, batch_size, sampler=sampler, num_workers=workers, collate_fn=collate)
 
 
@@ -231,6 +231,23 @@ def test_a_loader_continues_after_any_batch(workers: int) -> None:
         assert len(second) == 5  # progress bars count the whole epoch
         assert drawn + (indices(second) if stop < 5 else []) == epochs[0]
         assert indices(second, 2) == epochs[1]
+
+
+def test_another_number_of_processes_continues_with_as_many_images_per_step() -> None:
+    """Two processes with batches of 2, and one with batches of 4: a step holds the same images."""
+    first = [loader_of(2, rank=rank, world=2) for rank in (0, 1)]
+    for loader in first:
+        loader.sampler.set_epoch(1)
+    steps = [sorted(a["index"].tolist() + b["index"].tolist()) for a, b in zip(*first, strict=True)]
+    batches = iter(stopped := loader_of(2, rank=0, world=2))
+    stopped.sampler.set_epoch(1)
+    next(batches)
+    one = loader_of(4)
+    one.load_state_dict(state := stopped.state_dict())
+    assert [sorted(batch["index"].tolist()) for batch in one][:1] == steps[1:2]
+    with pytest.raises(ValueError, match="with world=2, this run has world=1; set them"):
+        loader_of(2).load_state_dict(state)
+    loader_of(2).load_state_dict(state | {"batches": 3})  # at the end of an epoch
 
 
 @pytest.mark.parametrize(

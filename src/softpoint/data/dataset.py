@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -215,17 +215,23 @@ class ResumableLoader(WatchedLoader):
         epoch, batches = state_dict["epoch"], state_dict["batches"]
         if batches >= state_dict["of"]:
             epoch, batches = epoch + 1, 0
-        terms = {"batch_size": self.batch_size} | sampler.terms
-        if batches and (changed := {key: value for key, value in terms.items() if state_dict.get(key) != value}):
-            before = " ".join(f"{key}={state_dict.get(key)}" for key in changed)
-            now = " ".join(f"{key}={value}" for key, value in changed.items())
-            raise ValueError(
-                f"the checkpoint is in the middle of an epoch with {before}, this run has {now}; set them as they were,"
-                " or resume from a checkpoint of an epoch's end"
-            )
         assert self.batch_size is not None
+        now = {"batch_size": self.batch_size} | sampler.terms
+        if batches and _steps(state_dict) != _steps(now | {"of": len(self)}):
+            changed = [key for key, value in now.items() if state_dict.get(key) != value]
+            before, here = (" ".join(f"{key}={terms.get(key)}" for key in changed) for terms in (state_dict, now))
+            raise ValueError(
+                f"the checkpoint is in the middle of an epoch with {before}, this run has {here}; set them as they were"
+                " (of world, the processes, and batch_size the product, where an epoch then has as many steps), or"
+                " resume from a checkpoint of an epoch's end"
+            )
         sampler.resumed, self.position = (epoch, batches * self.batch_size), (epoch, batches)
         sampler.set_epoch(epoch)
+
+
+def _steps(terms: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What the samples of a step follow from: however many processes share them, they are the same."""
+    return terms.get("batch_size", 0) * terms.get("world", 0), *(terms.get(key) for key in ("seed", "samples", "of"))
 
 
 def _float32(values: np.ndarray | float) -> torch.Tensor:
