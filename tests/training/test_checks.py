@@ -6,11 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from softpoint.training.callbacks import Duration
-from softpoint.training.checks import check_batches, check_trainer
+from softpoint.training.checks import check_accelerator, check_batches, check_trainer
 
 QUIET = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
 
@@ -84,6 +85,15 @@ def test_a_run_without_a_validation_or_a_test_is_refused(settings: dict[str, Any
     else:
         with pytest.raises(ValueError, match=refused):
             check_batches(tried, data)
+
+
+def test_a_device_that_torch_does_not_see_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(
+        ValueError, match=r"^trainer.accelerator=mps: torch .* sees no such device .*leave out trainer=mps"
+    ):
+        check_accelerator("mps")
+    check_accelerator("auto")
 
 
 def test_a_run_that_keeps_no_best_epoch_is_refused() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import re
 
-_SMALLER = "lower data.batch_size (and raise trainer.accumulate_grad_batches by the same factor) or data.size"
+_SMALLER = "lower data.batch_size or data.size (trainer.accumulate=auto trains the same batches in smaller parts)"
 _FILES = "too many files are open: raise the limit (ulimit -n 8192), or set data.num_workers=0"
 _SHARED = (
     "the shared memory that loading processes hand batches over by, /dev/shm, is full: set data.num_workers=0, or"

@@ -22,6 +22,7 @@ from softpoint.cli.run_end import STUDY, is_complete, tell_end, tell_result, way
 from softpoint.cli.run_folder import AUTO, restarted
 from softpoint.cli.shell import here
 from softpoint.cli.stored_run import absolute, keep_words, own_words, stored_words
+from softpoint.cli.trainer import make_trainer
 from softpoint.suggest import trust_setting
 
 _log = logging.getLogger(__name__)
@@ -120,7 +121,8 @@ def _check(cfg: DictConfig, ckpt: Path | None) -> list[str]:
 
 def _tell_start(module: Any, data: Any, trainer: Any, trust: Sequence[str]) -> str:
     """Print what will be trained and where to watch it; return what commands need to read its checkpoints."""
-    print(f"{data.summary}; {module.summary}; writing to {here(trainer.default_root_dir)}")
+    device = f"{trainer.world_size} x " * (trainer.world_size > 1) + trainer.strategy.root_device.type
+    print(f"{data.summary}; {module.summary}; on {device}; writing to {here(trainer.default_root_dir)}")
     print(data.skeleton.mirroring)
     print(_way_to_watch(trainer), end="")
     return announce_trust(module, trust)
@@ -238,7 +240,7 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     whole_number(cfg, "seed")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     stated = copy.deepcopy(cfg)  # `instantiate` puts values in the place of references
-    data, trainer = instantiate(cfg.datamodule), _trainer(cfg.trainer)
+    data, trainer = instantiate(cfg.datamodule), make_trainer(cfg.trainer)
     make_module = instantiate(cfg.module, _partial_=True)
     check_trainer(trainer)
     if not trainer.loggers:  # which that callback refuses
@@ -263,26 +265,6 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
         names, config = data.skeleton.names, module.hparams["model"]
         module.transfer = start_from(initial, module.net, names, config, make_module.keywords["net"])
     return module, data, trainer
-
-
-def _trainer(cfg: DictConfig) -> Any:
-    """Return Lightning's Trainer, which with accumulate=auto divides batches that memory does not hold."""
-    from hydra.utils import instantiate
-    from omegaconf import open_dict
-
-    from softpoint.training.micro_batches import MicroBatches
-
-    settings = copy.deepcopy(cfg)
-    with open_dict(settings):
-        accumulate = settings.pop("accumulate", None)
-    if accumulate not in ("auto", None):
-        raise ValueError(
-            f"trainer.accumulate={accumulate}: give auto, which divides batches that memory does not hold, or null;"
-            " trainer.accumulate_grad_batches sums the gradients of so many batches"
-        )
-    trainer = instantiate(settings)
-    trainer.callbacks += [MicroBatches()] if accumulate else []
-    return trainer
 
 
 def run_facts(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning.accelerators import CPUAccelerator
+from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator, MPSAccelerator
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 
 from softpoint.labels.split import SPLITS
@@ -46,7 +46,7 @@ def check_trainer(trainer: Any) -> None:
             " validated; lower it"
         )
     processors = os.cpu_count() or 1
-    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > max(2, processors):
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > max(4, processors):
         raise ValueError(
             f"trainer.devices={trainer.num_devices} would start as many processes on {processors} CPU cores; lower it"
         )
@@ -69,6 +69,17 @@ def check_trainer(trainer: Any) -> None:
         raise ValueError(
             "no callback would save the best epoch, which a run tests and calibrates in the end; keep"
             " callbacks.checkpoint, or add a ModelCheckpoint with a monitor"
+        )
+
+
+def check_accelerator(name: str) -> None:
+    """Raise ValueError for a kind of device that torch does not see on this machine; others are Lightning's affair."""
+    kinds = {"cuda": CUDAAccelerator, "mps": MPSAccelerator}
+    asked = {"gpu": ["cuda", "mps"], "cuda": ["cuda"], "mps": ["mps"]}.get(name, [])
+    if asked and not any(kinds[kind].is_available() for kind in asked):
+        raise ValueError(
+            f"trainer.accelerator={name}: torch {torch.__version__} sees no such device on this machine; leave out"
+            f" trainer={name} to train on the fastest one that it sees, or install a driver and a torch for it"
         )
 
 
