@@ -20,6 +20,7 @@ from torch.distributed import TCPStore
 from helpers.training import tiny
 from softpoint.cli import run_folder
 from softpoint.paths import exclusive_lock
+from softpoint.training.meeting import meeting
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:.*is not empty")
 
@@ -61,11 +62,13 @@ def test_processes_of_torchrun_have_one_folder_though_they_start_apart(
     for name, value in (address | ranks).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(rank_zero_only, "rank", 0)
+    meeting.cache_clear()
     (tmp_path / "outputs" / "2026-01-02_12-00-00").mkdir(parents=True)
     assert run_folder.run_folder(None, "outputs", trainer_of(2)) == "outputs/2026-01-02_12-00-00_2"
     monkeypatch.setattr(run_folder, "datetime", datetime)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("LOCAL_RANK", "1")
+    meeting.cache_clear()  # as in another process
     assert run_folder.run_folder(None, "outputs", trainer_of(2)) == "outputs/2026-01-02_12-00-00_2"
 
 

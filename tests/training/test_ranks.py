@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from torch import distributed
 
 from softpoint.training import ranks
+from softpoint.training.meeting import meeting
 from softpoint.training.ranks import DONE, FAILED, Ranks, Watch
 
 
@@ -108,11 +110,23 @@ def test_processes_that_torchrun_starts_again_meet_apart_from_those_before(monke
     joined: list[tuple[str, dict[str, Any]]] = []
     monkeypatch.setattr(distributed, "init_process_group", lambda backend, **rest: joined.append((backend, rest)))
     strategy = SimpleNamespace(_get_process_group_backend=lambda: "gloo")
-    trainer = SimpleNamespace(world_size=2, global_rank=1, strategy=strategy, callbacks=[])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    ended = False
+    monkeypatch.setattr(distributed, "is_initialized", lambda: ended)
     for start in ("0", "1"):
-        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", start)
-        ranks.expect_ranks(trainer)
-    ((backend, rest),) = joined
-    assert (backend, rest["rank"], rest["world_size"]) == ("gloo", 1, 2)
-    rest["store"].set("address", "new")
-    assert not server.check(["address"]) and server.get("softpoint/start/1/address") == b"new"
+        for rank in (0, 1):
+            monkeypatch.setenv("RANK", str(rank))
+            # Of an agent that starts its own processes again because those of another one have ended.
+            monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", start if rank else "0")
+            meeting.cache_clear()  # as in another process
+            ranks.expect_ranks(SimpleNamespace(world_size=2, global_rank=rank, strategy=strategy, callbacks=[]))
+        ended = True
+        for thread in threading.enumerate():
+            if thread.name == "meeting":
+                thread.join(5)
+        ended = False
+    meeting.cache_clear()
+    (_, zero), (backend, one) = joined
+    assert (backend, one["rank"], one["world_size"]) == ("gloo", 1, 2)
+    zero["store"].set("address", "new")
+    assert one["store"].get("address") == b"new" and not server.check(["address"])

@@ -66,14 +66,9 @@ def run_folder(resume: str | None, parent: str, trainer: DictConfig, words: Sequ
         place = Path(str(resume))
         if place.is_dir() or place.parent.name == "checkpoints":
             return str(_run_of(str(resume)))
-    store, follows = None, _follows(trainer)
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
-        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-        key = f"softpoint/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}/{parent}"
-    if follows and store:
-        return store.get(key).decode()
+    follows, met = _follows(trainer), _meeting()
+    if follows and met:
+        return str(met.store.get(f"folder/{parent}").decode())
     again = resume == AUTO or restarted()
     before = newest_run(Path(parent), words, None if resume else slurm_job()) if again else None
     if follows:
@@ -81,8 +76,8 @@ def run_folder(resume: str | None, parent: str, trainer: DictConfig, words: Sequ
     if again:
         print(f"resume: {f'the run in {before}' if before else 'no run of this command yet, so this is a new one'}")
     new = str(before or new_folder(parent))
-    if store and os.environ.get("RANK") == "0":
-        store.set(key, new)
+    if met and os.environ.get("RANK") == "0":
+        met.store.set(f"folder/{parent}", new)
     return new
 
 
@@ -139,8 +134,19 @@ def _run_of(place: str) -> Path:
 
 
 def restarted() -> bool:
-    """Return whether a cluster or torchrun started this job again."""
+    """Return whether a cluster or torchrun started this job again, with all of its processes."""
+    if met := _meeting():
+        return bool(met.starts > 1)
     return any(int(os.environ.get(name) or 0) > 0 for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"))
+
+
+def _meeting() -> Any:
+    """Return where the processes that torchrun started meet; None for others."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    from softpoint.training.meeting import meeting
+
+    return meeting()
 
 
 def _follows(trainer: DictConfig) -> bool:

@@ -17,6 +17,8 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from torch import distributed
 
+from softpoint.training.meeting import meeting
+
 DONE, FAILED = "done", "failed "
 # Of the first process, who it found to be gone.
 _LOST = "softpoint/lost"
@@ -111,14 +113,10 @@ def _meet_again(trainer: Any) -> None:
 
     torch (2.14) would take the addresses of the processes before, which are still in that store.
     """
-    start = int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0)
-    if start and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and trainer.world_size > 1:
-        from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
-
-        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    if trainer.world_size > 1 and (met := meeting()) and met.starts > 1:
         distributed.init_process_group(
             trainer.strategy._get_process_group_backend(),
-            store=PrefixStore(f"softpoint/start/{start}", store),
+            store=met.store,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
