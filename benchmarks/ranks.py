@@ -3,10 +3,12 @@
 python benchmarks/reliability.py ranks
 python benchmarks/reliability.py ranks --hosts   two hosts too, which are network namespaces: needs root and `ip`
 
-One process trains on batches of 8 images, two on 4 each, four on 2 each, with batch statistics that are fixed, because
-those of a batch depend on its size. Their losses at each step and their weights must agree to float tolerance. The
-metrics of the test split, measured by the processes together, must be those of `softpoint evaluate` in one process, to
-1e-6. Then a process is killed or stopped, and the others must end within a minute and name its rank.
+One process trains on batches of 8 images, two on 4 each, four on 2 each, with group normalization. Their losses at each
+step and their weights must agree to float tolerance: also where one of two processes lacks memory for its batch
+(trainer.accumulate=auto), where the run of two goes on within an epoch as one process, and where torchrun starts all
+processes of two hosts again because one was killed. The metrics of the test split, measured by the processes together,
+must be those of `softpoint evaluate` in one process, to 1e-6. Then a process is killed or stopped, and the others must
+end within a minute and name its rank.
 """
 
 from __future__ import annotations
@@ -20,9 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from hosts import Host, start, two_hosts
 from softpoint.inference.safe_load import read_torch_file
 from softpoint.machine import cores, processor
 
@@ -38,28 +39,35 @@ SETTINGS = (
     "backbone.width=8", "trainer.accelerator=cpu", "trainer.max_epochs=3", "trainer.enable_progress_bar=false",
     "~callbacks.progress", "~callbacks.ema", "must_work=false",
     "trainer.log_every_n_steps=1", "report=false", "logger=csv", "~callbacks.dashboard", "optimizer=sgd",
-    "optimizer.lr=0.01", "+callbacks.frozen._target_=ranks.FrozenStatistics",
+    "optimizer.lr=0.01", "norm=group", "checkpoint_every.steps=1",
 )  # fmt: skip
-PORT = "29731"
+PORT, MEETING = "29731", "29732"
 LIMIT = 60.0  # seconds until the end of a training whose process is gone
 
 
-class FrozenStatistics(Callback):
-    """Normalizes by stored statistics, because those of a batch depend on how it is divided."""
+class ShortOfMemory(Callback):
+    """Lets the memory of the second process hold 2 images at once from step 5 on."""
 
-    def on_train_batch_start(self, trainer: Any, pl_module: torch.nn.Module, *_: Any) -> None:
-        for module in pl_module.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.eval()
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        def refuse(_: Any, inputs: tuple[torch.Tensor]) -> None:
+            if trainer.global_step >= 5 and len(inputs[0]) > 2 and torch.is_grad_enabled():
+                raise torch.OutOfMemoryError("CUDA out of memory, as if")
+
+        if trainer.global_rank == 1:
+            pl_module.net.backbone.register_forward_pre_hook(refuse)
 
 
-@dataclass(frozen=True)
-class Host:
-    """A machine, which has a name, an address, and a prefix for its commands."""
+class Signal(Callback):
+    """Sends a signal to the process of a rank after step 8, within the second epoch, once in a run."""
 
-    address: str = "127.0.0.1"
-    prefix: Sequence[str] = ()
-    environment: dict[str, str] = field(default_factory=dict)
+    def __init__(self, rank: int, number: int) -> None:
+        self.rank, self.number = rank, number
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        sent = Path(trainer.default_root_dir, "sent")
+        if trainer.global_rank == self.rank and trainer.global_step == 8 and not sent.exists():
+            sent.touch()
+            os.kill(os.getpid(), self.number)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -75,13 +83,18 @@ def main(arguments: Sequence[str]) -> None:
         folder, failures = Path(temporary), list[str]()
         wait(train([Host()], 1, folder / "1"), folder / "1")
         failures += compare(folder, "2", [Host()], 2)
-        failures += compare(folder, "2 sharded", [Host()], 2, "fsdp")
+        failures += compare(folder, "4", [Host()], 4)
+        failures += compare(folder, "2 sharded", [Host()], 2, "trainer=fsdp")
+        short = ["trainer.accumulate=auto", "+callbacks.short._target_=ranks.ShortOfMemory"]
+        failures += compare(folder, "2 short of memory", [Host()], 2, *short)
+        failures += continued(folder)
         if options.lose:
             failures += lose(folder, "killed", [Host()], 1, signal.SIGKILL)
             failures += lose(folder, "stopped", [Host()], 1, signal.SIGSTOP)
         if options.hosts:
             with two_hosts() as hosts:
                 failures += compare(folder, "2x2", hosts, 2)
+                failures += elastic(folder, hosts)
                 failures += lose(folder, "killed of another host", hosts, 3, signal.SIGKILL)
                 failures += lose(folder, "cut off", hosts, 2, None)
                 failures += alone(folder, hosts)
@@ -91,18 +104,20 @@ def main(arguments: Sequence[str]) -> None:
 
 def train(hosts: Sequence[Host], devices: int, folder: Path, *more: str) -> list[subprocess.Popen[str]]:
     """Start the first process of a training on each host; it writes to `folder` and a log beside it."""
-    processes = []
-    batch, nodes = 8 // (devices * len(hosts)), len(hosts)
-    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "src")]
-    several = [] if devices * nodes == 1 else [f"trainer.devices={devices}", f"trainer.num_nodes={nodes}"]
-    words = [*several, *SETTINGS, f"data.batch_size={batch}", *more, f"hydra.run.dir={folder}"]
+    nodes, processes = len(hosts), list[subprocess.Popen[str]]()
+    trainer = ["trainer=ddp"] * (not any(word.startswith("trainer=") for word in more))
+    several = [] if devices * nodes == 1 else [*trainer, f"trainer.devices={devices}", f"trainer.num_nodes={nodes}"]
+    words = [
+        "train",
+        *several,
+        *SETTINGS,
+        f"data.batch_size={8 // (devices * nodes)}",
+        *more,
+        f"hydra.run.dir={folder}",
+    ]
     for node, host in enumerate(hosts):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths), **host.environment}
-        if nodes > 1:
-            environment |= {"MASTER_ADDR": hosts[0].address, "MASTER_PORT": PORT, "NODE_RANK": str(node)}
-        command = [*host.prefix, sys.executable, "-m", "softpoint.cli", "train", *words]
-        with log_of(folder, node).open("w") as file:
-            processes.append(subprocess.Popen(command, env=environment, stdout=file, stderr=file, text=True))
+        place = {"MASTER_ADDR": hosts[0].address, "MASTER_PORT": PORT, "NODE_RANK": str(node)} if nodes > 1 else {}
+        processes.append(start(host, ["-m", "softpoint.cli", *words], log_of(folder, node), place))
     return processes
 
 
@@ -118,9 +133,60 @@ def wait(processes: Sequence[subprocess.Popen[str]], folder: Path) -> None:
             raise RuntimeError(log_of(folder, node).read_text()[-2000:])
 
 
-def compare(folder: Path, name: str, hosts: Sequence[Host], devices: int, trainer: str = "ddp") -> list[str]:
+def compare(folder: Path, name: str, hosts: Sequence[Host], devices: int, *more: str) -> list[str]:
     """Train, and return how the curve, weights or metrics differ from those of one process."""
-    wait(train(hosts, devices, folder / name, f"trainer={trainer}"), folder / name)
+    wait(train(hosts, devices, folder / name, *more), folder / name)
+    return differences(folder, name)
+
+
+def continued(folder: Path) -> list[str]:
+    """Stop a training of two processes within an epoch, go on in one, and return how it differs from one process."""
+    name = "2 and then 1"
+    stop = [
+        "+callbacks.stop._target_=ranks.Signal",
+        "+callbacks.stop.rank=0",
+        f"+callbacks.stop.number={signal.SIGTERM:d}",
+    ]
+    (stopped,) = train([Host()], 2, folder / name, *stop)
+    code = stopped.wait(600)
+    words = ["-m", "softpoint.cli", "resume", str(folder / name), "trainer.strategy=auto", "trainer.devices=1"]
+    wait([start(Host(), [*words, "data.batch_size=8"], log_of(folder / name), {})], folder / name)
+    going_on = "going on after 8 steps" in log_of(folder / name).read_text()
+    return [*differences(folder, name), *["the run did not stop and go on"] * (code != 143 or not going_on)]
+
+
+def elastic(folder: Path, hosts: Sequence[Host]) -> list[str]:
+    """Train on two hosts by torchrun, kill a process of the second, and return how the run differs from one process.
+
+    The process ends before the last step is saved, which is repeated.
+    """
+    name, processes = "2x2 started again", list[subprocess.Popen[str]]()
+    kill = [
+        "+callbacks.kill._target_=ranks.Signal",
+        "+callbacks.kill.rank=3",
+        f"+callbacks.kill.number={signal.SIGKILL:d}",
+    ]
+    several = ["trainer=ddp", "trainer.devices=2", "trainer.num_nodes=2", "data.batch_size=2"]
+    for node, host in enumerate(hosts):
+        run = [
+            "-m",
+            "torch.distributed.run",
+            "--nnodes=2",
+            "--nproc-per-node=2",
+            "--max-restarts=2",
+            "--rdzv-backend=c10d",
+        ]
+        run += [f"--rdzv-endpoint={hosts[0].address}:{MEETING}", f"--local-addr={host.address}"]
+        run += [f"--rdzv-conf=is_host={int(node == 0)}", "-m", "softpoint.cli"]
+        words = [*run, "train", *several, *SETTINGS, *kill, f"hydra.run.dir={folder / name}"]
+        processes.append(start(host, words, log_of(folder / name, node), {}))
+    wait(processes, folder / name)
+    going_on = "going on after 7 steps" in log_of(folder / name).read_text()
+    return [*differences(folder, name), *["torchrun did not go on"] * (not going_on)]
+
+
+def differences(folder: Path, name: str) -> list[str]:
+    """Print, and return where they are large, the differences of a run from that of one process."""
     one, several = (losses(folder / run) for run in ("1", name))
     curve = largest(abs(a - b) / abs(a) for a, b in zip(one, several, strict=True))
     first, last = (read_torch_file(folder / run / "checkpoints/last.ckpt")["state_dict"] for run in ("1", name))
@@ -141,8 +207,11 @@ def largest(values: Iterable[float]) -> float:
 
 def losses(run: Path) -> list[float]:
     """Return the loss at each step of a run."""
-    with next(run.glob("csv/**/metrics.csv")).open(newline="") as file:
-        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
+    by_step = {}
+    for path in sorted(run.glob("csv/version_*/metrics.csv")):  # one per start, of which the last says what counts
+        with path.open(newline="") as file:
+            by_step |= {int(row["step"]): float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]}
+    return [by_step[step] for step in sorted(by_step)]
 
 
 def measured(run: Path) -> float:
@@ -161,7 +230,7 @@ def measured(run: Path) -> float:
 def lose(folder: Path, how: str, hosts: Sequence[Host], rank: int, number: int | None) -> list[str]:
     """Train, end or cut off the process of a rank, and return whether the others do not end in time and name it."""
     run = folder / how.replace(" ", "-")
-    processes = train(hosts, 2, run, "trainer=ddp", "data.train=4000", "trainer.max_epochs=1000")
+    processes = train(hosts, 2, run, "data.train=4000", "trainer.max_epochs=1000")
     while not (run / "checkpoints" / "last.ckpt").is_file():
         time.sleep(1)
         assert all(process.poll() is None for process in processes), log_of(run).read_text()
@@ -209,32 +278,8 @@ def alone(folder: Path, hosts: Sequence[Host]) -> list[str]:
     environment = {"MASTER_ADDR": hosts[0].address, "MASTER_PORT": PORT, "NODE_RANK": "0"}
     run = folder / "alone"
     first = Host(hosts[0].address, hosts[0].prefix, {**hosts[0].environment, **environment})
-    (process,) = train([first], 2, run, "trainer=ddp", "trainer.num_nodes=2", "callbacks.ranks.wait=20")
+    (process,) = train([first], 2, run, "trainer.num_nodes=2", "callbacks.ranks.wait=20")
     process.wait(120)
     told = log_of(run).read_text().splitlines()[-1]
     print(f"the other host does not come: {told}", flush=True)
     return ["a host alone"] * ("did not all come" not in told)
-
-
-@contextmanager
-def two_hosts() -> Iterator[list[Host]]:
-    """Yield two network namespaces that are joined by a cable."""
-    names, commands = ("softpoint0", "softpoint1"), list[str]()
-    for node, name in enumerate(names):
-        commands.append(f"ip netns add {name}")
-        if node:
-            commands.append(f"ip link add veth0 netns {names[0]} type veth peer name veth1 netns {names[1]}")
-    for node, name in enumerate(names):
-        own = f"ip -n {name}"
-        commands += [f"{own} addr add 10.77.0.{node + 1}/24 dev veth{node}", f"{own} link set veth{node} up"]
-        commands.append(f"{own} link set lo up")
-    try:
-        for command in commands:
-            subprocess.run(command.split(), check=True)
-        yield [
-            Host(f"10.77.0.{node + 1}", ("ip", "netns", "exec", name), {"GLOO_SOCKET_IFNAME": f"veth{node}"})
-            for node, name in enumerate(names)
-        ]
-    finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "del", name], check=False)
