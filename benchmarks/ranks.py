@@ -207,7 +207,7 @@ def largest(values: Iterable[float]) -> float:
 
 def losses(run: Path) -> list[float]:
     """Return the loss at each step of a run."""
-    by_step = {}
+    by_step: dict[int, float] = {}
     for path in sorted(run.glob("csv/version_*/metrics.csv")):  # one per start, of which the last says what counts
         with path.open(newline="") as file:
             by_step |= {int(row["step"]): float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]}
