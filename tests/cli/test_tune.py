@@ -31,6 +31,13 @@ def test_a_search_prints_a_value(start: Callable, tmp_path: Path, find: str, set
     }
 
 
-def test_an_impossible_search_is_refused(start: Callable, tmp_path: Path) -> None:
-    done = start("tune", "find=rate", f"output={tmp_path}")
-    assert done.code == 1 and "find='rate'" in done.err and "lr" in done.err
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["find=rate"], "find='rate'"),
+        (["find=lr", "semi=mean_teacher", "data.unlabeled_images.source=images"], "search without semi="),
+    ],
+)
+def test_an_impossible_search_is_refused(start: Callable, tmp_path: Path, words: list[str], error: str) -> None:
+    done = start("tune", *words, f"output={tmp_path}")
+    assert done.code == 1 and error in done.err

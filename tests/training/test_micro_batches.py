@@ -103,8 +103,12 @@ def test_a_batch_in_parts_is_the_step_of_the_whole_batch(labels: list[str], tmp_
         torch.testing.assert_close(parts[name], value, **loose)
 
 
-def test_an_attempt_without_memory_leaves_nothing_behind(labels: list[str], tmp_path: Path) -> None:
-    """Batch statistics and random numbers are as if the batch had been divided before, by the state of a checkpoint."""
+@pytest.mark.parametrize("own", [True, False])
+def test_an_attempt_without_memory_leaves_nothing_behind(labels: list[str], tmp_path: Path, own: bool) -> None:
+    """Batch statistics and random numbers are as if the batch had been divided before, by the state of a checkpoint.
+
+    So they are where not this process but another one is short of memory.
+    """
     module, batch, trainer = begun(labels, tmp_path)
     divided = micro_batches(trainer)
     before = MicroBatches()
@@ -112,7 +116,11 @@ def test_an_attempt_without_memory_leaves_nothing_behind(labels: list[str], tmp_
     trainer.callbacks[trainer.callbacks.index(divided)] = before
     calm = outcome(module, batch, trainer)
     trainer.callbacks[trainer.callbacks.index(before)] = divided
-    refuse_more_than(3, module)
+    if own:
+        refuse_more_than(3, module)
+    else:
+        halve = divided._halve
+        divided._halve = lambda trainer, samples, short: halve(trainer, samples, short=divided.size is None)
     short = outcome(module, batch, trainer)
     assert divided.state_dict() == {"size": 3}
     assert all(torch.equal(short[name], value) for name, value in calm.items())

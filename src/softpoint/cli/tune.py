@@ -26,15 +26,18 @@ def main(cfg: DictConfig) -> None:
     steps = cfg.steps if cfg.find == "lr" else cfg.batch_steps
     alone = [*ALONE, f"trainer.max_steps={steps}", f"trainer.default_root_dir={quoted(output)}"]
     base = composed([*train_overrides(cfg.train, {}), *alone])
+    if base.module.teacher is not None:
+        raise ValueError("Lightning's finders do not average the weights of a teacher: search without semi=")
 
     from softpoint.cli.train import build, quiet_lightning
     from softpoint.labels.csv_io import write_rows
     from softpoint.studies.charts import tuning_chart
+    from softpoint.training.initial_model import find_model
     from softpoint.training.tuning import BatchSizes, Rates, find_batch_size, find_rate
     from softpoint.viz.figures import write_figure
 
     quiet_lightning(resumed=False)
-    module, data, trainer = build(base)
+    module, data, trainer = build(base, find_model(base.init) if base.init else None)
     print(f"{data.summary}; {module.summary}")
     found: Rates | BatchSizes
     if cfg.find == "lr":

@@ -49,27 +49,28 @@ class MicroBatches(Callback):
 
     def step(self, module: Any, batch: Batch, losses: Callable[[Batch], StepLosses]) -> StepLosses:
         """Return the sums of `losses` of all parts of a batch; going back from the total gives their gradients."""
+        buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+        state = random_state(module.device)
         while True:
             step = self._attempt(module, batch, losses)
             if not self._halve(module.trainer, len(batch["image"]), short=step is None):
                 assert step is not None
                 return step
+            # Also where only another process was short: all of them repeat the step as if they had not tried.
+            step = None
+            for buffer, before in buffers:
+                buffer.copy_(before)
+            set_random_state(state, module.device)
+            garbage_collection_cuda()
 
     def _attempt(self, module: Any, batch: Batch, losses: Callable[[Batch], StepLosses]) -> StepLosses | None:
-        """Return the step, or None where memory is short, with batch statistics and random states as before."""
-        buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
-        state = random_state(module.device)
+        """Return the step, or None where memory is short."""
         try:
             return _summed(module, _parts(batch, self.size or len(batch["image"])), losses)
         except RuntimeError as error:
             if not (isinstance(error, torch.OutOfMemoryError) or is_oom_error(error)):
                 raise
-        # Not where the error is handled, whose traceback holds the tensors of the attempt.
-        for buffer, before in buffers:
-            buffer.copy_(before)
-        set_random_state(state, module.device)
-        garbage_collection_cuda()
-        return None
+        return None  # and let go of the error, whose traceback holds the tensors of the attempt
 
     def _halve(self, trainer: Any, samples: int, short: bool) -> bool:
         """Return whether a process was short of memory, and lower the size in all of them then."""

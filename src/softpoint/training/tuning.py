@@ -38,12 +38,11 @@ class Rates(NamedTuple):
 
 
 class BatchSizes(NamedTuple):
-    """Batch sizes that were tried, and how many images per second a training step takes with each."""
+    """Batch sizes that memory holds, and how many images per second a training step takes with each."""
 
     size: list[int]
     speed: list[float]
     memory: list[float]  # of the device, in GB; 0 on a CPU
-    largest: int  # that fits
 
     @property
     def rows(self) -> list[list[str]]:
@@ -59,7 +58,7 @@ class BatchSizes(NamedTuple):
     def __str__(self) -> str:
         speed = self.speed[self.size.index(self.fastest)]
         return (
-            f"batch size: {self.largest} is the largest tried that fits, and {self.fastest} is as fast as larger"
+            f"batch size: {max(self.size)} is the largest tried that fits, and {self.fastest} is as fast as larger"
             f" ones, with {speed:.1f} images/s; another batch size needs another learning rate"
         )
 
@@ -109,9 +108,9 @@ def find_batch_size(trainer: Any, module: Any, data: Any, largest: int, steps: i
     found = Tuner(trainer).scale_batch_size(
         module, datamodule=data, steps_per_trial=steps, init_val=2, max_val=largest + 1, max_trials=25
     )
-    timed = {size: times for size, times in sorted(ends.items()) if len(times) > 1}
-    speeds = [size * (len(times) - 1) / (times[-1] - times[0]) for size, times in timed.items()]
-    fitting = max((size for size in timed if size <= (found or 0)), default=0)
-    if not fitting:
+    # A size that memory held for a few steps alone is none that fits.
+    timed = {size: times for size, times in sorted(ends.items()) if len(times) > 1 and size <= (found or 0)}
+    if not timed:
         raise ValueError("not even a batch of 2 images fits the memory; lower data.size, or choose a smaller backbone")
-    return BatchSizes([*timed], speeds, [memory[size] for size in timed], fitting)
+    speeds = [size * (len(times) - 1) / (times[-1] - times[0]) for size, times in timed.items()]
+    return BatchSizes([*timed], speeds, [memory[size] for size in timed])
