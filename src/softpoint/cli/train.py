@@ -204,7 +204,7 @@ def own_packages(cfg: DictConfig) -> list[str]:
     """Return the packages that the config of a training takes its network from, which its checkpoint may name."""
     from softpoint.inference.build_model import target_packages
 
-    stated = [cfg.trust] if isinstance(cfg.trust, str) else cfg.trust
+    stated = [cfg.trust] if isinstance(cfg.trust, str) else cfg.trust or ()
     return [*target_packages(OmegaConf.to_container(cfg.model, resolve=True)), *stated]
 
 

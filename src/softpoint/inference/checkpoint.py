@@ -76,14 +76,14 @@ class Content(NamedTuple):
     versions: dict[str, str]
 
 
-def read_checkpoint(path: str | Path, trust: Sequence[str] = ()) -> Checkpoint:
+def read_checkpoint(path: str | Path, trust: Sequence[str] | None = ()) -> Checkpoint:
     """Return the network in a .ckpt file, in a folder of `save_pretrained`, or at "hf://user/name" on the Hub.
 
     No code that the file names is run, except network modules of the packages in `trust`. Raises FileNotFoundError, and
     ValueError for a file that is damaged, holds more than tensors and plain values, is no model of softpoint, or
     configures anything but softpoint's own modules of usual sizes.
     """
-    trust = (trust,) if isinstance(trust, str) else tuple(trust)
+    trust = (trust,) if isinstance(trust, str) else tuple(trust or ())
     content = read_content(path)
     try:
         net = _network(content.config["model"], len(content.skeleton), content.weights, trust)
