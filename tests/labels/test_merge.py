@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers.labels import images, written
 from softpoint.labels.label_sets import read_sets
@@ -78,6 +80,55 @@ def test_splits_are_those_of_the_names(tmp_path: Path) -> None:
     assert not read([paths[0], put(tmp_path / "other", "x.csv", header, *rows)]).splits
 
 
+def test_a_set_without_a_split_is_trained_on_and_leaves_that_of_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without, the stated test images would be drawn into train."""
+    caplog.set_level("INFO")
+    text = json.dumps({"bboxes": [[0, 0, 5, 5]], "keypoints": [[[1, 1, 1]]]})
+    for split in ("train", "valid", "test"):
+        written(tmp_path / "stated", text, f"{split}/0.json")
+        Image.new("L", (12, 10)).save(tmp_path / "stated" / split / "0.png")
+    other = put(tmp_path / "more", "x.csv", "keypoint_1_x,keypoint_1_y", "0.png,1,1", "1.png,2,2")
+    named = put(tmp_path / "test", "x.csv", "keypoint_1_x,keypoint_1_y", "0.png,1,1")
+    labels = read([tmp_path / "stated", other, named])
+    images = {name: {labels.images[row] for row in rows} for name, rows in split_labels(labels, Split(), 0).items()}
+    assert images["train"] == {"stated/train/0.png", "more/0.png", "more/1.png"}
+    assert images["test"] == {"stated/test/0.png", "test/0.png"} and images["val"] == {"stated/valid/0.png"}
+    assert f"{tmp_path / 'stated'} its own, {other} states none, so train, {named} test" in caplog.text
+
+
+def test_an_image_out_of_its_own_folder_is_refused(tmp_path: Path) -> None:
+    """The folder that holds both sets has it, or is the root of the disk."""
+    good = put(tmp_path / "b", "y.csv", "nose_x,nose_y", "0.png,1,1", f"{tmp_path.resolve()}/b/1.png,1,1")
+    for image in ("../secret.png", f"{tmp_path}/secret.png", "x/../../secret.png", r"p\q/../..\..\secret.png"):
+        bad = written(tmp_path / "a", f"image,nose_x,nose_y\n{image},1,1\n0.png,1,1\n", "x.csv")
+        with pytest.raises(
+            ValueError, match=r"x.csv line 2: its image .*secret.png' lies outside data.images=.*a; write"
+        ):
+            read([bad, good])
+    labels = read_sets([bad, good], None, None, None, RowErrors("both", "skip"))
+    assert labels.images == ("a/0.png", "b/0.png", "b/1.png")
+
+
+def test_frames_of_one_folder_in_two_files_are_one_group(tmp_path: Path) -> None:
+    header = "image,nose_x,nose_y"
+    texts = {"x": ["u/0.png", "v/0.png"], "y": ["u/1.png", f"{tmp_path.resolve()}/v/1.png"], "z": ["v/2.png"]}
+    paths = [
+        written(tmp_path, "\n".join([header, *(f"{row},1,1" for row in rows)]), f"{name}.csv")
+        for name, rows in texts.items()
+    ]
+    labels = read(paths)
+    assert labels.images == ("u/0.png", "v/0.png", "u/1.png", "v/1.png", "v/2.png")
+    assert labels.groups == ("u", "v", "u", "v", "v")
+    assert len(set(read([paths[2], written(tmp_path, f"{header}\nv/3.png,1,1", "w.csv")]).groups)) == 2
+
+
+def test_unlabeled_keypoints_of_another_set_are_never_absent() -> None:
+    with pytest.raises(ValueError, match=r"data.skeleton=union with data.unlabeled=absent would teach"):
+        LabelSource(["a.csv", "b.csv"], skeleton="union", unlabeled="absent")
+
+
 def test_an_image_of_two_sets_is_refused(tmp_path: Path) -> None:
     paths = [put(tmp_path, "x.csv", *A), put(tmp_path, "y.csv", *B)]
     with pytest.raises(ValueError, match=r"a.png is labeled in .*x.csv and in .*y.csv; remove it from one of them"):
@@ -93,3 +144,10 @@ def test_each_set_has_a_folder_of_images_of_its_own(tmp_path: Path) -> None:
     moved = [path.rename(tmp_path / path.name) for path in paths]
     labels = read_sets(moved, None, [path.parent for path in paths], None, RowErrors("labels"))
     assert all((Path(labels.folder) / image).is_file() for image in labels.images)
+
+
+def test_the_folder_of_a_list_of_one_is_used(tmp_path: Path) -> None:
+    path = put(tmp_path / "one", "x.csv", *A)
+    moved = path.rename(tmp_path / path.name)
+    loaded = load_labels(LabelSource([moved], [path.parent], cache_dir=tmp_path / "cache"))
+    assert loaded.image_folder.folder == path.parent and len(loaded.labels) == 2

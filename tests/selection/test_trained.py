@@ -72,3 +72,12 @@ def test_labeled_images_have_the_boxes_of_their_labels(tmp_path: Path, given: bo
     found = labeled_boxes(model([], {"boxes": "keypoints"}, labels="" if given else str(path)), labels)
     assert found is not None and found["a.png"].tolist() == [[0.5, 1.5, 11.5, 22.5]]
     assert labeled_boxes(model([], labels="/gone.csv")) is None
+
+
+def test_boxes_of_sets_that_share_the_trained_keypoints_alone_are_found(tmp_path: Path) -> None:
+    paths = [tmp_path / name / "x.csv" for name in "ab"]
+    for path, other in zip(paths, ("ear", "tail"), strict=True):
+        path.parent.mkdir()
+        path.write_text(f"image,nose_x,nose_y,{other}_x,{other}_y\n0.png,1,2,11,22\n")
+    stored = model([], {"boxes": "keypoints"}, labels=[*map(str, paths)], keypoints=["nose"])
+    assert labeled_boxes(stored) is not None

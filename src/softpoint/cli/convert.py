@@ -14,7 +14,7 @@ def main(cfg: DictConfig) -> None:
     from softpoint.images import ImageFolder
     from softpoint.labels.convert import summary, write_labels, write_stated_splits
     from softpoint.labels.formats import WRITERS, recognize
-    from softpoint.labels.label_sets import as_paths, folder_of, read_sets, source_name
+    from softpoint.labels.label_sets import as_paths, read_sets, source_name
     from softpoint.labels.row_errors import RowErrors
     from softpoint.labels.validate import with_found_names
 
@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     labels = read_sets(cfg.labels, cfg.format, cfg.images, None, errors, cfg.missing, None, cfg.skeleton)
     formats = ", ".join(dict.fromkeys(cfg.format or recognize(path) for path in as_paths(cfg.labels)))
     print(f"read {source_name(cfg.labels)} ({formats}): {summary(labels)}")
-    folder = folder_of(labels, cfg.images)
+    folder = Path(labels.folder)
     image_folder = ImageFolder(folder, cfg.exif, cfg.max_pixels)
     labels = with_found_names(labels, image_folder)
     written = write_labels(labels, cfg.to, output, image_folder, errors)

@@ -58,6 +58,13 @@ class ImageFolder:
             )
         return path
 
+    def relative(self, image: str) -> str:
+        """Return the path of an image from the folder, in one spelling; that of one out of the folder stays."""
+        name = normalize_path(image)
+        path = Path(name)
+        inside = path.is_absolute() and path.is_relative_to(root := self.folder.resolve())
+        return path.relative_to(root).as_posix() if inside else name
+
     def size(self, image: str) -> tuple[int, int]:
         """Return height and width as of `read`, without decoding the pixels."""
         return image_size(self.path(image), exif=self.exif, max_pixels=self.max_pixels)

@@ -34,11 +34,6 @@ def source_name(value: Paths) -> str:
     return " and ".join(map(str, as_paths(value)))
 
 
-def folder_of(labels: Labels, images: Paths | None) -> Path:
-    """Return the folder that the paths of labels start from: the one that the user names for a single set."""
-    return Path(images if isinstance(images, str | Path) and images else labels.folder)
-
-
 def read_sets(
     sources: Paths,
     format: str | None,
@@ -61,13 +56,13 @@ def read_sets(
             f"data.labels names {len(paths)} sets of labels and data.images {len(folders)} folders; name one folder for"
             " each, or one for all"
         )
-    if len(paths) == 1:
-        return read_labels(paths[0], format, errors.on_error, folders[0], fetch, errors, missing)
     parts = []
     for path, folder in zip(paths, folders, strict=True):
         own = RowErrors(str(path), errors.on_error, errors.silent)
         part = read_labels(path, format, errors.on_error, folder, fetch, own, missing)
         errors.skipped += own.skipped
-        part = part if folder is None else replace(part, folder=str(folder))
-        parts.append(part if keypoints is None else part.with_any_of(keypoints))
-    return merge_labels(parts, skeleton == "union")
+        parts.append(replace(part, folder=str(folder)) if folder else part)
+    if len(parts) == 1:
+        return parts[0]
+    parts = parts if keypoints is None else [part.with_any_of(keypoints) for part in parts]
+    return merge_labels(parts, errors, skeleton == "union")

@@ -13,7 +13,7 @@ from softpoint.images import ImageFolder
 from softpoint.images.costs import MAX_PIXELS
 from softpoint.images.scan import Scan, memo_path, remembered, scan, unused_bits
 from softpoint.labels.boxes import subject_boxes
-from softpoint.labels.label_sets import Paths, folder_of, read_sets, source_name
+from softpoint.labels.label_sets import Paths, read_sets, source_name
 from softpoint.labels.missing import Missing, marks_of, repeated_points
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import ABSENT, Labels, select_labels
@@ -78,6 +78,11 @@ class LabelSource:
         marks_of(self.missing)
         check_choice("data.skeleton", self.skeleton, ("same", "union"))
         check_choice("data.unlabeled", self.unlabeled, ("unknown", "absent"))
+        if (self.skeleton, self.unlabeled) == ("union", "absent"):
+            raise ValueError(
+                "data.skeleton=union with data.unlabeled=absent would teach that a keypoint which a set never labels is"
+                " not in its images; leave one of the two out"
+            )
         check_choice("data.out_of_frame", self.out_of_frame, ("error", "drop"))
         check_choice("data.on_error", self.on_error, ("error", "skip"))
 
@@ -112,7 +117,7 @@ def load_labels(source: LabelSource, images: Collection[str] | None = None, audi
         *(source.keypoints, source.skeleton),
     )
     labels = select_labels(labels, source.categories, source.keypoints, source.flip_pairs, source.edges)
-    image_folder = ImageFolder(folder_of(labels, source.images), source.exif, source.max_pixels, source.bits)
+    image_folder = ImageFolder(Path(labels.folder), source.exif, source.max_pixels, source.bits)
     labels = with_found_names(labels, image_folder)
     if audit:
         scans = scan(image_folder, labels.images, _memo(image_folder, source))

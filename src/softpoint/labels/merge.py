@@ -7,50 +7,43 @@ import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from softpoint.images import ImageFolder
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import UNLABELED, Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 from softpoint.labels.split import split_name
-from softpoint.paths import normalize_path
 
 _log = logging.getLogger(__name__)
 
 
-def merge_labels(parts: Sequence[Labels], union: bool = False) -> Labels:
+def merge_labels(parts: Sequence[Labels], errors: RowErrors, union: bool = False) -> Labels:
     """Return the subjects of all parts, whose images may be in different folders.
 
     The skeleton is that of the first; the others have the same keypoints in any order, or with `union` any others too.
-    A group is one within its part only; the images of a part without groups in a single folder are groups of their own.
-    The split of an image is the one that its part states, or, where every part's file or folder is named so, that of
-    the name (train.json and val.json). Raises ValueError for other keypoints, and for an image in two parts.
+    A stated group is one within its part only, a folder is one for all; the images of a part without groups in a single
+    folder are groups of their own. The split of an image is the one that its part states, or else that the name of its
+    part does (train.json and val.json); where there are such, a part without one is trained on. An image out of its
+    part's folder is an error of its row. Raises ValueError for other keypoints, and for an image in two parts.
     """
     names = _short_names([part.source for part in parts])
     skeleton = _skeleton(parts, union)
     folder = _common_folder([part.folder for part in parts])
-    splits = _splits(parts)
-    subjects: list[Subject] = []
-    stated: dict[str, str] = {}
-    owners: dict[str, str] = {}
-    for name, part, split in zip(names, parts, splits, strict=True):
-        below = Path(os.path.relpath(part.folder, folder)).as_posix()
-        own = [_moved(subject, name, below, part, skeleton) for subject in part.subjects]
-        for old, new in zip(part.subjects, own, strict=True):
-            if owners.setdefault(normalize_path(new.image), part.source) != part.source:
-                other = owners[normalize_path(new.image)]
-                raise ValueError(f"{new.image} is labeled in {other} and in {part.source}; remove it from one of them")
-            stated |= {new.image: word} if (word := part.splits.get(old.image, split)) else {}
-        subjects += own
+    parts = [_moved(part, name, folder, skeleton, errors) for name, part in zip(names, parts, strict=True)]
+    errors.raise_or_warn("")
+    _check_owners(parts)
+    subjects = tuple(chain.from_iterable(_with_single_images(parts)))
     unused: Counter[str] = Counter()
     for part in parts:
         unused.update(part.unused)
     source = " and ".join(part.source for part in parts)
-    return Labels(source, str(folder), skeleton, tuple(subjects), _categories(parts, skeleton), stated, unused)
+    return Labels(source, str(folder), skeleton, subjects, _categories(parts, skeleton), _splits(parts), unused)
 
 
 def _skeleton(parts: Sequence[Labels], union: bool) -> Skeleton:
@@ -78,39 +71,67 @@ def _skeleton(parts: Sequence[Labels], union: bool) -> Skeleton:
     return Skeleton(tuple(names), tuple(pairs), tuple(edges))
 
 
-def _moved(subject: Subject, name: str, below: str, part: Labels, skeleton: Skeleton) -> Subject:
-    """Return a subject of a part whose folder is `below` that of all, in the order of the common skeleton."""
+def _moved(part: Labels, name: str, folder: Path, skeleton: Skeleton, errors: RowErrors) -> Labels:
+    """Return a part with paths from the folder of all, in the order of the common skeleton."""
     columns = [skeleton.index(keypoint) for keypoint in part.skeleton.names]
+    below = Path(os.path.relpath(part.folder, folder)).as_posix()
+    own = ImageFolder(Path(part.folder))
 
     def spread(values: np.ndarray, empty: float) -> np.ndarray:
         result = np.full((len(skeleton), *values.shape[1:]), empty, values.dtype)
         result[columns] = values
         return result
 
-    absolute = re.match(r"/|\w:[/\\]", subject.image)
-    image = subject.image if absolute else posixpath.normpath(f"{below}/{subject.image}")
-    single = len(set(part.groups)) == 1
-    group = subject.group if subject.group is not None else (image if single else posixpath.dirname(subject.image))
-    return replace(
-        subject,
-        image=image,
-        place=f"{name} {subject.place}",
-        keypoints=spread(subject.keypoints, np.nan),
-        visibility=spread(subject.visibility, UNLABELED),
-        written=None if subject.written is None else spread(subject.written, np.nan),
-        group=f"{name}/{group}",
-    )
+    subjects, splits = [], {}
+    for subject in part.subjects:
+        place = f"{name} {subject.place}"
+        with errors.row(place):
+            own.path(subject.image)  # refuses one out of the part's folder
+            image = posixpath.normpath(f"{below}/{own.relative(subject.image)}")
+            if split := part.splits.get(subject.image):
+                splits[image] = split
+            moved = replace(
+                subject,
+                image=image,
+                place=place,
+                keypoints=spread(subject.keypoints, np.nan),
+                visibility=spread(subject.visibility, UNLABELED),
+                written=None if subject.written is None else spread(subject.written, np.nan),
+                group=None if subject.group is None else f"{name}/{subject.group}",
+            )
+            subjects.append(moved)
+    return replace(part, folder=str(folder), skeleton=skeleton, subjects=tuple(subjects), splits=splits)
 
 
-def _splits(parts: Sequence[Labels]) -> list[str | None]:
-    """Return the split that the name of each part states; none for any where one of them states none."""
-    names = [_split_of(part.source) for part in parts]
-    if not all(names) or len(set(names)) < 2 or any(part.splits for part in parts):
-        return [None] * len(parts)
-    _log.info(
-        "splits are taken from names: %s", ", ".join(f"{p.source} {s}" for p, s in zip(parts, names, strict=True))
-    )
-    return names
+def _check_owners(parts: Sequence[Labels]) -> None:
+    owners: dict[str, str] = {}
+    for part in parts:
+        for image in part.paths:
+            if (other := owners.setdefault(image, part.source)) != part.source:
+                raise ValueError(f"{image} is labeled in {other} and in {part.source}; remove it from one of them")
+
+
+def _with_single_images(parts: Sequence[Labels]) -> Iterator[Iterable[Subject]]:
+    """Yield the subjects of each part; those of a single folder, which is no group of another part, image by image."""
+    groups = [set(part.groups) for part in parts]
+    divided = set(chain.from_iterable(own for own in groups if len(own) > 1))
+    for part, own in zip(parts, groups, strict=True):
+        single = len(own) == 1 and not own & divided
+        yield (replace(s, group=s.image) if single and s.group is None else s for s in part.subjects)
+
+
+def _splits(parts: Sequence[Labels]) -> dict[str, str]:
+    """Return the split of each image that its part or the name of it states, or train beside such; else none."""
+    names = [None if part.splits else _split_of(part.source) for part in parts]
+    if not any(part.splits for part in parts) and len({name or "train" for name in names}) < 2:
+        return {}
+    stated: dict[str, str] = {}
+    words = []
+    for part, name in zip(parts, names, strict=True):
+        stated |= dict.fromkeys(part.images, name or "train") | dict(part.splits)
+        words.append(f"{part.source} {'its own' if part.splits else name or 'states none, so train'}")
+    _log.info("splits: %s", ", ".join(words))
+    return stated
 
 
 def _split_of(source: str) -> str | None:

@@ -83,7 +83,7 @@ def _stored_labels(checkpoint: Checkpoint) -> Labels | None:
     if not _is_local(labels) or not (images is None or _is_local(images)):
         return None
     try:
-        settings = {key: checkpoint.data[key] for key in ("missing", "skeleton") if key in checkpoint.data}
+        settings = {key: checkpoint.data[key] for key in ("missing", "keypoints", "skeleton") if key in checkpoint.data}
         return read_sets(labels, None, images, None, RowErrors(source_name(labels)), **settings)
     except (OSError, ValueError, ImportError):
         return None

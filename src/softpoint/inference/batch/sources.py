@@ -152,14 +152,8 @@ def _file_source(path: Path) -> Source:
         ) from None
     labels = read_labels(path)
     folder = Path(labels.folder)
-    return ImageSource(folder, tuple(dict.fromkeys(_relative(folder, image) for image in labels.images)), path)
-
-
-def _relative(folder: Path, image: str) -> str:
-    """Return the path of an image relative to the folder it is in, so that its results stay in the job's."""
-    path = Path(normalize_path(image))
-    inside = path.is_absolute() and path.is_relative_to(folder.resolve())
-    return path.relative_to(folder.resolve()).as_posix() if inside else normalize_path(image)
+    names = dict.fromkeys(map(ImageFolder(folder).relative, labels.images))
+    return ImageSource(folder, tuple(names), path)
 
 
 def _visible_files(folder: Path, paths: Iterable[Path], output: Path | None) -> list[Path]:
