@@ -70,11 +70,11 @@ def answer(reply: Callable[[Callable[[], bytearray]], Sequence[Part]], max_bytes
 
 
 def limit_memory(more: int) -> None:
-    """Let this process take no more than so many more bytes, where the system can."""
+    """Let this process take no more than so many more bytes, where the system can: Linux, others may not enforce it."""
     with suppress(ImportError, OSError, ValueError):
         import resource
 
-        limit = _taken() + more
+        limit = _allowed(resource.RLIMIT_DATA, _taken() + more)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
@@ -84,8 +84,17 @@ def limit_time(seconds: float) -> None:
         import resource
 
         limit = int(time.process_time() + seconds) + 1 if seconds else resource.RLIM_INFINITY
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        most = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        resource.setrlimit(resource.RLIMIT_CPU, (_allowed(resource.RLIMIT_CPU, limit), most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _allowed(kind: int, limit: int) -> int:
+    """Return the limit of this kind, or the largest that this process may set where that is lower."""
+    import resource
+
+    most, infinity = resource.getrlimit(kind)[1], resource.RLIM_INFINITY
+    return most if limit == infinity else limit if most == infinity else min(limit, most)
 
 
 def _taken() -> int:
