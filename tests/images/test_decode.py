@@ -514,7 +514,7 @@ def test_list_images(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "none").mkdir()
-    assert [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)] == ["a.tif", "b/10.jpg", "b/2.PNG"]
+    assert [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)] == ["a.tif", "b/2.PNG", "b/10.jpg"]
     with pytest.raises(FileNotFoundError, match="does not exist"):
         list_images(tmp_path / "c")
     with pytest.raises(FileNotFoundError, match="is a file, not a folder"):
