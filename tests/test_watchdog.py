@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -25,7 +27,7 @@ def test_a_block_that_computes_too_long_is_late_once(dog: Watchdog) -> None:
     with dog.watched("a.mp4 hung for {s} s", 60), dog.watched("b.mp4 hung for {s} s", 0.05):
         end = time.process_time() + 0.2
         while time.process_time() < end:
-            time.sleep(0)
+            sum(range(1000))
     assert messages == ["b.mp4 hung for 0.05 s"]
 
 
@@ -37,6 +39,32 @@ def test_a_block_that_waits_is_not_late_and_the_thread_ends(dog: Watchdog) -> No
         time.sleep(0.01)
     with dog.watched("a.mp4", 60):
         assert dog._watching == os.getpid()
+
+
+def test_a_block_that_reads_is_late_by_its_own_thread(dog: Watchdog) -> None:
+    messages: list[str] = []
+    dog.late, end = messages.append, threading.Event()
+    with ThreadPoolExecutor() as pool, dog.watched("a slow disk", 0.05, reads=True):
+
+        def compute() -> None:
+            with dog.watched("b.tif hung for {s} s", 0.05, reads=True):
+                while not end.is_set():
+                    sum(range(1000))
+
+        future, before = pool.submit(compute), time.process_time()
+        while time.process_time() - before < 0.2 or not messages:
+            time.sleep(0.01)
+        end.set()
+        future.result()
+    assert messages == ["b.tif hung for 0.05 s"]
+
+
+def test_a_block_that_neither_reads_nor_computes_is_late_after_ten_times_its_seconds(dog: Watchdog) -> None:
+    dog.late, late = lambda message: late.append(message) or end.set(), list[str]()
+    end = threading.Event()
+    with dog.watched("a slow disk", 0.001, reads=True), dog.watched("a.mp4 hung for {s} s", 0.005):
+        assert end.wait(10)
+    assert late == ["a.mp4 hung for 0.05 s"]
 
 
 def test_a_command_that_hangs_ends_with_a_message() -> None:

@@ -10,6 +10,7 @@ import weakref
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from softpoint.data.dataset import KeypointDataset, collate
 from softpoint.data.sources import LabeledImages
 from softpoint.data.watched_loader import WatchedLoader, shared_with_workers
 from softpoint.images import ImageFolder
+from softpoint.images.decode_errors import NoProcessError
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 
@@ -91,6 +93,9 @@ def test_an_image_that_vanishes_or_changes_is_left_out_and_counted(
     for index in (1, 2):
         with pytest.raises((OSError, ValueError), match=names[index]):
             LabeledImages(labels, sizes, ImageFolder(tmp_path)).load(0, index)
+    source.reader = Mock(read=Mock(side_effect=NoProcessError("a process did not start")))
+    with pytest.raises(NoProcessError):
+        source.load(0, 0)
 
 
 def test_objects_are_not_searched_for_garbage_while_workers_share_them() -> None:

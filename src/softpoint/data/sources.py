@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from softpoint.images import Reader
+from softpoint.images.decode_errors import NoProcessError
 from softpoint.labels.schema import Labels
 from softpoint.labels.skeleton import Skeleton
 
@@ -115,7 +116,7 @@ class LabeledImages:
                     f"{image} was {before[1]}x{before[0]} when it was scanned, and is {now[1]}x{now[0]} now"
                 )
         except (OSError, ValueError) as error:
-            if not self.skip:
+            if not self.skip or isinstance(error, NoProcessError):
                 raise
             hidden = np.full_like(record.keypoints, np.nan), np.zeros_like(record.visibility)
             blank = np.zeros((*record.size, 3), np.uint8)

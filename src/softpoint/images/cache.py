@@ -21,6 +21,7 @@ import PIL
 
 from softpoint.images import ImageFolder
 from softpoint.images.decode import find_source
+from softpoint.images.decode_errors import NoProcessError
 from softpoint.images.memory import free_memory
 from softpoint.images.thread_map import thread_map
 from softpoint.paths import atomic_write, exclusive_lock, normalize_path, user_cache_dir
@@ -137,7 +138,7 @@ def _in_memory(image_folder: ImageFolder, places: Mapping[str, Place], total: in
         _fill(image_folder, places, number, 0)
     except BaseException as error:
         os.close(number)
-        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError | NoProcessError):
             raise ValueError(f"data.cache=ram cannot keep {_gib(total)} ({error}); set data.cache=disk") from error
         raise
     return number
@@ -164,7 +165,7 @@ def _on_disk(image_folder: ImageFolder, places: Mapping[str, Place], total: int,
             if (checksums := _read_checksums(path, header, places, total)) is None:
                 checksums = _build(image_folder, places, path, header, total)
             return os.open(path, os.O_RDONLY), Stored(image_folder, path, checksums)
-    except FileNotFoundError:  # an image
+    except (FileNotFoundError, NoProcessError):  # of an image
         raise
     except OSError as error:
         raise ValueError(

@@ -125,7 +125,7 @@ class Pages:
         place = f"page {number} of {self.path}"
         with (
             self._lock, image_explained(self.path), pillow_limit.at_least(self.max_pixels),
-            isolated.watched(place, self.max_pixels),
+            isolated.watched(place, self.max_pixels, reads=True),
         ):  # fmt: skip
             if number < self._image.tell() and isinstance(self._image, PngImagePlugin.PngImageFile):
                 self._image = Image.open(self._file, formats=FORMATS)  # Pillow does not rewind it after the last frame
@@ -184,7 +184,8 @@ class PackedImages:
 
     def read(self, number: int) -> np.ndarray:
         """Return image `number`, uint8 (H, W, 3) RGB."""
-        with self._explained(), isolated.watched(f"image {number} of {self.place}", self.max_pixels):
+        place = f"image {number} of {self.place}"
+        with self._explained(), isolated.watched(place, self.max_pixels, reads=True):
             row = self._row(number)
             if self._is_raw:
                 return np.broadcast_to(self._images[row], (*self._images.shape[1:3], 3)).copy()

@@ -66,10 +66,11 @@ def decoded(
     if (frame := _frame(path)) is not None:
         return frame.decoded(max_pixels, bits)
     # Without a buffer, which would copy the content.
-    with image_explained(path), path.open("rb", buffering=0) as raw, watched(f"image {path}", max_pixels):
+    with image_explained(path), path.open("rb", buffering=0) as raw:
         data = _content(raw, max_pixels)
         file = BufferedReader(raw) if data is None else BytesIO(data)
-        return _decoded(file, data, exif, max_pixels, bits, partial(apart, path, b""))
+        with watched(f"image {path}", max_pixels, reads=data is None):
+            return _decoded(file, data, exif, max_pixels, bits, partial(apart, path, b""))
 
 
 def image_size(path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

@@ -22,6 +22,10 @@ class RefusedError(ValueError):
     """An error whose message is complete but for `{path}`."""
 
 
+class NoProcessError(OSError):
+    """An error of the machine, not of the image: no process starts that could decode it."""
+
+
 @contextmanager
 def image_explained(path: Path | None) -> Iterator[None]:
     """Turn any error of the block into one clear error about the image at `path`, or about one in memory."""
@@ -29,6 +33,8 @@ def image_explained(path: Path | None) -> Iterator[None]:
         if path and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # opening a pipe would wait forever
             raise RefusedError("image {path} is no ordinary file; name an image")
         yield
+    except NoProcessError:
+        raise
     except Exception as error:  # decoders raise nearly anything on a damaged or hostile file
         raise _explain(path, error) from error
 

@@ -10,14 +10,14 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from softpoint.images.costs import MAX_PIXELS, max_bytes
-from softpoint.images.decode_errors import RefusedError
+from softpoint.images.decode_errors import NoProcessError, RefusedError
 from softpoint.images.depth import Decoded
 from softpoint.images.process import Part, Process, answer, limit_time
 from softpoint.watchdog import watchdog
@@ -45,30 +45,27 @@ def max_seconds(max_pixels: int) -> float:
     return _SECONDS * max(1.0, max_pixels / MAX_PIXELS)
 
 
-def watched(place: str, max_pixels: int) -> AbstractContextManager[None]:
-    """Watch a block that decodes in this process: a command in which it hangs for twice that time is ended."""
+def watched(place: str, max_pixels: int, reads: bool) -> AbstractContextManager[None]:
+    """Watch a block that decodes in this process: a command in which it hangs for 24 times that time is ended."""
     message = f"{place} was not decoded within {{s}} s; remove it, or convert it again"
-    return watchdog.watched(message, 2 * _PATIENCE * max_seconds(max_pixels))
+    return watchdog.watched(message, 2 * _PATIENCE * max_seconds(max_pixels), reads)
 
 
 def decoded(path: Path | None, data: bytes, exif: str, max_pixels: int, bits: int | None) -> Decoded:
-    """Return the image at `path`, or in `data` without one, as of `decode.decoded`; RefusedError where it cannot be."""
+    """Return the image at `path`, or in `data` without one, as of `decode.decoded`; RefusedError where it cannot be.
+
+    Raises NoProcessError where no process starts, which is no fault of the image.
+    """
     place, process = "" if path is None else str(path.absolute()), _start(max_pixels)
     patience, start = _PATIENCE * max_seconds(max_pixels), time.monotonic()
-    timer = threading.Timer(patience, process.process.kill)
-    timer.start()
     try:
-        process.send(json.dumps([place, exif, max_pixels, bits]).encode(), data)
-        reply = json.loads(process.receive())
-        pixels = None if "error" in reply else np.frombuffer(process.receive(), np.uint8).reshape(reply["shape"])
+        with _ended_after(patience, process):
+            process.send(json.dumps([place, exif, max_pixels, bits]).encode(), data)
+            reply = json.loads(process.receive())
+            pixels = None if "error" in reply else np.frombuffer(process.receive(), np.uint8).reshape(reply["shape"])
     except (EOFError, OSError):
         is_late = process.end() == -getattr(signal, "SIGXCPU", 0) or time.monotonic() - start >= patience
         raise RefusedError(_refusal(_TOO_LONG if is_late else _ENDED, max_pixels)) from None
-    except BaseException:
-        process.end()
-        raise
-    finally:
-        timer.cancel()
     _idle[os.getpid(), max_pixels].append(process)
     if pixels is None:
         raise RefusedError(reply["error"] or _refusal(_TOO_MUCH, max_pixels))
@@ -82,9 +79,32 @@ def _start(max_pixels: int) -> Process:
         if (process := idle.pop()).process.poll() is None:
             return process
         process.end()
-    process = Process(__name__, str(max_pixels))
-    process.receive()
+    patience = _PATIENCE * max_seconds(max_pixels)
+    try:
+        process = Process(__name__, str(max_pixels))
+        with _ended_after(patience, process):
+            process.receive()
+    except (EOFError, OSError) as error:
+        reason = str(error) or f"it ended early, or was not ready within {patience:g} s"
+        raise NoProcessError(
+            f"the process that decodes costly images did not start: {reason}; the image may be sound: end other"
+            " processes, raise their limit (ulimit -u) or free memory, and try again"
+        ) from error
     return process
+
+
+@contextmanager
+def _ended_after(seconds: float, process: Process) -> Iterator[None]:
+    """End the process where the block takes longer, or fails."""
+    timer = threading.Timer(seconds, process.process.kill)
+    timer.start()
+    try:
+        yield
+    except BaseException:
+        process.end()
+        raise
+    finally:
+        timer.cancel()
 
 
 @atexit.register

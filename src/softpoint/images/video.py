@@ -238,14 +238,14 @@ class Video:
                 packets = dropwhile(lambda packet: not packet.is_keyframe, container.demux(stream))
             for packet in packets:
                 try:
-                    with isolated.watched(f"video {self.path}", self.max_pixels):
+                    with isolated.watched(f"video {self.path}", self.max_pixels, reads=False):
                         frames = packet.decode()
                     yield from frames
                 except damage:
                     yield None
 
     def _open(self, threads: int) -> tuple[Any, Any]:
-        with isolated.watched(f"video {self.path}", self.max_pixels):
+        with isolated.watched(f"video {self.path}", self.max_pixels, reads=True):
             return _open_stream(self.path, self.max_pixels, threads)
 
 
