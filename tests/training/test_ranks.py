@@ -7,10 +7,12 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from torch import distributed
 
 from softpoint.training import ranks
@@ -109,10 +111,12 @@ def test_processes_that_torchrun_starts_again_meet_apart_from_those_before(monke
         monkeypatch.setenv(name, value)
     joined: list[tuple[str, dict[str, Any]]] = []
     monkeypatch.setattr(distributed, "init_process_group", lambda backend, **rest: joined.append((backend, rest)))
-    strategy = SimpleNamespace(_get_process_group_backend=lambda: "gloo")
+    here = SimpleNamespace(main_address="127.0.0.1", main_port=server.port)
+    strategy = SimpleNamespace(cluster_environment=here, root_device=torch.device("cpu"), _timeout=timedelta(seconds=7))
+    strategy._get_process_group_backend = lambda: "gloo"
     monkeypatch.setenv("WORLD_SIZE", "2")
-    ended = False
-    monkeypatch.setattr(distributed, "is_initialized", lambda: ended)
+    # As with NCCL, whose first process has joined before another one asks.
+    monkeypatch.setattr(distributed, "is_initialized", lambda: threading.current_thread().name == "meeting")
     for start in ("0", "1"):
         for rank in (0, 1):
             monkeypatch.setenv("RANK", str(rank))
@@ -120,13 +124,13 @@ def test_processes_that_torchrun_starts_again_meet_apart_from_those_before(monke
             monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", start if rank else "0")
             meeting.cache_clear()  # as in another process
             ranks.expect_ranks(SimpleNamespace(world_size=2, global_rank=rank, strategy=strategy, callbacks=[]))
-        ended = True
         for thread in threading.enumerate():
             if thread.name == "meeting":
-                thread.join(5)
-        ended = False
+                thread.join(5)  # all have met, so that it answers no process of the next start
+                assert not thread.is_alive()
     meeting.cache_clear()
     (_, zero), (backend, one) = joined
     assert (backend, one["rank"], one["world_size"]) == ("gloo", 1, 2)
+    assert one["timeout"] == one["store"].timeout == timedelta(seconds=7) and one["device_id"] is None
     zero["store"].set("address", "new")
     assert one["store"].get("address") == b"new" and not server.check(["address"])

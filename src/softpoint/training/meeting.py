@@ -11,8 +11,8 @@ from functools import cache
 from threading import Thread
 from typing import Any, NamedTuple
 
-# How long a process waits for the first one here; `callbacks.ranks.wait` ends it earlier.
-_WAIT = timedelta(hours=1)
+# How long a process waits for the first one here, before the config with its `callbacks.ranks.wait` is composed.
+_WAIT = timedelta(minutes=10)
 
 
 class Meeting(NamedTuple):
@@ -43,17 +43,27 @@ def meeting() -> Meeting | None:
     else:
         store.set(f"softpoint/asks/{rank}", name)
         answer = store.get(f"softpoint/answer/{name}").decode()
-    starts, name = answer.split(maxsplit=1)
-    return Meeting(PrefixStore(f"softpoint/start/{name}", store), int(starts))
+        store.set(f"{_place(answer)}/met/{rank}", name)
+    return Meeting(PrefixStore(_place(answer), store), int(answer.split()[0]))
+
+
+def _place(answer: str) -> str:
+    """Return where in the store the processes of the start of an answer meet."""
+    return f"softpoint/start/{answer.split(maxsplit=1)[1]}"
 
 
 def _answer(store: Any, world: int, answer: str) -> None:
-    """Answer all processes until they have met, also one that comes after another one of its rank has ended."""
+    """Answer all processes until they have met, also one that comes after another one of its rank has ended.
+
+    NCCL joins the first process before others have asked, so that they say themselves that they have met. Later it must
+    not answer: a process that comes then is of the next start.
+    """
     from torch import distributed
 
     answered: dict[int, bytes] = {}
+    met = [f"{_place(answer)}/met/{rank}" for rank in range(1, world)]
     with suppress(RuntimeError):  # of a store that is gone with its agent
-        while not distributed.is_initialized():
+        while met and not (distributed.is_initialized() and store.check(met)):
             for rank in range(1, world):
                 name = store.get(key) if store.check([key := f"softpoint/asks/{rank}"]) else b""
                 if name and name != answered.get(rank):

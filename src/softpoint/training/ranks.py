@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from lightning_fabric.utilities.distributed import _init_dist_connection
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from torch import distributed
@@ -114,11 +115,16 @@ def _meet_again(trainer: Any) -> None:
     torch (2.14) would take the addresses of the processes before, which are still in that store.
     """
     if trainer.world_size > 1 and (met := meeting()) and met.starts > 1:
-        distributed.init_process_group(
-            trainer.strategy._get_process_group_backend(),
+        strategy = trainer.strategy
+        met.store.set_timeout(strategy._timeout)
+        _init_dist_connection(  # as Lightning's own first start
+            strategy.cluster_environment,
+            strategy._get_process_group_backend(),
+            trainer.global_rank,
+            trainer.world_size,
             store=met.store,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
+            timeout=strategy._timeout,
+            device_id=None if strategy.root_device.type == "cpu" else strategy.root_device,
         )
 
 
