@@ -97,6 +97,26 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_bad_one(
     assert find_checkpoint(best)[1]["global_step"] == 4
 
 
+def test_a_run_that_goes_on_from_an_earlier_checkpoint_keeps_all_that_it_leaves(run: Path) -> None:
+    folder = run / "checkpoints"
+    last, previous, best = (folder / name for name in (LAST, PREVIOUS, "best.ckpt"))
+    replace_checkpoint(best, checkpoint(4))
+    set_unused_aside(last, last)
+    set_unused_aside(last, None)
+    assert {*folder.iterdir()} == {last, previous, best}
+    set_unused_aside(last, best)
+    assert find_checkpoint(run)[1]["global_step"] == 4 and not previous.exists()  # after a crash at once
+    for step in (5, 7):
+        replace_checkpoint(last, checkpoint(step))
+        assert read_torch_file(previous)["global_step"] == {5: 4, 7: 5}[step]
+    set_unused_aside(last, best)
+    steps = {path.name: read_torch_file(path)["global_step"] for path in folder.iterdir()}
+    first, second = {"last-unused.ckpt": 6, "last-previous-unused.ckpt": 3}, {"last-unused-2.ckpt": 7}
+    assert steps == {LAST: 4, "best.ckpt": 4, **first, **second, "last-previous-unused-2.ckpt": 5}
+    replace_checkpoint(best, checkpoint(8))
+    assert find_checkpoint(run)[1]["global_step"] == 4
+
+
 def config(**optimizer: Any) -> dict[str, Any]:
     return {"optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.1, "weight_decay": 0.01} | optimizer}
 

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from softpoint.paths import atomic_write, sync
 
 # The checkpoint that a run is resumed from, and the one before it, for the case that a disk damages the last.
 LAST, PREVIOUS = "last.ckpt", "last-previous.ckpt"
-UNUSED = "last-unused.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -52,9 +52,22 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def set_unused_aside(last: Path, resumed: str | Path | None) -> None:
-    """Rename the last checkpoint of a run that goes on from another of its checkpoints, which else would be lost."""
-    if resumed and last.exists() and Path(resumed).resolve() != last.resolve():
-        last.replace(last.with_name(UNUSED))
+    """Let a run go on from another of its checkpoints than the last one: from now on that one is the last.
+
+    Those that are then of no use, which else would be lost, get another name: last-unused.ckpt, last-unused-2.ckpt.
+    """
+    if not resumed or Path(resumed).resolve() == last.resolve():
+        return
+    previous = last.with_name(PREVIOUS)
+    for path in [previous, last] if Path(resumed).resolve() != previous.resolve() else [last]:
+        if path.exists():
+            path.replace(_unused(path))
+    _keep(Path(resumed), last)  # for a crash before the first save
+
+
+def _unused(path: Path) -> Path:
+    names = chain([f"{path.stem}-unused"], map(f"{path.stem}-unused-{{}}".format, count(2)))
+    return next(free for name in names if not (free := path.with_name(f"{name}{path.suffix}")).exists())
 
 
 def not_finite(stored: dict[str, Any]) -> str | None:
