@@ -20,7 +20,7 @@ from torch.distributed import TCPStore
 from helpers.training import tiny
 from softpoint.cli import run_folder
 from softpoint.paths import exclusive_lock
-from softpoint.training.meeting import meeting
+from softpoint.training.meeting import Meeting, meeting
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:.*is not empty")
 
@@ -147,7 +147,8 @@ def test_a_run_replaces_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     [(None, "BasicSweeper", True), ("auto", "BasicSweeper", False), (None, "optuna", False)],
 )
 def test_a_new_sweep_replaces_no_other(tmp_path: Path, resume: str | None, sweeper: str, refused: bool) -> None:
-    hydra = {"sweep": {"dir": str(tmp_path)}, "sweeper": {"_target_": sweeper}}
+    hydra = {"sweep": {"dir": str(tmp_path), "subdir": "0"}, "sweeper": {"_target_": sweeper, "params": None}}
+    hydra |= {"overrides": {"task": []}, "job": {}}
     start = partial(run_folder.LockFolder().on_multirun_start, DictConfig({"resume": resume, "hydra": hydra}))
     start()
     run_folder.held.close()
@@ -157,6 +158,40 @@ def test_a_new_sweep_replaces_no_other(tmp_path: Path, resume: str | None, sweep
     with pytest.raises(SystemExit, match=ways) if refused else nullcontext():
         start()
     run_folder.held.close()
+
+
+def test_a_sweep_goes_on_with_trainings_of_its_own_settings_alone(tmp_path: Path) -> None:
+    def begin(rates: str, **params: str) -> None:
+        hydra = {"sweep": {"dir": str(tmp_path), "subdir": "job_${hydra.job.num}"}, "job": {"num": "???"}}
+        hydra |= {"sweeper": {"_target_": "a.BasicSweeper", "params": params or None}}
+        hydra |= {"overrides": {"task": ["~callbacks.ema", f"optimizer.lr={rates}", "resume=auto"]}}
+        with run_folder.held:
+            run_folder.LockFolder().on_multirun_start(DictConfig({"resume": "auto", "hydra": hydra}))
+
+    run = tmp_path / "job_1"
+    for name in ("checkpoints", ".hydra"):
+        (run / name).mkdir(parents=True)
+    (run / "checkpoints" / "best.ckpt").touch()
+    words = "[~callbacks.ema=null, optimizer.lr=0.1, seed=3, must_work=false]"  # the last is of several processes
+    (run / ".hydra" / "overrides.yaml").write_text(words, encoding="utf-8")
+    begin("0.05,0.1,0.2", seed="3")
+    with pytest.raises(SystemExit, match=rf"{run} holds .* \(there optimizer.lr=0.1, here optimizer.lr=0.2\)"):
+        begin("0.1,0.2", seed="3")
+    with pytest.raises(SystemExit, match=r"\(there seed=3, here -\)"):
+        begin("0.05,0.1")
+
+
+@pytest.mark.parametrize(
+    ("starts", "requeued", "again"),
+    [(1, "1", True), (2, "0", True), (2, None, True), (1, "0", False), (1, None, False)],
+)
+def test_a_job_of_torchrun_is_started_again_by_slurm_or_by_torchrun(
+    monkeypatch: pytest.MonkeyPatch, starts: int, requeued: str | None, again: bool
+) -> None:
+    monkeypatch.setattr(run_folder, "_meeting", lambda: Meeting(None, starts))
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", requeued or "")
+    assert run_folder.restarted() is again
 
 
 def test_tasks_of_slurm_that_train_apart_have_folders_and_logs_of_their_own(

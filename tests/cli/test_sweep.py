@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from helpers.training import CONFIGS, built, composed, read_csv, tiny
-from softpoint.cli import processes, run_folder, train
+from softpoint.cli import processes, run_folder, sweep, train
 from softpoint.paths import exclusive_lock
+from softpoint.studies.sweeps import Outcome
 from softpoint.suggest import quoted
 
 
@@ -67,6 +70,19 @@ def test_a_sweep_that_is_stopped_ranks_what_has_ended_and_leaves_what_another_pr
         f"stopped with 2 trainings ended; the same command with resume=auto hydra.sweep.dir={tmp_path}"
         " goes on with the sweep\n"
     )
+
+
+def test_a_training_that_had_ended_keeps_its_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["optimizer.lr=1", "resume=auto"]
+    running = {"runtime": {"output_dir": str(tmp_path)}, "overrides": {"task": words}}
+    monkeypatch.setattr(HydraConfig, "get", lambda: DictConfig(running))
+    monkeypatch.setattr(sweep, "_score", lambda cfg, folder: 2.0)
+    ended = Outcome(["optimizer.lr=1"], 2.0, minutes=90.0)
+    for before in (ended, replace(ended, score=2.5), replace(ended, overrides=["optimizer.lr=2"])):
+        before.write(tmp_path)
+        assert sweep.run_job(DictConfig({})) == 2
+        after = Outcome.read(tmp_path)
+        assert after and (after == ended if before == ended else after.minutes < 9 and after.overrides == words)
 
 
 def test_one_mistake_in_all_trainings_is_the_line_of_a_single_run(

@@ -12,6 +12,9 @@ from omegaconf import DictConfig
 
 from softpoint.suggest import quoted
 
+# Of the command of a job that is one of its own, so that a bad model ends it as it ends a job.
+ALONE = "must_work=false"
+
 
 def has_several(cfg: DictConfig) -> bool:
     """Return whether the running job trains in several processes, each of which would start its study or sweep again.
@@ -36,7 +39,7 @@ def train_in_processes(folder: Path) -> None:
     own = [
         f"--config-dir={source.path}" for source in running.runtime.config_sources if source.provider == "command-line"
     ]
-    words = [*running.overrides.task, f"hydra.run.dir={quoted(folder)}", *own, "hydra.mode=RUN", "must_work=false"]
+    words = [*running.overrides.task, f"hydra.run.dir={quoted(folder)}", *own, "hydra.mode=RUN", ALONE]
     command, lines = [sys.executable, "-m", "softpoint.cli", "train", *words], []
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:

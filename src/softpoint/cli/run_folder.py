@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shlex
 import shutil
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, flag_override
 
+from softpoint.cli.processes import ALONE
 from softpoint.cli.shell import command
-from softpoint.cli.stored_run import newest_run, owner
+from softpoint.cli.stored_run import kept_words, newest_run, own_words, owner
 from softpoint.machine import slurm_job
 from softpoint.paths import exclusive_lock
 
@@ -43,7 +47,7 @@ class LockFolder(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         self._lock(config.hydra.sweep.dir)
         if "optuna" not in config.hydra.sweeper._target_:  # which goes on with the study in its folder
-            _keep_other_sweep(Path(config.hydra.sweep.dir), config.get("resume"))
+            _keep_other_sweep(config)
 
     def _lock(self, folder: str) -> None:
         try:
@@ -119,13 +123,44 @@ def _keep_other_run(folder: Path, resume: str | None) -> None:
         )
 
 
-def _keep_other_sweep(folder: Path, resume: str | None) -> None:
-    """End the command where the trainings of its sweep would replace those of another one."""
-    if resume is None and not restarted() and any(folder.glob("*/checkpoints/[!.]*.ckpt")):
+def _keep_other_sweep(config: DictConfig) -> None:
+    """End the command where the trainings of its sweep would replace those of another one, or go on with them."""
+    folder = Path(config.hydra.sweep.dir)
+    if config.get("resume") == AUTO or restarted():
+        for run, words in _jobs(config):
+            if any((run / "checkpoints").glob("[!.]*.ckpt")) and (other := _difference(run, words)):
+                sys.exit(
+                    f"error: {run} holds a training of other settings ({other}), with which resume=auto does not go on;"
+                    " repeat the command of its sweep, or give this one another hydra.sweep.dir"
+                )
+    elif any(folder.glob("*/checkpoints/[!.]*.ckpt")):
         sys.exit(
             f"error: {folder} holds the trainings of a sweep, which new ones would replace; go on with them by the"
             " same command with resume=auto, or give the new ones another hydra.sweep.dir"
         )
+
+
+def _difference(run: Path, words: Sequence[str]) -> str:
+    """Return the words of a command line that the one of a run differs by; "" for the same one."""
+    kept, own = kept_words(run), own_words(words)
+    if kept is None:
+        return ""
+    there, here = (sorted({*some} - {*others, ALONE}) for some, others in ((kept, own), (own, kept)))
+    return f"there {' '.join(there) or '-'}, here {' '.join(here) or '-'}" if there or here else ""
+
+
+def _jobs(config: DictConfig) -> Iterator[tuple[Path, list[str]]]:
+    """Yield the folder and the command line of each training of a grid sweep; nothing of another sweep."""
+    sweeper = config.hydra.sweeper
+    if not sweeper._target_.endswith(BasicSweeper.__name__):
+        return
+    words = [*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *config.hydra.overrides.task]
+    (lines,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(words), None)
+    numbered = copy.deepcopy(config)
+    for number, line in enumerate(lines):
+        with flag_override(numbered, ["readonly", "struct"], False):
+            numbered.hydra.job.num = numbered.hydra.job.id = number
+        yield Path(config.hydra.sweep.dir, str(numbered.hydra.sweep.subdir)), line
 
 
 def _run_of(place: str) -> Path:
@@ -135,9 +170,9 @@ def _run_of(place: str) -> Path:
 
 def restarted() -> bool:
     """Return whether a cluster or torchrun started this job again, with all of its processes."""
-    if met := _meeting():
-        return bool(met.starts > 1)
-    return any(int(os.environ.get(name) or 0) > 0 for name in ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT"))
+    met = _meeting()
+    before = met.starts - 1 if met else int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0)
+    return bool(before > 0 or int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0)
 
 
 def _meeting() -> Any:

@@ -82,17 +82,21 @@ def newest_run(parent: Path, words: Sequence[str], job: str | None = None) -> Pa
     """
     from softpoint.training.resume import has_checkpoint
 
-    runs = [
-        folder for folder in sorted(parent.glob("*"), reverse=True) if _is_of(folder, sorted(own_words(words)), job)
-    ]
+    own = sorted(own_words(words))
+    runs = [folder for folder in sorted(parent.glob("*"), reverse=True) if _is_of(folder, own, job)]
     return next(filter(has_checkpoint, runs), runs[0] if runs else None)
 
 
 def _is_of(folder: Path, command: Sequence[str], job: str | None) -> bool:
     if job is not None and f"job={job}" not in owner(folder).split():
         return False
-    path = folder / ".hydra" / "overrides.yaml"
-    return path.is_file() and sorted(own_words(map(str, OmegaConf.load(path)))) == command
+    return kept_words(folder) == command
+
+
+def kept_words(run: Path) -> list[str] | None:
+    """Return the words that every start of a run has, in the order of the alphabet; None where it keeps none."""
+    path = run / ".hydra" / "overrides.yaml"
+    return sorted(own_words(map(str, OmegaConf.load(path)))) if path.is_file() else None
 
 
 def owner(run: Path) -> str:

@@ -20,6 +20,7 @@ from softpoint.cli.hydra_errors import MISTAKES, CommandLine, explain
 from softpoint.cli.processes import has_several, train_in_processes
 from softpoint.cli.run_folder import AUTO, held, lock
 from softpoint.cli.shell import command
+from softpoint.cli.stored_run import own_words
 
 if TYPE_CHECKING:
     from softpoint.studies.sweeps import Outcome
@@ -97,6 +98,9 @@ def run_job(cfg: DictConfig) -> float | None:
             traceback.print_exc()
         failed = explain(error, CommandLine("train", words)) or type(error).__name__
         print(f"training {running.job.num} failed: {failed}", flush=True)
+    before = Outcome.read(folder)
+    if before and score is not None and before.score == score and own_words(before.overrides) == own_words(words):
+        return score  # of a training that had ended before this start, which has its minutes
     minutes = (time.monotonic() - start) / 60
     monitor = OmegaConf.select(cfg, "callbacks.checkpoint.monitor", default="val/epe")
     Outcome(words, score, monitor, minutes, score is not None and was_pruned(), failed).write(folder)

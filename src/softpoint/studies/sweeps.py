@@ -36,6 +36,12 @@ class Outcome:
         """Write it into the folder of the training."""
         write_json(run / _FILE, asdict(self))
 
+    @classmethod
+    def read(cls, run: Path) -> Outcome | None:
+        """Return that in the folder of a training; None without any."""
+        path = run / _FILE
+        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
     @property
     def values(self) -> dict[str, str]:
         """The overrides as values by key."""
@@ -45,8 +51,8 @@ class Outcome:
 
 def read_outcomes(folder: Path) -> dict[str, Outcome]:
     """Return the outcomes of a sweep by the folder of each training below `folder`, the best score first."""
-    paths = {str(path.parents[1].relative_to(folder)): path for path in folder.rglob(str(_FILE))}
-    outcomes = {name: Outcome(**json.loads(path.read_text(encoding="utf-8"))) for name, path in paths.items()}
+    runs = [path.parents[1] for path in folder.rglob(str(_FILE))]
+    outcomes = {str(run.relative_to(folder)): outcome for run in runs if (outcome := Outcome.read(run))}
     return dict(sorted(outcomes.items(), key=lambda item: (_rank(item[1]), len(item[0]), item[0])))
 
 
