@@ -11,7 +11,8 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from softpoint.training.callbacks import Duration
-from softpoint.training.checks import check_accelerator, check_batches, check_trainer
+from softpoint.training.checks import check_accelerator, check_batches, check_trainer, leave_out_validation
+from softpoint.training.pruning import TRIAL
 
 QUIET = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
 
@@ -101,3 +102,20 @@ def test_a_run_that_keeps_no_best_epoch_is_refused() -> None:
     with pytest.raises(ValueError, match="no callback would save the best epoch"):
         check_trainer(without)
     check_trainer(Trainer(accelerator="cpu", fast_dev_run=True, **QUIET))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"check_val_every_n_epoch": 2}, {"check_val_every_n_epoch": None, "val_check_interval": 5}]
+)
+def test_without_validation_each_epoch_is_kept_whenever_validations_would_come(settings: dict[str, Any]) -> None:
+    tried = trainer(EarlyStopping("val/epe"), **settings)
+    leave_out_validation(tried)
+    (kept,) = tried.checkpoint_callbacks
+    assert isinstance(kept, ModelCheckpoint) and kept._should_save_on_train_epoch_end(tried)
+    assert not any(isinstance(callback, EarlyStopping) for callback in tried.callbacks)  # type: ignore[attr-defined]
+
+
+def test_a_study_that_chooses_by_validation_is_refused_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRIAL, "{}")
+    with pytest.raises(ValueError, match=r"chooses by val/epe, which a training without .*give data.val=0.2"):
+        leave_out_validation(trainer())

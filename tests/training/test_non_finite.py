@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -114,6 +115,29 @@ def test_after_many_in_a_row_the_last_good_weights_return_and_then_the_run_stops
     with pytest.raises(ValueError, match=reason):
         run(tmp_path / "resumed", spoiled, words, resumed := Copy(), ckpt=tmp_path / "fourth.ckpt")
     torch.testing.assert_close(state(resumed.trainer), state(whole.trainer), rtol=0, atol=0)
+
+
+def test_without_validation_the_weights_of_the_last_good_epoch_return() -> None:
+    module, guard = torch.nn.Linear(1, 1, bias=False), NonFiniteGuard(in_a_row=1, rate=0.5, returns=9)
+    trainer: Any = SimpleNamespace(
+        lightning_module=module, optimizers=[torch.optim.SGD(module.parameters(), lr=1.0)], lr_scheduler_configs=[],
+        callbacks=[], world_size=1, strategy=SimpleNamespace(root_device=torch.device("cpu")), global_step=0,
+        current_epoch=0, is_global_zero=False, limit_val_batches=0,
+    )  # fmt: skip
+
+    def after_epoch(weight: float, row: int = 0, batches: int = 0) -> float:
+        """The weight that returns after an epoch that ends with this one, after so many bad steps in a row."""
+        torch.nn.init.constant_(module.weight, weight)
+        guard.row, trainer.limit_val_batches = row, batches
+        guard.on_train_epoch_end(trainer, module)
+        torch.nn.init.zeros_(module.weight)
+        guard._good.restore(trainer)
+        return module.weight.item()
+
+    torch.nn.init.ones_(module.weight)
+    guard.on_train_start(trainer, module)
+    assert [after_epoch(2), after_epoch(3, row=1), after_epoch(4), after_epoch(math.nan)] == [2, 2, 4, 4]
+    assert guard.returned == 1 and after_epoch(5, batches=1) == 4  # a validation keeps them where there is one
 
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from softpoint.training.schedules import constant, plateau, warmup_cosine
+from softpoint.training.schedules import check_followed, constant, plateau, warmup_cosine
 
 
 def optimizer() -> torch.optim.Optimizer:
@@ -57,3 +57,11 @@ def test_constant_and_plateau() -> None:
         described["scheduler"].step(error)
     assert own.param_groups[0]["lr"] == 0.25
     assert described["monitor"] == "val/epe" and described["interval"] == "epoch"
+
+
+def test_a_schedule_that_follows_validation_is_refused_without_any() -> None:
+    following, own = plateau(optimizer(), of(1), factor=0.5, patience=1), constant(optimizer(), of(1))
+    check_followed(following, True)
+    check_followed(own, False)
+    with pytest.raises(ValueError, match=r"follows val/epe, which a run without validation .*scheduler=warmup_cosine"):
+        check_followed(following, False)

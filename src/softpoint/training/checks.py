@@ -18,6 +18,7 @@ from softpoint.suggest import check_choice
 from softpoint.training.calibrate import STEP
 from softpoint.training.callbacks import Duration
 from softpoint.training.micro_batches import micro_batches
+from softpoint.training.pruning import TRIAL
 from softpoint.training.sharded import ShardedStrategy
 
 # Keys of the trainer that are whole numbers, and a value beside those from 1 on that turns a limit off.
@@ -112,11 +113,20 @@ def check_batches(trainer: Any, data: Any) -> None:
 
 
 def leave_out_validation(trainer: Any) -> None:
-    """Let a run without validation images keep its last weights as best.ckpt, and end by its length alone."""
+    """Let a run without validation images keep its last weights as best.ckpt, and end by its length alone.
+
+    Raises ValueError for a training of a study that chooses by the validation error.
+    """
+    if TRIAL in os.environ:
+        raise ValueError(
+            "hydra/sweeper=optuna chooses by val/epe, which a training without validation images (data.val=0) does not"
+            " measure; give data.val=0.2, or sweep a list of values without it"
+        )
     trainer.limit_val_batches = 0
     for callback in trainer.checkpoint_callbacks:
         if (callback.monitor or "").startswith("val/"):  # of steps, the last is the largest
             callback.monitor, callback.mode, callback.kth_value = STEP, "max", torch.tensor(-math.inf)
+            callback._save_on_train_epoch_end = True  # also where validations would come at other times
     trainer.callbacks = [
         c for c in trainer.callbacks if not (isinstance(c, EarlyStopping) and c.monitor.startswith("val/"))
     ]

@@ -27,6 +27,7 @@ from softpoint.training.loss import KeypointLoss
 from softpoint.training.mean_teacher import MeanTeacher
 from softpoint.training.micro_batches import StepLosses, micro_batches
 from softpoint.training.param_groups import parameter_groups, slow_backbone
+from softpoint.training.schedules import check_followed
 from softpoint.training.target import Target
 from softpoint.types import Batch, Prediction
 
@@ -139,7 +140,9 @@ class KeypointModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = slow_backbone(self.optimizer(parameter_groups(self.net)), self.backbone_rate)
-        return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer, progress=self.progress)}
+        schedule = self.scheduler(optimizer, progress=self.progress)
+        check_followed(schedule, bool(self.trainer.limit_val_batches))
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_fit_start(self) -> None:
         if str(self.trainer.precision) in ("bf16-true", "16-true", "transformer-engine", "transformer-engine-float16"):

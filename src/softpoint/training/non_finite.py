@@ -33,9 +33,10 @@ class NonFiniteGuard(Callback):
     """Skips each step whose loss or gradients are not finite, so that no weight ever is.
 
     A skipped step leaves weights, batch statistics and the optimizer as they were. After `in_a_row` of them the weights
-    and the optimizer of the last good validation return (at first, of the start), with `rate` times the learning rate;
-    that happens `returns` times, and then the run stops. Gradients whose squares overflow count as well: they would
-    stop an optimizer that divides by them. All processes skip together. `skipped` and `steps` count.
+    and the optimizer of the last good validation return (of the last good epoch in a run without any; at first, of the
+    start), with `rate` times the learning rate; that happens `returns` times, and then the run stops. Gradients whose
+    squares overflow count as well: they would stop an optimizer that divides by them. All processes skip together.
+    `skipped` and `steps` count.
 
     Args:
         in_a_row: skipped steps after which the last good weights return.
@@ -76,6 +77,14 @@ class NonFiniteGuard(Callback):
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         error = trainer.callback_metrics.get("val/loss")
         if trainer.state.fn == "fit" and not self.row and error is not None and bool(error.isfinite()):
+            self._good.keep(trainer, f"of epoch {trainer.current_epoch + 1}")
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.limit_val_batches:  # a validation judges the weights
+            return
+        if not _finite_everywhere(trainer):
+            self._go_back(trainer, "a weight is no longer finite")
+        elif not self.row:
             self._good.keep(trainer, f"of epoch {trainer.current_epoch + 1}")
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch.optim import Optimizer
@@ -44,3 +44,15 @@ def plateau(optimizer: Optimizer, progress: Progress, factor: float, patience: i
     """Return a schedule that multiplies the rate by `factor` after `patience` validations without a better val/epe."""
     scheduler = ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": "val/epe"}
+
+
+def check_followed(schedule: Mapping[str, Any], validated: bool) -> None:
+    """Raise ValueError for a schedule that follows a metric of validation, in a run without any.
+
+    >>> check_followed({"monitor": "val/epe"}, True)
+    """
+    if (monitor := schedule.get("monitor") or "").startswith("val/") and not validated:
+        raise ValueError(
+            f"the schedule follows {monitor}, which a run without validation images (data.val=0) does not measure;"
+            " choose scheduler=warmup_cosine, or give data.val=0.2"
+        )
