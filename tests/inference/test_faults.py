@@ -32,6 +32,9 @@ def test_each_fault_is_named_in_words_of_ours(checkpoint: Checkpoint) -> None:
     assert unsure.startswith("it is not surely better") and "may be -0.50 px on other images" in unsure
     assert unsure.endswith("train longer than for 60 of about 2,400 usual steps, or check the labels")
     assert find_faults(replace(checkpoint, record={**near, "mean_position_gain": [0.5, 11.5]}), "") == []
+    (known,) = find_faults(replace(checkpoint, record={**checkpoint.record, "known_held_out": 1200}), "")
+    assert "was trained on 1,200 of the images of its validation and test splits" in known
+    assert find_faults(replace(checkpoint, record={**checkpoint.record, "known_held_out": 0}), "") == []
     net = copy.deepcopy(checkpoint.net)
     net.calibration.set(radius=net.calibration.radius * 0)
     (raw,) = find_faults(replace(checkpoint, net=net), "softpoint calibrate ckpt=a")

@@ -156,6 +156,13 @@ def test_another_optimizer_is_refused() -> None:
         Resume({"hyper_parameters": config()}, config(_target_="torch.optim.SGD"))
 
 
+@pytest.mark.parametrize("norm", [None, {"_target_": "softpoint.layers.GroupNorm", "width": 8}])
+def test_another_normalization_is_refused(norm: Any) -> None:
+    before = {"model": {"norm": {"_target_": "softpoint.layers.GroupNorm", "width": 16}}}
+    with pytest.raises(ValueError, match=r"model\.norm\.\S+ was (16|softpoint.layers.GroupNorm) .* start a new run"):
+        Resume({"hyper_parameters": before}, {"model": {"norm": norm}})
+
+
 @pytest.mark.parametrize("part", ["optimizer", "scheduler"])
 def test_a_setting_that_neither_optimizer_nor_schedule_has_is_refused(part: str) -> None:
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))])

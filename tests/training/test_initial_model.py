@@ -22,7 +22,7 @@ from softpoint.models import (
 )
 from softpoint.models.backbones import Small
 from softpoint.models.backbones.weights import read_weights
-from softpoint.training.initial_model import Transfer, find_model, start_from, trained_on
+from softpoint.training.initial_model import Transfer, _inherit, find_model, known_held_out, start_from, trained_on
 
 HEADS = [
     partial(SoftArgmaxHead, learnable_temperature=True, visibility=True),
@@ -85,6 +85,30 @@ def test_another_head_or_backbone_is_said_and_nothing_that_fits_is_an_error() ->
         started(("a",), ("a",), width=16)
 
 
+def test_settings_that_differ_are_said_where_every_tensor_fits() -> None:
+    """As from batch normalization to group normalization, whose weights have the same names."""
+    _, _, same = started(("a",), ("a",))
+    assert "the model had" not in str(same)
+    other = same._replace(changes={"norm.width": (None, 16)})
+    assert other.copied == other.tensors and "the model had norm.width=None, not 16" in str(other)
+
+
+def test_the_model_is_recorded_by_its_address_or_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def recorded(path: Path, address: str | None = None) -> str:
+        backbone = SimpleNamespace()
+        _inherit(backbone, Content({}, Skeleton(("a",)), (1, 1), None, {}, path, {}, {}, {}, address))
+        return str(backbone.started_from["weights"])
+
+    for folder in (tmp_path / "mice" / "checkpoints", tmp_path / "hub" / "snapshots" / "0a1b2c"):
+        folder.mkdir(parents=True)
+        monkeypatch.chdir(folder)
+    assert recorded(Path.cwd(), "hf://user/mice") == "hf://user/mice" and recorded(Path.cwd()) == "0a1b2c"
+    monkeypatch.chdir(tmp_path / "mice" / "checkpoints")
+    assert recorded(Path("best.ckpt")) == recorded(Path.cwd() / "best.ckpt") == "mice/best.ckpt"
+    monkeypatch.chdir(tmp_path / "mice")
+    assert recorded(Path("copy.ckpt")) == "mice/copy.ckpt"
+
+
 def test_the_calibration_stays_that_of_an_untrained_network() -> None:
     _, net, transfer = started(("a", "b"), ("b", "a"))
     assert not net.calibration.fitted and "calibration" not in transfer.tensors and "fitted anew" in str(transfer)
@@ -97,6 +121,7 @@ def test_held_out_images_that_the_model_knows_are_counted() -> None:
         for split, images in {"train": ["3.png"], "val": ["4.png"], "test": ["1.png", "5.png"]}.items()
     }
     assert "trained on 1 of the 3 images of val and test, such as 1.png" in trained_on(content, sources)
+    assert known_held_out(content, sources) == {"1.png"}
     assert trained_on(content, {"test": sources["val"]}) == trained_on(content, {"test": object()}) == ""
 
 

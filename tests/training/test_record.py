@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from pytorch_lightning.trainer.states import TrainerFn
 
 from helpers.training import NAMES, built, composed, labeled, tiny, write_labels
 from softpoint.cli.train import run_facts
 from softpoint.inference import read_checkpoint
 from softpoint.training import Record
+from softpoint.training.checkpoint_io import replace_checkpoint
 from softpoint.training.record import describe_hardware
 
 pytestmark = pytest.mark.filterwarnings(
@@ -124,7 +126,42 @@ def test_starting_weights_are_named(tmp_path: Path) -> None:
     record.on_fit_start(trainer, SimpleNamespace(net=SimpleNamespace(backbone=backbone), summary="a network"))
     assert (record.facts["starting_weights"], record.facts["weights_license"]) == ("timm a.b", "mit")
     assert record.facts["hardware"].endswith(", 2 processes")
+    stored, trainer.state = {"record": record.facts | {"known_held_out": 3}}, SimpleNamespace(fn=TrainerFn.FITTING)
+    fresh: Any = SimpleNamespace(net=SimpleNamespace(backbone=SimpleNamespace()), summary="a network")
+    for loaded_first in (True, False):  # a resumed run forgets nothing of it, whenever its checkpoint is read
+        resumed = Record({})
+        steps = [
+            lambda r=resumed: r.on_load_checkpoint(trainer, fresh, stored),
+            lambda r=resumed: r.on_fit_start(trainer, fresh),
+        ]
+        for step in steps if loaded_first else steps[::-1]:
+            step()
+        origin = [resumed.facts[key] for key in ("starting_weights", "weights_license", "known_held_out")]
+        assert origin == ["timm a.b", "mit", 3]
     assert describe_hardware(torch.device("mps"), 1) == "1 x mps"
+
+
+def test_the_card_of_a_class_that_another_package_defines_needs_the_stated_trust(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text("from mine_impl import Head\n")
+    (tmp_path / "mine_impl.py").write_text(
+        "from softpoint.models import SoftArgmaxHead as Head0\nclass Head(Head0): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    stored = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    stored["hyper_parameters"]["model"]["head"]["_target_"] = "mine.Head"
+    replace_checkpoint(best, stored)
+    callback = SimpleNamespace(monitor="val/epe", best_model_score=torch.tensor(1.0), best_model_path=str(best))
+    trainer = SimpleNamespace(
+        callbacks=[], checkpoint_callbacks=[callback], is_global_zero=True, default_root_dir=tmp_path / "run"
+    )
+    Record({}, trust=["mine"]).finish(trainer, None)
+    assert "trust=[mine,mine_impl]" in capsys.readouterr().out and not (tmp_path / "run" / "model_card.md").exists()
+    Record({}, trust=["mine", "mine_impl"]).finish(trainer, None)
+    assert (tmp_path / "run" / "model_card.md").is_file() and "no model card" not in capsys.readouterr().out
 
 
 def test_a_test_on_synthetic_scenes_is_measured_too(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     from softpoint.training import Record
     from softpoint.training.calibrate import stored_score
     from softpoint.training.ending import exit_on_signals
-    from softpoint.training.initial_model import find_model
+    from softpoint.training.initial_model import find_model, known_held_out
     from softpoint.training.pruning import is_pruned
     from softpoint.training.resume import Resume, find_checkpoint, finished_record
 
@@ -86,7 +86,8 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         module, data, trainer = build(cfg, initial)
         # Lightning takes it from the launcher when it is imported, also in processes that train apart.
         rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
-        record = Record(run_facts(cfg, own_words(HydraConfig.get().overrides.task)), keep)
+        known = {"known_held_out": len(known_held_out(initial, data.sources))} if initial else {}
+        record = Record({**run_facts(cfg, own_words(HydraConfig.get().overrides.task)), **known}, keep, trust)
         resumed = Resume(stored, module.hparams) if ckpt else None
         trainer.callbacks += [record, *filter(None, [resumed])]
         trusted = ""
@@ -134,7 +135,7 @@ def _tell_transfer(module: Any, data: Any, initial: Content) -> None:
 
     from softpoint.training.initial_model import trained_on
 
-    print(f"the network starts from {here(initial.path)}:")
+    print(f"the network starts from {initial.address or here(initial.path)}:")
     Console().print(module.transfer.table)
     print(module.transfer)
     if learned := trained_on(initial, data.sources):

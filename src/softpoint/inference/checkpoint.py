@@ -63,7 +63,7 @@ class Checkpoint:
 
 
 class Content(NamedTuple):
-    """Content of a checkpoint, in the order of the fields of `Checkpoint`, with its weights instead of the network."""
+    """Content of a checkpoint, in the order of the fields of `Checkpoint` but `trust`, with weights for the network."""
 
     weights: dict[str, Tensor]  # of the network, by name
     skeleton: Skeleton
@@ -74,6 +74,7 @@ class Content(NamedTuple):
     splits: dict[str, list[str]] | None
     record: dict[str, Any]
     versions: dict[str, str]
+    address: str | None = None
 
 
 def read_checkpoint(path: str | Path, trust: Sequence[str] | None = ()) -> Checkpoint:
@@ -89,13 +90,13 @@ def read_checkpoint(path: str | Path, trust: Sequence[str] | None = ()) -> Check
         net = _network(content.config["model"], len(content.skeleton), content.weights, trust)
     except ValueError as error:
         raise ValueError(f"{content.path}: {error}") from error
-    address = path if isinstance(path, str) and path.startswith("hf://") else None
-    return Checkpoint(net, *content[1:], trust, address)
+    return Checkpoint(net, *content[1:-1], trust, content.address)
 
 
 def read_content(path: str | Path) -> Content:
     """Return what `read_checkpoint` reads, and raise what it raises, without building a network."""
-    path = download(path) if isinstance(path, str) and path.startswith("hf://") else Path(path)
+    address = path if isinstance(path, str) and path.startswith("hf://") else None
+    path = download(address) if address else Path(path)
     stored = upgrade(_read(path))
     try:
         config, skeleton, size = stored["hyper_parameters"], _skeleton(stored["skeleton"]), _size(stored)
@@ -113,7 +114,7 @@ def read_content(path: str | Path) -> Content:
         _check_finite(weights)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return Content(weights, skeleton, size, crops, config, path, splits, record, versions)
+    return Content(weights, skeleton, size, crops, config, path, splits, record, versions, address)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

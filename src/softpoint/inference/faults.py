@@ -10,7 +10,7 @@ from softpoint.inference.run_record import mapping, number
 
 
 def find_faults(checkpoint: Checkpoint, calibrate: str) -> list[str]:
-    """Return sentences about a model that was stopped, learned nothing, or is not calibrated; [] for a sound one.
+    """Return sentences about a model that was stopped, learned nothing or what it is measured on, or is not calibrated.
 
     They hold no text of the checkpoint, which may be anyone's; `calibrate` is the command that calibrates it.
     """
@@ -19,6 +19,11 @@ def find_faults(checkpoint: Checkpoint, calibrate: str) -> list[str]:
         faults.append("it was saved before its training ended, and was never tested")
     if useless := find_useless(record):
         faults.append(useless)
+    if known := number(record.get("known_held_out")):
+        faults.append(
+            f"the model that it started from was trained on {known:,.0f} of the images of its validation and test"
+            " splits, so that its errors there are too small"
+        )
     if not checkpoint.net.calibration.fitted:
         faults.append(
             "it is not calibrated: its confidence is no probability, and its covariance not that of its errors;"

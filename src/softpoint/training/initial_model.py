@@ -49,8 +49,7 @@ class Transfer(NamedTuple):
     def __str__(self) -> str:
         names = {"new, from random weights": self.new, "of the model alone": self.left_out}
         lines = [f"keypoints {kind}: {one_line(', '.join(found))}" for kind, found in names.items() if found]
-        if self.copied != self.tensors:
-            lines += self.differences
+        lines += self.differences
         lines.append(
             "not taken over: the state of the optimizer, and the calibration, which is fitted anew; mean and std of the"
             " input are those of this backbone"
@@ -101,7 +100,7 @@ def start_from(
     )
     if not counts.get("backbone"):
         listed = "; ".join(transfer.differences) or "its tensors have other names"
-        raise ValueError(f"init={content.path}: nothing of its backbone fits this network: {listed}")
+        raise ValueError(f"init={content.address or content.path}: nothing of its backbone fits this network: {listed}")
     net.load_state_dict(copied, strict=False)
     _inherit(net.backbone, content)
     return transfer
@@ -165,16 +164,23 @@ def _fitted(value: Tensor, old: Tensor, rows: int, names: Sequence[str], before:
     return fitted
 
 
+def known_held_out(content: Content, sources: Mapping[str, Any]) -> set[str]:
+    """Return the images in the val and test sources that the model was trained on."""
+    return _held_out(sources) & set((content.splits or {}).get("train", ()))
+
+
+def _held_out(sources: Mapping[str, Any]) -> set[str]:
+    labels = [labels for split in ("val", "test") if (labels := getattr(sources.get(split), "labels", None))]
+    return {image for part in labels for image in part.images}
+
+
 def trained_on(content: Content, sources: Mapping[str, Any]) -> str:
     """Return a warning of images in the val and test sources that the model was trained on; "" for none."""
-    learned = set((content.splits or {}).get("train", ()))
-    labels = [labels for split in ("val", "test") if (labels := getattr(sources.get(split), "labels", None))]
-    held_out = {image for part in labels for image in part.images}
-    if not (both := held_out & learned):
+    if not (known := known_held_out(content, sources)):
         return ""
     return (
-        f"the model of init was trained on {len(both)} of the {len(held_out)} images of val and test, such as"
-        f" {one_line(min(both), 80)}: their errors will be too small; hold out the images that its run held out, by"
+        f"the model of init was trained on {len(known)} of the {len(_held_out(sources))} images of val and test, such"
+        f" as {one_line(min(known), 80)}: their errors will be too small; hold out the images that its run held out, by"
         " data.splits"
     )
 
@@ -182,7 +188,9 @@ def trained_on(content: Content, sources: Mapping[str, Any]) -> str:
 def _inherit(backbone: Any, content: Content) -> None:
     """Name the model, and the weights and the license that it started from itself, as those of the backbone."""
     weights, license_ = (content.record.get(key) for key in ("starting_weights", "weights_license"))
-    name = content.path.name if content.path.is_dir() else f"{content.path.parent.parent.name}/{content.path.name}"
+    path = content.path.resolve()
+    folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    name = content.address or (path.name if path.is_dir() else f"{folder.name}/{path.name}")
     before = f", which started from {one_line(weights)}" if isinstance(weights, str) else ""
     backbone.started_from = {
         "weights": f"{name}{before}", "license": license_ if isinstance(license_, str) else None,

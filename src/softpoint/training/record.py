@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 
 from softpoint.inference import Checkpoint, read_checkpoint
-from softpoint.inference.build_model import target_packages
 from softpoint.inference.model_card import write_card
 from softpoint.inference.safe_load import read_torch_file
 from softpoint.machine import cores, git_state, library_versions, processor
@@ -25,22 +24,28 @@ from softpoint.training.checkpoint_io import replace_checkpoint
 from softpoint.training.ending import reason_of_end
 from softpoint.training.final_test import FinalTest
 
+# Facts of where the weights come from, which only the start of a run knows.
+_ORIGIN = ("starting_weights", "weights_license", "known_held_out")
+
 
 class Record(Callback):
     """Writes facts of a run into each of its checkpoints, as plain values under `record`, and its model card.
 
     `command_facts` come from the command line. `splits` counts images, subjects and labeled points of each split, where
     that needs no synthetic image; `weights_license` is that of the starting weights, None without any or if it is
-    unknown. `minutes` includes those before a run was resumed. The best checkpoint gets the outcome of the final test,
-    and model_card.md is the last file of a run. Once a run is accepted, run.json in its folder has the facts, and
-    `started` is called.
+    unknown. A resumed run keeps those of its start, and `minutes` includes those before. The best checkpoint gets the
+    outcome of the final test, and model_card.md is the last file of a run; `trust` names packages that its network may
+    be built of. Once a run is accepted, run.json in its folder has the facts, and `started` is called.
     """
 
-    def __init__(self, command_facts: Mapping[str, Any], started: Callable[[], None] = lambda: None) -> None:
-        self.command_facts, self.started = dict(command_facts), started
+    def __init__(
+        self, command_facts: Mapping[str, Any], started: Callable[[], None] = lambda: None, trust: Sequence[str] = ()
+    ) -> None:
+        self.command_facts, self.started, self.trust = dict(command_facts), started, trust
         self.facts: dict[str, Any] = {}
         self.checkpoint: Checkpoint | None = None  # the best one, after the test
         self._start, self._minutes_before = time.monotonic(), 0.0
+        self._origin: dict[str, Any] = {}  # of a run that is resumed
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         started = getattr(pl_module.net.backbone, "started_from", None) or {}
@@ -59,6 +64,7 @@ class Record(Callback):
             "threads": torch.get_num_threads(),
             "checksums": dict(getattr(trainer.datamodule, "checksums", {})),
             **self.command_facts,
+            **self._origin,
         }
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -84,7 +90,7 @@ class Record(Callback):
             return
         add_to_record(best.path, {**self.facts, **report.facts(), "finished": True})
         try:
-            self.checkpoint = read_checkpoint(best.path, target_packages(pl_module.hparams["model"]))
+            self.checkpoint = read_checkpoint(best.path, self.trust)
         except ValueError as error:  # of a network that no command can build again
             print(f"no model card: {error}")
             return
@@ -96,7 +102,10 @@ class Record(Callback):
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
-            self._minutes_before = float(checkpoint.get("record", {}).get("minutes", 0))
+            record = checkpoint.get("record", {})
+            self._minutes_before = float(record.get("minutes", 0))
+            self._origin = {key: record[key] for key in _ORIGIN if key in record}
+            self.facts |= self._origin  # of divided weights, this comes after the start of the fit
 
     @property
     def _minutes(self) -> float:

@@ -22,7 +22,8 @@ _REPEATED = ("datamodule", "hydra", "module.loss", "module.net", "module.optimiz
 _FOLDERS = ("dirpath", "save_dir", "folder")
 # Settings that the state of a run is of, so that another value would be a new run.
 _FIXED = ("optimizer._target_", "optimizer.amsgrad", "optimizer.centered", "scheduler._target_",
-          "module.backbone_rate", "callbacks.ema._target_", "attention.temperature", "init")  # fmt: skip
+          "module.backbone_rate", "callbacks.ema._target_", "attention.temperature", "init",
+          "model.norm._target_", "model.norm.width")  # fmt: skip
 
 
 def find_checkpoint(place: Path) -> tuple[Path, dict[str, Any]]:
