@@ -103,6 +103,7 @@ def _xml(valid: bytes, secret: Path) -> list[bytes]:
         valid.replace(b"<image", b"<image " + b" ".join(b'a%d=""' % n for n in range(100_000)), 1),
         valid.replace(b"3.5,4.0", b";".join([b"1,2"] * 500_000)), valid.replace(b"32", b"9" * DIGITS),
         valid.replace(b"a.png", bytes(secret)), b'<?xml version="1.0" encoding="rot13"?>' + valid,
+        b"<!-- -->" * 5000 + b"<other>", b"<!--" * 10_000, b"<?a?>" * 10_000, b" " * 60_000,
     ]  # fmt: skip
 
 

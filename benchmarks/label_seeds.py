@@ -13,7 +13,7 @@ import numpy as np
 
 from mutation_target import Target
 from softpoint.labels.formats import mpii, nwb, read_labels, sleap
-from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.row_errors import RowErrors, first_few
 
 NAMES = ("nose", "tail")
 DLC = "scorer,anna,anna,anna,anna\nbodyparts,nose,nose,tail,tail\ncoords,x,y,x,y\nlabeled-data/a/img1.png,1,2,3,4\n"
@@ -54,20 +54,29 @@ def label_targets(folder: Path, image: bytes) -> list[Target]:
 
 
 def _read(path: Path, _: Path) -> None:
-    read_labels(path, on_error="skip")
+    _to_the_end(path, lambda errors: read_labels(path, errors=errors))
 
 
-def _read_folder(path: Path, _: Path) -> None:
-    read_labels(path.parent, on_error="skip")
+def _read_folder(path: Path, out: Path) -> None:
+    _read(path.parent, out)
 
 
-def _read_yolo(path: Path, _: Path) -> None:
-    read_labels(path.parents[path.name == "a.txt"] / "data.yaml", on_error="skip")
+def _read_yolo(path: Path, out: Path) -> None:
+    _read(path.parents[path.name == "a.txt"] / "data.yaml", out)
+
+
+def _to_the_end(path: Path, read: Callable[[RowErrors], object]) -> None:
+    """Read all rows, and only then refuse those with errors, of which a valid file has none."""
+    errors = RowErrors(str(path), "skip")
+    read(errors)
+    errors.raise_or_warn()
+    if errors.skipped:
+        raise ValueError(first_few(errors.skipped))
 
 
 def _in_process(read: Callable[[Path, RowErrors, Path | None], object]) -> Callable[[Path, Path], object]:
     """Return what reads in this process what is otherwise read in one of its own, which takes a second to start."""
-    return lambda path, _: read(path, RowErrors(str(path), "skip"), None)
+    return lambda path, _: _to_the_end(path, lambda errors: read(path, errors, None))
 
 
 def _texts() -> dict[str, list[str]]:

@@ -63,6 +63,14 @@ def test_categories_are_those_of_the_training(tmp_path: Path) -> None:
     }
 
 
+def test_a_table_of_points_has_boxes_of_subjects(tmp_path: Path) -> None:
+    points = ["a.png,nose,1,2", "a.png,tail,30,40"]
+    boxes = of(tmp_path, "\n".join(["image,keypoint,x,y", *points]))
+    sized = [f"{line},640,480" for line in points]  # of the image
+    assert of(tmp_path, "\n".join(["image,keypoint,x,y,width,height", *sized])) == boxes
+    assert len(boxes["a.png"]) == 1
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

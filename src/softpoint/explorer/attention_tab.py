@@ -101,7 +101,7 @@ def parse_kernels(words: str) -> list[int]:
     >>> parse_kernels("3, 7"), parse_kernels("")
     ([3, 7], [])
     """
-    if not re.fullmatch(r"\s*(\d{1,3}(\s*[,\s]\s*\d{1,3})*)?\s*", words):
+    if not re.fullmatch(r"\s*(\d{1,3}((?:\s*,\s*|\s+)\d{1,3})*)?\s*", words):
         raise ValueError(f"kernels {words!r}: write their sides as 3, 7")
     sides = [int(side) for side in re.findall(r"\d+", words)]
     if len(sides) > 6 or max(sides, default=1) > _LARGEST_KERNEL:

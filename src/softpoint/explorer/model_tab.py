@@ -77,7 +77,7 @@ def parse_box(words: str) -> np.ndarray | None:
     if not words.strip():
         return None
     number = r"(-?\d{1,6}(?:\.\d{1,6})?)"
-    match = re.fullmatch(rf"\s*{number}(?:\s*[,\s]\s*{number}){{3}}\s*", words)
+    match = re.fullmatch(rf"\s*{number}(?:(?:\s*,\s*|\s+){number}){{3}}\s*", words)
     numbers = [float(value) for value in re.findall(number, words)] if match else []
     if len(numbers) != 4 or numbers[2] <= numbers[0] or numbers[3] <= numbers[1]:
         raise ValueError(f"{words!r} is no box; write its left, top, right and bottom edge as 10, 20, 110, 220")

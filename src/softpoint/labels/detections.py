@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from softpoint.images.decode import SUFFIXES, image_size
-from softpoint.labels.formats import csv_wide, label_studio, mpii, recognize
+from softpoint.labels.formats import csv_long, csv_wide, label_studio, mpii, recognize
 from softpoint.labels.formats.parsing import csv_columns, json_values
 from softpoint.labels.formats.parsing.coco_schema import parse_bbox, parse_id
 from softpoint.labels.formats.parsing.path_search import image_of_stem
@@ -63,7 +63,8 @@ def detections(
     listed = head[:1] == b"[" and not (label_studio.recognize(path, head) or mpii.recognize(path, head))
     if listed or (head[:1] == b"{" and _has_no_points(path)):
         return _of_json(path, images, image_file, errors, unused)
-    if sniff(head, _fits) is not None and (_are_corners(head, keypoints) or not csv_wide.recognize(path, head)):
+    points = csv_long.recognize(path, head) or (csv_wide.recognize(path, head) and not _are_corners(head, keypoints))
+    if sniff(head, _fits) is not None and not points:
         return _of_table(path, errors, unused)
     return None
 

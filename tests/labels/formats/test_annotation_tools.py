@@ -16,6 +16,8 @@ from helpers.hostile_json import hostile
 from helpers.labels import assert_valid_or_refused, damaged, written
 from softpoint.labels.formats import mpii, nwb, read_labels, recognize
 from softpoint.labels.formats.parsing import mat_size
+from softpoint.labels.formats.parsing.known_skeletons import numbered, skeleton_of
+from softpoint.labels.formats.parsing.xml_file import begins_with
 from softpoint.labels.row_errors import RowErrors
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -54,6 +56,22 @@ def label_studio_min(index: int) -> dict[str, Any]:
     size = {key: shapes[0][key] for key in ("original_width", "original_height")}
     box, *points = (shape["value"] | size for shape in shapes)
     return {"id": task["id"], "image": task["data"]["image"], "kp": points, "bbox": [box], "annotation_id": 9}
+
+
+def label_studio_labels(index: int) -> dict[str, Any]:
+    """Return a task labeled with <Labels>, in which every shape occurs without and with its label."""
+    task = label_studio(index)
+    annotation = task["annotations"][0]
+    results = []
+    for shape in annotation["result"]:
+        kind = shape["type"].removesuffix("labels")
+        value = {key: entry for key, entry in shape["value"].items() if key != shape["type"]}
+        results += [
+            shape | {"type": kind, "value": value},
+            shape | {"type": "labels", "value": value | {"labels": shape["value"][shape["type"]]}},
+        ]
+    annotation["result"] = results
+    return task
 
 
 def via(index: int) -> dict[str, Any]:
@@ -108,6 +126,7 @@ def result(index: int) -> dict[str, Any]:
 FILES: dict[str, tuple[str, str, Callable[[], Any]]] = {
     "label_studio": ("label_studio", "x.json", lambda: [label_studio(0), label_studio(1)]),
     "label_studio_min": ("label_studio", "x.json", lambda: [label_studio_min(0), label_studio_min(1)]),
+    "label_studio_labels": ("label_studio", "x.json", lambda: [label_studio_labels(0), label_studio_labels(1)]),
     "via_json": ("via", "x.json", lambda: {"a.png12": via(0), "b.png12": via(1)}),
     "via_project": ("via", "x.json", lambda: {"_via_settings": {}, "_via_img_metadata": {"a": via(0), "b": via(1)}}),
     "via_csv": ("via", "x.csv", via_csv),
@@ -157,6 +176,19 @@ def test_the_68_points_of_a_face_have_pairs(tmp_path: Path) -> None:
     assert {(f"keypoint_{a}", f"keypoint_{b}") for a, b in [(1, 17), (32, 36), (37, 46), (49, 55), (68, 66)]} <= sides
 
 
+def test_68_named_points_are_no_face() -> None:
+    assert len(skeleton_of(numbered(68)).flip_pairs) == 29
+    assert skeleton_of([f"marker {i}" for i in range(68)]).flip_pairs == ()
+
+
+def test_many_comments_are_passed_at_once() -> None:
+    comments = (
+        b"<?xml version='1.0'?>" + b"<!-- a\n <b> -->\n" * 3000
+    )  # with several ways to divide them, none would end
+    assert not begins_with(comments, b"<dataset>") and not begins_with(comments + b"<!--<dataset>-->", b"<dataset>")
+    assert begins_with(b"\xef\xbb\xbf\n" + comments + b"<dataset>", b"<dataset>")
+
+
 @pytest.mark.parametrize("link", ["parent", "relation"])
 def test_label_studio_subjects_are_linked(tmp_path: Path, link: str) -> None:
     task = label_studio(0)
@@ -174,6 +206,13 @@ def test_label_studio_subjects_are_linked(tmp_path: Path, link: str) -> None:
     labels = read_labels(put(tmp_path, "x.json", [task]))
     np.testing.assert_allclose(labels.keypoints, POINTS, atol=1e-12)
     np.testing.assert_allclose(labels.boxes, EDGES, atol=1e-12)
+
+
+def test_ids_of_label_studio_are_checked(tmp_path: Path) -> None:
+    task = label_studio_labels(0)
+    task["annotations"][0]["result"][0]["id"] = []
+    with pytest.raises(ValueError, match=r"task number 1: id \[\] is no id of a shape"):
+        read_labels(put(tmp_path, "x.json", [task]))
 
 
 def test_of_several_annotations_the_ground_truth_counts(tmp_path: Path) -> None:
@@ -204,8 +243,16 @@ def test_via_subjects_and_unnamed_points(tmp_path: Path) -> None:
     assert read_labels(put(tmp_path, "x.json", {"a": one})).skeleton.names == tuple(
         f"keypoint_{i}" for i in range(1, 6)
     )
-    with pytest.raises(ValueError, match=r"its points have no name, and images have 2 or 5 of them"):
+    with pytest.raises(
+        ValueError, match=r"image number 2: it has 2 points without names, but others have 5; name each"
+    ):
         read_labels(put(tmp_path, "x.json", {"a": one, "b": via(1) | {"regions": one["regions"][:2]}}))
+    for number, region in enumerate(one["regions"]):
+        region["region_attributes"] = {"Subject": "otto" if number < 3 else "anna", "quality": "good"}
+    with pytest.raises(
+        ValueError, match=r"image number 1: it has 2 points without names, but others have 3; name each"
+    ):
+        read_labels(put(tmp_path, "x.json", {"a": one}))
 
 
 def test_results_with_coco_ids(tmp_path: Path) -> None:
@@ -246,6 +293,7 @@ def test_mpii_of_matlab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     np.testing.assert_array_equal(labels.keypoints[0, index], POINTS[0])
     assert labels.visibility[0, index].tolist() == [2, 2, 1] and labels.visibility.astype(bool).sum() == 3
     assert labels.subjects[0].box == (-2, -2, 18, 18) and labels.unused["people without joints"] == 1
+    assert str(read_labels(path).subjects) == str(labels.subjects)
     monkeypatch.setattr(mat_size, "_MAX_BYTES", 1 << 20)
     savemat(path, {"RELEASE": np.zeros(1 << 18)}, do_compression=True)
     with pytest.raises(ValueError, match=r"x.mat unpacks to more than 1 MiB"):
@@ -266,16 +314,17 @@ def test_training_frames_of_nwb(tmp_path: Path) -> None:
         for video, files in (("film", ["C:\\films\\film.mp4"]), ("stills", ["/data/a.png", "/data/b.png"])):
             table = training.create_dataset(f"source_videos/{video}/external_file", data=files)
             table.attrs["starting_frame"] = [*range(len(files))]
-        for number, (video, frame) in enumerate([("film", 12), ("stills", 1)]):
+        for number, (video, frame) in enumerate([("film", 12), ("stills", 1), ("stills", 0)]):
             group = training.create_group(f"training_frames/{number}")
             group.attrs["source_video_frame_index"] = frame
             group["source_video"] = h5py.SoftLink(f"/processing/behavior/PoseTraining/source_videos/{video}")
             instance = group.create_group("skeleton_instances/0")
-            instance["node_locations"], instance["node_visibility"] = POINTS[number], [True, False, True]
-            instance["skeleton"] = h5py.SoftLink("/processing/behavior/Skeletons/mouse")
+            if number < 2:
+                instance["node_locations"], instance["node_visibility"] = POINTS[number], [True, False, True]
+                instance["skeleton"] = h5py.SoftLink("/processing/behavior/Skeletons/mouse")
     errors = RowErrors(str(path))
     labels = nwb.read_in_process(path, errors, None)
-    assert not errors.errors and recognize(path) == "nwb"
+    assert errors.errors == ["2: its instance 0 has no Skeleton; link it to one"] and recognize(path) == "nwb"
     assert labels.images == ("b.png", "film.mp4/000012") and labels.skeleton.names == NAMES
     np.testing.assert_array_equal(labels.keypoints, POINTS[::-1])
     assert labels.visibility.tolist() == [[2, 1, 0], [2, 1, 2]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from softpoint.labels.formats.parsing import csv_columns, json_values
 from softpoint.labels.formats.parsing.path_search import folders_near
 from softpoint.labels.formats.parsing.rows import parse_float
 from softpoint.labels.formats.parsing.shapes import labels_of_images, size_of
-from softpoint.labels.formats.parsing.xml_file import number_of, parse_xml
+from softpoint.labels.formats.parsing.xml_file import begins_with, number_of, parse_xml
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels
 
@@ -30,9 +29,7 @@ def recognize(path: Path, head: bytes) -> bool:
     """
     if not head:
         return (path / _FILE).is_file()
-    return (
-        re.match(rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*\?>\s*)?(<!--.*?-->\s*)?<annotations>", head, re.DOTALL) is not None
-    )
+    return begins_with(head, b"<annotations>")
 
 
 def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:

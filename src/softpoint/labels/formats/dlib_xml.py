@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +11,11 @@ from softpoint.labels.formats.parsing import csv_columns, json_values
 from softpoint.labels.formats.parsing.known_skeletons import face_pairs
 from softpoint.labels.formats.parsing.path_search import folders_near
 from softpoint.labels.formats.parsing.shapes import labels_of_images, size_of
-from softpoint.labels.formats.parsing.xml_file import number_of, parse_xml
+from softpoint.labels.formats.parsing.xml_file import begins_with, number_of, parse_xml
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import VISIBLE, Labels
 
 DESCRIPTION = "an XML file of dlib's imglab: images with boxes, and parts in these"
-
-_START = re.compile(rb"(\xef\xbb\xbf)?\s*(<\?[^>]*\?>\s*|<!--.*?-->\s*)*<dataset>", re.DOTALL)
 
 
 def recognize(path: Path, head: bytes) -> bool:
@@ -27,7 +24,7 @@ def recognize(path: Path, head: bytes) -> bool:
     >>> recognize(Path(), b"<?xml version='1.0'?><?xml-stylesheet href='x.xsl'?><dataset><images>")
     True
     """
-    return _START.match(head) is not None and b"<image" in head
+    return begins_with(head, b"<dataset>") and b"<image" in head
 
 
 def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:

@@ -130,12 +130,14 @@ def _without_upload_prefix(
 
 def _rows(place: str, results: list[_Entry], unused: Counter[str]) -> list[csv_columns.Row]:
     shapes, subjects = Shapes(_APART), _subjects(results)
-    kinds = {r.get("id"): kind for r in results if (kind := r.get("type")) in ("keypoint", "rectangle")}
+    kinds = {_id(r): kind for r in results if (kind := r.get("type")) in ("keypoint", "rectangle")}
+    # With <Labels> a shape occurs twice: first without its label, then with it.
+    labeled = {_id(r) for r in results if r.get("id") is not None and _label(_value(r)) is not None}
     size: dict[str, Any] = {}
     for result in results:
-        value = result["value"] if isinstance(result.get("value"), dict) else result
-        label, kind = _label(value), _kind(value) or kinds.get(result.get("id"))
-        if kind is None or (label is None and kind == "keypoint"):
+        value = _value(result)
+        label, kind = _label(value), _kind(value) or kinds.get(_id(result))
+        if kind is None or (label is None and (kind == "keypoint" or _id(result) in labeled)):
             shape = "x" in value or "points" in value
             unused["shapes that are neither points nor rectangles"] += (
                 shape and result.get("type") not in kinds.values()
@@ -166,20 +168,26 @@ def _kind(value: _Entry) -> str | None:
     return next((kind for kind in ("keypoint", "rectangle") if f"{kind}labels" in value), None)
 
 
+def _value(result: _Entry) -> _Entry:
+    return result["value"] if isinstance(result.get("value"), dict) else result
+
+
 def _label(value: _Entry) -> Any:
     """Return the first label of a shape; None without any."""
     labels = next((value[key] for key in ("keypointlabels", "rectanglelabels", "labels") if value.get(key)), None)
     return labels[0] if isinstance(labels, list) else labels
 
 
-def _id(result: _Entry) -> str:
-    return str(result.get("id"))
+def _id(result: _Entry, key: str = "id") -> str:
+    if type(value := result.get(key)) not in (str, int, type(None)):
+        raise ValueError(f"{key} {json_values.quote(value)} is no id of a shape")
+    return str(value)
 
 
 def _subjects(results: Sequence[_Entry]) -> dict[str, int]:
     """Return the number of the subject of each shape that has a parent, children or relations."""
-    links = [(_id(r), str(r["parentID"])) for r in results if r.get("parentID")]
-    links += [(str(r.get("from_id")), str(r.get("to_id"))) for r in results if r.get("type") == "relation"]
+    links = [(_id(r), _id(r, "parentID")) for r in results if r.get("parentID")]
+    links += [(_id(r, "from_id"), _id(r, "to_id")) for r in results if r.get("type") == "relation"]
     first: dict[str, str] = {}  # another shape of the same subject, itself for one of them
 
     def root(shape: str) -> str:

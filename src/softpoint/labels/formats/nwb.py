@@ -111,7 +111,9 @@ def _frame(entry: Any) -> _Frame:
     for key in group:
         instance = part_of(group, key)
         parts = [part_of(instance, name) for name in instance]
-        skeleton = next(part for part in parts if part.attrs.get("neurodata_type") == "Skeleton")
+        skeleton = next((part for part in parts if part.attrs.get("neurodata_type") == "Skeleton"), None)
+        if skeleton is None:
+            raise ValueError(f"its instance {key} has no Skeleton; link it to one")
         nodes, edges = _skeleton(skeleton)
         instances.append((nodes, *_points(instance, len(nodes))))
     return _Frame(_Video(names, starts), int(entry.attrs["source_video_frame_index"]), instances, edges)

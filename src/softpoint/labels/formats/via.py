@@ -54,7 +54,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
 
     The region attribute keypoint, label, name or the like names a point, the attribute subject, id or the like its
     subject, and a true attribute occluded makes it occluded. Where no point of the file has an attribute with text, the
-    points are numbered, and each image must have as many. The only rectangle of a subject, or the only one about the
+    points are numbered, and each subject must have as many. The only rectangle of a subject, or the only one about the
     points of an image with one subject, is its box. Other regions are counted in `unused`.
     Raises ValueError for a file without points, and for one of VIA 3.
     """
@@ -73,14 +73,18 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     for place, (image, own) in entries.items():
         with errors.row(place):
             contents[place] = image, _rows(place, own, name, subject, unused)
-    counts = Counter(len(rows[0][2]) for _, rows in contents.values())
-    if name is None and len({*counts} - {0}) > 1:
-        raise ValueError(
-            f"{path}: its points have no name, and images have {' or '.join(map(str, sorted(counts)[:5]))} of them;"
-            " name each by a region attribute"
-        )
+    counts = Counter(len(points) for _, rows in contents.values() for *_, points in rows if points)
+    usual = 0 if name else max(counts, key=counts.__getitem__, default=0)  # points of a subject; 0 for any number
+
+    def check(place: str, image: str) -> None:
+        for *_, own in contents[place][1]:
+            if usual and own and len(own) != usual:
+                raise ValueError(
+                    f"it has {len(own)} points without names, but others have {usual}; name each by a region attribute"
+                )
+
     folders = [images] if images else folders_near(path)
-    return labels_of_images(path, folders, contents, errors, unused, "mark keypoints as points")
+    return labels_of_images(path, folders, contents, errors, unused, "mark keypoints as points", check=check)
 
 
 def _is_csv(path: Path) -> bool:

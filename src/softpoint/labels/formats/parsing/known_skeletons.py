@@ -57,11 +57,11 @@ def numbered(count: int) -> tuple[str, ...]:
 
 
 def skeleton_of(names: Sequence[str]) -> Skeleton:
-    """Return a skeleton with the pairs that the names show, and those of COCO-WholeBody's or any face of 68 points.
+    """Return a skeleton with the pairs that the names show, and those of a face of COCO-WholeBody or of 68 numbers.
 
     >>> skeleton_of(["left_ear", "right_ear"]).flip_pairs
     (('left_ear', 'right_ear'),)
     """
-    face = [name for name in WHOLE_BODY["face_kpts"] if name in names] or names
-    inferred = infer_flip_pairs(names)
-    return Skeleton(tuple(names), inferred + (face_pairs(face) if face is not names or not inferred else ()))
+    names = tuple(names)
+    face = names if names == numbered(len(names)) else [name for name in WHOLE_BODY["face_kpts"] if name in names]
+    return Skeleton(names, infer_flip_pairs(names) + face_pairs(face))

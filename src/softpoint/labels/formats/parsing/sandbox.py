@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, fields
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -89,20 +90,50 @@ def run_in_process() -> None:
 def _labels(plain: dict[str, Any]) -> Labels:
     """Return the labels of plain values, types checked."""
     skeleton = Skeleton.from_dict(plain["skeleton"])
-    shape = (len(skeleton), 2)
     subjects = [
-        Subject(
-            image=str(subject["image"]),
-            place=str(subject["place"]),
-            keypoints=np.array(subject["keypoints"], np.float64).reshape(shape),
-            visibility=np.array(subject["visibility"], np.int64),
-            name=str(subject["name"]),
-            group=None if subject["group"] is None else str(subject["group"]),
-        )
+        Subject(**{field.name: _FIELDS[field.name](subject[field.name]) for field in fields(Subject)})
         for subject in plain["subjects"]
     ]
+    arrays = [points for subject in subjects for points in (subject.keypoints, subject.written) if points is not None]
+    if any(len(points) != len(skeleton) for points in arrays):
+        raise ValueError("a subject has other points than its skeleton")
     unused = {str(content): int(count) for content, count in plain["unused"].items()}
     return Labels(str(plain["source"]), str(plain["folder"]), skeleton, tuple(subjects), unused=unused)
+
+
+def _optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else convert(value)
+
+
+def _box(value: Any) -> tuple[float, float, float, float]:
+    left, top, right, bottom = map(float, value)
+    return left, top, right, bottom
+
+
+def _size(value: Any) -> tuple[int, int]:
+    height, width = map(int, value)
+    return height, width
+
+
+def _points(value: Any) -> np.ndarray:
+    return np.array(value, np.float64).reshape(-1, 2)
+
+
+# What makes each field of a subject from plain values.
+_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "image": str,
+    "place": str,
+    "keypoints": _points,
+    "visibility": lambda value: np.array(value, np.int64),
+    "box": _optional(_box),
+    "category": str,
+    "name": str,
+    "group": _optional(str),
+    "area": float,
+    "crowd": bool,
+    "size": _size,
+    "written": _optional(_points),
+}
 
 
 def _damaged(path: Path, reason: str) -> ValueError:

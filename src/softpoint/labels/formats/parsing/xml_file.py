@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from softpoint.labels.formats.parsing import json_values
 from softpoint.labels.formats.parsing.rows import parse_float
+
+# What precedes the root; possessive, since the ways to take many comments for fewer are endless.
+_PROLOG = re.compile(rb"(?:\xef\xbb\xbf)?\s*+(?:(?:<\?[^>]*\?>|<!--.*?-->)\s*+)*+", re.DOTALL)
+
+
+def begins_with(head: bytes, root: bytes) -> bool:
+    """Return whether the first tag of a file is `root`, after a declaration, style sheets and comments.
+
+    >>> begins_with(b"<?xml version='1.0'?><!-- a --><!-- b --> <dataset>", b"<dataset>")
+    True
+    """
+    return _PROLOG.sub(b"", head, count=1).startswith(root)
 
 
 def parse_xml(file: Path) -> Element:
