@@ -47,7 +47,7 @@ def label_targets(folder: Path, image: bytes) -> list[Target]:
         Target("config.yaml", [config], _read, beside={"labeled-data/a/CollectedData_anna.csv": DLC.encode()}),
         Target("a.pts", [b"version: 1\nn_points: 2\n{\n1 2\n3 4\n}\n"], _read_folder, beside=beside),
         Target("labels.h5", [_h5(folder / "labels.h5")], _read),
-        Target("labels.slp", [_slp(folder / "labels.slp")], _in_process(sleap.read_in_process)),
+        Target("labels.slp", [_slp(folder / "labels.slp")], _in_process(sleap.read_in_process), beside={"a.mp4": b""}),
         Target("labels.nwb", [_nwb(folder / "labels.nwb")], _in_process(nwb.read_in_process), beside=beside),
         Target("labels.mat", [_mat()], _in_process(mpii.read_in_process), beside=beside),
     ]
@@ -81,7 +81,7 @@ def _in_process(read: Callable[[Path, RowErrors, Path | None], object]) -> Calla
 
 def _texts() -> dict[str, list[str]]:
     return {
-        "labels.csv": ["image,nose_x,nose_y,tail_x,tail_y\na.png,1,2,3,4\nb.png,5,,7,8\n", DLC],
+        "labels.csv": ["image,nose_x,nose_y,tail_x,tail_y\na.png,1,2,3,4\nb.png,,,7,8\n", DLC],
         "long.csv": ["image,keypoint,x,y\na.png,nose,1,2\na.png,tail,3,4\n"],
         "via.csv": [VIA_CSV],
         "cvat.xml": [CVAT],
