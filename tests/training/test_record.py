@@ -127,7 +127,9 @@ def test_starting_weights_are_named(tmp_path: Path) -> None:
     assert (record.facts["starting_weights"], record.facts["weights_license"]) == ("timm a.b", "mit")
     assert record.facts["hardware"].endswith(", 2 processes")
     stored, trainer.state = {"record": record.facts | {"known_held_out": 3}}, SimpleNamespace(fn=TrainerFn.FITTING)
-    fresh: Any = SimpleNamespace(net=SimpleNamespace(backbone=SimpleNamespace()), summary="a network")
+    fresh: Any = SimpleNamespace(
+        net=SimpleNamespace(backbone=SimpleNamespace()), summary="a network, from random weights"
+    )
     for loaded_first in (True, False):  # a resumed run forgets nothing of it, whenever its checkpoint is read
         resumed = Record({})
         steps = [
@@ -136,8 +138,8 @@ def test_starting_weights_are_named(tmp_path: Path) -> None:
         ]
         for step in steps if loaded_first else steps[::-1]:
             step()
-        origin = [resumed.facts[key] for key in ("starting_weights", "weights_license", "known_held_out")]
-        assert origin == ["timm a.b", "mit", 3]
+        origin = [resumed.facts[key] for key in ("network", "starting_weights", "weights_license", "known_held_out")]
+        assert origin == ["a network", "timm a.b", "mit", 3]
     assert describe_hardware(torch.device("mps"), 1) == "1 x mps"
 
 

@@ -25,7 +25,7 @@ from softpoint.training.ending import reason_of_end
 from softpoint.training.final_test import FinalTest
 
 # Facts of where the weights come from, which only the start of a run knows.
-_ORIGIN = ("starting_weights", "weights_license", "known_held_out")
+_ORIGIN = ("network", "starting_weights", "weights_license", "known_held_out")
 
 
 class Record(Callback):
