@@ -23,7 +23,7 @@ from report import RatesTable, composed, parser, print_machine, print_wide, spre
 from softpoint.images.decode import list_images, read_image
 from softpoint.labels.formats import csv_wide
 from softpoint.studies.timing import training_step
-from softpoint.training import KeypointLoss
+from softpoint.training import keypoint_loss
 
 NUM_KEYPOINTS = 10
 # Ending, height and width of the images that are drawn where the user gives none.
@@ -114,7 +114,7 @@ def shares_of_speed(
         data.prepare_data()
         data.setup("fit")
         net = instantiate(cfg.model)(num_keypoints=NUM_KEYPOINTS)
-        step = training_step(net, KeypointLoss(instantiate(cfg.loss)), instantiate(cfg.optimizer)(net.parameters()))
+        step = training_step(net, keypoint_loss(instantiate(cfg.loss)), instantiate(cfg.optimizer)(net.parameters()))
         loader = data.train_dataloader()
         ready, shares = data.render(next(iter(loader)), "train"), []
         for turn in range(rounds + 1):

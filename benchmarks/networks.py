@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 
 from report import RatesTable, composed, parser, print_machine
 from softpoint.studies.timing import Work, random_batch, training_step
-from softpoint.training import KeypointLoss
+from softpoint.training import keypoint_loss
 
 NUM_KEYPOINTS = 10
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     for name in ("baseline", "cbam_spatial", "dsa"):
         cfg = composed(f"model={name}", *options.overrides)
         net, size = instantiate(cfg.model)(num_keypoints=NUM_KEYPOINTS), cfg.data.batch_size
-        step = training_step(net, KeypointLoss(instantiate(cfg.loss)), instantiate(cfg.optimizer)(net.parameters()))
+        step = training_step(net, keypoint_loss(instantiate(cfg.loss)), instantiate(cfg.optimizer)(net.parameters()))
         steps[name] = partial(train, step, random_batch((cfg.data.size, cfg.data.size), size, NUM_KEYPOINTS))
     table.measure(f"train, batch of {size}", steps, size, calls=1)
     table.print()
