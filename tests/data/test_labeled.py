@@ -110,7 +110,7 @@ def test_only_training_samples_are_augmented(folder: Path) -> None:
         ({"keypoints": ["nsoe"]}, r"data.keypoints: no keypoint is named 'nsoe'; did you mean 'nose'\?"),
         ({"size": 0}, r"data.size \[0, 0\] must be positive"),
         ({"batch_size": 0}, r"data.batch_size=0: give a whole number from 1 on"),
-        ({"val": 0.0}, r"split fractions val=0.0 and test=0.2 must be above 0"),
+        ({"val": -0.1}, r"split fractions val=-0.1 and test=0.2 must be 0 or more"),
         ({"format": "dlc_cvs"}, r"data.format='dlc_cvs': did you mean 'dlc_csv'\?"),
         ({"splits": "nowhere.csv"}, r"split file nowhere.csv does not exist"),
         ({"fold": 1}, r"give fold and folds together"),

@@ -179,6 +179,7 @@ def test_a_checkpoint_reaches_no_other_machine(checkpoint: Checkpoint):
 @pytest.mark.parametrize("key", ["labels", "images", "splits"])
 @pytest.mark.parametrize("path", [5, ["a"], "//server/share", "\\\\server\\share"])
 def test_a_checkpoint_names_only_paths_of_this_machine(checkpoint: Checkpoint, key: str, path: Any):
+    path = ["a", "//server/share"] if path == ["a"] and key != "splits" else path  # of which a list is one of sets
     config = {"data": {**checkpoint.config["data"], key: path}}
     with pytest.raises(ValueError, match=rf"its data\.{key} is no path on this machine"):
         open_set(replace(checkpoint, config=config))

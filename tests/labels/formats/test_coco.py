@@ -117,7 +117,8 @@ def people(points: list[int], *names: str, **more: Any) -> dict[str, Any]:
 
 
 def test_images_are_found_in_the_folders_of_cvat(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "annotations").mkdir()
+    tmp_path /= "export/of/cvat"  # far from the images of other tests
+    (tmp_path / "annotations").mkdir(parents=True)
     (tmp_path / "images/default").mkdir(parents=True)
     path = written(tmp_path / "annotations", people([1, 2, 2, 3, 4, 1], "nose", "tail"))
     assert read_labels(path).folder == str(path.parent)  # where they are nowhere, for the message

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from helpers.labels import FUZZ, assert_refused, assert_same, assert_valid_or_refused, written
 from softpoint.labels.formats import dlc_h5, read_labels, recognize
+from softpoint.labels.formats.parsing import hdf5
 
 h5py = pytest.importorskip("h5py")
 
@@ -87,7 +88,7 @@ def test_numbers_are_bounded_as_floats(frames: dict[str, Path], tmp_path: Path) 
         del file["df_with_missing"]["block0_values"]
         data = file["df_with_missing"].create_dataset("block0_values", (200, 1 << 18), np.int8, chunks=(1, 1 << 18))
         data[:1] = 1
-        assert data.size * 8 > dlc_h5._MAX_BYTES > data.nbytes < dlc_h5._MAX_RATIO * data.id.get_storage_size()
+        assert data.size * 8 > dlc_h5._MAX_BYTES > data.nbytes < hdf5._MAX_RATIO * data.id.get_storage_size()
     with pytest.raises(ValueError, match=r"its arrays take \d+ bytes as floats"):
         read_labels(path)
 
