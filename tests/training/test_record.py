@@ -146,23 +146,23 @@ def test_starting_weights_are_named(tmp_path: Path) -> None:
 def test_the_card_of_a_class_that_another_package_defines_needs_the_stated_trust(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "mine.py").write_text("from mine_impl import Head\n")
-    (tmp_path / "mine_impl.py").write_text(
+    (tmp_path / "ours.py").write_text("from ours_impl import Head\n")
+    (tmp_path / "ours_impl.py").write_text(
         "from softpoint.models import SoftArgmaxHead as Head0\nclass Head(Head0): pass\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"
     stored = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
-    stored["hyper_parameters"]["model"]["head"]["_target_"] = "mine.Head"
+    stored["hyper_parameters"]["model"]["head"]["_target_"] = "ours.Head"
     replace_checkpoint(best, stored)
     callback = SimpleNamespace(monitor="val/epe", best_model_score=torch.tensor(1.0), best_model_path=str(best))
     trainer = SimpleNamespace(
         callbacks=[], checkpoint_callbacks=[callback], is_global_zero=True, default_root_dir=tmp_path / "run"
     )
-    Record({}, trust=["mine"]).finish(trainer, None)
-    assert "trust=[mine,mine_impl]" in capsys.readouterr().out and not (tmp_path / "run" / "model_card.md").exists()
-    Record({}, trust=["mine", "mine_impl"]).finish(trainer, None)
+    Record({}, trust=["ours"]).finish(trainer, None)
+    assert "trust=[ours,ours_impl]" in capsys.readouterr().out and not (tmp_path / "run" / "model_card.md").exists()
+    Record({}, trust=["ours", "ours_impl"]).finish(trainer, None)
     assert (tmp_path / "run" / "model_card.md").is_file() and "no model card" not in capsys.readouterr().out
 
 
