@@ -124,7 +124,7 @@ def trial(whole: Whole, folder: Path, draw: random.Random, elsewhere: bool) -> l
                     return [*outcome, f"unreadable {path.name} ({error})"]
             if (folder / "checkpoints" / "last.ckpt").exists():
                 words = ["resume", str(folder)]
-        if words[0] == "resume":
+        if words[0] == "resume" and {"kill", "kill while saving"} & {*outcome}:
             outcome.append("resumed")
         code = run(words, log, environment)
         if code != 0:
