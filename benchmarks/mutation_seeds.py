@@ -59,7 +59,7 @@ def _images(folder: Path) -> list[Target]:
         read_image(path)
 
     def play(path: Path, _: Path) -> None:
-        for _frame in Video(path, 10_000).play():
+        for _frame in Video(path, 1_000_000).play():
             pass
 
     found = []
