@@ -22,7 +22,7 @@ from softpoint.cli.overrides import (
     whole_numbers,
 )
 from softpoint.cli.study import carry_out, composed, facts_of
-from softpoint.cli.train import own_packages
+from softpoint.cli.trust import own_packages
 
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint

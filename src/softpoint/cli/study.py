@@ -25,7 +25,7 @@ from softpoint.cli.processes import has_several, train_in_processes
 from softpoint.cli.run_end import STUDY
 from softpoint.cli.run_folder import lock
 from softpoint.cli.shell import here
-from softpoint.cli.train import own_packages
+from softpoint.cli.trust import own_packages
 from softpoint.suggest import quoted, setting
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from softpoint.cli.report import write_report
 from softpoint.cli.shell import here
 from softpoint.cli.study import composed
-from softpoint.cli.train import own_packages
+from softpoint.cli.trust import own_packages
 from softpoint.suggest import setting
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from softpoint.cli.run_folder import AUTO, restarted
 from softpoint.cli.shell import here
 from softpoint.cli.stored_run import absolute, keep_words, own_words, stored_words
 from softpoint.cli.trainer import make_trainer
-from softpoint.suggest import trust_setting
+from softpoint.cli.trust import announce_trust, own_packages
 
 _log = logging.getLogger(__name__)
 
@@ -199,30 +199,6 @@ def quiet_lightning(resumed: bool) -> None:
     warnings.filterwarnings("ignore", ignored)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # their tables
-
-
-def own_packages(cfg: DictConfig) -> list[str]:
-    """Return the packages that the config of a training takes its network from, which its checkpoint may name."""
-    from softpoint.inference.build_model import target_packages
-
-    stated = [cfg.trust] if isinstance(cfg.trust, str) else cfg.trust or ()
-    return [*target_packages(OmegaConf.to_container(cfg.model, resolve=True)), *stated]
-
-
-def announce_trust(module: Any, trust: Sequence[str]) -> str:
-    """Print what commands need to read the checkpoints of a network with modules of the user's own; return it."""
-    import torch
-
-    from softpoint.inference.build_model import build_model
-
-    try:
-        with torch.device("meta"):
-            build_model(module.hparams["model"], len(module.skeleton), trust)
-    except ValueError as error:
-        print(f"warning: no command will read the checkpoints of this training, nor resume it: {error}")
-    if trusted := trust_setting(trust):
-        print(f"the network has modules of your own: commands that read its checkpoints need{trusted}")
-    return trusted
 
 
 def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, Any]:
