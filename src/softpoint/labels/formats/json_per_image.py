@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ import numpy as np
 from softpoint.images.decode import SUFFIXES
 from softpoint.labels.formats.parsing import json_values
 from softpoint.labels.formats.parsing.known_skeletons import numbered
-from softpoint.labels.formats.parsing.rows import read_head
+from softpoint.labels.formats.parsing.rows import read_head, usual_count
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 from softpoint.labels.skeleton import Skeleton
@@ -65,11 +64,8 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
         raise ValueError(f"{path} is a file; name the folder of the JSON files") from error
     except PermissionError as error:
         raise ValueError(f"{error.filename} may not be read by this user; change its permissions") from error
-    counts = Counter(len(object_.points) for object_ in objects if object_.points is not None)
-    if not counts:
-        errors.raise_or_warn()
-        raise ValueError(f"{path}: none of its JSON files has an object with keypoints; name the folder that has them")
-    count = counts.most_common(1)[0][0]  # the most frequent number is right, not that of the first file
+    missing = f"{path}: none of its JSON files has an object with keypoints; name the folder that has them"
+    count = usual_count((len(o.points) for o in objects if o.points is not None), errors, missing)
     example = next(o.place for o in objects if o.points is not None and len(o.points) == count)
     subjects = []
     for object_ in objects:

@@ -14,7 +14,7 @@ from softpoint.labels.formats.parsing import json_values, sandbox
 from softpoint.labels.formats.parsing.known_skeletons import MPII, numbered, skeleton_of
 from softpoint.labels.formats.parsing.mat_size import check_mat
 from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near
-from softpoint.labels.formats.parsing.rows import unlabeled_points
+from softpoint.labels.formats.parsing.rows import check_count, unlabeled_points, usual_count
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 
@@ -96,18 +96,15 @@ def _subject(
 
 
 def _labels(path: Path, people: list[Subject], errors: RowErrors, images: Path | None, unused: Counter[str]) -> Labels:
-    counts = Counter(len(person.keypoints) for person in people)
-    if not counts or not any(person.visibility.any() for person in people):
-        errors.raise_or_warn()
-        raise ValueError(f"{path}: none of its people has a joint; name the file of the training set")
-    count = counts.most_common(1)[0][0]
+    labeled = people if any(person.visibility.any() for person in people) else []
+    missing = f"{path}: none of its people has a joint; name the file of the training set"
+    count = usual_count((len(person.keypoints) for person in labeled), errors, missing)
     written = [person.image for person in people]
     tails = Tails(best_folder([images] if images else folders_near(path), written), written)
     subjects = []
     for person in people:
         with errors.row(person.place):
-            if len(person.keypoints) != count:
-                raise ValueError(f"it has {len(person.keypoints)} joints, but most have {count}; leave it out")
+            check_count(len(person.keypoints), count, "joints")
             person.image = tails[person.image]
             subjects.append(person)
     names = MPII if count == len(MPII) else numbered(count)

@@ -12,7 +12,7 @@ import numpy as np
 from softpoint.labels.formats.parsing import json_values
 from softpoint.labels.formats.parsing.known_skeletons import numbered
 from softpoint.labels.formats.parsing.path_search import image_of_stem
-from softpoint.labels.formats.parsing.rows import unlabeled_points, visibility_of
+from softpoint.labels.formats.parsing.rows import check_count, unlabeled_points, usual_count, visibility_of
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
@@ -58,17 +58,13 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
             entries = json_values.as_list(content.get("people"), "people")
             people += [(f"{file.name} person {i}", image, _points(e, unused)) for i, e in enumerate(entries, 1)]
             people += [] if entries else [(file.name, image, None)]
-    counts = Counter(len(points) for *_, points in people if points is not None)
-    if not counts:
-        errors.raise_or_warn()
-        raise ValueError(f"{path}: none of its files has a person with {_POINTS}; run OpenPose with write_json")
-    count = counts.most_common(1)[0][0]
+    missing = f"{path}: none of its files has a person with {_POINTS}; run OpenPose with write_json"
+    count = usual_count((len(points) for *_, points in people if points is not None), errors, missing)
     subjects = []
     for place, image, points in people:
         with errors.row(place):
-            if points is not None and len(points) != count:
-                raise ValueError(f"it has {len(points)} points, but most have {count}; leave it out")
             keypoints = unlabeled_points(count)[0] if points is None else points
+            check_count(len(keypoints), count)
             subjects.append(Subject(image, place, keypoints, visibility_of(keypoints)))
     names = _NAMES.get(count) or numbered(count)
     return Labels(str(path), str(folder), Skeleton(names, infer_flip_pairs(names)), tuple(subjects), unused=unused)

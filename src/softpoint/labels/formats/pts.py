@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,15 @@ import numpy as np
 from softpoint.labels.formats.parsing import json_values
 from softpoint.labels.formats.parsing.known_skeletons import numbered, skeleton_of
 from softpoint.labels.formats.parsing.path_search import image_of_stem
-from softpoint.labels.formats.parsing.rows import half_point, parse_float, read_head, read_lines, visibility_of
+from softpoint.labels.formats.parsing.rows import (
+    check_count,
+    half_point,
+    parse_float,
+    read_head,
+    read_lines,
+    usual_count,
+    visibility_of,
+)
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.progress import track
@@ -42,16 +49,12 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
         with errors.row(place.as_posix()):
             image = (place.parent / image_of_stem(folder / place.parent, file.stem)).as_posix()
             found.append((place.as_posix(), json_values.as_text(image, "image"), _points(file)))
-    counts = Counter(len(points) for *_, points in found)
-    if not counts:
-        errors.raise_or_warn()
-        raise ValueError(f"{path}: none of its files *.pts has points; name the folder that has them")
-    count = counts.most_common(1)[0][0]
+    missing = f"{path}: none of its files *.pts has points; name the folder that has them"
+    count = usual_count((len(points) for *_, points in found), errors, missing)
     subjects = []
     for place_, image, points in found:
         with errors.row(place_):
-            if len(points) != count:
-                raise ValueError(f"it has {len(points)} points, but most have {count}; leave it out")
+            check_count(len(points), count)
             subjects.append(Subject(image, place_, points, visibility_of(points), written=points + 1))
     return Labels(str(path), str(folder), skeleton_of(numbered(count)), tuple(subjects))
 

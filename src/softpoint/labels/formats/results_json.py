@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from softpoint.labels.formats.parsing import json_values
 from softpoint.labels.formats.parsing.coco_schema import parse_bbox, parse_id
 from softpoint.labels.formats.parsing.known_skeletons import COCO, numbered, skeleton_of
 from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near, image_of_stem
-from softpoint.labels.formats.parsing.rows import visibility_of
+from softpoint.labels.formats.parsing.rows import check_count, usual_count, visibility_of
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 
@@ -54,11 +53,8 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
             fields = json_values.as_object(entry)
             box = parse_bbox(edges) if (edges := fields.get("bbox", fields.get("box"))) else None
             poses.append((place, parse_id(fields, "image_id"), _points(fields), box))
-    counts = Counter(len(points) for _, _, points, _ in poses)
-    if not counts:
-        errors.raise_or_warn()
-        raise ValueError(f"{path} has no pose; check that the file is complete")
-    count = counts.most_common(1)[0][0]
+    missing = f"{path} has no pose; check that the file is complete"
+    count = usual_count((len(points) for _, _, points, _ in poses), errors, missing)
     folders = [images] if images else folders_near(path)
     named = [key for _, key, *_ in poses if isinstance(key, str)]
     numbers = [key for _, key, *_ in poses if isinstance(key, int)][:_TRIED]
@@ -67,8 +63,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     subjects = []
     for place, key, points, box in poses:
         with errors.row(place):
-            if len(points) != count:
-                raise ValueError(f"it has {len(points)} keypoints, but most have {count}; leave it out")
+            check_count(len(points), count, "keypoints")
             image = _of_number(tails.folder, key) if isinstance(key, int) else tails[key]
             if image is None:
                 raise ValueError(

@@ -6,7 +6,8 @@ import csv
 import io
 import logging
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from softpoint.labels.csv_io import Row, read_rows
 from softpoint.labels.missing import WORDS
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import UNLABELED, VISIBLE, Labels
 from softpoint.labels.skeleton import MAX_KEYPOINTS, infer_flip_pairs
 
@@ -27,6 +29,21 @@ def read_head(path: Path) -> bytes:
     """Return the first 64 KiB of a file, by which formats are recognized."""
     with path.open("rb") as file:
         return file.read(1 << 16)
+
+
+def usual_count(counts: Iterable[int], errors: RowErrors, missing: str) -> int:
+    """Return the most frequent number of points; without any, raise what `errors` has or ValueError(`missing`)."""
+    found = Counter(counts).most_common(1)
+    if not found:
+        errors.raise_or_warn()
+        raise ValueError(missing)
+    return found[0][0]
+
+
+def check_count(count: int, usual: int, points: str = "points") -> None:
+    """Raise ValueError for a subject that has not as many points as most have."""
+    if count != usual:
+        raise ValueError(f"it has {count} {points}, but most have {usual}; leave it out")
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
