@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from helpers.training import built, composed, tiny
-from softpoint.training.callbacks import ExponentialAverage, ModelCheckpoint, ProgressBar
+from softpoint.training.callbacks import ExponentialAverage, ModelCheckpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
 
@@ -63,13 +62,6 @@ def test_averaging_does_not_touch_training(tmp_path: Path) -> None:
 def test_decay_is_a_fraction(decay: float) -> None:
     with pytest.raises(ValueError, match=rf"callbacks.ema.decay must be in \[0, 1\), got {decay}"):
         ExponentialAverage(decay)
-
-
-@pytest.mark.parametrize(("max_epochs", "text"), [(-1, "Epoch 3"), (9, "Epoch 3/8")])
-def test_the_progress_bar_names_a_last_epoch_only_where_there_is_one(max_epochs: int, text: str) -> None:
-    progress = ProgressBar()
-    progress._trainer = SimpleNamespace(max_epochs=max_epochs, sanity_checking=False)
-    assert progress._get_train_description(3).strip() == text
 
 
 def test_the_score_of_the_last_validation_is_kept(tmp_path: Path) -> None:

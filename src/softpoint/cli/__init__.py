@@ -57,7 +57,7 @@ def main(command: str | None = None) -> None:
     """Run `command` with the arguments of the command line, whose first one names it where it is None."""
     for stream in (sys.stdout, sys.stderr):  # a name that a terminal cannot show is no reason to lose a run
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)  # a log shows a line when it is printed
     words = sys.argv[1:]
     if command is None and words[:1] == ["help"]:
         words = [*words[1:], "--help"]

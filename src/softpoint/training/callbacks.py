@@ -11,7 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning import callbacks
-from pytorch_lightning.callbacks import Callback, RichProgressBar, Timer, WeightAveraging
+from pytorch_lightning.callbacks import Callback, Timer, WeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
@@ -104,13 +104,6 @@ def _is_intact(path: Path) -> bool:
     return True
 
 
-class ProgressBar(RichProgressBar):
-    """Lightning's progress bar, which names no last epoch of a run that its minutes end."""
-
-    def _get_train_description(self, current_epoch: int) -> str:
-        return super()._get_train_description(current_epoch).replace("/-2", "")
-
-
 class Duration(Timer):
     """Ends a run after `minutes`, or else after the Trainer's `max_epochs`, or else after the data's usual epochs.
 
@@ -155,6 +148,11 @@ class Duration(Timer):
 def fraction_of_time(trainer: Any) -> float | None:
     """Fraction of a run's minutes that is over; None for a run that ends after a number of epochs."""
     return next((callback.spent for callback in trainer.callbacks if isinstance(callback, Duration)), None)
+
+
+def minutes_of(trainer: Any) -> float | None:
+    """Minutes after which a run ends; None for one that ends after a number of epochs."""
+    return next((callback.minutes for callback in trainer.callbacks if isinstance(callback, Duration)), None)
 
 
 class Freeze(Callback):
