@@ -12,10 +12,12 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
 from pytorch_lightning.trainer.states import TrainerFn
+from rich.console import Console
 
 from softpoint.progress import shown, shows_bars, time_left
 from softpoint.training.callbacks import fraction_of_time, minutes_of
 
+_WIDE = 120  # characters of a terminal that has room for all columns
 _MINUTE = 60.0  # seconds without a validation after which a line is printed
 
 
@@ -45,6 +47,13 @@ class TerminalBar(RichProgressBar):
 
     def _get_train_description(self, current_epoch: int) -> str:
         return epoch_text(self.trainer)
+
+    def configure_columns(self, trainer: pl.Trainer) -> list[Any]:
+        description, bar, batches, *times = super().configure_columns(trainer)
+        if Console().width >= _WIDE:
+            return [description, bar, batches, *times]
+        bar.bar_width = 10  # with no times of the epoch, all is in one line of 80 characters
+        return [description, bar, batches]
 
     def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
         super().on_train_batch_end(trainer, *arguments)
@@ -89,7 +98,9 @@ class ProgressLines(ProgressBar):
             self._measure_speed()
             self._begin("validating", trainer.num_val_batches)
 
-    def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_validation_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, _: int = 0
+    ) -> None:
         if not trainer.sanity_checking and self.enabled:
             self._show(batch_idx + 1)
 
@@ -101,7 +112,9 @@ class ProgressLines(ProgressBar):
     def on_test_start(self, trainer: Any, pl_module: Any) -> None:
         self._begin("testing", trainer.num_test_batches)
 
-    def on_test_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_test_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, _: int = 0
+    ) -> None:
         if self.enabled:
             self._show(batch_idx + 1)
 
