@@ -91,7 +91,7 @@ ALLOWED = {
     "demo": {"functional", "layers", "suggest", "tables", "viz"},
     "training": {
         "data", "evaluation", "extras", "functional", "images", "inference", "labels", "layers", "machine", "metrics",
-        "models", "paths", "suggest", "tables", "viz",
+        "models", "paths", "progress", "suggest", "tables", "viz",
     },
     "inference": {
         "data", "extras", "functional", "images", "labels", "layers", "metrics", "models", "paths", "renamed_keys",
