@@ -91,7 +91,10 @@ def _subject(
     written = np.where(states[:, None] > 0, points, np.nan)
     x, y, scale = extent
     half = scale * _PIXELS / 2
-    box = (x - 1 - half, y - 1 - half, x - 1 + half, y - 1 + half) if math.isfinite(x + y) and half > 0 else None
+    box = None
+    if math.isfinite(x + y) and half > 0:
+        edges = [edge - 0.5 for edge in (x - half, y - half, x + half, y + half)]  # from the corner of the image
+        box = json_values.box_from_corners(edges, list(extent))
     return Subject(image, place, written - 1, states.astype(np.int64), box, group=group, written=written)
 
 
