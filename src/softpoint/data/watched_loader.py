@@ -118,7 +118,8 @@ class _Watch(Thread):
             if looks == _LOOKS // 2:
                 _log.warning("no batch for %g s: %s", self.seconds / 2, _awaited(self.batches))
             if looks == _LOOKS:
-                self.fault = f"no batch for {self.seconds:g} s: {_awaited(self.batches)}"
+                if not self._killed():  # by another one, of which the loader was not told yet
+                    self.fault = f"no batch for {self.seconds:g} s: {_awaited(self.batches)}"
                 for worker in self.batches._workers:  # also a stopped one, which would keep the command from ending
                     worker.kill()
                 return
