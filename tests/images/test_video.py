@@ -248,14 +248,28 @@ def test_a_frame_larger_than_the_file_states_is_refused_before_it_takes_memory(
     with av.open(str(tmp_path / "a.avi"), "w") as container:
         stream = container.add_stream("mjpeg", rate=10)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
-        for number, scale in enumerate((1, 10)):
+        for number, scale in enumerate((1, 12)):
             packet = av.Packet(cv2.imencode(".jpg", np.zeros((48 * scale, 64 * scale, 3), np.uint8))[1].tobytes())
             packet.stream, packet.time_base = stream, Fraction(1, 10)
             packet.pts = packet.dts = number
             container.mux(packet)
-    assert [frame.pixels is None for frame in Video(tmp_path / "a.avi", 640 * 480).play()] == [False, False]
-    assert [frame.pixels is None for frame in Video(tmp_path / "a.avi", 640 * 480 - 1).play()] == [False, True]
-    assert sizes == [64, 64, 640, 64, 64]
+    assert [frame.pixels is None for frame in Video(tmp_path / "a.avi", 768 * 576).play()] == [False, False]
+    assert [frame.pixels is None for frame in Video(tmp_path / "a.avi", 768 * 576 - 1).play()] == [False, True]
+    assert sizes == [64, 64, 768, 64, 64, 768]  # FFmpeg pads frames before it counts their pixels, and has some room
+    assert [frame.pixels is None for frame in Video(tmp_path / "a.avi", 64 * 48).play()] == [False, True]
+    assert sizes[6:] == [64, 64]
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "libvpx-vp9", "libx265"])
+@pytest.mark.parametrize("size", [(66, 130), (18, 514)])
+def test_a_frame_of_just_as_many_pixels_as_are_allowed_is_read(
+    tmp_path: Path, codec: str, size: tuple[int, int]
+) -> None:
+    if codec not in av.codecs_available:
+        pytest.skip(f"this build of PyAV cannot write {codec}")
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    path = film(tmp_path / "a.mkv", 3, size, codec=codec, **options)
+    assert all(frame.pixels is not None for frame in Video(path, size[0] * size[1]).play())
 
 
 def test_a_truncated_video_is_reported(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from fractions import Fraction
 from itertools import chain, dropwhile, pairwise
+from math import isqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,7 @@ _ONE_FRAME_PER_PACKET = {
 _FILLED_UP = {"mjpeg", "hevc"}
 
 _LARGEST = (1 << 31) - 1  # number of pixels that FFmpeg can be told
+_PADDING = 256  # rows and columns by which FFmpeg may enlarge a frame before it counts its pixels
 
 # More threads are hardly faster, and each holds a frame.
 _THREADS = min(4, os.cpu_count() or 1)
@@ -292,7 +294,8 @@ def _ticks_until_end(ticks: list[int]) -> int:
 def _open_stream(path: Path, max_pixels: int, threads: int) -> tuple[Any, Any]:
     """Return the open container and its first video stream; ValueError without one, and for too large frames."""
     # A frame may be larger than the file states, and is refused before its memory is taken.
-    limits = {"max_pixels": str(min(max_pixels, _LARGEST))}
+    room = _PADDING * (4 * isqrt(max_pixels) + 2 * _PADDING)  # for sides of 1 : 16
+    limits = {"max_pixels": str(min(max_pixels + room, _LARGEST))}
     container = pyav().open(str(path), options={"format_whitelist": _CONTAINERS, **limits})
     if not container.streams.video:
         raise ValueError("holds no video")
