@@ -67,6 +67,13 @@ def test_a_real_file_agrees_with_its_csv(data_root: Path) -> None:
     np.testing.assert_allclose(labels.keypoints, csv.keypoints, rtol=1e-12)
 
 
+def test_more_texts_than_memory_holds_are_refused_unread(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("names", (2_000_000,), h5py.string_dtype())
+        with pytest.raises(ValueError, match="its table names has 2000000 entries of any length; at most 1000000 are"):
+            hdf5.part_of(file, "names")
+
+
 @pytest.mark.parametrize("part", ["block0_values", "axis1_label0"])
 def test_a_small_file_of_a_huge_table_is_refused_unread(frames: dict[str, Path], tmp_path: Path, part: str) -> None:
     path = tmp_path / "huge.h5"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 MAX_BYTES = 1 << 30  # of a table
+_MAX_TEXTS = 1_000_000  # of a table, each an object of its own when it is read
 _MAX_RATIO = 1100  # bytes of an array per byte in the file, of which zlib reaches 1032
 _HEADER = 64  # bytes of an array so small that its description holds it
 
@@ -12,6 +13,8 @@ _HEADER = 64  # bytes of an array so small that its description holds it
 def check_table(name: str, part: Any) -> None:
     """Raise ValueError for a table whose size would fill the memory, and for one in another file of the machine."""
     if hasattr(part, "nbytes"):
+        if part.dtype.kind == "O" and part.size > _MAX_TEXTS:
+            raise ValueError(f"its table {name} has {part.size} entries of any length; at most {_MAX_TEXTS} are read")
         check_array(f"table {name}", part)
         if part.nbytes > MAX_BYTES and not name.endswith("/video"):
             raise ValueError(f"its table {name} has {part.nbytes} bytes, which is too large")
