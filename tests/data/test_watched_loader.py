@@ -57,9 +57,7 @@ def batches(fault: str, wait: float = 3, file: Path = Path()) -> list[torch.Tens
 
 
 def test_a_stopped_process_is_named_and_ended(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(
-        ValueError, match=r"^no batch for 3 s: loading process 0 \(pid \d+\) was stopped by a signal; "
-    ):
+    with pytest.raises(ValueError, match=r"^no batch for 3 s: loading process 0 \(pid \d+\) was stopped by a signal; "):
         batches("SIGSTOP")
     assert "no batch for 1.5 s: loading process 0" in caplog.text
 
