@@ -21,6 +21,7 @@ MISTAKES = {
     "trainer.max_epoch=3": r"unknown key 'trainer.max_epoch'; did you mean 'trainer.max_epochs'\?",
     "max_epochs=3": r"unknown key 'max_epochs'; did you mean 'trainer.max_epochs'\?",
     "data.lables=x": r"unknown key 'data.lables'; did you mean 'data.labels'\? It comes with .*custom.",
+    "data.labels=x": r"unknown key 'data.labels'; data=custom has it$",
     "data.keypoints=[a]": r"unknown key 'data.keypoints'; data=custom has it",
     "augment.rotate=3": r"unknown key 'augment.rotate'; augment=light or strong has it",
     "optimizer.momentum=0.9": r"unknown key 'optimizer.momentum'; optimizer=sgd has it",
@@ -130,7 +131,10 @@ def test_a_mistake_is_found_before_an_image_is_decoded(
 @pytest.mark.parametrize(
     ("spoil_file", "message"),
     [
-        (Path.unlink, r"does not exist; .*the other 11 images are in data.images=.*: restore it, or leave it out"),
+        (
+            Path.unlink,
+            r"does not exist; .*the other 11 images are in data.images=.*: restore it, or correct its name, or",
+        ),
         (lambda path: path.write_bytes(path.read_bytes()[:-200]), r"cannot be decoded: .*; copy it again"),
     ],
     ids=["missing", "damaged"],
@@ -148,6 +152,7 @@ def test_many_damaged_images_are_one_message(start: Callable, tmp_path: Path) ->
     ending = start("train", *words)
     assert ending.code == 1 and "Traceback" not in ending.err
     assert "labels.csv: 12 rows cannot be used" in ending.err and "... and 7 more" in ending.err
+    assert re.search(r"see all findings about the labels by .*inspect data=custom data.labels=\S+ ", ending.err)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

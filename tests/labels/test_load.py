@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from helpers.labels import images, written
 from helpers.training import spoil
 from softpoint.labels.formats import read_labels
 from softpoint.labels.load import LabelSource, load_labels
+from softpoint.labels.row_errors import RefusedLabelsError
 from softpoint.paths import user_cache_dir
 
 THREE = "image,subject,nose_x,nose_y,tail_x,tail_y\na.png,m1,1,2,5,8\nb.png,,1,2,,\n./a.png,m2,3,4,9,6\n"
@@ -46,6 +48,43 @@ def test_a_damaged_image_is_refused_or_skipped_with_its_subjects(labels: Path) -
     with pytest.raises(ValueError, match=r"line 2: image .*a\.png (.|\n)*line 4: image .*a\.png"):
         load_labels(source)
     assert load_labels(LabelSource(labels, mode="instance", on_error="skip")).labels.places == ("line 3",)
+
+
+def test_errors_of_all_kinds_are_raised_together(tmp_path: Path) -> None:
+    rows = [
+        "a.png,many,2,3,4",
+        "v/b.png,1,2,3,4",
+        "walk/c.png,1,2,300,4",
+        "d.png,1,2,3,4",
+        "e.png,1,2,3,4",
+        "walk/f.png,1,2,3,4",
+    ]
+    path = written(tmp_path, "image,nose_x,nose_y,ear_x,ear_y\n" + "\n".join([*rows, rows[4]]) + "\n")
+    images(tmp_path, read_labels(path, on_error="skip"))
+    (tmp_path / "v" / "b.png").rename(tmp_path / "v" / "bb.png")
+    (tmp_path / "walk").rename(tmp_path / "wallk")
+    spoil(tmp_path / "d.png")
+    with pytest.raises(RefusedLabelsError) as error:
+        load_labels(LabelSource(path))
+    stated = [line.strip() for line in str(error.value).splitlines() if "line " in line]
+    expected = [
+        r"line 2: .*'many' is not a finite number",
+        r"line 8: .*labeled in line 6 too",
+        r"line 3: .*b.png does not exist; .*; did you mean v/bb.png\?",
+        r"line 4: .*c.png does not exist; .*; did you mean wallk/c.png\?",
+        r"line 7: .*f.png does not exist; .*; did you mean wallk/f.png\?",
+        r"labels.csv line 5: image .*d\.png",
+    ]
+    assert len(stated) == len(expected)
+    assert all(
+        re.match(pattern, line.removeprefix(f"{tmp_path}/")) for pattern, line in zip(expected, stated, strict=True)
+    )
+    (tmp_path / "wallk").rename(tmp_path / "walk")
+    with pytest.raises(RefusedLabelsError, match=r"line 4: ear at \(300, 4\) is outside its image"):
+        load_labels(LabelSource(path))
+    path.write_text(path.read_text().replace("png,1", "png,one"))  # no row is left, which is no error of its own
+    with pytest.raises(RefusedLabelsError, match=r"7 rows cannot be used(.|\n)*\ncorrect them$"):
+        load_labels(LabelSource(path))
 
 
 def test_unused_bits_are_refused_and_chosen(labels: Path, caplog: pytest.LogCaptureFixture) -> None:

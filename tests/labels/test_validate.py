@@ -12,6 +12,7 @@ from PIL import Image
 from helpers.labels import images, written
 from softpoint.images import ImageFolder
 from softpoint.labels.formats import read_labels
+from softpoint.labels.formats.parsing.path_search import LikelyNames
 from softpoint.labels.load import LabelSource, load_labels
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
@@ -113,6 +114,26 @@ def test_the_name_that_was_meant_is_named(
         with pytest.raises(ValueError, match="does not exist") as error:
             checked(labels, tmp_path)
         assert "rename the images" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "files", "meant"),
+    [
+        ("v/frma_07.png", ["v/frame_07.png", "v/frame_08.png"], "v/frame_07.png"),
+        ("v/img7.png", ["v/img_007.png", "v/img_008.png"], "v/img_007.png"),
+        ("vidoe/img7.png", ["video/img7.png", "audio/img7.png"], "video/img7.png"),
+        ("v/img0O7.png", ["v/img007.png", "v/other.png"], "v/img007.png"),
+        ("v/img7.png", ["v/img6.png", "v/img8.png"], ""),  # a frame that is gone
+        ("v/img7.png", ["v/nothing_alike.png"], ""),
+        ("../v/img7.png", ["v/img7.png"], ""),
+        (f"{'long' * 100}/img7.png", ["v/img7.png"], ""),
+    ],
+)
+def test_a_misspelled_name_has_a_suggestion(tmp_path: Path, path: str, files: list[str], meant: str) -> None:
+    for name in files:
+        written(tmp_path, b"", name)
+    assert LikelyNames(tmp_path, []).hint(path) == (f"; did you mean {meant}?" if meant else "")
+    assert LikelyNames(tmp_path, files).hint(path) == ""
 
 
 def test_unreadable_images_are_listed_or_skipped(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from softpoint.images import ImageFolder
 from softpoint.images.decode import SUFFIXES
 from softpoint.images.duplicates import across_splits, identical, near_duplicates
 from softpoint.images.scan import Scan, unused_bits
+from softpoint.labels.formats.parsing.path_search import LikelyNames
 from softpoint.labels.name_groups import shared_name_groups
 from softpoint.labels.schema import Labels
 from softpoint.labels.split import Split
@@ -64,12 +65,13 @@ def _unusable(labels: Labels, image_folder: ImageFolder, scans: Sequence[Scan], 
     first: dict[str, tuple[str, Scan]] = {}
     for path, place, scan in zip(labels.paths, labels.places, scans, strict=True):
         first.setdefault(path, (place, scan))
+    likely = LikelyNames(image_folder.folder, labels.paths)
     unreadable, rotated = [], []
     for place, scan in first.values():
         if scan.orientation != 1:
             rotated.append(Example(scan.image, place, f"EXIF orientation {scan.orientation}"))
         elif scan.error is not None:
-            unreadable.append(Example(scan.image, place, scan.error))
+            unreadable.append(Example(scan.image, place, f"{scan.error}{likely.hint(scan.image)}"))
     copy_again = "copy them again, remove their rows, or leave them out by data.on_error=skip"
     rotation = "set data.exif=apply if the labels were made on upright images, data.exif=ignore if not"
     refused = image_folder.exif == "error"

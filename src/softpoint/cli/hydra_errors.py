@@ -196,14 +196,14 @@ def _unknown_key(key: str, line: CommandLine) -> str:
     """Name the nearest key of the config as the rest of the command line composes it, or the option that has it."""
     if message := advice(key):
         return message
-    config = line.compose(without=key)
-    if config is None:
-        return f"unknown key {key!r}, and not the only mistake: correct it first"
-    keys = [name for name, _ in _nodes(config)] + [path.name for path in CONFIGS.iterdir() if path.is_dir()]
     group = key.split(".")[0]
     owners = _owners(group, line)
     if key in owners:
         return f"unknown key {key!r}; {group}={owners[key]} has it"
+    config = line.compose(without=key)
+    if config is None:
+        return f"unknown key {key!r}, and not the only mistake: correct it first"
+    keys = [name for name, _ in _nodes(config)] + [path.name for path in CONFIGS.iterdir() if path.is_dir()]
     parent, _, leaf = key.rpartition(".")
     if elsewhere := [name for name in keys if name.rpartition(".")[2] == leaf]:
         return f"unknown key {key!r}; {did_you_mean(elsewhere[0], elsewhere)}"
@@ -219,15 +219,17 @@ def _unknown_key(key: str, line: CommandLine) -> str:
 
 
 def _owners(group: str, line: CommandLine) -> dict[str, str]:
-    """The options of a group that have a key below it, by key."""
+    """The options of a group that have a key below it, by key; of a key without a value, the one that asks for it."""
     owners: dict[str, str] = {}
+    asking: dict[str, str] = {}
     for folder in line.folders:
         for path in sorted((folder / group).glob("*.yaml")):
             prefix = "" if path.read_text(encoding="utf-8").startswith("# @package _global_") else f"{group}."
-            for key, _ in _nodes(OmegaConf.load(path), prefix):
+            for key, node in _nodes(OmegaConf.load(path), prefix):
                 if key.startswith(f"{group}.") and key != f"{group}.defaults":
                     owners[key] = f"{owners[key]} or {path.stem}" if key in owners else path.stem
-    return owners
+                    asking |= {key: path.stem} if node._is_missing() else {}
+    return owners | asking
 
 
 def _not_numbers(line: CommandLine) -> list[str]:

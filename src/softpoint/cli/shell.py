@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,24 @@ def command(name: str) -> str:
     if started.name == "softpoint" and shutil.which("softpoint") != str(started):
         return f"{shlex.quote(str(started))} {name}"
     return f"softpoint {name}"
+
+
+def inspect_command(words: Iterable[str]) -> str:
+    """Return the command that inspects the data of a training with these overrides.
+
+    >>> sys.argv, before = ["softpoint"], sys.argv
+    >>> inspect_command(["data.labels=a b.csv", "model=dsa", "data.size=64", "data=custom"]).partition("inspect")[2]
+    " 'data.labels=a b.csv' data=custom"
+    >>> sys.argv = before
+    """
+    from dataclasses import fields
+
+    from softpoint.labels.load import LabelSource
+    from softpoint.labels.split import Split
+
+    keys = {"data", *(f"data.{field.name}" for kind in (LabelSource, Split) for field in fields(kind))}
+    own = [word for word in words if word.lstrip("+~").partition("=")[0] in keys] or ["data.labels=..."]
+    return " ".join([command("inspect"), *map(shlex.quote, own)])
 
 
 def data_settings(data: Mapping[str, Any]) -> list[str]:

@@ -20,9 +20,9 @@ from softpoint.cli.overrides import whole_number
 from softpoint.cli.report import collected_warnings
 from softpoint.cli.run_end import STUDY, is_complete, tell_end, tell_result, way_on
 from softpoint.cli.run_folder import AUTO, restarted
-from softpoint.cli.shell import here
+from softpoint.cli.shell import here, inspect_command
 from softpoint.cli.stored_run import absolute, keep_words, own_words, stored_words
-from softpoint.cli.trainer import make_trainer
+from softpoint.cli.trainer import make_trainer, quiet_lightning
 from softpoint.cli.trust import announce_trust, own_packages
 
 _log = logging.getLogger(__name__)
@@ -188,19 +188,6 @@ def _keep_config(folder: Path, cfg: DictConfig) -> None:
         keep_words(folder, cfg, HydraConfig.get().overrides.task)
 
 
-def quiet_lightning(resumed: bool) -> None:
-    """Silence Lightning's notes on progress, and its warnings that are of no use to a user."""
-    import warnings
-
-    # Of its own use of torch, its advice to use more workers than a laptop has cores, and epochs cut short.
-    ignored = ".*LeafSpec.*|.*many workers.*|.*smaller than the logging interval.*|.*could not find the monitored key.*"
-    if resumed:
-        ignored += "|Checkpoint directory .* is not empty.*"  # a resumed run goes on in its own
-    warnings.filterwarnings("ignore", ignored)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # their tables
-
-
 def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, Any]:
     """Return the module, the data and the trainer of a training; mistakes are found before an image is decoded.
 
@@ -208,8 +195,10 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     """
     import pytorch_lightning as pl
     import torch
+    from hydra.core.hydra_config import HydraConfig
     from hydra.utils import instantiate
 
+    from softpoint.labels.row_errors import RefusedLabelsError
     from softpoint.training.checkpoint_io import AtomicCheckpointIO
     from softpoint.training.checks import check_batches, check_trainer, leave_out_validation
     from softpoint.training.initial_model import start_from
@@ -228,9 +217,14 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     if hasattr(data, "size"):
         net.check_size(*data.size)
     data.trainer = trainer  # processes that train together share what one of them prepares
-    if trainer.local_rank == 0:  # others that come first wait for the files they share, by locks
-        data.prepare_data()
-    data.setup("fit")
+    try:
+        if trainer.local_rank == 0:  # others that come first wait for the files they share, by locks
+            data.prepare_data()
+        data.setup("fit")
+    except RefusedLabelsError as error:
+        words = HydraConfig.get().overrides.task
+        mark = "\n" if "\n" in str(error) else "; "
+        raise ValueError(f"{error}{mark}see all findings about the labels by {inspect_command(words)}") from error
     check_batches(trainer, data)
     if not data.batches("val"):
         leave_out_validation(trainer)

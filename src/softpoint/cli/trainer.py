@@ -1,8 +1,9 @@
-"""Lightning's Trainer, from the settings of a command."""
+"""Lightning's Trainer, from the settings of a command, and its messages."""
 
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Any
 
 from omegaconf import DictConfig, open_dict
@@ -34,3 +35,16 @@ def _of_lightning(cfg: DictConfig) -> Any:
     from hydra.utils import instantiate
 
     return instantiate(cfg)
+
+
+def quiet_lightning(resumed: bool) -> None:
+    """Silence Lightning's notes on progress, and its warnings that are of no use to a user."""
+    import warnings
+
+    # Of its own use of torch, its advice to use more workers than a laptop has cores, and epochs cut short.
+    ignored = ".*LeafSpec.*|.*many workers.*|.*smaller than the logging interval.*|.*could not find the monitored key.*"
+    if resumed:
+        ignored += "|Checkpoint directory .* is not empty.*"  # a resumed run goes on in its own
+    warnings.filterwarnings("ignore", ignored)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("pytorch_lightning.profilers").setLevel(logging.INFO)  # their tables

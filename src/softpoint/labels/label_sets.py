@@ -58,9 +58,7 @@ def read_sets(
         )
     parts = []
     for path, folder in zip(paths, folders, strict=True):
-        own = RowErrors(str(path), errors.on_error, errors.silent)
-        part = read_labels(path, format, errors.on_error, folder, fetch, own, missing)
-        errors.skipped += own.skipped
+        part = read_labels(path, format, errors.on_error, folder, fetch, errors.of(str(path)), missing)
         parts.append(replace(part, folder=str(folder)) if folder else part)
     if len(parts) == 1:
         return parts[0]

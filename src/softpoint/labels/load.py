@@ -108,10 +108,15 @@ def load_labels(source: LabelSource, images: Collection[str] | None = None, audi
     """Return the samples of a source, all or those of `images` alone.
 
     With `audit`, return every subject that can be read, before anything is validated or left out.
-    Raises FileNotFoundError for a missing file, and ValueError for labels that cannot be used: one error per step
-    lists all rows, unless `on_error` skips them.
+    Raises FileNotFoundError for a missing file, and ValueError for labels that cannot be used: one error lists the
+    rows of all steps, unless `on_error` skips them.
     """
     errors = RowErrors(source_name(source.labels), source.on_error, silent=audit)
+    with errors.together():
+        return _load(source, errors, images, audit)
+
+
+def _load(source: LabelSource, errors: RowErrors, images: Collection[str] | None, audit: bool) -> LoadedLabels:
     labels = read_sets(
         *(source.labels, source.format, source.images, source.fetch, errors, source.missing),
         *(source.keypoints, source.skeleton),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from softpoint.suggest import check_choice
@@ -12,6 +14,14 @@ from softpoint.suggest import check_choice
 _LISTED = 5
 
 _log = logging.getLogger(__name__)
+
+
+class RefusedLabelsError(ValueError):
+    """Labels with errors, of which the message names those of all kinds."""
+
+
+class NothingLeftError(ValueError):
+    """Labels without anything to use, which may be so because of the errors that were named before."""
 
 
 class _Row(NamedTuple):
@@ -51,6 +61,30 @@ class RowErrors:
         self.rows = 0  # number of all rows since the last `raise_or_warn`
         self.errors: list[str] = []  # in these
         self.skipped: list[str] = []  # all that were skipped so far
+        self.gathered: list[str] | None = None  # messages within `together`
+
+    def of(self, source: str) -> RowErrors:
+        """Return the collector of the rows of one of several sources, which gathers and skips together with this."""
+        own = copy.copy(self)
+        own.source, own.rows, own.errors = source, 0, []
+        return own
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Go on after errors as with "skip", and raise all at the end of the block, with the error that ended it."""
+        gathered: list[str] = []
+        self.gathered = gathered
+        try:
+            yield
+        except (ValueError, FileNotFoundError) as error:
+            if not gathered:
+                raise
+            last = [] if isinstance(error, NothingLeftError) else [str(error)]
+            raise RefusedLabelsError("\n".join([*gathered, *last])) from error
+        finally:
+            self.gathered = None
+        if gathered:
+            raise RefusedLabelsError("\n".join(gathered))
 
     def row(self, place: str) -> _Row:
         """Collect a ValueError or FileNotFoundError of the block as an error of the row at `place`."""
@@ -70,15 +104,18 @@ class RowErrors:
             self.skipped += errors
             if not self.silent:
                 _log.warning("%s: left out %d that cannot be used%s", self.source, len(errors), first_few(errors))
-        elif len(errors) == 1:
-            message = f"{errors[0]}; {hint}" if hint else errors[0]
-            skip = ", or leave it out by data.on_error=skip" if advised else ""
-            raise ValueError(f"{self.source} {message}{skip}")
+        elif self.gathered is None:
+            raise ValueError(self._message(errors, hint, advised))
         else:
-            skip = ", or leave them out by data.on_error=skip" if advised else ""
-            raise ValueError(
-                f"{self.source}: {len(errors)} rows cannot be used{first_few(errors)}\n{hint or 'correct them'}{skip}"
-            )
+            self.gathered.append(self._message(errors, hint, advised))
+
+    def _message(self, errors: Sequence[str], hint: str, advised: bool) -> str:
+        """Return the message of errors of one kind; `advised` is whether to leave them out is good advice."""
+        if len(errors) == 1:
+            skip = ", or leave it out by data.on_error=skip" if advised else ""
+            return f"{self.source} {errors[0]}{f'; {hint}' if hint else ''}{skip}"
+        skip = ", or leave them out by data.on_error=skip" if advised else ""
+        return f"{self.source}: {len(errors)} rows cannot be used{first_few(errors)}\n{hint or 'correct them'}{skip}"
 
 
 def first_few(lines: Sequence[str]) -> str:

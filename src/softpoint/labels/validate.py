@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from softpoint.images import ImageFolder
-from softpoint.labels.formats.parsing.path_search import folders_with, near_miss, near_misses
-from softpoint.labels.row_errors import RowErrors, first_few
+from softpoint.labels.formats.parsing.path_search import LikelyNames, folders_with, near_miss, near_misses
+from softpoint.labels.row_errors import NothingLeftError, RowErrors, first_few
 from softpoint.labels.schema import UNLABELED, Labels, Subject
 from softpoint.paths import normalize_path
 from softpoint.suggest import setting
@@ -58,7 +58,7 @@ def validate(
     labels, shapes = _with_sizes(labels, image_folder, errors, sizes)
     labels, shapes = _inside(labels, shapes, errors, out_of_frame)
     if not (labels.visibility > 0).any():
-        raise ValueError(
+        raise NothingLeftError(
             f"{labels.source}: none of its {len(labels)} subjects has a labeled point; label some, or check"
             " that its coordinates are filled in"
         )
@@ -158,6 +158,7 @@ def _with_sizes(
     """Return the subjects whose images have a size, and the sizes; one header is read per image of no `known` size."""
     sizes: dict[str, tuple[int, int] | Exception] = {**known}
     missing: list[str] = []
+    likely = LikelyNames(image_folder.folder, labels.paths)
     kept = []
     for index, subject in enumerate(labels.subjects):
         image = subject.image
@@ -165,7 +166,9 @@ def _with_sizes(
             if image not in sizes:
                 try:
                     sizes[image] = image_folder.size(image)
-                except (FileNotFoundError, ValueError) as error:
+                except FileNotFoundError as error:
+                    sizes[image] = FileNotFoundError(f"{error}{likely.hint(image)}")
+                except ValueError as error:
                     sizes[image] = error
             size = sizes[image]
             if isinstance(size, Exception):
@@ -185,7 +188,8 @@ def _folder_hint(labels: Labels, missing: list[str], folder: Path) -> str:
     """Return the way out for missing images: the only nearby folder that has nearly all of them, if they are there."""
     images, lost = list(dict.fromkeys(labels.images)), len(set(missing))
     if 2 * lost < len(images):
-        return f"the other {len(images) - lost} images are in data.images={folder}: restore it"
+        way_out = "restore it, or correct its name" if lost == 1 else "restore the missing ones, or correct their names"
+        return f"the other {len(images) - lost} images are in data.images={folder}: {way_out}"
     if (near := near_miss(folder, missing[0])) is not None:
         return f"{folder} has {near}, not {missing[0]}: correct the paths in the labels, or rename the images"
     found = folders_with(images[:: -(-len(images) // _SAMPLE)], Path(labels.source), folder)

@@ -44,7 +44,7 @@ from softpoint.labels.formats import (
 )
 from softpoint.labels.formats.parsing.rows import read_head
 from softpoint.labels.missing import Missing, marks_of, without_marks
-from softpoint.labels.row_errors import RowErrors, first_few
+from softpoint.labels.row_errors import NothingLeftError, RowErrors, first_few
 from softpoint.labels.schema import Labels
 from softpoint.suggest import check_choice
 
@@ -124,13 +124,15 @@ def read_labels(
         hint = f"download them by softpoint fetch {fetch}" if fetch else "name a label file, or the folder of a project"
         raise FileNotFoundError(f"labels {path} do not exist; {hint}")
     errors = errors or RowErrors(str(path), on_error)
+    before = len(errors.skipped)
     reader = FORMATS[format or recognize(path)]
     with _uncollected():
         labels = reader.read(path, errors, None if images is None else Path(images))
     errors.raise_or_warn()
     if not len(labels):
-        reasons = f"; no row can be used{first_few(errors.skipped)}" if errors.silent and errors.skipped else ""
-        raise ValueError(f"{path} labels no image{reasons or '; check that the file is complete'}")
+        skipped = errors.skipped[before:] if errors.silent else []
+        reasons = f"; no row can be used{first_few(skipped)}" if skipped else ""
+        raise NothingLeftError(f"{path} labels no image{reasons or '; check that the file is complete'}")
     labels = without_marks(labels, missing)
     unused = ", ".join(f"{count} {content}" for content, count in labels.unused.items() if count)
     if unused and not errors.silent:

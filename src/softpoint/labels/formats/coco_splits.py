@@ -34,10 +34,9 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     splits: dict[str, str] = {}
     first: Labels | None = None
     for file in _files(path):
-        own = RowErrors(str(file), errors.on_error, errors.silent)
+        own = errors.of(str(file))
         labels = coco.read(file, own, folder / file.parent.name)
         own.raise_or_warn()
-        errors.skipped += own.skipped
         first = first or labels
         if (labels.skeleton.names, labels.categories) != (first.skeleton.names, first.categories):
             raise ValueError(

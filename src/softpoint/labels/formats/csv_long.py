@@ -7,7 +7,7 @@ from pathlib import Path
 
 from softpoint.labels.formats.parsing import csv_columns
 from softpoint.labels.formats.parsing.rows import UniqueRows, check_length, read_table, sniff
-from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.row_errors import NothingLeftError, RowErrors
 from softpoint.labels.schema import Labels
 from softpoint.paths import normalize_path
 
@@ -68,7 +68,9 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     names = tuple(dict.fromkeys(name for *_, points in subjects.values() for name in points))
     if not names:
         errors.raise_or_warn()
-        raise ValueError(f"{path} names no keypoint in any row; fill in its column {header[columns['keypoint']]!r}")
+        raise NothingLeftError(
+            f"{path} names no keypoint in any row; fill in its column {header[columns['keypoint']]!r}"
+        )
     return csv_columns.labels_of(path, names, subjects.values())
 
 

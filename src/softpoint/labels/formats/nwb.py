@@ -15,7 +15,7 @@ from softpoint.labels.formats.parsing import json_values, sandbox
 from softpoint.labels.formats.parsing.hdf5 import part_of
 from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near
 from softpoint.labels.formats.parsing.rows import unlabeled_points
-from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.row_errors import NothingLeftError, RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 from softpoint.labels.skeleton import MAX_KEYPOINTS, Skeleton, infer_flip_pairs
 
@@ -73,7 +73,7 @@ def read_in_process(path: Path, errors: RowErrors, images: Path | None) -> Label
     skeletons = {names: frame.edges for _, frame in frames for names, *_ in frame.instances}
     if len(skeletons) != 1:
         errors.raise_or_warn()
-        raise ValueError(
+        raise NothingLeftError(
             f"{path} has {len(frames)} training frames (PoseTraining) with {len(skeletons)} skeletons; it must have one"
         )
     ((names, edges),) = skeletons.items()

@@ -15,7 +15,7 @@ from softpoint.labels.formats.parsing.path_search import Tails, tail_below
 from softpoint.labels.formats.parsing.rows import parse_float, read_lines, unlabeled_points
 from softpoint.labels.formats.parsing.yolo_config import Config, find_config, read_config
 from softpoint.labels.missing import WORDS
-from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.row_errors import NothingLeftError, RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 from softpoint.paths import normalize_path
 from softpoint.progress import track
@@ -57,7 +57,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     groups = {image: group for _, image, group in entries}
     if not groups:
         errors.raise_or_warn()
-        raise ValueError(f"{file}: its folders {', '.join(config.entry_names())} below {root} hold no image")
+        raise NothingLeftError(f"{file}: its folders {', '.join(config.entry_names())} below {root} hold no image")
     label_files: dict[Path, list[str]] = {}
     for image in groups:
         label_files.setdefault(_label_file(root, image), []).append(image)

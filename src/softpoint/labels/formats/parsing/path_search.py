@@ -7,6 +7,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
 from pathlib import Path, PurePosixPath
 
 from softpoint.images.decode import SUFFIXES
@@ -14,6 +15,10 @@ from softpoint.paths import normalize_path
 
 # Limits: subfolders searched beside a label file, parts of a path compared, and paths that decide on a folder.
 _MAX_FOLDERS, _MAX_PARTS, _MAX_PATHS = 100, 8, 50
+
+# The likeness from which a name is a misspelling of another, and how many are compared letter by letter.
+_MIN_RATIO, _MAX_OPTIONS = 0.75, 1000
+_NUMBER = re.compile(r"\d+")
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +95,62 @@ def _names(folder: Path) -> list[str]:
         return os.listdir(folder)  # noqa: PTH208, names alone, of which there may be many
     except (OSError, ValueError):
         return []
+
+
+class LikelyNames:
+    """The images below `folder` that paths without a file are likely misspellings of.
+
+    An image that is `labeled` by its own name is none, so that a missing frame is not taken for the next one.
+
+    >>> LikelyNames(Path(__file__).parents[2], []).hint("fromats/parsing/path_search.py")
+    '; did you mean formats/parsing/path_search.py?'
+    """
+
+    def __init__(self, folder: Path, labeled: Iterable[str]) -> None:
+        self.folder, self._labeled = folder, set(labeled)
+        self._hints: dict[str, str] = {}
+        self._names: dict[PurePosixPath, list[str]] = {}
+
+    def hint(self, written: str) -> str:
+        """Return a phrase that ends a message; "" for a path without such an image, and for more than 50 paths."""
+        if written not in self._hints and len(self._hints) < _MAX_PATHS:
+            found = self._search(normalize_path(written))
+            self._hints[written] = f"; did you mean {found}?" if found else ""
+        return self._hints.get(written, "")
+
+    def _search(self, path: str) -> str | None:
+        if path.startswith(("../", "/")):
+            return None
+        place, (*folders, name) = PurePosixPath(), path.split("/")
+        for part in folders:
+            if not os.path.isdir(self.folder / place / part):  # noqa: PTH112, False for a name that is too long
+                inner = [own for own in self._listing(place) if (self.folder / place / own).is_dir()]
+                part = _most_like(part, inner) or part
+            place /= part
+        if not os.path.isfile(self.folder / place / name):  # noqa: PTH113
+            images = [own for own in self._listing(place) if PurePosixPath(own).suffix.lower() in SUFFIXES]
+            name = _most_like(name, [own for own in images if str(place / own) not in self._labeled]) or name
+        found = str(place / name)
+        return found if found != path and found not in self._labeled and (self.folder / found).is_file() else None
+
+    def _listing(self, place: PurePosixPath) -> list[str]:
+        if place not in self._names:
+            self._names[place] = _names(self.folder / place)
+        return self._names[place]
+
+
+def _most_like(name: str, options: Sequence[str]) -> str | None:
+    """Return the option that a name is most like, of those with the same numbers if there are any; None for several."""
+    numbers = [int(digits) for digits in _NUMBER.findall(name)]
+    alike = [option for option in options if [int(digits) for digits in _NUMBER.findall(option)] == numbers]
+    if not alike and len(options) > _MAX_OPTIONS:
+        return None
+    ratios = sorted(
+        ((SequenceMatcher(None, name, option).ratio(), option) for option in alike or options), reverse=True
+    )
+    if not ratios or ratios[0][0] < _MIN_RATIO or (len(ratios) > 1 and ratios[1][0] == ratios[0][0]):
+        return None
+    return ratios[0][1]
 
 
 def image_of_stem(folder: Path, stem: str) -> str:

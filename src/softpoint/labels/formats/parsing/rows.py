@@ -15,7 +15,7 @@ import numpy as np
 
 from softpoint.labels.csv_io import Row, read_rows
 from softpoint.labels.missing import WORDS
-from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.row_errors import NothingLeftError, RowErrors
 from softpoint.labels.schema import UNLABELED, VISIBLE, Labels
 from softpoint.labels.skeleton import MAX_KEYPOINTS, infer_flip_pairs
 
@@ -36,7 +36,7 @@ def usual_count(counts: Iterable[int], errors: RowErrors, missing: str) -> int:
     found = Counter(counts).most_common(1)
     if not found:
         errors.raise_or_warn()
-        raise ValueError(missing)
+        raise NothingLeftError(missing)
     return found[0][0]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from softpoint.labels.formats.parsing import csv_columns
 from softpoint.labels.formats.parsing.path_search import Tails, best_folder
 from softpoint.labels.formats.parsing.rows import UniqueRows
-from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.row_errors import NothingLeftError, RowErrors
 from softpoint.labels.schema import Labels
 from softpoint.paths import normalize_path
 
@@ -113,6 +113,6 @@ def labels_of_images(
     names = names or tuple(dict.fromkeys(name for *_, points in rows for name in points))
     if not any(points for *_, points in rows):
         errors.raise_or_warn()
-        raise ValueError(f"{path}: none of its {len(contents)} images has a point; {hint}")
+        raise NothingLeftError(f"{path}: none of its {len(contents)} images has a point; {hint}")
     labels = csv_columns.labels_of(path, names, rows)
     return Labels(str(path), str(tails.folder), labels.skeleton, labels.subjects, labels.categories, unused=unused)
