@@ -20,6 +20,7 @@ _HOMES = {
     ),
     "softpoint.layers": ("DynamicSpatialAttention", "SpatialSoftArgmax"),
     "softpoint.models": ("KeypointNet",),
+    "softpoint.cli.from_python": ("train", "Run", "TrainingError"),
     "softpoint.inference": ("load_predictor", "predict_video", "save_pretrained", "push_to_hub"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -60,11 +60,20 @@ def setting(key: str, value: object) -> str:
     >>> print(setting("ckpt", "runs/a/best.ckpt"), setting("ckpt", "a=1/best.ckpt"), setting("output", "2024_01"))
     ckpt=runs/a/best.ckpt "ckpt='a=1/best.ckpt'" "output='2024_01'"
     """
-    text = str(value)
-    plain = re.fullmatch(r"[\w./][\w./@%+-]*", text, re.ASCII) and not _is_value(text)
-    word = f"{key}={text if plain else quoted(text)}"
+    word = f"{key}={text_value(value)}"
     # Double quotes where they take all as it is, also in a shell of Windows, which has no single ones.
     return f'"{word}"' if "'" in word and not re.search(r'["$`\\!%]', word) else shlex.quote(word)
+
+
+def text_value(value: object) -> str:
+    """Return a text as Hydra's overrides have it, quoted where they would read it as anything else.
+
+    >>> print(text_value("runs/a.csv"), text_value("a b"), text_value("7"))
+    runs/a.csv 'a b' '7'
+    """
+    text = str(value)
+    plain = re.fullmatch(r"[\w./][\w./@%+-]*", text, re.ASCII) and not _is_value(text)
+    return text if plain else quoted(text)
 
 
 def trust_setting(packages: Iterable[str]) -> str:

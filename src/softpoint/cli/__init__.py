@@ -78,7 +78,9 @@ def main(command: str | None = None) -> None:
     # sys.argv keeps the command, because Lightning starts the other processes of a distributed training by it.
     try:
         from softpoint.cli.hydra_app import launch
+        from softpoint.watchdog import end_command, watchdog
 
+        watchdog.late = end_command
         launch(command, join_flags(words))
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)

@@ -21,7 +21,6 @@ from omegaconf import DictConfig, OmegaConf
 from softpoint.cli import run_folder
 from softpoint.cli.hydra_errors import CONFIGS, CommandLine, check_config_folders, check_renamed, is_override, leave
 from softpoint.suggest import quoted
-from softpoint.watchdog import end_command, watchdog
 
 # Keys whose value is a path or a name, of every command and of single ones.
 _TEXTS = {
@@ -54,18 +53,21 @@ Plugins.instance()
 ConfigStore.instance().repo["hydra"].get("sweeper", {}).pop("optuna.yaml", None)
 
 
-def launch(command: str, words: Sequence[str]) -> None:
-    """Run a command with the config that `words` compose; SOFTPOINT_TRACEBACK=1 also prints where it failed."""
+def launch(command: str, words: Sequence[str]) -> Any:
+    """Return what a command returns, with the config that `words` compose.
+
+    SystemExit has the message of a user's mistake; SOFTPOINT_TRACEBACK=1 also prints where it was found.
+    """
     # Threads that wait for each other sleep: spinning, they fight a loader or a neighbor for the same cores,
     # and a step takes five times as long on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print
-    watchdog.late = end_command
     module = import_module(f"softpoint.cli.{command}")
     words = [with_text(word, _TEXTS | _TEXTS_OF.get(command, set())) for word in words]
     words = getattr(module, "arguments", list)(words)
     config = getattr(module, "CONFIG", command)
     line, arguments = CommandLine(config, words), sys.argv
+    results: list[Any] = []  # of which Hydra returns nothing
     OmegaConf.register_new_resolver(
         "options", lambda *groups: "".join(f"{g}: {', '.join(line.options(g))}\n" for g in groups), replace=True
     )
@@ -76,7 +78,8 @@ def launch(command: str, words: Sequence[str]) -> None:
             check_renamed(cfg)
             if cfg.get("device") == "auto":
                 cfg.device = _best_device()
-            return module.main(cfg)
+            results.append(module.main(cfg))
+            return results[-1]
         except Exception as error:
             # Hydra would print every override before the message. In a sweep it goes on with the next job.
             if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -94,6 +97,7 @@ def launch(command: str, words: Sequence[str]) -> None:
             leave(error, line)
         finally:
             sys.argv = arguments
+    return results[-1] if results else None
 
 
 def _best_device() -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.hydra_errors import CONFIGS, hydras, is_override, key_of
-from softpoint.suggest import quoted
+from softpoint.suggest import quoted, text_value
 
 # Keys that every study sets itself, and the way out.
 DECIDED = dict.fromkeys(("seed", "data.seed", "data.fold", "data.folds", "resume"), "set seeds and folds")
@@ -36,6 +38,25 @@ def split_arguments(arguments: Sequence[str], study: str) -> list[str]:
     if not of_training:
         return list(arguments)
     return [f"train=[{','.join(map(quoted, of_training))}]", *(word for word in arguments if word not in of_training)]
+
+
+def override_value(value: Any) -> str:
+    """Return a plain value as an override has it; ValueError for any other object.
+
+    >>> override_value([1, None, "a b", {"x": True}])
+    "[1,null,'a b',{x:true}]"
+    """
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(override_value, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{override_value(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, str | Path):
+        return text_value(value)
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, Real):
+        return str(int(value)) if isinstance(value, Integral) else repr(float(value))
+    raise ValueError(f"{value!r} is no plain value: give a number, a text, a path, None, or a list or dict of these")
 
 
 def whole_numbers(cfg: DictConfig, key: str, least: int = 0) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -30,8 +31,8 @@ def has_several(cfg: DictConfig) -> bool:
     return str(cfg.trainer.devices) != "1" or cfg.trainer.strategy != "auto"
 
 
-def train_in_processes(folder: Path) -> None:
-    """Train the running job as a command of its own, which Lightning repeats for each further process.
+def train_in_processes(folder: Path, more: Sequence[str] = (ALONE,)) -> None:
+    """Train the running job as a command of its own, followed by `more`; Lightning repeats it for further processes.
 
     Raises ValueError with the reason of a failure.
     """
@@ -39,7 +40,7 @@ def train_in_processes(folder: Path) -> None:
     own = [
         f"--config-dir={source.path}" for source in running.runtime.config_sources if source.provider == "command-line"
     ]
-    words = [*running.overrides.task, f"hydra.run.dir={quoted(folder)}", *own, "hydra.mode=RUN", ALONE]
+    words = [*running.overrides.task, f"hydra.run.dir={quoted(folder)}", *own, "hydra.mode=RUN", *more]
     command, lines = [sys.executable, "-m", "softpoint.cli", "train", *words], []
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.hydra_errors import CommandLine, hydras, key_of
-from softpoint.suggest import quoted
+from softpoint.cli.overrides import override_value
 
 # Keys of one start of a run: it may differ at the next.
 _OF_A_START = ("resume", "ckpt_path")
@@ -118,7 +118,7 @@ def _restored(words: Sequence[str], stored: Any) -> list[str]:
         return []  # Hydra says why
     values = dict(_plain_values(now))
     return [
-        f"{key}={_value(value)}"
+        f"{key}={override_value(value)}"
         for key, value in _plain_values(stored)
         if key in values and values[key] != value and not _refers(value) and key not in _OF_A_START
     ]
@@ -135,18 +135,3 @@ def _plain_values(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _refers(value: Any) -> bool:
     return "${" in str(value) or "???" in str(value)
-
-
-def _value(value: Any) -> str:
-    """Return a plain value as an override has it.
-
-    >>> _value([1, None, "a b", {"x": True}])
-    "[1,null,'a b',{x:true}]"
-    """
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_value, value))}]"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_value(part)}" for key, part in value.items()) + "}"
-    if isinstance(value, str):
-        return quoted(value)
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
