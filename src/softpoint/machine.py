@@ -31,6 +31,22 @@ def processor() -> str:
     return named[1].strip() if named else platform.processor() or platform.machine()
 
 
+# What messages of torch, and of the oneDNN in it, contain where a memory is full.
+GPU_IS_FULL = "(CUDA|HIP|XPU|MPS).*out of memory"
+MEMORY_IS_FULL = "can't allocate memory|not enough memory|bad_alloc|could not create a (primitive|memory object)"
+
+
+def memory_is_full(error: BaseException) -> bool:
+    """Return whether an error says that the memory of the machine or its GPU is full.
+
+    >>> memory_is_full(RuntimeError("could not create a primitive")), memory_is_full(RuntimeError("shapes differ"))
+    (True, False)
+    """
+    kinds = isinstance(error, RuntimeError | MemoryError)
+    said = re.search(f"{GPU_IS_FULL}|{MEMORY_IS_FULL}", str(error), re.DOTALL)
+    return kinds and (isinstance(error, MemoryError) or said is not None)
+
+
 # What decides samples and networks, beside softpoint itself.
 _LIBRARIES = ("torch", "torchvision", "pytorch-lightning", "timm", "numpy", "opencv-python-headless", "pillow",
               "albumentations")  # fmt: skip

@@ -32,13 +32,17 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return labeled(write_labels(tmp_path_factory.mktemp("labels"), 12, missing=missing), *AUTO)
 
 
-def refuse_more_than(images: int, module: Any) -> None:
+GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+CPU = RuntimeError("could not create a primitive")  # as oneDNN says it
+
+
+def refuse_more_than(images: int, module: Any, error: Exception = GPU) -> None:
     """Let memory hold so many images in training."""
 
     def refuse(_: Any, inputs: tuple[list[Tensor]]) -> None:
         if torch.is_grad_enabled() and len(inputs[0][0]) > images:
             torch.rand(3)  # an attempt that fails has drawn random numbers
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            raise error
 
     module.net.decoder.register_forward_pre_hook(refuse)
 
@@ -131,7 +135,7 @@ def test_a_checkpoint_keeps_the_size_of_parts(
     labels: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     module, data, trainer = built(composed("train", labels, tmp_path))
-    refuse_more_than(3, module)
+    refuse_more_than(3, module, CPU)
     trainer.fit(module, data)
     assert "does not hold 5 images in training: a batch is trained in parts of 3 from now on" in caplog.text
     stored = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import re
 
+from softpoint.machine import GPU_IS_FULL, MEMORY_IS_FULL
+
 _SMALLER = "lower data.batch_size or data.size (trainer.accumulate=auto trains the same batches in smaller parts)"
 _FILES = "too many files are open: raise the limit (ulimit -n 8192), or set data.num_workers=0"
 _SHARED = (
@@ -14,10 +16,8 @@ _SHARED = (
 
 # What a message of torch contains, and what we say; the first that fits.
 _MESSAGES = {
-    "(CUDA|HIP|XPU|MPS).*out of memory": (
-        f"the memory of the GPU is full: {_SMALLER}, or set trainer.precision=bf16-mixed"
-    ),
-    "can't allocate memory|not enough memory|bad_alloc": f"the memory is full: {_SMALLER}, or data.num_workers",
+    GPU_IS_FULL: f"the memory of the GPU is full: {_SMALLER}, or set trainer.precision=bf16-mixed",
+    MEMORY_IS_FULL: f"the memory is full: {_SMALLER}, or data.num_workers",
     "Too many open files|items of ancdata": _FILES,
     "signal: Bus error|(shared memory|torch_).*No space left|No space left.*torch_": _SHARED,
     r"worker \(pid(\(s\))? (?P<pid>[\d, ]+)\) (exited unexpectedly|is killed by signal: (?P<signal>[^.]*))": (

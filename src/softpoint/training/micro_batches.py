@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_error
+from pytorch_lightning.utilities.memory import garbage_collection_cuda
 from torch import Tensor
 
+from softpoint.machine import memory_is_full
 from softpoint.training.random_state import random_state, set_random_state
 from softpoint.types import Batch, Prediction
 
@@ -67,8 +68,8 @@ class MicroBatches(Callback):
         """Return the step, or None where memory is short."""
         try:
             return _summed(module, _parts(batch, self.size or len(batch["image"])), losses)
-        except RuntimeError as error:
-            if not (isinstance(error, torch.OutOfMemoryError) or is_oom_error(error)):
+        except (RuntimeError, MemoryError) as error:
+            if not memory_is_full(error):
                 raise
         return None  # and let go of the error, whose traceback holds the tensors of the attempt
 
@@ -89,8 +90,8 @@ class MicroBatches(Callback):
         if trainer.is_global_zero:
             _log.warning(
                 "memory does not hold %d images in training: a batch is trained in parts of %d from now on, whose"
-                " gradients are summed; only batch normalization sees %d images in place of the batch",
-                *(largest, self.size, self.size),
+                " gradients are summed; only batch normalization sees a part in place of the batch",
+                *(largest, self.size),
             )
         return True
 
