@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from helpers.training import CONFIGS
 from softpoint.cli import COMMANDS
+from softpoint.cli.command_help import comments
 from softpoint.cli.hydra_app import with_text
 from softpoint.renamed_keys import REMOVED_KEYS, RENAMED_KEYS
 
@@ -68,15 +69,51 @@ def test_a_key_of_an_earlier_version_is_refused_with_the_way_out(start: Callable
 def test_help_lists_the_groups_that_the_command_chooses_from(start: Callable, command: str) -> None:
     ending = start(command, "--help")
     assert ending.code == 0 and f"softpoint {command} " in ending.out, ending.err
-    listed = dict(re.findall(r"^(\w+): ((?:[\w+]+, )*[\w+]+)$", ending.out.partition("\nConfig (")[0], re.MULTILINE))
+    assert [line for line in ending.out.splitlines() if len(line) > 100] == []
+    groups_part = ending.out.partition("\nConfig (")[0].replace(",\n  ", ", ")
+    listed = dict(re.findall(r"^(\w+): ((?:[\w+]+, )*[\w+]+)$", groups_part, re.MULTILINE))
     for group, options in listed.items():
         assert options.split(", ") == sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        choices = compose(command.replace("resume", "train"), return_hydra_config=True).hydra.runtime.choices
+        trains = command in ("resume", "crossval", "curve", "compare", "tune")
+        choices = compose("train" if trains else command, return_hydra_config=True).hydra.runtime.choices
     groups = {group.partition("@")[0] for group in choices if not group.startswith("hydra")}
-    if command in ("train", "resume"):
-        assert set(listed) == groups | {"loss"}  # of which a list is chosen
-    elif command in ("fetch", "crossval", "curve"):  # `fetch list` shows more, and the others take those of train
+    if trains or command == "train":  # studies take the groups of the trainings
+        assert set(listed) == groups | {"loss", *(["study"] if command == "compare" else [])}
+    elif command == "fetch":  # `fetch list` shows more
         assert listed == {}
     else:  # a choice of data brings a backbone and an augmentation, which only training uses
         assert set(listed) == groups & {"data", "study"}
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["train", "--help"], "data.labels=???               # a label file"),  # first, though data=synthetic has none
+        (["train", "--help"], "\n    sigma: 3.0                # width of the Gaussian target"),
+        (["train", "data=custom", "--help", "data"], "\n  val: 0.1                    # fractions of the images,"),
+        (["train", "data=custom", "--help", "data"], "\n  openfield                   # DeepLabCut's example"),
+        (["crossval", "data=custom", "--help", "data.mode"], "mode: image                   # one subject per image,"),
+        (["crossval", "--help", "folds"], "folds: 5                      # each is tested once"),
+    ],
+)
+def test_help_keeps_the_comments_of_the_config(start: Callable, words: list[str], text: str) -> None:
+    ending = start(*words)
+    assert ending.code == 0 and text in f"\n{ending.out}", ending.out
+
+
+def test_help_of_what_a_command_does_not_have_names_the_nearest(start: Callable) -> None:
+    ending = start("train", "--help", "dta")
+    assert ending.code == 1 and "--help dta: no such group or key; did you mean 'data'?" in ending.err
+
+
+@pytest.mark.parametrize("flags", [[], ["--cfg", "job"]])
+def test_a_misspelled_group_is_named_also_where_the_config_is_printed(start: Callable, flags: list[str]) -> None:
+    assert start("train", "dta.labels=x", *flags).err == "error: unknown key 'dta.labels'; did you mean 'data.labels'?"
+
+
+def test_comments_of_a_config_are_those_of_its_keys() -> None:
+    text = (
+        "# of the file\na: 'x'  # of a\nb:  # of b,\n      # and more\n  c: [1, 2]# no comment\n# of nothing\n  d: 1\n"
+    )
+    assert comments(text) == {"a": "of a", "b": "of b, and more"}

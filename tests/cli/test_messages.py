@@ -236,7 +236,11 @@ def test_a_command_without_arguments(
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["train", "--hlep"], "unknown option '--hlep'; did you mean '--help'"), (["trian"], "no command 'trian'; did")],
+    [
+        (["train", "--hlep"], "unknown option '--hlep'; did you mean '--help'"),
+        (["trian"], "no command 'trian'; did"),
+        (["train", "--cfg", "jb"], "--cfg=jb: did you mean 'job'?"),
+    ],
 )
 def test_mistake_before_hydra(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from softpoint import cli

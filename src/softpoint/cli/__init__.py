@@ -46,7 +46,8 @@ HELP = """\
 Train, measure and ship 2-D keypoint models.
 
   softpoint COMMAND [KEY=VALUE ...]
-  softpoint COMMAND --help            the command's options and its whole config
+  softpoint COMMAND --help            what it does, its groups and all of its settings
+  softpoint COMMAND --help NAME       one group, or one setting
   softpoint COMMAND --config-dir DIR  also read your own config groups from DIR
 
 Commands
@@ -103,4 +104,9 @@ def join_flags(words: Sequence[str]) -> list[str]:
             sys.exit(f"error: unknown option {word!r}; {did_you_mean(word, (*FLAGS, *VALUED))}")
         else:
             joined.append(word)
+    for flag, equals, kind in (word.partition("=") for word in joined if word.startswith(("--cfg=", "-c="))):
+        if kind not in (kinds := ("job", "hydra", "all")):
+            from softpoint.suggest import did_you_mean
+
+            sys.exit(f"error: {flag}{equals}{kind}: {did_you_mean(kind, kinds)}")
     return joined

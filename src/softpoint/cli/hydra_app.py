@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from importlib import import_module
 from typing import Any
 
@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli import run_folder
+from softpoint.cli.command_help import command_help, first_settings, list_options
 from softpoint.cli.hydra_errors import CONFIGS, CommandLine, check_config_folders, check_renamed, is_override, leave
 from softpoint.suggest import quoted
 
@@ -68,9 +69,8 @@ def launch(command: str, words: Sequence[str]) -> Any:
     config = getattr(module, "CONFIG", command)
     line, arguments = CommandLine(config, words), sys.argv
     results: list[Any] = []  # of which Hydra returns nothing
-    OmegaConf.register_new_resolver(
-        "options", lambda *groups: "".join(f"{g}: {', '.join(line.options(g))}\n" for g in groups), replace=True
-    )
+    OmegaConf.register_new_resolver("options", partial(list_options, line), replace=True)
+    OmegaConf.register_new_resolver("first_settings", partial(first_settings, line), replace=True)
 
     def task(cfg: DictConfig) -> Any:
         sys.argv = arguments
@@ -89,6 +89,10 @@ def launch(command: str, words: Sequence[str]) -> Any:
     with run_folder.held:  # its callbacks see how the command ends
         try:
             check_config_folders(line)
+            if _asks_for_help(words):
+                topics = [word for word in words if not (word.startswith("-") or is_override(word))]
+                print(command_help(line, *topics[:1]))
+                return None
             # Hydra parses sys.argv, and takes no override behind a flag.
             sys.argv = [arguments[0], *sorted(words, key=lambda word: not is_override(word))]
             decorate = hydra.main(config_path=str(CONFIGS), config_name=config, version_base="1.3")
@@ -98,6 +102,11 @@ def launch(command: str, words: Sequence[str]) -> Any:
         finally:
             sys.argv = arguments
     return results[-1] if results else None
+
+
+def _asks_for_help(words: Sequence[str]) -> bool:
+    """Return whether --help is of a config of this package; Hydra alone finds that of --config-name."""
+    return bool({"--help", "-h"} & {*words}) and not any(word.startswith(("--config-name", "-cn")) for word in words)
 
 
 def _best_device() -> str:

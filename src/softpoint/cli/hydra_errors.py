@@ -54,15 +54,21 @@ class CommandLine:
 
     def compose(self, without: str = "") -> DictConfig | None:
         """The config, less the overrides of one key; None where the rest does not compose."""
+        try:
+            return self.composed(without)
+        except MISTAKES:
+            return None
+
+    def composed(self, without: str = "", hydra: bool = False) -> DictConfig:
+        """The config, less the overrides of one key, and with Hydra's own keys on request."""
         words = [word for word in self.overrides if key_of(word) != without]
         search = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in self.folders[1:])}]"]
         running = GlobalHydra.instance().hydra  # of a study, which goes on after a training that failed
         GlobalHydra.instance().clear()
         try:
             with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-                return compose(self.config_name, overrides=[*words, *(search if self.folders[1:] else [])])
-        except MISTAKES:
-            return None
+                words += search if self.folders[1:] else []
+                return compose(self.config_name, overrides=words, return_hydra_config=hydra)
         finally:
             GlobalHydra.instance().hydra = running
 
@@ -186,7 +192,7 @@ def _missing_option(message: str, line: CommandLine) -> str:
 
 def _no_value(message: str, line: CommandLine) -> str:
     """Name every key without a value, because an interpolation has them under several names."""
-    nodes = _nodes(line.compose())
+    nodes = config_nodes(line.compose())
     missing = [key for key, node in nodes if node._is_missing()] or [message.split(":")[-1].split()[0]]
     verb, examples = "has" if len(missing) == 1 else "have", " ".join(f"{key}=..." for key in missing)
     return f"{' and '.join(missing)} {verb} no value; add to the command line: {examples}"
@@ -196,23 +202,26 @@ def _unknown_key(key: str, line: CommandLine) -> str:
     """Name the nearest key of the config as the rest of the command line composes it, or the option that has it."""
     if message := advice(key):
         return message
-    group = key.split(".")[0]
+    group, _, below = key.partition(".")
     owners = _owners(group, line)
     if key in owners:
         return f"unknown key {key!r}; {group}={owners[key]} has it"
     config = line.compose(without=key)
     if config is None:
         return f"unknown key {key!r}, and not the only mistake: correct it first"
-    keys = [name for name, _ in _nodes(config)] + [path.name for path in CONFIGS.iterdir() if path.is_dir()]
-    parent, _, leaf = key.rpartition(".")
+    keys = [name for name, _ in config_nodes(config)] + [path.name for path in CONFIGS.iterdir() if path.is_dir()]
+    tops, (parent, _, leaf) = [name for name in dict.fromkeys(keys) if "." not in name], key.rpartition(".")
     if elsewhere := [name for name in keys if name.rpartition(".")[2] == leaf]:
         return f"unknown key {key!r}; {did_you_mean(elsewhere[0], elsewhere)}"
+    if below and group not in tops:
+        near = re.fullmatch(r"did you mean '(.+)'\?", did_you_mean(group, tops))
+        return f"unknown key {key!r}; " + (f"did you mean '{near[1]}.{below}'?" if near else did_you_mean(group, tops))
     # The keys beside it, with this option or another one of the group.
     beside = [name for name in [*keys, *owners] if name.rpartition(".")[0] == parent]
     leaves = [name.rpartition(".")[2] for name in beside if not name.endswith("_")]
-    near = re.fullmatch(r"did you mean '(.+)'\?", did_you_mean(leaf, leaves or keys))
+    near = re.fullmatch(r"did you mean '(.+)'\?", did_you_mean(leaf, leaves or tops))
     if near is None:
-        return f"unknown key {key!r}; {did_you_mean(leaf, dict.fromkeys(leaves) or keys)}"
+        return f"unknown key {key!r}; {did_you_mean(leaf, dict.fromkeys(leaves) or tops)}"
     suggestion = f"{parent}.{near[1]}".lstrip(".")
     note = "" if suggestion in keys else f" It comes with {group}={owners[suggestion]}."
     return f"unknown key {key!r}; did you mean {suggestion!r}?{note}"
@@ -225,7 +234,7 @@ def _owners(group: str, line: CommandLine) -> dict[str, str]:
     for folder in line.folders:
         for path in sorted((folder / group).glob("*.yaml")):
             prefix = "" if path.read_text(encoding="utf-8").startswith("# @package _global_") else f"{group}."
-            for key, node in _nodes(OmegaConf.load(path), prefix):
+            for key, node in config_nodes(OmegaConf.load(path), prefix):
                 if key.startswith(f"{group}.") and key != f"{group}.defaults":
                     owners[key] = f"{owners[key]} or {path.stem}" if key in owners else path.stem
                     asking |= {key: path.stem} if node._is_missing() else {}
@@ -251,7 +260,7 @@ def _value(config: DictConfig | None, key: str) -> Any:
         return None
 
 
-def _nodes(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def config_nodes(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every key below a config with its node; references are not followed."""
     if not OmegaConf.is_dict(node):
         return
@@ -259,4 +268,4 @@ def _nodes(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         value = node._get_node(key)
         yield f"{prefix}{key}", value
         if not value._is_interpolation() and not value._is_missing():
-            yield from _nodes(value, f"{prefix}{key}.")
+            yield from config_nodes(value, f"{prefix}{key}.")
