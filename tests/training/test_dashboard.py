@@ -24,7 +24,9 @@ from tensorboard.backend.event_processing.plugin_event_multiplexer import EventM
 from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams.api_pb2 import ListSessionGroupsRequest, Status
 from tensorboard.plugins.hparams.backend_context import Context
+from tensorboard.plugins.hparams.list_session_groups import Handler as ListSessionGroups
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -109,6 +111,20 @@ def test_the_best_epoch_is_that_of_the_checkpoint(run: Path, events: EventAccumu
     assert values(events, "best/epe")[-1] == min(values(events, "val/epe"))
     stored = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     assert values(events, "best/epoch")[-1] == stored["epoch"]
+
+
+def test_the_table_of_hyperparameters_has_the_metrics_of_validation_and_test(
+    run: Path, events: EventAccumulator
+) -> None:
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(run)).Reload()
+    context = Context(TBContext(data_provider=MultiplexerDataProvider(multiplexer, str(run))))
+    request = ListSessionGroupsRequest(slice_size=9, allowed_statuses=Status.values())
+    (row,) = ListSessionGroups(RequestContext(), context, "", request).run().session_groups  # of a run that was resumed
+    assert {"optimizer.lr", "data.batch_size"} <= {*row.hparams}
+    numbers = {value.name.tag: value.value for value in row.metric_values}
+    assert [*sorted(numbers)][:5] == ["best/epe", "best/epe_test", "best/epoch", "best/nme", "best/pck@0.1"]
+    assert numbers["best/epe_test"] == pytest.approx(values(events, "test/epe")[-1], rel=1e-6)
+    assert numbers["best/epe"] == min(values(events, "val/epe"))
 
 
 def test_temperatures_are_those_of_the_checkpoint(run: Path, events: EventAccumulator) -> None:

@@ -30,7 +30,8 @@ class Dashboard(Callback):
     Every `every_n_epochs` epochs, and in the first and the last one: the same validation images with their points,
     heatmaps and attention, the worst images of the epoch, its PCK curve and reliability diagram, a table by keypoint,
     and histograms of router weights. After each validation: the error of each keypoint, and as `best/...` the metrics
-    of the best epoch. In TensorBoard also a page of custom charts and the table of hyperparameters.
+    of the best epoch, to which the test adds its EPE. In TensorBoard also a page of custom charts and the table of
+    hyperparameters.
 
     Args:
         images: number of fixed validation images, evenly from their groups.
@@ -107,8 +108,11 @@ class Dashboard(Callback):
 
     def on_test_end(self, trainer: Any, pl_module: Any) -> None:
         test, step = FinalTest.of(trainer), trainer.global_step
-        if test.results is None or not test.metrics or not (shown := writers(trainer)):
+        if test.results is None or not test.metrics:
             return
+        for logger in trainer.loggers:  # beside best/epe in TensorBoard's table of runs
+            logger.log_metrics({"best/epe_test": test.metrics["overall"]["epe"]["value"]}, step=step)
+        shown = writers(trainer)
         images, table = curves(test.results, confidence_fraction(trainer)), keypoint_table(test.metrics["keypoints"])
         for writer in shown:
             for name, image in images.items():
