@@ -1,4 +1,4 @@
-"""A table of numbers fits the terminal and spells every name in full."""
+"""A table of numbers fits the terminal, and its names stay apart."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import io
 import pytest
 from rich.console import Console
 
-from softpoint.tables import NumberTable
+from softpoint.tables import NumberTable, shortened
 
-NAMES = ["eye[/l]", "left_hind_paw_of_the_mirror_image", "é" * 30]
+NAMES = ["eye[/l]", "left_hind_paw_of_the_mirror_image", "left_hind_paw_in_the_mirror_image", "é" * 30]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
-def test_names_are_whole_and_columns_go_first(width: int) -> None:
+def test_names_are_shortened_before_columns_go(width: int) -> None:
     table = NumberTable("keypoint", [f"metric {i}" for i in range(8)])
     for name in NAMES:
         table.add_row(name, *[f"{i}.25" for i in range(8)])
@@ -22,8 +22,30 @@ def test_names_are_whole_and_columns_go_first(width: int) -> None:
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert max(map(len, printed.splitlines())) <= width
     cells = [line.split("│")[1].strip() for line in printed.splitlines() if line.startswith("│")]
-    assert "".join(cells) == "".join(NAMES)
+    assert "".join(cells) == "".join(NAMES if width == 200 else shortened(NAMES, 24))
     shown = [i for i in range(8) if f"{i}.25" in printed]
     assert shown == list(range(8 if width == 200 else len(shown))) and shown
     assert all(f"metric {i}" in " ".join(printed.split()) for i in range(8))
     assert ("widen the terminal for metric" in printed) == (len(shown) < 8)
+
+
+@pytest.mark.parametrize("length", [3, 8, 12, 24, 99])
+def test_shortened_names_keep_both_ends_and_differ(length: int) -> None:
+    names = [f"{side}_hind_paw_{part}_of_the_mirror" for side in ("left", "right") for part in ("tip", "top", "base")]
+    short = shortened(names, length)
+    assert len({*short}) == len(names)
+    for name, text in zip(names, short, strict=True):
+        start, cut, end = text.partition("…")
+        assert name.startswith(start) and name.endswith(end) and (cut or text == name)
+    assert length < 24 or max(map(len, short)) <= length
+    assert shortened([*names, *names], length) == short * 2 and shortened([], length) == []
+
+
+def test_a_table_that_fits_after_shortening_keeps_its_columns() -> None:
+    table = NumberTable("keypoint", ["points", "epe"])
+    table.add_row("left_hind_paw_of_the_animal_in_the_mirror_image", "12", "0.25")
+    console = Console(file=io.StringIO(), width=60)
+    console.print(table)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "0.25" in printed and "widen" not in printed and "…" in printed
+    assert max(map(len, printed.splitlines())) == 60

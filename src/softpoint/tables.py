@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 _UNLIMITED = 1 << 16
+_SHORTEST = 24  # characters to which long names are shortened
 
 
 class NumberTable(Table):
-    """A table of names, as they are written and never shortened, and columns of numbers.
+    """A table of names and columns of numbers.
 
-    Where the terminal is too narrow, the last columns are left out and named below the table.
+    Where the terminal is too narrow, long names are shortened in the middle, each still unlike the others; then the
+    last columns are left out and named below the table.
 
     >>> table = NumberTable("keypoint", ["points", "error (px)"])
     >>> table.add_row("left[ear]", "12", "0.25")
@@ -37,11 +40,34 @@ class NumberTable(Table):
         shown, options = copy(self), options.update(markup=False)
         shown.columns = [*self.columns]
         unlimited = options.update(width=_UNLIMITED)
-        while len(shown.columns) > 2 and shown.__rich_measure__(console, unlimited).maximum > options.max_width:
+
+        def excess() -> int:
+            return shown.__rich_measure__(console, unlimited).maximum - options.max_width
+
+        if len(shown.columns) > 1 and (over := excess()) > 0:
+            names = [str(cell) for cell in self.columns[0]._cells]
+            longest = max([len(str(self.columns[0].header)), *map(len, names)])
+            cells = shortened(names, max(_SHORTEST, longest - over))
+            shown.columns[0] = replace(self.columns[0], _cells=[*cells])
+        while len(shown.columns) > 2 and excess() > 0:
             shown.columns.pop()
         if left_out := [str(column.header) for column in self.columns[len(shown.columns) :]]:
             shown.caption = f"widen the terminal for {', '.join(left_out)}"
         yield from Table.__rich_console__(shown, console, options)
+
+
+def shortened(names: Sequence[str], length: int) -> list[str]:
+    """Return names of at most `length` characters, or of the fewest more that keep different names apart.
+
+    >>> shortened(["left_front_paw_tip", "left_front_paw_base", "nose"], 12)
+    ['left_f…w_tip', 'left_f…_base', 'nose']
+    """
+    for kept in range(max(length, 1), max(map(len, names), default=0)):
+        for end in sorted(range(kept), key=lambda end: abs(2 * end - kept + 1)):  # the cut is near the middle
+            short = [n if len(n) <= kept else f"{n[: kept - 1 - end]}…{n[len(n) - end :]}" for n in names]
+            if len({*short}) == len({*names}):
+                return short
+    return [*names]
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
