@@ -63,6 +63,8 @@ def test_a_split_file_is_followed(folder: Path, tmp_path: Path) -> None:
 def test_another_split_is_refused(folder: Path) -> None:
     state = opened(folder).state_dict()
     opened(folder).load_state_dict(state)
+    (resumed := opened(folder)).load_state_dict(state | {"splits": state["splits"] | {"earlier": ["a.png"]}})
+    assert resumed.state_dict()["splits"]["earlier"] == ["a.png"]
     other = next(data for seed in range(1, 9) if (data := opened(folder, seed=seed)).state_dict() != state)
     with pytest.raises(ValueError, match=r"another split: \d+ images differ in \w+, first video\d/img\d\d.png; set"):
         other.load_state_dict(state)

@@ -22,7 +22,15 @@ from softpoint.models import (
 )
 from softpoint.models.backbones import Small
 from softpoint.models.backbones.weights import read_weights
-from softpoint.training.initial_model import Transfer, _inherit, find_model, known_held_out, start_from, trained_on
+from softpoint.training.initial_model import (
+    Transfer,
+    _inherit,
+    earlier_images,
+    find_model,
+    known_held_out,
+    start_from,
+    trained_on,
+)
 
 HEADS = [
     partial(SoftArgmaxHead, learnable_temperature=True, visibility=True),
@@ -117,12 +125,15 @@ def test_the_calibration_stays_that_of_an_untrained_network() -> None:
 def test_held_out_images_that_the_model_knows_are_counted() -> None:
     content = Content({}, Skeleton(("a",)), (1, 1), None, {}, Path("a"), {"train": ["1.png", "2.png"]}, {}, {})
     sources: dict[str, Any] = {
-        split: SimpleNamespace(labels=SimpleNamespace(images=images))
+        split: SimpleNamespace(labels=SimpleNamespace(paths=images))
         for split, images in {"train": ["3.png"], "val": ["4.png"], "test": ["1.png", "5.png"]}.items()
     }
     assert "trained on 1 of the 3 images of val and test, such as 1.png" in trained_on(content, sources)
     assert known_held_out(content, sources) == {"1.png"}
     assert trained_on(content, {"test": sources["val"]}) == trained_on(content, {"test": object()}) == ""
+    assert earlier_images(content, sources) == ["1.png", "2.png"]
+    last = content._replace(splits={"train": ["3.png"], "earlier": earlier_images(content, sources)})
+    assert known_held_out(last, sources) == {"1.png"} and earlier_images(last, sources) == ["1.png", "2.png"]
 
 
 def test_a_place_without_a_model_and_a_checkpoint_as_weights_of_a_backbone_are_refused(tmp_path: Path) -> None:

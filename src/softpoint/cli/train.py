@@ -72,7 +72,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     from softpoint.training import Record
     from softpoint.training.calibrate import stored_score
     from softpoint.training.ending import exit_on_signals
-    from softpoint.training.initial_model import find_model, known_held_out
+    from softpoint.training.initial_model import earlier_images, find_model, known_held_out
     from softpoint.training.pruning import is_pruned
     from softpoint.training.resume import Resume, find_checkpoint, finished_record
 
@@ -86,7 +86,10 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         module, data, trainer = build(cfg, initial)
         # Lightning takes it from the launcher when it is imported, also in processes that train apart.
         rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
-        known = {"known_held_out": len(known_held_out(initial, data.sources))} if initial else {}
+        known = {}
+        if initial:
+            known["known_held_out"] = len(known_held_out(initial, data.sources))
+            data.earlier_images = earlier_images(initial, data.sources)
         record = Record({**run_facts(cfg, own_words(HydraConfig.get().overrides.task)), **known}, keep, trust)
         resumed = Resume(stored, module.hparams) if ckpt else None
         trainer.callbacks += [record, *filter(None, [resumed])]

@@ -90,6 +90,9 @@ class KeypointData(pl.LightningDataModule, ABC):
     # Padding and source of the boxes of crops, for a checkpoint; None where samples show whole images.
     crops: dict[str, Any] | None = None
 
+    # Images that do not train, but that a model from which the training starts has learned.
+    earlier_images: Sequence[str] = ()
+
     # Smallest number of steps of an epoch: a small set is gone through several times between two validations.
     epoch_steps: int = 1
 

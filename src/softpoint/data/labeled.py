@@ -190,8 +190,10 @@ class LabeledData(KeypointData):
         self.unlabeled, self.unlabeled_scans = extra.open(self.skeleton, folder, known, *settings)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position of training, and the images of each split."""
-        return super().state_dict() | {"splits": images_of(self.labels, self.splits), "checksums": self.checksums}
+        """Return the position of training, and the images of each split and of earlier models."""
+        splits = images_of(self.labels, self.splits)
+        splits |= {"earlier": list(self.earlier_images)} if self.earlier_images else {}
+        return super().state_dict() | {"splits": splits, "checksums": self.checksums}
 
     @cached_property
     def checksums(self) -> dict[str, str]:
@@ -206,6 +208,7 @@ class LabeledData(KeypointData):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue after the samples that were drawn; ValueError for another split: it would test trained images."""
         super().load_state_dict(state_dict)
+        self.earlier_images = state_dict["splits"].get("earlier", ())
         for split, images in images_of(self.labels, self.splits).items():
             if moved := set(images) ^ set(state_dict["splits"].get(split, ())):
                 raise ValueError(

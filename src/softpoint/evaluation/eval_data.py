@@ -14,6 +14,7 @@ from softpoint.data.datamodule import KeypointData, Loader
 from softpoint.data.labeled import LabeledData
 from softpoint.evaluation.eval_sets import EvaluationSet, labeled_set, split_set
 from softpoint.inference import Checkpoint
+from softpoint.inference.checkpoint import trained_images
 from softpoint.labels.formats import recognize
 from softpoint.labels.label_sets import as_paths
 from softpoint.labels.load import LabelSource
@@ -89,7 +90,7 @@ def open_set(
         ) from error
     for trained in (checkpoint, other) if split != "train" else ():
         if trained is not None and trained.splits:
-            _warn_of_trained_images(trained.path, trained.splits.get("train", ()), chosen.images)
+            _warn_of_trained_images(trained.path, trained_images(trained.splits), chosen.images)
     return chosen
 
 
@@ -242,9 +243,8 @@ def _scene(node: Mapping[str, Any]) -> Any:
     return getattr(scenes, name)(**{key: value for key, value in node.items() if key != "_target_"})
 
 
-def _warn_of_trained_images(path: Path, trained: Collection[str], images: Sequence[str]) -> None:
+def _warn_of_trained_images(path: Path, trained: set[str], images: Sequence[str]) -> None:
     """Warn where the images have names of images that the network was trained on."""
-    trained = {normalize_path(image) for image in trained}
     if seen := [image for image in images if normalize_path(image) in trained]:
         message = (
             "%d of %d images have the names of images that %s was trained on, first %s; if they are the same images,"

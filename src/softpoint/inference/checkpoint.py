@@ -19,7 +19,7 @@ from softpoint.inference.hub import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, download
 from softpoint.inference.safe_load import check_values, read_torch_file
 from softpoint.labels.skeleton import MAX_KEYPOINTS, Skeleton
 from softpoint.models import KeypointNet
-from softpoint.paths import sha256
+from softpoint.paths import normalize_path, sha256
 
 # Of the config in a shared folder.
 FORMAT = 1
@@ -115,6 +115,14 @@ def read_content(path: str | Path) -> Content:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return Content(weights, skeleton, size, crops, config, path, splits, record, versions, address)
+
+
+def trained_images(splits: Mapping[str, Sequence[str]] | None) -> set[str]:
+    """Return the paths, by `normalize_path`, of the images that the stored splits of a model say it has learned.
+
+    They are those of its training, and "earlier" ones, of models that it started from.
+    """
+    return {normalize_path(image) for split in ("train", "earlier") for image in (splits or {}).get(split, ())}
 
 
 def _read(path: Path) -> Mapping[str, Any]:

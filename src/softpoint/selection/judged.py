@@ -17,6 +17,7 @@ from softpoint.evaluation.eval_sets import EvaluationSet, common_keypoints
 from softpoint.evaluation.predict import evaluation_predictor, predict
 from softpoint.evaluation.results import Results
 from softpoint.inference import Checkpoint, read_checkpoint
+from softpoint.inference.checkpoint import trained_images
 from softpoint.labels.schema import Labels
 from softpoint.metrics.calibration import FRACTION
 from softpoint.paths import normalize_path
@@ -143,7 +144,7 @@ def judged_by_model(
     labels = labels_of(eval_set, checkpoint.path)
     predictor = evaluation_predictor(checkpoint, eval_set, device=device)
     results = predict(predictor, eval_set, batch_size=batch_size, missing="skip", progress=progress)
-    trained = {normalize_path(image) for image in (checkpoint.splits or {}).get("train", ())}
+    trained = trained_images(checkpoint.splits)
     held_out = np.array([path not in trained for path in labels.paths])
     labels = labels.with_keypoints(results.skeleton.names)
     results = as_scales(results, float(checkpoint.net.calibration.covariance_scale))

@@ -13,6 +13,7 @@ from softpoint.labels.label_sets import read_sets, source_name
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
+from softpoint.labels.split import SPLITS
 from softpoint.paths import normalize_path
 
 _TRIED = 20  # images of the training, by which its folder is known
@@ -34,7 +35,7 @@ def known_images(checkpoint: Checkpoint, labels: Labels | None = None, images: s
     """
     given = images or (None if labels is None else labels.folder)
     folder = _stored_folder(checkpoint) if given is None else Path(given)
-    trained = tuple(image for split in (checkpoint.splits or {}).values() for image in split)
+    trained = tuple(image for split in SPLITS for image in (checkpoint.splits or {}).get(split, ()))
     there = folder is not None and _hold(folder, trained)
     start, known = (folder or Path()).resolve(), {*trained} if there else set()
     labeled = known

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from softpoint.inference.checkpoint import Content, read_content
+from softpoint.inference.checkpoint import Content, read_content, trained_images
 from softpoint.inference.run_record import one_line
 from softpoint.labels.skeleton import MAX_KEYPOINTS
 from softpoint.models import KeypointNet
@@ -165,21 +166,56 @@ def _fitted(value: Tensor, old: Tensor, rows: int, names: Sequence[str], before:
 
 
 def known_held_out(content: Content, sources: Mapping[str, Any]) -> set[str]:
-    """Return the images in the val and test sources that the model was trained on."""
-    return _held_out(sources) & set((content.splits or {}).get("train", ()))
+    """Return the images in the val and test sources that the model, or one that it started from, was trained on."""
+    return _images(sources, "val", "test") & _known(content, sources)
 
 
-def _held_out(sources: Mapping[str, Any]) -> set[str]:
-    labels = [labels for split in ("val", "test") if (labels := getattr(sources.get(split), "labels", None))]
-    return {image for part in labels for image in part.images}
+def earlier_images(content: Content, sources: Mapping[str, Any]) -> list[str]:
+    """Return the images that a model was trained on, and those it started from, but that no source trains on now."""
+    return sorted(_known(content, sources) - _images(sources, "train"))
+
+
+def _known(content: Content, sources: Mapping[str, Any]) -> set[str]:
+    return respelled(trained_images(content.splits), _images(sources, *sources))
+
+
+def respelled(known: set[str], images: set[str]) -> set[str]:
+    """Return the paths of `known` images as they are from the folder of `images`, if half of them are found so.
+
+    The same set starts from another folder where it was one of a list before, or is one now.
+
+    >>> sorted(respelled({"1.png", "2.png"}, {"a/1.png", "a/2.png", "b/1.png"})), respelled({"a/1.png"}, {"1.png"})
+    (['a/1.png', 'a/2.png'], {'1.png'})
+    """
+    found = Counter({("", ""): len(known & images)})
+    found.update((head, "") for name in known for head, tail in _divided(name) if tail in images)
+    found.update(("", head) for image in images for head, tail in _divided(image) if tail in known)
+    (before, now), most = found.most_common(1)[0]
+    return {now + name.removeprefix(before) for name in known} if 2 * most >= len(known) else known
+
+
+def _divided(path: str) -> Iterator[tuple[str, str]]:
+    """Yield each folder that a path begins with, and the rest.
+
+    >>> list(_divided("a/b/1.png"))
+    [('a/', 'b/1.png'), ('a/b/', '1.png')]
+    """
+    parts = path.split("/")
+    yield from (("/".join([*parts[:i], ""]), "/".join(parts[i:])) for i in range(1, len(parts)))
+
+
+def _images(sources: Mapping[str, Any], *splits: str) -> set[str]:
+    labels = [labels for split in splits if (labels := getattr(sources.get(split), "labels", None))]
+    return {path for part in labels for path in part.paths}
 
 
 def trained_on(content: Content, sources: Mapping[str, Any]) -> str:
     """Return a warning of images in the val and test sources that the model was trained on; "" for none."""
     if not (known := known_held_out(content, sources)):
         return ""
+    count = len(_images(sources, "val", "test"))
     return (
-        f"the model of init was trained on {len(known)} of the {len(_held_out(sources))} images of val and test, such"
+        f"the model of init was trained on {len(known)} of the {count} images of val and test, such"
         f" as {one_line(min(known), 80)}: their errors will be too small; hold out the images that its run held out, by"
         " data.splits"
     )
