@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from softpoint.tables import NumberTable, shortened
+from softpoint.tables import NumberTable, markdown_table, print_markdown, shortened
 
 NAMES = ["eye[/l]", "left_hind_paw_of_the_mirror_image", "left_hind_paw_in_the_mirror_image", "é" * 30]
 
@@ -49,3 +49,18 @@ def test_a_table_that_fits_after_shortening_keeps_its_columns() -> None:
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert "0.25" in printed and "widen" not in printed and "…" in printed
     assert max(map(len, printed.splitlines())) == 60
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_tables_of_a_text_are_drawn_on_a_terminal_alone(terminal: bool) -> None:
+    rows = [["left|right", "1.25", "0.5"], ["a [bold]name[/bold]", "**2.5**", "-"]]
+    text = f"### Title [a]\n\n{markdown_table(['variant', 'EPE px', 'step'], rows)}\n\n`{'a b ' * 30}`"
+    console = Console(file=io.StringIO(), width=60, force_terminal=terminal, color_system=None)
+    print_markdown(text, console)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    if not terminal:
+        assert printed == f"{text}\n"
+        return
+    assert printed.startswith("### Title [a]\n\n┏━") and printed.endswith(f"┘\n\n`{'a b ' * 30}`\n")
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line[0:1] == "│"]
+    assert cells == [[cell.strip("*") for cell in row] for row in rows]

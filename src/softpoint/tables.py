@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
+from itertools import groupby
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
@@ -81,3 +83,22 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, *rows]
     text = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines]
     return "\n".join([text[0], "|---" + "|---:" * (len(header) - 1) + "|", *text[1:]])
+
+
+def print_markdown(text: str, console: Console) -> None:
+    """Print a text whose tables are drawn where it is read on a terminal, and stay Markdown in a file."""
+    for is_table, lines in groupby(text.splitlines(), key=lambda line: console.is_terminal and line.startswith("|")):
+        if is_table:
+            console.print(_drawn([*lines]))
+        else:
+            console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _drawn(lines: Sequence[str]) -> NumberTable:
+    header, _, *rows = ([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines)
+    table = NumberTable(header[0], header[1:])
+    for row in rows:
+        bold = [cell.startswith("**") for cell in row]
+        texts = [cell.replace("\\|", "|").strip("*") for cell in row]
+        table.add_row(*(Text(text, "bold") if is_bold else text for text, is_bold in zip(texts, bold, strict=True)))
+    return table
