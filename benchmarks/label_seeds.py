@@ -47,9 +47,9 @@ def label_targets(folder: Path, image: bytes) -> list[Target]:
         Target("config.yaml", [config], _read, beside={"labeled-data/a/CollectedData_anna.csv": DLC.encode()}),
         Target("a.pts", [b"version: 1\nn_points: 2\n{\n1 2\n3 4\n}\n"], _read_folder, beside=beside),
         Target("labels.h5", [_h5(folder / "labels.h5")], _read),
-        Target("labels.slp", [_slp(folder / "labels.slp")], _in_process(sleap.read_in_process), beside={"a.mp4": b""}),
-        Target("labels.nwb", [_nwb(folder / "labels.nwb")], _in_process(nwb.read_in_process), beside=beside),
-        Target("labels.mat", [_mat()], _in_process(mpii.read_in_process), beside=beside),
+        _slow("labels.slp", _slp(folder / "labels.slp"), sleap.read_in_process, {"a.mp4": b""}),
+        _slow("labels.nwb", _nwb(folder / "labels.nwb"), nwb.read_in_process, beside),
+        _slow("labels.mat", _mat(), mpii.read_in_process, beside),
     ]
 
 
@@ -74,9 +74,15 @@ def _to_the_end(path: Path, read: Callable[[RowErrors], object]) -> None:
         raise ValueError(first_few(errors.skipped))
 
 
-def _in_process(read: Callable[[Path, RowErrors, Path | None], object]) -> Callable[[Path, Path], object]:
-    """Return what reads in this process what is otherwise read in one of its own, which takes a second to start."""
-    return lambda path, _: _to_the_end(path, lambda errors: read(path, errors, None))
+def _slow(
+    name: str, seed: bytes, read: Callable[[Path, RowErrors, Path | None], object], beside: dict[str, bytes]
+) -> Target:
+    """Return what is read in a process of its own, which takes a second to start: here only where it takes too much."""
+
+    def in_process(path: Path, _: Path) -> None:
+        _to_the_end(path, lambda errors: read(path, errors, None))
+
+    return Target(name, [seed], in_process, beside=beside, limited=_read)
 
 
 def _texts() -> dict[str, list[str]]:

@@ -17,3 +17,6 @@ class Target(NamedTuple):
     read: Callable[[Path, Path], Any]
     hostile: Sequence[bytes] = ()  # seeds that may be refused without damage
     beside: Mapping[str, bytes] = {}  # files that it needs
+    limited: Callable[[Path, Path], Any] | None = (
+        None  # the same in a process of its own, whose memory the system bounds
+    )

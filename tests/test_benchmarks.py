@@ -204,6 +204,7 @@ PLANTED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "an error without a message": (lambda path: next(iter({}.__getitem__(0))), "foreign error"),
     "a crash": (lambda path: os.kill(os.getpid(), signal.SIGSEGV), "crash SIGSEGV"),
     "memory": (_grow, "too expensive"),
+    "memory that is limited": (_grow, "refused"),
     "a file of C": (lambda path: cv2.imwrite(str(path.parent / "a.png"), np.zeros((2, 2))), "outside"),
     "a file of C above": (lambda path: cv2.imwrite(str(_outside(path) / "a.png"), np.zeros((2, 2))), "outside"),
     "its own file": (lambda path: path.write_bytes(b"other"), "outside"),
@@ -230,7 +231,9 @@ def test_each_fault_of_a_reader_is_seen(tmp_path: Path, monkeypatch: pytest.Monk
 
     def cases(number: int) -> Any:
         name, (act, _) = list(PLANTED.items())[number]
-        return target(name, [b""], lambda path, out: [(out / "made").mkdir(), act(path)]), b""
+        # What takes too much is read again in a process that limits it, where there is one.
+        limited = (lambda path, out: int("a")) if name == "memory that is limited" else None
+        return target(name, [b""], lambda path, out: [(out / "made").mkdir(), act(path)], limited=limited), b""
 
     seen = {one["name"]: one["kind"] for one in module.outcomes(cases, len(PLANTED), tmp_path)}
     assert {name: kind for name, (_, kind) in PLANTED.items()} == {
@@ -250,9 +253,9 @@ def test_a_process_that_reports_nothing_for_long_is_ended(monkeypatch: pytest.Mo
 
 
 def test_an_input_that_takes_long_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    work, target = import_module("mutation_work"), import_module("mutation_target").Target
+    work = import_module("mutation_work")
     monkeypatch.setattr(work, "SECONDS", 0.0)
-    assert work.attempt(target("a", [b""], lambda path, out: None), tmp_path, tmp_path)["kind"] == "too expensive"
+    assert work.attempt(lambda path, out: None, tmp_path, tmp_path)["kind"] == "too expensive"
 
 
 def test_memory_of_a_server_is_that_of_its_processes_too() -> None:

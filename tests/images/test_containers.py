@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import re
 import shutil
+import struct
 import sys
 from collections.abc import Iterator
 from io import BytesIO
@@ -155,6 +157,20 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
         deep = cv2.imencode(".png", COLORS[0].astype(np.uint16) << 4)[1]
         file["video5/video"] = deep.view(np.int8)[None]
     return path
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux bounds the memory of a process")
+def test_an_image_that_claims_gigabytes_is_refused(package: Path, tmp_path: Path) -> None:
+    data, length = package.read_bytes(), struct.pack("<I", len(encoded(COLORS[1])))
+    said = ""
+    for place in re.finditer(re.escape(length), data):
+        path = tmp_path / f"{place.start()}.pkg.slp"
+        path.write_bytes(data[: place.start()] + struct.pack("<I", 3_000_000_000) + data[place.end() :])
+        try:
+            find(path / "video0/000007").decoded(LIMIT)
+        except ValueError as error:
+            said += str(error)
+    assert "memory allocation failed" in said
 
 
 def test_packed_images(package: Path) -> None:

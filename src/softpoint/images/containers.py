@@ -23,6 +23,7 @@ from softpoint.images.decode import pillow_limit
 from softpoint.images.decode_errors import FORMATS, explained, image_explained
 from softpoint.images.depth import Decoded, rgb
 from softpoint.images.headers import read_header
+from softpoint.images.process import bounded_memory
 from softpoint.images.video import Video, check_pixels
 
 # Number of containers that a process keeps open.
@@ -161,7 +162,7 @@ class PackedImages:
         self.place, self.max_pixels = f"{path}: {name}", max_pixels
         with explained(str(path), "copy the file again"):
             file = _h5py().File(path, "r")
-        with self._explained():
+        with self._explained(), self._bounded():
             group = file.get(name)
             if group is None:
                 videos = ", ".join(sorted(key for key in file if key.startswith("video") and key[5:].isdigit()))
@@ -188,7 +189,7 @@ class PackedImages:
         with self._explained(), isolated.watched(place, self.max_pixels, reads=True):
             row = self._row(number)
             if self._is_raw:
-                return np.broadcast_to(self._images[row], (*self._images.shape[1:3], 3)).copy()
+                return np.broadcast_to(self._stored(row), (*self._images.shape[1:3], 3)).copy()
             with self._opened(row) as image:
                 pixels = np.array(image.convert("RGB"))
             return pixels[..., ::-1].copy() if self._is_bgr and image.mode == "RGB" else pixels
@@ -205,6 +206,14 @@ class PackedImages:
     def _explained(self) -> AbstractContextManager[None]:
         return explained(self.place, "copy the file again")
 
+    def _bounded(self) -> AbstractContextManager[None]:
+        # HDF5 takes the memory that an entry of any length claims to need.
+        return bounded_memory(max_bytes(self.max_pixels))
+
+    def _stored(self, row: int) -> Any:
+        with self._bounded():
+            return self._images[row]
+
     def _row(self, number: int) -> int:
         if number not in self._rows:
             numbers = f", numbered from {min(self._rows)} to {max(self._rows)}" if self._rows else ""
@@ -214,7 +223,7 @@ class PackedImages:
     def _opened(self, row: int) -> Image.Image:
         if self._images.ndim == 2 and self._images.shape[1] > 4 * self.max_pixels:
             raise ValueError(f"holds {self._images.shape[1]} bytes per image")
-        file = BytesIO(np.asarray(self._images[row]).tobytes())
+        file = BytesIO(np.asarray(self._stored(row)).tobytes())
         is_wide = (header := read_header(file)) is not None and header.is_wide
         check_parts(file)
         image = Image.open(file, formats=("PNG", "JPEG"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import sys
 import tempfile
 import tracemalloc
 import warnings
@@ -72,6 +74,17 @@ def test_more_texts_than_memory_holds_are_refused_unread(tmp_path: Path) -> None
         file.create_dataset("names", (2_000_000,), h5py.string_dtype())
         with pytest.raises(ValueError, match="its table names has 2000000 entries of any length; at most 1000000 are"):
             hdf5.part_of(file, "names")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux bounds the memory of a process")
+def test_a_text_that_claims_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_group("df").attrs["pandas_type"] = np.bytes_("frame")
+        file["df"].attrs["nblocks"] = "1" * 37
+    path.write_bytes(path.read_bytes().replace(struct.pack("<I", 37), struct.pack("<I", 3_000_000_000), 1))
+    with pytest.raises(ValueError, match=r"a\.h5 cannot be read as DeepLabCut's table: .*memory allocation failed"):
+        read_labels(path)
 
 
 @pytest.mark.parametrize("part", ["block0_values", "axis1_label0"])

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from softpoint.extras import require
+from softpoint.images.process import bounded_memory
 from softpoint.labels.formats.parsing import dlc_table
 from softpoint.labels.formats.parsing.hdf5 import check_array
 from softpoint.labels.row_errors import RowErrors
@@ -31,6 +32,7 @@ _PLAIN = {
 
 # Bytes of all arrays as floats, each of which takes six times as many as a Python object.
 _MAX_BYTES = 1 << 26
+_MAX_MEMORY = 1 << 30  # in all: HDF5 takes what a text claims to need
 
 _Names = list[tuple[str, ...]]
 
@@ -68,7 +70,7 @@ def _frame(path: Path) -> tuple[_Names, _Names, np.ndarray]:
     """Return the names of columns, the names of rows, and the values (rows, columns)."""
     h5py = require("h5py", "dlc", str(path))
     try:
-        with h5py.File(path, "r") as file:
+        with bounded_memory(_MAX_MEMORY), h5py.File(path, "r") as file:
             # Links out of the file are not followed.
             parts = (file[name] for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink))
             groups = (part for part in parts if isinstance(part, h5py.Group) and "pandas_type" in part.attrs)
