@@ -91,7 +91,7 @@ def print_markdown(text: str, console: Console) -> None:
         if is_table:
             console.print(_drawn([*lines]))
         else:
-            console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+            console.print("\n".join(lines), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def _drawn(lines: Sequence[str]) -> NumberTable:

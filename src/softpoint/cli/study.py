@@ -93,7 +93,7 @@ def carry_out(cfg: DictConfig, trials: Sequence[Trial], report: Callable[[Sequen
     trials = [trial if trial.measured else replace(trial, failed=reasons[trial.folder]) for trial in trials]
     sections = report(trials)
     for text in sections.values():
-        print_markdown(f"\n{text}\n", Console())
+        print_markdown(f"\n{text}\n\n", Console())
     print(f"written to {cfg.output}")
     if failed := [trial for trial in trials if trial.failed]:
         reason = f"{failed[0].name}: {failed[0].failed}"
