@@ -72,6 +72,20 @@ def test_groups_of_one_name_are_two(tmp_path: Path) -> None:
     assert len(set(labels.groups)) == 4 + 2  # the images of a flat folder are groups of their own
 
 
+def test_frames_of_a_flat_folder_are_not_divided_and_the_run_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    rows = [f"frame_{i:03}.png,1,1" for i in range(12)]
+    paths = [put(tmp_path / name, "x.csv", "nose_x,nose_y", *rows) for name in ("one", "two", "three")]
+    labels = read(paths)
+    assert set(labels.groups) == {"one", "two", "three"}
+    rows_of = split_labels(labels, Split(), 0)
+    held = {labels.groups[row] for row in rows_of["test"]}
+    assert len(held) == 1 and not held & {labels.groups[row] for row in rows_of["train"]}
+    assert f"the images of {paths[0]} are kept in one split: their names count frames of a video" in caplog.text
+
+
 def test_splits_are_those_of_the_names(tmp_path: Path) -> None:
     header, rows = "nose_x,nose_y", ["0.png,1,1", "1.png,2,2"]
     paths = [put(tmp_path / name, "x.csv", header, *rows) for name in ("train", "valid", "test")]

@@ -17,7 +17,7 @@ IMAGES = ("v/a.png", "v/b.png", "v/c.png", "v/d.png")
 FILE = "image,split\nv/a.png,train\nv/b.png,test\nv/c.png,train\nv/d.png,val\n"
 
 
-def test_a_stated_split_is_used_and_without_test_its_val_is() -> None:
+def test_a_stated_split_is_used_and_without_test_its_val_is(caplog: pytest.LogCaptureFixture) -> None:
     images = [f"{split}/{i}.png" for split, count in (("a", 20), ("b", 5)) for i in range(count)]
     labels = labels_of(images)
     assert stated_split(labels, 0, 0.2) is None
@@ -25,8 +25,10 @@ def test_a_stated_split_is_used_and_without_test_its_val_is() -> None:
     splits = stated_split(replace(labels, splits=names), 0, 0.2)
     assert splits is not None
     assert splits["test"].tolist() == list(range(20, 25)) and len(splits["val"]) == 4 and len(splits["train"]) == 16
-    incomplete = replace(labels, splits=dict(list(names.items())[1:]))
-    assert stated_split(incomplete, 0, 0.2) is None
+    assert not caplog.text
+    incomplete = stated_split(replace(labels, splits=dict(list(names.items())[-4:])), 0, 0.2)
+    assert incomplete is not None and incomplete["test"].tolist() == list(range(21, 25))
+    assert "states no split for 21 of its 25 images, first a/0.png, which are trained on" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +26,27 @@ EXPRESSIONS = (
     rf"(?:^|[-_/])(?:{_FRAME}[-_. ]*\d\d\d|\d{{5}})\d*[-_]([a-zA-Z]+[-_]?\d+)[^-_/\d]*$",
     r"(.*/\d*[^-_./\d][^-_./]*|^\d*[^-_./\d][^-_./]*)[-_.]",
 )
+
+
+# Names that cameras give to photos.
+_CAMERA = re.compile(r"(IMG|DSC[NF]?|PXL|DJI|GOPR|P)[-_]?")
+
+
+def count_frames(paths: Iterable[str]) -> bool:
+    """Return whether file names are one word and a counter, or a padded number, as frames of one video have.
+
+    >>> count_frames(["a/img01.png", "a/img12.png"]), count_frames(["a/0001.png", "a/0040.png"])
+    (True, True)
+    >>> count_frames(["000000000139.jpg"] * 2), count_frames(["IMG_1.jpg", "IMG_2.jpg"]), count_frames(["ann1", "bob1"])
+    (False, False, False)
+    """
+    found = {re.fullmatch(r"(.*?)(\d+)", Path(path).stem) for path in paths}
+    words = {"" if match is None else match[1] for match in found}
+    if None in found or len(words) > 1:
+        return False
+    word, numbers = words.pop(), [match[2] for match in found if match]
+    padded = any(number[0] == "0" < number for number in numbers) and max(map(len, numbers)) <= 8
+    return not _CAMERA.fullmatch(word) if any(map(str.isalpha, word)) else padded
 
 
 class NameGroups(NamedTuple):

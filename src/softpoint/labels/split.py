@@ -125,14 +125,20 @@ def split_labels(labels: Labels, split: Split, seed: int) -> dict[str, np.ndarra
 
 
 def stated_split(labels: Labels, seed: int, val: float) -> dict[str, np.ndarray] | None:
-    """Return the split that the label file states; None where it states none for some image.
+    """Return the split that the label file states; None where it states none, or no training or no other image.
 
-    Without a test split, the stated val split becomes the test split, and val is taken out of train.
+    Images without a stated split are trained on, which a warning counts. Without a test split, the stated val split
+    becomes the test split, and val is taken out of train.
     """
-    names = [labels.splits.get(image) for image in labels.images]
+    names = [labels.splits.get(image, "train") for image in labels.images]
     rows = {split: np.flatnonzero([name == split for name in names]) for split in SPLITS}
-    if sum(map(len, rows.values())) < len(labels) or not len(rows["train"]) or len(rows["train"]) == len(labels):
+    if not len(rows["train"]) or len(rows["train"]) == len(labels):
         return None
+    if unstated := {image for image in labels.images if image not in labels.splits}:
+        _log.warning(
+            "%s states no split for %d of its %d images, first %s, which are trained on; data.splits=FILE places each",
+            *(labels.source, len(unstated), len(set(labels.images)), min(unstated)),
+        )
     if not len(rows["test"]):
         rows["test"], rows["val"] = rows["val"], rows["test"]
     if not len(rows["val"]):
