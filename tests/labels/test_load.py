@@ -63,7 +63,8 @@ def test_errors_of_all_kinds_are_raised_together(tmp_path: Path) -> None:
     images(tmp_path, read_labels(path, on_error="skip"))
     (tmp_path / "v" / "b.png").rename(tmp_path / "v" / "bb.png")
     (tmp_path / "walk").rename(tmp_path / "wallk")
-    spoil(tmp_path / "d.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40), np.uint8)).save(tmp_path / "d.png")
+    spoil(tmp_path / "d.png")  # which its header does not show
     with pytest.raises(RefusedLabelsError) as error:
         load_labels(LabelSource(path))
     stated = [line.strip() for line in str(error.value).splitlines() if "line " in line]
@@ -83,7 +84,7 @@ def test_errors_of_all_kinds_are_raised_together(tmp_path: Path) -> None:
     with pytest.raises(RefusedLabelsError, match=r"line 4: ear at \(300, 4\) is outside its image"):
         load_labels(LabelSource(path))
     path.write_text(path.read_text().replace("png,1", "png,one"))  # no row is left, which is no error of its own
-    with pytest.raises(RefusedLabelsError, match=r"7 rows cannot be used(.|\n)*\ncorrect them$"):
+    with pytest.raises(RefusedLabelsError, match=r"7 rows cannot be used(.|\n)*\ncorrect it$"):
         load_labels(LabelSource(path))
 
 
