@@ -7,10 +7,15 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from helpers.training import write_labels
+from helpers.changes import ROWS, applied
+from helpers.labels import images, written
+from helpers.training import read_csv, write_labels
+from softpoint.audit.fixes import Change
 from softpoint.images.decode import read_image
+from softpoint.labels.formats import read_labels
 
 
 @pytest.fixture
@@ -125,3 +130,23 @@ def test_painted_scenes_are_only_drawn(start: Callable, tmp_path: Path) -> None:
     ending = start("inspect", "data=synthetic", f"output={tmp_path / 'out'}", "images=3")
     assert ending.code == 0 and "nothing to inspect" in ending.out
     assert read_image(tmp_path / "out" / "images.png").std() > 20
+
+
+@pytest.mark.parametrize("name", ["clean.csv", "clean.json"])
+def test_the_command_writes_what_it_lists(start: Callable, tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, ROWS.replace("m2,2.5", "m2,many"))
+    images(tmp_path, read_labels(path, on_error="skip"), (30, 40))
+    before = path.read_bytes()
+    words = [f"data.labels={path}", f"output={tmp_path / 'out'}", f"data.cache_dir={tmp_path}", "data.mode=instance"]
+    ending = start("inspect", *words, f"fix={tmp_path / name}")
+    assert ending.code == 0, ending.out + ending.err
+    assert path.read_bytes() == before and "left in" in ending.out
+    changes = [Change(**row) for row in read_csv(tmp_path / "out" / "fixes.csv")]
+    assert changes[-1].change == "left out" and "line 3: " in changes[-1].detail and "'many'" in changes[-1].detail
+    raw = read_labels(path, missing="none", on_error="skip")
+    again, expected = read_labels(tmp_path / name), applied(raw, changes[:-1])
+    assert again.images == expected.images
+    np.testing.assert_array_equal(again.keypoints, expected.keypoints)
+    np.testing.assert_array_equal(again.visibility, expected.visibility)
+    ending = start("inspect", *words, f"fix={tmp_path / name}")
+    assert ending.code == 1 and "exists, and no file is overwritten" in ending.err

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
+from softpoint.audit.fixes import Change
 from softpoint.audit.report import Report
 from softpoint.tables import NumberTable
 
 _COLORS = {"error": "bold red", "warning": "yellow", "info": "dim"}
-_MAX_EXAMPLES, _MAX_SIZES = 3, 4
+_MAX_EXAMPLES, _MAX_SIZES, _MAX_CHANGES = 3, 4, 60
+
+
+def print_changes(changes: Sequence[Change], console: Console | None = None) -> None:
+    """Print a table of the first changes, and the number of all."""
+    console = console or Console()
+    table = Table()
+    for name in ("place", "image", "change", "keypoint", "detail"):
+        table.add_column(name, overflow="fold")
+    for change in changes[:_MAX_CHANGES]:
+        table.add_row(*map(Text, change))
+    if changes:
+        console.print(table)
+    counts = Counter(change.change for change in changes)
+    more = f"; the table holds the first {_MAX_CHANGES}" if len(changes) > _MAX_CHANGES else ""
+    text = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing to correct"
+    console.print(f"{text}{more}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_report(report: Report, console: Console | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from softpoint.suggest import check_choice, setting
+from softpoint.suggest import check_choice
 
 
 def main(cfg: DictConfig) -> None:
@@ -12,7 +12,7 @@ def main(cfg: DictConfig) -> None:
     from pathlib import Path
 
     from softpoint.images import ImageFolder
-    from softpoint.labels.convert import summary, write_labels, write_stated_splits
+    from softpoint.labels.convert import summary, write_labels, written_lines
     from softpoint.labels.formats import WRITERS, recognize
     from softpoint.labels.label_sets import as_paths, read_sets, source_name
     from softpoint.labels.row_errors import RowErrors
@@ -30,13 +30,7 @@ def main(cfg: DictConfig) -> None:
     labels = read_sets(cfg.labels, cfg.format, cfg.images, None, errors, cfg.missing, None, cfg.skeleton)
     formats = ", ".join(dict.fromkeys(cfg.format or recognize(path) for path in as_paths(cfg.labels)))
     print(f"read {source_name(cfg.labels)} ({formats}): {summary(labels)}")
-    folder = Path(labels.folder)
-    image_folder = ImageFolder(folder, cfg.exif, cfg.max_pixels)
+    image_folder = ImageFolder(Path(labels.folder), cfg.exif, cfg.max_pixels)
     labels = with_found_names(labels, image_folder)
     written = write_labels(labels, cfg.to, output, image_folder, errors)
-    print(f"wrote {output} ({cfg.to}): {summary(written)}")
-    if (splits := write_stated_splits(written, output)) is not None:
-        print(f"wrote {splits}, the split that the labels state: train on it with {setting('data.splits', splits)}")
-    if folder.absolute() != output.parent.absolute():
-        words = f"{setting('data.labels', output)} {setting('data.images', folder)}"
-        print(f"its paths start from {folder}: train on it with {words}")
+    print(*written_lines(written, cfg.to, output), sep="\n")

@@ -36,7 +36,7 @@ _TEXTS_OF = {
     "suggest": {"ckpt", "source", "labels", "images", "crossval", "output", "scorer", "boxes"},
     "export": {"ckpt", "output", "images", "hub"},
     "serve": {"model"},
-    "inspect": {"output"},
+    "inspect": {"output", "fix"},
     "convert": {"labels", "output", "images"},
     "fetch": {"root"},
     "pack": {"output"},

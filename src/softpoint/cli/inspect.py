@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from softpoint.audit import Report
     from softpoint.labels.load import LabelSource, LoadedLabels
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def main(cfg: DictConfig) -> None:
-    """Print tables, write report.json, images.png and findings.png; exit with 1 where training would fail."""
+    """Print tables, write report.json, images.png and findings.png; exit with 1 where training would fail.
+
+    With `fix`, write corrected labels and fixes.csv; then training on these decides how it exits.
+    """
     if "painter" in cfg.data:
         show_scenes(cfg)
         return
@@ -35,6 +38,7 @@ def main(cfg: DictConfig) -> None:
     from softpoint.viz import write_image
 
     source, split = instantiate(cfg.datamodule.source), instantiate(cfg.datamodule.split)
+    target = None if cfg.fix is None else (Path(cfg.fix), fixed_format(Path(cfg.fix), source, cfg.fix_kinds))
     loaded = load_labels(source, audit=True)
     report = audit(loaded, source, split, cfg.data.seed, cfg.unlabeled)
     output, labels, read = Path(cfg.output), loaded.labels, loaded.image_folder.read
@@ -49,9 +53,66 @@ def main(cfg: DictConfig) -> None:
             write_image(output / name, page)
             written.append(name)
     print_report(report)
+    if target:
+        fixed = write_fixed(*target, loaded, source, report, cfg.fix_kinds, output)
+        written.append("fixes.csv")
+        report = audit(fixed, source, split, cfg.data.seed, unlabeled=False)
+        left = [f"{finding.kind} ({finding.severity})" for finding in report.findings if finding.severity != "info"]
+        print(f"left in {cfg.fix}: {', '.join(left) or 'no error or warning'}")
     print(f"{output}: {', '.join(written)}")
     if report.has_errors:
         sys.exit(1)
+
+
+def fixed_format(path: Path, source: LabelSource, kinds: Sequence[str]) -> str:
+    """Return the format of corrected labels; ValueError for a file that exists, another suffix, or unknown kinds."""
+    from softpoint.audit.fixes import KINDS
+    from softpoint.labels.formats import recognize
+    from softpoint.labels.label_sets import as_paths
+    from softpoint.suggest import check_choice
+
+    for kind in kinds:
+        check_choice("fix_kinds", kind, KINDS)
+    if path.exists():
+        raise ValueError(f"fix={path} exists, and no file is overwritten; name another one")
+    if path.suffix.lower() == ".json":
+        return "coco"
+    if path.suffix.lower() != ".csv":
+        raise ValueError(f"fix={path} must end in .csv, or in .json for COCO")
+    kept = {source.format or recognize(labels) for labels in as_paths(source.labels) if labels.exists()}
+    return "dlc_csv" if kept and all(name.startswith("dlc_") for name in kept) else "csv"
+
+
+def write_fixed(
+    path: Path,
+    to: str,
+    loaded: LoadedLabels,
+    source: LabelSource,
+    report: Report,
+    kinds: Sequence[str],
+    output: Path,
+) -> LoadedLabels:
+    """Write and return corrected labels, print all changes, and write them as fixes.csv in `output`."""
+    import numpy as np
+
+    from softpoint.audit.console import print_changes
+    from softpoint.audit.fixes import Change, fixed_labels
+    from softpoint.labels.convert import write_labels, written_lines
+    from softpoint.labels.csv_io import write_rows
+    from softpoint.labels.load import read_source
+    from softpoint.labels.row_errors import RowErrors
+
+    with quiet():
+        raw = read_source(replace(source, missing="none"), RowErrors(loaded.errors.source, silent=True))
+    labels, changes = fixed_labels(raw, loaded.labels, report.findings, source.missing, kinds)
+    errors = RowErrors(loaded.errors.source, "skip", silent=True)
+    written = write_labels(labels, to, path, loaded.image_folder, errors)
+    changes += [Change("", "", "left out", "", row) for row in (*loaded.errors.skipped, *errors.skipped)]
+    print_changes(changes)
+    write_rows(output / "fixes.csv", [Change._fields, *changes])
+    print(*written_lines(written, to, path), sep="\n")
+    sizes = np.array([loaded.scans[image].size for image in written.images], dtype=np.int64).reshape(-1, 2)
+    return replace(loaded, labels=replace(written, unused={}), sizes=sizes, errors=RowErrors(str(path), silent=True))
 
 
 def audit(loaded: LoadedLabels, source: LabelSource, split: Split, seed: int, unlabeled: bool) -> Report:

@@ -12,7 +12,7 @@ from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 from softpoint.labels.split import SPLITS, write_splits
 from softpoint.paths import normalize_path
-from softpoint.suggest import check_choice
+from softpoint.suggest import check_choice, setting
 
 
 def write_labels(labels: Labels, to: str, output: Path, image_folder: ImageFolder, errors: RowErrors) -> Labels:
@@ -39,6 +39,18 @@ def write_stated_splits(labels: Labels, output: Path) -> Path | None:
     rows = {name: [i for i, image in enumerate(labels.images) if labels.splits[image] == name] for name in SPLITS}
     write_splits(path, labels.images, rows)
     return path
+
+
+def written_lines(written: Labels, to: str, output: Path) -> list[str]:
+    """Return lines about labels that `write_labels` wrote and how to train on them, and write the split they state."""
+    lines, folder = [f"wrote {output} ({to}): {summary(written)}"], Path(written.folder)
+    if (splits := write_stated_splits(written, output)) is not None:
+        way = setting("data.splits", splits)
+        lines.append(f"wrote {splits}, the split that the labels state: train on it with {way}")
+    if folder.absolute() != output.parent.absolute():
+        words = f"{setting('data.labels', output)} {setting('data.images', folder)}"
+        lines.append(f"its paths start from {folder}: train on it with {words}")
+    return lines
 
 
 def _with_sizes(labels: Labels, image_folder: ImageFolder, errors: RowErrors) -> tuple[Labels, np.ndarray]:

@@ -116,12 +116,17 @@ def load_labels(source: LabelSource, images: Collection[str] | None = None, audi
         return _load(source, errors, images, audit)
 
 
-def _load(source: LabelSource, errors: RowErrors, images: Collection[str] | None, audit: bool) -> LoadedLabels:
+def read_source(source: LabelSource, errors: RowErrors) -> Labels:
+    """Return the selected labels of a source as they are written; their images are not opened."""
     labels = read_sets(
         *(source.labels, source.format, source.images, source.fetch, errors, source.missing),
         *(source.keypoints, source.skeleton),
     )
-    labels = select_labels(labels, source.categories, source.keypoints, source.flip_pairs, source.edges)
+    return select_labels(labels, source.categories, source.keypoints, source.flip_pairs, source.edges)
+
+
+def _load(source: LabelSource, errors: RowErrors, images: Collection[str] | None, audit: bool) -> LoadedLabels:
+    labels = read_source(source, errors)
     image_folder = ImageFolder(Path(labels.folder), source.exif, source.max_pixels, source.bits)
     labels = with_found_names(labels, image_folder)
     if audit:
