@@ -9,7 +9,7 @@ import pytest
 
 from softpoint.functional.coordinates import image_to_grid
 from softpoint.labels.skeleton import Skeleton
-from softpoint.viz import draw_keypoints, palette
+from softpoint.viz import draw_keypoints, draw_subjects, palette
 
 NAN = float("nan")
 BLACK = np.zeros((48, 64, 3), np.uint8)
@@ -101,10 +101,26 @@ def test_the_ellipse_has_the_covariance_it_is_given() -> None:
     covariance = np.array([[1800.0, 675.0], [675.0, 1125.0]])
     image, center = np.zeros((301, 401, 3), np.uint8), np.array([[200.3, 150.6]])
     canvas = draw_keypoints(image, center, covariance=covariance[None], upscale=1)
-    rows, columns = np.nonzero(canvas.any(axis=-1))
+    assert not canvas[150, 215:260].any()  # an outline
+    outline = canvas.max(axis=-1) > 128  # without its dark rim
+    filled = np.maximum.accumulate(outline, 1) & np.maximum.accumulate(outline[:, ::-1], 1)[:, ::-1]
+    rows, columns = np.nonzero(filled)
     points = np.stack([columns, rows])
     np.testing.assert_allclose(points.mean(axis=1), center[0], atol=0.1)
     np.testing.assert_allclose(np.cov(points), covariance, rtol=0.05)
+
+
+def test_the_ellipses_of_all_subjects_are_below_the_names_and_points_of_all() -> None:
+    image, skeleton = np.zeros((300, 400, 3), np.uint8), Skeleton(("nose",))
+    predictions = {
+        "keypoints": np.array([[[100.0, 150.0]], [[180.0, 150.0]]]),
+        "confidence": np.ones((2, 1)),
+        "covariance": np.array([np.eye(2), 1600 * np.eye(2)])[:, None],  # the second reaches the first point
+    }
+    plain = draw_subjects(image, predictions, skeleton, names=True, upscale=2)
+    drawn = draw_subjects(image, predictions, skeleton, names=True, ellipses=True, upscale=2)
+    assert drawn.shape == (600, 800, 3) and (drawn != plain).any()
+    np.testing.assert_array_equal(drawn[299:303, 199:203], plain[299:303, 199:203])
 
 
 def test_an_edge_joins_finite_ends_only() -> None:

@@ -48,12 +48,10 @@ def draw_keypoints(
         upscale = max(1, _LEGIBLE // max(image.shape[:2]))
     canvas = enlarge(image, upscale)
     points, labeled = (grid_to_image(places.astype(float), upscale) for places in (keypoints, truth))
-    radius = max(3.0, 0.006 * float(np.hypot(*canvas.shape[:2])))
-    width = max(1, round(radius / 4))
+    radius, width = _radius(canvas)
     colors = palette(len(points)).tolist()
     if covariance is not None:
-        for i in _finite(points, covariance.reshape(-1, 4)):
-            draw_ellipse(canvas, points[i], covariance[i] * upscale**2, colors[i])
+        _draw_ellipses(canvas, points, covariance * upscale**2, width)
     if skeleton is not None:
         _draw_edges(canvas, points, skeleton, colors, width)
     if names:
@@ -79,26 +77,45 @@ def draw_subjects(
     *,
     names: bool = False,
     ellipses: bool = False,
+    upscale: int | None = None,
 ) -> np.ndarray:
     """Return a copy of `image` (H, W, 3) with the predictions of N subjects, as `Predictor` returns them for N boxes.
+
+    It is enlarged as in `draw_keypoints`. The ellipses of all subjects are below the names and points of all.
 
     >>> predictions = {"keypoints": np.full((2, 1, 2), 5.0), "confidence": np.ones((2, 1))}
     >>> draw_subjects(np.zeros((64, 64, 3), np.uint8), predictions, Skeleton(("nose",))).shape[2]
     3
     """
-    upscale = max(1, _LEGIBLE // max(image.shape[:2]))
+    if upscale is None:
+        upscale = max(1, _LEGIBLE // max(image.shape[:2]))
     canvas = enlarge(image, upscale)
-    for i, points in enumerate(predictions["keypoints"]):
+    places = grid_to_image(predictions["keypoints"].astype(float), upscale)
+    for i, points in enumerate(places if ellipses else []):
+        _draw_ellipses(canvas, points, predictions["covariance"][i].astype(float) * upscale**2, _radius(canvas)[1])
+    for i, points in enumerate(places):
         canvas = draw_keypoints(
             canvas,
-            grid_to_image(points.astype(float), upscale),
+            points,
             confidence=predictions["confidence"][i],
-            covariance=predictions["covariance"][i] * upscale**2 if ellipses else None,
             skeleton=skeleton,
             names=names,
             upscale=1,
         )
     return canvas
+
+
+def _radius(canvas: np.ndarray) -> tuple[float, int]:
+    """Return the radius of a point, and the width of lines."""
+    radius = max(3.0, 0.006 * float(np.hypot(*canvas.shape[:2])))
+    return radius, max(1, round(radius / 4))
+
+
+def _draw_ellipses(canvas: np.ndarray, points: np.ndarray, covariance: np.ndarray, width: int) -> None:
+    """Draw the ellipse of each point (K, 2) that is finite."""
+    colors = palette(len(points)).tolist()
+    for i in _finite(points, covariance.reshape(-1, 4)):
+        draw_ellipse(canvas, points[i], covariance[i], colors[i], width)
 
 
 def _draw_edges(

@@ -1,7 +1,6 @@
 """Antialiased shapes at sub-pixel coordinates (x, y), drawn in place on a canvas (H, W, 3) uint8.
 
-An integer coordinate is the center of a pixel. All shapes but the ellipse have a dark rim, to stand out from any
-background.
+An integer coordinate is the center of a pixel. All shapes have a dark rim, to stand out from any background.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-
-from softpoint.viz.text import paint
 
 Color = Sequence[int]
 
@@ -48,17 +45,15 @@ def draw_line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, color: Col
     _draw_lines(canvas, np.array([[start, end]]), color, width)
 
 
-def draw_ellipse(canvas: np.ndarray, center: np.ndarray, covariance: np.ndarray, color: Color) -> None:
-    """Draw a translucent ellipse: two standard deviations of a covariance (2, 2) in px² around the center."""
+def draw_ellipse(canvas: np.ndarray, center: np.ndarray, covariance: np.ndarray, color: Color, width: int = 1) -> None:
+    """Draw the outline of an ellipse: two standard deviations of a covariance (2, 2) in px² around the center."""
     angle = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     variance, axes = np.linalg.eigh(covariance)
     half_axes = 2 * np.sqrt(variance.clip(min=0)) * axes
     outline = center + np.stack([np.cos(angle), np.sin(angle)], axis=1) @ half_axes.T
     points = np.round(outline.clip(-_LIMIT, _LIMIT) * 2**_SHIFT).astype(np.int32)
-    opacity = np.zeros(canvas.shape[:2], np.uint8)
-    cv2.fillPoly(opacity, [points], 70, cv2.LINE_AA, _SHIFT)
-    cv2.polylines(opacity, [points], True, 200, 1, cv2.LINE_AA, _SHIFT)
-    paint(canvas, opacity, color)
+    for thickness, shade in ((width + 2, _RIM), (width, color)):
+        cv2.polylines(canvas, [points], True, shade, thickness, cv2.LINE_AA, _SHIFT)
 
 
 def _draw_lines(canvas: np.ndarray, ends: np.ndarray, color: Color, width: int) -> None:

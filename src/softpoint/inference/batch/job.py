@@ -104,6 +104,7 @@ class Job:
             content = f"{len(source.names)} images, {digest[:16]}"
             if options.images:
                 drawn = [options.names, options.ellipses, options.threshold]
+                drawn += [options.scale] if options.scale else []  # as in jobs from before there was this option
         else:
             status = source.path.stat()
             content = f"{status.st_size} bytes, changed {status.st_mtime_ns}"
@@ -151,8 +152,9 @@ class Job:
         assert item.image is not None
         stacked = {name: np.stack([prediction[name] for prediction in predictions]) for name in predictions[0]}
         stacked["keypoints"][stacked["confidence"] < self.options.threshold] = float("nan")
-        style = {"names": self.options.names, "ellipses": self.options.ellipses}
-        write_image(path, draw_subjects(item.image, stacked, self.predictor.skeleton, **style))
+        names, ellipses, scale = self.options.names, self.options.ellipses, self.options.scale
+        skeleton = self.predictor.skeleton
+        write_image(path, draw_subjects(item.image, stacked, skeleton, names=names, ellipses=ellipses, upscale=scale))
 
     def _predictions(self, source: Source, journal: Journal) -> Predictions:
         """Return the journal's predictions, smoothed and without those below the threshold if the options say so."""
@@ -197,8 +199,11 @@ class Job:
         if options.video and video is not None:
             files.append(path := folder / "labeled.mp4")
             frames = (list(above_threshold(rows, options.threshold)) for rows in predictions.by_image())
-            draw = partial(draw_rows, skeleton=predictions.skeleton, names=options.names, ellipses=options.ellipses)
-            size = next(row.size for row in predictions.rows() if any(row.size))
+            scale = options.scale or 1
+            style = partial(draw_rows, names=options.names, ellipses=options.ellipses, scale=scale)
+            draw = partial(style, skeleton=predictions.skeleton)
+            height, width = next(row.size for row in predictions.rows() if any(row.size))
+            size = height * scale, width * scale
             bar = partial(self.progress, description=f"drawing {predictions.source.name}", total=video.count)
             remarks = write_video(path, video, frames, draw, size, bar)
         if options.explain:

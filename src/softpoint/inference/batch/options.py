@@ -9,7 +9,18 @@ from typing import Any
 from softpoint.inference.batch.writers import check_formats
 from softpoint.suggest import check_choice
 
-_OUTPUT_OPTIONS = ("video", "names", "ellipses", "threshold", "drop_below_threshold", "smoothing", "smoothing_window")
+_OUTPUT_OPTIONS = (
+    "video",
+    "names",
+    "ellipses",
+    "scale",
+    "threshold",
+    "drop_below_threshold",
+    "smoothing",
+    "smoothing_window",
+)
+
+_MAX_SCALE = 16  # of what is drawn
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,7 @@ class PredictOptions:
     video: bool = False
     names: bool = False
     ellipses: bool = False
+    scale: int | None = None
     explain: bool = False
     explain_images: int = 20
     threshold: float = 0.0
@@ -50,6 +62,8 @@ class PredictOptions:
             raise ValueError(f"threshold={self.threshold:g} must be a probability, 0 to 1")
         if type(self.explain_images) is not int or self.explain_images < 0:
             raise ValueError(f"explain_images={self.explain_images} must be a number of pages, 0 for none")
+        if self.scale is not None and not (type(self.scale) is int and 1 <= self.scale <= _MAX_SCALE):
+            raise ValueError(f"overlay.scale={self.scale} must be a whole number from 1 to {_MAX_SCALE}, or null")
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size} must be at least 1")
 

@@ -1,11 +1,11 @@
-"""Videos with predictions drawn in: H.264 of the original's size, frame times and number of frames."""
+"""Videos with predictions drawn in: H.264 with the frame times and the number of frames of the original."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from softpoint.inference.batch.predictions import Row
 from softpoint.inference.batch.stream import prefetch
 from softpoint.labels.skeleton import Skeleton
 from softpoint.paths import atomic_write
-from softpoint.viz import draw_keypoints
+from softpoint.viz import draw_subjects
+from softpoint.viz.image_ops import enlarge
 
 # Encoders of H.264, the best first; every build of FFmpeg has MPEG-4.
 _ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "mpeg4")
@@ -41,7 +42,7 @@ def write_video(
     that no point moves. Sound is left out. An error leaves no file.
     """
     with atomic_write(path) as temporary, pyav().open(str(temporary), "w", format="mp4") as container:
-        encoder = _Encoder(container, video, size)
+        encoder = Encoder(container, video, size)
         for frame, frame_rows in progress(zip(prefetch(video.play(), _PREFETCH), rows, strict=False)):
             encoder.write(frame, None if frame.pixels is None else draw(frame.pixels, frame_rows))
         encoder.flush()
@@ -49,26 +50,35 @@ def write_video(
 
 
 def draw_rows(
-    image: np.ndarray, rows: Iterable[Row], skeleton: Skeleton, names: bool = False, ellipses: bool = False
+    image: np.ndarray,
+    rows: Sequence[Row],
+    skeleton: Skeleton,
+    names: bool = False,
+    ellipses: bool = False,
+    scale: int = 1,
 ) -> np.ndarray:
-    """Return a copy of a frame (H, W, 3) with the keypoints of its rows, without those that are NaN."""
-    for row in rows:
-        image = draw_keypoints(
-            image,
-            row.keypoints,
-            confidence=row.confidence,
-            covariance=row.covariance.astype(np.float64) if ellipses else None,
-            skeleton=skeleton,
-            names=names,
-            upscale=1,
-        )
-    return image
+    """Return a copy of a frame (H * scale, W * scale, 3) with the keypoints of its rows, without those that are NaN."""
+    if not rows:
+        return enlarge(image, scale)
+    parts = ("keypoints", "confidence", "covariance")
+    predictions = {part: np.stack([getattr(row, part) for row in rows]) for part in parts}
+    return draw_subjects(image, predictions, skeleton, names=names, ellipses=ellipses, upscale=scale)
 
 
-class _Encoder:
+class Timed(Protocol):
+    """The times of frames: their mean rate, and the unit of `VideoFrame.ticks`."""
+
+    @property
+    def rate(self) -> Fraction: ...
+
+    @property
+    def time_base(self) -> Fraction: ...
+
+
+class Encoder:
     """Encodes frames at their own times."""
 
-    def __init__(self, container: Any, video: Video, size: tuple[int, int]) -> None:
+    def __init__(self, container: Any, video: Timed, size: tuple[int, int]) -> None:
         codec = next(name for name in _ENCODERS if name in pyav().codecs_available)
         height, width = (length + length % 2 for length in size)
         self.remarks = [] if "264" in codec else [f"encoded as {codec}, as no H.264 encoder is installed"]
