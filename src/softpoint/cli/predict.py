@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from softpoint.cli.faults import warn_of_faults
 
 if TYPE_CHECKING:
-    from softpoint.inference import Checkpoint
+    from softpoint.inference import Checkpoint, Predictor
     from softpoint.inference.batch.sources import Boxes, Source
 
 
@@ -19,6 +19,7 @@ def main(cfg: DictConfig) -> None:
     """Write predictions.csv, in pixels of each image or frame, and the other files of the options."""
     from dataclasses import fields
 
+    from softpoint.images.live import is_stream
     from softpoint.inference import load_predictor, read_checkpoint
     from softpoint.inference.batch.job import Job, UnreadableError
     from softpoint.inference.batch.options import PredictOptions
@@ -37,6 +38,9 @@ def main(cfg: DictConfig) -> None:
     if cfg.explain and not parts:
         print("explain=true: without a calibration a confidence has no parts, so that there is no confidence.csv")
     predictor = load_predictor(checkpoint, cfg.device, cfg.tta, cfg.tta_unpaired, explain=parts)
+    if is_stream(cfg.source) and not Path(cfg.source).exists():
+        print(live(predictor, checkpoint, cfg, plain | {"ckpt": checkpoint.weights_file, "formats": tuple(formats)}))
+        return
     sources = find_sources(cfg.source, output)
     first = sources[0]
     source_labels = first.labels if isinstance(first, ImageSource) else None
@@ -58,6 +62,25 @@ def main(cfg: DictConfig) -> None:
                 raise
     if unreadable:
         raise ValueError(f"{len(unreadable)} of {len(sources)} sources cannot be predicted{first_few(unreadable)}")
+
+
+def live(predictor: Predictor, checkpoint: Checkpoint, cfg: DictConfig, plain: Mapping[str, Any]) -> str:
+    """Predict a camera or a stream and return one line of what was written; ValueError for options that need files."""
+    from softpoint.images.live import Stream
+    from softpoint.inference.batch.live import predict_stream
+    from softpoint.inference.batch.options import PredictOptions
+
+    given = {"formats": plain["formats"], "boxes": cfg.boxes, "explain": cfg.explain, "resume": cfg.resume}
+    given["smoothing"] = cfg.smoothing not in (None, "none")
+    if unfit := [name for name, value in given.items() if value]:
+        raise ValueError(
+            f"source={Stream(cfg.source).name} is a camera or a stream, which cannot be read again; leave out"
+            f" {' and '.join(unfit)}, or record it by video=true and predict the file"
+        )
+    if checkpoint.crops:
+        print("this network was trained on crops of single subjects: it sees whole frames")
+    options = PredictOptions(**{**plain, "boxes": None, "exif": "ignore", "scale": cfg.overlay.scale})
+    return predict_stream(predictor, Stream(cfg.source), options, Path(cfg.output), cfg.window)
 
 
 def boxes_for(checkpoint: Checkpoint, path: str | None, source: Source) -> tuple[Path | None, Boxes | None]:

@@ -26,7 +26,7 @@ VIDEO_SUFFIXES = (
 
 # A video is untrusted: of FFmpeg's readers only those of plain video files, none that opens further files
 # or addresses (playlists, concatenations).
-_CONTAINERS = ",".join((
+CONTAINERS = ",".join((
     "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,gif,h264,hevc,m4v,mjpeg,apng,nut,mxf,dv,ivf",
     "yuv4mpegpipe",
 ))  # fmt: skip
@@ -248,7 +248,7 @@ class Video:
 
     def _open(self, threads: int) -> tuple[Any, Any]:
         with isolated.watched(f"video {self.path}", self.max_pixels, reads=True):
-            return _open_stream(self.path, self.max_pixels, threads)
+            return open_stream(str(self.path), self.max_pixels, threads, {"format_whitelist": CONTAINERS})
 
 
 def video_explained(path: Path) -> AbstractContextManager[None]:
@@ -291,12 +291,14 @@ def _ticks_until_end(ticks: list[int]) -> int:
     return ticks[-1] + (steps[len(steps) // 2] if steps else 1) if ticks else 0
 
 
-def _open_stream(path: Path, max_pixels: int, threads: int) -> tuple[Any, Any]:
+def open_stream(
+    place: str, max_pixels: int, threads: int, options: dict[str, str], timeout: float | None = None
+) -> tuple[Any, Any]:
     """Return the open container and its first video stream; ValueError without one, and for too large frames."""
     # A frame may be larger than the file states, and is refused before its memory is taken.
     room = _PADDING * (4 * isqrt(max_pixels) + 2 * _PADDING)  # for sides of 1 : 16
     limits = {"max_pixels": str(min(max_pixels + room, _LARGEST))}
-    container = pyav().open(str(path), options={"format_whitelist": _CONTAINERS, **limits})
+    container = pyav().open(place, options=options | limits, timeout=timeout)
     if not container.streams.video:
         raise ValueError("holds no video")
     stream = container.streams.video[0]

@@ -15,6 +15,7 @@ import numpy as np
 from softpoint.images import ImageFolder
 from softpoint.images.containers import find, page_names, page_paths
 from softpoint.images.decode import SUFFIXES
+from softpoint.images.live import SCHEMES
 from softpoint.images.video import VIDEO_SUFFIXES, Video
 from softpoint.inference.batch.stream import Item
 from softpoint.labels.formats import read_labels, recognize
@@ -132,8 +133,8 @@ def find_sources(source: str, output: Path | None = None) -> list[Source]:
     if (frame := find(path)) is not None:
         return [ImageSource(frame.container.parent, (f"{frame.container.name}/{frame.inside}",))]
     raise FileNotFoundError(
-        f"source={source} does not exist; name an image, a video, a folder, a pattern such as 'day1/*.mp4', or a"
-        " label file"
+        f"source={source} does not exist; name an image, a video, a folder, a pattern such as 'day1/*.mp4', a label"
+        f" file, the number of a camera, or an address {SCHEMES[0]}://... or http://..."
     )
 
 

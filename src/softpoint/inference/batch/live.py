@@ -1,0 +1,193 @@
+"""Prediction of a camera or a stream, frame by frame, until it ends, Ctrl-C, or its window is closed."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from softpoint.images.live import Stream
+from softpoint.images.video import VideoFrame, pyav
+from softpoint.inference.batch.journal import Journal, row_dtype
+from softpoint.inference.batch.options import PredictOptions
+from softpoint.inference.batch.predictions import Predictions, Row, above_threshold, rounded
+from softpoint.inference.batch.stream import Item, PredictedArrays, predict_items
+from softpoint.inference.batch.video import Encoder
+from softpoint.inference.batch.writers import write_table
+from softpoint.inference.predictor import Predictor
+from softpoint.paths import atomic_write, write_json
+from softpoint.viz import draw_subjects
+
+
+def predict_stream(predictor: Predictor, stream: Stream, options: PredictOptions, output: Path, window: bool) -> str:
+    """Write predictions.csv, and labeled.mp4 with `video`, of the frames of a stream; return one line that names them.
+
+    `window` shows each frame with its points. Whatever ends it, the files hold the frames until then. Raises ValueError
+    where no frame comes.
+    """
+    dtype = row_dtype(len(predictor.skeleton), predictor.predicts_visibility, predictor.explain)
+    journal = Journal(output / "predictions.partial", {"source": stream.name}, dtype, False)
+    try:
+        with ExitStack() as held, stopping() as stopped:
+            shown = held.enter_context(closing(_Window(stream.name))) if window else None
+            recorder = held.enter_context(_recorded(output / "labeled.mp4")) if options.video else None
+            items = _items(stream, options.max_pixels)
+            for item, predictions in held.enter_context(closing(predict_items(predictor, items, 1, keep=True))):
+                journal.append(item, predictions)
+                canvas = _drawn(predictor, item, predictions, options) if shown or recorder else None
+                if recorder and canvas is not None:
+                    recorder.write(item, canvas)
+                if stopped.is_set() or (shown and canvas is not None and not shown.show(canvas)):
+                    break
+    finally:
+        count = journal.next
+        if count:
+            _write(predictor, stream, journal, options, output)
+        journal.close(discard=True)
+    if not count:
+        raise ValueError(f"source={stream.name} gave no frame")
+    files = [output / "predictions.csv", *([output / "labeled.mp4"] if options.video else [])]
+    return f"{count} frames: {', '.join(map(str, files))}"
+
+
+def _drawn(predictor: Predictor, item: Item, predictions: list[PredictedArrays], options: PredictOptions) -> np.ndarray:
+    """Return the frame of an item with its points."""
+    assert item.image is not None
+    stacked = {name: np.stack([prediction[name] for prediction in predictions]) for name in predictions[0]}
+    stacked["keypoints"][stacked["confidence"] < options.threshold] = float("nan")
+    style = partial(draw_subjects, names=options.names, ellipses=options.ellipses, upscale=options.scale or 1)
+    return style(item.image, stacked, predictor.skeleton)
+
+
+def _write(predictor: Predictor, stream: Stream, journal: Journal, options: PredictOptions, output: Path) -> None:
+    """Write predictions.csv, and job.json last."""
+
+    def rows() -> Iterator[Row]:
+        read = journal.rows()
+        return rounded(above_threshold(read, options.threshold) if options.drop_below_threshold else read)
+
+    predictions = Predictions(
+        predictor.skeleton, Path(stream.name), None, rows, has_visibility=predictor.predicts_visibility
+    )
+    write_table(output / "predictions.csv", predictions)
+    facts = {"job": {"source": stream.name, "ckpt": str(options.ckpt)}, "frames": journal.next}
+    write_json(output / "job.json", facts)
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """Set the event at Ctrl-C or SIGTERM, so that a loop can end after the frame it is at; a later one interrupts.
+
+    Within a second it does not: a shell may send both to a process and to its group.
+    """
+    first = [0.0]
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        if event.is_set() and time.monotonic() - first[0] > 1:
+            raise KeyboardInterrupt
+        first[0] = first[0] or time.monotonic()
+        event.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _items(stream: Stream, max_pixels: int) -> Iterator[Item]:
+    for number, (seconds, pixels) in enumerate(stream.frames(max_pixels)):
+        yield Item(number, str(number), seconds, pixels, None)
+
+
+@dataclass(frozen=True)
+class _Times:
+    """What an encoder asks a video for."""
+
+    rate: Fraction = Fraction(30)
+    time_base: Fraction = Fraction(1, 1000)
+
+
+class _Recorder:
+    """A video that begins with the first frame, whose size it has."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+        self.encoder: Encoder | None = None
+
+    def write(self, item: Item, canvas: np.ndarray) -> None:
+        """Encode the drawn frame of an item at its time."""
+        if self.encoder is None:
+            self.encoder = Encoder(self._container, _Times(), canvas.shape[:2])
+        frame = VideoFrame(item.number, round(1000 * item.time), item.time, None)
+        self.encoder.write(frame, canvas)
+
+
+@contextmanager
+def _recorded(path: Path) -> Iterator[_Recorder]:
+    """Write a video that is complete, whatever ends the block."""
+    with atomic_write(path) as temporary, pyav().open(str(temporary), "w", format="mp4") as container:
+        recorder = _Recorder(container)
+        yield recorder
+        if recorder.encoder:
+            recorder.encoder.flush()
+
+
+class _Window:
+    """A window with frames in it, where there is a display; else one printed line says why there is none."""
+
+    def __init__(self, title: str) -> None:
+        self._root: Any = None
+        self._open = True
+        try:
+            import tkinter
+
+            self._root = tkinter.Tk()
+        except (ImportError, RuntimeError) as error:
+            print(f"no window ({error}); the files are written all the same, Ctrl-C ends them")
+            return
+        except Exception as error:  # tkinter.TclError, which cannot be named where tkinter is missing
+            if type(error).__name__ != "TclError":
+                raise
+            print(f"no window ({error}); the files are written all the same, Ctrl-C ends them")
+            return
+        self._root.title(f"{title}: Escape, q or Ctrl-C ends it")
+        self._label = tkinter.Label(self._root, borderwidth=0)
+        self._label.pack()
+        self._root.protocol("WM_DELETE_WINDOW", self._end)
+        for key in ("<Escape>", "q"):
+            self._root.bind(key, lambda event: self._end())
+
+    def _end(self) -> None:
+        self._open = False
+
+    def show(self, canvas: np.ndarray) -> bool:
+        """Show a frame (H, W, 3); return False once the window is closed."""
+        if self._root is not None:
+            from PIL import Image, ImageTk
+
+            self._image = ImageTk.PhotoImage(
+                Image.fromarray(canvas), master=self._root
+            )  # kept, as Tk keeps no reference
+            self._label.configure(image=self._image)
+            self._root.update()
+        return self._open
+
+    def close(self) -> None:
+        """Close the window."""
+        if self._root is not None:
+            self._root.destroy()

@@ -1,0 +1,133 @@
+"""A stream is predicted frame by frame, and what ends it leaves complete files."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from helpers.training import read_csv
+from helpers.videos import film, gray, reading_brightness
+from softpoint.images.live import Stream, _newest
+from softpoint.images.video import Video
+from softpoint.inference import load_predictor
+from softpoint.inference.batch.live import predict_stream
+from softpoint.inference.batch.options import PredictOptions
+
+
+@pytest.fixture
+def predict(run: Path, tmp_path: Path) -> Any:
+    """Predicts a stream without a window; returns the line printed."""
+    ckpt = run / "checkpoints" / "best.ckpt"
+    predictor = reading_brightness(load_predictor(ckpt))
+
+    def go(place: str, **settings: Any) -> str:
+        options = PredictOptions(**{"ckpt": ckpt, "batch_size": 16, **settings})
+        return predict_stream(predictor, Stream(place), options, tmp_path / "out", window=False)
+
+    return go
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """The address of a server of the files in the test's folder."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(tmp_path))
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://me:secret@127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_every_frame_of_a_video_at_an_address_is_predicted(predict: Any, address: str, tmp_path: Path) -> None:
+    film(tmp_path / "a.mp4")
+    frames = len(Video(tmp_path / "a.mp4", 10**6))
+    assert predict(f"{address}/a.mp4", video=True, scale=2).startswith(f"{frames} frames: ")
+    rows = read_csv(tmp_path / "out" / "predictions.csv")
+    assert [int(row["frame"]) for row in rows] == list(range(frames))
+    np.testing.assert_allclose([float(row["nose_x"]) for row in rows[:4]], [gray(i) for i in range(4)], atol=4)
+    labeled = Video(tmp_path / "out" / "labeled.mp4", 10**6)
+    assert len(labeled) == frames and labeled.size == (96, 128)
+    assert "secret" not in (tmp_path / "out" / "job.json").read_text()
+
+
+def test_playlists_and_missing_files_are_refused_without_the_password(
+    predict: Any, address: str, tmp_path: Path
+) -> None:
+    film(tmp_path / "a.mp4")
+    (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXTINF:1,\n{address}/a.mp4\n")
+    (tmp_path / "concat.txt").write_text("ffconcat version 1.0\nfile a.mp4\n")
+    for name in ("list.m3u8", "concat.txt", "nothing.mp4"):
+        with pytest.raises(ValueError, match=rf"source=http://127.0.0.1:\d+/{name} cannot be read") as error:
+            predict(f"{address}/{name}")
+        assert "secret" not in str(error.value)
+    assert not (tmp_path / "out" / "predictions.csv").exists()
+
+
+class Camera:
+    """A camera that sends Ctrl-C, twice as some shells do, with its third frame."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.frames = number, 0
+
+    def isOpened(self) -> bool:
+        return self.number == 0
+
+    def read(self) -> tuple[bool, np.ndarray]:
+        self.frames += 1
+        if self.frames == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return self.frames < 10_000, np.full((48, 64, 3), (0, 0, 90), np.uint8)
+
+    def release(self) -> None:
+        pass
+
+
+def test_ctrl_c_ends_a_camera_with_complete_files(
+    predict: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    line = predict("0", video=True)
+    rows = read_csv(tmp_path / "out" / "predictions.csv")
+    count = json.loads((tmp_path / "out" / "job.json").read_text())["frames"]
+    assert 1 <= len(rows) == count < 9_999 and line.startswith(f"{count} frames")
+    np.testing.assert_allclose(float(rows[0]["nose_x"]), 30, atol=1)  # the mean of red, 90, and twice 0
+    assert len(Video(tmp_path / "out" / "labeled.mp4", 10**6)) == count
+    assert not (tmp_path / "out" / "predictions.partial").exists()
+    with pytest.raises(ValueError, match="source=camera 3 cannot be opened: there is none of this number"):
+        predict("3")
+
+
+def test_frames_that_come_while_none_is_taken_are_left_out() -> None:
+    read, taken = threading.Event(), threading.Event()
+
+    def frames() -> Iterator[tuple[float, np.ndarray]]:
+        for number in range(10):
+            if number == 1:
+                assert taken.wait(60)
+            yield float(number), np.zeros(1)
+        read.set()
+
+    newest = _newest(frames())
+    numbers = [next(newest)[0]]
+    taken.set()
+    assert read.wait(60)
+    assert numbers + [number for number, _ in newest] == [0, 9]
