@@ -65,7 +65,7 @@ def comments(text: str) -> dict[str, str]:
     place: list[tuple[int, str]] = []
     last = ""
     for row in text.splitlines():
-        if key := re.match(r"( *)([^\s#:'\"]+):(?=\s|$)(.*)", row):
+        if key := re.match(r"( *)['\"]?([^\s#:'\"]+)['\"]?:(?=\s|$)(.*)", row):
             place = [*(above for above in place if above[0] < len(key[1])), (len(key[1]), key[2])]
             last = ".".join(name for _, name in place)
             comment = re.search(r"(?:^|\s)# ?(.*)$", key[3])
