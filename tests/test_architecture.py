@@ -180,6 +180,10 @@ def allowed_users(*places: str) -> set[str]:
         ("onnx", ("inference.export",)),
         ("onnxscript", ("inference.export",)),
         ("onnxruntime", ("inference.export", "runtime")),
+        ("openvino", ("inference.export",)),
+        ("litert_torch", ("inference.export",)),
+        ("ai_edge_litert", ("inference.export",)),
+        ("executorch", ("inference.export",)),
         (
             "huggingface_hub",
             ("inference.hub", "inference.model_card", "inference.pretrained", "models.backbones.timm"),

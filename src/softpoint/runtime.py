@@ -49,6 +49,12 @@ class Model:
         height, width = self._inputs["images"].shape[1:3]
         return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
+    @property
+    def fixed_batch(self) -> int | None:
+        """Number of images in every call; None for any. A call with fewer is filled up."""
+        count = self._inputs["images"].shape[0]
+        return count if isinstance(count, int) else None
+
     def __call__(self, images: Any, boxes: Any = None) -> dict[str, np.ndarray]:
         """Return predictions for one uint8 RGB image (H, W, 3), a batch (B, H, W, 3), or a list of images of any sizes.
 
@@ -77,11 +83,13 @@ class Model:
         for i, image in enumerate(images):
             groups.setdefault(image.shape, []).append(i)
         results: list[Mapping[str, np.ndarray]] = [{}] * len(images)
-        batches = [rows[i : i + _BATCH_SIZE] for rows in groups.values() for i in range(0, len(rows), _BATCH_SIZE)]
+        size = self.fixed_batch or _BATCH_SIZE
+        batches = [rows[i : i + size] for rows in groups.values() for i in range(0, len(rows), size)]
         for rows in batches:
-            inputs = {"images": np.stack([images[i] for i in rows])}
+            filled = rows + rows[-1:] * ((self.fixed_batch or 0) - len(rows))
+            inputs = {"images": np.stack([images[i] for i in filled])}
             if regions is not None:
-                inputs["boxes"] = regions[rows].astype(np.float32)
+                inputs["boxes"] = regions[filled].astype(np.float32)
             values = self.session.run(None, inputs)
             for row, i in enumerate(rows):
                 results[i] = {name: value[row] for name, value in zip(self._outputs, values, strict=True)}

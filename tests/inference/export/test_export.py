@@ -15,7 +15,7 @@ pytest.importorskip("onnxruntime", reason='needs the extra: pip install -e ".[ex
 pytest.importorskip("onnxscript", reason='needs the extra: pip install -e ".[export]"')
 
 from softpoint.inference import Checkpoint, Predictor
-from softpoint.inference.export import ComparisonImage, ExportOptions, export
+from softpoint.inference.export import FORMATS, ComparisonImage, ExportOptions, export
 from softpoint.inference.export.parity import Difference, random_images
 from softpoint.runtime import load
 
@@ -76,18 +76,32 @@ def test_crops_are_taken_inside_the_file(make, tmp_path: Path) -> None:
         model(image, [5, 5, 5, 9])
 
 
-def test_float16_is_near_heatmaps_sum_to_one_and_size_may_be_fixed(make, tmp_path: Path) -> None:
+def test_float16_is_near_heatmaps_sum_to_one_and_all_dimensions_may_be_fixed(make, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     checkpoint = replace(make(SHORT), config={"data": {"bits": 12}})
-    _, difference = exported(checkpoint, path, ExportOptions(precision="float16", heatmaps=True, size=(50, 70)))
+    options = ExportOptions(precision="float16", heatmaps=True, size=(50, 70), batch=2, opset=20)
+    _, difference = exported(checkpoint, path, options)
     assert 0 < difference.mean < 2
     model = load(path, threads=1)
     assert model.metadata["precision"] == "float16" and model.metadata["bits"] == 12
     assert model.fixed_size == (50, 70) == tuple(model.metadata["image_size"])
-    actual = model(np.zeros((50, 70, 3), np.uint8))
+    assert (model.fixed_batch, model.metadata["batch"]) == (2, 2)
+    images = [view.image for view in random_images((50, 70), 3, fixed=True)]
+    actual, alone = model(images), model(images[2])  # the second call is filled up
     np.testing.assert_allclose(actual["heatmaps"].sum((-2, -1)), 1, atol=1e-5)
+    np.testing.assert_allclose(actual["keypoints"][2], alone["keypoints"], atol=1e-3)
     with pytest.raises(ValueError, match=r"images of \(50, 70\) .* got \(60, 70\)"):
         model(np.zeros((60, 70, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("format", "library"), [("openvino", "openvino"), ("litert", "litert_torch"), ("executorch", "executorch")]
+)
+def test_other_runtimes_predict_the_same(make, tmp_path: Path, format: str, library: str) -> None:
+    pytest.importorskip(library, reason=f'needs the extra: pip install -e ".[{format}]"')
+    options = ExportOptions(format, size=None if format == "openvino" else (50, 70))
+    _, difference = exported(make(), tmp_path / f"model{FORMATS[format].suffix}", options)
+    assert difference.largest < 0.01
 
 
 def test_int8_leaves_the_first_and_the_last_convolution_alone(make, tmp_path: Path) -> None:
@@ -116,8 +130,9 @@ def test_a_torch_program_predicts_the_same_and_one_that_differs_is_deleted_and_a
     kept, module = path.read_bytes(), import_module("softpoint.inference.export.export")
     monkeypatch.setattr(module, "_write", lambda _, new, *__: new.write_bytes(kept + b"\0" * 9))
     moved = Moved(checkpoint.net, checkpoint.skeleton, checkpoint.size, "cpu")
-    opened = module.open_file(path, options.format)
-    monkeypatch.setattr(module, "open_file", lambda *_: opened)
+    opened = module.FORMATS["torch_export"].open(path, {})
+    format = module.FORMATS["torch_export"]._replace(open=lambda *_: opened)
+    monkeypatch.setitem(module.FORMATS, "torch_export", format)
     with pytest.raises(ValueError, match=r"differs from .*best.ckpt by 0\.0[68].* it was deleted"):
         export(checkpoint, moved, path, options)
     assert path.read_bytes() == kept
@@ -135,6 +150,11 @@ def test_a_torch_program_predicts_the_same_and_one_that_differs_is_deleted_and_a
             "format=onnx",
         ),
         ({"size": (0, 5)}, "height and a width"),
+        ({"format": "litert"}, r"add image_size=\[HEIGHT,WIDTH\]"),
+        ({"format": "executorch", "precision": "float16", "size": (5, 5)}, "choose float32"),
+        ({"format": "coreml"}, "coremltools"),
+        ({"batch": 0}, "batch=0"),
+        ({"opset": 9}, "from 18 to 23"),
     ],
 )
 def test_impossible_options_are_refused(wrong: dict, message: str) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from softpoint.data.crops import crop_matrix
 from softpoint.data.geometry import letterbox_matrix, warp
-from softpoint.inference.export.resample import cropped, letterboxed, resample
+from softpoint.inference.export.resample import FixedResample, cropped, letterboxed, resample
 
 # Grown, shrunk by whole and by odd ratios, turned about, tiny, copied.
 SHAPES = [
@@ -33,7 +33,8 @@ def test_a_whole_image_is_resampled_as_by_the_warp(size: tuple[int, int], into: 
     np.testing.assert_allclose(placed.scale, matrix[0, 0], rtol=1e-12)
     np.testing.assert_allclose(placed.offset, matrix[:2, 2], atol=1e-9)
     expected = warp(image.astype(np.float32), matrix, into)
-    np.testing.assert_allclose(resample(images, placed, into)[0].permute(1, 2, 0), expected, atol=0.02)
+    for actual in (resample(images, placed, into), FixedResample(size, into)(images)):
+        np.testing.assert_allclose(actual[0].permute(1, 2, 0), expected, atol=0.02)
 
 
 def test_boxes_are_resampled_as_by_the_warp_each_at_its_own_scale() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import numpy as np
 
 from softpoint import __version__
 from softpoint.inference.checkpoint import Checkpoint
-from softpoint.inference.export.formats import FORMATS, open_file
+from softpoint.inference.export import formats
+from softpoint.inference.export.formats import OPSETS, Format, Layout
 from softpoint.inference.export.graph import ExportModule
+from softpoint.inference.export.mobile import MOBILE_FORMATS
 from softpoint.inference.export.parity import ComparisonImage, Difference, measure_difference, random_images
 from softpoint.inference.export.quantize import quantize
 from softpoint.inference.faults import find_faults
@@ -22,6 +25,12 @@ from softpoint.runtime import FORMAT
 from softpoint.suggest import check_choice, did_you_mean
 
 PRECISIONS = ("float32", "float16", "int8")
+FORMATS: dict[str, Format] = formats.FORMATS | MOBILE_FORMATS
+# Formats of other tools, and the way there.
+ELSEWHERE = {
+    "coreml": "coremltools 9.0 cannot read programs of torch 2.14; format=onnx and format=executorch run on iOS too",
+    "tensorrt": "TensorRT builds its engines where they run, by trtexec --onnx=model.onnx; write format=onnx",
+}
 
 # Pixels by which a keypoint of a float32 file may differ from the checkpoint's.
 MAX_DIFFERENCE = 0.05
@@ -36,6 +45,8 @@ class ExportOptions:
         precision: a name in `PRECISIONS`.
         heatmaps: also return the heatmaps.
         size: (H, W) of every image; None for any size.
+        batch: number of images in every call; None for any, and 1 in formats of phones.
+        opset: of ONNX.
         calibration: images on which int8 measures its ranges.
     """
 
@@ -43,19 +54,37 @@ class ExportOptions:
     precision: str = "float32"
     heatmaps: bool = False
     size: tuple[int, int] | None = None
+    batch: int | None = None
+    opset: int = OPSETS.start
     calibration: Sequence[ComparisonImage] = ()
 
     def __post_init__(self) -> None:
+        if self.format in ELSEWHERE:
+            raise ValueError(f"format={self.format} is not written: {ELSEWHERE[self.format]}")
         if self.format not in FORMATS:
             raise ValueError(f"format={self.format!r}: {did_you_mean(self.format, [*FORMATS, 'safetensors'])}")
         check_choice("precision", self.precision, PRECISIONS)
-        if self.precision == "int8" and self.format != "onnx":
+        is_fixed, is_onnx = FORMATS[self.format].fixed, FORMATS[self.format].suffix == ".onnx"
+        if self.precision == "int8" and not is_onnx:
             raise ValueError("precision=int8 is for format=onnx; choose float32 or float16 here")
+        if self.precision != "float32" and is_fixed:
+            raise ValueError(f"precision={self.precision} is not for format={self.format}; choose float32 here")
+        if is_fixed and self.size is None:
+            raise ValueError(f"format={self.format} takes images of one size: add image_size=[HEIGHT,WIDTH]")
+        if self.batch is not None and self.batch < 1:
+            raise ValueError(f"batch={self.batch} must be a number of images, or null for any")
+        if self.opset not in OPSETS:
+            raise ValueError(f"opset={self.opset} must be from {OPSETS.start} to {OPSETS.stop - 1}")
         if self.size is not None and min(self.size) < 1:
             raise ValueError(f"image_size={list(self.size)} must be a height and a width in pixels")
         if self.precision == "int8" and not self.accepted(self.calibration):
             size = "" if self.size is None else f" of {list(self.size)}"
             raise ValueError(f"precision=int8 measures ranges on images{size}; give some by images=FOLDER")
+
+    @property
+    def layout(self) -> Layout:
+        """What is fixed in the file."""
+        return Layout(self.size, 1 if self.batch is None and FORMATS[self.format].fixed else self.batch, self.opset)
 
     def accepted(self, images: Sequence[ComparisonImage]) -> list[ComparisonImage]:
         """Return the images that the file takes: those of its size, if that is fixed."""
@@ -77,11 +106,11 @@ def export(
     suffix = FORMATS[options.format].suffix
     if path.suffix != suffix or not path.stem:
         raise ValueError(f"output={path} must be a name that ends in {suffix}, for format={options.format}")
-    module = ExportModule(checkpoint, options.heatmaps, half=options.precision == "float16")
-    metadata = describe(checkpoint, module.outputs, options.precision, options.size)
-    with atomic_write(path) as temporary:
+    module = ExportModule(checkpoint, options.heatmaps, options.precision == "float16", options.size)
+    metadata = describe(checkpoint, module.outputs, options.precision, options.layout)
+    with atomic_write(path) as temporary, _converting(options.format):
         _write(module, temporary, metadata, options)
-        exported, metadata = open_file(temporary, options.format)
+        exported, metadata = FORMATS[options.format].open(temporary, metadata)
         noise = random_images(options.size or checkpoint.size, fixed=options.size is not None)
         parts = [part for part in (options.accepted(images), noise) if part]
         if checkpoint.crops:
@@ -93,10 +122,8 @@ def export(
     return differences[0], metadata
 
 
-def describe(
-    checkpoint: Checkpoint, outputs: list[str], precision: str, size: tuple[int, int] | None
-) -> dict[str, Any]:
-    """Return all that a reader of the file needs, as plain values; `size` (H, W) is that of every image, if fixed."""
+def describe(checkpoint: Checkpoint, outputs: list[str], precision: str, layout: Layout) -> dict[str, Any]:
+    """Return all that a reader of the file needs, as plain values."""
     skeleton = checkpoint.skeleton
     return {
         "format": FORMAT,
@@ -105,7 +132,8 @@ def describe(
         "edges": [list(edge) for edge in skeleton.edges],
         "flip_pairs": [list(pair) for pair in skeleton.flip_pairs],
         "size": list(checkpoint.size),
-        "image_size": None if size is None else list(size),
+        "image_size": None if layout.size is None else list(layout.size),
+        "batch": layout.batch,
         "color": "RGB",
         "bits": checkpoint.bits,  # that the values of 16-bit images use, of which the upper 8 are the input; None: all
         "crops": checkpoint.crops,
@@ -136,15 +164,31 @@ def _check_exact(differences: Sequence[Difference], path: Path) -> None:
 def _write(module: ExportModule, path: Path, metadata: dict[str, Any], options: ExportOptions) -> None:
     write = FORMATS[options.format].write
     if options.precision != "int8":
-        write(module, path, metadata, options.size)
+        write(module, path, metadata, options.layout)
         return
     full = path.with_name(f".{path.stem}.float32{path.suffix}")
     try:
-        write(module, full, metadata, options.size)
+        write(module, full, metadata, options.layout)
         inputs = []
         for image in options.accepted(options.calibration):
             boxes = {} if module.padding is None else {"boxes": image.box_or_whole()[None].astype(np.float32)}
-            inputs.append({"images": image.image[None], **boxes})
+            single = {"images": image.image[None], **boxes}
+            inputs.append({name: value.repeat(options.batch or 1, 0) for name, value in single.items()})
         quantize(full, path, inputs)
     finally:
         full.unlink(missing_ok=True)
+
+
+@contextmanager
+def _converting(format: str) -> Iterator[None]:
+    """Raise ValueError for a model that a converter or its runtime cannot take, with the first of its errors."""
+    try:
+        yield
+    except (ImportError, ValueError, OSError, MemoryError):
+        raise
+    except Exception as error:  # every converter has exceptions of its own
+        reason: BaseException = error
+        while reason.__cause__ is not None:
+            reason = reason.__cause__
+        line = str(reason).strip().partition("\n")[0][:300]
+        raise ValueError(f"format={format} fails for this model ({line}); choose another format") from error

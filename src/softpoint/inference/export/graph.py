@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from softpoint.functional import spatial_softmax
 from softpoint.inference.checkpoint import Checkpoint
-from softpoint.inference.export.resample import cropped, letterboxed, resample
+from softpoint.inference.export.resample import FixedResample, Placement, cropped, letterboxed, resample
 
 
 class ExportModule(nn.Module):
@@ -23,13 +23,22 @@ class ExportModule(nn.Module):
         checkpoint: has the network, which stays as it is, the size of its input, and the padding of crops.
         heatmaps: also return the heatmaps.
         half: compute backbone, attention and decoder in float16.
+        image_size: (H, W) of every image, for which the weights of resizing become constants; None for any.
     """
 
-    def __init__(self, checkpoint: Checkpoint, heatmaps: bool = False, half: bool = False) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        heatmaps: bool = False,
+        half: bool = False,
+        image_size: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.net = _half(checkpoint.net) if half else checkpoint.net
         self.size, self.heatmaps = checkpoint.size, heatmaps
         self.padding = checkpoint.crops["padding"] if checkpoint.crops else None
+        fixed = image_size if self.padding is None else None
+        self.resample = None if fixed is None else FixedResample(fixed, self.size)
         visibility = getattr(checkpoint.net.head, "visibility", None) is not None
         self.outputs = [
             "keypoints", "confidence", "covariance", *["visibility"] * visibility, *["heatmaps"] * heatmaps
@@ -43,11 +52,8 @@ class ExportModule(nn.Module):
         `keypoints` (B, K, 2), `confidence` (B, K), `covariance` (B, K, 2, 2) in px^2, `visibility` (B, K, 3), the
         probabilities of absent, occluded and visible, and `heatmaps` (B, K, h, w) over the cells of the network.
         """
-        if self.padding is None or boxes is None:
-            placed = letterboxed((images.shape[1], images.shape[2]), self.size, images)
-        else:
-            placed = cropped(boxes, self.size, self.padding)
-        prediction = self.net(resample(images, placed, self.size) / 255)
+        placed, inputs = self._place(images, boxes)
+        prediction = self.net(inputs / 255)
         scale = placed.scale.float()[..., None, None]
         results = {
             "keypoints": (prediction["keypoints"] - placed.offset.float().unsqueeze(-2)) / scale,
@@ -60,6 +66,16 @@ class ExportModule(nn.Module):
             results["heatmaps"] = spatial_softmax(prediction["logits"].float())
         return tuple(results[name] for name in self.outputs)
 
+    def _place(self, images: Tensor, boxes: Tensor | None) -> tuple[Placement, Tensor]:
+        """Return where the images are in the network's input, and that input with values of 0 to 255."""
+        if self.resample is not None:
+            return self.resample.placed, self.resample(images)
+        if self.padding is None or boxes is None:
+            placed = letterboxed((images.shape[1], images.shape[2]), self.size, images)
+        else:
+            placed = cropped(boxes, self.size, self.padding)
+        return placed, resample(images, placed, self.size)
+
 
 def _half(net: Any) -> Any:
     """Return a copy with float16 features, whose head is float32, as coordinates beyond 256 need it."""
@@ -71,9 +87,9 @@ def _half(net: Any) -> Any:
     return net
 
 
-def example_inputs(module: ExportModule, size: tuple[int, int]) -> tuple[Tensor, ...]:
-    """Return two images (2, H, W, 3) to trace with, and boxes for a network that was trained on crops."""
-    images = torch.randint(0, 256, (2, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+def example_inputs(module: ExportModule, size: tuple[int, int], batch: int = 2) -> tuple[Tensor, ...]:
+    """Return images (B, H, W, 3) to trace with, and boxes for a network that was trained on crops."""
+    images = torch.randint(0, 256, (batch, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     if module.padding is None:
         return (images,)
-    return images, torch.tensor([[-0.5, -0.5, size[1] - 0.5, size[0] - 0.5]]).repeat(2, 1)
+    return images, torch.tensor([[-0.5, -0.5, size[1] - 0.5, size[0] - 0.5]]).repeat(batch, 1)

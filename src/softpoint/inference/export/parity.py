@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import NamedTuple
 
 import cv2
@@ -67,6 +68,16 @@ def measure_difference(predictor: Predictor, exported: Predict, images: Sequence
         checkpoint_epe, file_epe = np.nanmean(errors, axis=(0, 2)).tolist()
         epe = checkpoint_epe, file_epe
     return Difference(len(images), float(np.mean(differences)), float(np.max(differences)), epe, other)
+
+
+def milliseconds(predict: Predict, image: ComparisonImage, boxed: bool, repeats: int = 5) -> float:
+    """Return the median time of one prediction, after one that is not measured; with the box of a crop if `boxed`."""
+    box, times = image.box_or_whole() if boxed else None, []
+    for _ in range(repeats + 1):
+        start = perf_counter()
+        predict(image.image, box)
+        times.append(1000 * (perf_counter() - start))
+    return float(np.median(times[1:]))
 
 
 def random_images(size: tuple[int, int], count: int = 4, fixed: bool = False) -> list[ComparisonImage]:

@@ -1,4 +1,4 @@
-"""Resampling of images to a network's input by matrix products alone, which every runtime has."""
+"""Resampling of images to a network's input by products and sums, which every runtime has."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Placement(NamedTuple):
@@ -76,10 +76,40 @@ def resample(
     return (dense if shrinks else sparse)(images, *placed)
 
 
+class FixedResample(nn.Module):
+    """`resample` of whole images of one `size` (H, W), whose weights are constants.
+
+    No float64 and no branch is left, which runtimes of phones do not have.
+
+    >>> images = torch.arange(4, dtype=torch.uint8).view(1, 1, 4, 1).expand(1, 2, 4, 3)
+    >>> FixedResample((2, 4), (1, 2))(images)[0, 0].tolist()
+    [[0.5, 2.5]]
+    """
+
+    def __init__(self, size: tuple[int, int], into: tuple[int, int]) -> None:
+        super().__init__()
+        scale, offset = placed = letterboxed(size, into, torch.zeros(()))
+        self.shrinks = bool(_block(scale) > 1)
+        self.constants = nn.ParameterList()
+        for axis in (0, 1):
+            parts = (size[axis], into[axis], scale, offset[1 - axis])
+            values = [_weights(*parts)] if self.shrinks else _neighbors(*parts)
+            self.constants.extend(nn.Parameter(value, requires_grad=False) for value in values)
+        self.placed = Placement(*(value.float() for value in placed))
+
+    def forward(self, images: UInt8[Tensor, "B H W 3"] | Tensor) -> Float[Tensor, "B 3 h w"]:
+        """Return the network's inputs."""
+        return (_multiply if self.shrinks else _mix)(images, *self.constants)
+
+
 def _by_products(images: Tensor, scale: Tensor, offset: Tensor, into: tuple[int, int]) -> Tensor:
     """Return sums over all rows, then over all columns."""
     rows = _weights(images.shape[1], into[0], scale, offset[..., 1])
     columns = _weights(images.shape[2], into[1], scale, offset[..., 0])
+    return _multiply(images, rows, columns)
+
+
+def _multiply(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     # Rows of interleaved colors make one large product; columns follow on the smaller result.
     products = rows @ images.float().flatten(2)
     lines: Tensor = products.unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
@@ -88,8 +118,12 @@ def _by_products(images: Tensor, scale: Tensor, offset: Tensor, into: tuple[int,
 
 def _by_neighbors(images: Tensor, scale: Tensor, offset: Tensor, into: tuple[int, int]) -> Tensor:
     """Return the same where each sample is between two pixels, in a fraction of the time."""
-    y, y_weights = _neighbors(images.shape[1], into[0], scale, offset[1])
-    x, x_weights = _neighbors(images.shape[2], into[1], scale, offset[0])
+    rows = _neighbors(images.shape[1], into[0], scale, offset[1])
+    columns = _neighbors(images.shape[2], into[1], scale, offset[0])
+    return _mix(images, *rows, *columns)
+
+
+def _mix(images: Tensor, y: Tensor, y_weights: Tensor, x: Tensor, x_weights: Tensor) -> Tensor:
     above, below = (images.index_select(1, y[i]) * y_weights[i][:, None, None] for i in (0, 1))
     lines = above + below
     left, right = (lines.index_select(2, x[i]) * x_weights[i][:, None] for i in (0, 1))
