@@ -256,7 +256,9 @@ def test_another_address_is_refused(address: str) -> None:
         read_checkpoint(address)
 
 
-def test_a_model_is_uploaded_with_its_card(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_uploaded_with_its_card_and_what_that_shows_is_listed(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: dict[str, Any] = {}
 
     class Api:
@@ -270,8 +272,21 @@ def test_a_model_is_uploaded_with_its_card(run: Path, monkeypatch: pytest.Monkey
             calls["files"] = sorted(path.name for path in folder_path.iterdir())
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    assert push_to_hub(run / "checkpoints" / "best.ckpt", "user/mice", private=True, token="t") == "hf://user/mice"
+    assert push_to_hub(shared, "user/mice", private=True, token="t") == "hf://user/mice"
     assert calls == {"token": "t", "repo": ("user/mice", {"private": True, "exist_ok": True}), "files": FILES}
+    listed = pretrained.upload_list(shared, "user/mice", private=False)
+    assert listed.startswith("hf://user/mice, for everyone:\n") and all(name in listed for name in FILES)
+    splits = json.loads((shared / "config.json").read_text())["splits"] or {}
+    assert f"names of {sum(map(len, splits.values()))} images" in listed
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("401 Unauthorized\nmore")
+
+    monkeypatch.setattr(Api, "create_repo", refuse)
+    with pytest.raises(ConnectionError, match=r"user/mice cannot be uploaded \(401 Unauthorized\); .*hf auth login"):
+        push_to_hub(shared, "user/mice")
+    with pytest.raises(ValueError, match="hub='a/b/c' is no name on the Hub; write user/name"):
+        push_to_hub(shared, "a/b/c")
 
 
 def test_an_own_module_is_built_only_where_it_is_trusted(

@@ -11,12 +11,13 @@ from softpoint.cli.faults import warn_of_faults
 
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint
-    from softpoint.inference.export import ComparisonImage
+    from softpoint.inference.export import ComparisonImage, Difference, ExportOptions
 
 
 def main(cfg: DictConfig) -> None:
     """Write the model, its metadata and its card, and print how it differs from the checkpoint."""
     from softpoint.inference import push_to_hub, read_checkpoint, save_pretrained
+    from softpoint.inference.pretrained import check_repo_id, upload_list
 
     checkpoint = read_checkpoint(cfg.ckpt, cfg.trust)
     if cfg.warn:
@@ -24,31 +25,82 @@ def main(cfg: DictConfig) -> None:
     name = (checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.resolve().parent.parent).name or "model"
     if cfg.hub is not None and cfg.format != "safetensors":
         raise ValueError(f"hub={cfg.hub} uploads the folder of format=safetensors; add format=safetensors")
+    if cfg.hub is not None:
+        check_repo_id(cfg.hub)
     if cfg.format == "safetensors":
         folder = save_pretrained(checkpoint, cfg.output or f"{name}.model")
         print(f"{folder}: config.json, model.safetensors and README.md, read back with equal weights")
         if cfg.hub is not None:
+            print("uploading", upload_list(folder, cfg.hub, cfg.private), flush=True)
             print(f"uploaded: load_predictor({push_to_hub(folder, cfg.hub, private=cfg.private)!r})")
         return
-    _export_program(cfg, checkpoint, name)
+    if cfg.format == "all":
+        _export_all(cfg, checkpoint, name)
+    else:
+        _export_program(cfg, checkpoint, name)
 
 
 def _export_program(cfg: DictConfig, checkpoint: Checkpoint, name: str) -> None:
     """Write a file that runs without the network's code."""
     from softpoint.inference import load_predictor
-    from softpoint.inference.export import FORMATS, ExportOptions, export
-    from softpoint.inference.model_card import write_card
+    from softpoint.inference.export import FORMATS, export
 
-    size = _image_size(cfg.image_size)
-    calibration = _images(cfg, checkpoint, "train", cfg.calibration) if cfg.precision == "int8" else []
-    options = ExportOptions(cfg.format, cfg.precision, cfg.heatmaps, size, calibration)
+    options = _options(cfg, checkpoint, cfg.format)
     path = Path(cfg.output or f"{name}{FORMATS[cfg.format].suffix}")
     images = _images(cfg, checkpoint, "test", cfg.check)
     difference, metadata = export(checkpoint, load_predictor(checkpoint), path, options, images)
-    facts = {"file": path.name, "format": cfg.format, "precision": cfg.precision, "difference": str(difference)}
-    write_card(checkpoint, path.with_name(f"{path.name}.md"), facts)
+    _write_card(cfg, checkpoint, path, cfg.format, difference)
     print(f"compared with the checkpoint: {difference}")
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {metadata['precision']}, {', '.join(metadata['outputs'])}")
+
+
+def _export_all(cfg: DictConfig, checkpoint: Checkpoint, name: str) -> None:
+    """Write every format to a folder, and print a table of them and why others are missing."""
+    from rich.console import Console
+
+    from softpoint.inference import load_predictor
+    from softpoint.inference.export import FORMATS, export
+    from softpoint.inference.export.parity import milliseconds, random_images
+    from softpoint.tables import NumberTable
+
+    folder, predictor, missing = Path(cfg.output or f"{name}.exports"), load_predictor(checkpoint), []
+    size = _image_size(cfg.image_size)
+    images = _images(cfg, checkpoint, "test", cfg.check)
+    timed = next(
+        (image for image in images if size in (None, image.image.shape[:2])),
+        random_images(size or checkpoint.size, 1, fixed=True)[0],
+    )
+    table = NumberTable("file", ["MB", "px off, at most", "ms per image"])
+    table.add_row("checkpoint", "", "", f"{milliseconds(predictor, timed, bool(checkpoint.crops)):.1f}")
+    for format, entry in FORMATS.items():
+        path = folder / f"{name}.{format}{entry.suffix}"
+        try:
+            difference, metadata = export(checkpoint, predictor, path, _options(cfg, checkpoint, format), images)
+            time = milliseconds(entry.open(path, metadata)[0], timed, bool(checkpoint.crops))
+        except (ImportError, ValueError) as error:
+            missing.append(f"{format}: not written: {error}")
+            continue
+        _write_card(cfg, checkpoint, path, format, difference)
+        table.add_row(path.name, f"{path.stat().st_size / 1e6:.1f}", f"{difference.largest:.4f}", f"{time:.1f}")
+    if len(missing) == len(FORMATS):
+        raise ValueError("no format could be written: " + "; ".join(missing))
+    Console(highlight=False).print(table)
+    print(*missing, f"{folder}: compared on {timed.image.shape[1]} x {timed.image.shape[0]} pixels", sep="\n")
+
+
+def _options(cfg: DictConfig, checkpoint: Checkpoint, format: str) -> ExportOptions:
+    from softpoint.inference.export import ExportOptions
+
+    calibration = _images(cfg, checkpoint, "train", cfg.calibration) if cfg.precision == "int8" else []
+    size = _image_size(cfg.image_size)
+    return ExportOptions(format, cfg.precision, cfg.heatmaps, size, cfg.batch, cfg.opset, calibration)
+
+
+def _write_card(cfg: DictConfig, checkpoint: Checkpoint, path: Path, format: str, difference: Difference) -> None:
+    from softpoint.inference.model_card import write_card
+
+    facts = {"file": path.name, "format": format, "precision": cfg.precision, "difference": str(difference)}
+    write_card(checkpoint, path.with_name(f"{path.name}.md"), facts)
 
 
 def _image_size(value: Any) -> tuple[int, int] | None:

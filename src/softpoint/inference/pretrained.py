@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -49,16 +50,56 @@ def push_to_hub(
 ) -> str:
     """Upload a model to the Hugging Face Hub as "user/name", created if need be, and return its address.
 
-    `token` is that of the user's login (`hf auth login`) if None.
+    `token` is that of the user's login (`hf auth login`) if None. Raises ValueError for another form of name, and
+    ConnectionError where the Hub refuses the upload or cannot be reached.
     """
     from huggingface_hub import HfApi
 
+    check_repo_id(repo_id)
     with tempfile.TemporaryDirectory() as temporary:
         folder = save_pretrained(checkpoint, temporary)
         api = HfApi(token=token)
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        api.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=[CONFIG, WEIGHTS, CARD])
+        try:
+            api.create_repo(repo_id, private=private, exist_ok=True)
+            api.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=[CONFIG, WEIGHTS, CARD])
+        except Exception as error:  # those of the library, and those of its HTTP client
+            line = str(error).strip().partition("\n")[0][:300]
+            advice = "check the name, and log in by `hf auth login` with a token that may write"
+            raise ConnectionError(f"hf://{repo_id} cannot be uploaded ({line}); {advice}") from error
     return f"hf://{repo_id}"
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raise ValueError for a name that is not "user/name" as the Hub has them.
+
+    >>> check_repo_id("mice")
+    Traceback (most recent call last):
+    ValueError: hub='mice' is no name on the Hub; write user/name
+    """
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+        if repo_id.count("/") != 1:
+            raise HFValidationError
+    except HFValidationError as error:
+        raise ValueError(f"hub={repo_id!r} is no name on the Hub; write user/name") from error
+
+
+def upload_list(folder: Path, repo_id: str, private: bool) -> str:
+    """Return what an upload of a folder of `save_pretrained` makes readable, and for whom."""
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    images = sum(len(names) for names in (config["splits"] or {}).values())
+    contents = {
+        WEIGHTS: "the weights",
+        CONFIG: f"the settings of the training with its paths, keypoints, metrics, and the names of {images} images",
+        CARD: "the model card",
+    }
+    readers = "you and those you let in, if this makes the repository" if private else "everyone"
+    lines = [f"hf://{repo_id}, for {readers}:"]
+    for name, content in contents.items():
+        lines.append(f"  {name} ({(folder / name).stat().st_size / 1e6:.2f} MB): {content}")
+    return "\n".join(lines)
 
 
 def _config(checkpoint: Checkpoint) -> dict[str, Any]:
