@@ -18,7 +18,7 @@ LIMITS: dict[str, Any] = {
     "batch_size": 4, "wait_ms": 0, "queue_size": 8, "queue_pixels": 100_000, "timeout_s": 60, "max_bytes": 50_000,
     "max_pixels": 10_000, "max_boxes": 3, "exif": "apply",
     "bits": None, "queue_bytes": 400_000, "max_connections": 9, "header_s": 9, "body_s": 60, "decoders": 0,
-    "decode_s": 60,
+    "decode_s": 60, "cors": ["https://my.site"],
 }  # fmt: skip
 
 

@@ -197,6 +197,7 @@ def test_errors_of_other_paths_list_the_existing_ones(talk, method: str, path: s
         ("timeout_s", float("nan"), r"timeout_s\s+Input should be a finite number"),
         ("max_bytes", "many", r"max_bytes\s+Input should be a valid integer"),
         ("exif", "turn", r"exif\s+Input should be 'apply', 'ignore' or 'error'"),
+        ("cors", ["my.site"], "an origin is https://HOST"),
         ("queue_pixels", 9_999, "queue_pixels=9999 is less than max_pixels=10000"),
     ],
 )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +92,20 @@ def test_openapi_describes_every_path(talk):
     assert set(paths["/predict"]["post"]["requestBody"]["content"]) == {
         "image/png", "image/jpeg", "image/webp", "image/bmp"
     }  # fmt: skip
+
+
+def test_the_page_is_its_own_alone_and_pages_of_other_origins_must_be_named(talk):
+    async def asked(client, _):
+        origins = [{"origin": origin} for origin in ("https://my.site", "https://other.site")]
+        return await client.get("/"), *[await client.post("/predict", headers=h, content=b"") for h in origins]
+
+    page, mine, other = talk(asked)
+    policy, script = page.headers["content-security-policy"], re.findall("<script>(.*?)</script>", page.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy and len(script) == 1
+    assert page.headers["content-type"].startswith("text/html") and "://" not in page.text
+    assert (mine.status_code, mine.headers["access-control-allow-origin"]) == (400, "https://my.site")
+    assert other.status_code == 400 and "access-control-allow-origin" not in other.headers
 
 
 def test_64_clients_at_once_get_the_results_of_the_runtime(talk, teller_file: Path):

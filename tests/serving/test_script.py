@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from helpers.training import composed
 from serving.conftest import LIMITS
@@ -27,7 +28,8 @@ def started(folder: Path, *words: str) -> None:
 def test_the_config_has_every_setting(tmp_path: Path):
     cfg = composed("serve", script.arguments(["model=a.onnx"]), tmp_path)
     assert cfg.model_file == "a.onnx" and cfg.host == "127.0.0.1"
-    Settings(**{name: cfg[name] for name in Settings.model_fields})
+    values = OmegaConf.to_object(cfg)
+    Settings(**{name: values[name] for name in Settings.model_fields})
 
 
 @pytest.mark.parametrize(

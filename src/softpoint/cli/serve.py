@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +27,9 @@ def main(cfg: DictConfig) -> None:
     from softpoint.serving.settings import Settings
 
     try:
-        settings = Settings(**{name: cfg[name] for name in Settings.model_fields})
+        values = OmegaConf.to_container(cfg)
+        assert isinstance(values, dict)
+        settings = Settings(**{name: values[name] for name in Settings.model_fields})
     except ValidationError as error:
         first = error.errors()[0]
         where = "".join(f"{key}={first['input']}: " for key in first["loc"])
@@ -37,7 +39,8 @@ def main(cfg: DictConfig) -> None:
     for fault in service.model.metadata["faults"] if cfg.warn else ():
         _log.warning("%s: %s", cfg.model_file, "".join(filter(str.isprintable, fault[:600])))
     with listen(cfg.host, cfg.port) as listening:
-        print(f"{cfg.model_file} answers POST {address_of(listening)}/predict", flush=True)
+        address = address_of(listening)
+        print(f"{cfg.model_file} answers POST {address}/predict; a page to try it is at {address}/", flush=True)
         limits = Limits(settings.max_connections, settings.header_s, settings.body_s + DRAIN_S)
         serve(create_app(service), listening, cfg.grace_s, cfg.access_log, limits)
 

@@ -13,7 +13,8 @@ import numpy as np
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi import Query as FromQuery
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
@@ -25,10 +26,11 @@ from softpoint.serving.batcher import Batcher
 from softpoint.serving.bodies import Room, chunks
 from softpoint.serving.decoders import Decoders, Reading
 from softpoint.serving.line import Line
+from softpoint.serving.page import page
 from softpoint.serving.schemas import BODY, Query, to_response
 from softpoint.serving.settings import Settings
 
-PATHS = ("/predict", "/health", "/metrics", "/model")
+PATHS = ("/predict", "/health", "/metrics", "/model", "/")
 
 DRAIN_S = 2  # seconds that a body is read on after an error, for a client that sends it all before it reads
 _log = logging.getLogger(__name__)
@@ -143,6 +145,13 @@ async def model(service: TheService) -> JSONResponse:
     return JSONResponse(without_nan(service.model.metadata))
 
 
+@router.get("/", include_in_schema=False)
+async def front() -> HTMLResponse:
+    """A page on which a person tries the model."""
+    html, headers = page()
+    return HTMLResponse(html, headers=headers)
+
+
 async def explain(request: Request, error: Exception) -> JSONResponse:
     """Return the response to a request that was refused: {"error": message}."""
     is_late = isinstance(error, StarletteHTTPException) and error.status_code == 408
@@ -198,4 +207,9 @@ def create_app(service: Service) -> FastAPI:
     for kind in (RequestValidationError, StarletteHTTPException, ClientDisconnect):
         app.add_exception_handler(kind, explain)
     app.middleware("http")(count)
+    if origins := service.settings.cors:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["Content-Type"],
+            expose_headers=["Retry-After"],
+        )  # fmt: skip
     return app

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 Whole = Annotated[int, Field(ge=1)]
 
@@ -29,6 +30,7 @@ class Settings(BaseModel, strict=True, frozen=True, allow_inf_nan=False):
     max_boxes: Whole
     exif: Literal["apply", "ignore", "error"]
     bits: Annotated[int, Field(ge=8, le=16)] | None
+    cors: list[str]
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
@@ -37,6 +39,14 @@ class Settings(BaseModel, strict=True, frozen=True, allow_inf_nan=False):
                 problem = f"{queue}={held} is less than {largest}={limit}"
                 raise ValueError(f"{problem}, so the largest images would always be refused; raise it")
         return self
+
+    @field_validator("cors")
+    @classmethod
+    def _origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s?#]+", origin):
+                raise ValueError("an origin is https://HOST or https://HOST:PORT without a path, or '*' for every page")
+        return origins
 
     @property
     def decoder_count(self) -> int:
