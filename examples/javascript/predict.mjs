@@ -1,4 +1,4 @@
-// Prints the keypoints of one image as JSON: node predict.mjs MODEL.onnx IMAGE.ppm [LEFT,TOP,RIGHT,BOTTOM]
+// Prints the keypoints of one image as JSON: node predict.mjs MODEL.onnx IMAGE [LEFT,TOP,RIGHT,BOTTOM]
 import { readFile } from "node:fs/promises";
 import * as ort from "onnxruntime-web";
 import { predict } from "./keypoints.mjs";
@@ -12,9 +12,18 @@ function readPpm(bytes) {
   return { height, width, data: new Uint8Array(bytes.subarray(head[0].length, end)) };
 }
 
+/** The pixels of a PNG, JPEG, WebP or the like, upright by its EXIF orientation and without transparency. */
+async function decode(bytes) {
+  const { default: sharp } = await import("sharp");
+  const rgb = sharp(bytes).autoOrient().toColorspace("srgb").removeAlpha().raw();
+  const { data, info } = await rgb.toBuffer({ resolveWithObject: true });
+  return { height: info.height, width: info.width, data: new Uint8Array(data) };
+}
+
 const [model, file, box] = process.argv.slice(2);
-if (!file) throw new Error("usage: node predict.mjs MODEL.onnx IMAGE.ppm [LEFT,TOP,RIGHT,BOTTOM]");
-const image = readPpm(await readFile(file));
+if (!file) throw new Error("usage: node predict.mjs MODEL.onnx IMAGE [LEFT,TOP,RIGHT,BOTTOM]");
+const bytes = await readFile(file);
+const image = bytes.toString("latin1", 0, 2) === "P6" ? readPpm(bytes) : await decode(bytes);
 ort.env.wasm.numThreads = 1; // its threads would keep node from ending
 const session = await ort.InferenceSession.create(await readFile(model), { executionProviders: ["wasm"] });
 const { keypoints: names } = JSON.parse(await readFile(`${model}.json`, "utf8")); // written beside the model
