@@ -57,6 +57,15 @@ def test_a_wheel_holds_the_configs_and_a_command_runs_from_it(wheel: Path) -> No
     assert done.returncode == 0 and "_target_: softpoint.training.KeypointModule" in done.stdout, done.stderr
 
 
+def test_the_runtime_is_a_package_of_its_own_of_one_module(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT / "runtime", capture_output=True, check=True)
+    with zipfile.ZipFile(tmp_path / f"softpoint_runtime-{__version__}-py3-none-any.whl") as archive:
+        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+        assert names == ["softpoint_runtime.py"]
+        assert archive.read(*names) == (ROOT / "src/softpoint/runtime.py").read_bytes()
+
+
 def test_help_lists_every_command_without_torch() -> None:
     done = softpoint(ROOT / "src", "--help")
     assert done.returncode == 0, done.stderr
