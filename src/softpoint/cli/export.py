@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def main(cfg: DictConfig) -> None:
     """Write the model, its metadata and its card, and print how it differs from the checkpoint."""
     from softpoint.inference import push_to_hub, read_checkpoint, save_pretrained
-    from softpoint.inference.pretrained import check_repo_id, upload_list
+    from softpoint.inference.hub import check_repo_id
+    from softpoint.inference.pretrained import upload_list
 
     checkpoint = read_checkpoint(cfg.ckpt, cfg.trust)
     if cfg.warn:
@@ -73,7 +74,7 @@ def _export_all(cfg: DictConfig, checkpoint: Checkpoint, name: str) -> None:
     table = NumberTable("file", ["MB", "px off, at most", "ms per image"])
     table.add_row("checkpoint", "", "", f"{milliseconds(predictor, timed, bool(checkpoint.crops)):.1f}")
     for format, entry in FORMATS.items():
-        path = folder / f"{name}.{format}{entry.suffix}"
+        path = folder / f"{name}-{format}{entry.suffix}"
         try:
             difference, metadata = export(checkpoint, predictor, path, _options(cfg, checkpoint, format), images)
             time = milliseconds(entry.open(path, metadata)[0], timed, bool(checkpoint.crops))

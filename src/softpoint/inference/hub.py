@@ -11,7 +11,19 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 MAX_CONFIG_BYTES, MAX_WEIGHTS_BYTES = 1 << 26, 1 << 32
 
 # A revision goes into paths of the local cache: no part of it may be "..".
-_HUB = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@((?!.*\.\.)[\w./-]+))?")
+_NAME = r"[\w.-]+/[\w.-]+"
+_HUB = re.compile(rf"hf://({_NAME})(?:@((?!.*\.\.)[\w./-]+))?")
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raise ValueError for a name that is not "user/name".
+
+    >>> check_repo_id("mice")
+    Traceback (most recent call last):
+    ValueError: hub='mice' is no name on the Hub; write user/name
+    """
+    if not re.fullmatch(_NAME, repo_id):
+        raise ValueError(f"hub={repo_id!r} is no name on the Hub; write user/name")
 
 
 def download(address: str) -> Path:

@@ -12,7 +12,7 @@ from safetensors.torch import save
 
 from softpoint import __version__
 from softpoint.inference.checkpoint import FORMAT, Checkpoint, read_checkpoint
-from softpoint.inference.hub import CARD, CONFIG, WEIGHTS
+from softpoint.inference.hub import CARD, CONFIG, WEIGHTS, check_repo_id
 from softpoint.paths import atomic_write, sha256, without_nan, write_json
 
 
@@ -67,23 +67,6 @@ def push_to_hub(
             advice = "check the name, and log in by `hf auth login` with a token that may write"
             raise ConnectionError(f"hf://{repo_id} cannot be uploaded ({line}); {advice}") from error
     return f"hf://{repo_id}"
-
-
-def check_repo_id(repo_id: str) -> None:
-    """Raise ValueError for a name that is not "user/name" as the Hub has them.
-
-    >>> check_repo_id("mice")
-    Traceback (most recent call last):
-    ValueError: hub='mice' is no name on the Hub; write user/name
-    """
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-    try:
-        validate_repo_id(repo_id)
-        if repo_id.count("/") != 1:
-            raise HFValidationError
-    except HFValidationError as error:
-        raise ValueError(f"hub={repo_id!r} is no name on the Hub; write user/name") from error
 
 
 def upload_list(folder: Path, repo_id: str, private: bool) -> str:
