@@ -20,6 +20,8 @@ _HOMES = {
     ),
     "softpoint.layers": ("DynamicSpatialAttention", "SpatialSoftArgmax"),
     "softpoint.models": ("KeypointNet",),
+    "softpoint.data": ("LabeledData",),
+    "softpoint.training": ("KeypointLoss", "KeypointModule"),
     "softpoint.cli.from_python": ("train", "Run", "TrainingError"),
     "softpoint.inference": ("load_predictor", "predict_video", "save_pretrained", "push_to_hub"),
 }

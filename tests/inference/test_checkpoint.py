@@ -107,11 +107,11 @@ def test_starting_weights_are_neither_read_nor_downloaded(changed: Any, monkeypa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.pop("hyper_parameters"), "lacks 'hyper_parameters'"),
+        (lambda c: c.pop("hyper_parameters"), "does not describe its network"),
         (lambda c: c.pop("skeleton"), "lacks 'skeleton'"),
         (lambda c: c.pop("state_dict"), "lacks 'state_dict'"),
-        (lambda c: c["hyper_parameters"].pop("model"), "lacks 'model'"),
-        (lambda c: (c.pop("size"), c["hyper_parameters"]["data"].pop("size")), "lacks 'size'"),
+        (lambda c: c["hyper_parameters"].pop("model"), "does not describe its network"),
+        (lambda c: (c.pop("size"), c["hyper_parameters"]["data"].pop("size")), "lacks the size of its input"),
         (lambda c: c["skeleton"].pop("names"), "lacks 'names'"),
         (lambda c: c.update(hyper_parameters=None), "is no checkpoint of softpoint"),
         (lambda c: c.update(skeleton=[1]), "is no checkpoint of softpoint"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from torch import nn
@@ -38,6 +38,37 @@ def build_model(model: Any, num_keypoints: int, trust: Sequence[str] = ()) -> Ke
     if not isinstance(net, KeypointNet):
         raise ValueError(f"its model is a {type(net).__name__}, not a KeypointNet")
     return net
+
+
+def describe_model(net: Any) -> dict[str, Any] | None:
+    """Return the config from which `build_model` builds what `net` builds: a class, or a partial of classes and values.
+
+    None where it holds anything else, such as a module that is built already.
+
+    >>> from softpoint.models import FusionDecoder, Small, SoftArgmaxHead
+    >>> parts = {"decoder": FusionDecoder, "head": SoftArgmaxHead}
+    >>> describe_model(partial(KeypointNet, backbone=partial(Small, width=8), **parts))["backbone"]
+    {'_target_': 'softpoint.models.Small', '_partial_': True, 'width': 8}
+    >>> describe_model(partial(KeypointNet, backbone=Small(width=8), **parts))
+    """
+    try:
+        described: dict[str, Any] = _described(net)
+    except ValueError:
+        return None
+    return described
+
+
+def _described(node: Any) -> Any:
+    made, values = (node.func, node.keywords) if isinstance(node, partial) and not node.args else (node, {})
+    if isinstance(made, type) and issubclass(made, nn.Module):
+        public = (package for package in ALLOWED_PACKAGES if getattr(import_module(package), made.__name__, 0) is made)
+        target = f"{next(public, made.__module__)}.{made.__name__}"
+        return {"_target_": target, "_partial_": True, **{key: _described(value) for key, value in values.items()}}
+    if isinstance(node, list | tuple):
+        return [_described(value) for value in node]
+    if node is None or isinstance(node, bool | int | float | str):
+        return node
+    raise ValueError(f"{node!r} is no plain value")
 
 
 def target_packages(config: Any) -> list[str]:
@@ -91,7 +122,7 @@ def _module_class(target: Any, trust: Sequence[str]) -> type[nn.Module]:
             f"its config names {shorten(repr(target), 200)}, and only classes of {' and '.join(ALLOWED_PACKAGES)} are"
             " built; if it is your own, add its package by trust=[PACKAGE]"
         )
-    result = getattr(importlib.import_module(package), name, None)
+    result = getattr(import_module(package), name, None)
     if not (isinstance(result, type) and issubclass(result, nn.Module)):
         raise ValueError(f"its config names {target!r}, which is no network module")
     if not _is_below(result.__module__, (*ALLOWED_PACKAGES, *trust)):  # imported there from anywhere

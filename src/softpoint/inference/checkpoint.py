@@ -99,7 +99,8 @@ def read_content(path: str | Path) -> Content:
     path = download(address) if address else Path(path)
     stored = upgrade(_read(path))
     try:
-        config, skeleton, size = stored["hyper_parameters"], _skeleton(stored["skeleton"]), _size(stored)
+        skeleton, config = _skeleton(stored["skeleton"]), _config(stored)
+        size = _size(stored)
         weights = _weights(stored["state_dict"])
         check_values(config["model"], MAX_CONFIG_VALUES)
         check_values(stored.get("record", {}), MAX_RECORD_VALUES)
@@ -123,6 +124,17 @@ def trained_images(splits: Mapping[str, Sequence[str]] | None) -> set[str]:
     They are those of its training, and "earlier" ones, of models that it started from.
     """
     return {normalize_path(image) for split in ("train", "earlier") for image in (splits or {}).get(split, ())}
+
+
+def _config(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of a run, or the description of a network alone; ValueError without one."""
+    config = stored.get("hyper_parameters")
+    if config is None or (isinstance(config, Mapping) and "model" not in config):
+        raise ValueError(
+            "it does not describe its network, as softpoint train does, and a KeypointModule whose"
+            " net=partial(KeypointNet, ...) holds classes, partials of classes and plain values, but no module"
+        )
+    return dict(config)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -249,7 +261,10 @@ def _skeleton(stored: Any) -> Skeleton:
 
 def _size(stored: Mapping[str, Any]) -> tuple[int, int]:
     """Return (height, width) of the input; an old checkpoint has it in the config of its data alone."""
-    height, width = map(int, np.broadcast_to(stored.get("size") or stored["hyper_parameters"]["data"]["size"], 2))
+    size = stored.get("size") or (stored["hyper_parameters"].get("data") or {}).get("size")
+    if size is None:
+        raise ValueError("it lacks the size of its input, which the first batch of a training tells")
+    height, width = map(int, np.broadcast_to(size, 2))
     if min(height, width) < 1 or height * width > MAX_PIXELS:
         raise ValueError(f"its input is {height}x{width}, where 1 to {MAX_PIXELS} pixels are possible")
     return height, width

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,7 +19,8 @@ class KeypointNet(nn.Module):
 
     Args:
         num_keypoints: K.
-        backbone: returns features, and has the attributes `stages`, `stride`, `out_channels`, `mean` and `std`.
+        backbone: returns features, and has the attributes `stages`, `stride`, `out_channels`, `mean` and `std`; or a
+            class that is called without arguments and returns it.
         decoder: called with `in_channels` and `in_strides`, returns the module that fuses features.
         head: called with `in_channels`, `num_keypoints` and `stride`, returns the module that reads keypoints.
         attention: called without arguments, returns one spatial attention block per place; None or an empty mapping
@@ -40,7 +41,7 @@ class KeypointNet(nn.Module):
     def __init__(
         self,
         num_keypoints: int,
-        backbone: Backbone,
+        backbone: Backbone | Callable[[], Backbone],
         decoder: Callable[..., nn.Module],
         head: Callable[..., nn.Module],
         attention: Callable[[], nn.Module] | Mapping[str, Any] | None = None,
@@ -52,6 +53,8 @@ class KeypointNet(nn.Module):
         super().__init__()
         if num_keypoints is None or num_keypoints < 1:
             raise ValueError(f"num_keypoints must be at least 1, got {num_keypoints}")
+        given: Any = backbone
+        backbone = cast(Backbone, given if isinstance(given, nn.Module) else given())
         if absent := set(attention_stages) - set(backbone.stages):
             raise ValueError(
                 f"model.attention_stages names stage {min(absent)}, but the backbone returns "

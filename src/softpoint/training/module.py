@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from softpoint.functional import transform_covariance, transform_points
+from softpoint.inference.build_model import describe_model
 from softpoint.inference.compatibility import upgrade
 from softpoint.inference.predictor import Predictor
 from softpoint.labels.skeleton import Skeleton
@@ -37,7 +38,8 @@ class KeypointModule(pl.LightningModule):
 
     Args:
         skeleton: names, pairs and edges of the keypoints; their number sizes the network.
-        net: called with `num_keypoints`, returns the network.
+        net: called with `num_keypoints`, returns the network. A checkpoint of any Trainer describes it where it is
+            `partial(KeypointNet, ...)` of classes, of partials of classes, and of plain values.
         loss: of a prediction; ValueError where its terms cannot train the network's head.
         optimizer: called with the parameters.
         scheduler: called with the optimizer and `progress`, returns Lightning's description of a schedule.
@@ -70,6 +72,9 @@ class KeypointModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.skeleton = skeleton
+        if model := describe_model(net):  # or the command that composed it describes it
+            self.save_hyperparameters({"model": model})
+        self.input_size: tuple[int, int] | None = None  # of the last batch
         # On a CPU and on tensor cores, convolutions are fastest with channels last.
         self.net = net(num_keypoints=len(skeleton)).to(memory_format=torch.channels_last)
         if getattr(self.net.head, "predicts_visibility", False) is None:
@@ -154,7 +159,7 @@ class KeypointModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["skeleton"] = self.skeleton.to_dict()
         checkpoint["crops"] = getattr(self._data, "crops", None)
-        checkpoint["size"] = getattr(self._data, "size", None)
+        checkpoint["size"] = getattr(self._data, "size", self.input_size)
         checkpoint["versions"] = library_versions()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -240,7 +245,7 @@ class KeypointModule(pl.LightningModule):
         return None if endless else self.progress(self.trainer.global_step)
 
     def _target(self, batch: Batch, progress: float | None = None) -> Target:
-        size = (batch["image"].shape[-2], batch["image"].shape[-1])
+        self.input_size = size = (batch["image"].shape[-2], batch["image"].shape[-1])
         return Target.of(batch["keypoints"], batch["visibility"], size, self.net.decoder.stride, progress)
 
     def _mean_counts(self, batch: Batch, target: Target) -> dict[str, Tensor]:
