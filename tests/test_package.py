@@ -44,6 +44,8 @@ def test_a_wheel_holds_the_configs_and_a_command_runs_from_it(wheel: Path) -> No
     shipped = {str(path.relative_to(wheel / "softpoint/configs")) for path in (wheel / "softpoint").rglob("*.yaml")}
     assert shipped == {str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")}
     assert (wheel / "softpoint/py.typed").is_file()
+    splits = {path.name for path in (ROOT / "data/splits").iterdir()}
+    assert {path.name for path in (wheel / "softpoint/data/splits").iterdir()} == splits
     modules = {path.relative_to(wheel) for path in wheel.rglob("*.py")}
     assert modules == {path.relative_to(ROOT / "src") for path in (ROOT / "src").rglob("*.py")}
     assert (

@@ -10,7 +10,6 @@ The frames are from lightning-pose's example data (MIT license). Nothing of the 
 from __future__ import annotations
 
 import csv
-import os
 import sys
 from pathlib import Path
 
@@ -21,11 +20,12 @@ from softpoint import load_predictor
 from softpoint.functional.coordinates import grid_to_image
 from softpoint.images.decode import read_image
 from softpoint.labels.skeleton import Skeleton
+from softpoint.paths import find_data
 from softpoint.viz import contact_sheet, draw_keypoints
 from softpoint.viz.image_ops import resize
 
 ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("SOFTPOINT_DATA", ROOT / "data")) / "keypoints" / "mirror-mouse"
+DATA = find_data("keypoints/mirror-mouse")
 EDGES = [
     *(("nose_top", "paw2LF_top"), ("nose_top", "paw3RF_top"), ("nose_top", "tailBase_top")),
     *(("tailBase_top", "paw1LH_top"), ("tailBase_top", "paw4RH_top"), ("tailBase_top", "tailMid_top")),

@@ -141,6 +141,22 @@ def natural_key(path: Path) -> tuple[list[list[Any]], Path]:
     return [pieces(part) for part in path.parts], path
 
 
+def data_folders() -> list[Path]:
+    """Return where public sets and weights are looked for: in $SOFTPOINT_DATA, in the cache folder, and in ./data."""
+    named = os.environ.get("SOFTPOINT_DATA")
+    return [*([Path(named)] if named else []), user_cache_dir() / "data", Path("data").absolute()]
+
+
+def find_data(path: str) -> Path:
+    """Return where a path below one of `data_folders` exists; where `softpoint fetch` puts it, the first, if in none.
+
+    >>> find_data("keypoints/no-such-set/labels.csv").parts[-3:]
+    ('keypoints', 'no-such-set', 'labels.csv')
+    """
+    places = [folder / path for folder in data_folders()]
+    return next((place for place in places if place.exists()), places[0])
+
+
 def user_cache_dir(folder: str | Path | None = None) -> Path:
     """Return the folder of caches: `folder`, else $SOFTPOINT_CACHE, else `softpoint` in the user's cache folder.
 

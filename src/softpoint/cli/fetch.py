@@ -9,24 +9,25 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.hydra_errors import CONFIGS
+from softpoint.paths import data_folders
 
 
 def main(cfg: DictConfig) -> None:
     """Download the chosen data set and print its folder, or list all data sets if none is chosen."""
     from hydra.utils import instantiate
 
-    root = Path(cfg.root)
+    roots = data_folders() if cfg.root is None else [Path(cfg.root)]
     if "fetch" not in cfg:
-        return print_list(root)
+        return print_list(roots)
     dataset = instantiate(cfg.fetch, _convert_="all")
-    if dataset.is_complete(root):
-        return print(f"{dataset.path(root)} exists already; remove it to download it again")
+    if there := next(filter(dataset.is_complete, roots), None):
+        return print(f"{dataset.path(there)} exists already; remove it to download it again")
     print(f"{dataset.title}; license: {dataset.license}; {dataset.size / 1e6:.0f} MB")
-    return print(f"{dataset.fetch(root, keep=cfg.keep)} is complete")
+    return print(f"{dataset.fetch(roots[0], keep=cfg.keep)} is complete")
 
 
-def print_list(root: Path) -> None:
-    """Print a table of all data sets: size, content, license, and whether it is in `root`."""
+def print_list(roots: Sequence[Path]) -> None:
+    """Print a table of all data sets: size, content, license, and whether it is in one of `roots`."""
     from hydra.utils import instantiate
     from rich.console import Console
     from rich.table import Table
@@ -34,7 +35,7 @@ def print_list(root: Path) -> None:
     table = Table("name", "MB", "content", "license", "downloaded", box=None, pad_edge=False)
     for path in sorted((CONFIGS / "fetch").glob("*.yaml")):
         dataset = instantiate(OmegaConf.load(path), _convert_="all")
-        downloaded = "yes" if dataset.is_complete(root) else ""
+        downloaded = "yes" if any(map(dataset.is_complete, roots)) else ""
         table.add_row(path.stem, f"{dataset.size / 1e6:.0f}", dataset.title, dataset.license, downloaded)
     Console().print(table)
 

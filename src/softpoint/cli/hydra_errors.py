@@ -19,11 +19,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from softpoint.cli.resource_errors import resource_message
+from softpoint.paths import find_data
 from softpoint.renamed_keys import REMOVED_KEYS, RENAMED_KEYS, advice
 from softpoint.suggest import did_you_mean, without_data
 
 # In the package where a wheel was installed, at the top of the repository in a checkout.
 CONFIGS = next(folder for parent in (1, 3) if (folder := Path(__file__).resolve().parents[parent] / "configs").is_dir())
+# Registered where every command finds the configs. Public sets, and the splits that come with this package.
+OmegaConf.register_new_resolver("data_file", lambda path: str(find_data(path)), replace=True)
+OmegaConf.register_new_resolver(
+    "split_file", lambda name: str(CONFIGS.parent / f"data/splits/{name}.csv"), replace=True
+)
 # Launchers of Hydra and the extra that installs each.
 _LAUNCHERS = {"joblib": "joblib", "ray": "ray", "submitit": "slurm"}
 MISTAKES = (HydraException, OmegaConfBaseException, ValueError, OSError, ImportError)
