@@ -93,6 +93,26 @@ def via_csv() -> str:
     return "\n".join(lines)
 
 
+def via_3() -> dict[str, Any]:
+    """Return the project of VIA 3, whose regions are a list of their own, with numbers for shapes and options."""
+    marks = {}
+    for index in (0, 1):
+        points = [([1, x, y], {"1": str(NAMES.index(name))}) for name, x, y in named(index)]
+        for xy, chosen in [*points, ([2, *BOXES[index]], {"2": "mouse"}), ([7, 1, 1, 2, 2, 3, 3], {})]:
+            marks[f"m{len(marks)}"] = {"vid": str(index + 1), "flg": 0, "z": [], "xy": xy, "av": chosen}
+    return {
+        "project": {"pid": "__VIA_PROJECT_ID__", "creator": "VGG Image Annotator (x)", "vid_list": ["1", "2"]},
+        "config": {"ui": {}},
+        "attribute": {
+            "1": {"aname": "label", "type": 4, "options": dict(zip("012", NAMES, strict=True))},
+            "2": {"aname": "label", "type": 1, "options": {}},
+        },
+        "file": {str(i): {"fid": i, "fname": image, "type": 2, "src": image} for i, image in enumerate(IMAGES, 1)},
+        "metadata": marks,
+        "view": {str(i): {"fid_list": [str(i)]} for i in (1, 2)},
+    }
+
+
 def dlib() -> str:
     images = []
     for index in (0, 1):
@@ -130,6 +150,7 @@ FILES: dict[str, tuple[str, str, Callable[[], Any]]] = {
     "via_json": ("via", "x.json", lambda: {"a.png12": via(0), "b.png12": via(1)}),
     "via_project": ("via", "x.json", lambda: {"_via_settings": {}, "_via_img_metadata": {"a": via(0), "b": via(1)}}),
     "via_csv": ("via", "x.csv", via_csv),
+    "via_3": ("via", "x.json", via_3),
     "dlib": ("dlib_xml", "x.xml", dlib),
     "hrnet": ("mpii", "x.json", lambda: [hrnet(0), hrnet(1)]),
     "results": ("results_json", "x.json", lambda: [result(0), result(1)]),

@@ -1,9 +1,9 @@
-"""VGG Image Annotator (VIA 1 and 2): its projects, its JSON and its CSV of regions."""
+"""VGG Image Annotator (VIA 1, 2 and 3): its projects, its JSON and its CSV of regions."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +15,13 @@ from softpoint.labels.formats.parsing.shapes import Shapes, labels_of_images
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, VISIBLE, Labels
 
-DESCRIPTION = "a JSON or CSV of regions from VIA, the VGG Image Annotator (version 1 or 2)"
+DESCRIPTION = "a JSON or CSV of regions from VIA, the VGG Image Annotator"
 
 _COLUMNS = ("region_shape_attributes", "region_attributes")
 _PROJECT = "_via_img_metadata"
+_PROJECT_3 = {"project", "file", "view", "metadata", "attribute"}
+# Shapes of VIA 3 by their number: names and coordinates as in VIA 2.
+_SHAPES_3 = {1: ("point", "cx", "cy"), 2: ("rect", "x", "y", "width", "height")}
 # Attributes of a region that name its keypoint and its subject, in any case; the first that occurs is taken.
 _NAMES = ("keypoint", "landmark", "bodypart", "joint", "part", "point", "label", "name", "type", "class")
 _SUBJECTS = ("subject", "individual", "animal", "person", "instance", "object", "group", "track", "id")
@@ -41,7 +44,8 @@ def recognize(path: Path, head: bytes) -> bool:
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith(b"{"):
         entry = b'"regions"' in head and b'"filename"' in head
-        return b'"_via_' in head or (entry and (b'"file_attributes"' in head or b'"shape_attributes"' in head))
+        project = b'"_via_' in head or (b'"project"' in head and b'"VGG Image Annotator' in head)
+        return project or (entry and (b'"file_attributes"' in head or b'"shape_attributes"' in head))
     return sniff(head, _fits) is not None
 
 
@@ -56,7 +60,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     subject, and a true attribute occluded makes it occluded. Where no point of the file has an attribute with text, the
     points are numbered, and each subject must have as many. The only rectangle of a subject, or the only one about the
     points of an image with one subject, is its box. Other regions are counted in `unused`.
-    Raises ValueError for a file without points, and for one of VIA 3.
+    Raises ValueError for a file without points.
     """
     unused: Counter[str] = Counter()
     entries = dict((_of_csv if _is_csv(path) else _of_json)(path, errors))
@@ -96,8 +100,8 @@ def _of_json(path: Path, errors: RowErrors) -> Iterator[tuple[str, tuple[str, li
     """Yield place, image and regions of each image of a project, or of what it exports."""
     try:
         content = json_values.as_object(json_values.load_json(path))
-        if _PROJECT not in content and {"project", "metadata"} <= {*content}:
-            raise ValueError("it is a project of VIA 3, which is not read; export COCO from it")
+        if _PROJECT not in content and {*content} >= _PROJECT_3:
+            content = _of_version_3(content)
         content = json_values.as_object(content.get(_PROJECT, content))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -109,6 +113,38 @@ def _of_json(path: Path, errors: RowErrors) -> Iterator[tuple[str, tuple[str, li
             found = fields.get("regions") or []
             found = [*found.values()] if isinstance(found, dict) else json_values.as_list(found, "regions")
             yield place, (image, [_region(json_values.as_object(region)) for region in found])
+
+
+def _of_version_3(content: _Entry) -> dict[str, _Entry]:
+    """Return the entries of VIA 2 for a project of VIA 3; other shapes, and those at times of videos, have no name."""
+    parts = {key: json_values.as_object(content[key]) for key in _PROJECT_3}
+    files = {key: json_values.as_object(entry).get("fname") for key, entry in parts["file"].items()}
+    attributes = {key: json_values.as_object(entry) for key, entry in parts["attribute"].items()}
+    entries: dict[str, _Entry] = {}
+    for key, view in parts["view"].items():
+        shown = json_values.as_list(json_values.as_object(view).get("fid_list"), "fid_list")
+        if len(shown) == 1:  # several are compared
+            entries[key] = {"filename": files.get(str(shown[0])), "regions": []}
+    for mark in map(json_values.as_object, parts["metadata"].values()):
+        if (own := entries.get(str(mark.get("vid")))) is None:
+            raise ValueError(f"its region of view {json_values.quote(mark.get('vid'))} is of no image; export it again")
+        number, *values = [*json_values.as_list(mark.get("xy"), "xy"), None]
+        name, *keys = _SHAPES_3.get(number, ("",)) if isinstance(number, int) and not mark.get("z") else ("",)
+        chosen = json_values.as_object(mark.get("av") or {})
+        texts = {_title(attributes, key): _option(attributes, key, value) for key, value in chosen.items()}
+        shape = {"name": name, **dict(zip(keys, values, strict=False))}
+        own["regions"].append({"shape_attributes": shape, "region_attributes": texts})
+    return entries
+
+
+def _title(attributes: Mapping[str, _Entry], key: str) -> str:
+    return str(attributes.get(key, {}).get("aname", key))
+
+
+def _option(attributes: Mapping[str, _Entry], key: str, value: Any) -> Any:
+    """Return the text of the option that a value of VIA 3 is the number of, or else the value."""
+    options = attributes.get(key, {}).get("options")
+    return options.get(str(value), value) if isinstance(options, dict) else value
 
 
 def _region(fields: _Entry) -> _Region:
