@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -32,6 +33,30 @@ def test_a_run_becomes_a_file_a_sidecar_and_a_card(start: Callable, run: Path, t
     np.testing.assert_allclose(found["keypoints"], expected["keypoints"], atol=0.01)
     assert json.loads((tmp_path / "out" / "model.onnx.json").read_text())["precision"] == "float32"
     assert "model.onnx" in (tmp_path / "out" / "model.onnx.md").read_text()
+
+
+def test_all_formats_are_rows_of_a_table_and_why_others_are_missing_is_said(
+    start: Callable, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = import_module("softpoint.inference.export")
+
+    def write(_checkpoint, _predictor, path: Path, options, _images):
+        if options.format == "aoti":
+            raise ValueError("no compiler")
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(2_500_000))
+        return package.Difference(1, 0.25, 0.5), {}
+
+    opened = {name: entry._replace(open=lambda *_: (lambda *_: {}, {})) for name, entry in package.FORMATS.items()}
+    monkeypatch.setattr(package, "FORMATS", opened)
+    monkeypatch.setattr(package, "export", write)
+    checkpoint, output = run / "checkpoints" / "best.ckpt", tmp_path / "out"
+    ending = start("export", f"ckpt={checkpoint}", "format=all", f"output={output}", "warn=false")
+    assert ending.code == 0, ending.err
+    rows = {line.split()[1]: line.split()[3:6:2] for line in ending.out.splitlines() if line.startswith("│")}
+    assert rows[f"{run.name}-onnx.onnx"] == rows[f"{run.name}-openvino.onnx"] == ["2.5", "0.5000"]
+    assert "aoti: not written: no compiler" in ending.out and len(list(output.glob("*.md"))) == 3
+    assert "litert: not written: format=litert takes images of one size" in ending.out
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ def main(cfg: DictConfig) -> None:
         folder = save_pretrained(checkpoint, cfg.output or f"{name}.model")
         print(f"{folder}: config.json, model.safetensors and README.md, read back with equal weights")
         if cfg.hub is not None:
+            logging.getLogger("httpx").setLevel(logging.WARNING)  # which would tell of every request
             print("uploading", upload_list(folder, cfg.hub, cfg.private), flush=True)
             print(f"uploaded: load_predictor({push_to_hub(folder, cfg.hub, private=cfg.private)!r})")
         return

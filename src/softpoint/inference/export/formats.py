@@ -62,7 +62,8 @@ def predicting(run: Callable[..., Sequence[Any]], metadata: Mapping[str, Any]) -
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence the exporters' messages to their own developers."""
-    names = "torch.onnx", "onnxscript", "onnx_ir", "root", "executorch", "litert_torch", "torch.utils._pytree"
+    torch_names = "torch.onnx", "torch.utils._pytree", "torch.utils.cpp_extension"
+    names = *torch_names, "onnxscript", "onnx_ir", "root", "executorch", "litert_torch"
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     try:

@@ -19,7 +19,8 @@ from softpoint.inference.export.graph import ExportModule, example_inputs
 
 
 def _write_litert(module: ExportModule, path: Path, _: dict[str, Any], layout: Layout) -> None:
-    litert = require("litert_torch", "litert", "format=litert")
+    with quiet():
+        litert = require("litert_torch", "litert", "format=litert")
     assert layout.size is not None and layout.batch is not None
     inputs = example_inputs(module, layout.size, layout.batch)
     progress = litert.progress.console
@@ -45,9 +46,11 @@ def _open_litert(path: Path, metadata: dict[str, Any]) -> tuple[Predict, dict[st
 
 def _write_executorch(module: ExportModule, path: Path, _: dict[str, Any], layout: Layout) -> None:
     """Write a program whose convolutions XNNPACK runs, which every processor has."""
-    exir = require("executorch.exir", "executorch", "format=executorch")
-    xnnpack = require("executorch.backends.xnnpack.partition.xnnpack_partitioner", "executorch", "format=executorch")
-    configs = require("executorch.backends.xnnpack.partition.config", "executorch", "format=executorch")
+    with quiet():
+        exir = require("executorch.exir", "executorch", "format=executorch")
+        partition = "executorch.backends.xnnpack.partition"
+        xnnpack = require(f"{partition}.xnnpack_partitioner", "executorch", "format=executorch")
+        configs = require(f"{partition}.config", "executorch", "format=executorch")
     # Its maximum without the dimension that it is over is refused only after it has been chosen.
     chosen = [config for config in configs.ALL_PARTITIONER_CONFIGS if config is not configs.MaxDimConfig]
     with quiet():
