@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 
+from helpers.training import composed
+from softpoint.cli.trainer import make_trainer
 from softpoint.training import progress_bar as module
 from softpoint.training.callbacks import Duration
 from softpoint.training.progress_bar import ProgressLines, TerminalBar, epoch_text, fraction_done, progress_bar
@@ -81,3 +84,12 @@ def test_lines_come_after_validations_and_minutes(
     lines.disable()
     lines.on_validation_end(trainer, None)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("words", [["~callbacks.progress"], ["trainer.enable_progress_bar=false"]])
+def test_one_setting_leaves_the_progress_out(words: list[str], tmp_path: Path) -> None:
+    cfg = composed("train", ["trainer.accelerator=cpu", "logger=none", *words], tmp_path)
+    trainer = make_trainer(cfg.trainer)
+    assert trainer.progress_bar_callback is None
+    best = trainer.checkpoint_callback
+    assert Path(best.dirpath) == tmp_path / "checkpoints"  # references are followed all the same

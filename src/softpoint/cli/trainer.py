@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 from typing import Any
 
 from omegaconf import DictConfig, open_dict
@@ -21,6 +22,7 @@ def make_trainer(cfg: DictConfig) -> Any:
     settings = copy.deepcopy(cfg)
     with open_dict(settings):
         accumulate = settings.pop("accumulate", None)  # is ours
+        _join_progress(settings)
     if accumulate not in ("auto", None):
         raise ValueError(
             f"trainer.accumulate={accumulate}: give auto, which divides batches that memory does not hold, or null;"
@@ -29,6 +31,14 @@ def make_trainer(cfg: DictConfig) -> Any:
     trainer = _of_lightning(settings)
     trainer.callbacks += [MicroBatches()] if accumulate else []
     return trainer
+
+
+def _join_progress(settings: DictConfig) -> None:
+    """Show no progress where one of its settings says so: `trainer.enable_progress_bar` or a dropped callback."""
+    callbacks = list(settings.callbacks or ())
+    others = [callback for callback in callbacks if not re.search("progress_?bar", callback._target_, re.IGNORECASE)]
+    if not settings.enable_progress_bar or len(others) == len(callbacks):
+        settings.callbacks, settings.enable_progress_bar = others, False
 
 
 def _of_lightning(cfg: DictConfig) -> Any:
