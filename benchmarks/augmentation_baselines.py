@@ -89,6 +89,8 @@ def labels_of(images: Sequence[str], points: np.ndarray) -> Labels:
 class _Decoded:
     """A reader of images that are decoded already."""
 
+    channel_count = 3
+
     def __init__(self, images: Sequence[np.ndarray]) -> None:
         self.images = images
 

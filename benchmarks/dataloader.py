@@ -20,7 +20,8 @@ from rich.table import Table
 
 from augmentation_baselines import augmenters, collators, decoders, labels_of, samples
 from report import RatesTable, composed, parser, print_machine, print_wide, spread
-from softpoint.images.decode import list_images, read_image
+from softpoint.images.decode import read_image
+from softpoint.images.listing import list_images
 from softpoint.labels.formats import csv_wide
 from softpoint.studies.timing import training_step
 from softpoint.training import keypoint_loss

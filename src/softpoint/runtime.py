@@ -44,6 +44,12 @@ class Model:
         self._outputs = [value.name for value in self.session.get_outputs()]
 
     @property
+    def channels(self) -> int:
+        """C, the number of channels of every image: 3 for RGB, 1 for gray."""
+        channels = self.metadata["channels"]
+        return len(channels) if isinstance(channels, list) else channels
+
+    @property
     def fixed_size(self) -> tuple[int, int] | None:
         """(H, W) of every image; None for any size."""
         height, width = self._inputs["images"].shape[1:3]
@@ -58,12 +64,13 @@ class Model:
     def __call__(self, images: Any, boxes: Any = None) -> dict[str, np.ndarray]:
         """Return predictions for one uint8 RGB image (H, W, 3), a batch (B, H, W, 3), or a list of images of any sizes.
 
+        A model of other channels takes images (H, W, C) of those; one of gray images also RGB, and gray ones (H, W).
         A model trained on crops takes one box (left, top, right, bottom) per image, (4,) or (B, 4), or for one image
         (N, 4) for N subjects in it; without boxes it sees whole images. The result has float32 `keypoints` (K, 2) as
         (x, y) in pixels of the image, `confidence` (K,), `covariance` (K, 2, 2) in px^2, and other exported outputs;
         with a leading B or N for more than one. Raises ValueError for another shape or type.
         """
-        checked, regions, single = check_inputs(images, boxes)
+        checked, regions, single = check_inputs(images, boxes, self.channels)
         for height, width, _ in (image.shape for image in checked):
             if self.fixed_size not in (None, (height, width)):
                 raise ValueError(
@@ -101,21 +108,20 @@ def load(path: str | Path, threads: int = 0, providers: Sequence[str] | None = N
     return Model(path, threads, providers)
 
 
-def check_inputs(images: Any, boxes: Any) -> tuple[list[np.ndarray], np.ndarray | None, bool]:
+def check_inputs(images: Any, boxes: Any, channels: int = 3) -> tuple[list[np.ndarray], np.ndarray | None, bool]:
     """Return images and boxes (N, 4), one of each per prediction, and whether the one prediction has no leading axis.
 
     Takes what `Model` takes; raises ValueError for another shape or type.
     """
     single = isinstance(images, np.ndarray) and images.ndim < 4
-    checked = [np.asarray(image) for image in (images[None] if single else images)]
+    checked = [_as_gray(np.asarray(image), channels) for image in (images[None] if single else images)]
     if not checked:
         raise ValueError("no images to predict: the list is empty")
     for image in checked:
-        if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-            raise ValueError(
-                f"an image must be uint8 RGB of shape (H, W, 3), got {image.dtype} {image.shape};"
-                " softpoint.images.decode.read_image makes one from a file"
-            )
+        if image.ndim != 3 or image.shape[-1] != channels or image.dtype != np.uint8 or 0 in image.shape:
+            kind = f"uint8 RGB of shape (H, W, 3), got {image.dtype} {image.shape}"
+            kind = kind if channels == 3 else kind.replace("RGB of shape (H, W, 3)", f"of shape (H, W, {channels})")
+            raise ValueError(f"an image must be {kind}; softpoint.images.decode.read_image makes one from a file")
     if boxes is None:
         return checked, None, single
     rows = np.atleast_2d(np.asarray(boxes, dtype=float))
@@ -128,6 +134,22 @@ def check_inputs(images: Any, boxes: Any) -> tuple[list[np.ndarray], np.ndarray 
         if not (np.isfinite(box).all() and (box[2:] > box[:2]).all()):
             raise ValueError(f"box {i} is {box.tolist()}; it must be (left, top, right, bottom) with an area")
     return (checked * len(rows) if single else checked), rows, single and np.ndim(boxes) == 1
+
+
+def _as_gray(image: np.ndarray, channels: int) -> np.ndarray:
+    """Return an image for a model of gray images as (H, W, 1), of RGB its luma (Rec. 601); other images as they are.
+
+    >>> _as_gray(np.array([[[255, 0, 0]]], np.uint8), 1).tolist(), _as_gray(np.array([[7]], np.uint8), 1).tolist()
+    ([[[76]]], [[[7]]])
+    """
+    if channels != 1 or image.dtype != np.uint8 or image.ndim not in (2, 3):
+        return image
+    if image.ndim == 2:
+        return image[..., None]
+    if image.shape[2] != 3:
+        return image
+    red, green, blue = np.moveaxis(image.astype(np.int32), 2, 0)
+    return ((9798 * red + 19235 * green + 3735 * blue + (1 << 14)) >> 15).astype(np.uint8)[..., None]
 
 
 def _open(path: Path, threads: int, providers: list[str]) -> InferenceSession:
@@ -163,6 +185,8 @@ def _metadata(session: InferenceSession, path: Path) -> dict[str, Any]:
         metadata |= {"keypoints": list(map(str, metadata["keypoints"])), "size": [height, width]}
         if (bits := metadata.setdefault("bits", None)) is not None:
             metadata["bits"] = int(bits)
+        channels = metadata.setdefault("channels", 3)
+        metadata["channels"] = list(map(int, channels)) if isinstance(channels, list) else int(channels)
         metadata["faults"] = list(map(str, metadata.get("faults", [])))
         if (crops := metadata["crops"]) is not None:
             crops["padding"] = float(crops["padding"])

@@ -16,7 +16,7 @@ class Sample(TypedDict):
     the device makes the image from the canvas that it keeps.
     """
 
-    image: NotRequired[UInt8[Tensor, "H W 3"] | Float32[Tensor, "H W 3"]]  # float32: not rounded, as a predictor's
+    image: NotRequired[UInt8[Tensor, "H W C"] | Float32[Tensor, "H W C"]]  # float32: not rounded, as a predictor's
     keypoints: Float[Tensor, "K 2"]  # (x, y) in input pixels; 0 where unlabeled
     visibility: Integer[Tensor, " K"]  # 0 unlabeled, 1 labeled but occluded, 2 visible, -1 known to be absent
     matrix: Float[Tensor, "3 3"]  # input pixels -> pixels of the original image
@@ -34,8 +34,8 @@ class Sample(TypedDict):
 class UnlabeledViews(TypedDict):
     """M images without labels per sample, each in two views, for a mean teacher."""
 
-    plain: UInt8[Tensor, "B M H W 3"]
-    image: UInt8[Tensor, "B M H W 3"]  # the plain view, strongly augmented
+    plain: UInt8[Tensor, "B M H W C"]
+    image: UInt8[Tensor, "B M H W C"]  # the plain view, strongly augmented
     matrix: Float[Tensor, "B M 3 3"]  # pixels of the plain view -> pixels of the augmented one
     order: Integer[Tensor, "B M K"]  # keypoint of the plain view at each position; a mirror exchanges pairs
 
@@ -43,7 +43,7 @@ class UnlabeledViews(TypedDict):
 class Batch(TypedDict):
     """B samples."""
 
-    image: UInt8[Tensor, "B 3 H W"] | Float32[Tensor, "B 3 H W"]
+    image: UInt8[Tensor, "B C H W"] | Float32[Tensor, "B C H W"]
     keypoints: Float[Tensor, "B K 2"]
     visibility: Integer[Tensor, "B K"]
     matrix: Float[Tensor, "B 3 3"]

@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
-from softpoint.images.decode import decode_image, decoded, image_size, list_images, read_image
+from softpoint.images.decode import decode_image, decoded, image_size, read_image
 from softpoint.images.headers import read_header, turned
+from softpoint.images.listing import list_images
 
 GRADIENT = np.stack(np.broadcast_arrays(np.arange(40)[None] * 6, np.arange(30)[:, None] * 8, 77), axis=-1)
 RGB = GRADIENT.astype(np.uint8)

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from softpoint.images import ImageFolder
-from softpoint.images.decode import list_images, read_image
+from softpoint.images.decode import read_image
 from softpoint.images.duplicates import NEAR, Leak, across_splits, describe_leaks, identical, near_duplicates
+from softpoint.images.listing import list_images
 from softpoint.images.scan import Scan, fingerprint, scan, unused_bits
 
 

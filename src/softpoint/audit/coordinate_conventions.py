@@ -14,6 +14,7 @@ import numpy as np
 
 from softpoint.audit.report import Example, Finding
 from softpoint.images import ImageFolder
+from softpoint.images.channels import luma
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import Labels
 
@@ -90,7 +91,7 @@ def _view(pixels: np.ndarray) -> _View:
     height, width = pixels.shape[:2]
     scale = _LONGEST / max(height, width)
     small = (max(1, round(width * scale)), max(1, round(height * scale)))
-    gray = cv2.resize(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), small, interpolation=cv2.INTER_AREA).astype(np.float32)
+    gray = cv2.resize(luma(pixels), small, interpolation=cv2.INTER_AREA).astype(np.float32)
     gray = (gray - gray.mean()) / (gray.std() + 1)
     return _View(tuple(cv2.blur(gray, (round(2 * r / (_GRID - 1)),) * 2) for r in _RADII), (height, width))
 

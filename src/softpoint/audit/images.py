@@ -10,8 +10,8 @@ import numpy as np
 
 from softpoint.audit.report import Example, Finding, finding_of
 from softpoint.images import ImageFolder
-from softpoint.images.decode import SUFFIXES
 from softpoint.images.duplicates import across_splits, identical, near_duplicates
+from softpoint.images.listing import SUFFIXES
 from softpoint.images.scan import Scan, unused_bits
 from softpoint.labels.formats.parsing.path_search import LikelyNames
 from softpoint.labels.name_groups import shared_name_groups

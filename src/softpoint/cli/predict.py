@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     output, formats = Path(cfg.output), [cfg.formats] if isinstance(cfg.formats, str) else list(cfg.formats or [])
     if cfg.resume and OmegaConf.is_interpolation(cfg, "output"):
         raise ValueError("resume=true needs output=FOLDER, that of the interrupted job")
-    plain = {field.name: cfg[field.name] for field in fields(PredictOptions) if field.name != "scale"}
+    plain = {field.name: cfg[field.name] for field in fields(PredictOptions) if field.name in cfg}
     checkpoint = read_checkpoint(cfg.ckpt, cfg.trust)
     if cfg.warn:
         warn_of_faults(checkpoint)
@@ -47,7 +47,8 @@ def main(cfg: DictConfig) -> None:
     file, boxes = boxes_for(checkpoint, cfg.boxes, first)
     paths = {"ckpt": checkpoint.weights_file, "boxes": file, "formats": tuple(formats)}
     exif = cfg.exif or orientation(checkpoint.data, file or source_labels)
-    reading = {"scale": cfg.overlay.scale, "exif": exif, "bits": cfg.bits or checkpoint.bits}
+    reading = {"exif": exif, "bits": cfg.bits or checkpoint.bits, "channels": checkpoint.channels}
+    reading["scale"] = cfg.overlay.scale
     options = PredictOptions(**plain | paths | reading)
     if cfg.video and all(isinstance(source, ImageSource) for source in sources):
         raise ValueError(f"video=true: there is no video in source={cfg.source}")

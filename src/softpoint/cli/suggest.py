@@ -121,7 +121,8 @@ def _reading(cfg: DictConfig, checkpoint: Checkpoint, sources: list[Source]) -> 
     file, boxes = boxes_for(checkpoint, cfg.boxes, sources[0])
     labels = file if cfg.labels is None else Path(cfg.labels)
     exif, fraction = orientation(checkpoint.data, labels), confidence_fraction(checkpoint)
-    return Reading(fraction, cfg.batch_size, exif, cfg.max_pixels, checkpoint.bits, boxes, track)
+    bits, channels = checkpoint.bits, checkpoint.channels
+    return Reading(fraction, cfg.batch_size, exif, cfg.max_pixels, bits, channels, boxes, track)
 
 
 def rank_labels(cfg: DictConfig) -> None:

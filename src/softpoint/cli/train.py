@@ -231,14 +231,25 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     check_batches(trainer, data)
     if not data.batches("val"):
         leave_out_validation(trainer)
+    decided = {"model": _input_of(stated.model, data)}
+    make_module.keywords["net"] = partial(make_module.keywords["net"], **decided["model"])
     module = make_module(skeleton=data.skeleton, learn_visibility=data.has_hidden_points)
     # A checkpoint rebuilds its network from these values, so they hold the choice that the data made.
-    decided = {"head": {"visibility": "visibility" in module.net.head.provides}} if "visibility" in cfg.head else {}
+    if "visibility" in cfg.head:
+        decided["head"] = {"visibility": "visibility" in module.net.head.provides}
     module.save_hyperparameters(OmegaConf.to_container(OmegaConf.merge(stated, decided), resolve=True))
     if initial is not None:
         names, config = data.skeleton.names, module.hparams["model"]
         module.transfer = start_from(initial, module.net, names, config, make_module.keywords["net"])
     return module, data, trainer
+
+
+def _input_of(model: DictConfig, data: Any) -> dict[str, Any]:
+    """Return the arguments of the network that its images decide: their channels, and what standardizes them."""
+    chosen: dict[str, Any] = {"in_channels": data.channels} if data.channels != 3 else {}
+    if data.standardizes and model.get("mean") is None and model.get("std") is None:
+        chosen |= dict(zip(("mean", "std"), data.color_statistics(), strict=True))
+    return chosen
 
 
 def run_facts(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:

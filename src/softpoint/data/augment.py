@@ -145,6 +145,11 @@ class Augment:
         matrix: np.ndarray = shift @ view @ lean @ turn
         return matrix
 
+    def check_channels(self, channels: int) -> None:
+        """Raise ValueError for a pixel-level transform that does not take images of so many channels."""
+        if channels != 3:
+            check_pixel_transforms(self.pixel, channels)
+
     def draw_color(self, rng: np.random.Generator) -> Color:
         """Return a change of color; as with `matrix`, the same numbers are drawn whatever the settings."""
         # The eighth gate and strength are not used any more, and drawn so that a seed keeps its meaning.
@@ -166,31 +171,44 @@ class Augment:
         )
 
     def recolor(self, rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-        """Return the uint8 image (H, W, 3) with other colors, noise, blur or patches; points stay in place."""
+        """Return the uint8 image (H, W, C) with other colors, noise, blur or patches; points stay in place."""
         color = self.draw_color(rng)
         return apply_pixel_transforms(self.pixel, apply_color(image, color), color.seed)
 
 
 def apply_color(image: np.ndarray, color: Color) -> np.ndarray:
-    """Return the uint8 image (H, W, 3) RGB after `color`; the very image where there is nothing to do.
+    """Return the uint8 image (H, W, C) after `color`; the very image where there is nothing to do.
+
+    Saturation and hue are those of RGB, and leave images of other channels as they are.
 
     >>> apply_color(np.full((1, 1, 3), 100, np.uint8), Color(brightness=1.5)).tolist()
     [[[150, 150, 150]]]
     """
     # The order of a camera: light on surfaces, what hides them, lens, sensor.
-    if color.brightness != 1 or color.contrast != 1 or color.saturation != 1 or color.hue:
-        mean_gray = float(_YIQ[0] @ cv2.mean(image)[:3])
-        image = cv2.transform(image, color_matrix(color, mean_gray))
+    channels = image.shape[2]
+    if color.brightness != 1 or color.contrast != 1 or (channels == 3 and (color.saturation != 1 or color.hue)):
+        image = _relight(image, color)
     if color.gamma != 1:
         image = cv2.LUT(image, gamma_table(color.gamma))
     if color.patches:
         image = image.copy()
         for patch in color.patches:
             left, top, right, bottom = patch.box((image.shape[0], image.shape[1]))
-            image[top:bottom, left:right] = patch.color
+            image[top:bottom, left:right] = np.resize(patch.color, channels)
     if color.blur:
         image = _blur(image, color.blur)
-    return _add_noise(image, color.noise, color.seed) if color.noise else image
+    if color.noise:
+        image = _add_noise(image, color.noise, color.seed)
+    return image if image.ndim == 3 else image[..., None]  # OpenCV drops a single channel
+
+
+def _relight(image: np.ndarray, color: Color) -> np.ndarray:
+    """Return the image with another brightness and contrast and, where it is RGB, other saturation and hue."""
+    if image.shape[2] == 3:
+        mean_gray = float(_YIQ[0] @ cv2.mean(image)[:3])
+        return cv2.transform(image, color_matrix(color, mean_gray))
+    levels = color.contrast * np.arange(256) + (1 - color.contrast) * image.mean()
+    return cv2.LUT(image, np.rint(color.brightness * levels).clip(0, 255).astype(np.uint8))
 
 
 def color_matrix(color: Color, mean: float) -> np.ndarray:

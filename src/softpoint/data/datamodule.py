@@ -93,6 +93,12 @@ class KeypointData(pl.LightningDataModule, ABC):
     # Images that do not train, but that a model from which the training starts has learned.
     earlier_images: Sequence[str] = ()
 
+    # C, the number of channels of every image.
+    channels: int = 3
+
+    # Whether the input is standardized by the statistics of the training images, not by those of the backbone.
+    standardizes: bool = False
+
     # Smallest number of steps of an epoch: a small set is gone through several times between two validations.
     epoch_steps: int = 1
 
@@ -144,6 +150,18 @@ class KeypointData(pl.LightningDataModule, ABC):
     def has_hidden_points(self) -> bool:
         """True where training labels hold occluded or absent points beside the visible ones."""
         return False
+
+    def color_statistics(self) -> tuple[list[float], list[float]]:
+        """Return mean and standard deviation of each channel, in [0, 1], of up to 200 training images."""
+        moments = np.zeros((2, self.channels))
+        indices = self.typical_indices(200)
+        for index in indices:
+            pixels = self.sources["train"].load(0, index).image.reshape(-1, self.channels) / np.float32(255)
+            moments += np.stack([pixels.mean(0, dtype=np.float64), np.square(pixels).mean(0, dtype=np.float64)])
+        mean, square = moments / len(indices)
+        # A channel without any contrast is no reason to divide by zero.
+        std = np.sqrt(np.maximum(square - mean**2, 1 / 255**2))
+        return mean.round(6).tolist(), std.round(6).tolist()
 
     def mean_position(self) -> np.ndarray:
         """Return each keypoint's mean (K, 2) in input pixels over up to 1,000 unaugmented training samples.

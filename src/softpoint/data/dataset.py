@@ -33,7 +33,7 @@ class Draw(NamedTuple):
 class KeypointDataset(Dataset[Sample]):
     """Samples of `size` (H, W), letterboxed or cropped from a source and augmented: a function of (seed, epoch, index).
 
-    A sample holds `image` uint8 (H, W, 3), `keypoints` float32 (K, 2) in its pixels (0 where unlabeled),
+    A sample holds `image` uint8 (H, W, C), `keypoints` float32 (K, 2) in its pixels (0 where unlabeled),
     `visibility` (K,), `matrix` float32 (3, 3) back to original pixels, `scale`, the original `size`
     (height, width), `index` and `group`.
 
@@ -101,7 +101,7 @@ class KeypointDataset(Dataset[Sample]):
 
 
 def unrounded_input(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return an image uint8 (H, W, 3) after `matrix`, as float32 (h, w, 3) in [0, 1].
+    """Return an image uint8 (H, W, C) after `matrix`, as float32 (h, w, C) in [0, 1].
 
     Not rounded to whole levels: a network may respond to a single level, and runtimes round halves differently.
     """
@@ -115,7 +115,7 @@ def input_pixel(source: Source, size: tuple[int, int], padding: float) -> float:
 
 
 def collate(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Return a batch of samples; its images (B, 3, H, W) are channels-last in memory, which convolutions prefer.
+    """Return a batch of samples; its images (B, C, H, W) are channels-last in memory, which convolutions prefer.
 
     Records stay a list, as do errors of images, which a `WatchedLoader` takes out.
     """

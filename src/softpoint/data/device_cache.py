@@ -33,10 +33,11 @@ class DeviceCache:
         records = [source.describe(i) for i in range(len(source))]
         wider = wider if any(record.box is not None for record in records) else 1.0  # outside an image all is black
         self.canvas = (round(size[0] * finer * wider), round(size[1] * finer * wider))
-        bytes_needed = len(records) * self.canvas[0] * self.canvas[1] * 3
+        channels = source.load(0, 0).image.shape[2]
+        bytes_needed = len(records) * self.canvas[0] * self.canvas[1] * channels
         _check_memory(bytes_needed, free_memory(), "of memory", "data.cache=disk, or augment less")
         self.matrices = np.stack([input_matrix(r.size, r.box, self.canvas, padding * wider) for r in records])
-        self.images = torch.empty(len(records), *self.canvas, 3, dtype=torch.uint8)
+        self.images = torch.empty(len(records), *self.canvas, channels, dtype=torch.uint8)
         self.noise = torch.empty(0)
 
         def draw(index: int) -> None:
@@ -56,7 +57,7 @@ class DeviceCache:
         self.images = self.images.to(device)
 
     def render(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return the batch with `image` uint8 (B, 3, H, W) in place of `warp` and `color`."""
+        """Return the batch with `image` uint8 (B, C, H, W) in place of `warp` and `color`."""
         batch = dict(batch)
         inverse, color = batch.pop("warp"), batch.pop("color", None)
         self.to(inverse.device)

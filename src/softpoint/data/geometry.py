@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -133,10 +134,27 @@ def warp(
     affine = np.array_equal(rest[2], [0.0, 0.0, 1.0])
     function, coefficients = (cv2.warpAffine, rest[:2]) if affine else (cv2.warpPerspective, rest)
     image = _average_blocks(image, blocks, border)
-    warped = function(image, coefficients, size[::-1], flags=cv2.INTER_LINEAR, borderValue=(border,) * 4)
+    settings: dict[str, Any] = {"flags": cv2.INTER_LINEAR, "borderValue": (border,) * 4}
+    parts = [function(group, coefficients, size[::-1], **settings) for group in _groups(image)]
+    warped = parts[0] if len(parts) == 1 else np.dstack(parts)
     if fine:
         warped = cv2.convertScaleAbs(warped, alpha=1 / 256)
     return warped.reshape(*size, *channels)  # OpenCV drops a single channel
+
+
+def _groups(image: np.ndarray) -> list[np.ndarray]:
+    """Return the image (H, W, C) in groups of 4, 3 or 1 channels.
+
+    Of other numbers, OpenCV rounds the places of samples to 1/32 pixel.
+
+    >>> [group.shape[2] for group in _groups(np.zeros((1, 1, 6)))]
+    [4, 1, 1]
+    """
+    if image.ndim == 2 or image.shape[2] in (1, 3, 4):
+        return [image]
+    count, rest = divmod(image.shape[2], 4)
+    sizes = [4] * count + ([1, 1] if rest == 2 else [rest] if rest else [])
+    return [np.ascontiguousarray(group) for group in np.split(image, np.cumsum(sizes)[:-1], axis=2)]
 
 
 def _visible_part(

@@ -21,6 +21,7 @@ from softpoint.data.sources import LabeledImages, Source
 from softpoint.data.unlabeled import UnlabeledImages, WithUnlabeled
 from softpoint.images import Reader
 from softpoint.images.cache import PixelCache
+from softpoint.images.channels import check_channels, count_channels
 from softpoint.images.duplicates import across_splits, describe_leaks
 from softpoint.images.scan import Scan, scan
 from softpoint.labels.load import LabelSource, LoadedLabels, load_labels
@@ -46,6 +47,8 @@ class LabeledData(KeypointData):
         size: of the network's input; None for one of about `pixels` that has the shape of the images or crops.
         epoch_steps: smallest number of steps of an epoch: a small set is gone through several times between two
             validations.
+        statistics: "backbone" standardizes the input as the weights of the backbone expect it, "train" by mean and
+            standard deviation of the training images; "auto" is "backbone" for RGB and gray.
         cache: "none", or "ram" or "disk" to decode each image once; several processes share one on disk.
         device_cache: keep all images on the training device and augment them there, see `DeviceCache`.
         unlabeled_images: images without labels that come with the training samples.
@@ -63,6 +66,7 @@ class LabeledData(KeypointData):
         size: int | Sequence[int] | None = None,
         pixels: int = 110_592,
         epoch_steps: int = 50,
+        statistics: str = "auto",
         cache: str = "none",
         device_cache: bool = False,
         augment: Augment | None = None,
@@ -70,6 +74,7 @@ class LabeledData(KeypointData):
     ) -> None:
         super().__init__(size, loader, seed, augment)
         check_choice("data.cache", cache, ("none", "ram", "disk"))
+        check_choice("data.statistics", statistics, ("auto", "backbone", "train"))
         if type(epoch_steps) is not int or epoch_steps < 1:
             raise ValueError(f"data.epoch_steps={epoch_steps}: give a whole number from 1 on")
         if unlabeled_images is not None and source.mode != "image":
@@ -78,6 +83,11 @@ class LabeledData(KeypointData):
             )
         self.source, self.split, self.pixels, self.epoch_steps = source, split, pixels, epoch_steps
         self.cache, self.device_cache, self.unlabeled_images = cache, device_cache, unlabeled_images
+        self.channels = count_channels(check_channels(source.channels))
+        self.standardizes = statistics == "train" or (statistics == "auto" and self.channels not in (1, 3))
+        for one in (augment, unlabeled_images.augment if unlabeled_images else None):
+            if one is not None:
+                one.check_channels(self.channels)
         self.unlabeled: Source | None = None
         self.unlabeled_scans: Sequence[Scan] = ()
         self._reported = False

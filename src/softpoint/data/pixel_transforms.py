@@ -12,7 +12,7 @@ import numpy as np
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 
-def check_pixel_transforms(transforms: Sequence[Any]) -> list[Any]:
+def check_pixel_transforms(transforms: Sequence[Any], channels: int = 3) -> list[Any]:
     """Return the transforms; ValueError for one that does not take an image to an image with its pixels in place.
 
     Allowed are albumentations' `ImageOnlyTransform`s, and its compositions (`OneOf`, `SomeOf`, ...) of such. Each is
@@ -25,7 +25,7 @@ def check_pixel_transforms(transforms: Sequence[Any]) -> list[Any]:
         raise ValueError(f"augment.pixel={transforms} is not a list of albumentations' transforms, such as {example}")
     from albumentations import ImageOnlyTransform
 
-    probe = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    probe = np.random.default_rng(0).integers(0, 256, (64, 64, channels), dtype=np.uint8)
     for transform in _leaves(transforms):
         name = type(transform).__name__
         if not isinstance(transform, ImageOnlyTransform):
@@ -37,7 +37,8 @@ def check_pixel_transforms(transforms: Sequence[Any]) -> list[Any]:
         try:
             result = transform(image=probe.copy(), force_apply=True)["image"]
         except Exception as error:  # whatever a transform raises that needs more than an image
-            raise ValueError(f"augment.pixel: {name} cannot be applied to an image alone: {error}") from error
+            kind = "an image alone" if channels == 3 else f"images of data.channels={channels}"
+            raise ValueError(f"augment.pixel: {name} cannot be applied to {kind}: {error}") from error
         if result.shape != probe.shape or result.dtype != probe.dtype:
             raise ValueError(
                 f"augment.pixel: {name} makes {result.dtype} images of shape {result.shape} from uint8 images of shape"

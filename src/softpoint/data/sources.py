@@ -22,7 +22,7 @@ NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 class Record(NamedTuple):
     """One subject and its image, with labels in pixels of the original image."""
 
-    image: np.ndarray  # uint8 (H, W, 3) RGB; empty in a description
+    image: np.ndarray  # uint8 (H, W, C); empty in a description
     size: tuple[int, int]  # height and width of the image
     keypoints: np.ndarray  # float64 (K, 2), NaN where unlabeled
     visibility: np.ndarray  # int64 (K,): 0 unlabeled, 1 occluded, 2 visible, -1 absent
@@ -119,7 +119,7 @@ class LabeledImages:
             if not self.skip or isinstance(error, NoProcessError):
                 raise
             hidden = np.full_like(record.keypoints, np.nan), np.zeros_like(record.visibility)
-            blank = np.zeros((*record.size, 3), np.uint8)
+            blank = np.zeros((*record.size, self.reader.channel_count), np.uint8)
             return record._replace(image=blank, keypoints=hidden[0], visibility=hidden[1], error=f"{image}: {error}")
         return record._replace(image=pixels)
 

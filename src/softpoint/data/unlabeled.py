@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,8 @@ from softpoint.data.sources import LabeledImages, Source
 from softpoint.images import ImageFolder, Reader
 from softpoint.images.cache import PixelCache
 from softpoint.images.containers import page_names, page_paths
-from softpoint.images.decode import SUFFIXES, list_images
 from softpoint.images.duplicates import across_splits
+from softpoint.images.listing import SUFFIXES, list_images
 from softpoint.images.scan import Scan, memo_path, scan
 from softpoint.images.video import Video
 from softpoint.labels.partition import evenly_spaced
@@ -68,7 +68,7 @@ class UnlabeledImages:
         """
         folder, names = image_names(Path(self.source), like.max_pixels)
         names = [names[i] for i in evenly_spaced(len(names), self.max_images)]
-        image_folder = ImageFolder(folder, like.exif, like.max_pixels, like.bits)
+        image_folder = replace(like, folder=folder)
         scans = scan(image_folder, names, memo_path(image_folder, user_cache_dir(cache_dir)))
         if damaged := [scan for scan in scans if scan.error is not None]:
             _log.warning("%d of %d unlabeled images are left out: %s", len(damaged), len(scans), damaged[0].error)
@@ -123,7 +123,7 @@ def image_names(source: Path, max_pixels: int) -> tuple[Path, list[str]]:
 class WithUnlabeled(KeypointDataset):
     """Labeled samples, each with `unlabeled`: a few images without labels, each in two views.
 
-    `unlabeled` holds `plain` and `image`, both uint8 (M, H, W, 3), the image as it is predicted and as `augment`
+    `unlabeled` holds `plain` and `image`, both uint8 (M, H, W, C), the image as it is predicted and as `augment`
     changes it, `matrix` float32 (M, 3, 3) from the first to the second, and `order` (M, K): which of the first
     view's keypoints each of the second's is, which a mirror exchanges.
     Which images come with a sample, and how they are augmented, is a function of (seed, epoch, index): all have been

@@ -67,6 +67,7 @@ def open_set(
         model = other or checkpoint
         crops = {key: model.crops[key] for key in ("padding", "boxes")} if model.crops else {}
         inputs = {"size": list(model.size), "mode": "instance" if crops else "image", **crops}
+        inputs["channels"] = model.channels
         config = {**config, **{key: value for key, value in inputs.items() if key not in fixed}}
     target = config.pop("_target_")
     kind = _data_class(target, checkpoint)

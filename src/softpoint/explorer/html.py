@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 import cv2
 import numpy as np
 
+from softpoint.viz.image_ops import rgb_view
+
 # Components fill in templates with these, also in a text that a stranger chose, such as a file's name.
 _TEMPLATES = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;"})
 
@@ -30,7 +32,7 @@ def image_address(image: np.ndarray, kind: str = "png") -> str:
     'data:image/png;base64,iVBORw0K'
     """
     settings = [cv2.IMWRITE_PNG_COMPRESSION, 1] if kind == "png" else [cv2.IMWRITE_JPEG_QUALITY, 90]
-    _, data = cv2.imencode(f".{kind}", image[..., ::-1], settings)
+    _, data = cv2.imencode(f".{kind}", rgb_view(image)[..., ::-1], settings)
     return f"data:image/{'png' if kind == 'png' else 'jpeg'};base64,{base64.b64encode(data.tobytes()).decode()}"
 
 

@@ -103,7 +103,7 @@ def _look(predictor: Predictor, data: AuditedSet | None, source: Source, frame: 
         raise ValueError(f"{path.name} is kept for ten minutes alone; upload it again")
     if isinstance(source, Video):
         return see(predictor, source.read(int(frame)), path.name, int(frame), crop)
-    return see(predictor, read_pixels(path), path.name, box=crop)
+    return see(predictor, read_pixels(path, predictor.channels), path.name, box=crop)
 
 
 def _path(source: Path | Video) -> Path:

@@ -11,6 +11,7 @@ import numpy as np
 
 from softpoint.demo.arrays import as_batch, load_maps
 from softpoint.demo.sources import NamedMap, array_map, image_map
+from softpoint.images.channels import Channels
 from softpoint.images.decode import decode_image, decoded_size
 
 MAX_BYTES, MAX_PIXELS = 20_000_000, 25_000_000  # of a file, and of an image
@@ -53,16 +54,16 @@ def read_maps(path: str | Path) -> UploadedMaps:
     return UploadedMaps(path.name, cv2.cvtColor(read_pixels(path), cv2.COLOR_RGB2GRAY))
 
 
-def read_pixels(path: str | Path) -> np.ndarray:
-    """Return an uploaded image, uint8 (H, W, 3), upright; ValueError as of `read_maps`."""
+def read_pixels(path: str | Path, channels: Channels = 3) -> np.ndarray:
+    """Return an uploaded image, uint8 (H, W, C), upright; ValueError as of `read_maps`."""
     path = Path(path)
     if (size := path.stat().st_size) > MAX_BYTES:
         raise ValueError(f"{path.name} has {size} bytes, more than {MAX_BYTES}; scale it down")
     data = path.read_bytes()
     try:
-        height, width = decoded_size(data, exif="apply", max_pixels=sys.maxsize)  # of the header
+        height, width = decoded_size(data, exif="apply", max_pixels=sys.maxsize, channels=channels)  # of the header
         if height * width > MAX_PIXELS:
             raise ValueError(f"{height} x {width} pixels are more than {MAX_PIXELS}; scale it down")
-        return decode_image(data, exif="apply", max_pixels=MAX_PIXELS)
+        return decode_image(data, exif="apply", max_pixels=MAX_PIXELS, channels=channels)
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error

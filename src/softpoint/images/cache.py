@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import mmap
 import os
 import shutil
@@ -55,9 +56,12 @@ class PixelCache:
     image on disk when it first reads them, and decodes the image again where they are damaged.
     """
 
-    def __init__(self, places: Mapping[str, Place], number: int, offset: int, stored: Stored | None = None) -> None:
+    def __init__(
+        self, places: Mapping[str, Place], channels: int, number: int, offset: int, stored: Stored | None = None
+    ) -> None:
         """Take over the open file `number`, whose pixels start at `offset` bytes."""
         self.places, self._number, self._offset, self._stored = dict(places), number, offset, stored
+        self.channel_count = channels
         self._proved: set[int] = set()
         weakref.finalize(self, os.close, number)
         self._pixels = np.frombuffer(mmap.mmap(number, 0, prot=mmap.PROT_READ), np.uint8)[offset:]
@@ -77,21 +81,23 @@ class PixelCache:
         Raises ValueError where they do not fit, and as `read_image` does.
         """
         check_choice("data.cache", kind, ("ram", "disk"))
-        places, total = _places(images, sizes)
+        channels = image_folder.channel_count
+        places, total = _places(images, sizes, channels)
         if kind == "ram":
-            return cls(places, _in_memory(image_folder, places, total), 0)
+            return cls(places, channels, _in_memory(image_folder, places, total), 0)
         number, stored = _on_disk(image_folder, places, total, user_cache_dir(folder))
-        return cls(places, number, _HEADER, stored)
+        return cls(places, channels, number, _HEADER, stored)
 
     def read(self, image: str) -> np.ndarray:
-        """Return pixels, uint8 (H, W, 3) RGB, as a view that cannot be written to."""
+        """Return pixels, uint8 (H, W, C), as a view that cannot be written to."""
         offset, height, width = self.places[image]
-        pixels = self._pixels[offset : offset + 3 * height * width]
+        shape = height, width, self.channel_count
+        pixels = self._pixels[offset : offset + math.prod(shape)]
         if self._stored is not None and offset not in self._proved:
             if zlib.crc32(pixels.data) != self._stored.checksums[offset]:
                 self._mend(self._stored, image)
             self._proved.add(offset)
-        return pixels.reshape(height, width, 3)
+        return pixels.reshape(shape)
 
     def _mend(self, stored: Stored, image: str) -> None:
         """Decode an image into its damaged place; ValueError where the file cannot be written, or differs by now."""
@@ -105,13 +111,17 @@ class PixelCache:
     def __getstate__(self) -> dict[str, Any]:
         from multiprocessing.reduction import DupFd  # hands the open file itself to the other process
 
-        return {"places": self.places, "file": DupFd(self._number), "offset": self._offset, "stored": self._stored}
+        return {
+            "file": DupFd(self._number),
+            "rest": (self._offset, self._stored),
+            "head": (self.places, self.channel_count),
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["places"], state["file"].detach(), state["offset"], state["stored"])  # type: ignore[misc]
+        self.__init__(*state["head"], state["file"].detach(), *state["rest"])  # type: ignore[misc]
 
 
-def _places(images: Sequence[str], sizes: np.ndarray) -> tuple[dict[str, Place], int]:
+def _places(images: Sequence[str], sizes: np.ndarray, channels: int) -> tuple[dict[str, Place], int]:
     """Return each image's place in the buffer, and the buffer's length; two spellings of a path share a place."""
     places: dict[str, Place] = {}
     by_path: dict[str, Place] = {}
@@ -119,7 +129,7 @@ def _places(images: Sequence[str], sizes: np.ndarray) -> tuple[dict[str, Place],
     for image, (height, width) in sorted(zip(images, np.asarray(sizes).tolist(), strict=True)):
         if (path := normalize_path(image)) not in by_path:
             by_path[path] = (total, height, width)
-            total += 3 * height * width
+            total += channels * height * width
         places[image] = by_path[path]
     return places, total
 
@@ -155,7 +165,7 @@ def _anonymous() -> int:
 def _on_disk(image_folder: ImageFolder, places: Mapping[str, Place], total: int, folder: Path) -> tuple[int, Stored]:
     """Return an open file on disk that holds the pixels, and what proves them; it is made where there is none."""
     header = _header(image_folder, places)
-    how = [image_folder.exif, image_folder.max_pixels, image_folder.bits]
+    how = [image_folder.exif, image_folder.max_pixels, image_folder.bits, image_folder.channels]
     contents = [str(image_folder.folder.resolve()), *how, sorted(places)]
     # Named by what is cached, not by its state: what is out of date is replaced, and does not pile up.
     path = folder / f"{_digest(contents)[:32]}.pixels"
@@ -241,7 +251,7 @@ def _fill_one(image_folder: ImageFolder, image: str, place: Place, number: int, 
     """Write an image to its place in the file, and return the CRC-32 of its pixels."""
     start, height, width = place
     pixels = np.ascontiguousarray(image_folder.read(image))
-    if pixels.shape != (height, width, 3):
+    if pixels.shape != (height, width, image_folder.channel_count):
         raise ValueError(f"{image} was {width} wide and {height} high, and is no longer; start again")
     _write(number, pixels, offset + start)
     return zlib.crc32(pixels.data)

@@ -32,7 +32,7 @@ _BYTES_PER_PIXEL, _BYTES = 20, 1 << 20
 
 # Times that a pixel may cost more than usual ones of its kind where a file is made for it, and scans that cost as much
 # as a PNG; of TIFFs in the compressions below, none. Beyond MAX_PIXELS times all that, an image is decoded apart.
-_WORST = {"JPEG2000": 25, "JPEG": 5, "TIFF": 20}
+_WORST = {"JPEG2000": 25, "AVIF": 25, "HEIF": 25, "JPEG": 5, "TIFF": 20}
 _USUAL_TIFF = ("raw", "tiff_lzw", "packbits", "tiff_deflate", "tiff_adobe_deflate")
 _USUAL_SCANS = 10
 _WIDE = 3  # of values of 16 bits

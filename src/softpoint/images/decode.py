@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from io import BufferedReader, BytesIO, FileIO
 from pathlib import Path
@@ -13,22 +11,22 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import TiffImagePlugin
 
 from softpoint.images import costs, isolated
+from softpoint.images.bands import is_array, opened_bands
+from softpoint.images.channels import Channels, are_bands, fitted
 from softpoint.images.costs import MAX_PIXELS
-from softpoint.images.decode_errors import FORMATS, RefusedError, image_explained
+from softpoint.images.decode_errors import RefusedError, image_explained
 from softpoint.images.depth import LARGEST, Decoded, narrowed, rgb
-from softpoint.images.headers import EXIF_ORIENTATION, Header, read_header, turned, valid_orientation
+from softpoint.images.headers import Header, read_header, turned
 from softpoint.images.isolated import watched
 from softpoint.images.memory import keep_freed_memory
-from softpoint.paths import natural_key
+from softpoint.images.pillow import header_of, opened, require_end
 from softpoint.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from softpoint.images.containers import Frame
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm", ".jp2")
 
 _EXIF = ("apply", "ignore", "error")
 
@@ -36,23 +34,34 @@ _DECODE = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 def read_image(
-    path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS, bits: int | None = None
+    path: str | Path,
+    *,
+    exif: str = "ignore",
+    max_pixels: int = MAX_PIXELS,
+    bits: int | None = None,
+    channels: Channels = 3,
 ) -> np.ndarray:
-    """Return an image as writable uint8 (H, W, 3) RGB.
+    """Return an image as writable uint8 (H, W, C) of `channels`, by default RGB; see `ImageFolder`.
 
-    Transparency is dropped, and of several frames or pages the first is taken. Of wider values the upper 8 of `bits`
-    are kept, for cameras that use the lower 12 of 16 bits; None takes the range that the file declares. No image is
-    stretched by its own range, which would change brightness from one to the next. Where there is an EXIF orientation,
+    Of RGB and gray, transparency is dropped, and of several frames or pages the first is taken. Of wider values the
+    upper 8 of `bits` are kept, for cameras that use the lower 12 of 16 bits; None takes the range that the file
+    declares. No image is stretched by its own range, which would change brightness from one to the next. Where there is
+    an EXIF orientation,
     `exif` "apply" turns the image upright, "ignore" keeps the pixels of the file, and "error" refuses it.
     An image of more than `max_pixels` is refused before it is decoded.
     A `path` below a video, a file of several pages or an HDF5 file names a frame in it.
     Raises FileNotFoundError for a missing file and ValueError for one that cannot be read.
     """
-    return decoded(path, exif=exif, max_pixels=max_pixels, bits=bits).pixels
+    return decoded(path, exif=exif, max_pixels=max_pixels, bits=bits, channels=channels).pixels
 
 
 def decoded(
-    source: str | Path | bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS, bits: int | None = None
+    source: str | Path | bytes,
+    *,
+    exif: str = "ignore",
+    max_pixels: int = MAX_PIXELS,
+    bits: int | None = None,
+    channels: Channels = 3,
 ) -> Decoded:
     """Return an image as `read_image` does, with the number of bits that a file of 16 uses; raise as it does.
 
@@ -61,47 +70,58 @@ def decoded(
     apart = partial(isolated.decoded, exif=exif, max_pixels=max_pixels, bits=bits)
     if isinstance(source, bytes):
         with image_explained(None):
-            return _decoded(BytesIO(source), source, exif, max_pixels, bits, partial(apart, None, source))
+            return _decoded(BytesIO(source), source, exif, max_pixels, bits, channels, partial(apart, None, source))
     path = Path(source)
     if (frame := _frame(path)) is not None:
-        return frame.decoded(max_pixels, bits)
+        image = frame.decoded(max_pixels, bits)
+        with image_explained(path, exists=True):
+            return _fitted(image, channels)
     # Without a buffer, which would copy the content.
     with image_explained(path), path.open("rb", buffering=0) as raw:
         data = _content(raw, max_pixels)
         file = BufferedReader(raw) if data is None else BytesIO(data)
         with watched(f"image {path}", max_pixels, reads=data is None):
-            return _decoded(file, data, exif, max_pixels, bits, partial(apart, path, b""))
+            return _decoded(file, data, exif, max_pixels, bits, channels, partial(apart, path, b""))
 
 
-def image_size(path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+def image_size(
+    path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS, channels: Channels = 3
+) -> tuple[int, int]:
     """Return (height, width) as of `read_image`, from the header alone; raise as it does."""
     path = Path(path)
     if (frame := _frame(path)) is not None:
         return frame.size(max_pixels)
     # A small buffer, because parts of a header are far between.
     with image_explained(path), path.open("rb", buffering=512) as file:
-        return _size(file, exif, max_pixels)
+        return _size(file, exif, max_pixels, channels)
 
 
 def decode_image(
-    data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS, bits: int | None = None
+    data: bytes,
+    *,
+    exif: str = "ignore",
+    max_pixels: int = MAX_PIXELS,
+    bits: int | None = None,
+    channels: Channels = 3,
 ) -> np.ndarray:
-    """Return the pixels (H, W, 3) of an image in memory, as `read_image` those of a file; ValueError where it cannot.
+    """Return the pixels (H, W, C) of an image in memory, as `read_image` those of a file; ValueError where it cannot.
 
     >>> decode_image(b"P6 2 1 255\\n" + bytes([255, 0, 0, 0, 0, 255])).tolist()
     [[[255, 0, 0], [0, 0, 255]]]
     """
-    return decoded(data, exif=exif, max_pixels=max_pixels, bits=bits).pixels
+    return decoded(data, exif=exif, max_pixels=max_pixels, bits=bits, channels=channels).pixels
 
 
-def decoded_size(data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+def decoded_size(
+    data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS, channels: Channels = 3
+) -> tuple[int, int]:
     """Return (height, width) as of `decode_image`, from the header alone; raise as it does.
 
     >>> decoded_size(b"P6 2 1 255\\n" + bytes(6))
     (1, 2)
     """
     with image_explained(None):
-        return _size(BytesIO(data), exif, max_pixels)
+        return _size(BytesIO(data), exif, max_pixels, channels)
 
 
 def find_source(path: Path) -> Path:
@@ -113,23 +133,6 @@ def find_source(path: Path) -> Path:
         return frame.container
     with image_explained(path):
         return path
-
-
-def list_images(folder: str | Path) -> list[Path]:
-    """Return all images in a folder and below it, numbers in order; hidden files and folders are left out.
-
-    Raises FileNotFoundError where there is no such folder, ValueError where it holds no image.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        problem = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise FileNotFoundError(f"image folder {folder} {problem}; name a folder that holds images")
-    images = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    shown = (path for path in images if not any(part.startswith(".") for part in path.relative_to(folder).parts))
-    paths = sorted(shown, key=natural_key)
-    if not paths:
-        raise ValueError(f"{folder} holds no image; looked below it for {' '.join(SUFFIXES)}")
-    return paths
 
 
 def _frame(path: Path) -> Frame | None:
@@ -146,10 +149,44 @@ def _frame(path: Path) -> Frame | None:
 
 
 def _decoded(
-    file: BinaryIO, data: bytes | None, exif: str, max_pixels: int, bits: int | None, apart: Callable[[], Decoded]
+    file: BinaryIO,
+    data: bytes | None,
+    exif: str,
+    max_pixels: int,
+    bits: int | None,
+    channels: Channels,
+    apart: Callable[[], Decoded],
 ) -> Decoded:
     """Return the image in a file, `apart` for a costly one; `data` is its content, for the faster decoder, or None."""
     keep_freed_memory()
+    if _is_stored(file, channels):
+        return _fitted(_by_bands(file, exif, max_pixels, bits), channels)
+    return _fitted(_by_colors(file, data, exif, max_pixels, bits, apart), channels)
+
+
+def _is_stored(file: BinaryIO, channels: Channels) -> bool:
+    """Return whether an image is read with the channels that the file has, not as RGB."""
+    return are_bands(channels) or is_array(file)
+
+
+def _fitted(image: Decoded, channels: Channels) -> Decoded:
+    return image._replace(pixels=fitted(image.pixels, channels))
+
+
+def _by_bands(file: BinaryIO, exif: str, max_pixels: int, bits: int | None) -> Decoded:
+    """Return an image with the channels that the file has."""
+    with opened_bands(file, max_pixels) as (header, count, largest, load):
+        _admit(header, exif, max_pixels)
+        wide = largest > 255
+        costs.check_memory(header.height * header.width, count * (3 if wide else 1), 0, max_pixels)
+        values = load()
+    return _shown(narrowed(values, largest, bits) if wide else Decoded(values), header, exif)
+
+
+def _by_colors(
+    file: BinaryIO, data: bytes | None, exif: str, max_pixels: int, bits: int | None, apart: Callable[[], Decoded]
+) -> Decoded:
+    """Return an image as RGB."""
     if (header := read_header(file)) is None:
         return _by_pillow(file, exif, max_pixels, bits, apart)
     _admit(header, exif, max_pixels)
@@ -177,10 +214,15 @@ def _check_costs(data: bytes, header: Header, max_pixels: int) -> int:
     return scans
 
 
-def _size(file: BinaryIO, exif: str, max_pixels: int) -> tuple[int, int]:
-    if (header := read_header(file)) is None:
+def _size(file: BinaryIO, exif: str, max_pixels: int, channels: Channels) -> tuple[int, int]:
+    if _is_stored(file, channels):
+        with opened_bands(file, max_pixels) as stored:
+            header = stored.header
+    elif (common := read_header(file)) is not None:
+        header = common
+    else:
         with opened(file, max_pixels) as image:
-            header = _header(image)
+            header = header_of(image)
     return _admit(header, exif, max_pixels)
 
 
@@ -237,67 +279,16 @@ def _by_opencv(data: bytes, header: Header) -> np.ndarray | None:
 
 def _by_pillow(file: BinaryIO, exif: str, max_pixels: int, bits: int | None, apart: Callable[[], Decoded]) -> Decoded:
     with opened(file, max_pixels) as image:
-        header = _header(image)
+        header = header_of(image)
         _admit(header, exif, max_pixels)
         costs.check_pixels_of(image, file, max_pixels)
         if costs.is_costly_image(image) and not isolated.is_isolated:
             return apart()
         if image.format == "JPEG2000":
-            _require_end(file)
+            require_end(file)
         stored = rgb(image, bits)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         # Pillow turns this format alone by itself.
         back = {6: 8, 8: 6}.get(header.orientation, header.orientation)
         stored = stored._replace(pixels=turned(stored.pixels, back))
     return _shown(stored, header, exif)
-
-
-def _require_end(jpeg2000: BinaryIO) -> None:
-    """Raise ValueError where the end of the pixels is missing: Pillow would leave missing tiles black."""
-    place = jpeg2000.tell()
-    jpeg2000.seek(0)
-    data = jpeg2000.read()
-    jpeg2000.seek(place)
-    if data.find(b"\xff\xd9", data.find(b"\xff\x90\0\x0a")) < 0:
-        raise ValueError("it is truncated")
-
-
-def _header(image: Image.Image) -> Header:
-    width, height = image.size
-    if isinstance(image, TiffImagePlugin.TiffImageFile):  # some versions swap them by the orientation
-        width, height = image.tag_v2[256], image.tag_v2[257]
-    return Header(height, width, valid_orientation(image.getexif().get(EXIF_ORIENTATION)), 0)
-
-
-@contextmanager
-def opened(file: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
-    """Open an image with Pillow; an error for more than `max_pixels`, and for too many parts."""
-    costs.check_parts(file)
-    with pillow_limit.at_least(max_pixels), Image.open(file, formats=FORMATS) as image:
-        yield image
-
-
-class _Limit:
-    """Raises Pillow's own, global limit while images are open, in any number of threads."""
-
-    def __init__(self) -> None:
-        self._lock, self._users, self._before = threading.Lock(), 0, Image.MAX_IMAGE_PIXELS
-
-    @contextmanager
-    def at_least(self, pixels: int) -> Iterator[None]:
-        with self._lock:
-            if not self._users:
-                self._before = Image.MAX_IMAGE_PIXELS
-            self._users += 1
-            if Image.MAX_IMAGE_PIXELS is not None:
-                Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, pixels)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if not self._users:
-                    Image.MAX_IMAGE_PIXELS = self._before
-
-
-pillow_limit = _Limit()

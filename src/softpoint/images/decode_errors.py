@@ -5,13 +5,21 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 # Formats that Pillow may read: some of its other readers start programs (EPS) or are hardly ever used, and an image is
 # untrusted input.
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
+FORMATS: tuple[str, ...] = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
+if features.check("avif"):
+    FORMATS += ("AVIF",)
+if find_spec("pillow_heif"):  # softpoint[heif]
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    FORMATS += ("HEIF",)
 
 # First bytes of formats that Pillow does not identify where the kind of their values is unusual.
 _KNOWN = {b"\xff\xd8": "JPEG", b"II": "TIFF", b"MM": "TIFF"}
@@ -27,10 +35,15 @@ class NoProcessError(OSError):
 
 
 @contextmanager
-def image_explained(path: Path | None) -> Iterator[None]:
-    """Turn any error of the block into one clear error about the image at `path`, or about one in memory."""
+def image_explained(path: Path | None, exists: bool = False) -> Iterator[None]:
+    """Turn any error of the block into one clear error about the image at `path`, or about one in memory.
+
+    An image inside another file `exists`, though no file has its path.
+    """
     try:
-        if path and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # opening a pipe would wait forever
+        if (
+            path and not exists and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir()
+        ):  # opening a pipe would wait forever
             raise RefusedError("image {path} is no ordinary file; name an image")
         yield
     except NoProcessError:
@@ -67,7 +80,12 @@ def _explain(path: Path | None, error: Exception) -> Exception:
     if isinstance(error, UnidentifiedImageError):
         if path.stat().st_size == 0:
             return ValueError(f"image {path} is empty (0 bytes); copy it again, or remove it from the labels")
+        from softpoint.images.bands import tiff_bands
+
         with path.open("rb") as file:
+            if (count := tiff_bands(file)) not in (0, 1, 3):
+                return ValueError(f"image {path} has {count} channels; set data.channels={count} to read them")
+            file.seek(0)
             if kind := _KNOWN.get(file.read(2)):
                 return ValueError(f"image {path} is a {kind} of an unusual kind of values or compression; {_RESAVE}")
         return ValueError(f"{path} is not an image that can be read ({', '.join(FORMATS)}); convert it or remove it")

@@ -27,7 +27,7 @@ LARGEST = 65535
 class Decoded(NamedTuple):
     """An image, and the part of its range that it uses."""
 
-    pixels: np.ndarray  # uint8 (H, W, 3) RGB
+    pixels: np.ndarray  # uint8 (H, W, C); RGB, gray, or bands
     bits: int = 0  # that the largest value takes in a file of 16 bits; 0 for other files
 
 
@@ -59,7 +59,7 @@ def wide_values(image: Image.Image) -> tuple[np.ndarray, int] | None:
         is_signed = tags.get(_SAMPLE_FORMAT, (1,))[0] == _SIGNED
         largest = (1 << min(16, depth - is_signed)) - 1
         if image.mode == "L" and depth == 8 and is_signed:  # which Pillow reads as unsigned
-            return _unsigned(np.asarray(image).view(np.int8)), largest
+            return unsigned(np.asarray(image).view(np.int8)), largest
     elif image.format == "PPM" and (match := _NETPBM.match(_content(image, 1 << 16))):
         largest = int(match[1])
         return (_all_bits(image), largest) if largest > 255 else None
@@ -71,19 +71,19 @@ def wide_values(image: Image.Image) -> tuple[np.ndarray, int] | None:
         largest = LARGEST
     if not image.mode.startswith("I"):
         return None
-    return _unsigned(np.asarray(image)), largest
+    return unsigned(np.asarray(image)), largest
 
 
 def narrowed(values: np.ndarray, declared: int, bits: int | None) -> Decoded:
-    """Return values as uint8 RGB, of which 255 is white: the upper 8 of `bits`, or of the `declared` range."""
+    """Return values (H, W, C), or (H, W) as RGB, as uint8: the upper 8 of `bits`, or of the `declared` range."""
     limit = declared if bits is None else (1 << bits) - 1
     if (largest := int(values.max())) > limit:
         raise RefusedError(
             f"image {{path}} has values up to {largest}, more than data.bits={bits} allows; set"
             f" data.bits={largest.bit_length()}"
         )
-    pixels = np.empty((*values.shape[:2], 3), np.uint8)
-    for rows in _bands(len(values)):
+    pixels = np.empty((*values.shape[:2], 3) if values.ndim == 2 else values.shape, np.uint8)
+    for rows in _slices(len(values)):
         narrow = values[rows].astype(np.uint32) * 256 // (limit + 1)
         pixels[rows] = narrow[..., None] if narrow.ndim == 2 else narrow
     return Decoded(pixels, largest.bit_length() if declared == LARGEST else 0)
@@ -93,23 +93,23 @@ def _colors(image: Image.Image) -> np.ndarray:
     """Return the pixels of an open image of 8 bits, uint8 (H, W, 3) RGB."""
     image.load()
     colors = np.empty((image.height, image.width, 3), np.uint8)
-    for rows in _bands(image.height):  # whole copies would take three times the memory
+    for rows in _slices(image.height):  # whole copies would take three times the memory
         band = image.crop((0, rows.start, image.width, rows.stop))
         band = band.convert("RGBA") if "transparency" in image.info else band
         colors[rows] = np.asarray(band.convert("RGB"))
     return colors
 
 
-def _bands(height: int) -> list[slice]:
+def _slices(height: int) -> list[slice]:
     """Return slices of rows.
 
-    >>> _bands(300)
+    >>> _slices(300)
     [slice(0, 256, None), slice(256, 300, None)]
     """
     return [slice(top, min(top + 256, height)) for top in range(0, height, 256)]
 
 
-def _unsigned(values: np.ndarray) -> np.ndarray:
+def unsigned(values: np.ndarray) -> np.ndarray:
     """Return values as uint16; ValueError for those that do not fit."""
     if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
         raise ValueError(f"its pixels span {values.min()} to {values.max()}; save it with 8 or 16 bits from 0 on")

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from softpoint.images import ImageFolder
+from softpoint.images.channels import is_gray, luma
 from softpoint.images.containers import page_names
 from softpoint.images.decode import find_source
 from softpoint.images.headers import EXIF_ORIENTATION, read_header, valid_orientation
@@ -45,6 +46,7 @@ class Scan(NamedTuple):
     orientation: int  # of its EXIF, 1 being upright
     bits: int = 0  # that the largest value takes in a file of 16 bits; 0 for other files
     pages: int = 1  # of the file, of which the first is read
+    is_gray: int = 0  # 1 where its channels are equal
 
 
 def scan(
@@ -103,14 +105,13 @@ def memo_path(image_folder: ImageFolder, folder: Path) -> Path:
 
 
 def fingerprint(pixels: np.ndarray) -> str:
-    """Return 64 hexadecimal digits that hardly change where the image (H, W, 3) uint8 hardly does; "" for a flat one.
+    """Return 64 hexadecimal digits that hardly change where the image (H, W, C) uint8 hardly does; "" for a flat one.
 
     >>> slope = np.dstack([np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)] * 3)
     >>> fingerprint(slope) == fingerprint(slope + 9), fingerprint(np.zeros((8, 8, 3), np.uint8))
     (True, '')
     """
-    gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(gray, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small = cv2.resize(luma(pixels), (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
     if small.std() < _FLAT:
         return ""
     waves = cv2.dct(small)[:_FREQUENCIES, :_FREQUENCIES].ravel()
@@ -139,7 +140,8 @@ def _scan_one(image_folder: ImageFolder, image: str) -> Scan:
     # Twice as fast as BLAKE2 on a processor with instructions for it, and as fast without.
     digest = hashlib.sha1(f"{height} {width} ".encode(), usedforsecurity=False)
     digest.update(np.ascontiguousarray(pixels).data)
-    return Scan(image, (height, width), None, digest.hexdigest(), fingerprint(pixels), orientation, bits, pages)
+    facts = orientation, bits, pages, int(is_gray(pixels))
+    return Scan(image, (height, width), None, digest.hexdigest(), fingerprint(pixels), *facts)
 
 
 def _orientation_and_pages(path: Path) -> tuple[int, int]:
@@ -176,7 +178,9 @@ def _key(image_folder: ImageFolder, image: str) -> str:
 
 def _header(image_folder: ImageFolder) -> list[Any]:
     """Return what must be equal for stored scans to be valid; the first number is the version of a scan."""
-    return [5, image_folder.exif, image_folder.max_pixels, image_folder.bits]
+    channels = image_folder.channels
+    kept = list(channels) if isinstance(channels, tuple) else channels  # as JSON has it
+    return [6, image_folder.exif, image_folder.max_pixels, image_folder.bits, kept]
 
 
 def _read_memo(memo: Path, image_folder: ImageFolder) -> dict[str, Scan]:
@@ -192,11 +196,11 @@ def _read_memo(memo: Path, image_folder: ImageFolder) -> dict[str, Scan]:
 
 def _parse(row: list[Any]) -> Scan:
     size, digest, print_, *numbers = row
-    orientation, bits, pages = map(int, numbers)
+    orientation, bits, pages, gray = map(int, numbers)
     height, width = map(int, size)
     if len(bytes.fromhex(digest)) != 20 or len(bytes.fromhex(print_)) not in (0, _FREQUENCIES**2 // 8):
         raise ValueError("not a scan")
-    return Scan("", (height, width), None, digest, print_, orientation, bits, pages)
+    return Scan("", (height, width), None, digest, print_, orientation, bits, pages, gray)
 
 
 def _write_memo(memo: Path, image_folder: ImageFolder, stored: dict[str, Scan], scans: dict[str, Scan]) -> None:

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from softpoint.images.channels import Channels, check_channels, count_channels
 from softpoint.inference.build_model import build_model, shorten
 from softpoint.inference.compatibility import upgrade
 from softpoint.inference.hub import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, download
@@ -55,6 +56,16 @@ class Checkpoint:
     def bits(self) -> int | None:
         """The bits that the values of 16-bit images use, as the training read them; see `ImageFolder`."""
         return self.data.get("bits")
+
+    @property
+    def channels(self) -> Channels:
+        """The channels of images, as the training read them; see `ImageFolder`."""
+        count = self.net.in_channels
+        try:
+            channels = check_channels(self.data.get("channels", count))
+        except ValueError:
+            return count
+        return channels if count_channels(channels) == count else count
 
     @property
     def weights_file(self) -> Path:

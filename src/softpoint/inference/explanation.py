@@ -25,7 +25,7 @@ from softpoint.viz import (
     palette,
 )
 from softpoint.viz.explain import draw_table, stack
-from softpoint.viz.image_ops import resize
+from softpoint.viz.image_ops import resize, rgb_view
 from softpoint.viz.text import text_line
 
 _PER_PAGE = 24  # keypoints
@@ -114,7 +114,7 @@ def _padded(image: np.ndarray, heatmaps: np.ndarray, predictor: Predictor) -> tu
     stride, cell = predictor.net.stride, predictor.net.head.stride
     height, width = (-(-length // stride) * stride for length in image.shape[:2])
     canvas = np.full((height, width, 3), _GRAY, np.uint8)
-    canvas[: image.shape[0], : image.shape[1]] = np.round(255 * image).clip(0, 255)
+    canvas[: image.shape[0], : image.shape[1]] = rgb_view(np.round(255 * image).clip(0, 255).astype(np.uint8))
     margins = [(0, max(0, full // cell - has)) for full, has in zip((height, width), heatmaps.shape[1:], strict=True)]
     return canvas, np.pad(heatmaps, [(0, 0), *margins])
 

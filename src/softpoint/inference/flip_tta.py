@@ -71,6 +71,11 @@ class FlipAverage(nn.Module):
         return self.net.calibration
 
     @property
+    def in_channels(self) -> int:
+        """That of the network itself."""
+        return self.net.in_channels
+
+    @property
     def stride(self) -> int:
         """That of the network itself."""
         return self.net.stride
@@ -80,7 +85,7 @@ class FlipAverage(nn.Module):
         """The attention blocks of the network itself, which see images (B, ...) followed by their mirrors."""
         return self.net.attention
 
-    def forward(self, image: Float[Tensor, "B 3 H W"] | Tensor) -> Prediction:
+    def forward(self, image: Float[Tensor, "B C H W"] | Tensor) -> Prediction:
         """Return the prediction, as `KeypointNet.forward` does; ValueError for a width that the network would pad.
 
         The cells of an image and of its mirror coincide only where they fill the width.

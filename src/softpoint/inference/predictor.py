@@ -17,6 +17,7 @@ from torch import Tensor
 from softpoint.data.crops import input_matrix
 from softpoint.data.dataset import unrounded_input
 from softpoint.functional import pixel_length, transform_covariance, transform_points
+from softpoint.images.channels import fitted
 from softpoint.inference.checkpoint import Checkpoint, read_checkpoint
 from softpoint.inference.flip_tta import FlipAverage, flip_average
 from softpoint.labels.skeleton import Skeleton
@@ -34,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 class NetworkInput(NamedTuple):
-    """A network's input, float32 (h, w, 3) in [0, 1], and the matrix (3, 3) from its pixels to the image's."""
+    """A network's input, float32 (h, w, C) in [0, 1], and the matrix (3, 3) from its pixels to the image's."""
 
     image: np.ndarray
     matrix: np.ndarray
@@ -73,6 +74,7 @@ class Predictor:
         self.net = net.eval().to(device).to(memory_format=torch.channels_last)
         self.skeleton, self.size, self.device, self.crops = skeleton, size, torch.device(device), crops
         self.explain = explain
+        self.channels: int = getattr(net, "in_channels", 3)  # of every image
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -89,6 +91,7 @@ class Predictor:
     ) -> dict[str, np.ndarray]:
         """Return predictions for one uint8 RGB image (H, W, 3), a batch (B, H, W, 3), or a list of images of any sizes.
 
+        A model of other channels takes images (H, W, C) of those; one of gray images also RGB, and gray ones (H, W).
         A model trained on crops needs one box per image: (left, top, right, bottom) in its pixels, (4,) or
         (B, 4); for one image, (N, 4) are N subjects in it. Without boxes it sees whole images.
         The result has float32 `keypoints` (K, 2) as (x, y), `confidence` (K,), `covariance` (K, 2, 2) in px^2 and,
@@ -102,7 +105,7 @@ class Predictor:
             images = images.cpu().numpy()
         elif not isinstance(images, np.ndarray):
             images = [image.cpu().numpy() if isinstance(image, Tensor) else image for image in images]
-        checked, regions, single = check_inputs(images, boxes)
+        checked, regions, single = check_inputs(images, boxes, self.channels)
         pairs = zip(checked, [None] * len(checked) if regions is None else regions, strict=True)
         inputs = (self.preprocess(image, box) for image, box in pairs)
         predictions = self.predict(inputs, 1 if len(checked) == 1 else BATCH_SIZE)
@@ -112,13 +115,20 @@ class Predictor:
         return {name: np.stack([prediction[name] for prediction in stacked]) for name in stacked[0]}
 
     def preprocess(self, image: np.ndarray, box: np.ndarray | None = None) -> NetworkInput:
-        """Return the network's input for an image uint8 (H, W, 3), or for a box (4,) in it, and the matrix back."""
+        """Return the network's input for an image uint8 (H, W, C), or for a box (4,) in it, and the matrix back.
+
+        An RGB image becomes gray for a network of such. Raises ValueError for other channels than the network's.
+        """
+        wanted, given = self.channels, image.shape[2]
+        if given != wanted and (given, wanted) != (3, 1):
+            raise ValueError(f"it has {given} channels, and this model reads {wanted}; give images with those")
+        image = fitted(image, wanted)
         padding = self.crops["padding"] if self.crops else 1.0
         matrix = input_matrix((image.shape[0], image.shape[1]), box, self.size, padding)
         return NetworkInput(unrounded_input(image, matrix, self.size), np.linalg.inv(matrix).astype(np.float32))
 
     @torch.inference_mode()
-    def forward(self, images: Float[Tensor, "B 3 H W"], batch_size: int | None = None) -> Prediction:
+    def forward(self, images: Float[Tensor, "B C H W"], batch_size: int | None = None) -> Prediction:
         """Return the network's prediction, in pixels of its input and in float32.
 
         With a `batch_size` the network sees that many images, blank ones after these: the same shape each time gives

@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from softpoint.images.decode import SUFFIXES, image_size
+from softpoint.images.decode import image_size
+from softpoint.images.listing import SUFFIXES
 from softpoint.labels.formats import csv_long, csv_wide, label_studio, mpii, recognize
 from softpoint.labels.formats.parsing import csv_columns, json_values
 from softpoint.labels.formats.parsing.coco_schema import parse_bbox, parse_id

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from softpoint.layers import Calibration, Normalize, replace_batch_norms
-from softpoint.models.backbones import Backbone
+from softpoint.models.backbones import Backbone, take_channels
 from softpoint.types import Prediction
 
 
@@ -28,6 +28,9 @@ class KeypointNet(nn.Module):
         attention_stages: backbone stages after which a block follows (stage k has stride 2^k).
         attention_before_head: whether a block is between decoder and head.
         norm: called with a number of channels, returns what takes the place of each batch normalization; None keeps it.
+        in_channels: of the images; the first convolution of a backbone for RGB is changed to take another number.
+        mean, std: by which the input is standardized, in [0, 1], one for each channel; None for those of the backbone,
+            which are averaged where the images are not RGB.
         pad: extend an image whose sides are no multiples of the largest stride with zeros at its right and bottom,
             which changes no coordinate; otherwise such an image is an error.
 
@@ -49,6 +52,9 @@ class KeypointNet(nn.Module):
         attention_before_head: bool = True,
         norm: Callable[[int], nn.Module] | None = None,
         pad: bool = False,
+        in_channels: int = 3,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if num_keypoints is None or num_keypoints < 1:
@@ -62,8 +68,12 @@ class KeypointNet(nn.Module):
             )
         self.num_keypoints = num_keypoints
         self.pad = pad
-        self.normalize = Normalize(backbone.mean, backbone.std)
+        self.in_channels = in_channels
+        mean = _each_channel("mean", mean, backbone.mean, in_channels)
+        self.normalize = Normalize(mean, _each_channel("std", std, backbone.std, in_channels))
         self.backbone = backbone
+        if in_channels != 3:
+            take_channels(backbone, in_channels)  # type: ignore[arg-type]
         self.decoder = decoder(in_channels=backbone.out_channels, in_strides=backbone.stride)
         self.head = head(in_channels=self.decoder.out_channels, num_keypoints=num_keypoints, stride=self.decoder.stride)
         places = [f"stage{stage}" for stage in attention_stages] + ["head"] * attention_before_head
@@ -77,7 +87,7 @@ class KeypointNet(nn.Module):
         """Number of pixels that both sides of an image must be multiples of."""
         return max(self.backbone.stride)
 
-    def forward(self, image: Float[Tensor, "B 3 H W"] | Tensor, return_attention: bool = False) -> Prediction:
+    def forward(self, image: Float[Tensor, "B C H W"] | Tensor, return_attention: bool = False) -> Prediction:
         """Return the head's prediction, in pixels of `image` (uint8, or float in [0, 1]).
 
         Once the calibration is fitted, `confidence` is the probability of an error up to `calibration.radius` px and
@@ -117,3 +127,12 @@ class KeypointNet(nn.Module):
         self.check_size(height, width)
         below, right = -height % self.stride, -width % self.stride
         return F.pad(image, (0, right, 0, below)) if below or right else image
+
+
+def _each_channel(name: str, given: Sequence[float] | None, of_rgb: Sequence[float], channels: int) -> Sequence[float]:
+    """Return the numbers of the channels of the input: those given, or those of a backbone for RGB."""
+    if given is None:
+        return of_rgb if channels == 3 else [sum(of_rgb) / len(of_rgb)] * channels
+    if len(given) != channels:
+        raise ValueError(f"model.{name}={list(given)} must have one number for each of the {channels} channels")
+    return given

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from softpoint.images import ImageFolder
+from softpoint.images.channels import Channels
 from softpoint.images.duplicates import NEAR
 from softpoint.images.scan import fingerprint
 from softpoint.images.video import Video
@@ -120,8 +121,13 @@ class Reading:
     exif: str = "apply"
     max_pixels: int = 100_000_000
     bits: int | None = None
+    channels: Channels = 3
     boxes: Boxes | None = None
     progress: Progress = lambda items, **_: items
+
+    def folder(self, path: Path) -> ImageFolder:
+        """Return the images of a folder."""
+        return ImageFolder(path, self.exif, self.max_pixels, self.bits, self.channels)
 
 
 def collect(predictor: Predictor, source: Source, reading: Reading, pool: Pool, known: Collection[str] = ()) -> None:
@@ -168,7 +174,7 @@ def covering(
 def _items(source: Source, reading: Reading) -> tuple[Iterator[Item], int | None]:
     """Return the images or frames of a source, and their number where it is known."""
     if isinstance(source, ImageSource):
-        folder = ImageFolder(source.folder, reading.exif, reading.max_pixels, reading.bits)
+        folder = reading.folder(source.folder)
         source = source if reading.boxes is None else source.with_boxes(reading.boxes)
         return source.items(folder, reading.boxes), len(source.names)
     video = Video(source.path, reading.max_pixels)

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from softpoint.images import ImageFolder
 from softpoint.images.scan import scan
 from softpoint.images.video import Video
 from softpoint.inference.batch.predictions import Predictions, Row
@@ -51,7 +50,7 @@ def copy_images(chosen: Sequence[Candidate], output: Path, reading: Reading) -> 
                 video = Video(one.source.path, reading.max_pixels)
             pixels = video.read(one.number)
         else:
-            folder = ImageFolder(one.source.folder, reading.exif, reading.max_pixels, reading.bits)
+            folder = reading.folder(one.source.folder)
             pixels = folder.read(one.name)
             if folder.path(one.name).is_file() and scan(folder, [one.name])[0].orientation == 1:
                 original = folder.path(one.name)

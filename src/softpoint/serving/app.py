@@ -48,7 +48,8 @@ class Service:
         sizes = [1, 2, 4, 8, 16, 32, 64]
         batches = Histogram("softpoint_batch_images", "images per batch", registry=registry, buckets=sizes)
         self.batcher = Batcher(model, settings.batch_size, settings.wait_ms, settings.max_pixels, batches.observe)
-        reading = Reading(settings.exif, settings.max_pixels, settings.bits or model.metadata.get("bits"))
+        bits, channels = settings.bits or model.metadata.get("bits"), model.metadata["channels"]
+        reading = Reading(settings.exif, settings.max_pixels, bits, channels)
         count = settings.decoder_count
         self.headers = Decoders(reading, min(1, count), settings.decode_s)  # which waits for no image
         self.decoders = Decoders(reading, count, settings.decode_s)
@@ -62,7 +63,8 @@ class Service:
     def warm_up(self) -> None:
         """Make one prediction; raise ValueError for a model that fails, before the first request."""
         try:
-            self.model(np.zeros((*(self.model.fixed_size or self.model.metadata["size"]), 3), np.uint8))
+            size = self.model.fixed_size or self.model.metadata["size"]
+            self.model(np.zeros((*size, self.model.channels), np.uint8))
         except Exception as error:  # onnxruntime has an exception class per kind of fault
             raise ValueError(f"{self.model.path} cannot predict: {error}; export it again") from error
 

@@ -15,6 +15,7 @@ import numpy as np
 from fastapi import HTTPException
 
 from softpoint.images import isolated
+from softpoint.images.channels import Channels, check_channels
 from softpoint.images.costs import max_bytes
 from softpoint.images.process import Process, answer
 from softpoint.serving.schemas import image_pixels, image_size
@@ -31,6 +32,10 @@ class Reading:
     exif: str
     max_pixels: int
     bits: int | None
+    channels: Channels = 3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "channels", check_channels(self.channels))
 
 
 class Decoder:
@@ -45,11 +50,12 @@ class Decoder:
     def size(self, body: bytes | bytearray) -> tuple[int, int]:
         """Return (height, width) of an image as `schemas.image_size` does, and keep it for `pixels`."""
         self._body = bytes(body)
-        return image_size(self._body, self.reading.exif, self.reading.max_pixels)
+        return image_size(self._body, self.reading.exif, self.reading.max_pixels, self.reading.channels)
 
     def pixels(self) -> np.ndarray:
         """Return the pixels of the image as `schemas.image_pixels` does."""
-        return image_pixels(self._body, self.reading.exif, self.reading.max_pixels, self.reading.bits)
+        reading = self.reading
+        return image_pixels(self._body, reading.exif, reading.max_pixels, reading.bits, reading.channels)
 
     def end(self) -> None:
         """Nothing is left to end."""
@@ -164,7 +170,7 @@ class Borrowed:
         return await self._decoders.run(self._decoder, self._decoders.seconds, self._decoder.size, body)
 
     async def pixels(self) -> np.ndarray:
-        """Return the pixels of the image, uint8 (H, W, 3) RGB."""
+        """Return the pixels of the image, uint8 (H, W, C)."""
         return await self._decoders.run(self._decoder, self._decoders.seconds, self._decoder.pixels)
 
 

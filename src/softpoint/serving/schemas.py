@@ -11,6 +11,7 @@ import numpy as np
 from fastapi import HTTPException
 from pydantic import BaseModel, Field
 
+from softpoint.images.channels import Channels, are_bands
 from softpoint.images.decode import decode_image, decoded_size
 from softpoint.suggest import without_data
 
@@ -21,6 +22,8 @@ FORMATS = {
     "WebP": (b"RIFF", b"WEBP"),
     "BMP": (b"BM", b""),
 }
+# Those that a model of bands accepts, too.
+OF_BANDS = {"TIFF": (b"II*\0", b""), "TIFF of the other byte order": (b"MM\0*", b""), "NumPy": (b"\x93NUMPY", b"")}
 BODY = {"content": {f"image/{name.lower()}": {"schema": {"type": "string", "format": "binary"}} for name in FORMATS}}
 
 _PARTS = ("confidence", "covariance", "visibility")  # other outputs of an export, such as heatmaps, are too large
@@ -47,7 +50,7 @@ class Query(BaseModel, extra="forbid"):
         return boxes if self.box else None
 
 
-def image_size(body: bytes, exif: str, max_pixels: int) -> tuple[int, int]:
+def image_size(body: bytes, exif: str, max_pixels: int, channels: Channels = 3) -> tuple[int, int]:
     """Return (height, width) from an image's header, after the rotation by `exif`.
 
     Raises HTTPException: 400 for an empty body, 415 for another format than FORMATS, 413 for more than `max_pixels`,
@@ -55,21 +58,25 @@ def image_size(body: bytes, exif: str, max_pixels: int) -> tuple[int, int]:
     """
     if not body:
         raise HTTPException(400, "the body is empty; send an image's bytes: curl --data-binary @IMAGE URL")
-    if not any(body.startswith(start) and body[8:].startswith(tag) for start, tag in FORMATS.values()):
-        message = "the body is not a PNG, JPEG, WebP or BMP image; send an image's bytes (curl --data-binary @IMAGE)"
+    accepted = FORMATS | (OF_BANDS if are_bands(channels) else {})
+    if not any(body.startswith(start) and body[8:].startswith(tag) for start, tag in accepted.values()):
+        names = ", ".join(accepted).replace(", BMP", " or BMP")
+        message = f"the body is not a {names} image; send an image's bytes (curl --data-binary @IMAGE)"
         raise HTTPException(415, message)
     with damaged():
-        height, width = decoded_size(body, exif=exif, max_pixels=1 << 62)
+        height, width = decoded_size(body, exif=exif, max_pixels=1 << 62, channels=channels)
     if height * width > max_pixels:
         size = f"{width} pixels wide and {height} high"
         raise HTTPException(413, f"the image is {size}, more than max_pixels={max_pixels}; scale it down")
     return height, width
 
 
-def image_pixels(body: bytes, exif: str, max_pixels: int, bits: int | None = None) -> np.ndarray:
-    """Return an image's pixels, uint8 RGB (H, W, 3); HTTPException 422 if it is damaged."""
+def image_pixels(
+    body: bytes, exif: str, max_pixels: int, bits: int | None = None, channels: Channels = 3
+) -> np.ndarray:
+    """Return an image's pixels, uint8 (H, W, C); HTTPException 422 if it is damaged."""
     with damaged():
-        return decode_image(body, exif=exif, max_pixels=max_pixels, bits=bits)
+        return decode_image(body, exif=exif, max_pixels=max_pixels, bits=bits, channels=channels)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from softpoint.inference.checkpoint import Content, read_content, trained_images
 from softpoint.inference.run_record import one_line
 from softpoint.labels.skeleton import MAX_KEYPOINTS
 from softpoint.models import KeypointNet
+from softpoint.models.backbones.backbone import first_convolution, fit_channels
 from softpoint.tables import NumberTable
 from softpoint.training.checkpoint_io import LAST
 from softpoint.training.resume import changed_settings
@@ -85,9 +86,13 @@ def start_from(
     """
     state = {name: value for name, value in net.state_dict().items() if name.partition(".")[0] in PARTS}
     rows = _rows_per_keypoint(net, state, len(names), make_net)
-    copied = {}
+    copied, convolution = {}, first_convolution(net.backbone)  # type: ignore[arg-type]
+    first = convolution and f"backbone.{convolution[0]}.weight"
     for name in state.keys() & content.weights.keys():
-        fitted = _fitted(state[name], content.weights[name], rows[name], names, content.skeleton.names)
+        old = content.weights[name]
+        if name == first and old.dim() == 4 and old.shape[1] != state[name].shape[1]:
+            old = fit_channels(old, state[name].shape[1])
+        fitted = _fitted(state[name], old, rows[name], names, content.skeleton.names)
         if fitted is not None:
             copied[name] = fitted
     tensors, fitting = (_count(found) for found in (state, copied))

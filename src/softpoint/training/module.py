@@ -23,6 +23,7 @@ from softpoint.layers import Calibration
 from softpoint.machine import library_versions
 from softpoint.metrics import PointArrays, PointMeans, VisibilityScores
 from softpoint.models import KeypointNet
+from softpoint.models.backbones.backbone import fitted_to
 from softpoint.training.callbacks import fraction_of_time
 from softpoint.training.loss import KeypointLoss
 from softpoint.training.mean_teacher import MeanTeacher
@@ -236,8 +237,9 @@ class KeypointModule(pl.LightningModule):
         count = sum(parameter.numel() for parameter in self.net.parameters())
         name = getattr(self.net.backbone, "name", type(self.net.backbone).__name__)
         start: Any = getattr(self.net.backbone, "started_from", None)
+        channels = "" if self.net.in_channels == 3 else f", {fitted_to(self.net.in_channels)}"
         weights = f", started from {start['weights']}" if start else ", from random weights"
-        return f"{name} network of {count / 1e6:.1f} M parameters{weights}"
+        return f"{name} network of {count / 1e6:.1f} M parameters{weights}{channels}"
 
     @property
     def _progress(self) -> float | None:

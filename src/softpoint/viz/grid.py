@@ -9,7 +9,7 @@ import numpy as np
 from softpoint.functional.coordinates import grid_to_image
 from softpoint.labels.skeleton import Skeleton
 from softpoint.viz.colors import palette
-from softpoint.viz.image_ops import check_image, letterbox, resize
+from softpoint.viz.image_ops import letterbox, resize, rgb_view
 from softpoint.viz.overlay import draw_keypoints
 from softpoint.viz.primitives import draw_disc, draw_ring
 from softpoint.viz.text import caption, draw_text, text_size
@@ -30,8 +30,7 @@ def contact_sheet(images: Sequence[np.ndarray], columns: int = 4, titles: Sequen
     >>> contact_sheet([np.zeros((100, 200, 3), np.uint8)] * 3, columns=2).shape
     (224, 424, 3)
     """
-    for image in images:
-        check_image(image)
+    images = [rgb_view(image) for image in images]
     if not images or columns < 1:
         raise ValueError(f"a page needs an image and a column, got {len(images)} images, columns={columns}")
     if titles is not None and len(titles) != len(images):
@@ -95,7 +94,7 @@ def crop_around(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.n
     stop = np.minimum(stop, np.where(high >= size, np.ceil(high + 8), size).astype(int))
     crop = np.full((stop[1] - start[1], stop[0] - start[0], 3), _GRAY, np.uint8)
     (left, top), (right, bottom) = np.maximum(start, 0), np.minimum(stop, size)
-    seen = image[top:bottom, left:right]
+    seen = rgb_view(image)[top:bottom, left:right]
     crop[top - start[1] :, left - start[0] :][: seen.shape[0], : seen.shape[1]] = seen
     return crop, start.astype(float)
 
@@ -122,7 +121,7 @@ def draw_tile(
     """
     height, width = image.shape[:2]
     scale = min(size[0] / height, size[1] / width)
-    canvas = resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
+    canvas = resize(rgb_view(image), (max(1, round(height * scale)), max(1, round(width * scale))))
     truth = np.full(keypoints.shape, np.nan) if truth is None else truth
     growth = canvas.shape[1] / width
     both = grid_to_image(np.stack([keypoints, truth]), growth)

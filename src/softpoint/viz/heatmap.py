@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from softpoint.viz.grid import contact_sheet
-from softpoint.viz.image_ops import check_image, resize
+from softpoint.viz.image_ops import resize, rgb_view
 
 _TILE_WIDTH, _COLUMNS = 240, 9
 
@@ -31,7 +31,7 @@ def blend_heatmap(image: np.ndarray, heatmap: np.ndarray, top: float | None = No
     >>> blend_heatmap(np.zeros((8, 8, 3), np.uint8), np.eye(2)).shape
     (8, 8, 3)
     """
-    check_image(image)
+    image = rgb_view(image)
     heat = resize(_normalized(heatmap, top), (image.shape[0], image.shape[1]))
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
     # The root keeps a faint background visible, which biases a soft-argmax.
@@ -48,7 +48,7 @@ def heatmap_row(image: np.ndarray, heatmaps: np.ndarray, names: Sequence[str]) -
     >>> heatmap_row(np.zeros((48, 64, 3), np.uint8), np.ones((2, 6, 8)), ["nose", "tail"]).ndim
     3
     """
-    check_image(image)
+    image = rgb_view(image)
     if heatmaps.ndim != 3 or len(heatmaps) != len(names):
         raise ValueError(f"heatmaps have shape {heatmaps.shape} but {len(names)} names need one map (h, w) each")
     small = fit_width(image, _TILE_WIDTH)
@@ -63,7 +63,7 @@ def fit_width(image: np.ndarray, width: int) -> np.ndarray:
     >>> fit_width(np.zeros((40, 10, 3), np.uint8), 40).shape
     (80, 20, 3)
     """
-    check_image(image)
+    image = rgb_view(image)
     scale = min(width / image.shape[1], 2 * width / image.shape[0])
     return resize(image, (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))))
 

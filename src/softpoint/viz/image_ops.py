@@ -10,15 +10,23 @@ import numpy as np
 from softpoint.paths import atomic_write
 
 
-def check_image(image: np.ndarray) -> None:
-    """Raise ValueError unless `image` is RGB, (H, W, 3) uint8.
+def rgb_view(image: np.ndarray) -> np.ndarray:
+    """Return an image uint8 (H, W, C) as RGB (H, W, 3): of more channels the first three, of two the second twice.
 
-    >>> check_image(np.zeros((3, 8, 8), np.float32))
+    Raises ValueError for another kind of array.
+
+    >>> rgb_view(np.array([[[1, 2, 3, 4, 5]]], np.uint8)).tolist(), rgb_view(np.array([[[7]]], np.uint8)).tolist()
+    ([[[1, 2, 3]]], [[[7, 7, 7]]])
+    >>> rgb_view(np.zeros((3, 8, 8), np.float32))
     Traceback (most recent call last):
-    ValueError: an image is an array (height, width, 3) of uint8 RGB, got (3, 8, 8) of float32
+    ValueError: an image is an array (height, width, channels) of uint8, got (3, 8, 8) of float32
     """
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise ValueError(f"an image is an array (height, width, 3) of uint8 RGB, got {image.shape} of {image.dtype}")
+    if image.ndim == 2:  # as OpenCV returns a single channel
+        image = image[..., None]
+    if image.ndim != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ValueError(f"an image is an array (height, width, channels) of uint8, got {image.shape} of {image.dtype}")
+    count = image.shape[2]
+    return image if count == 3 else np.ascontiguousarray(image[..., [min(i, count - 1) for i in range(3)]])
 
 
 def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
@@ -59,7 +67,7 @@ def letterbox(image: np.ndarray, size: tuple[int, int], fill: int) -> np.ndarray
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write a uint8 RGB image (H, W, 3) in the format of the path's suffix; OSError where that fails."""
+    """Write a uint8 image (H, W, C), as RGB, in the format of the path's suffix; OSError where that fails."""
     with atomic_write(path) as temporary:
-        if not cv2.imwrite(str(temporary), image[..., ::-1]):
+        if not cv2.imwrite(str(temporary), rgb_view(image)[..., ::-1]):
             raise OSError(f"cannot write {path}")

@@ -9,7 +9,7 @@ import numpy as np
 from softpoint.functional.coordinates import grid_to_image
 from softpoint.labels.skeleton import Skeleton
 from softpoint.viz.colors import palette
-from softpoint.viz.image_ops import check_image, enlarge
+from softpoint.viz.image_ops import enlarge, rgb_view
 from softpoint.viz.primitives import draw_cross, draw_disc, draw_ellipse, draw_line, draw_ring
 from softpoint.viz.text import draw_labels
 
@@ -40,7 +40,7 @@ def draw_keypoints(
     >>> image.shape, image[82, 42].tolist() == palette(1)[0].tolist()
     ((256, 256, 3), True)
     """
-    check_image(image)
+    image = rgb_view(image)
     truth = np.full(keypoints.shape, np.nan) if truth is None else truth
     arrays = {"keypoints": keypoints, "confidence": confidence, "truth": truth, "covariance": covariance}
     _check_shapes(arrays, len(keypoints), skeleton)
@@ -89,7 +89,7 @@ def draw_subjects(
     """
     if upscale is None:
         upscale = max(1, _LEGIBLE // max(image.shape[:2]))
-    canvas = enlarge(image, upscale)
+    canvas = enlarge(rgb_view(image), upscale)
     places = grid_to_image(predictions["keypoints"].astype(float), upscale)
     for i, points in enumerate(places if ellipses else []):
         _draw_ellipses(canvas, points, predictions["covariance"][i].astype(float) * upscale**2, _radius(canvas)[1])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from softpoint.images import ImageFolder
-from softpoint.images.decode import list_images
+from softpoint.images.listing import list_images
 from softpoint.inference.batch.sources import ImageSource, VideoSource, find_sources, without_suffixes
 from softpoint.viz import write_image
 

@@ -176,7 +176,8 @@ class Job:
         )
 
     def _image_folder(self, source: ImageSource) -> ImageFolder:
-        return ImageFolder(source.folder, self.options.exif, self.options.max_pixels, self.options.bits)
+        options = self.options
+        return ImageFolder(source.folder, options.exif, options.max_pixels, options.bits, options.channels)
 
     def _image_reader(self, source: Source, video: Video | None) -> Callable[[int], np.ndarray]:
         """Return a function that reads the image of a number again."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from softpoint.images.channels import Channels
 from softpoint.inference.batch.writers import check_formats
 from softpoint.suggest import check_choice
 
@@ -37,6 +38,7 @@ class PredictOptions:
     exif: str = "apply"
     max_pixels: int = 100_000_000
     bits: int | None = None
+    channels: Channels = 3
     formats: tuple[str, ...] = ()
     images: bool = True
     video: bool = False

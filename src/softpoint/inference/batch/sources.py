@@ -14,7 +14,7 @@ import numpy as np
 
 from softpoint.images import ImageFolder
 from softpoint.images.containers import find, page_names, page_paths
-from softpoint.images.decode import SUFFIXES
+from softpoint.images.listing import ARRAY, SUFFIXES, image_files
 from softpoint.images.live import SCHEMES
 from softpoint.images.video import VIDEO_SUFFIXES, Video
 from softpoint.inference.batch.stream import Item
@@ -140,7 +140,7 @@ def find_sources(source: str, output: Path | None = None) -> list[Source]:
 
 def _file_source(path: Path) -> Source:
     suffix = path.suffix.lower()
-    if suffix in SUFFIXES:
+    if suffix in (*SUFFIXES, ARRAY):
         return ImageSource(path.parent, tuple(page_names(path)))
     if suffix in VIDEO_SUFFIXES:
         return VideoSource(path, path.name)
@@ -178,7 +178,7 @@ def _visible_files(folder: Path, paths: Iterable[Path], output: Path | None) -> 
 
 def _group(folder: Path, paths: list[Path], begin: str) -> list[Source]:
     """Return the images among the paths as one source, and each video as one."""
-    images = tuple(page_paths(folder, (path for path in paths if path.suffix.lower() in SUFFIXES)))
+    images = tuple(page_paths(folder, image_files(paths)))
     videos = [path.relative_to(folder).as_posix() for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
     if not images and not videos:
         suffixes = f"{' '.join(SUFFIXES)} and {' '.join(VIDEO_SUFFIXES)}"

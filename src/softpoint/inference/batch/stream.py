@@ -26,7 +26,7 @@ class Item(NamedTuple):
     number: int  # in its source, from 0
     name: str
     time: float  # in seconds after the first frame; NaN for images
-    image: np.ndarray | None  # uint8 (H, W, 3) RGB; None where it cannot be read
+    image: np.ndarray | None  # uint8 (H, W, C); None where it cannot be read
     boxes: np.ndarray | None  # (N, 4) of the subjects to predict; None for the whole image
     error: str = ""  # why there is no image
     size: tuple[int, int] = (0, 0)  # height and width; 0 where it cannot be read

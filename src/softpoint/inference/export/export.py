@@ -111,7 +111,8 @@ def export(
     with atomic_write(path) as temporary, _converting(options.format):
         _write(module, temporary, metadata, options)
         exported, metadata = FORMATS[options.format].open(temporary, metadata)
-        noise = random_images(options.size or checkpoint.size, fixed=options.size is not None)
+        size, channels = options.size or checkpoint.size, checkpoint.net.in_channels
+        noise = random_images(size, fixed=options.size is not None, channels=channels)
         parts = [part for part in (options.accepted(images), noise) if part]
         if checkpoint.crops:
             parts = [[image._replace(box=image.box_or_whole()) for image in part] for part in parts]
@@ -124,7 +125,8 @@ def export(
 
 def describe(checkpoint: Checkpoint, outputs: list[str], precision: str, layout: Layout) -> dict[str, Any]:
     """Return all that a reader of the file needs, as plain values."""
-    skeleton = checkpoint.skeleton
+    skeleton, channels = checkpoint.skeleton, checkpoint.channels
+    boxes = {"boxes": "float32 (B, 4)"} if checkpoint.crops else {}
     return {
         "format": FORMAT,
         "version": __version__,
@@ -134,10 +136,11 @@ def describe(checkpoint: Checkpoint, outputs: list[str], precision: str, layout:
         "size": list(checkpoint.size),
         "image_size": None if layout.size is None else list(layout.size),
         "batch": layout.batch,
-        "color": "RGB",
+        "color": {3: "RGB", 1: "gray"}.get(channels, "bands") if isinstance(channels, int) else "bands",
+        "channels": channels if isinstance(channels, int) else list(channels),  # or the bands of a file that are read
         "bits": checkpoint.bits,  # that the values of 16-bit images use, of which the upper 8 are the input; None: all
         "crops": checkpoint.crops,
-        "inputs": {"images": "uint8 (B, H, W, 3)"} | ({"boxes": "float32 (B, 4)"} if checkpoint.crops else {}),
+        "inputs": {"images": f"uint8 (B, H, W, {checkpoint.net.in_channels})", **boxes},
         "outputs": outputs,
         "coordinates": "(x, y) in pixels of the image; integers are pixel centers",
         "confidence_radius": float(checkpoint.net.calibration.radius) or None,  # in pixels of the network's input

@@ -45,9 +45,9 @@ class ExportModule(nn.Module):
         ]  # fmt: skip
 
     def forward(
-        self, images: UInt8[Tensor, "B H W 3"], boxes: Float[Tensor, "B 4"] | None = None
+        self, images: UInt8[Tensor, "B H W C"], boxes: Float[Tensor, "B 4"] | None = None
     ) -> tuple[Tensor, ...]:
-        """Return `outputs` for RGB images, or for one box (left, top, right, bottom) in each.
+        """Return `outputs` for images, or for one box (left, top, right, bottom) in each.
 
         `keypoints` (B, K, 2), `confidence` (B, K), `covariance` (B, K, 2, 2) in px^2, `visibility` (B, K, 3), the
         probabilities of absent, occluded and visible, and `heatmaps` (B, K, h, w) over the cells of the network.
@@ -88,8 +88,9 @@ def _half(net: Any) -> Any:
 
 
 def example_inputs(module: ExportModule, size: tuple[int, int], batch: int = 2) -> tuple[Tensor, ...]:
-    """Return images (B, H, W, 3) to trace with, and boxes for a network that was trained on crops."""
-    images = torch.randint(0, 256, (batch, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    """Return images (B, H, W, C) to trace with, and boxes for a network that was trained on crops."""
+    shape, generator = (batch, *size, module.net.in_channels), torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     if module.padding is None:
         return (images,)
     return images, torch.tensor([[-0.5, -0.5, size[1] - 0.5, size[0] - 0.5]]).repeat(batch, 1)

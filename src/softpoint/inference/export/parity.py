@@ -16,7 +16,7 @@ from softpoint.metrics.functional import distances
 
 
 class ComparisonImage(NamedTuple):
-    """An image uint8 RGB (H, W, 3), the box (4,) of a subject or None for the whole, and its labels (K, 2) or NaN."""
+    """An image uint8 (H, W, C), the box (4,) of a subject or None for the whole, and its labels (K, 2) or NaN."""
 
     image: np.ndarray
     box: np.ndarray | None = None
@@ -80,11 +80,13 @@ def milliseconds(predict: Predict, image: ComparisonImage, boxed: bool, repeats:
     return float(np.median(times[1:]))
 
 
-def random_images(size: tuple[int, int], count: int = 4, fixed: bool = False) -> list[ComparisonImage]:
+def random_images(
+    size: tuple[int, int], count: int = 4, fixed: bool = False, channels: int = 3
+) -> list[ComparisonImage]:
     """Return blurred noise of several shapes about `size` (H, W), odd ones too; all of `size` if it is `fixed`."""
     rng = np.random.default_rng(0)
     factors = [(1.0, 1.0)] * count if fixed else rng.uniform(0.4, 3.3, (count, 2)).tolist()
     shapes = [tuple(max(8, round(side * f)) for side, f in zip(size, pair, strict=True)) for pair in factors]
-    noise = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
-    blurred = [cv2.GaussianBlur(image, (0, 0), 3) for image in noise]
+    noise = [rng.integers(0, 256, (*shape, channels), dtype=np.uint8) for shape in shapes]
+    blurred = [cv2.GaussianBlur(image, (0, 0), 3).reshape(image.shape) for image in noise]
     return [ComparisonImage(cv2.normalize(image, np.empty_like(image), 0, 255, cv2.NORM_MINMAX)) for image in blurred]

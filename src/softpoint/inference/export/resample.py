@@ -50,8 +50,8 @@ def cropped(boxes: Float[Tensor, "B 4"], into: tuple[int, int], padding: float) 
 
 
 def resample(
-    images: UInt8[Tensor, "B H W 3"] | Tensor, placed: Placement, into: tuple[int, int]
-) -> Float[Tensor, "B 3 h w"]:
+    images: UInt8[Tensor, "B H W C"] | Tensor, placed: Placement, into: tuple[int, int]
+) -> Float[Tensor, "B C h w"]:
     """Return what `softpoint.data.geometry.warp` does of float images: bilinear, on means of blocks if they shrink.
 
     Values are 0 to 255, not rounded, and 0 outside an image.
@@ -112,7 +112,7 @@ def _by_products(images: Tensor, scale: Tensor, offset: Tensor, into: tuple[int,
 def _multiply(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     # Rows of interleaved colors make one large product; columns follow on the smaller result.
     products = rows @ images.float().flatten(2)
-    lines: Tensor = products.unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
+    lines: Tensor = products.unflatten(2, (-1, images.shape[3])).permute(0, 3, 1, 2)
     return lines @ columns.transpose(-1, -2).unsqueeze(-3)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from softpoint.images.decode import SUFFIXES
+from softpoint.images.listing import SUFFIXES
 from softpoint.labels.formats.parsing import json_values
 from softpoint.labels.formats.parsing.known_skeletons import numbered
 from softpoint.labels.formats.parsing.rows import read_head, usual_count

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from softpoint.images.decode import SUFFIXES
+from softpoint.images.listing import SUFFIXES
 from softpoint.labels.formats.parsing import csv_columns, json_values
 from softpoint.labels.formats.parsing.path_search import folders_near, tail_below
 from softpoint.labels.formats.parsing.shapes import Shapes, labels_of_images, size_of

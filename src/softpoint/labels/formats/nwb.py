@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from softpoint.extras import require
-from softpoint.images.decode import SUFFIXES
+from softpoint.images.listing import SUFFIXES
 from softpoint.labels.formats.parsing import json_values, sandbox
 from softpoint.labels.formats.parsing.hdf5 import part_of
 from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from softpoint.images.decode import image_size, list_images
+from softpoint.images.decode import image_size
+from softpoint.images.listing import list_images
 from softpoint.labels.formats.parsing.path_search import Tails, tail_below
 from softpoint.labels.formats.parsing.rows import parse_float, read_lines, unlabeled_points
 from softpoint.labels.formats.parsing.yolo_config import Config, find_config, read_config

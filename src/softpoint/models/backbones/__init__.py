@@ -4,9 +4,9 @@ Each has `stages`, `stride` and `out_channels` (one entry per returned feature),
 input is standardized.
 """
 
-from softpoint.models.backbones.backbone import Backbone
+from softpoint.models.backbones.backbone import Backbone, take_channels
 from softpoint.models.backbones.small import Small
 from softpoint.models.backbones.timm import Timm
 from softpoint.models.backbones.torchvision import Torchvision
 
-__all__ = ["Backbone", "Small", "Timm", "Torchvision"]
+__all__ = ["Backbone", "Small", "Timm", "Torchvision", "take_channels"]

@@ -52,7 +52,7 @@ class Small(nn.Module):
             load_weights(self, weights)
             self.started_from = {"weights": Path(weights).name, "license": None}
 
-    def forward(self, image: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+    def forward(self, image: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         x: Tensor = self.stem(image)
         features = []
         for stage, block in enumerate(self.body, start=2):

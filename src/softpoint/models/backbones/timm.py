@@ -81,7 +81,7 @@ class Timm(nn.Module):
             # timm wraps the features of a transformer around the whole network, as `model`.
             load_weights(getattr(self.body, "model", self.body), weights, spare=whole.state_dict())
 
-    def forward(self, image: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+    def forward(self, image: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         return [x.movedim(-1, 1) if self.channels_last else x for x in self.body(image)]
 
 

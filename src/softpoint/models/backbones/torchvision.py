@@ -81,7 +81,7 @@ class Torchvision(nn.Module):
             load_weights(self.body, weights, spare=whole, prefix="features.")
             self.started_from = {"weights": Path(weights).name, "license": None}
 
-    def forward(self, image: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+    def forward(self, image: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         x, features = image, []
         for i, block in enumerate(self.body.values()):
             x = block(x)

@@ -16,6 +16,7 @@ from softpoint.labels.skeleton import Skeleton
 from softpoint.metrics.functional import PointArrays, errors, nme
 from softpoint.training.module import original_points
 from softpoint.types import AttentionMaps, Batch, Prediction
+from softpoint.viz.image_ops import rgb_view
 
 MAX_ATTENTION = 4  # images whose attention is drawn
 
@@ -158,7 +159,9 @@ def show(prediction: Prediction, batch: Batch, i: int, title: str) -> Shown:
     image = to_numpy(batch["image"][i].permute(1, 2, 0))
     return Shown(
         title,
-        image=np.ascontiguousarray(image if image.dtype == np.uint8 else np.round(255 * image).astype(np.uint8)),
+        image=np.ascontiguousarray(
+            rgb_view(image if image.dtype == np.uint8 else np.round(255 * image).astype(np.uint8))
+        ),
         keypoints=to_numpy(prediction["keypoints"][i]),
         truth=to_numpy(truth),
         confidence=to_numpy(prediction["confidence"][i]),

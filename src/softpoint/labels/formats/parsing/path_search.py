@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path, PurePosixPath
 
-from softpoint.images.decode import SUFFIXES
+from softpoint.images.listing import SUFFIXES
 from softpoint.paths import normalize_path
 
 # Limits: subfolders searched beside a label file, parts of a path compared, and paths that decide on a folder.
