@@ -128,6 +128,7 @@ def _tell_start(module: Any, data: Any, trainer: Any, trust: Sequence[str]) -> s
     device = f"{trainer.world_size} x " * (trainer.world_size > 1) + trainer.strategy.root_device.type
     print(f"{data.summary}; {module.summary}; on {device}; writing to {here(trainer.default_root_dir)}")
     print(data.skeleton.mirroring)
+    print(getattr(data, "gray_note", ""), end="")
     print(_way_to_watch(trainer), end="")
     return announce_trust(module, trust)
 

@@ -159,6 +159,14 @@ class LabeledData(KeypointData):
         """True where training labels hold occluded or absent points beside the visible ones."""
         return bool(np.isin(self.labels.visibility[self.splits["train"]], (OCCLUDED, ABSENT)).any())
 
+    @property
+    def gray_note(self) -> str:
+        """A line for images that are read as RGB, and are all gray; "" for others, and where none was scanned."""
+        scans = self.loaded.scans.values()
+        if self.source.channels != 3 or not scans or not all(scan.is_gray for scan in scans):
+            return ""
+        return "all images are gray, and are read as RGB; data.channels=1 trains on one channel\n"
+
     def dataset(self, split: str, unrounded: bool = False) -> KeypointDataset:
         """Return the samples of one split; those of train with unlabeled images, where there are any."""
         samples, extra = super().dataset(split, unrounded), self.unlabeled_images

@@ -39,6 +39,9 @@ def pack(
     output = Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"output={output} exists and is not an empty folder; choose a new one")
+    for source in sources.values():
+        if isinstance(source, LabeledImages) and getattr(source.reader, "channel_count", 3) != 3:
+            raise ValueError("packed sets hold images as RGB; set data.channels=3, or train on the images themselves")
     digest, rng = hashlib.blake2b(digest_size=16), np.random.default_rng(seed)
     for split, source in sources.items():
         order = (rng.permutation(len(source)) if split == "train" else np.arange(len(source))).tolist()
