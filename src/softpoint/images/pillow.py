@@ -21,8 +21,8 @@ def opened(file: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
     """Open an image with Pillow; an error for more than `max_pixels`, and for too many parts."""
     costs.check_parts(file)
     with pillow_limit.at_least(max_pixels), Image.open(file, formats=FORMATS) as image:
-        is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
-        if is_tiff and (count := image.tag_v2.get(_SAMPLES, 1)) > 4:
+        count = image.tag_v2.get(_SAMPLES, 1) if isinstance(image, TiffImagePlugin.TiffImageFile) else 1
+        if count > 4:
             raise RefusedError(f"image {{path}} has {count} channels; set data.channels={count} to read them")
         yield image
 

@@ -60,7 +60,7 @@ class Checkpoint:
     @property
     def channels(self) -> Channels:
         """The channels of images, as the training read them; see `ImageFolder`."""
-        count = self.net.in_channels
+        count: int = getattr(self.net, "in_channels", 3)
         try:
             channels = check_channels(self.data.get("channels", count))
         except ValueError:

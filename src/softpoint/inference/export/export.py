@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from softpoint import __version__
+from softpoint.images.channels import count_channels
 from softpoint.inference.checkpoint import Checkpoint
 from softpoint.inference.export import formats
 from softpoint.inference.export.formats import OPSETS, Format, Layout
@@ -111,7 +112,7 @@ def export(
     with atomic_write(path) as temporary, _converting(options.format):
         _write(module, temporary, metadata, options)
         exported, metadata = FORMATS[options.format].open(temporary, metadata)
-        size, channels = options.size or checkpoint.size, checkpoint.net.in_channels
+        size, channels = options.size or checkpoint.size, count_channels(checkpoint.channels)
         noise = random_images(size, fixed=options.size is not None, channels=channels)
         parts = [part for part in (options.accepted(images), noise) if part]
         if checkpoint.crops:
@@ -140,7 +141,7 @@ def describe(checkpoint: Checkpoint, outputs: list[str], precision: str, layout:
         "channels": channels if isinstance(channels, int) else list(channels),  # or the bands of a file that are read
         "bits": checkpoint.bits,  # that the values of 16-bit images use, of which the upper 8 are the input; None: all
         "crops": checkpoint.crops,
-        "inputs": {"images": f"uint8 (B, H, W, {checkpoint.net.in_channels})", **boxes},
+        "inputs": {"images": f"uint8 (B, H, W, {count_channels(checkpoint.channels)})", **boxes},
         "outputs": outputs,
         "coordinates": "(x, y) in pixels of the image; integers are pixel centers",
         "confidence_radius": float(checkpoint.net.calibration.radius) or None,  # in pixels of the network's input
