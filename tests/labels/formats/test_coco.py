@@ -191,6 +191,14 @@ def test_errors_name_file_entry_and_value(tmp_path: Path, content: Any, message:
     assert_refused(written(tmp_path, content), message)
 
 
+def test_numbers_are_names_of_keypoints_and_an_audit_says_why_there_are_none(tmp_path: Path) -> None:
+    labels = read_labels(written(tmp_path, changed("categories", 0, "keypoints", 1, to=7)))
+    assert "7" in labels.skeleton.names
+    one = changed("categories", to=[{"id": 1, "name": "mouse", "keypoints": ["a", "a"]}])
+    with pytest.raises(ValueError, match=r"has keypoints\n  category 1: keypoint 'a' repeats; rename one of the two$"):
+        read_labels(written(tmp_path, one), errors=RowErrors("x", silent=True))
+
+
 def test_an_image_with_only_invalid_annotations_is_not_unlabeled(tmp_path: Path) -> None:
     labels = read_labels(written(tmp_path, changed("annotations", 0, "keypoints", 2, to=9)), on_error="skip")
     assert [s.place for s in labels.subjects] == ["annotation 2", "annotation 3", "annotation 4", "image 9", "image 10"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import tempfile
 from pathlib import Path
@@ -152,7 +153,8 @@ MISTAKES = [
     (SEVERAL.replace("m2,m2", "m2,"), r"column 7: its header has individuals ''"),
     (SEVERAL.replace("tail,tail,nose,nose", "tail,tail,nose,food"), r"nose of m2 has columns x; it needs both"),
     ("scorer,,\nbodyparts,,\ncoords,,\na.png,,\n", r"names no keypoint"),
-    (PLAIN.encode("utf-16"), r"(?s)in no known label format.*begins with b'\\xff"),
+    (PLAIN.encode("utf-16"), "is text in UTF-16; save it as UTF-8"),
+    (gzip.compress(PLAIN.encode()), "is compressed by gzip; unpack it"),
     (PLAIN.encode() + b"\xff\xfe", r"is not a CSV in UTF-8 \(after line 0: .*save it as CSV UTF-8"),
     (PLAIN + "x" * 200_000, r"is not a CSV in UTF-8 \(after line 6: field larger than"),
     ("", r"(?s)no known label format: it is empty.*dlc_csv: a CSV whose first rows"),

@@ -155,6 +155,16 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
+# How content begins that a program other than a labeling tool has changed, and the way out.
+_UTF_16 = "is text in UTF-16; save it as UTF-8"
+_WRAPPED = {
+    b"\xff\xfe": _UTF_16,
+    b"\xfe\xff": _UTF_16,
+    b"\x1f\x8b": "is compressed by gzip; unpack it, by gunzip",
+    b"PK\x03\x04": "is a ZIP archive; unpack it, and name the label file or folder in it",
+}
+
+
 def recognize(path: Path) -> str:
     """Return the name of the format of a file or folder; raise a ValueError that lists the formats if it has none."""
     head = read_head(path) if path.is_file() else b""
@@ -163,6 +173,8 @@ def recognize(path: Path) -> str:
             return name
     if path.is_file():
         content = f"it begins with {head[:60]!r}" if head else "it is empty"
+        if way_out := next((way_out for start, way_out in _WRAPPED.items() if head.startswith(start)), None):
+            raise ValueError(f"{path} {way_out}")
     else:
         names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
         content = f"this folder holds {', '.join(names[:8]) or 'nothing'}{', ...' if len(names) > 8 else ''}"

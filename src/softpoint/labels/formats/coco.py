@@ -21,7 +21,7 @@ from softpoint.labels.formats.parsing.coco_unnamed import complete
 from softpoint.labels.formats.parsing.known_skeletons import skeleton_of
 from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near, folders_with, tail_below
 from softpoint.labels.formats.parsing.rows import unlabeled_points
-from softpoint.labels.row_errors import NothingLeftError, RowErrors
+from softpoint.labels.row_errors import NothingLeftError, RowErrors, first_few
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 from softpoint.paths import normalize_path, write_json
@@ -84,10 +84,12 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     complete(content["categories"], content["annotations"])
     categories, skeleton = _categories(content["categories"], errors, unused)
     if not len(skeleton):
+        before = len(errors.skipped)
         errors.raise_or_warn()
+        reasons = errors.skipped[before:] if errors.silent else []
+        way_out = "; name the file that has them (COCO's person_keypoints_*.json, not instances_*.json)"
         raise NothingLeftError(
-            f"{path}: none of its {len(categories)} categories has keypoints; name the file that has them"
-            " (COCO's person_keypoints_*.json, not instances_*.json)"
+            f"{path}: none of its {len(categories)} categories has keypoints{first_few(reasons) or way_out}"
         )
     unlabeled = unlabeled_points(len(skeleton))
     names = [entry.get("file_name") for entry in content["images"] if isinstance(entry, dict)]

@@ -59,9 +59,8 @@ def parse_id(entry: Entry, key: str) -> int | str:
 def parse_category(entry: Entry, unused: Counter[str]) -> Category:
     """Return name, keypoints and edges; edges that are not pairs of keypoints, counted from 1, are left out."""
     name = json_values.as_text(entry.get("name"), "name")
-    keypoints = tuple(
-        json_values.as_text(part, "keypoint") for part in json_values.as_list(entry.get("keypoints") or [], "keypoints")
-    )
+    parts = json_values.as_list(entry.get("keypoints") or [], "keypoints")
+    keypoints = tuple(json_values.as_text(str(part) if type(part) is int else part, "keypoint") for part in parts)
     json_values.check_keypoint_count(len(keypoints))
     if len(set(keypoints)) < len(keypoints):
         repeated = next(part for part in keypoints if keypoints.count(part) > 1)
