@@ -238,3 +238,13 @@ def test_flips_take_pairs_from_the_labels(checkpoint: Checkpoint):
         evaluation_predictor(checkpoint, eval_set, tta="flip")
     with pytest.raises(ValueError, match="tta='mirror' is unknown"):
         evaluation_predictor(checkpoint, eval_set, tta="mirror")
+
+
+def test_boxes_that_a_checkpoint_names_are_opened_only_where_they_are_boxes(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    (secret := tmp_path / "secret.csv").write_text("image,box_left\npassword,abc\n")
+    for boxes in (str(secret), "//host/share.csv", 7):
+        config = {**checkpoint.config, "data": {**checkpoint.config["data"], "mode": "instance", "boxes": boxes}}
+        with pytest.raises(ValueError, match=r"its data.boxes is no file of boxes; set data.boxes=FILE yourself$"):
+            open_set(replace(checkpoint, config=config), "test")

@@ -131,3 +131,21 @@ def test_images_are_opened_once(labels: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in ("size", "decoded"):
         monkeypatch.setattr(ImageFolder, name, lambda self, image: pytest.fail(f"{image} is opened again"))
     assert load_labels(source).scans == first.scans and any(user_cache_dir().glob("*.scans.json"))
+
+
+def test_crops_are_those_of_a_detector_where_it_found_the_subject(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = ["a.png,1,1,3,3", "a.png,6,6,8,8", "b.png,2,2,4,4"]
+    labels = written(tmp_path, "\n".join(["image,p_x,p_y,q_x,q_y", *rows]), "labels.csv")
+    images(tmp_path, read_labels(labels))
+    own = load_labels(LabelSource(labels, mode="instance")).boxes
+    assert own is not None
+    # The first box overlaps both subjects of a.png, the second one more; the third holds no point.
+    boxes = ["a.png,0,0,8.2,8.2", "a.png,5.5,5.5,8.5,8.5", "b.png,8,8,9,9"]
+    file = written(tmp_path, "\n".join(["image,box_left,box_top,box_right,box_bottom", *boxes]), "boxes.csv")
+    found = load_labels(LabelSource(labels, mode="instance", boxes=str(file))).boxes
+    assert found is not None and found.tolist() == [[0, 0, 8.2, 8.2], [5.5, 5.5, 8.5, 8.5], own[2].tolist()]
+    assert "1 of 3 subjects have no box in" in caplog.text and "1 of its 3 boxes are of no subject" in caplog.text
+    with pytest.raises(ValueError, match=r"boxes.csv is for crops of single subjects; set data.mode=instance too"):
+        LabelSource(labels, boxes=str(file))

@@ -24,6 +24,7 @@ from softpoint.images.cache import PixelCache
 from softpoint.images.channels import check_channels, count_channels
 from softpoint.images.duplicates import across_splits, describe_leaks
 from softpoint.images.scan import Scan, scan
+from softpoint.labels.boxes import BOX_SOURCES
 from softpoint.labels.load import LabelSource, LoadedLabels, load_labels
 from softpoint.labels.name_groups import shared_name_groups
 from softpoint.labels.schema import ABSENT, OCCLUDED, Labels
@@ -92,7 +93,8 @@ class LabeledData(KeypointData):
         self.unlabeled_scans: Sequence[Scan] = ()
         self._reported = False
         if source.mode == "instance":
-            self.crops = {"padding": source.padding, "boxes": source.boxes}
+            # A detector's file has those of this set alone.
+            self.crops = {"padding": source.padding, "boxes": source.boxes if source.boxes in BOX_SOURCES else None}
 
     @cached_property
     def loaded(self) -> LoadedLabels:

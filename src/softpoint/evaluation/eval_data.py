@@ -15,6 +15,8 @@ from softpoint.data.labeled import LabeledData
 from softpoint.evaluation.eval_sets import EvaluationSet, labeled_set, split_set
 from softpoint.inference import Checkpoint
 from softpoint.inference.checkpoint import trained_images
+from softpoint.labels.box_files import read_boxes
+from softpoint.labels.boxes import BOX_SOURCES
 from softpoint.labels.formats import recognize
 from softpoint.labels.label_sets import as_paths
 from softpoint.labels.load import LabelSource
@@ -169,9 +171,23 @@ def _stored(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, A
                 f" {setting('data.splits', stored['splits'])}"
             )
         stored = {**stored, "splits": None}
+    if "boxes" not in overrides and stored.get("boxes") not in BOX_SOURCES:
+        _check_boxes(stored["boxes"], checkpoint)
     local = ("cache_dir", "max_cache_gb", "max_pixels", "window")
     settings = {key: value for key, value in stored.items() if key not in local}
     return settings | {"size": list(checkpoint.size), "_target_": node["_target_"]}
+
+
+def _check_boxes(boxes: Any, checkpoint: Checkpoint) -> None:
+    """Raise ValueError, which quotes nothing of its content, for a file that a checkpoint names and that has no box."""
+    try:
+        usable = isinstance(boxes, str) and not boxes.startswith(("//", "\\\\"))
+        if usable and Path(boxes).exists():
+            read_boxes(Path(boxes), checkpoint.skeleton.names)
+    except (OSError, ValueError):
+        usable = False
+    if not usable:
+        raise ValueError(f"{checkpoint.path}: its data.boxes is no file of boxes; set data.boxes=FILE yourself")
 
 
 def _check_recognized(labels: Path, checkpoint: Checkpoint) -> None:

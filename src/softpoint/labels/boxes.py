@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from softpoint.labels.schema import Labels
 from softpoint.suggest import check_choice
+
+# Boxes of a crop that need no other file than the labels.
+BOX_SOURCES = ("labels", "keypoints", None)
 
 
 def subject_boxes(labels: Labels, source: str | None = None) -> np.ndarray:
@@ -15,7 +20,7 @@ def subject_boxes(labels: Labels, source: str | None = None) -> np.ndarray:
     there is one and else the second. A subject with a single point gets a square of the set's median side.
     Raises ValueError for another source, and where no subject has a box.
     """
-    check_choice("data.boxes", source, ("labels", "keypoints", None))
+    check_choice("data.boxes", source, BOX_SOURCES)
     boxes, around_points = labels.boxes, _around(labels.keypoints)
     if source == "keypoints":
         boxes = around_points
@@ -36,6 +41,47 @@ def boxes_by_image(labels: Labels, source: str | None = None) -> dict[str, np.nd
         if not subject.crowd and np.isfinite(box).all():
             boxes.setdefault(path, []).append(box)
     return {image: np.array(rows) for image, rows in boxes.items()}
+
+
+def matched_boxes(labels: Labels, found: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the box (N, 4) of each subject among those (M, 4) that were `found` in its image; NaN for one without.
+
+    Each box is of one subject: the pairs that overlap most come first, by intersection over union with the subject's
+    own box, or that around its points. A box must hold half of the subject's labeled points.
+    """
+    own, result = subject_boxes(labels), np.full((len(labels), 4), np.nan)
+    rows_of: dict[str, list[int]] = {}
+    for row, (subject, path) in enumerate(zip(labels.subjects, labels.paths, strict=True)):
+        if not subject.crowd and path in found and np.isfinite(own[row]).all():
+            rows_of.setdefault(path, []).append(row)
+    for path, rows in rows_of.items():
+        overlap = _overlap(own[rows], found[path]) * _holds(found[path], labels.keypoints[rows])
+        while overlap.max(initial=0) > 0:
+            i, j = np.unravel_index(overlap.argmax(), overlap.shape)
+            result[rows[i]] = found[path][j]
+            overlap[i], overlap[:, j] = 0, 0
+    return result
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the intersection over union (N, M) of boxes (N, 4) and (M, 4).
+
+    >>> _overlap(np.array([[0.0, 0, 2, 2]]), np.array([[0.0, 0, 2, 1], [3, 3, 4, 4]])).tolist()
+    [[0.5, 0.0]]
+    """
+    low = np.maximum(one[:, None, :2], other[None, :, :2])
+    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
+    areas = [(boxes[:, 2:] - boxes[:, :2]).clip(0).prod(-1) for boxes in (one, other)]
+    shared = (high - low).clip(0).prod(-1)
+    return np.asarray(shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-12))
+
+
+def _holds(boxes: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+    """Return (N, M) whether a box (M, 4) holds half of the labeled ones of points (N, K, 2)."""
+    labeled = np.isfinite(keypoints).all(-1).sum(-1)
+    points = keypoints[:, None]
+    inside = ((points >= boxes[None, :, None, :2]) & (points <= boxes[None, :, None, 2:])).all(-1).sum(-1)
+    return np.asarray(2 * inside >= labeled[:, None])
 
 
 def _around(keypoints: np.ndarray) -> np.ndarray:

@@ -13,8 +13,9 @@ from softpoint.images import ImageFolder
 from softpoint.images.channels import check_channels
 from softpoint.images.costs import MAX_PIXELS
 from softpoint.images.scan import Scan, memo_path, remembered, scan, unused_bits
-from softpoint.labels.boxes import subject_boxes
-from softpoint.labels.label_sets import Paths, read_sets, source_name
+from softpoint.labels.box_files import read_boxes
+from softpoint.labels.boxes import BOX_SOURCES, matched_boxes, subject_boxes
+from softpoint.labels.label_sets import Paths, as_paths, read_sets, source_name
 from softpoint.labels.missing import Missing, marks_of, repeated_points
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import ABSENT, Labels, select_labels
@@ -37,7 +38,8 @@ class LabelSource:
         format: of the labels; None recognizes it.
         fetch: the public set that the labels belong to, for the message that they are missing.
         mode: "image" makes one sample per image with one subject each, "instance" one crop per subject.
-        boxes: of crops: "labels" or "keypoints"; None for those of the labels where there are any.
+        boxes: of crops: "labels" or "keypoints"; None for those of the labels where there are any; or a file of boxes
+            for `read_boxes`, see `matched_boxes`.
         padding: factor by which a crop is larger than its box.
         categories, keypoints: names to select; None for all.
         flip_pairs, edges: replace those that the labels state or their names suggest.
@@ -78,6 +80,8 @@ class LabelSource:
     def __post_init__(self) -> None:
         check_choice("data.mode", self.mode, ("image", "instance"))
         marks_of(self.missing)
+        if self.boxes not in BOX_SOURCES and self.mode == "image":
+            raise ValueError(f"data.boxes={self.boxes} is for crops of single subjects; set data.mode=instance too")
         check_choice("data.skeleton", self.skeleton, ("same", "union"))
         check_choice("data.unlabeled", self.unlabeled, ("unknown", "absent"))
         if (self.skeleton, self.unlabeled) == ("union", "absent"):
@@ -202,13 +206,39 @@ def _decodable(
     return labels.select(kept), sizes[kept]
 
 
+def _boxes(labels: Labels, source: LabelSource) -> np.ndarray:
+    """Return the box (N, 4) of each subject: of the labels, or the one that a detector's file has of it."""
+    if source.boxes in BOX_SOURCES:
+        return subject_boxes(labels, source.boxes)
+    file, sets = Path(str(source.boxes)), as_paths(source.labels)
+    if not file.exists():
+        raise FileNotFoundError(f"data.boxes={file} does not exist; give labels, keypoints, or a detector's file")
+    image_file = sets[0] if len(sets) == 1 and sets[0].is_file() else None
+    kinds = source.categories or ()
+    found = read_boxes(file, labels.skeleton.names, kinds, source.missing, None, Path(labels.folder), image_file)
+    own, boxes = subject_boxes(labels), matched_boxes(labels, found)
+    matched = np.isfinite(boxes).all(1)
+    if not matched.any():
+        raise ValueError(
+            f"data.boxes={file}: no box is about a labeled subject, first of {min(found)}; paths in it start from"
+            f" {labels.folder}"
+        )
+    subjects = np.isfinite(own).all(1) & [not subject.crowd for subject in labels.subjects]
+    _log.warning(
+        "%s: %d of %d subjects have no box in %s and keep that of the labels; %d of its %d boxes are of no subject",
+        *(labels.source, (subjects & ~matched).sum(), subjects.sum(), file),
+        *(sum(map(len, found.values())) - matched.sum(), sum(map(len, found.values()))),
+    )
+    return np.where(matched[:, None], boxes, own)
+
+
 def _samples(
     labels: Labels, sizes: np.ndarray, source: LabelSource, errors: RowErrors
 ) -> tuple[Labels, np.ndarray, np.ndarray | None]:
     """Return labels, image sizes and boxes of the samples: images with one subject, or subjects that have a box."""
     single = np.array([not subject.crowd for subject in labels.subjects])
     if source.mode == "instance":
-        boxes = subject_boxes(labels, source.boxes)
+        boxes = _boxes(labels, source)
         rows = np.flatnonzero(single & np.isfinite(boxes).all(1))
         if left := len(labels) - len(rows):
             _log.info("%s: %d crowds and images without a subject give no crop", labels.source, left)
