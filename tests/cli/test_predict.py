@@ -101,6 +101,8 @@ def test_images_of_one_name_do_not_hide_each_other_and_folders_may_be_numbers(
         ("best", "nowhere", r"source=nowhere does not exist; name an image"),
         ("best", "empty", r"empty holds no image and no video; looked for"),
         ("best", "text.ckpt", r"text.ckpt is no image ("),
+        ("best", "991", r"error: source=camera 991 cannot be opened: there is none of this number"),
+        ("best", "rtsp://me:secret@127.0.0.1:9/a", r"error: source=rtsp://127.0.0.1:9/a cannot be read ("),
     ],
 )
 def test_what_is_missing_is_named(
@@ -111,7 +113,7 @@ def test_what_is_missing_is_named(
     (tmp_path / "moved").symlink_to(run.parent / "moved")
     (tmp_path / "text.ckpt").write_text("hello")
     file = run / "checkpoints" / "best.ckpt" if ckpt == "best" else ckpt
-    ending = start("predict", f"ckpt={file}", f"source={source}", f"output={tmp_path / 'out'}")
+    ending = start("predict", f"ckpt={file}", f"source={source}", f"output={tmp_path / 'out'}", "window=false")
     assert ending.code == 1 and "Traceback" not in ending.err and message in ending.err
     assert not (tmp_path / "out" / "predictions.csv").exists()
 
