@@ -74,6 +74,8 @@ def test_crops_are_taken_inside_the_file(make, tmp_path: Path) -> None:
         np.testing.assert_allclose(actual["covariance"], expected["covariance"], rtol=1e-3)
     with pytest.raises(ValueError, match="area"):
         model(image, [5, 5, 5, 9])
+    with pytest.raises(ValueError, match="litert has no float64 for the boxes"):
+        exported(checkpoint, tmp_path / "model.tflite", ExportOptions("litert", size=(50, 70)))
 
 
 def test_float16_is_near_heatmaps_sum_to_one_and_all_dimensions_may_be_fixed(make, tmp_path: Path) -> None:

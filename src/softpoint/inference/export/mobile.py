@@ -19,6 +19,10 @@ from softpoint.inference.export.graph import ExportModule, example_inputs
 
 
 def _write_litert(module: ExportModule, path: Path, _: dict[str, Any], layout: Layout) -> None:
+    if module.padding is not None:
+        raise ValueError(
+            "format=litert has no float64 for the boxes of a model trained on crops; use format=executorch"
+        )
     with quiet():
         litert = require("litert_torch", "litert", "format=litert")
     assert layout.size is not None and layout.batch is not None
