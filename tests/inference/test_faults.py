@@ -10,6 +10,7 @@ import pytest
 
 from softpoint.inference import Checkpoint, read_checkpoint
 from softpoint.inference.export.export import describe
+from softpoint.inference.export.formats import Layout
 from softpoint.inference.faults import find_faults
 from softpoint.inference.model_card import model_card
 
@@ -53,6 +54,6 @@ def test_faults_stand_in_the_card(checkpoint: Checkpoint) -> None:
 
 
 def test_an_exported_file_names_them(checkpoint: Checkpoint) -> None:
-    assert describe(checkpoint, [], "float32", None)["faults"] == []
+    assert describe(checkpoint, [], "float32", Layout())["faults"] == []
     stopped = replace(checkpoint, record={"finished": False})
-    assert describe(stopped, [], "float32", None)["faults"] == find_faults(stopped, "")
+    assert describe(stopped, [], "float32", Layout())["faults"] == find_faults(stopped, "")

@@ -28,7 +28,7 @@ class KeypointNet(nn.Module):
         attention_stages: backbone stages after which a block follows (stage k has stride 2^k).
         attention_before_head: whether a block is between decoder and head.
         norm: called with a number of channels, returns what takes the place of each batch normalization; None keeps it.
-        in_channels: of the images; the first convolution of a backbone for RGB is changed to take another number.
+        in_channels: of the images, None for RGB; the first convolution of the backbone is changed to take others.
         mean, std: by which the input is standardized, in [0, 1], one for each channel; None for those of the backbone,
             which are averaged where the images are not RGB.
         pad: extend an image whose sides are no multiples of the largest stride with zeros at its right and bottom,
@@ -52,7 +52,7 @@ class KeypointNet(nn.Module):
         attention_before_head: bool = True,
         norm: Callable[[int], nn.Module] | None = None,
         pad: bool = False,
-        in_channels: int = 3,
+        in_channels: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
@@ -68,7 +68,7 @@ class KeypointNet(nn.Module):
             )
         self.num_keypoints = num_keypoints
         self.pad = pad
-        self.in_channels = in_channels
+        self.in_channels = in_channels = 3 if in_channels is None else in_channels
         mean = _each_channel("mean", mean, backbone.mean, in_channels)
         self.normalize = Normalize(mean, _each_channel("std", std, backbone.std, in_channels))
         self.backbone = backbone
