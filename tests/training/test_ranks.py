@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -25,27 +24,28 @@ def store() -> distributed.HashStore:
     return distributed.HashStore()
 
 
+def seen(*watches: Watch) -> list[str]:
+    """Who is gone, as each sees it in the next second."""
+    for watch in watches:
+        watch.report()
+    return [watch.look() for watch in watches]
+
+
 def test_processes_that_report_are_not_gone(store: distributed.HashStore) -> None:
-    first, second = Watch(store, 0, 2, 0.05), Watch(store, 1, 2, 0.05)
-    for _ in range(4):
-        assert first.beat() == second.beat() == ""
-        time.sleep(0.02)
+    first, second = Watch(store, 0, 2, 3), Watch(store, 1, 2, 3)
+    assert [seen(second, first) for _ in range(6)] == [["", ""]] * 6
     second.leave(DONE)
-    first.beat()
-    time.sleep(0.1)
-    assert first.beat() == ""
+    assert [seen(first) for _ in range(6)] == [[""]] * 6
 
 
 def test_a_silent_process_is_named_to_all(store: distributed.HashStore) -> None:
-    first, second, third = (Watch(store, rank, 3, 0.05) for rank in range(3))
-    for watch in (third, second, first):
-        assert watch.beat() == ""
-    time.sleep(0.1)
-    second.beat()
-    lost = first.beat()
-    assert lost.startswith(f"rank 2 (process {os.getpid()} on ") and lost.endswith("has not answered for 0.05 s")
+    first, second, third = (Watch(store, rank, 3, 3) for rank in range(3))
+    assert seen(third, second, first) == ["", "", ""]
+    assert seen(second, first) == ["", ""]
+    _, lost = seen(second, first)
+    assert lost.startswith(f"rank 2 (process {os.getpid()} on ") and lost.endswith("has not answered for 3 s")
     first.tell(lost)
-    assert second.beat() == lost
+    assert seen(second) == [lost]
 
 
 def test_a_process_that_ended_is_found_at_once(store: distributed.HashStore) -> None:
@@ -53,9 +53,10 @@ def test_a_process_that_ended_is_found_at_once(store: distributed.HashStore) -> 
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     store.set("softpoint/alive/1", f"7 {ranks._place()} {child.pid}")
-    assert first.beat().startswith(f"rank 1 (process {child.pid} on ") and first.beat().endswith("has ended")
+    (lost,) = seen(first)
+    assert lost.startswith(f"rank 1 (process {child.pid} on ") and lost.endswith("has ended")
     store.set("softpoint/alive/1", f"{FAILED}image a.png is damaged")
-    assert first.beat() == "rank 1 failed: image a.png is damaged"
+    assert seen(first) == ["rank 1 failed: image a.png is damaged"]
 
 
 def test_a_store_that_is_gone_is_the_first_process(store: distributed.HashStore) -> None:
@@ -63,11 +64,41 @@ def test_a_store_that_is_gone_is_the_first_process(store: distributed.HashStore)
         def __getattr__(self, name: str) -> object:
             raise RuntimeError("Connection reset by peer")
 
-    second = Watch(store, 1, 2, 0.05)
+    second = Watch(store, 1, 2, 3)
     second.store = Gone()
-    assert second.beat() == ""
-    time.sleep(0.1)
-    assert second.beat().startswith("rank 0 ") and "has not answered" in second.beat()
+    assert [seen(second) for _ in range(3)] == [[""]] * 3
+    (lost,) = seen(second)
+    assert lost.startswith("rank 0 ") and "has not answered" in lost
+
+
+def test_a_process_that_is_cut_off_from_the_store_ends(
+    store: distributed.HashStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, cut = threading.Event(), threading.Event()
+
+    class Cut:
+        def clone(self) -> Cut:
+            return self
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name) if threading.current_thread().name != "ranks" else self.nothing
+
+        def nothing(self, *_: object) -> None:
+            cut.wait(60)
+            raise RuntimeError("Connection timed out")
+
+    monkeypatch.setattr(ranks, "_end", lambda trainer, message: ended.set())
+    monkeypatch.setattr(ranks, "_SECOND", 0.01)
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed.distributed_c10d, "_get_default_store", Cut)
+    trainer = SimpleNamespace(
+        world_size=2, global_rank=1, default_root_dir="run", strategy=SimpleNamespace(launcher=None)
+    )
+    callback = Ranks(timeout=0.05, wait=1)
+    callback.setup(trainer, None, "fit")
+    assert ended.wait(60)
+    cut.set()
+    callback.teardown(trainer, None, "fit")
 
 
 def test_processes_that_do_not_come_are_waited_for_no_longer_than_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from torch import distributed
 
 from softpoint.training.meeting import meeting
 
+_SECOND = 1.0
 DONE, FAILED = "done", "failed "
 # Of the first process, who it found to be gone.
 _LOST = "softpoint/lost"
@@ -45,14 +46,15 @@ class Ranks(Callback):
     def expect(self, trainer: Any) -> None:
         """Wait for the other processes no longer than `wait` from now on; they come in `setup`."""
         if trainer.world_size > 1 and not distributed.is_initialized():
-            self._run(lambda: self._await_all(trainer))
+            self._run(self._await_all, trainer)
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._leave()
         if trainer.world_size > 1 and distributed.is_initialized():
             store = distributed.distributed_c10d._get_default_store().clone()
             watch = Watch(store, trainer.global_rank, trainer.world_size, self.timeout)
-            self._run(lambda: self._watch(watch, trainer))
+            self._run(self._report, watch)
+            Thread(target=self._look, args=(watch, trainer, self._stop), daemon=True, name="looks").start()
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._leave()
@@ -63,9 +65,9 @@ class Ranks(Callback):
         ends_together = isinstance(exception, SystemExit | KeyboardInterrupt)
         self._leave(DONE if ends_together else f"{FAILED}{exception}")
 
-    def _run(self, work: Callable[[], None]) -> None:
+    def _run(self, work: Callable[..., None], about: Any) -> None:
         self._stop, self._ending = Event(), DONE
-        self._thread = Thread(target=work, daemon=True, name="ranks")
+        self._thread = Thread(target=work, args=(about,), daemon=True, name="ranks")
         self._thread.start()
 
     def _leave(self, ending: str = DONE) -> None:
@@ -75,15 +77,20 @@ class Ranks(Callback):
         if self._thread.is_alive():
             self._thread.join(5.0)
 
-    def _watch(self, watch: Watch, trainer: Any) -> None:
+    def _report(self, watch: Watch) -> None:
         stop = self._stop
-        while not stop.wait(1.0):
-            if lost := _dead_child(trainer) or watch.beat():
+        while not stop.wait(_SECOND):
+            watch.report()
+        watch.leave(self._ending)
+
+    def _look(self, watch: Watch, trainer: Any, stop: Event) -> None:
+        # Apart from the reports, which wait for ever for a store on a host that is cut off.
+        while not stop.wait(_SECOND):
+            if lost := _dead_child(trainer) or watch.look():
                 watch.tell(lost)
                 last = Path(trainer.default_root_dir, "checkpoints", "last.ckpt")
                 again = f"; softpoint resume {trainer.default_root_dir} goes on" if last.is_file() else ""
                 _end(trainer, f"{lost}, so that the others cannot go on{again}")
-        watch.leave(self._ending)
 
     def _await_all(self, trainer: Any) -> None:
         stop, address = self._stop, ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
@@ -129,30 +136,35 @@ def _meet_again(trainer: Any) -> None:
 
 
 class Watch:
-    """The reports of all processes in a store, as one of them sees them."""
+    """The reports of all processes in a store, as one of them sees them.
+
+    Looks are counted and not seconds, so that a process that was itself suspended hears of the others first.
+    """
 
     def __init__(self, store: Any, rank: int, world: int, timeout: float) -> None:
         self.store, self.rank, self.timeout = store, rank, timeout
         self.watched = [other for other in range(world) if other != rank] if rank == 0 else [0]
-        self.seen: dict[int, tuple[str, float]] = {}  # the last report of each, and when it came
-        self.beats = 0
+        self.seen: dict[int, tuple[str, int]] = {}  # the last report of each, and the look before it came
+        self.reports = self.looks = 0
+        self.told = ""  # by the first process
         store.set(_LOST, "") if rank == 0 else None
-        self.beat()
+        self.report()
 
-    def beat(self) -> str:
-        """Report that this process lives; return which other one is gone, or ""."""
-        self.beats += 1
+    def report(self) -> None:
+        """Report that this process lives, and read what those that it watches report."""
+        self.reports += 1
         with suppress(RuntimeError):  # of a store that is gone with its process, rank 0
-            self.store.set(_key(self.rank), f"{self.beats} {_place()} {os.getpid()}")
+            self.store.set(_key(self.rank), f"{self.reports} {_place()} {os.getpid()}")
             for other in self.watched:
                 if self.store.check([_key(other)]):
                     self._note(other, self.store.get(_key(other)).decode())
-            if self.rank and self.store.check([_LOST]) and (lost := self.store.get(_LOST).decode()):
-                return str(lost)
-        for other in self.watched:
-            if why := self._gone(other):
-                return why
-        return ""
+            if self.rank and self.store.check([_LOST]):
+                self.told = self.store.get(_LOST).decode()
+
+    def look(self) -> str:
+        """Return which other process is gone, or ""; to be called once a second."""
+        self.looks += 1
+        return self.told or next(filter(None, map(self._gone, self.watched)), "")
 
     def tell(self, lost: str) -> None:
         """Tell the others who is gone, from the first process."""
@@ -167,10 +179,10 @@ class Watch:
 
     def _note(self, other: int, report: str) -> None:
         if other not in self.seen or self.seen[other][0] != report:
-            self.seen[other] = report, time.monotonic()
+            self.seen[other] = report, self.looks
 
     def _gone(self, other: int) -> str:
-        report, when = self.seen.setdefault(other, ("", time.monotonic()))
+        report, look = self.seen.setdefault(other, ("", self.looks))
         if report == DONE:
             return ""
         if report.startswith(FAILED):
@@ -179,7 +191,7 @@ class Watch:
         name = f"rank {other} (process {pid} on {place.partition('/')[0]})"
         if place == _place() and not _lives(int(pid)):
             return f"{name} has ended"
-        if time.monotonic() - when > self.timeout:
+        if _SECOND * (self.looks - look) >= self.timeout:
             return f"{name} has not answered for {self.timeout:g} s"
         return ""
 
