@@ -18,6 +18,8 @@ from softpoint.suggest import setting
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint
     from softpoint.inference.batch.sources import Source
+    from softpoint.labels.missing import Missing
+    from softpoint.labels.schema import Labels
     from softpoint.selection.candidates import FeaturePredictor, Reading
     from softpoint.selection.judged import Judged
 
@@ -40,7 +42,6 @@ def suggest_images(cfg: DictConfig) -> None:
     """Write the images of a source whose labels would help most, their predictions as labels, and a contact sheet."""
     from softpoint.inference.batch.sources import find_sources
     from softpoint.inference.predictor import check_device
-    from softpoint.labels.formats import read_labels
     from softpoint.paths import write_json
     from softpoint.selection.candidates import Pool, collect, covering
     from softpoint.selection.diversity import choose
@@ -59,8 +60,8 @@ def suggest_images(cfg: DictConfig) -> None:
     checkpoint = _checkpoint(cfg)
     predictor, reading = feature_predictor(checkpoint, cfg.device), _reading(cfg, checkpoint, sources)
     missing = checkpoint.data.get("missing", "auto")
-    labels = None if cfg.labels is None else read_labels(cfg.labels, images=cfg.images, missing=missing)
-    known = known_images(checkpoint, labels, cfg.images)
+    labels = None if cfg.labels is None else _read(cfg, missing)
+    known = known_images(checkpoint, labels, cfg.images if labels is None else labels.folder)
     if not known.complete:
         print(
             "the images that the model was trained on are not where they were, so that none of them can be left out;"
@@ -83,6 +84,14 @@ def suggest_images(cfg: DictConfig) -> None:
     # By which a later search for images knows a folder of results.
     write_json(output / "job.json", {key: str(cfg[key]) for key in ("ckpt", "source", "labels", "count", "threshold")})
     print(*remarks, sep="\n")
+
+
+def _read(cfg: DictConfig, missing: Missing = "auto") -> Labels:
+    """Return the labels of a file, or of several."""
+    from softpoint.labels.label_sets import read_sets, source_name
+    from softpoint.labels.row_errors import RowErrors
+
+    return read_sets(cfg.labels, None, cfg.images, None, RowErrors(source_name(cfg.labels)), missing)
 
 
 def _checkpoint(cfg: DictConfig) -> Checkpoint:
@@ -115,11 +124,12 @@ def check_calibrated(checkpoint: Checkpoint) -> None:
 def _reading(cfg: DictConfig, checkpoint: Checkpoint, sources: list[Source]) -> Reading:
     """Return how images are read: with labels, as in the training."""
     from softpoint.evaluation.eval_data import confidence_fraction
+    from softpoint.labels.label_sets import as_paths
     from softpoint.progress import track
     from softpoint.selection.candidates import Reading
 
     file, boxes = boxes_for(checkpoint, cfg.boxes, sources[0])
-    labels = file if cfg.labels is None else Path(cfg.labels)
+    labels = file if cfg.labels is None else as_paths(cfg.labels)[0]
     exif, fraction = orientation(checkpoint.data, labels), confidence_fraction(checkpoint)
     bits, channels = checkpoint.bits, checkpoint.channels
     return Reading(fraction, cfg.batch_size, exif, cfg.max_pixels, bits, channels, boxes, track)
@@ -148,7 +158,6 @@ def rank_labels(cfg: DictConfig) -> None:
 def _judged(cfg: DictConfig) -> tuple[Judged, Mapping[str, Any]]:
     """Return the judged labels, and the settings of data of the model that judged them; {} for several models."""
     from softpoint.inference import read_checkpoint
-    from softpoint.labels.formats import read_labels
     from softpoint.progress import track
     from softpoint.selection.judged import all_labels, fold_scales, judged_by_folds, judged_by_model, model_of_folds
 
@@ -160,7 +169,7 @@ def _judged(cfg: DictConfig) -> tuple[Judged, Mapping[str, Any]]:
         scales = fold_scales(Path(cfg.crossval), cfg.trust)
         return judged_by_folds(all_labels(model, data), Path(cfg.crossval), scales), {}
     if cfg.ckpt is None:
-        labels = read_labels(cfg.labels, images=cfg.images)
+        labels = _read(cfg)
         print(f"to judge labels by models that did not learn them:{_commands(labels.source, cfg.images, {})}")
         raise ValueError(
             f"labels={cfg.labels} are judged by models: run the two commands above, or give ckpt=CHECKPOINT, one model,"
