@@ -74,7 +74,7 @@ def test_the_cells_of_the_notebook_run(start: Callable, tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]:
-        source = re.sub("=(1024|256)", "=16", "".join(cell["source"]).replace("epochs=5", "epochs=1 must_work=false"))
+        source = re.sub("=(1024|256)", "=16", "".join(cell["source"]).replace("epochs=5", "epochs=1, must_work=False"))
         if source.startswith("!softpoint "):
             ending = start(*shlex.split(source.replace("\\\n", ""))[1:])
             assert ending.code == 0, ending.err
