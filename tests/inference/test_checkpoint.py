@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from helpers.training import NAMES
+from softpoint.data.stored_splits import unpack_splits
 from softpoint.inference import read_checkpoint
 from softpoint.models import KeypointNet
 
@@ -30,7 +31,7 @@ def test_a_checkpoint_holds_its_config_skeleton_versions_and_split(stored: dict[
     assert {"softpoint", "python", "torch", "torchvision", "numpy"} < set(stored["versions"]) and plain(
         stored["versions"]
     )
-    splits = stored["LabeledData"]["splits"]
+    splits = unpack_splits(stored["LabeledData"]["splits"])
     assert set(splits) == {"train", "val", "test"} and sum(map(len, splits.values())) == 12
     assert {path for paths in splits.values() for path in paths} == {f"video{i % 4}/img{i:02}.png" for i in range(12)}
 

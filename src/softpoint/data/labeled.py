@@ -18,6 +18,7 @@ from softpoint.data.datamodule import KeypointData, Loader
 from softpoint.data.dataset import KeypointDataset
 from softpoint.data.device_cache import DeviceCache
 from softpoint.data.sources import LabeledImages, Source
+from softpoint.data.stored_splits import pack_splits, unpack_splits
 from softpoint.data.unlabeled import UnlabeledImages, WithUnlabeled
 from softpoint.images import Reader
 from softpoint.images.cache import PixelCache
@@ -213,7 +214,7 @@ class LabeledData(KeypointData):
         """Return the position of training, and the images of each split and of earlier models."""
         splits = images_of(self.labels, self.splits)
         splits |= {"earlier": list(self.earlier_images)} if self.earlier_images else {}
-        return super().state_dict() | {"splits": splits, "checksums": self.checksums}
+        return super().state_dict() | {"splits": pack_splits(splits), "checksums": self.checksums}
 
     @cached_property
     def checksums(self) -> dict[str, str]:
@@ -228,17 +229,18 @@ class LabeledData(KeypointData):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue after the samples that were drawn; ValueError for another split: it would test trained images."""
         super().load_state_dict(state_dict)
-        self.earlier_images = state_dict["splits"].get("earlier", ())
+        before = unpack_splits(state_dict["splits"])
+        self.earlier_images = before.get("earlier", ())
         for split, images in images_of(self.labels, self.splits).items():
-            if moved := set(images) ^ set(state_dict["splits"].get(split, ())):
+            if moved := set(images) ^ set(before.get(split, ())):
                 raise ValueError(
                     f"the checkpoint was trained on another split: {len(moved)} images differ in {split}, first "
                     f"{min(moved)}; set data.splits to the splits.csv of its run, or start a new run"
                 )
         if self.trainer and self.trainer.state.fn == "test":
             return  # of the run's own best checkpoint
-        before = state_dict.get("checksums", {})
-        if changed := [part for part, digest in self.checksums.items() if before.get(part, digest) != digest]:
+        digests = state_dict.get("checksums", {})
+        if changed := [part for part, digest in self.checksums.items() if digests.get(part, digest) != digest]:
             _log.warning(
                 "the values of the %s are not those that the run was trained on so far; it goes on with the new ones",
                 " and the ".join(changed).replace("_", " "),

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from softpoint.data.stored_splits import unpack_splits
 from softpoint.images.channels import Channels, check_channels, count_channels
 from softpoint.inference.build_model import build_model, shorten
 from softpoint.inference.compatibility import upgrade
@@ -297,5 +298,5 @@ def _splits(stored: Mapping[str, Any]) -> dict[str, list[str]] | None:
     states = [stored, *(state for key, state in stored.items() if key != "record" and isinstance(state, Mapping))]
     for state in states:
         if isinstance(splits := state.get("splits"), Mapping):
-            return {str(split): [str(image) for image in images] for split, images in splits.items()}
+            return unpack_splits(splits)
     return None
