@@ -8,6 +8,7 @@ import re
 import shutil
 import struct
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 from helpers.videos import bits, film, number_of
-from softpoint.images.containers import Frame, find, page_names
+from softpoint.images.containers import Frame, _Rows, find, page_names
 from softpoint.images.decode import decoded, image_size, read_image
 
 h5py = pytest.importorskip("h5py")
@@ -228,6 +229,27 @@ def test_images_that_are_compressed_together_are_refused(tmp_path: Path) -> None
         file.create_dataset("raw", shape, np.uint8, chunks=shape, compression="gzip")
     with pytest.raises(ValueError, match=r"raw is stored in pieces of 3840000000 bytes; pack it again, one image in"):
         read_image(path / "raw/0")
+
+
+def test_more_images_than_the_file_has_bytes_are_refused(tmp_path: Path) -> None:
+    """A table of them would take gigabytes."""
+    with h5py.File(tmp_path / "a.pkg.slp", "w") as file:
+        file.create_dataset("video0/video", (7_000_000, 100), np.int8, chunks=(1000, 100))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"states 7000000 images, more than the file has bytes; copy it again"):
+        read_image(tmp_path / "a.pkg.slp/video0/0")
+    assert tracemalloc.get_traced_memory()[1] < 2e6
+    tracemalloc.stop()
+
+
+def test_the_last_of_several_images_of_one_number_is_taken() -> None:
+    numbers = np.random.default_rng(0).integers(0, 40, 60)
+    rows, last = _Rows(60, numbers), {number: row for row, number in enumerate(numbers.tolist())}
+    assert {number: rows.row(number) for number in last} == last
+    assert [_Rows(3).row(number) for number in range(3)] == [0, 1, 2]
+    for number in set(range(-1, 42)) - set(last):
+        with pytest.raises(ValueError, match=rf"no image {number}: it has 60, numbered from {min(last)} to "):
+            rows.row(number)
 
 
 def test_images_that_sleap_packs_are_read(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 import os
 import threading
 import weakref
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -168,26 +169,25 @@ class PackedImages:
                 videos = ", ".join(sorted(key for key in file if key.startswith("video") and key[5:].isdigit()))
                 raise ValueError(f"does not exist; the file has {videos or 'no images'}")
             is_group = not hasattr(group, "shape")
-            images = _own(file, group["video"] if is_group else group)
+            has_numbers = is_group and "frame_numbers" in group
+            images = _own(file, group["video"] if is_group else group, max_pixels)
             count, *shape = images.shape
-            if images.chunks and (size := math.prod(images.chunks) * images.dtype.itemsize) > max_bytes(max_pixels):
-                raise ValueError(f"is stored in pieces of {size} bytes; pack it again, one image in each")
             self._images, self._is_raw, self._is_bgr = images, images.ndim == 4, _is_bgr(file, images)
             if self._is_raw:
                 check_pixels(shape[1], shape[0], max_pixels)
                 if images.dtype != np.uint8 or shape[2] not in (1, 3):
                     kind = f"{images.dtype} of shape {images.shape}"
                     raise ValueError(f"holds {kind}; it must be uint8 (frames, height, width, 1 or 3)")
-            numbers: Any = range(count)
-            if is_group and "frame_numbers" in group:
-                numbers = _own(file, group["frame_numbers"])[:count].astype(int).tolist()
-            self._rows = {number: row for row, number in enumerate(numbers)}
+            if count > path.stat().st_size:
+                raise ValueError(f"states {count} images, more than the file has bytes; copy it again")
+            numbers = _own(file, group["frame_numbers"], max_pixels) if has_numbers else None
+            self._rows = _Rows(count, numbers)
 
     def read(self, number: int) -> np.ndarray:
         """Return image `number`, uint8 (H, W, 3) RGB."""
         place = f"image {number} of {self.place}"
         with self._explained(), isolated.watched(place, self.max_pixels, reads=True):
-            row = self._row(number)
+            row = self._rows.row(number)
             if self._is_raw:
                 return np.broadcast_to(self._stored(row), (*self._images.shape[1:3], 3)).copy()
             with self._opened(row) as image:
@@ -197,7 +197,7 @@ class PackedImages:
     def size(self, number: int) -> tuple[int, int]:
         """Return (height, width) of image `number`."""
         with self._explained():
-            row = self._row(number)
+            row = self._rows.row(number)
             if self._is_raw:
                 return int(self._images.shape[1]), int(self._images.shape[2])
             with self._opened(row) as image:
@@ -214,12 +214,6 @@ class PackedImages:
         with self._bounded():
             return self._images[row]
 
-    def _row(self, number: int) -> int:
-        if number not in self._rows:
-            numbers = f", numbered from {min(self._rows)} to {max(self._rows)}" if self._rows else ""
-            raise ValueError(f"has no image {number}: it has {len(self._rows)}{numbers}")
-        return self._rows[number]
-
     def _opened(self, row: int) -> Image.Image:
         if self._images.ndim == 2 and self._images.shape[1] > 4 * self.max_pixels:
             raise ValueError(f"holds {self._images.shape[1]} bytes per image")
@@ -233,13 +227,38 @@ class PackedImages:
         return image
 
 
-def _own(file: Any, stored: Any) -> Any:
-    """Return a data set; ValueError unless its data is in this file."""
+class _Rows:
+    """The rows of `count` images by their numbers: those in the table `numbers`, or 0, 1, ... without one."""
+
+    def __init__(self, count: int, numbers: Any = None) -> None:
+        self._sorted: range | np.ndarray = range(count)
+        self._order: range | np.ndarray = self._sorted
+        if numbers is not None:
+            if numbers.ndim != 1 or numbers.dtype.kind not in "iuf":
+                raise ValueError(f"has frame_numbers of {numbers.dtype} and shape {numbers.shape}, not one per image")
+            values = numbers[:count].astype(np.int64)
+            self._order = np.argsort(values, kind="stable")
+            self._sorted = values[self._order]
+
+    def row(self, number: int) -> int:
+        """Return the row of an image, the last of several of one number; ValueError where there is none."""
+        place = bisect_right(self._sorted, number) - 1
+        if place < 0 or self._sorted[place] != number:
+            count = len(self._sorted)
+            numbers = f", numbered from {self._sorted[0]} to {self._sorted[-1]}" if count else ""
+            raise ValueError(f"has no image {number}: it has {count}{numbers}")
+        return int(self._order[place])
+
+
+def _own(file: Any, stored: Any, max_pixels: int) -> Any:
+    """Return a data set; ValueError unless its data is in this file, in pieces of usual size."""
     # HDF5 can take data from any other file of the machine, which an untrusted file must not.
     if stored.file.filename != file.filename or stored.external or stored.is_virtual:
         raise ValueError("lies in another file")
     if stored.ndim < 1 or stored.shape[0] > 100_000_000:
         raise ValueError(f"has a table of shape {stored.shape}")
+    if stored.chunks and (size := math.prod(stored.chunks) * stored.dtype.itemsize) > max_bytes(max_pixels):
+        raise ValueError(f"is stored in pieces of {size} bytes; pack it again, one image in each")
     return stored
 
 
