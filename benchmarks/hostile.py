@@ -3,9 +3,9 @@
 python benchmarks/reliability.py hostile --clients 200 --seconds 60
 
 Clients of each kind hang on the server, and open a new connection whenever it ends one: they send half a header, a
-header or a body byte by byte, nearly a whole body, nothing after a request, requests whose answers they never take, and
-images that are slow to decode. Meanwhile honest ones post an image and measure the time from the connection to the
-answer.
+header or a body byte by byte, a body in chunks of one byte, nearly a whole body, nothing after a request, requests
+whose answers they never take, and images that are slow to decode. Meanwhile honest ones post an image and measure the
+time from the connection to the answer.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LIMIT_S = 2.0  # for an honest client
 GRACE_S = 10  # of the server
 ARRIVE_S = 30  # for the hostile clients
 CLIENTS = Path(__file__).with_name("hostile_clients.py")
-HANG = ("half_header", "slow_header", "slow_body", "idle", "slow_image", "long_body", "unread")
+HANG = ("half_header", "slow_header", "slow_body", "small_chunks", "idle", "slow_image", "long_body", "unread")
 FLOOD = ("large_image",)  # which uses all of a small machine as well
 
 

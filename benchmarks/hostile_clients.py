@@ -35,6 +35,13 @@ async def slow_body(streams: Streams) -> None:
         await send(streams, b"\xff", 1)
 
 
+async def small_chunks(streams: Streams) -> None:
+    """Send a body in chunks of one byte."""
+    await send(streams, b"POST /predict HTTP/1.1\r\nhost: server\r\ntransfer-encoding: chunked\r\n\r\n")
+    while True:
+        await send(streams, b"1\r\na\r\n" * 10_000)
+
+
 async def long_body(streams: Streams) -> None:
     """Send nearly all of a large body, and wait."""
     await send(streams, HEADER % 19_000_000 + bytes(18_999_999))
@@ -67,7 +74,7 @@ async def large_image(streams: Streams) -> None:
 
 ATTACKS: dict[str, Callable[[Streams], Awaitable[None]]] = {
     attack.__name__: attack
-    for attack in (half_header, slow_header, slow_body, long_body, idle, unread, slow_image, large_image)
+    for attack in (half_header, slow_header, slow_body, small_chunks, long_body, idle, unread, slow_image, large_image)
 }
 
 

@@ -31,7 +31,7 @@ class Teller:
 
     def __init__(self, crops: dict | None = None) -> None:
         self.path, self.names = Path("folder/teller.onnx"), ["corner", "color"]
-        self.metadata = {"keypoints": self.names, "size": [8, 8], "crops": crops, "faults": []}
+        self.metadata = {"keypoints": self.names, "size": [8, 8], "crops": crops, "channels": 3, "faults": []}
         self.metadata["metrics"] = {"epe": float("nan")}
         self.fixed_size = None
         self.calls: list[int] = []

@@ -16,10 +16,11 @@ from serving.conftest import LIMITS, encoded
 
 for library in ("fastapi", "uvicorn", "prometheus_client"):
     pytest.importorskip(library, reason="serving needs its libraries: pip install 'softpoint[serve]'")
+import h11  # noqa: E402
 import uvicorn  # noqa: E402
 from fastapi import HTTPException  # noqa: E402
 
-from softpoint.serving.connections import Limits, bounded  # noqa: E402
+from softpoint.serving.connections import Chunks, Limits, bounded  # noqa: E402
 from softpoint.serving.decoders import Decoders, ProcessDecoder, Reading  # noqa: E402
 from softpoint.serving.line import Line  # noqa: E402
 
@@ -135,7 +136,7 @@ def test_a_process_decodes_refuses_and_is_replaced_when_it_is_late_or_ends() -> 
 async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan":
         return
-    while (await receive()).get("more_body"):
+    while scope["path"] != "/early" and (await receive()).get("more_body"):
         pass
     body = bytes(32_000_000) if scope["path"] == "/large" else b"ok"
     length = str(len(body)).encode()
@@ -180,6 +181,49 @@ def test_a_client_that_is_late_is_ended(sent: bytes, statuses: list[int]) -> Non
 
     reply = connected(Limits(header_s=0.1, body_s=0.1), conversation)
     assert [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", reply)] == statuses
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+def received(size: int, together: int, pause: float) -> int:
+    """The number of chunks of a size of which a connection takes 5000, some together after each pause."""
+    clock, taken = 0.0, 0
+    connection = Chunks(Limits(free_chunks=500, chunk_bytes=128, chunks_per_s=100), lambda: clock)
+    connection.receive_data(CHUNKED)
+    connection.next_event()
+    for _ in range(5000 // together):
+        clock += pause
+        connection.receive_data((b"%x\r\n" % size + bytes(size) + b"\r\n") * together)
+        while connection.next_event() is not h11.NEED_DATA:
+            taken += 1
+    return taken
+
+
+def test_small_chunks_are_taken_while_they_come_slowly() -> None:
+    assert received(1, 1, 0.01) == received(20, 50, 0.5) == received(130, 1000, 0) == 5000
+    for together in (1, 50, 1000):  # 128 bytes allow a chunk, and each has 6 with what is around it
+        with pytest.raises(h11.RemoteProtocolError, match="small chunks"):
+            received(1, together, 0.0001)
+
+
+@pytest.mark.parametrize(("path", "statuses"), [(b"/", [400]), (b"/early", [200])])
+def test_a_body_of_tiny_chunks_is_refused(path: bytes, statuses: list[int], caplog: pytest.LogCaptureFixture) -> None:
+    async def conversation(port: int) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(CHUNKED.replace(b"/", path, 1))
+        start = await reader.readuntil(b"ok") if path != b"/" else b""
+        writer.write(b"1\r\na\r\n" * 3000)
+        with contextlib.suppress(ConnectionResetError):  # what was not read of the body
+            start += await reader.readuntil(b"length") if path == b"/" else b""
+            start += await reader.read()
+        writer.close()
+        return start
+
+    reply = connected(Limits(end_s=0.1), conversation)
+    assert [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", reply)] == statuses
+    assert (b"send larger ones" in reply) == (statuses == [400])
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_of_too_many_connections_the_one_that_waits_longest_ends() -> None:

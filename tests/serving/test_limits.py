@@ -179,7 +179,8 @@ def test_refused_requests_free_their_places(talk):
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/predict", 405), ("POST", "/", 405), ("GET", "/a", 404)]
+    ("method", "path", "status"),
+    [("GET", "/predict", 405), ("POST", "/", 405), ("GET", "/a", 404), ("POST", "/predict/", 404)],
 )
 def test_errors_of_other_paths_list_the_existing_ones(talk, method: str, path: str, status: int):
     response = talk(lambda client, _: client.request(method, path))

@@ -203,7 +203,11 @@ def create_app(service: Service) -> FastAPI:
         await service.batcher.stop()  # finishes the requests in progress
 
     # FastAPI's pages of documentation would load scripts from other sites; /openapi.json stays.
-    app = FastAPI(title="softpoint", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    # A redirection of /predict/ would lead to whatever host the client names.
+    app = FastAPI(
+        title="softpoint", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        redirect_slashes=False,
+    )  # fmt: skip
     app.state.service = service
     app.include_router(router)
     for kind in (RequestValidationError, StarletteHTTPException, ClientDisconnect):
