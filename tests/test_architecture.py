@@ -168,7 +168,7 @@ def allowed_users(*places: str) -> set[str]:
         ("requests", ("datasets.download",)),
         ("sleap_io", ("labels.formats.sleap", "inference.batch.writers.slp")),
         ("h5py", ("labels.formats", "images.containers", "inference.batch.writers.dlc")),
-        ("av", ("images.video",)),
+        ("av", ("images.ffmpeg",)),
         ("pycocotools", ("evaluation.oks",)),
         ("wandb", ("training.dashboard",)),
         ("tensorboard", ("training.dashboard",)),

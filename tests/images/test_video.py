@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from helpers.videos import av, bits, copied, cut, film, gray, holed, number_of, packed
-from softpoint.images.video import Video, VideoFrame, upright
+from softpoint.images.ffmpeg import upright
+from softpoint.images.video import Video, VideoFrame
 
 LIMIT = 100_000
 COUNT = 40

@@ -22,10 +22,11 @@ from softpoint.images import isolated
 from softpoint.images.costs import check_parts, check_pixels_of, is_costly_image, max_bytes
 from softpoint.images.decode_errors import FORMATS, explained, image_explained
 from softpoint.images.depth import Decoded, rgb
+from softpoint.images.ffmpeg import check_pixels
 from softpoint.images.headers import read_header
 from softpoint.images.pillow import pillow_limit
 from softpoint.images.process import bounded_memory
-from softpoint.images.video import Video, check_pixels
+from softpoint.images.video import Video
 
 # Number of containers that a process keeps open.
 _OPEN = 16

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from softpoint.images import isolated
-from softpoint.images.video import CONTAINERS, check_pixels, open_stream, pyav, upright
+from softpoint.images.ffmpeg import CONTAINERS, check_pixels, open_stream, pyav, upright
 
 # What an address that a user typed may be, and FFmpeg's protocols and formats for it: none of a playlist, which would
 # open further addresses, and none of a file.

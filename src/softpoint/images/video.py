@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from fractions import Fraction
 from itertools import chain, dropwhile, pairwise
-from math import isqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from softpoint.images import isolated
 from softpoint.images.decode_errors import explained
+from softpoint.images.ffmpeg import CONTAINERS, open_stream, pyav, upright
 
 # Suffixes of video files.
 VIDEO_SUFFIXES = (
@@ -24,23 +24,10 @@ VIDEO_SUFFIXES = (
     ".3gp", ".asf", ".dv", ".f4v", ".ivf", ".m2v", ".mxf", ".nut", ".vob", ".y4m",
 )  # fmt: skip
 
-# A video is untrusted: of FFmpeg's readers only those of plain video files, none that opens further files
-# or addresses (playlists, concatenations).
-CONTAINERS = ",".join((
-    "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,ogg,gif,h264,hevc,m4v,mjpeg,apng,nut,mxf,dv,ivf",
-    "yuv4mpegpipe",
-))  # fmt: skip
-
 # Codecs in which every packet is one frame, so that the packets state the time of every frame.
 _ONE_FRAME_PER_PACKET = {
     "h264", "hevc", "mpeg4", "mjpeg", "vp9", "av1", "ffv1", "png", "rawvideo", "prores", "dnxhd", "huffyuv",
 }  # fmt: skip
-
-# Codecs whose decoders would fill up a damaged frame with what they decoded before it.
-_FILLED_UP = {"mjpeg", "hevc"}
-
-_LARGEST = (1 << 31) - 1  # number of pixels that FFmpeg can be told
-_PADDING = 256  # rows and columns by which FFmpeg may enlarge a frame before it counts its pixels
 
 # More threads are hardly faster, and each holds a frame.
 _THREADS = min(4, os.cpu_count() or 1)
@@ -256,31 +243,6 @@ def video_explained(path: Path) -> AbstractContextManager[None]:
     return explained(f"video {path}", "convert it to MP4 again")
 
 
-def check_pixels(width: int, height: int, max_pixels: int) -> None:
-    """Raise ValueError for an image without pixels, or with more than `max_pixels`."""
-    if not 0 < width * height <= max_pixels:
-        raise ValueError(f"is {width} x {height}; more than {max_pixels} pixels are refused")
-
-
-def upright(frame: Any, max_pixels: int) -> np.ndarray:
-    """Return the pixels of a decoded frame, uint8 (H, W, 3) RGB, turned upright by its rotation."""
-    check_pixels(frame.width, frame.height, max_pixels)
-    if frame.rotation % 90:
-        raise ValueError(f"is to be shown turned by {frame.rotation} degrees; write it again upright")
-    # The reformatter that a frame brings would outlive this call, and its threads would hang a forked worker.
-    pixels = pyav().video.reformatter.VideoReformatter().reformat(frame, format="rgb24").to_ndarray()
-    return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90))
-
-
-def pyav() -> Any:
-    """Return the PyAV library; ValueError with the command that installs it."""
-    try:
-        import av
-    except ImportError as error:
-        raise ValueError('needs PyAV to be read: pip install "softpoint[video]"') from error
-    return av
-
-
 def _ticks_until_end(ticks: list[int]) -> int:
     """Return the number of ticks up to the end of the last frame, which lasts as long as most do.
 
@@ -289,26 +251,3 @@ def _ticks_until_end(ticks: list[int]) -> int:
     """
     steps = sorted(later - earlier for earlier, later in pairwise(ticks))
     return ticks[-1] + (steps[len(steps) // 2] if steps else 1) if ticks else 0
-
-
-def open_stream(
-    place: str, max_pixels: int, threads: int, options: dict[str, str], timeout: float | None = None
-) -> tuple[Any, Any]:
-    """Return the open container and its first video stream; ValueError without one, and for too large frames."""
-    # A frame may be larger than the file states, and is refused before its memory is taken.
-    room = _PADDING * (4 * isqrt(max_pixels) + 2 * _PADDING)  # for sides of 1 : 16
-    limits = {"max_pixels": str(min(max_pixels + room, _LARGEST))}
-    container = pyav().open(place, options=options | limits, timeout=timeout)
-    if not container.streams.video:
-        raise ValueError("holds no video")
-    stream = container.streams.video[0]
-    if stream.codec_context is None:
-        raise ValueError("is in a codec that FFmpeg does not know; convert it to MP4")
-    if stream.width:  # not where the file begins without a header of the codec
-        check_pixels(stream.width, stream.height, max_pixels)
-    if stream.codec_context.codec.canonical_name in _FILLED_UP:
-        limits["err_detect"] = "explode"  # an error instead
-    stream.codec_context.options = limits
-    stream.codec_context.thread_count = threads
-    stream.codec_context.thread_type = "NONE" if threads == 1 else "AUTO"
-    return container, stream

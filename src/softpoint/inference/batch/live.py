@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from softpoint.images.ffmpeg import pyav
 from softpoint.images.live import Stream
-from softpoint.images.video import VideoFrame, pyav
+from softpoint.images.video import VideoFrame
 from softpoint.inference.batch.journal import Journal, row_dtype
 from softpoint.inference.batch.options import PredictOptions
 from softpoint.inference.batch.predictions import Predictions, Row, above_threshold, rounded

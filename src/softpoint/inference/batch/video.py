@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from softpoint.images.video import Video, VideoFrame, pyav
+from softpoint.images.ffmpeg import pyav
+from softpoint.images.video import Video, VideoFrame
 from softpoint.inference.batch.predictions import Row
 from softpoint.inference.batch.stream import prefetch
 from softpoint.labels.skeleton import Skeleton

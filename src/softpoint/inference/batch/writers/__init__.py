@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from softpoint.extras import require
-from softpoint.images.video import pyav
+from softpoint.images.ffmpeg import pyav
 from softpoint.inference.batch.predictions import Predictions
 from softpoint.inference.batch.writers import coco, dlc, slp, table
 from softpoint.suggest import did_you_mean
