@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.demos.boring_classes import BoringModel
 
 from helpers.training import built, composed, tiny
 from softpoint.inference import read_checkpoint
 from softpoint.training.calibrate import best_checkpoint
-from softpoint.training.ending import SIGNALS, exit_on_signals, reason_of_end, usable_best
+from softpoint.training.ending import SIGNALS, exit_on_signals, leave, reason_of_end, usable_best
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
 
@@ -67,3 +70,25 @@ def test_outside_of_the_steps_a_signal_ends_the_command_at_once(number: signal.S
     with pytest.raises(SystemExit) as end, exit_on_signals():
         signal.raise_signal(number)
     assert end.value.code == 128 + number and signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("hook", ["on_test_end", "teardown"])
+def test_no_error_on_the_way_out_hides_a_signal(hook: str, tmp_path: Path) -> None:
+    class Broken(pl.Callback):
+        def on_exception(self, *_: object) -> None:
+            raise RuntimeError("Please call iter(combined_loader) first.")
+
+    setattr(Broken, hook, lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    settings = {"limit_test_batches": 1, "enable_progress_bar": False, "enable_model_summary": False, "logger": False}
+    trainer = pl.Trainer(**settings, accelerator="cpu", default_root_dir=tmp_path, callbacks=[Broken()])
+    with pytest.raises(SystemExit) as end, exit_on_signals():
+        trainer.test(BoringModel(), verbose=False)
+    assert end.value.code == 128 + signal.SIGTERM
+
+
+def test_a_signal_ends_a_block_that_swallows_its_exit_once() -> None:
+    with pytest.raises(SystemExit) as end, exit_on_signals(), suppress(SystemExit):
+        leave(signal.SIGINT)
+    assert end.value.code == 128 + signal.SIGINT
+    with pytest.raises(ValueError, match="of its own"), exit_on_signals():
+        raise ValueError("of its own")

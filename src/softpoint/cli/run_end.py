@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,20 @@ def under_trained(facts: Mapping[str, Any]) -> bool:
     """
     stalled = "without a better" in facts.get("end", "")
     return not stalled and facts.get("steps", 0) < facts.get("usual_steps", 0) / 5
+
+
+@contextmanager
+def telling_way_on(trainer: Any, trusted: str) -> Iterator[None]:
+    """Print how to go on with a training that a signal ends within the block; not in a study."""
+    from softpoint.training.ending import exit_on_signals
+
+    try:
+        with exit_on_signals():
+            yield
+    except SystemExit as stop:
+        if trainer.is_global_zero and STUDY not in os.environ:
+            print(way_on(trainer, stop.code, trusted))
+        raise
 
 
 def way_on(trainer: Any, code: Any, trusted: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import re
 import shlex
 import sys
@@ -18,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from softpoint.cli.hydra_errors import CONFIGS
 from softpoint.cli.overrides import whole_number
 from softpoint.cli.report import collected_warnings
-from softpoint.cli.run_end import STUDY, is_complete, tell_end, tell_result, way_on
+from softpoint.cli.run_end import is_complete, tell_end, tell_result, telling_way_on
 from softpoint.cli.run_folder import AUTO, restarted
 from softpoint.cli.shell import here, inspect_command
 from softpoint.cli.stored_run import absolute, keep_words, own_words, stored_words
@@ -105,7 +104,8 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
             if trainer.is_global_zero:
                 tell_end(cfg, trainer, finished_record(best_before))
             return stored_score(best_before), None
-        best = _fit_and_test(module, data, trainer, record, ckpt, trusted)
+        with telling_way_on(trainer, trusted):
+            best = _fit_and_test(module, data, trainer, record, ckpt)
         if best is None or is_pruned(trainer):
             return best and best.score, None
         return best.score, tell_result(cfg, trainer, record, best, warnings, trusted)
@@ -146,7 +146,7 @@ def _tell_transfer(module: Any, data: Any, initial: Content) -> None:
         _log.warning("%s", learned)
 
 
-def _fit_and_test(module: Any, data: Any, trainer: Any, record: Any, ckpt: Path | None, trusted: str) -> Best | None:
+def _fit_and_test(module: Any, data: Any, trainer: Any, record: Any, ckpt: Path | None) -> Best | None:
     """Train, test the best checkpoint and return it; None for a try-out of a batch, and untested where it is pruned."""
     from softpoint.data.watched_loader import shared_with_workers
     from softpoint.training.ending import usable_best
@@ -154,25 +154,20 @@ def _fit_and_test(module: Any, data: Any, trainer: Any, record: Any, ckpt: Path 
     from softpoint.training.ranks import expect_ranks
 
     expect_ranks(trainer)
-    try:
-        with shared_with_workers():
-            trainer.fit(module, data, ckpt_path=ckpt, weights_only=True)
-        if trainer.fast_dev_run:
-            return None
-        best = usable_best(trainer)
-        if trainer.is_global_zero:
-            print(f"training ended {record.facts['end']}, in {trainer.global_step} steps")
-        if is_pruned(trainer):
-            return best
-        if not data.batches("test"):
-            record.finish(trainer, module)
-        else:
-            trainer.test(module, data, ckpt_path=best.path, verbose=False, weights_only=True)
+    with shared_with_workers():
+        trainer.fit(module, data, ckpt_path=ckpt, weights_only=True)
+    if trainer.fast_dev_run:
+        return None
+    best = usable_best(trainer)
+    if trainer.is_global_zero:
+        print(f"training ended {record.facts['end']}, in {trainer.global_step} steps")
+    if is_pruned(trainer):
         return best
-    except SystemExit as stop:
-        if trainer.is_global_zero and STUDY not in os.environ:
-            print(way_on(trainer, stop.code, trusted))
-        raise
+    if not data.batches("test"):
+        record.finish(trainer, module)
+    else:
+        trainer.test(module, data, ckpt_path=best.path, verbose=False, weights_only=True)
+    return best
 
 
 def _place(resume: str | None, folder: Path) -> Path | None:

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.callbacks import EarlyStopping
@@ -23,6 +23,8 @@ from softpoint.training.pruning import is_pruned
 SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 # With which SLURM says that a job's time is over soon (sbatch --signal=USR1@90).
 REQUEUE = getattr(signal, "SIGUSR1", None)
+# Every signal by which this process left a block, in order.
+_left_by: list[int] = []
 
 
 def handle_signals(handler: Callable[[int, Any], None]) -> dict[int, Any]:
@@ -35,13 +37,18 @@ def handle_signals(handler: Callable[[int, Any], None]) -> dict[int, Any]:
 
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM, and USR1 under SLURM, end the block by SystemExit of 128 plus the signal's number."""
-    before = handle_signals(_leave_now)
+    """Let Ctrl-C and SIGTERM, and USR1 under SLURM, end the block by SystemExit of 128 plus the signal's number.
+
+    What raises another exception on the way out, such as a hook that cleans up, or catches this one, changes nothing.
+    """
+    before, earlier = handle_signals(_leave_now), len(_left_by)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if len(_left_by) > earlier:
+            sys.exit(128 + _left_by[earlier])
 
 
 def _leave_now(number: int, frame: Any) -> None:
@@ -54,7 +61,13 @@ def leave(received: int) -> None:
     if received and received == REQUEUE:
         _requeue()
     if received:
-        sys.exit(128 + received)
+        leave_by(received)
+
+
+def leave_by(number: int) -> NoReturn:
+    """End the command at once by SystemExit of 128 plus a signal's number."""
+    _left_by.append(number)
+    sys.exit(128 + number)
 
 
 def usable_best(trainer: Any) -> Best:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 
 from softpoint.training.checkpoint_io import LAST, remove_unfinished, set_unused_aside
-from softpoint.training.ending import handle_signals, leave
+from softpoint.training.ending import handle_signals, leave, leave_by
 from softpoint.training.loops import add_moments
 from softpoint.training.random_state import random_states, restore_random_state
 
@@ -96,7 +95,7 @@ class KeepLast(Checkpoint):
 
     def _receive(self, number: int, frame: Any) -> None:
         if self.received:
-            sys.exit(128 + number)
+            leave_by(number)
         self.received = number
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             # Not by print, which cannot be entered again where the signal came within it.
