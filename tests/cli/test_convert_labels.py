@@ -49,6 +49,12 @@ def test_a_stated_split_is_written_beside(start: Callable, tmp_path: Path, data_
     found, expected = read_labels(output), read_labels(source)
     rows = read_splits(splits, found.images)
     assert all(expected.splits[found.images[row]] == name for name, part in rows.items() for row in part)
+    splits.write_text("precious")
+    words = [f"labels={source}", "to=csv", f"output={tmp_path / 'tubes.txt'}"]
+    ending = start("convert", *words)
+    assert ending.code == 1 and f"{splits}, for the split that" in ending.err and "overwrite=true" in ending.err
+    assert splits.read_text() == "precious" and not (tmp_path / "tubes.txt").exists()
+    assert start("convert", *words, "overwrite=true").code == 0 and len(read_splits(splits, found.images)) == len(rows)
 
 
 def test_advice_names_the_keys_of_this_script(start: Callable, tmp_path: Path) -> None:

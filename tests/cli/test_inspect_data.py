@@ -17,6 +17,9 @@ from softpoint.audit.fixes import Change
 from softpoint.images.decode import read_image
 from softpoint.labels.formats import read_labels
 
+COCO = """{"images": [{"id": 7, "file_name": "a.png"}], "categories": [{"id": 1, "name": "m", "keypoints": ["nose"]}],
+"annotations": [{"id": 9, "image_id": 7, "category_id": 1, "keypoints": [3, 4, 2], "track_id": 5}]}"""
+
 
 @pytest.fixture
 def words(tmp_path: Path) -> list[str]:
@@ -150,3 +153,14 @@ def test_the_command_writes_what_it_lists(start: Callable, tmp_path: Path, name:
     np.testing.assert_array_equal(again.visibility, expected.visibility)
     ending = start("inspect", *words, f"fix={tmp_path / name}")
     assert ending.code == 1 and "exists, and no file is overwritten" in ending.err
+
+
+def test_a_split_of_the_user_is_not_replaced(start: Callable, tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        path = written(tmp_path, COCO.replace("a.png", f"{split}.png"), f"set/{split}/_annotations.coco.json")
+        images(path.parent, read_labels(path), (30, 40))
+    splits = written(tmp_path, "precious", "clean.splits.csv")
+    words = [f"data.labels={tmp_path / 'set'}", f"output={tmp_path / 'out'}", f"data.cache_dir={tmp_path}"]
+    ending = start("inspect", *words, f"fix={tmp_path / 'clean.csv'}")
+    assert ending.code == 1 and f"{splits}, for the split that" in ending.err and "name another fix=" in ending.err
+    assert splits.read_text() == "precious" and not (tmp_path / "clean.csv").exists()

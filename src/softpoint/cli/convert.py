@@ -12,7 +12,7 @@ def main(cfg: DictConfig) -> None:
     from pathlib import Path
 
     from softpoint.images import ImageFolder
-    from softpoint.labels.convert import summary, write_labels, written_lines
+    from softpoint.labels.convert import check_splits_path, summary, write_labels, written_lines
     from softpoint.labels.formats import WRITERS, recognize
     from softpoint.labels.label_sets import as_paths, read_sets, source_name
     from softpoint.labels.row_errors import RowErrors
@@ -28,6 +28,8 @@ def main(cfg: DictConfig) -> None:
     check_choice("skeleton", cfg.skeleton, ("same", "union"))
     errors = RowErrors(source_name(cfg.labels), cfg.on_error)
     labels = read_sets(cfg.labels, cfg.format, cfg.images, None, errors, cfg.missing, None, cfg.skeleton)
+    if not cfg.overwrite:
+        check_splits_path(labels, output, "name another output, or set overwrite=true")
     formats = ", ".join(dict.fromkeys(cfg.format or recognize(path) for path in as_paths(cfg.labels)))
     print(f"read {source_name(cfg.labels)} ({formats}): {summary(labels)}")
     image_folder = ImageFolder(Path(labels.folder), cfg.exif, cfg.max_pixels)

@@ -33,6 +33,7 @@ def main(cfg: DictConfig) -> None:
 
     from softpoint.audit.console import print_report
     from softpoint.audit.pages import page_of_findings, page_of_labels
+    from softpoint.labels.convert import check_splits_path
     from softpoint.labels.load import load_labels
     from softpoint.paths import write_json
     from softpoint.viz import write_image
@@ -40,6 +41,8 @@ def main(cfg: DictConfig) -> None:
     source, split = instantiate(cfg.datamodule.source), instantiate(cfg.datamodule.split)
     target = None if cfg.fix is None else (Path(cfg.fix), fixed_format(Path(cfg.fix), source, cfg.fix_kinds))
     loaded = load_labels(source, audit=True)
+    if target:
+        check_splits_path(loaded.labels, target[0], f"no file is overwritten: name another fix={target[0]}")
     report = audit(loaded, source, split, cfg.data.seed, cfg.unlabeled)
     output, labels, read = Path(cfg.output), loaded.labels, loaded.image_folder.read
     pages = {

@@ -31,11 +31,22 @@ def write_labels(labels: Labels, to: str, output: Path, image_folder: ImageFolde
     return labels
 
 
+def splits_path(output: Path) -> Path:
+    """Return where `write_stated_splits` writes the split of labels that are written to `output`."""
+    return output.with_name(f"{output.stem}.splits.csv")
+
+
+def check_splits_path(labels: Labels, output: Path, way_out: str) -> None:
+    """Raise ValueError where the split that labels state would replace a file; `way_out` ends the message."""
+    if labels.splits and (path := splits_path(output)).exists():
+        raise ValueError(f"{path}, for the split that {labels.source} states, exists; {way_out}")
+
+
 def write_stated_splits(labels: Labels, output: Path) -> Path | None:
     """Write the split that `labels` state beside `output`, for data.splits; return its path, or None without one."""
     if not all(image in labels.splits for image in labels.images):
         return None
-    path = output.with_name(f"{output.stem}.splits.csv")
+    path = splits_path(output)
     rows = {name: [i for i, image in enumerate(labels.images) if labels.splits[image] == name] for name in SPLITS}
     write_splits(path, labels.images, rows)
     return path

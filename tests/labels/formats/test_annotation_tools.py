@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers.hostile_json import hostile
-from helpers.labels import assert_valid_or_refused, damaged, written
+from helpers.labels import assert_same, assert_valid_or_refused, damaged, written
 from softpoint.labels.formats import mpii, nwb, read_labels, recognize
 from softpoint.labels.formats.parsing import mat_size
 from softpoint.labels.formats.parsing.known_skeletons import numbered, skeleton_of
@@ -246,6 +246,17 @@ def test_of_several_annotations_the_ground_truth_counts(tmp_path: Path) -> None:
     other["ground_truth"] = False
     with pytest.raises(ValueError, match="task number 1: it has 2 annotations; keep one, or mark one as ground truth"):
         read_labels(put(tmp_path, "x.json", [task, label_studio(1)]))
+
+
+def test_views_of_videos_are_left_out_of_a_project_of_via_3(tmp_path: Path) -> None:
+    expected = read_labels(put(tmp_path, "x.json", via_3()))
+    project = via_3()
+    project["file"] |= {str(i): {"fid": i, "fname": f"x.{i}", "type": i} for i in (4, 8)}
+    project["view"] |= {"8": {"fid_list": ["8"]}, "9": {"fid_list": [4]}}
+    project["metadata"] |= {"v": {"vid": "9", "z": [1.5, 2.5], "xy": [], "av": {"1": "0"}}}
+    labels = read_labels(put(tmp_path, "x.json", project))
+    assert_same(labels, expected)
+    assert labels.unused == {**expected.unused, "video views": 1, "audio views": 1}
 
 
 def test_via_subjects_and_unnamed_points(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ _PROJECT = "_via_img_metadata"
 _PROJECT_3 = {"project", "file", "view", "metadata", "attribute"}
 # Shapes of VIA 3 by their number: names and coordinates as in VIA 2.
 _SHAPES_3 = {1: ("point", "cx", "cy"), 2: ("rect", "x", "y", "width", "height")}
+_MEDIA_3 = {"4": "video", "8": "audio"}  # files of VIA 3 that are no images, by their type
 # Attributes of a region that name its keypoint and its subject, in any case; the first that occurs is taken.
 _NAMES = ("keypoint", "landmark", "bodypart", "joint", "part", "point", "label", "name", "type", "class")
 _SUBJECTS = ("subject", "individual", "animal", "person", "instance", "object", "group", "track", "id")
@@ -63,7 +64,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     Raises ValueError for a file without points.
     """
     unused: Counter[str] = Counter()
-    entries = dict((_of_csv if _is_csv(path) else _of_json)(path, errors))
+    entries = dict(_of_csv(path, errors) if _is_csv(path) else _of_json(path, errors, unused))
     regions = [region for _, found in entries.values() for region in found]
     points = [region for region in regions if region.shape.get("name") == "point"]
     unused["regions that are neither points nor rectangles"] = sum(
@@ -96,12 +97,12 @@ def _is_csv(path: Path) -> bool:
         return not file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
 
 
-def _of_json(path: Path, errors: RowErrors) -> Iterator[tuple[str, tuple[str, list[_Region]]]]:
+def _of_json(path: Path, errors: RowErrors, unused: Counter[str]) -> Iterator[tuple[str, tuple[str, list[_Region]]]]:
     """Yield place, image and regions of each image of a project, or of what it exports."""
     try:
         content = json_values.as_object(json_values.load_json(path))
         if _PROJECT not in content and {*content} >= _PROJECT_3:
-            content = _of_version_3(content)
+            content = _of_version_3(content, unused)
         content = json_values.as_object(content.get(_PROJECT, content))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -115,16 +116,21 @@ def _of_json(path: Path, errors: RowErrors) -> Iterator[tuple[str, tuple[str, li
             yield place, (image, [_region(json_values.as_object(region)) for region in found])
 
 
-def _of_version_3(content: _Entry) -> dict[str, _Entry]:
-    """Return the entries of VIA 2 for a project of VIA 3; other shapes, and those at times of videos, have no name."""
+def _of_version_3(content: _Entry, unused: Counter[str]) -> dict[str, _Entry]:
+    """Return the entries of VIA 2 for a project of VIA 3; other shapes have no name.
+
+    Views of videos and sounds are left out with their regions, and counted in `unused`.
+    """
     parts = {key: json_values.as_object(content[key]) for key in _PROJECT_3}
-    files = {key: json_values.as_object(entry).get("fname") for key, entry in parts["file"].items()}
+    files = {key: json_values.as_object(entry) for key, entry in parts["file"].items()}
     attributes = {key: json_values.as_object(entry) for key, entry in parts["attribute"].items()}
     entries: dict[str, _Entry] = {}
     for key, view in parts["view"].items():
         shown = json_values.as_list(json_values.as_object(view).get("fid_list"), "fid_list")
         if len(shown) == 1:  # several are compared
-            entries[key] = {"filename": files.get(str(shown[0])), "regions": []}
+            file = files.get(str(shown[0]), {})
+            medium = _MEDIA_3.get(str(file.get("type")), "")
+            entries[key] = {"filename": file.get("fname"), "regions": [], "medium": medium}
     for mark in map(json_values.as_object, parts["metadata"].values()):
         if (own := entries.get(str(mark.get("vid")))) is None:
             raise ValueError(f"its region of view {json_values.quote(mark.get('vid'))} is of no image; export it again")
@@ -134,7 +140,8 @@ def _of_version_3(content: _Entry) -> dict[str, _Entry]:
         texts = {_title(attributes, key): _option(attributes, key, value) for key, value in chosen.items()}
         shape = {"name": name, **dict(zip(keys, values, strict=False))}
         own["regions"].append({"shape_attributes": shape, "region_attributes": texts})
-    return entries
+    unused.update(f"{entry['medium']} views" for entry in entries.values() if entry["medium"])
+    return {key: entry for key, entry in entries.items() if not entry["medium"]}
 
 
 def _title(attributes: Mapping[str, _Entry], key: str) -> str:
