@@ -33,14 +33,23 @@ class Stream:
 
     @property
     def name(self) -> str:
-        """The name for messages and files, without a password.
+        """The name for messages and files, without a password, query or fragment.
 
-        >>> Stream("0").name, Stream("rtsp://me:secret@cam.local/live?key=1").name
+        >>> Stream("0").name, Stream("rtsp://me:secret@cam.local/live?key=1#key").name
         ('camera 0', 'rtsp://cam.local/live')
+        >>> Stream("rtsp://me:p@ss@cam/live").name, Stream("rtsp://me:pa/ss@cam/live").name
+        ('rtsp://cam/live', 'rtsp://cam/live')
+
+        Where a ? or # comes before the last @, either a password holds the one or a query the other:
+
+        >>> Stream("rtsp://me:p#ss@cam/live").name, Stream("http://cam/live?key=a@b").name
+        ('rtsp://...', 'http://...')
         """
         if self.place.isdigit():
             return f"camera {self.place}"
-        return re.sub(r"\?.*", "", re.sub(r"(?<=://)[^/@]*@", "", self.place))
+        scheme, _, rest = self.place.partition("://")
+        before, _, place = rest.rpartition("@")
+        return f"{scheme}://" + ("..." if re.search("[?#]", before) else re.split("[?#]", place)[0])
 
     def frames(self, max_pixels: int) -> Iterator[tuple[float, np.ndarray]]:
         """Yield the seconds since the first frame and the pixels, uint8 (H, W, 3) RGB, of each frame.
