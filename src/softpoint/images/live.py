@@ -22,6 +22,8 @@ SCHEMES = ("rtsp", "rtsps", "http", "https", "udp")
 _PROTOCOLS = "rtsp,rtsps,rtp,srtp,http,https,httpproxy,tls,tcp,udp"
 _FORMATS = f"{CONTAINERS},rtsp,mpjpeg,image2pipe,jpeg_pipe"
 
+_REFUSES_REDIRECTS = (62, 12)  # the first version of libavformat that does, FFmpeg 8.1
+
 _PATIENCE = 10.0  # seconds without an answer or a frame
 
 
@@ -64,15 +66,28 @@ class Stream:
             raise ValueError(f"source={self.name} {error}") from None
 
     def _of_address(self, max_pixels: int) -> Iterator[tuple[float, np.ndarray]]:
-        options = {"format_whitelist": _FORMATS, "protocol_whitelist": _PROTOCOLS, "rtsp_transport": "tcp"}
+        # Another address than this is one that nobody typed.
+        options = {"format_whitelist": _FORMATS, "protocol_whitelist": _PROTOCOLS, "max_redirects": "0"}
+        if self.place.lower().startswith("http") and pyav().library_versions["libavformat"] < _REFUSES_REDIRECTS:
+            raise ValueError("needs PyAV 18 or newer, which can refuse redirections: pip install -U av")
         try:
-            container, stream = open_stream(self.place, max_pixels, 1, options, _PATIENCE)
+            container, stream = open_stream(self.place, max_pixels, 1, options | {"rtsp_transport": "tcp"}, _PATIENCE)
+        except (OSError, pyav().FFmpegError) as error:
+            raise ValueError(
+                f"cannot be opened ({_reason(error)}); check that it is on and answers, and give the address that it"
+                " redirects to, if it does"
+            ) from None
+        try:
             with container:
                 frames = _decoded(container, stream, max_pixels)
                 yield from frames if container.duration else _newest(frames)  # a file has a duration
         except (OSError, pyav().FFmpegError) as error:
-            reason = str(error).replace(self.place, self.name)
-            raise ValueError(f"cannot be read ({reason}); check that it is on and answers") from None
+            raise ValueError(f"broke off ({_reason(error)})") from None
+
+
+def _reason(error: Any) -> str:
+    """Return why an address cannot be read, without the address, which may hold a password."""
+    return error.strerror or type(error).__name__
 
 
 def is_stream(source: str) -> bool:

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ import pytest
 from helpers.training import read_csv
 from helpers.videos import film, gray, reading_brightness
 from softpoint.images.live import Stream, _newest
-from softpoint.images.video import Video
+from softpoint.images.video import Video, pyav
 from softpoint.inference import load_predictor
-from softpoint.inference.batch.live import predict_stream
+from softpoint.inference.batch.live import _Recorder, predict_stream
 from softpoint.inference.batch.options import PredictOptions
+from softpoint.inference.batch.stream import Item
 
 
 @pytest.fixture
@@ -37,6 +39,19 @@ def predict(run: Path, tmp_path: Path) -> Any:
     return go
 
 
+@contextmanager
+def served(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[int]:
+    """The port of a server on this machine."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
     """The address of a server of the files in the test's folder."""
@@ -48,12 +63,8 @@ def address(tmp_path: Path) -> Iterator[str]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://me:secret@127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with served(Handler) as port:
+        yield f"http://me:secret@127.0.0.1:{port}"
 
 
 def test_every_frame_of_a_video_at_an_address_is_predicted(predict: Any, address: str, tmp_path: Path) -> None:
@@ -68,6 +79,53 @@ def test_every_frame_of_a_video_at_an_address_is_predicted(predict: Any, address
     assert "secret" not in (tmp_path / "out" / "job.json").read_text()
 
 
+def test_a_stream_that_drops_leaves_its_frames(predict: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def three_frames(self: Stream, max_pixels: int) -> Iterator[tuple[float, np.ndarray]]:
+        for number in range(3):
+            yield float(number), np.zeros((48, 64, 3), np.uint8)
+        raise ValueError("source=http://cam broke off (connection reset)")
+
+    monkeypatch.setattr(Stream, "frames", three_frames)
+    line = predict("http://cam", video=True)
+    labeled = tmp_path / "out" / "labeled.mp4"
+    assert line.startswith("the stream ended (source=http://cam broke off (connection reset)) after 3 frames: ")
+    assert len(Video(labeled, 10**6)) == 3 == len(read_csv(tmp_path / "out" / "predictions.csv"))
+    assert json.loads((tmp_path / "out" / "job.json").read_text())["frames"] == 3
+
+
+def test_an_error_keeps_the_video_of_the_frames_before_it(tmp_path: Path) -> None:
+    def fail() -> None:
+        with closing(_Recorder(tmp_path / "a.mp4")) as recorder:
+            recorder.write(Item(0, "0", 0.0, None, None), np.zeros((48, 64, 3), np.uint8))
+            raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        fail()
+    assert len(Video(tmp_path / "a.mp4", 10**6)) == 1
+
+
+def test_a_redirect_to_another_port_is_not_followed(address: str, tmp_path: Path) -> None:
+    class Redirect(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", f"{address}/a.mp4")
+            self.end_headers()
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    film(tmp_path / "a.mp4")
+    assert next(Stream(f"{address}/a.mp4").frames(10**6))[0] == 0
+    with served(Redirect) as port, pytest.raises(ValueError, match=r"cannot be opened .*that it redirects to"):
+        next(Stream(f"http://127.0.0.1:{port}/a.mp4").frames(10**6))
+
+
+def test_an_address_needs_a_library_that_follows_no_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(pyav().library_versions, "libavformat", (62, 3, 100))
+    with pytest.raises(ValueError, match=r"source=HTTP://cam needs PyAV 18 .*pip install -U av"):
+        next(Stream("HTTP://cam").frames(10**6))
+
+
 def test_playlists_and_missing_files_are_refused_without_the_password(
     predict: Any, address: str, tmp_path: Path
 ) -> None:
@@ -75,7 +133,7 @@ def test_playlists_and_missing_files_are_refused_without_the_password(
     (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXTINF:1,\n{address}/a.mp4\n")
     (tmp_path / "concat.txt").write_text("ffconcat version 1.0\nfile a.mp4\n")
     for name in ("list.m3u8", "concat.txt", "nothing.mp4"):
-        with pytest.raises(ValueError, match=rf"source=http://127.0.0.1:\d+/{name} cannot be read") as error:
+        with pytest.raises(ValueError, match=rf"source=http://127.0.0.1:\d+/{name} cannot be opened") as error:
             predict(f"{address}/{name}")
         assert "secret" not in str(error.value)
     assert not (tmp_path / "out" / "predictions.csv").exists()

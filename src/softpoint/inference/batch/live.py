@@ -37,11 +37,12 @@ def predict_stream(predictor: Predictor, stream: Stream, options: PredictOptions
     """
     dtype = row_dtype(len(predictor.skeleton), predictor.predicts_visibility, predictor.explain)
     journal = Journal(output / "predictions.partial", {"source": stream.name}, dtype, False)
+    problems: list[str] = []
     try:
         with ExitStack() as held, stopping() as stopped:
             shown = held.enter_context(closing(_Window(stream.name))) if window else None
-            recorder = held.enter_context(_recorded(output / "labeled.mp4")) if options.video else None
-            items = _items(stream, options.max_pixels)
+            recorder = held.enter_context(closing(_Recorder(output / "labeled.mp4"))) if options.video else None
+            items = _items(stream, options.max_pixels, problems)
             for item, predictions in held.enter_context(closing(predict_items(predictor, items, 1, keep=True))):
                 journal.append(item, predictions)
                 canvas = _drawn(predictor, item, predictions, options) if shown or recorder else None
@@ -57,7 +58,8 @@ def predict_stream(predictor: Predictor, stream: Stream, options: PredictOptions
     if not count:
         raise ValueError(f"source={stream.name} gave no frame")
     files = [output / "predictions.csv", *([output / "labeled.mp4"] if options.video else [])]
-    return f"{count} frames: {', '.join(map(str, files))}"
+    after = f"the stream ended ({problems[0]}) after " if problems else ""
+    return f"{after}{count} frames: {', '.join(map(str, files))}"
 
 
 def _drawn(predictor: Predictor, item: Item, predictions: list[PredictedArrays], options: PredictOptions) -> np.ndarray:
@@ -110,9 +112,17 @@ def stopping() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _items(stream: Stream, max_pixels: int) -> Iterator[Item]:
-    for number, (seconds, pixels) in enumerate(stream.frames(max_pixels)):
-        yield Item(number, str(number), seconds, pixels, None)
+def _items(stream: Stream, max_pixels: int, problems: list[str]) -> Iterator[Item]:
+    """Yield the frames; what ends them after the first is added to `problems`, so that the frames before are kept."""
+    count = 0
+    try:
+        for seconds, pixels in stream.frames(max_pixels):
+            yield Item(count, str(count), seconds, pixels, None)
+            count += 1
+    except ValueError as error:
+        if not count:
+            raise
+        problems.append(str(error))
 
 
 @dataclass(frozen=True)
@@ -124,28 +134,32 @@ class _Times:
 
 
 class _Recorder:
-    """A video that begins with the first frame, whose size it has."""
+    """A video that begins with the first frame, whose size it has, and is complete whatever ends it."""
 
-    def __init__(self, container: Any) -> None:
-        self._container = container
-        self.encoder: Encoder | None = None
+    def __init__(self, path: Path) -> None:
+        self._path, self._held = path, ExitStack()
+        self._av = pyav()
+        self._encoder: Encoder | None = None
 
     def write(self, item: Item, canvas: np.ndarray) -> None:
         """Encode the drawn frame of an item at its time."""
-        if self.encoder is None:
-            self.encoder = Encoder(self._container, _Times(), canvas.shape[:2])
-        frame = VideoFrame(item.number, round(1000 * item.time), item.time, None)
-        self.encoder.write(frame, canvas)
+        encoder = self._encoder = self._encoder or self._begun(canvas.shape[:2])
+        encoder.write(VideoFrame(item.number, round(1000 * item.time), item.time, None), canvas)
 
+    def _begun(self, size: tuple[int, ...]) -> Encoder:
+        """Return the encoder of a new file, which is open until `close`."""
+        with ExitStack() as held:
+            temporary = held.enter_context(atomic_write(self._path))
+            container = held.enter_context(self._av.open(str(temporary), "w", format="mp4"))
+            encoder = Encoder(container, _Times(), (size[0], size[1]))
+            self._held = held.pop_all()
+        return encoder
 
-@contextmanager
-def _recorded(path: Path) -> Iterator[_Recorder]:
-    """Write a video that is complete, whatever ends the block."""
-    with atomic_write(path) as temporary, pyav().open(str(temporary), "w", format="mp4") as container:
-        recorder = _Recorder(container)
-        yield recorder
-        if recorder.encoder:
-            recorder.encoder.flush()
+    def close(self) -> None:
+        """Complete the file, if there was a frame."""
+        with self._held:
+            if self._encoder:
+                self._encoder.flush()
 
 
 class _Window:
