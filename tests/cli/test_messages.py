@@ -7,10 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from helpers.training import ROOT, SMALL, labeled, read_csv, spoil, tiny, write_labels
+from softpoint.cli import run_end
+from softpoint.cli.resource_errors import resource_message
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:The dirpath has changed", "ignore:.*is not empty"
@@ -256,3 +259,20 @@ def test_help_of_a_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     monkeypatch.setattr(sys, "argv", ["softpoint", "help"])
     cli.main()
     assert "softpoint COMMAND --help" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_told_with_the_way_on_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_end, "here", str)
+    trainer = SimpleNamespace(default_root_dir=str(tmp_path))
+
+    def told() -> str:
+        error = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+        run_end.tell_way_on(trainer, error)
+        return resource_message(error)
+
+    assert told().endswith("free space and start again")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    assert re.search(rf"free space and continue by \S.* {tmp_path}$", told())

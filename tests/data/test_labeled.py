@@ -64,9 +64,8 @@ def test_a_split_file_is_followed(folder: Path, tmp_path: Path) -> None:
 def test_another_split_is_refused(folder: Path) -> None:
     state = opened(folder).state_dict()
     opened(folder).load_state_dict(state)
-    (resumed := opened(folder)).load_state_dict(
-        state | {"splits": unpack_splits(state["splits"]) | {"earlier": ["a.png"]}}
-    )
+    listed = unpack_splits(state["splits"]) | {"earlier": ["a.png"]}  # as older checkpoints have them
+    (resumed := opened(folder)).load_state_dict(state | {"splits": listed})
     assert unpack_splits(resumed.state_dict()["splits"])["earlier"] == ["a.png"]
     rows = opened(folder).splits["test"].tolist()
     other = next(data for seed in range(1, 9) if (data := opened(folder, seed=seed)).splits["test"].tolist() != rows)

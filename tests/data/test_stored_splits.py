@@ -6,20 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from softpoint.data import stored_splits
 from softpoint.data.stored_splits import MAX_SPLITS, pack_splits, unpack_splits
 from softpoint.inference import safe_load
 from softpoint.training.checkpoint_io import replace_checkpoint
 
-NAME = st.text(st.characters(exclude_characters="\0", exclude_categories=()))  # with halves of surrogate pairs
 
-
-@given(st.dictionaries(st.sampled_from(["train", "val", "test", "earlier"]), st.lists(NAME, unique=True)))
-def test_names_come_back(splits: dict[str, list[str]]) -> None:
+@pytest.mark.parametrize("names", [[], [""], ["a.png"], ["b/ü 1.png", "a\nb,c.png", "", "\udcff.png"]])
+def test_names_come_back_in_order(names: list[str]) -> None:
+    splits = {"train": names, "val": []}
     assert unpack_splits(pack_splits(splits)) == splits == unpack_splits(splits)
+    assert unpack_splits(pack_splits({"train": names * 2})) == {"train": names}
 
 
 def test_a_checkpoint_of_more_names_than_a_pickle_may_hold_is_read(

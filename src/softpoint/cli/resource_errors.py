@@ -7,6 +7,9 @@ import re
 
 from softpoint.machine import GPU_IS_FULL, MEMORY_IS_FULL
 
+# The start of the note that says how to go on, on an error that ends a training.
+CONTINUE = "continue by"
+
 _SMALLER = "lower data.batch_size or data.size (trainer.accumulate=auto trains the same batches in smaller parts)"
 _FILES = "too many files are open: raise the limit (ulimit -n 8192), or set data.num_workers=0"
 _SHARED = (
@@ -22,11 +25,10 @@ _MESSAGES = {
     "signal: Bus error|(shared memory|torch_).*No space left|No space left.*torch_": _SHARED,
     r"worker \(pid(\(s\))? (?P<pid>[\d, ]+)\) (exited unexpectedly|is killed by signal: (?P<signal>[^.]*))": (
         "a process that loads data (pid {pid}) was ended ({signal}), as the system does where memory is short: lower"
-        " data.num_workers (0 loads in the main process) or data.batch_size, and continue from last.ckpt"
+        " data.num_workers (0 loads in the main process) or data.batch_size, and {then}"
     ),
     "PytorchStreamWriter failed|inline_container": (
-        "a checkpoint cannot be written, and the one before it stays: the disk is full, or its quota is used up; free"
-        " space and continue from last.ckpt"
+        "a checkpoint cannot be written: the disk is full, or its quota is used up; free space and {then}"
     ),
 }
 _CODES = {
@@ -41,13 +43,13 @@ _CODES = {
 
 
 def resource_message(error: BaseException) -> str:
-    """Return what ran out and the way out; "" for another error.
+    """Return what ran out and the way out, which a note on an error of a training names; "" for another error.
 
     >>> resource_message(OSError(errno.ENOSPC, "No space left on device", "run/test.csv"))
     'run/test.csv: the disk is full: free space, or name a folder on another one'
     >>> resource_message(RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. "))
     'a process that loads data (pid 12) was ended (Killed), as the system does where memory is short: lower
-    data.num_workers (0 loads in the main process) or data.batch_size, and continue from last.ckpt'
+    data.num_workers (0 loads in the main process) or data.batch_size, and start again'
     >>> resource_message(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     ''
     """
@@ -60,5 +62,6 @@ def resource_message(error: BaseException) -> str:
     for pattern, message in _MESSAGES.items():
         if found := re.search(pattern, str(error), re.DOTALL):
             facts = found.groupdict()
-            return message.format(pid=facts.get("pid"), signal=facts.get("signal") or "without a word")
+            then = next((note for note in getattr(error, "__notes__", ()) if note.startswith(CONTINUE)), "start again")
+            return message.format(pid=facts.get("pid"), signal=facts.get("signal") or "without a word", then=then)
     return ""

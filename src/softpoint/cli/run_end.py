@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.report import write_test_report
+from softpoint.cli.resource_errors import CONTINUE
 from softpoint.cli.shell import command, here
 from softpoint.suggest import setting
 
@@ -111,7 +112,7 @@ def under_trained(facts: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def telling_way_on(trainer: Any, trusted: str) -> Iterator[None]:
-    """Print how to go on with a training that a signal ends within the block; not in a study."""
+    """Print how to go on with a training that a signal ends within the block; not in a study. An error is told it."""
     from softpoint.training.ending import exit_on_signals
 
     try:
@@ -120,6 +121,9 @@ def telling_way_on(trainer: Any, trusted: str) -> Iterator[None]:
     except SystemExit as stop:
         if trainer.is_global_zero and STUDY not in os.environ:
             print(way_on(trainer, stop.code, trusted))
+        raise
+    except Exception as error:
+        tell_way_on(trainer, error)
         raise
 
 
@@ -133,8 +137,20 @@ def way_on(trainer: Any, code: Any, trusted: str) -> str:
     by = next((f" by {name}" for number, name in names.items() if code == 128 + number), "")
     lines = [f"stopped{by} after {trainer.global_step} steps"]
     if has_checkpoint(Path(trainer.default_root_dir)):
-        lines.append(f"go on:  {command('resume')} {shlex.quote(here(trainer.default_root_dir))}")
+        lines.append(f"go on:  {_resume(trainer)}")
     if best := best_checkpoint(trainer):
         calibrate = f"{command('calibrate')} {setting('ckpt', here(best.path))}{trusted}"
         lines.append(f"or use its best epoch so far, {best}:  {calibrate}")
     return "\n".join(lines)
+
+
+def tell_way_on(trainer: Any, error: Exception) -> None:
+    """Add to an error that ends a training the command that goes on with it, where it has a checkpoint."""
+    from softpoint.training.resume import has_checkpoint
+
+    if has_checkpoint(Path(trainer.default_root_dir)):
+        error.add_note(f"{CONTINUE} {_resume(trainer)}")
+
+
+def _resume(trainer: Any) -> str:
+    return f"{command('resume')} {shlex.quote(here(trainer.default_root_dir))}"

@@ -56,6 +56,12 @@ def read_torch_file(path: Path) -> Any:
     return content
 
 
+def check_length(path: Path) -> None:
+    """Raise ValueError for a file just written that `read_torch_file` refuses for the length of its archive's parts."""
+    with path.open("rb") as file:
+        _read_pickle(file)
+
+
 def check_pickle(pickle: bytes) -> None:
     """Raise ValueError for a pickle that `torch.save` does not write for tensors and plain values.
 
@@ -148,8 +154,10 @@ def _read_pickle(file: BinaryIO) -> bytes:
                 raise ValueError(f"{name[:80]!r} in its archive is compressed, which torch.save never does")
         if sum(entry.file_size for entry in entries.values()) > length:
             raise ValueError("entries of its archive overlap")
-        if "data.pkl" not in entries or entries["data.pkl"].file_size > MAX_BYTES:
-            raise ValueError(f"its archive has no data.pkl, or one of more than {MAX_BYTES} bytes")
+        if "data.pkl" not in entries:
+            raise ValueError("its archive has no data.pkl")
+        if (size := entries["data.pkl"].file_size) > MAX_BYTES:
+            raise ValueError(f"its values beside tensors take {size} bytes, where up to {MAX_BYTES} are read")
         if "byteorder" in entries and archive.read(entries["byteorder"]) != sys.byteorder.encode():
             raise ValueError("it was written on a machine of another byte order")
         return archive.read(entries["data.pkl"])

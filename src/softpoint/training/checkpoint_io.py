@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
-from softpoint.inference.safe_load import read_torch_file
+from softpoint.inference.safe_load import check_length, read_torch_file
 from softpoint.paths import atomic_write, sync
 
 # The checkpoint that a run is resumed from, and the one before it, for the case that a disk damages the last.
@@ -40,9 +40,21 @@ def replace_checkpoint(path: Path, stored: dict[str, Any]) -> None:
     """Write a checkpoint beside the one that it then replaces, and keep that one as PREVIOUS where it is LAST."""
     with atomic_write(path) as beside:
         torch.save(stored, beside)
+        _check(path, beside)
         if path.name == LAST and path.exists():
             sync(beside)
             _keep(path, path.with_name(PREVIOUS))
+
+
+def _check(path: Path, written: Path) -> None:
+    """Raise ValueError for a checkpoint that no command would read, before the training goes on for nothing."""
+    try:
+        check_length(written)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} cannot be written so that it is read again: {error}; what a callback, module or data module of"
+            " yours adds to checkpoints belongs in tensors"
+        ) from error
 
 
 def remove_unfinished(folder: Path) -> None:
