@@ -9,15 +9,21 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
 from softpoint.serving.connections import Limits, bounded
+from softpoint.serving.open_files import connections_within
 
 _SENT_AHEAD = 1 << 17  # bytes that the system keeps for a client that does not take its answers
 _END_S = 2  # of the time to end, in which requests are given up
+_WAITING = 128  # connections that the system keeps until they are taken, all at once
+_REPEAT_S = 10  # seconds until the same is logged again
+
+_log = logging.getLogger(__name__)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -31,7 +37,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise ValueError(f"port={port} must be between 0 and 65535; 0 takes a free one")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.create_server(address, family=family, backlog=128)
+        bound = socket.create_server(address, family=family, backlog=_WAITING)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ValueError(f"port={port} is in use on host={host}; choose another, or 0 for a free one") from error
@@ -61,6 +67,10 @@ def serve(
     on_end: Callable[[], object] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, call `on_end`, and finish the requests in progress within `grace_s` seconds."""
+    limits = limits or Limits()
+    if (most := connections_within(limits.max_connections)) < limits.max_connections:
+        short = f"the limit of open files allows {most} connections and not max_connections={limits.max_connections}"
+        _log.warning("%s; raise it (ulimit -n) for more", short)
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -69,7 +79,8 @@ def serve(
 
     config = uvicorn.Config(
         app,
-        http=bounded(limits or Limits()),
+        http=bounded(replace(limits, max_connections=most)),
+        backlog=_WAITING,
         ws="none",
         lifespan="on",
         log_level="info" if access_log else "warning",
@@ -78,6 +89,8 @@ def serve(
         timeout_graceful_shutdown=max(1, grace_s - _END_S),
     )
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
+    for name in ("uvicorn.error", "asyncio"):  # where clients could fill a disk
+        logging.getLogger(name).addFilter(Seldom())
     server = Server(config)
 
     def end(*_: object) -> None:
@@ -92,3 +105,19 @@ def serve(
 def _is_no_cancellation(record: logging.LogRecord) -> bool:
     """Return whether a record is to be logged: uvicorn reports each request that it gives up at the end as a fault."""
     return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+class Seldom(logging.Filter):
+    """Leaves out records of the same message and fault as one that was logged just before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._logged: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is to be logged."""
+        fault = str(record.exc_info[1])[:200] if record.exc_info else ""
+        key = (record.getMessage().partition("\n")[0], fault)
+        recent = {key: time for key, time in self._logged.items() if record.created < time + _REPEAT_S}
+        self._logged = {key: record.created} | recent
+        return key not in recent
