@@ -167,7 +167,7 @@ def allowed_users(*places: str) -> set[str]:
         ("pooch", ("datasets.download",)),
         ("requests", ("datasets.download",)),
         ("sleap_io", ("labels.formats.sleap", "inference.batch.writers.slp")),
-        ("h5py", ("labels.formats", "images.containers", "inference.batch.writers.dlc")),
+        ("h5py", ("labels.formats", "images.packages", "inference.batch.writers.dlc")),
         ("av", ("images.ffmpeg",)),
         ("pycocotools", ("evaluation.oks",)),
         ("wandb", ("training.dashboard",)),

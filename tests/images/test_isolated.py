@@ -30,7 +30,12 @@ def anything_is_costly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(costs, "is_costly", lambda *_: True)
     monkeypatch.setattr(costs, "is_costly_image", lambda _: True)
     monkeypatch.setattr("softpoint.images.containers.is_costly_image", lambda _: True)
+    _end_idle()
     yield
+    _end_idle()
+
+
+def _end_idle() -> None:
     isolated._end_idle()
     isolated._idle.clear()
 

@@ -1,4 +1,4 @@
-"""Costly images decoded in processes of their own, which are ended where they take more than a usual image can."""
+"""Costly images and packages of images read in processes of their own, ended where they take more than usual ones."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,24 +53,34 @@ def watched(place: str, max_pixels: int, reads: bool) -> AbstractContextManager[
 
 
 def decoded(path: Path | None, data: bytes, exif: str, max_pixels: int, bits: int | None) -> Decoded:
-    """Return the image at `path`, or in `data` without one, as of `decode.decoded`; RefusedError where it cannot be.
+    """Return the image at `path`, or in `data` without one, as of `decode.decoded`; raise as `asked` does."""
+    place = "" if path is None else str(path.absolute())
+    reply, pixels = asked(max_pixels, "image", [place, exif, max_pixels, bits], data)
+    return Decoded(np.frombuffer(pixels, np.uint8).reshape(reply["shape"]), reply["bits"])
 
-    Raises NoProcessError where no process starts, which is no fault of the image.
+
+def asked(max_pixels: int, kind: str, request: list[Any], data: bytes = b"") -> tuple[dict[str, Any], bytearray]:
+    """Return what a process of limited time and memory answers to a request of an "image" or a "package".
+
+    Raises RefusedError where it refuses the file or exceeds a limit, and NoProcessError where no process starts, which
+    is no fault of the file.
     """
-    place, process = "" if path is None else str(path.absolute()), _start(max_pixels)
+    process = _start(max_pixels)
     patience, start = _PATIENCE * max_seconds(max_pixels), time.monotonic()
     try:
         with _ended_after(patience, process):
-            process.send(json.dumps([place, exif, max_pixels, bits]).encode(), data)
-            reply = json.loads(process.receive())
-            pixels = None if "error" in reply else np.frombuffer(process.receive(), np.uint8).reshape(reply["shape"])
+            process.send(json.dumps([kind, *request]).encode(), data)
+            reply, content = json.loads(process.receive()), process.receive()
     except (EOFError, OSError):
         is_late = process.end() == -getattr(signal, "SIGXCPU", 0) or time.monotonic() - start >= patience
         raise RefusedError(_refusal(_TOO_LONG if is_late else _ENDED, max_pixels)) from None
+    if "lacks_memory" in reply:  # which it may hold itself
+        process.end()
+        raise RefusedError(_refusal(_TOO_MUCH, max_pixels))
     _idle[os.getpid(), max_pixels].append(process)
-    if pixels is None:
-        raise RefusedError(reply["error"] or _refusal(_TOO_MUCH, max_pixels))
-    return Decoded(pixels, reply["bits"])
+    if "error" in reply:
+        raise RefusedError(reply["error"])
+    return reply, content
 
 
 def _start(max_pixels: int) -> Process:
@@ -87,8 +98,8 @@ def _start(max_pixels: int) -> Process:
     except (EOFError, OSError) as error:
         reason = str(error) or f"it ended early, or was not ready within {patience:g} s"
         raise NoProcessError(
-            f"the process that decodes costly images did not start: {reason}; the image may be sound: end other"
-            " processes, raise their limit (ulimit -u) or free memory, and try again"
+            f"the process that reads costly images and packages did not start: {reason}; the image may be sound: end"
+            " other processes, raise their limit (ulimit -u) or free memory, and try again"
         ) from error
     return process
 
@@ -124,22 +135,30 @@ def _refusal(reason: str, max_pixels: int) -> str:
 
 
 def run_in_process() -> None:
-    """Answer the requests of `decoded` until the process that asks ends."""
-    from softpoint.images import decode
+    """Answer the requests of `asked` until the process that asks ends."""
+    from softpoint.images import decode, packages
 
     global is_isolated
     is_isolated, largest = True, int(sys.argv[1])
 
+    def image(data: bytes, place: str, exif: str, max_pixels: int, bits: int | None) -> tuple[dict[str, Any], Part]:
+        image = decode.decoded(Path(place) if place else data, exif=exif, max_pixels=max_pixels, bits=bits)
+        return {"shape": image.pixels.shape, "bits": image.bits}, image.pixels.data
+
     def reply(part: Callable[[], bytearray]) -> Sequence[Part]:
-        (place, exif, max_pixels, bits), data = json.loads(part()), bytes(part())
+        (kind, *request), data = json.loads(part()), bytes(part())
         limit_time(max_seconds(largest))
         try:
-            image = decode.decoded(Path(place) if place else data, exif=exif, max_pixels=max_pixels, bits=bits)
+            head, content = image(data, *request) if kind == "image" else packages.answered(*request)
         except (ValueError, FileNotFoundError) as error:
-            lacks_memory = isinstance(error.__cause__, MemoryError) or "Insufficient memory" in str(error)
-            return [json.dumps({"error": None if lacks_memory else str(error)}).encode()]
+            head, content = {"lacks_memory" if _lacks_memory(error) else "error": str(error)}, b""
         finally:
             limit_time(0)
-        return [json.dumps({"shape": image.pixels.shape, "bits": image.bits}).encode(), image.pixels.data]
+        return [json.dumps(head).encode(), content]
 
     answer(reply, max_bytes(largest))
+
+
+def _lacks_memory(error: Exception) -> bool:
+    said = str(error)  # by OpenCV and HDF5
+    return isinstance(error.__cause__, MemoryError) or "Insufficient memory" in said or "allocation failed" in said

@@ -6,10 +6,9 @@ import os
 import struct
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -17,10 +16,6 @@ from typing import IO
 _LIBRARIES = 1 << 29
 
 Part = bytes | bytearray | memoryview
-
-_one_bound = threading.Lock()  # of memory at a time
-if hasattr(os, "register_at_fork"):  # a child has none of the threads that could release it
-    os.register_at_fork(after_in_child=_one_bound._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 class Process:
@@ -81,27 +76,6 @@ def limit_memory(more: int) -> None:
 
         limit = _allowed(resource.RLIMIT_DATA, _taken() + more)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-
-
-@contextmanager
-def bounded_memory(more: int) -> Iterator[None]:
-    """Let this process take no more than so many more bytes within the block, where the system can.
-
-    For a library that asks for whatever memory a file claims to need. It bounds the other threads of the process too.
-    """
-    try:
-        import resource
-    except ImportError:
-        yield
-        return
-    with _one_bound:
-        before = resource.getrlimit(resource.RLIMIT_DATA)
-        limit = _allowed(resource.RLIMIT_DATA, _taken() + more)
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, before[1]))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def limit_time(seconds: float) -> None:

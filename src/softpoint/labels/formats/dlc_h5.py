@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 from softpoint.extras import require
-from softpoint.images.process import bounded_memory
 from softpoint.labels.formats.parsing import dlc_table
-from softpoint.labels.formats.parsing.hdf5 import check_array
+from softpoint.labels.formats.parsing.hdf5 import attribute, check_array, check_pieces
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 
@@ -32,7 +31,6 @@ _PLAIN = {
 
 # Bytes of all arrays as floats, each of which takes six times as many as a Python object.
 _MAX_BYTES = 1 << 26
-_MAX_MEMORY = 1 << 30  # in all: HDF5 takes what a text claims to need
 
 _Names = list[tuple[str, ...]]
 
@@ -70,7 +68,7 @@ def _frame(path: Path) -> tuple[_Names, _Names, np.ndarray]:
     """Return the names of columns, the names of rows, and the values (rows, columns)."""
     h5py = require("h5py", "dlc", str(path))
     try:
-        with bounded_memory(_MAX_MEMORY), h5py.File(path, "r") as file:
+        with h5py.File(path, "r") as file:
             # Links out of the file are not followed.
             parts = (file[name] for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink))
             groups = (part for part in parts if isinstance(part, h5py.Group) and "pandas_type" in part.attrs)
@@ -93,9 +91,9 @@ def _frame(path: Path) -> tuple[_Names, _Names, np.ndarray]:
 
 def _from_table(group: Any) -> tuple[_Names, _Names, np.ndarray]:
     """Return the table of pandas' `format="table"`: one array of records."""
-    table, attributes = _array(group, "table"), group["table"].attrs
+    table = _array(group, "table")
     blocks = [name for name in table.dtype.names or () if name.startswith("values_block_")]
-    names = [name for block in blocks for name in _column_names(bytes(attributes[f"{block}_kind"]))]
+    names = [name for block in blocks for name in _column_names(bytes(attribute(group["table"], f"{block}_kind")))]
     values = [np.asarray(table[block], dtype=np.float64).reshape(len(table), -1) for block in blocks]
     return names, [(text,) for text in _texts(table["index"])], np.concatenate(values, axis=1)
 
@@ -103,12 +101,14 @@ def _from_table(group: Any) -> tuple[_Names, _Names, np.ndarray]:
 def _from_blocks(group: Any) -> tuple[_Names, _Names, np.ndarray]:
     """Return the table of pandas' `format="fixed"`: one array for each type of column."""
     names, values = [], []
-    for block in range(int(group.attrs["nblocks"])):
+    for block in range(int(attribute(group, "nblocks"))):
         array = _array(group, f"block{block}_values")
         if array.dtype.kind not in "fiu":
             raise ValueError(f"its block {block} holds {array.dtype}, not numbers")
         names += _axis(group, f"block{block}_items")
-        array = array if group[f"block{block}_values"].attrs.get("transposed") else array.T
+        data = group[f"block{block}_values"]
+        is_transposed = "transposed" in data.attrs and attribute(data, "transposed")
+        array = array if is_transposed else array.T
         values.append(array.astype(np.float64))
     return names, _axis(group, "axis1"), np.concatenate(values, axis=1)
 
@@ -118,7 +118,7 @@ def _axis(group: Any, name: str) -> _Names:
     if name in group:
         return [(text,) for text in _texts(_array(group, name))]
     levels = []
-    for level in range(int(group.attrs[f"{name}_nlevels"])):
+    for level in range(int(attribute(group, f"{name}_nlevels"))):
         texts = _texts(_array(group, f"{name}_level{level}"))
         codes = _array(group, f"{name}_label{level}").tolist()
         levels.append([texts[code] if code >= 0 else "" for code in codes])
@@ -149,6 +149,7 @@ def _array(group: Any, name: str) -> np.ndarray:
     if not isinstance(data, h5py.Dataset) or data.dtype.hasobject:
         raise ValueError(f"its {name} holds Python objects, which are never opened")
     check_array(name, data)
+    check_pieces(name, data)
     return np.asarray(data[()])
 
 
