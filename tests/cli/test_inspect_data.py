@@ -145,7 +145,7 @@ def test_the_command_writes_what_it_lists(start: Callable, tmp_path: Path, name:
     assert ending.code == 0, ending.out + ending.err
     assert path.read_bytes() == before and "left in" in ending.out
     changes = [Change(**row) for row in read_csv(tmp_path / "out" / "fixes.csv")]
-    assert changes[-1].change == "left out" and "line 3: " in changes[-1].detail and "'many'" in changes[-1].detail
+    assert changes[-1].change == "left out" and changes[-1].place == "line 3" and "'many'" in changes[-1].detail
     raw = read_labels(path, missing="none", on_error="skip")
     again, expected = read_labels(tmp_path / name), applied(raw, changes[:-1])
     assert again.images == expected.images
@@ -164,3 +164,7 @@ def test_a_split_of_the_user_is_not_replaced(start: Callable, tmp_path: Path) ->
     ending = start("inspect", *words, f"fix={tmp_path / 'clean.csv'}")
     assert ending.code == 1 and f"{splits}, for the split that" in ending.err and "name another fix=" in ending.err
     assert splits.read_text() == "precious" and not (tmp_path / "clean.csv").exists()
+    ending = start("inspect", *words, f"fix={tmp_path / 'other.json'}")
+    lost = [change["detail"] for change in read_csv(tmp_path / "out" / "fixes.csv") if change["change"] == "left out"]
+    assert lost == ["2 id of images", "2 id of annotations", "2 track_id of annotations"], ending.err
+    assert "3 left out" in ending.out

@@ -12,7 +12,7 @@ def main(cfg: DictConfig) -> None:
     from pathlib import Path
 
     from softpoint.images import ImageFolder
-    from softpoint.labels.convert import check_splits_path, summary, write_labels, written_lines
+    from softpoint.labels.convert import check_splits_path, left_out, summary, write_labels, written_lines
     from softpoint.labels.formats import WRITERS, recognize
     from softpoint.labels.label_sets import as_paths, read_sets, source_name
     from softpoint.labels.row_errors import RowErrors
@@ -36,3 +36,5 @@ def main(cfg: DictConfig) -> None:
     labels = with_found_names(labels, image_folder)
     written = write_labels(labels, cfg.to, output, image_folder, errors)
     print(*written_lines(written, cfg.to, output), sep="\n")
+    if lost := left_out(labels):
+        print(f"left out {', '.join(lost)}")

@@ -100,7 +100,7 @@ def write_fixed(
 
     from softpoint.audit.console import print_changes
     from softpoint.audit.fixes import Change, fixed_labels
-    from softpoint.labels.convert import write_labels, written_lines
+    from softpoint.labels.convert import left_out, write_labels, written_lines
     from softpoint.labels.csv_io import write_rows
     from softpoint.labels.load import read_source
     from softpoint.labels.row_errors import RowErrors
@@ -110,7 +110,11 @@ def write_fixed(
     labels, changes = fixed_labels(raw, loaded.labels, report.findings, source.missing, kinds)
     errors = RowErrors(loaded.errors.source, "skip", silent=True)
     written = write_labels(labels, to, path, loaded.image_folder, errors)
-    changes += [Change("", "", "left out", "", row) for row in (*loaded.errors.skipped, *errors.skipped)]
+    changes += [Change("", "", "left out", "", content) for content in left_out(raw)]
+    images = {subject.place: subject.image for subject in raw.subjects}
+    for row in (*loaded.errors.skipped, *errors.skipped):
+        place, _, reason = row.partition(": ")
+        changes.append(Change(place, images.get(place, ""), "left out", "", reason))
     print_changes(changes)
     write_rows(output / "fixes.csv", [Change._fields, *changes])
     print(*written_lines(written, to, path), sep="\n")

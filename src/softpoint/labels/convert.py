@@ -52,6 +52,16 @@ def write_stated_splits(labels: Labels, output: Path) -> Path | None:
     return path
 
 
+def left_out(labels: Labels) -> list[str]:
+    """Return phrases about what the file of `labels` holds and no file that is written does.
+
+    >>> from softpoint.labels.skeleton import Skeleton
+    >>> left_out(Labels("a.json", ".", Skeleton(("nose",)), (), unread={"track_id of annotations": 2}))
+    ['2 track_id of annotations']
+    """
+    return [f"{count} {content}" for content, count in labels.unread.items()]
+
+
 def written_lines(written: Labels, to: str, output: Path) -> list[str]:
     """Return lines about labels that `write_labels` wrote and how to train on them, and write the split they state."""
     lines, folder = [f"wrote {output} ({to}): {summary(written)}"], Path(written.folder)

@@ -41,11 +41,13 @@ def merge_labels(parts: Sequence[Labels], errors: RowErrors, union: bool = False
     errors.raise_or_warn("")
     _check_owners(parts)
     subjects = tuple(chain.from_iterable(_with_single_images(parts)))
-    unused: Counter[str] = Counter()
+    unused, unread = Counter[str](), Counter[str]()
     for part in parts:
         unused.update(part.unused)
+        unread.update(part.unread)
     source = " and ".join(part.source for part in parts)
-    return Labels(source, str(folder), skeleton, subjects, _categories(parts, skeleton), _splits(parts), unused)
+    categories, splits = _categories(parts, skeleton), _splits(parts)
+    return Labels(source, str(folder), skeleton, subjects, categories, splits, unused, unread)
 
 
 def _skeleton(parts: Sequence[Labels], union: bool) -> Skeleton:

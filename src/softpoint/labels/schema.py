@@ -46,7 +46,8 @@ class Labels:
 
     Where the file has categories with different keypoints, the skeleton holds all keypoints, and `categories` lists
     those of each. `splits` holds the train, val or test that the file itself states for its images, by their path;
-    it is empty where the file states none. `unused` counts what else the file holds, such as predicted instances.
+    it is empty where the file states none. `unused` counts what else the file holds, such as predicted instances, and
+    `unread` the fields that only other programs use, such as the outlines of COCO: no other file has them.
     """
 
     source: str  # file or folder, for messages
@@ -56,6 +57,7 @@ class Labels:
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     splits: Mapping[str, str] = field(default_factory=dict)
     unused: Mapping[str, int] = field(default_factory=dict)
+    unread: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # A point is labeled where it has coordinates.

@@ -124,7 +124,8 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
             subjects.append(Subject(image.path, image.place, *unlabeled, group=image.group, size=image.size))
     keypoints = {category.name: category.keypoints for category in filter(None, categories.values())}
     keypoints = {name: parts for name, parts in keypoints.items() if parts}
-    return Labels(str(path), str(folder), skeleton, tuple(subjects), keypoints, unused=unused)
+    unread = coco_schema.unread_fields(content["images"], content["annotations"])
+    return Labels(str(path), str(folder), skeleton, tuple(subjects), keypoints, unused=unused, unread=unread)
 
 
 def _folder(path: Path, written: list[str]) -> Path:

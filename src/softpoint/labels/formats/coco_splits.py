@@ -29,7 +29,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
 
     Raises ValueError as `coco.read` does, and for files with different keypoints.
     """
-    folder, unused = images or path, Counter[str]()
+    folder, unused, unread = images or path, Counter[str](), Counter[str]()
     subjects: list[Subject] = []
     splits: dict[str, str] = {}
     first: Labels | None = None
@@ -46,9 +46,10 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
         below = [replace(s, image=f"{part}/{s.image}", place=f"{part} {s.place}") for s in labels.subjects]
         splits |= {s.image: split_name(part) or "" for s in below}
         unused.update(labels.unused)
+        unread.update(labels.unread)
         subjects += below
     assert first is not None
-    return Labels(str(path), str(folder), first.skeleton, tuple(subjects), first.categories, splits, unused)
+    return Labels(str(path), str(folder), first.skeleton, tuple(subjects), first.categories, splits, unused, unread)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,6 +15,12 @@ from softpoint.labels.formats.parsing import json_values
 from softpoint.labels.schema import UNLABELED, Subject
 
 Entry = dict[str, Any]
+
+# Fields that are kept, or follow from those that are; a file that is written has ids of its own.
+_IMAGE = {"file_name", "height", "width", "group"}
+_ANNOTATION = {
+    *("image_id", "category_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd", "name", "group"),
+}
 
 # Coordinates (K, 2) and visibility (K,) in the skeleton of all categories.
 Points = tuple[np.ndarray, np.ndarray]
@@ -54,6 +61,27 @@ def parse_id(entry: Entry, key: str) -> int | str:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     raise ValueError(f"{key} is {json_values.quote(value)}; it must be an integer or text")
+
+
+def unread_fields(images: Iterable[Any], annotations: Iterable[Any]) -> Counter[str]:
+    """Return the numbers of fields that are filled in but not kept.
+
+    >>> unread_fields([{"file_name": "a.png", "license": 3}], [{"segmentation": [], "track_id": 0}, []])
+    Counter({'license of images': 1, 'track_id of annotations': 1})
+    """
+    counts: Counter[str] = Counter()
+    for kind, entries, known in (("images", images, _IMAGE), ("annotations", annotations, _ANNOTATION)):
+        for entry in filter(_is_object, entries):
+            counts.update(f"{key} of {kind}" for key in sorted(entry.keys() - known) if _is_filled(entry[key]))
+    return counts
+
+
+def _is_object(entry: Any) -> bool:
+    return isinstance(entry, dict)
+
+
+def _is_filled(value: Any) -> bool:
+    return value is not None and value != [] and value != {} and value != ""
 
 
 def parse_category(entry: Entry, unused: Counter[str]) -> Category:
