@@ -139,6 +139,8 @@ def test_painted_scenes_are_only_drawn(start: Callable, tmp_path: Path) -> None:
 def test_the_command_writes_what_it_lists(start: Callable, tmp_path: Path, name: str) -> None:
     path = written(tmp_path, ROWS.replace("m2,2.5", "m2,many"))
     images(tmp_path, read_labels(path, on_error="skip"), (30, 40))
+    (tmp_path / "v" / "e.png").rename(tmp_path / "v" / "seen.png")
+    path.write_text(path.read_text().replace("v/e.png", "v/seen.pgn"))
     before = path.read_bytes()
     words = [f"data.labels={path}", f"output={tmp_path / 'out'}", f"data.cache_dir={tmp_path}", "data.mode=instance"]
     ending = start("inspect", *words, f"fix={tmp_path / name}")
@@ -148,7 +150,7 @@ def test_the_command_writes_what_it_lists(start: Callable, tmp_path: Path, name:
     assert changes[-1].change == "left out" and changes[-1].place == "line 3" and "'many'" in changes[-1].detail
     raw = read_labels(path, missing="none", on_error="skip")
     again, expected = read_labels(tmp_path / name), applied(raw, changes[:-1])
-    assert again.images == expected.images
+    assert again.images == expected.images and "v/seen.png" in again.images
     np.testing.assert_array_equal(again.keypoints, expected.keypoints)
     np.testing.assert_array_equal(again.visibility, expected.visibility)
     ending = start("inspect", *words, f"fix={tmp_path / name}")

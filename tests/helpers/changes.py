@@ -30,6 +30,9 @@ def applied(raw: Labels, changes: Sequence[Change]) -> Labels:
         if change.change == "dropped":
             del subjects[change.place]
             continue
+        if change.change == "renamed":
+            subjects[change.place] = replace(subject, image=change.detail)
+            continue
         points, states = subject.keypoints.copy(), subject.visibility.copy()
         if change.change == "swapped":
             a, b = names.index(change.keypoint), names.index(change.detail)

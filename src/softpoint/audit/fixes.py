@@ -13,7 +13,7 @@ from softpoint.audit.report import Example, Finding
 from softpoint.labels.missing import Missing, without_marks
 from softpoint.labels.schema import Labels, Subject
 
-KINDS = ("swapped", "blanked", "dropped")
+KINDS = ("swapped", "blanked", "dropped", "renamed")
 
 Pair = tuple[int, int]
 

@@ -100,14 +100,18 @@ def write_fixed(
 
     from softpoint.audit.console import print_changes
     from softpoint.audit.fixes import Change, fixed_labels
+    from softpoint.images.scan import memo_path, scan
     from softpoint.labels.convert import left_out, write_labels, written_lines
     from softpoint.labels.csv_io import write_rows
     from softpoint.labels.load import read_source
     from softpoint.labels.row_errors import RowErrors
+    from softpoint.labels.validate import with_corrected_names
+    from softpoint.paths import user_cache_dir
 
     with quiet():
         raw = read_source(replace(source, missing="none"), RowErrors(loaded.errors.source, silent=True))
-    labels, changes = fixed_labels(raw, loaded.labels, report.findings, source.missing, kinds)
+    named = with_corrected_names(loaded.labels, loaded.image_folder) if "renamed" in kinds else loaded.labels
+    labels, changes = fixed_labels(raw, named, report.findings, source.missing, kinds)
     errors = RowErrors(loaded.errors.source, "skip", silent=True)
     written = write_labels(labels, to, path, loaded.image_folder, errors)
     changes += [Change("", "", "left out", "", content) for content in left_out(raw)]
@@ -118,8 +122,12 @@ def write_fixed(
     print_changes(changes)
     write_rows(output / "fixes.csv", [Change._fields, *changes])
     print(*written_lines(written, to, path), sep="\n")
-    sizes = np.array([loaded.scans[image].size for image in written.images], dtype=np.int64).reshape(-1, 2)
-    return replace(loaded, labels=replace(written, unused={}), sizes=sizes, errors=RowErrors(str(path), silent=True))
+    new = [image for image in dict.fromkeys(written.images) if image not in loaded.scans]
+    memo = memo_path(loaded.image_folder, user_cache_dir(source.cache_dir))
+    scans = loaded.scans | {image.image: image for image in scan(loaded.image_folder, new, memo)}
+    sizes = np.array([scans[image].size for image in written.images], dtype=np.int64).reshape(-1, 2)
+    quietly = RowErrors(str(path), silent=True)
+    return replace(loaded, labels=replace(written, unused={}), sizes=sizes, scans=scans, errors=quietly)
 
 
 def audit(loaded: LoadedLabels, source: LabelSource, split: Split, seed: int, unlabeled: bool) -> Report:

@@ -79,6 +79,19 @@ def with_found_names(labels: Labels, image_folder: ImageFolder) -> Labels:
         return labels
     name, file = next(iter(found.items()))
     _log.warning("%s: %d images have another name, as %s, which is %s here", labels.source, len(found), name, file)
+    return _renamed(labels, found)
+
+
+def with_corrected_names(labels: Labels, image_folder: ImageFolder) -> Labels:
+    """Return the labels with the names of the files of which a missing image's is a misspelling, see `misspelled`."""
+    likely = LikelyNames(image_folder.folder, labels.paths)
+    missing = [name for name in dict.fromkeys(labels.paths) if not _exists(image_folder, name)]
+    found = {name: file for name in missing if (file := likely.misspelled(name))}
+    counts = Counter(found.values())
+    return _renamed(labels, {name: file for name, file in found.items() if counts[file] == 1})
+
+
+def _renamed(labels: Labels, found: Mapping[str, str]) -> Labels:
     subjects = (
         replace(s, image=found.get(path, s.image)) for s, path in zip(labels.subjects, labels.paths, strict=True)
     )

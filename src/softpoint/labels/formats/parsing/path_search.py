@@ -118,6 +118,19 @@ class LikelyNames:
             self._hints[written] = f"; did you mean {found}?" if found else ""
         return self._hints.get(written, "")
 
+    def misspelled(self, written: str) -> str | None:
+        """Return the image of a path whose letters are in another order, or whose suffix alone differs; else None.
+
+        >>> names = LikelyNames(Path(__file__).parents[2], [])
+        >>> names.misspelled("fromats/pts.py"), names.misspelled("formts/pts.py")
+        ('formats/pts.py', None)
+        """
+        path = normalize_path(written)
+        if (found := self._search(path)) is None or _NUMBER.findall(found) != _NUMBER.findall(path):
+            return None
+        same_stem = PurePosixPath(found).with_suffix("") == PurePosixPath(path).with_suffix("")
+        return found if same_stem or sorted(found) == sorted(path) else None
+
     def _search(self, path: str) -> str | None:
         if path.startswith(("../", "/")):
             return None
