@@ -102,7 +102,7 @@ def test_images_of_one_name_do_not_hide_each_other_and_folders_may_be_numbers(
         ("best", "empty", r"empty holds no image and no video; looked for"),
         ("best", "text.ckpt", r"text.ckpt is no image ("),
         ("best", "991", r"error: source=camera 991 cannot be opened: there is none of this number"),
-        ("best", "rtsp://me:secret@127.0.0.1:9/a", r"error: source=rtsp://127.0.0.1:9/a cannot be read ("),
+        ("best", "rtsp://me:secret@127.0.0.1:9/a", r"error: source=rtsp://127.0.0.1:9/a cannot be opened ("),
     ],
 )
 def test_what_is_missing_is_named(
