@@ -56,6 +56,7 @@ def test_a_server_without_torch_finishes_waiting_requests_when_it_is_stopped(ser
     process, address = server
     with httpx.Client(base_url=address, timeout=100, trust_env=False) as client, ThreadPoolExecutor(3) as clients:
         assert client.get("/health").json() == {"status": "ready", "model": "teller.onnx"}
+        assert client.get("/health", headers={"host": "evil.example"}).status_code == 421
         assert client.get("/model").json()["keypoints"] == ["corner", "color"]
         # uvicorn's own limit; it may close the connection before the client has read the response
         with suppress(httpx.TransportError):

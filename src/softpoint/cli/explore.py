@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> None:
         require("gradio", "explore", "exploring")
         from softpoint.explorer.app import create_app
 
-        app = create_app(Path(folder), listening.getsockname()[0], opened_model(cfg), audited_set(cfg))
+        app = create_app(Path(folder), opened_model(cfg), audited_set(cfg))
         print(f"open {address_of(listening)}/ in a browser; Ctrl-C stops", flush=True)
         limits = Limits(body_s=600)  # of a video, which goes to the disk
         serve(app, listening, grace_s=1, access_log=False, limits=limits, on_end=app.state.end_streams)

@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 _SESSIONS = 32  # visitors whose uploads are kept in memory; the oldest are forgotten
 
 
-def create_app(
-    folder: Path, host: str = "127.0.0.1", model: tuple[Predictor, str] | None = None, data: AuditedSet | None = None
-) -> FastAPI:
-    """Return the application, which keeps uploads in `folder` and listens on `host`; a `model` has a name.
+def create_app(folder: Path, model: tuple[Predictor, str] | None = None, data: AuditedSet | None = None) -> FastAPI:
+    """Return the application, which keeps uploads in `folder`; a `model` has a name.
 
     It loads nothing from other servers, sends nothing to them, and hands out no file. Before it ends,
     `state.end_streams` must be called, because a page that is open waits for news.
@@ -55,7 +53,7 @@ def create_app(
     page.has_launched = True  # which mounting leaves out, and without which gradio does not check the paths of files
     (mounted,) = (cast(Any, route.app) for route in app.routes if isinstance(route, Mount))
     app.state.end_streams = mounted.stop_event.set
-    app.add_middleware(Guard, folder=folder, max_bytes=largest, host=host)
+    app.add_middleware(Guard, folder=folder, max_bytes=largest)
     return app
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -47,15 +46,13 @@ class Guard:
     """Passes requests of known paths on, with bodies of a stated and limited length, and files from `folder` alone.
 
     Other pages that a visitor's browser has open may link to the page and no more: they could send events and uploads.
-    A server that listens on this machine alone also refuses other names of it in a request: a page elsewhere could
-    give its own name to this address, and read what is shown here. A request that fails is logged in one line.
+    A request that fails is logged in one line.
     """
 
-    def __init__(self, app: App, folder: Path, max_bytes: int, host: str) -> None:
+    def __init__(self, app: App, folder: Path, max_bytes: int) -> None:
         self.app, self.folder, self.max_bytes = app, folder, max_bytes
         # What the library deletes is gone by then.
         self.room = UploadFolder(folder, _LARGEST_FILES * max_bytes, KEPT_S + 120)
-        self.local = _is_loopback(host)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request, with headers that keep the page from loading anything from elsewhere."""
@@ -105,8 +102,6 @@ class Guard:
     def refusal(self, scope: Message) -> tuple[int, str] | None:
         """Return status and reason for a request that is refused."""
         headers, path = dict(scope["headers"]), scope["path"]
-        if self.local and not _is_loopback(_name(headers.get(b"host", b"").decode("latin-1"))):
-            return 421, "this server answers to 127.0.0.1 and localhost alone"
         if _of_another_page(headers) and not (path == "/" and _is_link(scope["method"], headers)):
             return 403, "this request comes from another page"
         if path not in PATHS and not path.startswith(FOLDERS):
@@ -195,24 +190,3 @@ async def _refuse(send: Send, status: int, reason: str) -> None:
     headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": reason.encode()})
-
-
-def _name(host: str) -> str:
-    """Return the name in a Host header.
-
-    >>> _name("127.0.0.1:80"), _name("[::1]:80"), _name("localhost")
-    ('127.0.0.1', '::1', 'localhost')
-    """
-    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-
-
-def _is_loopback(host: str) -> bool:
-    """Return whether a name is of this machine alone.
-
-    >>> _is_loopback("127.0.0.1"), _is_loopback("localhost"), _is_loopback("0.0.0.0"), _is_loopback("a.example")
-    (True, True, False, False)
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 
 from softpoint.serving.connections import Limits, bounded
+from softpoint.serving.names import OwnNames, is_loopback
 from softpoint.serving.open_files import connections_within
 
 _SENT_AHEAD = 1 << 17  # bytes that the system keeps for a client that does not take its answers
@@ -66,7 +67,10 @@ def serve(
     limits: Limits | None = None,
     on_end: Callable[[], object] = lambda: None,
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C, call `on_end`, and finish the requests in progress within `grace_s` seconds."""
+    """Serve until SIGTERM or Ctrl-C, call `on_end`, and finish the requests in progress within `grace_s` seconds.
+
+    A server that listens on this machine alone refuses requests for other names.
+    """
     limits = limits or Limits()
     if (most := connections_within(limits.max_connections)) < limits.max_connections:
         short = f"the limit of open files allows {most} connections and not max_connections={limits.max_connections}"
@@ -78,7 +82,7 @@ def serve(
             super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
-        app,
+        OwnNames(app) if is_loopback(listening.getsockname()[0]) else app,
         http=bounded(replace(limits, max_connections=most)),
         backlog=_WAITING,
         ws="none",
