@@ -34,9 +34,9 @@ def modules(folder: Path, beside: Path) -> dict[str, Path]:
 SOURCES = modules(PACKAGE, PACKAGE)
 SCRIPTS = modules(ROOT / "scripts", ROOT)
 ROOMS = (
-    "audit", "cli", "data", "datasets", "demo", "evaluation", "explorer", "extras", "functional", "images", "inference",
-    "labels", "layers", "machine", "metrics", "models", "paths", "progress", "renamed_keys", "report", "runtime",
-    "selection", "serving", "studies", "suggest", "tables", "training", "types", "viz", "watchdog",
+    "audit", "cli", "colors", "data", "datasets", "demo", "evaluation", "explorer", "extras", "functional", "images",
+    "inference", "labels", "layers", "machine", "metrics", "models", "paths", "progress", "renamed_keys", "report",
+    "runtime", "selection", "serving", "studies", "suggest", "tables", "training", "types", "viz", "watchdog",
 )  # fmt: skip
 
 
@@ -68,6 +68,7 @@ def inside(room: str) -> list[str]:
 
 # Which rooms each room may open, itself aside. Signposts to a misspelled name serve everybody.
 ALLOWED = {
+    "colors": set(),
     "extras": set(),
     "machine": set(),
     "paths": set(),
@@ -87,7 +88,7 @@ ALLOWED = {
     "data": {"functional", "images", "labels", "machine", "paths", "suggest"},
     "audit": {"functional", "images", "labels", "paths", "progress", "suggest", "tables", "viz"},
     "datasets": {"images", "labels", "paths", "progress", "suggest"},
-    "viz": {"functional", "data", "labels", "paths", "suggest"},
+    "viz": {"colors", "functional", "data", "labels", "paths", "suggest"},
     "demo": {"functional", "layers", "suggest", "tables", "viz"},
     "training": {
         "data", "evaluation", "extras", "functional", "images", "inference", "labels", "layers", "machine", "metrics",
@@ -98,22 +99,22 @@ ALLOWED = {
         "runtime", "suggest", "viz",
     },
     "evaluation": {
-        "data", "extras", "functional", "images", "inference", "labels", "machine", "metrics", "models", "paths",
-        "suggest", "tables", "viz",
+        "colors", "data", "extras", "functional", "images", "inference", "labels", "machine", "metrics", "models",
+        "paths", "suggest", "tables", "viz",
     },
     "studies": {
         "data", "evaluation", "images", "inference", "labels", "machine", "metrics", "paths", "suggest", "tables",
         "training", "viz",
     },
     "explorer": {
-        "audit", "data", "demo", "functional", "images", "inference", "labels", "layers", "models", "paths", "suggest",
-        "viz",
+        "audit", "colors", "data", "demo", "functional", "images", "inference", "labels", "layers", "models", "paths",
+        "suggest", "viz",
     },
-    "report": {"evaluation", "inference", "metrics", "paths", "progress", "viz"},
+    "report": {"colors", "evaluation", "inference", "metrics", "paths", "progress", "viz"},
     "selection": {
         "evaluation", "functional", "images", "inference", "labels", "layers", "metrics", "paths", "tables", "viz",
     },
-    "serving": {"extras", "images", "paths", "runtime", "suggest"},
+    "serving": {"colors", "extras", "images", "paths", "runtime", "suggest"},
     "cli": {*ROOMS},
 }  # fmt: skip
 

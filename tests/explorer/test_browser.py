@@ -15,11 +15,11 @@ import pytest
 
 from helpers.browser import Browser
 from helpers.training import NAMES
+from softpoint.colors import contrast
 from softpoint.demo import analyze, feature_map, intensity
 from softpoint.images.decode import read_image
 from softpoint.inference import load_predictor
 from softpoint.viz import write_image
-from softpoint.viz.colors import contrast
 
 # The smallest contrast of each visible text with what is behind it, with the text: WCAG's AA is 4.5, or 3 if large.
 CONTRAST = Path(__file__).with_name("contrast.js").read_text()

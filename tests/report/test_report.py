@@ -17,12 +17,12 @@ import pytest
 from helpers.browser import Browser
 from helpers.results import example_results, unlabeled
 from softpoint.cli.report import write_report
+from softpoint.colors import contrast, line_colors, palette, to_hex
 from softpoint.evaluation import Results, compare, evaluate
 from softpoint.images.decode import read_image
 from softpoint.labels.skeleton import Skeleton
 from softpoint.report import comparison_page, evaluation_page
 from softpoint.report.gallery import mean_errors
-from softpoint.viz.colors import contrast, line_colors, palette, to_hex
 from softpoint.viz.figures import COLORS
 from softpoint.viz.theme import PALETTE, dark_twin
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from serving.conftest import Teller, encoded
+from softpoint.colors import palette, to_hex
 from softpoint.runtime import load
 
 
@@ -105,7 +106,18 @@ def test_the_page_is_its_own_alone_and_pages_of_other_origins_must_be_named(talk
     assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy and len(script) == 1
     assert page.headers["content-type"].startswith("text/html") and "://" not in page.text
     assert (mine.status_code, mine.headers["access-control-allow-origin"]) == (400, "https://my.site")
+    colors = " ".join(map(to_hex, palette(2).tolist()))
+    assert f'<body data-colors="{colors}">' in page.text
     assert other.status_code == 400 and "access-control-allow-origin" not in other.headers
+
+
+@pytest.mark.parametrize(("cors", "status"), [(["https://my.site"], 200), (["*"], 400)])
+def test_a_named_page_of_the_internet_may_ask_a_server_of_a_private_network(talk, cors: list[str], status: int):
+    asks = {"origin": "https://my.site", "access-control-request-method": "POST"}
+    asks["access-control-request-private-network"] = "true"
+    answer = talk(lambda client, _: client.options("/predict", headers=asks), cors=cors)
+    assert answer.status_code == status
+    assert ("access-control-allow-private-network" in answer.headers) == (status == 200)
 
 
 def test_64_clients_at_once_get_the_results_of_the_runtime(talk, teller_file: Path):

@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from softpoint.colors import line_colors
 from softpoint.evaluation.results import Results
 from softpoint.inference.run_record import one_line
 from softpoint.metrics.functional import nme
-from softpoint.viz.colors import line_colors
 from softpoint.viz.figures import COLORS, new_figure, number_log_axis, styled
 
 _SIZE = (5.2, 4)  # inches

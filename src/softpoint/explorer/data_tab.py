@@ -11,6 +11,7 @@ import gradio as gr
 import numpy as np
 
 from softpoint.audit import Example, Finding, Report
+from softpoint.colors import to_hex
 from softpoint.explorer.errors import Measured
 from softpoint.explorer.events import ONCE, follow
 from softpoint.explorer.html import drawing, problem, table, text
@@ -20,7 +21,6 @@ from softpoint.labels.load import LoadedLabels
 from softpoint.labels.schema import Labels
 from softpoint.labels.skeleton import Skeleton
 from softpoint.viz import draw_tile, palette
-from softpoint.viz.colors import to_hex
 from softpoint.viz.primitives import draw_line
 
 ANY = ""  # which is no name of a keypoint or split

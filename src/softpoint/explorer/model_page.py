@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from softpoint.colors import to_hex
 from softpoint.explorer.html import download, drawing, problem, table, text
 from softpoint.explorer.predictions import Seen, files, read
 from softpoint.functional.coordinates import grid_to_image
@@ -14,7 +15,6 @@ from softpoint.inference.expected_distance import expected_distance, with_expect
 from softpoint.inference.explanation import Explanation
 from softpoint.inference.predictor import Predictor
 from softpoint.viz import attention_panel, confidence_parts, draw_keypoints, heatmap_panels, palette
-from softpoint.viz.colors import to_hex
 from softpoint.viz.primitives import draw_line
 
 FIRST = (

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from softpoint.colors import line_colors
 from softpoint.evaluation import plots, reliability_plots
 from softpoint.evaluation.results import Results, group_rows
 from softpoint.report.svg import figure_colors, inline_svg
-from softpoint.viz.colors import line_colors
 from softpoint.viz.figures import svg_text
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from softpoint import __version__
+from softpoint.colors import line_colors, to_hex
 from softpoint.evaluation.results import Results
 from softpoint.evaluation.tables import (
     Table,
@@ -26,7 +27,6 @@ from softpoint.report import figures
 from softpoint.report.facts import Facts, data_facts
 from softpoint.report.gallery import DIFFERENT, Load, cases, choose, mean_errors
 from softpoint.viz import palette
-from softpoint.viz.colors import line_colors, to_hex
 from softpoint.viz.theme import style_sheet
 
 _FOLDER = Path(__file__).parent

@@ -148,9 +148,9 @@ async def model(service: TheService) -> JSONResponse:
 
 
 @router.get("/", include_in_schema=False)
-async def front() -> HTMLResponse:
+async def front(service: TheService) -> HTMLResponse:
     """A page on which a person tries the model."""
-    html, headers = page()
+    html, headers = page(len(service.model.names))
     return HTMLResponse(html, headers=headers)
 
 
@@ -216,6 +216,6 @@ def create_app(service: Service) -> FastAPI:
     if origins := service.settings.cors:
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["Content-Type"],
-            expose_headers=["Retry-After"],
+            expose_headers=["Retry-After"], allow_private_network="*" not in origins,
         )  # fmt: skip
     return app

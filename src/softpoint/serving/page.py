@@ -8,16 +8,21 @@ import re
 from functools import cache
 from pathlib import Path
 
+from softpoint.colors import palette, to_hex
+
 
 @cache
-def page() -> tuple[str, dict[str, str]]:
+def page(num_keypoints: int) -> tuple[str, dict[str, str]]:
     """Return HTML, and headers by which a browser runs its own script alone and asks no other server.
 
-    >>> html, headers = page()
+    >>> html, headers = page(2)
+    >>> '<body data-colors="#e69f00 #56b4e9">' in html
+    True
     >>> "default-src 'none'" in headers["Content-Security-Policy"]
     True
     """
     html = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    html = html.replace("COLORS", " ".join(map(to_hex, palette(num_keypoints).tolist())), 1)
     script, style = (_digest(html, tag) for tag in ("script", "style"))
     # Colors of a row are set by the script, which a policy on attributes does not concern.
     policy = (

@@ -1,6 +1,6 @@
 """Keypoints and heatmaps drawn on images, which are uint8 RGB arrays (H, W, 3), and the style of charts."""
 
-from softpoint.viz.colors import palette
+from softpoint.colors import palette
 from softpoint.viz.explain import attention_panel, confidence_parts, heatmap_panels, weight_bars
 from softpoint.viz.grid import contact_sheet, crop_around, draw_tile, legend
 from softpoint.viz.heatmap import blend_heatmap, colorize, heatmap_row

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from softpoint.colors import palette
 from softpoint.functional.coordinates import grid_to_image
 from softpoint.types import AttentionMaps
-from softpoint.viz.colors import palette
 from softpoint.viz.grid import contact_sheet
 from softpoint.viz.heatmap import blend_heatmap, fit_width
 from softpoint.viz.primitives import draw_ring

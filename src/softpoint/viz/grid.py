@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from softpoint.colors import palette
 from softpoint.functional.coordinates import grid_to_image
 from softpoint.labels.skeleton import Skeleton
-from softpoint.viz.colors import palette
 from softpoint.viz.image_ops import letterbox, resize, rgb_view
 from softpoint.viz.overlay import draw_keypoints
 from softpoint.viz.primitives import draw_disc, draw_ring

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from softpoint.colors import palette
 from softpoint.functional.coordinates import grid_to_image
 from softpoint.labels.skeleton import Skeleton
-from softpoint.viz.colors import palette
 from softpoint.viz.image_ops import enlarge, rgb_view
 from softpoint.viz.primitives import draw_cross, draw_disc, draw_ellipse, draw_line, draw_ring
 from softpoint.viz.text import draw_labels

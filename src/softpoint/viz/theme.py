@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from softpoint.viz.colors import contrast, readable, to_hex
+from softpoint.colors import contrast, readable, to_hex
 
 # Name: color in the light mode and in the dark mode.
 PALETTE = {
