@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,39 +64,54 @@ def _export_all(cfg: DictConfig, checkpoint: Checkpoint, name: str) -> None:
 
     from softpoint.inference import load_predictor
     from softpoint.inference.export import FORMATS, export
-    from softpoint.inference.export.parity import milliseconds, random_images
+    from softpoint.inference.export.parity import milliseconds
     from softpoint.tables import NumberTable
 
     folder, predictor, missing = Path(cfg.output or f"{name}.exports"), load_predictor(checkpoint), []
-    size = _image_size(cfg.image_size)
     images = _images(cfg, checkpoint, "test", cfg.check)
-    timed = next(
-        (image for image in images if size in (None, image.image.shape[:2])),
-        random_images(size or checkpoint.size, 1, fixed=True)[0],
-    )
+    timed = _typical(images, _image_size(cfg.image_size), checkpoint)
     table = NumberTable("file", ["MB", "px off, at most", "ms per image"])
     table.add_row("checkpoint", "", "", f"{milliseconds(predictor, timed, bool(checkpoint.crops)):.1f}")
     for format, entry in FORMATS.items():
         path = folder / f"{name}-{format}{entry.suffix}"
         try:
-            difference, metadata = export(checkpoint, predictor, path, _options(cfg, checkpoint, format), images)
-            time = milliseconds(entry.open(path, metadata)[0], timed, bool(checkpoint.crops))
-        except (ImportError, ValueError) as error:
-            missing.append(f"{format}: not written: {error}")
+            options = _options(cfg, checkpoint, format, checkpoint.size if entry.fixed else None)
+            difference, metadata = export(checkpoint, predictor, path, options, images)
+            image = timed if cfg.image_size or not entry.fixed else _typical(images, options.size, checkpoint)
+            time = milliseconds(entry.open(path, metadata)[0], image, bool(checkpoint.crops))
+        except Exception as error:  # of a converter or a runtime, which must not cost the formats after it
+            missing.append(f"{format}: not written: {error or type(error).__name__}")
             continue
         _write_card(cfg, checkpoint, path, format, difference)
-        table.add_row(path.name, f"{path.stat().st_size / 1e6:.1f}", f"{difference.largest:.4f}", f"{time:.1f}")
+        fixed = f" for {options.size[0]}x{options.size[1]}" if options.size and not cfg.image_size else ""
+        table.add_row(
+            f"{path.name}{fixed}", f"{path.stat().st_size / 1e6:.1f}", f"{difference.largest:.4f}", f"{time:.1f}"
+        )
     if len(missing) == len(FORMATS):
         raise ValueError("no format could be written: " + "; ".join(missing))
     Console(highlight=False).print(table)
     print(*missing, f"{folder}: compared on {timed.image.shape[1]} x {timed.image.shape[0]} pixels", sep="\n")
 
 
-def _options(cfg: DictConfig, checkpoint: Checkpoint, format: str) -> ExportOptions:
+def _typical(
+    images: Sequence[ComparisonImage], size: tuple[int, int] | None, checkpoint: Checkpoint
+) -> ComparisonImage:
+    """Return the first image of a size (H, W), None for any; a random one where there is none."""
+    from softpoint.images.channels import count_channels
+    from softpoint.inference.export.parity import random_images
+
+    noise = random_images(size or checkpoint.size, 1, fixed=True, channels=count_channels(checkpoint.channels))
+    return next((image for image in images if size in (None, image.image.shape[:2])), noise[0])
+
+
+def _options(
+    cfg: DictConfig, checkpoint: Checkpoint, format: str, size: tuple[int, int] | None = None
+) -> ExportOptions:
+    """Return the options of one format, for images of `size` where the config has none."""
     from softpoint.inference.export import ExportOptions
 
     calibration = _images(cfg, checkpoint, "train", cfg.calibration) if cfg.precision == "int8" else []
-    size = _image_size(cfg.image_size)
+    size = _image_size(cfg.image_size) or size
     return ExportOptions(format, cfg.precision, cfg.heatmaps, size, cfg.batch, cfg.opset, calibration)
 
 
