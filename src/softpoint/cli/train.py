@@ -206,6 +206,7 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     stated = copy.deepcopy(cfg)  # `instantiate` puts values in the place of references
     data, trainer = instantiate(cfg.datamodule), make_trainer(cfg.trainer)
+    data.check_files()  # the network may ask for its first weights
     make_module = instantiate(cfg.module, _partial_=True)
     check_trainer(trainer)
     if not trainer.loggers:  # which that callback refuses

@@ -119,6 +119,9 @@ class KeypointData(pl.LightningDataModule, ABC):
     def open(self) -> dict[str, Source]:
         """Return a source for each of train, val and test, and set `size` where it is not given."""
 
+    def check_files(self) -> None:
+        """Raise FileNotFoundError where files are missing, before anything is read or downloaded."""
+
     def setup(self, stage: str) -> None:
         """Open the sources, once."""
         if not self.sources:

@@ -26,6 +26,8 @@ from softpoint.images.channels import check_channels, count_channels
 from softpoint.images.duplicates import across_splits, describe_leaks
 from softpoint.images.scan import Scan, scan
 from softpoint.labels.boxes import BOX_SOURCES
+from softpoint.labels.formats import check_exists
+from softpoint.labels.label_sets import as_paths
 from softpoint.labels.load import LabelSource, LoadedLabels, load_labels
 from softpoint.labels.name_groups import shared_name_groups
 from softpoint.labels.schema import ABSENT, OCCLUDED, Labels
@@ -109,6 +111,11 @@ class LabeledData(KeypointData):
             return self.loaded.image_folder
         images, sizes = self.loaded.labels.images, self.loaded.sizes
         return PixelCache.open(self.loaded.image_folder, images, sizes, self._cache_kind, self.source.cache_dir)
+
+    def check_files(self) -> None:
+        """Raise FileNotFoundError where labels are missing."""
+        for path in as_paths(self.source.labels):
+            check_exists(path, self.source.fetch)
 
     def prepare_data(self) -> None:
         """Scan the images, also those without labels, and fill the cache on disk, in one process per machine."""

@@ -120,9 +120,7 @@ def read_labels(
     marks_of(missing)  # refuses a wrong value
     if format is not None:
         check_choice("data.format", format, FORMATS)
-    if not path.exists():
-        hint = f"download them by softpoint fetch {fetch}" if fetch else "name a label file, or the folder of a project"
-        raise FileNotFoundError(f"labels {path} do not exist; {hint}")
+    check_exists(path, fetch)
     errors = errors or RowErrors(str(path), on_error)
     before = len(errors.skipped)
     reader = FORMATS[format or recognize(path)]
@@ -138,6 +136,13 @@ def read_labels(
     if unused and not errors.silent:
         _log.warning("%s: left out %s", path, unused)
     return labels
+
+
+def check_exists(path: Path, fetch: str | None = None) -> None:
+    """Raise FileNotFoundError where there are no labels at a path; `fetch` names the public set that they belong to."""
+    if not path.exists():
+        hint = f"download them by softpoint fetch {fetch}" if fetch else "name a label file, or the folder of a project"
+        raise FileNotFoundError(f"labels {path} do not exist; {hint}")
 
 
 @contextmanager
