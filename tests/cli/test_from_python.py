@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 import softpoint
 from helpers.training import composed
 from softpoint.cli import from_python
+from softpoint.cli.overrides import override_value
 
 
 @pytest.fixture
@@ -56,12 +58,19 @@ def test_words_and_settings_compose_the_run_of_the_command(instead: Callable, tm
     assert state() == before
 
 
+def test_a_dict_arrives_as_it_was_given() -> None:
+    given = {"a:b": 1, "a,b": "x:y", " {c}": None, "d\\": [True], "e=f": {"g (h)": 2.5}, 7: 0, None: 1, True: 2}
+    assert OverridesParser.create().parse_override(f"key={override_value(given)}").value() == given
+
+
 @pytest.mark.parametrize(
     ("words", "settings", "message"),
     [
         (["data=mirror"], {}, "data has no option 'mirror'; did you mean 'mirror_mouse'?"),
         (["--help"], {}, "'--help' is no setting: give 'KEY=VALUE', or"),
         (["sweep=attention"], {}, "sweep=attention: softpoint.train is one run"),
+        ([], {"loss.keypoint_weights": {"1": 2}}, "loss.keypoint_weights: '1' cannot be a key in a setting"),
+        ([], {"loss.keypoint_weights": {"null": 2}}, "loss.keypoint_weights: 'null' cannot be a key in a setting"),
         ([], {"minutes": len}, "minutes: <built-in function len> is no plain value"),
     ],
 )

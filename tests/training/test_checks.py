@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
+from helpers.training import built, composed
 from softpoint.training.callbacks import Duration
 from softpoint.training.checks import check_accelerator, check_batches, check_trainer, leave_out_validation
 from softpoint.training.pruning import TRIAL
@@ -119,3 +121,14 @@ def test_a_study_that_chooses_by_validation_is_refused_without_any(monkeypatch: 
     monkeypatch.setenv(TRIAL, "{}")
     with pytest.raises(ValueError, match=r"chooses by val/epe, which a training without .*give data.val=0.2"):
         leave_out_validation(trainer())
+
+
+def test_minutes_are_a_number_and_no_truth_value() -> None:
+    with pytest.raises(ValueError, match="minutes must be a positive number, got True"):
+        Duration(None, True)
+
+
+def test_missing_labels_are_named_before_a_network_asks_for_its_weights(tmp_path: Path) -> None:
+    words = ["data=custom", f"data.labels={tmp_path}/no.csv", "backbone.weights=no.safetensors"]
+    with pytest.raises(FileNotFoundError, match=r"labels .*no\.csv do not exist"):
+        built(composed("train", words, tmp_path))

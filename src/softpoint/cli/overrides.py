@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.hydra_errors import CONFIGS, hydras, is_override, key_of
@@ -41,7 +44,7 @@ def split_arguments(arguments: Sequence[str], study: str) -> list[str]:
 
 
 def override_value(value: Any) -> str:
-    """Return a plain value as an override has it; ValueError for any other object.
+    """Return a plain value as an override has it; ValueError for any other object, and a key that none can have.
 
     >>> override_value([1, None, "a b", {"x": True}])
     "[1,null,'a b',{x:true}]"
@@ -49,7 +52,7 @@ def override_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(map(override_value, value))}]"
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{override_value(part)}" for key, part in value.items()) + "}"
+        return "{" + ",".join(f"{_name(key)}:{override_value(part)}" for key, part in value.items()) + "}"
     if isinstance(value, str | Path):
         return text_value(value)
     if value is None or isinstance(value, bool):
@@ -57,6 +60,20 @@ def override_value(value: Any) -> str:
     if isinstance(value, Real):
         return str(int(value)) if isinstance(value, Integral) else repr(float(value))
     raise ValueError(f"{value!r} is no plain value: give a number, a text, a path, None, or a list or dict of these")
+
+
+def _name(key: Any) -> str:
+    """Return a key of a dict as an override has it; ValueError for one that Hydra would read as another."""
+    text = re.sub(r"([\\()\[\]{}:=,\s])", r"\\\1", key) if isinstance(key, str) else override_value(key)
+    try:
+        read: Any = OverridesParser.create().parse_override(f"key={{{text}:0}}").value()
+    except HydraException:
+        read = {}
+    if [(type(name), name) for name in read] != [(type(key), key)]:
+        raise ValueError(
+            f"{key!r} cannot be a key in a setting; write the dict into a YAML file of --config-dir=FOLDER"
+        )
+    return text
 
 
 def whole_numbers(cfg: DictConfig, key: str, least: int = 0) -> list[int]:

@@ -116,7 +116,7 @@ class Duration(Timer):
     """
 
     def __init__(self, max_epochs: int | None, minutes: float | None) -> None:
-        if minutes is not None and not (isinstance(minutes, int | float) and 0 < minutes < math.inf):
+        if minutes is not None and not (type(minutes) in (int, float) and 0 < minutes < math.inf):
             raise ValueError(f"minutes must be a positive number, got {minutes}; null trains for a number of epochs")
         super().__init__(None if minutes is None else timedelta(minutes=minutes), verbose=False)
         self.max_epochs, self.minutes = max_epochs, minutes

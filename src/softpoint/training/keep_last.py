@@ -36,7 +36,7 @@ class KeepLast(Checkpoint):
 
     def __init__(self, dirpath: str | Path, minutes: float | None, steps: int | None) -> None:
         for key, value in (("minutes", minutes), ("steps", steps)):
-            if value is not None and not (isinstance(value, int | float) and 0 < value < math.inf):
+            if value is not None and not (type(value) in (int, float) and 0 < value < math.inf):
                 raise ValueError(f"checkpoint_every.{key}={value}: give a positive number, or null")
         self.path, self.minutes, self.steps = Path(dirpath, LAST), minutes, steps
         self.received = 0  # number of a signal
