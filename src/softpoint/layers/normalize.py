@@ -14,8 +14,9 @@ _ROUNDING = 1e-3  # by which a warp of an image in [0, 1] may exceed it
 class Normalize(nn.Module):
     """(image / 255 - mean) / std per channel, for uint8 images or floats already in [0, 1].
 
-    Raises ValueError for an image of other numbers or another count of channels. In a graph that is traced from it,
-    numbers are not looked at.
+    Raises ValueError for an image of other numbers or another count of channels. Floats are looked at on the CPU alone,
+    where they make no GPU wait, and not in training, whose steps of numbers that are not finite are skipped, nor in a
+    graph that is traced.
 
     >>> Normalize((0.5,), (0.5,))(torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 1, 2)).flatten().tolist()
     [-1.0, 1.0]
@@ -33,7 +34,8 @@ class Normalize(nn.Module):
         if image.shape[-3] != len(self.mean):
             raise ValueError(f"an image must have {len(self.mean)} channels as (..., C, H, W), got {(*image.shape,)}")
         if image.is_floating_point():
-            _check_range(image)
+            if not self.training and image.device.type == "cpu":
+                _check_range(image)
         elif image.dtype == torch.uint8:
             image = image.to(self.mean.dtype) / 255
         else:
