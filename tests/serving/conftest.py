@@ -33,7 +33,7 @@ class Teller:
         self.path, self.names = Path("folder/teller.onnx"), ["corner", "color"]
         self.metadata = {"keypoints": self.names, "size": [8, 8], "crops": crops, "channels": 3, "faults": []}
         self.metadata["metrics"] = {"epe": float("nan")}
-        self.fixed_size = None
+        self.fixed_size, self.channels = None, 3
         self.calls: list[int] = []
         self.gate = threading.Event()
         self.gate.set()

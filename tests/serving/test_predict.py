@@ -70,6 +70,7 @@ def test_the_metadata_of_the_model_is_returned(talk):
         "keypoints": ["corner", "color"],
         "size": [8, 8],
         "crops": None,
+        "channels": 3,
         "faults": [],
         "metrics": {"epe": None},
     }
