@@ -36,7 +36,8 @@ SCRIPTS = modules(ROOT / "scripts", ROOT)
 ROOMS = (
     "audit", "cli", "colors", "data", "datasets", "demo", "evaluation", "explorer", "extras", "functional", "images",
     "inference", "labels", "layers", "machine", "metrics", "models", "paths", "progress", "renamed_keys", "report",
-    "runtime", "selection", "serving", "studies", "suggest", "tables", "training", "types", "viz", "watchdog",
+    "runtime", "selection", "serving", "signals", "studies", "suggest", "tables", "training", "types", "viz",
+    "watchdog",
 )  # fmt: skip
 
 
@@ -74,6 +75,7 @@ ALLOWED = {
     "paths": set(),
     "progress": set(),
     "renamed_keys": set(),
+    "signals": set(),
     "runtime": set(),
     "suggest": set(),
     "tables": set(),
@@ -92,7 +94,7 @@ ALLOWED = {
     "demo": {"functional", "layers", "suggest", "tables", "viz"},
     "training": {
         "data", "evaluation", "extras", "functional", "images", "inference", "labels", "layers", "machine", "metrics",
-        "models", "paths", "progress", "suggest", "tables", "viz",
+        "models", "paths", "progress", "signals", "suggest", "tables", "viz",
     },
     "inference": {
         "data", "extras", "functional", "images", "labels", "layers", "metrics", "models", "paths", "renamed_keys",

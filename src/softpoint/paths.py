@@ -13,6 +13,8 @@ from pathlib import Path
 from threading import get_ident
 from typing import IO, Any
 
+LOCK = ".lock"  # in a folder that a command is writing to
+
 # The number of a frame or page below a file with a suffix, or below a video in a package.
 _FRAME = re.compile(r"(\.[a-zA-Z]\w*/(?:video\d+/)?)([0-9]{1,11})$")
 
@@ -84,11 +86,26 @@ def exclusive_lock(path: Path, wait: bool = True) -> Iterator[None]:
             _locked.add(file)
             stack.callback(_locked.discard, file)
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not wait and not _is_at(file, path):  # another process removed it, having had the lock until just now
+                raise BlockingIOError
         except BlockingIOError:
             raise
         except (ImportError, OSError):
             pass
         yield
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Return whether an open file still has that path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def is_new(folder: Path) -> bool:
+    """Return whether a folder does not exist, or holds nothing but a lock."""
+    return not folder.exists() or (folder.is_dir() and all(path.name == LOCK for path in folder.iterdir()))
 
 
 def write_text(path: Path, text: str) -> None:

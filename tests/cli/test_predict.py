@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from helpers.training import NAMES, labeled, read_csv, write_labels
 from softpoint.images.decode import read_image
 from softpoint.inference import load_predictor
+from softpoint.inference.batch.journal import Journal
 from softpoint.labels.formats import read_labels
 
 
@@ -19,10 +21,18 @@ def numbers(row: dict[str, str], part: str) -> list[float]:
     return [float(row[f"{name}_{part}"]) for name in NAMES]
 
 
-def test_a_folder_becomes_a_table_and_images(run: Path, start: Callable, tmp_path: Path) -> None:
+def test_an_interrupted_folder_becomes_a_table_and_images(
+    run: Path, start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ckpt, source, output = run / "checkpoints" / "best.ckpt", run.parent / "moved", tmp_path / "out"
     words = [f"ckpt={ckpt}", f"source={source}", f"output={output}", "names=true", "ellipses=true"]
-    ending = start("predict", *words)
+    with monkeypatch.context() as patch:
+        append = Journal.append
+        patch.setattr(Journal, "append", lambda *item: (append(*item), signal.raise_signal(signal.SIGTERM)))
+        ending = start("predict", *words)
+    kept = f"1 images are kept in {output / 'predictions.partial'}; output={output} resume=true continues"
+    assert ending.code == 143 and kept in ending.out
+    ending = start("predict", *words, "resume=true")
     assert ending.code == 0 and f"12 images: {output / 'predictions.csv'}" in ending.out
     predictor, rows = load_predictor(ckpt), read_csv(output / "predictions.csv")
     assert [row["image"] for row in rows] == sorted(f"video{i % 4}/img{i:02}.png" for i in range(12))

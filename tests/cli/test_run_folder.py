@@ -12,6 +12,7 @@ from multiprocessing import Pipe, get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
 import pytest
 from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
@@ -19,8 +20,9 @@ from torch.distributed import TCPStore
 
 from helpers.training import tiny
 from softpoint.cli import run_folder
-from softpoint.paths import exclusive_lock
+from softpoint.paths import LOCK, exclusive_lock, is_new
 from softpoint.training.meeting import Meeting, meeting
+from softpoint.viz import write_image
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:.*is not empty")
 
@@ -112,7 +114,7 @@ def test_a_process_joins_the_first_where_lightning_trains_them_together(
             "hydra": {"run": {"dir": str(first)}, "sweep": {"dir": str(first)}, "sweeper": {"_target_": ""}},
         }
     )
-    with exclusive_lock(first / run_folder.LOCK):
+    with exclusive_lock(first / LOCK):
         with nullcontext() if joins else pytest.raises(SystemExit, match="another process is writing"):
             run_folder.LockFolder().on_run_start(config)
         with pytest.raises(SystemExit, match="another process is writing"):
@@ -226,12 +228,31 @@ def test_a_lock_ends_with_its_process_though_a_forked_one_goes_on(tmp_path: Path
         worker.join()
 
 
+def test_a_folder_of_results_is_locked_and_keeps_no_lock(tmp_path: Path) -> None:
+    results, nothing = tmp_path / "a" / "results", tmp_path / "b" / "nothing"
+    with run_folder.held:
+        for folder in (results, nothing):
+            run_folder.lock_output(folder)
+            with pytest.raises(ValueError, match=f"another process is writing to {folder} "):
+                run_folder.lock_output(folder)
+            assert is_new(folder)
+        (results / "a.csv").write_text("1")
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "results", "a.csv"] and not is_new(results)
+
+
+def test_a_lock_that_was_removed_while_it_was_taken_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(fcntl, "flock", lambda file, how: (tmp_path / LOCK).unlink())
+    with pytest.raises(BlockingIOError), exclusive_lock(tmp_path / LOCK, wait=False):
+        pass
+
+
 def test_a_folder_that_a_run_is_writing_to_is_refused_until_it_ends(start: Callable, tmp_path: Path) -> None:
     run, short = tmp_path / "a run", [*tiny(), "logger=csv"]
     assert start("train", *short, f"hydra.run.dir='{run}'").code == 0
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     resume = [f"resume='{run / 'checkpoints' / 'last.ckpt'}'", "hydra.verbose=false", "trainer.max_epochs=2"]
-    with exclusive_lock(run / run_folder.LOCK):
+    with exclusive_lock(run / LOCK):
         for words in ([*short, f"hydra.run.dir='{run}'"], [*short, *resume]):
             ending = start("train", *words)
             assert ending.code == 1 and ending.err.startswith(
@@ -239,6 +260,9 @@ def test_a_folder_that_a_run_is_writing_to_is_refused_until_it_ends(start: Calla
             )
         best = f"ckpt='{run / 'checkpoints' / 'best.ckpt'}'"
         assert f"error: another process is writing to {run} (pid=" in start("calibrate", best).err
+        write_image(tmp_path / "image.png", np.zeros((48, 64, 3), np.uint8))
+        for words in (["predict", f"source='{tmp_path / 'image.png'}'"], ["evaluate"]):
+            assert f"error: another process is writing to {run} (pid=" in start(*words, best, f"output='{run}'").err
         study = start("crossval", "data=mirror_mouse", f"output='{run}'")
         assert study.code == 1 and f"error: another process is writing to {run} (pid=" in study.err
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before

@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from helpers.training import CONFIGS, composed
 from softpoint.cli.hydra_errors import CommandLine
 from softpoint.cli.resume import arguments
-from softpoint.cli.run_folder import LOCK
 from softpoint.cli.stored_run import absolute, keep_words, newest_run, stored_words
+from softpoint.paths import LOCK
 from softpoint.suggest import quoted
 
 WORDS = ["optimizer=sgd", "data.train=8", "augment=strong", "resume=auto"]

@@ -14,8 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from helpers.training import CONFIGS, built, composed, read_csv, tiny
-from softpoint.cli import processes, run_folder, sweep, train
-from softpoint.paths import exclusive_lock
+from softpoint.cli import processes, sweep, train
+from softpoint.paths import LOCK, exclusive_lock
 from softpoint.studies.sweeps import Outcome
 from softpoint.suggest import quoted
 
@@ -59,7 +59,7 @@ def test_a_sweep_that_is_stopped_ranks_what_has_ended_and_leaves_what_another_pr
         return cfg.optimizer.lr, None
 
     monkeypatch.setattr(train, "train", stopped_at_3)
-    with exclusive_lock(tmp_path / "0" / run_folder.LOCK):
+    with exclusive_lock(tmp_path / "0" / LOCK):
         ending = start("train", "-m", "optimizer.lr=1,2,3,4", f"hydra.sweep.dir={tmp_path}")
     assert ending.code == 130 and not (tmp_path / "3").exists()
     (first, _, score), (second, failed, _) = (

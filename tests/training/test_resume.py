@@ -16,7 +16,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 
 from helpers.training import ROOT, built, composed, labeled, write_labels
-from softpoint.training.ending import SIGNALS
+from softpoint.signals import SIGNALS
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:.*is not empty.*", "ignore:The dirpath has changed"

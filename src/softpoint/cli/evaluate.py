@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.overrides import whole_number
 from softpoint.cli.report import collected_warnings, typed_command, write_report
+from softpoint.cli.run_folder import lock_output
 
 if TYPE_CHECKING:
     from softpoint.evaluation import Results
@@ -40,6 +41,7 @@ def main(cfg: DictConfig) -> None:
             warn_of_faults(checkpoint)
         if cfg.missing == "error":  # then all keypoints will be there, and an error need not wait for the predictions
             check_settings(checkpoints[0].skeleton, **settings)
+        lock_output(output)
         write = _write_evaluation if len(paths) == 1 else _write_comparison
         write(cfg, checkpoints, settings | draws, warnings)
     print(f"written to {output}")

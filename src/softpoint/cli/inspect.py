@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from softpoint.cli.run_folder import lock_output
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -45,6 +47,7 @@ def main(cfg: DictConfig) -> None:
         check_splits_path(loaded.labels, target[0], f"no file is overwritten: name another fix={target[0]}")
     report = audit(loaded, source, split, cfg.data.seed, cfg.unlabeled)
     output, labels, read = Path(cfg.output), loaded.labels, loaded.image_folder.read
+    lock_output(output)
     pages = {
         "images.png": page_of_labels(labels, read, cfg.images),
         "findings.png": page_of_findings(labels, read, report.findings, cfg.examples),

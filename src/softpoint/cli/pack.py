@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from omegaconf import DictConfig
 
+from softpoint.cli.run_folder import lock_output
 from softpoint.cli.shell import command, here
 from softpoint.suggest import setting
 
@@ -16,6 +19,8 @@ def main(cfg: DictConfig) -> None:
     from softpoint.data.shards.writer import pack
     from softpoint.progress import track
 
+    if "://" not in str(cfg.output):
+        lock_output(Path(cfg.output))
     data = instantiate(cfg.datamodule)
     with local_folder(cfg.output) as folder:
         data.prepare_data()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.faults import warn_of_faults
+from softpoint.cli.run_folder import lock_output
 
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint, Predictor
@@ -52,6 +53,7 @@ def main(cfg: DictConfig) -> None:
     options = PredictOptions(**plain | paths | reading)
     if cfg.video and all(isinstance(source, ImageSource) for source in sources):
         raise ValueError(f"video=true: there is no video in source={cfg.source}")
+    lock_output(output)
     job = Job(predictor, options, output, boxes, track)
     unreadable = []
     for source in sources:
@@ -80,6 +82,7 @@ def live(predictor: Predictor, checkpoint: Checkpoint, cfg: DictConfig, plain: M
         )
     if checkpoint.crops:
         print("this network was trained on crops of single subjects: it sees whole frames")
+    lock_output(Path(cfg.output))
     options = PredictOptions(**{**plain, "boxes": None, "exif": "ignore", "scale": cfg.overlay.scale})
     return predict_stream(predictor, Stream(cfg.source), options, Path(cfg.output), cfg.window)
 

@@ -129,8 +129,9 @@ def telling_way_on(trainer: Any, trusted: str) -> Iterator[None]:
 
 def way_on(trainer: Any, code: Any, trusted: str) -> str:
     """Return where a run was stopped, and the commands that go on with it or finish what it has."""
+    from softpoint.signals import SIGNALS
     from softpoint.training.calibrate import best_checkpoint
-    from softpoint.training.ending import REQUEUE, SIGNALS
+    from softpoint.training.ending import REQUEUE
     from softpoint.training.resume import has_checkpoint
 
     names = SIGNALS | ({REQUEUE: "SLURM's USR1"} if REQUEUE else {})

@@ -24,9 +24,9 @@ from softpoint.cli.processes import ALONE
 from softpoint.cli.shell import command
 from softpoint.cli.stored_run import kept_words, newest_run, own_words, owner
 from softpoint.machine import slurm_job
-from softpoint.paths import exclusive_lock
+from softpoint.paths import LOCK, exclusive_lock
+from softpoint.signals import exit_on
 
-LOCK = ".lock"
 AUTO = "auto"  # value of `resume`
 # The locks and the new folders of the running command; closing it unlocks, and removes folders without a result.
 held = ExitStack()
@@ -110,6 +110,24 @@ def lock(folder: Path, until: ExitStack = held) -> None:
     with suppress(OSError):
         of_job = f" job={slurm_job()}" * bool(slurm_job())
         (folder / LOCK).write_text(f"pid={os.getpid()} host={socket.gethostname()}{of_job}", encoding="utf-8")
+
+
+def lock_output(folder: Path) -> None:
+    """Lock a folder of results until the command ends, which then leaves no lock, and no folder it made for nothing.
+
+    Ctrl-C and SIGTERM end it by an exception, so that it still says what is kept.
+    """
+    missing = [place for place in (folder.absolute(), *folder.absolute().parents) if not place.exists()]
+    lock(folder)
+    if missing:
+        held.callback(_remove_without_result, missing[0], missing[1:])
+    held.callback(_remove_lock, folder.absolute())
+    held.enter_context(exit_on())
+
+
+def _remove_lock(folder: Path) -> None:
+    with suppress(OSError):
+        (folder / LOCK).unlink()
 
 
 def _keep_other_run(folder: Path, resume: str | None) -> None:

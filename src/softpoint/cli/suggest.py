@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from softpoint.cli.faults import calibration_command, warn_of_faults
 from softpoint.cli.overrides import whole_number
 from softpoint.cli.predict import boxes_for, orientation
+from softpoint.cli.run_folder import lock_output
 from softpoint.cli.shell import command, data_settings
 from softpoint.suggest import setting
 
@@ -57,6 +58,7 @@ def suggest_images(cfg: DictConfig) -> None:
     check_device(cfg.device)
     output = new_folder(Path(cfg.output))
     sources = find_sources(cfg.source, output)
+    lock_output(output)
     checkpoint = _checkpoint(cfg)
     predictor, reading = feature_predictor(checkpoint, cfg.device), _reading(cfg, checkpoint, sources)
     missing = checkpoint.data.get("missing", "auto")
@@ -144,6 +146,7 @@ def rank_labels(cfg: DictConfig) -> None:
     from softpoint.selection.outputs import new_folder, write_suspicions
 
     output = new_folder(Path(cfg.output))
+    lock_output(output)
     judged, data = _judged(cfg)
     found = suspicions(judged.by_seed, judged.fraction)
     files, drawn = write_suspicions(found, judged, output, cfg.count), found[: cfg.count]

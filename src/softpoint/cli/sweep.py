@@ -69,9 +69,9 @@ def _rank(folder: Path, outcomes: Mapping[str, Outcome]) -> None:
 
 def _tell_stopped(running: DictConfig, _kind: Any, error: BaseException | None, _trace: Any) -> None:
     """Rank what a sweep has that a signal stopped, and print how to go on with it."""
+    from softpoint.signals import SIGNALS
     from softpoint.studies.sweeps import read_outcomes
     from softpoint.suggest import setting
-    from softpoint.training.ending import SIGNALS
 
     if not isinstance(error, SystemExit) or error.code not in [128 + number for number in SIGNALS]:
         return

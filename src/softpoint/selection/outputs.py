@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from softpoint.labels.skeleton import Skeleton
+from softpoint.paths import is_new
 from softpoint.selection.candidates import Reading
 from softpoint.selection.diversity import Choice
 from softpoint.selection.judged import Judged
@@ -18,7 +19,7 @@ from softpoint.viz import write_image
 
 def new_folder(output: Path) -> Path:
     """Return a folder; ValueError where it holds anything, which might be a person's labels."""
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if not is_new(output):
         raise ValueError(f"output={output} exists and is not empty, and nothing is overwritten; name a new folder")
     return output
 

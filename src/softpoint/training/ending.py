@@ -5,55 +5,35 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NoReturn
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.callbacks import EarlyStopping
 
 from softpoint.machine import slurm_job
+from softpoint.signals import SIGNALS, exit_on, handle, leave_by
 from softpoint.training.calibrate import Best, best_checkpoint
 from softpoint.training.callbacks import Duration
 from softpoint.training.pruning import is_pruned
 
-# Signals that end a run, and their names in messages.
-SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 # With which SLURM says that a job's time is over soon (sbatch --signal=USR1@90).
 REQUEUE = getattr(signal, "SIGUSR1", None)
-# Every signal by which this process left a block, in order.
-_left_by: list[int] = []
 
 
 def handle_signals(handler: Callable[[int, Any], None]) -> dict[int, Any]:
-    """Set the handler of SIGNALS and return those from before; a thread beside the main one cannot."""
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    numbers = [*SIGNALS, *([REQUEUE] if REQUEUE and SLURMEnvironment.detect() else [])]
-    return {number: signal.signal(number, handler) for number in numbers}
+    """Set the handler of the signals that end a training and return those from before."""
+    return handle(handler, _numbers())
 
 
-@contextmanager
-def exit_on_signals() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM, and USR1 under SLURM, end the block by SystemExit of 128 plus the signal's number.
-
-    What raises another exception on the way out, such as a hook that cleans up, or catches this one, changes nothing.
-    """
-    before, earlier = handle_signals(_leave_now), len(_left_by)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if len(_left_by) > earlier:
-            sys.exit(128 + _left_by[earlier])
+def exit_on_signals() -> AbstractContextManager[None]:
+    """Let Ctrl-C and SIGTERM, and USR1 under SLURM, end the block by SystemExit of 128 plus the signal's number."""
+    return exit_on(_numbers(), leave)
 
 
-def _leave_now(number: int, frame: Any) -> None:
-    os.write(2, b"\nstopping\n")  # not by print, which cannot be entered again where the signal came within it
-    leave(number)
+def _numbers() -> list[int]:
+    return [*SIGNALS, *([REQUEUE] if REQUEUE and SLURMEnvironment.detect() else [])]
 
 
 def leave(received: int) -> None:
@@ -62,12 +42,6 @@ def leave(received: int) -> None:
         _requeue()
     if received:
         leave_by(received)
-
-
-def leave_by(number: int) -> NoReturn:
-    """End the command at once by SystemExit of 128 plus a signal's number."""
-    _left_by.append(number)
-    sys.exit(128 + number)
 
 
 def usable_best(trainer: Any) -> Best:

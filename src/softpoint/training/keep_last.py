@@ -13,8 +13,9 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 
+from softpoint.signals import leave_by
 from softpoint.training.checkpoint_io import LAST, remove_unfinished, set_unused_aside
-from softpoint.training.ending import handle_signals, leave, leave_by
+from softpoint.training.ending import handle_signals, leave
 from softpoint.training.loops import add_moments
 from softpoint.training.random_state import random_states, restore_random_state
 

@@ -79,6 +79,15 @@ def test_a_missing_file_at_an_address_is_an_error(far: dict[str, Any], tmp_path:
         open_streamed(**far | {"folder": "s3://bucket/nowhere"})
 
 
+def test_a_download_ends_at_the_bound(far: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    description = tmp_path / "bucket" / "set" / "softpoint.json"
+    monkeypatch.setattr(reader, "_MAX_BYTES", description.stat().st_size)
+    assert reader._download("s3://bucket/set", description.name) == description.read_bytes()
+    description.write_bytes(description.read_bytes() + b" ")
+    with pytest.raises(ValueError, match=r"set/softpoint.json has more than \d+ bytes, .*; copy the set again"):
+        reader._download("s3://bucket/set", description.name)
+
+
 def test_an_unknown_address_is_refused() -> None:
     with pytest.raises(ValueError, match=r"data.folder=ftp://x is not supported; use a folder, or s3:// "):
         open_streamed("ftp://x")

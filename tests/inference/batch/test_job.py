@@ -173,6 +173,7 @@ def _interrupting(run: Any, patch: pytest.MonkeyPatch) -> Any:
         ({"names": True}, "was started with images="),
         ({"source": "other"}, "was started with source="),
         ({"more": True}, "was started with content='8 images, .*', not content='9 images"),
+        ({"drawn": True}, "content='(8 images, names .*, sizes and times of change ).*', not content='\\1"),
     ],
 )
 def test_resume_refuses_another_job(
@@ -186,6 +187,8 @@ def test_resume_refuses_another_job(
         source = images(tmp_path / "other", 8)
     if change.pop("more", None):
         images(source, 9)
+    if change.pop("drawn", None):
+        write_image(source / "03.png", np.full((40, 60, 3), 7, np.uint8))
     if "ckpt" in change:
         change = {"ckpt": ckpt.with_name("last.ckpt")}
     with pytest.raises(ValueError, match=f"resume=true: .*{message}"):

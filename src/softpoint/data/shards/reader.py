@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
+from io import BufferedWriter, FileIO
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,19 @@ def _read(path: Path, name: str) -> bytes:
         raise ValueError(f"{name} cannot be read ({error.strerror}); {REPAIR}") from error
 
 
+class _TooLongError(Exception):
+    """More bytes than a description or an index needs."""
+
+
+class _Bounded(BufferedWriter):
+    """A file that a download cannot make longer than `_MAX_BYTES`."""
+
+    def write(self, content: Any) -> int:
+        if self.tell() + len(content) > _MAX_BYTES:
+            raise _TooLongError(f"more than {_MAX_BYTES} bytes, which no packed set needs")
+        return super().write(content)
+
+
 def _download(address: str, name: str) -> bytes:
     """Return the content of the file `name` at an address; FileNotFoundError if it cannot be downloaded."""
     streaming_library()
@@ -239,8 +253,10 @@ def _download(address: str, name: str) -> bytes:
         path = Path(folder, name)
         try:
             # Not to a path, for which it may start threads that loading processes cannot be forked with.
-            with path.open("wb") as file:
+            with _Bounded(FileIO(path, "w")) as file:
                 get_downloader(address, folder, [], _options(address)).download_fileobj(f"{address}/{name}", file)
+        except _TooLongError as error:
+            raise ValueError(f"{address}/{name} has {error}; {REPAIR}") from error
         except Exception as error:  # each object store has its own
             hint = "check the address, your credentials, and that the set is complete"
             raise FileNotFoundError(f"{address}/{name} cannot be downloaded ({_first_line(error)}); {hint}") from error

@@ -14,7 +14,7 @@ from softpoint.data.shards.packed_format import DESCRIPTION, Description, Packed
 from softpoint.data.shards.reader import Shards, streaming_library
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.images import ImageFolder
-from softpoint.paths import write_text
+from softpoint.paths import is_new, write_text
 
 # Progress of a loop: takes an iterable of samples and its name, and yields the samples.
 Progress = Callable[[Iterable[int], str], Iterable[int]]
@@ -37,7 +37,7 @@ def pack(
     if not 0 < chunk_mb <= 2000:
         raise ValueError(f"chunk_mb={chunk_mb} must be above 0 and at most 2000; 64 suits most sets")
     output = Path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if not is_new(output):
         raise ValueError(f"output={output} exists and is not an empty folder; choose a new one")
     for source in sources.values():
         if isinstance(source, LabeledImages) and getattr(source.reader, "channel_count", 3) != 3:

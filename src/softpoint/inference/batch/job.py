@@ -100,8 +100,8 @@ class Job:
         options = self.options
         drawn: Any = False
         if isinstance(source, ImageSource):
-            digest = hashlib.sha256("\n".join(source.names).encode()).hexdigest()
-            content = f"{len(source.names)} images, {digest[:16]}"
+            names, states = _digest(source.names), _digest(source.states())
+            content = f"{len(source.names)} images, names {names}, sizes and times of change {states}"
             if options.images:
                 drawn = [options.names, options.ellipses, options.threshold]
                 drawn += [options.scale] if options.scale else []  # as in jobs from before there was this option
@@ -231,6 +231,10 @@ class Job:
         write_explanations(folder / "explain", self.predictor, predictions, rows, read, self.options.batch_size, bar)
         more = f" (the {count} least confident of {total}; explain_images={total} draws all)" if count < total else ""
         return [*tables, f"{folder / 'explain'}{more}"]
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def _errors(source: Source, predictions: Predictions, video: Video | None) -> tuple[int, list[str]]:

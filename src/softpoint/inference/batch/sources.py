@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,11 @@ class ImageSource:
         parents = {(self.folder / name).parent for name in self.names}
         shared = parents.pop()
         return shared if not parents and shared.is_file() else self.folder
+
+    def states(self) -> Iterator[str]:
+        """Yield size and time of change of the file of each image; nothing for one that is missing."""
+        for name in self.names:
+            yield _state(str(self.folder / name))
 
     def with_boxes(self, boxes: Boxes) -> ImageSource:
         """Return the images that have boxes; ValueError if none has."""
@@ -174,6 +180,21 @@ def _visible_files(folder: Path, paths: Iterable[Path], output: Path | None) -> 
 
     shown = (p for p in paths if not is_hidden(p) and not is_result(p.resolve().parent) and p.is_file())
     return sorted(shown, key=natural_key)
+
+
+def _state(path: str) -> str:
+    """Return size and time of change of a file, or of the one that holds the page; "" for none.
+
+    >>> _state(__file__) == _state(f"{__file__}/video0/000012"), _state("missing.png")
+    (True, '')
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116, of 100,000 files
+    except NotADirectoryError:
+        return _state(os.path.dirname(path))  # noqa: PTH120
+    except OSError:
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _group(folder: Path, paths: list[Path], begin: str) -> list[Source]:
