@@ -139,6 +139,7 @@ def test_an_event_names_files_of_the_folder_alone(tmp_path: Path) -> None:
 
 
 def test_a_program_gets_no_file_of_the_machine(address: str, send: Callable[..., str], tmp_path: Path) -> None:
+    assert httpx.get(f"{address}/gradio_api/heartbeat/a/", trust_env=False).status_code == 404  # and no redirection
     for path in ("/gradio_api/file=/etc/passwd", "/assets/../../../etc/passwd", "/static/%2e%2e/%2e%2e/app.py"):
         assert httpx.get(address + path, trust_env=False).status_code in (403, 404)
     assert httpx.get(address, headers={"host": "evil.example"}, trust_env=False).status_code == 421

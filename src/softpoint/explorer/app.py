@@ -52,6 +52,7 @@ def create_app(folder: Path, model: tuple[Predictor, str] | None = None, data: A
     )  # fmt: skip
     page.has_launched = True  # which mounting leaves out, and without which gradio does not check the paths of files
     (mounted,) = (cast(Any, route.app) for route in app.routes if isinstance(route, Mount))
+    mounted.router.redirect_slashes = False  # to whatever host a client names
     app.state.end_streams = mounted.stop_event.set
     app.add_middleware(Guard, folder=folder, max_bytes=largest)
     return app
