@@ -48,6 +48,16 @@ def test_a_silent_process_is_named_to_all(store: distributed.HashStore) -> None:
     assert seen(second) == [lost]
 
 
+def test_the_process_that_ended_first_is_named(store: distributed.HashStore) -> None:
+    first, second = Watch(store, 0, 2, 1000), Watch(store, 1, 2, 1000)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    second.tell("rank 2 was killed by signal 9")
+    store.set("softpoint/alive/1", f"7 {ranks._place()} {child.pid}")
+    first._note(1, store.get("softpoint/alive/1").decode())
+    assert first.look() == "rank 2 was killed by signal 9"
+
+
 def test_a_process_that_ended_is_found_at_once(store: distributed.HashStore) -> None:
     first = Watch(store, 0, 2, 1000)
     child = subprocess.Popen([sys.executable, "-c", ""])

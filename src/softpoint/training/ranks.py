@@ -22,7 +22,7 @@ from softpoint.training.meeting import meeting
 
 _SECOND = 1.0
 DONE, FAILED = "done", "failed "
-# Of the first process, who it found to be gone.
+# Who was found to be gone, by the first process or by one that started the other.
 _LOST = "softpoint/lost"
 # Messages of what a process sees when another one is gone.
 _CONNECTION = re.compile(r"gloo|nccl|closed by peer|reset by peer|broken pipe|timed? ?out|store", re.IGNORECASE)
@@ -86,8 +86,10 @@ class Ranks(Callback):
     def _look(self, watch: Watch, trainer: Any, stop: Event) -> None:
         # Apart from the reports, which wait for ever for a store on a host that is cut off.
         while not stop.wait(_SECOND):
-            if lost := _dead_child(trainer) or watch.look():
-                watch.tell(lost)
+            child = _dead_child(trainer)
+            if lost := child or watch.look():
+                if child or trainer.global_rank == 0:  # others would wait for a store that is cut off
+                    watch.tell(lost)
                 last = Path(trainer.default_root_dir, "checkpoints", "last.ckpt")
                 again = f"; softpoint resume {trainer.default_root_dir} goes on" if last.is_file() else ""
                 _end(trainer, f"{lost}, so that the others cannot go on{again}")
@@ -146,7 +148,7 @@ class Watch:
         self.watched = [other for other in range(world) if other != rank] if rank == 0 else [0]
         self.seen: dict[int, tuple[str, int]] = {}  # the last report of each, and the look before it came
         self.reports = self.looks = 0
-        self.told = ""  # by the first process
+        self.told = ""  # by another process
         store.set(_LOST, "") if rank == 0 else None
         self.report()
 
@@ -158,19 +160,21 @@ class Watch:
             for other in self.watched:
                 if self.store.check([_key(other)]):
                     self._note(other, self.store.get(_key(other)).decode())
-            if self.rank and self.store.check([_LOST]):
+            if self.store.check([_LOST]):
                 self.told = self.store.get(_LOST).decode()
 
     def look(self) -> str:
         """Return which other process is gone, or ""; to be called once a second."""
         self.looks += 1
-        return self.told or next(filter(None, map(self._gone, self.watched)), "")
+        lost = next(filter(None, map(self._gone, self.watched)), "")
+        if lost and self.rank == 0:
+            self.report()  # it may have ended because of another one, which it told
+        return self.told or lost
 
     def tell(self, lost: str) -> None:
-        """Tell the others who is gone, from the first process."""
-        if self.rank == 0:
-            with suppress(RuntimeError):
-                self.store.set(_LOST, lost)
+        """Tell the others who is gone."""
+        with suppress(RuntimeError):
+            self.store.set(_LOST, lost)
 
     def leave(self, ending: str) -> None:
         """Report that this process has ended its part: DONE, or FAILED with the reason."""
