@@ -46,8 +46,8 @@ def read_image(
     Of RGB and gray, transparency is dropped, and of several frames or pages the first is taken. Of wider values the
     upper 8 of `bits` are kept, for cameras that use the lower 12 of 16 bits; None takes the range that the file
     declares. No image is stretched by its own range, which would change brightness from one to the next. Where there is
-    an EXIF orientation,
-    `exif` "apply" turns the image upright, "ignore" keeps the pixels of the file, and "error" refuses it.
+    an EXIF orientation, `exif` "apply" turns the image upright, "ignore" keeps the pixels of the file, and "error"
+    refuses it.
     An image of more than `max_pixels` is refused before it is decoded.
     A `path` below a video, a file of several pages or an HDF5 file names a frame in it.
     Raises FileNotFoundError for a missing file and ValueError for one that cannot be read.
