@@ -49,7 +49,9 @@ def options_page() -> str:
     ]
     for path in sorted(CONFIGS.glob("*.yaml")):
         lines += [f"## softpoint {path.stem}", "", *section(path, "")]
-    for group in sorted(path for path in CONFIGS.iterdir() if path.is_dir() and path.name not in ("hydra", "fetch")):
+    for group in sorted(
+        path for path in CONFIGS.iterdir() if path.is_dir() and path.name not in ("hydra", "fetch", "weights")
+    ):
         lines += [f"## {group.name}=", ""]
         for path in sorted(group.glob("*.yaml")):
             lines += [f"### {group.name}={path.stem}", "", *section(path, group.name)]

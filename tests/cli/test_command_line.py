@@ -42,6 +42,7 @@ def test_the_value_of_a_path_is_the_text_that_was_typed(number: str) -> None:
         ("convert labels=2024_01 to=csv output=123 images=7", "labels 2024_01 "),
         ("pack data.labels=2024_01 data.images=3 output=123", "labels 2024_01 "),
         ("fetch mirror_mous root=123", "mirror_mous"),
+        ("weights fetch movenet root=123", "movenet"),
         ("demo softmax file=2024_01 output=7", "2024_01"),
         ("train data=custom data.labels=2024_01 hydra.run.dir=run", "labels 2024_01 "),
         ("train resume=2024_01 hydra.run.dir=run", "2024_01"),
@@ -80,7 +81,7 @@ def test_help_lists_the_groups_that_the_command_chooses_from(start: Callable, co
     groups = {group.partition("@")[0] for group in choices if not group.startswith("hydra")}
     if trains or command == "train":  # studies take the groups of the trainings
         assert set(listed) == groups | {"loss", *(["study"] if command == "compare" else [])}
-    elif command == "fetch":  # `fetch list` shows more
+    elif command in ("fetch", "weights"):  # whose `list` shows more
         assert listed == {}
     else:  # a choice of data brings a backbone and an augmentation, which only training uses
         assert set(listed) == groups & {"data", "study"}

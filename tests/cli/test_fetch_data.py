@@ -64,5 +64,5 @@ def test_a_bare_name_chooses(line: list[str], expected: list[str]) -> None:
 
 
 def test_two_names_are_refused() -> None:
-    with pytest.raises(SystemExit, match="openfield and celeba are several data sets"):
+    with pytest.raises(SystemExit, match="openfield and celeba are several names"):
         arguments(["openfield", "celeba"])

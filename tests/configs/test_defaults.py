@@ -18,11 +18,11 @@ from helpers.training import CONFIGS
 # router's weights, takes the folder of weights from the environment, and paints synthetic scenes in one process.
 PRESETS = {"augment/light", "augment/strong", "backbone/efficientnet_lite0"}
 DIFFERENT = {("attention/dsa", "return_router_weights"), ("backbone/timm", "folder"), ("data/synthetic", "num_workers")}
-# Files of configs/fetch describe public sets, and are no settings.
+# Files of configs/fetch and configs/weights describe downloads, and are no settings.
 FILES = sorted(
     path
     for path in CONFIGS.rglob("*.yaml")
-    if "_target_: softpoint." in path.read_text(encoding="utf-8") and path.parent.name != "fetch"
+    if "_target_: softpoint." in path.read_text(encoding="utf-8") and path.parent.name not in ("fetch", "weights")
 )
 
 

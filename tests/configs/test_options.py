@@ -35,7 +35,7 @@ NEEDS = {
 OPTIONS = [
     f"{path.parent.name}={path.stem}"
     for path in sorted(CONFIGS.glob("*/*.yaml"))
-    if path.parent.name not in ("hydra", "experiment", "study", "sweep", "fetch")
+    if path.parent.name not in ("hydra", "experiment", "study", "sweep", "fetch", "weights")
 ]
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
 PUBLIC = [f"data={path.stem}" for path in sorted((CONFIGS / "fetch").glob("*.yaml"))]

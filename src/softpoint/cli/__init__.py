@@ -19,6 +19,7 @@ COMMANDS = {
     "inspect": "Find mistakes in labels and images before training",
     "convert": "Write labels in another format",
     "fetch": "Download a public data set",
+    "weights": "Download starting weights of a backbone",
     "pack": "Pack images and labels into shards for streaming",
     "crossval": "Cross-validate a training run and pool the results of all folds",
     "compare": "Train variants alike and compare their errors and costs",

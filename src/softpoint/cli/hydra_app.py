@@ -39,6 +39,7 @@ _TEXTS_OF = {
     "inspect": {"output", "fix"},
     "convert": {"labels", "output", "images"},
     "fetch": {"root"},
+    "weights": {"root"},
     "pack": {"output"},
     "demo": {"image", "file", "output"},
     "explore": {"ckpt"},

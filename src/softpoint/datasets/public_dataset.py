@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from softpoint.datasets.download import download
 from softpoint.datasets.unpack import content_digest, unpack
+
+_ARCHIVES = (".zip", ".whl", ".tar", ".tar.gz", ".tgz")
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class RemoteFile:
 
     Args:
         url: its address.
-        file: its name among the downloads; .zip, .tar and .tar.gz are unpacked, other files are copied.
+        file: its name among the downloads; archives (.zip, .whl, .tar, .tar.gz, .tgz) are unpacked, other files copied.
         size: bytes; exact with a checksum, else approximate.
         checksum: "sha256:HEX" or "md5:HEX" of the file.
         content: `content_digest` of the extracted files, for archives that are packed again for every download.
@@ -57,7 +60,7 @@ class RemoteFile:
 
     def add_to(self, folder: Path, downloaded: Path) -> None:
         """Extract or copy the downloaded file into the data set's folder; ValueError for unexpected content."""
-        if not self.file.endswith((".zip", ".tar", ".tar.gz")):
+        if not self.file.endswith(_ARCHIVES):
             target = folder / self.target / self.file
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(downloaded, target)
@@ -106,26 +109,36 @@ class PublicDataset:
 
         A failure leaves no folder, only downloads to resume. Raises as `download` and `unpack` do.
         """
-        folder, downloads = self.path(root), root / "downloads"
+        folder = self.path(root)
         if self.is_complete(root):
             return folder
-        paths = [download(file.url, downloads / file.file, file.size, file.checksum) for file in self.files]
-        unfinished = folder.with_name(f".{folder.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
-        unfinished.mkdir(parents=True)
-        try:
-            for file, path in zip(self.files, paths, strict=True):
-                file.add_to(unfinished, path)
+        with downloaded(self.files, root, folder.with_name(f".{folder.name}.unfinished"), keep) as unfinished:
             if self.convert is not None:
                 self.convert(unfinished)
             if folder.is_dir():
                 folder.rmdir()  # it is empty, or it would be complete
             unfinished.rename(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-        if not keep:
-            for path in paths:
-                path.unlink()
-            if not any(downloads.iterdir()):
-                downloads.rmdir()
         return folder
+
+
+@contextmanager
+def downloaded(files: Sequence[RemoteFile], root: Path, folder: Path, keep: bool) -> Iterator[Path]:
+    """Yield a new folder with the content of files, which is removed after the block unless that renamed it.
+
+    What was downloaded stays below `root` if `keep`, or if the block fails.
+    """
+    downloads = root / "downloads"
+    paths = [download(file.url, downloads / file.file, file.size, file.checksum) for file in files]
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+    folder.mkdir(parents=True)
+    try:
+        for file, path in zip(files, paths, strict=True):
+            file.add_to(folder, path)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if not keep:
+        for path in paths:
+            path.unlink()
+        if not any(downloads.iterdir()):
+            downloads.rmdir()

@@ -76,13 +76,20 @@ class Timm(nn.Module):
         self.channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
         self.mean, self.std = tuple(config.mean), tuple(config.std)
         if weights is not None:
-            with torch.device("meta"):
-                whole = timm.create_model(name)
             # timm wraps the features of a transformer around the whole network, as `model`.
-            load_weights(getattr(self.body, "model", self.body), weights, spare=whole.state_dict())
+            load_weights(getattr(self.body, "model", self.body), weights, spare=whole_state(name))
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         return [x.movedim(-1, 1) if self.channels_last else x for x in self.body(image)]
+
+
+def whole_state(name: str) -> dict[str, Tensor]:
+    """Return names and shapes of the tensors of timm's whole network, classifier included, without their memory."""
+    import timm
+
+    with torch.device("meta"):
+        state: dict[str, Tensor] = timm.create_model(name).state_dict()
+    return state
 
 
 def _features(
@@ -105,9 +112,10 @@ def _features(
             return build(pretrained=True), True
     except Exception as error:  # whatever a library for downloads raises without a network
         message = (
-            f"timm could not download the weights of {name} ({type(error).__name__}); fetch model.safetensors of {hub} "
-            f"on the Hugging Face hub elsewhere and put it, as {name}.safetensors, in "
-            f"{folder or 'a folder, and name that as backbone.folder'}"
+            f"timm could not download the weights of {name} ({type(error).__name__}); softpoint weights list shows"
+            f" those that also come from a package index; or fetch model.safetensors of {hub} on the Hugging Face hub"
+            f" elsewhere and put it, as {name}.safetensors, in"
+            f" {folder or 'a folder, and name that as backbone.folder'}"
         )
         if not optional:
             raise OSError(f"{message}, or start without: backbone.pretrained=false") from error

