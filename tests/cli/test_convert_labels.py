@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 
 from helpers.labels import assert_same, images, random_labels, written
 from softpoint.images import ImageFolder
+from softpoint.images.read_options import ReadOptions
 from softpoint.labels.convert import write_labels
 from softpoint.labels.formats import WRITERS, read_labels
 from softpoint.labels.row_errors import RowErrors
@@ -150,7 +151,7 @@ def test_real_sets(data_root: Path, tmp_path: Path, name: str, to: str) -> None:
     source, images = SETS[name]
     labels = read_labels(data_root / "keypoints" / source)
     folder = Path(labels.folder) if images is None else data_root / "keypoints" / images
-    write_labels(labels, to, tmp_path / "out", ImageFolder(folder, exif="ignore"), RowErrors(name))
+    write_labels(labels, to, tmp_path / "out", ImageFolder(folder, ReadOptions(exif="ignore")), RowErrors(name))
     found = read_labels(tmp_path / "out")
     assert points(found) == points(labels) and set(found.images) == set(labels.images)
     assert set(found.skeleton.names) == set(labels.skeleton.names)

@@ -20,6 +20,7 @@ from softpoint.data.dataset import KeypointDataset, collate
 from softpoint.data.sources import LabeledImages
 from softpoint.images import ImageFolder, Reader, cache, memory
 from softpoint.images.cache import PixelCache
+from softpoint.images.read_options import ReadOptions
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 from softpoint.paths import normalize_path, user_cache_dir
@@ -137,8 +138,8 @@ def test_other_settings_have_their_own_pixels(images: Counting, keep: Path) -> N
     tag = Image.Exif()
     tag[274] = 3
     Image.open(images.folder / "a.png").save(images.folder / "a.png", exif=tag)
-    raw = opened(ImageFolder(images.folder, exif="ignore"), "disk", keep, ("a.png",))
-    upright = opened(ImageFolder(images.folder, exif="apply"), "disk", keep, ("a.png",))
+    raw = opened(ImageFolder(images.folder, ReadOptions(exif="ignore")), "disk", keep, ("a.png",))
+    upright = opened(ImageFolder(images.folder, ReadOptions(exif="apply")), "disk", keep, ("a.png",))
     assert np.array_equal(raw.read("a.png"), upright.read("a.png")[::-1, ::-1])
 
 

@@ -16,6 +16,7 @@ from softpoint.images import ImageFolder
 from softpoint.images.cache import PixelCache
 from softpoint.images.decode import image_size, read_image
 from softpoint.images.listing import image_files, list_images
+from softpoint.images.read_options import ReadOptions
 from softpoint.layers import Normalize
 from softpoint.models.backbones import Small, take_channels
 from softpoint.runtime import check_inputs
@@ -30,7 +31,7 @@ def test_an_array_is_read_as_it_is(dtype: str, order: str, tmp_path: Path) -> No
     np.save(path := tmp_path / "a.npy", np.asarray(BANDS.astype(dtype) * scale, order=order))
     assert np.array_equal(read_image(path, channels=5), BANDS)
     assert np.array_equal(read_image(path, channels=(4, 0)), BANDS[..., [4, 0]])
-    assert image_size(path, channels=5) == (21, 33)
+    assert image_size(path, ReadOptions(channels=5)) == (21, 33)
 
 
 @pytest.mark.parametrize("tile", [None, (16, 32)])
@@ -86,7 +87,7 @@ def test_other_arrays_are_refused(array: np.ndarray, message: str, tmp_path: Pat
 def test_a_cache_keeps_bands(tmp_path: Path) -> None:
     for i in range(3):
         np.save(tmp_path / f"{i}.npy", BANDS + np.uint8(i))
-    folder, names = ImageFolder(tmp_path, channels=5), ("0.npy", "1.npy", "2.npy")
+    folder, names = ImageFolder(tmp_path, ReadOptions(channels=5)), ("0.npy", "1.npy", "2.npy")
     for kind in ("ram", "disk"):
         cache = PixelCache.open(folder, names, np.array([[21, 33]] * 3), kind, tmp_path / "cache")
         assert cache.channel_count == 5

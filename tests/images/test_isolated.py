@@ -20,6 +20,7 @@ from softpoint.images.containers import Pages
 from softpoint.images.decode import decode_image, decoded, read_image
 from softpoint.images.decode_errors import NoProcessError
 from softpoint.images.process import Process, limit_memory, limit_time
+from softpoint.images.read_options import ReadOptions
 
 VALUES = np.random.default_rng(0).integers(0, 1 << 12, (20, 30, 3)).astype(np.uint16)
 pytestmark = pytest.mark.skipif(not hasattr(os, "setsid"), reason="signals are sent as on Unix")
@@ -53,14 +54,14 @@ def test_a_process_decodes_as_this_one_and_is_ended_when_it_is_late(
         colors.save(tmp_path / name)
     (tmp_path / "cut.jp2").write_bytes((tmp_path / "a.jp2").read_bytes()[:-60])
     images = [tmp_path / name for name in ("wide.png", "a.jp2", "b.tif", "c.png")]
-    here = [decoded(path, bits=12) for path in images]
+    here = [decoded(path, ReadOptions(bits=12)) for path in images]
     page = Pages(tmp_path / "b.tif", 10_000).read(0)
     with pytest.raises(ValueError, match="truncated") as error:
         read_image(tmp_path / "cut.jp2")
 
     request.getfixturevalue("anything_is_costly")
     for path, image in zip(images, here, strict=True):
-        apart = decoded(path, bits=12)
+        apart = decoded(path, ReadOptions(bits=12))
         assert np.array_equal(apart.pixels, image.pixels) and apart.bits == image.bits
         assert apart.pixels.flags.writeable
     (pid,) = idle()

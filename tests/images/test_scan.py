@@ -17,6 +17,7 @@ from softpoint.images import ImageFolder
 from softpoint.images.decode import read_image
 from softpoint.images.duplicates import NEAR, Leak, across_splits, describe_leaks, identical, near_duplicates
 from softpoint.images.listing import list_images
+from softpoint.images.read_options import ReadOptions
 from softpoint.images.scan import Scan, fingerprint, scan, unused_bits
 
 
@@ -73,7 +74,7 @@ def test_an_orientation_is_stated_even_where_it_is_refused(tmp_path: Path) -> No
     exif[0x0112] = 6
     Image.fromarray(texture(0)).save(tmp_path / "turned.jpg", exif=exif)
     for mode, size in (("ignore", (60, 80)), ("apply", (80, 60)), ("error", (0, 0))):
-        (result,) = scan(ImageFolder(tmp_path, exif=mode), ["turned.jpg"])
+        (result,) = scan(ImageFolder(tmp_path, ReadOptions(exif=mode)), ["turned.jpg"])
         assert result.orientation == 6 and result.size == size
 
 
@@ -117,7 +118,7 @@ def test_images_in_a_memo_are_not_read_again(folder: Path, reads: list[str]) -> 
     again = scan(ImageFolder(folder), names, memo)
     assert sorted(reads[1:]) == ["0.png", "broken.png"]  # threads read in any order
     assert again[0].size == (30, 30) and again[1] == first[1]
-    scan(ImageFolder(folder, exif="ignore"), ["1.png"], memo)
+    scan(ImageFolder(folder, ReadOptions(exif="ignore")), ["1.png"], memo)
     assert reads[3:] == ["1.png"]
 
 

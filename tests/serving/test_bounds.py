@@ -20,11 +20,12 @@ import h11  # noqa: E402
 import uvicorn  # noqa: E402
 from fastapi import HTTPException  # noqa: E402
 
+from softpoint.images.read_options import ReadOptions  # noqa: E402
 from softpoint.serving.connections import Chunks, Limits, bounded  # noqa: E402
-from softpoint.serving.decoders import Decoders, ProcessDecoder, Reading  # noqa: E402
+from softpoint.serving.decoders import Decoders, ProcessDecoder  # noqa: E402
 from softpoint.serving.line import Line  # noqa: E402
 
-READING = Reading("apply", 10_000, None)
+OPTIONS = ReadOptions("apply", 10_000)
 
 
 def image_line(**changes: int) -> Line:
@@ -91,7 +92,7 @@ def test_any_image_fits_in_an_empty_line() -> None:
 
 def decoding(conversation: Callable[[Decoders], Awaitable[Any]], seconds: float = 60) -> Any:
     async def whole() -> Any:
-        decoders = Decoders(READING, 1, seconds)
+        decoders = Decoders(OPTIONS, 1, seconds)
         await decoders.start()
         try:
             return await conversation(decoders)

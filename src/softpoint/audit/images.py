@@ -74,13 +74,13 @@ def _unusable(labels: Labels, image_folder: ImageFolder, scans: Sequence[Scan], 
             unreadable.append(Example(scan.image, place, f"{scan.error}{likely.hint(scan.image)}"))
     copy_again = "copy them again, remove their rows, or leave them out by data.on_error=skip"
     rotation = "set data.exif=apply if the labels were made on upright images, data.exif=ignore if not"
-    refused = image_folder.exif == "error"
+    refused = image_folder.options.exif == "error"
     scans = [scan for _, scan in first.values()]
-    dark = unused_bits(scans) if image_folder.bits is None else ""
+    dark = unused_bits(scans) if image_folder.options.bits is None else ""
     wide = [Example(scan.image, place, f"{scan.bits} bits") for place, scan in first.values() if scan.bits]
     paged = [Example(scan.image, place, f"{scan.pages} pages") for place, scan in first.values() if scan.pages > 1]
     if not refused:
-        rotation = f"data.exif={image_folder.exif} is set: check in images.png that the labels fit"
+        rotation = f"data.exif={image_folder.options.exif} is set: check in images.png that the labels fit"
     return [
         *finding_of("unreadable", severity, "images that cannot be read", unreadable, copy_again),
         *finding_of("bits", severity, "images of 16 bits that use fewer", wide if dark else [], dark),

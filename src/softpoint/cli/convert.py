@@ -12,6 +12,7 @@ def main(cfg: DictConfig) -> None:
     from pathlib import Path
 
     from softpoint.images import ImageFolder
+    from softpoint.images.read_options import ReadOptions
     from softpoint.labels.convert import check_splits_path, left_out, summary, write_labels, written_lines
     from softpoint.labels.formats import WRITERS, recognize
     from softpoint.labels.label_sets import as_paths, read_sets, source_name
@@ -32,7 +33,7 @@ def main(cfg: DictConfig) -> None:
         check_splits_path(labels, output, "name another output, or set overwrite=true")
     formats = ", ".join(dict.fromkeys(cfg.format or recognize(path) for path in as_paths(cfg.labels)))
     print(f"read {source_name(cfg.labels)} ({formats}): {summary(labels)}")
-    image_folder = ImageFolder(Path(labels.folder), cfg.exif, cfg.max_pixels)
+    image_folder = ImageFolder(Path(labels.folder), ReadOptions(cfg.exif, cfg.max_pixels))
     labels = with_found_names(labels, image_folder)
     written = write_labels(labels, cfg.to, output, image_folder, errors)
     print(*written_lines(written, cfg.to, output), sep="\n")

@@ -138,13 +138,14 @@ def _images(cfg: DictConfig, checkpoint: Checkpoint, split: str, count: int) -> 
     from softpoint.evaluation.eval_data import open_set
     from softpoint.images import ImageFolder
     from softpoint.images.listing import list_images
+    from softpoint.images.read_options import ReadOptions
     from softpoint.inference.export import ComparisonImage
     from softpoint.labels.partition import evenly_spaced
 
     if cfg.images is not None:
         folder = Path(cfg.images)
         paths = [path.relative_to(folder).as_posix() for path in list_images(folder)]
-        image_folder = ImageFolder(folder, "apply", cfg.max_pixels, checkpoint.bits, checkpoint.channels)
+        image_folder = ImageFolder(folder, ReadOptions("apply", cfg.max_pixels, checkpoint.bits, checkpoint.channels))
         return [ComparisonImage(image_folder.read(paths[i])) for i in evenly_spaced(len(paths), count)]
     try:
         dataset = open_set(checkpoint, split)

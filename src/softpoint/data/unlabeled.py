@@ -66,7 +66,7 @@ class UnlabeledImages:
 
         Raises FileNotFoundError for a missing source, ValueError where no image remains.
         """
-        folder, names = image_names(Path(self.source), like.max_pixels)
+        folder, names = image_names(Path(self.source), like.options.max_pixels)
         names = [names[i] for i in evenly_spaced(len(names), self.max_images)]
         image_folder = replace(like, folder=folder)
         scans = scan(image_folder, names, memo_path(image_folder, user_cache_dir(cache_dir)))

@@ -13,6 +13,7 @@ from softpoint.demo.arrays import as_batch, load_maps
 from softpoint.demo.sources import NamedMap, array_map, image_map
 from softpoint.images.channels import Channels
 from softpoint.images.decode import decode_image, decoded_size
+from softpoint.images.read_options import ReadOptions
 
 MAX_BYTES, MAX_PIXELS = 20_000_000, 25_000_000  # of a file, and of an image
 MAX_VIDEO_BYTES = 200_000_000
@@ -61,9 +62,9 @@ def read_pixels(path: str | Path, channels: Channels = 3) -> np.ndarray:
         raise ValueError(f"{path.name} has {size} bytes, more than {MAX_BYTES}; scale it down")
     data = path.read_bytes()
     try:
-        height, width = decoded_size(data, exif="apply", max_pixels=sys.maxsize, channels=channels)  # of the header
+        height, width = decoded_size(data, ReadOptions("apply", sys.maxsize, channels=channels))  # of the header
         if height * width > MAX_PIXELS:
             raise ValueError(f"{height} x {width} pixels are more than {MAX_PIXELS}; scale it down")
-        return decode_image(data, exif="apply", max_pixels=MAX_PIXELS, channels=channels)
+        return decode_image(data, ReadOptions("apply", MAX_PIXELS, channels=channels))
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error

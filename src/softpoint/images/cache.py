@@ -165,8 +165,7 @@ def _anonymous() -> int:
 def _on_disk(image_folder: ImageFolder, places: Mapping[str, Place], total: int, folder: Path) -> tuple[int, Stored]:
     """Return an open file on disk that holds the pixels, and what proves them; it is made where there is none."""
     header = _header(image_folder, places)
-    how = [image_folder.exif, image_folder.max_pixels, image_folder.bits, image_folder.channels]
-    contents = [str(image_folder.folder.resolve()), *how, sorted(places)]
+    contents = [str(image_folder.folder.resolve()), *image_folder.options.plain(), sorted(places)]
     # Named by what is cached, not by its state: what is out of date is replaced, and does not pile up.
     path = folder / f"{_digest(contents)[:32]}.pixels"
     try:

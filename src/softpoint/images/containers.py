@@ -21,6 +21,7 @@ from softpoint.images.ffmpeg import check_pixels
 from softpoint.images.headers import read_header
 from softpoint.images.packages import PackedImages
 from softpoint.images.pillow import pillow_limit
+from softpoint.images.read_options import ReadOptions
 from softpoint.images.video import Video
 
 # Number of containers that a process keeps open.
@@ -110,7 +111,9 @@ class Pages:
         """Return page `number`."""
         with self._page(number) as page:
             if is_costly_image(page) and not isolated.is_isolated:
-                return isolated.decoded(self.path / f"{number:06}", b"", "ignore", self.max_pixels, bits)
+                return isolated.decoded(
+                    self.path / f"{number:06}", b"", ReadOptions(max_pixels=self.max_pixels, bits=bits)
+                )
             return rgb(page, bits)
 
     def size(self, number: int) -> tuple[int, int]:

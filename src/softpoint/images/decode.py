@@ -23,12 +23,10 @@ from softpoint.images.headers import Header, read_header, turned
 from softpoint.images.isolated import watched
 from softpoint.images.memory import keep_freed_memory
 from softpoint.images.pillow import header_of, opened, require_end
-from softpoint.suggest import did_you_mean
+from softpoint.images.read_options import DEFAULT, ReadOptions
 
 if TYPE_CHECKING:
     from softpoint.images.containers import Frame
-
-_EXIF = ("apply", "ignore", "error")
 
 _DECODE = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
@@ -41,87 +39,65 @@ def read_image(
     bits: int | None = None,
     channels: Channels = 3,
 ) -> np.ndarray:
-    """Return an image as writable uint8 (H, W, C) of `channels`, by default RGB; see `ImageFolder`.
+    """Return an image as writable uint8 (H, W, C) of `channels`, by default RGB; see `ReadOptions`.
 
     Of RGB and gray, transparency is dropped, and of several frames or pages the first is taken. Of wider values the
     upper 8 of `bits` are kept, for cameras that use the lower 12 of 16 bits; None takes the range that the file
-    declares. No image is stretched by its own range, which would change brightness from one to the next. Where there is
-    an EXIF orientation, `exif` "apply" turns the image upright, "ignore" keeps the pixels of the file, and "error"
-    refuses it.
-    An image of more than `max_pixels` is refused before it is decoded.
+    declares. No image is stretched by its own range, which would change brightness from one to the next.
     A `path` below a video, a file of several pages or an HDF5 file names a frame in it.
     Raises FileNotFoundError for a missing file and ValueError for one that cannot be read.
     """
-    return decoded(path, exif=exif, max_pixels=max_pixels, bits=bits, channels=channels).pixels
+    return decoded(path, ReadOptions(exif, max_pixels, bits, channels)).pixels
 
 
-def decoded(
-    source: str | Path | bytes,
-    *,
-    exif: str = "ignore",
-    max_pixels: int = MAX_PIXELS,
-    bits: int | None = None,
-    channels: Channels = 3,
-) -> Decoded:
+def decoded(source: str | Path | bytes, options: ReadOptions = DEFAULT) -> Decoded:
     """Return an image as `read_image` does, with the number of bits that a file of 16 uses; raise as it does.
 
     `source` may be the content of a file. A costly one is decoded in a process that is ended where it takes too long.
     """
-    apart = partial(isolated.decoded, exif=exif, max_pixels=max_pixels, bits=bits)
     if isinstance(source, bytes):
         with image_explained(None):
-            return _decoded(BytesIO(source), source, exif, max_pixels, bits, channels, partial(apart, None, source))
+            return _decoded(BytesIO(source), source, options, partial(isolated.decoded, None, source, options))
     path = Path(source)
     if (frame := _frame(path)) is not None:
-        image = frame.decoded(max_pixels, bits)
+        image = frame.decoded(options.max_pixels, options.bits)
         with image_explained(path, exists=True):
-            return _fitted(image, channels)
+            return _fitted(image, options)
     # Without a buffer, which would copy the content.
     with image_explained(path), path.open("rb", buffering=0) as raw:
-        data = _content(raw, max_pixels)
+        data = _content(raw, options.max_pixels)
         file = BufferedReader(raw) if data is None else BytesIO(data)
-        with watched(f"image {path}", max_pixels, reads=data is None):
-            return _decoded(file, data, exif, max_pixels, bits, channels, partial(apart, path, b""))
+        with watched(f"image {path}", options.max_pixels, reads=data is None):
+            return _decoded(file, data, options, partial(isolated.decoded, path, b"", options))
 
 
-def image_size(
-    path: str | Path, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS, channels: Channels = 3
-) -> tuple[int, int]:
+def image_size(path: str | Path, options: ReadOptions = DEFAULT) -> tuple[int, int]:
     """Return (height, width) as of `read_image`, from the header alone; raise as it does."""
     path = Path(path)
     if (frame := _frame(path)) is not None:
-        return frame.size(max_pixels)
+        return frame.size(options.max_pixels)
     # A small buffer, because parts of a header are far between.
     with image_explained(path), path.open("rb", buffering=512) as file:
-        return _size(file, exif, max_pixels, channels)
+        return _size(file, options)
 
 
-def decode_image(
-    data: bytes,
-    *,
-    exif: str = "ignore",
-    max_pixels: int = MAX_PIXELS,
-    bits: int | None = None,
-    channels: Channels = 3,
-) -> np.ndarray:
+def decode_image(data: bytes, options: ReadOptions = DEFAULT) -> np.ndarray:
     """Return the pixels (H, W, C) of an image in memory, as `read_image` those of a file; ValueError where it cannot.
 
     >>> decode_image(b"P6 2 1 255\\n" + bytes([255, 0, 0, 0, 0, 255])).tolist()
     [[[255, 0, 0], [0, 0, 255]]]
     """
-    return decoded(data, exif=exif, max_pixels=max_pixels, bits=bits, channels=channels).pixels
+    return decoded(data, options).pixels
 
 
-def decoded_size(
-    data: bytes, *, exif: str = "ignore", max_pixels: int = MAX_PIXELS, channels: Channels = 3
-) -> tuple[int, int]:
+def decoded_size(data: bytes, options: ReadOptions = DEFAULT) -> tuple[int, int]:
     """Return (height, width) as of `decode_image`, from the header alone; raise as it does.
 
     >>> decoded_size(b"P6 2 1 255\\n" + bytes(6))
     (1, 2)
     """
     with image_explained(None):
-        return _size(BytesIO(data), exif, max_pixels, channels)
+        return _size(BytesIO(data), options)
 
 
 def find_source(path: Path) -> Path:
@@ -148,59 +124,47 @@ def _frame(path: Path) -> Frame | None:
     return None
 
 
-def _decoded(
-    file: BinaryIO,
-    data: bytes | None,
-    exif: str,
-    max_pixels: int,
-    bits: int | None,
-    channels: Channels,
-    apart: Callable[[], Decoded],
-) -> Decoded:
+def _decoded(file: BinaryIO, data: bytes | None, options: ReadOptions, apart: Callable[[], Decoded]) -> Decoded:
     """Return the image in a file, `apart` for a costly one; `data` is its content, for the faster decoder, or None."""
     keep_freed_memory()
-    if _is_stored(file, channels):
-        return _fitted(_by_bands(file, exif, max_pixels, bits), channels)
-    return _fitted(_by_colors(file, data, exif, max_pixels, bits, apart), channels)
+    if _is_stored(file, options):
+        return _fitted(_by_bands(file, options), options)
+    return _fitted(_by_colors(file, data, options, apart), options)
 
 
-def _is_stored(file: BinaryIO, channels: Channels) -> bool:
+def _is_stored(file: BinaryIO, options: ReadOptions) -> bool:
     """Return whether an image is read with the channels that the file has, not as RGB."""
-    return are_bands(channels) or is_array(file)
+    return are_bands(options.channels) or is_array(file)
 
 
-def _fitted(image: Decoded, channels: Channels) -> Decoded:
-    return image._replace(pixels=fitted(image.pixels, channels))
+def _fitted(image: Decoded, options: ReadOptions) -> Decoded:
+    return image._replace(pixels=fitted(image.pixels, options.channels))
 
 
-def _by_bands(file: BinaryIO, exif: str, max_pixels: int, bits: int | None) -> Decoded:
+def _by_bands(file: BinaryIO, options: ReadOptions) -> Decoded:
     """Return an image with the channels that the file has."""
-    with opened_bands(file, max_pixels) as (header, count, largest, load):
-        _admit(header, exif, max_pixels)
+    with opened_bands(file, options.max_pixels) as (header, count, largest, load):
+        _admit(header, options)
         wide = largest > 255
-        costs.check_memory(header.height * header.width, count * (3 if wide else 1), 0, max_pixels)
+        costs.check_memory(header.height * header.width, count * (3 if wide else 1), 0, options.max_pixels)
         values = load()
-    return _shown(narrowed(values, largest, bits) if wide else Decoded(values), header, exif)
+    return _shown(narrowed(values, largest, options.bits) if wide else Decoded(values), header, options)
 
 
-def _by_colors(
-    file: BinaryIO, data: bytes | None, exif: str, max_pixels: int, bits: int | None, apart: Callable[[], Decoded]
-) -> Decoded:
+def _by_colors(file: BinaryIO, data: bytes | None, options: ReadOptions, apart: Callable[[], Decoded]) -> Decoded:
     """Return an image as RGB."""
     if (header := read_header(file)) is None:
-        return _by_pillow(file, exif, max_pixels, bits, apart)
-    _admit(header, exif, max_pixels)
+        return _by_pillow(file, options, apart)
+    _admit(header, options)
     if data is not None:
-        if (
-            costs.is_costly(header.height * header.width, _check_costs(data, header, max_pixels))
-            and not isolated.is_isolated
-        ):
+        scans = _check_costs(data, header, options.max_pixels)
+        if costs.is_costly(header.height * header.width, scans) and not isolated.is_isolated:
             return apart()
         values = _by_opencv(data, header)
     # In doubt Pillow decides, which distinguishes a truncated file from one with bytes after its end.
     if data is None or values is None:
-        return _by_pillow(file, exif, max_pixels, bits, apart)
-    return _shown(narrowed(values, LARGEST, bits) if header.is_wide else Decoded(values), header, exif)
+        return _by_pillow(file, options, apart)
+    return _shown(narrowed(values, LARGEST, options.bits) if header.is_wide else Decoded(values), header, options)
 
 
 def _check_costs(data: bytes, header: Header, max_pixels: int) -> int:
@@ -214,41 +178,39 @@ def _check_costs(data: bytes, header: Header, max_pixels: int) -> int:
     return scans
 
 
-def _size(file: BinaryIO, exif: str, max_pixels: int, channels: Channels) -> tuple[int, int]:
-    if _is_stored(file, channels):
-        with opened_bands(file, max_pixels) as stored:
+def _size(file: BinaryIO, options: ReadOptions) -> tuple[int, int]:
+    if _is_stored(file, options):
+        with opened_bands(file, options.max_pixels) as stored:
             header = stored.header
     elif (common := read_header(file)) is not None:
         header = common
     else:
-        with opened(file, max_pixels) as image:
+        with opened(file, options.max_pixels) as image:
             header = header_of(image)
-    return _admit(header, exif, max_pixels)
+    return _admit(header, options)
 
 
-def _admit(header: Header, exif: str, max_pixels: int) -> tuple[int, int]:
+def _admit(header: Header, options: ReadOptions) -> tuple[int, int]:
     """Return the size that the image will have; ValueError for one that is refused."""
-    if exif not in _EXIF:
-        raise RefusedError(f"data.exif={exif!r}: {did_you_mean(exif, _EXIF)}")
-    size = (header.height, header.width)
+    size, max_pixels = (header.height, header.width), options.max_pixels
     if header.height * header.width > max_pixels:
         raise RefusedError(
             f"image {{path}} is {header.width} wide and {header.height} high, more than data.max_pixels={max_pixels};"
             " set it higher if that is meant, or scale the image down"
         )
-    if header.orientation != 1 and exif == "error":
+    if header.orientation != 1 and options.exif == "error":
         raise RefusedError(
             f"image {{path}} carries the EXIF orientation {header.orientation}: viewers turn it, many labeling tools do"
             " not; set data.exif=apply if it was labeled upright, data.exif=ignore if it was labeled as stored"
         )
-    return size[::-1] if exif == "apply" and header.orientation >= 5 else size
+    return size[::-1] if options.exif == "apply" and header.orientation >= 5 else size
 
 
-def _shown(image: Decoded, header: Header, exif: str) -> Decoded:
+def _shown(image: Decoded, header: Header, options: ReadOptions) -> Decoded:
     pixels = image.pixels
     if pixels.shape[:2] != (header.height, header.width):
         raise ValueError(f"its header states {header.height} rows of {header.width}, its pixels are {pixels.shape[:2]}")
-    if exif != "apply" or header.orientation == 1:
+    if options.exif != "apply" or header.orientation == 1:
         return image
     return image._replace(pixels=turned(pixels, header.orientation))
 
@@ -277,18 +239,18 @@ def _by_opencv(data: bytes, header: Header) -> np.ndarray | None:
     return pixels
 
 
-def _by_pillow(file: BinaryIO, exif: str, max_pixels: int, bits: int | None, apart: Callable[[], Decoded]) -> Decoded:
-    with opened(file, max_pixels) as image:
+def _by_pillow(file: BinaryIO, options: ReadOptions, apart: Callable[[], Decoded]) -> Decoded:
+    with opened(file, options.max_pixels) as image:
         header = header_of(image)
-        _admit(header, exif, max_pixels)
-        costs.check_pixels_of(image, file, max_pixels)
+        _admit(header, options)
+        costs.check_pixels_of(image, file, options.max_pixels)
         if costs.is_costly_image(image) and not isolated.is_isolated:
             return apart()
         if image.format == "JPEG2000":
             require_end(file)
-        stored = rgb(image, bits)
+        stored = rgb(image, options.bits)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         # Pillow turns this format alone by itself.
         back = {6: 8, 8: 6}.get(header.orientation, header.orientation)
         stored = stored._replace(pixels=turned(stored.pixels, back))
-    return _shown(stored, header, exif)
+    return _shown(stored, header, options)

@@ -8,10 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
-from softpoint.images.channels import Channels, check_channels, count_channels
-from softpoint.images.costs import MAX_PIXELS
 from softpoint.images.decode import decoded, image_size
 from softpoint.images.depth import Decoded
+from softpoint.images.read_options import ReadOptions
 from softpoint.paths import normalize_path
 
 
@@ -28,34 +27,20 @@ class Reader(Protocol):
         ...
 
 
+_USUAL = ReadOptions("error")  # of labels: an orientation is a question to the user
+
+
 @dataclass(frozen=True)
 class ImageFolder:
-    """Images below `folder`; a path that leaves it is refused, however it is spelled.
-
-    Args:
-        exif: for images with an EXIF orientation: "apply" turns them upright, "ignore" keeps the pixels of
-            the file, "error" refuses them.
-        max_pixels: a larger image is refused before it is decoded.
-        bits: that the values of 16-bit files use, 8 to 16; None takes all that a file declares.
-        channels: 3 reads images as RGB, 1 as gray, another number as the bands that every file has, and a sequence of
-            positions some of those, in its order.
-    """
+    """Images below `folder`; a path that leaves it is refused, however it is spelled."""
 
     folder: Path
-    exif: str = "error"
-    max_pixels: int = MAX_PIXELS
-    bits: int | None = None
-    channels: Channels = 3
-
-    def __post_init__(self) -> None:
-        if self.bits is not None and (type(self.bits) is not int or not 8 <= self.bits <= 16):
-            raise ValueError(f"data.bits={self.bits} must be a whole number from 8 to 16, or null")
-        object.__setattr__(self, "channels", check_channels(self.channels))
+    options: ReadOptions = _USUAL
 
     @property
     def channel_count(self) -> int:
         """C, the number of channels of every image."""
-        return count_channels(self.channels)
+        return self.options.channel_count
 
     def path(self, image: str) -> Path:
         """Return the path of an image; ValueError for one out of the folder."""
@@ -82,7 +67,7 @@ class ImageFolder:
 
     def size(self, image: str) -> tuple[int, int]:
         """Return height and width as of `read`, without decoding the pixels."""
-        return image_size(self.path(image), exif=self.exif, max_pixels=self.max_pixels, channels=self.channels)
+        return image_size(self.path(image), self.options)
 
     def read(self, image: str) -> np.ndarray:
         """Return pixels, uint8 (H, W, C); raise as `read_image` does."""
@@ -90,5 +75,4 @@ class ImageFolder:
 
     def decoded(self, image: str) -> Decoded:
         """Return the image as of `read`, with the number of bits that a file of 16 uses."""
-        path, channels = self.path(image), self.channels
-        return decoded(path, exif=self.exif, max_pixels=self.max_pixels, bits=self.bits, channels=channels)
+        return decoded(self.path(image), self.options)

@@ -21,6 +21,7 @@ from softpoint.images.costs import MAX_PIXELS, max_bytes
 from softpoint.images.decode_errors import NoProcessError, RefusedError
 from softpoint.images.depth import Decoded
 from softpoint.images.process import Part, Process, answer, limit_time
+from softpoint.images.read_options import ReadOptions
 from softpoint.watchdog import watchdog
 
 # Seconds of processor time that an image may take, as data.max_pixels is by default; and times of them that it may
@@ -52,10 +53,10 @@ def watched(place: str, max_pixels: int, reads: bool) -> AbstractContextManager[
     return watchdog.watched(message, 2 * _PATIENCE * max_seconds(max_pixels), reads)
 
 
-def decoded(path: Path | None, data: bytes, exif: str, max_pixels: int, bits: int | None) -> Decoded:
-    """Return the image at `path`, or in `data` without one, as of `decode.decoded`; raise as `asked` does."""
+def decoded(path: Path | None, data: bytes, options: ReadOptions) -> Decoded:
+    """Return the image at `path`, or in `data` without one, as RGB; raise as `asked` does."""
     place = "" if path is None else str(path.absolute())
-    reply, pixels = asked(max_pixels, "image", [place, exif, max_pixels, bits], data)
+    reply, pixels = asked(options.max_pixels, "image", [place, options.exif, options.max_pixels, options.bits], data)
     return Decoded(np.frombuffer(pixels, np.uint8).reshape(reply["shape"]), reply["bits"])
 
 
@@ -142,7 +143,7 @@ def run_in_process() -> None:
     is_isolated, largest = True, int(sys.argv[1])
 
     def image(data: bytes, place: str, exif: str, max_pixels: int, bits: int | None) -> tuple[dict[str, Any], Part]:
-        image = decode.decoded(Path(place) if place else data, exif=exif, max_pixels=max_pixels, bits=bits)
+        image = decode.decoded(Path(place) if place else data, ReadOptions(exif, max_pixels, bits))
         return {"shape": image.pixels.shape, "bits": image.bits}, image.pixels.data
 
     def reply(part: Callable[[], bytearray]) -> Sequence[Part]:

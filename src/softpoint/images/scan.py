@@ -178,9 +178,7 @@ def _key(image_folder: ImageFolder, image: str) -> str:
 
 def _header(image_folder: ImageFolder) -> list[Any]:
     """Return what must be equal for stored scans to be valid; the first number is the version of a scan."""
-    channels = image_folder.channels
-    kept = list(channels) if isinstance(channels, tuple) else channels  # as JSON has it
-    return [6, image_folder.exif, image_folder.max_pixels, image_folder.bits, kept]
+    return [6, *image_folder.options.plain()]
 
 
 def _read_memo(memo: Path, image_folder: ImageFolder) -> dict[str, Scan]:

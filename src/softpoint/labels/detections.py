@@ -10,6 +10,7 @@ from typing import Any
 
 from softpoint.images.decode import image_size
 from softpoint.images.listing import SUFFIXES
+from softpoint.images.read_options import ReadOptions
 from softpoint.labels.formats import csv_long, csv_wide, label_studio, mpii, recognize
 from softpoint.labels.formats.parsing import csv_columns, json_values
 from softpoint.labels.formats.parsing.coco_schema import parse_bbox, parse_id
@@ -273,7 +274,7 @@ def _of_yolo(folder: Path, images: Path | None, errors: RowErrors) -> list[Box]:
     for file in _text_files(folder):
         with errors.row(file.name):
             name = image_of_stem(images or folder, file.stem)
-            height, width = image_size((images or folder) / name, exif="apply")
+            height, width = image_size((images or folder) / name, ReadOptions("apply"))
             for number, line in read_lines(file):
                 cells = [parse_float(cell) for cell in line.split()]
                 if len(cells) not in (5, 6):

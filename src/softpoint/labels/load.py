@@ -12,6 +12,7 @@ import numpy as np
 from softpoint.images import ImageFolder
 from softpoint.images.channels import check_channels
 from softpoint.images.costs import MAX_PIXELS
+from softpoint.images.read_options import ReadOptions
 from softpoint.images.scan import Scan, memo_path, remembered, scan, unused_bits
 from softpoint.labels.box_files import read_boxes
 from softpoint.labels.boxes import BOX_SOURCES, matched_boxes, subject_boxes
@@ -48,7 +49,7 @@ class LabelSource:
         unlabeled: "unknown", or "absent" where an unlabeled point is not in the image.
         out_of_frame: "error", or "drop" to unlabel points outside their image.
         on_error: "error", or "skip" to leave out rows and images that cannot be used.
-        exif, max_pixels, bits, channels: see `ImageFolder`.
+        exif, max_pixels, bits, channels: see `ReadOptions`.
         verify: decode every image once, to find damaged ones and those that two splits share; results are kept
             in `cache_dir` until an image changes.
         cache_dir: of scans and decoded images; see `user_cache_dir`.
@@ -91,7 +92,12 @@ class LabelSource:
             )
         check_choice("data.out_of_frame", self.out_of_frame, ("error", "drop"))
         check_choice("data.on_error", self.on_error, ("error", "skip"))
-        check_channels(self.channels)
+        _ = self.options  # which checks them
+
+    @property
+    def options(self) -> ReadOptions:
+        """How the images are read."""
+        return ReadOptions(self.exif, self.max_pixels, self.bits, check_channels(self.channels))
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +139,8 @@ def read_source(source: LabelSource, errors: RowErrors) -> Labels:
 
 
 def _load(source: LabelSource, errors: RowErrors, images: Collection[str] | None, audit: bool) -> LoadedLabels:
-    labels, channels = read_source(source, errors), check_channels(source.channels)
-    image_folder = ImageFolder(Path(labels.folder), source.exif, source.max_pixels, source.bits, channels)
+    labels = read_source(source, errors)
+    image_folder = ImageFolder(Path(labels.folder), source.options)
     labels = with_found_names(labels, image_folder)
     if audit:
         scans = scan(image_folder, labels.images, _memo(image_folder, source))

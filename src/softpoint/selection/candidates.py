@@ -16,6 +16,7 @@ from torch import Tensor
 from softpoint.images import ImageFolder
 from softpoint.images.channels import Channels
 from softpoint.images.duplicates import NEAR
+from softpoint.images.read_options import ReadOptions
 from softpoint.images.scan import fingerprint
 from softpoint.images.video import Video
 from softpoint.inference import Checkpoint, Predictor
@@ -127,7 +128,7 @@ class Reading:
 
     def folder(self, path: Path) -> ImageFolder:
         """Return the images of a folder."""
-        return ImageFolder(path, self.exif, self.max_pixels, self.bits, self.channels)
+        return ImageFolder(path, ReadOptions(self.exif, self.max_pixels, self.bits, self.channels))
 
 
 def collect(predictor: Predictor, source: Source, reading: Reading, pool: Pool, known: Collection[str] = ()) -> None:

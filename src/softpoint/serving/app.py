@@ -20,11 +20,12 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
 from softpoint import __version__
+from softpoint.images.read_options import ReadOptions
 from softpoint.paths import without_nan
 from softpoint.runtime import Model
 from softpoint.serving.batcher import Batcher
 from softpoint.serving.bodies import Room, chunks
-from softpoint.serving.decoders import Decoders, Reading
+from softpoint.serving.decoders import Decoders
 from softpoint.serving.line import Line
 from softpoint.serving.page import page
 from softpoint.serving.schemas import BODY, Query, to_response
@@ -49,10 +50,10 @@ class Service:
         batches = Histogram("softpoint_batch_images", "images per batch", registry=registry, buckets=sizes)
         self.batcher = Batcher(model, settings.batch_size, settings.wait_ms, settings.max_pixels, batches.observe)
         bits, channels = settings.bits or model.metadata.get("bits"), model.metadata["channels"]
-        reading = Reading(settings.exif, settings.max_pixels, bits, channels)
+        options = ReadOptions(settings.exif, settings.max_pixels, bits, channels)
         count = settings.decoder_count
-        self.headers = Decoders(reading, min(1, count), settings.decode_s)  # which waits for no image
-        self.decoders = Decoders(reading, count, settings.decode_s)
+        self.headers = Decoders(options, min(1, count), settings.decode_s)  # which waits for no image
+        self.decoders = Decoders(options, count, settings.decode_s)
         self.line = Line(settings.queue_size, settings.queue_pixels, settings.max_pixels, count or 4)
         for name, description, value in (
             ("softpoint_queue_images", "images waiting for a batch", self.batcher.queue.qsize),

@@ -8,16 +8,15 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 from fastapi import HTTPException
 
 from softpoint.images import isolated
-from softpoint.images.channels import Channels, check_channels
 from softpoint.images.costs import max_bytes
 from softpoint.images.process import Process, answer
+from softpoint.images.read_options import ReadOptions
 from softpoint.serving.schemas import image_pixels, image_size
 
 Result = TypeVar("Result")
@@ -25,24 +24,11 @@ Result = TypeVar("Result")
 _START_S = 60  # for a process, on a busy machine
 
 
-@dataclass(frozen=True)
-class Reading:
-    """Settings of decoding."""
-
-    exif: str
-    max_pixels: int
-    bits: int | None
-    channels: Channels = 3
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "channels", check_channels(self.channels))
-
-
 class Decoder:
     """Decodes one image after another in this process."""
 
-    def __init__(self, reading: Reading) -> None:
-        self.reading, self._body = reading, b""
+    def __init__(self, options: ReadOptions) -> None:
+        self.options, self._body = options, b""
 
     def ready(self) -> None:
         """Wait until it can decode."""
@@ -50,12 +36,11 @@ class Decoder:
     def size(self, body: bytes | bytearray) -> tuple[int, int]:
         """Return (height, width) of an image as `schemas.image_size` does, and keep it for `pixels`."""
         self._body = bytes(body)
-        return image_size(self._body, self.reading.exif, self.reading.max_pixels, self.reading.channels)
+        return image_size(self._body, self.options)
 
     def pixels(self) -> np.ndarray:
         """Return the pixels of the image as `schemas.image_pixels` does."""
-        reading = self.reading
-        return image_pixels(self._body, reading.exif, reading.max_pixels, reading.bits, reading.channels)
+        return image_pixels(self._body, self.options)
 
     def end(self) -> None:
         """Nothing is left to end."""
@@ -64,9 +49,9 @@ class Decoder:
 class ProcessDecoder(Decoder):
     """Decodes in a new process, in which no code of a hostile image would reach the server; EOFError where it ends."""
 
-    def __init__(self, reading: Reading) -> None:
-        super().__init__(reading)
-        self._process, self._is_ready = Process(__name__, json.dumps(vars(reading))), False
+    def __init__(self, options: ReadOptions) -> None:
+        super().__init__(options)
+        self._process, self._is_ready = Process(__name__, json.dumps(options.plain())), False
         self.process = self._process.process
 
     def ready(self) -> None:
@@ -101,8 +86,8 @@ class ProcessDecoder(Decoder):
 class Decoders:
     """`count` processes, each of which decodes an image in at most `seconds`; 0 decodes in this one, which goes on."""
 
-    def __init__(self, reading: Reading, count: int, seconds: float) -> None:
-        self.reading, self.count, self.seconds = reading, count, seconds
+    def __init__(self, options: ReadOptions, count: int, seconds: float) -> None:
+        self.options, self.count, self.seconds = options, count, seconds
         self._free: asyncio.Queue[Decoder] = asyncio.Queue()
         self._running: set[Decoder] = set()
 
@@ -150,7 +135,7 @@ class Decoders:
             raise HTTPException(422, message) from error
 
     def _add(self) -> None:
-        decoder = ProcessDecoder(self.reading) if self.count else Decoder(self.reading)
+        decoder = ProcessDecoder(self.options) if self.count else Decoder(self.options)
         self._running.add(decoder)
         self._free.put_nowait(decoder)
 
@@ -176,7 +161,7 @@ class Borrowed:
 
 def run_in_process() -> None:
     """Answer the requests of a `ProcessDecoder` until it ends."""
-    decoder = Decoder(Reading(**json.loads(sys.argv[1])))
+    decoder = Decoder(ReadOptions(*json.loads(sys.argv[1])))
 
     def reply(part: Callable[[], bytearray]) -> Sequence[bytes | memoryview]:
         function, body = part(), part()
@@ -189,4 +174,4 @@ def run_in_process() -> None:
             return [json.dumps({"status": error.status_code, "error": error.detail}).encode()]
 
     isolated.is_isolated = True
-    answer(reply, max_bytes(decoder.reading.max_pixels))
+    answer(reply, max_bytes(decoder.options.max_pixels))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from fastapi import HTTPException
 from pydantic import BaseModel, Field
 
-from softpoint.images.channels import Channels, are_bands
+from softpoint.images.channels import are_bands
 from softpoint.images.decode import decode_image, decoded_size
+from softpoint.images.read_options import ReadOptions
 from softpoint.suggest import without_data
 
 # First bytes, then bytes from the ninth on, of the accepted formats.
@@ -50,33 +52,31 @@ class Query(BaseModel, extra="forbid"):
         return boxes if self.box else None
 
 
-def image_size(body: bytes, exif: str, max_pixels: int, channels: Channels = 3) -> tuple[int, int]:
+def image_size(body: bytes, options: ReadOptions) -> tuple[int, int]:
     """Return (height, width) from an image's header, after the rotation by `exif`.
 
-    Raises HTTPException: 400 for an empty body, 415 for another format than FORMATS, 413 for more than `max_pixels`,
+    Raises HTTPException: 400 for an empty body, 415 for another format than FORMATS, 413 for too many pixels,
     422 for a damaged header.
     """
     if not body:
         raise HTTPException(400, "the body is empty; send an image's bytes: curl --data-binary @IMAGE URL")
-    accepted = FORMATS | (OF_BANDS if are_bands(channels) else {})
+    accepted = FORMATS | (OF_BANDS if are_bands(options.channels) else {})
     if not any(body.startswith(start) and body[8:].startswith(tag) for start, tag in accepted.values()):
         names = ", ".join(accepted).replace(", BMP", " or BMP")
         message = f"the body is not a {names} image; send an image's bytes (curl --data-binary @IMAGE)"
         raise HTTPException(415, message)
     with damaged():
-        height, width = decoded_size(body, exif=exif, max_pixels=1 << 62, channels=channels)
-    if height * width > max_pixels:
+        height, width = decoded_size(body, replace(options, max_pixels=1 << 62))
+    if height * width > options.max_pixels:
         size = f"{width} pixels wide and {height} high"
-        raise HTTPException(413, f"the image is {size}, more than max_pixels={max_pixels}; scale it down")
+        raise HTTPException(413, f"the image is {size}, more than max_pixels={options.max_pixels}; scale it down")
     return height, width
 
 
-def image_pixels(
-    body: bytes, exif: str, max_pixels: int, bits: int | None = None, channels: Channels = 3
-) -> np.ndarray:
+def image_pixels(body: bytes, options: ReadOptions) -> np.ndarray:
     """Return an image's pixels, uint8 (H, W, C); HTTPException 422 if it is damaged."""
     with damaged():
-        return decode_image(body, exif=exif, max_pixels=max_pixels, bits=bits, channels=channels)
+        return decode_image(body, options)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import pytest
 
 from softpoint.images import ImageFolder
 from softpoint.images.listing import list_images
+from softpoint.images.read_options import ReadOptions
 from softpoint.inference.batch.sources import ImageSource, VideoSource, find_sources, without_suffixes
 from softpoint.viz import write_image
 
@@ -95,14 +96,13 @@ def test_labels_stand_for_their_images(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("\n".join(rows))
     (album,) = find_sources(str(tmp_path / "labels.csv"))
     assert isinstance(album, ImageSource) and album.names == ("v/b.png", "c.png", "../escape.png")
-    shots = list(album.items(ImageFolder(album.folder, "apply", 1000), None))
+    shots = list(album.items(ImageFolder(album.folder, ReadOptions("apply", 1000)), None))
     assert [shot.image is None for shot in shots] == [False, False, True]
     assert "lies outside" in shots[2].error
-    large = next(album.items(ImageFolder(album.folder, "apply", 9), None))
+    large = next(album.items(ImageFolder(album.folder, ReadOptions("apply", 9)), None))
     assert "more than max_pixels=9;" in large.error  # the setting of predict, not data.max_pixels
-    assert [shot.name for shot in album.items(ImageFolder(album.folder, "apply", 1000), None, start=1)] == list(
-        album.names[1:]
-    )
+    later = album.items(ImageFolder(album.folder, ReadOptions("apply", 1000)), None, start=1)
+    assert [shot.name for shot in later] == list(album.names[1:])
 
 
 def test_boxes_select_images_and_frames(tree: Path) -> None:

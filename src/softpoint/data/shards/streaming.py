@@ -15,6 +15,7 @@ from softpoint.data.shards.reader import Shards, open_set
 from softpoint.data.sources import NO_PIXELS, Record, Source
 from softpoint.images.costs import MAX_PIXELS
 from softpoint.images.decode import decode_image
+from softpoint.images.read_options import ReadOptions
 
 
 class StreamedData(KeypointData):
@@ -78,7 +79,8 @@ class StreamedImages:
     """The subjects of one packed split."""
 
     def __init__(self, shards: Shards, description: Description, max_pixels: int) -> None:
-        self.shards, self.description, self.max_pixels = shards, description, max_pixels
+        self.shards, self.description = shards, description
+        self.options = ReadOptions(description.exif, max_pixels)
         self.skeleton = description.skeleton
         self._fetched: dict[int, PackedSample] = {}
 
@@ -94,7 +96,7 @@ class StreamedImages:
         """Return the image at `index`, the same in every epoch."""
         sample = self._fetched.get(index) or self.shards.read(index)
         try:
-            image = decode_image(sample.image, exif=self.description.exif, max_pixels=self.max_pixels)
+            image = decode_image(sample.image, self.options)
             if image.shape[:2] != sample.size:
                 raise ValueError(f"its image is {image.shape[:2]} high and wide, not {sample.size}")
         except ValueError as error:

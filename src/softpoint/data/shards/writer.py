@@ -62,7 +62,7 @@ def pack(
         train.skeleton,
         {split: len(source) for split, source in sources.items()},
         "image" if train.describe(0).box is None else "instance",
-        reader.exif if isinstance(reader, ImageFolder) else "ignore",
+        reader.options.exif if isinstance(reader, ImageFolder) else "ignore",
         has_hidden_points,
         digest.hexdigest(),
         checksums=True,
@@ -95,7 +95,7 @@ def _encoded(source: Source, index: int) -> tuple[bytes, str]:
     if isinstance(source, LabeledImages):
         path, reader = source.labels.subjects[index].image, source.reader
         pixels = reader.read(path)  # a damaged image is an error now, not in the middle of a training
-        if isinstance(reader, ImageFolder) and reader.bits is None and (file := reader.path(path)).is_file():
+        if isinstance(reader, ImageFolder) and reader.options.bits is None and (file := reader.path(path)).is_file():
             return file.read_bytes(), path
     else:
         path, pixels = f"{index:08}", source.load(0, index).image

@@ -176,8 +176,7 @@ class Job:
         )
 
     def _image_folder(self, source: ImageSource) -> ImageFolder:
-        options = self.options
-        return ImageFolder(source.folder, options.exif, options.max_pixels, options.bits, options.channels)
+        return ImageFolder(source.folder, self.options.reading)
 
     def _image_reader(self, source: Source, video: Video | None) -> Callable[[int], np.ndarray]:
         """Return a function that reads the image of a number again."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from softpoint.images.channels import Channels
+from softpoint.images.read_options import EXIF, ReadOptions
 from softpoint.inference.batch.writers import check_formats
 from softpoint.suggest import check_choice
 
@@ -55,6 +56,7 @@ class PredictOptions:
     resume: bool = False
 
     def __post_init__(self) -> None:
+        check_choice("exif", self.exif, EXIF)
         check_formats(self.formats, self.video)
         check_choice("on_error", self.on_error, ("skip", "error"))
         check_choice("smoothing", self.smoothing or "none", ("none", "median"))
@@ -68,6 +70,11 @@ class PredictOptions:
             raise ValueError(f"overlay.scale={self.scale} must be a whole number from 1 to {_MAX_SCALE}, or null")
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size} must be at least 1")
+
+    @property
+    def reading(self) -> ReadOptions:
+        """How images are read."""
+        return ReadOptions(self.exif, self.max_pixels, self.bits, self.channels)
 
     @property
     def smooths(self) -> bool:

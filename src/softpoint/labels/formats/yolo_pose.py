@@ -12,6 +12,7 @@ import numpy as np
 
 from softpoint.images.decode import image_size
 from softpoint.images.listing import list_images
+from softpoint.images.read_options import ReadOptions
 from softpoint.labels.formats.parsing.path_search import Tails, tail_below
 from softpoint.labels.formats.parsing.rows import parse_float, read_lines, unlabeled_points
 from softpoint.labels.formats.parsing.yolo_config import Config, find_config, read_config
@@ -158,7 +159,7 @@ def _subjects(root: Path, image: str, file: Path, group: str, config: Config, er
     lines = read_lines(file) if file.is_file() else []
     if not lines:
         return [Subject(image, f"image {image}", *unlabeled_points(len(config.skeleton)), group=group)]
-    size = image_size(root / image, exif="apply")  # Ultralytics measures an image as it is shown
+    size = image_size(root / image, ReadOptions("apply"))  # Ultralytics measures an image as it is shown
     subjects = []
     for number, line in lines:
         with errors.row(f"{place} line {number}"):
