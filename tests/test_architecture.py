@@ -222,7 +222,7 @@ def test_importing_the_package_loads_nothing():
 PUBLIC = [
     "spatial_softmax", "axis_softmax", "spatial_expectation", "spatial_covariance", "soft_argmax", "entropy",
     "information_content", "render_gaussians", "spatial_softmax_with_loss", "DynamicSpatialAttention",
-    "SpatialSoftArgmax", "KeypointNet", "load_predictor", "save_pretrained", "push_to_hub",
+    "SpatialSoftArgmax", "SpatialSoftmax", "KeypointNet", "load_predictor", "save_pretrained", "push_to_hub",
 ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ _HOMES = {
         "render_gaussians",
         "spatial_softmax_with_loss",
     ),
-    "softpoint.layers": ("DynamicSpatialAttention", "SpatialSoftArgmax"),
+    "softpoint.layers": ("DynamicSpatialAttention", "SpatialSoftArgmax", "SpatialSoftmax"),
     "softpoint.models": ("KeypointNet",),
     "softpoint.data": ("LabeledData",),
     "softpoint.training": ("KeypointLoss", "KeypointModule"),

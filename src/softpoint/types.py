@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, Self, TypedDict
 
-import numpy as np
 from jaxtyping import Float, Float32, Integer, UInt8
 from torch import Tensor
+
+if TYPE_CHECKING:  # `softpoint.layers` needs torch alone
+    import numpy as np
 
 
 class Sample(TypedDict):
@@ -72,9 +74,14 @@ class Prediction(TypedDict):
 
 
 class AttentionMaps(NamedTuple):
-    """The maps of one attention block for one image; a block of one branch and without a router has empty others."""
+    """The maps of one attention block for one image."""
 
     mask: Float[np.ndarray, "h w"]  # that the features are multiplied by
-    branches: Float[np.ndarray, "n h w"] = np.empty((0, 1, 1))  # the mask that each branch alone would make
-    router_weights: Float[np.ndarray, " n"] = np.empty(0)  # of the branches; their sum is 1
-    names: tuple[str, ...] = ()  # of the branches
+    branches: Float[np.ndarray, "n h w"]  # the mask that each branch alone would make
+    router_weights: Float[np.ndarray, " n"]  # of the branches; their sum is 1
+    names: tuple[str, ...]  # of the branches
+
+    @classmethod
+    def of_mask(cls, mask: Float[np.ndarray, "h w"]) -> Self:
+        """Return the maps of a block of one branch and without a router, whose others are empty."""
+        return cls(mask, mask[None][:0], mask.ravel()[:0], ())

@@ -221,6 +221,7 @@ DIFFERENTIABLE = {
     "spatial_expectation": spatial_expectation,
     "coordinates": lambda z: spatial_expectation(z, torch.ones(3, 4, 2).cumsum(0)),
     "spatial_covariance": spatial_covariance,
+    "normalized covariance": lambda z: spatial_covariance(z, normalized=True),
     "entropy": lambda z: entropy(z.exp()),
     "information_content": lambda z: information_content(z.exp()),
 }

@@ -51,7 +51,7 @@ def test_the_mark_of_a_panel_is_on_its_cell() -> None:
 
 
 def test_a_block_without_branches_is_a_mask_and_one_with_a_router_has_bars() -> None:
-    mask = AttentionMaps(np.eye(4))
+    mask = AttentionMaps.of_mask(np.eye(4))
     assert filled(attention_panel(PHOTO, {"head": mask})) == 0
     branched = AttentionMaps(np.eye(4), np.ones((2, 4, 4)), np.array([0.5, 0.5]), ("3 x 3", "7 x 7"))
     panel = attention_panel(PHOTO, {"stage2": mask, "head": branched})
@@ -63,7 +63,7 @@ def test_a_block_without_branches_is_a_mask_and_one_with_a_router_has_bars() -> 
 def test_a_mask_that_is_nearly_the_same_everywhere_is_drawn_so() -> None:
     gray, ramp = np.full((60, 80, 3), 128, np.uint8), np.linspace(0, 1, 32).reshape(4, 8)
     flat, steep = (
-        attention_panel(gray, {"head": AttentionMaps(0.5 + size * ramp)})[100, 8:-8].std(0).sum()
+        attention_panel(gray, {"head": AttentionMaps.of_mask(0.5 + size * ramp)})[100, 8:-8].std(0).sum()
         for size in (0.001, 0.1)
     )
     assert 0 < 3 * flat < steep

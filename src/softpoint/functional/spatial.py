@@ -80,17 +80,21 @@ def spatial_expectation(
     return torch.stack((x, y), -1)
 
 
-def spatial_covariance(heatmap: Float[Tensor, "..."], dim: Dims = (-2, -1)) -> Float[Tensor, "... 2 2"]:
+def spatial_covariance(
+    heatmap: Float[Tensor, "..."], dim: Dims = (-2, -1), normalized: bool = False
+) -> Float[Tensor, "... 2 2"]:
     """Second central moments [[xx, xy], [xy, yy]] of each heatmap, in cells squared.
+
+    `normalized=True` measures in [-1, 1], as `spatial_expectation` does.
 
     >>> spatial_covariance(torch.tensor([[0.5, 0.0, 0.5]])).tolist()
     [[1.0, 0.0], [0.0, 0.0]]
     """
     maps = widen(rows_and_columns_last(as_floating(heatmap), dim))
-    mean = spatial_expectation(maps)
+    mean = spatial_expectation(maps, normalized=normalized)
     height, width = maps.shape[-2:]
-    dx = axis_positions(width, False, maps) - mean[..., :1]
-    dy = axis_positions(height, False, maps) - mean[..., 1:]
+    dx = axis_positions(width, normalized, maps) - mean[..., :1]
+    dy = axis_positions(height, normalized, maps) - mean[..., 1:]
     xx = (maps.sum(-2) * dx * dx).sum(-1)
     yy = (maps.sum(-1) * dy * dy).sum(-1)
     xy = ((maps * dx[..., None, :]).sum(-1) * dy).sum(-1)

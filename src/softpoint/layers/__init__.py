@@ -1,4 +1,4 @@
-"""Modules of published methods: attention, soft-argmax, calibration, normalization."""
+"""Modules of published methods: attention, spatial softmax, calibration, normalization."""
 
 from softpoint.layers.calibration import Calibration
 from softpoint.layers.dynamic_spatial_attention import DynamicSpatialAttention
@@ -6,8 +6,9 @@ from softpoint.layers.group_norm import GroupNorm, replace_batch_norms
 from softpoint.layers.normalize import Normalize
 from softpoint.layers.spatial_attention import SpatialAttention
 from softpoint.layers.spatial_soft_argmax import SpatialSoftArgmax
+from softpoint.layers.spatial_softmax import SpatialSoftmax
 
 __all__ = [
     "Calibration", "DynamicSpatialAttention", "GroupNorm", "Normalize", "SpatialAttention", "SpatialSoftArgmax",
-    "replace_batch_norms",
+    "SpatialSoftmax", "replace_batch_norms",
 ]  # fmt: skip

@@ -64,7 +64,7 @@ def _maps_of(block: Any, features: Tensor, outputs: Any) -> list[AttentionMaps]:
     """Return the maps of a block for each image of a forward."""
     masks = _numpy(outputs[1][:, 0])
     if not hasattr(block, "branch_maps"):
-        return [AttentionMaps(mask) for mask in masks]
+        return [AttentionMaps.of_mask(mask) for mask in masks]
     with torch.no_grad():
         branches, weights, names = block.branch_maps(features)
     rows = zip(masks, _numpy(branches), _numpy(weights), strict=True)

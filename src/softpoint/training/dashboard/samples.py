@@ -173,7 +173,10 @@ def show(prediction: Prediction, batch: Batch, i: int, title: str) -> Shown:
 
 def _masks(prediction: Prediction, i: int) -> dict[str, AttentionMaps]:
     """Return the mask of each place for sample `i`, where the prediction has them."""
-    return {place: AttentionMaps(to_numpy(mask[i, 0])) for place, (mask, *_) in prediction.get("attention", {}).items()}
+    return {
+        place: AttentionMaps.of_mask(to_numpy(mask[i, 0]))
+        for place, (mask, *_) in prediction.get("attention", {}).items()
+    }
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
