@@ -228,7 +228,7 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     check_batches(trainer, data)
     if not data.batches("val"):
         leave_out_validation(trainer)
-    decided = {"model": _input_of(stated.model, data)}
+    decided = {"model": _input_of(stated.model, data), "data": data.read_settings}
     make_module.keywords["net"] = partial(make_module.keywords["net"], **decided["model"])
     module = make_module(skeleton=data.skeleton, learn_visibility=data.has_hidden_points)
     # A checkpoint rebuilds its network from these values, so they hold the choice that the data made.

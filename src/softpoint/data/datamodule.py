@@ -128,6 +128,11 @@ class KeypointData(pl.LightningDataModule, ABC):
             self.sources = self.open()
 
     @property
+    def read_settings(self) -> dict[str, Any]:
+        """Settings data.* of reading that the data decides, for a checkpoint; empty where the config states them."""
+        return {}
+
+    @property
     def padding(self) -> float:
         """Factor by which a crop is larger than its box."""
         return 1.0 if self.crops is None else float(self.crops["padding"])

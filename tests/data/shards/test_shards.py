@@ -277,7 +277,7 @@ def test_a_description_of_an_earlier_version_asks_to_pack_again(packed: Path) ->
     text = (packed / "softpoint.json").read_bytes()
     description = Description.loads(text, "here")
     assert description.dumps().encode() == text
-    with pytest.raises(ValueError, match=r"here has format 'softpoint' version 1, not 'softpoint' version 2; pack the"):
+    with pytest.raises(ValueError, match=r"here has format 'softpoint' version 1, not 'softpoint' version 2 or 3;"):
         Description.loads(text.replace(b'"version": 2', b'"version": 1'), "here")
 
 

@@ -11,11 +11,14 @@ from zlib import crc32
 
 import numpy as np
 
+from softpoint.images.channels import Channels
+from softpoint.images.read_options import ReadOptions
 from softpoint.labels.skeleton import Skeleton
 from softpoint.labels.split import SPLITS
 from softpoint.labels.validate import BORDER
 
 DESCRIPTION, VERSION = "softpoint.json", 2
+_READ_OTHERWISE = 3  # version of a set that an earlier softpoint would read as RGB, or with all bits
 REPAIR = "copy the set again, or pack it again"
 
 # No image is longer, and no box smaller or farther away, in pixels.
@@ -29,24 +32,27 @@ class Description:
     skeleton: Skeleton
     samples: Mapping[str, int]  # of each split
     mode: str  # "image" shows whole images, "instance" each subject's box
-    exif: str  # meaning of an EXIF orientation, see `ImageFolder`
+    exif: str  # meaning of an EXIF orientation, see `ReadOptions`
     has_hidden_points: bool  # whether training labels have occluded or absent points
     contents: str  # a digest of all samples
     checksums: bool = False  # whether each label ends with a checksum, see `seal`; earlier versions wrote none
+    bits: int | None = None  # that the values of 16-bit files use, see `ReadOptions`
+    channels: Channels = 3  # see `ReadOptions`
 
     def dumps(self) -> str:
         """Return the text of softpoint.json."""
-        head = {"format": "softpoint", "version": VERSION}
+        version = VERSION if (self.bits, self.channels) == (None, 3) else _READ_OTHERWISE
+        head = {"format": "softpoint", "version": version}
         return json.dumps(head | asdict(self) | {"skeleton": self.skeleton.to_dict()}, indent=1)
 
     @classmethod
     def loads(cls, text: bytes, path: str) -> Description:
         """Return what `dumps` wrote; ValueError for anything else, with `path` in its message."""
         stored = read_json(text, path)
-        if stored.get("format") != "softpoint" or stored.get("version") != VERSION:
+        if stored.get("format") != "softpoint" or stored.get("version") not in (VERSION, _READ_OTHERWISE):
             raise ValueError(
                 f"{path} has format {stored.get('format')!r} version {stored.get('version')!r}, not 'softpoint' version"
-                f" {VERSION}; pack the set again with softpoint pack"
+                f" {VERSION} or {_READ_OTHERWISE}; pack the set again with softpoint pack"
             )
         try:
             skeleton = Skeleton.from_dict(stored["skeleton"])
@@ -55,10 +61,11 @@ class Description:
                 raise ValueError(f"{len(skeleton)} keypoints, samples {samples}")
             mode, exif, hidden = stored["mode"], stored["exif"], stored["has_hidden_points"]
             checksums = stored.get("checksums", False)
-            modes, exifs = ("image", "instance"), ("apply", "ignore", "error")
-            if mode not in modes or exif not in exifs or not type(hidden) is type(checksums) is bool:
-                raise ValueError(f"mode {mode!r}, exif {exif!r}, hidden points {hidden!r}, checksums {checksums!r}")
-            return cls(skeleton, samples, mode, exif, hidden, str(stored["contents"]), checksums)
+            options = ReadOptions(exif, bits=stored.get("bits"), channels=stored.get("channels", 3))
+            if mode not in ("image", "instance") or not type(hidden) is type(checksums) is bool:
+                raise ValueError(f"mode {mode!r}, hidden points {hidden!r}, checksums {checksums!r}")
+            contents, how = str(stored["contents"]), (options.bits, options.channels)
+            return cls(skeleton, samples, mode, exif, hidden, contents, checksums, *how)
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); {REPAIR}") from error
 
@@ -77,7 +84,7 @@ def read_json(text: bytes, path: str) -> dict[str, Any]:
 class PackedSample(NamedTuple):
     """One packed subject; lengths in pixels of its image."""
 
-    image: bytes  # an image file, as it was or a PNG
+    image: bytes  # an image file, as it was, or a PNG or array
     keypoints: np.ndarray  # float64 (K, 2), NaN where unlabeled
     visibility: np.ndarray  # int64 (K,)
     box: np.ndarray  # float64 left, top, right, bottom; NaN for none

@@ -13,6 +13,7 @@ from softpoint.data.datamodule import KeypointData, Loader
 from softpoint.data.shards.packed_format import Description, PackedSample
 from softpoint.data.shards.reader import Shards, open_set
 from softpoint.data.sources import NO_PIXELS, Record, Source
+from softpoint.images.channels import check_channels
 from softpoint.images.costs import MAX_PIXELS
 from softpoint.images.decode import decode_image
 from softpoint.images.read_options import ReadOptions
@@ -28,7 +29,7 @@ class StreamedData(KeypointData):
         folder: the packed set's folder, or its address such as s3://BUCKET/SET.
         padding: factor by which a crop is larger than its box, for a set packed in instance mode.
         cache_dir: the folder for the index of a set at an address; None for the user's cache folder.
-        max_pixels: a larger image is refused before it is decoded.
+        max_pixels, bits, channels: see `ReadOptions`; None reads images as the set was packed for.
     """
 
     def __init__(
@@ -41,16 +42,31 @@ class StreamedData(KeypointData):
         padding: float = 1.25,
         cache_dir: str | Path | None = None,
         max_pixels: int = MAX_PIXELS,
+        bits: int | None = None,
+        channels: int | Sequence[int] | None = None,
     ) -> None:
         super().__init__(size, loader, seed, augment)
         self.folder, self.crop_padding, self.cache_dir, self.max_pixels = folder, padding, cache_dir, max_pixels
+        self.bits, self.given_channels = bits, None if channels is None else check_channels(channels)
 
     def open(self) -> dict[str, Source]:
         """Return the subjects of each split."""
         self.description, shards = open_set(self.folder, self.cache_dir)
         if self.description.mode == "instance":
             self.crops = {"padding": self.crop_padding, "boxes": None}
-        return {split: StreamedImages(part, self.description, self.max_pixels) for split, part in shards.items()}
+        own = self.description
+        channels = own.channels if self.given_channels is None else self.given_channels
+        self.options = ReadOptions(own.exif, self.max_pixels, own.bits if self.bits is None else self.bits, channels)
+        self.channels, self.standardizes = self.options.channel_count, self.options.channel_count not in (1, 3)
+        if self.augment is not None:
+            self.augment.check_channels(self.channels)
+        return {split: StreamedImages(part, own, self.options) for split, part in shards.items()}
+
+    @property
+    def read_settings(self) -> dict[str, Any]:
+        """The settings data.bits and data.channels with which images are read, whoever states them."""
+        *_, bits, channels = self.options.plain()
+        return {"bits": bits, "channels": channels}
 
     @property
     def has_hidden_points(self) -> bool:
@@ -78,9 +94,8 @@ class StreamedData(KeypointData):
 class StreamedImages:
     """The subjects of one packed split."""
 
-    def __init__(self, shards: Shards, description: Description, max_pixels: int) -> None:
-        self.shards, self.description = shards, description
-        self.options = ReadOptions(description.exif, max_pixels)
+    def __init__(self, shards: Shards, description: Description, options: ReadOptions) -> None:
+        self.shards, self.description, self.options = shards, description, options
         self.skeleton = description.skeleton
         self._fetched: dict[int, PackedSample] = {}
 

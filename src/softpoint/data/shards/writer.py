@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -14,6 +16,8 @@ from softpoint.data.shards.packed_format import DESCRIPTION, Description, Packed
 from softpoint.data.shards.reader import Shards, streaming_library
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.images import ImageFolder
+from softpoint.images.channels import are_bands
+from softpoint.images.read_options import ReadOptions
 from softpoint.paths import is_new, write_text
 
 # Progress of a loop: takes an iterable of samples and its name, and yields the samples.
@@ -39,9 +43,6 @@ def pack(
     output = Path(output)
     if not is_new(output):
         raise ValueError(f"output={output} exists and is not an empty folder; choose a new one")
-    for source in sources.values():
-        if isinstance(source, LabeledImages) and getattr(source.reader, "channel_count", 3) != 3:
-            raise ValueError("packed sets hold images as RGB; set data.channels=3, or train on the images themselves")
     digest, rng = hashlib.blake2b(digest_size=16), np.random.default_rng(seed)
     for split, source in sources.items():
         order = (rng.permutation(len(source)) if split == "train" else np.arange(len(source))).tolist()
@@ -57,15 +58,17 @@ def pack(
             shards.done()
             shards.merge()
     train = sources["train"]
-    reader = train.reader if isinstance(train, LabeledImages) else None
+    options = _options(train)
     description = Description(
         train.skeleton,
         {split: len(source) for split, source in sources.items()},
         "image" if train.describe(0).box is None else "instance",
-        reader.options.exif if isinstance(reader, ImageFolder) else "ignore",
+        options.exif,
         has_hidden_points,
         digest.hexdigest(),
-        checksums=True,
+        True,
+        options.bits,
+        options.channels,
     )
     for split in sources:
         (packed := Shards(str(output), split, description)).read(len(packed) - 1)
@@ -90,15 +93,34 @@ def _sample(source: Source, index: int) -> PackedSample:
     return sample
 
 
+def _options(source: Source) -> ReadOptions:
+    """Return how the packed images of a source are to be read: files as they were, and pixels as they are."""
+    reader = source.reader if isinstance(source, LabeledImages) else None
+    if isinstance(reader, ImageFolder):
+        return reader.options
+    return ReadOptions(channels=3 if reader is None else reader.channel_count)
+
+
 def _encoded(source: Source, index: int) -> tuple[bytes, str]:
-    """Return an image's file, or a PNG of 8 bits where it has none or `bits` are set, and its path in the labels."""
-    if isinstance(source, LabeledImages):
-        path, reader = source.labels.subjects[index].image, source.reader
-        pixels = reader.read(path)  # a damaged image is an error now, not in the middle of a training
-        if isinstance(reader, ImageFolder) and reader.options.bits is None and (file := reader.path(path)).is_file():
-            return file.read_bytes(), path
-    else:
-        path, pixels = f"{index:08}", source.load(0, index).image
+    """Return an image's file, or its pixels as one where it is none of its own, and its path in the labels."""
+    if not isinstance(source, LabeledImages):
+        return _as_file(source.load(0, index).image), f"{index:08}"
+    path, reader = source.labels.subjects[index].image, source.reader
+    pixels = reader.read(path)  # a damaged image is an error now, not in the middle of a training
+    if not isinstance(reader, ImageFolder):
+        return _as_file(pixels), path
+    if (file := reader.path(path)).is_file():
+        return file.read_bytes(), path
+    if are_bands(reader.options.channels):  # of a frame, from which they will be selected
+        pixels = replace(reader, options=replace(reader.options, channels=3)).read(path)
+    return _as_file(pixels), path
+
+
+def _as_file(pixels: np.ndarray) -> bytes:
+    """Return pixels uint8 (H, W, C) as a PNG, or as an array of NumPy where that has other channels."""
+    if pixels.shape[2] not in (1, 3):
+        np.save(file := BytesIO(), pixels)
+        return file.getvalue()
     success, data = cv2.imencode(".png", pixels[..., ::-1])
     assert success
-    return data.tobytes(), path
+    return data.tobytes()
