@@ -102,6 +102,20 @@ def test_images_that_are_missing_can_be_left_out(start: Callable, tmp_path: Path
     assert f"wrote {output} (coco): 1 subjects" in ending.out and read_labels(output).images == ("v/b.png",)
 
 
+def test_images_of_bands_are_merged_and_state_their_sizes(start: Callable, tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    for name, shape in (("a", (20, 30, 5)), ("b", (24, 16, 7))):
+        (tmp_path / name).mkdir()
+        bands = np.zeros(shape, np.uint8)
+        tifffile.imwrite(tmp_path / name / "1.tif", bands, photometric="minisblack", planarconfig="contig")
+        written(tmp_path / name, "image,nose_x,nose_y\n1.tif,2.5,1\n")
+    sets = f"labels=[{tmp_path / 'a/labels.csv'},{tmp_path / 'b/labels.csv'}]"
+    ending = start("convert", sets, "to=coco", f"output={tmp_path / 'out.json'}")
+    assert ending.code == 0, ending.err
+    sizes = {subject.image: subject.size for subject in read_labels(tmp_path / "out.json").subjects}
+    assert sizes == {"a/1.tif": (20, 30), "b/1.tif": (24, 16)}
+
+
 def points(labels: Labels) -> list:
     """Each labeled point with its image and keypoint, in no order."""
     names = labels.skeleton.names

@@ -22,6 +22,7 @@ from softpoint.data.augment import Augment
 from softpoint.data.dataset import Draw
 from softpoint.data.geometry import transform
 from softpoint.data.unlabeled import UnlabeledImages, WithUnlabeled, image_names
+from softpoint.images.read_options import ReadOptions
 from softpoint.images.video import Video
 
 BLOBS = {f"clip/frame{i}.png": (20.0 + 6 * i, 44.0 - 5 * i) for i in range(5)}
@@ -191,7 +192,8 @@ def test_a_folder_gives_every_page_of_its_images(tmp_path: Path) -> None:
     (tmp_path / "day").mkdir()
     pages[0].save(tmp_path / "day/b.tif", save_all=True, append_images=pages[1:])
     pages[0].save(tmp_path / "a.png")
-    assert image_names(tmp_path, 100) == (tmp_path, ["a.png", *(f"day/b.tif/00000{page}" for page in range(3))])
+    names = ["a.png", *(f"day/b.tif/00000{page}" for page in range(3))]
+    assert image_names(tmp_path, ReadOptions(max_pixels=100)) == (tmp_path, names)
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.h264"])
@@ -202,7 +204,7 @@ def test_the_length_of_a_video_is_that_of_its_frames(tmp_path: Path, name: str) 
 
     path = film(tmp_path / name, count=7)
     video = Video(path, 10**6)
-    assert len(video) == 7 and len(image_names(path, 10**6)[1]) == 7
+    assert len(video) == 7 and len(image_names(path, ReadOptions(max_pixels=10**6))[1]) == 7
     assert video.read(6).mean() > video.read(1).mean()
 
 

@@ -50,6 +50,7 @@ def test_bands_of_a_tiff(
         predictor=compression and True, tile=tile, rowsperstrip=rows, byteorder=dtype[0],
     )  # fmt: skip
     assert np.array_equal(read_image(path, channels=5), BANDS)
+    assert image_size(path) == (21, 33)  # which is the same with any channels
     with pytest.raises(ValueError, match=r"a.tif has 5 channels; set data.channels=5"):
         read_image(path)
     with pytest.raises(ValueError, match=r"a.tif has 5 channels, which data.channels=4 does not read"):

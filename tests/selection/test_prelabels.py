@@ -17,6 +17,7 @@ from softpoint.labels.schema import Labels
 from softpoint.labels.skeleton import Skeleton
 from softpoint.selection.candidates import Reading
 from softpoint.selection.prelabels import COCO, LABELED_DATA, SLEAP, Copy, copy_images, write_prelabels
+from softpoint.selection.sheets import predicted_tile
 
 SKELETON = Skeleton(("nose", "left_ear", "right_ear"), (("left_ear", "right_ear"),), (("nose", "left_ear"),))
 READING = Reading(0.05)
@@ -36,6 +37,16 @@ def copies(tmp_path: Path) -> list[Copy]:
     chosen = [candidate(0, source=source, name=names[0]), candidate(1, source=source, name=names[1])]
     chosen[1].predictions = [second]
     return [copy for copy, _ in copy_images(chosen, tmp_path / "out", READING)]
+
+
+def test_images_of_bands_are_copied_as_files_and_shown_by_their_first_bands(tmp_path: Path) -> None:
+    bands = np.random.default_rng(0).integers(0, 256, (48, 64, 5), np.uint8)
+    np.save(tmp_path / "a.npy", bands)
+    one = candidate(0, source=ImageSource(tmp_path, ("a.npy",)), name="a.npy")
+    ((copy, pixels),) = copy_images([one], tmp_path / "out", Reading(0.05, channels=5))
+    assert (tmp_path / "out" / "images" / copy.file).read_bytes() == (tmp_path / "a.npy").read_bytes()
+    tile = predicted_tile(pixels, [], SKELETON)
+    assert np.array_equal(tile, predicted_tile(bands[..., :3], [], SKELETON)) and tile.shape == (315, 420, 3)
 
 
 def points_of(labels: Labels) -> dict[str, np.ndarray]:

@@ -42,7 +42,7 @@ def main(cfg: DictConfig) -> None:
     if is_stream(cfg.source) and not Path(cfg.source).exists():
         print(live(predictor, checkpoint, cfg, plain | {"ckpt": checkpoint.weights_file, "formats": tuple(formats)}))
         return
-    sources = find_sources(cfg.source, output)
+    sources = find_sources(cfg.source, output, checkpoint.channels)
     first = sources[0]
     source_labels = first.labels if isinstance(first, ImageSource) else None
     file, boxes = boxes_for(checkpoint, cfg.boxes, first)
@@ -69,9 +69,11 @@ def main(cfg: DictConfig) -> None:
 
 def live(predictor: Predictor, checkpoint: Checkpoint, cfg: DictConfig, plain: Mapping[str, Any]) -> str:
     """Predict a camera or a stream and return one line of what was written; ValueError for options that need files."""
+    from softpoint.images.channels import are_bands
     from softpoint.images.live import Stream
     from softpoint.inference.batch.live import predict_stream
     from softpoint.inference.batch.options import PredictOptions
+    from softpoint.inference.batch.sources import colors_for_bands
 
     given = {"formats": plain["formats"], "boxes": cfg.boxes, "explain": cfg.explain, "resume": cfg.resume}
     given["smoothing"] = cfg.smoothing not in (None, "none")
@@ -80,6 +82,8 @@ def live(predictor: Predictor, checkpoint: Checkpoint, cfg: DictConfig, plain: M
             f"source={Stream(cfg.source).name} is a camera or a stream, which cannot be read again; leave out"
             f" {' and '.join(unfit)}, or record it by video=true and predict the file"
         )
+    if are_bands(checkpoint.channels):
+        raise ValueError(colors_for_bands(f"the frames of {Stream(cfg.source).name}", checkpoint.channels))
     if checkpoint.crops:
         print("this network was trained on crops of single subjects: it sees whole frames")
     lock_output(Path(cfg.output))

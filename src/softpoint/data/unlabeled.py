@@ -21,6 +21,7 @@ from softpoint.images.cache import PixelCache
 from softpoint.images.containers import page_names, page_paths
 from softpoint.images.duplicates import across_splits
 from softpoint.images.listing import SUFFIXES, list_images
+from softpoint.images.read_options import ReadOptions
 from softpoint.images.scan import Scan, memo_path, scan
 from softpoint.images.video import Video
 from softpoint.labels.partition import evenly_spaced
@@ -66,7 +67,7 @@ class UnlabeledImages:
 
         Raises FileNotFoundError for a missing source, ValueError where no image remains.
         """
-        folder, names = image_names(Path(self.source), like.options.max_pixels)
+        folder, names = image_names(Path(self.source), like.options)
         names = [names[i] for i in evenly_spaced(len(names), self.max_images)]
         image_folder = replace(like, folder=folder)
         scans = scan(image_folder, names, memo_path(image_folder, user_cache_dir(cache_dir)))
@@ -104,20 +105,20 @@ class UnlabeledImages:
         return kept
 
 
-def image_names(source: Path, max_pixels: int) -> tuple[Path, list[str]]:
+def image_names(source: Path, options: ReadOptions) -> tuple[Path, list[str]]:
     """Return a base folder, and the path below it of each page of the images in a folder, or frame of a video.
 
     Raises FileNotFoundError for a missing source, ValueError for a file that is no video.
     """
     if source.is_dir():
-        return source, page_paths(source, list_images(source))
+        return source, page_paths(source, list_images(source), options.channels)
     if not source.is_file():
         raise FileNotFoundError(
             f"data.unlabeled_images.source={source} does not exist; name a folder of images, or a video"
         )
     if source.suffix.lower() in SUFFIXES:
-        return source.parent, page_names(source)
-    return source.parent, [f"{source.name}/{frame:06}" for frame in range(len(Video(source, max_pixels)))]
+        return source.parent, page_names(source, options.channels)
+    return source.parent, [f"{source.name}/{frame:06}" for frame in range(len(Video(source, options.max_pixels)))]
 
 
 class WithUnlabeled(KeypointDataset):

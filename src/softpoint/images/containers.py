@@ -14,6 +14,7 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from softpoint.images import isolated
+from softpoint.images.channels import Channels, are_bands
 from softpoint.images.costs import check_parts, check_pixels_of, is_costly_image
 from softpoint.images.decode_errors import FORMATS, image_explained
 from softpoint.images.depth import Decoded, rgb
@@ -143,18 +144,22 @@ def _is_thumbnail(tiff: TiffImagePlugin.TiffImageFile, number: int) -> bool:
     return bool(tiff.tag_v2.get(254, 0) & 1)  # NewSubfileType: a smaller version of another page
 
 
-def page_names(path: Path) -> list[str]:
-    """Return the names of the pages of an image file below its folder: its own where it has one, or cannot be read."""
+def page_names(path: Path, channels: Channels = 3) -> list[str]:
+    """Return the names of the pages of an image file below its folder.
+
+    Its own where it has one, cannot be read, or has pages that `channels` reads as the bands of one image.
+    """
     try:
-        count = len(Pages(path, 1 << 62)) if path.suffix.lower() in _PAGED else 1
+        count = len(Pages(path, 1 << 62)) if path.suffix.lower() in _PAGED and not are_bands(channels) else 1
     except (OSError, ValueError):
         count = 1
     return [path.name] if count == 1 else [f"{path.name}/{number:06}" for number in range(count)]
 
 
-def page_paths(folder: Path, files: Iterable[Path]) -> list[str]:
-    """Return the paths below `folder` of the pages of image files in it, in order."""
-    return [(file.parent.relative_to(folder) / name).as_posix() for file in files for name in page_names(file)]
+def page_paths(folder: Path, files: Iterable[Path], channels: Channels = 3) -> list[str]:
+    """Return the paths below `folder` of the pages of image files in it, in order; see `page_names`."""
+    pages = ((file.parent.relative_to(folder), name) for file in files for name in page_names(file, channels))
+    return [(parent / name).as_posix() for parent, name in pages]
 
 
 @lru_cache(maxsize=_OPEN)

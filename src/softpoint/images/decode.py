@@ -14,7 +14,7 @@ import numpy as np
 from PIL import TiffImagePlugin
 
 from softpoint.images import costs, isolated
-from softpoint.images.bands import is_array, opened_bands
+from softpoint.images.bands import is_array, opened_bands, tiff_bands
 from softpoint.images.channels import Channels, are_bands, fitted
 from softpoint.images.costs import MAX_PIXELS
 from softpoint.images.decode_errors import RefusedError, image_explained
@@ -22,7 +22,7 @@ from softpoint.images.depth import LARGEST, Decoded, narrowed, rgb
 from softpoint.images.headers import Header, read_header, turned
 from softpoint.images.isolated import watched
 from softpoint.images.memory import keep_freed_memory
-from softpoint.images.pillow import header_of, opened, require_end
+from softpoint.images.pillow import MOST_COLORS, header_of, opened, require_end
 from softpoint.images.read_options import DEFAULT, ReadOptions
 
 if TYPE_CHECKING:
@@ -179,7 +179,8 @@ def _check_costs(data: bytes, header: Header, max_pixels: int) -> int:
 
 
 def _size(file: BinaryIO, options: ReadOptions) -> tuple[int, int]:
-    if _is_stored(file, options):
+    """Return the size that an image will have, of whatever channels."""
+    if _is_stored(file, options) or tiff_bands(file) > MOST_COLORS:
         with opened_bands(file, options.max_pixels) as stored:
             header = stored.header
     elif (common := read_header(file)) is not None:

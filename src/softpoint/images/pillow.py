@@ -14,6 +14,7 @@ from softpoint.images.decode_errors import FORMATS, RefusedError
 from softpoint.images.headers import EXIF_ORIENTATION, Header, valid_orientation
 
 _SAMPLES = 277  # TIFF's tag of the number of channels
+MOST_COLORS = 4  # channels that an image of colors has, with transparency
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def opened(file: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
     costs.check_parts(file)
     with pillow_limit.at_least(max_pixels), Image.open(file, formats=FORMATS) as image:
         count = image.tag_v2.get(_SAMPLES, 1) if isinstance(image, TiffImagePlugin.TiffImageFile) else 1
-        if count > 4:
+        if count > MOST_COLORS:
             raise RefusedError(f"image {{path}} has {count} channels; set data.channels={count} to read them")
         yield image
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from softpoint.images import ImageFolder
-from softpoint.images.channels import is_gray, luma
+from softpoint.images.channels import Channels, is_gray, luma
 from softpoint.images.containers import page_names
 from softpoint.images.decode import find_source
 from softpoint.images.headers import EXIF_ORIENTATION, read_header, valid_orientation
@@ -132,7 +132,7 @@ def _scan_new(image_folder: ImageFolder, images: Sequence[str]) -> dict[str, Sca
 def _scan_one(image_folder: ImageFolder, image: str) -> Scan:
     orientation, pages = 1, 1
     try:
-        orientation, pages = _orientation_and_pages(image_folder.path(image))
+        orientation, pages = _orientation_and_pages(image_folder.path(image), image_folder.options.channels)
         pixels, bits = image_folder.decoded(image)
     except (ValueError, FileNotFoundError) as error:
         return Scan(image, (0, 0), str(error), "", "", orientation)
@@ -144,7 +144,7 @@ def _scan_one(image_folder: ImageFolder, image: str) -> Scan:
     return Scan(image, (height, width), None, digest.hexdigest(), fingerprint(pixels), *facts)
 
 
-def _orientation_and_pages(path: Path) -> tuple[int, int]:
+def _orientation_and_pages(path: Path, channels: Channels) -> tuple[int, int]:
     """Return the EXIF orientation in a file's header, and the number of its pages; (1, 1) where it cannot be read."""
     if not path.is_file():  # a pipe would never answer
         return 1, 1
@@ -156,7 +156,7 @@ def _orientation_and_pages(path: Path) -> tuple[int, int]:
                 orientation = valid_orientation(image.getexif().get(EXIF_ORIENTATION))
     except Exception:  # a damaged header raises nearly anything, and another format has none
         orientation = 1
-    return orientation, len(page_names(path))
+    return orientation, len(page_names(path, channels))
 
 
 def _keys(image_folder: ImageFolder, images: Iterable[str]) -> dict[str, str]:

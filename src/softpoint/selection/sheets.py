@@ -12,7 +12,7 @@ from softpoint.labels.skeleton import Skeleton
 from softpoint.selection.judged import Judged
 from softpoint.selection.label_errors import Suspicion
 from softpoint.viz import contact_sheet, crop_around, draw_keypoints, draw_tile
-from softpoint.viz.image_ops import resize
+from softpoint.viz.image_ops import resize, rgb_view
 
 MAX_TILES = 60
 _SIDE = 420  # pixels of the longer side of a tile
@@ -22,7 +22,7 @@ _COLUMNS = 4
 def predicted_tile(image: np.ndarray, predictions: Sequence[PredictedArrays], skeleton: Skeleton) -> np.ndarray:
     """Return an image, as large as a tile, with the points of its subjects and two-sigma ellipses of their errors."""
     scale = _SIDE / max(image.shape[:2])
-    canvas = resize(image, (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))))
+    canvas = resize(rgb_view(image), (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))))
     for prediction in predictions:
         canvas = draw_keypoints(
             canvas,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from softpoint.images import ImageFolder
 from softpoint.images.listing import list_images
@@ -130,6 +131,23 @@ def test_a_missing_source_is_an_error(tree: Path, source: str, error: type[Excep
     (tree / "empty").mkdir()
     with pytest.raises(error, match=message):
         find_sources(source)
+
+
+def test_pages_are_the_bands_of_one_image_and_videos_have_none(tmp_path: Path, tree: Path) -> None:
+    pages = [Image.fromarray(np.full((4, 6), level, np.uint8)) for level in range(5)]
+    pages[0].save(tree / "day2" / "p.tif", save_all=True, append_images=pages[1:])
+    file, folder = str(tree / "day2" / "p.tif"), str(tree / "day2")
+    (tree / "day2" / "z.MOV").unlink()
+    for source in (file, folder):
+        assert described(find_sources(source))[0] == tuple(f"p.tif/00000{page}" for page in range(5))
+        for channels in (5, (4, 1)):
+            assert described(find_sources(source, channels=channels)) == [("p.tif",)]
+    assert len(find_sources("day1", channels=1)) == 4  # whose films become gray
+    for channels, words in ((5, "5 bands"), ((2, 1, 0), r"bands \[2, 1, 0\]")):
+        with pytest.raises(
+            ValueError, match=rf"the frames of day1/x.mp4 have colors, and this model reads the {words}"
+        ):
+            find_sources("day1", channels=channels)
 
 
 def test_results_of_earlier_jobs_are_skipped(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from softpoint.images import ImageFolder
+from softpoint.images.channels import Channels, are_bands
 from softpoint.images.containers import find, page_names, page_paths
 from softpoint.images.listing import ARRAY, SUFFIXES, image_files
 from softpoint.images.live import SCHEMES
@@ -115,19 +116,33 @@ class VideoSource:
 Source = ImageSource | VideoSource
 
 
-def find_sources(source: str, output: Path | None = None) -> list[Source]:
+def find_sources(source: str, output: Path | None = None, channels: Channels = 3) -> list[Source]:
     """Return the sources at a path or pattern: all its images together, and each video.
 
     Folders are searched recursively, and patterns where they have **; a label file stands for the images it names;
     CLIP.mp4/000012 is a single frame. Hidden files are skipped, and folders with results: `output` and those that
-    hold a job.json. Raises FileNotFoundError for a path that does not exist, and ValueError where nothing can be
-    predicted or `output` is the source itself.
+    hold a job.json. Where images are read with their bands as `channels`, pages are these, and there is no video.
+    Raises FileNotFoundError for a path that does not exist, and ValueError where nothing can be predicted or `output`
+    is the source itself.
     """
+    sources = _found(source, output, channels)
+    if are_bands(channels) and (video := next((one for one in sources if isinstance(one, VideoSource)), None)):
+        raise ValueError(colors_for_bands(f"the frames of {video.path}", channels))
+    return sources
+
+
+def colors_for_bands(what: str, channels: Channels) -> str:
+    """Return the message that something has colors where a model reads bands."""
+    bands = f"bands {list(channels)}" if isinstance(channels, tuple) else f"{channels} bands"
+    return f"{what} have colors, and this model reads the {bands} of images; name a folder or pattern of such images"
+
+
+def _found(source: str, output: Path | None, channels: Channels) -> list[Source]:
     path = Path(source)
     if path.is_dir():
-        return _group(path, _visible_files(path, path.rglob("*"), output), f"{source} holds")
+        return _group(path, _visible_files(path, path.rglob("*"), output), f"{source} holds", channels)
     if path.is_file():
-        return [_file_source(path)]
+        return [_file_source(path, channels)]
     if glob.has_magic(source):
         matches = [Path(name) for name in glob.glob(source, recursive=True)]  # noqa: PTH207, it may be absolute
         if not matches:
@@ -135,7 +150,7 @@ def find_sources(source: str, output: Path | None = None) -> list[Source]:
         # The folders of the pattern before the first that is a pattern itself.
         depth = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
         folder = Path(*path.parts[:depth])
-        return _group(folder, _visible_files(folder, matches, output), f"source={source} matches")
+        return _group(folder, _visible_files(folder, matches, output), f"source={source} matches", channels)
     if (frame := find(path)) is not None:
         return [ImageSource(frame.container.parent, (f"{frame.container.name}/{frame.inside}",))]
     raise FileNotFoundError(
@@ -144,10 +159,10 @@ def find_sources(source: str, output: Path | None = None) -> list[Source]:
     )
 
 
-def _file_source(path: Path) -> Source:
+def _file_source(path: Path, channels: Channels) -> Source:
     suffix = path.suffix.lower()
     if suffix in (*SUFFIXES, ARRAY):
-        return ImageSource(path.parent, tuple(page_names(path)))
+        return ImageSource(path.parent, tuple(page_names(path, channels)))
     if suffix in VIDEO_SUFFIXES:
         return VideoSource(path, path.name)
     try:
@@ -197,9 +212,9 @@ def _state(path: str) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _group(folder: Path, paths: list[Path], begin: str) -> list[Source]:
+def _group(folder: Path, paths: list[Path], begin: str, channels: Channels) -> list[Source]:
     """Return the images among the paths as one source, and each video as one."""
-    images = tuple(page_paths(folder, image_files(paths)))
+    images = tuple(page_paths(folder, image_files(paths), channels))
     videos = [path.relative_to(folder).as_posix() for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
     if not images and not videos:
         suffixes = f"{' '.join(SUFFIXES)} and {' '.join(VIDEO_SUFFIXES)}"
