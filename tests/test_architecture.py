@@ -98,7 +98,7 @@ ALLOWED = {
     },
     "inference": {
         "data", "extras", "functional", "images", "labels", "layers", "metrics", "models", "paths", "renamed_keys",
-        "runtime", "suggest", "viz",
+        "runtime", "signals", "suggest", "viz",  # signals end a stream, which has no end of its own
     },
     "evaluation": {
         "colors", "data", "extras", "functional", "images", "inference", "labels", "machine", "metrics", "models",

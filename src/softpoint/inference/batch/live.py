@@ -26,6 +26,7 @@ from softpoint.inference.batch.video import Encoder
 from softpoint.inference.batch.writers import write_table
 from softpoint.inference.predictor import Predictor
 from softpoint.paths import atomic_write, write_json
+from softpoint.signals import handle
 from softpoint.viz import draw_subjects
 
 
@@ -94,9 +95,6 @@ def stopping() -> Iterator[threading.Event]:
     """
     first = [0.0]
     event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
 
     def stop(number: int, frame: Any) -> None:
         if event.is_set() and time.monotonic() - first[0] > 1:
@@ -104,7 +102,7 @@ def stopping() -> Iterator[threading.Event]:
         first[0] = first[0] or time.monotonic()
         event.set()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = handle(stop)
     try:
         yield event
     finally:
