@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
-from softpoint.tables import NumberTable, markdown_table, print_markdown, shortened
+from softpoint.tables import NumberTable, console, markdown_table, print_markdown, shortened
 
 NAMES = ["eye[/l]", "left_hind_paw_of_the_mirror_image", "left_hind_paw_in_the_mirror_image", "é" * 30]
 
 
-@pytest.mark.parametrize("width", [40, 60, 80, 200])
-def test_names_are_shortened_before_columns_go(width: int) -> None:
+@pytest.mark.parametrize(("width", "terminal"), [(40, True), (60, False), (80, True), (80, False), (200, True)])
+def test_names_are_shortened_before_columns_go(width: int, terminal: bool) -> None:
     table = NumberTable("keypoint", [f"metric {i}" for i in range(8)])
     for name in NAMES:
         table.add_row(name, *[f"{i}.25" for i in range(8)])
-    console = Console(file=io.StringIO(), width=width)
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
     console.print(table)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert max(map(len, printed.splitlines())) <= width
@@ -26,7 +27,28 @@ def test_names_are_shortened_before_columns_go(width: int) -> None:
     shown = [i for i in range(8) if f"{i}.25" in printed]
     assert shown == list(range(8 if width == 200 else len(shown))) and shown
     assert all(f"metric {i}" in " ".join(printed.split()) for i in range(8))
-    assert ("widen the terminal for metric" in printed) == (len(shown) < 8)
+    way = "widen the terminal for metric" if terminal else r"set COLUMNS=(\d+) for metric"
+    found = re.search(way, " ".join(printed.split()))
+    assert bool(found) == (len(shown) < 8)
+    if found and not terminal:
+        wide = Console(file=io.StringIO(), width=int(found[1]), force_terminal=False)
+        wide.print(table)
+        printed = wide.file.getvalue()  # type: ignore[attr-defined]
+        assert "COLUMNS" not in printed and max(map(len, printed.splitlines())) == int(found[1])
+
+
+@pytest.mark.parametrize(("columns", "width"), [(None, 132), ("90", 84), ("300", 132)])
+def test_a_log_has_what_a_terminal_would_be_too_narrow_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: str | None, width: int
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    table = NumberTable("keypoint", [f"metric {i:02}" for i in range(10)])
+    table.add_row("nose", *[f"{i}.25" for i in range(10)])
+    console().print(table)
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows[0]) == width and ("metric 09" in rows[1]) == (columns != "90")
 
 
 @pytest.mark.parametrize("length", [3, 8, 12, 24, 99])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from copy import copy
@@ -13,7 +14,19 @@ from rich.table import Table
 from rich.text import Text
 
 _UNLIMITED = 1 << 16
+_WIDEST = 200  # characters of a line in a log
 _SHORTEST = 24  # characters to which long names are shortened
+
+
+def console() -> Console:
+    """Return the console of standard output, whose width is the terminal's, or COLUMNS.
+
+    Where there is neither, as in a log, tables take what they need, up to 200 characters.
+    """
+    found = Console()
+    if not (found.is_terminal or found.is_jupyter or os.environ.get("COLUMNS")):
+        found.width = _WIDEST
+    return found
 
 
 class NumberTable(Table):
@@ -46,6 +59,8 @@ class NumberTable(Table):
         def excess() -> int:
             return shown.__rich_measure__(console, unlimited).maximum - options.max_width
 
+        needed = options.max_width + excess()
+
         if len(shown.columns) > 1 and (over := excess()) > 0:
             names = [str(cell) for cell in self.columns[0]._cells]
             longest = max([len(str(self.columns[0].header)), *map(len, names)])
@@ -54,7 +69,8 @@ class NumberTable(Table):
         while len(shown.columns) > 2 and excess() > 0:
             shown.columns.pop()
         if left_out := [str(column.header) for column in self.columns[len(shown.columns) :]]:
-            shown.caption = f"widen the terminal for {', '.join(left_out)}"
+            way = "widen the terminal" if console.is_terminal else f"set COLUMNS={needed}"
+            shown.caption = f"{way} for {', '.join(left_out)}"
         yield from Table.__rich_console__(shown, console, options)
 
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from softpoint.audit.fixes import Change
 from softpoint.audit.report import Report
 from softpoint.tables import NumberTable
+from softpoint.tables import console as terminal
 
 _COLORS = {"error": "bold red", "warning": "yellow", "info": "dim"}
 _MAX_EXAMPLES, _MAX_SIZES, _MAX_CHANGES = 3, 4, 60
@@ -19,7 +20,7 @@ _MAX_EXAMPLES, _MAX_SIZES, _MAX_CHANGES = 3, 4, 60
 
 def print_changes(changes: Sequence[Change], console: Console | None = None) -> None:
     """Print a table of the first changes, and the number of all."""
-    console = console or Console()
+    console = console or terminal()
     table = Table()
     for name in ("place", "image", "change", "keypoint", "detail"):
         table.add_column(name, overflow="fold")
@@ -38,7 +39,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
 
     Examples are numbered as on the page of findings: 2.1 is the first one of the second finding.
     """
-    console = console or Console()
+    console = console or terminal()
     sizes = [f"{count} of {size}" for size, count in list(report.sizes.items())[:_MAX_SIZES]]
     sizes += ["..."] * (len(report.sizes) > _MAX_SIZES)
     splits = ", ".join(f"{count} {split}" for split, count in report.splits.items())

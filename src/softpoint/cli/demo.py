@@ -51,19 +51,18 @@ def main(cfg: DictConfig) -> None:
 
 def softmax(cfg: DictConfig) -> Iterator[tuple[str, Drawing]]:
     """One map, its softmax, its points, entropy and covariance; several channels, and a batch"""
-    from rich.console import Console
-
     from softpoint.demo.analysis import analyze
     from softpoint.demo.arrays import as_batch, load_maps
     from softpoint.demo.feature_maps import example_batch
     from softpoint.demo.figures import batch_figure, channels_figure, softmax_figure
     from softpoint.demo.sources import snippet
     from softpoint.demo.tables import softmax_tables
+    from softpoint.tables import console
 
     source = chosen_map(cfg)
     (temperature,), window = numbers(cfg, "temperature", 1), whole_number(cfg, "window", 1)
     analysis = analyze(source.logits, temperature, window)
-    Console().print(softmax_tables(analysis, source.name))
+    console().print(softmax_tables(analysis, source.name))
     print(f"The same in Python:\n\n{snippet(source, temperature, window)}")
     yield "softmax", softmax_figure(analysis, source.name)
     if cfg.image is not None:  # one map alone
@@ -78,17 +77,16 @@ def softmax(cfg: DictConfig) -> Iterator[tuple[str, Drawing]]:
 
 def temperature(cfg: DictConfig) -> Iterator[tuple[str, Drawing]]:
     """One map, and four kinds of map, at several temperatures"""
-    from rich.console import Console
-
     from softpoint.demo.analysis import analyze
     from softpoint.demo.feature_maps import feature_map
     from softpoint.demo.figures import kinds_figure, temperature_figure
     from softpoint.demo.sources import snippet
     from softpoint.demo.tables import temperature_table
+    from softpoint.tables import console
 
     source, temperatures, window = chosen_map(cfg), numbers(cfg, "temperatures", 6), whole_number(cfg, "window", 1)
     analyses = [analyze(source.logits, temperature, window) for temperature in temperatures]
-    Console().print(temperature_table(analyses, source.name))
+    console().print(temperature_table(analyses, source.name))
     print(f"The first row in Python:\n\n{snippet(source, temperatures[0], window)}")
     yield "temperature", temperature_figure(analyses, source.name)
     kinds = ("horizontal_gradient", "random", "two_peaks", "floor")
@@ -98,16 +96,15 @@ def temperature(cfg: DictConfig) -> Iterator[tuple[str, Drawing]]:
 
 def attention(cfg: DictConfig) -> Iterator[tuple[str, Drawing]]:
     """Dynamic Spatial Attention: branches, router weights, and masks at several temperatures"""
-    from rich.console import Console
-
     from softpoint.demo.attention import attention_steps, map_features, seeded_module, seeded_run
     from softpoint.demo.attention_figure import attention_figure
     from softpoint.demo.tables import attention_tables
+    from softpoint.tables import console
 
     temperatures, seed = numbers(cfg, "temperatures", 6), whole_number(cfg, "seed")
     features = map_features(chosen_map(cfg).logits, seed)
     print(f"random features (2, 64, 56, 56) of seed {seed}, and a module of its own weights per temperature:")
-    Console().print(attention_tables(seeded_run(seed, temperatures)))
+    console().print(attention_tables(seeded_run(seed, temperatures)))
     print("The figure shows one module of random weights on features that vary as the map does.")
     yield "attention", attention_figure(attention_steps(features, seeded_module(seed), temperatures))
 

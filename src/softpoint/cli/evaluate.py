@@ -53,8 +53,6 @@ def _write_evaluation(
     """Measure one model, print the tables and write the files."""
     from pathlib import Path
 
-    from rich.console import Console
-
     from softpoint.data.dataset import input_pixel
     from softpoint.evaluation import evaluate
     from softpoint.evaluation.console import metrics_tables
@@ -62,6 +60,7 @@ def _write_evaluation(
     from softpoint.evaluation.files import REPORT, write_evaluation
     from softpoint.report import evaluation_page
     from softpoint.report.facts import model_facts
+    from softpoint.tables import console
 
     (checkpoint,) = checkpoints
     results, eval_set, predictor = predicted(cfg, checkpoint)
@@ -72,7 +71,7 @@ def _write_evaluation(
     about |= {"confidence_radius_original": original, "confidence_fraction": fraction}
     metrics = evaluate(results, **settings, fraction=fraction, about=about)
     write_evaluation(Path(cfg.output), results, metrics, figures=cfg.figures)
-    Console().print(metrics_tables(metrics))
+    console().print(metrics_tables(metrics))
     if cfg.report:
         facts, again = model_facts(checkpoint), typed_command("evaluate")
         write_report(
@@ -88,14 +87,13 @@ def _write_comparison(
     """Compare the first model with each other one on what all have in common, print the tables and write the files."""
     from pathlib import Path
 
-    from rich.console import Console
-
     from softpoint.evaluation import compare
     from softpoint.evaluation.comparison import matched_rows
     from softpoint.evaluation.console import comparison_tables
     from softpoint.evaluation.eval_data import confidence_fraction, decides_split, held_out_of_all
     from softpoint.evaluation.files import REPORT, write_comparison
     from softpoint.paths import normalize_path
+    from softpoint.tables import console
 
     first, *others = checkpoints
     paths, (results, eval_set, _) = checkpoint_paths(cfg), predicted(cfg, first)
@@ -111,7 +109,7 @@ def _write_comparison(
         about = {"a": paths[0], "b": path, **_about(cfg, eval_set), "confidence_fractions": [fractions[0], own]}
         same = fractions[0] if fractions[0] == own else None
         comparisons[letter] = compare(models["A"], models[letter], **settings, fraction=same, about=about)
-        Console().print(comparison_tables(comparisons[letter], letter))
+        console().print(comparison_tables(comparisons[letter], letter))
     print(*(f"{letter} is {path}" for letter, path in zip(_LETTERS, paths, strict=False)), sep="\n")
     images = [kept[i] for i in rows[0]]
     write_comparison(Path(cfg.output), dict(zip(_LETTERS, measured, strict=False)), comparisons)

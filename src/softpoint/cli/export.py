@@ -60,12 +60,10 @@ def _export_program(cfg: DictConfig, checkpoint: Checkpoint, name: str) -> None:
 
 def _export_all(cfg: DictConfig, checkpoint: Checkpoint, name: str) -> None:
     """Write every format to a folder, and print a table of them and why others are missing."""
-    from rich.console import Console
-
     from softpoint.inference import load_predictor
     from softpoint.inference.export import FORMATS, export
     from softpoint.inference.export.parity import milliseconds
-    from softpoint.tables import NumberTable
+    from softpoint.tables import NumberTable, console
 
     folder, predictor, missing = Path(cfg.output or f"{name}.exports"), load_predictor(checkpoint), []
     images = _images(cfg, checkpoint, "test", cfg.check)
@@ -89,7 +87,7 @@ def _export_all(cfg: DictConfig, checkpoint: Checkpoint, name: str) -> None:
         )
     if len(missing) == len(FORMATS):
         raise ValueError("no format could be written: " + "; ".join(missing))
-    Console(highlight=False).print(table)
+    console().print(table, highlight=False)
     print(*missing, f"{folder}: compared on {timed.image.shape[1]} x {timed.image.shape[0]} pixels", sep="\n")
 
 

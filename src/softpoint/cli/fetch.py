@@ -35,8 +35,9 @@ def download_or_list(cfg: DictConfig, group: str, chosen: Any) -> None:
 def print_list(group: str, roots: Sequence[Path]) -> None:
     """Print a table of all options of a group: what they are, and whether they are in one of `roots`."""
     from hydra.utils import instantiate
-    from rich.console import Console
     from rich.table import Table
+
+    from softpoint.tables import console
 
     table = Table(box=None, pad_edge=False)
     for path in sorted((CONFIGS / group).glob("*.yaml")):
@@ -47,7 +48,7 @@ def print_list(group: str, roots: Sequence[Path]) -> None:
             for title in cells:
                 table.add_column(title, no_wrap=title == "name", overflow="fold")
         table.add_row(*cells.values())
-    Console().print(table)
+    console().print(table)
 
 
 def _described(option: Any) -> dict[str, str]:

@@ -69,10 +69,8 @@ def carry_out(cfg: DictConfig, trials: Sequence[Trial], report: Callable[[Sequen
     Markdown by section. Raises ValueError before the first training for overrides that do not compose and for a folder
     with a training of another config, and at the end, leaving the page as it is, where training runs failed.
     """
-    from rich.console import Console
-
     from softpoint.studies.markdown import update_page
-    from softpoint.tables import print_markdown
+    from softpoint.tables import console, print_markdown
     from softpoint.training.ending import exit_on_signals
 
     output, again = Path(cfg.output), setting("output", cfg.output)
@@ -93,7 +91,7 @@ def carry_out(cfg: DictConfig, trials: Sequence[Trial], report: Callable[[Sequen
     trials = [trial if trial.measured else replace(trial, failed=reasons[trial.folder]) for trial in trials]
     sections = report(trials)
     for text in sections.values():
-        print_markdown(f"\n{text}\n\n", Console())
+        print_markdown(f"\n{text}\n\n", console())
     print(f"written to {cfg.output}")
     if failed := [trial for trial in trials if trial.failed]:
         reason = f"{failed[0].name}: {failed[0].failed}"

@@ -139,11 +139,10 @@ def _reading(cfg: DictConfig, checkpoint: Checkpoint, sources: list[Source]) -> 
 
 def rank_labels(cfg: DictConfig) -> None:
     """Write the labels that are unlikely under predictions, the most unlikely first."""
-    from rich.console import Console
-
     from softpoint.selection.label_errors import suspicions
     from softpoint.selection.lists import suspicion_table
     from softpoint.selection.outputs import new_folder, write_suspicions
+    from softpoint.tables import console
 
     output = new_folder(Path(cfg.output))
     lock_output(output)
@@ -151,7 +150,7 @@ def rank_labels(cfg: DictConfig) -> None:
     found = suspicions(judged.by_seed, judged.fraction)
     files, drawn = write_suspicions(found, judged, output, cfg.count), found[: cfg.count]
     if drawn:
-        Console().print(suspicion_table(judged, drawn))
+        console().print(suspicion_table(judged, drawn))
     print(f"the most unlikely {len(drawn)} of {len(found)} labels that are listed, of {len(judged.results)} subjects")
     for note in filter(None, (judged.note, _advice(cfg, judged, data))):
         print(note)

@@ -53,15 +53,14 @@ class Ranking(Callback):
 
 def _rank(folder: Path, outcomes: Mapping[str, Outcome]) -> None:
     """Print and write the ranking of the trainings, where one has a score."""
-    from rich.console import Console
-
     from softpoint.studies.sweeps import ranking_table, write_ranking
     from softpoint.suggest import setting
+    from softpoint.tables import console
 
     best = next((name for name, outcome in outcomes.items() if outcome.score is not None), None)
     if best is not None:
         write_ranking(folder, outcomes)
-        Console().print(ranking_table(outcomes))
+        console().print(ranking_table(outcomes))
         print(f"ranking: {folder / 'ranking.csv'} and .png")
         kept = setting("ckpt", str(folder / best / "checkpoints" / "best.ckpt"))
         print(f"use the best: {command('predict')} {kept} source=IMAGE_OR_FOLDER", flush=True)

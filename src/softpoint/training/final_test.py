@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from pytorch_lightning.callbacks import Callback
-from rich.console import Console
 
 from softpoint.data.geometry import transform
 from softpoint.data.sources import Record
@@ -21,7 +20,7 @@ from softpoint.evaluation.results import Results
 from softpoint.evaluation.summary import evaluate
 from softpoint.labels.csv_io import exact, write_rows
 from softpoint.metrics.columns import COLUMNS
-from softpoint.tables import NumberTable
+from softpoint.tables import NumberTable, console
 from softpoint.training.calibrate import confidence_fraction
 from softpoint.training.processes import gather_objects, on_first_process
 
@@ -95,7 +94,7 @@ class FinalTest(Callback):
             (name, int(labeled.sum()), _EPE.summarize(errors), _EPE.summarize(guesses))
             for name, labeled, errors, guesses in zip((*pl_module.skeleton.names, "all"), *columns, strict=True)
         ]
-        Console().print(_table(table))
+        console().print(_table(table))
         self.mean_position_epe = table[-1][-1]
         self.gain = _gain(self.results, constant.errors, draws)
         cells = [[name, str(n), *("" if e is None else exact(e) for e in errors)] for name, n, *errors in table]
