@@ -32,10 +32,9 @@ def stored_words(run: Path, changes: Sequence[str] = ()) -> list[str]:
         )
     started: Any = OmegaConf.load(folder / "hydra.yaml")
     _work_in(Path(started.hydra.runtime.cwd))
-    own = [f"--config-dir={s.path}" for s in started.hydra.runtime.config_sources if s.provider == "command-line"]
     # Without the sweep that a run was a training of.
     stored = [str(word) for word in OmegaConf.load(folder / "overrides.yaml") if key_of(str(word)) != "sweep"]
-    words = [*own, *own_words(stored)]
+    words = [*config_folders(started.hydra), *own_words(stored)]
     changed = {key_of(word) for word in changes}
     restored = [
         word for word in _restored(words, OmegaConf.load(folder / "config.yaml")) if key_of(word) not in changed
@@ -116,19 +115,25 @@ def _restored(words: Sequence[str], stored: Any) -> list[str]:
     now = CommandLine("train", words).compose()
     if now is None:
         return []  # Hydra says why
-    values = dict(_plain_values(now))
+    values = dict(plain_values(now))
     return [
         f"{key}={override_value(value)}"
-        for key, value in _plain_values(stored)
+        for key, value in plain_values(stored)
         if key in values and values[key] != value and not _refers(value) and key not in _OF_A_START
     ]
 
 
-def _plain_values(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def config_folders(running: Any) -> list[str]:
+    """Return the flags of a command's own folders of config groups, from Hydra's part of its config."""
+    return [f"--config-dir={s.path}" for s in running.runtime.config_sources if s.provider == "command-line"]
+
+
+def plain_values(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of a config by dotted keys; references stay."""
     plain: Any = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node
     for key, value in plain.items():
         if isinstance(value, Mapping) and value:
-            yield from _plain_values(value, f"{prefix}{key}.")
+            yield from plain_values(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -81,7 +81,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         quiet_lightning(resumed=ckpt is not None)
         trust = _check(cfg, ckpt)
         initial = find_model(cfg.init) if cfg.init and not ckpt else None
-        keep = partial(_keep_config, folder, copy.deepcopy(cfg))  # `build` puts values in the place of references
+        stated = copy.deepcopy(cfg)  # `build` puts values in the place of references
         module, data, trainer = build(cfg, initial)
         # Lightning takes it from the launcher when it is imported, also in processes that train apart.
         rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
@@ -89,11 +89,13 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         if initial:
             known["known_held_out"] = len(known_held_out(initial, data.sources))
             data.earlier_images = earlier_images(initial, data.sources)
+        keep = partial(_keep_config, folder, stated)
         record = Record({**run_facts(cfg, own_words(HydraConfig.get().overrides.task)), **known}, keep, trust)
         resumed = Resume(stored, module.hparams) if ckpt else None
         trainer.callbacks += [record, *filter(None, [resumed])]
         trusted = ""
         if trainer.is_global_zero:
+            _show_settings(trainer, stated)
             trusted = _tell_start(module, data, trainer, trust)
             if initial:
                 _tell_transfer(module, data, initial)
@@ -135,15 +137,23 @@ def _tell_start(module: Any, data: Any, trainer: Any, trust: Sequence[str]) -> s
 
 def _tell_transfer(module: Any, data: Any, initial: Content) -> None:
     """Print what the network took over from the model that it starts from."""
-    from rich.console import Console
-
+    from softpoint.tables import console
     from softpoint.training.initial_model import trained_on
 
     print(f"the network starts from {initial.address or here(initial.path)}:")
-    Console().print(module.transfer.table)
+    console().print(module.transfer.table)
     print(module.transfer)
     if learned := trained_on(initial, data.sources):
         _log.warning("%s", learned)
+
+
+def _show_settings(trainer: Any, stated: DictConfig) -> None:
+    """Let the dashboard show what was chosen and changed in TensorBoard's table of runs."""
+    from softpoint.cli.shown_settings import shown_settings
+    from softpoint.training.dashboard import Dashboard
+
+    for dashboard in (callback for callback in trainer.callbacks if isinstance(callback, Dashboard)):
+        dashboard.settings = shown_settings(stated)
 
 
 def _fit_and_test(module: Any, data: Any, trainer: Any, record: Any, ckpt: Path | None) -> Best | None:

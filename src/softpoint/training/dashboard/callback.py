@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from softpoint.models.attention_maps import collect_attention
 from softpoint.training.calibrate import confidence_fraction
 from softpoint.training.dashboard.graph import show_graph
 from softpoint.training.dashboard.images import attention_sheet, curves, heatmaps_sheet, points_sheet
-from softpoint.training.dashboard.layout import custom_layout, keypoint_table, write_hyperparameters
+from softpoint.training.dashboard.layout import custom_layout, keypoint_table, write_settings
 from softpoint.training.dashboard.samples import Validation, choose_images
 from softpoint.training.dashboard.scalars import BestEpoch, keypoint_entries
 from softpoint.training.dashboard.writers import event_files, forget_from, writers
@@ -30,8 +30,8 @@ class Dashboard(Callback):
     Every `every_n_epochs` epochs, and in the first and the last one: the same validation images with their points,
     heatmaps and attention, the worst images of the epoch, its PCK curve and reliability diagram, a table by keypoint,
     and histograms of router weights. After each validation: the error of each keypoint, and as `best/...` the metrics
-    of the best epoch, to which the test adds its EPE. In TensorBoard also a page of custom charts and the table of
-    hyperparameters.
+    of the best epoch, to which the test adds its EPE. In TensorBoard also a page of custom charts, and the row of
+    `settings` in the table of runs.
 
     Args:
         images: number of fixed validation images, evenly from their groups.
@@ -51,6 +51,7 @@ class Dashboard(Callback):
             raise ValueError(f"callbacks.dashboard.share={share}: give a fraction of the time, above 0 and up to 1")
         self.every_n_epochs, self.images, self.worst = every_n_epochs, images, worst
         self.share, self.graph = share, graph
+        self.settings: Mapping[str, str | float] = {}  # that tell the run from others
         self.best = BestEpoch()
         self.spent, self._start = 0.0, time.monotonic()  # seconds of drawing; start of the training
         self._validation: Validation | None = None
@@ -63,7 +64,7 @@ class Dashboard(Callback):
         for board in event_files(trainer):
             terms = [*pl_module.loss.terms, *["consistency"] * pl_module.learns_unlabeled]
             board.add_custom_scalars(custom_layout(pl_module.skeleton.names, terms))
-            write_hyperparameters(board, pl_module.hparams)
+            write_settings(board, self.settings)
             if self.graph and size is not None:
                 show_graph(board, pl_module.net, size)
 
