@@ -68,6 +68,9 @@ def test_a_dict_arrives_as_it_was_given() -> None:
     [
         (["data=mirror"], {}, "data has no option 'mirror'; did you mean 'mirror_mouse'?"),
         (["--help"], {}, "'--help' is no setting: give 'KEY=VALUE', or"),
+        ([], {"1": 2}, "'1=2': '1' cannot be a key; write KEY=VALUE with a key such as seed or data.labels (softpoint"),
+        ([], {"": 2}, "'=2': '' cannot be a key"),
+        ([], {"data.labels ": "a"}, "'data.labels =a': 'data.labels ' cannot be a key"),
         (["sweep=attention"], {}, "sweep=attention: softpoint.train is one run"),
         ([], {"loss.keypoint_weights": {"1": 2}}, "loss.keypoint_weights: '1' cannot be a key in a setting"),
         ([], {"loss.keypoint_weights": {"null": 2}}, "loss.keypoint_weights: 'null' cannot be a key in a setting"),

@@ -20,7 +20,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli import run_folder
 from softpoint.cli.command_help import command_help, first_settings, list_options
-from softpoint.cli.hydra_errors import CONFIGS, CommandLine, check_config_folders, check_renamed, is_override, leave
+from softpoint.cli.hydra_errors import (
+    CONFIGS,
+    CommandLine,
+    check_config_folders,
+    check_keys,
+    check_renamed,
+    is_override,
+    leave,
+)
 from softpoint.suggest import quoted
 
 # Keys whose value is a path or a name, of every command and of single ones.
@@ -90,6 +98,7 @@ def launch(command: str, words: Sequence[str]) -> Any:
     with run_folder.held:  # its callbacks see how the command ends
         try:
             check_config_folders(line)
+            check_keys(line)
             if _asks_for_help(words):
                 topics = [word for word in words if not (word.startswith("-") or is_override(word))]
                 print(command_help(line, *topics[:1]))

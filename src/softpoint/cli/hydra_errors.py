@@ -32,6 +32,8 @@ OmegaConf.register_new_resolver(
 )
 # Launchers of Hydra and the extra that installs each.
 _LAUNCHERS = {"joblib": "joblib", "ray": "ray", "submitit": "slurm"}
+# A key or a group as Hydra reads it, with what adds or drops it.
+_KEY = re.compile(r"(\+{0,2}|~)[a-z_$][\w.$/-]*(@[\w.$/:-]*)?", re.ASCII | re.IGNORECASE)
 MISTAKES = (HydraException, OmegaConfBaseException, ValueError, OSError, ImportError)
 
 
@@ -102,6 +104,13 @@ def check_renamed(cfg: DictConfig) -> None:
             raise ValueError(advice(old))
 
 
+def check_keys(line: CommandLine) -> None:
+    """Raise ValueError for an override of what cannot be a key."""
+    for word in filter(is_override, line.words):
+        if not _KEY.fullmatch(word.partition("=")[0]):
+            raise ValueError(_no_key(word, line))
+
+
 def check_config_folders(line: CommandLine) -> None:
     """Raise ValueError for --config-dir with the folder of a run, from which Hydra would read nothing."""
     for folder in line.folders[1:]:
@@ -132,6 +141,8 @@ def explain(error: BaseException, line: CommandLine) -> str:
     if isinstance(error, OverrideParseException):
         reason = next(line for line in error.message.splitlines() if not line.startswith("Error parsing"))
         key, equals, value = error.override.partition("=")
+        if not _KEY.fullmatch(key):
+            return _no_key(error.override, line)
         if not equals:
             return f"{error.override!r} is not KEY=VALUE; quote an argument that contains spaces: 'KEY=VALUE'"
         return f"{error.override!r} cannot be read as KEY=VALUE ({reason}); quote it twice: '{key}=\"{value}\"'"
@@ -202,6 +213,14 @@ def _no_value(message: str, line: CommandLine) -> str:
     missing = [key for key, node in nodes if node._is_missing()] or [message.split(":")[-1].split()[0]]
     verb, examples = "has" if len(missing) == 1 else "have", " ".join(f"{key}=..." for key in missing)
     return f"{' and '.join(missing)} {verb} no value; add to the command line: {examples}"
+
+
+def _no_key(word: str, line: CommandLine) -> str:
+    key = word.partition("=")[0].lstrip("+~")
+    return (
+        f"{word!r}: {key!r} cannot be a key; write KEY=VALUE with a key such as seed or data.labels"
+        f" (softpoint {line.config_name} --help lists them)"
+    )
 
 
 def _unknown_key(key: str, line: CommandLine) -> str:
