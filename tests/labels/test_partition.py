@@ -16,9 +16,10 @@ from helpers.data import labeled_data
 from helpers.labels import labels_of
 from helpers.training import read_csv, write_labels
 from softpoint.data import LabeledData
+from softpoint.labels.groups import with_groups
 from softpoint.labels.partition import _draw, fold_split, limit_rows, nested_order, seeded_split
 from softpoint.labels.schema import Labels
-from softpoint.labels.split import SPLITS, read_splits, with_groups, write_splits
+from softpoint.labels.split import SPLITS, read_splits, write_splits
 
 
 def videos(*counts: int) -> Labels:

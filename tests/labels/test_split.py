@@ -10,8 +10,9 @@ import pytest
 
 from helpers.labels import labels_of, written
 from softpoint.labels.formats import read_labels
+from softpoint.labels.groups import with_groups
 from softpoint.labels.partition import carve_val
-from softpoint.labels.split import SPLITS, Split, read_splits, split_labels, stated_split, with_groups, write_splits
+from softpoint.labels.split import SPLITS, Split, read_splits, split_labels, stated_split, write_splits
 
 IMAGES = ("v/a.png", "v/b.png", "v/c.png", "v/d.png")
 FILE = "image,split\nv/a.png,train\nv/b.png,test\nv/c.png,train\nv/d.png,val\n"
@@ -29,23 +30,6 @@ def test_a_stated_split_is_used_and_without_test_its_val_is(caplog: pytest.LogCa
     incomplete = stated_split(replace(labels, splits=dict(list(names.items())[-4:])), 0, 0.2)
     assert incomplete is not None and incomplete["test"].tolist() == list(range(21, 25))
     assert "states no split for 21 of its 25 images, first a/0.png, which are trained on" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("pattern", "image", "group"),
-    [
-        (None, "mouse1/day2/img.png", "mouse1/day2"),
-        (r"^[^/]+", "mouse1/day2/img.png", "mouse1"),
-        (r"(mouse\d)", "x/mouse7_day2.png", "mouse7"),
-        ("none", "./a\\b.png", "a/b.png"),
-    ],
-)
-def test_groups_are_read_from_paths(pattern: str | None, image: str, group: str) -> None:
-    assert with_groups(labels_of([image]), pattern).groups == (group,)
-
-
-def test_groups_of_the_label_file_are_kept() -> None:
-    assert with_groups(labels_of(["a/1.png", "a/2.png"], groups=["anna", None]), None).groups == ("anna", "a")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from softpoint.images.duplicates import across_splits, identical, near_duplicate
 from softpoint.images.listing import SUFFIXES
 from softpoint.images.scan import Scan, unused_bits
 from softpoint.labels.formats.parsing.path_search import LikelyNames
-from softpoint.labels.name_groups import shared_name_groups
+from softpoint.labels.groups import divided_groups, own_name_groups
 from softpoint.labels.schema import Labels
 from softpoint.labels.split import Split
 
@@ -185,21 +185,25 @@ def _shared_by_splits(labels: Labels, scans: Sequence[Scan], splits: Mapping[str
 
 
 def name_group_findings(labels: Labels, splits: Mapping[str, Sequence[int]], split: Split) -> list[Finding]:
-    """Return a finding about held-out images that, by their names, are of a video or track that also trains.
+    """Return a finding about groups that file names show: whole, or with held-out images that are of one that trains.
 
     `split` holds the rules that led to `splits`; where it states groups, names are not asked.
     """
-    if split.group or not splits:
-        return []
-    if (shared := shared_name_groups(labels, splits)) is None:
-        return []
-    row, twin = shared.example
+    if split.group == "auto" and (found := own_name_groups(labels)) and found.certain:
+        message, advice = f"groups by file names, such as {found.example}", "none needed; data.group=none divides them"
+        whole = [Finding("name_groups", "info", message, [], advice, found.number)]
+    else:
+        whole = []
+    if not splits or (divided := divided_groups(labels, splits, split)) is None:
+        return whole
+    row, twin = divided.example
     other = labels.images[twin]
     example = Example(
         labels.images[row], labels.places[row], f"by its name of one group with {other} in train", row, other=other
     )
-    count = sum(shared.held_out.values())
-    return [Finding("split_name_group", "warning", shared.message, [example], shared.advice(split.splits), count)]
+    count, severity = sum(divided.held_out.values()), "warning" if divided.found.certain else "info"
+    advice = divided.advice(split.splits)
+    return [*whole, Finding("split_name_group", severity, divided.message, [example], advice, count)]
 
 
 def _near_duplicates(labels: Labels, scans: Sequence[Scan]) -> list[Finding]:

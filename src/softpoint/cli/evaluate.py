@@ -166,7 +166,7 @@ def predicted(
     from softpoint.data.datamodule import check_size
     from softpoint.evaluation.eval_data import open_set
     from softpoint.evaluation.predict import evaluation_predictor, predict
-    from softpoint.labels.split import group_names
+    from softpoint.labels.groups import group_names
     from softpoint.progress import track
 
     keys = [word.lstrip("+").split("=")[0] for word in HydraConfig.get().overrides.task]

@@ -157,18 +157,19 @@ def training_split(
     loaded: LoadedLabels, source: LabelSource, split: Split, seed: int
 ) -> tuple[dict[str, list[int]], str]:
     """Return the subjects of each split of a training, and why training refuses the data as it is; "" if not."""
+    from softpoint.labels.groups import with_groups
     from softpoint.labels.label_sets import source_name
     from softpoint.labels.load import usable_labels
     from softpoint.labels.row_errors import RowErrors
-    from softpoint.labels.split import images_of, split_labels, with_groups
+    from softpoint.labels.split import images_of, split_labels
 
     refusal = ""
     for attempt in (source, replace(source, on_error="skip", out_of_frame="drop")):
         errors = RowErrors(source_name(source.labels), attempt.on_error)
         try:
             with quiet():
-                usable = usable_labels(loaded.labels, loaded.image_folder, attempt, errors, loaded.scans)
-                labels = with_groups(usable.labels, split.group)
+                grouped = with_groups(loaded.labels, split.group)
+                labels = usable_labels(grouped, loaded.image_folder, attempt, errors, loaded.scans).labels
                 images = images_of(labels, split_labels(labels, split, seed))
         except (ValueError, OSError) as error:
             refusal = refusal or str(error)

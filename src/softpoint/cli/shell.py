@@ -66,8 +66,9 @@ def data_settings(data: Mapping[str, Any]) -> list[str]:
     from dataclasses import fields
 
     from softpoint.labels.load import LabelSource
+    from softpoint.labels.split import Split
 
-    kept = {field.name: field.default for field in fields(LabelSource)} | {"group": None}
+    kept = {field.name: field.default for field in fields(LabelSource)} | {"group": Split.group}
     for own in ("labels", "images", "fetch", "verify", "cache_dir"):
         del kept[own]
     changed = {key: data[key] for key, default in kept.items() if key in data and data[key] != default}

@@ -7,7 +7,7 @@ import logging
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         ckpt, stored = find_checkpoint(place) if (place := _place(cfg.resume, folder)) else (None, {})
         quiet_lightning(resumed=ckpt is not None)
         trust = _check(cfg, ckpt)
+        _keep_groups(cfg, stored)
         initial = find_model(cfg.init) if cfg.init and not ckpt else None
         stated = copy.deepcopy(cfg)  # `build` puts values in the place of references
         module, data, trainer = build(cfg, initial)
@@ -123,6 +124,13 @@ def _check(cfg: DictConfig, ckpt: Path | None) -> list[str]:
     if ckpt:
         read_checkpoint(ckpt, trust)  # its message names the fault; Lightning's would not
     return trust
+
+
+def _keep_groups(cfg: DictConfig, stored: Mapping[str, Any]) -> None:
+    """Keep the groups of a run of an earlier version that goes on: it found none in file names, and so split others."""
+    before = stored.get("hyper_parameters", {}).get("data")
+    if isinstance(before, dict) and before.get("group", "") is None and cfg.data.get("group") == "auto":
+        cfg.data.group = None
 
 
 def _tell_start(module: Any, data: Any, trainer: Any, trust: Sequence[str]) -> str:

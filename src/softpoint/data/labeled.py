@@ -27,11 +27,11 @@ from softpoint.images.duplicates import across_splits, describe_leaks
 from softpoint.images.scan import Scan, scan
 from softpoint.labels.boxes import BOX_SOURCES
 from softpoint.labels.formats import check_exists
+from softpoint.labels.groups import divided_groups
 from softpoint.labels.label_sets import as_paths
 from softpoint.labels.load import LabelSource, LoadedLabels, load_labels
-from softpoint.labels.name_groups import shared_name_groups
 from softpoint.labels.schema import ABSENT, OCCLUDED, Labels
-from softpoint.labels.split import Split, images_of, split_labels, with_groups, write_splits
+from softpoint.labels.split import Split, images_of, split_labels, write_splits
 from softpoint.paths import write_text
 from softpoint.suggest import check_choice
 
@@ -102,7 +102,7 @@ class LabeledData(KeypointData):
     @cached_property
     def loaded(self) -> LoadedLabels:
         """The labels as read, validated and scanned, with their images."""
-        return load_labels(self.source)
+        return load_labels(self.source, group=self.split.group)
 
     @cached_property
     def reader(self) -> Reader:
@@ -126,7 +126,7 @@ class LabeledData(KeypointData):
     def open(self) -> dict[str, Source]:
         """Return the labeled images of each split."""
         loaded, reader = self.loaded, self.reader
-        self.labels = with_groups(loaded.labels, self.split.group)
+        self.labels = loaded.labels
         self.splits = split_labels(self.labels, self.split, self.seed)
         if not hasattr(self, "size"):
             self.size = fitting_size(loaded.shapes * self.padding, self.pixels)
@@ -192,9 +192,13 @@ class LabeledData(KeypointData):
 
     def _write_split(self, folder: Path) -> None:
         write_splits(folder / "splits.csv", self.labels.images, self.splits)
-        if self.split.group is None and (shared := shared_name_groups(self.labels, self.splits)):
-            first, train = (self.labels.images[row] for row in shared.example)
-            _log.warning("%s, such as %s and %s; %s", shared.message, first, train, shared.advice(self.split.splits))
+        if divided := divided_groups(self.labels, self.splits, self.split):
+            first, train = (self.labels.images[row] for row in divided.example)
+            level, advice = (
+                logging.WARNING if divided.found.certain else logging.INFO,
+                divided.advice(self.split.splits),
+            )
+            _log.log(level, "%s, such as %s and %s; %s", divided.message, first, train, advice)
         if skipped := self.loaded.errors.skipped:
             write_text(folder / "skipped.txt", "\n".join([*skipped, ""]))
         if scans := self.loaded.scans:

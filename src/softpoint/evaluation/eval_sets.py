@@ -11,7 +11,6 @@ from softpoint.data.datamodule import KeypointData
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.labels.load import LabelSource, load_labels
 from softpoint.labels.skeleton import Skeleton
-from softpoint.labels.split import with_groups
 from softpoint.suggest import check_choice, did_you_mean
 
 
@@ -43,9 +42,8 @@ def labeled_set(source: LabelSource, group: str | None = None, images: Collectio
 
     Raises FileNotFoundError and ValueError as `load_labels` does.
     """
-    loaded = load_labels(source, images)
-    labels = with_groups(loaded.labels, group)
-    samples = _from_images(LabeledImages(labels, loaded.sizes, loaded.image_folder, loaded.boxes))
+    loaded = load_labels(source, images, group=group)
+    samples = _from_images(LabeledImages(loaded.labels, loaded.sizes, loaded.image_folder, loaded.boxes))
     return samples if loaded.boxes is None else replace(samples, padding=source.padding)
 
 

@@ -16,6 +16,7 @@ from softpoint.images.read_options import ReadOptions
 from softpoint.images.scan import Scan, memo_path, remembered, scan, unused_bits
 from softpoint.labels.box_files import read_boxes
 from softpoint.labels.boxes import BOX_SOURCES, matched_boxes, subject_boxes
+from softpoint.labels.groups import with_groups
 from softpoint.labels.label_sets import Paths, as_paths, read_sets, source_name
 from softpoint.labels.missing import Missing, marks_of, repeated_points
 from softpoint.labels.row_errors import RowErrors
@@ -117,8 +118,10 @@ class LoadedLabels:
         return self.sizes if self.boxes is None else (self.boxes[:, 2:] - self.boxes[:, :2])[:, ::-1]
 
 
-def load_labels(source: LabelSource, images: Collection[str] | None = None, audit: bool = False) -> LoadedLabels:
-    """Return the samples of a source, all or those of `images` alone.
+def load_labels(
+    source: LabelSource, images: Collection[str] | None = None, audit: bool = False, group: str | None = None
+) -> LoadedLabels:
+    """Return the samples of a source, all or those of `images` alone, whose groups are found among all by `group`.
 
     With `audit`, return every subject that can be read, before anything is validated or left out.
     Raises FileNotFoundError for a missing file, and ValueError for labels that cannot be used: one error lists the
@@ -126,7 +129,7 @@ def load_labels(source: LabelSource, images: Collection[str] | None = None, audi
     """
     errors = RowErrors(source_name(source.labels), source.on_error, silent=audit)
     with errors.together():
-        return _load(source, errors, images, audit)
+        return _load(source, errors, images, audit, group)
 
 
 def read_source(source: LabelSource, errors: RowErrors) -> Labels:
@@ -138,7 +141,9 @@ def read_source(source: LabelSource, errors: RowErrors) -> Labels:
     return select_labels(labels, source.categories, source.keypoints, source.flip_pairs, source.edges)
 
 
-def _load(source: LabelSource, errors: RowErrors, images: Collection[str] | None, audit: bool) -> LoadedLabels:
+def _load(
+    source: LabelSource, errors: RowErrors, images: Collection[str] | None, audit: bool, group: str | None
+) -> LoadedLabels:
     labels = read_source(source, errors)
     image_folder = ImageFolder(Path(labels.folder), source.options)
     labels = with_found_names(labels, image_folder)
@@ -146,6 +151,7 @@ def _load(source: LabelSource, errors: RowErrors, images: Collection[str] | None
         scans = scan(image_folder, labels.images, _memo(image_folder, source))
         sizes = np.array([scan.size for scan in scans], dtype=np.int64).reshape(-1, 2)
         return LoadedLabels(labels, sizes, None, image_folder, {scan.image: scan for scan in scans}, errors)
+    labels = with_groups(labels, group)
     if images is not None:
         labels = _of_images(labels, images)
     for k, (x, y), rows in repeated_points(labels):

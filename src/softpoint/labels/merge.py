@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from softpoint.images import ImageFolder
+from softpoint.labels.groups import name_groups
 from softpoint.labels.name_groups import count_frames
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import UNLABELED, Labels, Subject
@@ -29,10 +30,10 @@ def merge_labels(parts: Sequence[Labels], errors: RowErrors, union: bool = False
 
     The skeleton is that of the first; the others have the same keypoints in any order, or with `union` any others too.
     A stated group is one within its part only, a folder is one for all; the images of a part without groups in a single
-    folder are groups of their own, unless their names count the frames of a video. The split of an image is the one
-    that its part states, or else that the name of its part does (train.json and val.json); where there are such, a part
-    without one is trained on. An image out of its part's folder is an error of its row. Raises ValueError for other
-    keypoints, and for an image in two parts.
+    folder are groups of their own, unless their names show groups or count the frames of a video. The split of an image
+    is the one that its part states, or else that the name of its part does (train.json and val.json); where there are
+    such, a part without one is trained on. An image out of its part's folder is an error of its row. Raises ValueError
+    for other keypoints, and for an image in two parts.
     """
     names = _short_names([part.source for part in parts])
     skeleton = _skeleton(parts, union)
@@ -116,18 +117,34 @@ def _check_owners(parts: Sequence[Labels]) -> None:
 
 
 def _with_single_images(parts: Sequence[Labels]) -> Iterator[Iterable[Subject]]:
-    """Yield the subjects of each part; those of a single folder of photos, no group of another part, image by image."""
+    """Yield the subjects of each part; those of one folder, no group of another part, by names or image by image."""
     groups = [set(part.groups) for part in parts]
     divided = set(chain.from_iterable(own for own in groups if len(own) > 1))
     for part, own in zip(parts, groups, strict=True):
-        single = len(own) == 1 and not own & divided
-        if single and all(s.group is None for s in part.subjects) and len(set(part.paths)) > 1:
-            video = count_frames(set(part.paths))
-            kept = "are kept in one split: their names count frames of a video; data.group=none divides them"
-            apart = "are split one by one: their names count no frames of a video; data.group=REGEX keeps groups whole"
-            _log.info("the images of %s %s", part.source, kept if video else apart)
-            single = not video
-        yield (replace(s, group=s.image) if single and s.group is None else s for s in part.subjects)
+        names = _own_groups(part) if len(own) == 1 and not own & divided else {}
+        yield (
+            replace(s, group=names.get(path)) if s.group is None else s
+            for path, s in zip(part.paths, part.subjects, strict=True)
+        )
+
+
+def _own_groups(part: Labels) -> dict[str, str]:
+    """Return the group of each image of a folder by its names, or each image as one; none for one video's frames."""
+    images = dict.fromkeys(part.paths)
+    single = {image: image for image in images}
+    if len(images) < 2 or any(s.group is not None for s in part.subjects):
+        return single
+    if (found := name_groups(part.paths)) is not None and found.certain:
+        groups = dict(found.groups)
+        how = f"are of {found.number} groups by their names, such as {found.example}; data.group=none divides these"
+    elif count_frames(images):
+        groups = {}
+        how = "are kept in one split: their names count frames of a video; data.group=none divides them"
+    else:
+        groups = single
+        how = "are split one by one: their names count no frames of a video; data.group=REGEX keeps groups whole"
+    _log.info("the images of %s %s", part.source, how)
+    return groups
 
 
 def _splits(parts: Sequence[Labels]) -> dict[str, str]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +35,7 @@ class Split:
         val, test: fractions of the images, without such a file. Both 0 trains on all, whatever the labels state.
         split_seed: of the random split; None for the seed of the data.
         fold, folds: for cross-validation: the test split is this one of so many parts.
-        group: regular expression on the path that names an image's group; see `with_groups`.
+        group: how groups are found; see `with_groups`.
         limit, limit_groups: number of images, or of whole groups, to train on; val and test stay. See `limit_rows`.
     """
 
@@ -46,7 +45,7 @@ class Split:
     split_seed: int | None = None
     fold: int | None = None
     folds: int | None = None
-    group: str | None = None
+    group: str | None = "auto"
     limit: int | None = None
     limit_groups: int | None = None
 
@@ -58,42 +57,6 @@ class Split:
             )
 
 
-def with_groups(labels: Labels, pattern: str | None) -> Labels:
-    """Return the labels with the group of each image read from its path; None keeps the groups that they have.
-
-    The first parenthesis of the regular expression is the group's name, or all that it matches; "none" makes each
-    image a group. Raises ValueError for a broken pattern, or a path in which it finds nothing.
-    """
-    if pattern is None:
-        return labels
-    names = group_names(labels.paths, pattern)
-    subjects = (replace(subject, group=name) for subject, name in zip(labels.subjects, names, strict=True))
-    return replace(labels, subjects=tuple(subjects))
-
-
-def group_names(images: Sequence[str], pattern: str, key: str = "data.group") -> list[str]:
-    """Return the group of each image, as `with_groups`; errors name the option `key`.
-
-    >>> group_names(["a1/7.png", "b2/7.png"], "[a-z]"), group_names(["a1/7.png"], "none")
-    (['a', 'b'], ['a1/7.png'])
-    """
-    images = [normalize_path(image) for image in images]
-    if pattern == "none":
-        return images
-    try:
-        search = re.compile(pattern).search
-    except re.error as error:
-        raise ValueError(f"{key}={pattern!r} is not a regular expression: {error}") from error
-    matches = [search(image) for image in images]
-    names = [(match[1 if match.re.groups else 0] or "") if match else "" for match in matches]
-    if "" in names:
-        raise ValueError(
-            f"{key}={pattern!r} finds nothing in {names.count('')} of {len(names)} paths, first"
-            f" {images[names.index('')]!r}; write one that matches every path, or none for single images"
-        )
-    return names
-
-
 def split_labels(labels: Labels, split: Split, seed: int) -> dict[str, np.ndarray]:
     """Return the rows of `labels` that belong to train, val and test; `labels` have the groups of `split.group`.
 
@@ -101,7 +64,7 @@ def split_labels(labels: Labels, split: Split, seed: int) -> dict[str, np.ndarra
     draws the images of a limit. Raises ValueError where a split has images and no labeled point.
     """
     drawn_by = seed if split.split_seed is None else split.split_seed
-    if split.group not in (None, "none") and len(set(labels.groups)) == 1 < len(set(labels.images)):
+    if split.group not in (None, "auto", "none") and len(set(labels.groups)) == 1 < len(set(labels.images)):
         raise ValueError(
             f"data.group={split.group!r} finds {labels.groups[0]!r} in every path, and one group cannot be split; write"
             " one that tells groups apart, or none to split single images"
@@ -114,7 +77,7 @@ def split_labels(labels: Labels, split: Split, seed: int) -> dict[str, np.ndarra
         rows = fold_split(labels, drawn_by, split.fold, split.folds, split.val)
     elif split.val == split.test == 0:
         rows = seeded_split(labels, drawn_by, 0, 0)
-    elif split.group is None and (stated := stated_split(labels, drawn_by, split.val)) is not None:
+    elif split.group in (None, "auto") and (stated := stated_split(labels, drawn_by, split.val)) is not None:
         rows = stated
     else:
         rows = seeded_split(labels, drawn_by, split.val, split.test)
