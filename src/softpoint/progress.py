@@ -30,6 +30,11 @@ def track(items: Iterable[Item], description: str, total: int | None = None, com
             show(done)
 
 
+def step(text: str, part: str = "") -> None:
+    """Print what begins now, of work whose steps are few and long; `part` names the part of it."""
+    print(f"{part}: {text}" if part else text, file=sys.stderr, flush=True)
+
+
 @contextmanager
 def shown(
     description: str, total: int | None, completed: int = 0, in_bytes: bool = False

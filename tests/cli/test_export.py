@@ -28,6 +28,8 @@ def test_a_run_becomes_a_file_a_sidecar_and_a_card(start: Callable, run: Path, t
     output = tmp_path / "out" / "model.onnx"
     ending = start("export", f"ckpt={checkpoint}", f"output={output}", f"images={images}")
     assert ending.code == 0, ending.err
+    said = "writing {}", "opening {} in its runtime", "comparing {} with the checkpoint on 5 images"
+    assert [text.format(output.name) for text in said] == ending.err.splitlines()[-3:]
     assert "compared with the checkpoint" in ending.out and "on 1 images" in ending.out
     found, expected = load(output)(image), load_predictor(checkpoint)(image)
     np.testing.assert_allclose(found["keypoints"], expected["keypoints"], atol=0.01)
@@ -40,7 +42,8 @@ def test_all_formats_are_rows_of_a_table_and_why_others_are_missing_is_said(
 ) -> None:
     package = import_module("softpoint.inference.export")
 
-    def write(_checkpoint, _predictor, path: Path, options, _images):
+    def write(_checkpoint, _predictor, path: Path, options, _images, say):
+        say("writing")
         if options.format == "aoti":
             raise RuntimeError("no compiler")
         path.parent.mkdir(exist_ok=True)
@@ -56,6 +59,7 @@ def test_all_formats_are_rows_of_a_table_and_why_others_are_missing_is_said(
     cells = [line.replace(" ", "").split("│") for line in ending.out.splitlines() if line.startswith("│")]
     rows = {name: [size, difference] for _, name, size, difference, *_ in cells}
     assert rows[f"{run.name}-onnx.onnx"] == rows[f"{run.name}-openvino.onnx"] == ["2.5", "0.5000"]
+    assert {"onnx, 1 of 6: writing", "aoti, 4 of 6: not written: no compiler"} < {*ending.err.splitlines()}
     assert "aoti: not written: no compiler" in ending.out and len(list(output.glob("*.md"))) == 5
     assert {f"{run.name}-litert.tflitefor64x64", f"{run.name}-executorch.ptefor64x64"} < {*rows}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,11 +49,12 @@ def _export_program(cfg: DictConfig, checkpoint: Checkpoint, name: str) -> None:
     """Write a file that runs without the network's code."""
     from softpoint.inference import load_predictor
     from softpoint.inference.export import FORMATS, export
+    from softpoint.progress import step
 
     options = _options(cfg, checkpoint, cfg.format)
     path = Path(cfg.output or f"{name}{FORMATS[cfg.format].suffix}")
     images = _images(cfg, checkpoint, "test", cfg.check)
-    difference, metadata = export(checkpoint, load_predictor(checkpoint), path, options, images)
+    difference, metadata = export(checkpoint, load_predictor(checkpoint), path, options, images, step)
     _write_card(cfg, checkpoint, path, cfg.format, difference)
     print(f"compared with the checkpoint: {difference}")
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {metadata['precision']}, {', '.join(metadata['outputs'])}")
@@ -63,6 +65,7 @@ def _export_all(cfg: DictConfig, checkpoint: Checkpoint, name: str) -> None:
     from softpoint.inference import load_predictor
     from softpoint.inference.export import FORMATS, export
     from softpoint.inference.export.parity import milliseconds
+    from softpoint.progress import step
     from softpoint.tables import NumberTable, console
 
     folder, predictor, missing = Path(cfg.output or f"{name}.exports"), load_predictor(checkpoint), []
@@ -70,15 +73,17 @@ def _export_all(cfg: DictConfig, checkpoint: Checkpoint, name: str) -> None:
     timed = _typical(images, _image_size(cfg.image_size), checkpoint)
     table = NumberTable("file", ["MB", "px off, at most", "ms per image"])
     table.add_row("checkpoint", "", "", f"{milliseconds(predictor, timed, bool(checkpoint.crops)):.1f}")
-    for format, entry in FORMATS.items():
+    for number, (format, entry) in enumerate(FORMATS.items(), 1):
+        say = partial(step, part=f"{format}, {number} of {len(FORMATS)}")
         path = folder / f"{name}-{format}{entry.suffix}"
         try:
             options = _options(cfg, checkpoint, format, checkpoint.size if entry.fixed else None)
-            difference, metadata = export(checkpoint, predictor, path, options, images)
+            difference, metadata = export(checkpoint, predictor, path, options, images, say)
             image = timed if cfg.image_size or not entry.fixed else _typical(images, options.size, checkpoint)
             time = milliseconds(entry.open(path, metadata)[0], image, bool(checkpoint.crops))
         except Exception as error:  # of a converter or a runtime, which must not cost the formats after it
-            missing.append(f"{format}: not written: {error or type(error).__name__}")
+            say(reason := f"not written: {error or type(error).__name__}")
+            missing.append(f"{format}: {reason}")
             continue
         _write_card(cfg, checkpoint, path, format, difference)
         fixed = f" for {options.size[0]}x{options.size[1]}" if options.size and not cfg.image_size else ""

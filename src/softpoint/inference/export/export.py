@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,11 +98,12 @@ def export(
     path: Path,
     options: ExportOptions,
     images: Sequence[ComparisonImage] = (),
+    say: Callable[[str], None] = lambda text: None,
 ) -> tuple[Difference, dict[str, Any]]:
     """Write `path` and its sidecar; return the difference from `predictor`, on `images` if there are any, and metadata.
 
-    A float32 file that differs by more than `MAX_DIFFERENCE` px on these or on random images is deleted, with a
-    ValueError. An export that fails leaves nothing, and an earlier file at `path` as it was.
+    `say` is told what begins. A float32 file that differs by more than `MAX_DIFFERENCE` px on these or on random images
+    is deleted, with a ValueError. An export that fails leaves nothing, and an earlier file at `path` as it was.
     """
     suffix = FORMATS[options.format].suffix
     if path.suffix != suffix or not path.stem:
@@ -110,13 +111,16 @@ def export(
     module = ExportModule(checkpoint, options.heatmaps, options.precision == "float16", options.size)
     metadata = describe(checkpoint, module.outputs, options.precision, options.layout)
     with atomic_write(path) as temporary, _converting(options.format):
+        say(f"writing {path.name}")
         _write(module, temporary, metadata, options)
+        say(f"opening {path.name} in its runtime")
         exported, metadata = FORMATS[options.format].open(temporary, metadata)
         size, channels = options.size or checkpoint.size, count_channels(checkpoint.channels)
         noise = random_images(size, fixed=options.size is not None, channels=channels)
         parts = [part for part in (options.accepted(images), noise) if part]
         if checkpoint.crops:
             parts = [[image._replace(box=image.box_or_whole()) for image in part] for part in parts]
+        say(f"comparing {path.name} with the checkpoint on {sum(map(len, parts))} images")
         differences = [measure_difference(predictor, exported, part) for part in parts]
         if options.precision == "float32":
             _check_exact(differences, checkpoint.path)
