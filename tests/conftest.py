@@ -5,6 +5,7 @@ What is slow to import is imported where it is used: the process that hands the 
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,22 @@ def seeded() -> None:
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Nothing that a test caches outlives it, or comes from before."""
     os.environ["SOFTPOINT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_configs() -> Iterator[None]:
+    """Hydra reads each file of configs/ once."""
+    from helpers.configs import read_once
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        read_once(monkeypatch)
+        yield
+
+
+def pytest_collection_finish() -> None:
+    """What the tests import stays: the garbage collector need not visit its million objects again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

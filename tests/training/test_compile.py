@@ -72,13 +72,16 @@ def module_of(cfg: DictConfig, count: int) -> KeypointModule:
 
 
 def gradients(module: KeypointModule, count: int) -> Tensor:
-    """The gradient of a batch's loss in all parameters; channels last, as batches of a training are."""
+    """The gradient of a batch's loss in all parameters; channels last, as batches of a training are.
+
+    It is of the size of the training's batches below, for which inductor then finds what it has compiled.
+    """
     generator = torch.Generator().manual_seed(count)
-    image = torch.randint(0, 256, (6, 3, 64, 64), generator=generator, dtype=torch.uint8)
+    image = torch.randint(0, 256, (4, 3, 64, 64), generator=generator, dtype=torch.uint8)
     batch = {
         "image": image.to(memory_format=torch.channels_last),
-        "keypoints": 64 * torch.rand(6, count, 2, generator=generator),
-        "visibility": torch.full((6, count), 2),
+        "keypoints": 64 * torch.rand(4, count, 2, generator=generator),
+        "visibility": torch.full((4, count), 2),
     }
     module.zero_grad()
     module.loss(module.net(batch["image"]), module._target(batch))["loss"].backward()

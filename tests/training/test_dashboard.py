@@ -48,7 +48,7 @@ from softpoint.training.dashboard.writers import event_files, forget_from, write
 from softpoint.types import AttentionMaps
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
-EPOCHS, STEPS = 3, 4
+EPOCHS, STEPS = 2, 4
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["data.train=16", "data.size=32", "callbacks.dashboard.every_n_epochs=1", "callbacks.dashboard.share=1"]
     words += ["callbacks.dashboard.images=2", "callbacks.dashboard.worst=1", "data.val=5"]
     words += ["head.learnable_temperature=true", "attention.learnable_temperature=true", "~callbacks.calibrate"]
-    main(composed("train", drawn(tiny(*words, "trainer.max_epochs=2")), folder))
+    main(composed("train", drawn(tiny(*words, "trainer.max_epochs=1")), folder))
     last = f"resume={folder / 'checkpoints' / 'last.ckpt'}"
     main(composed("train", drawn(tiny(*words, f"trainer.max_epochs={EPOCHS}", last)), folder))
     return folder

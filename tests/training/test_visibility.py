@@ -18,7 +18,7 @@ from softpoint.training import CoordinateTerm, HeatmapTerm, KeypointLoss, Target
 pytestmark = pytest.mark.usefixtures("unchecked")
 
 SIDE = 64
-STEPS = 400
+STEPS = 300
 Windows = tuple[Tensor, Tensor, Tensor]
 
 
@@ -61,7 +61,7 @@ def trained(images: Windows) -> KeypointNet:
 
 @pytest.mark.slow
 def test_absent_and_occluded_points_are_recognized_and_the_others_located_as_well() -> None:
-    shown, (image, points, seen) = windows(1500, seed=1), windows(300, seed=2)
+    shown, (image, points, seen) = windows(1000, seed=1), windows(200, seed=2)
     net = trained(shown)
     target = Target.of(points, seen, (SIDE, SIDE), net.decoder.stride)
     with torch.no_grad():
