@@ -151,3 +151,10 @@ def test_a_fit_travels_with_the_state():
     raw = {key: value.expand(-1, 2, *value.shape[2:]) for key, value in prediction().items()}
     assert other.fitted
     torch.testing.assert_close(other(raw, STRIDE), one(raw, STRIDE), rtol=0, atol=0)
+
+
+def test_values_of_an_earlier_version_load_and_have_no_regions():
+    older = {name: value for name, value in fitted().state_dict().items() if name not in fitted().older()}
+    calibration = Calibration(1)
+    calibration.load_state_dict(older)
+    assert calibration.fitted and not calibration.region_radii.any() and len(older) < len(calibration.state_dict())

@@ -58,6 +58,7 @@ def _write_evaluation(
     from softpoint.evaluation.console import metrics_tables
     from softpoint.evaluation.eval_data import confidence_fraction
     from softpoint.evaluation.files import REPORT, write_evaluation
+    from softpoint.evaluation.regions import held_out_regions
     from softpoint.report import evaluation_page
     from softpoint.report.facts import model_facts
     from softpoint.tables import console
@@ -69,7 +70,9 @@ def _write_evaluation(
     original = radius and radius * input_pixel(eval_set.source, predictor.size, eval_set.padding)
     about = {"checkpoint": checkpoint_paths(cfg)[0], **_about(cfg, eval_set), "confidence_radius": radius}
     about |= {"confidence_radius_original": original, "confidence_fraction": fraction}
-    metrics = evaluate(results, **settings, fraction=fraction, about=about)
+    regions, reason = held_out_regions(checkpoint, cfg.split, results.images)
+    metrics = evaluate(results, **settings, fraction=fraction, regions=regions, about=about)
+    metrics["skipped"] |= {} if regions else {"regions": reason}
     write_evaluation(Path(cfg.output), results, metrics, figures=cfg.figures)
     console().print(metrics_tables(metrics))
     if cfg.report:

@@ -13,9 +13,12 @@ from softpoint.evaluation.tables import (
     comparison_table,
     overall_table,
     parts_table,
+    quarters_table,
+    regions_table,
     skipped_lines,
     states_table,
 )
+from softpoint.metrics.calibration import FRACTION
 from softpoint.tables import NumberTable
 
 _MAX_GROUPS = 30
@@ -26,8 +29,9 @@ def metrics_tables(metrics: Mapping[str, Any]) -> Group:
     tables = [overall_table(metrics), parts_table("keypoint", metrics["keypoints"])]
     if 1 < len(metrics["groups"]) <= _MAX_GROUPS:
         tables.append(parts_table("group", metrics["groups"]))
-    if (states := states_table(metrics)) is not None:
-        tables.append(states)
+    fraction = metrics.get("confidence_fraction", FRACTION)
+    quarters = quarters_table(metrics, fraction) if metrics["confidence_quarters"] else None
+    tables += [table for table in (states_table(metrics), quarters, regions_table(metrics)) if table is not None]
     return Group(*map(_printed, tables), *metrics["notes"], *skipped_lines(metrics))
 
 

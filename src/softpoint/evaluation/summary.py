@@ -18,7 +18,9 @@ from softpoint.evaluation.intervals import (
     set_metrics,
 )
 from softpoint.evaluation.oks import evaluator, find_sigmas
+from softpoint.evaluation.regions import measure_regions
 from softpoint.evaluation.results import Results, group_rows
+from softpoint.inference.regions import Regions
 from softpoint.labels.skeleton import Skeleton
 from softpoint.metrics.calibration import FRACTION, confidences_and_hits
 from softpoint.metrics.columns import COLUMNS, SCALE
@@ -33,6 +35,7 @@ def evaluate(
     draws: int = DRAWS,
     seed: int = 0,
     fraction: float = FRACTION,
+    regions: Regions | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the content of metrics.json: overall metrics with 95 % intervals, and metrics of parts of the points.
@@ -42,6 +45,7 @@ def evaluate(
         nme_pair: the two keypoints whose distance `nme_pair` divides by.
         draws, seed: of the bootstrap (see `bootstrap`).
         fraction: of the subject's scale; a confidence is the probability of an error up to it.
+        regions: of the model, which were not fitted on these images.
         about: entries that come first in the output, such as checkpoint, data and split.
 
     No value is NaN: a metric that cannot be measured is absent, and `skipped` gives the reason. Raises ValueError for
@@ -73,6 +77,7 @@ def evaluate(
         "overall": overall,
         **_parts(results, values, skipped),
         "confidence_quarters": _quarters(results, values, fraction),
+        "regions": measure_regions(regions, results, resamples) if regions is not None and labeled else [],
         "notes": [resamples.describe(), *_notes(results)],
         "skipped": skipped,
         "definitions": definitions(overall),

@@ -68,6 +68,28 @@ def quarters_table(metrics: Mapping[str, Any], fraction: float) -> Table:
     return Table("", "confidence", ["points", *columns.values()], rows)
 
 
+def regions_table(metrics: Mapping[str, Any]) -> Table | None:
+    """Return the fraction of labels inside the conformal regions of each keypoint, and of all; None without regions."""
+    levels = metrics["regions"]
+    if not levels:
+        return None
+    headings = [text for entry in levels for text in (f"{100 * entry['level']:g} % held", "95 % interval")]
+    names = dict.fromkeys(name for entry in levels for name in entry.get("keypoints", ()))
+    rows = [(name, [entry.get("keypoints", {}).get(name, {}) for entry in levels]) for name in names]
+    rows += [("all points", [entry.get("overall", {}) for entry in levels])]
+    rows += [("all of a subject at once", [entry.get("joint", {}) for entry in levels])]
+    cells = [(name, [cell for share in shares for cell in _held(share)]) for name, shares in rows]
+    title = "labels inside the regions, fitted to hold this part of new ones whatever the errors are like"
+    return Table(title, "keypoint", headings, cells)
+
+
+def _held(share: Mapping[str, float]) -> list[Cell]:
+    if "coverage" not in share:
+        return [(), ()]
+    value, ends = share["coverage"], [share[end] for end in ("low", "high") if end in share]
+    return [(Number(f"{value:.3f}", value),), [Number(f"{end:.3f}", end) for end in ends]]
+
+
 def comparison_table(comparison: Mapping[str, Any], other: str = "B") -> Table:
     """Return the metrics of comparison.json: both models, called A and `other`, and their difference."""
     title = f"A - {other} on {comparison['points']} points of {comparison['images']} images"

@@ -212,7 +212,7 @@ def _network(model: Any, num_keypoints: int, weights: dict[str, Tensor], trust: 
     with torch.device("meta"):
         empty = build_model(model, num_keypoints, trust)
     calibrated = any(key.startswith("calibration.") for key in weights)
-    _check_fit(empty, weights if calibrated else {**empty.calibration.state_dict(prefix="calibration."), **weights})
+    _check_fit(empty, empty.calibration.older(prefix="calibration.", all_of_it=not calibrated) | weights)
     net = build_model(model, num_keypoints, trust)
     net.load_state_dict(weights, strict=calibrated)  # the first checkpoints have no calibration
     return net.eval()

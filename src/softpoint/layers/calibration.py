@@ -23,6 +23,10 @@ FEW_UNITS = 20
 # Covariance over squared scale at which 90 % ellipses of the t-distribution are right and 50 % ellipses a little
 # large: the prior of its fit.
 COVARIANCE_SCALE = 2.1
+# Probabilities of the regions that a calibration holds the radii of.
+REGION_LEVELS = (0.5, 0.9)
+# Buffers that checkpoints of earlier versions lack.
+_ADDED = ("region_radii",)
 
 
 class Evidence(NamedTuple):
@@ -53,6 +57,9 @@ class Calibration(nn.Module):
     logistic function, of the heatmap's contrast and deviation, is the probability that it is in the image. The
     confidence is their product.
 
+    `region_radii` (levels, K + 1) are Mahalanobis radii of ellipses that hold a new label with the probabilities
+    `REGION_LEVELS`, of each keypoint and, last, of all keypoints at once; 0 where they are not known.
+
     All parameters are buffers, which `softpoint.training.Calibrate` fits. Before, at radius 0, predictions are returned
     unchanged.
 
@@ -73,6 +80,7 @@ class Calibration(nn.Module):
     covariance_scale: Tensor
     hit_weights: Tensor
     presence_weights: Tensor
+    region_radii: Tensor
 
     def __init__(self, num_keypoints: int) -> None:
         super().__init__()
@@ -82,6 +90,7 @@ class Calibration(nn.Module):
         self.register_buffer("covariance_scale", torch.tensor(2.0))  # covariance over squared scale
         self.register_buffer("hit_weights", torch.tensor([0.0, 1.0]))  # of a constant and of the log odds
         self.register_buffer("presence_weights", torch.tensor([20.0, 0.0, 0.0]))  # of a constant, contrast, log sd
+        self.register_buffer("region_radii", torch.zeros(len(REGION_LEVELS), num_keypoints + 1))
         self.fitted = False  # a plain value, because reading a device's would make every forward wait
 
     def set(self, **values: Tensor) -> None:
@@ -97,9 +106,13 @@ class Calibration(nn.Module):
             return prediction
         observed = evidence(prediction, stride)
         parts = self.parts(observed)
-        variance = self.covariance_scale * parts.error_scale.square()
-        covariance = variance[..., None, None] * unit_covariance(observed.spread)
+        covariance = self.covariance(observed, parts.error_scale)
         return {**prediction, "confidence": parts.within_radius * parts.in_image, "covariance": covariance}
+
+    def covariance(self, observed: Evidence, error_scale: Float[Tensor, "*n"]) -> Float[Tensor, "*n 2 2"]:
+        """Return the covariance of errors of these scales, in input px^2."""
+        variance = self.covariance_scale * error_scale.square()
+        return variance[..., None, None] * unit_covariance(observed.spread)
 
     def parts(self, observed: Evidence) -> ConfidenceParts:
         """Return the parts of the confidence that the evidence gives; lengths are in input pixels."""
@@ -111,8 +124,14 @@ class Calibration(nn.Module):
         radius = self.radius.expand_as(scale)
         return ConfidenceParts(presence * observed.presence, hit, radius, deviation.exp(), scale, observed.contrast)
 
-    def _load_from_state_dict(self, *arguments: Any, **keywords: Any) -> None:
-        super()._load_from_state_dict(*arguments, **keywords)
+    def older(self, prefix: str = "", all_of_it: bool = False) -> dict[str, Tensor]:
+        """Return the values, by name, of what checkpoints of earlier versions lack, or of all that it holds."""
+        return {prefix + name: value for name, value in self.state_dict().items() if all_of_it or name in _ADDED}
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        for name, value in self.older(prefix).items():
+            state_dict.setdefault(name, value)
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
         self.fitted = self.radius.device.type != "meta" and bool(self.radius > 0)
 
 

@@ -104,9 +104,9 @@ _ROWS = [
     Column("ece", "", True, "expected calibration error of the confidence as the probability of an error up to"
            " a fraction (5 % by default) of the subject's scale", of_set=ece),
     Column("coverage_50", "", False, "fraction of points inside the 50 % ellipse of their covariance",
-           values=partial(F.coverage, level=0.5), ideal=0.5, in_batch=False),
+           values=partial(F.coverage, level=0.5), ideal=0.5, brief=True, in_batch=False),
     Column("coverage_90", "", False, "fraction of points inside the 90 % ellipse of their covariance",
-           values=partial(F.coverage, level=0.9), ideal=0.9, in_batch=False),
+           values=partial(F.coverage, level=0.9), ideal=0.9, brief=True, in_batch=False),
     Column("rank_correlation", "", False, "Spearman's rank correlation of predicted and real error",
            of_set=error_rank_correlation),
     *(

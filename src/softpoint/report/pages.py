@@ -19,6 +19,7 @@ from softpoint.evaluation.tables import (
     overall_table,
     parts_table,
     quarters_table,
+    regions_table,
     skipped_lines,
     states_table,
 )
@@ -68,6 +69,7 @@ def evaluation_page(
         keypoints=parts_table("keypoint", _largest(metrics["keypoints"], _mean_error)),
         groups=parts_table("group", groups) if groups else None,
         quarters=quarters_table(metrics, fraction) if labeled else None,
+        regions=regions_table(metrics),
         curves=figures.curves(drawn, results) if labeled else [],
         keypoint_plots=[figures.keypoint_plot(drawn, results)] if labeled else [],
         group_plots=[figures.group_plot(drawn, results)] if labeled and groups else [],

@@ -23,12 +23,14 @@ from softpoint.inference.predictor import BATCH_SIZE
 from softpoint.inference.safe_load import read_torch_file
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import ABSENT
-from softpoint.layers.calibration import FEW_UNITS, Evidence, evidence
+from softpoint.layers.calibration import FEW_UNITS, REGION_LEVELS, Evidence, evidence
 from softpoint.metrics.calibration import FRACTION
+from softpoint.metrics.conformal import needed_units
 from softpoint.models import KeypointNet
 from softpoint.training.calibration_fit import Measured, fit_calibration
 from softpoint.training.checkpoint_io import replace_checkpoint
 from softpoint.training.processes import on_first_process
+from softpoint.training.region_fit import fit_regions
 from softpoint.types import Batch
 
 # What the best checkpoint of a run without validation follows: its last weights.
@@ -108,8 +110,16 @@ class Fit(NamedTuple):
         return (
             f"confidence: the probability that a point is within {self.radius * self.pixel:.1f} px"
             f" ({100 * self.fraction:g} % of the usual subject's size; {self.radius:.1f} px of the"
-            f" {self.size[0]}x{self.size[1]} input), {fitted}{few * (0 < self.units < FEW_UNITS)}"
+            f" {self.size[0]}x{self.size[1]} input), {fitted}{few * (0 < self.units < FEW_UNITS)}{self._regions()}"
         )
+
+    def _regions(self) -> str:
+        """A line on regions that so few units do not allow; empty where they do."""
+        needed = {level: needed_units(level) for level in REGION_LEVELS if self.units < needed_units(level)}
+        if not self.units or not needed:
+            return ""
+        levels = ", ".join(f"{100 * level:g} % takes {count} {self.kind}" for level, count in needed.items())
+        return f"\nno region that holds a point whatever its error is like: {levels}"
 
 
 def calibrate(
@@ -132,14 +142,18 @@ def calibrate(
             groups.extend(batch["group"])
             yield move_data_to_device(batch, device)
 
-    net.calibration.set(radius=torch.tensor(0.0))  # measured before any calibration
+    radii = torch.zeros_like(net.calibration.region_radii)
+    net.calibration.set(radius=torch.tensor(0.0), region_radii=radii)  # measured before any calibration
     result = measure(net, batches(), fraction)
     unit, kind = find_units([str(index) for index in chosen], groups)
     units, radius = int(unit.max()) + 1, 0.0
     if result is not None:
         measured, within, absent = result
         units = 0 if learned else units
-        net.calibration.set(**fit_calibration(measured, within, absent, min(1.0, units / FEW_UNITS)))
+        weight = min(1.0, units / FEW_UNITS)
+        net.calibration.set(**fit_calibration(measured, within, absent, weight))
+        if units:
+            net.calibration.set(region_radii=fit_regions(measured, unit, within, absent, weight))
         radius = float(within)
     pixel = input_pixel(samples.source, samples.size, samples.padding)
     return Fit(fraction, radius, pixel, samples.size, len(chosen), units, kind)

@@ -18,6 +18,7 @@ from softpoint.evaluation.intervals import DRAWS
 from softpoint.evaluation.predict import check_finite, join_labels
 from softpoint.evaluation.results import Results
 from softpoint.evaluation.summary import evaluate
+from softpoint.inference.regions import Regions
 from softpoint.labels.csv_io import exact, write_rows
 from softpoint.metrics.columns import COLUMNS
 from softpoint.tables import NumberTable, console
@@ -85,7 +86,8 @@ class FinalTest(Callback):
             return {}
         fraction = confidence_fraction(trainer)
         draws = max(200, min(DRAWS, _WORK // max(1, int(self.results.labeled.sum()))))
-        self.metrics = evaluate(self.results, fraction=fraction, draws=draws)
+        regions = Regions.of(pl_module.net.calibration, pl_module.skeleton.names)
+        self.metrics = evaluate(self.results, fraction=fraction, draws=draws, regions=regions)
         print(*self.metrics["notes"], sep="\n")
         mean_position = trainer.datamodule.mean_position()
         constant = replace(self.results, keypoints=np.stack([transform(mean_position, m) for m in matrices]))

@@ -1,0 +1,84 @@
+"""Coverage of regions on results: by unit, by keypoint, of all at once, and never on what they were fitted on."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.results import NAMES, example_results
+from softpoint.evaluation import evaluate
+from softpoint.evaluation.console import metrics_tables
+from softpoint.evaluation.regions import held_out_regions
+from softpoint.evaluation.tables import regions_table
+from softpoint.inference.regions import Regions
+from softpoint.layers import Calibration
+from softpoint.metrics.conformal import mahalanobis
+
+
+def radii(of_90: float) -> np.ndarray:
+    return np.array([[1.0] * 5, [2.0, of_90, 2.0, 2.0, 4.0]])
+
+
+def test_coverage_is_the_mean_over_groups_of_the_share_inside() -> None:
+    results = example_results(40)
+    (low, high) = evaluate(results, regions=Regions(radii(2.0), NAMES))["regions"]
+    distance = mahalanobis(results.keypoints - results.truth, results.covariance)
+    groups = np.array(results.groups)
+    for entry, radius, joint in ((low, 1.0, 1.0), (high, 2.0, 4.0)):
+        own = [distance[groups == group] for group in sorted(set(groups))]
+        shares = [(d[np.isfinite(d)] <= radius).mean() for d in own]
+        assert entry["overall"]["coverage"] == pytest.approx(np.mean(shares))
+        first = [(d[:, 0][np.isfinite(d[:, 0])] <= radius).mean() for d in own]
+        assert entry["keypoints"]["nose"]["coverage"] == pytest.approx(np.mean(first))
+        whole = [(np.nanmax(d[np.isfinite(d).any(1)], 1) <= joint).mean() for d in own]
+        assert entry["joint"]["coverage"] == pytest.approx(np.mean(whole))
+        assert entry["overall"]["low"] <= entry["overall"]["coverage"] <= entry["overall"]["high"]
+
+
+def test_a_keypoint_without_a_radius_is_left_out_everywhere() -> None:
+    metrics = evaluate(example_results(40), regions=Regions(radii(0.0), NAMES))
+    assert "left_ear" in metrics["regions"][0]["keypoints"] and "left_ear" not in metrics["regions"][1]["keypoints"]
+    table = regions_table(metrics)
+    assert table is not None and dict(table.rows)["left_ear"][2:] == [(), ()]
+    metrics_tables(metrics)
+
+
+def test_fewer_keypoints_have_their_own_radii_and_no_joint_one() -> None:
+    results = example_results(40).with_keypoints(["tail", "nose"])
+    entry = evaluate(results, regions=Regions(np.array([[1, 2, 3, 4, 5], [6, 7, 8, 9, 10.0]]), NAMES))["regions"][1]
+    assert [part["radius"] for part in entry["keypoints"].values()] == [9, 6] and "joint" not in entry
+
+
+def test_a_model_without_regions_has_none_to_show() -> None:
+    metrics = evaluate(example_results(12))
+    assert metrics["regions"] == [] and regions_table(metrics) is None
+    assert Regions.of(Calibration(4), NAMES) is None
+
+
+def checkpoint(**splits: list[str]) -> Any:
+    calibration = Calibration(4)
+    calibration.set(region_radii=torch.from_numpy(radii(2.0)))
+    return SimpleNamespace(
+        net=SimpleNamespace(calibration=calibration), skeleton=SimpleNamespace(names=NAMES), splits=splits or None
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "split", "images", "known"),
+    [
+        (checkpoint(val=["a.png"], test=["b.png"]), "test", ["b.png"], True),
+        (checkpoint(val=["a.png"], test=["b.png"]), "all", ["b.png", "./a.png"], False),
+        (checkpoint(val=["a.png"], test=["b.png"]), "all", ["new.png"], True),
+        (checkpoint(), "val", ["val/0"], False),
+        (checkpoint(), "test", ["test/0"], True),
+    ],
+)
+def test_regions_are_not_measured_on_images_that_they_were_fitted_on(
+    model: Any, split: str, images: list[str], known: bool
+) -> None:
+    regions, reason = held_out_regions(model, split, images)
+    assert (regions is not None) == known and bool(reason) != known
