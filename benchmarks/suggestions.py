@@ -29,7 +29,7 @@ from softpoint.labels.schema import Labels
 from softpoint.metrics.calibration import FRACTION
 from softpoint.models import KeypointNet
 from softpoint.selection.diversity import choose
-from softpoint.selection.judged import as_scales
+from softpoint.selection.judged import CovarianceLaw, as_scales
 from softpoint.selection.label_errors import suspicions
 from softpoint.studies.markdown import hardware, interval_text, update_page
 from softpoint.studies.summaries import mean_interval
@@ -194,7 +194,8 @@ def listed_errors(frozen: FrozenSet, wrong: Labels, steps: int, seed: int) -> li
         val = others[4::5]
         net = frozen.train(wrong, [row for row in others if row not in val], val, steps, seed)
         tested += test
-        folds.append(as_scales(results_of(frozen, net, test, source), float(net.calibration.covariance_scale)))
+        law = CovarianceLaw.of(net.calibration)
+        folds.append(as_scales(results_of(frozen, net, test, source), law, FRACTION))
     return [(tested[one.subject], one.keypoints) for one in suspicions([Results.concat(folds)], FRACTION)]
 
 

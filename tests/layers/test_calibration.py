@@ -11,7 +11,15 @@ from torch import Tensor
 
 from softpoint.functional import grid_to_image, render_gaussians
 from softpoint.layers import Calibration
-from softpoint.layers.calibration import TAIL, evidence, local_moments, log_deviation, log_odds_within, unit_covariance
+from softpoint.layers.calibration import (
+    TAIL,
+    evidence,
+    local_moments,
+    log_deviation,
+    log_odds_within,
+    peak_lead,
+    unit_covariance,
+)
 
 STRIDE = 4
 
@@ -158,3 +166,11 @@ def test_values_of_an_earlier_version_load_and_have_no_regions():
     calibration = Calibration(1)
     calibration.load_state_dict(older)
     assert calibration.fitted and not calibration.region_radii.any() and len(older) < len(calibration.state_dict())
+
+
+def test_a_second_peak_is_found_beyond_the_reach_alone():
+    logits = torch.zeros(1, 1, 24, 32)
+    logits[..., 10, 14], logits[..., 10, 17], logits[..., 20, 3] = 9.0, 8.0, 5.0
+    at = torch.tensor([[[14.0, 10.0]]])
+    assert peak_lead(logits, at).item() == pytest.approx(math.log1p(9 - 5))
+    assert peak_lead(logits, at + 20).item() == 0  # the point is not at its heatmap's maximum

@@ -23,11 +23,11 @@ from softpoint.metrics import expected_calibration_error
 from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
 from softpoint.training import Calibrate
 from softpoint.training.calibrate import best_checkpoint, measure, shifts
-from softpoint.training.calibration_fit import COVARIANCE_SCALE, LEVEL, SLOPE, Measured, fit_calibration
+from softpoint.training.calibration_fit import CENTRAL_LEAD, COVARIANCE_SCALE, LEVEL, SLOPE, Measured, fit_calibration
 from softpoint.training.processes import on_first_process
 
 RADIUS, STRIDE, K = torch.tensor(6.0), 4, 5
-NONE = Evidence(torch.zeros(0, 2, 2), torch.zeros(0), torch.zeros(0))
+NONE = Evidence(torch.zeros(0, 2, 2), *[torch.zeros(0)] * 3)
 
 
 def seen_in(count: int, sure: bool = True) -> dict[str, Tensor]:
@@ -78,7 +78,6 @@ def test_gaussian_errors_give_back_their_covariance(many: Any, scale: float) -> 
     truth = scale**2 * (2 * log_deviation(seen.spread)).exp()[..., None, None] * unit_covariance(seen.spread)
     ratio = (torch.linalg.det(covariance) / torch.linalg.det(truth)).sqrt()
     assert ratio.log().mean().abs() < 0.2 and (ratio.log() - ratio.log().mean()).abs().max() < 0.3
-    assert result["slope"].item() == pytest.approx(1.0, abs=0.12)
 
 
 @pytest.mark.parametrize("tail", [TAIL, 5.0, math.inf])
@@ -107,7 +106,9 @@ def test_few_points_change_the_priors_little_and_none_not_at_all(many: Any) -> N
         # Anything may stand where nothing is labeled.
         error = torch.where(mask[..., None], measured.error, torch.nan)
         values.append(fit_calibration(measured._replace(error=error, mask=mask), RADIUS, NONE))
-    at_four = [float(v["log_scale"].mean() + v["slope"] * math.log(4)) for v in values]
+    at_four = [
+        float(v["log_scale"].mean() + v["slope"] * math.log(4) + v["peak_weight"] * CENTRAL_LEAD) for v in values
+    ]
     assert at_four[0] == pytest.approx(LEVEL[0] + 0.05, abs=1e-4) and values[0]["slope"] == pytest.approx(SLOPE[0])
     assert values[0]["covariance_scale"].item() == pytest.approx(COVARIANCE_SCALE)
     assert at_four[0] < at_four[1] < at_four[2] < math.log(20) + math.log(4)
@@ -118,8 +119,30 @@ def test_errors_of_exactly_zero_leave_every_value_finite(many: Any, share: float
     measured = drawn(many[0], tail=TAIL)
     error = torch.where(torch.rand(measured.mask.shape)[..., None] < share, 0, measured.error)
     values = fit_calibration(measured._replace(error=error, hit=error.norm(dim=-1) <= RADIUS), RADIUS, NONE)
-    assert all(value.isfinite().all() and value.abs().max() < 100 for value in values.values()), values
+    assert all(value.isfinite().all() and value.abs().max() < 1000 for value in values.values()), values
     assert calibrated(many[1], **values)["covariance"].isfinite().all()
+
+
+def test_ellipses_hold_unsure_points_whose_tail_is_the_heavier_one(many: Any) -> None:
+    """A fifth of the points of the widest heatmaps, and of those with a second peak, are far off."""
+
+    def mixed(prediction: dict[str, Tensor]) -> Measured:
+        measured = drawn(prediction, 0.5)
+        width = log_deviation(measured.evidence.spread)
+        unsure = width > width.median()
+        lead = torch.where(unsure & (torch.rand(width.shape) < 0.5), 0.3, 2.0)
+        gross = unsure & (torch.rand(width.shape) < torch.where(lead < 1, 0.5, 0.1))
+        error = torch.where(gross[..., None], 8 * measured.error, measured.error)
+        return measured._replace(error=error, evidence=measured.evidence._replace(lead=lead))
+
+    values, new = fit_calibration(mixed(many[0]), RADIUS, NONE), mixed(many[1])
+    calibration = Calibration(K)
+    calibration.set(**values)
+    scale = calibration.parts(new.evidence).error_scale
+    covariance = calibration.covariance(new.evidence, scale)
+    assert values["peak_weight"] < -0.1 and values["covariance_slope"] > 0.1
+    for part in scale.flatten().argsort().tensor_split(4):
+        assert abs(held(covariance.flatten(0, 1)[part], new.error.flatten(0, 1)[part], 4.605) - 0.9) < 0.06
 
 
 def test_absent_points_have_a_low_confidence(many: Any) -> None:

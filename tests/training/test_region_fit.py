@@ -12,7 +12,7 @@ from softpoint.training.calibration_fit import Measured, fit_calibration
 from softpoint.training.region_fit import fit_regions
 
 RADIUS, K = torch.tensor(5.0), 3
-NONE = Evidence(torch.zeros(0, 2, 2), torch.zeros(0), torch.zeros(0))
+NONE = Evidence(torch.zeros(0, 2, 2), *[torch.zeros(0)] * 3)
 
 
 def drawn(units: int, seed: int) -> tuple[Measured, np.ndarray]:
@@ -24,7 +24,7 @@ def drawn(units: int, seed: int) -> tuple[Measured, np.ndarray]:
     error = torch.randn(len(unit), K, 2) * (width * level)[..., None]
     error /= torch.distributions.Chi2(3.0).sample((len(unit), K)).div(3).sqrt()[..., None]
     spread = width.square()[..., None, None] * torch.eye(2)
-    seen = Evidence(spread, torch.full_like(width, 2.0), torch.ones_like(width))
+    seen = Evidence(spread, torch.full_like(width, 2.0), torch.ones_like(width), torch.full_like(width, 1.5))
     return Measured(seen, error, torch.ones(len(unit), K, dtype=torch.bool), error.norm(dim=-1) <= RADIUS), unit
 
 

@@ -161,15 +161,15 @@ def _judged(cfg: DictConfig) -> tuple[Judged, Mapping[str, Any]]:
     """Return the judged labels, and the settings of data of the model that judged them; {} for several models."""
     from softpoint.inference import read_checkpoint
     from softpoint.progress import track
-    from softpoint.selection.judged import all_labels, fold_scales, judged_by_folds, judged_by_model, model_of_folds
+    from softpoint.selection.judged import all_labels, fold_laws, judged_by_folds, judged_by_model, model_of_folds
 
     data: dict[str, Any] = {key: cfg[key] for key in ("labels", "images", "max_pixels") if cfg[key] is not None}
     if cfg.crossval is not None:
         if cfg.labels is None or cfg.ckpt is not None:
             raise ValueError("crossval=FOLDER judges labels=LABELS, without ckpt")
         model = read_checkpoint(model_of_folds(Path(cfg.crossval)), cfg.trust)
-        scales = fold_scales(Path(cfg.crossval), cfg.trust)
-        return judged_by_folds(all_labels(model, data), Path(cfg.crossval), scales), {}
+        laws = fold_laws(Path(cfg.crossval), cfg.trust)
+        return judged_by_folds(all_labels(model, data), Path(cfg.crossval), laws), {}
     if cfg.ckpt is None:
         labels = _read(cfg)
         print(f"to judge labels by models that did not learn them:{_commands(labels.source, cfg.images, {})}")

@@ -26,7 +26,7 @@ COVARIANCE_SCALE = 2.1
 # Probabilities of the regions that a calibration holds the radii of.
 REGION_LEVELS = (0.5, 0.9)
 # Buffers that checkpoints of earlier versions lack.
-_ADDED = ("region_radii",)
+_ADDED = ("peak_weight", "covariance_slope", "region_radii")
 
 
 class Evidence(NamedTuple):
@@ -35,6 +35,7 @@ class Evidence(NamedTuple):
     spread: Float[Tensor, "*n 2 2"]  # second moment of the heatmap about its point, px^2 of the input
     contrast: Float[Tensor, "*n"]  # log of 1 + the largest logit less the mean logit
     presence: Float[Tensor, "*n"]  # the network's own probability that the keypoint is in the image; 1 without one
+    lead: Float[Tensor, "*n"]  # log of 1 + the largest logit less the largest farther than `REACH` cells from the point
 
 
 class ConfidenceParts(NamedTuple):
@@ -52,10 +53,11 @@ class Calibration(nn.Module):
     """Confidence as the probability of an error up to `radius` input px, covariance as that of the error.
 
     Errors follow a Student's t-distribution of `TAIL` degrees of freedom about the predicted point, with the shape of
-    the heatmap and the scale exp(log_scale) sd^slope, where sd is the heatmap's deviation in px. Its mass within
-    `radius`, corrected by a logistic function, is the probability of a hit for a keypoint in the image. Another
-    logistic function, of the heatmap's contrast and deviation, is the probability that it is in the image. The
-    confidence is their product.
+    the heatmap and the scale exp(log_scale + peak_weight lead) sd^slope, where sd is the heatmap's deviation in px and
+    its lead says how far a second peak is below the first. Its mass within `radius`, corrected by a logistic function,
+    is the probability of a hit for a keypoint in the image. Another logistic function, of the heatmap's contrast and
+    deviation, is the probability that it is in the image. The confidence is their product. The covariance is
+    covariance_scale scale^2 (scale / radius)^covariance_slope, as the tail of unsure points may be the heavier one.
 
     `region_radii` (levels, K + 1) are Mahalanobis radii of ellipses that hold a new label with the probabilities
     `REGION_LEVELS`, of each keypoint and, last, of all keypoints at once; 0 where they are not known.
@@ -77,7 +79,9 @@ class Calibration(nn.Module):
     radius: Tensor
     log_scale: Tensor
     slope: Tensor
+    peak_weight: Tensor
     covariance_scale: Tensor
+    covariance_slope: Tensor
     hit_weights: Tensor
     presence_weights: Tensor
     region_radii: Tensor
@@ -87,7 +91,9 @@ class Calibration(nn.Module):
         self.register_buffer("radius", torch.tensor(0.0))
         self.register_buffer("log_scale", torch.zeros(num_keypoints))
         self.register_buffer("slope", torch.tensor(1.0))
-        self.register_buffer("covariance_scale", torch.tensor(2.0))  # covariance over squared scale
+        self.register_buffer("peak_weight", torch.tensor(0.0))
+        self.register_buffer("covariance_scale", torch.tensor(2.0))  # covariance over squared scale at `radius`
+        self.register_buffer("covariance_slope", torch.tensor(0.0))
         self.register_buffer("hit_weights", torch.tensor([0.0, 1.0]))  # of a constant and of the log odds
         self.register_buffer("presence_weights", torch.tensor([20.0, 0.0, 0.0]))  # of a constant, contrast, log sd
         self.register_buffer("region_radii", torch.zeros(len(REGION_LEVELS), num_keypoints + 1))
@@ -111,13 +117,14 @@ class Calibration(nn.Module):
 
     def covariance(self, observed: Evidence, error_scale: Float[Tensor, "*n"]) -> Float[Tensor, "*n 2 2"]:
         """Return the covariance of errors of these scales, in input px^2."""
-        variance = self.covariance_scale * error_scale.square()
+        relative = (error_scale / self.radius).pow(self.covariance_slope)
+        variance = self.covariance_scale * error_scale.square() * relative
         return variance[..., None, None] * unit_covariance(observed.spread)
 
     def parts(self, observed: Evidence) -> ConfidenceParts:
         """Return the parts of the confidence that the evidence gives; lengths are in input pixels."""
         deviation = log_deviation(observed.spread)
-        scale = (self.log_scale + self.slope * deviation).exp()
+        scale = (self.log_scale + self.slope * deviation + self.peak_weight * observed.lead).exp()
         hit = torch.sigmoid(self.hit_weights[0] + self.hit_weights[1] * log_odds_within(self.radius, scale))
         weights = self.presence_weights
         presence = torch.sigmoid(weights[0] + weights[1] * observed.contrast + weights[2] * deviation)
@@ -138,12 +145,30 @@ class Calibration(nn.Module):
 def evidence(prediction: Prediction, stride: int) -> Evidence:
     """Return the evidence about the errors of a prediction of any head, without gradients."""
     logits, keypoints = prediction["logits"].detach().float(), prediction["keypoints"].detach().float()
-    spread = local_moments(spatial_softmax(logits), image_to_grid(keypoints, stride)) * stride**2
+    cells = image_to_grid(keypoints, stride)
+    spread = local_moments(spatial_softmax(logits), cells) * stride**2
     contrast = (logits.amax((-2, -1)) - logits.mean((-2, -1))).log1p()
     presence = torch.ones_like(contrast)
     if "visibility" in prediction:
         presence = 1 - prediction["visibility"].detach().float().softmax(-1)[..., 0]
-    return Evidence(spread, contrast, presence)
+    return Evidence(spread, contrast, presence, peak_lead(logits, cells))
+
+
+def peak_lead(logits: Float[Tensor, "B K h w"], cells: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K"]:
+    """Log of 1 + the largest logit less the largest of cells farther than `REACH` from each point.
+
+    Without such cells the lowest logit takes their place.
+
+    >>> logits = torch.zeros(1, 1, 1, 9); logits[..., 0], logits[..., 8] = 3.0, 2.0
+    >>> peak_lead(logits, torch.tensor([[[0.0, 0.0]]])).expm1()
+    tensor([[1.]])
+    """
+    height, width = logits.shape[-2:]
+    dx = torch.arange(width, device=logits.device) - cells[..., :1]
+    dy = torch.arange(height, device=logits.device) - cells[..., 1:]
+    far = dx.square()[..., None, :] + dy.square()[..., :, None] > REACH**2
+    second = torch.where(far, logits, logits.amin((-2, -1), keepdim=True)).amax((-2, -1))
+    return (logits.amax((-2, -1)) - second).log1p()
 
 
 def local_moments(heatmap: Float[Tensor, "B K h w"], cells: Float[Tensor, "B K 2"]) -> Float[Tensor, "B K 2 2"]:

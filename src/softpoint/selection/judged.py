@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from softpoint.evaluation.results import Results
 from softpoint.inference import Checkpoint, read_checkpoint
 from softpoint.inference.checkpoint import trained_images
 from softpoint.labels.schema import Labels
+from softpoint.layers import Calibration
 from softpoint.metrics.calibration import FRACTION
 from softpoint.paths import normalize_path
 from softpoint.selection.candidates import Progress
@@ -43,11 +44,23 @@ class Judged:
         return replace(self.by_seed[0], keypoints=points)
 
 
-def judged_by_folds(eval_set: EvaluationSet, folder: Path, scales: Sequence[Mapping[str, float]]) -> Judged:
+class CovarianceLaw(NamedTuple):
+    """How a calibration makes a covariance of the squared scale of the t-distribution: see `Calibration`."""
+
+    scale: float
+    slope: float
+
+    @classmethod
+    def of(cls, calibration: Calibration) -> CovarianceLaw:
+        """Return that of a calibration."""
+        return cls(float(calibration.covariance_scale), float(calibration.covariance_slope))
+
+
+def judged_by_folds(eval_set: EvaluationSet, folder: Path, laws: Sequence[Mapping[str, CovarianceLaw]]) -> Judged:
     """Return labels beside the predictions of a cross-validation of them, by models that did not learn them.
 
-    Labels that were corrected since are compared as they are now. `scales` has, for each seed, the covariance scale of
-    the model that predicted an image by its path, see `fold_scales`. Raises ValueError for predictions of other labels.
+    Labels that were corrected since are compared as they are now. `laws` has, for each seed, that of the
+    model that predicted an image, by its path, see `fold_laws`. Raises ValueError for predictions of other labels.
     """
     content = json.loads((folder / "crossval.json").read_text(encoding="utf-8"))
     predicted, labels = Results.read(folder / "predictions.csv"), labels_of(eval_set, folder)
@@ -61,30 +74,30 @@ def judged_by_folds(eval_set: EvaluationSet, folder: Path, scales: Sequence[Mapp
         )
     judged = labels.select(pairs)
     now: dict[str, Any] = {"truth": judged.keypoints, "visibility": judged.visibility, "skeleton": labels.skeleton}
-    if lost := next((path for own in scales for path in judged.paths if path not in own), None):
+    if lost := next((path for own in laws for path in judged.paths if path not in own), None):
         raise ValueError(
             f"no model in {folder} has {lost} in its test split; start softpoint crossval again with that output"
         )
-    rows_by_seed = zip(zip(*pairs.values(), strict=True), scales, strict=True)
+    rows_by_seed = zip(zip(*pairs.values(), strict=True), laws, strict=True)
+    fraction = float(content.get("confidence_fraction") or FRACTION)
     by_seed = tuple(
-        replace(as_scales(predicted.select(rows), [own[path] for path in judged.paths]), **now)
+        replace(as_scales(predicted.select(rows), [own[path] for path in judged.paths], fraction), **now)
         for rows, own in rows_by_seed
     )
     left = sum(bool((subject.visibility > 0).any()) for subject in labels.subjects) - len(pairs)
     note = f"{left} labeled subjects were not in the cross-validation, or not in all its seeds" if left > 0 else ""
-    fraction = float(content.get("confidence_fraction") or FRACTION)
     return Judged(by_seed, judged, np.ones(len(judged), bool), _reader(eval_set), fraction, note)
 
 
-def fold_scales(folder: Path, trust: Sequence[str] = ()) -> list[dict[str, float]]:
-    """Return for each seed the covariance scale of the model that predicted an image, by its path.
+def fold_laws(folder: Path, trust: Sequence[str] = ()) -> list[dict[str, CovarianceLaw]]:
+    """Return for each seed the covariance law of the model that predicted an image, by its path.
 
     Raises ValueError for a model that is not calibrated.
     """
     content = json.loads((folder / "crossval.json").read_text(encoding="utf-8"))
-    scales: list[dict[str, float]] = []
+    laws: list[dict[str, CovarianceLaw]] = []
     for seed in content["seeds"]:
-        scales.append({})
+        laws.append({})
         for path in sorted(folder.glob(f"seed{seed}/fold*/checkpoints/best.ckpt")):
             checkpoint = read_checkpoint(path, trust)
             if not checkpoint.net.calibration.fitted:
@@ -93,13 +106,20 @@ def fold_scales(folder: Path, trust: Sequence[str] = ()) -> list[dict[str, float
                     " ~callbacks.calibrate"
                 )
             tested = map(normalize_path, (checkpoint.splits or {}).get("test", ()))
-            scales[-1] |= dict.fromkeys(tested, float(checkpoint.net.calibration.covariance_scale))
-    return scales
+            laws[-1] |= dict.fromkeys(tested, CovarianceLaw.of(checkpoint.net.calibration))
+    return laws
 
 
-def as_scales(results: Results, scales: float | Sequence[float]) -> Results:
-    """Return results whose covariances are divided by the covariance scale of their model, one or one per subject."""
-    return replace(results, covariance=results.covariance / np.reshape(scales, (-1, 1, 1, 1)))
+def as_scales(results: Results, laws: CovarianceLaw | Sequence[CovarianceLaw], fraction: float) -> Results:
+    """Return results whose covariances are the squared scales that the law of their model, or one each, made them of.
+
+    The radius that the law refers to is `fraction` of each subject's scale.
+    """
+    factor, slope = np.reshape(laws, (-1, 2)).T[..., None]
+    area = np.sqrt(np.linalg.det(results.covariance).clip(1e-24))
+    radius = fraction * results.scale[:, None]
+    squared = (area / factor * radius**slope) ** (2 / (2 + slope))
+    return replace(results, covariance=results.covariance * (squared / area)[..., None, None])
 
 
 def model_of_folds(folder: Path) -> Path:
@@ -147,8 +167,9 @@ def judged_by_model(
     trained = trained_images(checkpoint.splits)
     held_out = np.array([path not in trained for path in labels.paths])
     labels = labels.with_keypoints(results.skeleton.names)
-    results = as_scales(results, float(checkpoint.net.calibration.covariance_scale))
-    return Judged((results,), labels, held_out, _reader(eval_set), confidence_fraction(checkpoint))
+    fraction = confidence_fraction(checkpoint)
+    results = as_scales(results, CovarianceLaw.of(checkpoint.net.calibration), fraction)
+    return Judged((results,), labels, held_out, _reader(eval_set), fraction)
 
 
 def all_labels(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> EvaluationSet:

@@ -21,9 +21,10 @@ from softpoint.layers.calibration import (
 )
 
 # Priors, as mean and deviation, from calibrations on several public sets. Of the log scale of the errors where a
-# heatmap has a deviation of 4 px, of the slope with which it grows with the heatmap's log deviation, and of a
-# keypoint's difference from this line:
-LEVEL, SLOPE, KEYPOINT = (0.3, 0.5), (1.4, 0.3), (0.0, 0.2)
+# heatmap has a deviation of 4 px, of the slope with which it grows with the heatmap's log deviation, of its slope along
+# the lead of the first peak about a central one, and of a keypoint's difference from this plane:
+LEVEL, SLOPE, PEAK, KEYPOINT = (0.3, 0.5), (1.4, 0.3), (0.0, 0.5), (0.0, 0.2)
+CENTRAL_LEAD = 1.5
 # Of the logistic correction of a hit's log odds, and of presence at a central contrast and log deviation:
 HIT = ((0.0, 1.0), (0.3, 0.15))
 PRESENCE, CENTER = ((3.0, 0.0, 0.0), (3.0, 5.0, 5.0)), (0.0, 2.0, math.log(4.0))
@@ -31,7 +32,11 @@ PRESENCE, CENTER = ((3.0, 0.0, 0.0), (3.0, 5.0, 5.0)), (0.0, 2.0, math.log(4.0))
 # Smallest error in px that counts: a few errors of exactly 0 would else draw the scale to 0.
 MIN_ERROR = 0.05
 # Number of points with which the data weighs as much as the prior `COVARIANCE_SCALE`.
-COVARIANCE_POINTS = 300
+COVARIANCE_POINTS = 100
+# Parts of the points by scale, by which the slope of the covariance is found, and the squared deviation of log scales
+# with which the data weighs as much as a slope of 0.
+_PARTS, _RIDGE = 4, 0.05
+_STEEPEST = 1.0
 # Log factor from the errors that are fitted to new ones: the best epoch was chosen by the same errors.
 OPTIMISM = 0.05
 # Assumed number of keypoints out of the image per keypoint in it.
@@ -58,47 +63,64 @@ def fit_calibration(measured: Measured, radius: Tensor, absent: Evidence, weight
     error = torch.where(mask[..., None], measured.error.double(), 0)
     squared = (error * torch.linalg.solve(unit_covariance(observed.spread), error)).sum(-1)
     deviation, distance = log_deviation(observed.spread), squared.clamp_min(MIN_ERROR**2).sqrt()
-    log_scale, slope = _fit_scale(deviation, distance, mask, weight)
-    scale = (log_scale + slope * deviation).exp()
+    values = _fit_scale(deviation, observed.lead, distance, mask, weight)
+    log_scale = values["log_scale"] + values["slope"] * deviation + values["peak_weight"] * observed.lead
+    scale = log_scale.exp()
     log_odds = log_odds_within(radius.double(), scale)[mask]
     features = torch.stack((torch.ones_like(log_odds), log_odds), -1)
     weights = torch.full_like(log_odds, weight)
     return {
         "radius": radius,
-        "log_scale": log_scale,
-        "slope": slope,
-        "covariance_scale": _fit_covariance_scale((distance / scale).square()[mask], weight),
+        **values,
+        **_fit_covariance((distance / scale).square()[mask], (log_scale - radius.double().log())[mask], weight),
         "hit_weights": _fit_logistic(features, measured.hit[mask].double(), weights, HIT),
         "presence_weights": _fit_presence(observed.spread[mask], observed.contrast[mask], absent, weight),
     }
 
 
-def _fit_scale(deviation: Tensor, distance: Tensor, mask: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-    """`log_scale` (K,) and `slope` of the t-distribution under which the distances are most likely."""
-    centered = deviation - CENTER[2]
+def _fit_scale(deviation: Tensor, lead: Tensor, distance: Tensor, mask: Tensor, weight: float) -> dict[str, Tensor]:
+    """Values of the scale of the t-distribution under which the distances are most likely."""
+    wide, leading = deviation - CENTER[2], lead - CENTRAL_LEAD
 
     def loss(values: Tensor) -> Tensor:
-        level, slope, own = values[0], values[1], values[2:]
-        log_scale = level + own + slope * centered
+        level, slope, peak, own = values[0], values[1], values[2], values[3:]
+        log_scale = level + own + slope * wide + peak * leading
         tail = (distance * torch.exp(-log_scale)).square() / TAIL
         nll = torch.where(mask, 2 * log_scale + (TAIL / 2 + 1) * tail.log1p(), 0).sum()
-        return weight * nll + _gaussian_nll(level, LEVEL) + _gaussian_nll(slope, SLOPE) + _gaussian_nll(own, KEYPOINT)
+        general = _gaussian_nll(level, LEVEL) + _gaussian_nll(slope, SLOPE) + _gaussian_nll(peak, PEAK)
+        return weight * nll + general + _gaussian_nll(own, KEYPOINT)
 
-    start = torch.zeros(2 + mask.shape[1], dtype=deviation.dtype)
+    start = torch.zeros(3 + mask.shape[1], dtype=deviation.dtype)
     start[0], start[1] = LEVEL[0], SLOPE[0]
-    level, slope, own = _minimize(loss, start).split([1, 1, mask.shape[1]])
-    return level + own - slope * CENTER[2] + OPTIMISM, slope[0]
+    level, slope, peak, own = _minimize(loss, start).split([1, 1, 1, mask.shape[1]])
+    log_scale = level + own - slope * CENTER[2] - peak * CENTRAL_LEAD + OPTIMISM
+    return {"log_scale": log_scale, "slope": slope[0], "peak_weight": peak[0]}
 
 
-def _fit_covariance_scale(squared: Tensor, weight: float) -> Tensor:
-    """Covariance over squared scale whose ellipses of 50 and 90 % hold these shares of the squared distances."""
-    prior = torch.tensor(COVARIANCE_SCALE, dtype=squared.dtype)
-    if not len(squared):
-        return prior
-    levels = torch.tensor([0.5, 0.9], dtype=squared.dtype)
-    needed = squared.quantile(levels).clamp_min(1e-6) * math.exp(2 * OPTIMISM) / (-2 * (1 - levels).log())
+def _fit_covariance(squared: Tensor, log_scale: Tensor, weight: float) -> dict[str, Tensor]:
+    """Scale and slope of the covariance whose ellipses of 50 and 90 % hold these shares, for sure and unsure points.
+
+    `squared` (P,) are squared distances over squared scales, `log_scale` (P,) logs of scales over the radius.
+    """
     share = weight * len(squared) / (weight * len(squared) + COVARIANCE_POINTS)
-    return prior * (needed.log() @ levels / levels.sum() - prior.log()).mul(share).exp()
+    slope, middle = squared.new_tensor(0.0), squared.new_tensor(0.0)
+    if len(squared) >= _PARTS:
+        middle = log_scale.mean()
+        parts = log_scale.argsort().tensor_split(_PARTS)
+        place = torch.stack([log_scale[part].mean() for part in parts]) - middle
+        slope = share * (place @ torch.stack([_needed(squared[part]) for part in parts]))
+        slope = (slope / (place.square().sum() + _PARTS * _RIDGE)).clamp(-_STEEPEST, _STEEPEST)
+    level = squared.new_tensor(COVARIANCE_SCALE).log()
+    if len(squared):
+        level = level + share * (_needed(squared / (slope * (log_scale - middle)).exp()) - level)
+    return {"covariance_scale": (level - slope * middle).exp(), "covariance_slope": slope}
+
+
+def _needed(squared: Tensor) -> Tensor:
+    """Log of the covariance over squared scale whose 50 and 90 % ellipses hold these shares, on average."""
+    levels = squared.new_tensor([0.5, 0.9])
+    needed = squared.quantile(levels).clamp_min(1e-6) * math.exp(2 * OPTIMISM) / (-2 * (1 - levels).log())
+    return needed.log() @ levels / levels.sum()
 
 
 def _fit_presence(spread: Tensor, contrast: Tensor, absent: Evidence, weight: float) -> Tensor:
