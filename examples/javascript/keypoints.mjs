@@ -14,6 +14,20 @@ export async function predict(ort, session, image, box) {
   }));
 }
 
+/** The ellipses about the points of `predict` that hold them with probability `level`, by `metadata`, the content of
+ *  MODEL.onnx.json: half axes in pixels and the angle of the long one from x to y in degrees; null where there is none. */
+export function regions(points, metadata, level = 0.9) {
+  const radii = (metadata.regions ?? []).find((entry) => entry.level === level)?.radius ?? {};
+  return points.map(({ covariance: [xx, xy, , yy] }, k) => {
+    const radius = radii[metadata.keypoints[k]];
+    if (radius == null) return null;
+    const mean = (xx + yy) / 2;
+    const half = Math.hypot((xx - yy) / 2, xy);
+    const [long, short] = [mean + half, mean - half].map((variance) => radius * Math.sqrt(Math.max(0, variance)));
+    return { long, short, angle: ((Math.atan2(2 * xy, xx - yy) * 90) / Math.PI + 180) % 180 };
+  });
+}
+
 /** The image that a canvas shows: `fromRgba(context.getImageData(0, 0, canvas.width, canvas.height))`. */
 export function fromRgba({ height, width, data }) {
   return { height, width, data: Uint8Array.from({ length: 3 * height * width }, (_, i) => data[i + Math.floor(i / 3)]) };

@@ -84,6 +84,24 @@ class Model:
         outputs = self._run(checked, regions)
         return {name: value[0] for name, value in outputs.items()} if single else outputs
 
+    @property
+    def region_levels(self) -> list[float]:
+        """Probabilities of the regions that the model has: ellipses that hold a point whatever its error is like."""
+        return [level["level"] for level in self.metadata["regions"]]
+
+    def regions(self, prediction: Mapping[str, np.ndarray], level: float) -> np.ndarray:
+        """Return the ellipses (..., K, 3) about the keypoints of a prediction that hold them with this probability.
+
+        They are `ellipse_axes` in pixels of the image; NaN for a keypoint without one. Raises ValueError for another
+        probability than those of `region_levels`.
+        """
+        radius = next((entry["radius"] for entry in self.metadata["regions"] if entry["level"] == level), None)
+        if radius is None:
+            known = ", ".join(map(str, self.region_levels)) or "none"
+            raise ValueError(f"{self.path} has no regions of level={level}; it has {known}")
+        radii = np.array([np.nan if radius[name] is None else radius[name] for name in self.names])
+        return ellipse_axes(prediction["covariance"], radii)
+
     def _run(self, images: list[np.ndarray], regions: np.ndarray | None) -> dict[str, np.ndarray]:
         """Return outputs in order; images of one size are batched."""
         groups: dict[tuple[int, ...], list[int]] = {}
@@ -101,6 +119,22 @@ class Model:
             for row, i in enumerate(rows):
                 results[i] = {name: value[row] for name, value in zip(self._outputs, values, strict=True)}
         return {name: np.stack([result[name] for result in results]) for name in self._outputs}
+
+
+def ellipse_axes(covariance: np.ndarray, radius: np.ndarray | float) -> np.ndarray:
+    """Return half axes, long and short, and the angle in degrees of the long one from x to y (..., 3) of ellipses.
+
+    `covariance` is (..., 2, 2), and `radius` (...) in Mahalanobis distances; NaN gives NaN.
+
+    >>> ellipse_axes(np.array([[1.0, 0.0], [0.0, 4.0]]), 3.0).tolist()
+    [6.0, 3.0, 90.0]
+    """
+    known = np.isfinite(covariance).all((-2, -1))
+    values, vectors = np.linalg.eigh(np.where(known[..., None, None], covariance, 0).astype(float))
+    short, long = np.moveaxis(np.sqrt(values.clip(0)), -1, 0)
+    angle = np.degrees(np.arctan2(vectors[..., 1, 1], vectors[..., 0, 1])) % 180
+    radius = np.where(known, radius, np.nan)
+    return np.stack((long * radius, short * radius, angle + 0 * radius), -1)
 
 
 def load(path: str | Path, threads: int = 0, providers: Sequence[str] | None = None) -> Model:
@@ -187,6 +221,12 @@ def _metadata(session: InferenceSession, path: Path) -> dict[str, Any]:
             metadata["bits"] = int(bits)
         channels = metadata.setdefault("channels", 3)
         metadata["channels"] = list(map(int, channels)) if isinstance(channels, list) else int(channels)
+        metadata["regions"] = [
+            {"level": float(entry["level"])}
+            | {"radius": {k: None if (r := entry["radius"][k]) is None else float(r) for k in metadata["keypoints"]}}
+            | {"joint": None if entry["joint"] is None else float(entry["joint"])}
+            for entry in metadata.get("regions", [])
+        ]
         metadata["faults"] = list(map(str, metadata.get("faults", [])))
         if (crops := metadata["crops"]) is not None:
             crops["padding"] = float(crops["padding"])

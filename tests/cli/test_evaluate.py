@@ -45,9 +45,11 @@ def test_the_test_split_of_the_run(run: Path, start: Callable, tmp_path: Path, w
     for row in read_csv(output / "per_keypoint.csv"):
         assert float(row["epe"]) == pytest.approx(trained[row["keypoint"]], abs=1e-4)
     again = evaluate(results, draws=100, oks_sigmas=0.1, nme_pair=["nose", "tail"])
-    assert {key: metrics[key] for key in again} == json.loads(json.dumps(again))
+    own = {"regions": metrics["regions"]}  # of the model, which predictions.csv does not hold
+    assert {key: metrics[key] for key in again} == json.loads(json.dumps(again)) | own
+    assert [entry["level"] for entry in own["regions"]] == [0.5, 0.9]
     about = {"checkpoint", "data", "split", "tta", "group", "confidence_radius", "confidence_radius_original"}
-    about |= {"confidence_fraction"}
+    about |= {"confidence_fraction", "checkpoint_sha256"}
     assert {*metrics} - {*again} == about and metrics["split"] == "test"
     for name in ("errors", "reliability"):
         assert read_image(output / f"{name}.png").std() > 5

@@ -7,13 +7,13 @@ import pytest
 
 from softpoint.metrics.conformal import (
     conformal_quantile,
-    ellipse_axes,
     joint_scores,
     mahalanobis,
     needed_units,
     region_radii,
     unit_shares,
 )
+from softpoint.runtime import ellipse_axes
 
 
 def hierarchical(rng: np.random.Generator, units: int) -> tuple[np.ndarray, np.ndarray]:

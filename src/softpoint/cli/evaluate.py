@@ -34,6 +34,8 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"output={output} is a file; name a folder")
     check_device(cfg.device)
     settings: dict[str, Any] = {"oks_sigmas": _plain(cfg.oks_sigmas), "nme_pair": _plain(cfg.nme_pair)}
+    if cfg.risk is not None and len(paths) > 1:
+        raise ValueError("risk= is of one model: give one checkpoint")
     draws = {key: whole_number(cfg, key) for key in ("draws", "seed")}
     with collected_warnings() as warnings:
         checkpoints = [read_checkpoint(path, cfg.trust) for path in paths]
@@ -59,19 +61,23 @@ def _write_evaluation(
     from softpoint.evaluation.eval_data import confidence_fraction
     from softpoint.evaluation.files import REPORT, write_evaluation
     from softpoint.evaluation.regions import held_out_regions
+    from softpoint.evaluation.risk import Risk
+    from softpoint.paths import sha256
     from softpoint.report import evaluation_page
     from softpoint.report.facts import model_facts
     from softpoint.tables import console
 
     (checkpoint,) = checkpoints
+    risk = None if cfg.risk is None else Risk.parse(_plain(cfg.risk))
     results, eval_set, predictor = predicted(cfg, checkpoint)
     fraction = confidence_fraction(checkpoint)
     radius = float(checkpoint.net.calibration.radius) or None  # in input pixels; 0 where it was not calibrated
     original = radius and radius * input_pixel(eval_set.source, predictor.size, eval_set.padding)
     about = {"checkpoint": checkpoint_paths(cfg)[0], **_about(cfg, eval_set), "confidence_radius": radius}
     about |= {"confidence_radius_original": original, "confidence_fraction": fraction}
+    about["checkpoint_sha256"] = sha256(checkpoint.weights_file)  # predict accept=metrics.json compares it
     regions, reason = held_out_regions(checkpoint, cfg.split, results.images)
-    metrics = evaluate(results, **settings, fraction=fraction, regions=regions, about=about)
+    metrics = evaluate(results, **settings, fraction=fraction, regions=regions, risk=risk, about=about)
     metrics["skipped"] |= {} if regions else {"regions": reason}
     write_evaluation(Path(cfg.output), results, metrics, figures=cfg.figures)
     console().print(metrics_tables(metrics))

@@ -38,6 +38,7 @@ def main(cfg: DictConfig) -> None:
     parts = cfg.explain and checkpoint.net.calibration.fitted  # of a confidence that is a probability
     if cfg.explain and not parts:
         print("explain=true: without a calibration a confidence has no parts, so that there is no confidence.csv")
+    plain |= _acceptance(cfg, checkpoint) | _regions(cfg, checkpoint)
     predictor = load_predictor(checkpoint, cfg.device, cfg.tta, cfg.tta_unpaired, explain=parts)
     if is_stream(cfg.source) and not Path(cfg.source).exists():
         print(live(predictor, checkpoint, cfg, plain | {"ckpt": checkpoint.weights_file, "formats": tuple(formats)}))
@@ -65,6 +66,43 @@ def main(cfg: DictConfig) -> None:
                 raise
     if unreadable:
         raise ValueError(f"{len(unreadable)} of {len(sources)} sources cannot be predicted{first_few(unreadable)}")
+
+
+def _regions(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the options of the regions that regions= asks for; ValueError for a model that has none."""
+    from softpoint.inference.regions import Regions
+
+    if cfg.regions is None:
+        return {}
+    regions = Regions.of(checkpoint.net.calibration, checkpoint.skeleton.names)
+    if regions is None:
+        raise ValueError(
+            f"regions={cfg.regions}: {cfg.ckpt} has none; softpoint calibrate fits them where there are enough"
+            " validation images"
+        )
+    return {"regions": float(cfg.regions), "region_radii": tuple(regions.at(float(cfg.regions)).tolist())}
+
+
+def _acceptance(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the options that leave out what accept= does not accept; ValueError for a threshold of another model."""
+    from softpoint.evaluation.risk import read_threshold
+    from softpoint.paths import sha256
+
+    if cfg.accept is None:
+        return {}
+    if cfg.threshold or cfg.drop_below_threshold:
+        raise ValueError("accept= takes the place of threshold= and drop_below_threshold=; give one or the other")
+    if isinstance(cfg.accept, (int, float)):
+        if not 0 <= cfg.accept <= 1:
+            raise ValueError(f"accept={cfg.accept:g} must be a confidence, 0 to 1, or a metrics.json")
+        return {"threshold": float(cfg.accept), "drop_below_threshold": True}
+    threshold, of = read_threshold(Path(cfg.accept))
+    if of.get("checkpoint_sha256") != sha256(checkpoint.weights_file):
+        raise ValueError(f"accept={cfg.accept} is of another model than ckpt={cfg.ckpt}; evaluate this one with risk=")
+    if of.get("tta") != cfg.tta:
+        raise ValueError(f"accept={cfg.accept} was found with tta={of.get('tta')}; predict with the same")
+    print(f"accepting points of a confidence from {threshold:g} on, by {cfg.accept}")
+    return {"threshold": threshold, "drop_below_threshold": True}
 
 
 def live(predictor: Predictor, checkpoint: Checkpoint, cfg: DictConfig, plain: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Group
 
+from softpoint.evaluation.risk import describe_risk
 from softpoint.evaluation.tables import (
     Table,
     compared_parts_table,
@@ -32,7 +33,8 @@ def metrics_tables(metrics: Mapping[str, Any]) -> Group:
     fraction = metrics.get("confidence_fraction", FRACTION)
     quarters = quarters_table(metrics, fraction) if metrics["confidence_quarters"] else None
     tables += [table for table in (states_table(metrics), quarters, regions_table(metrics)) if table is not None]
-    return Group(*map(_printed, tables), *metrics["notes"], *skipped_lines(metrics))
+    risk = [describe_risk(metrics["risk"])] if "risk" in metrics else []
+    return Group(*map(_printed, tables), *risk, *metrics["notes"], *skipped_lines(metrics))
 
 
 def comparison_tables(comparison: Mapping[str, Any], other: str = "B") -> Group:

@@ -10,6 +10,7 @@ from typing import Any
 from softpoint.evaluation.plots import error_figure
 from softpoint.evaluation.reliability_plots import reliability_figure
 from softpoint.evaluation.results import Results
+from softpoint.evaluation.risk import RISK_CURVE, write_risk
 from softpoint.labels.csv_io import exact, write_rows
 from softpoint.metrics.calibration import FRACTION
 from softpoint.metrics.columns import COLUMNS
@@ -22,14 +23,16 @@ _FIGURES = ("errors.png", "errors.svg", "reliability.png", "reliability.svg", "w
 
 
 def write_evaluation(folder: Path, results: Results, metrics: Mapping[str, Any], *, figures: bool = False) -> None:
-    """Write predictions.csv, per_keypoint.csv, metrics.json and, if wanted, figures.
+    """Write predictions.csv, per_keypoint.csv, metrics.json and, if wanted, figures and risk_coverage.csv.
 
     Files of an earlier evaluation are removed first, and metrics.json is written last: if it exists, all do.
     """
-    for name in ("metrics.json", REPORT, *_FIGURES):
+    for name in ("metrics.json", REPORT, RISK_CURVE, *_FIGURES):
         (folder / name).unlink(missing_ok=True)
     results.write(folder / "predictions.csv")
     write_per_keypoint(folder / "per_keypoint.csv", metrics)
+    if "risk" in metrics:
+        write_risk(folder, metrics["risk"])
     if figures and results.labeled.any():
         write_figure(folder / "errors", error_figure(results))
         write_figure(folder / "reliability", reliability_figure(results, metrics.get("confidence_fraction", FRACTION)))

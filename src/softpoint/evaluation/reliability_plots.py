@@ -84,6 +84,26 @@ def quarter_figure(quarters: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
+@styled
+def risk_figure(risk: Mapping[str, Any]) -> Figure:
+    """Return the rate of wrong points and its bound against the share of points that are accepted.
+
+    `risk` is that of metrics.json.
+    """
+    figure, (axes,) = new_figure(size=_PANEL)
+    rows = [row for row in risk["curve"] if row["points"]]
+    accepted = [row["accepted"] for row in rows]
+    axes.plot(accepted, [row["wrong"] for row in rows], color=COLORS[0], label="wrong")
+    bound = f"bound, {100 * risk['confidence']:g} % sure"
+    axes.plot(accepted, [row["bound"] for row in rows], color=COLORS[1], label=bound)
+    axes.axhline(risk["rate"], **REFERENCE)
+    top = max(2 * risk["rate"], 1.1 * max(row["wrong"] for row in rows))
+    axes.set(xlim=(0, 1), ylim=(0, min(1, top)), title=f"Off by more than {risk['limit']}")
+    axes.set(xlabel="fraction of points accepted", ylabel="fraction of these that is wrong")
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
 def _draw_calibration(axes: Axes, results: Results, fraction: float) -> None:
     """Hit rates of equal parts of the points, sorted by confidence, with Wilson's 95 % intervals."""
     confidence, hit = confidences_and_hits(results, fraction)

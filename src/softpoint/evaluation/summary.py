@@ -20,6 +20,7 @@ from softpoint.evaluation.intervals import (
 from softpoint.evaluation.oks import evaluator, find_sigmas
 from softpoint.evaluation.regions import measure_regions
 from softpoint.evaluation.results import Results, group_rows
+from softpoint.evaluation.risk import Risk, measure_risk
 from softpoint.inference.regions import Regions
 from softpoint.labels.skeleton import Skeleton
 from softpoint.metrics.calibration import FRACTION, confidences_and_hits
@@ -36,6 +37,7 @@ def evaluate(
     seed: int = 0,
     fraction: float = FRACTION,
     regions: Regions | None = None,
+    risk: Risk | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the content of metrics.json: overall metrics with 95 % intervals, and metrics of parts of the points.
@@ -46,6 +48,7 @@ def evaluate(
         draws, seed: of the bootstrap (see `bootstrap`).
         fraction: of the subject's scale; a confidence is the probability of an error up to it.
         regions: of the model, which were not fitted on these images.
+        risk: that the threshold of confidence is to keep, see `measure_risk`.
         about: entries that come first in the output, such as checkpoint, data and split.
 
     No value is NaN: a metric that cannot be measured is absent, and `skipped` gives the reason. Raises ValueError for
@@ -78,6 +81,7 @@ def evaluate(
         **_parts(results, values, skipped),
         "confidence_quarters": _quarters(results, values, fraction),
         "regions": measure_regions(regions, results, resamples) if regions is not None and labeled else [],
+        **({"risk": measure_risk(results, risk)} if risk is not None and labeled else {}),
         "notes": [resamples.describe(), *_notes(results)],
         "skipped": skipped,
         "definitions": definitions(overall),

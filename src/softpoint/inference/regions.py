@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from softpoint.layers.calibration import REGION_LEVELS, Calibration
+from softpoint.metrics.conformal import needed_units
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +25,20 @@ class Regions:
         """Return those of a calibration; None where it has none."""
         radii = calibration.region_radii.detach().cpu().double().numpy()
         return cls(radii, tuple(names)) if radii.any() else None
+
+    def at(self, level: float) -> np.ndarray:
+        """Radii (K,) at a level, NaN for a keypoint without one; ValueError for a level of which there is none."""
+        known = [own for own, row in zip(self.levels, self.radii, strict=True) if row[:-1].any()]
+        if level not in known:
+            units = (
+                "" if level not in self.levels else f": its validation split had fewer than {needed_units(level)} units"
+            )
+            raise ValueError(
+                f"regions={level:g}: the model has none of this probability{units}; it has"
+                f" {', '.join(f'{own:g}' for own in known)}"
+            )
+        row = self.radii[self.levels.index(level), :-1]
+        return np.where(row > 0, row, np.nan)
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Plain values: of each level its probability, the radius of each keypoint and the joint one, None for none."""

@@ -84,17 +84,3 @@ def unit_shares(inside: np.ndarray, unit: np.ndarray, units: int) -> np.ndarray:
     size = np.bincount(unit[measured], minlength=units)
     np.divide(np.bincount(unit[measured], inside[measured], units), size, out=shares, where=size > 0)
     return shares
-
-
-def ellipse_axes(covariance: np.ndarray, radius: np.ndarray | float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Half axes (...), long and short, and angle (...) in degrees of the long one from x to y, of ellipses.
-
-    `covariance` is (..., 2, 2), and `radius` (...) is in Mahalanobis distances.
-
-    >>> [float(part) for part in ellipse_axes(np.array([[1.0, 0.0], [0.0, 4.0]]), 3.0)]
-    [6.0, 3.0, 90.0]
-    """
-    values, vectors = np.linalg.eigh(covariance)
-    short, long = np.moveaxis(np.sqrt(values.clip(0)), -1, 0)
-    angle = np.degrees(np.arctan2(vectors[..., 1, 1], vectors[..., 0, 1])) % 180
-    return long * radius, short * radius, angle

@@ -10,6 +10,7 @@ import numpy as np
 from softpoint.colors import line_colors
 from softpoint.evaluation import plots, reliability_plots
 from softpoint.evaluation.results import Results, group_rows
+from softpoint.evaluation.risk import describe_risk
 from softpoint.report.svg import figure_colors, inline_svg
 from softpoint.viz.figures import svg_text
 
@@ -113,6 +114,15 @@ def reliability(figures: Plots, results: Results, metrics: Mapping[str, Any], fr
             "Root of the trace of the covariance, and the error that was made.",
         ),
     ]
+
+
+def risk_plot(figures: Plots, risk: Mapping[str, Any]) -> Plot:
+    """Return the rate of wrong points against the share of accepted ones."""
+    return figures.add(
+        reliability_plots.risk_figure(risk),
+        f"Rate of points that are off by more than {risk['limit']} among the accepted ones; {describe_risk(risk)}.",
+        "The lower the threshold of confidence, the farther right; the bound is of each threshold alone.",
+    )
 
 
 def model_plots(figures: Plots, models: Mapping[str, Results]) -> list[Plot]:

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from softpoint import __version__
 from softpoint.colors import line_colors, to_hex
 from softpoint.evaluation.results import Results
+from softpoint.evaluation.risk import describe_risk
 from softpoint.evaluation.tables import (
     Table,
     compared_parts_table,
@@ -70,6 +71,8 @@ def evaluation_page(
         groups=parts_table("group", groups) if groups else None,
         quarters=quarters_table(metrics, fraction) if labeled else None,
         regions=regions_table(metrics),
+        risk=describe_risk(metrics["risk"]) if "risk" in metrics else "",
+        risk_plots=[figures.risk_plot(drawn, metrics["risk"])] if "risk" in metrics else [],
         curves=figures.curves(drawn, results) if labeled else [],
         keypoint_plots=[figures.keypoint_plot(drawn, results)] if labeled else [],
         group_plots=[figures.group_plot(drawn, results)] if labeled and groups else [],

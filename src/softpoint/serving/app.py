@@ -91,6 +91,8 @@ class Service:
         except Exception as error:
             _log.exception("%s failed on an image of %s", path, image.shape)
             raise HTTPException(500, f"the model failed on an image of {size}; see the server's log") from error
+        regions = {f"region_{100 * level:.0f}": level for level in self.model.region_levels}
+        rows = [{**row} | {name: self.model.regions(row, level) for name, level in regions.items()} for row in rows]
         return to_response(self.model.names, size, boxes, rows)
 
 

@@ -28,7 +28,14 @@ FORMATS = {
 OF_BANDS = {"TIFF": (b"II*\0", b""), "TIFF of the other byte order": (b"MM\0*", b""), "NumPy": (b"\x93NUMPY", b"")}
 BODY = {"content": {f"image/{name.lower()}": {"schema": {"type": "string", "format": "binary"}} for name in FORMATS}}
 
-_PARTS = ("confidence", "covariance", "visibility")  # other outputs of an export, such as heatmaps, are too large
+# What a keypoint has beside its place, regions as half axes and angle.
+_PARTS = (
+    "confidence",
+    "covariance",
+    "visibility",
+    "region_50",
+    "region_90",
+)  # other outputs of an export, such as heatmaps, are too large
 
 
 class Query(BaseModel, extra="forbid"):

@@ -24,7 +24,7 @@ from softpoint.inference.batch.predictions import Predictions, Row, above_thresh
 from softpoint.inference.batch.sources import Boxes, ImageSource, Source, VideoSource, without_suffixes
 from softpoint.inference.batch.stream import Item, PredictedArrays, predict_items
 from softpoint.inference.batch.video import draw_rows, write_video
-from softpoint.inference.batch.writers import FORMATS, write_confidence, write_table
+from softpoint.inference.batch.writers import FORMATS, write_confidence, write_regions, write_table
 from softpoint.inference.batch.writers.coco import read_ids
 from softpoint.inference.predictor import Predictor
 from softpoint.labels.row_errors import first_few
@@ -104,6 +104,7 @@ class Job:
             content = f"{len(source.names)} images, names {names}, sizes and times of change {states}"
             if options.images:
                 drawn = [options.names, options.ellipses, options.threshold]
+                drawn += [f"regions {options.regions:g}"] if options.regions is not None else []
                 drawn += [options.scale] if options.scale else []  # as in jobs from before there was this option
         else:
             status = source.path.stat()
@@ -152,7 +153,8 @@ class Job:
         assert item.image is not None
         stacked = {name: np.stack([prediction[name] for prediction in predictions]) for name in predictions[0]}
         stacked["keypoints"][stacked["confidence"] < self.options.threshold] = float("nan")
-        names, ellipses, scale = self.options.names, self.options.ellipses, self.options.scale
+        stacked["covariance"] = self.options.outlined(stacked["covariance"])
+        names, ellipses, scale = self.options.names, self.options.outlines, self.options.scale
         skeleton = self.predictor.skeleton
         write_image(path, draw_subjects(item.image, stacked, skeleton, names=names, ellipses=ellipses, upscale=scale))
 
@@ -198,20 +200,26 @@ class Job:
         remarks: list[str] = []
         if options.video and video is not None:
             files.append(path := folder / "labeled.mp4")
-            frames = (list(above_threshold(rows, options.threshold)) for rows in predictions.by_image())
+            frames = (list(self._outlined(above_threshold(rows, options.threshold))) for rows in predictions.by_image())
             scale = options.scale or 1
-            style = partial(draw_rows, names=options.names, ellipses=options.ellipses, scale=scale)
+            style = partial(draw_rows, names=options.names, ellipses=options.outlines, scale=scale)
             draw = partial(style, skeleton=predictions.skeleton)
             height, width = next(row.size for row in predictions.rows() if any(row.size))
             size = height * scale, width * scale
             bar = partial(self.progress, description=f"drawing {predictions.source.name}", total=video.count)
             remarks = write_video(path, video, frames, draw, size, bar)
+        if options.regions is not None:
+            files.append(path := folder / "regions.csv")
+            write_regions(path, predictions, options.region_radii)
         if options.explain:
             files += self._explain(folder, predictions, read)
         write_table(folder / "predictions.csv", predictions)
         files += [folder / "images"] if options.images and video is None else []
         note = f" (the video is {'; '.join(remarks)})" if remarks else ""
         return ", ".join(map(str, [folder / "predictions.csv", *files])) + note
+
+    def _outlined(self, rows: Iterable[Row]) -> Iterator[Row]:
+        return (row._replace(covariance=self.options.outlined(row.covariance)) for row in rows)
 
     def _explain(self, folder: Path, predictions: Predictions, read: Callable[[int], np.ndarray]) -> list[Path | str]:
         """Write the parts of each confidence, if it has any, and pages of the least confident predictions.

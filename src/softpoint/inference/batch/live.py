@@ -68,7 +68,8 @@ def _drawn(predictor: Predictor, item: Item, predictions: list[PredictedArrays],
     assert item.image is not None
     stacked = {name: np.stack([prediction[name] for prediction in predictions]) for name in predictions[0]}
     stacked["keypoints"][stacked["confidence"] < options.threshold] = float("nan")
-    style = partial(draw_subjects, names=options.names, ellipses=options.ellipses, upscale=options.scale or 1)
+    stacked["covariance"] = options.outlined(stacked["covariance"])
+    style = partial(draw_subjects, names=options.names, ellipses=options.outlines, upscale=options.scale or 1)
     return style(item.image, stacked, predictor.skeleton)
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from softpoint.images.channels import Channels
 from softpoint.images.read_options import EXIF, ReadOptions
 from softpoint.inference.batch.writers import check_formats
@@ -54,6 +56,8 @@ class PredictOptions:
     smoothing_window: int = 5
     on_error: str = "skip"
     resume: bool = False
+    regions: float | None = None
+    region_radii: tuple[float, ...] = ()  # of the keypoints at this probability, in Mahalanobis distances
 
     def __post_init__(self) -> None:
         check_choice("exif", self.exif, EXIF)
@@ -81,8 +85,25 @@ class PredictOptions:
         """True if keypoints are smoothed over time."""
         return self.smoothing == "median"
 
+    @property
+    def outlines(self) -> bool:
+        """True if an ellipse is drawn about each point."""
+        return self.ellipses or self.regions is not None
+
+    def outlined(self, covariance: np.ndarray) -> np.ndarray:
+        """Return covariances (..., K, 2, 2) of which two standard deviations are the regions, if these are wanted."""
+        if self.regions is None:
+            return covariance
+        return covariance * (np.array(self.region_radii) / 2)[:, None, None] ** 2
+
     def of_outputs(self) -> dict[str, Any]:
         """Return the options that change the files, but not the predictions, as plain values."""
         options = {name: getattr(self, name) for name in _OUTPUT_OPTIONS}
         pages = self.explain_images if self.explain else 0
-        return {"formats": list(self.formats), **options, "explain_images": pages or None}  # None as before there were
+        regions = {"regions": self.regions} if self.regions is not None else {}
+        return {
+            "formats": list(self.formats),
+            **options,
+            "explain_images": pages or None,
+            **regions,
+        }  # None as before there were

@@ -21,6 +21,7 @@ from softpoint.inference.export.parity import ComparisonImage, Difference, measu
 from softpoint.inference.export.quantize import quantize
 from softpoint.inference.faults import find_faults
 from softpoint.inference.predictor import Predictor
+from softpoint.inference.regions import Regions
 from softpoint.paths import atomic_write, sha256, write_json
 from softpoint.runtime import FORMAT
 from softpoint.suggest import check_choice, did_you_mean
@@ -131,6 +132,7 @@ def export(
 def describe(checkpoint: Checkpoint, outputs: list[str], precision: str, layout: Layout) -> dict[str, Any]:
     """Return all that a reader of the file needs, as plain values."""
     skeleton, channels = checkpoint.skeleton, checkpoint.channels
+    regions = Regions.of(checkpoint.net.calibration, skeleton.names)
     boxes = {"boxes": "float32 (B, 4)"} if checkpoint.crops else {}
     return {
         "format": FORMAT,
@@ -149,6 +151,8 @@ def describe(checkpoint: Checkpoint, outputs: list[str], precision: str, layout:
         "outputs": outputs,
         "coordinates": "(x, y) in pixels of the image; integers are pixel centers",
         "confidence_radius": float(checkpoint.net.calibration.radius) or None,  # in pixels of the network's input
+        # Mahalanobis radii, by the covariance, of ellipses that hold a point with the probability `level`.
+        "regions": regions.to_dict() if regions is not None else [],
         "faults": find_faults(checkpoint, "softpoint calibrate, before it is exported again"),
         "precision": precision,
         "metrics": checkpoint.record.get("metrics", {}),

@@ -12,9 +12,9 @@ from softpoint.inference.batch.predictions import Predictions
 from softpoint.inference.batch.writers import coco, dlc, slp, table
 from softpoint.suggest import did_you_mean
 
-__all__ = ["FORMATS", "Format", "check_formats", "write_confidence", "write_table"]
+__all__ = ["FORMATS", "Format", "check_formats", "write_confidence", "write_regions", "write_table"]
 
-write_table, write_confidence = table.write, table.write_confidence
+write_table, write_confidence, write_regions = table.write, table.write_confidence, table.write_regions
 
 
 class Format(NamedTuple):

@@ -1,8 +1,8 @@
-"""predictions.csv, one row per subject, for spreadsheets and softpoint's own reader of labels; and confidence.csv."""
+"""predictions.csv, one row per subject, as softpoint's own reader of labels has it; confidence.csv and regions.csv."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from softpoint.inference.batch.predictions import PIXEL_DECIMALS, PROBABILITY_DECIMALS, Predictions, Row
 from softpoint.labels.csv_io import write_rows
 from softpoint.layers.calibration import ConfidenceParts
+from softpoint.runtime import ellipse_axes
 
 
 def write(path: Path, predictions: Predictions) -> None:
@@ -37,6 +38,22 @@ def write_confidence(path: Path, predictions: Predictions) -> None:
             values = np.stack([row.confidence, *(row.parts or {}).values()], axis=1)
             for keypoint, numbers in zip(predictions.skeleton.names, values.tolist(), strict=True):
                 yield [name, str(row.subject), keypoint, *_cells(numbers, PROBABILITY_DECIMALS)]
+
+    write_rows(path, lines())
+
+
+def write_regions(path: Path, predictions: Predictions, radii: Sequence[float]) -> None:
+    """Write one row per keypoint of each subject: the ellipse about its point of this radius, in pixels and degrees."""
+
+    def lines() -> Iterator[list[str]]:
+        ellipse = ("x", "y", "half_axis_long", "half_axis_short", "angle")
+        yield ["image" if predictions.images else "frame", "subject", "keypoint", *ellipse]
+        for row in predictions.rows():
+            name = predictions.name(row.number) if predictions.images else str(row.number)
+            axes = ellipse_axes(row.covariance, np.array(radii)) + 0 * row.keypoints[:, :1]  # none about no point
+            values = np.concatenate([row.keypoints, axes], axis=1)
+            for keypoint, numbers in zip(predictions.skeleton.names, values.tolist(), strict=True):
+                yield [name, str(row.subject), keypoint, *_cells(numbers, PIXEL_DECIMALS)]
 
     write_rows(path, lines())
 
