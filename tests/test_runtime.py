@@ -62,6 +62,7 @@ def test_boxes_are_refused_by_a_model_of_whole_images(tmp_path: Path) -> None:
         ({**METADATA, "size": ["a", 1]}, "export it again"),
         ({**METADATA, "crops": {"padding": [1]}}, "export it again"),
         ({"format": 1}, "export it again"),
+        ({**METADATA, "regions": [{"level": 0.9, "radius": {}, "joint": None}]}, "export it again"),
         ("[]", "export it again"),
         ("[" * 100_000, "export it again"),
         (json.dumps(METADATA).replace(json.dumps(METADATA["size"]), "[1e999, 1]"), "export it again"),
@@ -70,6 +71,20 @@ def test_boxes_are_refused_by_a_model_of_whole_images(tmp_path: Path) -> None:
 def test_damaged_metadata_is_refused(tmp_path: Path, metadata: dict | str | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load(write(tmp_path / "m.onnx", metadata))
+
+
+def test_regions_are_ellipses_of_their_radii_about_each_keypoint(tmp_path: Path) -> None:
+    names, level = ["nose", "tail"], {"level": 0.9, "radius": {"nose": 3.0, "tail": None}, "joint": None}
+    model = load(write(tmp_path / "m.onnx", {**METADATA, "keypoints": names, "regions": [level]}))
+    prediction = {"covariance": np.tile(np.array([[1.0, 0.0], [0.0, 4.0]]), (5, 2, 1, 1))}
+    found = model.regions(prediction, 0.9)
+    assert model.region_levels == [0.9] and found.shape == (5, 2, 3)
+    np.testing.assert_allclose(found[:, 0], [[6, 3, 90]] * 5)
+    assert np.isnan(found[:, 1]).all()
+    with pytest.raises(ValueError, match=r"has no regions of level=0\.5; it has 0\.9"):
+        model.regions(prediction, 0.5)
+    with pytest.raises(ValueError, match="it has none"):
+        load(write(tmp_path / "older.onnx")).regions(prediction, 0.9)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08", b"\xff" * 1000, b"PK\x03\x04 not a model", b"<html>" * 99])

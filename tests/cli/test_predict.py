@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from softpoint.images.decode import read_image
 from softpoint.inference import load_predictor
 from softpoint.inference.batch.journal import Journal
 from softpoint.labels.formats import read_labels
+from softpoint.paths import sha256
 
 
 def numbers(row: dict[str, str], part: str) -> list[float]:
@@ -195,3 +197,45 @@ def test_images_are_turned_as_where_their_boxes_come_from(exif: str | None, labe
     from softpoint.cli.predict import orientation
 
     assert orientation({"exif": exif} if exif else {}, Path(labels) if labels else None) == meant
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["accept=2"], "accept=2 must be a confidence, 0 to 1"),
+        (["accept=0.5", "threshold=0.3"], "accept= takes the place of threshold="),
+        (["accept=absent.json"], "there is no such file; give a number from 0 to 1"),
+        (["regions=0.9"], "the model has none of this probability: its validation split had fewer than 9 units"),
+    ],
+)
+def test_a_threshold_or_region_that_cannot_be_is_refused(
+    run: Path, start: Callable, tmp_path: Path, words: list[str], message: str
+) -> None:
+    output = tmp_path / "out"
+    ending = start(
+        "predict",
+        f"ckpt={run / 'checkpoints' / 'best.ckpt'}",
+        f"source={run.parent / 'moved'}",
+        f"output={output}",
+        *words,
+    )
+    assert ending.code == 1 and message in ending.out and not output.exists()
+
+
+def test_points_that_are_not_accepted_are_left_out(run: Path, start: Callable, tmp_path: Path) -> None:
+    ckpt, source, output = run / "checkpoints" / "best.ckpt", run.parent / "moved", tmp_path / "out"
+    words = [f"ckpt={ckpt}", f"source={source}", f"output={output}", "images=false"]
+    assert start("predict", *words).code == 0
+    before = read_csv(output / "predictions.csv")
+    middle = float(np.median([numbers(row, "confidence") for row in before]))
+    content = {"risk": {"threshold": middle}, "checkpoint_sha256": sha256(ckpt), "tta": None}
+    file = tmp_path / "metrics.json"
+    file.write_text(json.dumps(content))
+    assert start("predict", *words, f"accept={file}").code == 0
+    for row, earlier in zip(read_csv(output / "predictions.csv"), before, strict=True):
+        for name in NAMES:
+            accepted = float(earlier[f"{name}_confidence"]) >= middle
+            assert row[f"{name}_x"] == (earlier[f"{name}_x"] if accepted else "")
+    file.write_text(json.dumps({**content, "checkpoint_sha256": "of another"}))
+    ending = start("predict", *words, f"accept={file}")
+    assert ending.code == 1 and "is of another model than ckpt=" in ending.out

@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from PIL import Image
 
 from helpers.training import ROOT, composed, tiny
+from softpoint.runtime import ellipse_axes
 
 EXAMPLE = ROOT / "examples/javascript"
 PACKAGE = "onnxruntime-web"
@@ -101,6 +102,27 @@ def test_it_reads_the_pixels_of_a_canvas(example: Path):
     ending = run(example, "--input-type=module", "--eval", code)
     assert ending.returncode == 0, ending.stderr
     assert json.loads(ending.stdout) == [3, 1, True, [1, 2, 3, 4, 5, 6, 7, 8, 9]]
+
+
+def test_regions_are_those_of_python():
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    factors = np.random.default_rng(0).normal(size=(6, 2, 2))
+    covariance, radii = factors @ factors.transpose(0, 2, 1), np.arange(1.0, 7)
+    names = [f"k{i}" for i in range(7)]
+    radius = dict(zip(names, [*radii, None], strict=True))
+    metadata = json.dumps({"keypoints": names, "regions": [{"level": 0.9, "radius": radius, "joint": None}]})
+    points = json.dumps([{"covariance": matrix.ravel().tolist()} for matrix in (*covariance, np.eye(2))])
+    code = f"""
+    import {{ regions }} from "./keypoints.mjs";
+    console.log(JSON.stringify([regions({points}, {metadata}), regions({points}, {metadata}, 0.5)]));
+    """
+    ending = run(EXAMPLE, "--input-type=module", "--eval", code)
+    assert ending.returncode == 0, ending.stderr
+    (*found, unknown), none = json.loads(ending.stdout)
+    assert unknown is None and none == [None] * 7
+    told = [[ellipse["long"], ellipse["short"], ellipse["angle"]] for ellipse in found]
+    np.testing.assert_allclose(told, ellipse_axes(covariance, radii), rtol=1e-6)
 
 
 def test_an_image_that_is_cut_short_is_refused(example: Path, tmp_path: Path):

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from softpoint.runtime import ellipse_axes
+
 LIMITS: dict[str, Any] = {
     "batch_size": 4, "wait_ms": 0, "queue_size": 8, "queue_pixels": 100_000, "timeout_s": 60, "max_bytes": 50_000,
     "max_pixels": 10_000, "max_boxes": 3, "exif": "apply",
@@ -33,11 +35,15 @@ class Teller:
         self.path, self.names = Path("folder/teller.onnx"), ["corner", "color"]
         self.metadata = {"keypoints": self.names, "size": [8, 8], "crops": crops, "channels": 3, "faults": []}
         self.metadata["metrics"] = {"epe": float("nan")}
-        self.fixed_size, self.channels = None, 3
+        self.fixed_size, self.channels, self.region_levels = None, 3, [0.9]
         self.calls: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
         self.waiting = False
+
+    def regions(self, prediction: Any, level: float) -> np.ndarray:
+        assert level == 0.9
+        return ellipse_axes(prediction["covariance"], np.array([2.0, np.nan]))
 
     def __call__(self, images: Any, boxes: Any = None) -> dict[str, np.ndarray]:
         images = [images] if isinstance(images, np.ndarray) else images

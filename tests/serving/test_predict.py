@@ -26,6 +26,8 @@ def test_keypoints_are_in_pixels_of_the_image(post, kind: str, close: float):
     assert corner["name"] == "corner" and [corner["x"], corner["y"]] == [39, 29]
     assert [color["x"], color["y"]] == pytest.approx([255, 102], abs=close)  # red first
     assert corner["covariance"] == [[4, 1], [1, 2]]
+    assert corner["region_90"] == pytest.approx([2 * (3 + 2**0.5) ** 0.5, 2 * (3 - 2**0.5) ** 0.5, 22.5])
+    assert color["region_90"] == [None, None, None] and "region_50" not in color  # of too few units
     assert corner["confidence"] == 0.75 and color["confidence"] is None  # JSON cannot express not-a-number
 
 

@@ -23,6 +23,7 @@ from softpoint.inference.batch.options import PredictOptions
 from softpoint.inference.batch.predictions import Row
 from softpoint.inference.batch.sources import VideoSource, find_sources
 from softpoint.labels.formats import read_labels
+from softpoint.runtime import ellipse_axes
 from softpoint.viz import write_image
 
 Boxes = dict[str, np.ndarray]
@@ -361,3 +362,30 @@ def test_pages_of_another_number_are_another_job(explain: Any, tmp_path: Path) -
         explain(source, resume=True, explain_images=1)
     with pytest.raises(ValueError, match="explain_images=-1 must be a number of pages, 0 for none"):
         explain(source, explain_images=-1)
+
+
+def test_regions_are_a_table_and_drawn_as_ellipses(predict: Any, predictor: Any, tmp_path: Path) -> None:
+    source, K = images(tmp_path / "images", 2), len(predictor.skeleton)
+    radii = (3.0, *[float("nan")] * (K - 1))
+    predict(source, regions=0.9, region_radii=radii, threshold=0.0)
+    rows, names = read_csv(tmp_path / "out" / "regions.csv"), predictor.skeleton.names
+    assert [row["keypoint"] for row in rows] == [*names, *names] and rows[0]["image"] == "00.png"
+    found = predictor(np.full((48, 64, 3), gray(0), np.uint8))
+    axes = ellipse_axes(found["covariance"][0], 3.0)
+    told = [float(rows[0][part]) for part in ("x", "y", "half_axis_long", "half_axis_short", "angle")]
+    np.testing.assert_allclose(told, [*found["keypoints"][0], *axes], atol=1e-3)
+    assert rows[1]["half_axis_long"] == "" and rows[1]["x"] != ""
+    drawn = read_image(tmp_path / "out" / "images" / "00.jpg")
+    predict(source, resume=False)
+    assert not np.array_equal(read_image(tmp_path / "out" / "images" / "00.jpg"), drawn)
+
+
+def test_a_point_that_is_not_accepted_has_no_region(predict: Any, predictor: Any, tmp_path: Path) -> None:
+    radii = (3.0,) * len(predictor.skeleton)
+    accept = {"threshold": 1.0, "drop_below_threshold": True}
+    predict(images(tmp_path / "images", 1), regions=0.9, region_radii=radii, images=False, **accept)
+    rows = read_csv(tmp_path / "out" / "regions.csv")
+    confidence = read_csv(tmp_path / "out" / "predictions.csv")[0]
+    for row in rows:
+        rejected = float(confidence[f"{row['keypoint']}_confidence"]) < 1
+        assert (row["x"] == "" and row["half_axis_long"] == "") == rejected
