@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +13,12 @@ import torch
 from helpers.results import NAMES, example_results
 from softpoint.evaluation import evaluate
 from softpoint.evaluation.console import metrics_tables
-from softpoint.evaluation.regions import held_out_regions
+from softpoint.evaluation.intervals import Resamples
+from softpoint.evaluation.regions import cross_validated_regions, held_out_regions
 from softpoint.evaluation.tables import regions_table
 from softpoint.inference.regions import Regions
 from softpoint.layers import Calibration
-from softpoint.metrics.conformal import mahalanobis
+from softpoint.metrics.conformal import mahalanobis, region_radii
 
 
 def radii(of_90: float) -> np.ndarray:
@@ -51,6 +53,24 @@ def test_fewer_keypoints_have_their_own_radii_and_no_joint_one() -> None:
     results = example_results(40).with_keypoints(["tail", "nose"])
     entry = evaluate(results, regions=Regions(np.array([[1, 2, 3, 4, 5], [6, 7, 8, 9, 10.0]]), NAMES))["regions"][1]
     assert [part["radius"] for part in entry["keypoints"].values()] == [9, 6] and "joint" not in entry
+
+
+def test_each_fold_is_measured_by_the_others() -> None:
+    results = example_results(240)
+    groups = [f"video{i % 24}" for i in range(240)]
+    results = replace(results, groups=groups, images=[f"{group}/{i}.png" for i, group in enumerate(groups)])
+    fold, resamples = np.arange(240) % 24 % 4, Resamples.of(results, 0, 0)
+    entry = cross_validated_regions(results, fold, resamples)[1]
+    distance = mahalanobis(results.keypoints - results.truth, results.covariance)
+    inside = np.full(distance.shape, np.nan)
+    for own in range(4):
+        radii = region_radii(distance[fold != own], resamples.unit[fold != own], 0.9)
+        inside[fold == own] = distance[fold == own] <= radii[:-1]
+    inside[np.isnan(distance)] = np.nan
+    shares = [np.nanmean(inside[resamples.unit == unit]) for unit in range(24)]
+    assert entry["overall"]["coverage"] == pytest.approx(np.mean(shares)) and np.mean(shares) > 0.85
+    every = region_radii(distance, resamples.unit, 0.9)
+    assert [part["radius"] for part in entry["keypoints"].values()] == every[:-1].tolist()
 
 
 def test_a_model_without_regions_has_none_to_show() -> None:

@@ -56,6 +56,7 @@ def test_folds_pool_every_point(folds: list[Trial]) -> None:
     assert sorted(together.images[:12]) == sorted(IMAGES) and summary["images"] == 12
     assert summary["overall"]["epe"]["low"] < summary["overall"]["epe"]["value"] < summary["overall"]["epe"]["high"]
     assert {"ece", "coverage_90"} <= summary["overall"].keys()
+    assert [entry["level"] for entry in summary["regions"]] == [0.5, 0.9]
     assert summary["minutes"] == pytest.approx(5 * 1.5) and summary["command"] == FACTS["command"]
     of_fold = [mean_error(parts[0]), mean_error(parts[3])]
     assert summary["folds"]["0"]["epe"]["mean"] == pytest.approx(np.mean(of_fold))

@@ -12,7 +12,7 @@ from softpoint.evaluation.intervals import Resamples
 from softpoint.evaluation.results import Results
 from softpoint.inference import Checkpoint
 from softpoint.inference.regions import Regions
-from softpoint.metrics.conformal import joint_scores, mahalanobis, needed_units, unit_shares
+from softpoint.metrics.conformal import joint_scores, mahalanobis, needed_units, region_radii, unit_shares
 from softpoint.paths import normalize_path
 
 Entry = dict[str, Any]
@@ -24,21 +24,41 @@ def measure_regions(regions: Regions, results: Results, resamples: Resamples) ->
     `overall` is over all keypoints, `keypoints` by name, and `joint` of subjects whose labeled points are all inside
     the joint regions. What the model has no radius for is left out. The results may lack keypoints of the model.
     """
-    distance = mahalanobis(results.keypoints - results.truth, results.covariance)
     order = [regions.names.index(name) for name in results.skeleton.names]
-    entries = []
-    for level, radii in zip(regions.levels, regions.radii, strict=True):
-        own, joint = radii[order], radii[-1] if len(order) == len(regions.names) else 0.0
-        inside = _inside(distance, own)
-        columns = zip(results.skeleton.names, inside.T, own.tolist(), strict=True)
-        entry: Entry = {"level": level, "needed_units": needed_units(level)}
-        entry["overall"] = _share(inside, resamples)
-        entry["keypoints"] = {name: {"radius": r, **_share(c[:, None], resamples)} for name, c, r in columns if r}
-        if joint:
-            entry["joint"] = {"radius": float(joint)}
-            entry["joint"] |= _share(_inside(joint_scores(distance)[:, None], joint), resamples)
-        entries.append({key: value for key, value in entry.items() if value})
+    radii = regions.radii[:, [*order, -1]]
+    if len(order) < len(regions.names):
+        radii[:, -1] = 0  # it is about points that are not here
+    entries = zip(regions.levels, radii, strict=True)
+    return [_entry(level, row, np.tile(row, (len(results), 1)), results, resamples) for level, row in entries]
+
+
+def cross_validated_regions(results: Results, fold: np.ndarray, resamples: Resamples) -> list[Entry]:
+    """Return entries as those of `measure_regions`, of predictions by models that did not learn the images.
+
+    Each fold (N,) is measured by radii of the others (cross-conformal prediction, Vovk, arXiv:1208.0806; nearly CV+ of
+    Barber et al., arXiv:1905.02928, of which 1 - 2 (1 - level) is proved); `radius` is that of all folds together.
+    """
+    distance, entries = mahalanobis(results.keypoints - results.truth, results.covariance), []
+    for level in Regions.levels:
+        rows = np.zeros((len(results), len(results.skeleton) + 1))
+        for own in np.unique(fold):
+            rows[fold == own] = region_radii(distance[fold != own], resamples.unit[fold != own], level)
+        rows, every = (np.nan_to_num(r, posinf=0) for r in (rows, region_radii(distance, resamples.unit, level)))
+        entries.append(_entry(level, every, rows, results, resamples))
     return entries
+
+
+def _entry(level: float, radii: np.ndarray, rows: np.ndarray, results: Results, resamples: Resamples) -> Entry:
+    """The coverage by the radii of each subject, `rows` (N, K + 1), beside those that are stated, (K + 1,)."""
+    distance = mahalanobis(results.keypoints - results.truth, results.covariance)
+    inside, names = _inside(distance, rows[:, :-1]), results.skeleton.names
+    columns = zip(names, inside.T, radii.tolist(), strict=False)
+    entry: Entry = {"level": level, "needed_units": needed_units(level), "overall": _share(inside, resamples)}
+    entry["keypoints"] = {name: {"radius": r, **_share(c[:, None], resamples)} for name, c, r in columns if r}
+    if radii[-1]:
+        joint = _inside(joint_scores(distance)[:, None], rows[:, -1:])
+        entry["joint"] = {"radius": float(radii[-1]), **_share(joint, resamples)}
+    return {key: value for key, value in entry.items() if value}
 
 
 def held_out_regions(checkpoint: Checkpoint, split: str, images: Sequence[str]) -> tuple[Regions | None, str]:
@@ -52,9 +72,9 @@ def held_out_regions(checkpoint: Checkpoint, split: str, images: Sequence[str]) 
     return regions, ""
 
 
-def _inside(distance: np.ndarray, radius: np.ndarray | float) -> np.ndarray:
+def _inside(distance: np.ndarray, radius: np.ndarray) -> np.ndarray:
     """1 for a distance within the radius, else 0; NaN where there is no label or no radius."""
-    return np.where(np.isnan(distance) | (np.asarray(radius) == 0), np.nan, distance <= radius)
+    return np.where(np.isnan(distance) | (radius == 0), np.nan, distance <= radius)
 
 
 def _share(inside: np.ndarray, resamples: Resamples) -> Mapping[str, float]:

@@ -107,6 +107,7 @@ def evaluate_trial(trial: Trial, tested: Results | None = None, trust: Sequence[
     from softpoint.evaluation.files import write_evaluation
     from softpoint.evaluation.predict import evaluation_predictor, predict
     from softpoint.inference import read_checkpoint
+    from softpoint.inference.regions import Regions
 
     if trial.head:
         _write_with_head(trial)
@@ -116,7 +117,8 @@ def evaluate_trial(trial: Trial, tested: Results | None = None, trust: Sequence[
         tested = predict(evaluation_predictor(checkpoint, eval_set, device=device), eval_set)
     fraction = confidence_fraction(checkpoint)
     about = {"checkpoint": trial.evaluated_checkpoint.name, "split": "test", "confidence_fraction": fraction}
-    write_evaluation(trial.evaluation, tested, evaluate(tested, fraction=fraction, about=about))
+    regions = Regions.of(checkpoint.net.calibration, checkpoint.skeleton.names)
+    write_evaluation(trial.evaluation, tested, evaluate(tested, fraction=fraction, regions=regions, about=about))
 
 
 def _write_with_head(trial: Trial) -> None:

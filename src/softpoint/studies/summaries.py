@@ -10,6 +10,8 @@ import numpy as np
 from scipy import stats
 
 from softpoint.evaluation import compare, evaluate
+from softpoint.evaluation.intervals import DRAWS, Resamples
+from softpoint.evaluation.regions import cross_validated_regions
 from softpoint.evaluation.results import Results
 from softpoint.metrics.columns import COLUMNS
 from softpoint.studies.runs import Trial, fraction_of, pooled, values
@@ -47,10 +49,15 @@ def cross_validation(trials: Sequence[Trial], facts: Mapping[str, Any]) -> tuple
     seeds = sorted({trial.seed for trial in done})
     by_seed = {seed: pooled([trial for trial in done if trial.seed == seed]) for seed in seeds}
     together, fraction = Results.concat(list(by_seed.values())), fraction_of(done)
+    folds = np.concatenate(
+        [np.full(len(trial.results()), trial.fold) for seed in seeds for trial in done if trial.seed == seed]
+    )
+    resamples = Resamples.of(together, DRAWS, seed=0)
     runs = [_run(trial) for trial in trials]
     minutes = [run["minutes"] for run in runs if run["minutes"] is not None]
     summary = {
         **evaluate(together, fraction=fraction, about={"confidence_fraction": fraction}),
+        "regions": cross_validated_regions(together, folds, resamples) if together.labeled.any() else [],
         **facts,
         "minutes": sum(minutes) if minutes else None,
         "seeds": {
