@@ -73,7 +73,7 @@ def test_joint_scores_skip_what_is_not_labeled() -> None:
 def test_the_ends_of_the_axes_are_at_the_radius() -> None:
     factors = np.random.default_rng(3).normal(size=(20, 2, 2))
     covariance = factors @ factors.transpose(0, 2, 1)
-    long, short, angle = ellipse_axes(covariance, 2.5)
+    long, short, angle = np.moveaxis(ellipse_axes(covariance, 2.5), -1, 0)
     along = np.stack((np.cos(np.radians(angle)), np.sin(np.radians(angle))), -1)
     across = np.stack((-along[:, 1], along[:, 0]), -1)
     np.testing.assert_allclose(mahalanobis(long[:, None] * along, covariance), 2.5)

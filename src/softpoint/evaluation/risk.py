@@ -139,7 +139,10 @@ def read_threshold(path: Path) -> tuple[float, dict[str, Any]]:
             f"accept={path} is no metrics.json of softpoint evaluate risk='{{error: 5px, rate: 0.02}}'"
         ) from None
     if threshold is None:
-        raise ValueError(f"accept={path}: its evaluation found no threshold that keeps the rate; evaluate with another")
+        raise ValueError(
+            f"accept={path}: its evaluation found no threshold that keeps the rate; evaluate again on"
+            " more images, or with a larger rate"
+        )
     if not 0 <= threshold <= 1:
         raise ValueError(f"accept={path}: its threshold {threshold:g} is no probability")
     return threshold, content

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from softpoint.layers.calibration import REGION_LEVELS, Calibration, Evidence
@@ -14,10 +13,8 @@ from softpoint.training.calibration_fit import Measured, fit_calibration
 _FOLDS = 10
 
 
-def fit_regions(
-    measured: Measured, unit: np.ndarray, radius: Tensor, absent: Evidence, weight: float
-) -> Float[Tensor, "levels K+1"]:
-    """Return the `region_radii` of a calibration; `unit` (N,) is that of each image, 0 where the units are too few.
+def fit_regions(measured: Measured, unit: np.ndarray, radius: Tensor, absent: Evidence, weight: float) -> Tensor:
+    """Return the `region_radii` (levels, K + 1) of a calibration; `unit` (N,) is that of each image, 0 where the units are too few.
 
     The other arguments are those of `fit_calibration`. The units are divided in ten, and the distances of each part are
     measured by a calibration fitted to the others, so that no radius flatters itself (cross-conformal prediction: Vovk,
