@@ -36,7 +36,7 @@ def many(count: int = 600) -> Results:
         ("5px", "must name an error and a rate"),
         ({"error": "5px"}, "risk has no rate"),
         ({"rate": 0.1}, "risk has no error"),
-        ({"error": "5px", "rat": 0.1}, r"risk\.rat: did you mean rate"),
+        ({"error": "5px", "rat": 0.1}, r"risk\.rat: did you mean 'rate'"),
         ({"error": "5 miles", "rate": 0.1}, "each value must be a number"),
         ({"error": 0, "rate": 0.1}, "the error must be positive"),
         ({"error": 1, "rate": 1}, "the rate between 0 and 1"),
@@ -66,10 +66,10 @@ def test_the_threshold_is_that_of_all_labeled_points_by_image() -> None:
 
 def test_an_error_may_be_a_part_of_the_subject() -> None:
     results = many()
-    pixels, part = (measure_risk(results, Risk(e, px, 0.05)) for e, px in ((8.0, True), (0.1, False)))
+    pixels, part = (measure_risk(results, Risk(e, px, 0.05)) for e, px in ((24.0, True), (0.3, False)))
     assert [row["wrong"] for row in pixels["curve"]] != [row["wrong"] for row in part["curve"]]
     fixed = replace(results, scale=np.full(600, 80.0))
-    assert measure_risk(fixed, Risk(0.1, False, 0.05))["curve"] == measure_risk(fixed, Risk(8.0, True, 0.05))["curve"]
+    assert measure_risk(fixed, Risk(0.3, False, 0.05))["curve"] == measure_risk(fixed, Risk(24.0, True, 0.05))["curve"]
 
 
 def test_too_few_units_and_too_many_errors_are_told_apart() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 # Confidences at which a sequence of tests starts, and the step down to the next: chosen before any data was seen.
-STARTS = (0.98, 0.9, 0.75, 0.5)
+STARTS = (0.98, 0.9, 0.76, 0.5)
 STEP = 0.02
 # Bets that are mixed, as fractions of the largest that cannot lose everything.
 _BETS = (0.1, 0.3, 0.6, 0.98)
@@ -39,7 +39,7 @@ def choose_threshold(
 
     >>> confidence = np.linspace(0, 1, 1000)
     >>> choose_threshold(confidence, confidence < 0.6, np.arange(1000), 0.05, 0.95)
-    0.59
+    0.6
     >>> choose_threshold(confidence[:20], confidence[:20] < 0.6, np.arange(20), 0.05, 0.95) is None
     True
     """

@@ -16,9 +16,9 @@ _FOLDS = 10
 def fit_regions(measured: Measured, unit: np.ndarray, radius: Tensor, absent: Evidence, weight: float) -> Tensor:
     """Return the `region_radii` (levels, K + 1) of a calibration, 0 where the units are too few.
 
-    `unit` (N,) is that of each image. The other arguments are those of `fit_calibration`. The units are divided in ten, and the distances of each part are
-    measured by a calibration fitted to the others, so that no radius flatters itself (cross-conformal prediction: Vovk,
-    arXiv:1208.0806).
+    `unit` (N,) is that of each image; the other arguments are those of `fit_calibration`. The units are divided in ten,
+    and the distances of each part are measured by a calibration fitted to the others, so that no radius flatters itself
+    (cross-conformal prediction: Vovk, arXiv:1208.0806).
     """
     distance = np.full(measured.mask.shape, np.nan)
     folds = min(_FOLDS, int(unit.max()) + 1)
