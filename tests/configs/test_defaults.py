@@ -16,7 +16,10 @@ from helpers.training import CONFIGS
 
 # Presets, whose purpose is to differ from the defaults; and single keys that do: the command line also shows the
 # router's weights, takes the folder of weights from the environment, and paints synthetic scenes in one process.
-PRESETS = {"augment/light", "augment/strong", "backbone/efficientnet_lite0"}
+PRESETS = {
+    *("augment/light", "augment/strong", "backbone/efficientnet_lite0", "backbone/efficientnet_lite2"),
+    *("backbone/movenet_lightning", "backbone/movenet_thunder"),
+}
 DIFFERENT = {("attention/dsa", "return_router_weights"), ("backbone/timm", "folder"), ("data/synthetic", "num_workers")}
 # Files of configs/fetch and configs/weights describe downloads, and are no settings.
 FILES = sorted(

@@ -1,11 +1,11 @@
 """Backbones, the decoder, heads, and the network made of them."""
 
-from softpoint.models.backbones import Small, Timm, Torchvision
+from softpoint.models.backbones import MoveNet, Small, Timm, Torchvision
 from softpoint.models.decoder import FusionDecoder
 from softpoint.models.heads import ChannelSoftmaxHead, Head, RegressionHead, SimCCHead, SoftArgmaxHead
 from softpoint.models.keypoint_net import KeypointNet
 
 __all__ = [
-    "ChannelSoftmaxHead", "FusionDecoder", "Head", "KeypointNet", "RegressionHead", "SimCCHead", "Small",
+    "ChannelSoftmaxHead", "FusionDecoder", "Head", "KeypointNet", "MoveNet", "RegressionHead", "SimCCHead", "Small",
     "SoftArgmaxHead", "Timm", "Torchvision",
 ]  # fmt: skip
