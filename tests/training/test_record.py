@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.trainer.states import TrainerFn
 
 from helpers.training import NAMES, built, composed, labeled, tiny, write_labels
-from softpoint.cli.train import run_facts
+from softpoint.cli.run_start import run_facts
 from softpoint.inference import read_checkpoint
 from softpoint.training import Record
 from softpoint.training.checkpoint_io import replace_checkpoint

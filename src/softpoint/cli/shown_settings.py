@@ -23,6 +23,14 @@ _LEFT_OUT = ("name", "report", "resume", "must_work", "logger.", "datamodule.", 
 _OF_A_COMMAND = ("experiment", "sweep", "hydra/")
 
 
+def show_settings(trainer: Any, stated: DictConfig) -> None:
+    """Let the dashboard show what was chosen and changed in TensorBoard's table of runs."""
+    from softpoint.training.dashboard import Dashboard
+
+    for dashboard in (callback for callback in trainer.callbacks if isinstance(callback, Dashboard)):
+        dashboard.settings = shown_settings(stated)
+
+
 def shown_settings(cfg: DictConfig) -> dict[str, str | float]:
     """Return the settings of the running training by dotted keys: what its command, experiment or sweep changed.
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
-import re
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,25 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_errors import CONFIGS
 from softpoint.cli.overrides import whole_number
 from softpoint.cli.report import collected_warnings
 from softpoint.cli.run_end import is_complete, tell_end, tell_result, telling_way_on
 from softpoint.cli.run_folder import AUTO, restarted
-from softpoint.cli.shell import here, inspect_command
+from softpoint.cli.run_start import run_facts, tell_start, tell_transfer
+from softpoint.cli.shell import inspect_command
+from softpoint.cli.shown_settings import show_settings
 from softpoint.cli.stored_run import absolute, keep_words, own_words, stored_words
 from softpoint.cli.trainer import make_trainer, quiet_lightning
-from softpoint.cli.trust import announce_trust, own_packages
-
-_log = logging.getLogger(__name__)
+from softpoint.cli.trust import own_packages
 
 if TYPE_CHECKING:
     from softpoint.evaluation import Results
     from softpoint.inference.checkpoint import Content
     from softpoint.training.calibrate import Best
-
-# The folders of an absolute path in an override, which are the user's own affair.
-_FOLDERS = re.compile(r"""(?<=[=,'"\[ ])(?:~?/|[A-Za-z]:[\\/])(?:[^,'"\[\]{}]*[\\/])?""")
 
 
 def arguments(words: Sequence[str]) -> list[str]:
@@ -96,10 +89,10 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         trainer.callbacks += [record, *filter(None, [resumed])]
         trusted = ""
         if trainer.is_global_zero:
-            _show_settings(trainer, stated)
-            trusted = _tell_start(module, data, trainer, trust)
+            show_settings(trainer, stated)
+            trusted = tell_start(module, data, trainer, trust)
             if initial:
-                _tell_transfer(module, data, initial)
+                tell_transfer(module, data, initial)
             if resumed:
                 print(f"going on after {stored['global_step']} steps\n{resumed}".strip())
         if resumed and not resumed.changes and is_complete(cfg, folder):
@@ -131,37 +124,6 @@ def _keep_groups(cfg: DictConfig, stored: Mapping[str, Any]) -> None:
     before = stored.get("hyper_parameters", {}).get("data")
     if isinstance(before, dict) and before.get("group", "") is None and cfg.data.get("group") == "auto":
         cfg.data.group = None
-
-
-def _tell_start(module: Any, data: Any, trainer: Any, trust: Sequence[str]) -> str:
-    """Print what will be trained and where to watch it; return what commands need to read its checkpoints."""
-    device = f"{trainer.world_size} x " * (trainer.world_size > 1) + trainer.strategy.root_device.type
-    print(f"{data.summary}; {module.summary}; on {device}; writing to {here(trainer.default_root_dir)}")
-    print(data.skeleton.mirroring)
-    print(getattr(data, "gray_note", ""), end="")
-    print(_way_to_watch(trainer), end="")
-    return announce_trust(module, trust)
-
-
-def _tell_transfer(module: Any, data: Any, initial: Content) -> None:
-    """Print what the network took over from the model that it starts from."""
-    from softpoint.tables import console
-    from softpoint.training.initial_model import trained_on
-
-    print(f"the network starts from {initial.address or here(initial.path)}:")
-    console().print(module.transfer.table)
-    print(module.transfer)
-    if learned := trained_on(initial, data.sources):
-        _log.warning("%s", learned)
-
-
-def _show_settings(trainer: Any, stated: DictConfig) -> None:
-    """Let the dashboard show what was chosen and changed in TensorBoard's table of runs."""
-    from softpoint.cli.shown_settings import shown_settings
-    from softpoint.training.dashboard import Dashboard
-
-    for dashboard in (callback for callback in trainer.callbacks if isinstance(callback, Dashboard)):
-        dashboard.settings = shown_settings(stated)
 
 
 def _fit_and_test(module: Any, data: Any, trainer: Any, record: Any, ckpt: Path | None) -> Best | None:
@@ -265,44 +227,3 @@ def _input_of(model: DictConfig, data: Any) -> dict[str, Any]:
     if data.standardizes and model.get("mean") is None and model.get("std") is None:
         chosen |= dict(zip(("mean", "std"), data.color_statistics(), strict=True))
     return chosen
-
-
-def run_facts(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the command of a run, and the name, labels and license of its data; None for what is not known.
-
-    >>> cfg = OmegaConf.create({"name": "custom", "data": {"labels": "mine/labels.csv", "fetch": None}})
-    >>> run_facts(cfg, ["data=custom"])["command"], run_facts(cfg, [])["labels"]
-    ('softpoint train data=custom', 'labels.csv')
-    >>> run_facts(cfg, ["data.labels=/home/me/mine/labels.csv", "data.folder=s3://a/b"])["command"]
-    'softpoint train data.labels=labels.csv data.folder=s3://a/b'
-    >>> run_facts(OmegaConf.create({"name": "mirror_mouse", "data": {"fetch": "mirror_mouse"}}), [])["data_license"]
-    'MIT'
-    """
-    from softpoint.labels.label_sets import as_paths
-
-    labels, fetch = cfg.data.get("labels"), cfg.data.get("fetch")
-    about = CONFIGS / "fetch" / f"{Path(str(fetch)).name}.yaml"
-    public: Any = OmegaConf.load(about) if fetch and about.is_file() else {}
-    painted = "none is needed for scenes that softpoint paints" if "painter" in cfg.data else None
-    return {
-        "command": shlex.join(["softpoint", "train", *(_FOLDERS.sub("", override) for override in overrides)]),
-        "seed": cfg.get("seed"),
-        "data": cfg.name,
-        "labels": ", ".join(path.name for path in as_paths(labels)) if labels else None,
-        "data_title": public.get("title"),
-        "data_license": public.get("license", painted),
-    }
-
-
-def _way_to_watch(trainer: Any) -> str:
-    """Return the line with the command that shows this run and those beside it; "" without TensorBoard.
-
-    A run below outputs/ is shown with all runs there.
-    """
-    from pytorch_lightning.loggers import TensorBoardLogger
-
-    if not any(isinstance(logger, TensorBoardLogger) for logger in trainer.loggers):
-        return ""
-    folder = Path(here(trainer.default_root_dir))
-    shown = folder.parts[0] if folder.parts[:1] == ("outputs",) else str(folder)
-    return f"watch it: {shlex.join(['tensorboard', '--logdir', shown])}\n"
