@@ -4,8 +4,9 @@ VENV   ?= .venv
 ARGS   ?= model=dsa
 BIN     = $(VENV)/bin
 EXTRAS  = dev,dlc,sleap,video,streaming,s3,export,serve,explore,joblib,sweep,slurm,docs
-# One thread per process, and none that spins: two processes share two cores.
-PYTEST  = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal
+# One thread per process, and none that spins: two processes share two cores. Some thirty processes that tests start
+# import the package, which is compiled once.
+PYTEST  = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: train test check test-fast lint types format docs notebook wheel hashes clean
 
