@@ -148,8 +148,8 @@ def test_a_timm_pyramid_returns_what_it_advertises(name: str):
 )
 def test_a_timm_transformer_returns_what_it_advertises(name: str, stages: tuple[int, ...]):
     net = Timm(name)
-    assert net.stages == stages
-    check_features(net, 224, 224)
+    assert net.stages == stages and net.only_size is None
+    check_features(net)  # another size than that of its training
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "vit_tiny_patch16_224", "convnext_atto"])
@@ -176,6 +176,24 @@ def test_timm_reads_a_published_file(data_root: Path):
         torch.testing.assert_close(net(x)[-1], whole.blocks(whole.bn1(whole.conv_stem(x))))
     known = Timm("tf_efficientnet_lite0", stages=(3,), pretrained=True, folder=path.parent).started_from
     assert known == {"weights": "timm tf_efficientnet_lite0.in1k", "license": "apache-2.0"}
+
+
+def test_a_network_of_one_size_names_it():
+    net = Timm("mixer_s32_224")
+    assert net.only_size == (224, 224)
+    check_features(net, 224, 224)
+    with pytest.raises(
+        ValueError, match=r"takes images of 224 x 224 alone, not 64 x 96; set data.size=\[224,224\], or"
+    ):
+        net(torch.rand(1, 3, 64, 96))
+
+
+@pytest.mark.parametrize("name", ["crossvit_9_240", "vit_small_patch14_dinov2"])
+def test_a_timm_network_without_stages_is_refused(name: str):
+    with pytest.raises(
+        ValueError, match=rf"backbone.name: {name} has no stages of stride 2\^k; choose another, such as c"
+    ):
+        Timm(name)
 
 
 def test_an_unknown_timm_network_or_stage_is_answered():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import socket
@@ -58,6 +59,10 @@ class Timm(nn.Module):
             hint = hint if hint.startswith("did") else "timm.list_models() lists them"  # a thousand names
             raise ValueError(f"backbone.name: timm has no model {name!r}; {hint}")
         ends = _stage_ends(timm, name)
+        if not ends:
+            raise ValueError(
+                f"backbone.name: {name} has no stages of stride 2^k; choose another, such as convnext_tiny"
+            )
         self.stages = check_stages([stage for stage in ends if stage >= 2] if stages is None else stages, ends)
         config: Any = timm.get_pretrained_cfg(name)
         if weights is not None:
@@ -75,11 +80,18 @@ class Timm(nn.Module):
         self.out_channels = tuple(self.body.feature_info.channels())
         self.channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
         self.mean, self.std = tuple(config.mean), tuple(config.std)
+        self.only_size = _only_size(timm, name, self.stride[-1])
         if weights is not None:
             # timm wraps the features of a transformer around the whole network, as `model`.
             load_weights(getattr(self.body, "model", self.body), weights, spare=whole_state(name))
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+        if self.only_size and self.only_size != (size := tuple(image.shape[-2:])):
+            height, width = self.only_size
+            raise ValueError(
+                f"backbone.name: {self.name} takes images of {height} x {width} alone, not {size[0]} x {size[1]}; set"
+                f" data.size=[{height},{width}], or choose another, such as convnext_tiny"
+            )
         return [x.movedim(-1, 1) if self.channels_last else x for x in self.body(image)]
 
 
@@ -99,7 +111,7 @@ def _features(
 
     A download that fails is an OSError, or if `optional` a warning, and the weights are random.
     """
-    build = partial(timm.create_model, name, features_only=True, out_indices=indices)
+    build = partial(timm.create_model, name, features_only=True, out_indices=indices, **_of_any_size(timm, name))
     if not download:
         return build(pretrained=False), False
     hub = timm.get_pretrained_cfg(name).hf_hub_id or "its own page"
@@ -141,8 +153,46 @@ def _offline_at_once() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
-def _stage_ends(timm: Any, name: str) -> dict[int, int]:
-    """Index of the last of the network's features of stride 2^k, for each stage k."""
+# Arguments by which timm's transformers take images of other sizes than those of their training, where they have one.
+_ANY_SIZE = {"dynamic_img_size": True, "strict_img_size": False}
+
+
+def _of_any_size(timm: Any, name: str) -> dict[str, bool]:
+    """Return the arguments of the network that let it take images of any multiple of its stride."""
     with torch.device("meta"):
-        info = timm.create_model(name, features_only=True).feature_info
+        accepted = inspect.signature(type(timm.create_model(name)).__init__).parameters
+    return {key: value for key, value in _ANY_SIZE.items() if key in accepted}
+
+
+def _only_size(timm: Any, name: str, stride: int) -> tuple[int, int] | None:
+    """Return the height and width of the images that the network takes, None if it takes any multiple of its stride."""
+    (_, height, width), other = timm.get_pretrained_cfg(name).input_size, 3 * stride
+    with torch.device("meta"):
+        net = timm.create_model(name, features_only=True, **_of_any_size(timm, name)).eval()
+        if _takes(net, other, 2 * other) or not _takes(net, height, width):
+            return None
+    return height, width
+
+
+def _takes(net: Any, height: int, width: int) -> bool:
+    try:
+        net(torch.empty(1, 3, height, width))
+    except (RuntimeError, AssertionError, ValueError, NotImplementedError):
+        return False
+    return True
+
+
+def _stage_ends(timm: Any, name: str) -> dict[int, int]:
+    """Return the index of the last of the network's features of stride 2^k, for each stage k from 1 on.
+
+    Raises ValueError for a network of which timm returns no features.
+    """
+    try:
+        with torch.device("meta"):
+            info = timm.create_model(name, features_only=True).feature_info
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"backbone.name: timm returns no features of {name} ({type(error).__name__}); choose another, such as"
+            " convnext_tiny"
+        ) from error
     return {r.bit_length() - 1: i for r, i in zip(info.reduction(), info.out_indices, strict=True) if r & (r - 1) == 0}
