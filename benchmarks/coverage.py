@@ -20,8 +20,8 @@ import numpy as np
 from report import parser, print_machine
 from softpoint.evaluation import Results
 from softpoint.evaluation.bootstrap import find_units
-from softpoint.evaluation.risk import Risk, measure_risk
 from softpoint.metrics.conformal import joint_scores, mahalanobis, needed_units, region_radii, unit_shares
+from softpoint.metrics.risk import choose_threshold
 from softpoint.studies.markdown import hardware, update_page
 from softpoint.tables import markdown_table
 from suggestions import opened, results_of
@@ -121,17 +121,18 @@ def mean_share(distance: np.ndarray, radius: float, unit: np.ndarray) -> float:
 
 def accepted(results: Results, unit: np.ndarray, fit: np.ndarray, options: Any) -> tuple[float, float] | None:
     """Return the share of new points that the threshold accepts, and that of these which is wrong; None without one."""
-    risk = Risk(options.error, False, options.rate)
-    threshold = measure_risk(results.select(np.flatnonzero(fit)), risk)["threshold"]
+    labeled, wrong = results.labeled, results.errors > options.error * results.scale[:, None]
+    owner, old = (np.broadcast_to(part[:, None], labeled.shape)[labeled] for part in (unit, fit))
+    confidence, wrong = results.confidence[labeled], wrong[labeled]
+    threshold = choose_threshold(confidence[old], wrong[old], owner[old], options.rate, 0.95)
     if threshold is None:
         return None
-    new = results.select(np.flatnonzero(~fit))
-    takes = new.labeled & (new.confidence >= threshold)
-    wrong = takes & (new.errors > options.error * new.scale[:, None])
-    _, owner = np.unique(unit[~fit], return_inverse=True)
-    size = np.bincount(owner, new.labeled.sum(1))
-    share, off = (np.bincount(owner, part.sum(1)) / np.maximum(size, 1) for part in (takes, wrong))
-    return float(share.mean()), float(off.mean() / share.mean()) if share.any() else 0.0
+    takes = confidence[~old] >= threshold
+    shares = [
+        unit_shares(part.astype(float), owner[~old], int(unit.max()) + 1) for part in (takes, takes & wrong[~old])
+    ]
+    share, off = np.nanmean(shares, 1).tolist()
+    return share, off / share if share else 0.0
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -18,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.results import example_results
 from helpers.training import ROOT
 from softpoint.data.augment import Augment
 from softpoint.images.decode import read_image
@@ -279,3 +282,16 @@ def test_memory_of_a_server_is_that_of_its_processes_too() -> None:
         peak.look()
         process.kill()
     assert peak.mib >= before + 200 > hostile.peak_mib(os.getpid())
+
+
+def test_regions_and_thresholds_are_measured_on_units_that_did_not_fit_them() -> None:
+    coverage = import_module("coverage")
+    results = example_results(600, spread=1.0)
+    images = [f"{i}.png" for i in range(600)]
+    results = replace(results, images=images, groups=images, covariance=np.tile(4.0 * np.eye(2), (600, 4, 1, 1)))
+    options = SimpleNamespace(splits=20, error=0.05, rate=0.2)
+    name, units, ellipses, regions, worst, joint, *_ = coverage.row("example", results, options)
+    assert name == "example" and units == "600 images"
+    assert all(0.85 < float(value) < 0.95 for value in (regions, worst, joint)) and float(ellipses) < 0.85
+    fit = np.arange(600) < 8
+    assert all(share == 1 for share in coverage.covered(np.ones((600, 4)), np.arange(600), fit)[1:])  # none is bounded
