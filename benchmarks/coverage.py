@@ -21,6 +21,7 @@ from report import parser, print_machine
 from softpoint.evaluation import Results
 from softpoint.evaluation.bootstrap import find_units
 from softpoint.metrics.conformal import joint_scores, mahalanobis, needed_units, region_radii, unit_shares
+from softpoint.metrics.functional import ellipse_radius
 from softpoint.metrics.risk import choose_threshold
 from softpoint.studies.markdown import hardware, update_page
 from softpoint.tables import markdown_table
@@ -28,17 +29,9 @@ from suggestions import opened, results_of
 
 FOLDS, LEVEL = 5, 0.9
 HEADING = [
-    "predictions",
-    "units",
-    "ellipses",
-    "regions",
-    "worst keypoint",
-    "joint",
-    "found",
-    "accepted",
-    "wrong",
-    "above",
-]
+    "predictions", "units", "ellipses", "of unsure", "of sure", "regions", "worst keypoint", "joint",
+    "found", "accepted", "wrong", "above",
+]  # fmt: skip
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -98,9 +91,17 @@ def row(name: str, results: Results, options: Any) -> list[str]:
         share, wrong = np.mean(found, 0).tolist()
         above = np.mean([rate > options.rate for _, rate in found])
         texts = [f"{share:.2f}", f"{wrong:.3f}", f"{above:.3f}"]
-    measured = [f"{value:.3f}" for value in (ellipse, np.nanmean(own), np.nanmin(own), joint)]
-    known = measured if units // 2 >= needed_units(LEVEL) else [measured[0], "-", "-", "-"]
-    return [name, f"{units} {kind}", *known, f"{len(found) / options.splits:.2f}", *texts]
+    ellipses = [f"{value:.3f}" for value in (ellipse, *quarters(results, distance))]
+    regions = [f"{value:.3f}" for value in (np.nanmean(own), np.nanmin(own), joint)]
+    regions = regions if units // 2 >= needed_units(LEVEL) else ["-"] * 3
+    return [name, f"{units} {kind}", *ellipses, *regions, f"{len(found) / options.splits:.2f}", *texts]
+
+
+def quarters(results: Results, distance: np.ndarray) -> tuple[float, float]:
+    """Return the coverage of the 90 % ellipses of the quarters of the points of lowest and of highest confidence."""
+    inside = (distance <= ellipse_radius(LEVEL))[results.labeled]
+    parts = np.array_split(np.argsort(results.confidence[results.labeled], kind="stable"), 4)
+    return float(inside[parts[0]].mean()), float(inside[parts[-1]].mean())
 
 
 def covered(distance: np.ndarray, unit: np.ndarray, fit: np.ndarray) -> list[float]:
@@ -108,7 +109,7 @@ def covered(distance: np.ndarray, unit: np.ndarray, fit: np.ndarray) -> list[flo
     radii, new = region_radii(distance[fit], unit[fit], LEVEL), distance[~fit]
     columns = [*new.T, joint_scores(new)]
     shares = [mean_share(column, radius, unit[~fit]) for column, radius in zip(columns, radii, strict=True)]
-    ellipse = mean_share(new.ravel(), np.sqrt(-2 * np.log(1 - LEVEL)), np.repeat(unit[~fit], new.shape[1]))
+    ellipse = mean_share(new.ravel(), ellipse_radius(LEVEL), np.repeat(unit[~fit], new.shape[1]))
     return [ellipse, *shares]
 
 

@@ -290,8 +290,11 @@ def test_regions_and_thresholds_are_measured_on_units_that_did_not_fit_them() ->
     images = [f"{i}.png" for i in range(600)]
     results = replace(results, images=images, groups=images, covariance=np.tile(4.0 * np.eye(2), (600, 4, 1, 1)))
     options = SimpleNamespace(splits=20, error=0.05, rate=0.2)
-    name, units, ellipses, regions, worst, joint, *_ = coverage.row("example", results, options)
+    name, units, ellipses, unsure, sure, regions, worst, joint, *_ = coverage.row("example", results, options)
     assert name == "example" and units == "600 images"
-    assert all(0.85 < float(value) < 0.95 for value in (regions, worst, joint)) and float(ellipses) < 0.85
+    assert (
+        all(0.85 < float(value) < 0.95 for value in (regions, worst, joint))
+        and max(map(float, (ellipses, unsure, sure))) < 0.85
+    )
     fit = np.arange(600) < 8
     assert all(share == 1 for share in coverage.covered(np.ones((600, 4)), np.arange(600), fit)[1:])  # none is bounded

