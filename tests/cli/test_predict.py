@@ -219,7 +219,7 @@ def test_a_threshold_or_region_that_cannot_be_is_refused(
         f"output={output}",
         *words,
     )
-    assert ending.code == 1 and message in ending.out and not output.exists()
+    assert ending.code == 1 and message in ending.err and not output.exists()
 
 
 def test_points_that_are_not_accepted_are_left_out(run: Path, start: Callable, tmp_path: Path) -> None:
@@ -238,4 +238,4 @@ def test_points_that_are_not_accepted_are_left_out(run: Path, start: Callable, t
             assert row[f"{name}_x"] == (earlier[f"{name}_x"] if accepted else "")
     file.write_text(json.dumps({**content, "checkpoint_sha256": "of another"}))
     ending = start("predict", *words, f"accept={file}")
-    assert ending.code == 1 and "is of another model than ckpt=" in ending.out
+    assert ending.code == 1 and "is of another model than ckpt=" in ending.err
