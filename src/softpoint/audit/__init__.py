@@ -42,15 +42,15 @@ def audit_labels(
     scans = [loaded.scans[image] for image in labels.images]
     splits = splits or {}
     severity = "error" if on_error == "error" else "warning"
-    rows = [Example("", "", message) for message in loaded.errors.skipped]
+    rows = [Example(row.image, row.place, row.reason) for row in loaded.errors.skipped]
     readable = [i for i, scan in enumerate(scans) if scan.error is None]
     findings = [
         *finding_of(
             "unreadable_row",
             severity,
-            "rows that cannot be read",
+            "rows or points that cannot be read",
             rows,
-            "correct them, or leave them out by data.on_error=skip",
+            "correct them, write the rest to a new file by fix=NEW.csv, or leave them out by data.on_error=skip",
         ),
         *image_findings(labels, image_folder, scans, others, splits, severity),
         *name_group_findings(labels, splits, split or Split()),

@@ -21,11 +21,11 @@ Pair = tuple[int, int]
 class Change(NamedTuple):
     """One difference between labels as they are in their file and the corrected ones."""
 
-    place: str  # in the file; "" where `detail` names it
+    place: str  # in the file; "" for all of it
     image: str
     change: str  # "swapped", "blanked", "dropped", "renamed" or "left out"
     keypoint: str = ""
-    detail: str = ""  # the other keypoint of a swap, the coordinates or name before, or a reason
+    detail: str = ""  # the other keypoint of a swap, the name of a renamed image, the coordinates before, or a reason
 
 
 def fixed_labels(

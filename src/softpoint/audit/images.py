@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,10 +45,13 @@ def image_findings(
     ]
 
 
-def unlabeled_images(labels: Labels, image_folder: ImageFolder) -> list[str]:
-    """Return the images without labels in the folders of labeled ones, relative to `image_folder.folder`."""
+def unlabeled_images(labels: Labels, image_folder: ImageFolder, refused: Collection[str] = ()) -> list[str]:
+    """Return the images without labels in the folders of labeled ones, relative to `image_folder.folder`.
+
+    Those of rows that are `refused` are not among them.
+    """
     labeled, folders = set(), set()
-    for image in set(labels.images):
+    for image in {*labels.images, *refused}:
         with suppress(ValueError):  # a path outside the folder, which is reported as unreadable
             labeled.add(path := image_folder.path(image))
             folders.add(path.parent)

@@ -118,10 +118,9 @@ def write_fixed(
     errors = RowErrors(loaded.errors.source, "skip", silent=True)
     written = write_labels(labels, to, path, loaded.image_folder, errors)
     changes += [Change("", "", "left out", "", content) for content in left_out(raw)]
-    images = {subject.place: subject.image for subject in raw.subjects}
     for row in (*loaded.errors.skipped, *errors.skipped):
-        place, _, reason = row.partition(": ")
-        changes.append(Change(place, images.get(place, ""), "left out", "", reason))
+        change = "blanked" if row.part else "left out"
+        changes.append(Change(row.place, row.image, change, row.part, row.reason))
     print_changes(changes)
     write_rows(output / "fixes.csv", [Change._fields, *changes])
     print(*written_lines(written, to, path), sep="\n")
@@ -143,7 +142,8 @@ def audit(loaded: LoadedLabels, source: LabelSource, split: Split, seed: int, un
     from softpoint.paths import user_cache_dir
 
     folder, labels = loaded.image_folder, loaded.labels
-    others = unlabeled_images(labels, folder) if unlabeled else []
+    of_rows = {row.image for row in loaded.errors.skipped if row.image}
+    others = unlabeled_images(labels, folder, of_rows) if unlabeled else []
     extra = scan(folder, others, memo_path(folder, user_cache_dir(source.cache_dir)))
     splits, refusal = training_split(loaded, source, split, seed)
     report = audit_labels(loaded, splits, source.on_error, source.out_of_frame, extra, split)
@@ -164,11 +164,13 @@ def training_split(
     from softpoint.labels.split import images_of, split_labels
 
     refusal = ""
+    refused = {row.place for row in loaded.errors.skipped}
+    complete = loaded.labels.select(i for i, s in enumerate(loaded.labels.subjects) if s.row not in refused)
     for attempt in (source, replace(source, on_error="skip", out_of_frame="drop")):
         errors = RowErrors(source_name(source.labels), attempt.on_error)
         try:
             with quiet():
-                grouped = with_groups(loaded.labels, split.group)
+                grouped = with_groups(complete, split.group)
                 labels = usable_labels(grouped, loaded.image_folder, attempt, errors, loaded.scans).labels
                 images = images_of(labels, split_labels(labels, split, seed))
         except (ValueError, OSError) as error:

@@ -200,7 +200,7 @@ class LabeledData(KeypointData):
             )
             _log.log(level, "%s, such as %s and %s; %s", divided.message, first, train, advice)
         if skipped := self.loaded.errors.skipped:
-            write_text(folder / "skipped.txt", "\n".join([*skipped, ""]))
+            write_text(folder / "skipped.txt", "\n".join([*map(str, skipped), ""]))
         if scans := self.loaded.scans:
             place = {image: i for i, image in enumerate(scans)}
             images = images_of(self.labels, self.splits)

@@ -79,7 +79,7 @@ def _with_sizes(labels: Labels, image_folder: ImageFolder, errors: RowErrors) ->
     sizes: dict[str, tuple[int, int]] = {}
     kept: dict[int, tuple[int, int]] = {}
     for index, subject in enumerate(labels.subjects):
-        with errors.row(subject.place):
+        with errors.row(subject.place, subject.image):
             stated = subject.size if all(subject.size) else None
             image = normalize_path(subject.image)
             if image not in sizes:

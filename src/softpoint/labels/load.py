@@ -19,7 +19,7 @@ from softpoint.labels.boxes import BOX_SOURCES, matched_boxes, subject_boxes
 from softpoint.labels.groups import with_groups
 from softpoint.labels.label_sets import Paths, as_paths, read_sets, source_name
 from softpoint.labels.missing import Missing, marks_of, repeated_points
-from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.row_errors import RowError, RowErrors
 from softpoint.labels.schema import ABSENT, Labels, select_labels
 from softpoint.labels.validate import validate, with_found_names
 from softpoint.paths import normalize_path, user_cache_dir
@@ -212,7 +212,7 @@ def _decodable(
 ) -> tuple[Labels, np.ndarray]:
     """Return the subjects whose images decode to their last pixel, and the sizes of those."""
     broken = {scan.image: scan.error for scan in scans if scan.error is not None}
-    errors.errors += [f"{s.place}: {broken[s.image]}" for s in labels.subjects if s.image in broken]
+    errors.errors += [RowError(s.place, str(broken[s.image]), s.image) for s in labels.subjects if s.image in broken]
     errors.raise_or_warn("")
     kept = [row for row, image in enumerate(labels.images) if image not in broken]
     return labels.select(kept), sizes[kept]
@@ -259,7 +259,7 @@ def _samples(
     kept = []
     for row in np.flatnonzero(single).tolist():
         subject = labels.subjects[row]
-        with errors.row(subject.place):
+        with errors.row(subject.place, subject.image):
             if (earlier := first.setdefault(labels.paths[row], subject.place)) != subject.place:
                 raise ValueError(f"labels {subject.image}, which {earlier} labels too")
             kept.append(row)

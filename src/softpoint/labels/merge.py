@@ -90,7 +90,7 @@ def _moved(part: Labels, name: str, folder: Path, skeleton: Skeleton, errors: Ro
     subjects, splits = [], {}
     for subject in part.subjects:
         place = f"{name} {subject.place}"
-        with errors.row(place):
+        with errors.row(place, subject.image):
             own.path(subject.image)  # refuses one out of the part's folder
             image = posixpath.normpath(f"{below}/{own.relative(subject.image)}")
             if split := part.splits.get(subject.image):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from softpoint.suggest import check_choice
 
@@ -14,6 +14,8 @@ from softpoint.suggest import check_choice
 _LISTED = 5
 
 _log = logging.getLogger(__name__)
+_Cell = TypeVar("_Cell")
+_T = TypeVar("_T")
 
 
 class RefusedLabelsError(ValueError):
@@ -24,25 +26,82 @@ class NothingLeftError(ValueError):
     """Labels without anything to use, which may be so because of the errors that were named before."""
 
 
-class _Row(NamedTuple):
+class RowError(NamedTuple):
+    """What is wrong with a row, or with a part of one of which the rest is kept."""
+
+    place: str
+    reason: str
+    image: str = ""  # that the row is about, where it is known
+    part: str = ""  # the keypoint or field that is read as empty; "" where the whole row is left out
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+class Row:
     """The context of one row; a generator's would take most of the time of reading a large file."""
 
-    errors: list[str]
-    place: str
+    __slots__ = ("errors", "image", "keeps", "place")
 
-    def __enter__(self) -> None:
-        pass
+    def __init__(self, errors: list[RowError], place: str, image: str, keeps: bool) -> None:
+        self.errors, self.place, self.image, self.keeps = errors, place, image, keeps
+
+    def __enter__(self) -> Row:
+        return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
         if refused := isinstance(error, ValueError | FileNotFoundError):
-            self.errors.append(f"{self.place}: {error}")
+            self.errors.append(RowError(self.place, str(error), self.image))
         return refused
+
+    def refuse(self, part: str, error: ValueError) -> None:
+        """Collect the error of one part, which the caller leaves empty; raise it where no rows are kept."""
+        if not self.keeps:
+            raise error
+        self.errors.append(RowError(self.place, str(error), self.image, part))
+
+    def usable(
+        self,
+        parse: Callable[[list[_Cell]], _T],
+        cells: list[_Cell],
+        parts: Callable[[], Mapping[str, Sequence[int]]],
+        blank: _Cell,
+    ) -> _T:
+        """Return what `parse` makes of the cells; where rows are kept, without the parts that it refuses by ValueError.
+
+        `parts` returns the cells of each keypoint and field that may be `blank`.
+
+        >>> row = RowErrors("labels.csv", silent=True).row("line 2")
+        >>> row.usable(lambda cells: [*map(int, cells)], ["1", "2o"], lambda: {"nose": [0], "ear": [1]}, "0")
+        [1, 0]
+        >>> row.errors[0].part, row.errors[0].reason
+        ('ear', "invalid literal for int() with base 10: '2o'")
+        """
+        try:
+            return parse(cells)
+        except ValueError:
+            if not self.keeps or not isinstance(cells, list):
+                raise
+        empty, kept = [*cells], [*cells]
+        owned = {part: [i for i in own if i < len(cells)] for part, own in parts().items()}
+        for i in (i for own in owned.values() for i in own):
+            empty[i] = blank
+        parse(empty)  # raises what is wrong with the rest
+        for part, own in owned.items():
+            alone = [cell if i in own else empty[i] for i, cell in enumerate(cells)]
+            try:
+                parse(alone)
+            except ValueError as error:
+                self.refuse(part, error)
+                kept = [blank if i in own else cell for i, cell in enumerate(kept)]
+        return parse(kept)
 
 
 class RowErrors:
     """Errors in the rows of `source`; `raise_or_warn` raises them, or with `on_error` "skip" warns of them.
 
-    With `silent`, for an audit that reports them itself, it only collects them in `skipped`.
+    With `silent`, for an audit that reports them itself, it only collects them in `skipped`, and a row is kept without
+    the points that cannot be read; see `Row.usable`.
     Raises ValueError for another `on_error`.
 
     >>> errors = RowErrors("labels.csv")
@@ -59,8 +118,8 @@ class RowErrors:
         check_choice("data.on_error", on_error, ("error", "skip"))
         self.source, self.on_error, self.silent = source, on_error, silent
         self.rows = 0  # number of all rows since the last `raise_or_warn`
-        self.errors: list[str] = []  # in these
-        self.skipped: list[str] = []  # all that were skipped so far
+        self.errors: list[RowError] = []  # in these
+        self.skipped: list[RowError] = []  # all that were skipped so far
         self.gathered: list[str] | None = None  # messages within `together`
 
     def of(self, source: str) -> RowErrors:
@@ -86,10 +145,10 @@ class RowErrors:
         if gathered:
             raise RefusedLabelsError("\n".join(gathered))
 
-    def row(self, place: str) -> _Row:
-        """Collect a ValueError or FileNotFoundError of the block as an error of the row at `place`."""
+    def row(self, place: str, image: str = "") -> Row:
+        """Collect a ValueError or FileNotFoundError of the block as an error of the row at `place`, about `image`."""
         self.rows += 1
-        return _Row(self.errors, place)
+        return Row(self.errors, place, image, self.silent)
 
     def raise_or_warn(self, hint: str = "correct it") -> None:
         """Raise one ValueError for the errors collected since the last call, or log one warning.
@@ -109,7 +168,7 @@ class RowErrors:
         else:
             self.gathered.append(self._message(errors, hint, advised))
 
-    def _message(self, errors: Sequence[str], hint: str, advised: bool) -> str:
+    def _message(self, errors: Sequence[RowError], hint: str, advised: bool) -> str:
         """Return the message of errors of one kind; `advised` is whether to leave them out is good advice."""
         if len(errors) == 1:
             skip = ", or leave it out by data.on_error=skip" if advised else ""
@@ -118,7 +177,7 @@ class RowErrors:
         return f"{self.source}: {len(errors)} rows cannot be used{first_few(errors)}\n{hint or 'correct them'}{skip}"
 
 
-def first_few(lines: Sequence[str]) -> str:
+def first_few(lines: Sequence[object]) -> str:
     """Return the first lines, each on its own line, and the number of further ones."""
     more = [f"... and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
     return "".join(f"\n  {line}" for line in [*lines[:_LISTED], *more])

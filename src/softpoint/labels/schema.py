@@ -39,6 +39,11 @@ class Subject:
     size: tuple[int, int] = (0, 0)  # height and width that the file states for the image; 0 where it does not
     written: np.ndarray | None = None  # float64 (K, 2), the coordinates in the file where these are no such pixels
 
+    @property
+    def row(self) -> str:
+        """The place of the row that this is of, where a row has several subjects."""
+        return self.place.partition(", ")[0]
+
 
 @dataclass(frozen=True, eq=False)
 class Labels:

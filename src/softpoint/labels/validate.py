@@ -16,7 +16,7 @@ import numpy as np
 
 from softpoint.images import ImageFolder
 from softpoint.labels.formats.parsing.path_search import LikelyNames, folders_with, near_miss, near_misses
-from softpoint.labels.row_errors import NothingLeftError, RowErrors, first_few
+from softpoint.labels.row_errors import NothingLeftError, RowError, RowErrors, first_few
 from softpoint.labels.schema import UNLABELED, Labels, Subject
 from softpoint.paths import normalize_path
 from softpoint.suggest import setting
@@ -47,11 +47,16 @@ def validate(
     them; and where nothing is labeled at all.
     """
     repeated = repeated_subjects(labels)
-    errors.errors += [f"{labels.places[i]}: labels {labels.images[i]} exactly as {repeated[i]} does" for i in repeated]
+    errors.errors += [
+        RowError(labels.places[i], f"labels {labels.images[i]} exactly as {repeated[i]} does", labels.images[i])
+        for i in repeated
+    ]
     errors.raise_or_warn("remove one of them")
     labels = labels.select(i for i in range(len(labels)) if i not in repeated)
     pages = pages_of_whole_files(labels)
-    errors.errors += [f"{labels.places[i]}: labels {labels.images[i]}, a page of {pages[i]}" for i in pages]
+    errors.errors += [
+        RowError(labels.places[i], f"labels {labels.images[i]}, a page of {pages[i]}", labels.images[i]) for i in pages
+    ]
     errors.raise_or_warn("the file is labeled as a whole, too, which is its page 000000: label its pages alone")
     labels = labels.select(i for i in range(len(labels)) if i not in pages)
     labels = _by_one_name(labels, image_folder, errors)
@@ -156,7 +161,7 @@ def _by_one_name(labels: Labels, image_folder: ImageFolder, errors: RowErrors) -
                 again[path] = first[other]
     kept = []
     for index, (subject, path) in enumerate(zip(labels.subjects, labels.paths, strict=True)):
-        with errors.row(subject.place):
+        with errors.row(subject.place, subject.image):
             if path in again:
                 earlier = again[path]
                 raise ValueError(f"{subject.image} is the image {earlier.image} of {earlier.place} by another name")
@@ -175,7 +180,7 @@ def _with_sizes(
     kept = []
     for index, subject in enumerate(labels.subjects):
         image = subject.image
-        with errors.row(subject.place):
+        with errors.row(subject.place, subject.image):
             if image not in sizes:
                 try:
                     sizes[image] = image_folder.size(image)
@@ -223,10 +228,11 @@ def _inside(labels: Labels, sizes: np.ndarray, errors: RowErrors, out_of_frame: 
     messages = []
     for row, point in np.argwhere(beyond):
         (x, y), (height, width) = labels.keypoints[row, point], sizes[row]
-        messages.append(
-            f"{labels.places[row]}: {labels.skeleton.names[point]} at ({x:g}, {y:g}) is outside its image"
-            f" {labels.images[row]}, which is {width} wide and {height} high"
+        reason = (
+            f"{labels.skeleton.names[point]} at ({x:g}, {y:g}) is outside its image {labels.images[row]},"
+            f" which is {width} wide and {height} high"
         )
+        messages.append(RowError(labels.places[row], reason, labels.images[row]))
     if out_of_frame == "drop":
         _log.warning(
             "%s: %d labeled points outside their image are treated as unlabeled%s",

@@ -200,9 +200,10 @@ def _add_subjects(
     ids: set[int | str] = set()
     for position, entry in enumerate(entries):
         place = _place("annotation", position, entry)
-        with errors.row(place):
+        with errors.row(place) as row:
             image = _resolve(images, json_values.as_object(entry), "image")
             image.invalid += 1
+            row.image = image.path
             if entry.get("id") is not None:  # nothing refers to an annotation, and some tools do not number them
                 if (key := coco_schema.parse_id(entry, "id")) in ids:
                     raise ValueError("an earlier annotation has the same id; give each its own")
@@ -210,7 +211,7 @@ def _add_subjects(
             category = _resolve(categories, entry, "category")
             if not category.keypoints:
                 unused["annotations of categories without keypoints"] += 1
-            elif subject := coco_schema.parse_subject(entry, place, image, category, unlabeled, unused):
+            elif subject := coco_schema.parse_subject(entry, row, image, category, unlabeled, unused):
                 image.subjects.append(subject)
             image.invalid -= 1
 

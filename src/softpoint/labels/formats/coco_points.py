@@ -52,8 +52,9 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     unique = UniqueRows()
     for number, entry in enumerate(lists[0], 1):
         place = f"image number {number}"
-        with errors.row(place):
+        with errors.row(place) as row:
             image, key = parse_image(json_values.as_object(entry), place), parse_id(entry, "id")
+            row.image = image.path
             unique.add(normalize_path(image.path), place, image.path)
             if key in found:
                 raise ValueError(f"{image.path} has the id of {found[key][0].place} too; give each its own")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from softpoint.labels.formats.parsing import csv_columns
 from softpoint.labels.formats.parsing.rows import UniqueRows, check_length, read_table, sniff
@@ -44,15 +45,22 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     field_columns = csv_columns.subject_columns(str(path), header, columns.values())
     subjects: dict[tuple[str, str, str], csv_columns.Row] = {}
     unique = UniqueRows()
+
+    def parts() -> dict[str, list[int]]:
+        return csv_columns.optional_parts(field_columns) | {name: [i for k, i in columns.items() if k != "keypoint"]}
+
+    def parse(cells: Sequence[str]) -> tuple[csv_columns.State, dict[str, Any]]:
+        point = csv_columns.point_state(cells, name or "a keypoint without a name", columns, separator)
+        return point, csv_columns.subject_fields(field_columns, cells, separator)
+
     for line, cells in rows[1:]:
         place = f"line {line}"
-        with errors.row(place):
+        with errors.row(place, csv_columns.image_in(field_columns, cells)) as row:
             check_length(cells, len(header))
             name = cells[columns["keypoint"]]
-            point = csv_columns.point_state(cells, name or "a keypoint without a name", columns, separator)
+            point, fields = row.usable(parse, cells, parts, "")
             if not name and point[2]:
                 raise ValueError("the row has coordinates but no keypoint; name the keypoint")
-            fields = csv_columns.subject_fields(field_columns, cells, separator)
             key = (normalize_path(fields["image"]), fields.get("category", ""), fields.get("name", ""))
             subject = first_place, earlier, points = subjects.get(key) or (place, {}, {})
             for field, value in fields.items():

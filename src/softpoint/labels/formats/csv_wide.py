@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,18 +53,21 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     keypoints = _complete_keypoints(path, header)
     taken = {column for columns in keypoints.values() for column in columns.values()}
     field_columns = csv_columns.subject_columns(str(path), header, taken)
+    parts = csv_columns.optional_parts(field_columns) | {name: [*own.values()] for name, own in keypoints.items()}
     if any("likelihood" in columns for columns in keypoints.values()):
         _log.info("%s: columns of likelihood or confidence are not used", path)
     subjects: list[csv_columns.Row] = []
     unique = UniqueRows()
+
+    def parse(cells: Sequence[str]) -> tuple[dict[str, csv_columns.State], dict[str, Any]]:
+        points = {name: csv_columns.point_state(cells, name, own, separator) for name, own in keypoints.items()}
+        return points, csv_columns.subject_fields(field_columns, cells, separator)
+
     for line, cells in rows[1:]:
         place = f"line {line}"
-        with errors.row(place):
+        with errors.row(place, csv_columns.image_in(field_columns, cells)) as row:
             check_length(cells, len(header))
-            points = {
-                name: csv_columns.point_state(cells, name, columns, separator) for name, columns in keypoints.items()
-            }
-            fields = csv_columns.subject_fields(field_columns, cells, separator)
+            points, fields = row.usable(parse, cells, lambda: parts, "")
             image, name = fields["image"], fields.get("name", "")
             if name or any(state for *_, state in points.values()):
                 content = None if name else (str(points), fields.get("box"))

@@ -49,8 +49,9 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     contents: dict[str, tuple[str, list[csv_columns.Row]]] = {}
     for number, entry in enumerate(entries, 1):
         place = f"image number {number}"
-        with errors.row(place):
-            contents[place] = json_values.as_text(entry.get("name"), "name"), _rows(entry, place, unused)
+        with errors.row(place) as row:
+            row.image = json_values.as_text(entry.get("name"), "name")
+            contents[place] = row.image, _rows(entry, place, unused)
     folders = [images] if images else folders_near(file)
     return labels_of_images(file, folders, contents, errors, unused, "label skeletons or points")
 

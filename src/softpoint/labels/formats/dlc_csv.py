@@ -54,15 +54,20 @@ def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str 
     if not rows:
         raise ValueError(f"{path} has a header but no image below it; check that the file is complete")
     used = [column.number - 1 for column in columns]
+    parts: dict[str, list[int]] = {}
+    for column in columns:
+        parts.setdefault(column.keypoint, []).append(column.number - 1)
     table: list[dlc_table.Row] = []
     for line, cells in rows:
+        place = f"{prefix}line {line}"
         values: list[float] | ValueError
         try:
             check_length(cells, len(pairs))
-            values = parse_cells(cells, used, separator)
+            row = errors.row(place, dlc_table.image_of(cells[:width]))
+            values = row.usable(lambda texts: parse_cells(texts, used, separator), cells, lambda: parts, "")
         except ValueError as error:
             values = error
-        table.append((f"{prefix}line {line}", cells[:width], values))
+        table.append((place, cells[:width], values))
     return dlc_table.labels_of(path, columns, table, errors)
 
 

@@ -157,7 +157,7 @@ def _read_video(root: Path, file: Path, errors: RowErrors) -> Labels:
         if outside and not elsewhere:
             moved += own != subject.image
             subject = replace(subject, image=own)
-        with errors.row(subject.place):
+        with errors.row(subject.place, subject.image):
             if elsewhere and (root / own).is_file():
                 raise ValueError(f"names {name}, but the folder of the labels holds {own}")
             unique.add((normalize_path(subject.image), subject.name), subject.place, subject.image)

@@ -38,8 +38,8 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     contents: dict[str, tuple[str, list[csv_columns.Row]]] = {}
     for number, entry in enumerate(parse_xml(path).iterfind("images/image"), 1):
         place = f"image number {number}"
-        with errors.row(place):
-            image = json_values.as_text(entry.get("file"), "file").replace("\\", "/")
+        with errors.row(place) as row:
+            row.image = image = json_values.as_text(entry.get("file"), "file").replace("\\", "/")
             contents[place] = image, _rows(entry, place, unused)
     parts = {name for _, rows in contents.values() for *_, points in rows for name in points}
     names = sorted(parts, key=lambda name: (len(name), name) if name.isdigit() else (0, name))

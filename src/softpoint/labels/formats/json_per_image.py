@@ -69,7 +69,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     example = next(o.place for o in objects if o.points is not None and len(o.points) == count)
     subjects = []
     for object_ in objects:
-        with errors.row(object_.place):
+        with errors.row(object_.place, object_.image):
             points = np.zeros((count, 3)) if object_.points is None else object_.points
             if len(points) != count:
                 raise ValueError(
@@ -126,13 +126,13 @@ def _objects(root: Path, errors: RowErrors) -> list[_Object]:
         files = _json_files(folder)
         for file in track(files, "reading labels"):
             place = file.relative_to(root).as_posix()
-            with errors.row(place):
+            with errors.row(place) as row:
                 names = images.get(file.stem, [])
                 if not names:
                     raise ValueError(f"no image {file.stem}.* is in {image_folder}; add it, or remove the JSON file")
                 if len(names) > 1:
                     raise ValueError(f"{' and '.join(names)} both have its name; remove one of the two")
-                image = json_values.as_text((image_folder / names[0]).relative_to(root).as_posix(), "image")
+                row.image = image = json_values.as_text((image_folder / names[0]).relative_to(root).as_posix(), "image")
                 objects += _objects_of_file(json_values.as_object(json_values.load_json(file)), image, place, errors)
         unlabeled += [name for stem in images.keys() - {file.stem for file in files} for name in images[stem]]
     if unlabeled:
@@ -157,7 +157,7 @@ def _objects_of_file(content: dict[str, Any], image: str, place: str, errors: Ro
         raise ValueError(f"it has {len(boxes)} bboxes but keypoints of {len(points)} objects; give each object both")
     objects = []
     for number, (values, bbox) in enumerate(zip(points, boxes, strict=True), 1):
-        with errors.row(f"{place} object {number}"):
+        with errors.row(f"{place} object {number}", image):
             edges = None if bbox is None else json_values.as_numbers(bbox, "bbox", 4).tolist()
             box = edges and json_values.box_from_corners(edges, bbox)
             objects.append(_Object(image, f"{place} object {number}", _points(values), box))

@@ -53,7 +53,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     unused: Counter[str] = Counter()
     contents: dict[str, tuple[str, list[csv_columns.Row]]] = {}
     for number, entry in enumerate(tasks, 1):
-        with errors.row(f"task number {number}"):
+        with errors.row(f"task number {number}") as row:
             task = json_values.as_object(entry)
             key = task.get("id")
             place = f"task {key}" if type(key) is int and abs(key) < 10**18 else f"task number {number}"
@@ -61,7 +61,8 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
             if place in contents:
                 raise ValueError(f"an earlier {place} has labels too; keep one annotation of a task")
             if results is not None:
-                contents[place] = _image(task, results), _rows(place, results, unused)
+                row.image = _image(task, results)
+                contents[place] = row.image, _rows(place, results, unused)
     folders = [images] if images else folders_near(path)
     contents = _without_upload_prefix(folders, contents)
     return labels_of_images(path, folders, contents, errors, unused, "label keypoints with <KeyPointLabels>")

@@ -44,16 +44,14 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     contents: dict[str, tuple[str, list[csv_columns.Row]]] = {}  # without the images that the files may hold
     for file in track(_files(path), "reading labels"):
         place = file.relative_to(path).as_posix()
-        with errors.row(place):
+        with errors.row(place) as row:
             content = json_values.load_json(file)
             if not isinstance(content, dict) or "shapes" not in content:
                 unused["JSON files without shapes"] += 1
                 continue
             image = json_values.as_text(content.get("imagePath"), "imagePath")
-            contents[place] = (
-                normalize_path(posixpath.join(posixpath.dirname(place), image.replace("\\", "/"))),
-                _rows(place, content, unused),
-            )
+            row.image = normalize_path(posixpath.join(posixpath.dirname(place), image.replace("\\", "/")))
+            contents[place] = row.image, _rows(place, content, unused)
     return labels_of_images(
         *(path, [images or path], contents, errors, unused, "label keypoints by points of their name"),
         check=lambda place, image: _check_own(Path(path, place), image),

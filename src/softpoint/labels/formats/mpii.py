@@ -106,7 +106,7 @@ def _labels(path: Path, people: list[Subject], errors: RowErrors, images: Path |
     tails = Tails(best_folder([images] if images else folders_near(path), written), written)
     subjects = []
     for person in people:
-        with errors.row(person.place):
+        with errors.row(person.place, person.image):
             check_count(len(person.keypoints), count, "joints")
             person.image = tails[person.image]
             subjects.append(person)

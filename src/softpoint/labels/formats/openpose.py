@@ -52,8 +52,8 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     unused: Counter[str] = Counter()
     people: list[tuple[str, str, np.ndarray | None]] = []
     for file in track(sorted(path.glob(f"*{_ENDING}")), "reading labels"):
-        with errors.row(file.name):
-            image = json_values.as_text(image_of_stem(folder, file.name.removesuffix(_ENDING)), "image")
+        with errors.row(file.name) as row:
+            row.image = image = json_values.as_text(image_of_stem(folder, file.name.removesuffix(_ENDING)), "image")
             content = json_values.as_object(json_values.load_json(file))
             entries = json_values.as_list(content.get("people"), "people")
             people += [(f"{file.name} person {i}", image, _points(e, unused)) for i, e in enumerate(entries, 1)]
@@ -62,7 +62,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     count = usual_count((len(points) for *_, points in people if points is not None), errors, missing)
     subjects = []
     for place, image, points in people:
-        with errors.row(place):
+        with errors.row(place, image):
             keypoints = unlabeled_points(count)[0] if points is None else points
             check_count(len(keypoints), count)
             subjects.append(Subject(image, place, keypoints, visibility_of(keypoints)))

@@ -18,7 +18,7 @@ from softpoint.labels.formats.parsing.rows import (
     usual_count,
     visibility_of,
 )
-from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.row_errors import Row, RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.progress import track
 
@@ -46,14 +46,14 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     found: list[tuple[str, str, np.ndarray]] = []
     for file in track(_files(path), "reading labels"):
         place = file.relative_to(path)
-        with errors.row(place.as_posix()):
-            image = (place.parent / image_of_stem(folder / place.parent, file.stem)).as_posix()
-            found.append((place.as_posix(), json_values.as_text(image, "image"), _points(file)))
+        with errors.row(place.as_posix()) as row:
+            row.image = (place.parent / image_of_stem(folder / place.parent, file.stem)).as_posix()
+            found.append((place.as_posix(), json_values.as_text(row.image, "image"), _points(file, row)))
     missing = f"{path}: none of its files *.pts has points; name the folder that has them"
     count = usual_count((len(points) for *_, points in found), errors, missing)
     subjects = []
     for place_, image, points in found:
-        with errors.row(place_):
+        with errors.row(place_, image):
             check_count(len(points), count)
             subjects.append(Subject(image, place_, points, visibility_of(points), written=points + 1))
     return Labels(str(path), str(folder), skeleton_of(numbered(count)), tuple(subjects))
@@ -63,7 +63,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*.pts") if not file.name.startswith(".") and file.is_file())
 
 
-def _points(file: Path) -> np.ndarray:
+def _points(file: Path, row: Row) -> np.ndarray:
     """Return float64 (K, 2), counted from 0."""
     lines = read_lines(file)
     inside = [(number, line.split()) for number, line in lines if not line.lower().startswith(("version", "n_points"))]
@@ -71,7 +71,13 @@ def _points(file: Path) -> np.ndarray:
     stated = next((line.partition(":")[2].strip() for _, line in lines if line.lower().startswith("n_points")), "")
     if not inside or str(len(inside)) != stated:
         raise ValueError(f"it has {len(inside)} points, but n_points is {stated[:20] or 'missing'}; copy it again")
-    json_values.check_keypoint_count(len(inside))
+    count = json_values.check_keypoint_count(len(inside))
+    names = {name: [k] for k, name in enumerate(numbered(count))}
+    return row.usable(_numbers, inside, lambda: names, (0, ["nan", "nan"])) - 1
+
+
+def _numbers(inside: list[tuple[int, list[str]]]) -> np.ndarray:
+    """Return float64 (K, 2) as written."""
     points = np.empty((len(inside), 2))
     for k, (number, cells) in enumerate(inside):
         if len(cells) != 2:
@@ -79,4 +85,4 @@ def _points(file: Path) -> np.ndarray:
         points[k] = [parse_float(cell) for cell in cells]
         if not np.isfinite(points[k]).all() and not np.isnan(points[k]).all():
             raise half_point(f"keypoint_{k + 1}", *points[k].tolist())
-    return points - 1
+    return points

@@ -62,7 +62,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     tails = Tails(max(folders, key=numbered_in.__getitem__) if numbers else best_folder(folders, named), named)
     subjects = []
     for place, key, points, box in poses:
-        with errors.row(place):
+        with errors.row(place, key if isinstance(key, str) else "") as row:
             check_count(len(points), count, "keypoints")
             image = _of_number(tails.folder, key) if isinstance(key, int) else tails[key]
             if image is None:
@@ -70,6 +70,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
                     f"image_id {json_values.quote(key)} is not the name of an image in {tails.folder}; set data.images"
                     f" to the folder that has {str(key)[:40].zfill(_DIGITS)}.jpg, or write paths as image_id"
                 )
+            row.image = image
             subjects.append(Subject(image, place, points, visibility_of(points), box))
     alphapose = any(isinstance(entry, dict) and "box" in entry for entry in entries)
     names = COCO if alphapose and count == len(COCO) else numbered(count)

@@ -15,7 +15,7 @@ from softpoint.images.decode import image_size
 from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near
 from softpoint.labels.formats.parsing.rows import parse_float, read_lines, unlabeled_points, visibility_of
 from softpoint.labels.missing import WORDS
-from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.row_errors import Row, RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 
@@ -67,8 +67,8 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     subjects = []
     for number, specimen in enumerate(specimens, 1):
         place = f"specimen {number} (line {specimen.line})"
-        with errors.row(place):
-            subjects.append(_subject(specimen, place, count, tails))
+        with errors.row(place, specimen.image) as row:
+            subjects.append(_subject(specimen, row, count, tails))
     # Landmarks have no names, so that flip pairs are unknown.
     skeleton = Skeleton(tuple(f"LM{i}" for i in range(1, count + 1)))
     return Labels(str(path), str(folder), skeleton, tuple(subjects), unused={"curves and outlines": ignored["POINTS"]})
@@ -107,7 +107,7 @@ def _specimens(path: Path) -> tuple[list[_Specimen], Counter[str]]:
     return specimens, ignored
 
 
-def _subject(specimen: _Specimen, place: str, count: int, tails: Tails) -> Subject:
+def _subject(specimen: _Specimen, row: Row, count: int, tails: Tails) -> Subject:
     rows = specimen.rows
     if not (specimen.stated.isascii() and specimen.stated.isdigit()):
         raise ValueError(f"LM={specimen.stated!r} is not a number of landmarks")
@@ -122,9 +122,16 @@ def _subject(specimen: _Specimen, place: str, count: int, tails: Tails) -> Subje
         raise ValueError("it has no line IMAGE=; add one that names its image")
     image = tails[specimen.image]
     size = image_size(tails.folder / image)
-    written = np.array([_point(line, text) for line, text in rows]) if rows else unlabeled_points(count)[0]
+    written = row.usable(_points, rows, lambda: {f"LM{k + 1}": [k] for k in range(count)}, (0, "NA NA"))
+    if not rows:
+        written = unlabeled_points(count)[0]
     points = np.stack([written[:, 0], size[0] - written[:, 1]], axis=1)
-    return Subject(image, place, points, visibility_of(points), name=specimen.name, size=size, written=written)
+    return Subject(image, row.place, points, visibility_of(points), name=specimen.name, size=size, written=written)
+
+
+def _points(rows: list[_Line]) -> np.ndarray:
+    """Return float64 (K, 2) as written."""
+    return np.array([_point(line, text) for line, text in rows])
 
 
 def _point(line: int, text: str) -> tuple[float, float]:

@@ -76,7 +76,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
         subject = None
     contents: dict[str, tuple[str, list[csv_columns.Row]]] = {}
     for place, (image, own) in entries.items():
-        with errors.row(place):
+        with errors.row(place, image):
             contents[place] = image, _rows(place, own, name, subject, unused)
     counts = Counter(len(points) for _, rows in contents.values() for *_, points in rows if points)
     usual = 0 if name else max(counts, key=counts.__getitem__, default=0)  # points of a subject; 0 for any number
@@ -108,9 +108,9 @@ def _of_json(path: Path, errors: RowErrors, unused: Counter[str]) -> Iterator[tu
         raise ValueError(f"{path}: {error}") from error
     for number, entry in enumerate(content.values(), 1):
         place = f"image number {number}"
-        with errors.row(place):
+        with errors.row(place) as row:
             fields = json_values.as_object(entry)
-            image = json_values.as_text(fields.get("filename"), "filename").replace("\\", "/")
+            row.image = image = json_values.as_text(fields.get("filename"), "filename").replace("\\", "/")
             found = fields.get("regions") or []
             found = [*found.values()] if isinstance(found, dict) else json_values.as_list(found, "regions")
             yield place, (image, [_region(json_values.as_object(region)) for region in found])
@@ -167,10 +167,10 @@ def _of_csv(path: Path, errors: RowErrors) -> Iterator[tuple[str, tuple[str, lis
     columns = [header.index(title) for title in ("filename", *_COLUMNS)]
     found: dict[str, tuple[str, list[_Region]]] = {}
     for line, cells in rows[1:]:
-        with errors.row(f"line {line}"):
+        with errors.row(f"line {line}") as row:
             check_length(cells, len(header))
             image, *texts = (cells[column] for column in columns)
-            image = json_values.as_text(image, "filename").replace("\\", "/")
+            row.image = image = json_values.as_text(image, "filename").replace("\\", "/")
             region = _Region(*(json_values.as_object(json_values.parse_json(text or "{}")) for text in texts))
             own = found.setdefault(image, (f"line {line}", []))[1]
             own += [region] if region.shape else []

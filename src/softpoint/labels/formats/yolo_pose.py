@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from softpoint.labels.formats.parsing.path_search import Tails, tail_below
 from softpoint.labels.formats.parsing.rows import parse_float, read_lines, unlabeled_points
 from softpoint.labels.formats.parsing.yolo_config import Config, find_config, read_config
 from softpoint.labels.missing import WORDS
-from softpoint.labels.row_errors import NothingLeftError, RowErrors
+from softpoint.labels.row_errors import NothingLeftError, Row, RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 from softpoint.paths import normalize_path
 from softpoint.progress import track
@@ -65,7 +66,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
         label_files.setdefault(_label_file(root, image), []).append(image)
     subjects: list[Subject] = []
     for labels, sharing in track(label_files.items(), "reading labels"):
-        with errors.row(Path(os.path.relpath(labels, root)).as_posix()):
+        with errors.row(Path(os.path.relpath(labels, root)).as_posix(), sharing[0]):
             if len(sharing) > 1 and labels.is_file():
                 raise ValueError(f"{' and '.join(sharing)} both have its name; rename one of the two and its labels")
             for image in sharing:
@@ -162,12 +163,12 @@ def _subjects(root: Path, image: str, file: Path, group: str, config: Config, er
     size = image_size(root / image, ReadOptions("apply"))  # Ultralytics measures an image as it is shown
     subjects = []
     for number, line in lines:
-        with errors.row(f"{place} line {number}"):
-            subjects.append(_subject(line.split(), image, f"{place} line {number}", group, config, size))
+        with errors.row(f"{place} line {number}", image) as row:
+            subjects.append(row.usable(partial(_subject, row, group, config, size), line.split(), config.parts, "nan"))
     return subjects
 
 
-def _subject(cells: list[str], image: str, place: str, group: str, config: Config, size: tuple[int, int]) -> Subject:
+def _subject(row: Row, group: str, config: Config, size: tuple[int, int], cells: list[str]) -> Subject:
     if len(cells) != 5 + config.count * config.dimensions:
         raise ValueError(
             f"it has {len(cells)} numbers; kpt_shape [{config.count}, {config.dimensions}] requires"
@@ -188,7 +189,7 @@ def _subject(cells: list[str], image: str, place: str, group: str, config: Confi
     keypoints[columns] = np.where(labeled[:, None], points[:, :2] * size[::-1], np.nan)
     box = _box(values[1:5], size)
     category = config.classes[number]
-    return Subject(image, place, keypoints, visibility, box, category, group=group, size=size, written=written)
+    return Subject(row.image, row.place, keypoints, visibility, box, category, group=group, size=size, written=written)
 
 
 def _visibility(points: np.ndarray) -> np.ndarray:

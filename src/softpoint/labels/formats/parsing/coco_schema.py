@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from softpoint.labels.formats.parsing import json_values
+from softpoint.labels.row_errors import Row
 from softpoint.labels.schema import UNLABELED, Subject
 
 Entry = dict[str, Any]
@@ -33,6 +34,10 @@ class Category(NamedTuple):
     keypoints: tuple[str, ...]
     edges: tuple[tuple[str, str], ...]
     columns: np.ndarray = np.empty(0, np.int64)  # indices of its keypoints in the skeleton of all categories
+
+    def parts(self) -> dict[str, range]:
+        """Return the places of x, y and v of each keypoint in the list of an annotation."""
+        return {name: range(3 * k, 3 * k + 3) for k, name in enumerate(self.keypoints)}
 
 
 @dataclass(eq=False)
@@ -118,7 +123,7 @@ def parse_image(entry: Entry, place: str) -> Image:
 
 
 def parse_subject(
-    entry: Entry, place: str, image: Image, category: Category, unlabeled: Points, unused: Counter[str]
+    entry: Entry, row: Row, image: Image, category: Category, unlabeled: Points, unused: Counter[str]
 ) -> Subject | None:
     """Return the subject of an annotation; None if it has neither box nor labeled point.
 
@@ -127,7 +132,9 @@ def parse_subject(
     """
     if (crowd := entry.get("iscrowd") or 0) not in (0, 1):
         raise ValueError(f"iscrowd is {json_values.quote(crowd)}; it must be 0 or 1")
-    points = _points(entry["keypoints"], category, unlabeled) if entry.get("keypoints") else unlabeled
+    points = unlabeled
+    if values := entry.get("keypoints"):
+        points = row.usable(lambda v: _points(v, category, unlabeled), values, category.parts, 0)
     box = parse_bbox(entry["bbox"]) if entry.get("bbox") else None
     area = json_values.as_number(entry["area"], "area") if entry.get("area") is not None else math.nan
     if area < 0:
@@ -139,7 +146,7 @@ def parse_subject(
     keypoints, visibility = unlabeled if crowd else points
     return Subject(
         image=image.path,
-        place=place,
+        place=row.place,
         keypoints=keypoints,
         visibility=visibility,
         box=box,

@@ -71,6 +71,22 @@ def subject_columns(source: str, header: Sequence[str], taken: Collection[int] =
     return columns
 
 
+def image_in(columns: Mapping[str, int], cells: Sequence[str]) -> str:
+    """Return the image that a row names; "" where its cell is missing."""
+    return cells[columns["image"]] if columns["image"] < len(cells) else ""
+
+
+def optional_parts(columns: Mapping[str, int]) -> dict[str, list[int]]:
+    """Return the columns of each field of a subject that may be empty where it cannot be read.
+
+    >>> optional_parts({"image": 0, "area": 1, "image_height": 2, "image_width": 3})
+    {'area': [1], 'size of the image': [2, 3]}
+    """
+    parts = {"box": _BOX, "area": ("area",), "crowd": ("crowd",), "size of the image": _SIZE}
+    found = {part: [columns[name] for name in names if name in columns] for part, names in parts.items()}
+    return {part: own for part, own in found.items() if own}
+
+
 def subject_fields(columns: Mapping[str, int], cells: Sequence[str], separator: str = ",") -> dict[str, Any]:
     """Return the fields filled in in one row as arguments of `Subject`; raise ValueError for impossible values."""
 

@@ -73,17 +73,17 @@ def labels_of(path: Path, columns: Sequence[Column], rows: Sequence[Row], errors
     unique = UniqueRows()
     subjects: list[Subject] = []
     for i, (place, parts, numbers) in enumerate(rows):
-        with errors.row(place):
+        image = image_of(parts)
+        with errors.row(place, image) as row:
             if isinstance(numbers, ValueError):
                 raise numbers
             if not all(parts):
                 raise ValueError(f"image path {list(parts)} has an empty part; write the whole path")
-            if i in unusable:
-                j, k = np.argwhere(invalid[i])[0]
+            for j, k in np.argwhere(invalid[i]).tolist() if i in unusable else []:
                 name = f"{names[k]} of {individuals[j]}" if individuals[j] else names[k]
-                x, y = points[i, j, k]
-                raise half_point(name, x, y)
-            image = "/".join(parts).replace("\\", "/")  # DeepLabCut on Windows writes backslashes
+                row.refuse(name, half_point(name, *points[i, j, k]))
+                points[i, j, k], visibility[i, j, k] = np.nan, UNLABELED
+                labeled[i][j] = bool(visibility[i, j].any())
             unique.add(normalize_path(image), place, image)
             subjects += [
                 Subject(image, f"{place}, {name}" if name else place, points[i, j], visibility[i, j], name=name)
@@ -93,6 +93,15 @@ def labels_of(path: Path, columns: Sequence[Column], rows: Sequence[Row], errors
     return Labels(
         str(path), str(_image_root(path, subjects)), Skeleton(names, infer_flip_pairs(names)), tuple(subjects)
     )
+
+
+def image_of(parts: Sequence[str]) -> str:
+    """Return the path of an image from its parts.
+
+    >>> image_of(["labeled-data", "v", "img1.png"]), image_of(["v\\\\img1.png"])
+    ('labeled-data/v/img1.png', 'v/img1.png')
+    """
+    return "/".join(parts).replace("\\", "/")  # DeepLabCut on Windows writes backslashes
 
 
 def _of_one_animal(columns: Sequence[Column]) -> Sequence[Column]:

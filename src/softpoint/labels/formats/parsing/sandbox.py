@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from softpoint.images.process import limit_memory
-from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.row_errors import RowError, RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 
@@ -61,7 +61,7 @@ def read_labels(module: str, path: Path, errors: RowErrors, images: Path | None,
                 raise ValueError(f"{output.stat().st_size} bytes")
             content = json.loads(output.read_bytes())
             errors.rows += int(content["rows"])
-            errors.errors += [str(error) for error in content["errors"]]
+            errors.errors += [RowError(*map(str, error)) for error in content["errors"]]
             labels = _labels(content["labels"]) if "labels" in content else None
         except Exception as error:  # a process misled by a hostile file may have written anything
             raise _damaged(path, f"its reader returned an invalid result ({type(error).__name__}: {error})") from error

@@ -105,7 +105,7 @@ def labels_of_images(
     rows: list[csv_columns.Row] = []
     unique = UniqueRows()
     for place, (written, subjects) in contents.items():
-        with errors.row(place):
+        with errors.row(place, written):
             image = tails[written]
             check(place, image)
             unique.add(normalize_path(image), place, image)

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from softpoint.labels.formats.parsing import json_values
+from softpoint.labels.formats.parsing.known_skeletons import numbered
 from softpoint.labels.formats.parsing.rows import read_head
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 
@@ -37,6 +38,11 @@ class Config:
     def categories(self) -> dict[str, tuple[str, ...]]:
         """Return the keypoints of each class, by its name."""
         return {name: self.keypoints[number] for number, name in self.classes.items()}
+
+    def parts(self) -> dict[str, range]:
+        """Return the places of the numbers of each keypoint in a line of labels, after class and box."""
+        names = next(iter(self.keypoints.values())) if len(set(self.keypoints.values())) == 1 else numbered(self.count)
+        return {name: range(5 + k * self.dimensions, 5 + (k + 1) * self.dimensions) for k, name in enumerate(names)}
 
     def entry_names(self) -> list[str]:
         """Return the folders and lists of images as written."""
