@@ -16,6 +16,7 @@ from helpers.training import read_csv, write_labels
 from softpoint.audit.fixes import Change
 from softpoint.images.decode import read_image
 from softpoint.labels.formats import read_labels
+from softpoint.labels.row_errors import RowErrors
 
 COCO = """{"images": [{"id": 7, "file_name": "a.png"}], "categories": [{"id": 1, "name": "m", "keypoints": ["nose"]}],
 "annotations": [{"id": 9, "image_id": 7, "category_id": 1, "keypoints": [3, 4, 2], "track_id": 5}]}"""
@@ -89,13 +90,13 @@ def test_a_row_that_cannot_be_read_is_reported_once(start: Callable, tmp_path: P
     ending = start("inspect", *words)
     assert ending.code == 1 and (ending.out + ending.err).count("'many'") == 1
     found = report(tmp_path)
-    assert found["subjects"] == 11 and sum(found["splits"].values()) == 11
+    assert found["subjects"] == 12 and sum(found["splits"].values()) == 11  # which training would use
     kinds = {finding["kind"]: finding for finding in found["findings"]}
-    assert "line 7" in kinds["unreadable_row"]["examples"][0]["value"] and "refused" not in kinds
+    assert kinds["unreadable_row"]["examples"][0]["place"] == "line 7" and not {"refused", "unlabeled"} & {*kinds}
 
 
 def test_labels_of_which_no_row_can_be_read_are_refused_with_their_rows(start: Callable, tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_text("image,nose_x,nose_y\na.png,1,one\nb.png,2,two\n")
+    (tmp_path / "labels.csv").write_text("image,nose_x,nose_y\na.png,1\nb.png,2\n")
     ending = start("inspect", f"data.labels={tmp_path / 'labels.csv'}")
     assert ending.code == 1 and "labels no image; no row can be used" in ending.err
     assert "line 2: " in ending.err and "line 3: " in ending.err
@@ -147,14 +148,26 @@ def test_the_command_writes_what_it_lists(start: Callable, tmp_path: Path, name:
     assert ending.code == 0, ending.out + ending.err
     assert path.read_bytes() == before and "left in" in ending.out
     changes = [Change(**row) for row in read_csv(tmp_path / "out" / "fixes.csv")]
-    assert changes[-1].change == "left out" and changes[-1].place == "line 3" and "'many'" in changes[-1].detail
-    raw = read_labels(path, missing="none", on_error="skip")
+    assert changes[-1][:4] == ("line 3", "v/a.png", "blanked", "l_ear") and "'many'" in changes[-1].detail
+    raw = read_labels(path, missing="none", errors=RowErrors(str(path), silent=True))
     again, expected = read_labels(tmp_path / name), applied(raw, changes[:-1])
     assert again.images == expected.images and "v/seen.png" in again.images
     np.testing.assert_array_equal(again.keypoints, expected.keypoints)
     np.testing.assert_array_equal(again.visibility, expected.visibility)
     ending = start("inspect", *words, f"fix={tmp_path / name}")
     assert ending.code == 1 and "exists, and no file is overwritten" in ending.err
+
+
+@pytest.mark.parametrize("name", ["report.json", "fixes.csv"])
+def test_outputs_replace_neither_labels_nor_each_other(start: Callable, tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, ROWS)
+    ending = start("inspect", f"data.labels={path}", f"output={tmp_path}", f"fix={tmp_path / name}")
+    assert ending.code == 1 and f"would write {name} over {tmp_path / name}" in ending.err
+    before = path.rename(tmp_path / "fixes.csv").read_bytes()
+    ending = start("inspect", f"data.labels={tmp_path / 'fixes.csv'}", f"output={tmp_path}")
+    assert ending.code == 1 and "name another folder" in ending.err
+    assert [file.name for file in tmp_path.iterdir()] == ["fixes.csv"]
+    assert (tmp_path / "fixes.csv").read_bytes() == before
 
 
 def test_a_split_of_the_user_is_not_replaced(start: Callable, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -91,7 +92,6 @@ def test_the_parts_of_each_confidence_are_a_table(run: Path, start: Callable, tm
 def test_images_of_one_name_do_not_hide_each_other_and_folders_may_be_numbers(
     run: Path, start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
 
     monkeypatch.chdir(tmp_path)
     source, output = tmp_path / "2024", tmp_path / "7"
@@ -128,6 +128,18 @@ def test_what_is_missing_is_named(
     ending = start("predict", f"ckpt={file}", f"source={source}", f"output={tmp_path / 'out'}", "window=false")
     assert ending.code == 1 and "Traceback" not in ending.err and message in ending.err
     assert not (tmp_path / "out" / "predictions.csv").exists()
+
+
+def test_results_replace_no_source(run: Path, start: Callable, tmp_path: Path) -> None:
+    image = tmp_path / "images" / "a.jpg"
+    shutil.copytree(run.parent / "moved" / "video0", image.parent)
+    read = next(image.parent.glob("*.png")).rename(image).read_bytes()
+    labels = tmp_path / "predictions.csv"
+    labels.write_text("image,nose_x,nose_y\nimages/a.jpg,1,2\n")
+    for source, said in ((image.parent, "over the images there"), (labels, "would write predictions.csv over")):
+        ending = start("predict", f"ckpt={run / 'checkpoints' / 'best.ckpt'}", f"source={source}", f"output={tmp_path}")
+        assert ending.code == 1 and said in ending.err and "name another folder" in ending.err
+    assert image.read_bytes() == read and sorted(file.name for file in tmp_path.iterdir()) == ["images", labels.name]
 
 
 def test_one_row_a_box(run: Path, start: Callable, tmp_path: Path) -> None:

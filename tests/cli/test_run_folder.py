@@ -240,6 +240,17 @@ def test_a_folder_of_results_is_locked_and_keeps_no_lock(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.rglob("*")] == ["a", "results", "a.csv"] and not is_new(results)
 
 
+def test_a_file_of_results_is_locked_alone(tmp_path: Path) -> None:
+    with run_folder.held:
+        run_folder.lock_file(tmp_path / "new" / "a.json")
+        with pytest.raises(ValueError, match=r"writing to .*a\.json \(pid=\d+ .*name another file"):
+            run_folder.lock_file(tmp_path / "new" / "a.json")
+        run_folder.lock_file(tmp_path / "new" / "b.json")
+        (tmp_path / "new" / "b.json").write_text("1")
+        run_folder.lock_file(tmp_path / "unused" / "c.json")
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "b.json"]
+
+
 def test_a_lock_that_was_removed_while_it_was_taken_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fcntl = pytest.importorskip("fcntl")
     monkeypatch.setattr(fcntl, "flock", lambda file, how: (tmp_path / LOCK).unlink())

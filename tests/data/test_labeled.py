@@ -61,6 +61,21 @@ def test_a_split_file_is_followed(folder: Path, tmp_path: Path) -> None:
     assert carved == list(range(2, 12)) and len(data.splits["val"])
 
 
+def test_a_run_that_goes_on_with_other_boxes_says_so(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def with_boxes(edge: int) -> LabeledData:
+        rows = [f"{image},0,0,{edge},{edge}" for image in opened(folder).labels.images]
+        (tmp_path / "boxes.csv").write_text("\n".join(["image,box_left,box_top,box_right,box_bottom", *rows]))
+        return opened(folder, mode="instance", boxes=str(tmp_path / "boxes.csv"))
+
+    state = with_boxes(300).state_dict()
+    with_boxes(300).load_state_dict(state)
+    assert "trained on so far" not in caplog.text
+    with_boxes(310).load_state_dict(state)
+    assert "the values of the boxes are not those that the run was trained on so far" in caplog.text
+
+
 def test_another_split_is_refused(folder: Path) -> None:
     state = opened(folder).state_dict()
     opened(folder).load_state_dict(state)

@@ -110,11 +110,13 @@ def test_chosen_images_alone_are_loaded(labels: Path) -> None:
 
 
 def test_an_audit_keeps_all_that_can_be_read(labels: Path) -> None:
-    labels.write_text(THREE + "gone.png,,1,2,3,4\nb.png,,many,2,3,4\n")
+    labels.write_text(THREE + "gone.png,,1,2,3,4\nb.png,,many,2,3,4\nc.png,1\n")
     loaded = load_labels(LabelSource(labels), audit=True)
-    assert loaded.labels.images == ("a.png", "b.png", "./a.png", "gone.png")
-    assert loaded.sizes.tolist() == [[10, 12], [10, 12], [10, 12], [0, 0]]
-    assert "does not exist" in str(loaded.scans["gone.png"].error) and len(loaded.errors.skipped) == 1
+    assert loaded.labels.images == ("a.png", "b.png", "./a.png", "gone.png", "b.png")
+    assert loaded.sizes.tolist() == [[10, 12], [10, 12], [10, 12], [0, 0], [10, 12]]
+    assert "does not exist" in str(loaded.scans["gone.png"].error)
+    assert loaded.labels.visibility[-1].tolist() == [0, 2]
+    assert [(row.image, row.part) for row in loaded.errors.skipped] == [("b.png", "k0"), ("c.png", "")]
 
 
 def test_a_source_reads_no_file_and_checks_its_options() -> None:
@@ -131,6 +133,13 @@ def test_images_are_opened_once(labels: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in ("size", "decoded"):
         monkeypatch.setattr(ImageFolder, name, lambda self, image: pytest.fail(f"{image} is opened again"))
     assert load_labels(source).scans == first.scans and any(user_cache_dir().glob("*.scans.json"))
+
+
+@pytest.mark.parametrize("name", ["boxes.csv", "boxes_detections.json", "boxes_instances.json"])
+def test_boxes_in_place_of_labels_are_told(data_root: Path, name: str) -> None:
+    path = data_root / "cases" / "missing" / name
+    with pytest.raises(ValueError, match=f"{name} holds boxes and names no keypoint; .* boxes={path}"):
+        load_labels(LabelSource(path))
 
 
 def test_crops_are_those_of_a_detector_where_it_found_the_subject(

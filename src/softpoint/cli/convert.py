@@ -11,6 +11,7 @@ def main(cfg: DictConfig) -> None:
     """Read any format that training reads, write another one, and print what was read and written."""
     from pathlib import Path
 
+    from softpoint.cli.run_folder import lock_file
     from softpoint.images import ImageFolder
     from softpoint.images.read_options import ReadOptions
     from softpoint.labels.convert import check_splits_path, left_out, summary, write_labels, written_lines
@@ -24,6 +25,7 @@ def main(cfg: DictConfig) -> None:
     output = Path(cfg.output)
     if output.is_dir():
         raise ValueError(f"output={output} is a folder; name a file in it")
+    lock_file(output)
     if output.exists() and not cfg.overwrite:
         raise ValueError(f"output={output} exists; name another file, or set overwrite=true")
     check_choice("skeleton", cfg.skeleton, ("same", "union"))

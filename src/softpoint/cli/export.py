@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.faults import warn_of_faults
+from softpoint.cli.run_folder import lock_file, lock_output
 
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint
@@ -32,7 +33,8 @@ def main(cfg: DictConfig) -> None:
     if cfg.hub is not None:
         check_repo_id(cfg.hub)
     if cfg.format == "safetensors":
-        folder = save_pretrained(checkpoint, cfg.output or f"{name}.model")
+        lock_output(output := Path(cfg.output or f"{name}.model"))
+        folder = save_pretrained(checkpoint, output)
         print(f"{folder}: config.json, model.safetensors and README.md, read back with equal weights")
         if cfg.hub is not None:
             logging.getLogger("httpx").setLevel(logging.WARNING)  # which would tell of every request
@@ -53,6 +55,7 @@ def _export_program(cfg: DictConfig, checkpoint: Checkpoint, name: str) -> None:
 
     options = _options(cfg, checkpoint, cfg.format)
     path = Path(cfg.output or f"{name}{FORMATS[cfg.format].suffix}")
+    lock_file(path)
     images = _images(cfg, checkpoint, "test", cfg.check)
     difference, metadata = export(checkpoint, load_predictor(checkpoint), path, options, images, step)
     _write_card(cfg, checkpoint, path, cfg.format, difference)
@@ -69,6 +72,7 @@ def _export_all(cfg: DictConfig, checkpoint: Checkpoint, name: str) -> None:
     from softpoint.tables import NumberTable, console
 
     folder, predictor, missing = Path(cfg.output or f"{name}.exports"), load_predictor(checkpoint), []
+    lock_output(folder)
     images = _images(cfg, checkpoint, "test", cfg.check)
     timed = _typical(images, _image_size(cfg.image_size), checkpoint)
     table = NumberTable("file", ["MB", "px off, at most", "ms per image"])

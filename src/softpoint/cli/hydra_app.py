@@ -33,7 +33,15 @@ from softpoint.suggest import quoted
 
 # Keys whose value is a path or a name, of every command and of single ones.
 _TEXTS = {
-    *("data.labels", "data.images", "data.splits", "data.folder", "data.cache_dir", "data.unlabeled_images.source"),
+    *(
+        "data.labels",
+        "data.images",
+        "data.boxes",
+        "data.splits",
+        "data.folder",
+        "data.cache_dir",
+        "data.unlabeled_images.source",
+    ),
     *("backbone.weights", "backbone.folder", "init", "resume", "name", "hydra.run.dir", "hydra.sweep.dir"),
     *("data.keypoints", "data.categories"),
 }
@@ -73,6 +81,7 @@ def launch(command: str, words: Sequence[str]) -> Any:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print
     module = import_module(f"softpoint.cli.{command}")
+    words = [word for given in words for word in with_data_boxes(command, given, words)]
     words = [with_text(word, _TEXTS | _TEXTS_OF.get(command, set())) for word in words]
     words = getattr(module, "arguments", list)(words)
     config = getattr(module, "CONFIG", command)
@@ -124,6 +133,19 @@ def _best_device() -> str:
 
     print(f"device: {(device := best_device())}", flush=True)
     return device
+
+
+def with_data_boxes(command: str, word: str, words: Sequence[str]) -> list[str]:
+    """Return boxes=FILE as the settings of the data that it stands for in commands without a key of that name.
+
+    >>> with_data_boxes("train", "boxes=detected.json", ["boxes=detected.json"])
+    ['data.boxes=detected.json', 'data.mode=instance']
+    """
+    key, _, value = word.partition("=")
+    if key != "boxes" or "boxes" in _TEXTS_OF.get(command, set()):
+        return [word]
+    decided = command == "evaluate" or any(other.startswith("data.mode=") for other in words)
+    return [f"data.boxes={value}", *([] if decided or value == "null" else ["data.mode=instance"])]
 
 
 def with_text(word: str, keys: set[str]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from softpoint.cli.run_folder import lock_output
+from softpoint.cli.run_folder import keep_inputs, lock_file, lock_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from softpoint.audit import Report
     from softpoint.labels.load import LabelSource, LoadedLabels
     from softpoint.labels.split import Split
+
+_OUTPUTS = ("report.json", "images.png", "findings.png", "fixes.csv")
 
 
 def main(cfg: DictConfig) -> None:
@@ -36,17 +38,24 @@ def main(cfg: DictConfig) -> None:
     from softpoint.audit.console import print_report
     from softpoint.audit.pages import page_of_findings, page_of_labels
     from softpoint.labels.convert import check_splits_path
+    from softpoint.labels.label_sets import as_paths
     from softpoint.labels.load import load_labels
     from softpoint.paths import write_json
     from softpoint.viz import write_image
 
     source, split = instantiate(cfg.datamodule.source), instantiate(cfg.datamodule.split)
+    output = Path(cfg.output)
     target = None if cfg.fix is None else (Path(cfg.fix), fixed_format(Path(cfg.fix), source, cfg.fix_kinds))
+    files = [*as_paths(source.labels), source.boxes, split.splits, cfg.fix]
+    keep_inputs(output, _OUTPUTS, files)
     loaded = load_labels(source, audit=True)
+    shown = [path for path in loaded.labels.paths if path.endswith(_OUTPUTS)]
+    keep_inputs(output, _OUTPUTS, (loaded.image_folder.folder / path for path in shown))
     if target:
+        lock_file(target[0])
         check_splits_path(loaded.labels, target[0], f"no file is overwritten: name another fix={target[0]}")
     report = audit(loaded, source, split, cfg.data.seed, cfg.unlabeled)
-    output, labels, read = Path(cfg.output), loaded.labels, loaded.image_folder.read
+    labels, read = loaded.labels, loaded.image_folder.read
     lock_output(output)
     pages = {
         "images.png": page_of_labels(labels, read, cfg.images),

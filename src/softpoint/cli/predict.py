@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.faults import warn_of_faults
-from softpoint.cli.run_folder import lock_output
+from softpoint.cli.run_folder import keep_inputs, lock_output
 
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint, Predictor
     from softpoint.inference.batch.sources import Boxes, Source
+
+_TABLES = ("predictions.csv", "confidence.csv", "job.json", "labeled.mp4", "predictions.slp")
+_TABLES += ("predictions_coco.json", "predictions_dlc.csv", "predictions_dlc.h5")
 
 
 def main(cfg: DictConfig) -> None:
@@ -54,6 +58,7 @@ def main(cfg: DictConfig) -> None:
     options = PredictOptions(**plain | paths | reading)
     if cfg.video and all(isinstance(source, ImageSource) for source in sources):
         raise ValueError(f"video=true: there is no video in source={cfg.source}")
+    keep_sources(sources, file, output, options.images)
     lock_output(output)
     job = Job(predictor, options, output, boxes, track)
     unreadable = []
@@ -103,6 +108,19 @@ def _acceptance(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, Any]:
         raise ValueError(f"accept={cfg.accept} was found with tta={of.get('tta')}; predict with the same")
     print(f"accepting points of a confidence from {threshold:g} on, by {cfg.accept}")
     return {"threshold": threshold, "drop_below_threshold": True}
+
+
+def keep_sources(sources: Sequence[Source], boxes: Path | None, output: Path, images: bool) -> None:
+    """Raise ValueError where a result would replace a source, the file of boxes, or with `images` an image."""
+    for source in sources:
+        folder = output / source.output
+        keep_inputs(folder, _TABLES, [source.path, boxes])
+        parents = {name.rpartition("/")[0] for name in getattr(source, "names", ())} if images else set()
+        for parent in (os.path.realpath(source.folder / parent) for parent in parents):
+            if Path(parent).is_relative_to(os.path.realpath(folder / "images")):
+                raise ValueError(
+                    f"output={output} would draw into {parent}, over the images there; name another folder"
+                )
 
 
 def live(predictor: Predictor, checkpoint: Checkpoint, cfg: DictConfig, plain: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from itertools import chain, count
@@ -98,18 +98,22 @@ def new_folder(parent: str) -> str:
     return str(folder)
 
 
-def lock(folder: Path, until: ExitStack = held) -> None:
-    """Keep other commands from writing to a folder until this one ends; ValueError where one does already."""
+def lock(folder: Path, until: ExitStack = held, file: str = "") -> None:
+    """Keep other commands from writing to a folder, or to one file in it, until this one ends.
+
+    Raises ValueError where another command does already.
+    """
+    name, place, kind = (f".{file}{LOCK}", folder / file, "file") if file else (LOCK, folder, "folder")
     try:
-        until.enter_context(exclusive_lock(folder / LOCK, wait=False))
+        until.enter_context(exclusive_lock(folder / name, wait=False))
     except BlockingIOError as error:
-        by = f" ({owner(folder)})" if owner(folder) else ""
+        by = f" ({owner(folder, name)})" if owner(folder, name) else ""
         raise ValueError(
-            f"another process is writing to {folder}{by}; wait until it has ended, or name another folder"
+            f"another process is writing to {place}{by}; wait until it has ended, or name another {kind}"
         ) from error
     with suppress(OSError):
         of_job = f" job={slurm_job()}" * bool(slurm_job())
-        (folder / LOCK).write_text(f"pid={os.getpid()} host={socket.gethostname()}{of_job}", encoding="utf-8")
+        (folder / name).write_text(f"pid={os.getpid()} host={socket.gethostname()}{of_job}", encoding="utf-8")
 
 
 def lock_output(folder: Path) -> None:
@@ -121,13 +125,37 @@ def lock_output(folder: Path) -> None:
     lock(folder)
     if missing:
         held.callback(_remove_without_result, missing[0], missing[1:])
-    held.callback(_remove_lock, folder.absolute())
+    held.callback(_remove_lock, folder.absolute() / LOCK)
     held.enter_context(exit_on())
 
 
-def _remove_lock(folder: Path) -> None:
+def lock_file(path: Path) -> None:
+    """Lock one file of results until the command ends, as `lock_output` locks a folder."""
+    folder = path.absolute().parent
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    lock(folder, file=path.name)
+    held.callback(_remove_empty, missing)
+    held.callback(_remove_lock, folder / f".{path.name}{LOCK}")
+    held.enter_context(exit_on())
+
+
+def keep_inputs(folder: Path, outputs: Iterable[str], inputs: Iterable[str | Path | None]) -> None:
+    """Raise ValueError where an output in a folder would replace another file of the command."""
+    read = {os.path.realpath(path) for path in inputs if path}
+    for name in outputs:
+        if (place := os.path.realpath(folder / name)) in read:
+            raise ValueError(f"output={folder} would write {name} over {place}; name another folder")
+
+
+def _remove_lock(path: Path) -> None:
     with suppress(OSError):
-        (folder / LOCK).unlink()
+        path.unlink()
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _keep_other_run(folder: Path, resume: str | None) -> None:

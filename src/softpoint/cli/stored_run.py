@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.hydra_errors import CommandLine, hydras, key_of
 from softpoint.cli.overrides import override_value
+from softpoint.paths import LOCK
 
 # Keys of one start of a run: it may differ at the next.
 _OF_A_START = ("resume", "ckpt_path")
@@ -98,9 +99,9 @@ def kept_words(run: Path) -> list[str] | None:
     return sorted(own_words(map(str, OmegaConf.load(path)))) if path.is_file() else None
 
 
-def owner(run: Path) -> str:
+def owner(run: Path, name: str = LOCK) -> str:
     """Return the process, the host and the job that wrote last into the folder of a run; "" where it is not known."""
-    lock = run / ".lock"
+    lock = run / name
     return lock.read_text(encoding="utf-8", errors="replace").strip()[:200] if lock.is_file() else ""
 
 

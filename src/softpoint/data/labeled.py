@@ -229,13 +229,15 @@ class LabeledData(KeypointData):
 
     @cached_property
     def checksums(self) -> dict[str, str]:
-        """Digests of the values of the labels and of the pixels of all images that were scanned."""
+        """Digests of the values of the labels, of the boxes of crops, and of the pixels of images that were scanned."""
         digest = hashlib.sha256("\n".join(self.labels.images).encode())
         for array in (self.labels.keypoints, self.labels.visibility):
             digest.update(np.ascontiguousarray(array).tobytes())
+        boxes = self.loaded.boxes
+        crops = {} if boxes is None else {"boxes": hashlib.sha256(np.ascontiguousarray(boxes).tobytes()).hexdigest()}
         scanned = {"images": self.loaded.scans, "unlabeled_images": {scan.image: scan for scan in self.unlabeled_scans}}
         pixels = {part: _digest_of_pixels(scans) for part, scans in scanned.items() if scans}
-        return {"labels": digest.hexdigest()} | pixels
+        return {"labels": digest.hexdigest()} | crops | pixels
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue after the samples that were drawn; ValueError for another split: it would test trained images."""

@@ -71,6 +71,16 @@ def detections(
     return None
 
 
+def holds_boxes(path: Path) -> bool:
+    """Return whether a file is a detector's, with boxes and no keypoints."""
+    errors = RowErrors(str(path))
+    with suppress(ValueError, OSError):
+        found = detections(path, (), None, None, errors, Counter()) if path.is_file() else None
+        # Numbers of images, whose list is another file, are errors here.
+        return bool(found or (found is not None and _has_no_points(path) and b'"bbox"' in read_head(path)))
+    return False
+
+
 def _has_no_points(path: Path) -> bool:
     content = path.read_bytes()
     return not any(key in content for key in (b'"keypoints"', b'"_via_', b'"region_attributes"'))

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from softpoint.labels.detections import holds_boxes
 from softpoint.labels.formats import read_labels
 from softpoint.labels.merge import merge_labels
 from softpoint.labels.missing import Missing
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
+from softpoint.suggest import setting
 
 # A path, or a list of them.
 Paths = str | Path | Sequence[str | Path]
@@ -58,7 +60,15 @@ def read_sets(
         )
     parts = []
     for path, folder in zip(paths, folders, strict=True):
-        part = read_labels(path, format, errors.on_error, folder, fetch, errors.of(str(path)), missing)
+        try:
+            part = read_labels(path, format, errors.on_error, folder, fetch, errors.of(str(path)), missing)
+        except ValueError as error:
+            if format is None and holds_boxes(path):
+                raise ValueError(
+                    f"{path} holds boxes and names no keypoint; give labels of keypoints in its place, and this file"
+                    f" beside them as {setting('boxes', path)}, which crops by its boxes"
+                ) from error
+            raise
         parts.append(replace(part, folder=str(folder)) if folder else part)
     if len(parts) == 1:
         return parts[0]

@@ -163,6 +163,23 @@ def put(folder: Path, name: str, content: Any) -> Path:
     return written(folder, content if isinstance(content, str | bytes) else json.dumps(content), name)
 
 
+def test_ids_of_results_are_those_of_the_list_beside_them(tmp_path: Path) -> None:
+    path = put(tmp_path, "results.json", [result(n) | {"image_id": 7 - n} for n in (0, 1)])
+    with pytest.raises(ValueError, match=r"image_id 7 is not the name .* put COCO's JSON that lists the images"):
+        read_labels(path)
+    entries = [{"id": 7 - n, "file_name": IMAGES[n]} for n in (0, 1)]
+    coco = {"images": entries, "annotations": [], "categories": []}
+    written(tmp_path, json.dumps(coco), "annotations/val.json")
+    written(tmp_path, json.dumps(coco | {"images": entries[:1]}), "other.json")
+    labels = read_labels(path)
+    assert labels.images == IMAGES
+    np.testing.assert_array_equal(labels.keypoints, POINTS)
+    entries = [{"id": 6 + n, "file_name": IMAGES[n]} for n in (0, 1)]
+    written(tmp_path, json.dumps(coco | {"images": entries}), "val.json")
+    with pytest.raises(ValueError, match="name different images by its ids"):
+        read_labels(path)
+
+
 @pytest.mark.parametrize("case", FILES)
 def test_every_format_has_the_same_points(tmp_path: Path, case: str) -> None:
     format, name, make = FILES[case]
@@ -356,7 +373,9 @@ def test_training_frames_of_nwb(tmp_path: Path) -> None:
                 instance["skeleton"] = h5py.SoftLink("/processing/behavior/Skeletons/mouse")
     errors = RowErrors(str(path))
     labels = nwb.read_in_process(path, errors, None)
-    assert errors.errors == ["2: its instance 0 has no Skeleton; link it to one"] and recognize(path) == "nwb"
+    assert [*map(str, errors.errors)] == ["2: its instance 0 has no Skeleton; link it to one"] and recognize(
+        path
+    ) == "nwb"
     assert labels.images == ("b.png", "film.mp4/000012") and labels.skeleton.names == NAMES
     np.testing.assert_array_equal(labels.keypoints, POINTS[::-1])
     assert labels.visibility.tolist() == [[2, 1, 0], [2, 1, 2]]

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from softpoint.labels.formats import coco
 from softpoint.labels.formats.parsing import json_values
 from softpoint.labels.formats.parsing.coco_schema import parse_bbox, parse_id
 from softpoint.labels.formats.parsing.known_skeletons import COCO, numbered, skeleton_of
 from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near, image_of_stem
-from softpoint.labels.formats.parsing.rows import check_count, usual_count, visibility_of
+from softpoint.labels.formats.parsing.rows import check_count, read_head, usual_count, visibility_of
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 
@@ -38,8 +39,8 @@ def recognize(path: Path, head: bytes) -> bool:
 def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     """Return a subject per entry; a point of confidence 0 is unlabeled, and other confidences are not used.
 
-    An image_id is the path of an image, or COCO's id of one whose name is this number. 17 points of AlphaPose have
-    COCO's names, others numbers.
+    An image_id is the path of an image, an id in the list of images of COCO's file that lies beside, or the number that
+    is the name of an image, as COCO's are. 17 points of AlphaPose have COCO's names, others numbers.
     Raises ValueError for an empty list.
     """
     try:
@@ -56,6 +57,8 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     missing = f"{path} has no pose; check that the file is complete"
     count = usual_count((len(points) for _, _, points, _ in poses), errors, missing)
     folders = [images] if images else folders_near(path)
+    listed = _listed_names(path, {key for _, key, *_ in poses if isinstance(key, int)})
+    poses = [(place, listed.get(key, key), points, box) for place, key, points, box in poses]
     named = [key for _, key, *_ in poses if isinstance(key, str)]
     numbers = [key for _, key, *_ in poses if isinstance(key, int)][:_TRIED]
     numbered_in = {folder: sum(_of_number(folder, key) is not None for key in numbers) for folder in folders}
@@ -67,14 +70,40 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
             image = _of_number(tails.folder, key) if isinstance(key, int) else tails[key]
             if image is None:
                 raise ValueError(
-                    f"image_id {json_values.quote(key)} is not the name of an image in {tails.folder}; set data.images"
-                    f" to the folder that has {str(key)[:40].zfill(_DIGITS)}.jpg, or write paths as image_id"
+                    f"image_id {json_values.quote(key)} is not the name of an image in {tails.folder}; put COCO's JSON"
+                    f" that lists the images by these ids into {path.parent}, or set data.images to the folder that"
+                    f" has {str(key)[:40].zfill(_DIGITS)}.jpg"
                 )
             row.image = image
             subjects.append(Subject(image, place, points, visibility_of(points), box))
     alphapose = any(isinstance(entry, dict) and "box" in entry for entry in entries)
     names = COCO if alphapose and count == len(COCO) else numbered(count)
     return Labels(str(path), str(tails.folder), skeleton_of(names), tuple(subjects))
+
+
+def _listed_names(path: Path, ids: set[int]) -> dict[int | str, str]:
+    """Return the image of each id by the COCO file beside `path` that lists them all; empty without one.
+
+    Raises ValueError where two such files name different images.
+    """
+    found: dict[str, dict[int | str, str]] = {}
+    folders = (path.parent, path.parent / "annotations")
+    for file in sorted(file for folder in folders for file in folder.glob("*.json") if ids and file != path):
+        with suppress(ValueError, OSError):
+            names = _names_by_id(file) if coco.recognize(file, read_head(file)) else {}
+            if ids <= names.keys():
+                found[file.name] = {key: names[key] for key in ids}
+    (first, own), *others = [*found.items()] or [("", {})]
+    for name, other in others:
+        if other != own:
+            raise ValueError(f"{path}: {first} and {name} name different images by its ids; move the wrong one away")
+    return own
+
+
+def _names_by_id(file: Path) -> dict[int | str, str]:
+    entries = json_values.as_list(json_values.as_object(json_values.load_json(file)).get("images"), "images")
+    objects = [json_values.as_object(entry) for entry in entries]
+    return {parse_id(entry, "id"): json_values.as_text(entry.get("file_name"), "file_name") for entry in objects}
 
 
 def _points(fields: _Entry) -> np.ndarray:
