@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,6 +39,27 @@ def test_it_says_what_it_does(start: Callable, tmp_path: Path, to: str) -> None:
     np.testing.assert_array_equal(found.keypoints, expected.keypoints)
     assert found.images == expected.images and found.skeleton.names == expected.skeleton.names
     assert (found.visibility == expected.visibility).all() == (to != "dlc_csv")
+
+
+def test_coco_of_coco_keeps_what_is_no_label(start: Callable, tmp_path: Path) -> None:
+    images = [{"id": 30 + n, "file_name": f"{n}.png", "width": 9, "height": 8, "license": n} for n in (0, 1)]
+    subject = {"image_id": 30, "category_id": 5, "bbox": [1.0, 1.0, 5.0, 5.0], "area": 20.0, "iscrowd": 0}
+    own = {"segmentation": [[1, 1, 2, 2, 3, 3]], "track_id": 8, "attributes": {"tame": True}}
+    points = {"num_keypoints": 2, "keypoints": [1.0, 2.0, 2, 3.0, 4.0, 1]}
+    kind = {"id": 5, "name": "mouse", "supercategory": "animal", "keypoints": ["l", "r"], "skeleton": [[1, 2]]}
+    content = {
+        "info": {"year": 2026},
+        "licenses": [{"id": 1, "name": "CC"}],
+        "images": images,
+        "annotations": [{"id": 900, **subject, **points, **own}],
+        "categories": [kind | {"color": "red"}],
+    }
+    path, output = written(tmp_path, json.dumps(content), "a.json"), tmp_path / "b.json"
+    ending = start("convert", f"labels={path}", "to=coco", f"output={output}")
+    assert ending.code == 0 and "left out" not in ending.out
+    assert json.loads(output.read_text()) == content
+    ending = start("convert", f"labels={path}", "to=csv", f"output={tmp_path / 'c.csv'}")
+    assert "left out 2 id of images, 1 license of images, " in ending.out
 
 
 def test_a_stated_split_is_written_beside(start: Callable, tmp_path: Path, data_root: Path) -> None:

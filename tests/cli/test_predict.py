@@ -92,7 +92,6 @@ def test_the_parts_of_each_confidence_are_a_table(run: Path, start: Callable, tm
 def test_images_of_one_name_do_not_hide_each_other_and_folders_may_be_numbers(
     run: Path, start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
     monkeypatch.chdir(tmp_path)
     source, output = tmp_path / "2024", tmp_path / "7"
     source.mkdir()

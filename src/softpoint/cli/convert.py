@@ -39,5 +39,5 @@ def main(cfg: DictConfig) -> None:
     labels = with_found_names(labels, image_folder)
     written = write_labels(labels, cfg.to, output, image_folder, errors)
     print(*written_lines(written, cfg.to, output), sep="\n")
-    if lost := left_out(labels):
+    if lost := left_out(written):
         print(f"left out {', '.join(lost)}")

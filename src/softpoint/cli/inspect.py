@@ -126,7 +126,7 @@ def write_fixed(
     labels, changes = fixed_labels(raw, named, report.findings, source.missing, kinds)
     errors = RowErrors(loaded.errors.source, "skip", silent=True)
     written = write_labels(labels, to, path, loaded.image_folder, errors)
-    changes += [Change("", "", "left out", "", content) for content in left_out(raw)]
+    changes += [Change("", "", "left out", "", content) for content in left_out(written)]
     for row in (*loaded.errors.skipped, *errors.skipped):
         change = "blanked" if row.part else "left out"
         changes.append(Change(row.place, row.image, change, row.part, row.reason))

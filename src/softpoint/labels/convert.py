@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from softpoint.images import ImageFolder
-from softpoint.labels.formats import WRITERS
+from softpoint.labels.formats import WRITERS, coco
+from softpoint.labels.formats.parsing.coco_source import source_of
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
 from softpoint.labels.split import SPLITS, write_splits
@@ -19,7 +21,8 @@ def write_labels(labels: Labels, to: str, output: Path, image_folder: ImageFolde
     """Write labels in the format `to` and return those that were written; warn of what the format cannot hold.
 
     Images are opened only where the format states their sizes and the labels do not. Raises ValueError for an
-    unknown format, and for missing images unless `errors` skips them.
+    unknown format, and for missing images unless `errors` skips them. COCO that is written from one COCO file keeps its
+    other fields, and then none are `unread`.
     """
     check_choice("to", to, WRITERS)
     sizes = np.array([subject.size for subject in labels.subjects], dtype=np.int64).reshape(-1, 2)
@@ -27,6 +30,9 @@ def write_labels(labels: Labels, to: str, output: Path, image_folder: ImageFolde
         labels, sizes = _with_sizes(labels, image_folder, errors)
     if not len(labels):
         raise ValueError(f"{labels.source}: no subject is left to write")
+    if to == "coco" and (source := source_of(labels)) is not None:
+        coco.write(labels, output, sizes, source)
+        return replace(labels, unread={})
     WRITERS[to](labels, output, sizes)
     return labels
 
@@ -53,7 +59,7 @@ def write_stated_splits(labels: Labels, output: Path) -> Path | None:
 
 
 def left_out(labels: Labels) -> list[str]:
-    """Return phrases about what the file of `labels` holds and no file that is written does.
+    """Return phrases about what the file of `labels` holds and a file that is written from them does not.
 
     >>> from softpoint.labels.skeleton import Skeleton
     >>> left_out(Labels("a.json", ".", Skeleton(("nose",)), (), unread={"track_id of annotations": 2}))

@@ -17,6 +17,7 @@ import numpy as np
 
 from softpoint.labels.formats.parsing import coco_schema, json_values
 from softpoint.labels.formats.parsing.coco_schema import Category, Entry, Image
+from softpoint.labels.formats.parsing.coco_source import CocoSource
 from softpoint.labels.formats.parsing.coco_unnamed import complete
 from softpoint.labels.formats.parsing.known_skeletons import skeleton_of
 from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near, folders_with, tail_below
@@ -171,7 +172,7 @@ def _add_entries(
 ) -> None:
     """Add the parsed entries by id; None for an entry with an error and for a repeated id."""
     for position, entry in enumerate(entries):
-        place = _place(kind, position, entry)
+        place = coco_schema.place_of(kind, position, entry)
         with errors.row(place):
             key = coco_schema.parse_id(json_values.as_object(entry), "id")
             repeated = key in result
@@ -179,13 +180,6 @@ def _add_entries(
             if repeated:
                 raise ValueError(f"an earlier {kind} has the same id; give each its own")
             result[key] = parse(entry, place)
-
-
-def _place(kind: str, position: int, entry: Any) -> str:
-    key = entry.get("id") if isinstance(entry, dict) else None
-    if type(key) is int:
-        return f"{kind} {key}" if abs(key) < 10**18 else f"{kind} {json_values.quote(key)}"
-    return f"{kind} {json_values.quote(key)}" if isinstance(key, str) else f"{kind} number {position + 1}"
 
 
 def _add_subjects(
@@ -199,7 +193,7 @@ def _add_subjects(
     """Add the subjects to their images, and count in `unused` what they do not hold."""
     ids: set[int | str] = set()
     for position, entry in enumerate(entries):
-        place = _place("annotation", position, entry)
+        place = coco_schema.place_of("annotation", position, entry)
         with errors.row(place) as row:
             image = _resolve(images, json_values.as_object(entry), "image")
             image.invalid += 1
@@ -225,35 +219,38 @@ def _resolve(by_id: dict[Any, _T | None], entry: Entry, kind: str) -> _T:
     return result
 
 
-def write(labels: Labels, path: Path, sizes: np.ndarray) -> None:
+def write(labels: Labels, path: Path, sizes: np.ndarray, source: CocoSource | None = None) -> None:
     """Write a file that `read` and COCO's own tools read, completely or not at all.
 
     COCO requires a box and an area: a subject without box gets that of its labeled pixels, one without area the area
     of its box. Subjects without category get `DEFAULT_CATEGORY`. `sizes` (N, 2) is the height and width of each
-    subject's image.
+    subject's image. The fields and ids of a `source` stay.
     """
     assert len(sizes) == len(labels)
     keypoints = _keypoints_of_categories(labels)
-    ids = {name: number for number, name in enumerate(keypoints, 1)}
+    source = source or CocoSource({}, {}, {}, {})
+    ids = {name: source.categories.get(name, {}).get("id", number) for number, name in enumerate(keypoints, 1)}
     columns = {name: [labels.skeleton.index(part) for part in parts] for name, parts in keypoints.items()}
     images: dict[str, Entry] = {}
     annotations: list[Entry] = []
     for subject, (height, width) in zip(labels.subjects, np.asarray(sizes).tolist(), strict=True):
         entry = {"id": len(images) + 1, "file_name": subject.image, "width": width, "height": height}
-        image = images.setdefault(normalize_path(subject.image), entry)
+        image = images.setdefault(normalize_path(subject.image), entry | source.images.get(subject.place, {}))
         if _is_annotated(subject):
             category = subject.category or DEFAULT_CATEGORY
             head = {"id": len(annotations) + 1, "image_id": image["id"], "category_id": ids[category]}
-            annotations.append(head | _annotation(subject, columns[category]))
+            own = source.annotations.get(subject.place, {})
+            annotations.append(head | _annotation(subject, columns[category]) | own)
         elif subject.group is not None:
             image["group"] = subject.group
     categories = []
     for name, parts in keypoints.items():
         edges = [[parts.index(a) + 1, parts.index(b) + 1] for a, b in labels.skeleton.edges if {a, b} <= {*parts}]
         entry = {"id": ids[name], "name": name, "supercategory": name, "keypoints": [*parts], "skeleton": edges}
-        categories.append(entry)
+        categories.append(entry | source.categories.get(name, {}))
     _warn_of_changes(labels, path)
-    content = {"info": {"description": "written by softpoint"}, "licenses": [], "images": [*images.values()]}
+    content = {"info": {"description": "written by softpoint"}, "licenses": []} | source.rest
+    content["images"] = [*images.values()]
     write_json(path, content | {"annotations": annotations, "categories": categories}, indent=None)
 
 

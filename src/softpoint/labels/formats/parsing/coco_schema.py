@@ -18,10 +18,11 @@ from softpoint.labels.schema import UNLABELED, Subject
 Entry = dict[str, Any]
 
 # Fields that are kept, or follow from those that are; a file that is written has ids of its own.
-_IMAGE = {"file_name", "height", "width", "group"}
-_ANNOTATION = {
+IMAGE = {"file_name", "height", "width", "group"}
+ANNOTATION = {
     *("image_id", "category_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd", "name", "group"),
 }
+CATEGORY = {"name", "keypoints", "skeleton"}
 
 # Coordinates (K, 2) and visibility (K,) in the skeleton of all categories.
 Points = tuple[np.ndarray, np.ndarray]
@@ -68,6 +69,18 @@ def parse_id(entry: Entry, key: str) -> int | str:
     raise ValueError(f"{key} is {json_values.quote(value)}; it must be an integer or text")
 
 
+def place_of(kind: str, position: int, entry: Any) -> str:
+    """Return the place of an entry, by its id, or without one by its position.
+
+    >>> place_of("image", 0, {"id": 7}), place_of("annotation", 0, {})
+    ('image 7', 'annotation number 1')
+    """
+    key = entry.get("id") if isinstance(entry, dict) else None
+    if type(key) is int:
+        return f"{kind} {key}" if abs(key) < 10**18 else f"{kind} {json_values.quote(key)}"
+    return f"{kind} {json_values.quote(key)}" if isinstance(key, str) else f"{kind} number {position + 1}"
+
+
 def unread_fields(images: Iterable[Any], annotations: Iterable[Any]) -> Counter[str]:
     """Return the numbers of fields that are filled in but not kept.
 
@@ -75,7 +88,7 @@ def unread_fields(images: Iterable[Any], annotations: Iterable[Any]) -> Counter[
     Counter({'license of images': 1, 'track_id of annotations': 1})
     """
     counts: Counter[str] = Counter()
-    for kind, entries, known in (("images", images, _IMAGE), ("annotations", annotations, _ANNOTATION)):
+    for kind, entries, known in (("images", images, IMAGE), ("annotations", annotations, ANNOTATION)):
         for entry in filter(_is_object, entries):
             counts.update(f"{key} of {kind}" for key in sorted(entry.keys() - known) if _is_filled(entry[key]))
     return counts
