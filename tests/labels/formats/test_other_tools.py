@@ -172,7 +172,7 @@ def test_labelme_keeps_no_image_in_memory(tmp_path: Path) -> None:
         (labelme("c.jpg", shape("nose", (1, 2))), "b.json: c.jpg was not found below"),
         (labelme("b.jpg", *[shape("nose", (1, 2))] * 2), "b.json: it has two points nose; give the points of each"),
         (labelme("b.jpg", shape("nose", (1, None))), "b.json: nose has x=1 and no y"),
-        (labelme("b.jpg", shape("nose")), "b.json: point nose has 0 pairs"),
+        (labelme("b.jpg", shape("nose", (1, 2), (3, 4))), "b.json: point nose has 2 pairs"),
         (labelme("b.jpg", shape("", (1, 2))), "b.json: label is ''"),
     ],
 )
@@ -365,3 +365,23 @@ XML = cvat(cvat_image("a.jpg", cvat_point("nose", "1,2") + cvat_point("tail", "3
 @given(damaged(XML.replace("><", ">\n<")))
 def test_damaged_cvat_raises_only_value_errors(folders: Callable[[str], Path], content: bytes) -> None:
     assert_valid_or_refused(written(folders("cvat_xml"), content, "a.xml"), "cvat_xml")
+
+
+def test_what_is_left_of_a_deleted_shape_is_counted(tmp_path: Path) -> None:
+    put(tmp_path, "a.png")
+    put(tmp_path, "a.json", labelme("a.png", shape("nose"), shape("ear", (3, 4))))
+    track = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 0, 0], "keypoints": []}
+    kinds = [{"id": 1, "name": "mouse", "keypoints": ["ear"]}]
+    coco = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [track], "categories": kinds}
+    coco["annotations"] += [track | {"keypoints": [3, 4, 2]}]
+    result = {"original_width": 100, "original_height": 100, "type": "keypointlabels"}
+    values: list[dict[str, Any]] = [{"keypointlabels": ["nose"]}, {"keypointlabels": ["ear"], "x": 3, "y": 4}]
+    task = {"data": {"image": "a.png"}, "annotations": [{"result": [result | {"value": value} for value in values]}]}
+    for path, content in (
+        (tmp_path, "shapes without a point"),
+        (put(tmp_path, "other/coco.json", coco), "annotations with neither points nor box"),
+        (put(tmp_path, "other/tasks.json", [task]), "shapes without a position"),
+    ):
+        labels = read_labels(path, images=tmp_path)
+        assert labels.skeleton.names == ("ear",) and labels.keypoints.tolist() == [[[3, 4]]]
+        assert labels.unused[content] == 1

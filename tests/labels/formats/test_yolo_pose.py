@@ -74,6 +74,12 @@ def test_the_box_of_a_whole_image_spans_its_edges(folder: Path) -> None:
     assert read_labels(folder).subjects[0].box == (-0.5, -0.5, 99.5, 49.5)
 
 
+def test_the_folder_of_images_may_be_that_of_the_file(folder: Path) -> None:
+    plain = read_labels(folder)
+    labels = read_labels(put(folder / "data.yaml", YAML.replace("images/train\nval: images/val", ".\nval: ./")))
+    assert {*labels.images} == {*plain.images} and labels.splits == {}
+
+
 @pytest.mark.parametrize(
     ("change", "place"),
     [

@@ -207,6 +207,8 @@ def _add_subjects(
                 unused["annotations of categories without keypoints"] += 1
             elif subject := coco_schema.parse_subject(entry, row, image, category, unlabeled, unused):
                 image.subjects.append(subject)
+            else:
+                unused["annotations with neither points nor box"] += 1
             image.invalid -= 1
 
 

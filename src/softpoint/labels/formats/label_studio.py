@@ -144,6 +144,9 @@ def _rows(place: str, results: list[_Entry], unused: Counter[str]) -> list[csv_c
                 shape and result.get("type") not in kinds.values()
             )
             continue
+        if "x" not in value:
+            unused["shapes without a position"] += 1
+            continue
         if result.get("image_rotation") or value.get("rotation"):
             raise ValueError("a shape or the image is rotated; turn it back in Label Studio")
         scale = [json_values.as_number(result.get(f"original_{k}"), f"original_{k}") for k in ("width", "height")]

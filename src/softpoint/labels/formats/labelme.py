@@ -92,6 +92,9 @@ def _add_shape(shapes: Shapes, shape: dict[str, Any], unused: Counter[str]) -> N
         json_values.as_numbers(xy, f"points of {label}", 2).tolist()
         for xy in json_values.as_list(shape.get("points"), "points")
     ]
+    if not corners:  # LabelMe keeps the shape of a point that was deleted
+        unused["shapes without a point"] += 1
+        return
     if len(corners) != 1 if kind == "point" else len(corners) < 2:
         raise ValueError(f"{kind} {label} has {len(corners)} pairs of coordinates; draw it again")
     if kind == "rectangle":

@@ -99,7 +99,7 @@ def _root(file: Path, config: Config, images: Path | None) -> Path:
     roots = [images] if images else [file.parent / config.root, file.parent]
     roots = [Path(os.path.normpath(root)) for root in dict.fromkeys(roots)]
     for root in roots:
-        if any(tail_below(root, entry) for _, entry in config.entries):
+        if any(_is_root(entry) or tail_below(root, entry) for _, entry in config.entries):
             return root
     raise ValueError(
         f"{file}: {', '.join(config.entry_names())} was not found below {' or '.join(map(str, roots))};"
@@ -107,12 +107,16 @@ def _root(file: Path, config: Config, images: Path | None) -> Path:
     )
 
 
+def _is_root(entry: str) -> bool:
+    return not entry.strip("./\\")
+
+
 def _images(root: Path, config: Config, errors: RowErrors) -> Iterator[tuple[str, str, str]]:
     """Yield split, path relative to `root` and group of each image."""
     tails = Tails(root, config.entry_names())
     for split, entry in config.entries:
         try:
-            place = tails[entry]
+            place = "." if _is_root(entry) else tails[entry]
         except FileNotFoundError:
             _log.warning("%s: the %s images %s were not found below %s", errors.source, split, entry, root)
             continue
