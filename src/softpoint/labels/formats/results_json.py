@@ -86,17 +86,17 @@ def _listed_names(path: Path, ids: set[int]) -> dict[int | str, str]:
 
     Raises ValueError where two such files name different images.
     """
-    found: dict[str, dict[int | str, str]] = {}
+    found: dict[Path, dict[int | str, str]] = {}
     folders = (path.parent, path.parent / "annotations")
     for file in sorted(file for folder in folders for file in folder.glob("*.json") if ids and file != path):
         with suppress(ValueError, OSError):
             names = _names_by_id(file) if coco.recognize(file, read_head(file)) else {}
             if ids <= names.keys():
-                found[file.name] = {key: names[key] for key in ids}
-    (first, own), *others = [*found.items()] or [("", {})]
-    for name, other in others:
+                found[file] = {key: names[key] for key in ids}
+    (first, own), *others = [*found.items()] or [(path, {})]
+    for file, other in others:
         if other != own:
-            raise ValueError(f"{path}: {first} and {name} name different images by its ids; move the wrong one away")
+            raise ValueError(f"{path}: {first} and {file} name different images by its ids; move the wrong one away")
     return own
 
 
