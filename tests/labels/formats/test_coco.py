@@ -104,6 +104,7 @@ def test_content_without_use_is_counted(tmp_path: Path, caplog: pytest.LogCaptur
     assert read_labels(written(tmp_path, FARM)).unused == {
         "annotations of categories without keypoints": 1,
         "points with coordinates but visibility 0": 2,
+        "annotations with neither points nor box": 1,
     }
     assert "left out 2 points with coordinates but visibility 0" in caplog.text
 
