@@ -24,6 +24,8 @@ ANNOTATION = {
 }
 CATEGORY = {"name", "keypoints", "skeleton"}
 
+_EMPTY: tuple[Any, ...] = (None, [], {}, "")
+
 # Coordinates (K, 2) and visibility (K,) in the skeleton of all categories.
 Points = tuple[np.ndarray, np.ndarray]
 
@@ -89,17 +91,12 @@ def unread_fields(images: Iterable[Any], annotations: Iterable[Any]) -> Counter[
     """
     counts: Counter[str] = Counter()
     for kind, entries, known in (("images", images, IMAGE), ("annotations", annotations, ANNOTATION)):
-        for entry in filter(_is_object, entries):
-            counts.update(f"{key} of {kind}" for key in sorted(entry.keys() - known) if _is_filled(entry[key]))
+        objects = [entry for entry in entries if isinstance(entry, dict)]
+        for key in sorted(set[str]().union(*objects) - known):
+            values = [entry.get(key) for entry in objects]
+            if filled := len(values) - sum(map(values.count, _EMPTY)):
+                counts[f"{key} of {kind}"] = filled
     return counts
-
-
-def _is_object(entry: Any) -> bool:
-    return isinstance(entry, dict)
-
-
-def _is_filled(value: Any) -> bool:
-    return value is not None and value != [] and value != {} and value != ""
 
 
 def parse_category(entry: Entry, unused: Counter[str]) -> Category:
