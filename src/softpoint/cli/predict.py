@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from softpoint.inference import Checkpoint, Predictor
     from softpoint.inference.batch.sources import Boxes, Source
 
-_TABLES = ("predictions.csv", "confidence.csv", "job.json", "labeled.mp4", "predictions.slp")
-_TABLES += ("predictions_coco.json", "predictions_dlc.csv", "predictions_dlc.h5")
+_TABLES = (
+    *("predictions.csv", "confidence.csv", "job.json", "labeled.mp4", "predictions.slp"),
+    *("predictions_coco.json", "predictions_dlc.csv", "predictions_dlc.h5"),
+)
 
 
 def main(cfg: DictConfig) -> None:

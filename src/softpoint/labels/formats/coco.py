@@ -240,9 +240,9 @@ def write(labels: Labels, path: Path, sizes: np.ndarray, source: CocoSource | No
         image = images.setdefault(normalize_path(subject.image), entry | source.images.get(subject.place, {}))
         if _is_annotated(subject):
             category = subject.category or DEFAULT_CATEGORY
-            head = {"id": len(annotations) + 1, "image_id": image["id"], "category_id": ids[category]}
+            start = {"id": len(annotations) + 1, "image_id": image["id"], "category_id": ids[category]}
             own = source.annotations.get(subject.place, {})
-            annotations.append(head | _annotation(subject, columns[category]) | own)
+            annotations.append(start | _annotation(subject, columns[category]) | own)
         elif subject.group is not None:
             image["group"] = subject.group
     categories = []
@@ -251,9 +251,9 @@ def write(labels: Labels, path: Path, sizes: np.ndarray, source: CocoSource | No
         entry = {"id": ids[name], "name": name, "supercategory": name, "keypoints": [*parts], "skeleton": edges}
         categories.append(entry | source.categories.get(name, {}))
     _warn_of_changes(labels, path)
-    content = {"info": {"description": "written by softpoint"}, "licenses": []} | source.rest
-    content["images"] = [*images.values()]
-    write_json(path, content | {"annotations": annotations, "categories": categories}, indent=None)
+    head: Entry = {"info": {"description": "written by softpoint"}, "licenses": []} | source.rest
+    content = {"images": [*images.values()], "annotations": annotations, "categories": categories}
+    write_json(path, head | content, indent=None)
 
 
 def _is_annotated(subject: Subject) -> bool:
