@@ -219,7 +219,7 @@ def test_a_checkpoint_paints_within_bounds(checkpoint: Checkpoint):
 
 
 def test_a_checkpoint_without_data_is_refused(checkpoint: Checkpoint):
-    with pytest.raises(ValueError, match="does not state the data that it was trained on; choose data=NAME"):
+    with pytest.raises(ValueError, match="does not state the data that it was trained on; name labels by data=custom"):
         open_set(replace(checkpoint, config={}))
 
 

@@ -142,7 +142,10 @@ def _stored(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, A
     stored, module = checkpoint.config.get("data"), checkpoint.config.get("datamodule")
     node = module if isinstance(module, Mapping) else stored  # earlier versions kept the class beside the settings
     if not isinstance(stored, Mapping) or not isinstance(node, Mapping) or "_target_" not in node:
-        raise ValueError(f"{checkpoint.path} does not state the data that it was trained on; choose data=NAME")
+        raise ValueError(
+            f"{checkpoint.path} does not state the data that it was trained on; name labels by data=custom"
+            " data.labels=FILE data.images=FOLDER, or a public set by data=NAME"
+        )
     folder = stored.get("folder")
     if "folder" not in overrides and isinstance(folder, str) and ("://" in folder or folder.startswith("local:")):
         raise ValueError(
