@@ -1,9 +1,11 @@
 // Keypoints from an exported model, in node and in browsers; `ort` is onnxruntime-web.
 
-/** Keypoints of `image`, {height, width, data}, where data is a Uint8Array of RGB, row by row.
+/** Keypoints of `image`, {height, width, data}, where data is a Uint8Array of RGB, row by row, or of the channels of
+ *  the model: `toGray(image)` for one that was trained with data.channels=1.
  *  A model trained on crops also takes `box`, [left, top, right, bottom] in pixels. */
 export async function predict(ort, session, image, box) {
-  const feeds = { images: new ort.Tensor("uint8", image.data, [1, image.height, image.width, 3]) };
+  const { height, width, data } = image;
+  const feeds = { images: new ort.Tensor("uint8", data, [1, height, width, data.length / (height * width)]) };
   if (box) feeds.boxes = new ort.Tensor("float32", Float32Array.from(box), [1, 4]);
   const { keypoints, confidence, covariance } = await session.run(feeds); // (1, K, 2), (1, K), (1, K, 2, 2)
   return Array.from(confidence.data, (value, k) => ({
@@ -26,6 +28,12 @@ export function regions(points, metadata, level = 0.9) {
     const [long, short] = [mean + half, mean - half].map((variance) => radius * Math.sqrt(Math.max(0, variance)));
     return { long, short, angle: ((Math.atan2(2 * xy, xx - yy) * 90) / Math.PI + 180) % 180 };
   });
+}
+
+/** The gray levels of an RGB image by their luma, as softpoint rounds it. */
+export function toGray({ height, width, data }) {
+  const luma = (_, i) => (9798 * data[3 * i] + 19235 * data[3 * i + 1] + 3735 * data[3 * i + 2] + 16384) >> 15;
+  return { height, width, data: Uint8Array.from({ length: height * width }, luma) };
 }
 
 /** The image that a canvas shows: `fromRgba(context.getImageData(0, 0, canvas.width, canvas.height))`. */

@@ -1,7 +1,7 @@
 // Prints the keypoints of one image as JSON: node predict.mjs MODEL.onnx IMAGE [LEFT,TOP,RIGHT,BOTTOM]
 import { readFile } from "node:fs/promises";
 import * as ort from "onnxruntime-web";
-import { predict, regions } from "./keypoints.mjs";
+import { predict, regions, toGray } from "./keypoints.mjs";
 
 /** The pixels of a binary PPM of 8 bits: "P6 WIDTH HEIGHT 255", one white space, RGB. */
 function readPpm(bytes) {
@@ -25,9 +25,11 @@ if (!file) throw new Error("usage: node predict.mjs MODEL.onnx IMAGE [LEFT,TOP,R
 const bytes = await readFile(file);
 const image = bytes.toString("latin1", 0, 2) === "P6" ? readPpm(bytes) : await decode(bytes);
 ort.env.wasm.numThreads = 1; // its threads would keep node from ending
-const session = await ort.InferenceSession.create(await readFile(model), { executionProviders: ["wasm"] });
 const metadata = JSON.parse(await readFile(`${model}.json`, "utf8")); // written beside the model
-const points = await predict(ort, session, image, box?.split(",").map(Number));
+const { channels = 3 } = metadata;
+if (channels !== 3 && channels !== 1) throw new Error(`the model reads channels ${channels}, and this example RGB and gray alone`);
+const session = await ort.InferenceSession.create(await readFile(model), { executionProviders: ["wasm"] });
+const points = await predict(ort, session, channels === 1 ? toGray(image) : image, box?.split(",").map(Number));
 const ellipses = regions(points, metadata); // of 90 %
 const named = points.map((point, k) => ({ name: metadata.keypoints[k], ...point, region: ellipses[k] }));
 console.log(JSON.stringify(named, null, 1));

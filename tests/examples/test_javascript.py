@@ -38,7 +38,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def exported(folder: Path, crops: dict | None) -> Path:
+def exported(folder: Path, crops: dict | None, channels: int = 3) -> Path:
     """A small network as export.py writes it."""
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason=f'exporting needs {name}: pip install -e ".[export]"')
@@ -46,7 +46,8 @@ def exported(folder: Path, crops: dict | None) -> Path:
     from softpoint.inference.export import ExportOptions, export
     from softpoint.labels.skeleton import Skeleton
 
-    net = instantiate(composed("train", tiny(), folder / "run").model)(num_keypoints=3).eval()
+    model = instantiate(composed("train", tiny(), folder / "run").model)
+    net = model(num_keypoints=3, in_channels=channels).eval()
     with torch.no_grad():
         for weight in net.head.parameters():
             if weight.ndim > 1:
@@ -67,11 +68,15 @@ def run(example: Path, *words: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("crops", "box"), [(None, None), ({"padding": 1.25, "boxes": None}, [10.0, 5.5, 70.0, 60.0])], ids=["whole", "crop"]
+    ("crops", "box", "channels"),
+    [(None, None, 3), ({"padding": 1.25, "boxes": None}, [10.0, 5.5, 70.0, 60.0], 3), (None, None, 1)],
+    ids=["whole", "crop", "gray"],
 )
 @pytest.mark.usefixtures("unchecked")
-def test_it_prints_what_python_answers(example: Path, tmp_path: Path, crops: dict | None, box: list[float] | None):
-    model = exported(tmp_path, crops)
+def test_it_prints_what_python_answers(
+    example: Path, tmp_path: Path, crops: dict | None, box: list[float] | None, channels: int
+):
+    model = exported(tmp_path, crops, channels)
     from softpoint.runtime import load
 
     image = np.random.default_rng(0).integers(0, 256, (75, 101, 3), np.uint8)

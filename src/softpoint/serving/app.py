@@ -20,6 +20,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
 
 from softpoint import __version__
+from softpoint.images.channels import are_bands
 from softpoint.images.read_options import ReadOptions
 from softpoint.paths import without_nan
 from softpoint.runtime import Model
@@ -153,7 +154,7 @@ async def model(service: TheService) -> JSONResponse:
 @router.get("/", include_in_schema=False)
 async def front(service: TheService) -> HTMLResponse:
     """A page on which a person tries the model."""
-    html, headers = page(len(service.model.names))
+    html, headers = page(len(service.model.names), are_bands(service.decoders.options.channels))
     return HTMLResponse(html, headers=headers)
 
 

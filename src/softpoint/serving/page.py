@@ -12,17 +12,23 @@ from softpoint.colors import palette, to_hex
 
 
 @cache
-def page(num_keypoints: int) -> tuple[str, dict[str, str]]:
+def page(num_keypoints: int, has_bands: bool = False) -> tuple[str, dict[str, str]]:
     """Return HTML, and headers by which a browser runs its own script alone and asks no other server.
+
+    With `has_bands` it offers the files of images that have other channels than colors, too.
 
     >>> html, headers = page(2)
     >>> '<body data-colors="#e69f00 #56b4e9">' in html
     True
     >>> "default-src 'none'" in headers["Content-Security-Policy"]
     True
+    >>> ", BMP, TIFF, .npy)" in page(2, has_bands=True)[0], ".npy" in html
+    (True, False)
     """
     html = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     html = html.replace("COLORS", " ".join(map(to_hex, palette(num_keypoints).tolist())), 1)
+    for color_files, files in ((", BMP)", ", BMP, TIFF, .npy)"), ("image/*", "image/*,.tif,.tiff,.npy")):
+        html = html.replace(color_files, files, 1) if has_bands else html
     script, style = (_digest(html, tag) for tag in ("script", "style"))
     # Colors of a row are set by the script, which a policy on attributes does not concern.
     policy = (
