@@ -32,7 +32,7 @@ def exported(checkpoint: Checkpoint, path: Path, plan: ExportOptions | None = No
     [
         ("head=soft_argmax", "head.visibility=true", "head.learnable_temperature=true"),
         ("head=simcc", "model=baseline", "head.decode=expectation"),
-        ("head=channel_softmax", "model=cbam_spatial", "head.decode=dark"),
+        ("head=channel_softmax", "model=cbam_spatial", "head.decode=dark", "model.in_channels=1"),
     ],  # and head=regression with crops
     ids=" ".join,
 )
@@ -52,12 +52,12 @@ def test_every_head_and_model_exports_with_the_same_keypoints(
     for i, image in enumerate(images):
         np.testing.assert_allclose(together["keypoints"][i], model(image)["keypoints"], atol=1e-3)
     assert model(np.stack([images[0]] * 2))["confidence"].shape == (2, 3)
-    check_metadata(model.metadata, tmp_path / "model.onnx.json")
+    check_metadata(model.metadata, tmp_path / "model.onnx.json", "gray" if model.channels == 1 else "RGB")
 
 
-def check_metadata(metadata: dict, sidecar: Path) -> None:
+def check_metadata(metadata: dict, sidecar: Path, color: str) -> None:
     assert metadata == json.loads(sidecar.read_text())
-    assert metadata["keypoints"] == ["nose", "left_ear", "right_ear"] and metadata["color"] == "RGB"
+    assert metadata["keypoints"] == ["nose", "left_ear", "right_ear"] and metadata["color"] == color
     assert metadata["flip_pairs"] == [["left_ear", "right_ear"]] and metadata["size"] == [64, 96]
     assert metadata["checkpoint_sha256"] == hashlib.sha256(b"weights").hexdigest()
 

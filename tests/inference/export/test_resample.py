@@ -37,6 +37,14 @@ def test_a_whole_image_is_resampled_as_by_the_warp(size: tuple[int, int], into: 
         np.testing.assert_allclose(actual[0].permute(1, 2, 0), expected, atol=0.02)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("size", [(5, 3), (160, 240)])
+def test_both_ways_lay_out_channels_alike(size: tuple[int, int], channels: int) -> None:
+    images = torch.zeros(2, *size, channels, dtype=torch.uint8)
+    for resampled in (resample(images, letterboxed(size, (8, 9), images), (8, 9)), FixedResample(size, (8, 9))(images)):
+        assert resampled.stride() == (channels * 72, 72, 9, 1)  # or a program with both branches cannot be traced
+
+
 def test_boxes_are_resampled_as_by_the_warp_each_at_its_own_scale() -> None:
     image = np.random.default_rng(1).integers(0, 256, (150, 210, 3), dtype=np.uint8)
     boxes = np.array(

@@ -127,7 +127,8 @@ def _mix(images: Tensor, y: Tensor, y_weights: Tensor, x: Tensor, x_weights: Ten
     above, below = (images.index_select(1, y[i]) * y_weights[i][:, None, None] for i in (0, 1))
     lines = above + below
     left, right = (lines.index_select(2, x[i]) * x_weights[i][:, None] for i in (0, 1))
-    return (left + right).permute(0, 3, 1, 2).contiguous()
+    # A copy, as one channel counts as contiguous in any order, and both branches of a program need the same strides.
+    return (left + right).permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format)
 
 
 def _neighbors(length: Any, samples: int, scale: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
