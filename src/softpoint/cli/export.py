@@ -157,7 +157,8 @@ def _images(cfg: DictConfig, checkpoint: Checkpoint, split: str, count: int) -> 
     try:
         dataset = open_set(checkpoint, split)
     except (FileNotFoundError, ValueError) as error:
-        print(f"the {split} split cannot be opened ({error}); random images are used unless images=FOLDER is set")
+        fault = str(error).partition("; ")[0]  # what follows is the way out of commands that take data=
+        print(f"the {split} split cannot be opened ({fault}); random images are used unless images=FOLDER is set")
         return []
     names, labeled = checkpoint.skeleton.names, dataset.skeleton.names
     order = [labeled.index(name) for name in names] if set(names) <= set(labeled) else None
