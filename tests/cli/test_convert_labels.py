@@ -59,7 +59,7 @@ def test_coco_of_coco_keeps_what_is_no_label(start: Callable, tmp_path: Path) ->
     assert ending.code == 0 and "left out" not in ending.out
     assert json.loads(output.read_text()) == content
     ending = start("convert", f"labels={path}", "to=csv", f"output={tmp_path / 'c.csv'}")
-    assert "left out 2 id of images, 1 license of images, " in ending.out
+    assert "left out 2 id of images, 2 license of images, " in ending.out
 
 
 def test_a_stated_split_is_written_beside(start: Callable, tmp_path: Path, data_root: Path) -> None:

@@ -99,7 +99,7 @@ def _root(file: Path, config: Config, images: Path | None) -> Path:
     roots = [images] if images else [file.parent / config.root, file.parent]
     roots = [Path(os.path.normpath(root)) for root in dict.fromkeys(roots)]
     for root in roots:
-        if any(_is_root(entry) or tail_below(root, entry) for _, entry in config.entries):
+        if any(root.is_dir() if _is_root(entry) else tail_below(root, entry) for _, entry in config.entries):
             return root
     raise ValueError(
         f"{file}: {', '.join(config.entry_names())} was not found below {' or '.join(map(str, roots))};"
