@@ -54,6 +54,25 @@ def test_expectation_is_the_mean_of_the_whole_map():
     assert torch.equal(decode_heatmap(heatmap, "expectation"), spatial_expectation(heatmap))
 
 
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5])
+def test_debiased_takes_the_share_of_the_floor_off_the_mean(share: float):
+    """A floor of any share pulls the plain mean to the middle by that share, and this one by nothing."""
+    size, middle = (30, 40), torch.tensor([19.5, 14.5], dtype=torch.float64)
+    mean = 8 + torch.rand(50, 2, dtype=torch.float64) * torch.tensor([23, 13])
+    heatmap = (1 - share) * render_gaussians(mean, 1.0, size) + share / (size[0] * size[1])
+    pulled = decode_heatmap(heatmap, "expectation")
+    torch.testing.assert_close(pulled, (1 - share) * mean + share * middle, rtol=0, atol=1e-6)
+    assert (decode_heatmap(heatmap, "debiased") - mean).norm(dim=-1).max() < 0.003
+
+
+def test_debiased_is_the_plain_mean_of_a_flat_map_and_stays_on_the_map():
+    flat = torch.full((3, 5), 1 / 15)
+    torch.testing.assert_close(decode_heatmap(flat, "debiased"), torch.tensor([2.0, 1.0]))
+    noise = spatial_softmax(0.01 * torch.randn(50, 6, 7))
+    result = decode_heatmap(noise, "debiased")
+    assert (result >= 0).all() and (result <= torch.tensor([6.0, 5.0])).all()
+
+
 def test_argmax_is_the_largest_cell():
     heatmap = torch.rand(2, 3, 7, 8)
     result = decode_heatmap(heatmap, "argmax")
@@ -125,7 +144,7 @@ def test_any_leading_axes_and_any_float_will_do(method: str):
     torch.testing.assert_close(half, decode_heatmap(heatmap.half().float(), method, 5))
 
 
-@pytest.mark.parametrize("method", ["window", "expectation", "dark"])
+@pytest.mark.parametrize("method", ["window", "expectation", "dark", "debiased"])
 def test_gradients_are_those_of_finite_differences(method: str):
     mean = torch.tensor([[2.3, 3.1], [-0.4, 5.2], [6.4, -0.3]], dtype=torch.float64)
     heatmap = render_gaussians(mean, 1.2, (6, 7)) + 0.01 * torch.rand(3, 6, 7, dtype=torch.float64)

@@ -19,7 +19,9 @@ from softpoint.functional import (
     heatmap_ce,
     heatmap_js,
     heatmap_kl,
+    heatmap_margin,
     heatmap_mse,
+    heatmap_transport,
     masked_mean,
     render_gaussians,
     spatial_softmax,
@@ -90,12 +92,43 @@ def test_kl_is_zero_for_equal_distributions_and_positive_otherwise():
     assert (heatmap_kl(logits, target) > 0).all()
 
 
-@pytest.mark.parametrize("loss", [*HEATMAP, heatmap_awing])
+@pytest.mark.parametrize("loss", [*HEATMAP, heatmap_awing, heatmap_margin, heatmap_transport])
 def test_heatmap_gradients_are_those_of_finite_differences(loss):
     logits, target = random_pair(2, 3, 4)
     logits.requires_grad_()
     assert gradcheck(lambda z: loss(z, target), logits)
-    assert loss is heatmap_awing or gradgradcheck(lambda z: loss(z, target), logits)
+    assert loss not in HEATMAP or gradgradcheck(lambda z: loss(z, target), logits)
+
+
+def test_a_margin_asks_more_of_a_cell_the_further_off_it_is():
+    logits, target = random_pair(2, 3, 4, 5)
+    torch.testing.assert_close(heatmap_margin(logits, target, margin=0.0), heatmap_ce(logits, target))
+    moved = heatmap_margin(logits.movedim((-2, -1), (0, 1)), target.movedim((-2, -1), (0, 1)), dim=(0, 1))
+    torch.testing.assert_close(moved, heatmap_margin(logits, target))
+    # The keypoint in the corner of 3 x 4 cells, at the best logits: each cell lies lower by 2 nats times its distance.
+    corner = render_gaussians(torch.zeros(2, dtype=torch.float64), 0.01, (3, 5))
+    y, x = torch.meshgrid(torch.arange(3.0), torch.arange(5.0), indexing="ij")
+    wide = render_gaussians(torch.tensor([2.0, 1.0], dtype=torch.float64), 1.0, (3, 5))
+    wide = wide / wide.sum()
+    away = ((x - 2) ** 2 + (y - 1) ** 2).sqrt() / 20**0.5
+    best = (wide.log() - 2 * away).requires_grad_()
+    (gradient,) = torch.autograd.grad(heatmap_margin(best, wide, margin=2.0), best)
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient))
+    flat = torch.zeros(3, 5, dtype=torch.float64)
+    expected = (2 * (x**2 + y**2).sqrt() / 20**0.5).exp().sum().log()
+    torch.testing.assert_close(heatmap_margin(flat, corner, margin=2.0), expected.double(), rtol=1e-6, atol=1e-6)
+
+
+def test_transport_is_the_way_between_two_cells_and_between_two_halves():
+    place = lambda x, y: render_gaussians(torch.tensor([x, y], dtype=torch.float64), 0.01, (7, 9))  # noqa: E731
+    logits = (place(1.0, 2.0).clamp_min(1e-30)).log()
+    for x, y in ((1.0, 2.0), (8.0, 2.0), (4.0, 6.0)):
+        assert heatmap_transport(logits, place(x, y)).item() == pytest.approx(abs(x - 1) + abs(y - 2), abs=1e-9)
+    halves = (place(0.0, 0.0) + place(8.0, 4.0)) / 2
+    assert heatmap_transport(logits, halves).item() == pytest.approx(1 / 2 + 7 / 2 + 2 / 2 + 2 / 2, abs=1e-9)
+    logits, target = random_pair(2, 3, 4, 5)
+    moved = heatmap_transport(logits.movedim((-2, -1), (0, 1)), target.movedim((-2, -1), (0, 1)), dim=(0, 1))
+    torch.testing.assert_close(moved, heatmap_transport(logits, target))
 
 
 def test_variance_is_the_distance_of_both_variances_from_std_squared():
@@ -109,7 +142,9 @@ def test_variance_is_the_distance_of_both_variances_from_std_squared():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("loss", [*HEATMAP, heatmap_awing, lambda z, t: variance(z, 1.0)])
+@pytest.mark.parametrize(
+    "loss", [*HEATMAP, heatmap_awing, heatmap_margin, heatmap_transport, lambda z, t: variance(z, 1.0)]
+)
 def test_extreme_logits_in_half_precision_are_finite(loss, dtype: torch.dtype):
     logits = torch.tensor([[1e4, -1e4], [0.0, -1e4]], dtype=dtype, requires_grad=True)
     value = loss(logits, torch.tensor([[0.0, 1.0], [0.0, 0.0]], dtype=dtype))

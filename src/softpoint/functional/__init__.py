@@ -24,7 +24,9 @@ from softpoint.functional.losses.heatmap import (
     heatmap_ce,
     heatmap_js,
     heatmap_kl,
+    heatmap_margin,
     heatmap_mse,
+    heatmap_transport,
     variance,
 )
 from softpoint.functional.losses.pixels import spatial_softmax_with_loss, visibility_ce
@@ -44,8 +46,8 @@ __all__ = [
     "axis_ce", "axis_softmax", "bilinear_axis", "channel_statistics", "coordinate_huber", "coordinate_l1",
     "coordinate_l2", "coordinate_nll", "coordinate_wing", "decode_heatmap", "disc_classes", "entropy", "gate",
     "gaussian_axis", "grid_to_image", "hard_keypoints", "heatmap_awing", "heatmap_ce", "heatmap_js", "heatmap_kl",
-    "heatmap_mse", "image_to_grid", "information_content", "masked_mean", "nearest_axis", "pixel_length",
-    "render_gaussians", "render_target", "soft_argmax", "spatial_covariance", "spatial_expectation", "spatial_softmax",
-    "spatial_softmax_with_loss", "transform_covariance", "transform_points", "variance", "visibility_ce",
-    "window_expectation", "window_mass",
+    "heatmap_margin", "heatmap_mse", "heatmap_transport", "image_to_grid", "information_content", "masked_mean",
+    "nearest_axis", "pixel_length", "render_gaussians", "render_target", "soft_argmax", "spatial_covariance",
+    "spatial_expectation", "spatial_softmax", "spatial_softmax_with_loss", "transform_covariance", "transform_points",
+    "variance", "visibility_ce", "window_expectation", "window_mass",
 ]  # fmt: skip
