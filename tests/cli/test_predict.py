@@ -238,7 +238,8 @@ def test_points_that_are_not_accepted_are_left_out(run: Path, start: Callable, t
     words = [f"ckpt={ckpt}", f"source={source}", f"output={output}", "images=false"]
     assert start("predict", *words).code == 0
     before = read_csv(output / "predictions.csv")
-    middle = float(np.median([numbers(row, "confidence") for row in before]))
+    values = np.unique([numbers(row, "confidence") for row in before])
+    middle = float(values[len(values) // 2 - 1 : len(values) // 2 + 1].mean())  # files have confidences rounded
     content = {"risk": {"threshold": middle}, "checkpoint_sha256": sha256(ckpt), "tta": None}
     file = tmp_path / "metrics.json"
     file.write_text(json.dumps(content))
