@@ -116,7 +116,7 @@ def test_an_audit_keeps_all_that_can_be_read(labels: Path) -> None:
     assert loaded.sizes.tolist() == [[10, 12], [10, 12], [10, 12], [0, 0], [10, 12]]
     assert "does not exist" in str(loaded.scans["gone.png"].error)
     assert loaded.labels.visibility[-1].tolist() == [0, 2]
-    assert [(row.image, row.part) for row in loaded.errors.skipped] == [("b.png", "k0"), ("c.png", "")]
+    assert [(row.image, row.part) for row in loaded.errors.skipped] == [("b.png", "nose"), ("c.png", "")]
 
 
 def test_a_source_reads_no_file_and_checks_its_options() -> None:
