@@ -12,7 +12,9 @@ from softpoint.labels.name_groups import NameGroups, count_frames, find_name_gro
 
 RANDOM = random.Random(0)
 COUNTERS = sorted(RANDOM.sample(range(100, 1000), 12))
-PERSONS = [f"{first}_{last}" for first in ("Ada", "Bo", "Cy", "Di") for last in ("Li", "Van_Dam", "Ng", "Orr", "Paz")]
+PERSONS = [
+    f"{first}_{last}" for first in ("Ada", "Bo", "Cy", "Di") for last in ("Li", "van_Dam", "O'Neal", "Orr", "Paz")
+]
 
 
 def product(pattern: str, first: Sequence[object], second: Sequence[object] = COUNTERS) -> list[str]:

@@ -22,7 +22,7 @@ from softpoint.layers.calibration import TAIL, Evidence, evidence, log_deviation
 from softpoint.metrics import expected_calibration_error
 from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
 from softpoint.training import Calibrate
-from softpoint.training.calibrate import best_checkpoint, measure, shifts
+from softpoint.training.calibrate import Fit, best_checkpoint, measure, new_rows, shifts
 from softpoint.training.calibration_fit import CENTRAL_LEAD, COVARIANCE_SCALE, LEVEL, SLOPE, Measured, fit_calibration
 from softpoint.training.processes import on_first_process
 
@@ -292,6 +292,30 @@ def test_a_run_that_goes_on_elsewhere_leaves_the_best_checkpoint_of_the_first(ru
     trainer.fit(module, data, ckpt_path=run / "checkpoints" / "last.ckpt", weights_only=True)
     assert trainer.checkpoint_callback.best_model_path == "" and best_checkpoint(trainer) is None
     assert best.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test", "rows"),
+    [
+        ("aab", "ab", "cc", []),  # too few groups to set one aside
+        ("aab", "ac", "d", [1]),
+        ("aab", "cc", "d", None),
+        ("aab", "ab", "ab", None),  # a split that divides groups, and tests on them too
+        ("aaa", "aa", "aa", None),  # of one video
+        ("ab", "ab", "", []),
+    ],
+)
+def test_validation_images_of_trained_groups_tell_nothing_of_new_ones(
+    train: str, val: str, test: str, rows: list[int] | None
+) -> None:
+    splits = {"train": train, "val": val, "test": test}
+    sources = {name: SimpleNamespace(labels=SimpleNamespace(groups=tuple(of))) for name, of in splits.items()}
+    assert new_rows(SimpleNamespace(sources=sources)) == rows
+
+
+def test_a_calibration_without_new_groups_says_so() -> None:
+    fit = Fit(0.05, 2.0, 1.0, (64, 64), 9, 0, "images", " of a group that was not trained on")
+    assert "as it usually is on other sets, since no image of a group that was not trained on is left" in str(fit)
 
 
 def test_an_error_of_the_first_process_is_raised_in_all() -> None:

@@ -37,7 +37,8 @@ _LETTERED = re.compile(
     r"|trial|take|day|seq|sequence|scene|rec|recording|run)[-_ ]?[a-z]",
     re.IGNORECASE,
 )
-_PERSON = re.compile(r"[^\W\d_a-z][^\W\d_]*(?:[-_ ][^\W\d_a-z]\w*)+")
+# A first and a last name, with what may stand between: Vincent_van_Gogh, Shaquille_O'Neal.
+_PERSON = re.compile(r"[^\W\d_a-z][\w'.]*(?:[-_ ][\w'.]+)*[-_ ][^\W\d_a-z][\w'.]*")
 # Keys that are no group: names that cameras give, years, and classes of WordNet.
 _CAMERA = re.compile(r"(IMG|DSC[NF]?|PXL|DJI|GOPR|P|VID|MVI|WA)[-_ ]?")
 _NO_GROUP = re.compile(rf"(?:(?:19|20)\d\d|n\d{{8}}|(?:{_CAMERA.pattern})+{_DATE.format(0)}.*)")

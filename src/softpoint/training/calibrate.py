@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from softpoint.inference.predictor import BATCH_SIZE
 from softpoint.inference.safe_load import read_torch_file
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import ABSENT
+from softpoint.labels.split import SPLITS
 from softpoint.layers.calibration import FEW_UNITS, REGION_LEVELS, Evidence, evidence
 from softpoint.metrics.calibration import FRACTION
 from softpoint.metrics.conformal import needed_units
@@ -72,7 +73,11 @@ class Calibrate(Callback):
         net.load_state_dict({**net.calibration.state_dict(prefix="calibration."), **weights})
         held_out = "val" if trainer.limit_val_batches else None
         samples = trainer.datamodule.dataset(held_out or "train", unrounded=True)  # as a predictor gets them
-        fit = calibrate(net, samples, self.fraction, self.images, learned=held_out is None)
+        rows = new_rows(trainer.datamodule) if held_out else None
+        learned = held_out is None or rows == []
+        fit = calibrate(net, samples, self.fraction, self.images, learned=learned, rows=rows or None)
+        if rows == []:
+            fit = fit._replace(of_new=" of a group that was not trained on")
         if fit.radius:
             write_calibration(path, stored, net, fit)
         return str(fit)
@@ -92,8 +97,9 @@ class Fit(NamedTuple):
     pixel: float  # length of an input pixel in the original images
     size: tuple[int, int]  # of the input
     images: int
-    units: int  # groups of them, or images of a single group
+    units: int  # groups of them, or images of a single group; 0 where the priors remain
     kind: str  # "groups" or "images"
+    of_new: str = ""  # words for the images of groups that are not trained on, where there are others
 
     @property
     def facts(self) -> dict[str, float]:
@@ -105,7 +111,7 @@ class Fit(NamedTuple):
             return "not calibrated, as no point of the validation split is labeled: confidence is the head's own"
         fitted = f"fitted on {self.images} images; independent units: {self.units} {self.kind}"
         if not self.units:
-            fitted = "as it usually is on other sets, since no image is left to fit it on"
+            fitted = f"as it usually is on other sets, since no image{self.of_new} is left to fit it on"
         few = f"; fewer than {FEW_UNITS} can correct the confidence only in part: validate on more {self.kind}"
         return (
             f"confidence: the probability that a point is within {self.radius * self.pixel:.1f} px"
@@ -129,13 +135,15 @@ def calibrate(
     images: int,
     batch_size: int = BATCH_SIZE,
     learned: bool = False,
+    rows: Sequence[int] | None = None,
 ) -> Fit:
     """Fit `net.calibration` to unrounded samples, at most `images` of them, and return the outcome.
 
-    Samples that were `learned` say how large subjects are, but nothing of errors on others: the priors remain.
+    Only those of `rows` are used, if they are given. Samples that were `learned` say how large subjects are, but
+    nothing of errors on others: the priors remain.
     """
     device, groups = net.calibration.radius.device, []
-    chosen = evenly_spaced(len(samples), images)
+    chosen = [(rows or range(len(samples)))[i] for i in evenly_spaced(len(rows or samples), images)]
 
     def batches() -> Iterator[Batch]:
         for batch in WatchedLoader(Subset(samples, chosen), batch_size, collate_fn=collate):
@@ -157,6 +165,19 @@ def calibrate(
         radius = float(within)
     pixel = input_pixel(samples.source, samples.size, samples.padding)
     return Fit(fraction, radius, pixel, samples.size, len(chosen), units, kind)
+
+
+def new_rows(data: Any) -> list[int] | None:
+    """Return the validation samples of groups that are not trained on; None where those of all count.
+
+    They do where the test split, too, has images of groups that are trained on. Else errors on such validation images
+    say little about those on new groups, as where there were too few groups to set one aside.
+    """
+    groups = {split: getattr(getattr(data.sources.get(split), "labels", None), "groups", ()) for split in SPLITS}
+    trained = set(groups["train"])
+    if len(trained) < 2 or trained & set(groups["test"]) or not trained & set(groups["val"]):
+        return None
+    return [row for row, group in enumerate(groups["val"]) if group not in trained]
 
 
 def read_stored(path: Path) -> dict[str, Any]:
