@@ -23,8 +23,8 @@ from report import RatesTable, composed, parser, print_machine, print_wide, spre
 from softpoint.images.decode import read_image
 from softpoint.images.listing import list_images
 from softpoint.labels.formats import csv_wide
-from softpoint.studies.timing import training_step
 from softpoint.training import keypoint_loss
+from softpoint.training.step_time import training_step
 
 NUM_KEYPOINTS = 10
 # Ending, height and width of the images that are drawn where the user gives none.

@@ -14,8 +14,9 @@ import numpy as np
 from hydra.utils import instantiate
 
 from report import RatesTable, composed, parser, print_machine
-from softpoint.studies.timing import Work, random_batch, training_step
+from softpoint.studies.timing import Work
 from softpoint.training import keypoint_loss
+from softpoint.training.step_time import random_batch, training_step
 
 NUM_KEYPOINTS = 10
 

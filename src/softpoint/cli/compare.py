@@ -128,7 +128,7 @@ def inference_of(checkpoint: Checkpoint, _: DictConfig) -> Callable[[int], Any]:
     """Return a prediction of the network on one image, as a function of a number that it ignores."""
     import torch
 
-    from softpoint.studies.timing import random_batch
+    from softpoint.training.step_time import random_batch
 
     net, image = checkpoint.net.eval(), random_batch(checkpoint.size, 1, 1)["image"]
     return lambda _: torch.inference_mode()(net)(image)
@@ -138,12 +138,13 @@ def step_of(checkpoint: Checkpoint, cfg: DictConfig) -> Callable[[int], Any]:
     """Return a step of a training with config `cfg`, as a function of a number that it ignores."""
     from hydra.utils import instantiate
 
-    from softpoint.studies.timing import random_batch, training_step
+    from softpoint.data import Loader
     from softpoint.training import keypoint_loss
+    from softpoint.training.step_time import random_batch, training_step
 
     optimizer = instantiate(cfg.optimizer)(checkpoint.net.parameters())
     step = training_step(checkpoint.net, keypoint_loss(instantiate(cfg.loss)), optimizer)
-    batch = random_batch(checkpoint.size, cfg.data.batch_size, len(checkpoint.skeleton))
+    batch = random_batch(checkpoint.size, Loader(cfg.data.batch_size).images, len(checkpoint.skeleton))
     return lambda _: step(batch)
 
 

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from softpoint.evaluation import Results
     from softpoint.inference.checkpoint import Content
     from softpoint.training.calibrate import Best
+    from softpoint.training.time_budget import Choice
+
+# Settings of data that a run decides itself, where they are auto.
+DECIDED = ("pixels", "batch_size")
 
 
 def arguments(words: Sequence[str]) -> list[str]:
@@ -75,14 +79,17 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         trust = _check(cfg, ckpt)
         _keep_groups(cfg, stored)
         initial = find_model(cfg.init) if cfg.init and not ckpt else None
+        _keep_decisions(cfg, stored)
         stated = copy.deepcopy(cfg)  # `build` puts values in the place of references
         module, data, trainer = build(cfg, initial)
         # Lightning takes it from the launcher when it is imported, also in processes that train apart.
         rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
-        known = {}
+        known: dict[str, Any] = {}
         if initial:
             known["known_held_out"] = len(known_held_out(initial, data.sources))
             data.earlier_images = earlier_images(initial, data.sources)
+        if module.choice:
+            known["time_budget"] = module.choice.facts
         keep = partial(_keep_config, folder, stated)
         record = Record({**run_facts(cfg, own_words(HydraConfig.get().overrides.task)), **known}, keep, trust)
         resumed = Resume(stored, module.hparams) if ckpt else None
@@ -167,6 +174,12 @@ def _keep_config(folder: Path, cfg: DictConfig) -> None:
         keep_words(folder, cfg, HydraConfig.get().overrides.task)
 
 
+def _keep_decisions(cfg: DictConfig, stored: Mapping[str, Any]) -> None:
+    """Put what a run that goes on decided into its config, where that says auto."""
+    before = stored.get("hyper_parameters", {}).get("data") or {}
+    cfg.data.update({key: before[key] for key in DECIDED if key in before and cfg.data.get(key) == AUTO})
+
+
 def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, Any]:
     """Return the module, the data and the trainer of a training; mistakes are found before an image is decoded.
 
@@ -200,6 +213,7 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     try:
         if trainer.local_rank == 0:  # others that come first wait for the files they share, by locks
             data.prepare_data()
+        choice = _fit_to_minutes(make_module.keywords, data, trainer, cfg.minutes) if cfg.minutes else None
         data.setup("fit")
     except RefusedLabelsError as error:
         words = HydraConfig.get().overrides.task
@@ -208,9 +222,10 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     check_batches(trainer, data)
     if not data.batches("val"):
         leave_out_validation(trainer)
-    decided = {"model": _input_of(stated.model, data), "data": data.read_settings}
+    decided = {"model": _input_of(stated.model, data), "data": data.read_settings | _decided(stated, data)}
     make_module.keywords["net"] = partial(make_module.keywords["net"], **decided["model"])
     module = make_module(skeleton=data.skeleton, learn_visibility=data.has_hidden_points)
+    module.choice = choice
     # A checkpoint rebuilds its network from these values, so they hold the choice that the data made.
     if "visibility" in cfg.head:
         decided["head"] = {"visibility": "visibility" in module.net.head.provides}
@@ -219,6 +234,19 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
         names, config = data.skeleton.names, module.hparams["model"]
         module.transfer = start_from(initial, module.net, names, config, make_module.keywords["net"])
     return module, data, trainer
+
+
+def _fit_to_minutes(parts: Mapping[str, Any], data: Any, trainer: Any, minutes: float) -> Choice | None:
+    """Choose the input size and the batch by the speed of the parts of a module; None where they are set."""
+    from softpoint.training.time_budget import fit_to_minutes
+
+    net = partial(parts["net"], in_channels=data.channels)
+    return fit_to_minutes(data, net, parts["loss"], parts["optimizer"], trainer, minutes)
+
+
+def _decided(cfg: DictConfig, data: Any) -> dict[str, Any]:
+    """Return what was decided in the place of auto."""
+    return {key: getattr(data, key) for key in DECIDED if cfg.data.get(key) == AUTO}
 
 
 def _input_of(model: DictConfig, data: Any) -> dict[str, Any]:

@@ -26,6 +26,10 @@ from softpoint.labels.skeleton import Skeleton
 from softpoint.labels.split import SPLITS
 from softpoint.machine import cores
 
+# What is not decided yet, and its value where nothing decides it: pixels of the input, and images of a step.
+AUTO = "auto"
+PIXELS, BATCH_SIZE = 110_592, 8
+
 _SPLIT_OF = {RunningStage.TRAINING: "train", RunningStage.TESTING: "test"}
 
 
@@ -34,21 +38,26 @@ class Loader:
     """Batches of a data loader.
 
     Args:
-        batch_size: samples per process and step.
+        batch_size: samples per process and step; "auto" for the usual number.
         num_workers: processes that load; 0 loads in the main one, None takes one per core, less one, up to eight.
         timeout: seconds after which a batch that such a process owes ends the run.
     """
 
-    batch_size: int
+    batch_size: int | str = AUTO
     num_workers: int | None = None
     timeout: float = 120
 
     def __post_init__(self) -> None:
-        for key, value, least in (("batch_size", self.batch_size, 1), ("num_workers", self.num_workers or 0, 0)):
+        for key, value, least in (("batch_size", self.images, 1), ("num_workers", self.num_workers or 0, 0)):
             if type(value) is not int or value < least:
                 raise ValueError(f"data.{key}={value}: give a whole number from {least} on")
         if not self.timeout > 0:
             raise ValueError(f"data.timeout={self.timeout}: give a positive number of seconds")
+
+    @property
+    def images(self) -> int:
+        """Number of samples per process and step."""
+        return BATCH_SIZE if self.batch_size == AUTO else self.batch_size  # type: ignore[return-value]
 
     @property
     def workers(self) -> int:
@@ -99,6 +108,9 @@ class KeypointData(pl.LightningDataModule, ABC):
     # Whether the input is standardized by the statistics of the training images, not by those of the backbone.
     standardizes: bool = False
 
+    # Settings that are open: a run that minutes end decides them by the speed of its machine.
+    undecided: frozenset[str] = frozenset()
+
     # Smallest number of steps of an epoch: a small set is gone through several times between two validations.
     epoch_steps: int = 1
 
@@ -108,7 +120,7 @@ class KeypointData(pl.LightningDataModule, ABC):
         super().__init__()
         if size is not None:
             self.size = check_size(size)
-        self.loader, self.batch_size, self.seed, self.augment = loader, loader.batch_size, seed, augment
+        self.loader, self.batch_size, self.seed, self.augment = loader, loader.images, seed, augment
         self.sources: dict[str, Source] = {}
         self.device_caches: dict[str, DeviceCache] = {}
         self.epochs = 0  # completed before this run was resumed

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from softpoint.data.augment import Augment
 from softpoint.data.crops import fitting_size
-from softpoint.data.datamodule import KeypointData, Loader
+from softpoint.data.datamodule import AUTO, PIXELS, KeypointData, Loader
 from softpoint.data.dataset import KeypointDataset
 from softpoint.data.device_cache import DeviceCache
 from softpoint.data.sources import LabeledImages, Source
@@ -49,6 +49,7 @@ class LabeledData(KeypointData):
         split: into train, val and test.
         loader, seed, augment: see `KeypointData`.
         size: of the network's input; None for one of about `pixels` that has the shape of the images or crops.
+        pixels: of that input; "auto" for the usual number. A run may `decide` what is "auto" anew.
         epoch_steps: smallest number of steps of an epoch: a small set is gone through several times between two
             validations.
         statistics: "backbone" standardizes the input as the weights of the backbone expect it, "train" by mean and
@@ -68,7 +69,7 @@ class LabeledData(KeypointData):
         loader: Loader,
         seed: int,
         size: int | Sequence[int] | None = None,
-        pixels: int = 110_592,
+        pixels: int | str = AUTO,
         epoch_steps: int = 50,
         statistics: str = "auto",
         cache: str = "none",
@@ -85,7 +86,12 @@ class LabeledData(KeypointData):
             raise ValueError(
                 f"data.mode={source.mode}: data.unlabeled_images have no boxes to crop; set data.mode=image"
             )
-        self.source, self.split, self.pixels, self.epoch_steps = source, split, pixels, epoch_steps
+        if pixels != AUTO and (type(pixels) is not int or pixels < 1):
+            raise ValueError(f"data.pixels={pixels}: give a whole number from 1024 (32 x 32) on, or auto")
+        is_open = {"pixels": size is None and pixels == AUTO, "batch_size": loader.batch_size == AUTO}
+        self.undecided = frozenset(key for key, value in is_open.items() if value)
+        self.pixels: int = PIXELS if pixels == AUTO else pixels  # type: ignore[assignment]
+        self.source, self.split, self.epoch_steps = source, split, epoch_steps
         self.cache, self.device_cache, self.unlabeled_images = cache, device_cache, unlabeled_images
         self.channels = count_channels(check_channels(source.channels))
         self.standardizes = statistics == "train" or (statistics == "auto" and self.channels not in (1, 3))
@@ -141,6 +147,12 @@ class LabeledData(KeypointData):
             )
             for split, rows in self.splits.items()
         }
+
+    def decide(self, pixels: int | None, batch_size: int) -> None:
+        """Set the number of pixels of the input, None for that of its `size`, and the batch, before `setup`."""
+        self.batch_size = batch_size
+        if pixels is not None:
+            self.pixels, self.size = pixels, fitting_size(self.loaded.shapes * self.padding, pixels)
 
     def setup(self, stage: str) -> None:
         """Open sources and caches."""

@@ -24,8 +24,8 @@ from softpoint.training.checkpoint_io import replace_checkpoint
 from softpoint.training.ending import reason_of_end
 from softpoint.training.final_test import FinalTest
 
-# Facts of where the weights come from, which only the start of a run knows.
-_ORIGIN = ("network", "starting_weights", "weights_license", "known_held_out")
+# Facts that only the start of a run knows: where the weights come from, and the speed that chose its input.
+_ORIGIN = ("network", "starting_weights", "weights_license", "known_held_out", "time_budget")
 
 
 class Record(Callback):
