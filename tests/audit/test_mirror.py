@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from softpoint.audit.mirror import mirror_pairs, pair_findings
+from softpoint.audit.mirror import mirror_pairs, pair_findings, why_mirrored
 from softpoint.data.synthetic import Figure, Shapes
 from softpoint.labels.formats import read_labels
+from softpoint.labels.schema import Labels, Subject
+from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 
 CARD = np.array([[0.0, 0.0], [3.0, 0.0], [3.0, 2.0], [0.0, 2.0]])
 
@@ -66,3 +68,21 @@ def test_real_sets(data_root: Path, name: str, advice: str | None) -> None:
         (typed,) = [word for word in shlex.split(finding.advice) if word.startswith("data.flip_pairs=")]
         assert OverridesParser.create().parse_override(typed.rstrip(",")).value() == [["b, 1", "c, 1"]]
     assert all(f"data.flip_pairs={advice}" in finding.advice for finding in findings)
+
+
+def labels_of(poses: np.ndarray, names: tuple[str, ...]) -> Labels:
+    subjects = [Subject(f"{i}.png", "", points, np.full(len(points), 2)) for i, points in enumerate(poses)]
+    return Labels("", "", Skeleton(names, infer_flip_pairs(names)), tuple(subjects))
+
+
+def test_mirrored_images_could_be_among_symmetric_poses_and_those_of_both_sides() -> None:
+    rng, names = np.random.default_rng(0), ("nose", "left_ear", "right_ear", "tail")
+    face = np.array([[0.0, 0.0], [-1.0, 2.0], [1.0, 2.0], [0.0, 6.0]]) + rng.normal(0, 0.1, (60, 4, 2))
+    profile = np.array([[0.0, 0.0], [3.0, 1.0], [4.0, 1.0], [8.0, 0.0]]) + rng.normal(0, 0.1, (60, 4, 2))
+    assert why_mirrored(labels_of(face, names)) == "their poses are symmetric"
+    assert why_mirrored(labels_of(profile, names)) == ""
+    turned = np.where(np.arange(60)[:, None, None] < 15, profile * [-1, 1], profile)
+    assert why_mirrored(labels_of(turned, names)) == "both sides are seen"
+    assert why_mirrored(labels_of(face, ("nose", "a", "b", "tail"))) == ""  # no left and right known
+    assert why_mirrored(labels_of(face[:20], names)) == ""  # too few to tell
+    assert why_mirrored(labels_of(face[:, :3], names[:3])) == ""  # one triangle, which turns round in any case

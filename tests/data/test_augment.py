@@ -279,3 +279,20 @@ def test_without_colors_albumentations_is_never_imported() -> None:
 def test_numbers_out_of_range_are_refused(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Augment(**wrong)
+
+
+def test_an_open_flip_is_none_until_it_is_decided() -> None:
+    augment, size = Augment(flip="auto"), (32, 32)
+    flips = lambda: [augment.matrix(np.random.default_rng(seed), size, True)[1] for seed in range(40)]  # noqa: E731
+    assert not any(flips())
+    augment.decide_flip(True)
+    assert augment.flip == 0.5 and flips() == [
+        Augment(flip=0.5).matrix(np.random.default_rng(seed), size, True)[1] for seed in range(40)
+    ]
+    augment.decide_flip(False)
+    assert not any(flips())
+    given = Augment(flip=0.3)
+    given.decide_flip(True)
+    assert given.flip == 0.3
+    with pytest.raises(ValueError, match=r"augment\.flip='always' is not a number from 0 to 1; 0 turns it off, and"):
+        Augment(flip="always")

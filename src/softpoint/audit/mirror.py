@@ -7,7 +7,7 @@ three keypoints the other way round.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations, islice
 
 import numpy as np
@@ -42,6 +42,41 @@ def pair_findings(labels: Labels) -> list[Finding]:
     return [
         Finding("flip_pairs", "info", message, [Example("", "", f"{a} and {b}") for a, b in named], advice, len(pairs))
     ]
+
+
+def why_mirrored(labels: Labels) -> str:
+    """Return why a mirrored image is one that the labels could hold, in words; "" where nothing shows it.
+
+    Either its poses are symmetric: the mirror, which exchanges the flip pairs, turns every triangle of keypoints the
+    other way round. Or they are seen from both sides: right points are left of left ones in at least a tenth of them.
+    """
+    skeleton = labels.skeleton
+    if not skeleton.can_mirror:
+        return ""
+    points = normalized_points(labels, range(len(labels)))
+    pairs = [(skeleton.index(left), skeleton.index(right)) for left, right in skeleton.flip_pairs]
+    kept, poses = _usable(points)
+    partner = _partners(kept.tolist(), pairs)
+    if partner is not None:
+        triangles = np.array(list(combinations(range(len(kept)), 3)))
+        if _unturned_share(partner, _turns(poses), triangles) <= _CLEAR:
+            return "their poses are symmetric"
+    sides = np.array([points[:, right, 0] - points[:, left, 0] for left, right in pairs])
+    known = np.isfinite(sides).any(0)
+    to_the_right = np.nanmean(sides[:, known], axis=0) > 0
+    return "both sides are seen" if known.sum() >= _MIN_SUBJECTS and 0.1 <= to_the_right.mean() <= 0.9 else ""
+
+
+def _partners(kept: Sequence[int], pairs: Sequence[tuple[int, int]]) -> np.ndarray | None:
+    """Return the place of the partner of each kept keypoint, its own without one.
+
+    None where a partner is not kept, and for three keypoints, whose one triangle turns round in any case.
+    """
+    other = {index: index for index in kept} | {a: b for pair in pairs for a, b in (pair, pair[::-1]) if a in kept}
+    places = {index: place for place, index in enumerate(kept)}
+    if len(kept) < 4 or any(other[index] not in places for index in kept):
+        return None
+    return np.array([places[other[index]] for index in kept])
 
 
 def mirror_pairs(points: np.ndarray) -> list[tuple[int, int]]:

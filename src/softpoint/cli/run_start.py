@@ -30,6 +30,7 @@ def tell_start(module: Any, data: Any, trainer: Any, trust: Sequence[str]) -> st
     if module.choice:
         print(module.choice.line(data.size))
     print(data.skeleton.mirroring)
+    print(module.mirrored, end="")
     print(getattr(data, "gray_note", ""), end="")
     print(_way_to_watch(trainer), end="")
     return announce_trust(module, trust)

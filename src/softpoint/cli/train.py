@@ -178,6 +178,8 @@ def _keep_decisions(cfg: DictConfig, stored: Mapping[str, Any]) -> None:
     """Put what a run that goes on decided into its config, where that says auto."""
     before = stored.get("hyper_parameters", {}).get("data") or {}
     cfg.data.update({key: before[key] for key in DECIDED if key in before and cfg.data.get(key) == AUTO})
+    if cfg.get("augment") and cfg.augment.get("flip") == AUTO and before.get("augment"):
+        cfg.augment.flip = before["augment"]["flip"]
 
 
 def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, Any]:
@@ -190,6 +192,7 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     from hydra.core.hydra_config import HydraConfig
     from hydra.utils import instantiate
 
+    from softpoint.cli.mirrored import decide_flip
     from softpoint.labels.row_errors import RefusedLabelsError
     from softpoint.training.checkpoint_io import AtomicCheckpointIO
     from softpoint.training.checks import check_batches, check_trainer, leave_out_validation
@@ -215,6 +218,7 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
             data.prepare_data()
         choice = _fit_to_minutes(make_module.keywords, data, trainer, cfg.minutes) if cfg.minutes else None
         data.setup("fit")
+        mirrored = decide_flip(data)
     except RefusedLabelsError as error:
         words = HydraConfig.get().overrides.task
         mark = "\n" if "\n" in str(error) else "; "
@@ -224,8 +228,10 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
         leave_out_validation(trainer)
     decided = {"model": _input_of(stated.model, data), "data": data.read_settings | _decided(stated, data)}
     make_module.keywords["net"] = partial(make_module.keywords["net"], **decided["model"])
+    if stated.get("augment") and stated.augment.get("flip") == AUTO:
+        decided["augment"] = {"flip": data.augment.flip}
     module = make_module(skeleton=data.skeleton, learn_visibility=data.has_hidden_points)
-    module.choice = choice
+    module.choice, module.mirrored = choice, mirrored
     # A checkpoint rebuilds its network from these values, so they hold the choice that the data made.
     if "visibility" in cfg.head:
         decided["head"] = {"visibility": "visibility" in module.net.head.provides}

@@ -18,6 +18,9 @@ import numpy as np
 from softpoint.data import geometry
 from softpoint.data.pixel_transforms import apply_pixel_transforms, check_pixel_transforms
 
+# A probability of a mirror that the labels decide, and that of labels that have mirrored or symmetric poses.
+AUTO, FLIP = "auto", 0.5
+
 # Largest number of patches per image when `dropout` is on.
 PATCHES = 4
 
@@ -74,7 +77,7 @@ class Augment:
 
     Geometry: `rotate` and `shear` in degrees, `scale` (smallest, largest) factor, `translate` and `perspective` (of
     each corner) as fractions of the side, for a fraction `probability` of the images; `flip` is the probability of a
-    left-right mirror.
+    left-right mirror, or "auto", which is 0 until `decide_flip`.
     Color, each step for another fraction `recolor_probability` of the images: `brightness`, `contrast`, `saturation`
     and `gamma` as relative changes, `hue` as a fraction of the color circle, `blur` as sigma in pixels, `noise` as
     sigma as a fraction of white, `dropout` as the side of occluding patches as a fraction of the image's; 0 leaves a
@@ -82,7 +85,7 @@ class Augment:
     Raises ValueError for a number out of range, and for a transform that may move pixels.
     """
 
-    flip: Annotated[float, 1] = 0.0
+    flip: float | str = 0.0
     rotate: Annotated[float, 180] = 0.0
     scale: Sequence[float] = (1.0, 1.0)
     translate: Annotated[float, 1] = 0.0
@@ -101,11 +104,14 @@ class Augment:
     pixel: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
+        self.flip_is_open = self.flip == AUTO
+        if self.flip_is_open:
+            self.flip = 0.0
+        self._check("flip", 1, ", and auto follows the labels")
         for name, hint in get_type_hints(Augment, include_extras=True).items():
-            value, (largest,) = getattr(self, name), getattr(hint, "__metadata__", (None,))
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if largest is not None and not (number and 0 <= value <= largest):
-                raise ValueError(f"augment.{name}={value!r} is not a number from 0 to {largest}; 0 turns it off")
+            (largest,) = getattr(hint, "__metadata__", (None,))
+            if largest is not None:
+                self._check(name, largest)
         try:
             low, high = (float(factor) for factor in self.scale)
         except (TypeError, ValueError):
@@ -118,6 +124,17 @@ class Augment:
         self.scale = (low, high)
         self.pixel = check_pixel_transforms(self.pixel)
 
+    def _check(self, name: str, largest: float, more: str = "") -> None:
+        value = getattr(self, name)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not (number and 0 <= value <= largest):
+            raise ValueError(f"augment.{name}={value!r} is not a number from 0 to {largest}; 0 turns it off{more}")
+
+    def decide_flip(self, mirrors: bool) -> None:
+        """Mirror half of the images, or none, where that is open."""
+        if self.flip_is_open:
+            self.flip = FLIP * mirrors
+
     def matrix(self, rng: np.random.Generator, size: tuple[int, int], can_flip: bool) -> tuple[np.ndarray, bool]:
         """Return a (3, 3) matrix from an input of `size` (H, W) to its augmented self, and whether it mirrors.
 
@@ -125,7 +142,7 @@ class Augment:
         drawn whatever the settings, so that changing one setting does not reshuffle the others.
         """
         gate, coin, spread = *rng.random(2), rng.uniform(-1, 1, 14)
-        flips = bool(can_flip and coin < self.flip)
+        flips = bool(can_flip and coin < float(self.flip))
         matrix = geometry.mirror(size[1]) if flips else np.eye(3)
         return (self._move(spread, size) @ matrix if gate < self.probability else matrix), flips
 

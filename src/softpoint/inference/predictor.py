@@ -226,7 +226,8 @@ def load_predictor(
         if not (skeleton.can_mirror and isinstance(augment, Mapping) and augment.get("flip")):
             _log.warning(
                 "%s was trained without mirrored images, which augment.flip makes where data.flip_pairs hold every"
-                " keypoint that has a side: tta=flip may harm it; softpoint evaluate measures both",
+                " keypoint that has a side: tta=flip may help or harm it; softpoint evaluate split=val with it and"
+                " without it tells which",
                 checkpoint.path,
             )
     return Predictor(net, checkpoint.skeleton, checkpoint.size, device, checkpoint.crops, explain)
