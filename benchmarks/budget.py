@@ -55,9 +55,8 @@ def main(arguments: Sequence[str]) -> None:
     print(table)
     if options.page:
         command = f"`python benchmarks/budget.py {' '.join(arguments)}`"
-        update_page(
-            options.page, "budget", f"### Input size and batch by CPU time\n\n{table}\n\n{command}, on {hardware()}."
-        )
+        title = "### Input size and batch by CPU time\n\nMean error in px on the test images."
+        update_page(options.page, "budget", f"{title}\n\n{table}\n\n{command}, on {hardware()}.")
 
 
 def step_seconds(pixels: int, batch: int, rows: Path) -> float:
