@@ -178,3 +178,32 @@ def test_every_key_of_labeled_data_that_matters_can_be_set() -> None:
     labeled = {name for group in groups for name in signature(group.__init__).parameters}
     assert {"labels", "images", "mode", "boxes", "padding", "keypoints", "splits", "fold", "folds", "size"} <= keys
     assert keys - labeled == {"folder", "painter", "train"}
+
+
+def test_a_model_is_compared_with_the_predictions_of_another_tool(
+    run: Path, start: Callable, tmp_path: Path, words: list[str]
+) -> None:
+    usual = [*words[:3], "split=all", "group=none", "draws=50"]
+    assert start("evaluate", *usual, f"output={tmp_path / 'a'}", "report=false", r"repeat='video\d'").code == 0
+    repeated = json.loads((tmp_path / "a" / "metrics.json").read_text())["repeatability"]
+    assert repeated["parts"] == 4 and len(repeated["distances"]) == 6
+    header, *rows = read_csv(tmp_path / "a" / "predictions.csv")
+    kept = [
+        i for i, title in enumerate(header) if title == "image" or (re.search("_[xy]$", title) and "true" not in title)
+    ]
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join(",".join(row[i] for i in kept) for row in [header, *rows[:-1]]))
+    ending = start("evaluate", *usual, f"output={tmp_path / 'b'}", f"against={other}")
+    out = " ".join(ending.out.split())
+    assert ending.code == 0 and "No difference is shown: A - B is +0.00 px" in out, ending.err
+    assert f"B is {other}" in ending.out and "1 of 12 images have none" in out
+    comparison = json.loads((tmp_path / "b" / "comparison.json").read_text())
+    assert comparison["overall"]["epe"]["difference"] == pytest.approx(0, abs=1e-9) and "ece" in comparison["skipped"]
+    page = html.unescape((tmp_path / "b" / "report.html").read_text())
+    assert "No difference is shown" in page and str(other) in page
+    for more, message in ((f"{other}x", "does not exist; name a file of predictions"), (str(run), "in no known label")):
+        ending = start("evaluate", *usual, f"output={tmp_path / 'c'}", f"against={more}")
+        assert ending.code == 1 and message in ending.err
+    two = f"ckpt=[{words[0].removeprefix('ckpt=')},{words[0].removeprefix('ckpt=')}]"
+    ending = start("evaluate", two, *usual[1:], f"output={tmp_path / 'c'}", f"against={other}")
+    assert ending.code == 1 and "give one ckpt" in ending.err

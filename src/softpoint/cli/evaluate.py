@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from softpoint.evaluation import Results
     from softpoint.evaluation.eval_sets import EvaluationSet
     from softpoint.inference import Checkpoint, Predictor
+    from softpoint.report.facts import Facts
 
 _LETTERS = string.ascii_uppercase  # names of models that are compared
 
@@ -34,8 +36,7 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"output={output} is a file; name a folder")
     check_device(cfg.device)
     settings: dict[str, Any] = {"oks_sigmas": _plain(cfg.oks_sigmas), "nme_pair": _plain(cfg.nme_pair)}
-    if cfg.risk is not None and len(paths) > 1:
-        raise ValueError("risk= is of one model: give one checkpoint")
+    check_alone(cfg, len(paths))
     draws = {key: whole_number(cfg, key) for key in ("draws", "seed")}
     with collected_warnings() as warnings:
         checkpoints = [read_checkpoint(path, cfg.trust) for path in paths]
@@ -44,7 +45,8 @@ def main(cfg: DictConfig) -> None:
         if cfg.missing == "error":  # then all keypoints will be there, and an error need not wait for the predictions
             check_settings(checkpoints[0].skeleton, **settings)
         lock_output(output)
-        write = _write_evaluation if len(paths) == 1 else _write_comparison
+        single = _write_evaluation if cfg.against is None else _write_against
+        write = single if len(paths) == 1 else _write_comparison
         write(cfg, checkpoints, settings | draws, warnings)
     print(f"written to {output}")
 
@@ -61,7 +63,9 @@ def _write_evaluation(
     from softpoint.evaluation.eval_data import confidence_fraction
     from softpoint.evaluation.files import REPORT, write_evaluation
     from softpoint.evaluation.regions import held_out_regions
+    from softpoint.evaluation.repeatability import repeatability, repeatability_tables
     from softpoint.evaluation.risk import Risk
+    from softpoint.labels.groups import group_names
     from softpoint.paths import sha256
     from softpoint.report import evaluation_page
     from softpoint.report.facts import model_facts
@@ -79,8 +83,10 @@ def _write_evaluation(
     regions, reason = held_out_regions(checkpoint, cfg.split, results.images)
     metrics = evaluate(results, **settings, fraction=fraction, regions=regions, risk=risk, about=about)
     metrics["skipped"] |= {} if regions else {"regions": reason}
+    if cfg.repeat is not None:
+        metrics["repeatability"] = repeatability(results, group_names(results.images, cfg.repeat, "repeat"))
     write_evaluation(Path(cfg.output), results, metrics, figures=cfg.figures)
-    console().print(metrics_tables(metrics))
+    console().print(metrics_tables(metrics), *repeatability_tables(metrics.get("repeatability")))
     if cfg.report:
         facts, again = model_facts(checkpoint), typed_command("evaluate")
         write_report(
@@ -102,6 +108,7 @@ def _write_comparison(
     from softpoint.evaluation.eval_data import confidence_fraction, decides_split, held_out_of_all
     from softpoint.evaluation.files import REPORT, write_comparison
     from softpoint.paths import normalize_path
+    from softpoint.report.facts import model_facts
     from softpoint.tables import console
 
     first, *others = checkpoints
@@ -123,14 +130,61 @@ def _write_comparison(
     images = [kept[i] for i in rows[0]]
     write_comparison(Path(cfg.output), dict(zip(_LETTERS, measured, strict=False)), comparisons)
     if cfg.report:
+        facts = dict(zip(models, map(model_facts, checkpoints), strict=True))
         write_report(
             Path(cfg.output) / REPORT,
-            lambda: _comparison_page(checkpoints, models, comparisons, eval_set, images, warnings),
+            partial(_comparison_page, facts, models, comparisons, eval_set, images, warnings),
         )
 
 
+def check_alone(cfg: DictConfig, count: int) -> None:
+    """Raise an error for settings of one model beside others, and for a file of predictions that is not there."""
+    from pathlib import Path
+
+    for key in ("risk", "repeat"):
+        if cfg[key] is not None and (count > 1 or cfg.against is not None):
+            raise ValueError(f"{key}= is of one model: give one checkpoint, and no against=")
+    if cfg.against is not None and count > 1:
+        raise ValueError(f"against={cfg.against} compares one checkpoint with the predictions in a file; give one ckpt")
+    if cfg.against is not None and not Path(str(cfg.against)).exists():
+        raise FileNotFoundError(f"against={cfg.against} does not exist; name a file of predictions of the same images")
+
+
+def _write_against(
+    cfg: DictConfig, checkpoints: list[Checkpoint], settings: Mapping[str, Any], warnings: list[str]
+) -> None:
+    """Compare a model with the predictions of another tool, print the tables and write the files."""
+    from pathlib import Path
+
+    from softpoint.data.sources import LabeledImages
+    from softpoint.evaluation import compare
+    from softpoint.evaluation.against import against
+    from softpoint.evaluation.console import comparison_tables
+    from softpoint.evaluation.eval_data import confidence_fraction
+    from softpoint.evaluation.files import REPORT, write_comparison
+    from softpoint.report.facts import model_facts, predictions_facts
+    from softpoint.tables import console
+
+    (checkpoint,), path = checkpoints, Path(str(cfg.against))
+    results, eval_set, _ = predicted(cfg, checkpoint)
+    source = eval_set.source
+    labels = Path(source.labels.source) if isinstance(source, LabeledImages) else None
+    both = against(path, results, getattr(getattr(source, "reader", None), "folder", None), labels)
+    about = {"a": checkpoint_paths(cfg)[0], "b": str(path), **_about(cfg, eval_set)}
+    options = {**settings, "fraction": confidence_fraction(checkpoint), "about": about}
+    comparison = compare(both.model, both.other, **options, notes=both.notes, unmeasured=both.unmeasured)
+    console().print(comparison_tables(comparison))
+    print(f"A is {checkpoint_paths(cfg)[0]}\nB is {path}")
+    models = {"A": both.model, "B": both.other}
+    write_comparison(Path(cfg.output), models, {"B": comparison})
+    if cfg.report:
+        facts = {"A": model_facts(checkpoint), "B": predictions_facts(path, both.other)}
+        page = partial(_comparison_page, facts, models, {"B": comparison}, eval_set, both.rows, warnings)
+        write_report(Path(cfg.output) / REPORT, page)
+
+
 def _comparison_page(
-    checkpoints: list[Checkpoint],
+    facts: Mapping[str, Facts],
     models: Mapping[str, Results],
     comparisons: Mapping[str, Mapping[str, Any]],
     eval_set: EvaluationSet,
@@ -140,9 +194,7 @@ def _comparison_page(
     """The report of models on the same subjects, whose places in the set are `images`."""
     from softpoint.evaluation.comparison import matched
     from softpoint.report import comparison_page
-    from softpoint.report.facts import model_facts
 
-    facts = dict(zip(models, map(model_facts, checkpoints), strict=True))
     alike = dict(zip(models, matched(list(models.values())), strict=True))  # the keypoints that all have
     command = typed_command("evaluate")
     return comparison_page(alike, comparisons, lambda i: eval_set.image(images[i]), facts, warnings, command)
@@ -168,7 +220,6 @@ def predicted(
 ) -> tuple[Results, EvaluationSet, Predictor]:
     """Return the predictions of a checkpoint, or of the other one, on the data of the first; the set; the predictor."""
     from dataclasses import replace
-    from functools import partial
 
     from hydra.core.hydra_config import HydraConfig
 

@@ -35,6 +35,8 @@ def compare(
     draws: int = DRAWS,
     seed: int = 0,
     about: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
+    unmeasured: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the content of comparison.json: each metric of both, and A - B with its 95 % interval.
 
@@ -42,8 +44,8 @@ def compare(
     together, so that the difficulty of an image cancels. `p_a_better` is the probability that A is better (see
     `probability_above`). EPE is also compared on the points of each keypoint and, where there are several, of each
     group, whose images are then resampled. `fraction` is what the confidences of both are about; without it their
-    calibration error is not compared. Raises ValueError where nothing matches or the labels differ, and the errors of
-    `evaluate`.
+    calibration error is not compared; nor are metrics that are `unmeasured` for a reason.
+    Raises ValueError where nothing matches or the labels differ, and the errors of `evaluate`.
     """
     pair = matched([first, second])
     names = pair[0].skeleton.names
@@ -60,7 +62,9 @@ def compare(
         both.append(metrics | set_metrics(results, fraction or 0.0, resamples, skipped))
     if fraction is None:
         skipped["ece"] = "the confidences of the two models are about different errors"
-    shared = [name for name in COLUMNS if name in both[0] and name in both[1] and not (name == "ece" and not fraction)]
+    skipped |= unmeasured or {}
+    left_out = {*(unmeasured or {}), *(["ece"] if not fraction else [])}
+    shared = [name for name in COLUMNS if name in both[0] and name in both[1] and name not in left_out]
     return {
         **(about or {}),
         "images": len(set(pair[0].images)),
@@ -71,7 +75,7 @@ def compare(
         "overall": {name: _difference(name, both[0][name], both[1][name]) for name in shared},
         "keypoints": _by_keypoint(pair, resamples),
         "groups": _by_group(pair, draws, seed),
-        "notes": [resamples.describe()],
+        "notes": [resamples.describe(), *notes],
         "skipped": skipped,
         "definitions": definitions(dict.fromkeys(shared)),
     }

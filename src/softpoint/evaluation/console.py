@@ -18,6 +18,7 @@ from softpoint.evaluation.tables import (
     regions_table,
     skipped_lines,
     states_table,
+    verdict,
 )
 from softpoint.metrics.calibration import FRACTION
 from softpoint.tables import NumberTable
@@ -42,7 +43,7 @@ def comparison_tables(comparison: Mapping[str, Any], other: str = "B") -> Group:
     tables = [comparison_table(comparison, other), compared_parts_table("keypoint", comparison["keypoints"], other)]
     if 1 < len(comparison["groups"]) <= _MAX_GROUPS:
         tables.append(compared_parts_table("group", comparison["groups"], other))
-    return Group(*map(_printed, tables), *comparison["notes"], *skipped_lines(comparison))
+    return Group(*map(_printed, tables), *comparison["notes"], *skipped_lines(comparison), verdict(comparison, other))
 
 
 def _printed(table: Table) -> NumberTable:

@@ -195,7 +195,9 @@ def _numbers(path: Path, rows: Sequence[tuple[int, list[str]]], start: int, widt
             numbers[i] = [float(cell or "nan") for cell in cells[2:]]
         except ValueError as error:
             raise ValueError(f"{path} line {line}: {error}") from error
-        if not np.isfinite(numbers[i, start - 2 :].reshape(-1, parts)[:, :6]).all():
+        given = np.isfinite(numbers[i, start - 2 :].reshape(-1, parts)[:, :6])
+        # Another tool may have given no confidences, or no covariances, at all.
+        if not given[:, :2].all() or any(part.any() and not part.all() for part in (given[:, 2], given[:, 3:])):
             raise ValueError(f"{path} line {line}: a predicted x, y, confidence or covariance is not a number")
         if not np.isfinite(numbers[i, [0, 1, 2]]).all() or not np.isfinite(numbers[i, start + 6 :: parts]).all():
             raise ValueError(f"{path} line {line}: its size, its scale and every visibility must be numbers")

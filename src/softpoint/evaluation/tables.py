@@ -106,6 +106,32 @@ def compared_parts_table(kind: str, entries: Mapping[str, Mapping[str, Any]], ot
     return Table(f"{heading('epe')} of each {kind}", kind, ["points", *_difference_headings(other)], rows)
 
 
+def verdict(comparison: Mapping[str, Any], other: str = "B") -> str:
+    """Return one sentence on which model of comparison.json has the smaller mean error, and how sure that is."""
+    entry, resampled = comparison["overall"].get("epe"), comparison["resampled"]
+    if entry is None:
+        return "No labeled point is measured."
+    difference, text = entry["difference"], COLUMNS["epe"].text
+    better, unit = ("A" if difference < 0 else other), COLUMNS["epe"].unit
+    images, units = f"{comparison['images']} images", f"{resampled['units']} {resampled['unit']}"
+    place = images if resampled["unit"] == "images" else f"{images} of {units}"
+    if "low" not in entry:
+        return (
+            f"The mean error of {better} is {text(abs(difference))} {unit} smaller on these {images};"
+            f" {units} are too few to say so of others."
+        )
+    if entry["low"] <= 0 <= entry["high"]:
+        span = f"{text(entry['low'], '+')} to {text(entry['high'], '+')}"
+        return f"No difference is shown: A - {other} is {text(difference, '+')} {unit} (95 %: {span}) on {place}."
+    low, high = sorted((abs(entry["low"]), abs(entry["high"])))
+    sure = entry["p_a_better"] if better == "A" else 1 - entry["p_a_better"]
+    probability = "above 0.999" if sure > 0.999 else f"{sure:.3f}"
+    return (
+        f"{better} is better by {text(abs(difference))} {unit} of mean error (95 %: {text(low)} to {text(high)})"
+        f" on {place}; the probability that it is better is {probability}."
+    )
+
+
 def skipped_lines(content: Mapping[str, Any]) -> list[str]:
     """Return one line per reason, with the metrics that are not measured for it."""
     names: dict[str, list[str]] = {}

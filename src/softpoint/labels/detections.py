@@ -89,11 +89,11 @@ def _has_no_points(path: Path) -> bool:
 def _of_json(
     path: Path, images: Path | None, image_file: Path | None, errors: RowErrors, unused: Counter[str]
 ) -> list[Box]:
-    content = _load(path)
+    content = load(path)
     coco = isinstance(content, dict) and "annotations" in content
     place = path if coco else image_file
-    tables = content if coco else _load(image_file) if image_file else {}
-    names, kinds = (_names(tables, name, f"{place}: ") for name in ("images", "categories"))
+    tables = content if coco else load(image_file) if image_file else {}
+    names, kinds = (names_by_id(tables, name, f"{place}: ") for name in ("images", "categories"))
     paths = {normalize_path(name) for name in names.values()}
     boxes: list[Box] = []
     for number, fields in enumerate(_entries(path, content, errors), 1):
@@ -186,14 +186,15 @@ def _kind(fields: dict[str, Any], kinds: dict[int | str, str]) -> str:
     return kinds.get(key, f"category_id {json_values.quote(key)}")
 
 
-def _load(path: Path) -> Any:
+def load(path: Path) -> Any:
+    """Return the content of a JSON file; ValueError that names it."""
     try:
         return json_values.load_json(path)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _names(content: Any, name: str, place: str) -> dict[int | str, str]:
+def names_by_id(content: Any, name: str, place: str) -> dict[int | str, str]:
     """Return the paths of the images, or the names of the categories, of COCO's JSON by their ids."""
     key = {"images": "file_name", "categories": "name"}[name]
     entries = content.get(name) if isinstance(content, dict) else None

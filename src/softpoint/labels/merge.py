@@ -102,6 +102,7 @@ def _moved(part: Labels, name: str, folder: Path, skeleton: Skeleton, errors: Ro
                 keypoints=spread(subject.keypoints, np.nan),
                 visibility=spread(subject.visibility, UNLABELED),
                 written=None if subject.written is None else spread(subject.written, np.nan),
+                confidence=None if subject.confidence is None else spread(subject.confidence, np.nan),
                 group=None if subject.group is None else f"{name}/{subject.group}",
             )
             subjects.append(moved)

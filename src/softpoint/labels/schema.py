@@ -38,6 +38,7 @@ class Subject:
     crowd: bool = False  # a box about many subjects at once, with no points of its own
     size: tuple[int, int] = (0, 0)  # height and width that the file states for the image; 0 where it does not
     written: np.ndarray | None = None  # float64 (K, 2), the coordinates in the file where these are no such pixels
+    confidence: np.ndarray | None = None  # float64 (K,), scores of predicted points where the file has any; or NaN
 
     @property
     def row(self) -> str:
@@ -129,6 +130,7 @@ class Labels:
                 keypoints=s.keypoints[order],
                 visibility=s.visibility[order],
                 written=None if s.written is None else s.written[order],
+                confidence=None if s.confidence is None else s.confidence[order],
             )
             for s in self.subjects
         )

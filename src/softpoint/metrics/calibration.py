@@ -25,14 +25,14 @@ def error_rank_correlation(points: Points, fraction: float = FRACTION) -> float:
 def confidences_and_hits(points: Points, fraction: float) -> tuple[np.ndarray, np.ndarray]:
     """Confidence (P,) of each labeled point, and whether its error is at most `fraction` of the subject's scale."""
     distance = errors(points)
-    labeled = np.isfinite(distance)
+    labeled = np.isfinite(distance) & np.isfinite(points.confidence)
     return points.confidence[labeled], (distance <= fraction * points.scale[:, None])[labeled]
 
 
 def predicted_and_real_errors(points: Points) -> tuple[np.ndarray, np.ndarray]:
     """Root mean square error that the covariance predicts, and error, of each labeled point (P,) in px."""
     distance = errors(points)
-    labeled = np.isfinite(distance)
+    labeled = np.isfinite(distance) & np.isfinite(points.covariance).all((-1, -2))
     return np.sqrt(np.trace(points.covariance, axis1=-2, axis2=-1).clip(0))[labeled], distance[labeled]
 
 

@@ -108,7 +108,8 @@ def auc(points: Points, end: float) -> np.ndarray:
 def coverage(points: Points, level: float) -> np.ndarray:
     """1 for a label inside the ellipse that holds the probability `level` of the predicted Gaussian, else 0."""
     squared = squared_mahalanobis(points.keypoints - points.truth, points.covariance)
-    return np.where(np.isfinite(errors(points)), squared <= ellipse_radius(level) ** 2, np.nan)
+    measured = np.isfinite(errors(points)) & np.isfinite(points.covariance).all((-1, -2))
+    return np.where(measured, squared <= ellipse_radius(level) ** 2, np.nan)
 
 
 def ellipse_radius(level: float) -> float:

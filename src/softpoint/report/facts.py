@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from softpoint.evaluation.results import Results
 from softpoint.inference import Checkpoint
 from softpoint.inference.run_record import mapping, number, one_line
 
@@ -42,6 +46,13 @@ def model_facts(checkpoint: Checkpoint) -> Facts:
         facts.append(("versions", ", ".join(f"{name} {versions[name]}" for name in list(versions)[:10])))
     if isinstance(command := record.get("command"), str):
         facts.append(("training command", command))
+    return [(label, one_line(text, 1000)) for label, text in facts]
+
+
+def predictions_facts(path: Path, results: Results) -> Facts:
+    """Return what is known of another tool by its file of predictions."""
+    confident = bool(np.isfinite(results.confidence[results.labeled]).all())
+    facts = [("predictions", str(path)), ("confidences", "yes, as the tool gives them" if confident else "none")]
     return [(label, one_line(text, 1000)) for label, text in facts]
 
 

@@ -23,6 +23,7 @@ from softpoint.evaluation.tables import (
     regions_table,
     skipped_lines,
     states_table,
+    verdict,
 )
 from softpoint.metrics.calibration import FRACTION
 from softpoint.report import figures
@@ -117,6 +118,7 @@ def comparison_page(
         title=title or f"Comparison of {len(models)} models",
         models={"A": first.get("a", "A")}
         | {other: comparison.get("b", other) for other, comparison in comparisons.items()},
+        verdicts=[verdict(comparison, other) for other, comparison in comparisons.items()],
         tables={other: comparison_table(comparison, other) for other, comparison in comparisons.items()},
         keypoints=_compared_parts("keypoint", comparisons),
         groups=_compared_parts("group", comparisons) if grouped else {},

@@ -12,7 +12,7 @@ import numpy as np
 
 from softpoint.labels.csv_io import exact, write_rows
 from softpoint.labels.formats.parsing import csv_columns
-from softpoint.labels.formats.parsing.rows import UniqueRows, check_length, read_table, sniff, warn_lost
+from softpoint.labels.formats.parsing.rows import UniqueRows, check_length, parse_score, read_table, sniff, warn_lost
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, Labels
 from softpoint.paths import normalize_path
@@ -47,15 +47,16 @@ def recognize(path: Path, head: bytes) -> bool:
 
 
 def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
-    """Return the labels; scores are ignored. Raises ValueError for a header without keypoints."""
+    """Return the labels, with scores as confidences. Raises ValueError for a header without keypoints."""
     separator, rows = read_table(path, _fits)
     header = rows[0][1] if rows else []
     keypoints = _complete_keypoints(path, header)
     taken = {column for columns in keypoints.values() for column in columns.values()}
     field_columns = csv_columns.subject_columns(str(path), header, taken)
     parts = csv_columns.optional_parts(field_columns) | {name: [*own.values()] for name, own in keypoints.items()}
-    if any("likelihood" in columns for columns in keypoints.values()):
-        _log.info("%s: columns of likelihood or confidence are not used", path)
+    scored = [columns.get("likelihood", -1) for columns in keypoints.values()]
+    if max(scored, default=-1) >= 0:
+        _log.info("%s: columns of likelihood or confidence are not used as labels", path)
     subjects: list[csv_columns.Row] = []
     unique = UniqueRows()
 
@@ -79,6 +80,10 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
                 for name, columns in keypoints.items()
                 if any(cells[columns[part]] for part in ("x", "visibility") if part in columns)
             }
+            if max(scored) >= 0:
+                fields["confidence"] = np.array(
+                    [parse_score(cells[i], separator) if i >= 0 else np.nan for i in scored]
+                )
             subjects.append((place, fields, filled))
     return csv_columns.labels_of(path, tuple(keypoints), subjects)
 

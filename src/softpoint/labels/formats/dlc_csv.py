@@ -11,7 +11,7 @@ import numpy as np
 
 from softpoint.labels.csv_io import Row, exact, write_rows
 from softpoint.labels.formats.parsing import dlc_table
-from softpoint.labels.formats.parsing.rows import check_length, parse_cells, read_table, sniff, warn_lost
+from softpoint.labels.formats.parsing.rows import check_length, parse_cells, parse_score, read_table, sniff, warn_lost
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, Labels, Subject
 from softpoint.paths import normalize_path
@@ -34,7 +34,7 @@ def recognize(path: Path, head: bytes) -> bool:
 
 
 def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str = "") -> Labels:
-    """Return the labels; columns of likelihood are ignored. Raises ValueError for an unknown header.
+    """Return the labels, with columns of likelihood as confidences. Raises ValueError for an unknown header.
 
     `prefix` precedes the line number in every place.
     """
@@ -53,9 +53,11 @@ def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str 
         rows = rows[1:]
     if not rows:
         raise ValueError(f"{path} has a header but no image below it; check that the file is complete")
-    used = [column.number - 1 for column in columns]
+    columns.sort(key=lambda column: column.coord == "likelihood")
+    used = [column.number - 1 for column in columns if column.coord != "likelihood"]
+    scored = [column.number - 1 for column in columns[len(used) :]]
     parts: dict[str, list[int]] = {}
-    for column in columns:
+    for column in columns[: len(used)]:
         parts.setdefault(column.keypoint, []).append(column.number - 1)
     table: list[dlc_table.Row] = []
     for line, cells in rows:
@@ -65,6 +67,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str 
             check_length(cells, len(pairs))
             row = errors.row(place, dlc_table.image_of(cells[:width]))
             values = row.usable(lambda texts: parse_cells(texts, used, separator), cells, lambda: parts, "")
+            values = values + [parse_score(cells[i], separator) for i in scored]
         except ValueError as error:
             values = error
         table.append((place, cells[:width], values))
@@ -106,7 +109,7 @@ def _levels(path: Path, rows: list[Row]) -> tuple[str, ...]:
 
 
 def _columns(path: Path, header: dict[str, list[str]], width: int, rows: list[Row]) -> list[dlc_table.Column]:
-    """Return the columns x and y after the path; one without a complete header is skipped if it is empty."""
+    """Return the columns of coordinates after the path; one without a complete header is skipped if it is empty."""
     columns = []
     for i in range(width, len(header["coords"])):
         titles = {level: cells[i] for level, cells in header.items() if level != "scorer"}
@@ -120,8 +123,8 @@ def _columns(path: Path, header: dict[str, list[str]], width: int, rows: list[Ro
                 " complete its header, or remove it"
             )
     if any(column.coord == "likelihood" for column in columns):
-        _log.info("%s: columns of likelihood are not used", path)
-    return [column for column in columns if column.coord != "likelihood"]
+        _log.info("%s: columns of likelihood are not used as labels", path)
+    return columns
 
 
 def write(labels: Labels, path: Path, sizes: np.ndarray, scorer: str = "softpoint") -> None:

@@ -58,10 +58,9 @@ def read(path: Path, errors: RowErrors, images: Path | None = None, prefix: str 
                 " bodypart, and x, y or likelihood"
             )
         columns.append(dlc_table.Column(number, name[1] if len(name) == 4 else "", name[-2], name[-1].lower()))
-    used = [i for i, column in enumerate(columns) if column.coord != "likelihood"]
-    rows = enumerate(zip(index, values[:, used].tolist(), strict=True), 1)
+    rows = enumerate(zip(index, values.tolist(), strict=True), 1)
     table = [(f"{prefix}row {number}", *row) for number, row in rows]
-    return dlc_table.labels_of(path, [columns[i] for i in used], table, errors)
+    return dlc_table.labels_of(path, columns, table, errors)
 
 
 def _frame(path: Path) -> tuple[_Names, _Names, np.ndarray]:

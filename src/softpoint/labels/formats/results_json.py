@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,13 @@ def recognize(path: Path, head: bytes) -> bool:
     return start and b'"image_id"' in head and b'"keypoints"' in head
 
 
-def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
-    """Return a subject per entry; a point of confidence 0 is unlabeled, and other confidences are not used.
+def read(
+    path: Path, errors: RowErrors, images: Path | None = None, ids: Mapping[int | str, str] | None = None
+) -> Labels:
+    """Return a subject per entry; a point of confidence 0 is unlabeled.
 
-    An image_id is the path of an image, an id in the list of images of COCO's file that lies beside, or the number that
-    is the name of an image, as COCO's are. 17 points of AlphaPose have COCO's names, others numbers.
+    An image_id is the path of an image, an id in `ids` or in the list of images of COCO's file that lies beside, or the
+    number that is the name of an image, as COCO's are. 17 points of AlphaPose have COCO's names, others numbers.
     Raises ValueError for an empty list.
     """
     try:
@@ -57,17 +60,19 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     missing = f"{path} has no pose; check that the file is complete"
     count = usual_count((len(points) for _, _, points, _ in poses), errors, missing)
     folders = [images] if images else folders_near(path)
-    listed = _listed_names(path, {key for _, key, *_ in poses if isinstance(key, int)})
+    known = ids or {}
+    listed = _listed_names(path, {key for _, key, *_ in poses if isinstance(key, int) and key not in known})
     poses = [(place, listed.get(key, key), points, box) for place, key, points, box in poses]
-    named = [key for _, key, *_ in poses if isinstance(key, str)]
-    numbers = [key for _, key, *_ in poses if isinstance(key, int)][:_TRIED]
+    named = [key for _, key, *_ in poses if isinstance(key, str) and key not in known]
+    numbers = [key for _, key, *_ in poses if isinstance(key, int) and key not in known][:_TRIED]
     numbered_in = {folder: sum(_of_number(folder, key) is not None for key in numbers) for folder in folders}
     tails = Tails(max(folders, key=numbered_in.__getitem__) if numbers else best_folder(folders, named), named)
     subjects = []
     for place, key, points, box in poses:
         with errors.row(place, key if isinstance(key, str) else "") as row:
             check_count(len(points), count, "keypoints")
-            image = _of_number(tails.folder, key) if isinstance(key, int) else tails[key]
+            if (image := known.get(key)) is None:
+                image = _of_number(tails.folder, key) if isinstance(key, int) else tails[key]
             if image is None:
                 raise ValueError(
                     f"image_id {json_values.quote(key)} is not the name of an image in {tails.folder}; put COCO's JSON"
@@ -75,7 +80,8 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
                     f" has {str(key)[:40].zfill(_DIGITS)}.jpg"
                 )
             row.image = image
-            subjects.append(Subject(image, place, points, visibility_of(points), box))
+            pose = points[:, :2]
+            subjects.append(Subject(image, place, pose, visibility_of(pose), box, confidence=points[:, 2]))
     alphapose = any(isinstance(entry, dict) and "box" in entry for entry in entries)
     names = COCO if alphapose and count == len(COCO) else numbered(count)
     return Labels(str(path), str(tails.folder), skeleton_of(names), tuple(subjects))
@@ -107,14 +113,14 @@ def _names_by_id(file: Path) -> dict[int | str, str]:
 
 
 def _points(fields: _Entry) -> np.ndarray:
-    """Return float64 (K, 2) of a pose, NaN for confidence 0."""
+    """Return float64 (K, 3), x, y and confidence of a pose, NaN for confidence 0."""
     values = json_values.as_list(fields.get("keypoints"), "keypoints")
     count = json_values.check_keypoint_count(len(values) // 3)
     points = json_values.as_numbers(values, "keypoints", 3 * count).reshape(-1, 3)
     points[~(points[:, 2] > 0)] = math.nan
     if not count or np.isinf(points).any() or (np.isnan(points[:, 0]) != np.isnan(points[:, 1])).any():
         raise ValueError(f"keypoints {json_values.quote(values)} must be finite x, y and confidence of each point")
-    return points[:, :2]
+    return points
 
 
 def _of_number(folder: Path, key: int) -> str | None:

@@ -46,8 +46,8 @@ class _Frame(NamedTuple):
 
     video: int
     number: int  # of the frame in its video
-    placed: list[Any]  # instances of sleap-io that a person placed
-    predicted: int  # number of other instances
+    chosen: list[Any]  # instances of sleap-io: those that a person placed, or the predicted ones
+    others: int  # number of the other instances
 
 
 def recognize(path: Path, head: bytes) -> bool:
@@ -59,25 +59,26 @@ def recognize(path: Path, head: bytes) -> bool:
     return path.suffix.lower() == ".slp" and head.startswith(b"\x89HDF\r\n\x1a\n")
 
 
-def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
+def read(path: Path, errors: RowErrors, images: Path | None = None, module: str = __name__) -> Labels:
     """Return the instances placed by a person; a point that is not marked visible is unlabeled.
 
     Coordinates count from the center of a pixel, as sleap-io returns them for every version of the format. Predicted
     instances are skipped, and so is a frame that has no others; a frame without any is an unlabeled image. An image is
     named as in `images.containers`, and its group is its video. Videos are searched below `images`, or near the file;
-    none is opened. The file is read in a separate process, which a damaged one can crash or hang.
+    none is opened. The file is read in a separate process, which a damaged one can crash or hang, by the
+    `read_in_process` of `module`.
     Raises ValueError for a file that cannot be read in SECONDS plus SECONDS_PER_MIB of its size, or mixes skeletons.
     """
     require("h5py", "sleap", str(path))
     require("sleap_io", "sleap", str(path))
     seconds = SECONDS + SECONDS_PER_MIB * path.stat().st_size / 2**20
-    return sandbox.read_labels(__name__, path, errors, images, seconds)
+    return sandbox.read_labels(module, path, errors, images, seconds)
 
 
-def read_in_process(path: Path, errors: RowErrors, images: Path | None) -> Labels:
-    """Return the labels as `read` does, in this process."""
+def read_in_process(path: Path, errors: RowErrors, images: Path | None, predicted: bool = False) -> Labels:
+    """Return the labels as `read` does, in this process; with `predicted` the predicted instances in their place."""
     try:
-        skeletons, videos, frames = _content(path)
+        skeletons, videos, frames = _content(path, predicted)
     except Exception as error:  # HDF5 and its readers raise nearly anything on a damaged or hostile file
         raise ValueError(f"{path} cannot be read as a SLEAP file: {error}; save it again in SLEAP") from error
     skeleton = _skeleton(path, skeletons)
@@ -88,12 +89,12 @@ def read_in_process(path: Path, errors: RowErrors, images: Path | None) -> Label
     for frame in frames:
         with errors.row(f"frame {frame.number} of video {frame.video}"):
             subjects += _subjects(path, tails, videos, frame, len(skeleton))
-    predicted = sum(frame.predicted for frame in frames)
-    return Labels(str(path), str(folder), skeleton, tuple(subjects), unused={"predicted instances": predicted})
+    unused = {f"{'placed' if predicted else 'predicted'} instances": sum(frame.others for frame in frames)}
+    return Labels(str(path), str(folder), skeleton, tuple(subjects), unused=unused)
 
 
-def _content(path: Path) -> tuple[list[Any], list[_Video], list[_Frame]]:
-    """Return the skeletons of the instances placed by a person, or all if there are none, the videos and frames."""
+def _content(path: Path, predicted_ones: bool) -> tuple[list[Any], list[_Video], list[_Frame]]:
+    """Return the skeletons of the instances that are read, or all if there are none, the videos and frames."""
     import h5py
     from sleap_io.io import slp
     from sleap_io.io.utils import read_hdf5_dataset
@@ -117,9 +118,9 @@ def _content(path: Path) -> tuple[list[Any], list[_Video], list[_Frame]]:
     frames = []
     columns = (table[key].tolist() for key in ("video", "frame_idx", "instance_id_start", "instance_id_end"))
     for video, number, start, end in zip(*columns, strict=True):
-        placed = [i for i in instances[start:end] if type(i).__name__ == "Instance"]
-        frames.append(_Frame(position.get(video, video), number, placed, len(instances[start:end]) - len(placed)))
-    used = {id(i.skeleton): i.skeleton for i in chain.from_iterable(frame.placed for frame in frames)}
+        chosen = [i for i in instances[start:end] if (type(i).__name__ == "PredictedInstance") == predicted_ones]
+        frames.append(_Frame(position.get(video, video), number, chosen, len(instances[start:end]) - len(chosen)))
+    used = {id(i.skeleton): i.skeleton for i in chain.from_iterable(frame.chosen for frame in frames)}
     return list(used.values()) or skeletons, [_video(video, path) for video in videos], frames
 
 
@@ -185,17 +186,17 @@ def _folder(path: Path, videos: list[_Video], images: Path | None) -> Path:
 
 
 def _subjects(path: Path, tails: Tails, videos: list[_Video], frame: _Frame, count: int) -> list[Subject]:
-    if frame.predicted and not frame.placed:
+    if frame.others and not frame.chosen:
         return []
     if not 0 <= frame.video < len(videos):
         raise ValueError(f"there is no video {frame.video}: the file has {len(videos)}, counted from 0")
     group = videos[frame.video].group or None
     image = _image(path, tails, videos[frame.video], frame.number)
     place = f"frame {frame.number} of {group or image}"
-    if not frame.placed:
+    if not frame.chosen:
         return [Subject(image, place, *unlabeled_points(count), group=group)]
     subjects = []
-    for number, instance in enumerate(frame.placed, 1):
+    for number, instance in enumerate(frame.chosen, 1):
         points = np.array(instance.numpy(), np.float64)
         if len(points) != count:
             raise ValueError(f"an instance has {len(points)} points, but its skeleton {count}")
@@ -204,8 +205,15 @@ def _subjects(path: Path, tails: Tails, videos: list[_Video], frame: _Frame, cou
         points[np.isnan(points).any(axis=1)] = np.nan
         name = "" if instance.track is None else str(instance.track.name)
         label = f"{place}, instance {number}"
-        subjects.append(Subject(image, label, points, visibility_of(points), name=name, group=group))
+        scores = _scores(instance)
+        subjects.append(Subject(image, label, points, visibility_of(points), name=name, group=group, confidence=scores))
     return subjects
+
+
+def _scores(instance: Any) -> np.ndarray | None:
+    """Return the scores (K,) of the points of a predicted instance."""
+    names = instance.points.dtype.names or ()
+    return np.array(instance.points["score"], np.float64) if "score" in names else None
 
 
 def _image(path: Path, tails: Tails, video: _Video, index: int) -> str:

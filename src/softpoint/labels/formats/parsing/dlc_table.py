@@ -40,10 +40,17 @@ Row = tuple[str, Sequence[str], Sequence[float] | ValueError]
 def labels_of(path: Path, columns: Sequence[Column], rows: Sequence[Row], errors: RowErrors) -> Labels:
     """Return the labels of a table: a subject for each individual with a labeled point in a row, or an unlabeled one.
 
+    Columns of likelihood are the confidences of the points.
+
     Raises ValueError for a header that repeats or lacks a coordinate, or names no keypoint.
     """
     columns, keypoints = _of_one_animal(columns), dict[tuple[str, str], dict[str, int]]()
+    likelihood = {
+        (column.individual, column.bodypart): i for i, column in enumerate(columns) if column.coord == COORDS[2]
+    }
     for i, column in enumerate(columns):
+        if column.coord == COORDS[2]:
+            continue
         coords = keypoints.setdefault((column.individual, column.bodypart), {})
         if (first := coords.setdefault(column.coord, i)) != i:
             raise ValueError(
@@ -54,17 +61,21 @@ def labels_of(path: Path, columns: Sequence[Column], rows: Sequence[Row], errors
         raise ValueError(f"{path}: its header names no keypoint; it needs columns x and y for at least one")
     individuals, names = (tuple(dict.fromkeys(level)) for level in zip(*keypoints, strict=True))
     check_size(str(path), len(names), len(individuals))
-    position = np.full((len(individuals), len(names), 2), len(columns))  # of the column of NaN, appended below
+    position = np.full((len(individuals), len(names), 3), len(columns))  # of the column of NaN, appended below
     for (individual, bodypart), coords in keypoints.items():
         if not {"x", "y"} <= set(coords):
             keypoint = columns[next(iter(coords.values()))].keypoint
             raise ValueError(f"{path}: keypoint {keypoint} has columns {', '.join(coords)}; it needs both x and y")
-        position[individuals.index(individual), names.index(bodypart)] = coords["x"], coords["y"]
+        position[individuals.index(individual), names.index(bodypart)] = (
+            *(coords["x"], coords["y"]),
+            likelihood.get((individual, bodypart), len(columns)),
+        )
     none = [np.nan] * len(columns)
     values = np.array([none if isinstance(row[2], ValueError) else row[2] for row in rows], np.float64)
-    points = np.pad(values.reshape(len(rows), len(columns)), ((0, 0), (0, 1)), constant_values=np.nan)[
+    table = np.pad(values.reshape(len(rows), len(columns)), ((0, 0), (0, 1)), constant_values=np.nan)[
         :, position
-    ]  # (N, I, K, 2)
+    ]  # (N, I, K, 3)
+    points, scores = table[..., :2], table[..., 2]
     missing = np.isnan(points)
     invalid = (missing[..., 0] != missing[..., 1]) | np.isinf(points).any(-1)
     visibility = np.where(missing.any(-1), UNLABELED, VISIBLE)
@@ -86,7 +97,11 @@ def labels_of(path: Path, columns: Sequence[Column], rows: Sequence[Row], errors
                 labeled[i][j] = bool(visibility[i, j].any())
             unique.add(normalize_path(image), place, image)
             subjects += [
-                Subject(image, f"{place}, {name}" if name else place, points[i, j], visibility[i, j], name=name)
+                Subject(
+                    *(image, f"{place}, {name}" if name else place, points[i, j], visibility[i, j]),
+                    name=name,
+                    confidence=scores[i, j] if likelihood else None,
+                )
                 for j, name in enumerate(individuals)
                 if labeled[i][j]
             ] or [Subject(image, place, points[i, 0], visibility[i, 0])]

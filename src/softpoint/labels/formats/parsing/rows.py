@@ -102,6 +102,18 @@ def half_point(name: str, x: float, y: float) -> ValueError:
     return ValueError(f"{name} has {' and '.join(texts)}; give both, or leave both empty for unlabeled")
 
 
+def parse_score(cell: str, separator: str = ",") -> float:
+    """Return the confidence in a cell, NaN for anything but a number: labels are read whatever is beside them.
+
+    >>> parse_score("0.5"), parse_score("high")
+    (0.5, nan)
+    """
+    try:
+        return parse_float(cell.replace(",", ".") if separator == ";" else cell)
+    except ValueError:
+        return math.nan
+
+
 def parse_cell(cells: Sequence[str], column: int, separator: str = ",") -> float:
     """Return a finite number, or NaN for a missing one; ValueError that names the column for anything else.
 

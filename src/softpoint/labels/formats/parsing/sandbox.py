@@ -94,7 +94,7 @@ def _labels(plain: dict[str, Any]) -> Labels:
         Subject(**{field.name: _FIELDS[field.name](subject[field.name]) for field in fields(Subject)})
         for subject in plain["subjects"]
     ]
-    arrays = [points for subject in subjects for points in (subject.keypoints, subject.written) if points is not None]
+    arrays = [points for s in subjects for points in (s.keypoints, s.written, s.confidence) if points is not None]
     if any(len(points) != len(skeleton) for points in arrays):
         raise ValueError("a subject has other points than its skeleton")
     unused = {str(content): int(count) for content, count in plain["unused"].items()}
@@ -133,6 +133,7 @@ _FIELDS: dict[str, Callable[[Any], Any]] = {
     "crowd": bool,
     "size": _size,
     "written": _optional(_points),
+    "confidence": _optional(lambda value: np.array(value, np.float64).reshape(-1)),
 }
 
 
