@@ -17,6 +17,10 @@ from torch import Tensor
 
 from softpoint.inference.safe_load import read_torch_file
 
+# Marks a best checkpoint that holds the last weights of a run in place of those of the lowest monitored value.
+SELECTED = "selected"
+_SCORES = ("best_model_score", "kth_value", "best_k_models")
+
 _log = logging.getLogger(__name__)
 
 
@@ -86,22 +90,25 @@ class ModelCheckpoint(callbacks.ModelCheckpoint):
 
         self.current_score = state_dict.get("current_score")  # which Lightning stores and does not restore
         best = here(state_dict["best_model_path"])
-        if not best or not _is_intact(Path(best)):
+        if not best or (stored := _read(Path(best))) is None:
             return
+        if stored.get(SELECTED):  # in place of the best that the state is of
+            state_dict = state_dict | {key: stored["callbacks"][self.state_key][key] for key in _SCORES}
         moved = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
         kept = {here(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **moved, "best_k_models": kept, "dirpath": self.dirpath})
 
 
-def _is_intact(path: Path) -> bool:
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return the content of a best checkpoint; None where it is gone or damaged."""
     if not path.is_file():
-        return False
+        return None
     try:
-        read_torch_file(path)
+        stored: dict[str, Any] = read_torch_file(path)
     except ValueError as error:
         _log.warning("%s is damaged, and the best of the epochs to come replaces it: %s", path, error)
-        return False
-    return True
+        return None
+    return stored
 
 
 class Duration(Timer):
