@@ -54,7 +54,7 @@ def trained(folder: Path, *more: str, ckpt: Path | None = None) -> tuple[Any, Se
         "optimizer.lr=1e-9",
         "data.val=6",
         "~callbacks.calibrate",
-        "trainer.log_every_n_steps=99",
+        "trainer.log_every_n_steps=0",
         *more,
     )
     module, data, trainer = built(composed("train", words, folder))
