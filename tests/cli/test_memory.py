@@ -14,7 +14,7 @@ import pytest
 from helpers.training import NAMES, built, composed, labeled
 from softpoint.viz import write_image
 
-FEW, MANY = 4, 20
+FEW, MANY = 4, 28
 IMAGE = 1080 * 1920 * 3
 PROCESS = Path("/proc/self")
 
