@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from helpers.labels import assert_same, images, random_labels, written
 from softpoint.images import ImageFolder
 from softpoint.images.read_options import ReadOptions
-from softpoint.labels.convert import write_labels
+from softpoint.labels.convert import write_labels, write_stated_splits
 from softpoint.labels.formats import WRITERS, read_labels
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
@@ -60,6 +60,28 @@ def test_coco_of_coco_keeps_what_is_no_label(start: Callable, tmp_path: Path) ->
     assert json.loads(output.read_text()) == content
     ending = start("convert", f"labels={path}", "to=csv", f"output={tmp_path / 'c.csv'}")
     assert "left out 2 id of images, 2 license of images, " in ending.out
+
+
+def test_ids_that_repeat_carry_nothing_to_another_image(tmp_path: Path) -> None:
+    images = [{"id": 30 + n, "file_name": f"{n}.png", "width": 9, "height": 8} for n in (0, 1)]
+    subject = {"category_id": 5, "keypoints": [1.0, 2.0, 2]}
+    content = {
+        "images": images,
+        "annotations": [{"id": 900, "image_id": 30 + n, "track_id": n, **subject} for n in (0, 1)],
+        "categories": [{"id": 5, "name": "mouse", "keypoints": ["nose"]}],
+    }
+    path, output = written(tmp_path, json.dumps(content), "a.json"), tmp_path / "b.json"
+    errors = RowErrors(str(path), "skip")
+    labels = write_labels(read_labels(path, errors=errors), "coco", output, ImageFolder(tmp_path), errors)
+    entry = json.loads(output.read_text())["annotations"][0]
+    assert labels.images == ("0.png",) and "track_id" not in entry and labels.unread["track_id of annotations"] == 2
+
+
+def test_a_stated_split_is_written_for_all_images(tmp_path: Path) -> None:
+    labels = read_labels(written(tmp_path, "image,nose_x,nose_y\na.png,1,2\nb.png,1,2\n", "a.csv"))
+    path = write_stated_splits(replace(labels, splits={"b.png": "test"}), tmp_path / "a.csv")
+    assert path is not None and path.read_text().splitlines() == ["image,split", "a.png,train", "b.png,test"]
+    assert write_stated_splits(labels, tmp_path / "a.csv") is None
 
 
 def test_a_stated_split_is_written_beside(start: Callable, tmp_path: Path, data_root: Path) -> None:

@@ -49,11 +49,15 @@ def check_splits_path(labels: Labels, output: Path, way_out: str) -> None:
 
 
 def write_stated_splits(labels: Labels, output: Path) -> Path | None:
-    """Write the split that `labels` state beside `output`, for data.splits; return its path, or None without one."""
-    if not all(image in labels.splits for image in labels.images):
+    """Write the split that `labels` state beside `output`, for data.splits; return its path, or None without one.
+
+    Images without a stated split are of train, as in training.
+    """
+    if not any(image in labels.splits for image in labels.images):
         return None
     path = splits_path(output)
-    rows = {name: [i for i, image in enumerate(labels.images) if labels.splits[image] == name] for name in SPLITS}
+    stated = [labels.splits.get(image, "train") for image in labels.images]
+    rows = {name: [i for i, split in enumerate(stated) if split == name] for name in SPLITS}
     write_splits(path, labels.images, rows)
     return path
 

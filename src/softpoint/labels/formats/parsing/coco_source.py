@@ -34,10 +34,14 @@ def source_of(labels: Labels) -> CocoSource | None:
         images, annotations, categories = (_objects(content.get(name)) for name in _LISTS)
         by_id = {parse_id(entry, "id"): _without(entry, IMAGE) for entry in images}
         shown = {place_of("image", i, entry): by_id[parse_id(entry, "id")] for i, entry in enumerate(images)}
+        if len(by_id) < len(images):  # an id that repeats tells no entry from another
+            return None
         own: dict[str, Entry] = {}
         for i, entry in enumerate(annotations):
             with suppress(ValueError):  # of a row that is left out
                 place, image = place_of("annotation", i, entry), by_id.get(parse_id(entry, "image_id"), {})
+                if place in own:
+                    return None
                 own[place], shown[place] = _without(entry, {*ANNOTATION, *WHOLE_BODY}), image
     except (ValueError, KeyError, OSError):
         return None
