@@ -20,7 +20,13 @@ PRESETS = {
     *("augment/light", "augment/strong", "backbone/efficientnet_lite0", "backbone/efficientnet_lite2"),
     *("backbone/movenet_lightning", "backbone/movenet_thunder"),
 }
-DIFFERENT = {("attention/dsa", "return_router_weights"), ("backbone/timm", "folder"), ("data/synthetic", "num_workers")}
+DIFFERENT = {
+    ("attention/dsa", "return_router_weights"),
+    ("backbone/timm", "folder"),
+    ("data/synthetic", "num_workers"),
+    ("data/synthetic", "batch_size"),  # scenes and streams have no size that minutes could choose
+    ("data/streaming", "batch_size"),
+}
 # Files of configs/fetch and configs/weights describe downloads, and are no settings.
 FILES = sorted(
     path

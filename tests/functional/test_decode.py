@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from softpoint.functional import decode_heatmap, render_gaussians, spatial_expectation, window_expectation
+from softpoint.functional import (
+    decode_heatmap,
+    render_gaussians,
+    spatial_expectation,
+    spatial_softmax,
+    window_expectation,
+)
 from softpoint.functional.decode import DECODERS, taylor_peak
 
 
@@ -156,7 +162,7 @@ def test_gradients_are_those_of_finite_differences(method: str):
     [
         ("windw", "did you mean 'window'?"),
         ("Dark", "did you mean 'dark'?"),
-        ("soft", "choose from window, expectation, argmax, dark"),
+        ("soft", "choose from window, expectation, argmax, dark, debiased"),
     ],
 )
 def test_another_method_is_quoted_with_the_way_out(method: str, way_out: str):

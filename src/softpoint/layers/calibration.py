@@ -117,7 +117,7 @@ class Calibration(nn.Module):
 
     def covariance(self, observed: Evidence, error_scale: Float[Tensor, "*n"]) -> Float[Tensor, "*n 2 2"]:
         """Return the covariance of errors of these scales, in input px^2."""
-        relative = (error_scale / self.radius).pow(self.covariance_slope)
+        relative = (self.covariance_slope * (error_scale / self.radius).log()).exp()
         variance = self.covariance_scale * error_scale.square() * relative
         return variance[..., None, None] * unit_covariance(observed.spread)
 
@@ -125,9 +125,9 @@ class Calibration(nn.Module):
         """Return the parts of the confidence that the evidence gives; lengths are in input pixels."""
         deviation = log_deviation(observed.spread)
         scale = (self.log_scale + self.slope * deviation + self.peak_weight * observed.lead).exp()
-        hit = torch.sigmoid(self.hit_weights[0] + self.hit_weights[1] * log_odds_within(self.radius, scale))
+        hit = _logistic(self.hit_weights[0] + self.hit_weights[1] * log_odds_within(self.radius, scale))
         weights = self.presence_weights
-        presence = torch.sigmoid(weights[0] + weights[1] * observed.contrast + weights[2] * deviation)
+        presence = _logistic(weights[0] + weights[1] * observed.contrast + weights[2] * deviation)
         radius = self.radius.expand_as(scale)
         return ConfidenceParts(presence * observed.presence, hit, radius, deviation.exp(), scale, observed.contrast)
 
@@ -224,6 +224,12 @@ def _rounder(spread: Tensor) -> Tensor:
     # A heatmap of a single cell has no moment at all: a thousandth of a pixel keeps its logarithm finite.
     circle = ROUND / 2 * spread.diagonal(dim1=-2, dim2=-1).sum(-1) + 1e-6
     return (1 - ROUND) * spread + torch.diag_embed(circle[..., None].expand(*circle.shape, 2))
+
+
+def _logistic(value: Tensor) -> Tensor:
+    # torch.sigmoid and torch.pow round the last values of a tensor in another way, so that a confidence would depend on
+    # the place of its image in a batch; exp and log do not.
+    return 1 / (1 + (-value).exp())
 
 
 def _determinant(matrix: Tensor) -> Tensor:

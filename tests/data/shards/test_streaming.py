@@ -181,6 +181,8 @@ def test_each_subject_is_a_sample_with_its_box(labeled: LabeledData, tmp_path: P
 
 def test_an_image_without_a_file_is_packed_as_png(labeled: LabeledData, tmp_path: Path) -> None:
     class Frames:
+        channel_count = 3
+
         def read(self, image: str) -> np.ndarray:
             return labeled.loaded.image_folder.read(image)[::-1]
 
