@@ -276,6 +276,38 @@ def test_views_of_videos_are_left_out_of_a_project_of_via_3(tmp_path: Path) -> N
     assert labels.unused == {**expected.unused, "video views": 1, "audio views": 1}
 
 
+def _via_points(folder: Path, *attributes: dict[str, Any] | None) -> Path:
+    """Return VIA's JSON with a point in a.png for each attributes, and a region without content for None."""
+    shape = {"name": "point", "cx": 1, "cy": 2}
+    regions = [own and {"shape_attributes": shape, "region_attributes": own} for own in attributes]
+    return put(folder, "x.json", {"a": {"filename": "a.png", "regions": regions, "file_attributes": {}}})
+
+
+@pytest.mark.parametrize(
+    "key, other", [("body_part", "quality"), ("Body Part", "type"), ("keypoint_name", "label"), ("spot", "person_id")]
+)
+def test_via_attribute_that_differs_between_points_names_them(tmp_path: Path, key: str, other: str) -> None:
+    labels = read_labels(_via_points(tmp_path, {other: "same", key: "nose"}, None, {other: "same", key: "ear"}))
+    assert labels.skeleton.names == ("nose", "ear")
+    assert labels.unused["regions without content, as of deleted ones"] == 1
+    assert labels.unused.get(f"texts of region attribute {other}", 0) == (0 if other == "person_id" else 2)
+
+
+def test_via_attributes_of_which_each_may_name_the_points_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"attributes spot, quality may name its points"):
+        read_labels(_via_points(tmp_path, {"spot": "a", "quality": "good"}, {"spot": "b", "quality": "bad"}))
+
+
+def test_names_of_dlib_are_utf_8_whatever_it_declares(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "K\u00e4se.png").touch()
+    text = dlib().replace(IMAGES[0], "K\u00e4se.png")
+    for number, encoding in enumerate(("utf-8", "latin-1")):
+        declared = "<?xml version='1.0' encoding='ISO-8859-1'?>" + text[text.index("<dataset>") :]
+        labels = read_labels(put(tmp_path, f"{number}.xml", declared.encode(encoding)))
+        assert labels.subjects[0].image.endswith("K\u00e4se.png")
+
+
 def test_via_subjects_and_unnamed_points(tmp_path: Path) -> None:
     one, two = via(0), via(1)
     for region in two["regions"]:

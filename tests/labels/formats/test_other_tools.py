@@ -279,8 +279,9 @@ def test_openpose_people_are_subjects(tmp_path: Path) -> None:
     put(tmp_path, "a.png"), put(tmp_path, "b.JPG")
     hands = {"hand_left_keypoints_2d": [1, 1, 0.5, 0, 0, 0]}
     put(tmp_path, "a_keypoints.json", openpose([1, 2, 0.9, 0, 0, 0], [5, 6, 0.1, 7, 8, 0.2], **hands))
-    put(tmp_path, "b_keypoints.json", openpose())
+    put(tmp_path, "b_keypoints.json", openpose([]))  # a face alone
     labels = read_labels(tmp_path)
+    assert labels.unused["people without points of the body"] == 1
     assert labels.images == ("a.png", "a.png", "b.JPG") and labels.visibility.tolist() == [[2, 0], [2, 2], [0, 0]]
     assert labels.unused["points in hand_left_keypoints_2d"] == 2
     put(tmp_path, "b.png")

@@ -130,12 +130,17 @@ def read_labels(
     if not len(labels):
         skipped = errors.skipped[before:] if errors.silent else []
         reasons = f"; no row can be used{first_few(skipped)}" if skipped else ""
+        reasons = reasons or (f"; it has {_unused(labels)} alone" if _unused(labels) else "")
         raise NothingLeftError(f"{path} labels no image{reasons or '; check that the file is complete'}")
     labels = without_marks(labels, missing)
-    unused = ", ".join(f"{count} {content}" for content, count in labels.unused.items() if count)
+    unused = _unused(labels)
     if unused and not errors.silent:
         _log.warning("%s: left out %s", path, unused)
     return labels
+
+
+def _unused(labels: Labels) -> str:
+    return ", ".join(f"{count} {content}" for content, count in labels.unused.items() if count)
 
 
 def check_exists(path: Path, fetch: str | None = None) -> None:

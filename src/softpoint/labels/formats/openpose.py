@@ -21,7 +21,7 @@ from softpoint.progress import track
 DESCRIPTION = "a folder with NAME_keypoints.json beside each image NAME (OpenPose)"
 
 _ENDING = "_keypoints.json"
-_POINTS = "pose_keypoints_2d"
+_POINTS, _OLD_POINTS = "pose_keypoints_2d", "pose_keypoints"  # the second before version 1.3
 _OTHER_POINTS = ("face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d")
 _ARMS = "Nose Neck RShoulder RElbow RWrist LShoulder LElbow LWrist"
 _COCO = f"{_ARMS} RHip RKnee RAnkle LHip LKnee LAnkle REye LEye REar LEar"
@@ -56,8 +56,10 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
             row.image = image = json_values.as_text(image_of_stem(folder, file.name.removesuffix(_ENDING)), "image")
             content = json_values.as_object(json_values.load_json(file))
             entries = json_values.as_list(content.get("people"), "people")
-            people += [(f"{file.name} person {i}", image, _points(e, unused)) for i, e in enumerate(entries, 1)]
-            people += [] if entries else [(file.name, image, None)]
+            found = [(f"{file.name} person {i}", image, _points(e, unused)) for i, e in enumerate(entries, 1)]
+            own = [person for person in found if person[2] is not None]
+            unused["people without points of the body"] += len(found) - len(own)
+            people += own or [(file.name, image, None)]
     missing = f"{path}: none of its files has a person with {_POINTS}; run OpenPose with write_json"
     count = usual_count((len(points) for *_, points in people if points is not None), errors, missing)
     subjects = []
@@ -70,16 +72,18 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     return Labels(str(path), str(folder), Skeleton(names, infer_flip_pairs(names)), tuple(subjects), unused=unused)
 
 
-def _points(entry: Any, unused: Counter[str]) -> np.ndarray:
-    """Return float64 (K, 2) of a person, NaN for confidence 0."""
+def _points(entry: Any, unused: Counter[str]) -> np.ndarray | None:
+    """Return float64 (K, 2) of a person, NaN for confidence 0; None for one of whom face or hands alone are found."""
     person = json_values.as_object(entry)
     for key in _OTHER_POINTS:
         values = person.get(key)
         unused[f"points in {key}"] += sum(bool(c) for c in values[2::3]) if isinstance(values, list) else 0
-    values = json_values.as_list(person.get(_POINTS), _POINTS)
+    values = json_values.as_list(person.get(_POINTS, person.get(_OLD_POINTS)), _POINTS)
+    if not values:
+        return None
     count = json_values.check_keypoint_count(len(values) // 3)
     points = json_values.as_numbers(values, _POINTS, 3 * count).reshape(-1, 3)
     points[~(points[:, 2] > 0)] = math.nan
-    if not count or np.isinf(points).any() or (np.isnan(points[:, 0]) != np.isnan(points[:, 1])).any():
+    if np.isinf(points).any() or (np.isnan(points[:, 0]) != np.isnan(points[:, 1])).any():
         raise ValueError(f"{_POINTS} {json_values.quote(values)} must be finite x, y and confidence of each point")
     return points[:, :2]

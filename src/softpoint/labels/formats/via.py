@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,9 +24,10 @@ _PROJECT_3 = {"project", "file", "view", "metadata", "attribute"}
 # Shapes of VIA 3 by their number: names and coordinates as in VIA 2.
 _SHAPES_3 = {1: ("point", "cx", "cy"), 2: ("rect", "x", "y", "width", "height")}
 _MEDIA_3 = {"4": "video", "8": "audio"}  # files of VIA 3 that are no images, by their type
-# Attributes of a region that name its keypoint and its subject, in any case; the first that occurs is taken.
+# Attributes of a region that name its keypoint and its subject, see `_known`; the first that occurs is taken.
 _NAMES = ("keypoint", "landmark", "bodypart", "joint", "part", "point", "label", "name", "type", "class")
 _SUBJECTS = ("subject", "individual", "animal", "person", "instance", "object", "group", "track", "id")
+_HIDDEN = "occluded"
 _APART = "give the points of each subject a region attribute subject of their own"
 
 _Entry = dict[str, Any]
@@ -57,23 +59,28 @@ def _fits(rows: list[list[str]]) -> bool:
 def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     """Return the points of every image, coordinates as written.
 
-    The region attribute keypoint, label, name or the like names a point, the attribute subject, id or the like its
-    subject, and a true attribute occluded makes it occluded. Where no point of the file has an attribute with text, the
-    points are numbered, and each subject must have as many. The only rectangle of a subject, or the only one about the
-    points of an image with one subject, is its box. Other regions are counted in `unused`.
-    Raises ValueError for a file without points.
+    The region attribute keypoint, label, name or the like names a point, or else the only one that differs between the
+    points of an image; the attribute subject, id or the like names its subject, and a true attribute occluded makes it
+    occluded. Where no point of the file has an attribute with text, the points are numbered, and each subject must have
+    as many. The only rectangle of a subject, or the only one about the points of an image with one subject, is its
+    box. Other regions, and texts of other attributes, are counted in `unused`.
+    Raises ValueError for a file without points, and for several attributes that may name them.
     """
     unused: Counter[str] = Counter()
     entries = dict(_of_csv(path, errors) if _is_csv(path) else _of_json(path, errors, unused))
-    regions = [region for _, found in entries.values() for region in found]
+    found = [*entries.values()]
+    regions = [region for _, own in found for region in own]
     points = [region for region in regions if region.shape.get("name") == "point"]
     unused["regions that are neither points nor rectangles"] = sum(
         region.shape.get("name") not in ("point", "rect") for region in regions
     )
-    name = _attribute((region.attributes for region in points), _NAMES)
-    subject = _attribute(({k: v for k, v in r.attributes.items() if k != name} for r in points), _SUBJECTS, True)
+    name = _name_attribute(path, [[r.attributes for r in own if r.shape.get("name") == "point"] for _, own in found])
+    texts = Counter(key for r in points for key, value in r.attributes.items() if key != name and _text(value))
+    subject = _known(texts, _SUBJECTS)
     if max(_sizes(entries.values(), subject), default=0) < 2:  # it numbers regions, not subjects
         subject = None
+    used = (subject, _known(texts, [_HIDDEN]))
+    unused.update({f"texts of region attribute {key}": count for key, count in texts.items() if key not in used})
     contents: dict[str, tuple[str, list[csv_columns.Row]]] = {}
     for place, (image, own) in entries.items():
         with errors.row(place, image):
@@ -113,7 +120,9 @@ def _of_json(path: Path, errors: RowErrors, unused: Counter[str]) -> Iterator[tu
             row.image = image = json_values.as_text(fields.get("filename"), "filename").replace("\\", "/")
             found = fields.get("regions") or []
             found = [*found.values()] if isinstance(found, dict) else json_values.as_list(found, "regions")
-            yield place, (image, [_region(json_values.as_object(region)) for region in found])
+            regions = [region for region in found if region is not None]
+            unused["regions without content, as of deleted ones"] += len(found) - len(regions)
+            yield place, (image, [_region(json_values.as_object(region)) for region in regions])
 
 
 def _of_version_3(content: _Entry, unused: Counter[str]) -> dict[str, _Entry]:
@@ -177,12 +186,33 @@ def _of_csv(path: Path, errors: RowErrors) -> Iterator[tuple[str, tuple[str, lis
     yield from ((place, (image, own)) for image, (place, own) in found.items())
 
 
-def _attribute(regions: Iterable[_Entry], names: Sequence[str], listed: bool = False) -> str | None:
-    """Return the attribute that the first of the names is, or unless it must be `listed` the only one with text."""
-    keys = dict.fromkeys(key for attributes in regions for key, value in attributes.items() if _text(value))
-    lower = {key.strip().lower(): key for key in reversed(keys)}
-    known = next((lower[name] for name in names if name in lower), None)
-    return known or (next(iter(keys), None) if len(keys) == 1 and not listed else None)
+def _name_attribute(path: Path, images: Sequence[Sequence[_Entry]]) -> str | None:
+    """Return the attribute that names the points, of the attributes of the points of each image; None for none.
+
+    One that is equal for all points of every image names something else, unless there is no other.
+    """
+    texts = [{(key, text) for own in points for key, v in own.items() if (text := _text(v))} for points in images]
+    counts = [Counter(key for key, _ in own if not _known([key], [_HIDDEN])) for own in texts]
+    keys = list(dict.fromkeys(key for points in images for own in points for key in own if any(c[key] for c in counts)))
+    telling = [key for key in keys if any(count[key] > 1 for count in counts)]
+    if known := _known(telling, _NAMES) or _known(keys, _NAMES):
+        return known
+    others = [key for key in telling or keys if not _known([key], _SUBJECTS)]
+    if len(others) > 1:
+        raise ValueError(
+            f"{path}: the region attributes {', '.join(others)} may name its points; call the one that does keypoint"
+        )
+    return next(iter(others or keys), None) if others or len(keys) == 1 else None
+
+
+def _known(keys: Iterable[str], names: Sequence[str]) -> str | None:
+    """Return the key that is the first of the names, in any case, with spaces or lines, or followed by id or name.
+
+    >>> _known(["Quality", "Body Part"], _NAMES), _known(["person_id"], _SUBJECTS), _known(["Quality"], _NAMES)
+    ('Body Part', 'person_id', None)
+    """
+    plain = {re.sub(r"(?<=.)(id|name)\Z", "", re.sub(r"[\W_]", "", key.lower())): key for key in reversed([*keys])}
+    return next((plain[name] for name in names if name in plain), None)
 
 
 def _sizes(entries: Iterable[tuple[str, list[_Region]]], subject: str | None) -> Iterator[int]:
@@ -213,7 +243,7 @@ def _rows(
             if not label:
                 raise ValueError(f"region {number} has no {name}; name its keypoint")
             x, y = (json_values.as_number(shape.get(key), key) for key in ("cx", "cy"))
-            hidden = _text(attributes.get("occluded")).lower() in ("1", "true", "yes")
+            hidden = _text(attributes.get(_HIDDEN)).lower() in ("1", "true", "yes")
             shapes.add_point(owner, json_values.as_text(label, name or ""), x, y, OCCLUDED if hidden else VISIBLE)
         elif kind == "rect":
             left, top, *lengths = (json_values.as_number(shape.get(key), key) for key in ("x", "y", "width", "height"))

@@ -30,11 +30,25 @@ def parse_xml(file: Path) -> Element:
         plain = content.replace(b"\0", b"")  # of two bytes per letter too
         if b"<!DOCTYPE" in plain or b"<!ENTITY" in plain:  # entities can stand for endless text
             raise ValueError("it declares entities, which no label file needs")
-        return ElementTree.fromstring(content)
+        return ElementTree.fromstring(content, ElementTree.XMLParser(encoding=_encoding(content)))
     except FileNotFoundError:
         raise
     except (OSError, LookupError, ValueError, ElementTree.ParseError) as error:
         raise ValueError(f"{file} cannot be read as XML: {error}; export it again") from error
+
+
+def _encoding(content: bytes) -> str | None:
+    """Return UTF-8 for letters that are in it, or None for the encoding that the file declares.
+
+    dlib declares ISO-8859-1, and writes the names of files in what the system has.
+    """
+    if content.isascii() or b"\0" in content:
+        return None
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return "utf-8"
 
 
 def number_of(element: Element, key: str, default: str = "") -> float:
