@@ -15,7 +15,7 @@ from softpoint.data.geometry import rotate, warp
 from softpoint.images import ImageFolder
 from softpoint.images.cache import PixelCache
 from softpoint.images.decode import image_size, read_image
-from softpoint.images.listing import image_files, list_images
+from softpoint.images.listing import SUFFIXES, image_files, list_images
 from softpoint.images.read_options import ReadOptions
 from softpoint.layers import Normalize
 from softpoint.models.backbones import Small, take_channels
@@ -145,3 +145,10 @@ def test_a_model_of_gray_takes_colors_as_every_reader_makes_them_gray() -> None:
     assert check_inputs(colors[..., 0], None, 1)[0][0].shape == (200, 200, 1)
     with pytest.raises(ValueError, match=r"must be uint8 of shape \(H, W, 5\), got uint8 \(200, 200, 3\)"):
         check_inputs(colors, None, 5)
+
+
+def test_heic_that_cannot_be_read_names_what_reads_it_whatever_its_suffix(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(32))
+    needed = r'is HEIF, which needs pip install "softpoint\[heif\]"'
+    with pytest.raises(ValueError, match="is not an image" if ".heic" in SUFFIXES else needed):
+        ImageFolder(tmp_path).read("a.jpg")

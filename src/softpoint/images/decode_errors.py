@@ -23,6 +23,9 @@ if find_spec("pillow_heif"):  # softpoint[heif]
 
 # First bytes of formats that Pillow does not identify where the kind of their values is unusual.
 _KNOWN = {b"\xff\xd8": "JPEG", b"II": "TIFF", b"MM": "TIFF"}
+# First brands of files that not every installation reads, and what does.
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIF", b"heix": "HEIF", b"hevc": "HEIF", b"mif1": "HEIF"}
+NEEDED = {"AVIF": "Pillow 11.3 or newer", "HEIF": 'pip install "softpoint[heif]"'}
 _RESAVE = "save it again with 8 or 16 bits, or as PNG"
 
 
@@ -85,6 +88,11 @@ def _explain(path: Path | None, error: Exception) -> Exception:
         with path.open("rb") as file:
             if (count := tiff_bands(file)) not in (0, 1, 3):
                 return ValueError(f"image {path} has {count} channels; set data.channels={count} to read them")
+            file.seek(0)
+            head = file.read(12)
+            needed = _BRANDS.get(head[8:]) if head[4:8] == b"ftyp" else None
+            if needed and needed not in FORMATS:
+                return ValueError(f"image {path} is {needed}, which needs {NEEDED[needed]}; or convert it to PNG")
             file.seek(0)
             if kind := _KNOWN.get(file.read(2)):
                 return ValueError(f"image {path} is a {kind} of an unusual kind of values or compression; {_RESAVE}")

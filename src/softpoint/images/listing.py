@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from softpoint.images.decode_errors import FORMATS
+from softpoint.images.decode_errors import FORMATS, NEEDED
 from softpoint.paths import natural_key
 
 SUFFIXES: tuple[str, ...] = (
@@ -18,7 +18,7 @@ SUFFIXES: tuple[str, ...] = (
 ARRAY = ".npy"
 
 # What reads the images that cannot be read here.
-_NEEDED = {".avif": "Pillow 11.3 or newer", ".heic": "softpoint[heif]", ".heif": "softpoint[heif]"}
+_NEEDED = {".avif": NEEDED["AVIF"], ".heic": NEEDED["HEIF"], ".heif": NEEDED["HEIF"]}
 
 _log = logging.getLogger(__name__)
 
