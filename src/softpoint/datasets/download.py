@@ -1,12 +1,18 @@
-"""Downloads over http(s): pooch verifies the file and moves it into place, a broken transfer is resumed."""
+"""Downloads over http(s): pooch verifies the file and moves it into place, a broken transfer is resumed.
+
+Packages come by pip or npm, which know the index that the user has chosen.
+"""
 
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pooch
@@ -16,6 +22,10 @@ from softpoint.progress import shown
 
 _CHUNK = 1 << 16
 _TEMPORARY = (408, 416, 425, 429)  # and every status from 500 on: a later attempt may succeed
+_PACKAGES = {
+    "pip": (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest"),
+    "npm": ("npm", "pack", "--silent", "--pack-destination"),
+}  # commands that put the file of a package into a folder
 _SLACK = 4  # a file whose size is only approximate may be this many times larger
 
 
@@ -31,6 +41,7 @@ def download(
     """Return `path` with the file at `url`; a file that is already there is verified and not transferred again.
 
     Args:
+        url: http(s), or the package whose file it is: pip:NAME==VERSION or npm:NAME@VERSION.
         size: bytes; exact with a `checksum`, else approximate.
         checksum: "sha256:HEX" or "md5:HEX". Without one an interrupted transfer starts over, because nothing would
             prove that its two halves belong together.
@@ -41,7 +52,10 @@ def download(
     Raises ConnectionError if the file cannot be downloaded, ValueError if its content is not the expected one.
     """
     manually = f"download it manually to {path} and run the command again"
-    if not url.startswith(("https://", "http://")):
+    tool, _, package = url.partition(":")
+    if tool in _PACKAGES and not path.is_file():
+        _fetch_package(tool, package, path, manually)
+    elif tool not in (*_PACKAGES, "https", "http"):
         raise ValueError(f"{url} is not an http or https address; {manually}")
     if path.is_file():
         algorithm, _, expected = (checksum or "").partition(":")
@@ -66,6 +80,22 @@ def download(
             raise
         raise ValueError(f"{url} sent other bytes than expected ({checksum}); they were removed; {manually}") from error
     return path
+
+
+def _fetch_package(tool: str, package: str, path: Path, manually: str) -> None:
+    """Put the one file of a package at `path`; ConnectionError where its tool is missing or cannot get it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent) as folder:
+        command = [*_PACKAGES[tool], folder, package]
+        try:
+            ending = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        except FileNotFoundError as error:
+            raise ConnectionError(f"{package} comes by {tool}, which is not installed; {manually}") from error
+        files = [*Path(folder).iterdir()]
+        if ending.returncode or len(files) != 1:
+            reason = (ending.stderr.strip().splitlines() or ["no file came"])[-1]
+            raise ConnectionError(f"{tool} cannot get {package}: {reason}; {manually}")
+        files[0].replace(path)
 
 
 class _Interrupted(Exception):  # noqa: N818 - the download itself has not failed yet
