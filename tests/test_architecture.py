@@ -86,7 +86,7 @@ ALLOWED = {
     "metrics": {"functional"},
     "watchdog": set(),
     "images": {"paths", "progress", "suggest", "watchdog"},
-    "labels": {"extras", "images", "paths", "progress", "suggest"},
+    "labels": {"extras", "images", "paths", "progress", "runtime", "suggest"},
     "data": {"functional", "images", "labels", "machine", "paths", "suggest"},
     "audit": {"functional", "images", "labels", "paths", "progress", "suggest", "tables", "viz"},
     "datasets": {"images", "labels", "paths", "progress", "suggest"},

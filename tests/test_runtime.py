@@ -63,6 +63,7 @@ def test_boxes_are_refused_by_a_model_of_whole_images(tmp_path: Path) -> None:
         ({**METADATA, "crops": {"padding": [1]}}, "export it again"),
         ({"format": 1}, "export it again"),
         ({**METADATA, "regions": [{"level": 0.9, "radius": {}, "joint": None}]}, "export it again"),
+        ({**METADATA, "homography": [[1, 0], [0, 1]]}, "export it again"),
         ("[]", "export it again"),
         ("[" * 100_000, "export it again"),
         (json.dumps(METADATA).replace(json.dumps(METADATA["size"]), "[1e999, 1]"), "export it again"),
@@ -85,6 +86,17 @@ def test_regions_are_ellipses_of_their_radii_about_each_keypoint(tmp_path: Path)
         model.regions(prediction, 0.5)
     with pytest.raises(ValueError, match="it has none"):
         load(write(tmp_path / "older.onnx")).regions(prediction, 0.9)
+
+
+def test_millimeters_are_those_of_the_homography(tmp_path: Path) -> None:
+    matrix = [[0.1, 0.0, 1.0], [0.0, 0.2, 2.0], [0.0, 0.001, 1.0]]
+    prediction = {"keypoints": np.array([[10.0, 100.0]]), "covariance": np.eye(2)[None]}
+    place, covariance = load(write(tmp_path / "m.onnx", {**METADATA, "homography": matrix})).millimeters(prediction)
+    np.testing.assert_allclose(place, [[2 / 1.1, 22 / 1.1]])
+    slope = np.array([[0.1, -0.002 / 1.1], [0.0, 0.2 - 0.022 / 1.1]]) / 1.1
+    np.testing.assert_allclose(covariance, [slope @ slope.T])
+    with pytest.raises(ValueError, match=r"set data\.mm_per_pixel or data\.homography"):
+        load(write(tmp_path / "older.onnx")).millimeters(prediction)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08", b"\xff" * 1000, b"PK\x03\x04 not a model", b"<html>" * 99])

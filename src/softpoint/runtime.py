@@ -102,6 +102,16 @@ class Model:
         radii = np.array([np.nan if radius[name] is None else radius[name] for name in self.names])
         return ellipse_axes(prediction["covariance"], radii)
 
+    def millimeters(self, prediction: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the keypoints (..., K, 2) of a prediction in millimeters, and covariances (..., K, 2, 2) in mm^2.
+
+        They are on the plane of the training's data.mm_per_pixel or data.homography, and of its camera. Raises
+        ValueError for a model without.
+        """
+        if self.metadata["homography"] is None:
+            raise ValueError(f"{self.path} does not know millimeters: set data.mm_per_pixel or data.homography")
+        return in_plane(self.metadata["homography"], prediction["keypoints"], prediction["covariance"])
+
     def _run(self, images: list[np.ndarray], regions: np.ndarray | None) -> dict[str, np.ndarray]:
         """Return outputs in order; images of one size are batched."""
         groups: dict[tuple[int, ...], list[int]] = {}
@@ -135,6 +145,25 @@ def ellipse_axes(covariance: np.ndarray, radius: np.ndarray | float) -> np.ndarr
     angle = np.degrees(np.arctan2(vectors[..., 1, 1], vectors[..., 0, 1])) % 180
     radius = np.where(known, radius, np.nan)
     return np.stack((long * radius, short * radius, angle + 0 * radius), -1)
+
+
+def in_plane(
+    matrix: np.ndarray, points: np.ndarray, covariance: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return points (..., 2) mapped by a homography (3, 3), and their covariances (..., 2, 2), to first order.
+
+    Without covariances those of the unit matrix are mapped.
+
+    >>> place, spread = in_plane(np.diag([0.5, 0.5, 1.0]), np.array([4.0, 8.0]))
+    >>> place.tolist(), spread.tolist()
+    ([2.0, 4.0], [[0.25, 0.0], [0.0, 0.25]])
+    """
+    matrix, points = np.asarray(matrix, float), np.asarray(points, float)
+    mapped = points @ matrix[:, :2].T + matrix[:, 2]
+    place = mapped[..., :2] / mapped[..., 2:]
+    slope = (matrix[:2, :2] - place[..., None] * matrix[2, :2]) / mapped[..., 2:, None]
+    spread = np.eye(2) if covariance is None else np.asarray(covariance, float)
+    return place, slope @ spread @ slope.swapaxes(-1, -2)
 
 
 def load(path: str | Path, threads: int = 0, providers: Sequence[str] | None = None) -> Model:
@@ -227,6 +256,8 @@ def _metadata(session: InferenceSession, path: Path) -> dict[str, Any]:
             | {"joint": None if entry["joint"] is None else float(entry["joint"])}
             for entry in metadata.get("regions", [])
         ]
+        if (homography := metadata.setdefault("homography", None)) is not None:
+            metadata["homography"] = np.array(homography, float).reshape(3, 3).tolist()
         metadata["faults"] = list(map(str, metadata.get("faults", [])))
         if (crops := metadata["crops"]) is not None:
             crops["padding"] = float(crops["padding"])

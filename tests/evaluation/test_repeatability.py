@@ -9,6 +9,7 @@ import pytest
 
 from helpers.results import example_results
 from softpoint.evaluation.repeatability import Variation, repeatability, repeatability_tables, variation
+from softpoint.labels.plane import Plane
 from softpoint.labels.skeleton import Skeleton
 
 
@@ -36,6 +37,16 @@ def test_parts_that_do_not_differ_have_no_variation_of_their_own() -> None:
     assert variation(np.array([1.0, 3.0, 3.0, 1.0]), np.array([0, 0, 1, 1])).between == 0
     assert np.isnan(variation(np.array([1.0, 3.0]), np.array([0, 0])).between)
     assert Variation(0.0, 2.0).distinct == np.inf and np.isnan(Variation(0.0, 0.0).gauge_share)
+
+
+def test_a_plane_gives_millimeters() -> None:
+    results = example_results(24)
+    images, parts = [f"{i}.png" for i in range(24)], [f"p{i % 8}" for i in range(24)]
+    pixels = repeatability(replace(results, images=images), parts)
+    millimeters = repeatability(replace(results, images=images, plane=Plane.of(0.25)), parts)
+    assert (pixels["unit"], millimeters["unit"]) == ("px", "mm")
+    assert millimeters["keypoints"]["nose"]["position"] == pytest.approx(pixels["keypoints"]["nose"]["position"] / 4)
+    assert "in mm" in str(repeatability_tables(millimeters)[0].title)
 
 
 def test_a_part_that_moves_scatters_its_points_and_no_distance() -> None:

@@ -14,6 +14,7 @@ from scipy import stats
 
 from helpers.results import NAMES, example_results, unlabeled
 from softpoint.evaluation import Results, compare, evaluate
+from softpoint.labels.plane import Plane
 from softpoint.metrics import COLUMNS
 
 
@@ -243,3 +244,20 @@ def test_a_pair_that_names_no_two_keypoints_is_refused():
 def test_without_draws_there_are_values_alone():
     metrics = evaluate(example_results(), draws=0, oks_sigmas=0.1)
     assert all([*entry] == ["value"] for entry in metrics["overall"].values())
+
+
+def test_a_plane_measures_errors_in_millimeters() -> None:
+    results = example_results(16)
+    tilted = Plane(np.array([[0.1, 0.01, 2.0], [0.0, 0.2, -1.0], [1e-4, 2e-4, 1.0]]))
+    measured = evaluate(replace(results, plane=tilted), draws=0)
+    errors = []
+    for point, truth in zip(results.keypoints[results.labeled], results.truth[results.labeled], strict=True):
+        (u, v), (x, y) = ((h[0] / h[2], h[1] / h[2]) for h in (tilted.matrix @ [*p, 1] for p in (point, truth)))
+        errors.append(math.hypot(u - x, v - y))
+    overall = measured["overall"]
+    assert overall["epe_mm"]["value"] == pytest.approx(np.mean(errors))
+    assert overall["p95_mm"]["value"] == pytest.approx(np.quantile(errors, 0.95))
+    assert "epe_mm" in measured["keypoints"]["nose"] and measured["definitions"]["epe_mm"].endswith("in mm")
+    assert not [name for name in evaluate(results, draws=0)["overall"] if name.endswith("_mm")]
+    both = compare(replace(results, plane=Plane.of(0.5)), replace(results, plane=Plane.of(0.5)), draws=0)
+    assert both["overall"]["epe_mm"]["a"] == pytest.approx(both["overall"]["epe"]["a"] / 2)

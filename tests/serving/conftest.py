@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from softpoint.runtime import ellipse_axes
+from softpoint.runtime import ellipse_axes, in_plane
 
 LIMITS: dict[str, Any] = {
     "batch_size": 4, "wait_ms": 0, "queue_size": 8, "queue_pixels": 100_000, "timeout_s": 60, "max_bytes": 50_000,
@@ -34,6 +34,7 @@ class Teller:
     def __init__(self, crops: dict | None = None) -> None:
         self.path, self.names = Path("folder/teller.onnx"), ["corner", "color"]
         self.metadata = {"keypoints": self.names, "size": [8, 8], "crops": crops, "channels": 3, "faults": []}
+        self.metadata["homography"] = np.diag([0.5, 0.25, 1.0]).tolist()
         self.metadata["metrics"] = {"epe": float("nan")}
         self.fixed_size, self.channels, self.region_levels = None, 3, [0.9]
         self.calls: list[int] = []
@@ -44,6 +45,9 @@ class Teller:
     def regions(self, prediction: Any, level: float) -> np.ndarray:
         assert level == 0.9
         return ellipse_axes(prediction["covariance"], np.array([2.0, np.nan]))
+
+    def millimeters(self, prediction: Any) -> tuple[np.ndarray, np.ndarray]:
+        return in_plane(self.metadata["homography"], prediction["keypoints"], prediction["covariance"])
 
     def __call__(self, images: Any, boxes: Any = None) -> dict[str, np.ndarray]:
         images = [images] if isinstance(images, np.ndarray) else images

@@ -25,6 +25,7 @@ def test_keypoints_are_in_pixels_of_the_image(post, kind: str, close: float):
     corner, color = answer["keypoints"]
     assert corner["name"] == "corner" and [corner["x"], corner["y"]] == [39, 29]
     assert [color["x"], color["y"]] == pytest.approx([255, 102], abs=close)  # red first
+    assert corner["millimeters"] == [19.5, 7.25]
     assert corner["covariance"] == [[4, 1], [1, 2]]
     assert corner["region_90"] == pytest.approx([2 * (3 + 2**0.5) ** 0.5, 2 * (3 - 2**0.5) ** 0.5, 22.5])
     assert color["region_90"] == [None, None, None] and "region_50" not in color  # of too few units
@@ -72,6 +73,7 @@ def test_the_metadata_of_the_model_is_returned(talk):
         "keypoints": ["corner", "color"],
         "size": [8, 8],
         "crops": None,
+        "homography": [[0.5, 0, 0], [0, 0.25, 0], [0, 0, 1]],
         "channels": 3,
         "faults": [],
         "metrics": {"epe": None},

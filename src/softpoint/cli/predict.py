@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from softpoint.inference.batch.sources import Boxes, Source
 
 _TABLES = (
-    *("predictions.csv", "confidence.csv", "job.json", "labeled.mp4", "predictions.slp"),
-    *("predictions_coco.json", "predictions_dlc.csv", "predictions_dlc.h5"),
+    *("predictions.csv", "confidence.csv", "millimeters.csv", "regions.csv", "job.json", "labeled.mp4"),
+    *("predictions.slp", "predictions_coco.json", "predictions_dlc.csv", "predictions_dlc.h5"),
 )
 
 
@@ -31,6 +31,7 @@ def main(cfg: DictConfig) -> None:
     from softpoint.inference.batch.job import Job, UnreadableError
     from softpoint.inference.batch.options import PredictOptions
     from softpoint.inference.batch.sources import ImageSource, find_sources
+    from softpoint.labels.plane import Plane
     from softpoint.labels.row_errors import first_few
     from softpoint.progress import track
 
@@ -45,6 +46,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.explain and not parts:
         print("explain=true: without a calibration a confidence has no parts, so that there is no confidence.csv")
     plain |= _acceptance(cfg, checkpoint) | _regions(cfg, checkpoint)
+    plain["plane"] = Plane.of(cfg.mm_per_pixel, cfg.homography) or checkpoint.plane
     predictor = load_predictor(checkpoint, cfg.device, cfg.tta, cfg.tta_unpaired, explain=parts)
     if is_stream(cfg.source) and not Path(cfg.source).exists():
         print(live(predictor, checkpoint, cfg, plain | {"ckpt": checkpoint.weights_file, "formats": tuple(formats)}))

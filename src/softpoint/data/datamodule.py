@@ -22,6 +22,7 @@ from softpoint.data.geometry import transform
 from softpoint.data.sources import PaintedScenes, Painter, Source
 from softpoint.data.watched_loader import WatchedLoader
 from softpoint.labels.partition import evenly_spaced
+from softpoint.labels.plane import Plane
 from softpoint.labels.skeleton import Skeleton
 from softpoint.labels.split import SPLITS
 from softpoint.machine import cores
@@ -148,6 +149,11 @@ class KeypointData(pl.LightningDataModule, ABC):
     def padding(self) -> float:
         """Factor by which a crop is larger than its box."""
         return 1.0 if self.crops is None else float(self.crops["padding"])
+
+    @property
+    def plane(self) -> Plane | None:
+        """The plane that the images show; None where only pixels are known."""
+        return None
 
     @property
     def skeleton(self) -> Skeleton:

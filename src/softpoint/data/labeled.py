@@ -182,6 +182,17 @@ class LabeledData(KeypointData):
         return bool(np.isin(self.labels.visibility[self.splits["train"]], (OCCLUDED, ABSENT)).any())
 
     @property
+    def plane(self) -> Plane | None:
+        """The plane that the images show; None where only pixels are known."""
+        return self.source.plane
+
+    @property
+    def read_settings(self) -> dict[str, Any]:
+        """Settings of data as values that were read: a homography as its numbers, for those who have no file of it."""
+        plane = self.plane
+        return {} if plane is None or self.source.homography is None else {"homography": plane.matrix.tolist()}
+
+    @property
     def gray_note(self) -> str:
         """A line for images that are read as RGB, and are all gray; "" for others, and where none was scanned."""
         scans = self.loaded.scans.values()

@@ -53,7 +53,7 @@ def compare(
         sigmas = dict(zip(first.skeleton.names, find_sigmas(oks_sigmas, first.skeleton.names).tolist(), strict=True))
         oks_sigmas = [sigmas[name] for name in names]
     resamples = Resamples.of(pair[0], draws, seed)
-    columns = point_columns(pair[0].skeleton, nme_pair)
+    columns = point_columns(pair[0], nme_pair)
     both: list[dict[str, Drawn]] = []
     skipped = resamples.without_intervals()
     for results in pair:

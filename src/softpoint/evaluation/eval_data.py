@@ -174,6 +174,8 @@ def _stored(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, A
                 f" {setting('data.splits', stored['splits'])}"
             )
         stored = {**stored, "splits": None}
+    if isinstance(stored.get("homography"), str) or {"mm_per_pixel", "homography"} & overrides.keys():
+        stored = {**stored, "mm_per_pixel": None, "homography": None}  # no file is opened, and one replaces the other
     if "boxes" not in overrides and stored.get("boxes") not in BOX_SOURCES:
         _check_boxes(stored["boxes"], checkpoint)
     local = ("cache_dir", "max_cache_gb", "max_pixels", "window")

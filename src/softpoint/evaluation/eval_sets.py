@@ -10,6 +10,7 @@ import numpy as np
 from softpoint.data.datamodule import KeypointData
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.labels.load import LabelSource, load_labels
+from softpoint.labels.plane import Plane
 from softpoint.labels.skeleton import Skeleton
 from softpoint.suggest import check_choice, did_you_mean
 
@@ -23,6 +24,7 @@ class EvaluationSet:
     boxes: np.ndarray | None = None  # (N, 4) that the labels give; NaN for none
     areas: np.ndarray | None = None  # (N,) of the outlines that the labels give; NaN for none
     padding: float = 1.0  # factor by which a crop is larger than its box
+    plane: Plane | None = None  # that the images show
 
     def __len__(self) -> int:
         return len(self.images)
@@ -44,7 +46,7 @@ def labeled_set(source: LabelSource, group: str | None = None, images: Collectio
     """
     loaded = load_labels(source, images, group=group)
     samples = _from_images(LabeledImages(loaded.labels, loaded.sizes, loaded.image_folder, loaded.boxes))
-    return samples if loaded.boxes is None else replace(samples, padding=source.padding)
+    return replace(samples, padding=1.0 if loaded.boxes is None else source.padding, plane=source.plane)
 
 
 def split_set(data: KeypointData, split: str) -> EvaluationSet:
@@ -53,7 +55,7 @@ def split_set(data: KeypointData, split: str) -> EvaluationSet:
         raise ValueError(f"split={split!r} of this data: {did_you_mean(split, data.sources)}")
     source = data.sources[split]
     if isinstance(source, LabeledImages):
-        return replace(_from_images(source), padding=data.padding)
+        return replace(_from_images(source), padding=data.padding, plane=data.plane)
     shards = getattr(source, "shards", None)  # of a packed set
     names = [f"{split}/{i}" if shards is None else shards.read(i).path for i in range(len(source))]
     return EvaluationSet(source, names, padding=data.padding)

@@ -12,8 +12,10 @@ import numpy as np
 from softpoint.evaluation.bootstrap import MIN_UNITS, draw_counts, find_units, interval, mean_draws, quantile_draws
 from softpoint.evaluation.oks import average_precision, evaluator, find_sigmas, match
 from softpoint.evaluation.results import Results
+from softpoint.labels.plane import Plane
 from softpoint.labels.skeleton import Skeleton
 from softpoint.metrics import COLUMNS, Column
+from softpoint.metrics.functional import Points, distances
 from softpoint.metrics.functional import nme_pair as relative_to_pair
 
 Sigmas = str | float | Sequence[float]
@@ -95,19 +97,26 @@ class Resamples:
         return np.repeat(np.arange(len(self.unit)), self.counts[draw][self.unit].astype(int))
 
 
-def point_columns(skeleton: Skeleton, nme_pair: Sequence[str] | None = None) -> list[Column]:
-    """The metrics of points; `nme_pair` is among them where two keypoints are named.
+def point_columns(results: Results, nme_pair: Sequence[str] | None = None) -> list[Column]:
+    """The metrics of points, with `nme_pair` where two keypoints are named, and millimeters where there is a plane.
 
     Raises ValueError for a pair that names no two keypoints.
     """
-    pair = None if nme_pair is None else find_pair(nme_pair, skeleton)
+    pair = None if nme_pair is None else find_pair(nme_pair, results.skeleton)
     columns = []
     for column in COLUMNS.values():
         if column.name == "nme_pair" and pair is not None:
             column = replace(column, values=partial(relative_to_pair, first=pair[0], second=pair[1]))
+        if column.unit == "mm" and (plane := results.plane) is not None:
+            column = replace(column, values=partial(_errors_on, plane))
         if column.values is not None:
             columns.append(column)
     return columns
+
+
+def _errors_on(plane: Plane, points: Points) -> np.ndarray:
+    """Distances of predictions from labels in millimeters."""
+    return distances(plane.points(points.keypoints), plane.points(points.truth))
 
 
 def find_pair(pair: Sequence[str], skeleton: Skeleton) -> tuple[int, int]:

@@ -99,6 +99,7 @@ def join_labels(
         size=np.array([record.size for record in records]),
         skeleton=skeleton.subset(names),
         areas=eval_set.areas,
+        plane=eval_set.plane,
     )
 
 

@@ -54,7 +54,7 @@ def variation(values: np.ndarray, part: np.ndarray) -> Variation:
 
 
 def repeatability(results: Results, parts: Sequence[str]) -> dict[str, Any]:
-    """Return the scatter of predictions within each part (N names, one of each image), in pixels.
+    """Return the scatter of predictions within each part (N names, one of each image), in millimeters or pixels.
 
     Of each keypoint these are the standard deviations of x, of y and of the position, sqrt(var x + var y), which
     include any movement of the part between images. Distances, between the ends of each edge of the skeleton or of all
@@ -69,6 +69,8 @@ def repeatability(results: Results, parts: Sequence[str]) -> dict[str, Any]:
     kept = np.concatenate([*rows.values()])
     part = np.repeat(np.arange(len(rows)), [len(chosen) for chosen in rows.values()])
     points, names = results.keypoints[kept], results.skeleton.names
+    if results.plane is not None:
+        points = results.plane.points(points)
     keypoints = {}
     for k, name in enumerate(names):
         x, y = (variation(points[:, k, axis], part).within for axis in (0, 1))
@@ -82,18 +84,22 @@ def repeatability(results: Results, parts: Sequence[str]) -> dict[str, Any]:
         distances[f"{first} to {second}"] = {
             "mean": float(lengths.mean()), **found._asdict(), "grr": found.gauge_share, "ndc": found.distinct,
         }  # fmt: skip
-    return {"parts": len(rows), "images": len(kept), "keypoints": keypoints, "distances": distances}
+    unit = "px" if results.plane is None else "mm"
+    return {"unit": unit, "parts": len(rows), "images": len(kept), "keypoints": keypoints, "distances": distances}
 
 
 def repeatability_tables(found: Mapping[str, Any] | None) -> list[NumberTable]:
     """Return the scatter of keypoints and distances as tables for a terminal; none where it was not measured."""
     if found is None:
         return []
-    title = f"Repeatability, as standard deviations in px: {found['images']} images of {found['parts']} parts"
+    unit = found["unit"]
+    title = f"Repeatability, as standard deviations in {unit}: {found['images']} images of {found['parts']} parts"
     points = NumberTable("keypoint", ["x", "y", "position"], title)
     for name, entry in found["keypoints"].items():
         points.add_row(name, *(f"{entry[key]:.3f}" for key in ("x", "y", "position")))
-    distances = NumberTable("distance", ["mean (px)", "within a part (px)", "between parts (px)", "% GRR", "ndc"])
+    distances = NumberTable(
+        "distance", [*(f"{part} ({unit})" for part in ("mean", "within a part", "between parts")), "% GRR", "ndc"]
+    )
     for name, entry in found["distances"].items():
         lengths = [f"{entry[key]:.3f}" for key in ("mean", "within", "between")]
         distances.add_row(name, *lengths, f"{100 * entry['grr']:.1f}", f"{entry['ndc']:.1f}")

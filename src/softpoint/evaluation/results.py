@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from softpoint.labels.csv_io import exact, read_rows, write_rows
+from softpoint.labels.plane import Plane
 from softpoint.labels.skeleton import Skeleton
 from softpoint.metrics.functional import errors
 
@@ -38,6 +39,7 @@ class Results:
     areas: np.ndarray | None = None  # float64 (N,) in px^2 of the outlines that the labels give; NaN for none
     # float64 (N, K, 3), predicted probabilities of absent, occluded and visible; None where the network has none
     predicted_visibility: np.ndarray | None = None
+    plane: Plane | None = None  # that the images show; predictions.csv, which is in pixels, does not keep it
 
     def __post_init__(self) -> None:
         N, K = len(self.images), len(self.skeleton)

@@ -24,7 +24,7 @@ from softpoint.evaluation.risk import Risk, measure_risk
 from softpoint.inference.regions import Regions
 from softpoint.labels.skeleton import Skeleton
 from softpoint.metrics.calibration import FRACTION, confidences_and_hits
-from softpoint.metrics.columns import COLUMNS, SCALE
+from softpoint.metrics.columns import COLUMNS, SCALE, Column
 from softpoint.metrics.functional import label_extents
 
 
@@ -56,16 +56,16 @@ def evaluate(
     """
     if not len(results):
         raise ValueError("there is nothing to evaluate: the split has no image")
-    columns = point_columns(results.skeleton, nme_pair)
+    columns = point_columns(results, nme_pair)
     values = {column.name: column.values(results) for column in columns if column.values is not None}
     resamples = Resamples.of(results, draws, seed)
     skipped = resamples.without_intervals()
     metrics = point_metrics(columns, values, resamples) | oks_metrics(results, oks_sigmas, resamples, skipped)
     metrics |= set_metrics(results, fraction, resamples, skipped)
     labeled = int(results.labeled.sum())
-    for name in (*values, "nme_pair"):
-        if name not in metrics:
-            skipped[name] = _reason(name, nme_pair, labeled)
+    for name in COLUMNS:
+        if name not in metrics and name not in skipped:
+            skipped[name] = _reason(COLUMNS[name], results, nme_pair)
     overall: dict[str, dict[str, float]] = {name: metrics[name].to_dict() for name in COLUMNS if name in metrics}
     for name in values.keys() & overall.keys():
         if (count := int(np.isfinite(values[name]).sum())) != labeled:
@@ -98,8 +98,8 @@ def settings(skeleton: Skeleton, oks_sigmas: Sigmas | None, nme_pair: Sequence[s
 
 def definitions(names: Mapping[str, Any]) -> dict[str, str]:
     """The definition of each metric, and of the scale that some divide by, for a file that is read without this one."""
-    units = {name: f" in {COLUMNS[name].unit} of the original images" if COLUMNS[name].unit else "" for name in names}
-    return {name: f"{COLUMNS[name].description}{units[name]}" for name in names} | {"scale": SCALE}
+    units = {"px": " in px of the original images", "mm": " in mm", "": ""}
+    return {n: f"{COLUMNS[n].description}{units[COLUMNS[n].unit]}" for n in names} | {"scale": SCALE}
 
 
 def check_settings(skeleton: Skeleton, oks_sigmas: Sigmas | None = None, nme_pair: Sequence[str] | None = None) -> None:
@@ -111,13 +111,15 @@ def check_settings(skeleton: Skeleton, oks_sigmas: Sigmas | None = None, nme_pai
         find_pair(nme_pair, skeleton)
 
 
-def _reason(name: str, nme_pair: Sequence[str] | None, labeled: int) -> str:
+def _reason(column: Column, results: Results, nme_pair: Sequence[str] | None) -> str:
     """Why a metric of points is not measured."""
-    if name == "nme_pair" and nme_pair is None:
+    if column.name == "nme_pair" and nme_pair is None:
         return "nme_pair=[FIRST,SECOND] is not set"
-    if not labeled:
+    if column.unit == "mm" and results.plane is None:
+        return "neither data.mm_per_pixel nor data.homography is set"
+    if not results.labeled.any():
         return "no point is labeled"
-    return "no subject has both points of the pair" if name == "nme_pair" else "no labeled subject has a box"
+    return "no subject has both points of the pair" if column.name == "nme_pair" else "no labeled subject has a box"
 
 
 def _notes(results: Results) -> list[str]:

@@ -143,10 +143,11 @@ def skipped_lines(content: Mapping[str, Any]) -> list[str]:
 def heading(name: str) -> str:
     """Return a metric's name and unit.
 
-    >>> heading("epe"), heading("auc")
-    ('epe (px)', 'auc')
+    >>> heading("epe"), heading("epe_mm"), heading("auc")
+    ('epe (px)', 'epe (mm)', 'auc')
     """
-    return f"{name} ({COLUMNS[name].unit})" if COLUMNS[name].unit else name
+    unit = COLUMNS[name].unit
+    return f"{name.removesuffix(f'_{unit}')} ({unit})" if unit else name
 
 
 def _difference_headings(other: str) -> list[str]:

@@ -19,6 +19,7 @@ from softpoint.inference.build_model import build_model, shorten
 from softpoint.inference.compatibility import upgrade
 from softpoint.inference.hub import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, download
 from softpoint.inference.safe_load import check_values, read_torch_file
+from softpoint.labels.plane import Plane
 from softpoint.labels.skeleton import MAX_KEYPOINTS, Skeleton
 from softpoint.models import KeypointNet
 from softpoint.paths import normalize_path, sha256
@@ -67,6 +68,12 @@ class Checkpoint:
         except ValueError:
             return count
         return channels if count_channels(channels) == count else count
+
+    @property
+    def plane(self) -> Plane | None:
+        """The plane that the images of the training show; None where only pixels are known."""
+        homography = self.data.get("homography")
+        return Plane.of(self.data.get("mm_per_pixel"), None if isinstance(homography, str) else homography)
 
     @property
     def weights_file(self) -> Path:

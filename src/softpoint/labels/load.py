@@ -19,6 +19,7 @@ from softpoint.labels.boxes import BOX_SOURCES, matched_boxes, subject_boxes
 from softpoint.labels.groups import with_groups
 from softpoint.labels.label_sets import Paths, as_paths, read_sets, source_name
 from softpoint.labels.missing import Missing, marks_of, repeated_points
+from softpoint.labels.plane import Plane
 from softpoint.labels.row_errors import RowError, RowErrors
 from softpoint.labels.schema import ABSENT, Labels, select_labels
 from softpoint.labels.validate import validate, with_found_names
@@ -51,6 +52,7 @@ class LabelSource:
         out_of_frame: "error", or "drop" to unlabel points outside their image.
         on_error: "error", or "skip" to leave out rows and images that cannot be used.
         exif, max_pixels, bits, channels: see `ReadOptions`.
+        mm_per_pixel, homography: where the images show a plane, see `Plane.of`.
         verify: decode every image once, to find damaged ones and those that two splits share; results are kept
             in `cache_dir` until an image changes.
         cache_dir: of scans and decoded images; see `user_cache_dir`.
@@ -76,6 +78,8 @@ class LabelSource:
     max_pixels: int = MAX_PIXELS
     bits: int | None = None
     channels: int | Sequence[int] = 3
+    mm_per_pixel: float | Sequence[float] | None = None
+    homography: str | Path | Sequence[Sequence[float]] | None = None
     verify: bool = True
     cache_dir: str | Path | None = None
 
@@ -93,12 +97,17 @@ class LabelSource:
             )
         check_choice("data.out_of_frame", self.out_of_frame, ("error", "drop"))
         check_choice("data.on_error", self.on_error, ("error", "skip"))
-        _ = self.options  # which checks them
+        _ = self.options, self.plane  # which check them
 
     @property
     def options(self) -> ReadOptions:
         """How the images are read."""
         return ReadOptions(self.exif, self.max_pixels, self.bits, check_channels(self.channels))
+
+    @property
+    def plane(self) -> Plane | None:
+        """The plane that the images show; None where only pixels are known."""
+        return Plane.of(self.mm_per_pixel, self.homography)
 
 
 @dataclass(frozen=True, eq=False)

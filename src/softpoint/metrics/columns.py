@@ -24,11 +24,11 @@ class Column:
 
     A metric of points has `values`, one per point; it is their mean or, with `quantile`, that quantile. A metric of a
     whole set has `of_set` instead, called with the points and the fraction of the scale that confidences are about.
-    OKS has neither: COCO's evaluator computes it.
+    What needs more than points has neither: COCO's evaluator computes OKS, and `evaluation.intervals` the others.
     """
 
     name: str
-    unit: str  # "px", or "" for a fraction
+    unit: str  # "px", "mm", or "" for a fraction
     lower_is_better: bool
     description: str
     format: str = ".3f"
@@ -96,6 +96,10 @@ _ROWS = [
            brief=True, in_batch=False),
     Column("nme_diagonal", "", True, "mean error over the diagonal of the image", ".4f", F.nme_diagonal),
     Column("nme_pair", "", True, "mean error over the labeled distance of the two keypoints of nme_pair", ".4f"),
+    Column("epe_mm", "mm", True, "mean error on the plane that the images show", ".3f", brief=True),
+    Column("median_mm", "mm", True, "median error on the plane that the images show", ".3f", quantile=0.5),
+    Column("p95_mm", "mm", True, "95th percentile of the error on the plane that the images show", ".3f",
+           quantile=0.95),
     Column("oks_ap", "", False, "COCO's average precision over OKS from 0.50 to 0.95, one detection per subject scored"
            " by mean confidence"),
     Column("oks_ap50", "", False, "COCO's average precision at OKS 0.50"),

@@ -94,6 +94,8 @@ class Service:
             raise HTTPException(500, f"the model failed on an image of {size}; see the server's log") from error
         regions = {f"region_{100 * level:.0f}": level for level in self.model.region_levels}
         rows = [{**row} | {name: self.model.regions(row, level) for name, level in regions.items()} for row in rows]
+        if self.model.metadata["homography"] is not None:
+            rows = [{**row, "millimeters": self.model.millimeters(row)[0]} for row in rows]
         return to_response(self.model.names, size, boxes, rows)
 
 

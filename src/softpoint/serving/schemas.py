@@ -35,6 +35,7 @@ _PARTS = (
     "visibility",
     "region_50",
     "region_90",
+    "millimeters",
 )  # other outputs of an export, such as heatmaps, are too large
 
 

@@ -23,6 +23,7 @@ from softpoint.inference.batch.options import PredictOptions
 from softpoint.inference.batch.predictions import Row
 from softpoint.inference.batch.sources import VideoSource, find_sources
 from softpoint.labels.formats import read_labels
+from softpoint.labels.plane import Plane
 from softpoint.runtime import ellipse_axes
 from softpoint.viz import write_image
 
@@ -378,6 +379,20 @@ def test_regions_are_a_table_and_drawn_as_ellipses(predict: Any, predictor: Any,
     drawn = read_image(tmp_path / "out" / "images" / "00.jpg")
     predict(source, resume=False)
     assert not np.array_equal(read_image(tmp_path / "out" / "images" / "00.jpg"), drawn)
+
+
+def test_a_plane_adds_a_table_of_millimeters(predict: Any, predictor: Any, tmp_path: Path) -> None:
+    source, K = images(tmp_path / "images", 2), len(predictor.skeleton)
+    predict(source, plane=Plane.of([0.5, 0.25]))
+    rows = read_csv(tmp_path / "out" / "millimeters.csv")
+    assert [row["image"] for row in rows] == ["00.png"] * K + ["01.png"] * K
+    found = predictor(np.full((48, 64, 3), gray(0), np.uint8))
+    (x, y), ((xx, xy), (_, yy)) = found["keypoints"][0], found["covariance"][0]
+    told = [float(rows[0][part]) for part in ("x", "y", "sd_x", "sd_y", "correlation", "confidence")]
+    expected = [x / 2, y / 4, xx**0.5 / 2, yy**0.5 / 4, xy / (xx * yy) ** 0.5, found["confidence"][0]]
+    np.testing.assert_allclose(told, expected, atol=5e-4)
+    predict(source, plane=Plane.of([0.5, 0.25]), threshold=1.0, drop_below_threshold=True)
+    assert not any(row["x"] or row["sd_x"] for row in read_csv(tmp_path / "out" / "millimeters.csv"))
 
 
 def test_a_point_that_is_not_accepted_has_no_region(predict: Any, predictor: Any, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from softpoint.inference.batch.predictions import Predictions, Row, above_thresh
 from softpoint.inference.batch.sources import Boxes, ImageSource, Source, VideoSource, without_suffixes
 from softpoint.inference.batch.stream import Item, PredictedArrays, predict_items
 from softpoint.inference.batch.video import draw_rows, write_video
-from softpoint.inference.batch.writers import FORMATS, write_confidence, write_regions, write_table
+from softpoint.inference.batch.writers import FORMATS, write_confidence, write_millimeters, write_regions, write_table
 from softpoint.inference.batch.writers.coco import read_ids
 from softpoint.inference.predictor import Predictor
 from softpoint.labels.row_errors import first_few
@@ -211,6 +211,9 @@ class Job:
         if options.regions is not None:
             files.append(path := folder / "regions.csv")
             write_regions(path, predictions, options.region_radii)
+        if options.plane is not None:
+            files.append(path := folder / "millimeters.csv")
+            write_millimeters(path, predictions, options.plane)
         if options.explain:
             files += self._explain(folder, predictions, read)
         write_table(folder / "predictions.csv", predictions)

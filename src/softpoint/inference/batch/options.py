@@ -11,6 +11,7 @@ import numpy as np
 from softpoint.images.channels import Channels
 from softpoint.images.read_options import EXIF, ReadOptions
 from softpoint.inference.batch.writers import check_formats
+from softpoint.labels.plane import Plane
 from softpoint.suggest import check_choice
 
 _OUTPUT_OPTIONS = (
@@ -57,6 +58,7 @@ class PredictOptions:
     on_error: str = "skip"
     resume: bool = False
     regions: float | None = None
+    plane: Plane | None = None  # that the images show: coordinates on it are written as well
     region_radii: tuple[float, ...] = ()  # of the keypoints at this probability, in Mahalanobis distances
 
     def __post_init__(self) -> None:
@@ -100,10 +102,11 @@ class PredictOptions:
         """Return the options that change the files, but not the predictions, as plain values."""
         options = {name: getattr(self, name) for name in _OUTPUT_OPTIONS}
         pages = self.explain_images if self.explain else 0
-        regions = {"regions": self.regions} if self.regions is not None else {}
+        added = {"regions": self.regions} if self.regions is not None else {}
+        added |= {"homography": self.plane.matrix.tolist()} if self.plane is not None else {}
         return {
             "formats": list(self.formats),
             **options,
             "explain_images": pages or None,
-            **regions,
+            **added,
         }  # None as before there were

@@ -131,7 +131,7 @@ def export(
 
 def describe(checkpoint: Checkpoint, outputs: list[str], precision: str, layout: Layout) -> dict[str, Any]:
     """Return all that a reader of the file needs, as plain values."""
-    skeleton, channels = checkpoint.skeleton, checkpoint.channels
+    skeleton, channels, plane = checkpoint.skeleton, checkpoint.channels, checkpoint.plane
     regions = Regions.of(checkpoint.net.calibration, skeleton.names)
     boxes = {"boxes": "float32 (B, 4)"} if checkpoint.crops else {}
     return {
@@ -145,6 +145,7 @@ def describe(checkpoint: Checkpoint, outputs: list[str], precision: str, layout:
         "batch": layout.batch,
         "color": {3: "RGB", 1: "gray"}.get(channels, "bands") if isinstance(channels, int) else "bands",
         "channels": channels if isinstance(channels, int) else list(channels),  # or the bands of a file that are read
+        "homography": None if plane is None else plane.matrix.tolist(),  # from pixels of the image to millimeters
         "bits": checkpoint.bits,  # that the values of 16-bit images use, of which the upper 8 are the input; None: all
         "crops": checkpoint.crops,
         "inputs": {"images": f"uint8 (B, H, W, {count_channels(checkpoint.channels)})", **boxes},

@@ -104,7 +104,9 @@ class Validation:
         """Return the points of all images, in their order in the split, as those of an evaluation."""
         indices = sorted(self._points)
         groups, points = zip(*(self._points[index] for index in indices), strict=True)
-        arrays = {name: np.stack([getattr(row, name) for row in points]) for name in PointArrays._fields[:6]}
+        arrays: dict[str, Any] = {
+            name: np.stack([getattr(row, name) for row in points]) for name in PointArrays._fields[:6]
+        }
         return Results(
             images=[str(index) for index in indices],
             groups=list(groups),

@@ -12,9 +12,12 @@ from softpoint.inference.batch.predictions import Predictions
 from softpoint.inference.batch.writers import coco, dlc, slp, table
 from softpoint.suggest import did_you_mean
 
-__all__ = ["FORMATS", "Format", "check_formats", "write_confidence", "write_regions", "write_table"]
+__all__ = [
+    "FORMATS", "Format", "check_formats", "write_confidence", "write_millimeters", "write_regions", "write_table",
+]  # fmt: skip
 
-write_table, write_confidence, write_regions = table.write, table.write_confidence, table.write_regions
+write_table, write_confidence = table.write, table.write_confidence
+write_regions, write_millimeters = table.write_regions, table.write_millimeters
 
 
 class Format(NamedTuple):

@@ -1,4 +1,4 @@
-"""predictions.csv, one row per subject, as softpoint's own reader of labels has it; confidence.csv and regions.csv."""
+"""predictions.csv, one row per subject, as softpoint's own reader of labels has it; and the tables beside it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from softpoint.inference.batch.predictions import PIXEL_DECIMALS, PROBABILITY_DECIMALS, Predictions, Row
 from softpoint.labels.csv_io import write_rows
+from softpoint.labels.plane import Plane
 from softpoint.layers.calibration import ConfidenceParts
 from softpoint.runtime import ellipse_axes
 
@@ -54,6 +55,30 @@ def write_regions(path: Path, predictions: Predictions, radii: Sequence[float]) 
             values = np.concatenate([row.keypoints, axes], axis=1)
             for keypoint, numbers in zip(predictions.skeleton.names, values.tolist(), strict=True):
                 yield [name, str(row.subject), keypoint, *_cells(numbers, PIXEL_DECIMALS)]
+
+    write_rows(path, lines())
+
+
+def write_millimeters(path: Path, predictions: Predictions, plane: Plane) -> None:
+    """Write one row per keypoint of each subject: its place in the plane, and the deviations expected there.
+
+    `x` and `y` are in millimeters, `sd_x` and `sd_y` the standard deviations and `correlation` that of the two errors,
+    by the covariance that the network predicts.
+    """
+
+    def lines() -> Iterator[list[str]]:
+        place = ("x", "y", "sd_x", "sd_y", "correlation")
+        yield ["image" if predictions.images else "frame", "subject", "keypoint", "confidence", *place]
+        for row in predictions.rows():
+            plane.check_covers([row.size] if any(row.size) else [])
+            name = predictions.name(row.number) if predictions.images else str(row.number)
+            points, covariance = plane.with_covariance(row.keypoints, row.covariance)
+            deviations = np.sqrt(covariance[:, [0, 1], [0, 1]])
+            correlation = covariance[:, :1, 1] / deviations.prod(1, keepdims=True)
+            values = np.concatenate([row.confidence[:, None], points, deviations, correlation], axis=1)
+            values[np.isnan(points[:, 0]), 3:] = np.nan  # none about no point
+            for keypoint, numbers in zip(predictions.skeleton.names, values.tolist(), strict=True):
+                yield [name, str(row.subject), keypoint, *_cells(numbers, PROBABILITY_DECIMALS)]
 
     write_rows(path, lines())
 
