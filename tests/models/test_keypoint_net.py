@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from softpoint.layers import DynamicSpatialAttention, GroupNorm, SpatialAttention
 from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
+from softpoint.models.attention_maps import collect_attention
 from softpoint.models.backbones import Backbone, Timm
 
 ALL = (2, 3, 4, 5)
@@ -106,6 +107,30 @@ def test_what_attention_hides_the_head_does_not_see(places: dict):
     logits = net(torch.rand(1, 3, 64, 64))["logits"]
     # Without biases nothing survives a mask of zeros but the head's own.
     torch.testing.assert_close(logits, net.head.logits.bias.view(1, 3, 1, 1).expand_as(logits))
+
+
+class _Channels(nn.Module):
+    """Gates each channel, as squeeze and excitation does, and so must know their number; it has no mask to show."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(in_channels, in_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x.mean((-2, -1))).sigmoid()[..., None, None]
+
+
+def test_attention_of_channels_gets_their_number_and_may_return_features_alone():
+    net, images = network(attention=_Channels, attention_stages=(2, 4)), torch.rand(2, 3, 64, 64)
+    assert {place: block.gate.in_features for place, block in net.attention.items()} == {
+        "stage2": net.backbone.out_channels[0],
+        "stage4": net.backbone.out_channels[2],
+        "head": net.decoder.out_channels,
+    }
+    with torch.no_grad(), collect_attention(net.attention) as maps:
+        prediction = net(images, return_attention=True)
+        torch.testing.assert_close(prediction["keypoints"][1:], net(images[1:])["keypoints"])
+    assert prediction["attention"] == maps == {}
 
 
 def test_an_attention_stage_that_the_backbone_lacks_is_named():

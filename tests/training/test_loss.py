@@ -19,6 +19,7 @@ from softpoint.training import (
     HeatmapTerm,
     KeypointLoss,
     LikelihoodTerm,
+    LossTerm,
     PixelClassTerm,
     Target,
     VarianceTerm,
@@ -208,6 +209,17 @@ def test_the_target_is_its_own_best_answer(stride: int) -> None:
 def test_sigma_must_be_positive(sigma: object, term: type[nn.Module]) -> None:
     with pytest.raises(ValueError, match=r"sigma must be positive, got (0|-1|nan)"):
         term(F.heatmap_ce, weight=1.0, sigma=sigma)
+
+
+def test_a_term_that_gives_no_number_for_each_keypoint_is_refused() -> None:
+    class PerSample(LossTerm):
+        def forward(self, prediction, target):
+            return prediction["logits"].mean((1, 2, 3))
+
+    loss = KeypointLoss({"mine": PerSample(1.0)})
+    target = target_of(torch.full((3, 3, 2), 4.0), torch.ones(3, 3, dtype=torch.bool), 4)  # K = B, so (B,) broadcasts
+    with pytest.raises(ValueError, match=r"the term mine of the loss returned \(3,\); .* here \(3, 3\)"):
+        loss({"logits": torch.zeros(3, 3, 8, 8)}, target)
 
 
 def test_a_loss_needs_a_term() -> None:

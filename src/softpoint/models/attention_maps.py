@@ -22,8 +22,8 @@ def collect_attention(
     """Fill a mapping from each place of `blocks` (`KeypointNet.attention`) to its maps for each image of a forward.
 
     A block that has `branch_maps`, as `DynamicSpatialAttention` has, also gives the masks of its branches and the
-    weights of its router, whatever it is set to return; of another one it is the mask alone. A forward of another
-    thread is not collected. Meanwhile nothing compiled is used, since a compiled block would be compiled once more to
+    weights of its router, whatever it is set to return; of another one it is the mask alone, and one that returns its
+    features alone has no maps. A forward of another thread is not collected. Meanwhile nothing compiled is used, since a compiled block would be compiled once more to
     collect its maps. The work for each block is done within `around`, which may time it.
 
     >>> from softpoint.layers import DynamicSpatialAttention
@@ -55,7 +55,7 @@ def _collect(
     inputs: tuple[Tensor, ...],
     outputs: Any,
 ) -> None:
-    if get_ident() == thread:
+    if get_ident() == thread and not isinstance(outputs, Tensor):
         with around():
             maps[place] = _maps_of(block, inputs[0], outputs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any, cast
 
 from jaxtyping import Float
@@ -23,8 +24,9 @@ class KeypointNet(nn.Module):
             class that is called without arguments and returns it.
         decoder: called with `in_channels` and `in_strides`, returns the module that fuses features.
         head: called with `in_channels`, `num_keypoints` and `stride`, returns the module that reads keypoints.
-        attention: called without arguments, returns one spatial attention block per place; None or an empty mapping
-            for none.
+        attention: called for each place, with `in_channels` where it takes that argument, returns a block of attention;
+            None or an empty mapping for none. A block returns features of the shape that it got, alone or followed by
+            what there is to show: its mask (B, 1, h, w), and weights (B, n) of n branches.
         attention_stages: backbone stages after which a block follows (stage k has stride 2^k).
         attention_before_head: whether a block is between decoder and head.
         norm: called with a number of channels, returns what takes the place of each batch normalization; None keeps it.
@@ -47,7 +49,7 @@ class KeypointNet(nn.Module):
         backbone: Backbone | Callable[[], Backbone],
         decoder: Callable[..., nn.Module],
         head: Callable[..., nn.Module],
-        attention: Callable[[], nn.Module] | Mapping[str, Any] | None = None,
+        attention: Callable[..., nn.Module] | Mapping[str, Any] | None = None,
         attention_stages: Sequence[int] = (),
         attention_before_head: bool = True,
         norm: Callable[[int], nn.Module] | None = None,
@@ -76,8 +78,10 @@ class KeypointNet(nn.Module):
             take_channels(backbone, in_channels)  # type: ignore[arg-type]
         self.decoder = decoder(in_channels=backbone.out_channels, in_strides=backbone.stride)
         self.head = head(in_channels=self.decoder.out_channels, num_keypoints=num_keypoints, stride=self.decoder.stride)
-        places = [f"stage{stage}" for stage in attention_stages] + ["head"] * attention_before_head
-        self.attention = nn.ModuleDict({place: attention() for place in places} if callable(attention) else {})
+        channels = {f"stage{k}": backbone.out_channels[list(backbone.stages).index(k)] for k in attention_stages}
+        if attention_before_head:
+            channels["head"] = self.decoder.out_channels
+        self.attention = nn.ModuleDict(_attention_blocks(attention, channels) if callable(attention) else {})
         self.calibration = Calibration(num_keypoints)
         if norm is not None:
             replace_batch_norms(self, norm)
@@ -92,8 +96,7 @@ class KeypointNet(nn.Module):
 
         Once the calibration is fitted, `confidence` is the probability of an error up to `calibration.radius` px and
         `covariance` that of the error; before, both are what the head reads from its heatmaps.
-        With `return_attention`, `attention` maps each place of a block to what the block returns beside the features:
-        its mask (B, 1, h, w), and router weights if it is set to return them.
+        With `return_attention`, `attention` maps each place of a block to what the block returns beside the features.
         """
         size = image.shape[-2:]
         features = self.backbone(self._fit(self.normalize(image)))
@@ -109,7 +112,10 @@ class KeypointNet(nn.Module):
     def _attend(self, place: str, x: Tensor, masks: dict[str, list[Tensor]]) -> Tensor:
         if place not in self.attention:
             return x
-        x, *masks[place] = self.attention[place](x)
+        output = self.attention[place](x)
+        if isinstance(output, Tensor):
+            return output
+        x, *masks[place] = output
         return x
 
     def check_size(self, height: int, width: int) -> None:
@@ -127,6 +133,12 @@ class KeypointNet(nn.Module):
         self.check_size(height, width)
         below, right = -height % self.stride, -width % self.stride
         return F.pad(image, (0, right, 0, below)) if below or right else image
+
+
+def _attention_blocks(make: Callable[..., nn.Module], channels: Mapping[str, int]) -> dict[str, nn.Module]:
+    """Return a block for each place, of its number of channels, which spatial attention does not ask for."""
+    takes_channels = "in_channels" in signature(make).parameters
+    return {place: make(in_channels=count) if takes_channels else make() for place, count in channels.items()}
 
 
 def _each_channel(name: str, given: Sequence[float] | None, of_rgb: Sequence[float], channels: int) -> Sequence[float]:

@@ -105,6 +105,11 @@ class KeypointLoss(nn.Module):
             if term.optional and not term.needs & prediction.keys():
                 continue
             losses, shares = term(prediction, target), self.shares(term, target)
+            if losses.shape != shares.shape:
+                raise ValueError(
+                    f"the term {name} of the loss returned {tuple(losses.shape)}; it must return a number for each "
+                    f"keypoint, (B, K), here {tuple(shares.shape)}"
+                )
             if term.hard_keypoints is not None:
                 losses = hard_keypoints(losses, term.mask(target), term.hard_keypoints)
             count = shares.sum() if counts is None else counts[name]
