@@ -23,8 +23,9 @@ def collect_attention(
 
     A block that has `branch_maps`, as `DynamicSpatialAttention` has, also gives the masks of its branches and the
     weights of its router, whatever it is set to return; of another one it is the mask alone, and one that returns its
-    features alone has no maps. A forward of another thread is not collected. Meanwhile nothing compiled is used, since a compiled block would be compiled once more to
-    collect its maps. The work for each block is done within `around`, which may time it.
+    features alone has no maps. A forward of another thread is not collected. Meanwhile nothing compiled is used, since
+    a compiled block would be compiled once more to collect its maps. The work for each block is done within `around`,
+    which may time it.
 
     >>> from softpoint.layers import DynamicSpatialAttention
     >>> blocks = nn.ModuleDict({"head": DynamicSpatialAttention()})
