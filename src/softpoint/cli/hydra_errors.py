@@ -85,7 +85,7 @@ def leave(error: Exception, line: CommandLine) -> NoReturn:
     """End the process with the message of a user's mistake; raise any other error again."""
     if isinstance(error, BrokenPipeError):  # the reader of the output, such as `head`, has enough: as SIGPIPE ends
         sys.exit(141)
-    wrong_type = isinstance(error, TypeError) and _not_numbers(line)
+    wrong_type = isinstance(error, TypeError | AttributeError) and _mistyped(line)
     # Lightning's class for what a Trainer cannot do is not worth importing it.
     known = isinstance(error, MISTAKES) or wrong_type or resource_message(error)
     if not (known or type(error).__name__ == "MisconfigurationException"):
@@ -146,9 +146,9 @@ def explain(error: BaseException, line: CommandLine) -> str:
         if not equals:
             return f"{error.override!r} is not KEY=VALUE; quote an argument that contains spaces: 'KEY=VALUE'"
         return f"{error.override!r} cannot be read as KEY=VALUE ({reason}); quote it twice: '{key}=\"{value}\"'"
-    converted = isinstance(cause, TypeError) or message.startswith(("invalid literal", "could not convert"))
-    if converted and (suspects := _not_numbers(line)):
-        return f"{' and '.join(suspects)}: {message}"
+    converted = message.startswith(("invalid literal", "could not convert", "ConfigTypeError"))
+    if (converted or isinstance(cause, TypeError | AttributeError)) and (suspects := _mistyped(line)):
+        return " and ".join(suspects)
     # A loader's process packs its traceback into the message.
     packed = re.search(rf"^Caught .*\n(?:\w+\.)*{type(cause).__name__}: (.*)\Z", message, re.DOTALL)
     message = packed[1].strip() if packed else message
@@ -266,14 +266,18 @@ def _owners(group: str, line: CommandLine) -> dict[str, str]:
     return owners | asking
 
 
-def _not_numbers(line: CommandLine) -> list[str]:
-    """The keys that the command line sets to a text where the config has a number."""
+def _mistyped(line: CommandLine) -> list[str]:
+    """The keys that the command line sets to a text where the config has a number, or to a value where it has keys."""
     suspects, config = [], line.compose()
     for key in dict.fromkeys(word.lstrip("+~").split("=")[0] for word in line.overrides):
         value = _value(config, key)
-        default = _value(line.compose(without=key), key) if isinstance(value, str) else None
-        if isinstance(default, (int, float)):
+        default = None if value is None else _value(line.compose(without=key), key)
+        if isinstance(value, str) and isinstance(default, int | float):
             suspects.append(f"{key}={value} is no number, as {default} is")
+        elif isinstance(value, str | int | float) and isinstance(default, DictConfig):
+            ways = [f"{key}.{name}" for name in map(str, default) if not name.startswith("_")][:3]
+            ways += [f"drop it by '~{key}'"] if "_target_" in default else []
+            suspects.append(f"{key}={str(value).lower()} is one value, and {key} has keys; set {' or '.join(ways)}")
     return suspects
 
 

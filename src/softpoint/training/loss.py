@@ -188,7 +188,10 @@ class KeypointLoss(nn.Module):
 def keypoint_loss(loss: Mapping[str, Any]) -> KeypointLoss:
     """Return the loss of the config group `loss`: terms by name, and beside them `keypoint_weights`."""
     terms = {name: term for name, term in loss.items() if name != "keypoint_weights"}
-    return KeypointLoss(terms, loss.get("keypoint_weights"))
+    weights = loss.get("keypoint_weights")
+    if not isinstance(weights, Mapping | None):
+        raise ValueError(f"loss.keypoint_weights={weights}: give weights by name, such as {{nose: 2}}")
+    return KeypointLoss(terms, weights)
 
 
 def _rank(part: str) -> tuple[int, str]:
