@@ -1,15 +1,14 @@
 """Two processes, each with its share of the samples, report what one process with all of them does.
 
-The test is the first process; the second runs this file as a program, `test_distributed.py FOLDER`.
+The test is the first process, and a fork of it the second.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from datetime import timedelta
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +48,7 @@ def visibility(samples: slice) -> list[dict[str, float]]:
 
 def take_part(rank: int, folder: Path) -> None:
     """Join the other process, measure this one's share and write the report."""
+    torch.set_num_threads(1)  # a fork has none of the others
     store = f"file://{folder}/store"
     dist.init_process_group("gloo", store, rank=rank, world_size=2, timeout=timedelta(seconds=100))
     try:
@@ -59,11 +59,13 @@ def take_part(rank: int, folder: Path) -> None:
         dist.destroy_process_group()
 
 
-@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    other = subprocess.Popen([sys.executable, "-W", "error::UserWarning", __file__, tmp_path])
+    other = get_context("fork").Process(target=take_part, args=(1, tmp_path))
+    other.start()
     take_part(0, tmp_path)
-    assert other.wait(timeout=60) == 0
+    other.join(60)
+    assert other.exitcode == 0
     expected = report(slice(None))
     reports = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
     for result in reports:
@@ -71,7 +73,3 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     assert np.sum([result["labeled"] for result in reports], axis=0).tolist() == expected["labeled"]
     assert all(result["visibility"] == expected["visibility"] for result in reports)
     assert all(len(scores) == 5 for scores in expected["visibility"])
-
-
-if __name__ == "__main__":
-    take_part(1, Path(sys.argv[1]))
