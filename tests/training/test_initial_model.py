@@ -49,11 +49,15 @@ def make_net(num_keypoints: int, head: Any = SoftArgmaxHead, width: int = 8) -> 
 
 
 def started(
-    names: tuple[str, ...], before: tuple[str, ...], head: Any = SoftArgmaxHead, width: int = 8
+    names: tuple[str, ...],
+    before: tuple[str, ...],
+    head: Any = SoftArgmaxHead,
+    width: int = 8,
+    head_before: Any = None,
 ) -> tuple[KeypointNet, KeypointNet, Transfer]:
     """A model of the keypoints `before`, a network of `names`, and what it took over from the model."""
     torch.manual_seed(0)
-    model, net = make_net(len(before), head), make_net(len(names), head, width)
+    model, net = make_net(len(before), head_before or head), make_net(len(names), head, width)
     config = {"model": {"backbone": {"width": 8, "pretrained": True}}}
     place, splits = Path("run/checkpoints/best.ckpt"), {"train": ["1.png"]}
     content = Content(model.state_dict(), Skeleton(before), (64, 64), None, config, place, splits, {}, {})
@@ -78,6 +82,12 @@ def test_keypoints_are_copied_by_name_whatever_the_head(head: Any) -> None:
         torch.testing.assert_close(new["classes"][:, [0, 1, 3, 4]], old["classes"][:, [3, 0, 2, 4]])
     assert (transfer.shared, transfer.new, transfer.left_out) == (["right", "nose", "left"], ["new"], ["tail"])
     assert transfer.copied == transfer.tensors and "the model had" not in str(transfer)
+
+
+def test_no_keypoint_is_called_copied_where_nothing_of_the_head_fits() -> None:
+    _, _, transfer = started(("nose", "new"), ("nose", "tail"), SimCCHead, head_before=SoftArgmaxHead)
+    assert transfer.copied["head"] == 0 and (transfer.shared, transfer.left_out) == ([], [])
+    assert "keypoints from random weights, since nothing of the head fits: nose, new" in str(transfer)
 
 
 def test_reordered_keypoints_of_the_same_number_are_not_confused() -> None:

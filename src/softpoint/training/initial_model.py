@@ -29,17 +29,17 @@ class Transfer(NamedTuple):
     path: Path
     copied: dict[str, int]  # tensors that were copied, by part
     tensors: dict[str, int]  # all that the part has
-    shared: list[str]  # keypoints that both have
-    new: list[str]
+    shared: list[str]  # keypoints whose weights were copied: those that both have, where something of the head fits
+    new: list[str]  # keypoints that start from random weights
     left_out: list[str]  # keypoints of the model that the training has not
     changes: dict[str, tuple[Any, Any]]  # settings of the network that differ, as (in the model, now)
 
     @property
     def table(self) -> NumberTable:
         """How much of each part of the network was copied."""
-        table = NumberTable("part", ["tensors copied", "of"])
+        table = NumberTable("part", ["copied", "of"])
         for part, count in self.tensors.items():
-            table.add_row(part, str(self.copied[part]), str(count))
+            table.add_row(f"tensors of {part}", str(self.copied[part]), str(count))
         table.add_row("keypoints", str(len(self.shared)), str(len(self.shared) + len(self.new)))
         return table
 
@@ -49,7 +49,8 @@ class Transfer(NamedTuple):
         return [f"the model had {one_line(f'{key}={was}', 120)}, not {now}" for key, (was, now) in self.changes.items()]
 
     def __str__(self) -> str:
-        names = {"new, from random weights": self.new, "of the model alone": self.left_out}
+        new = "new, from random weights" if self.shared else "from random weights, since nothing of the head fits"
+        names = {new: self.new, "of the model alone": self.left_out}
         lines = [f"keypoints {kind}: {one_line(', '.join(found))}" for kind, found in names.items() if found]
         lines += self.differences
         lines.append(
@@ -101,7 +102,7 @@ def start_from(
         content.path,
         counts,
         {part: tensors[part] for part in counts},
-        *_compared(names, content.skeleton.names),
+        *_compared(names, content.skeleton.names if any(rows[name] for name in copied) else ()),
         changed_settings(_plain(content.config["model"]), _plain(config)),
     )
     if not counts.get("backbone"):
