@@ -163,6 +163,6 @@ def test_the_printed_command_trusts_what_the_model_needs_and_copies_one_of_the_h
 def test_few_independent_images_are_named(tmp_path: Path, start: Callable) -> None:
     ending = start("train", *labeled(write_labels(tmp_path / "data"), f"hydra.run.dir={tmp_path / 'run'}"))
     assert (
-        "fitted on 3 images; independent units: 3 images; fewer than 20 can correct the confidence only in part"
+        "fitted on 3 images; independent units: 1 group; fewer than 20 can correct the confidence only in part"
         in ending.out
     )

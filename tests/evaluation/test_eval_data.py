@@ -16,7 +16,7 @@ import torch
 
 from helpers.training import NAMES, write_labels
 from softpoint.data.watched_loader import WatchedLoader
-from softpoint.evaluation.eval_data import held_out_of_all, open_set
+from softpoint.evaluation.eval_data import held_out_of_all, open_set, split_groups
 from softpoint.evaluation.eval_sets import common_keypoints
 from softpoint.evaluation.predict import evaluation_predictor, predict
 from softpoint.inference import Checkpoint, load_predictor
@@ -248,3 +248,12 @@ def test_boxes_that_a_checkpoint_names_are_opened_only_where_they_are_boxes(
         config = {**checkpoint.config, "data": {**checkpoint.config["data"], "mode": "instance", "boxes": boxes}}
         with pytest.raises(ValueError, match=r"its data.boxes is no file of boxes; set data.boxes=FILE yourself$"):
             open_set(replace(checkpoint, config=config), "test")
+
+
+def test_the_groups_of_the_stored_splits_are_those_of_their_labels(checkpoint: Checkpoint) -> None:
+    images = [f"video{i % 4}/img{i:02}.png" for i in range(12)]
+    splits = {"train": images[:4], "val": [images[5]], "test": ["moved.png"]}
+    kept = replace(checkpoint, splits=splits)
+    assert split_groups(kept, {}) == {"train": ["video0", "video1", "video2", "video3"], "val": ["video1"], "test": []}
+    assert split_groups(kept, {"group": "none"}) == split_groups(replace(checkpoint, splits=None), {}) == {}
+    assert open_set(kept, "val").has_groups  # though one image is of one

@@ -14,10 +14,11 @@ def main(cfg: DictConfig) -> None:
     from dataclasses import replace
 
     from softpoint.data.dataset import KeypointDataset
-    from softpoint.evaluation.eval_data import STORED, confidence_fraction, open_set
+    from softpoint.data.sources import LabeledImages
+    from softpoint.evaluation.eval_data import STORED, confidence_fraction, open_set, split_groups
     from softpoint.inference import read_checkpoint, save_pretrained
     from softpoint.inference.predictor import check_device
-    from softpoint.training.calibrate import calibrate, read_stored, write_calibration
+    from softpoint.training.calibrate import calibrate, new_rows, read_stored, write_calibration
 
     images, batch_size = (whole_number(cfg, key, 1) for key in ("images", "batch_size"))
     check_device(cfg.device)
@@ -38,7 +39,11 @@ def main(cfg: DictConfig) -> None:
         )
     samples = KeypointDataset(val.source, checkpoint.size, (0,), padding=val.padding, unrounded=True)
     fraction = confidence_fraction(checkpoint)
-    fit = calibrate(checkpoint.net.to(cfg.device), samples, fraction, images, batch_size)
+    groups = split_groups(checkpoint, overrides)
+    if groups and isinstance(val.source, LabeledImages):
+        groups["val"] = list(val.source.labels.groups)  # of each sample, in their order
+    net = checkpoint.net.to(cfg.device)
+    fit = calibrate(net, samples, fraction, images, batch_size, rows=new_rows(groups))
     if not fit.radius:
         raise ValueError(f"{fit}; nothing was written")
     if checkpoint.path.is_dir():

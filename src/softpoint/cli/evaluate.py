@@ -238,7 +238,8 @@ def predicted(
     predictor = evaluation_predictor(other or checkpoint, eval_set, **options)
     loading = {key: cfg[key] for key in ("batch_size", "num_workers", "missing")}
     results = predict(predictor, eval_set, progress=partial(track, description="predicting"), **loading)
-    return replace(results, groups=groups or results.groups), eval_set, predictor
+    results = results if groups is None else replace(results, groups=groups, has_groups=False)
+    return results, eval_set, predictor
 
 
 def _overridden_data(cfg: DictConfig) -> dict[str, Any]:

@@ -19,14 +19,29 @@ MIN_UNITS = 6
 _CELLS = 1 << 23  # numbers held at a time
 
 
-def find_units(images: Sequence[str], groups: Sequence[str]) -> tuple[np.ndarray, str]:
+def find_units(images: Sequence[str], groups: Sequence[str], has_groups: bool = False) -> tuple[np.ndarray, str]:
     """Return the unit (N,) of each subject, as a number from 0 on, and the kind of the units: "groups" or "images".
+
+    Images of one group are units where it is all that there is; with `has_groups` there are others that these subjects
+    are not of, and it is one unit.
 
     >>> find_units(["a.png", "a.png", "b.png"], ["v", "v", "v"])
     (array([0, 0, 1]), 'images')
+    >>> find_units(["a.png", "a.png", "b.png"], ["v", "v", "v"], has_groups=True)
+    (array([0, 0, 0]), 'groups')
     """
-    kind = "groups" if 1 < len(set(groups)) < len(set(images)) else "images"
+    several = has_groups or len(set(groups)) > 1
+    kind = "groups" if several and len(set(groups)) < len(set(images)) else "images"
     return np.unique(groups if kind == "groups" else images, return_inverse=True)[1], kind
+
+
+def count_units(units: int, kind: str) -> str:
+    """Return a number of units in words.
+
+    >>> count_units(1, "groups"), count_units(3, "images")
+    ('1 group', '3 images')
+    """
+    return f"{units} {kind.removesuffix('s') if units == 1 else kind}"
 
 
 def draw_counts(units: int, draws: int, seed: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -135,7 +136,10 @@ def _by_group(pair: Sequence[Results], draws: int, seed: int) -> dict[str, Any]:
     if len(groups) < 2:
         return {}
     return {
-        group: _part([values[rows] for values in errors], Resamples.of(first.select(rows), draws, seed))
+        group: _part(
+            [values[rows] for values in errors],
+            Resamples.of(replace(first.select(rows), has_groups=False), draws, seed),
+        )
         for group, rows in groups.items()
     }
 

@@ -18,8 +18,10 @@ from softpoint.inference.checkpoint import trained_images
 from softpoint.labels.box_files import read_boxes
 from softpoint.labels.boxes import BOX_SOURCES
 from softpoint.labels.formats import recognize
-from softpoint.labels.label_sets import as_paths
-from softpoint.labels.load import LabelSource
+from softpoint.labels.groups import with_groups
+from softpoint.labels.label_sets import as_paths, source_name
+from softpoint.labels.load import LabelSource, read_source
+from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.split import Split
 from softpoint.metrics.calibration import FRACTION
 from softpoint.paths import normalize_path
@@ -95,6 +97,27 @@ def open_set(
         if trained is not None and trained.splits:
             _warn_of_trained_images(trained.path, trained_images(trained.splits), chosen.images)
     return chosen
+
+
+def split_groups(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the groups of the images of each stored split, by their labels; empty where no split of files is stored.
+
+    `overrides` are those of `open_set`, whose errors are raised; where they decide the split, nothing is known of it.
+    """
+    if not checkpoint.splits or decides_split(overrides):
+        return {}
+    config = {**_stored(checkpoint, overrides), **overrides}
+    if not issubclass(_data_class(config.pop("_target_"), checkpoint), LabeledData):
+        return {}
+    source = _source(config)
+    labels = with_groups(
+        read_source(source, RowErrors(source_name(source.labels), "skip", silent=True)), config.get("group")
+    )
+    groups = dict(zip(labels.paths, labels.groups, strict=True))
+    return {
+        split: [groups[path] for path in map(normalize_path, images) if path in groups]
+        for split, images in checkpoint.splits.items()
+    }
 
 
 def confidence_fraction(checkpoint: Checkpoint) -> float:

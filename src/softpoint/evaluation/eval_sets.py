@@ -34,6 +34,11 @@ class EvaluationSet:
         """The keypoints of the labels."""
         return self.source.skeleton
 
+    @property
+    def has_groups(self) -> bool:
+        """Whether the images that these are of are of several groups, even where these are not."""
+        return isinstance(self.source, LabeledImages) and self.source.labels.has_groups
+
     def image(self, index: int) -> np.ndarray:
         """Return the original image uint8 RGB (H, W, 3) of a subject."""
         return self.source.load(0, index).image

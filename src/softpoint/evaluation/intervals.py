@@ -9,7 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from softpoint.evaluation.bootstrap import MIN_UNITS, draw_counts, find_units, interval, mean_draws, quantile_draws
+from softpoint.evaluation.bootstrap import (
+    MIN_UNITS,
+    count_units,
+    draw_counts,
+    find_units,
+    interval,
+    mean_draws,
+    quantile_draws,
+)
 from softpoint.evaluation.oks import average_precision, evaluator, find_sigmas, match
 from softpoint.evaluation.results import Results
 from softpoint.labels.plane import Plane
@@ -54,7 +62,7 @@ class Resamples:
     @classmethod
     def of(cls, results: Results, draws: int, seed: int) -> Resamples:
         """Resamples of the groups of `results`, or of its images where all are of one group."""
-        unit, kind = find_units(results.images, results.groups)
+        unit, kind = find_units(results.images, results.groups, results.has_groups)
         group = results.groups[0] if kind == "groups" or len(set(results.groups)) == 1 else None
         return cls(kind, group, unit, draw_counts(int(unit.max()) + 1, draws, seed), seed)
 
@@ -72,7 +80,7 @@ class Resamples:
     def describe(self) -> str:
         """A sentence on the independent units, and a caution where they are few."""
         if self.kind == "groups":
-            kind = f"groups of images, such as {self.group!r}"
+            kind = f"{'group' if self.units == 1 else 'groups'} of images, such as {self.group!r}"
         elif self.group is None:
             kind = "images"
         else:
@@ -85,8 +93,9 @@ class Resamples:
         """The reason why there are no intervals, under "intervals"; empty where there are."""
         if self.units >= MIN_UNITS:
             return {}
-        kind = self.kind if self.units > 1 else self.kind.removesuffix("s")
-        return {"intervals": f"only {self.units} independent {kind}; at least {MIN_UNITS} are needed"}
+        return {
+            "intervals": f"only {count_units(self.units, f'independent {self.kind}')}; at least {MIN_UNITS} are needed"
+        }
 
     def measured(self, mask: np.ndarray) -> int:
         """Number of units with a point in `mask` (N, K)."""

@@ -99,6 +99,7 @@ def join_labels(
         size=np.array([record.size for record in records]),
         skeleton=skeleton.subset(names),
         areas=eval_set.areas,
+        has_groups=eval_set.has_groups,
         plane=eval_set.plane,
     )
 

@@ -39,6 +39,7 @@ class Results:
     areas: np.ndarray | None = None  # float64 (N,) in px^2 of the outlines that the labels give; NaN for none
     # float64 (N, K, 3), predicted probabilities of absent, occluded and visible; None where the network has none
     predicted_visibility: np.ndarray | None = None
+    has_groups: bool = False  # other subjects than these are of other groups; predictions.csv does not keep it either
     plane: Plane | None = None  # that the images show; predictions.csv, which is in pixels, does not keep it
 
     def __post_init__(self) -> None:
@@ -105,9 +106,10 @@ class Results:
             name: [entry for part in parts for entry in getattr(part, name)] for name in ("images", "groups")
         }
         for field in fields(cls):
-            if field.name not in ("images", "groups", "skeleton"):
+            if field.name not in (*joined, "skeleton", "has_groups", "plane"):
                 joined[field.name] = _stack([getattr(part, field.name) for part in parts], list(map(len, parts)))
-        return cls(**joined, skeleton=first.skeleton)
+        has_groups = any(part.has_groups for part in parts)
+        return cls(**joined, skeleton=first.skeleton, has_groups=has_groups, plane=first.plane)
 
     def write(self, path: str | Path) -> None:
         """Write a CSV with one row per subject, which `read` returns to the last bit."""

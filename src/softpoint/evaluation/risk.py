@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from softpoint.evaluation.bootstrap import find_units
+from softpoint.evaluation.bootstrap import count_units, find_units
 from softpoint.evaluation.results import Results
 from softpoint.labels.csv_io import exact, write_rows
 from softpoint.metrics.risk import choose_threshold, needed_units, risk_coverage, upper_bound
@@ -69,7 +69,7 @@ def measure_risk(results: Results, risk: Risk) -> dict[str, Any]:
     `curve` has, for each tested threshold, the share of points that it accepts, the share of these that are wrong, each
     unit weighing the same, the bound of this rate with the stated confidence for one threshold alone, and their number.
     """
-    unit, kind = find_units(results.images, results.groups)
+    unit, kind = find_units(results.images, results.groups, results.has_groups)
     labeled = results.labeled
     limits = np.full(len(results), risk.error) if risk.in_pixels else risk.error * results.scale
     points = results.confidence[labeled], (results.errors > limits[:, None])[labeled]
@@ -94,23 +94,23 @@ def describe_risk(entry: Mapping[str, Any]) -> str:
     """Return a sentence on the threshold, or on why there is none."""
     promise = f"at most {100 * entry['rate']:g} % of accepted points are off by more than {entry['limit']}"
     sure = f"with {100 * entry['confidence']:g} % confidence"
-    units, kind, needed = entry["units"], entry["unit"], entry["needed_units"]
-    if entry["threshold"] is None and units < needed:
+    units, needed = count_units(entry["units"], entry["unit"]), entry["needed_units"]
+    if entry["threshold"] is None and entry["units"] < needed:
         return (
-            f"no threshold: {units} {kind} are too few to show {sure} that {promise}; {needed} without a wrong point"
+            f"no threshold: {units} are too few to show {sure} that {promise}; {needed} without a wrong point"
             " would be the fewest: evaluate on more, or state a larger rate"
         )
     if entry["threshold"] is None:
         best = min((row for row in entry["curve"] if row["points"]), key=lambda row: row["bound"])
         return (
             f"no threshold shows {sure} that {promise}: the smallest bound is {100 * best['bound']:.1f} %, for"
-            f" confidences from {best['threshold']:g} on ({units} {kind}); state a larger rate or error, or evaluate on"
+            f" confidences from {best['threshold']:g} on ({units}); state a larger rate or error, or evaluate on"
             " more"
         )
     row = next(row for row in entry["curve"] if abs(row["threshold"] - entry["threshold"]) < 1e-9)
     return (
         f"accept={entry['threshold']:g}: {sure}, {promise} (here {100 * row['wrong']:.1f} % of the"
-        f" {100 * row['accepted']:.0f} % that it accepts, by {units} {kind})"
+        f" {100 * row['accepted']:.0f} % that it accepts, by {units})"
     )
 
 

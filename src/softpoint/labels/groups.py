@@ -48,11 +48,12 @@ def with_groups(labels: Labels, setting: str | None) -> Labels:
     None keeps the groups that the labels have, "auto" finds those in file names too, see `name_groups`, and the others
     are those of `group_names`, which replace them.
     """
+    grouped = replace(labels, has_groups=len(set(labels.groups)) > 1)
     if setting is None:
-        return labels
+        return grouped
     if setting == "auto":
         if (found := own_name_groups(labels)) is None or not found.certain:
-            return labels
+            return grouped
         names = [found.groups.get(path, s.group) for path, s in zip(labels.paths, labels.subjects, strict=True)]
         _log.info(
             "%d groups by file names, such as %s, are kept whole; data.group=none splits single images, and"
@@ -62,7 +63,7 @@ def with_groups(labels: Labels, setting: str | None) -> Labels:
     else:
         names = [*group_names(labels.paths, setting)]
     subjects = (replace(subject, group=name) for subject, name in zip(labels.subjects, names, strict=True))
-    return replace(labels, subjects=tuple(subjects))
+    return replace(labels, subjects=tuple(subjects), has_groups=len(set(names)) > 1)
 
 
 def group_names(images: Sequence[str], setting: str, key: str = "data.group") -> list[str]:

@@ -54,6 +54,8 @@ class Labels:
     those of each. `splits` holds the train, val or test that the file itself states for its images, by their path;
     it is empty where the file states none. `unused` counts what else the file holds, such as predicted instances, and
     `unread` the fields that only other programs use, such as the outlines of COCO: no other file has them.
+    `has_groups` tells of all images, and of a selection too, that there are several groups: its images then are not
+    independent, even where they are all of one.
     """
 
     source: str  # file or folder, for messages
@@ -64,6 +66,7 @@ class Labels:
     splits: Mapping[str, str] = field(default_factory=dict)
     unused: Mapping[str, int] = field(default_factory=dict)
     unread: Mapping[str, int] = field(default_factory=dict)
+    has_groups: bool = False
 
     def __post_init__(self) -> None:
         # A point is labeled where it has coordinates.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,14 +16,13 @@ from torch.utils.data import Subset
 
 from softpoint.data.dataset import KeypointDataset, collate, input_pixel
 from softpoint.data.watched_loader import WatchedLoader
-from softpoint.evaluation.bootstrap import find_units
+from softpoint.evaluation.bootstrap import count_units, find_units
 from softpoint.functional import pixel_length
 from softpoint.inference.compatibility import upgrade
 from softpoint.inference.predictor import BATCH_SIZE
 from softpoint.inference.safe_load import read_torch_file
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import ABSENT
-from softpoint.labels.split import SPLITS
 from softpoint.layers.calibration import FEW_UNITS, REGION_LEVELS, Evidence, evidence
 from softpoint.metrics.calibration import FRACTION
 from softpoint.metrics.conformal import needed_units
@@ -73,11 +72,8 @@ class Calibrate(Callback):
         net.load_state_dict({**net.calibration.state_dict(prefix="calibration."), **weights})
         held_out = "val" if trainer.limit_val_batches else None
         samples = trainer.datamodule.dataset(held_out or "train", unrounded=True)  # as a predictor gets them
-        rows = new_rows(trainer.datamodule) if held_out else None
-        learned = held_out is None or rows == []
-        fit = calibrate(net, samples, self.fraction, self.images, learned=learned, rows=rows or None)
-        if rows == []:
-            fit = fit._replace(of_new=" of a group that was not trained on")
+        rows = new_rows(groups_of(trainer.datamodule)) if held_out else None
+        fit = calibrate(net, samples, self.fraction, self.images, learned=held_out is None, rows=rows)
         if fit.radius:
             write_calibration(path, stored, net, fit)
         return str(fit)
@@ -109,7 +105,7 @@ class Fit(NamedTuple):
     def __str__(self) -> str:
         if not self.radius:
             return "not calibrated, as no point of the validation split is labeled: confidence is the head's own"
-        fitted = f"fitted on {self.images} images; independent units: {self.units} {self.kind}"
+        fitted = f"fitted on {self.images} images; independent units: {count_units(self.units, self.kind)}"
         if not self.units:
             fitted = f"as it usually is on other sets, since no image{self.of_new} is left to fit it on"
         few = f"; fewer than {FEW_UNITS} can correct the confidence only in part: validate on more {self.kind}"
@@ -139,9 +135,10 @@ def calibrate(
 ) -> Fit:
     """Fit `net.calibration` to unrounded samples, at most `images` of them, and return the outcome.
 
-    Only those of `rows` are used, if they are given. Samples that were `learned` say how large subjects are, but
-    nothing of errors on others: the priors remain.
+    Only those of `rows` are used, where they are given and not empty. Samples that were `learned`, or of which rows
+    leave none, say how large subjects are, but nothing of errors on others: the priors remain.
     """
+    none_new = rows is not None and not rows
     device, groups = net.calibration.radius.device, []
     chosen = [(rows or range(len(samples)))[i] for i in evenly_spaced(len(rows or samples), images)]
 
@@ -153,31 +150,39 @@ def calibrate(
     radii = torch.zeros_like(net.calibration.region_radii)
     net.calibration.set(radius=torch.tensor(0.0), region_radii=radii)  # measured before any calibration
     result = measure(net, batches(), fraction)
-    unit, kind = find_units([str(index) for index in chosen], groups)
+    labels = getattr(samples.source, "labels", None)
+    unit, kind = find_units([str(index) for index in chosen], groups, getattr(labels, "has_groups", False))
     units, radius = int(unit.max()) + 1, 0.0
     if result is not None:
         measured, within, absent = result
-        units = 0 if learned else units
+        units = 0 if learned or none_new else units
         weight = min(1.0, units / FEW_UNITS)
         net.calibration.set(**fit_calibration(measured, within, absent, weight))
         if units:
             net.calibration.set(region_radii=fit_regions(measured, unit, within, absent, weight))
         radius = float(within)
+    of_new = " of a group that was not trained on"
     pixel = input_pixel(samples.source, samples.size, samples.padding)
-    return Fit(fraction, radius, pixel, samples.size, len(chosen), units, kind)
+    return Fit(fraction, radius, pixel, samples.size, len(chosen), units, kind, of_new * none_new)
 
 
-def new_rows(data: Any) -> list[int] | None:
+def new_rows(groups: Mapping[str, Sequence[str]]) -> list[int] | None:
     """Return the validation samples of groups that are not trained on; None where those of all count.
 
-    They do where the test split, too, has images of groups that are trained on. Else errors on such validation images
-    say little about those on new groups, as where there were too few groups to set one aside.
+    `groups` has that of each sample of train, val and test; nothing is known of a split that it lacks. All count where
+    there are no groups, where val shares none with train, and where the test split shares some with it, too. Else
+    errors on such validation images say little about those on new groups, as where there were too few groups.
     """
-    groups = {split: getattr(getattr(data.sources.get(split), "labels", None), "groups", ()) for split in SPLITS}
-    trained = set(groups["train"])
-    if len(trained) < 2 or trained & set(groups["test"]) or not trained & set(groups["val"]):
+    train, val, test = (groups.get(split, ()) for split in ("train", "val", "test"))
+    trained = set(train)
+    if len(trained) < 2 or trained & set(test) or not trained & set(val):
         return None
-    return [row for row, group in enumerate(groups["val"]) if group not in trained]
+    return [row for row, group in enumerate(val) if group not in trained]
+
+
+def groups_of(data: Any) -> dict[str, Sequence[str]]:
+    """Return the group of each sample of each split of a data module; empty where it has no labels of images."""
+    return {split: source.labels.groups for split, source in data.sources.items() if hasattr(source, "labels")}
 
 
 def read_stored(path: Path) -> dict[str, Any]:

@@ -138,7 +138,7 @@ class FinalTest(Callback):
 
 def _gain(results: Results, guesses: np.ndarray, draws: int) -> list[float] | None:
     """Return the 95 % interval of the mean of `guesses` (N, K) less the errors, both of the same resampled images."""
-    unit, _ = find_units(results.images, results.groups)
+    unit, _ = find_units(results.images, results.groups, results.has_groups)
     units = int(unit.max()) + 1
     ends = interval(mean_draws(guesses - results.errors, unit, draw_counts(units, draws, seed=0)), units)
     return None if ends is None else list(ends)

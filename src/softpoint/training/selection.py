@@ -18,7 +18,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from scipy import stats
 from torch import Tensor
 
-from softpoint.evaluation.bootstrap import LEVEL, find_units
+from softpoint.evaluation.bootstrap import LEVEL, count_units, find_units
 from softpoint.training.calibrate import Best, best_checkpoint, read_stored
 from softpoint.training.callbacks import SELECTED
 from softpoint.training.checkpoint_io import replace_checkpoint
@@ -90,7 +90,7 @@ class Selection(Callback):
         low, high = lead(self.best, last, unit)
         earlier = low > 0
         if trainer.is_global_zero:
-            print(_reason(self.best, last, (low, high), f"{len(set(unit.tolist()))} {kind}", earlier))
+            print(_reason(self.best, last, (low, high), count_units(len(set(unit.tolist())), kind), earlier))
         if not earlier:
             on_first_process(trainer, lambda: choose_last(path, best, last))
             self._follow(trainer, last)
@@ -147,7 +147,7 @@ def _units(trainer: Any, index: list[int]) -> tuple[Int[np.ndarray, " N"], str]:
     labels = getattr(trainer.datamodule.sources["val"], "labels", None)
     if labels is None:
         return np.arange(len(index)), "images"
-    return find_units([labels.images[i] for i in index], [labels.groups[i] for i in index])
+    return find_units([labels.images[i] for i in index], [labels.groups[i] for i in index], labels.has_groups)
 
 
 def _is_sought(trainer: Any) -> bool:
