@@ -21,15 +21,32 @@ FILE = "image,split\nv/a.png,train\nv/b.png,test\nv/c.png,train\nv/d.png,val\n"
 def test_a_stated_split_is_used_and_without_test_its_val_is(caplog: pytest.LogCaptureFixture) -> None:
     images = [f"{split}/{i}.png" for split, count in (("a", 20), ("b", 5)) for i in range(count)]
     labels = labels_of(images)
-    assert stated_split(labels, 0, 0.2) is None
+    assert stated_split(labels, 0, 0.2, 0.1) is None
     names = {image: "train" if image.startswith("a") else "val" for image in images}
-    splits = stated_split(replace(labels, splits=names), 0, 0.2)
+    splits = stated_split(replace(labels, splits=names), 0, 0.2, 0.1)
     assert splits is not None
     assert splits["test"].tolist() == list(range(20, 25)) and len(splits["val"]) == 4 and len(splits["train"]) == 16
     assert not caplog.text
-    incomplete = stated_split(replace(labels, splits=dict(list(names.items())[-4:])), 0, 0.2)
+    incomplete = stated_split(replace(labels, splits=dict(list(names.items())[-4:])), 0, 0.2, 0.1)
     assert incomplete is not None and incomplete["test"].tolist() == list(range(21, 25))
     assert "states no split for 21 of its 25 images, first a/0.png, which are trained on" in caplog.text
+
+
+@pytest.mark.parametrize("in_file", [True, False])
+@pytest.mark.parametrize(
+    ("val", "test", "expected"),
+    [(0.1, 0.1, ([0, 2], [3], [1])), (0, 0.1, ([0, 2, 3], [], [1])), (0.1, 0, ([0, 1, 2], [3], [])), (0, 0, None)],
+)
+def test_a_fraction_of_0_trains_on_what_a_file_or_the_labels_hold_out(
+    tmp_path: Path, in_file: bool, val: float, test: float, expected: tuple[list[int], ...] | None
+) -> None:
+    labels, file = labels_of(list(IMAGES)), tmp_path / "splits.csv"
+    file.write_text(FILE)
+    if not in_file:
+        labels = replace(labels, splits=dict(line.split(",") for line in FILE.splitlines()[1:]))
+    splits = split_labels(labels, Split(file if in_file else None, val=val, test=test), 0)
+    train, held_val, held_test = expected or ([0, 1, 2, 3], [], [])
+    assert as_lists(splits) == {"train": train, "val": held_val, "test": held_test}
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,8 @@ class Split:
 
     Args:
         splits: a CSV that assigns images to train, val and test; without val, val is taken out of train.
-        val, test: fractions of the images, without such a file. Both 0 trains on all, whatever the labels state.
+        val, test: fractions of the images, where neither such a file nor the labels name them; 0 trains on those that
+            would be in the split, whatever names them.
         split_seed: of the random split; None for the seed of the data.
         fold, folds: for cross-validation: the test split is this one of so many parts.
         group: how groups are found; see `with_groups`.
@@ -60,8 +61,9 @@ class Split:
 def split_labels(labels: Labels, split: Split, seed: int) -> dict[str, np.ndarray]:
     """Return the rows of `labels` that belong to train, val and test; `labels` have the groups of `split.group`.
 
-    A split file decides, else folds, else the split that the labels state, else a random one by `split_seed`; `seed`
-    draws the images of a limit. Raises ValueError where a split has images and no labeled point.
+    A split file decides, else folds, else the split that the labels state, else a random one by `split_seed`, and a
+    fraction of 0 leaves its split empty; `seed` draws the images of a limit. Raises ValueError where a split has images
+    and no labeled point.
     """
     drawn_by = seed if split.split_seed is None else split.split_seed
     if split.group not in (None, "auto", "none") and len(set(labels.groups)) == 1 < len(set(labels.images)):
@@ -75,23 +77,28 @@ def split_labels(labels: Labels, split: Split, seed: int) -> dict[str, np.ndarra
             rows["train"], rows["val"] = carve_val(labels, rows["train"], np.random.default_rng(drawn_by), split.val)
     elif split.fold is not None and split.folds is not None:
         rows = fold_split(labels, drawn_by, split.fold, split.folds, split.val)
-    elif split.val == split.test == 0:
-        rows = seeded_split(labels, drawn_by, 0, 0)
-    elif split.group in (None, "auto") and (stated := stated_split(labels, drawn_by, split.val)) is not None:
+    elif (
+        (split.val or split.test)
+        and split.group in (None, "auto")
+        and (stated := stated_split(labels, drawn_by, split.val, split.test))
+    ):
         rows = stated
     else:
         rows = seeded_split(labels, drawn_by, split.val, split.test)
         _warn_large_test(rows, split.test)
+    for name, fraction in (("val", split.val), ("test", split.test)):
+        if fraction == 0 and split.folds is None:
+            rows["train"], rows[name] = np.sort(np.concatenate([rows["train"], rows[name]])), rows[name][:0]
     rows["train"] = limit_rows(labels, rows["train"], seed, split.limit, split.limit_groups)
     _check_labeled(labels, rows)
     return rows
 
 
-def stated_split(labels: Labels, seed: int, val: float) -> dict[str, np.ndarray] | None:
+def stated_split(labels: Labels, seed: int, val: float, test: float) -> dict[str, np.ndarray] | None:
     """Return the split that the label file states; None where it states none, or no training or no other image.
 
     Images without a stated split are trained on, which a warning counts. Without a test split, the stated val split
-    becomes the test split, and val is taken out of train.
+    becomes the test split, unless `test` is 0, and val is taken out of train.
     """
     names = [labels.splits.get(image, "train") for image in labels.images]
     rows = {split: np.flatnonzero([name == split for name in names]) for split in SPLITS}
@@ -102,7 +109,7 @@ def stated_split(labels: Labels, seed: int, val: float) -> dict[str, np.ndarray]
             "%s states no split for %d of its %d images, first %s, which are trained on; data.splits=FILE places each",
             *(labels.source, len(unstated), len(set(labels.images)), min(unstated)),
         )
-    if not len(rows["test"]):
+    if test and not len(rows["test"]):
         rows["test"], rows["val"] = rows["val"], rows["test"]
     if not len(rows["val"]):
         rows["train"], rows["val"] = carve_val(labels, rows["train"], np.random.default_rng(seed), val)
