@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
-from helpers.training import CONFIGS, SMALL, built, composed, read_csv, tiny, write_labels
+from helpers.training import CONFIGS, NETWORK, SMALL, built, composed, read_csv, tiny, write_labels
 from softpoint.inference import read_checkpoint
+from softpoint.training import KeypointModule
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
 
@@ -24,11 +27,6 @@ NEEDS = {
     "backbone=timm": ["backbone.name=test_resnet"],
     "data=custom": ["data.labels=FILE", "data.images=FOLDER"],
     "data=streaming": ["data.folder=FOLDER"],
-    "loss=axis_ce": ["head=simcc"],
-    "loss=axis_ce+coordinate": ["head=simcc"],
-    "loss=coordinate_nll": ["head=regression"],
-    "loss=pixel_classes": ["head=channel_softmax"],
-    "loss=visibility": ["head.visibility=true"],
     "logger=wandb": ["logger.wandb.offline=true"],
     "semi=mean_teacher": ["data=custom", "data.labels=FILE", "data.unlabeled_images.source=VIDEO"],
 }
@@ -52,6 +50,27 @@ ELSEWHERE = (
     "semi=mean_teacher",
     *PUBLIC,
 )
+# Every loss with the head that it trains; those that are sums of others, and visibility, are a head's own.
+HEADS = {"axis_ce": "simcc", "coordinate_nll": "regression", "pixel_classes": "channel_softmax"}
+
+
+def options(group: str) -> list[str]:
+    return [option for option in OPTIONS if option.startswith(f"{group}=") and option not in ELSEWHERE]
+
+
+def trainings() -> Iterator[list[str]]:
+    """Overrides of trainings that try every option: one backbone each, or one option of every group without its own."""
+    for option in options("backbone"):
+        yield [option]
+    for head in options("head"):
+        names = [option.removeprefix("loss=") for option in options("loss")]
+        of_head = [name for name in names if f"head={HEADS.get(name, 'soft_argmax')}" == head and "+" not in name]
+        yield [head, f"loss=[{','.join(dict.fromkeys([*of_head, 'visibility']))}]", "head.visibility=true"]
+    apart = ("backbone", "head", "loss", "attention")  # every model names one attention
+    groups = sorted({option.partition("=")[0] for option in OPTIONS} - {*apart})
+    sums = [option for option in options("loss") if "+" in option and "axis" not in option]
+    for chosen in itertools.zip_longest(*map(options, groups), sums):
+        yield [option for option in chosen if option]
 
 
 def targets(node: Any) -> Iterator[str]:
@@ -65,15 +84,17 @@ def targets(node: Any) -> Iterator[str]:
             yield from targets(value)
 
 
-def step(overrides: list[str], folder: Path) -> None:
-    """One step of training and validation, which must move the network and give a finite loss."""
+def step(overrides: list[str], folder: Path) -> KeypointModule:
+    """The module after a step of training and validation, which must move the network and give a finite loss."""
     module, data, trainer = built(composed("train", [*overrides, "trainer.fast_dev_run=true"], folder))
     before = copy.deepcopy(module.net.state_dict())
     trainer.fit(module, data)
+    trainer.save_checkpoint(folder / "some.ckpt")
     assert torch.isfinite(trainer.callback_metrics["train/loss"])
     after = module.net.state_dict()
     assert any(not torch.equal(before[key], after[key]) for key in before if before[key].is_floating_point())
     assert all(torch.isfinite(value).all() for value in after.values())
+    return module
 
 
 @pytest.mark.parametrize("option", ELSEWHERE)
@@ -85,11 +106,20 @@ def test_option_composes_and_names_what_exists(option: str, tmp_path: Path) -> N
         assert callable(get_object(target))
 
 
-@pytest.mark.parametrize("option", [option for option in OPTIONS if option not in ELSEWHERE])
-def test_option_trains_a_step(option: str, tmp_path: Path) -> None:
-    big = option.startswith("backbone") and option != "backbone=small"
+@pytest.mark.parametrize("chosen", [*trainings()], ids=" ".join)
+def test_options_train_a_step(chosen: list[str], tmp_path: Path) -> None:
+    big = chosen[0].startswith("backbone=") and chosen != ["backbone=small"]
     size = [word for word in tiny() if not (big and word.startswith("backbone."))]
-    step([*size, "data.batch_size=2", option, *NEEDS.get(option, [])], tmp_path)
+    needed = [word for option in chosen for word in NEEDS.get(option, [])]
+    step([*size, "data.batch_size=2", *chosen, *needed], tmp_path)
+
+
+def test_every_option_is_tried() -> None:
+    tried = " ".join(word for chosen in trainings() for word in chosen)
+    names = [option for option in OPTIONS if option not in ELSEWHERE and not option.startswith(("loss=", "attention="))]
+    assert [name for name in names if name not in tried.split()] == []
+    losses = {option.removeprefix("loss=") for option in options("loss")} - {"axis_ce+coordinate"}  # of head=simcc
+    assert losses <= {*re.findall(r"[\w+]+", tried)}
 
 
 @pytest.mark.parametrize(
@@ -123,12 +153,9 @@ def test_a_head_with_a_loss_that_cannot_train_it_is_refused(tmp_path: Path) -> N
         built(composed("train", tiny("head=simcc", "loss=heatmap_ce"), tmp_path))
 
 
-@pytest.mark.parametrize("head", sorted(path.stem for path in (CONFIGS / "head").glob("*.yaml")))
-def test_a_checkpoint_rebuilds_each_head(head: str, tmp_path: Path) -> None:
-    cfg = composed("train", tiny(f"head={head}", "trainer.fast_dev_run=true"), tmp_path)
-    module, data, trainer = built(cfg)
-    trainer.fit(module, data)
-    trainer.save_checkpoint(tmp_path / "some.ckpt")
+@pytest.mark.parametrize("head", options("head"))
+def test_a_head_trains_with_its_own_loss_and_a_checkpoint_rebuilds_it(head: str, tmp_path: Path) -> None:
+    module = step(tiny(head), tmp_path)
     net, image = read_checkpoint(tmp_path / "some.ckpt").net, torch.rand(1, 3, 64, 96)
     with torch.no_grad():
         torch.testing.assert_close(net(image), module.net.eval()(image), atol=1e-2, rtol=1e-3)
@@ -136,10 +163,8 @@ def test_a_checkpoint_rebuilds_each_head(head: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("attention", ["dsa", "cbam_spatial"])
 def test_attention_may_follow_stages(attention: str, tmp_path: Path) -> None:
-    cfg = composed("train", tiny(f"attention={attention}", "model.attention_stages=[2,5]"), tmp_path)
-    module, _, _ = built(cfg)
-    assert list(module.net.attention) == ["stage2", "stage5", "head"]
-    step(tiny(f"attention={attention}", "model.attention_stages=[2,5]"), tmp_path)
+    module = step(tiny(f"attention={attention}", "model.attention_stages=[2,3]"), tmp_path)
+    assert list(module.net.attention) == ["stage2", "stage3", "head"]
 
 
 def test_every_argument_of_the_trainer_is_a_key() -> None:
@@ -178,7 +203,7 @@ def test_public_set_trains_a_step(
     cfg = composed("train", [option], tmp_path)
     if not Path(cfg.data.labels).exists():
         pytest.skip(f"no {cfg.data.labels}; softpoint fetch {cfg.data.fetch} brings it")
-    step([option, *SMALL, "backbone=small", "backbone.width=8", "data.batch_size=2", "data.verify=false"], tmp_path)
+    step([option, *SMALL, "backbone=small", *NETWORK, "data.batch_size=2", "data.verify=false"], tmp_path)
 
 
 @pytest.mark.parametrize("option", PUBLIC)

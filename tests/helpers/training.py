@@ -37,7 +37,8 @@ SMALL = (
     "report=false",
     "must_work=false",
 )
-SYNTHETIC = ("backbone.width=8", "data.train=8", "data.val=4", "data.test=5")
+NETWORK = ("backbone.width=8",)
+SYNTHETIC = (*NETWORK, "data.train=8", "data.val=4", "data.test=5")
 
 # Four keypoints of which two are a pair, as a tool for labeling would name them.
 NAMES = ("nose", "left_ear", "right_ear", "tail")
@@ -99,7 +100,7 @@ def labeled(overrides: Sequence[str], *more: str) -> list[str]:
         *overrides,
         *SMALL,
         "backbone=small",
-        "backbone.width=8",
+        *NETWORK,
         "data.epoch_steps=1",
         "data.val=0.2",
         "data.test=0.2",
