@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from helpers.training import ROOT, labeled, tiny, write_labels
+from helpers.training import labeled, tiny, write_labels
 from softpoint.cli.faults import calibration_command
 from softpoint.inference import read_checkpoint, save_pretrained
 
@@ -95,27 +94,14 @@ def best(tmp_path: Path) -> Path:
     return tmp_path / "run" / "checkpoints" / "best.ckpt"
 
 
-@pytest.mark.slow
-def test_ctrl_c_ends_the_process_of_a_training_after_its_step(best: Path, endless: list[str]) -> None:
-    command = [sys.executable, "-m", "softpoint.cli", "train", *endless]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not best.is_file():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in err and "saving after this step" in err, err
-    assert all(re.search(rf"softpoint\.cli {name} .*", out) for name in ("resume", "calibrate")), out
-
-
-def stopped_here(number: int, best: Path, words: list[str], start: Callable) -> Ending:
-    """The ending of a training in this process, which gets a signal once it has a best checkpoint."""
+def stopped_here(best: Path, words: list[str], start: Callable) -> Ending:
+    """The ending of a training in this process, which gets Ctrl-C once it has a best checkpoint."""
 
     def send() -> None:
         while training and not best.is_file():
             time.sleep(0.05)
         if training:
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGINT)
 
     training, thread = [True], threading.Thread(target=send)
     thread.start()
@@ -126,11 +112,11 @@ def stopped_here(number: int, best: Path, words: list[str], start: Callable) -> 
 
 
 @pytest.mark.slow
-def test_a_signal_ends_a_training_with_its_code_and_the_commands_that_go_on(
+def test_ctrl_c_ends_a_training_with_its_code_and_the_commands_that_go_on(
     tmp_path: Path, start: Callable, best: Path, endless: list[str]
 ) -> None:
-    code, out, err = stopped_here(signal.SIGTERM, best, endless, start)
-    assert code == 143 and "Traceback" not in err, err
+    code, out, err = stopped_here(best, endless, start)
+    assert code == 130 and "Traceback" not in err and "saving after this step" in err, err
     assert not read_checkpoint(best).net.calibration.fitted
     go_on, finish = (re.search(rf"softpoint(?:\.cli)? {name} .*", out)[0] for name in ("resume", "calibrate"))  # type: ignore[index]
     command, *words = shlex.split(finish)[1:]
