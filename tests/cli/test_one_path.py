@@ -37,9 +37,10 @@ def unrounded(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[int, int], Row]:
     return kept
 
 
-@pytest.mark.parametrize("mode", ["image", "instance"])
-@pytest.mark.parametrize("tta", ["null", "flip"])
-@pytest.mark.parametrize("batch_size", [None, 5])
+@pytest.mark.parametrize(
+    ("mode", "tta", "batch_size"),  # every pair of two
+    [("image", "null", 5), ("image", "flip", None), ("instance", "null", None), ("instance", "flip", 5)],
+)
 def test_evaluate_measures_what_predict_predicts(
     request: Any, start: Callable, tmp_path: Path, unrounded: dict, mode: str, tta: str, batch_size: int | None
 ) -> None:
