@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.browser import Browser
 from serving.conftest import encoded
 
 httpx = pytest.importorskip("httpx", reason="requests are made by httpx")
@@ -80,3 +81,17 @@ def test_a_server_without_torch_finishes_waiting_requests_when_it_is_stopped(ser
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{address}/health", trust_env=False)
+
+
+def test_the_page_shows_an_image_large_and_fits_a_phone(server, browser: Browser, tmp_path: Path):
+    _, address = server
+    (image := tmp_path / "small.png").write_bytes(encoded(30, 40))
+    browser.open(address, width=390)
+    browser.driver.find_element("id", "file").send_keys(str(image))
+    deadline = time.monotonic() + 60
+    while not browser.run("return document.querySelector('table').checkVisibility()"):
+        assert time.monotonic() < deadline, browser.run("return document.body.innerText")
+        time.sleep(0.05)
+    assert browser.run("return document.documentElement.scrollWidth") == 390
+    assert browser.run("const {width, height} = canvas; return [width, height]") == [1000, 750]
+    assert browser.run("return document.querySelector('tbody').innerText").split()[1:4] == ["corner", "39.0", "29.0"]
