@@ -3,12 +3,17 @@ import { readFile } from "node:fs/promises";
 import * as ort from "onnxruntime-web";
 import { predict, regions, toGray } from "./keypoints.mjs";
 
+process.on("uncaughtException", (error) => {
+  console.error(error.message);
+  process.exit(1);
+});
+
 /** The pixels of a binary PPM of 8 bits: "P6 WIDTH HEIGHT 255", one white space, RGB. */
-function readPpm(bytes) {
+async function readPpm(bytes) {
   const head = /^P6\s+(\d+)\s+(\d+)\s+255\s/.exec(bytes.toString("latin1", 0, 64));
   const [width, height] = head ? [Number(head[1]), Number(head[2])] : [0, 0];
   const end = head ? head[0].length + 3 * width * height : 0;
-  if (!head || bytes.length < end) throw new Error("the image is not a complete binary PPM of 8 bits");
+  if (!head || bytes.length < end) throw new Error("not a complete binary PPM of 8 bits");
   return { height, width, data: new Uint8Array(bytes.subarray(head[0].length, end)) };
 }
 
@@ -23,7 +28,10 @@ async function decode(bytes) {
 const [model, file, box] = process.argv.slice(2);
 if (!file) throw new Error("usage: node predict.mjs MODEL.onnx IMAGE [LEFT,TOP,RIGHT,BOTTOM]");
 const bytes = await readFile(file);
-const image = bytes.toString("latin1", 0, 2) === "P6" ? readPpm(bytes) : await decode(bytes);
+const read = bytes.toString("latin1", 0, 2) === "P6" ? readPpm : decode;
+const image = await read(bytes).catch((error) => {
+  throw new Error(`${file}: ${error.message}`);
+});
 ort.env.wasm.numThreads = 1; // its threads would keep node from ending
 const metadata = JSON.parse(await readFile(`${model}.json`, "utf8")); // written beside the model
 const { channels = 3 } = metadata;

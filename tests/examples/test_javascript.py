@@ -130,7 +130,7 @@ def test_regions_are_those_of_python():
     np.testing.assert_allclose(told, ellipse_axes(covariance, radii), rtol=1e-6)
 
 
-def test_an_image_that_is_cut_short_is_refused(example: Path, tmp_path: Path):
-    (tmp_path / "cut.ppm").write_bytes(b"P6 9 9 255\n" + bytes(242))
-    ending = run(example, "predict.mjs", str(tmp_path / "model.onnx"), str(tmp_path / "cut.ppm"))
-    assert ending.returncode == 1 and "Error: the image is not a complete binary PPM" in ending.stderr
+def test_an_image_that_is_cut_short_is_refused_in_one_line(example: Path, tmp_path: Path):
+    (cut := tmp_path / "cut.ppm").write_bytes(b"P6 9 9 255\n" + bytes(242))
+    ending = run(example, "predict.mjs", str(tmp_path / "model.onnx"), str(cut))
+    assert ending.returncode == 1 and ending.stderr == f"{cut}: not a complete binary PPM of 8 bits\n"
