@@ -182,9 +182,9 @@ def check_inputs(images: Any, boxes: Any, channels: int = 3) -> tuple[list[np.nd
         raise ValueError("no images to predict: the list is empty")
     for image in checked:
         if image.ndim != 3 or image.shape[-1] != channels or image.dtype != np.uint8 or 0 in image.shape:
-            kind = f"uint8 RGB of shape (H, W, 3), got {image.dtype} {image.shape}"
-            kind = kind if channels == 3 else kind.replace("RGB of shape (H, W, 3)", f"of shape (H, W, {channels})")
-            raise ValueError(f"an image must be {kind}; softpoint.images.decode.read_image makes one from a file")
+            kind = "RGB of shape (H, W, 3)" if channels == 3 else f"of shape (H, W, {channels})"
+            hint = "; numpy.asarray(PIL.Image.open(FILE).convert('RGB')) is one" if channels == 3 else ""
+            raise ValueError(f"an image must be uint8 {kind}, got {image.dtype} {image.shape}{hint}")
     if boxes is None:
         return checked, None, single
     rows = np.atleast_2d(np.asarray(boxes, dtype=float))
