@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
+from pytorch_lightning.tuner import lr_finder
 from pytorch_lightning.tuner.tuning import Tuner
 
 
@@ -75,9 +78,11 @@ def find_rate(trainer: Any, module: Any, data: Any, low: float, high: float, ste
     """
     if not 0 < low < high or type(steps) is not int or steps < 20:
         raise ValueError(f"lr_min={low}, lr_max={high}, steps={steps}: give 0 < lr_min < lr_max, and at least 20 steps")
-    finder: Any = Tuner(trainer).lr_find(
-        module, datamodule=data, min_lr=low, max_lr=high, num_training=steps, update_attr=False
-    )
+    # The finder has no setting for its bar, which would fill a log with lines: None is for none but on a terminal.
+    with patch.object(lr_finder, "tqdm", partial(lr_finder.tqdm, disable=None)):  # type: ignore[attr-defined]
+        finder: Any = Tuner(trainer).lr_find(
+            module, datamodule=data, min_lr=low, max_lr=high, num_training=steps, update_attr=False
+        )
     rate, loss = finder.results["lr"], finder.results["loss"]
     first = min(10, len(loss) // 4)
     suggested = finder.suggestion(skip_begin=first)
