@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from helpers.hub import REPO, TOKEN, Hub
+from softpoint.cli.hydra_app import launch
 from softpoint.inference import load_predictor, pretrained, push_to_hub, read_checkpoint, save_pretrained
 from softpoint.inference.hub import download
 from softpoint.paths import sha256
@@ -287,6 +290,34 @@ def test_a_model_is_uploaded_with_its_card_and_what_that_shows_is_listed(
         push_to_hub(shared, "user/mice")
     with pytest.raises(ValueError, match="hub='a/b/c' is no name on the Hub; write user/name"):
         push_to_hub(shared, "a/b/c")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub of this machine in place of the real one, and an empty cache."""
+    constants = huggingface_hub.constants
+    with Hub() as server:
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", server.address)
+        template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_model_goes_to_a_hub_and_comes_back_without_a_line_for_each_request(
+    hub: Hub, run: Path, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ckpt, output = run / "checkpoints" / "best.ckpt", tmp_path / "model"
+    words = [f"ckpt={ckpt}", f"output={output}", "format=safetensors", f"hub={REPO}", "private=true"]
+    launch("export", words)
+    predictor, expected = load_predictor(f"hf://{REPO}"), load_predictor(shared)
+    assert hub.private and sorted(hub.files) == FILES
+    assert "HTTP Request" not in capsys.readouterr().out
+    assert all(np.array_equal(value, expected(images())[name]) for name, value in predictor(images()).items())
 
 
 def test_an_own_module_is_built_only_where_it_is_trusted(

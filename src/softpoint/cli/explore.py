@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +28,6 @@ def main(cfg: DictConfig) -> None:
     with listen(cfg.host, cfg.port) as listening, TemporaryDirectory(prefix="softpoint-explore-") as folder:
         # gradio reads these when it is imported.
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
-        logging.getLogger("numexpr").setLevel(logging.WARNING)  # of pandas, which gradio imports
         require("gradio", "explore", "exploring")
         from softpoint.explorer.app import create_app
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -37,7 +36,6 @@ def main(cfg: DictConfig) -> None:
         folder = save_pretrained(checkpoint, output)
         print(f"{folder}: config.json, model.safetensors and README.md, read back with equal weights")
         if cfg.hub is not None:
-            logging.getLogger("httpx").setLevel(logging.WARNING)  # which would tell of every request
             print("uploading", upload_list(folder, cfg.hub, cfg.private), flush=True)
             print(f"uploaded: load_predictor({push_to_hub(folder, cfg.hub, private=cfg.private)!r})")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -63,6 +64,9 @@ _TEXTS_OF = {
     **{study: {"output", "page"} for study in ("crossval", "compare", "curve")},
 }
 
+# Libraries whose notes Hydra would print with ours: the Hub's clients, of every request, and what gradio imports.
+_TALKATIVE = ("httpx", "httpx2", "numexpr")
+
 # Registered where the functions of a command are found, for the processes of a launcher too.
 OmegaConf.register_new_resolver("run_folder", run_folder.run_folder, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("new_folder", run_folder.new_folder, use_cache=True, replace=True)
@@ -80,6 +84,8 @@ def launch(command: str, words: Sequence[str]) -> Any:
     # and a step takes five times as long on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print
+    for library in _TALKATIVE:
+        logging.getLogger(library).setLevel(logging.WARNING)
     module = import_module(f"softpoint.cli.{command}")
     words = [word for given in words for word in with_data_boxes(command, given, words)]
     words = [with_text(word, _TEXTS | _TEXTS_OF.get(command, set())) for word in words]
