@@ -298,3 +298,13 @@ def test_regions_and_thresholds_are_measured_on_units_that_did_not_fit_them() ->
     )
     fit = np.arange(600) < 8
     assert all(share == 1 for share in coverage.covered(np.ones((600, 4)), np.arange(600), fit)[1:])  # none is bounded
+
+
+def test_a_rendered_part_is_where_its_corners_are() -> None:
+    subpixel, rng = import_module("subpixel"), np.random.default_rng(0)
+    for _ in range(5):
+        image, corners = subpixel.render(rng)
+        bright = image[..., 0] > (int(image.max()) + int(image.min())) / 2
+        center = np.argwhere(bright).mean(0)[::-1]
+        np.testing.assert_allclose(center, corners.mean(0), atol=0.25)  # the light changes along y
+        np.testing.assert_allclose(bright.sum(), cv2.contourArea(corners.astype(np.float32)), rtol=0.03)
