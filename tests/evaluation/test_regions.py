@@ -82,9 +82,8 @@ def test_a_model_without_regions_has_none_to_show() -> None:
 def checkpoint(**splits: list[str]) -> Any:
     calibration = Calibration(4)
     calibration.set(region_radii=torch.from_numpy(radii(2.0)))
-    return SimpleNamespace(
-        net=SimpleNamespace(calibration=calibration), skeleton=SimpleNamespace(names=NAMES), splits=splits or None
-    )
+    net, skeleton = SimpleNamespace(calibration=calibration), SimpleNamespace(names=NAMES)
+    return SimpleNamespace(net=net, skeleton=skeleton, splits=splits or None, record={})
 
 
 @pytest.mark.parametrize(

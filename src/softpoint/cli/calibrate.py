@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from omegaconf import DictConfig
 
 from softpoint.cli.faults import calibration_command
 from softpoint.cli.overrides import whole_number
 from softpoint.cli.run_folder import lock
 
+if TYPE_CHECKING:
+    from softpoint.inference import Checkpoint
+    from softpoint.training.calibrate import Fit
+    from softpoint.training.cross_fit import CrossFit
+
 
 def main(cfg: DictConfig) -> None:
-    """Fit confidence and covariance to the errors on the validation split, and write them into the checkpoint."""
+    """Fit confidence, covariance and regions to errors on images that were not learned, and write them."""
     from dataclasses import replace
+    from pathlib import Path
 
-    from softpoint.data.dataset import KeypointDataset
-    from softpoint.data.sources import LabeledImages
-    from softpoint.evaluation.eval_data import STORED, confidence_fraction, open_set, split_groups
     from softpoint.inference import read_checkpoint, save_pretrained
     from softpoint.inference.predictor import check_device
-    from softpoint.training.calibrate import calibrate, new_rows, read_stored, write_calibration
+    from softpoint.training.calibrate import read_stored, write_calibration
+    from softpoint.training.cross_fit import cross_fitted
 
-    images, batch_size = (whole_number(cfg, key, 1) for key in ("images", "batch_size"))
     check_device(cfg.device)
     checkpoint = read_checkpoint(cfg.ckpt, cfg.trust)
     if checkpoint.address is not None:
@@ -30,6 +35,28 @@ def main(cfg: DictConfig) -> None:
         )
     if checkpoint.path.parent.name == "checkpoints":  # of a run, which may still be writing a better one
         lock(checkpoint.path.absolute().parents[1])
+    fit: Fit | CrossFit
+    if cfg.crossval is None:
+        fit = _fit_to_validation(cfg, checkpoint)
+    else:
+        fit = cross_fitted(checkpoint, Path(cfg.crossval))
+        checkpoint.net.calibration.set(**fit.values)
+    if checkpoint.path.is_dir():
+        record = {**checkpoint.record, **fit.facts}
+        save_pretrained(replace(checkpoint, net=checkpoint.net.cpu(), record=record), checkpoint.path)
+    else:
+        write_calibration(checkpoint.path, read_stored(checkpoint.path), checkpoint.net, fit.facts)
+    print(f"{fit}\nwritten into {checkpoint.path}")
+
+
+def _fit_to_validation(cfg: DictConfig, checkpoint: Checkpoint) -> Fit:
+    """Fit the calibration of the network to its validation split, and return the outcome."""
+    from softpoint.data.dataset import KeypointDataset
+    from softpoint.data.sources import LabeledImages
+    from softpoint.evaluation.eval_data import STORED, confidence_fraction, open_set, split_groups
+    from softpoint.training.calibrate import calibrate, new_rows
+
+    images, batch_size = (whole_number(cfg, key, 1) for key in ("images", "batch_size"))
     overrides = {str(key): value for key, value in cfg.data.items() if value != STORED}
     val = open_set(checkpoint, "val", overrides)
     if val.skeleton.names != checkpoint.skeleton.names:
@@ -38,17 +65,11 @@ def main(cfg: DictConfig) -> None:
             " give labels of the same keypoints"
         )
     samples = KeypointDataset(val.source, checkpoint.size, (0,), padding=val.padding, unrounded=True)
-    fraction = confidence_fraction(checkpoint)
     groups = split_groups(checkpoint, overrides)
     if groups and isinstance(val.source, LabeledImages):
         groups["val"] = list(val.source.labels.groups)  # of each sample, in their order
-    net = checkpoint.net.to(cfg.device)
+    net, fraction = checkpoint.net.to(cfg.device), confidence_fraction(checkpoint)
     fit = calibrate(net, samples, fraction, images, batch_size, rows=new_rows(groups))
     if not fit.radius:
         raise ValueError(f"{fit}; nothing was written")
-    if checkpoint.path.is_dir():
-        record = {**checkpoint.record, **fit.facts}
-        save_pretrained(replace(checkpoint, net=checkpoint.net.cpu(), record=record), checkpoint.path)
-    else:
-        write_calibration(checkpoint.path, read_stored(checkpoint.path), checkpoint.net, fit)
-    print(f"{fit}\nwritten into {checkpoint.path}")
+    return fit

@@ -66,7 +66,9 @@ def held_out_regions(checkpoint: Checkpoint, split: str, images: Sequence[str]) 
     regions = Regions.of(checkpoint.net.calibration, checkpoint.skeleton.names)
     if regions is None:
         return None, "the model has none; softpoint calibrate fits them where there are enough validation images"
-    fitted = {normalize_path(image) for image in (checkpoint.splits or {}).get("val", ())}
+    crossval, splits = checkpoint.record.get("calibrated_by") == "crossval", checkpoint.splits or {}
+    chosen = [part for name, part in splits.items() if crossval or name == "val"]
+    fitted = {normalize_path(image) for part in chosen for image in part}
     if split in ("val", "all") if not fitted else fitted.intersection(map(normalize_path, images)):
         return None, "they were fitted on some of these images; evaluate others, such as split=test"
     return regions, ""

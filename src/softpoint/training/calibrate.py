@@ -75,7 +75,7 @@ class Calibrate(Callback):
         rows = new_rows(groups_of(trainer.datamodule)) if held_out else None
         fit = calibrate(net, samples, self.fraction, self.images, learned=held_out is None, rows=rows)
         if fit.radius:
-            write_calibration(path, stored, net, fit)
+            write_calibration(path, stored, net, fit.facts)
         return str(fit)
 
 
@@ -98,9 +98,9 @@ class Fit(NamedTuple):
     of_new: str = ""  # words for the images of groups that are not trained on, where there are others
 
     @property
-    def facts(self) -> dict[str, float]:
+    def facts(self) -> dict[str, Any]:
         """What the record of the run keeps of it; the radius is in pixels of the original images."""
-        return {"calibration_units": self.units, "calibration_radius": self.radius * self.pixel}
+        return {"calibration_units": self.units, "calibration_radius": self.radius * self.pixel, "calibrated_by": "val"}
 
     def __str__(self) -> str:
         if not self.radius:
@@ -190,11 +190,14 @@ def read_stored(path: Path) -> dict[str, Any]:
     return upgrade(read_torch_file(path))
 
 
-def write_calibration(path: Path, stored: dict[str, Any], net: KeypointNet, fit: Fit) -> None:
-    """Replace a checkpoint with the content `stored` by one with the calibration of `net`, atomically."""
+def write_calibration(path: Path, stored: dict[str, Any], net: KeypointNet, facts: Mapping[str, Any]) -> None:
+    """Replace a checkpoint with the content `stored` by one with the calibration of `net`, atomically.
+
+    `facts` of the fit are added to the record.
+    """
     for name, value in net.calibration.state_dict(prefix="net.calibration.").items():
         stored["state_dict"][name] = value.cpu()
-    stored["record"] = {**stored.get("record", {}), **fit.facts}
+    stored["record"] = {**stored.get("record", {}), **facts}
     replace_checkpoint(path, stored)
 
 
