@@ -45,8 +45,9 @@ def test_the_value_of_a_path_is_the_text_that_was_typed(number: str) -> None:
         ("weights fetch movenet root=123", "movenet"),
         ("demo softmax file=2024_01 output=7", "2024_01"),
         ("train data=custom data.labels=2024_01 hydra.run.dir=run", "labels 2024_01 "),
+        ("train data.labels=2024_01 hydra.run.dir=run", "labels 2024_01 "),
         ("train resume=2024_01 hydra.run.dir=run", "2024_01"),
-        ("crossval data=custom data.labels=2024_01 output=123 page=456", "labels 2024_01 "),
+        ("crossval data.labels=2024_01 output=123 page=456", "labels 2024_01 "),
     ],
 )
 def test_names_may_be_numbers(

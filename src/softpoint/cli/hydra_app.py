@@ -28,6 +28,7 @@ from softpoint.cli.hydra_errors import (
     check_keys,
     check_renamed,
     is_override,
+    key_of,
     leave,
 )
 from softpoint.suggest import quoted
@@ -66,6 +67,9 @@ _TEXTS_OF = {
 
 # Libraries whose notes Hydra would print with ours: the Hub's clients, of every request, and what gradio imports.
 _TALKATIVE = ("httpx", "httpx2", "numexpr")
+# Commands that train on synthetic images unless their words choose other data, and these words.
+_TRAININGS = {"train", "tune", "crossval", "compare", "curve"}
+_CHOOSE_DATA = {"data", "experiment", "--from", "--config-name", "-cn"}
 
 # Registered where the functions of a command are found, for the processes of a launcher too.
 OmegaConf.register_new_resolver("run_folder", run_folder.run_folder, use_cache=True, replace=True)
@@ -87,7 +91,7 @@ def launch(command: str, words: Sequence[str]) -> Any:
     for library in _TALKATIVE:
         logging.getLogger(library).setLevel(logging.WARNING)
     module = import_module(f"softpoint.cli.{command}")
-    words = [word for given in words for word in with_data_boxes(command, given, words)]
+    words = with_own_data(command, [word for given in words for word in with_data_boxes(command, given, words)])
     words = [with_text(word, _TEXTS | _TEXTS_OF.get(command, set())) for word in words]
     words = getattr(module, "arguments", list)(words)
     config = getattr(module, "CONFIG", command)
@@ -152,6 +156,17 @@ def with_data_boxes(command: str, word: str, words: Sequence[str]) -> list[str]:
         return [word]
     decided = command == "evaluate" or any(other.startswith("data.mode=") for other in words)
     return [f"data.boxes={value}", *([] if decided or value == "null" else ["data.mode=instance"])]
+
+
+def with_own_data(command: str, words: Sequence[str]) -> list[str]:
+    """Return the words of a command, with data=custom in a training that names labels and chooses no data.
+
+    >>> with_own_data("train", ["data.labels=a.csv"]), with_own_data("train", ["data=glue_tubes", "data.labels=a.csv"])
+    (['data=custom', 'data.labels=a.csv'], ['data=glue_tubes', 'data.labels=a.csv'])
+    """
+    keys = {key_of(word) for word in words}
+    own = command in _TRAININGS and "data.labels" in keys and not keys & _CHOOSE_DATA
+    return [*(["data=custom"] if own else []), *words]
 
 
 def with_text(word: str, keys: set[str]) -> str:
