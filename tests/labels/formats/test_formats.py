@@ -70,3 +70,22 @@ def test_every_module_is_registered_with_the_same_three_names() -> None:
     for format in FORMATS.values():
         assert format.DESCRIPTION and list(inspect.signature(format.recognize).parameters) == ["path", "head"]
         assert list(inspect.signature(format.read).parameters)[:3] == ["path", "errors", "images"]
+
+
+def test_a_folder_names_the_labels_in_it_and_a_file_the_folder_that_it_is_of(tmp_path: Path) -> None:
+    for name in ("annotations/person_keypoints_default.json", "test.csv"):
+        written(tmp_path, '{"images": [], "annotations": []}' if "json" in name else "image,a_x,a_y\n", name)
+    written(tmp_path, "nothing", "images/notes.json")
+    with pytest.raises(ValueError, match="is a folder that holds labels; name one of these") as error:
+        recognize(tmp_path)
+    assert str(error.value).splitlines()[1:] == [
+        f"  {tmp_path}/test.csv",
+        f"  {tmp_path}/annotations/person_keypoints_default.json",
+    ]
+    for name, text, kind in (
+        ("a/img_keypoints.json", '{"people": []}', "openpose"),
+        ("b/img.json", '{"shapes": [], "imagePath": "img.png"}', "labelme"),
+    ):
+        path = written(tmp_path, text, name)
+        with pytest.raises(ValueError, match=rf"but its folder is \({kind}\); name {path.parent}\Z"):
+            recognize(path)

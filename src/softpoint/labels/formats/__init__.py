@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -175,18 +175,47 @@ _WRAPPED = {
 }
 
 
+# Endings of label files, and how many files and folders are tried in a folder that is in no format itself.
+_ENDINGS = {".csv", ".h5", ".json", ".mat", ".nwb", ".slp", ".tps", ".xml", ".yaml", ".yml"}
+_TRIED = 50
+
+
 def recognize(path: Path) -> str:
-    """Return the name of the format of a file or folder; raise a ValueError that lists the formats if it has none."""
-    head = read_head(path) if path.is_file() else b""
-    for name, format in FORMATS.items():
-        if format.recognize(path, head):
-            return name
-    if path.is_file():
-        content = f"it begins with {head[:60]!r}" if head else "it is empty"
-        if way_out := next((way_out for start, way_out in _WRAPPED.items() if head.startswith(start)), None):
-            raise ValueError(f"{path} {way_out}")
-    else:
+    """Return the name of the format of a file or folder.
+
+    Raises a ValueError that names the labels in a folder, or the folder that a file is of, else all formats.
+    """
+    if name := _format_of(path):
+        return name
+    if path.is_dir():
+        if found := _labels_in(path):
+            raise ValueError(
+                f"{path} is a folder that holds labels; name one of these, or several as [A,B]{first_few(found)}"
+            )
         names = sorted(entry.name + "/" * entry.is_dir() for entry in path.iterdir())
         content = f"this folder holds {', '.join(names[:8]) or 'nothing'}{', ...' if len(names) > 8 else ''}"
+    else:
+        head = read_head(path)
+        if way_out := next((way_out for start, way_out in _WRAPPED.items() if head.startswith(start)), None):
+            raise ValueError(f"{path} {way_out}")
+        if of_folder := _format_of(path.parent):
+            raise ValueError(f"{path} is in no known label format, but its folder is ({of_folder}); name {path.parent}")
+        content = f"it begins with {head[:60]!r}" if head else "it is empty"
     descriptions = "\n".join(f"  {name}: {format.DESCRIPTION}" for name, format in FORMATS.items())
     raise ValueError(f"{path} is in no known label format: {content}. Convert it to one of\n{descriptions}")
+
+
+def _format_of(path: Path) -> str | None:
+    head = read_head(path) if path.is_file() else b""
+    return next((name for name, format in FORMATS.items() if format.recognize(path, head)), None)
+
+
+def _labels_in(folder: Path) -> list[str]:
+    """Return the labels in a folder and its subfolders: files, and subfolders in a format of their own."""
+    with suppress(OSError):
+        folders = [entry for entry in sorted(folder.glob("[!.]*/"))[:_TRIED] if entry.is_dir()]
+        own = [entry for entry in folders if _format_of(entry)]
+        files = [file for place in [folder, *folders] if place not in own for file in sorted(place.glob("[!.]*.*"))]
+        files = [file for file in files if file.suffix.lower() in _ENDINGS and file.is_file()]
+        return [*map(str, own), *(str(file) for file in files[:_TRIED] if _format_of(file))]
+    return []
