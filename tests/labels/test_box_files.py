@@ -74,7 +74,7 @@ def test_a_table_of_points_has_boxes_of_subjects(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (BOXES, r"image_id 7 is the id of no image known here; predict with source= the COCO file"),
+        (BOXES, r"(?s)image_id 7 is the id of no image known here.*\npredict with source= the COCO file"),
         ([{"image_id": "a.png", "bbox": [0, 0, 1]}], r"box 1: bbox holds 3 values"),
         ([{"image_id": "a.png"}], r"box 1: bbox holds None"),
         ([{"image_id": "77", "bbox": [0, 0, 1, 1]}], "box 1: image_id 77 is the id of no image known here"),

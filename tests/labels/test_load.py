@@ -84,7 +84,7 @@ def test_errors_of_all_kinds_are_raised_together(tmp_path: Path) -> None:
     with pytest.raises(RefusedLabelsError, match=r"line 4: ear at \(300, 4\) is outside its image"):
         load_labels(LabelSource(path))
     path.write_text(path.read_text().replace("png,1", "png,one"))  # no row is left, which is no error of its own
-    with pytest.raises(RefusedLabelsError, match=r"7 rows cannot be used(.|\n)*\ncorrect it$"):
+    with pytest.raises(RefusedLabelsError, match=r"7 rows cannot be used(.|\n)*\nleave it empty for unlabeled$"):
         load_labels(LabelSource(path))
 
 

@@ -86,3 +86,20 @@ def test_what_is_no_point_costs_its_field_or_its_row(tmp_path: Path) -> None:
         ("line 4", "3.png", ""),
         ("line 5", "", ""),
     ]
+
+
+def test_a_way_out_of_all_rows_is_said_once_and_no_row_counts_twice() -> None:
+    errors = RowErrors("labels.csv")
+    for step in ("parsed", "searched"):
+        for line in (1, 2, 3):
+            with errors.row(f"line {line}"):
+                if step == "searched" and line > 1:
+                    raise FileNotFoundError(f"{line}.png was not found; set data.images")
+    with pytest.raises(ValueError, match="rows cannot be used") as error:
+        errors.raise_or_warn()
+    assert str(error.value).splitlines() == [
+        "labels.csv: 2 rows cannot be used",
+        "  line 2: 2.png was not found",
+        "  line 3: 3.png was not found",
+        "set data.images",  # and not to leave out two of three
+    ]

@@ -142,7 +142,9 @@ def test_unreadable_images_are_listed_or_skipped(tmp_path: Path) -> None:
     images(tmp_path, labels)
     for i in range(7):
         (tmp_path / f"img{i}.png").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"(?s)7 rows.*img0.png is empty.*and 2 more\ncorrect them$"):
+    with pytest.raises(
+        ValueError, match=r"(?s)7 rows.*img0.png is empty.*and 2 more\ncopy it again, or remove it from the labels$"
+    ):
         checked(labels, tmp_path)
     valid, sizes = checked(labels, tmp_path, on_error="skip")
     assert valid.images == ("img7.png", "img8.png") and sizes.tolist() == [[10, 12]] * 2

@@ -222,7 +222,7 @@ def _decodable(
     """Return the subjects whose images decode to their last pixel, and the sizes of those."""
     broken = {scan.image: scan.error for scan in scans if scan.error is not None}
     errors.errors += [RowError(s.place, str(broken[s.image]), s.image) for s in labels.subjects if s.image in broken]
-    errors.raise_or_warn("")
+    errors.raise_or_warn()
     kept = [row for row, image in enumerate(labels.images) if image not in broken]
     return labels.select(kept), sizes[kept]
 

@@ -39,7 +39,7 @@ def merge_labels(parts: Sequence[Labels], errors: RowErrors, union: bool = False
     skeleton = _skeleton(parts, union)
     folder = _common_folder([part.folder for part in parts])
     parts = [_moved(part, name, folder, skeleton, errors) for name, part in zip(names, parts, strict=True)]
-    errors.raise_or_warn("")
+    errors.raise_or_warn()
     _check_owners(parts)
     subjects = tuple(chain.from_iterable(_with_single_images(parts)))
     unused, unread = Counter[str](), Counter[str]()

@@ -117,7 +117,7 @@ class RowErrors:
     def __init__(self, source: str, on_error: str = "error", silent: bool = False) -> None:
         check_choice("data.on_error", on_error, ("error", "skip"))
         self.source, self.on_error, self.silent = source, on_error, silent
-        self.rows = 0  # number of all rows since the last `raise_or_warn`
+        self.places: set[str] = set()  # of all rows since the last `raise_or_warn`
         self.errors: list[RowError] = []  # in these
         self.skipped: list[RowError] = []  # all that were skipped so far
         self.gathered: list[str] | None = None  # messages within `together`
@@ -125,7 +125,7 @@ class RowErrors:
     def of(self, source: str) -> RowErrors:
         """Return the collector of the rows of one of several sources, which gathers and skips together with this."""
         own = copy.copy(self)
-        own.source, own.rows, own.errors = source, 0, []
+        own.source, own.places, own.errors = source, set(), []
         return own
 
     @contextmanager
@@ -147,15 +147,15 @@ class RowErrors:
 
     def row(self, place: str, image: str = "") -> Row:
         """Collect a ValueError or FileNotFoundError of the block as an error of the row at `place`, about `image`."""
-        self.rows += 1
+        self.places.add(place)
         return Row(self.errors, place, image, self.silent)
 
-    def raise_or_warn(self, hint: str = "correct it") -> None:
+    def raise_or_warn(self, hint: str = "") -> None:
         """Raise one ValueError for the errors collected since the last call, or log one warning.
 
-        `hint` names the way out; it is "" where each error names its own.
+        `hint` names the way out; without it, each error may name its own behind its last semicolon.
         """
-        errors, rows, self.errors, self.rows = self.errors, self.rows, [], 0
+        errors, rows, self.errors, self.places = self.errors, len(self.places), [], set()
         advised = 2 * len(errors) <= rows  # not where it would leave out most rows
         if not errors:
             return
@@ -170,11 +170,17 @@ class RowErrors:
 
     def _message(self, errors: Sequence[RowError], hint: str, advised: bool) -> str:
         """Return the message of errors of one kind; `advised` is whether to leave them out is good advice."""
+        lines, it = list(map(str, errors)), "it" if len(errors) == 1 else "them"
+        own = {error.reason.rpartition("; ")[2] if "; " in error.reason else f"correct {it}" for error in errors}
+        if not hint and len(own) == 1:  # said once for all
+            (hint,) = own
+            lines = [line.removesuffix(f"; {hint}") for line in lines]
+        way_out = ", or ".join(filter(None, [hint, f"leave {it} out by data.on_error=skip" if advised else ""]))
         if len(errors) == 1:
-            skip = ", or leave it out by data.on_error=skip" if advised else ""
-            return f"{self.source} {errors[0]}{f'; {hint}' if hint else ''}{skip}"
-        skip = ", or leave them out by data.on_error=skip" if advised else ""
-        return f"{self.source}: {len(errors)} rows cannot be used{first_few(errors)}\n{hint or 'correct them'}{skip}"
+            return f"{self.source} {lines[0]}; {way_out}"
+        return f"{self.source}: {len(errors)} rows cannot be used{first_few(lines)}" + (
+            f"\n{way_out}" if way_out else ""
+        )
 
 
 def first_few(lines: Sequence[object]) -> str:

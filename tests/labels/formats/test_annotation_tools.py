@@ -165,7 +165,7 @@ def put(folder: Path, name: str, content: Any) -> Path:
 
 def test_ids_of_results_are_those_of_the_list_beside_them(tmp_path: Path) -> None:
     path = put(tmp_path, "results.json", [result(n) | {"image_id": 7 - n} for n in (0, 1)])
-    with pytest.raises(ValueError, match=r"image_id 7 is not the name .* put COCO's JSON that lists the images"):
+    with pytest.raises(ValueError, match=r"(?s)image_id 7 is not the name .*\nput COCO's JSON that lists the images"):
         read_labels(path)
     entries = [{"id": 7 - n, "file_name": IMAGES[n]} for n in (0, 1)]
     coco = {"images": entries, "annotations": [], "categories": []}

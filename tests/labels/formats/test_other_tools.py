@@ -285,7 +285,7 @@ def test_openpose_people_are_subjects(tmp_path: Path) -> None:
     assert labels.images == ("a.png", "a.png", "b.JPG") and labels.visibility.tolist() == [[2, 0], [2, 2], [0, 0]]
     assert labels.unused["points in hand_left_keypoints_2d"] == 2
     put(tmp_path, "b.png")
-    with pytest.raises(ValueError, match=r"b_keypoints.json: b.JPG and b.png lies in .*there must be one"):
+    with pytest.raises(ValueError, match=r"b_keypoints.json: b.JPG and b.png lie in .*; remove one"):
         read_labels(tmp_path)
 
 

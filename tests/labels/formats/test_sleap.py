@@ -148,7 +148,7 @@ def test_videos_of_another_machine_are_searched(home: Path, tmp_path: Path) -> N
             name["filename"] = "D:\\anna\\" + Path(name["backend"]["filename"]).name
             name["backend"]["filename"] = name["filename"]
         renamed(file, names)
-    missing = r"D:/anna/one.mp4 was not found below .*; set data.images to the folder of it"
+    missing = r"(?s)D:/anna/one.mp4 was not found below .*\nset data.images to the right folder\Z"
     with pytest.raises(ValueError, match=missing.replace("/", r"[/\\]")):
         read_labels(path)
     labels = read_labels(path, images=home / "videos")
@@ -283,7 +283,7 @@ STAND_IN = "import os, sys; from pathlib import Path; write = Path(sys.argv[1]).
         ("1 / 0", r"its reader failed \(1\) with 'ZeroDivisionError: division by zero'"),
         ("os._exit(0)", r"its reader returned an invalid result \(FileNotFoundError"),
         ("write('{')", r"its reader returned an invalid result \(JSONDecodeError"),
-        ('write(\'{"rows": [], "errors": [], "labels": []}\')', r"its reader returned an invalid result \(TypeError"),
+        ('write(\'{"places": [], "errors": [], "labels": []}\')', r"its reader returned an invalid result \(TypeError"),
     ],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="a process ends by a signal")

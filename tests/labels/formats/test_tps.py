@@ -100,7 +100,7 @@ def test_spellings_read_the_same(folder: Path, text: str) -> None:
         (("IMAGE=63001.png\n", ""), r"specimen 1 .*: it has no line IMAGE="),
         (
             ("63001.png", "missing.png"),
-            r"missing.png was not found below .*; set data.images to the folder of it",
+            r"missing.png was not found below .*; set data.images to the right folder",
         ),
         (("63001.png", "day2/63002.png"), r"day2/63002.png and C:.wings.63002.png both end in 63002.png"),
         (("SCALE=0.004", "SCALE=0.004\n5 5"), r"line 8 '5 5' is neither a landmark nor KEY=VALUE"),

@@ -76,8 +76,8 @@ def read(
             if image is None:
                 raise ValueError(
                     f"image_id {json_values.quote(key)} is not the name of an image in {tails.folder}; put COCO's JSON"
-                    f" that lists the images by these ids into {path.parent}, or set data.images to the folder that"
-                    f" has {str(key)[:40].zfill(_DIGITS)}.jpg"
+                    f" that lists the images by these ids into {path.parent}, or set data.images to the folder of"
+                    " images with these names"
                 )
             row.image = image
             pose = points[:, :2]

@@ -170,9 +170,10 @@ def image_of_stem(folder: Path, stem: str) -> str:
     """Return the name of the only image in a folder that is called `stem`; ValueError for none or several."""
     endings = [*SUFFIXES, *map(str.upper, SUFFIXES)]
     found = sorted({name for ending in endings if (folder / (name := stem + ending)).is_file()})
-    if len(found) != 1:
-        listed = " and ".join(found) or f"no image {stem}.*"
-        raise ValueError(f"{listed} lies in {folder}; there must be one, or set data.images to its folder")
+    if not found:
+        raise ValueError(f"no image {stem}.* lies in {folder}; set data.images to the right folder")
+    if len(found) > 1:
+        raise ValueError(f"{' and '.join(found)} lie in {folder}; remove one of the two")
     return found[0]
 
 
@@ -197,7 +198,7 @@ class Tails:
     def __getitem__(self, written: str) -> str:
         """Return the tail of one of the paths; FileNotFoundError without any, ValueError where it is another's too."""
         if (tail := self._tails[written]) is None:
-            raise FileNotFoundError(f"{written} was not found below {self.folder}; set data.images to the folder of it")
+            raise FileNotFoundError(f"{written} was not found below {self.folder}; set data.images to the right folder")
         if others := [path for key, path in self._paths[tail].items() if key != normalize_path(written)]:
             raise ValueError(
                 f"{written} and {others[0]} both end in {tail}, the only such file below {self.folder}; set data.images"

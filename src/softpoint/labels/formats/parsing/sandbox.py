@@ -60,7 +60,7 @@ def read_labels(module: str, path: Path, errors: RowErrors, images: Path | None,
             if output.stat().st_size > _MAX_BYTES:
                 raise ValueError(f"{output.stat().st_size} bytes")
             content = json.loads(output.read_bytes())
-            errors.rows += int(content["rows"])
+            errors.places |= {str(place) for place in content["places"]}
             errors.errors += [RowError(*map(str, error)) for error in content["errors"]]
             labels = _labels(content["labels"]) if "labels" in content else None
         except Exception as error:  # a process misled by a hostile file may have written anything
@@ -83,7 +83,7 @@ def run_in_process() -> None:
         content["labels"] = asdict(labels)
     except ValueError as error:
         content["refusal"] = str(error)
-    content |= {"rows": errors.rows, "errors": errors.errors}
+    content |= {"places": [*errors.places], "errors": errors.errors}
     Path(output).write_text(json.dumps(content, default=np.ndarray.tolist), encoding="ascii")
 
 
