@@ -13,7 +13,7 @@ from softpoint.images.listing import SUFFIXES
 from softpoint.images.read_options import ReadOptions
 from softpoint.labels.formats import csv_long, csv_wide, label_studio, mpii, recognize
 from softpoint.labels.formats.parsing import csv_columns, json_values
-from softpoint.labels.formats.parsing.coco_schema import parse_bbox, parse_id
+from softpoint.labels.formats.parsing.coco_schema import leave_out_deleted, parse_bbox, parse_id
 from softpoint.labels.formats.parsing.path_search import image_of_stem
 from softpoint.labels.formats.parsing.rows import (
     check_length,
@@ -90,6 +90,8 @@ def _of_json(
     path: Path, images: Path | None, image_file: Path | None, errors: RowErrors, unused: Counter[str]
 ) -> list[Box]:
     content = load(path)
+    if isinstance(content, dict):
+        leave_out_deleted(content, unused)
     coco = isinstance(content, dict) and "annotations" in content
     place = path if coco else image_file
     tables = content if coco else load(image_file) if image_file else {}

@@ -109,6 +109,15 @@ def test_content_without_use_is_counted(tmp_path: Path, caplog: pytest.LogCaptur
     assert "left out 2 points with coordinates but visibility 0" in caplog.text
 
 
+def test_what_an_annotator_deleted_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    farm = changed("images", 0, "deleted", to=True)  # with its four annotations
+    farm["annotations"][0]["deleted"] = False
+    farm["annotations"].append(farm["annotations"][0] | {"id": 7, "deleted": True})
+    labels = read_labels(written(tmp_path, farm))
+    assert labels.images == ("farm/b.png", "c.png", "d.png") and labels.places[0] == "annotation 1"
+    assert "left out 1 deleted images, 5 deleted annotations" in caplog.text
+
+
 def people(points: list[int], *names: str, **more: Any) -> dict[str, Any]:
     """Return a file of one person, whose category has these names."""
     kind = {"id": 1, "name": "person"} | ({"keypoints": [*names]} if names else {})

@@ -317,6 +317,24 @@ def test_rectlabel_categories_are_keypoints(tmp_path: Path) -> None:
             read_labels(put(tmp_path, "coco.json", content))
 
 
+@pytest.mark.parametrize("stated", [[], ["point"]])
+def test_categories_of_one_keypoint_each_are_keypoints(tmp_path: Path, stated: list[str]) -> None:
+    content = rectlabel([(0, 2, 3, 4), (1, 1, 5, 6), (0, 1, 7, 8), (1, 2, 0, 0)])
+    for category in content["categories"]:
+        category["keypoints"] = stated
+    for entry, state in zip(content["annotations"], (2, 1, 2, 0), strict=True):
+        entry |= {"keypoints": [*entry.pop("segmentation")[0], state], "num_keypoints": 1}
+    for image in ("a.png", "b.png"):
+        put(tmp_path, f"images/default/{image}")
+    path = put(tmp_path, "annotations/person_keypoints_default.json", content)
+    labels = read_labels(path)
+    assert recognize(path) == "coco_points" and labels.folder == str(tmp_path / "images/default")
+    assert labels.skeleton.names == ("nose", "tail") and labels.visibility.tolist() == [[2, 2], [1, 0]]
+    np.testing.assert_array_equal(labels.keypoints[0], [[7, 8], [3, 4]])
+    content["annotations"].append(content["annotations"][0] | {"id": 9})  # two subjects, each of one keypoint
+    assert recognize(put(tmp_path, "annotations/person_keypoints_default.json", content)) == "coco"
+
+
 def test_a_repeated_coordinate_is_found_in_labelme(tmp_path: Path) -> None:
     for i in range(6):
         put(tmp_path, f"{i}.jpg")

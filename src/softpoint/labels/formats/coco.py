@@ -64,13 +64,13 @@ def _has_lists(content: bytes | mmap.mmap) -> bool:
 def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     """Return the labels in the order of the list `images`; an image without annotations is kept as unlabeled.
 
-    Annotations of categories without keypoints are skipped; where no category names any, the points are numbered, and
-    COCO-WholeBody's 133 points are read by their names, see `complete`. The other categories share one skeleton: the
-    keypoints of all, in the order of their first appearance. A crowd keeps only its box; an annotation with neither box
-    nor labeled point is dropped. `file_name` is relative to the folder of the JSON file, or the one near it that has
-    nearly all images; of an absolute path or a URL, the end that exists below `images` or near the file counts. Two
-    keys are an extension of COCO: `name` of an annotation identifies an individual, `group` of an annotation or image a
-    video.
+    Annotations of categories without keypoints are skipped, and what is marked as deleted; where no category names any,
+    the points are numbered, and COCO-WholeBody's 133 points are read by their names, see `complete`. The other
+    categories share one skeleton: the keypoints of all, in the order of their first appearance. A crowd keeps only its
+    box; an annotation with neither box nor labeled point is dropped. `file_name` is relative to the folder of the JSON
+    file, or the one near it that has nearly all images; of an absolute path or a URL, the end that exists below
+    `images` or near the file counts. Two keys are an extension of COCO: `name` of an annotation identifies an
+    individual, `group` of an annotation or image a video.
     Raises ValueError for a file that is not COCO's.
     """
     try:
@@ -82,6 +82,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     unused: Counter[str] = Counter()
+    coco_schema.leave_out_deleted(content, unused)
     complete(content["categories"], content["annotations"])
     categories, skeleton = _categories(content["categories"], errors, unused)
     if not len(skeleton):
@@ -99,7 +100,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     if absolute:
         folder = best_folder([images] if images else folders_near(path), absolute)
     else:
-        folder = images or _folder(path, written)
+        folder = images or folder_of(path, written)
     tails = Tails(folder, absolute)
     first: dict[str, tuple[Any, str]] = {}  # entry of each path
 
@@ -129,7 +130,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     return Labels(str(path), str(folder), skeleton, tuple(subjects), keypoints, unused=unused, unread=unread)
 
 
-def _folder(path: Path, written: list[str]) -> Path:
+def folder_of(path: Path, written: list[str]) -> Path:
     """Return the folder of the file, or where it has none of the images the one near it that has nearly all."""
     if not written or any(tail_below(path.parent, name) == normalize_path(name) for name in written[:_TRIED]):
         return path.parent

@@ -99,6 +99,24 @@ def unread_fields(images: Iterable[Any], annotations: Iterable[Any]) -> Counter[
     return counts
 
 
+def leave_out_deleted(content: Entry, unused: Counter[str]) -> None:
+    """Remove what COCO Annotator marks as deleted, images with their annotations, and count it in `unused`."""
+    lists = {name: content[name] for name in ("images", "annotations") if isinstance(content.get(name), list)}
+
+    def is_deleted(entry: Any) -> bool:
+        return isinstance(entry, dict) and entry.get("deleted") is True
+
+    images = {str(entry.get("id")) for entry in filter(is_deleted, lists.get("images", []))}
+    for name, entries in lists.items():
+        content[name] = [
+            entry
+            for entry in entries
+            if not (is_deleted(entry) or (isinstance(entry, dict) and str(entry.get("image_id")) in images))
+        ]
+        if count := len(entries) - len(content[name]):
+            unused[f"deleted {name}"] = count
+
+
 def parse_category(entry: Entry, unused: Counter[str]) -> Category:
     """Return name, keypoints and edges; edges that are not pairs of keypoints, counted from 1, are left out."""
     name = json_values.as_text(entry.get("name"), "name")
