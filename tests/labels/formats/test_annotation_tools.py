@@ -138,6 +138,18 @@ def hrnet(index: int) -> dict[str, Any]:
     }
 
 
+def cpm(index: int) -> dict[str, Any]:
+    labeled = ~np.isnan(POINTS[index, :, 0])
+    joints = np.where(labeled[:, None], np.column_stack([POINTS[index] + 1, labeled]), 0).tolist()
+    return {
+        "isValidation": float(index),
+        "img_paths": IMAGES[index],
+        "joint_self": joints,
+        "objpos": [9, 9],
+        "scale_provided": 0.1,
+    }
+
+
 def result(index: int) -> dict[str, Any]:
     values = np.nan_to_num(np.column_stack([POINTS[index], ~np.isnan(POINTS[index, :, 0])])).ravel().tolist()
     return {"image_id": IMAGES[index], "category_id": 1, "keypoints": values, "score": 2.5, "box": [*BOXES[index]]}
@@ -153,6 +165,8 @@ FILES: dict[str, tuple[str, str, Callable[[], Any]]] = {
     "via_3": ("via", "x.json", via_3),
     "dlib": ("dlib_xml", "x.xml", dlib),
     "hrnet": ("mpii", "x.json", lambda: [hrnet(0), hrnet(1)]),
+    "cpm": ("mpii", "x.json", lambda: [cpm(0), cpm(1)]),
+    "cpm_root": ("mpii", "x.json", lambda: {"root": [cpm(0), cpm(1)]}),
     "results": ("results_json", "x.json", lambda: [result(0), result(1)]),
 }  # fmt: skip
 
@@ -189,9 +203,16 @@ def test_every_format_has_the_same_points(tmp_path: Path, case: str) -> None:
     names = NAMES if set(NAMES) == set(labels.skeleton.names) else labels.skeleton.names
     assert names == NAMES or names == ("keypoint_1", "keypoint_2", "keypoint_3")
     np.testing.assert_allclose(labels.with_keypoints(names).keypoints, POINTS, atol=1e-12)
-    boxes = EDGES if case != "hrnet" else np.array([(-2, -2, 18, 18)] * 2)
+    boxes = EDGES if format != "mpii" else np.array([(-2, -2, 18, 18)] * 2)
     np.testing.assert_allclose(labels.boxes, boxes, atol=1e-12)
     assert {s.category for s in labels.subjects} == ({"mouse"} if names == NAMES else {""})
+
+
+def test_cpm_states_hidden_joints_and_the_split(tmp_path: Path) -> None:
+    people = [cpm(0), cpm(1)]
+    people[0]["joint_self"][0][2], people[0]["joint_self"][1][2] = 0, 2  # occluded, and not labeled
+    labels = read_labels(put(tmp_path, "x.json", people))
+    assert labels.splits == {"a.png": "train", "b.png": "val"} and labels.visibility[0, :2].tolist() == [1, 0]
 
 
 def test_pts_count_from_one(tmp_path: Path) -> None:

@@ -289,6 +289,20 @@ def test_openpose_people_are_subjects(tmp_path: Path) -> None:
         read_labels(tmp_path)
 
 
+def test_openpose_frames_are_those_of_a_video_near_the_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for n in (0, 12):
+        put(tmp_path, f"json/clip_a_{n:012d}_keypoints.json", openpose([1, 2, 0.9]))
+    written(tmp_path, b"", "videos/clip_a.mp4")
+    labels = read_labels(tmp_path / "json")
+    assert labels.images == ("clip_a.mp4/000000", "clip_a.mp4/000012") and labels.folder == str(tmp_path / "videos")
+    assert "images are taken from" in caplog.text
+    put(tmp_path, "json/clip_a_000000000000.png")  # beside its file, an image comes first
+    with pytest.raises(
+        ValueError, match=r"clip_a_000000000012_keypoints.json: no image clip_a_000000000012.\* lies in"
+    ):
+        read_labels(tmp_path / "json")
+
+
 @pytest.mark.parametrize(("count", "pairs"), [(18, 8), (25, 11)])
 def test_openpose_names_its_models(tmp_path: Path, count: int, pairs: int) -> None:
     put(tmp_path, "a.png")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from softpoint.labels.formats.parsing.rows import check_count, unlabeled_points,
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 
-DESCRIPTION = "a JSON list with joints and joints_vis (HRNet's MPII), or mpii_human_pose_*.mat"
+DESCRIPTION = "a JSON list with joints and joints_vis (HRNet's MPII) or joint_self (CPM's), or mpii_human_pose_*.mat"
 
 _MAT = b"MATLAB 5.0 MAT-file"
 _SECONDS, _SECONDS_PER_MIB = 60.0, 10.0  # of reading a MATLAB file, which is compressed
@@ -36,15 +37,19 @@ def recognize(path: Path, head: bytes) -> bool:
     if head.startswith(_MAT):
         return True
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
-    return start and b'"joints"' in head and b'"joints_vis"' in head
+    if start and b'"joints"' in head and b'"joints_vis"' in head:
+        return True
+    return b'"joint_self"' in head and b'"img_paths"' in head
 
 
 def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     """Return a subject per person; the box is the square of the person's scale about the center.
 
     The first pixel of an image is 1 in these files, so 1 is subtracted. A joint with joints_vis 0 is unlabeled; in the
-    MATLAB file one that is not visible is occluded, a group is a video, and images without any joint, those of the test
-    set, are left out. 16 joints have MPII's names, others numbers. A MATLAB file is read in a separate process.
+    other files one that is not visible is occluded. In CPM's JSON, whose list may be `root` of an object, a joint at
+    (0, 0) or of state 2 is unlabeled, and isValidation states the split. In the MATLAB file a group is a video, and
+    images without any joint, those of the test set, are left out. 16 joints have MPII's names, others numbers. A MATLAB
+    file is read in a separate process.
     Raises ValueError for a file without joints.
     """
     with path.open("rb") as file:
@@ -53,16 +58,23 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
         seconds = _SECONDS + _SECONDS_PER_MIB * path.stat().st_size / 2**20
         return sandbox.read_labels(__name__, path, errors, images, seconds)
     try:
-        entries = json_values.as_list(json_values.load_json(path), "the file")
+        content = json_values.load_json(path)
+        content = content.get("root") if isinstance(content, dict) else content
+        entries = json_values.as_list(content, "the list of people")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     unused: Counter[str] = Counter()
     people: list[Subject] = []
+    splits: dict[str, str] = {}  # of the people of CPM's JSON
     for number, entry in enumerate(entries, 1):
         place = f"entry number {number}"
         with errors.row(place):
-            people.append(_person(json_values.as_object(entry), place, unused))
-    return _labels(path, people, errors, images, unused)
+            fields = json_values.as_object(entry)
+            people.append(_person_of_cpm(fields, place) if "joint_self" in fields else _person(fields, place, unused))
+            if "isValidation" in fields:
+                splits[place] = "val" if fields["isValidation"] else "train"
+    labels = _labels(path, people, errors, images, unused)
+    return replace(labels, splits={s.image: splits[s.place] for s in labels.subjects if s.place in splits})
 
 
 def _person(entry: _Entry, place: str, unused: Counter[str]) -> Subject:
@@ -82,6 +94,21 @@ def _person(entry: _Entry, place: str, unused: Counter[str]) -> Subject:
     scale = json_values.as_number(entry.get("scale", 0), "scale")
     image = json_values.as_text(entry.get("image"), "image").replace("\\", "/")
     return _subject(image, place, points, np.where(labeled, VISIBLE, UNLABELED), (*center, scale))
+
+
+def _person_of_cpm(entry: _Entry, place: str) -> Subject:
+    """Return a person of CPM's JSON, whose joints are x, y and whether they are visible."""
+    joints = json_values.as_list(entry["joint_self"], "joint_self")
+    json_values.check_keypoint_count(len(joints))
+    points = np.array([json_values.as_numbers(xyv, "a joint", 3) for xyv in joints]).reshape(-1, 3)
+    if not np.isfinite(points).all() or not np.isin(points[:, 2], (0, 1, 2)).all():
+        raise ValueError("a joint of joint_self is not x, y, and 0, 1 or 2; correct it")
+    labeled = points[:, :2].any(axis=1) & (points[:, 2] < 2)
+    states = np.where(labeled, np.where(points[:, 2] > 0, VISIBLE, OCCLUDED), UNLABELED)
+    center = json_values.as_numbers(entry.get("objpos", [math.nan] * 2), "objpos", 2).tolist()
+    scale = json_values.as_number(entry.get("scale_provided", 0), "scale_provided")
+    image = json_values.as_text(entry.get("img_paths"), "img_paths").replace("\\", "/")
+    return _subject(image, place, points[:, :2], states, (*center, scale))
 
 
 def _subject(

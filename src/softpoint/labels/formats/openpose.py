@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from softpoint.images.video import VIDEO_SUFFIXES
 from softpoint.labels.formats.parsing import json_values
 from softpoint.labels.formats.parsing.known_skeletons import numbered
-from softpoint.labels.formats.parsing.path_search import image_of_stem
+from softpoint.labels.formats.parsing.path_search import folders_near, image_of_stem
 from softpoint.labels.formats.parsing.rows import check_count, unlabeled_points, usual_count, visibility_of
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
 from softpoint.progress import track
 
-DESCRIPTION = "a folder with NAME_keypoints.json beside each image NAME (OpenPose)"
+DESCRIPTION = "a folder with NAME_keypoints.json of each image NAME, or of each frame of a video (OpenPose)"
 
+_log = logging.getLogger(__name__)
+_TRIED = 50  # files that decide on a folder
 _ENDING = "_keypoints.json"
 _POINTS, _OLD_POINTS = "pose_keypoints_2d", "pose_keypoints"  # the second before version 1.3
 _OTHER_POINTS = ("face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d")
@@ -44,16 +50,17 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     """Return the people of every file; a point of confidence 0 is unlabeled, and other confidences are not used.
 
     25 points have the names of BODY_25 and 18 those of COCO, others are keypoint_1 and so on. The image of
-    x_keypoints.json is x with any suffix of an image, in `images` or beside the file. Points of face and hands are
-    counted in `unused`.
+    x_keypoints.json is x with any suffix of an image, or frame 12 of the video v where x is v_000000000012, in `images`
+    or near the files. Points of face and hands are counted in `unused`.
     Raises ValueError for a folder without such points.
     """
-    folder = images or path
+    files = sorted(path.glob(f"*{_ENDING}"))
+    folder = images or _folder(path, files)
     unused: Counter[str] = Counter()
     people: list[tuple[str, str, np.ndarray | None]] = []
-    for file in track(sorted(path.glob(f"*{_ENDING}")), "reading labels"):
+    for file in track(files, "reading labels"):
         with errors.row(file.name) as row:
-            row.image = image = json_values.as_text(image_of_stem(folder, file.name.removesuffix(_ENDING)), "image")
+            row.image = image = json_values.as_text(_image(folder, file), "image")
             content = json_values.as_object(json_values.load_json(file))
             entries = json_values.as_list(content.get("people"), "people")
             found = [(f"{file.name} person {i}", image, _points(e, unused)) for i, e in enumerate(entries, 1)]
@@ -70,6 +77,35 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
             subjects.append(Subject(image, place, keypoints, visibility_of(keypoints)))
     names = _NAMES.get(count) or numbered(count)
     return Labels(str(path), str(folder), Skeleton(names, infer_flip_pairs(names)), tuple(subjects), unused=unused)
+
+
+def _image(folder: Path, file: Path) -> str:
+    """Return the image in a folder that a file is of, or the frame of the only video; ValueError for none."""
+    stem = file.name.removesuffix(_ENDING)
+    try:
+        return image_of_stem(folder, stem)
+    except ValueError:
+        clip, _, number = stem.rpartition("_")
+        videos = [clip + suffix for suffix in VIDEO_SUFFIXES if (folder / (clip + suffix)).is_file()]
+        if len(videos) != 1 or not number.isdecimal():
+            raise
+        return f"{videos[0]}/{int(number):06d}"
+
+
+def _folder(path: Path, files: Sequence[Path]) -> Path:
+    """Return the folder of the files, or where none of their images is there the one near it that has most."""
+
+    def found(folder: Path) -> int:
+        count = 0
+        for file in files[:_TRIED]:
+            with suppress(ValueError):
+                count += bool(_image(folder, file))
+        return count
+
+    best = path if found(path) else max([path, *folders_near(path)], key=found)
+    if best != path:
+        _log.warning("%s: images are taken from %s; if they are others, set data.images", path, best)
+    return best
 
 
 def _points(entry: Any, unused: Counter[str]) -> np.ndarray | None:
