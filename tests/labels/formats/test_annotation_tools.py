@@ -357,10 +357,12 @@ def test_via_subjects_and_unnamed_points(tmp_path: Path) -> None:
         read_labels(put(tmp_path, "x.json", {"a": one}))
 
 
-def test_results_with_coco_ids(tmp_path: Path) -> None:
+def test_results_with_coco_ids(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     written(tmp_path, b"", "val/000000000012.jpg")
     path = put(tmp_path, "x.json", [result(0) | {"image_id": 12}])
-    assert read_labels(path).images == ("000000000012.jpg",)
+    assert read_labels(path).images == ("000000000012.jpg",) and not caplog.text
+    beside = put(tmp_path / "results", "x.json", [result(0) | {"image_id": 12}])
+    assert read_labels(beside).folder == str(tmp_path / "val") and "images are taken from" in caplog.text
     with pytest.raises(ValueError, match="image_id 13 is not the name of an image"):
         read_labels(put(tmp_path, "x.json", [result(0) | {"image_id": i} for i in (12, 13)]))
 

@@ -20,7 +20,7 @@ from softpoint.labels.formats.parsing.coco_schema import Category, Entry, Image
 from softpoint.labels.formats.parsing.coco_source import CocoSource
 from softpoint.labels.formats.parsing.coco_unnamed import complete
 from softpoint.labels.formats.parsing.known_skeletons import skeleton_of
-from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near, folders_with, tail_below
+from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folder_of, folders_near
 from softpoint.labels.formats.parsing.rows import unlabeled_points
 from softpoint.labels.row_errors import NothingLeftError, RowErrors, first_few
 from softpoint.labels.schema import Labels, Subject
@@ -34,7 +34,6 @@ DEFAULT_CATEGORY = "subject"  # in `write`, of subjects without category
 _log = logging.getLogger(__name__)
 _KEYS = re.compile(rb'"(images|annotations)"\s*:\s*\[|"(file_name|image_id)"\s*:')
 _ABSOLUTE = re.compile(r"[/\\]|\w:[/\\]|\w+://")
-_TRIED = 50  # images that decide on a folder
 _T = TypeVar("_T")
 
 
@@ -128,16 +127,6 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     keypoints = {name: parts for name, parts in keypoints.items() if parts}
     unread = coco_schema.unread_fields(content["images"], content["annotations"])
     return Labels(str(path), str(folder), skeleton, tuple(subjects), keypoints, unused=unused, unread=unread)
-
-
-def folder_of(path: Path, written: list[str]) -> Path:
-    """Return the folder of the file, or where it has none of the images the one near it that has nearly all."""
-    if not written or any(tail_below(path.parent, name) == normalize_path(name) for name in written[:_TRIED]):
-        return path.parent
-    folder = next(iter(folders_with(written, path.parent, path.parent)), None)
-    if folder is not None:
-        _log.warning("%s: images are taken from %s; if they are others, set data.images", path, folder)
-    return folder or path.parent
 
 
 def _categories(

@@ -11,6 +11,7 @@ from typing import Any
 from softpoint.labels.formats import coco
 from softpoint.labels.formats.parsing import csv_columns, json_values
 from softpoint.labels.formats.parsing.coco_schema import Image, leave_out_deleted, parse_id, parse_image
+from softpoint.labels.formats.parsing.path_search import folder_of
 from softpoint.labels.formats.parsing.rows import UniqueRows
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import OCCLUDED, UNLABELED, VISIBLE, Labels
@@ -82,7 +83,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     for image, points in found.values():
         rows.append((image.place, {"image": image.path, "size": image.size, "group": image.group}, points))
     labels = csv_columns.labels_of(path, tuple(names.values()), rows)
-    folder = images or coco.folder_of(path, [image.path for image, _ in found.values()])
+    folder = images or folder_of(path, [image.path for image, _ in found.values()])
     return Labels(str(path), str(folder), labels.skeleton, labels.subjects, unused=unused)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ import numpy as np
 from softpoint.images.video import VIDEO_SUFFIXES
 from softpoint.labels.formats.parsing import json_values
 from softpoint.labels.formats.parsing.known_skeletons import numbered
-from softpoint.labels.formats.parsing.path_search import folders_near, image_of_stem
+from softpoint.labels.formats.parsing.path_search import announce, folders_near, image_of_stem
 from softpoint.labels.formats.parsing.rows import check_count, unlabeled_points, usual_count, visibility_of
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
@@ -24,7 +23,6 @@ from softpoint.progress import track
 
 DESCRIPTION = "a folder with NAME_keypoints.json of each image NAME, or of each frame of a video (OpenPose)"
 
-_log = logging.getLogger(__name__)
 _TRIED = 50  # files that decide on a folder
 _ENDING = "_keypoints.json"
 _POINTS, _OLD_POINTS = "pose_keypoints_2d", "pose_keypoints"  # the second before version 1.3
@@ -104,7 +102,7 @@ def _folder(path: Path, files: Sequence[Path]) -> Path:
 
     best = path if found(path) else max([path, *folders_near(path)], key=found)
     if best != path:
-        _log.warning("%s: images are taken from %s; if they are others, set data.images", path, best)
+        announce(path, best)
     return best
 
 

@@ -14,7 +14,7 @@ from softpoint.labels.formats import coco
 from softpoint.labels.formats.parsing import json_values
 from softpoint.labels.formats.parsing.coco_schema import parse_bbox, parse_id
 from softpoint.labels.formats.parsing.known_skeletons import COCO, numbered, skeleton_of
-from softpoint.labels.formats.parsing.path_search import Tails, best_folder, folders_near, image_of_stem
+from softpoint.labels.formats.parsing.path_search import Tails, announce, best_folder, folders_near, image_of_stem
 from softpoint.labels.formats.parsing.rows import check_count, read_head, usual_count, visibility_of
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels, Subject
@@ -67,6 +67,8 @@ def read(
     numbers = [key for _, key, *_ in poses if isinstance(key, int) and key not in known][:_TRIED]
     numbered_in = {folder: sum(_of_number(folder, key) is not None for key in numbers) for folder in folders}
     tails = Tails(max(folders, key=numbered_in.__getitem__) if numbers else best_folder(folders, named), named)
+    if numbers and not images and numbered_in[tails.folder] and not tails.folder.is_relative_to(path.parent):
+        announce(path, tails.folder)
     subjects = []
     for place, key, points, box in poses:
         with errors.row(place, key if isinstance(key, str) else "") as row:

@@ -218,6 +218,16 @@ def folders_with(images: Sequence[str], source: Path, folder: Path) -> list[Path
     return [base for base in candidates if sum((base / image).is_file() for image in images) >= count]
 
 
+def folder_of(path: Path, written: list[str]) -> Path:
+    """Return the folder of the file, or where it has none of the images the one near it that has nearly all."""
+    if not written or any(tail_below(path.parent, name) == normalize_path(name) for name in written[:_MAX_PATHS]):
+        return path.parent
+    folder = next(iter(folders_with(written, path.parent, path.parent)), None)
+    if folder is not None:
+        announce(path, folder)
+    return folder or path.parent
+
+
 def best_folder(folders: Sequence[Path], written: Iterable[str]) -> Path:
     """Return the first folder below which most of the paths exist, judged by 50 of them.
 
@@ -233,6 +243,11 @@ def best_folder(folders: Sequence[Path], written: Iterable[str]) -> Path:
             message = "images are taken from %s, which has files named as in %s; if they are others, set data.images"
             _log.warning(message, best, tails[0][0])
     return best
+
+
+def announce(source: Path, folder: Path) -> None:
+    """Warn that the images of labels are taken from a folder that neither the labels nor the user name."""
+    _log.warning("%s: images are taken from %s; if they are others, set data.images", source, folder)
 
 
 def folders_near(source: Path) -> list[Path]:
