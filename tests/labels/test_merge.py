@@ -165,3 +165,15 @@ def test_the_folder_of_a_list_of_one_is_used(tmp_path: Path) -> None:
     moved = path.rename(tmp_path / path.name)
     loaded = load_labels(LabelSource([moved], [path.parent], cache_dir=tmp_path / "cache"))
     assert loaded.image_folder.folder == path.parent and len(loaded.labels) == 2
+
+
+def test_rows_of_a_set_that_are_left_out_have_its_name_and_folder(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        written(tmp_path, "image,x_x,x_y\n1.png,1,2\n2.png,1\n", f"{name}/labels.csv")
+    errors = RowErrors("both", "skip")
+    labels = read_sets([tmp_path / name / "labels.csv" for name in ("a", "b")], None, None, None, errors)
+    assert labels.places == ("a/labels.csv line 2", "b/labels.csv line 2")
+    assert [(row.place, row.image) for row in errors.skipped] == [
+        ("a/labels.csv line 3", "a/2.png"),
+        ("b/labels.csv line 3", "b/2.png"),
+    ]

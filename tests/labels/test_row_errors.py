@@ -29,6 +29,7 @@ _DLC = "scorer,s,s,s,s\nbodyparts,a,a,b,b\ncoords,x,y,x,y\n1.png,1,2,3,4\n2.png,
 FILES: dict[str, tuple[str, str, str, str]] = {
     "wide.csv": ("image,a_x,a_y,b_x,b_y,c_x,c_y\n1.png,1,2,3,4,5,6\n2.png,1,2,3.5,4,5,6\n", "3.5", "3,5o", "b"),
     "long.csv": ("image,keypoint,x,y\n2.png,a,1,2\n2.png,b,3.5,4\n2.png,c,5,6\n", "3.5", "3.5px", "b"),
+    "first.csv": ("image,keypoint,x,y\n2.png,b,3.5,4\n2.png,a,1,2\n2.png,c,5,6\n", "3.5", "3.5px", "b"),
     "dlc.csv": (_DLC, "3.5", "??", "b"),
     "half.csv": (_DLC, "3.5", "", "b"),
     "coco.json": (json.dumps(_COCO), "3.5, 2,", '"3.5", 2,', "b"),
@@ -68,6 +69,9 @@ def test_a_cell_costs_its_point_alone(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(kept.keypoints, points)
     np.testing.assert_array_equal(kept.visibility, states)
     np.testing.assert_array_equal(kept.boxes, whole.boxes)
+    if name.endswith(("csv", "json")):  # with a second row
+        trained = read_labels(path, on_error="skip").places
+        assert [s.place for s in kept.subjects if s.row != error.place] == [*trained]
 
 
 def test_what_is_no_point_costs_its_field_or_its_row(tmp_path: Path) -> None:

@@ -58,10 +58,10 @@ def read_sets(
             f"data.labels names {len(paths)} sets of labels and data.images {len(folders)} folders; name one folder for"
             " each, or one for all"
         )
-    parts = []
-    for path, folder in zip(paths, folders, strict=True):
+    parts, collectors = [], [errors.of(str(path)) for path in paths] if len(paths) > 1 else [errors]
+    for path, folder, own in zip(paths, folders, collectors, strict=True):
         try:
-            part = read_labels(path, format, errors.on_error, folder, fetch, errors.of(str(path)), missing)
+            part = read_labels(path, format, errors.on_error, folder, fetch, own, missing)
         except ValueError as error:
             if format is None and holds_boxes(path):
                 raise ValueError(
@@ -73,4 +73,4 @@ def read_sets(
     if len(parts) == 1:
         return parts[0]
     parts = parts if keypoints is None else [part.with_any_of(keypoints) for part in parts]
-    return merge_labels(parts, errors, skeleton == "union")
+    return merge_labels(parts, errors, skeleton == "union", collectors)

@@ -25,19 +25,24 @@ from softpoint.labels.split import split_name
 _log = logging.getLogger(__name__)
 
 
-def merge_labels(parts: Sequence[Labels], errors: RowErrors, union: bool = False) -> Labels:
+def merge_labels(
+    parts: Sequence[Labels], errors: RowErrors, union: bool = False, collectors: Sequence[RowErrors] = ()
+) -> Labels:
     """Return the subjects of all parts, whose images may be in different folders.
 
     The skeleton is that of the first; the others have the same keypoints in any order, or with `union` any others too.
     A stated group is one within its part only, a folder is one for all; the images of a part without groups in a single
     folder are groups of their own, unless their names show groups or count the frames of a video. The split of an image
     is the one that its part states, or else that the name of its part does (train.json and val.json); where there are
-    such, a part without one is trained on. An image out of its part's folder is an error of its row. Raises ValueError
-    for other keypoints, and for an image in two parts.
+    such, a part without one is trained on. Rows that the `collectors` of the parts skipped are named as their subjects
+    are. An image out of its part's folder is an error of its row. Raises ValueError for other keypoints, and for an
+    image in two parts.
     """
     names = _short_names([part.source for part in parts])
     skeleton = _skeleton(parts, union)
     folder = _common_folder([part.folder for part in parts])
+    for own, name, part in zip(collectors, names, parts, strict=False):
+        errors.take(own, name, _below(part, folder))
     parts = [_moved(part, name, folder, skeleton, errors) for name, part in zip(names, parts, strict=True)]
     errors.raise_or_warn()
     _check_owners(parts)
@@ -76,10 +81,14 @@ def _skeleton(parts: Sequence[Labels], union: bool) -> Skeleton:
     return Skeleton(tuple(names), tuple(pairs), tuple(edges))
 
 
+def _below(part: Labels, folder: Path) -> str:
+    return Path(os.path.relpath(part.folder, folder)).as_posix()
+
+
 def _moved(part: Labels, name: str, folder: Path, skeleton: Skeleton, errors: RowErrors) -> Labels:
     """Return a part with paths from the folder of all, in the order of the common skeleton."""
     columns = [skeleton.index(keypoint) for keypoint in part.skeleton.names]
-    below = Path(os.path.relpath(part.folder, folder)).as_posix()
+    below = _below(part, folder)
     own = ImageFolder(Path(part.folder))
 
     def spread(values: np.ndarray, empty: float) -> np.ndarray:

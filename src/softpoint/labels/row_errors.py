@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
@@ -123,10 +124,16 @@ class RowErrors:
         self.gathered: list[str] | None = None  # messages within `together`
 
     def of(self, source: str) -> RowErrors:
-        """Return the collector of the rows of one of several sources, which gathers and skips together with this."""
+        """Return a collector of the rows of one of several sources, which gathers together with this; see `take`."""
         own = copy.copy(self)
-        own.source, own.places, own.errors = source, set(), []
+        own.source, own.places, own.errors, own.skipped = source, set(), [], []
         return own
+
+    def take(self, own: RowErrors, name: str, below: str) -> None:
+        """Take over the rows that a collector `of` a source skipped, as those of `name` and of images `below` it."""
+        for row in own.skipped:
+            image = posixpath.normpath(posixpath.join(below, row.image)) if row.image else ""
+            self.skipped.append(row._replace(place=f"{name} {row.place}", image=image))
 
     @contextmanager
     def together(self) -> Iterator[None]:

@@ -37,6 +37,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
         own = errors.of(str(file))
         labels = coco.read(file, own, folder / file.parent.name)
         own.raise_or_warn()
+        errors.take(own, file.parent.name, file.parent.name)
         first = first or labels
         if (labels.skeleton.names, labels.categories) != (first.skeleton.names, first.categories):
             raise ValueError(

@@ -45,6 +45,7 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     field_columns = csv_columns.subject_columns(str(path), header, columns.values())
     subjects: dict[tuple[str, str, str], csv_columns.Row] = {}
     unique = UniqueRows()
+    refused: set[str] = set()  # rows of which an audit keeps a part, and training none
 
     def parts() -> dict[str, list[int]]:
         return csv_columns.optional_parts(field_columns) | {name: [i for k, i in columns.items() if k != "keypoint"]}
@@ -59,10 +60,13 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
             check_length(cells, len(header))
             name = cells[columns["keypoint"]]
             point, fields = row.usable(parse, cells, parts, "")
+            if any(error.place == place for error in errors.errors[-1:]):
+                refused.add(place)
             if not name and point[2]:
                 raise ValueError("the row has coordinates but no keypoint; name the keypoint")
             key = (normalize_path(fields["image"]), fields.get("category", ""), fields.get("name", ""))
-            subject = first_place, earlier, points = subjects.get(key) or (place, {}, {})
+            first_place, earlier, points = subjects.get(key) or (place, {}, {})
+            subjects[key] = (place if first_place in refused else first_place, earlier, points)
             for field, value in fields.items():
                 if field != "image" and earlier.get(field, value) != value:
                     raise ValueError(
@@ -72,7 +76,6 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
                 unique.add((key, name), place, f"{name} in {fields['image']}")
                 points[name] = point
             earlier.update(fields | earlier)
-            subjects[key] = subject
     names = tuple(dict.fromkeys(name for *_, points in subjects.values() for name in points))
     if not names:
         errors.raise_or_warn()
