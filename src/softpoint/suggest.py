@@ -7,9 +7,11 @@ import shlex
 from collections.abc import Container, Iterable
 from difflib import get_close_matches
 
+_LISTED = 40  # of the options that a message names
+
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """A phrase that ends an error message: the nearest option, or all of them when none is near.
+    """A phrase that ends an error message: the nearest option, or the first 40 of them when none is near.
 
     >>> did_you_mean("nsoe", ["nose", "tail"])
     "did you mean 'nose'?"
@@ -18,7 +20,8 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     """
     options = [str(option) for option in options]
     near = get_close_matches(word, options, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(options)}"
+    more = f" and {len(options) - _LISTED} more" if len(options) > _LISTED else ""
+    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(options[:_LISTED])}{more}"
 
 
 def check_choice(key: str, value: object, options: Iterable[object]) -> None:

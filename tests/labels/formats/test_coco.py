@@ -230,7 +230,7 @@ def test_two_entries_of_one_file_name_are_refused_or_both_skipped(tmp_path: Path
 def test_edges_that_join_no_keypoints_are_left_out(tmp_path: Path, edges: list[Any]) -> None:
     labels = read_labels(written(tmp_path, changed("categories", 0, "skeleton", to=edges)))
     assert labels.skeleton.edges == (("nose", "tail"),) and labels.unused == {
-        "edges of category horse, which do not join keypoints counted from 1 (set data.edges)": len(edges)
+        "edges of categories, which do not all join keypoints counted from 1 (set data.edges)": len(edges)
     } | {key: count for key, count in labels.unused.items() if "edges" not in key}
 
 

@@ -133,7 +133,7 @@ def parse_category(entry: Entry, unused: Counter[str]) -> Category:
         for pair in pairs
     )
     if not all(known):  # counted from 0, perhaps: then none of them is right
-        unused[f"edges of category {name}, which do not join keypoints counted from 1 (set data.edges)"] = len(pairs)
+        unused["edges of categories, which do not all join keypoints counted from 1 (set data.edges)"] += len(pairs)
         pairs = []
     return Category(name, keypoints, tuple((names[a], names[b]) for a, b in pairs))
 
