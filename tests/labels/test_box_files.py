@@ -61,6 +61,8 @@ def test_categories_are_those_of_the_training(tmp_path: Path) -> None:
     assert of(tmp_path, f"{header}a.png,rat,1,2,3,4\na.png,mouse,0,0,1,1\n", categories=["rat"]) == {
         "a.png": [[1, 2, 3, 4]]
     }
+    text = "image,name,class,confidence,x1,y1,x2,y2\na.png,mouse,0,.9,1.5,2.5,3.5,4.5\n"  # Ultralytics
+    assert of(tmp_path, text, categories=["mouse"]) == {"a.png": [[1, 2, 3, 4]]}
 
 
 def test_a_table_of_points_has_boxes_of_subjects(tmp_path: Path) -> None:
@@ -76,7 +78,7 @@ def test_a_table_of_points_has_boxes_of_subjects(tmp_path: Path) -> None:
     [
         (BOXES, r"(?s)image_id 7 is the id of no image known here.*\npredict with source= the COCO file"),
         ([{"image_id": "a.png", "bbox": [0, 0, 1]}], r"box 1: bbox holds 3 values"),
-        ([{"image_id": "a.png"}], r"box 1: bbox holds None"),
+        ([{"image_id": "a.png"}], r"box 1: it has image_id, and no bbox; give it x, y, width and height"),
         ([{"image_id": "77", "bbox": [0, 0, 1, 1]}], "box 1: image_id 77 is the id of no image known here"),
         (
             {"images": [*IMAGES, {"id": "7", "file_name": "c.png"}], "annotations": []},
@@ -132,6 +134,7 @@ SUMMARY = [
         "filename,width,height,class,xmin,ymin,xmax,ymax\nv/a.png,30,20,mouse,1,2,11,7\nv/a.png,30,20,mouse,3,4,13,9",
         "image,x,y,w,h\nv/a.png,1,2,10,5\nv\\a.png,3,4,10,5",
         "image;x1;y1;x2;y2\nv/a.png;1;2;11;7\nv/a.png;3;4;13;9",
+        "x_min,y_min,x_max,y_max,image\n1,2,11,7,v/a.png\n3,4,13,9,v/a.png",
     ],
 )
 def test_every_form_counts_from_the_corner(tmp_path: Path, content: Any) -> None:

@@ -34,7 +34,12 @@ Box = tuple[str, str, Edges]
 
 # Titles of columns of a table: our edges, edges that count from the corner of the image, and a corner with sizes.
 _OWN = ("box_left", "box_top", "box_right", "box_bottom")
-_CORNERS = (("xmin", "ymin", "xmax", "ymax"), ("x1", "y1", "x2", "y2"), ("left", "top", "right", "bottom"))
+_CORNERS = (
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("x_min", "y_min", "x_max", "y_max"),
+    ("x1", "y1", "x2", "y2"),
+    ("left", "top", "right", "bottom"),
+)
 _SIZES = (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top", "width", "height"))
 
 # Keys of an image in JSON; the first that an entry has is taken.
@@ -57,7 +62,7 @@ def detections(
     keypoints; a JSON list of image_id and bbox, or of images and their boxes (left, top, right, bottom, as torchvision
     returns them), or an object of these by image, also with Ultralytics' entries of name and box. Numbers of images are
     ids in `image_file`; YOLO's fractions, and names without suffix, need the folder of the images. x1, y1, x2, y2 are a
-    box unless `keypoints` are named 1 and 2.
+    box unless `keypoints` are named 1 and 2, and x_min, ... unless they are named min and max.
     """
     if path.is_dir():
         return _of_yolo(path, images, errors) if _is_yolo(path) else None
@@ -169,7 +174,8 @@ def _image(fields: _Entry, names: Mapping[int | str, str], images: Path | None) 
 
 def _edges(fields: _Entry) -> Edges | None:
     """Return the edges of an entry's box; None for one without area."""
-    box = fields.get("bbox", fields.get("box"))
+    if (box := fields.get("bbox", fields.get("box"))) is None:
+        raise ValueError(f"it has {', '.join(map(str, fields))[:100]}, and no bbox; give it x, y, width and height")
     if isinstance(box, dict):
         box = [box.get(key) for key in ("x1", "y1", "x2", "y2")]
     elif not fields.get("corners"):
@@ -224,9 +230,10 @@ def _fits(rows: list[list[str]]) -> bool:
 
 
 def _are_corners(head: bytes, keypoints: Sequence[str]) -> bool:
-    """Return whether x1, y1, x2, y2 are the only such columns, and no keypoints of a model."""
+    """Return whether x1, y1, x2, y2 or x_min, ... are the only such columns, and no keypoints of a model."""
     first = head.split(b"\n", 1)[0].lower()
-    return b"x2" in first and b"x3" not in first and not {"1", "2"} <= {*keypoints}
+    numbered = b"x2" in first and b"x3" not in first and not {"1", "2"} <= {*keypoints}
+    return numbered or (b"x_max" in first and not {"min", "max"} <= {*keypoints})
 
 
 def _columns_of(header: Sequence[str]) -> tuple[str, ...] | None:
@@ -241,7 +248,9 @@ def _of_table(path: Path, errors: RowErrors, unused: Counter[str]) -> list[Box]:
     titles = _columns_of(header)
     assert titles is not None
     edges = [header.index(title) for title in titles] if titles != _OWN else []
-    columns = csv_columns.subject_columns(str(path), rows[0][1], edges)
+    if {"class", "name"} <= {*header}:  # Ultralytics' number and name of a category
+        header = ["class_id" if title == "class" else "category" if title == "name" else title for title in header]
+    columns = csv_columns.subject_columns(str(path), header, edges)
     boxes: list[Box] = []
     for line, cells in rows[1:]:
         with errors.row(f"line {line}"):
