@@ -92,6 +92,16 @@ def test_what_is_no_point_costs_its_field_or_its_row(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_value_must_be_is_no_way_out() -> None:
+    errors = RowErrors("labels.csv")
+    for line in range(4):
+        with errors.row(f"line {line}"):
+            if line > 2:
+                raise ValueError("v is 7; it must be 0, 1 or 2")
+    with pytest.raises(ValueError, match=r"v is 7; it must be 0, 1 or 2: correct it, or leave it out by"):
+        errors.raise_or_warn()
+
+
 def test_a_way_out_of_all_rows_is_said_once_and_no_row_counts_twice() -> None:
     errors = RowErrors("labels.csv")
     for step in ("parsed", "searched"):

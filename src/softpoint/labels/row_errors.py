@@ -182,6 +182,7 @@ class RowErrors:
         if not hint and len(own) == 1:  # said once for all
             (hint,) = own
             lines = [line.removesuffix(f"; {hint}") for line in lines]
+            hint += f": correct {it}" if hint.startswith("it must ") else ""
         way_out = ", or ".join(filter(None, [hint, f"leave {it} out by data.on_error=skip" if advised else ""]))
         if len(errors) == 1:
             return f"{self.source} {lines[0]}; {way_out}"
