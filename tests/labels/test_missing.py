@@ -141,18 +141,17 @@ def test_a_subject_of_marks_alone_is_left_out_beside_others(tmp_path: Path) -> N
 
 
 def test_repeated_coordinates_are_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    rows = [f"{i}.png,{i},{i % 7},{5 if i < 6 else i},4" for i in range(9)]
+    rows = [f"{i}.png,{i},{i % 7},{5.12345678 if i < 6 else i},4" for i in range(9)]
     path = written(tmp_path, "\n".join(["image,nose_x,nose_y,tail_x,tail_y", *rows]))
     images(tmp_path, read_labels(path))
     ((keypoint, point, subjects),) = repeated_points(read_labels(path))
-    assert (keypoint, point.tolist(), subjects.tolist()) == (1, [5, 4], [0, 1, 2, 3, 4, 5])
+    assert (keypoint, point.tolist(), subjects.tolist()) == (1, [5.12345678, 4], [0, 1, 2, 3, 4, 5])
     with caplog.at_level(logging.WARNING):
         load_labels(LabelSource(path))
-    assert "tail is at exactly (5, 4) in 6 images; if that means that it is missing, set 'data.missing=[[5,4]]'" in (
-        caplog.text
-    )
+    assert "tail is at exactly (5.12345678, 4) in 6 images; if that means that it is missing," in caplog.text
+    assert "set 'data.missing=[[5.12345678,4]]'" in caplog.text  # which a rounded number would not match
     caplog.clear()
-    assert (load_labels(LabelSource(path, missing=[[5, 4]])).labels.visibility[:6, 1] == 0).all()
+    assert (load_labels(LabelSource(path, missing=[[5.12345678, 4]])).labels.visibility[:6, 1] == 0).all()
 
 
 def test_a_rare_mark_is_found_where_it_stands_alone_in_several_videos() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from softpoint.audit.report import Example, Finding, KeypointCounts, finding_of
-from softpoint.labels.missing import repeated_points
+from softpoint.labels.missing import exact_point, repeated_points
 from softpoint.labels.schema import OCCLUDED, Labels
 from softpoint.labels.validate import outside_points, pages_of_whole_files, repeated_subjects
 
@@ -114,7 +114,7 @@ def _constant(labels: Labels) -> list[Finding]:
     examples = []
     for k, position, rows in repeated_points(labels):
         labeled = int((labels.visibility[:, k] > 0).sum())
-        value = f"{labels.skeleton.names[k]} is at exactly ({_xy(position)}) in {len(rows)} of {labeled}"
+        value = f"{labels.skeleton.names[k]} is at exactly ({exact_point(position)}) in {len(rows)} of {labeled}"
         examples.append(_subject(labels, int(rows[0]), value, (k,)))
     advice = "none needed for a fixed mark; if they mean that the point is missing, list them in data.missing"
     return finding_of("constant", "warning", "keypoints at exactly one position in many images", examples, advice)

@@ -18,7 +18,7 @@ from softpoint.labels.box_files import read_boxes
 from softpoint.labels.boxes import BOX_SOURCES, matched_boxes, subject_boxes
 from softpoint.labels.groups import with_groups
 from softpoint.labels.label_sets import Paths, as_paths, read_sets, source_name
-from softpoint.labels.missing import Missing, marks_of, repeated_points
+from softpoint.labels.missing import Missing, exact_point, marks_of, repeated_points
 from softpoint.labels.plane import Plane
 from softpoint.labels.row_errors import RowError, RowErrors
 from softpoint.labels.schema import ABSENT, Labels, select_labels
@@ -163,11 +163,11 @@ def _load(
     labels = with_groups(labels, group)
     if images is not None:
         labels = _of_images(labels, images)
-    for k, (x, y), rows in repeated_points(labels):
+    for k, point, rows in repeated_points(labels):
+        text = exact_point(point)
         _log.warning(
-            "%s: %s is at exactly (%g, %g) in %d images; if that means that it is missing,"
-            " set 'data.missing=[[%g,%g]]'",
-            *(labels.source, labels.skeleton.names[k], x, y, len(rows), x, y),
+            "%s: %s is at exactly (%s) in %d images; if that means that it is missing, set 'data.missing=[[%s]]'",
+            *(labels.source, labels.skeleton.names[k], text, len(rows), text.replace(" ", "")),
         )
     return usable_labels(labels, image_folder, source, errors)
 

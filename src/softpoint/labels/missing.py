@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from softpoint.labels.csv_io import exact
 from softpoint.labels.schema import UNLABELED, Labels
 from softpoint.paths import normalize_path
 
@@ -71,6 +72,15 @@ def without_marks(labels: Labels, missing: Missing = "auto") -> Labels:
             kept.append(subject)
             images.add(image)
     return replace(labels, subjects=tuple(kept), unused=unused)
+
+
+def exact_point(point: np.ndarray) -> str:
+    """Return the coordinates of a point as `data.missing` has to list them: with all digits.
+
+    >>> exact_point(np.array([5.0, 0.12345678]))
+    '5, 0.12345678'
+    """
+    return ", ".join(exact(value).removesuffix(".0") for value in point.tolist())
 
 
 def repeated_points(labels: Labels) -> list[tuple[int, np.ndarray, np.ndarray]]:
