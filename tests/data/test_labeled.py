@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from helpers.data import labeled_data, new_labeled_data, same
+from helpers.labels import images, written
 from helpers.training import spoil, write_labels
 from softpoint.data import LabeledData
 from softpoint.data.augment import Augment
 from softpoint.data.stored_splits import unpack_splits
 from softpoint.functional import transform_points
+from softpoint.labels.formats import read_labels
 from softpoint.labels.split import SPLITS, write_splits
 
 
@@ -217,6 +219,15 @@ def test_unlabeled_may_mean_absent(folder: Path) -> None:
     plain, absent = opened(folder), opened(folder, unlabeled="absent")
     assert not plain.has_hidden_points and absent.has_hidden_points
     np.testing.assert_array_equal(absent.labels.visibility == -1, plain.labels.visibility == 0)
+
+
+def test_one_state_of_all_points_is_nothing_to_learn(tmp_path: Path) -> None:
+    rows = [f"{i}.png,4,5,1,6,7,1" for i in range(9)]  # as tools write that state labeled points by 1 alone
+    path = written(tmp_path, "\n".join(["image,a_x,a_y,a_visibility,b_x,b_y,b_visibility", *rows]))
+    images(tmp_path, read_labels(path))
+    assert not labeled_data(path).has_hidden_points
+    written(tmp_path, path.read_text().replace("4,5,1", "4,5,2"))
+    assert labeled_data(path).has_hidden_points
 
 
 def test_persons_of_coco_return_to_original_pixels(data_root: Path) -> None:

@@ -30,7 +30,7 @@ from softpoint.labels.formats import check_exists
 from softpoint.labels.groups import divided_groups
 from softpoint.labels.label_sets import as_paths
 from softpoint.labels.load import LabelSource, LoadedLabels, load_labels
-from softpoint.labels.schema import ABSENT, OCCLUDED, Labels
+from softpoint.labels.schema import UNLABELED, Labels
 from softpoint.labels.split import Split, images_of, split_labels, write_splits
 from softpoint.paths import write_text
 from softpoint.suggest import check_choice
@@ -178,8 +178,8 @@ class LabeledData(KeypointData):
 
     @property
     def has_hidden_points(self) -> bool:
-        """True where training labels hold occluded or absent points beside the visible ones."""
-        return bool(np.isin(self.labels.visibility[self.splits["train"]], (OCCLUDED, ABSENT)).any())
+        """True where training labels tell points of several states apart: visible, occluded or absent."""
+        return len({*np.unique(self.labels.visibility[self.splits["train"]])} - {UNLABELED}) > 1
 
     @property
     def plane(self) -> Plane | None:
