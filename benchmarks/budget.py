@@ -25,7 +25,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from rounds import QUIET, test_error
-from softpoint.cli.hydra_errors import CONFIGS
+from softpoint.cli.command_line import CONFIGS
 from softpoint.studies.markdown import hardware, update_page
 from softpoint.training import keypoint_loss
 from softpoint.training.step_time import random_batch, training_step

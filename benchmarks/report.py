@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from softpoint.cli.hydra_errors import CONFIGS
+from softpoint.cli.command_line import CONFIGS
 from softpoint.machine import cores, processor
 from softpoint.studies.timing import Work, rates_in_turns
 

@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 from frozen import FrozenSet
 from planted import KINDS, Planted, plant
 from report import parser, print_machine
-from softpoint.cli.hydra_errors import CONFIGS
+from softpoint.cli.command_line import CONFIGS
 from softpoint.evaluation import Results
 from softpoint.evaluation.eval_sets import EvaluationSet
 from softpoint.evaluation.predict import join_labels

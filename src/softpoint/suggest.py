@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from difflib import get_close_matches
 
 _LISTED = 40  # of the options that a message names
@@ -19,9 +19,27 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     'choose from nose, tail'
     """
     options = [str(option) for option in options]
-    near = get_close_matches(word, options, n=1, cutoff=0.5)
+    near = nearest(word, options)
+    return f"did you mean {near[0]!r}?" if near else choose_from(options)
+
+
+def choose_from(options: Sequence[str]) -> str:
+    """A phrase that ends an error message: the options, of many the first.
+
+    >>> choose_from(["nose", "tail"])
+    'choose from nose, tail'
+    """
     more = f" and {len(options) - _LISTED} more" if len(options) > _LISTED else ""
-    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(options[:_LISTED])}{more}"
+    return f"choose from {', '.join(options[:_LISTED])}{more}"
+
+
+def nearest(word: str, options: Iterable[str]) -> list[str]:
+    """Return the option that a word is a misspelling of, if there is one.
+
+    >>> nearest("nsoe", ["nose", "tail"]), nearest("wing", ["nose", "tail"])
+    (['nose'], [])
+    """
+    return get_close_matches(word, [*options], n=1, cutoff=0.5)
 
 
 def check_choice(key: str, value: object, options: Iterable[object]) -> None:

@@ -70,7 +70,7 @@ def test_a_key_of_an_earlier_version_is_refused_with_the_way_out(start: Callable
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_lists_the_groups_that_the_command_chooses_from(start: Callable, command: str) -> None:
     ending = start(command, "--help")
-    assert ending.code == 0 and f"softpoint {command} " in ending.out, ending.err
+    assert not ending.code and f"softpoint {command} " in ending.out, ending.err
     assert [line for line in ending.out.splitlines() if len(line) > 100] == []
     groups_part = ending.out.partition("\nConfig (")[0].replace(",\n  ", ", ")
     listed = dict(re.findall(r"^(\w+): ((?:[\w+]+, )*[\w+]+)$", groups_part, re.MULTILINE))
@@ -80,6 +80,10 @@ def test_help_lists_the_groups_that_the_command_chooses_from(start: Callable, co
         trains = command in ("resume", "crossval", "curve", "compare", "tune")
         choices = compose("train" if trains else command, return_hydra_config=True).hydra.runtime.choices
     groups = {group.partition("@")[0] for group in choices if not group.startswith("hydra")}
+    hidden = {"name", "epochs", "augment", "datamodule"} - (
+        {"name", "epochs", "augment"} if command == "train" else set()
+    )
+    assert not {line.partition(":")[0] for line in ending.out.partition("\nConfig (")[2].splitlines()} & hidden
     if trains or command == "train":  # studies take the groups of the trainings
         assert set(listed) == groups | {"loss", *(["study"] if command == "compare" else [])}
     elif command in ("fetch", "weights"):  # whose `list` shows more
@@ -98,21 +102,63 @@ def test_help_lists_the_groups_that_the_command_chooses_from(start: Callable, co
         (["crossval", "data=custom", "--help", "data.mode"], "mode: image                   # one subject per image,"),
         (["compare", "--help", "on"], "on: null                      # a name of data=NAME"),
         (["crossval", "--help", "folds"], "folds: 5                      # each is tested once"),
+        (["train", "--help", "data.labels"], "With data=custom:\n\nlabels: ???                   # a label file"),
+        (["train", "--help", "loss", "head"], "\n\nhead (choose with head=OPTION)"),
+        (["resume", "RUN", "--help"], "softpoint resume outputs/NAME/DATE minutes=30"),
+        (["resume", "--help", "minutes"], "minutes: null                 # train for so many minutes"),
     ],
 )
 def test_help_keeps_the_comments_of_the_config(start: Callable, words: list[str], text: str) -> None:
     ending = start(*words)
-    assert ending.code == 0 and text in f"\n{ending.out}", ending.out
+    assert not ending.code and text in f"\n{ending.out}", ending.out
 
 
-def test_help_of_what_a_command_does_not_have_names_the_nearest(start: Callable) -> None:
-    ending = start("train", "--help", "dta")
-    assert ending.code == 1 and "--help dta: no such group or key; did you mean 'data'?" in ending.err
+@pytest.mark.parametrize(
+    ("command", "topic", "message"),
+    [
+        ("train", "dta", "did you mean 'data'?"),
+        ("train", "lr", "did you mean 'optimizer.lr'?"),
+        ("train", "labels", "did you mean 'data.labels'? It comes with data=custom."),
+        ("predict", "backbone", "choose from ckpt, source, window,"),  # no group that it chooses from
+        ("explore", "augment", "did you mean 'data.augment'?"),
+        ("train", "loss.visibility._target_", "choose from loss, weight"),
+    ],
+)
+def test_help_of_what_a_command_does_not_have_names_the_nearest(
+    start: Callable, command: str, topic: str, message: str
+) -> None:
+    ending = start(command, "--help", topic)
+    assert ending.code == 1 and f"error: --help {topic}: unknown key {topic!r}; {message}" in ending.err, ending.err
+    assert "_target_" not in ending.err.partition(";")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["help", "predict", "device"], "device: cpu"),
+        (["--help", "predict", "device"], "device: cpu"),
+        (["--help", "predct"], "did you mean 'predict'?"),
+        (["predict", "--cfg"], "error: --cfg needs a value"),
+        (["predict", "data.labels=1"], "unknown key 'data.labels'; choose from ckpt"),
+        (["train", "labels=1"], "unknown key 'labels'; did you mean 'data.labels'? It comes with data=custom."),
+    ],
+)
+def test_help_and_keys_are_found_as_they_are_often_typed(start: Callable, words: list[str], expected: str) -> None:
+    ending = start(*words)
+    assert expected in ending.out + ending.err
+
+
+def test_every_option_of_a_group_says_what_it_is() -> None:
+    for path in CONFIGS.glob("[!_]*/*.yaml"):
+        first = next(line for line in path.read_text().splitlines() if "@package" not in line)
+        assert first.startswith("# "), path
 
 
 @pytest.mark.parametrize("flags", [[], ["--cfg", "job"]])
 def test_a_misspelled_group_is_named_also_where_the_config_is_printed(start: Callable, flags: list[str]) -> None:
-    assert start("train", "dta.labels=x", *flags).err == "error: unknown key 'dta.labels'; did you mean 'data.labels'?"
+    assert start("train", "dta.labels=x", *flags).err == (
+        "error: unknown key 'dta.labels'; did you mean 'data.labels'? It comes with data=custom."
+    )
 
 
 def test_comments_of_a_config_are_those_of_its_keys() -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from helpers.training import composed, tiny
 from softpoint.cli import main
-from softpoint.cli.hydra_errors import CommandLine, leave
+from softpoint.cli.command_line import CommandLine
+from softpoint.cli.hydra_errors import leave
 from softpoint.cli.processes import train_in_processes
 from softpoint.training.ending import exit_on_signals
 

@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from helpers.training import CONFIGS, composed
-from softpoint.cli.hydra_errors import CommandLine
+from softpoint.cli.command_line import CommandLine
 from softpoint.cli.resume import arguments
 from softpoint.cli.stored_run import absolute, keep_words, newest_run, stored_words
 from softpoint.paths import LOCK

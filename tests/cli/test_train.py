@@ -101,7 +101,7 @@ def test_the_printed_command_predicts_where_it_is_typed(
     [
         ("scripts/train.py", "{python} scripts/predict.py"),
         ("../my folder/train.py", "softpoint predict"),  # which is no script of this repository
-        ("/x/softpoint/cli/__main__.py", "{python} -m softpoint.cli predict"),
+        ("/x/softpoint/__main__.py", "{python} -m softpoint predict"),
         ("/nowhere/bin/softpoint", "/nowhere/bin/softpoint predict"),
         ("softpoint", "softpoint predict"),
     ],

@@ -61,10 +61,10 @@ def main(command: str | None = None) -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace", line_buffering=True)  # a log shows a line when it is printed
     words = sys.argv[1:]
-    if command is None and words[:1] == ["help"]:
-        words = [*words[1:], "--help"]
+    if command is None and words[1:] and words[0] in ("help", "-h", "--help"):
+        words = [words[1], "--help", *words[2:]]
     if command is None:
-        if not words or words[0] in ("-h", "--help"):
+        if not words or words[0] in ("help", "-h", "--help"):
             print(HELP, *(f"  {name:<10}{line}" for name, line in COMMANDS.items()), sep="\n")
             return
         if words[0] == "--version":
@@ -105,6 +105,8 @@ def join_flags(words: Sequence[str]) -> list[str]:
             sys.exit(f"error: unknown option {word!r}; {did_you_mean(word, (*FLAGS, *VALUED))}")
         else:
             joined.append(word)
+    if joined and joined[-1] in VALUED:
+        sys.exit(f"error: {joined[-1]} needs a value behind it")
     for flag, equals, kind in (word.partition("=") for word in joined if word.startswith(("--cfg=", "-c="))):
         if kind not in (kinds := ("job", "hydra", "all")):
             from softpoint.suggest import did_you_mean

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_errors import CommandLine, config_nodes
-from softpoint.suggest import did_you_mean
+from softpoint.cli.command_line import CommandLine, groups_of, public_keys
+from softpoint.cli.unknown_keys import options_with, unknown_key
 
 _WIDTH = 100
 # The settings of a training that matter first; data=custom has those that others lack.
@@ -21,21 +21,19 @@ _FIRST = ("data.labels", "data.images", "data.splits", "data.size", "data.batch_
 # Groups of a training, in the order of its help; `train` stands for them in a template.
 _GROUPS = ("data", "model", "backbone", "attention", "decoder", "head", "norm", "loss", "optimizer", "scheduler",
            "augment", "scene", "semi", "trainer", "callbacks", "logger", "experiment", "sweep")  # fmt: skip
-_HIDDEN = ("datamodule",)  # which repeats `data`
 
 
-def command_help(line: CommandLine, topic: str = "") -> str:
-    """Return the help of a command as its arguments compose it, or of one group or key.
+def command_help(line: CommandLine, *topics: str) -> str:
+    """Return the help of a command as its arguments compose it, or of single groups and keys.
 
     Raises ValueError for a topic that the command does not have.
     """
-    cfg = line.composed(hydra=True)
-    texts = _explanations(line, cfg)
-    template = "" if topic else cfg.hydra.help.template
+    if topics:
+        return "\n\n".join(_topic_help(line, topic) for topic in topics)
+    cfg, texts = _explained(line)
+    template = cfg.hydra.help.template
     del cfg.hydra
-    if topic:
-        return _topic_help(line, cfg, texts, topic)
-    return Template(template).safe_substitute(CONFIG="\n".join(_rows(cfg, texts)))
+    return Template(template).safe_substitute(CONFIG="\n".join(_rows(cfg, texts))).rstrip()
 
 
 def list_options(line: CommandLine, *groups: str) -> str:
@@ -46,12 +44,9 @@ def list_options(line: CommandLine, *groups: str) -> str:
 
 def first_settings(line: CommandLine) -> str:
     """Return the settings of a training that matter first, of data=custom where the chosen data has no labels."""
-    cfg = line.composed(hydra=True)
+    cfg, texts = _explained(line)
     if "labels" not in cfg.data:
-        flags = [word for word in line.words if word.startswith("-")]
-        line = CommandLine(line.config_name, [*flags, "data=custom"])
-        cfg = line.composed(hydra=True)
-    texts = _explanations(line, cfg)
+        cfg, texts = _explained(line.bare.choosing("data", "custom"))
     return "".join(f"{_row(f'{key}={_value(cfg, key)}', texts.get(key, ''))}\n" for key in _FIRST)
 
 
@@ -77,8 +72,9 @@ def comments(text: str) -> dict[str, str]:
     return found
 
 
-def _explanations(line: CommandLine, cfg: DictConfig) -> dict[str, str]:
-    """Return the comments of all files of a config, by the keys that these have in it."""
+def _explained(line: CommandLine) -> tuple[DictConfig, dict[str, str]]:
+    """Return a config, with Hydra's own keys, and the comments of its files by the keys that these have in it."""
+    cfg = line.visible()
     found = comments((line.folders[0] / f"{line.config_name}.yaml").read_text(encoding="utf-8"))
     chosen = {str(group): [option] for group, option in cfg.hydra.runtime.choices.items() if isinstance(option, str)}
     # Of a group of which several are chosen, each has its own key.
@@ -89,7 +85,7 @@ def _explanations(line: CommandLine, cfg: DictConfig) -> dict[str, str]:
         for text in _files(line, group, options):
             prefix = "" if text.startswith("# @package _global_") else f"{package or group.replace('/', '.')}."
             found |= {f"{prefix}{key}": comment for key, comment in comments(text).items()}
-    return found
+    return cfg, found
 
 
 def _files(line: CommandLine, group: str, options: Sequence[str]) -> Iterator[str]:
@@ -102,14 +98,18 @@ def _files(line: CommandLine, group: str, options: Sequence[str]) -> Iterator[st
             yield text
 
 
-def _topic_help(line: CommandLine, cfg: DictConfig, texts: dict[str, str], topic: str) -> str:
-    known = [name for name, _ in config_nodes(cfg)]
-    if topic not in known and "train" in cfg and isinstance(cfg.train, Sequence):  # a study, of trainings
-        return command_help(CommandLine("train", list(cfg.train)), topic)
-    options = line.options(topic)
+def _topic_help(line: CommandLine, topic: str) -> str:
+    cfg, texts = _explained(line)
+    groups, known = groups_of(cfg), public_keys(cfg)
+    del cfg.hydra
+    if topic not in (*known, *groups) and "train" in cfg:  # a study, of trainings
+        return _topic_help(CommandLine("train", list(cfg.train)), topic)
+    options = line.options(topic) if topic in groups else []
     if topic not in known and not options:
-        groups = [path.name for path in line.folders[0].iterdir() if path.is_dir()]
-        raise ValueError(f"--help {topic}: no such group or key; {did_you_mean(topic, [*groups, *known])}")
+        group, *_ = topic.split(".")
+        if others := options_with(topic, line):  # such as a key of data=custom
+            return f"With {group}={others[0]}:\n\n{_topic_help(line.choosing(group, others[0]), topic)}"
+        raise ValueError(f"--help {topic}: {unknown_key(topic, line)}")
     rows = [f"{topic} (choose with {topic}=OPTION)\n"] if options else []
     rows += [_row(f"  {option}", _header(line, topic, option)) for option in options]
     if topic in known:
@@ -129,7 +129,7 @@ def _rows(node: Any, texts: dict[str, str], prefix: str = "", only: str = "", de
     """Yield the lines of a config with their comments; what instantiates objects is left out."""
     for key in sorted(node, key=lambda key: not depth and OmegaConf.is_dict(node._get_node(key))):
         name, below = f"{prefix}{key}", node._get_node(key)
-        if str(key).startswith("_") or name in _HIDDEN or (only and key != only):
+        if str(key).startswith("_") or (only and key != only):
             continue
         is_group = OmegaConf.is_dict(below) and not (below._is_interpolation() or below._is_missing())
         if is_group and not below._is_none() and len(below):

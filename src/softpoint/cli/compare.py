@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_errors import CONFIGS, key_of
+from softpoint.cli.command_line import CONFIGS, key_of
 from softpoint.cli.overrides import (
     check_folder_names,
     fold_overrides,

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_errors import CONFIGS
+from softpoint.cli.command_line import CONFIGS
 from softpoint.paths import data_folders
 
 

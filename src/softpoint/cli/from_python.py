@@ -19,8 +19,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from softpoint.cli import run_folder
+from softpoint.cli.command_line import is_override, key_of
 from softpoint.cli.hydra_app import launch
-from softpoint.cli.hydra_errors import is_override, key_of
 from softpoint.cli.overrides import override_value
 from softpoint.cli.processes import has_several, train_in_processes
 from softpoint.cli.train import train as train_here

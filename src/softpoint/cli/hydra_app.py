@@ -21,16 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli import run_folder
 from softpoint.cli.command_help import command_help, first_settings, list_options
-from softpoint.cli.hydra_errors import (
-    CONFIGS,
-    CommandLine,
-    check_config_folders,
-    check_keys,
-    check_renamed,
-    is_override,
-    key_of,
-    leave,
-)
+from softpoint.cli.command_line import CONFIGS, CommandLine, is_override, key_of
+from softpoint.cli.hydra_errors import check_config_folders, check_keys, check_renamed, leave
 from softpoint.suggest import quoted
 
 # Keys whose value is a path or a name, of every command and of single ones.
@@ -120,7 +112,7 @@ def launch(command: str, words: Sequence[str]) -> Any:
             check_keys(line)
             if _asks_for_help(words):
                 topics = [word for word in words if not (word.startswith("-") or is_override(word))]
-                print(command_help(line, *topics[:1]))
+                print(command_help(line, *topics))
                 return None
             # Hydra parses sys.argv, and takes no override behind a flag.
             sys.argv = [arguments[0], *sorted(words, key=lambda word: not is_override(word))]

@@ -6,79 +6,22 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from pathlib import Path
 from typing import Any, NoReturn
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from softpoint.cli.command_line import CONFIGS, MISTAKES, CommandLine, config_nodes, is_override
 from softpoint.cli.resource_errors import resource_message
-from softpoint.paths import find_data
+from softpoint.cli.unknown_keys import unknown_key
 from softpoint.renamed_keys import REMOVED_KEYS, RENAMED_KEYS, advice
 from softpoint.suggest import did_you_mean, without_data
 
-# In the package where a wheel was installed, at the top of the repository in a checkout.
-CONFIGS = next(folder for parent in (1, 3) if (folder := Path(__file__).resolve().parents[parent] / "configs").is_dir())
-# Registered where every command finds the configs. Public sets, and the splits that come with this package.
-OmegaConf.register_new_resolver("data_file", lambda path: str(find_data(path)), replace=True)
-OmegaConf.register_new_resolver(
-    "split_file", lambda name: str(CONFIGS.parent / f"data/splits/{name}.csv"), replace=True
-)
 # Launchers of Hydra and the extra that installs each.
 _LAUNCHERS = {"joblib": "joblib", "ray": "ray", "submitit": "slurm"}
 # A key or a group as Hydra reads it, with what adds or drops it.
 _KEY = re.compile(r"(\+{0,2}|~)[a-z_$][\w.$/-]*(@[\w.$/:-]*)?", re.ASCII | re.IGNORECASE)
-MISTAKES = (HydraException, OmegaConfBaseException, ValueError, OSError, ImportError)
-
-
-@dataclass(frozen=True)
-class CommandLine:
-    """A command's config and the arguments that change it."""
-
-    config_name: str
-    words: Sequence[str]
-
-    @property
-    def overrides(self) -> list[str]:
-        """The overrides of the config, without flags and without Hydra's own keys."""
-        return [word for word in self.words if is_override(word) and not hydras(word)]
-
-    @property
-    def folders(self) -> list[Path]:
-        """The folders that config groups are read from: the package's, then those of --config-dir."""
-        own = [value for flag, value in pairwise(self.words) if flag in ("--config-dir", "-cd")]
-        own += [word.partition("=")[2] for word in self.words if word.startswith("--config-dir=")]
-        return [CONFIGS, *(Path(folder).absolute() for folder in own)]
-
-    def options(self, group: str) -> list[str]:
-        """The names that a config group offers; none where there is no such group."""
-        return sorted({path.stem for folder in self.folders for path in (folder / group).glob("*.yaml") if group})
-
-    def compose(self, without: str = "") -> DictConfig | None:
-        """The config, less the overrides of one key; None where the rest does not compose."""
-        try:
-            return self.composed(without)
-        except MISTAKES:
-            return None
-
-    def composed(self, without: str = "", hydra: bool = False) -> DictConfig:
-        """The config, less the overrides of one key, and with Hydra's own keys on request."""
-        words = [word for word in self.overrides if key_of(word) != without]
-        search = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in self.folders[1:])}]"]
-        running = GlobalHydra.instance().hydra  # of a study, which goes on after a training that failed
-        GlobalHydra.instance().clear()
-        try:
-            with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-                words += search if self.folders[1:] else []
-                return compose(self.config_name, overrides=words, return_hydra_config=hydra)
-        finally:
-            GlobalHydra.instance().hydra = running
 
 
 def leave(error: Exception, line: CommandLine) -> NoReturn:
@@ -137,7 +80,7 @@ def explain(error: BaseException, line: CommandLine) -> str:
         options = line.options(match[1])
         return f"no {match[1]} is chosen; choose {match[1]}=OPTION from {', '.join(options)}" if options else message
     if match := re.search(r"Could not (?:override|delete from config\.) '([^']+)'", str(error)):
-        return _unknown_key(match[1].split("@")[0], line)
+        return unknown_key(match[1].split("@")[0], line)
     if isinstance(error, OverrideParseException):
         reason = next(line for line in error.message.splitlines() if not line.startswith("Error parsing"))
         key, equals, value = error.override.partition("=")
@@ -155,33 +98,6 @@ def explain(error: BaseException, line: CommandLine) -> str:
     where = re.search(r"full_key: (\S+)", str(error))
     plain = isinstance(cause, (ValueError, OSError, ImportError))
     return message if plain or where is None else f"{where[1]}: {message}"
-
-
-def is_override(word: str) -> bool:
-    """Return whether an argument is KEY=VALUE or ~KEY, and not a flag.
-
-    >>> is_override("+a=1"), is_override("~a"), is_override("--config-dir=a"), is_override("a")
-    (True, True, False, False)
-    """
-    return not word.startswith("-") and ("=" in word or word.startswith("~"))
-
-
-def key_of(word: str) -> str:
-    """Return the key or the group that an override changes.
-
-    >>> key_of("+data.limit=3"), key_of("~callbacks.ema"), key_of("scene@scenes.a=shapes")
-    ('data.limit', 'callbacks.ema', 'scene')
-    """
-    return word.lstrip("+~").split("=")[0].split("@")[0]
-
-
-def hydras(word: str) -> bool:
-    """Return whether an override is of Hydra's own config.
-
-    >>> hydras("hydra/launcher=joblib"), hydras("+hydra.sweep.dir=x"), hydras("hydrant=1")
-    (True, True, False)
-    """
-    return re.match(r"[+~]*hydra\b", word) is not None
 
 
 def _without_group(message: str, line: CommandLine) -> str:
@@ -223,49 +139,6 @@ def _no_key(word: str, line: CommandLine) -> str:
     )
 
 
-def _unknown_key(key: str, line: CommandLine) -> str:
-    """Name the nearest key of the config as the rest of the command line composes it, or the option that has it."""
-    if message := advice(key):
-        return message
-    group, _, below = key.partition(".")
-    owners = _owners(group, line)
-    if key in owners:
-        return f"unknown key {key!r}; {group}={owners[key]} has it"
-    config = line.compose(without=key)
-    if config is None:
-        return f"unknown key {key!r}, and not the only mistake: correct it first"
-    keys = [name for name, _ in config_nodes(config)] + [path.name for path in CONFIGS.iterdir() if path.is_dir()]
-    tops, (parent, _, leaf) = [name for name in dict.fromkeys(keys) if "." not in name], key.rpartition(".")
-    if elsewhere := [name for name in keys if name.rpartition(".")[2] == leaf]:
-        return f"unknown key {key!r}; {did_you_mean(elsewhere[0], elsewhere)}"
-    if below and group not in tops:
-        near = re.fullmatch(r"did you mean '(.+)'\?", did_you_mean(group, tops))
-        return f"unknown key {key!r}; " + (f"did you mean '{near[1]}.{below}'?" if near else did_you_mean(group, tops))
-    # The keys beside it, with this option or another one of the group.
-    beside = [name for name in [*keys, *owners] if name.rpartition(".")[0] == parent]
-    leaves = [name.rpartition(".")[2] for name in beside if not name.endswith("_")]
-    near = re.fullmatch(r"did you mean '(.+)'\?", did_you_mean(leaf, leaves or tops))
-    if near is None:
-        return f"unknown key {key!r}; {did_you_mean(leaf, dict.fromkeys(leaves) or tops)}"
-    suggestion = f"{parent}.{near[1]}".lstrip(".")
-    note = "" if suggestion in keys else f" It comes with {group}={owners[suggestion]}."
-    return f"unknown key {key!r}; did you mean {suggestion!r}?{note}"
-
-
-def _owners(group: str, line: CommandLine) -> dict[str, str]:
-    """The options of a group that have a key below it, by key; of a key without a value, the one that asks for it."""
-    owners: dict[str, str] = {}
-    asking: dict[str, str] = {}
-    for folder in line.folders:
-        for path in sorted((folder / group).glob("*.yaml")):
-            prefix = "" if path.read_text(encoding="utf-8").startswith("# @package _global_") else f"{group}."
-            for key, node in config_nodes(OmegaConf.load(path), prefix):
-                if key.startswith(f"{group}.") and key != f"{group}.defaults":
-                    owners[key] = f"{owners[key]} or {path.stem}" if key in owners else path.stem
-                    asking |= {key: path.stem} if node._is_missing() else {}
-    return owners | asking
-
-
 def _mistyped(line: CommandLine) -> list[str]:
     """The keys that the command line sets to a text where the config has a number, or to a value where it has keys."""
     suspects, config = [], line.compose()
@@ -287,14 +160,3 @@ def _value(config: DictConfig | None, key: str) -> Any:
         return None if config is None or "@" in key else OmegaConf.select(config, key)
     except OmegaConfBaseException:
         return None
-
-
-def config_nodes(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key below a config with its node; references are not followed."""
-    if not OmegaConf.is_dict(node):
-        return
-    for key in node:
-        value = node._get_node(key)
-        yield f"{prefix}{key}", value
-        if not value._is_interpolation() and not value._is_missing():
-            yield from config_nodes(value, f"{prefix}{key}.")

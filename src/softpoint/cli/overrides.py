@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_errors import CONFIGS, hydras, is_override, key_of
+from softpoint.cli.command_line import CONFIGS, hydras, is_override, key_of
 from softpoint.suggest import quoted, text_value
 
 # Keys that every study sets itself, and the way out.

@@ -41,7 +41,7 @@ def train_in_processes(folder: Path, more: Sequence[str] = (ALONE,)) -> None:
         f"--config-dir={source.path}" for source in running.runtime.config_sources if source.provider == "command-line"
     ]
     words = [*running.overrides.task, f"hydra.run.dir={quoted(folder)}", *own, "hydra.mode=RUN", *more]
-    command, lines = [sys.executable, "-m", "softpoint.cli", "train", *words], []
+    command, lines = [sys.executable, "-m", "softpoint", "train", *words], []
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             for line in process.stderr or ():

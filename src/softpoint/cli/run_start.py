@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_errors import CONFIGS
+from softpoint.cli.command_line import CONFIGS
 from softpoint.cli.shell import here
 from softpoint.cli.trust import announce_trust
 

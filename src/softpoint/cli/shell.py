@@ -31,7 +31,7 @@ def command(name: str) -> str:
     found = shutil.which("python")
     python = "python" if found and Path(found) == Path(sys.executable) else shlex.quote(sys.executable)
     if started.name == "__main__.py":
-        return f"{python} -m softpoint.cli {name}"
+        return f"{python} -m softpoint {name}"
     if started.suffix == ".py" and (scripts := [*started.parent.glob(f"{name}*.py")]):
         return f"{python} {shlex.quote(str(scripts[0]))}"
     if started.name == "softpoint" and shutil.which("softpoint") != str(started):

@@ -7,7 +7,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_errors import CommandLine, key_of
+from softpoint.cli.command_line import CommandLine, key_of
 from softpoint.cli.stored_run import config_folders, plain_values
 
 # Each run has these, so that no cell is empty where another run has another option or value.

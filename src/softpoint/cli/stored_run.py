@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_errors import CommandLine, hydras, key_of
+from softpoint.cli.command_line import CommandLine, hydras, key_of
 from softpoint.cli.overrides import override_value
 from softpoint.paths import LOCK
 

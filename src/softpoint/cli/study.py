@@ -20,7 +20,8 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from softpoint.cli.hydra_errors import MISTAKES, CommandLine, check_renamed, explain, key_of
+from softpoint.cli.command_line import MISTAKES, CommandLine, key_of
+from softpoint.cli.hydra_errors import check_renamed, explain
 from softpoint.cli.processes import has_several, train_in_processes
 from softpoint.cli.run_end import STUDY
 from softpoint.cli.run_folder import lock

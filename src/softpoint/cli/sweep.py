@@ -16,7 +16,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.hydra_errors import MISTAKES, CommandLine, explain
+from softpoint.cli.command_line import MISTAKES, CommandLine
+from softpoint.cli.hydra_errors import explain
 from softpoint.cli.processes import has_several, train_in_processes
 from softpoint.cli.run_folder import AUTO, held, lock
 from softpoint.cli.shell import command
