@@ -86,6 +86,15 @@ def test_lines_come_after_validations_and_minutes(
     assert capsys.readouterr().out == ""
 
 
+def test_the_bar_of_a_test_has_ended_when_its_table_is_printed(tmp_path: Path) -> None:
+    bar, ended = TerminalBar(), []
+    bar.progress = SimpleNamespace(stop=lambda: ended.append(True))
+    bar.on_test_epoch_end(None, None)
+    assert ended
+    names = [*composed("train", [], tmp_path).callbacks]
+    assert names.index("progress") < names.index("final_test")
+
+
 @pytest.mark.parametrize("words", [["~callbacks.progress"], ["trainer.enable_progress_bar=false"]])
 def test_one_setting_leaves_the_progress_out(words: list[str], tmp_path: Path) -> None:
     cfg = composed("train", ["trainer.accelerator=cpu", "logger=none", *words], tmp_path)

@@ -60,6 +60,9 @@ class TerminalBar(RichProgressBar):
         if self.progress is not None and self.is_enabled and self.train_progress_bar_id is not None:
             self.progress.update(self.train_progress_bar_id, description=epoch_text(trainer))
 
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stop_progress()  # before the table of the test is printed, which would begin in its line
+
 
 class ProgressLines(ProgressBar):
     """Prints a line after each validation and each minute; within a long validation and the test, those of `shown`.
