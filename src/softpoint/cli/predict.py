@@ -134,6 +134,7 @@ def live(predictor: Predictor, checkpoint: Checkpoint, cfg: DictConfig, plain: M
     from softpoint.inference.batch.live import predict_stream
     from softpoint.inference.batch.options import PredictOptions
     from softpoint.inference.batch.sources import colors_for_bands
+    from softpoint.progress import track
 
     given = {"formats": plain["formats"], "boxes": cfg.boxes, "explain": cfg.explain, "resume": cfg.resume}
     given["smoothing"] = cfg.smoothing not in (None, "none")
@@ -148,7 +149,7 @@ def live(predictor: Predictor, checkpoint: Checkpoint, cfg: DictConfig, plain: M
         print("this network was trained on crops of single subjects: it sees whole frames")
     lock_output(Path(cfg.output))
     options = PredictOptions(**{**plain, "boxes": None, "exif": "ignore", "scale": cfg.overlay.scale})
-    return predict_stream(predictor, Stream(cfg.source), options, Path(cfg.output), cfg.window)
+    return predict_stream(predictor, Stream(cfg.source), options, Path(cfg.output), cfg.window, track)
 
 
 def boxes_for(checkpoint: Checkpoint, path: str | None, source: Source) -> tuple[Path | None, Boxes | None]:

@@ -24,17 +24,18 @@ from softpoint.inference import load_predictor
 from softpoint.inference.batch.live import _Recorder, predict_stream
 from softpoint.inference.batch.options import PredictOptions
 from softpoint.inference.batch.stream import Item
+from softpoint.progress import track
 
 
 @pytest.fixture
 def predict(run: Path, tmp_path: Path) -> Any:
-    """Predicts a stream without a window; returns the line printed."""
+    """Predicts a stream; returns the line printed."""
     ckpt = run / "checkpoints" / "best.ckpt"
     predictor = reading_brightness(load_predictor(ckpt))
 
-    def go(place: str, **settings: Any) -> str:
+    def go(place: str, window: bool = False, **settings: Any) -> str:
         options = PredictOptions(**{"ckpt": ckpt, "batch_size": 16, **settings})
-        return predict_stream(predictor, Stream(place), options, tmp_path / "out", window=False)
+        return predict_stream(predictor, Stream(place), options, tmp_path / "out", window, track)
 
     return go
 
@@ -189,3 +190,18 @@ def test_frames_that_come_while_none_is_taken_are_left_out() -> None:
     taken.set()
     assert read.wait(60)
     assert numbers + [number for number, _ in newest] == [0, 9]
+
+
+def test_a_window_that_cannot_be_is_named_once_there_are_frames(
+    predict: Any, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setattr("softpoint.progress._PAUSE", 0.0)
+    film(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match="cannot be opened"):
+        predict(f"{address}/b.mp4", window=True)
+    assert capsys.readouterr().out == ""
+    predict(f"{address}/a.mp4", window=True)
+    printed = capsys.readouterr()
+    assert printed.out.startswith("no window (") and printed.out.count("\n") == 1
+    assert "predicting http://127.0.0.1:" in printed.err and "secret" not in printed.err

@@ -18,6 +18,7 @@ import numpy as np
 from softpoint.images.ffmpeg import pyav
 from softpoint.images.live import Stream
 from softpoint.images.video import VideoFrame
+from softpoint.inference.batch.job import Progress
 from softpoint.inference.batch.journal import Journal, row_dtype
 from softpoint.inference.batch.options import PredictOptions
 from softpoint.inference.batch.predictions import Predictions, Row, above_threshold, rounded
@@ -30,21 +31,31 @@ from softpoint.signals import handle
 from softpoint.viz import draw_subjects
 
 
-def predict_stream(predictor: Predictor, stream: Stream, options: PredictOptions, output: Path, window: bool) -> str:
+def predict_stream(
+    predictor: Predictor,
+    stream: Stream,
+    options: PredictOptions,
+    output: Path,
+    window: bool,
+    progress: Progress = lambda items, **_: items,
+) -> str:
     """Write predictions.csv, and labeled.mp4 with `video`, of the frames of a stream; return one line that names them.
 
-    `window` shows each frame with its points. Whatever ends it, the files hold the frames until then. Raises ValueError
-    where no frame comes.
+    `window` shows each frame with its points, and `progress` how many there were. Whatever ends it, the files hold the
+    frames until then. Raises ValueError where no frame comes.
     """
     dtype = row_dtype(len(predictor.skeleton), predictor.predicts_visibility, predictor.explain)
     journal = Journal(output / "predictions.partial", {"source": stream.name}, dtype, False)
     problems: list[str] = []
     try:
         with ExitStack() as held, stopping() as stopped:
-            shown = held.enter_context(closing(_Window(stream.name))) if window else None
+            shown: _Window | None = None
             recorder = held.enter_context(closing(_Recorder(output / "labeled.mp4"))) if options.video else None
             items = _items(stream, options.max_pixels, problems)
-            for item, predictions in held.enter_context(closing(predict_items(predictor, items, 1, keep=True))):
+            results = held.enter_context(closing(predict_items(predictor, items, 1, keep=True)))
+            for item, predictions in progress(results, description=f"predicting {stream.name}"):
+                if window and not item.number and (shown := _opened(stream.name)):
+                    held.enter_context(closing(shown))
                 journal.append(item, predictions)
                 canvas = _drawn(predictor, item, predictions, options) if shown or recorder else None
                 if recorder and canvas is not None:
@@ -161,24 +172,26 @@ class _Recorder:
                 self._encoder.flush()
 
 
+def _opened(title: str) -> _Window | None:
+    """Return a window where there is a display; else print why there is none."""
+    try:
+        import tkinter
+
+        return _Window(tkinter.Tk(), title)
+    except Exception as error:  # tkinter.TclError cannot be named where tkinter is missing
+        if not (isinstance(error, ImportError | RuntimeError) or type(error).__name__ == "TclError"):
+            raise
+        print(f"no window ({error}); the files are written all the same, Ctrl-C ends them", flush=True)
+        return None
+
+
 class _Window:
-    """A window with frames in it, where there is a display; else one printed line says why there is none."""
+    """A window of Tk with frames in it."""
 
-    def __init__(self, title: str) -> None:
-        self._root: Any = None
-        self._open = True
-        try:
-            import tkinter
+    def __init__(self, root: Any, title: str) -> None:
+        import tkinter
 
-            self._root = tkinter.Tk()
-        except (ImportError, RuntimeError) as error:
-            print(f"no window ({error}); the files are written all the same, Ctrl-C ends them")
-            return
-        except Exception as error:  # tkinter.TclError, which cannot be named where tkinter is missing
-            if type(error).__name__ != "TclError":
-                raise
-            print(f"no window ({error}); the files are written all the same, Ctrl-C ends them")
-            return
+        self._root, self._open = root, True
         self._root.title(f"{title}: Escape, q or Ctrl-C ends it")
         self._label = tkinter.Label(self._root, borderwidth=0)
         self._label.pack()
@@ -191,17 +204,13 @@ class _Window:
 
     def show(self, canvas: np.ndarray) -> bool:
         """Show a frame (H, W, 3); return False once the window is closed."""
-        if self._root is not None:
-            from PIL import Image, ImageTk
+        from PIL import Image, ImageTk
 
-            self._image = ImageTk.PhotoImage(
-                Image.fromarray(canvas), master=self._root
-            )  # kept, as Tk keeps no reference
-            self._label.configure(image=self._image)
-            self._root.update()
+        self._image = ImageTk.PhotoImage(Image.fromarray(canvas), master=self._root)  # Tk keeps no reference
+        self._label.configure(image=self._image)
+        self._root.update()
         return self._open
 
     def close(self) -> None:
         """Close the window."""
-        if self._root is not None:
-            self._root.destroy()
+        self._root.destroy()
