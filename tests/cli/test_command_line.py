@@ -102,7 +102,7 @@ def test_help_lists_the_groups_that_the_command_chooses_from(start: Callable, co
         (["crossval", "data=custom", "--help", "data.mode"], "mode: image                   # one subject per image,"),
         (["compare", "--help", "on"], "on: null                      # a name of data=NAME"),
         (["crossval", "--help", "folds"], "folds: 5                      # each is tested once"),
-        (["train", "--help", "data.labels"], "With data=custom:\n\nlabels: ???                   # a label file"),
+        (["train", "--help", "data.folder"], "With data=streaming:\n\nfolder: ???                   # or an address"),
         (["train", "--help", "loss", "head"], "\n\nhead (choose with head=OPTION)"),
         (["resume", "RUN", "--help"], "softpoint resume outputs/NAME/DATE minutes=30"),
         (["resume", "--help", "minutes"], "minutes: null                 # train for so many minutes"),

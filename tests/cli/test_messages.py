@@ -24,7 +24,7 @@ MISTAKES = {
     "trainer.max_epoch=3": r"unknown key 'trainer.max_epoch'; did you mean 'trainer.max_epochs'\?",
     "max_epochs=3": r"unknown key 'max_epochs'; did you mean 'trainer.max_epochs'\?",
     "data.lables=x": r"unknown key 'data.lables'; did you mean 'data.labels'\? It comes with .*custom.",
-    "data.labels=x": r"unknown key 'data.labels'; data=custom has it$",
+    "data.folder=x": r"unknown key 'data.folder'; data=streaming has it$",
     "data.keypoints=[a]": r"unknown key 'data.keypoints'; data=custom has it",
     "augment.rotate=3": r"unknown key 'augment.rotate'; augment=light or strong has it",
     "optimizer.momentum=0.9": r"unknown key 'optimizer.momentum'; optimizer=sgd has it",
