@@ -148,6 +148,26 @@ def test_help_and_keys_are_found_as_they_are_often_typed(start: Callable, words:
     assert expected in ending.out + ending.err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("predict ckpt=a source=[b,c]", "source=['b', 'c']: give one; softpoint predict --help source says"),
+        ("export ckpt=[a,b]", "ckpt=['a', 'b']: give one"),
+        ("demo softmax file={a:1}", "file={'a': 1}: give one"),
+        ("predict ckpt=a source=b images=no", "images=no: write true or false"),
+        ("inspect data.verify=off data.labels=a", "data.verify=off: write true or false"),
+        ("predict ckpt=a source=b formats=3", "no checkpoint at a"),
+    ],
+)
+def test_a_value_of_another_kind_is_named(
+    start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ending = start(*words.split())
+    assert ending.code == 1 and ending.err.startswith("error: ") and message in ending.err, ending.err
+    assert not [*tmp_path.iterdir()]
+
+
 def test_every_option_of_a_group_says_what_it_is() -> None:
     for path in CONFIGS.glob("[!_]*/*.yaml"):
         first = next(line for line in path.read_text().splitlines() if "@package" not in line)

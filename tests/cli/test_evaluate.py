@@ -149,7 +149,7 @@ def test_more_checkpoints_are_compared_with_the_first(
         (["ckpt={a:1}"], "give the path of one checkpoint, or [A,B,...]"),
         (["draws=2.5"], "draws=2.5: give a whole number from 0 on"),
         (["seed=-1"], "seed=-1: give a whole number from 0 on"),
-        (["device=gpu"], "device=gpu cannot be used here; choose auto, cpu"),
+        (["device=gpu"], "device=gpu cannot be used here; choose auto"),
         (["oks_sigmas=true"], "oks_sigmas=True must be positive"),
         (["oks_sigmas=[a,b,c,d]"], "oks_sigmas=['a', 'b', 'c', 'd'] must be positive"),
         (["nme_pair=ab"], "nme_pair=ab must name two keypoints"),

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from softpoint.cli import run_folder
 from softpoint.cli.command_help import command_help, first_settings, list_options
 from softpoint.cli.command_line import CONFIGS, CommandLine, is_override, key_of
-from softpoint.cli.hydra_errors import check_config_folders, check_keys, check_renamed, leave
+from softpoint.cli.hydra_errors import check_config_folders, check_flags, check_keys, check_renamed, leave
 from softpoint.suggest import quoted
 
 # Keys whose value is a path or a name, of every command and of single ones.
@@ -63,6 +63,9 @@ _TALKATIVE = ("httpx", "httpx2", "numexpr")
 _TRAININGS = {"train", "tune", "crossval", "compare", "curve"}
 _CHOOSE_DATA = {"data", "experiment", "--from", "--config-name", "-cn"}
 
+# Of the keys of single commands, those that also take a list.
+_LISTS = {"evaluate": {"ckpt"}, "convert": {"labels", "images"}, "suggest": {"labels", "images"}}
+
 # Registered where the functions of a command are found, for the processes of a launcher too.
 OmegaConf.register_new_resolver("run_folder", run_folder.run_folder, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("new_folder", run_folder.new_folder, use_cache=True, replace=True)
@@ -96,6 +99,8 @@ def launch(command: str, words: Sequence[str]) -> Any:
         sys.argv = arguments
         try:
             check_renamed(cfg)
+            _check_texts(command, cfg)
+            check_flags(cfg, line)
             if cfg.get("device") == "auto":
                 cfg.device = _best_device()
             results.append(module.main(cfg))
@@ -128,6 +133,13 @@ def launch(command: str, words: Sequence[str]) -> Any:
 def _asks_for_help(words: Sequence[str]) -> bool:
     """Return whether --help is of a config of this package; Hydra alone finds that of --config-name."""
     return bool({"--help", "-h"} & {*words}) and not any(word.startswith(("--config-name", "-cn")) for word in words)
+
+
+def _check_texts(command: str, cfg: DictConfig) -> None:
+    """Raise ValueError for a list where a command takes one path or name."""
+    for key in sorted(_TEXTS_OF.get(command, set()) - _LISTS.get(command, set())):
+        if OmegaConf.is_list(value := cfg.get(key)) or OmegaConf.is_dict(value):
+            raise ValueError(f"{key}={value}: give one; softpoint {command} --help {key} says what it may be")
 
 
 def _best_device() -> str:

@@ -9,10 +9,10 @@ import traceback
 from typing import Any, NoReturn
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from softpoint.cli.command_line import CONFIGS, MISTAKES, CommandLine, config_nodes, is_override
+from softpoint.cli.command_line import CONFIGS, MISTAKES, CommandLine, config_nodes, is_override, key_of
 from softpoint.cli.resource_errors import resource_message
 from softpoint.cli.unknown_keys import unknown_key
 from softpoint.renamed_keys import REMOVED_KEYS, RENAMED_KEYS, advice
@@ -52,6 +52,16 @@ def check_keys(line: CommandLine) -> None:
     for word in filter(is_override, line.words):
         if not _KEY.fullmatch(word.partition("=")[0]):
             raise ValueError(_no_key(word, line))
+
+
+def check_flags(cfg: DictConfig, line: CommandLine) -> None:
+    """Raise ValueError for a text such as no, which would count as true, where a config has true or false."""
+    for key in map(key_of, line.overrides):
+        if key == "deterministic" or key.startswith("trainer."):  # Lightning reads more, such as warn
+            continue
+        value = _value(cfg, key)
+        if isinstance(value, str) and isinstance(_value(line.compose(without=key), key), bool):
+            raise ValueError(f"{key}={value}: write true or false")
 
 
 def check_config_folders(line: CommandLine) -> None:
@@ -140,13 +150,15 @@ def _no_key(word: str, line: CommandLine) -> str:
 
 
 def _mistyped(line: CommandLine) -> list[str]:
-    """The keys that the command line sets to a text where the config has a number, or to a value where it has keys."""
+    """The keys that the command line sets to another kind of value than the config has: text, number, list, keys."""
     suspects, config = [], line.compose()
     for key in dict.fromkeys(word.lstrip("+~").split("=")[0] for word in line.overrides):
         value = _value(config, key)
         default = None if value is None else _value(line.compose(without=key), key)
         if isinstance(value, str) and isinstance(default, int | float):
             suspects.append(f"{key}={value} is no number, as {default} is")
+        elif isinstance(value, str | int | float) and isinstance(default, ListConfig):
+            suspects.append(f"{key}={value} is one value, and {key} is a list, such as [{value}]")
         elif isinstance(value, str | int | float) and isinstance(default, DictConfig):
             ways = [f"{key}.{name}" for name in map(str, default) if not name.startswith("_")][:3]
             ways += [f"drop it by '~{key}'"] if "_target_" in default else []

@@ -35,7 +35,7 @@ def main(cfg: DictConfig) -> None:
     from softpoint.labels.row_errors import first_few
     from softpoint.progress import track
 
-    output, formats = Path(cfg.output), [cfg.formats] if isinstance(cfg.formats, str) else list(cfg.formats or [])
+    output, formats = Path(cfg.output), list(cfg.formats or []) if OmegaConf.is_list(cfg.formats) else [cfg.formats]
     if cfg.resume and OmegaConf.is_interpolation(cfg, "output"):
         raise ValueError("resume=true needs output=FOLDER, that of the interrupted job")
     plain = {field.name: cfg[field.name] for field in fields(PredictOptions) if field.name in cfg}

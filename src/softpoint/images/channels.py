@@ -71,8 +71,8 @@ def fitted(pixels: np.ndarray, channels: Channels) -> np.ndarray:
         return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
     wanted = list(channels) if isinstance(channels, tuple) else channels
     raise RefusedError(
-        f"image {{path}} has {count} channel{'s' * (count > 1)}, which data.channels={wanted} does not read; set"
-        f" data.channels={count} if all images have as many, or remove it"
+        f"image {{path}} has {count} channel{'s' * (count > 1)}, which data.channels={wanted} does not read; remove"
+        f" it, or train with data.channels={count} if all images have as many"
     )
 
 

@@ -248,6 +248,6 @@ def check_device(device: str | torch.device) -> None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"device={device} cannot be used here; choose auto, cpu, or cuda where torch sees a GPU"
-        ) from error
+        best = best_device()
+        ways = "auto or cpu: torch sees no GPU (cuda, mps)" if best == "cpu" else f"auto, cpu or {best}"
+        raise ValueError(f"device={device} cannot be used here; choose {ways}") from error

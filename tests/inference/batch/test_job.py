@@ -226,8 +226,10 @@ def test_damaged_images_have_empty_rows_and_a_warning(predict: Any, tmp_path: Pa
     assert len(list((tmp_path / "out" / "images").iterdir())) == 4
     for path in source.iterdir():
         spoil(path)
+    caplog.clear()
     with pytest.raises(ValueError, match=r"none of the 5 images in source=.*in could be read"):
         predict(source)
+    assert "are kept in" not in caplog.text and not (tmp_path / "out" / "predictions.partial").exists()
 
 
 def test_a_truncated_video_is_warned_of(predict: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

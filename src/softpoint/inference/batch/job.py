@@ -67,7 +67,7 @@ class Job:
             return f"{source.path} is complete: {folder / 'predictions.csv'}"
         dtype = row_dtype(len(self.predictor.skeleton), self.predictor.predicts_visibility, self.predictor.explain)
         journal = Journal(partial_file, identity, dtype, self.options.resume)
-        complete = False
+        complete = unreadable = False
         try:
             video = self._predict(source, journal)
             predictions = self._predictions(source, journal)
@@ -77,9 +77,12 @@ class Job:
             facts = {"ckpt": str(self.options.ckpt), f"{source.kind}s": count, "errors": errors[:MAX_LISTED]}
             write_json(finished, {"job": identity | self.options.of_outputs(), **facts})
             complete = True
+        except UnreadableError:
+            unreadable = True
+            raise
         finally:
-            journal.close(discard=complete)
-            if journal.next and not complete:
+            journal.close(discard=complete or unreadable)
+            if journal.next and not (complete or unreadable):
                 message = "%d %ss are kept in %s; output=%s resume=true continues after them"
                 _log.warning(message, journal.next, source.kind, partial_file, self.output)
         return f"{count - len(errors)} {source.kind}s: {files}"
