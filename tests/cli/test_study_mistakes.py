@@ -20,6 +20,7 @@ MISTAKES = [
     ("compare", ["on=[openfield,synthetic]", '+study.variants.z=["data.limit=5"]'], "unknown key 'data.limit'"),
     ("compare", ["on=[]"], "on=[] names no data"),
     ("compare", ["on=openfield", "data=synthetic"], "on=openfield and data=synthetic both name data"),
+    ("compare", ["on=7"], "data has no option '7'"),
     ("compare", ["on=synthetics"], "data has no option 'synthetics'; did you mean 'synthetic'?"),
     ("compare", ["on=[synthetic,custom]"], "data.labels has no value"),
     ("compare", ["on=mirror_mouse", "folds=0"], "folds=0: give a whole number, at least 2"),

@@ -16,6 +16,7 @@ from softpoint.images.decode import read_image
 from softpoint.inference import load_predictor, read_checkpoint
 from softpoint.labels.formats import read_labels
 from softpoint.selection.candidates import FeaturePredictor
+from softpoint.selection.judged import all_labels
 
 
 @pytest.fixture
@@ -92,6 +93,13 @@ def test_a_model_without_calibration_is_refused_with_the_command(run: Path) -> N
     with pytest.raises(ValueError, match="is not calibrated") as error:
         feature_predictor(checkpoint, "cpu")
     assert calibration_command(checkpoint) in str(error.value)
+
+
+def test_all_labels_are_judged_also_where_training_had_a_split_file(run: Path) -> None:
+    checkpoint = read_checkpoint(run / "checkpoints" / "best.ckpt")
+    checkpoint.config["data"]["splits"] = "splits.csv"
+    settings = {"labels": str(run.parent / "labels.csv"), "images": str(run.parent / "moved")}
+    assert len(all_labels(checkpoint, settings)) == 12
 
 
 def test_labels_are_ranked_by_one_model_with_what_it_learned(run: Path, start: Callable, tmp_path: Path) -> None:

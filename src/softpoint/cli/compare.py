@@ -70,7 +70,7 @@ def main(cfg: DictConfig) -> None:
 
 def data_sets(cfg: DictConfig, overrides: Sequence[str]) -> list[str | None]:
     """Return the names of the data sets to compare on; None for that of the overrides. ValueError for none or both."""
-    names = [cfg.on] if cfg.on is None or isinstance(cfg.on, str) else list(cfg.on)
+    names = list(cfg.on) if OmegaConf.is_list(cfg.on) else [cfg.on]
     chosen = [word for word in overrides if key_of(word) == "data"]
     if not names or (chosen and cfg.on is not None):
         fault = f"on={cfg.on} and {chosen[0]} both name data" if chosen else f"on={cfg.on} names no data"

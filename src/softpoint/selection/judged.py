@@ -177,7 +177,7 @@ def all_labels(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> Evaluatio
 
     Raises FileNotFoundError and ValueError as `open_set` does.
     """
-    return open_set(replace(checkpoint, splits=None), "all", settings)
+    return open_set(replace(checkpoint, splits=None), "all", {"splits": None, **settings})
 
 
 def labels_of(eval_set: EvaluationSet, model: Path) -> Labels:
