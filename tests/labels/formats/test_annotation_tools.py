@@ -178,6 +178,7 @@ def put(folder: Path, name: str, content: Any) -> Path:
 
 
 def test_ids_of_results_are_those_of_the_list_beside_them(tmp_path: Path) -> None:
+    tmp_path = tmp_path / "alone"  # images of other tests are not near
     path = put(tmp_path, "results.json", [result(n) | {"image_id": 7 - n} for n in (0, 1)])
     with pytest.raises(ValueError, match=r"(?s)image_id 7 is not the name .*\nput COCO's JSON that lists the images"):
         read_labels(path)
@@ -358,6 +359,7 @@ def test_via_subjects_and_unnamed_points(tmp_path: Path) -> None:
 
 
 def test_results_with_coco_ids(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tmp_path = tmp_path / "alone"  # images of other tests are not near
     written(tmp_path, b"", "val/000000000012.jpg")
     path = put(tmp_path, "x.json", [result(0) | {"image_id": 12}])
     assert read_labels(path).images == ("000000000012.jpg",) and not caplog.text
