@@ -64,9 +64,8 @@ def test_a_new_row_is_among_the_scalars_of_tensorboard(squared: Column, tmp_path
 def test_every_row_is_complete() -> None:
     for name, column in COLUMNS.items():
         assert column.name == name and column.description and format(1.0, column.format)
-        assert (column.unit in ("px", "") and not column.description[0].isupper()) or column.description.startswith(
-            ("COCO", "Spearman")
-        )
+        proper = column.description.startswith(("COCO", "Spearman"))
+        assert column.unit in ("px", "mm", "") and (proper or not column.description[0].isupper())
 
 
 def test_better_is_lower_higher_or_nearer() -> None:

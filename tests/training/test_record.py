@@ -37,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from softpoint.cli.train import main
 
     folder = tmp_path_factory.mktemp("recorded")
-    main(composed("train", labeled(write_labels(folder / "data", 30)), folder / "run"))
+    main(composed("train", labeled([*write_labels(folder / "data", 30), "data.group=none"]), folder / "run"))
     return folder / "run"
 
 

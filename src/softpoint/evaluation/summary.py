@@ -98,8 +98,9 @@ def settings(skeleton: Skeleton, oks_sigmas: Sigmas | None, nme_pair: Sequence[s
 
 def definitions(names: Mapping[str, Any]) -> dict[str, str]:
     """The definition of each metric, and of the scale that some divide by, for a file that is read without this one."""
-    units = {"px": " in px of the original images", "mm": " in mm", "": ""}
-    return {n: f"{COLUMNS[n].description}{units[COLUMNS[n].unit]}" for n in names} | {"scale": SCALE}
+    units = {name: f" in {unit}" if (unit := COLUMNS[name].unit) else "" for name in names}
+    places = {name: " of the original images" if COLUMNS[name].unit.startswith("px") else "" for name in names}
+    return {n: f"{COLUMNS[n].description}{units[n]}{places[n]}" for n in names} | {"scale": SCALE}
 
 
 def check_settings(skeleton: Skeleton, oks_sigmas: Sigmas | None = None, nme_pair: Sequence[str] | None = None) -> None:

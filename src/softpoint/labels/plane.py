@@ -52,14 +52,11 @@ class Plane:
 
     @classmethod
     def read(cls, path: Path) -> Plane:
-        """Return the plane in a .npy or text file: a matrix (3, 3), or points (N, 4), to which it is fitted."""
+        """Return the plane in a text file: a matrix (3, 3), or points (N, 4), to which it is fitted."""
         if not path.is_file():
             raise FileNotFoundError(f"homography={path} does not exist; {_HOW}")
         try:
-            if path.suffix == ".npy":
-                rows = np.load(path, allow_pickle=False).astype(float)
-            else:
-                rows = np.loadtxt(path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines(), ndmin=2)
+            rows: np.ndarray = np.loadtxt(path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines(), ndmin=2)
         except ValueError as error:
             raise ValueError(f"homography={path}: {error}; {_HOW}") from error
         if rows.ndim == 2 and rows.shape[1] == 4 and len(rows) >= 4 and np.isfinite(rows).all():
