@@ -84,6 +84,10 @@ def explain(error: BaseException, line: CommandLine) -> str:
     message = str(cause)
     if isinstance(cause, MissingConfigException):
         return _missing_option(message, line)
+    if "group override must be a string" in message:  # a number, of which Hydra does not name the key
+        for key, value in ((key_of(word), word.partition("=")[2]) for word in line.overrides):
+            if (options := line.options(key)) and value not in options and not value.startswith("["):
+                return _no_option(key, value, line)
     if isinstance(cause, MissingMandatoryValue):
         return _no_value(message, line)
     if isinstance(cause, InterpolationKeyError) and (match := re.search(r"key '([\w.]+)' not found", message)):
@@ -126,8 +130,11 @@ def _missing_option(message: str, line: CommandLine) -> str:
         if extra:
             return f'{group}={option} needs pip install "softpoint[{_LAUNCHERS[extra]}]"'
         return f"{group} has no option {option!r}; {did_you_mean(option, ['basic', 'joblib', 'ray', 'submitit_slurm'])}"
-    if not (options := line.options(group)):
-        return message
+    return _no_option(group, option, line) if line.options(group) else message
+
+
+def _no_option(group: str, option: str, line: CommandLine) -> str:
+    options = line.options(group)
     near = did_you_mean(option, options)
     rest = f" (options: {', '.join(options)})" if near.startswith("did") else ""
     return f"{group} has no option {option!r}; {near}{rest}"
