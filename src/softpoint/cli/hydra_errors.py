@@ -20,6 +20,8 @@ from softpoint.suggest import did_you_mean, without_data
 
 # Launchers of Hydra and the extra that installs each.
 _LAUNCHERS = {"joblib": "joblib", "ray": "ray", "submitit": "slurm"}
+# What Hydra takes for no text.
+_UNNAMED = re.compile(r"[-+.\d]+|true|false|null", re.IGNORECASE)
 # A key or a group as Hydra reads it, with what adds or drops it.
 _KEY = re.compile(r"(\+{0,2}|~)[a-z_$][\w.$/-]*(@[\w.$/:-]*)?", re.ASCII | re.IGNORECASE)
 
@@ -48,10 +50,14 @@ def check_renamed(cfg: DictConfig) -> None:
 
 
 def check_keys(line: CommandLine) -> None:
-    """Raise ValueError for an override of what cannot be a key."""
+    """Raise ValueError for an override of what cannot be a key, and for a list of options with what cannot be one."""
     for word in filter(is_override, line.words):
-        if not _KEY.fullmatch(word.partition("=")[0]):
+        name, _, value = word.partition("=")
+        if not _KEY.fullmatch(name):
             raise ValueError(_no_key(word, line))
+        options = value.strip("[]").split(",") if value.startswith("[") and line.options(key_of(word)) else []
+        if unnamed := [option for option in map(str.strip, options) if _UNNAMED.fullmatch(option)]:
+            raise ValueError(_no_option(key_of(word), unnamed[0], line))
 
 
 def check_flags(cfg: DictConfig, line: CommandLine) -> None:
