@@ -36,10 +36,11 @@ _TEXTS = {
         "data.cache_dir",
         "data.unlabeled_images.source",
     ),
-    *("backbone.weights", "backbone.folder", "init", "resume", "name", "hydra.run.dir", "hydra.sweep.dir"),
+    *("backbone.weights", "backbone.folder", "init", "name", "hydra.run.dir", "hydra.sweep.dir"),
     *("data.keypoints", "data.categories"),
 }
 _TEXTS_OF = {
+    "train": {"resume"},  # of predict it is true or false
     "evaluate": {"ckpt", "output"},
     "calibrate": {"ckpt"},
     "predict": {"ckpt", "source", "output", "boxes"},
