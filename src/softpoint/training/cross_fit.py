@@ -76,8 +76,8 @@ def cross_fitted(checkpoint: Checkpoint, folder: Path) -> CrossFit:
 
 def _check_alike(checkpoint: Checkpoint, content: Content) -> None:
     """Raise ValueError for a fold whose errors are not those of the checkpoint's recipe, or that is not calibrated."""
-    model = {key: value for key, value in checkpoint.config["model"].items() if key not in ("mean", "std")}
-    other = {key: value for key, value in content.config["model"].items() if key not in ("mean", "std")}
+    # The statistics of the images differ from fold to fold.
+    model, other = ({**config["model"], "mean": None, "std": None} for config in (checkpoint.config, content.config))
     for what, own, of_fold in (
         ("keypoints", list(checkpoint.skeleton.names), list(content.skeleton.names)),
         ("input", checkpoint.size, content.size),
