@@ -35,8 +35,8 @@ SOURCES = modules(PACKAGE, PACKAGE)
 SCRIPTS = modules(ROOT / "scripts", ROOT)
 ROOMS = (
     "audit", "cli", "colors", "data", "datasets", "demo", "evaluation", "explorer", "extras", "functional", "images",
-    "inference", "labels", "layers", "machine", "metrics", "models", "paths", "progress", "renamed_keys", "report",
-    "runtime", "selection", "serving", "signals", "studies", "suggest", "tables", "training", "types", "viz",
+    "inference", "labels", "layers", "machine", "memory", "metrics", "models", "paths", "progress", "renamed_keys",
+    "report", "runtime", "selection", "serving", "signals", "studies", "suggest", "tables", "training", "types", "viz",
     "watchdog",
 )  # fmt: skip
 
@@ -72,6 +72,7 @@ ALLOWED = {
     "colors": set(),
     "extras": set(),
     "machine": set(),
+    "memory": set(),
     "paths": set(),
     "progress": set(),
     "renamed_keys": set(),
@@ -97,8 +98,8 @@ ALLOWED = {
         "models", "paths", "progress", "signals", "suggest", "tables", "viz",
     },
     "inference": {
-        "data", "extras", "functional", "images", "labels", "layers", "metrics", "models", "paths", "renamed_keys",
-        "runtime", "signals", "suggest", "viz",  # signals end a stream, which has no end of its own
+        "data", "extras", "functional", "images", "labels", "layers", "memory", "metrics", "models", "paths",
+        "renamed_keys", "runtime", "signals", "suggest", "viz",  # signals end a stream, which has no end of its own
     },
     "evaluation": {
         "colors", "data", "extras", "functional", "images", "inference", "labels", "machine", "metrics", "models",

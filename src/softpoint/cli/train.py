@@ -194,10 +194,12 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
 
     from softpoint.cli.mirrored import decide_flip
     from softpoint.labels.row_errors import RefusedLabelsError
+    from softpoint.memory import keep_freed_memory
     from softpoint.training.checkpoint_io import AtomicCheckpointIO
     from softpoint.training.checks import check_batches, check_trainer, leave_out_validation
     from softpoint.training.initial_model import start_from
 
+    keep_freed_memory()
     whole_number(cfg, "seed")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     stated = copy.deepcopy(cfg)  # `instantiate` puts values in the place of references

@@ -22,6 +22,7 @@ from softpoint.inference.checkpoint import Checkpoint, read_checkpoint
 from softpoint.inference.flip_tta import FlipAverage, flip_average
 from softpoint.labels.skeleton import Skeleton
 from softpoint.layers.calibration import ConfidenceParts, evidence
+from softpoint.memory import keep_freed_memory
 from softpoint.models import KeypointNet
 from softpoint.runtime import check_inputs
 from softpoint.types import Prediction
@@ -71,6 +72,7 @@ class Predictor:
                 "explain=true: this network was not calibrated, and the confidence that a head reads from its heatmap"
                 " has no parts; use the best.ckpt of a training with callbacks.calibrate"
             )
+        keep_freed_memory()
         self.net = net.eval().to(device).to(memory_format=torch.channels_last)
         self.skeleton, self.size, self.device, self.crops = skeleton, size, torch.device(device), crops
         self.explain = explain
