@@ -22,6 +22,7 @@ COMMANDS = {
     "weights": "Download starting weights of a backbone",
     "pack": "Pack images and labels into shards for streaming",
     "crossval": "Cross-validate a training run and pool the results of all folds",
+    "ensemble": "Join trained models to one, or train several and join them",
     "compare": "Train variants alike and compare their errors and costs",
     "tune": "Search for a learning rate or a batch size",
     "curve": "Train on growing numbers of labels, or for longer, and draw the learning curve",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -21,6 +22,7 @@ def main(cfg: DictConfig) -> None:
     from dataclasses import replace
     from pathlib import Path
 
+    from softpoint.evaluation.eval_data import STORED
     from softpoint.inference import read_checkpoint, save_pretrained
     from softpoint.inference.predictor import check_device
     from softpoint.training.calibrate import read_stored, write_calibration
@@ -36,8 +38,9 @@ def main(cfg: DictConfig) -> None:
     if checkpoint.path.parent.name == "checkpoints":  # of a run, which may still be writing a better one
         lock(checkpoint.path.absolute().parents[1])
     fit: Fit | CrossFit
+    overrides = {str(key): value for key, value in cfg.data.items() if value != STORED}
     if cfg.crossval is None:
-        fit = _fit_to_validation(cfg, checkpoint)
+        fit = fit_to_validation(cfg, checkpoint, overrides)
     else:
         fit = cross_fitted(checkpoint, Path(cfg.crossval))
         checkpoint.net.calibration.set(**fit.values)
@@ -49,15 +52,17 @@ def main(cfg: DictConfig) -> None:
     print(f"{fit}\nwritten into {checkpoint.path}")
 
 
-def _fit_to_validation(cfg: DictConfig, checkpoint: Checkpoint) -> Fit:
-    """Fit the calibration of the network to its validation split, and return the outcome."""
+def fit_to_validation(cfg: DictConfig, checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> Fit:
+    """Fit the calibration of the network to its validation split, and return the outcome.
+
+    `overrides` are those of `open_set`; the settings `images`, `batch_size` and `device` are those of the command.
+    """
     from softpoint.data.dataset import KeypointDataset
     from softpoint.data.sources import LabeledImages
-    from softpoint.evaluation.eval_data import STORED, confidence_fraction, open_set, split_groups
+    from softpoint.evaluation.eval_data import confidence_fraction, open_set, split_groups
     from softpoint.training.calibrate import calibrate, new_rows
 
     images, batch_size = (whole_number(cfg, key, 1) for key in ("images", "batch_size"))
-    overrides = {str(key): value for key, value in cfg.data.items() if value != STORED}
     val = open_set(checkpoint, "val", overrides)
     if val.skeleton.names != checkpoint.skeleton.names:
         raise ValueError(

@@ -55,17 +55,18 @@ _TEXTS_OF = {
     "demo": {"image", "file", "output"},
     "explore": {"ckpt"},
     "tune": {"output"},
+    "ensemble": {"runs", "output"},
     **{study: {"output", "page"} for study in ("crossval", "compare", "curve")},
 }
 
 # Libraries whose notes Hydra would print with ours: the Hub's clients, of every request, and what gradio imports.
 _TALKATIVE = ("httpx", "httpx2", "numexpr")
 # Commands that train on synthetic images unless their words choose other data, and these words.
-_TRAININGS = {"train", "tune", "crossval", "compare", "curve"}
-_CHOOSE_DATA = {"data", "experiment", "--from", "--config-name", "-cn"}
+_TRAININGS = {"train", "tune", "crossval", "compare", "curve", "ensemble"}
+_CHOOSE_DATA = {"data", "experiment", "runs", "--from", "--config-name", "-cn"}
 
 # Of the keys of single commands, those that also take a list.
-_LISTS = {"evaluate": {"ckpt"}, "convert": {"labels", "images"}, "suggest": {"labels", "images"}}
+_LISTS = {"evaluate": {"ckpt"}, "ensemble": {"runs"}, "convert": {"labels", "images"}, "suggest": {"labels", "images"}}
 
 # Registered where the functions of a command are found, for the processes of a launcher too.
 OmegaConf.register_new_resolver("run_folder", run_folder.run_folder, use_cache=True, replace=True)

@@ -63,19 +63,35 @@ def facts_of(base: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def carry_out(cfg: DictConfig, trials: Sequence[Trial], report: Callable[[Sequence[Trial]], Mapping[str, str]]) -> None:
-    """Train and evaluate the trials that are not finished, and print the reports, which replace sections of `cfg.page`.
+    """Carry out the trials, and print the reports, which replace sections of `cfg.page`.
 
-    Trials that share a folder share a training, and each training is one job of the launcher, which continues from its
-    last.ckpt where it was interrupted. `report` takes all trials, with the reasons of those that failed, and returns
-    Markdown by section. Raises ValueError before the first training for overrides that do not compose and for a folder
-    with a training of another config, and at the end, leaving the page as it is, where training runs failed.
+    `report` takes all trials, with the reasons of those that failed, and returns Markdown by section. Raises ValueError
+    as `carried_out` does, and at the end, leaving the page as it is, where training runs failed.
     """
     from softpoint.studies.markdown import update_page
     from softpoint.tables import console, print_markdown
+
+    lock(Path(cfg.output))
+    trials = carried_out(cfg, trials)
+    sections = report(trials)
+    for text in sections.values():
+        print_markdown(f"\n{text}\n\n", console())
+    print(f"written to {cfg.output}")
+    check_failures(cfg, trials)
+    for name, text in sections.items() if cfg.page else ():
+        update_page(Path(cfg.page), name, text)
+
+
+def carried_out(cfg: DictConfig, trials: Sequence[Trial]) -> list[Trial]:
+    """Train and evaluate the trials that are not finished; return all, with the reasons of those that failed.
+
+    Trials that share a folder share a training, and each training is one job of the launcher, which continues from its
+    last.ckpt where it was interrupted. The caller has locked `cfg.output`. Raises ValueError before the first training
+    for overrides that do not compose and for a folder with a training of another config.
+    """
     from softpoint.training.ending import exit_on_signals
 
-    output, again = Path(cfg.output), setting("output", cfg.output)
-    lock(output)
+    output = Path(cfg.output)
     _check(trials)
     by_folder: dict[Path, list[Trial]] = {}
     for trial in trials:
@@ -87,22 +103,20 @@ def carry_out(cfg: DictConfig, trials: Sequence[Trial], report: Callable[[Sequen
         with exit_on_signals():
             reasons = _launch(jobs, output.resolve()) if jobs else {}
     except SystemExit:
-        print(f"stopped: the same command with {again} continues from here", file=sys.stderr)
+        print(f"stopped: the same command with {setting('output', cfg.output)} continues from here", file=sys.stderr)
         raise
-    trials = [trial if trial.measured else replace(trial, failed=reasons[trial.folder]) for trial in trials]
-    sections = report(trials)
-    for text in sections.values():
-        print_markdown(f"\n{text}\n\n", console())
-    print(f"written to {cfg.output}")
+    return [trial if trial.measured else replace(trial, failed=reasons[trial.folder]) for trial in trials]
+
+
+def check_failures(cfg: DictConfig, trials: Sequence[Trial]) -> None:
+    """Raise ValueError where training runs failed."""
     if failed := [trial for trial in trials if trial.failed]:
         reason = f"{failed[0].name}: {failed[0].failed}"
         raise ValueError(
             f"{len(failed)} of {len(trials)} training runs failed, first {reason}"
             + ("\n" if "\n" in reason else "; ")
-            + f"the same command with {again} tries those again"
+            + f"the same command with {setting('output', cfg.output)} tries those again"
         )
-    for name, text in sections.items() if cfg.page else ():
-        update_page(Path(cfg.page), name, text)
 
 
 def run_job(cfg: DictConfig, jobs: Sequence[Sequence[Trial]]) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from softpoint.models import KeypointNet
+from softpoint.models import Network
 
 ALLOWED_PACKAGES = ("softpoint.models", "softpoint.layers")
 
@@ -24,7 +24,7 @@ MAX_NUMBER = 1 << 16
 MAX_LENGTH, MAX_DEPTH = 256, 16
 
 
-def build_model(model: Any, num_keypoints: int, trust: Sequence[str] = ()) -> KeypointNet:
+def build_model(model: Any, num_keypoints: int, trust: Sequence[str] = ()) -> Network:
     """Return the network of a config, with initial weights; ValueError for any other content of the config.
 
     `trust` names packages of the user's own, never taken from a file: network modules that these and those below them
@@ -35,7 +35,7 @@ def build_model(model: Any, num_keypoints: int, trust: Sequence[str] = ()) -> Ke
         net = built(num_keypoints=num_keypoints) if callable(built) else built
     except Exception as error:  # an untrusted config fails in any way
         raise ValueError(f"its network cannot be rebuilt: {shorten(error)}") from error
-    if not isinstance(net, KeypointNet):
+    if not isinstance(net, Network):
         raise ValueError(f"its model is a {type(net).__name__}, not a KeypointNet")
     return net
 

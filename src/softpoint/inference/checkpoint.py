@@ -21,7 +21,7 @@ from softpoint.inference.hub import CONFIG, MAX_CONFIG_BYTES, WEIGHTS, download
 from softpoint.inference.safe_load import check_values, read_torch_file
 from softpoint.labels.plane import Plane
 from softpoint.labels.skeleton import MAX_KEYPOINTS, Skeleton
-from softpoint.models import KeypointNet
+from softpoint.models import Network
 from softpoint.paths import normalize_path, sha256
 
 # Of the config in a shared folder.
@@ -36,7 +36,7 @@ MAX_CONFIG_VALUES, MAX_RECORD_VALUES, MAX_NAME = 10_000, 200_000, 256
 class Checkpoint:
     """A trained network and what its training stored with it."""
 
-    net: KeypointNet
+    net: Network
     skeleton: Skeleton
     size: tuple[int, int]  # (height, width) of the network's input
     crops: dict[str, Any] | None  # `padding` and `boxes` of the training's crops; None for whole images
@@ -214,7 +214,7 @@ def _read_folder(folder: Path) -> dict[str, Any]:
     return {**content, "state_dict": {f"net.{name}": value for name, value in weights.items()}}
 
 
-def _network(model: Any, num_keypoints: int, weights: dict[str, Tensor], trust: Sequence[str]) -> KeypointNet:
+def _network(model: Any, num_keypoints: int, weights: dict[str, Tensor], trust: Sequence[str]) -> Network:
     """Return the network of a config with these weights; built without memory first, to compare it with the file."""
     with torch.device("meta"):
         empty = build_model(model, num_keypoints, trust)
@@ -231,7 +231,7 @@ def _check_memory(weights: Mapping[str, Tensor], path: Path) -> None:
         raise ValueError("its weights are larger than the file: several tensors share their numbers")
 
 
-def _check_fit(net: KeypointNet, weights: Mapping[str, Tensor]) -> None:
+def _check_fit(net: Network, weights: Mapping[str, Tensor]) -> None:
     """Raise ValueError unless names, shapes and kinds of numbers agree; half precision agrees with full."""
 
     def kinds(state: Mapping[str, Tensor]) -> dict[str, str]:

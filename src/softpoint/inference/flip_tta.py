@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -14,14 +12,15 @@ from torch import Tensor, nn
 from softpoint.functional import grid_to_image
 from softpoint.labels.skeleton import Skeleton
 from softpoint.layers import Calibration
-from softpoint.models import KeypointNet
+from softpoint.models import Network
+from softpoint.models.average import average
 from softpoint.types import Prediction
 
 # Parts of a prediction whose last axis runs along x.
 _MAPS = ("logits", "classes", "axis_x")
 
 
-def flip_average(net: KeypointNet, skeleton: Skeleton, unpaired: bool = False) -> FlipAverage:
+def flip_average(net: Network, skeleton: Skeleton, unpaired: bool = False) -> FlipAverage:
     """Return `net` averaged over an image and its mirror, in which left and right keypoints change places.
 
     Raises ValueError for a skeleton without flip pairs, or with a left or right keypoint that has no partner, unless
@@ -54,16 +53,14 @@ class FlipAverage(nn.Module):
         flip_index: for each keypoint, the index of the one that takes its place in a mirror (`Skeleton.flip_index`).
     """
 
-    def __init__(self, net: KeypointNet, flip_index: Sequence[int]) -> None:
+    def __init__(self, net: Network, flip_index: Sequence[int]) -> None:
         super().__init__()
-        mirrored = copy.copy(net)
-        mirrored._modules = {**net._modules, "head": _MirroredHead(net.head, flip_index)}
-        self.net = mirrored
+        self.net, self.flip_index = net, list(flip_index)
 
     @property
     def head(self) -> Any:
         """The head of the network itself."""
-        return self.net.head.head
+        return self.net.head
 
     @property
     def calibration(self) -> Calibration:
@@ -95,23 +92,13 @@ class FlipAverage(nn.Module):
                 f"tta=flip: image width {image.shape[-1]} is not divisible by the network's stride {self.net.stride},"
                 " so that the cells of an image and of its mirror differ; set data.size to a multiple"
             )
-        prediction: Prediction = self.net(torch.cat([image, image.flip(-1)]))
+        both: Any = self.net.uncalibrated(torch.cat([image, image.flip(-1)]))
+        seen, mirror = ({name: value.chunk(2)[half] for name, value in both.items()} for half in (0, 1))
+        width = mirror["logits"].shape[-1]
+        mirror = {name: self._flip_back(name, value, width) for name, value in mirror.items()}
+        mean = average(cast(list[Prediction], [seen, mirror]), self.head)
+        prediction: Prediction = self.calibration(mean, self.head.stride)
         return prediction
-
-
-class _MirroredHead(nn.Module):
-    """Reads features of images (B, ...) followed by those of their mirrors (B, ...) as B predictions."""
-
-    def __init__(self, head: Any, flip_index: Sequence[int]) -> None:
-        super().__init__()
-        self.head, self.flip_index, self.stride = head, list(flip_index), head.stride
-
-    def forward(self, features: Float[Tensor, "N C h w"]) -> Prediction:
-        halves = {name: value.chunk(2) for name, value in self.head(features).items()}
-        image = {name: half[0] for name, half in halves.items()}
-        mirror = {name: self._flip_back(name, half[1], features.shape[-1]) for name, half in halves.items()}
-        means = {name: (image[name] + mirror[name]) / 2 for name in image}
-        return cast(Prediction, means | self._combine(image, mirror))
 
     def _flip_back(self, name: str, value: Tensor, width: int) -> Tensor:
         """Return a part of the mirror's prediction as one of the image itself; maps are `width` cells wide."""
@@ -125,24 +112,3 @@ class _MirroredHead(nn.Module):
         if name == "covariance":
             return value * value.new_tensor([[1, -1], [-1, 1]])
         return value
-
-    def _combine(self, image: dict[str, Tensor], mirror: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the parts that are no plain means: averaged probabilities, and the positions read from them."""
-        parts = {"logits": _mean_logits(image["logits"], mirror["logits"], (-2, -1))}
-        if "visibility" in image:
-            parts["visibility"] = _mean_logits(image["visibility"], mirror["visibility"], (-1,))
-        if "axis_x" in image:
-            parts |= {name: _mean_logits(image[name], mirror[name], (-1,)) for name in ("axis_x", "axis_y")}
-            return {**self.head.read_axes(parts["axis_x"], parts["axis_y"]), **parts}
-        if "classes" in image:
-            parts["classes"] = _mean_logits(image["classes"], mirror["classes"], (1,))
-            parts["logits"] = parts["classes"][:, :-1]
-            confidence = parts["logits"].amax((-2, -1)).exp()
-            return {**parts, **self.head.read(parts["logits"]), "confidence": confidence}
-        return parts if "mean" in image else {**parts, **self.head.read(parts["logits"])}
-
-
-def _mean_logits(a: Tensor, b: Tensor, dim: tuple[int, ...]) -> Tensor:
-    """Logits of the mean of two distributions over `dim`, in float32."""
-    logs = [x.float() - x.float().logsumexp(dim, keepdim=True) for x in (a, b)]
-    return torch.logaddexp(*logs) - math.log(2)

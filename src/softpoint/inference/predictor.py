@@ -23,7 +23,7 @@ from softpoint.inference.flip_tta import FlipAverage, flip_average
 from softpoint.labels.skeleton import Skeleton
 from softpoint.layers.calibration import ConfidenceParts, evidence
 from softpoint.memory import keep_freed_memory
-from softpoint.models import KeypointNet
+from softpoint.models import Network
 from softpoint.runtime import check_inputs
 from softpoint.types import Prediction
 
@@ -60,7 +60,7 @@ class Predictor:
 
     def __init__(
         self,
-        net: KeypointNet | FlipAverage,
+        net: Network | FlipAverage,
         skeleton: Skeleton,
         size: tuple[int, int],
         device: str | torch.device,
@@ -218,7 +218,7 @@ def load_predictor(
     checkpoint = ckpt if isinstance(ckpt, Checkpoint) else read_checkpoint(ckpt, trust)
     if tta not in (None, "flip"):
         raise ValueError(f"tta={tta!r} is unknown; choose flip, or null")
-    net: KeypointNet | FlipAverage = checkpoint.net
+    net: Network | FlipAverage = checkpoint.net
     if tta:
         skeleton = checkpoint.skeleton
         net = flip_average(

@@ -95,12 +95,14 @@ class RunRecord:
     intervals: dict[str, tuple[float, float]]
     doubtful: float | None
     keypoints: list[KeypointResult]  # the largest mean error first
+    members: list[tuple[str, float | None]]  # of an ensemble: the command of each, as Markdown, and its error in px
 
     @classmethod
     def parse(cls, record: Mapping[str, Any]) -> RunRecord:
         """Return the facts in a record; what is of another type than expected is missing."""
         command, versions, splits = record.get("command"), mapping(record, "versions"), mapping(record, "splits")
         per_keypoint = mapping(record, "per_keypoint")
+        members = record["members"][:MAX_PARTS] if isinstance(record.get("members"), list) else []
         keypoints = [_keypoint(name, mapping(per_keypoint, name)) for name in per_keypoint]
         return cls(
             exists=bool(record),
@@ -116,6 +118,7 @@ class RunRecord:
             metrics=_numbers(mapping(record, "metrics")),
             intervals=_intervals(mapping(record, "intervals")),
             doubtful=number(record.get("doubtful")),
+            members=[(escape(m.get("command", "")), number(m.get("epe"))) for m in members if isinstance(m, Mapping)],
             keypoints=sorted(keypoints, key=lambda result: -result.metrics.get("epe", 0.0)),
         )
 

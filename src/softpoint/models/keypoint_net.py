@@ -98,16 +98,23 @@ class KeypointNet(nn.Module):
         `covariance` that of the error; before, both are what the head reads from its heatmaps.
         With `return_attention`, `attention` maps each place of a block to what the block returns beside the features.
         """
-        size = image.shape[-2:]
-        features = self.backbone(self._fit(self.normalize(image)))
         masks: dict[str, list[Tensor]] = {}
+        prediction: Prediction = self.calibration(self.uncalibrated(image, masks), self.decoder.stride)
+        return {**prediction, "attention": masks} if return_attention else prediction
+
+    def uncalibrated(
+        self, image: Float[Tensor, "B C H W"] | Tensor, masks: dict[str, list[Tensor]] | None = None
+    ) -> Prediction:
+        """Return what the head itself reads; `masks` gets what the blocks of attention return beside the features."""
+        size, masks = image.shape[-2:], {} if masks is None else masks
+        features = self.backbone(self._fit(self.normalize(image)))
         for i, stage in enumerate(self.backbone.stages):
             features[i] = self._attend(f"stage{stage}", features[i], masks)
         x = self._attend("head", self.decoder(features), masks)
         if self.pad:
             x = x[..., : -(-size[0] // self.decoder.stride), : -(-size[1] // self.decoder.stride)]
-        prediction: Prediction = self.calibration(self.head(x), self.decoder.stride)
-        return {**prediction, "attention": masks} if return_attention else prediction
+        prediction: Prediction = self.head(x)
+        return prediction
 
     def _attend(self, place: str, x: Tensor, masks: dict[str, list[Tensor]]) -> Tensor:
         if place not in self.attention:

@@ -38,7 +38,8 @@ class FeaturePredictor(Predictor):
     def __init__(self, checkpoint: Checkpoint, device: str) -> None:
         super().__init__(checkpoint.net, checkpoint.skeleton, checkpoint.size, device, checkpoint.crops, explain=True)
         self._features = torch.empty(0)
-        checkpoint.net.backbone.register_forward_hook(self._keep)  # type: ignore[attr-defined]
+        backbone: Any = checkpoint.net.backbone  # of an ensemble that of its first member
+        backbone.register_forward_hook(self._keep)
 
     def _keep(self, _: Any, __: Any, features: list[Tensor]) -> None:
         self._features = features[-1].mean((-2, -1))

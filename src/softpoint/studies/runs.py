@@ -9,11 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from softpoint.evaluation.results import Results
 from softpoint.metrics.calibration import FRACTION
 from softpoint.paths import atomic_write, write_json
+
+if TYPE_CHECKING:
+    from softpoint.inference import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -100,25 +103,40 @@ def evaluate_trial(trial: Trial, tested: Results | None = None, trust: Sequence[
     `tested` is the outcome of the training's own test, which counts unless the trial changes the head. The network may
     have modules of the packages `trust`.
     """
-    import torch
-
-    from softpoint.evaluation import evaluate
-    from softpoint.evaluation.eval_data import confidence_fraction, open_set
-    from softpoint.evaluation.files import write_evaluation
-    from softpoint.evaluation.predict import evaluation_predictor, predict
     from softpoint.inference import read_checkpoint
-    from softpoint.inference.regions import Regions
 
     if trial.head:
         _write_with_head(trial)
     checkpoint = read_checkpoint(trial.evaluated_checkpoint, trust)
-    if tested is None or trial.head:
-        device, eval_set = "cuda" if torch.cuda.is_available() else "cpu", open_set(checkpoint, "test")
-        tested = predict(evaluation_predictor(checkpoint, eval_set, device=device), eval_set)
+    tested = tested_model(checkpoint) if tested is None or trial.head else tested
+    write_test(checkpoint, tested, trial.evaluation)
+
+
+def tested_model(checkpoint: Checkpoint, device: str | None = None, data: Mapping[str, Any] | None = None) -> Results:
+    """Return the predictions of a model for the test split of its training; `data` are the overrides of `open_set`."""
+    import torch
+
+    from softpoint.evaluation.eval_data import open_set
+    from softpoint.evaluation.predict import evaluation_predictor, predict
+
+    eval_set = open_set(checkpoint, "test", data)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return predict(evaluation_predictor(checkpoint, eval_set, device=device), eval_set)
+
+
+def write_test(checkpoint: Checkpoint, tested: Results, folder: Path) -> dict[str, Any]:
+    """Write predictions.csv and metrics.json of a model's predictions for its test split; return the metrics."""
+    from softpoint.evaluation import evaluate
+    from softpoint.evaluation.eval_data import confidence_fraction
+    from softpoint.evaluation.files import write_evaluation
+    from softpoint.inference.regions import Regions
+
     fraction = confidence_fraction(checkpoint)
-    about = {"checkpoint": trial.evaluated_checkpoint.name, "split": "test", "confidence_fraction": fraction}
+    about = {"checkpoint": checkpoint.path.name, "split": "test", "confidence_fraction": fraction}
     regions = Regions.of(checkpoint.net.calibration, checkpoint.skeleton.names)
-    write_evaluation(trial.evaluation, tested, evaluate(tested, fraction=fraction, regions=regions, about=about))
+    metrics = evaluate(tested, fraction=fraction, regions=regions, about=about)
+    write_evaluation(folder, tested, metrics)
+    return metrics
 
 
 def _write_with_head(trial: Trial) -> None:

@@ -26,7 +26,7 @@ from softpoint.labels.schema import ABSENT
 from softpoint.layers.calibration import FEW_UNITS, REGION_LEVELS, Evidence, evidence
 from softpoint.metrics.calibration import FRACTION
 from softpoint.metrics.conformal import needed_units
-from softpoint.models import KeypointNet
+from softpoint.models import KeypointNet, Network
 from softpoint.training.calibration_fit import Measured, fit_calibration
 from softpoint.training.checkpoint_io import replace_checkpoint
 from softpoint.training.processes import on_first_process
@@ -125,7 +125,7 @@ class Fit(NamedTuple):
 
 
 def calibrate(
-    net: KeypointNet,
+    net: Network,
     samples: KeypointDataset,
     fraction: float,
     images: int,
@@ -190,7 +190,7 @@ def read_stored(path: Path) -> dict[str, Any]:
     return upgrade(read_torch_file(path))
 
 
-def write_calibration(path: Path, stored: dict[str, Any], net: KeypointNet, facts: Mapping[str, Any]) -> None:
+def write_calibration(path: Path, stored: dict[str, Any], net: Network, facts: Mapping[str, Any]) -> None:
     """Replace a checkpoint with the content `stored` by one with the calibration of `net`, atomically.
 
     `facts` of the fit are added to the record.
@@ -237,13 +237,13 @@ def stored_score(path: Path) -> float | None:
 
 
 @torch.no_grad()
-def measure(net: KeypointNet, batches: Iterator[Batch], fraction: float) -> tuple[Measured, Tensor, Evidence] | None:
+def measure(net: Network, batches: Iterator[Batch], fraction: float) -> tuple[Measured, Tensor, Evidence] | None:
     """Return the errors of `net`, the radius that is `fraction` of the typical scale, and evidence of absent points.
 
     Absent points are those labeled so, and labeled points in images shifted so far that they are outside. All values
     are on the CPU. None where no point is labeled.
     """
-    stride, rows, absent = net.decoder.stride, [], []
+    stride, rows, absent = net.head.stride, [], []
     for batch in batches:
         prediction, mask = net(batch["image"]), batch["visibility"] > 0
         truth = batch["keypoints"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,11 @@ from softpoint.metrics.conformal import mahalanobis, region_radii
 
 CROSSVAL = "crossval"  # as the record of a run names it
 _PREFIX = "calibration."
+
+
+def fold_checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints of the folds in the output folder of `softpoint crossval`; none in any other."""
+    return sorted(folder.glob("seed*/fold*/checkpoints/best.ckpt"))
 
 
 class CrossFit(NamedTuple):
@@ -50,7 +56,7 @@ def cross_fitted(checkpoint: Checkpoint, folder: Path) -> CrossFit:
     arXiv:1208.0806). Raises FileNotFoundError for a folder without finished folds, and ValueError for folds of other
     keypoints, of another network or of another input than the checkpoint.
     """
-    paths = sorted(folder.glob("seed*/fold*/checkpoints/best.ckpt"))
+    paths = fold_checkpoints(folder)
     if not paths or not (folder / "predictions.csv").is_file():
         raise FileNotFoundError(
             f"crossval={folder} holds no finished cross-validation; name the output folder of softpoint crossval"
@@ -76,8 +82,8 @@ def cross_fitted(checkpoint: Checkpoint, folder: Path) -> CrossFit:
 
 def _check_alike(checkpoint: Checkpoint, content: Content) -> None:
     """Raise ValueError for a fold whose errors are not those of the checkpoint's recipe, or that is not calibrated."""
-    # The statistics of the images differ from fold to fold.
-    model, other = ({**config["model"], "mean": None, "std": None} for config in (checkpoint.config, content.config))
+    other, *_ = _networks(content.config["model"])
+    model = next((own for own in _networks(checkpoint.config["model"]) if own != other), other)
     for what, own, of_fold in (
         ("keypoints", list(checkpoint.skeleton.names), list(content.skeleton.names)),
         ("input", checkpoint.size, content.size),
@@ -90,3 +96,8 @@ def _check_alike(checkpoint: Checkpoint, content: Content) -> None:
             )
     if not float(content.weights.get(f"{_PREFIX}radius", torch.tensor(0.0))) > 0:
         raise ValueError(f"{content.path} is not calibrated; softpoint calibrate ckpt={content.path} does it")
+
+
+def _networks(model: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the config of each network of a model, without the statistics of images, which differ between folds."""
+    return [{**member, "mean": None, "std": None} for member in model.get("members", [model])]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,34 +106,38 @@ class FinalTest(Callback):
         return overall
 
     def facts(self) -> dict[str, Any]:
-        """The outcome for the run's record: plain values, {} where nothing was measured.
-
-        `metrics` {name: value}, `intervals` {name: [low, high]} and what they resample, and `per_keypoint`
-        {name: {points, metrics of parts, doubtful}}; `doubtful` is the fraction of labeled points whose confidence is
-        below `DOUBT`.
-        """
+        """The outcome for the run's record: plain values, {} where nothing was measured."""
         if not self.metrics or self.results is None:
             return {}
-        overall, resampled = self.metrics["overall"], self.metrics["resampled"]
-        brief = [name for name, column in COLUMNS.items() if column.brief]
-        keypoints = {
-            name: {key: entry[key] for key in ("points", *brief) if key in entry}
-            for name, entry in self.metrics["keypoints"].items()
-        }
-        doubt, labeled = self.results.confidence < DOUBT, self.results.labeled
-        for k, entry in enumerate(keypoints.values()):
-            if labeled[:, k].any():
-                entry["doubtful"] = float(doubt[labeled[:, k], k].mean())
-        return {
-            "test_set": {key: self.metrics[key] for key in ("images", "subjects", "points")},
-            "metrics": {name: entry["value"] for name, entry in overall.items()},
-            "intervals": {name: [entry["low"], entry["high"]] for name, entry in overall.items() if "low" in entry},
-            "resampled": f"{resampled['units']} {resampled['unit']}",
-            "mean_position_epe": self.mean_position_epe,
-            "mean_position_gain": self.gain,
-            "per_keypoint": keypoints,
-            **({"doubtful": float(doubt[labeled].mean())} if labeled.any() else {}),
-        }
+        constant = {"mean_position_epe": self.mean_position_epe, "mean_position_gain": self.gain}
+        return test_facts(self.metrics, self.results) | constant
+
+
+def test_facts(metrics: Mapping[str, Any], results: Results) -> dict[str, Any]:
+    """Return the outcome of a test as the record of a model keeps it.
+
+    `metrics` {name: value}, `intervals` {name: [low, high]} and what they resample, and `per_keypoint`
+    {name: {points, metrics of parts, doubtful}}; `doubtful` is the fraction of labeled points whose confidence is
+    below `DOUBT`.
+    """
+    overall, resampled = metrics["overall"], metrics["resampled"]
+    brief = [name for name, column in COLUMNS.items() if column.brief]
+    keypoints = {
+        name: {key: entry[key] for key in ("points", *brief) if key in entry}
+        for name, entry in metrics["keypoints"].items()
+    }
+    doubt, labeled = results.confidence < DOUBT, results.labeled
+    for k, entry in enumerate(keypoints.values()):
+        if labeled[:, k].any():
+            entry["doubtful"] = float(doubt[labeled[:, k], k].mean())
+    return {
+        "test_set": {key: metrics[key] for key in ("images", "subjects", "points")},
+        "metrics": {name: entry["value"] for name, entry in overall.items()},
+        "intervals": {name: [entry["low"], entry["high"]] for name, entry in overall.items() if "low" in entry},
+        "resampled": f"{resampled['units']} {resampled['unit']}",
+        "per_keypoint": keypoints,
+        **({"doubtful": float(doubt[labeled].mean())} if labeled.any() else {}),
+    }
 
 
 def _gain(results: Results, guesses: np.ndarray, draws: int) -> list[float] | None:

@@ -63,17 +63,20 @@ class Transfer(NamedTuple):
 def find_model(place: str) -> Content:
     """Return the model at init=PLACE: the best epoch of a run's folder, or what `read_checkpoint` reads.
 
-    Raises FileNotFoundError and ValueError as that does.
+    Raises FileNotFoundError and ValueError as that does, and ValueError for an ensemble.
     """
     run = Path(place).parent if Path(place).name == "checkpoints" else Path(place)
     in_run = [path for name in ("best.ckpt", LAST) if (path := run / "checkpoints" / name).is_file()]
     try:
-        return read_content(str(in_run[0]) if in_run else place)
+        content = read_content(str(in_run[0]) if in_run else place)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"init={place}: {error}; init= takes the folder of a run, a .ckpt file, a folder of softpoint export, or"
             " hf://user/name"
         ) from error
+    if members := content.config["model"].get("members"):
+        raise ValueError(f"init={place} is an ensemble of {len(members)} models; start from one of its members")
+    return content
 
 
 def start_from(

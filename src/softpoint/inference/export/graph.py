@@ -80,10 +80,11 @@ class ExportModule(nn.Module):
 def _half(net: Any) -> Any:
     """Return a copy with float16 features, whose head is float32, as coordinates beyond 256 need it."""
     net = copy.deepcopy(net)
-    for part in (net.backbone, net.attention, net.decoder):
-        part.half()
-    net.backbone.register_forward_pre_hook(lambda _, inputs: tuple(x.half() for x in inputs))
-    net.head.register_forward_pre_hook(lambda _, inputs: tuple(x.float() for x in inputs))
+    for member in getattr(net, "nets", [net]):
+        for part in (member.backbone, member.attention, member.decoder):
+            part.half()
+        member.backbone.register_forward_pre_hook(lambda _, inputs: tuple(x.half() for x in inputs))
+        member.head.register_forward_pre_hook(lambda _, inputs: tuple(x.float() for x in inputs))
     return net
 
 
