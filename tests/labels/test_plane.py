@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from softpoint.labels.load import LabelSource
+from helpers.training import write_labels
+from softpoint.labels.load import LabelSource, load_labels
 from softpoint.labels.plane import Plane
 
 TILTED = np.array([[0.05, 0.002, -3.0], [-0.001, 0.06, 5.0], [1e-4, -2e-4, 1.0]])
@@ -72,3 +74,11 @@ def test_an_image_of_a_horizon_is_refused() -> None:
     plane.check_covers([(90, 200)])
     with pytest.raises(ValueError, match="a horizon within images of 200x300"):
         plane.check_covers([(90, 200), (300, 200)])
+
+
+def test_labels_of_an_image_of_a_horizon_are_refused_before_anything_is_predicted(tmp_path: Path) -> None:
+    _, labels, images = write_labels(tmp_path, 3)
+    source = LabelSource(labels.partition("=")[2], images.partition("=")[2], verify=False)
+    load_labels(source)
+    with pytest.raises(ValueError, match="homography has a horizon within images of 61x90"):
+        load_labels(replace(source, homography=[[0.1, 0, 0], [0, 0.1, 0], [0, 0.01, -0.8]]))

@@ -193,6 +193,8 @@ def usable_labels(
             "%s: of %d images with several pages or frames the first is read; name another as %s/%06d",
             *(labels.source, len(paged), paged[0].image, 1),
         )
+    if source.plane is not None:
+        source.plane.check_covers({(int(height), int(width)) for height, width in sizes})
     labels, sizes, boxes = _samples(labels, sizes, source, errors)
     if source.unlabeled == "absent":
         subjects = (replace(s, visibility=np.where(s.visibility == 0, ABSENT, s.visibility)) for s in labels.subjects)
