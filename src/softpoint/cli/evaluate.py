@@ -62,10 +62,10 @@ def _write_evaluation(
     from softpoint.evaluation.console import metrics_tables
     from softpoint.evaluation.eval_data import confidence_fraction
     from softpoint.evaluation.files import REPORT, write_evaluation
+    from softpoint.evaluation.gauge import gauge_tables
     from softpoint.evaluation.regions import held_out_regions
-    from softpoint.evaluation.repeatability import repeatability, repeatability_tables
+    from softpoint.evaluation.repeatability import repeatability_tables
     from softpoint.evaluation.risk import Risk
-    from softpoint.labels.groups import group_names
     from softpoint.paths import sha256
     from softpoint.report import evaluation_page
     from softpoint.report.facts import model_facts
@@ -84,9 +84,10 @@ def _write_evaluation(
     metrics = evaluate(results, **settings, fraction=fraction, regions=regions, risk=risk, about=about)
     metrics["skipped"] |= {} if regions else {"regions": reason}
     if cfg.repeat is not None:
-        metrics["repeatability"] = repeatability(results, group_names(results.images, cfg.repeat, "repeat"))
+        metrics |= repeated(results, str(cfg.repeat))
     write_evaluation(Path(cfg.output), results, metrics, figures=cfg.figures)
-    console().print(metrics_tables(metrics), *repeatability_tables(metrics.get("repeatability")))
+    tables = [*repeatability_tables(metrics.get("repeatability")), *gauge_tables(metrics.get("gauge"))]
+    console().print(metrics_tables(metrics), *tables)
     if cfg.report:
         facts, again = model_facts(checkpoint), typed_command("evaluate")
         write_report(
@@ -94,6 +95,20 @@ def _write_evaluation(
         )
     if original:
         print(f"confidence: the probability of an error of at most {original:.1f} px in these images")
+
+
+def repeated(results: Results, expression: str) -> dict[str, Any]:
+    """Return the repeatability of the predictions, or the gauge study of an expression that also names operators."""
+    from softpoint.evaluation.gauge import gauge_study
+    from softpoint.evaluation.repeatability import repeatability
+    from softpoint.labels.groups import group_names
+
+    if "(?P<operator>" not in expression:
+        return {"repeatability": repeatability(results, group_names(results.images, expression, "repeat"))}
+    if "(?P<part>" not in expression:
+        raise ValueError(f"repeat={expression!r} names operators and no parts; name these by (?P<part>...)")
+    parts, operators = (group_names(results.images, expression, "repeat", name) for name in ("part", "operator"))
+    return {"gauge": gauge_study(results, parts, operators)}
 
 
 def _write_comparison(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -61,31 +61,45 @@ def repeatability(results: Results, parts: Sequence[str]) -> dict[str, Any]:
     pairs of up to six keypoints, do not: their variation within parts, and between them, is that of a gauge study.
     Raises ValueError for an image with several subjects, and where no part has two images.
     """
-    if len(set(results.images)) < len(results):
-        raise ValueError("repeat= needs one subject in each image, and an image here has several")
+    check_single(results)
     rows = {name: chosen for name, chosen in group_rows(parts).items() if len(chosen) > 1}
     if not rows:
         raise ValueError(f"repeat= finds {len(set(parts))} parts in {len(results)} images, and none has two images")
     kept = np.concatenate([*rows.values()])
     part = np.repeat(np.arange(len(rows)), [len(chosen) for chosen in rows.values()])
-    points, names = results.keypoints[kept], results.skeleton.names
-    if results.plane is not None:
-        points = results.plane.points(points)
+    points = measured_points(results)[kept]
     keypoints = {}
-    for k, name in enumerate(names):
+    for k, name in enumerate(results.skeleton.names):
         x, y = (variation(points[:, k, axis], part).within for axis in (0, 1))
         keypoints[name] = {"x": x, "y": y, "position": float(np.hypot(x, y))}
-    pairs = results.skeleton.edges or (combinations(names, 2) if len(names) <= _PAIRS_WITHOUT_EDGES else ())
-    distances = {}
-    for first, second in pairs:
-        a, b = (points[:, results.skeleton.index(name)] for name in (first, second))
-        lengths = np.linalg.norm(a - b, axis=-1)
+    lengths_of = {}
+    for name, lengths in distances(results, points):
         found = variation(lengths, part)
-        distances[f"{first} to {second}"] = {
+        lengths_of[name] = {
             "mean": float(lengths.mean()), **found._asdict(), "grr": found.gauge_share, "ndc": found.distinct,
         }  # fmt: skip
     unit = "px" if results.plane is None else "mm"
-    return {"unit": unit, "parts": len(rows), "images": len(kept), "keypoints": keypoints, "distances": distances}
+    return {"unit": unit, "parts": len(rows), "images": len(kept), "keypoints": keypoints, "distances": lengths_of}
+
+
+def check_single(results: Results) -> None:
+    """Raise ValueError for an image with several subjects."""
+    if len(set(results.images)) < len(results):
+        raise ValueError("repeat= needs one subject in each image, and an image here has several")
+
+
+def measured_points(results: Results) -> np.ndarray:
+    """Return the predicted points (N, K, 2), in millimeters where the plane is known."""
+    return results.keypoints if results.plane is None else results.plane.points(results.keypoints)
+
+
+def distances(results: Results, points: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield name and lengths (N,) of each edge of the skeleton, or of all pairs of up to six points (N, K, 2)."""
+    names = results.skeleton.names
+    pairs = results.skeleton.edges or (combinations(names, 2) if len(names) <= _PAIRS_WITHOUT_EDGES else ())
+    for first, second in pairs:
+        a, b = (points[:, results.skeleton.index(name)] for name in (first, second))
+        yield f"{first} to {second}", np.linalg.norm(a - b, axis=-1)
 
 
 def repeatability_tables(found: Mapping[str, Any] | None) -> list[NumberTable]:

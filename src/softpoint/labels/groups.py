@@ -66,13 +66,13 @@ def with_groups(labels: Labels, setting: str | None) -> Labels:
     return replace(labels, subjects=tuple(subjects), has_groups=len(set(names)) > 1)
 
 
-def group_names(images: Sequence[str], setting: str, key: str = "data.group") -> list[str]:
+def group_names(images: Sequence[str], setting: str, key: str = "data.group", part: str = "") -> list[str]:
     """Return the group of each image by its path; errors name the option `key`.
 
     "none" makes each image a group, "auto" finds groups in file names, or else takes the folders, and "names" finds
     them also where they may be classes. Of another setting, a regular expression, the first parenthesis is the group's
-    name, or all that it matches. Raises ValueError for a broken expression, a path in which it finds nothing, and
-    "names" without groups.
+    name, or that named `part`, or all that it matches. Raises ValueError for a broken expression, a path in which it
+    finds nothing, and "names" without groups.
 
     >>> group_names(["a1/7.png", "b2/7.png"], "[a-z]"), group_names(["a1/7.png"], "none")
     (['a', 'b'], ['a1/7.png'])
@@ -95,7 +95,7 @@ def group_names(images: Sequence[str], setting: str, key: str = "data.group") ->
     except re.error as error:
         raise ValueError(f"{key}={setting!r} is not a regular expression: {error}") from error
     matches = [search(image) for image in images]
-    names = [(match[1 if match.re.groups else 0] or "") if match else "" for match in matches]
+    names = [(match[part or (1 if match.re.groups else 0)] or "") if match else "" for match in matches]
     if "" in names:
         raise ValueError(
             f"{key}={setting!r} finds nothing in {names.count('')} of {len(names)} paths, first"
