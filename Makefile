@@ -52,11 +52,12 @@ hashes: $(VENV)/installed
 	  --python $(BIN)/python --output-file constraints-hashes.txt
 	rm -rf $(VENV)-hashes
 
+# --no-compile: most modules of the libraries are never imported, and the others are compiled when they are.
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "softpoint needs Python 3.11 or newer, but $(PYTHON) is older or missing; set PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[$(EXTRAS)]' --constraint constraints.txt
 	@touch $@
 
 clean:
