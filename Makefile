@@ -4,9 +4,10 @@ VENV   ?= .venv
 ARGS   ?= model=dsa
 BIN     = $(VENV)/bin
 EXTRAS  = dev,dlc,sleap,video,streaming,s3,export,serve,explore,joblib,sweep,slurm,docs
-# One thread per process, and none that spins: two processes share two cores. Some thirty processes that tests start
-# import the package, which is compiled once.
-PYTEST  = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal
+# One thread per process, and none that spins: two processes share two cores.
+PYTEST  = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal
+# pip compiles no library, because most modules are never imported; each is compiled where it is imported first, and kept.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: train test check test-fast lint types format docs notebook wheel hashes clean
 
@@ -52,7 +53,6 @@ hashes: $(VENV)/installed
 	  --python $(BIN)/python --output-file constraints-hashes.txt
 	rm -rf $(VENV)-hashes
 
-# --no-compile: most modules of the libraries are never imported, and the others are compiled when they are.
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "softpoint needs Python 3.11 or newer, but $(PYTHON) is older or missing; set PYTHON=python3.11"; exit 1; }
