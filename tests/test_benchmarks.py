@@ -155,6 +155,7 @@ def test_exports_are_timed_beside_torch(capsys: pytest.CaptureFixture[str]) -> N
     start(
         "exports",
         *TINY,
+        "model=baseline",
         "backbone.stages=[2,3]",
         "head.decode=expectation",
         "data.size=32",
