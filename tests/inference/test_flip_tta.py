@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import pytest
 import torch
 
 from softpoint.functional import spatial_expectation, spatial_softmax
-from softpoint.inference.flip_tta import FlipAverage, flip_average
+from softpoint.inference.flip_tta import FlipAverage, choose_tta, flip_average
 from softpoint.labels.skeleton import Skeleton
 from softpoint.models import (
     ChannelSoftmaxHead,
@@ -111,3 +112,19 @@ def test_without_all_flip_pairs_the_user_must_confirm(skeleton, message):
     with pytest.raises(ValueError, match=f"{message}.*data.flip_pairs=.*tta_unpaired"):
         flip_average(made("soft_argmax"), skeleton)
     assert isinstance(flip_average(made("soft_argmax"), skeleton, unpaired=True), FlipAverage)
+
+
+@pytest.mark.parametrize(
+    ("names", "record", "choice", "reason"),
+    [
+        (SKELETON.names, {"flip_change": [-2.0, -0.5]}, "flip", r"validation images by -2\.00 to -0\.50 px"),
+        (SKELETON.names, {"flip_change": (-2.0, 0.5)}, None, r"no averaging .* by -2\.00 to \+0\.50 px"),
+        (SKELETON.names, {"flip_change": None}, None, "its calibration has not measured that"),
+        (SKELETON.names, {"flip_change": ["a", -1]}, None, "its calibration has not measured that"),
+        (SKELETON.names, {"flip_change": -1.0}, None, "its calibration has not measured that"),
+        ((*SKELETON.names, "left_hip"), {"flip_change": [-2.0, -1.0]}, None, "not all left and right keypoints"),
+    ],
+)
+def test_auto_averages_where_that_was_measured_to_help(names, record, choice, reason):
+    chosen, said = choose_tta(Skeleton(names, SKELETON.flip_pairs), record)
+    assert chosen == choice and re.search(f"^tta=auto: .*{reason}", said)

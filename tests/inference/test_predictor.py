@@ -15,6 +15,7 @@ import softpoint
 from helpers.training import NAMES
 from softpoint.data.geometry import letterbox_matrix, transform, warp
 from softpoint.inference import Predictor, load_predictor, read_checkpoint
+from softpoint.inference.flip_tta import FlipAverage
 from softpoint.inference.predictor import BATCH_SIZE
 from softpoint.labels.skeleton import Skeleton
 
@@ -202,7 +203,7 @@ def test_malformed_boxes_are_refused(predictor: Predictor, count: int, boxes: An
 
 
 def test_an_unknown_averaging_is_refused(run: Path) -> None:
-    with pytest.raises(ValueError, match="tta='flop' is unknown; choose flip, or null"):
+    with pytest.raises(ValueError, match="tta='flop' is unknown; choose flip, auto, or null"):
         load_predictor(run / "checkpoints/best.ckpt", tta="flop")
 
 
@@ -211,7 +212,7 @@ def test_an_unknown_averaging_is_refused(run: Path) -> None:
 def test_flip_averaging_of_a_network_that_saw_no_mirrored_image_is_warned_of(
     run: Path, caplog: pytest.LogCaptureFixture, known: str, flip: float
 ) -> None:
-    checkpoint = read_checkpoint(run / "checkpoints" / "best.ckpt")
+    checkpoint = replace(read_checkpoint(run / "checkpoints" / "best.ckpt"), record={})
     pairs, config = checkpoint.skeleton.flip_pairs, {"data": {"augment": {"flip": flip}}}
     alone = next(name for name in checkpoint.skeleton.names if name not in pairs[0])
     names = tuple("left_hip" if name == alone and known == "some" else name for name in checkpoint.skeleton.names)
@@ -220,3 +221,15 @@ def test_flip_averaging_of_a_network_that_saw_no_mirrored_image_is_warned_of(
     mirrored = known == "all" and flip > 0  # training mirrors no image with a side whose partner it does not know
     warnings = [text for text in caplog.messages if "was trained without mirrored images" in text]
     assert len(pairs) == 1 and len(warnings) == (not mirrored)
+
+
+def test_what_was_measured_decides_auto_and_takes_the_place_of_the_warning(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint = replace(read_checkpoint(run / "checkpoints" / "best.ckpt"), config={})
+    for change, averaged, warned in (([-2.0, -1.0], True, ""), ([-1.0, 1.0], False, ""), ([1.0, 2.0], False, "larger")):
+        measured = replace(checkpoint, record={"flip_change": change})
+        assert isinstance(load_predictor(measured, tta="auto").net, FlipAverage) == averaged
+        caplog.clear()
+        assert isinstance(load_predictor(measured, tta="flip").net, FlipAverage)
+        assert len(caplog.messages) == bool(warned) and warned in "".join(caplog.messages)

@@ -17,12 +17,13 @@ from torch import Tensor
 from helpers.training import built, composed, labeled, tiny, write_labels
 from softpoint.functional import grid_to_image, render_gaussians
 from softpoint.inference import load_predictor, read_checkpoint
+from softpoint.labels.skeleton import Skeleton
 from softpoint.layers import Calibration
 from softpoint.layers.calibration import TAIL, Evidence, evidence, log_deviation, unit_covariance
 from softpoint.metrics import expected_calibration_error
 from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
 from softpoint.training import Calibrate
-from softpoint.training.calibrate import Fit, best_checkpoint, measure, new_rows, shifts
+from softpoint.training.calibrate import Fit, best_checkpoint, flip_change, measure, new_rows, shifts
 from softpoint.training.calibration_fit import CENTRAL_LEAD, COVARIANCE_SCALE, LEVEL, SLOPE, Measured, fit_calibration
 from softpoint.training.processes import on_first_process
 
@@ -332,3 +333,39 @@ def test_an_error_of_the_first_process_is_raised_in_all() -> None:
         on_first_process(other, lambda: None)
     sent.clear()
     assert [on_first_process(trainer, lambda: 5) for trainer in (first, other)] == [5, 5]
+
+
+class Shifted(KeypointNet):
+    """A network of two keypoints at the middle of the image, off by `bias` px to the right, mirrored or not."""
+
+    def __init__(self, bias: float) -> None:
+        head = partial(SoftArgmaxHead, decode="expectation")
+        super().__init__(2, Small(8), partial(FusionDecoder, channels=8), head)
+        self.bias = bias
+
+    def uncalibrated(self, image: Tensor, masks: Any = None) -> Any:
+        means = torch.full((len(image), 2, 2), 7.5) + torch.tensor([self.bias / 4, 0.0])
+        return self.head.read(render_gaussians(means, 1.5, (16, 16)).clamp_min(1e-30).log())
+
+
+def test_the_change_by_a_mirror_image_is_measured_in_original_pixels() -> None:
+    skeleton = Skeleton(("left", "right"), (("left", "right"),))
+    truth = torch.full((6, 2, 2), 31.5)
+    seen = torch.tensor([[2, 2], [2, 2], [2, 0], [1, 2], [2, 2], [2, 2]])
+    batch: Any = {"image": torch.zeros(6, 3, 64, 64), "keypoints": truth, "visibility": seen}
+    batch["matrix"] = torch.diag(torch.tensor([2.0, 2.0, 1.0])).expand(6, 3, 3)  # an input pixel is two of the image
+    change = flip_change(Shifted(3.0), [batch], skeleton, np.arange(6))
+    assert change == pytest.approx((-6.0, -6.0), abs=1e-2)  # both biases cancel
+    batch["keypoints"] = truth + torch.tensor([3.0, 0.0])
+    change = flip_change(Shifted(3.0), [batch], skeleton, np.arange(6))
+    assert change == pytest.approx((6.0, 6.0), abs=1e-2)
+    assert flip_change(Shifted(3.0), [batch], skeleton, np.zeros(6, int)) is None
+    batch["visibility"] = torch.zeros(6, 2, dtype=torch.int64)
+    assert flip_change(Shifted(3.0), [batch], skeleton, np.arange(6)) is None
+
+
+def test_the_outcome_says_what_auto_does() -> None:
+    fit = Fit(0.05, 3.0, 2.0, (64, 64), 9, 9, "images", flip=(-2.0, -0.5))
+    assert fit.facts["flip_change"] == [-2.0, -0.5]
+    assert "tta=flip changes their errors by -2.00 to -0.50 px (95 % interval): tta=auto averages" in str(fit)
+    assert "tta=auto leaves it out" in str(fit._replace(flip=(-2.0, 0.5))) and "tta" not in str(fit._replace(flip=None))

@@ -110,7 +110,7 @@ def _join(cfg: DictConfig, output: Path, places: Sequence[str], data: dict[str, 
     if crossval is not None:
         fit = cross_fitted(ensemble, crossval)
         ensemble.net.calibration.set(**fit.values)
-        print(f"{fit}\nthat of single folds, and so cautious: an ensemble errs less on new images")
+        print(f"{fit}\nthat of single folds, and so rather cautious: the mean of several usually errs less")
         facts |= fit.facts
     elif holds(ensemble, "val"):
         fitted = fit_to_validation(cfg, ensemble, data)

@@ -40,6 +40,7 @@ def main(cfg: DictConfig) -> None:
     draws = {key: whole_number(cfg, key) for key in ("draws", "seed")}
     with collected_warnings() as warnings:
         checkpoints = [read_checkpoint(path, cfg.trust) for path in paths]
+        decide_tta(cfg, checkpoints[0])
         for checkpoint in checkpoints if cfg.warn else ():
             warn_of_faults(checkpoint)
         if cfg.missing == "error":  # then all keypoints will be there, and an error need not wait for the predictions
@@ -152,10 +153,21 @@ def _write_comparison(
         )
 
 
+def decide_tta(cfg: DictConfig, checkpoint: Checkpoint) -> None:
+    """Put what tta=auto is for a model into the config, and print it."""
+    from softpoint.inference.flip_tta import choose_tta
+
+    if cfg.tta == "auto":
+        cfg.tta, reason = choose_tta(checkpoint.skeleton, checkpoint.record)
+        print(reason)
+
+
 def check_alone(cfg: DictConfig, count: int) -> None:
     """Raise an error for settings of one model beside others, and for a file of predictions that is not there."""
     from pathlib import Path
 
+    if cfg.tta == "auto" and count > 1:
+        raise ValueError("tta=auto is decided for one model; compare several with tta=flip or without")
     for key in ("risk", "repeat"):
         if cfg[key] is not None and (count > 1 or cfg.against is not None):
             raise ValueError(f"{key}= is of one model: give one checkpoint, and no against=")

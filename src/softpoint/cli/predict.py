@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from softpoint.cli.evaluate import decide_tta
 from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.run_folder import keep_inputs, lock_output
 
@@ -38,10 +39,11 @@ def main(cfg: DictConfig) -> None:
     output, formats = Path(cfg.output), list(cfg.formats or []) if OmegaConf.is_list(cfg.formats) else [cfg.formats]
     if cfg.resume and OmegaConf.is_interpolation(cfg, "output"):
         raise ValueError("resume=true needs output=FOLDER, that of the interrupted job")
-    plain = {field.name: cfg[field.name] for field in fields(PredictOptions) if field.name in cfg}
     checkpoint = read_checkpoint(cfg.ckpt, cfg.trust)
+    decide_tta(cfg, checkpoint)
     if cfg.warn:
         warn_of_faults(checkpoint)
+    plain = {field.name: cfg[field.name] for field in fields(PredictOptions) if field.name in cfg}
     parts = cfg.explain and checkpoint.net.calibration.fitted  # of a confidence that is a probability
     if cfg.explain and not parts:
         print("explain=true: without a calibration a confidence has no parts, so that there is no confidence.csv")

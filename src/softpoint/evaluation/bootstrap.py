@@ -97,6 +97,27 @@ def interval(draws: np.ndarray, units: int) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
+def ratio_interval(totals: np.ndarray, points: np.ndarray, unit: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of the mean per point, from the totals (N,) and numbers of points of samples of units.
+
+    Student's interval of a ratio of sums, for units of unequal numbers of points (Cochran, Sampling Techniques, 6.4);
+    without bound for a single unit.
+
+    >>> one = np.ones(4)
+    >>> [round(end, 3) for end in ratio_interval(np.array([1.0, 2, 1, 2]), one, np.arange(4))]
+    [0.581, 2.419]
+    >>> ratio_interval(one, one, np.zeros(4, int))
+    (-inf, inf)
+    """
+    sums, counts = np.bincount(unit, totals), np.bincount(unit, points)
+    mean, units = float(sums.sum() / counts.sum()), len(sums)
+    if units < 2:
+        return -np.inf, np.inf
+    deviation = float(np.sqrt(units / (units - 1) * np.square(sums - mean * counts).sum())) / float(counts.sum())
+    half = float(stats.t.ppf((1 + LEVEL) / 2, units - 1)) * deviation
+    return mean - half, mean + half
+
+
 def probability_above(draws: np.ndarray, units: int) -> float:
     """Return the probability that a value is above 0, by draws of it from so many units, of which some are finite.
 

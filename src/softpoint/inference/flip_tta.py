@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from softpoint.functional import grid_to_image
+from softpoint.inference.run_record import number
 from softpoint.labels.skeleton import Skeleton
 from softpoint.layers import Calibration
 from softpoint.models import Network
@@ -18,6 +19,28 @@ from softpoint.types import Prediction
 
 # Parts of a prediction whose last axis runs along x.
 _MAPS = ("logits", "classes", "axis_x")
+
+
+def choose_tta(skeleton: Skeleton, record: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Return what tta=auto is for a model with this record, flip or None, and the reason.
+
+    It is flip where the errors on the validation images were smaller with it, beyond chance.
+    """
+    if not skeleton.can_mirror:
+        return None, "tta=auto: no averaging with the mirror image, as not all left and right keypoints are known"
+    if (change := measured_change(record)) is None:
+        return None, "tta=auto: no averaging with the mirror image, as its calibration has not measured that"
+    measured = "changed its errors on the validation images by {:+.2f} to {:+.2f} px (95 % interval)".format(*change)
+    if change[1] < 0:
+        return "flip", f"tta=auto: averaging with the mirror image, which {measured}"
+    return None, f"tta=auto: no averaging with the mirror image, which {measured}"
+
+
+def measured_change(record: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the interval in px by which flip averaging changed a model's errors; None where it was not measured."""
+    stored = record.get("flip_change")
+    ends = [number(end) for end in stored] if isinstance(stored, list | tuple) else []
+    return (ends[0], ends[1]) if len(ends) == 2 and ends[0] is not None and ends[1] is not None else None
 
 
 def flip_average(net: Network, skeleton: Skeleton, unpaired: bool = False) -> FlipAverage:

@@ -19,7 +19,7 @@ from softpoint.data.dataset import unrounded_input
 from softpoint.functional import pixel_length, transform_covariance, transform_points
 from softpoint.images.channels import fitted
 from softpoint.inference.checkpoint import Checkpoint, read_checkpoint
-from softpoint.inference.flip_tta import FlipAverage, flip_average
+from softpoint.inference.flip_tta import FlipAverage, choose_tta, flip_average, measured_change
 from softpoint.labels.skeleton import Skeleton
 from softpoint.layers.calibration import ConfidenceParts, evidence
 from softpoint.memory import keep_freed_memory
@@ -209,23 +209,31 @@ def load_predictor(
 
     A `Checkpoint` that has been read lends its network. `tta="flip"` averages over each image and its mirror;
     `flip_pairs` are the left and right keypoints where the checkpoint knows none, and `unpaired` states that there are
-    none (see `flip_average`). A network that was trained without mirrored images is warned of. With `explain`,
+    none (see `flip_average`). A network that it makes worse is warned of, and one that was trained without mirrored
+    images where it was not measured. `tta="auto"` does so where it is measured to help (`choose_tta`). With `explain`,
     predictions also have the parts of each confidence (`softpoint.layers.calibration.ConfidenceParts`).
     Raises FileNotFoundError or ValueError as `read_checkpoint` does, and ValueError for another device or `tta`.
     """
     device = best_device() if device == "auto" else device
     check_device(device)
     checkpoint = ckpt if isinstance(ckpt, Checkpoint) else read_checkpoint(ckpt, trust)
-    if tta not in (None, "flip"):
-        raise ValueError(f"tta={tta!r} is unknown; choose flip, or null")
+    if tta not in (None, "flip", "auto"):
+        raise ValueError(f"tta={tta!r} is unknown; choose flip, auto, or null")
+    if tta == "auto":
+        tta = choose_tta(checkpoint.skeleton, checkpoint.record)[0]
     net: Network | FlipAverage = checkpoint.net
     if tta:
         skeleton = checkpoint.skeleton
         net = flip_average(
             checkpoint.net, replace(skeleton, flip_pairs=skeleton.flip_pairs or tuple(flip_pairs)), unpaired
         )
-        augment = checkpoint.data.get("augment")
-        if not (skeleton.can_mirror and isinstance(augment, Mapping) and augment.get("flip")):
+        augment, change = checkpoint.data.get("augment"), measured_change(checkpoint.record)
+        if change is not None and change[0] > 0:
+            _log.warning(
+                "%s: tta=flip made errors on the validation images larger, by %.2f to %.2f px (95 %% interval)",
+                *(checkpoint.path, *change),
+            )
+        elif change is None and not (skeleton.can_mirror and isinstance(augment, Mapping) and augment.get("flip")):
             _log.warning(
                 "%s was trained without mirrored images, which augment.flip makes where data.flip_pairs hold every"
                 " keypoint that has a side: tta=flip may help or harm it; softpoint evaluate split=val with it and"

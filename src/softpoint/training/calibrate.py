@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from lightning_fabric.utilities import move_data_to_device
 from pytorch_lightning.callbacks import Callback
@@ -16,13 +17,15 @@ from torch.utils.data import Subset
 
 from softpoint.data.dataset import KeypointDataset, collate, input_pixel
 from softpoint.data.watched_loader import WatchedLoader
-from softpoint.evaluation.bootstrap import count_units, find_units
+from softpoint.evaluation.bootstrap import count_units, find_units, ratio_interval
 from softpoint.functional import pixel_length
 from softpoint.inference.compatibility import upgrade
+from softpoint.inference.flip_tta import FlipAverage
 from softpoint.inference.predictor import BATCH_SIZE
 from softpoint.inference.safe_load import read_torch_file
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import ABSENT
+from softpoint.labels.skeleton import Skeleton
 from softpoint.layers.calibration import FEW_UNITS, REGION_LEVELS, Evidence, evidence
 from softpoint.metrics.calibration import FRACTION
 from softpoint.metrics.conformal import needed_units
@@ -96,11 +99,13 @@ class Fit(NamedTuple):
     units: int  # groups of them, or images of a single group; 0 where the priors remain
     kind: str  # "groups" or "images"
     of_new: str = ""  # words for the images of groups that are not trained on, where there are others
+    flip: tuple[float, float] | None = None  # `flip_change` on these images; None where it was not measured
 
     @property
     def facts(self) -> dict[str, Any]:
         """What the record of the run keeps of it; the radius is in pixels of the original images."""
-        return {"calibration_units": self.units, "calibration_radius": self.radius * self.pixel, "calibrated_by": "val"}
+        facts = {"calibration_units": self.units, "calibration_radius": self.radius * self.pixel}
+        return {**facts, "calibrated_by": "val", "flip_change": None if self.flip is None else list(self.flip)}
 
     def __str__(self) -> str:
         if not self.radius:
@@ -113,7 +118,15 @@ class Fit(NamedTuple):
             f"confidence: the probability that a point is within {self.radius * self.pixel:.1f} px"
             f" ({100 * self.fraction:g} % of the usual subject's size; {self.radius:.1f} px of the"
             f" {self.size[0]}x{self.size[1]} input), {fitted}{few * (0 < self.units < FEW_UNITS)}{self._regions()}"
+            f"{self._flip()}"
         )
+
+    def _flip(self) -> str:
+        """A line on test-time averaging with mirror images; empty where it was not measured."""
+        if self.flip is None:
+            return ""
+        changes = "tta=flip changes their errors by {:+.2f} to {:+.2f} px (95 % interval)".format(*self.flip)
+        return f"\n{changes}: tta=auto {'averages with the mirror image' if self.flip[1] < 0 else 'leaves it out'}"
 
     def _regions(self) -> str:
         """A line on regions that so few units do not allow; empty where they do."""
@@ -161,9 +174,33 @@ def calibrate(
         if units:
             net.calibration.set(region_radii=fit_regions(measured, unit, within, absent, weight))
         radius = float(within)
+    mirrors = units and samples.source.skeleton.can_mirror and not samples.size[1] % net.stride
+    flip = flip_change(net, batches(), samples.source.skeleton, unit) if mirrors else None
     of_new = " of a group that was not trained on"
     pixel = input_pixel(samples.source, samples.size, samples.padding)
-    return Fit(fraction, radius, pixel, samples.size, len(chosen), units, kind, of_new * none_new)
+    return Fit(fraction, radius, pixel, samples.size, len(chosen), units, kind, of_new * none_new, flip)
+
+
+@torch.no_grad()
+def flip_change(
+    net: Network, batches: Iterable[Batch], skeleton: Skeleton, unit: np.ndarray
+) -> tuple[float, float] | None:
+    """Return the 95 % interval of the change of the mean error, in original px, by averaging with the mirror image.
+
+    `unit` (N,) is the independent unit of each sample; None for a single one, and where no point is labeled.
+    """
+    mirrored, changes, points = FlipAverage(net, skeleton.flip_index), [], []
+    for batch in batches:
+        labeled = batch["visibility"] > 0
+        plain, mean = (
+            (one(batch["image"])["keypoints"].float() - batch["keypoints"]).norm(dim=-1) for one in (net, mirrored)
+        )
+        change = torch.where(labeled, mean - plain, 0).sum(1) * pixel_length(batch["matrix"])
+        changes.append(change.double().cpu().numpy())
+        points.append(labeled.sum(1).cpu().numpy())
+    if unit.max() < 1 or not np.concatenate(points).any():
+        return None
+    return ratio_interval(np.concatenate(changes), np.concatenate(points), unit)
 
 
 def new_rows(groups: Mapping[str, Sequence[str]]) -> list[int] | None:
