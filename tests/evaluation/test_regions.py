@@ -41,6 +41,29 @@ def test_coverage_is_the_mean_over_groups_of_the_share_inside() -> None:
         assert entry["overall"]["low"] <= entry["overall"]["coverage"] <= entry["overall"]["high"]
 
 
+def test_coverage_of_each_group_and_of_each_quarter_by_confidence() -> None:
+    results = example_results(40)
+    metrics = evaluate(results, regions=Regions(radii(2.0), NAMES))
+    distance = mahalanobis(results.keypoints - results.truth, results.covariance)
+    inside, labeled, groups = distance <= 2.0, results.labeled, np.array(results.groups)
+    entry = metrics["regions"][1]
+    own = {group: inside[groups == group][labeled[groups == group]].mean() for group in set(results.groups)}
+    assert entry["groups"] == pytest.approx(own)
+    bounds = np.quantile(results.confidence[labeled], [0, 0.25, 0.5, 0.75, 1])
+    for low, high, quarter in zip(bounds[:-1], bounds[1:], entry["quarters"], strict=True):
+        part = labeled & (results.confidence >= low) & ((results.confidence < high) | (high == bounds[-1]))
+        shares = [inside[groups == group][part[groups == group]] for group in own]
+        assert quarter["coverage"] == pytest.approx(np.mean([share.mean() for share in shares if len(share)]), abs=0.02)
+    table = regions_table(metrics)
+    assert table is not None
+    names = [name for name, _ in table.rows]
+    assert names[4:9] == [
+        "confidence: quarter 1, lowest", "confidence: quarter 2", "confidence: quarter 3",
+        "confidence: quarter 4, highest", "group with the fewest held",
+    ]  # fmt: skip
+    assert dict(table.rows)["group with the fewest held"][2][0].value == min(own.values())
+
+
 def test_a_keypoint_without_a_radius_is_left_out_everywhere() -> None:
     metrics = evaluate(example_results(40), regions=Regions(radii(0.0), NAMES))
     assert "left_ear" in metrics["regions"][0]["keypoints"] and "left_ear" not in metrics["regions"][1]["keypoints"]

@@ -9,20 +9,22 @@ import numpy as np
 
 from softpoint.evaluation.bootstrap import interval, mean_draws
 from softpoint.evaluation.intervals import Resamples
-from softpoint.evaluation.results import Results
+from softpoint.evaluation.results import Results, group_rows
 from softpoint.inference import Checkpoint
 from softpoint.inference.regions import Regions
 from softpoint.metrics.conformal import joint_scores, mahalanobis, needed_units, region_radii, unit_shares
 from softpoint.paths import normalize_path
 
 Entry = dict[str, Any]
+_QUARTERS = 4
 
 
 def measure_regions(regions: Regions, results: Results, resamples: Resamples) -> list[Entry]:
     """Return an entry per level for metrics.json: the fraction of labels inside, each unit weighing the same.
 
-    `overall` is over all keypoints, `keypoints` by name, and `joint` of subjects whose labeled points are all inside
-    the joint regions. What the model has no radius for is left out. The results may lack keypoints of the model.
+    `overall` is over all keypoints, `keypoints` by name, `quarters` by confidence, the lowest first, `groups` by name
+    where there are several, and `joint` of subjects whose labeled points are all inside the joint regions. What the
+    model has no radius for is left out. The results may lack keypoints of the model.
     """
     order = [regions.names.index(name) for name in results.skeleton.names]
     radii = regions.radii[:, [*order, -1]]
@@ -55,6 +57,9 @@ def _entry(level: float, radii: np.ndarray, rows: np.ndarray, results: Results, 
     columns = zip(names, inside.T, radii.tolist(), strict=False)
     entry: Entry = {"level": level, "needed_units": needed_units(level), "overall": _share(inside, resamples)}
     entry["keypoints"] = {name: {"radius": r, **_share(c[:, None], resamples)} for name, c, r in columns if r}
+    entry["quarters"] = [_share(part, resamples) for part in _quarters(inside, results.confidence)]
+    groups = {name: _mean(inside[rows]) for name, rows in group_rows(results.groups).items()}
+    entry["groups"] = {name: share for name, share in groups.items() if len(groups) > 1 and share is not None}
     if radii[-1]:
         joint = _inside(joint_scores(distance)[:, None], rows[:, -1:])
         entry["joint"] = {"radius": float(radii[-1]), **_share(joint, resamples)}
@@ -77,6 +82,24 @@ def held_out_regions(checkpoint: Checkpoint, split: str, images: Sequence[str]) 
 def _inside(distance: np.ndarray, radius: np.ndarray) -> np.ndarray:
     """1 for a distance within the radius, else 0; NaN where there is no label or no radius."""
     return np.where(np.isnan(distance) | (radius == 0), np.nan, distance <= radius)
+
+
+def _quarters(inside: np.ndarray, confidence: np.ndarray) -> list[np.ndarray]:
+    """`inside` (N, K) of each quarter of its points by confidence, NaN elsewhere; none for fewer than four points."""
+    points = np.flatnonzero(np.isfinite(inside))
+    if len(points) < _QUARTERS:
+        return []
+    parts = np.array_split(points[np.argsort(confidence.ravel()[points], kind="stable")], _QUARTERS)
+    quarters = np.full((_QUARTERS, inside.size), np.nan)
+    for quarter, part in zip(quarters, parts, strict=True):
+        quarter[part] = inside.ravel()[part]
+    return list(quarters.reshape(_QUARTERS, *inside.shape))
+
+
+def _mean(inside: np.ndarray) -> float | None:
+    """The share of points inside; None without any."""
+    measured = inside[np.isfinite(inside)]
+    return float(measured.mean()) if len(measured) else None
 
 
 def _share(inside: np.ndarray, resamples: Resamples) -> Mapping[str, float]:

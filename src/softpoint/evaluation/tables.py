@@ -69,18 +69,28 @@ def quarters_table(metrics: Mapping[str, Any], fraction: float) -> Table:
 
 
 def regions_table(metrics: Mapping[str, Any]) -> Table | None:
-    """Return the fraction of labels inside the conformal regions of each keypoint, and of all; None without regions."""
+    """Return the fraction of labels inside the conformal regions of each part of the points; None without regions."""
     levels = metrics["regions"]
     if not levels:
         return None
     headings = [text for entry in levels for text in (f"{100 * entry['level']:g} % held", "95 % interval")]
     names = dict.fromkeys(name for entry in levels for name in entry.get("keypoints", ()))
     rows = [(name, [entry.get("keypoints", {}).get(name, {}) for entry in levels]) for name in names]
+    quarters = max(len(entry.get("quarters", ())) for entry in levels)
+    for i in range(quarters):
+        name = f"confidence: quarter {_ordinal(i, quarters)}"
+        rows.append((name, [entry["quarters"][i] if entry.get("quarters") else {} for entry in levels]))
+    if any("groups" in entry for entry in levels):
+        rows.append(("group with the fewest held", [_fewest(entry.get("groups", {})) for entry in levels]))
     rows += [("all points", [entry.get("overall", {}) for entry in levels])]
     rows += [("all of a subject at once", [entry.get("joint", {}) for entry in levels])]
     cells = [(name, [cell for share in shares for cell in _held(share)]) for name, shares in rows]
     title = "labels inside the regions, fitted to hold this part of new ones whatever the errors are like"
     return Table(title, "keypoint", headings, cells)
+
+
+def _fewest(groups: Mapping[str, float]) -> Mapping[str, float]:
+    return {"coverage": min(groups.values())} if groups else {}
 
 
 def _held(share: Mapping[str, float]) -> list[Cell]:
