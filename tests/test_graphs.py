@@ -1,4 +1,7 @@
-"""Everything public compiles into one graph, exports with a free batch size, and runs on shapes alone."""
+"""Everything public compiles into one graph, exports with a free batch size, and runs on shapes alone.
+
+What the default compiler makes of whole networks is in tests/training/test_compile.py.
+"""
 
 from __future__ import annotations
 
@@ -169,13 +172,6 @@ def test_a_compiled_loss_has_the_same_gradient():
     (expected,) = torch.autograd.grad(loss(logits), logits)
     (found,) = torch.autograd.grad(compiled(loss, "aot_eager")(logits), logits)
     close(found, expected)
-
-
-@pytest.mark.slow
-def test_the_default_compiler_agrees():
-    """On a decoding; a block of attention is compiled in tests/training."""
-    x = maps()
-    close(compiled(partial(S.soft_argmax, window=5), "inductor")(x), S.soft_argmax(x, window=5))
 
 
 class Call(nn.Module):
