@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("onnxruntime", reason='needs the extra: pip install -e ".[export]"')
 pytest.importorskip("onnxscript", reason='needs the extra: pip install -e ".[export]"')
@@ -17,6 +18,7 @@ pytest.importorskip("onnxscript", reason='needs the extra: pip install -e ".[exp
 from softpoint.inference import Checkpoint, Predictor
 from softpoint.inference.export import FORMATS, ComparisonImage, ExportOptions, export
 from softpoint.inference.export.parity import Difference, random_images
+from softpoint.models import Ensemble
 from softpoint.runtime import load
 
 SHORT = "head.decode=expectation"  # the window of the default decoding makes a program twice as long
@@ -53,6 +55,24 @@ def test_every_head_and_model_exports_with_the_same_keypoints(
         np.testing.assert_allclose(together["keypoints"][i], model(image)["keypoints"], atol=1e-3)
     assert model(np.stack([images[0]] * 2))["confidence"].shape == (2, 3)
     check_metadata(model.metadata, tmp_path / "model.onnx.json", "gray" if model.channels == 1 else "RGB")
+
+
+def test_an_ensemble_exports_with_all_members(make, tmp_path: Path) -> None:
+    checkpoint, other = (make(SHORT, "model=baseline") for _ in range(2))
+    with torch.no_grad():
+        for one, sign in ((checkpoint, 1), (other, -1)):
+            one.net.head.logits.weight.mul_(sign * 20)  # one has its maxima where the other is least sure
+    image = random_images((64, 96), 1, fixed=True)[0].image
+    alone = Predictor(checkpoint.net, checkpoint.skeleton, checkpoint.size, "cpu")(image)
+    nets = [checkpoint.net, other.net]
+    ensemble = Ensemble(3, [lambda num_keypoints, net=net: net for net in nets]).eval()
+    ensemble.calibration.set(radius=torch.tensor(3.0), log_scale=torch.tensor([-0.5, 0.0, 0.5]))
+    whole = replace(checkpoint, net=ensemble)
+    predictor, difference = exported(whole, tmp_path / "model.onnx", ExportOptions(size=(64, 96)))
+    expected, actual = predictor(image), load(tmp_path / "model.onnx", threads=1)(image)
+    assert difference.largest < 0.01 and np.abs(expected["keypoints"] - alone["keypoints"]).min() > 0.1
+    for name, value in expected.items():
+        np.testing.assert_allclose(actual[name], value, rtol=1e-2, atol=1e-2, err_msg=name)
 
 
 def check_metadata(metadata: dict, sidecar: Path, color: str) -> None:
