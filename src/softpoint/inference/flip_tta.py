@@ -29,7 +29,8 @@ def choose_tta(skeleton: Skeleton, record: Mapping[str, Any]) -> tuple[str | Non
     if not skeleton.can_mirror:
         return None, "tta=auto: no averaging with the mirror image, as not all left and right keypoints are known"
     if (change := measured_change(record)) is None:
-        return None, "tta=auto: no averaging with the mirror image, as its calibration has not measured that"
+        way = "softpoint calibrate does, by two or more independent validation images"
+        return None, f"tta=auto: no averaging with the mirror image, as its calibration has not measured that; {way}"
     measured = "changed its errors on the validation images by {:+.2f} to {:+.2f} px (95 % interval)".format(*change)
     if change[1] < 0:
         return "flip", f"tta=auto: averaging with the mirror image, which {measured}"
