@@ -70,6 +70,7 @@ def test_runs_are_joined_calibrated_and_tested_and_the_result_is_a_model(
         (["runs=[a,b]"], "no checkpoint at a"),
         (["runs=a"], "runs=a is one model, or no finished softpoint crossval"),
         (["seeds=[0,0]"], "seeds=[0, 0] has 0 more than once"),
+        (["seeds=3"], "seeds=3 is of one model; give two or more as seeds=[0,1]"),
         (["seeds=[0,1]", "data.fold=1"], "data.fold=1: the study itself decides data.fold"),
     ],
 )
@@ -111,6 +112,14 @@ def test_the_minutes_of_the_first_decide_the_input_of_all(
     words = ["data=mirror_mouse", "minutes=3", "seeds=[0,1]", "data.size=64", f"output={tmp_path / 'sized'}"]
     assert start("ensemble", *words).code == 0
     assert not any("data.size=[64,96]" in overrides for overrides in pretence.overrides)
+
+
+def test_no_member_is_trained_into_the_folder_of_a_run(start: Callable, pretence: Pretence, tmp_path: Path) -> None:
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    (tmp_path / "run/checkpoints/last.ckpt").touch()
+    ending = start("ensemble", "data=mirror_mouse", "seeds=[0,1]", f"output={tmp_path / 'run'}")
+    assert ending.code == 1 and "run holds a training run, whose model the ensemble would replace" in ending.err
+    assert not pretence.overrides
 
 
 def test_a_member_that_fails_is_named(start: Callable, pretence: Pretence, tmp_path: Path) -> None:

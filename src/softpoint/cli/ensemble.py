@@ -41,6 +41,9 @@ def main(cfg: DictConfig) -> None:
         raise ValueError("give trained models as runs=[RUN,RUN,RUN], or train new ones by seeds=[0,1,2] data=NAME")
     output = Path(cfg.output)
     if cfg.runs is None:
+        from softpoint.training.ensemble import check_output
+
+        check_output(output)
         lock(output)
         places, data = _train(cfg, output.resolve()), {}
     else:
@@ -55,6 +58,8 @@ def _train(cfg: DictConfig, output: Path) -> list[str]:
     from softpoint.studies.runs import Trial
 
     overrides, seeds = train_overrides(cfg.train), whole_numbers(cfg, "seeds")
+    if len(seeds) < 2:
+        raise ValueError(f"seeds={cfg.seeds} is of one model; give two or more as seeds=[0,1]")
     base = composed(overrides)
     split = [] if base.data.get("splits") else split_overrides(base, overrides, seeds[0])
 
