@@ -59,13 +59,31 @@ def test_the_file_predicts_as_the_members_together(members: list[Checkpoint], tm
 
 def test_the_record_keeps_what_the_members_share(members: list[Checkpoint], tmp_path: Path) -> None:
     first, second = members
-    second = replace(second, record={**second.record, "weights_license": "mit", "minutes": 2.5, "known_held_out": 3})
+    second = replace(second, record={**second.record, "minutes": 2.5, "known_held_out": 3})
     first = replace(first, record={**first.record, "minutes": 1.5})
     record = join([first, second], tmp_path / BEST).record
     assert record["minutes"] == 4.0 and record["known_held_out"] == 3 and record["data"] == first.record["data"]
-    assert "weights_license" not in record and "calibration_units" not in record and "metrics" not in record
+    assert "calibration_units" not in record and "metrics" not in record
     assert [member["epe"] for member in record["members"]] == [first.record["metrics"]["epe"]] * 2
     assert record["members"][1]["checkpoint"] == "second.ckpt"
+
+
+def test_the_card_names_the_starting_weights_and_licenses_of_all_members(
+    members: list[Checkpoint], tmp_path: Path
+) -> None:
+    started = [(None, None), ("ImageNet", "bsd-3-clause"), ("a run", None), ("ImageNet", "bsd-3-clause")]
+    every = [
+        replace(members[0], record={**members[0].record, "starting_weights": weights, "weights_license": license_})
+        for weights, license_ in started
+    ]
+    write_ensemble(join(every, tmp_path / BEST))
+    weights = "Starting weights: ImageNet; a run, under bsd-3-clause; a license that is not recorded."
+    assert weights in (tmp_path / "model_card.md").read_text()
+    write_ensemble(join(every[:1] * 2, tmp_path / BEST))
+    assert "Starting weights: none, trained from scratch." in (tmp_path / "model_card.md").read_text()
+    every[0].record.pop("starting_weights")
+    write_ensemble(join(every, tmp_path / BEST))
+    assert "Starting weights: not recorded." in (tmp_path / "model_card.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,7 @@ from softpoint.training.record import describe_hardware
 
 # Parts of the config of a training that say what its model is of, and facts of its record that all members share.
 _CONFIG = ("name", "data", "datamodule")
-_SHARED = (
-    *("data", "labels", "data_title", "data_license", "checksums", "git"),
-    *("starting_weights", "weights_license", "splits", "mean_position_epe"),
-)
+_SHARED = ("data", "labels", "data_title", "data_license", "checksums", "git", "splits", "mean_position_epe")
 _HELD_OUT = ("val", "test")
 
 
@@ -50,7 +47,7 @@ def find_members(places: Sequence[str]) -> tuple[list[str], Path | None]:
     return [str(best) if best.is_file() else place for place, best in zip(places, bests, strict=True)], None
 
 
-def check_output(output: Path, members: Sequence[str]) -> Path:
+def check_output(output: Path, members: Sequence[str] = ()) -> Path:
     """Return the path of the ensemble in its folder; ValueError where another model is there."""
     path = output / "checkpoints" / "best.ckpt"
     if path.with_name(LAST).exists() or path.resolve() in [Path(member).resolve() for member in members]:
@@ -180,7 +177,19 @@ def _record(members: Sequence[Checkpoint]) -> dict[str, Any]:
         facts["minutes"] = sum(filter(None, minutes))
     if known := [count for member in members if (count := number(member.record.get("known_held_out")))]:
         facts["known_held_out"] = max(known)
-    return shared | facts
+    return shared | _starting_weights([member.record for member in members]) | facts
+
+
+def _starting_weights(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the weights that models started from and their licenses, each once; empty where one records none."""
+    if not all("starting_weights" in record for record in records):
+        return {}
+    started = [record for record in records if record["starting_weights"] is not None]
+    licenses = dict.fromkeys(
+        str(record.get("weights_license") or "a license that is not recorded") for record in started
+    )
+    weights = dict.fromkeys(str(record["starting_weights"]) for record in started)
+    return {"starting_weights": "; ".join(weights) or None, "weights_license": "; ".join(licenses) or None}
 
 
 def _member(member: Checkpoint) -> dict[str, Any]:
