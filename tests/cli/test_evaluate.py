@@ -182,6 +182,18 @@ def test_every_key_of_labeled_data_that_matters_can_be_set() -> None:
     assert keys - labeled == {"folder", "painter", "train"}
 
 
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [("nothing", "finds nothing in"), (r"(?P<part>(?P<operator>video\d))", "a gauge study needs as many of each")],
+)
+def test_an_expression_that_names_no_parts_ends_before_the_predictions(
+    start: Callable, tmp_path: Path, words: list[str], expression: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("softpoint.evaluation.predict.predict", lambda *_, **__: pytest.fail("it predicted"))
+    ending = start("evaluate", *words, "split=all", f"output={tmp_path / 'a'}", f"repeat='{expression}'")
+    assert ending.code == 1 and message in ending.err, ending.err
+
+
 def test_a_model_is_compared_with_the_predictions_of_another_tool(
     run: Path, start: Callable, tmp_path: Path, words: list[str]
 ) -> None:

@@ -98,18 +98,32 @@ def _write_evaluation(
         print(f"confidence: the probability of an error of at most {original:.1f} px in these images")
 
 
+def repeat_names(images: Sequence[str], expression: str) -> dict[str, list[str]]:
+    """Return the `parts` of images, and their `operators` where the expression of repeat= names any.
+
+    Raises ValueError for a path in which it finds nothing, and for operators that do not measure all parts alike.
+    """
+    from softpoint.evaluation.gauge import crossed
+    from softpoint.labels.groups import group_names
+
+    if "(?P<operator>" not in expression:
+        return {"parts": group_names(images, expression, "repeat")}
+    if "(?P<part>" not in expression:
+        raise ValueError(f"repeat={expression!r} names operators and no parts; name these by (?P<part>...)")
+    parts, operators = (group_names(images, expression, "repeat", name) for name in ("part", "operator"))
+    crossed(parts, operators)
+    return {"parts": parts, "operators": operators}
+
+
 def repeated(results: Results, expression: str) -> dict[str, Any]:
     """Return the repeatability of the predictions, or the gauge study of an expression that also names operators."""
     from softpoint.evaluation.gauge import gauge_study
     from softpoint.evaluation.repeatability import repeatability
-    from softpoint.labels.groups import group_names
 
-    if "(?P<operator>" not in expression:
-        return {"repeatability": repeatability(results, group_names(results.images, expression, "repeat"))}
-    if "(?P<part>" not in expression:
-        raise ValueError(f"repeat={expression!r} names operators and no parts; name these by (?P<part>...)")
-    parts, operators = (group_names(results.images, expression, "repeat", name) for name in ("part", "operator"))
-    return {"gauge": gauge_study(results, parts, operators)}
+    names = repeat_names(results.images, expression)
+    if "operators" in names:
+        return {"gauge": gauge_study(results, **names)}
+    return {"repeatability": repeatability(results, **names)}
 
 
 def _write_comparison(
@@ -260,6 +274,8 @@ def predicted(
     fixed = [key.removeprefix("data.") for key in keys if key.startswith("data.")]
     eval_set = open_set(checkpoint, cfg.split, _overridden_data(cfg), fixed, other)
     groups = None if cfg.group is None else group_names(eval_set.images, cfg.group, "group")
+    if cfg.repeat is not None:  # an error need not wait for the predictions
+        repeat_names(eval_set.images, str(cfg.repeat))
     size = check_size(_plain(cfg.data.size)) if "size" in fixed and cfg.data.size is not None else None
     options = {"device": cfg.device, "tta": cfg.tta, "unpaired": cfg.tta_unpaired, "size": size}
     predictor = evaluation_predictor(other or checkpoint, eval_set, **options)

@@ -94,7 +94,7 @@ def gauge_study(results: Results, parts: Sequence[str], operators: Sequence[str]
     an image with several subjects, for fewer than two parts, operators or images of each, and for unequal numbers.
     """
     check_single(results)
-    rows = _crossed(parts, operators)
+    rows = crossed(parts, operators)
     points = measured_points(results)
     keypoints = {}
     for k, name in enumerate(results.skeleton.names):
@@ -106,7 +106,7 @@ def gauge_study(results: Results, parts: Sequence[str], operators: Sequence[str]
     return {"unit": unit, **counts, "images": rows.size, "keypoints": keypoints, "distances": lengths}
 
 
-def _crossed(parts: Sequence[str], operators: Sequence[str]) -> np.ndarray:
+def crossed(parts: Sequence[str], operators: Sequence[str]) -> np.ndarray:
     """Return the rows (parts, operators, trials) of each combination; ValueError where they are not equally many."""
     cells = Counter(zip(parts, operators, strict=True))
     names = [list(dict.fromkeys(column)) for column in (parts, operators)]
