@@ -79,6 +79,8 @@ def laid_out(place: Path, files: dict[str, bytes]) -> None:
 
 def attempt(read: Callable[[Path, Path], Any], path: Path, out: Path) -> dict[str, Any]:
     """Return what becomes of one input, the time of all its processes, and the memory of this one."""
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)  # memory that is kept from inputs before would hide what this one takes
     Path("/proc/self/clear_refs").write_text("5")  # forgets the largest memory so far
     before, start = memory_mib("VmRSS"), seconds_taken()
     kind, text = "read", ""

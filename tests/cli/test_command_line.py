@@ -77,7 +77,7 @@ def test_help_lists_the_groups_that_the_command_chooses_from(start: Callable, co
     for group, options in listed.items():
         assert options.split(", ") == sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        trains = command in ("resume", "crossval", "curve", "compare", "tune")
+        trains = command in ("resume", "crossval", "curve", "compare", "ensemble", "tune")
         choices = compose("train" if trains else command, return_hydra_config=True).hydra.runtime.choices
     groups = {group.partition("@")[0] for group in choices if not group.startswith("hydra")}
     hidden = {"name", "epochs", "augment", "datamodule"} - (

@@ -105,7 +105,7 @@ def _join(cfg: DictConfig, output: Path, places: Sequence[str], data: dict[str, 
     from softpoint.tables import console
     from softpoint.training.cross_fit import cross_fitted
     from softpoint.training.ensemble import check_output, find_members, join, write_ensemble
-    from softpoint.training.final_test import test_facts
+    from softpoint.training.final_test import facts_of_test
 
     paths, crossval = find_members(places)
     path = check_output(output, paths)
@@ -127,7 +127,7 @@ def _join(cfg: DictConfig, output: Path, places: Sequence[str], data: dict[str, 
     if holds(ensemble, "test"):
         tested = tested_model(ensemble, cfg.device, data)
         metrics = write_test(ensemble, tested, output / "evaluation")
-        facts |= test_facts(metrics, tested)
+        facts |= facts_of_test(metrics, tested)
     write_ensemble(replace(ensemble, record={**ensemble.record, **facts}))
     console().print(_table(members, facts))
     print(f"written to {here(path)}\nmeasure it: {command('evaluate')} {setting('ckpt', here(path))}")

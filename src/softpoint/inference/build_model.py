@@ -45,7 +45,7 @@ def describe_model(net: Any) -> dict[str, Any] | None:
 
     None where it holds anything else, such as a module that is built already.
 
-    >>> from softpoint.models import FusionDecoder, Small, SoftArgmaxHead
+    >>> from softpoint.models import FusionDecoder, KeypointNet, Small, SoftArgmaxHead
     >>> parts = {"decoder": FusionDecoder, "head": SoftArgmaxHead}
     >>> describe_model(partial(KeypointNet, backbone=partial(Small, width=8), **parts))["backbone"]
     {'_target_': 'softpoint.models.Small', '_partial_': True, 'width': 8}

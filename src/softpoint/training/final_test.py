@@ -110,10 +110,10 @@ class FinalTest(Callback):
         if not self.metrics or self.results is None:
             return {}
         constant = {"mean_position_epe": self.mean_position_epe, "mean_position_gain": self.gain}
-        return test_facts(self.metrics, self.results) | constant
+        return facts_of_test(self.metrics, self.results) | constant
 
 
-def test_facts(metrics: Mapping[str, Any], results: Results) -> dict[str, Any]:
+def facts_of_test(metrics: Mapping[str, Any], results: Results) -> dict[str, Any]:
     """Return the outcome of a test as the record of a model keeps it.
 
     `metrics` {name: value}, `intervals` {name: [low, high]} and what they resample, and `per_keypoint`
