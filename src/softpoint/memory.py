@@ -15,8 +15,8 @@ def keep_freed_memory() -> bool:
     """Let the process keep up to 2 GiB of freed memory for its next tensors; return whether that could be set.
 
     glibc gives the memory of each larger tensor back to the system, which then clears page after page for the next one:
-    a fifth to a half of the time of a network on a CPU. Nothing is changed where the user has set `MALLOC_...` or
-    `GLIBC_TUNABLES`, nor on systems of another C library.
+    an eighth to a quarter of the CPU time of a training step (benchmarks/freed_memory.py). Nothing is changed where the
+    user has set `MALLOC_...` or `GLIBC_TUNABLES`, nor on systems of another C library.
     """
     if not sys.platform.startswith("linux") or any(
         name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ
