@@ -11,6 +11,7 @@ from softpoint.functional.coordinates import (
 from softpoint.functional.decode import decode_heatmap
 from softpoint.functional.gaussian import gaussian_axis, render_gaussians
 from softpoint.functional.gaussian_fit import window_expectation, window_mass
+from softpoint.functional.heatmap_sets import heatmap_set, tail_mass, tail_mass_at
 from softpoint.functional.losses.coordinate import (
     coordinate_huber,
     coordinate_l1,
@@ -46,8 +47,9 @@ __all__ = [
     "axis_ce", "axis_softmax", "bilinear_axis", "channel_statistics", "coordinate_huber", "coordinate_l1",
     "coordinate_l2", "coordinate_nll", "coordinate_wing", "decode_heatmap", "disc_classes", "entropy", "gate",
     "gaussian_axis", "grid_to_image", "hard_keypoints", "heatmap_awing", "heatmap_ce", "heatmap_js", "heatmap_kl",
-    "heatmap_margin", "heatmap_mse", "heatmap_transport", "image_to_grid", "information_content", "masked_mean",
-    "nearest_axis", "pixel_length", "render_gaussians", "render_target", "soft_argmax", "spatial_covariance",
-    "spatial_expectation", "spatial_softmax", "spatial_softmax_with_loss", "transform_covariance", "transform_points",
-    "variance", "visibility_ce", "window_expectation", "window_mass",
+    "heatmap_margin", "heatmap_mse", "heatmap_set", "heatmap_transport", "image_to_grid", "information_content",
+    "masked_mean", "nearest_axis", "pixel_length", "render_gaussians", "render_target", "soft_argmax",
+    "spatial_covariance", "spatial_expectation", "spatial_softmax", "spatial_softmax_with_loss", "tail_mass",
+    "tail_mass_at", "transform_covariance", "transform_points", "variance", "visibility_ce", "window_expectation",
+    "window_mass",
 ]  # fmt: skip
