@@ -28,7 +28,7 @@ def tell_start(module: Any, data: Any, trainer: Any, trust: Sequence[str]) -> st
     device = f"{trainer.world_size} x " * (trainer.world_size > 1) + trainer.strategy.root_device.type
     print(f"{data.summary}; {module.summary}; on {device}; writing to {here(trainer.default_root_dir)}")
     if module.choice:
-        print(module.choice.line(data.size))
+        print(module.choice.line(data.sizes or [data.size]))
     print(data.skeleton.mirroring)
     print(module.mirrored, end="")
     print(getattr(data, "gray_note", ""), end="")

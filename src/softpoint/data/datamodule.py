@@ -112,6 +112,9 @@ class KeypointData(pl.LightningDataModule, ABC):
     # Settings that are open: a run that minutes end decides them by the speed of its machine.
     undecided: frozenset[str] = frozenset()
 
+    # Sizes that the input of a run may grow through, from its first one on; empty where it keeps its size.
+    sizes: tuple[tuple[int, int], ...] = ()
+
     # Smallest number of steps of an epoch: a small set is gone through several times between two validations.
     epoch_steps: int = 1
 
@@ -126,6 +129,7 @@ class KeypointData(pl.LightningDataModule, ABC):
         self.device_caches: dict[str, DeviceCache] = {}
         self.epochs = 0  # completed before this run was resumed
         self._training: ResumableLoader | None = None
+        self._samplers: dict[str, EpochSampler] = {}
         self._position: dict[str, Any] = {}  # of training, from a checkpoint
 
     @abstractmethod
@@ -144,6 +148,18 @@ class KeypointData(pl.LightningDataModule, ABC):
     def read_settings(self) -> dict[str, Any]:
         """Settings data.* of reading that the data decides, for a checkpoint; empty where the config states them."""
         return {}
+
+    @property
+    def next_size(self) -> tuple[int, int] | None:
+        """Height and width that the input may grow to; None for the largest, and where it keeps its size."""
+        later = self.sizes[self.sizes.index(self.size) + 1 :] if self.size in self.sizes else ()
+        return later[0] if later else None
+
+    def resize(self, size: tuple[int, int]) -> None:
+        """Give samples that are not loaded yet another (height, width)."""
+        self.size = size
+        for sampler in self._samplers.values():
+            sampler.size = size
 
     @property
     def padding(self) -> float:
@@ -246,11 +262,15 @@ class KeypointData(pl.LightningDataModule, ABC):
         position = self._training.state_dict() if self._training else {}
         # An epoch may end before its loader does (trainer.limit_train_batches).
         within = (position.get("epoch") or 0) >= epochs
-        return {"epochs": epochs, "position": position if within else {}}
+        state = {"epochs": epochs, "position": position if within else {}}
+        return state | {"size": self.size, "sizes": self.sizes} if self.sizes else state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue after the samples that were drawn."""
         self.epochs, self._position = state_dict.get("epochs", 0), state_dict.get("position") or {}
+        if self.size in (sizes := state_dict.get("sizes", ())):  # else it was given for the resumed run
+            self.sizes = sizes
+            self.resize(state_dict["size"])
 
     def sampler(self, split: str, shuffled: bool, rank: int, world: int) -> EpochSampler:
         """Return the sampler of one of `world` processes."""
@@ -264,7 +284,7 @@ class KeypointData(pl.LightningDataModule, ABC):
 
     def _loader(self, split: str, shuffled: bool) -> DataLoader[Any]:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = self.sampler(split, shuffled, rank, world)
+        sampler = self._samplers[split] = self.sampler(split, shuffled, rank, world)
         # On resuming, workers fetch their first batches before Lightning calls set_epoch.
         sampler.set_epoch(self.epochs)
         batch_size, workers = self.batch_size, self.loader.workers

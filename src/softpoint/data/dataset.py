@@ -27,6 +27,7 @@ class Draw(NamedTuple):
     epoch: int
     index: int  # type: ignore[assignment]  # the index of a sample, not of this tuple
     padding: bool = False  # a repeated sample that gives every process the same number; its labels are hidden
+    size: tuple[int, int] | None = None  # of a run whose input grows; None for that of the dataset
 
 
 @dataclass(eq=False, repr=False)
@@ -65,14 +66,15 @@ class KeypointDataset(Dataset[Sample]):
         if get_worker_info() is not None:
             # A forked worker has copies of the locks of OpenCV's threads, and no thread that would release them.
             cv2.setNumThreads(0)
-        epoch, index, padding = Draw(0, draw) if isinstance(draw, int) else draw
+        epoch, index, padding, size = Draw(0, draw) if isinstance(draw, int) else draw
+        size = size or self.size
         record = self.source.load(epoch, index) if self.canvases is None else self.source.describe(index)
         rng = np.random.default_rng([*self.seed, epoch, index])
-        matrix = input_matrix(record.size, record.box, self.size, self.padding)
+        matrix = input_matrix(record.size, record.box, size, self.padding)
         order = list(range(len(record.keypoints)))
         if self.augment is not None:
             skeleton = self.source.skeleton
-            change, flipped = self.augment.matrix(rng, self.size, skeleton.can_mirror)
+            change, flipped = self.augment.matrix(rng, size, skeleton.can_mirror)
             matrix, order = change @ matrix, skeleton.flip_index if flipped else order
         keypoints, visibility = record.keypoints[order], record.visibility[order] * (not padding)
         sample: Sample = {
@@ -88,15 +90,15 @@ class KeypointDataset(Dataset[Sample]):
             sample["error"] = record.error
         if self.unrounded:
             sample["record"] = record._replace(image=NO_PIXELS)
-            sample["image"] = torch.from_numpy(unrounded_input(record.image, matrix, self.size))
+            sample["image"] = torch.from_numpy(unrounded_input(record.image, matrix, size))
             return sample
         if self.canvases is None:
-            image = warp(record.image, matrix, self.size)
+            image = warp(record.image, matrix, size)
             sample["image"] = torch.from_numpy(image if self.augment is None else self.augment.recolor(rng, image))
             return sample
         sample["warp"] = _float32(self.canvases[index] @ np.linalg.inv(matrix))
         if self.augment is not None:
-            sample["color"] = torch.from_numpy(color_numbers(self.augment.draw_color(rng), self.size))
+            sample["color"] = torch.from_numpy(color_numbers(self.augment.draw_color(rng), size))
         return sample
 
 
@@ -149,6 +151,7 @@ class EpochSampler(Sampler[Draw]):
     rounds: int = 1
     epoch: int = field(default=0, init=False)
     resumed: tuple[int, int] = field(default=(0, 0), init=False)  # an epoch, and its draws that an earlier run made
+    size: tuple[int, int] | None = field(default=None, init=False)  # of the draws to come, where the input has grown
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, by which samples are shuffled and augmented."""
@@ -175,7 +178,7 @@ class EpochSampler(Sampler[Draw]):
         begin, total = drawn if epoch == self.epoch else 0, self.length * self.rounds
         for i in range(self.rank + begin * self.world, len(self) * self.world, self.world):
             epoch = 0 if self.seed is None else self.epoch * self.rounds + i % total // self.length
-            yield Draw(epoch, int(order[i % total]), padding=i >= total and self.seed is None)
+            yield Draw(epoch, int(order[i % total]), i >= total and self.seed is None, self.size)
 
 
 class ResumableLoader(WatchedLoader):

@@ -148,11 +148,16 @@ class LabeledData(KeypointData):
             for split, rows in self.splits.items()
         }
 
-    def decide(self, pixels: int | None, batch_size: int) -> None:
-        """Set the number of pixels of the input, None for that of its `size`, and the batch, before `setup`."""
+    def decide(self, pixels: Sequence[int], batch_size: int) -> None:
+        """Set the batch and the number of pixels of the input, empty for that of its `size`, before `setup`.
+
+        The input may grow through several ascending numbers.
+        """
         self.batch_size = batch_size
-        if pixels is not None:
-            self.pixels, self.size = pixels, fitting_size(self.loaded.shapes * self.padding, pixels)
+        if pixels:
+            sizes = [fitting_size(self.loaded.shapes * self.padding, number) for number in pixels]
+            self.pixels, self.size = pixels[0], sizes[0]
+            self.sizes = tuple(dict.fromkeys(sizes)) if self._can_grow else ()
 
     def setup(self, stage: str) -> None:
         """Open sources and caches."""
@@ -206,6 +211,11 @@ class LabeledData(KeypointData):
         if split != "train" or unrounded or extra is None or self.unlabeled is None:
             return samples
         return WithUnlabeled(samples, self.unlabeled, extra.augment, extra.per_sample)
+
+    @property
+    def _can_grow(self) -> bool:
+        """Whether samples of any size can be made during a run."""
+        return not self.device_cache and self.unlabeled_images is None
 
     @property
     def _cache_kind(self) -> str:

@@ -137,7 +137,7 @@ class WithUnlabeled(KeypointDataset):
 
     def __getitem__(self, draw: Draw | int) -> Sample:
         sample = super().__getitem__(draw)
-        epoch, index, _ = Draw(0, draw) if isinstance(draw, int) else draw
+        epoch, index, *_ = Draw(0, draw) if isinstance(draw, int) else draw
         first = (epoch * len(self) + index) * self.per_sample
         views = [self._views(position) for position in range(first, first + self.per_sample)]
         return {**sample, "unlabeled": default_collate(views)}

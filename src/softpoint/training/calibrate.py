@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,6 +76,7 @@ class Calibrate(Callback):
         net.load_state_dict({**net.calibration.state_dict(prefix="calibration."), **weights})
         held_out = "val" if trainer.limit_val_batches else None
         samples = trainer.datamodule.dataset(held_out or "train", unrounded=True)  # as a predictor gets them
+        samples = replace(samples, size=tuple(stored["size"]))  # the input may have grown since
         rows = new_rows(groups_of(trainer.datamodule)) if held_out else None
         fit = calibrate(net, samples, self.fraction, self.images, learned=held_out is None, rows=rows)
         if fit.radius:

@@ -58,6 +58,7 @@ class KeypointModule(pl.LightningModule):
     scheduler: Any
     mean_loss: Any
     losses: dict[str, Tensor]  # of the training batch in progress: the loss that is minimized, and its terms
+    errors: Tensor  # (B, K) of that batch, in pixels of its images; NaN where a point is not trained
 
     def __init__(
         self,
@@ -106,6 +107,8 @@ class KeypointModule(pl.LightningModule):
         step = losses(batch) if divided is None else divided.step(self, batch, losses)
         if (every := self.trainer.log_every_n_steps) and (self.trainer.global_step + 1) % every == 0:  # type: ignore[attr-defined]
             self._measure(step.prediction, batch, target)
+        errors = (step.prediction["keypoints"].detach().float() - batch["keypoints"]).norm(dim=-1)
+        self.errors = errors.where(target.mask, torch.nan)
         for name, value in step.values.items():
             log: Any = {"batch_size": len(batch["image"]), "prog_bar": name == "loss"}
             self.log(f"train/{name}", value.detach(), sync_dist=True, **log)  # the mean is that of the whole batch

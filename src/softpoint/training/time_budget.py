@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
 import torch
 
 from softpoint.data.datamodule import BATCH_SIZE, PIXELS
+from softpoint.training.growth import grows
 from softpoint.training.loss import KeypointLoss
 from softpoint.training.step_time import random_batch, step_seconds, training_step
 
@@ -23,6 +24,8 @@ _SHARE = 0.9
 _MEASURED = (128, 224)  # sides of the inputs that are timed
 # Numbers of pixels to choose from, in ascending order.
 _PIXELS = (*(side**2 for side in range(128, 332, 16)), PIXELS)
+# By about this factor they rise where the input of a run grows.
+_RISE = 1.8
 
 
 class Speed(NamedTuple):
@@ -64,13 +67,16 @@ class Choice(NamedTuple):
         """The choice and the speed that decided it, as plain values."""
         return {**self._asdict(), "speed": self.speed._asdict(), "steps": self.steps}
 
-    def line(self, size: tuple[int, int]) -> str:
-        """Return the choice for an input of `size` (H, W) in one line, with its reason."""
+    def line(self, sizes: Sequence[tuple[int, int]]) -> str:
+        """Return the choice for an input that may grow through `sizes` (H, W) in one line, with its reason."""
+        (height, width), *larger = sizes
         sides = (f"{math.isqrt(number)}x{math.isqrt(number)}" for number in self.speed.pixels)
         first, second = (f"{s:.2g} s at {side}" for side, s in zip(sides, self.speed.seconds, strict=True))
+        more = ", growing up to {}x{} as points are found".format(*larger[-1]) if larger else ""
         return (
-            f"{self.minutes:g} minutes: {self.batch_size} images of {size[0]}x{size[1]} a step, about {self.steps:,}"
-            f" steps (measured: {first}, {second}); data.size= and data.batch_size= set others"
+            f"{self.minutes:g} minutes: {self.batch_size} images of {height}x{width} a step{more}, about"
+            f" {self.steps:,} steps{' of the first' * bool(larger)} (measured: {first}, {second}); data.size= and"
+            " data.batch_size= set others"
         )
 
 
@@ -81,6 +87,16 @@ def needed_steps(pixels: float) -> float:
     (300.0, 600.0)
     """
     return STEPS * math.sqrt(pixels) / 128
+
+
+def rising(pixels: int) -> list[int]:
+    """Return the numbers of pixels that an input grows through.
+
+    >>> rising(34_133), rising(100_000)
+    ([34133, 61440, 110592], [100000])
+    """
+    count = max(0, round(math.log(PIXELS / pixels, _RISE)))
+    return [round(pixels * (PIXELS / pixels) ** (i / max(1, count))) for i in range(count + 1)]
 
 
 def choose(minutes: float, speed: Speed, pixels: int | None = None, batch_size: int | None = None) -> Choice:
@@ -109,7 +125,8 @@ def fit_to_minutes(
     sized, batched = "pixels" not in data.undecided, "batch_size" not in data.undecided
     shown = math.prod(data.size) if sized else None
     choice = choose(minutes, speed, shown, data.batch_size if batched else None)
-    data.decide(None if sized else choice.pixels, choice.batch_size)
+    pixels = rising(choice.pixels) if grows(trainer) else [choice.pixels]
+    data.decide([] if sized else pixels, choice.batch_size)
     # Images that are smaller than the choice are not enlarged.
     return choice._replace(pixels=math.prod(data.size))
 
