@@ -1,0 +1,174 @@
+"""The input of a run of minutes grows once points are found, and all that follows knows the size it came to."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.training import SMALL, built, composed, read_csv, write_labels
+from softpoint.cli import train
+from softpoint.images.decode import read_image
+from softpoint.inference import load_predictor
+from softpoint.training import time_budget
+from softpoint.training.callbacks import Duration
+from softpoint.training.checkpoint_io import LAST
+from softpoint.training.growth import STEPS, Growth
+from softpoint.training.time_budget import Speed, rising
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
+
+
+class Sized:
+    """Data whose input may grow twice, to four times the pixels each time."""
+
+    sizes = ((32, 32), (64, 64), (128, 128))
+
+    def __init__(self) -> None:
+        self.size = self.sizes[0]
+
+    @property
+    def next_size(self) -> tuple[int, int] | None:
+        return next((size for size in self.sizes if size > self.size), None)
+
+    def resize(self, size: tuple[int, int]) -> None:
+        self.size = size
+
+
+def grown(errors: list[float], of: int, growth: Growth) -> list[tuple[int, int]]:
+    """Sizes of the steps of a run of `of` such steps, whose points are missed by `errors`, one for each step."""
+    duration, data = Duration(None, 1.0), Sized()
+    trainer: Any = SimpleNamespace(callbacks=[duration], datamodule=data, global_step=0)
+    duration.spent = 0.0
+    growth.on_train_start(trainer, None)
+    sizes = []
+    for step, error in enumerate(errors, 1):
+        sizes.append(data.size)
+        duration.spent, trainer.global_step = step / of, step
+        points = torch.tensor([[error, torch.nan, error]])
+        module = SimpleNamespace(errors=points)
+        growth.on_train_batch_end(trainer, module, None, {"image": torch.zeros(1, 3, *data.size)}, step)
+    return sizes
+
+
+def test_the_input_grows_when_half_of_the_points_are_found() -> None:
+    errors = [5.0] * STEPS + [1.4] * STEPS + [1.6] * 2 * STEPS + [1.4] * STEPS + [0.1] * STEPS
+    sizes = grown(errors, 10_000, Growth(within=1.5, steps=30))
+    assert sizes == [(32, 32)] * 2 * STEPS + [(64, 64)] * 3 * STEPS + [(128, 128)] * STEPS
+
+
+def test_the_input_keeps_a_size_where_no_time_is_left_for_the_steps_of_a_larger_one() -> None:
+    """A larger step costs four times as much: of 160 steps, 10 leave time for 37 larger ones, and those for none."""
+    sizes = grown([0.0] * 100, 160, Growth(within=1.5, steps=37))
+    assert sizes == [(32, 32)] * STEPS + [(64, 64)] * 90
+    assert grown([0.0] * 100, 160, Growth(within=1.5, steps=38)) == [(32, 32)] * 100
+
+
+def test_batches_of_the_size_before_do_not_count() -> None:
+    growth, data = Growth(within=1.5, steps=1), Sized()
+    duration = Duration(None, 1.0)
+    duration.spent = 0.0
+    trainer: Any = SimpleNamespace(callbacks=[duration], datamodule=data, global_step=0)
+    growth.on_train_start(trainer, None)
+    data.resize((64, 64))
+    module = SimpleNamespace(errors=torch.zeros(1, 3))
+    for step in range(5 * STEPS):  # prefetched
+        growth.on_train_batch_end(trainer, module, None, {"image": torch.zeros(1, 3, 32, 32)}, step)
+    assert data.size == (64, 64)
+
+
+@pytest.mark.parametrize("pixels", [1024, 16_384, 40_000, 110_592])
+def test_numbers_of_pixels_rise_evenly_to_the_usual_one(pixels: int) -> None:
+    numbers = rising(pixels)
+    factors = np.array(numbers[1:]) / numbers[:-1]
+    assert numbers[0] == pixels and numbers[-1] == (110_592 if len(numbers) > 1 else pixels)
+    assert ((factors > 1.3) & (factors < 2.5)).all() and np.ptp(factors) < 0.01 if len(factors) else pixels > 80_000
+
+
+def growing(folder: Path, *more: str) -> list[str]:
+    """A run of minutes on tiny labels that begins with 32 x 32 pixels and finds every point."""
+    own = [word for word in SMALL if not word.startswith(("data.size", "data.batch_size", "trainer.max_epochs"))]
+    words = [
+        *write_labels(folder),
+        *own,
+        "backbone=small",
+        "backbone.width=8",
+        f"data.epoch_steps={STEPS}",
+        "data.val=0.2",
+    ]
+    sure = ["callbacks.growth.within=1000", "callbacks.growth.steps=1", "minutes=60"]
+    return [*words, "data.test=0.2", *sure, *more]
+
+
+def rows(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+@pytest.fixture
+def small_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_budget, "measure", lambda *_: Speed((16_384, 50_176), (0.1, 0.3), 0.0, False))
+    monkeypatch.setattr(time_budget, "_PIXELS", (32**2, 64**2))
+    monkeypatch.setattr(time_budget, "STEPS", 10**8)  # more than the minutes have
+
+
+@pytest.mark.usefixtures("small_start")
+def test_a_grown_run_is_tested_and_used_at_the_size_it_came_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    train.main(composed("train", growing(tmp_path / "data", f"trainer.max_steps={3 * STEPS}"), run))
+    out = capsys.readouterr().out
+    assert "images of 32x32 a step, growing up to 96x96" in out
+    stored = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    height, width = stored["size"]
+    assert (height, width) == (96, 96)
+    predictor = load_predictor(run / "checkpoints" / "best.ckpt")
+    assert predictor.size == (96, 96)
+    labels = {row[0]: np.array(row[1:], float).reshape(-1, 2) for row in rows(tmp_path / "data" / "labels.csv")[3:]}
+    tested = [row["image"] for row in read_csv(run / "splits.csv") if row["split"] == "test"]
+    found = [predictor(read_image(tmp_path / "data" / image))["keypoints"] for image in tested]
+    error = np.mean(
+        [np.linalg.norm(points - labels[image], axis=1) for points, image in zip(found, tested, strict=True)]
+    )
+    assert error == pytest.approx(float(read_csv(run / "test.csv")[-1]["epe"]), abs=1e-3)
+
+
+@pytest.mark.usefixtures("small_start")
+def test_a_resumed_run_goes_on_with_the_size_it_came_to(tmp_path: Path) -> None:
+    words, run = growing(tmp_path / "data"), tmp_path / "run"
+    train.main(composed("train", [*words, f"trainer.max_steps={STEPS + 2}"], run))
+    before = torch.load(run / "checkpoints" / LAST, weights_only=True)
+    sizes = before["LabeledData"]["sizes"]
+    assert sizes[0] == (32, 32) and sizes[-1] == (96, 96) and before["size"] == sizes[1] != sizes[-1]
+    train.main(composed("train", [*words, f"trainer.max_steps={STEPS + 4}", "resume=auto"], run))
+    assert torch.load(run / "checkpoints" / LAST, weights_only=True)["size"] == sizes[1]
+    train.main(composed("train", [*words, f"trainer.max_steps={3 * STEPS + 4}", "resume=auto"], run))
+    assert torch.load(run / "checkpoints" / LAST, weights_only=True)["size"] == sizes[-1]
+
+
+@pytest.mark.usefixtures("small_start")
+def test_without_the_callback_the_input_keeps_its_size(tmp_path: Path) -> None:
+    words = [word for word in growing(tmp_path / "data") if not word.startswith("callbacks.growth")]
+    _, data, _ = built(composed("train", [*words, "~callbacks.growth"], tmp_path / "run"))
+    assert data.size == (32, 32) and data.sizes == ((32, 32),) and data.next_size is None
+
+
+@pytest.mark.usefixtures("small_start")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loaders_give_every_batch_one_size(tmp_path: Path, workers: int) -> None:
+    words = [*growing(tmp_path / "data"), f"data.num_workers={workers}", "data.batch_size=2", "data.epoch_steps=40"]
+    _, data, _ = built(composed("train", words, tmp_path / "run"))
+    seen = []
+    for i, batch in enumerate(data.train_dataloader()):
+        seen.append(tuple(batch["image"].shape))
+        if i == 2:
+            data.resize(data.next_size)
+    sides = [shape[2] for shape in seen]
+    assert {shape[0] for shape in seen} == {2} and sides == sorted(sides) and set(sides) == {32, data.size[0]}
+    assert next(iter(data.val_dataloader()))["image"].shape[2:] == data.size
