@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from helpers.results import example_results
-from softpoint.cli.evaluate import repeated
 from softpoint.evaluation.gauge import Gauge, gauge_study, gauge_tables
+from softpoint.evaluation.repeats import measure_repeats
 from softpoint.labels.plane import Plane
 from softpoint.labels.skeleton import Skeleton
 
@@ -72,7 +72,7 @@ def test_positions_and_distances_of_predictions_are_measured_by_names_in_paths()
     skeleton = Skeleton((*"abcd",), (), (("a", "b"),))
     results = replace(example_results(60), images=images, skeleton=skeleton, keypoints=keypoints)
     results, expression = results.select(rng.permutation(60)), r"op(?P<operator>\d)/part(?P<part>\d)"
-    found = repeated(results, expression)["gauge"]
+    found = measure_repeats(results, expression)["gauge"]
     assert {name: found[name] for name in ("unit", "parts", "operators", "trials", "images")} == {
         "unit": "px", "parts": 5, "operators": 3, "trials": 4, "images": 60,
     }  # fmt: skip
@@ -84,7 +84,7 @@ def test_positions_and_distances_of_predictions_are_measured_by_names_in_paths()
     lengths = np.linalg.norm(keypoints[:, 0] - keypoints[:, 1], axis=-1).reshape(shape)
     assert found["distances"]["a to b"]["pv"] == pytest.approx(Gauge.of(lengths).pv)
     assert found["distances"]["a to b"]["av"] < 0.1 < found["keypoints"]["a"]["av"]  # operators shift both ends
-    scaled = repeated(replace(results, plane=Plane.of(0.25)), expression)["gauge"]
+    scaled = measure_repeats(replace(results, plane=Plane.of(0.25)), expression)["gauge"]
     assert scaled["unit"] == "mm" and scaled["keypoints"]["b"]["grr"] == pytest.approx(
         found["keypoints"]["b"]["grr"] / 4
     )
@@ -103,6 +103,6 @@ def test_what_cannot_be_measured_is_refused() -> None:
     with pytest.raises(ValueError, match="needs one subject in each image"):
         gauge_study(replace(results, images=["a.png"] * 8), [*"ppppqqqq"], [*"aabbaabb"])
     with pytest.raises(ValueError, match=r"names operators and no parts; name these by \(\?P<part>"):
-        repeated(results, r"(?P<operator>\d)")
+        measure_repeats(results, r"(?P<operator>\d)")
     with pytest.raises(ValueError, match="finds nothing in 8 of 8 paths"):
-        repeated(results, r"(?P<operator>\d)_(?P<part>\d)")
+        measure_repeats(results, r"(?P<operator>\d)_(?P<part>\d)")

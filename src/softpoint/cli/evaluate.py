@@ -11,13 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.overrides import whole_number
+from softpoint.cli.predict_split import overridden_data, plain_value, predict_split
 from softpoint.cli.report import collected_warnings, typed_command, write_report
 from softpoint.cli.run_folder import lock_output
+from softpoint.cli.tta import decide_tta
 
 if TYPE_CHECKING:
     from softpoint.evaluation import Results
     from softpoint.evaluation.eval_sets import EvaluationSet
-    from softpoint.inference import Checkpoint, Predictor
+    from softpoint.inference import Checkpoint
     from softpoint.report.facts import Facts
 
 _LETTERS = string.ascii_uppercase  # names of models that are compared
@@ -35,7 +37,7 @@ def main(cfg: DictConfig) -> None:
     if output.exists() and not output.is_dir():
         raise ValueError(f"output={output} is a file; name a folder")
     check_device(cfg.device)
-    settings: dict[str, Any] = {"oks_sigmas": _plain(cfg.oks_sigmas), "nme_pair": _plain(cfg.nme_pair)}
+    settings: dict[str, Any] = {"oks_sigmas": plain_value(cfg.oks_sigmas), "nme_pair": plain_value(cfg.nme_pair)}
     check_alone(cfg, len(paths))
     draws = {key: whole_number(cfg, key) for key in ("draws", "seed")}
     with collected_warnings() as warnings:
@@ -63,9 +65,8 @@ def _write_evaluation(
     from softpoint.evaluation.console import metrics_tables
     from softpoint.evaluation.eval_data import confidence_fraction
     from softpoint.evaluation.files import REPORT, write_evaluation
-    from softpoint.evaluation.gauge import gauge_tables
     from softpoint.evaluation.regions import held_out_regions
-    from softpoint.evaluation.repeatability import repeatability_tables
+    from softpoint.evaluation.repeats import measure_repeats, repeats_tables
     from softpoint.evaluation.risk import Risk
     from softpoint.paths import sha256
     from softpoint.report import evaluation_page
@@ -73,8 +74,8 @@ def _write_evaluation(
     from softpoint.tables import console
 
     (checkpoint,) = checkpoints
-    risk = None if cfg.risk is None else Risk.parse(_plain(cfg.risk))
-    results, eval_set, predictor = predicted(cfg, checkpoint)
+    risk = None if cfg.risk is None else Risk.parse(plain_value(cfg.risk))
+    results, eval_set, predictor = predict_split(cfg, checkpoint)
     fraction = confidence_fraction(checkpoint)
     radius = float(checkpoint.net.calibration.radius) or None  # in input pixels; 0 where it was not calibrated
     original = radius and radius * input_pixel(eval_set.source, predictor.size, eval_set.padding)
@@ -85,10 +86,9 @@ def _write_evaluation(
     metrics = evaluate(results, **settings, fraction=fraction, regions=regions, risk=risk, about=about)
     metrics["skipped"] |= {} if regions else {"regions": reason}
     if cfg.repeat is not None:
-        metrics |= repeated(results, str(cfg.repeat))
+        metrics |= measure_repeats(results, str(cfg.repeat))
     write_evaluation(Path(cfg.output), results, metrics, figures=cfg.figures)
-    tables = [*repeatability_tables(metrics.get("repeatability")), *gauge_tables(metrics.get("gauge"))]
-    console().print(metrics_tables(metrics), *tables)
+    console().print(metrics_tables(metrics), *repeats_tables(metrics))
     if cfg.report:
         facts, again = model_facts(checkpoint), typed_command("evaluate")
         write_report(
@@ -96,34 +96,6 @@ def _write_evaluation(
         )
     if original:
         print(f"confidence: the probability of an error of at most {original:.1f} px in these images")
-
-
-def repeat_names(images: Sequence[str], expression: str) -> dict[str, list[str]]:
-    """Return the `parts` of images, and their `operators` where the expression of repeat= names any.
-
-    Raises ValueError for a path in which it finds nothing, and for operators that do not measure all parts alike.
-    """
-    from softpoint.evaluation.gauge import crossed
-    from softpoint.labels.groups import group_names
-
-    if "(?P<operator>" not in expression:
-        return {"parts": group_names(images, expression, "repeat")}
-    if "(?P<part>" not in expression:
-        raise ValueError(f"repeat={expression!r} names operators and no parts; name these by (?P<part>...)")
-    parts, operators = (group_names(images, expression, "repeat", name) for name in ("part", "operator"))
-    crossed(parts, operators)
-    return {"parts": parts, "operators": operators}
-
-
-def repeated(results: Results, expression: str) -> dict[str, Any]:
-    """Return the repeatability of the predictions, or the gauge study of an expression that also names operators."""
-    from softpoint.evaluation.gauge import gauge_study
-    from softpoint.evaluation.repeatability import repeatability
-
-    names = repeat_names(results.images, expression)
-    if "operators" in names:
-        return {"gauge": gauge_study(results, **names)}
-    return {"repeatability": repeatability(results, **names)}
 
 
 def _write_comparison(
@@ -142,11 +114,11 @@ def _write_comparison(
     from softpoint.tables import console
 
     first, *others = checkpoints
-    paths, (results, eval_set, _) = checkpoint_paths(cfg), predicted(cfg, first)
+    paths, (results, eval_set, _) = checkpoint_paths(cfg), predict_split(cfg, first)
     # Where the command line decides what is tested, the splits of the runs do not.
-    fair = None if decides_split(_overridden_data(cfg)) else held_out_of_all(checkpoints, cfg.split)
+    fair = None if decides_split(overridden_data(cfg)) else held_out_of_all(checkpoints, cfg.split)
     kept = [i for i, image in enumerate(results.images) if fair is None or normalize_path(image) in fair]
-    measured = [results.select(kept), *(predicted(cfg, first, other)[0] for other in others)]
+    measured = [results.select(kept), *(predict_split(cfg, first, other)[0] for other in others)]
     rows = matched_rows(measured)
     models = {letter: part.select(own) for letter, part, own in zip(_LETTERS, measured, rows, strict=False)}
     fractions = [confidence_fraction(checkpoint) for checkpoint in checkpoints]
@@ -165,15 +137,6 @@ def _write_comparison(
             Path(cfg.output) / REPORT,
             partial(_comparison_page, facts, models, comparisons, eval_set, images, warnings),
         )
-
-
-def decide_tta(cfg: DictConfig, checkpoint: Checkpoint) -> None:
-    """Put what tta=auto is for a model into the config, and print it."""
-    from softpoint.inference.flip_tta import choose_tta
-
-    if cfg.tta == "auto":
-        cfg.tta, reason = choose_tta(checkpoint.skeleton, checkpoint.record)
-        print(reason)
 
 
 def check_alone(cfg: DictConfig, count: int) -> None:
@@ -207,7 +170,7 @@ def _write_against(
     from softpoint.tables import console
 
     (checkpoint,), path = checkpoints, Path(str(cfg.against))
-    results, eval_set, _ = predicted(cfg, checkpoint)
+    results, eval_set, _ = predict_split(cfg, checkpoint)
     source = eval_set.source
     labels = Path(source.labels.source) if isinstance(source, LabeledImages) else None
     both = against(path, results, getattr(getattr(source, "reader", None), "folder", None), labels)
@@ -254,44 +217,3 @@ def checkpoint_paths(cfg: DictConfig) -> list[str]:
     if not all(isinstance(path, str) for path in paths) or not 0 < len(paths) <= len(_LETTERS):
         raise ValueError(f"ckpt={cfg.ckpt}: give the path of one checkpoint, or [A,B,...] to compare up to 26")
     return paths
-
-
-def predicted(
-    cfg: DictConfig, checkpoint: Checkpoint, other: Checkpoint | None = None
-) -> tuple[Results, EvaluationSet, Predictor]:
-    """Return the predictions of a checkpoint, or of the other one, on the data of the first; the set; the predictor."""
-    from dataclasses import replace
-
-    from hydra.core.hydra_config import HydraConfig
-
-    from softpoint.data.datamodule import check_size
-    from softpoint.evaluation.eval_data import open_set
-    from softpoint.evaluation.predict import evaluation_predictor, predict
-    from softpoint.labels.groups import group_names
-    from softpoint.progress import track
-
-    keys = [word.lstrip("+").split("=")[0] for word in HydraConfig.get().overrides.task]
-    fixed = [key.removeprefix("data.") for key in keys if key.startswith("data.")]
-    eval_set = open_set(checkpoint, cfg.split, _overridden_data(cfg), fixed, other)
-    groups = None if cfg.group is None else group_names(eval_set.images, cfg.group, "group")
-    if cfg.repeat is not None:  # an error need not wait for the predictions
-        repeat_names(eval_set.images, str(cfg.repeat))
-    size = check_size(_plain(cfg.data.size)) if "size" in fixed and cfg.data.size is not None else None
-    options = {"device": cfg.device, "tta": cfg.tta, "unpaired": cfg.tta_unpaired, "size": size}
-    predictor = evaluation_predictor(other or checkpoint, eval_set, **options)
-    loading = {key: cfg[key] for key in ("batch_size", "num_workers", "missing")}
-    results = predict(predictor, eval_set, progress=partial(track, description="predicting"), **loading)
-    results = results if groups is None else replace(results, groups=groups, has_groups=False)
-    return results, eval_set, predictor
-
-
-def _overridden_data(cfg: DictConfig) -> dict[str, Any]:
-    """The keys of data that the command line sets, directly or by a choice of data=NAME."""
-    from softpoint.evaluation.eval_data import STORED
-
-    changes = {key: value for key, value in _plain(cfg.data).items() if value != STORED}
-    return changes | ({"_target_": cfg.datamodule._target_} if "datamodule" in cfg else {})
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if OmegaConf.is_config(value) else value

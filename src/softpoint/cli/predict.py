@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.evaluate import decide_tta
 from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.run_folder import keep_inputs, lock_output
+from softpoint.cli.tta import decide_tta
 
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint, Predictor
