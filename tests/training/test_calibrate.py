@@ -341,9 +341,10 @@ class Shifted(KeypointNet):
     def __init__(self, bias: float) -> None:
         head = partial(SoftArgmaxHead, decode="expectation")
         super().__init__(2, Small(8), partial(FusionDecoder, channels=8), head)
-        self.bias = bias
+        self.bias, self.images = bias, 0
 
     def uncalibrated(self, image: Tensor, masks: Any = None) -> Any:
+        self.images += len(image)
         means = torch.full((len(image), 2, 2), 7.5) + torch.tensor([self.bias / 4, 0.0])
         return self.head.read(render_gaussians(means, 1.5, (16, 16)).clamp_min(1e-30).log())
 
@@ -354,8 +355,10 @@ def test_the_change_by_a_mirror_image_is_measured_in_original_pixels() -> None:
     seen = torch.tensor([[2, 2], [2, 2], [2, 0], [1, 2], [2, 2], [2, 2]])
     batch: Any = {"image": torch.zeros(6, 3, 64, 64), "keypoints": truth, "visibility": seen}
     batch["matrix"] = torch.diag(torch.tensor([2.0, 2.0, 1.0])).expand(6, 3, 3)  # an input pixel is two of the image
-    change = flip_change(Shifted(3.0), [batch], skeleton, np.arange(6))
+    net = Shifted(3.0)
+    change = flip_change(net, [batch], skeleton, np.arange(6))
     assert change == pytest.approx((-6.0, -6.0), abs=1e-2)  # both biases cancel
+    assert net.images == 12  # each image and its mirror once
     batch["keypoints"] = truth + torch.tensor([3.0, 0.0])
     change = flip_change(Shifted(3.0), [batch], skeleton, np.arange(6))
     assert change == pytest.approx((6.0, 6.0), abs=1e-2)

@@ -107,7 +107,12 @@ class FlipAverage(nn.Module):
         return self.net.attention
 
     def forward(self, image: Float[Tensor, "B C H W"] | Tensor) -> Prediction:
-        """Return the prediction, as `KeypointNet.forward` does; ValueError for a width that the network would pad.
+        """Return the prediction, as `KeypointNet.forward` does; ValueError for a width that the network would pad."""
+        prediction: Prediction = self.calibration(self.alone_and_averaged(image)[1], self.head.stride)
+        return prediction
+
+    def alone_and_averaged(self, image: Float[Tensor, "B C H W"] | Tensor) -> tuple[Prediction, Prediction]:
+        """Return what the head reads, not calibrated, of images alone and averaged; ValueError as `forward`.
 
         The cells of an image and of its mirror coincide only where they fill the width.
         """
@@ -120,9 +125,8 @@ class FlipAverage(nn.Module):
         seen, mirror = ({name: value.chunk(2)[half] for name, value in both.items()} for half in (0, 1))
         width = mirror["logits"].shape[-1]
         mirror = {name: self._flip_back(name, value, width) for name, value in mirror.items()}
-        mean = average(cast(list[Prediction], [seen, mirror]), self.head)
-        prediction: Prediction = self.calibration(mean, self.head.stride)
-        return prediction
+        alone = cast(Prediction, seen)
+        return alone, average([alone, cast(Prediction, mirror)], self.head)
 
     def _flip_back(self, name: str, value: Tensor, width: int) -> Tensor:
         """Return a part of the mirror's prediction as one of the image itself; maps are `width` cells wide."""

@@ -195,7 +195,8 @@ def flip_change(
     for batch in batches:
         labeled = batch["visibility"] > 0
         plain, mean = (
-            (one(batch["image"])["keypoints"].float() - batch["keypoints"]).norm(dim=-1) for one in (net, mirrored)
+            (prediction["keypoints"].float() - batch["keypoints"]).norm(dim=-1)
+            for prediction in mirrored.alone_and_averaged(batch["image"])
         )
         change = torch.where(labeled, mean - plain, 0).sum(1) * pixel_length(batch["matrix"])
         changes.append(change.double().cpu().numpy())
