@@ -145,7 +145,7 @@ def test_folds_are_found_and_calibrate_the_whole(run: Path, tmp_path: Path) -> N
 
 def test_places_are_runs_or_files_and_no_run_is_replaced(run: Path, tmp_path: Path) -> None:
     best = str(run / BEST)
-    assert find_members([str(run), best]) == ([best, best], None)
+    assert find_members([str(run), best, str(run / "checkpoints")]) == ([best] * 3, None)
     with pytest.raises(ValueError, match=r"is one model, or no finished softpoint crossval; name several"):
         find_members([str(run)])
     with pytest.raises(ValueError, match="holds a training run, whose model the ensemble would replace"):

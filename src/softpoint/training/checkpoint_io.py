@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, count
 from pathlib import Path
@@ -18,6 +18,16 @@ from softpoint.paths import atomic_write, sync
 
 # The checkpoint that a run is resumed from, and the one before it, for the case that a disk damages the last.
 LAST, PREVIOUS = "last.ckpt", "last-previous.ckpt"
+BEST = "best.ckpt"
+
+
+def find_in_run(place: str, names: Sequence[str]) -> str:
+    """Return the path of the first of these checkpoints that a run has; `place` where that is no folder of a run.
+
+    The folder is that of the run or of its checkpoints.
+    """
+    folder = Path(place) if Path(place).name == "checkpoints" else Path(place, "checkpoints")
+    return next((str(path) for name in names if (path := folder / name).is_file()), place)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -19,7 +19,7 @@ from softpoint.inference.run_record import number
 from softpoint.machine import library_versions
 from softpoint.models import Ensemble
 from softpoint.paths import normalize_path
-from softpoint.training.checkpoint_io import LAST, replace_checkpoint
+from softpoint.training.checkpoint_io import BEST, LAST, find_in_run, replace_checkpoint
 from softpoint.training.cross_fit import fold_checkpoints
 from softpoint.training.record import describe_hardware
 
@@ -43,13 +43,12 @@ def find_members(places: Sequence[str]) -> tuple[list[str], Path | None]:
                 " the output folder of softpoint crossval"
             )
         return [str(path) for path in folds], Path(places[0])
-    bests = [Path(place) / "checkpoints" / "best.ckpt" for place in places]
-    return [str(best) if best.is_file() else place for place, best in zip(places, bests, strict=True)], None
+    return [find_in_run(place, [BEST]) for place in places], None
 
 
 def check_output(output: Path, members: Sequence[str] = ()) -> Path:
     """Return the path of the ensemble in its folder; ValueError where another model is there."""
-    path = output / "checkpoints" / "best.ckpt"
+    path = output / "checkpoints" / BEST
     if path.with_name(LAST).exists() or path.resolve() in [Path(member).resolve() for member in members]:
         raise ValueError(f"output={output} holds a training run, whose model the ensemble would replace; name another")
     return path

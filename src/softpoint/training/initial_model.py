@@ -16,7 +16,7 @@ from softpoint.labels.skeleton import MAX_KEYPOINTS
 from softpoint.models import KeypointNet
 from softpoint.models.backbones.backbone import first_convolution, fit_channels
 from softpoint.tables import NumberTable
-from softpoint.training.checkpoint_io import LAST
+from softpoint.training.checkpoint_io import BEST, LAST, find_in_run
 from softpoint.training.resume import changed_settings
 
 # Parts of a network, in the order of the table; the calibration is fitted anew.
@@ -65,10 +65,8 @@ def find_model(place: str) -> Content:
 
     Raises FileNotFoundError and ValueError as that does, and ValueError for an ensemble.
     """
-    run = Path(place).parent if Path(place).name == "checkpoints" else Path(place)
-    in_run = [path for name in ("best.ckpt", LAST) if (path := run / "checkpoints" / name).is_file()]
     try:
-        content = read_content(str(in_run[0]) if in_run else place)
+        content = read_content(find_in_run(place, [BEST, LAST]))
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"init={place}: {error}; init= takes the folder of a run, a .ckpt file, a folder of softpoint export, or"
