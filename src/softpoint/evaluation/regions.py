@@ -12,11 +12,11 @@ from softpoint.evaluation.intervals import Resamples
 from softpoint.evaluation.results import Results, group_rows
 from softpoint.inference import Checkpoint
 from softpoint.inference.regions import Regions
+from softpoint.metrics.calibration import confidence_quarters
 from softpoint.metrics.conformal import joint_scores, mahalanobis, needed_units, region_radii, unit_shares
 from softpoint.paths import normalize_path
 
 Entry = dict[str, Any]
-_QUARTERS = 4
 
 
 def measure_regions(regions: Regions, results: Results, resamples: Resamples) -> list[Entry]:
@@ -87,13 +87,11 @@ def _inside(distance: np.ndarray, radius: np.ndarray) -> np.ndarray:
 def _quarters(inside: np.ndarray, confidence: np.ndarray) -> list[np.ndarray]:
     """`inside` (N, K) of each quarter of its points by confidence, NaN elsewhere; none for fewer than four points."""
     points = np.flatnonzero(np.isfinite(inside))
-    if len(points) < _QUARTERS:
-        return []
-    parts = np.array_split(points[np.argsort(confidence.ravel()[points], kind="stable")], _QUARTERS)
-    quarters = np.full((_QUARTERS, inside.size), np.nan)
+    parts = [points[part] for part in confidence_quarters(confidence.ravel()[points])]
+    quarters = np.full((len(parts), inside.size), np.nan)
     for quarter, part in zip(quarters, parts, strict=True):
         quarter[part] = inside.ravel()[part]
-    return list(quarters.reshape(_QUARTERS, *inside.shape))
+    return list(quarters.reshape(-1, *inside.shape)) if len(parts) == 4 else []
 
 
 def _mean(inside: np.ndarray) -> float | None:

@@ -23,7 +23,7 @@ from softpoint.evaluation.results import Results, group_rows
 from softpoint.evaluation.risk import Risk, measure_risk
 from softpoint.inference.regions import Regions
 from softpoint.labels.skeleton import Skeleton
-from softpoint.metrics.calibration import FRACTION, confidences_and_hits
+from softpoint.metrics.calibration import FRACTION, confidence_quarters, confidences_and_hits
 from softpoint.metrics.columns import COLUMNS, SCALE, Column
 from softpoint.metrics.functional import label_extents
 
@@ -161,8 +161,7 @@ def _quarters(results: Results, values: Mapping[str, np.ndarray], fraction: floa
     return [
         {"points": len(part), "confidence": float(confidence[part].mean()), "hits": float(hits[part].mean())}
         | {name: COLUMNS[name].summarize(value[part]) for name, value in measured.items()}
-        for part in np.array_split(np.argsort(confidence, kind="stable"), min(4, len(confidence)) or 1)
-        if len(part)
+        for part in confidence_quarters(confidence)
     ]
 
 

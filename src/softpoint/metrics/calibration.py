@@ -29,6 +29,15 @@ def confidences_and_hits(points: Points, fraction: float) -> tuple[np.ndarray, n
     return points.confidence[labeled], (distance <= fraction * points.scale[:, None])[labeled]
 
 
+def confidence_quarters(confidence: np.ndarray) -> list[np.ndarray]:
+    """Return the places of each quarter of points (P,) by confidence, the lowest first; of few points, of fewer.
+
+    >>> [part.tolist() for part in confidence_quarters(np.array([0.9, 0.1, 0.5, 0.3, 0.7]))]
+    [[1, 3], [2], [4], [0]]
+    """
+    return [part for part in np.array_split(np.argsort(confidence, kind="stable"), 4) if len(part)]
+
+
 def predicted_and_real_errors(points: Points) -> tuple[np.ndarray, np.ndarray]:
     """Root mean square error that the covariance predicts, and error, of each labeled point (P,) in px."""
     distance = errors(points)
