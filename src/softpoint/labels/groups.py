@@ -42,11 +42,11 @@ class FoundGroups(NamedTuple):
         return len(set(self.groups.values()))
 
 
-def with_groups(labels: Labels, setting: str | None) -> Labels:
+def with_groups(labels: Labels, setting: str | None, say: bool = False) -> Labels:
     """Return the labels with the group of each image by the setting `data.group`.
 
     None keeps the groups that the labels have, "auto" finds those in file names too, see `name_groups`, and the others
-    are those of `group_names`, which replace them.
+    are those of `group_names`, which replace them. With `say`, those that "auto" finds are logged.
     """
     grouped = replace(labels, has_groups=len(set(labels.groups)) > 1)
     if setting is None:
@@ -55,11 +55,12 @@ def with_groups(labels: Labels, setting: str | None) -> Labels:
         if (found := own_name_groups(labels)) is None or not found.certain:
             return grouped
         names = [found.groups.get(path, s.group) for path, s in zip(labels.paths, labels.subjects, strict=True)]
-        _log.info(
-            "%d groups by file names, such as %s, are kept whole; data.group=none splits single images, and"
-            " data.group=REGEX names others",
-            *(found.number, found.example),
-        )
+        if say:
+            _log.info(
+                "%d groups by file names, such as %s, are kept whole; data.group=none splits single images, and"
+                " data.group=REGEX names others",
+                *(found.number, found.example),
+            )
     else:
         names = [*group_names(labels.paths, setting)]
     subjects = (replace(subject, group=name) for subject, name in zip(labels.subjects, names, strict=True))

@@ -160,7 +160,7 @@ def _load(
         scans = scan(image_folder, labels.images, _memo(image_folder, source))
         sizes = np.array([scan.size for scan in scans], dtype=np.int64).reshape(-1, 2)
         return LoadedLabels(labels, sizes, None, image_folder, {scan.image: scan for scan in scans}, errors)
-    labels = with_groups(labels, group)
+    labels = with_groups(labels, group, say=images is None)  # images of a split that was drawn before need no word
     if images is not None:
         labels = _of_images(labels, images)
     for k, point, rows in repeated_points(labels):
