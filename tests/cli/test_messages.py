@@ -55,7 +55,9 @@ MISTAKES = {
     "data.size=big": r"data.size=big is no size; give one number for a square, or \[height,width\]",
     "optimizer.lr=fast": r"optimizer.lr=fast is no number, as [\d.]+ is$",
     "checkpoint_every=5": r"checkpoint_every=5 is one value, and checkpoint_every has keys; set checkpoint_every.min",
-    "callbacks.ema=false": r"callbacks.ema=false is one .*; set callbacks.ema.decay or drop it by '~callbacks.ema'$",
+    "callbacks.ema=false": r"callbacks.ema=false is no callback, which has a _target_; drop it with '~callbacks.ema'$",
+    "callbacks={ema: false}": r"callbacks.ema=false is no callback, .*; drop it with '~callbacks.ema'$",
+    "+logger.mine={save_dir: a}": r"logger.mine={save_dir:a} is no logger, which .*; drop it with '~logger.mine'$",
     "loss.keypoint_weights=2": r"loss.keypoint_weights=2: give weights by name, such as {nose: 2}$",
     "seed=lucky": r"seed=lucky: give a whole number from 0 on",
     "optimizer.lr=1e30": r"the training diverged: val/epe is nan after 2 steps, and no epoch was better; lower",
@@ -71,7 +73,7 @@ MISTAKES = {
     "backbone.weights=/nowhere.pth": r"backbone.weights: no file at /nowhere.pth",
     "~callbacks.pictures": r"callbacks.pictures is now callbacks.dashboard; rename it",
     "callbacks.pictures.pictures=4": r"callbacks.pictures.pictures is now callbacks.dashboard.images; rename it",
-    "callbacks.final_test=null": r"callbacks.final_test=null: drop it with '~callbacks.final_test'",
+    "callbacks.final_test=null": r"callbacks.final_test=null is no callback, .* drop it with '~callbacks.final_test'",
     "++trainer.foo=1": r"trainer: .*unexpected keyword argument 'foo'",
 }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.overrides import whole_number
+from softpoint.cli.overrides import override_value, whole_number
 from softpoint.cli.report import collected_warnings
 from softpoint.cli.run_end import is_complete, tell_end, tell_result, telling_way_on
 from softpoint.cli.run_folder import AUTO, restarted
@@ -118,12 +118,21 @@ def _check(cfg: DictConfig, ckpt: Path | None) -> list[str]:
     """Return the packages of the network's own classes; ValueError for settings or a checkpoint that cannot be used."""
     from softpoint.inference import read_checkpoint
 
-    if empty := next((name for name, callback in (cfg.callbacks or {}).items() if callback is None), None):
-        raise ValueError(f"callbacks.{empty}=null: drop it with '~callbacks.{empty}'")
     trust = own_packages(cfg)
     if ckpt:
         read_checkpoint(ckpt, trust)  # its message names the fault; Lightning's would not
     return trust
+
+
+def _check_parts(cfg: DictConfig) -> None:
+    """Raise ValueError for a callback or a logger that is none, such as false."""
+    for group, kind in (("callbacks", "callback"), ("logger", "logger")):
+        for name, part in (cfg.get(group) or {}).items():
+            if not OmegaConf.is_dict(part) or "_target_" not in part:
+                value = override_value(OmegaConf.to_container(part) if OmegaConf.is_config(part) else part)
+                raise ValueError(
+                    f"{group}.{name}={value} is no {kind}, which has a _target_; drop it with '~{group}.{name}'"
+                )
 
 
 def _keep_groups(cfg: DictConfig, stored: Mapping[str, Any]) -> None:
@@ -201,6 +210,7 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
 
     keep_freed_memory()
     whole_number(cfg, "seed")
+    _check_parts(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     stated = copy.deepcopy(cfg)  # `instantiate` puts values in the place of references
     data, trainer = instantiate(cfg.datamodule), make_trainer(cfg.trainer)
