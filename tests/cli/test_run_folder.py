@@ -291,7 +291,10 @@ def test_a_folder_that_a_run_is_writing_to_is_refused_until_it_ends(start: Calla
     [
         ("train", "head.window=4", "hydra.verbose=false"),
         ("train", "-m", "trainer.num_nodes=2", "seed=0,1"),
+        ("train", "head.window=4", "hydra.run.dir=new/run"),
+        ("train", "-m", "trainer.num_nodes=2", "seed=0,1", "hydra.sweep.dir=new/sweep"),
         ("evaluate", "ckpt=none.ckpt"),
+        ("evaluate", "ckpt=none.ckpt", "hydra.run.dir='new one'"),
         ("predict", "ckpt=none.ckpt", "source=nowhere"),
         ("inspect", "data.labels=none.csv"),
         ("compare", "study=heads", "folds=0"),

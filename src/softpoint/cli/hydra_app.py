@@ -117,6 +117,7 @@ def launch(command: str, words: Sequence[str]) -> Any:
         try:
             check_config_folders(line)
             check_keys(line)
+            run_folder.leave_none_empty(words)
             if _asks_for_help(words):
                 topics = [word for word in words if not (word.startswith("-") or is_override(word))]
                 print(command_help(line, *topics))

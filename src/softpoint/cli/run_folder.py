@@ -98,6 +98,20 @@ def new_folder(parent: str) -> str:
     return str(folder)
 
 
+def leave_none_empty(words: Sequence[str]) -> None:
+    """Let a new folder that the command line `words` name for Hydra be removed at the end, if it has no result."""
+    for word in words:
+        if word.startswith(("hydra.run.dir=", "hydra.sweep.dir=")) and "${" not in word:
+            _remove_if_unused(Path(str(OverridesParser.create().parse_override(word).value())))
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """Let a folder be removed at the end of the command, if it is new and has no result."""
+    missing = [place for place in (folder.absolute(), *folder.absolute().parents) if not place.exists()]
+    if missing:
+        held.callback(_remove_without_result, missing[0], missing[1:])
+
+
 def lock(folder: Path, until: ExitStack = held, file: str = "") -> None:
     """Keep other commands from writing to a folder, or to one file in it, until this one ends.
 
@@ -121,10 +135,8 @@ def lock_output(folder: Path) -> None:
 
     Ctrl-C and SIGTERM end it by an exception, so that it still says what is kept.
     """
-    missing = [place for place in (folder.absolute(), *folder.absolute().parents) if not place.exists()]
+    _remove_if_unused(folder)
     lock(folder)
-    if missing:
-        held.callback(_remove_without_result, missing[0], missing[1:])
     held.callback(_remove_lock, folder.absolute() / LOCK)
     held.enter_context(exit_on())
 
@@ -253,10 +265,13 @@ def _now() -> str:
 
 
 def _remove_without_result(folder: Path, above: Sequence[Path]) -> None:
-    """Remove a folder that holds no more than the config of the command, and the empty ones `above` made for it."""
+    """Remove a folder that holds no more than the config of the command, and the empty ones `above` made for it.
+
+    One that another command has locked stays.
+    """
     results = (path for path in folder.rglob("*") if path.is_file() and ".hydra" not in path.parts)
     if all(path.name in (LOCK, "multirun.yaml") for path in results):
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):
+        with suppress(OSError), exclusive_lock(folder / LOCK, wait=False):
+            shutil.rmtree(folder, ignore_errors=True)
             for parent in above:
                 parent.rmdir()
