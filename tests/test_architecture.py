@@ -34,10 +34,10 @@ def modules(folder: Path, beside: Path) -> dict[str, Path]:
 SOURCES = modules(PACKAGE, PACKAGE)
 SCRIPTS = modules(ROOT / "scripts", ROOT)
 ROOMS = (
-    "audit", "cli", "colors", "data", "datasets", "demo", "evaluation", "explorer", "extras", "functional", "images",
-    "inference", "labels", "layers", "machine", "memory", "metrics", "models", "paths", "progress", "renamed_keys",
-    "report", "runtime", "selection", "serving", "signals", "studies", "suggest", "tables", "training", "types", "viz",
-    "watchdog",
+    "audit", "cli", "colors", "data", "datasets", "demo", "evaluation", "explorer", "export_formats", "extras",
+    "functional", "images", "inference", "labels", "layers", "machine", "memory", "metrics", "models", "paths",
+    "progress", "renamed_keys", "report", "runtime", "selection", "serving", "signals", "studies", "suggest", "tables",
+    "training", "types", "viz", "watchdog",
 )  # fmt: skip
 
 
@@ -70,6 +70,7 @@ def inside(room: str) -> list[str]:
 # Which rooms each room may open, itself aside. Signposts to a misspelled name serve everybody.
 ALLOWED = {
     "colors": set(),
+    "export_formats": {"suggest"},
     "extras": set(),
     "machine": set(),
     "memory": set(),
@@ -98,8 +99,9 @@ ALLOWED = {
         "models", "paths", "progress", "signals", "suggest", "tables", "viz",
     },
     "inference": {
-        "data", "extras", "functional", "images", "labels", "layers", "memory", "metrics", "models", "paths",
-        "renamed_keys", "runtime", "signals", "suggest", "viz",  # signals end a stream, which has no end of its own
+        "data", "export_formats", "extras", "functional", "images", "labels", "layers", "memory", "metrics", "models",
+        "paths", "renamed_keys", "runtime", "signals",  # signals end a stream, which has no end of its own
+        "suggest", "viz",
     },
     "evaluation": {
         "colors", "data", "extras", "functional", "images", "inference", "labels", "machine", "metrics", "models",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -90,6 +92,35 @@ def test_mistakes_end_in_a_sentence_and_leave_nothing(
     assert ending.code == 1 and says.format(empty=tmp_path / "empty") in ending.err
     assert ending.err.count("\n") < 3
     assert not list(tmp_path.glob("*.onnx*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("format=onyx",), "format='onyx': did you mean 'onnx'"),
+        (("format=all", "precision=int4"), "precision='int4': did you mean 'int8'"),
+        (("format=litert",), "format=litert takes images of one size: add image_size=[HEIGHT,WIDTH]"),
+        (("hub=me/mice",), "hub=me/mice uploads the folder of format=safetensors"),
+        (("format=safetensors", "hub=mice"), "hub='mice' is no name on the Hub"),
+        (("opset=9",), "opset=9 must be from 18 to 23"),
+    ],
+)
+def test_wrong_options_are_refused_before_the_checkpoint_is_read(
+    start: Callable, words: tuple[str, ...], says: str
+) -> None:
+    ending = start("export", "ckpt=none.ckpt", *words)
+    assert ending.code == 1 and says in ending.err
+
+
+def test_options_are_checked_without_torch() -> None:
+    code = (
+        "import sys; from omegaconf import OmegaConf; from softpoint.cli.export import main\n"
+        "cfg = dict(format='onyx', precision='float32', image_size=None, batch=None, opset=18, hub=None)\n"
+        "try: main(OmegaConf.create(cfg))\n"
+        "except ValueError as error: print(error, 'torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "format='onyx': did you mean 'onnx'? False"
 
 
 def test_a_run_becomes_a_folder_that_every_command_reads(start: Callable, run: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.run_folder import lock_file, lock_output
+from softpoint.export_formats import check_options
 
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint
@@ -19,18 +20,22 @@ if TYPE_CHECKING:
 
 def main(cfg: DictConfig) -> None:
     """Write the model, its metadata and its card, and print how it differs from the checkpoint."""
+    if cfg.hub is not None and cfg.format != "safetensors":
+        raise ValueError(f"hub={cfg.hub} uploads the folder of format=safetensors; add format=safetensors")
+    if cfg.format != "safetensors":
+        format = "onnx" if cfg.format == "all" else cfg.format  # onnx takes what any other one does
+        check_options(format, cfg.precision, _image_size(cfg.image_size), cfg.batch, cfg.opset)
+
     from softpoint.inference import push_to_hub, read_checkpoint, save_pretrained
     from softpoint.inference.hub import check_repo_id
     from softpoint.inference.pretrained import upload_list
 
+    if cfg.hub is not None:
+        check_repo_id(cfg.hub)
     checkpoint = read_checkpoint(cfg.ckpt, cfg.trust)
     if cfg.warn:
         warn_of_faults(checkpoint)
     name = (checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.resolve().parent.parent).name or "model"
-    if cfg.hub is not None and cfg.format != "safetensors":
-        raise ValueError(f"hub={cfg.hub} uploads the folder of format=safetensors; add format=safetensors")
-    if cfg.hub is not None:
-        check_repo_id(cfg.hub)
     if cfg.format == "safetensors":
         lock_output(output := Path(cfg.output or f"{name}.model"))
         folder = save_pretrained(checkpoint, output)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from softpoint import __version__
+from softpoint.export_formats import OPSETS, check_options
 from softpoint.images.channels import count_channels
 from softpoint.inference.checkpoint import Checkpoint
 from softpoint.inference.export import formats
-from softpoint.inference.export.formats import OPSETS, Format, Layout
+from softpoint.inference.export.formats import Format, Layout
 from softpoint.inference.export.graph import ExportModule
 from softpoint.inference.export.mobile import MOBILE_FORMATS
 from softpoint.inference.export.parity import ComparisonImage, Difference, measure_difference, random_images
@@ -24,16 +25,8 @@ from softpoint.inference.predictor import Predictor
 from softpoint.inference.regions import Regions
 from softpoint.paths import atomic_write, sha256, write_json
 from softpoint.runtime import FORMAT
-from softpoint.suggest import check_choice, did_you_mean
 
-PRECISIONS = ("float32", "float16", "int8")
 FORMATS: dict[str, Format] = formats.FORMATS | MOBILE_FORMATS
-# Formats of other tools, and the way there.
-ELSEWHERE = {
-    "coreml": "coremltools 9.0 cannot read programs of torch 2.14; format=onnx and format=executorch run on iOS too",
-    "tensorrt": "TensorRT builds its engines where they run, by trtexec --onnx=model.onnx; write format=onnx",
-}
-
 # Pixels by which a keypoint of a float32 file may differ from the checkpoint's.
 MAX_DIFFERENCE = 0.05
 
@@ -44,7 +37,7 @@ class ExportOptions:
 
     Args:
         format: a name in `FORMATS`.
-        precision: a name in `PRECISIONS`.
+        precision: a name in `export_formats.PRECISIONS`.
         heatmaps: also return the heatmaps.
         size: (H, W) of every image; None for any size.
         batch: number of images in every call; None for any, and 1 in formats of phones.
@@ -61,24 +54,7 @@ class ExportOptions:
     calibration: Sequence[ComparisonImage] = ()
 
     def __post_init__(self) -> None:
-        if self.format in ELSEWHERE:
-            raise ValueError(f"format={self.format} is not written: {ELSEWHERE[self.format]}")
-        if self.format not in FORMATS:
-            raise ValueError(f"format={self.format!r}: {did_you_mean(self.format, [*FORMATS, 'safetensors'])}")
-        check_choice("precision", self.precision, PRECISIONS)
-        is_fixed, is_onnx = FORMATS[self.format].fixed, FORMATS[self.format].suffix == ".onnx"
-        if self.precision == "int8" and not is_onnx:
-            raise ValueError("precision=int8 is for format=onnx; choose float32 or float16 here")
-        if self.precision != "float32" and is_fixed:
-            raise ValueError(f"precision={self.precision} is not for format={self.format}; choose float32 here")
-        if is_fixed and self.size is None:
-            raise ValueError(f"format={self.format} takes images of one size: add image_size=[HEIGHT,WIDTH]")
-        if self.batch is not None and self.batch < 1:
-            raise ValueError(f"batch={self.batch} must be a number of images, or null for any")
-        if self.opset not in OPSETS:
-            raise ValueError(f"opset={self.opset} must be from {OPSETS.start} to {OPSETS.stop - 1}")
-        if self.size is not None and min(self.size) < 1:
-            raise ValueError(f"image_size={list(self.size)} must be a height and a width in pixels")
+        check_options(self.format, self.precision, self.size, self.batch, self.opset)
         if self.precision == "int8" and not self.accepted(self.calibration):
             size = "" if self.size is None else f" of {list(self.size)}"
             raise ValueError(f"precision=int8 measures ranges on images{size}; give some by images=FOLDER")

@@ -17,11 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from softpoint.export_formats import KINDS, OPSETS
 from softpoint.extras import require
 from softpoint.inference.export.graph import ExportModule, example_inputs
 from softpoint.runtime import KEY
-
-OPSETS = range(18, 24)  # of ONNX that are written; 18 is the default, which the oldest runtimes read
 
 # A prediction for an image (H, W, 3) and a box (4,) in it, or the whole image.
 Predict = Callable[[np.ndarray, np.ndarray | None], Mapping[str, np.ndarray]]
@@ -43,9 +42,9 @@ class Format(NamedTuple):
     """
 
     suffix: str
+    fixed: bool  # whether all dimensions must be
     write: Callable[[ExportModule, Path, dict[str, Any], Layout], None]
     open: Callable[[Path, dict[str, Any]], tuple[Predict, dict[str, Any]]]
-    fixed: bool = False  # whether all dimensions must be
 
 
 def predicting(run: Callable[..., Sequence[Any]], metadata: Mapping[str, Any]) -> Predict:
@@ -167,8 +166,8 @@ def _dynamic_dims(inputs: int, layout: Layout) -> list[dict[int, Any]]:
 
 
 FORMATS = {
-    "onnx": Format(".onnx", _write_onnx, _open_onnx),
-    "openvino": Format(".onnx", _write_onnx, _open_openvino),
-    "torch_export": Format(".pt2", _write_program, _open_program),
-    "aoti": Format(".pt2", _write_compiled, _open_compiled),
+    "onnx": Format(*KINDS["onnx"], _write_onnx, _open_onnx),
+    "openvino": Format(*KINDS["openvino"], _write_onnx, _open_openvino),
+    "torch_export": Format(*KINDS["torch_export"], _write_program, _open_program),
+    "aoti": Format(*KINDS["aoti"], _write_compiled, _open_compiled),
 }

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from softpoint.export_formats import KINDS
 from softpoint.extras import require
 from softpoint.inference.export.formats import Format, Layout, Predict, predicting, quiet, trace
 from softpoint.inference.export.graph import ExportModule, example_inputs
@@ -81,6 +82,6 @@ def _contiguous(module: ExportModule) -> ExportModule:
 
 
 MOBILE_FORMATS = {
-    "litert": Format(".tflite", _write_litert, _open_litert, fixed=True),
-    "executorch": Format(".pte", _write_executorch, _open_executorch, fixed=True),
+    "litert": Format(*KINDS["litert"], _write_litert, _open_litert),
+    "executorch": Format(*KINDS["executorch"], _write_executorch, _open_executorch),
 }
