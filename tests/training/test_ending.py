@@ -14,7 +14,7 @@ from pytorch_lightning.demos.boring_classes import BoringModel
 from helpers.training import built, composed, tiny
 from softpoint.inference import read_checkpoint
 from softpoint.signals import SIGNALS
-from softpoint.training.calibrate import best_checkpoint
+from softpoint.training.best import best_checkpoint
 from softpoint.training.ending import exit_on_signals, leave, reason_of_end, usable_best
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")

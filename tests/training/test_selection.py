@@ -12,7 +12,7 @@ from scipy import stats
 
 from helpers.training import built, composed, tiny
 from softpoint.training import selection
-from softpoint.training.calibrate import best_checkpoint
+from softpoint.training.best import best_checkpoint
 from softpoint.training.callbacks import SELECTED
 from softpoint.training.selection import Selection, Validation, lead
 

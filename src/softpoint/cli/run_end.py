@@ -19,7 +19,7 @@ from softpoint.suggest import setting
 
 if TYPE_CHECKING:
     from softpoint.evaluation import Results
-    from softpoint.training.calibrate import Best
+    from softpoint.training.best import Best
 
 # Set in the trainings of a study, which itself prints how to go on.
 STUDY = "SOFTPOINT_STUDY"
@@ -130,7 +130,7 @@ def telling_way_on(trainer: Any, trusted: str) -> Iterator[None]:
 def way_on(trainer: Any, code: Any, trusted: str) -> str:
     """Return where a run was stopped, and the commands that go on with it or finish what it has."""
     from softpoint.signals import SIGNALS
-    from softpoint.training.calibrate import best_checkpoint
+    from softpoint.training.best import best_checkpoint
     from softpoint.training.ending import REQUEUE
     from softpoint.training.resume import has_checkpoint
 

@@ -110,7 +110,7 @@ def run_job(cfg: DictConfig) -> float | None:
 def _score(cfg: DictConfig, folder: Path) -> float | None:
     """Train, in several processes where the config asks for them, and return the score of the best epoch."""
     from softpoint.cli import train
-    from softpoint.training.calibrate import stored_score
+    from softpoint.training.best import stored_score
 
     if not has_several(cfg):
         with ExitStack() as job:

@@ -25,7 +25,7 @@ from softpoint.cli.trust import own_packages
 if TYPE_CHECKING:
     from softpoint.evaluation import Results
     from softpoint.inference.checkpoint import Content
-    from softpoint.training.calibrate import Best
+    from softpoint.training.best import Best
     from softpoint.training.time_budget import Choice
 
 # Settings of data that a run decides itself, where they are auto.
@@ -66,7 +66,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     from pytorch_lightning.utilities import rank_zero_only
 
     from softpoint.training import Record
-    from softpoint.training.calibrate import stored_score
+    from softpoint.training.best import stored_score
     from softpoint.training.ending import exit_on_signals
     from softpoint.training.initial_model import earlier_images, find_model, known_held_out
     from softpoint.training.pruning import is_pruned

@@ -15,7 +15,7 @@ from softpoint.labels.split import SPLITS
 from softpoint.metrics.columns import COLUMNS
 from softpoint.metrics.visibility import NAMES
 from softpoint.suggest import check_choice
-from softpoint.training.calibrate import STEP
+from softpoint.training.best import STEP
 from softpoint.training.callbacks import Duration
 from softpoint.training.micro_batches import micro_batches
 from softpoint.training.pruning import TRIAL

@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 
 from softpoint.machine import slurm_job
 from softpoint.signals import SIGNALS, exit_on, handle, leave_by
-from softpoint.training.calibrate import Best, best_checkpoint
+from softpoint.training.best import Best, best_checkpoint
 from softpoint.training.callbacks import Duration
 from softpoint.training.pruning import is_pruned
 

@@ -19,7 +19,7 @@ from softpoint.inference.model_card import write_card
 from softpoint.inference.safe_load import read_torch_file
 from softpoint.machine import cores, git_state, library_versions, processor
 from softpoint.paths import write_json
-from softpoint.training.calibrate import best_checkpoint
+from softpoint.training.best import best_checkpoint
 from softpoint.training.checkpoint_io import replace_checkpoint
 from softpoint.training.ending import reason_of_end
 from softpoint.training.final_test import FinalTest

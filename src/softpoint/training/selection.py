@@ -18,7 +18,8 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from softpoint.evaluation.bootstrap import count_units, find_units, ratio_interval
-from softpoint.training.calibrate import Best, best_checkpoint, read_stored
+from softpoint.training.best import Best, best_checkpoint
+from softpoint.training.calibrate import read_stored
 from softpoint.training.callbacks import SELECTED
 from softpoint.training.checkpoint_io import replace_checkpoint
 from softpoint.training.keep_last import KeepLast
