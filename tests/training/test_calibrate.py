@@ -265,7 +265,7 @@ def test_calibration_measures_the_unrounded_input_of_a_predictor(
     module, data, trainer = built(composed("train", words, tmp_path / "run"))
     seen: list[Tensor] = []
     monkeypatch.setattr(
-        "softpoint.training.calibrate.measure", lambda net, batches, _: seen.extend(b["image"] for b in batches)
+        "softpoint.training.calibrate.measure", lambda net, batches, *_: seen.extend(b["image"] for b in batches)
     )
     trainer.fit(module, data)
     dataset = data.dataset("val", unrounded=True)

@@ -12,8 +12,16 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from helpers.training import built, composed
+from softpoint.models.heads import ChannelSoftmaxHead, RegressionHead, SimCCHead, SoftArgmaxHead
+from softpoint.training import Calibrate
 from softpoint.training.callbacks import Duration
-from softpoint.training.checks import check_accelerator, check_batches, check_trainer, leave_out_validation
+from softpoint.training.checks import (
+    check_accelerator,
+    check_batches,
+    check_heatmap_sets,
+    check_trainer,
+    leave_out_validation,
+)
 from softpoint.training.pruning import TRIAL
 
 QUIET = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
@@ -132,3 +140,16 @@ def test_missing_labels_are_named_before_a_network_asks_for_its_weights(tmp_path
     words = ["data=custom", f"data.labels={tmp_path}/no.csv", "backbone.weights=no.safetensors"]
     with pytest.raises(FileNotFoundError, match=r"labels .*no\.csv do not exist"):
         built(composed("train", words, tmp_path))
+
+
+@pytest.mark.parametrize("head", [SoftArgmaxHead, ChannelSoftmaxHead, SimCCHead, RegressionHead])
+def test_heatmap_sets_take_a_head_that_trains_its_heatmaps(head: Any) -> None:
+    wanted, built_head = trainer(Calibrate(0.05, 10, heatmap_sets=True)), head(4, 2, 4)
+    check_heatmap_sets(trainer(Calibrate(0.05, 10)), built_head)
+    if head in (SoftArgmaxHead, ChannelSoftmaxHead):
+        check_heatmap_sets(wanted, built_head)
+        return
+    with pytest.raises(
+        ValueError, match=f"calibrate.heatmap_sets=true: {head.__name__} trains no heatmap.*head=soft_argmax"
+    ):
+        check_heatmap_sets(wanted, built_head)

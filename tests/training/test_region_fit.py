@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from softpoint.functional import heatmap_set, spatial_softmax
 from softpoint.layers import Calibration
 from softpoint.layers.calibration import Evidence
 from softpoint.metrics.conformal import mahalanobis
 from softpoint.training.calibration_fit import Measured, fit_calibration
-from softpoint.training.region_fit import fit_regions
+from softpoint.training.region_fit import fit_regions, fit_sets
 
 RADIUS, K = torch.tensor(5.0), 3
 NONE = Evidence(torch.zeros(0, 2, 2), *[torch.zeros(0)] * 3)
@@ -56,3 +57,27 @@ def test_a_keypoint_that_is_labeled_in_few_units_has_no_region() -> None:
     measured.mask[unit > 3, 1] = False
     radii = fit_regions(measured, unit, RADIUS, NONE, 1.0)
     assert radii[1].tolist()[1] == 0 and (radii[1, [0, 2, 3]] > 0).all() and radii[0, 1] > 0
+
+
+def test_tails_of_heatmap_sets_are_quantiles_of_the_labels() -> None:
+    measured, unit = drawn(9, 0)
+    tail = torch.linspace(0.9, 0.1, 9).repeat_interleave(4)[:, None] * torch.tensor([1.0, 0.5, 0.1])
+    measured.mask[:8, 2] = False  # seven units remain
+    found = fit_sets(measured._replace(tail=tail), unit)
+    assert found.dtype == torch.float64 and found.shape == (2, K + 1)
+    # Of nine new units the tenth is as likely at any place: the fifth lowest holds half, the lowest 90 %.
+    expected = [[0.5, 0.25, 0.04, 0.05], [0.1, 0.05, 0.0, 0.01]]
+    torch.testing.assert_close(found, torch.tensor(expected).double(), atol=1e-6, rtol=0)
+    fewer = fit_sets(measured._replace(tail=tail, mask=measured.mask & (torch.from_numpy(unit) > 0)[:, None]), unit)
+    assert not fewer[1].any() and (fewer[0] > 0).all()
+
+
+def test_labels_outside_the_map_are_in_no_set_and_those_at_the_peak_in_the_smallest() -> None:
+    measured, unit = drawn(9, 0)
+    tail = torch.ones(36, K)
+    tail[:4, 0], tail[:20, 1] = -torch.inf, -torch.inf  # one of nine units, five of nine
+    found = fit_sets(measured._replace(tail=tail), unit).float()
+    peak = found[0, 0].item()
+    assert 0 < peak < 1 and found.tolist() == [[peak, 0, peak, 0], [0, 0, peak, 0]]
+    heatmap = spatial_softmax(torch.randn(5, 8, 8))
+    assert torch.equal(heatmap_set(heatmap, found[0, 0]), heatmap == heatmap.amax((-2, -1), keepdim=True))

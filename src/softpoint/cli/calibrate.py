@@ -22,9 +22,10 @@ def main(cfg: DictConfig) -> None:
     from dataclasses import replace
     from pathlib import Path
 
-    from softpoint.evaluation.eval_data import STORED
+    from softpoint.evaluation.eval_data import STORED, calibration_settings
     from softpoint.inference import read_checkpoint, save_pretrained
     from softpoint.inference.predictor import check_device
+    from softpoint.inference.regions import SETS, Regions
     from softpoint.training.calibrate import read_stored, write_calibration
     from softpoint.training.cross_fit import cross_fitted
 
@@ -40,8 +41,15 @@ def main(cfg: DictConfig) -> None:
     fit: Fit | CrossFit
     overrides = {str(key): value for key, value in cfg.data.items() if value != STORED}
     if cfg.crossval is None:
-        fit = fit_to_validation(cfg, checkpoint, overrides)
+        before = Regions.of(checkpoint.net.calibration, checkpoint.skeleton.names, SETS)
+        usual = before is not None or calibration_settings(checkpoint).get("heatmap_sets") is True
+        fit = fit_to_validation(cfg, checkpoint, overrides, usual if cfg.heatmap_sets is None else cfg.heatmap_sets)
     else:
+        if cfg.heatmap_sets:
+            raise ValueError(
+                f"heatmap_sets=true: crossval={cfg.crossval} keeps no heatmaps; fit them on a validation split, without"
+                " crossval="
+            )
         fit = cross_fitted(checkpoint, Path(cfg.crossval))
         checkpoint.net.calibration.set(**fit.values)
     if checkpoint.path.is_dir():
@@ -52,7 +60,7 @@ def main(cfg: DictConfig) -> None:
     print(f"{fit}\nwritten into {checkpoint.path}")
 
 
-def fit_to_validation(cfg: DictConfig, checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> Fit:
+def fit_to_validation(cfg: DictConfig, checkpoint: Checkpoint, overrides: Mapping[str, Any], heatmap_sets: bool) -> Fit:
     """Fit the calibration of the network to its validation split, and return the outcome.
 
     `overrides` are those of `open_set`; the settings `images`, `batch_size` and `device` are those of the command.
@@ -74,7 +82,7 @@ def fit_to_validation(cfg: DictConfig, checkpoint: Checkpoint, overrides: Mappin
     if groups and isinstance(val.source, LabeledImages):
         groups["val"] = list(val.source.labels.groups)  # of each sample, in their order
     net, fraction = checkpoint.net.to(cfg.device), confidence_fraction(checkpoint)
-    fit = calibrate(net, samples, fraction, images, batch_size, rows=new_rows(groups))
+    fit = calibrate(net, samples, fraction, images, batch_size, rows=new_rows(groups), heatmap_sets=heatmap_sets)
     if not fit.radius:
         raise ValueError(f"{fit}; nothing was written")
     return fit

@@ -101,6 +101,7 @@ def _places(words: Sequence[str]) -> dict[str, Any]:
 def _join(cfg: DictConfig, output: Path, places: Sequence[str], data: dict[str, Any]) -> None:
     """Write the ensemble of the models at `places`, whose images are where `data` says."""
     from softpoint.inference import read_checkpoint
+    from softpoint.inference.regions import SETS, Regions
     from softpoint.studies.runs import tested_model, write_test
     from softpoint.tables import console
     from softpoint.training.cross_fit import cross_fitted
@@ -118,7 +119,8 @@ def _join(cfg: DictConfig, output: Path, places: Sequence[str], data: dict[str, 
         print(f"{fit}\nthat of single folds, and so rather cautious: the mean of several usually errs less")
         facts |= fit.facts
     elif holds(ensemble, "val"):
-        fitted = fit_to_validation(cfg, ensemble, data)
+        sets = any(Regions.of(member.net.calibration, member.skeleton.names, SETS) for member in members)
+        fitted = fit_to_validation(cfg, ensemble, data, sets)
         print(fitted)
         facts |= fitted.facts
     else:

@@ -68,6 +68,7 @@ def _write_evaluation(
     from softpoint.evaluation.regions import held_out_regions
     from softpoint.evaluation.repeats import measure_repeats, repeats_tables
     from softpoint.evaluation.risk import Risk
+    from softpoint.inference.regions import ELLIPSES, SETS
     from softpoint.paths import sha256
     from softpoint.report import evaluation_page
     from softpoint.report.facts import model_facts
@@ -82,9 +83,11 @@ def _write_evaluation(
     about = {"checkpoint": checkpoint_paths(cfg)[0], **_about(cfg, eval_set), "confidence_radius": radius}
     about |= {"confidence_radius_original": original, "confidence_fraction": fraction}
     about["checkpoint_sha256"] = sha256(checkpoint.weights_file)  # predict accept=metrics.json compares it
-    regions, reason = held_out_regions(checkpoint, cfg.split, results.images)
-    metrics = evaluate(results, **settings, fraction=fraction, regions=regions, risk=risk, about=about)
-    metrics["skipped"] |= {} if regions else {"regions": reason}
+    measured = cfg.split, results.images
+    regions, reason = held_out_regions(checkpoint, *measured)
+    sets, no_sets = (None, "") if results.set_tails is None else held_out_regions(checkpoint, *measured, SETS)
+    metrics = evaluate(results, **settings, fraction=fraction, regions=regions, sets=sets, risk=risk, about=about)
+    metrics["skipped"] |= {kind: why for kind, why in ((ELLIPSES, reason), (SETS, no_sets)) if why}
     if cfg.repeat is not None:
         metrics |= measure_repeats(results, str(cfg.repeat))
     write_evaluation(Path(cfg.output), results, metrics, figures=cfg.figures)

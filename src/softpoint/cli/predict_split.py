@@ -25,6 +25,7 @@ def predict_split(
     from softpoint.evaluation.eval_data import open_set
     from softpoint.evaluation.predict import evaluation_predictor, predict
     from softpoint.evaluation.repeats import repeat_names
+    from softpoint.inference.regions import SETS, Regions
     from softpoint.labels.groups import group_names
     from softpoint.progress import track
 
@@ -38,7 +39,8 @@ def predict_split(
     options = {"device": cfg.device, "tta": cfg.tta, "unpaired": cfg.tta_unpaired, "size": size}
     predictor = evaluation_predictor(other or checkpoint, eval_set, **options)
     loading = {key: cfg[key] for key in ("batch_size", "num_workers", "missing")}
-    results = predict(predictor, eval_set, progress=partial(track, description="predicting"), **loading)
+    sets = Regions.of(predictor.net.calibration, predictor.skeleton.names, SETS)
+    results = predict(predictor, eval_set, sets=sets, progress=partial(track, description="predicting"), **loading)
     results = results if groups is None else replace(results, groups=groups, has_groups=False)
     return results, eval_set, predictor
 

@@ -205,7 +205,7 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     from softpoint.labels.row_errors import RefusedLabelsError
     from softpoint.memory import keep_freed_memory
     from softpoint.training.checkpoint_io import AtomicCheckpointIO
-    from softpoint.training.checks import check_batches, check_trainer, leave_out_validation
+    from softpoint.training.checks import check_batches, check_heatmap_sets, check_trainer, leave_out_validation
     from softpoint.training.initial_model import start_from
 
     keep_freed_memory()
@@ -222,6 +222,7 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     trainer.strategy.checkpoint_io = AtomicCheckpointIO()
     with torch.device("meta"):  # without memory: the data will tell the number of keypoints
         net = make_module.keywords["net"](num_keypoints=1)
+    check_heatmap_sets(trainer, net.head)
     if hasattr(data, "size"):
         net.check_size(*data.size)
     data.trainer = trainer  # processes that train together share what one of them prepares

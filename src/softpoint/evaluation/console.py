@@ -20,6 +20,7 @@ from softpoint.evaluation.tables import (
     states_table,
     verdict,
 )
+from softpoint.inference.regions import ELLIPSES, SETS
 from softpoint.metrics.calibration import FRACTION
 from softpoint.tables import NumberTable
 
@@ -33,7 +34,8 @@ def metrics_tables(metrics: Mapping[str, Any]) -> Group:
         tables.append(parts_table("group", metrics["groups"]))
     fraction = metrics.get("confidence_fraction", FRACTION)
     quarters = quarters_table(metrics, fraction) if metrics["confidence_quarters"] else None
-    tables += [table for table in (states_table(metrics), quarters, regions_table(metrics)) if table is not None]
+    regions = [regions_table(metrics, kind) for kind in (ELLIPSES, SETS)]
+    tables += [table for table in (states_table(metrics), quarters, *regions) if table is not None]
     risk = [describe_risk(metrics["risk"])] if "risk" in metrics else []
     return Group(*map(_printed, tables), *risk, *metrics["notes"], *skipped_lines(metrics))
 

@@ -122,10 +122,15 @@ def split_groups(checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> dict[s
 
 def confidence_fraction(checkpoint: Checkpoint) -> float:
     """Return the fraction of a subject's scale within which a confidence is the probability of the point."""
-    callbacks = checkpoint.config.get("callbacks")
-    fitted = callbacks.get("calibrate") if isinstance(callbacks, Mapping) else None
-    fraction = fitted.get("fraction") if isinstance(fitted, Mapping) else None
+    fraction = calibration_settings(checkpoint).get("fraction")
     return float(fraction) if isinstance(fraction, (int, float)) and 0 < fraction < 1 else FRACTION
+
+
+def calibration_settings(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """Return the settings `callbacks.calibrate` of a training; empty without any."""
+    callbacks = checkpoint.config.get("callbacks")
+    settings = callbacks.get("calibrate") if isinstance(callbacks, Mapping) else None
+    return settings if isinstance(settings, Mapping) else {}
 
 
 def decides_split(overrides: Mapping[str, Any]) -> bool:

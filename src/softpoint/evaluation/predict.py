@@ -13,9 +13,11 @@ from softpoint.data.dataset import KeypointDataset, collate
 from softpoint.data.sources import Record
 from softpoint.data.watched_loader import WatchedLoader
 from softpoint.evaluation.eval_sets import EvaluationSet, common_keypoints
+from softpoint.evaluation.heatmap_sets import set_measures
 from softpoint.evaluation.results import Results
 from softpoint.inference import Checkpoint, Predictor, load_predictor
 from softpoint.inference.predictor import BATCH_SIZE
+from softpoint.inference.regions import Regions
 from softpoint.labels.skeleton import Skeleton
 
 
@@ -45,12 +47,14 @@ def predict(
     batch_size: int = BATCH_SIZE,
     num_workers: int = 0,
     missing: str = "error",
+    sets: Regions | None = None,
     progress: Callable[[Any], Iterable[Any]] = iter,
 ) -> Results:
     """Return the predictions for every subject of a set, beside its labels.
 
     Args:
         missing: "skip" to leave out keypoints that the labels lack, see `common_keypoints`.
+        sets: heatmap sets of the network, to be measured as well.
         progress: wraps the batches, such as `softpoint.progress.track`.
 
     Raises ValueError for a set without subjects, and for predictions that are not finite.
@@ -61,11 +65,17 @@ def predict(
     samples = KeypointDataset(eval_set.source, predictor.size, (0,), padding=eval_set.padding, unrounded=True)
     loader = WatchedLoader(samples, batch_size, num_workers=num_workers, collate_fn=collate)
     loader.remedy = "load without processes by num_workers=0"
+    predicted, labeled = ([s.index(name) for name in names] for s in (predictor.skeleton, eval_set.skeleton))
     records: list[Record] = []
-    parts: list[Mapping[str, np.ndarray]] = []
+    parts: list[dict[str, np.ndarray]] = []
     for batch in progress(loader):
         records += batch["record"]
-        parts.append(predictor.postprocess(predictor.forward(batch["image"], batch_size), batch["matrix"]))
+        prediction = predictor.forward(batch["image"], batch_size)
+        parts.append(predictor.postprocess(prediction, batch["matrix"]))
+        if sets is not None:
+            labels = torch.full(prediction["keypoints"].shape, torch.nan)
+            labels[:, predicted] = batch["keypoints"][:, labeled]
+            parts[-1] |= set_measures(sets, prediction, labels, batch["matrix"], predictor.net.head.stride)
     predictions = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     results = join_labels(eval_set, records, predictions, predictor.skeleton, names)
     check_finite(results)
@@ -87,7 +97,8 @@ def join_labels(
     visibility = np.stack([record.visibility for record in records])[:, labeled]
     truth = np.stack([record.keypoints for record in records])[:, labeled]
     kept = {"keypoints": "keypoints", "confidence": "confidence", "covariance": "covariance"}
-    kept |= {"predicted_visibility": "visibility"} if "visibility" in predictions else {}
+    added = {"predicted_visibility": "visibility", "set_tails": "set_tails", "set_sizes": "set_sizes"}
+    kept |= {name: part for name, part in added.items() if part in predictions}
     return Results(
         images=eval_set.images,
         groups=[record.group for record in records],

@@ -39,7 +39,10 @@ class Results:
     areas: np.ndarray | None = None  # float64 (N,) in px^2 of the outlines that the labels give; NaN for none
     # float64 (N, K, 3), predicted probabilities of absent, occluded and visible; None where the network has none
     predicted_visibility: np.ndarray | None = None
-    has_groups: bool = False  # other subjects than these are of other groups; predictions.csv does not keep it either
+    # Of a network with heatmap sets (`heatmap_sets.set_measures`), which predictions.csv does not hold either:
+    set_tails: np.ndarray | None = None  # (N, K), of the labels
+    set_sizes: np.ndarray | None = None  # (N, K, levels, 2), areas in px^2 and numbers of parts
+    has_groups: bool = False  # other subjects than these are of other groups; predictions.csv does not keep it
     plane: Plane | None = None  # that the images show; predictions.csv, which is in pixels, does not keep it
 
     def __post_init__(self) -> None:
@@ -83,7 +86,8 @@ class Results:
         """Return these keypoints alone, in this order; ValueError for an unknown name."""
         skeleton = self.skeleton.subset(names)
         order = [self.skeleton.index(name) for name in names]
-        per_point = ("keypoints", "truth", "visibility", "confidence", "covariance", "predicted_visibility")
+        per_point = ["keypoints", "truth", "visibility", "confidence", "covariance"]
+        per_point += ["predicted_visibility", "set_tails", "set_sizes"]
         arrays = {name: value[:, order] for name in per_point if (value := getattr(self, name)) is not None}
         return replace(self, skeleton=skeleton, **arrays)
 

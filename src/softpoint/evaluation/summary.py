@@ -21,7 +21,7 @@ from softpoint.evaluation.oks import evaluator, find_sigmas
 from softpoint.evaluation.regions import measure_regions
 from softpoint.evaluation.results import Results, group_rows
 from softpoint.evaluation.risk import Risk, measure_risk
-from softpoint.inference.regions import Regions
+from softpoint.inference.regions import SETS, Regions
 from softpoint.labels.skeleton import Skeleton
 from softpoint.metrics.calibration import FRACTION, confidence_quarters, confidences_and_hits
 from softpoint.metrics.columns import COLUMNS, SCALE, Column
@@ -37,6 +37,7 @@ def evaluate(
     seed: int = 0,
     fraction: float = FRACTION,
     regions: Regions | None = None,
+    sets: Regions | None = None,
     risk: Risk | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def evaluate(
         nme_pair: the two keypoints whose distance `nme_pair` divides by.
         draws, seed: of the bootstrap (see `bootstrap`).
         fraction: of the subject's scale; a confidence is the probability of an error up to it.
-        regions: of the model, which were not fitted on these images.
+        regions, sets: ellipses and heatmap sets of the model, which were not fitted on these images.
         risk: that the threshold of confidence is to keep, see `measure_risk`.
         about: entries that come first in the output, such as checkpoint, data and split.
 
@@ -81,6 +82,7 @@ def evaluate(
         **_parts(results, values, skipped),
         "confidence_quarters": _quarters(results, values, fraction),
         "regions": measure_regions(regions, results, resamples) if regions is not None and labeled else [],
+        **({SETS: measure_regions(sets, results, resamples)} if sets is not None and labeled else {}),
         **({"risk": measure_risk(results, risk)} if risk is not None and labeled else {}),
         "notes": [resamples.describe(), *_notes(results)],
         "skipped": skipped,

@@ -6,9 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from softpoint.inference.regions import ELLIPSES, SETS
 from softpoint.metrics.columns import COLUMNS
 
 _STATES = ("visible", "occluded")
+_KINDS = {ELLIPSES: "regions", SETS: "heatmap sets"}
+# Rows about the sizes of regions.
+_SIZES = {
+    "area": ("mean area (px^2)", "{:.0f}"),
+    "parts": ("mean number of parts", "{:.2f}"),
+    "several": ("share of several parts", "{:.3f}"),
+}
 
 
 class Number(NamedTuple):
@@ -68,9 +76,9 @@ def quarters_table(metrics: Mapping[str, Any], fraction: float) -> Table:
     return Table("", "confidence", ["points", *columns.values()], rows)
 
 
-def regions_table(metrics: Mapping[str, Any]) -> Table | None:
+def regions_table(metrics: Mapping[str, Any], kind: str = ELLIPSES) -> Table | None:
     """Return the fraction of labels inside the conformal regions of each part of the points; None without regions."""
-    levels = metrics["regions"]
+    levels = metrics.get(kind)
     if not levels:
         return None
     headings = [text for entry in levels for text in (f"{100 * entry['level']:g} % held", "95 % interval")]
@@ -85,7 +93,10 @@ def regions_table(metrics: Mapping[str, Any]) -> Table | None:
     rows += [("all points", [entry.get("overall", {}) for entry in levels])]
     rows += [("all of a subject at once", [entry.get("joint", {}) for entry in levels])]
     cells = [(name, [cell for share in shares for cell in _held(share)]) for name, shares in rows]
-    title = "labels inside the regions, fitted to hold this part of new ones whatever the errors are like"
+    for key, (name, text) in _SIZES.items():
+        values = [(Number(text.format(entry[key]), entry[key]),) if key in entry else () for entry in levels]
+        cells += [(name, [cell for value in values for cell in (value, ())])] * any(values)
+    title = f"labels inside the {_KINDS[kind]}, fitted to hold this part of new ones whatever the errors are like"
     return Table(title, "keypoint", headings, cells)
 
 

@@ -26,7 +26,7 @@ COVARIANCE_SCALE = 2.1
 # Probabilities of the regions that a calibration holds the radii of.
 REGION_LEVELS = (0.5, 0.9)
 # Buffers that checkpoints of earlier versions lack.
-_ADDED = ("peak_weight", "covariance_slope", "region_radii")
+_ADDED = ("peak_weight", "covariance_slope", "region_radii", "set_tails")
 
 
 class Evidence(NamedTuple):
@@ -60,7 +60,8 @@ class Calibration(nn.Module):
     covariance_scale scale^2 (scale / radius)^covariance_slope, as the tail of unsure points may be the heavier one.
 
     `region_radii` (levels, K + 1) are Mahalanobis radii of ellipses that hold a new label with the probabilities
-    `REGION_LEVELS`, of each keypoint and, last, of all keypoints at once; 0 where they are not known.
+    `REGION_LEVELS`, of each keypoint and, last, of all keypoints at once; 0 where they are not known. `set_tails` are
+    those of heatmap sets (`softpoint.functional.heatmap_set`), in the same order.
 
     All parameters are buffers, which `softpoint.training.Calibrate` fits. Before, at radius 0, predictions are returned
     unchanged.
@@ -85,6 +86,7 @@ class Calibration(nn.Module):
     hit_weights: Tensor
     presence_weights: Tensor
     region_radii: Tensor
+    set_tails: Tensor
 
     def __init__(self, num_keypoints: int) -> None:
         super().__init__()
@@ -97,6 +99,7 @@ class Calibration(nn.Module):
         self.register_buffer("hit_weights", torch.tensor([0.0, 1.0]))  # of a constant and of the log odds
         self.register_buffer("presence_weights", torch.tensor([20.0, 0.0, 0.0]))  # of a constant, contrast, log sd
         self.register_buffer("region_radii", torch.zeros(len(REGION_LEVELS), num_keypoints + 1))
+        self.register_buffer("set_tails", torch.zeros(len(REGION_LEVELS), num_keypoints + 1))
         self.fitted = False  # a plain value, because reading a device's would make every forward wait
 
     def set(self, **values: Tensor) -> None:

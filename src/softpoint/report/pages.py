@@ -25,6 +25,7 @@ from softpoint.evaluation.tables import (
     states_table,
     verdict,
 )
+from softpoint.inference.regions import SETS
 from softpoint.metrics.calibration import FRACTION
 from softpoint.report import figures
 from softpoint.report.facts import Facts, data_facts
@@ -72,6 +73,7 @@ def evaluation_page(
         groups=parts_table("group", groups) if groups else None,
         quarters=quarters_table(metrics, fraction) if labeled else None,
         regions=regions_table(metrics),
+        sets=regions_table(metrics, SETS),
         risk=describe_risk(metrics["risk"]) if "risk" in metrics else "",
         risk_plots=[figures.risk_plot(drawn, metrics["risk"])] if "risk" in metrics else [],
         curves=figures.curves(drawn, results) if labeled else [],

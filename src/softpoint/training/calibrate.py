@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +20,11 @@ from torch.utils.data import Subset
 from softpoint.data.dataset import KeypointDataset, collate, input_pixel
 from softpoint.data.watched_loader import WatchedLoader
 from softpoint.evaluation.bootstrap import count_units, find_units, ratio_interval
-from softpoint.functional import pixel_length
+from softpoint.functional import image_to_grid, pixel_length, spatial_softmax, tail_mass_at
 from softpoint.inference.compatibility import upgrade
 from softpoint.inference.flip_tta import FlipAverage
 from softpoint.inference.predictor import BATCH_SIZE
+from softpoint.inference.regions import check_map
 from softpoint.inference.safe_load import read_torch_file
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.schema import ABSENT
@@ -31,10 +33,11 @@ from softpoint.layers.calibration import FEW_UNITS, REGION_LEVELS, Evidence, evi
 from softpoint.metrics.calibration import FRACTION
 from softpoint.metrics.conformal import needed_units
 from softpoint.models import KeypointNet, Network
+from softpoint.training.best import best_checkpoint
 from softpoint.training.calibration_fit import Measured, fit_calibration
 from softpoint.training.checkpoint_io import replace_checkpoint
 from softpoint.training.processes import on_first_process
-from softpoint.training.region_fit import fit_regions
+from softpoint.training.region_fit import fit_regions, fit_sets
 from softpoint.types import Batch
 
 
@@ -47,15 +50,16 @@ class Calibrate(Callback):
         fraction: of a subject's scale: the confidence is the probability of an error up to this. It is applied to the
             typical subject, so that the distance in input pixels is a fixed number.
         images: largest number of validation images that are used.
+        heatmap_sets: also fit heatmap sets, beside the ellipses.
     """
 
-    def __init__(self, fraction: float, images: int) -> None:
+    def __init__(self, fraction: float, images: int, heatmap_sets: bool = False) -> None:
         if not fraction > 0 or images < 1:
             raise ValueError(
                 f"callbacks.calibrate.fraction={fraction} must be positive, and callbacks.calibrate.images={images} at"
                 " least 1; drop the callback with '~callbacks.calibrate'"
             )
-        self.fraction, self.images = fraction, images
+        self.fraction, self.images, self.heatmap_sets = fraction, images, heatmap_sets
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         best = best_checkpoint(trainer)
@@ -75,7 +79,8 @@ class Calibrate(Callback):
         samples = trainer.datamodule.dataset(held_out or "train", unrounded=True)  # as a predictor gets them
         samples = replace(samples, size=tuple(stored["size"]))  # the input may have grown since
         rows = new_rows(groups_of(trainer.datamodule)) if held_out else None
-        fit = calibrate(net, samples, self.fraction, self.images, learned=held_out is None, rows=rows)
+        options = partial(calibrate, learned=held_out is None, rows=rows, heatmap_sets=self.heatmap_sets)
+        fit = options(net, samples, self.fraction, self.images)
         if fit.radius:
             write_calibration(path, stored, net, fit.facts)
         return str(fit)
@@ -99,6 +104,7 @@ class Fit(NamedTuple):
     kind: str  # "groups" or "images"
     of_new: str = ""  # words for the images of groups that are not trained on, where there are others
     flip: tuple[float, float] | None = None  # `flip_change` on these images; None where it was not measured
+    heatmap_sets: bool = False  # whether they were fitted, too
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -112,6 +118,7 @@ class Fit(NamedTuple):
         fitted = f"fitted on {self.images} images; independent units: {count_units(self.units, self.kind)}"
         if not self.units:
             fitted = f"as it usually is on other sets, since no image{self.of_new} is left to fit it on"
+        fitted += ", and so are heatmap sets" * bool(self.heatmap_sets and self.units)
         few = f"; fewer than {FEW_UNITS} can correct the confidence only in part: validate on more {self.kind}"
         return (
             f"confidence: the probability that a point is within {self.radius * self.pixel:.1f} px"
@@ -144,12 +151,16 @@ def calibrate(
     batch_size: int = BATCH_SIZE,
     learned: bool = False,
     rows: Sequence[int] | None = None,
+    heatmap_sets: bool = False,
 ) -> Fit:
     """Fit `net.calibration` to unrounded samples, at most `images` of them, and return the outcome.
 
     Only those of `rows` are used, where they are given and not empty. Samples that were `learned`, or of which rows
-    leave none, say how large subjects are, but nothing of errors on others: the priors remain.
+    leave none, say how large subjects are, but nothing of errors on others: the priors remain. Raises ValueError where
+    `heatmap_sets` are wanted of a head without heatmaps.
     """
+    if heatmap_sets:
+        check_map(net.head, "heatmap_sets=true")
     none_new = rows is not None and not rows
     device, groups = net.calibration.radius.device, []
     chosen = [(rows or range(len(samples)))[i] for i in evenly_spaced(len(rows or samples), images)]
@@ -159,9 +170,9 @@ def calibrate(
             groups.extend(batch["group"])
             yield move_data_to_device(batch, device)
 
-    radii = torch.zeros_like(net.calibration.region_radii)
-    net.calibration.set(radius=torch.tensor(0.0), region_radii=radii)  # measured before any calibration
-    result = measure(net, batches(), fraction)
+    none = torch.zeros_like(net.calibration.region_radii)
+    net.calibration.set(radius=torch.tensor(0.0), region_radii=none, set_tails=none)  # measured before any calibration
+    result = measure(net, batches(), fraction, heatmap_sets)
     labels = getattr(samples.source, "labels", None)
     unit, kind = find_units([str(index) for index in chosen], groups, getattr(labels, "has_groups", False))
     units, radius = int(unit.max()) + 1, 0.0
@@ -172,12 +183,14 @@ def calibrate(
         net.calibration.set(**fit_calibration(measured, within, absent, weight))
         if units:
             net.calibration.set(region_radii=fit_regions(measured, unit, within, absent, weight))
+        if units and heatmap_sets:
+            net.calibration.set(set_tails=fit_sets(measured, unit))
         radius = float(within)
     mirrors = units and samples.source.skeleton.can_mirror and not samples.size[1] % net.stride
     flip = flip_change(net, batches(), samples.source.skeleton, unit) if mirrors else None
     of_new = " of a group that was not trained on"
     pixel = input_pixel(samples.source, samples.size, samples.padding)
-    return Fit(fraction, radius, pixel, samples.size, len(chosen), units, kind, of_new * none_new, flip)
+    return Fit(fraction, radius, pixel, samples.size, len(chosen), units, kind, of_new * none_new, flip, heatmap_sets)
 
 
 @torch.no_grad()
@@ -239,30 +252,33 @@ def write_calibration(path: Path, stored: dict[str, Any], net: Network, facts: M
 
 
 @torch.no_grad()
-def measure(net: Network, batches: Iterator[Batch], fraction: float) -> tuple[Measured, Tensor, Evidence] | None:
+def measure(
+    net: Network, batches: Iterator[Batch], fraction: float, heatmap_sets: bool = False
+) -> tuple[Measured, Tensor, Evidence] | None:
     """Return the errors of `net`, the radius that is `fraction` of the typical scale, and evidence of absent points.
 
     Absent points are those labeled so, and labeled points in images shifted so far that they are outside. All values
-    are on the CPU. None where no point is labeled.
+    are on the CPU. With `heatmap_sets` the errors have tails. None where no point is labeled.
     """
     stride, rows, absent = net.head.stride, [], []
     for batch in batches:
         prediction, mask = net(batch["image"]), batch["visibility"] > 0
         truth = batch["keypoints"]
         observed = evidence(prediction, stride)
-        rows.append(
-            (*observed, prediction["keypoints"].float() - truth, mask, batch["scale"] / pixel_length(batch["matrix"]))
-        )
+        error, length = prediction["keypoints"].float() - truth, batch["scale"] / pixel_length(batch["matrix"])
+        heatmap = spatial_softmax(prediction["logits"].float())
+        tail = tail_mass_at(heatmap, image_to_grid(truth, stride)) if heatmap_sets else torch.zeros_like(error[..., 0])
+        rows.append((*observed, tail, error, mask, length))
         absent.append([value[batch["visibility"] == ABSENT] for value in observed])
         for shifted, outside in shifts(batch["image"], truth, stride):
             absent.append([value[outside & mask] for value in evidence(net(shifted), stride)])
-    *columns, error, mask, length = (torch.cat(column).cpu() for column in zip(*rows, strict=True))
+    *columns, tail, error, mask, length = (torch.cat(column).cpu() for column in zip(*rows, strict=True))
     if not mask.any():
         return None
     hit = error.norm(dim=-1) <= fraction * length[:, None]
     radius = fraction * length[mask.any(1)].median()
     joined = Evidence(*(torch.cat(column).cpu() for column in zip(*absent, strict=True)))
-    return Measured(Evidence(*columns), error, mask, hit), radius, joined
+    return Measured(Evidence(*columns), error, mask, hit, tail if heatmap_sets else None), radius, joined
 
 
 def shifts(image: Tensor, keypoints: Tensor, margin: float) -> Iterator[tuple[Tensor, Tensor]]:

@@ -50,6 +50,7 @@ class Measured(NamedTuple):
     error: Float[Tensor, "N K 2"]  # input px; any value where the mask is false
     mask: Bool[Tensor, "N K"]
     hit: Bool[Tensor, "N K"]  # whether the error is within the distance that the confidence refers to
+    tail: Float[Tensor, "N K"] | None = None  # `tail_mass_at` the labels, where heatmap sets are wanted
 
 
 def fit_calibration(measured: Measured, radius: Tensor, absent: Evidence, weight: float = 1.0) -> dict[str, Tensor]:

@@ -10,12 +10,15 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator, MPSAccelerator
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
+from torch import nn
 
+from softpoint.inference.regions import check_map
 from softpoint.labels.split import SPLITS
 from softpoint.metrics.columns import COLUMNS
 from softpoint.metrics.visibility import NAMES
 from softpoint.suggest import check_choice
 from softpoint.training.best import STEP
+from softpoint.training.calibrate import Calibrate
 from softpoint.training.callbacks import Duration
 from softpoint.training.micro_batches import micro_batches
 from softpoint.training.pruning import TRIAL
@@ -71,6 +74,12 @@ def check_trainer(trainer: Any) -> None:
             "no callback would save the best epoch, which a run tests and calibrates in the end; keep"
             " callbacks.checkpoint, or add a ModelCheckpoint with a monitor"
         )
+
+
+def check_heatmap_sets(trainer: Any, head: nn.Module) -> None:
+    """Raise ValueError for a calibration that is to fit heatmap sets of a head without heatmaps."""
+    if any(isinstance(callback, Calibrate) and callback.heatmap_sets for callback in trainer.callbacks):
+        check_map(head, "callbacks.calibrate.heatmap_sets=true")
 
 
 def check_accelerator(name: str) -> None:

@@ -14,8 +14,8 @@ from softpoint.evaluation.bootstrap import count_units, find_units
 from softpoint.evaluation.results import Results
 from softpoint.inference import Checkpoint
 from softpoint.inference.checkpoint import Content, read_content
-from softpoint.layers.calibration import REGION_LEVELS
-from softpoint.metrics.conformal import mahalanobis, region_radii
+from softpoint.metrics.conformal import mahalanobis
+from softpoint.training.region_fit import region_bounds
 
 CROSSVAL = "crossval"  # as the record of a run names it
 _PREFIX = "calibration."
@@ -67,15 +67,15 @@ def cross_fitted(checkpoint: Checkpoint, folder: Path) -> CrossFit:
     columns = {
         name: torch.stack([content.weights[_PREFIX + name].double() for content in contents])
         for name in checkpoint.net.calibration.state_dict()
-        if name != "region_radii"
+        if name not in ("region_radii", "set_tails")
     }
     values = {name: column.mean(0) for name, column in columns.items()}
     values["covariance_scale"] = columns["covariance_scale"].log().mean(0).exp()
     results = Results.read(folder / "predictions.csv")
     unit, kind = find_units(results.images, results.groups)
     distance = mahalanobis(results.keypoints - results.truth, results.covariance)
-    radii = np.stack([region_radii(distance, unit, level) for level in REGION_LEVELS])
-    values["region_radii"] = torch.from_numpy(np.where(np.isfinite(radii), radii, 0.0))
+    values["region_radii"] = region_bounds(distance, unit)
+    values["set_tails"] = torch.zeros_like(values["region_radii"])  # predictions.csv holds no heatmaps
     radius = float(np.mean([content.record.get("calibration_radius", np.nan) for content in contents]))
     return CrossFit(values, len(paths), len(set(results.images)), int(unit.max()) + 1, kind, radius)
 

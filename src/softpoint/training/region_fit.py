@@ -1,4 +1,4 @@
-"""Conformal radii of a calibration's ellipses, from the errors of images that the calibration did not see."""
+"""Conformal bounds of regions, of a calibration's ellipses and of heatmap sets, from errors on images held out."""
 
 from __future__ import annotations
 
@@ -31,5 +31,18 @@ def fit_regions(measured: Measured, unit: np.ndarray, radius: Tensor, absent: Ev
         covariance = calibration.covariance(observed, calibration.parts(observed).error_scale)
         error = torch.where(measured.mask[..., None], measured.error, torch.nan)[held]
         distance[held.numpy()] = mahalanobis(error.double().numpy(), covariance.numpy())
-    radii = np.stack([region_radii(distance, unit, level) for level in REGION_LEVELS])
-    return torch.from_numpy(np.where(np.isfinite(radii), radii, 0.0))
+    return region_bounds(distance, unit)
+
+
+def fit_sets(measured: Measured, unit: np.ndarray) -> Tensor:
+    """Return the tails (levels, K + 1) of heatmap sets, as `fit_regions` the radii; a heatmap is fitted to nothing."""
+    assert measured.tail is not None
+    # At 1 the most probable cell alone is in a set. A bound just below means the same, and no other cell reaches it.
+    tail = measured.tail.float().clamp_max(1 - torch.finfo(torch.float32).eps)
+    return -region_bounds(torch.where(measured.mask, -tail, torch.nan).double().numpy(), unit)
+
+
+def region_bounds(scores: np.ndarray, unit: np.ndarray) -> Tensor:
+    """Return the `region_radii` (levels, K + 1) of scores (N, K) at `REGION_LEVELS`, 0 for an infinite one."""
+    bounds = np.stack([region_radii(scores, unit, level) for level in REGION_LEVELS])
+    return torch.from_numpy(np.where(np.isfinite(bounds), bounds, 0.0))

@@ -51,6 +51,11 @@ class Head(nn.Module):
         """Parts of the prediction that a loss may train: `parts`, and "visibility" where states are predicted."""
         return self.parts if self.visibility is None else self.parts | {"visibility"}
 
+    @property
+    def trains_map(self) -> bool:
+        """Whether a loss trains the heatmap cell by cell, so that it can show several likely places."""
+        return bool(self.parts & {"logits", "classes"})
+
     def forward(self, features: Float[Tensor, "B C h w"]) -> Prediction:
         """Return the prediction in input pixels, in which the spatial softmax of `logits` is the heatmap."""
         prediction = self.predict(features)
