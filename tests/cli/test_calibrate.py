@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -152,3 +153,43 @@ def test_few_independent_images_are_named(tmp_path: Path, start: Callable) -> No
         "fitted on 3 images; independent units: 1 group; fewer than 20 can correct the confidence only in part"
         in ending.out
     )
+
+
+def test_heatmap_sets_are_fitted_on_request_and_then_again(
+    run: Path, stopped: Path, tmp_path: Path, start: Callable
+) -> None:
+    words = [f"ckpt={stopped}", f"data.labels={run.parent / 'labels.csv'}", f"data.images={run.parent / 'moved'}"]
+    radii, tails = [], []
+    for more in ([], ["heatmap_sets=true"], [], ["heatmap_sets=false"]):
+        ending = start("calibrate", *words, *more, f"hydra.run.dir={tmp_path}")
+        assert ending.code == 0, ending.err
+        found = calibration(stopped)
+        radii.append(found["region_radii"])
+        tails.append(found["set_tails"])
+        if tails[-1].any() and len(tails) == 2:
+            _measure_and_predict_sets(words, start, tmp_path)
+        assert ("and so are heatmap sets" in ending.out) == bool(tails[-1].any())
+    assert all(torch.equal(radii[0], other) for other in radii[1:])
+    assert not tails[0].any() and not tails[3].any() and torch.equal(tails[1], tails[2])
+    assert (tails[1][0] > 0).all() and not tails[1][1].any()  # 90 % takes nine groups
+    ending = start("calibrate", f"ckpt={stopped}", "heatmap_sets=true", f"crossval={tmp_path}")
+    assert ending.code == 1 and f"heatmap_sets=true: crossval={tmp_path} keeps no heatmaps" in ending.err
+
+
+def _measure_and_predict_sets(words: list[str], start: Callable, folder: Path) -> None:
+    """Heatmap sets of 50 % are measured beside the ellipses and written; there are none of 90 %."""
+    ending = start("evaluate", *words, f"output={folder / 'measured'}", "draws=50")
+    assert ending.code == 0 and "labels inside the heatmap sets" in " ".join(ending.out.split()), ending.err
+    metrics = json.loads((folder / "measured" / "metrics.json").read_text())
+    low, high = metrics["heatmap_sets"]
+    assert 0 <= low["overall"]["coverage"] <= 1 and low["area"] > 0 and low["parts"] >= 1 and "overall" not in high
+    assert "Labels inside the heatmap sets" in (folder / "measured" / "report.html").read_text()
+    ending = start("evaluate", *words, f"output={folder / 'val'}", "split=val", "report=false")
+    assert "heatmap_sets (they were fitted on some of these images" in " ".join(ending.out.split())
+    predict = ["predict", words[0], f"source={words[2].removeprefix('data.images=')}", f"output={folder / 'out'}"]
+    ending = start(*predict, "heatmap_sets=0.5", "images=false")
+    assert ending.code == 0 and "heatmap_sets.json" in ending.out, ending.err
+    subjects = json.loads((folder / "out" / "heatmap_sets.json").read_text())["subjects"]
+    assert len(subjects) == 12 and all(parts for subject in subjects for parts in subject["keypoints"].values())
+    ending = start(*predict, "heatmap_sets=0.9")
+    assert ending.code == 1 and "its validation split had fewer than 9 units; it has 0.5" in ending.err

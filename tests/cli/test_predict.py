@@ -217,6 +217,10 @@ def test_images_are_turned_as_where_their_boxes_come_from(exif: str | None, labe
         (["accept=0.5", "threshold=0.3"], "accept= takes the place of threshold="),
         (["accept=absent.json"], "there is no such file; give a number from 0 to 1"),
         (["regions=0.9"], "the model has none of this probability: its validation split had fewer than 9 units"),
+        (
+            ["heatmap_sets=0.5"],
+            "the model has none; softpoint calibrate ckpt=CHECKPOINT heatmap_sets=true",
+        ),
     ],
 )
 def test_a_threshold_or_region_that_cannot_be_is_refused(

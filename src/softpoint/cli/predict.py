@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from softpoint.inference.batch.sources import Boxes, Source
 
 _TABLES = (
-    *("predictions.csv", "confidence.csv", "millimeters.csv", "regions.csv", "job.json", "labeled.mp4"),
+    *("predictions.csv", "confidence.csv", "millimeters.csv", "regions.csv", "heatmap_sets.json"),
+    *("job.json", "labeled.mp4"),
     *("predictions.slp", "predictions_coco.json", "predictions_dlc.csv", "predictions_dlc.h5"),
 )
 
@@ -49,7 +50,8 @@ def main(cfg: DictConfig) -> None:
         print("explain=true: without a calibration a confidence has no parts, so that there is no confidence.csv")
     plain |= _acceptance(cfg, checkpoint) | _regions(cfg, checkpoint)
     plain["plane"] = Plane.of(cfg.mm_per_pixel, cfg.homography) or checkpoint.plane
-    predictor = load_predictor(checkpoint, cfg.device, cfg.tta, cfg.tta_unpaired, explain=parts)
+    level = None if cfg.heatmap_sets is None else float(cfg.heatmap_sets)
+    predictor = load_predictor(checkpoint, cfg.device, cfg.tta, cfg.tta_unpaired, explain=parts, heatmap_sets=level)
     if is_stream(cfg.source) and not Path(cfg.source).exists():
         print(live(predictor, checkpoint, cfg, plain | {"ckpt": checkpoint.weights_file, "formats": tuple(formats)}))
         return
@@ -81,17 +83,13 @@ def main(cfg: DictConfig) -> None:
 
 def _regions(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, Any]:
     """Return the options of the regions that regions= asks for; ValueError for a model that has none."""
-    from softpoint.inference.regions import Regions
+    from softpoint.inference.regions import ELLIPSES, bounds_at
 
     if cfg.regions is None:
         return {}
-    regions = Regions.of(checkpoint.net.calibration, checkpoint.skeleton.names)
-    if regions is None:
-        raise ValueError(
-            f"regions={cfg.regions}: {cfg.ckpt} has none; softpoint calibrate fits them where there are enough"
-            " validation images"
-        )
-    return {"regions": float(cfg.regions), "region_radii": tuple(regions.at(float(cfg.regions)).tolist())}
+    level = float(cfg.regions)
+    radii = bounds_at(checkpoint.net, checkpoint.skeleton.names, ELLIPSES, level)
+    return {"regions": level, "region_radii": tuple(radii.tolist())}
 
 
 def _acceptance(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -139,6 +137,7 @@ def live(predictor: Predictor, checkpoint: Checkpoint, cfg: DictConfig, plain: M
     from softpoint.progress import track
 
     given = {"formats": plain["formats"], "boxes": cfg.boxes, "explain": cfg.explain, "resume": cfg.resume}
+    given["heatmap_sets"] = cfg.heatmap_sets is not None
     given["smoothing"] = cfg.smoothing not in (None, "none")
     if unfit := [name for name, value in given.items() if value]:
         raise ValueError(

@@ -16,10 +16,18 @@ from torch import Tensor
 
 from softpoint.data.crops import input_matrix
 from softpoint.data.dataset import unrounded_input
-from softpoint.functional import pixel_length, transform_covariance, transform_points
+from softpoint.functional import (
+    heatmap_set,
+    pixel_length,
+    spatial_softmax,
+    transform_covariance,
+    transform_points,
+)
 from softpoint.images.channels import fitted
 from softpoint.inference.checkpoint import Checkpoint, read_checkpoint
 from softpoint.inference.flip_tta import FlipAverage, choose_tta, flip_average, measured_change
+from softpoint.inference.heatmap_sets import SetPart, set_parts
+from softpoint.inference.regions import SETS, bounds_at
 from softpoint.labels.skeleton import Skeleton
 from softpoint.layers.calibration import ConfidenceParts, evidence
 from softpoint.memory import keep_freed_memory
@@ -56,6 +64,7 @@ class Predictor:
         crops: `padding` by which the network's training enlarged the box of a subject; None for whole images.
         explain: predictions also have the `ConfidenceParts`, with lengths in original pixels. Raises ValueError for a
             network that was not calibrated.
+        tails: (K,) of heatmap sets, which predictions then have, too; NaN for a keypoint without one.
     """
 
     def __init__(
@@ -66,6 +75,7 @@ class Predictor:
         device: str | torch.device,
         crops: Mapping[str, Any] | None = None,
         explain: bool = False,
+        tails: np.ndarray | None = None,
     ) -> None:
         if explain and not net.calibration.fitted:
             raise ValueError(
@@ -76,6 +86,7 @@ class Predictor:
         self.net = net.eval().to(device).to(memory_format=torch.channels_last)
         self.skeleton, self.size, self.device, self.crops = skeleton, size, torch.device(device), crops
         self.explain = explain
+        self.tails = None if tails is None else torch.from_numpy(tails)
         self.channels: int = getattr(net, "in_channels", 3)  # of every image
 
     def __repr__(self) -> str:
@@ -88,6 +99,14 @@ class Predictor:
         """True if predictions have `visibility`."""
         return getattr(self.net.head, "visibility", None) is not None
 
+    @property
+    def map_size(self) -> tuple[int, int] | None:
+        """(height, width) of the heatmap sets of predictions in cells; None without any."""
+        if self.tails is None:
+            return None
+        stride: int = self.net.head.stride
+        return -(-self.size[0] // stride), -(-self.size[1] // stride)
+
     def __call__(
         self, images: Image | Sequence[Image], boxes: Sequence[Any] | np.ndarray | None = None
     ) -> dict[str, np.ndarray]:
@@ -97,7 +116,8 @@ class Predictor:
         A model trained on crops needs one box per image: (left, top, right, bottom) in its pixels, (4,) or
         (B, 4); for one image, (N, 4) are N subjects in it. Without boxes it sees whole images.
         The result has float32 `keypoints` (K, 2) as (x, y), `confidence` (K,), `covariance` (K, 2, 2) in px^2 and,
-        where the network has learned it, `visibility` (K, 3), the probabilities of absent, occluded and visible;
+        where the network has learned it, `visibility` (K, 3), the probabilities of absent, occluded and visible; with
+        heatmap sets their cells, `sets` (K, h, w) bool, whose `parts_in` are polygons in an image;
         with a leading B or N for more than one. Raises ValueError for images or boxes of another shape or type.
 
         Several images are predicted in batches of `BATCH_SIZE`, with the same bits for an image as any other prediction
@@ -125,9 +145,11 @@ class Predictor:
         if given != wanted and (given, wanted) != (3, 1):
             raise ValueError(f"it has {given} channels, and this model reads {wanted}; give images with those")
         image = fitted(image, wanted)
-        padding = self.crops["padding"] if self.crops else 1.0
-        matrix = input_matrix((image.shape[0], image.shape[1]), box, self.size, padding)
+        matrix = self._input_matrix((image.shape[0], image.shape[1]), box)
         return NetworkInput(unrounded_input(image, matrix, self.size), np.linalg.inv(matrix).astype(np.float32))
+
+    def _input_matrix(self, size: tuple[int, int], box: np.ndarray | None) -> np.ndarray:
+        return input_matrix(size, box, self.size, self.crops["padding"] if self.crops else 1.0)
 
     @torch.inference_mode()
     def forward(self, images: Float[Tensor, "B C H W"], batch_size: int | None = None) -> Prediction:
@@ -160,7 +182,16 @@ class Predictor:
             parts = self.net.calibration.parts(evidence(prediction, self.net.head.stride))._asdict()
             pixel = pixel_length(matrix)[:, None]
             result |= parts | {name: parts[name] * pixel for name in ("radius", "spread", "error_scale")}
-        return {name: value.float().cpu().numpy() for name, value in result.items()}
+        arrays = {name: value.float().cpu().numpy() for name, value in result.items()}
+        if self.tails is not None:
+            heatmap = spatial_softmax(prediction["logits"].float())
+            arrays["sets"] = heatmap_set(heatmap, self.tails).cpu().numpy()
+        return arrays
+
+    def parts_in(self, sets: np.ndarray, size: tuple[int, int], box: np.ndarray | None = None) -> list[list[SetPart]]:
+        """Return the parts of heatmap sets (K, h, w) of an image of `size` (H, W), or of a box in it, in its pixels."""
+        matrix = np.linalg.inv(self._input_matrix(size, box))
+        return [set_parts(cells, matrix, self.net.head.stride) for cells in sets]
 
     def predict(self, inputs: Iterable[NetworkInput], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
         """Yield the prediction for each of the inputs of `preprocess`, which are taken `batch_size` at a time."""
@@ -191,7 +222,8 @@ class Predictor:
             shapes["visibility"] = (K, 3)
         if self.explain:
             shapes |= dict.fromkeys(ConfidenceParts._fields, (K,))
-        return {name: np.full(shape, np.nan, np.float32) for name, shape in shapes.items()}
+        sets = {} if self.map_size is None else {"sets": np.zeros((K, *self.map_size), bool)}
+        return {name: np.full(shape, np.nan, np.float32) for name, shape in shapes.items()} | sets
 
 
 def load_predictor(
@@ -202,6 +234,7 @@ def load_predictor(
     trust: Sequence[str] = (),
     explain: bool = False,
     flip_pairs: Sequence[tuple[str, str]] = (),
+    heatmap_sets: float | None = None,
 ) -> Predictor:
     """Return a predictor from a .ckpt file, a folder of `save_pretrained` or "hf://user/name", see `read_checkpoint`.
 
@@ -211,8 +244,10 @@ def load_predictor(
     `flip_pairs` are the left and right keypoints where the checkpoint knows none, and `unpaired` states that there are
     none (see `flip_average`). A network that it makes worse is warned of, and one that was trained without mirrored
     images where it was not measured. `tta="auto"` does so where it is measured to help (`choose_tta`). With `explain`,
-    predictions also have the parts of each confidence (`softpoint.layers.calibration.ConfidenceParts`).
-    Raises FileNotFoundError or ValueError as `read_checkpoint` does, and ValueError for another device or `tta`.
+    predictions also have the parts of each confidence (`softpoint.layers.calibration.ConfidenceParts`), and with
+    `heatmap_sets` the cells that hold each point with this probability.
+    Raises FileNotFoundError or ValueError as `read_checkpoint` does, and ValueError for another device or `tta`, and
+    for a probability of which the model has no heatmap sets.
     """
     device = best_device() if device == "auto" else device
     check_device(device)
@@ -240,7 +275,9 @@ def load_predictor(
                 " without it tells which",
                 checkpoint.path,
             )
-    return Predictor(net, checkpoint.skeleton, checkpoint.size, device, checkpoint.crops, explain)
+    names = checkpoint.skeleton.names
+    tails = None if heatmap_sets is None else bounds_at(net, names, SETS, heatmap_sets)
+    return Predictor(net, checkpoint.skeleton, checkpoint.size, device, checkpoint.crops, explain, tails)
 
 
 def best_device() -> str:

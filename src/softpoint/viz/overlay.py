@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from softpoint.colors import palette
 from softpoint.functional.coordinates import grid_to_image
 from softpoint.labels.skeleton import Skeleton
 from softpoint.viz.image_ops import enlarge, rgb_view
-from softpoint.viz.primitives import draw_cross, draw_disc, draw_ellipse, draw_line, draw_ring
+from softpoint.viz.primitives import draw_cross, draw_disc, draw_ellipse, draw_line, draw_polygon, draw_ring
 from softpoint.viz.text import draw_labels
 
 _LEGIBLE = 900  # pixels of the longer side up to which an image is enlarged
@@ -78,10 +78,12 @@ def draw_subjects(
     names: bool = False,
     ellipses: bool = False,
     upscale: int | None = None,
+    outlines: Sequence[Sequence[Sequence[np.ndarray]]] = (),
 ) -> np.ndarray:
     """Return a copy of `image` (H, W, 3) with the predictions of N subjects, as `Predictor` returns them for N boxes.
 
-    It is enlarged as in `draw_keypoints`. The ellipses of all subjects are below the names and points of all.
+    It is enlarged as in `draw_keypoints`. The ellipses of all subjects, and the polygons (n, 2) that `outlines` has of
+    each subject and keypoint, are below the names and points of all.
 
     >>> predictions = {"keypoints": np.full((2, 1, 2), 5.0), "confidence": np.ones((2, 1))}
     >>> draw_subjects(np.zeros((64, 64, 3), np.uint8), predictions, Skeleton(("nose",))).shape[2]
@@ -93,6 +95,11 @@ def draw_subjects(
     places = grid_to_image(predictions["keypoints"].astype(float), upscale)
     for i, points in enumerate(places if ellipses else []):
         _draw_ellipses(canvas, points, predictions["covariance"][i].astype(float) * upscale**2, _radius(canvas)[1])
+    for points, polygons in zip(places, outlines, strict=False):
+        colors = palette(len(points)).tolist()
+        for k in _finite(points[: len(polygons)]):
+            for polygon in polygons[k]:
+                draw_polygon(canvas, grid_to_image(polygon, upscale), colors[k], _radius(canvas)[1])
     for i, points in enumerate(places):
         canvas = draw_keypoints(
             canvas,

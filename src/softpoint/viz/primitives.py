@@ -50,7 +50,11 @@ def draw_ellipse(canvas: np.ndarray, center: np.ndarray, covariance: np.ndarray,
     angle = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     variance, axes = np.linalg.eigh(covariance)
     half_axes = 2 * np.sqrt(variance.clip(min=0)) * axes
-    outline = center + np.stack([np.cos(angle), np.sin(angle)], axis=1) @ half_axes.T
+    draw_polygon(canvas, center + np.stack([np.cos(angle), np.sin(angle)], axis=1) @ half_axes.T, color, width)
+
+
+def draw_polygon(canvas: np.ndarray, outline: np.ndarray, color: Color, width: int = 1) -> None:
+    """Draw the outline (n, 2) of a polygon."""
     points = np.round(outline.clip(-_LIMIT, _LIMIT) * 2**_SHIFT).astype(np.int32)
     for thickness, shade in ((width + 2, _RIM), (width, color)):
         cv2.polylines(canvas, [points], True, shade, thickness, cv2.LINE_AA, _SHIFT)

@@ -14,7 +14,7 @@ from helpers.training import read_csv, spoil
 from helpers.videos import bits, cut, film, gray, holed, number_of, reading_brightness
 from softpoint.images.decode import read_image
 from softpoint.images.video import Video
-from softpoint.inference import load_predictor
+from softpoint.inference import Predictor, load_predictor
 from softpoint.inference.batch import job
 from softpoint.inference.batch.explanations import least_confident
 from softpoint.inference.batch.job import Job
@@ -406,3 +406,49 @@ def test_a_point_that_is_not_accepted_has_no_region(predict: Any, predictor: Any
     for row in rows:
         rejected = float(confidence[f"{row['keypoint']}_confidence"]) < 1
         assert (row["x"] == "" and row["half_axis_long"] == "") == rejected
+
+
+@pytest.fixture
+def drawing(ckpt: Path) -> Predictor:
+    """A predictor with heatmap sets of all keypoints but the last."""
+    plain = load_predictor(ckpt)
+    tails = np.array([0.02] * (len(plain.skeleton) - 1) + [np.nan])
+    return Predictor(plain.net, plain.skeleton, plain.size, "cpu", tails=tails)
+
+
+def test_heatmap_sets_are_polygons_of_the_cells_and_drawn(drawing: Predictor, ckpt: Path, tmp_path: Path) -> None:
+    source, out, shown = images(tmp_path / "images", 2), tmp_path / "out", {}
+    for level in (0.9, None):
+        predictor = drawing if level else load_predictor(ckpt)
+        options = PredictOptions(ckpt, batch_size=4, heatmap_sets=level)
+        for item in find_sources(str(source), out):
+            Job(predictor, options, out).run(item)
+        shown[level] = read_image(out / "images" / "00.jpg")
+    assert not np.array_equal(shown[0.9], shown[None])
+    content = json.loads((out / "heatmap_sets.json").read_text())
+    assert content["level"] == 0.9 and [s["image"] for s in content["subjects"]] == ["00.png", "01.png"]
+    image, names = np.full((48, 64, 3), gray(0), np.uint8), drawing.skeleton.names
+    cells, scale = drawing([image, image])["sets"][0], 64 / drawing.size[1]
+    parts = content["subjects"][0]["keypoints"]
+    assert [*parts] == [*names] and parts[names[-1]] == [] and not cells[-1].any()
+    for name, own in zip(names[:-1], cells[:-1], strict=True):
+        area = own.sum() * (drawing.net.head.stride * scale) ** 2
+        assert sum(part["area"] for part in parts[name]) == pytest.approx(area, abs=0.01) and area > 0
+
+
+def test_heatmap_sets_of_a_video_are_the_same_after_an_interruption(
+    drawing: Predictor, ckpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def go(output: str, **settings: Any) -> bytes:
+        options = PredictOptions(ckpt, batch_size=4, heatmap_sets=0.5, video=True, **settings)
+        for item in find_sources(str(source), tmp_path / output):
+            Job(drawing, options, tmp_path / output).run(item)
+        return (tmp_path / output / "heatmap_sets.json").read_bytes()
+
+    source = film(tmp_path / "a.mp4", count=6)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt(patch, 4)
+        go("b")
+    whole = go("a")
+    assert go("b", resume=True) == whole and [s["frame"] for s in json.loads(whole)["subjects"]] == [*range(6)]
+    assert (tmp_path / "b" / "labeled.mp4").read_bytes() == (tmp_path / "a" / "labeled.mp4").read_bytes()

@@ -33,7 +33,7 @@ def write_explanations(
 
     def inputs() -> Iterator[NetworkInput]:
         for row in rows:
-            yield predictor.preprocess(read(row.number), None if np.isnan(row.box).any() else row.box)
+            yield predictor.preprocess(read(row.number), row.region)
 
     names = None if predictions.images is None else without_suffixes(predictions.images)
     taken: set[str] = set()

@@ -26,6 +26,7 @@ from softpoint.inference.batch.stream import Item, PredictedArrays, predict_item
 from softpoint.inference.batch.video import draw_rows, write_video
 from softpoint.inference.batch.writers import FORMATS, write_confidence, write_millimeters, write_regions, write_table
 from softpoint.inference.batch.writers.coco import read_ids
+from softpoint.inference.batch.writers.heatmap_sets import write_sets
 from softpoint.inference.predictor import Predictor
 from softpoint.labels.row_errors import first_few
 from softpoint.paths import sha256, write_json
@@ -65,7 +66,9 @@ class Job:
         if self.options.resume and finished.exists() and not partial_file.exists():
             check_same_job(_read_job(finished), identity | self.options.of_outputs(), finished)
             return f"{source.path} is complete: {folder / 'predictions.csv'}"
-        dtype = row_dtype(len(self.predictor.skeleton), self.predictor.predicts_visibility, self.predictor.explain)
+        predictor = self.predictor
+        K, states, explains = len(predictor.skeleton), predictor.predicts_visibility, predictor.explain
+        dtype = row_dtype(K, states, explains, predictor.map_size)
         journal = Journal(partial_file, identity, dtype, self.options.resume)
         complete = unreadable = False
         try:
@@ -123,7 +126,8 @@ class Job:
             "max_pixels": options.max_pixels,
             "images": drawn,
             "bits": options.bits,
-            "explain": options.explain or None,  # as in jobs from before there was this option
+            "explain": options.explain or None,  # as in jobs from before there were these options
+            "heatmap_sets": options.heatmap_sets,
         }
 
     def _predict(self, source: Source, journal: Journal) -> Video | None:
@@ -158,8 +162,18 @@ class Job:
         stacked["keypoints"][stacked["confidence"] < self.options.threshold] = float("nan")
         stacked["covariance"] = self.options.outlined(stacked["covariance"])
         names, ellipses, scale = self.options.names, self.options.outlines, self.options.scale
-        skeleton = self.predictor.skeleton
-        write_image(path, draw_subjects(item.image, stacked, skeleton, names=names, ellipses=ellipses, upscale=scale))
+        skeleton, boxes = self.predictor.skeleton, [None] * len(predictions) if item.boxes is None else item.boxes
+        subjects = zip(stacked.get("sets", ()), boxes, strict=False)
+        outlines = [self._outlines(sets, item.image.shape[:2], box) for sets, box in subjects]
+        style: dict[str, Any] = {"names": names, "ellipses": ellipses, "upscale": scale, "outlines": outlines}
+        write_image(path, draw_subjects(item.image, stacked, skeleton, **style))
+
+    def _outlines(
+        self, sets: np.ndarray | None, size: tuple[int, int], box: np.ndarray | None
+    ) -> list[list[np.ndarray]]:
+        """Return the polygons of each keypoint's heatmap set in an image; none without sets."""
+        parts = [] if sets is None else self.predictor.parts_in(sets, size, box)
+        return [[line for part in own for line in (part.outline, *part.holes)] for own in parts]
 
     def _predictions(self, source: Source, journal: Journal) -> Predictions:
         """Return the journal's predictions, smoothed and without those below the threshold if the options say so."""
@@ -206,7 +220,11 @@ class Job:
             frames = (list(self._outlined(above_threshold(rows, options.threshold))) for rows in predictions.by_image())
             scale = options.scale or 1
             style = partial(draw_rows, names=options.names, ellipses=options.outlines, scale=scale)
-            draw = partial(style, skeleton=predictions.skeleton)
+            draw = partial(
+                style,
+                skeleton=predictions.skeleton,
+                outlines=lambda row: self._outlines(row.sets, row.size, row.region),
+            )
             height, width = next(row.size for row in predictions.rows() if any(row.size))
             size = height * scale, width * scale
             bar = partial(self.progress, description=f"drawing {predictions.source.name}", total=video.count)
@@ -214,6 +232,9 @@ class Job:
         if options.regions is not None:
             files.append(path := folder / "regions.csv")
             write_regions(path, predictions, options.region_radii)
+        if options.heatmap_sets is not None:
+            files.append(path := folder / "heatmap_sets.json")
+            write_sets(path, predictions, options.heatmap_sets, self.predictor.parts_in)
         if options.plane is not None:
             files.append(path := folder / "millimeters.csv")
             write_millimeters(path, predictions, options.plane)

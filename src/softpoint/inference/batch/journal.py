@@ -17,8 +17,12 @@ _FORMAT = "softpoint predictions 2"
 _ROWS_READ_AT_ONCE, _MAX_HEADER = 256, 1 << 20
 
 
-def row_dtype(num_keypoints: int, visibility: bool, explained: bool = False) -> np.dtype:
+def row_dtype(
+    num_keypoints: int, visibility: bool, explained: bool = False, map_size: tuple[int, int] | None = None
+) -> np.dtype:
     """Return the record of one subject in an image, or of an image without any, whose `subjects` is 0.
+
+    With a `map_size` it has heatmap sets, as bits.
 
     >>> row_dtype(2, False)["keypoints"].shape
     (2, 2)
@@ -37,6 +41,8 @@ def row_dtype(num_keypoints: int, visibility: bool, explained: bool = False) -> 
         ("covariance", "<f4", (K, 2, 2)),
     ]
     fields += [("visibility", "<f4", (K, 3))] * visibility
+    if map_size is not None:
+        fields.append(("sets", "u1", (K, map_size[0], -(-map_size[1] // 8))))
     return np.dtype(fields + [(name, "<f4", (K,)) for name in ConfidenceParts._fields] * explained)
 
 
@@ -78,7 +84,7 @@ class Journal:
         records["time"], records["size"], records["error"] = item.time, item.size, item.error.encode()[:240]
         for i, prediction in enumerate(predictions):
             for name, value in prediction.items():
-                records[name][i] = value
+                records[name][i] = np.packbits(value, axis=-1) if value.dtype == bool else value
             if item.boxes is not None:
                 records["box"][i] = item.boxes[i]
         self.file.write(records.tobytes())
@@ -129,6 +135,8 @@ def _row(record: Any) -> Row:
         covariance=record["covariance"],
         visibility=record["visibility"] if "visibility" in record.dtype.names else None,
         parts={name: record[name] for name in ConfidenceParts._fields} if "in_image" in record.dtype.names else None,
+        # Bits that fill up the last byte of a row of cells are False.
+        sets=np.unpackbits(record["sets"], axis=-1).astype(bool) if "sets" in record.dtype.names else None,
     )
 
 

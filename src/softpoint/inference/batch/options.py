@@ -58,6 +58,7 @@ class PredictOptions:
     on_error: str = "skip"
     resume: bool = False
     regions: float | None = None
+    heatmap_sets: float | None = None  # probability of those that the predictor makes
     plane: Plane | None = None  # that the images show: coordinates on it are written as well
     region_radii: tuple[float, ...] = ()  # of the keypoints at this probability, in Mahalanobis distances
 

@@ -34,6 +34,12 @@ class Row(NamedTuple):
     covariance: np.ndarray  # (K, 2, 2)
     visibility: np.ndarray | None  # (K, 3), of networks that learned it
     parts: Mapping[str, np.ndarray] | None = None  # (K,) each, the `ConfidenceParts` of a predictor that explains
+    sets: np.ndarray | None = None  # bool (K, h, w), cells of the heatmap sets that were asked for
+
+    @property
+    def region(self) -> np.ndarray | None:
+        """The box; None for the whole image."""
+        return None if np.isnan(self.box).any() else self.box
 
 
 @dataclass(frozen=True)

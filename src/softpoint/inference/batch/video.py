@@ -57,13 +57,19 @@ def draw_rows(
     names: bool = False,
     ellipses: bool = False,
     scale: int = 1,
+    outlines: Callable[[Row], list[list[np.ndarray]]] = lambda row: [],
 ) -> np.ndarray:
-    """Return a copy of a frame (H * scale, W * scale, 3) with the keypoints of its rows, without those that are NaN."""
+    """Return a copy of a frame (H * scale, W * scale, 3) with the keypoints of its rows, without those that are NaN.
+
+    `outlines` are the polygons of each keypoint's heatmap set.
+    """
     if not rows:
         return enlarge(image, scale)
     parts = ("keypoints", "confidence", "covariance")
     predictions = {part: np.stack([getattr(row, part) for row in rows]) for part in parts}
-    return draw_subjects(image, predictions, skeleton, names=names, ellipses=ellipses, upscale=scale)
+    polygons = [outlines(row) for row in rows]
+    style: dict[str, Any] = {"names": names, "ellipses": ellipses, "upscale": scale}
+    return draw_subjects(image, predictions, skeleton, outlines=polygons, **style)
 
 
 class Timed(Protocol):

@@ -29,14 +29,14 @@ def write(path: Path, predictions: Predictions) -> None:
     skeleton = predictions.skeleton
     edges = [[skeleton.index(a) + 1, skeleton.index(b) + 1] for a, b in skeleton.edges]
     kind = {"id": category, "name": "subject", "keypoints": list(skeleton.names), "skeleton": edges}
-    _write_lines(
+    write_lines(
         path.with_name(f"{path.stem}_images.json"),
         '{"info": {"description": "written by softpoint"}, "licenses": [], "annotations": [],\n "images": [\n',
         (_image(rows[0], predictions, ids) for rows in predictions.by_image()),
         f'],\n "categories": [{json.dumps(kind)}]}}\n',
     )
     subjects = (row for row in predictions.rows() if row.has_subject)
-    _write_lines(path, "[\n", (_subject(row, predictions, ids, category) for row in subjects), "]\n")
+    write_lines(path, "[\n", (_subject(row, predictions, ids, category) for row in subjects), "]\n")
 
 
 def read_ids(labels: Path) -> tuple[dict[str, int | str], int | str]:
@@ -68,7 +68,7 @@ def _subject(row: Row, predictions: Predictions, ids: Mapping[str, int | str], c
     }
 
 
-def _write_lines(path: Path, begin: str, entries: Iterable[Any], end: str) -> None:
+def write_lines(path: Path, begin: str, entries: Iterable[Any], end: str) -> None:
     """Write JSON with one entry per line, atomically."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(begin)
