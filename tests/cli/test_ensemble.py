@@ -107,6 +107,7 @@ def test_the_minutes_of_the_first_decide_the_input_of_all(
     assert start("ensemble", *words).code == 0
     assert joined == [[str(tmp_path / "out" / f"seed{seed}") for seed in (4, 0, 1)]]
     sized = ["data.size=[64,96]" in overrides for overrides in pretence.overrides]
+    assert ["~callbacks.growth" in overrides for overrides in pretence.overrides] == [True, False, False, False]
     assert sized == [False, True, True, True] and pretence.overrides[2][-1].startswith("resume=")
     pretence.clear()
     words = ["data=mirror_mouse", "minutes=3", "seeds=[0,1]", "data.size=64", f"output={tmp_path / 'sized'}"]
