@@ -71,7 +71,7 @@ def _train(cfg: DictConfig, output: Path) -> list[str]:
     size: list[str] = []
     if base.minutes is not None and base.data.get("size", "") is None and base.data.get("pixels") == "auto":
         # Its time decides the size of the input, which all have to share, so that none grows to another.
-        done = carried_out(cfg, trials(seeds[:1], ["~callbacks.growth"] if "growth" in base.callbacks else []))
+        done = carried_out(cfg, trials(seeds[:1], ["~callbacks.growth"] if "growth" in (base.callbacks or {}) else []))
         check_failures(cfg, done)
         size = [f"data.size=[{','.join(map(str, _size(done[0].checkpoint)))}]"]
     done += carried_out(cfg, trials(seeds[len(done) :], size)) if seeds[len(done) :] else []
