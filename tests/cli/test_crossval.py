@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -97,6 +98,28 @@ def test_a_fold_that_fails_is_reported(crossval: START, pretence: Pretence, tmp_
     pretence.failing = "$^"
     assert crossval()[0] == 0 and last_parts(pretence.trained)[3:] == ["seed0/fold1"]
     assert json.loads((tmp_path / "out" / "crossval.json").read_text())["images"] == 12
+
+
+def test_the_minutes_of_the_first_fold_decide_the_input_of_all(
+    crossval: START, pretence: Pretence, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    grown = {"growth": [[0.0, 32, 64], [0.2, 64, 96], [0.4, 96, 128]]}  # of which the best checkpoint lacks the last
+    content = SimpleNamespace(size=(64, 96), record=grown)
+    monkeypatch.setattr("softpoint.inference.checkpoint.read_content", lambda path: content)
+    pretence.failing = "data.fold=0"
+    code, _, err = crossval("minutes=3")
+    assert code == 1 and last_parts(pretence.trained) == ["seed0/fold0"]
+    assert "1 of 1 training runs failed, first fold 0, seed 0: the learning rate is" in err
+    pretence.failing = "$^"
+    pretence.clear()
+    code, _, err = crossval("minutes=3", "seeds=[0,4]")
+    assert code == 0, err
+    given = [{word for word in words if word.startswith(("data.size", "callbacks"))} for words in pretence.overrides]
+    assert given == [set(), *[{"data.size=[32,64]", "callbacks.growth.plan=[[0.2,64,96]]"}] * 5]
+    (tmp_path / "out" / "seed4" / "fold1" / "evaluation" / "metrics.json").unlink()
+    pretence.clear()
+    assert crossval("minutes=3", "seeds=[0,4]")[0] == 0 and pretence.trained == []
+    assert last_parts(pretence.evaluated, 3) == ["seed4/fold1/evaluation"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

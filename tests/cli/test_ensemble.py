@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,7 +99,8 @@ def test_the_minutes_of_the_first_decide_the_input_of_all(
     start: Callable, pretence: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     joined: list[list[str]] = []
-    monkeypatch.setattr("softpoint.cli.ensemble._size", lambda path: (64, 96))
+    content = SimpleNamespace(size=(64, 96), record={})
+    monkeypatch.setattr("softpoint.inference.checkpoint.read_content", lambda path: content)
     monkeypatch.setattr("softpoint.cli.ensemble._join", lambda _, __, places, ___: joined.append(places))
     words = ["data=mirror_mouse", "minutes=3", "seeds=[4,0,1]", f"output={tmp_path / 'out'}"]
     pretence.interrupted = "seed=0"
@@ -107,7 +109,6 @@ def test_the_minutes_of_the_first_decide_the_input_of_all(
     assert start("ensemble", *words).code == 0
     assert joined == [[str(tmp_path / "out" / f"seed{seed}") for seed in (4, 0, 1)]]
     sized = ["data.size=[64,96]" in overrides for overrides in pretence.overrides]
-    assert ["~callbacks.growth" in overrides for overrides in pretence.overrides] == [True, False, False, False]
     assert sized == [False, True, True, True] and pretence.overrides[2][-1].startswith("resume=")
     pretence.clear()
     words = ["data=mirror_mouse", "minutes=3", "seeds=[0,1]", "data.size=64", f"output={tmp_path / 'sized'}"]

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.training import SMALL, built, composed, read_csv, write_labels
+from helpers.training import SMALL, built, composed, read_csv, tiny, write_labels
 from softpoint.cli import train
+from softpoint.cli.shared_input import input_words
 from softpoint.images.decode import read_image
 from softpoint.inference import load_predictor
 from softpoint.training import time_budget
@@ -150,6 +151,41 @@ def test_a_resumed_run_goes_on_with_the_size_it_came_to(tmp_path: Path) -> None:
     assert torch.load(run / "checkpoints" / LAST, weights_only=True)["size"] == sizes[1]
     train.main(composed("train", [*words, f"trainer.max_steps={3 * STEPS + 4}", "resume=auto"], run))
     assert torch.load(run / "checkpoints" / LAST, weights_only=True)["size"] == sizes[-1]
+
+
+def test_a_plan_decides_in_place_of_errors() -> None:
+    growth = Growth(within=1.5, steps=30, plan=[[0.2, 64, 64], [0.7, 128, 128]])
+    assert grown([9.0] * 100, 100, growth) == [(32, 32)] * 20 + [(64, 64)] * 50 + [(128, 128)] * 30
+    assert growth.grown == [(0.2, (64, 64)), (0.7, (128, 128))]
+
+
+@pytest.mark.parametrize("plan", [[[0.2, 64]], [[0.5, 64, 64], [0.2, 96, 96]]])
+def test_a_plan_that_is_none_is_refused(plan: Any) -> None:
+    with pytest.raises(ValueError, match=r"callbacks.growth.plan=.* is no list of rising \[fraction"):
+        Growth(within=1.5, steps=30, plan=plan)
+
+
+@pytest.mark.usefixtures("small_start")
+def test_another_run_repeats_how_one_grew(tmp_path: Path) -> None:
+    """As the folds of a cross-validation do, by what the best checkpoint of the first one remembers."""
+    words, run = growing(tmp_path / "data", f"trainer.max_steps={3 * STEPS}"), tmp_path / "run"
+    train.main(composed("train", words, run))
+    best = run / "checkpoints" / "best.ckpt"
+    first, plan = input_words(best)
+    record = torch.load(best, weights_only=True)["record"]["growth"]
+    assert [row[1:] for row in record] == [[32, 32], [64, 64], [96, 96]]
+    assert first == "data.size=[32,32]" and plan == f"callbacks.growth.plan={record[1:]}".replace(" ", "")
+    soon = "callbacks.growth.plan=[[1e-9,64,64],[2e-9,96,96]]"  # the minutes of a test are too many to wait for
+    given = [*words, first, soon, "callbacks.growth.within=1e-9", "trainer.max_steps=3"]
+    train.main(composed("train", given, tmp_path / "other"))
+    stored = torch.load(tmp_path / "other" / "checkpoints" / LAST, weights_only=True)
+    assert stored["size"] == (96, 96) and stored["LabeledData"]["sizes"] == ((32, 32), (64, 64), (96, 96))
+
+
+def test_a_plan_for_what_cannot_grow_is_refused(tmp_path: Path) -> None:
+    words = [*tiny("callbacks.growth.plan=[[0.5,96,96]]", "minutes=60"), "data.size=64"]
+    with pytest.raises(ValueError, match=r"callbacks.growth.plan is for runs of minutes on images with labels"):
+        train.main(composed("train", words, tmp_path / "run"))
 
 
 @pytest.mark.usefixtures("small_start")

@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from softpoint.cli.overrides import fold_overrides, split_arguments, train_overrides, whole_numbers
+from softpoint.cli.shared_input import carried_out_alike
 from softpoint.cli.study import carry_out, composed, facts_of
 
 arguments = partial(split_arguments, study="crossval")
@@ -38,4 +39,4 @@ def main(cfg: DictConfig) -> None:
         for seed in seeds
         for fold, split in enumerate(splits)
     ]
-    carry_out(cfg, trials, report)
+    carry_out(cfg, trials, report, partial(carried_out_alike, base=base))

@@ -16,8 +16,9 @@ from softpoint.cli.command_line import key_of
 from softpoint.cli.overrides import split_arguments, split_overrides, train_overrides, whole_numbers
 from softpoint.cli.report import typed_command
 from softpoint.cli.run_folder import lock, lock_output
+from softpoint.cli.shared_input import carried_out_alike
 from softpoint.cli.shell import command, here
-from softpoint.cli.study import carried_out, check_failures, composed
+from softpoint.cli.study import check_failures, composed
 from softpoint.cli.trust import own_packages
 from softpoint.suggest import setting
 
@@ -62,28 +63,12 @@ def _train(cfg: DictConfig, output: Path) -> list[str]:
         raise ValueError(f"seeds={cfg.seeds} is of one model; give two or more as seeds=[0,1]")
     base = composed(overrides)
     split = [] if base.data.get("splits") else split_overrides(base, overrides, seeds[0])
-
-    def trials(seeds: Sequence[int], more: Sequence[str] = ()) -> list[Trial]:
-        words = (*overrides, *split, *more)
-        return [Trial("", seed, None, (*words, f"seed={seed}"), output / f"seed{seed}") for seed in seeds]
-
-    done: list[Trial] = []
-    size: list[str] = []
-    if base.minutes is not None and base.data.get("size", "") is None and base.data.get("pixels") == "auto":
-        # Its time decides the size of the input, which all have to share, so that none grows to another.
-        done = carried_out(cfg, trials(seeds[:1], ["~callbacks.growth"] if "growth" in (base.callbacks or {}) else []))
-        check_failures(cfg, done)
-        size = [f"data.size=[{','.join(map(str, _size(done[0].checkpoint)))}]"]
-    done += carried_out(cfg, trials(seeds[len(done) :], size)) if seeds[len(done) :] else []
+    words = (*overrides, *split)
+    trials = [Trial("", seed, None, (*words, f"seed={seed}"), output / f"seed{seed}") for seed in seeds]
+    done = carried_out_alike(cfg, trials, base)
     check_failures(cfg, done)
     cfg.trust = [*dict.fromkeys([*(cfg.trust or []), *own_packages(base)])]
     return [str(trial.folder) for trial in done]
-
-
-def _size(path: Path) -> tuple[int, int]:
-    from softpoint.inference.checkpoint import read_content
-
-    return read_content(path).size
 
 
 def _places(words: Sequence[str]) -> dict[str, Any]:

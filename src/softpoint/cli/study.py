@@ -62,8 +62,13 @@ def facts_of(base: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     return {"command": command, "hardware": hardware(), "budget": budget}
 
 
-def carry_out(cfg: DictConfig, trials: Sequence[Trial], report: Callable[[Sequence[Trial]], Mapping[str, str]]) -> None:
-    """Carry out the trials, and print the reports, which replace sections of `cfg.page`.
+def carry_out(
+    cfg: DictConfig,
+    trials: Sequence[Trial],
+    report: Callable[[Sequence[Trial]], Mapping[str, str]],
+    carried: Callable[[DictConfig, Sequence[Trial]], list[Trial]] | None = None,
+) -> None:
+    """Carry out the trials, by `carried` or `carried_out`, and print the reports, which replace sections of `cfg.page`.
 
     `report` takes all trials, with the reasons of those that failed, and returns Markdown by section. Raises ValueError
     as `carried_out` does, and at the end, leaving the page as it is, where training runs failed.
@@ -72,7 +77,7 @@ def carry_out(cfg: DictConfig, trials: Sequence[Trial], report: Callable[[Sequen
     from softpoint.tables import console, print_markdown
 
     lock(Path(cfg.output))
-    trials = carried_out(cfg, trials)
+    trials = (carried or carried_out)(cfg, trials)
     sections = report(trials)
     for text in sections.values():
         print_markdown(f"\n{text}\n\n", console())

@@ -150,6 +150,11 @@ class KeypointData(pl.LightningDataModule, ABC):
         return {}
 
     @property
+    def can_grow(self) -> bool:
+        """Whether samples of any size can be made during a run."""
+        return False
+
+    @property
     def next_size(self) -> tuple[int, int] | None:
         """Height and width that the input may grow to; None for the largest, and where it keeps its size."""
         later = self.sizes[self.sizes.index(self.size) + 1 :] if self.size in self.sizes else ()

@@ -157,7 +157,7 @@ class LabeledData(KeypointData):
         if pixels:
             sizes = [fitting_size(self.loaded.shapes * self.padding, number) for number in pixels]
             self.pixels, self.size = pixels[0], sizes[0]
-            self.sizes = tuple(dict.fromkeys(sizes)) if self._can_grow else ()
+            self.sizes = tuple(dict.fromkeys(sizes)) if self.can_grow else ()
 
     def setup(self, stage: str) -> None:
         """Open sources and caches."""
@@ -213,7 +213,7 @@ class LabeledData(KeypointData):
         return WithUnlabeled(samples, self.unlabeled, extra.augment, extra.per_sample)
 
     @property
-    def _can_grow(self) -> bool:
+    def can_grow(self) -> bool:
         """Whether samples of any size can be made during a run."""
         return not self.device_cache and self.unlabeled_images is None
 

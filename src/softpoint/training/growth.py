@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -24,17 +25,38 @@ class Growth(Callback):
     A step of a small input costs little, and a network needs many steps to tell points apart; once it does, the error
     is that of the small input's pixels. The input grows when half of the training points are found to within `within`
     of its pixels, and the rest of the time holds `steps` steps of the larger one.
+
+    Args:
+        within: pixels of the input.
+        steps: of the larger input.
+        plan: rows (fraction of the run, height, width) by which the input grows instead, as that of another run did;
+            ValueError where its samples cannot.
     """
 
-    def __init__(self, within: float, steps: int) -> None:
+    def __init__(self, within: float, steps: int, plan: Sequence[Sequence[float]] | None = None) -> None:
         if not within > 0 or type(steps) is not int or steps < 1:
             raise ValueError(
                 f"callbacks.growth.within={within} must be positive, and callbacks.growth.steps={steps} a whole number"
                 " from 1 on; '~callbacks.growth' keeps the size of the input"
             )
         self.within, self.steps = within, steps
+        self.plan = [(float(row[0]), (int(row[1]), int(row[2]))) for row in plan or () if len(row) == 3]
+        if len(self.plan) < len(plan or ()) or sorted(self.plan) != self.plan:
+            raise ValueError(f"callbacks.growth.plan={plan} is no list of rising [fraction of the run, height, width]")
+        self.grown: list[tuple[float, tuple[int, int]]] = []  # what the input did so far
         self._errors: list[Tensor] = []  # of the batches since the last look
         self._taken, self._since = 0, 0.0  # steps of this size, and the fraction of the run before them
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        data = trainer.datamodule
+        if stage != "fit" or not self.plan:
+            return
+        if not data.can_grow or fraction_of_time(trainer) is None:
+            raise ValueError(
+                "callbacks.growth.plan is for runs of minutes on images with labels, without data.device_cache and"
+                " data.unlabeled_images"
+            )
+        data.sizes = (data.size, *(size for _, size in self.plan))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self._start(fraction_of_time(trainer) or 0.0)
@@ -45,24 +67,46 @@ class Growth(Callback):
         # Loaders hold some batches of the size before.
         if larger is None or spent is None or tuple(batch["image"].shape[-2:]) != data.size:
             return
-        self._errors.append(pl_module.errors)
         self._taken += 1
+        if self._is_due(larger, spent) if self.plan else self._is_time(larger, spent, data.size, pl_module.errors):
+            data.resize(larger)
+            self.grown.append((round(spent, 4), larger))
+            self._start(spent)
+            _log.info("input %dx%d from step %d on", *larger, trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"grown": self.grown}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.grown = list(state_dict["grown"])
+
+    def _is_due(self, larger: tuple[int, int], spent: float) -> bool:
+        """Return whether the plan has the larger size by now."""
+        return any(spent >= fraction for fraction, size in self.plan if size == larger)
+
+    def _is_time(self, larger: tuple[int, int], spent: float, size: tuple[int, int], errors: Tensor) -> bool:
+        """Return whether points are found well enough, and there is time for the larger size."""
+        self._errors.append(errors)
         if self._taken % STEPS:
-            return
+            return False
         found = float(torch.cat(self._errors).nanmedian())
         self._errors.clear()
-        step = (spent - self._since) / self._taken * math.prod(larger) / math.prod(data.size)
-        if found <= self.within and 1 - spent >= self.steps * step:
-            data.resize(larger)
-            self._start(spent)
-            words = (*larger, trainer.global_step, found)
-            _log.info("input %dx%d from step %d on: half of the training points were within %.2f of its pixels", *words)
+        step = (spent - self._since) / self._taken * math.prod(larger) / math.prod(size)
+        return found <= self.within and 1 - spent >= self.steps * step
 
     def _start(self, spent: float) -> None:
         self._errors.clear()
         self._taken, self._since = 0, spent
 
 
-def grows(trainer: Any) -> bool:
-    """Return whether the input of a run of minutes may grow."""
-    return any(isinstance(callback, Growth) for callback in trainer.callbacks)
+def growth_of(trainer: Any) -> Growth | None:
+    """Return the callback that lets the input of a run of minutes grow; None where it keeps its size."""
+    return next((callback for callback in trainer.callbacks if isinstance(callback, Growth)), None)
+
+
+def size_path(trainer: Any) -> list[list[float]]:
+    """Return the (fraction of the run, height, width) of each size that an input had; empty where none can grow."""
+    growth, sizes = growth_of(trainer), getattr(trainer.datamodule, "sizes", ())
+    if growth is None or not sizes:
+        return []
+    return [[spent, *size] for spent, size in ((0.0, sizes[0]), *growth.grown)]

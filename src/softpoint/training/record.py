@@ -23,6 +23,7 @@ from softpoint.training.best import best_checkpoint
 from softpoint.training.checkpoint_io import replace_checkpoint
 from softpoint.training.ending import reason_of_end
 from softpoint.training.final_test import FinalTest
+from softpoint.training.growth import size_path
 
 # Facts that only the start of a run knows: where the weights come from, and the speed that chose its input.
 _ORIGIN = ("network", "starting_weights", "weights_license", "known_held_out", "time_budget")
@@ -78,6 +79,8 @@ class Record(Callback):
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         self.facts |= {"minutes": self._minutes, "end": reason_of_end(trainer), "steps": trainer.global_step}
         self.facts["usual_steps"] = usual_steps(trainer)
+        if len(sizes := size_path(trainer)) > 1:
+            self.facts["growth"] = sizes
 
     def on_test_end(self, trainer: Any, pl_module: Any) -> None:
         self.finish(trainer, pl_module)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from softpoint.data.datamodule import BATCH_SIZE, PIXELS
-from softpoint.training.growth import grows
+from softpoint.training.growth import growth_of
 from softpoint.training.loss import KeypointLoss
 from softpoint.training.step_time import random_batch, step_seconds, training_step
 
@@ -125,7 +125,7 @@ def fit_to_minutes(
     sized, batched = "pixels" not in data.undecided, "batch_size" not in data.undecided
     shown = math.prod(data.size) if sized else None
     choice = choose(minutes, speed, shown, data.batch_size if batched else None)
-    pixels = rising(choice.pixels) if grows(trainer) else [choice.pixels]
+    pixels = rising(choice.pixels) if growth_of(trainer) else [choice.pixels]
     data.decide([] if sized else pixels, choice.batch_size)
     # Images that are smaller than the choice are not enlarged.
     return choice._replace(pixels=math.prod(data.size))
