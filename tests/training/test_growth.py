@@ -44,7 +44,7 @@ class Sized:
 def grown(errors: list[float], of: int, growth: Growth) -> list[tuple[int, int]]:
     """Sizes of the steps of a run of `of` such steps, whose points are missed by `errors`, one for each step."""
     duration, data = Duration(None, 1.0), Sized()
-    trainer: Any = SimpleNamespace(callbacks=[duration], datamodule=data, global_step=0)
+    trainer: Any = SimpleNamespace(callbacks=[duration], datamodule=data, global_step=0, world_size=1)
     duration.spent = 0.0
     growth.on_train_start(trainer, None)
     sizes = []
@@ -74,7 +74,7 @@ def test_batches_of_the_size_before_do_not_count() -> None:
     growth, data = Growth(within=1.5, steps=1), Sized()
     duration = Duration(None, 1.0)
     duration.spent = 0.0
-    trainer: Any = SimpleNamespace(callbacks=[duration], datamodule=data, global_step=0)
+    trainer: Any = SimpleNamespace(callbacks=[duration], datamodule=data, global_step=0, world_size=1)
     growth.on_train_start(trainer, None)
     data.resize((64, 64))
     module = SimpleNamespace(errors=torch.zeros(1, 3))
@@ -208,3 +208,34 @@ def test_loaders_give_every_batch_one_size(tmp_path: Path, workers: int) -> None
     sides = [shape[2] for shape in seen]
     assert {shape[0] for shape in seen} == {2} and sides == sorted(sides) and set(sides) == {32, data.size[0]}
     assert next(iter(data.val_dataloader()))["image"].shape[2:] == data.size
+
+
+GROWN = {"sizes": ((32, 32), (64, 64), (96, 96)), "size": (64, 64)}
+
+
+@pytest.mark.parametrize(
+    ("words", "size", "larger"),
+    [
+        (["data.pixels=1024"], (64, 64), (96, 96)),  # as the run decided
+        (["data.size=[32,32]"], (32, 32), None),
+        (["data.size=[96,96]"], (96, 96), None),
+        (["data.pixels=9216"], (96, 96), None),
+    ],
+)
+def test_a_size_given_to_a_resumed_run_is_kept(
+    tmp_path: Path, words: list[str], size: tuple[int, int], larger: tuple[int, int] | None
+) -> None:
+    _, data, _ = built(composed("train", growing(tmp_path / "data", *words), tmp_path / "run"))
+    for _ in range(2):  # as its command does, and Lightning after it
+        data.restore_size(GROWN)
+        assert (data.size, data.next_size) == (size, larger)
+    assert f"{size[0]}x{size[1]}" in data.summary
+
+
+def test_images_on_a_device_do_not_follow_a_grown_run(tmp_path: Path) -> None:
+    words = growing(tmp_path / "data", "data.pixels=1024", "data.device_cache=true")
+    _, data, _ = built(composed("train", words, tmp_path / "run"))
+    with pytest.raises(ValueError, match=r"has grown to 64x64.*set data\.size=\[64,64\]"):
+        data.restore_size(GROWN)
+    data.restore_size({**GROWN, "size": (32, 32)})
+    assert data.size == (32, 32) and data.next_size is None

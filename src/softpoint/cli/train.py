@@ -93,6 +93,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         keep = partial(_keep_config, folder, stated)
         record = Record({**run_facts(cfg, own_words(HydraConfig.get().overrides.task)), **known}, keep, trust)
         resumed = Resume(stored, module.hparams) if ckpt else None
+        data.restore_size(stored.get(type(data).__qualname__, {}))
         trainer.callbacks += [record, *filter(None, [resumed])]
         trusted = ""
         if trainer.is_global_zero:

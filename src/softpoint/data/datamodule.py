@@ -122,6 +122,7 @@ class KeypointData(pl.LightningDataModule, ABC):
         self, size: int | Sequence[int] | None, loader: Loader, seed: int, augment: Augment | None = None
     ) -> None:
         super().__init__()
+        self._sized = size is not None
         if size is not None:
             self.size = check_size(size)
         self.loader, self.batch_size, self.seed, self.augment = loader, loader.images, seed, augment
@@ -273,9 +274,25 @@ class KeypointData(pl.LightningDataModule, ABC):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue after the samples that were drawn."""
         self.epochs, self._position = state_dict.get("epochs", 0), state_dict.get("position") or {}
-        if self.size in (sizes := state_dict.get("sizes", ())):  # else it was given for the resumed run
-            self.sizes = sizes
-            self.resize(state_dict["size"])
+        self.restore_size(state_dict)
+
+    def restore_size(self, state_dict: dict[str, Any]) -> None:
+        """Take the size that an input has grown to: of a tested checkpoint always, else where none was given.
+
+        Raises ValueError where samples keep their size.
+        """
+        if not (sizes := state_dict.get("sizes")):
+            return
+        size, testing = state_dict["size"], self.trainer is not None and self.trainer.state.fn == "test"
+        if not testing and (self._sized or self.size not in (sizes[0], *self.sizes)):
+            return
+        if not testing and not self.can_grow and size != self.size:
+            raise ValueError(
+                f"the input of the run has grown to {size[0]}x{size[1]}, which data.device_cache=true and"
+                f" data.unlabeled_images cannot follow; set data.size=[{size[0]},{size[1]}]"
+            )
+        self.sizes = sizes if self.can_grow else ()
+        self.resize(size)
 
     def sampler(self, split: str, shuffled: bool, rank: int, world: int) -> EpochSampler:
         """Return the sampler of one of `world` processes."""

@@ -187,6 +187,11 @@ class LabeledData(KeypointData):
         return len({*np.unique(self.labels.visibility[self.splits["train"]])} - {UNLABELED}) > 1
 
     @property
+    def can_grow(self) -> bool:
+        """Whether samples of any size can be made during a run."""
+        return not self.device_cache and self.unlabeled_images is None
+
+    @property
     def plane(self) -> Plane | None:
         """The plane that the images show; None where only pixels are known."""
         return self.source.plane
@@ -211,11 +216,6 @@ class LabeledData(KeypointData):
         if split != "train" or unrounded or extra is None or self.unlabeled is None:
             return samples
         return WithUnlabeled(samples, self.unlabeled, extra.augment, extra.per_sample)
-
-    @property
-    def can_grow(self) -> bool:
-        """Whether samples of any size can be made during a run."""
-        return not self.device_cache and self.unlabeled_images is None
 
     @property
     def _cache_kind(self) -> str:

@@ -64,8 +64,8 @@ class Growth(Callback):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         data, spent = trainer.datamodule, fraction_of_time(trainer)
         larger = getattr(data, "next_size", None)
-        # Loaders hold some batches of the size before.
-        if larger is None or spent is None or tuple(batch["image"].shape[-2:]) != data.size:
+        # Several processes would each see errors of their own; loaders hold some batches of the size before.
+        if larger is None or spent is None or trainer.world_size > 1 or tuple(batch["image"].shape[-2:]) != data.size:
             return
         self._taken += 1
         if self._is_due(larger, spent) if self.plan else self._is_time(larger, spent, data.size, pl_module.errors):
@@ -89,7 +89,7 @@ class Growth(Callback):
         self._errors.append(errors)
         if self._taken % STEPS:
             return False
-        found = float(torch.cat(self._errors).nanmedian())
+        found = float(torch.cat(self._errors).cpu().nanmedian())
         self._errors.clear()
         step = (spent - self._since) / self._taken * math.prod(larger) / math.prod(size)
         return found <= self.within and 1 - spent >= self.steps * step
