@@ -44,8 +44,9 @@ class Browser:
         return self.driver.execute_script(script)
 
     def complaints(self) -> list[str]:
-        """Return the messages of the console since the last call."""
-        return [entry["message"] for entry in self.driver.get_log("browser")]
+        """Return the messages of the console since the last call, but of requests that newer ones replaced."""
+        messages = [entry["message"] for entry in self.driver.get_log("browser")]
+        return [message for message in messages if "AbortError" not in message]
 
     def requests(self) -> list[str]:
         """Return the addresses that were asked for since the last call, those within a page (data:) aside."""
