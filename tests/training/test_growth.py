@@ -44,7 +44,9 @@ class Sized:
 def grown(errors: list[float], of: int, growth: Growth) -> list[tuple[int, int]]:
     """Sizes of the steps of a run of `of` such steps, whose points are missed by `errors`, one for each step."""
     duration, data = Duration(None, 1.0), Sized()
-    trainer: Any = SimpleNamespace(callbacks=[duration], datamodule=data, global_step=0, world_size=1)
+    trainer: Any = SimpleNamespace(
+        callbacks=[duration], datamodule=data, global_step=0, world_size=1, overfit_batches=0.0
+    )
     duration.spent = 0.0
     growth.on_train_start(trainer, None)
     sizes = []
@@ -74,7 +76,9 @@ def test_batches_of_the_size_before_do_not_count() -> None:
     growth, data = Growth(within=1.5, steps=1), Sized()
     duration = Duration(None, 1.0)
     duration.spent = 0.0
-    trainer: Any = SimpleNamespace(callbacks=[duration], datamodule=data, global_step=0, world_size=1)
+    trainer: Any = SimpleNamespace(
+        callbacks=[duration], datamodule=data, global_step=0, world_size=1, overfit_batches=0.0
+    )
     growth.on_train_start(trainer, None)
     data.resize((64, 64))
     module = SimpleNamespace(errors=torch.zeros(1, 3))
@@ -186,6 +190,20 @@ def test_a_plan_for_what_cannot_grow_is_refused(tmp_path: Path) -> None:
     words = [*tiny("callbacks.growth.plan=[[0.5,96,96]]", "minutes=60"), "data.size=64"]
     with pytest.raises(ValueError, match=r"callbacks.growth.plan is for runs of minutes on images with labels"):
         train.main(composed("train", words, tmp_path / "run"))
+
+
+@pytest.mark.filterwarnings("ignore:You requested to overfit")
+@pytest.mark.usefixtures("small_start")
+def test_a_run_that_overfits_a_few_batches_keeps_its_size(tmp_path: Path) -> None:
+    words = [
+        *growing(tmp_path / "data"),
+        "trainer.overfit_batches=2",
+        "data.batch_size=2",
+        f"trainer.max_steps={STEPS + 2}",
+    ]
+    train.main(composed("train", words, tmp_path / "run"))
+    stored = torch.load(tmp_path / "run" / "checkpoints" / LAST, weights_only=True)
+    assert stored["size"] == (32, 32)
 
 
 @pytest.mark.usefixtures("small_start")

@@ -64,8 +64,10 @@ class Growth(Callback):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         data, spent = trainer.datamodule, fraction_of_time(trainer)
         larger = getattr(data, "next_size", None)
-        # Several processes would each see errors of their own; loaders hold some batches of the size before.
-        if larger is None or spent is None or trainer.world_size > 1 or tuple(batch["image"].shape[-2:]) != data.size:
+        # Several processes would each see errors of their own; overfitting draws batches without sizes.
+        if larger is None or spent is None or trainer.world_size > 1 or trainer.overfit_batches:
+            return
+        if tuple(batch["image"].shape[-2:]) != data.size:  # loaders hold some batches of the size before
             return
         self._taken += 1
         if self._is_due(larger, spent) if self.plan else self._is_time(larger, spent, data.size, pl_module.errors):
