@@ -26,12 +26,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many wo
 
 
 class Sized:
-    """Data whose input may grow twice, to four times the pixels each time."""
+    """Data whose input may grow twice, to four times the pixels each time; `ahead` batches are loaded before."""
 
     sizes = ((32, 32), (64, 64), (128, 128))
 
-    def __init__(self) -> None:
-        self.size = self.sizes[0]
+    def __init__(self, ahead: int = 0) -> None:
+        self.size, self.ahead = self.sizes[0], ahead
 
     @property
     def next_size(self) -> tuple[int, int] | None:
@@ -41,21 +41,20 @@ class Sized:
         self.size = size
 
 
-def grown(errors: list[float], of: int, growth: Growth) -> list[tuple[int, int]]:
-    """Sizes of the steps of a run of `of` such steps, whose points are missed by `errors`, one for each step."""
-    duration, data = Duration(None, 1.0), Sized()
-    trainer: Any = SimpleNamespace(
-        callbacks=[duration], datamodule=data, global_step=0, world_size=1, overfit_batches=0.0
-    )
+def grown(errors: list[float], of: int, growth: Growth, ahead: int = 0, **limits: int) -> list[tuple[int, int]]:
+    """Sizes of the batches of a run of `of` such ones, whose points are missed by `errors`, one for each batch."""
+    duration, data = Duration(None, 1.0), Sized(ahead)
+    trainer: Any = SimpleNamespace(callbacks=[duration, growth], datamodule=data, world_size=1, overfit_batches=0.0)
+    vars(trainer).update({"global_step": 0, "max_steps": -1, "accumulate_grad_batches": 1} | limits)
     duration.spent = 0.0
     growth.on_train_start(trainer, None)
-    sizes = []
-    for step, error in enumerate(errors, 1):
-        sizes.append(data.size)
-        duration.spent, trainer.global_step = step / of, step
-        points = torch.tensor([[error, torch.nan, error]])
-        module = SimpleNamespace(errors=points)
-        growth.on_train_batch_end(trainer, module, None, {"image": torch.zeros(1, 3, *data.size)}, step)
+    sizes, loaded = [], [data.size] * ahead
+    for batch, error in enumerate(errors, 1):
+        loaded.append(data.size)
+        sizes.append(loaded.pop(0))
+        duration.spent, trainer.global_step = batch / of, batch // trainer.accumulate_grad_batches
+        module = SimpleNamespace(errors=torch.tensor([[error, torch.nan, error]]))
+        growth.on_train_batch_end(trainer, module, None, {"image": torch.zeros(1, 3, *sizes[-1])}, batch)
     return sizes
 
 
@@ -72,19 +71,36 @@ def test_the_input_keeps_a_size_where_no_time_is_left_for_the_steps_of_a_larger_
     assert grown([0.0] * 100, 160, Growth(within=1.5, steps=38)) == [(32, 32)] * 100
 
 
+def test_a_step_may_be_of_several_batches() -> None:
+    """Time for 37 larger batches is time for 18 steps of two."""
+    sizes = grown([0.0] * 100, 160, Growth(within=1.5, steps=18), accumulate_grad_batches=2)
+    assert sizes == [(32, 32)] * STEPS + [(64, 64)] * 90
+    assert grown([0.0] * 100, 160, Growth(within=1.5, steps=19), accumulate_grad_batches=2) == [(32, 32)] * 100
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_the_input_keeps_a_size_where_too_few_steps_are_left(batches: int) -> None:
+    limits = {"max_steps": 30 + STEPS // batches, "accumulate_grad_batches": batches}
+    sizes = grown([0.0] * 3 * STEPS, 10_000, Growth(within=1.5, steps=30), **limits)
+    assert sizes == [(32, 32)] * STEPS + [(64, 64)] * 2 * STEPS
+    limits["max_steps"] -= 1
+    assert grown([0.0] * 3 * STEPS, 10_000, Growth(within=1.5, steps=30), **limits) == [(32, 32)] * 3 * STEPS
+
+
+@pytest.mark.parametrize("plan", [None, [[0.1, 64, 64]]])
+def test_a_size_is_never_left_without_a_step(plan: Any) -> None:
+    """Of batches that are loaded before, the last ones of a run still have the size before."""
+    growth = Growth(within=1.5, steps=1, plan=plan)
+    sizes = grown([0.0] * 16, 100, growth, ahead=5, max_steps=16)
+    assert sizes == [(32, 32)] * 15 + [(64, 64)]
+    growth = Growth(within=1.5, steps=1, plan=plan)
+    assert grown([0.0] * 15, 100, growth, ahead=5, max_steps=15) == [(32, 32)] * 15 and growth.grown == []
+
+
 def test_batches_of_the_size_before_do_not_count() -> None:
-    growth, data = Growth(within=1.5, steps=1), Sized()
-    duration = Duration(None, 1.0)
-    duration.spent = 0.0
-    trainer: Any = SimpleNamespace(
-        callbacks=[duration], datamodule=data, global_step=0, world_size=1, overfit_batches=0.0
-    )
-    growth.on_train_start(trainer, None)
-    data.resize((64, 64))
-    module = SimpleNamespace(errors=torch.zeros(1, 3))
-    for step in range(5 * STEPS):  # prefetched
-        growth.on_train_batch_end(trainer, module, None, {"image": torch.zeros(1, 3, 32, 32)}, step)
-    assert data.size == (64, 64)
+    """Neither as looks nor as time: the 40 smaller ones are no part of what 10 larger ones cost."""
+    sizes = grown([0.0] * 120, 400, Growth(within=1.5, steps=70), ahead=40)
+    assert sizes == [(32, 32)] * 50 + [(64, 64)] * 50 + [(128, 128)] * 20
 
 
 @pytest.mark.parametrize("pixels", [1024, 16_384, 40_000, 110_592])
@@ -194,7 +210,7 @@ def test_a_plan_for_what_cannot_grow_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:You requested to overfit")
 @pytest.mark.usefixtures("small_start")
-def test_a_run_that_overfits_a_few_batches_keeps_its_size(tmp_path: Path) -> None:
+def test_a_run_that_overfits_a_few_batches_keeps_its_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [
         *growing(tmp_path / "data"),
         "trainer.overfit_batches=2",
@@ -203,7 +219,14 @@ def test_a_run_that_overfits_a_few_batches_keeps_its_size(tmp_path: Path) -> Non
     ]
     train.main(composed("train", words, tmp_path / "run"))
     stored = torch.load(tmp_path / "run" / "checkpoints" / LAST, weights_only=True)
-    assert stored["size"] == (32, 32)
+    assert stored["size"] == (32, 32) and "growing" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("small_start")
+def test_without_the_callback_that_ends_it_a_run_has_no_minutes(tmp_path: Path) -> None:
+    words = [*growing(tmp_path / "data"), "~callbacks.duration", "trainer.max_epochs=1"]
+    module, data, _ = built(composed("train", words, tmp_path / "run"))
+    assert module.choice is None and data.size == (96, 96) and data.sizes == ()
 
 
 @pytest.mark.usefixtures("small_start")

@@ -21,7 +21,9 @@ def carried_out_alike(cfg: DictConfig, trials: Sequence[Trial], base: DictConfig
     Where minutes decide the size, the first trial measures the machine and grows its input, and the others repeat that.
     Raises ValueError where the first one fails.
     """
-    if base.minutes is None or base.data.get("size", "") is not None or base.data.get("pixels") != "auto":
+    from softpoint.data.datamodule import is_size_open
+
+    if base.minutes is None or not is_size_open(base.data.get("size", ""), base.data.get("pixels")):
         return carried_out(cfg, trials)
     first = carried_out(cfg, trials[:1])
     check_failures(cfg, first)

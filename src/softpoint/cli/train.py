@@ -230,7 +230,7 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     try:
         if trainer.local_rank == 0:  # others that come first wait for the files they share, by locks
             data.prepare_data()
-        choice = _fit_to_minutes(make_module.keywords, data, trainer, cfg.minutes) if cfg.minutes else None
+        choice = _fit_to_minutes(make_module.keywords, data, trainer)
         data.setup("fit")
         mirrored = decide_flip(data)
     except RefusedLabelsError as error:
@@ -256,12 +256,12 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     return module, data, trainer
 
 
-def _fit_to_minutes(parts: Mapping[str, Any], data: Any, trainer: Any, minutes: float) -> Choice | None:
+def _fit_to_minutes(parts: Mapping[str, Any], data: Any, trainer: Any) -> Choice | None:
     """Choose the input size and the batch by the speed of the parts of a module; None where they are set."""
     from softpoint.training.time_budget import fit_to_minutes
 
     net = partial(parts["net"], in_channels=data.channels)
-    return fit_to_minutes(data, net, parts["loss"], parts["optimizer"], trainer, minutes)
+    return fit_to_minutes(data, net, parts["loss"], parts["optimizer"], trainer)
 
 
 def _decided(cfg: DictConfig, data: Any) -> dict[str, Any]:

@@ -31,6 +31,8 @@ from softpoint.machine import cores
 AUTO = "auto"
 PIXELS, BATCH_SIZE = 110_592, 8
 
+_PREFETCHED = 4  # batches of each loading process
+
 _SPLIT_OF = {RunningStage.TRAINING: "train", RunningStage.TESTING: "test"}
 
 
@@ -64,6 +66,11 @@ class Loader:
     def workers(self) -> int:
         """Number of loading processes."""
         return min(8, max(1, cores() - 1)) if self.num_workers is None else self.num_workers
+
+
+def is_size_open(size: Any, pixels: Any) -> bool:
+    """Return whether `data.size` and `data.pixels` leave the input to the speed of a machine, in a run of minutes."""
+    return size is None and pixels == AUTO
 
 
 def check_size(size: int | Sequence[int]) -> tuple[int, int]:
@@ -160,6 +167,11 @@ class KeypointData(pl.LightningDataModule, ABC):
         """Height and width that the input may grow to; None for the largest, and where it keeps its size."""
         later = self.sizes[self.sizes.index(self.size) + 1 :] if self.size in self.sizes else ()
         return later[0] if later else None
+
+    @property
+    def ahead(self) -> int:
+        """Largest number of batches that are loaded, or begun, before they are needed."""
+        return _PREFETCHED * self.loader.workers
 
     def resize(self, size: tuple[int, int]) -> None:
         """Give samples that are not loaded yet another (height, width)."""
@@ -318,7 +330,7 @@ class KeypointData(pl.LightningDataModule, ABC):
             drop_last=shuffled and len(sampler) >= batch_size,
             num_workers=workers,
             persistent_workers=workers > 0,
-            prefetch_factor=4 if workers else None,
+            prefetch_factor=_PREFETCHED if workers else None,
             pin_memory=torch.cuda.is_available(),
             collate_fn=collate,
             # Of its own, so that the beginning of an epoch draws nothing from the one that a network uses.

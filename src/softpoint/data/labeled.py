@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from softpoint.data.augment import Augment
 from softpoint.data.crops import fitting_size
-from softpoint.data.datamodule import AUTO, PIXELS, KeypointData, Loader
+from softpoint.data.datamodule import AUTO, PIXELS, KeypointData, Loader, is_size_open
 from softpoint.data.dataset import KeypointDataset
 from softpoint.data.device_cache import DeviceCache
 from softpoint.data.sources import LabeledImages, Source
@@ -49,7 +49,7 @@ class LabeledData(KeypointData):
         split: into train, val and test.
         loader, seed, augment: see `KeypointData`.
         size: of the network's input; None for one of about `pixels` that has the shape of the images or crops.
-        pixels: of that input; "auto" for the usual number. A run may `decide` what is "auto" anew.
+        pixels: of that input; "auto" for the usual number. A run may decide what is "auto" (`undecided`).
         epoch_steps: smallest number of steps of an epoch: a small set is gone through several times between two
             validations.
         statistics: "backbone" standardizes the input as the weights of the backbone expect it, "train" by mean and
@@ -88,7 +88,7 @@ class LabeledData(KeypointData):
             )
         if pixels != AUTO and (type(pixels) is not int or pixels < 1):
             raise ValueError(f"data.pixels={pixels}: give a whole number from 1024 (32 x 32) on, or auto")
-        is_open = {"pixels": size is None and pixels == AUTO, "batch_size": loader.batch_size == AUTO}
+        is_open = {"pixels": is_size_open(size, pixels), "batch_size": loader.batch_size == AUTO}
         self.undecided = frozenset(key for key, value in is_open.items() if value)
         self.pixels: int = PIXELS if pixels == AUTO else pixels  # type: ignore[assignment]
         self.source, self.split, self.epoch_steps = source, split, epoch_steps
@@ -148,16 +148,11 @@ class LabeledData(KeypointData):
             for split, rows in self.splits.items()
         }
 
-    def decide(self, pixels: Sequence[int], batch_size: int) -> None:
-        """Set the batch and the number of pixels of the input, empty for that of its `size`, before `setup`.
-
-        The input may grow through several ascending numbers.
-        """
-        self.batch_size = batch_size
-        if pixels:
-            sizes = [fitting_size(self.loaded.shapes * self.padding, number) for number in pixels]
-            self.pixels, self.size = pixels[0], sizes[0]
-            self.sizes = tuple(dict.fromkeys(sizes)) if self.can_grow else ()
+    def decide_pixels(self, pixels: Sequence[int]) -> None:
+        """Set the number of pixels of the input, before `setup`; it may grow through several ascending numbers."""
+        sizes = [fitting_size(self.loaded.shapes * self.padding, number) for number in pixels]
+        self.pixels, self.size = pixels[0], sizes[0]
+        self.sizes = tuple(dict.fromkeys(sizes)) if self.can_grow else ()
 
     def setup(self, stage: str) -> None:
         """Open sources and caches."""

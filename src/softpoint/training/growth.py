@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from softpoint.training.callbacks import fraction_of_time
+from softpoint.training.callbacks import fraction_of_time, minutes_of
 
 STEPS = 10  # between two looks at the errors, which are those of so many batches
 
@@ -24,7 +24,7 @@ class Growth(Callback):
 
     A step of a small input costs little, and a network needs many steps to tell points apart; once it does, the error
     is that of the small input's pixels. The input grows when half of the training points are found to within `within`
-    of its pixels, and the rest of the time holds `steps` steps of the larger one.
+    of its pixels, and the rest of the run holds `steps` steps of the larger one.
 
     Args:
         within: pixels of the input.
@@ -45,7 +45,7 @@ class Growth(Callback):
             raise ValueError(f"callbacks.growth.plan={plan} is no list of rising [fraction of the run, height, width]")
         self.grown: list[tuple[float, tuple[int, int]]] = []  # what the input did so far
         self._errors: list[Tensor] = []  # of the batches since the last look
-        self._taken, self._since = 0, 0.0  # steps of this size, and the fraction of the run before them
+        self._taken, self._since = 0, 0.0  # batches of this size, and the fraction of the run before them
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         data = trainer.datamodule
@@ -64,17 +64,18 @@ class Growth(Callback):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         data, spent = trainer.datamodule, fraction_of_time(trainer)
         larger = getattr(data, "next_size", None)
-        # Several processes would each see errors of their own; overfitting draws batches without sizes.
-        if larger is None or spent is None or trainer.world_size > 1 or trainer.overfit_batches:
+        if larger is None or spent is None or growth_of(trainer) is None:
             return
         if tuple(batch["image"].shape[-2:]) != data.size:  # loaders hold some batches of the size before
+            self._start(spent)
             return
         self._taken += 1
-        if self._is_due(larger, spent) if self.plan else self._is_time(larger, spent, data.size, pl_module.errors):
+        wanted = self._is_due(larger, spent) if self.plan else self._are_found(pl_module.errors)
+        if wanted and self._steps_left(trainer, spent, larger) >= (1 if self.plan else self.steps):
             data.resize(larger)
             self.grown.append((round(spent, 4), larger))
             self._start(spent)
-            _log.info("input %dx%d from step %d on", *larger, trainer.global_step)
+            _log.info("after %d steps, the input grows to %dx%d", trainer.global_step, *larger)
 
     def state_dict(self) -> dict[str, Any]:
         return {"grown": self.grown}
@@ -86,15 +87,23 @@ class Growth(Callback):
         """Return whether the plan has the larger size by now."""
         return any(spent >= fraction for fraction, size in self.plan if size == larger)
 
-    def _is_time(self, larger: tuple[int, int], spent: float, size: tuple[int, int], errors: Tensor) -> bool:
-        """Return whether points are found well enough, and there is time for the larger size."""
+    def _are_found(self, errors: Tensor) -> bool:
+        """Return whether half of the points of the last batches are found; False between two looks."""
         self._errors.append(errors)
         if self._taken % STEPS:
             return False
         found = float(torch.cat(self._errors).cpu().nanmedian())
         self._errors.clear()
-        step = (spent - self._since) / self._taken * math.prod(larger) / math.prod(size)
-        return found <= self.within and 1 - spent >= self.steps * step
+        return found <= self.within
+
+    def _steps_left(self, trainer: Any, spent: float, larger: tuple[int, int]) -> float:
+        """Return the number of steps of a larger size that the run holds after the batches that are loaded."""
+        data, parts = trainer.datamodule, trainer.accumulate_grad_batches
+        batch = max(spent - self._since, 1e-12) / self._taken
+        left = ((1 - spent) / batch - data.ahead) * math.prod(data.size) / math.prod(larger)
+        if trainer.max_steps >= 0:
+            left = min(left, (trainer.max_steps - trainer.global_step) * parts - data.ahead)
+        return float(left / parts)
 
     def _start(self, spent: float) -> None:
         self._errors.clear()
@@ -103,6 +112,9 @@ class Growth(Callback):
 
 def growth_of(trainer: Any) -> Growth | None:
     """Return the callback that lets the input of a run of minutes grow; None where it keeps its size."""
+    # Several processes would each see errors of their own; overfitting draws batches without sizes.
+    if minutes_of(trainer) is None or trainer.world_size > 1 or trainer.overfit_batches:
+        return None
     return next((callback for callback in trainer.callbacks if isinstance(callback, Growth)), None)
 
 

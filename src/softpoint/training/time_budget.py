@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from softpoint.data.datamodule import BATCH_SIZE, PIXELS
+from softpoint.training.callbacks import minutes_of
 from softpoint.training.growth import growth_of
 from softpoint.training.loss import KeypointLoss
 from softpoint.training.step_time import random_batch, step_seconds, training_step
@@ -108,25 +109,22 @@ def choose(minutes: float, speed: Speed, pixels: int | None = None, batch_size: 
 
 
 def fit_to_minutes(
-    data: Any,
-    make_net: Callable[..., Any],
-    loss: KeypointLoss,
-    optimizer: Callable[..., Any],
-    trainer: Any,
-    minutes: float,
+    data: Any, make_net: Callable[..., Any], loss: KeypointLoss, optimizer: Callable[..., Any], trainer: Any
 ) -> Choice | None:
-    """Choose what the settings of `data` leave open, and return the choice; None where that is nothing.
+    """Choose what the settings of `data` leave open to a run of minutes, and return the choice; None for nothing.
 
     Several processes keep the usual values: they would measure different speeds.
     """
-    if trainer.world_size > 1 or not data.undecided:
+    minutes = minutes_of(trainer)
+    if minutes is None or trainer.world_size > 1 or not data.undecided:
         return None
     speed = measure(data, make_net, loss, optimizer, trainer)
     sized, batched = "pixels" not in data.undecided, "batch_size" not in data.undecided
     shown = math.prod(data.size) if sized else None
     choice = choose(minutes, speed, shown, data.batch_size if batched else None)
-    pixels = rising(choice.pixels) if growth_of(trainer) else [choice.pixels]
-    data.decide([] if sized else pixels, choice.batch_size)
+    data.batch_size = choice.batch_size
+    if not sized:
+        data.decide_pixels(rising(choice.pixels) if growth_of(trainer) else [choice.pixels])
     # Images that are smaller than the choice are not enlarged.
     return choice._replace(pixels=math.prod(data.size))
 
