@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import time
 import weakref
@@ -69,10 +70,19 @@ def test_a_slow_or_suspended_process_is_waited_for(tmp_path: Path, monkeypatch: 
     assert log.warning.call_args[0][:2] == ("no batch for %g s: %s", 2.5)
 
 
-def test_a_killed_process_is_one_sentence_with_the_way_out() -> None:
+@pytest.mark.parametrize(
+    ("name", "way_out"),
+    [
+        ("SIGKILL", ", as the system does where memory is short: lower data.num_workers"),
+        ("SIGTERM", "; find out who sent it, or load in the main process by data.num_workers=0, and start again"),
+    ],
+)
+def test_a_killed_process_is_one_sentence_with_its_signal_and_the_way_out(name: str, way_out: str) -> None:
     with pytest.raises(RuntimeError) as error:
-        batches("SIGKILL", wait=60)
-    assert "was ended (Killed), as the system does where memory is short: lower" in resource_message(error.value)
+        batches(name, wait=60)
+    assert re.match(
+        rf"a process that loads data \(pid \d+\) was ended by {name}{way_out}", resource_message(error.value)
+    )
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import signal
 
 from softpoint.machine import GPU_IS_FULL, MEMORY_IS_FULL
 
@@ -17,15 +18,26 @@ _SHARED = (
     " enlarge it (docker run --shm-size=8g)"
 )
 
+_WORKER = r"worker \(pid(\(s\))? (?P<pid>[\d, ]+)\)"
+_SIGNALS = {signal.strsignal(one): one.name for one in signal.Signals}
+
 # What a message of torch contains, and what we say; the first that fits.
 _MESSAGES = {
     GPU_IS_FULL: f"the memory of the GPU is full: {_SMALLER}, or set trainer.precision=bf16-mixed",
     MEMORY_IS_FULL: f"the memory is full: {_SMALLER}, or data.num_workers",
     "Too many open files|items of ancdata": _FILES,
     "signal: Bus error|(shared memory|torch_).*No space left|No space left.*torch_": _SHARED,
-    r"worker \(pid(\(s\))? (?P<pid>[\d, ]+)\) (exited unexpectedly|is killed by signal: (?P<signal>[^.]*))": (
-        "a process that loads data (pid {pid}) was ended ({signal}), as the system does where memory is short: lower"
+    rf"{_WORKER} is killed by signal: (?P<signal>Killed)": (
+        "a process that loads data (pid {pid}) was ended by {signal}, as the system does where memory is short: lower"
         " data.num_workers (0 loads in the main process) or data.batch_size, and {then}"
+    ),
+    rf"{_WORKER} is killed by signal: (?P<signal>[^.]*)": (
+        "a process that loads data (pid {pid}) was ended by {signal}; find out who sent it, or load in the main process"
+        " by data.num_workers=0, and {then}"
+    ),
+    rf"{_WORKER} exited unexpectedly": (
+        "a process that loads data (pid {pid}) ended without a word; load in the main process by"
+        " data.num_workers=0, which says why, and {then}"
     ),
     "PytorchStreamWriter failed|inline_container": (
         "a checkpoint cannot be written: the disk is full, or its quota is used up; free space and {then}"
@@ -48,7 +60,7 @@ def resource_message(error: BaseException) -> str:
     >>> resource_message(OSError(errno.ENOSPC, "No space left on device", "run/test.csv"))
     'run/test.csv: the disk is full: free space, or name a folder on another one'
     >>> resource_message(RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. "))
-    'a process that loads data (pid 12) was ended (Killed), as the system does where memory is short: lower
+    'a process that loads data (pid 12) was ended by SIGKILL, as the system does where memory is short: lower
     data.num_workers (0 loads in the main process) or data.batch_size, and start again'
     >>> resource_message(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     ''
@@ -63,5 +75,6 @@ def resource_message(error: BaseException) -> str:
         if found := re.search(pattern, str(error), re.DOTALL):
             facts = found.groupdict()
             then = next((note for note in getattr(error, "__notes__", ()) if note.startswith(CONTINUE)), "start again")
-            return message.format(pid=facts.get("pid"), signal=facts.get("signal") or "without a word", then=then)
+            name = _SIGNALS.get(facts.get("signal"), facts.get("signal"))
+            return message.format(pid=facts.get("pid"), signal=name, then=then)
     return ""
