@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +14,12 @@ import torch
 
 from helpers.training import SMALL, built, composed, read_csv, tiny, write_labels
 from softpoint.cli import train
+from softpoint.cli.resource_errors import resource_message
 from softpoint.cli.shared_input import input_words
+from softpoint.cli.shell import here
 from softpoint.images.decode import read_image
 from softpoint.inference import load_predictor
-from softpoint.training import time_budget
+from softpoint.training import KeypointModule, time_budget
 from softpoint.training.callbacks import Duration
 from softpoint.training.checkpoint_io import LAST
 from softpoint.training.growth import STEPS, Growth
@@ -171,6 +174,30 @@ def test_a_resumed_run_goes_on_with_the_size_it_came_to(tmp_path: Path) -> None:
     assert torch.load(run / "checkpoints" / LAST, weights_only=True)["size"] == sizes[1]
     train.main(composed("train", [*words, f"trainer.max_steps={3 * STEPS + 4}", "resume=auto"], run))
     assert torch.load(run / "checkpoints" / LAST, weights_only=True)["size"] == sizes[-1]
+
+
+@pytest.mark.usefixtures("small_start")
+def test_a_run_that_grew_beyond_memory_goes_on_as_its_error_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = KeypointModule._step_losses
+
+    def limited(self: Any, batch: Any, *more: Any, **named: Any) -> Any:
+        if batch["image"].numel() > 8 * 3 * 32 * 32:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return whole(self, batch, *more, **named)
+
+    monkeypatch.setattr(KeypointModule, "_step_losses", limited)
+    words, run = growing(tmp_path / "data", f"trainer.max_steps={STEPS + 2}"), tmp_path / "run"
+    with pytest.raises(torch.OutOfMemoryError) as error:
+        train.main(composed("train", words, run))
+    message = resource_message(error.value)
+    assert message.startswith("the memory of the GPU is full since the input grew to 64x64: keep the size before by ")
+    assert message.endswith(f" resume {here(run)} data.size=[32,32], or add trainer.accumulate=auto in its place")
+    for way, size in (("data.size=[32,32]", (32, 32)), ("trainer.accumulate=auto", (64, 64))):
+        copy = shutil.copytree(run, tmp_path / way)
+        train.main(composed("train", [*words, way, "resume=auto"], copy))
+        assert torch.load(copy / "checkpoints" / LAST, weights_only=True)["size"] == size
 
 
 def test_a_plan_decides_in_place_of_errors() -> None:

@@ -8,8 +8,8 @@ import signal
 
 from softpoint.machine import GPU_IS_FULL, MEMORY_IS_FULL
 
-# The start of the note that says how to go on, on an error that ends a training.
-CONTINUE = "continue by"
+# The start of the notes on an error that ends a training: how to go on, also where its input grew beyond the memory.
+CONTINUE, GREW = "continue by", "since the input grew"
 
 _SMALLER = "lower data.batch_size or data.size (trainer.accumulate=auto trains the same batches in smaller parts)"
 _FILES = "too many files are open: raise the limit (ulimit -n 8192), or set data.num_workers=0"
@@ -65,6 +65,8 @@ def resource_message(error: BaseException) -> str:
     >>> resource_message(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     ''
     """
+    if grew := _note(error, GREW):
+        return f"the memory {'of the GPU ' * bool(re.search(GPU_IS_FULL, str(error)))}is full {grew}"
     if isinstance(error, OSError) and error.errno in _CODES:
         return ": ".join([*([str(error.filename)] if error.filename else []), _CODES[error.errno]])
     if isinstance(error, MemoryError):
@@ -74,7 +76,11 @@ def resource_message(error: BaseException) -> str:
     for pattern, message in _MESSAGES.items():
         if found := re.search(pattern, str(error), re.DOTALL):
             facts = found.groupdict()
-            then = next((note for note in getattr(error, "__notes__", ()) if note.startswith(CONTINUE)), "start again")
+            then = _note(error, CONTINUE) or "start again"
             name = _SIGNALS.get(facts.get("signal"), facts.get("signal"))
             return message.format(pid=facts.get("pid"), signal=name, then=then)
     return ""
+
+
+def _note(error: BaseException, start: str) -> str:
+    return next((note for note in getattr(error, "__notes__", ()) if note.startswith(start)), "")

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.report import write_test_report
-from softpoint.cli.resource_errors import CONTINUE
+from softpoint.cli.resource_errors import CONTINUE, GREW
 from softpoint.cli.shell import command, here
 from softpoint.suggest import setting
 
@@ -147,10 +147,19 @@ def way_on(trainer: Any, code: Any, trusted: str) -> str:
 
 def tell_way_on(trainer: Any, error: Exception) -> None:
     """Add to an error that ends a training the command that goes on with it, where it has a checkpoint."""
+    from softpoint.machine import memory_is_full
+    from softpoint.training.growth import words_before
     from softpoint.training.resume import has_checkpoint
 
-    if has_checkpoint(Path(trainer.default_root_dir)):
-        error.add_note(f"{CONTINUE} {_resume(trainer)}")
+    if not has_checkpoint(Path(trainer.default_root_dir)):
+        return
+    error.add_note(f"{CONTINUE} {_resume(trainer)}")
+    if memory_is_full(error) and (words := words_before(trainer)):
+        height, width = trainer.datamodule.size
+        error.add_note(
+            f"{GREW} to {height}x{width}: keep the size before by {_resume(trainer)} {words}, or add"
+            " trainer.accumulate=auto in its place"
+        )
 
 
 def _resume(trainer: Any) -> str:

@@ -124,3 +124,11 @@ def size_path(trainer: Any) -> list[list[float]]:
     if growth is None or not sizes:
         return []
     return [[spent, *size] for spent, size in ((0.0, sizes[0]), *growth.grown)]
+
+
+def words_before(trainer: Any) -> str:
+    """Return the settings that keep the size from which the input of a run has grown; "" where it did not grow."""
+    if len(path := size_path(trainer)) < 2:
+        return ""
+    (_, height, width), growth = path[-2], growth_of(trainer)
+    return f"data.size=[{height},{width}]" + " callbacks.growth.plan=null" * bool(growth and growth.plan)
