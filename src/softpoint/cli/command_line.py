@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
@@ -63,16 +63,16 @@ class CommandLine:
         rest = [word for word in self.words if not (is_override(word) and key_of(word) == group)]
         return CommandLine(self.config_name, [*rest, f"{group}={option}"])
 
-    def compose(self, without: str = "") -> DictConfig | None:
-        """The config, less the overrides of one key; None where the rest does not compose."""
+    def compose(self, without: Collection[str] = ()) -> DictConfig | None:
+        """The config, less the overrides of some keys; None where the rest does not compose."""
         try:
             return self.composed(without)
         except MISTAKES:
             return None
 
-    def composed(self, without: str = "", hydra: bool = False) -> DictConfig:
-        """The config, less the overrides of one key, and with Hydra's own keys on request."""
-        words = [word for word in self.overrides if key_of(word) != without]
+    def composed(self, without: Collection[str] = (), hydra: bool = False) -> DictConfig:
+        """The config, less the overrides of some keys, and with Hydra's own keys on request."""
+        words = [word for word in self.overrides if key_of(word) not in without]
         search = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in self.folders[1:])}]"]
         running = GlobalHydra.instance().hydra  # of a study, which goes on after a training that failed
         GlobalHydra.instance().clear()
@@ -83,7 +83,7 @@ class CommandLine:
         finally:
             GlobalHydra.instance().hydra = running
 
-    def visible(self, without: str = "") -> DictConfig:
+    def visible(self, without: Collection[str] = ()) -> DictConfig:
         """The config with Hydra's own keys, and without what a user of the command has no need of."""
         cfg = self.composed(without, hydra=True)
         hidden = ("datamodule", *(() if "module" in cfg else _OF_TRAINING))  # datamodule repeats data

@@ -62,12 +62,13 @@ def check_keys(line: CommandLine) -> None:
 
 def check_flags(cfg: DictConfig, line: CommandLine) -> None:
     """Raise ValueError for a text such as no, which would count as true, where a config has true or false."""
-    for key in map(key_of, line.overrides):
-        if key == "deterministic" or key.startswith("trainer."):  # Lightning reads more, such as warn
-            continue
-        value = _value(cfg, key)
-        if isinstance(value, str) and isinstance(_value(line.compose(without=key), key), bool):
-            raise ValueError(f"{key}={value}: write true or false")
+    keys = [key for key in map(key_of, line.overrides) if isinstance(_value(cfg, key), str)]
+    # Lightning reads more than true and false, such as warn.
+    texts = [key for key in keys if key != "deterministic" and not key.startswith("trainer.")]
+    defaults = line.compose(without=texts) if texts else None
+    for key in texts:
+        if isinstance(_value(defaults, key), bool):
+            raise ValueError(f"{key}={_value(cfg, key)}: write true or false")
 
 
 def check_config_folders(line: CommandLine) -> None:
@@ -167,7 +168,7 @@ def _mistyped(line: CommandLine) -> list[str]:
     suspects, config = [], line.compose()
     for key in dict.fromkeys(word.lstrip("+~").split("=")[0] for word in line.overrides):
         value = _value(config, key)
-        default = None if value is None else _value(line.compose(without=key), key)
+        default = None if value is None else _value(line.compose(without=[key]), key)
         if isinstance(value, str) and isinstance(default, int | float):
             suspects.append(f"{key}={value} is no number, as {default} is")
         elif isinstance(value, str | int | float) and isinstance(default, ListConfig):

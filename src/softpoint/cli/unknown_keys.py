@@ -18,7 +18,7 @@ def unknown_key(key: str, line: CommandLine) -> str:
     if options := options_with(key, line):
         return f"unknown key {key!r}; {group}={' or '.join(options)} has it"
     try:
-        config = line.visible(without=key)
+        config = line.visible(without=[key])
     except MISTAKES:
         return f"unknown key {key!r}, and not the only mistake: correct it first"
     keys = [*public_keys(config), *(groups := groups_of(config))]
