@@ -90,6 +90,8 @@ class ModelCheckpoint(callbacks.ModelCheckpoint):
 
         self.current_score = state_dict.get("current_score")  # which Lightning stores and does not restore
         best = here(state_dict["best_model_path"])
+        if best == self.best_model_path:  # there is none, or a run that is over tests it, and knows more of it
+            return
         if not best or (stored := _read(Path(best))) is None:
             return
         if stored.get(SELECTED):  # in place of the best that the state is of
