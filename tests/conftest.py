@@ -47,10 +47,15 @@ def quick_configs() -> Iterator[None]:
         yield
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection() -> None:
     """What the tests import stays: the garbage collector need not visit its million objects again and again."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

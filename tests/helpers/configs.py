@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
 from hydra._internal.defaults_list import Overrides
 from hydra.core.object_type import ObjectType
 
@@ -20,7 +21,8 @@ SHIPPED = Path(__file__).parents[2] / "configs"
 def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Hydra keep what it reads, by place, time of change, and size, and what shipped files compose to, by groups.
 
-    Each composition gets a copy of its own, to which Hydra then applies the values on the command line.
+    Each composition gets a copy of its own, to which Hydra then applies the values on the command line. Copies are
+    pickled, which takes a quarter of the time of Hydra's.
     """
     read: Any = ConfigRepository.load_config
     list_defaults: Any = config_loader_impl.create_defaults_list
@@ -38,8 +40,10 @@ def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
             file = (Path(source.path) / source._normalize_file_name(config_path)).stat()
             place += (file.st_mtime_ns, file.st_size)
         if place not in kept:
-            kept[place] = read(self, config_path)
-        return replace(kept[place], config=copy.deepcopy(kept[place].config))
+            result = read(self, config_path)
+            kept[place] = result, pickle.dumps(result.config)
+        result, config = kept[place]
+        return replace(result, config=pickle.loads(config))
 
     def create_defaults_list(repo: Any, config_name: str, overrides_list: list[Any], **options: bool) -> Any:
         places = [source.path for source in repo.get_sources() if source.scheme() == "file"]
@@ -56,9 +60,13 @@ def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def compose_config(self: ConfigLoaderImpl, defaults: list[Any], repo: Any) -> Any:
         if id(defaults) not in merged:
             return merge(self, defaults, repo)
-        merged[id(defaults)] = merged[id(defaults)] or merge(self, defaults, repo)
-        return copy.deepcopy(merged[id(defaults)])
+        merged[id(defaults)] = merged[id(defaults)] or pickle.dumps(merge(self, defaults, repo))
+        return pickle.loads(merged[id(defaults)])
+
+    def keep_repository(self: CachingConfigRepository, delegate: Any) -> None:
+        self.delegate, self.cache = copy.copy(delegate), {}  # its sources are replaced, and never changed
 
     monkeypatch.setattr(ConfigRepository, "load_config", load_config)
+    monkeypatch.setattr(CachingConfigRepository, "__init__", keep_repository)
     monkeypatch.setattr(config_loader_impl, "create_defaults_list", create_defaults_list)
     monkeypatch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", compose_config)
