@@ -250,6 +250,15 @@ def test_a_run_that_overfits_a_few_batches_keeps_its_size(tmp_path: Path, capsys
 
 
 @pytest.mark.usefixtures("small_start")
+def test_a_compiled_network_keeps_its_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*growing(tmp_path / "data"), "module.compile=true"]
+    _, data, trainer = built(composed("train", words, tmp_path / "run"))
+    assert data.size == (32, 32) and data.next_size is None
+    assert not any(isinstance(callback, Growth) for callback in trainer.callbacks)
+    assert "the input keeps one size, because module.compile=true" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("small_start")
 def test_without_the_callback_that_ends_it_a_run_has_no_minutes(tmp_path: Path) -> None:
     words = [*growing(tmp_path / "data"), "~callbacks.duration", "trainer.max_epochs=1"]
     module, data, _ = built(composed("train", words, tmp_path / "run"))

@@ -258,8 +258,12 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
 
 def _fit_to_minutes(parts: Mapping[str, Any], data: Any, trainer: Any) -> Choice | None:
     """Choose the input size and the batch by the speed of the parts of a module; None where they are set."""
+    from softpoint.training.growth import growth_of
     from softpoint.training.time_budget import fit_to_minutes
 
+    if parts.get("compile") and (growth := growth_of(trainer)):
+        trainer.callbacks.remove(growth)  # inductor fails on sizes that change
+        print("the input keeps one size, because module.compile=true compiles the network for one")
     net = partial(parts["net"], in_channels=data.channels)
     return fit_to_minutes(data, net, parts["loss"], parts["optimizer"], trainer)
 
