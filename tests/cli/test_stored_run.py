@@ -41,6 +41,16 @@ def test_the_stored_config_is_the_start_and_words_change_it(tmp_path: Path, caps
         stored_words(tmp_path / "nowhere")
 
 
+def test_options_that_were_the_default_then_are_chosen_again(tmp_path: Path) -> None:
+    started = OmegaConf.load(stored(tmp_path) / ".hydra" / "hydra.yaml")
+    started.hydra.runtime.choices = {"backbone": "resnet18", "optimizer": "sgd", "gone": "old", "hydra/help": "none"}
+    OmegaConf.save(started, tmp_path / ".hydra" / "hydra.yaml")
+    OmegaConf.save(composed("train", [*WORDS, "backbone=resnet18"], tmp_path), tmp_path / ".hydra" / "config.yaml")
+    words = stored_words(tmp_path)
+    assert words == [*WORDS[:3], "backbone=resnet18", "hydra.mode=RUN"]
+    assert "backbone=resnet18" not in stored_words(tmp_path, ["backbone=resnet34"])
+
+
 def test_a_checkpoint_names_its_run(tmp_path: Path) -> None:
     best = stored(tmp_path) / "checkpoints" / "best.ckpt"
     assert arguments([str(best), "data.train=9"])[-2:] == ["data.train=9", f"resume={quoted(best)}"]

@@ -63,10 +63,10 @@ class CommandLine:
         rest = [word for word in self.words if not (is_override(word) and key_of(word) == group)]
         return CommandLine(self.config_name, [*rest, f"{group}={option}"])
 
-    def compose(self, without: Collection[str] = ()) -> DictConfig | None:
-        """The config, less the overrides of some keys; None where the rest does not compose."""
+    def compose(self, without: Collection[str] = (), hydra: bool = False) -> DictConfig | None:
+        """The config as `composed` returns it; None where it does not compose."""
         try:
-            return self.composed(without)
+            return self.composed(without, hydra)
         except MISTAKES:
             return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,8 @@ def stored_words(run: Path, changes: Sequence[str] = ()) -> list[str]:
     stored = [str(word) for word in OmegaConf.load(folder / "overrides.yaml") if key_of(str(word)) != "sweep"]
     words = [*config_folders(started.hydra), *own_words(stored)]
     changed = {key_of(word) for word in changes}
-    restored = [
-        word for word in _restored(words, OmegaConf.load(folder / "config.yaml")) if key_of(word) not in changed
-    ]
+    composed = OmegaConf.load(folder / "config.yaml")
+    restored = _restored(words, composed, started.hydra.runtime.get("choices") or {}, changed)
     for word in restored:
         print(f"{word}, as in the run: the default is another one now")
     # A sweep's settings make a sweep of each of its runs again.
@@ -111,16 +110,25 @@ def _work_in(folder: Path) -> None:
         print(f"working in {folder}, where the run was started")
 
 
-def _restored(words: Sequence[str], stored: Any) -> list[str]:
-    """Return overrides of the plain values that the command line would now compose differently."""
-    now = CommandLine("train", words).compose()
+def _restored(words: Sequence[str], stored: Any, choices: Mapping[str, Any], changed: Container[str]) -> list[str]:
+    """Return overrides of the options and plain values that the command line would now compose differently."""
+    line = CommandLine("train", words)
+    now = line.compose(hydra=True)
     if now is None:
         return []  # Hydra says why
-    values = dict(plain_values(now))
-    return [
+    chosen = now.hydra.runtime.choices
+    options = [
+        f"{group}={option}"
+        for group, option in choices.items()
+        if isinstance(option, str) and group not in changed and not hydras(group)
+        if chosen.get(group) not in (None, option) and option in line.options(group)
+    ]
+    values = dict(plain_values(CommandLine("train", [*words, *options]).compose() or now))
+    return options + [
         f"{key}={override_value(value)}"
         for key, value in plain_values(stored)
         if key in values and values[key] != value and not _refers(value) and key not in _OF_A_START
+        if key not in changed
     ]
 
 

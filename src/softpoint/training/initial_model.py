@@ -108,7 +108,10 @@ def start_from(
     )
     if not counts.get("backbone"):
         listed = "; ".join(transfer.differences) or "its tensors have other names"
-        raise ValueError(f"init={content.address or content.path}: nothing of its backbone fits this network: {listed}")
+        raise ValueError(
+            f"init={content.address or content.path}: nothing of its backbone fits this network, which needs"
+            f" the backbone= of its run: {listed}"
+        )
     net.load_state_dict(copied, strict=False)
     _inherit(net.backbone, content)
     return transfer
