@@ -1,0 +1,78 @@
+"""A training downloads the published weights that its backbone lacks, once, and only where it may."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+
+from softpoint.cli.first_weights import fetch_missing
+
+NAMES = {"json": "net.json", "bin": "net.bin"}
+
+
+@pytest.fixture
+def backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The config of a backbone whose published weights, one number, lie among the downloads of `tmp_path`."""
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    (tmp_path / "downloads").mkdir()
+    weight = {"name": "a/model/Conv1/Conv2D_weights", "shape": [1, 1, 1, 1], "dtype": "float32"}
+    manifest = {"weightsManifest": [{"paths": [NAMES["bin"]], "weights": [weight]}]}
+    contents = {"json": json.dumps(manifest).encode(), "bin": np.float32(7).tobytes()}
+    parts = []
+    for kind, content in contents.items():
+        (tmp_path / "downloads" / NAMES[kind]).write_bytes(content)
+        part = {"_target_": "softpoint.datasets.RemoteFile", "url": "http://127.0.0.1:1/", "file": NAMES[kind]}
+        parts.append(part | {"size": len(content), "checksum": f"sha256:{sha256(content).hexdigest()}"})
+    recipe = {"_target_": "softpoint.datasets.StartingWeights", "title": "a net", "license": "MIT", "source": "here"}
+    convert = {"_target_": "softpoint.inference.published_weights.movenet", "_partial_": True}
+    recipe |= {"file": "net.safetensors", "files": parts, "convert": convert}
+    (tmp_path / "configs" / "weights").mkdir(parents=True)
+    OmegaConf.save(OmegaConf.create(recipe), tmp_path / "configs" / "weights" / "net.yaml")
+    monkeypatch.setattr("softpoint.cli.first_weights.CONFIGS", tmp_path / "configs")
+    return {"name": "net", "pretrained": None, "weights": None, "folder": str(tmp_path / "weights")}
+
+
+def test_missing_weights_are_downloaded_once(
+    backbone: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fetch_missing(backbone)
+    path = tmp_path / "weights" / "net.safetensors"
+    assert load_file(path)["stem.weight"].item() == 7
+    assert capsys.readouterr().out == f"downloading starting weights, once: a net (MIT), to {path}\n"
+    fetch_missing(backbone)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "change", [{"pretrained": False}, {"weights": "own.safetensors"}, {"name": "other"}, {"folder": None}]
+)
+def test_weights_that_are_not_wanted_or_not_published_are_left_alone(
+    backbone: dict[str, Any], tmp_path: Path, change: dict[str, Any]
+) -> None:
+    fetch_missing(backbone | change)
+    fetch_missing({})
+    assert not (tmp_path / "weights").exists()
+
+
+def test_a_training_without_a_network_downloads_nothing(
+    backbone: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    fetch_missing(backbone)
+    assert not (tmp_path / "weights").exists()
+
+
+def test_a_download_that_fails_is_a_warning(
+    backbone: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "downloads" / NAMES["bin"]).write_bytes(b"four")
+    fetch_missing(backbone)
+    assert "no starting weights could be downloaded: " in caplog.text and "differs from the file" in caplog.text
+    assert not list((tmp_path / "weights").glob("*.safetensors"))
