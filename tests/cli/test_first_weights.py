@@ -12,7 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from softpoint.cli.first_weights import fetch_missing
+from helpers.training import composed
+from softpoint.cli.first_weights import choose_backbone, fetch_missing
 
 NAMES = {"json": "net.json", "bin": "net.bin"}
 
@@ -76,3 +77,51 @@ def test_a_download_that_fails_is_a_warning(
     fetch_missing(backbone)
     assert "no starting weights could be downloaded: " in caplog.text and "differs from the file" in caplog.text
     assert not list((tmp_path / "weights").glob("*.safetensors"))
+
+
+LABELED = ["data=custom", "data.labels=labels.csv", "trainer.accelerator=cpu"]
+
+
+def chosen(folder: Path, *words: str, choice: str = "auto", before: dict[str, Any] | None = None) -> tuple[str, str]:
+    """The name of the backbone that a training comes to, and what it says about it."""
+    cfg = composed("train", [*LABELED, *words], folder)
+    line = choose_backbone(cfg, choice, before or {})
+    return cfg.backbone.name, line
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of MoveNet's weights where trainings look for it, with one thread to train."""
+    monkeypatch.setenv("SOFTPOINT_DATA", str(tmp_path))
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
+    path = tmp_path / "weights" / "movenet_lightning.safetensors"
+    path.parent.mkdir()
+    path.touch()
+    return path
+
+
+def test_a_short_training_on_a_cpu_starts_from_poses(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long, short = "tf_efficientnet_lite0", "movenet_lightning"
+    name, line = chosen(tmp_path, "minutes=6")
+    assert name == short and line.startswith("backbone=movenet_lightning, which learns fastest: minutes=6 is short")
+    for words in (
+        [],
+        ["minutes=7"],
+        ["minutes=6", "backbone.pretrained=false"],
+        ["minutes=6", "trainer.accelerator=gpu"],
+    ):
+        assert chosen(tmp_path, *words) == (long, ""), words
+    assert chosen(tmp_path, "minutes=6", choice="efficientnet_lite0") == (long, "")
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    assert chosen(tmp_path, "minutes=3.5") == (long, "")
+    weights.unlink()
+    assert chosen(tmp_path, "minutes=3") == (long, "")
+
+
+def test_a_training_follows_the_model_that_it_goes_on_with(weights: Path, tmp_path: Path) -> None:
+    long, short = "tf_efficientnet_lite0", "movenet_lightning"
+    for name, minutes in ((short, 60), (long, 3)):
+        before = {"model": {"backbone": {"name": name}}}
+        assert chosen(tmp_path, f"minutes={minutes}", before=before) == (name, "")

@@ -1,18 +1,67 @@
-"""Published weights of a training's backbone, downloaded where they are missing."""
+"""Which published weights a training starts from, and their download where they are missing."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.command_line import CONFIGS
 from softpoint.paths import exclusive_lock
 
 _log = logging.getLogger(__name__)
+
+# What backbone=auto stands for, in a long training and in a short one.
+_LONG, _SHORT = "efficientnet_lite0", "movenet_lightning"
+# Minutes of one core up to which a training is short: docs/results.md has three minutes and twelve.
+_SHORT_MINUTES = 6.0
+
+
+def choose_backbone(cfg: DictConfig, choice: str, before: Mapping[str, Any]) -> str:
+    """Put the backbone that backbone=auto stands for into a config, and return a line that says so, or "".
+
+    Args:
+        cfg: the config of a training.
+        choice: the option of the group `backbone`; one that is not auto stays, and so do settings that a user changed.
+        before: the config of the model that the training goes on with or starts from, which it follows; or empty.
+    """
+    options = {name: OmegaConf.load(CONFIGS / "backbone" / f"{name}.yaml") for name in (_LONG, _SHORT)}
+    if choice != "auto" or OmegaConf.to_container(cfg.backbone) != OmegaConf.to_container(options[_LONG]):
+        return ""
+    short = options[_SHORT]
+    if model := before.get("model"):
+        if model["backbone"].get("name") == short.name:
+            cfg.backbone = short
+        return ""
+    if not _is_short(cfg):
+        return ""
+    cfg.backbone = short
+    fetch_missing(cfg.backbone)
+    if not _weights_of(cfg.backbone).is_file():
+        cfg.backbone = options[_LONG]
+        return ""
+    return (
+        f"backbone={_SHORT}, which learns fastest: minutes={cfg.minutes} is short on this machine;"
+        f" backbone={_LONG} is the choice for longer ones\n"
+    )
+
+
+def _is_short(cfg: DictConfig) -> bool:
+    """Return whether minutes= gives a CPU so little time that a backbone which learns fast is better."""
+    import torch
+
+    accelerator = cfg.trainer.get("accelerator")
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
+    return bool(cfg.minutes) and on_cpu and cfg.minutes * torch.get_num_threads() <= _SHORT_MINUTES
+
+
+def _weights_of(backbone: Any) -> Path:
+    """The file of the published weights that a backbone starts from."""
+    return Path(backbone.get("folder") or "", f"{backbone.get('name')}.safetensors")
 
 
 def fetch_missing(backbone: Any) -> None:
@@ -21,7 +70,7 @@ def fetch_missing(backbone: Any) -> None:
     Nothing is downloaded for other weights, for `pretrained=false`, and where HF_HUB_OFFLINE=1 forbids it. A download
     that fails is a warning: what it starts from then is the backbone's to say.
     """
-    path = Path(backbone.get("folder") or "", f"{backbone.get('name')}.safetensors")
+    path = _weights_of(backbone)
     wanted = backbone.get("pretrained", False) is not False and backbone.get("weights") is None
     offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
     if not wanted or offline or path.is_file() or path.parent.name != "weights":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from softpoint.cli.first_weights import choose_backbone, fetch_missing
 from softpoint.cli.overrides import override_value, whole_number
 from softpoint.cli.report import collected_warnings
 from softpoint.cli.run_end import is_complete, tell_end, tell_result, telling_way_on
@@ -80,6 +81,8 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         _keep_groups(cfg, stored)
         initial = find_model(cfg.init) if cfg.init and not ckpt else None
         _keep_decisions(cfg, stored)
+        before = stored.get("hyper_parameters", initial.config if initial else {})
+        start = choose_backbone(cfg, HydraConfig.get().runtime.choices.get("backbone"), before)
         stated = copy.deepcopy(cfg)  # `build` puts values in the place of references
         module, data, trainer = build(cfg, initial)
         # Lightning takes it from the launcher when it is imported, also in processes that train apart.
@@ -99,6 +102,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         if trainer.is_global_zero:
             show_settings(trainer, stated)
             trusted = tell_start(module, data, trainer, trust)
+            print(start, end="")
             if initial:
                 tell_transfer(module, data, initial)
             if resumed:
@@ -202,7 +206,6 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     from hydra.core.hydra_config import HydraConfig
     from hydra.utils import instantiate
 
-    from softpoint.cli.first_weights import fetch_missing
     from softpoint.cli.mirrored import decide_flip
     from softpoint.labels.row_errors import RefusedLabelsError
     from softpoint.memory import keep_freed_memory
