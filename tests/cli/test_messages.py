@@ -24,7 +24,7 @@ MISTAKES = {
     "trainer.max_epoch=3": r"unknown key 'trainer.max_epoch'; did you mean 'trainer.max_epochs'\?",
     "max_epochs=3": r"unknown key 'max_epochs'; did you mean 'trainer.max_epochs'\?",
     "data.lables=x": r"unknown key 'data.lables'; did you mean 'data.labels'\? It comes with .*custom.",
-    "backbone=7": r"backbone has no option '7'; choose from convnext_tiny, .*timm$",
+    "backbone=7": r"backbone has no option '7'; choose from auto, convnext_tiny, .*timm$",
     "loss=[heatmap_ce,3]": r"loss has no option '3'; ",
     "data.folder=x": r"unknown key 'data.folder'; data=streaming has it$",
     "data.keypoints=[a]": r"unknown key 'data.keypoints'; data=custom has it",

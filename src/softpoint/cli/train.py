@@ -82,7 +82,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         initial = find_model(cfg.init) if cfg.init and not ckpt else None
         _keep_decisions(cfg, stored)
         before = stored.get("hyper_parameters", initial.config if initial else {})
-        start = choose_backbone(cfg, HydraConfig.get().runtime.choices.get("backbone"), before)
+        start = choose_backbone(cfg, HydraConfig.get().runtime.choices.get("backbone", ""), before)
         stated = copy.deepcopy(cfg)  # `build` puts values in the place of references
         module, data, trainer = build(cfg, initial)
         # Lightning takes it from the launcher when it is imported, also in processes that train apart.
