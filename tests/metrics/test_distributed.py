@@ -17,7 +17,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from softpoint.metrics import PointArrays, PointMeans, VisibilityScores
+from softpoint.metrics import PointArrays
+from softpoint.metrics.epoch_visibility import VisibilityScores
+from softpoint.metrics.point_means import PointMeans
 
 
 def report(samples: slice) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from softpoint.metrics import COLUMNS, PointArrays, PointMeans
+from softpoint.metrics import COLUMNS, PointArrays
+from softpoint.metrics.point_means import PointMeans
 
 K = 4
 LOGGED = [name for name, column in COLUMNS.items() if column.logged]

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from softpoint.metrics import PointArrays, VisibilityScores, visibility_scores
+from softpoint.metrics import PointArrays, visibility_scores
+from softpoint.metrics.epoch_visibility import VisibilityScores
 from softpoint.metrics.visibility import NAMES, visibility_score
 
 K = 3

@@ -71,7 +71,9 @@ def test_the_last_weights_are_chosen_and_a_longer_run_compares_with_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([3.0, 1.0, 2.0, 1.5, 4.0])
-    monkeypatch.setattr("softpoint.metrics.PointMeans.compute", lambda self: {"epe": torch.tensor(next(scores))})
+    monkeypatch.setattr(
+        "softpoint.metrics.point_means.PointMeans.compute", lambda self: {"epe": torch.tensor(next(scores))}
+    )
     monkeypatch.setattr(selection, "lead", lambda best, last, unit: (-1.0, 1.0))
     trainer, chosen = trained(tmp_path)
     best, last = stored(tmp_path, "best"), stored(tmp_path, "last")
@@ -91,7 +93,9 @@ def test_the_last_weights_are_chosen_and_a_longer_run_compares_with_them(
 
 def test_a_schedule_that_is_not_over_keeps_the_best_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([1.0, 3.0, 2.0])
-    monkeypatch.setattr("softpoint.metrics.PointMeans.compute", lambda self: {"epe": torch.tensor(next(scores))})
+    monkeypatch.setattr(
+        "softpoint.metrics.point_means.PointMeans.compute", lambda self: {"epe": torch.tensor(next(scores))}
+    )
     trained(tmp_path, "trainer.max_epochs=9", "callbacks.early_stopping.patience=2")
     assert SELECTED not in stored(tmp_path, "best") and stored(tmp_path, "best")["global_step"] == 2
 

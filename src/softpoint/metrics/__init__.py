@@ -1,12 +1,14 @@
-"""Keypoint metrics in original pixels: functions of points, the table that names them, and their shells for epochs."""
+"""Keypoint metrics in original pixels: functions of points, and the table that names them.
+
+Their shells for epochs, `point_means` and `epoch_visibility`, are for trainings alone.
+"""
 
 from softpoint.metrics.calibration import expected_calibration_error, rank_correlation
 from softpoint.metrics.columns import COLUMNS, Column
 from softpoint.metrics.functional import PointArrays, Points
-from softpoint.metrics.point_means import PointMeans
-from softpoint.metrics.visibility import VisibilityScores, visibility_scores
+from softpoint.metrics.visibility import visibility_scores
 
 __all__ = [
-    "COLUMNS", "Column", "PointArrays", "PointMeans", "Points", "VisibilityScores", "expected_calibration_error",
-    "rank_correlation", "visibility_scores",
+    "COLUMNS", "Column", "PointArrays", "Points", "expected_calibration_error", "rank_correlation",
+    "visibility_scores",
 ]  # fmt: skip

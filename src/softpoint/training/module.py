@@ -21,7 +21,9 @@ from softpoint.inference.predictor import Predictor
 from softpoint.labels.skeleton import Skeleton
 from softpoint.layers import Calibration
 from softpoint.machine import library_versions
-from softpoint.metrics import PointArrays, PointMeans, VisibilityScores
+from softpoint.metrics import PointArrays
+from softpoint.metrics.epoch_visibility import VisibilityScores
+from softpoint.metrics.point_means import PointMeans
 from softpoint.models import KeypointNet
 from softpoint.models.backbones.backbone import fitted_to
 from softpoint.training.callbacks import fraction_of_time
