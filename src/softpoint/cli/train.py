@@ -81,10 +81,8 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         _keep_groups(cfg, stored)
         initial = find_model(cfg.init) if cfg.init and not ckpt else None
         _keep_decisions(cfg, stored)
-        before = stored.get("hyper_parameters", initial.config if initial else {})
-        start = choose_backbone(cfg, HydraConfig.get().runtime.choices.get("backbone", ""), before)
         stated = copy.deepcopy(cfg)  # `build` puts values in the place of references
-        module, data, trainer = build(cfg, initial)
+        module, data, trainer = build(cfg, initial, stored.get("hyper_parameters"))
         # Lightning takes it from the launcher when it is imported, also in processes that train apart.
         rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
         known: dict[str, Any] = {}
@@ -102,7 +100,6 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         if trainer.is_global_zero:
             show_settings(trainer, stated)
             trusted = tell_start(module, data, trainer, trust)
-            print(start, end="")
             if initial:
                 tell_transfer(module, data, initial)
             if resumed:
@@ -196,10 +193,13 @@ def _keep_decisions(cfg: DictConfig, stored: Mapping[str, Any]) -> None:
         cfg.augment.flip = before["augment"]["flip"]
 
 
-def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, Any]:
+def build(
+    cfg: DictConfig, initial: Content | None = None, before: Mapping[str, Any] | None = None
+) -> tuple[Any, Any, Any]:
     """Return the module, the data and the trainer of a training; mistakes are found before an image is decoded.
 
-    The network starts from the model `initial`, and `module.transfer` then is what it took over.
+    The network starts from the model `initial`, and `module.transfer` then is what it took over. `before` is the config
+    of the checkpoint that the training goes on from.
     """
     import pytorch_lightning as pl
     import torch
@@ -220,12 +220,18 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     stated = copy.deepcopy(cfg)  # `instantiate` puts values in the place of references
     data, trainer = instantiate(cfg.datamodule), make_trainer(cfg.trainer)
     data.check_files()  # the network may ask for its first weights
+    before = before or (initial.config if initial else {})
+    choice_of_backbone = HydraConfig.get().runtime.choices.get("backbone", "")
+    alone_on_cpu = trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
+    start = choose_backbone(cfg, choice_of_backbone, before, alone_on_cpu)
+    if "backbone" in cfg:
+        stated.backbone = copy.deepcopy(cfg.backbone)
     make_module = instantiate(cfg.module, _partial_=True)
     check_trainer(trainer)
     if not trainer.loggers:  # which that callback refuses
         trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, pl.callbacks.LearningRateMonitor)]
     trainer.strategy.checkpoint_io = AtomicCheckpointIO()
-    if initial is None:
+    if not before:
         fetch_missing(stated.get("backbone") or {})
     with torch.device("meta"):  # without memory: the data will tell the number of keypoints
         net = make_module.keywords["net"](num_keypoints=1)
@@ -251,7 +257,7 @@ def build(cfg: DictConfig, initial: Content | None = None) -> tuple[Any, Any, An
     if stated.get("augment") and stated.augment.get("flip") == AUTO:
         decided["augment"] = {"flip": data.augment.flip}
     module = make_module(skeleton=data.skeleton, learn_visibility=data.has_hidden_points)
-    module.choice, module.mirrored = choice, mirrored
+    module.choice, module.mirrored, module.start = choice, mirrored, start
     # A checkpoint rebuilds its network from these values, so they hold the choice that the data made.
     if "visibility" in cfg.head:
         decided["head"] = {"visibility": "visibility" in module.net.head.provides}

