@@ -54,7 +54,7 @@ def words(folder: Path, batch: int) -> list[str]:
     plain = ["optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false", "scheduler=constant"]
     frozen = ["~callbacks.ema", "+callbacks.frozen._target_=test_distributed.FrozenNorms"]
     plain += ["trainer.max_epochs=2"]
-    return labeled(data, f"data.splits={folder / 'splits.csv'}", f"data.batch_size={batch}", *plain, *frozen)
+    return drawn(labeled(data, f"data.splits={folder / 'splits.csv'}", f"data.batch_size={batch}", *plain, *frozen))
 
 
 @pytest.mark.slow
@@ -68,7 +68,7 @@ def test_two_processes_train_and_measure_as_one(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PYTHONWARNINGS", "error::UserWarning")
     ddp = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
-    composed("train", [*drawn(words(tmp_path / "data", 2)), *ddp], folder)
+    composed("train", [*words(tmp_path / "data", 2), *ddp], folder)
     train_in_processes(folder)
     out, err = capfd.readouterr()
     assert out.count("best checkpoint") == 1 and "Traceback" not in err
