@@ -19,7 +19,7 @@ from softpoint.models import Small, Timm, Torchvision
 CONFIGS = {
     path.stem: path
     for path in sorted((Path(__file__).parents[2] / "configs/backbone").glob("*.yaml"))
-    if "timm" not in path.stem
+    if path.stem != "auto" and "timm" not in path.stem
 }
 
 
