@@ -149,3 +149,12 @@ def test_a_short_training_starts_goes_on_and_says_so_once_for_all(
         assert stored["hyper_parameters"]["backbone"]["name"] == "movenet_lightning" and stored["global_step"] == steps
     kept = OmegaConf.load(run / ".hydra" / "config.yaml")
     assert kept.backbone.name == "tf_efficientnet_lite0"  # what auto composes, so that the next start chooses again
+
+
+def test_a_training_downloads_before_it_builds_its_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    monkeypatch.setattr(train, "fetch_missing", lambda node: steps.append(f"downloads {node['name']}"))
+    monkeypatch.setattr("softpoint.models.MoveNet._start", lambda self, *_: steps.append("builds"))
+    words = [*write_labels(tmp_path / "data"), *SMALL, "backbone=movenet_lightning", "data.epoch_steps=1"]
+    train.build(composed("train", words, tmp_path / "run"))
+    assert steps[:2] == ["downloads movenet_lightning", "builds"]

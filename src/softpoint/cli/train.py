@@ -226,13 +226,13 @@ def build(
     start = choose_backbone(cfg, choice_of_backbone, before, alone_on_cpu)
     if "backbone" in cfg:
         stated.backbone = copy.deepcopy(cfg.backbone)
+    if not before:
+        fetch_missing(stated.get("backbone") or {})
     make_module = instantiate(cfg.module, _partial_=True)
     check_trainer(trainer)
     if not trainer.loggers:  # which that callback refuses
         trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, pl.callbacks.LearningRateMonitor)]
     trainer.strategy.checkpoint_io = AtomicCheckpointIO()
-    if not before:
-        fetch_missing(stated.get("backbone") or {})
     with torch.device("meta"):  # without memory: the data will tell the number of keypoints
         net = make_module.keywords["net"](num_keypoints=1)
     check_heatmap_sets(trainer, net.head)
