@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from helpers.training import SMALL, composed, write_labels
 from softpoint.cli import train
-from softpoint.cli.first_weights import choose_backbone, fetch_missing
+from softpoint.cli.first_weights import fetch_missing, settle_backbone
 from softpoint.models import MoveNet
 from softpoint.training.checkpoint_io import LAST
 
@@ -91,7 +92,10 @@ def chosen(
 ) -> tuple[str, str]:
     """The name of the backbone that a training comes to, and what it says about it."""
     cfg = composed("train", [*LABELED, *words], folder)
-    line = choose_backbone(cfg, choice, before or {}, on_cpu)
+    trainer = SimpleNamespace(
+        world_size=1, strategy=SimpleNamespace(root_device=torch.device("cpu" if on_cpu else "meta"))
+    )
+    line = settle_backbone(cfg, choice, before or {}, trainer)
     return cfg.backbone.name, line
 
 
@@ -153,7 +157,9 @@ def test_a_short_training_starts_goes_on_and_says_so_once_for_all(
 
 def test_a_training_downloads_before_it_builds_its_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
-    monkeypatch.setattr(train, "fetch_missing", lambda node: steps.append(f"downloads {node['name']}"))
+    monkeypatch.setattr(
+        "softpoint.cli.first_weights.fetch_missing", lambda node: steps.append(f"downloads {node['name']}")
+    )
     monkeypatch.setattr("softpoint.models.MoveNet._start", lambda self, *_: steps.append("builds"))
     words = [*write_labels(tmp_path / "data"), *SMALL, "backbone=movenet_lightning", "data.epoch_steps=1"]
     train.build(composed("train", words, tmp_path / "run"))

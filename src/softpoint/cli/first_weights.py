@@ -21,17 +21,25 @@ _LONG, _SHORT = "efficientnet_lite0", "movenet_lightning"
 _SHORT_MINUTES = 6.0
 
 
-def choose_backbone(cfg: DictConfig, choice: str, before: Mapping[str, Any], on_cpu: bool) -> str:
+def settle_backbone(cfg: DictConfig, choice: str | None, before: Mapping[str, Any], trainer: Any) -> str:
+    """Choose the backbone of a training as `choose_backbone` does, and get the weights that a new one lacks."""
+    alone_on_cpu = trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
+    line = choose_backbone(cfg, before, alone_on_cpu) if choice == "auto" else ""
+    if not before:
+        fetch_missing(cfg.get("backbone") or {})
+    return line
+
+
+def choose_backbone(cfg: DictConfig, before: Mapping[str, Any], on_cpu: bool) -> str:
     """Put the backbone that backbone=auto stands for into a config, and return a line that says so, or "".
 
     Args:
-        cfg: the config of a training.
-        choice: the option of the group `backbone`; one that is not auto stays, and so do settings that a user changed.
+        cfg: the config of a training; settings of its backbone that a user changed stay.
         before: the config of the model that the training goes on with or starts from, which it follows; or empty.
         on_cpu: whether one process trains on a CPU.
     """
     options = {name: OmegaConf.load(CONFIGS / "backbone" / f"{name}.yaml") for name in (_LONG, _SHORT)}
-    if choice != "auto" or OmegaConf.to_container(cfg.backbone) != OmegaConf.to_container(options[_LONG]):
+    if OmegaConf.to_container(cfg.backbone) != OmegaConf.to_container(options[_LONG]):
         return ""
     short = options[_SHORT]
     if model := before.get("model"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.first_weights import choose_backbone, fetch_missing
+from softpoint.cli.first_weights import settle_backbone
 from softpoint.cli.overrides import override_value, whole_number
 from softpoint.cli.report import collected_warnings
 from softpoint.cli.run_end import is_complete, tell_end, tell_result, telling_way_on
@@ -221,13 +221,9 @@ def build(
     data, trainer = instantiate(cfg.datamodule), make_trainer(cfg.trainer)
     data.check_files()  # the network may ask for its first weights
     before = before or (initial.config if initial else {})
-    choice_of_backbone = HydraConfig.get().runtime.choices.get("backbone", "")
-    alone_on_cpu = trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
-    start = choose_backbone(cfg, choice_of_backbone, before, alone_on_cpu)
+    start = settle_backbone(cfg, HydraConfig.get().runtime.choices.get("backbone"), before, trainer)
     if "backbone" in cfg:
         stated.backbone = copy.deepcopy(cfg.backbone)
-    if not before:
-        fetch_missing(stated.get("backbone") or {})
     make_module = instantiate(cfg.module, _partial_=True)
     check_trainer(trainer)
     if not trainer.loggers:  # which that callback refuses
