@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from helpers.training import SMALL, composed, write_labels
 from softpoint.cli import train
+from softpoint.cli.build import build
 from softpoint.cli.first_weights import fetch_missing, settle_backbone
 from softpoint.models import MoveNet
 from softpoint.training.checkpoint_io import LAST
@@ -162,5 +163,5 @@ def test_a_training_downloads_before_it_builds_its_network(tmp_path: Path, monke
     )
     monkeypatch.setattr("softpoint.models.MoveNet._start", lambda self, *_: steps.append("builds"))
     words = [*write_labels(tmp_path / "data"), *SMALL, "backbone=movenet_lightning", "data.epoch_steps=1"]
-    train.build(composed("train", words, tmp_path / "run"))
+    build(composed("train", words, tmp_path / "run"))
     assert steps[:2] == ["downloads movenet_lightning", "builds"]

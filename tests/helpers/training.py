@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from softpoint.cli import train
+from softpoint.cli.build import build
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -67,7 +67,7 @@ def drawn(overrides: Sequence[str]) -> list[str]:
 
 
 # Module, data and trainer.
-built = train.build
+built = build
 
 
 def write_labels(folder: Path, count: int = 12, seed: int = 0, missing: Sequence[tuple[int, int]] = ()) -> list[str]:

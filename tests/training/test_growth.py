@@ -262,7 +262,7 @@ def test_a_compiled_network_keeps_its_input(tmp_path: Path, capsys: pytest.Captu
 def test_without_the_callback_that_ends_it_a_run_has_no_minutes(tmp_path: Path) -> None:
     words = [*growing(tmp_path / "data"), "~callbacks.duration", "trainer.max_epochs=1"]
     module, data, _ = built(composed("train", words, tmp_path / "run"))
-    assert module.choice is None and data.size == (96, 96) and data.sizes == ()
+    assert module.decisions.budget is None and data.size == (96, 96) and data.sizes == ()
 
 
 @pytest.mark.usefixtures("small_start")

@@ -66,10 +66,10 @@ def test_the_network_is_measured_without_a_trace(tmp_path: Path) -> None:
     """A run that sized its input has the weights of one to which the same size was given."""
     module, data, _ = built(composed("train", timed(tmp_path / "data"), tmp_path / "a"))
     assert data.size == (96, 96) and data.batch_size == 8  # as large as the images, which are small
-    assert all(second > 0 for second in module.choice.speed.seconds) and loading_seconds(data) > 0
+    assert all(second > 0 for second in module.decisions.budget.speed.seconds) and loading_seconds(data) > 0
     given = ["data.size=[96,96]", "data.batch_size=8"]
     other, _, _ = built(composed("train", timed(tmp_path / "data", *given), tmp_path / "b"))
-    assert other.choice is None
+    assert other.decisions.budget is None
     for one, two in zip(module.state_dict().values(), other.state_dict().values(), strict=True):
         assert torch.equal(one, two)
 

@@ -55,7 +55,7 @@ def choose_backbone(cfg: DictConfig, before: Mapping[str, Any], on_cpu: bool) ->
         return ""
     return (
         f"backbone={_SHORT}, which learns fastest: minutes={cfg.minutes} is short on this machine;"
-        f" backbone={_LONG} is the choice for longer ones\n"
+        f" backbone={_LONG} is the choice for longer ones"
     )
 
 

@@ -27,11 +27,8 @@ def tell_start(module: Any, data: Any, trainer: Any, trust: Sequence[str]) -> st
     """Print what will be trained and where to watch it; return what commands need to read its checkpoints."""
     device = f"{trainer.world_size} x " * (trainer.world_size > 1) + trainer.strategy.root_device.type
     print(f"{data.summary}; {module.summary}; on {device}; writing to {here(trainer.default_root_dir)}")
-    print(module.start, end="")
-    if module.choice:
-        print(module.choice.line(data.sizes or [data.size]))
     print(data.skeleton.mirroring)
-    print(module.mirrored, end="")
+    print(*(f"{note}\n" for note in module.decisions.notes), sep="", end="")
     print(getattr(data, "gray_note", ""), end="")
     print(_way_to_watch(trainer), end="")
     return announce_trust(module, trust)

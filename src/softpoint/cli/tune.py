@@ -29,7 +29,7 @@ def main(cfg: DictConfig) -> None:
     if base.module.teacher is not None:
         raise ValueError("Lightning's finders do not average the weights of a teacher: search without semi=")
 
-    from softpoint.cli.train import build
+    from softpoint.cli.build import build
     from softpoint.cli.trainer import quiet_lightning
     from softpoint.labels.csv_io import write_rows
     from softpoint.studies.charts import tuning_chart

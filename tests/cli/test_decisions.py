@@ -1,4 +1,4 @@
-"""What a run decides and says of mirrored images."""
+"""What a training decides where its settings say auto."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
-from softpoint.cli import mirrored
+from softpoint.cli.decisions import Decisions
 from softpoint.data.augment import Augment
 
 
 def data(flip: float | str) -> Any:
+    """Data without labels at hand."""
     return SimpleNamespace(augment=Augment(flip=flip), sources={"train": SimpleNamespace(labels=None)})
+
+
+def decide(run: Any) -> str:
+    """What is said once it is decided whether images are mirrored."""
+    told = Decisions(OmegaConf.create())
+    told.mirroring(run)
+    return "".join(told.notes)
 
 
 @pytest.mark.parametrize(
@@ -33,14 +42,14 @@ def data(flip: float | str) -> Any:
 def test_flip_follows_the_labels_where_it_is_open(
     monkeypatch: pytest.MonkeyPatch, flip: float | str, why: str, decided: float, line: str
 ) -> None:
-    monkeypatch.setattr(mirrored, "why_mirrored", lambda labels: why)
+    monkeypatch.setattr("softpoint.audit.mirror.why_mirrored", lambda labels: why)
     run = data(flip)
     run.sources["train"].labels = object()
-    told = mirrored.decide_flip(run)
+    told = decide(run)
     assert run.augment.flip == decided and line in told and (told == "") == (line == "")
 
 
 def test_images_without_labels_at_hand_are_not_mirrored() -> None:
     """Painted scenes and streamed sets."""
     run = data("auto")
-    assert "no image is mirrored" in mirrored.decide_flip(run) and run.augment.flip == 0
+    assert "no image is mirrored" in decide(run) and run.augment.flip == 0
