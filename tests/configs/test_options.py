@@ -65,7 +65,8 @@ def trainings() -> Iterator[list[str]]:
     for head in options("head"):
         names = [option.removeprefix("loss=") for option in options("loss")]
         of_head = [name for name in names if f"head={HEADS.get(name, 'soft_argmax')}" == head and "+" not in name]
-        yield [head, f"loss=[{','.join(dict.fromkeys([*of_head, 'visibility']))}]", "head.visibility=true"]
+        terms = dict.fromkeys([*(of_head or ["heatmap_ce"]), "visibility"])
+        yield [head, f"loss=[{','.join(terms)}]", "head.visibility=true"]
     apart = ("backbone", "head", "loss", "attention")  # every model names one attention
     groups = sorted({option.partition("=")[0] for option in OPTIONS} - {*apart})
     sums = [option for option in options("loss") if "+" in option and "axis" not in option]

@@ -54,7 +54,7 @@ def test_own_parts_train_and_are_built_again_only_where_they_are_trusted(tmp_pat
 
 @pytest.mark.slow
 def test_a_study_trains_and_evaluates_a_head_of_another_package(tmp_path: Path, own: Own) -> None:
-    heads = ("soft_argmax", "simcc", "channel_softmax", "regression")
+    heads = ("soft_argmax", "multi_scale", "simcc", "channel_softmax", "regression")
     words = [
         "study=heads",
         *(f"~study.variants.{name}" for name in heads),

@@ -19,6 +19,7 @@ IGNORED_ARGUMENTS = ("weights", "pretrained", "folder")
 # Arguments that make a network slow to build or run while its weights stay small, and the largest value accepted.
 MAX_ARGUMENTS = {
     "depth": 256, "dilated_d": 64, "dilated_kernel": 127, "kernel": 127, "kernels": 127, "window": 1025, "bins": 256,
+    "scales": 64,
 }  # fmt: skip
 MAX_NUMBER = 1 << 16
 MAX_LENGTH, MAX_DEPTH = 256, 16

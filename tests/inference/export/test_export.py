@@ -33,6 +33,7 @@ def exported(checkpoint: Checkpoint, path: Path, plan: ExportOptions | None = No
     ("choice", "size"),
     [
         (("head=soft_argmax", "head.visibility=true", "head.learnable_temperature=true"), None),
+        (("head=multi_scale", "model=baseline", "head.decode=expectation"), (70, 90)),
         (("head=simcc", "model=baseline", "head.decode=expectation", "model.in_channels=1"), None),
         (("head=channel_softmax", "model=cbam_spatial", "head.decode=dark"), (70, 90)),
     ],  # and head=regression with crops

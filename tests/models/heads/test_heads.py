@@ -24,6 +24,7 @@ from softpoint.models import (
 HEADS = {
     "soft_argmax": SoftArgmaxHead,
     "learnable": partial(SoftArgmaxHead, learnable_temperature=True, temperature=2.0),
+    "multi_scale": partial(SoftArgmaxHead, scales=(1, 2, 4)),
     "simcc": SimCCHead,
     "channel_softmax": ChannelSoftmaxHead,
     "regression": RegressionHead,
@@ -31,6 +32,7 @@ HEADS = {
 PARTS = {
     "soft_argmax": {"logits"},
     "learnable": {"logits"},
+    "multi_scale": {"logits"},
     "simcc": {"axes", "mean"},
     "channel_softmax": {"classes"},
     "regression": {"mean", "log_scale"},
@@ -155,7 +157,7 @@ def test_logits_of_a_head_make_a_heatmap(name: str):
     torch.testing.assert_close(heatmap.sum((-2, -1)), torch.ones(2, 3))
     # What a heatmap of this kind says of its keypoint is what `read` reads, from one's own maps or an average.
     read = reader.read(result["logits"])
-    if name in ("soft_argmax", "learnable"):
+    if name in ("soft_argmax", "learnable", "multi_scale"):
         torch.testing.assert_close({key: result[key] for key in read}, read, rtol=0, atol=0)
     if name == "channel_softmax":
         torch.testing.assert_close(result["keypoints"], read["keypoints"], rtol=0, atol=0)
@@ -224,9 +226,9 @@ def test_a_padded_image_is_read_without_its_padding(name: str):
 
 # The others are made of the same operations; tests/test_graphs.py exports a network with a heatmap.
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("name", ["simcc", "regression"])
+@pytest.mark.parametrize("name", ["simcc", "regression", "multi_scale"])
 def test_it_exports_with_a_free_batch_size(name: str):
-    reader, x = head(name, visibility=True).eval(), torch.randn(3, 2, 6, 8)
+    reader, x = head(name, visibility=True).eval(), torch.randn(3, 2, 6, 9)
     with torch.no_grad():
         program = torch.export.export(reader, (x,), dynamic_shapes=({0: Dim("batch", min=2, max=64)},)).module()
         x = torch.cat((x, x + 1))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 import torch
 
-from softpoint.functional import render_gaussians
+from softpoint.functional import render_gaussians, spatial_softmax
 from softpoint.models import SoftArgmaxHead
 from softpoint.models.heads import VisibilityReadout
 
@@ -101,3 +102,94 @@ def test_visibility_is_finite_and_in_single_precision_whatever_the_features_are(
         half = readout(features, logits)
     assert result.dtype == half.dtype == torch.float32 and result.isfinite().all() and half.isfinite().all()
     torch.testing.assert_close(half, result, rtol=1e-2, atol=0)
+
+
+def multi_scale(*scales: int, **settings) -> SoftArgmaxHead:
+    made = head(scales=scales, **settings)
+    for weight in made.coarse:
+        torch.nn.init.normal_(weight)
+    return made
+
+
+def block_means(values: np.ndarray, axis: int, factor: int) -> np.ndarray:
+    starts = np.arange(0, values.shape[axis], factor)
+    counts = np.diff([*starts, values.shape[axis]])
+    return np.add.reduceat(values, starts, axis) / np.expand_dims(counts, [i for i in range(4) if i != axis % 4])
+
+
+def enlarged(values: np.ndarray, axis: int, factor: int, size: int) -> np.ndarray:
+    """Values on straight lines between the centers of coarse cells."""
+    centers = (np.arange(values.shape[axis]) + 0.5) * factor - 0.5
+    return np.apply_along_axis(lambda line: np.interp(np.arange(size), centers, line), axis, values)
+
+
+def from_above(x: np.ndarray, factors: list[int], weights: list[np.ndarray]) -> np.ndarray:
+    if not factors:
+        return np.zeros(())
+    pooled = block_means(block_means(x, -2, factors[0]), -1, factors[0])
+    logits = np.einsum("kc,bchw->bkhw", weights[0], pooled) + from_above(pooled, factors[1:], weights[1:])
+    return enlarged(enlarged(logits, -2, factors[0], x.shape[-2]), -1, factors[0], x.shape[-1])
+
+
+@pytest.mark.parametrize("size", [(8, 12), (5, 7), (1, 3)])
+@pytest.mark.parametrize(("scales", "factors"), [((1, 2, 4), [2, 2]), ((1, 3), [3]), ((1, 2, 6), [2, 3])])
+def test_coarse_scales_add_enlarged_logits_of_mean_features(scales, factors: list[int], size: tuple[int, int]):
+    made, x = multi_scale(*scales), torch.randn(2, 2, *size)
+    # Means of means are those of whole squares, except at the border of a map that they do not divide.
+    added = from_above(x.double().numpy(), factors, [w.detach().double().numpy()[..., 0, 0] for w in made.coarse])
+    expected = made.logits(x).detach().double().numpy() + added
+    np.testing.assert_allclose(made(x)["logits"].detach(), expected, atol=1e-4)
+    assert np.abs(added).max() > 0.1
+
+
+def test_coarse_scales_start_as_none_and_learn_from_the_first_step():
+    x = torch.randn(2, 2, 5, 6)
+    torch.manual_seed(1)
+    plain, after_plain = head(learnable_temperature=True), torch.rand(3)
+    torch.manual_seed(1)
+    made, after_made = head(learnable_temperature=True, scales=[1, 2, 4]), torch.rand(3)
+    torch.testing.assert_close(made(x), plain(x), rtol=0, atol=0)
+    assert torch.equal(after_plain, after_made)
+    made(x)["logits"].square().sum().backward()
+    assert len(made.coarse) == 2 and all(weight.grad.abs().sum() > 0 for weight in made.coarse)
+
+
+def test_the_heatmap_of_several_scales_is_the_product_of_one_softmax_each():
+    made, x = multi_scale(1, 2, 4), torch.randn(1, 2, 8, 8)
+    experts = []
+    for kept in ("logits", "coarse.0", "coarse.1"):
+        one = multi_scale(1, 2, 4)
+        state = {name: value if name.startswith(kept) else 0 * value for name, value in made.state_dict().items()}
+        one.load_state_dict(state)
+        experts.append(spatial_softmax(one(x)["logits"]))
+    product = torch.stack(experts).prod(0)
+    product = product / product.sum((-2, -1), keepdim=True)
+    torch.testing.assert_close(spatial_softmax(made(x)["logits"]), product, rtol=1e-4, atol=1e-7)
+
+
+def test_several_scales_follow_a_shift_by_the_coarsest_cell_and_by_no_less():
+    made, x = multi_scale(1, 2, 4), torch.zeros(1, 2, 24, 32)
+    x[..., 8:12, 8:16] = torch.randn(4, 8)  # no coarse cell that it touches is at the border, shifted or not
+    logits = made(x)["logits"]
+    moved = made(x.roll((4, 8), (-2, -1)))["logits"]
+    torch.testing.assert_close(moved, logits.roll((4, 8), (-2, -1)))
+    assert not torch.allclose(made(x.roll(1, -1))["logits"], logits.roll(1, -1), atol=1e-2)
+
+
+def test_gradients_of_several_scales_are_those_of_finite_differences():
+    made = multi_scale(1, 2, 4, decode="expectation").double()
+    x = torch.randn(1, 2, 5, 7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda values: made(values)["logits"], x)
+    names, weights = zip(*made.named_parameters(), strict=True)
+    assert torch.autograd.gradcheck(
+        lambda *values: torch.func.functional_call(made, dict(zip(names, values, strict=True)), (x,))["logits"], weights
+    )
+
+
+@pytest.mark.parametrize("scales", [[], [2, 4], [1, 2, 3], [1, 4, 2], [1, 1], [1, 0], [1, -2], [1, 2.0], [1, "a"]])
+def test_scales_that_do_not_nest_are_quoted(scales: list):
+    with pytest.raises(
+        ValueError,
+        match=re.escape(f"head.scales must begin with 1, each a multiple of the one before, as [1,2,4], got {scales}"),
+    ):
+        head(scales=scales)

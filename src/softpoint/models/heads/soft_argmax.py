@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -17,6 +19,11 @@ from softpoint.types import Prediction
 class SoftArgmaxHead(Head):
     """One logit map per keypoint, read by spatial softmax and soft-argmax.
 
+    With several `scales` the map is a sum from the top down: features averaged over squares of so many cells give
+    logits of their own, which are enlarged and added to those of the next finer scale. So the heatmap is the product of
+    one softmax per scale, an idea of arXiv:2606.15232. The weights of coarse scales start at 0 and draw no random
+    number, so that a seed starts as with the finest scale alone.
+
     Args:
         in_channels, stride: of the features.
         temperature: divides the logits; below 1 sharper, above 1 softer.
@@ -26,6 +33,7 @@ class SoftArgmaxHead(Head):
         window: odd number of cells about each maximum that the coordinate and the confidence are read from.
         visibility: predict whether each keypoint is absent, occluded or visible (`VisibilityReadout`); None leaves
             it to the training, which does where the labels distinguish states.
+        scales: sides, in cells, of the squares whose mean features are read: 1, and multiples of the one before.
 
     >>> head = SoftArgmaxHead(in_channels=8, num_keypoints=3, stride=4, temperature=2.5, learnable_temperature=True)
     >>> head(torch.zeros(1, 8, 16, 16))["keypoints"].shape, head.temperature.flatten().tolist()
@@ -42,10 +50,19 @@ class SoftArgmaxHead(Head):
         decode: str = "window",
         window: int = 9,
         visibility: bool | None = None,
+        scales: Sequence[int] = (1,),
     ) -> None:
         super().__init__(in_channels, num_keypoints, stride, decode, window)
         check_temperature(temperature)
+        steps = [*pairwise(scales)]
+        whole = [*scales][:1] == [1] and all(type(scale) is int for scale in scales)
+        if not whole or any(coarse <= fine or coarse % fine for fine, coarse in steps):
+            raise ValueError(
+                f"head.scales must begin with 1, each a multiple of the one before, as [1,2,4], got {[*scales]}"
+            )
         self.logits = nn.Conv2d(in_channels, num_keypoints, 1)
+        self.factors = [coarse // fine for fine, coarse in steps]
+        self.coarse = nn.ParameterList(torch.zeros(num_keypoints, in_channels, 1, 1) for _ in self.factors)
         self.fixed_temperature, self.raw_temperature = temperature, None
         if learnable_temperature:
             # softplus^-1(t) = log(exp(t) - 1), written so that a large t does not overflow.
@@ -60,4 +77,18 @@ class SoftArgmaxHead(Head):
 
     def predict(self, features: Float[Tensor, "B C h w"]) -> Prediction:
         """Return the prediction read from the logits, after the temperature."""
-        return self.read(widen(self.logits(features)) / self.temperature)  # half precision ends at 65504
+        logits = widen(self.logits(features))  # half precision ends at 65504
+        if self.factors:
+            logits = logits + self.coarse_logits(features, 0)
+        return self.read(logits / self.temperature)
+
+    def coarse_logits(self, features: Float[Tensor, "B C h w"], scale: int) -> Float[Tensor, "B K h w"]:
+        """Return the logits of a coarse scale and those above it, enlarged to the map of the finer `features`."""
+        height, width = features.shape[-2:]
+        factor = self.factors[scale]
+        pooled = F.avg_pool2d(features, factor, ceil_mode=True, count_include_pad=False)
+        logits = widen(F.conv2d(pooled, self.coarse[scale]))
+        if scale + 1 < len(self.factors):
+            logits = logits + self.coarse_logits(pooled, scale + 1)
+        logits = F.interpolate(logits, scale_factor=float(factor), mode="bilinear", align_corners=False)
+        return logits[..., :height, :width]
