@@ -186,7 +186,7 @@ def test_gradients_of_several_scales_are_those_of_finite_differences():
     )
 
 
-@pytest.mark.parametrize("scales", [[], [2, 4], [1, 2, 3], [1, 4, 2], [1, 1], [1, 0], [1, -2], [1, 2.0], [1, "a"]])
+@pytest.mark.parametrize("scales", [[], [2, 4], [1, 2, 3], [1, 4, 2], [1, 1], [1, 0], [1, -2]])
 def test_scales_that_do_not_nest_are_quoted(scales: list):
     with pytest.raises(
         ValueError,
