@@ -77,7 +77,7 @@ def test_budgets_are_trained_as_train_does_for_so_many_minutes(
     code, out, err = curve("budgets=[12,3]", "seeds=[0,2]")
     assert code == 0, err
     assert last_parts(pretence.trained) == [f"minutes{size}/seed{seed}" for size in (3, 12) for seed in (0, 2)]
-    assert pretence.overrides[0] == ["data=mirror_mouse", "minutes=3", "seed=0"]
+    assert pretence.overrides[0] == ["data=mirror_mouse", "minutes=3", "seed=0", "backbone=efficientnet_lite0"]
     rows = read_csv(tmp_path / "out" / "curve.csv")
     assert [row["budget"] for row in rows] == ["3", "3", "12", "12"] and "minutes" in rows[0]
     text = (tmp_path / "out" / "curve.md").read_text()

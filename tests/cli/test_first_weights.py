@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 
+from helpers.studies import Pretence, last_parts
 from helpers.training import SMALL, composed, write_labels
 from softpoint.cli import train
 from softpoint.cli.build import build
@@ -165,3 +167,55 @@ def test_a_training_downloads_before_it_builds_its_network(tmp_path: Path, monke
     words = [*write_labels(tmp_path / "data"), *SMALL, "backbone=movenet_lightning", "data.epoch_steps=1"]
     build(composed("train", words, tmp_path / "run"))
     assert steps[:2] == ["downloads movenet_lightning", "builds"]
+
+
+def backbones(pretence: Pretence) -> list[list[str]]:
+    """The overrides of each training's backbone."""
+    return [[word for word in words if word.startswith("backbone")] for words in pretence.overrides]
+
+
+def test_a_study_that_goes_on_elsewhere_keeps_its_start(
+    weights: Path, start: Callable, pretence: Pretence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["data=mirror_mouse", "minutes=3", "data.size=[64,64]", f"output={tmp_path / 'out'}", "folds=3"]
+    done = start("crossval", *words)
+    assert done.code == 0, done.err
+    assert backbones(pretence) == [["backbone=movenet_lightning"]] * 3
+    assert done.out.count("backbone=movenet_lightning, which learns fastest: minutes=3 is short") == 1
+    monkeypatch.setattr("torch.get_num_threads", lambda: 8)
+    pretence.clear()
+    done = start("crossval", *words, "seeds=[0,4]")
+    assert done.code == 0, done.err
+    assert backbones(pretence) == [["backbone=movenet_lightning"]] * 3 and "learns fastest" not in done.out
+    pretence.clear()
+    done = start("crossval", *words[:3], f"output={tmp_path / 'new'}", "folds=3")
+    assert backbones(pretence) == [["backbone=efficientnet_lite0"]] * 3, done.err
+
+
+def test_the_longest_training_of_a_study_decides_the_start_of_all(
+    weights: Path, start: Callable, pretence: Pretence, tmp_path: Path
+) -> None:
+    for budgets, name in (("[3,6]", "movenet_lightning"), ("[3,12]", "efficientnet_lite0")):
+        pretence.clear()
+        done = start("curve", "data=mirror_mouse", f"budgets={budgets}", f"output={tmp_path / name}")
+        assert done.code == 0 and backbones(pretence) == [[f"backbone={name}"]] * 2, done.err
+    pretence.clear()
+    own = ["+study.variants.own=['backbone=small']", "+study.variants.long=['minutes=9']"]
+    few = [f"~study.variants.{name}" for name in ("simcc", "channel_softmax", "regression", "multi_scale")]
+    words = ["study=heads", "on=mirror_mouse", "minutes=3", "timing.rounds=0", "seeds=[0]", *few, *own]
+    done = start("compare", *words, f"output={tmp_path / 'compared'}")
+    assert done.code == 0, done.err
+    assert last_parts(pretence.trained) == ["soft_argmax/seed0", "own/seed0", "long/seed0"]
+    assert backbones(pretence) == [["backbone=efficientnet_lite0"], ["backbone=small"], ["backbone=efficientnet_lite0"]]
+
+
+@pytest.mark.parametrize(("minutes", "name"), [("3", "movenet_lightning"), ("7", "tf_efficientnet_lite0")])
+def test_a_search_tries_the_backbone_that_the_training_would_choose(
+    weights: Path, start: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: str, name: str
+) -> None:
+    def stop(cfg: Any, initial: Any) -> None:
+        raise ValueError(f"{cfg.backbone.name} for {cfg.minutes} minutes")
+
+    monkeypatch.setattr("softpoint.cli.build.build", stop)
+    done = start("tune", "data=mirror_mouse", f"minutes={minutes}", f"output={tmp_path / 'out'}")
+    assert f"{name} for None minutes" in done.err

@@ -21,6 +21,7 @@ from softpoint.cli.overrides import (
     whole_number,
     whole_numbers,
 )
+from softpoint.cli.shared_input import with_one_start
 from softpoint.cli.study import carry_out, composed, facts_of
 from softpoint.cli.trust import own_packages
 
@@ -65,7 +66,7 @@ def main(cfg: DictConfig) -> None:
                 write_variants_page(Path(cfg.output), slug(base.name), of_set, summary)
         return sections
 
-    carry_out(cfg, [trial for of_set in planned for trial in of_set], report)
+    carry_out(cfg, with_one_start([trial for of_set in planned for trial in of_set]), report)
 
 
 def data_sets(cfg: DictConfig, overrides: Sequence[str]) -> list[str | None]:

@@ -18,6 +18,7 @@ from softpoint.cli.overrides import (
     whole_number,
     whole_numbers,
 )
+from softpoint.cli.shared_input import with_one_start
 from softpoint.cli.study import carry_out, composed, facts_of
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def main(cfg: DictConfig) -> None:
     elif base.minutes is None:
         facts["budget"] = f"{cfg.steps} steps per training run"
     split = [] if base.data.get("splits") else split_overrides(base, overrides, seeds[0])
-    trials = trials_of(cfg, axis, lines, [*overrides, *length, *split])
+    trials = with_one_start(trials_of(cfg, axis, lines, [*overrides, *length, *split]))
     if not timed and not all(trial.trained for trial in trials):
         check_size(trials[-1])
     section = f"{'minutes' if timed else 'curve'} {base.name}"

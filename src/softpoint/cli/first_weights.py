@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.command_line import CONFIGS
+from softpoint.cli.run_folder import AUTO
 from softpoint.paths import exclusive_lock
 
 _log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ _SHORT_MINUTES = 6.0
 def settle_backbone(cfg: DictConfig, choice: str | None, before: Mapping[str, Any], trainer: Any) -> str:
     """Choose the backbone of a training as `choose_backbone` does, and get the weights that a new one lacks."""
     alone_on_cpu = trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
-    line = choose_backbone(cfg, before, alone_on_cpu) if choice == "auto" else ""
+    line = choose_backbone(cfg, before, alone_on_cpu) if choice == AUTO else ""
     if not before:
         fetch_missing(cfg.get("backbone") or {})
     return line
@@ -57,6 +58,33 @@ def choose_backbone(cfg: DictConfig, before: Mapping[str, Any], on_cpu: bool) ->
         f"backbone={_SHORT}, which learns fastest: minutes={cfg.minutes} is short on this machine;"
         f" backbone={_LONG} is the choice for longer ones"
     )
+
+
+def backbone_words(cfg: DictConfig, before: Mapping[str, Any]) -> list[str]:
+    """Return the override that names what backbone=auto stands for in a training on this machine, and say it; or none.
+
+    `cfg` has Hydra's own keys, and `before` is as in `choose_backbone`.
+    """
+    if not is_open(cfg):
+        return []
+    if line := choose_backbone(cfg, before, _trains_alone_on_cpu(cfg)):
+        print(line, flush=True)
+    return [f"backbone={_SHORT if cfg.backbone.get('name') == _SHORT else _LONG}"]
+
+
+def is_open(cfg: DictConfig) -> bool:
+    """Return whether a training, whose config has Hydra's own keys, chooses its backbone itself."""
+    return bool(cfg.hydra.runtime.choices.get("backbone") == AUTO)
+
+
+def _trains_alone_on_cpu(cfg: DictConfig) -> bool:
+    """Return whether one process would train on a CPU, without the trainer of the training."""
+    import torch
+
+    from softpoint.cli.processes import has_several
+
+    device = cfg.trainer.accelerator
+    return not has_several(cfg) and (device == "cpu" or (device == "auto" and not torch.accelerator.is_available()))
 
 
 def _is_short(minutes: Any) -> bool:

@@ -33,10 +33,13 @@ if TYPE_CHECKING:
     from softpoint.studies.runs import Trial
 
 
-def composed(overrides: Sequence[str]) -> DictConfig:
-    """Return the config of a training with these overrides; ValueError with what is wrong with them."""
+def composed(overrides: Sequence[str], hydra: bool = False) -> DictConfig:
+    """Return the config of a training with these overrides, and with Hydra's own keys on request.
+
+    Raises ValueError with what is wrong with them.
+    """
     try:
-        cfg = compose("train", overrides=list(overrides))
+        cfg = compose("train", overrides=list(overrides), return_hydra_config=hydra)
         check_renamed(cfg)
         if "'???'" in repr(_plain(cfg)):
             raise MissingMandatoryValue("Missing mandatory value: one at least")
@@ -175,19 +178,22 @@ def _launch(jobs: Sequence[Sequence[Trial]], output: Path) -> dict[Path, str]:
     return {trials[0].folder: str(reason) for trials, reason in zip(jobs, reasons, strict=True)}
 
 
+def kind_of(trial: Trial) -> frozenset[str]:
+    """Return the overrides of a trial but for its seed and fold."""
+    return frozenset(word for word in trial.overrides if not word.startswith(("seed=", "data.fold=")))
+
+
 def _check(trials: Sequence[Trial]) -> None:
     """Compose each config, once for all seeds and folds, and compare it with that of a training in its folder."""
     checked = set()
     for trial in trials:
-        kind = frozenset(word for word in trial.overrides if not word.startswith(("seed=", "data.fold=")))
-        begun = trial.measured or any((trial.folder / "checkpoints").glob("*.ckpt"))
-        if kind in checked and not begun:
+        if (kind := kind_of(trial)) in checked and not trial.begun:
             continue
         checked.add(kind)
         config, path = _plain(composed(trial.overrides)), trial.folder / ".hydra" / "config.yaml"
         has_several(OmegaConf.create(config))
         stored = _plain(OmegaConf.load(path)) if path.is_file() else {}
-        if begun and stored != config:
+        if trial.begun and stored != config:
             differing = sorted(key for key in config.keys() | stored.keys() if config.get(key) != stored.get(key))
             raise ValueError(
                 f"{here(trial.folder)} holds a training run of another config, which differs in "

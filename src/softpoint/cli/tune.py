@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from softpoint.cli.first_weights import backbone_words
 from softpoint.cli.overrides import split_arguments, train_overrides
 from softpoint.cli.shell import here
 from softpoint.cli.study import composed
@@ -21,11 +22,17 @@ arguments = partial(split_arguments, study="tune")
 
 def main(cfg: DictConfig) -> None:
     """Try learning rates or batch sizes with the training that the other overrides compose, and print the best."""
+    from softpoint.training.initial_model import find_model
+
     check_choice("find", cfg.find, ("lr", "batch_size"))
     output = Path(cfg.output)
     steps = cfg.steps if cfg.find == "lr" else cfg.batch_steps
     alone = [*ALONE, f"trainer.max_steps={steps}", f"trainer.default_root_dir={quoted(output)}"]
-    base = composed([*train_overrides(cfg.train, {}), *alone])
+    words = train_overrides(cfg.train, {})
+    training = composed(words, hydra=True)
+    initial = find_model(training.init) if training.init else None
+    backbone = backbone_words(training, initial.config if initial else {})
+    base = composed([*words, *backbone, *alone])
     if base.module.teacher is not None:
         raise ValueError("Lightning's finders do not average the weights of a teacher: search without semi=")
 
@@ -33,12 +40,11 @@ def main(cfg: DictConfig) -> None:
     from softpoint.cli.trainer import quiet_lightning
     from softpoint.labels.csv_io import write_rows
     from softpoint.studies.charts import tuning_chart
-    from softpoint.training.initial_model import find_model
     from softpoint.training.tuning import BatchSizes, Rates, find_batch_size, find_rate
     from softpoint.viz.figures import write_figure
 
     quiet_lightning(resumed=False)
-    module, data, trainer = build(base, find_model(base.init) if base.init else None)
+    module, data, trainer = build(base, initial)
     print(f"{data.summary}; {module.summary}")
     found: Rates | BatchSizes
     if cfg.find == "lr":

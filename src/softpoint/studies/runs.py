@@ -61,6 +61,11 @@ class Trial:
         return self.evaluation / "model.ckpt" if self.head else self.checkpoint
 
     @property
+    def begun(self) -> bool:
+        """True where its folder holds what a training left: a checkpoint, or its evaluation."""
+        return self.measured or any((self.folder / "checkpoints").glob("*.ckpt"))
+
+    @property
     def trained(self) -> bool:
         """True where training came to its end: its model card is the last file that it writes."""
         return self.checkpoint.is_file() and (self.folder / "model_card.md").is_file()
