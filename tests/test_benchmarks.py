@@ -157,7 +157,7 @@ def test_exports_are_timed_beside_torch(capsys: pytest.CaptureFixture[str]) -> N
         *TINY,
         "model=baseline",
         "backbone.stages=[2,3]",
-        "head.decode=expectation",
+        "head=regression",
         "data.size=32",
         "--image",
         "40",

@@ -7,7 +7,6 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.export import Dim
 
 from softpoint.functional import spatial_softmax
 from softpoint.layers import SpatialAttention
@@ -222,14 +221,3 @@ def test_a_padded_image_is_read_without_its_padding(name: str):
         result = net(torch.rand(1, 3, 50, 70))
     assert result["logits"].shape == (1, 3, 13, 18)
     assert all(value.isfinite().all() for key, value in result.items())
-
-
-# The others are made of the same operations; tests/test_graphs.py exports a network with a heatmap.
-@pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("name", ["simcc", "regression", "multi_scale"])
-def test_it_exports_with_a_free_batch_size(name: str):
-    reader, x = head(name, visibility=True).eval(), torch.randn(3, 2, 6, 9)
-    with torch.no_grad():
-        program = torch.export.export(reader, (x,), dynamic_shapes=({0: Dim("batch", min=2, max=64)},)).module()
-        x = torch.cat((x, x + 1))
-        torch.testing.assert_close(program(x), reader(x), atol=2e-5, rtol=2e-5)
