@@ -18,7 +18,6 @@ from omegaconf import OmegaConf
 
 from helpers.training import CONFIGS, NETWORK, SMALL, built, composed, read_csv, tiny, write_labels
 from softpoint.inference import read_checkpoint
-from softpoint.training import KeypointModule
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
 
@@ -85,17 +84,16 @@ def targets(node: Any) -> Iterator[str]:
             yield from targets(value)
 
 
-def step(overrides: list[str], folder: Path) -> KeypointModule:
-    """The module after a step of training and validation, which must move the network and give a finite loss."""
+def step(overrides: list[str], folder: Path) -> pl.Trainer:
+    """The trainer after a step of training and validation, which must move the network and give a finite loss."""
     module, data, trainer = built(composed("train", [*overrides, "trainer.fast_dev_run=true"], folder))
     before = copy.deepcopy(module.net.state_dict())
     trainer.fit(module, data)
-    trainer.save_checkpoint(folder / "some.ckpt")
     assert torch.isfinite(trainer.callback_metrics["train/loss"])
     after = module.net.state_dict()
     assert any(not torch.equal(before[key], after[key]) for key in before if before[key].is_floating_point())
     assert all(torch.isfinite(value).all() for value in after.values())
-    return module
+    return trainer
 
 
 @pytest.mark.parametrize("option", ELSEWHERE)
@@ -156,16 +154,17 @@ def test_a_head_with_a_loss_that_cannot_train_it_is_refused(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("head", options("head"))
 def test_a_head_trains_with_its_own_loss_and_a_checkpoint_rebuilds_it(head: str, tmp_path: Path) -> None:
-    module = step(tiny(head), tmp_path)
+    trainer = step(tiny(head), tmp_path)
+    trainer.save_checkpoint(tmp_path / "some.ckpt")
     net, image = read_checkpoint(tmp_path / "some.ckpt").net, torch.rand(1, 3, 64, 96)
     with torch.no_grad():
-        torch.testing.assert_close(net(image), module.net.eval()(image), atol=1e-2, rtol=1e-3)
+        torch.testing.assert_close(net(image), trainer.lightning_module.net.eval()(image), atol=1e-2, rtol=1e-3)
 
 
 @pytest.mark.parametrize("attention", ["dsa", "cbam_spatial"])
 def test_attention_may_follow_stages(attention: str, tmp_path: Path) -> None:
-    module = step(tiny(f"attention={attention}", "model.attention_stages=[2,3]"), tmp_path)
-    assert list(module.net.attention) == ["stage2", "stage3", "head"]
+    trainer = step(tiny(f"attention={attention}", "model.attention_stages=[2,3]"), tmp_path)
+    assert list(trainer.lightning_module.net.attention) == ["stage2", "stage3", "head"]
 
 
 def test_every_argument_of_the_trainer_is_a_key() -> None:
