@@ -19,7 +19,7 @@ from helpers.studies import Pretence, last_parts
 from helpers.training import SMALL, composed, write_labels
 from softpoint.cli import train
 from softpoint.cli.build import build
-from softpoint.cli.first_weights import fetch_missing, settle_backbone
+from softpoint.cli.first_weights import fetch_missing, settle_backbone, settle_weights
 from softpoint.models import MoveNet
 from softpoint.training.checkpoint_io import LAST
 
@@ -138,7 +138,11 @@ def test_a_training_follows_the_model_that_it_goes_on_with(weights: Path, tmp_pa
 
 
 def test_a_short_training_starts_goes_on_and_says_so_once_for_all(
-    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     save_file(MoveNet("movenet_lightning").state_dict(), weights)
     words = [*write_labels(tmp_path / "data"), *SMALL, "data.epoch_steps=1", "data.size=[64,64]", "augment=none"]
@@ -148,14 +152,48 @@ def test_a_short_training_starts_goes_on_and_says_so_once_for_all(
     assert "started from Google MoveNet SinglePose 4" in (out := capsys.readouterr().out)
     assert "backbone=movenet_lightning, which learns fastest: minutes=1 is short" in out
     weights.unlink()
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr("softpoint.cli.first_weights.fetch_missing", lambda node: pytest.fail("a download"))
     for steps in (2, 3):
         going_on = ["minutes=60", "resume=auto", "hydra.output_subdir=null"]
         train.main(composed("train", [*words, f"trainer.max_steps={steps}", *going_on], run))
-        assert "backbone." not in capsys.readouterr().out  # nothing of it has changed
+        out = capsys.readouterr().out
+        assert "backbone." not in out  # nothing of it has changed
+        assert "started from Google MoveNet SinglePose 4" in out and "random weights" not in out + caplog.text
         stored = torch.load(run / "checkpoints" / LAST, weights_only=True)
         assert stored["hyper_parameters"]["backbone"]["name"] == "movenet_lightning" and stored["global_step"] == steps
     kept = OmegaConf.load(run / ".hydra" / "config.yaml")
     assert kept.backbone.name == "tf_efficientnet_lite0"  # what auto composes, so that the next start chooses again
+    assert kept.backbone.pretrained is None and kept.data.pixels == "auto"
+    more = tmp_path / "more"
+    train.main(composed("train", [*words, "trainer.max_steps=1", f"init={run}"], more))
+    assert "started from run/best.ckpt, which started from Google MoveNet" in capsys.readouterr().out
+    assert "random weights" not in caplog.text
+    stored = torch.load(more / "checkpoints" / LAST, weights_only=True)
+    assert stored["hyper_parameters"]["backbone"]["pretrained"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "is_whole"),
+    [
+        ({}, True),
+        ({"backbone": {"pretrained": True, "folder": "elsewhere"}}, True),
+        ({"head": {"window": 3}}, True),
+        ({"backbone": {"stages": [2, 3]}}, False),
+        ({"norm": {"_target_": "softpoint.layers.GroupNorm"}}, False),
+        ({"backbone": None}, False),
+    ],
+)
+def test_weights_are_left_out_where_a_model_replaces_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], is_whole: bool
+) -> None:
+    wanted: list[str] = []
+    monkeypatch.setattr("softpoint.cli.first_weights.fetch_missing", lambda node: wanted.append(node.name))
+    cfg = composed("train", [*LABELED, "backbone=movenet_lightning", "backbone.weights=file"], tmp_path)
+    before = OmegaConf.to_container(OmegaConf.merge(OmegaConf.to_container(cfg.model, resolve=True), change))
+    settle_weights(cfg, {"model": before})
+    assert wanted == ([] if is_whole else ["movenet_lightning"])
+    assert (cfg.backbone.pretrained, cfg.backbone.weights) == ((False, None) if is_whole else (None, "file"))
 
 
 def test_a_training_downloads_before_it_builds_its_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,11 +47,12 @@ class Decisions:
         """Choose the backbone, before the network is made from `cfg`; `before` is the config it follows, or empty."""
         from hydra.core.hydra_config import HydraConfig
 
-        from softpoint.cli.first_weights import settle_backbone
+        from softpoint.cli.first_weights import settle_backbone, settle_weights
 
         self._note(settle_backbone(cfg, HydraConfig.get().runtime.choices.get("backbone"), before, trainer))
-        if "backbone" in cfg:
+        if cfg.get("backbone"):
             self.config.backbone = copy.deepcopy(cfg.backbone)
+            settle_weights(cfg, before)
 
     def input(self, parts: Mapping[str, Any], data: Any, trainer: Any) -> None:
         """Choose the input's size and the batch, before the data are set up, by the speed of the parts of a module."""

@@ -20,15 +20,28 @@ _log = logging.getLogger(__name__)
 _LONG, _SHORT = "efficientnet_lite0", "movenet_lightning"
 # Minutes of one core up to which a training is short: docs/results.md has three minutes and twelve.
 _SHORT_MINUTES = 6.0
+_NO_WEIGHTS = {"pretrained": False, "weights": None}
 
 
 def settle_backbone(cfg: DictConfig, choice: str | None, before: Mapping[str, Any], trainer: Any) -> str:
-    """Choose the backbone of a training as `choose_backbone` does, and get the weights that a new one lacks."""
+    """Choose the backbone of a training as `choose_backbone` does."""
     alone_on_cpu = trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
-    line = choose_backbone(cfg, before, alone_on_cpu) if choice == AUTO else ""
-    if not before:
-        fetch_missing(cfg.get("backbone") or {})
-    return line
+    return choose_backbone(cfg, before, alone_on_cpu) if choice == AUTO else ""
+
+
+def settle_weights(cfg: DictConfig, before: Mapping[str, Any]) -> None:
+    """Get the published weights that the backbone of a training lacks, or leave them out.
+
+    They are left out where the model with config `before` replaces all of them.
+    """
+    from softpoint.training.initial_model import architecture
+
+    models = architecture(OmegaConf.to_container(cfg.model, resolve=True)), architecture(before.get("model"))
+    now, then = ({key: model.get(key) for key in ("backbone", "norm")} for model in models)
+    if now != then:
+        fetch_missing(cfg.backbone)
+    elif str(cfg.backbone.get("_target_", "")).startswith("softpoint.models."):
+        cfg.backbone.update({key: value for key, value in _NO_WEIGHTS.items() if key in cfg.backbone})
 
 
 def choose_backbone(cfg: DictConfig, before: Mapping[str, Any], on_cpu: bool) -> str:

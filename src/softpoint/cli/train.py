@@ -63,7 +63,7 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
     from softpoint.training import Record
     from softpoint.training.best import stored_score
     from softpoint.training.ending import exit_on_signals
-    from softpoint.training.initial_model import earlier_images, find_model, known_held_out
+    from softpoint.training.initial_model import earlier_images, find_model, keep_start, known_held_out
     from softpoint.training.pruning import is_pruned
     from softpoint.training.resume import Resume, find_checkpoint, finished_record
 
@@ -73,8 +73,8 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         quiet_lightning(resumed=ckpt is not None)
         trust = _check(cfg, ckpt)
         initial = find_model(cfg.init) if cfg.init and not ckpt else None
+        stated = copy.deepcopy(cfg)  # `keep_decisions` and `build` put values in the place of auto and of references
         keep_decisions(cfg, stored)
-        stated = copy.deepcopy(cfg)  # `build` puts values in the place of references
         module, data, trainer = build(cfg, initial, stored.get("hyper_parameters"))
         # Lightning takes it from the launcher when it is imported, also in processes that train apart.
         rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]
@@ -87,6 +87,8 @@ def train(cfg: DictConfig) -> tuple[float | None, Results | None]:
         keep = partial(_keep_config, folder, stated)
         record = Record({**run_facts(cfg, own_words(HydraConfig.get().overrides.task)), **known}, keep, trust)
         resumed = Resume(stored, module.hparams) if ckpt else None
+        if resumed:
+            keep_start(module.net.backbone, stored.get("record", {}))
         data.restore_size(stored.get(type(data).__qualname__, {}))
         trainer.callbacks += [record, *filter(None, [resumed])]
         trusted = ""

@@ -104,7 +104,7 @@ def start_from(
         counts,
         {part: tensors[part] for part in counts},
         *_compared(names, content.skeleton.names if any(rows[name] for name in copied) else ()),
-        changed_settings(_plain(content.config["model"]), _plain(config)),
+        changed_settings(architecture(content.config["model"]), architecture(config)),
     )
     if not counts.get("backbone"):
         listed = "; ".join(transfer.differences) or "its tensors have other names"
@@ -233,23 +233,31 @@ def trained_on(content: Content, sources: Mapping[str, Any]) -> str:
 
 def _inherit(backbone: Any, content: Content) -> None:
     """Name the model, and the weights and the license that it started from itself, as those of the backbone."""
-    weights, license_ = (content.record.get(key) for key in ("starting_weights", "weights_license"))
+    keep_start(backbone, content.record)
+    start = backbone.started_from or {"license": None}
     path = content.path.resolve()
     folder = path.parent.parent if path.parent.name == "checkpoints" else path.parent
     name = content.address or (path.name if path.is_dir() else f"{folder.name}/{path.name}")
-    before = f", which started from {one_line(weights)}" if isinstance(weights, str) else ""
-    backbone.started_from = {
-        "weights": f"{name}{before}", "license": license_ if isinstance(license_, str) else None,
-    }  # fmt: skip
+    before = f", which started from {start['weights']}" if "weights" in start else ""
+    backbone.started_from = {"weights": f"{name}{before}", "license": start["license"]}
 
 
-def _plain(model: Any) -> dict[str, Any]:
+def keep_start(backbone: Any, record: Mapping[str, Any]) -> None:
+    """Name the weights and the license that a run started from, by its record, as those of a backbone."""
+    weights, license_ = (record.get(key) for key in ("starting_weights", "weights_license"))
+    backbone.started_from = None
+    if isinstance(weights, str):
+        known = license_ if isinstance(license_, str) else None
+        backbone.started_from = {"weights": one_line(weights), "license": known}
+
+
+def architecture(model: Any) -> dict[str, Any]:
     """Return the config of a network without what concerns its first weights."""
     leaves = {"weights", "pretrained", "folder"}
     if not isinstance(model, Mapping):
         return {}
     return {
-        str(key): _plain(value) if isinstance(value, Mapping) else value
+        str(key): architecture(value) if isinstance(value, Mapping) else value
         for key, value in model.items()
         if key not in leaves
     }
