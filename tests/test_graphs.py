@@ -60,7 +60,7 @@ FUNCTIONS: list[tuple[Callable, tuple[Callable, ...]]] = [
     (S.coordinate_l2, (points, points)),
     (S.coordinate_nll, (points, points, lambda: points()[..., 0])),
     (S.coordinate_wing, (points, points)),
-    (S.decode_heatmap, (heatmaps,)),
+    (S.decode_heatmap, (heatmaps, lambda: "expectation")),  # the network below decodes a window
     (S.decode_heatmap, (heatmaps, lambda: "dark")),
     (S.decode_heatmap, (heatmaps, lambda: "debiased")),
     (S.disc_classes, (points, lambda: anything() > 0.3, lambda: (6, 7), lambda: 1.5, lambda: 1.0)),
@@ -86,8 +86,7 @@ FUNCTIONS: list[tuple[Callable, tuple[Callable, ...]]] = [
     (S.nearest_axis, (lambda: points()[..., 0], lambda: 1.0, lambda: 7)),
     (S.render_target, (points, lambda: 1.5, lambda: (6, 7))),
     (S.render_target, (points, lambda: 1.5, lambda: (6, 7), lambda: S.bilinear_axis)),
-    (S.soft_argmax, (maps,)),
-    (S.soft_argmax, (maps, lambda: torch.rand(4, 1, 1) + 0.5, lambda: 5, lambda: True)),
+    (S.soft_argmax, (maps,)),  # and a window in a layer below
     (S.spatial_covariance, (heatmaps,)),
     (S.spatial_expectation, (heatmaps,)),
     (S.spatial_expectation, (heatmaps, lambda: torch.rand(6, 7, 2))),
@@ -131,7 +130,10 @@ MODULES = {
     "dynamic": (partial(DynamicSpatialAttention, return_router_weights=True), maps),
     "learnable": (partial(DynamicSpatialAttention, gate="hardsigmoid", learnable_temperature=True), maps),
     "cbam": (SpatialAttention, maps),
-    "soft_argmax": (partial(SpatialSoftArgmax, window=5, learnable_temperature=True, num_keypoints=4), maps),
+    "soft_argmax": (
+        partial(SpatialSoftArgmax, 0.7, 5, normalized=True, learnable_temperature=True, num_keypoints=4),
+        maps,
+    ),
     "normalize": (partial(Normalize, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)), image),
     "bytes": (partial(Normalize, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2)), lambda: image().mul(255).to(torch.uint8)),
     "network": (network, image),
@@ -166,11 +168,12 @@ def test_a_module_compiles_into_one_graph(name: str):
         close(compiled(module, "aot_eager")(x), module(x))
 
 
+# That of a window is in tests/training/test_compile.py.
 def test_a_compiled_loss_has_the_same_gradient():
     target, logits = heatmaps(), maps().requires_grad_()
 
     def loss(z: Tensor) -> Tensor:
-        return S.heatmap_kl(z, target).sum() + S.soft_argmax(z, window=5).sum() + S.heatmap_js(z, target).sum()
+        return S.heatmap_kl(z, target).sum() + S.soft_argmax(z).sum() + S.heatmap_js(z, target).sum()
 
     (expected,) = torch.autograd.grad(loss(logits), logits)
     (found,) = torch.autograd.grad(compiled(loss, "aot_eager")(logits), logits)
