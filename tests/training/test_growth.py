@@ -142,11 +142,11 @@ def small_start(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_start")
-def test_a_grown_run_is_tested_and_used_at_the_size_it_came_to(
+def test_a_grown_run_is_tested_used_and_repeated_at_the_size_it_came_to(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = tmp_path / "run"
-    train.main(composed("train", growing(tmp_path / "data", f"trainer.max_steps={3 * STEPS}"), run))
+    words, run = growing(tmp_path / "data", f"trainer.max_steps={3 * STEPS}"), tmp_path / "run"
+    train.main(composed("train", words, run))
     out = capsys.readouterr().out
     assert "images of 32x32 a step, growing up to 96x96" in out
     stored = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
@@ -161,6 +161,17 @@ def test_a_grown_run_is_tested_and_used_at_the_size_it_came_to(
         [np.linalg.norm(points - labels[image], axis=1) for points, image in zip(found, tested, strict=True)]
     )
     assert error == pytest.approx(float(read_csv(run / "test.csv")[-1]["epe"]), abs=1e-3)
+
+    # Another run repeats how it grew, as the folds of a cross-validation do, by what the best checkpoint remembers.
+    first, plan = input_words(run / "checkpoints" / "best.ckpt")
+    record = stored["record"]["growth"]
+    assert [row[1:] for row in record] == [[32, 32], [64, 64], [96, 96]]
+    assert first == "data.size=[32,32]" and plan == f"callbacks.growth.plan={record[1:]}".replace(" ", "")
+    soon = "callbacks.growth.plan=[[1e-9,64,64],[2e-9,96,96]]"  # the minutes of a test are too many to wait for
+    given = [*words, first, soon, "callbacks.growth.within=1e-9", "trainer.max_steps=3"]
+    train.main(composed("train", given, tmp_path / "other"))
+    stored = torch.load(tmp_path / "other" / "checkpoints" / LAST, weights_only=True)
+    assert stored["size"] == (96, 96) and stored["LabeledData"]["sizes"] == ((32, 32), (64, 64), (96, 96))
 
 
 @pytest.mark.usefixtures("small_start")
@@ -210,23 +221,6 @@ def test_a_plan_decides_in_place_of_errors() -> None:
 def test_a_plan_that_is_none_is_refused(plan: Any) -> None:
     with pytest.raises(ValueError, match=r"callbacks.growth.plan=.* is no list of rising \[fraction"):
         Growth(within=1.5, steps=30, plan=plan)
-
-
-@pytest.mark.usefixtures("small_start")
-def test_another_run_repeats_how_one_grew(tmp_path: Path) -> None:
-    """As the folds of a cross-validation do, by what the best checkpoint of the first one remembers."""
-    words, run = growing(tmp_path / "data", f"trainer.max_steps={3 * STEPS}"), tmp_path / "run"
-    train.main(composed("train", words, run))
-    best = run / "checkpoints" / "best.ckpt"
-    first, plan = input_words(best)
-    record = torch.load(best, weights_only=True)["record"]["growth"]
-    assert [row[1:] for row in record] == [[32, 32], [64, 64], [96, 96]]
-    assert first == "data.size=[32,32]" and plan == f"callbacks.growth.plan={record[1:]}".replace(" ", "")
-    soon = "callbacks.growth.plan=[[1e-9,64,64],[2e-9,96,96]]"  # the minutes of a test are too many to wait for
-    given = [*words, first, soon, "callbacks.growth.within=1e-9", "trainer.max_steps=3"]
-    train.main(composed("train", given, tmp_path / "other"))
-    stored = torch.load(tmp_path / "other" / "checkpoints" / LAST, weights_only=True)
-    assert stored["size"] == (96, 96) and stored["LabeledData"]["sizes"] == ((32, 32), (64, 64), (96, 96))
 
 
 def test_a_plan_for_what_cannot_grow_is_refused(tmp_path: Path) -> None:
