@@ -123,6 +123,8 @@ def test_a_short_training_on_a_cpu_starts_from_poses(
     for words in ([], ["minutes=7"], ["minutes=six"], ["minutes=-1"], ["minutes=6", "backbone.pretrained=false"]):
         assert chosen(tmp_path, *words) == (long, ""), words
     assert chosen(tmp_path, "minutes=6", choice="efficientnet_lite0") == (long, "")
+    assert chosen(tmp_path, "minutes=6", f"backbone.folder={weights.parent}")[0] == short
+    assert chosen(tmp_path, "minutes=6", "backbone.folder=without") == (long, "")
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
     assert chosen(tmp_path, "minutes=3.5") == (long, "")
     weights.unlink()
@@ -134,6 +136,7 @@ def test_a_training_follows_the_model_that_it_goes_on_with(weights: Path, tmp_pa
     for name, minutes in ((short, 60), (long, 3)):
         before = {"model": {"backbone": {"name": name}}}
         assert chosen(tmp_path, f"minutes={minutes}", before=before) == (name, "")
+        assert chosen(tmp_path, f"minutes={minutes}", "backbone.folder=new", before=before) == (name, "")
     assert chosen(tmp_path, "minutes=3", before={"model": {"net": "of a user"}}) == (long, "")
 
 

@@ -48,12 +48,15 @@ def choose_backbone(cfg: DictConfig, before: Mapping[str, Any], on_cpu: bool) ->
     """Put the backbone that backbone=auto stands for into a config, and return a line that says so, or "".
 
     Args:
-        cfg: the config of a training; settings of its backbone that a user changed stay.
+        cfg: the config of a training; where a user changed settings of its backbone, other than the folder, it stays.
         before: the config of the model that the training goes on with or starts from, which it follows; or empty.
         on_cpu: whether one process trains on a CPU.
     """
     options = {name: OmegaConf.load(CONFIGS / "backbone" / f"{name}.yaml") for name in (_LONG, _SHORT)}
-    if OmegaConf.to_container(cfg.backbone) != OmegaConf.to_container(options[_LONG]):
+    given: Any = OmegaConf.to_container(cfg.backbone)
+    for option in options.values():
+        option.folder = given.get("folder")
+    if given != OmegaConf.to_container(options[_LONG]):
         return ""
     short = options[_SHORT]
     if model := before.get("model"):
