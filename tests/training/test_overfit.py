@@ -51,7 +51,6 @@ WHOLE_MAP = "head.decode=expectation"
 @pytest.mark.parametrize(
     ("words", "steps", "rate"),
     [
-        ("loss=heatmap_ce", 50, 0.02),
         ("loss=heatmap_kl", 50, 0.02),
         ("loss=heatmap_js", 50, 0.02),
         ("loss=heatmap_mse", 80, 0.02),
@@ -61,7 +60,6 @@ WHOLE_MAP = "head.decode=expectation"
         (f"loss=coordinate_huber {WHOLE_MAP}", 100, 0.01),
         (f"loss=coordinate_wing {WHOLE_MAP} backbone.stages=[2,3,4,5]", 250, 0.01),
         (f"loss=[coordinate_l2,variance] {WHOLE_MAP}", 120, 0.01),
-        (f"loss=[coordinate_l2,heatmap_js] {WHOLE_MAP}", 90, 0.01),
         ("loss=heatmap_ce head.learnable_temperature=true", 50, 0.01),
         ("head=simcc", 90, 0.01),
         ("head=channel_softmax", 80, 0.01),
