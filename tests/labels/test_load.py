@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,3 +159,11 @@ def test_crops_are_those_of_a_detector_where_it_found_the_subject(
     assert "1 of 3 subjects have no box in" in caplog.text and "1 of its 3 boxes are of no subject" in caplog.text
     with pytest.raises(ValueError, match=r"boxes.csv is for crops of single subjects; set data.mode=instance too"):
         LabelSource(labels, boxes=str(file))
+
+
+@pytest.mark.parametrize(
+    ("labels", "named"), [(None, "null"), ([], r"\[\]"), (3, "3"), (["a.csv", 3], r"\['a.csv', 3\]")]
+)
+def test_labels_that_name_no_file_are_refused(labels: Any, named: str) -> None:
+    with pytest.raises(ValueError, match=f"^data.labels={named}: give a label file or a project's folder"):
+        LabelSource(labels)

@@ -84,6 +84,10 @@ class LabelSource:
     cache_dir: str | Path | None = None
 
     def __post_init__(self) -> None:
+        sets = [self.labels] if isinstance(self.labels, str | Path) else self.labels
+        if not sets or not isinstance(sets, Sequence) or not all(isinstance(one, str | Path) for one in sets):
+            given = "null" if self.labels is None else self.labels
+            raise ValueError(f"data.labels={given}: give a label file or a project's folder, or a list of them")
         check_choice("data.mode", self.mode, ("image", "instance"))
         marks_of(self.missing)
         if self.boxes not in BOX_SOURCES and self.mode == "image":
