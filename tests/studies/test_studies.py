@@ -69,6 +69,8 @@ def test_files_of_a_cross_validation(folds: list[Trial], tmp_path: Path) -> None
     summary, together = cross_validation(folds, FACTS)
     text = write_cross_validation(tmp_path, summary, together, "mice")
     assert json.loads((tmp_path / "crossval.json").read_text()) == summary
+    shown = next(line for line in text.splitlines() if " epe " in line).replace(" ", "").split("|")[2:-1]
+    assert shown[0] == "epe" and {"ece", "coverage_90"} < {*shown} and len(shown) == len({*shown})
     again = Results.read(tmp_path / "predictions.csv")
     assert mean_error(again) == pytest.approx(summary["overall"]["epe"]["value"], rel=1e-12)
     rows = read_csv(tmp_path / "folds.csv")

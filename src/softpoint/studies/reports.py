@@ -175,8 +175,7 @@ def _variant_row(name: str, entry: Mapping[str, Any], shown: Sequence[str]) -> l
 def _shown(entries: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the metrics of tables that any of the entries has: EPE first, and those of the calibration last."""
     present = set().union(*entries)
-    brief = (name for name, column in COLUMNS.items() if column.brief)
-    return [name for name in (*brief, "ece", "coverage_90") if name in present]
+    return [name for name, column in COLUMNS.items() if name in present and (column.brief or name == "ece")]
 
 
 def _cells(metrics: Mapping[str, float], names: Sequence[str]) -> list[str]:
