@@ -22,7 +22,7 @@ def hardware() -> str:
     gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
     threads = torch.get_num_threads()
     used = f"{threads} thread{'s' * (threads > 1)}"
-    return f"{gpu}{processor()}, {cores()} CPU core{"s" * (cores() != 1)}, {used}, torch {torch.__version__}"
+    return f"{gpu}{processor()}, {cores()} CPU core{'s' * (cores() != 1)}, {used}, torch {torch.__version__}"
 
 
 def interval_text(entry: Mapping[str, Any], format_spec: str = ".2f") -> str:
