@@ -233,6 +233,15 @@ def test_a_study_that_goes_on_elsewhere_keeps_its_start(
     assert backbones(pretence) == [["backbone=efficientnet_lite0"]] * 3, done.err
 
 
+def test_a_study_takes_no_other_backbone_than_auto_chooses(
+    weights: Path, start: Callable, pretence: Pretence, tmp_path: Path
+) -> None:
+    words = ["data=mirror_mouse", "minutes=3", "data.size=[64,64]", f"output={tmp_path / 'out'}", "folds=2"]
+    assert start("crossval", *words, "backbone=small").code == 0
+    refused = start("crossval", *words)
+    assert refused.code == 1 and "holds a training run of another config, which differs in backbone" in refused.err
+
+
 def test_the_longest_training_of_a_study_decides_the_start_of_all(
     weights: Path, start: Callable, pretence: Pretence, tmp_path: Path
 ) -> None:

@@ -213,3 +213,8 @@ def test_a_keypoint_that_is_never_labeled_has_no_error(start: Callable, tmp_path
 def test_fast_dev_run_leaves_no_checkpoint(start: Callable, tmp_path: Path) -> None:
     ending = start("train", *tiny("trainer.fast_dev_run=true", f"hydra.run.dir={tmp_path / 'here'}"))
     assert ending.code == 0 and not list((tmp_path / "here").glob("**/*.ckpt"))
+
+
+def test_a_network_whose_checkpoints_could_not_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"window=2001 is more than 1025, the largest value accepted from a file"):
+        built(composed("train", tiny("head.window=2001"), tmp_path / "run"))

@@ -162,7 +162,8 @@ def test_crops_are_those_of_a_detector_where_it_found_the_subject(
 
 
 @pytest.mark.parametrize(
-    ("labels", "named"), [(None, "null"), ([], r"\[\]"), (3, "3"), (["a.csv", 3], r"\['a.csv', 3\]")]
+    ("labels", "named"),
+    [(None, "null"), ("", ""), ([""], r"\[''\]"), ([], r"\[\]"), (3, "3"), (["a.csv", 3], r"\['a.csv', 3\]")],
 )
 def test_labels_that_name_no_file_are_refused(labels: Any, named: str) -> None:
     with pytest.raises(ValueError, match=f"^data.labels={named}: give a label file or a project's folder"):

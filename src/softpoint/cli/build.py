@@ -30,6 +30,7 @@ def build(
     import pytorch_lightning as pl
     from hydra.utils import instantiate
 
+    from softpoint.inference.build_model import check_numbers
     from softpoint.memory import keep_freed_memory
     from softpoint.training.checks import check_batches, leave_out_validation
     from softpoint.training.initial_model import start_from
@@ -44,6 +45,7 @@ def build(
     decisions.backbone(cfg, before or (initial.config if initial else {}), trainer)
     make_module = instantiate(cfg.module, _partial_=True)
     _prepare_trainer(trainer)
+    check_numbers(OmegaConf.to_container(decisions.config.model, resolve=True))  # its checkpoints could not be read
     _check_network(make_module.keywords["net"], data, trainer)
     data.trainer = trainer  # processes that train together share what one of them prepares
     with _refused_labels_explained():

@@ -17,7 +17,7 @@ from softpoint.paths import exclusive_lock
 _log = logging.getLogger(__name__)
 
 # What backbone=auto stands for, in a long training and in a short one.
-_LONG, _SHORT = "efficientnet_lite0", "movenet_lightning"
+STARTS = _LONG, _SHORT = "efficientnet_lite0", "movenet_lightning"
 # Minutes of one core up to which a training is short: docs/results.md has three minutes and twelve.
 _SHORT_MINUTES = 6.0
 _NO_WEIGHTS = {"pretrained": False, "weights": None}
@@ -79,7 +79,7 @@ def choose_backbone(cfg: DictConfig, before: Mapping[str, Any], on_cpu: bool) ->
 def backbone_words(cfg: DictConfig, before: Mapping[str, Any]) -> list[str]:
     """Return the override that names what backbone=auto stands for in a training on this machine, and say it; or none.
 
-    `cfg` has Hydra's own keys, and `before` is as in `choose_backbone`.
+    `cfg` has Hydra's own keys, and `before` is as in `choose_backbone`, which may download weights.
     """
     if not is_open(cfg):
         return []

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.first_weights import backbone_words, is_open
+from softpoint.cli.first_weights import STARTS, backbone_words, is_open
+from softpoint.cli.run_folder import AUTO
 from softpoint.cli.study import carried_out, check_failures, composed, kind_of
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def _minutes(cfg: DictConfig) -> float:
 
 
 def _backbone_before(trial: Trial) -> list[str]:
-    """Return the override that names the backbone of a trial that has begun, or none."""
+    """Return the override that names the backbone of a trial that has begun, one that backbone=auto may be, or none."""
     path = trial.folder / ".hydra" / "hydra.yaml"
     stored = OmegaConf.load(path) if trial.begun and path.is_file() else OmegaConf.create()
     name = OmegaConf.select(stored, "hydra.runtime.choices.backbone")
-    return [f"backbone={name}"] if name else []
+    return [f"backbone={name}"] if name in (AUTO, *STARTS) else []

@@ -41,6 +41,22 @@ def build_model(model: Any, num_keypoints: int, trust: Sequence[str] = ()) -> Ne
     return net
 
 
+def check_numbers(node: Any, key: str = "") -> None:
+    """Raise ValueError for a number in a network's config that `build_model` would not accept from a checkpoint."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            check_numbers(value, name)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            check_numbers(value, key)
+    _check_number(node, key)
+
+
+def _check_number(node: Any, key: str) -> None:
+    if isinstance(node, int | float) and not abs(node) <= (most := MAX_ARGUMENTS.get(key, MAX_NUMBER)):
+        raise ValueError(f"{key}={node} is more than {most}, the largest value accepted from a file")
+
+
 def describe_model(net: Any) -> dict[str, Any] | None:
     """Return the config from which `build_model` builds what `net` builds: a class, or a partial of classes and values.
 
@@ -110,8 +126,7 @@ def _instantiate(node: Any, trust: Sequence[str], key: str = "", depth: int = 0)
         return partial(layer, **arguments) if node.get("_partial_") else layer(**arguments)
     if isinstance(node, list | tuple):
         return [_instantiate(value, trust, key, depth + 1) for value in node]
-    if isinstance(node, int | float) and not abs(node) <= (most := MAX_ARGUMENTS.get(key, MAX_NUMBER)):
-        raise ValueError(f"{key}={node} is more than {most}, the largest value accepted from a file")
+    _check_number(node, key)
     return node
 
 

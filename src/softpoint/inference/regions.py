@@ -76,5 +76,5 @@ def check_map(head: nn.Module, key: str) -> None:
     if not getattr(head, "trains_map", False):
         raise ValueError(
             f"{key}: {type(head).__name__} trains no heatmap, of which such a set consists; train with"
-            f" head=soft_argmax or head=channel_softmax, or leave that out: any head has ellipses"
+            f" head=soft_argmax, multi_scale or channel_softmax, or leave that out: any head has ellipses"
         )

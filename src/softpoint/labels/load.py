@@ -85,7 +85,11 @@ class LabelSource:
 
     def __post_init__(self) -> None:
         sets = [self.labels] if isinstance(self.labels, str | Path) else self.labels
-        if not sets or not isinstance(sets, Sequence) or not all(isinstance(one, str | Path) for one in sets):
+        if (
+            not sets
+            or not isinstance(sets, Sequence)
+            or not all(isinstance(one, str | Path) and str(one) for one in sets)
+        ):
             given = "null" if self.labels is None else self.labels
             raise ValueError(f"data.labels={given}: give a label file or a project's folder, or a list of them")
         check_choice("data.mode", self.mode, ("image", "instance"))

@@ -140,7 +140,7 @@ def test_int8_leaves_the_first_and_the_last_convolution_alone(make, tmp_path: Pa
     onnx = pytest.importorskip("onnx")
     images = random_images((64, 96), 6, fixed=True)
     options = ExportOptions(precision="int8", calibration=images, size=(64, 96), batch=1)
-    exported(make(SHORT, "model=baseline"), tmp_path / "low.onnx", options)
+    exported(make(SHORT), tmp_path / "low.onnx", options)
     assert load(tmp_path / "low.onnx").metadata["precision"] == "int8"
     graph = onnx.load(tmp_path / "low.onnx").graph
     makers = {output: node.op_type for node in graph.node for output in node.output}

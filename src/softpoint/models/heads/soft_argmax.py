@@ -20,7 +20,8 @@ class SoftArgmaxHead(Head):
     """One logit map per keypoint, read by spatial softmax and soft-argmax.
 
     With several `scales` the map is a sum from the top down: features averaged over squares of so many cells give
-    logits of their own, which are enlarged and added to those of the next finer scale. So the heatmap is the product of
+    logits of their own, which are enlarged and added to those of the next finer scale; a square that the border cuts is
+    the mean of the finer scale's squares there. So the heatmap is the product of
     one softmax per scale, an idea of arXiv:2606.15232. The weights of coarse scales start at 0 and draw no random
     number, so that a seed starts as with the finest scale alone.
 
@@ -54,11 +55,12 @@ class SoftArgmaxHead(Head):
     ) -> None:
         super().__init__(in_channels, num_keypoints, stride, decode, window)
         check_temperature(temperature)
-        steps = [*pairwise(scales)]
-        whole = [*scales][:1] == [1] and all(type(scale) is int for scale in scales)
+        whole = isinstance(scales, Sequence) and scales[:1] in ([1], (1,)) and all(type(one) is int for one in scales)
+        steps = [*pairwise(scales)] if whole else []
         if not whole or any(coarse <= fine or coarse % fine for fine, coarse in steps):
+            shown = [*scales] if isinstance(scales, Sequence) else scales
             raise ValueError(
-                f"head.scales must begin with 1, each a multiple of the one before, as [1,2,4], got {[*scales]}"
+                f"head.scales must begin with 1, each a multiple of the one before, as [1,2,4], got {shown}"
             )
         self.logits = nn.Conv2d(in_channels, num_keypoints, 1)
         self.factors = [coarse // fine for fine, coarse in steps]
