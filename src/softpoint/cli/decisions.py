@@ -102,7 +102,7 @@ class Decisions:
         return OmegaConf.to_container(OmegaConf.merge(self.config, settled), resolve=True)
 
     def _note(self, line: str) -> None:
-        self.notes += [line.rstrip("\n")] if line else []
+        self.notes += [line] if line else []
 
 
 def _input_of(model: DictConfig, data: Any) -> dict[str, Any]:

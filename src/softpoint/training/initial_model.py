@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from softpoint.inference.build_model import IGNORED_ARGUMENTS
 from softpoint.inference.checkpoint import Content, read_content, trained_images
 from softpoint.inference.run_record import one_line
 from softpoint.labels.skeleton import MAX_KEYPOINTS
@@ -253,11 +254,10 @@ def keep_start(backbone: Any, record: Mapping[str, Any]) -> None:
 
 def architecture(model: Any) -> dict[str, Any]:
     """Return the config of a network without what concerns its first weights."""
-    leaves = {"weights", "pretrained", "folder"}
     if not isinstance(model, Mapping):
         return {}
     return {
         str(key): architecture(value) if isinstance(value, Mapping) else value
         for key, value in model.items()
-        if key not in leaves
+        if key not in IGNORED_ARGUMENTS
     }

@@ -21,9 +21,9 @@ class SoftArgmaxHead(Head):
 
     With several `scales` the map is a sum from the top down: features averaged over squares of so many cells give
     logits of their own, which are enlarged and added to those of the next finer scale; a square that the border cuts is
-    the mean of the finer scale's squares there. So the heatmap is the product of
-    one softmax per scale, an idea of arXiv:2606.15232. The weights of coarse scales start at 0 and draw no random
-    number, so that a seed starts as with the finest scale alone.
+    the mean of the finer scale's squares there. So the heatmap is the product of one softmax per scale, an idea of
+    arXiv:2606.15232. The weights of coarse scales start at 0 and draw no random number, so that a seed starts as with
+    the finest scale alone.
 
     Args:
         in_channels, stride: of the features.
