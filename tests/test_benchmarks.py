@@ -170,6 +170,48 @@ def test_exports_are_timed_beside_torch(capsys: pytest.CaptureFixture[str]) -> N
         assert name in out, name
 
 
+def test_options_of_a_benchmark_are_checked() -> None:
+    options = import_module("measure").Options
+    assert options.of(["threads=2", "loss.a=b"]).overrides == ("loss.a=b",)
+    for word, message in {
+        "threads=0": "threads must be a number of at least 1, got 0",
+        "sizes=ful": "sizes=ful is unknown; did you mean 'full'",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            options.of([word])
+    with pytest.raises(ValueError, match="'op' is no kind of benchmark; did you mean 'ops'"):
+        import_module("run").main(["op"])
+
+
+def test_ratios_compare_each_round_with_the_first_of_the_same_size() -> None:
+    measure = import_module("measure")
+    rows = [measure.Row("w", size, 1, by, [t, 2 * t], [9, 9]) for size in "st" for by, t in (("a", 1), ("b", 3))]
+    assert [values for _, values in measure.ratios(rows, "cpu")] == [[1, 1], [3, 3]] * 2
+    assert "| b | 3 (3 to 3) | 3 (3 to 3) |" in measure.tables(rows, "cpu")
+
+
+def test_bytes_that_live_at_one_time_are_counted() -> None:
+    def work() -> torch.Tensor:
+        first = torch.zeros(1000) + 1  # two of 4000 bytes
+        del first
+        return torch.zeros(500)
+
+    assert 8000 <= import_module("measure").extra_bytes(work, "cpu") < 8100  # and scalars
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_operations_of_all_libraries_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("kornia", "dsntnn"):
+        pytest.importorskip(name, reason='needs the extra: pip install "softpoint[bench]"')
+    ops, options = import_module("ops"), import_module("measure").Options(rounds=1)
+    monkeypatch.setattr(ops, "step_rows", lambda options: [])
+    rows = ops.rows(options, ((2, 3, 12, 16),), (8,))
+    assert {row.by for row in rows} >= {"softpoint", "kornia", "dsntnn", "plain PyTorch"}
+    for row in rows:
+        if not row.swept and "reverse" not in row.by and "error of values" in row.more:
+            assert max(row.more["error of values"], row.more["error of gradients"]) < 1e-4, row
+
+
 def test_equal_values_of_two_runs_have_the_same_bits() -> None:
     same, nan, zero = import_module("run_differences").same, torch.tensor([float("nan"), 1.0]), torch.tensor(0.0)
     assert same(nan, nan.clone()) and same(zero, zero.clone()) and same(float("nan"), float("nan")) and same("a", "a")
