@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -45,7 +44,7 @@ def gaussian_axis(
         raise ValueError(f"std must be positive, got {std}")
     dtype = as_floating(mean).dtype
     mean = widen(as_floating(mean))[..., None]
-    std = torch.as_tensor(std, device=mean.device, dtype=mean.dtype)[..., None]
+    std = std.to(mean)[..., None] if isinstance(std, Tensor) else std  # a number would be copied to the device
     cells = axis_positions(length, normalized, mean)
     # A softmax normalizes without overflow, however far a mean is.
     return (-0.5 * ((cells - mean) / std) ** 2).softmax(-1).to(dtype)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -14,6 +15,7 @@ from pytorch_lightning import callbacks
 from pytorch_lightning.callbacks import Callback, Timer, WeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from softpoint.inference.safe_load import read_torch_file
 
@@ -34,8 +36,10 @@ class ExponentialAverage(WeightAveraging):
     def __init__(self, decay: float) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"callbacks.ema.decay must be in [0, 1), got {decay}")
-        super().__init__(multi_avg_fn=self._average)
+        super().__init__()
         self.decay = decay
+        self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []  # of each type, the averages and the present values
+        self._steps = 0  # that are averaged
 
     @property
     def module(self) -> Any:
@@ -43,22 +47,33 @@ class ExponentialAverage(WeightAveraging):
         assert self._average_model is not None
         return self._average_model.module
 
-    def _average(self, average: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
-        if not average[0].is_floating_point():  # counters, such as batches seen
-            torch._foreach_copy_(average, current)
-            return
-        # On the device throughout: reading `steps` would make every step wait for it.
-        steps = torch.as_tensor(steps, dtype=torch.float32)
-        keep = ((1 + steps) / (10 + steps)).clamp_max(self.decay)
-        change = torch._foreach_sub(current, average)
-        torch._foreach_mul_(change, (1 - keep).to(average[0].dtype))
-        torch._foreach_add_(average, change)
-
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Made before the module moved, the average would else cost every step a copy across.
-        if self._average_model is not None:
-            self._average_model.to(pl_module.device)
+        average = cast(AveragedModel, self._average_model).to(pl_module.device)
+        self._steps = int(average.n_averaged)  # which a step could only read by waiting for the device
+        by_type: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        tensors = (chain(module.parameters(), module.buffers()) for module in (self.module, pl_module))
+        for mean, present in zip(*tensors, strict=True):
+            for pair, tensor in zip(by_type.setdefault(mean.dtype, ([], [])), (mean, present), strict=True):
+                pair.append(tensor.detach())
+        self._pairs = [*by_type.values()]
         super().on_train_start(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step > self._latest_update_step:
+            self._update()
+            self._latest_update_step = trainer.global_step
+
+    def _update(self) -> None:
+        """Move the average by a step, in a few operations and without a wait for the device."""
+        keep = min(self.decay, (1 + self._steps) / (10 + self._steps)) if self._steps else 0.0
+        for average, present in self._pairs:
+            if average[0].is_floating_point():
+                torch._foreach_lerp_(average, present, 1 - keep)
+            else:  # counters, such as batches seen
+                torch._foreach_copy_(average, present)
+        self._steps += 1
+        cast(AveragedModel, self._average_model).n_averaged += 1
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

@@ -151,6 +151,8 @@ class KeypointModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = slow_backbone(self.optimizer(parameter_groups(self.net)), self.backbone_rate)
+        # A fused one would unscale gradients of float16 itself, after they are clipped and found to be finite.
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         schedule = self.scheduler(optimizer, progress=self.progress)
         check_followed(schedule, bool(self.trainer.limit_val_batches))
         return {"optimizer": optimizer, "lr_scheduler": schedule}

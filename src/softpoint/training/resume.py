@@ -156,6 +156,7 @@ class Resume(Callback):
                 continue
             for group, made in zip(optimizer.param_groups, self._groups, strict=True):
                 group[name] = made[name]
+            optimizer.load_state_dict(optimizer.state_dict())  # a fused one has its count of steps on the device
         for _, name in self._of("scheduler"):
             if name in self._schedule:
                 setattr(scheduler, name, self._schedule[name])

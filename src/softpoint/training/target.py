@@ -47,8 +47,9 @@ class Target:
         >>> target.mask.tolist(), target.states.tolist(), target.points[0, 0].tolist()
         ([[True, False, False]], [[2, 0, -1]], [0.625, 0.625])
         """
-        limit = keypoints.new_tensor([size[1] - 0.5, size[0] - 0.5])
-        inside = ((keypoints >= -0.5) & (keypoints <= limit)).all(-1)
+        x, y = keypoints.unbind(-1)
+        # With numbers: a tensor of them would make a GPU wait for its copy.
+        inside = (x >= -0.5) & (y >= -0.5) & (x <= size[1] - 0.5) & (y <= size[0] - 0.5)
         labeled = visibility > 0
         mask, absent = inside & labeled, (visibility == ABSENT) | (labeled & ~inside)
         # An unlabeled point may hold anything, NaN included: it must not even enter the arithmetic.
