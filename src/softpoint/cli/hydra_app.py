@@ -23,6 +23,7 @@ from softpoint.cli import run_folder
 from softpoint.cli.command_help import command_help, first_settings, list_options
 from softpoint.cli.command_line import CONFIGS, CommandLine, is_override, key_of
 from softpoint.cli.hydra_errors import check_config_folders, check_flags, check_keys, check_renamed, leave
+from softpoint.cli.imports import import_quickly
 from softpoint.suggest import quoted
 
 # Keys whose value is a path or a name, of every command and of single ones.
@@ -105,6 +106,7 @@ def launch(command: str, words: Sequence[str]) -> Any:
             check_flags(cfg, line)
             if cfg.get("device") == "auto":
                 cfg.device = _best_device()
+            import_quickly(getattr(module, "LIBRARIES", ()))
             results.append(module.main(cfg))
             return results[-1]
         except Exception as error:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from softpoint.inference import Checkpoint, Predictor
     from softpoint.inference.batch.sources import Boxes, Source
 
+LIBRARIES = ("softpoint.inference",)
 _TABLES = (
     *("predictions.csv", "confidence.csv", "millimeters.csv", "regions.csv", "heatmap_sets.json"),
     *("job.json", "labeled.mp4"),

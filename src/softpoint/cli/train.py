@@ -22,6 +22,9 @@ from softpoint.cli.stored_run import absolute, keep_words, own_words, stored_wor
 from softpoint.cli.trainer import quiet_lightning
 from softpoint.cli.trust import own_packages
 
+# What it needs of all that takes seconds to import.
+LIBRARIES = ("pytorch_lightning", "softpoint.training", "softpoint.training.dashboard")
+
 if TYPE_CHECKING:
     from softpoint.evaluation import Results
     from softpoint.training.best import Best

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from softpoint.evaluation.intervals import OKS
 from softpoint.evaluation.results import Results
@@ -171,7 +171,7 @@ def _assigned(model: Results, predicted: Results, found: dict[str, str]) -> dict
             apart = np.linalg.norm(model.truth[own][:, None] - predicted.keypoints[others][None], axis=-1)
             shared = np.isfinite(apart)
             mean = np.where(shared, apart, 0).sum(-1) / shared.sum(-1).clip(1)
-            rows, columns = linear_sum_assignment(np.where(shared.any(-1), mean, _FAR))
+            rows, columns = scipy.optimize.linear_sum_assignment(np.where(shared.any(-1), mean, _FAR))
             pairs |= {own[i]: others[j] for i, j in zip(rows, columns, strict=True)}
     return pairs
 

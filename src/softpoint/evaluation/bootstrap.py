@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 LEVEL = 0.95
 MIN_UNITS = 6
@@ -92,7 +92,7 @@ def interval(draws: np.ndarray, units: int) -> tuple[float, float] | None:
     finite = draws[np.isfinite(draws)]
     if not len(finite) or units < MIN_UNITS:
         return None
-    beyond = stats.norm.sf(stats.t.ppf((1 + LEVEL) / 2, units - 1) * np.sqrt(units / (units - 1)))
+    beyond = scipy.stats.norm.sf(scipy.stats.t.ppf((1 + LEVEL) / 2, units - 1) * np.sqrt(units / (units - 1)))
     low, high = np.quantile(finite, [beyond, 1 - beyond])
     return float(low), float(high)
 
@@ -114,7 +114,7 @@ def ratio_interval(totals: np.ndarray, points: np.ndarray, unit: np.ndarray) -> 
     if units < 2:
         return -np.inf, np.inf
     deviation = float(np.sqrt(units / (units - 1) * np.square(sums - mean * counts).sum())) / float(counts.sum())
-    half = float(stats.t.ppf((1 + LEVEL) / 2, units - 1)) * deviation
+    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, units - 1)) * deviation
     return mean - half, mean + half
 
 
@@ -129,7 +129,7 @@ def probability_above(draws: np.ndarray, units: int) -> float:
     """
     finite = draws[np.isfinite(draws)]
     share = (finite > 0).mean() + (finite == 0).mean() / 2
-    return float(stats.t.cdf(stats.norm.ppf(share) * np.sqrt((units - 1) / units), units - 1))
+    return float(scipy.stats.t.cdf(scipy.stats.norm.ppf(share) * np.sqrt((units - 1) / units), units - 1))
 
 
 def _weighted_quantile(ranked: np.ndarray, weights: np.ndarray, share: float) -> np.ndarray:

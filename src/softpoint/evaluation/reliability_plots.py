@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import binomtest
 
 from softpoint.evaluation.results import Results
 from softpoint.metrics.calibration import (
@@ -149,7 +149,7 @@ def _unit_square(axes: Axes) -> None:
 
 def _wilson(rate: float, count: int) -> np.ndarray:
     """Return the lengths (2, 1) of the bars of Wilson's 95 % interval of a rate."""
-    ends = binomtest(round(rate * count), count).proportion_ci(method="wilson")
+    ends = scipy.stats.binomtest(round(rate * count), count).proportion_ci(method="wilson")
     return np.abs(np.array([*ends]) - rate)[:, None]
 
 

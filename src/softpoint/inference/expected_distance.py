@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.special import ellipe
+import scipy
 
 from softpoint.layers.calibration import TAIL
 
@@ -24,7 +24,7 @@ def expected_distance(scale: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     xx, xy, yy = covariance[..., 0, 0], covariance[..., 0, 1], covariance[..., 1, 1]
     middle, half = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
     long, short = middle + half, (middle - half).clip(1e-12)
-    gaussian = np.sqrt(2 / np.pi * np.sqrt(long / short)) * ellipe(1 - short / long)
+    gaussian = np.sqrt(2 / np.pi * np.sqrt(long / short)) * scipy.special.ellipe(1 - short / long)
     heavier = math.sqrt(TAIL / 2) * math.gamma((TAIL - 1) / 2) / math.gamma(TAIL / 2)
     return np.asarray(scale * heavier * gaussian)
 

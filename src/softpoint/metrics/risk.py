@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 # Confidences at which a sequence of tests starts, and the step down to the next: chosen before any data was seen.
 STARTS = (0.98, 0.9, 0.76, 0.5)
@@ -62,7 +62,7 @@ def p_value(accepted: np.ndarray, wrong: np.ndarray, unit: np.ndarray, rate: flo
     if not accepted.any():
         return 1.0
     if len(np.unique(unit)) == len(unit):  # single points: the exact test of a rate (Clopper and Pearson, 1934)
-        return float(stats.binom.cdf((accepted & wrong).sum(), accepted.sum(), rate))
+        return float(scipy.stats.binom.cdf((accepted & wrong).sum(), accepted.sum(), rate))
     shares = _unit_means(np.stack((accepted, accepted & wrong)), unit)
     return _bet(shares[1] + rate * (1 - shares[0]), rate)
 

@@ -7,9 +7,9 @@ curves (ROC and precision-recall) within each keypoint, so that a constant predi
 from __future__ import annotations
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Float, Integer
-from scipy.stats import rankdata
 from torch import Tensor
 
 from softpoint.metrics.functional import Points
@@ -73,14 +73,14 @@ def _balanced_accuracy(probability: np.ndarray, states: np.ndarray) -> float:
 def _auroc(values: np.ndarray, positive: np.ndarray) -> float:
     """The fraction of pairs in which the positive has the larger value, equal ones counting half."""
     count = positive.sum()
-    above = rankdata(values)[positive].sum() - count * (count + 1) / 2
+    above = scipy.stats.rankdata(values)[positive].sum() - count * (count + 1) / 2
     return float(above / (count * (len(values) - count)))
 
 
 def _average_precision(values: np.ndarray, positive: np.ndarray) -> float:
     """Mean over the positives of the share of positives among the values that are at least as large."""
-    above = rankdata(-values, "max")[positive]
-    return float((rankdata(-values[positive], "max") / above).mean())
+    above = scipy.stats.rankdata(-values, "max")[positive]
+    return float((scipy.stats.rankdata(-values[positive], "max") / above).mean())
 
 
 _AREAS = {"auroc": _auroc, "ap": _average_precision}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from softpoint.evaluation.results import Results
 from softpoint.layers.calibration import TAIL
@@ -100,7 +100,7 @@ def _exchanged(surprise: np.ndarray, labeled: np.ndarray, row: int) -> list[Susp
     if (own[labeled] > LEAST).sum() < 2:
         return []
     place = np.arange(len(surprise))
-    rows, columns = linear_sum_assignment(surprise[np.ix_(labeled, labeled)])
+    rows, columns = scipy.optimize.linear_sum_assignment(surprise[np.ix_(labeled, labeled)])
     place[labeled[rows]] = labeled[columns]
     moved: list[int] = []
     saved = 0.0
