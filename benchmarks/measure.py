@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from itertools import cycle, groupby
+from itertools import count, cycle, groupby
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -16,6 +16,7 @@ import torch
 from matplotlib.figure import Figure
 
 from softpoint.studies.markdown import hardware
+from softpoint.studies.timing import Work
 from softpoint.suggest import did_you_mean
 from softpoint.tables import markdown_table
 from softpoint.viz.figures import COLORS, new_figure, number_log_axis, styled
@@ -75,6 +76,7 @@ class Row:
         items: images of a call, where images per second are of interest.
         swept: whether it is for the plot alone.
         more: other facts by their heading.
+        by_wall: whether processes share the work, whose CPU time is not that of this one.
     """
 
     work: str
@@ -86,6 +88,11 @@ class Row:
     items: int = 0
     swept: bool = False
     more: dict[str, float] = field(default_factory=dict)
+    by_wall: bool = False
+
+    def seconds(self, clock: Clock) -> list[float]:
+        """Return the seconds of a call in each round, by the wall's clock where no other counts."""
+        return self.wall if self.by_wall else getattr(self, clock)
 
 
 def measure(
@@ -122,6 +129,12 @@ def _wait(options: Options) -> None:
         torch.cuda.synchronize()
 
 
+def counted(work: Work) -> Call:
+    """Return a call of work that takes a number, with another number in each call."""
+    numbers = count()
+    return lambda: work(next(numbers))
+
+
 def extra_bytes(call: Call, device: str) -> int:
     """Return the largest number of bytes of tensors that live at one time within a call, beside those from before.
 
@@ -150,7 +163,7 @@ def ratios(rows: Sequence[Row], clock: Clock) -> Iterator[tuple[Row, list[float]
     for _, same in groupby(rows, key=lambda row: (row.work, row.size)):
         first, *others = same
         for row in (first, *others):
-            yield row, [a / b for a, b in zip(getattr(row, clock), getattr(first, clock), strict=True)]
+            yield row, [a / b for a, b in zip(row.seconds(clock), first.seconds(clock), strict=True)]
 
 
 def tables(rows: Sequence[Row], clock: Clock) -> str:
@@ -171,14 +184,14 @@ def tables(rows: Sequence[Row], clock: Clock) -> str:
             facts = {h: [row.more[h] for row, _ in found if row.by == by and h in row.more] for h in headings}
             shown = [f"{max(values):.2g}" if values else "" for values in facts.values()]
             lines.append([by, *(cells.get(size, "") for size in sizes), *shown])
-        title = f"{work}, {'CPU' if clock == 'cpu' else 'wall'} time"
+        title = f"{work}, {'wall' if clock == 'wall' or found[0][0].by_wall else 'CPU'} time"
         parts.append(markdown_table([title, *sizes, *headings], lines))
     return "\n\n".join(parts)
 
 
 def absolute(row: Row, clock: Clock) -> str:
     """Return the median time of a call in milliseconds, or its images per second, with the ends of the rounds."""
-    seconds = getattr(row, clock)
+    seconds = row.seconds(clock)
     if row.items:
         return f"{spread([row.items / one for one in seconds])} images/s"
     return f"{spread([1000 * one for one in seconds])} ms"
@@ -204,7 +217,7 @@ def plot(rows: Sequence[Row], clock: Clock, label: str) -> Figure:
     figure, panels = new_figure(columns, (4.2 * columns, 3.4 * lines), lines)
     for axes, (work, same) in zip(panels, works.items(), strict=False):
         for by, color in zip(dict.fromkeys(row.by for row in same), cycle(COLORS)):
-            points = [(row.x, 1000 * median(getattr(row, clock))) for row in same if row.by == by]
+            points = [(row.x, 1000 * median(row.seconds(clock))) for row in same if row.by == by]
             axes.plot(*zip(*sorted(points), strict=True), marker="o", color=color, label=by)
         axes.set(
             title=work, xscale="log", yscale="log", xlabel=label, ylabel=f"{clock} time (ms)".replace("cpu", "CPU")

@@ -1,56 +1,48 @@
-"""Images per second of painting scenes on one core, and of training steps of the networks.
-
-python benchmarks/networks.py backbone=resnet18 data.size=256 data.batch_size=8 --rounds 7
-"""
+"""Painting of scenes, and training steps of a network with each attention, by the side of the input."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from hydra.utils import instantiate
 
-from report import RatesTable, composed, parser, print_machine
-from softpoint.studies.timing import Work
+from measure import Call, Options, Row, counted, measure
+from report import composed
 from softpoint.training import keypoint_loss
 from softpoint.training.step_time import random_batch, training_step
 
 NUM_KEYPOINTS = 10
+SIDES = {"quick": (128, 256), "full": (96, 128, 192, 256, 384)}
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Print a table of the scenes, and of a training step with each attention."""
-    options = parser(__doc__).parse_intermixed_args(arguments)
-    print_machine()
-    table = RatesTable(options.rounds, options.calls)
-    scenes: dict[str, Work] = {}
-    for name in ("shapes", "figure"):
-        painter = instantiate(composed(f"scene={name}", *options.overrides).scene)
-        for size in (128, 256):
-            scenes[f"{name} {size}x{size}"] = partial(paint, painter, size)
-    table.measure("paint", scenes)
-    steps, size = {}, 1
-    for name in ("baseline", "cbam_spatial", "dsa"):
-        cfg = composed(f"model={name}", *options.overrides)
-        net, size = instantiate(cfg.model)(num_keypoints=NUM_KEYPOINTS), cfg.data.batch_size
-        step = training_step(net, keypoint_loss(instantiate(cfg.loss)), instantiate(cfg.optimizer)(net.parameters()))
-        steps[name] = partial(train, step, random_batch((cfg.data.size, cfg.data.size), size, NUM_KEYPOINTS))
-    table.measure(f"train, batch of {size}", steps, size, calls=1)
-    table.print()
+def rows(options: Options, sides: tuple[int, ...] | None = None) -> list[Row]:
+    """Return the rows of the scenes, and of a step with each attention."""
+    sides = sides or SIDES[options.sizes]
+    painters = {name: instantiate(composed(f"scene={name}", *options.overrides).scene) for name in ("shapes", "figure")}
+    found: list[Row] = []
+    for side in sides:
+        scenes = {name: counted(partial(paint, painter, side)) for name, painter in painters.items()}
+        found += measure("paint a scene", f"{side}x{side}", side, scenes, options, 1)
+    for side in sides:
+        steps, size = {}, 1
+        for name in ("baseline", "cbam_spatial", "dsa"):
+            cfg = composed(f"model={name}", *options.overrides)
+            size, steps[name] = cfg.data.batch_size, training(cfg, side, options.device)
+        found += measure(f"training step, batch of {size}", f"{side}x{side}", side, steps, options, size)
+    return found
 
 
-def paint(painter: Any, size: int, i: int) -> None:
+def paint(painter: Any, side: int, i: int) -> None:
     """Draw one scene."""
-    painter.draw(np.random.default_rng(i), (size, size))
+    painter.draw(np.random.default_rng(i), (side, side))
 
 
-def train(step: Any, batch: Any, i: int) -> None:
-    """Make one step."""
-    step(batch)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def training(cfg: Any, side: int, device: str) -> Call:
+    """Return a step of the network of a composed config on a batch that is ready."""
+    net = instantiate(cfg.model)(num_keypoints=NUM_KEYPOINTS).to(device)
+    loss = keypoint_loss(instantiate(cfg.loss)).to(device)
+    step = training_step(net, loss, instantiate(cfg.optimizer)(net.parameters()))
+    batch = random_batch((side, side), cfg.data.batch_size, NUM_KEYPOINTS)
+    return partial(step, {key: value.to(device) for key, value in batch.items()})

@@ -1,9 +1,9 @@
-"""Shared parts of the benchmarks: their command lines, configs composed as for a training, and a table of rates."""
+"""Shared parts of the benchmarks: their command lines, configs composed as for a training, and wide tables."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median
 
 import cv2
@@ -15,7 +15,6 @@ from rich.table import Table
 
 from softpoint.cli.command_line import CONFIGS
 from softpoint.machine import cores, processor
-from softpoint.studies.timing import Work, rates_in_turns
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -41,27 +40,6 @@ def print_machine() -> None:
     cv2.setNumThreads(0)
     torch.manual_seed(0)
     print(f"{processor()}, {cores()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}")
-
-
-class RatesTable:
-    """A table of images per second, whose rows are measured as they are added."""
-
-    def __init__(self, rounds: int, calls: int) -> None:
-        self.rounds, self.calls = rounds, calls
-        self.table = Table("work", "by", "images/s", "slowest to fastest", "speed, first = 1")
-
-    def measure(self, name: str, work: Mapping[str, Work], images: int = 1, calls: int | None = None) -> None:
-        """Add a row for each piece of `work`, timed in turns; one call of it makes so many `images`."""
-        rates = rates_in_turns(work, self.rounds, calls or self.calls)
-        first = next(iter(rates.values()))
-        for by, values in rates.items():
-            ratios = [value / one for value, one in zip(values, first, strict=True)]
-            self.table.add_row(name, by, *spread([images * value for value in values]), f"{median(ratios):.2f}")
-            name = ""
-
-    def print(self) -> None:
-        """Print all rows."""
-        print_wide(self.table)
 
 
 def print_wide(table: Table) -> None:

@@ -29,6 +29,14 @@ from softpoint.viz.figures import write_figure
 # By kind: its module, the axis of its plot, and what it measures.
 KINDS = {
     "ops": ("ops", "cells of a side", "soft-argmax, losses of heatmaps and decoding, forward and backward"),
+    "attention": ("attention", "elements", "Dynamic Spatial Attention beside the same mathematics written plainly"),
+    "data": (
+        "dataloader",
+        "pixels",
+        "decoding, augmenting, collating, and the share of a training's speed that is left",
+    ),
+    "train": ("networks", "pixels of a side", "painting of scenes, and training steps with each attention"),
+    "export": ("exports", "pixels of the input", "whole images through torch and through exported files"),
 }
 
 

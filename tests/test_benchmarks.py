@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -43,6 +44,11 @@ def start(name: str, *arguments: str) -> None:
     threads = torch.get_num_threads()
     import_module(name).main(arguments)
     torch.set_num_threads(threads)
+
+
+def table(name: str, *overrides: str, **arguments: Any) -> Any:
+    options = import_module("measure").Options(rounds=1, overrides=(*TINY[2:], *overrides))
+    return import_module(name).rows(options, **arguments)
 
 
 @pytest.fixture
@@ -98,17 +104,18 @@ def test_every_pipeline_makes_an_input(paths: list[Path]) -> None:
         import_module("augmentation_baselines").augmenters(images, points, 32, Augment(hue=0.1))
 
 
-def test_data_is_timed_by_stage_and_by_what_training_keeps(capsys: pytest.CaptureFixture[str]) -> None:
-    start("dataloader", *TINY, "data.size=32", "--count=2", "--train=20", "--workers", "0")
-    out = capsys.readouterr().out
-    for name in ("decode", "augment", "collate", "plain OpenCV", "% of the speed", "none", "ram", "disk", "device"):
-        assert name in out, name
+def test_data_is_timed_by_stage_and_by_what_training_keeps() -> None:
+    rows = table("dataloader", "data.size=32", count=2, trained=20)
+    assert {row.work.split()[0] for row in rows} == {"decode", "augment", "collate", "training"}
+    assert {row.by for row in rows} >= {"softpoint", "plain OpenCV", "albumentations", "torchvision", "a ready batch"}
+    assert {row.size.split(",")[0] for row in rows if row.work == "training"} == {
+        "data.cache=none", "data.cache=ram", "data.cache=disk", "data.device_cache=true"
+    }  # fmt: skip
 
 
-def test_images_of_the_user_are_timed(paths: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
-    start("dataloader", *TINY, "data.size=32", f"--images={paths[0].parent}", "--workers")
-    out = capsys.readouterr().out
-    assert "decode drawn" in out and "% of the speed" not in out
+def test_images_of_the_user_are_timed(paths: list[Path]) -> None:
+    rows = table("dataloader", "data.size=32", f"data.images={paths[0].parent}")
+    assert {row.work for row in rows} == {"decode own images", "augment own images", "collate own images"}
 
 
 def test_label_files_splits_and_scans_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,31 +150,33 @@ def test_the_dashboard_is_timed_beside_its_training(capsys: pytest.CaptureFixtur
         assert name in out, name
 
 
-def test_networks_are_timed(capsys: pytest.CaptureFixture[str]) -> None:
-    start("networks", *TINY, "data.size=32")
-    out = capsys.readouterr().out
-    assert "paint" in out and "cbam_spatial" in out and "train, batch of 4" in out
+def test_networks_are_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(import_module("networks").SIDES, "quick", (32, 64))
+    start("run", "train", "rounds=1", f"output={tmp_path}", *TINY[2:])
+    assert "cbam_spatial" in (out := capsys.readouterr().out) and "training step, batch of 4" in out
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert content["command"].startswith("python benchmarks/run.py train threads=1") and "torch" in content["hardware"]
+    assert len(content["rows"]) == 10 and all(row["cpu"][0] > 0 for row in content["rows"])
+    assert (tmp_path / "plot.png").exists() and content["command"] in (tmp_path / "results.md").read_text()
+
+
+def test_attention_is_compared_with_the_same_mathematics() -> None:
+    rows = table("attention", shapes=((2, 8, 12, 10),))
+    assert {row.by for row in rows} == {"softpoint", "plain PyTorch"} and len(rows) == 8
+    for row in rows:
+        assert "forward" in row.work or max(row.more["error of values"], row.more["error of gradients"]) < 1e-5, row
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_exports_are_timed_beside_torch(capsys: pytest.CaptureFixture[str]) -> None:
+def test_exports_are_timed_beside_torch() -> None:
     pytest.importorskip("onnxscript", reason='needs the extra: pip install "softpoint[export]"')
-    start(
-        "exports",
-        *TINY,
-        "model=baseline",
-        "backbone.stages=[2,3]",
-        "head=regression",
-        "data.size=32",
-        "--image",
-        "40",
-        "50",
-        "--precisions",
-        "int8",
-    )
-    out = capsys.readouterr().out
-    for name in ("50x40 to 32x32", "torch", "int8"):
-        assert name in out, name
+    words = ("model=baseline", "backbone.stages=[2,3]", "head=regression", "data.size=32")
+    rows = table("exports", *words, image=(40, 50), precisions=["int8"])
+    assert [(row.work, row.size, row.by) for row in rows] == [
+        ("predict 50x40", "32x32", by) for by in ("torch", "onnxruntime, int8")
+    ]
 
 
 def test_options_of_a_benchmark_are_checked() -> None:
