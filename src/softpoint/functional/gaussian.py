@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -47,4 +48,4 @@ def gaussian_axis(
     std = std.to(mean)[..., None] if isinstance(std, Tensor) else std  # a number would be copied to the device
     cells = axis_positions(length, normalized, mean)
     # A softmax normalizes without overflow, however far a mean is.
-    return (-0.5 * ((cells - mean) / std) ** 2).softmax(-1).to(dtype)
+    return torch.softmax(-0.5 * ((cells - mean) / std) ** 2, -1).to(dtype)
