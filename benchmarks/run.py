@@ -36,6 +36,7 @@ KINDS = {
         "decoding, augmenting, collating, and the share of a training's speed that is left",
     ),
     "train": ("networks", "pixels of a side", "painting of scenes, and training steps with each attention"),
+    "predict": ("predictions", "pixels of a frame", "a video's prediction beside its decoding and its network alone"),
     "export": ("exports", "pixels of the input", "whole images through torch and through exported files"),
 }
 

@@ -169,6 +169,14 @@ def test_attention_is_compared_with_the_same_mathematics() -> None:
         assert "forward" in row.work or max(row.more["error of values"], row.more["error of gradients"]) < 1e-5, row
 
 
+def test_a_video_is_timed_beside_its_decoding_and_its_network() -> None:
+    pytest.importorskip("av", reason='needs the extra: pip install "softpoint[video]"')
+    rows = table("predictions", "data.size=32", sizes=((40, 56),), frames=8)
+    assert [row.by for row in rows] == ["predict_video", "decoding alone", "network alone"]
+    assert rows[0].items == 8 and rows[0].more["share outside decoding and network"] < 1
+    assert import_module("predictions").outside([2.0, 4.0], [0.5, 1.0], [1.0, 2.0]) == 0.25
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_exports_are_timed_beside_torch() -> None:
     pytest.importorskip("onnxscript", reason='needs the extra: pip install "softpoint[export]"')
