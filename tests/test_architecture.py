@@ -89,7 +89,7 @@ ALLOWED = {
     "watchdog": set(),
     "images": {"paths", "progress", "suggest", "watchdog"},
     "labels": {"extras", "images", "paths", "progress", "runtime", "suggest"},
-    "data": {"functional", "images", "labels", "machine", "paths", "suggest"},
+    "data": {"functional", "images", "labels", "machine", "memory", "paths", "suggest"},
     "audit": {"functional", "images", "labels", "paths", "progress", "suggest", "tables", "viz"},
     "datasets": {"images", "labels", "paths", "progress", "suggest"},
     "viz": {"colors", "functional", "data", "labels", "paths", "suggest"},

@@ -23,6 +23,20 @@ pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 print(changed, pages * resource.getpagesize() >> 20)
 """
 
+# MB of a loading process, and of the one that starts it after it freed 256 MB.
+FORKED = """
+import torch
+from softpoint.data.watched_loader import WatchedLoader
+from softpoint.memory import keep_freed_memory
+class Resident:
+    def __len__(self): return 1
+    def __getitem__(self, i): return int(open("/proc/self/status").read().split("RssAnon:")[1].split()[0]) >> 10
+keep_freed_memory()
+torch.ones(64 << 20)
+before = Resident()[0]
+print(before, *map(int, WatchedLoader(Resident(), num_workers=1)))
+"""
+
 
 def kept(**environment: str) -> tuple[str, int]:
     """Return whether the process changed its allocator, and the MB that the system handed out."""
@@ -39,3 +53,10 @@ def test_freed_memory_is_used_again_unless_the_user_decides() -> None:
     assert changed == "True" and megabytes < 128
     changed, megabytes = kept(MALLOC_MMAP_THRESHOLD_="131072")
     assert changed == "False" and megabytes >= 640
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc was told to keep it")
+def test_a_loading_process_begins_without_the_freed_memory_of_the_one_that_starts_it() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True)
+    before, loading = map(int, done.stdout.split())
+    assert loading < before - 200

@@ -24,3 +24,13 @@ def keep_freed_memory() -> bool:
         return False
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     return set_option is not None and all(set_option(name, _LARGEST) for name in (_MMAP_THRESHOLD, _TRIM_THRESHOLD))
+
+
+def return_freed_memory() -> bool:
+    """Return all freed memory to the system; return whether there was any.
+
+    A process that is started by a fork would keep a copy of it as soon as this one writes there: half a gigabyte of the
+    tensors of a training step, in each process that loads.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
+    return trim is not None and bool(trim(0))

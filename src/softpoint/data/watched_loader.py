@@ -16,6 +16,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from softpoint.memory import return_freed_memory
+
 _log = logging.getLogger(__name__)
 
 # Looks at the loader in the time that a batch may take. Looks are counted and not seconds, so that a command that was
@@ -53,6 +55,8 @@ class WatchedLoader(DataLoader[Any]):
         return Counter()
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        if self.num_workers and self._iterator is None:  # it starts processes
+            return_freed_memory()
         batches = super().__iter__()
         if not self.num_workers:
             yield from map(self._without_errors, batches)
