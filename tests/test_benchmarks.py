@@ -187,6 +187,15 @@ def test_exports_are_timed_beside_torch() -> None:
     ]
 
 
+def test_a_command_is_measured_in_a_process_of_its_own() -> None:
+    output, cpu, wall, peak = import_module("startup").run(
+        ["-c", "a = bytes(1 << 28) + b'1'; print(a[-1]); sum(range(10**7))"]
+    )
+    assert output == "49\n" and 0 < cpu < 60 and wall > 0 and 1 << 28 < peak < 1 << 30
+    with pytest.raises(ValueError, match="ended with 3: no"):
+        import_module("startup").run(["-c", "import sys; print('no'); sys.exit(3)"])
+
+
 def test_options_of_a_benchmark_are_checked() -> None:
     options = import_module("measure").Options
     assert options.of(["threads=2", "loss.a=b"]).overrides == ("loss.a=b",)
