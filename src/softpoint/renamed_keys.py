@@ -20,6 +20,7 @@ RENAMED_KEYS = {
     "data.unlabelled_images": "data.unlabeled_images",
     "data.unlabeled_images.apart": "data.unlabeled_images.exclude_held_out",
     "data.unlabeled_images.most": "data.unlabeled_images.max_images",
+    "module.compile": "compile",
     "module.consistency": "module.teacher.consistency",
     "module.threshold": "module.teacher.threshold",
     "module.ramp": "module.teacher.ramp",

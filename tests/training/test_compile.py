@@ -33,7 +33,7 @@ def test_compiled_gradients_equal_eager_ones(tmp_path: Path) -> None:
     """For every head, decoder and number of keypoints; of three, the gradients were NaN for most batches."""
     shared = None
     for head in HEADS:
-        cfg = composed("train", tiny(f"head={head}", "module.compile=true", "backbone.stages=[2,3]"), tmp_path)
+        cfg = composed("train", tiny(f"head={head}", "compile=true", "backbone.stages=[2,3]"), tmp_path)
         decoders = DECODERS if "decode" in cfg.head else ("window",)
         for decode, count in [*((decode, 3) for decode in decoders), *(("window", count) for count in COUNTS)]:
             if "decode" in cfg.head:
@@ -54,7 +54,7 @@ def test_a_compiled_run_equals_an_eager_one(tmp_path: Path) -> None:
     words = labeled(write_labels(tmp_path / "data"), "data.keypoints=[nose,left_ear,tail]", *plain)
     steps = []
     for compiled in ("false", "true"):
-        module, data, trainer = built(composed("train", [*words, f"module.compile={compiled}"], tmp_path / compiled))
+        module, data, trainer = built(composed("train", [*words, f"compile={compiled}"], tmp_path / compiled))
         start = [parameter.detach().clone() for parameter in module.parameters()]
         trainer.fit(module, data)
         after = [parameter.detach() for parameter in module.parameters()]
@@ -66,7 +66,7 @@ def test_a_compiled_run_equals_an_eager_one(tmp_path: Path) -> None:
 
 def module_of(cfg: DictConfig, count: int) -> KeypointModule:
     """The module of a training, with `count` keypoints."""
-    make_module = instantiate(cfg.module, _partial_=True)
+    make_module = instantiate(cfg.module, compile=cfg.compile, _partial_=True)
     module: KeypointModule = make_module(skeleton=Skeleton(tuple(f"k{k}" for k in range(count))))
     return module.train()
 

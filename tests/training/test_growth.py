@@ -245,11 +245,11 @@ def test_a_run_that_overfits_a_few_batches_keeps_its_size(tmp_path: Path, capsys
 
 @pytest.mark.usefixtures("small_start")
 def test_a_compiled_network_keeps_its_input(tmp_path: Path) -> None:
-    words = [*growing(tmp_path / "data"), "module.compile=true"]
+    words = [*growing(tmp_path / "data"), "compile=true"]
     module, data, trainer = built(composed("train", words, tmp_path / "run"))
     assert data.size == (32, 32) and data.next_size is None
     assert not any(isinstance(callback, Growth) for callback in trainer.callbacks)
-    assert any("keeps one size, because module.compile=true" in note for note in module.decisions.notes)
+    assert any("keeps one size, because compile=true" in note for note in module.decisions.notes)
     given, _, _ = built(composed("train", [*words, "data.size=32"], tmp_path / "given"))
     assert not any("keeps one size" in note for note in given.decisions.notes)
 

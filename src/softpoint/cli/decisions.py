@@ -62,7 +62,7 @@ class Decisions:
         if parts.get("compile") and (growth := growth_of(trainer)):
             trainer.callbacks.remove(growth)  # inductor fails on sizes that change
             if "pixels" in data.undecided:
-                self._note("the input keeps one size, because module.compile=true compiles the network for one")
+                self._note("the input keeps one size, because compile=true compiles the network for one")
         net = partial(parts["net"], in_channels=data.channels)
         self.budget = fit_to_minutes(data, net, parts["loss"], parts["optimizer"], trainer)
         if self.budget:

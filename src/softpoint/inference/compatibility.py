@@ -64,13 +64,16 @@ def _upgrade_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
     >>> _upgrade_config({"data": {"unlabelled": "absent"}, "model": {"head": {"whole_map": True}}})
     {'data': {'unlabeled': 'absent'}, 'model': {'head': {'decode': 'expectation'}}}
+    >>> _upgrade_config({"module": {"compile": True, "backbone_rate": 1.0}})
+    {'module': {'backbone_rate': 1.0}, 'compile': True}
     """
     result: dict[str, Any] = _copied(config)
     for old, new in RENAMED_KEYS.items():
         *groups, key = old.split(".")
         group = _group(result, *groups)
         if key in group:
-            group[new.rpartition(".")[2]] = group.pop(key)
+            value = group.pop(key)
+            (result if "." not in new else group)[new.rpartition(".")[2]] = value
     head = _group(result, "model", "head")
     if "whole_map" in head:
         head.setdefault("decode", "expectation" if head.pop("whole_map") else "window")

@@ -27,6 +27,7 @@ from softpoint.metrics.point_means import PointMeans
 from softpoint.models import KeypointNet
 from softpoint.models.backbones.backbone import fitted_to
 from softpoint.training.callbacks import fraction_of_time
+from softpoint.training.compiled import compile_regions
 from softpoint.training.loss import KeypointLoss
 from softpoint.training.mean_teacher import MeanTeacher
 from softpoint.training.micro_batches import StepLosses, micro_batches
@@ -93,10 +94,7 @@ class KeypointModule(pl.LightningModule):
         self.point_means = PointMeans(len(skeleton))
         self.visibility_scores = VisibilityScores(len(skeleton))
         if compile:
-            # Not the head: inductor's gradient of the window that it reads, which no loss trains, is NaN on CPUs for
-            # three keypoints whose logits have their channels last.
-            for part in (self.net.backbone, self.net.decoder, *self.net.attention.values()):
-                part.compile()
+            compile_regions(self.net)
 
     def forward(self, image: Tensor, return_attention: bool = False) -> Prediction:
         prediction: Prediction = self.net(image, return_attention)

@@ -1,0 +1,61 @@
+"""What is compiled how often, where it is kept, and what is said where nothing can be compiled."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from helpers.training import built, composed, tiny
+from softpoint.renamed_keys import advice
+from softpoint.training.compiled import prepare_compiler
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:The .grad attribute")
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_part_is_compiled_once_for_each_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs: dict[nn.Module, list[Any]] = {}
+
+    def compile_counted(part: nn.Module) -> None:
+        found = graphs[part] = []
+        part._compiled_call_impl = torch.compile(
+            part._call_impl, fullgraph=True, backend=lambda graph, _: found.append(graph) or graph.forward
+        )
+
+    monkeypatch.setattr(nn.Module, "compile", compile_counted)
+    monkeypatch.setattr(
+        "torch._dynamo.config.recompile_limit", 64
+    )  # of the checker of annotations, which all parts share
+    words = tiny("compile=true", "data.train=14", "data.val=7", "trainer.max_epochs=3")
+    module, data, trainer = built(composed("train", words, tmp_path))
+    trainer.fit(module, data)
+    net = module.net
+    assert graphs.keys() == {net.backbone, net.decoder, *net.attention.values()}
+    # Training, validation, and validation of the last 3 images, by a graph of any number of them.
+    assert [len(found) for found in graphs.values()] == 3 * [3]
+
+
+def test_compiled_parts_are_kept_with_the_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOFTPOINT_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    prepare_compiler()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "compiled")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "mine")
+    prepare_compiler()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "mine"
+
+
+def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "none"),))
+    with pytest.raises(ValueError, match=r"compile=true needs a C\+\+ compiler, and none is found: install g\+\+"):
+        built(composed("train", tiny("compile=true"), tmp_path))
+
+
+def test_the_earlier_key_is_named() -> None:
+    assert advice("module.compile") == "module.compile is now compile; rename it"
