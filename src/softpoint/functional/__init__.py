@@ -32,11 +32,12 @@ from softpoint.functional.losses.heatmap import (
 )
 from softpoint.functional.losses.pixels import spatial_softmax_with_loss, visibility_ce
 from softpoint.functional.losses.reduction import hard_keypoints, masked_mean
+from softpoint.functional.map_statistics import MapStatistics, MapTarget, map_statistics
+from softpoint.functional.soft_argmax import soft_argmax
 from softpoint.functional.spatial import (
     axis_softmax,
     entropy,
     information_content,
-    soft_argmax,
     spatial_covariance,
     spatial_expectation,
     spatial_softmax,
@@ -44,11 +45,12 @@ from softpoint.functional.spatial import (
 from softpoint.functional.targets import bilinear_axis, disc_classes, nearest_axis, render_target
 
 __all__ = [
+    "MapStatistics", "MapTarget",
     "axis_ce", "axis_softmax", "bilinear_axis", "channel_statistics", "coordinate_huber", "coordinate_l1",
     "coordinate_l2", "coordinate_nll", "coordinate_wing", "decode_heatmap", "disc_classes", "entropy", "gate",
     "gaussian_axis", "grid_to_image", "hard_keypoints", "heatmap_awing", "heatmap_ce", "heatmap_js", "heatmap_kl",
     "heatmap_margin", "heatmap_mse", "heatmap_set", "heatmap_transport", "image_to_grid", "information_content",
-    "masked_mean", "nearest_axis", "pixel_length", "render_gaussians", "render_target", "soft_argmax",
+    "map_statistics", "masked_mean", "nearest_axis", "pixel_length", "render_gaussians", "render_target", "soft_argmax",
     "spatial_covariance", "spatial_expectation", "spatial_softmax", "spatial_softmax_with_loss", "tail_mass",
     "tail_mass_at", "transform_covariance", "transform_points", "variance", "visibility_ce", "window_expectation",
     "window_mass",

@@ -11,8 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softpoint.functional.gaussian_fit import window_expectation
-
 Dims = tuple[int, int]
 
 
@@ -101,32 +99,6 @@ def spatial_covariance(
     return torch.stack((torch.stack((xx, xy), -1), torch.stack((xy, yy), -1)), -2)
 
 
-def soft_argmax(
-    logits: Float[Tensor, "..."] | Tensor,
-    temperature: float | Tensor = 1.0,
-    window: int | None = None,
-    normalized: bool = False,
-    dim: Dims = (-2, -1),
-) -> Float[Tensor, "... 2"]:
-    """Differentiable position (x, y) of the maximum, in cells: spatial softmax, then its mean, in float32.
-
-    The mean of the whole map is biased to the map's center as soon as the map has a floor or a second mode. `window`,
-    an odd number of cells, takes the mean of a Gaussian fitted to this neighborhood of the maximum instead, also where
-    a border cuts it (`window_expectation`). `normalized=True` measures in [-1, 1], as `spatial_expectation` does.
-
-    >>> logits = torch.zeros(9, 9); logits[2, 6] = 8.0
-    >>> soft_argmax(logits).tolist(), soft_argmax(logits, window=3).tolist()
-    ([5.947..., 2.052...], [6.0, 2.0])
-    """
-    heatmap = spatial_softmax(widen(as_floating(logits)), temperature, dim)
-    if window is None:
-        return spatial_expectation(heatmap, normalized=normalized, dim=dim)
-    maps = rows_and_columns_last(heatmap, dim)
-    position = window_expectation(maps, window)
-    last = position.new_tensor([maps.shape[-1] - 1, maps.shape[-2] - 1])
-    return position / last.clamp_min(1) * 2 - (last > 0).to(position) if normalized else position
-
-
 def entropy(heatmap: Float[Tensor, "..."], dim: Dims = (-2, -1)) -> Float[Tensor, "..."]:
     """Shannon entropy of each heatmap in bits, with 0 log 0 = 0: 0 for one certain cell, log2(H W) for a flat map.
 
@@ -174,7 +146,7 @@ def rows_and_columns_last(maps: Tensor, dim: Dims) -> Tensor:
     """Return a view with the row and column axes at the end; ValueError for maps with fewer than two axes."""
     if maps.ndim < 2:
         raise ValueError(f"a map needs a row and a column axis, got shape {tuple(maps.shape)}")
-    return maps.movedim(dim, (-2, -1))
+    return maps if tuple(dim) == (-2, -1) else maps.movedim(dim, (-2, -1))
 
 
 def axis_positions(length: int, normalized: bool, like: Tensor) -> Tensor:

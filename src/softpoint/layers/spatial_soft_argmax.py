@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from softpoint.functional.spatial import check_temperature, soft_argmax
+from softpoint.functional import soft_argmax
+from softpoint.functional.spatial import check_temperature
 
 
 class SpatialSoftArgmax(nn.Module):

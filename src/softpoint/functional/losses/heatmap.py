@@ -1,14 +1,20 @@
-"""Losses of logit maps against target distributions."""
+"""Losses of logit maps against target distributions.
+
+`heatmap_ce`, `heatmap_kl` and `heatmap_js` also take a target as the pair of its distributions along y (..., H) and x
+(..., W), whose maps are never made then; `map_statistics` gives them together with the soft-argmax, of one pass.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from softpoint.functional.map_statistics import MapTarget, map_statistics
 from softpoint.functional.spatial import (
     Dims,
     as_floating,
@@ -20,43 +26,31 @@ from softpoint.functional.spatial import (
 )
 
 
-def heatmap_ce(
-    logits: Float[Tensor, "..."], target: Float[Tensor, "..."], dim: Dims = (-2, -1)
-) -> Float[Tensor, "..."]:
+def heatmap_ce(logits: Float[Tensor, "..."], target: MapTarget, dim: Dims = (-2, -1)) -> Float[Tensor, "..."]:
     """Cross-entropy -sum target log p of the softmax p of `logits` against `target`, in nats.
 
     >>> heatmap_ce(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [0.0, 0.0]])).item()
     1.3862...
     """
-    log_p, target = _log_softmax(logits, dim), _flat(target, dim)
-    return -(target * log_p).sum(-1)
+    return _read(logits, target, dim).cross_entropy
 
 
-def heatmap_kl(
-    logits: Float[Tensor, "..."], target: Float[Tensor, "..."], dim: Dims = (-2, -1)
-) -> Float[Tensor, "..."]:
+def heatmap_kl(logits: Float[Tensor, "..."], target: MapTarget, dim: Dims = (-2, -1)) -> Float[Tensor, "..."]:
     """KL(target || softmax of logits) in nats: cross-entropy less the target's entropy, 0 where both are equal.
 
     >>> heatmap_kl(torch.zeros(2, 2), torch.full((2, 2), 0.25)).item()
     0.0
     """
-    log_p, target = _log_softmax(logits, dim), _flat(target, dim)
-    return (torch.xlogy(target, target) - target * log_p).sum(-1)
+    return _read(logits, target, dim, divergence=True).divergence
 
 
-def heatmap_js(
-    logits: Float[Tensor, "..."], target: Float[Tensor, "..."], dim: Dims = (-2, -1)
-) -> Float[Tensor, "..."]:
+def heatmap_js(logits: Float[Tensor, "..."], target: MapTarget, dim: Dims = (-2, -1)) -> Float[Tensor, "..."]:
     """Jensen-Shannon divergence between the softmax of `logits` and `target` in nats: symmetric, at most log 2.
 
     >>> heatmap_js(torch.tensor([[99.0, 0.0]]), torch.tensor([[0.0, 1.0]])).item()
     0.6931...
     """
-    log_p, target = _log_softmax(logits, dim), _flat(target, dim)
-    p = log_p.exp()
-    # log((p + t) / 2) without the logarithm of a zero: t may be 0, and p is never.
-    log_m = torch.logaddexp(log_p, target.log()) - math.log(2)
-    return 0.5 * (p * (log_p - log_m) + torch.xlogy(target, target) - target * log_m).sum(-1)
+    return _read(logits, target, dim, jensen_shannon=True).jensen_shannon
 
 
 def heatmap_mse(
@@ -176,6 +170,12 @@ def axis_ce(logits: Float[Tensor, "... n"], target: Float[Tensor, "... n"]) -> F
     1.3862...
     """
     return -(widen(target) * widen(as_floating(logits)).log_softmax(-1)).sum(-1)
+
+
+def _read(logits: Tensor, target: MapTarget, dim: Dims, **asked: bool) -> Any:
+    if isinstance(target, Tensor):
+        target = rows_and_columns_last(target, dim)
+    return map_statistics(rows_and_columns_last(logits, dim), target, **asked)
 
 
 def _flat(maps: Tensor, dim: Dims) -> Tensor:

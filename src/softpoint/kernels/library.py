@@ -1,0 +1,93 @@
+"""The C++ loops of this package, compiled by the machine's own compiler where they are first used, and kept."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from softpoint.paths import atomic_write, user_cache_dir
+
+_log = logging.getLogger(__name__)
+
+_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
+# Tried in turn: not every compiler knows OpenMP, or the processor it runs on.
+_OPTIONAL_FLAGS = (("-march=native", "-fopenmp"), ("-mcpu=native",), ())
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """Return the loops, or None where `SOFTPOINT_KERNELS=off` or nothing can compile or load them.
+
+    The first call on a machine takes a few seconds; the result is in the folder `kernels` of softpoint's cache, under
+    a name that follows from the source, the compiler and the processor.
+    """
+    if os.environ.get("SOFTPOINT_KERNELS", "").lower() in ("off", "0", "false"):
+        return None
+    try:
+        return ctypes.CDLL(str(_compiled()))
+    except (OSError, subprocess.SubprocessError) as error:
+        _log.info("spatial softmax runs in PyTorch alone, which is several times slower: %s", error)
+        return None
+
+
+@torch.compiler.assume_constant_result  # for a graph that is compiled
+def has_loops() -> bool:
+    """Whether the loops can be called."""
+    return library() is not None
+
+
+@torch.compiler.assume_constant_result
+def has_triton() -> bool:
+    """Whether Triton is installed, and wanted."""
+    return False
+
+
+def _compiled() -> Path:
+    """The compiled library, built where it is missing; OSError where there is no compiler that can."""
+    sources = sorted(Path(__file__).parent.glob("*.cpp"))
+    headers = sorted(Path(__file__).parent.glob("*.h"))
+    compiler = _compiler()
+    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=60).stdout
+    content = [path.read_bytes() for path in (*headers, *sources)]
+    known = hashlib.sha256(b"\0".join((*content, version, _processor(), *map(str.encode, _FLAGS))))
+    path = user_cache_dir() / "kernels" / f"{known.hexdigest()[:16]}.so"
+    if not path.is_file():
+        with atomic_write(path) as temporary:
+            _compile(compiler, sources, temporary)
+    return path
+
+
+def _compiler() -> str:
+    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
+        if name and (found := shutil.which(name)):
+            return found
+    raise OSError("there is no C++ compiler; install g++ or clang++, or name one by CXX")
+
+
+def _compile(compiler: str, sources: list[Path], output: Path) -> None:
+    message = ""
+    for optional in _OPTIONAL_FLAGS:
+        command = [compiler, *_FLAGS, *optional, *map(str, sources), "-o", str(output)]
+        result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=300)
+        if result.returncode == 0:
+            return
+        message = result.stderr.strip()
+    raise OSError(f"{compiler} could not compile softpoint's loops: {message[-500:]}")
+
+
+def _processor() -> bytes:
+    """What the processor can do, as code for one must not run on another."""
+    listed = Path("/proc/cpuinfo")
+    text = listed.read_text(encoding="utf-8", errors="replace") if listed.is_file() else ""
+    features = re.search(r"^(?:flags|Features)\s*: (.+)", text, re.MULTILINE)
+    return " ".join((platform.machine(), platform.processor(), features[1] if features else "")).encode()
