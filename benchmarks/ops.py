@@ -77,7 +77,7 @@ def takes_axes() -> bool:
     """Return whether losses take a target as its distributions along y and x."""
     half = torch.full((2,), 0.5)
     try:
-        return heatmap_ce(torch.zeros(2, 2), (half, half)).ndim == 0  # type: ignore[arg-type]
+        return heatmap_ce(torch.zeros(2, 2), (half, half)).ndim == 0
     except (TypeError, AttributeError):
         return False
 

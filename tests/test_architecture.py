@@ -35,9 +35,9 @@ SOURCES = modules(PACKAGE, PACKAGE)
 SCRIPTS = modules(ROOT / "scripts", ROOT)
 ROOMS = (
     "audit", "cli", "colors", "data", "datasets", "demo", "evaluation", "explorer", "export_formats", "extras",
-    "functional", "images", "inference", "kernels", "labels", "layers", "machine", "memory", "metrics", "models", "paths",
-    "progress", "renamed_keys", "report", "runtime", "selection", "serving", "signals", "studies", "suggest", "tables",
-    "training", "types", "viz", "watchdog",
+    "functional", "images", "inference", "kernels", "labels", "layers", "machine", "memory", "metrics", "models",
+    "paths", "progress", "renamed_keys", "report", "runtime", "selection", "serving", "signals", "studies",
+    "suggest", "tables", "training", "types", "viz", "watchdog",
 )  # fmt: skip
 
 
@@ -96,7 +96,7 @@ ALLOWED = {
     "viz": {"colors", "functional", "data", "labels", "paths", "suggest"},
     "demo": {"functional", "layers", "suggest", "tables", "viz"},
     "training": {
-        "data", "evaluation", "extras", "functional", "images", "inference", "kernels", "labels", "layers", "machine", "metrics",
+        "data", "evaluation", "extras", "functional", "images", "inference", "labels", "layers", "machine", "metrics",
         "models", "paths", "progress", "signals", "suggest", "tables", "viz",
     },
     "inference": {

@@ -32,7 +32,7 @@ from softpoint.functional.losses.heatmap import (
 )
 from softpoint.functional.losses.pixels import spatial_softmax_with_loss, visibility_ce
 from softpoint.functional.losses.reduction import hard_keypoints, masked_mean
-from softpoint.functional.map_statistics import MapStatistics, MapTarget, map_statistics
+from softpoint.functional.map_statistics import map_statistics
 from softpoint.functional.soft_argmax import soft_argmax
 from softpoint.functional.spatial import (
     axis_softmax,
@@ -45,7 +45,6 @@ from softpoint.functional.spatial import (
 from softpoint.functional.targets import bilinear_axis, disc_classes, nearest_axis, render_target
 
 __all__ = [
-    "MapStatistics", "MapTarget",
     "axis_ce", "axis_softmax", "bilinear_axis", "channel_statistics", "coordinate_huber", "coordinate_l1",
     "coordinate_l2", "coordinate_nll", "coordinate_wing", "decode_heatmap", "disc_classes", "entropy", "gate",
     "gaussian_axis", "grid_to_image", "hard_keypoints", "heatmap_awing", "heatmap_ce", "heatmap_js", "heatmap_kl",

@@ -76,10 +76,12 @@ def render(target: MapTarget) -> Float[Tensor, "... H W"]:
 
 
 def _is_fused(logits: Tensor, target: MapTarget | None) -> bool:
-    """Whether the operator may read the logits; graphs that are exported or transformed need PyTorch's own operators."""
-    if torch.compiler.is_exporting() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+    """Whether the operator may read the logits; graphs that are exported or transformed need PyTorch's own ones."""
+    if torch.compiler.is_exporting():
         return False
-    if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None:
+    if not torch.compiler.is_compiling() and (
+        torch._C._get_tracing_state() is not None or torch._C._functorch.peek_interpreter_stack() is not None
+    ):
         return False
     parts = () if target is None else (target,) if isinstance(target, Tensor) else target
     return has_kernel(logits) and not any(part.requires_grad for part in parts)

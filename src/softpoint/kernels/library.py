@@ -13,12 +13,12 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-import torch
-
 from softpoint.paths import atomic_write, user_cache_dir
 
 _log = logging.getLogger(__name__)
 
+# False keeps to plain PyTorch, on GPUs too.
+WANTED = os.environ.get("SOFTPOINT_KERNELS", "").lower() not in ("off", "0", "false")
 _FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 # Tried in turn: not every compiler knows OpenMP, or the processor it runs on.
 _OPTIONAL_FLAGS = (("-march=native", "-fopenmp"), ("-mcpu=native",), ())
@@ -31,25 +31,13 @@ def library() -> ctypes.CDLL | None:
     The first call on a machine takes a few seconds; the result is in the folder `kernels` of softpoint's cache, under
     a name that follows from the source, the compiler and the processor.
     """
-    if os.environ.get("SOFTPOINT_KERNELS", "").lower() in ("off", "0", "false"):
+    if not WANTED:
         return None
     try:
         return ctypes.CDLL(str(_compiled()))
     except (OSError, subprocess.SubprocessError) as error:
         _log.info("spatial softmax runs in PyTorch alone, which is several times slower: %s", error)
         return None
-
-
-@torch.compiler.assume_constant_result  # for a graph that is compiled
-def has_loops() -> bool:
-    """Whether the loops can be called."""
-    return library() is not None
-
-
-@torch.compiler.assume_constant_result
-def has_triton() -> bool:
-    """Whether Triton is installed, and wanted."""
-    return False
 
 
 def _compiled() -> Path:

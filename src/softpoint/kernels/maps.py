@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from softpoint.kernels.library import has_loops, has_triton, library
+from softpoint.kernels.library import WANTED, library
 
 # Cells from which the threads of torch share the work.
 _SHARED_CELLS = 1 << 16
@@ -46,10 +46,13 @@ _OPERATORS.define(
 
 
 def has_kernel(logits: Tensor) -> bool:
-    """Whether the operator can run on such logits, outside of a graph that is being compiled."""
-    if type(logits) not in (Tensor, torch.nn.Parameter) or logits.dtype != torch.float32:
+    """Whether the operator can run on such logits; a graph being compiled takes that for granted, as compilers do."""
+    device = logits.device.type
+    if not WANTED or logits.dtype != torch.float32 or device not in ("cpu", "cuda"):
         return False
-    return {"cpu": has_loops, "cuda": has_triton}.get(logits.device.type, bool)()
+    if torch.compiler.is_compiling():
+        return True
+    return type(logits) in (Tensor, torch.nn.Parameter) and device == "cpu" and library() is not None
 
 
 def read_maps(
@@ -63,8 +66,8 @@ def read_maps(
 ) -> MapReading:
     """Return the reading of maps (..., H, W) that have no gaps in memory; see `MapReading`.
 
-    `inverse_temperature` (...) multiplies the logits. A target is given by `along_y` (..., H) and `along_x` (..., W), or
-    by maps `dense` (..., H, W), and gets no gradient.
+    `inverse_temperature` (...) multiplies the logits. A target is given by `along_y` (..., H) and `along_x` (..., W),
+    or by maps `dense` (..., H, W), and gets no gradient.
     """
     arguments = (logits, inverse_temperature, along_y, along_x, dense, divergence, jensen_shannon)
     return MapReading(*torch.ops.softpoint.read_maps(*arguments))

@@ -32,7 +32,8 @@ def heatmap_ce(logits: Float[Tensor, "..."], target: MapTarget, dim: Dims = (-2,
     >>> heatmap_ce(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [0.0, 0.0]])).item()
     1.3862...
     """
-    return _read(logits, target, dim).cross_entropy
+    loss: Tensor = _read(logits, target, dim).cross_entropy
+    return loss
 
 
 def heatmap_kl(logits: Float[Tensor, "..."], target: MapTarget, dim: Dims = (-2, -1)) -> Float[Tensor, "..."]:
@@ -41,7 +42,8 @@ def heatmap_kl(logits: Float[Tensor, "..."], target: MapTarget, dim: Dims = (-2,
     >>> heatmap_kl(torch.zeros(2, 2), torch.full((2, 2), 0.25)).item()
     0.0
     """
-    return _read(logits, target, dim, divergence=True).divergence
+    loss: Tensor = _read(logits, target, dim, divergence=True).divergence
+    return loss
 
 
 def heatmap_js(logits: Float[Tensor, "..."], target: MapTarget, dim: Dims = (-2, -1)) -> Float[Tensor, "..."]:
@@ -50,7 +52,8 @@ def heatmap_js(logits: Float[Tensor, "..."], target: MapTarget, dim: Dims = (-2,
     >>> heatmap_js(torch.tensor([[99.0, 0.0]]), torch.tensor([[0.0, 1.0]])).item()
     0.6931...
     """
-    return _read(logits, target, dim, jensen_shannon=True).jensen_shannon
+    loss: Tensor = _read(logits, target, dim, jensen_shannon=True).jensen_shannon
+    return loss
 
 
 def heatmap_mse(

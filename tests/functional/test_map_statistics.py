@@ -1,0 +1,166 @@
+"""One pass over logit maps gives what their definitions in float64 give, with their gradients, on every route."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from softpoint.functional import heatmap_ce, heatmap_js, heatmap_kl, map_statistics, soft_argmax
+from softpoint.functional.map_statistics import MapStatistics
+from softpoint.kernels.library import library
+
+SHAPES = [(1, 1), (1, 3), (5, 1), (12, 12), (33, 17), (64, 48), (5, 129)]
+compiled = pytest.mark.skipif(library() is None, reason="there is no C++ compiler, or SOFTPOINT_KERNELS=off")
+
+
+def inputs(size: tuple[int, int], scale: float, offset: float = 0.0) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
+    """Logits (2, 3, H, W), a target along y and x, and temperatures (3, 1, 1)."""
+    generator = torch.Generator().manual_seed(sum(size))
+    logits = scale * torch.randn(2, 3, *size, generator=generator) + offset
+    y, x = (torch.softmax(3 * torch.randn(2, 3, side, generator=generator), -1) for side in size)
+    return logits, (y, x), torch.rand(3, 1, 1, generator=generator) + 0.5
+
+
+def everything(logits: Tensor, target: Tensor | tuple[Tensor, Tensor], temperature: Tensor) -> MapStatistics:
+    return map_statistics(logits, target, temperature, divergence=True, jensen_shannon=True)
+
+
+def weighted(read: MapStatistics) -> Tensor:
+    """A sum that gives every differentiable statistic a gradient of its own."""
+    of_covariance = (read.covariance * torch.tensor([[0.1, 0.2], [0.3, 0.4]]).to(read.covariance)).sum((-2, -1))
+    of_mean = (read.mean * torch.tensor([1.0, -2.0]).to(read.mean)).sum(-1)
+    assert read.cross_entropy is not None and read.divergence is not None and read.jensen_shannon is not None
+    distances = read.cross_entropy + 2 * read.divergence + 3 * read.jensen_shannon
+    maps = read.log_total + of_mean + of_covariance + distances
+    return (maps * torch.arange(1.0, maps.numel() + 1).view(maps.shape).to(maps)).sum()
+
+
+@compiled
+@pytest.mark.parametrize("size", SHAPES)
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (8.0, 300.0), (40.0, -1000.0)])
+@pytest.mark.parametrize("dense", [False, True], ids=["axes", "maps"])
+def test_the_loops_give_what_the_definitions_give_in_float64(
+    size: tuple[int, int], scale: float, offset: float, dense: bool
+):
+    logits, pair, temperature = inputs(size, scale, offset)
+    logits.requires_grad_(), temperature.requires_grad_()
+    exact_logits, exact_temperature = (value.detach().double().requires_grad_() for value in (logits, temperature))
+    target = pair[0][..., :, None] * pair[1][..., None, :] if dense else pair
+    exact_target = target.double() if isinstance(target, Tensor) else tuple(axis.double() for axis in pair)
+    read, exact = everything(logits, target, temperature), everything(exact_logits, exact_target, exact_temperature)
+    for name, value, true in zip(MapStatistics._fields, read, exact, strict=True):
+        # Below 1, rounding is that of the sums that a value is the difference of, as a divergence of near maps is.
+        unit = true.abs().clamp_min(1.0) if name != "covariance" else true.abs().amax((-2, -1), True).clamp_min(1.0)
+        assert ((value.double() - true).abs() <= 1e-6 * unit).all(), name
+    slopes = torch.autograd.grad(weighted(read), (logits, temperature))
+    exact_slopes = torch.autograd.grad(weighted(exact), (exact_logits, exact_temperature))
+    for slope, true in zip(slopes, exact_slopes, strict=True):
+        assert (slope.double() - true).abs().max() <= 2e-6 * true.abs().max().clamp_min(1.0)
+
+
+@compiled
+@pytest.mark.parametrize("loss", [heatmap_ce, heatmap_kl, heatmap_js])
+def test_a_pair_of_distributions_is_their_product(loss):
+    logits, (y, x), _ = inputs((20, 13), 4.0)
+    torch.testing.assert_close(loss(logits, (y, x)), loss(logits, y[..., :, None] * x[..., None, :]))
+
+
+@compiled
+def test_a_map_without_a_gradient_gets_zeros_even_if_it_holds_no_numbers():
+    logits, target, _ = inputs((16, 16), 3.0)
+    logits[0, 1] = torch.nan
+    logits[1, 2, 3] = torch.inf
+    logits.requires_grad_()
+    kept = torch.tensor([[True, False, True], [True, True, False]])
+    read = map_statistics(logits, target, jensen_shannon=True)
+    assert read.jensen_shannon is not None
+    losses = read.mean.sum(-1) + read.jensen_shannon
+    assert losses[~kept].isnan().all() and losses[kept].isfinite().all()
+    (slope,) = torch.autograd.grad(torch.where(kept, losses, 0).sum(), logits)
+    assert (slope[~kept] == 0).all() and (slope[kept] != 0).any()
+
+
+@compiled
+def test_an_infinitely_low_cell_has_no_share():
+    logits, target, _ = inputs((9, 11), 2.0)
+    logits[..., 4, 5] = -torch.inf
+    logits.requires_grad_()
+    position = soft_argmax(logits)
+    heatmap = logits.flatten(-2).softmax(-1).view_as(logits)
+    torch.testing.assert_close(position[..., 0], (heatmap.sum(-2) * torch.arange(11.0)).sum(-1))
+    (slope,) = torch.autograd.grad(position.sum(), logits)
+    assert slope.isfinite().all() and (slope[..., 4, 5] == 0).all()
+
+
+@compiled
+def test_the_peak_is_the_first_of_equal_cells():
+    logits = torch.zeros(3, 7, 9)
+    logits[1, 4, 2] = logits[1, 4, 8] = logits[1, 5, 0] = 2.0
+    logits[2, -1, -1] = -1.0
+    read = map_statistics(logits)
+    assert read.peak.tolist() == [0, 4 * 9 + 2, 0] and read.least.tolist() == [0.0, 0.0, -1.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_read_in_single(dtype: torch.dtype):
+    logits, target, _ = inputs((32, 24), 4.0)
+    narrow = logits.to(dtype).requires_grad_()
+    mean = map_statistics(narrow, target).mean
+    assert mean.dtype == torch.float32
+    torch.testing.assert_close(mean, map_statistics(narrow.float(), target).mean)
+    assert torch.autograd.grad(mean.sum(), narrow)[0].dtype == dtype
+
+
+@compiled
+def test_a_compiled_graph_calls_the_operator():
+    logits, target, temperature = inputs((12, 10), 2.0)
+    logits.requires_grad_()
+    function = torch.compile(lambda maps: weighted(everything(maps, target, temperature)), fullgraph=True)
+    (slope,) = torch.autograd.grad(function(logits), logits)
+    (plain,) = torch.autograd.grad(weighted(everything(logits, target, temperature)), logits)
+    torch.testing.assert_close(slope, plain)
+
+
+def test_transforms_and_exports_see_plain_operators():
+    logits, _, _ = inputs((6, 5), 2.0)
+    each = torch.vmap(soft_argmax)(logits)
+    torch.testing.assert_close(each, soft_argmax(logits))
+    jacobian = torch.func.jacrev(soft_argmax)(logits[0, 0])
+    step = 1e-3
+    for cell in ((0, 0), (3, 4)):
+        moved = logits[0, 0].double()
+        moved[cell] += step
+        change = (soft_argmax(moved) - soft_argmax(logits[0, 0].double())) / step
+        torch.testing.assert_close(jacobian[(slice(None), *cell)].double(), change, atol=1e-3, rtol=1e-2)
+    program = torch.export.export(_Reader(), (logits,))
+    assert "softpoint" not in str(program.graph)
+    torch.testing.assert_close(program.module()(logits), soft_argmax(logits))
+
+
+class _Reader(torch.nn.Module):
+    def forward(self, logits: Tensor) -> Tensor:
+        return soft_argmax(logits)
+
+
+@compiled
+def test_threads_share_maps_without_changing_a_bit():
+    logits, target, _ = inputs((128, 128), 4.0)
+    before = torch.get_num_threads()
+    try:
+        readings = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            maps = logits.clone().requires_grad_()
+            read = everything(maps, target, torch.ones(1))
+            readings.append((*read, torch.autograd.grad(weighted(read), maps)[0]))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for one, other in zip(*readings, strict=True))
+
+
+def test_no_maps_are_read_from_an_empty_batch():
+    logits = torch.zeros(0, 3, 8, 8, requires_grad=True)
+    mean = map_statistics(logits).mean
+    assert mean.shape == (0, 3, 2)
+    assert torch.autograd.grad(mean.sum(), logits)[0].shape == logits.shape
