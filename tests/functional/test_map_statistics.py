@@ -55,8 +55,10 @@ def test_the_loops_give_what_the_definitions_give_in_float64(
         assert ((value.double() - true).abs() <= 1e-6 * unit).all(), name
     slopes = torch.autograd.grad(weighted(read), (logits, temperature))
     exact_slopes = torch.autograd.grad(weighted(exact), (exact_logits, exact_temperature))
-    for slope, true in zip(slopes, exact_slopes, strict=True):
-        assert (slope.double() - true).abs().max() <= 2e-6 * true.abs().max().clamp_min(1.0)
+    assert (slopes[0].double() - exact_slopes[0]).abs().max() <= 2e-6 * exact_slopes[0].abs().max().clamp_min(1.0)
+    # The slope of the temperature is a sum over cells, which may be far smaller than its terms.
+    terms = (exact_slopes[0] * (exact_logits - exact_logits.amax((-2, -1), True))).abs().sum((0, -2, -1)) + abs(offset)
+    assert ((slopes[1] - exact_slopes[1]).abs().flatten() <= 1e-6 * terms.clamp_min(1.0) / temperature.flatten()).all()
 
 
 @compiled
@@ -83,7 +85,7 @@ def test_a_map_without_a_gradient_gets_zeros_even_if_it_holds_no_numbers():
 
 @compiled
 def test_an_infinitely_low_cell_has_no_share():
-    logits, target, _ = inputs((9, 11), 2.0)
+    logits, _, _ = inputs((9, 11), 2.0)
     logits[..., 4, 5] = -torch.inf
     logits.requires_grad_()
     position = soft_argmax(logits)
@@ -113,6 +115,7 @@ def test_half_precision_is_read_in_single(dtype: torch.dtype):
 
 
 @compiled
+@pytest.mark.usefixtures("unchecked")
 def test_a_compiled_graph_calls_the_operator():
     logits, target, temperature = inputs((12, 10), 2.0)
     logits.requires_grad_()
