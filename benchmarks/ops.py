@@ -20,6 +20,7 @@ from softpoint.functional import (
     heatmap_ce,
     heatmap_js,
     heatmap_kl,
+    map_statistics,
     render_target,
     soft_argmax,
     spatial_softmax,
@@ -99,7 +100,9 @@ def with_maps(loss: Any, logits: Tensor, points: Tensor) -> Tensor:
 
 def dsnt(logits: Tensor, target: Any, points: Tensor) -> Tensor:
     """Return the distance of the soft-argmax to each point, plus the divergence of the map."""
-    return coordinate_l2(soft_argmax(logits), points) + heatmap_js(logits, target)
+    read = map_statistics(logits, target, jensen_shannon=True)
+    assert read.jensen_shannon is not None
+    return coordinate_l2(read.mean, points) + read.jensen_shannon
 
 
 def decoders() -> dict[str, Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from softpoint.functional.map_statistics import MapStatistics, is_fused
 from softpoint.functional.parabola import Parabola, fit_parabola, height, vertex
+from softpoint.functional.spatial import spatial_softmax
+from softpoint.kernels.windows import read_windows
 
 # A negligible mass, of a total of 1, whose inverse square is still within single precision.
 NEGLIGIBLE = 1e-12
@@ -48,7 +51,7 @@ def window_mass(maps: Float[Tensor, "*batch H W"], window: int) -> Float[Tensor,
     >>> window_mass(torch.full((4, 4), 1 / 16), 3).item()
     0.25
     """
-    return peak_patch(maps, window)[0].sum((-2, -1))
+    return read_window(maps, window)[1]
 
 
 def window_expectation(maps: Float[Tensor, "*batch H W"], window: int) -> Float[Tensor, "*batch 2"]:
@@ -70,7 +73,56 @@ def window_expectation(maps: Float[Tensor, "*batch H W"], window: int) -> Float[
     >>> window_expectation(maps, 3).tolist()
     [4.0, 0.0]
     """
-    view = _marginals(maps.to(torch.promote_types(maps.dtype, torch.float32)), window)
+    return read_window(maps, window)[0]
+
+
+def read_window(
+    maps: Float[Tensor, "*batch H W"], window: int, statistics: MapStatistics | None = None
+) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch"]]:
+    """`window_expectation` and `window_mass` of heatmaps; with `statistics`, of the softmax of the logits `maps`.
+
+    Of logits, only the window is read, and no heatmap is made.
+
+    >>> from softpoint.functional import map_statistics
+    >>> logits = torch.zeros(1, 7); logits[0, 2] = 99
+    >>> [part.tolist() for part in read_window(logits, 3, map_statistics(logits))]
+    [[2.0, 0.0], 1.0]
+    """
+    check_window(window)
+    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    if torch.compiler.is_compiling() or not is_fused(maps):
+        return _in_pytorch(maps, window, of_logits=statistics is not None)
+    found = () if statistics is None else (statistics.peak, statistics.share, statistics.least)
+    read: tuple[Tensor, Tensor] = _ReadWindow.apply(maps.contiguous(), window, *found)
+    return read
+
+
+class _ReadWindow(torch.autograd.Function):
+    """The loop forward; backward, which few need, PyTorch's gradient of the same mathematics."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, window: int, *found: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(maps)
+        ctx.window, ctx.of_logits = window, bool(found)
+        return read_windows(maps, window, *found)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (maps,) = ctx.saved_tensors
+        with torch.enable_grad():
+            maps = maps.detach().requires_grad_()
+            read = _in_pytorch(maps, ctx.window, ctx.of_logits)
+            (gradient,) = torch.autograd.grad(read, maps, gradients)
+        return gradient, None, *(None,) * 3 * ctx.of_logits
+
+
+def _in_pytorch(
+    maps: Float[Tensor, "*batch H W"], window: int, of_logits: bool
+) -> tuple[Float[Tensor, "*batch 2"], Float[Tensor, "*batch"]]:
+    """Position and mass, each written as it is defined."""
+    if of_logits:
+        maps = spatial_softmax(maps)
+    view = _marginals(maps, window)
     fit, model = _fit(view, torch.zeros_like(view.lowest), None)
     once = _lowest_of_fit(view, fit, torch.zeros_like(view.lowest))
     fit, model = _fit(view, once, model)
@@ -82,7 +134,7 @@ def window_expectation(maps: Float[Tensor, "*batch H W"], window: int) -> Float[
     radius = view.cells.shape[-1] // 2
     low, high = view.first.clamp_min(-radius) - 0.5, view.last.clamp_max(radius) + 0.5
     offset = vertex(fit, reach=0.75 * view.cells.shape[-1]).clamp(low, high)
-    return (offset - view.first)[..., 0]
+    return (offset - view.first)[..., 0], peak_patch(maps, window)[0].sum((-2, -1))
 
 
 class _Marginals(NamedTuple):

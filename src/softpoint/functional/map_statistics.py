@@ -25,6 +25,7 @@ class MapStatistics(NamedTuple):
     mean: Float[Tensor, "... 2"]  # (x, y) in cells: soft-argmax
     covariance: Float[Tensor, "... 2 2"]  # in cells^2
     peak: Int[Tensor, "..."]  # number of the largest cell, by rows
+    share: Float[Tensor, "..."]  # the probability of that cell; it, peak and least have no gradient
     least: Float[Tensor, "..."]  # the lowest logit
     cross_entropy: Float[Tensor, "..."] | None  # of the softmax against the target, in nats; None without one
     divergence: Float[Tensor, "..."] | None  # KL(target || softmax), in nats; None where it was not asked for
@@ -56,12 +57,12 @@ def map_statistics(
     if factor is None and not _is_one(temperature):
         logits = logits / temperature
     asked = (target is not None, divergence, jensen_shannon)
-    if not _is_fused(logits, target):
+    if not is_fused(logits, target):
         return _in_pytorch(logits if factor is None else logits * factor[..., None, None], target, asked)
     along_y, along_x, dense = _without_gaps(target, logits)
     read = read_maps(logits.contiguous(), factor, along_y, along_x, dense, divergence, jensen_shannon)
     distances = (read.cross_entropy, read.divergence, read.jensen_shannon)
-    return MapStatistics(*read[:5], *(value if ask else None for value, ask in zip(distances, asked, strict=True)))
+    return MapStatistics(*read[:6], *(value if ask else None for value, ask in zip(distances, asked, strict=True)))
 
 
 def render(target: MapTarget) -> Float[Tensor, "... H W"]:
@@ -75,7 +76,7 @@ def render(target: MapTarget) -> Float[Tensor, "... H W"]:
     return widen(target[0])[..., :, None] * widen(target[1])[..., None, :]
 
 
-def _is_fused(logits: Tensor, target: MapTarget | None) -> bool:
+def is_fused(logits: Tensor, target: MapTarget | None = None) -> bool:
     """Whether the operator may read the logits; graphs that are exported or transformed need PyTorch's own ones."""
     if torch.compiler.is_exporting():
         return False
@@ -133,6 +134,7 @@ def _in_pytorch(logits: Tensor, target: MapTarget | None, asked: tuple[bool, boo
         spatial_expectation(heatmap),
         spatial_covariance(heatmap),
         logits.flatten(-2).argmax(-1).int(),
-        logits.amin((-2, -1)),
+        p.detach().amax(-1),
+        logits.detach().amin((-2, -1)),
         *distances,
     )

@@ -5,16 +5,9 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from softpoint.functional.gaussian_fit import window_expectation
+from softpoint.functional.gaussian_fit import read_window
 from softpoint.functional.map_statistics import map_statistics
-from softpoint.functional.spatial import (
-    Dims,
-    as_floating,
-    check_temperature,
-    rows_and_columns_last,
-    spatial_softmax,
-    widen,
-)
+from softpoint.functional.spatial import Dims, as_floating, check_temperature, rows_and_columns_last, widen
 
 
 def soft_argmax(
@@ -42,7 +35,9 @@ def soft_argmax(
     if window is None:
         position = map_statistics(maps, temperature=temperature).mean
     else:
-        position = window_expectation(spatial_softmax(widen(maps), temperature), window)
+        check_temperature(temperature)
+        maps = widen(maps) / temperature
+        position, _ = read_window(maps, window, map_statistics(maps))
     if not normalized:
         return position
     last = position.new_tensor([maps.shape[-1] - 1, maps.shape[-2] - 1])

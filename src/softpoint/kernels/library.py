@@ -10,8 +10,13 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from softpoint.paths import atomic_write, user_cache_dir
 
@@ -38,6 +43,35 @@ def library() -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError) as error:
         _log.info("spatial softmax runs in PyTorch alone, which is several times slower: %s", error)
         return None
+
+
+POINTER = ctypes.c_void_p
+SIZES = (ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int)  # as of `sizes`
+# Cells from which the threads of torch share the work.
+_SHARED_CELLS = 1 << 16
+
+
+def loop(name: str, argument_types: Sequence[Any]) -> Callable[..., None]:
+    """Return a function of the library; RuntimeError where there is none, as for a graph from another machine."""
+    loops = library()
+    if loops is None:
+        raise RuntimeError("softpoint's loops are not compiled here, but a graph was compiled with them")
+    function: Any = getattr(loops, name)
+    if not function.argtypes:
+        function.restype, function.argtypes = None, argument_types
+    return function  # type: ignore[no-any-return]
+
+
+def addresses(*tensors: Tensor | None) -> list[int | None]:
+    """Return where the numbers of each tensor are; None for none."""
+    return [None if tensor is None or not tensor.numel() else tensor.data_ptr() for tensor in tensors]
+
+
+def sizes(maps: Tensor) -> tuple[int, int, int, int]:
+    """Return the count, height and width of maps (..., H, W), and the threads to share them."""
+    height, width = maps.shape[-2:]
+    count = maps.numel() // max(height * width, 1)
+    return count, height, width, torch.get_num_threads() if maps.numel() >= _SHARED_CELLS else 1
 
 
 def _compiled() -> Path:

@@ -5,15 +5,14 @@
 // the sums of blocks of rows in double precision. Each map is read from memory once: a second pass finds it in the cache.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <vector>
 
-#include "vectors.h"
+#include "padded_map.h"
 
 namespace {
 
 constexpr int64_t BLOCK_ROWS = 16;
-constexpr float NEVER = -std::numeric_limits<float>::infinity(), SMALLEST = 1.17549435e-38f;
+constexpr float SMALLEST = 1.17549435e-38f;
 constexpr float LOWEST = -std::numeric_limits<float>::max();
 // Below the logarithm of any normal number, so that a product with a probability of 0 is 0.
 constexpr float LOG_OF_ZERO = -200.0f;
@@ -25,35 +24,6 @@ struct Maps {
     int64_t cells() const { return height * width; }
     float factor(int64_t map) const { return inverse_temperature ? inverse_temperature[map] : 1.0f; }
     bool has_target() const { return along_x || dense; }
-};
-
-// Copies a row without a call, in vectors of which the last may overlap the one before.
-inline void copy_row(float *to, const float *from, int64_t length) {
-    if (length < LANES) {
-        for (int64_t i = 0; i < length; ++i) to[i] = from[i];
-        return;
-    }
-    for (int64_t i = 0; i + LANES <= length; i += LANES) write(to + i, read(from + i));
-    write(to + length - LANES, read(from + length - LANES));
-}
-
-// Numbers of one map in rows of whole vectors, whose spare lanes are `rest`.
-struct PaddedMap {
-    std::vector<float> cells;
-    int64_t height = 0, width = 0, stride = 0;
-
-    void resize(int64_t rows, int64_t columns, float rest) {
-        if (height == rows && width == columns) return;
-        height = rows, width = columns, stride = (columns + LANES - 1) / LANES * LANES;
-        cells.assign(height * stride, rest);
-    }
-
-    void load(const float *values, int64_t rows, int64_t columns, float rest) {
-        resize(rows, columns, rest);
-        for (int64_t y = 0; y < height; ++y) copy_row(row(y), values + y * width, width);
-    }
-
-    float *row(int64_t y) { return &cells[y * stride]; }
 };
 
 Floats log_of(Floats value) {
@@ -79,33 +49,6 @@ struct AxisTarget {
     }
 };
 
-struct Peak {
-    float value, least;
-    int64_t row, column;
-};
-
-// The largest value, the first cell that has it, and the least one.
-Peak find_peak(const PaddedMap &logits) {
-    Floats most = all(NEVER), negative = all(NEVER);
-    Ints where{}, number{};
-    for (int64_t i = 0; i < static_cast<int64_t>(logits.cells.size()); i += LANES, number += 1) {
-        const Floats value = read(&logits.cells[i]);
-        where = value > most ? number : where;
-        most = largest(value, most);
-        // Spare lanes are -inf, and are no least value.
-        negative = largest(value == NEVER ? value : -value, negative);
-    }
-    Peak peak{NEVER, -NEVER, 0, 0};
-    int64_t cell = logits.cells.size();
-    for (int lane = 0; lane < LANES; ++lane) {
-        const int64_t here = static_cast<int64_t>(where[lane]) * LANES + lane;
-        if (most[lane] > peak.value || (most[lane] == peak.value && here < cell)) peak.value = most[lane], cell = here;
-        peak.least = std::min(peak.least, -negative[lane]);
-    }
-    peak.row = cell / logits.stride, peak.column = std::min(cell % logits.stride, logits.width - 1);
-    return peak;
-}
-
 // Sums of e^(z - max) over a map, times powers of the distance from its maximum.
 struct Moments {
     double total = 0, x = 0, y = 0, xx = 0, xy = 0, yy = 0;
@@ -116,7 +59,7 @@ struct Saved {
 };
 
 struct Outputs {
-    float *log_total, *mean, *covariance, *least, *cross_entropy, *divergence, *jensen_shannon;
+    float *log_total, *mean, *covariance, *share, *least, *cross_entropy, *divergence, *jensen_shannon;
     int32_t *peak;
     Saved *saved;
 
@@ -233,6 +176,7 @@ void forward_map(const Maps &maps, int64_t map, const Outputs &out, Scratch &scr
     covariance[1] = covariance[2] = sums.xy / sums.total - dx * dy;
     covariance[3] = sums.yy / sums.total - dy * dy;
     out.peak[map] = peak.row * maps.width + peak.column;
+    out.share[map] = 1.0 / sums.total;
     out.least[map] = peak.least * factor;
     Saved &saved = out.saved[map];
     saved = {peak.value, static_cast<float>(sums.total), static_cast<float>(target_total), 0.0f};
@@ -290,7 +234,7 @@ void backward_map(const Maps &maps, int64_t map, const float *mean, const float 
             write(&result.cells[i], d * factor);
         }
         copy_row(to + y * maps.width, result.row(0), maps.width);
-        with_logits += sum(row_with_logits);
+        if (of_factor) with_logits += sum(row_with_logits);
     }
     // The gradients of all cells sum to that of the logarithm of the total.
     if (of_factor) of_factor[map] = with_logits / factor + saved.most * log_total;
@@ -302,11 +246,11 @@ extern "C" {
 
 void softpoint_maps_forward(const float *logits, const float *inverse_temperature, const float *along_y,
                             const float *along_x, const float *dense, int64_t count, int64_t height, int64_t width,
-                            int threads, float *log_total, float *mean, float *covariance, int32_t *peak, float *least,
-                            float *saved, float *cross_entropy, float *divergence, float *jensen_shannon) {
+                            int threads, float *log_total, float *mean, float *covariance, int32_t *peak, float *share,
+                            float *least, float *saved, float *cross_entropy, float *divergence, float *jensen_shannon) {
     const Maps maps{logits, inverse_temperature, along_y, along_x, dense, count, height, width};
-    const Outputs out{log_total,  mean,           covariance, least, cross_entropy,
-                      divergence, jensen_shannon, peak,       reinterpret_cast<Saved *>(saved)};
+    const Outputs out{log_total,     mean,       covariance,     share, least,
+                      cross_entropy, divergence, jensen_shannon, peak,  reinterpret_cast<Saved *>(saved)};
     const auto read_map = maps.has_target() ? forward_map<true> : forward_map<false>;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {

@@ -6,17 +6,16 @@ graphs and fake tensors know it. `softpoint.functional.map_statistics` decides w
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from softpoint.kernels.library import WANTED, library
+from softpoint.kernels.library import POINTER, SIZES, WANTED, addresses, library, loop, sizes
 
-# Cells from which the threads of torch share the work.
-_SHARED_CELLS = 1 << 16
+_FORWARD = (*5 * [POINTER], *SIZES, *10 * [POINTER])
+_BACKWARD = (*5 * [POINTER], *SIZES, *10 * [POINTER])
 
 
 class MapReading(NamedTuple):
@@ -26,6 +25,7 @@ class MapReading(NamedTuple):
     mean: Tensor  # (..., 2), x and y in cells
     covariance: Tensor  # (..., 2, 2)
     peak: Tensor  # (...), int32: the cell of the maximum
+    share: Tensor  # (...), the probability of that cell
     least: Tensor  # (...), the lowest logit
     saved: Tensor  # (..., 4), what the backward needs beside these
     cross_entropy: Tensor  # (...), against the target
@@ -36,7 +36,7 @@ class MapReading(NamedTuple):
 _OPERATORS = torch.library.Library("softpoint", "FRAGMENT")
 _OPERATORS.define(
     "read_maps(Tensor logits, Tensor? inverse_temperature, Tensor? along_y, Tensor? along_x, Tensor? dense, "
-    "bool divergence, bool jensen_shannon) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+    "bool divergence, bool jensen_shannon) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 _OPERATORS.define(
     "read_maps_backward(Tensor logits, Tensor? inverse_temperature, Tensor? along_y, Tensor? along_x, Tensor? dense, "
@@ -77,7 +77,7 @@ def _empty_outputs(logits: Tensor, has_target: bool, divergence: bool, jensen_sh
     shape = logits.shape[:-2]
     new = logits.new_empty
     return (
-        new(shape), new((*shape, 2)), new((*shape, 2, 2)), new(shape, dtype=torch.int32), new(shape),
+        new(shape), new((*shape, 2)), new((*shape, 2, 2)), new(shape, dtype=torch.int32), new(shape), new(shape),
         new((*shape, 4)), new(shape if has_target else 0), new(shape if divergence else 0),
         new(shape if jensen_shannon else 0),
     )  # fmt: skip
@@ -94,8 +94,8 @@ def _forward_cpu(
 ) -> tuple[Tensor, ...]:
     has_target = along_x is not None or dense is not None
     outputs = _empty_outputs(logits, has_target, divergence, jensen_shannon)
-    given = _addresses(logits, inverse_temperature, along_y, along_x, dense)
-    _function("softpoint_maps_forward")(*given, *_sizes(logits), *_addresses(*outputs))
+    given = addresses(logits, inverse_temperature, along_y, along_x, dense)
+    loop("softpoint_maps_forward", _FORWARD)(*given, *sizes(logits), *addresses(*outputs))
     return outputs
 
 
@@ -113,32 +113,10 @@ def _backward_cpu(
     result = torch.empty_like(logits)
     of_factor = logits.new_empty(logits.shape[:-2] if inverse_temperature is not None else 0)
     of_outputs = [None if gradient is None else gradient.contiguous() for gradient in gradients]
-    given = _addresses(logits, inverse_temperature, along_y, along_x, dense)
-    found = _addresses(mean, covariance, saved, *of_outputs, result, of_factor)
-    _function("softpoint_maps_backward")(*given, *_sizes(logits), *found)
+    given = addresses(logits, inverse_temperature, along_y, along_x, dense)
+    found = addresses(mean, covariance, saved, *of_outputs, result, of_factor)
+    loop("softpoint_maps_backward", _BACKWARD)(*given, *sizes(logits), *found)
     return result, of_factor
-
-
-def _addresses(*tensors: Tensor | None) -> list[int | None]:
-    return [None if tensor is None or not tensor.numel() else tensor.data_ptr() for tensor in tensors]
-
-
-def _sizes(logits: Tensor) -> tuple[int, int, int, int]:
-    height, width = logits.shape[-2:]
-    count = logits.numel() // max(height * width, 1)
-    return count, height, width, torch.get_num_threads() if logits.numel() >= _SHARED_CELLS else 1
-
-
-def _function(name: str) -> Callable[..., None]:
-    loops = library()
-    if loops is None:
-        raise RuntimeError("softpoint's loops are not compiled here; a graph that was compiled with them needs them")
-    function: Any = getattr(loops, name)
-    if not function.argtypes:
-        pointers = {"softpoint_maps_forward": 9, "softpoint_maps_backward": 10}[name]
-        function.restype = None
-        function.argtypes = [ctypes.c_void_p] * 5 + [ctypes.c_int64] * 3 + [ctypes.c_int] + [ctypes.c_void_p] * pointers
-    return function  # type: ignore[no-any-return]
 
 
 class _ReadMaps(torch.autograd.Function):
@@ -146,10 +124,10 @@ class _ReadMaps(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, *given: Any) -> tuple[Tensor, ...]:
         with torch._C._AutoDispatchBelowAutograd():
             outputs: Sequence[Tensor] = torch.ops.softpoint.read_maps(logits, *given)
-        _, mean, covariance, peak, least, saved, *_ = outputs
+        _, mean, covariance, peak, share, least, saved, *_ = outputs
         inverse_temperature, along_y, along_x, dense, *_ = given
         ctx.save_for_backward(logits, inverse_temperature, along_y, along_x, dense, mean, covariance, saved)
-        ctx.mark_non_differentiable(peak, least, saved)
+        ctx.mark_non_differentiable(peak, share, least, saved)
         ctx.set_materialize_grads(False)
         return tuple(outputs)
 

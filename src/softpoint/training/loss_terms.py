@@ -14,7 +14,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from softpoint.functional import gaussian_axis, grid_to_image, image_to_grid, render_target, soft_argmax
+from softpoint.functional import gaussian_axis, grid_to_image, image_to_grid, soft_argmax
+from softpoint.functional.losses.heatmap import TAKE_AXES
+from softpoint.functional.map_statistics import render
 from softpoint.functional.spatial import axis_positions, widen
 from softpoint.functional.targets import TARGETS, AxisTarget
 from softpoint.suggest import did_you_mean
@@ -69,7 +71,8 @@ class HeatmapTerm(LossTerm):
     """A loss of heatmap logits (B, K, h, w) against target maps.
 
     Args:
-        loss: called with logits and target maps of the same shape, returns (B, K).
+        loss: called with logits and target maps of the same shape, returns (B, K); those of `TAKE_AXES` get the target
+            as its distributions along y and x.
         weight: of the term; each loss function has a scale of its own.
         sigma: width of a Gaussian target in input pixels; {start: 8, end: 3} narrows it over the training.
         target: gaussian, nearest (one cell) or bilinear (four cells), or a function such as `gaussian_axis`.
@@ -94,7 +97,9 @@ class HeatmapTerm(LossTerm):
 
     def forward(self, prediction: Prediction, target: Target) -> Losses:
         logits, std = prediction["logits"], self.sigma.at(target.progress) / target.stride
-        return self.loss(logits, render_target(target.points, std, (logits.shape[-2], logits.shape[-1]), self.target))
+        height, width = logits.shape[-2:]
+        axes = self.target(target.points[..., 1], std, height), self.target(target.points[..., 0], std, width)
+        return self.loss(logits, axes if self.loss in TAKE_AXES else render(axes))
 
 
 class AxisTerm(HeatmapTerm):

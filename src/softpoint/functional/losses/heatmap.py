@@ -175,6 +175,10 @@ def axis_ce(logits: Float[Tensor, "... n"], target: Float[Tensor, "... n"]) -> F
     return -(widen(target) * widen(as_floating(logits)).log_softmax(-1)).sum(-1)
 
 
+# The losses that take a target as its distributions along y and x.
+TAKE_AXES: tuple[Any, ...] = (heatmap_ce, heatmap_kl, heatmap_js)
+
+
 def _read(logits: Tensor, target: MapTarget, dim: Dims, **asked: bool) -> Any:
     if isinstance(target, Tensor):
         target = rows_and_columns_last(target, dim)

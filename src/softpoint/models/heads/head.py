@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from softpoint.functional import decode_heatmap, grid_to_image, spatial_covariance, spatial_softmax, window_mass
+from softpoint.functional import decode_heatmap, grid_to_image, map_statistics, spatial_softmax
+from softpoint.functional.gaussian_fit import read_window
 from softpoint.models.heads.visibility import VisibilityReadout
 from softpoint.types import Prediction
 
@@ -72,10 +73,16 @@ class Head(nn.Module):
 
         Confidence is the heatmap's mass within the window about its maximum, covariance its second moment in px^2.
         """
-        heatmap = spatial_softmax(logits.float())
+        maps = logits.float()
+        read = map_statistics(maps)
+        position, mass = read_window(maps, self.window, read)
+        if self.decode == "expectation":
+            position = read.mean
+        elif self.decode != "window":
+            position = decode_heatmap(spatial_softmax(maps), self.decode, self.window)
         return {
             "logits": logits,
-            "keypoints": grid_to_image(decode_heatmap(heatmap, self.decode, self.window), self.stride),
-            "confidence": window_mass(heatmap, self.window),
-            "covariance": spatial_covariance(heatmap) * self.stride**2,
+            "keypoints": grid_to_image(position, self.stride),
+            "confidence": mass,
+            "covariance": read.covariance * self.stride**2,
         }

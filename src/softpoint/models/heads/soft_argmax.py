@@ -82,7 +82,10 @@ class SoftArgmaxHead(Head):
         logits = widen(self.logits(features))  # half precision ends at 65504
         if self.factors:
             logits = logits + self.coarse_logits(features, 0)
-        return self.read(logits / self.temperature)
+        if self.raw_temperature is not None or self.temperature != 1:
+            logits = logits / self.temperature
+        # Maps are read without gaps, and a network's convolutions leave their channels last.
+        return self.read(logits.contiguous())
 
     def coarse_logits(self, features: Float[Tensor, "B C h w"], scale: int) -> Float[Tensor, "B K h w"]:
         """Return the logits of a coarse scale and those above it, enlarged to the map of the finer `features`."""
