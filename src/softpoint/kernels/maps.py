@@ -36,7 +36,7 @@ class MapReading(NamedTuple):
 _OPERATORS = torch.library.Library("softpoint", "FRAGMENT")
 _OPERATORS.define(
     "read_maps(Tensor logits, Tensor? inverse_temperature, Tensor? along_y, Tensor? along_x, Tensor? dense, "
-    "bool divergence, bool jensen_shannon) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+    f"bool divergence, bool jensen_shannon) -> ({', '.join(10 * ['Tensor'])})"
 )
 _OPERATORS.define(
     "read_maps_backward(Tensor logits, Tensor? inverse_temperature, Tensor? along_y, Tensor? along_x, Tensor? dense, "

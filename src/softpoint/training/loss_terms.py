@@ -8,7 +8,8 @@ Otherwise write a child of `LossTerm`. See `examples/own_modules/` for one that 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -83,7 +84,7 @@ class HeatmapTerm(LossTerm):
 
     def __init__(
         self,
-        loss: Callable[[Tensor, Tensor], Tensor],
+        loss: Callable[[Tensor, Any], Tensor],
         weight: float,
         sigma: float | Mapping[str, float] = 3.0,
         target: str | AxisTarget = "gaussian",
@@ -99,7 +100,12 @@ class HeatmapTerm(LossTerm):
         logits, std = prediction["logits"], self.sigma.at(target.progress) / target.stride
         height, width = logits.shape[-2:]
         axes = self.target(target.points[..., 1], std, height), self.target(target.points[..., 0], std, width)
-        return self.loss(logits, axes if self.loss in TAKE_AXES else render(axes))
+        return self.loss(logits, axes if _function(self.loss) in TAKE_AXES else render(axes))
+
+
+def _function(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function of a loss whose options are fixed."""
+    return loss.func if isinstance(loss, partial) else loss
 
 
 class AxisTerm(HeatmapTerm):
