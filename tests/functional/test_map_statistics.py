@@ -6,7 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from softpoint.functional import heatmap_ce, heatmap_js, heatmap_kl, map_statistics, soft_argmax
+from softpoint.functional import (
+    heatmap_ce,
+    heatmap_js,
+    heatmap_kl,
+    map_statistics,
+    render_gaussians,
+    soft_argmax,
+    spatial_softmax,
+    window_expectation,
+    window_mass,
+)
+from softpoint.functional.gaussian_fit import read_window
 from softpoint.functional.map_statistics import MapStatistics
 from softpoint.kernels.library import library
 
@@ -167,3 +178,24 @@ def test_no_maps_are_read_from_an_empty_batch():
     mean = map_statistics(logits).mean
     assert mean.shape == (0, 3, 2)
     assert torch.autograd.grad(mean.sum(), logits)[0].shape == logits.shape
+
+
+@compiled
+@pytest.mark.parametrize("size", [(9, 9), (64, 48), (3, 40), (1, 1), (1, 20)])
+@pytest.mark.parametrize("window", [1, 3, 9, 15])
+def test_windows_read_from_logits_are_those_of_heatmaps_in_float64(size: tuple[int, int], window: int):
+    generator = torch.Generator().manual_seed(window)
+    center = torch.rand(40, 2, generator=generator) * torch.tensor([size[1], size[0]]) - 0.5
+    logits = (render_gaussians(center, 1.5, size) + 1e-6).log() + 0.2 * torch.randn(40, *size, generator=generator)
+    logits[:10] = torch.randn(10, *size, generator=generator)
+    logits[10] = 0
+    logits.requires_grad_()
+    exact = logits.detach().double().requires_grad_()
+    heatmap = spatial_softmax(exact)
+    position, mass = read_window(logits, window, map_statistics(logits))
+    torch.testing.assert_close(position.double(), window_expectation(heatmap, window), atol=5e-5, rtol=0)
+    torch.testing.assert_close(mass.double(), window_mass(heatmap, window), atol=1e-6, rtol=0)
+    torch.testing.assert_close(window_expectation(heatmap.detach().float(), window), position, atol=5e-5, rtol=0)
+    (slope,) = torch.autograd.grad(position.sum() + mass.sum(), logits)
+    (true,) = torch.autograd.grad(window_expectation(heatmap, window).sum() + window_mass(heatmap, window).sum(), exact)
+    assert (slope.double() - true).abs().max() <= 1e-3 * true.abs().max().clamp_min(1e-2)
