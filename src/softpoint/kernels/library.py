@@ -45,10 +45,24 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
+def runs_here(*tensors: Tensor) -> bool:
+    """Whether the loops may read such tensors: plain ones in single precision on a CPU, and no graph is being made."""
+    return (
+        WANTED
+        and all(type(tensor) in (Tensor, torch.nn.Parameter) for tensor in tensors)
+        and all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+        and not torch.compiler.is_compiling()
+        and torch._C._get_tracing_state() is None
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and torch._C._len_torch_dispatch_stack() == 0
+        and library() is not None
+    )
+
+
 POINTER = ctypes.c_void_p
 SIZES = (ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int)  # as of `sizes`
-# Cells from which the threads of torch share the work.
-_SHARED_CELLS = 1 << 16
+# Numbers from which the threads of torch share the work.
+_SHARED_NUMBERS = 1 << 16
 
 
 def loop(name: str, argument_types: Sequence[Any]) -> Callable[..., None]:
@@ -71,7 +85,12 @@ def sizes(maps: Tensor) -> tuple[int, int, int, int]:
     """Return the count, height and width of maps (..., H, W), and the threads to share them."""
     height, width = maps.shape[-2:]
     count = maps.numel() // max(height * width, 1)
-    return count, height, width, torch.get_num_threads() if maps.numel() >= _SHARED_CELLS else 1
+    return count, height, width, threads(maps)
+
+
+def threads(tensor: Tensor) -> int:
+    """Return how many threads share the numbers of a tensor."""
+    return torch.get_num_threads() if tensor.numel() >= _SHARED_NUMBERS else 1
 
 
 def _compiled() -> Path:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from softpoint.kernels.library import POINTER, SIZES, WANTED, addresses, library, loop, sizes
+from softpoint.kernels.library import POINTER, SIZES, WANTED, addresses, loop, runs_here, sizes
 
 _FORWARD = (*5 * [POINTER], *SIZES, *10 * [POINTER])
 _BACKWARD = (*5 * [POINTER], *SIZES, *10 * [POINTER])
@@ -52,7 +52,7 @@ def has_kernel(logits: Tensor) -> bool:
         return False
     if torch.compiler.is_compiling():
         return True
-    return type(logits) in (Tensor, torch.nn.Parameter) and device == "cpu" and library() is not None
+    return runs_here(logits)
 
 
 def read_maps(

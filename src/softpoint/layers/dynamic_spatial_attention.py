@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softpoint.functional.attention import GATES, channel_statistics, gate
+from softpoint.functional.attention import GATES, channel_statistics, gate, statistics_and_product
+from softpoint.layers.spatial_attention import ConvolutionToOne
 from softpoint.suggest import did_you_mean
 
 
@@ -89,10 +90,10 @@ class DynamicSpatialAttention(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> tuple[Tensor, ...]:
         """Return the features (B, C, H, W), the mask (B, 1, H, W) and, if set so, the weights (B, branches)."""
-        statistics = channel_statistics(x)
+        statistics, product = statistics_and_product(x)
         weights = self.router(statistics)  # (B, branches, 1, 1)
         mask = gate((self.branch_logits(statistics) * weights).sum(1, keepdim=True), self.temperature, self.gate)
-        y = x * mask
+        y = product(mask)
         return (y, mask, weights.flatten(1)) if self.return_router_weights else (y, mask)
 
     def branch_logits(self, statistics: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "B branches H W"]:
@@ -115,11 +116,10 @@ class DynamicSpatialAttention(nn.Module):
         return F.softplus(self.t_raw) + self.eps if hasattr(self, "t_raw") else self.T
 
 
-def _branch(kernel: int, dilation: int) -> nn.Conv2d:
+def _branch(kernel: int, dilation: int) -> ConvolutionToOne:
     if kernel < 1 or dilation < 1:
         raise ValueError(f"a branch needs kernel >= 1 and dilation >= 1, got kernel {kernel}, dilation {dilation}")
-    kernel += 1 - kernel % 2
-    return nn.Conv2d(2, 1, kernel, padding=dilation * (kernel - 1) // 2, dilation=dilation, bias=False)
+    return ConvolutionToOne(kernel + 1 - kernel % 2, dilation)
 
 
 def _name(branch: nn.Module) -> str:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from softpoint.functional.attention import channel_statistics
+from softpoint.functional.attention import convolution_to_one, statistics_and_product
+
+
+class ConvolutionToOne(nn.Conv2d):
+    """A convolution of two channel statistics to one map of their size, with an odd kernel and no bias."""
+
+    def __init__(self, kernel: int, dilation: int = 1) -> None:
+        super().__init__(2, 1, kernel, padding=dilation * (kernel - 1) // 2, dilation=dilation, bias=False)
+
+    def forward(self, input: Float[Tensor, "B 2 H W"]) -> Float[Tensor, "B 1 H W"]:
+        """Return the map (B, 1, H, W) of statistics (B, 2, H, W)."""
+        return convolution_to_one(input, self.weight, self.dilation[0])
 
 
 class SpatialAttention(nn.Module):
@@ -23,8 +34,9 @@ class SpatialAttention(nn.Module):
         super().__init__()
         if kernel < 1 or kernel % 2 == 0:
             raise ValueError(f"kernel must be a positive odd number, got {kernel}")
-        self.conv = nn.Conv2d(2, 1, kernel, padding=kernel // 2, bias=False)
+        self.conv = ConvolutionToOne(kernel)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, "B 1 H W"]]:
-        mask = self.conv(channel_statistics(x)).sigmoid()
-        return x * mask, mask
+        statistics, product = statistics_and_product(x)
+        mask = self.conv(statistics).sigmoid()
+        return product(mask), mask
