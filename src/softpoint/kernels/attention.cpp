@@ -130,17 +130,15 @@ void multiply_strip(const Features &of, const Strip &strip, const float *x, cons
 
 // The gradient of the mask: the sum over channels of x times the gradient of the product.
 void reduce_strip(const Features &of, const Strip &strip, const float *x, const float *of_y, float *of_mask) {
-    float total[STRIP] = {};
+    float total[STRIP] = {}, sums[STRIP];
     const int64_t first = strip.image * of.channels * of.pixels + strip.start, count = strip.count;
-    int64_t c = 0;
-    for (; c + 2 <= of.channels; c += 2) {
-        const float *a = x + first + c * of.pixels, *b = of_y + first + c * of.pixels;
-        const float *other_a = a + of.pixels, *other_b = b + of.pixels;
-        for (int64_t i = 0; i < count; ++i) total[i] += a[i] * b[i] + other_a[i] * other_b[i];
-    }
-    for (; c < of.channels; ++c) {
-        const float *a = x + first + c * of.pixels, *b = of_y + first + c * of.pixels;
-        for (int64_t i = 0; i < count; ++i) total[i] += a[i] * b[i];
+    for (int64_t start = 0; start < of.channels; start += 4 * BLOCK) {
+        std::fill_n(sums, count, 0.0f);
+        for (int64_t c = start; c < std::min(start + 4 * BLOCK, of.channels); ++c) {
+            const float *a = x + first + c * of.pixels, *b = of_y + first + c * of.pixels;
+            for (int64_t i = 0; i < count; ++i) sums[i] += a[i] * b[i];
+        }
+        for (int64_t i = 0; i < count; ++i) total[i] += sums[i];
     }
     std::copy_n(total, count, of_mask + strip.image * of.pixels + strip.start);
 }
