@@ -90,10 +90,11 @@ def read_window(
     """
     check_window(window)
     maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
-    if torch.compiler.is_compiling() or not is_fused(maps):
+    saved = None if statistics is None else statistics.saved
+    plain = torch.compiler.is_compiling() or not is_fused(maps) or (statistics is not None and saved is None)
+    if plain:
         return _in_pytorch(maps, window, of_logits=statistics is not None)
-    found = () if statistics is None else (statistics.peak, statistics.share, statistics.least)
-    read: tuple[Tensor, Tensor] = _ReadWindow.apply(maps.contiguous(), window, *found)
+    read: tuple[Tensor, Tensor] = _ReadWindow.apply(maps.contiguous(), window, saved)
     return read
 
 
@@ -101,10 +102,10 @@ class _ReadWindow(torch.autograd.Function):
     """The loop forward; backward, which few need, PyTorch's gradient of the same mathematics."""
 
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, window: int, *found: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, maps: Tensor, window: int, saved: Tensor | None) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(maps)
-        ctx.window, ctx.of_logits = window, bool(found)
-        return read_windows(maps, window, *found)
+        ctx.window, ctx.of_logits = window, saved is not None
+        return read_windows(maps, window, saved)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
@@ -113,7 +114,7 @@ class _ReadWindow(torch.autograd.Function):
             maps = maps.detach().requires_grad_()
             read = _in_pytorch(maps, ctx.window, ctx.of_logits)
             (gradient,) = torch.autograd.grad(read, maps, gradients)
-        return gradient, None, *(None,) * 3 * ctx.of_logits
+        return gradient, None, None
 
 
 def _in_pytorch(

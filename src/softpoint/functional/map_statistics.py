@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from softpoint.functional.spatial import as_floating, check_temperature, spatial_covariance, spatial_expectation, widen
@@ -24,12 +24,10 @@ class MapStatistics(NamedTuple):
     log_total: Float[Tensor, "..."]  # log of the sum of e^z
     mean: Float[Tensor, "... 2"]  # (x, y) in cells: soft-argmax
     covariance: Float[Tensor, "... 2 2"]  # in cells^2
-    peak: Int[Tensor, "..."]  # number of the largest cell, by rows
-    share: Float[Tensor, "..."]  # the probability of that cell; it, peak and least have no gradient
-    least: Float[Tensor, "..."]  # the lowest logit
     cross_entropy: Float[Tensor, "..."] | None  # of the softmax against the target, in nats; None without one
     divergence: Float[Tensor, "..."] | None  # KL(target || softmax), in nats; None where it was not asked for
     jensen_shannon: Float[Tensor, "..."] | None  # in nats; None where it was not asked for
+    saved: Float[Tensor, "... 7"] | None = None  # by which loops read windows; None from PyTorch
 
 
 def map_statistics(
@@ -62,7 +60,8 @@ def map_statistics(
     along_y, along_x, dense = _without_gaps(target, logits)
     read = read_maps(logits.contiguous(), factor, along_y, along_x, dense, divergence, jensen_shannon)
     distances = (read.cross_entropy, read.divergence, read.jensen_shannon)
-    return MapStatistics(*read[:6], *(value if ask else None for value, ask in zip(distances, asked, strict=True)))
+    entropy, kl, js = (value if ask else None for value, ask in zip(distances, asked, strict=True))
+    return MapStatistics(read.log_total, read.mean, read.covariance, entropy, kl, js, read.saved)
 
 
 def render(target: MapTarget) -> Float[Tensor, "... H W"]:
@@ -133,8 +132,5 @@ def _in_pytorch(logits: Tensor, target: MapTarget | None, asked: tuple[bool, boo
         logits.flatten(-2).logsumexp(-1),
         spatial_expectation(heatmap),
         spatial_covariance(heatmap),
-        logits.flatten(-2).argmax(-1).int(),
-        p.detach().amax(-1),
-        logits.detach().amin((-2, -1)),
         *distances,
     )

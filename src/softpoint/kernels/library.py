@@ -77,8 +77,8 @@ def loop(name: str, argument_types: Sequence[Any]) -> Callable[..., None]:
 
 
 def addresses(*tensors: Tensor | None) -> list[int | None]:
-    """Return where the numbers of each tensor are; None for none."""
-    return [None if tensor is None or not tensor.numel() else tensor.data_ptr() for tensor in tensors]
+    """Return where the numbers of each tensor are; None or 0 where there are none."""
+    return [None if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
 def sizes(maps: Tensor) -> tuple[int, int, int, int]:

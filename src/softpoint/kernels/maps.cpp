@@ -54,14 +54,10 @@ struct Moments {
     double total = 0, x = 0, y = 0, xx = 0, xy = 0, yy = 0;
 };
 
-struct Saved {
-    float most, total, target_total, p_gain;  // of a map: the maximum, sum of e^(z - max), of the target; see JS
-};
-
 struct Outputs {
-    float *log_total, *mean, *covariance, *share, *least, *cross_entropy, *divergence, *jensen_shannon;
-    int32_t *peak;
+    float *log_total, *mean, *covariance;
     Saved *saved;
+    float *cross_entropy, *divergence, *jensen_shannon;
 
     bool logs_target() const { return divergence || jensen_shannon; }
 };
@@ -175,11 +171,14 @@ void forward_map(const Maps &maps, int64_t map, const Outputs &out, Scratch &scr
     covariance[0] = sums.xx / sums.total - dx * dx;
     covariance[1] = covariance[2] = sums.xy / sums.total - dx * dy;
     covariance[3] = sums.yy / sums.total - dy * dy;
-    out.peak[map] = peak.row * maps.width + peak.column;
-    out.share[map] = 1.0 / sums.total;
-    out.least[map] = peak.least * factor;
     Saved &saved = out.saved[map];
-    saved = {peak.value, static_cast<float>(sums.total), static_cast<float>(target_total), 0.0f};
+    saved = {peak.value,
+             static_cast<float>(sums.total),
+             static_cast<float>(target_total),
+             0.0f,
+             static_cast<float>(1.0 / sums.total),
+             peak.least * factor,
+             static_cast<int32_t>(peak.row * maps.width + peak.column)};
     const double cross_entropy = target_total * log_total - inner;
     if (out.cross_entropy) out.cross_entropy[map] = cross_entropy;
     if (out.divergence) out.divergence[map] = cross_entropy + negative_entropy(maps, scratch);
@@ -246,11 +245,11 @@ extern "C" {
 
 void softpoint_maps_forward(const float *logits, const float *inverse_temperature, const float *along_y,
                             const float *along_x, const float *dense, int64_t count, int64_t height, int64_t width,
-                            int threads, float *log_total, float *mean, float *covariance, int32_t *peak, float *share,
-                            float *least, float *saved, float *cross_entropy, float *divergence, float *jensen_shannon) {
+                            int threads, float *log_total, float *mean, float *covariance, float *saved,
+                            float *cross_entropy, float *divergence, float *jensen_shannon) {
     const Maps maps{logits, inverse_temperature, along_y, along_x, dense, count, height, width};
-    const Outputs out{log_total,     mean,       covariance,     share, least,
-                      cross_entropy, divergence, jensen_shannon, peak,  reinterpret_cast<Saved *>(saved)};
+    const Outputs out{log_total,     mean,       covariance,     reinterpret_cast<Saved *>(saved),
+                      cross_entropy, divergence, jensen_shannon};
     const auto read_map = maps.has_target() ? forward_map<true> : forward_map<false>;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from softpoint.kernels.library import POINTER, SIZES, WANTED, addresses, loop, runs_here, sizes
 
-_FORWARD = (*5 * [POINTER], *SIZES, *10 * [POINTER])
+_FORWARD = (*5 * [POINTER], *SIZES, *7 * [POINTER])
 _BACKWARD = (*5 * [POINTER], *SIZES, *10 * [POINTER])
 
 
@@ -24,10 +24,7 @@ class MapReading(NamedTuple):
     log_total: Tensor  # (...), the logarithm of the sum of e^z
     mean: Tensor  # (..., 2), x and y in cells
     covariance: Tensor  # (..., 2, 2)
-    peak: Tensor  # (...), int32: the cell of the maximum
-    share: Tensor  # (...), the probability of that cell
-    least: Tensor  # (...), the lowest logit
-    saved: Tensor  # (..., 4), what the backward needs beside these
+    saved: Tensor  # (..., 7), of the loops: see Saved in maps.cpp
     cross_entropy: Tensor  # (...), against the target
     divergence: Tensor  # (...), KL(target || softmax)
     jensen_shannon: Tensor  # (...)
@@ -36,7 +33,7 @@ class MapReading(NamedTuple):
 _OPERATORS = torch.library.Library("softpoint", "FRAGMENT")
 _OPERATORS.define(
     "read_maps(Tensor logits, Tensor? inverse_temperature, Tensor? along_y, Tensor? along_x, Tensor? dense, "
-    f"bool divergence, bool jensen_shannon) -> ({', '.join(10 * ['Tensor'])})"
+    f"bool divergence, bool jensen_shannon) -> ({', '.join(7 * ['Tensor'])})"
 )
 _OPERATORS.define(
     "read_maps_backward(Tensor logits, Tensor? inverse_temperature, Tensor? along_y, Tensor? along_x, Tensor? dense, "
@@ -70,16 +67,24 @@ def read_maps(
     or by maps `dense` (..., H, W), and gets no gradient.
     """
     arguments = (logits, inverse_temperature, along_y, along_x, dense, divergence, jensen_shannon)
-    return MapReading(*torch.ops.softpoint.read_maps(*arguments))
+    if torch.compiler.is_compiling() or not _is_direct(logits):
+        return MapReading(*torch.ops.softpoint.read_maps(*arguments))
+    needs_gradient = logits.requires_grad or (inverse_temperature is not None and inverse_temperature.requires_grad)
+    call: Any = _ReadMaps.apply if needs_gradient and torch.is_grad_enabled() else _forward_cpu
+    return MapReading(*call(*arguments))
+
+
+def _is_direct(logits: Tensor) -> bool:
+    """Whether the loops may be called at once: the dispatcher of torch costs as much as a small map."""
+    return type(logits) in (Tensor, torch.nn.Parameter) and logits.is_cpu and not torch._C._len_torch_dispatch_stack()
 
 
 def _empty_outputs(logits: Tensor, has_target: bool, divergence: bool, jensen_shannon: bool) -> tuple[Tensor, ...]:
     shape = logits.shape[:-2]
     new = logits.new_empty
     return (
-        new(shape), new((*shape, 2)), new((*shape, 2, 2)), new(shape, dtype=torch.int32), new(shape), new(shape),
-        new((*shape, 4)), new(shape if has_target else 0), new(shape if divergence else 0),
-        new(shape if jensen_shannon else 0),
+        new(shape), new((*shape, 2)), new((*shape, 2, 2)), new((*shape, 7)), new(shape if has_target else 0),
+        new(shape if divergence else 0), new(shape if jensen_shannon else 0),
     )  # fmt: skip
 
 
@@ -122,26 +127,28 @@ def _backward_cpu(
 class _ReadMaps(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, *given: Any) -> tuple[Tensor, ...]:
-        with torch._C._AutoDispatchBelowAutograd():
-            outputs: Sequence[Tensor] = torch.ops.softpoint.read_maps(logits, *given)
-        _, mean, covariance, peak, share, least, saved, *_ = outputs
+        if _is_direct(logits):
+            outputs: Sequence[Tensor] = _forward_cpu(logits, *given)
+        else:
+            with torch._C._AutoDispatchBelowAutograd():
+                outputs = torch.ops.softpoint.read_maps(logits, *given)
+        _, mean, covariance, saved, *_ = outputs
         inverse_temperature, along_y, along_x, dense, *_ = given
         ctx.save_for_backward(logits, inverse_temperature, along_y, along_x, dense, mean, covariance, saved)
-        ctx.mark_non_differentiable(peak, share, least, saved)
+        ctx.mark_non_differentiable(saved)
         ctx.set_materialize_grads(False)
         return tuple(outputs)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        of_log_total, of_mean, of_covariance, *_, of_entropy, of_divergence, of_js = gradients
+        of_log_total, of_mean, of_covariance, _, of_entropy, of_divergence, of_js = gradients
         if of_entropy is None or of_divergence is None:
             of_target = of_divergence if of_entropy is None else of_entropy  # differ by the target's entropy
         else:
             of_target = of_entropy + of_divergence
-        result, of_factor = torch.ops.softpoint.read_maps_backward(
-            *ctx.saved_tensors, of_log_total, of_mean, of_covariance, of_target, of_js
-        )
+        go_back = _backward_cpu if _is_direct(ctx.saved_tensors[0]) else torch.ops.softpoint.read_maps_backward
+        result, of_factor = go_back(*ctx.saved_tensors, of_log_total, of_mean, of_covariance, of_target, of_js)
         of_temperature = of_factor if ctx.needs_input_grad[1] else None
         return result, of_temperature, None, None, None, None, None
 

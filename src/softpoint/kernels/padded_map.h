@@ -37,6 +37,14 @@ struct PaddedMap {
     float *row(int64_t y) { return &cells[y * stride]; }
 };
 
+// What the gradient of a map needs, and what its window is read by.
+struct Saved {
+    float most, total, target_total;  // the largest logit, the sum of e^(z - most), the sum of the target
+    float p_gain;                     // see `jensen_shannon`
+    float share, least;               // the probability of the largest logit, and the lowest logit, by its factor
+    int32_t peak;                     // the first cell with the largest logit
+};
+
 struct Peak {
     float value, least;
     int64_t row, column;

@@ -11,9 +11,7 @@ constexpr float NEGLIGIBLE = 1e-12f;
 struct Maps {
     const float *values;
     int64_t count, height, width;
-    // Of logits, all of them; of heatmaps, none.
-    const float *share, *least;
-    const int32_t *peak;
+    const Saved *saved;  // of logits; heatmaps have none
 };
 
 inline Floats at_least(Floats value, float bound) { return value < bound ? all(bound) : value; }
@@ -120,10 +118,10 @@ struct Window {
             const float *values = maps.values + map * maps.height * maps.width;
             int64_t row, column;
             float top = 0;
-            if (maps.peak) {
-                row = maps.peak[map] / maps.width, column = maps.peak[map] % maps.width;
-                top = values[maps.peak[map]], share[lane] = maps.share[map];
-                lowest[lane] = maps.least[map] - top;
+            if (maps.saved) {
+                const Saved &saved = maps.saved[map];
+                row = saved.peak / maps.width, column = saved.peak % maps.width;
+                top = saved.most, share[lane] = saved.share, lowest[lane] = saved.least - top;
             } else {
                 heatmap.load(values, maps.height, maps.width, NEVER);
                 const Peak peak = find_peak(heatmap);
@@ -138,7 +136,7 @@ struct Window {
                     cells[i * columns + j][lane] = values[dy * maps.width + dx] - top;
                 }
         }
-        if (maps.peak) {
+        if (maps.saved) {
             lowest = exponential(lowest) * share;
             for (Floats &cell : cells) cell = exponential(cell) * share;
         }
@@ -195,10 +193,9 @@ struct Window {
 
 }  // namespace
 
-extern "C" void softpoint_windows(const float *values, const float *share, const float *least, const int32_t *peak,
-                                  int64_t count, int64_t height, int64_t width, int threads, int64_t side,
-                                  float *position, float *mass) {
-    const Maps maps{values, count, height, width, share, least, peak};
+extern "C" void softpoint_windows(const float *values, const float *saved, int64_t count, int64_t height, int64_t width,
+                                  int threads, int64_t side, float *position, float *mass) {
+    const Maps maps{values, count, height, width, reinterpret_cast<const Saved *>(saved)};
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         Window window;
