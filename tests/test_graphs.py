@@ -6,7 +6,7 @@ What the default compiler makes of whole networks is in tests/training/test_comp
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 
 import pytest
 import torch
@@ -49,6 +49,12 @@ def anything() -> Tensor:
     return torch.rand(3, 4)
 
 
+@wraps(S.map_statistics)
+def statistics(logits: Tensor, target: Tensor) -> tuple[Tensor | None, ...]:
+    """Everything but what the loops alone keep for themselves."""
+    return S.map_statistics(logits, target, divergence=True, jensen_shannon=True)[:-1]
+
+
 # A name, what it calls, and what makes its inputs; the first axis of every input is the batch.
 FUNCTIONS: list[tuple[Callable, tuple[Callable, ...]]] = [
     (S.axis_softmax, (maps, lambda: -1)),
@@ -79,6 +85,7 @@ FUNCTIONS: list[tuple[Callable, tuple[Callable, ...]]] = [
     (S.heatmap_transport, (maps, heatmaps)),
     (S.image_to_grid, (points, lambda: 4)),
     (S.information_content, (heatmaps,)),
+    (statistics, (maps, heatmaps)),
     (S.masked_mean, (anything, lambda: anything() > 0.3)),
     (S.pixel_length, (matrices,)),
     (S.render_gaussians, (points, lambda: 1.5, lambda: (6, 7))),

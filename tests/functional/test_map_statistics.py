@@ -114,6 +114,22 @@ def test_of_equal_cells_the_window_is_about_the_first():
     assert position.tolist() == [[2.0, 4.0], [0.0, 0.0]]
 
 
+@compiled
+@pytest.mark.parametrize("cell", [(3, 3), (8, 17)])  # within the window of the largest number, and far from it
+def test_a_map_that_holds_nan_has_no_position(cell: tuple[int, int]):
+    logits = torch.zeros(3, 9, 19)
+    logits[:, 3, 2] = 9.0
+    logits[1, *cell] = torch.nan
+    logits[2] = torch.nan
+    for position, mass in (
+        read_window(logits, 5, map_statistics(logits)),
+        read_window(logits.softmax(-1), 5),
+        (soft_argmax(logits, window=5), soft_argmax(logits).sum(-1)),
+    ):
+        assert position[0].isfinite().all() and mass[0].isfinite()
+        assert position[1:].isnan().all() and mass[1:].isnan().all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_read_in_single(dtype: torch.dtype):
     logits, target, _ = inputs((32, 24), 4.0)

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many wo
 
 @pytest.mark.usefixtures("unchecked")
 def test_a_part_is_compiled_once_for_each_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch._dynamo.reset()  # or it knows from other tests that the number of images varies
     graphs: dict[nn.Module, list[Any]] = {}
 
     def compile_counted(part: nn.Module) -> None:
@@ -28,12 +29,10 @@ def test_a_part_is_compiled_once_for_each_use(tmp_path: Path, monkeypatch: pytes
         )
 
     monkeypatch.setattr(nn.Module, "compile", compile_counted)
-    monkeypatch.setattr(
-        "torch._dynamo.config.recompile_limit", 64
-    )  # of the checker of annotations, which all parts share
     words = tiny("compile=true", "data.train=14", "data.val=7", "trainer.max_epochs=3")
     module, data, trainer = built(composed("train", words, tmp_path))
-    trainer.fit(module, data)
+    with torch._dynamo.config.patch(recompile_limit=64):  # of the checker of annotations, which all parts share
+        trainer.fit(module, data)
     net = module.net
     assert graphs.keys() == {net.backbone, net.decoder, *net.attention.values()}
     # Training, validation, and validation of the last 3 images, by a graph of any number of them.
@@ -51,9 +50,10 @@ def test_compiled_parts_are_kept_with_the_caches(tmp_path: Path, monkeypatch: py
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "mine"
 
 
-def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "none"),))
-    with pytest.raises(ValueError, match=r"compile=true needs a C\+\+ compiler, and none is found: install g\+\+"):
+def test_a_missing_compiler_is_named(tmp_path: Path) -> None:
+    none = torch._inductor.config.patch({"cpp.cxx": (str(tmp_path / "none"),)})
+    message = r"compile=true needs a C\+\+ compiler, and none is found: install g\+\+"
+    with none, pytest.raises(ValueError, match=message):
         built(composed("train", tiny("compile=true"), tmp_path))
 
 

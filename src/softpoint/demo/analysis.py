@@ -8,7 +8,14 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from softpoint.functional import decode_heatmap, entropy, information_content, spatial_covariance, spatial_softmax
+from softpoint.functional import (
+    decode_heatmap,
+    entropy,
+    information_content,
+    soft_argmax,
+    spatial_covariance,
+    spatial_softmax,
+)
 
 Point = tuple[float, float]
 
@@ -77,8 +84,8 @@ def analyze(
         temperature=temperature,
         window=window,
         softmax=heatmap.numpy(),
-        expectation=_point(decode_heatmap(heatmap, "expectation")),
-        fit=_point(decode_heatmap(heatmap, "window", window)),
+        expectation=_point(soft_argmax(maps, temperature)),
+        fit=_point(soft_argmax(maps, temperature, window)),
         argmax=argmax,
         covariance=spatial_covariance(heatmap).numpy(),
         entropy=entropy(heatmap).item() + 0.0,  # 0, not -0

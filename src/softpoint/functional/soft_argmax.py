@@ -23,6 +23,7 @@ def soft_argmax(
     an odd number of cells, takes the mean of a Gaussian fitted to this neighborhood of the maximum instead, also where
     a border cuts it (`window_expectation`). `normalized=True` measures in [-1, 1], as `spatial_expectation` does.
 
+    >>> import torch
     >>> logits = torch.zeros(9, 9); logits[2, 6] = 8.0
     >>> soft_argmax(logits).tolist(), soft_argmax(logits, window=3).tolist()
     ([5.947..., 2.052...], [6.0, 2.0])

@@ -50,12 +50,13 @@ struct Peak {
     int64_t row, column;
 };
 
-// The largest value, the first cell that has it, and the least one.
+// The largest value, the first cell that has it, and the least one; NaN is the largest value of a map that holds one.
 inline Peak find_peak(const PaddedMap &logits) {
     Floats most = all(NEVER), negative = all(NEVER);
-    Ints where{}, number{};
+    Ints where{}, number{}, broken{};
     for (int64_t i = 0; i < static_cast<int64_t>(logits.cells.size()); i += LANES, number += 1) {
         const Floats value = read(&logits.cells[i]);
+        broken |= value != value;
         where = value > most ? number : where;
         most = largest(value, most);
         // Spare lanes are -inf, and are no least value.
@@ -68,6 +69,8 @@ inline Peak find_peak(const PaddedMap &logits) {
         if (most[lane] > peak.value || (most[lane] == peak.value && here < cell)) peak.value = most[lane], cell = here;
         peak.least = std::min(peak.least, -negative[lane]);
     }
+    for (int lane = 0; lane < LANES; ++lane)
+        if (broken[lane]) peak.value = std::numeric_limits<float>::quiet_NaN();
     peak.row = cell / logits.stride, peak.column = std::min(cell % logits.stride, logits.width - 1);
     return peak;
 }

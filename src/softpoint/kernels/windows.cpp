@@ -125,7 +125,7 @@ struct Window {
             } else {
                 heatmap.load(values, maps.height, maps.width, NEVER);
                 const Peak peak = find_peak(heatmap);
-                row = peak.row, column = peak.column, lowest[lane] = peak.least;
+                row = peak.row, column = peak.column, lowest[lane] = peak.value != peak.value ? peak.value : peak.least;
             }
             x.first[lane] = -column, x.last[lane] = maps.width - 1 - column;
             y.first[lane] = -row, y.last[lane] = maps.height - 1 - row;
@@ -157,11 +157,14 @@ struct Window {
         for (int64_t j = 0; j < columns; ++j) x.terms[j + spare_x] = is_inside(x, j - of_x) * terms_y;
         const Floats count = terms_x * terms_y;
         inside = total + lowest * count;
+        const Ints is_number = inside == inside;
         total = total > 0.0f ? total : all(1.0f);
         lowest /= total;
         for (Floats &mass : x.mass) mass /= total;
         for (Floats &mass : y.mass) mass /= total;
         fit_position(lowest, count, at_x, at_y);
+        const Floats nothing = all(std::numeric_limits<float>::quiet_NaN());
+        at_x = is_number ? at_x : nothing, at_y = is_number ? at_y : nothing;
     }
 
   private:

@@ -39,8 +39,8 @@ def heatmap_ce(logits: Float[Tensor, "..."], target: MapTarget, dim: Dims = (-2,
 def heatmap_kl(logits: Float[Tensor, "..."], target: MapTarget, dim: Dims = (-2, -1)) -> Float[Tensor, "..."]:
     """KL(target || softmax of logits) in nats: cross-entropy less the target's entropy, 0 where both are equal.
 
-    >>> heatmap_kl(torch.zeros(2, 2), torch.full((2, 2), 0.25)).item()
-    0.0
+    >>> heatmap_kl(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [0.0, 0.0]])).item(), math.log(4)
+    (1.386..., 1.386...)
     """
     loss: Tensor = _read(logits, target, dim, divergence=True).divergence
     return loss
