@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec
+from threading import RLock
 from types import ModuleType
 from typing import Any
 
@@ -19,18 +20,43 @@ _METRICS = {
 }
 
 
+# Names that the import of a submodule looks for.
+_OF_IMPORTS = {"__cached__", "__file__", "__loader__", "__package__", "__path__", "__spec__"}
+_lock = RLock()
+
+
 class _Metrics(ModuleType):
     """The package torchmetrics, whose metrics are imported when another name than those of `_METRICS` is used."""
 
+    is_loading = False
+
     def __getattr__(self, name: str) -> Any:
+        if name == "__version__":
+            return import_module("torchmetrics.__about__").__version__
         if name in _METRICS:
             import_module("torchmetrics.utilities")  # which imports the others in an order that works
             return getattr(import_module(_METRICS[name]), name)
-        if name.startswith("__") or (spec := self.__spec__) is None or spec.loader is None:
-            raise AttributeError(name)
-        self.__class__ = ModuleType  # type: ignore[assignment]
-        spec.loader.exec_module(self)
-        return getattr(self, name)
+        if name not in _OF_IMPORTS:
+            _load(self)
+        return ModuleType.__getattribute__(self, name)  # not super(): the class may have changed
+
+    def __dir__(self) -> list[str]:
+        _load(self)
+        return [*ModuleType.__dir__(self)]
+
+
+def _load(metrics: _Metrics) -> None:
+    """Import all metrics, once: other threads wait, and what is imported meanwhile finds the names that are there."""
+    with _lock:
+        if type(metrics) is not _Metrics or _Metrics.is_loading:
+            return
+        assert metrics.__spec__ is not None and metrics.__spec__.loader is not None
+        _Metrics.is_loading = True
+        try:
+            metrics.__spec__.loader.exec_module(metrics)
+            metrics.__class__ = ModuleType  # type: ignore[assignment]
+        finally:
+            _Metrics.is_loading = False
 
 
 def import_quickly(names: Sequence[str]) -> None:
