@@ -1,13 +1,13 @@
 // Reads of logit maps in single precision: see softpoint/functional/map_statistics.py for the mathematics in PyTorch.
 //
 // Maps are (n, h, w), without gaps. Every pointer but `logits` may be null, and is left out then. A target is given by its
-// distributions along both axes (n, h) and (n, w), or by dense maps. Sums along rows run in single precision, in 16 lanes;
-// the sums of blocks of rows in double precision. Each map is read from memory once: a second pass finds it in the cache.
+// distributions along both axes (n, h) and (n, w), or by dense maps. Sums of blocks of rows run in single precision, one in
+// each lane; the sums of blocks in double precision. Each map is read from memory once: a second pass finds it in the cache.
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "padded_map.h"
+#include "rows.h"
 
 namespace {
 
@@ -16,10 +16,12 @@ constexpr float SMALLEST = 1.17549435e-38f;
 constexpr float LOWEST = -std::numeric_limits<float>::max();
 // Below the logarithm of any normal number, so that a product with a probability of 0 is 0.
 constexpr float LOG_OF_ZERO = -200.0f;
+constexpr float LOG_2 = 0.69314718f;
 
 struct Maps {
     const float *logits, *inverse_temperature, *along_y, *along_x, *dense;
     int64_t count, height, width;
+    Axis y{height}, x{width};
 
     int64_t cells() const { return height * width; }
     float factor(int64_t map) const { return inverse_temperature ? inverse_temperature[map] : 1.0f; }
@@ -30,159 +32,177 @@ Floats log_of(Floats value) {
     return value < SMALLEST ? all(LOG_OF_ZERO) : logarithm(largest(value, all(SMALLEST)));
 }
 
-// Distributions along the axes, padded with zeros to whole vectors, and their logarithms.
-struct AxisTarget {
-    std::vector<float> x, log_x, log_y;
-    const float *y = nullptr;
+// Calls body(start, end) for blocks of rows.
+template <class Body>
+void for_each_block(int64_t height, Body body) {
+    for (int64_t y = 0; y < height; y += BLOCK_ROWS) body(y, std::min(y + BLOCK_ROWS, height));
+}
 
-    void load(const Maps &maps, int64_t map, bool logarithms) {
-        const int64_t padded = (maps.width + LANES - 1) / LANES * LANES;
-        x.assign(padded, 0.0f);
-        std::copy_n(maps.along_x + map * maps.width, maps.width, x.begin());
-        y = maps.along_y + map * maps.height;
-        if (!logarithms) return;
-        log_x.resize(padded);
-        for (int64_t i = 0; i < padded; i += LANES) write(&log_x[i], log_of(read(&x[i])));
-        log_y.resize((maps.height + LANES - 1) / LANES * LANES);
-        for (int64_t i = 0; i < maps.height; i += LANES)
-            write(&log_y[i], log_of(read_part(y + i, std::min<int64_t>(LANES, maps.height - i), 0.0f)));
+// A distribution along one axis.
+struct Distribution {
+    Rows values;
+    std::vector<float> logarithms;         // on request
+    double total = 0, negative_entropy = 0;  // with them
+
+    void load_logarithms(const Axis &axis) {
+        logarithms.resize(axis.stride);
+        Doubles sums{}, products{};
+        axis.for_each_vector([&](int64_t i, auto count) {
+            const Floats value = read(values.cells + i), log = log_of(value);
+            write(&logarithms[i], log);
+            sums += wide(count(value)), products += wide(count(value * log));
+        });
+        total = sum(sums), negative_entropy = sum(products);
     }
 };
 
-// Sums of e^(z - max) over a map, times powers of the distance from its maximum.
-struct Moments {
-    double total = 0, x = 0, y = 0, xx = 0, xy = 0, yy = 0;
+// The target of one map: dense rows, or those of its distribution along x, times `weight` of the row.
+struct Target {
+    Rows dense;
+    Distribution x, y;
+    bool is_dense = false;
+
+    void load(const Maps &maps, int64_t map) {
+        is_dense = maps.dense;
+        if (is_dense) return dense.load(maps.dense + map * maps.cells(), maps.height, maps.x);
+        x.values.load(maps.along_x + map * maps.width, 1, maps.x);
+        y.values.load(maps.along_y + map * maps.height, 1, maps.y);
+    }
+
+    void load_logarithms(const Maps &maps) {
+        if (!is_dense) x.load_logarithms(maps.x), y.load_logarithms(maps.y);
+    }
+
+    const float *row(int64_t at) const { return is_dense ? dense.row(at) : x.values.cells; }
+    float weight(int64_t at) const { return is_dense ? 1.0f : y.values.cells[at]; }
+    float log_weight(int64_t at) const { return is_dense ? 0.0f : y.logarithms[at]; }
 };
 
 struct Outputs {
     float *log_total, *mean, *covariance;
     Saved *saved;
     float *cross_entropy, *divergence, *jensen_shannon;
-
-    bool logs_target() const { return divergence || jensen_shannon; }
 };
 
 // Memory of one thread.
 struct Scratch {
-    PaddedMap logits, exponentials, dense, gradient;
-    AxisTarget target;
-
-    // The target of a map, whose rows times `weight` of the row are its maps.
-    void load_target(const Maps &maps, int64_t map, bool logarithms) {
-        if (maps.along_x) target.load(maps, map, logarithms);
-        if (maps.dense) dense.load(maps.dense + map * maps.cells(), maps.height, maps.width, 0.0f);
-    }
-
-    const float *target_row(const Maps &maps, int64_t y) { return maps.dense ? dense.row(y) : target.x.data(); }
-    float weight(const Maps &maps, int64_t y) const { return maps.dense ? 1.0f : target.y[y]; }
+    Rows logits;
+    Target target;
+    std::vector<float> exponentials, gradient;
 };
 
 // Half the sums of p (log p - log m) and q (log q - log m) with m = (p + q) / 2; the first sum is needed again.
-float jensen_shannon(const Maps &maps, double total, float most, float factor, Scratch &scratch, float &p_gain) {
-    const float per_total = 1.0 / total, shift = std::log(total);
-    double of_p = 0, of_q = 0;
-    for (int64_t start = 0; start < maps.height; start += BLOCK_ROWS) {
+float jensen_shannon(const Maps &maps, double total, float most, float factor,
+                     const Scratch &scratch, float &p_gain) {
+    const Target &target = scratch.target;
+    const float per_total = 1.0 / total, shift = std::log(total / 2);
+    Doubles of_p{}, of_q{};
+    for_each_block(maps.height, [&](int64_t start, int64_t end) {
         Floats block_p{}, block_q{};
-        for (int64_t y = start; y < std::min(start + BLOCK_ROWS, maps.height); ++y) {
-            const float *logits = scratch.logits.row(y), *e = scratch.exponentials.row(y);
-            const float *targets = scratch.target_row(maps, y), *log_x = scratch.target.log_x.data();
-            const float weight = scratch.weight(maps, y), log_weight = maps.dense ? 0.0f : scratch.target.log_y[y];
-            for (int64_t i = 0; i < scratch.logits.stride; i += LANES) {
+        for (int64_t y = start; y < end; ++y) {
+            const float *logits = scratch.logits.row(y), *e = &scratch.exponentials[y * maps.x.stride];
+            const float *targets = target.row(y);
+            const float weight = target.weight(y), log_weight = target.log_weight(y) + LOG_2;
+            maps.x.for_each_vector([&](int64_t i, auto count) {
                 const Floats p = read(e + i) * per_total, q = read(targets + i) * weight;
                 const Floats log_p = largest((read(logits + i) - most) * factor - shift, all(LOG_OF_ZERO));
-                const Floats log_q = maps.dense ? log_of(q) : read(log_x + i) + log_weight;
-                const Floats log_m = log_of((p + q) * 0.5f);
-                block_p += p * (log_p - log_m);
-                block_q += q * (log_q - log_m);
-            }
+                const Floats log_q = (target.is_dense ? log_of(q) : read(&target.x.logarithms[i])) + log_weight;
+                const Floats log_m = logarithm(p + q);  // all logarithms are larger by log 2
+                block_p += count(p * (log_p - log_m));
+                block_q += count(q * (log_q - log_m));
+            });
         }
-        of_p += sum(block_p), of_q += sum(block_q);
-    }
-    p_gain = of_p;
-    return 0.5 * (of_p + of_q);
+        of_p += wide(block_p), of_q += wide(block_q);
+    });
+    p_gain = sum(of_p);
+    return 0.5 * (sum(of_p) + sum(of_q));
 }
 
 // The sum of q log q over a target.
-double negative_entropy(const Maps &maps, Scratch &scratch) {
-    double total = 0;
+double negative_entropy(const Maps &maps, const Target &target) {
+    if (!target.is_dense)
+        return target.x.negative_entropy * target.y.total + target.y.negative_entropy * target.x.total;
+    Doubles total{};
     for (int64_t y = 0; y < maps.height; ++y) {
-        const float *targets = scratch.target_row(maps, y);
-        const float weight = scratch.weight(maps, y), log_weight = maps.dense ? 0.0f : scratch.target.log_y[y];
         Floats row{};
-        for (int64_t i = 0; i < scratch.logits.stride; i += LANES) {
-            const Floats q = read(targets + i);
-            row += q * (maps.dense ? log_of(q) : read(&scratch.target.log_x[i]) + log_weight);
-        }
-        total += weight * sum(row);
+        maps.x.for_each_vector([&](int64_t i, auto count) {
+            const Floats q = read(target.row(y) + i);
+            row += count(q * log_of(q));
+        });
+        total += wide(row);
     }
-    return total;
+    return sum(total);
 }
 
-template <bool HAS_TARGET>
+template <bool HAS_TARGET, bool HAS_JS>
 void forward_map(const Maps &maps, int64_t map, const Outputs &out, Scratch &scratch) {
-    PaddedMap &logits = scratch.logits;
-    logits.load(maps.logits + map * maps.cells(), maps.height, maps.width, NEVER);
-    const Peak peak = find_peak(logits);
+    const Rows &logits = scratch.logits;
+    scratch.logits.load(maps.logits + map * maps.cells(), maps.height, maps.x);
+    const Peak peak = find_peak(logits, maps.height, maps.x);
     const float factor = maps.factor(map);
-    const bool keep = out.jensen_shannon != nullptr;
-    if (HAS_TARGET) scratch.load_target(maps, map, out.logs_target());
-    if (keep) scratch.exponentials.resize(maps.height, maps.width, 0.0f);
-    Moments sums;
-    double inner = 0, target_total = 0;  // of the target and z - max, and of the target alone
-    const Floats first = lane_floats() - static_cast<float>(peak.column);
-    for (int64_t start = 0; start < maps.height; start += BLOCK_ROWS) {
+    if (HAS_TARGET) scratch.target.load(maps, map);
+    if (HAS_JS) scratch.exponentials.resize(maps.height * maps.x.stride);
+    // Sums of e^(z - max), times powers of the distance from the maximum; of the target and z - max; and of the target.
+    Doubles all_total{}, all_x{}, all_y{}, all_xx{}, all_xy{}, all_yy{}, all_products{}, all_weights{};
+    const float column = static_cast<float>(peak.column);
+    for_each_block(maps.height, [&](int64_t start, int64_t end) {
         Floats total{}, x{}, y{}, xx{}, xy{}, yy{}, products{}, weights{};
-        for (int64_t row = start; row < std::min(start + BLOCK_ROWS, maps.height); ++row) {
-            Floats row_total{}, row_x{}, row_xx{}, row_products{}, row_weights{}, dx = first;
-            const float *values = logits.row(row), *targets = HAS_TARGET ? scratch.target_row(maps, row) : nullptr;
-            for (int64_t i = 0; i < logits.stride; i += LANES, dx += static_cast<float>(LANES)) {
+        for (int64_t row = start; row < end; ++row) {
+            Floats row_total{}, row_x{}, row_products{}, row_weights{};
+            const float *values = logits.row(row), *targets = HAS_TARGET ? scratch.target.row(row) : nullptr;
+            maps.x.for_each_vector([&](int64_t i, auto count) {
                 const Floats z = (read(values + i) - peak.value) * factor;
-                const Floats e = exponential(z);
-                if (keep) write(scratch.exponentials.row(row) + i, e);
-                const Floats ex = e * dx;
+                Floats e = exponential(z);
+                if (HAS_JS) write(&scratch.exponentials[row * maps.x.stride + i], e);
+                e = count(e);
+                const Floats dx = read(&maps.x.numbers[i]) - column, ex = e * dx;
                 row_total += e;
                 row_x += ex;
-                row_xx += ex * dx;
-                if (!HAS_TARGET) continue;
-                const Floats q = read(targets + i);
-                row_products += q * largest(z, all(LOWEST));  // spare lanes are -inf, which times 0 were NaN
+                xx += ex * dx;
+                if (!HAS_TARGET) return;
+                const Floats q = count(read(targets + i));
+                row_products += q * largest(z, all(LOWEST));  // 0 times -inf were NaN
                 row_weights += q;
-            }
+            });
             const float dy = static_cast<float>(row - peak.row);
+            const Floats row_y = row_total * dy;
             total += row_total;
             x += row_x;
-            xx += row_xx;
-            y += row_total * dy;
+            y += row_y;
             xy += row_x * dy;
-            yy += row_total * (dy * dy);
+            yy += row_y * dy;
             if (!HAS_TARGET) continue;
-            products += row_products * scratch.weight(maps, row);
-            weights += row_weights * scratch.weight(maps, row);
+            products += row_products * scratch.target.weight(row);
+            weights += row_weights * scratch.target.weight(row);
         }
-        sums.total += sum(total), sums.x += sum(x), sums.y += sum(y);
-        sums.xx += sum(xx), sums.xy += sum(xy), sums.yy += sum(yy);
-        if (HAS_TARGET) inner += sum(products), target_total += sum(weights);
-    }
-    const double dx = sums.x / sums.total, dy = sums.y / sums.total, log_total = std::log(sums.total);
+        all_total += wide(total), all_x += wide(x), all_y += wide(y);
+        all_xx += wide(xx), all_xy += wide(xy), all_yy += wide(yy);
+        if (HAS_TARGET) all_products += wide(products), all_weights += wide(weights);
+    });
+    const double total = sum(all_total), log_total = std::log(total), per_total = 1.0 / total;
+    const double dx = sum(all_x) * per_total, dy = sum(all_y) * per_total;
     out.log_total[map] = static_cast<double>(peak.value) * factor + log_total;
     out.mean[2 * map] = peak.column + dx;
     out.mean[2 * map + 1] = peak.row + dy;
     float *covariance = out.covariance + 4 * map;
-    covariance[0] = sums.xx / sums.total - dx * dx;
-    covariance[1] = covariance[2] = sums.xy / sums.total - dx * dy;
-    covariance[3] = sums.yy / sums.total - dy * dy;
+    covariance[0] = sum(all_xx) * per_total - dx * dx;
+    covariance[1] = covariance[2] = sum(all_xy) * per_total - dx * dy;
+    covariance[3] = sum(all_yy) * per_total - dy * dy;
     Saved &saved = out.saved[map];
     saved = {peak.value,
-             static_cast<float>(sums.total),
-             static_cast<float>(target_total),
+             static_cast<float>(total),
+             static_cast<float>(sum(all_weights)),
              0.0f,
-             static_cast<float>(1.0 / sums.total),
+             static_cast<float>(per_total),
              peak.least * factor,
              static_cast<int32_t>(peak.row * maps.width + peak.column)};
-    const double cross_entropy = target_total * log_total - inner;
+    if (!HAS_TARGET) return;
+    if (out.divergence || HAS_JS) scratch.target.load_logarithms(maps);
+    const double cross_entropy = sum(all_weights) * log_total - sum(all_products);
     if (out.cross_entropy) out.cross_entropy[map] = cross_entropy;
-    if (out.divergence) out.divergence[map] = cross_entropy + negative_entropy(maps, scratch);
-    if (keep) out.jensen_shannon[map] = jensen_shannon(maps, sums.total, peak.value, factor, scratch, saved.p_gain);
+    if (out.divergence) out.divergence[map] = cross_entropy + negative_entropy(maps, scratch.target);
+    if (HAS_JS)
+        out.jensen_shannon[map] = jensen_shannon(maps, total, peak.value, factor, scratch, saved.p_gain);
 }
 
 struct Gradients {
@@ -193,8 +213,8 @@ struct Gradients {
 
 // Coefficients of the gradient of one map: p (constant + gx dx + gy dy + gxx dx^2 + ...) less `entropy` times the target.
 template <bool HAS_TARGET, bool HAS_JS>
-void backward_map(const Maps &maps, int64_t map, const float *mean, const float *covariance, const Saved &saved,
-                  const Gradients &given, float *gradient, float *of_factor, Scratch &scratch) {
+void backward_map(const Maps &maps, int64_t map, const float *mean, const float *covariance,
+                  const Saved &saved, const Gradients &given, float *gradient, float *of_factor, Scratch &scratch) {
     float *to = gradient + map * maps.cells();
     const float log_total = Gradients::at(given.log_total, map), entropy = Gradients::at(given.cross_entropy, map);
     const float gx = Gradients::at(given.mean, 2 * map), gy = Gradients::at(given.mean, 2 * map + 1);
@@ -206,37 +226,37 @@ void backward_map(const Maps &maps, int64_t map, const float *mean, const float 
         if (of_factor) of_factor[map] = 0;
         return;
     }
-    PaddedMap &logits = scratch.logits, &result = scratch.gradient;  // of one row at a time
-    result.resize(1, maps.width, 0.0f);
-    if (HAS_TARGET) scratch.load_target(maps, map, false);
-    const float factor = maps.factor(map), per_total = 1.0f / saved.total, shift = std::log(saved.total);
+    scratch.logits.load(maps.logits + map * maps.cells(), maps.height, maps.x);
+    if (HAS_TARGET) scratch.target.load(maps, map);
+    scratch.gradient.resize(maps.x.is_short() ? maps.x.stride : 0);  // of a row
+    const float factor = maps.factor(map), per_total = 1.0f / saved.total, shift = std::log(saved.total / 2);
     const float *at = mean + 2 * map, *spread = covariance + 4 * map;
     const float constant = log_total + entropy * saved.target_total - gxx * spread[0] - gxy * spread[1] -
                            gyy * spread[3] - half_js * saved.p_gain;
-    const Floats first = lane_floats() - at[0];
-    double with_logits = 0;
+    Doubles with_logits{};
     for (int64_t y = 0; y < maps.height; ++y) {
-        logits.load(maps.logits + map * maps.cells() + y * maps.width, 1, maps.width, NEVER);
+        const float *values = scratch.logits.row(y), *targets = HAS_TARGET ? scratch.target.row(y) : nullptr;
+        float *row = maps.x.is_short() ? scratch.gradient.data() : to + y * maps.width;
         const float dy = static_cast<float>(y) - at[1];
         const float level = constant + (gy + gyy * dy) * dy, slope = gx + gxy * dy;
-        const float *targets = HAS_TARGET ? scratch.target_row(maps, y) : nullptr;
-        const float weight = HAS_TARGET ? scratch.weight(maps, y) : 0.0f;
-        Floats dx = first, row_with_logits{};
-        for (int64_t i = 0; i < logits.stride; i += LANES, dx += static_cast<float>(LANES)) {
-            const Floats z = (read(&logits.cells[i]) - saved.most) * factor;
+        const float weight = HAS_TARGET ? scratch.target.weight(y) : 0.0f, level_of_target = entropy * weight;
+        Floats row_with_logits{};
+        maps.x.for_each_vector([&](int64_t i, auto count) {
+            const Floats z = (read(values + i) - saved.most) * factor, dx = read(&maps.x.numbers[i]) - at[0];
             const Floats p = exponential(z) * per_total;
+            const Floats q = HAS_TARGET ? read(targets + i) : Floats{};
             Floats inner = level + (slope + gxx * dx) * dx;
-            const Floats q = HAS_TARGET ? read(targets + i) * weight : Floats{};
-            if (HAS_JS) inner += half_js * (largest(z - shift, all(LOG_OF_ZERO)) - log_of((p + q) * 0.5f));
-            const Floats d = HAS_TARGET ? p * inner - entropy * q : p * inner;
-            if (of_factor) row_with_logits += d * largest(z, all(LOWEST));
-            write(&result.cells[i], d * factor);
-        }
-        copy_row(to + y * maps.width, result.row(0), maps.width);
-        if (of_factor) with_logits += sum(row_with_logits);
+            if (HAS_JS)
+                inner += half_js * (largest(z - shift, all(LOG_OF_ZERO)) - logarithm(p + q * weight));
+            const Floats d = HAS_TARGET ? p * inner - level_of_target * q : p * inner;
+            if (of_factor) row_with_logits += count(d * largest(z, all(LOWEST)));
+            write(row + i, d * factor);
+        });
+        if (maps.x.is_short()) std::copy_n(row, maps.width, to + y * maps.width);
+        if (of_factor) with_logits += wide(row_with_logits);
     }
     // The gradients of all cells sum to that of the logarithm of the total.
-    if (of_factor) of_factor[map] = with_logits / factor + saved.most * log_total;
+    if (of_factor) of_factor[map] = sum(with_logits) / factor + saved.most * log_total;
 }
 
 }  // namespace
@@ -250,7 +270,9 @@ void softpoint_maps_forward(const float *logits, const float *inverse_temperatur
     const Maps maps{logits, inverse_temperature, along_y, along_x, dense, count, height, width};
     const Outputs out{log_total,     mean,       covariance,     reinterpret_cast<Saved *>(saved),
                       cross_entropy, divergence, jensen_shannon};
-    const auto read_map = maps.has_target() ? forward_map<true> : forward_map<false>;
+    const auto read_map = !maps.has_target() ? forward_map<false, false>
+                          : !jensen_shannon  ? forward_map<true, false>
+                                             : forward_map<true, true>;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         Scratch scratch;
@@ -276,8 +298,8 @@ void softpoint_maps_backward(const float *logits, const float *inverse_temperatu
         Scratch scratch;
 #pragma omp for schedule(static)
         for (int64_t map = 0; map < count; ++map)
-            go_back(maps, map, mean, covariance, reinterpret_cast<const Saved *>(saved)[map], given, gradient, of_factor,
-                    scratch);
+            go_back(maps, map, mean, covariance, reinterpret_cast<const Saved *>(saved)[map], given, gradient,
+                    of_factor, scratch);
     }
 }
 }

@@ -3,6 +3,9 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 constexpr int LANES = 16;
@@ -42,38 +45,72 @@ inline Ints lane_numbers() {
 
 inline Floats lane_floats() { return __builtin_convertvector(lane_numbers(), Floats); }
 
+// The larger and the smaller of two numbers in each lane; b where one of them is NaN. GCC finds no instruction for them.
+#if defined(__AVX512F__)
+inline Floats largest(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+inline Floats least(Floats a, Floats b) { return _mm512_min_ps(a, b); }
+#elif defined(__AVX2__)
+inline Floats largest(Floats a, Floats b) { return _mm256_max_ps(a, b); }
+inline Floats least(Floats a, Floats b) { return _mm256_min_ps(a, b); }
+#else
 inline Floats largest(Floats a, Floats b) { return a > b ? a : b; }
-
 inline Floats least(Floats a, Floats b) { return a < b ? a : b; }
+#endif
 
-inline double sum(Floats value) {
-    double total = 0;
-    for (int lane = 0; lane < LANES; ++lane) total += value[lane];
+// Zeros in place of lanes whose bits are not set in `mask`.
+inline Floats masked(Floats value, Ints mask) {
+    Ints bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    bits &= mask;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+// Sums in double precision, of which a vector of single precision holds several.
+typedef float Quarter __attribute__((vector_size(4 * sizeof(float))));
+typedef double Doubles __attribute__((vector_size(4 * sizeof(double))));
+
+inline Doubles wide(Floats value) {
+    Doubles total{};
+    for (int first = 0; first < LANES; first += 4) {
+        Quarter quarter;
+        std::memcpy(&quarter, reinterpret_cast<const char *>(&value) + first * sizeof(float), sizeof quarter);
+#ifdef __AVX2__
+        total += Doubles(_mm256_cvtps_pd(quarter));
+#else
+        total += __builtin_convertvector(quarter, Doubles);
+#endif
+    }
     return total;
 }
 
-// e^x for x <= 88, with a relative error below 2e-7; 0 below -87, where single precision has no more normal numbers. NaN
-// stays NaN. x = k log 2 + r, and a polynomial in r, of least error at Chebyshev's nodes of [-log(2)/2, log(2)/2].
+inline double sum(Doubles value) { return (value[0] + value[1]) + (value[2] + value[3]); }
+
+inline double sum(Floats value) { return sum(wide(value)); }
+
+// e^x for x <= 88, with a relative error below 2e-7; 0 below -87.7, where single precision has no more normal numbers. NaN
+// stays NaN. x = k log 2 + r, and a polynomial in r, of least error at Chebyshev's nodes of [-log(2)/2, log(2)/2]. A sum
+// with 1.5 * 2^23 rounds to a whole number, which its lowest bits are then.
 inline Floats exponential(Floats x) {
-    const Floats inside = x < -87.0f ? all(-87.0f) : x;
-    const Floats shifted = inside * 1.44269504f;
-    const Ints k = __builtin_convertvector(shifted + (shifted < 0.0f ? all(-0.5f) : all(0.5f)), Ints);
-    const Floats whole = __builtin_convertvector(k, Floats);
+    const Floats inside = largest(all(-88.0f), x);
+    const Floats rounded = inside * 1.44269504f + 12582912.0f;
+    const Floats whole = rounded - 12582912.0f;
     const Floats r = (inside - whole * LOG_2_HIGH) - whole * LOG_2_LOW;
-    Floats p = all(1.989118027e-4f);
-    p = p * r + 1.393382088e-3f;
-    p = p * r + 8.333310485e-3f;
-    p = p * r + 4.166646302e-2f;
-    p = p * r + 1.666666716e-1f;
-    p = p * r + 5.000000000e-1f;
-    p = p * (r * r) + r + 1.0f;
-    const Ints bits = (k + 127) << 23;
+    Floats p = all(1.388050383e-03f);
+    p = p * r + 8.363173343e-03f;
+    p = p * r + 4.166724160e-02f;
+    p = p * r + 1.666657776e-01f;
+    p = p * r + 4.999999702e-01f;
+    p = (p * r + 1.0f) * r + 1.0f;
+    Ints bits;
+    std::memcpy(&bits, &rounded, sizeof bits);
+    bits = (bits << 23) + (127 << 23);
     Floats scale;
     std::memcpy(&scale, &bits, sizeof scale);
-    return x < -87.0f ? Floats{} : p * scale;
+    return p * scale;
 }
 
-// log x of normal numbers x > 0, with a relative error below 2e-7. x = 2^k (1 + r), with 1 + r in [sqrt(1/2), sqrt(2)), and
+// log x of normal numbers x > 0, with a relative error below 2e-7; below -87 for 0. x = 2^k (1 + r), with 1 + r in [sqrt(1/2), sqrt(2)), and
 // a polynomial in r, of least error at Chebyshev's nodes.
 inline Floats logarithm(Floats x) {
     Ints bits;

@@ -2,7 +2,7 @@
 // for the mathematics in PyTorch. A lane of a vector is a map, so that nothing is summed across lanes.
 #include <cmath>
 
-#include "padded_map.h"
+#include "rows.h"
 
 namespace {
 
@@ -105,10 +105,11 @@ struct Marginal {
 struct Window {
     Marginal x, y;
     std::vector<Floats> cells;
-    PaddedMap heatmap;
+    Rows heatmap;
 
     // Reads the windows of up to LANES maps; `inside` is the mass in them.
-    void read_maps(const Maps &maps, int64_t start, int64_t side, Floats &at_x, Floats &at_y, Floats &inside) {
+    void read_maps(const Maps &maps, const Axis &axis, int64_t start, int64_t side, Floats &at_x, Floats &at_y,
+                   Floats &inside) {
         const int64_t of_y = std::min(side / 2, maps.height - 1), of_x = std::min(side / 2, maps.width - 1);
         const int64_t rows = 2 * of_y + 1, columns = 2 * of_x + 1, length = std::max(rows, columns);
         x.clear(length), y.clear(length), cells.resize(rows * columns);
@@ -123,9 +124,10 @@ struct Window {
                 row = saved.peak / maps.width, column = saved.peak % maps.width;
                 top = saved.most, share[lane] = saved.share, lowest[lane] = saved.least - top;
             } else {
-                heatmap.load(values, maps.height, maps.width, NEVER);
-                const Peak peak = find_peak(heatmap);
-                row = peak.row, column = peak.column, lowest[lane] = peak.value != peak.value ? peak.value : peak.least;
+                heatmap.load(values, maps.height, axis);
+                const Peak peak = find_peak(heatmap, maps.height, axis);
+                row = peak.row, column = peak.column, lowest[lane] = peak.least;
+                if (holds_nan(values, maps.height * maps.width)) lowest[lane] = std::numeric_limits<float>::quiet_NaN();
             }
             x.first[lane] = -column, x.last[lane] = maps.width - 1 - column;
             y.first[lane] = -row, y.last[lane] = maps.height - 1 - row;
@@ -168,6 +170,12 @@ struct Window {
     }
 
   private:
+    static bool holds_nan(const float *values, int64_t count) {
+        bool found = false;
+        for (int64_t i = 0; i < count; ++i) found |= values[i] != values[i];
+        return found;
+    }
+
     static Floats is_inside(const Marginal &axis, int64_t offset) {
         const Floats here = all(static_cast<float>(offset));
         return here >= axis.first && here <= axis.last ? all(1.0f) : Floats{};
@@ -199,13 +207,14 @@ struct Window {
 extern "C" void softpoint_windows(const float *values, const float *saved, int64_t count, int64_t height, int64_t width,
                                   int threads, int64_t side, float *position, float *mass) {
     const Maps maps{values, count, height, width, reinterpret_cast<const Saved *>(saved)};
+    const Axis axis(width);
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         Window window;
 #pragma omp for schedule(static)
         for (int64_t start = 0; start < count; start += LANES) {
             Floats x, y, inside;
-            window.read_maps(maps, start, side, x, y, inside);
+            window.read_maps(maps, axis, start, side, x, y, inside);
             for (int64_t map = start; map < std::min<int64_t>(start + LANES, count); ++map) {
                 position[2 * map] = x[map - start], position[2 * map + 1] = y[map - start];
                 mass[map] = inside[map - start];
