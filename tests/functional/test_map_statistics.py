@@ -182,10 +182,111 @@ def test_threads_share_maps_without_changing_a_bit():
             torch.set_num_threads(threads)
             maps = logits.clone().requires_grad_()
             read = everything(maps, target, torch.ones(1))
-            readings.append((*read, torch.autograd.grad(weighted(read), maps)[0]))
+            readings.append((*read[:-1], torch.autograd.grad(weighted(read), maps)[0]))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(one, other) for one, other in zip(*readings, strict=True))
+
+
+@compiled
+def test_a_temperature_of_any_type_is_the_same_number():
+    logits, _, _ = inputs((8, 9), 3.0)
+    expected = soft_argmax(logits, 2.0)
+    for temperature in (torch.tensor(2.0, dtype=torch.float64), torch.full((3, 1, 1), 2.0).double(), torch.tensor(2)):
+        torch.testing.assert_close(soft_argmax(logits, temperature), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_target_of_another_size_is_refused(dtype: torch.dtype):
+    logits, (y, x), _ = inputs((8, 9), 3.0)
+    logits = logits.to(dtype)
+    with pytest.raises(
+        ValueError, match="9 cells along y and 8 along x, in this order, does not fit maps of 8 rows and 9"
+    ):
+        heatmap_ce(logits, (x, y))
+    with pytest.raises(ValueError, match=r"target maps of shape \(1, 9\) do not fit logits of \(2, 3, 8, 9\)"):
+        heatmap_ce(logits, torch.full((1, 9), 1 / 9))
+
+
+@compiled
+def test_logits_and_targets_are_broadcast_against_each_other():
+    logits, (y, x), _ = inputs((8, 9), 3.0)
+    exact = (y.double(), x.double())
+    for some in (logits[0, 0], logits[:, :1]):
+        found = heatmap_js(some, (y, x))
+        torch.testing.assert_close(found, heatmap_js(some.double(), exact).float(), atol=1e-6, rtol=1e-5)
+        assert found.shape == (2, 3)
+    torch.testing.assert_close(heatmap_ce(logits, (y[0, 0], x[0, 0])), heatmap_ce(logits, y[0, 0, :, None] * x[0, 0]))
+
+
+def penalty(logits: Tensor, target: tuple[Tensor, Tensor]) -> Tensor:
+    """A number whose gradient is that of gradients."""
+    read = map_statistics(logits, target, torch.full((3, 1, 1), 1.5).to(logits), jensen_shannon=True)
+    assert read.jensen_shannon is not None
+    value = (
+        read.mean.sum(-1) + read.jensen_shannon + read.covariance.sum((-2, -1)) + soft_argmax(logits, window=5).sum()
+    )
+    (slope,) = torch.autograd.grad(value.sum(), logits, create_graph=True)
+    return slope.square().sum()
+
+
+@compiled
+def test_second_derivatives_are_those_of_the_definition():
+    logits, target, _ = inputs((8, 9), 3.0)
+    slopes = []
+    for dtype in (torch.float32, torch.float64):
+        maps = logits.to(dtype).requires_grad_()
+        slopes.append(torch.autograd.grad(penalty(maps, tuple(axis.to(dtype) for axis in target)), maps)[0])
+    assert slopes[1].abs().max() > 0.1
+    torch.testing.assert_close(slopes[0].double(), slopes[1], atol=2e-4 * slopes[1].abs().max().item(), rtol=1e-4)
+    one = logits[0, 0]
+    found, true = (torch.autograd.functional.hessian(lambda z: soft_argmax(z).sum(), z) for z in (one, one.double()))
+    torch.testing.assert_close(found.double(), true, atol=1e-5, rtol=1e-4)
+
+
+@compiled
+def test_a_jacobian_of_one_pass_equals_that_of_many():
+    logits = inputs((5, 4), 2.0)[0][0]
+    whole = torch.autograd.functional.jacobian(soft_argmax, logits, vectorize=True)
+    torch.testing.assert_close(whole, torch.autograd.functional.jacobian(soft_argmax, logits))
+
+
+@compiled
+def test_results_may_be_changed_in_place():
+    logits = inputs((8, 9), 3.0)[0].requires_grad_()
+    read = map_statistics(logits)
+    (slope,) = torch.autograd.grad(read.mean.mul_(4.0).sum() + read.covariance.mul_(2.0).sum(), logits)
+    again = map_statistics(logits)
+    torch.testing.assert_close(slope, torch.autograd.grad(4 * again.mean.sum() + 2 * again.covariance.sum(), logits)[0])
+
+
+@compiled
+def test_infinitely_low_cells_are_the_lowest_of_a_map_and_have_no_distance_from_a_target_without_them():
+    y, x = torch.meshgrid(torch.arange(9.0), torch.arange(9.0), indexing="ij")
+    logits = 9 * torch.exp(-((x - 4.3) ** 2 + (y - 4) ** 2) / 4)
+    logits[8] = -torch.inf
+    for some in (logits, logits.double()):
+        exact, _ = read_window(logits.double().flatten().softmax(0).view(9, 9), 5)
+        torch.testing.assert_close(soft_argmax(some, window=5).double(), exact, atol=2e-4, rtol=0)
+    target = torch.full((9, 9), 1 / 72)
+    target[8] = 0
+    for loss in (heatmap_ce, heatmap_kl, heatmap_js):
+        value = loss(logits, target)
+        assert value.isfinite()
+        torch.testing.assert_close(value, loss(logits.double(), target.double()).float())
+
+
+def test_statistics_of_other_maps_are_refused_and_of_a_temperature_not_used():
+    logits, _, _ = inputs((8, 9), 3.0)
+    with pytest.raises(ValueError, match=r"statistics of \(3,\) maps do not fit maps \(2, 3, 8, 9\)"):
+        read_window(logits, 5, map_statistics(logits[0]))
+    assert read_window(logits, 5, map_statistics(logits, temperature=4.0))[1].max() <= 1
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0)])
+def test_maps_without_cells_are_read_as_they_are_defined(size: tuple[int, int]):
+    logits = torch.empty(2, *size)
+    assert (map_statistics(logits).log_total == -torch.inf).all()
 
 
 def test_no_maps_are_read_from_an_empty_batch():

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision.models import mobilenet_v3_small, resnet18
 
+import softpoint.cli.command_line  # noqa: F401 - registers how configs name files
 from softpoint.models import Small, Timm, Torchvision
 
 CONFIGS = {

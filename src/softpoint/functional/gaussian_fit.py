@@ -91,8 +91,10 @@ def read_window(
     check_window(window)
     maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
     saved = None if statistics is None else statistics.saved
+    if statistics is not None and statistics.mean.shape[:-1] != maps.shape[:-2]:
+        raise ValueError(f"statistics of {tuple(statistics.mean.shape[:-1])} maps do not fit maps {tuple(maps.shape)}")
     plain = torch.compiler.is_compiling() or not is_fused(maps) or (statistics is not None and saved is None)
-    if plain:
+    if plain or not maps.numel():
         return _in_pytorch(maps, window, of_logits=statistics is not None)
     read: tuple[Tensor, Tensor] = _ReadWindow.apply(maps.contiguous(), window, saved)
     return read
@@ -110,10 +112,10 @@ class _ReadWindow(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         (maps,) = ctx.saved_tensors
+        create_graph = torch.is_grad_enabled()
         with torch.enable_grad():
-            maps = maps.detach().requires_grad_()
             read = _in_pytorch(maps, ctx.window, ctx.of_logits)
-            (gradient,) = torch.autograd.grad(read, maps, gradients)
+            (gradient,) = torch.autograd.grad(read, maps, gradients, create_graph=create_graph)
         return gradient, None, None
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softpoint.functional.spatial import as_floating, check_temperature, spatial_covariance, spatial_expectation, widen
-from softpoint.kernels.maps import has_kernel, read_maps
+from softpoint.functional.map_operator import MapRequest, define_maps, read_by_operator
+from softpoint.functional.spatial import as_floating, check_temperature, widen
+from softpoint.kernels.library import WANTED, runs_here
 
 AxisPair = tuple[Tensor, Tensor]
 """A target as the product of its distributions along y (..., H) and along x (..., W)."""
@@ -27,7 +27,7 @@ class MapStatistics(NamedTuple):
     cross_entropy: Float[Tensor, "..."] | None  # of the softmax against the target, in nats; None without one
     divergence: Float[Tensor, "..."] | None  # KL(target || softmax), in nats; None where it was not asked for
     jensen_shannon: Float[Tensor, "..."] | None  # in nats; None where it was not asked for
-    saved: Float[Tensor, "... 7"] | None = None  # by which loops read windows; None from PyTorch
+    saved: Float[Tensor, "... n"] | None = None  # by which loops read windows; None from PyTorch, or of a temperature
 
 
 def map_statistics(
@@ -39,11 +39,13 @@ def map_statistics(
 ) -> MapStatistics:
     """Return `MapStatistics` of the softmax of logits / `temperature`, of one pass forward and one pass back.
 
-    The pass is a loop in C++ on a CPU and a Triton kernel on an NVIDIA GPU, for float32 and narrower types; plain
-    PyTorch where there is none, which exported, transformed and float64 graphs use too. A map whose statistics get no
-    gradient, as of a masked keypoint, gets a gradient of exactly 0, whatever it holds. A target has no gradient, unless
-    it asks for one. Sources: Nibali et al., arXiv:1801.07372; Levine et al., arXiv:1504.00702.
+    The pass is a loop in C++ on a CPU, for float32 and narrower types; plain PyTorch on a GPU and where nothing
+    compiles, which exported, transformed and float64 graphs use too. A map whose statistics get no gradient, as of a
+    masked keypoint, gets a gradient of exactly 0, whatever it holds. A target has no gradient, unless it asks for one.
+    Raises ValueError for a target of another size than the maps.
+    Sources: Nibali et al., arXiv:1801.07372; Levine et al., arXiv:1504.00702.
 
+    >>> import math
     >>> logits = torch.zeros(3, 5)
     >>> read = map_statistics(logits, (torch.tensor([0.0, 1, 0]), torch.tensor([0.0, 0, 0, 1, 0])), divergence=True)
     >>> read.mean.tolist(), round(read.divergence.item(), 4), round(math.log(15), 4)
@@ -52,16 +54,22 @@ def map_statistics(
     check_temperature(temperature)
     logits = widen(as_floating(logits))
     factor = _factor_per_map(temperature, logits)
-    if factor is None and not _is_one(temperature):
+    is_scaled = isinstance(temperature, Tensor) or temperature != 1
+    if is_scaled and factor is None:
         logits = logits / temperature
-    asked = (target is not None, divergence, jensen_shannon)
-    if not is_fused(logits, target):
-        return _in_pytorch(logits if factor is None else logits * factor[..., None, None], target, asked)
-    along_y, along_x, dense = _without_gaps(target, logits)
-    read = read_maps(logits.contiguous(), factor, along_y, along_x, dense, divergence, jensen_shannon)
-    distances = (read.cross_entropy, read.divergence, read.jensen_shannon)
-    entropy, kl, js = (value if ask else None for value, ask in zip(distances, asked, strict=True))
-    return MapStatistics(read.log_total, read.mean, read.covariance, entropy, kl, js, read.saved)
+    parts = _parts(target, logits)
+    request = MapRequest(logits, factor, *parts, divergence, jensen_shannon)
+    fused = _is_read_by_loops(request)
+    read = read_by_operator(_without_gaps(request)) if fused else define_maps(request)
+    return MapStatistics(
+        read.log_total,
+        read.mean,
+        read.covariance,
+        None if target is None else read.cross_entropy,
+        read.divergence if divergence else None,
+        read.jensen_shannon if jensen_shannon else None,
+        read.saved if fused and not is_scaled else None,
+    )
 
 
 def render(target: MapTarget) -> Float[Tensor, "... H W"]:
@@ -75,20 +83,31 @@ def render(target: MapTarget) -> Float[Tensor, "... H W"]:
     return widen(target[0])[..., :, None] * widen(target[1])[..., None, :]
 
 
-def is_fused(logits: Tensor, target: MapTarget | None = None) -> bool:
-    """Whether the operator may read the logits; graphs that are exported or transformed need PyTorch's own ones."""
+def is_fused(*tensors: Tensor) -> bool:
+    """Whether loops may read the tensors; graphs that are exported or transformed need PyTorch's own operators."""
     if torch.compiler.is_exporting():
         return False
-    if not torch.compiler.is_compiling() and (
-        torch._C._get_tracing_state() is not None or torch._C._functorch.peek_interpreter_stack() is not None
-    ):
-        return False
-    parts = () if target is None else (target,) if isinstance(target, Tensor) else target
-    return has_kernel(logits) and not any(part.requires_grad for part in parts)
+    if torch.compiler.is_compiling():
+        return WANTED and all(part.dtype == torch.float32 and part.device.type == "cpu" for part in tensors)
+    return runs_here(*tensors)
 
 
-def _is_one(temperature: float | Tensor) -> bool:
-    return not isinstance(temperature, Tensor) and temperature == 1
+def _is_read_by_loops(request: MapRequest) -> bool:
+    logits, factor, *target = request[:5]
+    given = [part for part in target if part is not None]
+    tensors = given if factor is None else [*given, factor]
+    return (
+        is_fused(logits, *tensors)
+        and logits.numel() > 0
+        and not any(part.requires_grad for part in given)
+        and all(_fits(part, logits, 2 if part is request.dense else 1) for part in given)
+    )
+
+
+def _fits(part: Tensor, logits: Tensor, axes: int) -> bool:
+    """Whether the part of a target, whose last `axes` are those of a map, is broadcast to maps, not maps to it."""
+    batch = logits.shape[:-2]
+    return part.shape[:-axes] == batch or torch.broadcast_shapes(part.shape[:-axes], batch) == batch
 
 
 def _factor_per_map(temperature: float | Tensor, logits: Tensor) -> Tensor | None:
@@ -97,40 +116,38 @@ def _factor_per_map(temperature: float | Tensor, logits: Tensor) -> Tensor | Non
         return None
     if temperature.ndim == 1 and temperature.shape != (1,):
         return None
+    batch = logits.shape[:-2]
     per_map = temperature.reshape(temperature.shape[:-2])
-    return (1 / widen(per_map)).expand(logits.shape[:-2]).contiguous()
+    if torch.broadcast_shapes(per_map.shape, batch) != batch:
+        return None
+    return (1 / widen(per_map)).to(logits.dtype).expand(batch).contiguous()
 
 
-def _without_gaps(target: MapTarget | None, logits: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Distributions along y and x, and dense maps, in the shape and type that the operator takes."""
+def _parts(target: MapTarget | None, logits: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Distributions along y and x, and dense maps, in the logits' type; ValueError for another size than theirs."""
     if target is None:
         return None, None, None
+    height, width = logits.shape[-2:]
     if isinstance(target, Tensor):
-        return None, None, target.to(logits.dtype).expand(logits.shape).contiguous()
+        if target.shape[-2:] != (height, width):
+            raise ValueError(f"target maps of shape {tuple(target.shape)} do not fit logits of {tuple(logits.shape)}")
+        return None, None, target.to(logits.dtype)
+    y, x = target
+    if (y.shape[-1], x.shape[-1]) != (height, width):
+        raise ValueError(
+            f"a target of {y.shape[-1]} cells along y and {x.shape[-1]} along x, in this order, does not fit maps of"
+            f" {height} rows and {width} columns"
+        )
+    return y.to(logits.dtype), x.to(logits.dtype), None
+
+
+def _without_gaps(request: MapRequest) -> MapRequest:
+    """The request with its parts as large as the logits are, and without gaps in memory."""
+    logits, _, y, x, dense, *_ = request
     batch = logits.shape[:-2]
-    y, x = (part.to(logits.dtype).expand(*batch, part.shape[-1]).contiguous() for part in target)
-    return y, x, None
-
-
-def _in_pytorch(logits: Tensor, target: MapTarget | None, asked: tuple[bool, bool, bool]) -> MapStatistics:
-    """The same statistics, each written as it is defined."""
-    log_p = logits.flatten(-2).log_softmax(-1)
-    p = log_p.exp()
-    heatmap = p.unflatten(-1, logits.shape[-2:])
-    distances: list[Tensor | None] = [None, None, None]
-    if target is not None:
-        q = render(target).flatten(-2)
-        log_m = torch.logaddexp(log_p, q.log()) - math.log(2)  # q may be 0, and p is never
-        negative_entropy = torch.xlogy(q, q)
-        if asked[0]:
-            distances[0] = -(q * log_p).sum(-1)
-        if asked[1]:
-            distances[1] = (negative_entropy - q * log_p).sum(-1)
-        if asked[2]:
-            distances[2] = 0.5 * (p * (log_p - log_m) + negative_entropy - q * log_m).sum(-1)
-    return MapStatistics(
-        logits.flatten(-2).logsumexp(-1),
-        spatial_expectation(heatmap),
-        spatial_covariance(heatmap),
-        *distances,
+    return request._replace(
+        logits=logits.contiguous(),
+        along_y=None if y is None else y.expand(*batch, y.shape[-1]).contiguous(),
+        along_x=None if x is None else x.expand(*batch, x.shape[-1]).contiguous(),
+        dense=None if dense is None else dense.expand(logits.shape).contiguous(),
     )

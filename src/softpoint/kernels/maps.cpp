@@ -182,12 +182,6 @@ void forward_map(const Maps &maps, int64_t map, const Outputs &out, Scratch &scr
     const double total = sum(all_total), log_total = std::log(total), per_total = 1.0 / total;
     const double dx = sum(all_x) * per_total, dy = sum(all_y) * per_total;
     out.log_total[map] = static_cast<double>(peak.value) * factor + log_total;
-    out.mean[2 * map] = peak.column + dx;
-    out.mean[2 * map + 1] = peak.row + dy;
-    float *covariance = out.covariance + 4 * map;
-    covariance[0] = sum(all_xx) * per_total - dx * dx;
-    covariance[1] = covariance[2] = sum(all_xy) * per_total - dx * dy;
-    covariance[3] = sum(all_yy) * per_total - dy * dy;
     Saved &saved = out.saved[map];
     saved = {peak.value,
              static_cast<float>(total),
@@ -195,7 +189,15 @@ void forward_map(const Maps &maps, int64_t map, const Outputs &out, Scratch &scr
              0.0f,
              static_cast<float>(per_total),
              peak.least * factor,
-             static_cast<int32_t>(peak.row * maps.width + peak.column)};
+             static_cast<int32_t>(peak.row * maps.width + peak.column),
+             static_cast<float>(peak.column + dx),
+             static_cast<float>(peak.row + dy),
+             static_cast<float>(sum(all_xx) * per_total - dx * dx),
+             static_cast<float>(sum(all_xy) * per_total - dx * dy),
+             static_cast<float>(sum(all_yy) * per_total - dy * dy)};
+    out.mean[2 * map] = saved.x, out.mean[2 * map + 1] = saved.y;
+    float *covariance = out.covariance + 4 * map;
+    covariance[0] = saved.xx, covariance[1] = covariance[2] = saved.xy, covariance[3] = saved.yy;
     if (!HAS_TARGET) return;
     if (out.divergence || HAS_JS) scratch.target.load_logarithms(maps);
     const double cross_entropy = sum(all_weights) * log_total - sum(all_products);
@@ -213,8 +215,7 @@ struct Gradients {
 
 // Coefficients of the gradient of one map: p (constant + gx dx + gy dy + gxx dx^2 + ...) less `entropy` times the target.
 template <bool HAS_TARGET, bool HAS_JS>
-void backward_map(const Maps &maps, int64_t map, const float *mean, const float *covariance,
-                  const Saved &saved, const Gradients &given, float *gradient, float *of_factor, Scratch &scratch) {
+void backward_map(const Maps &maps, int64_t map, const Saved &saved, const Gradients &given, float *gradient, float *of_factor, Scratch &scratch) {
     float *to = gradient + map * maps.cells();
     const float log_total = Gradients::at(given.log_total, map), entropy = Gradients::at(given.cross_entropy, map);
     const float gx = Gradients::at(given.mean, 2 * map), gy = Gradients::at(given.mean, 2 * map + 1);
@@ -230,19 +231,18 @@ void backward_map(const Maps &maps, int64_t map, const float *mean, const float 
     if (HAS_TARGET) scratch.target.load(maps, map);
     scratch.gradient.resize(maps.x.is_short() ? maps.x.stride : 0);  // of a row
     const float factor = maps.factor(map), per_total = 1.0f / saved.total, shift = std::log(saved.total / 2);
-    const float *at = mean + 2 * map, *spread = covariance + 4 * map;
-    const float constant = log_total + entropy * saved.target_total - gxx * spread[0] - gxy * spread[1] -
-                           gyy * spread[3] - half_js * saved.p_gain;
+    const float constant = log_total + entropy * saved.target_total - gxx * saved.xx - gxy * saved.xy -
+                           gyy * saved.yy - half_js * saved.p_gain;
     Doubles with_logits{};
     for (int64_t y = 0; y < maps.height; ++y) {
         const float *values = scratch.logits.row(y), *targets = HAS_TARGET ? scratch.target.row(y) : nullptr;
         float *row = maps.x.is_short() ? scratch.gradient.data() : to + y * maps.width;
-        const float dy = static_cast<float>(y) - at[1];
+        const float dy = static_cast<float>(y) - saved.y;
         const float level = constant + (gy + gyy * dy) * dy, slope = gx + gxy * dy;
         const float weight = HAS_TARGET ? scratch.target.weight(y) : 0.0f, level_of_target = entropy * weight;
         Floats row_with_logits{};
         maps.x.for_each_vector([&](int64_t i, auto count) {
-            const Floats z = (read(values + i) - saved.most) * factor, dx = read(&maps.x.numbers[i]) - at[0];
+            const Floats z = (read(values + i) - saved.most) * factor, dx = read(&maps.x.numbers[i]) - saved.x;
             const Floats p = exponential(z) * per_total;
             const Floats q = HAS_TARGET ? read(targets + i) : Floats{};
             Floats inner = level + (slope + gxx * dx) * dx;
@@ -283,10 +283,9 @@ void softpoint_maps_forward(const float *logits, const float *inverse_temperatur
 
 void softpoint_maps_backward(const float *logits, const float *inverse_temperature, const float *along_y,
                              const float *along_x, const float *dense, int64_t count, int64_t height, int64_t width,
-                             int threads, const float *mean, const float *covariance, const float *saved,
-                             const float *of_log_total, const float *of_mean, const float *of_covariance,
-                             const float *of_cross_entropy, const float *of_jensen_shannon, float *gradient,
-                             float *of_factor) {
+                             int threads, const float *saved, const float *of_log_total, const float *of_mean,
+                             const float *of_covariance, const float *of_cross_entropy, const float *of_jensen_shannon,
+                             float *gradient, float *of_factor) {
     const Maps maps{logits, inverse_temperature, along_y, along_x, dense, count, height, width};
     const Gradients given{of_log_total, of_mean, of_covariance, of_cross_entropy, of_jensen_shannon};
     const bool needs_target = of_cross_entropy || of_jensen_shannon;
@@ -298,8 +297,7 @@ void softpoint_maps_backward(const float *logits, const float *inverse_temperatu
         Scratch scratch;
 #pragma omp for schedule(static)
         for (int64_t map = 0; map < count; ++map)
-            go_back(maps, map, mean, covariance, reinterpret_cast<const Saved *>(saved)[map], given, gradient,
-                    of_factor, scratch);
+            go_back(maps, map, reinterpret_cast<const Saved *>(saved)[map], given, gradient, of_factor, scratch);
     }
 }
 }

@@ -58,6 +58,7 @@ struct Saved {
     float p_gain;                     // see `jensen_shannon`
     float share, least;               // the probability of the largest logit, and the lowest logit, by its factor
     int32_t peak;                     // the first cell with the largest logit
+    float x, y, xx, xy, yy;           // mean and covariance
 };
 
 struct Peak {
