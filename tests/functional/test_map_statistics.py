@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.loops import compiled
 from softpoint.functional import (
     heatmap_ce,
     heatmap_js,
@@ -19,10 +20,8 @@ from softpoint.functional import (
 )
 from softpoint.functional.gaussian_fit import read_window
 from softpoint.functional.map_statistics import MapStatistics
-from softpoint.kernels.library import library
 
 SHAPES = [(1, 1), (1, 3), (5, 1), (12, 12), (33, 17), (64, 48), (5, 129)]
-compiled = pytest.mark.skipif(library() is None, reason="there is no C++ compiler, or SOFTPOINT_KERNELS=off")
 
 
 def inputs(size: tuple[int, int], scale: float, offset: float = 0.0) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:

@@ -11,15 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from helpers.loops import HERE, compiled
 from softpoint.functional import channel_statistics
 from softpoint.functional.attention import convolution_to_one, statistics_and_product
 from softpoint.kernels.attention import reads_channels
-from softpoint.kernels.library import library
 from softpoint.layers import DynamicSpatialAttention, SpatialAttention
 
 SHAPES = [(1, 1, 1, 1), (2, 3, 1, 5), (2, 5, 3, 2), (1, 9, 7, 7), (3, 17, 16, 12), (2, 64, 33, 35)]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
-compiled = pytest.mark.skipif(library() is None, reason="there is no C++ compiler, or SOFTPOINT_KERNELS=off")
 
 
 def features(shape: tuple[int, ...], layout: torch.memory_format = torch.contiguous_format) -> Tensor:
@@ -148,7 +147,7 @@ def test_mixed_precision_keeps_the_types_of_plain_operators():
 def test_compilers_transforms_and_exports_see_plain_operators():
     block, x = DynamicSpatialAttention(), features((2, 8, 6, 5))
     y, mask = block(x)
-    assert reads_channels(x) == (library() is not None)
+    assert reads_channels(x) == HERE
     whole = torch.compile(block, fullgraph=True)(x)
     torch.testing.assert_close(whole, (y, mask))
     torch.testing.assert_close(torch.autograd.grad(whole[0].sum(), x), torch.autograd.grad(y.sum(), x))

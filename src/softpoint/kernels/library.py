@@ -8,55 +8,73 @@ import logging
 import os
 import platform
 import re
+import shlex
 import shutil
+import stat
 import subprocess
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from softpoint.paths import atomic_write, user_cache_dir
+from softpoint.paths import atomic_write, sha256, user_cache_dir
 
 _log = logging.getLogger(__name__)
 
-# False keeps to plain PyTorch, on GPUs too.
+# False keeps to plain PyTorch.
 WANTED = os.environ.get("SOFTPOINT_KERNELS", "").lower() not in ("off", "0", "false")
+_SOURCES = Path(__file__).parent
 _FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 # Tried in turn: not every compiler knows OpenMP, or the processor it runs on.
-_OPTIONAL_FLAGS = (("-march=native", "-fopenmp"), ("-mcpu=native",), ())
+_OPTIONAL_FLAGS = (("-march=native", "-fopenmp"), ("-march=native",), ("-mcpu=native",), ())
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Return the loops, or None where `SOFTPOINT_KERNELS=off` or nothing can compile or load them.
+    """Return the loops, or None where `SOFTPOINT_KERNELS=off` or, with a warning, nothing can compile or load them.
 
     The first call on a machine takes a few seconds; the result is in the folder `kernels` of softpoint's cache, under
-    a name that follows from the source, the compiler and the processor.
+    a name that follows from the source, the flags and the processor.
     """
     if not WANTED:
         return None
     try:
-        return ctypes.CDLL(str(_compiled()))
-    except (OSError, subprocess.SubprocessError) as error:
-        _log.info("spatial softmax runs in PyTorch alone, which is several times slower: %s", error)
+        return _kept() or _built()
+    except OSError as error:
+        _log.warning(
+            "softpoint's C++ loops for CPUs could not be compiled (%s); "
+            "PyTorch alone computes the same, several times slower",
+            error,
+        )
         return None
 
 
 def runs_here(*tensors: Tensor) -> bool:
     """Whether the loops may read such tensors: plain ones in single precision on a CPU, and no graph is being made."""
-    return (
-        WANTED
-        and all(type(tensor) in (Tensor, torch.nn.Parameter) for tensor in tensors)
-        and all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
-        and not torch.compiler.is_compiling()
-        and torch._C._get_tracing_state() is None
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and torch._C._len_torch_dispatch_stack() == 0
-        and library() is not None
-    )
+    if (
+        not WANTED
+        or torch.compiler.is_compiling()
+        or forward_ad._current_level >= 0
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._get_tracing_state() is not None
+    ):
+        return False
+    for tensor in tensors:
+        if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
+            return False
+        if tensor.dtype is not torch.float32 or not tensor.is_cpu or tensor.layout is not torch.strided:
+            return False
+        if tensor.is_neg() or tensor._is_zerotensor():  # whose numbers are not those in memory
+            return False
+    return library() is not None
 
 
 POINTER = ctypes.c_void_p
@@ -93,42 +111,111 @@ def threads(tensor: Tensor) -> int:
     return torch.get_num_threads() if tensor.numel() >= _SHARED_NUMBERS else 1
 
 
-def _compiled() -> Path:
-    """The compiled library, built where it is missing; OSError where there is no compiler that can."""
-    sources = sorted(Path(__file__).parent.glob("*.cpp"))
-    headers = sorted(Path(__file__).parent.glob("*.h"))
-    compiler = _compiler()
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=60).stdout
-    content = [path.read_bytes() for path in (*headers, *sources)]
-    known = hashlib.sha256(b"\0".join((*content, version, _processor(), *map(str.encode, _FLAGS))))
-    path = user_cache_dir() / "kernels" / f"{known.hexdigest()[:16]}.so"
-    if not path.is_file():
+def compilers() -> list[list[str]]:
+    """Return the commands of C++ compilers that exist here, the one that $CXX names first."""
+    named: list[str] = []
+    with suppress(ValueError):  # quotes without an end
+        named = shlex.split(os.environ.get("CXX", ""), posix=os.name == "posix")
+    commands = [named, ["c++"], ["g++"], ["clang++"]]
+    found = [command for command in commands if command and shutil.which(command[0])]
+    files = [(*command[1:], Path(shutil.which(command[0]) or "").resolve()) for command in found]
+    return [command for i, command in enumerate(found) if files[i] not in files[:i]]
+
+
+def _kept() -> ctypes.CDLL | None:
+    """The library that an earlier process compiled, or None; one that is not whole, or does not load, is removed."""
+    with suppress(*_NO_FOLDER):
+        for path in sorted(_folder().glob(f"{_key()}-*.so")):
+            try:
+                if _is_safe(path) and path.stem.endswith(_digest(path)):
+                    return ctypes.CDLL(str(path))
+            except OSError as error:
+                _log.info("%s does not load: %s", path, error)
+            path.unlink(missing_ok=True)
+    return None
+
+
+def _built() -> ctypes.CDLL:
+    """The library, compiled now; OSError where nothing here can."""
+    why = "there is no C++ compiler; install g++ or clang++, or name one by CXX"
+    with TemporaryDirectory(prefix="softpoint-", ignore_cleanup_errors=True) as private:
+        output = Path(private, "loops.so")
+        for command in _commands(output):
+            try:
+                subprocess.run(command, capture_output=True, check=True, timeout=300)
+                return _keep(output)
+            except subprocess.CalledProcessError as error:
+                why = f"{command[0]}: {_first_error(error.stderr.decode(errors='replace'))}"
+            except (OSError, subprocess.SubprocessError) as error:
+                why = f"{command[0]}: {error}"
+    raise OSError(why)
+
+
+def _commands(output: Path) -> Iterator[list[str]]:
+    sources = map(str, sorted(_SOURCES.glob("*.cpp")))
+    ends = [*sources, "-o", str(output)]
+    for compiler in compilers():
+        for optional in _OPTIONAL_FLAGS:
+            yield [*compiler, *_FLAGS, *optional, *ends]
+
+
+def _first_error(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line), (lines or ["it failed"])[0])[:300]
+
+
+def _keep(output: Path) -> ctypes.CDLL:
+    """The library, loaded from the cache, for later processes too; from `output` where that cannot be."""
+    try:
+        path = _folder() / f"{_key()}{_digest(output)}.so"
         with atomic_write(path) as temporary:
-            _compile(compiler, sources, temporary)
-    return path
+            shutil.copyfile(output, temporary)
+            temporary.chmod(0o700)
+        return ctypes.CDLL(str(path))
+    except _NO_FOLDER as error:
+        _log.info("softpoint's C++ loops were compiled for this process alone: %s", error)
+        return ctypes.CDLL(str(output))
 
 
-def _compiler() -> str:
-    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
-        if name and (found := shutil.which(name)):
-            return found
-    raise OSError("there is no C++ compiler; install g++ or clang++, or name one by CXX")
+def _digest(library: Path) -> str:
+    """What the name of a library ends with, by which a damaged one is found."""
+    return f"-{sha256(library)[:16]}"
 
 
-def _compile(compiler: str, sources: list[Path], output: Path) -> None:
-    message = ""
-    for optional in _OPTIONAL_FLAGS:
-        command = [compiler, *_FLAGS, *optional, *map(str, sources), "-o", str(output)]
-        result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=300)
-        if result.returncode == 0:
-            return
-        message = result.stderr.strip()
-    raise OSError(f"{compiler} could not compile softpoint's loops: {message[-500:]}")
+_NO_FOLDER = (OSError, RuntimeError)  # not readable or writable; no home
 
 
-def _processor() -> bytes:
-    """What the processor can do, as code for one must not run on another."""
+def _folder() -> Path:
+    """The folder of libraries; OSError where others than this user and root can write there."""
+    folder = user_cache_dir() / "kernels"
+    folder.mkdir(0o700, parents=True, exist_ok=True)
+    folder = folder.resolve()
+    if not _is_safe(folder):
+        folder.chmod(0o700)
+        if not _is_safe(folder):
+            raise PermissionError(f"{folder} belongs to another user")
+    return folder
+
+
+def _is_safe(path: Path) -> bool:
+    """Whether no user but this one and root can have written there."""
+    if os.name != "posix":
+        return True
+    status = path.lstat()
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _key() -> str:
+    """A name of the source, what is asked of the compiler, and the machine, as code for one must not run on another."""
+    content = [path.read_bytes() for path in sorted([*_SOURCES.glob("*.h"), *_SOURCES.glob("*.cpp")])]
+    asked = (os.environ.get("CXX", ""), *_FLAGS, *map(str, _OPTIONAL_FLAGS))
+    machine = (sys.platform, platform.machine(), *platform.libc_ver(), _processor())
+    return hashlib.sha256(b"\0".join((*content, *map(str.encode, (*asked, *machine))))).hexdigest()[:16]
+
+
+def _processor() -> str:
+    """The features of the processor, or its name."""
     listed = Path("/proc/cpuinfo")
     text = listed.read_text(encoding="utf-8", errors="replace") if listed.is_file() else ""
     features = re.search(r"^(?:flags|Features)\s*: (.+)", text, re.MULTILINE)
-    return " ".join((platform.machine(), platform.processor(), features[1] if features else "")).encode()
+    return features[1] if features else platform.processor()
