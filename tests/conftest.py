@@ -32,9 +32,12 @@ def seeded() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Nothing that a test caches outlives it, or comes from before."""
-    os.environ["SOFTPOINT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+def own_cache(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> None:
+    """Nothing that a test caches outlives it, or comes from before, but loops, whose names tell their source."""
+    cache, loops = tmp_path_factory.mktemp("cache"), pytestconfig.rootpath / ".pytest_cache" / "kernels"
+    loops.mkdir(parents=True, exist_ok=True)
+    (cache / "kernels").symlink_to(loops)
+    os.environ["SOFTPOINT_CACHE"] = str(cache)
 
 
 @pytest.fixture(scope="session", autouse=True)

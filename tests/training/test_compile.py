@@ -15,8 +15,7 @@ from softpoint.labels.skeleton import Skeleton
 from softpoint.training import KeypointModule
 
 HEADS = sorted(path.stem for path in (CONFIGS / "head").glob("*.yaml"))
-DECODERS = ("window", "expectation", "argmax", "dark")
-COUNTS = (1, 2, 4, 5, 6, 10, 17)
+COUNTS = (1, 3, 17)
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,14 +29,11 @@ pytestmark = [
 
 
 def test_compiled_gradients_equal_eager_ones(tmp_path: Path) -> None:
-    """For every head, decoder and number of keypoints; of three, the gradients were NaN for most batches."""
+    """For every head, and every number of keypoints; of three, the gradients were NaN for most batches."""
     shared = None
     for head in HEADS:
         cfg = composed("train", tiny(f"head={head}", "compile=true", "backbone.stages=[2,3]"), tmp_path)
-        decoders = DECODERS if "decode" in cfg.head else ("window",)
-        for decode, count in [*((decode, 3) for decode in decoders), *(("window", count) for count in COUNTS)]:
-            if "decode" in cfg.head:
-                cfg.head.decode = decode
+        for count in COUNTS if head == "soft_argmax" else (3,):
             module = module_of(cfg, count)
             shared = shared or module
             for name in ("backbone", "decoder", "attention"):  # compiled once
@@ -46,7 +42,7 @@ def test_compiled_gradients_equal_eager_ones(tmp_path: Path) -> None:
             with torch.compiler.set_stance("force_eager"):
                 eager = gradients(module, count)
             difference = (compiled - eager).norm() / eager.norm()
-            assert eager.norm() > 0 and difference < 1e-3, (head, decode, count, difference)
+            assert eager.norm() > 0 and difference < 1e-3, (head, count, difference)
 
 
 def test_a_compiled_run_equals_an_eager_one(tmp_path: Path) -> None:
