@@ -8,6 +8,8 @@ import warnings
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.autograd.functional import hessian, jacobian
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -16,6 +18,7 @@ from softpoint.functional import channel_statistics
 from softpoint.functional.attention import convolution_to_one, statistics_and_product
 from softpoint.kernels.attention import reads_channels
 from softpoint.layers import DynamicSpatialAttention, SpatialAttention
+from softpoint.layers.spatial_attention import ConvolutionToOne
 
 SHAPES = [(1, 1, 1, 1), (2, 3, 1, 5), (2, 5, 3, 2), (1, 9, 7, 7), (3, 17, 16, 12), (2, 64, 33, 35)]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -135,6 +138,93 @@ def test_threads_share_features_without_changing_a_bit():
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+@compiled
+@pytest.mark.parametrize("layout", LAYOUTS, ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize("make", [lambda: SpatialAttention(3), lambda: DynamicSpatialAttention((3,))])
+def test_gradients_have_gradients(make, layout: torch.memory_format):
+    block = make()
+    exact, slopes = copy.deepcopy(block).double(), []
+    for network, dtype in ((block, torch.float32), (exact, torch.float64)):
+        x = features((2, 3, 4, 3), layout).detach().to(dtype).requires_grad_()
+        inputs = (x, *network.parameters())
+        y, mask = network(x)
+        loss = y.square().sum() + mask.sin().sum()
+        first = torch.autograd.grad(loss, inputs, create_graph=True)
+        second = torch.autograd.grad(sum(slope.square().sum() for slope in first), inputs, create_graph=True)
+        third = torch.autograd.grad(sum(slope.square().sum() for slope in second), inputs)
+        slopes.append((*first, *second, *third))
+    for slope, true in zip(*slopes, strict=True):
+        assert (slope.double() - true).abs().max() <= 1e-5 * true.abs().max()
+
+
+@compiled
+@pytest.mark.parametrize("vectorize", [False, True])
+def test_a_jacobian_and_a_hessian_are_those_of_float64(vectorize: bool):
+    block = DynamicSpatialAttention((3,))
+    exact, x = copy.deepcopy(block).double(), features((1, 2, 3, 4)).detach()
+    for of, output in ((jacobian, lambda pair: pair[0]), (hessian, lambda pair: pair[0].square().sum())):
+        true = of(lambda x, output=output: output(exact(x)), x.double())
+        assert true.abs().max() > 0.1
+        assert_near(of(lambda x, output=output: output(block(x)), x, vectorize=vectorize), true)
+
+
+@compiled
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")  # which torch calls for such derivatives
+def test_a_derivative_along_a_direction_is_that_of_float64():
+    block, x = SpatialAttention(3), features((2, 3, 4, 5)).detach()
+    direction = torch.randn(x.shape)
+    found, true = [], []
+    for network, dtype, slopes in ((block, torch.float32, found), (copy.deepcopy(block).double(), torch.float64, true)):
+        with forward_ad.dual_level():
+            y = network(forward_ad.make_dual(x.to(dtype), direction.to(dtype)))[0]
+            slopes.append(forward_ad.unpack_dual(y).tangent)
+    assert_near(found[0], true[0])
+
+
+@compiled
+def test_gradients_of_any_layout_and_default_types_change_nothing():
+    block, x = SpatialAttention(3), features((2, 6, 5, 4))
+    y, mask = block(x)
+    slope = torch.randn(y.shape)
+    true = torch.autograd.grad((y, mask), (x, block.conv.weight), (slope, mask), retain_graph=True)
+    strange = slope.contiguous(memory_format=torch.channels_last), mask.transpose(2, 3).contiguous().transpose(2, 3)
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        with torch.device("meta"):
+            found = torch.autograd.grad((y, mask), (x, block.conv.weight), strange)
+    finally:
+        torch.set_default_dtype(before)
+    for value, expected in zip(found, true, strict=True):
+        assert torch.equal(value, expected)
+
+
+@compiled
+@pytest.mark.usefixtures("unchecked")
+def test_other_shapes_are_those_of_plain_operators():
+    x = features((2, 6, 5, 4))
+    for mask in (torch.rand(5, 4), torch.rand(2, 6, 5, 4), torch.rand(1, 1, 1, 4), torch.rand(2, 1, 5, 4).double()):
+        y = statistics_and_product(x)[1](mask)
+        assert torch.equal(y, x * mask) and y.dtype == mask.dtype
+        assert torch.equal(torch.autograd.grad(y.sum(), x)[0], torch.autograd.grad((x * mask).sum(), x)[0])
+    _, product = statistics_and_product(x)
+    assert torch.equal(product(mask.float()), product(mask.float()))
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        product(torch.rand(2, 1, 5, 3))
+    convolution = ConvolutionToOne(3)
+    one = torch.ones(2, 6, 6)
+    assert torch.equal(convolution(one), convolution(one[None])[0])
+    with pytest.raises(RuntimeError, match="channels"):
+        convolution(torch.ones(1, 3, 6, 6))
+    for weight in (torch.ones(2, 2, 3, 3), torch.ones(1, 2, 3, 5)):
+        true = F.conv2d(one[None], weight, padding=weight.shape[-1] // 2)
+        assert torch.equal(convolution_to_one(one[None], weight), true)
+    with pytest.raises(RuntimeError, match="negative padding"):
+        convolution_to_one(one[None], torch.ones(1, 2, 3, 3), -1)
+    far = convolution_to_one(one[None], torch.ones(1, 2, 3, 3), 1 << 20)
+    assert torch.equal(far, one.sum(0)[None, None])
+
+
 def test_mixed_precision_keeps_the_types_of_plain_operators():
     block, x = DynamicSpatialAttention(), features((2, 8, 12, 12))
     with torch.autocast("cpu", torch.bfloat16):
@@ -148,7 +238,7 @@ def test_compilers_transforms_and_exports_see_plain_operators():
     block, x = DynamicSpatialAttention(), features((2, 8, 6, 5))
     y, mask = block(x)
     assert reads_channels(x) == HERE
-    whole = torch.compile(block, fullgraph=True)(x)
+    whole = torch.compile(block, fullgraph=True, backend="aot_eager")(x)
     torch.testing.assert_close(whole, (y, mask))
     torch.testing.assert_close(torch.autograd.grad(whole[0].sum(), x), torch.autograd.grad(y.sum(), x))
     each = torch.vmap(lambda image: block(image[None])[0][0])(x)

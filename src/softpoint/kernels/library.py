@@ -56,6 +56,15 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
+def _dispatch_keys(inference: bool) -> int:
+    with torch.inference_mode(inference):
+        return torch._C._dispatch_keys(torch.empty(0, device="cpu")).raw_repr()
+
+
+# Those of tensors whose numbers are in memory as they are: on a CPU, not sparse, negated, batched or wrapped.
+_PLAIN = {_dispatch_keys(inference=False), _dispatch_keys(inference=True)}
+
+
 def runs_here(*tensors: Tensor) -> bool:
     """Whether the loops may read such tensors: plain ones in single precision on a CPU, and no graph is being made."""
     if (
@@ -70,9 +79,7 @@ def runs_here(*tensors: Tensor) -> bool:
     for tensor in tensors:
         if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
             return False
-        if tensor.dtype is not torch.float32 or not tensor.is_cpu or tensor.layout is not torch.strided:
-            return False
-        if tensor.is_neg() or tensor._is_zerotensor():  # whose numbers are not those in memory
+        if tensor.dtype is not torch.float32 or torch._C._dispatch_keys(tensor).raw_repr() not in _PLAIN:
             return False
     return library() is not None
 
