@@ -59,3 +59,38 @@ def test_a_missing_compiler_is_named(tmp_path: Path) -> None:
 
 def test_the_earlier_key_is_named() -> None:
     assert advice("module.compile") == "module.compile is now compile; rename it"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["compile=reduce-overhaed"], "compile='reduce-overhaed': did you mean 'reduce-overhead'"),
+        (["compile=reduce-overhead"], "compile=reduce-overhead records CUDA graphs, for which there is no CUDA device"),
+    ],
+)
+def test_a_mode_that_cannot_be_used_is_refused(tmp_path: Path, words: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        built(composed("train", tiny(*words), tmp_path))
+
+
+def test_a_mode_is_that_of_backbone_and_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: dict[str, Any] = {}
+    monkeypatch.setattr(nn.Module, "compile", lambda part, **settings: modes.update({type(part).__name__: settings}))
+    built(composed("train", tiny("compile=max-autotune-no-cudagraphs"), tmp_path))
+    mode = {"mode": "max-autotune-no-cudagraphs"}
+    assert modes == {"Small": mode, "FusionDecoder": mode, "DynamicSpatialAttention": {}}
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.usefixtures("unchecked")
+def test_graphs_of_a_gpu_train_as_eager_steps_do(tmp_path: Path) -> None:
+    plain = ["optimizer=sgd", "scheduler=constant", "~callbacks.ema", "trainer.accelerator=gpu", "trainer.max_epochs=2"]
+    weights = []
+    for value in ("false", "reduce-overhead"):
+        module, data, trainer = built(composed("train", tiny(*plain, f"compile={value}"), tmp_path / value))
+        start = torch.cat([p.detach().flatten() for p in module.net.parameters()])
+        trainer.fit(module, data)
+        weights.append(torch.cat([p.detach().cpu().flatten() for p in module.net.parameters()]) - start)
+    assert (weights[1] - weights[0]).norm() < 0.02 * weights[0].norm() > 0

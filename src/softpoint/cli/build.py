@@ -33,7 +33,7 @@ def build(
     from softpoint.inference.build_model import check_numbers
     from softpoint.memory import keep_freed_memory
     from softpoint.training.checks import check_batches, leave_out_validation
-    from softpoint.training.compiled import prepare_compiler
+    from softpoint.training.compiled import check_compile, prepare_compiler
     from softpoint.training.initial_model import start_from
 
     keep_freed_memory()
@@ -44,9 +44,10 @@ def build(
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     decisions = Decisions(copy.deepcopy(cfg))  # `instantiate` puts values in the place of references
     data, trainer = instantiate(cfg.datamodule), make_trainer(cfg.trainer)
+    check_compile(cfg.compile, trainer, cfg.recompute, teacher=cfg.module.teacher is not None)
     data.check_files()  # the network may ask for its first weights
     decisions.backbone(cfg, before or (initial.config if initial else {}), trainer)
-    make_module = instantiate(cfg.module, compile=cfg.compile, _partial_=True)
+    make_module = instantiate(cfg.module, compile=cfg.compile, recompute=cfg.recompute, _partial_=True)
     _prepare_trainer(trainer)
     check_numbers(OmegaConf.to_container(decisions.config.model, resolve=True))  # its checkpoints could not be read
     _check_network(make_module.keywords["net"], data, trainer)

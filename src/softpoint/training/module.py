@@ -32,6 +32,7 @@ from softpoint.training.loss import KeypointLoss
 from softpoint.training.mean_teacher import MeanTeacher
 from softpoint.training.micro_batches import StepLosses, micro_batches
 from softpoint.training.param_groups import parameter_groups, slow_backbone
+from softpoint.training.recomputed import recompute_features
 from softpoint.training.schedules import check_followed
 from softpoint.training.target import Target
 from softpoint.types import Batch, Prediction
@@ -50,7 +51,8 @@ class KeypointModule(pl.LightningModule):
         learn_visibility: predict states of keypoints where the head leaves it open (`head.visibility=null`) and a
             term of the loss trains them.
         backbone_rate: learning rate of the backbone as a fraction of the optimizer's.
-        compile: run the network up to its head through torch.compile.
+        compile: run the network up to its head through torch.compile; True, or one of its modes.
+        recompute: compute the backbone's features again in the backward pass, which takes less memory and more time.
         teacher: adds a loss of images without labels; None learns from labels alone.
     """
 
@@ -72,7 +74,8 @@ class KeypointModule(pl.LightningModule):
         scheduler: Callable[..., dict[str, Any]],
         learn_visibility: bool = False,
         backbone_rate: float = 1.0,
-        compile: bool = False,
+        compile: bool | str = False,
+        recompute: bool = False,
         teacher: MeanTeacher | None = None,
     ) -> None:
         super().__init__()
@@ -93,8 +96,10 @@ class KeypointModule(pl.LightningModule):
         self.mean_loss = nn.ModuleDict({name: MeanMetric() for name in loss.terms})
         self.point_means = PointMeans(len(skeleton))
         self.visibility_scores = VisibilityScores(len(skeleton))
+        if recompute:
+            recompute_features(self.net)
         if compile:
-            compile_regions(self.net)
+            compile_regions(self.net, compile)
 
     def forward(self, image: Tensor, return_attention: bool = False) -> Prediction:
         prediction: Prediction = self.net(image, return_attention)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 @runtime_checkable
@@ -27,6 +28,32 @@ def check_stages(stages: Sequence[int], available: Collection[int]) -> tuple[int
     if not stages or list(stages) != sorted(set(stages)) or not {*stages} <= {*available}:
         raise ValueError(f"backbone.stages must ascend within {', '.join(map(str, available))}, got {list(stages)}")
     return tuple(stages)
+
+
+def run_blocks(
+    blocks: Iterable[Callable[[Tensor], Tensor]], returned: Collection[int], x: Tensor, recompute: bool
+) -> list[Tensor]:
+    """Return the features after the blocks at `returned`; with `recompute`, only the inputs of blocks are kept.
+
+    What is within a block, or within a sequence of single layers, is then computed again in the backward pass.
+    """
+    features: list[Tensor] = []
+    run: list[Any] = []
+    kept = [*blocks]
+    for i, block in enumerate(kept):
+        run.append(block)
+        if i not in returned and i + 1 < len(kept) and _is_layer(block) and _is_layer(kept[i + 1]):
+            continue
+        together: Any = nn.Sequential(*run) if len(run) > 1 else block
+        x = checkpoint(together, x, use_reentrant=False) if recompute and torch.is_grad_enabled() else together(x)
+        run = []
+        if i in returned:
+            features.append(x)
+    return features
+
+
+def _is_layer(block: Any) -> bool:
+    return isinstance(block, nn.Module) and not any(True for _ in block.children())
 
 
 def first_convolution(backbone: nn.Module) -> tuple[str, nn.Conv2d] | None:

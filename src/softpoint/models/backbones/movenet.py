@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softpoint.models.backbones.backbone import check_stages
+from softpoint.models.backbones.backbone import check_stages, run_blocks
 from softpoint.models.backbones.weights import load_weights
 
 _log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class MoveNet(nn.Module):
 
     # Name and license (None if unknown) of the weights that it started from.
     started_from: dict[str, str | None] | None = None
+    recompute = False  # compute the features within a block again in the backward pass
     mean = (0.5, 0.5, 0.5)
     std = (0.5, 0.5, 0.5)
 
@@ -84,12 +85,7 @@ class MoveNet(nn.Module):
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         x: Tensor = self.project(F.relu6(self.depth(F.relu6(self.stem(_pad(image))))))
-        features = []
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if i in self._returned:
-                features.append(x)
-        return features
+        return run_blocks(self.blocks, self._returned, x, self.recompute)
 
     def _start(self, name: str, pretrained: bool | None, weights: str | Path | None, folder: str | Path | None) -> None:
         """Load weights where there are any."""

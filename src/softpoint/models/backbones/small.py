@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from softpoint.models.backbones.backbone import check_stages
+from softpoint.models.backbones.backbone import check_stages, run_blocks
 from softpoint.models.backbones.weights import load_weights
 
 
@@ -30,6 +30,7 @@ class Small(nn.Module):
 
     # Name and license (None if unknown) of the weights that it started from.
     started_from: dict[str, str | None] | None = None
+    recompute = False  # compute the features within a block again in the backward pass
     mean = (0.5, 0.5, 0.5)
     std = (0.25, 0.25, 0.25)
 
@@ -53,13 +54,7 @@ class Small(nn.Module):
             self.started_from = {"weights": Path(weights).name, "license": None}
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
-        x: Tensor = self.stem(image)
-        features = []
-        for stage, block in enumerate(self.body, start=2):
-            x = block(x)
-            if stage in self.stages:
-                features.append(x)
-        return features
+        return run_blocks([self.stem, *self.body], [stage - 1 for stage in self.stages], image, self.recompute)
 
 
 class ResidualBlock(nn.Module):

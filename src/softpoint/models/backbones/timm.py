@@ -41,6 +41,7 @@ class Timm(nn.Module):
 
     # Name and license (None if unknown) of the weights that it started from.
     started_from: dict[str, str | None] | None = None
+    recompute = False  # compute the features within a block again in the backward pass
 
     def __init__(
         self,
@@ -92,6 +93,8 @@ class Timm(nn.Module):
                 f"backbone.name: {self.name} takes images of {height} x {width} alone, not {size[0]} x {size[1]}; set"
                 f" data.size=[{height},{width}], or choose another, such as convnext_tiny"
             )
+        if self.recompute:
+            getattr(self.body, "model", self.body).set_grad_checkpointing()
         return [x.movedim(-1, 1) if self.channels_last else x for x in self.body(image)]
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from softpoint.models.backbones.backbone import check_stages
+from softpoint.models.backbones.backbone import check_stages, run_blocks
 from softpoint.models.backbones.weights import load_weights
 from softpoint.suggest import did_you_mean
 
@@ -33,6 +33,7 @@ class Torchvision(nn.Module):
 
     # Name and license (None if unknown) of the weights that it started from.
     started_from: dict[str, str | None] | None = None
+    recompute = False  # compute the features within a block again in the backward pass
     # Those of torchvision's own training.
     mean = (0.485, 0.456, 0.406)
     std = (0.229, 0.224, 0.225)
@@ -82,12 +83,7 @@ class Torchvision(nn.Module):
             self.started_from = {"weights": Path(weights).name, "license": None}
 
     def forward(self, image: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
-        x, features = image, []
-        for i, block in enumerate(self.body.values()):
-            x = block(x)
-            if i in self._returned:
-                features.append(x)
-        return features
+        return run_blocks(self.body.values(), self._returned, image, self.recompute)
 
 
 @torch.no_grad()
