@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softpoint.functional.spatial import as_floating, axis_positions, widen
+from softpoint.kernels.gaussians import render_axis
+from softpoint.kernels.library import runs_here
 
 
 def render_gaussians(
@@ -44,7 +46,11 @@ def gaussian_axis(
     if not isinstance(std, Tensor) and not std > 0:
         raise ValueError(f"std must be positive, got {std}")
     dtype = as_floating(mean).dtype
-    mean = widen(as_floating(mean))[..., None]
+    mean = widen(as_floating(mean))
+    plain = isinstance(std, Tensor) or normalized or mean.requires_grad or torch.compiler.is_exporting()
+    if not plain and runs_here(mean):
+        return render_axis(mean.contiguous(), std, length).to(dtype)
+    mean = mean[..., None]
     std = std.to(mean)[..., None] if isinstance(std, Tensor) else std  # a number would be copied to the device
     cells = axis_positions(length, normalized, mean)
     # A softmax normalizes without overflow, however far a mean is.
