@@ -47,8 +47,7 @@ def gaussian_axis(
         raise ValueError(f"std must be positive, got {std}")
     dtype = as_floating(mean).dtype
     mean = widen(as_floating(mean))
-    plain = isinstance(std, Tensor) or normalized or mean.requires_grad or torch.compiler.is_exporting()
-    if not plain and runs_here(mean):
+    if not isinstance(std, Tensor) and not normalized and not mean.requires_grad and runs_here(mean):
         return render_axis(mean.contiguous(), std, length).to(dtype)
     mean = mean[..., None]
     std = std.to(mean)[..., None] if isinstance(std, Tensor) else std  # a number would be copied to the device

@@ -165,8 +165,7 @@ class _ReadMaps(torch.autograd.Function):
             of_target = of_entropy + of_divergence
         given = (of_log_total, of_mean, of_covariance, of_target, of_js)
         *tensors, saved = ctx.saved_tensors
-        slopes = [gradient for gradient in given if gradient is not None]
-        readable = runs_here(tensors[0], *slopes) and all(map(torch._C._has_storage, slopes))  # batched ones have none
+        readable = runs_here(tensors[0], *(gradient for gradient in given if gradient is not None))
         if torch.is_grad_enabled() or (not readable and type(tensors[0]) in (Tensor, torch.nn.Parameter)):
             result, of_factor = _slopes_as_defined(tensors, given, create_graph=torch.is_grad_enabled())
         else:
