@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from helpers.training import read_csv, tiny
+from softpoint.training.tuning import BatchSizes, Rates
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
 
@@ -41,3 +42,15 @@ def test_a_search_prints_a_value(start: Callable, tmp_path: Path, find: str, set
 def test_an_impossible_search_is_refused(start: Callable, tmp_path: Path, words: list[str], error: str) -> None:
     done = start("tune", *words, f"output={tmp_path}")
     assert done.code == 1 and error in done.err
+
+
+def test_a_result_of_noise_is_no_advice() -> None:
+    clear = Rates([0.001, 0.01, 0.1], [3.0, 2.0, 1.0], suggested=0.005)
+    assert str(clear).endswith("smallest at 0.1; a good rate is from the first to a tenth of the second")
+    noisy = Rates([0.001, 0.01, 0.1], [1.0, 3.0, 2.0], suggested=0.05)
+    assert "smallest at 0.001; the second should be ten times the first, so trust neither" in str(noisy)
+
+
+def test_the_largest_batch_is_not_compared_with_larger_ones() -> None:
+    assert "16 is the fastest, with 9.0 images/s" in str(BatchSizes([8, 16], [5.0, 9.0], [0.0, 0.0]))
+    assert "8 is as fast as larger ones" in str(BatchSizes([8, 16], [8.9, 9.0], [0.0, 0.0]))

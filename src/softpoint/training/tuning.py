@@ -29,10 +29,13 @@ class Rates(NamedTuple):
 
     def __str__(self) -> str:
         lowest = min(zip(self.loss, self.rate, strict=True))[1]
-        return (
-            f"learning rate: the loss falls most steeply at {self.suggested:.2g}, and is smallest at {lowest:.2g};"
-            " a good rate is from the first to a tenth of the second"
-        )
+        good = "a good rate is from the first to a tenth of the second"
+        if lowest < 10 * self.suggested:
+            good = (
+                "the second should be ten times the first, so trust neither: search with more steps, or a larger batch"
+            )
+        steepest = f"learning rate: the loss falls most steeply at {self.suggested:.2g}"
+        return f"{steepest}, and is smallest at {lowest:.2g}; {good}"
 
     @property
     def setting(self) -> str:
@@ -60,9 +63,10 @@ class BatchSizes(NamedTuple):
 
     def __str__(self) -> str:
         speed = self.speed[self.size.index(self.fastest)]
+        fast = "the fastest" if self.fastest == max(self.size) else "as fast as larger ones"
         return (
-            f"batch size: {max(self.size)} is the largest tried that fits, and {self.fastest} is as fast as larger"
-            f" ones, with {speed:.1f} images/s; another batch size needs another learning rate"
+            f"batch size: {max(self.size)} is the largest tried that fits, and {self.fastest} is {fast}, with"
+            f" {speed:.1f} images/s; another batch size needs another learning rate"
         )
 
     @property
