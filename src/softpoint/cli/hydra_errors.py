@@ -63,8 +63,8 @@ def check_keys(line: CommandLine) -> None:
 def check_flags(cfg: DictConfig, line: CommandLine) -> None:
     """Raise ValueError for a text such as no, which would count as true, where a config has true or false."""
     keys = [key for key in map(key_of, line.overrides) if isinstance(_value(cfg, key), str)]
-    # Lightning reads more than true and false, such as warn.
-    texts = [key for key in keys if key != "deterministic" and not key.startswith("trainer.")]
+    # Lightning and torch read more than true and false, such as warn and reduce-overhead.
+    texts = [key for key in keys if key not in ("deterministic", "compile") and not key.startswith("trainer.")]
     defaults = line.compose(without=texts) if texts else None
     for key in texts:
         if isinstance(_value(defaults, key), bool):
