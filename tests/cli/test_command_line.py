@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from helpers.training import CONFIGS
+from helpers.training import CONFIGS, tiny
 from softpoint.cli import COMMANDS
 from softpoint.cli.command_help import comments
 from softpoint.cli.hydra_app import with_text
@@ -186,3 +186,8 @@ def test_comments_of_a_config_are_those_of_its_keys() -> None:
         "# of the file\na: 'x'  # of a\nb:  # of b,\n      # and more\n  c: [1, 2]# no comment\n# of nothing\n  d: 1\n"
     )
     assert comments(text) == {"a": "of a", "b": "of b, and more"}
+
+
+def test_the_command_line_takes_a_mode(start: Callable, tmp_path: Path) -> None:
+    done = start("train", *tiny("compile=reduce-overhead", f"hydra.run.dir={tmp_path}"))
+    assert done.code == 1 and "error: compile=reduce-overhead records CUDA graphs" in done.err

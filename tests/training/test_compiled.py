@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +79,6 @@ def test_a_mode_is_that_of_backbone_and_decoder(tmp_path: Path, monkeypatch: pyt
     built(composed("train", tiny("compile=max-autotune-no-cudagraphs"), tmp_path))
     mode = {"mode": "max-autotune-no-cudagraphs"}
     assert modes == {"Small": mode, "FusionDecoder": mode, "DynamicSpatialAttention": {}}
-
-
-def test_the_command_line_takes_a_mode(start: Callable, tmp_path: Path) -> None:
-    done = start("train", *tiny("compile=reduce-overhead", f"hydra.run.dir={tmp_path}"))
-    assert done.code == 1 and "error: compile=reduce-overhead records CUDA graphs" in done.err
 
 
 @pytest.mark.gpu
