@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -100,14 +101,13 @@ def _is_read_by_loops(request: MapRequest) -> bool:
         is_fused(logits, *tensors)
         and logits.numel() > 0
         and not any(part.requires_grad for part in given)
-        and all(_fits(part, logits, 2 if part is request.dense else 1) for part in given)
+        and all(_is_spread(part.shape[: -2 if part is request.dense else -1], logits.shape[:-2]) for part in given)
     )
 
 
-def _fits(part: Tensor, logits: Tensor, axes: int) -> bool:
-    """Whether the part of a target, whose last `axes` are those of a map, is broadcast to maps, not maps to it."""
-    batch = logits.shape[:-2]
-    return part.shape[:-axes] == batch or torch.broadcast_shapes(part.shape[:-axes], batch) == batch
+def _is_spread(shape: Sequence[int], over: Sequence[int]) -> bool:
+    """Whether tensors of a shape are broadcast to those of another one, and not both to a third."""
+    return len(shape) <= len(over) and all(n in (1, m) for n, m in zip(shape[::-1], over[::-1], strict=False))
 
 
 def _factor_per_map(temperature: float | Tensor, logits: Tensor) -> Tensor | None:
@@ -118,7 +118,7 @@ def _factor_per_map(temperature: float | Tensor, logits: Tensor) -> Tensor | Non
         return None
     batch = logits.shape[:-2]
     per_map = temperature.reshape(temperature.shape[:-2])
-    if torch.broadcast_shapes(per_map.shape, batch) != batch:
+    if not _is_spread(per_map.shape, batch):
         return None
     return (1 / widen(per_map)).to(logits.dtype).expand(batch).contiguous()
 
