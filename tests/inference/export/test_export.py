@@ -45,11 +45,11 @@ def test_a_network_exports_with_the_same_keypoints_at_any_size(
 @pytest.mark.parametrize(
     ("choice", "batch"),
     [
-        (("head=multi_scale", "model=baseline", SHORT), 1),
+        (("head=multi_scale", "model=baseline", SHORT), None),
         (("head=channel_softmax", "model=cbam_spatial", "head.decode=dark"), 2),
     ],  # head=simcc is that of an ensemble, and head=regression one of crops
 )
-def test_every_head_exports_at_a_fixed_size(make, tmp_path: Path, choice: tuple[str, ...], batch: int) -> None:
+def test_every_head_exports_at_a_fixed_size(make, tmp_path: Path, choice: tuple[str, ...], batch: int | None) -> None:
     path, size = tmp_path / "model.onnx", (70, 90)
     predictor, difference = exported(make(*choice), path, ExportOptions(size=size, batch=batch))
     images = [view.image for view in random_images(size, 3, fixed=True)]
@@ -67,7 +67,7 @@ def test_an_ensemble_exports_with_all_members(make, tmp_path: Path) -> None:
     ensemble = Ensemble(3, [lambda num_keypoints, net=net: net for net in nets]).eval()
     ensemble.calibration.set(radius=torch.tensor(3.0), log_scale=torch.tensor([-0.5, 0.0, 0.5]))
     whole = replace(checkpoint, net=ensemble)
-    predictor, difference = exported(whole, tmp_path / "model.onnx", ExportOptions(size=size, batch=1))
+    predictor, difference = exported(whole, tmp_path / "model.onnx", ExportOptions(size=size))
     model = load(tmp_path / "model.onnx", threads=1)
     check_predictions(model, predictor, difference, images)
     assert np.linalg.norm(predictor(images)["keypoints"] - alone["keypoints"], axis=-1).min() > 0.1
