@@ -69,18 +69,8 @@ def trained() -> dict[str, tuple[Operation, dict[str, Operation]]]:
 
 
 def ours(loss: Callable[[Tensor, Any], Tensor] | Any) -> dict[str, Operation]:
-    """Return the loss with its target as two distributions along the axes, where it takes them, and as maps."""
-    by: dict[str, Operation] = {"softpoint": partial(with_axes, loss)} if takes_axes() else {}
-    return {**by, "softpoint, dense target": partial(with_maps, loss)}
-
-
-def takes_axes() -> bool:
-    """Return whether losses take a target as its distributions along y and x."""
-    half = torch.full((2,), 0.5)
-    try:
-        return heatmap_ce(torch.zeros(2, 2), (half, half)).ndim == 0
-    except (TypeError, AttributeError):
-        return False
+    """Return the loss with its target as two distributions along the axes, and as maps."""
+    return {"softpoint": partial(with_axes, loss), "softpoint, dense target": partial(with_maps, loss)}
 
 
 def with_axes(loss: Any, logits: Tensor, points: Tensor) -> Tensor:
