@@ -290,6 +290,17 @@ def test_maps_without_cells_are_read_as_they_are_defined(size: tuple[int, int]):
     assert (map_statistics(logits).log_total == -torch.inf).all()
 
 
+@pytest.mark.parametrize("moments", [0, 1])
+def test_fewer_moments_change_nothing_else(moments: int):
+    logits, target, _ = inputs((6, 7), 3.0)
+    exact = logits.double()
+    some = map_statistics(exact, target, jensen_shannon=True, moments=moments)
+    whole = map_statistics(exact, target, jensen_shannon=True)
+    assert not some.covariance.numel() and some.mean.numel() == moments * whole.mean.numel()
+    assert some.jensen_shannon is not None and whole.jensen_shannon is not None
+    assert torch.equal(some.jensen_shannon, whole.jensen_shannon) and torch.equal(some.log_total, whole.log_total)
+
+
 def test_no_maps_are_read_from_an_empty_batch():
     logits = torch.zeros(0, 3, 8, 8, requires_grad=True)
     mean = map_statistics(logits).mean

@@ -91,8 +91,8 @@ def read_window(
     check_window(window)
     maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
     saved = None if statistics is None else statistics.saved
-    if statistics is not None and statistics.mean.shape[:-1] != maps.shape[:-2]:
-        raise ValueError(f"statistics of {tuple(statistics.mean.shape[:-1])} maps do not fit maps {tuple(maps.shape)}")
+    if statistics is not None and statistics.log_total.shape != maps.shape[:-2]:
+        raise ValueError(f"statistics of {tuple(statistics.log_total.shape)} maps do not fit maps {tuple(maps.shape)}")
     plain = torch.compiler.is_compiling() or not is_fused(maps) or (statistics is not None and saved is None)
     if plain or not maps.numel():
         return _in_pytorch(maps, window, of_logits=statistics is not None)

@@ -62,8 +62,8 @@ _OPERATORS.define(
 )
 
 
-def define_maps(request: MapRequest) -> MapReading:
-    """Return the reading as it is defined, in PyTorch."""
+def define_maps(request: MapRequest, moments: int = 2) -> MapReading:
+    """Return the reading as it is defined, in PyTorch, with 0, 1 (mean) or 2 (covariance, too) of the moments."""
     logits, factor, _, _, _, divergence, jensen_shannon = request
     if factor is not None:
         logits = logits * factor[..., None, None]
@@ -84,8 +84,8 @@ def define_maps(request: MapRequest) -> MapReading:
             distances[2] = 0.5 * (p * (log_p - log_m) + negative_entropy - q * log_m).sum(-1)
     return MapReading(
         logits.flatten(-2).logsumexp(-1),
-        spatial_expectation(heatmap),
-        spatial_covariance(heatmap),
+        spatial_expectation(heatmap) if moments > 0 else logits.new_empty(0),
+        spatial_covariance(heatmap) if moments > 1 else logits.new_empty(0),
         logits.new_zeros((*logits.shape[:-2], SAVED)),
         *distances,
     )

@@ -37,13 +37,15 @@ def map_statistics(
     temperature: float | Tensor = 1.0,
     divergence: bool = False,
     jensen_shannon: bool = False,
+    moments: int = 2,
 ) -> MapStatistics:
     """Return `MapStatistics` of the softmax of logits / `temperature`, of one pass forward and one pass back.
 
     The pass is a loop in C++ on a CPU, for float32 and narrower types; plain PyTorch on a GPU and where nothing
     compiles, which exported, transformed and float64 graphs use too. A map whose statistics get no gradient, as of a
     masked keypoint, gets a gradient of exactly 0, whatever it holds. A target has no gradient, unless it asks for one.
-    Raises ValueError for a target of another size than the maps.
+    `moments` below 2 leave covariances empty where they would take time, and 0 the means too. Raises ValueError for a
+    target of another size than the maps.
     Sources: Nibali et al., arXiv:1801.07372; Levine et al., arXiv:1504.00702.
 
     >>> import math
@@ -61,7 +63,7 @@ def map_statistics(
     parts = _parts(target, logits)
     request = MapRequest(logits, factor, *parts, divergence, jensen_shannon)
     fused = _is_read_by_loops(request)
-    read = read_by_operator(_without_gaps(request)) if fused else define_maps(request)
+    read = read_by_operator(_without_gaps(request)) if fused else define_maps(request, moments)
     return MapStatistics(
         read.log_total,
         read.mean,

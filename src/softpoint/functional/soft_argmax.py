@@ -34,11 +34,11 @@ def soft_argmax(
         logits, temperature = widen(logits) / temperature, 1.0
     maps = rows_and_columns_last(logits, dim)
     if window is None:
-        position = map_statistics(maps, temperature=temperature).mean
+        position = map_statistics(maps, temperature=temperature, moments=1).mean
     else:
         check_temperature(temperature)
         maps = widen(maps) / temperature
-        position, _ = read_window(maps, window, map_statistics(maps))
+        position, _ = read_window(maps, window, map_statistics(maps, moments=1))
     if not normalized:
         return position
     last = position.new_tensor([maps.shape[-1] - 1, maps.shape[-2] - 1])

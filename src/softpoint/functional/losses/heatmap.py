@@ -182,7 +182,7 @@ TAKE_AXES: tuple[Any, ...] = (heatmap_ce, heatmap_kl, heatmap_js)
 def _read(logits: Tensor, target: MapTarget, dim: Dims, **asked: bool) -> Any:
     if isinstance(target, Tensor):
         target = rows_and_columns_last(target, dim)
-    return map_statistics(rows_and_columns_last(logits, dim), target, **asked)
+    return map_statistics(rows_and_columns_last(logits, dim), target, **asked, moments=0)
 
 
 def _flat(maps: Tensor, dim: Dims) -> Tensor:
