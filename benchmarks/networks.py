@@ -11,6 +11,8 @@ from hydra.utils import instantiate
 from measure import Call, Options, Row, counted, measure
 from report import composed
 from softpoint.training import keypoint_loss
+from softpoint.training.compiled import compile_regions
+from softpoint.training.recomputed import recompute_features
 from softpoint.training.step_time import random_batch, training_step
 
 NUM_KEYPOINTS = 10
@@ -42,6 +44,10 @@ def paint(painter: Any, side: int, i: int) -> None:
 def training(cfg: Any, side: int, device: str) -> Call:
     """Return a step of the network of a composed config on a batch that is ready."""
     net = instantiate(cfg.model)(num_keypoints=NUM_KEYPOINTS).to(device)
+    if cfg.recompute:
+        recompute_features(net)
+    if cfg.compile:
+        compile_regions(net, cfg.compile)
     loss = keypoint_loss(instantiate(cfg.loss)).to(device)
     step = training_step(net, loss, instantiate(cfg.optimizer)(net.parameters()))
     batch = random_batch((side, side), cfg.data.batch_size, NUM_KEYPOINTS)
