@@ -19,11 +19,6 @@ extern "C" void softpoint_gaussians(const float *mean, int64_t count, int64_t le
             total += counted(e);
         });
         const float per_total = 1.0f / sum(total);
-        float *to = values + i * length;
-        if (axis.is_short()) {
-            for (int64_t x = 0; x < length; ++x) to[x] = row[x] * per_total;
-        } else {
-            axis.for_each_vector([&](int64_t x, auto) { write(to + x, read(&row[x]) * per_total); });
-        }
+        for (int64_t x = 0; x < length; ++x) values[i * length + x] = row[x] * per_total;
     }
 }

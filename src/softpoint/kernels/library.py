@@ -91,10 +91,9 @@ _SHARED_NUMBERS = 1 << 16
 
 
 def loop(name: str, argument_types: Sequence[Any]) -> Callable[..., None]:
-    """Return a function of the library; RuntimeError where there is none, as for a graph from another machine."""
+    """Return a function of the library, of which `runs_here` has said that it is there."""
     loops = library()
-    if loops is None:
-        raise RuntimeError("softpoint's loops are not compiled here, but a graph was compiled with them")
+    assert loops is not None
     function: Any = getattr(loops, name)
     if not function.argtypes:
         function.restype, function.argtypes = None, argument_types

@@ -14,9 +14,9 @@ struct Maps {
     const Saved *saved;  // of logits; heatmaps have none
 };
 
-inline Floats at_least(Floats value, float bound) { return value < bound ? all(bound) : value; }
+inline Floats at_least(Floats value, float bound) { return largest(all(bound), value); }
 
-inline Floats at_most(Floats value, float bound) { return value > bound ? all(bound) : value; }
+inline Floats at_most(Floats value, float bound) { return least(all(bound), value); }
 
 inline Floats between(Floats value, Floats low, Floats high) { return largest(least(value, high), low); }
 
