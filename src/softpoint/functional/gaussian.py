@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softpoint.functional.spatial import as_floating, axis_positions, widen
+from softpoint.functional.spatial import as_floating, axis_positions, product_of_axes, widen
 from softpoint.kernels.gaussians import render_axis
 from softpoint.kernels.library import runs_here
 
@@ -32,7 +32,7 @@ def render_gaussians(
     # An axis-aligned Gaussian is the product of two 1-D ones.
     x = gaussian_axis(mean[..., 0], std_x, size[1], normalized)
     y = gaussian_axis(mean[..., 1], std_y, size[0], normalized)
-    return (y[..., :, None] * x[..., None, :]).to(dtype)
+    return product_of_axes(y, x).to(dtype)
 
 
 def gaussian_axis(

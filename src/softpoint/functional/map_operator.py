@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from softpoint.functional.spatial import spatial_covariance, spatial_expectation
+from softpoint.functional.spatial import product_of_axes, spatial_covariance, spatial_expectation
 from softpoint.kernels.library import library, runs_here
 from softpoint.kernels.maps import SAVED, read_maps, read_maps_backward
 
@@ -50,7 +50,7 @@ class MapRequest(NamedTuple):
         """The target as maps."""
         if self.along_y is None or self.along_x is None:
             return self.dense
-        return self.along_y[..., :, None] * self.along_x[..., None, :]
+        return product_of_axes(self.along_y, self.along_x)
 
 
 _OPERATORS = torch.library.Library("softpoint", "FRAGMENT")
@@ -86,7 +86,7 @@ def define_maps(request: MapRequest, moments: int = 2) -> MapReading:
         logits.flatten(-2).logsumexp(-1),
         spatial_expectation(heatmap) if moments > 0 else logits.new_empty(0),
         spatial_covariance(heatmap) if moments > 1 else logits.new_empty(0),
-        logits.new_zeros((*logits.shape[:-2], SAVED)),
+        logits.new_empty(0),
         *distances,
     )
 
@@ -113,7 +113,7 @@ def _empty_outputs(logits: Tensor, has_target: bool, divergence: bool, jensen_sh
 def _forward(*given: Any) -> tuple[Tensor, ...]:
     request = MapRequest(*given)
     if library() is None:
-        return define_maps(request)
+        return define_maps(request)._replace(saved=request.logits.new_zeros((*request.logits.shape[:-2], SAVED)))
     logits, factor, along_y, along_x, dense, divergence, jensen_shannon = request
     outputs = _empty_outputs(logits, along_x is not None or dense is not None, divergence, jensen_shannon)
     read_maps(logits.contiguous(), factor, along_y, along_x, dense, outputs)

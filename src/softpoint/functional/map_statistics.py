@@ -75,17 +75,6 @@ def map_statistics(
     )
 
 
-def render(target: MapTarget) -> Float[Tensor, "... H W"]:
-    """Return the maps of a target in float32 at least.
-
-    >>> render((torch.tensor([0.0, 1.0]), torch.tensor([0.5, 0.5]))).tolist()
-    [[0.0, 0.0], [0.5, 0.5]]
-    """
-    if isinstance(target, Tensor):
-        return widen(target)
-    return widen(target[0])[..., :, None] * widen(target[1])[..., None, :]
-
-
 def is_fused(*tensors: Tensor) -> bool:
     """Whether loops may read the tensors; graphs that are exported or transformed need PyTorch's own operators."""
     if torch.compiler.is_exporting():

@@ -149,6 +149,11 @@ def rows_and_columns_last(maps: Tensor, dim: Dims) -> Tensor:
     return maps if tuple(dim) == (-2, -1) else maps.movedim(dim, (-2, -1))
 
 
+def product_of_axes(along_y: Tensor, along_x: Tensor) -> Tensor:
+    """Maps (..., H, W) that are the product of a distribution along y (..., H) and one along x (..., W)."""
+    return along_y[..., :, None] * along_x[..., None, :]
+
+
 def axis_positions(length: int, normalized: bool, like: Tensor) -> Tensor:
     """Cell centers along one axis (length,): 0, 1, ... or, normalized, -1 to 1."""
     cells = torch.arange(length, device=like.device, dtype=like.dtype)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from softpoint.functional.gaussian import gaussian_axis
-from softpoint.functional.spatial import as_floating, axis_positions, widen
+from softpoint.functional.spatial import as_floating, axis_positions, product_of_axes, widen
 
 AxisTarget = Callable[[Tensor, float, int], Tensor]
 """A function (mean (...), std, length) -> (..., length): one distribution per mean along an axis of cells."""
@@ -52,7 +52,7 @@ def render_target(
     [[0.0, 0.75, 0.25], [0.0, 0.0, 0.0]]
     """
     x, y = axis(mean[..., 0], std, size[1]), axis(mean[..., 1], std, size[0])
-    return y[..., :, None] * x[..., None, :]
+    return product_of_axes(y, x)
 
 
 def disc_classes(

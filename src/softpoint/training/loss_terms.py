@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from softpoint.functional import gaussian_axis, grid_to_image, image_to_grid, soft_argmax
 from softpoint.functional.losses.heatmap import TAKE_AXES
-from softpoint.functional.map_statistics import render
-from softpoint.functional.spatial import axis_positions, widen
+from softpoint.functional.spatial import axis_positions, product_of_axes, widen
 from softpoint.functional.targets import TARGETS, AxisTarget
 from softpoint.suggest import did_you_mean
 from softpoint.training.target import Sigma, Target
@@ -100,7 +99,7 @@ class HeatmapTerm(LossTerm):
         logits, std = prediction["logits"], self.sigma.at(target.progress) / target.stride
         height, width = logits.shape[-2:]
         axes = self.target(target.points[..., 1], std, height), self.target(target.points[..., 0], std, width)
-        return self.loss(logits, axes if _function(self.loss) in TAKE_AXES else render(axes))
+        return self.loss(logits, axes if _function(self.loss) in TAKE_AXES else product_of_axes(*map(widen, axes)))
 
 
 def _function(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
