@@ -27,11 +27,13 @@ def check_compile(mode: bool | str, trainer: Any, recompute: bool, teacher: bool
             "recompute=true is of a network that is not compiled, whose compiler chooses what is computed again: leave"
             f" out one of recompute=true and compile={str(mode).lower()}"
         )
-    if MODES.get(str(mode)) and not isinstance(trainer.accelerator, CUDAAccelerator):
+    if not MODES.get(str(mode)):
+        return
+    if not isinstance(trainer.accelerator, CUDAAccelerator):
         raise ValueError(
             f"compile={mode} records CUDA graphs, for which there is no CUDA device here; use compile=true"
         )
-    if MODES.get(str(mode)) and teacher:
+    if teacher:
         raise ValueError(
             f"compile={mode} records CUDA graphs, which hold one batch at a time, and semi= needs two; use compile=true"
         )
