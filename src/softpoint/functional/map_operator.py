@@ -1,7 +1,8 @@
 """Statistics of logit maps as they are defined, and as an operator of torch, `softpoint::read_maps`.
 
-On a CPU it is loops in C++ that read the maps once forward and once back; where they cannot be compiled, and for second
-derivatives, the definition in PyTorch takes their place. Autograd, compiled graphs and fake tensors know the operator.
+On a CPU it is loops in C++, and on a GPU kernels of Triton, that read the maps once forward and once back; where
+neither can be compiled, and for second derivatives, the definition in PyTorch takes their place. Autograd, compiled
+graphs and fake tensors know the operator.
 `softpoint.functional.map_statistics` decides when it is called.
 """
 
@@ -14,8 +15,10 @@ import torch
 from torch import Tensor
 
 from softpoint.functional.spatial import product_of_axes, spatial_covariance, spatial_expectation
+from softpoint.kernels import maps as cpu_maps
+from softpoint.kernels.gpu import gpu_maps, runs_on_gpu
 from softpoint.kernels.library import library, runs_here
-from softpoint.kernels.maps import SAVED, read_maps, read_maps_backward
+from softpoint.kernels.maps import SAVED
 
 
 class MapReading(NamedTuple):
@@ -92,13 +95,25 @@ def define_maps(request: MapRequest, moments: int = 2) -> MapReading:
 
 
 def read_by_operator(request: MapRequest) -> MapReading:
-    """Return the reading of maps that have no gaps in memory, by loops that `runs_here` allows or a graph will hold."""
+    """Return the reading of maps without gaps in memory, by loops that `is_readable` allows or a graph will hold."""
     if torch.compiler.is_compiling():
         return MapReading(*torch.ops.softpoint.read_maps(*request))
     needs_gradient = request.logits.requires_grad or (request.factor is not None and request.factor.requires_grad)
     # The dispatcher of torch costs as much as a small map, and is left out.
     call: Any = _ReadMaps.apply if needs_gradient and torch.is_grad_enabled() else _forward
     return MapReading(*call(*request))
+
+
+def is_readable(*tensors: Tensor) -> bool:
+    """Return whether the loops for a CPU or the kernels for a GPU may read such tensors."""
+    return runs_here(*tensors) or runs_on_gpu(*tensors)
+
+
+def _loops(logits: Tensor) -> Any:
+    """The module that reads such maps, or None where PyTorch must."""
+    if logits.is_cuda:
+        return gpu_maps(logits.device)
+    return None if library() is None else cpu_maps
 
 
 def _empty_outputs(logits: Tensor, has_target: bool, divergence: bool, jensen_shannon: bool) -> tuple[Tensor, ...]:
@@ -112,18 +127,20 @@ def _empty_outputs(logits: Tensor, has_target: bool, divergence: bool, jensen_sh
 
 def _forward(*given: Any) -> tuple[Tensor, ...]:
     request = MapRequest(*given)
-    if library() is None:
+    loops = _loops(request.logits)
+    if loops is None:
         return define_maps(request)._replace(saved=request.logits.new_zeros((*request.logits.shape[:-2], SAVED)))
     logits, factor, along_y, along_x, dense, divergence, jensen_shannon = request
     outputs = _empty_outputs(logits, along_x is not None or dense is not None, divergence, jensen_shannon)
-    read_maps(logits.contiguous(), factor, along_y, along_x, dense, outputs)
+    loops.read_maps(logits.contiguous(), factor, along_y, along_x, dense, outputs)
     return outputs
 
 
 def _backward(logits: Tensor, *given: Any) -> tuple[Tensor, Tensor]:
-    if library() is None:
+    loops = _loops(logits)
+    if loops is None:
         return _slopes_as_defined((logits, *given[:4]), given[5:], create_graph=False)
-    result, of_factor = read_maps_backward(logits.contiguous(), *given)
+    result, of_factor = loops.read_maps_backward(logits.contiguous(), *given)
     return result, logits.new_empty(0) if of_factor is None else of_factor
 
 
@@ -145,7 +162,7 @@ class _ReadMaps(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> tuple[Tensor, ...]:
         request = MapRequest(*given)
-        if runs_here(request.logits):
+        if is_readable(request.logits):
             outputs = _forward(*given)
         else:
             with torch._C._AutoDispatchBelowAutograd():
@@ -165,7 +182,7 @@ class _ReadMaps(torch.autograd.Function):
             of_target = of_entropy + of_divergence
         given = (of_log_total, of_mean, of_covariance, of_target, of_js)
         *tensors, saved = ctx.saved_tensors
-        readable = runs_here(tensors[0], *(gradient for gradient in given if gradient is not None))
+        readable = is_readable(tensors[0], *(gradient for gradient in given if gradient is not None))
         if torch.is_grad_enabled() or (not readable and type(tensors[0]) in (Tensor, torch.nn.Parameter)):
             result, of_factor = _slopes_as_defined(tensors, given, create_graph=torch.is_grad_enabled())
         else:
@@ -183,8 +200,9 @@ def _fake_backward(logits: Tensor, factor: Tensor | None, *_: Any) -> tuple[Tens
     return torch.empty_like(logits), logits.new_empty(logits.shape[:-2] if factor is not None else 0)
 
 
-_OPERATORS.impl("read_maps", _forward, "CPU")
-_OPERATORS.impl("read_maps_backward", _backward, "CPU")
+for _device in ("CPU", "CUDA"):
+    _OPERATORS.impl("read_maps", _forward, _device)
+    _OPERATORS.impl("read_maps_backward", _backward, _device)
 _OPERATORS.impl("read_maps", _ReadMaps.apply, "Autograd")
 torch.library.register_fake("softpoint::read_maps", _fake_forward, lib=_OPERATORS)
 torch.library.register_fake("softpoint::read_maps_backward", _fake_backward, lib=_OPERATORS)

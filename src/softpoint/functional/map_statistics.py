@@ -11,6 +11,7 @@ from torch import Tensor
 
 from softpoint.functional.map_operator import MapRequest, define_maps, read_by_operator
 from softpoint.functional.spatial import as_floating, check_temperature, widen
+from softpoint.kernels.gpu import runs_on_gpu
 from softpoint.kernels.library import WANTED, runs_here
 
 AxisPair = tuple[Tensor, Tensor]
@@ -28,7 +29,7 @@ class MapStatistics(NamedTuple):
     cross_entropy: Float[Tensor, "..."] | None  # of the softmax against the target, in nats; None without one
     divergence: Float[Tensor, "..."] | None  # KL(target || softmax), in nats; None where it was not asked for
     jensen_shannon: Float[Tensor, "..."] | None  # in nats; None where it was not asked for
-    saved: Float[Tensor, "... n"] | None = None  # by which loops read windows; None from PyTorch, or of a temperature
+    saved: Float[Tensor, "... n"] | None = None  # by which loops on a CPU read windows; None of a temperature
 
 
 def map_statistics(
@@ -41,11 +42,11 @@ def map_statistics(
 ) -> MapStatistics:
     """Return `MapStatistics` of the softmax of logits / `temperature`, of one pass forward and one pass back.
 
-    The pass is a loop in C++ on a CPU, for float32 and narrower types; plain PyTorch on a GPU and where nothing
-    compiles, which exported, transformed and float64 graphs use too. A map whose statistics get no gradient, as of a
-    masked keypoint, gets a gradient of exactly 0, whatever it holds. A target has no gradient, unless it asks for one.
-    `moments` below 2 leave covariances empty where they would take time, and 0 the means too. Raises ValueError for a
-    target of another size than the maps.
+    The pass is a loop in C++ on a CPU and a kernel of Triton on a GPU, for float32 and narrower types; plain PyTorch
+    where neither compiles, which exported, transformed and float64 graphs use too, and compiled ones on a GPU. A map
+    whose statistics get no gradient, as of a masked keypoint, gets a gradient of exactly 0, whatever it holds. A target
+    has no gradient, unless it asks for one. `moments` below 2 leave covariances empty where they would take time, and 0
+    the means too. Raises ValueError for a target of another size than the maps.
     Sources: Nibali et al., arXiv:1801.07372; Levine et al., arXiv:1504.00702.
 
     >>> import math
@@ -71,7 +72,7 @@ def map_statistics(
         None if target is None else read.cross_entropy,
         read.divergence if divergence else None,
         read.jensen_shannon if jensen_shannon else None,
-        read.saved if fused and not is_scaled else None,
+        read.saved if fused and not is_scaled and not logits.is_cuda else None,
     )
 
 
@@ -89,7 +90,7 @@ def _is_read_by_loops(request: MapRequest) -> bool:
     given = [part for part in target if part is not None]
     tensors = given if factor is None else [*given, factor]
     return (
-        is_fused(logits, *tensors)
+        (is_fused(logits, *tensors) or runs_on_gpu(logits, *tensors))
         and logits.numel() > 0
         and not any(part.requires_grad for part in given)
         and all(_is_spread(part.shape[: -2 if part is request.dense else -1], logits.shape[:-2]) for part in given)

@@ -56,25 +56,34 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-def _dispatch_keys(inference: bool) -> int:
+def _dispatch_keys(device: str, inference: bool) -> int:
     with torch.inference_mode(inference):
-        return torch._C._dispatch_keys(torch.empty(0, device="cpu")).raw_repr()
+        return torch._C._dispatch_keys(torch.empty(0, device=device)).raw_repr()
 
 
-# Those of tensors whose numbers are in memory as they are: on a CPU, not sparse, negated, batched or wrapped.
-_PLAIN = {_dispatch_keys(inference=False), _dispatch_keys(inference=True)}
+@cache
+def plain_keys(device: str) -> set[int]:
+    """Return the keys of tensors whose numbers are in memory as they are: not sparse, negated, batched or wrapped."""
+    return {_dispatch_keys(device, inference=False), _dispatch_keys(device, inference=True)}
+
+
+_PLAIN = plain_keys("cpu")
+
+
+def is_followed() -> bool:
+    """Return whether more than numbers is wanted of operations: a graph, a transform, a derivative on the way."""
+    return (
+        torch.compiler.is_compiling()
+        or forward_ad._current_level >= 0
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._get_tracing_state() is not None
+    )
 
 
 def runs_here(*tensors: Tensor) -> bool:
     """Whether the loops may read such tensors: plain ones in single precision on a CPU, and no graph is being made."""
-    if (
-        not WANTED
-        or torch.compiler.is_compiling()
-        or forward_ad._current_level >= 0
-        or torch._C._functorch.peek_interpreter_stack() is not None
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._get_tracing_state() is not None
-    ):
+    if not WANTED or is_followed():
         return False
     for tensor in tensors:
         if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:

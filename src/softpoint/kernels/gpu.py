@@ -1,0 +1,57 @@
+"""Whether the kernels of this package for GPUs can read a tensor."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from softpoint.kernels.library import WANTED, is_followed, plain_keys
+
+_log = logging.getLogger(__name__)
+
+
+@cache
+def gpu_maps(device: torch.device) -> ModuleType | None:
+    """Return the kernels that read maps on a GPU, or None where `SOFTPOINT_KERNELS=off` or they cannot run there.
+
+    The first call for a device compiles one and runs it; triton, which does so, comes with torch for GPUs on Linux.
+    """
+    if not WANTED:
+        return None
+    try:
+        from softpoint.kernels import triton_maps
+    except ImportError as error:
+        _log.info("no kernels for %s, whose work PyTorch does: %s", device, error)
+        return None
+    try:
+        maps, saved = torch.zeros(1, 1, 1, device=device), torch.ones(1, triton_maps.SAVED, device=device)
+        triton_maps.read_maps_backward(maps, None, None, None, None, saved, *5 * [None])
+        torch.cuda.synchronize(device)
+    except Exception as error:  # of a compiler, a driver or a device, and of many types
+        _log.warning(
+            "softpoint's kernels do not run on %s (%s: %s); PyTorch alone computes the same, several times slower",
+            device,
+            type(error).__name__,
+            error,
+        )
+        return None
+    return triton_maps
+
+
+def runs_on_gpu(*tensors: Tensor) -> bool:
+    """Whether the kernels may read such tensors: plain ones in single precision on one GPU, and no graph is made."""
+    first = tensors[0]
+    if not first.is_cuda or is_followed():
+        return False
+    for tensor in tensors:
+        if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
+            return False
+        if tensor.dtype is not torch.float32 or tensor.device != first.device:
+            return False
+        if torch._C._dispatch_keys(tensor).raw_repr() not in plain_keys("cuda"):
+            return False
+    return gpu_maps(first.device) is not None
