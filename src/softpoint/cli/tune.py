@@ -53,4 +53,5 @@ def main(cfg: DictConfig) -> None:
         found = find_batch_size(trainer, module, data, cfg.largest, cfg.batch_steps)
     write_rows(output / f"{cfg.find}.csv", found.rows)
     write_figure(output / cfg.find, tuning_chart(found), str(found))
-    print(f"{found}\nuse it: {found.setting}\nwritten to {here(output)}: {cfg.find}.csv, .png and .svg")
+    use = [f"use it: {found.setting}"] if found.setting else []
+    print(found, *use, f"written to {here(output)}: {cfg.find}.csv, .png and .svg", sep="\n")

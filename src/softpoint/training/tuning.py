@@ -28,19 +28,22 @@ class Rates(NamedTuple):
         return [["lr", "loss"], *([f"{r:.4g}", f"{loss:.5g}"] for r, loss in zip(self.rate, self.loss, strict=True))]
 
     def __str__(self) -> str:
-        lowest = min(zip(self.loss, self.rate, strict=True))[1]
         good = "a good rate is from the first to a tenth of the second"
-        if lowest < 10 * self.suggested:
+        if not self.setting:
             good = (
                 "the second should be ten times the first, so trust neither: search with more steps, or a larger batch"
             )
         steepest = f"learning rate: the loss falls most steeply at {self.suggested:.2g}"
-        return f"{steepest}, and is smallest at {lowest:.2g}; {good}"
+        return f"{steepest}, and is smallest at {self._lowest:.2g}; {good}"
+
+    @property
+    def _lowest(self) -> float:
+        return min(zip(self.loss, self.rate, strict=True))[1]
 
     @property
     def setting(self) -> str:
-        """The override of a training."""
-        return f"optimizer.lr={self.suggested:.2g}"
+        """The override of a training; empty where the loss tells of no rate."""
+        return f"optimizer.lr={self.suggested:.2g}" if self._lowest >= 10 * self.suggested else ""
 
 
 class BatchSizes(NamedTuple):
