@@ -52,12 +52,12 @@ def main(arguments: Sequence[str]) -> None:
 def _watch(process: subprocess.Popen[bytes]) -> Iterator[int]:
     """Yield the memory of a process and its children every second until it ends, shared pages counted once."""
     while process.poll() is None:
-        if size := _bytes(process.pid):
+        if size := tree_bytes(process.pid):
             yield size
         time.sleep(1)
 
 
-def _bytes(pid: int) -> int:
+def tree_bytes(pid: int) -> int:
     """Return the memory of a process and of those below it, without pages of files; 0 for one that is gone.
 
     A page of a library counts less while other programs of the machine use it too, which is no growth of this one.
@@ -68,7 +68,7 @@ def _bytes(pid: int) -> int:
     except OSError:
         return 0
     own = sum(1024 * int(row.split()[1]) for row in rows if row.startswith(("Pss_Anon:", "Pss_Shmem:")))
-    return own + sum(_bytes(int(child)) for child in children)
+    return own + sum(tree_bytes(int(child)) for child in children)
 
 
 if __name__ == "__main__":

@@ -379,3 +379,62 @@ def test_a_rendered_part_is_where_its_corners_are() -> None:
         center = np.argwhere(bright).mean(0)[::-1]
         np.testing.assert_allclose(center, corners.mean(0), atol=0.25)  # the light changes along y
         np.testing.assert_allclose(bright.sum(), cv2.contourArea(corners.astype(np.float32)), rtol=0.03)
+
+
+STEPS = "1.0 2.14\n" + "".join(f"{100 + 2 * step} {50 + 3 * step}\n" for step in range(1, 13))
+
+
+def test_a_trainer_is_timed_from_one_validation_to_the_next() -> None:
+    result = import_module("trainers").Result("softpoint baseline")
+    result.add(STEPS, begin=90.0, window=9, batch=8, memory=2**30)
+    assert (result.versions, result.images, result.wall, result.cpu) == ("1.0 2.14", 72, [18.0], [27.0])
+    assert (result.start, result.start_cpu, result.memory) == ([12.0], [53.0], [2**30])
+
+
+def test_a_trainer_that_cannot_be_measured_is_a_row_with_the_reason() -> None:
+    trainers = import_module("trainers")
+    results = [trainers.Result("softpoint baseline"), trainers.Result("other", failed="not installed: no wheel")]
+    results[0].add(STEPS, begin=90.0, window=9, batch=8, memory=2**30)
+    *_, first, second = trainers.table(results).splitlines()
+    assert first.startswith("| softpoint baseline | 2.67 (2.67 to 2.67) | 1 (1 to 1) | 4 (4 to 4) | 12 (12 to 12)")
+    assert second.startswith("| other | not installed: no wheel |")
+    assert trainers.plot(results).axes[0].get_yticks().tolist() == [0]
+
+
+def test_labels_of_trainers_are_those_of_the_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, rows = tmp_path / "images", ["scorer,a,a", "bodyparts,nose,nose", "coords,x,y"]
+    images.mkdir()
+    for name in "abc":
+        cv2.imwrite(str(images / f"{name}.png"), np.zeros((20, 30, 3), np.uint8))
+        rows.append(f"{name}.png,5,6")
+    (images / "labels.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "splits.csv").write_text("image,split\na.png,train\nb.png,val\nc.png,test\n")
+    source = SimpleNamespace(labels=str(images / "labels.csv"), splits=str(tmp_path / "splits.csv"), images=None)
+    trainers = import_module("trainers")
+    monkeypatch.setattr(trainers, "composed", lambda _: SimpleNamespace(data=source))
+    made = trainers.write_labels("data=any", tmp_path / "labels")
+    assert made == {"images": str(images), "labels": str(tmp_path / "labels"), "images_of_a_pass": 1}
+    for part, name in (("train", "a.png"), ("val", "b.png")):
+        content = json.loads((tmp_path / "labels" / f"{part}.json").read_text())
+        assert [image["file_name"] for image in content["images"]] == [name]
+        assert len(content["annotations"]) == 1
+
+
+def test_no_folder_that_is_not_an_environment_is_installed_into(tmp_path: Path) -> None:
+    environments = import_module("environments")
+    (tmp_path / "torch").mkdir()
+    with pytest.raises(ValueError, match="torch is no environment"):
+        environments.environment(tmp_path, environments.Requirements("any", "1.0"))
+
+
+def test_cpu_time_counts_processes_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(FOLDER / "peers")
+    steps = import_module("steps")
+    before = steps.cpu_seconds()
+    work = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+    with subprocess.Popen([sys.executable, "-c", work], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert steps.cpu_seconds() - before > 0.25  # while it lives
+        process.communicate(b"\n")
+    assert steps.cpu_seconds() - before > 0.25  # and when it has ended
