@@ -25,10 +25,11 @@ def test_a_search_prints_a_value(start: Callable, tmp_path: Path, find: str, set
     done = start("tune", f"find={find}", *settings, f"output={tmp_path / 'out'}", *words)
     assert done.code == 0 and "Finding" not in done.err, done.err
     tried = [float(row["lr" if find == "lr" else "batch_size"]) for row in read_csv(tmp_path / "out" / f"{find}.csv")]
-    assert tried == sorted(tried) and len(tried) > 1
-    if "trust neither" not in done.out:
-        value = float(done.out.partition(f"use it: {setting}")[2].split()[0])
-        assert tried[0] <= value <= tried[-1]
+    # A search of so few steps may tell nothing, and then only the sentence has its rate.
+    before = "most steeply at " if "trust neither" in done.out else f"use it: {setting}"
+    value = float(done.out.partition(before)[2].split()[0].rstrip(","))
+    assert tried == sorted(tried) and tried[0] <= value <= tried[-1] and len(tried) > 1
+    assert ("use it: " in done.out) == ("trust neither" not in done.out)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         f"{find}.{suffix}" for suffix in ("csv", "png", "svg")
     }
