@@ -132,16 +132,19 @@ def _forward(*given: Any) -> tuple[Tensor, ...]:
         return define_maps(request)._replace(saved=request.logits.new_zeros((*request.logits.shape[:-2], SAVED)))
     logits, factor, along_y, along_x, dense, divergence, jensen_shannon = request
     outputs = _empty_outputs(logits, along_x is not None or dense is not None, divergence, jensen_shannon)
-    loops.read_maps(logits.contiguous(), factor, along_y, along_x, dense, outputs)
+    loops.read_maps((logits.contiguous(), factor, along_y, along_x, dense), outputs)
     return outputs
 
 
 def _backward(logits: Tensor, *given: Any) -> tuple[Tensor, Tensor]:
-    loops = _loops(logits)
+    loops, (factor, along_y, along_x, dense, saved, *gradients) = _loops(logits), given
     if loops is None:
-        return _slopes_as_defined((logits, *given[:4]), given[5:], create_graph=False)
-    result, of_factor = loops.read_maps_backward(logits.contiguous(), *given)
-    return result, logits.new_empty(0) if of_factor is None else of_factor
+        return _slopes_as_defined((logits, *given[:4]), gradients, create_graph=False)
+    logits = logits.contiguous()
+    of_logits, of_factor = torch.empty_like(logits), None if factor is None else torch.empty_like(factor)
+    gradients = [None if gradient is None else gradient.contiguous() for gradient in gradients]
+    loops.read_maps_backward((logits, factor, along_y, along_x, dense), saved, gradients, (of_logits, of_factor))
+    return of_logits, logits.new_empty(0) if of_factor is None else of_factor
 
 
 def _slopes_as_defined(tensors: Any, gradients: Any, create_graph: bool) -> tuple[Tensor, Tensor]:

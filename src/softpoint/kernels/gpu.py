@@ -9,7 +9,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from softpoint.kernels.library import WANTED, is_followed, plain_keys
+from softpoint.kernels.library import WANTED, are_plain
+from softpoint.kernels.maps import SAVED
 
 _log = logging.getLogger(__name__)
 
@@ -25,11 +26,11 @@ def gpu_maps(device: torch.device) -> ModuleType | None:
     try:
         from softpoint.kernels import triton_maps
     except ImportError as error:
-        _log.info("no kernels for %s, whose work PyTorch does: %s", device, error)
+        _log.info('PyTorch alone reads maps on %s (%s): pip install "softpoint[triton]"', device, error)
         return None
     try:
-        maps, saved = torch.zeros(1, 1, 1, device=device), torch.ones(1, triton_maps.SAVED, device=device)
-        triton_maps.read_maps_backward(maps, None, None, None, None, saved, *5 * [None])
+        given, saved = torch.zeros(1, 1, 1, device=device), torch.ones(1, SAVED, device=device)
+        triton_maps.read_maps_backward((given, *4 * (None,)), saved, 5 * [None], (torch.empty_like(given), None))
         torch.cuda.synchronize(device)
     except Exception as error:  # of a compiler, a driver or a device, and of many types
         _log.warning(
@@ -44,14 +45,10 @@ def gpu_maps(device: torch.device) -> ModuleType | None:
 
 def runs_on_gpu(*tensors: Tensor) -> bool:
     """Whether the kernels may read such tensors: plain ones in single precision on one GPU, and no graph is made."""
-    first = tensors[0]
-    if not first.is_cuda or is_followed():
-        return False
-    for tensor in tensors:
-        if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
-            return False
-        if tensor.dtype is not torch.float32 or tensor.device != first.device:
-            return False
-        if torch._C._dispatch_keys(tensor).raw_repr() not in plain_keys("cuda"):
-            return False
-    return gpu_maps(first.device) is not None
+    device = tensors[0].device
+    return (
+        device.type == "cuda"
+        and all(tensor.device == device for tensor in tensors)
+        and are_plain(tensors, "cuda")
+        and gpu_maps(device) is not None
+    )

@@ -62,35 +62,36 @@ def _dispatch_keys(device: str, inference: bool) -> int:
 
 
 @cache
-def plain_keys(device: str) -> set[int]:
-    """Return the keys of tensors whose numbers are in memory as they are: not sparse, negated, batched or wrapped."""
+def _plain_keys(device: str) -> set[int]:
+    """Keys of tensors whose numbers are in memory as they are: not sparse, negated, batched or wrapped."""
     return {_dispatch_keys(device, inference=False), _dispatch_keys(device, inference=True)}
 
 
-_PLAIN = plain_keys("cpu")
+def are_plain(tensors: Sequence[Tensor], device: str) -> bool:
+    """Return whether code that reads numbers by their address may read these: in single precision on such a device.
 
-
-def is_followed() -> bool:
-    """Return whether more than numbers is wanted of operations: a graph, a transform, a derivative on the way."""
-    return (
+    Nor is more than numbers wanted of an operation on them: a graph, a transform, a derivative on the way.
+    """
+    if (
         torch.compiler.is_compiling()
         or forward_ad._current_level >= 0
         or torch._C._functorch.peek_interpreter_stack() is not None
-        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._len_torch_dispatch_stack()
         or torch._C._get_tracing_state() is not None
-    )
+    ):
+        return False
+    keys = _plain_keys(device)
+    for tensor in tensors:
+        if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
+            return False
+        if tensor.dtype is not torch.float32 or torch._C._dispatch_keys(tensor).raw_repr() not in keys:
+            return False
+    return True
 
 
 def runs_here(*tensors: Tensor) -> bool:
     """Whether the loops may read such tensors: plain ones in single precision on a CPU, and no graph is being made."""
-    if not WANTED or is_followed():
-        return False
-    for tensor in tensors:
-        if type(tensor) is not Tensor and type(tensor) is not torch.nn.Parameter:
-            return False
-        if tensor.dtype is not torch.float32 or torch._C._dispatch_keys(tensor).raw_repr() not in _PLAIN:
-            return False
-    return library() is not None
+    return WANTED and are_plain(tensors, "cpu") and library() is not None
 
 
 POINTER = ctypes.c_void_p

@@ -7,12 +7,14 @@ One program reads one map, twice, the second time from the cache, and keeps the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from softpoint.kernels.maps import SAVED as SAVED
+from softpoint.kernels.maps import SAVED, Given
 
 _BLOCK = 1024  # cells that a program reads at once
 _WARP_CELLS = 256
@@ -22,49 +24,34 @@ SMALLEST = tl.constexpr(1.1754944e-38)
 # Below the logarithm of any normal number, so that a product with a probability of 0 is 0.
 LOG_OF_ZERO = tl.constexpr(-200.0)
 LOG_2 = tl.constexpr(0.6931471805599453)
+ROW = tl.constexpr(SAVED)  # of a map in `saved`: see Saved in rows.h
 
 
-def read_maps(
-    logits: Tensor,
-    factor: Tensor | None,
-    along_y: Tensor | None,
-    along_x: Tensor | None,
-    dense: Tensor | None,
-    outputs: tuple[Tensor, ...],
-) -> None:
-    """Write to `outputs` what is read from maps (..., H, W): see `softpoint.functional.map_operator`."""
+def read_maps(given: Given, outputs: Sequence[Tensor]) -> None:
+    """Write to `outputs` what is read from maps: see `softpoint.functional.map_operator`."""
+    logits = given[0]
     height, width = logits.shape[-2:]
     log_total, mean, covariance, saved, *distances = outputs
-    distances_or_none = [part if part.numel() else None for part in distances]
+    wanted = [part if part.numel() else None for part in distances]
     block, warps = _shares(height * width)
     with torch.cuda.device_of(logits):
         _forward[(log_total.numel(),)](
-            logits, factor, along_y, along_x, dense, height, width, log_total, mean, covariance, saved,
-            *distances_or_none, BLOCK=block, AXIS=_axis(height, width), num_warps=warps,
+            *given, height, width, log_total, mean, covariance, saved, *wanted,
+            BLOCK=block, AXIS=_axis(height, width), num_warps=warps,
         )  # fmt: skip
 
 
 def read_maps_backward(
-    logits: Tensor,
-    factor: Tensor | None,
-    along_y: Tensor | None,
-    along_x: Tensor | None,
-    dense: Tensor | None,
-    saved: Tensor,
-    *gradients: Tensor | None,
-) -> tuple[Tensor, Tensor | None]:
-    """Return the gradients of the logits and of their factor, by those of what was read from them."""
+    given: Given, saved: Tensor, gradients: Sequence[Tensor | None], outputs: Sequence[Tensor | None]
+) -> None:
+    """Write to `outputs` the gradients of the logits and of their factor, by those of what was read from them."""
+    logits = given[0]
     height, width = logits.shape[-2:]
-    result = torch.empty_like(logits)
-    of_factor = None if factor is None else torch.empty_like(factor)
-    of_outputs = [None if gradient is None else gradient.contiguous() for gradient in gradients]
     block, warps = _shares(height * width)
     with torch.cuda.device_of(logits):
         _backward[(logits.numel() // (height * width),)](
-            logits, factor, along_y, along_x, dense, height, width, saved, *of_outputs, result, of_factor,
-            BLOCK=block, num_warps=warps,
-        )  # fmt: skip
-    return result, of_factor
+            *given, height, width, saved, *gradients, *outputs, BLOCK=block, num_warps=warps
+        )
 
 
 def _shares(cells: int) -> tuple[int, int]:
@@ -169,7 +156,7 @@ def _forward(
     tl.store(covariance_of + 4 * number + 1, xy)
     tl.store(covariance_of + 4 * number + 2, xy)
     tl.store(covariance_of + 4 * number + 3, yy)
-    saved_of += 12 * number
+    saved_of += ROW * number
     tl.store(saved_of, peak)
     tl.store(saved_of + 1, total)
     tl.store(saved_of + 7, x_mean)
@@ -220,7 +207,7 @@ def _backward(
     logits += number * cells
     gradient_of += number * cells
     scale = _number_of(factor, number, 1.0)
-    saved_of += 12 * number
+    saved_of += ROW * number
     peak, total, target_total, p_gain = (
         tl.load(saved_of), tl.load(saved_of + 1), tl.load(saved_of + 2), tl.load(saved_of + 3),
     )  # fmt: skip
