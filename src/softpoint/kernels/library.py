@@ -14,7 +14,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from softpoint.paths import atomic_write, sha256, user_cache_dir
+from softpoint.paths import LOCK, atomic_write, exclusive_lock, sha256, user_cache_dir
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def library() -> ctypes.CDLL | None:
     if not WANTED:
         return None
     try:
-        return _kept() or _built()
+        return _kept() or _built_once()
     except OSError as error:
         _log.warning(
             "softpoint's C++ loops for CPUs could not be compiled (%s); "
@@ -149,6 +149,14 @@ def _kept() -> ctypes.CDLL | None:
                 _log.info("%s does not load: %s", path, error)
             path.unlink(missing_ok=True)
     return None
+
+
+def _built_once() -> ctypes.CDLL:
+    """The library, compiled by the first of the processes that want it at once; OSError where nothing here can."""
+    with ExitStack() as lock:
+        with suppress(*_NO_FOLDER):
+            lock.enter_context(exclusive_lock(_folder() / LOCK))
+        return _kept() or _built()
 
 
 def _built() -> ctypes.CDLL:
