@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the network for weights
 os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # more would start a process that imports torch
+os.environ["TORCHINDUCTOR_VEC_ISA_OK"] = "1"  # or it compiles a program for each kind of vectors first
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # or the library for the newest version of albumentations
 
 
