@@ -51,7 +51,7 @@ def window_mass(maps: Float[Tensor, "*batch H W"], window: int) -> Float[Tensor,
     >>> window_mass(torch.full((4, 4), 1 / 16), 3).item()
     0.25
     """
-    return read_window(maps, window)[1]
+    return peak_patch(maps.to(torch.promote_types(maps.dtype, torch.float32)), window)[0].sum((-2, -1))
 
 
 def window_expectation(maps: Float[Tensor, "*batch H W"], window: int) -> Float[Tensor, "*batch 2"]:
