@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from softpoint.evaluation import Results
 from softpoint.evaluation.plots import error_figure, models_parts_figure
-from softpoint.evaluation.reliability_plots import reliability_figure
+from softpoint.evaluation.reliability_plots import reliability_figure, wilson
 from softpoint.images.decode import read_image
 from softpoint.labels.skeleton import Skeleton
 from softpoint.metrics import COLUMNS, expected_calibration_error, rank_correlation
@@ -120,6 +121,13 @@ def test_figures_are_drawn_for_any_number_of_points(tmp_path: Path, count: int, 
         write_figure(tmp_path / "figure", figure)
         image = read_image(tmp_path / "figure.png")
         assert image.min() < 100 and image.std() > 5
+
+
+@pytest.mark.parametrize(("hits", "count"), [(0, 1), (0, 25), (7, 25), (25, 25), (480, 1000)])
+def test_bars_are_the_interval_that_scipy_computes(hits: int, count: int) -> None:
+    ends = binomtest(hits, count).proportion_ci(method="wilson")
+    expected = [[hits / count - ends.low], [ends.high - hits / count]]
+    np.testing.assert_allclose(wilson(hits / count, count), expected, atol=1e-12)
 
 
 def test_charts_plot_the_numbers_of_the_results():

@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import Callback
 
 from helpers.training import built, composed, labeled, tiny, write_labels
 from softpoint.inference.safe_load import read_torch_file
-from softpoint.training.non_finite import NonFiniteGuard
+from softpoint.training.non_finite import NonFiniteGuard, all_finite
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*", "ignore:.*many workers.*")
 
@@ -149,3 +149,13 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a weight is no longer finite, and the last checkpoint is left as it was"):
         trainer.save_checkpoint(path)
     assert path.read_bytes() == good
+
+
+@pytest.mark.parametrize("values", [[math.nan, 1], [math.inf, 1], [math.inf, -math.inf], [-math.inf, 1]])
+def test_one_number_that_is_not_finite_is_found(values: list[float]) -> None:
+    assert not all_finite(iter([torch.ones(2), torch.tensor(values)]))
+
+
+def test_large_numbers_and_whole_ones_are_finite() -> None:
+    largest = torch.full((3,), torch.finfo(torch.float32).max)
+    assert all_finite(iter([largest, torch.empty(0), torch.tensor([1, 2])]))

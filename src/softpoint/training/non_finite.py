@@ -189,8 +189,9 @@ class NonFiniteGuard(Callback):
 
 
 def all_finite(tensors: Iterator[Tensor]) -> bool:
-    """Return whether all numbers of all tensors are finite."""
-    return all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point())
+    """Return whether all numbers of all tensors are finite, which a finite sum shows in far less time."""
+    floats = (tensor for tensor in tensors if tensor.is_floating_point())
+    return all(bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all()) for tensor in floats)
 
 
 def _finite_everywhere(trainer: Any) -> bool:
