@@ -39,6 +39,7 @@ from softpoint.viz.figures import COLORS, new_figure, styled, write_figure
 TRAINERS: dict[str, tuple[str, dict[str, str], Requirements | None]] = {
     "softpoint baseline": ("softpoint", {"model": "baseline"}, None),
     "softpoint dsa": ("softpoint", {"model": "dsa"}, None),
+    "softpoint bf16-mixed": ("softpoint", {"model": "baseline", "precision": "bf16-mixed"}, None),
     "sleap-nn": ("sleap_nn", {}, Requirements("sleap-nn", "0.3.5", more=("transformers",))),
     # Its reader of videos is installed from NVIDIA's own registry, and a training on images does without.
     "lightning-pose": ("lightning_pose", {}, Requirements("lightning-pose", "2.4.3", without="nvidia-dali")),
@@ -167,6 +168,13 @@ def measure(result: Result, environments: Path, run: Path, settings: dict[str, A
     except subprocess.CalledProcessError as error:
         result.failed = f"not installed: {last_line(error.stdout)}"
         return
+    train(result, python, driver, {**settings, **own}, run, limit, surroundings(own=requirements is None))
+
+
+def train(
+    result: Result, python: Path, driver: str, settings: dict[str, Any], run: Path, limit: float, env: dict[str, str]
+) -> None:
+    """Train once with a driver in the new folder `run`, and add the round to the result, or why it has none."""
     run.mkdir()
     words = [str(python), str(Path(__file__).parent / "peers" / f"train_{driver}.py")]
     wanted = FIRST + settings["validate_steps"]
@@ -174,8 +182,8 @@ def measure(result: Result, environments: Path, run: Path, settings: dict[str, A
     log = run / "log.txt"
     with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(
-            [*words, json.dumps({**settings, **own, "run": str(run)})],
-            stdout=file, stderr=file, cwd=run, env=surroundings(own=requirements is None), start_new_session=True,
+            [*words, json.dumps({**settings, "run": str(run)})],
+            stdout=file, stderr=file, cwd=run, env=env, start_new_session=True,
         )  # fmt: skip
         try:
             peak, written = 0, ""

@@ -401,6 +401,13 @@ def test_a_trainer_that_cannot_be_measured_is_a_row_with_the_reason() -> None:
     assert trainers.plot(results).axes[0].get_yticks().tolist() == [0]
 
 
+def test_threads_and_loading_processes_are_a_row_of_median_and_ends() -> None:
+    result = import_module("trainers").Result("softpoint", images=144)
+    result.wall, result.cpu, result.start, result.memory = [12.0, 9.0, 8.0], [18.0] * 3, [4.0] * 3, [2**30] * 3
+    cells = import_module("threads").row(2, 1, result)
+    assert cells == ["2", "1", "16 (12 to 18)", "8 (8 to 8)", "4 (4 to 4)", "1 (1 to 1)"]
+
+
 def test_labels_of_trainers_are_those_of_the_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images, rows = tmp_path / "images", ["scorer,a,a", "bodyparts,nose,nose", "coords,x,y"]
     images.mkdir()

@@ -14,12 +14,14 @@ if __name__ == "__main__":
         f"data.splits={settings['labels']}/splits.csv",
         f"data.size=[{settings['size']},{settings['size']}]",
         f"data.batch_size={settings['batch']}",
+        f"data.num_workers={settings.get('workers', 'null')}",
         f"data.epoch_steps={settings['validate_steps']}",
         f"model={settings['model']}",
         f"backbone={settings['backbone']}",
         "augment=light",
         "epochs=100",
         "trainer.accelerator=cpu",
+        f"trainer.precision={settings.get('precision', '32-true')}",
         f"hydra.run.dir={settings['run']}/softpoint",
     ]
     from softpoint.cli import main
