@@ -18,7 +18,8 @@ from softpoint.data.augment import Augment
 from softpoint.data.stored_splits import unpack_splits
 from softpoint.functional import transform_points
 from softpoint.labels.formats import read_labels
-from softpoint.labels.split import SPLITS, write_splits
+from softpoint.labels.load import load_labels
+from softpoint.labels.split import SPLITS, images_of, write_splits
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +56,24 @@ def test_no_unlabeled_point_reaches_a_batch_as_nan_and_none_is_lost(folder: Path
 
 def test_a_split_file_is_followed(folder: Path, tmp_path: Path) -> None:
     labels = opened(folder).labels
-    rows = {"train": range(2, 12), "val": [], "test": [0, 1]}
-    write_splits(tmp_path / "splits.csv", labels.images, rows)
+    file_rows = {"train": range(2, 12), "val": [], "test": [0, 1]}
+    write_splits(tmp_path / "splits.csv", labels.images, file_rows)
     data = opened(folder, splits=tmp_path / "splits.csv")
-    assert data.splits["test"].tolist() == [0, 1]
-    carved = sorted([*data.splits["train"], *data.splits["val"]])
-    assert carved == list(range(2, 12)) and len(data.splits["val"])
+    images = images_of(data.labels, data.splits)
+    assert images["test"] == [labels.images[row] for row in file_rows["test"]] and images["val"]
+    assert {*images["train"], *images["val"]} == {labels.images[row] for row in file_rows["train"]}
+
+
+def test_splits_are_views_of_all_labels(folder: Path) -> None:
+    data = opened(folder, mode="instance", limit=4)
+    for split, source in data.sources.items():
+        assert np.shares_memory(source.labels.keypoints, data.loaded.labels.keypoints), split
+        assert np.shares_memory(source.boxes, data.loaded.boxes) and np.shares_memory(source.sizes, data.loaded.sizes)
+        assert [*source.labels.images] == images_of(data.labels, data.splits)[split]
+    whole = load_labels(data.source, group=data.split.group).labels
+    assert sorted(data.labels.places) == sorted(whole.places)
+    in_file = sorted(range(len(whole)), key=lambda row: whole.places.index(data.labels.places[row]))
+    np.testing.assert_array_equal(data.labels.select(in_file).keypoints, whole.keypoints)
 
 
 def test_a_run_that_goes_on_with_other_boxes_says_so(
@@ -84,8 +97,9 @@ def test_another_split_is_refused(folder: Path) -> None:
     listed = unpack_splits(state["splits"]) | {"earlier": ["a.png"]}  # as older checkpoints have them
     (resumed := opened(folder)).load_state_dict(state | {"splits": listed})
     assert unpack_splits(resumed.state_dict()["splits"])["earlier"] == ["a.png"]
-    rows = opened(folder).splits["test"].tolist()
-    other = next(data for seed in range(1, 9) if (data := opened(folder, seed=seed)).splits["test"].tolist() != rows)
+    tested = opened(folder).sources["test"].labels.images
+    others = (opened(folder, seed=seed) for seed in range(1, 9))
+    other = next(data for data in others if data.sources["test"].labels.images != tested)
     with pytest.raises(ValueError, match=r"another split: \d+ images differ in \w+, first video\d/img\d\d.png; set"):
         other.load_state_dict(state)
 
@@ -202,7 +216,7 @@ def test_images_on_both_sides_of_a_split_are_reported(tmp_path: Path, caplog: py
 
     write_labels(tmp_path)
     (tmp_path / "video3" / "img07.png").write_bytes((tmp_path / "video1" / "img01.png").read_bytes())
-    images = opened(tmp_path).labels.images
+    images = load_labels(opened(tmp_path).source).labels.images
     rows = {"train": range(5), "val": [5, 6], "test": range(7, 12)}
     write_splits(tmp_path / "splits.csv", images, rows)
     data = opened(tmp_path, splits=tmp_path / "splits.csv")

@@ -18,7 +18,7 @@ from softpoint.images.decode import read_image
 from softpoint.images.duplicates import NEAR, Leak, across_splits, describe_leaks, identical, near_duplicates
 from softpoint.images.listing import list_images
 from softpoint.images.read_options import ReadOptions
-from softpoint.images.scan import Scan, fingerprint, scan, unused_bits
+from softpoint.images.scan import Scan, Scans, fingerprint, scan, unused_bits
 
 
 def texture(seed: int, size: tuple[int, int] = (60, 80)) -> np.ndarray:
@@ -275,3 +275,12 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (result,) = scan(ImageFolder(tmp_path), ["pipe.png"])
     assert result.error is not None and "pipe.png" in result.error
+
+
+def test_scans_are_kept_by_image() -> None:
+    whole = Scan("b.png", (2**20, 7), None, "0f" * 20, "a1" * 32, 8, 16, 70_000, 1)
+    broken = Scan("a.png", (0, 0), "a.png is damaged", "", "", 1)
+    scans = Scans([whole, broken])
+    assert [*scans] == ["b.png", "a.png"] and [*scans.values()] == [whole, broken] and "c.png" not in scans
+    assert all(type(one) is type(other) for one, other in zip(scans["b.png"], whole, strict=True))
+    assert not Scans([]) and Scans([whole, whole._replace(bits=0)])["b.png"].bits == 0

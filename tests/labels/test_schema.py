@@ -30,7 +30,7 @@ def labels() -> Labels:
 
 def test_fields_of_all_subjects_are_stacked(labels: Labels) -> None:
     assert len(labels) == 3 and labels.keypoints.shape == (3, 3, 2) and labels.keypoints.dtype == np.float64
-    assert labels.visibility.tolist() == [[2, 2, 0], [0, 0, 0], [2, 0, 0]] and labels.visibility.dtype == np.int64
+    assert labels.visibility.tolist() == [[2, 2, 0], [0, 0, 0], [2, 0, 0]] and labels.visibility.dtype == np.int8
     assert labels.groups == ("v", "v", "monday") and labels.places[2] == "row of w/c.png"
     np.testing.assert_array_equal(labels.boxes, [[0, 0, 9, 9], [np.nan] * 4, [np.nan] * 4])
 

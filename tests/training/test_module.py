@@ -24,7 +24,7 @@ def test_test_error_is_in_original_pixels(tmp_path: Path) -> None:
             labeled_points = batch["visibility"] > 0
             guess = transform_points(module.eval()(batch["image"])["keypoints"], batch["matrix"])
             for i, row in enumerate(batch["index"].tolist()):
-                truth = torch.from_numpy(data.labels.keypoints[data.splits["test"][row]])
+                truth = torch.tensor(data.labels.keypoints[data.splits["test"][row]])
                 errors.append((guess[i] - truth).norm(dim=-1)[labeled_points[i]])
                 scales.append(batch["scale"][i].expand(len(errors[-1])))
     error, scale = torch.cat(errors), torch.cat(scales)

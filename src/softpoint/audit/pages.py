@@ -71,7 +71,7 @@ def _draw_example(labels: Labels, read: Read, finding: Finding, example: Example
     if image is None:
         return None
     if finding.kind == "coordinate_convention" and example.subject is not None:
-        points = labels.subjects[example.subject].keypoints
+        points = labels.keypoints[example.subject]
         conventions = (CONVENTIONS["as given"][0], CONVENTIONS[example.value][0])
         return _pair(*(_draw(image, convert(points, *image.shape[:2])[None], labels, _HALF) for convert in conventions))
     if example.other and (other := _open(read, example.other)) is not None:

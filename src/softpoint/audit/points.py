@@ -133,7 +133,7 @@ def _boxes(labels: Labels) -> list[Finding]:
         beyond = ((labels.keypoints < low - margin) | (labels.keypoints > high + margin)).any(axis=2)
     advice = "check that box and points belong to the same subject"
     empty = np.isfinite(labels.boxes).all(axis=1) & ~(labels.visibility > 0).any(axis=1)
-    rows = [i for i in np.flatnonzero(empty).tolist() if not labels.subjects[i].crowd]
+    rows = np.flatnonzero(empty & ~labels.crowds).tolist()
     boxes = [_subject(labels, i, "a box without points") for i in rows]
     message = "subjects with points outside their box"
     return [

@@ -39,7 +39,8 @@ def pose_findings(labels: Labels) -> list[Finding]:
     swaps: list[Example] = []
     outliers: list[tuple[float, Example]] = []
     for category in list(labels.categories) or [""]:
-        rows = [i for i, s in enumerate(labels.subjects) if not labels.categories or s.category == category]
+        kinds = labels.columns.texts("category")
+        rows = [i for i, kind in enumerate(kinds) if not labels.categories or kind == category]
         for i, pairs, distances in _judge(labels, rows):
             if pairs:
                 value, points = ", ".join(f"{names[a]} and {names[b]}" for a, b in pairs), chain.from_iterable(pairs)

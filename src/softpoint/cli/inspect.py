@@ -112,7 +112,7 @@ def write_fixed(
 
     from softpoint.audit.console import print_changes
     from softpoint.audit.fixes import Change, fixed_labels
-    from softpoint.images.scan import memo_path, scan
+    from softpoint.images.scan import Scans, memo_path, scan
     from softpoint.labels.convert import left_out, write_labels, written_lines
     from softpoint.labels.csv_io import write_rows
     from softpoint.labels.load import read_source
@@ -135,7 +135,7 @@ def write_fixed(
     print(*written_lines(written, to, path), sep="\n")
     new = [image for image in dict.fromkeys(written.images) if image not in loaded.scans]
     memo = memo_path(loaded.image_folder, user_cache_dir(source.cache_dir))
-    scans = loaded.scans | {image.image: image for image in scan(loaded.image_folder, new, memo)}
+    scans = {**loaded.scans, **Scans(scan(loaded.image_folder, new, memo))}
     sizes = np.array([scans[image].size for image in written.images], dtype=np.int64).reshape(-1, 2)
     quietly = RowErrors(str(path), silent=True)
     return replace(loaded, labels=replace(written, unused={}), sizes=sizes, scans=scans, errors=quietly)

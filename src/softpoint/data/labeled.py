@@ -42,7 +42,8 @@ class LabeledData(KeypointData):
     """The user's own images and labels, see `KeypointData`.
 
     `prepare_data` reads the labels, decodes each image once (`LabelSource.verify`) and fills a cache on disk; other
-    processes then find both. After `setup`, `labels` and `splits` hold the samples and the rows of each split.
+    processes then find both. After `setup`, `labels` and `loaded` hold the samples split by split, whose arrays the
+    sources share, and `splits` the rows of each split.
 
     Args:
         source: labels and images, and how they are read.
@@ -132,21 +133,22 @@ class LabeledData(KeypointData):
     def open(self) -> dict[str, Source]:
         """Return the labeled images of each split."""
         loaded, reader = self.loaded, self.reader
-        self.labels = loaded.labels
-        self.splits = split_labels(self.labels, self.split, self.seed)
+        rows = split_labels(loaded.labels, self.split, self.seed)
         if not hasattr(self, "size"):
             self.size = fitting_size(loaded.shapes * self.padding, self.pixels)
-        boxes = loaded.boxes
-        return {
-            split: LabeledImages(
-                self.labels.select(rows),
-                loaded.sizes[rows],
-                reader,
-                None if boxes is None else boxes[rows],
-                skip=self.source.on_error == "skip",
-            )
-            for split, rows in self.splits.items()
-        }
+        # Split by split, so that those of a split are a view of all and no copy.
+        used = np.concatenate([*rows.values()])
+        self._order = np.concatenate([used, np.setdiff1d(np.arange(len(loaded.labels)), used)])
+        self.loaded = loaded = loaded.select(self._order)
+        self.labels, self.splits = loaded.labels, {}
+        sources: dict[str, Source] = {}
+        for split, own in rows.items():
+            start = sum(map(len, self.splits.values()))
+            self.splits[split] = np.arange(start, start + len(own))
+            part = loaded.select(slice(start, start + len(own)))
+            skip = self.source.on_error == "skip"
+            sources[split] = LabeledImages(part.labels, part.sizes, reader, part.boxes, skip)
+        return sources
 
     def decide_pixels(self, pixels: Sequence[int]) -> None:
         """Set the number of pixels of the input, before `setup`; it may grow through several ascending numbers."""
@@ -218,8 +220,14 @@ class LabeledData(KeypointData):
         shared = self.trainer is not None and self.trainer.world_size > 1
         return "disk" if self.cache == "ram" and shared else self.cache
 
+    @property
+    def _as_written(self) -> LoadedLabels:
+        """A copy of the labels in the order of their file."""
+        return self.loaded.select(np.argsort(self._order))
+
     def _write_split(self, folder: Path) -> None:
-        write_splits(folder / "splits.csv", self.labels.images, self.splits)
+        splits = {split: self._order[rows] for split, rows in self.splits.items()}
+        write_splits(folder / "splits.csv", self._as_written.labels.images, splits)
         if divided := divided_groups(self.labels, self.splits, self.split):
             first, train = (self.labels.images[row] for row in divided.example)
             level, advice = (
@@ -258,10 +266,11 @@ class LabeledData(KeypointData):
     @cached_property
     def checksums(self) -> dict[str, str]:
         """Digests of the values of the labels, of the boxes of crops, and of the pixels of images that were scanned."""
-        digest = hashlib.sha256("\n".join(self.labels.images).encode())
-        for array in (self.labels.keypoints, self.labels.visibility):
-            digest.update(np.ascontiguousarray(array).tobytes())
-        boxes = self.loaded.boxes
+        written = self._as_written
+        labels, boxes = written.labels, written.boxes
+        digest = hashlib.sha256("\n".join(labels.images).encode())
+        for array in (labels.keypoints, labels.visibility.astype(np.int64)):
+            digest.update(np.ascontiguousarray(array).data)
         crops = {} if boxes is None else {"boxes": hashlib.sha256(np.ascontiguousarray(boxes).tobytes()).hexdigest()}
         scanned = {"images": self.loaded.scans, "unlabeled_images": {scan.image: scan for scan in self.unlabeled_scans}}
         pixels = {part: _digest_of_pixels(scans) for part, scans in scanned.items() if scans}

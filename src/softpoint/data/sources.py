@@ -100,14 +100,14 @@ class LabeledImages:
         self.labels, self.sizes, self.reader, self.boxes, self.skip = labels, sizes, reader, boxes, skip
         self.skeleton, self.groups = labels.skeleton, labels.groups
         rows = zip(labels.keypoints, labels.boxes, sizes, strict=True)
-        self.scales = [subject_scale(points, size, box) for points, box, size in rows]
+        self.scales = np.array([subject_scale(points, size, box) for points, box, size in rows])
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def load(self, epoch: int, index: int) -> Record:
         """Return the record at `index`, the same in every epoch."""
-        record, image = self.describe(index), self.labels.subjects[index].image
+        record, image = self.describe(index), self.labels.images[index]
         try:
             pixels = self.reader.read(image)
             if pixels.shape[:2] != record.size:
@@ -125,16 +125,16 @@ class LabeledImages:
 
     def describe(self, index: int) -> Record:
         """Return the record at `index` without pixels."""
-        subject, (height, width) = self.labels.subjects[index], self.sizes[index].tolist()
+        (height, width), scale = self.sizes[index].tolist(), float(self.scales[index])
+        points = self.labels.keypoints[index], self.labels.visibility[index].astype(np.int64)
         box = None if self.boxes is None else self.boxes[index]
-        points, scale = (subject.keypoints, subject.visibility), self.scales[index]
         return Record(NO_PIXELS, (height, width), *points, scale, self.groups[index], box)
 
 
 def image_name(source: Source, index: int) -> str:
     """Return the path of the image of the sample at `index`, as in the labels; its number among painted scenes."""
     if (labels := getattr(source, "labels", None)) is not None:
-        return str(labels.subjects[index].image)
+        return str(labels.images[index])
     shards = getattr(source, "shards", None)
     return f"scene {index}" if shards is None else str(shards.read(index).path)
 

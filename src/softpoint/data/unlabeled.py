@@ -24,8 +24,9 @@ from softpoint.images.listing import SUFFIXES, list_images
 from softpoint.images.read_options import ReadOptions
 from softpoint.images.scan import Scan, memo_path, scan
 from softpoint.images.video import Video
+from softpoint.labels.formats.parsing.rows import unlabeled_points
 from softpoint.labels.partition import evenly_spaced
-from softpoint.labels.schema import UNLABELED, Labels, Subject
+from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 from softpoint.paths import user_cache_dir
 from softpoint.types import Sample
@@ -78,8 +79,8 @@ class UnlabeledImages:
         reader: Reader = image_folder
         if cache != "none":
             reader = PixelCache.open(image_folder, [scan.image for scan in scans], sizes, cache, cache_dir)
-        points, states = np.full((len(skeleton), 2), np.nan), np.full(len(skeleton), UNLABELED)
-        subjects = tuple(Subject(scan.image, scan.image, points, states) for scan in scans)
+        unlabeled = unlabeled_points(len(skeleton))
+        subjects = [Subject(scan.image, scan.image, *unlabeled) for scan in scans]
         return LabeledImages(Labels(str(self.source), "", skeleton, subjects), sizes, reader), scans
 
     def _without_held_out(self, scans: Sequence[Scan], held_out: Sequence[Scan]) -> list[Scan]:

@@ -83,15 +83,13 @@ def _read(path: Path, results: Results, images: Path | None, labels: Path | None
 def _of_labels(labels: Labels) -> Results:
     """Return predictions as results without labels; confidences and covariances are NaN where there are none."""
     count, K = len(labels), len(labels.skeleton)
-    blank = np.full((count, K), np.nan)
-    scores = [blank[i] if s.confidence is None else s.confidence for i, s in enumerate(labels.subjects)]
     return Results(
         images=list(labels.images),
         groups=[""] * count,
         keypoints=labels.keypoints,
         truth=np.full((count, K, 2), np.nan),
         visibility=np.zeros((count, K), np.int64),
-        confidence=np.stack(scores),
+        confidence=labels.columns.numbers("confidence"),
         covariance=np.full((count, K, 2, 2), np.nan),
         scale=np.ones(count),
         boxes=None,

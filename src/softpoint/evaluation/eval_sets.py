@@ -68,9 +68,9 @@ def split_set(data: KeypointData, split: str) -> EvaluationSet:
 
 def _from_images(source: LabeledImages) -> EvaluationSet:
     labels = source.labels
-    areas = np.array([subject.area for subject in labels.subjects])
-    boxes = labels.boxes if np.isfinite(labels.boxes).any() else None
-    return EvaluationSet(source, list(labels.images), boxes, areas if np.isfinite(areas).any() else None)
+    areas, boxes = labels.columns.numbers("area"), labels.boxes
+    stated = boxes if np.isfinite(boxes).any() else None
+    return EvaluationSet(source, list(labels.images), stated, areas if np.isfinite(areas).any() else None)
 
 
 def common_keypoints(model: Sequence[str], labels: Sequence[str], missing: str) -> list[str]:

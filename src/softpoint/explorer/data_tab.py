@@ -80,7 +80,7 @@ class AuditedSet:
                 for row, examples in found
                 if any(k is None or not e.keypoints or k in e.keypoints for e in examples)
             ]
-        return [row for row in rows if k is None or labels.subjects[row].visibility[k] > 0]
+        return [row for row in rows if k is None or labels.visibility[row, k] > 0]
 
 
 def build(data: AuditedSet, measured: Measured | None = None) -> None:
@@ -154,7 +154,7 @@ def _subject(data: AuditedSet, measured: Measured | None, row: int, position: st
     found = [("finding", "severity", "value"), *((f.kind, f.severity, e.value) for f, e in examples)]
     tables += [table(found)] if examples else []
     for other in others[: _MAX_TABLES - 1]:
-        tables.append(_points(data, measured, other, f"in the same image: {labels.subjects[other].place}"))
+        tables.append(_points(data, measured, other, f"in the same image: {labels.places[other]}"))
     suspects = {k for _, example in examples for k in example.keypoints}
     return _image(data, measured, row, others, suspects) + f'<div class="tables">{"".join(tables)}</div>'
 
@@ -197,7 +197,7 @@ def _tile(
     size = (max(1, round(scale * image.shape[0])), max(1, round(scale * image.shape[1])))
     tile = draw_tile(image, labels.keypoints[others], size, skeleton)
     growth = tile.shape[1] / image.shape[1]
-    points = grid_to_image(labels.subjects[row].keypoints, growth)
+    points = grid_to_image(labels.keypoints[row], growth)
     crosses = np.full(points.shape, np.nan) if predicted is None else grid_to_image(predicted, growth)
     for k in np.flatnonzero(np.isfinite(points + crosses).all(1)):
         draw_line(tile, points[k], crosses[k], palette(len(skeleton))[k].tolist())

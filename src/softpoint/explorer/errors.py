@@ -52,7 +52,7 @@ def predicted_points(
             if box is not None and not np.isfinite(box).all():
                 continue
             try:
-                image = loaded.image_folder.read(labels.subjects[row].image)
+                image = loaded.image_folder.read(labels.images[row])
             except (ValueError, OSError):
                 continue
             rows.append(row)

@@ -96,7 +96,7 @@ def _look(predictor: Predictor, data: AuditedSet | None, source: Source, frame: 
     crop = parse_box(box)
     if isinstance(source, int):
         assert data
-        name = data.loaded.labels.subjects[source].image
+        name = data.loaded.labels.images[source]
         return see(predictor, data.loaded.image_folder.read(name), name, box=crop)
     path = _path(source)
     if not path.exists():

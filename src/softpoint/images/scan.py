@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +32,9 @@ _FLAT = 2.0
 # Bits that the values of 16-bit files use at most where the scale is in question: cameras have 10, 12 or 14.
 _DARK = 14
 
+# Size, digest and fingerprint, orientation, bits, pages and is_gray of a scan.
+_FACTS = np.dtype("2i4, S40, S64, i1, i1, i4, i1")
+
 _log = logging.getLogger(__name__)
 
 
@@ -47,6 +50,27 @@ class Scan(NamedTuple):
     bits: int = 0  # that the largest value takes in a file of 16 bits; 0 for other files
     pages: int = 1  # of the file, of which the first is read
     is_gray: int = 0  # 1 where its channels are equal
+
+
+class Scans(Mapping[str, Scan]):
+    """Scans by their image, as rows of an array: objects would take four times the memory."""
+
+    def __init__(self, scans: Iterable[Scan] = ()) -> None:
+        by_image = {scan.image: scan for scan in scans}
+        self._rows = {image: row for row, image in enumerate(by_image)}
+        self._errors = {image: scan.error for image, scan in by_image.items() if scan.error is not None}
+        self._facts = np.array([(scan.size, *scan[3:]) for scan in by_image.values()], _FACTS)
+
+    def __getitem__(self, image: str) -> Scan:
+        size, digest, print_, *numbers = self._facts[self._rows[image]].tolist()
+        height, width = map(int, size)
+        return Scan(image, (height, width), self._errors.get(image), digest.decode(), print_.decode(), *numbers)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
 def scan(

@@ -37,8 +37,8 @@ def subject_boxes(labels: Labels, source: str | None = None) -> np.ndarray:
 def boxes_by_image(labels: Labels, source: str | None = None) -> dict[str, np.ndarray]:
     """Return the boxes (N, 4) of each image's subjects, by its path; images without any are left out."""
     boxes: dict[str, list[np.ndarray]] = {}
-    for subject, path, box in zip(labels.subjects, labels.paths, subject_boxes(labels, source), strict=True):
-        if not subject.crowd and np.isfinite(box).all():
+    for crowd, path, box in zip(labels.crowds, labels.paths, subject_boxes(labels, source), strict=True):
+        if not crowd and np.isfinite(box).all():
             boxes.setdefault(path, []).append(box)
     return {image: np.array(rows) for image, rows in boxes.items()}
 
@@ -51,8 +51,8 @@ def matched_boxes(labels: Labels, found: Mapping[str, np.ndarray]) -> np.ndarray
     """
     own, result = subject_boxes(labels), np.full((len(labels), 4), np.nan)
     rows_of: dict[str, list[int]] = {}
-    for row, (subject, path) in enumerate(zip(labels.subjects, labels.paths, strict=True)):
-        if not subject.crowd and path in found and np.isfinite(own[row]).all():
+    for row, (crowd, path) in enumerate(zip(labels.crowds, labels.paths, strict=True)):
+        if not crowd and path in found and np.isfinite(own[row]).all():
             rows_of.setdefault(path, []).append(row)
     for path, rows in rows_of.items():
         overlap = _overlap(own[rows], found[path]) * _holds(found[path], labels.keypoints[rows])

@@ -25,7 +25,7 @@ def write_labels(labels: Labels, to: str, output: Path, image_folder: ImageFolde
     other fields, and then none are `unread`.
     """
     check_choice("to", to, WRITERS)
-    sizes = np.array([subject.size for subject in labels.subjects], dtype=np.int64).reshape(-1, 2)
+    sizes = labels.columns.numbers("size").astype(np.int64)
     if to == "coco":  # which states the size of each image
         labels, sizes = _with_sizes(labels, image_folder, errors)
     if not len(labels):

@@ -54,7 +54,8 @@ def with_groups(labels: Labels, setting: str | None, say: bool = False) -> Label
     if setting == "auto":
         if (found := own_name_groups(labels)) is None or not found.certain:
             return grouped
-        names = [found.groups.get(path, s.group) for path, s in zip(labels.paths, labels.subjects, strict=True)]
+        stated = zip(labels.paths, labels.columns.texts("group"), strict=True)
+        names = [found.groups.get(path, group) for path, group in stated]
         if say:
             _log.info(
                 "%d groups by file names, such as %s, are kept whole; data.group=none splits single images, and"
@@ -63,8 +64,7 @@ def with_groups(labels: Labels, setting: str | None, say: bool = False) -> Label
             )
     else:
         names = [*group_names(labels.paths, setting)]
-    subjects = (replace(subject, group=name) for subject, name in zip(labels.subjects, names, strict=True))
-    return replace(labels, subjects=tuple(subjects), has_groups=len(set(names)) > 1)
+    return replace(labels.changed(group=names), has_groups=len(set(names)) > 1)
 
 
 def group_names(images: Sequence[str], setting: str, key: str = "data.group", part: str = "") -> list[str]:
@@ -107,8 +107,8 @@ def group_names(images: Sequence[str], setting: str, key: str = "data.group", pa
 
 def own_name_groups(labels: Labels) -> FoundGroups | None:
     """Return the `name_groups` of labels, without images of which they state the group."""
-    subjects = zip(labels.paths, labels.subjects, strict=True)
-    return name_groups(labels.paths, {path for path, subject in subjects if subject.group is not None})
+    groups = zip(labels.paths, labels.columns.texts("group"), strict=True)
+    return name_groups(labels.paths, {path for path, group in groups if group is not None})
 
 
 def name_groups(paths: Sequence[str], stated: Collection[str] = ()) -> FoundGroups | None:
@@ -174,7 +174,7 @@ def divided_groups(
     if split.group not in (None, "auto") or (found := name_groups(labels.paths)) is None:
         return None
     own = [(None, found.groups.get(path)) for path in labels.paths]
-    stated = any(subject.group not in names for subject, names in zip(labels.subjects, own, strict=True))
+    stated = any(group not in names for group, names in zip(labels.columns.texts("group"), own, strict=True))
     kept = found.certain and split.group == "auto" and split.splits is None and not labels.splits
     if stated or kept:
         return None

@@ -13,7 +13,7 @@ from softpoint.images import ImageFolder
 from softpoint.images.channels import check_channels
 from softpoint.images.costs import MAX_PIXELS
 from softpoint.images.read_options import ReadOptions
-from softpoint.images.scan import Scan, memo_path, remembered, scan, unused_bits
+from softpoint.images.scan import Scan, Scans, memo_path, remembered, scan, unused_bits
 from softpoint.labels.box_files import read_boxes
 from softpoint.labels.boxes import BOX_SOURCES, matched_boxes, subject_boxes
 from softpoint.labels.groups import with_groups
@@ -126,8 +126,13 @@ class LoadedLabels:
     sizes: np.ndarray  # int64 (N, 2), height and width of each subject's image; 0 in an audit where it is unreadable
     boxes: np.ndarray | None  # float64 (N, 4), what each crop shows before padding; None for whole images
     image_folder: ImageFolder
-    scans: dict[str, Scan]  # by image; empty without `verify`
+    scans: Mapping[str, Scan]  # by image; empty without `verify`
     errors: RowErrors  # with the rows that were skipped
+
+    def select(self, rows: np.ndarray | slice) -> LoadedLabels:
+        """Return these samples alone, in this order; see `Labels.select`."""
+        boxes = None if self.boxes is None else self.boxes[rows]
+        return replace(self, labels=self.labels.select(rows), sizes=self.sizes[rows], boxes=boxes)
 
     @property
     def shapes(self) -> np.ndarray:
@@ -167,7 +172,7 @@ def _load(
     if audit:
         scans = scan(image_folder, labels.images, _memo(image_folder, source))
         sizes = np.array([scan.size for scan in scans], dtype=np.int64).reshape(-1, 2)
-        return LoadedLabels(labels, sizes, None, image_folder, {scan.image: scan for scan in scans}, errors)
+        return LoadedLabels(labels, sizes, None, image_folder, Scans(scans), errors)
     labels = with_groups(labels, group, say=images is None)  # images of a split that was drawn before need no word
     if images is not None:
         labels = _of_images(labels, images)
@@ -205,9 +210,8 @@ def usable_labels(
         source.plane.check_covers({(int(height), int(width)) for height, width in sizes})
     labels, sizes, boxes = _samples(labels, sizes, source, errors)
     if source.unlabeled == "absent":
-        subjects = (replace(s, visibility=np.where(s.visibility == 0, ABSENT, s.visibility)) for s in labels.subjects)
-        labels = replace(labels, subjects=tuple(subjects))
-    return LoadedLabels(labels, sizes, boxes, image_folder, {scan.image: scan for scan in scans}, errors)
+        labels = labels.changed(visibility=np.where(labels.visibility == 0, ABSENT, labels.visibility))
+    return LoadedLabels(labels, sizes, boxes, image_folder, Scans(scans), errors)
 
 
 def _memo(image_folder: ImageFolder, source: LabelSource) -> Path:
@@ -231,7 +235,8 @@ def _decodable(
 ) -> tuple[Labels, np.ndarray]:
     """Return the subjects whose images decode to their last pixel, and the sizes of those."""
     broken = {scan.image: scan.error for scan in scans if scan.error is not None}
-    errors.errors += [RowError(s.place, str(broken[s.image]), s.image) for s in labels.subjects if s.image in broken]
+    rows = zip(labels.places, labels.images, strict=True)
+    errors.errors += [RowError(place, str(broken[image]), image) for place, image in rows if image in broken]
     errors.raise_or_warn()
     kept = [row for row, image in enumerate(labels.images) if image not in broken]
     return labels.select(kept), sizes[kept]
@@ -254,7 +259,7 @@ def _boxes(labels: Labels, source: LabelSource) -> np.ndarray:
             f"data.boxes={file}: no box is about a labeled subject, first of {min(found)}; paths in it start from"
             f" {labels.folder}"
         )
-    subjects = np.isfinite(own).all(1) & [not subject.crowd for subject in labels.subjects]
+    subjects = np.isfinite(own).all(1) & ~labels.crowds
     _log.warning(
         "%s: %d of %d subjects have no box in %s and keep that of the labels; %d of its %d boxes are of no subject",
         *(labels.source, (subjects & ~matched).sum(), subjects.sum(), file),
@@ -267,7 +272,7 @@ def _samples(
     labels: Labels, sizes: np.ndarray, source: LabelSource, errors: RowErrors
 ) -> tuple[Labels, np.ndarray, np.ndarray | None]:
     """Return labels, image sizes and boxes of the samples: images with one subject, or subjects that have a box."""
-    single = np.array([not subject.crowd for subject in labels.subjects])
+    single = ~labels.crowds
     if source.mode == "instance":
         boxes = _boxes(labels, source)
         rows = np.flatnonzero(single & np.isfinite(boxes).all(1))
@@ -277,10 +282,10 @@ def _samples(
     first: dict[str, str] = {}
     kept = []
     for row in np.flatnonzero(single).tolist():
-        subject = labels.subjects[row]
-        with errors.row(subject.place, subject.image):
-            if (earlier := first.setdefault(labels.paths[row], subject.place)) != subject.place:
-                raise ValueError(f"labels {subject.image}, which {earlier} labels too")
+        place, image = labels.places[row], labels.images[row]
+        with errors.row(place, image):
+            if (earlier := first.setdefault(labels.paths[row], place)) != place:
+                raise ValueError(f"labels {image}, which {earlier} labels too")
             kept.append(row)
     errors.raise_or_warn("with several subjects in an image set data.mode=instance, which crops each")
     return labels.select(kept), sizes[kept], None

@@ -21,6 +21,7 @@ from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import UNLABELED, Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 from softpoint.labels.split import split_name
+from softpoint.labels.subjects import Subjects
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def merge_labels(
     parts = [_moved(part, name, folder, skeleton, errors) for name, part in zip(names, parts, strict=True)]
     errors.raise_or_warn()
     _check_owners(parts)
-    subjects = tuple(chain.from_iterable(_with_single_images(parts)))
+    subjects = Subjects.of(chain.from_iterable(_with_single_images(parts)), len(skeleton))
     unused, unread = Counter[str](), Counter[str]()
     for part in parts:
         unused.update(part.unused)
@@ -142,7 +143,7 @@ def _own_groups(part: Labels) -> dict[str, str]:
     """Return the group of each image of a folder by its names, or each image as one; none for one video's frames."""
     images = dict.fromkeys(part.paths)
     single = {image: image for image in images}
-    if len(images) < 2 or any(s.group is not None for s in part.subjects):
+    if len(images) < 2 or any(group is not None for group in part.columns.texts("group")):
         return single
     if (found := name_groups(part.paths)) is not None and found.certain:
         groups = dict(found.groups)

@@ -9,7 +9,6 @@ import numpy as np
 
 from softpoint.labels.csv_io import exact
 from softpoint.labels.schema import UNLABELED, Labels
-from softpoint.paths import normalize_path
 
 # What a cell without a number holds, in small letters.
 WORDS = {"", "na", "n/a", "nan", "none", "null"}
@@ -50,28 +49,25 @@ def without_marks(labels: Labels, missing: Missing = "auto") -> Labels:
     box is left out, unless it is the only one of its image.
     """
     unused = dict(labels.unused)
-    marked = np.zeros(labels.visibility.shape, bool)
+    marked, written = np.zeros(labels.visibility.shape, bool), labels.written
     for number, mark in enumerate(marks_of(missing)):
-        here = (labels.written == mark).all(axis=2) & (labels.visibility > 0)
+        here = (written == mark).all(axis=2) & (labels.visibility > 0)
         if number < len(MARKS) and not mark.any() and here.sum() == 1:
             continue
         unused[_MARKED.format(*mark)] = int(here.sum())
         marked |= here
     if not marked.any():
         return labels
-    subjects, rows = list(labels.subjects), set(np.flatnonzero(marked.any(axis=1)).tolist())
-    for i in rows:
-        points = np.where(marked[i, :, None], np.nan, subjects[i].keypoints)
-        states = np.where(marked[i], UNLABELED, subjects[i].visibility)
-        subjects[i] = replace(subjects[i], keypoints=points, visibility=states)
-    images = {normalize_path(s.image) for s in subjects if s.box or s.visibility.any()}
+    states = np.where(marked, UNLABELED, labels.visibility)
+    filled = states.any(axis=1) | np.isfinite(labels.boxes).all(axis=1)
+    images = {path for path, any_ in zip(labels.paths, filled.tolist(), strict=True) if any_}
     kept = []
-    for i, subject in enumerate(subjects):
-        image = normalize_path(subject.image)
-        if i not in rows or subject.box or subject.visibility.any() or image not in images:
-            kept.append(subject)
-            images.add(image)
-    return replace(labels, subjects=tuple(kept), unused=unused)
+    for i, needed in enumerate((filled | ~marked.any(axis=1)).tolist()):
+        if needed or labels.paths[i] not in images:
+            kept.append(i)
+            images.add(labels.paths[i])
+    points = np.where(marked[..., None], np.nan, labels.keypoints)
+    return replace(labels.changed(keypoints=points, visibility=states).select(kept), unused=unused)
 
 
 def exact_point(point: np.ndarray) -> str:
@@ -89,11 +85,11 @@ def repeated_points(labels: Labels) -> list[tuple[int, np.ndarray, np.ndarray]]:
     Many are a share of the images that label the keypoint; or more than have it elsewhere within a few pixels, in more
     than one video or folder: a person who copies the labels of a still frame does that within one.
     """
-    repeated = []
+    repeated, written = [], labels.written
     groups = np.unique(np.array(labels.groups, dtype=object).astype(str), return_inverse=True)[1].ravel()
     for k in range(len(labels.skeleton)):
         rows = np.flatnonzero(labels.visibility[:, k] > 0)
-        positions, which, counts = np.unique(labels.written[rows, k], axis=0, return_inverse=True, return_counts=True)
+        positions, which, counts = np.unique(written[rows, k], axis=0, return_inverse=True, return_counts=True)
         for i in np.flatnonzero(counts >= _REPEATED):
             here = rows[which.ravel() == i]
             near = counts[(np.abs(positions - positions[i]) <= _NEAR).all(1)].sum() - counts[i]

@@ -10,14 +10,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
 from softpoint.images import ImageFolder
 from softpoint.labels.formats.parsing.path_search import LikelyNames, folders_with, near_miss, near_misses
 from softpoint.labels.row_errors import NothingLeftError, RowError, RowErrors, first_few
-from softpoint.labels.schema import UNLABELED, Labels, Subject
+from softpoint.labels.schema import UNLABELED, Labels
 from softpoint.paths import normalize_path
 from softpoint.suggest import setting
 
@@ -97,11 +96,9 @@ def with_corrected_names(labels: Labels, image_folder: ImageFolder) -> Labels:
 
 
 def _renamed(labels: Labels, found: Mapping[str, str]) -> Labels:
-    subjects = (
-        replace(s, image=found.get(path, s.image)) for s, path in zip(labels.subjects, labels.paths, strict=True)
-    )
+    images = [found.get(path, image) for image, path in zip(labels.images, labels.paths, strict=True)]
     splits = {found.get(normalize_path(image), image): split for image, split in labels.splits.items()}
-    return replace(labels, subjects=tuple(subjects), splits=splits)
+    return replace(labels.changed(image=images), splits=splits)
 
 
 def _exists(image_folder: ImageFolder, image: str) -> bool:
@@ -117,13 +114,15 @@ def repeated_subjects(labels: Labels) -> dict[int, str]:
 
     An image without labels may be listed more than once.
     """
-    first: dict[tuple[Any, ...], str] = {}
+    first: dict[tuple[str, bytes, bytes], str] = {}
     repeated: dict[int, str] = {}
-    for index, subject in enumerate(labels.subjects):
-        key = (normalize_path(subject.image), subject.keypoints.tobytes(), subject.box)
-        if subject.visibility.any() and key in first:
+    labeled = np.asarray(labels.visibility.any(axis=1))
+    rows = zip(labels.paths, labels.keypoints, labels.boxes, strict=True)
+    for index, (path, points, box) in enumerate(rows):
+        key = (path, points.tobytes(), box.tobytes())
+        if labeled[index] and key in first:
             repeated[index] = first[key]
-        first.setdefault(key, subject.place)
+        first.setdefault(key, labels.places[index])
     return repeated
 
 
@@ -147,11 +146,11 @@ def outside_points(labels: Labels, sizes: np.ndarray) -> np.ndarray:
 
 def _by_one_name(labels: Labels, image_folder: ImageFolder, errors: RowErrors) -> Labels:
     """Return the labels without the subjects whose image has another name, by a link or another spelling, before."""
-    first: dict[str, Subject] = {}
-    for subject, path in zip(labels.subjects, labels.paths, strict=True):
-        first.setdefault(path, subject)
+    first: dict[str, int] = {}
+    for index, path in enumerate(labels.paths):
+        first.setdefault(path, index)
     owner: dict[tuple[int, int, str], str] = {}
-    again: dict[str, Subject] = {}
+    again: dict[str, int] = {}
     for path in first:
         with suppress(OSError, ValueError):  # a frame of a video, or missing, which is found later
             file = image_folder.path(path)
@@ -160,11 +159,11 @@ def _by_one_name(labels: Labels, image_folder: ImageFolder, errors: RowErrors) -
             if (other := owner.setdefault((status.st_dev, status.st_ino, link), path)) != path:
                 again[path] = first[other]
     kept = []
-    for index, (subject, path) in enumerate(zip(labels.subjects, labels.paths, strict=True)):
-        with errors.row(subject.place, subject.image):
+    for index, (place, image, path) in enumerate(zip(labels.places, labels.images, labels.paths, strict=True)):
+        with errors.row(place, image):
             if path in again:
-                earlier = again[path]
-                raise ValueError(f"{subject.image} is the image {earlier.image} of {earlier.place} by another name")
+                earlier, at = labels.images[again[path]], labels.places[again[path]]
+                raise ValueError(f"{image} is the image {earlier} of {at} by another name")
             kept.append(index)
     errors.raise_or_warn("give each image one name")
     return labels.select(kept)
@@ -178,9 +177,9 @@ def _with_sizes(
     missing: list[str] = []
     likely = LikelyNames(image_folder.folder, labels.paths)
     kept = []
-    for index, subject in enumerate(labels.subjects):
-        image = subject.image
-        with errors.row(subject.place, subject.image):
+    rows = zip(labels.places, labels.images, labels.columns.numbers("size").tolist(), strict=True)
+    for index, (place, image, (height, width)) in enumerate(rows):
+        with errors.row(place, image):
             if image not in sizes:
                 try:
                     sizes[image] = image_folder.size(image)
@@ -192,10 +191,10 @@ def _with_sizes(
             if isinstance(size, Exception):
                 missing += [image] * isinstance(size, FileNotFoundError)
                 raise size
-            if any(subject.size) and subject.size != size:
+            if (height or width) and (height, width) != size:
                 raise ValueError(
-                    f"{image} is {size[1]} wide and {size[0]} high, but its labels say {subject.size[1]} and"
-                    f" {subject.size[0]}: they were made on another version of it"
+                    f"{image} is {size[1]} wide and {size[0]} high, but its labels say {width:.0f} and {height:.0f}:"
+                    " they were made on another version of it"
                 )
             kept.append(index)
     errors.raise_or_warn(_folder_hint(labels, missing, image_folder.folder) if missing else "")
@@ -242,9 +241,7 @@ def _inside(labels: Labels, sizes: np.ndarray, errors: RowErrors, out_of_frame: 
         )
         keypoints = np.where(beyond[..., None], np.nan, labels.keypoints)
         visibility = np.where(beyond, UNLABELED, labels.visibility)
-        rows = zip(labels.subjects, keypoints, visibility, strict=True)
-        subjects = tuple(replace(subject, keypoints=k, visibility=v) for subject, k, v in rows)
-        return replace(labels, subjects=subjects), sizes
+        return labels.changed(keypoints=keypoints, visibility=visibility), sizes
     errors.errors += messages
     errors.raise_or_warn("correct it, or set data.out_of_frame=drop to treat such points as unlabeled")
     kept = np.flatnonzero(~beyond.any(axis=1))

@@ -39,7 +39,7 @@ def test_a_plain_file_gives_points_states_and_groups(tmp_path: Path) -> None:
     assert labels.groups == ("video", "video", "other") and labels.places == ("line 4", "line 5", "line 6")
     assert labels.skeleton.names == ("left_ear", "right_ear")
     assert labels.skeleton.flip_pairs == (("left_ear", "right_ear"),)
-    assert labels.visibility.tolist() == [[2, 2], [0, 2], [0, 0]] and labels.visibility.dtype == np.int64
+    assert labels.visibility.tolist() == [[2, 2], [0, 2], [0, 0]] and labels.visibility.dtype == np.int8
     assert labels.keypoints.dtype == np.float64
     np.testing.assert_array_equal(labels.keypoints[1], [[np.nan, np.nan], [5, 6.25]])
 

@@ -105,7 +105,7 @@ def _encoded(source: Source, index: int) -> tuple[bytes, str]:
     """Return an image's file, or its pixels as one where it is none of its own, and its path in the labels."""
     if not isinstance(source, LabeledImages):
         return _as_file(source.load(0, index).image), f"{index:08}"
-    path, reader = source.labels.subjects[index].image, source.reader
+    path, reader = source.labels.images[index], source.reader
     pixels = reader.read(path)  # a damaged image is an error now, not in the middle of a training
     if not isinstance(reader, ImageFolder):
         return _as_file(pixels), path

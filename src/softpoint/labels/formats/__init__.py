@@ -127,6 +127,7 @@ def read_labels(
     with _uncollected():
         labels = reader.read(path, errors, None if images is None else Path(images))
     errors.raise_or_warn()
+    labels.columns.pack_texts()
     if not len(labels):
         skipped = errors.skipped[before:] if errors.silent else []
         reasons = f"; no row can be used{first_few(skipped)}" if skipped else ""

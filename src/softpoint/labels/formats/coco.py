@@ -25,6 +25,7 @@ from softpoint.labels.formats.parsing.rows import unlabeled_points
 from softpoint.labels.row_errors import NothingLeftError, RowErrors, first_few
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
+from softpoint.labels.subjects import Subjects
 from softpoint.paths import normalize_path, write_json
 
 DESCRIPTION = "a JSON object with the lists images, annotations and categories (COCO)"
@@ -118,15 +119,12 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
     by_id: dict[Any, Image | None] = {}
     _add_entries(by_id, content["images"], "image", add_image, errors)
     _add_subjects(content["annotations"], by_id, categories, unlabeled, errors, unused)
-    subjects: list[Subject] = []
-    for image in filter(None, by_id.values()):
-        subjects += image.subjects
-        if not image.subjects and not image.invalid:
-            subjects.append(Subject(image.path, image.place, *unlabeled, group=image.group, size=image.size))
+    taken = (_taken(image, unlabeled) for image in by_id.values() if image)
+    subjects = Subjects.of(chain.from_iterable(taken), len(skeleton))
     keypoints = {category.name: category.keypoints for category in filter(None, categories.values())}
     keypoints = {name: parts for name, parts in keypoints.items() if parts}
     unread = coco_schema.unread_fields(content["images"], content["annotations"])
-    return Labels(str(path), str(folder), skeleton, tuple(subjects), keypoints, unused=unused, unread=unread)
+    return Labels(str(path), str(folder), skeleton, subjects, keypoints, unused=unused, unread=unread)
 
 
 def _categories(
@@ -200,6 +198,14 @@ def _add_subjects(
             else:
                 unused["annotations with neither points nor box"] += 1
             image.invalid -= 1
+
+
+def _taken(image: Image, unlabeled: coco_schema.Points) -> list[Subject]:
+    """Return the subjects of an image, which loses them; for one without annotations, an unlabeled one."""
+    if not image.subjects and not image.invalid:
+        return [Subject(image.path, image.place, *unlabeled, group=image.group, size=image.size)]
+    subjects, image.subjects = image.subjects, []
+    return subjects
 
 
 def _resolve(by_id: dict[Any, _T | None], entry: Entry, kind: str) -> _T:

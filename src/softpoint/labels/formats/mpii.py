@@ -74,7 +74,12 @@ def read(path: Path, errors: RowErrors, images: Path | None = None) -> Labels:
             if "isValidation" in fields:
                 splits[place] = "val" if fields["isValidation"] else "train"
     labels = _labels(path, people, errors, images, unused)
-    return replace(labels, splits={s.image: splits[s.place] for s in labels.subjects if s.place in splits})
+    return replace(
+        labels,
+        splits={
+            image: splits[place] for image, place in zip(labels.images, labels.places, strict=True) if place in splits
+        },
+    )
 
 
 def _person(entry: _Entry, place: str, unused: Counter[str]) -> Subject:

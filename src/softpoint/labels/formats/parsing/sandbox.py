@@ -80,7 +80,13 @@ def run_in_process() -> None:
     content: dict[str, Any] = {}
     try:
         labels = import_module(module).read_in_process(Path(path), errors, Path(images) if images else None)
-        content["labels"] = asdict(labels)
+        content["labels"] = {
+            "source": labels.source,
+            "folder": labels.folder,
+            "skeleton": asdict(labels.skeleton),
+            "subjects": list(map(asdict, labels.subjects)),
+            "unused": dict(labels.unused),
+        }
     except ValueError as error:
         content["refusal"] = str(error)
     content |= {"places": [*errors.places], "errors": errors.errors}
