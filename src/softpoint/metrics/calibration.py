@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy
 
 from softpoint.metrics.functional import Points, errors
+from softpoint.metrics.ranks import mean_ranks
 
 # Of the subject's scale: the error up to which a confidence is a probability, where a run does not state another.
 FRACTION = 0.05
@@ -67,4 +67,4 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
-    return float(np.corrcoef(scipy.stats.rankdata(a), scipy.stats.rankdata(b))[0, 1])
+    return float(np.corrcoef(mean_ranks(a), mean_ranks(b))[0, 1])

@@ -7,12 +7,12 @@ curves (ROC and precision-recall) within each keypoint, so that a constant predi
 from __future__ import annotations
 
 import numpy as np
-import scipy
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
 
 from softpoint.metrics.functional import Points
+from softpoint.metrics.ranks import highest_ranks, mean_ranks
 
 NAMES = ("balanced_accuracy", "absent_auroc", "absent_ap", "occluded_auroc", "occluded_ap")
 
@@ -73,14 +73,14 @@ def _balanced_accuracy(probability: np.ndarray, states: np.ndarray) -> float:
 def _auroc(values: np.ndarray, positive: np.ndarray) -> float:
     """The fraction of pairs in which the positive has the larger value, equal ones counting half."""
     count = positive.sum()
-    above = scipy.stats.rankdata(values)[positive].sum() - count * (count + 1) / 2
+    above = mean_ranks(values)[positive].sum() - count * (count + 1) / 2
     return float(above / (count * (len(values) - count)))
 
 
 def _average_precision(values: np.ndarray, positive: np.ndarray) -> float:
     """Mean over the positives of the share of positives among the values that are at least as large."""
-    above = scipy.stats.rankdata(-values, "max")[positive]
-    return float((scipy.stats.rankdata(-values[positive], "max") / above).mean())
+    above = highest_ranks(-values)[positive]
+    return float((highest_ranks(-values[positive]) / above).mean())
 
 
 _AREAS = {"auroc": _auroc, "ap": _average_precision}
