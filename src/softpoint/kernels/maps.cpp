@@ -236,7 +236,9 @@ void backward_map(const Maps &maps, int64_t map, const Saved &saved, const Gradi
     Doubles with_logits{};
     for (int64_t y = 0; y < maps.height; ++y) {
         const float *values = scratch.logits.row(y), *targets = HAS_TARGET ? scratch.target.row(y) : nullptr;
-        float *row = maps.x.is_short() ? scratch.gradient.data() : to + y * maps.width;
+        // The spare lanes of a short row are written over by the next rows.
+        const bool fits = y * maps.width + maps.x.stride <= maps.cells();
+        float *row = fits ? to + y * maps.width : scratch.gradient.data();
         const float dy = static_cast<float>(y) - saved.y;
         const float level = constant + (gy + gyy * dy) * dy, slope = gx + gxy * dy;
         const float weight = HAS_TARGET ? scratch.target.weight(y) : 0.0f, level_of_target = entropy * weight;
@@ -252,7 +254,7 @@ void backward_map(const Maps &maps, int64_t map, const Saved &saved, const Gradi
             if (of_factor) row_with_logits += count(d * largest(z, all(LOWEST)));
             write(row + i, d * factor);
         });
-        if (maps.x.is_short()) std::copy_n(row, maps.width, to + y * maps.width);
+        if (!fits) std::copy_n(row, maps.width, to + y * maps.width);
         if (of_factor) with_logits += wide(row_with_logits);
     }
     // The gradients of all cells sum to that of the logarithm of the total.

@@ -42,9 +42,14 @@ struct Rows {
         cells = values, stride = axis.stride;
         if (!axis.is_short()) return;
         copies.resize(height * stride);
+        const Ints own = lane_numbers() < static_cast<int32_t>(axis.length);
         for (int64_t y = 0; y < height; ++y) {
             const float *from = values + y * axis.length;
-            for (int64_t x = 0; x < stride; ++x) copies[y * stride + x] = from[x < axis.length ? x : 0];
+            float *to = &copies[y * stride];
+            if (y * axis.length + LANES <= height * axis.length)  // the spare lanes are of the next rows
+                write(to, own ? read(from) : all(*from));
+            else
+                for (int64_t x = 0; x < stride; ++x) to[x] = from[x < axis.length ? x : 0];
         }
         cells = copies.data();
     }
