@@ -12,7 +12,6 @@ import json
 import multiprocessing
 import pickle
 import re
-import resource
 import sys
 import tempfile
 import time
@@ -56,7 +55,7 @@ def measured(folder: Path) -> tuple[int, int, int, float]:
         opened(folder / "small").dataset("train")[0]  # libraries and their caches
         before, start = own_bytes(), time.process_time()
         data = opened(folder / "set")
-    seconds, peak = time.process_time() - start, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds, peak = time.process_time() - start, kilobytes("status", "VmHWM")
     return own_bytes() - before, peak, len(pickle.dumps(data.dataset("train"))), seconds
 
 
@@ -73,8 +72,13 @@ def own_bytes() -> int:
     gc.collect()
     with suppress(AttributeError):  # of glibc alone
         ctypes.CDLL(None).malloc_trim(0)
-    rollup = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8")
-    return 1024 * int(re.findall(r"Anonymous: +(\d+)", rollup)[0])
+    return kilobytes("smaps_rollup", "Anonymous")
+
+
+def kilobytes(file: str, key: str) -> int:
+    """Return a number of a file about this process, in bytes; ru_maxrss would begin with the peak of its parent."""
+    text = Path("/proc/self", file).read_text(encoding="utf-8")
+    return 1024 * int(re.findall(rf"{key}:\s+(\d+)", text)[0])
 
 
 def write_set(folder: Path, count: int) -> None:

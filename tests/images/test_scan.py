@@ -165,6 +165,12 @@ def test_entries_of_a_memo_are_checked(folder: Path) -> None:
         stored["scans"] = {key: [row[0], row[1], bad, row[3]] for key, row in stored["scans"].items()}
         memo.write_text(json.dumps(stored))
         assert scan(ImageFolder(folder), names, memo) == expected
+    for place, bad in ((3, 200), (4, -200), (5, 2**31), (6, 10**30)):
+        rows = json.loads(memo.read_text())
+        for row in rows["scans"].values():
+            row[place] = bad
+        memo.write_text(json.dumps(rows))
+        assert list(Scans(scan(ImageFolder(folder), names, memo)).values()) == expected
 
 
 def test_a_memo_that_cannot_be_written_gives_a_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,6 +16,7 @@ from softpoint.labels import subjects as module
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 from softpoint.labels.subjects import Subjects
+from softpoint.labels.validate import repeated_subjects
 
 K = 17
 
@@ -127,3 +128,13 @@ def test_a_part_shares_the_arrays_that_nobody_can_change() -> None:
     points = np.zeros((9, K, 2))
     labels.changed(keypoints=points)
     points[:] = 1  # those of the caller are
+
+
+def test_a_size_that_no_image_has_is_kept_as_the_largest() -> None:
+    person = replace(people(1)[0], size=(10**400, 5))
+    assert Subjects.of([person], len(person.keypoints))[0].size == (2**53, 5)
+
+
+def test_one_box_at_zero_or_minus_zero_is_repeated() -> None:
+    one = replace(people(1)[0], box=(0.0, 0.0, 9.0, 9.0))
+    assert list(repeated_subjects(labels_of([one, replace(one, box=(-0.0, 0.0, 9.0, 9.0))]))) == [1]

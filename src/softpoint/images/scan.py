@@ -222,6 +222,7 @@ def _parse(row: list[Any]) -> Scan:
     height, width = map(int, size)
     if len(bytes.fromhex(digest)) != 20 or len(bytes.fromhex(print_)) not in (0, _FREQUENCIES**2 // 8):
         raise ValueError("not a scan")
+    np.array(((height, width), digest, print_, orientation, bits, pages, gray), _FACTS)  # OverflowError where too large
     return Scan("", (height, width), None, digest, print_, orientation, bits, pages, gray)
 
 

@@ -25,7 +25,7 @@ def write_labels(labels: Labels, to: str, output: Path, image_folder: ImageFolde
     other fields, and then none are `unread`.
     """
     check_choice("to", to, WRITERS)
-    sizes = labels.columns.numbers("size").astype(np.int64)
+    sizes = labels.columns.numbers("size")
     if to == "coco":  # which states the size of each image
         labels, sizes = _with_sizes(labels, image_folder, errors)
     if not len(labels):

@@ -12,6 +12,7 @@ from typing import Any, overload
 import numpy as np
 
 _BLOCK = 4096  # subjects that are made at once
+_LARGEST = 2**53  # of a size: no image is that large, whatever its label file says
 
 
 @dataclass(eq=False, slots=True)  # to make frozen ones takes a sixth of the time of reading a large file
@@ -51,7 +52,7 @@ _NUMBERS: dict[str, tuple[type, float, tuple[int, ...]]] = {
     "box": (np.float64, math.nan, (4,)),
     "area": (np.float64, math.nan, ()),
     "crowd": (np.bool_, False, ()),
-    "size": (np.float64, 0, (2,)),  # has room for any whole number that a file may state
+    "size": (np.int64, 0, (2,)),
     "written": (np.float64, math.nan, (0, 2)),
     "confidence": (np.float64, math.nan, (0,)),
 }
@@ -159,6 +160,8 @@ def _column(name: str, values: list[Any], K: int, shared: dict[str | None, str |
         return tuple(map(shared.setdefault, values, values))
     dtype, blank, shape = _NUMBERS[name]
     shape = tuple(size or K for size in shape)
+    if name == "size":
+        values = [(min(height, _LARGEST), min(width, _LARGEST)) for height, width in values]
     if empty is None:
         nothing: np.ndarray = np.full(shape, blank, dtype)
         values = [nothing if value is None else value for value in values]
@@ -197,7 +200,7 @@ def _values(name: str, column: Column) -> Iterable[Any]:
     if name == "box":
         return [None if math.isnan(edges[0]) else tuple(edges) for edges in column.tolist()]
     if name == "size":
-        return [(int(height), int(width)) for height, width in column.tolist()]
+        return [(height, width) for height, width in column.tolist()]
     if name in ("written", "confidence"):
         return [None if np.isnan(points).all() else points for points in column]
     values: Iterable[Any] = column.tolist() if name in ("area", "crowd") else column

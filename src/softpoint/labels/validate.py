@@ -117,7 +117,7 @@ def repeated_subjects(labels: Labels) -> dict[int, str]:
     first: dict[tuple[str, bytes, bytes], str] = {}
     repeated: dict[int, str] = {}
     labeled = np.asarray(labels.visibility.any(axis=1))
-    rows = zip(labels.paths, labels.keypoints, labels.boxes, strict=True)
+    rows = zip(labels.paths, labels.keypoints, labels.boxes + 0.0, strict=True)  # -0 + 0 is 0
     for index, (path, points, box) in enumerate(rows):
         key = (path, points.tobytes(), box.tobytes())
         if labeled[index] and key in first:
@@ -193,7 +193,7 @@ def _with_sizes(
                 raise size
             if (height or width) and (height, width) != size:
                 raise ValueError(
-                    f"{image} is {size[1]} wide and {size[0]} high, but its labels say {width:.0f} and {height:.0f}:"
+                    f"{image} is {size[1]} wide and {size[0]} high, but its labels say {width} and {height}:"
                     " they were made on another version of it"
                 )
             kept.append(index)

@@ -1,4 +1,4 @@
-"""Ranks of values, as scipy.stats has them, whose import takes a second of a training's first validation."""
+"""Ranks of values: those of scipy.stats, whose import takes a second of a training's first validation, but for NaN."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ def mean_ranks(values: np.ndarray) -> np.ndarray:
 
 def highest_ranks(values: np.ndarray) -> np.ndarray:
     """How many of the values (N,) are at most each of them: its rank, equal values having the highest of theirs.
+
+    NaN must not be among them.
 
     >>> highest_ranks(np.array([7.0, 3.0, 7.0, 9.0])).tolist()
     [3, 1, 3, 4]

@@ -273,6 +273,13 @@ def test_a_missing_library_is_named(home: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 STAND_IN = "import os, sys; from pathlib import Path; write = Path(sys.argv[1]).write_text; {}"
+RETURNED = json.dumps({
+    "places": [], "errors": [],
+    "labels": {
+        "source": "a", "folder": "a", "skeleton": {"names": ["a"], "flip_pairs": [], "edges": []}, "unused": {},
+        "subjects": [{"image": "a", "place": "a", "keypoints": [[1, 2]], "visibility": [258]}],
+    },
+})  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -284,6 +291,10 @@ STAND_IN = "import os, sys; from pathlib import Path; write = Path(sys.argv[1]).
         ("os._exit(0)", r"its reader returned an invalid result \(FileNotFoundError"),
         ("write('{')", r"its reader returned an invalid result \(JSONDecodeError"),
         ('write(\'{"places": [], "errors": [], "labels": []}\')', r"its reader returned an invalid result \(TypeError"),
+        (
+            f"write({RETURNED!r})",
+            r"its reader returned an invalid result \(ValueError: it has a visibility that is none",
+        ),
     ],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="a process ends by a signal")

@@ -18,7 +18,7 @@ import numpy as np
 
 from softpoint.images.process import limit_memory
 from softpoint.labels.row_errors import RowError, RowErrors
-from softpoint.labels.schema import Labels, Subject
+from softpoint.labels.schema import ABSENT, OCCLUDED, UNLABELED, VISIBLE, Labels, Subject
 from softpoint.labels.skeleton import Skeleton
 
 _MAX_BYTES = 1 << 30  # of the result, which is held as text and as Python objects
@@ -125,12 +125,19 @@ def _points(value: Any) -> np.ndarray:
     return np.array(value, np.float64).reshape(-1, 2)
 
 
+def _states(value: Any) -> np.ndarray:
+    states = np.array(value, np.int64)
+    if not np.isin(states, (UNLABELED, OCCLUDED, VISIBLE, ABSENT)).all():
+        raise ValueError("it has a visibility that is none")
+    return states
+
+
 # What makes each field of a subject from plain values.
 _FIELDS: dict[str, Callable[[Any], Any]] = {
     "image": str,
     "place": str,
     "keypoints": _points,
-    "visibility": lambda value: np.array(value, np.int64),
+    "visibility": _states,
     "box": _optional(_box),
     "category": str,
     "name": str,
