@@ -10,8 +10,8 @@ import ctypes
 import gc
 import json
 import multiprocessing
+import os
 import pickle
-import re
 import sys
 import tempfile
 import time
@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 from rich.table import Table
 
+from memory import memory_mib, tree_bytes
 from report import print_machine, print_wide
 from softpoint.cli.inspect import quiet
 from softpoint.data import LabeledData, Loader
@@ -44,18 +45,18 @@ def main(arguments: Sequence[str]) -> None:
             write_set(Path(name) / "set", count)
             write_set(Path(name) / "small", 100)
             kept, peak, pickled, seconds = pool.apply(measured, (Path(name),))
-        sizes = f"{kept / 2**20:.0f}", f"{kept / count * 1e6 / 2**30:.2f}", f"{peak / 2**30:.2f}"
+        sizes = f"{kept / 2**20:.0f}", f"{kept / count * 1e6 / 2**30:.2f}", f"{peak / 2**10:.2f}"
         table.add_row(f"{count:,}", *sizes, f"{pickled / 2**20:.0f}", f"{seconds:.1f}")
     print_wide(table)
 
 
-def measured(folder: Path) -> tuple[int, int, int, float]:
-    """Return the bytes that a set up data module keeps, the peak, those of its pickled training samples, and CPU s."""
+def measured(folder: Path) -> tuple[int, float, int, float]:
+    """Return the bytes that a data module keeps, the peak in MiB, the bytes of its pickled samples, and CPU s."""
     with quiet():
         opened(folder / "small").dataset("train")[0]  # libraries and their caches
         before, start = own_bytes(), time.process_time()
         data = opened(folder / "set")
-    seconds, peak = time.process_time() - start, kilobytes("status", "VmHWM")
+    seconds, peak = time.process_time() - start, memory_mib("VmHWM")
     return own_bytes() - before, peak, len(pickle.dumps(data.dataset("train"))), seconds
 
 
@@ -68,17 +69,11 @@ def opened(folder: Path) -> LabeledData:
 
 
 def own_bytes() -> int:
-    """Return the memory of this process that no file backs."""
+    """Return the memory of this process, without what it has freed."""
     gc.collect()
     with suppress(AttributeError):  # of glibc alone
         ctypes.CDLL(None).malloc_trim(0)
-    return kilobytes("smaps_rollup", "Anonymous")
-
-
-def kilobytes(file: str, key: str) -> int:
-    """Return a number of a file about this process, in bytes; ru_maxrss would begin with the peak of its parent."""
-    text = Path("/proc/self", file).read_text(encoding="utf-8")
-    return 1024 * int(re.findall(rf"{key}:\s+(\d+)", text)[0])
+    return tree_bytes(os.getpid())
 
 
 def write_set(folder: Path, count: int) -> None:

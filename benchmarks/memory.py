@@ -71,5 +71,10 @@ def tree_bytes(pid: int) -> int:
     return own + sum(tree_bytes(int(child)) for child in children)
 
 
+def memory_mib(entry: str) -> float:
+    """Return what the system states of this process; ru_maxrss would begin with the peak of the process above it."""
+    return int(Path("/proc/self/status").read_text(encoding="utf-8").split(f"{entry}:")[1].split()[0]) / 1024
+
+
 if __name__ == "__main__":
     main(sys.argv[1:])

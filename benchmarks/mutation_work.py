@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from memory import memory_mib
 from mutation_target import SECRET, Target
 
 SECONDS, MIB = 5, 1024
@@ -100,11 +101,6 @@ def seconds_taken() -> float:
     """Return the processor time of this process and of those that it started."""
     ended = os.times()
     return time.process_time() + ended.children_user + ended.children_system
-
-
-def memory_mib(entry: str) -> float:
-    """Return the memory of this process."""
-    return int(Path("/proc/self/status").read_text().split(f"{entry}:")[1].split()[0]) / 1024
 
 
 def entries(folder: Path) -> set[tuple[str, int, int]]:
