@@ -73,6 +73,17 @@ class Prediction(TypedDict):
     attention: NotRequired[dict[str, list[Tensor]]]  # masks and router weights of each place, on request
 
 
+class FoundSubjects(NamedTuple):
+    """The N subjects that a model finds in an image, in pixels of that image; the likeliest first."""
+
+    keypoints: Float[np.ndarray, "N K 2"]  # (x, y)
+    confidence: Float[np.ndarray, "N K"]
+    covariance: Float[np.ndarray, "N K 2 2"]  # px^2, x before y
+    score: Float[np.ndarray, " N"]  # probability that it is a subject
+    boxes: Float[np.ndarray, "N 4"]  # left, top, right, bottom
+    visibility: Float[np.ndarray, "N K 3"] | None = None  # probabilities of absent, occluded, visible, where learned
+
+
 class AttentionMaps(NamedTuple):
     """The maps of one attention block for one image."""
 
