@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -49,6 +49,17 @@ class Drawn(NamedTuple):
         return {"value": self.value} if ends is None else {"value": self.value, "low": ends[0], "high": ends[1]}
 
 
+class Grouped(Protocol):
+    """Images, or subjects in them, and the group of each."""
+
+    @property
+    def images(self) -> Sequence[str]: ...
+    @property
+    def groups(self) -> Sequence[str]: ...
+    @property
+    def has_groups(self) -> bool: ...  # others than these are of other groups
+
+
 @dataclass(frozen=True)
 class Resamples:
     """The units that a bootstrap draws: what they are, which each subject is in, and how often each draw has each."""
@@ -60,7 +71,7 @@ class Resamples:
     seed: int
 
     @classmethod
-    def of(cls, results: Results, draws: int, seed: int) -> Resamples:
+    def of(cls, results: Grouped, draws: int, seed: int) -> Resamples:
         """Resamples of the groups of `results`, or of its images where all are of one group."""
         unit, kind = find_units(results.images, results.groups, results.has_groups)
         group = results.groups[0] if kind == "groups" or len(set(results.groups)) == 1 else None
@@ -190,11 +201,11 @@ def set_metrics(results: Results, fraction: float, resamples: Resamples, skipped
     drawn = {name: np.array([functions[name](part, fraction) for part in parts]) for name in measured}
     metrics = {name: Drawn(value, drawn[name], units) for name, value in measured.items()}
     if "ece" in metrics:
-        metrics["ece"] = _centered(metrics["ece"])
+        metrics["ece"] = centered(metrics["ece"])
     return metrics
 
 
-def _centered(ece: Drawn) -> Drawn:
+def centered(ece: Drawn) -> Drawn:
     """The calibration error without the bias of resampling: repeated points err together, in every bin."""
     finite = np.isfinite(ece.draws)
     if not finite.any():

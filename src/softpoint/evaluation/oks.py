@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,6 +72,26 @@ class Matches:
     positives: np.ndarray  # (units,)
 
 
+class Truths(NamedTuple):
+    """N labeled subjects and crowds of numbered images."""
+
+    image: np.ndarray  # int (N,)
+    keypoints: np.ndarray  # (N, K, 2)
+    visibility: np.ndarray  # (N, K); a subject without a point above 0 is neither to be found nor wrong
+    areas: np.ndarray  # (N,) in px^2
+    boxes: np.ndarray  # (N, 4) left, top, right, bottom; used only where no point is labeled
+    crowd: np.ndarray  # bool (N,): a box in which any number of subjects may be
+
+
+class Detections(NamedTuple):
+    """D detections in numbered images."""
+
+    image: np.ndarray  # int (D,)
+    keypoints: np.ndarray  # (D, K, 2)
+    score: np.ndarray  # (D,)
+    unknown: np.ndarray  # bool (D,): where nothing is known of subjects, so that it is not wrong if it matches none
+
+
 def match(results: Results, sigmas: np.ndarray, unit: np.ndarray) -> Matches:
     """Return every subject's prediction as one detection, matched with the subjects of its image at ten thresholds.
 
@@ -80,29 +100,44 @@ def match(results: Results, sigmas: np.ndarray, unit: np.ndarray) -> Matches:
     """
     if not len(kept := np.flatnonzero(results.labeled.any(1) & (subject_areas(results) > 0))):
         raise ValueError("no subject has a labeled point and an area")
-    results, unit, units = results.select(kept), unit[kept], int(unit.max()) + 1
+    units, results, unit = int(unit.max()) + 1, results.select(kept), unit[kept]
+    numbers = {image: i for i, image in enumerate(dict.fromkeys(results.images))}
+    image = np.array([numbers[name] for name in results.images])
+    none, places = np.zeros(len(image), bool), np.zeros((len(image), 4))
+    areas, scores = subject_areas(results), results.confidence.mean(1)
+    truths = Truths(image, results.truth, results.visibility, areas, places, none)
+    detections = Detections(image, results.keypoints, scores, none)
+    return match_detections(truths, detections, sigmas, unit[np.unique(image, return_index=True)[1]], units)
+
+
+def match_detections(
+    truths: Truths, detections: Detections, sigmas: np.ndarray, unit: np.ndarray, units: int
+) -> Matches:
+    """Return detections matched with the subjects of their images at ten thresholds; image i is of `unit[i]`."""
     coco, cocoeval = evaluator()
-    numbers = {image: i for i, image in enumerate(dict.fromkeys(results.images), 1)}
     with redirect_stdout(io.StringIO()):  # it prints its progress
-        truth = coco.COCO()
-        truth.dataset = _dataset(results, numbers)
-        truth.createIndex()
-        judge = cocoeval.COCOeval(truth, truth.loadRes(_detections(results, numbers)), "keypoints")
+        judge = cocoeval.COCOeval(
+            _indexed(coco, len(unit), _truth_entries(truths)),
+            _indexed(coco, len(unit), _detection_entries(detections)),
+            "keypoints",
+        )
         judge.params.kpt_oks_sigmas = sigmas
         judge.params.areaRng, judge.params.areaRngLbl = [[0, 1e10]], ["all"]
-        judge.params.maxDets = [max(20, *np.unique(results.images, return_counts=True)[1].tolist())]
+        judge.params.maxDets = [max(20, *np.bincount(detections.image, minlength=1).tolist())]
         judge.evaluate()
-    unit_of = {numbers[image]: int(u) for image, u in zip(results.images, unit, strict=True)}
     images = [entry for entry in judge.evalImgs if entry is not None]
-    owner = [unit_of[entry["image_id"]] for entry in images for _ in entry["dtScores"]]
     positives = np.zeros(units)
     for entry in images:
-        positives[unit_of[entry["image_id"]]] += np.sum(np.asarray(entry["gtIgnore"]) == 0)
+        positives[unit[entry["image_id"] - 1]] += np.sum(np.asarray(entry["gtIgnore"]) == 0)
+    empty = np.zeros((len(_THRESHOLDS), 0))
+    hits = np.concatenate([empty, *(entry["dtMatches"] for entry in images)], axis=1) > 0
+    ignored = np.concatenate([empty, *(entry["dtIgnore"] for entry in images)], axis=1) > 0
+    order = np.array([number - 1 for entry in images for number in entry["dtIds"]], int)
     return Matches(
-        np.array([score for entry in images for score in entry["dtScores"]]),
-        np.concatenate([entry["dtMatches"] for entry in images], axis=1) > 0,
-        ~np.concatenate([entry["dtIgnore"] for entry in images], axis=1).astype(bool),
-        np.array(owner, int),
+        detections.score[order],
+        hits,
+        ~(ignored | ~hits & detections.unknown[order]),
+        unit[detections.image[order]],
         positives,
     )
 
@@ -147,37 +182,38 @@ def _curve(hits: np.ndarray, counted: np.ndarray, weights: np.ndarray, positives
     return result
 
 
-def _dataset(results: Results, numbers: dict[str, int]) -> dict[str, Any]:
-    rows = zip(results.images, results.truth, results.visibility, subject_areas(results), strict=True)
-    return {
-        "images": [{"id": number, "file_name": image} for image, number in numbers.items()],
-        "categories": [{"id": 1, "name": "subject", "keypoints": list(results.skeleton.names)}],
-        "annotations": [
-            {
-                "id": i,
-                "image_id": numbers[image],
-                "category_id": 1,
-                "iscrowd": 0,
-                "num_keypoints": int((states > 0).sum()),
-                "keypoints": _triplets(points, states.clip(0)),
-                "area": float(area),
-                "bbox": [0, 0, 0, 0],  # used only for subjects without points
-            }
-            for i, (image, points, states, area) in enumerate(rows, 1)
-        ],
+def _indexed(coco: Any, images: int, annotations: list[dict[str, Any]]) -> Any:
+    """COCO's index of annotations, whose ids are counted from 1, as 0 stands for no match."""
+    index = coco.COCO()
+    index.dataset = {
+        "images": [{"id": i + 1} for i in range(images)],
+        "categories": [{"id": 1}],
+        "annotations": [{"id": i, "category_id": 1, **entry} for i, entry in enumerate(annotations, 1)],
     }
+    index.createIndex()
+    return index
 
 
-def _detections(results: Results, numbers: dict[str, int]) -> list[dict[str, Any]]:
-    ones = np.ones(len(results.skeleton), int)
+def _truth_entries(truths: Truths) -> list[dict[str, Any]]:
     return [
         {
-            "image_id": numbers[image],
-            "category_id": 1,
-            "keypoints": _triplets(results.keypoints[i], ones),
-            "score": float(results.confidence[i].mean()),
+            "image_id": int(image) + 1,
+            "iscrowd": int(crowd),
+            "num_keypoints": int((states > 0).sum()),
+            "keypoints": _triplets(points, states.clip(0)),
+            "area": float(area),
+            "bbox": [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()],
         }
-        for i, image in enumerate(results.images)
+        for image, points, states, area, box, crowd in zip(*truths, strict=True)
+    ]
+
+
+def _detection_entries(detections: Detections) -> list[dict[str, Any]]:
+    ones = np.ones(detections.keypoints.shape[1], int)
+    return [
+        # The area decides only in COCO's ranges of areas, of which the one here holds all.
+        {"image_id": int(image) + 1, "keypoints": _triplets(points, ones), "score": float(score), "area": 1.0}
+        for image, points, score, _ in zip(*detections, strict=True)
     ]
 
 

@@ -55,7 +55,7 @@ def matched_boxes(labels: Labels, found: Mapping[str, np.ndarray]) -> np.ndarray
         if not crowd and path in found and np.isfinite(own[row]).all():
             rows_of.setdefault(path, []).append(row)
     for path, rows in rows_of.items():
-        overlap = _overlap(own[rows], found[path]) * _holds(found[path], labels.keypoints[rows])
+        overlap = box_overlaps(own[rows], found[path]) * _holds(found[path], labels.keypoints[rows])
         while overlap.max(initial=0) > 0:
             i, j = np.unravel_index(overlap.argmax(), overlap.shape)
             result[rows[i]] = found[path][j]
@@ -63,10 +63,10 @@ def matched_boxes(labels: Labels, found: Mapping[str, np.ndarray]) -> np.ndarray
     return result
 
 
-def _overlap(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def box_overlaps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return the intersection over union (N, M) of boxes (N, 4) and (M, 4).
 
-    >>> _overlap(np.array([[0.0, 0, 2, 2]]), np.array([[0.0, 0, 2, 1], [3, 3, 4, 4]])).tolist()
+    >>> box_overlaps(np.array([[0.0, 0, 2, 2]]), np.array([[0.0, 0, 2, 1], [3, 3, 4, 4]])).tolist()
     [[0.5, 0.0]]
     """
     low = np.maximum(one[:, None, :2], other[None, :, :2])
