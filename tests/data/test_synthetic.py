@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from softpoint.data.synthetic import Figure, Scene, Shapes
-from softpoint.data.synthetic.figure import _OWNERS, _depths, _dress
+from softpoint.data.synthetic.doll import _OWNERS, Doll, dressed, pose, put
 from softpoint.data.synthetic.raster import Capsule, Polygon, covers, paint
 from softpoint.data.synthetic.shapes import TEMPLATES
 
@@ -163,31 +163,29 @@ def test_an_occluded_joint_shows_another_part_and_a_visible_one_its_own() -> Non
     """Redraw each figure in flat colors, one a layer, and read which one the joint shows."""
     seen = {1: 0, 2: 0}
     for seed in range(150):
-        scene, layers, order = replay(seed, (200, 200))
+        scene, doll = replay(seed, (200, 200))
         flat = np.zeros((200, 200, 3), np.uint8)
-        for depth, name in enumerate(order):
-            for piece in layers[name]:
+        for depth, name in enumerate(doll.order):
+            for piece in doll.layers[name]:
                 paint(flat, [piece.part], [(20 * (depth + 1),) * 3])
         for joint, point, flag in zip(Figure.skeleton.names, scene.keypoints, scene.visibility, strict=True):
             x, y = np.round(point).astype(int)
             patch = flat[y - 1 : y + 2, x - 1 : x + 2, 0]
             if np.ptp(patch):  # at an edge the rounded pixel may show either side
                 continue
-            front = order[int(patch[0, 0]) // 20 - 1]
+            front = doll.order[int(patch[0, 0]) // 20 - 1]
             assert (front in _OWNERS[joint]) == (flag == 2), (seed, joint)
             seen[int(flag)] += 1
     assert seen[1] > 20 and seen[2] > 1000
 
 
-def replay(seed: int, size: tuple[int, int]) -> tuple[Scene, dict, list[str]]:
-    """A plain scene and the layers it was drawn from, by drawing its random numbers again."""
-    figure = Figure(0)
-    scene = figure.draw(np.random.default_rng(seed), size)
+def replay(seed: int, size: tuple[int, int]) -> tuple[Scene, Doll]:
+    """A plain scene and the doll in it, by drawing its random numbers again."""
+    scene = Figure(0).draw(np.random.default_rng(seed), size)
     rng = np.random.default_rng(seed)
     rng.random(5)
-    joints, unit = figure._pose(rng, size)
-    layers = _dress(rng, joints, unit, 0)
-    return scene, layers, _depths(rng)
+    joints, (extent, *place) = pose(rng, 0)
+    return scene, dressed(rng, *put(joints, (0.5 + 0.3 * extent) * min(size), size, place), 0)
 
 
 def test_the_left_of_an_upright_figure_is_at_the_right_of_the_image() -> None:
@@ -204,7 +202,7 @@ def test_the_left_of_an_upright_figure_is_at_the_right_of_the_image() -> None:
 def test_the_sleeves_prefer_no_side_so_that_a_mirrored_image_is_a_true_one() -> None:
     warm = []
     for seed in range(200):
-        _, layers, _ = replay(seed, (64, 64))
+        layers = replay(seed, (64, 64))[1].layers
         warm.append(layers["left_arm"][0].colors[1][1] > layers["right_arm"][0].colors[1][1])
     assert 0.4 < np.mean(warm) < 0.6
 

@@ -213,9 +213,18 @@ def show_scenes(cfg: DictConfig) -> None:
 
     data = instantiate(cfg.datamodule, augment=None)
     data.setup("fit")
-    source = data.sources["train"]
-    records = [source.load(0, i) for i in range(min(cfg.images, len(source)))]
-    drawn = [draw_keypoints(r.image, r.keypoints, skeleton=source.skeleton, upscale=3) for r in records]
+    source, scenes = data.sources["train"], data.scenes.get("train")
+    drawn = []
+    for i in range(min(cfg.images, len(source))):
+        if scenes is None:
+            record = source.load(0, i)
+            drawn.append(draw_keypoints(record.image, record.keypoints, skeleton=source.skeleton, upscale=3))
+            continue
+        scene = scenes.load_scene(0, i)
+        image = scene.image
+        for points in scene.keypoints:
+            image = draw_keypoints(image, points, skeleton=source.skeleton, upscale=1)
+        drawn.append(image)
     path = Path(cfg.output) / "images.png"
     write_image(path, contact_sheet(drawn))
     print(f"painted scenes carry exact labels, so there is nothing to inspect; some are drawn in {path}")

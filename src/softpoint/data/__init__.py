@@ -15,7 +15,7 @@ _HOMES = {
     "LabeledData": "softpoint.data.labeled",
     "Loader": "softpoint.data.datamodule",
     "StreamedData": "softpoint.data.shards.streaming",
-    "SyntheticData": "softpoint.data.datamodule",
+    "SyntheticData": "softpoint.data.painted",
 }
 
 

@@ -19,7 +19,8 @@ from softpoint.data.crops import input_matrix
 from softpoint.data.dataset import EpochSampler, KeypointDataset, ResumableLoader, collate
 from softpoint.data.device_cache import DeviceCache
 from softpoint.data.geometry import transform
-from softpoint.data.sources import PaintedScenes, Painter, Source
+from softpoint.data.scenes import SceneSource
+from softpoint.data.sources import Source
 from softpoint.data.watched_loader import WatchedLoader
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.plane import Plane
@@ -134,6 +135,7 @@ class KeypointData(pl.LightningDataModule, ABC):
             self.size = check_size(size)
         self.loader, self.batch_size, self.seed, self.augment = loader, loader.images, seed, augment
         self.sources: dict[str, Source] = {}
+        self.scenes: dict[str, SceneSource] = {}  # whole images of several subjects, of each split, beside their crops
         self.device_caches: dict[str, DeviceCache] = {}
         self.epochs = 0  # completed before this run was resumed
         self._training: ResumableLoader | None = None
@@ -341,31 +343,3 @@ class KeypointData(pl.LightningDataModule, ABC):
             self._training = loader
             loader.load_state_dict(self._position)
         return loader
-
-
-class SyntheticData(KeypointData):
-    """Scenes painted as they are needed: `train` new ones each epoch, the same `val` and `test` ones always."""
-
-    def __init__(
-        self,
-        painter: Painter,
-        size: int | Sequence[int],
-        train: int,
-        val: int,
-        test: int,
-        loader: Loader,
-        seed: int,
-        augment: Augment | None = None,
-    ) -> None:
-        super().__init__(size, loader, seed, augment)
-        self.painter = painter
-        self.lengths = {"train": train, "val": val, "test": test}
-        if min(self.lengths.values()) < 1:
-            raise ValueError(f"data.train, data.val and data.test must be at least 1, got {self.lengths}")
-
-    def open(self) -> dict[str, Source]:
-        """Return scenes whose seeds differ between the splits."""
-        return {
-            split: PaintedScenes(self.painter, self.size, length, (self.seed, i), renewed=split == "train")
-            for i, (split, length) in enumerate(self.lengths.items())
-        }

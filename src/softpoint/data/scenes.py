@@ -8,6 +8,8 @@ import numpy as np
 
 from softpoint.labels.skeleton import Skeleton
 
+NO_BOXES = np.empty((0, 4))
+
 
 class Scene(NamedTuple):
     """An image and its N subjects, in pixels of the original image; N may be 0."""

@@ -1,207 +1,182 @@
-"""Scenes of a doll with two arms and two legs: left and right, bending joints, and limbs that occlude each other."""
+"""Scenes of dolls, one or several, that are occluded by themselves, by each other and by rods."""
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
+from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
+from softpoint.data.scenes import NO_BOXES, Scene
+from softpoint.data.sources import NO_PIXELS
 from softpoint.data.synthetic import canvas
-from softpoint.data.synthetic.raster import Capsule, Color, Point, covers, paint, shade
-from softpoint.labels.skeleton import Skeleton, infer_flip_pairs
+from softpoint.data.synthetic.doll import SKELETON, Doll, dressed, pose, put
+from softpoint.data.synthetic.raster import Capsule, Part, covers, mask
 
-_SIDES = ("left", "right")
-_NAMES = (
-    *("head", "neck", "torso"),
-    *(f"{side}_{joint}" for joint in ("shoulder", "elbow", "hand", "hip", "foot") for side in _SIDES),
-)
-_LIMBS = (("neck", "shoulder"), ("shoulder", "elbow"), ("elbow", "hand"), ("torso", "hip"), ("hip", "foot"))
+# Most subjects of an image.
+MAX_SUBJECTS = 100
 
-SKELETON = Skeleton(
-    names=_NAMES,
-    flip_pairs=infer_flip_pairs(_NAMES),
-    edges=(
-        ("head", "neck"),
-        ("neck", "torso"),
-        *((a if a in _NAMES else f"{side}_{a}", f"{side}_{b}") for side in _SIDES for a, b in _LIMBS),
-    ),
-)
-
-# The layers that meet at a joint, which is visible where any of them is.
-_OWNERS = {"head": {"head"}, "neck": {"neck", "torso", "head"}, "torso": {"torso"}} | {
-    f"{side}_{joint}": {f"{side}_{limb}", *others}
-    for side in _SIDES
-    for joint, limb, others in (
-        ("shoulder", "arm", ["torso"]),
-        ("elbow", "arm", []),
-        ("hand", "arm", []),
-        ("hip", "leg", ["torso"]),
-        ("foot", "leg", []),
-    )
-}
-
-
-class Piece(NamedTuple):
-    """One capsule of the doll, with its colors at the rim and in the center."""
-
-    part: Capsule
-    colors: tuple[Color, Color]
+# Of several dolls: a place is found where boxes overlap less than this, as a fraction of the smaller one, and none
+# is covered so far that less of it is seen, within so many tries.
+_OVERLAP, LEAST_SEEN, _TRIES = 0.5, 0.3, 20
 
 
 class Figure:
-    """Scenes with one doll that faces the viewer, so that its left hand is at the image's right.
+    """Scenes with one doll that faces the viewer, so that its left hand is at the image's right, or with several.
 
     The two sleeves differ, to connect a hand with its shoulder, but either may be on either side, so that a mirrored
     image with the flip pairs swapped is again a valid one.
-    Raises ValueError for a difficulty outside [0, 1], or a size below 32 px.
+
+    Args:
+        difficulty: 0 for a plain background, 1 for heavy clutter.
+        subjects: least and most dolls of an image; None for one.
+        scale: of several, smallest and largest longer side of a doll, as fractions of the image's shorter one.
+
+    Raises ValueError for a difficulty outside [0, 1], subjects or a scale that are no range or leave dolls no room,
+    and a size below 32 px.
 
     >>> scene = Figure(difficulty=0.2).draw(np.random.default_rng(0), (48, 64))
     >>> scene.image.shape, scene.keypoints.shape, len(Figure().skeleton.flip_pairs)
     ((48, 64, 3), (13, 2), 5)
+    >>> Figure(0.2, subjects=(2, 2)).draw_scene(np.random.default_rng(0), (256, 256)).keypoints.shape
+    (2, 13, 2)
     """
 
     skeleton = SKELETON
 
-    def __init__(self, difficulty: float = 0.5) -> None:
+    def __init__(
+        self, difficulty: float = 0.5, subjects: Sequence[int] | None = None, scale: Sequence[float] = (0.2, 0.45)
+    ) -> None:
         self.difficulty = canvas.check_difficulty(difficulty)
+        self.scale = _check_scale(scale)
+        self.subjects = None if subjects is None else _check_subjects(subjects, self.scale)
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> canvas.Scene:
-        """Return one scene of size (height, width) in px, a function of the state of `rng`."""
-        image = canvas.background(rng, size, self.difficulty)
-        canvas.distract(rng, image, self.difficulty)
-        joints, unit = self._pose(rng, size)
-        layers = _dress(rng, joints, unit, self.difficulty)
-        order = _depths(rng)
-        for name in order:
-            for piece in layers[name]:
-                shade(image, piece.part, *piece.colors, rim=0.7 * piece.part.radius)
-            _decorate(image, name, joints, unit)
+        """Return one scene with one doll, of size (height, width) in px, a function of the state of `rng`."""
+        image = self._background(rng, size)
+        joints, (extent, *place) = pose(rng, self.difficulty)
+        doll = dressed(rng, *put(joints, (0.5 + 0.3 * extent) * min(size), size, place), self.difficulty)
+        doll.paint(image)
         rods = canvas.occluders(rng, size, self.difficulty)
         canvas.cover(rng, image, rods)
-        keypoints = np.array([joints[name] for name in _NAMES])
-        visibility = _visibility(keypoints, order, layers, rods)
-        return canvas.Scene(canvas.photograph(rng, image, self.difficulty), keypoints, visibility)
+        visibility = doll.visibility(rods)
+        return canvas.Scene(canvas.photograph(rng, image, self.difficulty), doll.keypoints, visibility)
 
-    def _pose(self, rng: np.random.Generator, size: tuple[int, int]) -> tuple[dict[str, Point], float]:
-        """Return the position of each joint in px, and the px of one unit, which is about the doll's height."""
-        joints = _bend(rng, freedom=0.6 + 0.4 * self.difficulty)
-        turn, extent, *place = rng.random(4).tolist()
-        angle = (2 * turn - 1) * (0.25 + 0.75 * self.difficulty)
-        c, s = math.cos(angle), math.sin(angle)
-        points = np.array(list(joints.values())) @ np.array([[c, s], [-s, c]])
-        low, high = points.min(0) - _GIRTH, points.max(0) + _GIRTH
-        unit = (0.5 + 0.3 * extent) * min(size) / float((high - low).max())
-        spare = np.array(size[::-1]) - unit * (high - low)
-        points = (points - low) * unit + spare * place - 0.5
-        return dict(zip(joints, points.tolist(), strict=True)), unit
+    def draw_scene(self, rng: np.random.Generator, size: tuple[int, int], painted: bool = True) -> Scene:
+        """Return one scene with several dolls, of size (height, width) in px, a function of the state of `rng`.
 
+        Every doll lies wholly in the image, and its box is that of all of it, seen or not. At least 30 % of its pixels
+        are seen: one that is covered further is placed again, and left out where no place is found. Its points are
+        occluded where itself, another doll or a rod is in front of them. Without `painted`, the image is empty.
+        """
+        assert self.subjects is not None
+        rods = canvas.occluders(rng, size, self.difficulty)
+        dolls = self._dolls(rng, size, rods)
+        visibility = [_behind(doll, dolls[depth:], rods) for depth, doll in enumerate(dolls, 1)]
+        order = rng.permutation(len(dolls))  # so that the order of the subjects says nothing of their depth
+        return Scene(
+            self._paint(rng, size, dolls, rods) if painted else NO_PIXELS,
+            size,
+            np.array([doll.keypoints for doll in dolls]).reshape(-1, len(SKELETON), 2)[order],
+            np.array(visibility, np.int64).reshape(-1, len(SKELETON))[order],
+            np.array([doll.box for doll in dolls]).reshape(-1, 4)[order],
+            NO_BOXES,
+            "synthetic",
+        )
 
-# Radii in units of the doll's height; no part extends further than the girth from a joint.
-_GIRTH = 0.12
-_HEAD, _NECK, _ARM, _HAND, _LEG, _FOOT = 0.115, 0.045, 0.047, 0.05, 0.06, 0.062
+    def _paint(
+        self, rng: np.random.Generator, size: tuple[int, int], dolls: Sequence[Doll], rods: list[Capsule]
+    ) -> np.ndarray:
+        """Return an image of dolls from back to front, behind rods."""
+        image = self._background(rng, size)
+        for doll in dolls:
+            doll.paint(image)
+        canvas.cover(rng, image, rods)
+        return canvas.photograph(rng, image, self.difficulty)
 
+    def _background(self, rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+        image = canvas.background(rng, size, self.difficulty)
+        canvas.distract(rng, image, self.difficulty)
+        return image
 
-def _bend(rng: np.random.Generator, freedom: float) -> dict[str, Point]:
-    """Return the joints of an upright doll in units of its height, x to the image's right and y down."""
-    raised, bent, spread = ((2 * rng.random((3, 2)) - 1) * freedom).tolist()
-    arm, leg = (1 + 0.12 * freedom * (2 * rng.random(2) - 1)).tolist()
-    joints: dict[str, Point] = {"head": (0.0, -0.36), "neck": (0.0, -0.225), "torso": (0.0, -0.07)}
-    for i, (side, sign) in enumerate(zip(_SIDES, (1, -1), strict=True)):
-        shoulder, hip = (0.12 * sign, -0.155), (0.06 * sign, 0.11)
-        upper = 0.8 + 1.6 * raised[i]
-        elbow = _reach(shoulder, sign, upper, 0.19 * arm)
-        joints[f"{side}_shoulder"], joints[f"{side}_elbow"] = shoulder, elbow
-        joints[f"{side}_hand"] = _reach(elbow, sign, upper - 0.7 + 2.2 * bent[i], 0.18 * arm)
-        joints[f"{side}_hip"] = hip
-        joints[f"{side}_foot"] = _reach(hip, sign, 0.22 + 0.3 * spread[i], 0.34 * leg)
-    return joints
+    def _dolls(self, rng: np.random.Generator, size: tuple[int, int], rods: Sequence[Part]) -> list[Doll]:
+        """Return the dolls of a scene from back to front, each of which is seen."""
+        assert self.subjects is not None
+        dolls: list[Doll] = []
+        for _ in range(int(rng.integers(self.subjects[0], self.subjects[1] + 1))):
+            dolls.insert(int(rng.integers(len(dolls) + 1)), self._beside(rng, size, dolls))
+        for _ in range(_TRIES):
+            hidden = np.flatnonzero(seen_fractions(dolls, rods, size) < LEAST_SEEN).tolist()
+            if not hidden:
+                return dolls
+            for i in hidden:
+                dolls[i] = self._beside(rng, size, [*dolls[:i], *dolls[i + 1 :]])
+        return [doll for doll, seen in zip(dolls, seen_fractions(dolls, rods, size), strict=True) if seen >= LEAST_SEEN]
 
-
-def _reach(start: Point, sign: int, angle: float, length: float) -> Point:
-    """Return the end of a limb that starts at an angle in radians from straight down, outwards."""
-    return start[0] + sign * length * math.sin(angle), start[1] + length * math.cos(angle)
-
-
-def _depths(rng: np.random.Generator) -> list[str]:
-    """Return the layers from back to front: each arm in front of or behind the body, limbs in random order."""
-    arms = [f"{_SIDES[i]}_arm" for i in rng.permutation(2).tolist()]
-    legs = [f"{_SIDES[i]}_leg" for i in rng.permutation(2).tolist()]
-    behind = (rng.random(2) < 0.4).tolist()
-    back = [arm for arm, hidden in zip(arms, behind, strict=True) if hidden]
-    return [*back, *legs, "neck", "torso", "head", *(arm for arm in arms if arm not in back)]
-
-
-def _dress(
-    rng: np.random.Generator, joints: dict[str, Point], unit: float, difficulty: float
-) -> dict[str, list[Piece]]:
-    """Return the pieces of each layer, from back to front, in px."""
-    vary = ((2 * rng.random(5) - 1) * 0.05 * (0.3 + difficulty)).tolist()
-    skin, shirt = _tones(0.07 + vary[0] / 2, 0.42, 1.0), _tones(0.47 + vary[1], 0.85, 0.85)
-    trousers, shoes = _tones(0.68 + vary[2], 0.6, 0.65), _tones(0.05, 0.6, 0.45)
-    sleeves = [_tones(0.13 + vary[3], 0.85, 1.0), _tones(0.9 + vary[4], 0.75, 0.95)]
-    first = int(rng.integers(2))
-
-    def piece(start: str, end: str, radius: float, end_radius: float, colors: tuple[Color, Color]) -> Piece:
-        return Piece(Capsule(joints[start], joints[end], radius * unit, end_radius * unit), colors)
-
-    (x, y), (neck_x, neck_y) = joints["torso"], joints["neck"]
-    chest, pelvis = (x + 0.25 * (neck_x - x), y + 0.25 * (neck_y - y)), (2 * x - neck_x, 2 * y - neck_y)
-    layers = {
-        "neck": [piece("neck", "neck", _NECK * 1.3, _NECK, skin)],
-        "torso": [Piece(Capsule(chest, pelvis, 0.125 * unit, 0.1 * unit), shirt)],
-        "head": [piece("head", "head", _HEAD, _HEAD, skin)],
-    }
-    for i, side in enumerate(_SIDES):
-        sleeve = sleeves[(first + i) % 2]
-        layers[f"{side}_arm"] = [
-            piece(f"{side}_shoulder", f"{side}_elbow", _ARM * 1.15, _ARM, sleeve),
-            piece(f"{side}_elbow", f"{side}_hand", _ARM, _ARM * 0.8, sleeve),
-            piece(f"{side}_hand", f"{side}_hand", _HAND, _HAND, skin),
-        ]
-        layers[f"{side}_leg"] = [
-            piece(f"{side}_hip", f"{side}_foot", _LEG * 1.15, _LEG * 0.8, trousers),
-            piece(f"{side}_foot", f"{side}_foot", _FOOT, _FOOT, shoes),
-        ]
-    return layers
+    def _beside(self, rng: np.random.Generator, size: tuple[int, int], others: Sequence[Doll]) -> Doll:
+        """Return a doll where it overlaps others little: at the first place that will do, or the best of some."""
+        joints, (extent, *first) = pose(rng, self.difficulty)
+        side = (self.scale[0] + (self.scale[1] - self.scale[0]) * extent) * min(size)
+        boxes = np.array([doll.box for doll in others]).reshape(-1, 4)
+        chosen, least = put(joints, side, size, first), np.inf
+        for place in [first, *rng.random((_TRIES - 1, 2)).tolist()]:
+            placed = put(joints, side, size, place)
+            overlap = _overlap(np.array([*placed[0].values()]), boxes)
+            if overlap < least:
+                chosen, least = placed, overlap
+            if overlap < _OVERLAP:
+                break
+        return dressed(rng, *chosen, self.difficulty)
 
 
-def _tones(hue: float, saturation: float, value: float) -> tuple[Color, Color]:
-    """Return the colors at the rim and in the center of a round limb."""
-    return canvas.hsv(hue, saturation * 1.1, value * 0.55), canvas.hsv(hue, saturation, value)
+def seen_fractions(dolls: Sequence[Doll], rods: Sequence[Part], size: tuple[int, int]) -> np.ndarray:
+    """Return which fraction (N,) of each doll's pixels is seen, of dolls from back to front behind rods."""
+    covered, fractions = mask(rods, size), []
+    for doll in reversed(dolls):
+        own = mask(doll.parts, size)
+        fractions.append(1 - float((own & covered).sum()) / max(int(own.sum()), 1))
+        covered |= own
+    return np.array(fractions[::-1])
 
 
-def _decorate(image: np.ndarray, layer: str, joints: dict[str, Point], unit: float) -> None:
-    """Paint a face on the head, which shows front and up, and a button on the chest."""
-    if layer == "torso":
-        paint(image, [_dot(joints["torso"], 0.022 * unit)], [(250, 250, 240)])
-    if layer != "head":
-        return
-    (x, y), (neck_x, neck_y) = joints["head"], joints["neck"]
-    up = np.array([x - neck_x, y - neck_y]) / 0.135
-    across = np.array([-up[1], up[0]])
-    eyes = ((x, y) + 0.03 * up + np.outer((-0.042, 0.042), across)).tolist()
-    face = [*(_dot(eye, 0.017 * unit) for eye in eyes), _dot((x, y), 0.012 * unit)]
-    paint(image, face, [(30, 25, 40), (30, 25, 40), (215, 120, 100)])
-    mouth = (x, y) - 0.05 * up + np.outer((-0.04, 0, 0.04), across) + np.outer((0.017, -0.003, 0.017), up)
-    points = (mouth * 64).round().astype(np.int32)
-    cv2.polylines(image, [points], False, (170, 50, 60), max(1, round(0.012 * unit)), cv2.LINE_AA, 6)
+def _behind(doll: Doll, front: Sequence[Doll], rods: Sequence[Part]) -> np.ndarray:
+    """Return the visibility (K,) of a doll's keypoints behind other dolls and rods."""
+    visibility, box = doll.visibility([]), doll.box
+    near = [other for other in front if (other.box[:2] < box[2:]).all() and (other.box[2:] > box[:2]).all()]
+    for part in [*rods, *(part for other in near for part in other.parts)]:
+        visibility[covers(part, doll.keypoints)] = 1
+    return visibility
 
 
-def _dot(center: Point, radius: float) -> Capsule:
-    return Capsule(center, center, radius, radius)
+def _overlap(points: np.ndarray, boxes: np.ndarray) -> float:
+    """Return the largest part of the smaller box that the box about points (K, 2) shares with one of the boxes."""
+    low, high = points.min(0), points.max(0)
+    shared = (np.minimum(high, boxes[:, 2:]) - np.maximum(low, boxes[:, :2])).clip(0).prod(1)
+    smaller = np.minimum((high - low).prod(), (boxes[:, 2:] - boxes[:, :2]).prod(1))
+    return float((shared / smaller).max(initial=0))
 
 
-def _visibility(
-    keypoints: np.ndarray, order: list[str], layers: dict[str, list[Piece]], rods: list[Capsule]
-) -> np.ndarray:
-    """Return the visibility (K,): 2 where the frontmost layer at a joint is one that meets there, else 1."""
-    front = np.full(len(keypoints), -1)
-    for depth, layer in enumerate(order):
-        for piece in layers[layer]:
-            front[covers(piece.part, keypoints)] = depth
-    for rod in rods:
-        front[covers(rod, keypoints)] = -1
-    seen = [d >= 0 and order[d] in _OWNERS[name] for name, d in zip(_NAMES, front.tolist(), strict=True)]
-    return np.where(seen, 2, 1).astype(np.int64)
+def _check_scale(scale: Sequence[float]) -> tuple[float, float]:
+    low, high = scale if isinstance(scale, Sequence) and len(scale) == 2 else (0, 0)
+    if not 0 < low <= high <= 0.8:
+        raise ValueError(
+            f"scene.scale={scale}: give the smallest and largest side of a doll as fractions of the image's shorter"
+            " side, at most 0.8, such as [0.2,0.45]"
+        )
+    return float(low), float(high)
+
+
+def _check_subjects(subjects: Sequence[int], scale: tuple[float, float]) -> tuple[int, int]:
+    example = "give the least and most subjects of an image, such as scene.subjects=[0,8]"
+    shown = list(subjects) if isinstance(subjects, Sequence) and not isinstance(subjects, str) else subjects
+    if not isinstance(shown, list) or len(shown) != 2 or not all(type(number) is int for number in shown):
+        raise ValueError(f"scene.subjects={shown}: {example}")
+    low, high = shown
+    if not 0 <= low <= high or not 1 <= high <= MAX_SUBJECTS:
+        raise ValueError(f"scene.subjects={shown}: {example}; both from 0 to {MAX_SUBJECTS}, and the most at least 1")
+    area = (scale[0] ** 2 + scale[0] * scale[1] + scale[1] ** 2) / 3  # the mean of the square on average
+    if high * area > 2:
+        raise ValueError(
+            f"scene.subjects={shown}: dolls of scene.scale={list(scale)} have room for {int(2 / area)}; set fewer, or"
+            f" a smaller scale: at {high}, a mean side of {(2 / high) ** 0.5:.2g}"
+        )
+    return low, high

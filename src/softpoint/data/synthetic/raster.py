@@ -109,6 +109,16 @@ def covers(part: Part, points: np.ndarray) -> np.ndarray:
     return inside
 
 
+def mask(parts: Sequence[Part], size: tuple[int, int]) -> np.ndarray:
+    """Return the pixels, bool (H, W), whose center is inside one of the parts."""
+    inside = np.zeros(size, bool)
+    for part in parts:
+        patch, x, y = _patch(inside, [part])
+        if patch.size:
+            patch |= part.distance(x, y) > 0
+    return inside
+
+
 def paint(image: np.ndarray, parts: Sequence[Part], colors: Sequence[Color]) -> None:
     """Paint parts that may touch but not overlap into an image (H, W, 3), together so that there is no seam."""
     patch, x, y = _patch(image, parts)

@@ -56,7 +56,7 @@ SKELETON = Skeleton(
 class Shapes:
     """Scenes with one triangle, one kite and one bracket, and their ten corners.
 
-    Raises ValueError for a difficulty outside [0, 1], or a size below 32 px.
+    Raises ValueError for a difficulty outside [0, 1], for several `subjects`, or a size below 32 px.
 
     >>> scene = Shapes(difficulty=0.2).draw(np.random.default_rng(0), (48, 64))
     >>> scene.image.shape, scene.keypoints.shape, len(Shapes().skeleton)
@@ -65,7 +65,9 @@ class Shapes:
 
     skeleton = SKELETON
 
-    def __init__(self, difficulty: float = 0.5) -> None:
+    def __init__(self, difficulty: float = 0.5, subjects: None = None) -> None:
+        if subjects is not None:
+            raise ValueError(f"scene.subjects={subjects}: scene=shapes is one subject; scene=figure paints several")
         self.difficulty = canvas.check_difficulty(difficulty)
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> canvas.Scene:
