@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, Self, TypedDict
 
-from jaxtyping import Float, Float32, Integer, UInt8
+from jaxtyping import Bool, Float, Float32, Integer, UInt8
 from torch import Tensor
 
 if TYPE_CHECKING:  # `softpoint.layers` needs torch alone
@@ -31,6 +31,7 @@ class Sample(TypedDict):
     warp: NotRequired[Float[Tensor, "3 3"]]  # input pixels -> pixels of the canvas on the device
     color: NotRequired[Float[Tensor, " C"]]  # the color augmentation drawn for this sample, as numbers
     unlabeled: NotRequired[dict[str, Tensor]]  # images without labels in two views, see `WithUnlabeled`
+    scene: NotRequired[dict[str, Tensor]]  # a whole image and its subjects, see `WithScenes`
 
 
 class UnlabeledViews(TypedDict):
@@ -55,6 +56,7 @@ class Batch(TypedDict):
     group: list[str]
     record: NotRequired[list[Any]]  # of the test split: labels in original pixels (`data.sources.Record`)
     unlabeled: NotRequired[UnlabeledViews]
+    scene: NotRequired[SceneBatch]
 
 
 class Prediction(TypedDict):
@@ -71,6 +73,23 @@ class Prediction(TypedDict):
     mean: NotRequired[Float[Tensor, "B K 2"]]  # SimCC and regression: expected position in cells
     log_scale: NotRequired[Float[Tensor, "B K"]]  # regression: log of the errors' scale in cells
     attention: NotRequired[dict[str, list[Tensor]]]  # masks and router weights of each place, on request
+
+
+class CenterMaps(NamedTuple):
+    """The maps of a finder for B images, in cells of its stride."""
+
+    logits: Float[Tensor, "B 1 h w"]  # their exponential is the expected number of subjects with their center in a cell
+    boxes: Float[Tensor, "B 4 h w"]  # from the cell to the box's center, as fractions of its sides; log of these
+
+
+class SceneBatch(TypedDict):
+    """B whole images with up to N subjects and M regions of which nothing is known; NaN fills up."""
+
+    image: UInt8[Tensor, "B C H W"]
+    anchors: Float[Tensor, "B N 2"]  # (x, y) in pixels of the image
+    boxes: Float[Tensor, "B N 4"]  # left, top, right, bottom
+    ignored: Float[Tensor, "B M 4"]  # boxes in which no place teaches that there is no subject
+    complete: Bool[Tensor, " B"]  # False where only places within boxes teach that
 
 
 class FoundSubjects(NamedTuple):

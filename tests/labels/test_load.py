@@ -157,7 +157,9 @@ def test_crops_are_those_of_a_detector_where_it_found_the_subject(
     found = load_labels(LabelSource(labels, mode="instance", boxes=str(file))).boxes
     assert found is not None and found.tolist() == [[0, 0, 8.2, 8.2], [5.5, 5.5, 8.5, 8.5], own[2].tolist()]
     assert "1 of 3 subjects have no box in" in caplog.text and "1 of its 3 boxes are of no subject" in caplog.text
-    with pytest.raises(ValueError, match=r"boxes.csv is for crops of single subjects; set data.mode=instance too"):
+    with pytest.raises(
+        ValueError, match=r"boxes.csv is for crops of single subjects; set data.mode=instance or multi too"
+    ):
         LabelSource(labels, boxes=str(file))
 
 

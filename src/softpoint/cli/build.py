@@ -62,7 +62,9 @@ def build(
     if not data.batches("val"):
         leave_out_validation(trainer)
     settled = decisions.settled(data)
-    make_module.keywords["net"] = partial(make_module.keywords["net"], **settled["model"])
+    decided = instantiate(OmegaConf.merge(decisions.config, settled).model) if "finder" in settled["model"] else None
+    finder = {} if decided is None else {"finder": decided.keywords["finder"]}
+    make_module.keywords["net"] = partial(make_module.keywords["net"], **settled["model"] | finder)
     module = make_module(skeleton=data.skeleton, learn_visibility=data.has_hidden_points)
     module.decisions = decisions
     if "visibility" in cfg.head:

@@ -92,7 +92,10 @@ class Decisions:
     def settled(self, data: Any) -> dict[str, Any]:
         """Values of settings that were decided, and of those that the images decide, for a checkpoint."""
         chosen = {key: getattr(data, key) for key in _OF_DATA if self.config.data.get(key) == AUTO}
-        settled: dict[str, Any] = {"model": _input_of(self.config.model, data), "data": data.read_settings | chosen}
+        model = _input_of(self.config.model, data)
+        if data.scenes and "finder" in self.config.model:
+            model["finder"] = _finder(self.config.finder.share)
+        settled: dict[str, Any] = {"model": model, "data": data.read_settings | chosen}
         if self.config.get("augment") and self.config.augment.get("flip") == AUTO:
             settled["augment"] = {"flip": data.augment.flip}
         return settled
@@ -103,6 +106,12 @@ class Decisions:
 
     def _note(self, line: str) -> None:
         self.notes += [line] if line else []
+
+
+def _finder(share: bool) -> dict[str, Any]:
+    """Return the config of the finder of a network, in whose place its config has None."""
+    parts = {"decoder": "${decoder}", "backbone": None if share else "${backbone}"}
+    return {"_target_": "softpoint.models.Finder", "_partial_": True, **parts}
 
 
 def _input_of(model: DictConfig, data: Any) -> dict[str, Any]:

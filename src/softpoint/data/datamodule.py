@@ -19,7 +19,7 @@ from softpoint.data.crops import input_matrix
 from softpoint.data.dataset import EpochSampler, KeypointDataset, ResumableLoader, collate
 from softpoint.data.device_cache import DeviceCache
 from softpoint.data.geometry import transform
-from softpoint.data.scenes import SceneSource
+from softpoint.data.scenes import BOX, SceneSamples, SceneSource, WithScenes
 from softpoint.data.sources import Source
 from softpoint.data.watched_loader import WatchedLoader
 from softpoint.labels.partition import evenly_spaced
@@ -31,6 +31,8 @@ from softpoint.machine import cores
 # What is not decided yet, and its value where nothing decides it: pixels of the input, and images of a step.
 AUTO = "auto"
 PIXELS, BATCH_SIZE = 110_592, 8
+
+_SCENES = 1  # number of the random stream of whole images, beside that of the crops of a split
 
 _PREFETCHED = 4  # batches of each loading process
 
@@ -108,6 +110,12 @@ class KeypointData(pl.LightningDataModule, ABC):
     # Padding and source of the boxes of crops, for a checkpoint; None where samples show whole images.
     crops: dict[str, Any] | None = None
 
+    # Whole images of each split in which a finder learns to find subjects, height and width of its input, and what
+    # marks a subject (`data.scenes.SceneSamples`); empty and None where the network finds none.
+    scenes: dict[str, SceneSource]
+    finding_size: tuple[int, int] | None = None
+    anchor: str = BOX
+
     # Images that do not train, but that a model from which the training starts has learned.
     earlier_images: Sequence[str] = ()
 
@@ -135,7 +143,7 @@ class KeypointData(pl.LightningDataModule, ABC):
             self.size = check_size(size)
         self.loader, self.batch_size, self.seed, self.augment = loader, loader.images, seed, augment
         self.sources: dict[str, Source] = {}
-        self.scenes: dict[str, SceneSource] = {}  # whole images of several subjects, of each split, beside their crops
+        self.scenes = {}
         self.device_caches: dict[str, DeviceCache] = {}
         self.epochs = 0  # completed before this run was resumed
         self._training: ResumableLoader | None = None
@@ -249,7 +257,19 @@ class KeypointData(pl.LightningDataModule, ABC):
         augment = self.augment if split == "train" and not unrounded else None
         unrounded, seed = unrounded or split == "test", (self.seed, SPLITS.index(split))
         canvases = self.device_caches[split].matrices if self.device_caches and not unrounded else None
-        return KeypointDataset(self.sources[split], self.size, seed, augment, self.padding, canvases, unrounded)
+        samples = KeypointDataset(self.sources[split], self.size, seed, augment, self.padding, canvases, unrounded)
+        return (
+            WithScenes(samples, self.scene_samples(split))
+            if self.scenes and split == "train" and not unrounded
+            else samples
+        )
+
+    def scene_samples(self, split: str, augmented: bool = True) -> SceneSamples:
+        """Return the whole images of a split, with the subjects to find; those of train are augmented."""
+        assert self.finding_size is not None
+        augment = self.augment if split == "train" and augmented else None
+        seed = (self.seed, SPLITS.index(split), _SCENES)
+        return SceneSamples(self.scenes[split], self.finding_size, self.anchor, seed, augment)
 
     def render(self, batch: dict[str, Any], split: str) -> dict[str, Any]:
         """Return the batch with its images, which a device cache makes on the batch's device."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, Sampler, default_collate, get_worker_info
 
 from softpoint.data.augment import Augment
@@ -121,11 +122,24 @@ def collate(samples: Sequence[Sample]) -> dict[str, Any]:
 
     Records stay a list, as do errors of images, which a `WatchedLoader` takes out.
     """
-    lists = {key: [sample[key] for sample in samples if key in sample] for key in ("record", "error")}
+    lists = {key: [sample[key] for sample in samples if key in sample] for key in ("record", "error", "scene")}
     batch: dict[str, Any] = default_collate([{k: v for k, v in sample.items() if k not in lists} for sample in samples])
+    scenes: Any = lists.pop("scene")
     batch |= {key: values for key, values in lists.items() if values}
+    if scenes:
+        batch["scene"] = collate_scenes(scenes)
     if "image" in batch:
         batch["image"] = batch["image"].permute(0, 3, 1, 2)
+    return batch
+
+
+def collate_scenes(samples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+    """Return a batch of whole images with their subjects, see `SceneBatch`; NaN fills up subjects and regions."""
+    batch = {name: torch.stack([sample[name] for sample in samples]) for name in ("image", "complete")}
+    batch["image"] = batch["image"].permute(0, 3, 1, 2)
+    for name in ("anchors", "boxes", "ignored"):
+        rows = [sample[name] for sample in samples]
+        batch[name] = pad_sequence(rows, batch_first=True, padding_value=float("nan"))
     return batch
 
 

@@ -17,6 +17,7 @@ from softpoint.data.crops import fitting_size
 from softpoint.data.datamodule import AUTO, PIXELS, KeypointData, Loader, is_size_open
 from softpoint.data.dataset import KeypointDataset
 from softpoint.data.device_cache import DeviceCache
+from softpoint.data.scenes import BOX, LabeledScenes, finding_size
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.data.stored_splits import pack_splits, unpack_splits
 from softpoint.data.unlabeled import UnlabeledImages, WithUnlabeled
@@ -33,7 +34,7 @@ from softpoint.labels.load import LabelSource, LoadedLabels, load_labels
 from softpoint.labels.schema import UNLABELED, Labels
 from softpoint.labels.split import Split, images_of, split_labels, write_splits
 from softpoint.paths import write_text
-from softpoint.suggest import check_choice
+from softpoint.suggest import check_choice, did_you_mean
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,9 @@ class LabeledData(KeypointData):
         cache: "none", or "ram" or "disk" to decode each image once; several processes share one on disk.
         device_cache: keep all images on the training device and augment them there, see `DeviceCache`.
         unlabeled_images: images without labels that come with the training samples.
+        anchor, finding_pixels, complete: of `LabelSource.mode` "multi": what marks a subject, "box" for the center of
+            its box or the name of a keypoint; pixels of the input in which subjects are found, None for as many as
+            their size asks for; and whether all subjects of an image are labeled, where nothing else is to be found.
     """
 
     labels: Labels
@@ -77,8 +81,12 @@ class LabeledData(KeypointData):
         device_cache: bool = False,
         augment: Augment | None = None,
         unlabeled_images: UnlabeledImages | None = None,
+        anchor: str = BOX,
+        finding_pixels: int | None = None,
+        complete: bool = True,
     ) -> None:
         super().__init__(size, loader, seed, augment)
+        self.anchor, self.finding_pixels, self.complete = anchor, finding_pixels, complete
         check_choice("data.cache", cache, ("none", "ram", "disk"))
         check_choice("data.statistics", statistics, ("auto", "backbone", "train"))
         if type(epoch_steps) is not int or epoch_steps < 1:
@@ -102,7 +110,7 @@ class LabeledData(KeypointData):
         self.unlabeled: Source | None = None
         self.unlabeled_scans: Sequence[Scan] = ()
         self._reported = False
-        if source.mode == "instance":
+        if source.mode != "image":
             # A detector's file has those of this set alone.
             self.crops = {"padding": source.padding, "boxes": source.boxes if source.boxes in BOX_SOURCES else None}
 
@@ -147,8 +155,18 @@ class LabeledData(KeypointData):
             self.splits[split] = np.arange(start, start + len(own))
             part = loaded.select(slice(start, start + len(own)))
             skip = self.source.on_error == "skip"
+            if self.source.mode == "multi" and part.boxes is not None:
+                scene = part.labels, part.sizes, reader, part.boxes, self.complete, skip
+                self.scenes[split], part = LabeledScenes(*scene), part.with_box
             sources[split] = LabeledImages(part.labels, part.sizes, reader, part.boxes, skip)
+        if self.scenes:
+            self._check_anchor()
+            self.finding_size = finding_size(loaded.sizes, loaded.crops, self.finding_pixels)
         return sources
+
+    def _check_anchor(self) -> None:
+        if self.anchor != BOX and self.anchor not in (names := self.labels.skeleton.names):
+            raise ValueError(f"data.anchor={self.anchor}: {did_you_mean(self.anchor, [BOX, *names])}")
 
     def decide_pixels(self, pixels: Sequence[int]) -> None:
         """Set the number of pixels of the input, before `setup`; it may grow through several ascending numbers."""

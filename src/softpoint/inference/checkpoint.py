@@ -47,6 +47,7 @@ class Checkpoint:
     versions: dict[str, str] = field(default_factory=dict)  # of the libraries in training
     trust: tuple[str, ...] = ()  # packages of the user that the network may be built of
     address: str | None = None  # on the Hub, of a model whose `path` is its copy in the cache
+    finder: dict[str, Any] | None = None  # `size` of its input and `anchor`; None for a network that finds no subjects
 
     @property
     def data(self) -> Mapping[str, Any]:
@@ -94,6 +95,7 @@ class Content(NamedTuple):
     record: dict[str, Any]
     versions: dict[str, str]
     address: str | None = None
+    finder: dict[str, Any] | None = None
 
 
 def read_checkpoint(path: str | Path, trust: Sequence[str] | None = ()) -> Checkpoint:
@@ -109,7 +111,9 @@ def read_checkpoint(path: str | Path, trust: Sequence[str] | None = ()) -> Check
         net = _network(content.config["model"], len(content.skeleton), content.weights, trust)
     except ValueError as error:
         raise ValueError(f"{content.path}: {error}") from error
-    return Checkpoint(net, *content[1:-1], trust, content.address)
+    if (content.finder is None) != (getattr(net, "finder", None) is None):
+        raise ValueError(f"{content.path}: it must state the input of its finder, where its network has one")
+    return Checkpoint(net, *content[1:-2], trust, content.address, content.finder)
 
 
 def read_content(path: str | Path) -> Content:
@@ -125,7 +129,7 @@ def read_content(path: str | Path) -> Content:
         check_values(stored.get("record", {}), MAX_RECORD_VALUES)
         record = {str(key): value for key, value in stored.get("record", {}).items()}
         versions = {str(key): str(value) for key, value in (stored.get("versions") or {}).items()}
-        crops, splits = _crops(stored.get("crops")), _splits(stored)
+        crops, splits, finder = _crops(stored.get("crops")), _splits(stored), _finder(stored.get("finder"))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{path} is no checkpoint of softpoint: {shorten(reason)}") from error
@@ -134,7 +138,7 @@ def read_content(path: str | Path) -> Content:
         _check_finite(weights)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return Content(weights, skeleton, size, crops, config, path, splits, record, versions, address)
+    return Content(weights, skeleton, size, crops, config, path, splits, record, versions, address, finder)
 
 
 def trained_images(splits: Mapping[str, Sequence[str]] | None) -> set[str]:
@@ -283,10 +287,21 @@ def _size(stored: Mapping[str, Any]) -> tuple[int, int]:
     size = stored.get("size") or (stored["hyper_parameters"].get("data") or {}).get("size")
     if size is None:
         raise ValueError("it lacks the size of its input, which the first batch of a training tells")
+    return _checked_size(size)
+
+
+def _checked_size(size: Any) -> tuple[int, int]:
     height, width = map(int, np.broadcast_to(size, 2))
     if min(height, width) < 1 or height * width > MAX_PIXELS:
         raise ValueError(f"its input is {height}x{width}, where 1 to {MAX_PIXELS} pixels are possible")
     return height, width
+
+
+def _finder(stored: Any) -> dict[str, Any] | None:
+    """Return the size of the input in which subjects are found and what marks them; ValueError for impossible ones."""
+    if stored is None:
+        return None
+    return {"size": _checked_size(stored["size"]), "anchor": str(stored["anchor"])[:MAX_NAME]}
 
 
 def _crops(stored: Any) -> dict[str, Any] | None:

@@ -93,6 +93,7 @@ def _config(checkpoint: Checkpoint) -> dict[str, Any]:
         "skeleton": checkpoint.skeleton.to_dict(),
         "size": list(checkpoint.size),
         "crops": checkpoint.crops,
+        "finder": checkpoint.finder,
         "hyper_parameters": without_nan(checkpoint.config),
         "splits": checkpoint.splits,
         "versions": checkpoint.versions,
@@ -107,6 +108,6 @@ def _compare(checkpoint: Checkpoint, written: Checkpoint) -> None:
         raise ValueError(
             f"the written weights differ from {checkpoint.path}, first in {wrong[0]}; nothing was replaced"
         )
-    parts = ("skeleton", "size", "crops")
+    parts = ("skeleton", "size", "crops", "finder")
     if wrong := [part for part in parts if getattr(checkpoint, part) != getattr(written, part)]:
         raise ValueError(f"the written {wrong[0]} differs from that of {checkpoint.path}; nothing was replaced")

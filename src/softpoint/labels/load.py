@@ -40,7 +40,8 @@ class LabelSource:
         images: the folder that the paths in it start from, or one for each of a list; None for that of the labels.
         format: of the labels; None recognizes it.
         fetch: the public set that the labels belong to, for the message that they are missing.
-        mode: "image" makes one sample per image with one subject each, "instance" one crop per subject.
+        mode: "image" makes one sample per image with one subject each, "instance" one crop per subject, "multi" the
+            same crops and the whole images, in which a model learns to find the subjects.
         boxes: of crops: "labels" or "keypoints"; None for those of the labels where there are any; or a file of boxes
             for `read_boxes`, see `matched_boxes`.
         padding: factor by which a crop is larger than its box.
@@ -92,10 +93,12 @@ class LabelSource:
         ):
             given = "null" if self.labels is None else self.labels
             raise ValueError(f"data.labels={given}: give a label file or a project's folder, or a list of them")
-        check_choice("data.mode", self.mode, ("image", "instance"))
+        check_choice("data.mode", self.mode, ("image", "instance", "multi"))
         marks_of(self.missing)
         if self.boxes not in BOX_SOURCES and self.mode == "image":
-            raise ValueError(f"data.boxes={self.boxes} is for crops of single subjects; set data.mode=instance too")
+            raise ValueError(
+                f"data.boxes={self.boxes} is for crops of single subjects; set data.mode=instance or multi too"
+            )
         check_choice("data.skeleton", self.skeleton, ("same", "union"))
         check_choice("data.unlabeled", self.unlabeled, ("unknown", "absent"))
         if (self.skeleton, self.unlabeled) == ("union", "absent"):
@@ -124,7 +127,7 @@ class LoadedLabels:
 
     labels: Labels
     sizes: np.ndarray  # int64 (N, 2), height and width of each subject's image; 0 in an audit where it is unreadable
-    boxes: np.ndarray | None  # float64 (N, 4), what each crop shows before padding; None for whole images
+    boxes: np.ndarray | None  # float64 (N, 4), what each crop shows before padding; None for whole images, NaN for none
     image_folder: ImageFolder
     scans: Mapping[str, Scan]  # by image; empty without `verify`
     errors: RowErrors  # with the rows that were skipped
@@ -135,9 +138,20 @@ class LoadedLabels:
         return replace(self, labels=self.labels.select(rows), sizes=self.sizes[rows], boxes=boxes)
 
     @property
+    def with_box(self) -> LoadedLabels:
+        """The subjects that have a box to crop; all samples where these are whole images."""
+        return self if self.boxes is None else self.select(np.flatnonzero(np.isfinite(self.boxes).all(1)))
+
+    @property
+    def crops(self) -> np.ndarray:
+        """The boxes (M, 4) of the subjects that have one."""
+        boxes = self.with_box.boxes
+        return np.empty((0, 4)) if boxes is None else boxes
+
+    @property
     def shapes(self) -> np.ndarray:
-        """Height and width (N, 2) of each sample's part of the image, before padding."""
-        return self.sizes if self.boxes is None else (self.boxes[:, 2:] - self.boxes[:, :2])[:, ::-1]
+        """Height and width (M, 2) of the part of its image that each sample with a box shows, before padding."""
+        return self.sizes if self.boxes is None else (self.crops[:, 2:] - self.crops[:, :2])[:, ::-1]
 
 
 def load_labels(
@@ -273,6 +287,8 @@ def _samples(
 ) -> tuple[Labels, np.ndarray, np.ndarray | None]:
     """Return labels, image sizes and boxes of the samples: images with one subject, or subjects that have a box."""
     single = ~labels.crowds
+    if source.mode == "multi":
+        return labels, sizes, np.where(single[:, None], _boxes(labels, source), np.nan)
     if source.mode == "instance":
         boxes = _boxes(labels, source)
         rows = np.flatnonzero(single & np.isfinite(boxes).all(1))
@@ -287,5 +303,8 @@ def _samples(
             if (earlier := first.setdefault(labels.paths[row], place)) != place:
                 raise ValueError(f"labels {image}, which {earlier} labels too")
             kept.append(row)
-    errors.raise_or_warn("with several subjects in an image set data.mode=instance, which crops each")
+    errors.raise_or_warn(
+        "with several subjects in an image set data.mode=multi, which also learns to find them, or data.mode=instance,"
+        " which crops each box that you give"
+    )
     return labels.select(kept), sizes[kept], None

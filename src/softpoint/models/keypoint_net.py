@@ -12,11 +12,14 @@ from torch.nn import functional as F
 
 from softpoint.layers import Calibration, Normalize, replace_batch_norms
 from softpoint.models.backbones import Backbone, take_channels
-from softpoint.types import Prediction
+from softpoint.models.finder import Finder
+from softpoint.types import CenterMaps, Prediction
 
 
 class KeypointNet(nn.Module):
     """normalize -> backbone -> attention -> decoder -> attention -> head -> calibration.
+
+    With a `finder` it also finds subjects in whole images (`find`), whose crops it then reads.
 
     Args:
         num_keypoints: K.
@@ -35,6 +38,8 @@ class KeypointNet(nn.Module):
             which are averaged where the images are not RGB.
         pad: extend an image whose sides are no multiples of the largest stride with zeros at its right and bottom,
             which changes no coordinate; otherwise such an image is an error.
+        finder: called with `shared`, the backbone, and `in_channels`, returns the stage that finds subjects; None where
+            images or crops show one subject.
 
     Raises ValueError for an attention stage that the backbone does not return.
     """
@@ -42,6 +47,7 @@ class KeypointNet(nn.Module):
     backbone: Backbone
     decoder: Any
     head: Any
+    finder: Finder | None
 
     def __init__(
         self,
@@ -57,6 +63,7 @@ class KeypointNet(nn.Module):
         in_channels: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        finder: Callable[..., Finder] | None = None,
     ) -> None:
         super().__init__()
         if num_keypoints is None or num_keypoints < 1:
@@ -83,6 +90,7 @@ class KeypointNet(nn.Module):
             channels["head"] = self.decoder.out_channels
         self.attention = nn.ModuleDict(_attention_blocks(attention, channels) if callable(attention) else {})
         self.calibration = Calibration(num_keypoints)
+        self.finder = None if finder is None else finder(shared=backbone, in_channels=in_channels)
         if norm is not None:
             replace_batch_norms(self, norm)
 
@@ -115,6 +123,15 @@ class KeypointNet(nn.Module):
             x = x[..., : -(-size[0] // self.decoder.stride), : -(-size[1] // self.decoder.stride)]
         prediction: Prediction = self.head(x)
         return prediction
+
+    def find(self, image: Float[Tensor, "B C H W"] | Tensor) -> CenterMaps:
+        """Return the finder's maps for whole images (uint8, or float in [0, 1]); see `functional.find_centers`."""
+        assert self.finder is not None
+        size, stride = image.shape[-2:], self.finder.stride
+        backbone = self.backbone if self.finder.backbone is None else self.finder.backbone
+        maps: CenterMaps = self.finder(backbone(self._fit(self.normalize(image))))
+        rows, columns = (-(-length // stride) for length in size)
+        return CenterMaps(*(part[..., :rows, :columns] for part in maps)) if self.pad else maps
 
     def _attend(self, place: str, x: Tensor, masks: dict[str, list[Tensor]]) -> Tensor:
         if place not in self.attention:

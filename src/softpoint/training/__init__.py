@@ -1,6 +1,8 @@
 """Training with Lightning: the module, its loss, schedules and callbacks."""
 
 from softpoint.training.calibrate import Calibrate
+from softpoint.training.finder_fit import ValidateFinder
+from softpoint.training.finder_loss import FinderLoss
 from softpoint.training.loss import KeypointLoss, keypoint_loss
 from softpoint.training.loss_terms import (
     AxisTerm,
@@ -18,7 +20,7 @@ from softpoint.training.record import Record
 from softpoint.training.target import Target
 
 __all__ = [
-    "AxisTerm", "Calibrate", "CoordinateTerm", "HeatmapTerm", "KeypointLoss", "KeypointModule",
+    "AxisTerm", "Calibrate", "CoordinateTerm", "FinderLoss", "HeatmapTerm", "KeypointLoss", "KeypointModule",
     "LikelihoodTerm", "LossTerm", "MeanTeacher", "PixelClassTerm", "Record", "Target",
-    "VarianceTerm", "VisibilityTerm", "keypoint_loss",
+    "ValidateFinder", "VarianceTerm", "VisibilityTerm", "keypoint_loss",
 ]  # fmt: skip

@@ -36,6 +36,7 @@ from softpoint.models import KeypointNet, Network
 from softpoint.training.best import best_checkpoint
 from softpoint.training.calibration_fit import Measured, fit_calibration
 from softpoint.training.checkpoint_io import replace_checkpoint
+from softpoint.training.finder_fit import calibrate_finder
 from softpoint.training.processes import on_first_process
 from softpoint.training.region_fit import fit_regions, fit_sets
 from softpoint.types import Batch
@@ -81,9 +82,12 @@ class Calibrate(Callback):
         rows = new_rows(groups_of(trainer.datamodule)) if held_out else None
         options = partial(calibrate, learned=held_out is None, rows=rows, heatmap_sets=self.heatmap_sets)
         fit = options(net, samples, self.fraction, self.images)
+        said = [str(fit)]
+        if net.finder is not None and held_out and len(trainer.datamodule.scenes[held_out]):
+            said.append(calibrate_finder(net, trainer.datamodule.scene_samples(held_out), self.images))
         if fit.radius:
             write_calibration(path, stored, net, fit.facts)
-        return str(fit)
+        return "\n".join(said)
 
 
 def whole_net(trainer: Any, module: Any) -> KeypointNet:
@@ -245,7 +249,10 @@ def write_calibration(path: Path, stored: dict[str, Any], net: Network, facts: M
 
     `facts` of the fit are added to the record.
     """
-    for name, value in net.calibration.state_dict(prefix="net.calibration.").items():
+    fitted = net.calibration.state_dict(prefix="net.calibration.")
+    if isinstance(net, KeypointNet) and net.finder is not None:
+        fitted["net.finder.calibration"] = net.finder.calibration
+    for name, value in fitted.items():
         stored["state_dict"][name] = value.cpu()
     stored["record"] = {**stored.get("record", {}), **facts}
     replace_checkpoint(path, stored)

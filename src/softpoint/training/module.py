@@ -28,6 +28,7 @@ from softpoint.models import KeypointNet
 from softpoint.models.backbones.backbone import fitted_to
 from softpoint.training.callbacks import fraction_of_time
 from softpoint.training.compiled import compile_regions
+from softpoint.training.finder_loss import FinderLoss
 from softpoint.training.loss import KeypointLoss
 from softpoint.training.mean_teacher import MeanTeacher
 from softpoint.training.micro_batches import StepLosses, micro_batches
@@ -35,7 +36,7 @@ from softpoint.training.param_groups import parameter_groups, slow_backbone
 from softpoint.training.recomputed import recompute_features
 from softpoint.training.schedules import check_followed
 from softpoint.training.target import Target
-from softpoint.types import Batch, Prediction
+from softpoint.types import Batch, Prediction, SceneBatch
 
 
 class KeypointModule(pl.LightningModule):
@@ -54,6 +55,7 @@ class KeypointModule(pl.LightningModule):
         compile: run the network up to its head through torch.compile; True, or one of its modes.
         recompute: compute the backbone's features again in the backward pass, which takes less memory and more time.
         teacher: adds a loss of images without labels; None learns from labels alone.
+        finder_loss: of the network's finder, where it has one.
     """
 
     skeleton: Skeleton
@@ -77,8 +79,10 @@ class KeypointModule(pl.LightningModule):
         compile: bool | str = False,
         recompute: bool = False,
         teacher: MeanTeacher | None = None,
+        finder_loss: FinderLoss | None = None,
     ) -> None:
         super().__init__()
+        self.finder_loss = finder_loss or FinderLoss()
         self.skeleton = skeleton
         if model := describe_model(net):  # or the command that composed it describes it
             self.save_hyperparameters({"model": model})
@@ -170,6 +174,8 @@ class KeypointModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["skeleton"] = self.skeleton.to_dict()
         checkpoint["crops"] = getattr(self._data, "crops", None)
+        if self.net.finder is not None and self._data is not None:
+            checkpoint["finder"] = {"size": self._data.finding_size, "anchor": self._data.anchor}
         checkpoint["size"] = getattr(self._data, "size", self.input_size)
         checkpoint["versions"] = library_versions()
 
@@ -268,6 +274,8 @@ class KeypointModule(pl.LightningModule):
         counts = self.loss.counts(target)
         if self.teacher is not None:
             counts["consistency"] = self.teacher.count(batch)
+        if "scene" in batch:
+            counts["finder"] = self.finder_loss.count(batch["scene"])
         means: Tensor = self.trainer.strategy.reduce(torch.stack([*counts.values()]), reduce_op="mean")
         return dict(zip(counts, means.unbind(), strict=True))
 
@@ -279,7 +287,15 @@ class KeypointModule(pl.LightningModule):
         if self.teacher is not None:
             taught = self.teacher.losses(self, batch, counts["consistency"])
             total, values = total + self.teacher.weight(self) * taught["consistency"], {**values, **taught}
+        if "scene" in batch:
+            found = self.finder_losses(batch["scene"], counts["finder"])
+            total, values = total + self.finder_loss.total(found), {**values, **found}
         return StepLosses(total, values, prediction)
+
+    def finder_losses(self, scene: SceneBatch, count: Tensor) -> dict[str, Tensor]:
+        """Return the losses of the finder for whole images, divided by `count`."""
+        assert self.net.finder is not None
+        return self.finder_loss(self.net.find(scene["image"]), scene, self.net.finder.stride, count)
 
     def _measure(self, prediction: Prediction, batch: Batch, target: Target) -> None:
         """Log the metrics of a training batch, without the points that augmentation moved out of it."""

@@ -23,7 +23,7 @@ def parameter_groups(net: nn.Module) -> list[dict[str, Any]]:
     """
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter in net.named_parameters():
-        part = "backbone" if name.startswith("backbone.") else "rest"
+        part = "backbone" if name.startswith(("backbone.", "finder.backbone.")) else "rest"
         vector = parameter.ndim < 2 or name.endswith(_NOT_DECAYED)
         title = f"{part}, not decayed" if vector else part
         settings: dict[str, Any] = {"weight_decay": 0.0} if vector else {}
