@@ -34,6 +34,7 @@ def main(cfg: DictConfig) -> None:
     from softpoint.inference.batch.job import Job, UnreadableError
     from softpoint.inference.batch.options import PredictOptions
     from softpoint.inference.batch.sources import ImageSource, find_sources
+    from softpoint.inference.subjects import subject_finder
     from softpoint.labels.plane import Plane
     from softpoint.labels.row_errors import first_few
     from softpoint.progress import track
@@ -60,6 +61,7 @@ def main(cfg: DictConfig) -> None:
     first = sources[0]
     source_labels = first.labels if isinstance(first, ImageSource) else None
     file, boxes = boxes_for(checkpoint, cfg.boxes, first)
+    finder = None if boxes is not None else subject_finder(checkpoint, cfg.subject_threshold, cfg.max_subjects)
     paths = {"ckpt": checkpoint.weights_file, "boxes": file, "formats": tuple(formats)}
     exif = cfg.exif or orientation(checkpoint.data, file or source_labels)
     reading = {"exif": exif, "bits": cfg.bits or checkpoint.bits, "channels": checkpoint.channels}
@@ -69,7 +71,7 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"video=true: there is no video in source={cfg.source}")
     keep_sources(sources, file, output, options.images)
     lock_output(output)
-    job = Job(predictor, options, output, boxes, track)
+    job = Job(predictor, options, output, boxes, finder, track)
     unreadable = []
     for source in sources:
         try:
@@ -162,9 +164,10 @@ def boxes_for(checkpoint: Checkpoint, path: str | None, source: Source) -> tuple
     from softpoint.labels.box_files import read_boxes
 
     labels: Path | None = getattr(source, "labels", None)
-    file = Path(path) if path is not None else labels if checkpoint.crops else None
+    needs = bool(checkpoint.crops) and checkpoint.finder is None
+    file = Path(path) if path is not None else labels if needs else None
     if file is None:
-        if checkpoint.crops:
+        if needs:
             print("this network was trained on crops of single subjects: without boxes=LABELS it sees whole images")
         return None, None
     data, kind = checkpoint.data, (checkpoint.crops or {}).get("boxes")

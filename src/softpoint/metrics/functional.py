@@ -67,6 +67,21 @@ def errors(points: Points) -> np.ndarray:
     return distances(points.keypoints, points.truth)
 
 
+def pose_similarity(pose: np.ndarray, other: np.ndarray, area: float, sigma: float | np.ndarray) -> float:
+    """Object keypoint similarity of two poses (K, 2) of a subject of `area` px^2, over the keypoints that both have.
+
+    `sigma` (K,) is the spread of each keypoint as a fraction of the square root of the area, as COCO has it. 0 where no
+    keypoint is in both.
+
+    >>> pose = np.array([[0.0, 0.0], [4.0, np.nan]])
+    >>> pose_similarity(pose, pose + [2.0, 0.0], area=100.0, sigma=0.1)
+    0.60...
+    """
+    exponent = ((pose - other) ** 2).sum(-1) / (2 * area * (2 * np.asarray(sigma)) ** 2)
+    known = np.isfinite(exponent)
+    return float(np.exp(-exponent[known]).mean()) if known.any() else 0.0
+
+
 def nme(points: Points) -> np.ndarray:
     """Errors as fractions of each subject's scale (Sagonas et al., 300 Faces in-the-Wild Challenge, 2013)."""
     return _divided(errors(points), points.scale)

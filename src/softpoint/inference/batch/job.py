@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from softpoint.inference.batch.journal import Journal, check_same_job, row_dtype
 from softpoint.inference.batch.options import PredictOptions
 from softpoint.inference.batch.predictions import Predictions, Row, above_threshold, median_smoothed, rounded
 from softpoint.inference.batch.sources import Boxes, ImageSource, Source, VideoSource, without_suffixes
-from softpoint.inference.batch.stream import Item, PredictedArrays, predict_items
+from softpoint.inference.batch.stream import Item, PredictedArrays, distinct_subjects, found_items, predict_items
 from softpoint.inference.batch.video import draw_rows, write_video
 from softpoint.inference.batch.writers import FORMATS, write_confidence, write_millimeters, write_regions, write_table
 from softpoint.inference.batch.writers.coco import read_ids
 from softpoint.inference.batch.writers.heatmap_sets import write_sets
 from softpoint.inference.predictor import Predictor
+from softpoint.inference.subjects import SubjectFinder
 from softpoint.labels.row_errors import first_few
 from softpoint.paths import sha256, write_json
 from softpoint.suggest import without_data
@@ -52,6 +54,7 @@ class Job:
     options: PredictOptions
     output: Path
     boxes: Boxes | None = None
+    finder: SubjectFinder | None = None  # of subjects, where there are no boxes
     progress: Progress = lambda items, **_: items
 
     def run(self, source: Source) -> str:
@@ -128,6 +131,7 @@ class Job:
             "bits": options.bits,
             "explain": options.explain or None,  # as in jobs from before there were these options
             "heatmap_sets": options.heatmap_sets,
+            "finder": self.finder and [self.finder.threshold, self.finder.max_subjects],
         }
 
     def _predict(self, source: Source, journal: Journal) -> Video | None:
@@ -145,10 +149,12 @@ class Job:
             except ValueError as error:
                 raise UnreadableError(str(error)) from error
             items, total = source.items(video, self.boxes, journal.next), video.count
+        if self.finder is not None:
+            items = found_items(self.finder, items, options.batch_size)
         draws = options.images and video is None
         bar = {"description": f"predicting {source.path.name}", "total": total, "completed": journal.next}
         with closing(predict_items(self.predictor, items, options.batch_size, keep=draws)) as results:
-            for item, predictions in self.progress(results, **bar):
+            for item, predictions in starmap(distinct_subjects, self.progress(results, **bar)):
                 if item.error and options.on_error == "error":
                     raise ValueError(f"{source.path} {source.kind} {item.name}: {item.error}; or use on_error=skip")
                 if draws and predictions and item.image is not None:
@@ -189,7 +195,8 @@ class Job:
             source=source.path if isinstance(source, VideoSource) else source.folder,
             images=source.names if isinstance(source, ImageSource) else None,
             rows=rows,
-            has_boxes=self.boxes is not None,
+            has_boxes=self.boxes is not None or self.finder is not None,
+            has_scores=self.finder is not None,
             has_visibility=self.predictor.predicts_visibility,
             coco_ids=partial(read_ids, source.labels) if isinstance(source, ImageSource) and source.labels else None,
         )

@@ -13,7 +13,7 @@ from softpoint.inference.batch.predictions import Row
 from softpoint.inference.batch.stream import Item, PredictedArrays
 from softpoint.layers.calibration import ConfidenceParts
 
-_FORMAT = "softpoint predictions 2"
+_FORMAT = "softpoint predictions 3"
 _ROWS_READ_AT_ONCE, _MAX_HEADER = 256, 1 << 20
 
 
@@ -36,6 +36,7 @@ def row_dtype(
         ("size", "<i4", (2,)),
         ("error", "S240"),
         ("box", "<f8", (4,)),
+        ("score", "<f8"),
         ("keypoints", "<f4", (K, 2)),
         ("confidence", "<f4", (K,)),
         ("covariance", "<f4", (K, 2, 2)),
@@ -87,6 +88,8 @@ class Journal:
                 records[name][i] = np.packbits(value, axis=-1) if value.dtype == bool else value
             if item.boxes is not None:
                 records["box"][i] = item.boxes[i]
+            if item.scores is not None:
+                records["score"][i] = item.scores[i]
         self.file.write(records.tobytes())
         self.file.flush()  # the system keeps it if this process is killed
         self.next += 1
@@ -130,6 +133,7 @@ def _row(record: Any) -> Row:
         size=(int(record["size"][0]), int(record["size"][1])),
         error=record["error"].decode("utf-8", "replace"),
         box=record["box"],
+        score=float(record["score"]),
         keypoints=record["keypoints"].astype(np.float64),
         confidence=record["confidence"].astype(np.float64),
         covariance=record["covariance"],

@@ -35,6 +35,7 @@ class Row(NamedTuple):
     visibility: np.ndarray | None  # (K, 3), of networks that learned it
     parts: Mapping[str, np.ndarray] | None = None  # (K,) each, the `ConfidenceParts` of a predictor that explains
     sets: np.ndarray | None = None  # bool (K, h, w), cells of the heatmap sets that were asked for
+    score: float = float("nan")  # probability that a subject that was found is one; NaN for one that was not found
 
     @property
     def region(self) -> np.ndarray | None:
@@ -51,6 +52,7 @@ class Predictions:
     images: tuple[str, ...] | None  # the images, relative to the folder; None for a video
     rows: Callable[[], Iterator[Row]]
     has_boxes: bool = False
+    has_scores: bool = False
     has_visibility: bool = False
     coco_ids: Callable[[], tuple[dict[str, int | str], int | str]] | None = None  # ids of images and category
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,6 +14,7 @@ import numpy as np
 from softpoint.images.costs import MAX_PIXELS
 from softpoint.images.video import Video
 from softpoint.inference.predictor import NetworkInput, Predictor
+from softpoint.inference.subjects import SubjectFinder, distinct_poses
 
 PredictedArrays = dict[str, np.ndarray]
 T = TypeVar("T")
@@ -30,6 +32,7 @@ class Item(NamedTuple):
     boxes: np.ndarray | None  # (N, 4) of the subjects to predict; None for the whole image
     error: str = ""  # why there is no image
     size: tuple[int, int] = (0, 0)  # height and width; 0 where it cannot be read
+    scores: np.ndarray | None = None  # (N,) of boxes that were found: the probability that there is a subject
 
 
 def predict_items(
@@ -51,6 +54,28 @@ def predict_items(
         while waiting and waiting[0][1] <= len(predictions):
             item, count = waiting.popleft()
             yield item, [predictions.popleft() for _ in range(count)]
+
+
+def found_items(finder: SubjectFinder, items: Iterable[Item], batch_size: int) -> Iterator[Item]:
+    """Yield the items with the boxes of the subjects that are found in each, which is read `batch_size` ahead."""
+    remaining = iter(items)
+    while batch := list(islice(remaining, batch_size)):
+        images = [item.image for item in batch if item.image is not None]
+        finds = iter(finder(images, batch_size))
+        for item in batch:
+            if item.image is None:
+                yield item
+            else:
+                found = next(finds)
+                yield item._replace(boxes=found.boxes, scores=found.score)
+
+
+def distinct_subjects(item: Item, predictions: list[PredictedArrays]) -> tuple[Item, list[PredictedArrays]]:
+    """Return an item and its predictions with each subject once, where its boxes were found."""
+    if item.scores is None or item.boxes is None:
+        return item, predictions
+    kept = distinct_poses(predictions, item.boxes)
+    return item._replace(boxes=item.boxes[kept], scores=item.scores[kept]), [predictions[i] for i in kept]
 
 
 def predict_video(

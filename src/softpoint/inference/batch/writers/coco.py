@@ -21,7 +21,8 @@ _CATEGORY = 1  # id of the category, unless labels have another
 def write(path: Path, predictions: Predictions) -> None:
     """Write `path` for pycocotools' loadRes, and NAME_images.json, which its COCO reads.
 
-    A keypoint is x, y, confidence, or three zeros for NaN; the score is the mean confidence. The id of an image is its
+    A keypoint is x, y, confidence, or three zeros for NaN; the score is that of a subject that was found, else
+    the mean confidence. The id of an image is its
     number from 0, that of a frame its frame number; images of a COCO file keep their ids. Coordinates count from the
     centers of pixels, as in COCO's keypoints.
     """
@@ -64,7 +65,7 @@ def _subject(row: Row, predictions: Predictions, ids: Mapping[str, int | str], c
         "image_id": ids.get(normalize_path(predictions.name(row.number)), row.number),
         "category_id": category,
         "keypoints": triples.ravel().tolist(),
-        "score": round(float(row.confidence.mean()), 6),
+        "score": round(float(row.confidence.mean() if np.isnan(row.score) else row.score), 6),
     }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from softpoint.extras import require
 from softpoint.inference.batch.predictions import Predictions, Row
 from softpoint.paths import atomic_write
@@ -32,8 +34,10 @@ def write(path: Path, predictions: Predictions, placed: bool = False) -> None:
 def _instance(sleap_io: Any, row: Row, skeleton: Any, placed: bool) -> Any:
     if placed:
         return sleap_io.Instance.from_numpy(row.keypoints, skeleton=skeleton)
-    scores, mean = row.confidence, float(row.confidence.mean())
-    return sleap_io.PredictedInstance.from_numpy(row.keypoints, skeleton=skeleton, point_scores=scores, score=mean)
+    score = float(row.confidence.mean() if np.isnan(row.score) else row.score)
+    return sleap_io.PredictedInstance.from_numpy(
+        row.keypoints, skeleton=skeleton, point_scores=row.confidence, score=score
+    )
 
 
 def _skeleton(sleap_io: Any, predictions: Predictions) -> Any:
