@@ -17,7 +17,7 @@ from softpoint.data.crops import fitting_size
 from softpoint.data.datamodule import AUTO, PIXELS, KeypointData, Loader, is_size_open
 from softpoint.data.dataset import KeypointDataset
 from softpoint.data.device_cache import DeviceCache
-from softpoint.data.scenes import BOX, LabeledScenes, finding_size
+from softpoint.data.scenes import BOX, LabeledScenes, check_anchor, finding_size
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.data.stored_splits import pack_splits, unpack_splits
 from softpoint.data.unlabeled import UnlabeledImages, WithUnlabeled
@@ -34,7 +34,7 @@ from softpoint.labels.load import LabelSource, LoadedLabels, load_labels
 from softpoint.labels.schema import UNLABELED, Labels
 from softpoint.labels.split import Split, images_of, split_labels, write_splits
 from softpoint.paths import write_text
-from softpoint.suggest import check_choice, did_you_mean
+from softpoint.suggest import check_choice
 
 _log = logging.getLogger(__name__)
 
@@ -160,13 +160,9 @@ class LabeledData(KeypointData):
                 self.scenes[split], part = LabeledScenes(*scene), part.with_box
             sources[split] = LabeledImages(part.labels, part.sizes, reader, part.boxes, skip)
         if self.scenes:
-            self._check_anchor()
+            check_anchor(self.anchor, loaded.labels.skeleton.names)
             self.finding_size = finding_size(loaded.sizes, loaded.crops, self.finding_pixels)
         return sources
-
-    def _check_anchor(self) -> None:
-        if self.anchor != BOX and self.anchor not in (names := self.labels.skeleton.names):
-            raise ValueError(f"data.anchor={self.anchor}: {did_you_mean(self.anchor, [BOX, *names])}")
 
     def decide_pixels(self, pixels: Sequence[int]) -> None:
         """Set the number of pixels of the input, before `setup`; it may grow through several ascending numbers."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+import numpy as np
+
 from softpoint.data.augment import Augment
 from softpoint.data.datamodule import KeypointData, Loader, check_size
+from softpoint.data.scenes import BOX, check_anchor, finding_size
 from softpoint.data.sources import PaintedScenes, Painter, Source
 from softpoint.data.subjects import EachSubject, PaintedSubjects, ScenePainter
 
 # Largest side of a painted image, in px.
 _MAX_SIDE = 4096
+_DESCRIBED = 200  # subjects, whose size tells that of the input of a finder
 
 
 class SyntheticData(KeypointData):
@@ -24,6 +28,7 @@ class SyntheticData(KeypointData):
         image_size: (height, width) of painted images, or one number for a square; None for `size`, and for twice
             that with several subjects.
         padding: of several subjects, factor by which a crop is larger than its box.
+        anchor, finding_pixels: of several subjects, see `LabeledData`.
     """
 
     def __init__(
@@ -38,8 +43,12 @@ class SyntheticData(KeypointData):
         image_size: int | Sequence[int] | None = None,
         padding: float = 1.25,
         augment: Augment | None = None,
+        anchor: str = BOX,
+        finding_pixels: int | None = None,
     ) -> None:
         super().__init__(size, loader, seed, augment)
+        check_anchor(anchor, painter.skeleton.names)
+        self.anchor, self.finding_pixels = anchor, finding_pixels
         self.painter = painter
         self.lengths = {"train": train, "val": val, "test": test}
         if min(self.lengths.values()) < 1:
@@ -55,7 +64,12 @@ class SyntheticData(KeypointData):
 
     def open(self) -> dict[str, Source]:
         """Return scenes whose seeds differ between the splits."""
-        return {split: self._open(split, i, length) for i, (split, length) in enumerate(self.lengths.items())}
+        sources = {split: self._open(split, i, length) for i, (split, length) in enumerate(self.lengths.items())}
+        if self.several:
+            records = [sources["train"].describe(i) for i in range(min(_DESCRIBED, len(sources["train"])))]
+            boxes = np.array([record.box for record in records])
+            self.finding_size = finding_size(np.array([self.image_size]), boxes, self.finding_pixels)
+        return sources
 
     def _open(self, split: str, stream: int, length: int) -> Source:
         """Return the samples of a split."""

@@ -18,6 +18,7 @@ from softpoint.images import Reader
 from softpoint.images.decode_errors import NoProcessError
 from softpoint.labels.schema import Labels
 from softpoint.labels.skeleton import Skeleton
+from softpoint.suggest import did_you_mean
 from softpoint.types import Sample
 
 # The anchor that is the center of a subject's box, where it is no keypoint.
@@ -169,6 +170,12 @@ class SceneSamples(Dataset[dict[str, torch.Tensor]]):
             ),
             "complete": torch.tensor(scene.complete),
         }
+
+
+def check_anchor(anchor: str, keypoints: Sequence[str]) -> None:
+    """Raise ValueError unless an anchor is "box" or one of the keypoints."""
+    if anchor != BOX and anchor not in keypoints:
+        raise ValueError(f"data.anchor={anchor}: {did_you_mean(anchor, [BOX, *keypoints])}")
 
 
 def boxes_after(boxes: np.ndarray, matrix: np.ndarray) -> np.ndarray:
