@@ -164,6 +164,7 @@ def allowed_users(*places: str) -> set[str]:
                     "studies.sweeps",
                     "evaluation.plots",
                     "evaluation.reliability_plots",
+                    "evaluation.subjects.plots",
                 ),
                 *("report.figures", "demo"),
             ),

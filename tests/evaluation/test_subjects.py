@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers.subjects import SKELETON, found_at, points_at, random_results, results_of, scene_of
+from helpers.subjects import NOTHING, SKELETON, found_at, points_at, random_results, results_of, scene_of
 from softpoint.evaluation.intervals import OKS
 from softpoint.evaluation.subjects import SubjectResults, measure_subjects, read_subjects, write_subjects
 from softpoint.evaluation.subjects.matching import by_distance, by_oks, keypoint_similarity, match_subjects
 from softpoint.evaluation.subjects.results import select_found
 
-NOTHING = np.empty((0, 2, 2))
 AREA = 50 * 40  # px^2 of the boxes of the helper
 
 

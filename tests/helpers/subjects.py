@@ -13,6 +13,7 @@ from softpoint.types import FoundSubjects
 
 SKELETON = Skeleton(("nose", "tail"), edges=(("nose", "tail"),))
 SIZE = (300, 400)  # its diagonal is 500
+NOTHING = np.empty((0, 2, 2))
 
 
 def points_at(*centers: tuple[float, float]) -> np.ndarray:

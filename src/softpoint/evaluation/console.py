@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Group
 
 from softpoint.evaluation.risk import describe_risk
+from softpoint.evaluation.subjects.tables import crowding_table, finding_table, found_keypoints_table
 from softpoint.evaluation.tables import (
     Table,
     compared_parts_table,
@@ -38,6 +39,12 @@ def metrics_tables(metrics: Mapping[str, Any]) -> Group:
     tables += [table for table in (states_table(metrics), quarters, *regions) if table is not None]
     risk = [describe_risk(metrics["risk"])] if "risk" in metrics else []
     return Group(*map(_printed, tables), *risk, *metrics["notes"], *skipped_lines(metrics))
+
+
+def finding_tables(finding: Mapping[str, Any]) -> Group:
+    """Return tables of what metrics.json has under "finding": all images, crowded and isolated subjects, keypoints."""
+    tables = (finding_table(finding), crowding_table(finding), found_keypoints_table(finding))
+    return Group(*map(_printed, tables), *finding["notes"], *skipped_lines(finding))
 
 
 def comparison_tables(comparison: Mapping[str, Any], other: str = "B") -> Group:

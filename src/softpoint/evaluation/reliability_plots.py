@@ -113,7 +113,7 @@ def _draw_calibration(axes: Axes, results: Results, fraction: float) -> None:
         axes.errorbar(confidence[part].mean(), rate, ends, color=COLORS[0], marker="o", capsize=3, clip_on=False)
     axes.set(title=f"Calibration error {expected_calibration_error(confidence, hit):.3f}", xlabel="confidence")
     axes.set_ylabel(f"fraction within {100 * fraction:g} % of the subject")
-    _unit_square(axes)
+    unit_square(axes)
 
 
 def _draw_coverage(axes: Axes, results: Results) -> None:
@@ -124,7 +124,7 @@ def _draw_coverage(axes: Axes, results: Results) -> None:
     held = ", ".join(f"{100 * _fraction_inside(distance, level):.0f}" for level in (0.5, 0.9))
     axes.set(title=f"Coverage at 50, 90 %: {held} %", xlabel="probability of the ellipse")
     axes.set_ylabel("fraction of errors inside")
-    _unit_square(axes)
+    unit_square(axes)
 
 
 def _draw_predicted_errors(axes: Axes, results: Results) -> None:
@@ -143,7 +143,8 @@ def _draw_predicted_errors(axes: Axes, results: Results) -> None:
     number_log_axis(axes.yaxis)
 
 
-def _unit_square(axes: Axes) -> None:
+def unit_square(axes: Axes) -> None:
+    """Give both axes the range from 0 to 1, and draw the line on which they are equal."""
     axes.plot([0, 1], [0, 1], **REFERENCE)
     axes.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1)
 

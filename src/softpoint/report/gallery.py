@@ -96,14 +96,15 @@ def _case(models: Mapping[str, Results], i: int, name: str, group: str, image: n
         predicted = np.where(points[:, None], results.keypoints[i], np.nan) - origin
         truth, names = results.truth[i] - origin, len(results.skeleton) <= _MAX_NAMES
         tile = draw_tile(crop, predicted[None], size, results.skeleton, truth=truth[None], names=names)
-        tiles.append(_data_uri(tile))
+        tiles.append(data_uri(tile))
     worst = int(np.nanargmax(first.errors[i]))
     description = f"{points.sum()} labeled points, rings, and their predictions, discs;"
     description += f" the largest error is {first.errors[i, worst]:.1f} px, of {first.skeleton.names[worst]}"
     return Case(name, group, errors, tiles, size[::-1], description)
 
 
-def _data_uri(image: np.ndarray) -> str:
+def data_uri(image: np.ndarray) -> str:
+    """Return an image uint8 RGB as a source that a page has within itself."""
     done, data = cv2.imencode(".webp", image[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
     assert done
     return f"data:image/webp;base64,{base64.b64encode(data.tobytes()).decode()}"

@@ -13,6 +13,7 @@ from softpoint import __version__
 from softpoint.colors import line_colors, to_hex
 from softpoint.evaluation.results import Results
 from softpoint.evaluation.risk import describe_risk
+from softpoint.evaluation.subjects import SubjectResults
 from softpoint.evaluation.tables import (
     Table,
     compared_parts_table,
@@ -30,6 +31,7 @@ from softpoint.metrics.calibration import FRACTION
 from softpoint.report import figures
 from softpoint.report.facts import Facts, data_facts
 from softpoint.report.gallery import DIFFERENT, Load, cases, choose, mean_errors
+from softpoint.report.subjects import subject_section
 from softpoint.viz import palette
 from softpoint.viz.theme import style_sheet
 
@@ -47,6 +49,7 @@ def evaluation_page(
     warnings: Sequence[str] = (),
     command: str = "",
     title: str = "",
+    found: tuple[SubjectResults, Load] | None = None,
 ) -> str:
     """Return the report of one model as HTML.
 
@@ -57,6 +60,7 @@ def evaluation_page(
         warnings: those that the command gave.
         command: writes this page again.
         title: of the page; by default it names the split.
+        found: subjects that the model finds itself, measured under "finding" of `metrics`, and their images by place.
     """
     fraction, drawn = metrics.get("confidence_fraction", FRACTION), figures.Plots()
     labeled = bool(results.labeled.any())
@@ -83,6 +87,7 @@ def evaluation_page(
         swatches=dict(zip(results.skeleton.names, map(to_hex, palette(len(results.skeleton)).tolist()), strict=True)),
         gallery={name: cases({"": results}, rows, load) for name, rows in choose(mean_errors(results)).items()},
         letters=[""],
+        subjects=None if found is None else subject_section(drawn, found[0], metrics["finding"], found[1]),
         counts={"keypoints": len(metrics["keypoints"]), "groups": len(metrics["groups"])},
         facts={"Model": facts, "Data": data_facts(metrics)},
         warnings=warnings,

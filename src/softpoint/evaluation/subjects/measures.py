@@ -22,20 +22,20 @@ _ROWS = [
     Column("oks_ap50", "", False, "COCO's average precision at OKS 0.50"),
     Column("oks_ap75", "", False, "COCO's average precision at OKS 0.75"),
     Column("oks_ar", "", False, "COCO's average recall, mean over OKS from 0.50 to 0.95"),
-    Column("precision", "", False, "fraction of the found subjects that are labeled ones"),
+    Column("precision", "", False, "fraction of the found subjects that match a labeled one"),
     Column("recall", "", False, "fraction of the labeled subjects that are found"),
-    Column("false_per_image", "", True, "found subjects an image that are no labeled one, doubled ones among them"),
-    Column("doubled_per_image", "", True, "found subjects an image that would be one that is found already"),
-    Column("missed_per_image", "", True, "labeled subjects an image that are not found"),
-    Column("images_without_false", "", False, "fraction of the images in which no subject is found that is none"),
+    Column("false_per_image", "", True, "found subjects per image that match no labeled one, doubled ones included"),
+    Column("doubled_per_image", "", True, "found subjects per image whose best match is found already"),
+    Column("missed_per_image", "", True, "labeled subjects per image that are not found"),
+    Column("images_without_false", "", False, "fraction of the images without any false or doubled subject"),
     Column("empty_images_right", "", False, "fraction of the images without a subject in which none is found"),
     Column("right_counts", "", False, "fraction of the images in which as many subjects are found as are labeled"),
-    Column("doubled", "", True, "found subjects that would be one that is found already, per labeled subject"),
+    Column("doubled", "", True, "found subjects whose best match is found already, per labeled subject"),
     Column("epe", "px", True, "mean error of the labeled points of found subjects", ".2f"),
     Column("median", "px", True, "median error of the labeled points of found subjects", ".2f"),
     Column("p95", "px", True, "95th percentile of the errors of the labeled points of found subjects", ".2f"),
-    Column("score_ece", "", True, "expected calibration error of the score as the probability that it is a labeled"
-           " subject", ".3f"),
+    Column("score_ece", "", True, "expected calibration error of the score as the probability that it matches a"
+           " labeled subject", ".3f"),
 ]  # fmt: skip
 MEASURES = {column.name: column for column in _ROWS}
 

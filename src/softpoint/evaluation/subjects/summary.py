@@ -84,7 +84,10 @@ def measure_subjects(
     precision = _average_precision(results, sigmas, resamples, first, skipped)
     measured = {rule: _measures(results, outcomes[rule], threshold, crowded, resamples) for rule in RULES}
     score = _score(results, first, resamples)
-    named = {**precision, **measured["oks"]["overall"], **measured["oks"]["isolated"], **measured["oks"]["crowded"]}
+    named = {*precision, *(["score_ece"] if score else [])}
+    named |= {
+        name for parts in measured.values() for part in ("overall", "isolated", "crowded") for name in parts[part]
+    }
     return {
         "images": len(results),
         "subjects": int(first.measured.sum()),
@@ -92,7 +95,7 @@ def measure_subjects(
         "found": int((results.found.score >= threshold).sum()),
         "threshold": threshold,
         "oks_level": level,
-        "distance": distance,
+        "distance_limit": distance,
         "overlap": overlap,
         "oks_sigmas": sigmas.tolist(),
         "resampled": resamples.to_dict(),
@@ -102,7 +105,7 @@ def measure_subjects(
         "score": score,
         "notes": [resamples.describe(), *_notes(results, first, oks_sigmas is None, sigmas)],
         "skipped": skipped,
-        "definitions": describe(named | dict.fromkeys(["score_ece"] if score else [])),
+        "definitions": describe(named),
     }
 
 
