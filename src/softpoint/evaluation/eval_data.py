@@ -70,7 +70,8 @@ def open_set(
     if own or other is not None:
         model = other or checkpoint
         crops = {key: model.crops[key] for key in ("padding", "boxes")} if model.crops else {}
-        inputs = {"size": list(model.size), "mode": "instance" if crops else "image", **crops}
+        mode = "multi" if model.finder else "instance" if crops else "image"
+        inputs = {"size": list(model.size), "mode": mode, **crops}
         inputs["channels"] = model.channels
         config = {**config, **{key: value for key, value in inputs.items() if key not in fixed}}
     target = config.pop("_target_")
@@ -84,7 +85,7 @@ def open_set(
     try:
         if issubclass(kind, LabeledData) and (split == "all" or (kept and split in kept)):
             images = None if split == "all" or kept is None else kept[split]
-            chosen = labeled_set(_source(config), config.get("group"), images)
+            chosen = labeled_set(_source(config), config.get("group"), images, config.get("complete", True))
         else:
             chosen = split_set(_module(kind, config, checkpoint), split)
     except FileNotFoundError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from softpoint.data.datamodule import KeypointData
+from softpoint.data.scenes import LabeledScenes, SceneSource
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.labels.load import LabelSource, load_labels
 from softpoint.labels.plane import Plane
@@ -25,6 +26,7 @@ class EvaluationSet:
     areas: np.ndarray | None = None  # (N,) of the outlines that the labels give; NaN for none
     padding: float = 1.0  # factor by which a crop is larger than its box
     plane: Plane | None = None  # that the images show
+    scenes: SceneSource | None = None  # the whole images, of a set in which a model finds the subjects
 
     def __len__(self) -> int:
         return len(self.images)
@@ -44,26 +46,35 @@ class EvaluationSet:
         return self.source.load(0, index).image
 
 
-def labeled_set(source: LabelSource, group: str | None = None, images: Collection[str] | None = None) -> EvaluationSet:
+def labeled_set(
+    source: LabelSource, group: str | None = None, images: Collection[str] | None = None, complete: bool = True
+) -> EvaluationSet:
     """Return the labeled images of a source, all or these `images`, never split; `group` as in `Split`.
+
+    `complete` is whether all subjects of an image are labeled.
 
     Raises FileNotFoundError and ValueError as `load_labels` does.
     """
     loaded = load_labels(source, images, group=group)
+    scenes = None
+    if source.mode == "multi" and loaded.boxes is not None:
+        scenes = LabeledScenes(loaded.labels, loaded.sizes, loaded.image_folder, loaded.boxes, complete)
+        loaded = loaded.with_box
     samples = _from_images(LabeledImages(loaded.labels, loaded.sizes, loaded.image_folder, loaded.boxes))
-    return replace(samples, padding=1.0 if loaded.boxes is None else source.padding, plane=source.plane)
+    padding = 1.0 if loaded.boxes is None else source.padding
+    return replace(samples, padding=padding, plane=source.plane, scenes=scenes)
 
 
 def split_set(data: KeypointData, split: str) -> EvaluationSet:
     """Return one split of a data module that is set up; ValueError for another name than train, val and test."""
     if split not in data.sources:
         raise ValueError(f"split={split!r} of this data: {did_you_mean(split, data.sources)}")
-    source = data.sources[split]
+    source, scenes = data.sources[split], data.scenes.get(split)
     if isinstance(source, LabeledImages):
-        return replace(_from_images(source), padding=data.padding, plane=data.plane)
+        return replace(_from_images(source), padding=data.padding, plane=data.plane, scenes=scenes)
     shards = getattr(source, "shards", None)  # of a packed set
     names = [f"{split}/{i}" if shards is None else shards.read(i).path for i in range(len(source))]
-    return EvaluationSet(source, names, padding=data.padding)
+    return EvaluationSet(source, names, padding=data.padding, scenes=scenes)
 
 
 def _from_images(source: LabeledImages) -> EvaluationSet:
