@@ -25,6 +25,7 @@ class Sample(TypedDict):
     scale: Float[Tensor, ""]  # length in original pixels that PCK and NME divide by
     size: Integer[Tensor, "2"]  # original height and width
     index: int
+    center: NotRequired[Float[Tensor, "2"]]  # (x, y) of the subject's box in input pixels, of a crop
     group: str  # video, session or subject, which a split never divides
     record: NotRequired[Any]  # of an unrounded sample: labels in original pixels (`data.sources.Record`)
     error: NotRequired[str]  # why its image is blank and its points are hidden
@@ -53,6 +54,7 @@ class Batch(TypedDict):
     scale: Float[Tensor, " B"]
     size: Integer[Tensor, "B 2"]
     index: Integer[Tensor, " B"]
+    center: NotRequired[Float[Tensor, "B 2"]]
     group: list[str]
     record: NotRequired[list[Any]]  # of the test split: labels in original pixels (`data.sources.Record`)
     unlabeled: NotRequired[UnlabeledViews]

@@ -63,8 +63,8 @@ def build(
         leave_out_validation(trainer)
     settled = decisions.settled(data)
     decided = instantiate(OmegaConf.merge(decisions.config, settled).model) if "finder" in settled["model"] else None
-    finder = {} if decided is None else {"finder": decided.keywords["finder"]}
-    make_module.keywords["net"] = partial(make_module.keywords["net"], **settled["model"] | finder)
+    parts = {} if decided is None else {part: decided.keywords[part] for part in ("finder", "mark")}
+    make_module.keywords["net"] = partial(make_module.keywords["net"], **settled["model"] | parts)
     module = make_module(skeleton=data.skeleton, learn_visibility=data.has_hidden_points)
     module.decisions = decisions
     if "visibility" in cfg.head:

@@ -94,7 +94,7 @@ class Decisions:
         chosen = {key: getattr(data, key) for key in _OF_DATA if self.config.data.get(key) == AUTO}
         model = _input_of(self.config.model, data)
         if data.scenes and "finder" in self.config.model:
-            model["finder"] = _finder(self.config.finder.share)
+            model |= _of_several(self.config.finder)
         settled: dict[str, Any] = {"model": model, "data": data.read_settings | chosen}
         if self.config.get("augment") and self.config.augment.get("flip") == AUTO:
             settled["augment"] = {"flip": data.augment.flip}
@@ -108,10 +108,11 @@ class Decisions:
         self.notes += [line] if line else []
 
 
-def _finder(share: bool) -> dict[str, Any]:
-    """Return the config of the finder of a network, in whose place its config has None."""
-    parts = {"decoder": "${decoder}", "backbone": None if share else "${backbone}"}
-    return {"_target_": "softpoint.models.Finder", "_partial_": True, **parts}
+def _of_several(finder: DictConfig) -> dict[str, Any]:
+    """Return the config of the parts that a network of several subjects has beside those of others."""
+    parts = {"decoder": "${decoder}", "backbone": None if finder.share else "${backbone}"}
+    mark = {"_target_": "softpoint.layers.SubjectMark", "_partial_": True} if finder.mark else None
+    return {"finder": {"_target_": "softpoint.models.Finder", "_partial_": True, **parts}, "mark": mark}
 
 
 def _input_of(model: DictConfig, data: Any) -> dict[str, Any]:

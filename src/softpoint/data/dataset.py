@@ -87,6 +87,8 @@ class KeypointDataset(Dataset[Sample]):
             "index": index,
             "group": record.group,
         }
+        if record.box is not None:
+            sample["center"] = _float32(transform((record.box[:2] + record.box[2:])[None] / 2, matrix)[0])
         if record.error:
             sample["error"] = record.error
         if self.unrounded:

@@ -7,8 +7,9 @@ from softpoint.layers.normalize import Normalize
 from softpoint.layers.spatial_attention import SpatialAttention
 from softpoint.layers.spatial_soft_argmax import SpatialSoftArgmax
 from softpoint.layers.spatial_softmax import SpatialSoftmax
+from softpoint.layers.subject_mark import SubjectMark
 
 __all__ = [
     "Calibration", "DynamicSpatialAttention", "GroupNorm", "Normalize", "SpatialAttention", "SpatialSoftArgmax",
-    "SpatialSoftmax", "replace_batch_norms",
+    "SpatialSoftmax", "SubjectMark", "replace_batch_norms",
 ]  # fmt: skip

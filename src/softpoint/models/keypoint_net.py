@@ -38,6 +38,8 @@ class KeypointNet(nn.Module):
             which are averaged where the images are not RGB.
         pad: extend an image whose sides are no multiples of the largest stride with zeros at its right and bottom,
             which changes no coordinate; otherwise such an image is an error.
+        mark: called with `channels` and `strides` of the backbone's features, returns the layer that marks the subject
+            of a crop in them; None where no other subject is near.
         finder: called with `shared`, the backbone, and `in_channels`, returns the stage that finds subjects; None where
             images or crops show one subject.
 
@@ -63,6 +65,7 @@ class KeypointNet(nn.Module):
         in_channels: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        mark: Callable[..., nn.Module] | None = None,
         finder: Callable[..., Finder] | None = None,
     ) -> None:
         super().__init__()
@@ -90,6 +93,7 @@ class KeypointNet(nn.Module):
             channels["head"] = self.decoder.out_channels
         self.attention = nn.ModuleDict(_attention_blocks(attention, channels) if callable(attention) else {})
         self.calibration = Calibration(num_keypoints)
+        self.mark = None if mark is None else mark(channels=backbone.out_channels, strides=backbone.stride)
         self.finder = None if finder is None else finder(shared=backbone, in_channels=in_channels)
         if norm is not None:
             replace_batch_norms(self, norm)
@@ -99,25 +103,36 @@ class KeypointNet(nn.Module):
         """Number of pixels that both sides of an image must be multiples of."""
         return max(self.backbone.stride)
 
-    def forward(self, image: Float[Tensor, "B C H W"] | Tensor, return_attention: bool = False) -> Prediction:
+    def forward(
+        self,
+        image: Float[Tensor, "B C H W"] | Tensor,
+        return_attention: bool = False,
+        center: Float[Tensor, "B 2"] | None = None,
+    ) -> Prediction:
         """Return the head's prediction, in pixels of `image` (uint8, or float in [0, 1]).
 
         Once the calibration is fitted, `confidence` is the probability of an error up to `calibration.radius` px and
         `covariance` that of the error; before, both are what the head reads from its heatmaps.
         With `return_attention`, `attention` maps each place of a block to what the block returns beside the features.
+        `center` (x, y) is that of the subject that is meant, for a network with a `mark`; None for that of the image.
         """
         masks: dict[str, list[Tensor]] = {}
-        prediction: Prediction = self.calibration(self.uncalibrated(image, masks), self.decoder.stride)
+        prediction: Prediction = self.calibration(self.uncalibrated(image, masks, center), self.decoder.stride)
         return {**prediction, "attention": masks} if return_attention else prediction
 
     def uncalibrated(
-        self, image: Float[Tensor, "B C H W"] | Tensor, masks: dict[str, list[Tensor]] | None = None
+        self,
+        image: Float[Tensor, "B C H W"] | Tensor,
+        masks: dict[str, list[Tensor]] | None = None,
+        center: Float[Tensor, "B 2"] | None = None,
     ) -> Prediction:
         """Return what the head itself reads; `masks` gets what the blocks of attention return beside the features."""
         size, masks = image.shape[-2:], {} if masks is None else masks
         features = self.backbone(self._fit(self.normalize(image)))
         for i, stage in enumerate(self.backbone.stages):
             features[i] = self._attend(f"stage{stage}", features[i], masks)
+        if self.mark is not None:
+            features = self.mark(features, (size[0], size[1]), center)
         x = self._attend("head", self.decoder(features), masks)
         if self.pad:
             x = x[..., : -(-size[0] // self.decoder.stride), : -(-size[1] // self.decoder.stride)]

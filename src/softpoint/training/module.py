@@ -281,7 +281,7 @@ class KeypointModule(pl.LightningModule):
 
     def _step_losses(self, batch: Batch, counts: Mapping[str, Tensor]) -> StepLosses:
         """Return the losses of a batch, or of a part of the one whose `counts` divide them."""
-        prediction = self.net(batch["image"])
+        prediction = self.net(batch["image"], center=batch.get("center"))
         values = self.loss(prediction, self._target(batch, self._progress), counts)
         total = values["loss"]
         if self.teacher is not None:
