@@ -39,11 +39,13 @@ def main(cfg: DictConfig) -> None:
     if checkpoint.path.parent.name == "checkpoints":  # of a run, which may still be writing a better one
         lock(checkpoint.path.absolute().parents[1])
     fit: Fit | CrossFit
+    found = ""
     overrides = {str(key): value for key, value in cfg.data.items() if value != STORED}
     if cfg.crossval is None:
         before = Regions.of(checkpoint.net.calibration, checkpoint.skeleton.names, SETS)
         usual = before is not None or calibration_settings(checkpoint).get("heatmap_sets") is True
         fit = fit_to_validation(cfg, checkpoint, overrides, usual if cfg.heatmap_sets is None else cfg.heatmap_sets)
+        found = fit_finder(cfg, checkpoint, overrides)
     else:
         if cfg.heatmap_sets:
             raise ValueError(
@@ -57,7 +59,24 @@ def main(cfg: DictConfig) -> None:
         save_pretrained(replace(checkpoint, net=checkpoint.net.cpu(), record=record), checkpoint.path)
     else:
         write_calibration(checkpoint.path, read_stored(checkpoint.path), checkpoint.net, fit.facts)
-    print(f"{fit}\nwritten into {checkpoint.path}")
+    print(*filter(None, [str(fit), found]), f"written into {checkpoint.path}", sep="\n")
+
+
+def fit_finder(cfg: DictConfig, checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> str:
+    """Fit the score of a network's finder to its validation split, and return a line about it; "" without a finder."""
+    from softpoint.data.scenes import SceneSamples
+    from softpoint.evaluation.eval_data import open_set
+    from softpoint.models import KeypointNet
+    from softpoint.training.finder_fit import calibrate_finder
+
+    net, finder = checkpoint.net, checkpoint.finder
+    if finder is None or not isinstance(net, KeypointNet):
+        return ""
+    scenes = open_set(checkpoint, "val", overrides).scenes
+    if scenes is None or not len(scenes):
+        return "the score of finds is as before: there is no image to find subjects in"
+    samples = SceneSamples(scenes, finder["size"], finder["anchor"])
+    return calibrate_finder(net.to(cfg.device), samples, whole_number(cfg, "images", 1))
 
 
 def fit_to_validation(cfg: DictConfig, checkpoint: Checkpoint, overrides: Mapping[str, Any], heatmap_sets: bool) -> Fit:

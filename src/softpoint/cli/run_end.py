@@ -62,7 +62,8 @@ def tell_result(
         print(f"best checkpoint, {best}: {here(best.path)}")
         if cfg.report and report.results is not None and STUDY not in os.environ:
             write_test_report(trainer, report, record.checkpoint, best.path, warnings, trusted)
-        _tell_use(cfg, trainer, record, here(best.path), f"{' boxes=LABELS' * bool(trainer.datamodule.crops)}{trusted}")
+        needs_boxes = bool(trainer.datamodule.crops) and not trainer.datamodule.scenes
+        _tell_use(cfg, trainer, record, here(best.path), f"{' boxes=LABELS' * needs_boxes}{trusted}")
     return report.results if report.metrics else None
 
 

@@ -207,8 +207,17 @@ class KeypointData(pl.LightningDataModule, ABC):
     @property
     def summary(self) -> str:
         """Number of keypoints and images, and the input size, in one phrase."""
-        counts = ", ".join(f"{len(source)} {split}" for split, source in self.sources.items())
-        return f"{len(self.skeleton)} keypoints, images {counts}, {self.size[0]}x{self.size[1]}"
+        counts, whole = (
+            ", ".join(f"{len(source)} {split}" for split, source in parts.items())
+            for parts in (self.sources, self.scenes)
+        )
+        size = f"{self.size[0]}x{self.size[1]}"
+        if self.finding_size is None:
+            return f"{len(self.skeleton)} keypoints, images {counts}, {size}"
+        finding = f"{self.finding_size[0]}x{self.finding_size[1]}"
+        return (
+            f"{len(self.skeleton)} keypoints, subjects {counts} in crops of {size}, found in {finding}: images {whole}"
+        )
 
     @property
     def default_epochs(self) -> int:

@@ -53,6 +53,7 @@ def model_card(checkpoint: Checkpoint, extra: Mapping[str, Any] | None = None) -
         flip_pairs=[escape(f"{left} / {right}") for left, right in checkpoint.skeleton.flip_pairs],
         size=checkpoint.size,
         crops=checkpoint.crops,
+        finder=checkpoint.finder,
         data=_data(checkpoint.config, record),
         splits=splits,
         units=[unit for unit in UNITS if any(unit in counts for counts in splits.values())],
