@@ -23,8 +23,8 @@ def main(cfg: DictConfig) -> None:
         lock_output(Path(cfg.output))
     if cfg.data.get("mode") == "multi":
         raise ValueError(
-            "data.mode=multi: a packed set holds crops of single subjects and no whole images to find them in; pack with"
-            " data.mode=instance, or train on the files themselves"
+            "data.mode=multi: a packed set holds crops of single subjects, and no whole images to find them in; pack"
+            " with data.mode=instance, or train on the files themselves"
         )
     data = instantiate(cfg.datamodule)
     with local_folder(cfg.output) as folder:
