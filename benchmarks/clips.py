@@ -2,9 +2,9 @@
 
 python benchmarks/clips.py FOLDER --subjects 4 --seed 0
 
-writes FOLDER/clip.mp4 and FOLDER/labels.csv, DeepLabCut's table of individuals, from the labeled images of the open field
-in SOFTPOINT_DATA: a mouse is cut out by its difference from the median of all images, turned and moved along a smooth
-path with a soft edge. Which mouse is above another is drawn once per clip.
+writes FOLDER/clip.mp4 and FOLDER/labels.csv, DeepLabCut's table of individuals, from the labeled images of the open
+field in SOFTPOINT_DATA: a mouse is cut out by its difference from the median of all images, turned and moved along a
+smooth path with a soft edge. Which mouse is above another is drawn once per clip.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class Clip:
         """Return the keypoints (T, N, K, 2) in pixels."""
         turns = self.headings - np.array([sprite.heading for sprite in self.sprites])
         local = np.stack([sprite.keypoints for sprite in self.sprites])
-        return self.middles[:, :, None] + np.einsum("tnij,nkj->tnki", _rotations(turns), local)
+        points: np.ndarray = self.middles[:, :, None] + np.einsum("tnij,nkj->tnki", _rotations(turns), local)
+        return points
 
     def covered(self, points: np.ndarray) -> np.ndarray:
         """Return which points (T, N, P, 2) of the subjects others are above, bool (T, N, P)."""
@@ -91,7 +92,8 @@ class Clip:
             bodies.append(np.stack([columns, rows], 1)[chosen] - (len(sprite.opacity) - 1) / 2)
         turns = self.headings - np.array([sprite.heading for sprite in self.sprites])
         points = self.middles[:, :, None] + np.einsum("tnij,npj->tnpi", _rotations(turns), np.stack(bodies))
-        return self.covered(points).mean(-1)
+        share: np.ndarray = self.covered(points).mean(-1)
+        return share
 
     def frames(self) -> Iterator[np.ndarray]:
         """Yield the frames, uint8 (H, W, 3)."""
@@ -181,8 +183,8 @@ def _sprite(image: np.ndarray, background: np.ndarray, pose: np.ndarray) -> Spri
         return None
     reach = int(np.ceil(max(np.hypot(columns - middle[0], rows - middle[1])))) + 4
     x, y = np.round(middle).astype(int)
-    source = cv2.copyMakeBorder(image, *[reach] * 4, cv2.BORDER_REPLICATE).astype(np.float32)
-    opaque = cv2.copyMakeBorder(cv2.GaussianBlur(opacity * mask, (0, 0), 0.8), *[reach] * 4, cv2.BORDER_CONSTANT)
+    source = np.pad(image, [(reach, reach), (reach, reach), (0, 0)], mode="edge").astype(np.float32)
+    opaque = np.pad(cv2.GaussianBlur(opacity * mask, (0, 0), 0.8), reach)
     window = slice(y, y + 2 * reach + 1), slice(x, x + 2 * reach + 1)
     heading = float(np.arctan2(*(snout - tail)[::-1]))
     return Sprite(source[window], opaque[window], pose - [x, y], heading)
@@ -200,8 +202,9 @@ def _paths(rng: np.random.Generator, subjects: int, frames: int, crossings: int)
             place[subject] = candidates[(np.minimum(apart, _APART) - 0.5 * near).argmax()]
         if pair:
             place[pair[1]] = place[pair[0]] + rng.normal(0, 5, 2)
-    path: np.ndarray = CubicSpline(np.linspace(0, frames - 1, len(places)), places, bc_type="natural")(np.arange(frames))
-    return np.clip(path, [60, 80], [580, 420])
+    times = np.linspace(0, frames - 1, len(places))
+    path: np.ndarray = CubicSpline(times, places, bc_type="natural")(np.arange(frames)).clip([60, 80], [580, 420])
+    return path
 
 
 def _rotations(angles: np.ndarray | float) -> np.ndarray:
@@ -220,7 +223,9 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     clip = make_clip(options.seed, options.subjects, options.frames, options.crossings)
     video, labels = write_clip(clip, options.folder)
-    print(f"{len(clip)} frames of {options.subjects} mice, {count_crossings(clip.middles)} crossings: {video}, {labels}")
+    print(
+        f"{len(clip)} frames of {options.subjects} mice, {count_crossings(clip.middles)} crossings: {video}, {labels}"
+    )
 
 
 if __name__ == "__main__":

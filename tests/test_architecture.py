@@ -37,7 +37,7 @@ ROOMS = (
     "audit", "cli", "colors", "data", "datasets", "demo", "evaluation", "explorer", "export_formats", "extras",
     "functional", "images", "inference", "kernels", "labels", "layers", "machine", "memory", "metrics", "models",
     "paths", "progress", "renamed_keys", "report", "runtime", "selection", "serving", "signals", "studies",
-    "suggest", "tables", "training", "types", "viz", "watchdog",
+    "suggest", "tables", "tracking", "training", "types", "viz", "watchdog",
 )  # fmt: skip
 
 
@@ -81,6 +81,7 @@ ALLOWED = {
     "runtime": set(),
     "suggest": set(),
     "tables": set(),
+    "tracking": set(),
     "types": set(),
     "functional": {"kernels"},
     "kernels": {"paths"},
@@ -102,7 +103,7 @@ ALLOWED = {
     "inference": {
         "data", "export_formats", "extras", "functional", "images", "labels", "layers", "memory", "metrics", "models",
         "paths", "renamed_keys", "runtime", "signals",  # signals end a stream, which has no end of its own
-        "suggest", "viz",
+        "suggest", "tracking", "viz",
     },
     "evaluation": {
         "colors", "data", "extras", "functional", "images", "inference", "labels", "machine", "metrics", "models",

@@ -80,6 +80,8 @@ def test_a_video_that_is_none_does_not_stop_the_others(
         (["formats=cocoo"], "formats=['cocoo']: 'cocoo': did you mean 'coco'?"),
         (["tta=mirror"], "tta='mirror' is unknown"),
         (["max_pixels=100"], "a.mp4 is 64 x 48; more than 100 pixels are refused"),
+        (["track=true"], "track=true: this model reads one subject in a whole frame"),
+        (["track=true", "tracks.max_gap=-1"], "tracks.max_gap=-1 must be a whole number, 0 or more"),
         (["resume=true"], "is no file of an interrupted job of this version; remove it"),
     ],
 )
@@ -95,6 +97,8 @@ def test_mistakes(ckpt: str, start: Callable, videos: Path, tmp_path: Path, word
 def test_a_video_to_draw_in_must_be_there(ckpt: str, run: Path, start: Callable, tmp_path: Path) -> None:
     ending = start("predict", ckpt, f"source={run.parent / 'moved'}", f"output={tmp_path / 'out'}", "video=true")
     assert ending.code == 1 and "video=true: there is no video in source=" in ending.err
+    ending = start("predict", ckpt, f"source={run.parent / 'moved'}", f"output={tmp_path / 'out'}", "track=true")
+    assert ending.code == 1 and "track=true: there is no video in source=" in ending.err
 
 
 @pytest.mark.parametrize(("library", "format", "extra"), [("h5py", "dlc_h5", "dlc"), ("sleap_io", "slp", "sleap")])

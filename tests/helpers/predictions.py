@@ -40,4 +40,4 @@ def predicted(
             covariance = np.zeros((K, 2, 2))
             rows.append(Row(index, i, has_subject, time, (48, 64), "", box, points, confidence, covariance, state))
     named = None if images is None else tuple(images)
-    return Predictions(skeleton, source, named, lambda: rounded(iter(rows)), boxes, visibility)
+    return Predictions(skeleton, source, named, lambda: rounded(iter(rows)), has_boxes=boxes, has_visibility=visibility)

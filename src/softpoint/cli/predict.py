@@ -38,6 +38,7 @@ def main(cfg: DictConfig) -> None:
     from softpoint.labels.plane import Plane
     from softpoint.labels.row_errors import first_few
     from softpoint.progress import track
+    from softpoint.tracking import TrackOptions
 
     output, formats = Path(cfg.output), list(cfg.formats or []) if OmegaConf.is_list(cfg.formats) else [cfg.formats]
     if cfg.resume and OmegaConf.is_interpolation(cfg, "output"):
@@ -51,6 +52,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.explain and not parts:
         print("explain=true: without a calibration a confidence has no parts, so that there is no confidence.csv")
     plain |= _acceptance(cfg, checkpoint) | _regions(cfg, checkpoint)
+    plain["track"] = TrackOptions(**cfg.tracks) if cfg.track else None
     plain["plane"] = Plane.of(cfg.mm_per_pixel, cfg.homography) or checkpoint.plane
     level = None if cfg.heatmap_sets is None else float(cfg.heatmap_sets)
     predictor = load_predictor(checkpoint, cfg.device, cfg.tta, cfg.tta_unpaired, explain=parts, heatmap_sets=level)
@@ -62,6 +64,8 @@ def main(cfg: DictConfig) -> None:
     source_labels = first.labels if isinstance(first, ImageSource) else None
     file, boxes = boxes_for(checkpoint, cfg.boxes, first)
     finder = None if boxes is not None else subject_finder(checkpoint, cfg.subject_threshold, cfg.max_subjects)
+    several = boxes is not None or (finder is not None and cfg.max_subjects != 1)
+    check_over_time(cfg, sources, several, of_boxes=boxes is not None)
     paths = {"ckpt": checkpoint.weights_file, "boxes": file, "formats": tuple(formats)}
     exif = cfg.exif or orientation(checkpoint.data, file or source_labels)
     reading = {"exif": exif, "bits": cfg.bits or checkpoint.bits, "channels": checkpoint.channels}
@@ -82,6 +86,26 @@ def main(cfg: DictConfig) -> None:
                 raise
     if unreadable:
         raise ValueError(f"{len(unreadable)} of {len(sources)} sources cannot be predicted{first_few(unreadable)}")
+
+
+def check_over_time(cfg: DictConfig, sources: Sequence[Source], several: bool, of_boxes: bool) -> None:
+    """Raise ValueError for track= and smoothing= where they do not fit the sources, or the subjects of an image.
+
+    How many boxes a video has is seen when it is opened.
+    """
+    from softpoint.inference.batch.sources import ImageSource
+
+    if cfg.track and all(isinstance(source, ImageSource) for source in sources):
+        raise ValueError(f"track=true: there is no video in source={cfg.source}, and images are not followed")
+    if cfg.track and not several:
+        raise ValueError(
+            "track=true: this model reads one subject in a whole frame, and there is nothing to tell apart; give"
+            " boxes=FILE, or a model trained with data.mode=multi, which finds several"
+        )
+    if cfg.smoothing not in (None, "none") and several and not (cfg.track or of_boxes):
+        raise ValueError(
+            f"smoothing={cfg.smoothing}: a frame may have several subjects; add track=true or max_subjects=1"
+        )
 
 
 def _regions(cfg: DictConfig, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -141,7 +165,7 @@ def live(predictor: Predictor, checkpoint: Checkpoint, cfg: DictConfig, plain: M
 
     given = {"formats": plain["formats"], "boxes": cfg.boxes, "explain": cfg.explain, "resume": cfg.resume}
     given["heatmap_sets"] = cfg.heatmap_sets is not None
-    given["smoothing"] = cfg.smoothing not in (None, "none")
+    given |= {"smoothing": cfg.smoothing not in (None, "none"), "track": cfg.track}
     if unfit := [name for name, value in given.items() if value]:
         raise ValueError(
             f"source={Stream(cfg.source).name} is a camera or a stream, which cannot be read again; leave out"

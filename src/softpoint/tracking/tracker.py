@@ -1,15 +1,15 @@
 """Subjects found in the frames of a video, joined to tracks by their poses and by how sure these are.
 
 A track is a constant-velocity Kalman filter per keypoint. A subject fits a track by the mean over its keypoints of
-log((1 - e) A p + e): p is the density of the point where the filter expects it, with the errors of both, A the area of the
-image, and e the probability of an outlier, which may be anywhere in the image. It may be joined where that is above 0,
-which is where its points are likelier on the track than anywhere; the assignment of the largest sum is taken.
+log((1 - e) A p + e): p is the density of the point where the filter expects it, with the errors of both, A the area of
+the image, and e the probability of an outlier, which may be anywhere in the image. It may be joined where that is above
+0, which is where its points are likelier on the track than anywhere; the assignment of the largest sum is taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ NO_TRACK = 0
 # Chosen by benchmarks/tracking.py. Lengths are in sizes of the subject, the diagonal of the box about its points.
 SPEED = 0.1  # standard deviation of the velocity of a new track, per frame
 NOISES = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)  # of the change of a velocity over one frame, to choose from
+DEFAULT_NOISE = 0.01  # where nothing is followed
 _FLOOR = 0.01  # smallest standard deviation of a point's error; and half a pixel
 _OUTLIER = 0.02  # probability that a point is anywhere
 _LEAST_WEIGHT = 0.05  # of a point that seems to be an outlier, beside one that is none
@@ -37,7 +38,7 @@ class Poses(NamedTuple):
     keypoints: np.ndarray  # (N, K, 2), NaN where there is no point
     covariance: np.ndarray  # (N, K, 2, 2) of their errors
     confidence: np.ndarray  # (N, K)
-    score: np.ndarray | None = None  # (N,), probability that it is a subject
+    score: np.ndarray  # (N,), probability that it is a subject; NaN where nobody knows
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ class _Tracks(NamedTuple):
         return _Tracks(*(part[rows] for part in self))
 
 
+def _none(K: int) -> _Tracks:
+    numbers = np.empty(0, int)
+    return _Tracks(numbers, numbers, numbers, np.empty(0), np.empty((0, K, 4)), np.empty((0, K, 4, 4)))
+
+
 class Tracker:
     """The tracks of a video whose frames have this size (H, W) in px, and whose subjects have K keypoints.
 
@@ -83,10 +89,10 @@ class Tracker:
         noise: standard deviation of the change of a velocity over one frame, in sizes of the subject.
     """
 
-    def __init__(self, options: TrackOptions, size: tuple[int, int], K: int, noise: float = 0.02) -> None:
+    def __init__(self, options: TrackOptions, size: tuple[int, int], K: int, noise: float) -> None:
         self._options, self._area, self._noise = options, float(size[0] * size[1]), noise
         self.fit = 0.0  # logarithm of how much likelier all subjects are on their tracks than anywhere
-        self._tracks = _Tracks(*np.zeros((3, 0), int), np.empty(0), np.empty((0, K, 4)), np.empty((0, K, 4, 4)))
+        self._tracks = _none(K)
         self._frame, self._begun = 0, 0
 
     def step(self, frame: int, poses: Poses) -> np.ndarray:
@@ -100,9 +106,7 @@ class Tracker:
         tracks, joined = self._matched(points, covariance)
         self._follow(tracks, points[joined], covariance[joined])
         ids[joined] = self._tracks.ids[tracks]
-        free = (ids == NO_TRACK) & np.isfinite(points).all(-1).any(-1)
-        if poses.score is not None:
-            free &= poses.score >= _SURE
+        free = (ids == NO_TRACK) & np.isfinite(points).all(-1).any(-1) & ~(poses.score < _SURE)
         new = self._in_order(np.flatnonzero(free), points)
         ids[new] = self._begin(points[new], covariance[new])
         return ids
@@ -144,7 +148,8 @@ class Tracker:
         count, most = len(rows), self._options.subjects
         room = count if most is None else max(0, most - len(self._tracks.ids))
         order = np.lexsort(np.nanmean(points[rows], axis=1).T[::-1]) if count else np.empty(0, int)
-        return rows[order[:room]]
+        begun: np.ndarray = rows[order[:room]]
+        return begun
 
     def _begin(self, points: np.ndarray, covariance: np.ndarray) -> np.ndarray:
         """Begin tracks at points (M, K, 2), and return their ids."""
@@ -158,11 +163,17 @@ class Tracker:
         return ids
 
 
-class Tracking(NamedTuple):
+@dataclass(frozen=True)
+class Tracking:
     """The tracks of all frames of a video."""
 
     ids: list[np.ndarray]  # (N,) of each frame: the track of each subject, from 1 in the order in which they begin
     noise: float  # of the motion, in sizes of the subject
+
+    @property
+    def count(self) -> int:
+        """The number of tracks."""
+        return max((int(ids.max()) for ids in self.ids if len(ids)), default=0)
 
 
 def track(
@@ -175,7 +186,7 @@ def track(
     """
     fits = {}
     for noise in NOISES:
-        tracker = Tracker(options, size, K, noise)
+        tracker = Tracker(replace(options, subjects=None), size, K, noise)
         for frame, poses in islice(frames(), _TRIED):
             tracker.step(frame, poses)
         fits[noise] = tracker.fit

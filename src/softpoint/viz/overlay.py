@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,15 +27,16 @@ def draw_keypoints(
     covariance: np.ndarray | None = None,
     names: bool = False,
     upscale: int | None = None,
+    color: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Return a copy (H * upscale, W * upscale, 3) uint8 of `image` (H, W, 3) uint8 RGB with its keypoints.
 
     A prediction of `keypoints` (K, 2), in pixels of `image`, is a disc in its keypoint's color, or a cross
     where `confidence` (K,) is below 0.5. A label of `truth` (K, 2) is a larger open circle, with a line
     to its prediction. `covariance` (K, 2, 2) in px² adds an ellipse of two standard deviations, `skeleton` its
-    edges, and `names` its names, or indices without a skeleton. Points that are not finite are left out. Each pixel
-    becomes a square of `upscale` pixels; by default a small image grows to at most 900 pixels. Raises ValueError where
-    shapes disagree.
+    edges, and `names` its names, or indices without a skeleton. A `color` takes the place of all of these. Points that
+    are not finite are left out. Each pixel becomes a square of `upscale` pixels; by default a small image grows to at
+    most 900 pixels. Raises ValueError where shapes disagree.
 
     >>> image = draw_keypoints(np.zeros((64, 64, 3), np.uint8), np.array([[10.0, 20.0]]), upscale=4)
     >>> image.shape, image[82, 42].tolist() == palette(1)[0].tolist()
@@ -49,9 +51,9 @@ def draw_keypoints(
     canvas = enlarge(image, upscale)
     points, labeled = (grid_to_image(places.astype(float), upscale) for places in (keypoints, truth))
     radius, width = _radius(canvas)
-    colors = palette(len(points)).tolist()
+    colors = palette(len(points)).tolist() if color is None else [list(color)] * len(points)
     if covariance is not None:
-        _draw_ellipses(canvas, points, covariance * upscale**2, width)
+        _draw_ellipses(canvas, points, covariance * upscale**2, width, colors)
     if skeleton is not None:
         _draw_edges(canvas, points, skeleton, colors, width)
     if names:
@@ -79,11 +81,13 @@ def draw_subjects(
     ellipses: bool = False,
     upscale: int | None = None,
     outlines: Sequence[Sequence[Sequence[np.ndarray]]] = (),
+    tracks: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Return a copy of `image` (H, W, 3) with the predictions of N subjects, as `Predictor` returns them for N boxes.
 
     It is enlarged as in `draw_keypoints`. The ellipses of all subjects, and the polygons (n, 2) that `outlines` has of
-    each subject and keypoint, are below the names and points of all.
+    each subject and keypoint, are below the names and points of all. Where subjects are of `tracks`, each has the color
+    of its track, whose number from 1 is beside it; one of none, 0, is gray.
 
     >>> predictions = {"keypoints": np.full((2, 1, 2), 5.0), "confidence": np.ones((2, 1))}
     >>> draw_subjects(np.zeros((64, 64, 3), np.uint8), predictions, Skeleton(("nose",))).shape[2]
@@ -93,23 +97,43 @@ def draw_subjects(
         upscale = max(1, _LEGIBLE // max(image.shape[:2]))
     canvas = enlarge(rgb_view(image), upscale)
     places = grid_to_image(predictions["keypoints"].astype(float), upscale)
+    shades = [None] * len(places) if tracks is None else [track_color(number) for number in tracks]
+    parts = [
+        palette(len(points)).tolist() if shade is None else [shade] * len(points)
+        for points, shade in zip(places, shades, strict=True)
+    ]
     for i, points in enumerate(places if ellipses else []):
-        _draw_ellipses(canvas, points, predictions["covariance"][i].astype(float) * upscale**2, _radius(canvas)[1])
-    for points, polygons in zip(places, outlines, strict=False):
-        colors = palette(len(points)).tolist()
+        spread = predictions["covariance"][i].astype(float) * upscale**2
+        _draw_ellipses(canvas, points, spread, _radius(canvas)[1], parts[i])
+    for points, colors, polygons in zip(places, parts, outlines, strict=False):
         for k in _finite(points[: len(polygons)]):
             for polygon in polygons[k]:
                 draw_polygon(canvas, grid_to_image(polygon, upscale), colors[k], _radius(canvas)[1])
-    for i, points in enumerate(places):
-        canvas = draw_keypoints(
-            canvas,
-            points,
-            confidence=predictions["confidence"][i],
-            skeleton=skeleton,
-            names=names,
-            upscale=1,
-        )
+    for i, (points, shade) in enumerate(zip(places, shades, strict=True)):
+        sure = predictions["confidence"][i]
+        style: dict[str, Any] = {"confidence": sure, "skeleton": skeleton, "names": names, "color": shade}
+        canvas = draw_keypoints(canvas, points, upscale=1, **style)
+    if tracks is not None:
+        _draw_tracks(canvas, places, tracks)
     return canvas
+
+
+def track_color(track: int) -> list[int]:
+    """Return the RGB color of a track, from 1; gray for 0.
+
+    >>> track_color(1) == palette(1)[0].tolist(), track_color(0)
+    (True, [150, 150, 150])
+    """
+    return palette(128)[(track - 1) % 128].tolist() if track else [150, 150, 150]
+
+
+def _draw_tracks(canvas: np.ndarray, places: np.ndarray, tracks: Sequence[int]) -> None:
+    """Write the number of each track beside the first point (N, K, 2) of its subject that is finite."""
+    shown = [i for i in range(len(places)) if tracks[i] and _finite(places[i])]
+    if shown:
+        anchors = np.stack([places[i][_finite(places[i])[0]] for i in shown])
+        texts, colors = [str(tracks[i]) for i in shown], [track_color(tracks[i]) for i in shown]
+        draw_labels(canvas, anchors, texts, colors, clearance=2 * _radius(canvas)[0], others=places.reshape(-1, 2))
 
 
 def _radius(canvas: np.ndarray) -> tuple[float, int]:
@@ -118,9 +142,10 @@ def _radius(canvas: np.ndarray) -> tuple[float, int]:
     return radius, max(1, round(radius / 4))
 
 
-def _draw_ellipses(canvas: np.ndarray, points: np.ndarray, covariance: np.ndarray, width: int) -> None:
+def _draw_ellipses(
+    canvas: np.ndarray, points: np.ndarray, covariance: np.ndarray, width: int, colors: list[list[int]]
+) -> None:
     """Draw the ellipse of each point (K, 2) that is finite."""
-    colors = palette(len(points)).tolist()
     for i in _finite(points, covariance.reshape(-1, 4)):
         draw_ellipse(canvas, points[i], covariance[i], colors[i], width)
 

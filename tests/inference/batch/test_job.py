@@ -25,6 +25,7 @@ from softpoint.inference.batch.sources import VideoSource, find_sources
 from softpoint.labels.formats import read_labels
 from softpoint.labels.plane import Plane
 from softpoint.runtime import ellipse_axes
+from softpoint.tracking import TrackOptions
 from softpoint.viz import write_image
 
 Boxes = dict[str, np.ndarray]
@@ -277,6 +278,36 @@ def test_each_box_has_a_row_and_every_frame_at_least_one(predict: Any, tmp_path:
     ]  # fmt: skip
     with pytest.raises(ValueError, match=r"smoothing=median takes one box per frame, but .*a.mp4 has 2"):
         predict(source, boxes, smoothing="median")
+
+
+def passing(count: int) -> Boxes:
+    """Boxes of two subjects that are listed in turns, of which the first is missed in a frame."""
+    left, right = [-0.5, -0.5, 31.5, 47.5], [31.5, -0.5, 63.5, 47.5]
+    pairs = [[left, right] if n % 2 else [right, left] for n in range(count)]
+    pairs[3] = [right]
+    return {f"a.mp4/{n:06d}": np.array(boxes) for n, boxes in enumerate(pairs)}
+
+
+def test_subjects_are_followed_after_a_resumed_job_as_in_one(
+    predict: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = film(tmp_path / "a.mp4", count=12), tmp_path / "out" / "predictions.csv"
+    boxes = passing(12)
+    settings = {"track": TrackOptions(), "smoothing": "kalman", "formats": ("coco", "dlc_csv"), "video": True}
+    (line,) = predict(source, boxes, **settings)
+    assert "12 frames" in line
+    whole = out.read_text()
+    rows = read_csv(out)
+    assert {(row["track"], row["box_left"]) for row in rows} == {("1", "-0.500"), ("2", "31.500")} and len(rows) == 23
+    with pytest.raises(ValueError, match=r"was started with track=\{'max_gap': 30, .*, not track=\{'max_gap': 1,"):
+        predict(source, boxes, resume=True, **settings | {"track": TrackOptions(max_gap=1)})
+    (tmp_path / "out" / "job.json").unlink()
+    with monkeypatch.context() as patch:
+        interrupt(patch, after=5)
+        with pytest.raises(KeyboardInterrupt):
+            predict(source, boxes, **settings)
+    predict(source, boxes, resume=True, **settings)
+    assert out.read_text() == whole
 
 
 @pytest.mark.parametrize(

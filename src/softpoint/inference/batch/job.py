@@ -24,6 +24,7 @@ from softpoint.inference.batch.options import PredictOptions
 from softpoint.inference.batch.predictions import Predictions, Row, above_threshold, median_smoothed, rounded
 from softpoint.inference.batch.sources import Boxes, ImageSource, Source, VideoSource, without_suffixes
 from softpoint.inference.batch.stream import Item, PredictedArrays, distinct_subjects, found_items, predict_items
+from softpoint.inference.batch.tracks import find_tracks, kalman_smoothed, with_tracks
 from softpoint.inference.batch.video import draw_rows, write_video
 from softpoint.inference.batch.writers import FORMATS, write_confidence, write_millimeters, write_regions, write_table
 from softpoint.inference.batch.writers.coco import read_ids
@@ -33,6 +34,7 @@ from softpoint.inference.subjects import SubjectFinder
 from softpoint.labels.row_errors import first_few
 from softpoint.paths import sha256, write_json
 from softpoint.suggest import without_data
+from softpoint.tracking import DEFAULT_NOISE
 from softpoint.viz import draw_subjects, write_image
 
 _log = logging.getLogger(__name__)
@@ -100,8 +102,9 @@ class Job:
         if isinstance(source, ImageSource):
             return source.with_boxes(self.boxes)
         most = source.max_boxes(self.boxes)
-        if self.options.smooths and most > 1:
-            raise ValueError(f"smoothing=median takes one box per frame, but {source.path} has {most}; use none")
+        if self.options.smooths and self.options.track is None and most > 1:
+            kind = f"smoothing={self.options.smoothing}"
+            raise ValueError(f"{kind} takes one box per frame, but {source.path} has {most}; use none, or track=true")
         return source
 
     def _identity(self, source: Source) -> dict[str, Any]:
@@ -184,10 +187,15 @@ class Job:
     def _predictions(self, source: Source, journal: Journal) -> Predictions:
         """Return the journal's predictions, smoothed and without those below the threshold if the options say so."""
         options, is_video = self.options, isinstance(source, VideoSource)
+        tracking = find_tracks(journal.rows, options.track) if options.track is not None and is_video else None
+        noise = DEFAULT_NOISE if tracking is None else tracking.noise
 
         def rows() -> Iterator[Row]:
-            result = journal.rows()
-            result = median_smoothed(result, options.smoothing_window) if options.smooths and is_video else result
+            result = journal.rows() if tracking is None else with_tracks(journal.rows(), tracking)
+            if options.smoothing == "median" and is_video:
+                result = median_smoothed(result, options.smoothing_window)
+            elif options.smoothing == "kalman" and is_video:
+                result = kalman_smoothed(result, noise)
             return rounded(above_threshold(result, options.threshold) if options.drop_below_threshold else result)
 
         return Predictions(
@@ -198,6 +206,7 @@ class Job:
             has_boxes=self.boxes is not None or self.finder is not None,
             has_scores=self.finder is not None,
             has_visibility=self.predictor.predicts_visibility,
+            tracks=None if tracking is None else tracking.count,
             coco_ids=partial(read_ids, source.labels) if isinstance(source, ImageSource) and source.labels else None,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from softpoint.images.read_options import EXIF, ReadOptions
 from softpoint.inference.batch.writers import check_formats
 from softpoint.labels.plane import Plane
 from softpoint.suggest import check_choice
+from softpoint.tracking import TrackOptions
 
 _OUTPUT_OPTIONS = (
     "video",
@@ -55,6 +56,7 @@ class PredictOptions:
     drop_below_threshold: bool = False
     smoothing: str | None = None
     smoothing_window: int = 5
+    track: TrackOptions | None = None  # of the subjects of a video
     on_error: str = "skip"
     resume: bool = False
     regions: float | None = None
@@ -66,8 +68,8 @@ class PredictOptions:
         check_choice("exif", self.exif, EXIF)
         check_formats(self.formats, self.video)
         check_choice("on_error", self.on_error, ("skip", "error"))
-        check_choice("smoothing", self.smoothing or "none", ("none", "median"))
-        if self.smooths and (self.smoothing_window < 3 or self.smoothing_window % 2 == 0):
+        check_choice("smoothing", self.smoothing or "none", ("none", "median", "kalman"))
+        if self.smoothing == "median" and (self.smoothing_window < 3 or self.smoothing_window % 2 == 0):
             raise ValueError(f"smoothing_window={self.smoothing_window} must be an odd number of frames, 3 or more")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold={self.threshold:g} must be a probability, 0 to 1")
@@ -86,7 +88,7 @@ class PredictOptions:
     @property
     def smooths(self) -> bool:
         """True if keypoints are smoothed over time."""
-        return self.smoothing == "median"
+        return self.smoothing in ("median", "kalman")
 
     @property
     def outlines(self) -> bool:
@@ -103,7 +105,8 @@ class PredictOptions:
         """Return the options that change the files, but not the predictions, as plain values."""
         options = {name: getattr(self, name) for name in _OUTPUT_OPTIONS}
         pages = self.explain_images if self.explain else 0
-        added = {"regions": self.regions} if self.regions is not None else {}
+        added: dict[str, Any] = {"regions": self.regions} if self.regions is not None else {}
+        added |= {"track": asdict(self.track)} if self.track is not None else {}
         added |= {"homography": self.plane.matrix.tolist()} if self.plane is not None else {}
         return {
             "formats": list(self.formats),

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from softpoint.labels.skeleton import Skeleton
+from softpoint.tracking import NO_TRACK
 
 PIXEL_DECIMALS, PROBABILITY_DECIMALS = 3, 4
 
@@ -36,6 +37,7 @@ class Row(NamedTuple):
     parts: Mapping[str, np.ndarray] | None = None  # (K,) each, the `ConfidenceParts` of a predictor that explains
     sets: np.ndarray | None = None  # bool (K, h, w), cells of the heatmap sets that were asked for
     score: float = float("nan")  # probability that a subject that was found is one; NaN for one that was not found
+    track: int | None = None  # from 1; NO_TRACK for a subject of none, None where subjects are not followed
 
     @property
     def region(self) -> np.ndarray | None:
@@ -54,6 +56,7 @@ class Predictions:
     has_boxes: bool = False
     has_scores: bool = False
     has_visibility: bool = False
+    tracks: int | None = None  # number of tracks; None where subjects are not followed
     coco_ids: Callable[[], tuple[dict[str, int | str], int | str]] | None = None  # ids of images and category
 
     def name(self, number: int) -> str:
@@ -62,12 +65,25 @@ class Predictions:
 
     def by_image(self) -> Iterator[list[Row]]:
         """Yield the rows of each image."""
-        for _, rows in groupby(self.rows(), key=lambda row: row.number):
-            yield list(rows)
+        return by_frame(self.rows())
 
-    def max_subjects(self) -> int:
-        """Return the largest number of subjects in an image, at least 1."""
+    def individuals(self) -> int:
+        """Return the number of tracks, or else the largest number of subjects in an image; at least 1."""
+        if self.tracks is not None:
+            return max(1, self.tracks)
         return max((row.subject for row in self.rows()), default=0) + 1
+
+
+def individual(row: Row) -> int | None:
+    """Return the number of a row's individual from 0: its track, or else its place in the image; None of no track."""
+    if row.track is None:
+        return row.subject
+    return None if row.track == NO_TRACK else row.track - 1
+
+
+def by_frame(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Yield the rows of each image or frame."""
+    return (list(own) for _, own in groupby(rows, key=lambda row: row.number))
 
 
 def above_threshold(rows: Iterable[Row], threshold: float) -> Iterator[Row]:
@@ -89,24 +105,31 @@ def rounded(rows: Iterable[Row]) -> Iterator[Row]:
 def median_smoothed(rows: Iterator[Row], window: int) -> Iterator[Row]:
     """Yield rows with each keypoint at the median of its x and y over `window` frames, weighted by confidence.
 
-    The window is centered on the frame, and narrower near the ends of the video. A frame that cannot be read has no
-    weight and stays empty. Confidences and covariances stay those of the frame. Takes one row per frame and an odd
-    window.
+    The window is odd and holds the rows of the same track. It is centered on the frame, and narrower near the ends of
+    the video and of the track. A frame that cannot be read has no weight and stays empty. Confidences and covariances
+    stay those of the frame. Takes one row per frame where subjects are not followed.
     """
-    reach, center = window // 2, 0
-    near = deque(islice(rows, reach + 1))  # begins up to `reach` rows before the one at `center`
+    reach, center, frames = window // 2, 0, by_frame(rows)
+    near = deque(islice(frames, reach + 1))  # begins up to `reach` frames before the one at `center`
     while center < len(near):
-        side, row = min(center, len(near) - 1 - center), near[center]
-        neighbors = list(islice(near, center - side, center + side + 1))
-        points = np.stack([neighbor.keypoints for neighbor in neighbors])
-        weights = np.stack([neighbor.confidence for neighbor in neighbors])[..., None]
-        median = weighted_median(points, np.broadcast_to(weights, points.shape))
-        yield row._replace(keypoints=np.where(np.isfinite(row.keypoints), median, np.nan))
-        near.extend(islice(rows, 1))
+        for row in near[center]:
+            yield row if row.track == NO_TRACK else _median(row, near, center)
+        near.extend(islice(frames, 1))
         if center == reach:
             near.popleft()
         else:
             center += 1
+
+
+def _median(row: Row, near: Iterable[list[Row]], center: int) -> Row:
+    """Return a row of the frame at `center` at the median of its track in the frames about it."""
+    own = {i - center: other for i, frame in enumerate(near) for other in frame if other.track == row.track}
+    side = min(-min(own), max(own))
+    neighbors = [other for offset, other in own.items() if abs(offset) <= side]
+    points = np.stack([neighbor.keypoints for neighbor in neighbors])
+    weights = np.stack([neighbor.confidence for neighbor in neighbors])[..., None]
+    median = weighted_median(points, np.broadcast_to(weights, points.shape))
+    return row._replace(keypoints=np.where(np.isfinite(row.keypoints), median, np.nan))
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -68,7 +68,8 @@ def draw_rows(
     parts = ("keypoints", "confidence", "covariance")
     predictions = {part: np.stack([getattr(row, part) for row in rows]) for part in parts}
     polygons = [outlines(row) for row in rows]
-    style: dict[str, Any] = {"names": names, "ellipses": ellipses, "upscale": scale}
+    tracks = None if rows[0].track is None else [row.track or 0 for row in rows]
+    style: dict[str, Any] = {"names": names, "ellipses": ellipses, "upscale": scale, "tracks": tracks}
     return draw_subjects(image, predictions, skeleton, outlines=polygons, **style)
 
 

@@ -40,7 +40,7 @@ def recognize(path: Path, head: bytes) -> bool:
 def read(
     path: Path, errors: RowErrors, images: Path | None = None, ids: Mapping[int | str, str] | None = None
 ) -> Labels:
-    """Return a subject per entry; a point of confidence 0 is unlabeled.
+    """Return a subject per entry, named by its track_id if it has one; a point of confidence 0 is unlabeled.
 
     An image_id is the path of an image, an id in `ids` or in the list of images of COCO's file that lies beside, or the
     number that is the name of an image, as COCO's are. 17 points of AlphaPose have COCO's names, others numbers.
@@ -50,19 +50,20 @@ def read(
         entries = json_values.as_list(json_values.load_json(path), "the file")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    poses: list[tuple[str, int | str, np.ndarray, Any]] = []
+    poses: list[tuple[str, int | str, np.ndarray, Any, str]] = []
     for number, entry in enumerate(entries, 1):
         place = f"entry number {number}"
         with errors.row(place):
             fields = json_values.as_object(entry)
             box = parse_bbox(edges) if (edges := fields.get("bbox", fields.get("box"))) else None
-            poses.append((place, parse_id(fields, "image_id"), _points(fields), box))
+            track = str(parse_id(fields, "track_id")) if "track_id" in fields else ""
+            poses.append((place, parse_id(fields, "image_id"), _points(fields), box, track))
     missing = f"{path} has no pose; check that the file is complete"
-    count = usual_count((len(points) for _, _, points, _ in poses), errors, missing)
+    count = usual_count((len(points) for _, _, points, *_ in poses), errors, missing)
     folders = [images] if images else folders_near(path)
     known = ids or {}
     listed = _listed_names(path, {key for _, key, *_ in poses if isinstance(key, int) and key not in known})
-    poses = [(place, listed.get(key, key), points, box) for place, key, points, box in poses]
+    poses = [(place, listed.get(key, key), *rest) for place, key, *rest in poses]
     named = [key for _, key, *_ in poses if isinstance(key, str) and key not in known]
     numbers = [key for _, key, *_ in poses if isinstance(key, int) and key not in known][:_TRIED]
     numbered_in = {folder: sum(_of_number(folder, key) is not None for key in numbers) for folder in folders}
@@ -70,7 +71,7 @@ def read(
     if numbers and not images and numbered_in[tails.folder] and not tails.folder.is_relative_to(path.parent):
         announce(path, tails.folder)
     subjects = []
-    for place, key, points, box in poses:
+    for place, key, points, box, track in poses:
         with errors.row(place, key if isinstance(key, str) else "") as row:
             check_count(len(points), count, "keypoints")
             if (image := known.get(key)) is None:
@@ -83,7 +84,8 @@ def read(
                 )
             row.image = image
             pose = points[:, :2]
-            subjects.append(Subject(image, place, pose, visibility_of(pose), box, confidence=points[:, 2]))
+            states = visibility_of(pose)
+            subjects.append(Subject(image, place, pose, states, box, name=track, confidence=points[:, 2]))
     alphapose = any(isinstance(entry, dict) and "box" in entry for entry in entries)
     names = COCO if alphapose and count == len(COCO) else numbered(count)
     return Labels(str(path), str(tails.folder), skeleton_of(names), tuple(subjects))

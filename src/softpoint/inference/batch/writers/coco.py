@@ -22,9 +22,9 @@ def write(path: Path, predictions: Predictions) -> None:
     """Write `path` for pycocotools' loadRes, and NAME_images.json, which its COCO reads.
 
     A keypoint is x, y, confidence, or three zeros for NaN; the score is that of a subject that was found, else
-    the mean confidence. The id of an image is its
-    number from 0, that of a frame its frame number; images of a COCO file keep their ids. Coordinates count from the
-    centers of pixels, as in COCO's keypoints.
+    the mean confidence, and track_id its track, where it has one. The id of an image is its number from 0, that of a
+    frame its frame number; images of a COCO file keep their ids. Coordinates count from the centers of pixels, as in
+    COCO's keypoints.
     """
     ids, category = predictions.coco_ids() if predictions.coco_ids else ({}, _CATEGORY)
     skeleton = predictions.skeleton
@@ -66,6 +66,7 @@ def _subject(row: Row, predictions: Predictions, ids: Mapping[str, int | str], c
         "category_id": category,
         "keypoints": triples.ravel().tolist(),
         "score": round(float(row.confidence.mean() if np.isnan(row.score) else row.score), 6),
+        **({"track_id": row.track} if row.track else {}),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from softpoint.extras import require
-from softpoint.inference.batch.predictions import INDIVIDUAL, Predictions
+from softpoint.inference.batch.predictions import INDIVIDUAL, Predictions, individual
 from softpoint.labels.csv_io import exact, read_rows, write_rows
 from softpoint.paths import atomic_write
 
@@ -23,6 +23,7 @@ _KEY, _ROWS = "df_with_missing", 256
 def write_csv(path: Path, predictions: Predictions) -> None:
     """Write three header rows, or four if an image has several subjects, then one row per image or frame.
 
+    Where subjects are followed, an individual is a track, and a subject of none is left out.
     The name of a frame is its number, as in DeepLabCut's own analyses of videos; coordinates count from the centers of
     pixels.
     """
@@ -80,7 +81,7 @@ def _write_frame(
 
 def _columns(predictions: Predictions) -> tuple[list[str], list[list[str]]]:
     """Return the names of the header's levels, and the text of each level for every column."""
-    count = predictions.max_subjects()
+    count, followed = predictions.individuals(), predictions.tracks is not None
     columns = [
         (_SCORER, INDIVIDUAL.format(i + 1), name, coord)
         for i in range(count)
@@ -88,17 +89,18 @@ def _columns(predictions: Predictions) -> tuple[list[str], list[list[str]]]:
         for coord in _COORDS
     ]
     levels = ["scorer", "individuals", "bodyparts", "coords"]
-    kept = [level for level in range(4) if level != 1 or count > 1]
+    kept = [level for level in range(4) if level != 1 or count > 1 or followed]
     return [levels[level] for level in kept], [[column[level] for column in columns] for level in kept]
 
 
 def _values(predictions: Predictions) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the number of each image, and x, y and likelihood (S * K * 3,) of its subjects."""
-    shape = (predictions.max_subjects(), len(predictions.skeleton), 3)
+    shape = (predictions.individuals(), len(predictions.skeleton), 3)
     for rows in predictions.by_image():
         values = np.full(shape, np.nan)
         for row in rows:
-            values[row.subject] = np.concatenate([row.keypoints, row.confidence[:, None]], axis=1)
+            if (place := individual(row)) is not None:
+                values[place] = np.concatenate([row.keypoints, row.confidence[:, None]], axis=1)
         yield rows[0].number, values.ravel()
 
 

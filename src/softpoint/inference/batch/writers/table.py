@@ -17,8 +17,9 @@ from softpoint.runtime import ellipse_axes
 def write(path: Path, predictions: Predictions) -> None:
     """Write image, or frame and time in seconds, then NAME_x, NAME_y, NAME_confidence; NaN is an empty cell.
 
-    With boxes, the edges of the subject's box come first, and the score of one that was found. Networks that learned
-    visibility add NAME_absent and NAME_occluded, two probabilities.
+    With boxes, the edges of the subject's box come first, and the score of one that was found; then its track,
+    from 1, where subjects are followed. Networks that learned visibility add NAME_absent and NAME_occluded, two
+    probabilities.
     """
     write_rows(path, _lines(predictions))
 
@@ -86,14 +87,15 @@ def write_millimeters(path: Path, predictions: Predictions, plane: Plane) -> Non
 def _lines(predictions: Predictions) -> Iterator[list[str]]:
     first = ["frame", "time"] if predictions.images is None else ["image"]
     edges = [f"box_{edge}" for edge in ("left", "top", "right", "bottom")] if predictions.has_boxes else []
-    edges += ["score"] * predictions.has_scores
+    edges += ["score"] * predictions.has_scores + ["track"] * (predictions.tracks is not None)
     parts = ("x", "y", "confidence", *(("absent", "occluded") if predictions.has_visibility else ()))
     yield [*first, *edges, *(f"{name}_{part}" for name in predictions.skeleton.names for part in parts)]
     for row in predictions.rows():
         cells = [predictions.name(row.number)] if predictions.images else [str(row.number), *_cells([row.time], 6)]
         box = _cells(row.box.tolist(), 3) if predictions.has_boxes else []
         score = _cells([row.score], PROBABILITY_DECIMALS) if predictions.has_scores else []
-        yield [*cells, *box, *score, *_keypoint_cells(row)]
+        track = [str(row.track or "")] if predictions.tracks is not None else []
+        yield [*cells, *box, *score, *track, *_keypoint_cells(row)]
 
 
 def _keypoint_cells(row: Row) -> Iterator[str]:

@@ -23,6 +23,7 @@ IMAGE = (
     "frame", "id",
 )  # fmt: skip
 _TEXTS = {"name": ("subject", "individual", "animal"), "category": ("category", "class"), "group": ("group", "video")}
+_INSTEAD = {"name": "track"}  # titles of fields where none of these is there
 _BOX = ("box_left", "box_top", "box_right", "box_bottom")
 _SIZE = ("image_height", "image_width")
 State = tuple[float, float, int]  # x, y and visibility
@@ -48,7 +49,8 @@ def subject_columns(source: str, header: Sequence[str], taken: Collection[int] =
     if columns["image"] in taken:
         raise ValueError(f"{source}: no column holds the path of the image; name that column 'image'")
     for field, titles in (_TEXTS | {name: (name,) for name in (*_BOX, "area", "crowd", *_SIZE)}).items():
-        matches = [i for i, title in enumerate(lower) if title in titles and i not in {columns["image"], *taken}]
+        named = titles if {*titles} & first.keys() else (_INSTEAD.get(field),)
+        matches = [i for i, title in enumerate(lower) if title in named and i not in {columns["image"], *taken}]
         if len(matches) > 1:
             raise ValueError(
                 f"{source}: columns {matches[0] + 1} and {matches[1] + 1} both hold the {field}; remove one of the two"
