@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers.browser import CHROMIUM, DRIVER, Browser
+from helpers.browser import Browser
 from helpers.pages import HOSTILE, check_closed, numbers_in
 from helpers.results import example_results
 from helpers.subjects import NOTHING, SIZE, found_at, points_at, random_results, results_of, scene_of
@@ -98,14 +98,9 @@ def test_the_console_prints_the_same(capsys: pytest.CaptureFixture[str]) -> None
     assert "oks_sigmas is not set: OKS is measured with 0.05" in printed
 
 
-@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium and its driver are not installed")
-def test_a_browser_shows_the_part_without_complaint(tmp_path: Path) -> None:
+def test_a_browser_shows_the_part_without_complaint(browser: Browser, tmp_path: Path) -> None:
     text, _ = page_of(random_results(0, images=12, crowds=True))
     (path := tmp_path / "page.html").write_text(text)
-    browser = Browser()
-    try:
-        browser.open(path, "dark", width=400)
-        wide = browser.run("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wide <= 0 and browser.complaints() == []
-    finally:
-        browser.driver.quit()
+    browser.open(path, "dark", width=400)
+    wide = browser.run("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0 and browser.complaints() == []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from softpoint.cli.evaluate_subjects import finding_metrics, found_subjects, why_not_found
 from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.overrides import whole_number
 from softpoint.cli.predict_split import overridden_data, plain_value, predict_split
@@ -62,7 +63,7 @@ def _write_evaluation(
 
     from softpoint.data.dataset import input_pixel
     from softpoint.evaluation import evaluate
-    from softpoint.evaluation.console import metrics_tables
+    from softpoint.evaluation.console import finding_tables, metrics_tables
     from softpoint.evaluation.eval_data import confidence_fraction
     from softpoint.evaluation.files import REPORT, write_evaluation
     from softpoint.evaluation.regions import held_out_regions
@@ -90,13 +91,17 @@ def _write_evaluation(
     metrics["skipped"] |= {kind: why for kind, why in ((ELLIPSES, reason), (SETS, no_sets)) if why}
     if cfg.repeat is not None:
         metrics |= measure_repeats(results, str(cfg.repeat))
-    write_evaluation(Path(cfg.output), results, metrics, figures=cfg.figures)
-    console().print(metrics_tables(metrics), *repeats_tables(metrics))
+    found = found_subjects(cfg, checkpoint, eval_set, predictor)
+    metrics |= finding_metrics(cfg, found, settings)
+    metrics["skipped"] |= why_not_found(checkpoint, found)
+    write_evaluation(Path(cfg.output), results, metrics, found, figures=cfg.figures)
+    tables = [finding_tables(metrics["finding"])] if found is not None else []
+    console().print(metrics_tables(metrics), *repeats_tables(metrics), *tables)
     if cfg.report:
         facts, again = model_facts(checkpoint), typed_command("evaluate")
-        write_report(
-            Path(cfg.output) / REPORT, lambda: evaluation_page(results, metrics, eval_set.image, facts, warnings, again)
-        )
+        shown = None if found is None else (found, eval_set.scene_image)
+        page = partial(evaluation_page, results, metrics, eval_set.image, facts, warnings, again, found=shown)
+        write_report(Path(cfg.output) / REPORT, page)
     if original:
         print(f"confidence: the probability of an error of at most {original:.1f} px in these images")
 

@@ -85,7 +85,7 @@ def open_set(
     try:
         if issubclass(kind, LabeledData) and (split == "all" or (kept and split in kept)):
             images = None if split == "all" or kept is None else kept[split]
-            chosen = labeled_set(_source(config), config.get("group"), images, config.get("complete", True))
+            chosen = labeled_set(_source(config), config.get("group"), images, bool(config.get("complete", True)))
         else:
             chosen = split_set(_module(kind, config, checkpoint), split)
     except FileNotFoundError as error:
@@ -267,7 +267,7 @@ def _module(kind: type[KeypointData], settings: Mapping[str, Any], checkpoint: C
     try:
         if issubclass(kind, LabeledData):
             split = _fields(Split, {**settings, "limit": None, "limit_groups": None})
-            sizes = {key: settings[key] for key in ("size", "pixels") if key in settings}
+            sizes = {key: settings[key] for key in ("size", "pixels", "complete") if key in settings}
             data: KeypointData = LabeledData(_source(settings), split, loader, settings.get("seed", 0), **sizes)
         else:
             known = signature(kind.__init__).parameters

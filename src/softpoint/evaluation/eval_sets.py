@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from softpoint.data.datamodule import KeypointData
 from softpoint.data.scenes import LabeledScenes, SceneSource
 from softpoint.data.sources import LabeledImages, Source
+from softpoint.data.subjects import EachSubject
 from softpoint.labels.load import LabelSource, load_labels
 from softpoint.labels.plane import Plane
 from softpoint.labels.skeleton import Skeleton
@@ -26,7 +27,8 @@ class EvaluationSet:
     areas: np.ndarray | None = None  # (N,) of the outlines that the labels give; NaN for none
     padding: float = 1.0  # factor by which a crop is larger than its box
     plane: Plane | None = None  # that the images show
-    scenes: SceneSource | None = None  # the whole images, of a set in which a model finds the subjects
+    scenes: SceneSource | None = None  # whole images, in which the subjects are to be found; None where they are given
+    scene_images: list[str] = field(default_factory=list)  # the image of each scene
 
     def __len__(self) -> int:
         return len(self.images)
@@ -45,24 +47,26 @@ class EvaluationSet:
         """Return the original image uint8 RGB (H, W, 3) of a subject."""
         return self.source.load(0, index).image
 
+    def scene_image(self, index: int) -> np.ndarray:
+        """Return the original image uint8 RGB (H, W, 3) of a scene."""
+        assert self.scenes is not None
+        return self.scenes.load_scene(0, index).image
+
 
 def labeled_set(
     source: LabelSource, group: str | None = None, images: Collection[str] | None = None, complete: bool = True
 ) -> EvaluationSet:
     """Return the labeled images of a source, all or these `images`, never split; `group` as in `Split`.
 
-    `complete` is whether all subjects of an image are labeled.
-
-    Raises FileNotFoundError and ValueError as `load_labels` does.
+    `complete` as in `LabeledData`. Raises FileNotFoundError and ValueError as `load_labels` does.
     """
     loaded = load_labels(source, images, group=group)
-    scenes = None
+    scenes, own = None, loaded.with_box
     if source.mode == "multi" and loaded.boxes is not None:
         scenes = LabeledScenes(loaded.labels, loaded.sizes, loaded.image_folder, loaded.boxes, complete)
-        loaded = loaded.with_box
-    samples = _from_images(LabeledImages(loaded.labels, loaded.sizes, loaded.image_folder, loaded.boxes))
+    samples = _from_images(LabeledImages(own.labels, own.sizes, own.image_folder, own.boxes))
     padding = 1.0 if loaded.boxes is None else source.padding
-    return replace(samples, padding=padding, plane=source.plane, scenes=scenes)
+    return _with_scenes(replace(samples, padding=padding, plane=source.plane), scenes, "")
 
 
 def split_set(data: KeypointData, split: str) -> EvaluationSet:
@@ -71,10 +75,19 @@ def split_set(data: KeypointData, split: str) -> EvaluationSet:
         raise ValueError(f"split={split!r} of this data: {did_you_mean(split, data.sources)}")
     source, scenes = data.sources[split], data.scenes.get(split)
     if isinstance(source, LabeledImages):
-        return replace(_from_images(source), padding=data.padding, plane=data.plane, scenes=scenes)
+        return _with_scenes(replace(_from_images(source), padding=data.padding, plane=data.plane), scenes, split)
     shards = getattr(source, "shards", None)  # of a packed set
-    names = [f"{split}/{i}" if shards is None else shards.read(i).path for i in range(len(source))]
-    return EvaluationSet(source, names, padding=data.padding, scenes=scenes)
+    places = source.places[:, 0].tolist() if isinstance(source, EachSubject) else range(len(source))
+    names = [f"{split}/{i}" if shards is None else shards.read(i).path for i in places]
+    return _with_scenes(EvaluationSet(source, names, padding=data.padding), scenes, split)
+
+
+def _with_scenes(samples: EvaluationSet, scenes: SceneSource | None, split: str) -> EvaluationSet:
+    """The set with its whole images; those that are painted have numbers as names."""
+    if scenes is None:
+        return samples
+    images = [scenes.image(i) if isinstance(scenes, LabeledScenes) else f"{split}/{i}" for i in range(len(scenes))]
+    return replace(samples, scenes=scenes, scene_images=images)
 
 
 def _from_images(source: LabeledImages) -> EvaluationSet:

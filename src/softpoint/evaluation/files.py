@@ -11,6 +11,8 @@ from softpoint.evaluation.plots import error_figure
 from softpoint.evaluation.reliability_plots import reliability_figure
 from softpoint.evaluation.results import Results
 from softpoint.evaluation.risk import RISK_CURVE, write_risk
+from softpoint.evaluation.subjects import SubjectResults, write_subjects
+from softpoint.evaluation.subjects.plots import counts_figure, precision_recall_figure, score_figure
 from softpoint.labels.csv_io import exact, write_rows
 from softpoint.metrics.calibration import FRACTION
 from softpoint.metrics.columns import COLUMNS
@@ -19,15 +21,26 @@ from softpoint.viz.figures import write_figure
 
 REPORT = "report.html"
 # Of this version and of earlier ones.
-_FIGURES = ("errors.png", "errors.svg", "reliability.png", "reliability.svg", "worst.png")
+_FIGURES = ("errors", "reliability", "precision_recall", "subject_scores", "subject_counts")
+_FILES = (*(f"{name}.{suffix}" for name in _FIGURES for suffix in ("png", "svg")), "worst.png")
+SUBJECTS = "subjects.csv"
 
 
-def write_evaluation(folder: Path, results: Results, metrics: Mapping[str, Any], *, figures: bool = False) -> None:
+def write_evaluation(
+    folder: Path,
+    results: Results,
+    metrics: Mapping[str, Any],
+    found: SubjectResults | None = None,
+    *,
+    figures: bool = False,
+) -> None:
     """Write predictions.csv, per_keypoint.csv, metrics.json and, if wanted, figures and risk_coverage.csv.
+
+    Of a model that finds subjects subjects.csv holds those that are `found`, and metrics their "finding".
 
     Files of an earlier evaluation are removed first, and metrics.json is written last: if it exists, all do.
     """
-    for name in ("metrics.json", REPORT, RISK_CURVE, *_FIGURES):
+    for name in ("metrics.json", REPORT, RISK_CURVE, SUBJECTS, *_FILES):
         (folder / name).unlink(missing_ok=True)
     results.write(folder / "predictions.csv")
     write_per_keypoint(folder / "per_keypoint.csv", metrics)
@@ -36,7 +49,19 @@ def write_evaluation(folder: Path, results: Results, metrics: Mapping[str, Any],
     if figures and results.labeled.any():
         write_figure(folder / "errors", error_figure(results))
         write_figure(folder / "reliability", reliability_figure(results, metrics.get("confidence_fraction", FRACTION)))
+    if found is not None:
+        write_subjects(folder / SUBJECTS, found)
+        _write_finding_figures(folder, metrics["finding"] if figures else {})
     write_json(folder / "metrics.json", metrics)
+
+
+def _write_finding_figures(folder: Path, finding: Mapping[str, Any]) -> None:
+    if finding.get("subjects"):
+        write_figure(folder / "precision_recall", precision_recall_figure(finding))
+    if finding.get("score"):
+        write_figure(folder / "subject_scores", score_figure(finding))
+    if finding.get("counts"):
+        write_figure(folder / "subject_counts", counts_figure(finding))
 
 
 def write_comparison(folder: Path, models: Mapping[str, Results], comparisons: Mapping[str, Mapping[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from softpoint.evaluation.bootstrap import mean_draws, quantile_draws
+from softpoint.evaluation.bootstrap import LEVEL, MIN_UNITS, mean_draws, quantile_draws
 from softpoint.evaluation.intervals import Drawn, Resamples
 from softpoint.evaluation.subjects.matching import Outcomes
 from softpoint.evaluation.subjects.results import SubjectResults, rows_of
@@ -46,14 +46,26 @@ class Ratio(NamedTuple):
     above: np.ndarray  # (I,)
     below: np.ndarray  # (I,)
 
-    def drawn(self, resamples: Resamples) -> Drawn | None:
-        """The number, and that of each resample; None where nothing is divided by."""
+    def to_dict(self, resamples: Resamples) -> dict[str, float] | None:
+        """The number and the ends of its 95 % interval; None where nothing is divided by.
+
+        Where a fraction is 0 or 1 in every unit, resamples do not vary, and the other end is that of Clopper and
+        Pearson's interval for as many units that are all alike. Another number that is 0 in all has no interval.
+        """
         if not (total := float(self.below.sum())):
             return None
         above, below = (np.bincount(resamples.unit, part, resamples.units) for part in self)
+        value, units = float(self.above.sum()) / total, int((below > 0).sum())
+        is_fraction = (above <= below).all()
+        if value == 0 or (is_fraction and value == 1):
+            if not is_fraction or units < MIN_UNITS or not len(resamples.counts):
+                return {"value": value}
+            bound = (1 - LEVEL) / 2
+            ends = (0.0, 1 - bound ** (1 / units)) if value == 0 else (bound ** (1 / units), 1.0)
+            return {"value": value, "low": ends[0], "high": ends[1]}
         draws, drawn_below = np.full(len(resamples.counts), np.nan), resamples.counts @ below
         np.divide(resamples.counts @ above, drawn_below, out=draws, where=drawn_below > 0)
-        return Drawn(float(self.above.sum()) / total, draws, len(np.unique(resamples.unit[self.below > 0])))
+        return Drawn(value, draws, units).to_dict()
 
 
 def image_ratios(results: SubjectResults, outcomes: Outcomes, threshold: float) -> dict[str, Ratio]:

@@ -182,8 +182,8 @@ def _measures(
 
 
 def _drawn(ratios: Mapping[str, Any], resamples: Resamples) -> dict[str, dict[str, float]]:
-    drawn = {name: ratio.drawn(resamples) for name, ratio in ratios.items()}
-    return {name: value.to_dict() for name, value in drawn.items() if value is not None}
+    drawn = {name: ratio.to_dict(resamples) for name, ratio in ratios.items()}
+    return {name: entry for name, entry in drawn.items() if entry is not None}
 
 
 def _errors(
