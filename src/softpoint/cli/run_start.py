@@ -29,7 +29,7 @@ def tell_start(module: Any, data: Any, trainer: Any, trust: Sequence[str]) -> st
     print(f"{data.summary}; {module.summary}; on {device}; writing to {here(trainer.default_root_dir)}")
     print(data.skeleton.mirroring)
     print(*(f"{note}\n" for note in module.decisions.notes), sep="", end="")
-    print(getattr(data, "gray_note", ""), end="")
+    print(getattr(data, "gray_note", ""), getattr(data, "several_note", ""), sep="", end="")
     print(_way_to_watch(trainer), end="")
     return announce_trust(module, trust)
 

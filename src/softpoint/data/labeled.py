@@ -229,6 +229,17 @@ class LabeledData(KeypointData):
         return WithUnlabeled(samples, self.unlabeled, extra.augment, extra.per_sample)
 
     @property
+    def several_note(self) -> str:
+        """A line for subjects to find of which there is never more than one, or that are of several kinds; or ""."""
+        if not self.scenes:
+            return ""
+        if len(set(self.labels.paths)) == len(self.labels) == len(self.loaded.crops):
+            return "every image shows one subject: data.mode=image is simpler, and needs no finder\n"
+        if len(kinds := self.labels.categories) > 1:
+            return f"{', '.join(kinds)} are found as one kind; data.categories=[NAME] finds one of them alone\n"
+        return ""
+
+    @property
     def _cache_kind(self) -> str:
         """The kind of cache; a file in place of memory where several processes share it."""
         shared = self.trainer is not None and self.trainer.world_size > 1

@@ -282,12 +282,25 @@ def _boxes(labels: Labels, source: LabelSource) -> np.ndarray:
     return np.where(matched[:, None], boxes, own)
 
 
+def _check_one_kind(labels: Labels) -> None:
+    """Raise ValueError for categories of other keypoints, whose subjects would all be found as one kind."""
+    kinds = {name: parts for name, parts in labels.categories.items() if parts}
+    if len({frozenset(parts) for parts in kinds.values()}) > 1:
+        (first, parts), (other, others) = list(kinds.items())[:2]
+        raise ValueError(
+            f"{labels.source} has categories of other keypoints, {first} ({', '.join(parts[:3])}) and {other}"
+            f" ({', '.join(others[:3])}), and data.mode=multi finds subjects of one kind: train a model for each, by"
+            f" data.categories=[{first}]"
+        )
+
+
 def _samples(
     labels: Labels, sizes: np.ndarray, source: LabelSource, errors: RowErrors
 ) -> tuple[Labels, np.ndarray, np.ndarray | None]:
     """Return labels, image sizes and boxes of the samples: images with one subject, or subjects that have a box."""
     single = ~labels.crowds
     if source.mode == "multi":
+        _check_one_kind(labels)
         return labels, sizes, np.where(single[:, None], _boxes(labels, source), np.nan)
     if source.mode == "instance":
         boxes = _boxes(labels, source)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from softpoint.layers import Calibration, Normalize, replace_batch_norms
+from softpoint.layers import Calibration, Normalize, replace_batch_norms, second_stage, separate_norms
 from softpoint.models.backbones import Backbone, take_channels
 from softpoint.models.finder import Finder
 from softpoint.types import CenterMaps, Prediction
@@ -97,6 +97,8 @@ class KeypointNet(nn.Module):
         self.finder = None if finder is None else finder(shared=backbone, in_channels=in_channels)
         if norm is not None:
             replace_batch_norms(self, norm)
+        if self.finder is not None and self.finder.backbone is None:
+            separate_norms(cast(nn.Module, backbone))
 
     @property
     def stride(self) -> int:
@@ -144,7 +146,9 @@ class KeypointNet(nn.Module):
         assert self.finder is not None
         size, stride = image.shape[-2:], self.finder.stride
         backbone = self.backbone if self.finder.backbone is None else self.finder.backbone
-        maps: CenterMaps = self.finder(backbone(self._fit(self.normalize(image))))
+        with second_stage():
+            features = backbone(self._fit(self.normalize(image)))
+        maps: CenterMaps = self.finder(features)
         rows, columns = (-(-length // stride) for length in size)
         return CenterMaps(*(part[..., :rows, :columns] for part in maps)) if self.pad else maps
 

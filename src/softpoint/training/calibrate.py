@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import Subset
 
 from softpoint.data.dataset import KeypointDataset, collate, input_pixel
+from softpoint.data.sources import Source
 from softpoint.data.watched_loader import WatchedLoader
 from softpoint.evaluation.bootstrap import count_units, find_units, ratio_interval
 from softpoint.functional import image_to_grid, pixel_length, spatial_softmax, tail_mass_at
@@ -178,7 +179,8 @@ def calibrate(
     net.calibration.set(radius=torch.tensor(0.0), region_radii=none, set_tails=none)  # measured before any calibration
     result = measure(net, batches(), fraction, heatmap_sets)
     labels = getattr(samples.source, "labels", None)
-    unit, kind = find_units([str(index) for index in chosen], groups, getattr(labels, "has_groups", False))
+    names = [_image_of(samples.source, index) for index in chosen]
+    unit, kind = find_units(names, groups, getattr(labels, "has_groups", False))
     units, radius = int(unit.max()) + 1, 0.0
     if result is not None:
         measured, within, absent = result
@@ -195,6 +197,14 @@ def calibrate(
     of_new = " of a group that was not trained on"
     pixel = input_pixel(samples.source, samples.size, samples.padding)
     return Fit(fraction, radius, pixel, samples.size, len(chosen), units, kind, of_new * none_new, flip, heatmap_sets)
+
+
+def _image_of(source: Source, index: int) -> str:
+    """Return what tells the image of a sample from others, of which it may be one of several crops."""
+    if (labels := getattr(source, "labels", None)) is not None:
+        return str(labels.images[index])
+    places = getattr(source, "places", None)  # of painted subjects
+    return str(index if places is None else places[index][0])
 
 
 @torch.no_grad()
