@@ -13,6 +13,7 @@ from softpoint.audit.mirror import pair_findings
 from softpoint.audit.points import count_keypoints, point_findings
 from softpoint.audit.pose import pose_findings
 from softpoint.audit.report import SEVERITIES, Example, Finding, KeypointCounts, Report, finding_of
+from softpoint.audit.subjects import subject_findings
 from softpoint.images.scan import Scan
 from softpoint.labels.load import LoadedLabels
 from softpoint.labels.split import Split
@@ -55,6 +56,7 @@ def audit_labels(
         *image_findings(labels, image_folder, scans, others, splits, severity),
         *name_group_findings(labels, splits, split or Split()),
         *point_findings(labels, sizes, severity, severity if out_of_frame == "error" else "warning"),
+        *subject_findings(labels),
         *convention_findings(labels, image_folder, readable),
         *pose_findings(labels),
         *pair_findings(labels),
