@@ -16,8 +16,9 @@ import pytest
 from helpers.subjects import NOTHING, SKELETON, found_at, points_at, random_results, results_of, scene_of
 from softpoint.evaluation.intervals import OKS
 from softpoint.evaluation.subjects import SubjectResults, measure_subjects, read_subjects, write_subjects
-from softpoint.evaluation.subjects.matching import by_distance, by_oks, keypoint_similarity, match_subjects
+from softpoint.evaluation.subjects.matching import by_distance, by_oks, match_subjects
 from softpoint.evaluation.subjects.results import select_found
+from softpoint.metrics.functional import pose_similarity
 
 AREA = 50 * 40  # px^2 of the boxes of the helper
 
@@ -31,11 +32,11 @@ def test_oks_by_hand():
     """One point exact and one 10 px off: the mean of 1 and exp(-100 / (2 * area * (2 * sigma)^2))."""
     truth = points_at((100, 100))
     found = truth + np.array([[0, 0], [6, 8]])
-    similarity = keypoint_similarity(found, truth, np.array([float(AREA)]), np.array([0.1, 0.1]))
+    similarity = pose_similarity(found[:, None], truth, np.array([float(AREA)]), np.array([0.1, 0.1]))
     assert similarity == pytest.approx(np.array([[(1 + math.exp(-100 / (2 * AREA * 0.04))) / 2]]))
     unlabeled = truth.copy()
     unlabeled[0, 0] = np.nan
-    similarity = keypoint_similarity(found, unlabeled, np.array([float(AREA)]), np.array([0.1, 0.1]))
+    similarity = pose_similarity(found[:, None], unlabeled, np.array([float(AREA)]), np.array([0.1, 0.1]))
     assert similarity == pytest.approx(np.array([[math.exp(-100 / (2 * AREA * 0.04))]]))
 
 

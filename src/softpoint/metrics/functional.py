@@ -67,19 +67,23 @@ def errors(points: Points) -> np.ndarray:
     return distances(points.keypoints, points.truth)
 
 
-def pose_similarity(pose: np.ndarray, other: np.ndarray, area: float, sigma: float | np.ndarray) -> float:
-    """Object keypoint similarity of two poses (K, 2) of a subject of `area` px^2, over the keypoints that both have.
+def pose_similarity(
+    pose: np.ndarray, other: np.ndarray, area: float | np.ndarray, sigma: float | np.ndarray
+) -> np.ndarray:
+    """Object keypoint similarity (...) of poses (..., K, 2) of subjects of `area` (...) px^2, over keypoints of both.
 
     `sigma` (K,) is the spread of each keypoint as a fraction of the square root of the area, as COCO has it. 0 where no
     keypoint is in both.
 
     >>> pose = np.array([[0.0, 0.0], [4.0, np.nan]])
-    >>> pose_similarity(pose, pose + [2.0, 0.0], area=100.0, sigma=0.1)
-    0.60...
+    >>> pose_similarity(pose, pose + [2.0, 0.0], area=100.0, sigma=0.1).round(3)
+    np.float64(0.607)
     """
-    exponent = ((pose - other) ** 2).sum(-1) / (2 * area * (2 * np.asarray(sigma)) ** 2)
+    spread = 2 * np.asarray(area)[..., None] * (2 * np.asarray(sigma)) ** 2
+    exponent = np.square(pose - other).sum(-1) / (spread + np.spacing(1))
     known = np.isfinite(exponent)
-    return float(np.exp(-exponent[known]).mean()) if known.any() else 0.0
+    sums = np.where(known, np.exp(-np.where(known, exponent, 0)), 0).sum(-1)
+    return np.asarray(sums / known.sum(-1).clip(1))
 
 
 def nme(points: Points) -> np.ndarray:

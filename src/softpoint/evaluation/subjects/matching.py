@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from softpoint.evaluation.subjects.results import SubjectResults, rows_of
-from softpoint.metrics.functional import distances
+from softpoint.metrics.functional import distances, pose_similarity
 
 OKS_LEVEL = 0.5
 DISTANCE = 0.02  # of the image's diagonal
@@ -57,34 +57,18 @@ def by_distance(fraction: float = DISTANCE) -> Rule:
     return partial(_distance_margin, fraction=fraction)
 
 
-def keypoint_similarity(found: np.ndarray, truth: np.ndarray, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-    """Return the OKS (D, N) of found (D, K, 2) and labeled points (N, K, 2), NaN where unlabeled, as COCO defines it.
-
-    >>> truth = np.array([[[0.0, 0.0], [10.0, 0.0]]])
-    >>> keypoint_similarity(truth + [[3.0, 4.0]], truth, np.array([100.0]), np.full(2, 0.25)).round(3).tolist()
-    [[0.607]]
-    """
-    exponent = distances(found[:, None], truth) ** 2 / (2 * sigmas) ** 2 / 2 / (areas[:, None] + np.spacing(1))
-    return _mean_of_labeled(np.exp(-exponent), truth)
-
-
 def _oks_margin(
     found: np.ndarray, truth: np.ndarray, areas: np.ndarray, diagonal: float, sigmas: np.ndarray, level: float
 ) -> np.ndarray:
-    return keypoint_similarity(found, truth, areas, sigmas) - min(level, 1 - 1e-10)  # as COCO's evaluator
+    return pose_similarity(found[:, None], truth, areas, sigmas) - min(level, 1 - 1e-10)  # as COCO's evaluator
 
 
 def _distance_margin(
     found: np.ndarray, truth: np.ndarray, areas: np.ndarray, diagonal: float, fraction: float
 ) -> np.ndarray:
-    return fraction - _mean_of_labeled(distances(found[:, None], truth), truth) / diagonal
-
-
-def _mean_of_labeled(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The mean over labeled points of values (D, N, K)."""
-    labeled = np.isfinite(truth).all(-1)
-    means: np.ndarray = np.where(labeled, values, 0).sum(-1) / labeled.sum(-1).clip(1)
-    return means
+    apart, labeled = distances(found[:, None], truth), np.isfinite(truth).all(-1)
+    means: np.ndarray = np.where(labeled, apart, 0).sum(-1) / labeled.sum(-1).clip(1)
+    return fraction - means / diagonal
 
 
 def assign(margins: np.ndarray) -> np.ndarray:
