@@ -20,7 +20,8 @@ def found_subjects(
     """Return what is found in the images of a set; None for a model or a set of single subjects."""
     from softpoint.evaluation.eval_sets import common_keypoints
     from softpoint.evaluation.subjects.predict import LEAST_SCORE, find_subjects
-    from softpoint.inference.subjects import SubjectPredictor, subject_finder
+    from softpoint.inference.batch.stream import predict_subjects
+    from softpoint.inference.subjects import subject_finder
     from softpoint.labels.groups import group_names
     from softpoint.progress import track
 
@@ -30,13 +31,13 @@ def found_subjects(
         return None
     images, model = eval_set.scene_images, predictor.skeleton
     found = find_subjects(
-        SubjectPredictor(predictor, finder),
+        partial(predict_subjects, predictor, finder, batch_size=cfg.batch_size),
         model,
         scenes,
         images,
         names=common_keypoints(model.names, scenes.skeleton.names, cfg.missing),
         has_groups=eval_set.has_groups,
-        progress=partial(track, description="finding"),
+        progress=partial(track, description="finding", total=len(images)),
     )
     return found if cfg.group is None else found.with_groups(group_names(images, cfg.group, "group"))
 

@@ -6,6 +6,7 @@ import logging
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +76,11 @@ def write_test_report(
     """Write report.html of the final test into the folder of a run; `path` is the checkpoint that was tested."""
     from softpoint.evaluation.eval_data import confidence_fraction
     from softpoint.evaluation.files import REPORT
+    from softpoint.labels.partition import evenly_spaced
     from softpoint.metrics.calibration import FRACTION
     from softpoint.report import evaluation_page
     from softpoint.report.facts import model_facts
+    from softpoint.training.final_test import SEARCHED
 
     assert test.results is not None
     fraction = FRACTION if checkpoint is None else confidence_fraction(checkpoint)
@@ -89,7 +92,12 @@ def write_test_report(
         image: np.ndarray = source.load(0, test.tested[i]).image
         return image
 
+    def load_scene(i: int) -> np.ndarray:
+        scenes = trainer.datamodule.scenes["test"]
+        image: np.ndarray = scenes.load_scene(0, evenly_spaced(len(scenes), SEARCHED)[i]).image
+        return image
+
     again = f"{command('evaluate')} {setting('ckpt', here(path))}{trusted}"
-    write_report(
-        Path(trainer.default_root_dir) / REPORT, lambda: evaluation_page(results, metrics, load, facts, warnings, again)
-    )
+    found = None if test.found is None else (test.found, load_scene)
+    page = partial(evaluation_page, results, metrics, load, facts, warnings, again, found=found)
+    write_report(Path(trainer.default_root_dir) / REPORT, page)

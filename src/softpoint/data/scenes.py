@@ -121,6 +121,24 @@ class LabeledScenes:
         )
 
 
+class SceneRows:
+    """Those scenes of a source that are at `rows`, in this order."""
+
+    def __init__(self, source: SceneSource, rows: Sequence[int]) -> None:
+        self.source, self.rows, self.skeleton = source, rows, source.skeleton
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def load_scene(self, epoch: int, index: int) -> Scene:
+        """Return the scene at `index` of the rows."""
+        return self.source.load_scene(epoch, self.rows[index])
+
+    def describe_scene(self, index: int) -> Scene:
+        """Return the scene at `index` of the rows without pixels."""
+        return self.source.describe_scene(self.rows[index])
+
+
 class SceneSamples(Dataset[dict[str, torch.Tensor]]):
     """Whole images of `size` (H, W) with the subjects to find in them: a function of (seed, turn, index).
 

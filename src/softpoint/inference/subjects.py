@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,24 +83,27 @@ class SubjectPredictor:
         self.predictor, self.finder = predictor, finder
 
     def __call__(self, image: np.ndarray) -> FoundSubjects:
-        """Return the subjects in an image uint8 (H, W, C), the likeliest first."""
+        """Return the subjects in an image uint8 (H, W, C), the likeliest first.
+
+        All are read at once, which may differ by rounding from what a stream reads in batches of one size.
+        """
         (finds,) = self.finder([image], 1)
         inputs = (self.predictor.preprocess(image, box) for box in finds.boxes)
-        predictions = list(self.predictor.predict(inputs, BATCH_SIZE))
-        return found_subjects(predictions, finds, self.predictor.empty())
+        predictions = list(self.predictor.predict(inputs, max(1, len(finds.boxes))))
+        return found_subjects(predictions, finds.boxes, finds.score, self.predictor.empty())
 
 
 def found_subjects(
-    predictions: Sequence[Mapping[str, np.ndarray]], finds: Finds, empty: Mapping[str, np.ndarray]
+    predictions: Sequence[Mapping[str, np.ndarray]], boxes: np.ndarray, score: np.ndarray, empty: Mapping[str, Any]
 ) -> FoundSubjects:
     """Return the subjects of one image, each once; `empty` is a prediction whose shapes tell those of none."""
-    kept = distinct_poses(predictions, finds.boxes)
+    kept = distinct_poses(predictions, boxes)
     parts = ("keypoints", "confidence", "covariance", *(("visibility",) if "visibility" in empty else ()))
     stacked = {
         name: np.stack([predictions[i][name] for i in kept]) if kept else np.empty((0, *empty[name].shape), np.float32)
         for name in parts
     }
-    return FoundSubjects(**stacked, score=finds.score[kept], boxes=finds.boxes[kept])
+    return FoundSubjects(**stacked, score=score[kept], boxes=boxes[kept])
 
 
 def distinct_poses(predictions: Sequence[Mapping[str, np.ndarray]], boxes: np.ndarray) -> list[int]:

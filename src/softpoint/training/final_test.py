@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,25 @@ import numpy as np
 from pytorch_lightning.callbacks import Callback
 
 from softpoint.data.geometry import transform
+from softpoint.data.scenes import SceneRows
 from softpoint.data.sources import Record
 from softpoint.evaluation.bootstrap import draw_counts, find_units, interval, mean_draws
-from softpoint.evaluation.eval_sets import split_set
+from softpoint.evaluation.console import finding_tables
+from softpoint.evaluation.eval_sets import EvaluationSet, split_set
 from softpoint.evaluation.intervals import DRAWS
 from softpoint.evaluation.predict import check_finite, join_labels
 from softpoint.evaluation.results import Results
+from softpoint.evaluation.subjects import SubjectResults, measure_subjects
+from softpoint.evaluation.subjects.predict import LEAST_SCORE, find_subjects
 from softpoint.evaluation.summary import evaluate
+from softpoint.inference.batch.stream import predict_subjects
+from softpoint.inference.predictor import Predictor
 from softpoint.inference.regions import Regions
+from softpoint.inference.subjects import SubjectFinder
 from softpoint.labels.csv_io import exact, write_rows
+from softpoint.labels.partition import evenly_spaced
 from softpoint.metrics.columns import COLUMNS
+from softpoint.progress import track
 from softpoint.tables import NumberTable, console
 from softpoint.training.calibrate import confidence_fraction
 from softpoint.training.processes import gather_objects, on_first_process
@@ -28,6 +38,8 @@ from softpoint.training.processes import gather_objects, on_first_process
 # Numbers of all resamples together that are computed in about a second.
 _WORK = 20_000_000
 _EPE = COLUMNS["epe"]
+# Largest number of whole images in which a test finds subjects.
+SEARCHED = 1000
 # A point of a lower confidence is more likely missed than hit.
 DOUBT = 0.5
 
@@ -38,11 +50,13 @@ class FinalTest(Callback):
     Each process predicts its share; all shares are joined, so that every subject counts once. `results` and `metrics`
     hold the outcome on the first process, `mean_position_epe` the error of a constant answer, and `gain` the ends of
     the 95 % interval of how much larger that is, where there are enough images for one. For a network that diverged
-    `metrics` is empty, and `failure` is the reason. `tested` is the place of each subject in the test split.
+    `metrics` is empty, and `failure` is the reason. `tested` is the place of each subject in the test split. Of a
+    network with a finder, `found` is what it finds in the test images by itself.
     """
 
     def __init__(self) -> None:
         self.results: Results | None = None
+        self.found: SubjectResults | None = None
         self.tested: list[int] = []
         self.metrics: dict[str, Any] = {}
         self.mean_position_epe: float | None = None
@@ -97,6 +111,10 @@ class FinalTest(Callback):
             for name, labeled, errors, guesses in zip((*pl_module.skeleton.names, "all"), *columns, strict=True)
         ]
         console().print(_table(table))
+        if pl_module.net.finder is not None and eval_set.scenes is not None:
+            self.found = find_in_test(trainer.datamodule, pl_module, eval_set)
+            self.metrics["finding"] = measure_subjects(self.found, draws=draws)
+            console().print(finding_tables(self.metrics["finding"]))
         self.mean_position_epe = table[-1][-1]
         self.gain = _gain(self.results, constant.errors, draws)
         cells = [[name, str(n), *("" if e is None else exact(e) for e in errors)] for name, n, *errors in table]
@@ -111,6 +129,23 @@ class FinalTest(Callback):
             return {}
         constant = {"mean_position_epe": self.mean_position_epe, "mean_position_gain": self.gain}
         return facts_of_test(self.metrics, self.results) | constant
+
+
+def find_in_test(data: Any, module: Any, eval_set: EvaluationSet) -> SubjectResults:
+    """Return what a network finds in up to `SEARCHED` of the whole images of a set, evenly spaced."""
+    assert eval_set.scenes is not None
+    height, width = data.size
+    predictor = Predictor(module.net, module.skeleton, (height, width), module.device, data.crops)
+    finder = SubjectFinder(module.net, data.finding_size, LEAST_SCORE)
+    places = evenly_spaced(len(eval_set.scenes), SEARCHED)
+    return find_subjects(
+        partial(predict_subjects, predictor, finder, batch_size=data.batch_size),
+        module.skeleton,
+        SceneRows(eval_set.scenes, places),
+        [eval_set.scene_images[i] for i in places],
+        has_groups=eval_set.has_groups,
+        progress=partial(track, description="finding subjects", total=len(places)),
+    )
 
 
 def facts_of_test(metrics: Mapping[str, Any], results: Results) -> dict[str, Any]:
@@ -137,7 +172,17 @@ def facts_of_test(metrics: Mapping[str, Any], results: Results) -> dict[str, Any
         "resampled": f"{resampled['units']} {resampled['unit']}",
         "per_keypoint": keypoints,
         **({"doubtful": float(doubt[labeled].mean())} if labeled.any() else {}),
+        **({"finding": _facts_of_finding(metrics["finding"])} if "finding" in metrics else {}),
     }
+
+
+def _facts_of_finding(finding: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the counts, and the values of the main numbers about found subjects."""
+    entries = {**finding["average_precision"], **finding["oks"]["overall"]}
+    values = {name: entry["value"] for name, entry in entries.items()}
+    kept = ("oks_ap", "precision", "recall", "false_per_image", "epe")
+    counts = {name: finding[name] for name in ("images", "subjects", "threshold")}
+    return {**counts, **{name: values[name] for name in kept if name in values}}
 
 
 def _gain(results: Results, guesses: np.ndarray, draws: int) -> list[float] | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from softpoint.data.scenes import SceneSource
+from softpoint.data.scenes import Scene, SceneSource
 from softpoint.data.sources import NO_PIXELS
 from softpoint.evaluation.subjects.results import SubjectResults
 from softpoint.labels.skeleton import Skeleton
@@ -18,7 +19,7 @@ LEAST_SCORE = 0.05
 
 
 def find_subjects(
-    find: Callable[[np.ndarray], FoundSubjects],
+    find: Callable[[Iterable[np.ndarray]], Iterable[FoundSubjects]],
     skeleton: Skeleton,
     scenes: SceneSource,
     images: Sequence[str],
@@ -30,17 +31,24 @@ def find_subjects(
     """Return what `find` finds in each of the scenes, whose images are named, of the keypoints of `skeleton`.
 
     Args:
-        find: called with an image uint8 (H, W, C), such as `inference.subjects.SubjectPredictor`.
+        find: called with the images uint8 (H, W, C), yields what it finds in each.
         names: keypoints to keep, which both have; None for all of `skeleton`.
         has_groups: other images than these are of other groups.
-        progress: wraps the places of the scenes, such as `softpoint.progress.track`.
+        progress: wraps what is found, such as `softpoint.progress.track`.
     """
     kept = list(skeleton.names if names is None else names)
     predicted, labeled = ([s.index(name) for name in kept] for s in (skeleton, scenes.skeleton))
     rows = []
-    for i in progress(range(len(scenes))):
-        scene = scenes.load_scene(0, i)
-        found = find(scene.image)
+    labels = deque[Scene]()  # of the images that are read ahead
+
+    def read() -> Iterator[np.ndarray]:
+        for i in range(len(scenes)):
+            scene = scenes.load_scene(0, i)
+            labels.append(scene._replace(image=NO_PIXELS))
+            yield scene.image
+
+    for image, found in zip(images, progress(find(read())), strict=True):
+        scene = labels.popleft()
         learned = None if found.visibility is None else found.visibility[:, predicted]
         found = found._replace(
             keypoints=found.keypoints[:, predicted],
@@ -49,5 +57,5 @@ def find_subjects(
             visibility=learned,
         )
         points, states = scene.keypoints[:, labeled], scene.visibility[:, labeled]
-        rows.append((images[i], scene._replace(image=NO_PIXELS, keypoints=points, visibility=states), found))
+        rows.append((image, scene._replace(keypoints=points, visibility=states), found))
     return SubjectResults.of(rows, skeleton.subset(kept), has_groups)

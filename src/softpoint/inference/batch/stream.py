@@ -14,7 +14,8 @@ import numpy as np
 from softpoint.images.costs import MAX_PIXELS
 from softpoint.images.video import Video
 from softpoint.inference.predictor import NetworkInput, Predictor
-from softpoint.inference.subjects import SubjectFinder, distinct_poses
+from softpoint.inference.subjects import SubjectFinder, distinct_poses, found_subjects
+from softpoint.types import FoundSubjects
 
 PredictedArrays = dict[str, np.ndarray]
 T = TypeVar("T")
@@ -68,6 +69,17 @@ def found_items(finder: SubjectFinder, items: Iterable[Item], batch_size: int) -
             else:
                 found = next(finds)
                 yield item._replace(boxes=found.boxes, scores=found.score)
+
+
+def predict_subjects(
+    predictor: Predictor, finder: SubjectFinder, images: Iterable[np.ndarray], batch_size: int
+) -> Iterator[FoundSubjects]:
+    """Yield the subjects in each of the images uint8 (H, W, C), as `predict` writes them."""
+    items = (Item(i, str(i), float("nan"), image, None) for i, image in enumerate(images))
+    empty = predictor.empty()
+    for item, predictions in predict_items(predictor, found_items(finder, items, batch_size), batch_size):
+        assert item.boxes is not None and item.scores is not None
+        yield found_subjects(predictions, item.boxes, item.scores, empty)
 
 
 def distinct_subjects(item: Item, predictions: list[PredictedArrays]) -> tuple[Item, list[PredictedArrays]]:
