@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?= model=dsa
 BIN     = $(VENV)/bin
-EXTRAS  = dev,dlc,sleap,video,streaming,s3,export,serve,explore,joblib,sweep,slurm,docs,bench
+EXTRAS  = dev,dlc,sleap,video,tracks,streaming,s3,export,serve,explore,joblib,sweep,slurm,docs,bench
 # One thread per process, and none that spins: two processes share two cores.
 PYTEST  = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist worksteal
 # pip compiles no library, because most modules are never imported; each is compiled where it is imported first, and kept.

@@ -179,6 +179,7 @@ def allowed_users(*places: str) -> set[str]:
         ("h5py", ("labels.formats", "images.packages", "inference.batch.writers.dlc")),
         ("av", ("images.ffmpeg",)),
         ("pycocotools", ("evaluation.oks",)),
+        ("motmetrics", ("evaluation.identities",)),
         ("wandb", ("training.dashboard",)),
         ("tensorboard", ("training.dashboard",)),
         ("fastapi", ("serving", "explorer.app")),

@@ -13,6 +13,7 @@ COMMANDS = {
     "evaluate": "Measure a trained model on held-out images, or compare several",
     "calibrate": "Calibrate the confidence of a model whose training was interrupted",
     "predict": "Predict keypoints on images and videos",
+    "tracks": "Measure the tracks of a video against labels that name individuals",
     "suggest": "Find the images to label next, and labels to check",
     "export": "Write a trained model as a file that runs without this package's training code",
     "serve": "Serve an exported model over HTTP",

@@ -45,6 +45,7 @@ _TEXTS_OF = {
     "evaluate": {"ckpt", "output"},
     "calibrate": {"ckpt"},
     "predict": {"ckpt", "source", "output", "boxes"},
+    "tracks": {"predictions", "labels", "output"},
     "suggest": {"ckpt", "source", "labels", "images", "crossval", "output", "scorer", "boxes"},
     "export": {"ckpt", "output", "images", "hub"},
     "serve": {"model"},

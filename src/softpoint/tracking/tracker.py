@@ -14,7 +14,7 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from softpoint.tracking.motion import Motion, begin, density, predict, update
 
@@ -129,7 +129,7 @@ class Tracker:
         fit = np.log((1 - _OUTLIER) * self._area * density(motion, points, covariance) + _OUTLIER)
         shared = np.isfinite(fit)
         fit = np.where(shared, fit, 0).sum(-1) / np.maximum(1, shared.sum(-1))
-        tracks, subjects = linear_sum_assignment(np.maximum(fit, 0), maximize=True)
+        tracks, subjects = scipy.optimize.linear_sum_assignment(np.maximum(fit, 0), maximize=True)
         good = fit[tracks, subjects] > 0
         self.fit += float(fit[tracks, subjects][good].sum())
         return tracks[good], subjects[good]

@@ -1,0 +1,3 @@
+from softpoint.cli import main
+
+main("tracks")
