@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import move_data_to_device
-from scipy.optimize import minimize
 from torch.utils.data import Subset
 
 from softpoint.data.dataset import collate_scenes
@@ -80,7 +80,8 @@ def fit_score(errors: FinderErrors) -> tuple[float, float]:
         prior = _WEIGHT * (np.log(max(fit[0], 1e-9) / _SLOPE) ** 2 + (fit[1] / fit[0] - _OFFSET / _SLOPE) ** 2)
         return float((np.logaddexp(0, z) - y * z).sum() + prior)
 
-    slope, offset = minimize(loss, [_SLOPE, _OFFSET], bounds=[(0.25, 25), (None, None)], method="L-BFGS-B").x
+    bounds = [(0.25, 25), (None, None)]
+    slope, offset = scipy.optimize.minimize(loss, [_SLOPE, _OFFSET], bounds=bounds, method="L-BFGS-B").x
     return float(slope), float(offset)
 
 
