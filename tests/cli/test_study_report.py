@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 
 from helpers.studies import IMAGES, measured, results_of
+from helpers.subjects import random_results
 from softpoint import report as pages
 from softpoint.cli import study_report
 from softpoint.evaluation import Results
+from softpoint.evaluation.subjects import write_subjects
 from softpoint.studies.runs import Trial
 from softpoint.studies.summaries import comparison, cross_validation
 
@@ -24,7 +27,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     names = ("results", "metrics", "load", "facts", "warnings", "command", "title")
     for page in ("evaluation_page", "comparison_page"):
-        monkeypatch.setattr(pages, page, lambda *a: kept.update(zip(names, a, strict=True)) or "page")
+        monkeypatch.setattr(pages, page, lambda *a, **k: kept.update(zip(names, a, strict=True), **k) or "page")
     monkeypatch.setattr(study_report, "_model_facts", lambda trial: [("checkpoint", trial.name)])
     monkeypatch.setattr(study_report, "_reader", lambda _: lambda name: np.full((2, 2, 3), IMAGES.index(name)))
     monkeypatch.setattr(study_report, "here", str)
@@ -49,6 +52,17 @@ def test_all_folds_are_on_one_page(given: dict[str, Any], tmp_path: Path) -> Non
         "checkpoint",
         "fold 1, seed 0",
     )
+
+
+def test_what_the_folds_found_is_on_the_page(given: dict[str, Any], tmp_path: Path) -> None:
+    folds = [trial(tmp_path, "", 0, i, results_of(IMAGES[i::2], 2.0)) for i in range(2)]
+    found = replace(random_results(0, images=12), images=IMAGES)
+    for i, one in enumerate(folds):
+        write_subjects(one.evaluation / "subjects.csv", found.select(range(i, 12, 2)))
+    study_report.write_folds_page(tmp_path, folds, *cross_validation(folds, FACTS))
+    shown, load = given["found"]
+    assert shown.images == IMAGES[::2] + IMAGES[1::2] and "finding" in given["metrics"]
+    assert [int(load(i)[0, 0, 0]) for i in (0, 1, 6)] == [0, 2, 1]
 
 
 def test_variants_are_compared_for_the_first_seed(given: dict[str, Any], tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from helpers.studies import IMAGES, measured, results_of
+from helpers.subjects import random_results
 from helpers.training import read_csv
 from softpoint.evaluation import Results
+from softpoint.evaluation.subjects import measure_subjects, write_subjects
 from softpoint.metrics.calibration import ece as calibration_error
 from softpoint.paths import write_json
 from softpoint.studies.charts import comparison_chart
@@ -210,3 +212,19 @@ def test_a_file_is_never_half_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(path, {"x": float("nan")})
     assert json.loads(path.read_text()) == {"x": 1} and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_the_folds_find_is_pooled(tmp_path: Path) -> None:
+    every = random_results(0, images=12, crowds=True)
+    trials = [Trial("", seed, fold, (), tmp_path / f"{seed}{fold}") for seed in range(2) for fold in range(2)]
+    outcomes = [measured(trial, results_of(IMAGES[trial.fold :: 2], 1.0)) for trial in trials]
+    assert "finding" not in cross_validation(outcomes, FACTS)[0]
+    for trial in outcomes:
+        write_subjects(trial.evaluation / "subjects.csv", every.select(range(trial.fold, 12, 2)))
+    summary, together = cross_validation(outcomes, FACTS)
+    folds_first = every.select([*range(0, 12, 2), *range(1, 12, 2)])
+    assert summary["finding"] == measure_subjects(folds_first)  # of the first seed alone
+    assert summary["finding"]["subjects"] == measure_subjects(every)["subjects"]
+    text = write_cross_validation(tmp_path / "out", summary, together, "bees")
+    recall = summary["finding"]["oks"]["overall"]["recall"]["value"]
+    assert f"| recall | {recall:.3f}" in text and "In whole images, by the models of one seed" in text

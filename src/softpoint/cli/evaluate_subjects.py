@@ -18,28 +18,17 @@ def found_subjects(
     cfg: DictConfig, checkpoint: Checkpoint, eval_set: EvaluationSet, predictor: Predictor
 ) -> SubjectResults | None:
     """Return what is found in the images of a set; None for a model or a set of single subjects."""
-    from softpoint.evaluation.eval_sets import common_keypoints
-    from softpoint.evaluation.subjects.predict import LEAST_SCORE, find_subjects
-    from softpoint.inference.batch.stream import predict_subjects
-    from softpoint.inference.subjects import subject_finder
+    from softpoint.evaluation.subjects.predict import LEAST_SCORE, find_in_set
     from softpoint.labels.groups import group_names
     from softpoint.progress import track
 
+    options: dict[str, Any] = {key: cfg[key] for key in ("max_subjects", "batch_size", "missing")}
     least = min(LEAST_SCORE, cfg.subject_threshold)
-    finder, scenes = subject_finder(checkpoint, least, cfg.max_subjects), eval_set.scenes
-    if finder is None or scenes is None:
-        return None
-    images, model = eval_set.scene_images, predictor.skeleton
-    found = find_subjects(
-        partial(predict_subjects, predictor, finder, batch_size=cfg.batch_size),
-        model,
-        scenes,
-        images,
-        names=common_keypoints(model.names, scenes.skeleton.names, cfg.missing),
-        has_groups=eval_set.has_groups,
-        progress=partial(track, description="finding", total=len(images)),
-    )
-    return found if cfg.group is None else found.with_groups(group_names(images, cfg.group, "group"))
+    options["progress"] = partial(track, description="finding subjects", total=len(eval_set.scene_images))
+    found = find_in_set(checkpoint, eval_set, predictor, threshold=least, **options)
+    if found is None or cfg.group is None:
+        return found
+    return found.with_groups(group_names(eval_set.scene_images, cfg.group, "group"))
 
 
 def why_not_found(checkpoint: Checkpoint, found: SubjectResults | None) -> dict[str, str]:

@@ -24,6 +24,7 @@ def write_folds_page(output: Path, trials: Sequence[Trial], summary: Mapping[str
     """Write report.html of a cross-validation, whose `summary` and `results` are of all folds and seeds."""
     from softpoint.evaluation.files import REPORT
     from softpoint.report import evaluation_page
+    from softpoint.studies.runs import pooled_subjects
 
     first = next(trial for trial in trials if not trial.failed)
     failed = [f"{entry['run']} failed and is left out: {entry['why']}" for entry in summary["failed"]]
@@ -33,8 +34,12 @@ def write_folds_page(output: Path, trials: Sequence[Trial], summary: Mapping[str
         facts = [("trainings", f"{len(trials)}, the facts below are of {first.name}"), *facts]
         title = f"Cross-validation on {summary['data']}, {len(summary['folds'])} folds"
         about = {"split": "each image once per seed, by a model trained without it", **summary}
-        again = _command(summary, output)
-        return evaluation_page(results, about, lambda i: read(results.images[i]), facts, failed, again, title)
+        again, found = _command(summary, output), pooled_subjects([t for t in trials if not t.failed])
+        images = [] if found is None else found.images
+        shown = None if found is None else (found, lambda i: read(images[i]))
+        return evaluation_page(
+            results, about, lambda i: read(results.images[i]), facts, failed, again, title, found=shown
+        )
 
     write_report(output / REPORT, page)
 
@@ -112,13 +117,14 @@ def _reader(trial: Trial) -> Callable[[str], np.ndarray]:
     data.prepare_data()
     data.setup("fit")
     sets = [split_set(data, split) for split in data.sources]
-    places = {image: (part, i) for part in sets for i, image in enumerate(part.images)}
+    places = {image: (part.image, i) for part in sets for i, image in enumerate(part.images)}
+    places |= {image: (part.scene_image, i) for part in sets for i, image in enumerate(part.scene_images)}
 
     def read(name: str) -> np.ndarray:
         if name not in places:
             raise ValueError(f"{name} is no longer in the data")
-        part, i = places[name]
-        return part.image(i)
+        load, i = places[name]
+        return load(i)
 
     return read
 

@@ -11,7 +11,7 @@ from softpoint.evaluation.plots import error_figure
 from softpoint.evaluation.reliability_plots import reliability_figure
 from softpoint.evaluation.results import Results
 from softpoint.evaluation.risk import RISK_CURVE, write_risk
-from softpoint.evaluation.subjects import SubjectResults, write_subjects
+from softpoint.evaluation.subjects import SUBJECTS, SubjectResults, write_subjects
 from softpoint.evaluation.subjects.plots import counts_figure, precision_recall_figure, score_figure
 from softpoint.labels.csv_io import exact, write_rows
 from softpoint.metrics.calibration import FRACTION
@@ -23,7 +23,6 @@ REPORT = "report.html"
 # Of this version and of earlier ones.
 _FIGURES = ("errors", "reliability", "precision_recall", "subject_scores", "subject_counts")
 _FILES = (*(f"{name}.{suffix}" for name in _FIGURES for suffix in ("png", "svg")), "worst.png")
-SUBJECTS = "subjects.csv"
 
 
 def write_evaluation(

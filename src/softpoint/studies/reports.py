@@ -9,6 +9,8 @@ from typing import Any
 
 from softpoint.evaluation.reliability_plots import reliability_figure
 from softpoint.evaluation.results import Results
+from softpoint.evaluation.subjects.tables import finding_table
+from softpoint.evaluation.tables import Cell
 from softpoint.metrics.columns import COLUMNS
 from softpoint.paths import write_json, write_text
 from softpoint.studies.charts import comparison_chart, curve_chart, fold_chart
@@ -90,11 +92,29 @@ def describe_cross_validation(summary: Mapping[str, Any], name: str) -> str:
         f"{summary['images']} images, each tested once per seed by a model trained without it; "
         f"{len(summary['folds'])} folds, seed {' and '.join(seeds)}. {intervals} Coverage is of the 90 % ellipses.",
         markdown_table(["", *shown], rows),
+        _finding(summary["finding"]) if "finding" in summary else "",
         f"Standard deviation of EPE over the seeds: {spread}." if len(seeds) > 1 else "",
         failures([f"{failed['run']}: {failed['why']}" for failed in summary["failed"]]),
         f"`{summary['command']}`, {summary['budget']}, {_number(summary['minutes'], '.1f')} minutes of training in "
         f"all, on {summary['hardware']}.",
     )
+
+
+def _finding(finding: Mapping[str, Any]) -> str:
+    """What the models find in whole images, as Markdown."""
+    table = finding_table(finding)
+    rows = []
+    for name, (oks, oks_ends, distance, distance_ends) in table.rows:
+        rows.append([name, *(_with_ends(value, ends) for value, ends in ((oks, oks_ends), (distance, distance_ends)))])
+    return paragraphs(
+        f"In whole images, by the models of one seed: {table.title}.",
+        markdown_table(["", table.headings[0], table.headings[2]], rows),
+    )
+
+
+def _with_ends(value: Cell, ends: Cell) -> str:
+    texts = [number.text for number in (*value, *ends)]
+    return f"{texts[0]} ({texts[1]} to {texts[2]})" if len(texts) == 3 else "".join(texts) or "-"
 
 
 def describe_comparison(summary: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from softpoint.evaluation.results import Results
+from softpoint.evaluation.subjects import SUBJECTS, SubjectResults, measure_subjects, read_subjects
 from softpoint.metrics.calibration import FRACTION
 from softpoint.paths import atomic_write, write_json
 
@@ -89,6 +90,11 @@ class Trial:
         """Return its predictions.csv."""
         return Results.read(self.evaluation / "predictions.csv")
 
+    def found(self) -> SubjectResults | None:
+        """Return its subjects.csv; None of a model that finds no subjects."""
+        path = self.evaluation / SUBJECTS
+        return read_subjects(path) if path.is_file() else None
+
 
 @contextmanager
 def timed(trial: Trial, resumed: bool) -> Iterator[None]:
@@ -114,7 +120,7 @@ def evaluate_trial(trial: Trial, tested: Results | None = None, trust: Sequence[
         _write_with_head(trial)
     checkpoint = read_checkpoint(trial.evaluated_checkpoint, trust)
     tested = tested_model(checkpoint) if tested is None or trial.head else tested
-    write_test(checkpoint, tested, trial.evaluation)
+    write_test(checkpoint, tested, trial.evaluation, tested_subjects(checkpoint))
 
 
 def tested_model(checkpoint: Checkpoint, device: str | None = None, data: Mapping[str, Any] | None = None) -> Results:
@@ -129,8 +135,28 @@ def tested_model(checkpoint: Checkpoint, device: str | None = None, data: Mappin
     return predict(evaluation_predictor(checkpoint, eval_set, device=device), eval_set)
 
 
-def write_test(checkpoint: Checkpoint, tested: Results, folder: Path) -> dict[str, Any]:
-    """Write predictions.csv and metrics.json of a model's predictions for its test split; return the metrics."""
+def tested_subjects(checkpoint: Checkpoint) -> SubjectResults | None:
+    """Return what a model finds in the images of the test split of its training; None of one that finds no subjects."""
+    import torch
+
+    from softpoint.evaluation.eval_data import open_set
+    from softpoint.evaluation.predict import evaluation_predictor
+    from softpoint.evaluation.subjects.predict import find_in_set
+
+    if checkpoint.finder is None:
+        return None
+    eval_set = open_set(checkpoint, "test")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return find_in_set(checkpoint, eval_set, evaluation_predictor(checkpoint, eval_set, device=device))
+
+
+def write_test(
+    checkpoint: Checkpoint, tested: Results, folder: Path, found: SubjectResults | None = None
+) -> dict[str, Any]:
+    """Write predictions.csv and metrics.json of a model's predictions for its test split; return the metrics.
+
+    What it has `found` in whole images is measured and written, too.
+    """
     from softpoint.evaluation import evaluate
     from softpoint.evaluation.eval_data import confidence_fraction
     from softpoint.evaluation.files import write_evaluation
@@ -140,7 +166,8 @@ def write_test(checkpoint: Checkpoint, tested: Results, folder: Path) -> dict[st
     about = {"checkpoint": checkpoint.path.name, "split": "test", "confidence_fraction": fraction}
     regions = Regions.of(checkpoint.net.calibration, checkpoint.skeleton.names)
     metrics = evaluate(tested, fraction=fraction, regions=regions, about=about)
-    write_evaluation(folder, tested, metrics)
+    metrics |= {} if found is None else {"finding": measure_subjects(found)}
+    write_evaluation(folder, tested, metrics, found)
     return metrics
 
 
@@ -169,6 +196,13 @@ def pooled(trials: Sequence[Trial]) -> Results:
             )
         tested |= dict.fromkeys(results.images, trial)
     return Results.concat(parts)
+
+
+def pooled_subjects(trials: Sequence[Trial]) -> SubjectResults | None:
+    """Return what the models of all folds of the first seed found; None where one of them finds no subjects."""
+    parts = [trial.found() for trial in trials if trial.seed == trials[0].seed and not trial.failed]
+    found = [part for part in parts if part is not None]
+    return SubjectResults.concat(found) if found and len(found) == len(parts) else None
 
 
 def fraction_of(trials: Sequence[Trial]) -> float:

@@ -13,8 +13,9 @@ from softpoint.evaluation import compare, evaluate
 from softpoint.evaluation.intervals import DRAWS, Resamples
 from softpoint.evaluation.regions import cross_validated_regions
 from softpoint.evaluation.results import Results
+from softpoint.evaluation.subjects import measure_subjects
 from softpoint.metrics.columns import COLUMNS
-from softpoint.studies.runs import Trial, fraction_of, pooled, values
+from softpoint.studies.runs import Trial, fraction_of, pooled, pooled_subjects, values
 
 Trials = Mapping[int, Sequence[Trial]]  # the trials of each seed
 Metrics = Mapping[int, Mapping[str, Any]]  # metrics.json of each seed
@@ -39,7 +40,8 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 def cross_validation(trials: Sequence[Trial], facts: Mapping[str, Any]) -> tuple[dict[str, Any], Results]:
     """Return the content of crossval.json, and the predictions from which all of it can be recomputed.
 
-    `facts` are the command, the hardware and the data. Raises ValueError where every fold failed, and where two folds
+    `facts` are the command, the hardware and the data. Models that find subjects have their "finding" in all images,
+    by the folds of the first seed. Raises ValueError where every fold failed, and where two folds
     of one seed tested the same image.
     """
     done, failed = [t for t in trials if not t.failed], [t for t in trials if t.failed]
@@ -55,9 +57,11 @@ def cross_validation(trials: Sequence[Trial], facts: Mapping[str, Any]) -> tuple
     resamples = Resamples.of(together, DRAWS, seed=0)
     runs = [_run(trial) for trial in trials]
     minutes = [run["minutes"] for run in runs if run["minutes"] is not None]
+    found = pooled_subjects(done)
     summary = {
         **evaluate(together, fraction=fraction, about={"confidence_fraction": fraction}),
         "regions": cross_validated_regions(together, folds, resamples) if together.labeled.any() else [],
+        **({} if found is None else {"finding": measure_subjects(found)}),
         **facts,
         "minutes": sum(minutes) if minutes else None,
         "seeds": {

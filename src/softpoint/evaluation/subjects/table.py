@@ -13,6 +13,8 @@ from softpoint.labels.csv_io import exact, read_rows, write_rows
 from softpoint.labels.skeleton import Skeleton
 from softpoint.types import FoundSubjects
 
+SUBJECTS = "subjects.csv"
+
 _FIXED = ("kind", "image", "group", "height", "width", "complete", "left", "top", "right", "bottom", "score")
 # Columns of each keypoint; a labeled subject has the first three, a found one all but the third.
 _PARTS = ("x", "y", "visibility", "confidence", "xx", "xy", "yy")
