@@ -198,7 +198,7 @@ def allowed_users(*places: str) -> set[str]:
             "huggingface_hub",
             ("inference.hub", "inference.model_card", "inference.pretrained", "models.backbones.timm"),
         ),
-        ("torchvision", ("models",)),
+        ("torchvision", ("models", "inference.export.subjects")),
     ],
 )
 def test_a_library_stays_in_its_room(library: str, places: tuple[str, ...]):

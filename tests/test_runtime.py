@@ -64,6 +64,11 @@ def test_boxes_are_refused_by_a_model_of_whole_images(tmp_path: Path) -> None:
         ({"format": 1}, "export it again"),
         ({**METADATA, "regions": [{"level": 0.9, "radius": {}, "joint": None}]}, "export it again"),
         ({**METADATA, "homography": [[1, 0], [0, 1]]}, "export it again"),
+        ({**METADATA, "finder": {"size": [9, 9], "max_subjects": 9, "threshold": 0.5}}, "not those of its finder"),
+        ({**METADATA, "finder": {"size": [9, 9], "max_subjects": 0, "threshold": 0.5}}, "its finder is .*export it"),
+        ({**METADATA, "finder": {"size": [9, 9], "max_subjects": 9, "threshold": None}}, "export it again"),
+        ({**METADATA, "finder": {"size": [9], "max_subjects": 9, "threshold": 0.5}}, "export it again"),
+        ({**METADATA, "finder": "yes"}, "export it again"),
         ("[]", "export it again"),
         ("[" * 100_000, "export it again"),
         (json.dumps(METADATA).replace(json.dumps(METADATA["size"]), "[1e999, 1]"), "export it again"),
@@ -72,6 +77,56 @@ def test_boxes_are_refused_by_a_model_of_whole_images(tmp_path: Path) -> None:
 def test_damaged_metadata_is_refused(tmp_path: Path, metadata: dict | str | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load(write(tmp_path / "m.onnx", metadata))
+
+
+FINDING = {**METADATA, "finder": {"size": [32, 32], "max_subjects": 9, "threshold": 0.25}, "batch": 1}
+
+
+def write_finder(path: Path, metadata: dict) -> Path:
+    """Write a model that finds in each column of an image a subject, of a score of its level over 255."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["" : 18]>
+        columns (uint8[1, H, W, 3] images, float threshold)
+        => (float[n, 1, 3] keypoints, float[n] scores, float[n, 3] boxes)
+        <int64[1] row = {1}, int64[1] last = {2}, int64[1] first = {0}, float white = {255}, float threshold = {0.25}> {
+            levels = Cast <to = 1> (images)
+            line = ReduceMean <keepdims = 0> (levels, row)
+            colors = Squeeze (line, first)
+            level = ReduceMean <keepdims = 0> (colors, row)
+            all = Div (level, white)
+            kept = GreaterOrEqual (all, threshold)
+            scores = Compress <axis = 0> (all, kept)
+            boxes = Compress <axis = 0> (colors, kept)
+            keypoints = Unsqueeze (boxes, row)
+        }"""
+    )
+    model.metadata_props.add(key="softpoint", value=json.dumps(metadata))
+    onnx.save_model(model, str(path))
+    return path
+
+
+def test_a_finder_answers_with_the_subjects_of_each_image(tmp_path: Path) -> None:
+    path = write_finder(tmp_path / "m.onnx", FINDING)
+    model, image = load(path, threads=1), np.zeros((2, 4, 3), np.uint8) + np.uint8([[[0], [51], [102], [255]]])
+    assert model.finds_subjects and model.threshold == 0.25
+    answer = model(image)
+    assert answer["keypoints"].shape == (2, 1, 3) and answer["scores"].tolist() == pytest.approx([0.4, 1.0])
+    assert [len(one["scores"]) for one in model([image, image[:, :2], image[:, 3:]])] == [2, 0, 1]
+    assert [len(one["scores"]) for one in model(np.stack([image, image]))] == [2, 2]
+    assert len(model(image, threshold=0.9)["scores"]) == 1 and len(model(image, threshold=0)["scores"]) == 4
+    assert len(load(path, threads=1, threshold=0.1)(image)["scores"]) == 3
+    with pytest.raises(ValueError, match=r"m\.onnx finds the subjects itself and takes no boxes"):
+        model(image, [0, 0, 1, 1])
+    for wrong in (-0.1, 2, float("nan")):
+        with pytest.raises(ValueError, match="must be a probability"):
+            model(image, threshold=wrong)
+    with pytest.raises(ValueError, match="not those of its finder"):
+        load(write_finder(path, METADATA))
+
+
+def test_a_threshold_is_refused_by_a_model_that_finds_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"threshold=0\.5: .*m\.onnx finds no subjects"):
+        load(write(tmp_path / "m.onnx"), threshold=0.5)
 
 
 def test_regions_are_ellipses_of_their_radii_about_each_keypoint(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from softpoint.runtime import load
 prediction = load("model.onnx")(image)  # uint8 RGB (H, W, 3)
 prediction["keypoints"], prediction["confidence"], prediction["covariance"]
+
+A model that finds subjects returns those of an image, likeliest first: prediction["scores"], prediction["boxes"].
 """
 
 from __future__ import annotations
@@ -32,9 +34,16 @@ class Model:
         path: of the .onnx file.
         threads: number of threads; 0 for one per core.
         providers: onnxruntime's execution providers, the preferred first; None for the CPU.
+        threshold: smallest score of a subject, of a model that finds them; None for that of the export.
     """
 
-    def __init__(self, path: str | Path, threads: int = 0, providers: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        threads: int = 0,
+        providers: Sequence[str] | None = None,
+        threshold: float | None = None,
+    ) -> None:
         self.path = Path(path)
         chosen = [providers] if isinstance(providers, str) else list(providers or ["CPUExecutionProvider"])
         self.session = _open(self.path, threads, chosen)
@@ -42,6 +51,7 @@ class Model:
         self.names: list[str] = list(self.metadata["keypoints"])
         self._inputs = {value.name: value for value in self.session.get_inputs()}
         self._outputs = [value.name for value in self.session.get_outputs()]
+        self.threshold = self._threshold(threshold)
 
     @property
     def channels(self) -> int:
@@ -61,7 +71,12 @@ class Model:
         count = self._inputs["images"].shape[0]
         return count if isinstance(count, int) else None
 
-    def __call__(self, images: Any, boxes: Any = None) -> dict[str, np.ndarray]:
+    @property
+    def finds_subjects(self) -> bool:
+        """True for a model that finds the subjects in an image, and takes no boxes."""
+        return self.metadata["finder"] is not None
+
+    def __call__(self, images: Any, boxes: Any = None, threshold: float | None = None) -> Any:
         """Return predictions for one uint8 RGB image (H, W, 3), a batch (B, H, W, 3), or a list of images of any sizes.
 
         A model of other channels takes images (H, W, C) of those; one of gray images also RGB, and gray ones (H, W).
@@ -69,7 +84,17 @@ class Model:
         (N, 4) for N subjects in it; without boxes it sees whole images. The result has float32 `keypoints` (K, 2) as
         (x, y) in pixels of the image, `confidence` (K,), `covariance` (K, 2, 2) in px^2, and other exported outputs;
         with a leading B or N for more than one. Raises ValueError for another shape or type.
+
+        A model that finds subjects returns for one image a dictionary of those with a leading n, with `scores` (n,), at
+        least `threshold` or that of the model, and `boxes` (n, 4), the likeliest first; for more images a list of
+        such.
         """
+        if self.finds_subjects and boxes is not None:
+            raise ValueError(
+                f"{self.path} finds the subjects itself and takes no boxes; softpoint export finder=false writes a file"
+                " that does"
+            )
+        threshold = self._threshold(threshold)
         checked, regions, single = check_inputs(images, boxes, self.channels)
         for height, width, _ in (image.shape for image in checked):
             if self.fixed_size not in (None, (height, width)):
@@ -81,6 +106,9 @@ class Model:
         if "boxes" in self._inputs and regions is None:
             padding = (self.metadata["crops"] or {}).get("padding", 1.0)
             regions = np.array([_whole(image.shape[:2], self.metadata["size"], padding) for image in checked])
+        if self.finds_subjects:
+            found = [self._find(image, threshold) for image in checked]
+            return found[0] if single else found
         outputs = self._run(checked, regions)
         return {name: value[0] for name, value in outputs.items()} if single else outputs
 
@@ -111,6 +139,21 @@ class Model:
         if self.metadata["homography"] is None:
             raise ValueError(f"{self.path} does not know millimeters: set data.mm_per_pixel or data.homography")
         return in_plane(self.metadata["homography"], prediction["keypoints"], prediction["covariance"])
+
+    def _threshold(self, given: float | None) -> float | None:
+        """Return a threshold, or the model's where none is given; ValueError for an impossible one."""
+        if given is None:
+            stored: float | None = self.__dict__.get("threshold", (self.metadata["finder"] or {}).get("threshold"))
+            return stored
+        if not self.finds_subjects:
+            raise ValueError(f"threshold={given}: {self.path} finds no subjects, whose smallest score this is")
+        if not 0 <= given <= 1:
+            raise ValueError(f"threshold={given} must be a probability, 0 to 1")
+        return float(given)
+
+    def _find(self, image: np.ndarray, threshold: float | None) -> dict[str, np.ndarray]:
+        inputs = {"images": image[None], "threshold": np.array(threshold, np.float32)}
+        return dict(zip(self._outputs, self.session.run(None, inputs), strict=True))
 
     def _run(self, images: list[np.ndarray], regions: np.ndarray | None) -> dict[str, np.ndarray]:
         """Return outputs in order; images of one size are batched."""
@@ -166,9 +209,11 @@ def in_plane(
     return place, slope @ spread @ slope.swapaxes(-1, -2)
 
 
-def load(path: str | Path, threads: int = 0, providers: Sequence[str] | None = None) -> Model:
+def load(
+    path: str | Path, threads: int = 0, providers: Sequence[str] | None = None, threshold: float | None = None
+) -> Model:
     """Return the model in an .onnx file; see `Model`."""
-    return Model(path, threads, providers)
+    return Model(path, threads, providers, threshold)
 
 
 def check_inputs(images: Any, boxes: Any, channels: int = 3) -> tuple[list[np.ndarray], np.ndarray | None, bool]:
@@ -258,6 +303,10 @@ def _metadata(session: InferenceSession, path: Path) -> dict[str, Any]:
         ]
         if (homography := metadata.setdefault("homography", None)) is not None:
             metadata["homography"] = np.array(homography, float).reshape(3, 3).tolist()
+        if (finder := metadata.setdefault("finder", None)) is not None:
+            metadata["finder"] = _finder(finder)
+        if (finder is not None) != ("scores" in [value.name for value in session.get_outputs()]):
+            raise ValueError("its outputs are not those of its finder")
         metadata["faults"] = list(map(str, metadata.get("faults", [])))
         if (crops := metadata["crops"]) is not None:
             crops["padding"] = float(crops["padding"])
@@ -268,6 +317,15 @@ def _metadata(session: InferenceSession, path: Path) -> dict[str, Any]:
             f"{path} is of format {metadata['format']}, and this softpoint reads up to {FORMAT}; update it"
         )
     return metadata
+
+
+def _finder(stored: Any) -> dict[str, Any]:
+    """Return the input's size, largest number of subjects and threshold of a finder; ValueError for impossible ones."""
+    height, width = map(int, stored["size"])
+    most, threshold = int(stored["max_subjects"]), float(stored["threshold"])
+    if min(height, width, most) < 1 or not 0 <= threshold <= 1:
+        raise ValueError(f"its finder is {stored}")
+    return {**stored, "size": [height, width], "max_subjects": most, "threshold": threshold}
 
 
 def _whole(size: Sequence[int], into: Sequence[int], padding: float) -> np.ndarray:

@@ -11,11 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.run_folder import lock_file, lock_output
-from softpoint.export_formats import check_options
+from softpoint.export_formats import check_finding, check_options
 
 if TYPE_CHECKING:
     from softpoint.inference import Checkpoint
-    from softpoint.inference.export import ComparisonImage, Difference, ExportOptions
+    from softpoint.inference.export import ComparisonImage, Difference, ExportOptions, Subjects
 
 
 def main(cfg: DictConfig) -> None:
@@ -33,6 +33,8 @@ def main(cfg: DictConfig) -> None:
     if cfg.hub is not None:
         check_repo_id(cfg.hub)
     checkpoint = read_checkpoint(cfg.ckpt, cfg.trust)
+    if cfg.format != "safetensors" and _subjects(cfg, checkpoint) is not None:
+        check_finding(cfg.format, cfg.precision, cfg.batch)
     if cfg.warn:
         warn_of_faults(checkpoint)
     name = (checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.resolve().parent.parent).name or "model"
@@ -122,13 +124,25 @@ def _options(
 
     calibration = _images(cfg, checkpoint, "train", cfg.calibration) if cfg.precision == "int8" else []
     size = _image_size(cfg.image_size) or size
-    return ExportOptions(format, cfg.precision, cfg.heatmaps, size, cfg.batch, cfg.opset, calibration)
+    subjects = _subjects(cfg, checkpoint)
+    return ExportOptions(format, cfg.precision, cfg.heatmaps, size, cfg.batch, cfg.opset, calibration, subjects)
+
+
+def _subjects(cfg: DictConfig, checkpoint: Checkpoint) -> Subjects | None:
+    """Return how the file finds subjects; None for one that takes their boxes, or that shows a network whole images."""
+    from softpoint.inference.export import Subjects
+
+    return Subjects(cfg.max_subjects, cfg.subject_threshold) if cfg.finder and checkpoint.finder is not None else None
 
 
 def _write_card(cfg: DictConfig, checkpoint: Checkpoint, path: Path, format: str, difference: Difference) -> None:
     from softpoint.inference.model_card import write_card
 
     facts = {"file": path.name, "format": format, "precision": cfg.precision, "difference": str(difference)}
+    if (subjects := _subjects(cfg, checkpoint)) is not None:
+        facts["subjects"] = f"up to {subjects.most} in an image, of a score of at least {subjects.threshold:g}"
+    elif checkpoint.finder is not None:
+        facts["subjects"] = "those whose boxes it is given; the finder is not in the file"
     write_card(checkpoint, path.with_name(f"{path.name}.md"), facts)
 
 
@@ -163,6 +177,9 @@ def _images(cfg: DictConfig, checkpoint: Checkpoint, split: str, count: int) -> 
         fault = str(error).partition("; ")[0]  # what follows is the way out of commands that take data=
         print(f"the {split} split cannot be opened ({fault}); random images are used unless images=FOLDER is set")
         return []
+    if dataset.scenes is not None and _subjects(cfg, checkpoint) is not None:
+        chosen = evenly_spaced(len(dataset.scenes), count)
+        return [ComparisonImage(np.ascontiguousarray(dataset.scene_image(i))) for i in chosen]
     names, labeled = checkpoint.skeleton.names, dataset.skeleton.names
     order = [labeled.index(name) for name in names] if set(names) <= set(labeled) else None
     records = [dataset.source.load(0, i) for i in evenly_spaced(len(dataset), count)]

@@ -52,7 +52,10 @@ class ExportModule(nn.Module):
         `keypoints` (B, K, 2), `confidence` (B, K), `covariance` (B, K, 2, 2) in px^2, `visibility` (B, K, 3), the
         probabilities of absent, occluded and visible, and `heatmaps` (B, K, h, w) over the cells of the network.
         """
-        placed, inputs = self._place(images, boxes)
+        return self.read(*self._place(images, boxes))
+
+    def read(self, placed: Placement, inputs: Float[Tensor, "B C h w"]) -> tuple[Tensor, ...]:
+        """Return `outputs` for the network's inputs, of values of 0 to 255, and where the images are in them."""
         prediction = self.net(inputs / 255)
         scale = placed.scale.float()[..., None, None]
         results = {
