@@ -21,8 +21,9 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.data import labeled_data
 from helpers.results import example_results
-from helpers.training import ROOT
+from helpers.training import ROOT, write_labels
 from softpoint.data.augment import Augment
 from softpoint.images.decode import read_image
 from softpoint.studies.timing import rates_in_turns, relative_times
@@ -445,3 +446,16 @@ def test_cpu_time_counts_processes_below(monkeypatch: pytest.MonkeyPatch) -> Non
         assert steps.cpu_seconds() - before > 0.25  # while it lives
         process.communicate(b"\n")
     assert steps.cpu_seconds() - before > 0.25  # and when it has ended
+
+
+def test_composites_are_a_set_to_train_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = write_labels(tmp_path / "single", count=24)
+    sizes = ["--train", "6", "--test", "3", "--subjects", "2", "3"]
+    start("composites", str(tmp_path / "set"), *overrides, "data.test=0.3", "data.val=0", *sizes)
+    assert "train: 6 images" in capsys.readouterr().out
+    labels = tmp_path / "set" / "labels.json"
+    data = labeled_data(labels, mode="multi", splits=tmp_path / "set" / "splits.csv")
+    counts = {name: [len(of.describe_scene(i).boxes) for i in range(len(of))] for name, of in data.scenes.items()}
+    assert len(counts["train"] + counts["val"]) == 6 and len(counts["test"]) == 3
+    assert max(counts["train"]) > 1 and max(counts["train"] + counts["test"]) <= 3
+    assert (tmp_path / "set" / "sheet.png").is_file()

@@ -75,7 +75,7 @@ def test_the_config_of_labels_shows_the_defaults_of_the_signatures(tmp_path: Pat
         for name, parameter in inspect.signature(kind).parameters.items()
         if parameter.default is not inspect.Parameter.empty
     }
-    decided_by_the_config = {"augment", "split_seed"}
+    decided_by_the_config = {"augment", "split_seed", "composite"}
     for name in set(defaults) - decided_by_the_config:
         assert cfg.data[name] == defaults[name], name
 

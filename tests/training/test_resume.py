@@ -89,10 +89,11 @@ VERSION_0_1 = Path(__file__).parents[1] / "assets" / "version_0_1.ckpt.gz"
         (1, [PLAIN, "augment=strong", "trainer.max_steps=12"], signal.SIGINT),
         (0, [PLAIN, "augment=strong", "scheduler=plateau", "scheduler.patience=0"], signal.SIGTERM),
         (0, [PLAIN, "scheduler=constant", "trainer.check_val_every_n_epoch=2"], None),
+        (0, [PLAIN, "data.mode=multi", "data.boxes=keypoints", "augment=strong"], None),
         # The teacher is the average that a checkpoint holds as its weights.
         (0, [PLAIN, "semi=mean_teacher", "data.unlabeled_images.source={data}", "module.teacher.threshold=0"], None),
     ],
-    ids=["main", "worker-interrupted", "plateau-terminated", "rarely-validated", "mean-teacher"],
+    ids=["main", "worker-interrupted", "plateau-terminated", "rarely-validated", "several-subjects", "mean-teacher"],
 )
 def test_resumed_run_equals_the_whole_one(
     tmp_path: Path, workers: int, more: list[str], sent: int | None, differing_values: Callable

@@ -13,11 +13,13 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from softpoint.data.augment import Augment
+from softpoint.data.composites import Composite, CompositeCrops, Paster, composite_scenes
 from softpoint.data.crops import fitting_size
+from softpoint.data.cutouts import Cutter
 from softpoint.data.datamodule import AUTO, PIXELS, KeypointData, Loader, is_size_open
 from softpoint.data.dataset import KeypointDataset
 from softpoint.data.device_cache import DeviceCache
-from softpoint.data.scenes import BOX, LabeledScenes, check_anchor, finding_size
+from softpoint.data.scenes import BOX, LabeledScenes, SceneSamples, check_anchor, finding_size
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.data.stored_splits import pack_splits, unpack_splits
 from softpoint.data.unlabeled import UnlabeledImages, WithUnlabeled
@@ -35,6 +37,9 @@ from softpoint.labels.schema import UNLABELED, Labels
 from softpoint.labels.split import Split, images_of, split_labels, write_splits
 from softpoint.paths import write_text
 from softpoint.suggest import check_choice
+
+# Number of the random stream of pasted subjects, beside those of the splits.
+_PASTED = 9
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +67,7 @@ class LabeledData(KeypointData):
         anchor, finding_pixels, complete: of `LabelSource.mode` "multi": what marks a subject, "box" for the center of
             its box or the name of a keypoint; pixels of the input in which subjects are found, None for as many as
             their size asks for; and whether all subjects of an image are labeled, where nothing else is to be found.
+        composite: subjects of other training images that are pasted into training images; None for none.
     """
 
     labels: Labels
@@ -84,6 +90,7 @@ class LabeledData(KeypointData):
         anchor: str = BOX,
         finding_pixels: int | None = None,
         complete: bool = True,
+        composite: Composite | None = None,
     ) -> None:
         super().__init__(size, loader, seed, augment)
         self.anchor, self.finding_pixels, self.complete = anchor, finding_pixels, complete
@@ -94,6 +101,13 @@ class LabeledData(KeypointData):
         if unlabeled_images is not None and source.mode != "image":
             raise ValueError(
                 f"data.mode={source.mode}: data.unlabeled_images have no boxes to crop; set data.mode=image"
+            )
+        self.composite = composite if composite and composite.fraction else None
+        if self.composite and (source.mode == "image" or device_cache):
+            other = "data.mode=image" if source.mode == "image" else "data.device_cache=true"
+            raise ValueError(
+                f"data.composite.fraction={self.composite.fraction} pastes subjects beside those of an image, which"
+                f" {other} leaves no place for; set data.mode=multi or instance, and data.device_cache=false"
             )
         if pixels != AUTO and (type(pixels) is not int or pixels < 1):
             raise ValueError(f"data.pixels={pixels}: give a whole number from 1024 (32 x 32) on, or auto")
@@ -224,9 +238,25 @@ class LabeledData(KeypointData):
     def dataset(self, split: str, unrounded: bool = False) -> KeypointDataset:
         """Return the samples of one split; those of train with unlabeled images, where there are any."""
         samples, extra = super().dataset(split, unrounded), self.unlabeled_images
+        if split == "train" and not unrounded and self.composite:
+            samples.source = CompositeCrops(self._paster, (self.seed, _PASTED, 0))
         if split != "train" or unrounded or extra is None or self.unlabeled is None:
             return samples
         return WithUnlabeled(samples, self.unlabeled, extra.augment, extra.per_sample)
+
+    def scene_samples(self, split: str, augmented: bool = True) -> SceneSamples:
+        """Return the whole images of a split; those of train with subjects of others, where some are pasted."""
+        samples, scenes = super().scene_samples(split, augmented), self.scenes[split]
+        if split == "train" and augmented and self.composite and isinstance(scenes, LabeledScenes):
+            samples.source = composite_scenes(scenes, self._paster, (self.seed, _PASTED, 1))
+        return samples
+
+    @cached_property
+    def _paster(self) -> Paster:
+        """Subjects of training images, which alone are pasted."""
+        crops, composite = self.sources["train"], self.composite
+        assert isinstance(crops, LabeledImages) and composite is not None
+        return Paster(Cutter(crops, composite.mask), composite)
 
     @property
     def several_note(self) -> str:
