@@ -99,7 +99,7 @@ def calibrate_finder(net: KeypointNet, samples: SceneSamples, images: int) -> st
 
 
 class ValidateFinder(Callback):
-    """Logs val/find_recall, val/find_precision and val/false_finds after each validation, of networks with a finder.
+    """Logs val/find_recall, val/find_precision and val/false_finds in each validation, of networks with a finder.
 
     Args:
         images: largest number of validation images that are searched, evenly spaced.
@@ -108,7 +108,8 @@ class ValidateFinder(Callback):
     def __init__(self, images: int = 100) -> None:
         self.images = images
 
-    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_validation_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        # Before the batches, because the averaged weights are put back after them.
         data = trainer.datamodule
         if trainer.sanity_checking or pl_module.net.finder is None or not len(data.scenes.get("val", ())):
             return

@@ -14,7 +14,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from softpoint.models.attention_maps import collect_attention
 from softpoint.training.calibrate import confidence_fraction
 from softpoint.training.dashboard.graph import show_graph
-from softpoint.training.dashboard.images import attention_sheet, curves, heatmaps_sheet, points_sheet
+from softpoint.training.dashboard.images import attention_sheet, curves, found_sheet, heatmaps_sheet, points_sheet
 from softpoint.training.dashboard.layout import custom_layout, keypoint_table, write_settings
 from softpoint.training.dashboard.samples import Validation, choose_images
 from softpoint.training.dashboard.scalars import BestEpoch, keypoint_entries
@@ -28,8 +28,9 @@ class Dashboard(Callback):
     """Shows a training in TensorBoard, W&B and MLflow, written by the first process, of the images of all.
 
     Every `every_n_epochs` epochs, and in the first and the last one: the same validation images with their points,
-    heatmaps and attention, the worst images of the epoch, its PCK curve and reliability diagram, a table by keypoint,
-    and histograms of router weights. After each validation: the error of each keypoint, and as `best/...` the metrics
+    heatmaps and attention, what is found in whole images, the worst images of the epoch, its PCK curve and reliability
+    diagram, a table by keypoint, and histograms of router weights. After each validation: the error of each keypoint,
+    and as `best/...` the metrics
     of the best epoch, to which the test adds its EPE. In TensorBoard also a page of custom charts, and the row of
     `settings` in the table of runs.
 
@@ -57,6 +58,7 @@ class Dashboard(Callback):
         self._validation: Validation | None = None
         self._hooks = ExitStack()  # that collect the attention to the images of a batch
         self._maps: dict[str, list[AttentionMaps]] = {}
+        self._found: np.ndarray | None = None  # what is found in the first whole images
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         self.spent, self._start = 0.0, time.monotonic()
@@ -79,6 +81,10 @@ class Dashboard(Callback):
         if trainer.strategy.broadcast(bool(writers(trainer)) and self._is_due(trainer)):
             source = getattr(trainer.datamodule, "sources", {}).get("val")
             self._validation = Validation(source, self._fixed(trainer, source), self.worst)
+            scenes = trainer.datamodule.scenes.get("val") if pl_module.net.finder is not None else None
+            if trainer.is_global_zero and scenes is not None and len(scenes):
+                with self._timed():  # now, because the averaged weights are put back at the end of a validation
+                    self._found = found_sheet(pl_module, trainer.datamodule, self.images)
 
     def on_validation_batch_start(self, trainer: Any, pl_module: Any, batch: Any, *_: Any) -> None:
         if self._validation is not None and self._validation.needs_attention(batch):
@@ -157,6 +163,8 @@ class Dashboard(Callback):
                 images["heatmaps"] = heatmaps_sheet(fixed[0], skeleton)
             if fixed[0].attention:
                 images["attention"] = attention_sheet(fixed, module.net.stride)
+        if self._found is not None:
+            images["found"] = self._found
         if validation.worst:
             images["worst"] = points_sheet([sample for _, sample in validation.worst], skeleton)
         images |= curves(validation.results(skeleton), confidence_fraction(trainer))
