@@ -12,7 +12,7 @@ import pytest
 from helpers.data import new_labeled_data
 from softpoint.data.composites import Composite, CompositeCrops, CompositeScenes, Paster, composite_scenes
 from softpoint.data.cutouts import Cutter, static_background
-from softpoint.data.layers import painted, seen_fractions
+from softpoint.data.layers import Layer, painted, seen_fractions, visibility_of
 from softpoint.data.scenes import LabeledScenes
 from softpoint.data.sources import LabeledImages
 from softpoint.labels.schema import Labels, Subject
@@ -163,6 +163,39 @@ def test_own_subjects_are_before_and_behind_pasted_ones() -> None:
                     assert (np.abs(np.median(shown) - discs.level(i)) < 3) == (state == 2)
                     states.append(state)
     assert states.count(1) > 5 and states.count(2) > 60
+
+
+def test_own_subjects_that_touch_keep_their_labels() -> None:
+    """The masks of neighbors in an image may hold each other, which says nothing of who is in front."""
+    paint = np.full((20, 20, 4), 1.0, np.float32)
+    points, states = np.array([[8.0, 9.0], [12.0, 9.0], [np.nan, np.nan]]), np.array([2, 1, 0])
+    box = np.array([5.0, 5.0, 15.0, 15.0])
+    one, other = (Layer(paint, (0, 0), points, states, box, None, number) for number in (0, 1))
+    pasted = Layer(paint[:, :10], (0, 0), points, states, box, None, None)
+    assert seen_fractions([one, other], (30, 30)) == [1, 1]
+    assert visibility_of([one, other], 0).tolist() == [2, 1, 0]
+    assert seen_fractions([one, pasted, other], (30, 30)) == [0.5, 0, 1]
+    assert visibility_of([one, pasted, other], 0).tolist() == [1, 1, 0]
+    assert visibility_of([one, other, pasted], 1).tolist() == [1, 1, 0]
+
+
+def test_a_subject_beside_another_is_no_donor() -> None:
+    discs = Discs(2)
+    discs.centers[:] = [[60, 60], [60 + 2 * RADIUS - 1, 60]]
+    one, two = discs.read("0.png").astype(int), discs.read("1.png").astype(int)
+    discs.read = lambda image: np.minimum(one, two).astype(np.uint8)  # type: ignore[method-assign]
+    subjects = [Subject("0.png", "row", discs.points(i), np.array([2, 2]), box_of(discs, i)) for i in range(2)]
+    small = [
+        Subject("0.png", "row", s.keypoints, s.visibility, (*s.keypoints.min(0), *s.keypoints.max(0))) for s in subjects
+    ]
+    for own in (subjects, small):
+        labels = Labels("labels.csv", "", SKELETON, own)
+        cutter = Cutter(LabeledImages(labels, np.array([SIZE] * 2), discs, labels.boxes))  # type: ignore[arg-type]
+        cutter._backgrounds[cutter.crops.groups[0]] = np.repeat(discs.background[..., None].clip(0, 255), 3, 2).astype(
+            np.uint8
+        )
+        cutout = cutter.cut(0)
+        assert cutout is not None and cutout.behind is not None and not cutout.whole
 
 
 def test_composites_follow_from_seed_epoch_and_index_alone() -> None:

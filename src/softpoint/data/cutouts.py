@@ -88,14 +88,21 @@ class Cutter:
         cutout = None if background is None else _by_difference(record, background)
         if cutout is None:
             cutout = _by_hull(record)
-        return cutout if cutout is None or self._is_alone(row) else cutout._replace(whole=False)
+        return cutout if cutout is None or self._is_alone(cutout, row) else cutout._replace(whole=False)
 
-    def _is_alone(self, row: int) -> bool:
-        """Return whether no other subject of the image is in the box of a row."""
+    def _is_alone(self, cutout: Cutout, row: int) -> bool:
+        """Return whether no other subject of the image has its box in that of a row, or a point on its pixels."""
         assert self.crops.boxes is not None
-        box = self.crops.boxes[row]
-        others = [self.crops.boxes[i] for i in self.rows[self.crops.labels.paths[row]] if i != row]
-        return not any((other[:2] < box[2:]).all() and (other[2:] > box[:2]).all() for other in others)
+        box, cover = cutout.box, cutout.paint[..., -1]
+        for i in self.rows[self.crops.labels.paths[row]]:
+            other, points = self.crops.boxes[i], self.crops.labels.keypoints[i] - cutout.corner
+            if i == row:
+                continue
+            if (other[:2] < box[2:]).all() and (other[2:] > box[:2]).all():
+                return False
+            if (cover[_dots(points[np.isfinite(points).all(1)], cover.shape) > 0] > 0.5).any():
+                return False
+        return True
 
     def _background(self, group: str) -> np.ndarray | None:
         firsts = {self.crops.labels.paths[row]: row for row in reversed(self.groups[group])}

@@ -48,22 +48,33 @@ def painted(image: np.ndarray, layers: Sequence[Layer]) -> np.ndarray:
 
 
 def seen_fractions(layers: Sequence[Layer], size: tuple[int, int]) -> list[float]:
-    """Return which fraction of each layer, from back to front, is seen in an image of `size` (H, W)."""
-    open_, fractions = np.ones(size, np.float32), []
+    """Return which fraction of each layer, from back to front, is seen in an image of `size` (H, W).
+
+    An image's own subjects do not cover each other: their masks are estimates, and each may hold a neighbor.
+    """
+    under_all, under_pasted, fractions = np.ones(size, np.float32), np.ones(size, np.float32), []
     for layer in reversed(layers):
-        part, cover = open_[layer.place], layer.cover
-        fractions.append(float((part * cover).sum() / max(float(cover.sum()), 1e-6)))
-        part *= 1 - cover
+        cover = layer.cover
+        open_ = (under_all if layer.own is None else under_pasted)[layer.place]
+        fractions.append(float((open_ * cover).sum() / max(float(cover.sum()), 1e-6)))
+        under_all[layer.place] *= 1 - cover
+        if layer.own is None:
+            under_pasted[layer.place] *= 1 - cover
     return fractions[::-1]
 
 
 def visibility_of(layers: Sequence[Layer], depth: int) -> np.ndarray:
-    """Return the visibility (K,) of a layer, whose visible points are occluded where one in front covers them."""
+    """Return the visibility (K,) of a layer, whose visible points are occluded where one in front covers them.
+
+    Those of an image's own subjects are as labeled where only other own ones are in front.
+    """
     layer = layers[depth]
     hidden = np.zeros(len(layer.keypoints), bool)
     known = np.isfinite(layer.keypoints).all(1)
     columns, rows = np.where(known[:, None], layer.keypoints, -1e6).round().astype(int).T
     for front in layers[depth + 1 :]:
+        if front.own is not None and layer.own is not None:
+            continue
         (height, width), (left, top) = front.cover.shape, front.corner
         inside = (columns >= left) & (rows >= top) & (columns < left + width) & (rows < top + height)
         hidden[inside] |= front.cover[rows[inside] - top, columns[inside] - left] > 0.5
