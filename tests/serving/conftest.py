@@ -36,6 +36,7 @@ class Teller:
         self.metadata = {"keypoints": self.names, "size": [8, 8], "crops": crops, "channels": 3, "faults": []}
         self.metadata["homography"] = np.diag([0.5, 0.25, 1.0]).tolist()
         self.metadata["metrics"] = {"epe": float("nan")}
+        self.finds_subjects = False
         self.fixed_size, self.channels, self.region_levels = None, 3, [0.9]
         self.calls: list[int] = []
         self.gate = threading.Event()

@@ -67,6 +67,58 @@ def test_a_model_of_crops_predicts_whole_images_without_boxes(post):
     assert answer["keypoints"][1]["x"] == 255
 
 
+class Counter(Teller):
+    """Finds a subject in each ten columns of an image, the last one the likeliest."""
+
+    def __init__(self) -> None:
+        super().__init__({"padding": 1.25, "boxes": None})
+        self.finds_subjects = True
+
+    def __call__(self, images, boxes=None, threshold=None):
+        assert boxes is None
+        if isinstance(images, np.ndarray):
+            return self([images])[0]
+        self.calls.append(len(images))
+        return [self.found(image.shape[1] // 10) for image in images]
+
+    def found(self, count: int) -> dict[str, np.ndarray]:
+        left = 10.0 * np.arange(count, dtype=np.float32)[::-1]
+        boxes = np.stack([left, 0 * left, left + 9, 0 * left + 9], 1)
+        points = {"keypoints": np.stack([boxes[:, :2], boxes[:, 2:]], 1), "confidence": np.full((count, 2), 0.5)}
+        points["covariance"] = np.tile(np.eye(2, dtype=np.float32), (count, 2, 1, 1))
+        return {**points, "scores": (1 + left / 10) / 16, "boxes": boxes}
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_model_that_finds_subjects_lists_them_with_score_and_box(post, count: int):
+    answer = post(encoded(30, 10 * count + 5), model=Counter()).json()
+    assert answer["size"] == [30, 10 * count + 5] and answer.keys() == {"size", "subjects"}
+    assert [subject["score"] for subject in answer["subjects"]] == [(count - i) / 16 for i in range(count)]
+    for i, subject in enumerate(answer["subjects"]):
+        left = 10 * (count - 1 - i)
+        assert subject["box"] == [left, 0, left + 9, 9]
+        corner, color = subject["keypoints"]
+        assert (corner["name"], corner["x"], color["x"]) == ("corner", left, left + 9)
+        assert corner["region_90"][:2] == [2, 2] and corner["millimeters"] == [left / 2, 0]
+
+
+def test_images_of_several_requests_are_given_their_own_subjects(talk):
+    model = Counter()
+
+    async def conversation(client, _):
+        posts = (client.post("/predict", content=encoded(9, width)) for width in (35, 5, 25, 15))
+        return [response.json() for response in await asyncio.gather(*posts)]
+
+    answers = talk(conversation, model, wait_ms=500)
+    assert [len(answer["subjects"]) for answer in answers] == [3, 0, 2, 1] and max(model.calls) > 1
+
+
+def test_a_model_that_finds_subjects_takes_no_box(post):
+    response = post(encoded(9, 9), "?box=1,1,5,5", model=Counter())
+    assert response.status_code == 422
+    assert response.json()["error"] == "teller.onnx finds the subjects itself and takes no box; leave box out"
+
+
 def test_the_metadata_of_the_model_is_returned(talk):
     metadata = talk(lambda client, _: client.get("/model")).json()
     assert metadata == {
@@ -94,6 +146,8 @@ def test_the_service_is_ready_until_it_stops(talk):
 
 def test_openapi_describes_every_path(talk):
     paths = talk(lambda client, _: client.get("/openapi.json")).json()["paths"]
+    answer = paths["/predict"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]["properties"]
+    assert answer["subjects"]["items"]["properties"].keys() == {"score", "box", "keypoints"}
     assert set(paths) == {"/predict", "/health", "/metrics", "/model"}
     assert set(paths["/predict"]["post"]["requestBody"]["content"]) == {
         "image/png", "image/jpeg", "image/webp", "image/bmp"

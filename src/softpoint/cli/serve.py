@@ -34,7 +34,7 @@ def main(cfg: DictConfig) -> None:
         first = error.errors()[0]
         where = "".join(f"{key}={first['input']}: " for key in first["loc"])
         raise ValueError(where + first["msg"].removeprefix("Value error, ")) from error
-    service = Service(load(cfg.model_file, cfg.threads, cfg.providers), settings)
+    service = Service(load(cfg.model_file, cfg.threads, cfg.providers, cfg.subject_threshold), settings)
     service.warm_up()
     for fault in service.model.metadata["faults"] if cfg.warn else ():
         _log.warning("%s: %s", cfg.model_file, "".join(filter(str.isprintable, fault[:600])))

@@ -29,7 +29,7 @@ from softpoint.serving.bodies import Room, chunks
 from softpoint.serving.decoders import Decoders
 from softpoint.serving.line import Line
 from softpoint.serving.page import page
-from softpoint.serving.schemas import BODY, Query, to_response
+from softpoint.serving.schemas import ANSWER, BODY, Query, subjects_response, to_response
 from softpoint.serving.settings import Settings
 
 PATHS = ("/predict", "/health", "/metrics", "/model", "/")
@@ -66,7 +66,8 @@ class Service:
         """Make one prediction; raise ValueError for a model that fails, before the first request."""
         try:
             size = self.model.fixed_size or self.model.metadata["size"]
-            self.model(np.zeros((*size, self.model.channels), np.uint8))
+            every = {"threshold": 0.0} if self.model.finds_subjects else {}  # so that some subject is read
+            self.model(np.zeros((*size, self.model.channels), np.uint8), **every)
         except Exception as error:  # onnxruntime has an exception class per kind of fault
             raise ValueError(f"{self.model.path} cannot predict: {error}; export it again") from error
 
@@ -96,6 +97,8 @@ class Service:
         rows = [{**row} | {name: self.model.regions(row, level) for name, level in regions.items()} for row in rows]
         if self.model.metadata["homography"] is not None:
             rows = [{**row, "millimeters": self.model.millimeters(row)[0]} for row in rows]
+        if self.model.finds_subjects:
+            return subjects_response(self.model.names, size, rows[0])
         return to_response(self.model.names, size, boxes, rows)
 
 
@@ -108,7 +111,7 @@ TheService = Annotated[Service, Depends(_service)]
 router = APIRouter()
 
 
-@router.post("/predict", openapi_extra={"requestBody": BODY})
+@router.post("/predict", openapi_extra={"requestBody": BODY, "responses": ANSWER})
 async def predict(request: Request, service: TheService, query: Annotated[Query, FromQuery()]) -> JSONResponse:
     """Keypoints of the image in the body."""
     settings, boxes = service.settings, query.boxes()
@@ -117,9 +120,9 @@ async def predict(request: Request, service: TheService, query: Annotated[Query,
     if len(query.box) > settings.max_boxes:
         message = f"{len(query.box)} boxes are more than max_boxes={settings.max_boxes}; send several requests"
         raise HTTPException(413, message)
-    if query.box and service.model.metadata["crops"] is None:
-        message = f"{service.model.path.name} was trained on whole images and takes no box; leave box out"
-        raise HTTPException(422, message)
+    if query.box and (service.model.finds_subjects or service.model.metadata["crops"] is None):
+        reason = "finds the subjects itself" if service.model.finds_subjects else "was trained on whole images"
+        raise HTTPException(422, f"{service.model.path.name} {reason} and takes no box; leave box out")
     try:
         async with asyncio.timeout(None) as limit:
             async with AsyncExitStack() as held:

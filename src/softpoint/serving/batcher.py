@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 Result = Mapping[str, np.ndarray]
+Results = Result | list[Result]  # of a batch: arrays with a leading B, or one for each image where subjects are found
 
 
 class _Row(NamedTuple):
@@ -28,7 +29,7 @@ class Batcher:
 
     def __init__(
         self,
-        model: Callable[..., Result],
+        model: Callable[..., Results],
         batch_size: int,
         wait_ms: float,
         max_pixels: int,
@@ -102,4 +103,5 @@ class Batcher:
             return
         for i, row in enumerate(rows):
             if not row.result.done():  # the request may have been cancelled meanwhile
-                row.result.set_result({name: value[i] for name, value in outputs.items()})
+                alone = outputs[i] if isinstance(outputs, list) else {name: value[i] for name, value in outputs.items()}
+                row.result.set_result(alone)

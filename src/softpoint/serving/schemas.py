@@ -38,6 +38,25 @@ _PARTS = (
     "millimeters",
 )  # other outputs of an export, such as heatmaps, are too large
 
+_NUMBER = {"type": ["number", "null"]}
+_NUMBERS = {"type": "array", "items": _NUMBER}
+_POINT = {"name": {"type": "string"}, "x": _NUMBER, "y": _NUMBER, "confidence": _NUMBER}
+_POINT |= {"covariance": {"type": "array", "items": _NUMBERS}}
+_POINT |= dict.fromkeys(("visibility", "region_50", "region_90", "millimeters"), _NUMBERS)
+_POINTS = {"type": "array", "items": {"type": "object", "properties": _POINT}}
+_SUBJECT = {"type": "object", "properties": {"score": _NUMBER, "box": _NUMBERS, "keypoints": _POINTS}}
+_PARTS_OF_ANSWER = {
+    "size": _NUMBERS | {"description": "height and width"},
+    "keypoints": _POINTS | {"description": "of the whole image"},
+    "subjects": {"type": "array", "items": _SUBJECT, "description": "in the boxes asked for, or those that were found"},
+}
+ANSWER = {
+    "200": {
+        "description": "Keypoints of the image, or of each subject in it, the likeliest first",
+        "content": {"application/json": {"schema": {"type": "object", "properties": _PARTS_OF_ANSWER}}},
+    }
+}
+
 
 class Query(BaseModel, extra="forbid"):
     """The query of POST /predict."""
@@ -100,18 +119,29 @@ def to_response(
     names: Sequence[str], size: tuple[int, int], boxes: np.ndarray | None, rows: Sequence[Mapping[str, np.ndarray]]
 ) -> dict[str, Any]:
     """Return `size` [h, w] and `keypoints`, or with boxes `subjects` with a `box` and `keypoints` each."""
-    keypoints = [
-        [
-            {"name": name, "x": _plain(row["keypoints"][k, 0]), "y": _plain(row["keypoints"][k, 1])}
-            | {part: _plain(row[part][k]) for part in _PARTS if part in row}
-            for k, name in enumerate(names)
-        ]
-        for row in rows
-    ]
+    keypoints = [_points(names, row) for row in rows]
     if boxes is None:
         return {"keypoints": keypoints[0], "size": list(size)}
     subjects = [{"box": box, "keypoints": points} for box, points in zip(boxes.tolist(), keypoints, strict=True)]
     return {"subjects": subjects, "size": list(size)}
+
+
+def subjects_response(names: Sequence[str], size: tuple[int, int], found: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return `size` [h, w] and `subjects`, those that a model found, with a `score`, a `box` and `keypoints` each."""
+    subjects = [
+        {"score": _plain(score), "box": _plain(found["boxes"][i])}
+        | {"keypoints": _points(names, {part: value[i] for part, value in found.items()})}
+        for i, score in enumerate(found["scores"])
+    ]
+    return {"subjects": subjects, "size": list(size)}
+
+
+def _points(names: Sequence[str], row: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "x": _plain(row["keypoints"][k, 0]), "y": _plain(row["keypoints"][k, 1])}
+        | {part: _plain(row[part][k]) for part in _PARTS if part in row}
+        for k, name in enumerate(names)
+    ]
 
 
 def _plain(value: Any) -> Any:
