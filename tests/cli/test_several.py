@@ -89,6 +89,14 @@ def test_boxes_of_ones_own_replace_the_finder(several: Path, start: Callable, tm
     assert len(rows) == 2 and "score" not in rows[0] and {row["box_left"] for row in rows} == {"5.000"}
 
 
+def test_images_to_label_are_chosen_by_what_is_found_in_them(several: Path, start: Callable, tmp_path: Path) -> None:
+    words = [f"source={several.parent / 'moved'}", f"output={tmp_path / 'out'}", "count=2", "warn=false"]
+    ending = start("suggest", f"ckpt={several / 'checkpoints' / 'best.ckpt'}", *words)
+    assert "boxes=LABELS" not in ending.out
+    # After three steps the finder is sure of nothing, and an image without a find is no candidate.
+    assert ending.code == 0 or "in which no subject is found" in ending.err, ending.err
+
+
 def test_both_calibrations_are_fitted_again(several: Path, start: Callable) -> None:
     moved = [f"data.labels={several.parent / 'labels.csv'}", f"data.images={several.parent / 'moved'}"]
     ending = start("calibrate", f"ckpt={several / 'checkpoints' / 'best.ckpt'}", *moved)

@@ -126,15 +126,17 @@ def check_calibrated(checkpoint: Checkpoint) -> None:
 def _reading(cfg: DictConfig, checkpoint: Checkpoint, sources: list[Source]) -> Reading:
     """Return how images are read: with labels, as in the training."""
     from softpoint.evaluation.eval_data import confidence_fraction
+    from softpoint.inference.subjects import subject_finder
     from softpoint.labels.label_sets import as_paths
     from softpoint.progress import track
     from softpoint.selection.candidates import Reading
 
     file, boxes = boxes_for(checkpoint, cfg.boxes, sources[0])
+    finder = subject_finder(checkpoint) if boxes is None else None
     labels = file if cfg.labels is None else as_paths(cfg.labels)[0]
     exif, fraction = orientation(checkpoint.data, labels), confidence_fraction(checkpoint)
     bits, channels = checkpoint.bits, checkpoint.channels
-    return Reading(fraction, cfg.batch_size, exif, cfg.max_pixels, bits, channels, boxes, track)
+    return Reading(fraction, cfg.batch_size, exif, cfg.max_pixels, bits, channels, boxes, finder, track)
 
 
 def rank_labels(cfg: DictConfig) -> None:

@@ -42,6 +42,16 @@ def second_stage() -> Iterator[None]:
         _SECOND.reset(token)
 
 
+def in_second_stage() -> bool:
+    """Return whether this thread is within `second_stage`.
+
+    >>> with second_stage():
+    ...     in_second_stage()
+    True
+    """
+    return _SECOND.get()
+
+
 def separate_norms(module: nn.Module) -> None:
     """Replace each batch normalization below `module` by a `StageNorm`.
 

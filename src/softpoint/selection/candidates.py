@@ -21,9 +21,11 @@ from softpoint.images.scan import fingerprint
 from softpoint.images.video import Video
 from softpoint.inference import Checkpoint, Predictor
 from softpoint.inference.batch.sources import Boxes, ImageSource, Source
-from softpoint.inference.batch.stream import Item, PredictedArrays, predict_items
+from softpoint.inference.batch.stream import Item, PredictedArrays, found_items, predict_items
+from softpoint.inference.subjects import SubjectFinder
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.row_errors import first_few
+from softpoint.layers import in_second_stage
 from softpoint.paths import normalize_path
 from softpoint.selection.expected_error import expected_errors
 from softpoint.selection.trained import full_path
@@ -42,7 +44,8 @@ class FeaturePredictor(Predictor):
         backbone.register_forward_hook(self._keep)
 
     def _keep(self, _: Any, __: Any, features: list[Tensor]) -> None:
-        self._features = features[-1].mean((-2, -1))
+        if not in_second_stage():  # of whole images, in which a shared backbone finds subjects
+            self._features = features[-1].mean((-2, -1))
 
     def postprocess(self, prediction: Prediction, matrix: Tensor) -> dict[str, np.ndarray]:
         """Return a prediction in original pixels with its features; the last call of `forward` gave it."""
@@ -80,6 +83,7 @@ class Pool:
     unreadable: list[str] = field(default_factory=list)
     labeled: int = 0  # left out: labeled images, and those that the model was trained or tested on
     flat: int = 0  # left out, as they show nothing
+    empty: int = 0  # left out, as no subject is found in them
     _heap: list[tuple[float, int, Candidate]] = field(default_factory=list)
     _rows: int = 0  # that ended: no two entries of the heap are equal
     _best: Candidate | None = None  # of the row of near duplicates that goes on
@@ -105,6 +109,7 @@ class Pool:
         parts = [f"{self.seen} images or frames read"]
         parts += [f"{self.labeled} of them left out, which are labeled or known to the model"] * (self.labeled > 0)
         parts += [f"{self.flat} left out, which show nothing"] * (self.flat > 0)
+        parts += [f"{self.empty} left out, in which no subject is found"] * (self.empty > 0)
         parts += [f"{len(self.unreadable)} cannot be read"] * bool(self.unreadable)
         return ", ".join(parts) + first_few(self.unreadable)
 
@@ -125,6 +130,7 @@ class Reading:
     bits: int | None = None
     channels: Channels = 3
     boxes: Boxes | None = None
+    finder: SubjectFinder | None = None  # of the subjects, where there are no boxes
     progress: Progress = lambda items, **_: items
 
     def folder(self, path: Path) -> ImageFolder:
@@ -152,6 +158,8 @@ def collect(predictor: Predictor, source: Source, reading: Reading, pool: Pool, 
                 pool.flat += 1
             elif predictions:
                 pool.add(as_candidate(source, item._replace(name=name), predictions, int(mark, 16), reading))
+            else:
+                pool.empty += 1
     pool.end_row()
 
 
@@ -174,6 +182,14 @@ def covering(
 
 
 def _items(source: Source, reading: Reading) -> tuple[Iterator[Item], int | None]:
+    """Return the images or frames of a source with the boxes of their subjects, and their number where it is known."""
+    items, total = _read(source, reading)
+    if reading.finder is None or reading.boxes is not None:
+        return items, total
+    return found_items(reading.finder, items, reading.batch_size), total
+
+
+def _read(source: Source, reading: Reading) -> tuple[Iterator[Item], int | None]:
     """Return the images or frames of a source, and their number where it is known."""
     if isinstance(source, ImageSource):
         folder = reading.folder(source.folder)
