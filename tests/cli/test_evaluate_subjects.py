@@ -37,6 +37,8 @@ def test_found_subjects_are_measured_and_kept(start: Callable, tmp_path: Path) -
     found = read_subjects(output / "subjects.csv")
     assert len(found) == 2 and len(found.found_in) <= 2
     assert not (output / "precision_recall.png").exists()
+    ending = start("evaluate", *words[:2], "subject_threshold=2")
+    assert ending.code == 1 and "subject_threshold=2 must be a number from 0 to 1" in ending.err
 
 
 def test_labeled_images_of_the_stored_split_or_of_all(start: Callable, tmp_path: Path) -> None:

@@ -68,6 +68,24 @@ def test_distance_is_the_mean_over_labeled_points_as_a_fraction_of_the_diagonal(
     assert overall(results_of((scene, farther)), "distance")["recall"] == 0
 
 
+def test_recall_grows_with_the_distance():
+    """Finds that are off by 1, 4, 9 and 24 px of a diagonal of 500 px."""
+    scenes = [scene_of(points_at((200, 150))) for _ in range(4)]
+    offsets = [np.array([shift, 0.0]) for shift in (1, 4, 9, 24)]
+    found = [found_at(scene.keypoints + offset, [0.9]) for scene, offset in zip(scenes, offsets, strict=True)]
+    content = measure_subjects(results_of(*zip(scenes, found, strict=True)), distance=0.003, draws=0)
+    rows = [(row["within"], row["recall"], row["precision"], row["false_per_image"]) for row in content["distances"]]
+    assert [row[0] for row in rows] == [0.003, 0.005, 0.01, 0.02, 0.05]
+    assert [row[1] for row in rows] == [row[2] for row in rows] == [0.25, 0.25, 0.5, 0.75, 1]
+    assert rows[2][3] == 0.5
+
+
+@pytest.mark.parametrize("name", ["threshold", "level", "distance", "overlap"])
+def test_limits_out_of_range_are_refused(name: str):
+    with pytest.raises(ValueError, match=r"=1\.5 must be a number from 0 to 1"):
+        measure_subjects(random_results(0), **{name: 1.5})
+
+
 def test_perfect_finds_are_perfect():
     scenes = [scene_of(points_at((60, 60), (200, 150), (330, 240)), group=f"{i}") for i in range(7)]
     empty = scene_of(NOTHING, group="7")

@@ -38,10 +38,12 @@ def test_every_number_is_that_of_metrics_json() -> None:
     text, metrics = page_of(random_results(0, images=40, crowds=True).with_groups([f"{i}" for i in range(40)]))
     page, finding = check_closed(text), json.loads(json.dumps(metrics["finding"]))
     shown = {value for value, _ in page.numbers}
-    expected = [finding["average_precision"], finding["oks"]["overall"], finding["distance"]["overall"]]
-    assert {*numbers_in([*expected, finding["oks"]["curve"]])} - {
-        row["threshold"] for row in finding["oks"]["curve"]
-    } <= shown
+    rates = [
+        {name: row[name] for name in ("precision", "recall", "false_per_image") if name in row}
+        for row in (*finding["oks"]["curve"], *finding["distances"])
+    ]
+    expected = [finding["average_precision"], finding["oks"]["overall"], finding["distance"]["overall"], rates]
+    assert {*numbers_in(expected)} <= shown
     assert shown <= {*numbers_in(json.loads(json.dumps(metrics)))}
     assert len(page.named("figure")) > 12
 

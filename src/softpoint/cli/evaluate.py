@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from softpoint.cli.evaluate_subjects import finding_metrics, found_subjects, why_not_found
+from softpoint.cli.evaluate_subjects import check_finding, finding_metrics, found_subjects, why_not_found
 from softpoint.cli.faults import warn_of_faults
 from softpoint.cli.overrides import whole_number
 from softpoint.cli.predict_split import overridden_data, plain_value, predict_split
@@ -40,6 +40,7 @@ def main(cfg: DictConfig) -> None:
     check_device(cfg.device)
     settings: dict[str, Any] = {"oks_sigmas": plain_value(cfg.oks_sigmas), "nme_pair": plain_value(cfg.nme_pair)}
     check_alone(cfg, len(paths))
+    check_finding(cfg)
     draws = {key: whole_number(cfg, key) for key in ("draws", "seed")}
     with collected_warnings() as warnings:
         checkpoints = [read_checkpoint(path, cfg.trust) for path in paths]

@@ -45,4 +45,16 @@ def finding_metrics(cfg: DictConfig, found: SubjectResults | None, settings: Map
     if found is None:
         return {}
     options = {key: settings[key] for key in ("oks_sigmas", "draws", "seed")}
-    return {"finding": measure_subjects(found, threshold=float(cfg.subject_threshold), **options)}
+    return {"finding": measure_subjects(found, **_limits(cfg), **options)}
+
+
+def check_finding(cfg: DictConfig) -> None:
+    """Raise ValueError for settings of found subjects that are no numbers from 0 to 1, before anything is predicted."""
+    from softpoint.evaluation.subjects.summary import check_limits
+
+    check_limits(**_limits(cfg))
+
+
+def _limits(cfg: DictConfig) -> dict[str, Any]:
+    limits = {"level": cfg.finding.oks, "distance": cfg.finding.distance, "overlap": cfg.finding.overlap}
+    return {"threshold": cfg.subject_threshold, **limits}

@@ -13,7 +13,13 @@ from softpoint.evaluation.subjects.matching import Outcomes, by_oks, match_subje
 from softpoint.evaluation.subjects.measures import found_errors
 from softpoint.evaluation.subjects.plots import counts_figure, precision_recall_figure, score_figure
 from softpoint.evaluation.subjects.results import select_found
-from softpoint.evaluation.subjects.tables import crowding_table, finding_table, found_keypoints_table, thresholds_table
+from softpoint.evaluation.subjects.tables import (
+    crowding_table,
+    distances_table,
+    finding_table,
+    found_keypoints_table,
+    thresholds_table,
+)
 from softpoint.evaluation.tables import Table, skipped_lines
 from softpoint.progress import track
 from softpoint.report.figures import Plot, Plots
@@ -45,6 +51,7 @@ class SubjectSection:
     overall: Table
     crowding: Table
     keypoints: Table
+    distances: Table
     thresholds: Table
     meanings: list[str]
     notes: list[str]
@@ -65,6 +72,7 @@ def subject_section(figures: Plots, results: SubjectResults, finding: Mapping[st
         table,
         crowding_table(finding),
         found_keypoints_table(finding),
+        distances_table(finding),
         thresholds_table(finding),
         [definitions[name] for name, _ in _named(table, definitions)],
         finding["notes"],

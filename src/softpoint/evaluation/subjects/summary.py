@@ -46,6 +46,7 @@ THRESHOLD = 0.5
 SIGMA = 0.05  # of each keypoint, where none is given: between those of COCO's wrists and eyes
 RULES = ("oks", "distance")
 _CURVE = np.linspace(0, 1, 21)
+_DISTANCES = (0.005, 0.01, 0.02, 0.05)
 
 
 def measure_subjects(
@@ -73,6 +74,7 @@ def measure_subjects(
     """
     if not len(results):
         raise ValueError("there is nothing to evaluate: the split has no image")
+    check_limits(threshold, level, distance, overlap)
     sigmas = subject_sigmas(results, oks_sigmas)
     resamples = Resamples.of(results, draws, seed)
     outcomes = {
@@ -101,12 +103,26 @@ def measure_subjects(
         "resampled": resamples.to_dict(),
         "average_precision": precision,
         **measured,
+        "distances": [
+            {"within": limit, **_at_threshold(results, match_subjects(results, by_distance(limit)), threshold)}
+            for limit in sorted({*_DISTANCES, distance})
+        ],
         "counts": _counts(results, first, threshold),
         "score": score,
         "notes": [resamples.describe(), *_notes(results, first, oks_sigmas is None, sigmas)],
         "skipped": skipped,
         "definitions": describe(named),
     }
+
+
+def check_limits(
+    threshold: float = THRESHOLD, level: float = OKS_LEVEL, distance: float = DISTANCE, overlap: float = OVERLAP
+) -> None:
+    """Raise ValueError for limits of `measure_subjects` that are no numbers from 0 to 1, by the names of their keys."""
+    limits = {"subject_threshold": threshold, "finding.oks": level, "finding.distance": distance}
+    for key, value in {**limits, "finding.overlap": overlap}.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ValueError(f"{key}={value} must be a number from 0 to 1")
 
 
 def subject_sigmas(results: SubjectResults, sigmas: Sigmas | None) -> np.ndarray:

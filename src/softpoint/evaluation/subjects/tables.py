@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from softpoint.evaluation.subjects.measures import MEASURES
@@ -54,12 +54,20 @@ def found_keypoints_table(finding: Mapping[str, Any]) -> Table:
 
 def thresholds_table(finding: Mapping[str, Any]) -> Table:
     """Return precision, recall and false finds an image for thresholds of the score, matched by OKS."""
-    names = ["precision", "recall", "false_per_image"]
-    rows = [
-        (f"{row['threshold']:.2f}", [(_number(name, row[name]),) if name in row else () for name in names])
-        for row in finding["oks"]["curve"]
-    ]
-    return Table("subjects count as found from a score on", "score", names, rows)
+    rows = [(f"{row['threshold']:.2f}", row) for row in finding["oks"]["curve"]]
+    return _rates_table("subjects count as found from a score on", "score", rows)
+
+
+def distances_table(finding: Mapping[str, Any]) -> Table:
+    """Return precision, recall and false finds an image where subjects match within a distance."""
+    rows = [(f"{100 * row['within']:g} %", row) for row in finding["distances"]]
+    return _rates_table("subjects match within a mean distance, of the image's diagonal", "distance", rows)
+
+
+def _rates_table(title: str, names: str, rows: Sequence[tuple[str, Mapping[str, float]]]) -> Table:
+    measures = ["precision", "recall", "false_per_image"]
+    cells = [(text, [(_number(n, row[n]),) if n in row else () for n in measures]) for text, row in rows]
+    return Table(title, names, measures, cells)
 
 
 def heading(name: str) -> str:
