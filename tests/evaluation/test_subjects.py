@@ -260,6 +260,21 @@ def test_intervals_hold_their_values_and_come_from_groups():
     assert 0.02 < recall["high"] - recall["low"] < 0.3
 
 
+def test_what_is_alike_in_every_image_is_still_uncertain():
+    """Of 40 images without a fault the rate of faults may be 9 %: 0.025 is 0.912 to the power of 40."""
+    scenes = [scene_of(points_at((200, 150)), group=f"{i}") for i in range(40)]
+    results = results_of(*((scene, found_at(scene.keypoints, [0.9])) for scene in scenes))
+    values = measure_subjects(results, draws=50)["oks"]["overall"]
+    assert (values["recall"]["low"] ** 40, values["recall"]["high"]) == (pytest.approx(0.025), 1)
+    assert values["images_without_false"]["low"] == values["recall"]["low"]
+    assert math.exp(-40 * values["false_per_image"]["high"]) == pytest.approx(0.025)
+    nothing = [(scene, found_at(NOTHING, [])) for scene in scenes]
+    values = measure_subjects(results_of(*nothing), draws=50)["oks"]["overall"]
+    assert (1 - values["recall"]["high"]) ** 40 == pytest.approx(0.025) and values["recall"]["low"] == 0
+    assert values["missed_per_image"] == {"value": 1}  # it might be anything in another image
+    assert measure_subjects(results.select(range(5)), draws=50)["oks"]["overall"]["recall"] == {"value": 1}
+
+
 def stats_of_coco(results: SubjectResults, sigmas: np.ndarray) -> list[float]:
     """AP, AP50, AP75 and AR by pycocotools from files of its own form."""
     coco, cocoeval = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")

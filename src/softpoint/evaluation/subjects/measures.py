@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container
 from typing import NamedTuple
 
@@ -45,27 +46,30 @@ class Ratio(NamedTuple):
 
     above: np.ndarray  # (I,)
     below: np.ndarray  # (I,)
+    is_fraction: bool = True  # it is 1 at most
 
     def to_dict(self, resamples: Resamples) -> dict[str, float] | None:
         """The number and the ends of its 95 % interval; None where nothing is divided by.
 
         Where a fraction is 0 or 1 in every unit, resamples do not vary, and the other end is that of Clopper and
-        Pearson's interval for as many units that are all alike. Another number that is 0 in all has no interval.
+        Pearson's interval for as many units that are all alike; for a rate that is 0 in all, that of Poisson's.
+        Another number that is the same in all has no interval.
         """
         if not (total := float(self.below.sum())):
             return None
-        above, below = (np.bincount(resamples.unit, part, resamples.units) for part in self)
+        above, below = (np.bincount(resamples.unit, part, resamples.units) for part in (self.above, self.below))
         value, units = float(self.above.sum()) / total, int((below > 0).sum())
-        is_fraction = (above <= below).all()
-        if value == 0 or (is_fraction and value == 1):
-            if not is_fraction or units < MIN_UNITS or not len(resamples.counts):
+        if value == 0 or (self.is_fraction and value == 1):
+            if units < MIN_UNITS or not len(resamples.counts):
                 return {"value": value}
-            bound = (1 - LEVEL) / 2
-            ends = (0.0, 1 - bound ** (1 / units)) if value == 0 else (bound ** (1 / units), 1.0)
-            return {"value": value, "low": ends[0], "high": ends[1]}
+            rate = -math.log((1 - LEVEL) / 2) / units
+            far = 1 - math.exp(-rate) if self.is_fraction else rate
+            low, high = (0.0, far) if value == 0 else (1 - far, 1.0)
+            return {"value": value, "low": low, "high": high}
         draws, drawn_below = np.full(len(resamples.counts), np.nan), resamples.counts @ below
         np.divide(resamples.counts @ above, drawn_below, out=draws, where=drawn_below > 0)
-        return Drawn(value, draws, units).to_dict()
+        varies = len(set(draws[np.isfinite(draws)].tolist())) > 1
+        return Drawn(value, draws, units).to_dict() if varies else {"value": value}
 
 
 def image_ratios(results: SubjectResults, outcomes: Outcomes, threshold: float) -> dict[str, Ratio]:
@@ -86,9 +90,9 @@ def image_ratios(results: SubjectResults, outcomes: Outcomes, threshold: float) 
     return {
         "precision": Ratio(found(right), found(right | wrong)),
         "recall": Ratio(labeled(seen), labeled(outcomes.measured)),
-        "false_per_image": Ratio(found(wrong), every),
-        "doubled_per_image": Ratio(found(kept & outcomes.doubled), every),
-        "missed_per_image": Ratio(labeled(outcomes.measured & ~seen), every),
+        "false_per_image": Ratio(found(wrong), every, is_fraction=False),
+        "doubled_per_image": Ratio(found(kept & outcomes.doubled), every, is_fraction=False),
+        "missed_per_image": Ratio(labeled(outcomes.measured & ~seen), every, is_fraction=False),
         "images_without_false": Ratio((found(wrong) == 0).astype(float), every),
         "empty_images_right": Ratio(empty * (found(kept) == 0), empty),
         "right_counts": Ratio(counts_right, known.astype(float)),
@@ -103,7 +107,7 @@ def subject_ratios(results: SubjectResults, outcomes: Outcomes, threshold: float
     above = np.bincount(results.labeled_in[seen], minlength=images).astype(float)
     doubled = kept & (outcomes.twin >= 0) & np.append(part, False)[outcomes.twin]
     again = np.bincount(results.found_in[doubled], minlength=images).astype(float)
-    return {"recall": Ratio(above, below), "doubled": Ratio(again, below)}
+    return {"recall": Ratio(above, below), "doubled": Ratio(again, below, is_fraction=False)}
 
 
 def error_measures(
