@@ -14,12 +14,16 @@ from softpoint.paths import write_text
 
 @dataclass(frozen=True)
 class Requirements:
-    """A package with its version, other packages that it needs here, and a prefix of requirements to leave out."""
+    """A package with its version, other packages that it needs here, and a prefix of requirements to leave out.
+
+    Those of one that needs no `torch` have none.
+    """
 
     package: str
     version: str
     more: tuple[str, ...] = ()
     without: str = ""
+    torch: bool = True
 
 
 def environment(folder: Path, wanted: Requirements) -> Path:
@@ -32,12 +36,13 @@ def environment(folder: Path, wanted: Requirements) -> Path:
     if _ready(own, str(wanted)):
         return python
     shared = " ".join(f"{name}=={version(name)}" for name in ("torch", "torchvision"))
-    if not _ready(torch, shared):
+    if wanted.torch and not _ready(torch, shared):
         _create(torch)
         _pip(torch / "bin" / "python", *shared.split())
         _mark(torch, shared)
     _create(own)
-    write_text(_packages(own) / "torch.pth", f"{_packages(torch)}\n")
+    if wanted.torch:
+        write_text(_packages(own) / "torch.pth", f"{_packages(torch)}\n")
     if wanted.without:
         _pip(python, "--no-deps", pinned)
         others = requirements(_run([str(python), "-c", REQUIRES, wanted.package]).splitlines(), wanted.without)
