@@ -275,6 +275,16 @@ def test_what_is_alike_in_every_image_is_still_uncertain():
     assert measure_subjects(results.select(range(5)), draws=50)["oks"]["overall"]["recall"] == {"value": 1}
 
 
+def test_without_the_evaluator_of_coco_the_rest_is_measured(monkeypatch: pytest.MonkeyPatch):
+    def missing() -> None:
+        raise ImportError("OKS needs pycocotools")
+
+    monkeypatch.setattr("softpoint.evaluation.subjects.summary.evaluator", missing)
+    content = measure_subjects(random_results(0), draws=0)
+    assert content["average_precision"] == {} and "recall" in content["oks"]["overall"]
+    assert {name: content["skipped"][name] for name in OKS} == dict.fromkeys(OKS, "OKS needs pycocotools")
+
+
 def stats_of_coco(results: SubjectResults, sigmas: np.ndarray) -> list[float]:
     """AP, AP50, AP75 and AR by pycocotools from files of its own form."""
     coco, cocoeval = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")
