@@ -2,17 +2,27 @@
 
 /** Keypoints of `image`, {height, width, data}, where data is a Uint8Array of RGB, row by row, or of the channels of
  *  the model: `toGray(image)` for one that was trained with data.channels=1.
- *  A model trained on crops also takes `box`, [left, top, right, bottom] in pixels. */
+ *  A model trained on crops also takes `box`, [left, top, right, bottom] in pixels. One that finds subjects takes none,
+ *  and returns a list of them, the likeliest first: {score, box, keypoints}. */
 export async function predict(ort, session, image, box) {
   const { height, width, data } = image;
   const feeds = { images: new ort.Tensor("uint8", data, [1, height, width, data.length / (height * width)]) };
+  const finds = session.outputNames.includes("scores");
+  if (finds && box) throw new Error("the model finds the subjects itself and takes no box; export it with finder=false for one that does");
   if (box) feeds.boxes = new ort.Tensor("float32", Float32Array.from(box), [1, 4]);
-  const { keypoints, confidence, covariance } = await session.run(feeds); // (1, K, 2), (1, K), (1, K, 2, 2)
-  return Array.from(confidence.data, (value, k) => ({
+  const { keypoints, confidence, covariance, scores, boxes } = await session.run(feeds); // (n, K, 2), (n, K), (n, K, 2, 2)
+  const points = Array.from(confidence.data, (value, k) => ({
     x: keypoints.data[2 * k], // in pixels of the image; an integer is the center of a pixel
     y: keypoints.data[2 * k + 1],
     confidence: value,
     covariance: Array.from(covariance.data.subarray(4 * k, 4 * k + 4)), // xx, xy, yx, yy in px^2
+  }));
+  if (!finds) return points;
+  const K = confidence.dims[1];
+  return Array.from(scores.data, (score, i) => ({
+    score, // probability that it is a subject
+    box: Array.from(boxes.data.subarray(4 * i, 4 * i + 4)),
+    keypoints: points.slice(K * i, K * i + K),
   }));
 }
 

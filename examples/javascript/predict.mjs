@@ -1,4 +1,4 @@
-// Prints the keypoints of one image as JSON: node predict.mjs MODEL.onnx IMAGE [LEFT,TOP,RIGHT,BOTTOM]
+// Prints the keypoints of one image, or of each subject that the model finds in it, as JSON: node predict.mjs MODEL.onnx IMAGE [LEFT,TOP,RIGHT,BOTTOM]
 import { readFile } from "node:fs/promises";
 import * as ort from "onnxruntime-web";
 import { predict, regions, toGray } from "./keypoints.mjs";
@@ -36,8 +36,12 @@ ort.env.wasm.numThreads = 1; // its threads would keep node from ending
 const metadata = JSON.parse(await readFile(`${model}.json`, "utf8")); // written beside the model
 const { channels = 3 } = metadata;
 if (channels !== 3 && channels !== 1) throw new Error(`the model reads channels ${channels}, and this example RGB and gray alone`);
-const session = await ort.InferenceSession.create(await readFile(model), { executionProviders: ["wasm"] });
-const points = await predict(ort, session, channels === 1 ? toGray(image) : image, box?.split(",").map(Number));
-const ellipses = regions(points, metadata); // of 90 %
-const named = points.map((point, k) => ({ name: metadata.keypoints[k], ...point, region: ellipses[k] }));
-console.log(JSON.stringify(named, null, 1));
+const session = await ort.InferenceSession.create(await readFile(model), { executionProviders: ["wasm"], logSeverityLevel: 3 });
+const result = await predict(ort, session, channels === 1 ? toGray(image) : image, box?.split(",").map(Number));
+
+function named(points) {
+  const ellipses = regions(points, metadata); // of 90 %
+  return points.map((point, k) => ({ name: metadata.keypoints[k], ...point, region: ellipses[k] }));
+}
+const subjects = () => result.map((subject) => ({ ...subject, keypoints: named(subject.keypoints) }));
+console.log(JSON.stringify(metadata.finder ? subjects() : named(result), null, 1));

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,10 @@ import torch
 from hydra.utils import instantiate
 from PIL import Image
 
+from helpers.spots import FIVE, finding_spots, spots
 from helpers.training import ROOT, composed, tiny
+from softpoint.inference import Checkpoint, load_predictor
+from softpoint.labels.skeleton import Skeleton
 from softpoint.runtime import ellipse_axes
 
 EXAMPLE = ROOT / "examples/javascript"
@@ -38,14 +42,10 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def exported(folder: Path, crops: dict | None, channels: int = 3) -> Path:
-    """A small network as export.py writes it."""
+def checkpoint_of(folder: Path, crops: dict | None, channels: int = 3) -> Checkpoint:
+    """A small network that no training has to make."""
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason=f'exporting needs {name}: pip install -e ".[export]"')
-    from softpoint.inference import Checkpoint, load_predictor
-    from softpoint.inference.export import ExportOptions, export
-    from softpoint.labels.skeleton import Skeleton
-
     model = instantiate(composed("train", tiny(), folder / "run").model)
     net = model(num_keypoints=3, in_channels=channels).eval()
     with torch.no_grad():
@@ -55,9 +55,14 @@ def exported(folder: Path, crops: dict | None, channels: int = 3) -> Path:
     net.calibration.set(radius=torch.tensor(3.0), log_scale=torch.tensor([-0.5, 0.0, 0.5]))
     weights = folder / "best.ckpt"
     weights.write_bytes(b"weights")
-    checkpoint = Checkpoint(net, Skeleton(("nose", "left ear", "tail")), (64, 96), crops, {}, weights)
-    path = folder / "model.onnx"
-    export(checkpoint, load_predictor(checkpoint), path, ExportOptions())
+    return Checkpoint(net, Skeleton(("nose", "left ear", "tail")), (64, 96), crops, {}, weights)
+
+
+def exported(checkpoint: Checkpoint, path: Path, subjects: Any = None) -> Path:
+    """The file that softpoint export writes."""
+    from softpoint.inference.export import ExportOptions, export
+
+    export(checkpoint, load_predictor(checkpoint), path, ExportOptions(subjects=subjects))
     return path
 
 
@@ -76,7 +81,7 @@ def run(example: Path, *words: str) -> subprocess.CompletedProcess:
 def test_it_prints_what_python_answers(
     example: Path, tmp_path: Path, crops: dict | None, box: list[float] | None, channels: int
 ):
-    model = exported(tmp_path, crops, channels)
+    model = exported(checkpoint_of(tmp_path, crops, channels), tmp_path / "model.onnx")
     from softpoint.runtime import load
 
     image = np.random.default_rng(0).integers(0, 256, (75, 101, 3), np.uint8)
@@ -95,6 +100,31 @@ def test_it_prints_what_python_answers(
     np.testing.assert_allclose(
         [point["covariance"] for point in told], answer["covariance"].reshape(-1, 4), rtol=1e-3, atol=1e-3
     )
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unchecked")
+def test_it_prints_the_subjects_that_python_finds(example: Path, tmp_path: Path):
+    checkpoint = finding_spots(checkpoint_of(tmp_path, {"padding": 1.25, "boxes": None}))
+    from softpoint.inference.export import Subjects
+    from softpoint.runtime import load
+
+    path = exported(checkpoint, tmp_path / "model.onnx", Subjects(9, 0.4))
+    for count in (0, 3):
+        image = spots((75, 101), FIVE[:count])
+        Image.fromarray(image).save(tmp_path / "image.ppm")
+        ending = run(example, "predict.mjs", str(path), str(tmp_path / "image.ppm"))
+        assert ending.returncode == 0, ending.stderr
+        told, answer = json.loads(ending.stdout), load(path, threads=1)(image)
+        assert len(told) == count == len(answer["scores"])
+        for i, subject in enumerate(told):
+            assert subject["score"] == pytest.approx(answer["scores"][i], abs=1e-4)
+            assert subject["box"] == pytest.approx(answer["boxes"][i].tolist(), abs=0.01)
+            assert [point["name"] for point in subject["keypoints"]] == ["nose", "left ear", "tail"]
+            points = [[point["x"], point["y"]] for point in subject["keypoints"]]
+            np.testing.assert_allclose(points, answer["keypoints"][i], atol=0.01)
+    refused = run(example, "predict.mjs", str(path), str(tmp_path / "image.ppm"), "1,1,9,9")
+    assert refused.returncode == 1 and "finds the subjects itself and takes no box" in refused.stderr
 
 
 def test_it_reads_the_pixels_of_a_canvas(example: Path):

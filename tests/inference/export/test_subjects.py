@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -11,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 pytest.importorskip("onnxruntime", reason='needs the extra: pip install -e ".[export]"')
 pytest.importorskip("onnxscript", reason='needs the extra: pip install -e ".[export]"')
 
+from helpers.spots import FIVE, finding_spots, spots
 from softpoint.data.geometry import letterbox_matrix, warp
 from softpoint.inference import Checkpoint, Predictor
 from softpoint.inference.export import ExportOptions, Subjects, export
@@ -23,66 +22,21 @@ from softpoint.inference.export.resample import letterboxed
 from softpoint.inference.export.resample_region import resample_region, translations
 from softpoint.inference.export.subjects import DistinctPoses, FindSubjects
 from softpoint.inference.subjects import SubjectPredictor, distinct_poses, subject_finder
-from softpoint.layers import Normalize
-from softpoint.models import Finder
 from softpoint.runtime import load
 
 SHORT = "head.decode=expectation"
 MOST = 4
 
 
-class Brightness(nn.Module):
-    """A backbone whose features are means of 4 x 4 pixels."""
-
-    stages, stride, mean, std = [2], [4], (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.out_channels = [channels]
-
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        return [F.avg_pool2d(x, 4)]
-
-
-class First(nn.Module):
-    """A decoder that returns the features as they are."""
-
-    stride = 4
-
-    def __init__(self, in_channels: list[int], in_strides: list[int]) -> None:
-        super().__init__()
-        self.out_channels = in_channels[0]
-
-    def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
-        return features[0]
-
-
 @pytest.fixture
 def multi(make):
-    """Makes a checkpoint whose finder sees a subject of 40 x 24 px in each bright spot."""
+    """Makes a checkpoint whose finder sees a subject in each bright spot."""
 
     def making(*overrides: str, channels: int = 3) -> Checkpoint:
-        checkpoint = make(SHORT, f"model.in_channels={channels}", *overrides, crops={"padding": 1.25, "boxes": None})
-        finder = Finder(Brightness(channels), First, Brightness(channels), 3)
-        with torch.no_grad():
-            finder.centers.weight.fill_(4 / channels)
-            finder.centers.bias.fill_(-4.5)
-            finder.boxes.weight.zero_()
-            finder.boxes.bias.copy_(torch.tensor([0, 0, np.log(10), np.log(6)]))
-        checkpoint.net.normalize = Normalize([0.5] * channels, [0.25] * channels)
-        checkpoint.net.finder = finder.eval()
-        return replace(checkpoint, finder={"size": (64, 96), "anchor": "box"})
+        crops = {"padding": 1.25, "boxes": None}
+        return finding_spots(make(SHORT, f"model.in_channels={channels}", *overrides, crops=crops))
 
     return making
-
-
-def spots(size: tuple[int, int], places: list[tuple[float, float, float]], channels: int = 3) -> np.ndarray:
-    """A dark image with a spot at each (x, y), as bright as its third number."""
-    y, x = np.mgrid[: size[0], : size[1]]
-    width = size[0] / 15
-    light = sum((b * np.exp(-((x - u) ** 2 + (y - v) ** 2) / 2 / width**2) for u, v, b in places), np.zeros(size))
-    noise = np.random.default_rng(0).uniform(0, 0.1, (*size, channels))
-    return (255 * (0.9 * light[..., None] + noise).clip(0, 1)).astype(np.uint8)
 
 
 def exported(checkpoint: Checkpoint, path: Path, options: ExportOptions):
@@ -98,9 +52,6 @@ def check_same(found, answer: dict[str, np.ndarray]) -> None:
     np.testing.assert_allclose(answer["covariance"], found.covariance, rtol=1e-2, atol=1e-2)
     np.testing.assert_allclose(answer["scores"], found.score, atol=1e-4)
     np.testing.assert_allclose(answer["boxes"], found.boxes, atol=0.01)
-
-
-FIVE = [(20.0, 15.0, 1.0), (80.0, 15.0, 0.94), (20.0, 60.0, 0.97), (80.0, 60.0, 0.91), (50.0, 38.0, 0.88)]
 
 
 def test_a_file_finds_and_reads_as_many_subjects_as_its_checkpoint(multi, tmp_path: Path) -> None:
