@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from helpers.training import NAMES, read_csv
 from helpers.videos import film
+from softpoint.cli.predict import check_over_time
 from softpoint.images.video import Video
 from softpoint.inference import load_predictor, predict_video
+from softpoint.inference.batch.sources import VideoSource
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +102,18 @@ def test_a_video_to_draw_in_must_be_there(ckpt: str, run: Path, start: Callable,
     assert ending.code == 1 and "video=true: there is no video in source=" in ending.err
     ending = start("predict", ckpt, f"source={run.parent / 'moved'}", f"output={tmp_path / 'out'}", "track=true")
     assert ending.code == 1 and "track=true: there is no video in source=" in ending.err
+
+
+def test_several_subjects_are_smoothed_along_their_tracks_alone() -> None:
+    videos = [VideoSource(Path("a.mp4"), "a.mp4")]
+    for smoothing in ("median", "kalman"):
+        cfg = OmegaConf.create({"source": "a.mp4", "track": False, "smoothing": smoothing})
+        with pytest.raises(
+            ValueError, match=f"smoothing={smoothing}: a frame may have several subjects; add track=true"
+        ):
+            check_over_time(cfg, videos, several=True, of_boxes=False)
+        check_over_time(cfg, videos, several=False, of_boxes=False)
+        check_over_time(OmegaConf.merge(cfg, {"track": True}), videos, several=True, of_boxes=False)
 
 
 @pytest.mark.parametrize(("library", "format", "extra"), [("h5py", "dlc_h5", "dlc"), ("sleap_io", "slp", "sleap")])

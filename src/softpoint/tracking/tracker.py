@@ -29,7 +29,7 @@ _OUTLIER = 0.02  # probability that a point is anywhere
 _LEAST_WEIGHT = 0.05  # of a point that seems to be an outlier, beside one that is none
 _SURE = 0.5  # least score of a subject that begins a track
 _BURSTS = 2.0  # of this many times the likeliest noise, because a turn is rarer and sharper than normal noise
-_TRIED = 500  # frames that the choice of the noise is made by
+_TRIED, _FEW = 500, 10_000  # frames that the choice of the noise is made by; fewer with more subjects in all
 
 
 class Poses(NamedTuple):
@@ -183,12 +183,24 @@ def track(
 
     NO_TRACK is a subject of no track, or of one with fewer than `min_frames` subjects. The noise of the motion is that
     of NOISES at which the subjects of the first frames are likeliest on their tracks.
+
+    >>> shape, still = np.array([[0.0, 0.0], [9.0, 5.0]]), np.broadcast_to(np.eye(2), (2, 2, 2, 2))
+    >>> pair = np.stack([shape + [20, 30], shape + [50, 30]])
+    >>> poses = Poses(pair, still, np.ones((2, 2)), np.full(2, np.nan))
+    >>> swapped = poses._replace(keypoints=pair[::-1])
+    >>> found = track(lambda: enumerate([poses, poses, swapped, poses]), (48, 64), 2, TrackOptions())
+    >>> [ids.tolist() for ids in found.ids]
+    [[1, 2], [1, 2], [2, 1], [1, 2]]
     """
     fits = {}
     for noise in NOISES:
         tracker = Tracker(replace(options, subjects=None), size, K, noise)
+        count = 0
         for frame, poses in islice(frames(), _TRIED):
             tracker.step(frame, poses)
+            count += len(poses.keypoints)
+            if count > _FEW:
+                break
         fits[noise] = tracker.fit
     noise = max(fits, key=fits.__getitem__)
     tracker = Tracker(options, size, K, _BURSTS * noise)
