@@ -144,9 +144,9 @@ def test_the_center_of_a_crop_is_that_of_its_box_whatever_the_augmentation():
     assert_close(back[:2], torch.tensor([20.0, 15.0]).double(), rtol=0, atol=1e-4)
 
 
-def test_the_input_shows_the_usual_subject_with_64_pixels():
+def test_the_input_shows_the_usual_subject_with_40_pixels():
     sizes, boxes = np.array([[600, 800]]), np.array([[0.0, 0, 128, 60]] * 10)
-    assert finding_size(sizes, boxes) == (288, 384)
+    assert finding_size(sizes, boxes) == (192, 256)
     assert finding_size(sizes, boxes / 64) != finding_size(sizes, boxes)  # smaller ones need more pixels
     assert np.prod(finding_size(sizes, boxes / 64)) <= 600 * 800 * 1.1
     assert finding_size(sizes, boxes, 10_000) == (96, 128)

@@ -25,7 +25,7 @@ from softpoint.types import Sample
 BOX = "box"
 
 # Pixels along the longer side of the usual subject in the input of a finder, and bounds of all of its pixels.
-SUBJECT, FEWEST, MOST = 64, 96 * 96, 384 * 576
+SUBJECT, FEWEST, MOST = 40, 96 * 96, 384 * 576
 
 NO_BOXES = np.empty((0, 4))
 
