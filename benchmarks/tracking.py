@@ -207,7 +207,8 @@ def main(arguments: Sequence[str]) -> None:
     print_markdown(content, console())
     print(about)
     if options.page:
-        update_page(options.page, "trackers", f"### Trackers\n\n{content}\n\n{about}\n")
+        name = "trackers" if options.every == 1 else f"trackers, one frame of {options.every}"
+        update_page(options.page, name, f"### {name.capitalize()}\n\n{content}\n\n{about}\n")
 
 
 if __name__ == "__main__":
