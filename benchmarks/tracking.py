@@ -29,7 +29,7 @@ from environments import Requirements, environment
 from softpoint.evaluation.identities import Individuals, Reach, TrackMetrics, measure_tracks
 from softpoint.studies.markdown import hardware, update_page
 from softpoint.tables import console, markdown_table, print_markdown
-from softpoint.tracking import NO_TRACK, Poses, TrackOptions, track
+from softpoint.tracking import NO_TRACK, Poses, TrackOptions, smooth_track, track
 
 ERROR, COVERED, MISSED, FALSE, DOUBLED = 3.0, 3.0, 0.05, 0.05, 0.1
 SUBJECTS = (2, 3, 4, 5)
@@ -134,6 +134,22 @@ def peer_tracks(found: Found, python: Path, driver: str, settings: dict[str, Any
         return np.split(result["ids"], np.cumsum(counts)[:-1]), float(result["seconds"])
 
 
+def smoothing_errors(found: Found) -> tuple[float, float]:
+    """Return the mean errors in px of the points on tracks, as they are found and as they are smoothed."""
+    tracking = track(lambda: enumerate(found.poses), (480, 640), found.poses[0].keypoints.shape[1], TrackOptions())
+    plain, smoothed = [], []
+    for number in range(1, tracking.count + 1):
+        frames = np.array([t for t, ids in enumerate(tracking.ids) if number in ids])
+        rows = [(found.poses[t], int(np.flatnonzero(tracking.ids[t] == number)[0])) for t in frames]
+        own = Poses(*(np.stack([getattr(poses, name)[row] for poses, row in rows]) for name in Poses._fields))
+        truth = np.stack([found.truth[t].keypoints for t in frames])
+        nearest = np.linalg.norm(truth - own.keypoints[:, None], axis=-1).mean(-1).argmin(1)
+        right, points = truth[np.arange(len(frames)), nearest], smooth_track(frames, own, (480, 640), tracking.noise)
+        plain.append(np.linalg.norm(own.keypoints - right, axis=-1).ravel())
+        smoothed.append(np.linalg.norm(points - right, axis=-1).ravel())
+    return float(np.concatenate(plain).mean()), float(np.concatenate(smoothed).mean())
+
+
 def measured(found: Found, ids: list[np.ndarray]) -> TrackMetrics:
     """Return the measures of tracks."""
     followed = [
@@ -199,9 +215,11 @@ def main(arguments: Sequence[str]) -> None:
             crossings.append(count_crossings(clip.middles))
     head = ["tracker", "switches", "most", "tracks too many", "IDF1", "HOTA", "MOTA", "ms per frame"]
     content = markdown_table(head, table(clips, options.environments))
+    plain, smoothed = np.mean([smoothing_errors(found) for found in clips], axis=0)
     about = (
         f"Means over {len(clips)} clips of {len(clips[0].poses)} frames with {min(crossings)} to {max(crossings)}"
-        f" crossings of {SUBJECTS[0]} to {SUBJECTS[-1]} mice."
+        f" crossings of {SUBJECTS[0]} to {SUBJECTS[-1]} mice. The mean error of points is {plain:.2f} px, and"
+        f" {smoothed:.2f} px with smoothing=kalman."
         f" `python benchmarks/tracking.py {' '.join(arguments)}`, on {hardware()}."
     )
     print_markdown(content, console())
