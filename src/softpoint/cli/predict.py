@@ -161,6 +161,7 @@ def live(predictor: Predictor, checkpoint: Checkpoint, cfg: DictConfig, plain: M
     from softpoint.inference.batch.live import predict_stream
     from softpoint.inference.batch.options import PredictOptions
     from softpoint.inference.batch.sources import colors_for_bands
+    from softpoint.inference.subjects import subject_finder
     from softpoint.progress import track
 
     given = {"formats": plain["formats"], "boxes": cfg.boxes, "explain": cfg.explain, "resume": cfg.resume}
@@ -173,11 +174,12 @@ def live(predictor: Predictor, checkpoint: Checkpoint, cfg: DictConfig, plain: M
         )
     if are_bands(checkpoint.channels):
         raise ValueError(colors_for_bands(f"the frames of {Stream(cfg.source).name}", checkpoint.channels))
-    if checkpoint.crops:
+    finder = subject_finder(checkpoint, cfg.subject_threshold, cfg.max_subjects)
+    if checkpoint.crops and finder is None:
         print("this network was trained on crops of single subjects: it sees whole frames")
     lock_output(Path(cfg.output))
     options = PredictOptions(**{**plain, "boxes": None, "exif": "ignore", "scale": cfg.overlay.scale})
-    return predict_stream(predictor, Stream(cfg.source), options, Path(cfg.output), cfg.window, track)
+    return predict_stream(predictor, Stream(cfg.source), options, Path(cfg.output), cfg.window, track, finder)
 
 
 def boxes_for(checkpoint: Checkpoint, path: str | None, source: Source) -> tuple[Path | None, Boxes | None]:

@@ -24,6 +24,7 @@ from softpoint.inference import load_predictor
 from softpoint.inference.batch.live import _Recorder, predict_stream
 from softpoint.inference.batch.options import PredictOptions
 from softpoint.inference.batch.stream import Item
+from softpoint.inference.finding import Finds
 from softpoint.progress import track
 
 
@@ -33,9 +34,9 @@ def predict(run: Path, tmp_path: Path) -> Any:
     ckpt = run / "checkpoints" / "best.ckpt"
     predictor = reading_brightness(load_predictor(ckpt))
 
-    def go(place: str, window: bool = False, **settings: Any) -> str:
+    def go(place: str, window: bool = False, finder: Any = None, **settings: Any) -> str:
         options = PredictOptions(**{"ckpt": ckpt, "batch_size": 16, **settings})
-        return predict_stream(predictor, Stream(place), options, tmp_path / "out", window, track)
+        return predict_stream(predictor, Stream(place), options, tmp_path / "out", window, track, finder)
 
     return go
 
@@ -78,6 +79,27 @@ def test_every_frame_of_a_video_at_an_address_is_predicted(predict: Any, address
     labeled = Video(tmp_path / "out" / "labeled.mp4", 10**6)
     assert len(labeled) == frames and labeled.size == (96, 128)
     assert "secret" not in (tmp_path / "out" / "job.json").read_text()
+
+
+def test_the_subjects_of_each_frame_are_found(
+    predict: Any, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame shows as many as its number, and one without any has an empty row and is recorded."""
+    film(tmp_path / "clip.mp4", 3)
+    counts = iter(range(3))
+
+    def find(images: Any, batch_size: int) -> list[Finds]:
+        count = next(counts)
+        boxes = np.array([[8.0 * i, 0, 8 * i + 8, 8] for i in range(count)]).reshape(-1, 4)
+        return [Finds(boxes, np.ones(count), np.linspace(0.9, 0.8, count))]
+
+    monkeypatch.setattr("softpoint.inference.batch.stream.distinct_poses", lambda predictions, boxes: range(len(boxes)))
+    line = predict(f"{address}/clip.mp4", finder=find, video=True)
+    assert line.startswith("3 frames: ") or "after 3 frames" in line
+    rows = read_csv(tmp_path / "out" / "predictions.csv")
+    scores = [("0", ""), ("1", "0.9000"), ("2", "0.9000"), ("2", "0.8000")]
+    assert [(row["frame"], row["score"]) for row in rows] == scores
+    assert len(Video(tmp_path / "out" / "labeled.mp4", 10**6)) == 3
 
 
 def test_a_stream_that_drops_leaves_its_frames(predict: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,15 @@ from softpoint.inference.batch.job import Progress
 from softpoint.inference.batch.journal import Journal, row_dtype
 from softpoint.inference.batch.options import PredictOptions
 from softpoint.inference.batch.predictions import Predictions, Row, above_threshold, rounded
-from softpoint.inference.batch.stream import Item, PredictedArrays, predict_items
+from softpoint.inference.batch.stream import Item, PredictedArrays, distinct_subjects, found_items, predict_items
 from softpoint.inference.batch.video import Encoder
 from softpoint.inference.batch.writers import write_table
 from softpoint.inference.predictor import Predictor
+from softpoint.inference.subjects import SubjectFinder
 from softpoint.paths import atomic_write, write_json
 from softpoint.signals import handle
 from softpoint.viz import draw_subjects
+from softpoint.viz.image_ops import enlarge
 
 
 def predict_stream(
@@ -38,11 +41,12 @@ def predict_stream(
     output: Path,
     window: bool,
     progress: Progress = lambda items, **_: items,
+    finder: SubjectFinder | None = None,
 ) -> str:
     """Write predictions.csv, and labeled.mp4 with `video`, of the frames of a stream; return one line that names them.
 
-    `window` shows each frame with its points, and `progress` how many there were. Whatever ends it, the files hold the
-    frames until then. Raises ValueError where no frame comes.
+    `window` shows each frame with its points, `progress` how many there were, and a `finder` finds the subjects. Whatever
+    ends it, the files hold the frames until then. Raises ValueError where no frame comes.
     """
     dtype = row_dtype(len(predictor.skeleton), predictor.predicts_visibility, predictor.explain)
     journal = Journal(output / "predictions.partial", {"source": stream.name}, dtype, False)
@@ -52,8 +56,10 @@ def predict_stream(
             shown: _Window | None = None
             recorder = held.enter_context(closing(_Recorder(output / "labeled.mp4"))) if options.video else None
             items = _items(stream, options.max_pixels, problems)
+            items = items if finder is None else found_items(finder, items, 1)
             results = held.enter_context(closing(predict_items(predictor, items, 1, keep=True)))
-            for item, predictions in progress(results, description=f"predicting {stream.name}"):
+            tracked = progress(results, description=f"predicting {stream.name}")
+            for item, predictions in starmap(distinct_subjects, tracked):
                 if window and not item.number and (shown := _opened(stream.name)):
                     held.enter_context(closing(shown))
                 journal.append(item, predictions)
@@ -65,7 +71,7 @@ def predict_stream(
     finally:
         count = journal.next
         if count:
-            _write(predictor, stream, journal, options, output)
+            _write(predictor, stream, journal, options, output, finder is not None)
         journal.close(discard=True)
     if not count:
         raise ValueError(f"source={stream.name} gave no frame")
@@ -77,6 +83,8 @@ def predict_stream(
 def _drawn(predictor: Predictor, item: Item, predictions: list[PredictedArrays], options: PredictOptions) -> np.ndarray:
     """Return the frame of an item with its points."""
     assert item.image is not None
+    if not predictions:
+        return enlarge(item.image, options.scale or 1)
     stacked = {name: np.stack([prediction[name] for prediction in predictions]) for name in predictions[0]}
     stacked["keypoints"][stacked["confidence"] < options.threshold] = float("nan")
     stacked["covariance"] = options.outlined(stacked["covariance"])
@@ -84,7 +92,9 @@ def _drawn(predictor: Predictor, item: Item, predictions: list[PredictedArrays],
     return style(item.image, stacked, predictor.skeleton)
 
 
-def _write(predictor: Predictor, stream: Stream, journal: Journal, options: PredictOptions, output: Path) -> None:
+def _write(
+    predictor: Predictor, stream: Stream, journal: Journal, options: PredictOptions, output: Path, finds: bool
+) -> None:
     """Write predictions.csv, and job.json last."""
 
     def rows() -> Iterator[Row]:
@@ -92,7 +102,7 @@ def _write(predictor: Predictor, stream: Stream, journal: Journal, options: Pred
         return rounded(above_threshold(read, options.threshold) if options.drop_below_threshold else read)
 
     predictions = Predictions(
-        predictor.skeleton, Path(stream.name), None, rows, has_visibility=predictor.predicts_visibility
+        predictor.skeleton, Path(stream.name), None, rows, finds, finds, has_visibility=predictor.predicts_visibility
     )
     write_table(output / "predictions.csv", predictions)
     facts = {"job": {"source": stream.name, "ckpt": str(options.ckpt)}, "frames": journal.next}
