@@ -45,8 +45,8 @@ def predict_stream(
 ) -> str:
     """Write predictions.csv, and labeled.mp4 with `video`, of the frames of a stream; return one line that names them.
 
-    `window` shows each frame with its points, `progress` how many there were, and a `finder` finds the subjects. Whatever
-    ends it, the files hold the frames until then. Raises ValueError where no frame comes.
+    `window` shows each frame with its points, `progress` how many there were, and a `finder` finds the subjects.
+    Whatever ends it, the files hold the frames until then. Raises ValueError where no frame comes.
     """
     dtype = row_dtype(len(predictor.skeleton), predictor.predicts_visibility, predictor.explain)
     journal = Journal(output / "predictions.partial", {"source": stream.name}, dtype, False)
