@@ -18,14 +18,18 @@ from helpers.spots import FIVE, finding_spots, spots
 from softpoint.data.geometry import letterbox_matrix, warp
 from softpoint.inference import Checkpoint, Predictor
 from softpoint.inference.export import ExportOptions, Subjects, export
+from softpoint.inference.export.formats import Layout
 from softpoint.inference.export.resample import letterboxed
 from softpoint.inference.export.resample_region import resample_region, translations
-from softpoint.inference.export.subjects import DistinctPoses, FindSubjects
+from softpoint.inference.export.subject_file import write_subjects
+from softpoint.inference.export.subjects import FindSubjects
 from softpoint.inference.subjects import SubjectPredictor, distinct_poses, subject_finder
 from softpoint.runtime import load
 
 SHORT = "head.decode=expectation"
 MOST = 4
+# Of spots in an image of 140 x 190 pixels.
+PLACES = [(20.0 + 30 * i, 20.0 + 30 * j, 1 - 0.02 * (i + 5 * j)) for i in range(6) for j in range(4)]
 
 
 @pytest.fixture
@@ -143,15 +147,43 @@ def test_finds_are_those_of_the_checkpoint_where_boxes_overlap(multi) -> None:
     assert len(kept) == 3 and max(kept) < 24  # some stand for another's subject
 
 
-@pytest.mark.parametrize("count", [0, 1, 12])
-def test_poses_are_kept_as_by_the_checkpoint(count: int) -> None:
-    rng = np.random.default_rng(count)
-    boxes = np.concatenate([low := rng.uniform(0, 30, (count, 2)), low + rng.uniform(20, 60, (count, 2))], 1)
-    poses = rng.uniform(0, 12, (count, 4, 2)) + 8 * rng.integers(0, 3, (count, 1, 2))
-    expected = distinct_poses([{"keypoints": pose} for pose in poses], boxes)
-    kept = DistinctPoses(12)(torch.from_numpy(poses), torch.from_numpy(boxes))
-    assert kept.nonzero()[:, 0].tolist() == expected
-    assert count < 12 or 1 < len(expected) < count
+class Middle(nn.Module):
+    """In the place of an `ExportModule`: reads the middle of each box as its three keypoints."""
+
+    size, padding, outputs = (64, 96), 1.25, ["keypoints", "confidence"]
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def read(self, placed, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        middle = (torch.tensor([47.5, 31.5]) - placed.offset) / placed.scale[:, None]
+        return middle[:, None].expand(-1, 3, -1).float(), inputs.mean((1, 2, 3))[:, None].expand(-1, 3)
+
+
+@pytest.mark.parametrize("most", [1, 200])
+def test_poses_are_kept_as_by_the_checkpoint_whatever_their_number(multi, tmp_path: Path, most: int) -> None:
+    import onnxruntime
+
+    checkpoint, metadata = multi(), {"finder": {"max_subjects": most, "threshold": 0.0}}
+    with torch.no_grad():
+        checkpoint.net.finder.boxes.weight.normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
+        checkpoint.net.finder.boxes.bias += 2.0
+    write_subjects(checkpoint, Middle(checkpoint.net), tmp_path / "model.onnx", metadata, Layout())
+    session, numbers = onnxruntime.InferenceSession(str(tmp_path / "model.onnx")), []
+    for count in (0, 1, 24):
+        image = spots((140, 190), PLACES[:count])
+        (finds,) = subject_finder(checkpoint, 0.0, most)([image], 1)
+        middles = finds.boxes.reshape(-1, 1, 2, 2).mean(2).repeat(3, 1)
+        rows = distinct_poses([{"keypoints": middle} for middle in middles], finds.boxes)
+        points, confidence, scores, boxes = session.run(None, {"images": image[None]})
+        assert points.shape == (len(rows), 3, 2) and confidence.shape == (len(rows), 3)
+        np.testing.assert_allclose(boxes, finds.boxes[rows], rtol=1e-5, atol=1e-3)
+        np.testing.assert_allclose(points, middles[rows], atol=1e-2)
+        np.testing.assert_allclose(scores, finds.score[rows], atol=1e-4)
+        numbers.append((len(finds.boxes), len(rows)))
+    assert numbers[0] == (0, 0) and numbers[1][1] == 1
+    assert most < 200 or numbers[2][0] > numbers[2][1] > 1  # some are of an earlier one's pose
 
 
 def test_a_region_is_resampled_as_by_the_warp_in_the_file_too(tmp_path: Path) -> None:

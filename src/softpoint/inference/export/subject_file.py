@@ -16,7 +16,7 @@ from softpoint.inference.checkpoint import Checkpoint
 from softpoint.inference.export.formats import Layout, quiet
 from softpoint.inference.export.graph import ExportModule, example_inputs
 from softpoint.inference.export.resample_region import translations
-from softpoint.inference.export.subjects import DistinctPoses, FindSubjects, ReadSubject
+from softpoint.inference.export.subjects import FindSubjects, ReadSubject, SamePoses
 from softpoint.runtime import KEY
 
 
@@ -38,14 +38,14 @@ def write_subjects(
     parts = [
         (FindSubjects(checkpoint, most), (image, torch.tensor(threshold)), (size, {}), ["boxes", "scores"]),
         (ReadSubject(module), (image, box), (size, {}), module.outputs),
-        (DistinctPoses(most), points, ({0: free}, {0: free}), ["kept"]),
+        (SamePoses(most), points, ({0: free}, {0: free}), ["pairs"]),
     ]
-    find, read, distinct = (
+    find, read, same = (
         onnx.compose.add_prefix(_traced(part, inputs, dynamic, outputs, layout.opset), f"{name}/")
-        for name, (part, inputs, dynamic, outputs) in zip(("find", "read", "distinct"), parts, strict=True)
+        for name, (part, inputs, dynamic, outputs) in zip(("find", "read", "same"), parts, strict=True)
     )
     shape = [1, *(layout.size or ("height", "width")), image.shape[-1]]
-    model = _joined(onnx, find, read, distinct, shape, threshold)
+    model = _joined(onnx, find, read, same, shape, metadata["finder"])
     for name, text in {KEY: json.dumps(metadata), "producer": "softpoint"}.items():
         model.metadata_props.add(key=name, value=text)
     onnx.checker.check_model(model)
@@ -63,7 +63,7 @@ def _traced(part: nn.Module, inputs: tuple[Any, ...], dynamic: Any, outputs: Seq
     return program.model_proto
 
 
-def _joined(onnx: Any, find: Any, read: Any, distinct: Any, image_shape: Sequence[int | str], threshold: float) -> Any:
+def _joined(onnx: Any, find: Any, read: Any, same: Any, image: Sequence[int | str], finder: Mapping[str, Any]) -> Any:
     """Return the model of the three, of which `read` becomes the body of a loop."""
     helper, node = onnx.helper, onnx.helper.make_node
     outputs = [output.name.removeprefix("read/") for output in read.graph.output]
@@ -87,17 +87,25 @@ def _joined(onnx: Any, find: Any, read: Any, distinct: Any, image_shape: Sequenc
         node("Size", ["find/scores"], ["count"]),
         node("Loop", ["count", ""], [f"{name}/each" for name in outputs], body=body),
         *(node("Squeeze", [f"{name}/each", "second"], [f"{name}/all"]) for name in outputs),
-        node("Identity", ["keypoints/all"], ["distinct/0"]),
-        node("Identity", ["find/boxes"], ["distinct/1"]),
-        *distinct.graph.node,
-        *(node("Compress", [f"{name}/all", "distinct/kept"], [name], axis=0) for name in outputs),
-        *(node("Compress", [f"find/{name}", "distinct/kept"], [name], axis=0) for name in ("scores", "boxes")),
+        node("Identity", ["keypoints/all"], ["same/0"]),
+        node("Identity", ["find/boxes"], ["same/1"]),
+        *same.graph.node,
+        node("Loop", ["count", "", "none"], ["distinct"], body=_distinct(onnx, finder["max_subjects"])),
+        node("NonZero", ["distinct"], ["distinct/rows"]),
+        node("Squeeze", ["distinct/rows", "first"], ["kept"]),
+        *(node("Gather", [f"{name}/all", "kept"], [name], axis=0) for name in outputs),
+        *(node("Gather", [f"find/{name}", "kept"], [name], axis=0) for name in ("scores", "boxes")),
     ]
-    constants = {"threshold": np.array(threshold, np.float32), "first": np.array([0]), "second": np.array([1])}
+    constants = {
+        "threshold": np.array(finder["threshold"], np.float32),
+        "first": np.array([0]),
+        "second": np.array([1]),
+    }
+    constants |= {"none": np.zeros(finder["max_subjects"], bool), "rows": np.arange(finder["max_subjects"])}
     weights = [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()]
-    weights += [*find.graph.initializer, *distinct.graph.initializer]
+    weights += [*find.graph.initializer, *same.graph.initializer]
     inputs = [
-        helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, image_shape),
+        helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, image),
         helper.make_tensor_value_info("threshold", onnx.TensorProto.FLOAT, []),
     ]
     shapes = {value.name.removeprefix("read/"): value for value in read.graph.output}
@@ -108,6 +116,28 @@ def _joined(onnx: Any, find: Any, read: Any, distinct: Any, image_shape: Sequenc
     ]
     graph = helper.make_graph(nodes, "subjects", inputs, results, weights)
     return helper.make_model(graph, opset_imports=find.opset_import, ir_version=find.ir_version)
+
+
+def _distinct(onnx: Any, most: int) -> Any:
+    """Return the body of a loop over the rows of `same/pairs`, which keeps those that are like none kept before."""
+    node, tensor = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    whole, truth = onnx.TensorProto.INT64, onnx.TensorProto.BOOL
+    nodes = [
+        node("Identity", ["more"], ["going"]),
+        node("Gather", ["same/pairs", "row"], ["alike"]),
+        node("And", ["alike", "before"], ["clashes"]),
+        node("Cast", ["clashes"], ["numbers"], to=whole),
+        node("ReduceMax", ["numbers"], ["largest"], keepdims=0),
+        node("Cast", ["largest"], ["clash"], to=truth),
+        node("Not", ["clash"], ["own"]),
+        node("Equal", ["rows", "row"], ["here"]),
+        node("And", ["here", "own"], ["new"]),
+        node("Or", ["before", "new"], ["after"]),
+    ]
+    inputs = [tensor("row", whole, []), tensor("more", truth, []), tensor("before", truth, [most])]
+    return onnx.helper.make_graph(
+        nodes, "distinct", inputs, [tensor("going", truth, []), tensor("after", truth, [most])]
+    )
 
 
 def _sizes(value: Any) -> list[int]:

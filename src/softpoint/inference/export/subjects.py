@@ -38,7 +38,9 @@ class FindSubjects(nn.Module):
         score = finder.score(expected)
         # Of the same order as the expected numbers: what follows a row in it cannot remove the row.
         (rows,) = ((expected >= FEWEST) & (score >= threshold)).nonzero(as_tuple=True)
-        kept = rows[nms(boxes[rows], expected[rows], SAME_BOX)[: self.max_subjects]]
+        distinct = nms(boxes[rows], expected[rows], SAME_BOX)
+        # No slice, whose length would be constant in a program: tracing assumes two rows at least.
+        kept = rows[distinct[torch.arange(distinct.shape[0]) < self.max_subjects]]
         back = (boxes[kept].double().unflatten(-1, (2, 2)) - placed.offset) / placed.scale
         return back.flatten(1).float(), score[kept]
 
@@ -58,23 +60,19 @@ class ReadSubject(nn.Module):
         return self.module.read(placed, inputs)
 
 
-class DistinctPoses(nn.Module):
-    """Says which of up to N subjects have a pose that no earlier one has; see `distinct_poses`."""
+class SamePoses(nn.Module):
+    """Compares the poses of up to N subjects; see `distinct_poses`."""
 
     def __init__(self, max_subjects: int) -> None:
         super().__init__()
         self.max_subjects = max_subjects
 
-    def forward(self, keypoints: Float[Tensor, "n K 2"], boxes: Float[Tensor, "n 4"]) -> Bool[Tensor, " n"]:
-        """Return True for those that are kept."""
-        count, N = len(boxes), self.max_subjects
-        # Of N rows, as runtimes err in arithmetic on none; those of zeros remove nothing.
+    def forward(self, keypoints: Float[Tensor, "n K 2"], boxes: Float[Tensor, "n 4"]) -> Bool[Tensor, "N N"]:
+        """Return which two are of one subject; False beyond n."""
+        N = self.max_subjects
+        # Of N rows, as runtimes err in arithmetic on none.
         keypoints, boxes = (torch.cat([part, part.new_zeros(N, *part.shape[1:])])[:N] for part in (keypoints, boxes))
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
         distances = (keypoints[:, None] - keypoints).square().sum(-1)
         larger = torch.maximum(areas[:, None], areas)[..., None]
-        same = (-distances / (2 * larger * (2 * SIGMA) ** 2)).exp().mean(-1) > SAME_POSE
-        kept = [torch.ones((), dtype=torch.bool)]
-        for row in range(1, N):
-            kept.append(~(same[row, :row] & torch.stack(kept)).any())
-        return torch.stack(kept)[:count]
+        return (-distances / (2 * larger * (2 * SIGMA) ** 2)).exp().mean(-1) > SAME_POSE
