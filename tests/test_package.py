@@ -49,7 +49,7 @@ def test_a_wheel_holds_the_configs_and_a_command_runs_from_it(wheel: Path) -> No
     modules = {path.relative_to(wheel) for path in wheel.rglob("*.py")}
     assert modules == {path.relative_to(ROOT / "src") for path in (ROOT / "src").rglob("*.py")}
     assert (
-        len(list((wheel / "softpoint/report").glob("*.jinja"))) == 4
+        len(list((wheel / "softpoint/report").glob("*.jinja"))) == 5
         and (wheel / "softpoint/report/report.css").is_file()
     )
     (metadata,) = wheel.glob("*.dist-info")

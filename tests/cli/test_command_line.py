@@ -99,7 +99,7 @@ def test_help_lists_the_groups_that_the_command_chooses_from(start: Callable, co
         (["train", "--help"], "\n    sigma: 3.0                # width of the Gaussian target"),
         (["train", "data=custom", "--help", "data"], "\n  val: 0.1                    # fractions of the images,"),
         (["train", "data=custom", "--help", "data"], "\n  openfield                   # DeepLabCut's example"),
-        (["crossval", "data=custom", "--help", "data.mode"], "mode: image                   # one subject per image,"),
+        (["crossval", "data=custom", "--help", "data.mode"], "mode: image                   # one subject per image;"),
         (["compare", "--help", "on"], "on: null                      # a name of data=NAME"),
         (["crossval", "--help", "folds"], "folds: 5                      # each is tested once"),
         (["train", "--help", "data.folder"], "With data=streaming:\n\nfolder: ???                   # or an address"),
