@@ -49,6 +49,15 @@ def anything() -> Tensor:
     return torch.rand(3, 4)
 
 
+def anything_on_cells() -> Tensor:
+    return torch.rand(3, 6, 7)
+
+
+def boxes() -> Tensor:
+    corner = torch.rand(3, 2, 2) * 10
+    return torch.cat([corner, corner + 5], -1)
+
+
 @wraps(S.map_statistics)
 def statistics(logits: Tensor, target: Tensor) -> tuple[Tensor | None, ...]:
     """Everything but what the loops alone keep for themselves."""
@@ -60,6 +69,9 @@ FUNCTIONS: list[tuple[Callable, tuple[Callable, ...]]] = [
     (S.axis_softmax, (maps, lambda: -1)),
     (S.axis_ce, (lambda: maps()[..., 0, :], lambda: heatmaps().sum(-2))),
     (S.bilinear_axis, (lambda: points()[..., 0], lambda: 1.0, lambda: 7)),
+    (S.boxes_l1, (maps, boxes, anything_on_cells, lambda: torch.zeros(3, 6, 7, dtype=torch.long), lambda: 4)),
+    (S.center_targets, (lambda: points()[:, :2], lambda: 1.0, lambda: (6, 7))),
+    (S.centers_ce, (lambda: maps()[:, 0], anything_on_cells, lambda: anything_on_cells() > 0.3)),
     (S.channel_statistics, (maps,)),
     (S.coordinate_huber, (points, points)),
     (S.coordinate_l1, (points, points)),
@@ -71,6 +83,7 @@ FUNCTIONS: list[tuple[Callable, tuple[Callable, ...]]] = [
     (S.decode_heatmap, (heatmaps, lambda: "debiased")),
     (S.disc_classes, (points, lambda: anything() > 0.3, lambda: (6, 7), lambda: 1.5, lambda: 1.0)),
     (S.entropy, (heatmaps,)),
+    (S.find_centers, (lambda: maps()[:, :1], maps, lambda: 4, lambda: 3)),
     (S.gate, (maps, lambda: 0.5, lambda: "hardsigmoid")),
     (S.gaussian_axis, (lambda: points()[..., 0], lambda: 1.5, lambda: 7)),
     (S.grid_to_image, (points, lambda: 4)),
@@ -84,6 +97,7 @@ FUNCTIONS: list[tuple[Callable, tuple[Callable, ...]]] = [
     (S.heatmap_set, (heatmaps, lambda: torch.full((4,), 0.3))),
     (S.heatmap_transport, (maps, heatmaps)),
     (S.image_to_grid, (points, lambda: 4)),
+    (S.in_boxes, (boxes, lambda: (6, 7), lambda: 4)),
     (S.information_content, (heatmaps,)),
     (statistics, (maps, heatmaps)),
     (S.masked_mean, (anything, lambda: anything() > 0.3)),

@@ -62,8 +62,10 @@ def build(
     if not data.batches("val"):
         leave_out_validation(trainer)
     settled = decisions.settled(data)
-    decided = instantiate(OmegaConf.merge(decisions.config, settled).model) if "finder" in settled["model"] else None
-    parts = {} if decided is None else {part: decided.keywords[part] for part in ("finder", "mark")}
+    parts: dict[str, Any] = {}
+    if "finder" in settled["model"]:
+        cfg.model.update(settled["model"])
+        parts = {part: instantiate(cfg.model[part]) for part in ("finder", "mark")}
     make_module.keywords["net"] = partial(make_module.keywords["net"], **settled["model"] | parts)
     module = make_module(skeleton=data.skeleton, learn_visibility=data.has_hidden_points)
     module.decisions = decisions

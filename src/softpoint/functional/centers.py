@@ -74,7 +74,7 @@ def boxes_l1(
     >>> boxes_l1(maps, torch.tensor([[[-0.5, -0.5, 7.5, 3.5]]]), mass, mass.long() - 1, 4).item()  # 2 / 8 + log 2
     0.943...
     """
-    B, (height, width) = len(maps), maps.shape[-2:]
+    B, _, height, width = maps.shape
     if not boxes.shape[1]:
         return maps.sum((1, 2, 3)) * 0
     known = torch.where(boxes.isnan(), torch.tensor([0.0, 0, 1, 1], device=boxes.device), widen(boxes))
