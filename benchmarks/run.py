@@ -38,6 +38,7 @@ KINDS = {
     "train": ("networks", "pixels of a side", "painting of scenes, and training steps with each attention"),
     "predict": ("predictions", "pixels of a frame", "a video's prediction beside its decoding and its network alone"),
     "export": ("exports", "pixels of the input", "whole images through torch and through exported files"),
+    "several": ("several", "pixels of an image", "subjects found and read, beside one that is read in a given box"),
     "startup": ("startup", "", "commands that are started anew, and the parts of the way to the first training step"),
 }
 

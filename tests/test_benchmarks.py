@@ -190,6 +190,16 @@ def test_exports_are_timed_beside_torch() -> None:
     ]
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_found_subjects_are_timed_beside_one_in_a_given_box() -> None:
+    pytest.importorskip("onnxscript", reason='needs the extra: pip install "softpoint[export]"')
+    words = ("model=baseline", "backbone.stages=[2,3]", "head=regression")
+    rows = table("several", *words, image=(120, 160), find=(64, 96), read=(32, 32), counts=(0, 2))
+    labels = ["one subject in a given box", "none found", "2 found (goal 1.5 + 0.6 x 1 = 2.1)"]
+    works = ["find and read, load_predictor", "find and read, onnxruntime"]
+    assert [(row.work, row.by) for row in rows] == [(work, by) for work in works for by in labels]
+
+
 def test_a_command_is_measured_in_a_process_of_its_own() -> None:
     output, cpu, wall, peak = import_module("startup").run(
         ["-c", "a = bytes(1 << 28) + b'1'; print(a[-1]); sum(range(10**7))"]
