@@ -10,8 +10,9 @@ from softpoint.data.dataset import collate_scenes
 from softpoint.data.scenes import Scene, SceneSamples
 from softpoint.labels.skeleton import Skeleton
 from softpoint.models import Finder, FusionDecoder, KeypointNet, Small, SoftArgmaxHead
-from softpoint.training.finder_fit import FinderErrors, calibrate_finder, find_errors, fit_score
+from softpoint.training.finder_fit import FinderErrors, FinderRates, calibrate_finder, find_errors, fit_score
 from softpoint.training.finder_loss import FinderLoss
+from softpoint.types import CenterMaps
 
 NAN = float("nan")
 
@@ -35,6 +36,32 @@ def test_ignored_regions_teach_nothing_and_all_else_that_there_is_no_subject():
 def test_of_an_incomplete_image_only_places_in_boxes_teach():
     places = FinderLoss.places(batch(complete=torch.tensor([False])), (4, 6), 4)[0]
     assert places.nonzero().tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]  # whose centers are at 5.5 and 9.5
+
+
+def gradient(**parts):
+    """Where the loss of centers pushes logits, in cells (h, w), beyond three deviations about the anchors."""
+    logits = torch.zeros(1, 1, 20, 24, requires_grad=True)
+    scene = batch(**parts)
+    maps = CenterMaps(logits, torch.zeros(1, 4, 20, 24))
+    loss = FinderLoss()
+    loss(maps, scene, 4, loss.count(scene))["centers"].backward()
+    return logits.grad[0, 0] != 0
+
+
+def test_nothing_is_learned_in_a_crowd_beyond_the_peak_of_a_labeled_subject():
+    crowd = torch.tensor([[[40.0, 0.0, 96.0, 80.0]]])
+    pushed = gradient(
+        anchors=torch.tensor([[[20.0, 40.0]]]), boxes=torch.tensor([[[10.0, 30.0, 30.0, 50.0]]]), ignored=crowd
+    )
+    assert not pushed[:, 10:].any() and pushed[:, :9].all()
+
+
+def test_of_an_incomplete_image_nothing_is_learned_outside_of_boxes():
+    box = torch.tensor([[[20.0, 20.0, 59.0, 59.0]]])
+    pushed = gradient(
+        anchors=torch.tensor([[[39.5, 39.5]]]), boxes=box, ignored=torch.zeros(1, 0, 4), complete=torch.tensor([False])
+    )
+    assert pushed.sum() == 100 and pushed[5:15, 5:15].all()
 
 
 def test_the_divisor_counts_subjects_and_images():
@@ -100,7 +127,7 @@ def test_a_network_learns_to_find_any_number_of_squares_and_none_where_there_is_
         optimizer.step()
     net.eval()
     errors = find_errors(net, samples, range(len(samples)))
-    rates = errors.rates(0.5)
+    rates = FinderRates(*errors.counts(0.5).tolist()).to_dict()
     assert rates["find_recall"] == rates["find_precision"] == 1 and rates["false_finds"] == 0
     line = calibrate_finder(net, samples, 100)
     assert f"finds {errors.subjects} of their {errors.subjects} subjects, and 0 where" in line

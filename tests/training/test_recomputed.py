@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.training import built, composed, tiny
+from softpoint.models import Finder, FusionDecoder, KeypointNet, SoftArgmaxHead
 from softpoint.models.backbones import MoveNet, Small, Timm, Torchvision
 from softpoint.training.recomputed import recompute_features
 
@@ -74,3 +76,16 @@ def test_what_cannot_be_computed_again_is_refused(tmp_path: Path) -> None:
         recompute_features(SimpleNamespace(backbone=nn.Identity()))
     with pytest.raises(ValueError, match=r"leave out one of recompute=true and compile=true"):
         built(composed("train", tiny("recompute=true", "compile=true"), tmp_path))
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_both_backbones_compute_again_and_a_shared_one_is_refused(share: bool) -> None:
+    backbone = partial(Small, width=4)
+    finder = partial(Finder, decoder=FusionDecoder, backbone=None if share else backbone)
+    net = KeypointNet(1, backbone, FusionDecoder, SoftArgmaxHead, finder=finder)
+    if share:
+        with pytest.raises(ValueError, match=r"finder.share=true"):
+            recompute_features(net)
+        return
+    recompute_features(net)
+    assert net.backbone.recompute and net.finder is not None and net.finder.backbone.recompute

@@ -14,6 +14,9 @@ from softpoint.functional.spatial import widen
 # Odd number of cells about a peak whose expected numbers are one subject's.
 WINDOW = 5
 
+# Deviations about a center in which its Gaussian has mass.
+REACH = 3.0
+
 # A logit of a cell that does not take part.
 _OUT = -1e4
 
@@ -23,6 +26,7 @@ def center_targets(
 ) -> tuple[Float[Tensor, "B h w"], Int[Tensor, "B h w"]]:
     """Return the sum of a Gaussian about each anchor, each of sum 1, and in each cell the number of the nearest anchor.
 
+    A Gaussian ends at `REACH` deviations: where it has no mass, other reasons decide whether a cell counts.
     Anchors and `std` are in cells of a map of `size` (h, w); anchors that are NaN or outside the map are left out. The
     number is -1 in an image without any.
 
@@ -32,8 +36,8 @@ def center_targets(
     """
     inside = _inside(anchors, size)
     points = torch.where(inside[..., None], widen(anchors), 0)
-    rows = gaussian_axis(points[..., 1], std, size[0]) * inside[..., None]
-    columns = gaussian_axis(points[..., 0], std, size[1])
+    rows = _near(points[..., 1], std, size[0]) * inside[..., None]
+    columns = _near(points[..., 0], std, size[1])
     mass = rows.transpose(1, 2) @ columns
     if not anchors.shape[1]:
         return mass, torch.full_like(mass, -1, dtype=torch.long)
@@ -121,6 +125,14 @@ def in_boxes(boxes: Float[Tensor, "B N 4"], size: tuple[int, int], stride: int) 
     rows = (y >= boxes[..., 1:2]) & (y <= boxes[..., 3:])
     columns = (x >= boxes[..., :1]) & (x <= boxes[..., 2:3])
     return (rows.float().transpose(1, 2) @ columns.float()) > 0
+
+
+def _near(mean: Tensor, std: float, length: int) -> Tensor:
+    """A Gaussian on an axis of `length` cells about each mean, of sum 1, without the cells beyond its reach."""
+    cells = torch.arange(length, device=mean.device, dtype=mean.dtype)
+    near = (cells - mean[..., None]).abs() <= max(REACH * std, 0.5)
+    axis = gaussian_axis(mean, std, length) * near
+    return axis / axis.sum(-1, keepdim=True).clamp_min(1e-12)
 
 
 def _inside(points: Tensor, size: tuple[int, int]) -> Tensor:

@@ -33,14 +33,26 @@ class FinderErrors(NamedTuple):
     subjects: int  # M
     images: int
 
-    def rates(self, threshold: float) -> dict[str, float]:
-        """Return recall, precision and the number of false finds per image, of finds from an expected number on."""
+    def counts(self, threshold: float) -> torch.Tensor:
+        """Return the numbers of `FinderRates`, of finds from an expected number on; those of all processes add up."""
         kept = self.expected >= threshold
-        right, found = int(self.hit[kept].sum()), int(kept.sum())
+        return torch.tensor([self.hit[kept].sum(), kept.sum(), self.subjects, self.images], dtype=torch.float64)
+
+
+class FinderRates(NamedTuple):
+    """Numbers of right finds, of all finds, of labeled subjects, and of images."""
+
+    right: float
+    found: float
+    subjects: float
+    images: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Return recall, precision and the number of false finds per image."""
         return {
-            "find_recall": right / max(self.subjects, 1),
-            "find_precision": right / max(found, 1),
-            "false_finds": (found - right) / max(self.images, 1),
+            "find_recall": self.right / max(self.subjects, 1),
+            "find_precision": self.right / max(self.found, 1),
+            "false_finds": (self.found - self.right) / max(self.images, 1),
         }
 
 
@@ -114,8 +126,10 @@ class ValidateFinder(Callback):
         if trainer.sanity_checking or pl_module.net.finder is None or not len(data.scenes.get("val", ())):
             return
         samples = data.scene_samples("val")
-        errors = find_errors(pl_module.net, samples, evenly_spaced(len(samples), self.images))
-        pl_module.log_dict({f"val/{name}": value for name, value in errors.rates(0.5).items()}, rank_zero_only=True)
+        own = evenly_spaced(len(samples), self.images)[trainer.global_rank :: trainer.world_size]
+        counts = find_errors(pl_module.net, samples, own).counts(0.5).to(pl_module.device)
+        rates = FinderRates(*trainer.strategy.reduce(counts, reduce_op="sum").tolist())
+        pl_module.log_dict({f"val/{name}": value for name, value in rates.to_dict().items()}, sync_dist=True)
 
 
 def _rows(boxes: torch.Tensor) -> np.ndarray:

@@ -13,16 +13,23 @@ from softpoint.models import KeypointNet
 def recompute_features(net: KeypointNet) -> None:
     """Let the backbone compute the features within its blocks again in the backward pass (gradient checkpointing).
 
-    Raises ValueError for a backbone that cannot do it.
+    So does that of a finder. Raises ValueError for a backbone that cannot do it, and for one that both share.
     """
-    backbone: Any = net.backbone
-    if not hasattr(backbone, "recompute"):
+    finder = getattr(net, "finder", None)
+    if finder is not None and finder.backbone is None:
         raise ValueError(
-            f"recompute=true: {type(backbone).__name__} has no attribute `recompute`, by which a backbone computes its"
-            " features again; leave it out"
+            "recompute=true: a backbone that finder.share=true lets both stages use cannot compute its features again,"
+            " because its normalizations would not know for which stage; leave one of the two out"
         )
-    backbone.recompute = True
-    backbone.register_forward_pre_hook(_watch_norms)
+    backbones: list[Any] = [net.backbone, *([] if finder is None else [finder.backbone])]
+    for backbone in backbones:
+        if not hasattr(backbone, "recompute"):
+            raise ValueError(
+                f"recompute=true: {type(backbone).__name__} has no attribute `recompute`, by which a backbone computes"
+                " its features again; leave it out"
+            )
+        backbone.recompute = True
+        backbone.register_forward_pre_hook(_watch_norms)
 
 
 def _watch_norms(backbone: Any, _: Any) -> None:
