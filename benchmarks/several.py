@@ -14,8 +14,11 @@ import torch
 
 from exports import untrained
 from measure import Call, Options, Row, measure
-from softpoint.inference import load_predictor
+from softpoint.inference import Checkpoint, load_predictor
 from softpoint.inference.export import ExportOptions, Subjects, export
+from softpoint.inference.export.export import describe
+from softpoint.inference.export.graph import ExportModule
+from softpoint.inference.export.subject_file import write_subjects
 from softpoint.inference.subjects import SubjectPredictor, subject_finder
 from softpoint.runtime import load
 
@@ -42,10 +45,11 @@ def rows(
         folder = Path(name)
         checkpoint = untrained(folder, f"data.size={list(read)}".replace(" ", ""), *PARTS, *options.overrides)
         checkpoint = replace(checkpoint, crops={"padding": 1.25, "boxes": None}, finder={"size": find, "anchor": "box"})
+        sharpen(checkpoint.net)
         predictor = load_predictor(checkpoint)
         limits = thresholds(checkpoint, pixels, counts)
         export(checkpoint, predictor, folder / "read.onnx", ExportOptions())
-        export(checkpoint, predictor, folder / "find.onnx", ExportOptions(subjects=Subjects(max(counts))))
+        write_finder(checkpoint, folder / "find.onnx", max(counts))
         reader, finder = (load(folder / f"{part}.onnx", torch.get_num_threads()) for part in ("read", "find"))
         torch_calls: dict[str, Call] = {"one subject in a given box": partial(predictor, pixels, box)}
         file_calls: dict[str, Call] = {"one subject in a given box": partial(reader, pixels, box)}
@@ -54,11 +58,29 @@ def rows(
             assert subjects is not None
             torch_calls[label(count)] = partial(SubjectPredictor(predictor, subjects), pixels)
             file_calls[label(count)] = partial(finder, pixels, threshold=limit)
+            assert (len(finder(pixels, threshold=limit)["scores"]) > 0) == (count > 0)
         size, x = f"{image[1]}x{image[0]}", image[0] * image[1]
         return [
             *measure("find and read, load_predictor", size, x, torch_calls, options),
             *measure("find and read, onnxruntime", size, x, file_calls, options),
         ]
+
+
+def sharpen(net: Any) -> None:
+    """Give a network that was not trained maps with clear maxima, and scores that are not all 0 in float32."""
+    with torch.no_grad():
+        net.finder.calibration.copy_(torch.tensor([1.0, 0.0]))
+        for weight in net.head.parameters():
+            if weight.ndim > 1:
+                weight.add_(torch.randn_like(weight))
+
+
+def write_finder(checkpoint: Checkpoint, path: Path, most: int) -> None:
+    """Write the file of a network that was not trained, whose finds in noise are not compared: rounding decides them."""
+    subjects = Subjects(most)
+    options, module = ExportOptions(subjects=subjects), ExportModule(checkpoint)
+    metadata = describe(checkpoint, module.outputs, options.precision, options.layout, subjects)
+    write_subjects(checkpoint, module, path, metadata, options.layout)
 
 
 def label(count: int) -> str:
