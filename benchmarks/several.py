@@ -76,7 +76,7 @@ def sharpen(net: Any) -> None:
 
 
 def write_finder(checkpoint: Checkpoint, path: Path, most: int) -> None:
-    """Write the file of a network that was not trained, whose finds in noise are not compared: rounding decides them."""
+    """Write the file of an untrained network, whose finds in noise are not compared: rounding decides them."""
     subjects = Subjects(most)
     options, module = ExportOptions(subjects=subjects), ExportModule(checkpoint)
     metadata = describe(checkpoint, module.outputs, options.precision, options.layout, subjects)
