@@ -10,6 +10,7 @@ from torch import Tensor
 
 from softpoint.functional import find_centers
 from softpoint.labels.boxes import box_overlaps
+from softpoint.metrics.functional import assign
 from softpoint.models import KeypointNet
 
 # Peaks of a map that are read, and the smallest number of subjects that a peak must stand for.
@@ -65,12 +66,7 @@ def matched_finds(finds: np.ndarray, truth: np.ndarray, least: float = 0.5) -> n
     >>> matched_finds(np.array([[0.0, 0, 4, 4], [0, 0, 4, 3]]), np.array([[0.0, 0, 4, 4]])).tolist()
     [0, -1]
     """
-    overlap, rows = box_overlaps(finds, truth), np.full(len(finds), -1)
-    for i in range(len(finds) if len(truth) else 0):
-        j = int(overlap[i].argmax())
-        if overlap[i, j] >= least:
-            rows[i], overlap[:, j] = j, -1
-    return rows
+    return assign(box_overlaps(finds, truth) - least)
 
 
 def in_regions(boxes: np.ndarray, regions: np.ndarray) -> np.ndarray:

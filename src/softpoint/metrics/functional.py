@@ -67,6 +67,24 @@ def errors(points: Points) -> np.ndarray:
     return distances(points.keypoints, points.truth)
 
 
+def assign(margins: np.ndarray) -> np.ndarray:
+    """Return the labeled subject of each found one (D,), -1 for none, from their agreement (D, N).
+
+    As in COCO's evaluator the likeliest found subject, which is the first, takes the one that it agrees with most,
+    and each further one the best of those that are left.
+
+    >>> assign(np.array([[0.1, 0.3], [-0.2, 0.4], [0.0, -0.1]])).tolist()
+    [1, -1, 0]
+    """
+    subject = np.full(len(margins), -1)
+    free = margins.copy()
+    for i, margin in enumerate(free):
+        if len(margin) and margin.max() >= 0:
+            subject[i] = int(margin.argmax())
+            free[:, subject[i]] = -np.inf
+    return subject
+
+
 def pose_similarity(
     pose: np.ndarray, other: np.ndarray, area: float | np.ndarray, sigma: float | np.ndarray
 ) -> np.ndarray:

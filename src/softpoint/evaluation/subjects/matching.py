@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 
 from softpoint.evaluation.subjects.results import SubjectResults, rows_of
-from softpoint.metrics.functional import distances, pose_similarity
+from softpoint.inference.finding import in_regions
+from softpoint.metrics.functional import assign, distances, pose_similarity
 
 OKS_LEVEL = 0.5
 DISTANCE = 0.02  # of the image's diagonal
@@ -71,24 +72,6 @@ def _distance_margin(
     return fraction - means / diagonal
 
 
-def assign(margins: np.ndarray) -> np.ndarray:
-    """Return the labeled subject of each found one (D,), -1 for none, from their agreement (D, N).
-
-    As in COCO's evaluator the likeliest found subject, which is the first, takes the one that it agrees with most,
-    and each further one the best of those that are left.
-
-    >>> assign(np.array([[0.1, 0.3], [-0.2, 0.4], [0.0, -0.1]])).tolist()
-    [1, -1, 0]
-    """
-    subject = np.full(len(margins), -1)
-    free = margins.copy()
-    for i, margin in enumerate(free):
-        if len(margin) and margin.max() >= 0:
-            subject[i] = int(margin.argmax())
-            free[:, subject[i]] = -np.inf
-    return subject
-
-
 def match_subjects(results: SubjectResults, rule: Rule) -> Outcomes:
     """Return which found subject is which labeled one, in each image."""
     labeled, found = results.labeled, results.found
@@ -116,15 +99,15 @@ def unknown_places(results: SubjectResults, measured: np.ndarray) -> np.ndarray:
     That is in a crowd, in the box of a labeled subject that is not `measured` (N,), and in an image that is not
     completely labeled everywhere but in the boxes of its labeled subjects.
     """
-    centers = (results.found.boxes[:, :2] + results.found.boxes[:, 2:]) / 2
-    unknown = np.zeros(len(centers), bool)
+    found = results.found.boxes
+    unknown = np.zeros(len(found), bool)
     for image, complete in enumerate(results.complete):
         finds, rows = rows_of(results.found_in, image), rows_of(results.labeled_in, image)
         boxes, known = results.labeled.boxes[rows], measured[rows]
         places = np.concatenate([results.crowds[rows_of(results.crowds_in, image)], boxes[~known]])
-        unknown[finds] = _inside(centers[finds], places)
+        unknown[finds] = in_regions(found[finds], places)
         if not complete:
-            unknown[finds] |= ~_inside(centers[finds], boxes[known])
+            unknown[finds] |= ~in_regions(found[finds], boxes[known])
     return unknown
 
 
@@ -133,11 +116,3 @@ def subject_areas(results: SubjectResults) -> np.ndarray:
     boxes = results.labeled.boxes
     areas: np.ndarray = (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(1)
     return areas
-
-
-def _inside(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Whether each point (D, 2) is in any of the boxes (M, 4), their edges included."""
-    low, high = boxes[None, :, :2], boxes[None, :, 2:]
-    inside = np.logical_and(points[:, None] >= low, points[:, None] <= high).all(-1)
-    result: np.ndarray = np.any(inside, axis=1)
-    return result
