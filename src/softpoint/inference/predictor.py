@@ -141,12 +141,9 @@ class Predictor:
 
         An RGB image becomes gray for a network of such. Raises ValueError for other channels than the network's.
         """
-        wanted, given = self.channels, image.shape[2]
-        if given != wanted and (given, wanted) != (3, 1):
-            raise ValueError(f"it has {given} channels, and this model reads {wanted}; give images with those")
-        image = fitted(image, wanted)
         matrix = self._input_matrix((image.shape[0], image.shape[1]), box)
-        return NetworkInput(unrounded_input(image, matrix, self.size), np.linalg.inv(matrix).astype(np.float32))
+        pixels = network_pixels(image, matrix, self.size, self.channels)
+        return NetworkInput(pixels, np.linalg.inv(matrix).astype(np.float32))
 
     def _input_matrix(self, size: tuple[int, int], box: np.ndarray | None) -> np.ndarray:
         return input_matrix(size, box, self.size, self.crops["padding"] if self.crops else 1.0)
@@ -224,6 +221,17 @@ class Predictor:
             shapes |= dict.fromkeys(ConfidenceParts._fields, (K,))
         sets = {} if self.map_size is None else {"sets": np.zeros((K, *self.map_size), bool)}
         return {name: np.full(shape, np.nan, np.float32) for name, shape in shapes.items()} | sets
+
+
+def network_pixels(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], channels: int) -> np.ndarray:
+    """Return an image uint8 (H, W, C) after `matrix`, as a network of `channels` and an input of `size` sees it.
+
+    An RGB image becomes gray for a network of such. Raises ValueError for other channels than the network's.
+    """
+    given = image.shape[2]
+    if given != channels and (given, channels) != (3, 1):
+        raise ValueError(f"it has {given} channels, and this model reads {channels}; give images with those")
+    return unrounded_input(fitted(image, channels), matrix, size)
 
 
 def load_predictor(

@@ -10,12 +10,10 @@ import numpy as np
 import torch
 
 from softpoint.data.crops import input_matrix
-from softpoint.data.dataset import unrounded_input
 from softpoint.data.geometry import transform
-from softpoint.images.channels import fitted
 from softpoint.inference.checkpoint import Checkpoint
 from softpoint.inference.finding import Finds, find
-from softpoint.inference.predictor import BATCH_SIZE, Predictor
+from softpoint.inference.predictor import BATCH_SIZE, Predictor, network_pixels
 from softpoint.metrics.functional import pose_similarity
 from softpoint.models import KeypointNet
 from softpoint.types import FoundSubjects
@@ -63,7 +61,7 @@ class SubjectFinder:
         inputs = np.zeros((batch_size, *self.size, channels), np.float32)
         matrices = [input_matrix((image.shape[0], image.shape[1]), None, self.size) for image in images]
         for place, image, matrix in zip(inputs, images, matrices, strict=False):
-            place[:] = unrounded_input(fitted(image, channels), matrix, self.size)
+            place[:] = network_pixels(image, matrix, self.size, channels)
         batch = torch.from_numpy(inputs).permute(0, 3, 1, 2).to(device)
         for finds, matrix in zip(find(self.net, batch), matrices, strict=False):
             corners = transform(finds.boxes.reshape(-1, 2), np.linalg.inv(matrix))
