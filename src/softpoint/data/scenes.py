@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from softpoint.data.augment import Augment
 from softpoint.data.crops import fitting_size, input_matrix
-from softpoint.data.dataset import Draw, KeypointDataset
+from softpoint.data.dataset import Draw, KeypointDataset, shuffled
 from softpoint.data.geometry import transform, warp
 from softpoint.data.sources import NO_PIXELS
 from softpoint.images import Reader
@@ -222,15 +222,13 @@ class WithScenes(KeypointDataset):
     def __init__(self, crops: KeypointDataset, scenes: SceneSamples) -> None:
         super().__init__(crops.source, crops.size, crops.seed, crops.augment, crops.padding, crops.canvases)
         self.scenes = scenes
-        self._order: tuple[int, np.ndarray] | None = None  # of the images in the last turn
 
     def __getitem__(self, draw: Draw | int) -> Sample:
         sample = super().__getitem__(draw)
         epoch, index, *_ = Draw(0, draw) if isinstance(draw, int) else draw
         turn, place = divmod(epoch * len(self) + index, len(self.scenes))
-        if self._order is None or self._order[0] != turn:
-            self._order = (turn, np.random.default_rng([*self.scenes.seed, turn]).permutation(len(self.scenes)))
-        return {**sample, "scene": self.scenes.sample(turn, int(self._order[1][place]))}
+        order = shuffled(len(self.scenes), *self.scenes.seed, turn)
+        return {**sample, "scene": self.scenes.sample(turn, int(order[place]))}
 
 
 def finding_size(sizes: np.ndarray, boxes: np.ndarray, pixels: int | None = None) -> tuple[int, int]:

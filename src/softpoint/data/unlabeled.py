@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 
 from softpoint.data.augment import Augment
 from softpoint.data.crops import input_matrix
-from softpoint.data.dataset import Draw, KeypointDataset
+from softpoint.data.dataset import Draw, KeypointDataset, shuffled
 from softpoint.data.geometry import warp
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.images import ImageFolder, Reader
@@ -147,7 +147,7 @@ class WithUnlabeled(KeypointDataset):
         """Return both views of the image at `position` in the sequence of all that are ever shown."""
         rng = np.random.default_rng([self.seed[0], _STREAM, position])
         turn, place = divmod(position, len(self.images))
-        order = np.random.default_rng([self.seed[0], _STREAM, turn, 1]).permutation(len(self.images))
+        order = shuffled(len(self.images), self.seed[0], _STREAM, turn, 1)
         record = self.images.load(0, int(order[place]))
         matrix = input_matrix(record.size, None, self.size)
         change, flipped = self.strong.matrix(rng, self.size, self.source.skeleton.can_mirror)
