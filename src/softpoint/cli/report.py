@@ -76,11 +76,9 @@ def write_test_report(
     """Write report.html of the final test into the folder of a run; `path` is the checkpoint that was tested."""
     from softpoint.evaluation.eval_data import confidence_fraction
     from softpoint.evaluation.files import REPORT
-    from softpoint.labels.partition import evenly_spaced
     from softpoint.metrics.calibration import FRACTION
     from softpoint.report import evaluation_page
     from softpoint.report.facts import model_facts
-    from softpoint.training.final_test import SEARCHED
 
     assert test.results is not None
     fraction = FRACTION if checkpoint is None else confidence_fraction(checkpoint)
@@ -93,8 +91,7 @@ def write_test_report(
         return image
 
     def load_scene(i: int) -> np.ndarray:
-        scenes = trainer.datamodule.scenes["test"]
-        image: np.ndarray = scenes.load_scene(0, evenly_spaced(len(scenes), SEARCHED)[i]).image
+        image: np.ndarray = trainer.datamodule.scenes["test"].load_scene(0, test.searched[i]).image
         return image
 
     again = f"{command('evaluate')} {setting('ckpt', here(path))}{trusted}"

@@ -24,15 +24,14 @@ from softpoint.evaluation.subjects import SubjectResults, measure_subjects
 from softpoint.evaluation.subjects.predict import LEAST_SCORE, find_subjects
 from softpoint.evaluation.summary import evaluate
 from softpoint.inference.batch.stream import predict_subjects
-from softpoint.inference.predictor import Predictor
 from softpoint.inference.regions import Regions
-from softpoint.inference.subjects import SubjectFinder
 from softpoint.labels.csv_io import exact, write_rows
 from softpoint.labels.partition import evenly_spaced
 from softpoint.metrics.columns import COLUMNS
 from softpoint.progress import track
 from softpoint.tables import NumberTable, console
 from softpoint.training.calibrate import confidence_fraction
+from softpoint.training.finder_fit import finding
 from softpoint.training.processes import gather_objects, on_first_process
 
 # Numbers of all resamples together that are computed in about a second.
@@ -51,12 +50,13 @@ class FinalTest(Callback):
     hold the outcome on the first process, `mean_position_epe` the error of a constant answer, and `gain` the ends of
     the 95 % interval of how much larger that is, where there are enough images for one. For a network that diverged
     `metrics` is empty, and `failure` is the reason. `tested` is the place of each subject in the test split. Of a
-    network with a finder, `found` is what it finds in the test images by itself.
+    network with a finder, `found` is what it finds by itself in the test images that are at `searched`.
     """
 
     def __init__(self) -> None:
         self.results: Results | None = None
         self.found: SubjectResults | None = None
+        self.searched: Sequence[int] = ()
         self.tested: list[int] = []
         self.metrics: dict[str, Any] = {}
         self.mean_position_epe: float | None = None
@@ -112,7 +112,8 @@ class FinalTest(Callback):
         ]
         console().print(_table(table))
         if pl_module.net.finder is not None and eval_set.scenes is not None:
-            self.found = find_in_test(trainer.datamodule, pl_module, eval_set)
+            self.searched = evenly_spaced(len(eval_set.scenes), SEARCHED)
+            self.found = find_in_test(trainer.datamodule, pl_module, eval_set, self.searched)
             self.metrics["finding"] = measure_subjects(self.found, draws=draws)
             console().print(finding_tables(self.metrics["finding"]))
         self.mean_position_epe = table[-1][-1]
@@ -131,13 +132,10 @@ class FinalTest(Callback):
         return facts_of_test(self.metrics, self.results) | constant
 
 
-def find_in_test(data: Any, module: Any, eval_set: EvaluationSet) -> SubjectResults:
-    """Return what a network finds in up to `SEARCHED` of the whole images of a set, evenly spaced."""
+def find_in_test(data: Any, module: Any, eval_set: EvaluationSet, places: Sequence[int]) -> SubjectResults:
+    """Return what a network finds in the whole images of a set that are at these places."""
     assert eval_set.scenes is not None
-    height, width = data.size
-    predictor = Predictor(module.net, module.skeleton, (height, width), module.device, data.crops)
-    finder = SubjectFinder(module.net, data.finding_size, LEAST_SCORE)
-    places = evenly_spaced(len(eval_set.scenes), SEARCHED)
+    predictor, finder = finding(module, data, LEAST_SCORE)
     return find_subjects(
         partial(predict_subjects, predictor, finder, batch_size=data.batch_size),
         module.skeleton,

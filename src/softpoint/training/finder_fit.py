@@ -16,6 +16,8 @@ from softpoint.data.dataset import collate_scenes
 from softpoint.data.scenes import SceneSamples
 from softpoint.data.watched_loader import WatchedLoader
 from softpoint.inference.finding import find, in_regions, matched_finds
+from softpoint.inference.predictor import Predictor
+from softpoint.inference.subjects import SubjectFinder
 from softpoint.labels.partition import evenly_spaced
 from softpoint.models import KeypointNet
 
@@ -54,6 +56,13 @@ class FinderRates(NamedTuple):
             "find_precision": self.right / max(self.found, 1),
             "false_finds": (self.found - self.right) / max(self.images, 1),
         }
+
+
+def finding(module: Any, data: Any, threshold: float = 0.5) -> tuple[Predictor, SubjectFinder]:
+    """Return what reads and what finds subjects by the network of a module in training, in the inputs of its data."""
+    height, width = data.size
+    predictor = Predictor(module.net, module.skeleton, (height, width), module.device, data.crops)
+    return predictor, SubjectFinder(module.net, data.finding_size, threshold)
 
 
 def find_errors(net: KeypointNet, samples: SceneSamples, indices: Sequence[int]) -> FinderErrors:
