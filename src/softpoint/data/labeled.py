@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from softpoint.data.cutouts import Cutter
 from softpoint.data.datamodule import AUTO, PIXELS, KeypointData, Loader, is_size_open
 from softpoint.data.dataset import KeypointDataset
 from softpoint.data.device_cache import DeviceCache
+from softpoint.data.labels_by_split import LabelsBySplit, digest_of_pixels
 from softpoint.data.scenes import BOX, LabeledScenes, SceneSamples, check_anchor, finding_size
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.data.stored_splits import pack_splits, unpack_splits
@@ -26,16 +26,13 @@ from softpoint.data.unlabeled import UnlabeledImages, WithUnlabeled
 from softpoint.images import Reader
 from softpoint.images.cache import PixelCache
 from softpoint.images.channels import check_channels, count_channels
-from softpoint.images.duplicates import across_splits, describe_leaks
 from softpoint.images.scan import Scan, scan
 from softpoint.labels.boxes import BOX_SOURCES
 from softpoint.labels.formats import check_exists
-from softpoint.labels.groups import divided_groups
 from softpoint.labels.label_sets import as_paths
 from softpoint.labels.load import LabelSource, LoadedLabels, load_labels
 from softpoint.labels.schema import UNLABELED, Labels
-from softpoint.labels.split import Split, images_of, split_labels, write_splits
-from softpoint.paths import write_text
+from softpoint.labels.split import Split
 from softpoint.suggest import check_choice
 
 # Number of the random stream of pasted subjects, beside those of the splits.
@@ -48,8 +45,8 @@ class LabeledData(KeypointData):
     """The user's own images and labels, see `KeypointData`.
 
     `prepare_data` reads the labels, decodes each image once (`LabelSource.verify`) and fills a cache on disk; other
-    processes then find both. After `setup`, `labels` and `loaded` hold the samples split by split, whose arrays the
-    sources share, and `splits` the rows of each split.
+    processes then find both. After `setup`, `by_split` has the samples split by split, whose arrays the sources share,
+    `labels` and `loaded` are its samples, and `splits` the rows of each split.
 
     Args:
         source: labels and images, and how they are read.
@@ -70,6 +67,7 @@ class LabeledData(KeypointData):
         composite: subjects of other training images that are pasted into training images; None for none.
     """
 
+    by_split: LabelsBySplit
     labels: Labels
     splits: dict[str, np.ndarray]
 
@@ -155,20 +153,15 @@ class LabeledData(KeypointData):
     def open(self) -> dict[str, Source]:
         """Return the labeled images of each split."""
         loaded, reader = self.loaded, self.reader
-        rows = split_labels(loaded.labels, self.split, self.seed)
+        self.by_split = LabelsBySplit.of(loaded, self.split, self.seed)
         if not hasattr(self, "size"):
             self.size = fitting_size(loaded.shapes * self.padding, self.pixels)
-        # Split by split, so that those of a split are a view of all and no copy.
-        used = np.concatenate([*rows.values()])
-        self._order = np.concatenate([used, np.setdiff1d(np.arange(len(loaded.labels)), used)])
-        self.loaded = loaded = loaded.select(self._order)
-        self.labels, self.splits = loaded.labels, {}
+        self.loaded = loaded = self.by_split.loaded
+        self.labels, self.splits = loaded.labels, self.by_split.rows
+        skip = self.source.on_error == "skip"
         sources: dict[str, Source] = {}
-        for split, own in rows.items():
-            start = sum(map(len, self.splits.values()))
-            self.splits[split] = np.arange(start, start + len(own))
-            part = loaded.select(slice(start, start + len(own)))
-            skip = self.source.on_error == "skip"
+        for split in self.splits:
+            part = self.by_split.part(split)
             if self.source.mode == "multi" and part.boxes is not None:
                 scene = part.labels, part.sizes, reader, part.boxes, self.complete, skip
                 self.scenes[split], part = LabeledScenes(*scene), part.with_box
@@ -203,7 +196,7 @@ class LabeledData(KeypointData):
         """
         if self.trainer and self.trainer.is_global_zero and not self._reported:
             self._reported = True
-            self._write_split(Path(self.trainer.default_root_dir))
+            self.by_split.write(Path(self.trainer.default_root_dir))
         return super().train_dataloader()
 
     @property
@@ -275,37 +268,13 @@ class LabeledData(KeypointData):
         shared = self.trainer is not None and self.trainer.world_size > 1
         return "disk" if self.cache == "ram" and shared else self.cache
 
-    @property
-    def _as_written(self) -> LoadedLabels:
-        """A copy of the labels in the order of their file."""
-        return self.loaded.select(np.argsort(self._order))
-
-    def _write_split(self, folder: Path) -> None:
-        splits = {split: self._order[rows] for split, rows in self.splits.items()}
-        write_splits(folder / "splits.csv", self._as_written.labels.images, splits)
-        if divided := divided_groups(self.labels, self.splits, self.split):
-            first, train = (self.labels.images[row] for row in divided.example)
-            level, advice = (
-                logging.WARNING if divided.found.certain else logging.INFO,
-                divided.advice(self.split.splits),
-            )
-            _log.log(level, "%s, such as %s and %s; %s", divided.message, first, train, advice)
-        if skipped := self.loaded.errors.skipped:
-            write_text(folder / "skipped.txt", "\n".join([*map(str, skipped), ""]))
-        if scans := self.loaded.scans:
-            place = {image: i for i, image in enumerate(scans)}
-            images = images_of(self.labels, self.splits)
-            rows = {split: sorted({place[image] for image in names}) for split, names in images.items()}
-            if leaks := across_splits(list(scans.values()), rows):
-                _log.warning("%s", describe_leaks(leaks))
-
     def _open_unlabeled(self, extra: UnlabeledImages) -> None:
         module = self.trainer.lightning_module if self.trainer else None
         if module is not None and not getattr(module, "learns_unlabeled", False):
             raise ValueError("data.unlabeled_images are used by semi=mean_teacher alone; add it, or remove them")
         if self.unlabeled is not None:
             return
-        images = images_of(self.labels, self.splits)
+        images = self.by_split.images
         held_out = [*images["val"], *images["test"]]
         folder, scans = self.loaded.image_folder, self.loaded.scans
         known = [scans[image] for image in held_out] if scans else scan(folder, held_out)
@@ -314,34 +283,22 @@ class LabeledData(KeypointData):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of training, and the images of each split and of earlier models."""
-        splits = images_of(self.labels, self.splits)
-        splits |= {"earlier": list(self.earlier_images)} if self.earlier_images else {}
+        splits = self.by_split.images | ({"earlier": list(self.earlier_images)} if self.earlier_images else {})
         return super().state_dict() | {"splits": pack_splits(splits), "checksums": self.checksums}
 
     @cached_property
     def checksums(self) -> dict[str, str]:
         """Digests of the values of the labels, of the boxes of crops, and of the pixels of images that were scanned."""
-        written = self._as_written
-        labels, boxes = written.labels, written.boxes
-        digest = hashlib.sha256("\n".join(labels.images).encode())
-        for array in (labels.keypoints, labels.visibility.astype(np.int64)):
-            digest.update(np.ascontiguousarray(array).data)
-        crops = {} if boxes is None else {"boxes": hashlib.sha256(np.ascontiguousarray(boxes).tobytes()).hexdigest()}
-        scanned = {"images": self.loaded.scans, "unlabeled_images": {scan.image: scan for scan in self.unlabeled_scans}}
-        pixels = {part: _digest_of_pixels(scans) for part, scans in scanned.items() if scans}
-        return {"labels": digest.hexdigest()} | crops | pixels
+        unlabeled = {scan.image: scan for scan in self.unlabeled_scans}
+        pixels = {"unlabeled_images": digest_of_pixels(unlabeled)} if unlabeled else {}
+        return self.by_split.checksums() | pixels
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue after the samples that were drawn; ValueError for another split: it would test trained images."""
         super().load_state_dict(state_dict)
         before = unpack_splits(state_dict["splits"])
         self.earlier_images = before.get("earlier", ())
-        for split, images in images_of(self.labels, self.splits).items():
-            if moved := set(images) ^ set(before.get(split, ())):
-                raise ValueError(
-                    f"the checkpoint was trained on another split: {len(moved)} images differ in {split}, first "
-                    f"{min(moved)}; set data.splits to the splits.csv of its run, or start a new run"
-                )
+        self.by_split.check_stored(before)
         if self.trainer and self.trainer.state.fn == "test":
             return  # of the run's own best checkpoint
         digests = state_dict.get("checksums", {})
@@ -350,8 +307,3 @@ class LabeledData(KeypointData):
                 "the values of the %s are not those that the run was trained on so far; it goes on with the new ones",
                 " and the ".join(changed).replace("_", " "),
             )
-
-
-def _digest_of_pixels(scans: Mapping[str, Scan]) -> str:
-    lines = (f"{name} {scans[name].digest}" for name in sorted(scans))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
