@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 
 from softpoint.data.augment import Augment, gamma_table
-from softpoint.data.dataset import Draw, KeypointDataset, collate
+from softpoint.data.dataset import Draw, KeypointDataset
 from softpoint.data.geometry import letterbox_matrix, transform
+from softpoint.data.loaders import collate
 from softpoint.data.sources import LabeledImages
 from softpoint.images.decode import read_image
 from softpoint.labels.schema import Labels, Subject

@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 
 from measure import Call, Options, Row, counted, measure
 from report import composed
-from softpoint.data.datamodule import check_size
+from softpoint.data.crops import check_size
 from softpoint.inference import Checkpoint, load_predictor
 from softpoint.inference.export import ComparisonImage, ExportOptions, export
 from softpoint.labels.skeleton import Skeleton

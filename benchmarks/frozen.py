@@ -12,8 +12,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from softpoint.data.dataset import Draw, KeypointDataset, collate
+from softpoint.data.dataset import Draw, KeypointDataset
 from softpoint.data.geometry import transform
+from softpoint.data.loaders import collate
 from softpoint.data.sources import LabeledImages
 from softpoint.images.scan import fingerprint
 from softpoint.inference.batch.sources import ImageSource

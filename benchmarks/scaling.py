@@ -28,7 +28,8 @@ from rich.table import Table
 
 from dataloader import NUM_KEYPOINTS, draw_images, write_labels
 from report import composed, print_machine, print_wide
-from softpoint.data.dataset import Draw, EpochSampler
+from softpoint.data.dataset import Draw
+from softpoint.data.loaders import EpochSampler
 from softpoint.paths import atomic_write
 
 SIZES = (1_000_000, 100_000_000)

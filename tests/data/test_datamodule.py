@@ -16,7 +16,7 @@ from helpers.data import new_labeled_data
 from helpers.training import composed, labeled, tiny, write_labels
 from softpoint.data import LabeledData, Loader, SyntheticData
 from softpoint.data.crops import fitting_size
-from softpoint.data.dataset import EpochSampler
+from softpoint.data.loaders import EpochSampler
 from softpoint.data.synthetic import Figure, Shapes
 from softpoint.labels.load import LabelSource
 from softpoint.labels.split import SPLITS, Split

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from helpers.blobs import assert_exact, blob, centroid
 from softpoint.data import geometry
-from softpoint.data.geometry import transform, warp
+from softpoint.data.geometry import boxes_after, transform, warp
 from softpoint.functional.coordinates import image_to_grid
 
 SIZE = (121, 150)  # odd and even; other sizes where the test is about sizes
@@ -177,3 +177,12 @@ def test_blocks_are_means(blocks: int) -> None:
     means = image.reshape(6, blocks, 7, blocks, 3).mean(axis=(1, 3))
     shrunk = warp(image, geometry.resize_matrix(1 / blocks, 1 / blocks), (6, 7))
     assert np.abs(shrunk - means).max() <= 1.5  # half a level each halving
+
+
+def test_a_turned_box_holds_the_ellipse_that_filled_it():
+    turn = np.array([[np.cos(0.5), -np.sin(0.5), 3], [np.sin(0.5), np.cos(0.5), 4], [0, 0, 1]])
+    angles = np.linspace(0, 2 * np.pi, 1000)
+    points = np.stack([6 * np.cos(angles), 2 * np.sin(angles)], 1)
+    turned = points @ turn[:2, :2].T + turn[:2, 2]
+    expected = [*turned.min(0), *turned.max(0)]
+    np.testing.assert_allclose(boxes_after(np.array([[-6.0, -2, 6, 2]]), turn)[0], expected, rtol=0, atol=1e-3)

@@ -6,8 +6,10 @@ import torch
 from torch.testing import assert_close
 
 from softpoint.data.augment import Augment
-from softpoint.data.dataset import Draw, KeypointDataset, collate
-from softpoint.data.scenes import LabeledScenes, SceneSamples, WithScenes, boxes_after, check_anchor, finding_size
+from softpoint.data.dataset import Draw, KeypointDataset
+from softpoint.data.loaders import collate
+from softpoint.data.scene_samples import SceneSamples, WithScenes, check_anchor, finding_size
+from softpoint.data.scenes import LabeledScenes
 from softpoint.data.sources import LabeledImages
 from softpoint.labels.schema import Labels, Subject
 from softpoint.labels.skeleton import Skeleton
@@ -98,15 +100,6 @@ def test_a_subject_that_left_the_image_is_no_target():
         sample = samples(augment=away).sample(turn, 0)
         inside = (sample["anchors"] >= -0.5) & (sample["anchors"] <= torch.tensor([79.5, 59.5]))
         assert inside.all() and len(sample["anchors"]) + len(sample["ignored"]) == 2
-
-
-def test_a_turned_box_holds_the_ellipse_that_filled_it():
-    turn = np.array([[np.cos(0.5), -np.sin(0.5), 3], [np.sin(0.5), np.cos(0.5), 4], [0, 0, 1]])
-    angles = np.linspace(0, 2 * np.pi, 1000)
-    points = np.stack([6 * np.cos(angles), 2 * np.sin(angles)], 1)
-    turned = points @ turn[:2, :2].T + turn[:2, 2]
-    expected = [*turned.min(0), *turned.max(0)]
-    assert_close(boxes_after(np.array([[-6.0, -2, 6, 2]]), turn)[0], np.array(expected), rtol=0, atol=1e-3)
 
 
 def crops():

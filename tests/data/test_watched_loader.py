@@ -20,7 +20,8 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from softpoint.cli.resource_errors import resource_message
-from softpoint.data.dataset import KeypointDataset, collate
+from softpoint.data.dataset import KeypointDataset
+from softpoint.data.loaders import collate
 from softpoint.data.sources import LabeledImages
 from softpoint.data.watched_loader import WatchedLoader, shared_with_workers
 from softpoint.images import ImageFolder

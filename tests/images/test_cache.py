@@ -16,7 +16,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from softpoint.data.augment import Augment
-from softpoint.data.dataset import KeypointDataset, collate
+from softpoint.data.dataset import KeypointDataset
+from softpoint.data.loaders import collate
 from softpoint.data.sources import LabeledImages
 from softpoint.images import ImageFolder, Reader, cache, memory
 from softpoint.images.cache import PixelCache

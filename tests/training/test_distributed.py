@@ -17,7 +17,7 @@ from torch import nn
 
 from helpers.training import ROOT, built, composed, drawn, labeled, read_csv, write_labels
 from softpoint.cli.processes import train_in_processes
-from softpoint.data.dataset import EpochSampler
+from softpoint.data.loaders import EpochSampler
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*", "ignore:.*many workers.*", "ignore:The dirpath has changed", "ignore:.*is not empty"

@@ -6,8 +6,9 @@ import torch
 from scipy.special import expit
 from torch.testing import assert_close
 
-from softpoint.data.dataset import collate_scenes
-from softpoint.data.scenes import Scene, SceneSamples
+from softpoint.data.loaders import collate_scenes
+from softpoint.data.scene_samples import SceneSamples
+from softpoint.data.scenes import Scene
 from softpoint.labels.skeleton import Skeleton
 from softpoint.models import Finder, FusionDecoder, KeypointNet, Small, SoftArgmaxHead
 from softpoint.training.finder_fit import FinderErrors, FinderRates, calibrate_finder, find_errors, fit_score

@@ -64,7 +64,7 @@ def main(cfg: DictConfig) -> None:
 
 def fit_finder(cfg: DictConfig, checkpoint: Checkpoint, overrides: Mapping[str, Any]) -> str:
     """Fit the score of a network's finder to its validation split, and return a line about it; "" without a finder."""
-    from softpoint.data.scenes import SceneSamples
+    from softpoint.data.scene_samples import SceneSamples
     from softpoint.evaluation.eval_data import open_set
     from softpoint.models import KeypointNet
     from softpoint.training.finder_fit import calibrate_finder

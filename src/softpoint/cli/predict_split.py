@@ -21,7 +21,7 @@ def predict_split(
 
     from hydra.core.hydra_config import HydraConfig
 
-    from softpoint.data.datamodule import check_size
+    from softpoint.data.crops import check_size
     from softpoint.evaluation.eval_data import open_set
     from softpoint.evaluation.predict import evaluation_predictor, predict
     from softpoint.evaluation.repeats import repeat_names

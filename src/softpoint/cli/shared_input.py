@@ -25,7 +25,7 @@ def carried_out_alike(cfg: DictConfig, trials: Sequence[Trial], base: DictConfig
     so that one calibration fits all. They share their start, too.
     Raises ValueError where the first one fails.
     """
-    from softpoint.data.datamodule import is_size_open
+    from softpoint.data.crops import is_size_open
 
     trials = with_one_start(trials)
     if base.minutes is None or not is_size_open(base.data.get("size", ""), base.data.get("pixels")):

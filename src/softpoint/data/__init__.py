@@ -13,7 +13,7 @@ __all__ = ["KeypointDataset", "LabeledData", "Loader", "Skeleton", "StreamedData
 _HOMES = {
     "KeypointDataset": "softpoint.data.dataset",
     "LabeledData": "softpoint.data.labeled",
-    "Loader": "softpoint.data.datamodule",
+    "Loader": "softpoint.data.loaders",
     "StreamedData": "softpoint.data.shards.streaming",
     "SyntheticData": "softpoint.data.painted",
 }

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from softpoint.data.cutouts import MASKS, Cutout, Cutter
-from softpoint.data.geometry import rotate, transform, translate, warp, zoom
+from softpoint.data.geometry import boxes_after, rotate, transform, translate, warp, zoom
 from softpoint.data.layers import Layer, painted, seen_fractions, visibility_of
-from softpoint.data.scenes import LabeledScenes, Scene, SceneSource, boxes_after
+from softpoint.data.scenes import LabeledScenes, Scene, SceneSource
 from softpoint.data.sources import LabeledImages, Record
 from softpoint.suggest import check_choice
 

@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from softpoint.data.geometry import letterbox_matrix, translate, zoom
+
+PIXELS = 110_592  # of an input, where nothing decides it
+
+
+def check_size(size: int | Sequence[int]) -> tuple[int, int]:
+    """Return height and width of a network's input; ValueError for anything but positive whole numbers.
+
+    >>> check_size(64), check_size([48, 64])
+    ((64, 64), (48, 64))
+    """
+    sides = list(size) if isinstance(size, Sequence) else [size, size]
+    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+        raise ValueError(f"data.size={size} is no size; give one number for a square, or [height,width]")
+    if min(sides) < 1:
+        raise ValueError(f"data.size {sides} must be positive")
+    return sides[0], sides[1]
+
+
+def is_size_open(size: Any, pixels: Any) -> bool:
+    """Return whether `data.size` and `data.pixels` leave the input to the speed of a machine, in a run of minutes."""
+    return size is None and pixels == "auto"
 
 
 def fitting_size(shapes: np.ndarray, pixels: int, multiple: int = 32) -> tuple[int, int]:

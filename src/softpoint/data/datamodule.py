@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,79 +14,25 @@ from pytorch_lightning.trainer.states import RunningStage
 from torch.utils.data import DataLoader
 
 from softpoint.data.augment import Augment
-from softpoint.data.crops import input_matrix
-from softpoint.data.dataset import EpochSampler, KeypointDataset, ResumableLoader, collate
+from softpoint.data.crops import check_size, input_matrix
+from softpoint.data.dataset import KeypointDataset
 from softpoint.data.device_cache import DeviceCache
 from softpoint.data.geometry import transform
-from softpoint.data.scenes import BOX, SceneSamples, SceneSource, WithScenes
+from softpoint.data.loaders import EpochSampler, Loader, ResumableLoader, collate
+from softpoint.data.scene_samples import BOX, SceneSamples, WithScenes
+from softpoint.data.scenes import SceneSource
 from softpoint.data.sources import Source
 from softpoint.data.watched_loader import WatchedLoader
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.plane import Plane
 from softpoint.labels.skeleton import Skeleton
 from softpoint.labels.split import SPLITS
-from softpoint.machine import cores
-
-# What is not decided yet, and its value where nothing decides it: pixels of the input, and images of a step.
-AUTO = "auto"
-PIXELS, BATCH_SIZE = 110_592, 8
 
 _SCENES = 1  # number of the random stream of whole images, beside that of the crops of a split
 
 _PREFETCHED = 4  # batches of each loading process
 
 _SPLIT_OF = {RunningStage.TRAINING: "train", RunningStage.TESTING: "test"}
-
-
-@dataclass(frozen=True)
-class Loader:
-    """Batches of a data loader.
-
-    Args:
-        batch_size: samples per process and step; "auto" for the usual number.
-        num_workers: processes that load; 0 loads in the main one, None takes one per core, less one, up to eight.
-        timeout: seconds after which a batch that such a process owes ends the run.
-    """
-
-    batch_size: int | str = AUTO
-    num_workers: int | None = None
-    timeout: float = 120
-
-    def __post_init__(self) -> None:
-        for key, value, least in (("batch_size", self.images, 1), ("num_workers", self.num_workers or 0, 0)):
-            if type(value) is not int or value < least:
-                raise ValueError(f"data.{key}={value}: give a whole number from {least} on")
-        if not self.timeout > 0:
-            raise ValueError(f"data.timeout={self.timeout}: give a positive number of seconds")
-
-    @property
-    def images(self) -> int:
-        """Number of samples per process and step."""
-        return BATCH_SIZE if self.batch_size == AUTO else self.batch_size  # type: ignore[return-value]
-
-    @property
-    def workers(self) -> int:
-        """Number of loading processes."""
-        return min(8, max(1, cores() - 1)) if self.num_workers is None else self.num_workers
-
-
-def is_size_open(size: Any, pixels: Any) -> bool:
-    """Return whether `data.size` and `data.pixels` leave the input to the speed of a machine, in a run of minutes."""
-    return size is None and pixels == AUTO
-
-
-def check_size(size: int | Sequence[int]) -> tuple[int, int]:
-    """Return height and width of a network's input; ValueError for anything but positive whole numbers.
-
-    >>> check_size(64), check_size([48, 64])
-    ((64, 64), (48, 64))
-    """
-    sides = list(size) if isinstance(size, Sequence) else [size, size]
-    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
-        raise ValueError(f"data.size={size} is no size; give one number for a square, or [height,width]")
-    if min(sides) < 1:
-        raise ValueError(f"data.size {sides} must be positive")
-    return sides[0], sides[1]
 
 
 class KeypointData(pl.LightningDataModule, ABC):

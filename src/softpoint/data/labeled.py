@@ -13,13 +13,15 @@ from torch.utils.data import DataLoader
 
 from softpoint.data.augment import Augment
 from softpoint.data.composites import Composite, CompositeCrops, Paster, composite_scenes
-from softpoint.data.crops import fitting_size
+from softpoint.data.crops import PIXELS, fitting_size, is_size_open
 from softpoint.data.cutouts import Cutter
-from softpoint.data.datamodule import AUTO, PIXELS, KeypointData, Loader, is_size_open
+from softpoint.data.datamodule import KeypointData
 from softpoint.data.dataset import KeypointDataset
 from softpoint.data.device_cache import DeviceCache
 from softpoint.data.labels_by_split import LabelsBySplit, digest_of_pixels
-from softpoint.data.scenes import BOX, LabeledScenes, SceneSamples, check_anchor, finding_size
+from softpoint.data.loaders import Loader
+from softpoint.data.scene_samples import BOX, SceneSamples, check_anchor, finding_size
+from softpoint.data.scenes import LabeledScenes
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.data.stored_splits import pack_splits, unpack_splits
 from softpoint.data.unlabeled import UnlabeledImages, WithUnlabeled
@@ -78,7 +80,7 @@ class LabeledData(KeypointData):
         loader: Loader,
         seed: int,
         size: int | Sequence[int] | None = None,
-        pixels: int | str = AUTO,
+        pixels: int | str = "auto",
         epoch_steps: int = 50,
         statistics: str = "auto",
         cache: str = "none",
@@ -107,11 +109,11 @@ class LabeledData(KeypointData):
                 f"data.composite.fraction={self.composite.fraction} pastes subjects beside those of an image, which"
                 f" {other} leaves no place for; set data.mode=multi or instance, and data.device_cache=false"
             )
-        if pixels != AUTO and (type(pixels) is not int or pixels < 1):
+        if pixels != "auto" and (type(pixels) is not int or pixels < 1):
             raise ValueError(f"data.pixels={pixels}: give a whole number from 1024 (32 x 32) on, or auto")
-        is_open = {"pixels": is_size_open(size, pixels), "batch_size": loader.batch_size == AUTO}
+        is_open = {"pixels": is_size_open(size, pixels), "batch_size": loader.batch_size == "auto"}
         self.undecided = frozenset(key for key, value in is_open.items() if value)
-        self.pixels: int = PIXELS if pixels == AUTO else pixels  # type: ignore[assignment]
+        self.pixels: int = PIXELS if pixels == "auto" else pixels  # type: ignore[assignment]
         self.source, self.split, self.epoch_steps = source, split, epoch_steps
         self.cache, self.device_cache, self.unlabeled_images = cache, device_cache, unlabeled_images
         self.channels = count_channels(check_channels(source.channels))

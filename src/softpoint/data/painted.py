@@ -8,8 +8,10 @@ from typing import cast
 import numpy as np
 
 from softpoint.data.augment import Augment
-from softpoint.data.datamodule import KeypointData, Loader, check_size
-from softpoint.data.scenes import BOX, check_anchor, finding_size
+from softpoint.data.crops import check_size
+from softpoint.data.datamodule import KeypointData
+from softpoint.data.loaders import Loader
+from softpoint.data.scene_samples import BOX, check_anchor, finding_size
 from softpoint.data.sources import PaintedScenes, Painter, Source
 from softpoint.data.subjects import EachSubject, PaintedSubjects, ScenePainter
 

@@ -10,8 +10,9 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from softpoint.data.datamodule import KeypointData, Loader
+from softpoint.data.datamodule import KeypointData
 from softpoint.data.labeled import LabeledData
+from softpoint.data.loaders import Loader
 from softpoint.evaluation.eval_sets import EvaluationSet, labeled_set, split_set
 from softpoint.inference import Checkpoint
 from softpoint.inference.checkpoint import trained_images

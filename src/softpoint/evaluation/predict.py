@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from softpoint.data.dataset import KeypointDataset, collate
+from softpoint.data.dataset import KeypointDataset
+from softpoint.data.loaders import collate
 from softpoint.data.sources import Record
 from softpoint.data.watched_loader import WatchedLoader
 from softpoint.evaluation.eval_sets import EvaluationSet, common_keypoints

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Subset
 
-from softpoint.data.dataset import KeypointDataset, collate, input_pixel
+from softpoint.data.dataset import KeypointDataset, input_pixel
+from softpoint.data.loaders import collate
 from softpoint.data.sources import Source
 from softpoint.data.watched_loader import WatchedLoader
 from softpoint.evaluation.bootstrap import count_units, find_units, ratio_interval

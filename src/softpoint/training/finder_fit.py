@@ -12,8 +12,8 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import move_data_to_device
 from torch.utils.data import Subset
 
-from softpoint.data.dataset import collate_scenes
-from softpoint.data.scenes import SceneSamples
+from softpoint.data.loaders import collate_scenes
+from softpoint.data.scene_samples import SceneSamples
 from softpoint.data.watched_loader import WatchedLoader
 from softpoint.inference.finding import find, in_regions, matched_finds
 from softpoint.inference.predictor import Predictor

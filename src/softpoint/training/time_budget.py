@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from softpoint.data.datamodule import BATCH_SIZE, PIXELS
+from softpoint.data.crops import PIXELS
+from softpoint.data.loaders import BATCH_SIZE
 from softpoint.training.callbacks import minutes_of
 from softpoint.training.growth import growth_of
 from softpoint.training.loss import KeypointLoss

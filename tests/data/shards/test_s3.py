@@ -11,7 +11,7 @@ import pytest
 from helpers.data import same
 from helpers.streaming import SEED, equal, open_streamed
 from softpoint.data import LabeledData
-from softpoint.data.labeled import Loader
+from softpoint.data.loaders import Loader
 from softpoint.data.shards import reader
 from softpoint.data.shards.upload import local_folder
 from softpoint.data.shards.writer import pack

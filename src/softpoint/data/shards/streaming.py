@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from softpoint.data.augment import Augment
-from softpoint.data.datamodule import KeypointData, Loader
+from softpoint.data.datamodule import KeypointData
+from softpoint.data.loaders import Loader
 from softpoint.data.shards.packed_format import Description, PackedSample
 from softpoint.data.shards.reader import Shards, open_set
 from softpoint.data.sources import NO_PIXELS, Record, Source
