@@ -112,7 +112,7 @@ def test_mistake_about_labels(word: str, message: str, start: Callable, tmp_path
 def test_nothing_labeled(start: Callable, tmp_path: Path) -> None:
     missing = [(i, k) for i in range(12) for k in range(4)]
     words = labeled(write_labels(tmp_path / "data", missing=missing))
-    one_line(start("train", *words), "none of its 12 subjects has a labeled point; label some")
+    one_line(start("train", *words), "no subject is labeled in its 12 images; label some")
 
 
 def test_no_test_image(start: Callable, tmp_path: Path) -> None:

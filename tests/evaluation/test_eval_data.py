@@ -126,6 +126,19 @@ def test_a_split_may_be_drawn_again(checkpoint: Checkpoint, caplog: pytest.LogCa
     assert f"{len(seen)} of {len(eval_set)} images have the names of images that a.ckpt was trained on" in caplog.text
 
 
+def test_trained_images_are_counted_once_whatever_they_show(
+    checkpoint: Checkpoint, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    first, *_, last = (image for images in checkpoint.splits.values() for image in images)
+    points = ",".join(["9"] * 7)
+    header = "image," + ",".join(f"{name}_{axis}" for name in NAMES for axis in "xy")
+    rows = [f"{first},1,{points}", f"{first},2,{points}", f"{last},1,{points}"]
+    (tmp_path / "labels.csv").write_text("\n".join([header, *rows]))
+    crops = replace(checkpoint, crops={"padding": 1.25, "boxes": "keypoints"})
+    open_set(crops, "all", {"labels": str(tmp_path / "labels.csv"), "images": str(folder), "mode": "instance"})
+    assert "1 of 2 images have the names of images that a.ckpt was trained on" in caplog.text
+
+
 def test_an_image_that_lost_its_labels_is_named(checkpoint: Checkpoint):
     lost = replace(checkpoint, splits={**checkpoint.splits, "test": ["video9/gone.png"]})
     with pytest.raises(ValueError, match=r"lacks 1 of the 1 images of the stored split, first video9/gone.png"):

@@ -200,10 +200,19 @@ def test_pages_beside_their_whole_file_are_refused_or_skipped(tmp_path: Path, pa
     assert checked(labels, tmp_path, on_error="skip")[0].places == ("line 2", "line 4")
 
 
-def test_labels_without_points_are_refused(tmp_path: Path) -> None:
-    labels = read_labels(written(tmp_path, HEADER + "a.png,,,,\nb.png,,,,\n"))
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a.png,,,,,,\nb.png,,,,,,\n", "no subject is labeled in its 2 images; label some"),
+        ("a.png,1,1,5,5,true,\nb.png,,,,,,\n", "in its 2 images, only 1 crowds, of which nothing is learned"),
+        ("a.png,1,1,5,5,,\na.png,1,1,4,4,,\nb.png,,,,,,\n", "none of its 2 subjects has a labeled point; label some"),
+    ],
+)
+def test_labels_without_points_are_refused(tmp_path: Path, rows: str, message: str) -> None:
+    header = "image,box_left,box_top,box_right,box_bottom,crowd,nose_x,nose_y\n"
+    labels = read_labels(written(tmp_path, header + rows.replace(",\n", ",,\n")))
     images(tmp_path, labels)
-    with pytest.raises(ValueError, match="none of its 2 subjects has a labeled point"):
+    with pytest.raises(ValueError, match=message):
         checked(labels, tmp_path)
 
 

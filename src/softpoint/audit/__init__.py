@@ -67,7 +67,7 @@ def audit_labels(
     counts = Counter(f"{width}x{height}" if height else "unknown" for height, width in size_of.values())
     return Report(
         source=labels.source,
-        subjects=len(labels),
+        subjects=labels.count,
         images=len(size_of),
         unlabeled=len(size_of) - len(labeled),
         sizes=dict(counts.most_common()),

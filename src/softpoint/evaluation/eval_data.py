@@ -297,9 +297,10 @@ def _scene(node: Mapping[str, Any]) -> Any:
 
 def _warn_of_trained_images(path: Path, trained: set[str], images: Sequence[str]) -> None:
     """Warn where the images have names of images that the network was trained on."""
-    if seen := [image for image in images if normalize_path(image) in trained]:
+    names = dict.fromkeys(normalize_path(image) for image in images)
+    if seen := [image for image in names if image in trained]:
         message = (
             "%d of %d images have the names of images that %s was trained on, first %s; if they are the same images,"
             " the metrics are better than on new ones"
         )
-        _log.warning(message, len(seen), len(images), path, seen[0])
+        _log.warning(message, len(seen), len(names), path, seen[0])

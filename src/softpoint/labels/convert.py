@@ -113,7 +113,12 @@ def summary(labels: Labels) -> str:
     '0 subjects in 0 images, 1 keypoints, 0 labeled points'
     """
     points, occluded = int((labels.visibility > 0).sum()), int((labels.visibility == 1).sum())
+    blank, crowds = int(labels.blank.sum()), int(labels.crowds.sum())
     return (
-        f"{len(labels)} subjects in {len(set(labels.images))} images, {len(labels.skeleton)} keypoints,"
-        f" {points} labeled points" + (f" ({occluded} occluded)" if occluded else "")
+        f"{labels.count} subjects"
+        + (f" and {crowds} crowds" if crowds else "")
+        + f" in {len(set(labels.images))} images"
+        + (f" ({blank} without labels)" if blank else "")
+        + f", {len(labels.skeleton)} keypoints, {points} labeled points"
+        + (f" ({occluded} occluded)" if occluded else "")
     )

@@ -98,6 +98,16 @@ class Labels:
         """bool (N,): boxes about many subjects at once."""
         return self.columns.numbers("crowd")
 
+    @property
+    def blank(self) -> np.ndarray:
+        """bool (N,): images in which nothing is labeled, which have one subject without box and points."""
+        return np.asarray(~((self.visibility > 0).any(1) | np.isfinite(self.boxes).all(1)))
+
+    @property
+    def count(self) -> int:
+        """Number of subjects that are neither blank nor a crowd."""
+        return int((~self.blank & ~self.crowds).sum())
+
     @cached_property
     def groups(self) -> tuple[str, ...]:
         """Group of each subject's image: a video, a session, a person; else its folder."""

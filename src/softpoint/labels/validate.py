@@ -62,11 +62,18 @@ def validate(
     labels, shapes = _with_sizes(labels, image_folder, errors, sizes)
     labels, shapes = _inside(labels, shapes, errors, out_of_frame)
     if not (labels.visibility > 0).any():
-        raise NothingLeftError(
-            f"{labels.source}: none of its {len(labels)} subjects has a labeled point; label some, or check"
-            " that its coordinates are filled in"
-        )
+        raise NothingLeftError(f"{labels.source}: {_without_points(labels)}")
     return labels, shapes
+
+
+def _without_points(labels: Labels) -> str:
+    """Return what is wrong with labels of which no point is labeled."""
+    way_out = "label some, or check that its coordinates are filled in"
+    if labels.count:
+        return f"none of its {labels.count} subjects has a labeled point; {way_out}"
+    crowds = int(labels.crowds.sum())
+    alone = f", only {crowds} crowds, of which nothing is learned" if crowds else ""
+    return f"no subject is labeled in its {len(set(labels.paths))} images{alone}; {way_out}"
 
 
 def with_found_names(labels: Labels, image_folder: ImageFolder) -> Labels:
