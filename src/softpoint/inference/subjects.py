@@ -88,20 +88,24 @@ class SubjectPredictor:
         (finds,) = self.finder([image], 1)
         inputs = (self.predictor.preprocess(image, box) for box in finds.boxes)
         predictions = list(self.predictor.predict(inputs, max(1, len(finds.boxes))))
-        return found_subjects(predictions, finds.boxes, finds.score, self.predictor.empty())
+        kept = distinct_poses(predictions, finds.boxes)
+        return found_subjects(
+            [predictions[i] for i in kept], finds.boxes[kept], finds.score[kept], self.predictor.empty()
+        )
 
 
 def found_subjects(
     predictions: Sequence[Mapping[str, np.ndarray]], boxes: np.ndarray, score: np.ndarray, empty: Mapping[str, Any]
 ) -> FoundSubjects:
-    """Return the subjects of one image, each once; `empty` is a prediction whose shapes tell those of none."""
-    kept = distinct_poses(predictions, boxes)
+    """Return the subjects of one image; `empty` is a prediction whose shapes tell those of none."""
     parts = ("keypoints", "confidence", "covariance", *(("visibility",) if "visibility" in empty else ()))
     stacked = {
-        name: np.stack([predictions[i][name] for i in kept]) if kept else np.empty((0, *empty[name].shape), np.float32)
+        name: np.stack([own[name] for own in predictions])
+        if predictions
+        else np.empty((0, *empty[name].shape), np.float32)
         for name in parts
     }
-    return FoundSubjects(**stacked, score=score[kept], boxes=boxes[kept])
+    return FoundSubjects(**stacked, score=score, boxes=boxes)
 
 
 def distinct_poses(predictions: Sequence[Mapping[str, np.ndarray]], boxes: np.ndarray) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from heapq import heappush, heappushpop
@@ -21,7 +21,7 @@ from softpoint.images.scan import fingerprint
 from softpoint.images.video import Video
 from softpoint.inference import Checkpoint, Predictor
 from softpoint.inference.batch.sources import Boxes, ImageSource, Source
-from softpoint.inference.batch.stream import Item, PredictedArrays, found_items, predict_items
+from softpoint.inference.batch.stream import Item, PredictedArrays, Progress, found_items, predict_items
 from softpoint.inference.subjects import SubjectFinder
 from softpoint.labels.partition import evenly_spaced
 from softpoint.labels.row_errors import first_few
@@ -30,8 +30,6 @@ from softpoint.paths import normalize_path
 from softpoint.selection.expected_error import expected_errors
 from softpoint.selection.trained import full_path
 from softpoint.types import Prediction
-
-Progress = Callable[..., Iterable[Any]]
 
 
 class FeaturePredictor(Predictor):

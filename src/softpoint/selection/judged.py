@@ -17,12 +17,12 @@ from softpoint.evaluation.eval_sets import EvaluationSet, common_keypoints
 from softpoint.evaluation.predict import evaluation_predictor, predict
 from softpoint.evaluation.results import Results
 from softpoint.inference import Checkpoint, read_checkpoint
+from softpoint.inference.batch.stream import Progress
 from softpoint.inference.checkpoint import trained_images
 from softpoint.labels.schema import Labels
 from softpoint.layers import Calibration
 from softpoint.metrics.calibration import FRACTION
 from softpoint.paths import normalize_path
-from softpoint.selection.candidates import Progress
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from helpers.videos import bits, cut, film, gray, holed, number_of, reading_brig
 from softpoint.images.decode import read_image
 from softpoint.images.video import Video
 from softpoint.inference import Predictor, load_predictor
-from softpoint.inference.batch import job
+from softpoint.inference.batch import output_files
 from softpoint.inference.batch.explanations import least_confident
 from softpoint.inference.batch.job import Job
 from softpoint.inference.batch.journal import Journal
@@ -131,7 +131,7 @@ def test_an_interruption_while_writing_predicts_nothing_again(
 ) -> None:
     source, out = film(tmp_path / "a.mp4"), tmp_path / "out"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(job, "write_video", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(output_files, "write_video", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         predict(source, video=True)
     assert [path.name for path in out.iterdir()] == ["predictions.partial"]
     before = predictor.net.seen

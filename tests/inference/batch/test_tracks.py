@@ -12,9 +12,9 @@ from helpers.predictions import SKELETON, predicted
 from helpers.training import read_csv
 from softpoint.colors import palette
 from softpoint.inference.batch import tracks
+from softpoint.inference.batch.drawing import draw_rows
 from softpoint.inference.batch.predictions import Predictions, Row, median_smoothed
 from softpoint.inference.batch.tracks import find_tracks, kalman_smoothed, with_tracks
-from softpoint.inference.batch.video import draw_rows
 from softpoint.inference.batch.writers import FORMATS, write_table
 from softpoint.labels.formats import read_labels
 from softpoint.labels.predictions import read_predictions

@@ -12,8 +12,9 @@ import pytest
 from helpers.videos import av, cut, film, gray, holed
 from softpoint.images.video import Video
 from softpoint.inference.batch import video
+from softpoint.inference.batch.drawing import draw_rows
 from softpoint.inference.batch.predictions import Row
-from softpoint.inference.batch.video import draw_rows, write_video
+from softpoint.inference.batch.video import write_video
 from softpoint.labels.skeleton import Skeleton
 
 LIMIT = 100_000

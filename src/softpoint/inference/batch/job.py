@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +17,26 @@ import numpy as np
 from softpoint.images import ImageFolder
 from softpoint.images.scan import scan, unused_bits
 from softpoint.images.video import Video
-from softpoint.inference.batch.explanations import least_confident, write_explanations
+from softpoint.inference.batch.drawing import draw_item
 from softpoint.inference.batch.journal import Journal, check_same_job, row_dtype
 from softpoint.inference.batch.options import PredictOptions
+from softpoint.inference.batch.output_files import OutputFiles
 from softpoint.inference.batch.predictions import Predictions, Row, above_threshold, median_smoothed, rounded
 from softpoint.inference.batch.sources import Boxes, ImageSource, Source, VideoSource, without_suffixes
-from softpoint.inference.batch.stream import Item, PredictedArrays, distinct_subjects, found_items, predict_items
+from softpoint.inference.batch.stream import Progress, predict_items
 from softpoint.inference.batch.tracks import find_tracks, kalman_smoothed, with_tracks
-from softpoint.inference.batch.video import draw_rows, write_video
-from softpoint.inference.batch.writers import FORMATS, write_confidence, write_millimeters, write_regions, write_table
 from softpoint.inference.batch.writers.coco import read_ids
-from softpoint.inference.batch.writers.heatmap_sets import write_sets
 from softpoint.inference.predictor import Predictor
 from softpoint.inference.subjects import SubjectFinder
 from softpoint.labels.row_errors import first_few
 from softpoint.paths import sha256, write_json
 from softpoint.suggest import without_data
 from softpoint.tracking import DEFAULT_NOISE
-from softpoint.viz import draw_subjects, write_image
+from softpoint.viz import write_image
 
 _log = logging.getLogger(__name__)
 
 MAX_LISTED = 1000  # errors in job.json
-
-Progress = Callable[..., Iterable[Any]]
 
 
 class UnreadableError(ValueError):
@@ -81,7 +76,7 @@ class Job:
             predictions = self._predictions(source, journal)
             count, errors = _errors(source, predictions, video)
             read = self._image_reader(source, video)
-            files = self._write_files(folder, predictions, video, read)
+            files = OutputFiles(predictor, self.options, self.progress).write(folder, predictions, video, read)
             facts = {"ckpt": str(self.options.ckpt), f"{source.kind}s": count, "errors": errors[:MAX_LISTED]}
             write_json(finished, {"job": identity | self.options.of_outputs(), **facts})
             complete = True
@@ -152,37 +147,17 @@ class Job:
             except ValueError as error:
                 raise UnreadableError(str(error)) from error
             items, total = source.items(video, self.boxes, journal.next), video.count
-        if self.finder is not None:
-            items = found_items(self.finder, items, options.batch_size)
         draws = options.images and video is None
         bar = {"description": f"predicting {source.path.name}", "total": total, "completed": journal.next}
-        with closing(predict_items(self.predictor, items, options.batch_size, keep=draws)) as results:
-            for item, predictions in starmap(distinct_subjects, self.progress(results, **bar)):
+        with closing(predict_items(self.predictor, items, options.batch_size, draws, self.finder)) as results:
+            for item, predictions in self.progress(results, **bar):
                 if item.error and options.on_error == "error":
                     raise ValueError(f"{source.path} {source.kind} {item.name}: {item.error}; or use on_error=skip")
                 if draws and predictions and item.image is not None:
-                    self._draw(item, predictions, self.output / source.output / "images" / f"{drawn[item.number]}.jpg")
+                    path = self.output / source.output / "images" / f"{drawn[item.number]}.jpg"
+                    write_image(path, draw_item(self.predictor, item, predictions, options, options.scale))
                 journal.append(item, predictions)
         return video
-
-    def _draw(self, item: Item, predictions: list[PredictedArrays], path: Path) -> None:
-        assert item.image is not None
-        stacked = {name: np.stack([prediction[name] for prediction in predictions]) for name in predictions[0]}
-        stacked["keypoints"][stacked["confidence"] < self.options.threshold] = float("nan")
-        stacked["covariance"] = self.options.outlined(stacked["covariance"])
-        names, ellipses, scale = self.options.names, self.options.outlines, self.options.scale
-        skeleton, boxes = self.predictor.skeleton, [None] * len(predictions) if item.boxes is None else item.boxes
-        subjects = zip(stacked.get("sets", ()), boxes, strict=False)
-        outlines = [self._outlines(sets, item.image.shape[:2], box) for sets, box in subjects]
-        style: dict[str, Any] = {"names": names, "ellipses": ellipses, "upscale": scale, "outlines": outlines}
-        write_image(path, draw_subjects(item.image, stacked, skeleton, **style))
-
-    def _outlines(
-        self, sets: np.ndarray | None, size: tuple[int, int], box: np.ndarray | None
-    ) -> list[list[np.ndarray]]:
-        """Return the polygons of each keypoint's heatmap set in an image; none without sets."""
-        parts = [] if sets is None else self.predictor.parts_in(sets, size, box)
-        return [[line for part in own for line in (part.outline, *part.holes)] for own in parts]
 
     def _predictions(self, source: Source, journal: Journal) -> Predictions:
         """Return the journal's predictions, smoothed and without those below the threshold if the options say so."""
@@ -220,67 +195,6 @@ class Job:
             return lambda number: image_folder.read(names[number])
         assert video is not None
         return video.read
-
-    def _write_files(
-        self, folder: Path, predictions: Predictions, video: Video | None, read: Callable[[int], np.ndarray]
-    ) -> str:
-        """Write all files of the options, predictions.csv last, and return their paths as text."""
-        options = self.options
-        files: list[Path | str] = []
-        for name in options.formats:
-            files.append(path := folder / FORMATS[name].file)
-            FORMATS[name].write(path, predictions)
-        remarks: list[str] = []
-        if options.video and video is not None:
-            files.append(path := folder / "labeled.mp4")
-            frames = (list(self._outlined(above_threshold(rows, options.threshold))) for rows in predictions.by_image())
-            scale = options.scale or 1
-            style = partial(draw_rows, names=options.names, ellipses=options.outlines, scale=scale)
-            draw = partial(
-                style,
-                skeleton=predictions.skeleton,
-                outlines=lambda row: self._outlines(row.sets, row.size, row.region),
-            )
-            height, width = next(row.size for row in predictions.rows() if any(row.size))
-            size = height * scale, width * scale
-            bar = partial(self.progress, description=f"drawing {predictions.source.name}", total=video.count)
-            remarks = write_video(path, video, frames, draw, size, bar)
-        if options.regions is not None:
-            files.append(path := folder / "regions.csv")
-            write_regions(path, predictions, options.region_radii)
-        if options.heatmap_sets is not None:
-            files.append(path := folder / "heatmap_sets.json")
-            write_sets(path, predictions, options.heatmap_sets, self.predictor.parts_in)
-        if options.plane is not None:
-            files.append(path := folder / "millimeters.csv")
-            write_millimeters(path, predictions, options.plane)
-        if options.explain:
-            files += self._explain(folder, predictions, read)
-        write_table(folder / "predictions.csv", predictions)
-        files += [folder / "images"] if options.images and video is None else []
-        note = f" (the video is {'; '.join(remarks)})" if remarks else ""
-        return ", ".join(map(str, [folder / "predictions.csv", *files])) + note
-
-    def _outlined(self, rows: Iterable[Row]) -> Iterator[Row]:
-        return (row._replace(covariance=self.options.outlined(row.covariance)) for row in rows)
-
-    def _explain(self, folder: Path, predictions: Predictions, read: Callable[[int], np.ndarray]) -> list[Path | str]:
-        """Write the parts of each confidence, if it has any, and pages of the least confident predictions.
-
-        Return their paths.
-        """
-        tables: list[Path | str] = []
-        if self.predictor.explain:
-            tables.append(folder / "confidence.csv")
-            write_confidence(folder / "confidence.csv", predictions)
-        if not (count := self.options.explain_images):
-            return tables
-        total = sum(row.has_subject for row in predictions.rows())
-        rows = least_confident(predictions.rows(), count)
-        bar = partial(self.progress, description=f"explaining {predictions.source.name}", total=len(rows))
-        write_explanations(folder / "explain", self.predictor, predictions, rows, read, self.options.batch_size, bar)
-        more = f" (the {count} least confident of {total}; explain_images={total} draws all)" if count < total else ""
-        return [*tables, f"{folder / 'explain'}{more}"]
 
 
 def _digest(lines: Iterable[str]) -> str:

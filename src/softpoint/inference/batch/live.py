@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
-from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +17,17 @@ import numpy as np
 from softpoint.images.ffmpeg import pyav
 from softpoint.images.live import Stream
 from softpoint.images.video import VideoFrame
-from softpoint.inference.batch.job import Progress
+from softpoint.inference.batch.drawing import draw_item
 from softpoint.inference.batch.journal import Journal, row_dtype
 from softpoint.inference.batch.options import PredictOptions
 from softpoint.inference.batch.predictions import Predictions, Row, above_threshold, rounded
-from softpoint.inference.batch.stream import Item, PredictedArrays, distinct_subjects, found_items, predict_items
+from softpoint.inference.batch.stream import Item, Progress, predict_items
 from softpoint.inference.batch.video import Encoder
 from softpoint.inference.batch.writers import write_table
 from softpoint.inference.predictor import Predictor
 from softpoint.inference.subjects import SubjectFinder
 from softpoint.paths import atomic_write, write_json
 from softpoint.signals import handle
-from softpoint.viz import draw_subjects
-from softpoint.viz.image_ops import enlarge
 
 
 def predict_stream(
@@ -50,20 +46,19 @@ def predict_stream(
     """
     dtype = row_dtype(len(predictor.skeleton), predictor.predicts_visibility, predictor.explain)
     journal = Journal(output / "predictions.partial", {"source": stream.name}, dtype, False)
-    problems: list[str] = []
+    problems, scale = list[str](), options.scale or 1
     try:
         with ExitStack() as held, stopping() as stopped:
             shown: _Window | None = None
             recorder = held.enter_context(closing(_Recorder(output / "labeled.mp4"))) if options.video else None
             items = _items(stream, options.max_pixels, problems)
-            items = items if finder is None else found_items(finder, items, 1)
-            results = held.enter_context(closing(predict_items(predictor, items, 1, keep=True)))
+            results = held.enter_context(closing(predict_items(predictor, items, 1, True, finder)))
             tracked = progress(results, description=f"predicting {stream.name}")
-            for item, predictions in starmap(distinct_subjects, tracked):
+            for item, predictions in tracked:
                 if window and not item.number and (shown := _opened(stream.name)):
                     held.enter_context(closing(shown))
                 journal.append(item, predictions)
-                canvas = _drawn(predictor, item, predictions, options) if shown or recorder else None
+                canvas = draw_item(predictor, item, predictions, options, scale) if shown or recorder else None
                 if recorder and canvas is not None:
                     recorder.write(item, canvas)
                 if stopped.is_set() or (shown and canvas is not None and not shown.show(canvas)):
@@ -78,18 +73,6 @@ def predict_stream(
     files = [output / "predictions.csv", *([output / "labeled.mp4"] if options.video else [])]
     after = f"the stream ended ({problems[0]}) after " if problems else ""
     return f"{after}{count} frames: {', '.join(map(str, files))}"
-
-
-def _drawn(predictor: Predictor, item: Item, predictions: list[PredictedArrays], options: PredictOptions) -> np.ndarray:
-    """Return the frame of an item with its points."""
-    assert item.image is not None
-    if not predictions:
-        return enlarge(item.image, options.scale or 1)
-    stacked = {name: np.stack([prediction[name] for prediction in predictions]) for name in predictions[0]}
-    stacked["keypoints"][stacked["confidence"] < options.threshold] = float("nan")
-    stacked["covariance"] = options.outlined(stacked["covariance"])
-    style = partial(draw_subjects, names=options.names, ellipses=options.outlines, upscale=options.scale or 1)
-    return style(item.image, stacked, predictor.skeleton)
 
 
 def _write(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from softpoint.inference.subjects import SubjectFinder, distinct_poses, found_su
 from softpoint.types import FoundSubjects
 
 PredictedArrays = dict[str, np.ndarray]
+Progress = Callable[..., Iterable[Any]]  # called with items, and options of `softpoint.progress.track`
 T = TypeVar("T")
 
 _END = object()
@@ -37,16 +38,22 @@ class Item(NamedTuple):
 
 
 def predict_items(
-    predictor: Predictor, items: Iterable[Item], batch_size: int, keep: bool = False
+    predictor: Predictor,
+    items: Iterable[Item],
+    batch_size: int,
+    keep: bool = False,
+    finder: SubjectFinder | None = None,
 ) -> Generator[tuple[Item, list[PredictedArrays]], None, None]:
     """Yield each item with the predictions for its subjects: one for a whole image, none for one that cannot be read.
 
     A thread reads and resizes while the network runs: one batch is with the network, one waits and one is prepared, so
-    that memory holds 3 * `batch_size` inputs of the network; with `keep` the images, too.
+    that memory holds 3 * `batch_size` inputs of the network; with `keep` the images, too. A `finder` finds the subjects
+    in the images first, and each is kept once.
     Raises ValueError for a batch size below 1.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1")
+    items = items if finder is None else found_items(finder, items, batch_size)
     waiting: deque[tuple[Item, int]] = deque()
     predictions: deque[PredictedArrays] = deque()
     for items_and_counts, inputs in prefetch(_batches(predictor, items, batch_size, keep)):
@@ -54,7 +61,8 @@ def predict_items(
         predictions.extend(predictor.predict(inputs, batch_size))
         while waiting and waiting[0][1] <= len(predictions):
             item, count = waiting.popleft()
-            yield item, [predictions.popleft() for _ in range(count)]
+            own = [predictions.popleft() for _ in range(count)]
+            yield (item, own) if finder is None else _distinct(item, own)
 
 
 def found_items(finder: SubjectFinder, items: Iterable[Item], batch_size: int) -> Iterator[Item]:
@@ -77,13 +85,13 @@ def predict_subjects(
     """Yield the subjects in each of the images uint8 (H, W, C), as `predict` writes them."""
     items = (Item(i, str(i), float("nan"), image, None) for i, image in enumerate(images))
     empty = predictor.empty()
-    for item, predictions in predict_items(predictor, found_items(finder, items, batch_size), batch_size):
+    for item, predictions in predict_items(predictor, items, batch_size, finder=finder):
         assert item.boxes is not None and item.scores is not None
         yield found_subjects(predictions, item.boxes, item.scores, empty)
 
 
-def distinct_subjects(item: Item, predictions: list[PredictedArrays]) -> tuple[Item, list[PredictedArrays]]:
-    """Return an item and its predictions with each subject once, where its boxes were found."""
+def _distinct(item: Item, predictions: list[PredictedArrays]) -> tuple[Item, list[PredictedArrays]]:
+    """Return an item and its predictions with each subject once; as they are for an image that cannot be read."""
     if item.scores is None or item.boxes is None:
         return item, predictions
     kept = distinct_poses(predictions, item.boxes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,10 +13,7 @@ from softpoint.images.ffmpeg import pyav
 from softpoint.images.video import Video, VideoFrame
 from softpoint.inference.batch.predictions import Row
 from softpoint.inference.batch.stream import prefetch
-from softpoint.labels.skeleton import Skeleton
 from softpoint.paths import atomic_write
-from softpoint.viz import draw_subjects
-from softpoint.viz.image_ops import enlarge
 
 # Encoders of H.264, the best first; every build of FFmpeg has MPEG-4.
 _ENCODERS = ("libx264", "libopenh264", "h264_videotoolbox", "mpeg4")
@@ -48,29 +45,6 @@ def write_video(
             encoder.write(frame, None if frame.pixels is None else draw(frame.pixels, frame_rows))
         encoder.flush()
     return encoder.remarks + ["without its sound"] * video.sound
-
-
-def draw_rows(
-    image: np.ndarray,
-    rows: Sequence[Row],
-    skeleton: Skeleton,
-    names: bool = False,
-    ellipses: bool = False,
-    scale: int = 1,
-    outlines: Callable[[Row], list[list[np.ndarray]]] = lambda row: [],
-) -> np.ndarray:
-    """Return a copy of a frame (H * scale, W * scale, 3) with the keypoints of its rows, without those that are NaN.
-
-    `outlines` are the polygons of each keypoint's heatmap set.
-    """
-    if not rows:
-        return enlarge(image, scale)
-    parts = ("keypoints", "confidence", "covariance")
-    predictions = {part: np.stack([getattr(row, part) for row in rows]) for part in parts}
-    polygons = [outlines(row) for row in rows]
-    tracks = None if rows[0].track is None else [row.track or 0 for row in rows]
-    style: dict[str, Any] = {"names": names, "ellipses": ellipses, "upscale": scale, "tracks": tracks}
-    return draw_subjects(image, predictions, skeleton, outlines=polygons, **style)
 
 
 class Timed(Protocol):
