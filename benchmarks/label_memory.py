@@ -27,7 +27,7 @@ from memory import memory_mib, tree_bytes
 from report import print_machine, print_wide
 from softpoint.cli.inspect import quiet
 from softpoint.data import LabeledData, Loader
-from softpoint.labels.load import LabelSource
+from softpoint.labels.source import LabelSource
 from softpoint.labels.split import Split
 
 KEYPOINTS, SIDE = 17, 16

@@ -17,7 +17,7 @@ from helpers.training import CONFIGS, NAMES, read_csv
 from softpoint.data import LabeledData, Loader
 from softpoint.evaluation import Results, evaluate
 from softpoint.images.decode import read_image
-from softpoint.labels.load import LabelSource
+from softpoint.labels.source import LabelSource
 from softpoint.labels.split import Split
 
 

@@ -18,7 +18,7 @@ from softpoint.data import LabeledData, Loader, SyntheticData
 from softpoint.data.crops import fitting_size
 from softpoint.data.loaders import EpochSampler
 from softpoint.data.synthetic import Figure, Shapes
-from softpoint.labels.load import LabelSource
+from softpoint.labels.source import LabelSource
 from softpoint.labels.split import SPLITS, Split
 
 

@@ -17,7 +17,8 @@ import pytest
 
 from helpers.training import ROOT
 from softpoint.audit import audit_labels
-from softpoint.labels.load import LabelSource, load_labels
+from softpoint.labels.load import load_labels
+from softpoint.labels.source import LabelSource
 from softpoint.viz import write_image
 
 if TYPE_CHECKING:

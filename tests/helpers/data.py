@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from softpoint.data import LabeledData, Loader
-from softpoint.labels.load import LabelSource
+from softpoint.labels.source import LabelSource
 from softpoint.labels.split import Split
 
 USUAL: dict[str, Any] = {"size": 64, "batch_size": 4, "num_workers": 0, "seed": 0, "epoch_steps": 1}

@@ -14,8 +14,9 @@ from PIL import Image
 from helpers.labels import images, written
 from helpers.training import spoil
 from softpoint.labels.formats import read_labels
-from softpoint.labels.load import LabelSource, load_labels
+from softpoint.labels.load import load_labels
 from softpoint.labels.row_errors import RefusedLabelsError
+from softpoint.labels.source import LabelSource
 from softpoint.paths import user_cache_dir
 
 THREE = "image,subject,nose_x,nose_y,tail_x,tail_y\na.png,m1,1,2,5,8\nb.png,,1,2,,\n./a.png,m2,3,4,9,6\n"

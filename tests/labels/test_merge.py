@@ -12,9 +12,10 @@ from PIL import Image
 
 from helpers.labels import images, written
 from softpoint.labels.label_sets import read_sets
-from softpoint.labels.load import LabelSource, load_labels
+from softpoint.labels.load import load_labels
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
+from softpoint.labels.source import LabelSource
 from softpoint.labels.split import Split, split_labels
 
 

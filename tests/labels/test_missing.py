@@ -13,9 +13,10 @@ from PIL import Image
 
 from helpers.labels import images, labels_of, written
 from softpoint.labels.formats import read_labels
-from softpoint.labels.load import LabelSource, load_labels
+from softpoint.labels.load import load_labels
 from softpoint.labels.missing import WORDS, repeated_points, without_marks
 from softpoint.labels.schema import Labels, Subject
+from softpoint.labels.source import LabelSource
 
 POINTS = [("a.png", (5, 6), None), ("b.png", None, (3, 4)), ("c.png", (1, 2), None), ("d.png", (7, 8), (9, 3))]
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from helpers.training import write_labels
-from softpoint.labels.load import LabelSource, load_labels
+from softpoint.labels.load import load_labels
 from softpoint.labels.plane import Plane
+from softpoint.labels.source import LabelSource
 
 TILTED = np.array([[0.05, 0.002, -3.0], [-0.001, 0.06, 5.0], [1e-4, -2e-4, 1.0]])
 

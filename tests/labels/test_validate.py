@@ -13,9 +13,10 @@ from helpers.labels import images, written
 from softpoint.images import ImageFolder
 from softpoint.labels.formats import read_labels
 from softpoint.labels.formats.parsing.path_search import LikelyNames
-from softpoint.labels.load import LabelSource, load_labels
+from softpoint.labels.load import load_labels
 from softpoint.labels.row_errors import RowErrors
 from softpoint.labels.schema import Labels
+from softpoint.labels.source import LabelSource
 from softpoint.labels.validate import validate, with_found_names
 
 HEADER = "scorer,anna,anna,anna,anna\nbodyparts,left_ear,left_ear,right_ear,right_ear\ncoords,x,y,x,y\n"

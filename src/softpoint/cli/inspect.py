@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from softpoint.audit import Report
-    from softpoint.labels.load import LabelSource, LoadedLabels
+    from softpoint.labels.load import LoadedLabels
+    from softpoint.labels.source import LabelSource
     from softpoint.labels.split import Split
 
 _OUTPUTS = ("report.json", "images.png", "findings.png", "fixes.csv")

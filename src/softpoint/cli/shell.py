@@ -49,7 +49,7 @@ def inspect_command(words: Iterable[str]) -> str:
     """
     from dataclasses import fields
 
-    from softpoint.labels.load import LabelSource
+    from softpoint.labels.source import LabelSource
     from softpoint.labels.split import Split
 
     keys = {"data", *(f"data.{field.name}" for kind in (LabelSource, Split) for field in fields(kind))}
@@ -65,7 +65,7 @@ def data_settings(data: Mapping[str, Any]) -> list[str]:
     """
     from dataclasses import fields
 
-    from softpoint.labels.load import LabelSource
+    from softpoint.labels.source import LabelSource
     from softpoint.labels.split import Split
 
     kept = {field.name: field.default for field in fields(LabelSource)} | {"group": Split.group}

@@ -32,8 +32,9 @@ from softpoint.images.scan import Scan, scan
 from softpoint.labels.boxes import BOX_SOURCES
 from softpoint.labels.formats import check_exists
 from softpoint.labels.label_sets import as_paths
-from softpoint.labels.load import LabelSource, LoadedLabels, load_labels
+from softpoint.labels.load import LoadedLabels, load_labels
 from softpoint.labels.schema import UNLABELED, Labels
+from softpoint.labels.source import LabelSource
 from softpoint.labels.split import Split
 from softpoint.suggest import check_choice
 

@@ -21,8 +21,9 @@ from softpoint.labels.boxes import BOX_SOURCES
 from softpoint.labels.formats import recognize
 from softpoint.labels.groups import with_groups
 from softpoint.labels.label_sets import as_paths, source_name
-from softpoint.labels.load import LabelSource, read_source
+from softpoint.labels.load import read_source
 from softpoint.labels.row_errors import RowErrors
+from softpoint.labels.source import LabelSource
 from softpoint.labels.split import Split
 from softpoint.metrics.calibration import FRACTION
 from softpoint.paths import normalize_path

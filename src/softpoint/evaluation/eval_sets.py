@@ -11,9 +11,10 @@ from softpoint.data.datamodule import KeypointData
 from softpoint.data.scenes import LabeledScenes, SceneSource
 from softpoint.data.sources import LabeledImages, Source
 from softpoint.data.subjects import EachSubject
-from softpoint.labels.load import LabelSource, load_labels
+from softpoint.labels.load import load_labels
 from softpoint.labels.plane import Plane
 from softpoint.labels.skeleton import Skeleton
+from softpoint.labels.source import LabelSource
 from softpoint.suggest import check_choice, did_you_mean
 
 
