@@ -105,7 +105,7 @@ def test_the_minutes_of_the_first_fold_decide_the_input_of_all(
 ) -> None:
     grown = {"growth": [[0.0, 32, 64], [0.2, 64, 96], [0.4, 96, 128]]}  # of which the best checkpoint lacks the last
     content = SimpleNamespace(size=(64, 96), record=grown)
-    monkeypatch.setattr("softpoint.inference.checkpoint.read_content", lambda path: content)
+    monkeypatch.setattr("softpoint.inference.checkpoint_content.read_content", lambda path: content)
     pretence.failing = "data.fold=0"
     code, _, err = crossval("minutes=3")
     assert code == 1 and last_parts(pretence.trained) == ["seed0/fold0"]

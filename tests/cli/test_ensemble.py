@@ -100,7 +100,7 @@ def test_the_minutes_of_the_first_decide_the_input_of_all(
 ) -> None:
     joined: list[list[str]] = []
     content = SimpleNamespace(size=(64, 96), record={})
-    monkeypatch.setattr("softpoint.inference.checkpoint.read_content", lambda path: content)
+    monkeypatch.setattr("softpoint.inference.checkpoint_content.read_content", lambda path: content)
     monkeypatch.setattr("softpoint.cli.ensemble._join", lambda _, __, places, ___: joined.append(places))
     words = ["data=mirror_mouse", "minutes=3", "seeds=[4,0,1]", f"output={tmp_path / 'out'}"]
     pretence.interrupted = "seed=0"

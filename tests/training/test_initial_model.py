@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from softpoint.inference.checkpoint import Content
+from softpoint.inference.checkpoint_content import Content
 from softpoint.labels.skeleton import Skeleton
 from softpoint.models import (
     ChannelSoftmaxHead,

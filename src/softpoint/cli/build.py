@@ -16,7 +16,7 @@ from softpoint.cli.shell import inspect_command
 from softpoint.cli.trainer import make_trainer
 
 if TYPE_CHECKING:
-    from softpoint.inference.checkpoint import Content
+    from softpoint.inference.checkpoint_content import Content
 
 
 def build(

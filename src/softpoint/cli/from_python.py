@@ -67,7 +67,7 @@ class Run:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """The metrics of all keypoints together on the test split, by name; empty for a run without one."""
-        from softpoint.inference.checkpoint import read_content
+        from softpoint.inference.checkpoint_content import read_content
 
         return dict(read_content(self.checkpoint).record.get("metrics", {}))
 

@@ -16,7 +16,7 @@ from softpoint.cli.shell import here
 from softpoint.cli.trust import announce_trust
 
 if TYPE_CHECKING:
-    from softpoint.inference.checkpoint import Content
+    from softpoint.inference.checkpoint_content import Content
 
 _log = logging.getLogger(__name__)
 # The folders of an absolute path in an override, which are the user's own affair.

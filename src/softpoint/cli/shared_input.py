@@ -38,7 +38,7 @@ def carried_out_alike(cfg: DictConfig, trials: Sequence[Trial], base: DictConfig
 
 def input_words(checkpoint: Path) -> list[str]:
     """Return the settings by which a training takes the input of another one, from its first to its last size."""
-    from softpoint.inference.checkpoint import read_content
+    from softpoint.inference.checkpoint_content import read_content
 
     content = read_content(checkpoint)
     grown = content.record.get("growth") or [[0.0, *content.size]]

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save
 
 from softpoint import __version__
-from softpoint.inference.checkpoint import FORMAT, Checkpoint, read_checkpoint
+from softpoint.inference.checkpoint import Checkpoint, read_checkpoint
+from softpoint.inference.checkpoint_content import FORMAT
 from softpoint.inference.hub import CARD, CONFIG, WEIGHTS, check_repo_id
 from softpoint.paths import atomic_write, sha256, without_nan, write_json
 

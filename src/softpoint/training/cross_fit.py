@@ -13,7 +13,7 @@ from torch import Tensor
 from softpoint.evaluation.bootstrap import count_units, find_units
 from softpoint.evaluation.results import Results
 from softpoint.inference import Checkpoint
-from softpoint.inference.checkpoint import Content, read_content
+from softpoint.inference.checkpoint_content import Content, read_content
 from softpoint.metrics.conformal import mahalanobis
 from softpoint.training.region_fit import region_bounds
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from softpoint.inference.build_model import IGNORED_ARGUMENTS
-from softpoint.inference.checkpoint import Content, read_content, trained_images
+from softpoint.inference.checkpoint import trained_images
+from softpoint.inference.checkpoint_content import Content, read_content
 from softpoint.inference.run_record import one_line
 from softpoint.labels.skeleton import MAX_KEYPOINTS
 from softpoint.models import KeypointNet
